@@ -76,7 +76,7 @@ bench: $(VENV)/.dev ## run the benchmarks; each figure is a ratio to a peer or a
 	$(BIN)/python -m bench
 
 test-processes: $(VENV)/.dev ## run tests that start, kill and drain processes, build images or wait for real time
-	$(PYTEST) -m processes -n 2 --dist loadfile tests -rs $(if $(K),-k '$(K)') $(ALONE)
+	$(PYTEST) -m 'processes and not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak)' -n 2 --dist loadfile tests -rs $(if $(K),-k '$(K)') $(ALONE)
 
 test-clients: $(VENV)/.dev ## test released SDKs of every language, oldest and newest, as pods; prints the client matrix
 	$(PYTEST) -m clients tests/clients -rs $(if $(K),-k '$(K)') $(if $(WRITE),--write-matrix '$(WRITE)') $(ALONE)

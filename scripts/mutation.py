@@ -96,7 +96,7 @@ MODULES: dict[str, tuple[str, list[str]]] = {
             f"{ATTACKS}20_tenants.py::test_multi_tenant_names_are_refused",
             "tests/exchange/test_roles_and_delay.py",
             "tests/exchange/test_clouds.py",
-            f"{EXCHANGE}own_token.py::test_a_managed_identity_gets_a_token_for_the_exchange",
+            f"{EXCHANGE}own_token.py::test_managed_identity_gets_a_token_for_the_exchange",
             (
                 f"{EXCHANGE}own_token.py::"
                 "test_its_token_is_the_credential_of_an_application_that_trusts_it"

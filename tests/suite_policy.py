@@ -29,7 +29,7 @@ def _parse_once(data: bytes, password: bytes | None = None, **options: Any) -> A
     return _parse(bytes(data), password, **options)
 
 
-serialization.load_pem_private_key = _parse_once
+serialization.load_pem_private_key = _parse_once  # type: ignore[assignment]
 
 
 @functools.cache

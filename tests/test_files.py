@@ -42,6 +42,16 @@ def test_symlink_at_path_of_partial_file_is_not_followed(tmp_path: Path) -> None
     assert target.read_bytes() == b"untouched"
 
 
+def test_file_to_append_to_gets_its_mode_if_it_exists(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"first ")
+    path.chmod(0o644)
+    with files.open_private(path) as stream:
+        stream.write(b"second")
+    assert path.read_bytes() == b"first second"
+    assert mode(path) == 0o600
+
+
 def test_failed_replace_leaves_old_file(tmp_path: Path) -> None:
     (tmp_path / "key").mkdir()
     with pytest.raises(OSError, match="directory"):
@@ -49,7 +59,7 @@ def test_failed_replace_leaves_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "key"]
 
 
-def test_removing_missing_file_is_no_error(tmp_path: Path) -> None:
+def test_removing_missing_file_succeeds(tmp_path: Path) -> None:
     files.write_private(tmp_path / "key", b"x")
     files.remove(tmp_path / "key")
     files.remove(tmp_path / "key")

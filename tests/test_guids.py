@@ -1,4 +1,4 @@
-"""Which texts are GUIDs, in which case."""
+"""Recognition of GUIDs in upper and lower case."""
 
 import re
 

@@ -50,8 +50,8 @@ def test_library_message_has_same_format(library: str) -> None:
 
 
 @pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
-def test_line_break_in_value_starts_no_line(stream: io.StringIO) -> None:
-    """Log injection: a subject that has the form of another event."""
+def test_line_break_in_value_does_not_start_a_line(stream: io.StringIO) -> None:
+    """Log injection: a subject that has the format of another event."""
     log.configure(stream)
     _log.info("token_refused", extra={"sub": "a\n2026-01-01T00:00:00Z info token_granted\x1b[31m"})
     assert stream.getvalue().count("\n") == 1

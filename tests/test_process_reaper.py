@@ -11,8 +11,8 @@ import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the reaper needs Linux")
 ROOT = Path(__file__).parents[1]
-# The shell ends at once, so its child is detached: it has no parent in the test run, and a session of its
-# own.
+# The shell exits immediately, so its child is detached: it has no parent in the test run, and a separate
+# session.
 STARTS_DAEMON = """
 import subprocess, time
 
@@ -48,9 +48,7 @@ def _wait_until_ended(pid: int) -> None:
 
 @pytest.mark.processes
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, None])
-def test_daemon_ends_with_the_test_run_that_started_it(
-    tmp_path: Path, how: signal.Signals | None
-) -> None:
+def test_daemon_is_killed_with_its_test_run(tmp_path: Path, how: signal.Signals | None) -> None:
     file = tmp_path / "pid"
     with _start(tmp_path, seconds=600 if how else 0) as run:
         deadline = time.monotonic() + PATIENCE_SECONDS

@@ -1,4 +1,4 @@
-"""Azure's clouds: the host names and URIs of each, for a token service that replaces the one of a cloud.
+"""Azure's clouds: the host names and URIs of each, for a token service that replaces that of a cloud.
 
 A setting selects the cloud that the clients of a self-hosted service are configured for. The names of the
 clouds are those of `az cloud list`.

@@ -1,6 +1,7 @@
-"""Small private files that must survive a crash: keys, pointers, state.
+"""Small private files that must be durable: keys, references to other files, state.
 
-A reader finds the old content or the new one, never a part. When a write returns, the content is on the disk.
+A reader reads either the complete old content or the complete new content. When a write returns, the content
+is on the disk.
 """
 
 import os
@@ -22,7 +23,7 @@ def write_private(path: Path, data: bytes) -> None:
     Errors:  OSError; the old content is then unchanged.
     """
     part = path.with_name(f".{path.name}.part")
-    # Deleted first, because O_CREAT would keep the mode of a file that a crash left.
+    # Deleted first, because O_CREAT would keep the mode of a file that remained after a crash.
     part.unlink(missing_ok=True)
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
     try:
@@ -55,7 +56,7 @@ def create_private(path: Path, data: bytes) -> bool:
 
 
 def open_private(path: Path) -> BinaryIO:
-    """Open a file to append to, and set its mode to 0600, also if it exists with another mode."""
+    """Open a file for appending, and set its mode to 0600, even if it exists with another mode."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
     os.fchmod(handle, PRIVATE_FILE)
     return os.fdopen(handle, "ab")
@@ -76,7 +77,7 @@ def remove(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Write the entries of a directory to the disk; a rename is not durable before that."""
+    """Sync a directory to the disk; a rename in it is durable only after that."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

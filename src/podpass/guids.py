@@ -7,14 +7,14 @@ require it, so that each GUID has one spelling.
 import re
 from typing import TypeGuard
 
-# May be a part of a longer expression, with any flags.
+# The pattern may be used in a longer expression, with any flags.
 PATTERN = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _GUID = re.compile(PATTERN)
 _LOWER = re.compile(PATTERN.replace("A-F", ""))
 
 
 def is_guid(value: object) -> TypeGuard[str]:
-    """Return whether a value is a text with a GUID, in upper or lower case."""
+    """Return whether a value is a string that is a GUID, in upper or lower case."""
     return isinstance(value, str) and _GUID.fullmatch(value) is not None
 
 

@@ -2,7 +2,7 @@
 
 An event is a fixed `snake_case` name in the past tense; its values are in `extra`. A context variable, which
 the edges set, holds the `correlation_id`, so the cause of an error response is logged under the ID that the
-caller received. `stage` is a value of each hop. Tokens are logged only as `fingerprint(token)`.
+caller received. Each hop has the value `stage`. Tokens are logged only as `fingerprint(token)`.
 """
 
 import hashlib
@@ -73,7 +73,8 @@ def hop(
         **facts,
     }
     if len(_root.handlers) == 1 and isinstance(handler := _root.handlers[0], _JsonHandler):
-        # A log record costs a tenth of an exchange; without a second handler none is needed.
+        # The creation of a log record takes a tenth of the time of an exchange; without a second handler, no
+        # record is needed.
         entry = (time.time(), level, logger.name, event, correlation_id.get(), values)
         handler.add(level, entry)
     else:
@@ -136,7 +137,7 @@ class TextFormatter(logging.Formatter):
 
 
 class _JsonHandler(logging.Handler):
-    """Writes JSON lines: all lines of one event-loop iteration together, errors immediately.
+    """Writes JSON lines: the lines of one event-loop iteration together, errors immediately.
 
     SIGKILL may lose the lines of one iteration; a normal exit does not, because `logging` flushes then.
     """
@@ -253,7 +254,7 @@ def _shorten(line: bytes) -> bytes:
 
 
 def _chunks(lines: Sequence[bytes]) -> Iterator[bytes]:
-    """Join lines up to the size that a pipe writes atomically; a longer line is a chunk of its own."""
+    """Join lines up to the size that a pipe writes atomically; a longer line is a separate chunk."""
     chunk = b""
     for line in lines:
         if chunk and len(chunk) + len(line) >= select.PIPE_BUF:
@@ -282,7 +283,7 @@ def configure(
     level: str = "info",
     always: Mapping[str, object] | None = None,
 ) -> None:
-    """Write the logs of podpass to a stream (text on a terminal, JSON otherwise) or as JSON to a file.
+    """Write podpass's logs to a stream (text on a terminal, otherwise JSON), or as JSON to a file.
 
     Shapes:  `always` are values of every JSON line, such as the number of the worker.
     """

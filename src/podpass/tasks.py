@@ -24,7 +24,7 @@ async def background_task(work: Coroutine[Any, Any, None], name: str) -> AsyncIt
 async def cancel_and_wait(task: "asyncio.Task[None] | None") -> None:
     """Cancel a task, if there is one, and wait until it is done.
 
-    Errors:  those with which it has failed.
+    Errors:  the exception of the task, if it failed.
     """
     if task is not None:
         task.cancel()
@@ -40,14 +40,14 @@ class CoalescedCallback:
 
     def __init__(self, callback: Callable[[], None]) -> None:
         self._callback = callback
-        # The loop that will run the callback, and its thread; other threads do not rely on it.
+        # The event loop that will run the callback, and its thread; other threads must not rely on it.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
 
     def schedule(self) -> None:
-        """Run the callback at the end of this iteration, or now if the thread runs no loop."""
-        # This check comes first because it is much faster than the lookup of the running loop. A loop that
-        # has stopped does not run the callback any more.
+        """Run the callback at the end of this event-loop iteration; immediately if there is no event loop."""
+        # This check comes first because it is much faster than the lookup of the running loop. An event loop
+        # that has stopped no longer runs the callback.
         if self._loop is not None and self._thread == get_ident() and self._loop.is_running():
             return
         try:

@@ -22,12 +22,12 @@ def test_client_and_tenant_come_from_the_account(read: Read) -> None:
 
 
 def test_client_and_tenant_on_the_pod_are_ignored(read: Read) -> None:
-    """A user who may create pods must not choose another identity than that of the ServiceAccount."""
+    """A user who may create pods must not choose an identity other than that of the ServiceAccount."""
     config = read({names.CLIENT_ID: "stolen", names.TENANT_ID: "stolen"})
     assert (config.client_id, config.tenant_id) == ("", "own-tenant")
 
 
-def test_an_empty_tenant_annotation_means_no_tenant(read: Read) -> None:
+def test_empty_tenant_annotation_means_no_tenant(read: Read) -> None:
     assert read(account={names.TENANT_ID: ""}).tenant_id == ""
 
 
@@ -89,7 +89,7 @@ def test_invalid_token_expiration_is_refused_and_named(
     assert "3600 to 86400" in error.hint
 
 
-def test_invalid_pod_value_is_refused_even_if_the_account_has_a_valid_one(read: Read) -> None:
+def test_invalid_pod_value_is_refused_despite_a_valid_account_value(read: Read) -> None:
     with pytest.raises(BadAnnotation) as caught:
         read({names.TOKEN_EXPIRATION: "bad"}, account={names.TOKEN_EXPIRATION: "4800"})
     assert caught.value.facts["object"] == "Pod default/app"
@@ -118,7 +118,7 @@ def test_skip_containers_is_split_at_semicolons_and_trimmed(
 
 
 @pytest.mark.parametrize("value", ["true", "false", "", "yes"])
-def test_proxy_is_requested_by_the_key_whatever_its_value(read: Read, value: str) -> None:
+def test_proxy_is_requested_by_the_key_with_any_value(read: Read, value: str) -> None:
     assert read({names.INJECT_PROXY: value}).proxy_port == 8000
 
 
@@ -133,7 +133,7 @@ def test_proxy_port_in_range_is_accepted(read: Read, port: str) -> None:
 
 @pytest.mark.parametrize("port", ["", "abc", "0", "-1", "65536", "99999", "4294967296", " 8000"])
 def test_proxy_port_out_of_range_is_refused(read: Read, port: str) -> None:
-    """Stricter than the reference, which accepts 0, -1 and 99999; then the API server refuses the pod."""
+    """The reference accepts 0, -1 and 99999; the API server then refuses the pod."""
     with pytest.raises(BadAnnotation) as caught:
         read({names.INJECT_PROXY: "true", names.PROXY_PORT: port})
     assert caught.value.facts["annotation"] == names.PROXY_PORT
@@ -169,7 +169,7 @@ def test_custom_endpoint_is_requested_by_true_in_any_case(
     assert read({key: value}).custom_endpoint is False
 
 
-def test_the_custom_endpoints_suffix_is_case_sensitive(read: Read) -> None:
+def test_custom_endpoint_suffix_is_case_sensitive(read: Read) -> None:
     key = names.USE_CUSTOM_ENDPOINT_PREFIX
     config = read({key + "binding": "true"}, custom_endpoint_annotation=key + "Binding")
     assert not config.custom_endpoint
@@ -182,14 +182,14 @@ def test_annotation_that_is_not_text_is_refused(read: Read, key: str, value: Any
         read({names.INJECT_PROXY: "true", key: value})
 
 
-def test_only_relevant_account_annotations_are_kept() -> None:
+def test_only_relevant_account_annotations_are_returned() -> None:
     kept = {names.CLIENT_ID: "c", names.TENANT_ID: "t", names.TOKEN_EXPIRATION: "3600"}
     assert filter_annotations({**kept, "example.com/x": "y"}) == kept
     assert filter_annotations(None) == filter_annotations({}) == {}
 
 
-def test_few_unknown_account_annotations_are_kept_without_value() -> None:
-    """The cache has ten thousand accounts in memory, so a long unknown value is not stored."""
+def test_unknown_account_annotations_are_limited_and_have_no_value() -> None:
+    """Ten thousand accounts are cached in memory, so a long unknown value is not stored."""
     unknown = {f"{names.PREFIX}x{n}": "y" * 100_000 for n in range(100)}
     kept = filter_annotations({**unknown, names.CLIENT_ID: "c"})
     assert kept[names.CLIENT_ID] == "c"

@@ -122,11 +122,11 @@ def test_list_with_unnamed_items_is_refused(value: Any) -> None:
     assert caught.value.facts == {"field": "env"}
 
 
-def test_a_missing_or_null_list_is_empty() -> None:
+def test_missing_or_null_list_is_empty() -> None:
     assert list(list_objects({}, "env")) == list(list_objects({"env": None}, "env")) == []
     assert collect_names({}, "env") == collect_names({"env": None}, "env") == set()
 
 
-def test_a_pods_repr_does_not_show_its_spec() -> None:
+def test_repr_of_a_pod_does_not_show_its_spec() -> None:
     raw = {"spec": {"containers": [{"env": [{"name": "PASSWORD", "value": "hunter2"}]}]}}
     assert "hunter2" not in repr(parse_pod(raw, "ns"))

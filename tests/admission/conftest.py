@@ -96,7 +96,7 @@ def _mutate(
 
 @pytest.fixture
 def mutating() -> Mutate:
-    """Parse and mutate: raw pod and account annotations in, patch out."""
+    """Return a function that mutates a raw pod with account annotations and returns the patch."""
     return _mutate
 
 
@@ -160,7 +160,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[[App], Any]]:
 
 @pytest.fixture
 async def webhook(start: Callable[[App], Any]) -> Endpoint:
-    """A webhook with two ServiceAccounts, one with a client ID."""
+    """Provide a webhook with two ServiceAccounts, one of them with a client ID."""
     accounts = KnownAccounts({"default/default": CLIENT, "default/plain": {}})
     endpoint: Endpoint = await start(create_app(SETTINGS, accounts))
     return endpoint
@@ -168,7 +168,7 @@ async def webhook(start: Callable[[App], Any]) -> Endpoint:
 
 @pytest.fixture
 def logged() -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """Return the log lines so far."""
+    """Return the log lines that exist so far."""
     stream = io.StringIO()
     root = logging.getLogger("podpass")
     before = (root.handlers[:], root.level, root.propagate)

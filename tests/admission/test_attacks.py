@@ -1,4 +1,4 @@
-"""Attack group 27, cases that no other file of this stage has: pods that try to redirect a patch."""
+"""Attack group 27: pods that try to redirect a patch; other test files of this stage have the other cases."""
 
 from collections.abc import Callable
 from typing import Any

@@ -21,7 +21,7 @@ def _review(**request: Any) -> bytes:
     return json.dumps(review).encode()
 
 
-async def test_a_null_object_is_refused(webhook: Endpoint, logged: Function) -> None:
+async def test_null_object_is_refused(webhook: Endpoint, logged: Function) -> None:
     response = await webhook.review(None, **CREATE)
     assert (response["uid"], response["allowed"]) == ("u-1", False)
     assert response["status"]["code"] == 400
@@ -95,7 +95,7 @@ async def test_another_kind_of_object_is_refused(webhook: Endpoint) -> None:
     assert "'Deployment'" in response["status"]["message"]
 
 
-async def test_a_pod_of_another_namespace_is_refused(webhook: Endpoint, make_pod: Function) -> None:
+async def test_pod_of_another_namespace_is_refused(webhook: Endpoint, make_pod: Function) -> None:
     response = await webhook.review(make_pod(), **CREATE | {"namespace": "other"})
     assert (response["allowed"], response["status"]["code"]) == (False, 400)
     assert "'default'" in response["status"]["message"]

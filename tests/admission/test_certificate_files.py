@@ -42,7 +42,7 @@ async def test_existing_files_are_served(ca: trustme.CA, tmp_path: Path) -> None
         assert kept.context.minimum_version is ssl.TLSVersion.TLSv1_3
 
 
-async def test_missing_files_are_waited_for(
+async def test_start_waits_for_missing_files(
     ca: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = files(tmp_path)

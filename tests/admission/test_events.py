@@ -145,7 +145,7 @@ async def test_equal_refusals_are_counted_and_written_once_a_minute(
     assert event["lastTimestamp"] == "2023-11-14T22:14:20Z"
 
 
-async def test_other_reason_or_controller_has_its_own_event(
+async def test_other_reason_or_controller_gets_a_separate_event(
     kubernetes: Kubernetes, recorder: RefusalRecorder
 ) -> None:
     recorder.refused("shop", build_owned_pod(), "bad_annotation", "m")
@@ -188,7 +188,7 @@ async def test_event_budget_is_per_namespace(
     await _until(lambda: len(kubernetes.events) == 2 * events.BURST + 4)
 
 
-async def test_number_of_remembered_refusals_is_bounded(
+async def test_number_of_tracked_refusals_is_bounded(
     kubernetes: Kubernetes, recorder: RefusalRecorder
 ) -> None:
     kubernetes.gate.clear()
@@ -282,7 +282,7 @@ def test_invalid_namespace_causes_no_event_write(namespace: str) -> None:
     assert find_controller(build_owned_pod(), namespace) is None
 
 
-def test_the_controller_is_found_among_other_owners() -> None:
+def test_controller_is_found_among_other_owners() -> None:
     raw = build_owned_pod()
     raw["metadata"]["ownerReferences"].insert(0, {**OWNER, "uid": "x", "controller": False})
     assert find_controller(raw, "shop") == ABOUT
@@ -364,7 +364,7 @@ async def test_event_budget_of_all_namespaces_is_bounded(
     ],
 )
 def test_free_text_of_a_pod_is_not_written_to_events(change: Object) -> None:
-    """A reader takes an Event for the webhook's own words, and the refusal repeats these names."""
+    """A reader could mistake an Event for a message of the webhook, and the refusal repeats these names."""
     raw = build_owned_pod()
     raw["spec"] = {"serviceAccountName": "web"}
     assert find_controller(raw, "shop") is not None

@@ -22,7 +22,7 @@ class Forgetful:
         raise ZeroDivisionError(f"secret detail of {namespace}/{name}")
 
 
-async def test_a_pod_is_mutated(
+async def test_pod_is_mutated(
     webhook: Endpoint, make_pod: Function, mutating: Function, logged: Function
 ) -> None:
     response = await webhook.review(make_pod())

@@ -90,7 +90,7 @@ async def test_response_is_counted_once_with_its_reason(
     assert seen == [(outcome, reason, "default")]
 
 
-async def test_a_second_pass_is_counted_as_unchanged(
+async def test_second_pass_is_counted_as_unchanged(
     observed: Endpoint, make_pod: Function, seen: Seen, mutating: Function, applying: Function
 ) -> None:
     await observed.review(applying(make_pod(), mutating(make_pod(), {names.CLIENT_ID: "client"})))

@@ -127,7 +127,7 @@ def test_skipped_container_is_unchanged_but_volume_is_added(
     ]
 
 
-def test_two_containers_with_one_name_are_both_injected(
+def test_two_containers_with_the_same_name_are_both_injected(
     mutating: Function, make_pod: Function
 ) -> None:
     pod = make_pod(containers=[{"name": "web"}, {"name": "web"}])
@@ -247,7 +247,7 @@ def test_ca_file_is_not_set_without_mounted_file(
 
 
 @pytest.mark.parametrize("selector", [None, {"matchLabels": {"a": "b"}}])
-def test_a_trust_bundle_is_selected_by_signer_and_labels(
+def test_trust_bundle_is_selected_by_signer_and_labels(
     mutating: Function, make_pod: Function, settings: WebhookSettings, selector: Any
 ) -> None:
     custom = _custom(settings, ca_signer="example.com/s", ca_selector=selector)

@@ -172,7 +172,7 @@ def test_pod_named_and_defaulted_between_passes_is_not_changed_again(
 def test_parts_without_reserved_names_are_unchanged(
     mutating: Function, applying: Function, pod: Any, account: Any, webhook: Any
 ) -> None:
-    """Byte for byte and in the same order; additions come last."""
+    """They are byte-identical and in the same order; additions are at the end."""
     try:
         operations = mutating(pod, account, webhook)
     except PodRefused:
@@ -211,7 +211,7 @@ def test_warnings_are_few_short_and_the_same_on_a_second_pass(
 
 
 def _drop_own_parts(pod: dict[str, Any]) -> dict[str, Any]:
-    """Remove from a pod all that the webhook may own, and then all empty lists."""
+    """Remove from a pod all parts that the webhook may own, and then all empty lists."""
     pod = copy.deepcopy(pod)
     spec = pod["spec"]
     _drop_prefixed(spec, "volumes", names.VOLUME_PREFIX)

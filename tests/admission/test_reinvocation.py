@@ -18,7 +18,7 @@ def _mount_paths(spec: dict[str, Any]) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("annotations", [{}, PROXY, PROXY | {names.SKIP_CONTAINERS: "web"}])
-def test_a_second_pass_changes_nothing(
+def test_second_pass_changes_nothing(
     mutating: Function, applying: Function, make_pod: Function, annotations: dict[str, str]
 ) -> None:
     pod = make_pod(annotations, initContainers=[{"name": "setup"}])
@@ -26,7 +26,7 @@ def test_a_second_pass_changes_nothing(
     assert mutating(once, CLIENT) == []
 
 
-def test_a_second_pass_changes_nothing_after_the_api_servers_defaults(
+def test_second_pass_changes_nothing_after_the_api_servers_defaults(
     mutating: Function, applying: Function, make_pod: Function
 ) -> None:
     pod = make_pod()
@@ -38,7 +38,7 @@ def test_a_second_pass_changes_nothing_after_the_api_servers_defaults(
 
 
 @pytest.mark.parametrize("annotations", [{}, PROXY])
-def test_a_pod_named_between_two_passes_keeps_its_volume(
+def test_pod_named_between_two_passes_keeps_its_volume(
     mutating: Function, applying: Function, make_pod: Function, annotations: dict[str, str]
 ) -> None:
     """The volume's name depends on the pod's name, and an API server refuses two mounts at one path."""

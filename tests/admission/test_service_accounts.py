@@ -216,7 +216,7 @@ async def test_account_deleted_during_a_watch_gap_is_removed(
 async def test_cache_reads_accounts_live_while_watch_is_forbidden(
     kubernetes: Kubernetes, accounts: ServiceAccountCache, status: int
 ) -> None:
-    """Without a watch, the cache would give pods an identity that they no longer have."""
+    """Without a watch, the cache could give pods an outdated identity."""
     kubernetes.unwatched = status
     kubernetes.status = status
     kubernetes.expire()
@@ -259,7 +259,7 @@ async def test_refused_read_differs_from_missing_account(
 async def test_broken_watch_falls_back_to_live_reads_and_restarts(
     kubernetes: Kubernetes, accounts: ServiceAccountCache
 ) -> None:
-    """A cache that is not updated would give pods an identity long after it was removed."""
+    """A cache that is not updated could give pods an identity long after its removal."""
     kubernetes._notify("ADDED", {"metadata": {"uid": "no name"}})
 
     async def reads_live() -> bool:
@@ -293,7 +293,7 @@ async def test_broken_watch_falls_back_to_live_reads_and_restarts(
 async def test_invalid_account_name_is_not_requested(
     kubernetes: Kubernetes, accounts: ServiceAccountCache, name: str
 ) -> None:
-    """The account name of a pod is not validated yet, and must not lead to another API path."""
+    """The account name of a pod is not validated yet, and must not change the API path."""
     kubernetes.put("rich/web", CLIENT)
     for namespace, account in (("default", name), (name, "web")):
         with pytest.raises(AccountNotFound):

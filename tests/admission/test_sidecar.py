@@ -23,7 +23,7 @@ def older(settings: WebhookSettings) -> WebhookSettings:
     return dataclasses.replace(settings, native_sidecar=False)
 
 
-def test_native_sidecars_surround_the_init_containers(
+def test_native_sidecars_are_first_and_last_init_container(
     mutating: Function, applying: Function, make_pod: Function
 ) -> None:
     pod = make_pod(PROXY, initContainers=[{"name": "one"}, {"name": "two"}])
@@ -90,7 +90,7 @@ def test_existing_proxy_container_is_injected_and_not_duplicated(
     assert own["volumeMounts"][0]["mountPath"] == names.MOUNT_PATH
 
 
-def test_a_skipped_proxy_gets_no_token(
+def test_skipped_proxy_gets_no_token(
     mutating: Function, applying: Function, make_pod: Function
 ) -> None:
     pod = make_pod(PROXY | {names.SKIP_CONTAINERS: "azwi-proxy;azwi-proxy-init"})

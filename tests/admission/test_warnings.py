@@ -242,7 +242,7 @@ def test_requested_sidecar_causes_no_warning(warned: Warn, make_pod: Function, v
     ("user", "part"),
     [(0, "prevents azwi-proxy from starting"), (1000, "call itself"), (1501, "bypass the sidecar")],
 )
-def test_pod_user_that_breaks_the_sidecar_is_warned_about(
+def test_pod_user_that_prevents_the_sidecar_is_warned_about(
     warned: Warn, make_pod: Function, user: int, part: str
 ) -> None:
     spec = {"securityContext": {"runAsUser": user}}

@@ -81,7 +81,7 @@ def test_every_value_but_false_is_a_dry_run(value: Any, dry: bool) -> None:
     assert parse_review(_body(uid="u", dryRun=value), JSON).dry_run is dry
 
 
-def test_a_refusal_has_code_and_message() -> None:
+def test_refusal_has_code_and_message() -> None:
     answer = json.loads(build_deny_response("admission.k8s.io/v1", "u", 400, "why"))
     status = {"metadata": {}, "message": "why", "code": 400}
     assert answer["response"] == {"uid": "u", "allowed": False, "status": status}

@@ -1,4 +1,4 @@
-"""Keys made once, copied for each test."""
+"""Fixtures: keys that are created once and copied for each test."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The issuer's two documents under its own host name."""
+"""The two public documents of the issuer."""
 
 import json
 import ssl
@@ -43,7 +43,7 @@ async def ask(ring: KeyRing, tmp_path: Path) -> AsyncIterator[Ask]:
         yield get
 
 
-async def test_the_document_repeats_the_issuer_byte_for_byte(ask: Ask) -> None:
+async def test_discovery_document_has_the_exact_issuer(ask: Ask) -> None:
     status, body, headers = await ask(PATH + "/.well-known/openid-configuration")
     assert status == 200
     assert headers["Content-Type"] == "application/json"
@@ -57,7 +57,7 @@ async def test_the_document_repeats_the_issuer_byte_for_byte(ask: Ask) -> None:
     }
 
 
-async def test_the_keys_follow_rotation_at_once(ask: Ask, ring: KeyRing) -> None:
+async def test_jwks_has_the_new_key_immediately_after_rotation(ask: Ask, ring: KeyRing) -> None:
     old = ring.active
     token = jose.parse(old.sign({}))
     ring.rotate()
@@ -82,19 +82,19 @@ async def test_the_keys_follow_rotation_at_once(ask: Ask, ring: KeyRing) -> None
         PATH + "/keys/000001.pem",
     ],
 )
-async def test_nothing_else_is_there(ask: Ask, path: str) -> None:
+async def test_other_issuer_paths_are_not_found(ask: Ask, path: str) -> None:
     status, body, _ = await ask(path)
     assert (status, body) == (404, b'{"error":"not found"}')
 
 
-async def test_only_reading_is_answered(ask: Ask) -> None:
+async def test_only_get_and_head_are_allowed(ask: Ask) -> None:
     assert (await ask(PATH + "/openid/v1/jwks", "HEAD"))[:2] == (200, b"")
     for method in ("POST", "PUT", "DELETE"):
         status, _, headers = await ask(PATH + "/openid/v1/jwks", method)
         assert (status, headers["Allow"]) == (405, "GET, HEAD")
 
 
-def test_an_issuer_without_closing_slash_has_its_documents_in_the_same_place() -> None:
+def test_trailing_slash_of_issuer_does_not_change_document_urls() -> None:
     for issuer in ("https://a.test/x", "https://a.test/x/"):
         assert discovery.discovery_document(issuer)["issuer"] == issuer
         assert discovery.discovery_document(issuer)["jwks_uri"] == "https://a.test/x/openid/v1/jwks"

@@ -1,4 +1,4 @@
-"""The issuer's keys: made once, rotated, withdrawn, and never lost."""
+"""The issuer's keys: creation, rotation, withdrawal, durability."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from podpass.assertion.keys import KeyRing, KeyRingError
 from podpass.crypto import jose
 
 
-def test_the_first_start_makes_one_key_that_stays(tmp_path: Path) -> None:
+def test_first_start_creates_one_persistent_key(tmp_path: Path) -> None:
     ring = KeyRing.open(tmp_path / "deep" / "keys")
     again = KeyRing.open(tmp_path / "deep" / "keys")
     assert ring.active.key.key_size == 2048
@@ -22,14 +22,14 @@ def test_the_first_start_makes_one_key_that_stays(tmp_path: Path) -> None:
     assert [key.kid for key in again.public] == [ring.active.kid]
 
 
-def test_key_files_are_their_owners_alone(tmp_path: Path) -> None:
+def test_key_files_are_accessible_to_owner_only(tmp_path: Path) -> None:
     KeyRing.open(tmp_path / "keys")
     (file,) = (tmp_path / "keys").iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
-def test_a_new_key_signs_and_the_old_one_stays_published(ring: KeyRing, folder: Path) -> None:
+def test_new_key_signs_and_old_key_stays_published(ring: KeyRing, folder: Path) -> None:
     old = ring.active
     new = ring.rotate()
     assert ring.active.kid == new.kid != old.kid
@@ -37,7 +37,7 @@ def test_a_new_key_signs_and_the_old_one_stays_published(ring: KeyRing, folder: 
     assert [key.kid for key in KeyRing.open(folder).public] == [new.kid, old.kid]
 
 
-def test_a_withdrawn_key_is_gone_for_good(ring: KeyRing, folder: Path) -> None:
+def test_withdrawn_key_is_deleted_permanently(ring: KeyRing, folder: Path) -> None:
     old = ring.active.kid
     ring.rotate()
     ring.retire(old)
@@ -45,7 +45,7 @@ def test_a_withdrawn_key_is_gone_for_good(ring: KeyRing, folder: Path) -> None:
     assert [key.kid for key in KeyRing.open(folder).public] == [ring.active.kid]
 
 
-def test_numbers_are_not_used_twice_while_a_later_key_is_there(ring: KeyRing, folder: Path) -> None:
+def test_number_of_a_withdrawn_key_is_not_reused(ring: KeyRing, folder: Path) -> None:
     first = ring.active.kid
     ring.rotate()
     ring.retire(first)
@@ -53,7 +53,7 @@ def test_numbers_are_not_used_twice_while_a_later_key_is_there(ring: KeyRing, fo
     assert KeyRing.open(folder).active.kid == third.kid
 
 
-def test_the_active_key_and_a_strange_one_cannot_be_withdrawn(ring: KeyRing) -> None:
+def test_active_or_unknown_key_cannot_be_withdrawn(ring: KeyRing) -> None:
     for kid in (ring.active.kid, "strange"):
         with pytest.raises(KeyRingError) as caught:
             ring.retire(kid)
@@ -63,7 +63,7 @@ def test_the_active_key_and_a_strange_one_cannot_be_withdrawn(ring: KeyRing) -> 
 @pytest.mark.parametrize(
     ("name", "data"), [("000002.pem", b"x"), ("mine.pem", b""), ("000002.pem", b"")]
 )
-def test_a_file_that_is_no_key_is_named(
+def test_invalid_key_file_is_named_in_the_error(
     ring: KeyRing, folder: Path, name: str, data: bytes
 ) -> None:
     (folder / name).write_bytes(data)
@@ -73,14 +73,14 @@ def test_a_file_that_is_no_key_is_named(
     del ring
 
 
-def test_parts_of_a_write_that_was_cut_off_are_ignored(ring: KeyRing, folder: Path) -> None:
+def test_partial_file_of_an_interrupted_write_is_ignored(ring: KeyRing, folder: Path) -> None:
     (folder / ".000002.pem.part").write_bytes(b"-----BEGIN")
     assert KeyRing.open(folder).active.kid == ring.active.kid
     ring.rotate()
     assert len(KeyRing.open(folder).public) == 2
 
 
-def test_no_key_is_shown_when_the_ring_is_printed(ring: KeyRing) -> None:
+def test_repr_of_keys_contains_no_private_key(ring: KeyRing) -> None:
     assert "PRIVATE" not in repr((ring.active, ring.public))
 
 
@@ -94,16 +94,16 @@ while True:
 """
 
 
-def test_an_acknowledged_key_survives_a_kill_at_any_moment(folder: Path) -> None:
+def test_acknowledged_key_survives_sigkill(folder: Path) -> None:
     for delay in (0.0, 0.03, 0.11):
         with subprocess.Popen(
             [sys.executable, "-c", ROTATE, folder], stdout=subprocess.PIPE, text=True
         ) as process:
             assert process.stdout is not None
-            told = [process.stdout.readline().strip()]
+            output = [process.stdout.readline().strip()]
             time.sleep(delay)
             os.kill(process.pid, signal.SIGKILL)
-            told += process.stdout.read().split()
-        # The last line may have been cut; those before it were whole.
+            output += process.stdout.read().split()
+        # The last line may be incomplete; the lines before it are complete.
         kept = {key.kid for key in KeyRing.open(folder).public}
-        assert set(told[:-1]) | {told[0]} <= kept
+        assert set(output[:-1]) | {output[0]} <= kept

@@ -111,7 +111,7 @@ def test_a_credential_is_made_shown_changed_listed_and_deleted(az: AzCli) -> Non
     az(f"group delete -n {group} --yes")
 
 
-def test_the_twenty_first_credential_is_refused(newest: AzCli, group: str) -> None:
+def test_credential_over_the_limit_of_20_is_refused(newest: AzCli, group: str) -> None:
     newest(f"identity create -n app -g {group}")
     for number in range(20):
         newest(_create(f"trust-{number}", group, subject=f"subject-{number}"))

@@ -77,7 +77,7 @@ def test_attributes_are_changed(newest: AzCli, vault: str) -> None:
     assert newest(f"keyvault secret show {at}")["value"] == "hello"
 
 
-def test_a_deleted_secret_is_recovered_or_purged(az: AzCli, vault: str) -> None:
+def test_deleted_secret_is_recovered_or_purged(az: AzCli, vault: str) -> None:
     name = f"deleted-{az.version}"
     at = _at(vault, name)
     az(f"keyvault secret set {at} --value hello")

@@ -69,7 +69,7 @@ def test_a_service_principal_signs_in_with_its_secret(
     assert (claims["appid"], claims["appidacr"], claims["idtyp"]) == (reader.app_id, "1", "app")
 
 
-def test_a_wrong_secret_is_refused(newest: AzCli, reader: ServicePrincipal, folder: Path) -> None:
+def test_wrong_secret_is_refused(newest: AzCli, reader: ServicePrincipal, folder: Path) -> None:
     words = ("-u", reader.app_id, "-p", "not it", "--tenant", reader.tenant)
     said = newest.signed_out(folder).refused("login --service-principal", *words)
     assert "AADSTS7000215" in said

@@ -32,7 +32,7 @@ NOTHING = SecretAttributes(given=frozenset())
 
 
 def quiet(_table: str, _rows: int) -> None:
-    """Ignore the progress."""
+    """Ignore a progress report."""
 
 
 async def fill(url: str, folder: Path, *, identities: int = 3) -> None:

@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 import stat
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +14,12 @@ import pytest
 
 from podpass.backup import archive
 from podpass.backup.model import Manifest
+from podpass.exchange.sign_in import passwords
 from podpass.local import finish_restore
 from podpass.local.datadir import DataDir
 from tests.local.instances import SEED, Podpass
+
+pytestmark = pytest.mark.processes
 
 MORE = """
 identities:
@@ -26,7 +29,7 @@ identities:
 
 @pytest.fixture(scope="module")
 def original(make_podpass: Callable[[], Podpass]) -> Podpass:
-    """An instance with a vault, of which each test takes a copy of its folder; it is stopped."""
+    """Provide a stopped instance with a vault; each test uses a copy of its folder."""
     made = make_podpass()
     seed = made.data_dir.parent / "seed.yaml"
     seed.write_text(SEED)
@@ -76,7 +79,7 @@ def test_running_instance_is_backed_up_and_uses_the_restored_data(mine: Podpass)
     assert "not empty" in done.stderr
     assert "--replace" in done.stderr
     assert mine("restore", str(path), "--replace").returncode == 0
-    # At once, without a restart.
+    # Immediately, without a restart.
     assert names(mine) == ["web"]
     assert mine("vault", "list", "-o", "json").stdout.count("tools-vault") >= 1
 
@@ -98,6 +101,20 @@ def test_backup_of_another_instance_is_refused_while_this_one_runs(
     done = podpass("restore", str(original.data_dir.parent / "open"), "--replace")
     assert done.returncode == 1
     assert "of another instance" in done.stderr
+    assert "podpass down" in done.stderr
+
+
+def test_backup_with_another_key_than_the_running_instance_is_refused(
+    mine: Podpass, original: Podpass, tmp_path: Path
+) -> None:
+    """The running instance could not open the restored secrets."""
+    manifest = archive.check(original.data_dir.parent / "open")
+    key = {"files/keys/vault.key/000001": b"x" * 32}
+    crafted = _written(tmp_path, original, manifest, backup="open", changed=key)
+    mine.up()
+    done = mine("restore", str(crafted), "--replace")
+    assert done.returncode == 1
+    assert "another keys/vault.key than the running instance" in done.stderr
     assert "podpass down" in done.stderr
 
 
@@ -150,7 +167,9 @@ def test_backup_without_keys_is_restored_after_the_keys_are_copied(
     # The administrator has the password of this instance.
     stored = json.loads((original.data_dir / "instance.json").read_bytes())["admin"]["password"]
     assert status["admin"]["password"] != stored
-    assert counted(podpass.data_dir / "directory.db", "users") == 1
+    with closing(sqlite3.connect(podpass.data_dir / "directory.db")) as connection:
+        [(password_hash,)] = connection.execute("SELECT password FROM users").fetchall()
+    assert passwords.check_password(status["admin"]["password"], password_hash)
 
 
 def test_wrong_sealing_key_is_refused_and_changes_nothing(mine: Podpass, original: Podpass) -> None:
@@ -275,16 +294,36 @@ def test_instance_file_that_differs_from_the_manifest_is_refused(
     assert not (podpass.data_dir / "directory.db").exists()
 
 
+def test_backup_with_an_unknown_file_is_refused_before_anything_is_created(
+    original: Podpass, podpass: Podpass, tmp_path: Path
+) -> None:
+    """Attack: a backup from another person replaces files that tools of the user read."""
+    manifest = archive.check(original.data_dir.parent / "open")
+    crafted = _written(
+        tmp_path, original, manifest, backup="open", changed={"files/kubeconfig/000001": b"x"}
+    )
+    done = podpass("restore", str(crafted))
+    assert done.returncode == 1
+    assert "the backup has an unknown file: kubeconfig" in done.stderr
+    assert not podpass.data_dir.exists()
+
+
 def _written(
-    folder: Path, original: Podpass, manifest: Manifest, *, backup: str = "sealed"
+    folder: Path,
+    original: Podpass,
+    manifest: Manifest,
+    *,
+    backup: str = "sealed",
+    changed: Mapping[str, bytes] | None = None,
 ) -> Path:
-    """Write the backup again with another manifest."""
+    """Write the backup again with another manifest, or with other parts."""
     whole, path = original.data_dir.parent / backup, folder / "crafted"
+    parts = {**dict(archive.read_parts(whole, manifest)), **(changed or {})}
     with path.open("wb") as stream:
         writer = archive.Writer(stream)
-        for name, data in archive.read_parts(whole, manifest):
+        for name, data in parts.items():
             writer.add(name, data)
-        writer.finish(manifest)
+        writer.finish(replace(manifest, parts=tuple(writer.parts)))
     return path
 
 

@@ -37,6 +37,8 @@ from tests.database import example_store
 from tests.database.stored_schemas import insert_rows, opened, read_rows
 from tests.directory.database_faults import corrupt
 
+pytestmark = pytest.mark.processes
+
 WRITER = """
 import asyncio, sys
 from podpass.database import Database

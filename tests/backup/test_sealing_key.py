@@ -46,6 +46,25 @@ async def test_restore_with_another_sealing_key_changes_nothing_even_if_the_back
     )
 
 
+async def test_restore_with_another_sealing_key_than_the_recorded_one_writes_nothing(
+    database_url: str, tmp_path: Path, keys: tuple[Path, Path]
+) -> None:
+    """The fingerprint in the backup is compared before the transaction begins."""
+    right, wrong = keys
+    await fill(database_url, tmp_path)
+    await create.back_up_database(database_url, tmp_path / "backup", quiet, system, right)
+    written: list[str] = []
+    with pytest.raises(BackupRefused, match="the backup's keys are not sealed with"):
+        await restore.restore_database(
+            database_url,
+            tmp_path / "backup",
+            lambda table, _rows: written.append(table),
+            replaces=True,
+            sealing_key=wrong,
+        )
+    assert written == []
+
+
 async def test_sealing_key_is_accepted_if_signing_keys_are_corrupt(
     database_url: str, tmp_path: Path, keys: tuple[Path, Path]
 ) -> None:

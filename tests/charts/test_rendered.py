@@ -46,7 +46,7 @@ def _pods(objects: list[Object]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
-def test_every_object_fits_kubernetes_schemas(objects: list[Object], version: str) -> None:
+def test_every_object_matches_the_kubernetes_schemas(objects: list[Object], version: str) -> None:
     for one in objects:
         if one["kind"] not in FOREIGN:
             kubernetes_validate.validate(one, version, strict=True)

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pty
+import stat
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import yaml
 from podpass import __version__
 from podpass.cli.commands import SECTIONS, cli
 from podpass.cli.main import run
+from podpass.crypto.secret import Secret
 from tests.local.instances import CLIENT, Podpass
 
 COMMANDS = {name: text for section in SECTIONS.values() for name, text in section.items()}
@@ -143,6 +145,29 @@ def test_bug_prints_one_line_and_writes_the_traceback_to_a_file(
     assert "Traceback" in file.read_text()
 
 
+def test_traceback_file_of_a_bug_is_private_and_contains_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret = os.urandom(8).hex()
+
+    def fail(arguments: list[str], **_options: object) -> None:
+        password = arguments[-1]
+        raise ValueError(f"no command handles {Secret(password)!r}")
+
+    monkeypatch.setattr(cli, "main", fail)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(logging, "lastResort", logging.lastResort)
+    before = os.umask(0)
+    try:
+        assert run(["authority", "--password", secret]) == 1
+    finally:
+        os.umask(before)
+    (file,) = tmp_path.glob("podpass-*.traceback")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "no command handles" in file.read_text()
+    assert secret not in file.read_text() + capsys.readouterr().err
+
+
 def test_debug_variable_prints_the_traceback(podpass: Podpass) -> None:
     done = subprocess.run(
         podpass.command("env"),
@@ -264,14 +289,14 @@ def test_images_are_added_and_listed(podpass: Podpass) -> None:
 
 def test_image_is_ready_if_the_kubelet_finds_its_program(podpass: Podpass, tmp_path: Path) -> None:
     """Fails if the list searches other folders than the kubelet does."""
-    beside = Path(sys.executable).with_name("podpass")
-    assert beside.exists()
-    images = {"beside": "podpass", "only-in-images": "/usr/local/bin/python3", "gone": "sh"}
+    installed = Path(sys.executable).with_name("podpass")
+    assert installed.exists()
+    images = {"installed": "podpass", "only-in-images": "/usr/local/bin/python3", "gone": "sh"}
     for name, program in images.items():
         podpass("image", "add", name, "--", program)
     rows = json.loads(podpass("image", "list", "-o", "json", env={"PATH": str(tmp_path)}).stdout)
     ready = {row["name"]: row["ready"] for row in rows if row["name"] in images}
-    assert ready == {"beside": True, "only-in-images": True, "gone": False}
+    assert ready == {"installed": True, "only-in-images": True, "gone": False}
 
 
 def test_images_added_before_the_first_start_survive_it(podpass: Podpass) -> None:

@@ -35,12 +35,12 @@ def test_code_is_explained_in_every_notation(code: str) -> None:
 @pytest.mark.parametrize("args", [(ERROR,), tuple(ERROR.split()), ("-",), ()])
 def test_full_error_text_is_read_from_arguments_or_stdin(args: tuple[str, ...]) -> None:
     done = run(*args, "-o", "json", stdin=None if args and args != ("-",) else ERROR)
-    told = json.loads(done.stdout)
-    assert [each["code"] for each in told["codes"]] == [7002138, 70021]
-    assert told["unknown"] == []
-    assert told["trace_id"] == "11111111-1111-4111-8111-111111111111"
-    assert told["correlation_id"] == "22222222-1111-4111-8111-111111111111"
-    assert told["timestamp"] == "2024-01-14 20:29:53Z"
+    output = json.loads(done.stdout)
+    assert [each["code"] for each in output["codes"]] == [7002138, 70021]
+    assert output["unknown"] == []
+    assert output["trace_id"] == "11111111-1111-4111-8111-111111111111"
+    assert output["correlation_id"] == "22222222-1111-4111-8111-111111111111"
+    assert output["timestamp"] == "2024-01-14 20:29:53Z"
     assert done.exit_code == 0
 
 
@@ -49,9 +49,9 @@ def test_unknown_code_is_reported_together_with_known_ones() -> None:
     assert done.exit_code == 1
     assert "AADSTS7002139 is unknown; similar codes: AADSTS700213" in done.stdout
     assert "https://login.microsoftonline.com/error?code=7002139" in done.stderr
-    told = json.loads(run("7002139", "-o", "json").stdout)
-    assert told["unknown"][0]["code"] == 7002139
-    assert 7002138 in told["unknown"][0]["nearest"]
+    output = json.loads(run("7002139", "-o", "json").stdout)
+    assert output["unknown"][0]["code"] == 7002139
+    assert 7002138 in output["unknown"][0]["nearest"]
 
 
 def test_text_without_a_code_is_refused_with_a_hint() -> None:

@@ -77,11 +77,11 @@ async def _problems(live: LiveServer) -> list[str]:
     for at, step in enumerate(replay.VECTORS["steps"]):
         if step["title"] in NOT_REPEATED:
             continue
-        reply, odd = await _send_step(live, step, kept)
-        problems += [f"#{at} {step['title']}: {each}" for each in odd]
+        reply, differences = await _send_step(live, step, kept)
+        problems += [f"#{at} {step['title']}: {each}" for each in differences]
         for name, path in (step.get("keep") or {}).items():
             if name != "n" and reply.status < 300:
-                kept[name] = replay._dig(reply.body, path)
+                kept[name] = replay._get_path(reply.body, path)
     return problems
 
 
@@ -92,11 +92,11 @@ async def _send_step(
     moving = MOVING.get(step["title"], "\0")
     for _ in range(TRIES):
         reply: ApiReply = await replay._send(live, step, kept)
-        found = replay._judge(live, step, reply)
-        odd = [each for each in found if not each.startswith(moving)]
-        if not odd or step["method"] != "GET":
+        found = replay._compare(live, step, reply)
+        differences = [each for each in found if not each.startswith(moving)]
+        if not differences or step["method"] != "GET":
             break
         await asyncio.sleep(0.2)
     if step["method"] != "GET" and any(group in step["path"] for group in INFORMED):
         await asyncio.sleep(1)
-    return reply, odd
+    return reply, differences

@@ -149,7 +149,7 @@ async def test_sqlite_commit_is_durable(tmp_path: Path, kind: str) -> None:
         assert await run(step) == ["wal", 2, 1, 1]
 
 
-async def test_context_variables_are_visible_in_a_step(database: Database) -> None:
+async def test_step_reads_context_variables_of_its_caller(database: Database) -> None:
     who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="")
     who.set("ann")
     assert await database.read(lambda _: who.get()) == "ann"
@@ -174,7 +174,7 @@ async def test_write_of_a_cancelled_caller_is_finished_and_published(
     assert (subscriber.times, await database.read(value)) == (1, 3)
 
 
-async def test_change_is_published_here_at_once_and_elsewhere_within_a_second(
+async def test_change_is_published_immediately_and_to_other_processes_within_a_second(
     database: Database, database_url: str
 ) -> None:
     async with Database(database_url) as other:
@@ -214,7 +214,7 @@ async def test_change_by_another_process_is_noticed_within_a_second(
     assert await writer.wait() == 0
 
 
-async def test_text_is_ordered_by_bytes_whatever_the_locale(database: Database) -> None:
+async def test_text_is_ordered_by_bytes_in_any_locale(database: Database) -> None:
     def step(connection: Connection) -> list[str]:
         for name in ("B", "_", "é", "-a", "Z", "\U0001f600", "\uffff"):
             put(connection, name, 0)

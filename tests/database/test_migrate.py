@@ -128,7 +128,7 @@ async def test_every_revision_is_upgraded_to_the_tables_of_a_new_database(
 
 
 @pytest.mark.parametrize(("store", "revision"), DUMPS)
-async def test_rows_of_a_baseline_database_are_kept_on_either_database(
+async def test_rows_of_a_baseline_database_are_unchanged_on_both_databases(
     database_url: str, store: str, revision: str
 ) -> None:
     _, chain = STORES[store]

@@ -42,7 +42,7 @@ VALUE = PreparedStatement(select(literal_column("n")).select_from(text("things")
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[postgres.Server]:
-    """A server that these tests may stop."""
+    """Provide a server that these tests may stop."""
     with postgres.running() as made:
         yield made
 
@@ -82,7 +82,7 @@ async def wait_for_connection(database: Database, *, connected: bool) -> float:
 async def test_restarted_server_is_reconnected_automatically(
     server: postgres.Server, database: Database
 ) -> None:
-    """The pool is full of connections to the old server. None of them makes a call fail."""
+    """The pool is full of connections to the old server. None of them causes a failed call."""
     hold = text("SELECT n FROM things, pg_sleep(0.05)")
     for ask in (lambda: database.read(value), lambda: database.fetch(VALUE, {})):
         # Use every connection of the pool.
@@ -97,7 +97,7 @@ async def test_restarted_server_is_reconnected_automatically(
     assert await database.read(value) == 2
 
 
-async def test_unavailable_server_fails_calls_at_once_and_disables_caching(
+async def test_unavailable_server_fails_calls_immediately_and_disables_caching(
     server: postgres.Server, database: Database
 ) -> None:
     stale: list[float] = []
@@ -134,7 +134,7 @@ async def test_commit_with_unknown_result_is_neither_repeated_nor_acknowledged(
     assert "commit" in str(caught.value.facts["cause"]).lower()
 
 
-async def test_write_step_that_lost_its_connection_is_not_run_again(database: Database) -> None:
+async def test_write_step_that_lost_its_connection_is_not_retried(database: Database) -> None:
     runs: list[int] = []
 
     def step(connection: Connection) -> None:
@@ -147,7 +147,7 @@ async def test_write_step_that_lost_its_connection_is_not_run_again(database: Da
     assert len(runs) == 1
 
 
-async def test_read_once_is_not_run_again_after_a_lost_connection(
+async def test_read_once_is_not_retried_after_a_lost_connection(
     database: Database,
 ) -> None:
     runs: list[int] = []

@@ -114,6 +114,18 @@ async def test_missing_file_is_not_created_without_make(tmp_path: Path) -> None:
 NAMES: Any = select(literal_column("name")).select_from(text("things")).order_by(text("n"))
 
 
+async def test_deleted_text_does_not_remain_in_the_file(tmp_path: Path) -> None:
+    """Deleted secrets would remain in free pages, and thus in copies of the file."""
+    path = tmp_path / "things.db"
+    async with Database(f"sqlite:///{path}") as database:
+        await database.write(lambda one: one.execute(text("CREATE TABLE things (name varchar)")))
+        insert = text("INSERT INTO things VALUES ('deleted' || '-text')")
+        await database.write(lambda one: one.execute(insert))
+        await database.write(lambda one: one.execute(text("DELETE FROM things")))
+    assert list(tmp_path.iterdir()) == [path]
+    assert b"deleted-text" not in path.read_bytes()
+
+
 async def _insert_invalid_utf8(database: Database, path: Path) -> None:
     """Insert invalid UTF-8 between two valid texts."""
     await database.write(lambda one: one.execute(text("UPDATE things SET name = 'ä'")))
@@ -164,7 +176,7 @@ async def test_text_factory_is_reset_after_invalid_utf8(database: Database, path
     assert driver.text_factory is str
 
 
-async def test_step_that_fails_for_another_reason_is_not_run_again(database: Database) -> None:
+async def test_step_that_fails_for_another_reason_is_not_retried(database: Database) -> None:
     asked: list[int] = []
 
     def step(connection: Connection) -> None:

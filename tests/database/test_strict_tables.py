@@ -1,4 +1,4 @@
-"""SQLite refuses values of another type than a column's, in every table of every store."""
+"""SQLite refuses values of a wrong type in every table of every store."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ COLUMNS = [
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
-    """A database with the tables of all stores and at least one row in each."""
+    """Provide a database with the tables of all stores and at least one row in each table."""
     path: Path = restore(tmp_path_factory.mktemp("strict") / "all.db", *DUMPS)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         yield connection

@@ -24,6 +24,7 @@ SHELLS = {"sh", "bash", "dash", "ash", "zsh", "ksh", "busybox", "toybox"}
 INSTALLERS = {"pip", "ensurepip", "setuptools", "wheel", "easy_install", "apt", "dpkg"}
 
 pytestmark = [
+    pytest.mark.processes,
     pytest.mark.timeout(600),
     pytest.mark.skipif(shutil.which("ldd") is None, reason="assembling an image needs `ldd`"),
 ]

@@ -15,7 +15,7 @@ TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 
 @pytest.fixture
 def clock() -> list[float]:
-    """The time, which a test sets by its only member."""
+    """Provide the time as a list with one element, which a test sets."""
     return [1_700_000_000.0]
 
 

@@ -19,7 +19,7 @@ _CORRUPT_VALUES: dict[type, str] = {Text: INVALID_UTF8, Flag: "2", Moment: "9e99
 
 @contextmanager
 def full(engine: Any, path: Path) -> Iterator[None]:
-    """Allow no new page; a write must be longer than the free space in the existing pages."""
+    """Prevent new pages; a write must be longer than the free space in the existing pages."""
     del path
     with _pragma(engine, "max_page_count = 1", "max_page_count = 1000000"):
         yield
@@ -35,7 +35,7 @@ def read_only(engine: Any, path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(engine: Any, path: Path) -> Iterator[None]:
-    """Hold the write lock, like another program during a write."""
+    """Lock the database, like another program during a write."""
     del engine
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -47,7 +47,7 @@ def locked(engine: Any, path: Path) -> Iterator[None]:
 
 @contextmanager
 def _pragma(engine: Any, before: str, after: str) -> Iterator[None]:
-    # The pool has one connection, so the setting applies to the one that the store uses.
+    # The pool has one connection, so the setting applies to the connection of the store.
     _on_pooled(engine, before)
     try:
         yield

@@ -117,7 +117,7 @@ async def test_cascading_delete_records_every_deleted_object(
     ]
 
 
-async def test_audit_log_is_listed_by_page_newest_first(
+async def test_audit_log_is_listed_in_pages_newest_first(
     directory: Directory, clock: list[float]
 ) -> None:
     for number in range(5):
@@ -133,7 +133,7 @@ async def test_audit_log_is_listed_by_page_newest_first(
     assert [one.action for one in late] == ["action/4", "action/3"]
 
 
-async def test_audit_entry_of_another_store_clears_no_cache(
+async def test_audit_entry_of_another_store_does_not_clear_caches(
     directory: Directory, clock: list[float]
 ) -> None:
     kept = await directory.find_tenant(TENANT)

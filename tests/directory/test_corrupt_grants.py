@@ -138,7 +138,7 @@ async def test_invalid_time_is_a_corrupt_row(
     column: str,
     value: str,
 ) -> None:
-    """One such time must not make the whole list fail."""
+    """One such time must not cause an error for the complete list."""
     for number in (1, BAD, 3):
         await put(directory, number)
     change(tmp_path, table, f"{column} = {value}")
@@ -147,19 +147,17 @@ async def test_invalid_time_is_a_corrupt_row(
 
 
 @pytest.mark.parametrize(("table", "column"), [(users, "password"), (role_assignments, "role")])
-async def test_page_with_a_corrupt_row_is_filled_up(
+async def test_page_with_a_corrupt_row_is_full(
     directory: Directory, tmp_path: Path, table: Table, column: str
 ) -> None:
-    """Clients take a short page for the last one, and would not read the rows after it."""
+    """Clients treat a short page as the last one, and would not read the rows after it."""
     for number in (1, BAD, 3):
         await put(directory, number)
     change(tmp_path, table, f"{column} = {INVALID_UTF8}")
     assert await listed(directory, table, 2) == [guid(1), guid(3)]
 
 
-async def test_audit_page_with_a_corrupt_row_is_filled_up(
-    directory: Directory, tmp_path: Path
-) -> None:
+async def test_audit_page_with_a_corrupt_row_is_full(directory: Directory, tmp_path: Path) -> None:
     for number in (1, BAD, 3):
         await put(directory, number)
     every = [one.serial for one in await directory.audit.list()]
@@ -180,7 +178,7 @@ async def test_audit_page_with_a_corrupt_row_is_filled_up(
 async def test_corrupt_user_is_refused_in_every_read(
     directory: Directory, tmp_path: Path, what: str
 ) -> None:
-    """If it counted as absent, a new user could take its place and its role assignments."""
+    """If it counted as absent, a new user could get its name and its role assignments."""
     await put(directory, BAD)
     change(tmp_path, users, what)
     same = User(id=guid(BAD), tenant_id=TENANT, name=f"{BAD}@contoso.example")
@@ -307,9 +305,7 @@ async def test_invalid_role_in_an_application_is_a_corrupt_row(
 
 
 @pytest.mark.parametrize("switch", ["true", "false", 1, None])
-async def test_role_that_is_not_enabled_grants_nothing(
-    directory: Directory, switch: object
-) -> None:
+async def test_disabled_role_grants_nothing(directory: Directory, switch: object) -> None:
     api = application("api", guid(1, 3), document={"appRoles": [ROLE | {"isEnabled": switch}]})
     holder = application("holder", guid(1, 1))
     await directory.identities.put_many([api, holder])
@@ -339,7 +335,7 @@ async def test_role_assignments_are_deleted_with_their_scope_even_if_corrupt(
     assert await directory.assignments.get(guid(BAD)) is None
 
 
-async def test_role_with_an_assignment_at_a_corrupt_scope_is_not_narrowed(
+async def test_role_with_an_assignment_at_a_corrupt_scope_cannot_lose_scopes(
     directory: Directory, tmp_path: Path
 ) -> None:
     mine = RoleDefinition(id=guid(7), name="mine", scopes=("/",), actions=("*",), built_in=False)

@@ -155,7 +155,7 @@ async def test_corrupt_identity_hides_no_other_identity(
 async def test_lookup_of_a_corrupt_identity_names_the_corrupt_row(
     directory: Directory, tmp_path: Path, asked: str, table: Table, what: str
 ) -> None:
-    """The hint proposes to delete the row, which must not be the whole identity."""
+    """The hint proposes to delete the row, which must not be the row of the complete identity."""
     bad, column = application("bad", 1), what.split('"')[1]
     await directory.identities.put(bad)
     change(tmp_path, table, what, NAMED_BY[table], "bad")
@@ -202,9 +202,7 @@ async def test_invalid_time_of_an_identity_is_a_corrupt_row_in_every_read(
             await directory.find_trusting(TENANT, client_id, "https://i", "bad")
 
 
-async def test_first_and_last_times_of_the_calendar_are_read(
-    directory: Directory, tmp_path: Path
-) -> None:
+async def test_first_and_last_valid_times_are_read(directory: Directory, tmp_path: Path) -> None:
     bad = application("bad", 1)
     await directory.identities.put(bad)
     for value in ("-62135596800.0", "253402300799.0"):

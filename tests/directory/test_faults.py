@@ -1,4 +1,4 @@
-"""A failing database is reported with its cause, a corrupt row by table and key; everything else works on."""
+"""A failing database is reported with its cause, a corrupt row by table and key; other operations succeed."""
 
 import logging
 from collections.abc import Callable
@@ -81,7 +81,7 @@ async def test_failed_write_is_reported_with_cause_and_hint(
 
 
 async def test_write_step_does_not_run_before_it_has_the_lock(tmp_path: Path) -> None:
-    """What it reads earlier may have changed when it writes."""
+    """Values that it read earlier may have changed when it writes."""
     path, ran = tmp_path / "turn.db", list[object]()
     async with Database(f"sqlite:///{path}", patience=0.1) as database:
         with locked(None, path), pytest.raises(DatabaseBusy):
@@ -201,10 +201,10 @@ async def test_corrupt_value_in_a_token_lookup_is_refused(
         await directory.find_identity(TENANT, made.client_id)
 
 
-async def test_page_with_corrupt_rows_is_filled_up(
+async def test_page_with_corrupt_rows_is_full(
     directory: Directory, make_identity: MakeIdentity, tmp_path: Path
 ) -> None:
-    """Clients take a short page for the last one, and would not read the rows after it."""
+    """Clients treat a short page as the last one, and would not read the rows after it."""
     ids = [f"00000000-0000-4000-8000-00000000000{number}" for number in range(6)]
     for number, client_id in enumerate(ids):
         await directory.identities.put(make_identity(client_id=client_id))
@@ -222,7 +222,7 @@ async def test_page_with_corrupt_rows_is_filled_up(
     assert [one.name for one in groups] == ["group-0", "group-3", "group-4"]
 
 
-async def test_name_of_a_corrupt_identity_does_not_count_as_free(
+async def test_name_of_a_corrupt_identity_is_not_available(
     directory: Directory, make_identity: MakeIdentity, tmp_path: Path
 ) -> None:
     made = make_identity("web", kind=IdentityKind.APPLICATION, resource_id=None)
@@ -236,7 +236,7 @@ async def test_name_of_a_corrupt_identity_does_not_count_as_free(
 async def test_corrupt_vault_is_reported_and_keeps_its_secrets(
     directory: Directory, tmp_path: Path, change: str
 ) -> None:
-    """If it only was left out, the purge job would delete its secrets as those of a purged vault."""
+    """If it were only left out, the purge job would delete its secrets like those of a purged vault."""
     for name in ("good-vault", "bad-vault"):
         await directory.vaults.put(vault(name))
     found = await directory.find_vault("bad-vault")

@@ -30,7 +30,7 @@ async def test_group_name_follows_the_rules_of_azure(directory: Directory, name:
         await directory.groups.put(group(name))
 
 
-async def test_groups_are_listed_by_page(directory: Directory) -> None:
+async def test_groups_are_listed_in_pages(directory: Directory) -> None:
     for name in ("c", "A", "b"):
         await directory.groups.put(group(name))
     await directory.groups.put(group("z", subscription_id=TENANT))

@@ -95,7 +95,7 @@ async def test_application_is_read_back_with_all_its_attributes(
     assert "digest" not in repr(found)
 
 
-async def test_an_identity_is_found_by_each_of_its_names_and_only_in_its_tenant(
+async def test_identity_is_found_by_each_name_only_in_its_tenant(
     directory: Directory, make_app: MakeIdentity, make_identity: MakeIdentity
 ) -> None:
     await directory.create_tenant(Tenant(id=OTHER))
@@ -291,7 +291,7 @@ async def test_unique_name_of_an_application_cannot_change(
         assert caught.value.facts["fields"] == ["unique_name"]
 
 
-async def test_an_application_is_a_resource_by_its_uris_while_it_has_a_principal(
+async def test_application_with_a_service_principal_is_a_resource_by_its_uris(
     directory: Directory, make_app: MakeIdentity
 ) -> None:
     made = await put(

@@ -66,7 +66,7 @@ def scans(found: list[str]) -> list[str]:
         {"where": (Condition(field="identifier_uri", op="startswith", value="api://x"),)},
     ],
 )
-async def test_a_page_is_read_from_an_index(directory: Directory, asked: dict[str, Any]) -> None:
+async def test_page_is_read_from_an_index(directory: Directory, asked: dict[str, Any]) -> None:
     with plans(directory) as found:
         await directory.identities.page(TENANT, limit=10, **asked)
     assert scans(found) == []
@@ -88,7 +88,7 @@ async def test_next_page_by_name_is_read_from_an_index(
     "name",
     ["object_id", "application_id", "resource_id", "unique_name", "identifier_uri"],
 )
-async def test_an_identity_is_found_by_an_index(directory: Directory, name: str) -> None:
+async def test_identity_is_found_by_an_index(directory: Directory, name: str) -> None:
     with plans(directory) as found:
         await directory.identities.find(TENANT, **{name: "api://x"})
     assert scans(found) == []

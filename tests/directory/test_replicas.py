@@ -19,7 +19,7 @@ MakeCredential = Callable[..., FederatedCredential]
 
 @pytest.fixture
 async def other(directory: Directory, database_url: str) -> AsyncIterator[Directory]:
-    """A second directory with its own connection, like another process."""
+    """Provide a second directory with its own connection, like another process."""
     del directory
     async with Directory(Database(database_url)) as made:
         yield made

@@ -80,7 +80,7 @@ async def test_role_permits_its_actions_except_its_not_actions(
     assert not await directory.is_permitted("q", action, VAULT)
 
 
-async def test_an_owner_manages_a_vault_and_reads_no_secret_in_it(directory: Directory) -> None:
+async def test_owner_manages_a_vault_and_cannot_read_its_secrets(directory: Directory) -> None:
     await give(directory, "Owner")
     assert not await directory.is_permitted("p", roles.GET_SECRET, VAULT, data=True)
     await give(directory, "Key Vault Secrets User", VAULT)
@@ -106,7 +106,9 @@ async def test_role_applies_from_every_scope_above(
     assert await directory.is_permitted("p", READ, "/subscriptions/other") is elsewhere
 
 
-async def test_custom_role_grants_until_its_assignment_is_deleted(directory: Directory) -> None:
+async def test_custom_role_grants_access_until_its_assignment_is_deleted(
+    directory: Directory,
+) -> None:
     assert await directory.role_definitions.put(custom()) is WriteResult.CREATED
     assert await directory.role_definitions.put(custom()) is WriteResult.UNCHANGED
     await give(directory, custom().id)
@@ -154,7 +156,7 @@ async def test_roles_are_found_by_name_and_listed_with_the_built_in_ones(
         ({"data_actions": tuple(f"a/{n}" for n in range(2001))}, "too_many"),
     ],
 )
-async def test_a_custom_role_that_breaks_a_rule_is_refused(
+async def test_invalid_custom_role_is_refused(
     directory: Directory, changes: dict[str, Any], code: str
 ) -> None:
     with pytest.raises(errors.DirectoryError) as caught:
@@ -204,7 +206,7 @@ async def test_assignments_are_listed_at_above_and_under_a_scope(directory: Dire
     assert {each.scope for each in rest} == every - {each.scope for each in one}
 
 
-def test_scopes_above_are_listed_once_each() -> None:
+def test_each_parent_scope_is_listed_once() -> None:
     assert resource_ids.scopes_above("/subscriptions/S/resourceGroups/g/") == (
         "/subscriptions/s/resourcegroups/g",
         "/subscriptions/s/resourcegroups",

@@ -17,12 +17,12 @@ def fields(credential: FederatedCredential) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["abc", "0-_", "A" * 120, "web-1_x"])
-def test_a_name_of_3_to_120_plain_characters_is_accepted(make_credential: Make, name: str) -> None:
+def test_name_of_3_to_120_valid_characters_is_accepted(make_credential: Make, name: str) -> None:
     assert fields(make_credential(name)) == []
 
 
 @pytest.mark.parametrize("name", ["", "ab", "A" * 121, "-abc", "_abc", "a b c", "abc\n", "äbc"])
-def test_any_other_name_is_refused(make_credential: Make, name: str) -> None:
+def test_invalid_credential_name_is_refused(make_credential: Make, name: str) -> None:
     assert fields(make_credential(name, subject="s")) == ["name"]
 
 
@@ -37,21 +37,21 @@ def test_600_characters_are_accepted_and_601_refused(make_credential: Make, fiel
     assert fields(make_credential(**{field: value(text + "y")})) == [field]
 
 
-def test_a_description_is_no_longer_than_600_characters(make_credential: Make) -> None:
+def test_description_over_600_characters_is_refused(make_credential: Make) -> None:
     assert fields(make_credential(description="x" * 600)) == []
     assert fields(make_credential(description="x" * 601)) == ["description"]
 
 
 @pytest.mark.parametrize("domain", ["", "Contoso.example", "a b", "-x", "x/y", "x" * 254])
-def test_a_domain_is_a_host_name_in_lower_case(domain: str) -> None:
+def test_domain_that_is_not_a_lower_case_host_name_is_refused(domain: str) -> None:
     naming.check_domain("contoso.example")
     with pytest.raises(errors.InvalidValue) as caught:
         naming.check_domain(domain)
     assert caught.value.facts["field"] == "domains"
 
 
-def test_a_domain_cannot_look_like_a_tenants_id() -> None:
-    """A lookup of that tenant would find it."""
+def test_domain_that_is_a_guid_is_refused() -> None:
+    """Otherwise a lookup of the tenant with this ID would find the domain."""
     with pytest.raises(errors.InvalidValue):
         naming.check_domain("5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0")
 
@@ -65,7 +65,9 @@ def test_empty_text_and_control_characters_are_refused(
 
 
 @pytest.mark.parametrize("audiences", [(), ("a", "b")])
-def test_there_is_exactly_one_audience(make_credential: Make, audiences: tuple[str, ...]) -> None:
+def test_credential_without_exactly_one_audience_is_refused(
+    make_credential: Make, audiences: tuple[str, ...]
+) -> None:
     assert fields(make_credential(audiences=audiences)) == ["audiences"]
 
 
@@ -83,12 +85,12 @@ def test_there_is_exactly_one_audience(make_credential: Make, audiences: tuple[s
         "https://x:0/",
     ],
 )
-def test_an_issuer_is_an_https_url(make_credential: Make, issuer: str) -> None:
+def test_issuer_that_is_not_an_https_url_is_refused(make_credential: Make, issuer: str) -> None:
     assert fields(make_credential(issuer=issuer)) == ["issuer"]
 
 
 @pytest.mark.parametrize("subject", ["system:serviceaccount:default:*", "repo:a/?:ref"])
-def test_a_wildcard_in_a_subject_is_refused_with_the_reason(
+def test_wildcard_in_a_subject_is_refused_with_the_reason(
     make_credential: Make, subject: str
 ) -> None:
     with pytest.raises(errors.InvalidCredential) as caught:
@@ -107,7 +109,7 @@ def test_leading_and_trailing_spaces_are_accepted_unchanged(make_credential: Mak
     assert fields(make_credential(issuer=" https://x/ ", subject=" s ", audiences=(" a ",))) == []
 
 
-def test_the_twenty_first_credential_is_refused(make_credential: Make) -> None:
+def test_credential_over_the_limit_of_20_is_refused(make_credential: Make) -> None:
     twenty = [make_credential(f"name-{number}") for number in range(20)]
     rules.check_together(twenty)
     with pytest.raises(errors.TooManyCredentials) as caught:
@@ -115,7 +117,7 @@ def test_the_twenty_first_credential_is_refused(make_credential: Make) -> None:
     assert caught.value.facts["limit"] == 20
 
 
-def test_issuer_and_subject_together_are_unique_and_case_counts(make_credential: Make) -> None:
+def test_issuer_and_subject_are_unique_together_and_case_sensitive(make_credential: Make) -> None:
     first = make_credential("one", subject="s")
     rules.check_together([first, make_credential("two", subject="S")])
     with pytest.raises(errors.TrustNotUnique) as caught:
@@ -149,16 +151,16 @@ def test_identity_with_an_invalid_id_or_name_is_refused(
 
 
 @pytest.mark.parametrize("name", ["abc", "demo-vault", "a1-b2", "a" * 24])
-def test_a_vaults_name_is_a_host_label(name: str) -> None:
+def test_valid_vault_name_is_accepted(name: str) -> None:
     assert naming.vault_name_fault(name) is None
 
 
 @pytest.mark.parametrize("name", ["ab", "a" * 25, "1ab", "a--b", "ab-", "-ab", "Abc", "a.b", "a_b"])
-def test_any_other_vault_name_is_refused(name: str) -> None:
+def test_vault_name_that_is_not_a_host_label_is_refused(name: str) -> None:
     assert naming.vault_name_fault(name) is not None
 
 
-def test_a_scope_covers_itself_and_what_is_below_in_whole_segments() -> None:
+def test_scope_covers_itself_and_its_children_by_whole_segments() -> None:
     vault = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.KeyVault/vaults/demo"
     assert resource_ids.covers(vault, vault + "/secrets/x")
     assert resource_ids.covers(vault.upper(), vault)
@@ -175,6 +177,6 @@ def test_role_is_found_by_name_or_id_and_an_unknown_name_gets_suggestions() -> N
     assert "Key Vault Secrets User" in caught.value.hint
 
 
-def test_advised_role_is_the_least_privileged() -> None:
+def test_recommended_role_is_the_least_privileged() -> None:
     assert roles.least_for(roles.GET_SECRET).name == "Key Vault Secrets User"
     assert roles.least_for(roles.SET_SECRET).name == "Key Vault Secrets Officer"

@@ -43,7 +43,7 @@ async def test_unknown_name_finds_no_tenant(directory: Directory, name: str) -> 
     assert await directory.find_tenant(name) is None
 
 
-async def test_character_that_lowers_to_ascii_does_not_match(directory: Directory) -> None:
+async def test_character_with_an_ascii_lower_case_does_not_match(directory: Directory) -> None:
     """The Kelvin sign becomes an ASCII k in lower case."""
     await directory.create_tenant(Tenant(id=OTHER, domains=("kelvin.example",)))
     await directory.vaults.put(
@@ -55,7 +55,7 @@ async def test_character_that_lowers_to_ascii_does_not_match(directory: Director
     assert await directory.find_vault("\u212aelvin") is None
 
 
-async def test_a_tenant_is_created_once(directory: Directory) -> None:
+async def test_tenant_is_created_once(directory: Directory) -> None:
     tenant = Tenant(id=TENANT, display_name="Contoso", domains=("contoso.example",))
     assert await directory.create_tenant(tenant) is WriteResult.UNCHANGED
     with pytest.raises(errors.Conflict, match="the tenant exists with other values"):
@@ -65,7 +65,7 @@ async def test_a_tenant_is_created_once(directory: Directory) -> None:
     assert len(await directory.list_tenants()) == 1
 
 
-async def test_an_identity_belongs_to_one_tenant(
+async def test_identity_belongs_to_one_tenant(
     directory: Directory, make_identity: MakeIdentity
 ) -> None:
     """Attack group 20: an application of one tenant is not visible in another tenant."""
@@ -130,7 +130,7 @@ async def test_credential_is_created_updated_or_unchanged(
     assert await put(make_credential(subject="other")) is WriteResult.UPDATED
 
 
-async def test_the_21st_credential_is_refused_and_the_20_stay(
+async def test_credential_over_the_limit_of_20_is_refused_and_the_others_stay(
     directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
 ) -> None:
     twenty = tuple(make_credential(f"name-{number:02}") for number in range(20))
@@ -233,7 +233,7 @@ async def test_unknown_uri_is_not_a_resource(directory: Directory, uri: str) -> 
     assert await directory.find_resource(TENANT, uri) is None
 
 
-async def test_an_application_is_a_resource_of_its_own_tenant(
+async def test_application_is_a_resource_of_its_own_tenant(
     directory: Directory, make_identity: MakeIdentity
 ) -> None:
     await directory.create_tenant(Tenant(id=OTHER))
@@ -256,7 +256,7 @@ async def test_managed_identity_is_not_a_resource(
     assert await directory.find_resource(TENANT, f"api://{made.client_id}") is None
 
 
-async def test_url_of_an_instance_can_be_added_to_a_resource(tmp_path: Path) -> None:
+async def test_instance_url_can_be_added_to_a_resource(tmp_path: Path) -> None:
     direct = ResourcePrincipal(
         app_id=resources.VAULT_APP_ID,
         uris=("https://localhost:18445/",),

@@ -25,7 +25,7 @@ ORDERS = str(uuid.UUID(int=11))
 MakeIdentity = Callable[..., Identity]
 
 
-async def test_a_user_is_found_by_id_and_by_name_without_case(directory: Directory) -> None:
+async def test_user_is_found_by_id_and_by_name_without_case(directory: Directory) -> None:
     assert await directory.users.put(ANN) is WriteResult.CREATED
     found = await directory.users.get(ANN.id.upper())
     assert found is not None
@@ -56,7 +56,7 @@ async def test_users_are_listed_by_name(directory: Directory) -> None:
         ({"id": str(uuid.uuid4()), "name": "ANN@contoso.example"}, errors.Conflict),
     ],
 )
-async def test_a_user_that_breaks_a_rule_is_refused(
+async def test_invalid_user_is_refused(
     directory: Directory, changes: dict[str, Any], error: type[Exception]
 ) -> None:
     await directory.users.put(ANN)
@@ -66,7 +66,7 @@ async def test_a_user_that_breaks_a_rule_is_refused(
 
 @pytest.fixture
 async def pair(directory: Directory, make_identity: MakeIdentity) -> tuple[Identity, Identity]:
-    """An application with a role, and a workload."""
+    """Create an application with a role, and a workload."""
     roles = [
         {"id": ORDERS, "value": "Orders.Read", "isEnabled": True},
         {"id": str(uuid.UUID(int=12)), "value": "Off", "isEnabled": False},

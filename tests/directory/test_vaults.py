@@ -99,7 +99,7 @@ async def test_vault_is_not_recovered_into_a_deleted_group(directory: Directory)
     assert (await directory.vaults.recover("demo-vault")).name == "demo-vault"
 
 
-async def test_vault_with_a_reused_name_sees_no_old_secrets(directory: Directory) -> None:
+async def test_vault_with_a_reused_name_has_no_old_secrets(directory: Directory) -> None:
     await directory.vaults.put(vault("demo-vault", "web"))
     first = await directory.vaults.get("demo-vault")
     await directory.vaults.delete("demo-vault")
@@ -133,7 +133,7 @@ async def test_protected_vault_is_purged_only_after_its_retention_time(
         await directory.vaults.purge("demo-vault")
 
 
-async def test_name_of_a_deleted_vault_is_free_after_its_retention_time(
+async def test_name_of_a_deleted_vault_is_available_after_its_retention_time(
     directory: Directory, clock: list[float]
 ) -> None:
     await directory.vaults.put(vault("demo-vault", "web", retention_days=7))
@@ -142,7 +142,7 @@ async def test_name_of_a_deleted_vault_is_free_after_its_retention_time(
     assert await directory.vaults.put(vault("demo-vault", "other")) is WriteResult.CREATED
 
 
-async def test_vaults_of_a_group_or_subscription_are_listed_by_page(directory: Directory) -> None:
+async def test_vaults_of_a_group_or_subscription_are_listed_in_pages(directory: Directory) -> None:
     for name, place in (("vault-b", "web"), ("vault-a", "WEB"), ("vault-c", "web2")):
         await directory.vaults.put(vault(name, place))
     first = await directory.vaults.page(SUB.upper(), limit=2)

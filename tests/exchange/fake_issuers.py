@@ -59,6 +59,6 @@ class FakeIssuers:
 
 
 async def settle() -> None:
-    """Let background tasks finish."""
+    """Wait until the background tasks are done."""
     for _ in range(10):
         await asyncio.sleep(0)

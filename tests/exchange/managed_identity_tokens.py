@@ -47,7 +47,7 @@ async def refused(world: "World", claims: Mapping[str, Any], **credential: Any) 
 
 
 def cause(claims: Mapping[str, Any], **credential: Any) -> "Callable[[World], Awaitable[Answer]]":
-    """Return a case for the table of all errors; `{url}` stands for the service's origin."""
+    """Return a case for the table of all errors; `{url}` is replaced by the service's origin."""
 
     async def provoke(world: "World") -> "Answer":
         def written(values: Mapping[str, Any]) -> dict[str, Any]:

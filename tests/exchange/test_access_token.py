@@ -33,7 +33,7 @@ def claims(**changes: Any) -> dict[str, Any]:
     )
 
 
-def test_a_version_1_token_has_these_claims() -> None:
+def test_version_1_token_has_the_expected_claims() -> None:
     assert claims() == {
         "aud": "https://r/",
         "iss": "https://sts.windows.net/tenant/",
@@ -51,7 +51,7 @@ def test_a_version_1_token_has_these_claims() -> None:
     }
 
 
-def test_a_version_2_token_has_these_claims() -> None:
+def test_version_2_token_has_the_expected_claims() -> None:
     assert claims(
         resource=replace(RESOURCE, token_version=2),
         client_auth=ClientAuthentication(acr=Acr.SECRET),
@@ -77,7 +77,7 @@ def test_roles_claim_is_present_only_with_roles(version: int) -> None:
     assert claims(resource=resource, roles=("a", "b"))["roles"] == ["a", "b"]
 
 
-def test_an_application_has_no_resource_id_in_its_token() -> None:
+def test_token_of_an_application_has_no_resource_id() -> None:
     assert "xms_mirid" not in claims(identity=replace(IDENTITY, resource_id=None))
 
 

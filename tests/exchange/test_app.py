@@ -63,7 +63,7 @@ async def test_lookup_by_claim_reads_only_the_workload(
     assert (await world.ask()).status == 200
 
 
-async def test_a_v1_token_names_resource_tenant_and_managed_identity(world: "World") -> None:
+async def test_v1_token_names_resource_tenant_and_managed_identity(world: "World") -> None:
     answer = await world.ask()
     claims = verified(world, answer)
     header = jose.parse(answer.body["access_token"]).header
@@ -146,7 +146,7 @@ async def test_v1_endpoint_returns_numbers_as_strings(world: "World") -> None:
     assert jose.parse(token).claims["aud"] == "https://vault.azure.net"
 
 
-async def test_a_short_token_has_no_refresh_in(start: "Start") -> None:
+async def test_short_token_has_no_refresh_in(start: "Start") -> None:
     world = await start(token_seconds=3599)
     answer = await world.ask()
     assert answer.body["expires_in"] == 3599
@@ -174,7 +174,7 @@ async def test_blanks_around_the_assertion_are_ignored(world: "World") -> None:
     assert answer.status == 200
 
 
-async def test_a_client_id_in_upper_case_is_the_same_client(world: "World") -> None:
+async def test_client_id_in_upper_case_is_accepted(world: "World") -> None:
     upper = "abcdef00-0000-4000-8000-00000000000a"
     identity = await world.directory.find_identity(world.TENANT, world.CLIENT)
     assert identity is not None
@@ -193,7 +193,7 @@ async def test_unknown_form_parameters_are_ignored(world: "World") -> None:
     assert answer.status == 200
 
 
-async def test_an_assertion_may_be_used_again_until_it_expires(world: "World") -> None:
+async def test_assertion_may_be_used_again_until_it_expires(world: "World") -> None:
     """SDKs send one projected token for every scope they need; Entra accepts it each time."""
     token = world.mint()
     first = await world.ask(client_assertion=token)
@@ -203,7 +203,7 @@ async def test_an_assertion_may_be_used_again_until_it_expires(world: "World") -
 
 
 @pytest.mark.parametrize("name", ["client-request-id", "x-ms-client-request-id"])
-async def test_the_callers_request_id_is_the_correlation_id(world: "World", name: str) -> None:
+async def test_request_id_of_the_caller_is_the_correlation_id(world: "World", name: str) -> None:
     answer = await world.send(body="", headers={name: GUID})
     assert answer.body["correlation_id"] == GUID
     assert answer.headers["client-request-id"] == GUID
@@ -216,7 +216,7 @@ async def test_request_id_in_the_query_is_accepted(world: "World") -> None:
 
 
 @pytest.mark.parametrize("value", ["x", "a" * 5000, GUID + "0", "{" + GUID + "}", "\u00e9"])
-async def test_a_request_id_that_is_no_guid_is_replaced(world: "World", value: str) -> None:
+async def test_request_id_that_is_not_a_guid_is_replaced(world: "World", value: str) -> None:
     answer = await world.send(headers={"client-request-id": value})
     assert ANY_GUID.fullmatch(answer.body["correlation_id"])
 
@@ -272,7 +272,7 @@ async def test_json_body_is_refused_for_missing_grant_type(world: "World") -> No
         b"&".join(b"a%d=1" % n for n in range(70)),
     ],
 )
-async def test_a_malformed_form_is_refused(world: "World", body: bytes) -> None:
+async def test_malformed_form_is_refused(world: "World", body: bytes) -> None:
     answer = await world.send(body=body)
     assert (answer.status, answer.code) == (400, 9002313)
 
@@ -422,7 +422,7 @@ async def test_foreign_host_header_does_not_change_documents(world: "World", hos
         assert host not in repr(answer.body)
 
 
-async def test_a_host_header_without_its_port_is_the_same_origin(world: "World") -> None:
+async def test_host_header_without_its_port_is_the_same_origin(world: "World") -> None:
     answer = await world.send(
         f"/{world.TENANT}/v2.0/.well-known/openid-configuration",
         method="GET",
@@ -441,7 +441,7 @@ async def test_token_is_refused_at_its_expiry_second(world: "World") -> None:
     assert "2025-06-15T15:07:40Z" in answer.body["error_description"]
 
 
-async def test_eight_uses_at_once_give_eight_tokens(world: "World") -> None:
+async def test_eight_concurrent_requests_get_eight_tokens(world: "World") -> None:
     token = world.mint()
     answers = await asyncio.gather(*(world.ask(client_assertion=token) for _ in range(8)))
     assert [answer.status for answer in answers] == [200] * 8

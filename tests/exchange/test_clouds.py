@@ -22,7 +22,7 @@ async def get(world: "World", path: str, host: str = "") -> dict[str, object]:
 
 
 @pytest.mark.parametrize("cloud", OTHERS, ids=lambda cloud: cloud.name)
-async def test_documents_tokens_and_keys_have_the_clouds_names(
+async def test_documents_tokens_and_keys_have_the_names_of_the_cloud(
     start: "Start", cloud: Cloud
 ) -> None:
     origins = tuple(f"https://{alias}" for alias in cloud.aliases)
@@ -58,7 +58,7 @@ def test_us_government_cloud_has_its_names() -> None:
     assert PUBLIC.v1_issuer("t") == names.v1_issuer("t")
 
 
-def test_a_host_belongs_to_one_cloud() -> None:
+def test_each_host_belongs_to_one_cloud() -> None:
     hosts = [alias for cloud in CLOUDS.values() for alias in cloud.aliases]
     assert len(hosts) == len(set(hosts))
     assert find_cloud("login.microsoftonline.us") is CLOUDS["AzureUSGovernment"]
@@ -67,7 +67,7 @@ def test_a_host_belongs_to_one_cloud() -> None:
 
 
 @pytest.mark.parametrize("cloud", OTHERS, ids=lambda cloud: cloud.name)
-def test_microsofts_resources_have_the_clouds_names(cloud: Cloud) -> None:
+def test_microsoft_resources_have_the_names_of_the_cloud(cloud: Cloud) -> None:
     known = resources.Resources(resources.resources_of_cloud(cloud))
     for app_id, uris in (
         (resources.VAULT_APP_ID, cloud.vaults),
@@ -83,7 +83,7 @@ def test_microsofts_resources_have_the_clouds_names(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("cloud", CLOUDS.values(), ids=lambda cloud: cloud.name)
-def test_instance_discovery_knows_every_clouds_authority(cloud: Cloud) -> None:
+def test_instance_discovery_accepts_the_authority_of_every_cloud(cloud: Cloud) -> None:
     origins = Origins(("https://login.internal.test",))
     for alias in cloud.aliases:
         assert (

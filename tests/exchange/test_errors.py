@@ -1,4 +1,4 @@
-"""Every AADSTS number that the service returns, each by a real cause over the wire, and their order."""
+"""Every AADSTS number that the service returns, each with a real cause over HTTP, and their order."""
 
 import dataclasses
 import itertools
@@ -56,7 +56,7 @@ async def disabled(world: "World") -> "Answer":
     return await world.ask()
 
 
-async def trusting_nobody(world: "World") -> "Answer":
+async def without_credentials(world: "World") -> "Answer":
     await change_identity(world, credentials=())
     return await world.ask()
 
@@ -199,7 +199,7 @@ CAUSES: list[tuple[int, int, str, Cause]] = [
     (700021, 401, "invalid_client", certified(sub="someone")),
     (700023, 401, "invalid_client", certified(aud="https://other.test/")),
     (700222, 401, "invalid_client", claims(iss="https://sts.windows.net/t/")),
-    (70025, 401, "invalid_client", trusting_nobody),
+    (70025, 401, "invalid_client", without_credentials),
     (700211, 401, "invalid_client", claims(iss="https://other.test/")),
     (700212, 401, "invalid_client", claims(aud=["https://kubernetes.default.svc"])),
     (7002121, 401, "invalid_client", managed_identity_tokens.cause({"aud": "other"})),
@@ -251,7 +251,7 @@ def test_every_number_of_the_catalogue_is_tested() -> None:
     }
 
 
-def test_every_error_table_has_such_a_test() -> None:
+def test_every_error_table_has_a_coverage_test() -> None:
     """Fails if an error table has entries that no test provokes; the tests of the other tables are named."""
     elsewhere = {
         *USER_ROWS,  # test_user_refusals::test_every_sign_in_error_number_has_a_cause
@@ -341,7 +341,7 @@ def test_error_order_follows_the_steps() -> None:
 async def test_no_part_of_an_assertion_is_returned_or_logged(
     world: "World", caplog: pytest.LogCaptureFixture, place: str, sign: str
 ) -> None:
-    """A form with a wrong separator puts the token in the place of a name; it must not be shown there."""
+    """A form with a wrong separator has the token in the place of a name, which must not be shown."""
     logger = logging.getLogger("podpass")
     before = logger.propagate
     logger.propagate = True

@@ -17,7 +17,7 @@ async def get(world: "World", path: str, **headers: str) -> "Answer":
     return await world.send(path, method="GET", headers=headers)
 
 
-async def test_the_v2_document_has_every_member_that_clients_read(shared: "World") -> None:
+async def test_v2_document_has_every_member_that_clients_read(shared: "World") -> None:
     answer = await get(shared, f"/{shared.TENANT}/v2.0/.well-known/openid-configuration?")
     body, base = answer.body, f"{shared.url}/{shared.TENANT}"
     assert answer.status == 200
@@ -60,7 +60,7 @@ async def test_documents_for_any_tenant_have_an_issuer_template(shared: "World",
     assert keys[0]["issuer"] == shared.url + "/{tenantid}/v2.0"
 
 
-async def test_an_unknown_tenant_has_no_documents(shared: "World") -> None:
+async def test_unknown_tenant_has_no_documents(shared: "World") -> None:
     for tail in ("v2.0/.well-known/openid-configuration", "discovery/v2.0/keys"):
         answer = await get(shared, f"/{UNKNOWN}/{tail}")
         assert (answer.status, answer.body["error"], answer.code) == (400, "invalid_tenant", 90002)

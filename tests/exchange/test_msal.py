@@ -141,7 +141,7 @@ async def test_username_and_password_then_other_resources_by_refresh_token(
         assert claims_of(result)["aud"] == resource
 
 
-async def test_a_family_member_is_signed_in_by_another(
+async def test_refresh_token_of_a_client_family_is_shared(
     live: "World", port_mapping: PortMappingSession
 ) -> None:
     app = await public(port_mapping)

@@ -45,7 +45,7 @@ def harness() -> LimiterHarness:
     return LimiterHarness()
 
 
-def test_address_may_burst_and_then_continue_at_its_rate(harness: LimiterHarness) -> None:
+def test_address_may_burst_and_is_then_limited_to_its_rate(harness: LimiterHarness) -> None:
     limiter = harness.limiter(source=Rate(per_second=2, burst=3))
     assert [limiter.acquire(HERE, "") for _ in range(3)] == [None] * 3
     assert limiter.acquire(HERE, "") == pytest.approx(0.5)
@@ -149,7 +149,7 @@ def test_occasional_refusals_do_not_block(harness: LimiterHarness) -> None:
 
 
 def test_trusted_address_may_have_ten_times_the_refusals(harness: LimiterHarness) -> None:
-    """A whole cluster may be behind the address, with one misconfigured pod among thousands."""
+    """A complete cluster may be behind the address, with one misconfigured pod among thousands."""
     limiter = harness.limiter(refused=Rate(per_second=1, burst=3))
     limiter.on_success(HERE, CLIENT)
     for _ in range(30):
@@ -178,7 +178,7 @@ def test_trusted_address_is_blocked_beyond_its_limit(harness: LimiterHarness) ->
     assert limiter.allow_connection(THERE)
 
 
-def test_a_token_ends_a_penalty(harness: LimiterHarness) -> None:
+def test_issued_token_ends_a_penalty(harness: LimiterHarness) -> None:
     """A trusted proxy's connection stays open; a granted request on it makes the address trusted."""
     limiter = harness.limiter(refused=Rate(per_second=1, burst=1))
     limiter.on_rejection(HERE)
@@ -235,7 +235,7 @@ def test_stored_addresses_are_bounded(
         limiter.on_success(source, CLIENT)
     assert len(limiter._sources._full._entries) == 10
     assert len(limiter._trusted._entries) == 10
-    # The most recent address is stored; the first one was evicted and starts anew.
+    # The most recent address is stored; the first one was evicted and starts again with no record.
     assert limiter.acquire("10.0.0.99", "") is not None
     assert limiter.acquire("10.0.0.0", "") is None
 

@@ -91,7 +91,7 @@ async def test_new_credential_has_no_effect_before_the_delay(start: "Start") -> 
     assert (await world.ask()).status == 200
 
 
-async def test_a_second_credential_does_not_hide_the_first(start: "Start") -> None:
+async def test_pending_credential_does_not_affect_the_active_one(start: "Start") -> None:
     world = await with_a_new_one(start)
     assert (await world.ask()).status == 200
     assert (await world.ask(client_assertion=world.mint(sub="other"))).code == 700213
@@ -104,7 +104,7 @@ async def test_credential_before_its_delay_counts_as_missing(start: "Start") -> 
     assert (await world.ask(client_assertion=world.mint(sub="other"))).code == 700213
 
 
-async def test_secrets_and_certificates_take_effect_at_once(start: "Start") -> None:
+async def test_secrets_and_certificates_take_effect_immediately(start: "Start") -> None:
     world = await start(propagation_seconds=60)
     await equip(world)
     assert (await with_secret(world)).status == 200
@@ -122,7 +122,7 @@ async def with_a_new_one(start: "Start") -> "World":
 
 
 async def created(world: "World") -> float:
-    """Return when the directory stored the credential, by its own clock."""
+    """Return the time at which the directory stored the credential, by the directory's clock."""
     identity = await world.directory.find_identity(world.TENANT, world.CLIENT)
     assert identity is not None
     return identity.credentials[0].created

@@ -1,4 +1,4 @@
-"""Invalid settings of the token service are refused, all at once."""
+"""Invalid settings of the token service are refused, and all are reported together."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -46,7 +46,7 @@ from podpass.settings import AuthoritySettings, LocalSettings
         ("pages_origin", "https://login.microsoftonline.com/path"),
     ],
 )
-def test_a_value_out_of_range_is_refused(name: str, value: Any) -> None:
+def test_setting_out_of_range_is_refused(name: str, value: Any) -> None:
     with pytest.raises(SettingsError) as caught:
         AuthoritySettings(**{name: value})
     flag = next(each.metadata["flag"] for each in fields(AuthoritySettings) if each.name == name)

@@ -77,7 +77,7 @@ async def test_client_over_its_rate_gets_retry_after(
     assert [vars(each)["source"] for each in throttled] == ["127.0.0.1"] * 2
 
 
-async def test_users_of_one_client_do_not_wait_for_each_other(
+async def test_users_of_one_client_have_no_common_limit(
     world: World, rate_limited: RateLimitedListener
 ) -> None:
     """All users of az share one client ID, in every tenant."""

@@ -83,7 +83,7 @@ def test_form_needs_its_content_type_or_none(kind: str | None) -> None:
 
 
 @pytest.mark.parametrize("kind", ["", "application/json", f"{FORM}x", f"text/plain;{FORM}"])
-def test_a_body_of_another_type_is_an_empty_form(kind: str) -> None:
+def test_body_of_another_type_is_an_empty_form(kind: str) -> None:
     assert token_request.read_form(b"a=b", kind, basic("c:s")) == {}
 
 
@@ -99,7 +99,7 @@ def test_a_body_of_another_type_is_an_empty_form(kind: str) -> None:
         (basic(":"), "", ""),
     ],
 )
-def test_client_id_and_secret_may_be_in_http_basic(
+def test_client_id_and_secret_in_http_basic_are_accepted(
     authorization: str, client: str, secret: str
 ) -> None:
     found = token_request.read_form(b"a=b", FORM, authorization)
@@ -151,7 +151,7 @@ def test_generated_request_id_is_a_random_guid() -> None:
     assert all(len({each[19] + each[place] for each in made}) == 4 * 16 for place in free)
 
 
-def test_a_missing_parameter_is_empty() -> None:
+def test_missing_parameter_is_empty() -> None:
     request = token_request.TokenRequest(tenant="t", version=2, origin="o", form={"a": "b"})
     assert (request.get("a"), request.get("b")) == ("b", "")
     assert "'b'" not in repr(request)

@@ -1,4 +1,4 @@
-"""A live token service and a live issuer, each on its own TLS listener, and a client for both."""
+"""A running token service and a running issuer, each on its own TLS listener, and a client for both."""
 
 import json
 import shutil
@@ -89,7 +89,7 @@ class Answer:
 
 @dataclass(kw_only=True)
 class World:
-    """The service, its issuer, its clock, and everything else that a test may change."""
+    """The service, its issuer, its clock, and other objects that a test may change."""
 
     TENANT: ClassVar = TENANT
     OTHER_TENANT: ClassVar = OTHER_TENANT

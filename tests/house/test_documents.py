@@ -57,7 +57,7 @@ def test_links_of_a_page_resolve(page: str) -> None:
 
 def test_guide_lists_every_reason_for_an_issuer_failure() -> None:
     sources = (
-        "fetch.py",
+        "http/fetcher.py",
         "exchange/client_auth/issuer_keys.py",
         "exchange/client_auth/issuer_discovery.py",
     )

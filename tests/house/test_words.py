@@ -53,7 +53,7 @@ def test_no_file_names_a_registry_or_a_path_of_one_machine() -> None:
 # Words and idioms that this field does not use, each with what to write instead.
 # A pattern sees each part of an identifier: `_tell` and `TOLD` are found as well as "told".
 DROPPED = {
-    "anybody|everybody|nobody|somebody|who(?:so)?ever": "the actor: the caller, the replica, a user",
+    "anybody|everybody|(?<![\"'])nobody|somebody|who(?:so)?ever": "the caller, the replica, a user",
     "anew": "again",
     "as it were": "nothing",
     "at night": "the condition",
@@ -74,7 +74,7 @@ DROPPED = {
     "not to be had": "unavailable",
     "stray(?:s|ed)?": "orphan",
     "strangers?": "an unknown caller",
-    "tells?|telling|told": "log, report, return",
+    "_?tell(?=\\()|telling|told": "log, report, return",
     "under way": "in progress, in flight",
     "wish(?:es|ed)?": "request, configuration",
     "99 of 100": "p99",

@@ -89,7 +89,7 @@ class FakeClient:
         self._connection.connection_made(self.transport)
 
     def send(self, data: bytes, *, then: float = 0.0) -> None:
-        """Send data, unless the server has closed the connection; then let time pass."""
+        """Send data, unless the server has closed the connection; then advance the time."""
         if data and self.transport.closed_at is None:
             self._connection.data_received(data)
         self.loop.run_for(then)

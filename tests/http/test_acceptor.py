@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import trustme
 
+from podpass.http import acceptor
 from podpass.http import server as serve
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -119,7 +120,7 @@ async def test_blocked_address_is_closed_before_tls() -> None:
 
 
 async def test_open_connection_is_closed_when_its_address_is_blocked() -> None:
-    """Before a byte of its request is read; otherwise a flood could continue on open connections."""
+    """No byte of its request is read; otherwise a flood could continue on open connections."""
     filter_, asked = RecordingFilter(), list[str]()
 
     async def app(scope: serve.Scope, receive: serve.Receive, send: serve.Send) -> None:
@@ -212,10 +213,26 @@ async def test_handshakes_count_against_connection_limit(leaf: tuple[trustme.CA,
         await asyncio.sleep(0.05)
         with contextlib.suppress(ConnectionError):
             reader, writer = await asyncio.open_connection(*sock.getsockname())
-            assert await _is_closed(reader)
+            # At once, and not when its handshake takes too long.
+            async with asyncio.timeout(acceptor.HANDSHAKE_SECONDS / 2):
+                assert await _is_closed(reader)
             writer.close()
         for _, writer in pending:
             writer.close()
+
+
+async def test_connection_without_handshake_is_closed_in_time(
+    leaf: tuple[trustme.CA, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceptor, "HANDSHAKE_SECONDS", 0.1)
+    _, path = leaf
+    sock = serve.bind("127.0.0.1", 0)
+    tls = serve.server_tls(str(path), str(path))
+    async with serve.serving(_app, sock, tls):
+        reader, writer = await asyncio.open_connection(*sock.getsockname())
+        # asyncio's own limit is 60 s.
+        assert await _is_closed(reader)
+        writer.close()
 
 
 async def test_connections_in_kernel_queue_are_served_during_stop() -> None:
@@ -316,7 +333,7 @@ async def _pending_handshake(
 async def test_stop_waits_for_handshake_in_progress(
     leaf: tuple[trustme.CA, Path], request_: bytes
 ) -> None:
-    """Fails if only complete handshakes are drained: the first request would meet a closed connection."""
+    """Fails if only complete handshakes are drained: the first request would be lost."""
     async with _pending_handshake(
         FastPathApp(), leaf, serve.Drain(keepalive_seconds=60, grace_seconds=0.01)
     ) as pending:
@@ -403,10 +420,10 @@ async def test_stop_does_not_wait_for_missing_close_notify(
     kept.close()
 
 
-async def test_failed_handshakes_leak_no_file_and_affect_no_later_connection(
+async def test_failed_handshakes_leak_no_file_descriptor(
     leaf: tuple[trustme.CA, Path],
 ) -> None:
-    """If a socket is closed under its transport, the next one gets its file descriptor, and hangs."""
+    """If a socket is closed before its transport, the next socket gets its file descriptor, and hangs."""
     ca, path = leaf
     trust = ssl.create_default_context()
     ca.configure_trust(trust)

@@ -103,7 +103,7 @@ CORPUS = {
 
 
 class App:
-    """An application that returns the request, by either path."""
+    """An application that returns the request, on either path."""
 
     def __init__(self) -> None:
         self.started = asyncio.Event()
@@ -272,7 +272,7 @@ async def test_invalid_host_is_refused_and_later_requests_are_not_read(
 
 @pytest.mark.parametrize("app", [App(), FastPathApp()])
 async def test_trailing_blanks_are_removed_from_header_values(app: App) -> None:
-    """Fails if only the validation removes them: for the application, `x ` would be another host."""
+    """Fails if only the validation removes them: the application would read `x ` as another host."""
     answer = await _ask(app, [LAST.replace(b"Host: x", b"Host: \t x \t \r\nA: \t b c ")])
     assert b"(b'host', b'x'), (b'a', b'b c')" in answer
 
@@ -373,7 +373,7 @@ async def test_aborted_connection_does_not_affect_others() -> None:
         writer.close()
 
 
-async def test_responses_have_order_of_requests() -> None:
+async def test_responses_are_in_the_order_of_requests() -> None:
     slow = POST.replace(b"/echo", b"/slow")
     answer = await _ask(FastPathApp(), [slow + _get(b"/echo") + POST + LAST])
     order = [answer.index(text) for text in (b"/slow", b"'GET'", b"4b'last'")]
@@ -381,7 +381,7 @@ async def test_responses_have_order_of_requests() -> None:
     assert answer.count(b"HTTP/1.1 200") == 4
 
 
-async def test_body_that_stops_is_closed_on_fast_path() -> None:
+async def test_connection_with_a_stalled_body_is_closed_on_fast_path() -> None:
     limits = Limits(head_seconds=0.1, body_seconds=0.1)
     assert await _ask(FastPathApp(), [POST[:-1]], limits=limits) == b""
 
@@ -467,7 +467,7 @@ async def test_response_with_line_break_in_header_is_not_sent(line_break: bytes)
 
 @pytest.mark.parametrize("app", [App(), FastPathApp()])
 async def test_forwarded_address_is_used_only_from_trusted_proxy(app: App) -> None:
-    """Fails if X-Forwarded-For of every client is trusted: a flood would seem to come from everywhere."""
+    """Fails if X-Forwarded-For of every client is trusted: a flood could have many addresses."""
     last = LAST.replace(b"Host: x\r\n", b"Host: x\r\nX-Forwarded-For: 192.0.2.7\r\n")
     assert b'"client":"127.0.0.1"' in await _ask(app, [last])
     proxies = (ip_network("127.0.0.0/8"),)

@@ -1,4 +1,4 @@
-"""Documents from URLs of an attacker, served by real servers that misbehave."""
+"""Documents from URLs of an attacker, served by real servers that violate the rules."""
 
 import asyncio
 import contextlib
@@ -102,7 +102,7 @@ def test_address_that_is_not_public_is_refused(address: str) -> None:
         "64:ff9b::808:808",
     ],
 )
-def test_a_public_address_is_accepted(address: str) -> None:
+def test_public_address_is_accepted(address: str) -> None:
     address_policy.check_address(address)
 
 
@@ -180,7 +180,7 @@ async def test_local_or_private_host_is_refused_in_every_notation(
     assert caught.value.reason in {"address", "name"}
 
 
-async def test_name_without_address_has_reason_name() -> None:
+async def test_name_without_address_fails_with_reason_name() -> None:
     with pytest.raises(FetchError) as caught:
         await Fetcher(FetchRules()).get_json("https://nowhere.invalid/")
     assert caught.value.reason == "name"
@@ -267,7 +267,7 @@ async def refused(fetcher: Fetcher, url: str = URL) -> str:
     return caught.value.reason
 
 
-async def test_object_is_fetched_with_host_and_sni(served: Serve) -> None:
+async def test_object_is_fetched_with_host_header_and_sni(served: Serve) -> None:
     seen = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -293,13 +293,13 @@ async def test_port_of_instance_is_reached_by_its_name(served: Serve) -> None:
 
 
 @pytest.mark.parametrize("status", ["301 a", "302 a", "303 a", "307 a", "308 a"])
-async def test_a_redirect_is_not_followed(served: Serve, status: str) -> None:
+async def test_redirect_is_not_followed(served: Serve, status: str) -> None:
     fetcher = await served(answer(b"", status, location=f"https://{HOST}/other"))
     assert await refused(fetcher) == "status"
 
 
 @pytest.mark.parametrize("status", ["201 a", "404 a", "500 a"])
-async def test_any_status_but_200_is_a_failure(served: Serve, status: str) -> None:
+async def test_other_status_than_200_is_a_failure(served: Serve, status: str) -> None:
     assert await refused(await served(answer(b"{}", status))) == "status"
 
 
@@ -344,11 +344,11 @@ async def test_response_that_is_not_http_has_reason_unreachable(served: Serve, d
     assert await refused(await served(raw(data))) == "unreachable"
 
 
-async def test_a_certificate_for_another_name_is_not_accepted(served: Serve) -> None:
+async def test_certificate_for_another_name_is_not_accepted(served: Serve) -> None:
     assert await refused(await served(answer(b"{}"), name="other.test")) == "unreachable"
 
 
-async def test_hosts_of_instance_are_verified_by_its_ca_only(served: Serve) -> None:
+async def test_hosts_of_instance_are_verified_with_its_ca_only(served: Serve) -> None:
     """A certificate of another CA for the name of the instance is not trusted, public or not."""
     fetcher = await served(answer(b"{}"))
     other = trustme.CA()

@@ -80,7 +80,7 @@ class Site:
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    """A TLS server on loopback, with a name that resolves to loopback, and its own CA."""
+    """Serve TLS on loopback, with a name that resolves to loopback and a separate CA."""
     ca = trustme.CA()
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")
 
@@ -110,7 +110,7 @@ async def test_allowed_network_is_reached(site: Site) -> None:
     assert await refused(FetchRules(private=LOOPBACK), site.url) == "unreachable"
 
 
-async def test_allowed_host_is_reached_and_no_other(
+async def test_only_the_allowed_host_is_reached(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(address_policy, "PRIVATE", NETWORKS)

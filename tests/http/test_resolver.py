@@ -14,7 +14,7 @@ from podpass.http.resolver import NameNotResolved, Resolver
 
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Let lookups of names that begin with `slow` hang until the test ends; yield the list of lookups."""
+    """Block lookups of names that begin with `slow` until the test ends; yield the list of lookups."""
     looked: list[str] = []
     over = threading.Event()
     real: Callable[..., Any] = socket.getaddrinfo

@@ -25,7 +25,7 @@ async def _slow_app(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 def client() -> Iterator[FakeClient]:
-    """A client of a slow application, with a manual clock."""
+    """Provide a client of a slow application, with a manual clock."""
     client = FakeClient(_slow_app, LIMITS)
     yield client
     client.close()
@@ -41,7 +41,7 @@ def test_connection_without_complete_head_is_closed_at_deadline(
     assert client.transport.closed_at == LIMITS.head_seconds
 
 
-def test_head_sent_byte_by_byte_gets_no_more_time(client: FakeClient) -> None:
+def test_head_sent_byte_by_byte_does_not_extend_the_deadline(client: FakeClient) -> None:
     client.send(b"GET / HTTP/1.1\r\n", then=2)
     for _ in range(8):
         client.send(b"X", then=2)
@@ -56,7 +56,7 @@ def test_response_may_take_longer_than_a_head(client: FakeClient) -> None:
 
 
 @pytest.mark.parametrize("second", [WHOLE[:-2], b"\r\n"])
-def test_second_head_has_no_more_time_than_the_first(client: FakeClient, second: bytes) -> None:
+def test_second_head_has_the_same_deadline_as_the_first(client: FakeClient, second: bytes) -> None:
     client.send(WHOLE, then=RESPONSE_SECONDS + 5)
     client.send(second, then=60)
     assert client.transport.written.count(b"HTTP/1.1 200") == 1
@@ -97,7 +97,15 @@ def test_trailers_over_limit_close_the_connection(client: FakeClient) -> None:
     assert client.transport.closed_at == 0
 
 
-def test_body_that_stops_is_closed_and_body_that_continues_is_not(client: FakeClient) -> None:
+def test_complete_trailer_over_limit_closes_the_connection(client: FakeClient) -> None:
+    """Fails if only incomplete trailers are counted: this one arrives with the end of its body."""
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    client.send(head + (b"Y: " + b"a" * 1000 + b"\r\n") * 6 + b"\r\n", then=60)
+    assert client.transport.written == b""
+    assert client.transport.closed_at == 0
+
+
+def test_stalled_body_is_closed_and_continued_body_is_not(client: FakeClient) -> None:
     head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 8\r\n\r\n"
     client.send(head)
     for _ in range(8):
@@ -111,6 +119,15 @@ def test_body_that_stops_is_closed_and_body_that_continues_is_not(client: FakeCl
     stopped.close()
 
 
+def test_body_below_the_minimum_rate_is_closed(client: FakeClient) -> None:
+    """A body has 10 s, and 5 s for each byte. A byte in 8 s would hold a connection for weeks."""
+    client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+    for _ in range(8):
+        client.send(b"a", then=8)
+    assert client.transport.written == b""
+    assert client.transport.closed_at == 30
+
+
 async def test_connections_over_limit_are_closed() -> None:
     sock = server.bind("127.0.0.1", 0)
     async with server.serving(_slow_app, sock, limits=Limits(connections=1)):
@@ -121,6 +138,14 @@ async def test_connections_over_limit_are_closed() -> None:
                 assert await reader.read() == b""
                 second.close()
         first.close()
+
+
+def test_connection_over_limit_is_aborted_before_it_is_read() -> None:
+    client = FakeClient(_slow_app, Limits(connections=0))
+    client.send(WHOLE, then=60)
+    assert client.transport.written == b""
+    assert client.transport.closed_at == 0
+    client.close()
 
 
 async def test_stop_of_idle_server_does_not_poll() -> None:

@@ -6,7 +6,7 @@ import logging
 import ssl
 import warnings
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -163,6 +163,22 @@ async def test_key_of_another_certificate_is_not_loaded(files: Files) -> None:
     assert reloading.failures == 1
 
 
+async def test_invalid_pair_never_reaches_the_context_in_use(files: Files) -> None:
+    """OpenSSL would use the certificate of the pair before it refuses the key."""
+    first = files.write(files.issue())
+    pair = tls.read_pair(files.certificate, files.key)
+    server_tls = tls.ServerTls()
+    server_tls.load(pair)
+    files.write(files.issue())
+    other = tls.read_pair(files.certificate, files.key)
+    with pytest.raises(CertificateInvalid):
+        server_tls.load(replace(other, key=pair.key))
+    sock = server.bind("127.0.0.1", 0)
+    port = int(sock.getsockname()[1])
+    async with server.serving(_app, sock, server_tls.context):
+        assert await _shown(port, files.ca) == first
+
+
 @pytest.mark.parametrize("damage", ["garbage", "empty", "missing", "long", "encrypted"])
 async def test_invalid_files_are_not_loaded(files: Files, damage: str) -> None:
     first = files.write(files.issue())
@@ -194,7 +210,7 @@ def _encrypted(leaf: trustme.LeafCert) -> bytes:
 
 
 def test_encrypted_key_has_its_own_error(files: Files) -> None:
-    """Otherwise OpenSSL would ask for the password at the terminal."""
+    """Otherwise OpenSSL would prompt for the password on the terminal."""
     leaf = files.issue()
     files.write(leaf)
     files.key.write_bytes(_encrypted(leaf))
@@ -233,7 +249,7 @@ def test_error_contains_no_key(files: Files) -> None:
 
 
 def test_reload_keeps_minimum_version_and_ciphers(files: Files) -> None:
-    """In another identity provider, a reload reset both to the defaults of the library."""
+    """Fails if a reload resets both to the defaults of the library, as in another identity provider."""
     files.write(files.issue())
     reloading = files.open()
     before = (
@@ -272,7 +288,7 @@ async def test_old_tls_version_is_refused_after_reload(files: Files) -> None:
 
 
 def test_both_files_are_read_from_one_secret_revision(files: Files) -> None:
-    """As in kubelet: the files in a directory, a link to it, and links through that link."""
+    """As in the kubelet: files in a directory, a link to the directory, and links through that link."""
     for number in (1, 2):
         revision = Files(folder=files.folder / f"..rev{number}", ca=files.ca)
         revision.folder.mkdir()
@@ -295,6 +311,32 @@ def test_both_files_are_read_from_one_secret_revision(files: Files) -> None:
         "..rev2",
     ]
     assert reloading.failures == 0
+
+
+def test_secret_revision_that_is_swapped_between_the_reads_is_not_mixed(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ders = []
+    for number in (1, 2):
+        revision = Files(folder=files.folder / f"..rev{number}", ca=files.ca)
+        revision.folder.mkdir()
+        ders.append(revision.write(files.issue()))
+    link = files.folder / "..data"
+    link.symlink_to("..rev1")
+    for name in ("tls.crt", "tls.key"):
+        (files.folder / name).symlink_to(f"..data/{name}")
+    read_file = tls._read_file
+
+    def read_then_swap(path: Path, limit: int) -> bytes:
+        data = read_file(path, limit)
+        swap = files.folder / "..data_tmp"
+        swap.symlink_to("..rev2")
+        swap.rename(link)
+        return data
+
+    monkeypatch.setattr(tls, "_read_file", read_then_swap)
+    pair = tls.read_pair(files.certificate, files.key)
+    assert ssl.PEM_cert_to_DER_cert(pair.chain.decode()) == ders[0]
 
 
 def test_expired_certificate_does_not_replace_valid_one(files: Files) -> None:

@@ -80,11 +80,11 @@ def test_error_names_unknown_vault(instance: Instance) -> None:
     phase, printed = instance.run_pod("no-vault", "web", "no-such-vault")
     assert phase == "Failed"
     assert "ServiceRequestError" in printed
-    assert "no vault no-such-vault" in printed
+    assert "vault no-such-vault does not exist" in printed
     lines = (instance.data_dir / "podpass.log").read_text().splitlines()
     refused = next(line for line in lines if '"vault_unknown"' in line)
     assert "no-such-vault.vault.azure.net" in refused
-    assert "no vault no-such-vault" in refused
+    assert "vault no-such-vault does not exist" in refused
 
 
 async def test_log_contains_the_unknown_vault_under_the_request_id_of_the_client(
@@ -149,8 +149,8 @@ async def test_wrong_audience_is_named_in_the_error(instance: Instance) -> None:
 
 
 async def test_unregistered_issuer_is_refused(instance: Instance) -> None:
-    stranger = instance.issuer_key().sign(_claims(instance, iss="https://stranger.invalid/"))
-    await _refused(instance, stranger, 700211)
+    unknown_issuer = instance.issuer_key().sign(_claims(instance, iss="https://unknown.invalid/"))
+    await _refused(instance, unknown_issuer, 700211)
 
 
 async def test_an_expired_assertion_is_refused(instance: Instance) -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from tests.journey.instance import Instance, started
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Instance]:

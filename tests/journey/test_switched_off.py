@@ -11,6 +11,8 @@ import pytest
 from podpass.crypto import jose
 from tests.journey.instance import Instance, started
 
+pytestmark = pytest.mark.processes
+
 AZURE_CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
 SHOW = ["sh", "-c", "echo client=$AZURE_CLIENT_ID"]
 

@@ -11,9 +11,9 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 
 def binaries() -> dict[str, str]:
     """Find the machine's kubectl and the one of the package index."""
-    beside = Path(sys.executable).parent / "kubectl"
+    packaged = Path(sys.executable).parent / "kubectl"
     found = {"machine": shutil.which("kubectl", path=PATH) or ""}
-    return found | {"package": str(beside) if beside.exists() else ""}
+    return found | {"package": str(packaged) if packaged.exists() else ""}
 
 
 @dataclass(frozen=True, kw_only=True)

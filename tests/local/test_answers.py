@@ -69,6 +69,6 @@ async def test_identities_are_returned_in_pages(
         assert verb == "GET"
         return pages[dict(parse_qsl(urlsplit(path).query)).get("after", "")]
 
-    monkeypatch.setattr(identity, "control", control)
+    monkeypatch.setattr(identity, "call_control", control)
     names = [row["name"] for row in identity._list_all(DataDir(tmp_path))[0]]
     assert names == [one.name for one in made]

@@ -29,6 +29,16 @@ def data_dir(tmp_path: Path) -> DataDir:
     return made
 
 
+@pytest.fixture
+def other(tmp_path: Path) -> DataDir:
+    """The data directory of another instance."""
+    made = DataDir(tmp_path / "other")
+    prepare(made)
+    initialise(made)
+    ca.ensure_certificates(made)
+    return made
+
+
 def _load(path: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificate(path.read_bytes())
 
@@ -69,6 +79,20 @@ def test_leaf_certificate_is_refused_as_client_certificate(data_dir: DataDir) ->
             x509.ExtendedKeyUsage
         )
         assert [oid._name for oid in usage.value] == [purpose]
+
+
+def test_signed_certificates_may_not_sign(data_dir: DataDir) -> None:
+    """Attack: the key of a leaf signs certificates for Microsoft's host names."""
+    for name in ("leaf", *ca.CLIENTS):
+        found = _load(data_dir.certificate(name)).extensions
+        constraints = found.get_extension_for_class(x509.BasicConstraints)
+        usage = found.get_extension_for_class(x509.KeyUsage)
+        assert (constraints.critical, constraints.value.ca) == (True, False)
+        assert (usage.critical, usage.value.key_cert_sign, usage.value.crl_sign) == (
+            True,
+            False,
+            False,
+        )
 
 
 @pytest.mark.parametrize(
@@ -116,6 +140,23 @@ def test_a_damaged_leaf_is_replaced(data_dir: DataDir) -> None:
     assert _load(data_dir.certificate("leaf")).issuer == _load(data_dir.ca_file).subject
 
 
+@pytest.mark.parametrize("name", ["leaf", "admin"])
+def test_certificate_of_the_ca_of_another_instance_is_replaced(
+    data_dir: DataDir, other: DataDir, name: str
+) -> None:
+    shutil.copy(other.certificate(name), data_dir.certificate(name))
+    shutil.copy(other.key(name), data_dir.key(name))
+    ca.ensure_certificates(data_dir)
+    _load(data_dir.certificate(name)).verify_directly_issued_by(_load(data_dir.ca_file))
+
+
+def test_certificate_with_the_key_of_another_certificate_is_replaced(data_dir: DataDir) -> None:
+    shutil.copy(data_dir.key("admin"), data_dir.key("leaf"))
+    ca.ensure_certificates(data_dir)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(data_dir.certificate("leaf"), data_dir.key("leaf"))
+
+
 def test_damaged_ca_is_reported_with_a_hint(data_dir: DataDir) -> None:
     data_dir.path("ca", "ca.key").write_bytes(b"no key")
     with pytest.raises(DataDirError) as caught:
@@ -141,12 +182,8 @@ def test_ca_with_the_key_of_another_ca_is_reported(data_dir: DataDir) -> None:
 
 
 @pytest.fixture
-def public(tmp_path: Path) -> Path:
+def public(tmp_path: Path, other: DataDir) -> Path:
     """A public CA, as a system or a company has one."""
-    other = DataDir(tmp_path / "other")
-    prepare(other)
-    initialise(other)
-    ca.ensure_certificates(other)
     copied = tmp_path / "public.pem"
     shutil.copy(other.ca_file, copied)
     return copied
@@ -168,6 +205,19 @@ def test_bundle_of_another_instance_is_skipped(tmp_path: Path, public: Path) -> 
     elsewhere = tmp_path / "moved.pem"
     shutil.copy(other.bundle, elsewhere)
     assert elsewhere not in trust.public_ca_files({"SSL_CERT_FILE": str(elsewhere)})
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"])
+def test_ca_of_another_instance_is_not_trusted(
+    data_dir: DataDir, other: DataDir, variable: str
+) -> None:
+    """Attack: the other instance could issue certificates for every host of this one."""
+    environ = {variable: str(other.ca_file)}
+    assert other.ca_file not in trust.public_ca_files(environ)
+    trust.write_stores(data_dir, environ)
+    context = ssl.create_default_context(cafile=str(data_dir.bundle))
+    foreign = _load(other.ca_file).public_bytes(Encoding.DER)
+    assert foreign not in context.get_ca_certs(binary_form=True)
 
 
 def test_unchanged_trust_stores_are_not_written(data_dir: DataDir, public: Path) -> None:

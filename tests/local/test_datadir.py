@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -197,6 +198,27 @@ def test_lock_on_an_unlinked_file_is_not_accepted(tmp_path: Path) -> None:
     assert lock_holder(path) == os.getpid()
     assert not Lock(path).acquire()
     second.release()
+
+
+def test_lock_on_a_file_that_was_removed_during_the_attempt_is_not_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack on a race: the holder removes its file after this process opened it, and before it locks it."""
+    path = tmp_path / "lock"
+    first, second, third = Lock(path), Lock(path), Lock(path)
+    assert first.acquire()
+    opened = os.open
+
+    def open_old_file(*arguments: Any) -> int:
+        descriptor = opened(*arguments)
+        monkeypatch.undo()
+        first.release()
+        assert third.acquire()
+        return descriptor
+
+    monkeypatch.setattr(os, "open", open_old_file)
+    assert not second.acquire()
+    third.release()
 
 
 def test_ports_are_consecutive_from_the_base() -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from podpass.local.demo import Demo, DemoFailed, run_demo
 
+pytestmark = pytest.mark.processes
+
 
 async def test_demo_prints_each_hop_and_two_failures() -> None:
     said: list[str] = []

@@ -11,6 +11,8 @@ import pytest
 from tests.local.instances import Podpass
 from tests.local.kubectl import Kubectl, binaries
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(params=["machine", "package"])
 def kubectl(request: pytest.FixtureRequest, running: Podpass, tmp_path: Path) -> Kubectl:
@@ -102,8 +104,8 @@ def test_debug_returns_and_describe_shows_why_no_container_runs(
     start(kubectl, name, {"command": ["sleep", "600"]})
     wait_ready(kubectl, name)
     kubectl("debug", name, "--image=busybox", "--container=dbg")
-    told = "{.status.ephemeralContainerStatuses[0].state.waiting.message}"
-    kubectl("wait", f"--for=jsonpath={told}", f"pod/{name}", "--timeout=30s")
+    message = "{.status.ephemeralContainerStatuses[0].state.waiting.message}"
+    kubectl("wait", f"--for=jsonpath={message}", f"pod/{name}", "--timeout=30s")
     shown = kubectl("describe", "pod", name)
     assert "EphemeralContainersNotRun" in shown
     assert "ephemeral containers are not run here" in shown

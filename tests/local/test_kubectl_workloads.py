@@ -13,6 +13,8 @@ from podpass import names
 from tests.local.instances import Podpass
 from tests.local.kubectl import Kubectl, binaries
 
+pytestmark = pytest.mark.processes
+
 IMAGE = "registry.k8s.io/pause:3.10"
 
 
@@ -110,9 +112,9 @@ def test_describe_shows_deployment_events_and_why_its_pods_are_refused(
 ) -> None:
     deploy(kubectl, name, serviceAccountName="nobody")
     kubectl("wait", "--for=condition=ReplicaFailure", f"deployment/{name}", "--timeout=30s")
-    told = kubectl("describe", "replicaset")
-    assert "Warning  FailedCreate" in told
-    assert 'serviceaccount "nobody" not found' in told
+    output = kubectl("describe", "replicaset")
+    assert "Warning  FailedCreate" in output
+    assert 'serviceaccount "nobody" not found' in output
     shown = kubectl("describe", f"deployment/{name}")
     assert "Scaled up replica set" in shown
     assert "FailedCreate" in shown

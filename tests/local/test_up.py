@@ -18,6 +18,8 @@ from podpass.local import ports
 from podpass.local.lock import lock_holder
 from tests.local.instances import SEED, Podpass
 
+pytestmark = pytest.mark.processes
+
 PATIENCE_SECONDS = 30
 
 

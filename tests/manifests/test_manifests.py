@@ -20,7 +20,7 @@ from podpass.settings import WebhookSettings
 from tests.local.instances import Podpass
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # its import causes warnings of its dependencies
+    warnings.simplefilter("ignore")  # its import emits warnings about its dependencies
     import kubernetes_validate
 
 TENANT = "11111111-2222-4333-8444-555555555555"
@@ -44,7 +44,7 @@ def _find(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "sets", [(), ("certManager.enabled=true", "advice.enabled=true", "hostNetwork=true")]
 )
-def test_every_object_fits_kubernetes_schemas(sets: tuple[str, ...], version: str) -> None:
+def test_every_object_matches_the_kubernetes_schemas(sets: tuple[str, ...], version: str) -> None:
     found = _build(*sets)
     assert len(found) == (14 if sets else 13)
     for one in found:

@@ -212,7 +212,7 @@ async def test_expired_secret_is_readable(world: Any, token: str) -> None:
 
 
 @pytest.mark.parametrize("skip", ["x", "!!", "L2V0Yy9wYXNzd2Q", "4oKs"])
-async def test_a_forged_skiptoken_is_refused(world: Any, token: str, skip: str) -> None:
+async def test_forged_skiptoken_is_refused(world: Any, token: str, skip: str) -> None:
     for path in ("/secrets", "/secrets/a/versions"):
         where = f"{path}?api-version=7.4&$skiptoken={skip}"
         status, body, _ = await world.ask("GET", where, token=token)
@@ -220,7 +220,7 @@ async def test_a_forged_skiptoken_is_refused(world: Any, token: str, skip: str) 
 
 
 @pytest.mark.parametrize("count", ["0", "26", "-1", "x", "9" * 30, "٣"])
-async def test_a_page_size_out_of_range_is_refused(world: Any, token: str, count: str) -> None:
+async def test_page_size_out_of_range_is_refused(world: Any, token: str, count: str) -> None:
     path = f"/secrets?api-version=7.4&maxresults={quote(count)}"
     assert (await world.ask("GET", path, token=token))[0] == 400
 
@@ -255,7 +255,7 @@ async def test_a_page_size_out_of_range_is_refused(world: Any, token: str, count
         ("GET", "/secrets//versions", 400, "BadParameter"),
     ],
 )
-async def test_missing_object_or_path_has_its_own_error(
+async def test_missing_object_and_missing_path_have_different_errors(
     world: Any, token: str, method: str, path: str, status: int, code: str
 ) -> None:
     body: dict[str, str] | None = {} if method == "PATCH" else None
@@ -311,7 +311,7 @@ async def test_unsupported_method_gets_405_with_supported_methods(world: Any, to
 
 @pytest.mark.parametrize("value", ['"\\ud800"', '"a\\udc00b"'])
 async def test_value_with_invalid_unicode_is_refused(world: Any, token: str, value: str) -> None:
-    """Half a surrogate pair is JSON and cannot be written as UTF-8."""
+    """Half a surrogate pair is valid JSON, but cannot be encoded as UTF-8."""
     body = f'{{"value":{value}}}'.encode()
     status, answer, _ = await world.ask("PUT", GREETING, token=token, body=body)
     assert (status, answer["error"]["code"]) == (400, "BadParameter")

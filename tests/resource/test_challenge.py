@@ -152,7 +152,7 @@ async def test_other_spellings_of_the_vault_are_accepted(
     assert (status, body["error"]["code"]) == (404, "SecretNotFound")
 
 
-async def test_the_key_is_fetched_once_for_many_requests(world: Any, token: str) -> None:
+async def test_key_is_fetched_once_for_many_requests(world: Any, token: str) -> None:
     for _ in range(3):
         await world.ask("GET", GREETING, token=token)
     assert world.authority.fetches == 1

@@ -76,7 +76,7 @@ def test_malformed_compact_token_is_refused(text: str) -> None:
     assert len(text) < 3 or text not in str(caught.value)
 
 
-def test_a_token_of_another_type_is_refused(key: jose.SigningKey) -> None:
+def test_token_of_another_type_is_refused(key: jose.SigningKey) -> None:
     assert refusal(key, header={"typ": "at+jwt"}).check is Check.FORM
 
 
@@ -85,7 +85,7 @@ def test_algorithm_other_than_rs256_is_refused(key: jose.SigningKey, alg: Any) -
     assert refusal(key, header={"alg": alg}).check is Check.ALGORITHM
 
 
-def test_an_unsigned_token_is_refused() -> None:
+def test_unsigned_token_is_refused() -> None:
     parts = [jose.b64encode(json.dumps(part).encode()) for part in ({"alg": "none"}, CLAIMS)]
     with pytest.raises(TokenRefused) as caught:
         checks.parse(".".join([*parts, ""]))
@@ -112,14 +112,14 @@ def test_key_with_another_id_is_not_tried(signing_keys: list[jose.SigningKey]) -
     assert caught.value.check is Check.KEY
 
 
-def test_a_signature_by_another_key_is_refused(signing_keys: list[jose.SigningKey]) -> None:
+def test_signature_by_another_key_is_refused(signing_keys: list[jose.SigningKey]) -> None:
     forged = signing_keys[1].sign(CLAIMS, {"kid": signing_keys[0].kid})
     with pytest.raises(TokenRefused) as caught:
         checks.verify(checks.parse(forged), public(signing_keys[0]), ACCEPTED, NOW)
     assert caught.value.check is Check.SIGNATURE
 
 
-def test_a_changed_claim_is_refused(key: jose.SigningKey) -> None:
+def test_changed_claim_is_refused(key: jose.SigningKey) -> None:
     head, _, tail = key.sign(CLAIMS).split(".")
     changed = jose.b64encode(json.dumps(CLAIMS | {"oid": "someone-else"}).encode())
     with pytest.raises(TokenRefused) as caught:
@@ -180,7 +180,7 @@ def test_projected_token_is_not_accepted_as_access_token(key: jose.SigningKey) -
     assert error.check is Check.ISSUER
 
 
-def test_a_token_is_refused_at_its_expiry_second(key: jose.SigningKey) -> None:
+def test_token_is_refused_at_its_expiry_second_by_the_guard(key: jose.SigningKey) -> None:
     assert verify(key, now=NOW + 3600 - 0.001)
     assert refusal(key, now=NOW + 3600).check is Check.EXPIRED
 
@@ -267,7 +267,7 @@ def test_user_token_has_user_scopes_and_directory_roles(key: jose.SigningKey) ->
     assert who.wids == {"w"}
 
 
-def test_an_application_has_roles_and_no_name(key: jose.SigningKey) -> None:
+def test_application_has_roles_and_no_name(key: jose.SigningKey) -> None:
     who = verify(key, roles=["Orders.Read"], idtyp="app", upn="admin@p.example")
     assert (who.is_user, who.name, who.roles, who.scopes) == (
         False,

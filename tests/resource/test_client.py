@@ -54,7 +54,7 @@ async def use(
         return await asyncio.to_thread(run)
 
 
-async def test_the_released_client_sets_gets_lists_and_deletes(world: Any) -> None:
+async def test_released_client_sets_gets_lists_and_deletes(world: Any) -> None:
     officer = await world.identity("officer", "Key Vault Secrets Officer")
 
     def work(client: SecretClient) -> None:
@@ -85,7 +85,7 @@ async def test_the_released_client_sets_gets_lists_and_deletes(world: Any) -> No
     assert asked == [("https://vault.azure.net/.default", tenant)]
 
 
-async def test_a_deleted_secret_is_recovered_or_purged(world: Any) -> None:
+async def test_deleted_secret_is_recovered_or_purged(world: Any) -> None:
     officer = await world.identity("officer", "Key Vault Secrets Officer")
 
     def work(client: SecretClient) -> None:
@@ -189,7 +189,7 @@ async def test_deleted_secrets_are_listed_shown_and_purged(world: Any) -> None:
     await use(world, officer, work)
 
 
-async def test_a_backup_is_restored_by_the_released_client(world: Any) -> None:
+async def test_backup_is_restored_by_the_released_client(world: Any) -> None:
     officer = await world.identity("officer", "Key Vault Secrets Officer")
 
     def work(client: SecretClient) -> None:

@@ -47,9 +47,7 @@ async def test_recovery_level_follows_vault_settings(
     assert listed["value"][0]["attributes"]["recoveryLevel"] == level
 
 
-async def test_deleted_secrets_are_listed_page_by_page_without_values(
-    world: Any, token: str
-) -> None:
+async def test_deleted_secrets_are_listed_in_pages_without_values(world: Any, token: str) -> None:
     for name in ("a", "b", "c", "d", "kept"):
         await put(world, token, name)
         if name != "kept":
@@ -148,7 +146,7 @@ async def test_first_request_after_retention_finds_no_secret(
         assert body["value"] == []
 
 
-async def test_a_backup_is_restored_into_another_vault_of_the_subscription(world: Any) -> None:
+async def test_backup_is_restored_into_another_vault_of_the_subscription(world: Any) -> None:
     await world.vault("demo-vault2")
     both = await world.identity("both", "Key Vault Secrets Officer")
     await world.grant(both, "Key Vault Secrets Officer", "demo-vault2")
@@ -248,7 +246,7 @@ async def test_patch_changes_only_given_attributes(world: Any, token: str) -> No
 
 
 async def test_value_is_readable_before_nbf_and_after_exp(world: Any, token: str) -> None:
-    """As users report of Azure: `exp` and `nbf` are only information, and `enabled` is enforced."""
+    """As in Azure, according to users: `exp` and `nbf` are only information, and `enabled` is enforced."""
     now = int(world.clock.now)
     for attributes in ({"exp": now - 1}, {"nbf": now + 99}):
         body = {"value": "v", "attributes": attributes}
@@ -267,7 +265,9 @@ async def test_only_disabled_version_is_refused(world: Any, token: str) -> None:
     assert (await world.ask("GET", GREETING, token=token))[1]["value"] == "new"
 
 
-async def test_a_backup_of_many_large_values_fits_into_a_request(world: Any, token: str) -> None:
+async def test_backup_of_many_large_values_is_within_the_request_limit(
+    world: Any, token: str
+) -> None:
     for number in range(12):
         await put(world, token, value=chr(97 + number) * 25 * 1024)
     _, blob, _ = await world.ask("POST", f"/secrets/greeting/backup{V}", token=token)

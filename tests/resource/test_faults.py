@@ -72,7 +72,7 @@ async def test_corrupt_secret_is_named_and_list_continues(
 async def test_corrupt_vault_keeps_its_secrets_and_start_continues(
     world: Any, token: str, tmp_path: Path
 ) -> None:
-    """If it were omitted from a list, it would seem purged, and the job would purge its secrets."""
+    """If it were omitted from a list, it would appear to be purged, and the job would purge its secrets."""
     await world.ask("PUT", f"/secrets/a{V}", token=token, body={"value": "kept"})
     corrupt(tmp_path / "directory.db", "UPDATE vaults SET access = 'policy'")
     world.directory._session.clear_caches()

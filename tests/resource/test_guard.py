@@ -218,7 +218,7 @@ async def test_directory_apis_get_caller_of_guard(
         ({"oid": None}, Reason.INVALID),
     ],
 )
-async def test_directory_apis_get_their_own_reason(
+async def test_directory_apis_get_the_refusal_reason(
     published: Published, key: jose.SigningKey, changes: dict[str, Any], reason: Reason
 ) -> None:
     admit = admit_with(make(published))

@@ -52,7 +52,7 @@ def jwks(signing_keys: list[jose.SigningKey]) -> Jwks:
     return Jwks(signing_keys[0])
 
 
-async def test_a_known_key_is_fetched_once(jwks: Jwks, clock: ManualClock) -> None:
+async def test_known_key_is_fetched_once(jwks: Jwks, clock: ManualClock) -> None:
     keys = PublishedKeys(jwks, URL, clock)
     for _ in range(5):
         assert await keys.find("key-0") is not None
@@ -78,7 +78,7 @@ async def test_many_unknown_keys_cause_one_fetch_per_interval(
     assert jwks.asked == 2
 
 
-async def test_a_new_key_is_found_after_the_interval(
+async def test_new_key_is_found_after_the_interval(
     jwks: Jwks, clock: ManualClock, signing_keys: list[jose.SigningKey]
 ) -> None:
     keys = PublishedKeys(jwks, URL, clock, interval_seconds=10)
@@ -156,7 +156,7 @@ async def test_cancelled_caller_does_not_cancel_shared_fetch(
     assert await second is not None
 
 
-async def test_a_clock_set_back_does_not_stop_fetching(jwks: Jwks, clock: ManualClock) -> None:
+async def test_clock_set_back_does_not_stop_fetching(jwks: Jwks, clock: ManualClock) -> None:
     keys = PublishedKeys(jwks, URL, clock, interval_seconds=10)
     await keys.find("unknown")
     clock.now -= 3600

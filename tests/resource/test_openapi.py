@@ -41,7 +41,7 @@ def test_path_of_described_operation_routes_to_it(method: str, path: tuple[str, 
     )
 
 
-def test_described_limits_are_equal_to_limits() -> None:
+def test_described_limits_equal_the_limits_in_code() -> None:
     parameters = DOCUMENT["components"]["parameters"]
     assert parameters["maxResults"]["schema"]["maximum"] == wire.MAX_PAGE
     name = parameters["secretName"]["schema"]["pattern"]

@@ -48,7 +48,7 @@ async def test_deleted_vault_is_not_found_and_recovered_vault_has_its_secrets(
 async def test_new_vault_has_no_secrets_of_purged_vault_with_same_name(
     world: Any, token: str
 ) -> None:
-    """Also before the purge job runs, because the new vault has another ID."""
+    """This also applies before the purge job runs, because the new vault has another ID."""
     await put(world, token)
     await world.directory.vaults.delete("demo-vault")
     await world.directory.vaults.purge("demo-vault")

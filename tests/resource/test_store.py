@@ -56,7 +56,7 @@ async def store(database_url: str, tmp_path: Path) -> AsyncIterator[SecretStore]
         yield store
 
 
-async def test_the_latest_version_is_the_last_written_even_if_the_clock_goes_back(
+async def test_latest_version_is_the_last_written_even_if_the_clock_goes_back(
     store: SecretStore,
 ) -> None:
     await store.set("demo-vault", "a", Secret("first"), NOTHING, 2000.0)
@@ -93,14 +93,14 @@ async def test_deleted_secret_blocks_its_name_until_it_is_purged(store: SecretSt
     assert len(await store.page_versions("demo-vault", "a", after=0, limit=9)) == 1
 
 
-async def test_a_live_secret_cannot_be_purged_or_recovered(store: SecretStore) -> None:
+async def test_live_secret_cannot_be_purged_or_recovered(store: SecretStore) -> None:
     await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
     assert not await store.purge("demo-vault", "a")
     assert await store.recover("demo-vault", "a") is None
     assert await store.get("demo-vault", "a") is not None
 
 
-async def test_an_update_changes_only_what_is_given(store: SecretStore) -> None:
+async def test_update_changes_only_given_attributes(store: SecretStore) -> None:
     whole = SecretAttributes(
         given=frozenset({"content_type", "tags"}), content_type="text/plain", tags={"a": "b"}
     )
@@ -149,7 +149,7 @@ async def test_value_moved_to_another_name_is_not_unsealed(tmp_path: Path) -> No
 
 
 async def test_wrong_sealing_key_is_refused_and_unchanged(tmp_path: Path) -> None:
-    """Otherwise new values would be sealed with another key than the old ones."""
+    """Otherwise old and new values would be sealed with different keys."""
     async with opened(tmp_path) as store:
         await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
         await store.set("demo-vault", "b", Secret("y"), NOTHING, 1.0)
@@ -361,7 +361,7 @@ async def test_backup_is_limited_to_500_versions(store: SecretStore) -> None:
         await store.backup("one", "a", "me")
 
 
-async def test_a_backup_is_bounded_in_bytes(
+async def test_backup_is_limited_in_bytes(
     store: SecretStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.set("one", "a", Secret("\u00e9" * 100), NOTHING, 1.0)

@@ -53,7 +53,7 @@ class World:
         self.store = store
 
     async def apply(self, text: str) -> list[str]:
-        """Apply a seed, and give what is not unchanged."""
+        """Apply a seed, and return the results other than `unchanged`."""
         applied = await apply_seed(
             parse_seed(text, "seed.yaml"),
             self.directory,
@@ -116,7 +116,7 @@ async def test_seed_creates_all_its_objects(world: World) -> None:
     assert (app.kind, app.resource_id) == (IdentityKind.APPLICATION, None)
 
 
-async def test_the_same_seed_again_changes_nothing(world: World) -> None:
+async def test_repeated_application_of_a_seed_changes_nothing(world: World) -> None:
     await world.apply(SEED)
     before = await world.directory.list_identities(TENANT)
     assert await world.apply(SEED) == []
@@ -188,7 +188,7 @@ async def test_deleted_vault_is_recovered_with_its_secrets(world: World) -> None
     assert await world.shelf() == shelf
 
 
-async def test_seed_keeps_vault_attributes_that_it_cannot_set(world: World) -> None:
+async def test_seed_does_not_change_vault_attributes_that_it_cannot_set(world: World) -> None:
     await world.apply(SEED)
     tagged = await world.directory.vaults.change(
         "demo-vault", lambda old: replace(old, tags={"made": "by hand"}, purge_protection=True)
@@ -249,7 +249,7 @@ async def test_role_can_be_assigned_to_an_identity_of_an_earlier_seed(world: Wor
         ),
     ],
 )
-async def test_a_seed_that_cannot_be_applied_changes_nothing(
+async def test_seed_that_cannot_be_applied_changes_nothing(
     world: World, text: str, said: str
 ) -> None:
     await world.apply(SEED)
@@ -303,7 +303,7 @@ async def test_corrupt_row_is_not_reported_as_an_error_of_the_seed(
 async def test_corrupt_identity_is_not_reported_as_an_error_of_the_seed(
     world: World, tmp_path: Path, named: str, change: str, by_client_id: bool
 ) -> None:
-    """Neither a changed file nor a second identity with this name would help."""
+    """A changed file, or a second identity with this name, would not help."""
     text = SEED if by_client_id else SEED.replace(f"    client_id: {CLIENT}\n", "")
     await world.apply(text)
     with contextlib.closing(sqlite3.connect(tmp_path / "directory.db")) as database, database:

@@ -1,4 +1,4 @@
-"""How many files a process may open, and what it makes of that."""
+"""The limit of open files, and the connection limit that depends on it."""
 
 import logging
 import resource
@@ -20,7 +20,7 @@ def _limited(most: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_no_more_connections_are_taken_than_files_may_be_opened(
+def test_connection_limit_is_reduced_to_the_file_limit(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with _limited(1000):
@@ -31,7 +31,7 @@ def test_no_more_connections_are_taken_than_files_may_be_opened(
     assert caplog.records[0].levelno == logging.WARNING
 
 
-def test_what_the_system_gives_without_asking_is_taken() -> None:
+def test_file_limit_is_raised_to_the_hard_limit() -> None:
     with _limited(1000):
         raise_file_limit()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

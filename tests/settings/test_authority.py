@@ -1,4 +1,4 @@
-"""Settings of `podpass authority`: types, problems, and combinations that cannot work."""
+"""Settings of `podpass authority`: types, problems, and invalid combinations."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -45,7 +45,7 @@ def _problems(**given: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", sorted(EXCHANGE))
-def test_a_setting_of_the_exchange_is_read_by_its_type(name: str) -> None:
+def test_exchange_setting_is_parsed_by_its_type(name: str) -> None:
     text, value = EXCHANGE[name]
     made, problems = parse_texts(AuthoritySettings, {name: text})
     assert problems == []
@@ -53,14 +53,14 @@ def test_a_setting_of_the_exchange_is_read_by_its_type(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(PROCESS))
-def test_a_setting_of_the_process_is_read_by_its_type(name: str) -> None:
+def test_process_setting_is_parsed_by_its_type(name: str) -> None:
     text, value = PROCESS[name]
     made, problems = parse_texts(AuthorityProcessSettings, {**GIVEN, name: text})
     assert problems == []
     assert getattr(made, name) == value
 
 
-def test_every_problem_is_reported_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     made, problems = parse_texts(
         AuthorityProcessSettings,
         {"workers": "many", "listen": "x", "drain_seconds": "-1", "tenant_id": "Contoso"},
@@ -73,7 +73,7 @@ def test_every_problem_is_reported_at_once() -> None:
         assert name in text
 
 
-def test_an_origin_is_required_of_the_process_though_the_class_has_a_default() -> None:
+def test_origin_is_required_although_the_class_has_a_default() -> None:
     made, problems = parse_texts(AuthoritySettings, {}, required=("origins",))
     assert problems == ["--origin is required (or PODPASS_AUTHORITY_ORIGIN)"]
     assert made is None
@@ -99,7 +99,7 @@ def test_an_origin_is_required_of_the_process_though_the_class_has_a_default() -
         ("rotation_seconds", "1e12"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(name: str, text: str) -> None:
+def test_invalid_settings_of_the_authority_are_refused(name: str, text: str) -> None:
     (problem,) = _problems(**{name: text})
     assert problem.startswith("--")
 
@@ -112,7 +112,7 @@ def test_settings_that_cannot_work_are_refused(name: str, text: str) -> None:
         (":8095", ("0.0.0.0", 8095)),
     ],
 )
-def test_an_address_is_a_host_and_a_port(text: str, address: tuple[str, int]) -> None:
+def test_address_is_parsed_as_host_and_port(text: str, address: tuple[str, int]) -> None:
     assert parse_address("--listen", text) == address
 
 
@@ -148,7 +148,7 @@ def test_every_flag_is_in_a_help_group() -> None:
         assert not [one.name for one in fields(kind) if one.metadata["flag"] and not group(one)]
 
 
-def test_the_class_itself_refuses_too() -> None:
+def test_settings_class_refuses_invalid_values() -> None:
     with pytest.raises(SettingsError, match="--workers 0"):
         AuthorityProcessSettings(
             database="sqlite:////x.db",

@@ -22,7 +22,7 @@ KNOWN = {"--audience": False, "--disable": True}
         (["--audience", "a", "--audience", "b"], {"--audience": "b"}),
     ],
 )
-def test_flags_are_read_as_go_reads_them(argv: list[str], found: dict[str, str]) -> None:
+def test_flags_are_parsed_like_in_go(argv: list[str], found: dict[str, str]) -> None:
     assert parse_flags(argv, KNOWN) == (found, [])
 
 
@@ -39,24 +39,24 @@ def test_flags_are_read_as_go_reads_them(argv: list[str], found: dict[str, str])
         (["--audience", "a", "--disable", "b"], {"--audience": "a", "--disable": "true"}, "'b'"),
     ],
 )
-def test_reading_stops_where_go_stops_and_what_is_left_is_refused(
+def test_parsing_stops_as_in_go_and_remaining_arguments_are_refused(
     argv: list[str], found: dict[str, str], problem: str
 ) -> None:
-    """Go's programs ignore it: a flag that is not in force would look as if it were."""
+    """Go programs ignore the remaining arguments, so a flag after them would silently have no effect."""
     read, problems = parse_flags(argv, KNOWN)
     assert read == found
     (said,) = problems
     assert problem in said
 
 
-def test_a_switch_that_has_its_value_is_not_said_to_want_the_next_argument() -> None:
+def test_switch_with_a_value_gets_no_hint_about_the_next_argument() -> None:
     (said,) = parse_flags(["--disable=true", "false"], KNOWN)[1]
     assert "--disable=false" not in said
     (said,) = parse_flags(["--disable", "--audience", "a", "false"], KNOWN)[1]
     assert "--disable=false" not in said
 
 
-def test_every_wrong_flag_is_named() -> None:
+def test_every_invalid_flag_is_named() -> None:
     found, problems = parse_flags(["--nonsense=1", "---disable", "--audience"], KNOWN)
     assert found == {}
     assert [problem.split(":")[0] for problem in problems] == [
@@ -69,11 +69,11 @@ def test_every_wrong_flag_is_named() -> None:
 @pytest.mark.parametrize(
     ("text", "value"), [("1", True), ("T", True), ("false", False), ("0", False)]
 )
-def test_a_switch_is_true_or_false(text: str, value: bool) -> None:
+def test_switch_value_is_parsed_as_boolean(text: str, value: bool) -> None:
     assert parse_switch("--disable", text) is value
 
 
 @pytest.mark.parametrize("text", ["", "yes", "tRUE"])
-def test_a_switch_of_another_value_is_refused(text: str) -> None:
+def test_switch_with_an_invalid_value_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"--disable .*: must be true or false"):
         parse_switch("--disable", text)

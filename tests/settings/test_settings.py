@@ -1,4 +1,4 @@
-"""The webhook's settings, read like the reference's; every problem is reported at once."""
+"""The webhook's settings, read as in the reference; all problems are reported together."""
 
 import json
 from collections.abc import Mapping
@@ -64,7 +64,7 @@ def test_each_cloud_has_its_authority(cloud: str, authority: str) -> None:
     assert _read({"AZURE_ENVIRONMENT": cloud}).authority_host == authority
 
 
-def test_an_unknown_cloud_is_refused() -> None:
+def test_unknown_cloud_is_refused() -> None:
     (problem,) = _problems({"AZURE_ENVIRONMENT": "InvalidCloud"})
     assert "AZURE_ENVIRONMENT 'InvalidCloud'" in problem
 
@@ -77,7 +77,9 @@ def test_azure_stack_cloud_reads_its_authority_from_a_file(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}"])
-def test_a_stack_cloud_without_its_file_is_refused(tmp_path: Path, content: str | None) -> None:
+def test_azure_stack_cloud_without_a_valid_file_is_refused(
+    tmp_path: Path, content: str | None
+) -> None:
     file = tmp_path / "cloud.json"
     if content is not None:
         file.write_text(content)
@@ -85,7 +87,7 @@ def test_a_stack_cloud_without_its_file_is_refused(tmp_path: Path, content: str 
     assert "AZURE_ENVIRONMENT_FILEPATH" in _problems(environ)[0]
 
 
-def test_flags_are_read() -> None:
+def test_flags_are_parsed() -> None:
     settings = _read(None, "--audience", "api://x", "-log-level=debug", "--disable-cert-rotation=1")
     assert (settings.audience, settings.log_level) == ("api://x", "debug")
     assert settings.disable_cert_rotation is True
@@ -94,7 +96,7 @@ def test_flags_are_read() -> None:
     assert _read(None, "--audience=").audience == names.EXCHANGE_AUDIENCE
 
 
-def test_the_custom_endpoint_needs_suffix_and_audience() -> None:
+def test_custom_endpoint_requires_suffix_and_audience() -> None:
     suffix, audience = (
         "--custom-token-endpoint-annotation-suffix",
         "--custom-token-endpoint-audience",
@@ -105,7 +107,7 @@ def test_the_custom_endpoint_needs_suffix_and_audience() -> None:
     assert _problems(None, audience, "x") == [f"{audience} needs {suffix} too"]
 
 
-def test_the_custom_audience_is_not_the_default_one() -> None:
+def test_custom_audience_must_differ_from_the_default() -> None:
     """A token for the custom endpoint must not be valid at Entra."""
     (problem,) = _problems(
         None,
@@ -166,12 +168,12 @@ def test_selector_is_parsed_as_json(text: str, selector: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["not-a-json", "[]", "1", "null"])
-def test_a_selector_of_another_shape_is_refused(text: str) -> None:
+def test_selector_that_is_not_a_json_object_is_refused(text: str) -> None:
     (problem,) = _problems({**SIGNER, SELECTOR: text})
     assert problem.startswith(SELECTOR)
 
 
-def test_a_selector_needs_its_signer() -> None:
+def test_selector_without_a_signer_is_refused() -> None:
     (problem,) = _problems({SELECTOR: "{}"})
     assert "needs AZURE_KUBERNETES_CA_CTB_SIGNER_NAME" in problem
 
@@ -188,12 +190,12 @@ def test_a_selector_needs_its_signer() -> None:
         "--audience",
     ],
 )
-def test_a_wrong_flag_is_named(flag: str) -> None:
+def test_invalid_webhook_flag_is_named(flag: str) -> None:
     (problem,) = _problems(None, flag)
     assert problem.startswith(flag.split("=")[0])
 
 
-def test_the_metrics_backend_is_named_in_any_case() -> None:
+def test_metrics_backend_is_case_insensitive() -> None:
     assert _read(None, "--metrics-backend=Prometheus")
 
 
@@ -206,7 +208,7 @@ def test_all_invalid_settings_are_reported_together() -> None:
     assert len(problems) == 5
 
 
-def test_the_page_of_settings_can_be_made() -> None:
+def test_webhook_settings_are_described() -> None:
     rows = {row["name"]: row for row in describe(WebhookSettings)}
     assert rows["tenant_id"] == {
         "name": "tenant_id",
@@ -243,7 +245,7 @@ def test_invalid_address_or_time_is_named(flag: str) -> None:
     assert problem.startswith(flag.partition("=")[0])
 
 
-def test_probes_and_metrics_can_be_turned_off() -> None:
+def test_probes_and_metrics_can_be_disabled() -> None:
     """As in the reference, 0 is not an address."""
     found = _read(None, "--health-addr=0", "--metrics-addr=0")
     assert (found.health_addr, found.metrics_addr) == ("0", "0")

@@ -10,6 +10,8 @@ from tests import postgres
 from tests.soak.kill import KillRounds
 from tests.soak.violation import Violation
 
+pytestmark = pytest.mark.processes
+
 ROUNDS = 5
 
 

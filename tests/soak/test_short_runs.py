@@ -14,6 +14,8 @@ from tests.soak.parts import UNLIMITED
 from tests.soak.replicas import check_two_replicas
 from tests.soak.testbed import run_testbed
 
+pytestmark = pytest.mark.processes
+
 FLAGS = (*UNLIMITED, *AGES.flags)
 
 

@@ -8,6 +8,8 @@ from tests.soak.mixed_load import check_flat
 from tests.soak.violation import Violation
 from tests.soak.webhook_load import WebhookLoad, WebhookLoadPlan, check_stall
 
+pytestmark = pytest.mark.processes
+
 
 async def test_memory_and_descriptors_stay_constant_while_accounts_change_and_are_listed(
     tmp_path: Path,

@@ -1,4 +1,4 @@
-"""Parse annotations: the pod's value, else the ServiceAccount's, else the default. No other module does.
+"""Parse annotations: the pod's value, else the ServiceAccount's, else the default.
 
 Pure. Source: the reference's rules, recorded in `tests/vectors/admission.json`.
 """
@@ -27,13 +27,13 @@ ACCOUNT_ANNOTATIONS = frozenset({names.CLIENT_ID, names.TENANT_ID, names.TOKEN_E
 POD_ANNOTATIONS = frozenset(
     {names.TOKEN_EXPIRATION, names.SKIP_CONTAINERS, names.INJECT_PROXY, names.PROXY_PORT}
 )
-# How many unknown keys of a ServiceAccount are cached: enough for warnings, and bounded.
+# The maximum number of cached unknown keys of a ServiceAccount; a few are enough for warnings.
 _MAX_UNKNOWN = 3
 # Integers as the reference parses them: no blanks, underscores, hexadecimal or non-ASCII digits.
 _INTEGER = re.compile(r"[+-]?[0-9]+")
-# More digits than any range here needs; int() would be slow for a longer text.
+# More digits than any valid value has; int() would be slow for a longer text.
 _MAX_DIGITS = 19
-# Whitespace as the reference trims it; str.strip() would also take the separators 0x1c to 0x1f.
+# The whitespace that the reference trims; str.strip() would also remove the separators 0x1c to 0x1f.
 _BLANKS = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
@@ -50,10 +50,9 @@ def parse_identity_config(
     """Parse and validate the annotations of a pod and its ServiceAccount.
 
     Shapes:  `tenant_id` is the webhook's default, for ServiceAccounts without a tenant annotation;
-             `custom_endpoint_annotation` is the full key, None where the webhook serves no custom token
+             `custom_endpoint_annotation` is the full key, None if the webhook serves no custom token
              endpoint.
-    Errors:  ProxyOnHostNetwork, BadAnnotation, in this order; errors of the proxy come before those of the
-             token.
+    Errors:  ProxyOnHostNetwork, BadAnnotation, in this order; proxy errors come before token errors.
     """
     # NOTE: the presence of the key counts, not its value: "false" injects the sidecar too, as in the
     # reference.

@@ -11,7 +11,7 @@ from typing import Any
 from podpass.errors import Error
 
 _NAME = (str, type(None))
-_ESCAPES = 40  # how many characters escapes may add to a value
+_ESCAPES = 40  # the maximum number of characters that escapes add to a value
 
 
 class PodRefused(Error):
@@ -76,8 +76,8 @@ class ServiceAccount:
 class Pod:
     """A pod as the API server sent it.
 
-    Shapes:  `identity` is the name, or `<generateName> (prefix)` while it has none; `account` is the
-             ServiceAccount's name, `default` where the pod names none; `spec` is the raw object.
+    Shapes:  `identity` is the name, or `<generateName> (prefix)` if it has no name yet; `account` is the
+             ServiceAccount's name, `default` if the pod names none; `spec` is the raw object.
     """
 
     namespace: str
@@ -109,7 +109,7 @@ def list_objects(holder: Mapping[str, Any], name: str) -> Sequence[Mapping[str, 
 
 
 def collect_names(holder: Mapping[str, Any], name: str) -> set[str | None]:
-    """Return the names in a list of named objects, with the checks of `list_objects`, in a single loop.
+    """Return the names in a list of named objects, with the checks of `list_objects`, in one loop, for speed.
 
     Errors:  MalformedPod, naming the member.
     """

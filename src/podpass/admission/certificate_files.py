@@ -21,9 +21,9 @@ _FIRST_POLL_SECONDS = 1.0
 class ServingCertificate(Protocol):
     """A serving certificate that is replaced while the server runs.
 
-    Shapes:  `context` is the same object for the whole run.
-    Units:   `not_after` and `ca_not_after` in seconds since the epoch, 0 where unknown; `rotations` counts
-             the certificates loaded since the start.
+    Shapes:  `context` is the same object for the lifetime of the process.
+    Units:   `not_after` and `ca_not_after` in seconds since the epoch, 0 if unknown; `rotations` counts the
+             certificates loaded since the start.
     """
 
     context: ssl.SSLContext
@@ -49,7 +49,7 @@ class CertificateFiles:
     """A ServingCertificate in a directory whose files another program, such as cert-manager, renews.
 
     Entering the context waits until there is a valid pair: the kubelet may mount the Secret before it is
-    filled. The webhook cannot know which CA API servers trust, so any pair that is valid now is accepted.
+    filled. The webhook cannot know which CA API servers trust, so it accepts every pair that is valid now.
     """
 
     context: ssl.SSLContext

@@ -65,7 +65,7 @@ class RefusalRecorder:
         await self.recorder.__aexit__(kind, error, trace)
 
     def refused(self, namespace: str, raw: object, code: str, message: str) -> None:
-        """Queue the refusal of a raw pod; return at once, whether the Event can be written or not."""
+        """Queue the refusal of a raw pod; return immediately, even if the Event cannot be written."""
         controller = find_controller(raw, namespace)
         if controller is not None:
             self.recorder.record(controller, WARNING, names.REFUSED_REASON, message, key=code)
@@ -74,9 +74,8 @@ class RefusalRecorder:
 def find_controller(raw: object, namespace: str) -> dict[str, str] | None:
     """Return the controller that a raw pod names; None if it names none or its reference is invalid.
 
-    A user who creates pods may name any owner, so the Event is written in the pod's own namespace. A name
-    that no object can have is free text of that user, and a reader could mistake it for the webhook's own
-    words.
+    A user who creates pods may name any owner, so the Event is written in the pod's own namespace. An invalid
+    name is free text of that user, and a reader of the Event could mistake it for a message of the webhook.
     """
     if not isinstance(raw, dict) or not _has_fit_names(raw):
         return None
@@ -93,7 +92,7 @@ def find_controller(raw: object, namespace: str) -> dict[str, str] | None:
 
 
 def _has_fit_names(pod: Mapping[str, Any]) -> bool:
-    """Return whether the pod's names, which the refusal repeats, are valid names."""
+    """Return whether the names in the pod are valid: the refusal repeats them."""
     for part, key in _REPEATED:
         parent = pod.get(part)
         value = parent.get(key) if isinstance(parent, dict) else None

@@ -68,7 +68,7 @@ def create_app(
 
 @dataclass(slots=True)
 class _RequestState:
-    """What is known of one request so far, and its outcome."""
+    """The state of one request, and its outcome."""
 
     review: AdmissionRequest | None = None
     pod: Pod | None = None
@@ -195,7 +195,7 @@ class AdmissionHandler:
 
 
 def _build_audit_annotations(config: PodIdentityConfig) -> dict[str, str]:
-    """Build the audit annotations of a changed pod: that it was changed, and its client ID.
+    """Build the audit annotations of a changed pod: the fact of the change, and the client ID.
 
     An unchanged pod gets none: on reinvocation the API server keeps the first value of a key and logs a
     warning about each other value.

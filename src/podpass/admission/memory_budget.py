@@ -36,7 +36,7 @@ class Reservation:
         self._budget, self._reserved = budget, 0
 
     def reserve(self, size: int) -> None:
-        """Reserve what a body of this size needs in addition.
+        """Reserve the additional bytes that a body of this size needs.
 
         Errors:  MemoryBudgetExhausted.
         """

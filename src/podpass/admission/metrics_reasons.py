@@ -9,7 +9,7 @@ REASON_LABELS = frozenset(
         "bad_annotation",
         "bad_review",
         "body_too_large",
-        "internal_error",  # the log has it under the correlation id of the message
+        "internal_error",  # the log has the cause under the correlation ID in the message
         "malformed_pod",
         "mount_path_taken",
         "namespace_mismatch",
@@ -30,7 +30,7 @@ class MetricsRecorder(Protocol):
     Shapes:  `outcome` is "mutated", "unchanged", "refused" (the user must fix the pod) or "failed" (an error
              of podpass or the API server). `reason` is one of REASON_LABELS for the last two, else empty.
              `namespace` is that of the request, or empty if the request is unreadable.
-    Units:   `seconds` from the arrival of the whole request to the response; 0 if it never arrived.
+    Units:   `seconds` from the arrival of the complete request to the response; 0 if it never arrived.
     """
 
     def __call__(self, outcome: str, reason: str, namespace: str, seconds: float) -> None: ...

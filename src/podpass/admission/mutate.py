@@ -26,9 +26,9 @@ from podpass.settings import WebhookSettings
 
 _SECRETS = frozenset({names.ENV_CLIENT_SECRET, names.ENV_CLIENT_CERTIFICATE})
 _DEFAULT_MODE = 420  # the API server sets this default between two passes
-# The limit for what a patch adds to containers. etcd stores no object of this size. Without the limit, one
-# review of a thousand containers whose ServiceAccount has a client ID of 200 KB would need a gigabyte of
-# memory.
+# The limit of the characters that a patch adds to containers. etcd stores no object of this size. Without the
+# limit, one review of a thousand containers whose ServiceAccount has a client ID of 200 KB would need a
+# gigabyte of memory.
 MAX_INJECTED_BYTES = 2 * 1024 * 1024
 _MOUNT_CHARS = 128
 
@@ -43,14 +43,14 @@ class PatchOperation(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerInjection:
-    """What every container gets: environment variables and a volume mount."""
+    """The additions to every container: environment variables and a volume mount."""
 
     env: list[dict[str, str]]
     mount: dict[str, Any]
 
     @property
     def size(self) -> int:
-        """Return about how many characters each container gets."""
+        """Return the approximate number of characters that the patch adds to each container."""
         return _MOUNT_CHARS + sum(len(entry["name"]) + len(entry["value"]) for entry in self.env)
 
 
@@ -83,7 +83,7 @@ def mutate(pod: Pod, config: PodIdentityConfig, settings: WebhookSettings) -> Po
                     raise PatchTooLarge(
                         f"{pod} has too many containers for {injection.size} characters in each"
                     )
-                # Checked here, where the names are known: a second loop would take the same time again.
+                # Checked in this loop, because a second loop would double the time.
                 present_names = collect_names(container, "env")
                 if not _SECRETS.isdisjoint(present_names):
                     mutation.secrets.extend(_find_secrets(container, present_names))
@@ -99,8 +99,9 @@ def mutate(pod: Pod, config: PodIdentityConfig, settings: WebhookSettings) -> Po
 def choose_volume_name(pod: Pod) -> str:
     """Return the name of the token's volume: derived from the pod's name, or that of an earlier pass.
 
-    Another webhook may name the pod between two passes. A second volume would need a second mount at the same
-    path, which the API server refuses. So an existing projected volume with the reserved prefix is reused.
+    Another webhook may set the pod's name between two passes. A second volume would need a second mount at
+    the same path, which the API server refuses. So an existing projected volume with the reserved prefix is
+    reused.
     """
     digest = hashlib.sha256(pod.identity.encode("utf-8", "surrogatepass")).hexdigest()
     own = names.VOLUME_PREFIX + digest[:30]
@@ -121,7 +122,7 @@ def build_environment(config: PodIdentityConfig, settings: WebhookSettings) -> l
         names.ENV_AUTHORITY_HOST: settings.authority_host,
     }
     if config.custom_endpoint:
-        # NOTE: the reference sets CA_FILE even where no file is mounted, and together with CA_DATA. Every SDK
+        # NOTE: the reference sets CA_FILE even if no file is mounted, and together with CA_DATA. Every SDK
         # refuses the two together, so CA_FILE is set only where the volume contains the file.
         has_file = settings.ca_configmap or settings.ca_signer
         values |= {

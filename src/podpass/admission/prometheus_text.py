@@ -1,8 +1,8 @@
 """Render metrics in Prometheus text format 0.0.4, lazily.
 
 Pure. prometheus-client would need three megabytes more memory, and block the event loop for fifty
-milliseconds where a histogram has some hundred series. These generators let the caller yield to the event
-loop in between.
+milliseconds if a histogram has a few hundred series. These generators let the caller yield to the event loop
+in between.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Read the annotations of ServiceAccounts: from a cache filled by a watch, or from the API server on a miss.
+"""Read the annotations of ServiceAccounts from a cache that a watch fills, or on a miss from the API server.
 
 The cache has the name and the three relevant annotations of every ServiceAccount in the cluster. It does not
 keep the objects, so that ten thousand ServiceAccounts need a few megabytes.
@@ -57,7 +57,7 @@ class ServiceAccountReader(Protocol):
 
 
 def _ignore_result(_: str) -> None:
-    """Do not count the result."""
+    """Ignore the result; the default of `on_lookup`."""
 
 
 class ServiceAccountCache:
@@ -81,7 +81,7 @@ class ServiceAccountCache:
 
     @property
     def ready(self) -> bool:
-        """Whether all ServiceAccounts were listed once."""
+        """Return whether all ServiceAccounts were listed once."""
         return self._synced.is_set()
 
     @property
@@ -128,7 +128,7 @@ class ServiceAccountCache:
             raise
         except AccountUnreadable:
             if known is not None:
-                # As while the API server is unavailable: use the last known annotations rather than refuse
+                # Use the last known annotations, as during an outage of the API server, rather than refuse
                 # the pod.
                 self._on_lookup("stale")
                 return known

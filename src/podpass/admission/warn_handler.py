@@ -30,7 +30,7 @@ class WarningHandler:
         self._accounts, self._budget = accounts, budget
 
     async def answer(self, scope: Scope, receive: Receive) -> bytes:
-        """Return a response that allows the pod, with a warning where the label is missing."""
+        """Return a response that allows the pod, with a warning if the label is missing."""
         api_version, uid = VERSIONS[0], ""
         warnings: list[str] = []
         reservation = Reservation(self._budget)

@@ -1,4 +1,4 @@
-"""Warn about probable mistakes in a pod or its ServiceAccount; the pod is created anyway.
+"""Warn about probable mistakes in a pod or its ServiceAccount; the pod is created in any case.
 
 Pure. Warnings change neither decision nor patch. On a second pass their texts are the same, because the API
 server shows equal warnings once; the pod's name may change in between, so no text contains it. Meaning and
@@ -50,7 +50,7 @@ _VIRTUAL_TAINTS = frozenset({"virtual-kubelet.io/provider", "azure.com/aci"})
 _VIRTUAL_NODES = ("virtual-kubelet", "virtual-node-")
 _LABELS = frozenset({names.USE_LABEL})
 _PROXY_UID = 1501
-_MAX_CHARS = 40  # of a value that is shown
+_MAX_CHARS = 40  # maximum length of a value in a warning
 _MAX_KEY = 80  # the name part of a key has up to 63
 _MAX_ACCOUNT = 340  # a namespace has up to 63, a name up to 253
 
@@ -69,7 +69,7 @@ def list_warnings(
     """Return the warnings about a labelled pod; most pods have none.
 
     Shapes:  `mutation` is the result of `mutate`, which has validated the pod's lists; `custom_endpoint` is
-             the annotation that requests the custom token endpoint, None where the webhook serves none.
+             the annotation that requests the custom token endpoint, None if the webhook serves none.
     """
     found: list[PendingWarning] = []
     _check_account(pod, account, config, found)
@@ -197,7 +197,7 @@ def _list_containers_with_token(pod: Pod, config: PodIdentityConfig) -> list[Map
 def _check_skipped_names(pod: Pod, config: PodIdentityConfig, found: list[PendingWarning]) -> None:
     there = {each.get("name") for each in _list_containers(pod)}
     there |= {"", names.PROXY_CONTAINER, names.PROXY_INIT_CONTAINER}
-    # Sorted, because a set has another order in each process; no more than can be shown.
+    # Sorted, because the order of a set differs in each process; limited to the number that can be shown.
     for name in heapq.nsmallest(MAX_WARNINGS, config.skip_containers - there):
         found += [("skips_nothing", {"key": names.SKIP_CONTAINERS, "value": name})]
 

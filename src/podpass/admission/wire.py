@@ -123,7 +123,7 @@ def _creates_pod(request: Mapping[str, Any], api_version: str, uid: str) -> bool
         )
     if request.get("subResource"):
         return False
-    # Absent in reviews written by hand. The kind of the object itself is always checked later.
+    # Reviews written by hand omit it. The kind of the object itself is always checked later.
     for about, wanted in ((request.get("resource"), _PODS), (request.get("kind"), _POD)):
         if about and about != wanted and not _matches(about, wanted):
             raise WrongResource(

@@ -1,4 +1,4 @@
-"""The issuer under its own host name: two public documents, read-only, and nothing else."""
+"""The issuer under its own host name: two public documents, read-only, no other paths."""
 
 import logging
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from podpass.kubernetes.service_account.names import JWKS_PATH
 
 _log = logging.getLogger(__name__)
 
-# Readers may keep a document this long; a withdrawn key stops working no sooner.
+# Clients may cache a document for this long, so they may accept a withdrawn key until then.
 MAX_AGE_SECONDS = 300
 _CACHE = (b"cache-control", f"public, max-age={MAX_AGE_SECONDS}".encode())
 

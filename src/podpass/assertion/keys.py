@@ -1,7 +1,7 @@
-"""The issuer's signing keys: one signs, those not yet withdrawn are published.
+"""The issuer's signing keys: the active key signs, and all keys that are not withdrawn are published.
 
-Kept as one PEM file a key, numbered in the order they came; the last is the active one. A crash at any
-moment leaves either the state before or the state after.
+Each key is a PEM file; the files are numbered in the order of creation, and the last key is the active one.
+After a crash at any moment, the folder has either the old or the new state.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ _SUFFIX = ".pem"
 
 
 class KeyRingError(Error):
-    """The ring cannot be read, or a key cannot be withdrawn."""
+    """The keys cannot be read, or a key cannot be withdrawn."""
 
     code = "key_ring"
 
 
 class KeyRing:
-    """RSA keys named by kube-apiserver's rule, kept in a folder only its owner can read."""
+    """RSA keys with key IDs as in kube-apiserver, stored in a folder that only its owner can read."""
 
     def __init__(self, folder: Path, keys: dict[Path, jose.SigningKey]) -> None:
         self._folder = folder
@@ -30,7 +30,7 @@ class KeyRing:
 
     @classmethod
     def open(cls, folder: Path) -> "KeyRing":
-        """Read the keys of a folder, and make the first one where there is none.
+        """Read the keys of a folder; create the first key if there is none.
 
         Errors:  KeyRingError, naming the file that is not a private key.
         """
@@ -42,12 +42,12 @@ class KeyRing:
 
     @property
     def active(self) -> jose.SigningKey:
-        """Give the key that signs."""
+        """Return the key that signs."""
         return list(self._keys.values())[-1]
 
     @property
     def public(self) -> Sequence[jose.PublicKey]:
-        """Give the keys to publish, the active one first."""
+        """Return the keys to publish, the active key first."""
         return [
             jose.PublicKey(kid=key.kid, algs=frozenset({"RS256"}), key=key.key.public_key())
             for key in reversed(self._keys.values())
@@ -58,7 +58,7 @@ class KeyRing:
         return self.active.sign(claims)
 
     def rotate(self) -> jose.SigningKey:
-        """Make a new key and sign with it from now on; older keys stay published."""
+        """Create a new key that signs from now on; older keys stay published."""
         number = int(max(self._keys).stem) + 1 if self._keys else 1
         path = self._folder / f"{number:06d}{_SUFFIX}"
         key = jose.generate_rsa()
@@ -67,9 +67,9 @@ class KeyRing:
         return self._keys[path]
 
     def retire(self, kid: str) -> None:
-        """Withdraw a key: its tokens stop being accepted once caches have aged.
+        """Withdraw a key: clients refuse its tokens when their cached copies of the keys have expired.
 
-        Errors:  KeyRingError for the active key and for one that is not here.
+        Errors:  KeyRingError for the active key and for an unknown key.
         """
         if kid == self.active.kid:
             raise KeyRingError("the active key cannot be withdrawn", hint="rotate first", kid=kid)

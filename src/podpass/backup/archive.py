@@ -26,7 +26,7 @@ _MAX_MANIFEST_BYTES = 64 * PART_BYTES
 _BLOCK = tarfile.BLOCKSIZE
 # Rows compress well at any level. This level takes a third of the default's time.
 _LEVEL = 2
-# Makes zlib write the gzip format, without a name and a time.
+# Selects the gzip format of zlib, without a name and a time.
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -34,7 +34,7 @@ class Writer:
     """Writes one backup to a stream, one part after another."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        # No `GzipFile`: the garbage collector would complete an unfinished one after a failure.
+        # Not `GzipFile`: the garbage collector would complete an unfinished file after a failure.
         self._stream = stream
         self._zip = zlib.compressobj(_LEVEL, wbits=_GZIP)
         self.parts: list[Part] = []

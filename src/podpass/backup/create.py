@@ -18,7 +18,7 @@ from podpass.clock import Clock
 from podpass.database import Database
 from podpass.local.datadir import DataDir
 
-# A day, because a backup may be large. Writers do not wait for it.
+# A day, because a backup may be large. Writers do not wait for the backup.
 _MAX_SECONDS = 24 * 3600.0
 
 

@@ -49,7 +49,7 @@ def public_config(data_dir: DataDir) -> dict[str, str]:
 
 
 def is_same(data_dir: DataDir, manifest: Manifest) -> bool:
-    """Report whether a data directory holds the instance of the backup."""
+    """Return whether a data directory holds the instance of the backup."""
     return data_dir.path(INSTANCE).exists() and public_config(data_dir) == dict(
         manifest.instance or {}
     )
@@ -78,7 +78,7 @@ def fingerprint(key: Path) -> str:
 
 
 def check_sealing(data_dir: DataDir, manifest: Manifest) -> None:
-    """Check that the keys here open the sealed values of a backup.
+    """Check that the keys in the data directory open the sealed values of a backup.
 
     Errors:  BackupRefused.
     """
@@ -153,7 +153,7 @@ def _cluster(path: Path) -> bytes:
 
 
 def restored_config(current: InstanceConfig | None, manifest: Manifest) -> InstanceConfig:
-    """Return the configuration for a backup without keys: existing or new secrets, the backup's ids."""
+    """Return the configuration for a backup without keys: the backup's ids, and existing or new secrets."""
     found = manifest.instance or {}
     return replace(
         current or InstanceConfig.new(),

@@ -14,7 +14,7 @@ from podpass.errors import Error
 
 FORMAT = 1
 BEGIN, MANIFEST = "podpass-backup", "manifest.json"
-# Called with a table and the number of its processed rows.
+# A callback that receives a table and the number of its processed rows.
 Progress = Callable[[str, int], None]
 
 _SEGMENT = r"[a-z0-9][a-z0-9_.-]{0,59}"
@@ -78,14 +78,14 @@ class Manifest:
 
     @property
     def rows(self) -> dict[str, int]:
-        """Row counts by table."""
+        """Return the row counts by table."""
         return {
             name: table.rows for one in self.stores.values() for name, table in one.tables.items()
         }
 
     @property
     def files(self) -> list[str]:
-        """Names of the files in the backup."""
+        """Return the names of the files in the backup."""
         return sorted({found[1] for part in self.parts if (found := _FILE.fullmatch(part.name))})
 
 

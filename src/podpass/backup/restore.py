@@ -1,4 +1,4 @@
-"""Restore a backup. The file is checked to its end first; then everything is restored, or nothing.
+"""Restore a backup. The complete file is checked first; then everything is restored, or nothing.
 
 A running instance or a cluster is restored in one transaction, without a restart. For a stopped instance, a
 new database and the files are prepared in a separate directory; renaming that directory completes the
@@ -37,7 +37,7 @@ _STAGING = "restore.part"
 async def restore_database(
     url: str, path: Path, progress: Progress, *, replaces: bool, sealing_key: Path | None = None
 ) -> Manifest:
-    """Restore into a database. All replicas are notified.
+    """Restore into a database, and notify all replicas.
 
     Errors:  InvalidBackupFile, BackupRefused, DatabaseUnusable, DatabaseFailed, with nothing changed.
     """
@@ -57,7 +57,7 @@ async def restore_database(
 async def restore_instance(
     data_dir: DataDir, path: Path, progress: Progress, *, replaces: bool
 ) -> tuple[Manifest, bool]:
-    """Restore into a data directory. Return the manifest, and whether the instance runs: then its files stay.
+    """Restore into a data directory; return the manifest, and whether the instance is running.
 
     Errors:  InvalidBackupFile, BackupRefused, DataDirError, DatabaseFailed, with nothing changed.
     """

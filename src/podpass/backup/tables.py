@@ -13,7 +13,7 @@ STORES: dict[str, tuple[MetaData, MigrationChain]] = {
     schema.CHAIN.name: (schema.metadata, schema.CHAIN) for schema in (directory, authority, vault)
 }
 TOPICS = (DIRECTORY, KEYS)
-# Sign-ins in progress live for minutes, and a restore must not make a used code valid again.
+# Sign-ins in progress expire after minutes, and a restore must not make a used code valid again.
 _IN_PROGRESS = frozenset(
     table.name for table in (authority.codes, authority.devices, authority.wrong_codes)
 )

@@ -14,7 +14,7 @@ from podpass.settings import AuthorityProcessSettings, AuthoritySettings
 
 _COMMANDS = {
     "seed": ("authority_seed", "Apply a seed file to the directory of the token service"),
-    "keys": ("authority_keys", "List the signing keys and their states"),
+    "keys": ("authority_keys", "List the signing keys: active, upcoming and still published ones"),
     "rotate": ("authority_keys", "Rotate the signing key"),
 }
 _METAVARS: dict[Any, str] = {int: "N", float: "N", Path: "FILE", Path | None: "FILE", bool: "BOOL"}

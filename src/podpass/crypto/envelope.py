@@ -19,7 +19,7 @@ _NONCE_BYTES = 12
 
 
 class InvalidSealingKey(Error):
-    """The key that values are sealed with is missing, damaged, or of another database."""
+    """The sealing key is missing, damaged, or of another database."""
 
     code = "invalid_sealing_key"
     hint = "restore the sealing key file that belongs to this database"
@@ -41,7 +41,7 @@ class Sealer:
         """
         if make and not path.exists():
             files.create_private_folder(path.parent)
-            # If several processes start together, one creates the file and all read that one.
+            # If several processes start together, one creates the file and all others read it.
             files.create_private(path, os.urandom(KEY_BYTES))
         try:
             data = path.read_bytes()

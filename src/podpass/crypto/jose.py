@@ -168,8 +168,8 @@ def loads_object(data: bytes) -> dict[str, Any]:
     """Parse a JSON object: UTF-8, unique members, no NaN or Infinity."""
     try:
         # orjson is strict on UTF-8, surrogates, NaN and 1e400; the second parser is strict on unique members
-        # and keeps long integers exact. A text that orjson writes back unchanged needs no second parser: what
-        # orjson writes has no duplicate member and no inexact number.
+        # and keeps long integers exact. A text that orjson serializes unchanged needs no second parser: the
+        # output of orjson has no duplicate members and no inexact numbers.
         value = orjson.loads(data)
         if orjson.dumps(value) != data:
             value = _DECODER.decode(data.decode())

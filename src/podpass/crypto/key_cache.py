@@ -6,8 +6,8 @@
     below `max_age_seconds`   it waits for a fetch; if the fetch fails, the cached keys
     above                     it waits for a fetch; if the fetch fails, NoUsableKeys
 
-A flood of unknown key IDs is no flood of fetches: an unknown key ID starts at most one fetch per interval,
-and after a failure the cache waits before it fetches again, longer after each failure up to a limit.
+A flood of unknown key IDs does not cause a flood of fetches: an unknown key ID starts at most one fetch per
+interval, and after a failure the cache waits before the next fetch, with a bounded backoff.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class KeyCachePolicy:
     Shapes:  `retry_seconds` doubles with each failure in a row, up to `max_retry_factor` times;
              `refetch_seconds` is the interval for unknown key IDs, `failed_refetch_seconds` the same after a
              failed fetch. With `retries_in_background`, a request that has usable keys does not wait for an
-             issuer that failed a moment ago.
+             issuer that failed recently.
     Units:   seconds; ages count from the last successful fetch.
     """
 
@@ -81,7 +81,7 @@ class KeyCache:
         self._fetching: asyncio.Task[None] | None = None
 
     async def find(self, key_id: str) -> Sequence[PublicKey]:
-        """Return the keys published under a key ID; empty when there is none.
+        """Return the keys published under a key ID; empty if there is none.
 
         Errors:  NoUsableKeys.
         """
@@ -111,7 +111,8 @@ class KeyCache:
 
     def _age(self, since: float) -> float:
         age = self._clock() - since
-        # A clock that was set back would keep a withdrawn key valid: a time in the future counts as old.
+        # A time in the future counts as old: otherwise a clock that was set back would keep a withdrawn key
+        # valid.
         return age if age >= 0 else float("inf")
 
     def _must_wait(self, age: float) -> bool:
@@ -124,7 +125,7 @@ class KeyCache:
         return self._age(self._failed) >= 2 * self._retry_delay()
 
     def _retry_delay(self) -> float:
-        """Return how long the cache waits after the last failure."""
+        """Return the seconds that the cache waits after the last failure."""
         if not self._failures:
             return 0
         factor: int = min(2 ** min(self._failures - 1, 8), self._policy.max_retry_factor)

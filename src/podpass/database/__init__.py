@@ -1,6 +1,6 @@
 """Durable SQL storage: SQLite in WAL mode with full sync, or PostgreSQL for several replicas.
 
-Statements are SQLAlchemy Core that both databases accept. A write that returned is on the disk.
+Statements are SQLAlchemy Core that both databases accept. When a write returns, it is on the disk.
 """
 
 from podpass.database.database import Database

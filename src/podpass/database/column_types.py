@@ -26,7 +26,7 @@ from podpass.database.errors import CorruptTextError, UnstorableValue
 
 
 def strict_table(name: str, metadata: MetaData, *items: SchemaItem, **options: Any) -> Table:
-    """Define a table that refuses values of another type than its columns', on SQLite too."""
+    """Define a table that refuses values of a wrong type, on SQLite too."""
     return Table(name, metadata, *items, sqlite_strict=True, **options)
 
 
@@ -43,7 +43,7 @@ def decode_text(stored: bytes) -> str | InvalidUtf8:
 
 
 class Text(TypeDecorator[str]):
-    """A text column that is compared and ordered by bytes, whatever the locale of the database.
+    """A text column that is compared and ordered by bytes, independent of the locale of the database.
 
     Errors:  UnstorableValue for a NUL character: PostgreSQL does not store it, and the sqlite3 tool stops at
              it; CorruptTextError.
@@ -79,7 +79,7 @@ class Flag(TypeDecorator[bool]):
     """A boolean column.
 
     SQLite stores an integer. A value other than 0 and 1 is returned unchanged, and row validation rejects it:
-    2 must not be read as true.
+    2 must not count as true.
     """
 
     impl = Boolean
@@ -98,7 +98,7 @@ class Flag(TypeDecorator[bool]):
         return lambda value: _BOOLEANS.get(value, value)
 
 
-# Midnight before the years 1 and 10000: `datetime` has no time outside this range.
+# The start of the years 1 and 10000: `datetime` cannot represent a time outside this range.
 MIN_TIME, MAX_TIME = -62135596800.0, 253402300800.0
 
 
@@ -117,7 +117,7 @@ class Moment(TypeDecorator[float]):
         return dialect.type_descriptor(kind)
 
 
-# A number of seconds that is not always a date.
+# A number of seconds, which need not be a valid date.
 Seconds: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
 # 64 bits. On SQLite only a column of type INTEGER can be an AUTOINCREMENT primary key.
 WholeNumber: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")

@@ -34,8 +34,8 @@ class Database:
 
     Shapes:  `sqlite:////absolute/path` or `postgresql://user:password@host/database`. `connections` bounds
              the connections for steps to PostgreSQL; there are three more, two for single statements and one
-             for notifications. `make` creates a file that does not exist. `patience` is the longest wait for
-             a connection or a lock, in seconds.
+             for notifications. With `make`, a missing file is created. `patience` is the longest wait for a
+             connection or a lock, in seconds.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Database:
         Errors:  DatabaseUnusable, for tables of a later podpass too.
         """
         try:
-            # At most starts the tables are current, and a read does not wait for a writer.
+            # At most starts the tables are already current; this read does not wait for a writer.
             if await self.read(lambda connection: migrate.is_current(connection, chain)):
                 return
             await self.write(
@@ -136,12 +136,12 @@ class Database:
     ) -> Result:
         """Run a step in one transaction, which is on the disk when this returns.
 
-        Writers of all processes run one at a time: what a step reads stays true until it commits. A step that
-        raises changes nothing.
+        Writers of all processes run one at a time: the values that a step reads stay current until it
+        commits. A step that raises changes nothing.
 
         Shapes:  subscribers of `topics`, here and in every other process, are notified after the commit; the
-                 iterable is read when the step is done. `seconds` bounds wait and run time, if it may exceed
-                 what requests can wait.
+                 iterable is read when the step is done. `seconds` bounds wait and run time, for a step that
+                 may take longer than a request can wait.
         Errors:  DatabaseFailed; DatabaseUncertain when it is unknown whether the commit succeeded; those of
                  the step; IntegrityError for a duplicate.
         """
@@ -153,12 +153,12 @@ class Database:
 
     @property
     def is_connected(self) -> bool:
-        """Whether notifications from other processes arrive. While they do not, nothing may be cached."""
+        """Return whether notifications from other processes arrive; without them, nothing may be cached."""
         return self._notifier.is_connected
 
     @property
     def name(self) -> str:
-        """The URL without its password, for messages."""
+        """Return the URL without its password, for messages."""
         return engine.redact_url(self._url)
 
     def _unusable(self, exc: DatabaseFailed | OSError) -> DatabaseUnusable:

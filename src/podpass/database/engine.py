@@ -24,7 +24,7 @@ from podpass.database.errors import DatabaseUnusable
 
 # Timeout of one attempt to lock the file. The event loop runs between attempts.
 _LOCK_MILLISECONDS = 10
-# The first with STRICT tables.
+# The first version with STRICT tables.
 _MIN_SQLITE = (3, 37, 0)
 _WRITES = "podpass_writes"
 _DRIVER = "postgresql+psycopg"
@@ -76,9 +76,9 @@ def parse_url(url: str) -> URL:
              URL.
     """
     try:
-        parsed = make_url(url.strip())  # a URL from a file ends with a line break
+        parsed = make_url(url.strip())  # a URL that is read from a file ends with a line break
     except (ArgumentError, ValueError):
-        # No cause either: in a wrong URL the password may be where the port belongs.
+        # The cause is not shown either: in a wrong URL the password may be in the place of the port.
         raise DatabaseUnusable("the database's URL cannot be read", hint=_URL_HINT) from None
     backend = parsed.get_backend_name()
     if backend == "sqlite" and parsed.database:
@@ -136,7 +136,7 @@ def create_sqlite_engine(url: URL, *, make: bool) -> Engine:
 def _read_only(path: str) -> URL:
     """Return the URL of a file on a read-only disk, so that its data can be read."""
     query = {"mode": "ro", "uri": "true"}
-    # Without a journal SQLite would create one. With one, its content must be read too.
+    # Without a journal SQLite would create one. If a journal exists, its content must be read too.
     if not Path(f"{path}-wal").exists():
         query["immutable"] = "1"
     return URL.create("sqlite", database=f"file:{quote(str(Path(path).absolute()))}", query=query)
@@ -203,8 +203,8 @@ def _on_sqlite_connect(connection: Any, _record: object) -> None:
 
 
 def _on_sqlite_begin(connection: Connection) -> None:
-    # A writer takes the lock first, so that what it reads stays true until it commits. Readers take no lock
-    # and wait for none.
+    # A writer takes the lock first, so that the values that it reads stay current until it commits. Readers
+    # take no lock and do not wait for locks.
     is_write = connection.get_execution_options().get(_WRITES)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from podpass.errors import Error
 
-# Names of SQLite errors and SQLSTATE codes of PostgreSQL, by their beginning; the first match counts.
+# Prefixes of SQLite error names and of PostgreSQL SQLSTATE codes; the first match applies.
 _FULL = ("SQLITE_FULL", "53100")
 _READ_ONLY = ("SQLITE_READONLY", "25006")
 _BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED", "55P03", "40001", "40P01", "57", "08", "53", "25P03")
@@ -50,7 +50,7 @@ class DatabaseFailed(Error):
     """The database failed: its disk is full, read-only or corrupt, or the user has no right to it.
 
     Shapes:  `message` is one sentence without file names, safe to send to a caller; `cause` in the facts is
-             the database's own message. `retry_seconds` is None where a retry does not help.
+             the database's own message. `retry_seconds` is None if a retry does not help.
     """
 
     code = "database_failed"
@@ -59,7 +59,7 @@ class DatabaseFailed(Error):
 
     @property
     def retry_after_seconds(self) -> int:
-        """Seconds for Retry-After. Clients retry even where that does not help, so the value is never 0."""
+        """Return the seconds for Retry-After; never 0, because clients retry even if that does not help."""
         return self.retry_seconds or 30
 
 
@@ -127,7 +127,7 @@ def translate_driver_errors() -> Iterator[None]:
 
 
 def to_database_error(exc: SQLAlchemyError) -> Error:
-    """Return the error that an engine error stands for."""
+    """Convert an error of the engine into an error of this module."""
     # The driver's message, because SQLAlchemy's shows the statement and its values.
     original = getattr(exc, "orig", None)
     name = _code(exc)
@@ -150,7 +150,7 @@ def to_database_error(exc: SQLAlchemyError) -> Error:
 
 
 def is_connection_lost(exc: SQLAlchemyError) -> bool:
-    """Report whether the server was not reached, or the connection to it is lost."""
+    """Return whether the server was not reached, or the connection to it was lost."""
     if not isinstance(exc, DBAPIError):
         return False
     if exc.connection_invalidated:
@@ -158,7 +158,8 @@ def is_connection_lost(exc: SQLAlchemyError) -> bool:
     original: Any = exc.orig
     if (state := getattr(original, "sqlstate", None)) is not None:
         return str(state).startswith(_CONNECTION_LOST)
-    # Errors that the driver itself raises, for a server that it lost or never reached, have no SQLSTATE.
+    # Errors that the driver itself raises, for a server that it cannot reach or lost the connection to, have
+    # no SQLSTATE.
     unreached = isinstance(exc, (OperationalError, InterfaceError))
     return unreached and type(original).__module__.startswith("psycopg")
 

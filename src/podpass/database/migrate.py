@@ -1,8 +1,8 @@
 """Creates and upgrades the tables of each store: one chain of Alembic migrations for each.
 
-A new database gets its tables at once, with the head revision as its stamp. Migrations run, and Alembic is
-imported, only for a database that is behind. All of it runs in one write transaction: of several processes
-that start together one upgrades, and an upgrade that fails changes nothing.
+A new database gets its current tables directly, with the head revision as its stamp. Migrations run, and
+Alembic is imported, only for a database at an older revision. Everything runs in one write transaction: if
+several processes start together, one upgrades, and a failed upgrade changes nothing.
 """
 
 import importlib
@@ -31,18 +31,18 @@ class MigrationChain:
 
     @property
     def stamp(self) -> Table:
-        """The table that holds the revision of the store's tables."""
+        """Return the table that holds the revision of the store's tables."""
         column = Column("version_num", short_text(32), primary_key=True)
         return strict_table(f"alembic_version_{self.name}", MetaData(), column)
 
 
 def is_current(connection: Connection, chain: MigrationChain) -> bool:
-    """Report whether the tables are at the head revision. A read connection is enough."""
+    """Return whether the tables are at the head revision. A read connection is enough."""
     return current_revision(connection, chain) == chain.head
 
 
 def current_revision(connection: Connection, chain: MigrationChain) -> str | None:
-    """Return the revision of a store's tables; None where the store has no tables.
+    """Return the revision of a store's tables; None if the store has no tables.
 
     Errors:  DatabaseUnusable.
     """
@@ -80,7 +80,7 @@ def prepare(connection: Connection, schema: MetaData, chain: MigrationChain) -> 
 
 
 def upgrade(connection: Connection, chain: MigrationChain, found: str | None, target: str) -> None:
-    """Run the migrations after one revision up to another. None as the first revision creates the tables."""
+    """Run the migrations after one revision up to another. Without a first revision, create the tables."""
     from alembic.operations import Operations
     from alembic.runtime.migration import MigrationContext
 

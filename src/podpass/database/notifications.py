@@ -9,7 +9,8 @@ OnChange = Callable[[], None]
 class ChangeNotifier:
     """Calls subscribers when data that they may have cached has changed.
 
-    Shapes:  while `is_connected` is false, changes of other processes go unnoticed, so nothing may be cached.
+    Shapes:  while `is_connected` is false, changes of other processes are not noticed, so nothing may be
+             cached.
     """
 
     def __init__(self) -> None:

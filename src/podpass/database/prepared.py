@@ -1,4 +1,4 @@
-"""Statements for every token request: compiled once for each database, then run by the driver alone."""
+"""Statements for every token request: compiled once for each database, then run directly by the driver."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

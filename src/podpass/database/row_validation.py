@@ -1,9 +1,9 @@
 """Decodes database rows into model objects. A row that cannot be decoded is reported by table and key.
 
 The database enforces the type of each value: PostgreSQL always, SQLite because its tables are STRICT. This
-module checks what the types leave open: invalid UTF-8, flags other than 0 and 1, times outside the calendar,
-and every ValueError, TypeError or LookupError that the decoder of a table raises, for example for JSON of the
-wrong shape. A corrupt row is never decoded in part, and never hides the other rows of a list.
+module checks what the types do not enforce: invalid UTF-8, flags other than 0 and 1, times outside the
+calendar, and every ValueError, TypeError or LookupError that the decoder of a table raises, for example for
+JSON of the wrong shape. A corrupt row is never decoded partially, and never hides the other rows of a list.
 """
 
 import logging
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 Model = TypeVar("Model")
 Arguments = ParamSpec("Arguments")
 _collected: "ContextVar[list[CorruptRowError] | None]" = ContextVar("corrupt_rows", default=None)
-# What a decoder raises for a value that podpass never writes.
+# The exceptions of a decoder for a value that podpass never writes.
 DECODE_ERRORS = (ValueError, TypeError, LookupError)
 
 
@@ -57,7 +57,7 @@ def corrupt_row(table: str, key: str, exc: Exception, hint: str | None = None) -
 
 
 class RowCheck:
-    """Checks the values of rows that the types of their columns leave open.
+    """Checks the values of rows beyond the types of their columns.
 
     Shapes:  one column for each value of a row, in order; None for a value that belongs to no column. It
              accepts rows of a `PreparedStatement` too, in which SQLite's flags are integers.
@@ -109,7 +109,7 @@ def row_decoder(
 
     Shapes:  `source` is the table or query that the rows come from; `key` names a row in errors; `table` is
              required for a query.
-    Errors:  the decoder raises CorruptRowError, whatever the function raises for a value.
+    Errors:  the decoder raises CorruptRowError, for every exception that the function raises for a value.
     """
     columns = source.columns if isinstance(source, Table) else source.selected_columns
     check = RowCheck(columns)
@@ -173,7 +173,7 @@ def decode_full_page(
 ) -> list[Model]:
     """Decode a page with as many rows as the limit.
 
-    Corrupt rows are replaced by later ones, because clients take a short page for the last one.
+    Corrupt rows are replaced by later ones, because clients treat a short page as the last one.
     """
     corrupt = 0
     while True:

@@ -110,7 +110,7 @@ class SqliteBackend:
             try:
                 connection.commit()
             except BaseException:
-                # The transaction may still be open, with the lock that every writer waits for.
+                # The transaction may still be open and hold the lock that every writer waits for.
                 with contextlib.suppress(sqlite3.Error):
                     self._driver.rollback()
                 raise
@@ -135,7 +135,7 @@ class SqliteBackend:
             )
 
     def _read_each_table(self) -> None:
-        # Another connection, because this one has the pages in memory even if the file is gone.
+        # Another connection, because this one has the pages in memory even if the file was deleted.
         with (
             wrap_driver_errors(self.engine.dialect),
             contextlib.closing(
@@ -203,7 +203,7 @@ class SqliteBackend:
             except DatabaseFailed as exc:
                 if self._notifier.is_connected:
                     _log.error("database_polling_failed", extra=exc.facts)
-                # Changes by other processes go unnoticed, so nothing may be cached.
+                # Changes by other processes are not noticed, so nothing may be cached.
                 self._notifier.set_connected(connected=False)
                 continue
             if not self._notifier.is_connected:
@@ -214,7 +214,7 @@ class SqliteBackend:
 
 
 def _is_decode_error(original: object) -> bool:
-    """Report whether the driver failed to decode a text: errors of SQLite itself have a code."""
+    """Return whether the driver failed to decode a text: errors of SQLite itself have a code."""
     return getattr(original, "sqlite_errorcode", None) is None
 
 

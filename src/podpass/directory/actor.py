@@ -20,7 +20,7 @@ actor: ContextVar[Actor] = ContextVar("actor", default=_PODPASS)
 
 @contextmanager
 def acting(author: Actor) -> Iterator[None]:
-    """Record the changes made inside this context as changes of `author`."""
+    """Record `author` as the actor of the changes made inside this context."""
     token = actor.set(author)
     try:
         yield

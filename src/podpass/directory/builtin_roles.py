@@ -29,7 +29,7 @@ _VAULTS_READ = (
     "Microsoft.KeyVault/checkNameAvailability/read",
     "Microsoft.KeyVault/deletedVaults/read",
     "Microsoft.KeyVault/locations/*/read",
-    # Azure's definition has only the next one, and its holders can read the vault too.
+    # Azure's definition has only the second of these actions, but its holders can read the vault too.
     f"{_VAULTS}/read",
     f"{_VAULTS}/*/read",
     "Microsoft.KeyVault/operations/read",

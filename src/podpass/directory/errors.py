@@ -58,7 +58,7 @@ class GroupNotFound(NotFound):
 
 
 class NameHeld(Conflict):
-    """A deleted vault keeps its name until it is purged or its retention time is over."""
+    """A soft-deleted vault has this name until it is purged or its retention time is over."""
 
     code = "name_held_by_deleted"
     hint = "recover the deleted vault, purge it, or use another name"

@@ -18,10 +18,10 @@ _OF_PRINCIPAL = ("has_principal", "object_id", "enabled", "principal")
 
 
 def normalize(old: Identity | None, new: Identity, now: float) -> Identity:
-    """Return an identity as it is stored: lists sorted, ids generated, existing ids and times kept.
+    """Return an identity as the store saves it: sorted lists, generated ids, existing ids and times.
 
     An application that loses its service principal gets a new object id, so that a later service principal
-    does not get the assignments of the old one.
+    does not inherit the assignments of the old one.
     """
     before = {one.name: one for one in old.credentials} if old else {}
     credentials = [_credential(before.get(one.name), one, now) for one in new.credentials]

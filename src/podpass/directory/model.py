@@ -1,11 +1,11 @@
 """Data types of the directory: identities, federated credentials, vaults, roles, audit entries.
 
 The store returns only values that passed `rules`. Ids are lower-case GUIDs, times are seconds since 1970. A
-`document` holds further attributes of an object, as its API validated them. Decisions read only these of
-them: of an application `exchange.clients` (redirect URIs, public client, audience), `exchange.lookup`
+`document` holds further attributes of an object, as its API validated them. Decisions read only these
+members: of an application `exchange.clients` (redirect URIs, public client, audience), `exchange.lookup`
 (assignment required), `resources` (version of tokens), `app_roles` (roles) and `graph.targets` (owners: who
-may change it with OwnedBy); of a cluster whether workload identity is on. Code that reads more of them must
-list it here.
+may change it with an `OwnedBy` permission); of a cluster whether workload identity is on. Code that reads
+other members must list them here.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class Tenant:
 class FederatedCredential:
     """Trust in the tokens of one issuer with one subject.
 
-    Shapes:  issuer, subject and the single audience are stored byte for byte as given.
+    Shapes:  issuer, subject and the single audience are stored unchanged, byte by byte.
     """
 
     name: str
@@ -81,11 +81,11 @@ class KeyCredential:
 class Identity:
     """A user-assigned managed identity, or an application with or without a service principal.
 
-    Shapes:  `object_id` is the service principal's (`oid` and `sub` of its tokens; role assignments name
-             it), `application_id` the application's own in Graph, None for a managed identity;
-             `resource_id` the ARM id of a managed identity (`xms_mirid`), None for an application.
-             `document` are further members of the application, or of the managed identity in ARM,
-             `principal` those of the service principal.
+    Shapes:  `object_id` is the service principal's (`oid` and `sub` of its tokens; role assignments name it),
+             `application_id` the application's own in Graph, None for a managed identity; `resource_id` the
+             ARM id of a managed identity (`xms_mirid`), None for an application. `document` has further
+             members of the application, or of the managed identity in ARM; `principal` has those of the
+             service principal.
     """
 
     tenant_id: str

@@ -113,7 +113,7 @@ def uri_fault(uri: str) -> Fault | None:
         fits = fits and not parts.fragment and not parts.query and "*" not in uri
     except ValueError:
         fits = False
-    # Outside ASCII, lower() maps several characters to one, so that two URIs would be equal.
+    # Outside ASCII, lower() maps several characters to one, so that two different URIs would be equal.
     fits = fits and uri.isascii() and uri.isprintable() and " " not in uri and len(uri) <= _MAX_URI
     if fits:
         return None

@@ -10,18 +10,19 @@ PUBLIC = "publicClient"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _PLAIN = re.compile(r'[!"$-\[\]-~]+')
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
-# Schemes besides https for web platforms: Windows and Microsoft brokers receive the response for a web page.
+# Schemes for web platforms in addition to https: brokers of Windows and Microsoft receive the response for a
+# web page.
 _BROKERS = re.compile(r"urn|ms-appx-web|brk-[a-z0-9-]+")
-# A browser would open these itself instead of an application.
+# A browser would open these itself, without an application.
 _BROWSER_SCHEMES = frozenset(
     ("javascript", "vbscript", "data", "blob", "file", "filesystem", "about", "view-source")
 )
 
 
 def redirect_fault(platform: str, uri: str) -> str | None:
-    """Return what a redirect URI must be and is not, or None if it is valid.
+    """Return the requirement that a redirect URI does not meet, or None if the URI is valid.
 
-    Shapes:  `platform` is `web`, `spa` or `publicClient`. A public client may use a scheme of its own.
+    Shapes:  `platform` is `web`, `spa` or `publicClient`. A public client may use a custom scheme.
     """
     try:
         parts = urlsplit(uri)

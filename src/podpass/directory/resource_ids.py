@@ -34,7 +34,7 @@ def group_of(resource_id: str) -> tuple[str, str] | None:
 
 
 def covers(scope: str, resource_id: str) -> bool:
-    """Report whether a role at `scope` applies to a resource: at the scope or below it.
+    """Return whether a role at `scope` applies to a resource: the resource is at the scope or below it.
 
     Shapes:  compared without case, by whole segments: `/vaults/a` does not cover `/vaults/ab`.
     """

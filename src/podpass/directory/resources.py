@@ -76,7 +76,7 @@ def resources_of_cloud(cloud: Cloud) -> tuple[ResourcePrincipal, ...]:
 
 
 def audiences(app_id: str, extra: Iterable[str] = ()) -> frozenset[str]:
-    """Return every `aud` that a token for a built-in resource may have.
+    """Return every valid `aud` of a token for a built-in resource.
 
     Shapes:  `extra` are further URIs of the resource, without a trailing slash.
     """
@@ -93,7 +93,7 @@ def application_id(uri: str) -> str | None:
 def application_resource(identity: Identity) -> ResourcePrincipal | None:
     """Return an application as a resource; None for a managed identity.
 
-    An application without a service principal is not in the tenant, so it is not a resource either.
+    An application without a service principal is not in the tenant, so it is not a resource.
     """
     if identity.kind is not IdentityKind.APPLICATION:
         return None

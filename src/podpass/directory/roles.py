@@ -36,7 +36,7 @@ BY_NAME = {role.name.lower(): role for role in BUILT_IN}
 
 
 def allows(role: RoleDefinition, action: str, *, data: bool = False) -> bool:
-    """Report whether a role allows an action or data action, compared without case."""
+    """Return whether a role allows an action or data action, compared without case."""
     allowed, excluded = (
         (role.data_actions, role.not_data_actions) if data else (role.actions, role.not_actions)
     )
@@ -46,12 +46,12 @@ def allows(role: RoleDefinition, action: str, *, data: bool = False) -> bool:
 
 
 def is_permitted(held: Iterable[RoleDefinition], action: str, *, data: bool = False) -> bool:
-    """Report whether any of the roles allows an action. Exclusions of one role do not restrict another."""
+    """Return whether any of the roles allows an action. Exclusions of one role do not restrict another."""
     return any(allows(role, action, data=data) for role in held)
 
 
 def may_assign(held: Iterable[RoleDefinition], action: str, role_id: str | None) -> bool:
-    """Report whether any of the roles allows its holder to assign a role; None stands for every role."""
+    """Return whether any of the roles allows its holder to assign a role; None means every role."""
     return any(
         allows(one, action) and (one.assigns is None or role_id in one.assigns) for one in held
     )
@@ -86,7 +86,7 @@ def least_for(action: str) -> RoleDefinition:
 
 
 def matches(pattern: str, action: str) -> bool:
-    """Report whether a pattern, in which `*` matches any text, matches an action."""
+    """Return whether a pattern, in which `*` matches any text, matches an action."""
     return _compiled(pattern).fullmatch(action) is not None
 
 

@@ -1,7 +1,7 @@
-"""Validation rules for objects of the directory, which need no lookup. Pure.
+"""Validation rules for objects of the directory; they need no lookup. Pure.
 
-The rules never change a value. Issuer, subject and audience are compared byte for byte later, so a leading or
-trailing space is stored as given, and then never matches.
+The rules never change a value. Issuer, subject and audience are later compared byte by byte, so a leading or
+trailing space is stored and then never matches.
 """
 
 import re
@@ -110,7 +110,7 @@ def check_together(credentials: Sequence[FederatedCredential]) -> None:
 def put_credential(
     credentials: Iterable[FederatedCredential], new: FederatedCredential
 ) -> tuple[FederatedCredential, ...]:
-    """Return the credentials with the new one added, or in place of the one with the same name.
+    """Return the credentials with the new one, which replaces a credential with the same name.
 
     Names identify credentials: a new name is a new credential.
     """
@@ -204,7 +204,7 @@ def _text_faults(field: str, text: str) -> list[Fault]:
         return [Fault(field=field, message=f"{field} is empty")]
     if len(text) > MAX_CHARS:
         return [_too_long(field)]
-    # A line break would forge lines where the value is printed, and would never match.
+    # A printed value with a line break could forge lines, and it would never match.
     if any(ord(char) < 0x20 or ord(char) == 0x7F for char in text):
         return [Fault(field=field, message=f"{field} contains a control character")]
     return []

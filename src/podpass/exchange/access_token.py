@@ -11,10 +11,11 @@ from podpass.clouds import PUBLIC, Cloud
 from podpass.directory.model import Identity, ResourcePrincipal, Tenant
 from podpass.exchange.client_auth.authenticator import ClientAuthentication
 
-# For resources whose clock is behind. Entra documents only that `nbf` equals `iat`; in its tokens, both are
+# For resources whose clock is slow. Entra documents only that `nbf` equals `iat`; in its tokens, both are
 # five minutes in the past.
 BACKDATED_SECONDS = 300
-# For lifetimes from here on, the response tells the client to renew after half of it (`refresh_in`).
+# For lifetimes from this length on, `refresh_in` in the response makes the client renew after half of the
+# lifetime.
 LONG_LIVED_SECONDS = 7200
 
 
@@ -23,7 +24,7 @@ class Exchange:
     """A token request that passed every check.
 
     Shapes:  `requested` is the resource's identifier as the client wrote it; `origin` that of this service;
-             `roles` the client's app roles of the resource. `identity` may lack other members than its names.
+             `roles` the client's app roles of the resource. `identity` may have only its names.
     """
 
     tenant: Tenant
@@ -94,7 +95,7 @@ def _v2_claims(exchange: Exchange, times: dict[str, int], uti: str) -> dict[str,
 
 
 def build_header(claims: Mapping[str, Any], key_id: str) -> dict[str, str]:
-    """Return the members of the token's header besides `alg` and `kid`: version 1 has the thumbprint too.
+    """Return the additional members of the token's header; version 1 also has the thumbprint.
 
     Shapes:  `key_id` is the thumbprint of the certificate.
     """

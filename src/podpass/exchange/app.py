@@ -112,7 +112,7 @@ class _TokenService:
         )
 
     def fast_path(self, scope: Scope, body: bytes) -> Coroutine[Any, Any, Reply] | None:
-        """Take the short way to a token, see `podpass.http.connection`."""
+        """Handle a token request on the fast path of the connection; return None for any other request."""
         tenant, rest = _split_path(scope["path"])
         version = _token_version(rest)
         return None if version is None else self._handle_token(scope, body, tenant, version)

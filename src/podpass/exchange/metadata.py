@@ -48,9 +48,9 @@ def build_document(
 ) -> dict[str, Any]:
     """Build the document of a path below a tenant.
 
-    Shapes:  `path` is one of PATHS; `segment` is the tenant in the endpoints, a tenant ID or `common` and
-             the like; `tenant` is the tenant in the issuer, a tenant ID or ANY_TENANT; `pages` is the origin
-             at which browsers reach the sign-in page, if it is another one.
+    Shapes:  `path` is one of PATHS; `segment` is the tenant in the endpoints, a tenant ID, or a name such as
+             `common`; `tenant` is the tenant in the issuer, a tenant ID or ANY_TENANT; `pages` is the origin
+             at which browsers reach the sign-in page, if it differs.
     """
     if path == _OPENID_V2:
         return _with_pages_origin(openid_v2(origin, segment, tenant, cloud), origin, pages)
@@ -60,8 +60,8 @@ def build_document(
 
 
 def _with_pages_origin(document: dict[str, Any], origin: str, pages: str) -> dict[str, Any]:
-    # A client reaches this service through the gateway at Microsoft's host name; the browser it opens does
-    # not.
+    # A client reaches this service through the gateway at Microsoft's host name; the browser that it opens
+    # does not.
     if pages:
         for name in ("authorization_endpoint", "end_session_endpoint"):
             document[name] = pages + document[name].removeprefix(origin)

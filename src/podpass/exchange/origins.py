@@ -1,8 +1,8 @@
 """Maps the Host header of a request to one of the configured origins.
 
-Documents contain only configured origins: with the caller's Host header in them, a caller could poison
-documents that others cache. Entra is one issuer with several host names; a request to an alias gets
-documents with the main name, which is the issuer that validators expect.
+Documents contain only configured origins: if they contained the caller's Host header, a caller could poison
+the documents in a cache. Entra is one issuer with several host names; a request to an alias gets documents
+with the main name, which is the issuer that validators expect.
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ class Origins:
         return self._by_host.get(netloc.lower().removesuffix(":443"))
 
     def for_endpoint(self, url: str) -> str | None:
-        """Return the origin of an authority URL: of this service, or of one of Azure's clouds; else None."""
+        """Return the origin of an authority URL: of this service or of one of Azure's clouds, or None."""
         parts = urlsplit(url)
         if parts.scheme != "https":
             return None

@@ -8,8 +8,8 @@
                    recently may have ten times as many, because a whole cluster may be behind it
     device codes   device codes per address, because no credential is needed for one
 
-Each process decides alone: with N workers, each gets an N-th of the configured limits. Memory is bounded; the
-least recently seen address is forgotten and starts anew.
+Each process decides independently: with N workers, each gets one N-th of the configured limits. Memory is
+bounded: the least recently used address is evicted, and its limits are reset.
 """
 
 import ipaddress
@@ -21,7 +21,7 @@ from podpass.clock import Clock
 
 MAX_ENTRIES = 65_536
 TRUSTED_SECONDS = 600.0
-# A limit is needed here too: otherwise one valid credential would permit a flood.
+# Refused requests of a trusted address are limited too: otherwise one valid credential would permit a flood.
 TRUSTED_FACTOR = 10
 
 
@@ -45,8 +45,8 @@ class RateLimits:
     """The limits of one process.
 
     Shapes:  `devices` limits the device codes of one address; `connections` the concurrent connections of one
-             address, 0 for no limit; `penalty_seconds` is how long an address is blocked that exceeds
-             `refused`, 0 for never.
+             address, 0 for no limit; `penalty_seconds` is how long an address that exceeds `refused` is
+             blocked; 0 disables this.
     """
 
     client: Rate
@@ -85,7 +85,7 @@ class RateLimiter:
 
     def allow_request(self, source: str) -> bool:
         """Return whether another request on an open connection is read."""
-        # Called for every request; almost always, no address is blocked.
+        # Called for every request; usually no address is blocked.
         return self._blocked.is_empty or self._clock() >= self._blocked.get(_to_network(source))
 
     def on_open(self, source: str) -> None:
@@ -108,7 +108,8 @@ class RateLimiter:
         Shapes:  `client_id` is as the caller wrote it, with its tenant; empty if no client limit applies.
         """
         now, network = self._clock(), _to_network(source)
-        # A blocked address gets this far only through a trusted proxy, whose connections are not blocked.
+        # A blocked address reaches this check only through a trusted proxy, whose connections are not
+        # blocked.
         wait = max(
             self._blocked.get(network) - now,
             self._sources.wait(network, now),

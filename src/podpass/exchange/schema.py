@@ -55,7 +55,7 @@ devices = strict_table(
     Column("digest", LargeBinary(32), primary_key=True),
     Column("user_code", LargeBinary(32), nullable=True, unique=True),
     _time("begun"),
-    Column("polled", Seconds, nullable=False),  # before any date as long as it never was
+    Column("polled", Seconds, nullable=False),  # before any date until the first poll
     _sealed(),
     Index("authority_devices_begun", "begun"),
 )

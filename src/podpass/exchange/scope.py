@@ -22,7 +22,7 @@ def requested_resource(request: TokenRequest) -> str:
     if request.version == 1:
         return request.get("resource")
     scope = request.get("scope")
-    # Pods request the same few scopes again and again.
+    # Pods request the same few scopes repeatedly.
     return _cached_resource(scope) if len(scope) <= MAX_CACHED_CHARS else resource_from_scope(scope)
 
 

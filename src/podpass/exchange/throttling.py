@@ -20,7 +20,7 @@ class RequestLimiter(Protocol):
 def require_no_wait(wait: float | None) -> None:
     """Check that a limiter allowed a request.
 
-    Shapes:  `wait` is None for an allowed request, else the seconds until it is allowed.
+    Shapes:  `wait` is None for an allowed request, otherwise the seconds until the request is allowed.
     Errors:  AadstsError 90055.
     """
     if wait is not None:
@@ -46,6 +46,6 @@ def is_client_error(status: int) -> bool:
 
 
 def client_address(scope: Scope) -> str:
-    """Return the address that a request came from."""
+    """Return the source address of a request."""
     client = scope.get("client")
     return client[0] if client else ""

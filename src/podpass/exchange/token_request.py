@@ -87,7 +87,7 @@ def parse_form(body: bytes) -> dict[str, str]:
     for part in parts:
         is_cacheable = len(part) <= MAX_CACHED_CHARS and part.startswith(_CACHEABLE)
         name, value = _cached_parameter(part) if is_cacheable else _parse_parameter(part)
-        # Two parsers of one form must not see different values: RFC 6749 section 3.2.
+        # Two parsers must not read different values from one form: RFC 6749 section 3.2.
         if name in form:
             raise AadstsError(9002313, reason="a parameter occurs twice")
         form[name] = value
@@ -123,7 +123,7 @@ def _parse_basic(value: str) -> tuple[str, str]:
 
 
 def correlation_id(headers: Iterable[tuple[bytes, bytes]], query: bytes) -> str:
-    """Return the caller's request ID from header or query if it is a GUID, else a new ID.
+    """Return the caller's request ID from header or query if it is a GUID, otherwise a new ID.
 
     Without this check a caller could write any text into responses and logs.
     """
@@ -153,7 +153,7 @@ def error_body(
     """Return the JSON body of an error.
 
     Shapes:  `login` is the origin whose /error page explains the codes. Entra omits `error_uri` for codes
-             without such a page. Which codes those are is not documented, so every code has it here.
+             without such a page. These codes are not documented, so every code has `error_uri` here.
     """
     number = refused.entry.number
     stamp = datetime.fromtimestamp(int(now), tz=UTC).strftime("%Y-%m-%d %H:%M:%SZ")

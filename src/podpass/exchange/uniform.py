@@ -9,8 +9,8 @@ import time
 
 from podpass.exchange.errors.catalogue import AadstsError
 
-# The steps whose errors are hidden. After them, the caller is authenticated: later errors help no other
-# caller.
+# The steps whose errors are hidden. After these steps the caller is authenticated, so later errors disclose
+# nothing to other callers.
 HIDDEN_STEPS = frozenset(
     {"client", "credential", "assertion", "trust", "lifetime", "issuer", "key", "signature"}
 )
@@ -20,7 +20,7 @@ GRID_SECONDS = 0.1
 
 
 async def as_uniform_error(refused: AadstsError, began: float) -> AadstsError:
-    """Return the error that the caller sees, after waiting for the next point of the time grid.
+    """Return the error for the caller, after a wait until the next point of the time grid.
 
     Units:   `began` by `time.perf_counter`.
     """

@@ -30,7 +30,7 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ConnectionFilter(Protocol):
-    """Decides from which addresses connections and requests are read.
+    """Decides from which addresses connections are accepted and requests are read.
 
     `allow_connection` is called for each new connection, before TLS. `allow_request` is called before each
     request of an accepted connection. `on_open` and `on_close` are called once for each connection;
@@ -47,7 +47,7 @@ class ConnectionFilter(Protocol):
 class Acceptor:
     """Accept connections on one socket, and create a protocol for each.
 
-    Shapes:  `is_full` takes the number of handshakes, and returns whether a further connection is too many.
+    Shapes:  `is_full` receives the number of handshakes, and returns whether the connection limit is reached.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Acceptor:
         return True
 
     def _log_full(self, source: str) -> None:
-        """Log that the connection limit is reached, at most once per interval."""
+        """Log at most once per interval that the connection limit is reached."""
         now = self._loop.time()
         if now >= self._log_after:
             self._log_after = now + _LOG_INTERVAL_SECONDS
@@ -130,7 +130,7 @@ class Acceptor:
             )
 
     def _pause_accepting(self, exc: OSError) -> None:
-        # The socket stays readable: without a pause, the loop would call accept again at once.
+        # The socket stays readable: without a pause, the loop would call accept again immediately.
         if self._pause is None and not self._closed:
             if self._loop.time() >= self._log_after:
                 self._log_after = self._loop.time() + _LOG_INTERVAL_SECONDS

@@ -1,4 +1,4 @@
-"""Decide to which addresses a fetcher may connect: public ones, and explicitly allowed ones. Pure.
+"""Decide to which addresses a fetcher may connect: public addresses and explicitly allowed ones. Pure.
 
 The policy checks addresses and not names, because the owner of a name can point it to any address.
 """
@@ -17,8 +17,8 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # unassigned; for ::ffff:0:0/96 the kernel connects to the IPv4 address in it.
 _UNICAST = ipaddress.IPv6Network("2000::/3")
 # The ranges that are not globally reachable by IANA's special-purpose registries, and Azure's host agent.
-# They are listed here because `ipaddress` differs between Python versions: for 3.13.5,
-# ::ffff:168.63.129.16 is public.
+# They are listed here because `ipaddress` differs between Python versions: Python 3.13.5 treats
+# ::ffff:168.63.129.16 as public.
 _DENIED: tuple[Network, ...] = (
     ipaddress.IPv4Network("0.0.0.0/8"),
     ipaddress.IPv4Network("10.0.0.0/8"),
@@ -50,7 +50,7 @@ PRIVATE: tuple[Network, ...] = (
     ipaddress.IPv4Network("100.64.0.0/10"),
     ipaddress.IPv6Network("fc00::/7"),
 )
-# Metadata services, which give out credentials of the machine itself, and addresses that belong to no host.
+# Metadata services, which return credentials of the machine itself, and addresses that belong to no host.
 _NEVER_ALLOWED: tuple[Network, ...] = (
     ipaddress.IPv4Network("0.0.0.0/8"),
     ipaddress.IPv4Network("169.254.0.0/16"),

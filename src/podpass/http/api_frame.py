@@ -20,7 +20,7 @@ ProgressT = TypeVar("ProgressT", bound="RequestProgress")
 
 @dataclass(slots=True, kw_only=True)
 class RequestProgress:
-    """What is known about a request so far, for the response headers and the log.
+    """The state of a request, for the response headers and the log.
 
     Shapes:  `client_request_id` is None when the client sends no valid ID; `checked` lists the checks that
              passed; `facts` are fields of the log line.

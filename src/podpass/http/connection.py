@@ -1,8 +1,8 @@
 """The HTTP protocol of one connection: uvicorn's, with limits and a fast path for small POST requests.
 
 An application may have a method `fast_path` next to its ASGI interface. The connection calls it with each
-small POST request that has arrived completely. The method either returns the whole response, or declines,
-and then the request takes the ASGI path as any other request. Both paths use the same parser, limits and
+small POST request that has arrived completely. The method either returns the complete response, or declines;
+then the request takes the ASGI path like any other request. Both paths use the same parser, limits and
 timeouts, and send responses in the order of the requests.
 """
 
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 Scope = MutableMapping[str, Any]
 
 FAST_PATH_MAX_BYTES = 64 * 1024
-# Requests that are sent before the response to an earlier one. No known client sends any.
+# Pipelined requests: sent before the response to an earlier request. No known client sends any.
 MAX_PIPELINED = 32
 
 
@@ -41,9 +41,10 @@ class Limits:
     """Limits on the size and duration of a request; the duration of a response is not limited.
 
     Shapes:  `head_bytes` also limits the trailer of a chunked body.
-    Units:   `head_seconds` from the start of a connection, or from the first byte of a later request, to
-             the end of the request's head; `body_seconds` between two reads of the body, and for the whole
-             body plus one second for each `body_rate` bytes; `connections` at the same time.
+    Units:   `head_seconds` from the start of a connection, or from the first byte of a later request, to the
+             end of the request's head; `body_seconds` between two reads of the body, and for the complete
+             body plus one second for each `body_rate` bytes; `connections` is the number of concurrent
+             connections.
     """
 
     head_bytes: int = 64 * 1024
@@ -77,7 +78,7 @@ _FAILED = Reply(500, ((b"content-type", b"text/plain; charset=utf-8"),), b"Inter
 
 
 class _FastPathRequest(RequestResponseCycle):
-    """A request on the fast path, with those attributes of uvicorn's cycle that its protocol reads."""
+    """A request on the fast path, with the attributes of uvicorn's request cycle that its protocol reads."""
 
     message_event = asyncio.Event()  # has no waiter
     task: asyncio.Task[None]
@@ -95,7 +96,7 @@ class Connection(HttpToolsProtocol):
     uvicorn has a timeout only for an idle connection, and buffers a head of any length: a client that
     sends a head byte by byte would keep its connection without limit, and a long head would use all memory.
 
-    There is one timer per connection and not one per request. It is moved only when it fires, or when it
+    There is one timer per connection and not one per request. It is rescheduled only when it fires, or if it
     would fire too late.
     """
 
@@ -105,9 +106,7 @@ class Connection(HttpToolsProtocol):
     _trailer = 0  # bytes of the fields after the body
     _deadline: float | None = None
     _timer: asyncio.TimerHandle | None = None
-    _reading: _FastPathRequest | None = (
-        None  # the request that is being read, if it may use the fast path
-    )
+    _reading: _FastPathRequest | None = None  # the current request, if it may use the fast path
     has_request = False  # whether a complete request has arrived
     on_lost: Callable[[], None] | None = None
     _lost: asyncio.Future[None] | None = None
@@ -167,7 +166,7 @@ class Connection(HttpToolsProtocol):
             and self._allow_request is not None
             and not self._allow_request(self._peer)
         ):
-            # An address that was blocked while its connection was open is refused here too, at the same cost.
+            # An address that was blocked while its connection was open is refused here, at the same low cost.
             self._phase = _REFUSED
             self.transport.abort()
             return
@@ -215,7 +214,8 @@ class Connection(HttpToolsProtocol):
         if self._unread > self._limits.head_bytes and self._head_size() > self._limits.head_bytes:
             self._reject()
         elif self.parser.get_http_version() not in _VERSIONS:
-            # HTTP/0.9 has no head: a proxy in front would read the same bytes as another request.
+            # HTTP/0.9 has no head: a proxy in front of the server would read the same bytes as a different
+            # request.
             self._phase = _REFUSED
             self.transport.close()
         elif response := request_validation.reject_ambiguous_framing(
@@ -300,7 +300,7 @@ class Connection(HttpToolsProtocol):
         self.tasks.add(request.task)
 
     def _fall_back_to_asgi(self, request: _FastPathRequest) -> None:
-        """Pass head and body to uvicorn as if they had just arrived."""
+        """Pass head and body to uvicorn, which handles them like new data."""
         self._reading = None
         request.response_complete = True
         super().on_headers_complete()
@@ -370,7 +370,7 @@ class Connection(HttpToolsProtocol):
         self._timer = None
         if self._deadline is None or self.transport.is_closing():
             return
-        # The client did not cause this delay: reading is paused, or the head was sent before a response.
+        # The client did not cause this delay: reading is paused, or an earlier response is not complete.
         is_waiting = self.flow.read_paused or (
             self._phase != _BODY and not self._is_response_complete()
         )

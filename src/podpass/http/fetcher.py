@@ -1,8 +1,8 @@
 """Fetch a JSON document from a URL that an attacker may have chosen.
 
-HTTPS only, no redirect, no proxy from the environment, no cookie, no compression. The name is resolved
-once, every address is checked, and the connection goes to a checked address with SNI and Host of the name.
-Bytes and seconds are limited. Errors never contain anything of the remote body.
+HTTPS only, no redirect, no proxy from the environment, no cookie, no compression. The name is resolved once,
+every address is checked, and the connection goes to a checked address with SNI and Host of the name. Bytes
+and seconds are limited. Errors never contain a part of the remote body.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class FetchError(Error):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchRules:
-    """To which hosts a fetcher may connect, and its limits.
+    """The hosts to which a fetcher may connect, and its limits.
 
     Shapes:  `hosts` maps names that this instance serves to their loopback address and port; a name is
              `host`, `*.suffix` or, for another port than 443, `host:port`. Only their certificates are
@@ -63,7 +63,7 @@ class FetchRules:
 
 
 class TrustStore(StrEnum):
-    """Which CAs verify the certificate of a host."""
+    """The set of CAs that verify the certificate of a host."""
 
     OWN = "own"
     PRIVATE = "private"
@@ -91,7 +91,7 @@ class Fetcher:
         self._resolver = Resolver()
         self._contexts: dict[TrustStore, ssl.SSLContext] = {}
         if rules.private_ca_file is not None:
-            # Loaded now, so that a missing file makes the start fail and not the fetch for an issuer.
+            # Loaded now, so that a missing file is an error at the start and not at the first fetch.
             self._contexts[TrustStore.PRIVATE] = self._create_tls(TrustStore.PRIVATE)
 
     async def get_json(self, url: str) -> dict[str, Any]:
@@ -134,7 +134,7 @@ class Fetcher:
         )
 
     async def _read(self, url: str, target: FetchTarget) -> bytes:
-        import aiohttp  # costs 0.1 s and 10 MB, and some processes never fetch
+        import aiohttp  # imported here, because it costs 0.1 s and 10 MB, and some processes never fetch
 
         try:
             async with (
@@ -221,7 +221,7 @@ def _session(target: FetchTarget, tls: ssl.SSLContext) -> "aiohttp.ClientSession
     from aiohttp.abc import AbstractResolver, ResolveResult
 
     class Pinned(AbstractResolver):
-        """Returns the checked addresses, even if the name now resolves to others."""
+        """A resolver that returns the checked addresses, even if the name now resolves to others."""
 
         async def resolve(
             self,

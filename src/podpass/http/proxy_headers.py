@@ -1,4 +1,4 @@
-"""Find the client's address of a request that came through a proxy. Pure.
+"""Find the client's address of a request that a proxy forwarded. Pure.
 
 Every client can send `X-Forwarded-For`. Only the parts that a trusted proxy appended count. The header is
 therefore read from its end, and the first address that does not belong to a trusted proxy is the client's.
@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Network = IPv4Network | IPv6Network
 HEADER = b"x-forwarded-for"
-_MAX_CHARS = 64  # an IPv6 address with a port has 47
+_MAX_CHARS = 64  # an IPv6 address with a port has 47 characters
 
 
 def is_trusted(address: str, proxies: Sequence[Network]) -> bool:
@@ -30,8 +30,8 @@ def client_address(
 ) -> str:
     """Return the client's address that a trusted peer forwards, or the peer's own address.
 
-    Shapes:  `peer` is trusted; header names in lower case. A text that is not an address ends the search:
-             no known proxy wrote it.
+    Shapes:  `peer` is trusted; header names in lower case. A text that is not an address ends the search,
+             because no known proxy writes it.
     """
     found = peer
     lines = [value for name, value in headers if name == HEADER]

@@ -41,13 +41,14 @@ def reject_ambiguous_framing(headers: Headers, version: str, *, upgrades: bool) 
         # would then send each later response to the wrong client.
         return _UPGRADE
     if fields.count(b"host") != 1 and (b"host" in fields or version == "1.1"):
-        # The host selects vaults and documents. Of two hosts, a proxy may use the other one.
+        # The host selects vaults and documents. If there are two hosts, a proxy may use the other one.
         return _HOSTS
     if b"host" in fields and not _HOST.fullmatch(headers[fields.index(b"host")][1]):
         # Parsers disagree on the host in `a@b` or `a/b`.
         return _NO_HOST
     if has_coding and not _is_chunked(headers):
-        # A proxy that rejects a coding which this parser skips, or uses the first of two, sees another body.
+        # A proxy may reject a coding that this parser ignores, or use the first of two codings; then it reads
+        # another body.
         return _CODING
     return b""
 

@@ -69,7 +69,7 @@ class BodyTooLarge(Error):
 def bind(host: str, port: int, *, otherwise: str = "choose another port") -> socket.socket:
     """Open a listening socket; port 0 selects a free port.
 
-    Shapes:  `otherwise` is the second way to resolve a port conflict, for the hint of the error.
+    Shapes:  `otherwise` is an alternative resolution of a port conflict, for the hint of the error.
     Errors:  PortInUse.
     """
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
@@ -92,11 +92,11 @@ def bind(host: str, port: int, *, otherwise: str = "choose another port") -> soc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drain:
-    """How long a server drains its connections when it stops.
+    """The duration of connection draining when a server stops.
 
-    Units:   seconds. During `keepalive_seconds` each keep-alive connection may send one more request, and
-             the response closes it: no request is lost because the server closes the connection while the
-             request is on its way. `grace_seconds` is the time for requests in flight after that.
+    Units:   seconds. During `keepalive_seconds` each keep-alive connection may send one more request, and the
+             response closes it: so the server does not close a connection on which a request is arriving.
+             `grace_seconds` is the time for requests in flight after that.
     """
 
     keepalive_seconds: float = 0.0
@@ -126,8 +126,8 @@ class RunningServer:
 class _Server:
     """Accept connections on one socket, and drain them when it stops.
 
-    It replaces `uvicorn.Server`, which wakes up every 0.1 s while it runs and while it drains, and sleeps
-    0.1 s at each stop. This class waits for events only, so a stop ends when the last connection ends.
+    It replaces `uvicorn.Server`, which wakes up every 0.1 s while it runs and while it drains, and sleeps 0.1
+    s at each stop. This class only waits for events, so a stop is complete when the last connection ends.
     """
 
     def __init__(
@@ -153,8 +153,8 @@ class _Server:
     async def stop(self) -> None:
         """Drain the connections, then abort those that are still open.
 
-        Afterwards, also if this is cancelled, the application gets no further request, and the caller may
-        close the resources of the application.
+        After this method returns or is cancelled, the application gets no further request, so the caller may
+        close its resources.
         """
         connections: Any = self.state.connections
         try:
@@ -198,7 +198,7 @@ class _Server:
 async def _wait_until_empty(
     pending: Callable[[], set[asyncio.Future[None]]], seconds: float
 ) -> bool:
-    """Wait until nothing is pending or the time is over; return whether nothing is pending.
+    """Wait until nothing is pending or the time ends; return True if nothing is pending.
 
     `pending` is called again after each wait, because a handshake that ends may create a connection.
     """
@@ -247,7 +247,7 @@ async def serving(
     config = Config(
         app,
         http=Connection,
-        interface="asgi3",  # set, because uvicorn guesses wrong for a bound method
+        interface="asgi3",  # because uvicorn detects this incorrectly for a bound method
         proxy_headers=False,  # `Connection` reads them, and only from trusted proxies
         ws="none",
         lifespan="off",

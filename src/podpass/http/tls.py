@@ -1,7 +1,7 @@
 """TLS server contexts whose certificate and key are reloaded while the server runs.
 
-    one revision   both files are read from one revision of a mounted Secret: kubelet swaps a link to the
-                   directory with both files
+    one revision   both files are read from one revision of a mounted Secret: the kubelet replaces a link to
+                   the directory with both files
     tried first    a pair that is invalid never reaches the context in use
     unchanged      minimum version, ciphers and client CAs stay those of the first context
 
@@ -27,13 +27,14 @@ from podpass.tasks import background_task
 
 _log = logging.getLogger(__name__)
 
-# kubelet's link to the directory with the current revision of a mounted Secret.
+# The kubelet's link to the directory with the current revision of a mounted Secret.
 _REVISION = "..data"
 MAX_CHAIN_BYTES = 64 * 1024
 MAX_KEY_BYTES = 16 * 1024
 _DAY_SECONDS = 86400
 _SOON_SECONDS = 7 * _DAY_SECONDS
-# NOTE: 1.0 and 1.1 mean 1.2. RFC 8996 forbids both, and every API server of the last ten years supports 1.2.
+# NOTE: 1.0 and 1.1 are raised to 1.2. RFC 8996 forbids both, and every API server of the last ten years
+# supports 1.2.
 _VERSIONS = {
     "1.0": ssl.TLSVersion.TLSv1_2,
     "1.1": ssl.TLSVersion.TLSv1_2,
@@ -76,7 +77,7 @@ class ServerTls:
         self.context = server_context(client_ca=client_ca, minimum=_VERSIONS[minimum])
 
     def load(self, pair: CertificatePair) -> None:
-        """Use a pair from the next handshake on.
+        """Replace the certificate pair, starting with the next handshake.
 
         Errors:  CertificateInvalid; the previous pair then stays in use.
         """
@@ -165,7 +166,7 @@ class ReloadingTls:
             yield
 
     async def _watch(self, seconds: float) -> None:
-        # Checked by content: a few kilobytes, and a change with the same time and size is not missed.
+        # Checked by content: a few kilobytes, and a change that keeps time and size is detected too.
         while True:
             await asyncio.sleep(seconds)
             self.reload()
@@ -211,7 +212,7 @@ def read_pair(certificate: Path, key: Path) -> CertificatePair:
     certificate, key = resolve_revision(certificate, key)
     chain, private = _read_file(certificate, MAX_CHAIN_BYTES), _read_file(key, MAX_KEY_BYTES)
     pair = CertificatePair(chain=chain, key=private, not_after=_not_after(chain, certificate))
-    if b"ENCRYPTED" in private:  # OpenSSL would ask for a password at the terminal
+    if b"ENCRYPTED" in private:  # OpenSSL would prompt for a password on the terminal
         raise CertificateInvalid(
             f"{key} is encrypted; use a key without a password", found=pair.digest
         )
@@ -224,7 +225,7 @@ def read_pair(certificate: Path, key: Path) -> CertificatePair:
 
 
 def resolve_revision(certificate: Path, key: Path) -> tuple[Path, Path]:
-    """Return both paths in the directory of the current revision, if kubelet's link exists."""
+    """Return both paths in the directory of the current revision, if the kubelet's link exists."""
     link = certificate.parent / _REVISION
     if certificate.parent != key.parent or not link.is_symlink():
         return certificate, key
@@ -265,7 +266,7 @@ def _digest(chain: bytes, key: bytes) -> str:
 
 @contextlib.contextmanager
 def _as_file(pair: CertificatePair) -> Iterator[str]:
-    """Yield a path with the pair, for OpenSSL; in memory if the system supports it."""
+    """Yield the path of a file with the pair, for OpenSSL; in memory if the system supports it."""
     if hasattr(os, "memfd_create"):
         handle, path = os.memfd_create("podpass-tls"), None
     else:

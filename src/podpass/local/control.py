@@ -67,12 +67,12 @@ class SeedTooLarge(Error):
 
 
 class _PathNotFound(Error):
-    code = "not_found"
+    code = "control_path_not_found"
     status = 404
 
 
 class _MethodNotAllowed(Error):
-    code = "method_not_allowed"
+    code = "control_method_not_allowed"
     status = 405
 
 

@@ -2,9 +2,9 @@
 
 The MutatingAdmissionPolicy covers the common case: a labelled pod gets variables, mount and volume. All
 ServiceAccounts of the namespace are parameters, and the pod's own one is selected. A second policy refuses,
-with a message, what a policy cannot do: the sidecar and the custom token endpoint. A third policy refuses a
-labelled pod that was not changed. The volume's name has no hash of the pod's name: CEL has no hash function,
-and none is needed.
+with a message, pods that need the sidecar or the custom token endpoint, which a policy cannot provide. A
+third policy refuses a labelled pod that was not changed. The volume's name has no hash of the pod's name: CEL
+has no hash function, and none is needed.
 """
 
 import json
@@ -28,7 +28,7 @@ _GROUP = "admissionregistration.k8s.io/v1"
 _TOKEN_FILE = f"{names.MOUNT_PATH}/{names.TOKEN_PATH}"
 # An empty selector: every ServiceAccount of the pod's namespace is a parameter.
 _ACCOUNTS = {"selector": {}, "parameterNotFoundAction": "Deny"}
-# A number that fits into an int64; the checks refuse other values, with a message.
+# A number within the range of an int64; the checks refuse other values, with a message.
 _IS_NUMBER = "variables.expiration.matches('^[+]?[0-9]{1,9}$')"
 
 
@@ -101,7 +101,7 @@ def _build_variable(name: str, expression: str) -> dict[str, str]:
 
 
 def _build_expiration_variable() -> dict[str, str]:
-    """Choose the token lifetime: that of the pod, else of its ServiceAccount, else an hour."""
+    """Choose the token lifetime: that of the pod, otherwise that of its ServiceAccount, otherwise an hour."""
     pod = _read_annotation("object", names.TOKEN_EXPIRATION)
     account = _read_annotation("params", names.TOKEN_EXPIRATION)
     return _build_variable(
@@ -229,7 +229,7 @@ def _build_mutated_spec(values: ManifestValues) -> dict[str, Any]:
     """Refuse a labelled pod that was not changed.
 
     The API server caches ServiceAccounts. A pod that is created right after its ServiceAccount has no
-    parameter and would start without its identity. After a refusal, its controller tries again.
+    parameter and would start without its identity. After a refusal, its controller retries.
     """
     there = (
         f"object.spec.?volumes.orValue([]).exists(v, v.name.startsWith('{names.VOLUME_PREFIX}'))"

@@ -1,4 +1,4 @@
-"""Build the MutatingWebhookConfiguration, and cert-manager's objects where it issues the certificate."""
+"""Build the MutatingWebhookConfiguration, and cert-manager's objects if it issues the certificate."""
 
 from typing import Any
 

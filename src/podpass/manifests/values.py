@@ -17,7 +17,7 @@ _NUMBER = re.compile(r"[0-9]{1,10}")
 class ValueRule:
     """The valid values of a setting, as in the chart's `values.schema.json`; for a list, of each item.
 
-    Shapes:  `between` is for numbers, the others are for texts; `want` describes the pattern in words.
+    Shapes:  `between` is for numbers, the others are for texts; `want` describes the pattern in text.
     """
 
     among: Sequence[str] = ()
@@ -185,7 +185,7 @@ class ManifestValues:
 
     @property
     def exempt(self) -> list[str]:
-        """The namespaces that the webhook ignores, first its own: it must never block itself."""
+        """Return the namespaces that the webhook ignores, its own first: it must never block itself."""
         return list(dict.fromkeys([self.namespace, *self.exempt_namespaces]))
 
     @property

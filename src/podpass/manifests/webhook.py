@@ -13,7 +13,7 @@ from podpass.manifests.workload import (
 
 
 def build_webhook_objects(values: ManifestValues) -> list[Object]:
-    """Build the objects; the registration is the last one, so that the API server has a webhook to call."""
+    """Build the objects; the registration is last, so that the webhook exists before it is called."""
     return [
         *build_namespace(values),
         *build_rbac_objects(values),

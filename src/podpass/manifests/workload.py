@@ -27,7 +27,7 @@ _SYSTEM_PREFIXES = ("default", "kube-")
 
 
 def build_namespace(values: ManifestValues) -> list[Object]:
-    """Build the namespace with Pod Security labels: restricted, or privileged where hostNetwork needs it."""
+    """Build the namespace with Pod Security labels: restricted, or privileged if hostNetwork requires it."""
     if values.namespace.startswith(_SYSTEM_PREFIXES):
         return []
     level = "privileged" if values.host_network else "restricted"
@@ -111,7 +111,7 @@ def build_deployment(values: ManifestValues) -> Object:
 
 
 def _compute_checksum(data: dict[str, str]) -> str:
-    """Return the checksum of the settings as the chart computes it: a changed setting starts new pods."""
+    """Return the checksum of the settings as the chart computes it: a changed setting replaces the pods."""
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     for character in "<>&":  # Helm escapes JSON for HTML
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -125,7 +125,7 @@ def _build_pod_spec(values: ManifestValues) -> dict[str, Any]:
         "labelSelector": {"matchLabels": dict(SELECTOR)},
     }
     topologies = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
-    # For the report of an internal error; the root file system is read-only.
+    # The report of an internal error is written here, because the root file system is read-only.
     volumes: list[Object] = [{"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}}]
     if values.cert_manager:
         secret = {"secretName": CERT_MANAGER_SECRET, "defaultMode": 0o644}

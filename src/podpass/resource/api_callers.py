@@ -1,4 +1,4 @@
-"""Adapt the guard to the directory's APIs: convert its callers and errors to theirs. Pure."""
+"""Adapt the guard to the directory's APIs: convert callers and errors to those of the APIs. Pure."""
 
 from collections.abc import Sequence
 

@@ -1,6 +1,6 @@
-"""The edge of the vault: it translates between HTTP and the operations, and decides nothing.
+"""The edge of the vault: it translates between HTTP and the operations.
 
-The order is: find the vault, authenticate the caller, find the operation, authorize it, run it; `guard` and
+The steps are: find the vault, authenticate the caller, find the operation, authorize it, run it; `guard` and
 `authorization` decide. The body is read after the authorization. The first request of every client has
 neither body nor token, and gets the challenge.
 """
@@ -194,7 +194,7 @@ class _VaultApp(ApiFrame[vault.VaultResponse, _Progress]):
         created = guard.Guard(
             tenant_id=tenant_id,
             audiences=self._audiences,
-            # Only version 1, as Azure's vault: version 2 tokens are for customers' own APIs.
+            # Only version 1, as in Azure's vault: version 2 tokens are for customers' own APIs.
             authorities=(),
             keys=self._keys,
             leeway_seconds=self._settings.leeway_seconds,

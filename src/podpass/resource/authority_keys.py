@@ -1,7 +1,7 @@
 """The authority's published keys, fetched over HTTPS and cached by key ID.
 
-An unknown key ID starts at most one fetch per interval, whatever the number of tokens that name it; a key
-that is no longer published stops being trusted when the cached keys are too old.
+Unknown key IDs start at most one fetch per interval, independent of the number of tokens. A key that is no
+longer published is refused when the cached keys are too old.
 """
 
 import logging
@@ -20,7 +20,7 @@ _RETRY_SECONDS = 1
 
 
 class Fetches(Protocol):
-    """Something that fetches a JSON object over HTTPS."""
+    """A client that fetches a JSON object over HTTPS."""
 
     async def get_json(self, url: str) -> dict[str, Any]: ...
 
@@ -36,7 +36,7 @@ class KeysUnavailable(Error):
 class PublishedKeys:
     """Cache the keys at one JWKS address.
 
-    Units:   `interval_seconds` at least between two fetches for an unknown key ID.
+    Units:   `interval_seconds` is the minimum time between two fetches for unknown key IDs.
     """
 
     def __init__(

@@ -51,7 +51,7 @@ def check_scope(principal: Principal) -> None:
 
 
 async def find_vault(directory: VaultDirectory, name: str | None) -> Vault:
-    """Return a vault by name, or the only vault if there is no name.
+    """Return a vault by name, or the only vault if no name is given.
 
     Errors:  VaultNotFound.
     """
@@ -77,7 +77,7 @@ async def authorize(
     permission: str,
     secret: str,
 ) -> str:
-    """Return the role or access policy that allows an action on a secret, or on the vault without a secret.
+    """Return the role or access policy that allows an action on a secret, or, without a secret, on the vault.
 
     Shapes:  roles are checked for `action`, access policies for `permission`; a vault uses one of the two.
     Errors:  Forbidden, with the least privileged role that is sufficient; ForbiddenByPolicy.
@@ -110,5 +110,5 @@ def _policy_allows(policy: AccessPolicy, principal: Principal, permission: str) 
     # A policy with an application is only for this user through this application.
     if policy.application_id not in (None, principal.app_id):
         return False
-    # `all` is older than `purge`, and has never included it.
+    # `all` is older than `purge` and does not include it.
     return permission in policy.secrets or (_ALL in policy.secrets and permission != _PURGE)

@@ -19,7 +19,7 @@ _MAX_ID_CHARS = 64
 
 
 class Check(StrEnum):
-    """The checks in their order; `expired` and `lifetime` are one step."""
+    """The checks in their order; `expired` and `lifetime` belong to one step."""
 
     MISSING = "missing"
     FORM = "form"
@@ -99,7 +99,7 @@ class Principal:
 def parse(bearer: str) -> jose.UnverifiedToken:
     """Parse a token to find the ID of its key; nothing is verified yet.
 
-    Errors:  TokenRefused for form, algorithm or key.
+    Errors:  TokenRefused for an invalid form, algorithm or key ID.
     """
     try:
         token = jose.parse(bearer)
@@ -139,7 +139,7 @@ def verify(
 def _check_origin(claims: Mapping[str, Any], accepted: TokenRequirements) -> str:
     issuer = claims.get("iss")
     client_claim = accepted.issuers.get(issuer) if isinstance(issuer, str) else None
-    # An assertion, or a token of another version, may carry a good signature; none has this issuer.
+    # An assertion, or a token of another version, may have a valid signature, but never has this issuer.
     if client_claim is None:
         raise TokenRefused(
             "the token is from another issuer",

@@ -5,7 +5,7 @@
     require_role(caller, "Orders.Read")
 
 The module `checks` has the checks; the guard provides keys, clock and requirements. The vault uses it, and
-your own API can use it too: docs/guides/protect-your-api.md.
+your own API can use it: docs/guides/protect-your-api.md.
 """
 
 from collections.abc import Collection, Sequence
@@ -55,8 +55,8 @@ class Guard:
 
     Shapes:  `audiences` are compared exactly: the API's client ID (`aud` of version 2 tokens) and its
              identifier URIs as clients write them (version 1). `authorities` are origins whose version 2
-             tokens are accepted; without one, only version 1 is accepted. Without `keys`, the keys of the
-             first authority are fetched over HTTPS, through the proxy in the environment.
+             tokens are accepted; without authorities, only version 1 is accepted. Without `keys`, the keys of
+             the first authority are fetched over HTTPS, through the proxy in the environment.
     Units:   `leeway_seconds` for clock differences, 0 to 300; `exp` and `nbf` are exact without it.
     Errors:  SettingsError for settings that would admit no caller, or too many.
     """
@@ -129,7 +129,7 @@ def require_scope(caller: Principal, scope: str) -> None:
 def _bearer(authorization: Sequence[str]) -> str:
     if not authorization:
         raise TokenRefused("the request has no token", check=Check.MISSING)
-    # A proxy in front may have checked the other one.
+    # A proxy in front of the API may have checked the other token.
     if len(authorization) > 1:
         raise TokenRefused("the request has more than one token", check=Check.MISSING)
     scheme, _, token = authorization[0].partition(" ")

@@ -12,7 +12,7 @@ _MAX_DAYS = 90
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecoveryPolicy:
-    """How long a vault's deleted secrets can be recovered, and whether a caller may purge them earlier."""
+    """How long deleted secrets of a vault can be recovered, and whether callers may purge them earlier."""
 
     days: int = _MAX_DAYS
     purgeable: bool = True

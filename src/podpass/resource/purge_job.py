@@ -19,7 +19,8 @@ async def purge(directory: VaultDirectory, store: SecretStore, clock: Clock) -> 
     """Purge expired vaults and secrets, and secrets without a vault; return the number of secrets."""
     await directory.vaults.purge_expired()
     purged = await store.purge_expired(clock())
-    # Secrets are read before vaults, so that a vault that is created in between is not an orphan.
+    # Secrets are read before vaults, so that secrets of a vault that is created in between do not count as
+    # orphans.
     stored = await store.vaults()
     orphans = stored - await directory.vaults.uids()
     if orphans:
@@ -63,7 +64,7 @@ class PurgeJob:
             await self._purge()
 
     async def _purge(self) -> None:
-        # The purge is not needed for the start, and the next one may succeed.
+        # A failed purge must not prevent the start, and the next purge may succeed.
         try:
             await purge(self._directory, self._store, self._clock)
         except DatabaseFailed as exc:

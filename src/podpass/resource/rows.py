@@ -25,7 +25,7 @@ def select_version(vault: str, name: str, version: str = "") -> Select[Any]:
 
 
 def select_newest(limit: int) -> Select[Any]:
-    """Return the query for the last written versions of all vaults."""
+    """Return the query for the most recently written versions of all vaults."""
     return _SELECT.order_by(versions.c.ordinal.desc()).limit(limit)
 
 

@@ -1,6 +1,6 @@
-"""Secrets and their versions on a SQL database. A write that returned is on the disk.
+"""Secrets and their versions on a SQL database. When a write returns, it is on the disk.
 
-The directory stores the vaults. Here a vault is only the id that its secrets belong to.
+The directory stores the vaults. In this store, a vault is only an id.
 """
 
 import uuid
@@ -18,7 +18,7 @@ from podpass.resource import backups, errors, rows
 from podpass.resource.model import AuditContext, RecoveryPolicy, SecretAttributes, SecretVersion
 from podpass.resource.schema import CHAIN, metadata, secrets, versions
 
-# The sealing key counts as the wrong one if it opens none of so many versions.
+# The sealing key counts as wrong if it opens none of this many versions.
 _KEY_SAMPLE = 5
 _DAY = 24 * 3600
 
@@ -60,7 +60,7 @@ class SecretStore:
         self._check_key(newest)
 
     async def close(self) -> None:
-        """Drop the key, and close the database if `open` opened it."""
+        """Discard the key, and close the database if `open` opened it."""
         self._sealer = None
         if self._owns_database:
             await self._database.close()
@@ -215,7 +215,7 @@ class SecretStore:
     ) -> SecretVersion:
         """Write all versions of a backup, and return the latest.
 
-        Errors:  BackupUnfit; NameTaken, NameInUse: a backup never replaces a secret.
+        Errors:  InvalidBackup; NameTaken, NameInUse: a backup never replaces a secret.
         """
         found = backups.deserialize(self._open_backup(blob, owner), vault)
         name, key = found[0].name, found[0].name.lower()
@@ -284,7 +284,7 @@ class SecretStore:
         connection.execute(insert(versions).values(**values))
 
     def _check_key(self, newest: Sequence[Row[Any]]) -> None:
-        """Reject a key that opens no existing value: new values would need another key than the old ones."""
+        """Reject a key that opens no existing value: old and new values would need different keys."""
         if newest and not decode_rows(newest, self._read):
             raise InvalidSealingKey(
                 f"{self._key_file.name} does not open the secrets of the vaults: it is another key",

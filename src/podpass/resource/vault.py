@@ -21,7 +21,7 @@ from podpass.resource.store import SecretStore
 
 VaultResponse = tuple[int, dict[str, Any] | None]
 
-# A value of 25 KB with every byte escaped, and its attributes.
+# Enough for a value of 25 KB with every byte escaped, and its attributes.
 MAX_BODY_BYTES = 256 * 1024
 
 
@@ -274,7 +274,8 @@ def route(method: str, segments: Sequence[str]) -> tuple[Operation, str, str]:
         raise errors.NotSupported(
             f"podpass's vaults contain only secrets; /{head} is not supported."
         )
-    # A secret may have the name `restore`. Only a POST is the operation, because no secret supports POST.
+    # A secret may have the name `restore`. Only a POST request is the restore operation, because no secret
+    # supports POST.
     if (method, head, *segments[1:]) == ("POST", *_RESTORE):
         return PATHS[_RESTORE][method], "", ""
     name = wire.check_name(segments[1]) if len(segments) > 1 else ""

@@ -38,7 +38,7 @@ async def _read(url: str) -> bytes:
 
     if not url.startswith("https://"):
         raise FetchError("the URL must have the scheme https", reason="url")
-    # A new context for each fetch, once an hour: the certificate store may have changed.
+    # A new context for each hourly fetch, because the certificate store may have changed.
     connector = aiohttp.TCPConnector(ssl=ssl.create_default_context())
     try:
         async with (

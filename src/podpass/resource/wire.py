@@ -233,7 +233,7 @@ def backup(blob: bytes) -> dict[str, Any]:
 def page(
     items: Sequence[dict[str, Any]], address: str, query: Mapping[str, str], after: str | None
 ) -> dict[str, Any]:
-    """Return the JSON of a page; `after` is the name after which the next page starts, None for the last."""
+    """Return the JSON of a page; the next page starts after the name `after`, None on the last page."""
     if after is None:
         return {"value": items, "nextLink": None}
     token = jose.b64encode(after.encode())
@@ -251,5 +251,5 @@ def error_body(exc: VaultError) -> dict[str, Any]:
 
 
 def challenge(authority: str, tenant_id: str, resource: str) -> str:
-    """Return the WWW-Authenticate header, in the form that clients parse: `, ` and one `=` per part."""
+    """Return the WWW-Authenticate header as clients parse it: parts joined by `, `, one `=` in each."""
     return f'Bearer authorization="{authority}/{tenant_id}", resource="{resource}"'

@@ -1,7 +1,7 @@
 """Apply a seed file to an instance's directory and vaults. Applying it again changes nothing.
 
-Objects that the file does not name stay unchanged. Everything that can be checked is checked before the first
-write. A secret that already has its value gets no new version.
+Objects that the file does not name stay unchanged. All checks that are possible in advance run before the
+first write. A secret that already has its value gets no new version.
 """
 
 import uuid
@@ -72,8 +72,8 @@ async def apply_seed(
 ) -> list[Applied]:
     """Apply a seed to one tenant. Return the result for each object.
 
-    Shapes:  `issuer` replaces `issuer: cluster` in the file. Without an issuer, or without a store, a file
-             that needs it is rejected.
+    Shapes:  `issuer` replaces `issuer: cluster` in the file. A file that needs an issuer or a store is
+             rejected if it is missing.
     Errors:  UsageError with file and line, before anything is written; errors of the directory and store.
     """
     target = _Target(
@@ -106,7 +106,7 @@ class _Target:
     clock: Clock
 
     async def plan(self, seed: Seed) -> list[tuple[Identity, Identity | None]]:
-        """Check the whole seed. Return each identity in its new and its current state."""
+        """Check the complete seed. Return each identity in its new and its current state."""
         reader = Reader(seed.filename)
         planned = []
         for wanted in seed.identities:
@@ -203,7 +203,7 @@ class _Target:
                 reader.problem(one.line, f"administrators: {fault}")
 
     async def _unknown(self, name: str, named: set[str]) -> str:
-        """Return a message if no identity has this name in the file or directory, or an empty text."""
+        """Return a message if file and directory have no identity with this name, otherwise an empty text."""
         if name in named or await self._find(name):
             return ""
         known = ", ".join(sorted(named | await self._names())) or "none"
@@ -214,7 +214,7 @@ class _Target:
 
     async def _find(self, name: str) -> Identity | None:
         found = await self.directory.list_identities(self.tenant_id, name)
-        # Other resource groups may have an identity of this name. The one in the seed's group counts.
+        # Other resource groups may have an identity of this name. The identity in the seed's group is used.
         ours = [one for one in found if one.resource_id == self._resource_id(name)]
         found = ours or found
         if len(found) > 1:

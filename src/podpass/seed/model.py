@@ -1,6 +1,6 @@
 """The data types of a seed file, and its parser, which reports every problem with its line.
 
-A parsed `Seed` breaks no rule that can be checked without the directory. Values of secrets are never shown.
+A parsed `Seed` has passed all checks that do not need the directory. Values of secrets are never shown.
 """
 
 from collections.abc import Iterable, Mapping

@@ -45,7 +45,7 @@ class Reader:
                 depth += 1
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
-            # A few lines with aliases can expand to a billion nodes.
+            # Aliases are refused, because a few lines with aliases can expand to a billion nodes.
             if isinstance(event, yaml.AliasEvent):
                 self._fail(line, f"aliases (*{event.anchor}) are not supported: repeat the value")
             if depth > _MAX_DEPTH:
@@ -57,7 +57,7 @@ class Reader:
         raise AssertionError
 
     def problem(self, line: int, text: str) -> None:
-        """Add a problem of a line."""
+        """Add a problem, with its line."""
         self._problems.append((line, text))
 
     def finish(self) -> None:
@@ -106,7 +106,7 @@ class Reader:
         yield from node.value
 
     def text(self, node: yaml.Node | None, where: str) -> str | None:
-        """Read text; None for a missing node. Anything else is a problem and gives None."""
+        """Read text; None for a missing node. For any other node, add a problem and return None."""
         if node is None:
             return None
         if isinstance(node, yaml.ScalarNode) and node.tag == _TEXT:

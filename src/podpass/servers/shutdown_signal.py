@@ -1,4 +1,4 @@
-"""The signal that asks a process to stop, for processes that run an event loop."""
+"""The shutdown signal of processes that run an event loop."""
 
 import asyncio
 import contextlib
@@ -12,9 +12,9 @@ TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class ShutdownSignal:
     """A shutdown request: the first of these signals sets it. Use it as a context, inside the event loop.
 
-    Shapes:  without `on_repeat`, the first signal restores the default handlers, so the second one ends
-             the process even if its event loop is blocked. Otherwise each later signal is passed to
-             `on_repeat`. `number` is the first signal, or None if the program itself set `requested`.
+    Shapes:  without `on_repeat`, the first signal restores the default handlers, so the second one ends the
+             process even if its event loop is blocked. Otherwise each later signal is passed to `on_repeat`.
+             `number` is the first signal; it is None if the program itself set `requested`.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class ShutdownSignal:
         # the loop still cancels its tasks.
 
     async def wait_after(self, start: Coroutine[Any, Any, None]) -> bool:
-        """Run a start function, then wait for the request; a request during the start cancels it.
+        """Run a start function, then wait for the shutdown request, which also cancels a running start.
 
-        Shapes:  returns whether the start completed.
+        Shapes:  the result is whether the start completed.
         Errors:  those of the start.
         """
         starting = asyncio.ensure_future(start)

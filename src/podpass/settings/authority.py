@@ -196,12 +196,12 @@ def _is_private_name(text: str) -> bool:
         network = ipaddress.ip_network(text)
     except ValueError:
         return False
-    # A network of all addresses would turn off the check.
+    # A network that contains all addresses would disable the check.
     return network.prefixlen > 0 and address_policy.can_be_allowed(network)
 
 
 def _is_unusable_host(host: str) -> bool:
-    """Return whether a host is localhost or an address that is never allowed, such as 127.1."""
+    """Return whether a host is localhost, or an address that is never allowed, such as 127.1."""
     last = host.rpartition(".")[2]
     if not re.fullmatch(r"[0-9]+|0x[0-9a-f]*", last):
         return last == "localhost"

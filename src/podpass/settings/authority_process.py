@@ -20,12 +20,12 @@ _KEYS = "Signing keys"
 _LEVELS = ("debug", "info", "warning", "error")
 _MAX_WORKERS = 64
 ANY_MULTIBUFFER, NO_MULTIBUFFER = "auto", "none"
-# A hundred years: a time outside the calendar would be read as a corrupt row.
+# A hundred years: a longer time could exceed the calendar, and its row would count as corrupt.
 MAX_ROTATION_SECONDS = 100 * 365 * 86400
 
 
 def default_subscription_id(tenant_id: str) -> str:
-    """Return the default subscription ID of a tenant, which is the same in every process."""
+    """Return the default subscription ID of a tenant; it is the same in every process."""
     return str(uuid.uuid5(uuid.UUID(tenant_id), "subscription"))
 
 

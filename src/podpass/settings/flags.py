@@ -2,7 +2,7 @@
 
 A flag has one or two dashes, and its value follows after `=` or as the next argument; a switch takes a value
 only after `=`. Parsing stops at `--` or at the first argument that is not a flag. Go programs ignore the
-rest. Here the rest is an error, because no command takes positional arguments.
+remaining arguments. Here they are an error, because no command takes positional arguments.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,8 @@ def parse_switch(flag: str, text: str) -> bool:
 def parse_flags(argv: Sequence[str], known: Mapping[str, bool]) -> tuple[dict[str, str], list[str]]:
     """Parse arguments into flag values and a list of problems.
 
-    Shapes:  `known` maps each flag, as `--name`, to whether it is a switch; the last value of a flag wins.
+    Shapes:  `known` maps each flag, as `--name`, to whether it is a switch; if a flag is repeated, the last
+             value applies.
     """
     found: dict[str, str] = {}
     problems: list[str] = []

@@ -26,7 +26,7 @@ def parse_texts(
         if text is None:
             if field.default is MISSING or field.name in required:
                 problems.append(f"{flag} is required (or {field.metadata['variable']})")
-            # A placeholder, so that the other fields are checked too.
+            # A placeholder value, so that the other fields are checked too.
             if field.default is MISSING:
                 values[field.name] = reader(flag, "")
             continue
@@ -42,7 +42,7 @@ def parse_texts(
 
 
 def parse_address(flag: str, text: str) -> tuple[str, int]:
-    """Parse `host:port`; without a host it is all interfaces, port 0 selects a free port.
+    """Parse `host:port`; an empty host means all interfaces, and port 0 selects a free port.
 
     Errors:  ValueError, with the flag.
     """

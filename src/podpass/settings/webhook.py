@@ -13,7 +13,7 @@ from podpass.settings.fields import setting
 from podpass.settings.flags import parse_flags, parse_switch
 from podpass.settings.reading import parse_address
 
-# The login endpoint of each cloud, by its names in lower case.
+# The login endpoint of each cloud, by the names of the cloud in lower case.
 _LOGIN_ENDPOINTS = {
     "": "https://login.microsoftonline.com/",
     "azurepubliccloud": "https://login.microsoftonline.com/",
@@ -23,7 +23,7 @@ _LOGIN_ENDPOINTS = {
     "azurechinacloud": "https://login.chinacloudapi.cn/",
     "azuregermancloud": "https://login.microsoftonline.de/",
 }
-# As in the reference: this address turns a listener off.
+# As in the reference, this address disables a listener.
 DISABLED_ADDRESS = "0"
 _MAX_DELAY_SECONDS = 300
 _QUALIFIED_NAME = re.compile(r"[a-z0-9]([-_.a-z0-9]*[a-z0-9])?")
@@ -48,7 +48,7 @@ def _read_texts(
 
 
 def _find_login_endpoint(cloud: str, environ: Mapping[str, str]) -> str:
-    """Return the login endpoint of a cloud; for AzureStackCloud a file has it."""
+    """Return the login endpoint of a cloud; for AzureStackCloud, read it from a file."""
     if cloud.lower() == "azurestackcloud":
         file = Path(environ.get("AZURE_ENVIRONMENT_FILEPATH", ""))
         try:
@@ -250,7 +250,7 @@ class WebhookSettings:
 
     @property
     def custom_endpoint_annotation(self) -> str | None:
-        """The annotation that requests the custom token endpoint, or None if the webhook serves none."""
+        """Return the annotation that requests the custom token endpoint; None if the webhook has none."""
         return names.USE_CUSTOM_ENDPOINT_PREFIX + self.custom_suffix if self.custom_suffix else None
 
     def __post_init__(self) -> None:

@@ -41,7 +41,7 @@ def ring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
 
 @pytest.fixture
 async def bare(tmp_path: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterator[Lab]:
-    """A cluster in which only the RBAC objects are installed."""
+    """Provide a cluster in which only the RBAC objects are installed."""
     clock = ManualClock()
     ca_file, leaf = tmp_path / "ca.pem", ca.issue_cert("127.0.0.1")
     ca.cert_pem.write_to_path(str(ca_file))
@@ -83,7 +83,7 @@ async def bare(tmp_path: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterator[L
 
 @pytest.fixture
 async def lab(bare: Lab) -> Lab:
-    """A cluster in which the chart is installed: an empty Secret, and a configuration without a bundle."""
+    """Provide a cluster with the installed chart: an empty Secret, and a configuration without a bundle."""
     await bare.admin.create(SECRETS, {"metadata": {"name": names.CERTIFICATE_SECRET}})
     await bare.admin.create(CONFIGURATIONS, configuration(MAIN))
     return bare

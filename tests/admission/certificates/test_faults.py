@@ -27,6 +27,8 @@ from tests.admission.certificates.lab import (
     until,
 )
 
+pytestmark = pytest.mark.processes
+
 DAY = 24 * 3600
 YEAR = 365 * DAY
 Data = dict[str, bytes]
@@ -60,7 +62,7 @@ async def read_bundle(lab: Lab, name: str = MAIN) -> str:
 async def test_overwritten_bundle_is_repaired(
     lab: Lab, caplog: pytest.LogCaptureFixture, removed: bytes
 ) -> None:
-    # No periodic reconcile: only the watch event wakes the replica.
+    # There is no periodic reconcile: only the watch event wakes the replica.
     policy = RotationPolicy(propagation_seconds=0.4, check_seconds=3600)
     await start_ready(lab, policy=policy)
     before = await read_bundle(lab)
@@ -149,7 +151,7 @@ def _another_host(data: Data, now: float) -> Data:
 
 
 def _short_key(data: Data, now: float) -> Data:
-    """Return a leaf that is correct, but that OpenSSL's security level refuses."""
+    """Return a valid leaf that OpenSSL's security level refuses."""
     certificates = secret_codec.decode_secret(data, HOST)
     assert certificates.current is not None
     with pytest.MonkeyPatch.context() as patch:
@@ -231,7 +233,7 @@ async def test_repairs_of_a_repeatedly_damaged_secret_back_off(
 
 
 async def test_secret_with_many_old_cas_is_degraded(lab: Lab) -> None:
-    """A writer that empties the Secret once an hour never triggers the backoff."""
+    """A writer that empties the Secret every hour never triggers the backoff."""
     replica = await start_ready(lab)
     data = await lab.data()
     issuer = RsaCertificateIssuer(host=HOST, now=lab.clock(), policy=RotationPolicy())
@@ -264,7 +266,7 @@ async def test_missing_secret_is_created_with_permission(bare: Lab) -> None:
     assert reference.find_outdated(await bare.data(), bare.clock()) == "nothing"
 
 
-async def test_other_keys_of_the_secret_are_kept(lab: Lab) -> None:
+async def test_other_keys_of_the_secret_are_unchanged(lab: Lab) -> None:
     await lab.write_secret({"note": b"of another program"})
     await start_ready(lab)
     assert (await lab.data())["note"] == b"of another program"
@@ -304,7 +306,7 @@ async def test_missing_permission_is_reported_until_granted(
 
 
 @pytest.mark.parametrize("part", ["secrets", "configurations"])
-async def test_replica_without_watch_permission_polls(
+async def test_replica_without_watch_permission_polls_the_secret(
     lab: Lab, caplog: pytest.LogCaptureFixture, part: str
 ) -> None:
     await lab.grant(part, _drop_verb(part, "watch"))
@@ -318,7 +320,7 @@ async def test_replica_without_watch_permission_polls(
 async def test_replica_without_permission_stays_ready_while_its_ca_is_trusted(
     lab: Lab,
 ) -> None:
-    """A removed permission must not make all replicas unready at once."""
+    """A removed permission must not make all replicas unready at the same time."""
     replica = await start_ready(lab)
     await lab.grant("secrets", [])
     await asyncio.sleep(FAST.stale_seconds + 1)
@@ -348,7 +350,7 @@ async def test_replica_with_wrong_clock_creates_nothing_and_reports_it(
     assert await lab.data() == {}
 
 
-async def test_clock_jump_changes_neither_secret_nor_served_certificate(lab: Lab) -> None:
+async def test_clock_jump_does_not_change_secret_or_served_certificate(lab: Lab) -> None:
     """The other replica keeps serving, and this one recovers with its clock."""
     ahead = [0.0]
     right, wrong = (
@@ -389,7 +391,7 @@ async def test_unavailable_api_server_is_logged_once_and_replica_recovers(
     assert events(caplog, "certificate_rotation_recovered")
 
 
-async def test_leaf_that_openssl_refuses_does_not_prolong_a_disconnection(lab: Lab) -> None:
+async def test_leaf_that_openssl_refuses_does_not_extend_a_disconnection(lab: Lab) -> None:
     """Such a leaf counts as missing, and no replica removes the current CA."""
     replica = await start_ready(lab)
     await lab.grant("secrets", _drop_verb("secrets", "update"))
@@ -403,7 +405,9 @@ async def test_leaf_that_openssl_refuses_does_not_prolong_a_disconnection(lab: L
     await until(lambda: not replica.rotation.not_ready_reason(), 10)
 
 
-async def test_no_key_is_logged_or_shown(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+async def test_private_keys_are_not_logged_or_printed(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     replica = await start_ready(lab)
     await lab.write_secret({})

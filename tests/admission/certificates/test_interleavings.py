@@ -1,4 +1,4 @@
-"""No call fails in any sequence of steps, crashes, disconnections, wrong clocks and damage.
+"""No call fails in any sequence of steps, crashes, disconnections, clock errors and damage.
 
 A call fails when a replica that still gets calls serves a leaf whose CA is missing in a bundle that some API
 server may still use.
@@ -30,11 +30,11 @@ from tests.admission.certificates.fake_issuer import BACKDATE, NOW, POLICY, Fake
 
 NAMES = ("one", "two")
 REPLICAS = 3
-ENDPOINT_SECONDS = 20  # until a replica that is not ready gets no calls any more
+ENDPOINT_SECONDS = 20  # until a replica that is not ready no longer gets calls
 SLOW, FAR = (
     -160.0,
     1e6,
-)  # so slow that a new certificate is not valid yet, and the previous one still is
+)  # so slow that a new certificate is not valid yet, but the previous one is still valid
 FOREIGN = CertificateAuthority(
     id="foreign", certificate=b"", not_before=0, not_after=math.inf, is_own=False
 )
@@ -83,7 +83,7 @@ class Replica:
 
 
 class Cluster(RuleBasedStateMachine):
-    """Replicas with one API server, whose view of the bundles may be as old as the policy allows."""
+    """Replicas with one API server, which may use bundles as old as the policy allows."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -196,17 +196,17 @@ class Cluster(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([20, 100, 260]))
     def run_all(self, seconds: int) -> None:
-        """Let every replica reconcile at the usual interval."""
+        """Reconcile every replica at the usual interval."""
         self.run(seconds)
 
     @rule(which=which, seconds=st.sampled_from([60, 150, 300]))
     def run_without(self, which: int, seconds: int) -> None:
-        """Let all replicas but one reconcile."""
+        """Reconcile all replicas except one."""
         self.run(seconds, but=which)
 
     @rule(which=which, seconds=st.sampled_from([60, 150, 300]))
     def run_without_secret(self, which: int, seconds: int) -> None:
-        """Let one replica read the configurations but not the Secret."""
+        """Reconcile one replica that can read the configurations but not the Secret."""
         for _ in range(0, seconds, 5):
             self.run(5, but=which)
             self.read_configurations(which)
@@ -261,7 +261,7 @@ class Cluster(RuleBasedStateMachine):
     @precondition(lambda self: self.secret.value.current is not None)
     @rule(name=st.sampled_from(NAMES), age=st.integers(0, int(POLICY.propagation_seconds) - 1))
     def reference_copies_ca_crt(self, name: str, age: int) -> None:
-        """Let a replica of the reference replace the bundle by `ca.crt`, as old as it observed it."""
+        """Replace the bundle with an old version of `ca.crt`, as a slow replica of the reference does."""
         certificates = self.secret.since(self.time - age)[0]
         if certificates.current is not None:
             configuration = self.configurations[name]
@@ -297,7 +297,7 @@ class Cluster(RuleBasedStateMachine):
             assert certificates.current.key
 
     def teardown(self) -> None:
-        """Undisturbed and with correct clocks, all replicas converge to one CA."""
+        """Check that all replicas converge to one CA without faults and with correct clocks."""
         self.offsets = [0.0] * REPLICAS
         self.run(400)
         for _ in range(40):  # wait until no rotation is in progress
@@ -358,7 +358,7 @@ def test_reconnected_replica_is_unready_while_the_secret_is_destroyed() -> None:
 
 
 def test_temporarily_missing_leaf_does_not_end_a_disconnection() -> None:
-    """The others may not have observed the gap, and still count down to the removal of the served CA."""
+    """The others may not have observed the gap, and may still be about to remove the served CA."""
     cluster = Cluster()
     cluster.begin(settled=False)
     cluster.run_all(seconds=247)
@@ -379,7 +379,7 @@ def test_temporarily_missing_leaf_does_not_end_a_disconnection() -> None:
 
 
 def test_replica_with_slow_clock_is_unready_before_old_ca_is_removed() -> None:
-    """Its clock is so slow that it keeps serving the old leaf. Fails if it stays ready with that."""
+    """Its clock is so slow that it keeps serving the old leaf. Fails if it stays ready with the old leaf."""
     cluster = Cluster()
     cluster.begin(settled=True)
     cluster.run_all(seconds=150)
@@ -451,8 +451,8 @@ def test_reconnected_replica_is_ready_again_although_secret_stays_missing() -> N
 
 
 @pytest.mark.parametrize(("what", "rights"), [("key", "secret"), ("all", "configurations")])
-def test_served_ca_is_not_removed_while_there_is_no_other_leaf(what: str, rights: str) -> None:
-    """The replica that signs the first leaf removes no CA that others serve. Fails if earlier time counts."""
+def test_served_ca_is_not_removed_before_another_leaf_exists(what: str, rights: str) -> None:
+    """Fails if time before the first leaf counts: its signer would remove a CA that others serve."""
     cluster = Cluster()
     cluster.begin(settled=True)
     cluster.damage_secret(what=what)
@@ -472,7 +472,7 @@ def test_served_ca_is_not_removed_while_there_is_no_other_leaf(what: str, rights
 
 
 def desired_bundle(certificates: StoredCertificates, bundle: Bundle) -> Bundle | None:
-    """Do the same as `secret_codec.desired_bundle`, without PEM."""
+    """Return the same bundle as `secret_codec.build_desired_bundle`, without PEM."""
     foreign = [each for each in bundle if not each.is_own]
     desired = {each.id: each for each in (*certificates.cas, *foreign)}
     if desired.keys() == {each.id for each in bundle}:

@@ -38,7 +38,7 @@ def observe(
     *bundles: set[str],
     found: tuple[CertificateAuthority, ...] = (),
 ) -> ObservedState:
-    """Observe these bundles, or by default one bundle with all CAs of the Secret."""
+    """Return the observed state for these bundles, by default one bundle with all CAs of the Secret."""
     whole = [frozenset(each.id for each in certificates.cas)]
     given = [frozenset(each) for each in bundles] or whole
     return ObservedState(certificates=certificates, bundles=given, own_cas=found)
@@ -166,7 +166,7 @@ def test_added_ca_that_expired_is_replaced_by_another() -> None:
     assert B.id not in {each.id for each in again.cas}
 
 
-def test_old_ca_is_removed_after_the_overlap_unless_served_here() -> None:
+def test_old_ca_is_removed_after_the_overlap_unless_it_is_served() -> None:
     promoted = StoredCertificates(current=B, leaf=ISSUER.sign_leaf(B), old=(A,))
     history = replace(trusted_history(A, B), unused_since={A.id: TICKS - POLICY.overlap_seconds})
     elsewhere = ServedCertificate(leaf=ISSUER.sign_leaf(B), ca=B)
@@ -195,7 +195,7 @@ def test_overlap_restarts_after_a_disconnection() -> None:
 
 
 def test_first_leaf_waits_until_its_ca_is_trusted() -> None:
-    """A replica that starts serves the Secret's leaf at once, so the leaf must not be stored earlier."""
+    """A replica that starts serves the Secret's leaf immediately, so the leaf must not be stored earlier."""
     empty_since = StoredCertificates(current=A)
     assert step(empty_since, trusted_history(A, since=TICKS - 1), served=None) is None
     assert isinstance(step(empty_since, trusted_history(A), served=None), SignLeaf)
@@ -208,7 +208,7 @@ def test_first_leaf_waits_until_its_ca_is_trusted() -> None:
 def test_wait_for_first_leaf_restarts_until_all_have_observed_the_ca(
     since_met: float, counted_from: float
 ) -> None:
-    """After that, a writer that keeps changing a configuration must not delay the leaf any more."""
+    """After that, a writer that repeatedly changes a configuration must not delay the leaf further."""
     empty_since, observed_at = StoredCertificates(current=A), TICKS - 1
     history = ObservationHistory(
         observed_at=observed_at,
@@ -278,20 +278,20 @@ def test_removed_ca_is_restored_while_served_and_trusted() -> None:
 
 
 def test_leaf_of_another_ca_is_served_only_after_propagation() -> None:
-    """The reference changes CA and leaf in one step. Fails if the contents of the Secret are enough."""
+    """Fails if the bundles are not checked: the reference changes CA and leaf in one step."""
     other = StoredCertificates(current=B, leaf=ISSUER.sign_leaf(B), old=(A,))
     assert not serves(other, trusted_history(A))
     assert not serves(other, trusted_history(A, B, since=TICKS - POLICY.propagation_seconds + 0.1))
     assert serves(other, trusted_history(A, B))
 
 
-def test_leaf_of_another_ca_is_served_at_once_if_served_ca_is_untrusted() -> None:
+def test_leaf_of_another_ca_is_served_immediately_if_served_ca_is_untrusted() -> None:
     other = StoredCertificates(current=B, leaf=ISSUER.sign_leaf(B))
     assert serves(other, ObservationHistory(observed_at=TICKS), observe(other, {B.id}))
     assert not serves(other, ObservationHistory(observed_at=TICKS), observe(other, set()))
 
 
-def test_reconnected_replica_serves_the_secrets_leaf_at_once() -> None:
+def test_reconnected_replica_serves_the_secrets_leaf_immediately() -> None:
     """The served CA may be removed at any moment. Fails if such a replica waits like the others."""
     other = StoredCertificates(current=B, leaf=ISSUER.sign_leaf(B), old=(A,))
     history = ObservationHistory(observed_at=TICKS - POLICY.stale_seconds)
@@ -305,7 +305,7 @@ def test_reconnected_replica_serves_the_secrets_leaf_at_once() -> None:
 
 
 def test_disconnection_without_rotation_ends_at_the_first_reconcile() -> None:
-    """Fails if a Secret that is emptied right afterwards makes this replica unready without need."""
+    """Fails if a Secret that is emptied directly afterwards makes this replica unready unnecessarily."""
     history = ObservationHistory(observed_at=TICKS - POLICY.stale_seconds)
     assert not planner.update_history(
         history, observe(STEADY), SERVED, ticks=TICKS, policy=POLICY
@@ -324,13 +324,13 @@ def test_disconnection_without_rotation_ends_at_the_first_reconcile() -> None:
         ).was_disconnected
 
 
-def test_leaf_of_the_same_ca_is_served_at_once_unless_expired() -> None:
+def test_leaf_of_the_same_ca_is_served_immediately_unless_expired() -> None:
     renewed = replace(STEADY, leaf=ISSUER.sign_leaf(A))
     assert serves(renewed, ObservationHistory(observed_at=TICKS))
     assert not serves(STEADY, ObservationHistory(observed_at=TICKS))
     ended = replace(STEADY, leaf=replace(ISSUER.sign_leaf(A), not_after=NOW))
     assert not serves(ended, ObservationHistory(observed_at=TICKS))
-    # By a wrong clock both have expired; then the leaf of the Secret is used.
+    # With a wrong clock both have expired; then the leaf of the Secret is used.
     assert serves(ended, ObservationHistory(observed_at=TICKS), now=NOW * 2)
 
 
@@ -345,7 +345,7 @@ def test_next_reconcile_is_at_the_end_of_the_next_wait() -> None:
     )
 
 
-def test_only_steps_after_a_fault_are_repairs() -> None:
+def test_only_steps_after_damage_are_repairs() -> None:
     assert not planner.is_repair(AddCA())
     due = step(STEADY, now=LEAF.not_after - POLICY.renew_before_seconds)
     first = step(StoredCertificates(current=A), served=None)

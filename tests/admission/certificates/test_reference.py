@@ -12,6 +12,8 @@ from podpass.admission.certificates.x509 import RsaCertificateIssuer
 from tests.admission.certificates import reference
 from tests.admission.certificates.lab import FAST, HOST, Lab, handshake, until
 
+pytestmark = pytest.mark.processes
+
 DAY = 24 * 3600
 NOW = 1_800_000_000.0
 

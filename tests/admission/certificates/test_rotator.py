@@ -26,6 +26,8 @@ from tests.admission.certificates.lab import (
     until,
 )
 
+pytestmark = pytest.mark.processes
+
 DAY = 24 * 3600
 
 
@@ -91,7 +93,7 @@ async def test_only_the_bundle_of_a_configuration_is_changed(lab: Lab) -> None:
 
 @dataclass
 class Caller:
-    """API servers that observe a changed configuration up to `lag` seconds late, and call without a pause."""
+    """API servers that observe a changed configuration up to `lag` seconds late, and call continuously."""
 
     lab: Lab
     lag: float

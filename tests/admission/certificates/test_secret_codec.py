@@ -26,7 +26,7 @@ ISSUER = RsaCertificateIssuer(host=HOST, now=NOW, policy=RotationPolicy())
 
 @pytest.fixture(scope="module")
 def stored() -> StoredCertificates:
-    """A Secret during a rotation."""
+    """Provide a Secret during a rotation."""
     current = ISSUER.create_ca()
     return StoredCertificates(
         current=current,
@@ -71,6 +71,16 @@ def test_leaf_has_one_host_and_the_key_id_of_its_ca(stored: StoredCertificates) 
     found.verify_directly_issued_by(signer)
 
 
+def test_leaf_may_not_sign_certificates(stored: StoredCertificates) -> None:
+    """Attack: the holder of the webhook's key signs certificates that API servers trust."""
+    assert stored.leaf is not None
+    found = _certificate(stored.leaf).extensions
+    constraints = found.get_extension_for_class(x509.BasicConstraints)
+    usage = found.get_extension_for_class(x509.KeyUsage)
+    assert (constraints.critical, constraints.value.ca) == (True, False)
+    assert (usage.critical, usage.value.key_cert_sign, usage.value.crl_sign) == (True, False, False)
+
+
 def test_leaf_expires_no_later_than_its_ca() -> None:
     short = RsaCertificateIssuer(
         host=HOST, now=NOW, policy=RotationPolicy(ca_seconds=100 * 24 * 3600)
@@ -87,7 +97,7 @@ def test_host_longer_than_a_common_name_is_supported() -> None:
     assert found.value.get_values_for_type(x509.DNSName) == [host]
 
 
-def test_encoded_secret_decodes_to_the_same(stored: StoredCertificates) -> None:
+def test_secret_round_trip_is_unchanged(stored: StoredCertificates) -> None:
     data = secret_codec.encode_secret(stored)
     again = secret_codec.decode_secret(data, HOST)
     assert again == stored
@@ -139,7 +149,7 @@ def test_unusable_part_is_named(
 
 
 def test_key_before_the_certificates_is_a_fault(stored: StoredCertificates) -> None:
-    """The reference reads the first PEM block, of whatever type."""
+    """The reference reads the first PEM block, of any type."""
     data = secret_codec.encode_secret(stored)
     data[names.CA_CERTIFICATE] = data[names.CA_KEY] + data[names.CA_CERTIFICATE]
     assert secret_codec.decode_secret(data, HOST).faults == (
@@ -166,6 +176,20 @@ def test_leaf_for_another_host_is_not_used(stored: StoredCertificates) -> None:
 def test_leaf_of_another_ca_is_not_used(stored: StoredCertificates) -> None:
     foreign = replace(stored, leaf=ISSUER.sign_leaf(ISSUER.create_ca()))
     found = secret_codec.decode_secret(secret_codec.encode_secret(foreign), HOST)
+    assert (found.leaf, found.faults) == (
+        None,
+        ("tls.crt is not signed by the first CA of ca.crt",),
+    )
+
+
+def test_leaf_of_an_older_ca_in_the_secret_is_not_used(stored: StoredCertificates) -> None:
+    """API servers may remove the older CA at any time."""
+    older = ISSUER.create_ca()
+    outdated = replace(
+        stored, leaf=ISSUER.sign_leaf(older), old=(replace(older, key=b""), *stored.old)
+    )
+    found = secret_codec.decode_secret(secret_codec.encode_secret(outdated), HOST)
+    assert older.id in {each.id for each in found.old}
     assert (found.leaf, found.faults) == (
         None,
         ("tls.crt is not signed by the first CA of ca.crt",),

@@ -162,7 +162,7 @@ AVX512, AVX2 = (
 
 
 def _library(*, lanes: int = 8, features: int = AVX512, method: int = 1, scratch: int = 100) -> Any:
-    """Create a fake of the library with the capabilities of some processor."""
+    """Create a fake library with the given capabilities of a processor."""
 
     def returning(value: int) -> Any:
         def function(*_: object) -> int:

@@ -303,7 +303,7 @@ async def test_other_application_needs_a_permission_even_with_a_proof_token(
 async def test_invalid_proof_token_is_rejected(
     graph: GraphHarness, changes: dict[str, Any]
 ) -> None:
-    """Fails if a stolen access token is enough to add a permanent certificate."""
+    """Fails if a stolen access token suffices to add a permanent certificate."""
     made = await graph.application(keyCredentials=[key_credential()])
     key = changes.pop("key", KEY)
     text = proof(graph, made["id"], key, **changes)

@@ -51,7 +51,7 @@ async def test_failed_write_reports_its_cause_and_the_next_write_succeeds(
     assert (await graph.post("/applications", LONG)).status == 201
 
 
-async def test_a_damaged_row_is_named_and_stops_no_list(
+async def test_damaged_row_is_named_and_does_not_fail_lists(
     graph: GraphHarness, tmp_path: Path
 ) -> None:
     bad, good = await graph.application("bad"), await graph.application("good")

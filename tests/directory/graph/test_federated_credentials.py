@@ -21,7 +21,7 @@ def path(application: Any) -> str:
     return f"/applications/{application['id']}/federatedIdentityCredentials"
 
 
-async def test_a_credential_is_added_and_found_by_id_and_name(
+async def test_credential_is_added_and_found_by_id_and_name(
     graph: GraphHarness, application: Any, path: str
 ) -> None:
     made = await graph.add_credential(application, "pod", description="d")
@@ -84,9 +84,7 @@ async def test_credentials_are_filtered_by_name_and_subject(
     assert (unknown.status, unknown.code) == (400, "Request_UnsupportedQuery")
 
 
-async def test_a_patch_changes_a_credential(
-    graph: GraphHarness, application: Any, path: str
-) -> None:
+async def test_patch_changes_a_credential(graph: GraphHarness, application: Any, path: str) -> None:
     made = (await graph.add_credential(application)).body
     changed = await graph.patch(f"{path}/pod", {"subject": "other", "description": None})
     assert (changed.status, changed.body) == (204, None)
@@ -151,7 +149,9 @@ async def test_issuer_and_subject_are_unique_together(
     assert (await graph.add_credential(application, "three", subject="S")).status == 201
 
 
-async def test_credential_21_is_rejected(graph: GraphHarness, application: Any, path: str) -> None:
+async def test_credential_over_the_limit_of_20_is_rejected(
+    graph: GraphHarness, application: Any, path: str
+) -> None:
     for number in range(20):
         assert (await graph.add_credential(application, f"pod-{number}")).status == 201
     reply = await graph.add_credential(application, "pod-20")

@@ -8,7 +8,7 @@ import pytest
 from tests.directory.graph.harness import ADMIN, GraphHarness, follow_pages
 
 
-async def test_caller_that_creates_an_application_owns_it(graph: GraphHarness) -> None:
+async def test_creator_of_an_application_is_its_owner(graph: GraphHarness) -> None:
     made = await graph.application()
     owners = (await graph.get(f"/applications/{made['id']}/owners")).value
     assert [(one["id"], one["@odata.type"]) for one in owners] == [(ADMIN, "#microsoft.graph.user")]

@@ -30,7 +30,7 @@ async def fill(graph: GraphHarness, count: int, **changes: Any) -> list[Identity
     return made
 
 
-async def test_pages_follow_each_other_without_gap_or_repetition(graph: GraphHarness) -> None:
+async def test_pages_have_no_gaps_or_duplicates(graph: GraphHarness) -> None:
     made = await fill(graph, 25)
     pages = await follow_pages(graph, "/applications?$top=10&$select=appId")
     assert [len(page) for page in pages] == [10, 10, 5]
@@ -52,7 +52,7 @@ async def test_built_in_principals_are_paged_with_the_others(graph: GraphHarness
     assert found[5:] == [one.client_id for one in made]
 
 
-async def test_a_filter_by_name_is_paged_by_name(graph: GraphHarness) -> None:
+async def test_filter_by_name_is_paged_by_name(graph: GraphHarness) -> None:
     await fill(graph, 25)
     clause = quote("startswith(displayName,'APP-001')")
     pages = await follow_pages(graph, f"/applications?$filter={clause}&$top=4")
@@ -63,7 +63,7 @@ async def test_a_filter_by_name_is_paged_by_name(graph: GraphHarness) -> None:
 async def test_filter_without_index_scans_a_bounded_number_of_objects(
     graph: GraphHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails if one request can read the whole directory."""
+    """Fails if one request can read all objects of the directory."""
     await fill(graph, 30)
     await graph.application("tagged", tags=["rare"])
     monkeypatch.setattr(paging, "MAX_SCANNED", 10)
@@ -133,7 +133,7 @@ async def test_advanced_filter_requires_count_and_returns_it(
 async def test_list_over_the_scan_limit_has_no_count(
     graph: GraphHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails if a count can read the whole directory."""
+    """Fails if a count can read all objects of the directory."""
     await fill(graph, 30)
     monkeypatch.setattr(paging, "MAX_SCANNED", 10)
     monkeypatch.setattr(paging, "_BATCH_SIZE", 5)

@@ -96,7 +96,7 @@ async def test_user_without_administrator_role_reads_and_is_denied_writes(
 async def test_administrator_is_limited_by_the_scopes_of_the_client(
     graph: GraphHarness, row: Row
 ) -> None:
-    """Fails if a client with only `User.Read` can do everything that its user may do."""
+    """Fails if a client with only `User.Read` has all permissions of its user."""
     graph.add_user("narrow", ADMIN, GLOBAL_ADMINISTRATOR, scopes=["User.Read"])
     reply = await _send(graph, row, "narrow")
     assert ((reply.status, reply.code) == DENIED) is (USERS_ONLY not in row.allowed)
@@ -219,7 +219,7 @@ async def test_owned_by_cannot_create_a_service_principal_of_a_foreign_applicati
     assert (reply.status, reply.code) == DENIED
 
 
-async def test_upsert_of_an_object_that_the_caller_does_not_own_is_denied(
+async def test_upsert_of_a_foreign_object_is_denied(
     graph: GraphHarness,
 ) -> None:
     await graph.application("foreign", uniqueName="theirs")
@@ -249,7 +249,7 @@ async def test_token_of_another_tenant_is_rejected(graph: GraphHarness) -> None:
     assert (reply.status, reply.code) == (401, "InvalidAuthenticationToken")
 
 
-async def test_me_is_rejected_for_an_application(graph: GraphHarness) -> None:
+async def test_me_is_rejected_for_applications(graph: GraphHarness) -> None:
     graph.add_app("robot", "Directory.Read.All")
     reply = await graph.get("/me", caller="robot")
     assert (reply.status, reply.code) == (400, "BadRequest")

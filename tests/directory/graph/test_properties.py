@@ -1,4 +1,4 @@
-"""Property parsers: any value is accepted in its shape or rejected by name."""
+"""Property parsers: any value is accepted with a valid shape or rejected by name."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def test_any_value_is_parsed_or_rejected(given: dict[str, Any]) -> None:
     except InvalidRequest as exc:
         assert exc.wire_code == "Request_BadRequest"
         return
-    # The store keeps accepted values as JSON, so they must be serializable.
+    # Accepted values are stored as JSON, so they must be serializable.
     assert set(orjson.loads(orjson.dumps(found))) == set(given)
 
 

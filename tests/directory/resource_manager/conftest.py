@@ -19,8 +19,8 @@ from tests.directory.resource_manager.harness import (
     SUBSCRIPTION,
     TENANT,
     FakeCluster,
-    ManualClock,
     ManagerHarness,
+    ManualClock,
 )
 
 

@@ -106,7 +106,7 @@ class ManagerHarness:
         data = body if isinstance(body, bytes) or body is None else orjson.dumps(body)
         if version is not None:
             path += ("&" if "?" in path else "?") + f"api-version={version}"
-        # The URL is already encoded: yarl would repair the URLs that these tests break on purpose.
+        # The URL is already encoded: yarl would correct the URLs that are invalid on purpose.
         url = URL(f"http://127.0.0.1:{self.port}{path}", encoded=True)
         async with self.session.request(method, url, headers=sent, data=data) as answer:
             content = await answer.read()

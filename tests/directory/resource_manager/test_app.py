@@ -148,7 +148,7 @@ async def test_unserved_path_is_not_found(manager: Any, path: str) -> None:
     assert "podpass does not serve" in body["error"]["message"]
 
 
-async def test_a_method_that_is_not_served_is_refused(manager: Any) -> None:
+async def test_unsupported_method_is_refused(manager: Any) -> None:
     status, body, _ = await manager.ask("POST", GROUP, {})
     assert (status, body["error"]["code"]) == (405, "MethodNotAllowed")
 
@@ -161,7 +161,7 @@ async def test_name_that_could_be_another_path_is_rejected(manager: Any, name: s
     assert (status, body["error"]["code"]) == (400, "InvalidResourceName")
 
 
-async def test_doubled_slashes_in_a_path_are_accepted(manager: Any) -> None:
+async def test_double_slashes_in_a_path_are_accepted(manager: Any) -> None:
     await manager.group()
     path = f"/{GROUP}//providers/Microsoft.Authorization/roleAssignments"
     assert (await manager.ask("GET", path))[0] == 200

@@ -94,7 +94,7 @@ async def test_contributor_of_a_group_cannot_claim_the_cluster(
     assert (await manager.ask("PUT", ONE, cluster(**ON), caller="contributor"))[0] == 200
 
 
-async def test_cluster_can_be_written_back_unchanged(manager: Any) -> None:
+async def test_put_of_the_unchanged_cluster_succeeds(manager: Any) -> None:
     """`az aks update` sends the complete object with its changes."""
     _, body, _ = await manager.ask("PUT", ONE, cluster(**ON))
     status, again, _ = await manager.ask("PUT", ONE, body)
@@ -111,7 +111,7 @@ async def test_cluster_can_be_written_back_unchanged(manager: Any) -> None:
         (False, None, False, []),
     ],
 )
-async def test_new_cluster_switches_the_webhook(
+async def test_new_cluster_enables_or_disables_the_webhook(
     manager: Any, before: bool, asked: bool | None, after: bool, switched: list[bool]
 ) -> None:
     manager.cluster.workload_identity = before
@@ -121,7 +121,7 @@ async def test_new_cluster_switches_the_webhook(
     assert (manager.cluster.workload_identity, manager.cluster.switched) == (after, switched)
 
 
-async def test_an_update_switches_the_webhook_off_and_on(manager: Any) -> None:
+async def test_update_disables_and_enables_the_webhook(manager: Any) -> None:
     await manager.ask("PUT", ONE, cluster(**ON))
     for on in (False, True):
         body = cluster(securityProfile=workload(on))
@@ -143,7 +143,7 @@ async def test_failed_webhook_switch_is_not_stored(manager: Any) -> None:
     assert (await manager.ask("PUT", ONE, cluster(securityProfile=workload(False))))[0] == 200
 
 
-async def test_failed_write_switches_the_webhook_back(
+async def test_failed_write_restores_the_webhook_state(
     manager: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def full(_: Any) -> None:

@@ -31,7 +31,7 @@ async def web(manager: Any) -> dict[str, Any]:
     return made
 
 
-async def test_a_credential_is_written_shown_changed_and_deleted(
+async def test_credential_is_written_shown_changed_and_deleted(
     manager: Any, web: dict[str, Any]
 ) -> None:
     status, body, _ = await manager.ask("PUT", ONE, credential())
@@ -146,7 +146,7 @@ async def test_duplicate_issuer_and_subject_are_rejected(manager: Any) -> None:
 
 
 @pytest.mark.usefixtures("web")
-async def test_the_twenty_first_credential_is_refused(manager: Any) -> None:
+async def test_credential_over_the_limit_of_20_is_refused(manager: Any) -> None:
     object.__setattr__(manager.subscription, "write_seconds", 0)
     for number in range(20):
         path, body = f"{ALL}/pod-{number}", credential(subject=f"s{number}")

@@ -123,7 +123,7 @@ async def test_groups_are_found_by_tag(manager: Any, wanted: str, found: list[st
     assert [one["name"] for one in body["value"]] == found
 
 
-async def test_a_list_is_read_page_by_page(manager: Any) -> None:
+async def test_list_is_returned_in_pages(manager: Any) -> None:
     for name in "abcde":
         await manager.group(name)
     pages = await manager.pages(f"{SUB}/resourcegroups?$top=2")

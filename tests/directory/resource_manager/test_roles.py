@@ -33,7 +33,7 @@ def at(scope: str, name: str = NAME) -> str:
     "name",
     ["Owner", "Reader", "Contributor", "Key Vault Secrets User", "key vault secrets officer"],
 )
-async def test_a_built_in_role_is_found_by_name(manager: Any, name: str) -> None:
+async def test_built_in_role_is_found_by_name(manager: Any, name: str) -> None:
     query = f"$filter=roleName%20eq%20'{name.replace(' ', '%20')}'"
     _, body, _ = await manager.ask("GET", f"{SUB}/{AUTH}/roleDefinitions?{query}")
     [role] = body["value"]
@@ -364,7 +364,7 @@ async def test_assignments_are_listed_from_a_scope(
     assert sorted(listed) == sorted(scopes[name] for name in found)
 
 
-async def test_assignments_are_listed_page_by_page(manager: Any) -> None:
+async def test_assignments_are_listed_in_pages(manager: Any) -> None:
     scope, caller = await manager.group(), await manager.add_caller("web")
     for role in (READER, USER_ROLE):
         await manager.ask("PUT", at(scope, str(uuid.uuid4())), assignment(caller.object_id, role))
@@ -373,7 +373,7 @@ async def test_assignments_are_listed_page_by_page(manager: Any) -> None:
     assert len({name for page in pages for name in page}) == 3
 
 
-async def test_a_caller_reads_its_own_permissions(manager: Any) -> None:
+async def test_caller_reads_its_own_permissions(manager: Any) -> None:
     scope = await manager.group()
     await manager.add_caller("reader", "Reader", scope)
     await manager.add_caller("unprivileged")

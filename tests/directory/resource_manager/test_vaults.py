@@ -181,7 +181,7 @@ async def test_contributor_cannot_switch_the_access_model_of_a_vault(manager: An
 async def test_concurrent_write_cannot_revert_a_switch_of_the_access_model(
     manager: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Attack: a write by a contributor completes just after the owner switches the vault to roles."""
+    """Attack: a write by a contributor completes directly after the owner switches the vault to roles."""
     await manager.ask("PUT", ONE, vault(enableRbacAuthorization=False))
     await manager.add_caller("maker", "Contributor")
     change = manager.directory.vaults.change

@@ -24,7 +24,7 @@ def good(world: "World", **changes: Any) -> tuple[dict[str, Any], dict[str, Any]
 
 
 def text(header: object, claims: object) -> str:
-    """Return the signing input of header and claims; bytes are used as they are."""
+    """Return the signing input of header and claims; bytes are used unchanged."""
     return ".".join(
         jose.b64encode(part if isinstance(part, bytes) else json.dumps(part).encode())
         for part in (header, claims)

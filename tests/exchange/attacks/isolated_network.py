@@ -55,7 +55,7 @@ heads: list[str] = []
 
 
 def isolate(folder: Path) -> None:
-    """Bring loopback up, add foreign addresses to it, and use our own DNS server."""
+    """Enable loopback, add foreign addresses to it, and configure our own DNS server."""
     flags = struct.pack("16sh22x", b"lo", 1)  # IFF_UP
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         fcntl.ioctl(control, 0x8914, flags)
@@ -110,7 +110,7 @@ def resolve(query: bytes) -> bytes:
 
 
 def dns_records(said: str, kind: int) -> list[bytes]:
-    """Return the record of an address if its type was requested; for a name, a CNAME and its address."""
+    """Return the record of an address if its type was requested; for a name, its CNAME and address."""
     if not said.replace(".", "").isdigit() and ":" not in said:
         target = b"".join(bytes([len(part)]) + part.encode() for part in said.split(".")) + b"\0"
         alias = b"\xc0\x0c" + struct.pack(">HHIH", _CNAME, 1, 0, len(target)) + target

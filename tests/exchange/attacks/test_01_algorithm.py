@@ -37,7 +37,7 @@ async def test_unsupported_algorithm_is_refused(shared: "World", alg: object) ->
         assert (answer.status, answer.code) == (401, 5002738)
 
 
-async def test_a_header_without_an_algorithm_is_refused(shared: "World") -> None:
+async def test_header_without_an_algorithm_is_refused(shared: "World") -> None:
     header, claims = good(shared)
     del header["alg"]
     for signature in (b"", b"\0"):
@@ -45,7 +45,7 @@ async def test_a_header_without_an_algorithm_is_refused(shared: "World") -> None
         assert (await shared.ask(client_assertion=token)).code == 5002738
 
 
-async def test_a_token_without_signature_is_refused(shared: "World") -> None:
+async def test_token_without_signature_is_refused(shared: "World") -> None:
     unsigned = shared.mint().rpartition(".")[0] + "."
     assert (await shared.ask(client_assertion=unsigned)).code == 7000274
 

@@ -48,7 +48,7 @@ async def test_duplicate_header_member_is_refused(shared: "World", again: str) -
         ).code == 50027
 
 
-async def test_member_names_that_look_alike_are_different_names(shared: "World") -> None:
+async def test_similar_member_names_are_different(shared: "World") -> None:
     header, claims = good(shared)
     other = {**claims, "Sub": "admin", "s\u0443b": "admin", "sub ": "admin"}
     assert (await shared.ask(client_assertion=raw(shared, header, other))).status == 200

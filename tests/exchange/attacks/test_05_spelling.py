@@ -38,7 +38,7 @@ def set_unused_bit(segment: str) -> str:
     return segment[:-1] + ALPHABET[ALPHABET.index(segment[-1]) ^ 1]
 
 
-async def test_unused_bits_at_the_end_of_each_part_are_refused(shared: "World") -> None:
+async def test_unused_bits_at_the_end_of_a_part_are_refused(shared: "World") -> None:
     """Most decoders ignore these bits; a list of used tokens would then not recognise the token."""
     header, claims = good(shared)
     tried = set()
@@ -145,7 +145,7 @@ async def test_expiry_that_is_not_a_valid_number_is_refused(
     assert answer.status in {400, 401}
 
 
-async def test_an_expiry_may_have_a_fraction(shared: "World") -> None:
+async def test_expiry_with_a_fraction_is_accepted(shared: "World") -> None:
     header, claims = good(shared)
     payload: dict[str, Any] = {**claims, "exp": shared.NOW + 0.5}
     assert (await shared.ask(client_assertion=raw(shared, header, payload))).status == 200

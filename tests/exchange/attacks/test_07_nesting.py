@@ -34,7 +34,7 @@ async def test_deeply_nested_claims_are_refused_and_the_service_keeps_running(
 
 
 @pytest.mark.parametrize("opening", [b'{"a":', b"["])
-def test_a_hundred_thousand_levels_are_refused(opening: bytes) -> None:
+def test_json_with_a_hundred_thousand_levels_is_refused(opening: bytes) -> None:
     for data in (opening * 100_000, b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"):
         with pytest.raises(jose.MalformedToken):
             jose.loads_object(data)

@@ -48,7 +48,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
         ("https://eastus.oic.test/11111111/22222222/\0", 700211),
     ],
 )
-async def test_an_issuer_is_compared_byte_for_byte(shared: "World", iss: object, code: int) -> None:
+async def test_issuer_is_compared_byte_for_byte(shared: "World", iss: object, code: int) -> None:
     before = len(shared.site.hits)
     assert (await shared.ask(client_assertion=shared.mint(iss=iss))).code == code
     assert len(shared.site.hits) == before

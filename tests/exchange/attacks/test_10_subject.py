@@ -42,7 +42,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
         (5, 90014),
     ],
 )
-async def test_a_subject_is_compared_byte_for_byte(shared: "World", sub: object, code: int) -> None:
+async def test_subject_is_compared_byte_for_byte(shared: "World", sub: object, code: int) -> None:
     answer = await shared.ask(client_assertion=shared.mint(sub=sub))
     assert answer.code == code
     assert answer.status in {400, 401}

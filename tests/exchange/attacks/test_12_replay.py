@@ -1,7 +1,7 @@
 """Group 12: replay of an assertion. It is allowed until the assertion expires; its limits are tested here.
 
-Every SDK reuses a pod's token until the kubelet renews it, so a list of used tokens would refuse every second
-request of every client. docs/security.md describes the consequences.
+Every SDK reuses a pod's token until the kubelet renews it, so a list of used tokens would refuse most
+requests. docs/security.md describes the consequences.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ EIGHT = 8
 async def test_replay_before_expiry_returns_new_tokens_for_the_same_client_only(
     world: "World",
 ) -> None:
-    """One after the other, and eight at once: never two tokens with one id or for another principal."""
+    """Sequential and eight concurrent replays: each token has another id and the same principal."""
     token = world.mint()
     first, second = [await world.ask(client_assertion=token) for _ in range(2)]
     barrier = asyncio.Barrier(EIGHT)

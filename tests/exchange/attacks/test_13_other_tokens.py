@@ -10,7 +10,7 @@ from tests.exchange.attacks.forge import good
 if TYPE_CHECKING:
     from tests.exchange.world import World
 
-# As an application asks with its own certificate; azure-cli's client, which signs in users.
+# The assertion type of certificates; the client ID of azure-cli, which signs in users.
 CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
 # The code for an access token that is recognised, or the code of an earlier check.
 NOT_AN_ASSERTION = {700222, 700226, 700227, 700229, 700211, 700236, 5002727, 90014}
@@ -60,7 +60,7 @@ async def test_own_token_with_a_claim_of_an_assertion_is_refused(
     assert answer.code in NOT_AN_ASSERTION | {700212, 700213, 7000272}
 
 
-async def test_issuer_that_signs_with_our_issuer_name_is_refused(world: "World") -> None:
+async def test_token_of_another_issuer_with_our_issuer_name_is_refused(world: "World") -> None:
     for origin in (world.url, "https://login.microsoftonline.com", "https://sts.windows.net"):
         for path in (f"/{world.TENANT}/v2.0", f"/{world.TENANT}/", ""):
             own = world.mint(iss=origin + path)

@@ -1,4 +1,4 @@
-"""Group 16: an issuer whose name or address leads to an internal host. A real DNS server, real TLS.
+"""Group 16: an issuer whose name or address resolves to an internal host, with a real DNS server and TLS.
 
 The fetcher runs in a network namespace (isolated_network.py) whose DNS server belongs to the test. The
 forbidden addresses accept connections there: a single connection to one of them fails the test.
@@ -107,7 +107,7 @@ URLS = [
 
 
 def missing() -> str:
-    """Return what this machine lacks for an isolated network."""
+    """Return the requirements of an isolated network that this machine does not meet."""
     if not all(shutil.which(program) for program in ("unshare", "ip")):
         return "unshare and ip are not installed"
     done = subprocess.run([*NAMESPACE, "true"], capture_output=True, text=True, check=False)
@@ -143,7 +143,7 @@ def island(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.parametrize("url", GOOD)
 def test_public_host_is_contacted_at_the_checked_address(island: dict[str, Any], url: str) -> None:
-    """DNS rebinding: the name is resolved once, and a later answer is not used."""
+    """DNS rebinding: the name is resolved once, and a later DNS response is not used."""
     found, host = island[url], url.split("/")[2]
     assert (found["reason"], found["connected"]) == ("ok", [f"{GOOD[url]}:443"])
     assert found["lookups"] == {host: 1}
@@ -158,7 +158,7 @@ def test_address_is_resolved_and_checked_for_each_document(island: dict[str, Any
 
 
 @pytest.mark.parametrize("host", [*(f"{name}.test" for name in REFUSED_NAMES), *LITERALS])
-def test_a_host_of_this_machine_or_network_is_refused_before_a_connection(
+def test_local_or_private_host_is_refused_before_a_connection(
     island: dict[str, Any], host: str
 ) -> None:
     found = island[f"https://{host}/"]

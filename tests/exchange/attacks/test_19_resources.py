@@ -104,7 +104,7 @@ async def test_token_version_depends_on_the_resource_and_not_on_the_endpoint(
         assert "appid" not in claims
 
 
-async def test_scope_and_resource_in_one_request_do_not_give_two_resources(shared: "World") -> None:
+async def test_request_with_scope_and_resource_gets_one_resource(shared: "World") -> None:
     answer = await shared.ask(resource="https://storage.azure.com")
     assert answer.code == 901002
     path = f"/{shared.TENANT}/oauth2/token"

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 OTHER = "88888888-8888-4888-8888-888888888888"
 SHARED = ["common", "organizations", "consumers", "COMMON", "Organizations"]
-NO_PATH = 404  # an escaped slash is a slash: the rest is another path
+NO_PATH = 404  # an escaped slash is a slash: the text after it is another path segment
 V2, V1 = "oauth2/v2.0/token", "oauth2/token"
 
 
-async def test_a_client_of_another_tenant_is_unknown_here(world: "World") -> None:
+async def test_client_of_another_tenant_is_unknown_here(world: "World") -> None:
     for path in (V2, V1):
         answer = await world.ask(
             f"/{world.OTHER_TENANT}/{path}",
@@ -90,7 +90,7 @@ async def test_token_names_the_tenant_id_for_every_tenant_name_in_the_path(world
         )
 
 
-async def test_a_resource_of_another_tenant_is_unknown_here(world: "World") -> None:
+async def test_resource_of_another_tenant_is_unknown_here(world: "World") -> None:
     await world.directory.identities.put(other(world))
     there = f"/{world.OTHER_TENANT}/{V2}"
     assert (await world.ask(there, client_id=OTHER)).code == 70025

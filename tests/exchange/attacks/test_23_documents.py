@@ -69,7 +69,7 @@ async def test_foreign_host_header_does_not_change_documents(shared: "World", ho
         "Referer: https://evil.test/",
     ],
 )
-async def test_no_other_header_changes_the_service_name(shared: "World", header: str) -> None:
+async def test_other_headers_do_not_change_the_service_name(shared: "World", header: str) -> None:
     path = f"/{shared.TENANT}/{DOCUMENTS[0]}"
     name, _, value = header.partition(": ")
     plain = await shared.send(path, method="GET")
@@ -148,8 +148,10 @@ async def test_preflight_does_not_allow_other_origins(shared: "World") -> None:
         "javascript:alert(1)",
     ],
 )
-async def test_instance_discovery_confirms_no_other_host(shared: "World", endpoint: str) -> None:
-    """A client that trusts this answer sends its assertions there."""
+async def test_instance_discovery_does_not_confirm_other_hosts(
+    shared: "World", endpoint: str
+) -> None:
+    """A client that trusts this response sends its assertions to that host."""
     path = f"/common/discovery/instance?api-version=1.1&authorization_endpoint={endpoint}"
     answer = await shared.send(path, method="GET")
     assert (answer.status, answer.code) == (400, 50049)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
-# For requests after which the server closes the connection: the limit of a busy machine, not a wait.
+# The timeout for requests after which the server closes the connection; it is long for a busy machine.
 CLOSED_SECONDS = 10.0
 # A request that is hidden in the body of another: a response to it would mean that the attack succeeded.
 SMUGGLED = b"GET /discovery/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -33,7 +33,7 @@ async def connect(
 async def send_raw(
     world: "World", *parts: bytes, pause: float = 0.0, seconds: float = 1.0
 ) -> bytes:
-    """Send raw bytes; return what arrives until the server closes or is silent for `seconds`."""
+    """Send raw bytes; return the data until the server closes or sends nothing for `seconds`."""
     reader, writer = await connect(world)
     found = bytearray()
     with contextlib.suppress(ConnectionError, TimeoutError, ssl.SSLError):
@@ -143,7 +143,7 @@ async def test_malformed_head_is_refused(shared: "World", sent: bytes) -> None:
     assert b"access_token" not in answer
 
 
-async def test_empty_lines_before_a_request_get_no_answer(shared: "World") -> None:
+async def test_empty_lines_before_a_request_are_ignored(shared: "World") -> None:
     """RFC 9112 section 2.2: a server ignores empty lines before the request line."""
     assert await send_raw(shared, b"\r\n\r\n\r\n", seconds=0.3) == b""
 
@@ -173,7 +173,7 @@ async def test_malformed_chunks_are_refused(shared: "World", chunks: bytes) -> N
     assert statuses(await send_raw(shared, sent, seconds=CLOSED_SECONDS)) == [400]
 
 
-async def test_an_incomplete_chunk_gets_no_answer(shared: "World") -> None:
+async def test_incomplete_chunk_gets_no_response(shared: "World") -> None:
     sent = token_request(shared, b"Transfer-Encoding: chunked", body=b"5\r\nab")
     assert await send_raw(shared, sent, seconds=0.3) == b""
 
@@ -208,7 +208,7 @@ async def test_request_line_of_a_megabyte_is_refused(shared: "World") -> None:
     assert statuses(await send_raw(shared, head, seconds=CLOSED_SECONDS)) == [431]
 
 
-async def test_pipelined_requests_are_answered_in_order(shared: "World") -> None:
+async def test_pipelined_requests_get_responses_in_order(shared: "World") -> None:
     """Pipelining: responses come in the order of the requests, however long each takes."""
     body = urlencode(shared.form()).encode()
     first = token_request(shared, b"Content-Length: %d" % len(body), body=body)
@@ -230,7 +230,7 @@ async def test_http_2_is_not_offered(shared: "World") -> None:
     assert statuses(await send_raw(shared, head, seconds=0.5)) == [200]
 
 
-async def test_a_hundred_slow_clients_do_not_delay_another_client(shared: "World") -> None:
+async def test_hundred_slow_clients_do_not_delay_another_client(shared: "World") -> None:
     slow = [await connect(shared) for _ in range(100)]
     for number, (_, writer) in enumerate(slow):
         writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nX: "[: 4 + number % 40])

@@ -80,7 +80,7 @@ async def test_database_files_contain_no_plain_signing_key(world: "World") -> No
     assert b"PRIVATE KEY" not in data
 
 
-async def test_no_part_of_a_key_is_logged_at_any_level(
+async def test_key_parts_are_not_logged_at_any_level(
     world: "World", caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):

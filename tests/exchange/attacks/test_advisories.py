@@ -1,4 +1,4 @@
-"""Published vulnerabilities of other projects, tried here. Those of a group are in the group's file."""
+"""Published vulnerabilities of other projects. Those that belong to a group are in the group's file."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -345,7 +345,9 @@ async def test_credential_for_own_token_has_the_propagation_delay(
     assert (await harness.refused(own_token())).entry.number == 70025
 
 
-async def test_credential_may_use_another_of_our_origins(harness: AuthenticatorHarness) -> None:
+async def test_credential_may_use_another_origin_of_the_service(
+    harness: AuthenticatorHarness,
+) -> None:
     harness.settings = replace(SETTINGS, origins=(OURS, "https://alias.test"))
     by_alias = replace(MANAGED, issuer=f"https://alias.test/{TENANT.id}/v2.0")
     elsewhere = replace(CREDENTIAL, issuer="https://else.test/", subject="object")
@@ -370,7 +372,7 @@ async def test_credential_may_use_another_of_our_origins(harness: AuthenticatorH
         ("https://sts.windows.ne", 700211),
     ],
 )
-async def test_issuer_with_a_similar_prefix_is_not_ours(
+async def test_issuer_with_a_similar_prefix_is_foreign(
     harness: AuthenticatorHarness, issuer: str, number: int
 ) -> None:
     found = await harness.refused(own_token(iss=issuer))
@@ -417,7 +419,7 @@ async def test_own_token_cannot_authenticate_a_managed_identity(
 
 
 def test_claim_is_peeked_only_for_federated_assertions(harness: AuthenticatorHarness) -> None:
-    """Tokens of this service and self-issued assertions need the whole identity."""
+    """Tokens of this service and self-issued assertions need the complete identity."""
     token = SIGNER.sign(CLAIMS)
     assert harness.claim(client_assertion=f" {token} ") == UnverifiedClaim(ISSUER, "sub", ("aud",))
     for other in (OWN, FROM_US, {**CLAIMS, "iss": CLIENT.upper()}, {**CLAIMS, "iss": 1}):

@@ -128,7 +128,7 @@ def test_lifetime_may_equal_the_limit_but_not_exceed_it() -> None:
         (1e15 / 3, "3.33333e+14"),
     ],
 )
-def test_any_time_outside_the_calendar_is_formatted(seconds: float, written: str) -> None:
+def test_time_outside_the_calendar_is_formatted_as_a_number(seconds: float, written: str) -> None:
     assert authenticator.format_time(seconds) == written
 
 

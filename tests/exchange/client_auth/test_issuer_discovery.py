@@ -121,7 +121,7 @@ async def test_redirect_to_an_internal_address_is_not_followed(world: "World") -
     assert set(world.site.hits) == {DISCOVERY}
 
 
-async def test_an_oversized_or_compressed_key_set_is_a_failed_request(world: "World") -> None:
+async def test_oversized_or_compressed_key_set_is_a_failed_request(world: "World") -> None:
     huge = json.dumps({"keys": [KEY] * 10_000}).encode()
     for body, headers in ((huge, {}), (b"{}", {"content-encoding": "gzip"}), (b'{"keys":1}', {})):
         world.site.answers[KEYS] = (200, body, headers)
@@ -157,7 +157,7 @@ async def test_any_of_two_keys_with_one_id_may_verify(world: "World") -> None:
     assert (await world.ask()).code == 7000274
 
 
-async def test_flood_of_forged_key_ids_makes_one_fetch(world: "World") -> None:
+async def test_flood_of_forged_key_ids_causes_one_fetch(world: "World") -> None:
     await world.ask()
     world.now += 30
     tokens = [world.mint({"kid": f"k{n}"}) for n in range(40)]

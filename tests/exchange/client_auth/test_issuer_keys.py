@@ -61,7 +61,7 @@ async def test_fresh_keys_are_used_without_a_fetch(
     assert web.fetches == 1
 
 
-async def test_refresh_of_an_issuer_in_use_delays_no_request(
+async def test_request_does_not_wait_for_background_refresh(
     web: FakeIssuers, issuers: IssuerKeyCache
 ) -> None:
     await issuers.find_keys(ISSUER, "first")
@@ -166,7 +166,7 @@ async def test_withdrawn_key_stops_when_the_issuer_recovers_or_keys_are_stale(
     assert not await has_key(issuers, "first")
 
 
-async def test_a_clock_set_back_does_not_keep_old_keys_alive(
+async def test_clock_set_back_does_not_extend_the_key_lifetime(
     web: FakeIssuers, issuers: IssuerKeyCache
 ) -> None:
     await issuers.find_keys(ISSUER, "first")
@@ -190,7 +190,7 @@ async def test_keys_outlive_an_outage_up_to_a_limit(
         await issuers.find_keys(ISSUER, "first")
 
 
-async def test_issuer_known_to_be_down_delays_no_request_while_keys_are_usable(
+async def test_request_does_not_wait_for_unavailable_issuer_while_keys_are_usable(
     web: FakeIssuers, issuers: IssuerKeyCache
 ) -> None:
     await issuers.find_keys(ISSUER, "first")
@@ -211,7 +211,7 @@ async def test_issuer_known_to_be_down_delays_no_request_while_keys_are_usable(
     assert not await has_key(issuers)
 
 
-async def test_old_failure_does_not_skip_the_wait(
+async def test_request_waits_for_a_fetch_long_after_a_failure(
     web: FakeIssuers, issuers: IssuerKeyCache
 ) -> None:
     await issuers.find_keys(ISSUER, "first")
@@ -263,7 +263,7 @@ async def test_new_key_is_found_before_old_keys_expire(
     assert await has_key(issuers, "second")
 
 
-async def test_a_flood_of_unknown_key_ids_makes_one_fetch_an_interval(
+async def test_flood_of_unknown_key_ids_causes_one_fetch_per_interval(
     web: FakeIssuers, issuers: IssuerKeyCache
 ) -> None:
     await issuers.find_keys(ISSUER, "first")
@@ -326,7 +326,7 @@ async def test_slow_issuers_do_not_delay_issuers_in_use(
         assert caught.value.facts["reason"] == "timeout"
 
 
-async def test_slow_issuer_uses_the_slots_of_slow_issuers(
+async def test_slow_issuer_uses_only_slots_of_slow_issuers(
     web: FakeIssuers, issuers: IssuerKeyCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails if slow issuers use the slots of fast issuers: a few hundred would occupy them all."""

@@ -25,7 +25,7 @@ def signed(world: "World", text: str, **changes: object) -> str:
     return world.keys.active.sign(present, {"typ": "JWT"})
 
 
-async def test_a_managed_identity_gets_a_token_for_the_exchange(world: "World") -> None:
+async def test_managed_identity_gets_a_token_for_the_exchange(world: "World") -> None:
     for scope in (own.SCOPE, f"{EXCHANGE_APP_ID}/.default"):
         claims = jose.parse(await own.token(world, scope)).claims
         assert claims["aud"] == EXCHANGE_APP_ID
@@ -89,7 +89,7 @@ async def test_own_token_without_credential_is_refused(world: "World") -> None:
 
 
 async def test_own_token_for_a_resource_is_refused_as_credential(world: "World") -> None:
-    """Key Vault receives the first token, an API the second; neither may impersonate the client with it."""
+    """Key Vault receives the first token, an API the second; neither recipient may impersonate the client."""
     await own.trust(world, issuer=f"https://sts.windows.net/{world.TENANT}/")
     assert (
         await own.present(world, await own.token(world, "https://vault.azure.net/.default"))

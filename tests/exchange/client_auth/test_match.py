@@ -169,7 +169,7 @@ def test_encodings_of_real_clients_are_parsed() -> None:
         ("a:b/.default a:b/.default", "a:b"),
     ],
 )
-def test_a_scope_names_its_resource(text: str, name: str) -> None:
+def test_scope_names_its_resource(text: str, name: str) -> None:
     assert scope.resource_from_scope(text) == name
 
 

@@ -135,7 +135,7 @@ async def test_token_for_a_secret_has_the_normal_lifetime(world: "World") -> Non
     assert (await with_secret(world)).body["expires_in"] == 86_399
 
 
-async def test_a_secret_may_come_by_http_basic(world: "World") -> None:
+async def test_secret_in_http_basic_is_accepted(world: "World") -> None:
     await equip(world)
     pair = f"{world.APPLICATION}:{quote_plus(SECRET)}".encode()
     body = "grant_type=client_credentials&scope=https%3A%2F%2Fvault.azure.net%2F.default"
@@ -144,7 +144,7 @@ async def test_a_secret_may_come_by_http_basic(world: "World") -> None:
 
 
 @pytest.mark.parametrize("text", ["wrong", SECRET + " ", SECRET[:-1], SECRET.upper(), "\0"])
-async def test_a_wrong_secret_is_refused(world: "World", text: str) -> None:
+async def test_wrong_secret_is_refused(world: "World", text: str) -> None:
     await equip(world)
     answer = await with_secret(world, text)
     assert (answer.code, answer.status, answer.body["error"]) == (7000215, 401, "invalid_client")
@@ -159,7 +159,7 @@ async def test_secret_outside_its_validity_is_refused(
     assert (await with_secret(world)).code == 7000222
 
 
-async def test_a_managed_identity_has_no_secret(world: "World") -> None:
+async def test_secret_of_a_managed_identity_is_refused(world: "World") -> None:
     await equip(world)
     assert (await with_secret(world, client_id=world.CLIENT)).code == 7000215
 
@@ -177,7 +177,7 @@ async def test_secret_of_another_tenants_application_is_refused(world: "World") 
     assert answer.code == 700016
 
 
-async def test_no_secret_reaches_the_log(world: "World", caplog: pytest.LogCaptureFixture) -> None:
+async def test_secrets_are_not_logged(world: "World", caplog: pytest.LogCaptureFixture) -> None:
     await equip(world)
     with caplog.at_level("DEBUG"):
         await with_secret(world)
@@ -187,7 +187,7 @@ async def test_no_secret_reaches_the_log(world: "World", caplog: pytest.LogCaptu
     assert "wr0ng~secret" not in output
 
 
-async def test_an_application_without_service_principal_gets_nothing(world: "World") -> None:
+async def test_application_without_service_principal_is_refused(world: "World") -> None:
     await equip(world, has_principal=False)
     answer = await with_secret(world)
     assert (answer.code, answer.status, answer.body["error"]) == (7000229, 401, "invalid_client")
@@ -215,7 +215,7 @@ async def test_certificate_may_be_named_in_every_entra_format(
     assert answer.claims()["appidacr"] == "2"
 
 
-async def test_pyjwt_assertion_is_accepted(world: "World") -> None:
+async def test_assertion_of_pyjwt_is_accepted(world: "World") -> None:
     await equip(world)
     claims = {
         "iss": world.APPLICATION,
@@ -241,7 +241,7 @@ async def test_pyjwt_assertion_is_accepted(world: "World") -> None:
         "{1}/{0}/oauth2/v2.0/token",
     ],
 )
-async def test_audience_must_be_the_tenant(world: "World", audience: str) -> None:
+async def test_assertion_for_another_audience_is_refused(world: "World", audience: str) -> None:
     await equip(world)
     text = own(world, aud=audience.format(world.TENANT, world.url))
     assert (await with_certificate(world, text)).status == 200

@@ -109,11 +109,11 @@ async def test_unknown_code_is_refused(world: Replicas) -> None:
     assert await refusal(world.one.codes.redeem("made-up")) == 70000
 
 
-async def test_expired_code_is_refused_and_used_up(world: Replicas) -> None:
+async def test_expired_code_is_refused_permanently(world: Replicas) -> None:
     text = await world.one.codes.issue(world.code())
     world.now += pending.CODE_SECONDS
     assert await refusal(world.other.codes.redeem(text)) == 70008
-    world.now -= 1  # the code stays used after the clock is set back
+    world.now -= 1  # the code stays invalid after the clock is set back
     assert await refusal(world.other.codes.redeem(text)) == 54005
 
 
@@ -173,7 +173,7 @@ async def test_sealed_data_of_a_code_is_bound_to_its_row(world: Replicas) -> Non
 # -------------------------------------------------------------------------------------- device codes
 
 
-async def test_device_polls_another_replica_than_the_user_signs_in_at(world: Replicas) -> None:
+async def test_device_may_poll_another_replica_than_the_user(world: Replicas) -> None:
     text, device = await create(world.one)
     assert await refusal(world.one.devices.poll(text, CLIENT)) == 70016
     typed = f" {device.user_code[:4].lower()}-{device.user_code[4:]} "
@@ -183,7 +183,7 @@ async def test_device_polls_another_replica_than_the_user_signs_in_at(world: Rep
     assert (await world.one.devices.poll(text, CLIENT)).approval == APPROVAL
 
 
-async def test_concurrent_polls_get_the_sign_in_once(world: Replicas) -> None:
+async def test_concurrent_polls_succeed_once(world: Replicas) -> None:
     """Attack 26: eight concurrent polls of one device code, at two replicas."""
     text, device = await create(world.one)
     await world.one.devices.complete(device.user_code, APPROVAL)
@@ -261,11 +261,30 @@ async def test_wrong_user_codes_are_counted_across_replicas(world: Replicas) -> 
     assert await world.count(wrong_codes) == 1
 
 
+async def test_concurrent_user_codes_that_all_passed_the_first_check_are_counted(
+    world: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: each guess is found not to be limited before the first wrong one is recorded."""
+    count = pending.MAX_WRONG_CODES + 5
+    read, all_have_read = world.one.database.read, asyncio.Barrier(count)
+
+    async def read_together(step: Any) -> Any:
+        result = await read(step)
+        await all_have_read.wait()
+        return result
+
+    monkeypatch.setattr(world.one.database, "read", read_together)
+    wrong = (world.one.devices.find(f"AAAAAAA{number:02d}") for number in range(count))
+    results = await asyncio.gather(*wrong, return_exceptions=True)
+    numbers = [result.entry.number for result in results if isinstance(result, AadstsError)]
+    assert (numbers.count(70018), numbers.count(50053)) == (pending.MAX_WRONG_CODES, 5)
+
+
 # ----------------------------------------------------------------------------------------- passwords
 
 
 async def test_wrong_passwords_are_counted_across_replicas(world: Replicas) -> None:
-    """Attack: guess at all replicas, so that each would count only a part; one clock is behind."""
+    """Attack: guess at all replicas, so that each would count only a part; one clock is slow."""
     kept = passwords.hash_password("right")
     world.other.offset = -30.0
     tries = [

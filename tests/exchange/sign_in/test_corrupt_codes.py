@@ -104,7 +104,7 @@ async def test_corrupt_device_row_is_reported_by_digest_and_unchanged(
 
 @pytest.mark.parametrize("change", ["since = 9e999", "since = -9e999"])
 async def test_corrupt_lockout_row_allows_no_attempt(world: World, change: str) -> None:
-    """Attack: a corrupt count must not start again at zero."""
+    """Attack: a corrupt count must not be reset to zero."""
     kept = passwords.hash_password("right")
     for _ in range(MAX_ATTEMPTS):
         assert not await world.guesses.check("ada", "wrong", kept)

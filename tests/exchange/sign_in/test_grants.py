@@ -125,7 +125,7 @@ async def test_password_grant_issues_resource_manager_token(world: "World") -> N
     )
     assert (claims["appid"], claims["appidacr"], claims["idtyp"]) == (AZ, "0", "user")
     assert (claims["scp"], claims["amr"], claims["ver"]) == ("user_impersonation", ["pwd"], "1.0")
-    # A user who is not configured as administrator has no role, whatever their source.
+    # A user who is not configured as administrator has no role, from any source.
     assert claims["wids"] == [MEMBER]
     assert claims["exp"] - world.now == 75 * 60
     assert answer.body["foci"] == "1"
@@ -245,7 +245,7 @@ async def assign(world: "World", principal: str, role: str) -> None:
     )
 
 
-async def test_a_code_is_exchanged_for_tokens(world: "World", browser: Browser) -> None:
+async def test_code_is_exchanged_for_tokens(world: "World", browser: Browser) -> None:
     verifier, challenge = pkce()
     asked = {"code_challenge": challenge, "code_challenge_method": "S256", "nonce": "n-1"}
     page = await browser.sign_in(await browser.authorize(**asked))
@@ -326,7 +326,7 @@ async def test_page_and_endpoint_share_the_lockout(world: "World", browser: Brow
     assert (await by_password(world)).code == 50053
 
 
-async def test_a_user_without_a_password_cannot_sign_in(world: "World") -> None:
+async def test_user_without_a_password_cannot_sign_in(world: "World") -> None:
     user = await world.directory.users.get(world.ADMIN_ID)
     assert user is not None
     await world.directory.users.put(replace(user, password=""))
@@ -346,7 +346,7 @@ async def test_confidential_application_requires_its_secret(world: "World") -> N
 
 
 async def test_password_is_not_checked_without_client_authentication(world: "World") -> None:
-    """Otherwise any client ID would be enough to guess passwords, without the client's secret."""
+    """Otherwise any client ID would suffice to guess passwords, without the client's secret."""
     path = f"/{world.TENANT}/oauth2/v2.0/token"
     answer = await by_password(world, path, client_id=world.APPLICATION, password="no")
     assert answer.code == 7000218

@@ -99,7 +99,7 @@ async def test_code_is_redeemed_once(world: "World", browser: Browser) -> None:
     assert (again.code, again.body["error"]) == (54005, "invalid_grant")
 
 
-async def test_failed_redemption_uses_up_the_code(world: "World", browser: Browser) -> None:
+async def test_failed_redemption_invalidates_the_code(world: "World", browser: Browser) -> None:
     """Otherwise an attacker could try a stolen code with many verifiers."""
     verifier, challenge = pkce()
     code = await a_code(browser, code_challenge=challenge, code_challenge_method="S256")
@@ -173,6 +173,25 @@ async def test_web_application_redeems_codes_with_its_secret(
     }
     assert (await world.post(path, **again)).code == 7000218
     assert (await world.post(path, **again, client_secret=SECRET)).status == 200
+
+
+async def test_refresh_token_of_an_authenticated_client_requires_its_secret(
+    world: "World", browser: Browser
+) -> None:
+    """Attack: a stolen refresh token of an application that is also allowed as a public client."""
+    await web_app(world, isFallbackPublicClient=True)
+    path = f"/{world.TENANT}/oauth2/v2.0/token"
+    redeem = {"client_id": world.APPLICATION, "redirect_uri": "https://web.test/signin?app=1"}
+    code = await a_code(browser, **of_app(world))
+    answer = await by_code(world, code, path, **redeem, client_secret=SECRET)
+    refresh = {
+        "grant_type": "refresh_token",
+        "client_id": world.APPLICATION,
+        "refresh_token": answer.body["refresh_token"],
+        "scope": "openid",
+    }
+    assert (await world.post(path, **refresh)).code == 7000218
+    assert (await world.post(path, **refresh, client_secret=SECRET)).status == 200
 
 
 async def test_secret_with_public_redirect_is_refused(world: "World", browser: Browser) -> None:
@@ -397,7 +416,7 @@ async def test_form_token_is_not_accepted_as_refresh_token(
 @pytest.mark.parametrize(
     "path", ["/organizations/oauth2/v2.0/authorize", "/common/oauth2/deviceauth"]
 )
-async def test_pages_are_not_framed_and_load_nothing(browser: Browser, path: str) -> None:
+async def test_pages_cannot_be_framed_and_load_no_resources(browser: Browser, path: str) -> None:
     page = await browser.authorize() if "authorize" in path else await browser.get(path)
     policy = page.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
@@ -447,7 +466,7 @@ async def test_values_of_callers_are_escaped(world: "World", browser: Browser) -
 # ------------------------------------------------------------------------------------- devices
 
 
-async def test_a_device_code_expires(world: "World", browser: Browser) -> None:
+async def test_device_code_expires(world: "World", browser: Browser) -> None:
     device = await a_device(world)
     world.now += codes.DEVICE_SECONDS
     answer = await by_device(world, device["device_code"])

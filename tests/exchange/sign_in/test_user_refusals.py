@@ -1,4 +1,4 @@
-"""Every error number of the sign-in of users, each by its real cause over HTTP."""
+"""Every error number of the sign-in of users, each with a real cause over HTTP."""
 
 import dataclasses
 import re
@@ -88,7 +88,7 @@ async def late_token(world: "World", browser: Browser) -> int:
 
 
 async def new_password(world: "World", browser: Browser) -> int:
-    """A code is invalid after a password change, as a refresh token is."""
+    """Change the password: an authorization code is then invalid, like a refresh token."""
     text = await a_code(browser)
     user = await world.directory.users.get(world.ADMIN_ID)
     assert user is not None
@@ -196,7 +196,7 @@ def test_every_sign_in_error_number_has_a_cause() -> None:
     assert {number for number, _ in CAUSES} | elsewhere == {row.number for row in USER_ROWS}
 
 
-async def test_no_password_code_or_token_reaches_the_log(
+async def test_passwords_codes_and_tokens_are_not_logged(
     world: "World", caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")

@@ -9,6 +9,8 @@ import pytest
 from podpass.database import Database
 from podpass.exchange.signing.key_set import AuthorityKeys
 
+pytestmark = pytest.mark.processes
+
 
 def kids(keys: AuthorityKeys) -> list[str]:
     return [key.kid for key in keys.published]

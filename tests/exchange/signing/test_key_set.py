@@ -110,7 +110,9 @@ async def test_following_key_is_published_before_it_signs(replica: Open, time: C
     assert one.slots[-1].activates == time.now + 1000
 
 
-async def test_two_replicas_that_rotate_at_once_create_one_key(replica: Open, time: Clocks) -> None:
+async def test_concurrent_rotations_of_two_replicas_create_one_key(
+    replica: Open, time: Clocks
+) -> None:
     replicas = [await replica() for _ in range(4)]
     time.advance(1000)
     await asyncio.gather(*(each.ensure_keys() for each in replicas))
@@ -131,7 +133,7 @@ async def test_two_concurrent_operator_rotations_rotate_once(replica: Open, time
     assert kids(replicas[0])[0] == first
 
 
-async def test_an_early_rotation_waits_until_consumers_know_the_key(
+async def test_early_rotation_waits_until_consumers_know_the_key(
     replica: Open, time: Clocks
 ) -> None:
     keys = await replica()
@@ -144,9 +146,7 @@ async def test_an_early_rotation_waits_until_consumers_know_the_key(
     assert keys.active.kid == second
 
 
-async def test_immediate_rotation_signs_with_the_next_key_at_once(
-    replica: Open, time: Clocks
-) -> None:
+async def test_immediate_rotation_signs_with_the_next_key(replica: Open, time: Clocks) -> None:
     keys, other = await replica(), await replica()
     second = kids(keys)[1]
     rotated_key = await keys.rotate(at_once=True)
@@ -202,7 +202,7 @@ async def test_only_a_key_out_of_use_can_be_withdrawn(replica: Open) -> None:
     assert keys.active.kid == other.active.kid
 
 
-async def test_leaked_keys_are_all_replaced_at_once(replica: Open) -> None:
+async def test_all_leaked_keys_are_replaced_immediately(replica: Open) -> None:
     keys, other = await replica(), await replica()
     before = kids(keys)
     text = keys.token_sealer.seal("p", {"v": 1})
@@ -218,7 +218,7 @@ async def test_leaked_keys_are_all_replaced_at_once(replica: Open) -> None:
     assert other.token_sealer.open("p", keys.token_sealer.seal("p", {"v": 2})) == {"v": 2}
 
 
-async def test_keys_replaced_under_another_sealing_key_are_used_nowhere(
+async def test_keys_replaced_under_another_sealing_key_are_no_longer_used(
     replica: Open, database_url: str
 ) -> None:
     """Signing keys and sealing key leaked: no replica may accept the old keys, also without the new ones."""
@@ -382,7 +382,7 @@ async def test_clock_jump_refuses_no_request_while_keys_can_be_read(
 async def test_key_withdrawn_before_a_clock_jump_does_not_sign_after_it(
     replica: Open, time: Clocks
 ) -> None:
-    """The read makes the replica sign again, not the request."""
+    """The replica signs again because of the read, not because of the request."""
     keys = await replica()
     async with keys.running():
         await keys.database.write(lambda c: c.execute(delete(signing_keys)))
@@ -429,11 +429,11 @@ async def test_interrupted_rotation_is_completed(replica: Open, time: Clocks) ->
 
 async def until(what: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not what():  # noqa: ASYNC110 it is somebody else who does it
+        while not what():  # noqa: ASYNC110 another task does it
             await asyncio.sleep(0.01)
 
 
-async def test_key_with_corrupt_times_still_signs_where_it_was_known(replica: Open) -> None:
+async def test_key_with_corrupt_times_still_signs_at_running_replicas(replica: Open) -> None:
     """Fails if one corrupt row stops all reads: every replica would stop signing after some minutes."""
     one = await replica()
     first, second = kids(one)

@@ -1,7 +1,7 @@
 """Attack 26: keys rotate every second under load, and no token is refused.
 
 Two replicas share one SQLite file. The guard (as a library) and the vault (over TLS) fetch the published
-keys, each from another replica.
+keys, each from a different replica.
 """
 
 import asyncio
@@ -151,7 +151,7 @@ async def test_no_token_is_refused_during_rotations(setup: RotationSetup) -> Non
             token = await setup.ask(replica)
             await setup.check(token)
             tokens.append((time.time(), token))
-            # Again when the token has the maximum age of the schedule.
+            # Check again when the token has the maximum age of the schedule.
             while tokens and time.time() - tokens[0][0] >= SCHEDULE.token_seconds * 0.9:
                 await setup.check(tokens.popleft()[1])
 

@@ -43,7 +43,7 @@ def test_key_with_latest_past_activation_signs(now: float, signs: ScheduledKey) 
     assert since <= now < until
 
 
-def test_of_two_keys_with_equal_activation_the_newer_signs() -> None:
+def test_newer_of_two_keys_with_equal_activation_signs() -> None:
     twin = slot(7, A.activates)
     assert schedule.active_key([twin, A], NOW) == schedule.active_key([A, twin], NOW) == twin
 
@@ -57,12 +57,12 @@ def test_key_is_due_without_a_next_key_and_signs_a_rotation_later() -> None:
     assert schedule.next_activation([A, B], NOW + 1000, SCHEDULE) == NOW + 2000
 
 
-def test_service_that_was_off_for_years_publishes_before_signing() -> None:
+def test_next_key_is_published_before_it_signs_after_years_of_downtime() -> None:
     late = NOW + 1e8
     assert schedule.next_activation([A, B], late, SCHEDULE) == late + 100
 
 
-def test_an_early_rotation_waits_until_the_key_was_published_long_enough() -> None:
+def test_early_rotation_waits_until_the_key_was_published_long_enough() -> None:
     young = slot(2, NOW + 1000, created=NOW - 30)
     activates = schedule.plan_early_rotation(
         [A, young], NOW, SCHEDULE, replaces="k1", at_once=False
@@ -96,7 +96,7 @@ def test_two_concurrent_rotations_rotate_once() -> None:
         assert again is None
 
 
-def test_rotation_is_never_delayed_by_another() -> None:
+def test_second_rotation_does_not_delay_the_first() -> None:
     soon = slot(2, NOW + 5, created=NOW)
     activates = schedule.plan_early_rotation([A, soon], NOW, SCHEDULE, replaces="k1", at_once=False)
     assert activates is None
@@ -133,12 +133,12 @@ def test_key_that_is_active_again_restarts_its_out_of_use_time() -> None:
         {"ahead_seconds": 0.9},
     ],
 )
-def test_a_schedule_without_time_is_refused(wrong: dict[str, float]) -> None:
+def test_schedule_with_invalid_durations_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingsError, match=next(iter(wrong))):
         KeySchedule(**wrong)
 
 
-def test_a_key_cannot_be_published_longer_ahead_than_a_rotation() -> None:
+def test_key_cannot_be_published_longer_ahead_than_a_rotation() -> None:
     with pytest.raises(SettingsError, match="rotation_seconds"):
         KeySchedule(rotation_seconds=3600)
 
@@ -230,7 +230,7 @@ class Replicas(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1), seconds=st.sampled_from([0.1, 2, 4.9, 30]))
     def lag(self, which: int, seconds: float) -> None:
-        """Let one replica miss reads; it signs with its last rows as long as it may."""
+        """Skip the reads of one replica; it signs with its last rows while that is allowed."""
         while seconds > 0:
             step = min(seconds, SCHEDULE.stale_seconds)
             self.time += step
@@ -258,7 +258,7 @@ class Replicas(RuleBasedStateMachine):
         now = self.time + replica.offset
         signs = schedule.active_key(self.rows, now).kid
         before = self.made
-        for _ in range(2):  # both replicas at once: the second has nothing to do
+        for _ in range(2):  # both replicas at the same time: the second has nothing to do
             activates = schedule.plan_early_rotation(
                 self.rows, now, SCHEDULE, replaces=signs, at_once=at_once
             )
@@ -274,7 +274,7 @@ class Replicas(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1), seconds=st.sampled_from([-1e6, -3000, -200, 200, 3000, 1e6]))
     def jump(self, which: int, seconds: float) -> None:
-        """Set a clock wrong for a moment: the replica reads and reconciles, then the clock is corrected."""
+        """Set a wrong time temporarily: the replica reads and reconciles, then the clock is corrected."""
         replica = self.replicas[which]
         before, replica.offset = replica.offset, seconds
         self.keep(replica)

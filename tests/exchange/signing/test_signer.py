@@ -127,7 +127,7 @@ async def test_tokens_of_a_few_iterations_are_signed_together() -> None:
     assert library.batches == [MAX_WAIT_TICKS]
 
 
-async def test_full_batch_is_signed_at_once() -> None:
+async def test_full_batch_is_signed_immediately() -> None:
     library = FakeBatchSigner()
     signer = Signer(library)
     tasks = [asyncio.create_task(signer.sign(KEY, {"n": n}, {})) for n in range(8)]

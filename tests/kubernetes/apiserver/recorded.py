@@ -21,7 +21,7 @@ def step(title: str) -> Any:
     return copy.deepcopy(_BY_TITLE[title])
 
 
-def answer(title: str) -> Any:
+def recorded_body(title: str) -> Any:
     """Return the body of a recorded response."""
     return step(title)["expect"]["body"]
 
@@ -32,7 +32,7 @@ def kind_of(body: Any) -> Kind | None:
     return next((kind for kind in KINDS if (kind.api_version, kind.kind) == type_meta), None)
 
 
-def make(kind: Kind, body: Any) -> Any:
+def new_object(kind: Kind, body: Any) -> Any:
     """Build a new object from a body: known fields, defaults, a namespace and a name."""
     obj = defaults.prepare_for_create(kind, schema.prune(kind, body))
     metadata = obj.setdefault("metadata", {})

@@ -17,27 +17,27 @@ ACCOUNT = "/api/v1/namespaces/default/serviceaccounts/default"
 POD = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
 
 
-async def who(live: Any, token: str | None) -> Any:
-    answer = await live.call("POST", WHO, {}, token=token)
-    return answer.body["status"]["userInfo"] if answer.status == 201 else answer.status
+async def whoami(live: Any, token: str | None) -> Any:
+    response = await live.call("POST", WHO, {}, token=token)
+    return response.body["status"]["userInfo"] if response.status == 201 else response.status
 
 
-async def token_of_default(live: Any, **spec: Any) -> str:
-    answer = await live.call("POST", f"{ACCOUNT}/token", {"spec": spec})
-    assert answer.status == 201, answer.text
-    return str(answer.body["status"]["token"])
+async def create_default_token(live: Any, **spec: Any) -> str:
+    response = await live.call("POST", f"{ACCOUNT}/token", {"spec": spec})
+    assert response.status == 201, response.text
+    return str(response.body["status"]["token"])
 
 
-async def pod_token(live: Any) -> str:
+async def create_pod_token(live: Any) -> str:
     made = await live.call("POST", "/api/v1/namespaces/default/pods", POD)
     uid = made.body["metadata"]["uid"]
     ref = {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": uid}
-    return await token_of_default(live, boundObjectRef=ref)
+    return await create_default_token(live, boundObjectRef=ref)
 
 
-def forged(live: Any, ring: KeyRing, **changes: Any) -> str:
+def forge_token(live: Any, ring: KeyRing, **changes: Any) -> str:
     account = live.cluster.store.get(_kind("ServiceAccount"), "default", "default")
-    given: dict[str, Any] = {
+    claims: dict[str, Any] = {
         "issuer": live.config.issuer,
         "namespace": "default",
         "account": ObjectRef(name="default", uid=account["metadata"]["uid"]),
@@ -46,7 +46,7 @@ def forged(live: Any, ring: KeyRing, **changes: Any) -> str:
         "now": time.time(),
         "jti": "7d5f5b5e-0000-4000-8000-000000000000",
     }
-    return ring.sign(make_claims(**(given | changes)))
+    return ring.sign(make_claims(**(claims | changes)))
 
 
 def _kind(name: str) -> Any:
@@ -62,10 +62,10 @@ async def test_client_certificate_gives_user_and_groups(live: Any, tmp_path: Pat
     context.load_cert_chain(str(tmp_path / "client.pem"))
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session,
-        session.post(live.server + WHO, json={}) as answer,
+        session.post(live.server + WHO, json={}) as response,
     ):
-        assert answer.status == 201
-        user = (await answer.json())["status"]["userInfo"]
+        assert response.status == 201
+        user = (await response.json())["status"]["userInfo"]
     await asyncio.sleep(0)
     assert user == {
         "username": "podpass-admin",
@@ -74,7 +74,7 @@ async def test_client_certificate_gives_user_and_groups(live: Any, tmp_path: Pat
 
 
 async def test_account_token_gives_the_account(live: Any) -> None:
-    user = await who(live, await token_of_default(live))
+    user = await whoami(live, await create_default_token(live))
     assert user["username"] == "system:serviceaccount:default:default"
     assert user["groups"] == [
         "system:serviceaccounts",
@@ -85,52 +85,52 @@ async def test_account_token_gives_the_account(live: Any) -> None:
 
 
 async def test_pod_bound_token_gives_the_pod(live: Any) -> None:
-    extra = (await who(live, await pod_token(live)))["extra"]
+    extra = (await whoami(live, await create_pod_token(live)))["extra"]
     assert extra["authentication.kubernetes.io/pod-name"] == ["p"]
     assert len(extra["authentication.kubernetes.io/pod-uid"]) == 1
 
 
 async def test_token_is_invalid_after_its_pod_is_deleted(live: Any) -> None:
     """Fails if bound objects are not read: a stolen token would stay valid after its pod is deleted."""
-    token = await pod_token(live)
-    assert await who(live, token) != 401
+    token = await create_pod_token(live)
+    assert await whoami(live, token) != 401
     await live.call("DELETE", "/api/v1/namespaces/default/pods/p")
-    assert await who(live, token) == 401
+    assert await whoami(live, token) == 401
 
 
 async def test_token_is_invalid_for_a_new_pod_of_the_same_name(live: Any) -> None:
     """Fails if only the pod's name is compared."""
-    token = await pod_token(live)
+    token = await create_pod_token(live)
     await live.call("DELETE", "/api/v1/namespaces/default/pods/p")
     await live.call("POST", "/api/v1/namespaces/default/pods", POD)
-    assert await who(live, token) == 401
+    assert await whoami(live, token) == 401
 
 
 async def test_token_becomes_invalid_when_its_account_is_deleted(live: Any) -> None:
     """Fails if the account's uid is not compared: a controller recreates the default account."""
-    token = await token_of_default(live)
+    token = await create_default_token(live)
     await live.call("DELETE", ACCOUNT)
     for _ in range(50):
         if (await live.call("GET", ACCOUNT)).status == 200:
             break
         await asyncio.sleep(0.05)
-    assert await who(live, token) == 401
+    assert await whoami(live, token) == 401
 
 
 async def test_token_for_another_audience_is_refused(live: Any) -> None:
     """Fails if the audience is not checked: a token for Entra would authenticate at the cluster."""
-    token = await token_of_default(live, audiences=["api://AzureADTokenExchange"])
-    assert await who(live, token) == 401
+    token = await create_default_token(live, audiences=["api://AzureADTokenExchange"])
+    assert await whoami(live, token) == 401
 
 
 async def test_token_is_refused_at_its_expiry(serve: Any, ring: KeyRing) -> None:
     now = [time.time()]
     live = await serve(clock=lambda: now[0])
-    token = forged(live, ring, now=now[0])
+    token = forge_token(live, ring, now=now[0])
     now[0] = int(now[0]) + 599
-    assert await who(live, token) != 401
+    assert await whoami(live, token) != 401
     now[0] += 1
-    assert await who(live, token) == 401
+    assert await whoami(live, token) == 401
 
 
 @pytest.mark.parametrize(
@@ -148,38 +148,38 @@ async def test_token_is_refused_at_its_expiry(serve: Any, ring: KeyRing) -> None
 async def test_signed_token_with_other_claims_is_refused(
     live: Any, ring: KeyRing, changes: dict[str, Any]
 ) -> None:
-    assert await who(live, forged(live, ring, **changes)) == 401
+    assert await whoami(live, forge_token(live, ring, **changes)) == 401
 
 
 async def test_token_of_a_withdrawn_key_is_refused(serve: Any, tmp_path: Path) -> None:
     """Fails if a withdrawn key still verifies tokens."""
     ring = KeyRing.open(tmp_path / "keys")
     live = await serve(signer=ring)
-    token, old = forged(live, ring), ring.active.kid
+    token, old = forge_token(live, ring), ring.active.kid
     ring.rotate()
-    assert await who(live, token) != 401
+    assert await whoami(live, token) != 401
     ring.retire(old)
-    assert await who(live, token) == 401
+    assert await whoami(live, token) == 401
 
 
 async def test_token_signed_with_an_unknown_key_is_refused(live: Any, tmp_path: Path) -> None:
     """Fails if signatures are not checked."""
-    stranger = KeyRing.open(tmp_path / "stranger")
-    assert await who(live, forged(live, stranger)) == 401
+    unknown = KeyRing.open(tmp_path / "unknown")
+    assert await whoami(live, forge_token(live, unknown)) == 401
 
 
 @pytest.mark.parametrize("token", ["nonsense", "a.b.c", "e30.e30.", "admin-toke", "x" * 20000])
 async def test_invalid_token_is_refused_on_public_paths_too(live: Any, token: str) -> None:
-    answer = await live.call("GET", "/version", token=token)
-    assert (answer.status, answer.body["reason"]) == (401, "Unauthorized")
+    response = await live.call("GET", "/version", token=token)
+    assert (response.status, response.body["reason"]) == (401, "Unauthorized")
     assert (await live.call("GET", "/version", token=None)).status == 200
 
 
 async def test_token_review_returns_user_and_audiences(live: Any) -> None:
-    token = await token_of_default(live, audiences=["a", "b"])
+    token = await create_default_token(live, audiences=["a", "b"])
     review = {"spec": {"token": token, "audiences": ["b", "c"]}}
-    answer = await live.call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review)
-    status = answer.body["status"]
+    response = await live.call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review)
+    status = response.body["status"]
     assert status["authenticated"] is True
     assert status["audiences"] == ["b"]
     assert status["user"]["username"] == "system:serviceaccount:default:default"
@@ -196,11 +196,11 @@ async def test_token_is_invalid_one_minute_after_the_grace_period_of_its_pod(
     spec = {"containers": [{"name": "c", "image": "i"}], "nodeName": "n"}
     made = await live.call("POST", pods, {"metadata": {"name": "p"}, "spec": spec})
     uid = made.body["metadata"]["uid"]
-    token = forged(live, ring, now=now[0], pod=ObjectRef(name="p", uid=uid))
+    token = forge_token(live, ring, now=now[0], pod=ObjectRef(name="p", uid=uid))
     gone = await live.call("DELETE", f"{pods}/p?gracePeriodSeconds=30")
     assert gone.body["metadata"]["deletionGracePeriodSeconds"] == 30
     now[0] += 30 + 60
-    assert await who(live, token) != 401
+    assert await whoami(live, token) != 401
     now[0] += 1
-    assert await who(live, token) == 401
+    assert await whoami(live, token) == 401
     assert (await live.call("GET", f"{pods}/p")).status == 200

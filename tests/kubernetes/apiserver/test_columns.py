@@ -5,7 +5,7 @@ import pytest
 
 from podpass.kubernetes.apiserver import kinds
 from podpass.kubernetes.apiserver.read import table
-from tests.kubernetes.apiserver.recorded import answer
+from tests.kubernetes.apiserver.recorded import recorded_body
 
 NOW = datetime.fromisoformat("2026-11-24T00:00:00Z").timestamp()
 POD = kinds.kind_by_name("Pod")
@@ -36,7 +36,7 @@ TABLES = {
 def test_columns_equal_those_of_a_real_server(title: str) -> None:
     drawn = table.make_table(kinds.kind_by_name(TABLES[title]), [], NOW)["columnDefinitions"]
     assert [each | {"description": "<description>"} for each in drawn] == (
-        answer(title)["columnDefinitions"]
+        recorded_body(title)["columnDefinitions"]
     )
     assert all(each["description"] for each in drawn)
 
@@ -54,12 +54,12 @@ ROWS = {
 
 @pytest.mark.parametrize("title", ROWS)
 def test_recorded_objects_have_the_recorded_cells(title: str) -> None:
-    obj = answer(title)
+    obj = recorded_body(title)
     obj["metadata"]["creationTimestamp"] = "2026-11-24T00:00:00Z"
     if obj["kind"] == "Event":
         obj["message"] = "m"
     drawn = table.make_table(kinds.kind_by_name(obj["kind"]), [obj], NOW)["rows"][0]["cells"]
-    recorded = [each["cells"] for each in answer(ROWS[title])["rows"]]
+    recorded = [each["cells"] for each in recorded_body(ROWS[title])["rows"]]
     assert drawn in recorded
 
 

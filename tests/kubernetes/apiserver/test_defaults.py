@@ -7,7 +7,7 @@ import pytest
 from podpass.kubernetes.apiserver import kinds
 from podpass.kubernetes.apiserver.defaulting import defaults
 from podpass.kubernetes.apiserver.status import StatusError
-from tests.kubernetes.apiserver.recorded import STEPS, UID, answer, kind_of, make, step
+from tests.kubernetes.apiserver.recorded import STEPS, UID, kind_of, new_object, recorded_body, step
 
 POD = kinds.kind_by_name("Pod")
 CLASSES = {"low": {"value": 5, "preemptionPolicy": "Never"}}
@@ -51,10 +51,10 @@ def without_masked(obj: Any) -> Any:
 
 @pytest.mark.parametrize("title", CREATED)
 def test_new_object_gets_the_defaults_of_a_real_server(title: str) -> None:
-    recorded = answer(title)
+    recorded = recorded_body(title)
     kind = kind_of(recorded)
     assert kind is not None
-    made = make(kind, step(title)["body"])
+    made = new_object(kind, step(title)["body"])
     if not kind.namespaced:
         made["metadata"].pop("namespace", None)
     if kind is POD:
@@ -67,15 +67,15 @@ def test_new_object_gets_the_defaults_of_a_real_server(title: str) -> None:
 
 @pytest.mark.parametrize("title", CREATED)
 def test_defaulting_is_idempotent(title: str) -> None:
-    recorded = answer(title)
+    recorded = recorded_body(title)
     kind = kind_of(recorded)
     assert kind is not None
-    once = make(kind, step(title)["body"])
+    once = new_object(kind, step(title)["body"])
     assert defaults.set_defaults(kind, copy.deepcopy(once)) == once
 
 
 def test_status_in_a_new_object_is_ignored() -> None:
-    pod = make(POD, {"spec": {"containers": []}, "status": {"phase": "Running"}})
+    pod = new_object(POD, {"spec": {"containers": []}, "status": {"phase": "Running"}})
     assert pod["status"]["phase"] == "Pending"
 
 
@@ -138,7 +138,7 @@ def test_missing_requests_are_set_to_the_limits() -> None:
 )
 def test_qos_class_follows_requests_and_limits(resources: Any, qos: Any) -> None:
     containers = [{"name": f"c{at}", "resources": each} for at, each in enumerate(resources)]
-    assert make(POD, {"spec": {"containers": containers}})["status"]["qosClass"] == qos
+    assert new_object(POD, {"spec": {"containers": containers}})["status"]["qosClass"] == qos
 
 
 def test_pod_ip_is_in_both_fields() -> None:
@@ -156,18 +156,18 @@ def test_pod_ip_is_in_both_fields() -> None:
 def test_recorded_status_has_its_zero_values() -> None:
     patch = step("status")["body"]["status"]
     filled = defaults.set_defaults("PodStatus", patch)
-    recorded = answer("status")["status"]
+    recorded = recorded_body("status")["status"]
     assert filled["containerStatuses"] == recorded["containerStatuses"]
     assert filled["conditions"][0] == recorded["conditions"][0]
 
 
 def test_pod_with_its_own_toleration_keeps_it() -> None:
-    pod = make(POD, {"spec": {"containers": [], "tolerations": [{"operator": "Exists"}]}})
+    pod = new_object(POD, {"spec": {"containers": [], "tolerations": [{"operator": "Exists"}]}})
     assert defaults.admit_pod(pod, CLASSES)["spec"]["tolerations"] == [{"operator": "Exists"}]
 
 
 def prioritized(**spec: Any) -> Any:
-    pod = make(POD, {"metadata": {"name": "x"}, "spec": {"containers": [], **spec}})
+    pod = new_object(POD, {"metadata": {"name": "x"}, "spec": {"containers": [], **spec}})
     return defaults.admit_pod(pod, CLASSES)["spec"]
 
 
@@ -179,7 +179,7 @@ def test_pod_gets_the_priority_of_its_class() -> None:
 
 def test_pod_without_a_class_gets_the_global_default() -> None:
     usual = CLASSES | {"usual": {"value": 7, "globalDefault": True}}
-    pod = defaults.admit_pod(make(POD, {"spec": {"containers": []}}), usual)
+    pod = defaults.admit_pod(new_object(POD, {"spec": {"containers": []}}), usual)
     assert (pod["spec"]["priority"], pod["spec"]["priorityClassName"]) == (7, "usual")
     assert prioritized()["priority"] == 0
     assert "priorityClassName" not in prioritized()

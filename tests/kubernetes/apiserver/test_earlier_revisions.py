@@ -21,7 +21,7 @@ place = some.tuples(some.sampled_from(NAMESPACES), some.sampled_from(NAMES))
 writes = some.lists(some.tuples(place, some.booleans(), some.sampled_from((MAPS, SECRETS))))
 
 
-def write(store: ObjectStore, where: tuple[str, str], kind: Any, *, delete: bool) -> None:
+def apply_change(store: ObjectStore, where: tuple[str, str], kind: Any, *, delete: bool) -> None:
     live = store.get(kind, *where)
     seen = 0 if live is None else int(live["metadata"]["resourceVersion"])
     obj = {"metadata": {"namespace": where[0], "name": where[1]}}
@@ -33,7 +33,7 @@ def write(store: ObjectStore, where: tuple[str, str], kind: Any, *, delete: bool
         store.update(kind, obj, seen)
 
 
-def listed(entries: list[StoredObject]) -> list[tuple[str, str, int, bytes]]:
+def list_at(entries: list[StoredObject]) -> list[tuple[str, str, int, bytes]]:
     return [(entry.namespace, entry.name, entry.revision, entry.raw) for entry in entries]
 
 
@@ -45,20 +45,20 @@ def test_every_earlier_state_can_be_listed(steps: Any, namespace: str, after: An
         store.open()
         # This test does not need durability.
         store._database.execute("PRAGMA synchronous=OFF")  # type: ignore[union-attr]
-        states = {0: listed(store.list_stored(MAPS, namespace, after=after))}
+        states = {0: list_at(store.list_stored(MAPS, namespace, after=after))}
         for where, delete, kind in steps:
-            write(store, where, kind, delete=delete)
+            apply_change(store, where, kind, delete=delete)
             found = store.list_stored(MAPS, namespace, after=after)
-            states[store.revision] = listed(found)
+            states[store.revision] = list_at(found)
             wanted = [
                 entry
                 for entry in store.list_stored(MAPS)
                 if namespace in ("", entry.namespace)
                 and (after is None or (entry.namespace, entry.name) > after)
             ]
-            assert listed(found) == listed(wanted)
+            assert list_at(found) == list_at(wanted)
         for revision, state in states.items():
-            assert listed(store.list_stored_at(revision, MAPS, namespace, after=after)) == state
+            assert list_at(store.list_stored_at(revision, MAPS, namespace, after=after)) == state
         store.close()
 
 
@@ -67,7 +67,7 @@ def test_dropped_revision_is_refused(tmp_path: Path) -> None:
     store.open()
     store.watch_cache = WatchCache(0, max_events=2)
     for name in NAMES:
-        write(store, ("one", name), MAPS, delete=False)
+        apply_change(store, ("one", name), MAPS, delete=False)
     assert len(store.list_stored_at(2, MAPS)) == 2
     with pytest.raises(ResourceExpired):
         store.list_stored_at(1, MAPS)
@@ -80,7 +80,7 @@ def test_revision_before_the_start_is_refused(tmp_path: Path) -> None:
     store = ObjectStore(tmp_path / "kubernetes.db")
     store.open()
     for name in NAMES:
-        write(store, ("one", name), MAPS, delete=False)
+        apply_change(store, ("one", name), MAPS, delete=False)
     store.close()
     store.open()
     assert len(store.list_stored_at(4, MAPS)) == 4

@@ -53,7 +53,7 @@ async def writer(live: Any) -> Any:
     return live
 
 
-async def alice(live: Any, method: str, path: str, body: Any, **headers: str) -> int:
+async def status_for_alice(live: Any, method: str, path: str, body: Any, **headers: str) -> int:
     return int((await live.call(method, path, body, token="alice-token", **headers)).status)
 
 
@@ -62,8 +62,11 @@ KINDS = [("Role", f"{HERE}/roles"), ("ClusterRole", f"{RBAC}/clusterroles")]
 
 @pytest.mark.parametrize(("kind", "path"), KINDS)
 async def test_role_with_rules_of_its_writer_is_accepted(writer: Any, kind: str, path: str) -> None:
-    assert await alice(writer, "POST", path, role(kind, READ)) == 201
-    assert await alice(writer, "PUT", f"{path}/mine", role(kind, READ | {"verbs": ["get"]})) == 200
+    assert await status_for_alice(writer, "POST", path, role(kind, READ)) == 201
+    assert (
+        await status_for_alice(writer, "PUT", f"{path}/mine", role(kind, READ | {"verbs": ["get"]}))
+        == 200
+    )
 
 
 @pytest.mark.parametrize(("kind", "path"), KINDS)
@@ -76,13 +79,13 @@ async def test_new_role_with_uncovered_rules_is_refused(
     match method:
         case "APPLY":
             where = f"{path}/mine?fieldManager=x"
-            assert await alice(writer, "PATCH", where, body, content_type=APPLY) == 403
+            assert await status_for_alice(writer, "PATCH", where, body, content_type=APPLY) == 403
         case "PUT":
-            assert await alice(writer, "PUT", f"{path}/mine", body) == 403
+            assert await status_for_alice(writer, "PUT", f"{path}/mine", body) == 403
         case "DRY":
-            assert await alice(writer, "POST", f"{path}?dryRun=All", body) == 403
+            assert await status_for_alice(writer, "POST", f"{path}?dryRun=All", body) == 403
         case _:
-            assert await alice(writer, "POST", path, body) == 403
+            assert await status_for_alice(writer, "POST", path, body) == 403
     assert (await writer.call("GET", f"{path}/mine")).status == 404
 
 
@@ -91,12 +94,15 @@ async def test_changed_role_with_uncovered_rules_is_refused(
     writer: Any, kind: str, path: str
 ) -> None:
     """Fails if only the creation is checked."""
-    assert await alice(writer, "POST", path, role(kind, READ)) == 201
+    assert await status_for_alice(writer, "POST", path, role(kind, READ)) == 201
     one, wide = f"{path}/mine", role(kind, SECRETS)
-    assert await alice(writer, "PUT", one, wide) == 403
-    assert await alice(writer, "PATCH", one, {"rules": [SECRETS]}, content_type=MERGE) == 403
+    assert await status_for_alice(writer, "PUT", one, wide) == 403
+    assert (
+        await status_for_alice(writer, "PATCH", one, {"rules": [SECRETS]}, content_type=MERGE)
+        == 403
+    )
     forced = f"{one}?fieldManager=x&force=true"
-    assert await alice(writer, "PATCH", forced, wide, content_type=APPLY) == 403
+    assert await status_for_alice(writer, "PATCH", forced, wide, content_type=APPLY) == 403
     assert (await writer.call("GET", one)).body["rules"][0]["resources"] == ["pods"]
 
 
@@ -115,9 +121,9 @@ async def test_refusal_names_the_uncovered_rules(writer: Any) -> None:
 async def test_escalate_permission_allows_any_rule(live: Any) -> None:
     escalate = {"apiGroups": [GROUP], "resources": ["roles"], "verbs": ["escalate"]}
     await grant(live, WRITE_RBAC, escalate)
-    assert await alice(live, "POST", f"{HERE}/roles", role("Role", SECRETS)) == 201
+    assert await status_for_alice(live, "POST", f"{HERE}/roles", role("Role", SECRETS)) == 201
     body = role("ClusterRole", SECRETS)
-    assert await alice(live, "POST", f"{RBAC}/clusterroles", body) == 403
+    assert await status_for_alice(live, "POST", f"{RBAC}/clusterroles", body) == 403
 
 
 BINDINGS = [
@@ -136,11 +142,11 @@ async def test_binding_to_an_uncovered_role_is_refused(
     match method:
         case "APPLY":
             where = f"{path}/mine?fieldManager=x"
-            assert await alice(writer, "PATCH", where, body, content_type=APPLY) == 403
+            assert await status_for_alice(writer, "PATCH", where, body, content_type=APPLY) == 403
         case "PUT":
-            assert await alice(writer, "PUT", f"{path}/mine", body) == 403
+            assert await status_for_alice(writer, "PUT", f"{path}/mine", body) == 403
         case _:
-            assert await alice(writer, "POST", path, body) == 403
+            assert await status_for_alice(writer, "POST", path, body) == 403
     assert (await writer.call("GET", f"{path}/mine")).status == 404
 
 
@@ -152,11 +158,11 @@ async def test_changed_binding_to_an_uncovered_role_is_refused(
     assert (await writer.call("POST", path, body)).status == 201
     one, mine = f"{path}/mine", binding(kind, "cluster-admin")
     change = {"subjects": mine["subjects"]}
-    assert await alice(writer, "PATCH", one, change, content_type=MERGE) == 403
-    assert await alice(writer, "PUT", one, mine) == 403
+    assert await status_for_alice(writer, "PATCH", one, change, content_type=MERGE) == 403
+    assert await status_for_alice(writer, "PUT", one, mine) == 403
     # Metadata that deletion needs may be changed without the permissions of the role.
     finalizers = {"metadata": {"finalizers": ["example.com/f"]}}
-    assert await alice(writer, "PATCH", one, finalizers, content_type=MERGE) == 200
+    assert await status_for_alice(writer, "PATCH", one, finalizers, content_type=MERGE) == 200
 
 
 @pytest.mark.parametrize(("kind", "path"), BINDINGS)
@@ -164,16 +170,18 @@ async def test_covered_role_may_be_bound_and_a_missing_role_may_not(
     writer: Any, kind: str, path: str
 ) -> None:
     """Fails if a binding can name a missing role: the role would later be granted without a check."""
-    assert await alice(writer, "POST", path, binding(kind, "grant")) == 201
-    assert await alice(writer, "POST", path, binding(kind, "later", "other")) == 404
+    assert await status_for_alice(writer, "POST", path, binding(kind, "grant")) == 201
+    assert await status_for_alice(writer, "POST", path, binding(kind, "later", "other")) == 404
 
 
 async def test_bind_permission_allows_only_the_named_role(live: Any) -> None:
     bind = {"apiGroups": [GROUP], "resources": ["clusterroles"], "verbs": ["bind"]}
     await grant(live, WRITE_RBAC, bind | {"resourceNames": ["view"]})
     path = f"{HERE}/rolebindings"
-    assert await alice(live, "POST", path, binding("RoleBinding", "view")) == 201
-    assert await alice(live, "POST", path, binding("RoleBinding", "edit", "other")) == 403
+    assert await status_for_alice(live, "POST", path, binding("RoleBinding", "view")) == 201
+    assert (
+        await status_for_alice(live, "POST", path, binding("RoleBinding", "edit", "other")) == 403
+    )
 
 
 async def test_namespaced_permissions_do_not_cover_a_cluster_role(live: Any) -> None:
@@ -181,21 +189,23 @@ async def test_namespaced_permissions_do_not_cover_a_cluster_role(live: Any) -> 
     await live.call("POST", f"{HERE}/roles", role("Role", SECRETS, name="held"))
     body = binding("RoleBinding", "held", "held", ref="Role")
     assert (await live.call("POST", f"{HERE}/rolebindings", body)).status == 201
-    assert await alice(live, "POST", f"{HERE}/roles", role("Role", SECRETS)) == 201
-    assert (await alice(live, "POST", f"{RBAC}/clusterroles", role("ClusterRole", SECRETS))) == 403
+    assert await status_for_alice(live, "POST", f"{HERE}/roles", role("Role", SECRETS)) == 201
+    assert (
+        await status_for_alice(live, "POST", f"{RBAC}/clusterroles", role("ClusterRole", SECRETS))
+    ) == 403
     elsewhere = f"{RBAC}/namespaces/kube-system/roles"
-    assert await alice(live, "POST", elsewhere, role("Role", SECRETS)) == 403
+    assert await status_for_alice(live, "POST", elsewhere, role("Role", SECRETS)) == 403
 
 
 async def test_aggregation_rule_needs_every_permission(writer: Any) -> None:
     """Fails if an aggregationRule is not checked: it could select the rules of cluster-admin."""
     rule = {"clusterRoleSelectors": [{"matchLabels": {"x": "y"}}]}
     body = role("ClusterRole", READ, aggregationRule=rule)
-    assert await alice(writer, "POST", f"{RBAC}/clusterroles", body) == 403
+    assert await status_for_alice(writer, "POST", f"{RBAC}/clusterroles", body) == 403
     await writer.call(
         "POST", f"{RBAC}/clusterrolebindings", binding("ClusterRoleBinding", "cluster-admin", "all")
     )
-    assert await alice(writer, "POST", f"{RBAC}/clusterroles", body) == 201
+    assert await status_for_alice(writer, "POST", f"{RBAC}/clusterroles", body) == 201
 
 
 async def test_apply_and_put_need_the_create_permission_for_a_new_object(live: Any) -> None:
@@ -207,9 +217,9 @@ async def test_apply_and_put_need_the_create_permission_for_a_new_object(live: A
     refused = await live.call("PATCH", path, body, token="alice-token", content_type=APPLY)
     assert refused.status == 403
     assert 'cannot create resource "configmaps"' in refused.body["message"]
-    assert await alice(live, "PUT", f"{HERE}/roles/mine", role("Role")) == 403
+    assert await status_for_alice(live, "PUT", f"{HERE}/roles/mine", role("Role")) == 403
     assert (await live.call("PATCH", path, body, content_type=APPLY)).status == 201
-    assert await alice(live, "PATCH", path, body, content_type=APPLY) == 200
+    assert await status_for_alice(live, "PATCH", path, body, content_type=APPLY) == 200
 
 
 def rule(verbs: str, groups: str, resources: str, names: str = "") -> dict[str, Any]:

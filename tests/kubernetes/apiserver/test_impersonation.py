@@ -15,15 +15,19 @@ RBAC = "/apis/rbac.authorization.k8s.io/v1"
 ACCOUNT = "system:serviceaccount:default:default"
 
 
-async def ask(live: Any, *headers: tuple[str, str], token: str = "admin-token") -> Any:
+async def review_self(live: Any, *headers: tuple[str, str], token: str = "admin-token") -> Any:
     """Send a SelfSubjectReview; a header may be given more than once."""
-    sent = [("authorization", f"Bearer {token}"), ("content-type", "application/json"), *headers]
-    async with live.session.post(live.server + WHO, data=b"{}", headers=sent) as answer:
-        return answer.status, json.loads(await answer.read())
+    sent_headers = [
+        ("authorization", f"Bearer {token}"),
+        ("content-type", "application/json"),
+        *headers,
+    ]
+    async with live.session.post(live.server + WHO, data=b"{}", headers=sent_headers) as response:
+        return response.status, json.loads(await response.read())
 
 
-async def who(live: Any, *headers: tuple[str, str]) -> Any:
-    status, body = await ask(live, *headers)
+async def whoami(live: Any, *headers: tuple[str, str]) -> Any:
+    status, body = await review_self(live, *headers)
     assert status == 201, body
     return body["status"]["userInfo"]
 
@@ -37,7 +41,7 @@ _ASKING = {
 
 
 async def grant(live: Any, *rules: dict[str, Any], to: dict[str, str] = _ALICE) -> None:
-    """Grant the impersonation of a user, or other rules, to alice."""
+    """Grant rules to alice; the default verb is impersonate."""
     rules = tuple({"verbs": ["impersonate"], "apiGroups": [""], **rule} for rule in rules)
     await live.call("DELETE", f"{RBAC}/clusterroles/r")
     await live.call("POST", f"{RBAC}/clusterroles", {"metadata": {"name": "r"}, "rules": rules})
@@ -49,7 +53,7 @@ async def grant(live: Any, *rules: dict[str, Any], to: dict[str, str] = _ALICE) 
 
 async def test_repeated_header_is_several_values_and_a_comma_is_data(live: Any) -> None:
     """Fails if lines are joined: the group `a,system:masters` would be two groups, one of them privileged."""
-    found = await who(
+    found = await whoami(
         live,
         ("Impersonate-User", "bob"),
         ("Impersonate-Group", "devs"),
@@ -86,14 +90,14 @@ async def test_impersonated_user_gets_the_groups_of_its_kind(
 ) -> None:
     await grant(live, _ASKING, to={"kind": "Group", "name": "system:unauthenticated"})
     asked = [("Impersonate-Group", group) for group in groups]
-    assert (await who(live, ("Impersonate-User", name), *asked))["groups"] == found
+    assert (await whoami(live, ("Impersonate-User", name), *asked))["groups"] == found
 
 
 async def test_impersonation_of_an_account_needs_its_own_permission(live: Any) -> None:
     await grant(live, {"resources": ["serviceaccounts"], "resourceNames": ["default"]})
     as_account = ("Impersonate-User", ACCOUNT)
-    assert (await ask(live, as_account, token="alice-token"))[0] == 201
-    assert (await ask(live, ("Impersonate-User", "bob"), token="alice-token"))[0] == 403
+    assert (await review_self(live, as_account, token="alice-token"))[0] == 201
+    assert (await review_self(live, ("Impersonate-User", "bob"), token="alice-token"))[0] == 403
 
 
 @pytest.mark.parametrize(
@@ -103,7 +107,7 @@ async def test_malformed_account_name_is_a_user(live: Any, name: str) -> None:
     """Fails if names are not parsed: the permission to impersonate accounts does not include these names."""
     await grant(live, {"resources": ["serviceaccounts"]})
     odd = ("Impersonate-User", f"system:serviceaccount:{name}")
-    assert (await ask(live, odd, token="alice-token"))[0] == 403
+    assert (await review_self(live, odd, token="alice-token"))[0] == 403
 
 
 async def test_each_group_and_each_extra_value_needs_a_permission(live: Any) -> None:
@@ -117,7 +121,7 @@ async def test_each_group_and_each_extra_value_needs_a_permission(live: Any) -> 
     bob = ("Impersonate-User", "bob")
     fine = [("Impersonate-Group", "devs"), ("Impersonate-Extra-Scopes", "read")]
     fine.append(("Impersonate-Uid", "u-1"))
-    assert (await ask(live, bob, *fine, token="alice-token"))[0] == 201
+    assert (await review_self(live, bob, *fine, token="alice-token"))[0] == 201
     for one_more in (
         ("Impersonate-Group", "ops"),
         ("Impersonate-Extra-Scopes", "write"),
@@ -125,7 +129,7 @@ async def test_each_group_and_each_extra_value_needs_a_permission(live: Any) -> 
         ("Impersonate-Uid", "u-2"),
     ):
         asked = [bob, *(each for each in fine if each[0] != "Impersonate-Uid"), one_more]
-        status, body = await ask(live, *asked, token="alice-token")
+        status, body = await review_self(live, *asked, token="alice-token")
         assert (status, body["reason"]) == (403, "Forbidden")
 
 
@@ -135,7 +139,7 @@ async def test_impersonated_group_without_a_user_is_refused(live: Any) -> None:
         ("Impersonate-Uid", "u"),
         ("Impersonate-Extra-A", "b"),
     ):
-        status, body = await ask(live, header)
+        status, body = await review_self(live, header)
         assert (status, body["reason"]) == (500, "InternalError")
         assert "without impersonating a user" in body["message"]
 
@@ -151,15 +155,15 @@ async def test_impersonation_is_logged_with_both_users(
     live: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "podpass.kubernetes.apiserver.auth.impersonation"):
-        await who(live, ("Impersonate-User", "bob"))
+        await whoami(live, ("Impersonate-User", "bob"))
     found = [record for record in caplog.records if record.message == "user_impersonated"]
     assert [(record.user, record.as_user) for record in found] == [("admin", "bob")]  # type: ignore[attr-defined]  # from `extra`
 
 
 async def test_kubectl_impersonates_with_as(kubectl: Kubectl) -> None:
     how = ("--as", "bob", "--as-group", "devs", "--as-group", "ops", "--as-uid", "u-1")
-    told = json.loads((await kubectl("auth", "whoami", "-o", "json", *how)).out)
-    assert told["status"]["userInfo"] == {
+    output = json.loads((await kubectl("auth", "whoami", "-o", "json", *how)).out)
+    assert output["status"]["userInfo"] == {
         "username": "bob",
         "uid": "u-1",
         "groups": ["devs", "ops", "system:authenticated"],

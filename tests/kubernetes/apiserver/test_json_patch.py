@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from podpass.kubernetes.apiserver import kinds
 from podpass.kubernetes.apiserver.patch import json_patch
 from podpass.kubernetes.apiserver.status import StatusError
-from tests.kubernetes.apiserver.recorded import answer, step
+from tests.kubernetes.apiserver.recorded import recorded_body, step
 
 ACCOUNT = kinds.kind_by_name("ServiceAccount")
 
@@ -147,21 +147,21 @@ def test_malformed_patch_is_a_400(operations: Any) -> None:
 
 
 def test_recorded_failed_test_gives_the_recorded_response() -> None:
-    live = answer("json patch")
+    live = recorded_body("json patch")
     with pytest.raises(StatusError) as caught:
         json_patch.json_patch(live, step("json patch test fails")["body"])
     body = caught.value.body() | {"message": "<message>"}
-    assert body == answer("json patch test fails")
+    assert body == recorded_body("json patch test fails")
 
 
 def test_recorded_patches_give_the_recorded_objects() -> None:
-    live = answer("create account")
+    live = recorded_body("create account")
     merged = json_patch.merge_patch(live, step("merge patch adds and deletes annotations")["body"])
-    assert merged == answer("merge patch adds and deletes annotations")
+    assert merged == recorded_body("merge patch adds and deletes annotations")
     patched = json_patch.json_patch(merged, step("json patch")["body"])
-    assert patched == answer("json patch")
+    assert patched == recorded_body("json patch")
     once = json_patch.strategic_patch(ACCOUNT, patched, step("strategic patch")["body"])
-    assert once == answer("strategic patch")
+    assert once == recorded_body("strategic patch")
 
 
 def test_strategic_patch_that_is_not_an_object_is_a_400() -> None:

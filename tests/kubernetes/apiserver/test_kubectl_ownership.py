@@ -38,8 +38,8 @@ def managers(obj: Any) -> list[tuple[str, str]]:
 async def test_field_left_out_of_an_apply_is_removed(kubectl: Kubectl) -> None:
     apply = ("apply", "--server-side", "-f", "-")
     await kubectl(*apply, given=MAP)
-    told = await kubectl(*apply, given=MAP.replace(", b: two", ""))
-    assert told.out == "configmap/settings serverside-applied\n"
+    output = await kubectl(*apply, given=MAP.replace(", b: two", ""))
+    assert output.out == "configmap/settings serverside-applied\n"
     assert (await shown(kubectl, "cm", "settings"))["data"] == {"a": "one"}
 
 
@@ -87,9 +87,9 @@ async def test_diff_shows_the_changes_of_an_apply(kubectl: Kubectl) -> None:
     for how in ((), ("--server-side",)):
         assert (await kubectl("diff", *how, "-f", "-", given=POD)).out == ""
     changed = POD.replace("app:1", "app:2")
-    told = await kubectl("diff", "--server-side", "-f", "-", given=changed, code=1)
-    assert "-  - image: app:1" in told.out or "-    image: app:1" in told.out
-    assert "image: app:2" in told.out
+    output = await kubectl("diff", "--server-side", "-f", "-", given=changed, code=1)
+    assert "-  - image: app:1" in output.out or "-    image: app:1" in output.out
+    assert "image: app:2" in output.out
     assert (await shown(kubectl, "pod", "web"))["spec"]["containers"][0]["image"] == "app:1"
 
 
@@ -130,15 +130,15 @@ async def test_each_verb_has_its_own_field_manager(kubectl: Kubectl) -> None:
 )
 async def test_every_served_kind_can_be_explained(kubectl: Kubectl, kind: Any) -> None:
     version = f"--api-version={kind.api_version}"
-    told = (await kubectl("explain", kind.plural, "--recursive", version)).out
-    assert f"KIND:       {kind.kind}" in told
+    output = (await kubectl("explain", kind.plural, "--recursive", version)).out
+    assert f"KIND:       {kind.kind}" in output
     for field in ("apiVersion", "metadata", "managedFields", "resourceVersion"):
-        assert field in told
+        assert field in output
 
 
 async def test_field_is_explained_with_its_type(kubectl: Kubectl) -> None:
-    told = (await kubectl("explain", "pod.spec.containers.ports")).out
-    assert "FIELD: ports <[]ContainerPort>" in told
-    assert "containerPort\t<integer> -required-" in told
+    output = (await kubectl("explain", "pod.spec.containers.ports")).out
+    assert "FIELD: ports <[]ContainerPort>" in output
+    assert "containerPort\t<integer> -required-" in output
     refused = await kubectl("explain", "pod.spec.nope", code=1)
     assert 'field "nope" does not exist' in refused.err

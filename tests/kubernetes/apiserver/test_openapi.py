@@ -5,7 +5,7 @@ import pytest
 from podpass.kubernetes.apiserver import kinds
 from podpass.kubernetes.apiserver.kinds import KINDS
 from podpass.kubernetes.apiserver.read import openapi
-from tests.kubernetes.apiserver.recorded import answer
+from tests.kubernetes.apiserver.recorded import recorded_body
 
 GVK = "x-kubernetes-group-version-kind"
 VERSIONS = kinds.group_versions()
@@ -122,6 +122,6 @@ def test_item_path_has_the_methods_of_its_verbs() -> None:
     item = document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]
     assert set(item) == {"parameters", "get", "put", "patch", "delete"}
     assert [each["name"] for each in item["parameters"]] == ["namespace", "name"]
-    recorded = {each["name"] for each in answer("core resources")["resources"]}
+    recorded = {each["name"] for each in recorded_body("core resources")["resources"]}
     served = {path.rpartition("/")[2] for path in document["paths"] if not path.endswith("}")}
     assert served <= recorded

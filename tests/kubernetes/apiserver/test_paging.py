@@ -18,18 +18,18 @@ TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 METADATA = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
 
-async def put(live: Any, *names: str, **labels: str) -> None:
+async def create_maps(live: Any, *names: str, **labels: str) -> None:
     for name in names:
         body = {"metadata": {"name": name, "labels": labels}, "data": {"k": "old"}}
         assert (await live.call("POST", MAPS, body)).status == 201
 
 
-async def change(live: Any, name: str, value: str = "new") -> None:
+async def set_value(live: Any, name: str, value: str = "new") -> None:
     done = await live.call("PATCH", f"{MAPS}/{name}", {"data": {"k": value}}, content_type=MERGE)
     assert done.status == 200
 
 
-def named(body: Any) -> list[tuple[str, str | None]]:
+def names_and_values(body: Any) -> list[tuple[str, str | None]]:
     return [
         (item["metadata"]["name"], item.get("data", {}).get("k"))
         for item in body["items"]
@@ -50,28 +50,28 @@ async def remaining_pages(live: Any, path: str, first: Any, limit: int = 1) -> l
 
 async def test_pages_show_the_state_of_the_first_page(live: Any) -> None:
     """Fails if later pages show the current state: objects would be missing or duplicated."""
-    await put(live, "a", "c", "d", "e")
+    await create_maps(live, "a", "c", "d", "e")
     first = (await live.call("GET", f"{MAPS}?limit=1")).body
-    await put(live, "b")
-    await change(live, "c")
+    await create_maps(live, "b")
+    await set_value(live, "c")
     await live.call("DELETE", f"{MAPS}/d")
     await live.call("DELETE", f"{MAPS}/e")
-    await put(live, "e")
-    await change(live, "e")
+    await create_maps(live, "e")
+    await set_value(live, "e")
     pages = await remaining_pages(live, MAPS, first)
-    found = [each for page in [first, *pages] for each in named(page)]
+    found = [each for page in [first, *pages] for each in names_and_values(page)]
     assert found == [("a", "old"), ("c", "old"), ("d", "old"), ("e", "old")]
     assert {page["metadata"]["resourceVersion"] for page in [first, *pages]} == {
         first["metadata"]["resourceVersion"]
     }
-    now = named((await live.call("GET", MAPS)).body)
+    now = names_and_values((await live.call("GET", MAPS)).body)
     assert now == [("a", "old"), ("b", "old"), ("c", "new"), ("e", "new")]
 
 
 async def test_watch_from_the_first_page_gets_later_changes(live: Any) -> None:
-    await put(live, "a", "b")
+    await create_maps(live, "a", "b")
     first = (await live.call("GET", f"{MAPS}?limit=1")).body
-    await put(live, "c")
+    await create_maps(live, "c")
     at = first["metadata"]["resourceVersion"]
     seen = await live.call("GET", f"{MAPS}?watch=1&resourceVersion={at}&timeoutSeconds=1")
     events = [json.loads(line) for line in seen.text.splitlines()]
@@ -82,7 +82,7 @@ async def test_watch_from_the_first_page_gets_later_changes(live: Any) -> None:
 
 async def test_pages_continue_across_namespaces(live: Any) -> None:
     await live.call("POST", "/api/v1/namespaces", {"metadata": {"name": "default-two"}})
-    await put(live, "a", "b")
+    await create_maps(live, "a", "b")
     whole = (await live.call("GET", EVERYWHERE)).body["items"]
     first = (await live.call("GET", f"{EVERYWHERE}?limit=2")).body
     pages = await remaining_pages(live, EVERYWHERE, first, 2)
@@ -92,7 +92,7 @@ async def test_pages_continue_across_namespaces(live: Any) -> None:
 
 
 async def test_page_has_the_remaining_item_count(live: Any) -> None:
-    await put(live, "a", "b", "c")
+    await create_maps(live, "a", "b", "c")
     first = (await live.call("GET", f"{MAPS}?limit=2")).body["metadata"]
     assert first["remainingItemCount"] == 2  # with the ConfigMap of the cluster's CA
     selected = (await live.call("GET", f"{MAPS}?limit=2&labelSelector=!x")).body["metadata"]
@@ -103,20 +103,20 @@ async def test_page_has_the_remaining_item_count(live: Any) -> None:
 
 
 async def test_expired_continue_token_is_refused_with_a_new_token(live: Any) -> None:
-    await put(live, "a", "b", "c")
+    await create_maps(live, "a", "b", "c")
     first = (await live.call("GET", f"{MAPS}?limit=1")).body
     token = first["metadata"]["continue"]
-    await put(live, "d")
+    await create_maps(live, "d")
     _clear_watch_cache(live)
-    await put(live, "bb")
+    await create_maps(live, "bb")
     refused = await live.call("GET", f"{MAPS}?limit=9&continue={token}")
     assert (refused.status, refused.body["reason"]) == (410, "Expired")
     new_token = refused.body["metadata"]["continue"]
     later = (await live.call("GET", f"{MAPS}?limit=1&continue={new_token}")).body
-    assert named(later) == [("b", "old")]
+    assert names_and_values(later) == [("b", "old")]
     assert int(later["metadata"]["resourceVersion"]) == live.cluster.store.revision
     pages = await remaining_pages(live, MAPS, later)
-    assert [each for page in pages for each in named(page)] == [
+    assert [each for page in pages for each in names_and_values(page)] == [
         ("bb", "old"),
         ("c", "old"),
         ("d", "old"),
@@ -129,26 +129,26 @@ def _clear_watch_cache(live: Any) -> None:
 
 
 async def test_exact_version_lists_the_earlier_state(live: Any) -> None:
-    await put(live, "a", "b")
+    await create_maps(live, "a", "b")
     at = live.cluster.store.revision
-    await change(live, "a")
+    await set_value(live, "a")
     await live.call("DELETE", f"{MAPS}/b")
     for query in ("&resourceVersionMatch=Exact", "&limit=9"):
         then = (await live.call("GET", f"{MAPS}?resourceVersion={at}{query}")).body
-        assert named(then) == [("a", "old"), ("b", "old")]
+        assert names_and_values(then) == [("a", "old"), ("b", "old")]
         assert then["metadata"]["resourceVersion"] == str(at)
     for query in ("", "&resourceVersionMatch=NotOlderThan"):
         now = (await live.call("GET", f"{MAPS}?resourceVersion={at}{query}")).body
-        assert named(now) == [("a", "new")]
+        assert names_and_values(now) == [("a", "new")]
     _clear_watch_cache(live)
-    await change(live, "a", "newer")
+    await set_value(live, "a", "newer")
     gone = await live.call("GET", f"{MAPS}?resourceVersion={at}&resourceVersionMatch=Exact")
     assert (gone.status, gone.body["reason"]) == (410, "Expired")
     assert "continue" not in gone.body["metadata"]
 
 
 async def test_version_zero_ignores_the_limit(live: Any) -> None:
-    await put(live, "a", "b", "c")
+    await create_maps(live, "a", "b", "c")
     found = (await live.call("GET", f"{MAPS}?resourceVersion=0&limit=1")).body
     assert len(found["items"]) == 4
     assert "continue" not in found["metadata"]
@@ -166,27 +166,27 @@ async def test_version_zero_ignores_the_limit(live: Any) -> None:
     ],
 )
 async def test_contradicting_list_options_are_refused(live: Any, query: str, field: str) -> None:
-    answer = await live.call("GET", f"{MAPS}?{query}")
-    assert (answer.status, answer.body["reason"]) == (422, "Invalid")
-    assert answer.body["details"]["causes"][0]["field"] == field
+    response = await live.call("GET", f"{MAPS}?{query}")
+    assert (response.status, response.body["reason"]) == (422, "Invalid")
+    assert response.body["details"]["causes"][0]["field"] == field
 
 
 @pytest.mark.parametrize(
     "token", ["nonsense", "e30", "eyJydiI6MH0", "eyJydiI6LTIsInN0YXJ0IjpbIiIsIiJdfQ"]
 )
 async def test_forged_continue_token_is_refused(live: Any, token: str) -> None:
-    answer = await live.call("GET", f"{MAPS}?limit=1&continue={token}")
-    assert (answer.status, answer.body["reason"]) == (400, "BadRequest")
+    response = await live.call("GET", f"{MAPS}?limit=1&continue={token}")
+    assert (response.status, response.body["reason"]) == (400, "BadRequest")
 
 
 async def test_continue_token_with_resource_version_is_refused(live: Any) -> None:
-    await put(live, "a", "b")
+    await create_maps(live, "a", "b")
     token = (await live.call("GET", f"{MAPS}?limit=1")).body["metadata"]["continue"]
-    answer = await live.call("GET", f"{MAPS}?limit=1&continue={token}&resourceVersion=1")
-    assert answer.status == 400
+    response = await live.call("GET", f"{MAPS}?limit=1&continue={token}&resourceVersion=1")
+    assert response.status == 400
 
 
-async def _fill(live: Any, count: int) -> list[str]:
+async def _store_many(live: Any, count: int) -> list[str]:
     """Store many objects directly, without the API."""
     from podpass.kubernetes.apiserver.kinds import kind_by_name as kind_named
 
@@ -212,10 +212,10 @@ async def _fill(live: Any, count: int) -> list[str]:
 async def test_long_list_is_sent_complete_in_chunks(
     live: Any, accept: str, member: str, pretty: str
 ) -> None:
-    names = await _fill(live, 1500)
-    answer = await live.call("GET", MAPS + pretty, accept=accept)
-    assert "content-length" not in answer.headers
-    body = yaml.safe_load(answer.text) if "yaml" in accept else answer.body
+    names = await _store_many(live, 1500)
+    response = await live.call("GET", MAPS + pretty, accept=accept)
+    assert "content-length" not in response.headers
+    body = yaml.safe_load(response.text) if "yaml" in accept else response.body
     found = [(each.get("object") or each)["metadata"]["name"] for each in body[member]]
     assert found == ["kube-root-ca.crt", *names]
     alone = (
@@ -227,8 +227,8 @@ async def test_long_list_is_sent_complete_in_chunks(
 
 @pytest.mark.parametrize("accept", ["application/json", METADATA, TABLE, "application/yaml"])
 async def test_empty_list_has_the_list_kind(live: Any, accept: str) -> None:
-    answer = await live.call("GET", f"{CORE}/pods", accept=accept)
-    body = yaml.safe_load(answer.text)
+    response = await live.call("GET", f"{CORE}/pods", accept=accept)
+    body = yaml.safe_load(response.text)
     assert body["rows" if accept == TABLE else "items"] == []
 
 
@@ -247,7 +247,7 @@ async def test_long_list_yields_to_other_requests(
     live: Any, monkeypatch: pytest.MonkeyPatch, query: str, accept: str
 ) -> None:
     """Fails if a list is filtered or encoded without yielding: other requests would wait for its end."""
-    await _fill(live, 2000)
+    await _store_many(live, 2000)
     quick = await _loop_iterations(
         asyncio.create_task(live.call("GET", MAPS + query, accept=accept))
     )
@@ -259,7 +259,7 @@ async def test_long_list_yields_to_other_requests(
 
 
 async def test_deletion_of_a_collection_yields_to_other_requests(live: Any) -> None:
-    await _fill(live, 300)
+    await _store_many(live, 300)
     deleting = asyncio.create_task(live.call("DELETE", f"{MAPS}?labelSelector=!nope"))
     iterations = await _loop_iterations(deleting)
     assert len(deleting.result().body["items"]) == 301

@@ -8,7 +8,7 @@ RBAC = "/apis/rbac.authorization.k8s.io/v1"
 PODS = "/api/v1/namespaces/default/pods"
 
 
-async def bind(
+async def grant(
     live: Any, rules: list[dict[str, Any]], *, everywhere: bool = False, subject: Any = None
 ) -> None:
     """Grant rules to alice, in `default` or in every namespace."""
@@ -28,7 +28,9 @@ async def bind(
     assert made.status == 201, made.text
 
 
-async def alice(live: Any, method: str, path: str, body: Any = None, **headers: str) -> int:
+async def status_for_alice(
+    live: Any, method: str, path: str, body: Any = None, **headers: str
+) -> int:
     return int((await live.call(method, path, body, token="alice-token", **headers)).status)
 
 
@@ -40,9 +42,9 @@ async def is_allowed(live: Any, user: str, groups: list[str], **attributes: str)
 
 async def test_request_without_a_grant_is_forbidden(live: Any) -> None:
     """Fails if requests are not authorized."""
-    assert await alice(live, "GET", PODS) == 403
-    assert await alice(live, "GET", "/api/v1/nodes") == 403
-    assert await alice(live, "GET", "/metrics") == 403
+    assert await status_for_alice(live, "GET", PODS) == 403
+    assert await status_for_alice(live, "GET", "/api/v1/nodes") == 403
+    assert await status_for_alice(live, "GET", "/metrics") == 403
     refused = await live.call("GET", f"{PODS}/x", token="alice-token")
     assert refused.body["message"] == (
         'pods "x" is forbidden: User "alice" cannot get resource "pods" in API group "" in the '
@@ -50,53 +52,74 @@ async def test_request_without_a_grant_is_forbidden(live: Any) -> None:
     )
 
 
+async def test_binding_of_another_user_grants_nothing(live: Any) -> None:
+    """Fails if the name of a User subject is not compared."""
+    rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]
+    await grant(live, rules, subject={"kind": "User", "name": "bob"})
+    assert await is_allowed(live, "bob", [], verb="list", resource="pods", namespace="default")
+    assert await status_for_alice(live, "GET", PODS) == 403
+
+
 async def test_role_is_valid_only_in_its_namespace(live: Any) -> None:
-    await bind(live, [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}])
-    assert await alice(live, "GET", PODS) == 200
-    assert await alice(live, "GET", "/api/v1/namespaces/kube-system/pods") == 403
-    assert await alice(live, "GET", "/api/v1/pods") == 403
-    assert await alice(live, "GET", f"{PODS}?watch=1&timeoutSeconds=1") == 403
+    await grant(live, [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}])
+    assert await status_for_alice(live, "GET", PODS) == 200
+    assert await status_for_alice(live, "GET", "/api/v1/namespaces/kube-system/pods") == 403
+    assert await status_for_alice(live, "GET", "/api/v1/pods") == 403
+    assert await status_for_alice(live, "GET", f"{PODS}?watch=1&timeoutSeconds=1") == 403
 
 
 async def test_cluster_role_is_valid_in_every_namespace(live: Any) -> None:
     rules = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["list"]}]
-    await bind(live, rules, everywhere=True)
-    assert await alice(live, "GET", "/api/v1/pods") == 200
-    assert await alice(live, "GET", "/api/v1/nodes") == 200
-    assert await alice(live, "GET", "/api/v1/nodes/x") == 403
+    await grant(live, rules, everywhere=True)
+    assert await status_for_alice(live, "GET", "/api/v1/pods") == 200
+    assert await status_for_alice(live, "GET", "/api/v1/nodes") == 200
+    assert await status_for_alice(live, "GET", "/api/v1/nodes/x") == 403
+
+
+async def test_rule_of_another_api_group_grants_nothing(live: Any) -> None:
+    """Fails if the API groups of a rule are not compared."""
+    await grant(live, [{"apiGroups": ["apps"], "resources": ["*"], "verbs": ["*"]}])
+    assert await status_for_alice(live, "GET", PODS) == 403
+    deployments = "/apis/apps/v1/namespaces/default/deployments"
+    assert await status_for_alice(live, "GET", deployments) == 200
 
 
 async def test_resource_names_limit_a_rule(live: Any) -> None:
     """Fails if resourceNames are not compared."""
     rule = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]}
-    await bind(live, [rule | {"resourceNames": ["kube-root-ca.crt"]}])
+    await grant(live, [rule | {"resourceNames": ["kube-root-ca.crt"]}])
     maps = "/api/v1/namespaces/default/configmaps"
-    assert await alice(live, "GET", f"{maps}/kube-root-ca.crt") == 200
-    assert await alice(live, "GET", f"{maps}/other") == 403
-    assert await alice(live, "GET", maps) == 403
-    assert await alice(live, "GET", f"{maps}?fieldSelector=metadata.name%3Dkube-root-ca.crt") == 200
+    assert await status_for_alice(live, "GET", f"{maps}/kube-root-ca.crt") == 200
+    assert await status_for_alice(live, "GET", f"{maps}/other") == 403
+    assert await status_for_alice(live, "GET", maps) == 403
+    assert (
+        await status_for_alice(
+            live, "GET", f"{maps}?fieldSelector=metadata.name%3Dkube-root-ca.crt"
+        )
+        == 200
+    )
 
 
 async def test_rule_for_a_resource_does_not_include_its_subresources(live: Any) -> None:
     """Fails if a rule for `pods` allows `pods/log`."""
-    await bind(live, [{"apiGroups": [""], "resources": ["pods"], "verbs": ["*"]}])
-    assert await alice(live, "GET", f"{PODS}/x/log") == 403
-    assert await alice(live, "PATCH", f"{PODS}/x/status", {}) == 403
+    await grant(live, [{"apiGroups": [""], "resources": ["pods"], "verbs": ["*"]}])
+    assert await status_for_alice(live, "GET", f"{PODS}/x/log") == 403
+    assert await status_for_alice(live, "PATCH", f"{PODS}/x/status", {}) == 403
     token = "/api/v1/namespaces/default/serviceaccounts/default/token"
-    assert await alice(live, "POST", token, {}) == 403
+    assert await status_for_alice(live, "POST", token, {}) == 403
 
 
 async def test_permissions_end_with_their_binding(live: Any) -> None:
-    await bind(live, [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}])
-    assert await alice(live, "GET", PODS) == 200
+    await grant(live, [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}])
+    assert await status_for_alice(live, "GET", PODS) == 200
     await live.call("DELETE", f"{RBAC}/namespaces/default/rolebindings/b")
-    assert await alice(live, "GET", PODS) == 403
+    assert await status_for_alice(live, "GET", PODS) == 403
 
 
 async def test_groups_and_service_accounts_can_be_subjects(live: Any) -> None:
     rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]
-    await bind(live, rules, subject={"kind": "Group", "name": "devs"})
-    assert await alice(live, "GET", PODS) == 200
+    await grant(live, rules, subject={"kind": "Group", "name": "devs"})
+    assert await status_for_alice(live, "GET", PODS) == 200
     binding = f"{RBAC}/namespaces/default/rolebindings/b"
     account = {"kind": "ServiceAccount", "name": "default", "namespace": "kube-system"}
     change = {"subjects": [account]}
@@ -106,7 +129,7 @@ async def test_groups_and_service_accounts_can_be_subjects(live: Any) -> None:
     assert not await is_allowed(
         live, "default", [], verb="list", resource="pods", namespace="default"
     )
-    assert await alice(live, "GET", PODS) == 403
+    assert await status_for_alice(live, "GET", PODS) == 403
 
 
 @pytest.mark.parametrize("everywhere", [False, True])
@@ -116,7 +139,7 @@ async def test_account_of_the_same_name_in_another_namespace_is_not_the_subject(
     """Fails if only the name of a ServiceAccount subject is compared."""
     rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]
     account = {"kind": "ServiceAccount", "name": "builder", "namespace": "kube-system"}
-    await bind(live, rules, everywhere=everywhere, subject=account)
+    await grant(live, rules, everywhere=everywhere, subject=account)
     attributes = {"verb": "list", "resource": "pods", "namespace": "default"}
     prefix = "system:serviceaccount"
     assert await is_allowed(live, f"{prefix}:kube-system:builder", [], **attributes)
@@ -140,7 +163,7 @@ async def test_cluster_roles_are_aggregated_by_label(live: Any) -> None:
     }
     await live.call("POST", f"{RBAC}/clusterrolebindings", binding)
     assert await is_allowed(live, "alice", [], verb="get", group="x.example", resource="things")
-    assert await alice(live, "GET", PODS) == 200
+    assert await status_for_alice(live, "GET", PODS) == 200
     assert not await is_allowed(
         live, "alice", [], verb="get", resource="secrets", namespace="default"
     )
@@ -164,7 +187,7 @@ async def test_nodes_have_the_permissions_of_a_kubelet(live: Any) -> None:
 
 async def test_authenticated_user_may_read_discovery_and_own_permissions(live: Any) -> None:
     for path in ("/api", "/apis", "/openapi/v3", "/version", "/healthz"):
-        assert await alice(live, "GET", path) == 200
+        assert await status_for_alice(live, "GET", path) == 200
     rules = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
     response = await live.call(
         "POST", rules, {"spec": {"namespace": "default"}}, token="alice-token"
@@ -176,12 +199,12 @@ async def test_authenticated_user_may_read_discovery_and_own_permissions(live: A
 
 async def test_impersonation_needs_a_permission(live: Any) -> None:
     """Fails if the Impersonate headers are accepted without authorization."""
-    assert await alice(live, "GET", PODS, impersonate_user="admin") == 403
+    assert await status_for_alice(live, "GET", PODS, impersonate_user="admin") == 403
     masters = {"impersonate_user": "x", "impersonate_group": "system:masters"}
-    assert await alice(live, "GET", PODS, **masters) == 403
+    assert await status_for_alice(live, "GET", PODS, **masters) == 403
     as_alice = await live.call("GET", PODS, impersonate_user="alice")
     assert as_alice.status == 403
-    await bind(
+    await grant(
         live,
         [
             {
@@ -199,8 +222,11 @@ async def test_impersonation_needs_a_permission(live: Any) -> None:
         "username": "bob",
         "groups": ["system:authenticated"],
     }
-    assert await alice(live, "POST", who, {}, impersonate_user="carol") == 403
-    assert await alice(live, "POST", who, {}, **(masters | {"impersonate_user": "bob"})) == 403
+    assert await status_for_alice(live, "POST", who, {}, impersonate_user="carol") == 403
+    assert (
+        await status_for_alice(live, "POST", who, {}, **(masters | {"impersonate_user": "bob"}))
+        == 403
+    )
 
 
 async def test_local_review_of_another_namespace_is_refused(live: Any) -> None:
@@ -225,15 +251,15 @@ async def test_impersonated_extra_and_uid_need_their_own_permissions(
     """Fails if the permission to impersonate a user includes its extra fields and its uid."""
     who = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
     user = {"apiGroups": [""], "resources": ["users"], "verbs": ["impersonate"]}
-    await bind(live, [user], everywhere=True)
-    assert await alice(live, "POST", who, {}, impersonate_user="bob") == 201
-    assert await alice(live, "POST", who, {}, impersonate_user="bob", **header) == 403
+    await grant(live, [user], everywhere=True)
+    assert await status_for_alice(live, "POST", who, {}, impersonate_user="bob") == 201
+    assert await status_for_alice(live, "POST", who, {}, impersonate_user="bob", **header) == 403
     value = next(iter(header.values()))
     extra = {"apiGroups": ["authentication.k8s.io"], "verbs": ["impersonate"]}
     rules = [user, extra | resource | {"resourceNames": [value]}]
     change = {"rules": rules}
     merge = "application/merge-patch+json"
     await live.call("PATCH", f"{RBAC}/clusterroles/r", change, content_type=merge)
-    assert await alice(live, "POST", who, {}, impersonate_user="bob", **header) == 201
+    assert await status_for_alice(live, "POST", who, {}, impersonate_user="bob", **header) == 201
     other = dict.fromkeys(header, "other")
-    assert await alice(live, "POST", who, {}, impersonate_user="bob", **other) == 403
+    assert await status_for_alice(live, "POST", who, {}, impersonate_user="bob", **other) == 403

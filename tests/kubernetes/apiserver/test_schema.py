@@ -17,7 +17,7 @@ def pod(**spec: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("spec", "told"),
+    ("spec", "output"),
     [
         ({"hostNetwork": "yes"}, "spec.hostNetwork: want a boolean, found a string"),
         ({"containers": {}}, "spec.containers: want a list, found an object"),
@@ -29,8 +29,8 @@ def pod(**spec: Any) -> Any:
         ({"nodeSelector": []}, "spec.nodeSelector: want an object, found a list"),
     ],
 )
-def test_wrong_type_is_reported_with_its_path(spec: Any, told: str) -> None:
-    assert schema.check(POD, pod(**spec)).type_errors == [told]
+def test_wrong_type_is_reported_with_its_path(spec: Any, output: str) -> None:
+    assert schema.check(POD, pod(**spec)).type_errors == [output]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from podpass.kubernetes.apiserver import kinds
 from podpass.kubernetes.apiserver.patch import managed_fields, server_side_apply
 from podpass.kubernetes.apiserver.status import CauseType, StatusError
-from tests.kubernetes.apiserver.recorded import answer, make, step
+from tests.kubernetes.apiserver.recorded import new_object, recorded_body, step
 
 ACCOUNT, POD, SERVICE = (
     kinds.kind_by_name("ServiceAccount"),
@@ -60,7 +60,7 @@ def masked(obj: Any) -> Any:
 
 
 def recorded(title: str) -> Any:
-    obj = answer(title)
+    obj = recorded_body(title)
     for name in ("uid", "namespace", "resourceVersion", "creationTimestamp"):
         obj["metadata"].pop(name)
     return obj
@@ -74,7 +74,7 @@ def test_recorded_applies_of_an_account_give_the_recorded_objects() -> None:
     error = conflict_of(ACCOUNT, first, step("apply by another, conflict")["body"], "you")
     body = error.body() | {"message": "<message>"}
     body["details"]["causes"][0]["message"] = "<message>"
-    assert body == answer("apply by another, conflict")
+    assert body == recorded_body("apply by another, conflict")
     forced = applied(
         ACCOUNT, first, step("apply by another, forced")["body"], "you", force=True, now=LATER
     )
@@ -110,14 +110,14 @@ def test_fields_of_several_managers_are_merged() -> None:
 
 def test_container_that_is_no_longer_applied_is_removed_with_its_defaults() -> None:
     live = applied(POD, None, pod({"name": "a", "image": "x"}, {"name": "b", "image": "x"}), "me")
-    live = make(POD, live)
+    live = new_object(POD, live)
     less = applied(POD, live, pod({"name": "a", "image": "x"}), "me")
     assert [each["name"] for each in less["spec"]["containers"]] == ["a"]
 
 
 def test_probe_that_is_no_longer_applied_is_removed_with_its_defaults() -> None:
     probe = {"httpGet": {"port": 80}}
-    live = make(POD, applied(POD, None, pod({"name": "a", "readinessProbe": probe}), "me"))
+    live = new_object(POD, applied(POD, None, pod({"name": "a", "readinessProbe": probe}), "me"))
     less = applied(POD, live, pod({"name": "a"}), "me")
     assert "readinessProbe" not in less["spec"]["containers"][0]
 
@@ -256,9 +256,9 @@ def test_fields_of_a_new_object_belong_to_its_creator() -> None:
 
 
 def test_new_object_without_fields_has_no_manager() -> None:
-    assert "managedFields" not in answer("node")["metadata"]
+    assert "managedFields" not in recorded_body("node")["metadata"]
     node = kinds.kind_by_name("Node")
-    made = tracked(node, None, make(node, step("node")["body"]), "admin")
+    made = tracked(node, None, new_object(node, step("node")["body"]), "admin")
     assert "managedFields" not in made["metadata"]
 
 
@@ -299,7 +299,7 @@ def test_write_to_status_owns_only_status() -> None:
 
 
 def test_fields_set_by_the_api_server_have_no_manager() -> None:
-    paths = managed_fields.fields_of(ACCOUNT, answer("create account"))
+    paths = managed_fields.field_paths(ACCOUNT, recorded_body("create account"))
     assert paths == {
         ("f:metadata", "f:annotations", "f:azure.workload.identity/client-id"),
     }
@@ -393,7 +393,7 @@ def test_object_of_one_manager_has_only_the_applied_fields(config: Any, change: 
 @given(first=CONFIGS, second=CONFIGS)
 def test_missing_fields_have_no_manager(first: Any, second: Any) -> None:
     live = applied(POD, applied(POD, None, first, "me"), second, "you", force=True)
-    there = managed_fields.fields_of(POD, live)
+    there = managed_fields.field_paths(POD, live)
     for entry in live["metadata"].get("managedFields", ()):
         for path in managed_fields.decode(entry["fieldsV1"]):
             assert any(each[: len(path)] == path for each in there)

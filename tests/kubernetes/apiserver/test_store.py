@@ -30,7 +30,7 @@ def config_map(name: str, **data: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Callable[[], ObjectStore]]:
+def open_store(tmp_path: Path) -> Iterator[Callable[[], ObjectStore]]:
     """Open the store of this test; each call opens it again."""
     stores: list[ObjectStore] = []
 
@@ -46,12 +46,12 @@ def opened(tmp_path: Path) -> Iterator[Callable[[], ObjectStore]]:
         store.close()
 
 
-def test_objects_and_revision_survive_a_restart(opened: Callable[[], ObjectStore]) -> None:
-    store = opened()
+def test_objects_and_revision_survive_a_restart(open_store: Callable[[], ObjectStore]) -> None:
+    store = open_store()
     store.create(MAPS, config_map("a", k="1"))
     made = store.create(MAPS, config_map("b", k="2"))
     store.delete(MAPS, made, 2)
-    store = opened()
+    store = open_store()
     assert store.revision == 3
     assert [entry.name for entry in store.list_stored(MAPS)] == ["a"]
     found = store.get(MAPS, "one", "a")
@@ -60,9 +60,9 @@ def test_objects_and_revision_survive_a_restart(opened: Callable[[], ObjectStore
     assert store.create(MAPS, config_map("c"))["metadata"]["resourceVersion"] == "4"
 
 
-def test_write_against_an_older_revision_is_refused(opened: Callable[[], ObjectStore]) -> None:
+def test_write_against_an_older_revision_is_refused(open_store: Callable[[], ObjectStore]) -> None:
     """Fails without the revision check: concurrent writers would overwrite each other."""
-    store = opened()
+    store = open_store()
     made = store.create(MAPS, config_map("a", k="1"))
     store.update(MAPS, made | {"data": {"k": "2"}}, 1)
     with pytest.raises(RevisionConflict):
@@ -74,8 +74,8 @@ def test_write_against_an_older_revision_is_refused(opened: Callable[[], ObjectS
     assert found["data"] == {"k": "2"}
 
 
-def test_second_object_of_the_same_name_is_refused(opened: Callable[[], ObjectStore]) -> None:
-    store = opened()
+def test_second_object_of_the_same_name_is_refused(open_store: Callable[[], ObjectStore]) -> None:
+    store = open_store()
     store.create(MAPS, config_map("a"))
     with pytest.raises(AlreadyExists):
         store.create(MAPS, config_map("a"))
@@ -83,9 +83,9 @@ def test_second_object_of_the_same_name_is_refused(opened: Callable[[], ObjectSt
 
 
 def test_change_of_a_read_copy_does_not_change_the_store(
-    opened: Callable[[], ObjectStore],
+    open_store: Callable[[], ObjectStore],
 ) -> None:
-    store = opened()
+    store = open_store()
     store.create(MAPS, config_map("a", k="1"))
     found = store.get(MAPS, "one", "a")
     assert found is not None
@@ -94,25 +94,25 @@ def test_change_of_a_read_copy_does_not_change_the_store(
 
 
 def test_database_file_is_private_to_its_owner(
-    opened: Callable[[], ObjectStore], tmp_path: Path
+    open_store: Callable[[], ObjectStore], tmp_path: Path
 ) -> None:
     """Fails if the file is created with the default mode: it contains Secrets."""
-    opened().create(MAPS, config_map("a"))
+    open_store().create(MAPS, config_map("a"))
     for path in tmp_path.glob("kubernetes.db*"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
 def test_database_of_another_format_is_refused_and_unchanged(
-    opened: Callable[[], ObjectStore], tmp_path: Path
+    open_store: Callable[[], ObjectStore], tmp_path: Path
 ) -> None:
-    opened().close()
+    open_store().close()
     path = tmp_path / "kubernetes.db"
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA user_version=99")
     database.close()
     before = path.read_bytes()
     with pytest.raises(StoreError) as refused:
-        opened()
+        open_store()
     assert "format 99" in refused.value.message
     assert "another database file" in refused.value.hint
     assert path.read_bytes() == before
@@ -126,8 +126,8 @@ def test_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     assert refused.value.code == "cluster_store"
 
 
-def test_failed_write_changes_nothing_in_memory(opened: Callable[[], ObjectStore]) -> None:
-    store = opened()
+def test_failed_write_changes_nothing_in_memory(open_store: Callable[[], ObjectStore]) -> None:
+    store = open_store()
     store.create(MAPS, config_map("a"))
     store.close()
     with pytest.raises(StoreError):
@@ -153,7 +153,7 @@ WRITER = """
 
 
 def test_kill_dash_nine_loses_no_acknowledged_write(
-    opened: Callable[[], ObjectStore], tmp_path: Path
+    open_store: Callable[[], ObjectStore], tmp_path: Path
 ) -> None:
     """Fails if a response is sent before the commit."""
     writer = subprocess.Popen(
@@ -170,7 +170,7 @@ def test_kill_dash_nine_loses_no_acknowledged_write(
                 os.kill(writer.pid, signal.SIGKILL)
                 break
         last = max([last, *(int(line) for line in writer.stdout if line.endswith("\n"))])
-    store = opened()
+    store = open_store()
     names = {entry.name for entry in store.list_stored(MAPS)}
     assert names >= {f"m{number}" for number in range(last + 1)}
     assert store.revision == len(names)

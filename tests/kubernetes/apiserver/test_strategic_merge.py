@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from podpass.kubernetes.apiserver import kinds
 from podpass.kubernetes.apiserver.patch import json_patch, strategic_merge
 from podpass.kubernetes.apiserver.status import StatusError
-from tests.kubernetes.apiserver.recorded import answer, step
+from tests.kubernetes.apiserver.recorded import recorded_body, step
 
 ACCOUNT, POD = kinds.kind_by_name("ServiceAccount"), kinds.kind_by_name("Pod")
 
@@ -25,15 +25,15 @@ def names(items: Any) -> Any:
 
 
 def test_list_without_a_merge_key_is_replaced() -> None:
-    live = answer("strategic patch")
+    live = recorded_body("strategic patch")
     merged = json_patch.strategic_patch(
         ACCOUNT, live, step("strategic patch merges by name")["body"]
     )
-    assert merged == answer("strategic patch merges by name")
+    assert merged == recorded_body("strategic patch merges by name")
 
 
 def test_directive_in_a_list_without_a_merge_key_is_data() -> None:
-    live = answer("strategic patch merges by name")
+    live = recorded_body("strategic patch merges by name")
     merged = json_patch.strategic_patch(
         ACCOUNT, live, step("strategic patch deletes by name")["body"]
     )
@@ -42,16 +42,16 @@ def test_directive_in_a_list_without_a_merge_key_is_data() -> None:
 
 
 def test_containers_merge_by_name() -> None:
-    live = answer("plain pod, defaults")
+    live = recorded_body("plain pod, defaults")
     merged = json_patch.strategic_patch(POD, live, step("pod image may change")["body"])
-    assert merged["spec"] == answer("pod image may change")["spec"]
+    assert merged["spec"] == recorded_body("pod image may change")["spec"]
 
 
 def test_recorded_workloads_merge_containers_in_the_recorded_order() -> None:
-    live = answer("deployment observed")["spec"]
+    live = recorded_body("deployment observed")["spec"]
     change = step("strategic merge of containers by name")["body"]["spec"]
     merged = strategic_merge.merge("DeploymentSpec", live, change)
-    recorded = answer("strategic merge of containers by name")["spec"]["template"]["spec"]
+    recorded = recorded_body("strategic merge of containers by name")["spec"]["template"]["spec"]
     containers = merged["template"]["spec"]["containers"]
     assert names(containers) == names(recorded["containers"])
     assert containers[0] == {**recorded["containers"][0]}

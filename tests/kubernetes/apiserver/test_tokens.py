@@ -19,7 +19,7 @@ async def web(live: Any) -> Any:
     return live
 
 
-async def ask(live: Any, **spec: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+async def request_token(live: Any, **spec: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     answer = await live.call("POST", TOKEN, {"spec": spec})
     assert answer.status == 201, answer.text
     return answer.body, dict(jose.parse(answer.body["status"]["token"]).claims)
@@ -37,11 +37,13 @@ async def bound_pod(live: Any, node: str = "") -> dict[str, Any]:
 
 async def test_pod_bound_token_names_pod_and_node(web: Any) -> None:
     ref = await bound_pod(web, "n")
-    _, claims = await ask(web, audiences=["api://AzureADTokenExchange"], boundObjectRef=ref)
-    told = claims["kubernetes.io"]
-    assert told["pod"] == {"name": "p", "uid": ref["uid"]}
-    assert told["node"]["name"] == "n"
-    assert told["serviceaccount"]["name"] == "web"
+    _, claims = await request_token(
+        web, audiences=["api://AzureADTokenExchange"], boundObjectRef=ref
+    )
+    output = claims["kubernetes.io"]
+    assert output["pod"] == {"name": "p", "uid": ref["uid"]}
+    assert output["node"]["name"] == "n"
+    assert output["serviceaccount"]["name"] == "web"
     assert claims["sub"] == "system:serviceaccount:default:web"
     assert claims["iss"] == web.config.issuer
 
@@ -49,7 +51,9 @@ async def test_pod_bound_token_names_pod_and_node(web: Any) -> None:
 async def test_default_projected_token_is_valid_for_a_year_and_warns_after_an_hour(
     web: Any,
 ) -> None:
-    body, claims = await ask(web, expirationSeconds=3607, boundObjectRef=await bound_pod(web))
+    body, claims = await request_token(
+        web, expirationSeconds=3607, boundObjectRef=await bound_pod(web)
+    )
     assert claims["exp"] - claims["iat"] == 365 * 24 * 3600
     assert claims["kubernetes.io"]["warnafter"] - claims["iat"] == 3607
     assert body["spec"]["expirationSeconds"] == 3607
@@ -58,7 +62,9 @@ async def test_default_projected_token_is_valid_for_a_year_and_warns_after_an_ho
 async def test_token_for_entra_is_not_extended(web: Any) -> None:
     """Fails if tokens for other audiences are extended too."""
     ref = await bound_pod(web)
-    _, claims = await ask(web, audiences=["x"], expirationSeconds=3607, boundObjectRef=ref)
+    _, claims = await request_token(
+        web, audiences=["x"], expirationSeconds=3607, boundObjectRef=ref
+    )
     assert claims["exp"] - claims["iat"] == 3607
     assert "warnafter" not in claims["kubernetes.io"]
 
@@ -79,7 +85,9 @@ async def test_signing_is_logged_without_the_token(
     logging.getLogger("podpass").propagate = True
     ref = await bound_pod(web)
     with caplog.at_level(logging.DEBUG, "podpass"):
-        body, _ = await ask(web, audiences=["api://AzureADTokenExchange"], boundObjectRef=ref)
+        body, _ = await request_token(
+            web, audiences=["api://AzureADTokenExchange"], boundObjectRef=ref
+        )
     (hop,) = [vars(record) for record in caplog.records if getattr(record, "hop", False)]
     assert hop["stage"] == "assertion"
     assert (hop["pod"], hop["namespace"], hop["account"]) == ("p", "default", "web")
@@ -121,7 +129,7 @@ async def test_log_names_only_checks_that_were_made(
         ref = {"kind": given[0], "apiVersion": "v1", "name": meta["name"], **uid}
         spec["boundObjectRef"] = ref
     with caplog.at_level(logging.DEBUG, "podpass"):
-        await ask(web, **spec)
+        await request_token(web, **spec)
     (hop,) = [vars(record) for record in caplog.records if getattr(record, "hop", False)]
     assert list(hop["checked"]) == ALWAYS + checked
 

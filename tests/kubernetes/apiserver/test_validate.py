@@ -9,7 +9,7 @@ from podpass.kubernetes.apiserver import kinds, status
 from podpass.kubernetes.apiserver.kinds import KINDS
 from podpass.kubernetes.apiserver.patch import json_patch
 from podpass.kubernetes.apiserver.validation import validate
-from tests.kubernetes.apiserver.recorded import STEPS, answer, make, step
+from tests.kubernetes.apiserver.recorded import STEPS, new_object, recorded_body, step
 
 POD, SECRET, SERVICE = (kinds.kind_by_name(name) for name in ("Pod", "Secret", "Service"))
 MAP, HOOKS = kinds.kind_by_name("ConfigMap"), kinds.kind_by_name("MutatingWebhookConfiguration")
@@ -40,12 +40,12 @@ REFUSED = [
 @pytest.mark.parametrize("title", REFUSED)
 def test_object_refused_by_a_real_server_is_refused_with_the_same_causes(title: str) -> None:
     kind, body = kind_of(step(title)["path"]), step(title)["body"]
-    causes = validate.create(kind, make(kind, body))
+    causes = validate.create(kind, new_object(kind, body))
     refusal = status.invalid(kind, body.get("metadata", {}).get("name", ""), causes).body()
     assert all(each["message"] for each in refusal["details"]["causes"])
     for each in refusal["details"]["causes"]:
         each["message"] = "<message>"
-    assert refusal | {"message": "<message>"} == answer(title)
+    assert refusal | {"message": "<message>"} == recorded_body(title)
 
 
 TAKEN = [
@@ -61,7 +61,7 @@ TAKEN = [
 @pytest.mark.parametrize("title", TAKEN)
 def test_object_accepted_by_a_real_server_is_accepted(title: str) -> None:
     kind = kind_of(step(title)["path"])
-    assert found(validate.create(kind, make(kind, step(title)["body"]))) == []
+    assert found(validate.create(kind, new_object(kind, step(title)["body"]))) == []
 
 
 @pytest.mark.parametrize(
@@ -75,15 +75,15 @@ def test_object_accepted_by_a_real_server_is_accepted(title: str) -> None:
 def test_change_refused_by_a_real_server_is_refused_with_the_same_causes(
     live: Any, title: str, kind: Any
 ) -> None:
-    old = answer(live)
+    old = recorded_body(live)
     new = json_patch.merge_patch(old, step(title)["body"])
-    recorded = answer(title)["details"]["causes"]
+    recorded = recorded_body(title)["details"]["causes"]
     causes = [{"reason": str(c.reason), "field": c.field} for c in validate.update(kind, new, old)]
     assert causes == [{"reason": each["reason"], "field": each["field"]} for each in recorded]
 
 
 def test_image_of_a_pod_may_change() -> None:
-    old, new = answer("plain pod, defaults"), answer("pod image may change")
+    old, new = recorded_body("plain pod, defaults"), recorded_body("pod image may change")
     for each in (old, new):
         each["metadata"].pop("creationTimestamp")
         each["spec"]["volumes"][0]["name"] = "v"
@@ -93,7 +93,7 @@ def test_image_of_a_pod_may_change() -> None:
 
 def pod(container: Any = None, **spec: Any) -> Any:
     containers = [{"name": "c", "image": "i"} | (container or {})]
-    return make(POD, {"metadata": {"name": "p"}, "spec": {"containers": containers, **spec}})
+    return new_object(POD, {"metadata": {"name": "p"}, "spec": {"containers": containers, **spec}})
 
 
 C = "spec.containers[0]"
@@ -315,7 +315,7 @@ def test_invalid_pod_is_refused(spec: Any, causes: Any) -> None:
 
 
 def test_duplicate_environment_variables_cause_a_warning() -> None:
-    obj = make(POD, step("pod with a duplicate env")["body"])
+    obj = new_object(POD, step("pod with a duplicate env")["body"])
     assert (
         len(validate.warnings(POD, obj)) == step("pod with a duplicate env")["expect"]["warnings"]
     )
@@ -364,7 +364,7 @@ def test_ephemeral_containers_can_be_added_and_not_removed() -> None:
     old = pod()
     new = copy.deepcopy(old)
     new["spec"]["ephemeralContainers"] = [
-        answer("ephemeral container")["spec"]["ephemeralContainers"][0]
+        recorded_body("ephemeral container")["spec"]["ephemeralContainers"][0]
     ]
     at = "ephemeralcontainers"
     assert found(validate.update(POD, new, old, subresource=at)) == []
@@ -411,7 +411,10 @@ M = "metadata"
     ],
 )
 def test_invalid_metadata_is_refused(metadata: Any, causes: Any) -> None:
-    assert found(validate.create(MAP, make(MAP, {"metadata": {"name": "m"} | metadata}))) == causes
+    assert (
+        found(validate.create(MAP, new_object(MAP, {"metadata": {"name": "m"} | metadata})))
+        == causes
+    )
 
 
 @pytest.mark.parametrize(
@@ -433,13 +436,13 @@ def test_invalid_metadata_is_refused(metadata: Any, causes: Any) -> None:
 )
 def test_name_is_checked_by_the_rules_of_its_kind(kind: Any, name: str, good: Any) -> None:
     of = kinds.kind_by_name(kind)
-    causes = found(validate.create(of, make(of, {"metadata": {"name": name}})))
+    causes = found(validate.create(of, new_object(of, {"metadata": {"name": name}})))
     assert (("Invalid", "metadata.name") in causes) is not good
 
 
 def test_name_of_an_object_is_immutable() -> None:
-    old = make(MAP, {"metadata": {"name": "a", "uid": "1"}})
-    new = make(MAP, {"metadata": {"name": "b", "uid": "2"}})
+    old = new_object(MAP, {"metadata": {"name": "a", "uid": "1"}})
+    new = new_object(MAP, {"metadata": {"name": "b", "uid": "2"}})
     assert found(validate.update(MAP, new, old)) == [
         ("Invalid", "metadata.name"),
         ("Invalid", "metadata.uid"),
@@ -448,7 +451,9 @@ def test_name_of_an_object_is_immutable() -> None:
 
 def test_deleted_object_gets_no_new_finalizer() -> None:
     gone = "2026-01-01T00:00:00Z"
-    old = make(MAP, {"metadata": {"name": "a", "deletionTimestamp": gone, "finalizers": ["a/b"]}})
+    old = new_object(
+        MAP, {"metadata": {"name": "a", "deletionTimestamp": gone, "finalizers": ["a/b"]}}
+    )
     new = copy.deepcopy(old)
     new["metadata"]["finalizers"].append("c/d")
     assert found(validate.update(MAP, new, old)) == [("Forbidden", "metadata.finalizers")]
@@ -541,13 +546,13 @@ def test_deleted_object_gets_no_new_finalizer() -> None:
     ],
 )
 def test_invalid_small_kind_is_refused(kind: Any, body: Any, causes: Any) -> None:
-    obj = make(kind, {"metadata": {"name": "x"}} | body)
+    obj = new_object(kind, {"metadata": {"name": "x"}} | body)
     assert found(validate.create(kind, obj)) == causes
 
 
 def test_event_with_an_event_time_needs_a_reporter() -> None:
     body = {"metadata": {"name": "e"}, "eventTime": "2026-01-01T00:00:00.000000Z", "type": "x"}
-    causes = found(validate.create(EVENT, make(EVENT, body)))
+    causes = found(validate.create(EVENT, new_object(EVENT, body)))
     assert ("Required", "reportingController") in causes
     assert ("Invalid", "type") in causes
 
@@ -562,13 +567,13 @@ def test_event_with_an_event_time_needs_a_reporter() -> None:
 )
 def test_type_and_immutable_data_of_a_secret_cannot_change(old: Any, new: Any, causes: Any) -> None:
     name = {"metadata": {"name": "s"}}
-    before, after = make(SECRET, name | old), make(SECRET, name | new)
+    before, after = new_object(SECRET, name | old), new_object(SECRET, name | new)
     assert found(validate.update(SECRET, after, before)) == causes
 
 
 def test_cluster_ip_of_a_service_is_immutable() -> None:
     body = {"metadata": {"name": "s"}, "spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 1}]}}
-    old = make(SERVICE, body)
+    old = new_object(SERVICE, body)
     new = copy.deepcopy(old)
     new["spec"]["clusterIP"] = "10.0.0.2"
     assert found(validate.update(SERVICE, new, old)) == [("Invalid", "spec.clusterIPs[0]")]
@@ -637,14 +642,14 @@ W = "webhooks[0]"
 def test_invalid_webhook_is_refused(hook: Any, causes: Any) -> None:
     body = step("webhook configuration, defaults")["body"]
     body["webhooks"][0] |= hook
-    assert found(validate.create(HOOKS, make(HOOKS, body))) == causes
+    assert found(validate.create(HOOKS, new_object(HOOKS, body))) == causes
 
 
 def test_match_conditions_are_refused_as_unsupported() -> None:
     """Fails if the rule is deleted: the condition would be ignored."""
     body = step("webhook configuration, defaults")["body"]
     body["webhooks"][0]["matchConditions"] = [{"name": "a", "expression": "false"}]
-    causes = validate.create(HOOKS, make(HOOKS, body))
+    causes = validate.create(HOOKS, new_object(HOOKS, body))
     assert found(causes) == [("Forbidden", f"{W}.matchConditions")]
     assert "CEL" in causes[0].message
 
@@ -652,7 +657,7 @@ def test_match_conditions_are_refused_as_unsupported() -> None:
 def test_duplicate_webhook_names_are_refused() -> None:
     body = step("webhook configuration, defaults")["body"]
     body["webhooks"] *= 2
-    assert found(validate.create(HOOKS, make(HOOKS, copy.deepcopy(body)))) == [
+    assert found(validate.create(HOOKS, new_object(HOOKS, copy.deepcopy(body)))) == [
         ("Duplicate", "webhooks[1].name")
     ]
 

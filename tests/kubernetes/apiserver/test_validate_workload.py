@@ -8,7 +8,7 @@ import pytest
 
 from podpass.kubernetes.apiserver import kinds
 from podpass.kubernetes.apiserver.validation import validate
-from tests.kubernetes.apiserver.recorded import make
+from tests.kubernetes.apiserver.recorded import new_object
 
 POD_SPEC: Any = {"containers": [{"name": "c", "image": "i"}]}
 SELECTOR = {"matchLabels": {"app": "a"}}
@@ -27,20 +27,20 @@ SPECS: dict[str, Any] = {
 }
 
 
-def new(kind: str, change: Callable[[Any], object] = lambda _: None) -> Any:
+def new_workload(kind: str, change: Callable[[Any], object] = lambda _: None) -> Any:
     spec = copy.deepcopy(SPECS[kind])
     change(spec)
-    return make(kinds.kind_by_name(kind), {"metadata": {"name": "x"}, "spec": spec})
+    return new_object(kinds.kind_by_name(kind), {"metadata": {"name": "x"}, "spec": spec})
 
 
 def causes(kind: str, change: Callable[[Any], object]) -> list[tuple[str, str]]:
-    found = validate.create(kinds.kind_by_name(kind), new(kind, change))
+    found = validate.create(kinds.kind_by_name(kind), new_workload(kind, change))
     return [(each.reason.removeprefix("FieldValue"), each.field) for each in found]
 
 
 @pytest.mark.parametrize("kind", SPECS)
 def test_minimal_workload_is_accepted(kind: str) -> None:
-    assert validate.create(kinds.kind_by_name(kind), new(kind)) == []
+    assert validate.create(kinds.kind_by_name(kind), new_workload(kind)) == []
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_minimal_workload_is_accepted(kind: str) -> None:
 )
 def test_empty_workload_reports_only_required_fields(kind: str, fields: list[str]) -> None:
     """Fails if a field with a default is reported as missing."""
-    empty = make(kinds.kind_by_name(kind), {"metadata": {"name": "x"}})
+    empty = new_object(kinds.kind_by_name(kind), {"metadata": {"name": "x"}})
     assert [each.field for each in validate.create(kinds.kind_by_name(kind), empty)] == fields
 
 
@@ -139,7 +139,7 @@ def test_invalid_deployment_is_refused(change: Any, expected: Any) -> None:
 @pytest.mark.parametrize("kind", ["Deployment", "ReplicaSet", "DaemonSet"])
 def test_selector_is_immutable(kind: str) -> None:
     """Fails if a changed selector can orphan all pods of a workload."""
-    old, changed = new(kind), new(kind)
+    old, changed = new_workload(kind), new_workload(kind)
     changed["spec"]["selector"] = {"matchLabels": {"app": "a", "more": "b"}}
     changed["spec"]["template"]["metadata"]["labels"]["more"] = "b"
     found = validate.update(kinds.kind_by_name(kind), changed, old)
@@ -147,10 +147,10 @@ def test_selector_is_immutable(kind: str) -> None:
 
 
 def test_most_fields_of_a_stateful_set_are_immutable() -> None:
-    kind, old = kinds.kind_by_name("StatefulSet"), new("StatefulSet")
-    allowed = new("StatefulSet", lambda spec: spec.update(replicas=3, minReadySeconds=1))
+    kind, old = kinds.kind_by_name("StatefulSet"), new_workload("StatefulSet")
+    allowed = new_workload("StatefulSet", lambda spec: spec.update(replicas=3, minReadySeconds=1))
     assert validate.update(kind, allowed, old) == []
-    renamed = new("StatefulSet", lambda spec: spec.update(serviceName="other"))
+    renamed = new_workload("StatefulSet", lambda spec: spec.update(serviceName="other"))
     found = validate.update(kind, renamed, old)
     assert [(each.reason, each.field) for each in found] == [("FieldValueForbidden", "spec")]
 
@@ -223,7 +223,7 @@ def test_invalid_job_is_refused(change: Any, expected: Any) -> None:
     ],
 )
 def test_only_some_fields_of_a_job_may_change(part: str, value: Any, changes: bool) -> None:
-    old, changed = new("Job"), new("Job")
+    old, changed = new_workload("Job"), new_workload("Job")
     changed["spec"][part] = value
     found = [each.field for each in validate.update(kinds.kind_by_name("Job"), changed, old)]
     assert (f"spec.{part}" not in found) is changes
@@ -295,7 +295,7 @@ def test_invalid_network_policy_rule_is_refused(rule: Any, expected: Any) -> Non
 )
 def test_system_priority_is_reserved(name: str, value: int, fields: list[str]) -> None:
     kind = kinds.kind_by_name("PriorityClass")
-    made = make(kind, {"metadata": {"name": name}, "value": value})
+    made = new_object(kind, {"metadata": {"name": name}, "value": value})
     assert [each.field for each in validate.create(kind, made)] == fields
     changed = copy.deepcopy(made)
     changed["value"] -= 1
@@ -304,6 +304,6 @@ def test_system_priority_is_reserved(name: str, value: int, fields: list[str]) -
 
 @pytest.mark.parametrize("kind", ["CronJob", "DaemonSet", "NetworkPolicy", "StatefulSet"])
 def test_kind_without_a_controller_causes_a_warning(kind: str) -> None:
-    (message,) = validate.warnings(kinds.kind_by_name(kind), new(kind))
+    (message,) = validate.warnings(kinds.kind_by_name(kind), new_workload(kind))
     assert "this cluster stores" in message
-    assert not validate.warnings(kinds.kind_by_name("Deployment"), new("Deployment"))
+    assert not validate.warnings(kinds.kind_by_name("Deployment"), new_workload("Deployment"))

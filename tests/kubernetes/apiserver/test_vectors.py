@@ -19,16 +19,16 @@ TOKENS: dict[str | None, str | None] = {
 }
 RECORDED_AT = "127.0.0.1:16443"
 
-LEFT = {
+EXCLUDED = {
     "resources of events.k8s.io/v1": "events are served as core/v1, which every client reads",
     "watch with initial events": (
-        "the recorded server ran on an etcd without progress notifications and could not; ours can, see "
+        "the recorded server had an etcd without progress notifications and could not; this one can, see "
         "test_watch"
     ),
 }
 # Paths that are not sent or compared, each with its reason.
-OTHER_HASH = "the hash is of what Go prints of its types in one version of Kubernetes"
-OTHER_BUILD = "names the build, and ours is another"
+OTHER_HASH = "the hash depends on how one version of Kubernetes prints its Go types"
+OTHER_BUILD = "names the build, which is different"
 DIFFERS = {
     "server version": dict.fromkeys(
         ("gitVersion", "gitCommit", "goVersion", "compiler", "platform"), OTHER_BUILD
@@ -36,11 +36,9 @@ DIFFERS = {
     "anonymous may see version": dict.fromkeys(
         ("gitVersion", "gitCommit", "goVersion", "compiler", "platform"), OTHER_BUILD
     ),
-    "service": dict.fromkeys(
-        ("spec.clusterIP", "spec.clusterIPs[0]"), "an address is drawn by chance"
-    ),
+    "service": dict.fromkeys(("spec.clusterIP", "spec.clusterIPs[0]"), "the address is random"),
     "cluster role": {
-        "rules": "the recorded server ran without the controller that aggregates roles; ours are whole"
+        "rules": "the recorded server ran without the controller that aggregates roles"
     },
     "its replica sets": dict.fromkeys(
         (
@@ -59,7 +57,7 @@ DIFFERS = {
         OTHER_HASH,
     ),
     "alice may list now": {
-        "items[0]": "which of the deployment's two pods comes first depends on the hashes in their names"
+        "items[0]": "the order of the deployment's two pods depends on the hashes in their names"
     },
 }
 # Results of controllers arrive later than the response before: the step is repeated until it agrees.
@@ -69,7 +67,7 @@ AFTER_CONTROLLERS = {
     "strategic merge of containers by name": "/apis/apps/v1/namespaces/one/deployments/dep"
 }
 # Discovery lists every kind of a server; ours must be an exact part of it, in the same order.
-PARTS = (
+PARTIAL = (
     *("core resources", "api groups", "aggregated discovery", "aggregated core discovery"),
     "resources of admissionregistration.k8s.io/v1",
 )
@@ -90,26 +88,26 @@ def differences(expected: Any, found: Any, path: str = "") -> list[str]:
     """Return the differences between a response and the recorded one, without masked values."""
     if isinstance(expected, dict) and isinstance(found, str) and "claims" in expected:
         token = jose.parse(found)
-        shown = {"header": dict(token.header), "claims": dict(token.claims)}
-        return differences(expected, shown, path)
+        body = {"header": dict(token.header), "claims": dict(token.claims)}
+        return differences(expected, body, path)
     if isinstance(expected, dict) and isinstance(found, dict):
-        odd = [f"{path}.{key} is missing" for key in expected.keys() - found.keys()]
-        odd += [f"{path}.{key} is too much" for key in found.keys() - expected.keys()]
-        expected = _in_time(expected, found)
+        problems = [f"{path}.{key} is missing" for key in expected.keys() - found.keys()]
+        problems += [f"{path}.{key} is not recorded" for key in found.keys() - expected.keys()]
+        expected = _with_issue_time(expected, found)
         for key in expected.keys() & found.keys():
-            odd += differences(expected[key], found[key], f"{path}.{key}" if path else key)
-        return odd
+            problems += differences(expected[key], found[key], f"{path}.{key}" if path else key)
+        return problems
     if isinstance(expected, list) and isinstance(found, list):
-        odd = [] if len(expected) == len(found) else [f"{path} has {len(found)} items"]
+        problems = [] if len(expected) == len(found) else [f"{path} has {len(found)} items"]
         for at, (one, other) in enumerate(zip(expected, found, strict=False)):
-            odd += differences(one, other, f"{path}[{at}]")
-        return odd
-    if isinstance(expected, str) and _fits(expected, found):
+            problems += differences(one, other, f"{path}[{at}]")
+        return problems
+    if isinstance(expected, str) and _matches_mask(expected, found):
         return []
     return [] if expected == found else [f"{path}: {found!r}, recorded {expected!r}"]
 
 
-def _in_time(expected: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+def _with_issue_time(expected: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     if "iat" not in expected or "iat" not in found:
         return expected
     return {
@@ -118,7 +116,7 @@ def _in_time(expected: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _fits(expected: str, found: Any) -> bool:
+def _matches_mask(expected: str, found: Any) -> bool:
     if expected == "<managedFields>":
         return isinstance(found, list) and bool(found)
     if not isinstance(found, str):
@@ -133,23 +131,23 @@ def _fits(expected: str, found: Any) -> bool:
     return re.fullmatch(pattern, found) is not None
 
 
-def _part_of(expected: Any, found: Any) -> list[str]:
+def _unrecorded_entries(expected: Any, found: Any) -> list[str]:
     """Return the entries of a discovery document that are not in the recorded one or in another order."""
     if isinstance(expected, list) and isinstance(found, list) and found:
         names = [_name(item) for item in expected]
-        odd = [f"{_name(item)} is not recorded" for item in found if _name(item) not in names]
-        if odd:
-            return odd
-        places = [names.index(_name(item)) for item in found]
-        odd = [] if places == sorted(places) else ["the order differs"]
-        for place, item in zip(places, found, strict=True):
-            odd += _part_of(expected[place], item)
-        return odd
+        problems = [f"{_name(item)} is not recorded" for item in found if _name(item) not in names]
+        if problems:
+            return problems
+        positions = [names.index(_name(item)) for item in found]
+        problems = [] if positions == sorted(positions) else ["the order differs"]
+        for position, item in zip(positions, found, strict=True):
+            problems += _unrecorded_entries(expected[position], item)
+        return problems
     if isinstance(expected, dict) and isinstance(found, dict):
-        odd = [f"{key} is missing" for key in expected.keys() ^ found.keys()]
+        problems = [f"{key} is missing" for key in expected.keys() ^ found.keys()]
         for key in expected.keys() & found.keys():
-            odd += _part_of(expected[key], found[key])
-        return odd
+            problems += _unrecorded_entries(expected[key], found[key])
+        return problems
     return differences(expected, found)
 
 
@@ -162,30 +160,30 @@ def _name(item: Any) -> str:
     return str(item.get("metadata", {}).get("name"))
 
 
-def _filled(value: Any, kept: dict[str, str]) -> Any:
+def _fill_placeholders(value: Any, values: dict[str, str]) -> Any:
     if isinstance(value, str):
-        return re.sub(r"\{(\w+)\}", lambda match: kept.get(match[1], match[0]), value)
+        return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), value)
     if isinstance(value, list):
-        return [_filled(each, kept) for each in value]
+        return [_fill_placeholders(each, values) for each in value]
     if isinstance(value, dict):
-        return {key: _filled(each, kept) for key, each in value.items()}
+        return {key: _fill_placeholders(each, values) for key, each in value.items()}
     return value
 
 
-def _dig(value: Any, path: str) -> str:
+def _get_path(value: Any, path: str) -> str:
     for part in path.split("."):
         value = value[part]
     return str(value)
 
 
-async def _send(live: Any, step: dict[str, Any], kept: dict[str, str]) -> Any:
+async def _send(live: Any, step: dict[str, Any], values: dict[str, str]) -> Any:
     user, method = step.get("user"), step["method"]
-    token = kept[user[6:]] if user and user.startswith("token:") else TOKENS[user]
-    path = _filled(step["path"], kept).replace("timeoutSeconds=2", "timeoutSeconds=1")
+    token = values[user[6:]] if user and user.startswith("token:") else TOKENS[user]
+    path = _fill_placeholders(step["path"], values).replace("timeoutSeconds=2", "timeoutSeconds=1")
     headers = {"accept": step["accept"]} if step.get("accept") else {}
     if step.get("content_type"):
         headers["content_type"] = step["content_type"]
-    body = _filled(step.get("body"), kept)
+    body = _fill_placeholders(step.get("body"), values)
     wanted = {"WAIT": 200, "WAITGONE": 404}.get(method)
     for _ in range(900):
         reply = await live.call(
@@ -200,79 +198,79 @@ async def _send(live: Any, step: dict[str, Any], kept: dict[str, str]) -> Any:
     return reply
 
 
-def _judge(live: Any, step: dict[str, Any], reply: Any) -> list[str]:
+def _compare(live: Any, step: dict[str, Any], reply: Any) -> list[str]:
     title, expected = step["title"], step["expect"]
-    odd = []
+    problems = []
     if reply.status != expected["status"]:
         return [f"status {reply.status}, recorded {expected['status']}: {reply.text[:300]}"]
     if (
         "content_type" in expected
         and reply.headers.get("content-type", "") != expected["content_type"]
     ):
-        odd.append(f"content type {reply.headers.get('content-type')}")
+        problems.append(f"content type {reply.headers.get('content-type')}")
     if len(reply.warnings) != expected.get("warnings", 0):
-        odd.append(f"warnings {reply.warnings}, recorded {expected.get('warnings', 0)}")
+        problems.append(f"warnings {reply.warnings}, recorded {expected.get('warnings', 0)}")
     if "text" in expected:
-        return odd + differences(expected["text"], reply.text)
+        return problems + differences(expected["text"], reply.text)
     if "events" in expected:
         found = [json.loads(line) for line in reply.text.splitlines()]
-        return odd + differences(expected["events"], found)
+        return problems + differences(expected["events"], found)
     if "body" in expected:
-        shown = json.loads(reply.text.replace(live.server.removeprefix("https://"), RECORDED_AT))
-        compare = _part_of if title in PARTS else differences
-        odd += compare(expected["body"], shown)
+        body = json.loads(reply.text.replace(live.server.removeprefix("https://"), RECORDED_AT))
+        compare = _unrecorded_entries if title in PARTIAL else differences
+        problems += compare(expected["body"], body)
     skipped = DIFFERS.get(title, {})
-    return [each for each in odd if not any(_about(each, path) for path in skipped)]
+    return [each for each in problems if not any(_is_about(each, path) for path in skipped)]
 
 
-async def _hold(live: Any, step: dict[str, Any], kept: dict[str, str]) -> tuple[Any, list[str]]:
+async def _replay(live: Any, step: dict[str, Any], values: dict[str, str]) -> tuple[Any, list[str]]:
     """Replay one step; return the response and its differences."""
     if path := AFTER_CONTROLLERS.get(step["title"]):
-        await _observed(live, path)
+        await _wait_for_controllers(live, path)
     for _ in range(100):
-        reply = await _send(live, step, kept)
-        odd = _judge(live, step, reply)
-        if not odd or step["title"] not in EVENTUAL:
+        reply = await _send(live, step, values)
+        problems = _compare(live, step, reply)
+        if not problems or step["title"] not in EVENTUAL:
             break
         await asyncio.sleep(0.1)
-    return reply, odd
+    return reply, problems
 
 
-async def _observed(live: Any, path: str) -> None:
+async def _wait_for_controllers(live: Any, path: str) -> None:
     for _ in range(100):
         found = (await live.call("GET", path)).body
         replicas = found["status"].get("replicas", 0)
-        seen = found["status"].get("observedGeneration") == found["metadata"]["generation"]
-        if seen and replicas == found["spec"]["replicas"]:
+        is_observed = found["status"].get("observedGeneration") == found["metadata"]["generation"]
+        if is_observed and replicas == found["spec"]["replicas"]:
             return
         await asyncio.sleep(0.05)
-    raise AssertionError("the controllers do not come to an end")
+    raise AssertionError("the controllers did not finish")
 
 
-def _about(difference: str, path: str) -> bool:
+def _is_about(difference: str, path: str) -> bool:
     return re.match(rf"\.?{re.escape(path)}[^\w]", difference + " ") is not None
 
 
 @pytest.mark.timeout(300)
 async def test_every_recorded_step_gives_the_response_of_a_real_server(serve: Any) -> None:
     live = await serve(jwks_uri=f"https://{RECORDED_AT}/openid/v1/jwks")
-    kept: dict[str, str] = {}
-    problems = []
+    values: dict[str, str] = {}
+    failures = []
     for at, step in enumerate(VECTORS["steps"]):
-        if step["title"] in LEFT:
+        if step["title"] in EXCLUDED:
             continue
         try:
-            reply, odd = await _hold(live, step, kept)
+            reply, problems = await _replay(live, step, values)
         except Exception as exc:  # noqa: BLE001 the other steps must be tried too
-            problems.append(f"#{at} {step['title']}: {exc!r}")
+            failures.append(f"#{at} {step['title']}: {exc!r}")
             continue
-        problems += [f"#{at} {step['title']}: {each}" for each in odd]
+        failures += [f"#{at} {step['title']}: {each}" for each in problems]
         for name, path in (step.get("keep") or {}).items():
             if name != "n" and reply.status < 300:
-                kept[name] = _dig(reply.body, path)
-    assert not problems, "\n".join(problems)
+                values[name] = _get_path(reply.body, path)
+    assert not failures, "\n".join(failures)
 
 
 def test_every_exclusion_is_in_the_recording() -> None:
     titles = {step["title"] for step in VECTORS["steps"]}
-    assert titles >= {*LEFT, *DIFFERS, *PARTS, *EVENTUAL, *AFTER_CONTROLLERS}
+    assert titles >= {*EXCLUDED, *DIFFERS, *PARTIAL, *EVENTUAL, *AFTER_CONTROLLERS}

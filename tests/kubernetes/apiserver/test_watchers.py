@@ -11,7 +11,7 @@ import pytest
 from podpass.kubernetes.apiserver import handler
 from podpass.kubernetes.apiserver.read import object_response, watch
 from podpass.kubernetes.apiserver.storage.watch_cache import WatchCache
-from tests.kubernetes.apiserver.test_watch import MAPS, following, put, relabel
+from tests.kubernetes.apiserver.test_watch import MAPS, create_map, open_watch, set_labels
 
 METADATA = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
@@ -38,26 +38,26 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 async def test_change_is_encoded_once_for_watchers_of_the_same_view(
     live: Any, encoded: list[bytes], accept: str
 ) -> None:
-    start = await put(live, "a", app="x")
+    start = await create_map(live, "a", app="x")
     path = f"{MAPS}?watch=1&resourceVersion={start}&labelSelector=app%3Dx"
     async with AsyncExitStack() as stack:
         watches = [
-            await stack.enter_async_context(following(live, path, accept)) for _ in range(20)
+            await stack.enter_async_context(open_watch(live, path, accept)) for _ in range(20)
         ]
-        await relabel(live, "a", more="z")
+        await set_labels(live, "a", more="z")
         events = [await each.next() for each in watches]
     assert len({json.dumps(each) for each in events}) == 1
     assert len(encoded) == 1
 
 
-async def _first(live: Any, path: str, accept: str) -> Any:
-    async with following(live, path, accept) as stream:
+async def _first_event(live: Any, path: str, accept: str) -> Any:
+    async with open_watch(live, path, accept) as stream:
         return await stream.next()
 
 
 async def test_watchers_of_different_views_get_different_events(live: Any) -> None:
     """Fails if the id of a view does not include every parameter that changes its events."""
-    start = await put(live, "a", app="x")
+    start = await create_map(live, "a", app="x")
     begin = f"watch=1&resourceVersion={start}"
     paths = {
         f"{MAPS}?{begin}": ("MODIFIED", "ConfigMap"),
@@ -65,20 +65,22 @@ async def test_watchers_of_different_views_get_different_events(live: Any) -> No
         f"{MAPS}?{begin}&labelSelector=app%3Dx": ("DELETED", "ConfigMap"),
         f"/api/v1/configmaps?{begin}&fieldSelector=metadata.name%3Da": ("MODIFIED", "ConfigMap"),
     }
-    await relabel(live, "a", app="y")
+    await set_labels(live, "a", app="y")
     for path, (change, kind) in paths.items():
-        found, obj = await _first(live, path, "")
+        found, obj = await _first_event(live, path, "")
         assert (found, obj["kind"]) == (change, kind)
-    shown = (await _first(live, f"{MAPS}?{begin}", METADATA))[1]
+    shown = (await _first_event(live, f"{MAPS}?{begin}", METADATA))[1]
     assert set(shown) == {"kind", "apiVersion", "metadata"}
     for include, member in (("None", None), ("Metadata", METADATA[20:41]), ("Object", "ConfigMap")):
-        row = (await _first(live, f"{MAPS}?{begin}&includeObject={include}", TABLE))[1]["rows"][0]
+        row = (await _first_event(live, f"{MAPS}?{begin}&includeObject={include}", TABLE))[1][
+            "rows"
+        ][0]
         assert row.get("object", {}).get("kind") == member
 
 
 async def test_watch_with_unknown_include_object_is_refused(live: Any) -> None:
-    answer = await live.call("GET", f"{MAPS}?watch=1&includeObject=All", accept=TABLE)
-    assert (answer.status, answer.body["reason"]) == (400, "BadRequest")
+    response = await live.call("GET", f"{MAPS}?watch=1&includeObject=All", accept=TABLE)
+    assert (response.status, response.body["reason"]) == (400, "BadRequest")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ async def test_watch_with_unknown_include_object_is_refused(live: Any) -> None:
 )
 async def test_bookmark_has_the_watched_output_format(live: Any, accept: str, kind: str) -> None:
     """Fails if the bookmark has the watched kind: a client of metadata cannot decode that."""
-    async with following(live, f"{MAPS}?{INITIAL}", accept) as stream:
+    async with open_watch(live, f"{MAPS}?{INITIAL}", accept) as stream:
         assert (await stream.next())[0] == "ADDED"
         change, mark = await stream.next()
         assert (change, mark["kind"]) == ("BOOKMARK", kind)
@@ -98,12 +100,12 @@ async def test_bookmarks_are_sent_at_intervals_with_the_current_revision(
 ) -> None:
     """Fails if an unchanged resource gets no bookmarks: its clients would resume from an expired version."""
     monkeypatch.setattr(watch, "_BOOKMARK_SECONDS", 0.2)
-    start = await put(live, "a")
+    start = await create_map(live, "a")
     path = f"/api/v1/secrets?watch=1&resourceVersion={start}&allowWatchBookmarks=true"
-    async with following(live, path) as stream:
+    async with open_watch(live, path) as stream:
         change, mark = await stream.next()
         assert (change, mark["metadata"]["resourceVersion"]) == ("BOOKMARK", start)
-        later = await put(live, "b")
+        later = await create_map(live, "b")
         for _ in range(10):
             change, mark = await stream.next()
             assert change == "BOOKMARK"
@@ -116,11 +118,11 @@ async def test_watch_of_an_unchanged_resource_never_expires(live: Any) -> None:
     """Fails if events of other resources expire the watch."""
     live.cluster.store.watch_cache = WatchCache(live.cluster.store.revision, max_events=3)
     start = live.cluster.store.revision
-    async with following(live, f"/api/v1/secrets?watch=1&resourceVersion={start}") as stream:
+    async with open_watch(live, f"/api/v1/secrets?watch=1&resourceVersion={start}") as stream:
         for number in range(8):
-            await put(live, f"m-{number}")
+            await create_map(live, f"m-{number}")
         await live.call("POST", MAPS.replace("configmaps", "secrets"), {"metadata": {"name": "s"}})
-        assert await stream.named() == ("ADDED", "s")
+        assert await stream.next_name() == ("ADDED", "s")
     late = f"{MAPS}?watch=1&resourceVersion={start}&timeoutSeconds=1"
     gone = json.loads((await live.call("GET", late)).text)
     assert (gone["type"], gone["object"]["code"]) == ("ERROR", 410)
@@ -138,30 +140,30 @@ async def test_client_that_does_not_read_is_disconnected(
             disconnected.set()
 
     monkeypatch.setattr(handler._log, "info", log)
-    start = await put(live, "big")
+    start = await create_map(live, "big")
     path = f"{MAPS}?watch=1&resourceVersion={start}"
-    async with following(live, path) as stuck, following(live, path) as other:
-        stuck.answer.connection.transport.pause_reading()
+    async with open_watch(live, path) as blocked, open_watch(live, path) as other:
+        blocked.response.connection.transport.pause_reading()
         for number in range(60):
             body = {"data": {"k": "x" * 450_000, "n": str(number)}}
             kind = "application/merge-patch+json"
             await live.call("PATCH", f"{MAPS}/big", body, content_type=kind)
             assert (await other.next())[1]["data"]["n"] == str(number)
         await asyncio.wait_for(disconnected.wait(), 30)
-        stuck.answer.connection.transport.resume_reading()
+        blocked.response.connection.transport.resume_reading()
         with pytest.raises(aiohttp.ClientPayloadError):
-            await stuck.answer.content.read()
+            await blocked.response.content.read()
 
 
 async def test_watch_resumes_at_its_revision_after_a_restart(serve: Any) -> None:
     live = await serve()
-    await put(live, "a")
+    await create_map(live, "a")
     at = live.cluster.store.revision
     live.cluster.drain()
     live.cluster.store.close()
     again = await serve()
-    async with following(again, f"{MAPS}?watch=1&resourceVersion={at}") as stream:
-        await put(again, "b")
+    async with open_watch(again, f"{MAPS}?watch=1&resourceVersion={at}") as stream:
+        await create_map(again, "b")
         change, found = await stream.next()
         assert (change, found["metadata"]["name"]) == ("ADDED", "b")
         assert int(found["metadata"]["resourceVersion"]) > at
@@ -170,31 +172,31 @@ async def test_watch_resumes_at_its_revision_after_a_restart(serve: Any) -> None
 async def test_initial_state_is_of_one_revision(live: Any) -> None:
     """Fails if the state is read while it is sent: later changes would be sent twice or out of order."""
     for number in range(40):
-        await put(live, f"m-{number:02}")
-    async with following(live, f"{MAPS}?{INITIAL}") as stream:
-        await relabel(live, "m-39", x="y")
+        await create_map(live, f"m-{number:02}")
+    async with open_watch(live, f"{MAPS}?{INITIAL}") as stream:
+        await set_labels(live, "m-39", x="y")
         first = [await stream.next() for _ in range(41)]
         assert {change for change, _ in first} == {"ADDED"}
         assert not any("x" in (obj["metadata"].get("labels") or {}) for _, obj in first)
         assert (await stream.next())[0] == "BOOKMARK"
-        assert await stream.named() == ("MODIFIED", "m-39")
+        assert await stream.next_name() == ("MODIFIED", "m-39")
 
 
 async def test_two_hundred_watchers_get_every_change(live: Any) -> None:
-    start = await put(live, "a")
+    start = await create_map(live, "a")
     path = f"{MAPS}?watch=1&resourceVersion={start}"
     connector = aiohttp.TCPConnector(ssl=live.session.connector._ssl, limit=0)
 
     async def watcher(session: aiohttp.ClientSession) -> list[str]:
         headers = {"authorization": "Bearer admin-token"}
-        async with session.get(live.server + path, headers=headers) as answer:
-            lines = [await asyncio.wait_for(answer.content.readline(), 60) for _ in range(30)]
+        async with session.get(live.server + path, headers=headers) as response:
+            lines = [await asyncio.wait_for(response.content.readline(), 60) for _ in range(30)]
         return [json.loads(line)["object"]["metadata"]["labels"]["n"] for line in lines]
 
     async with aiohttp.ClientSession(connector=connector) as session:
         watchers = [asyncio.create_task(watcher(session)) for _ in range(200)]
         for number in range(30):
-            await relabel(live, "a", n=str(number))
+            await set_labels(live, "a", n=str(number))
         for each in watchers:
             assert await each == [str(number) for number in range(30)]
     await asyncio.sleep(0)

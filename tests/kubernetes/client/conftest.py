@@ -1,4 +1,4 @@
-"""A small HTTPS server that plays the API server's part on the wire, and records what it was asked."""
+"""A small HTTPS server in the place of the API server, which records requests."""
 
 import asyncio
 import base64
@@ -25,13 +25,13 @@ from podpass.http.server import (
     serving,
 )
 
-Answer = tuple[int, Any]
-Handler = Callable[["Asked"], Answer | Awaitable[Answer | None] | None]
+Reply = tuple[int, Any]
+Handler = Callable[["RecordedRequest"], Reply | Awaitable[Reply | None] | None]
 
 
 @dataclass(kw_only=True)
-class Asked:
-    """One request, and the means to answer it piece by piece."""
+class RecordedRequest:
+    """One request, with methods to send the response in parts."""
 
     method: str
     path: str
@@ -56,12 +56,12 @@ class Asked:
 
 @dataclass(kw_only=True)
 class Server:
-    """The server: set `handler`, read `asked`."""
+    """The server: set `handler`, read `requests`."""
 
     port: int
     folder: Path
     ca: trustme.CA
-    asked: list[Asked] = field(default_factory=list)
+    requests: list[RecordedRequest] = field(default_factory=list)
     handler: Handler = lambda _: (200, {})
 
     @property
@@ -70,7 +70,7 @@ class Server:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         tls = scope.get("extensions", {}).get("tls", {})
-        asked = Asked(
+        request = RecordedRequest(
             method=scope["method"],
             path=scope["path"],
             query=dict(parse_qsl(scope["query_string"].decode())),
@@ -80,12 +80,12 @@ class Server:
             send=send,
         )
         assert header(scope, b"host")
-        self.asked.append(asked)
-        answer = self.handler(asked)
-        if asyncio.iscoroutine(answer):
-            answer = await answer
-        if answer is not None:
-            status, body = answer  # type: ignore[misc]  # awaited above
+        self.requests.append(request)
+        reply = self.handler(request)
+        if asyncio.iscoroutine(reply):
+            reply = await reply
+        if reply is not None:
+            status, body = reply  # type: ignore[misc]  # awaited above
             data = body if isinstance(body, bytes) else orjson.dumps(body)
             await respond(send, status, data)
 

@@ -1,4 +1,4 @@
-"""Requests and refusals on the wire."""
+"""Requests of the client, and error responses."""
 
 import asyncio
 import ssl
@@ -33,7 +33,7 @@ async def test_each_verb_is_sent_as_kubernetes_expects(server: Any) -> None:
         await client.delete("/p", {"gracePeriodSeconds": 0})
         await client.delete("/p")
         assert await client.text("/log") == "{}"
-    sent = [(each.method, each.path, each.body) for each in server.asked]
+    sent = [(each.method, each.path, each.body) for each in server.requests]
     assert sent == [
         ("GET", "/api/v1/pods", b""),
         ("POST", "/api/v1/pods", b'{"a":1}'),
@@ -44,11 +44,11 @@ async def test_each_verb_is_sent_as_kubernetes_expects(server: Any) -> None:
         ("DELETE", "/p", b""),
         ("GET", "/log", b""),
     ]
-    assert server.asked[0].query == {"limit": "1"}
-    assert server.asked[4].query == {"fieldManager": "me"}
-    types = [each.headers.get("content-type") for each in server.asked]
+    assert server.requests[0].query == {"limit": "1"}
+    assert server.requests[4].query == {"fieldManager": "me"}
+    types = [each.headers.get("content-type") for each in server.requests]
     assert types[1:5] == ["application/json", "application/json", MERGE_PATCH, APPLY_PATCH]
-    assert {each.headers["authorization"] for each in server.asked} == {"Bearer hush"}
+    assert {each.headers["authorization"] for each in server.requests} == {"Bearer hush"}
 
 
 async def test_client_certificate_is_presented(server: Any, ca: trustme.CA) -> None:
@@ -61,7 +61,7 @@ async def test_client_certificate_is_presented(server: Any, ca: trustme.CA) -> N
     }
     async with KubeClient.from_kubeconfig(server.kubeconfig(data)) as client:
         await client.get("/")
-    shown = x509.load_der_x509_certificate(server.asked[0].client_name)
+    shown = x509.load_der_x509_certificate(server.requests[0].client_name)
     assert "CN=system:node:a" in shown.subject.rfc4514_string()
 
 
@@ -76,7 +76,7 @@ async def test_error_has_the_fields_of_the_status(server: Any) -> None:
 
 
 async def test_body_that_is_not_a_status_is_not_in_the_error(server: Any) -> None:
-    """Fails if remote bodies reach errors: they may hold anything."""
+    """Fails if bodies of responses are copied to errors: they may contain secrets."""
     server.handler = lambda _: (502, b"<html>secret</html>")
     async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
         with pytest.raises(KubeError) as caught:
@@ -94,39 +94,38 @@ async def test_response_that_is_not_an_object_is_an_error(server: Any, body: byt
     assert caught.value.reason == "BadAnswer"
 
 
-async def test_a_redirect_is_not_followed(server: Any) -> None:
-    """Fails if redirects are followed: the bearer token would go along."""
+async def test_redirect_is_not_followed(server: Any) -> None:
+    """Fails if redirects are followed: the bearer token would be sent to another server."""
 
-    async def away(asked: Any) -> None:
+    async def away(request: Any) -> None:
         headers = [(b"location", f"{server.url}/elsewhere".encode())]
-        await asked.send({"type": "http.response.start", "status": 302, "headers": headers})
-        await asked.end()
+        await request.send({"type": "http.response.start", "status": 302, "headers": headers})
+        await request.end()
 
     server.handler = away
     async with KubeClient.from_kubeconfig(server.kubeconfig({"token": "t"})) as client:
         with pytest.raises(KubeError) as caught:
             await client.get("/p")
     assert caught.value.status == 302
-    assert [each.path for each in server.asked] == ["/p"]
+    assert [each.path for each in server.requests] == ["/p"]
 
 
 async def test_only_the_ca_of_the_kubeconfig_is_trusted(server: Any) -> None:
-    """Fails without verification: anybody on the port would get the token."""
-    stranger = server.kubeconfig({"token": "t"})
+    """Fails without verification: any program on the port would get the token."""
     server.ca = trustme.CA()
-    stranger = server.kubeconfig({"token": "t"})
-    async with KubeClient.from_kubeconfig(stranger) as client:
+    kubeconfig = server.kubeconfig({"token": "t"})
+    async with KubeClient.from_kubeconfig(kubeconfig) as client:
         with pytest.raises(KubeUnreachable) as caught:
             await client.get("/")
     assert "its certificate is not trusted" in caught.value.message
-    assert server.asked == []
+    assert server.requests == []
     assert "its certificate is not trusted: " in caught.value.message
 
 
 async def test_expired_certificate_is_distinguished_from_an_unavailable_server(
     server: Any,
 ) -> None:
-    """A clock that is off looks like this, and nobody would look for it where no answer came."""
+    """A wrong clock causes this error, and a user who reads only "no answer" would not check the clock."""
     ended = server.ca.issue_cert("127.0.0.1", not_after=datetime(2001, 1, 1, tzinfo=UTC))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ended.configure_cert(context)
@@ -150,10 +149,8 @@ async def test_server_name_of_the_certificate_is_verified(server: Any) -> None:
         assert await client.get("/") == {}
 
 
-async def test_proxy_variables_are_ignored(
-    server: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Fails if the environment is trusted: a program could be made to send its token elsewhere."""
+async def test_proxy_variables_are_ignored(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails if proxy variables are used: the token could be sent to another server."""
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
     async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
@@ -168,18 +165,18 @@ async def test_missing_server_is_unreachable() -> None:
     assert caught.value.message == "no answer from http://127.0.0.1:1: Connection refused"
 
 
-async def test_a_list_is_read_page_by_page(server: Any) -> None:
-    def page(asked: Any) -> tuple[int, Any]:
+async def test_list_is_returned_in_pages(server: Any) -> None:
+    def page(request: Any) -> tuple[int, Any]:
         meta = {"resourceVersion": "9"}
-        if "continue" not in asked.query:
+        if "continue" not in request.query:
             return 200, {"metadata": meta | {"continue": "more"}, "items": [{"a": 1}]}
         return 200, {"metadata": meta, "items": [{"a": 2}]}
 
     server.handler = page
     async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
         assert await client.list("/l", {"labelSelector": "x"}) == ([{"a": 1}, {"a": 2}], "9")
-    assert [each.query.get("continue") for each in server.asked] == [None, "more"]
-    assert all(each.query["labelSelector"] == "x" for each in server.asked)
+    assert [each.query.get("continue") for each in server.requests] == [None, "more"]
+    assert all(each.query["labelSelector"] == "x" for each in server.requests)
 
 
 def test_missing_ca_file_is_a_bad_kubeconfig(server: Any) -> None:

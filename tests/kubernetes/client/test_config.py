@@ -1,4 +1,4 @@
-"""What is read from a kubeconfig, and what is refused."""
+"""Kubeconfigs and in-cluster configuration: parsing and refusals."""
 
 import base64
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_unsupported_authentication_is_refused_with_its_name(server: Any, entry:
 
 @pytest.mark.parametrize("name", ["insecure-skip-tls-verify", "proxy-url"])
 def test_unverified_or_proxied_server_is_refused(server: Any, name: str) -> None:
-    """Fails without the rule: the token would be sent to whoever answers."""
+    """Fails without the rule: the token would be sent to an unverified server."""
     with pytest.raises(BadKubeconfig) as caught:
         read_kubeconfig(server.kubeconfig({"token": "t"}, **{name: "x"}))
     assert caught.value.facts["entry"] == name
@@ -98,7 +98,7 @@ def test_invalid_certificate_is_refused_and_not_in_the_error(server: Any, data: 
 
 
 def test_missing_certificate_file_is_named(server: Any) -> None:
-    """A kubeconfig that was copied to another machine or into a container leaves its files behind."""
+    """A kubeconfig that was copied to another machine or container has no access to its files."""
     with pytest.raises(
         BadKubeconfig, match=r"client-key, gone/admin\.key, cannot be read: No such file"
     ):
@@ -126,7 +126,7 @@ async def test_in_cluster_token_is_read_at_each_request(
         await client.get("/version")
         (folder / "token").write_text("second\n")
         await client.get("/version")
-    assert [each.headers["authorization"] for each in server.asked] == [
+    assert [each.headers["authorization"] for each in server.requests] == [
         "Bearer first",
         "Bearer second",
     ]

@@ -1,4 +1,4 @@
-"""Watches: resumed, listed again after a gap, never ending by themselves."""
+"""Watches: resumed, listed again after a gap, and without end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -20,7 +20,7 @@ def names(events: list[tuple[str, Any]]) -> list[tuple[str, str]]:
 
 
 async def take(server: Any, count: int) -> list[tuple[str, Any]]:
-    """Watch until so many events have come."""
+    """Watch until `count` events have arrived; return them."""
     found: list[tuple[str, Any]] = []
     async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
         stream: AsyncIterator[tuple[str, Any]] = client.watch("/l")
@@ -33,22 +33,22 @@ async def take(server: Any, count: int) -> list[tuple[str, Any]]:
 
 
 def script(lists: list[Any], watches: list[Callable[[Any], Any]]) -> Callable[[Any], Any]:
-    """Answer lists and watches in turn; the last of each is repeated."""
+    """Return a handler that answers with the lists and watches in order and repeats the last of each."""
 
-    def handler(asked: Any) -> Any:
-        if asked.query.get("watch") == "true":
-            return (watches.pop(0) if len(watches) > 1 else watches[0])(asked)
+    def handler(request: Any) -> Any:
+        if request.query.get("watch") == "true":
+            return (watches.pop(0) if len(watches) > 1 else watches[0])(request)
         return 200, (lists.pop(0) if len(lists) > 1 else lists[0])
 
     return handler
 
 
 def stream(*events: tuple[str, Any]) -> Callable[[Any], Any]:
-    async def answer(asked: Any) -> None:
-        await asked.begin()
+    async def answer(request: Any) -> None:
+        await request.begin()
         for kind, item in events:
-            await asked.event(kind, item)
-        await asked.end()
+            await request.event(kind, item)
+        await request.end()
 
     return answer
 
@@ -70,10 +70,10 @@ async def test_watch_yields_the_list_and_then_changes(server: Any) -> None:
         ("MODIFIED", "a"),
         ("DELETED", "b"),
     ]
-    asked = server.asked[1].query
-    assert asked["resourceVersion"] == "5"
-    assert asked["allowWatchBookmarks"] == "true"
-    assert int(asked["timeoutSeconds"]) >= 300
+    request = server.requests[1].query
+    assert request["resourceVersion"] == "5"
+    assert request["allowWatchBookmarks"] == "true"
+    assert int(request["timeoutSeconds"]) >= 300
 
 
 async def test_watch_resumes_at_the_last_event_or_bookmark(server: Any) -> None:
@@ -83,7 +83,7 @@ async def test_watch_resumes_at_the_last_event_or_bookmark(server: Any) -> None:
     ]
     server.handler = script([page(5)], watches)
     assert names(await take(server, 3)) == [("SYNCED", ""), ("ADDED", "a"), ("ADDED", "b")]
-    assert [each.query.get("resourceVersion") for each in server.asked] == [None, "5", "9"]
+    assert [each.query.get("resourceVersion") for each in server.requests] == [None, "5", "9"]
 
 
 async def test_expired_version_is_listed_again_with_deletions(server: Any) -> None:
@@ -101,7 +101,9 @@ async def test_expired_version_is_listed_again_with_deletions(server: Any) -> No
         ("SYNCED", ""),
         ("ADDED", "d"),
     ]
-    assert events[3][1]["metadata"]["uid"] == "b", "the old one, though the name is taken again"
+    assert events[3][1]["metadata"]["uid"] == "b", (
+        "the deleted object, although another object has its name"
+    )
 
 
 async def test_410_response_is_handled_like_a_410_event(server: Any) -> None:
@@ -116,18 +118,18 @@ async def test_failed_watch_is_retried_from_the_same_version(server: Any) -> Non
     def broken(_: Any) -> Any:
         return 500, b"oops"
 
-    def half(asked: Any) -> Any:
+    def half(request: Any) -> Any:
         async def answer() -> None:
-            await asked.begin()
-            await asked.event("ADDED", thing("a", 6))
-            await asked.raw(b'{"type":"ADDED","obj')
-            await asked.end()
+            await request.begin()
+            await request.event("ADDED", thing("a", 6))
+            await request.raw(b'{"type":"ADDED","obj')
+            await request.end()
 
         return answer()
 
     server.handler = script([page(5)], [broken, half, stream(("ADDED", thing("b", 7)))])
     assert names(await take(server, 3)) == [("SYNCED", ""), ("ADDED", "a"), ("ADDED", "b")]
-    assert [each.query.get("resourceVersion") for each in server.asked] == [None, "5", "5", "6"]
+    assert [each.query.get("resourceVersion") for each in server.requests] == [None, "5", "5", "6"]
 
 
 async def test_event_longer_than_the_read_buffer_is_complete(server: Any) -> None:
@@ -147,8 +149,8 @@ def test_first_list_yields_no_deletions() -> None:
 
 
 async def test_object_on_no_page_is_deleted(server: Any) -> None:
-    def two_pages(asked: Any) -> Any:
-        if asked.query.get("continue") == "next":
+    def two_pages(request: Any) -> Any:
+        if request.query.get("continue") == "next":
             return 200, page(9, thing("c", 3))
         return 200, {
             "metadata": {"resourceVersion": "9", "continue": "next"},
@@ -159,10 +161,10 @@ async def test_object_on_no_page_is_deleted(server: Any) -> None:
     calls = [lambda _: (200, page(5, thing("b", 1), thing("c", 2))), two_pages, two_pages]
     watches = [stream(("ERROR", gone)), stream(("ADDED", thing("d", 10)))]
 
-    def handler(asked: Any) -> Any:
-        if asked.query.get("watch") == "true":
-            return watches.pop(0)(asked)
-        return calls.pop(0)(asked)
+    def handler(request: Any) -> Any:
+        if request.query.get("watch") == "true":
+            return watches.pop(0)(request)
+        return calls.pop(0)(request)
 
     server.handler = handler
     assert names(await take(server, 8))[3:] == [
@@ -175,7 +177,7 @@ async def test_object_on_no_page_is_deleted(server: Any) -> None:
 
 
 async def test_metadata_only_watch_requests_partial_metadata(server: Any) -> None:
-    """A server with that form sends no more; one without it sends the object, which holds it too."""
+    """A server without support for partial metadata sends the whole object."""
     server.handler = script([page(5, thing("a", 3))], [stream(("ADDED", thing("b", 6)))])
     async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
         events: AsyncIterator[tuple[str, Any]] = client.watch("/l", metadata_only=True)
@@ -183,7 +185,7 @@ async def test_metadata_only_watch_requests_partial_metadata(server: Any) -> Non
             assert names([await anext(found) for _ in range(3)])[-1] == ("ADDED", "b")
         await client.get("/l/a", metadata_only=True)
         await client.get("/l/a")
-    accepts = [each.headers["accept"] for each in server.asked]
+    accepts = [each.headers["accept"] for each in server.requests]
     form = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1,application/json"
     assert accepts[:2] == [form.format("List"), form.format("")]
     assert accepts[-2:] == [form.format(""), "application/json"]

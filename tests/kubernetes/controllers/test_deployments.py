@@ -1,4 +1,4 @@
-"""Deployments through the API: rolled out, rolled back, scaled, paused, stuck."""
+"""Deployments through the API: rollout, rollback, scaling, pause and progress deadline."""
 
 import asyncio
 from typing import Any
@@ -16,7 +16,7 @@ from tests.kubernetes.controllers.workloads import (
     merge,
     pods,
     serve_pods,
-    tell,
+    set_pod_status,
     template,
     until,
 )
@@ -30,7 +30,7 @@ async def rolled_out(live: Any, **spec: Any) -> Any:
 
 
 async def sets(live: Any) -> dict[str, Any]:
-    """List the deployment's replica sets by the image of their template."""
+    """Return the ReplicaSets of the Deployment by the image of their template."""
     items = (await get(live, SETS))["items"]
     return {each["spec"]["template"]["spec"]["containers"][0]["image"]: each for each in items}
 
@@ -49,28 +49,28 @@ async def test_rollout_stays_within_max_surge_and_max_unavailable(live: Any) -> 
         most, least = max(most, len(found)), min(least, len(ready))
         for pod in found:
             if pod["status"]["phase"] == "Pending":
-                await tell(live, pod, "Running", ready=True)
+                await set_pod_status(live, pod, "Running", ready=True)
         if is_rolled_out(await get(live, DEP)):
             break
         await asyncio.sleep(0.02)
     else:
-        raise AssertionError("it was never rolled out")
+        raise AssertionError("the rollout did not complete")
     assert (most, least) == (5, 3)
     old, new = (await sets(live))["app:1"], (await sets(live))["app:2"]
     assert (old["spec"]["replicas"], new["spec"]["replicas"]) == (0, 4)
-    told = await events(live, "web", 3)
-    assert any("Scaled up replica set" in each and "from 0 to 4" in each for each in told)
+    found_events = await events(live, "web", 3)
+    assert any("Scaled up replica set" in each and "from 0 to 4" in each for each in found_events)
 
 
 async def test_recreate_waits_for_the_last_old_pod(live: Any) -> None:
     await rolled_out(live, strategy={"type": "Recreate"})
-    held = (await pods(live, "app=web"))[0]["metadata"]["name"]
-    await merge(live, f"{PODS}/{held}", {"metadata": {"finalizers": ["example.com/held"]}})
+    pod = (await pods(live, "app=web"))[0]["metadata"]["name"]
+    await merge(live, f"{PODS}/{pod}", {"metadata": {"finalizers": ["example.com/hold"]}})
     await image(live, "app:2")
-    await until(live, f"{PODS}/{held}", lambda pod: "deletionTimestamp" in pod["metadata"])
+    await until(live, f"{PODS}/{pod}", lambda pod: "deletionTimestamp" in pod["metadata"])
     await asyncio.sleep(0.3)
     assert "app:2" not in await sets(live)
-    await merge(live, f"{PODS}/{held}", {"metadata": {"finalizers": None}})
+    await merge(live, f"{PODS}/{pod}", {"metadata": {"finalizers": None}})
     await serve_pods(live, "app=web", is_rolled_out, DEP)
     assert (await sets(live))["app:2"]["spec"]["replicas"] == 2
 
@@ -133,28 +133,28 @@ async def test_rollout_without_progress_exceeds_its_deadline(serve: Any) -> None
 
 async def test_orphan_replica_set_is_adopted(live: Any) -> None:
     await rolled_out(live)
-    kept = (await sets(live))["app:1"]["metadata"]["uid"]
+    uid = (await sets(live))["app:1"]["metadata"]["uid"]
     await live.call("DELETE", f"{DEP}?propagationPolicy=Orphan")
     await until(live, DEP, lambda found: found is None)
     orphan = (await sets(live))["app:1"]
     assert "ownerReferences" not in orphan["metadata"]
     await create(live, DEPLOYMENTS, deployment("web"))
     await until(live, DEP, is_rolled_out)
-    assert (await sets(live))["app:1"]["metadata"]["uid"] == kept
+    assert (await sets(live))["app:1"]["metadata"]["uid"] == uid
     assert len(await pods(live, "app=web")) == 2
 
 
 async def test_refused_pod_is_reported_on_the_deployment(live: Any) -> None:
-    pod = template("web", serviceAccountName="nobody")
+    pod = template("web", serviceAccountName="missing")
     await create(live, DEPLOYMENTS, deployment("web", template=pod))
     found = await until(live, DEP, lambda body: condition(body, "ReplicaFailure"))
     failure = condition(found, "ReplicaFailure")
     assert failure["reason"] == "FailedCreate"
-    assert "nobody" in failure["message"]
+    assert "missing" in failure["message"]
     name = (await sets(live))["app:1"]["metadata"]["name"]
-    told = await events(live, name)
-    assert told[0].startswith("Warning FailedCreate: Error creating: pods ")
-    account = {"metadata": {"name": "nobody"}}
+    found_events = await events(live, name)
+    assert found_events[0].startswith("Warning FailedCreate: Error creating: pods ")
+    account = {"metadata": {"name": "missing"}}
     await create(live, "/api/v1/namespaces/default/serviceaccounts", account)
     await pods(live, "app=web", 2)
     await until(live, DEP, lambda body: condition(body, "ReplicaFailure") is None)

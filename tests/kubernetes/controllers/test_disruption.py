@@ -1,4 +1,4 @@
-"""Disruption budgets through the API: counted, and held to when a pod is evicted."""
+"""PodDisruptionBudgets through the API: status counts and evictions."""
 
 import asyncio
 from typing import Any
@@ -16,7 +16,7 @@ from tests.kubernetes.controllers.workloads import (
     merge,
     pods,
     serve_pods,
-    tell,
+    set_pod_status,
     until,
 )
 
@@ -57,7 +57,9 @@ def counts(found: Any) -> tuple[int, ...]:
         ({"maxUnavailable": 5}, (3, 3, 0, 3)),
     ],
 )
-async def test_budget_status_counts_its_pods(live: Any, spec: Any, expected: tuple[int, ...]) -> None:
+async def test_budget_status_counts_its_pods(
+    live: Any, spec: Any, expected: tuple[int, ...]
+) -> None:
     await served(live)
     await create(live, BUDGETS, budget(**spec))
     found = await until(live, PDB, lambda body: counts(body) == expected)
@@ -96,7 +98,7 @@ async def test_unhealthy_pod_may_be_evicted_if_the_policy_allows(live: Any) -> N
     await create(live, BUDGETS, budget(minAvailable="100%"))
     await until(live, PDB, lambda body: counts(body)[3] == 0 and body["status"]["expectedPods"])
     assert (await evict(live, first)).status == 429
-    await tell(live, second, "Running", ready=False)
+    await set_pod_status(live, second, "Running", ready=False)
     await until(live, PDB, lambda body: counts(body)[1] == 2)
     assert (await evict(live, second)).status == 429
     await merge(live, PDB, {"spec": {"unhealthyPodEvictionPolicy": "AlwaysAllow"}})
@@ -132,9 +134,7 @@ async def test_dry_run_eviction_uses_no_disruption(live: Any) -> None:
         ({"unhealthyPodEvictionPolicy": "Never"}, "spec.unhealthyPodEvictionPolicy"),
     ],
 )
-async def test_invalid_budget_is_refused(
-    live: Any, spec: Any, field: str
-) -> None:
+async def test_invalid_budget_is_refused(live: Any, spec: Any, field: str) -> None:
     refused = await live.call("POST", BUDGETS, budget(**spec))
     assert refused.status == 422
     assert [each["field"] for each in refused.body["details"]["causes"]] == [field]

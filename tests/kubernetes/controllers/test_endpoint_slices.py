@@ -1,4 +1,4 @@
-"""Endpoint slices through the API: where a service's pods are."""
+"""EndpointSlices through the API: the addresses of the pods of a Service."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ from tests.kubernetes.controllers.workloads import (
     deployment,
     merge,
     pods,
-    tell,
+    set_pod_status,
     until,
 )
 
@@ -42,7 +42,7 @@ async def running(live: Any, count: int) -> list[Any]:
     found = await pods(live, "app=web", count)
     for at, pod in enumerate(found):
         ip = f"10.0.{at // 250}.{at % 250 + 1}"
-        await tell(live, pod, "Running", ready=True, podIP=ip)
+        await set_pod_status(live, pod, "Running", ready=True, podIP=ip)
     return found
 
 
@@ -56,7 +56,7 @@ async def test_slice_has_the_pods_of_its_service_with_readiness(live: Any) -> No
     assert one["metadata"]["labels"]["kubernetes.io/service-name"] == "web"
     assert one["ports"] == [{"name": "", "protocol": "TCP", "port": 80}]
     assert one["endpoints"][0]["targetRef"]["uid"] == first["metadata"]["uid"]
-    await tell(live, first, "Running", ready=False)
+    await set_pod_status(live, first, "Running", ready=False)
     await until(
         live,
         SLICES,
@@ -76,11 +76,11 @@ async def test_pod_without_the_label_is_not_an_endpoint(live: Any) -> None:
 
 
 async def pod_of_port(live: Any, name: str, number: int) -> Any:
-    """Make a pod whose port `http` has a number of its own, and let it run."""
+    """Create a running pod whose port `http` has this number."""
     container = {"name": "c", "image": "i", "ports": [{"name": "http", "containerPort": number}]}
     metadata = {"name": name, "labels": {"app": "web"}}
     made = await create(live, PODS, {"metadata": metadata, "spec": {"containers": [container]}})
-    await tell(live, made, "Running", ready=True, podIP="10.0.0.1")
+    await set_pod_status(live, made, "Running", ready=True, podIP="10.0.0.1")
     return made
 
 
@@ -93,7 +93,7 @@ async def test_named_port_is_resolved_for_each_pod(live: Any) -> None:
 
 
 async def test_slice_keeps_its_ports_when_another_is_created(live: Any) -> None:
-    """Fails when slices are written over in the order of their names: a pod is then in none for a moment."""
+    """Fails if slices are replaced in the order of their names: a pod is then in no slice for a moment."""
     await create(live, SERVICES, service(targetPort="http"))
     for number in (8082, 8083):
         await pod_of_port(live, f"p{number}", number)
@@ -146,7 +146,7 @@ def by_ports(running: frozenset[int]) -> dict[Any, list[Any]]:
 
 
 def writes(running: frozenset[int], live: dict[int, Any]) -> Iterator[None]:
-    """Bring slices of three at most to what is wanted, a write at a time."""
+    """Apply the writes for the desired slices, of at most three endpoints, one by one."""
     before = dict(live)
     for slice_, current in arrange(by_ports(running), list(live.values()), max_endpoints=3):
         number = max(live, default=0) + 1 if current is None else current["number"]
@@ -164,7 +164,7 @@ def shown(live: dict[int, Any]) -> list[str]:
 
 @given(PODS_THAT_RUN)
 def test_pod_is_always_in_exactly_one_slice(steps: list[frozenset[int]]) -> None:
-    """Fails when slices are filled anew from the first: whoever comes early in the order moves all others."""
+    """Fails if slices are filled again from the first: a pod that is early in the order moves all others."""
     live: dict[int, Any] = {}
     before: frozenset[int] = frozenset()
     for running_now in steps:

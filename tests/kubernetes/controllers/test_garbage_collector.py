@@ -1,4 +1,4 @@
-"""What an object owns goes with it, before it or stays, as its deletion says."""
+"""Garbage collection: background, foreground and orphan deletion."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ async def test_background_deletion_deletes_dependents_after_the_owner(live: Any)
 async def test_foreground_deletion_deletes_dependents_before_the_owner(live: Any) -> None:
     await create(live, DEPLOYMENTS, deployment("web"))
     pod = f"{PODS}/{(await pods(live, 'app=web', 2))[0]['metadata']['name']}"
-    await merge(live, pod, {"metadata": {"finalizers": ["example.com/held"]}})
+    await merge(live, pod, {"metadata": {"finalizers": ["example.com/hold"]}})
     going = await live.call("DELETE", f"{DEP}?propagationPolicy=Foreground")
     assert going.body["metadata"]["finalizers"] == ["foregroundDeletion"]
     await until(live, f"{PODS}?labelSelector=app=web", lambda body: len(body["items"]) == 1)
@@ -89,7 +89,7 @@ async def test_object_with_one_remaining_owner_stays(live: Any) -> None:
 
 
 async def test_object_with_an_absent_owner_is_deleted(live: Any) -> None:
-    """The uid counts: another object of that name is not the owner."""
+    """The uid decides: another object with the name of the owner is not the owner."""
     one = await config_map(live, "one")
     one["metadata"]["uid"] = "00000000-0000-4000-8000-000000000000"
     await owned(live, "child", one)
@@ -111,8 +111,8 @@ async def test_foreground_deletion_waits_only_for_blocking_dependents(live: Any)
     one = await config_map(live, "one")
     for name, blocks in (("blocks", True), ("free", False)):
         await owned(live, name, one, blocks=blocks)
-        held = {"metadata": {"finalizers": ["example.com/held"]}}
-        await merge(live, f"{MAPS}/{name}", held)
+        hold = {"metadata": {"finalizers": ["example.com/hold"]}}
+        await merge(live, f"{MAPS}/{name}", hold)
     await live.call("DELETE", f"{MAPS}/one?propagationPolicy=Foreground")
     for name in ("blocks", "free"):
         await until(live, f"{MAPS}/{name}", lambda body: "deletionTimestamp" in body["metadata"])

@@ -1,4 +1,4 @@
-"""How pods of a job are counted, whatever happens in between."""
+"""Counts, indexes and backoff of Jobs."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def test_finished_pod_is_uncounted_until_its_finalizer_is_removed() -> None:
 
 @given(st.lists(st.sampled_from(["end", "free", "crash", "count", "lose"]), max_size=40))
 def test_each_pod_counts_exactly_once(steps: list[str]) -> None:
-    """Fails if a look that was cut short between its writes would count anew."""
+    """Fails if a reconcile that was interrupted between its writes counts a pod again."""
     status: Any = {}
     pods = {f"p{at}": "Running" for at in range(5)}
     tracked, ended = set(pods), 0
@@ -47,11 +47,11 @@ def test_each_pod_counts_exactly_once(steps: list[str]) -> None:
             pods[running[0]], ended = "Succeeded", ended + 1
         elif step == "count":
             job_rules.count_pods(JOB, status, there)
-        elif step == "crash":  # what was counted in memory is lost before it is written
+        elif step == "crash":  # the count in memory is lost before it is written
             job_rules.count_pods(JOB, dict(status), there)
         elif step == "free":
             tracked -= job_rules.uncounted_uids(status)
-        elif step == "lose":  # only what nobody holds can go
+        elif step == "lose":  # only a pod without a finalizer can be deleted
             for name in [name for name in pods if name not in tracked][:1]:
                 del pods[name]
     assert job_rules.outcome_counts(status) == (ended, 0)

@@ -1,4 +1,4 @@
-"""Jobs through the API: counted, retried, given up, suspended, forgotten."""
+"""Jobs through the API: counting, retries, failure, suspension and TTL."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from tests.kubernetes.controllers.workloads import (
     job,
     merge,
     pods,
-    tell,
+    set_pod_status,
     until,
 )
 
@@ -27,7 +27,7 @@ def has(part: str, count: int) -> Callable[[Any], bool]:
     return lambda found: found["status"].get(part) == count
 
 
-def held(found: Any, kind: str) -> bool:
+def is_true(found: Any, kind: str) -> bool:
     return bool(condition(found, kind)) and condition(found, kind)["status"] == "True"
 
 
@@ -35,39 +35,39 @@ async def test_a_job_is_complete_when_its_pods_have_succeeded(live: Any) -> None
     await create(live, JOBS, job("j", completions=3, parallelism=2))
     for pod in await pods(live, "job-name=j", 2):
         assert pod["metadata"]["finalizers"] == ["batch.kubernetes.io/job-tracking"]
-        await tell(live, pod, "Succeeded")
+        await set_pod_status(live, pod, "Succeeded")
     await until(live, JOB, lambda found: found["status"].get("active") == 1)
     last = next(
         pod for pod in await pods(live, "job-name=j", 3) if pod["status"]["phase"] == "Pending"
     )
-    await tell(live, last, "Succeeded")
-    done = await until(live, JOB, lambda found: held(found, "Complete"))
+    await set_pod_status(live, last, "Succeeded")
+    done = await until(live, JOB, lambda found: is_true(found, "Complete"))
     assert done["status"]["succeeded"] == 3
     assert {"startTime", "completionTime"} <= done["status"].keys()
-    assert held(done, "SuccessCriteriaMet")
+    assert is_true(done, "SuccessCriteriaMet")
     assert any("Completed: Job completed" in each for each in await events(live, "j", 4))
     for pod in await pods(live, "job-name=j", 3):
         assert "finalizers" not in pod["metadata"]
 
 
 async def test_deleted_pods_stay_counted(live: Any) -> None:
-    """Fails if a number were taken from the pods that are there."""
+    """Fails if the counts come only from the pods that exist."""
     await create(live, JOBS, job("j", completions=2))
     for count in (1, 2):
         pod = (await pods(live, "job-name=j", 1))[0]
-        await tell(live, pod, "Succeeded")
+        await set_pod_status(live, pod, "Succeeded")
         await until(live, JOB, has("succeeded", count))
         path = f"{PODS}/{pod['metadata']['name']}"
         await live.call("DELETE", path)
         await until(live, path, lambda body: body is None)
-    done = await until(live, JOB, lambda found: held(found, "Complete"))
+    done = await until(live, JOB, lambda found: is_true(found, "Complete"))
     assert done["status"]["succeeded"] == 2
 
 
 async def test_job_fails_after_its_backoff_limit(live: Any) -> None:
     await create(live, JOBS, job("j", backoffLimit=0))
-    await tell(live, (await pods(live, "job-name=j", 1))[0], "Failed")
-    failed = await until(live, JOB, lambda found: held(found, "Failed"))
+    await set_pod_status(live, (await pods(live, "job-name=j", 1))[0], "Failed")
+    failed = await until(live, JOB, lambda found: is_true(found, "Failed"))
     assert condition(failed, "Failed")["reason"] == "BackoffLimitExceeded"
     assert failed["status"]["failed"] == 1
     assert "completionTime" not in failed["status"]
@@ -80,20 +80,20 @@ async def test_pod_after_a_failure_has_a_backoff(serve: Any) -> None:
     await create(live, JOBS, job("j"))
     first = (await pods(live, "job-name=j", 1))[0]
     state = {"terminated": {"exitCode": 1, "finishedAt": "2026-01-01T00:00:00Z"}}
-    await tell(live, first, "Failed", containerStatuses=[{"name": "c", "state": state}])
+    await set_pod_status(live, first, "Failed", containerStatuses=[{"name": "c", "state": state}])
     await until(live, JOB, lambda found: found["status"].get("failed") == 1)
     await asyncio.sleep(0.2)
     assert len(await pods(live, "job-name=j")) == 1
     now[0] += 11
-    await merge(live, JOB, {"metadata": {"labels": {"look": "again"}}})
+    await merge(live, JOB, {"metadata": {"labels": {"reconcile": "again"}}})
     await pods(live, "job-name=j", 2)
 
 
 async def test_container_restarts_count_against_the_backoff_limit(live: Any) -> None:
     await create(live, JOBS, job("j", "OnFailure", backoffLimit=2))
     pod = (await pods(live, "job-name=j", 1))[0]
-    await tell(live, pod, "Running", containerStatuses=[{"name": "c", "restartCount": 2}])
-    failed = await until(live, JOB, lambda found: held(found, "Failed"))
+    await set_pod_status(live, pod, "Running", containerStatuses=[{"name": "c", "restartCount": 2}])
+    failed = await until(live, JOB, lambda found: is_true(found, "Failed"))
     assert condition(failed, "Failed")["reason"] == "BackoffLimitExceeded"
     assert not await pods(live, "job-name=j")
 
@@ -104,21 +104,21 @@ async def test_job_past_its_deadline_fails(serve: Any) -> None:
     await create(live, JOBS, job("j", activeDeadlineSeconds=60))
     await until(live, JOB, lambda found: found["status"].get("active") == 1)
     now[0] += 61
-    await merge(live, JOB, {"metadata": {"labels": {"look": "again"}}})
-    failed = await until(live, JOB, lambda found: held(found, "Failed"))
+    await merge(live, JOB, {"metadata": {"labels": {"reconcile": "again"}}})
+    failed = await until(live, JOB, lambda found: is_true(found, "Failed"))
     assert condition(failed, "Failed")["reason"] == "DeadlineExceeded"
     await until(live, f"{PODS}?labelSelector=job-name=j", lambda body: not body["items"])
 
 
 async def test_suspended_job_runs_no_pods(live: Any) -> None:
     await create(live, JOBS, job("j", suspend=True))
-    await until(live, JOB, lambda found: held(found, "Suspended"))
+    await until(live, JOB, lambda found: is_true(found, "Suspended"))
     assert not await pods(live, "job-name=j")
     await merge(live, JOB, {"spec": {"suspend": False}})
     await pods(live, "job-name=j", 1)
     await merge(live, JOB, {"spec": {"suspend": True}})
     await pods(live, "job-name=j", 0)
-    found = await until(live, JOB, lambda found: held(found, "Suspended"))
+    found = await until(live, JOB, lambda found: is_true(found, "Suspended"))
     assert "startTime" not in found["status"]
     assert "failed" not in found["status"] or found["status"]["failed"] <= 1
 
@@ -127,8 +127,8 @@ async def test_finished_job_is_deleted_after_its_ttl_with_its_pods(serve: Any) -
     now = [1_767_225_600.0]
     live = await serve(clock=lambda: now[0])
     await create(live, JOBS, job("j", ttlSecondsAfterFinished=1))
-    await tell(live, (await pods(live, "job-name=j", 1))[0], "Succeeded")
-    await until(live, JOB, lambda found: held(found, "Complete"))
+    await set_pod_status(live, (await pods(live, "job-name=j", 1))[0], "Succeeded")
+    await until(live, JOB, lambda found: is_true(found, "Complete"))
     now[0] += 2
     await until(live, JOB, lambda found: found is None)
     await until(live, f"{PODS}?labelSelector=job-name=j", lambda body: not body["items"])
@@ -144,24 +144,24 @@ async def test_each_index_of_an_indexed_job_completes_once(live: Any) -> None:
     assert places["1"]["spec"]["hostname"] == "j-1"
     variable = places["1"]["spec"]["containers"][0]["env"][0]
     assert variable["name"] == "JOB_COMPLETION_INDEX"
-    await tell(live, places["0"], "Succeeded")
-    await tell(live, places["2"], "Succeeded")
+    await set_pod_status(live, places["0"], "Succeeded")
+    await set_pod_status(live, places["2"], "Succeeded")
     some = await until(live, JOB, lambda body: body["status"].get("succeeded") == 2)
     assert some["status"]["completedIndexes"] == "0,2"
-    await tell(live, places["1"], "Succeeded")
-    done = await until(live, JOB, lambda body: held(body, "Complete"))
+    await set_pod_status(live, places["1"], "Succeeded")
+    done = await until(live, JOB, lambda body: is_true(body, "Complete"))
     assert done["status"]["completedIndexes"] == "0-2"
 
 
 async def test_work_queue_job_ends_after_the_first_success(live: Any) -> None:
-    """One that succeeds says that nothing is left: no new one is made, the rest may end."""
+    """The first success means that no work is left: no pod is created, and running pods may finish."""
     await create(live, JOBS, job("j", parallelism=2))
     first, second = await pods(live, "job-name=j", 2)
-    await tell(live, first, "Succeeded")
+    await set_pod_status(live, first, "Succeeded")
     await until(live, JOB, lambda found: found["status"].get("succeeded") == 1)
-    assert not held(await get(live, JOB), "Complete")
-    await tell(live, second, "Succeeded")
-    await until(live, JOB, lambda found: held(found, "Complete"))
+    assert not is_true(await get(live, JOB), "Complete")
+    await set_pod_status(live, second, "Succeeded")
+    await until(live, JOB, lambda found: is_true(found, "Complete"))
 
 
 @pytest.mark.parametrize("policy", ["Background", "Foreground"])

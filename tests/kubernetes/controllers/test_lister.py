@@ -1,4 +1,4 @@
-"""What the controllers know of the cluster is what the store holds, however it came to be."""
+"""The lister has the same content as the store, after any sequence of changes."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ POD, MAP = kind_by_name("Pod"), kind_by_name("ConfigMap")
 NAMES, OWNERS = ("a", "b", "c"), ("", "x", "y")
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["put", "delete", "look"]),
+        st.sampled_from(["put", "delete", "sync"]),
         st.sampled_from(NAMES),
         st.sampled_from(["one", "two"]),
         st.sampled_from(OWNERS),
@@ -36,18 +36,18 @@ def pod(name: str, namespace: str, owner: str, controls: bool, uid: str) -> Any:
     return {"metadata": metadata | ({"ownerReferences": [reference]} if owner else {})}
 
 
-def known(view: Lister) -> Any:
-    places = {owner: sorted(view.dependants(owner)) for owner in OWNERS[1:]}
+def content(lister: Lister) -> Any:
+    places = {owner: sorted(lister.dependents(owner)) for owner in OWNERS[1:]}
     pods = {
-        owner: sorted(f"{p.namespace}/{p.name}" for p in view.pods_of(owner)) for owner in OWNERS
+        owner: sorted(f"{p.namespace}/{p.name}" for p in lister.pods_of(owner)) for owner in OWNERS
     }
-    spaces = {n: sorted(pod.name for pod in view.pods(n)) for n in ("one", "two")}
-    orphans = {n: sorted(pod.name for pod in view.orphans(n)) for n in ("one", "two")}
-    uids = sorted(pod.uid for n in ("one", "two") for pod in view.pods(n))
-    return places, pods, spaces, orphans, [view.key_of(uid) for uid in uids], len(view)
+    spaces = {n: sorted(pod.name for pod in lister.pods(n)) for n in ("one", "two")}
+    orphans = {n: sorted(pod.name for pod in lister.orphans(n)) for n in ("one", "two")}
+    uids = sorted(pod.uid for n in ("one", "two") for pod in lister.pods(n))
+    return places, pods, spaces, orphans, [lister.key_of(uid) for uid in uids], len(lister)
 
 
-def play(store: ObjectStore, steps: Any, view: Lister) -> None:
+def apply_steps(store: ObjectStore, steps: Any, lister: Lister) -> None:
     for at, (step, name, namespace, owner, controls) in enumerate(steps):
         entry = store.get_stored(POD, namespace, name)
         made = pod(
@@ -57,8 +57,8 @@ def play(store: ObjectStore, steps: Any, view: Lister) -> None:
             controls,
             entry.object()["metadata"]["uid"] if entry else f"u{at}",
         )
-        if step == "look":
-            view.sync()
+        if step == "sync":
+            lister.sync()
         elif step == "put" and entry is None:
             store.create(POD, made)
         elif step == "put" and entry is not None:
@@ -72,19 +72,19 @@ def play(store: ObjectStore, steps: Any, view: Lister) -> None:
 def test_followed_changes_and_a_new_list_give_the_same_index(
     tmp_path_factory: Any, steps: Any, forget: bool
 ) -> None:
-    """Fails if a change left something behind; `forget` drops the history in between."""
-    store = ObjectStore(tmp_path_factory.mktemp("view") / "k.db")
+    """Fails if a change leaves an outdated entry; `forget` drops the watch history before the last sync."""
+    store = ObjectStore(tmp_path_factory.mktemp("lister") / "k.db")
     store.open()
     try:
         followed = Lister(store, lambda _: None)
         followed.sync()
-        play(store, steps, followed)
+        apply_steps(store, steps, followed)
         if forget:
             store.watch_cache.horizon = store.revision + 1
         followed.sync()
         fresh = Lister(store, lambda _: None)
         fresh.sync()
-        assert known(followed) == known(fresh)
+        assert content(followed) == content(fresh)
     finally:
         store.close()
 
@@ -92,30 +92,30 @@ def test_followed_changes_and_a_new_list_give_the_same_index(
 def test_change_has_controllers_before_and_after(tmp_path: Path) -> None:
     store = ObjectStore(tmp_path / "k.db")
     store.open()
-    told: list[Any] = []
-    view = Lister(store, told.append)
+    changes: list[Any] = []
+    lister = Lister(store, changes.append)
     made = store.create(POD, pod("a", "one", "x", True, "u"))
-    view.sync()
+    lister.sync()
     store.update(POD, pod("a", "one", "y", True, "u"), int(made["metadata"]["resourceVersion"]))
-    view.sync()
+    lister.sync()
     (gone,) = store.list_stored(POD)
     store.delete(POD, gone.object(), gone.revision)
-    view.sync()
+    lister.sync()
     store.close()
-    assert [sorted(each.controllers) for each in told] == [["x"], ["x", "y"], ["y"]]
-    assert [each.gone for each in told] == [False, False, True]
-    assert all(each.rebound for each in told)
+    assert [sorted(each.controllers) for each in changes] == [["x"], ["x", "y"], ["y"]]
+    assert [each.deleted for each in changes] == [False, False, True]
+    assert all(each.rebound for each in changes)
 
 
 def test_change_of_status_does_not_rebind_the_object(tmp_path: Path) -> None:
     store = ObjectStore(tmp_path / "k.db")
     store.open()
-    told: list[Any] = []
-    view = Lister(store, told.append)
+    changes: list[Any] = []
+    lister = Lister(store, changes.append)
     made = store.create(POD, pod("a", "one", "x", True, "u"))
-    view.sync()
+    lister.sync()
     seen = int(made["metadata"]["resourceVersion"])
     store.update(POD, pod("a", "one", "x", True, "u") | {"status": {"phase": "Running"}}, seen)
-    view.sync()
+    lister.sync()
     store.close()
-    assert [each.rebound for each in told] == [True, False]
+    assert [each.rebound for each in changes] == [True, False]

@@ -1,4 +1,4 @@
-"""Replica sets through the API: as many pods as wanted, and the right ones."""
+"""ReplicaSets through the API: number and choice of pods, and status."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tests.kubernetes.controllers.workloads import (
     get,
     merge,
     pods,
-    tell,
+    set_pod_status,
     until,
 )
 
@@ -27,7 +27,7 @@ async def test_deleted_or_finished_pods_are_replaced(live: Any) -> None:
     await create(live, SETS, replica_set("rs", 3))
     first, second, _ = await pods(live, "app=rs", 3)
     await live.call("DELETE", f"{PODS}/{first['metadata']['name']}")
-    await tell(live, second, "Failed")
+    await set_pod_status(live, second, "Failed")
     await until(live, f"{PODS}?labelSelector=app=rs", lambda body: len(body["items"]) == 4)
     await until(live, f"{SETS}/rs", lambda body: body["status"]["replicas"] == 3)
     gone = await live.call("GET", f"{PODS}/{first['metadata']['name']}")
@@ -40,9 +40,9 @@ async def test_scale_down_deletes_the_least_valuable_pods_first(live: Any) -> No
     for pod in found:
         target = {"target": {"kind": "Node", "name": "n"}}
         await live.call("POST", f"{PODS}/{pod['metadata']['name']}/binding", target)
-    await tell(live, old, "Running", ready=True)
-    await tell(live, young, "Running", ready=True, since="2026-06-01T00:00:00Z")
-    await tell(live, cheap, "Running", ready=True)
+    await set_pod_status(live, old, "Running", ready=True)
+    await set_pod_status(live, young, "Running", ready=True, since="2026-06-01T00:00:00Z")
+    await set_pod_status(live, cheap, "Running", ready=True)
     cost = {"controller.kubernetes.io/pod-deletion-cost": "-1"}
     await merge(live, f"{PODS}/{cheap['metadata']['name']}", {"metadata": {"annotations": cost}})
     for count, stay in ((3, (old, young, cheap)), (2, (old, young)), (1, (old,))):
@@ -63,11 +63,11 @@ async def test_pod_without_the_label_is_released_and_replaced(live: Any) -> None
 
 
 async def test_orphan_pod_is_adopted(live: Any) -> None:
-    stray = {"metadata": {"name": "stray", "labels": {"app": "rs"}}}
+    orphan = {"metadata": {"name": "orphan", "labels": {"app": "rs"}}}
     spec = {"containers": [{"name": "c", "image": "i:1"}]}
-    await create(live, PODS, {**stray, "spec": spec})
+    await create(live, PODS, {**orphan, "spec": spec})
     await create(live, SETS, replica_set("rs", 2))
-    owned = await until(live, f"{PODS}/stray", lambda body: "ownerReferences" in body["metadata"])
+    owned = await until(live, f"{PODS}/orphan", lambda body: "ownerReferences" in body["metadata"])
     assert owned["metadata"]["ownerReferences"][0]["name"] == "rs"
     assert len(await pods(live, "app=rs", 2)) == 2
 
@@ -77,7 +77,7 @@ async def test_ready_pod_is_available_after_min_ready_seconds(serve: Any) -> Non
     live = await serve(clock=lambda: now[0])
     await create(live, SETS, replica_set("rs", 1, minReadySeconds=1))
     pod = (await pods(live, "app=rs", 1))[0]
-    await tell(live, pod, "Running", ready=True)
+    await set_pod_status(live, pod, "Running", ready=True)
     found = await until(live, f"{SETS}/rs", lambda body: body["status"].get("readyReplicas"))
     assert "availableReplicas" not in found["status"]
     now[0] += 1
@@ -87,9 +87,9 @@ async def test_ready_pod_is_available_after_min_ready_seconds(serve: Any) -> Non
 async def test_similar_events_are_combined(live: Any) -> None:
     await create(live, SETS, replica_set("rs", 60))
     await pods(live, "app=rs", 60)
-    told = await events(live, "rs", 11)
-    assert len(told) == 11
-    assert sum("combined" in each for each in told) == 1
+    found = await events(live, "rs", 11)
+    assert len(found) == 11
+    assert sum("combined" in each for each in found) == 1
 
 
 async def test_no_pod_is_created_in_a_terminating_namespace(live: Any) -> None:

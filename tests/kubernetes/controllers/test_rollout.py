@@ -1,4 +1,4 @@
-"""How a roll-out shares out pods: its bounds hold at every step, whatever becomes of the pods meanwhile."""
+"""Sizes of the ReplicaSets during a rollout: the bounds hold at every step, whichever pods fail."""
 
 import copy
 from typing import Any
@@ -54,7 +54,7 @@ def test_percentages_are_rounded_as_in_kubernetes(
 
 
 def shrunk(each: Any, count: int) -> None:
-    """Delete pods of a replica set: those that do not work first."""
+    """Delete pods of a ReplicaSet, unavailable pods first."""
     each["spec"]["replicas"] = count
     each["status"]["availableReplicas"] = min(each["status"]["availableReplicas"], count)
 
@@ -88,7 +88,7 @@ def test_rollout_stays_within_bounds_and_completes(
             return
         starting = rollout.replicas_of(new) - rollout.available(new)
         new["status"]["availableReplicas"] += data.draw(st.integers(min(starting, 1), starting))
-    raise AssertionError("it never came to an end")
+    raise AssertionError("the rollout did not complete")
 
 
 def test_unavailable_pods_are_removed_first() -> None:
@@ -109,7 +109,7 @@ def test_unavailable_pods_are_removed_first() -> None:
 def test_new_size_is_distributed_in_proportion(
     replicas: int, sizes: tuple[tuple[str, int], ...], expected: dict[str, int]
 ) -> None:
-    """The recorded sizes are of a deployment of ten with three on top."""
+    """The annotations record a Deployment of 10 pods with a surge of 3."""
     old, new = (replica_set(n, s, desired_replicas="10", max_replicas="13") for n, s in sizes)
     wanted = deployment(replicas)
     assert rollout.is_scaling_event(wanted, [old, new])
@@ -144,8 +144,8 @@ def test_complete_new_replica_set_scales_old_ones_to_zero() -> None:
 
 def test_template_hash_depends_only_on_the_template() -> None:
     template = {"spec": {"containers": [{"name": "c"}], "a": 1}}
-    turned = {"spec": {"a": 1, "containers": [{"name": "c"}]}}
-    assert revisions.template_hash(template, 0) == revisions.template_hash(turned, 0)
+    reordered = {"spec": {"a": 1, "containers": [{"name": "c"}]}}
+    assert revisions.template_hash(template, 0) == revisions.template_hash(reordered, 0)
     assert revisions.template_hash(template, 0) != revisions.template_hash(template, 1)
     assert not set(revisions.template_hash(template, 0)) & set("aeiou013")
 

@@ -1,4 +1,4 @@
-"""Workloads as users send them, and a hand that does to pods what a kubelet would."""
+"""Workloads as users send them, and helpers that set pod statuses as a kubelet does."""
 
 import asyncio
 from collections.abc import Callable
@@ -51,18 +51,18 @@ async def merge(live: Any, path: str, body: Any) -> Any:
 
 
 async def until(live: Any, path: str, holds: Callable[[Any], Any]) -> Any:
-    """Ask until the answer is as it should be; a path that is not there counts as None."""
+    """Poll a path until a condition holds; return the body. A missing object is None."""
     for _ in range(400):
-        answer = await live.call("GET", path)
-        body = answer.body if answer.status == 200 else None
+        response = await live.call("GET", path)
+        body = response.body if response.status == 200 else None
         if holds(body):
             return body
         await asyncio.sleep(0.05)
-    raise AssertionError(f"{path} does not come to be so: {answer.text[:2000]}")
+    raise AssertionError(f"{path}: the condition does not hold: {response.text[:2000]}")
 
 
 async def pods(live: Any, labels: str, count: int | None = None) -> list[Any]:
-    """List pods by labels, once there are so many that are not on their way out."""
+    """Return the pods with these labels; wait until `count` of them exist that are not being deleted."""
     path = f"{PODS}?labelSelector={labels}"
 
     def alive(body: Any) -> list[Any]:
@@ -72,7 +72,9 @@ async def pods(live: Any, labels: str, count: int | None = None) -> list[Any]:
     return alive(found)
 
 
-async def tell(live: Any, pod: Any, phase: str, *, ready: bool = False, **state: Any) -> None:
+async def set_pod_status(
+    live: Any, pod: Any, phase: str, *, ready: bool = False, **state: Any
+) -> None:
     """Write a pod's status."""
     condition = {"type": "Ready", "status": "True" if ready else "False"}
     condition["lastTransitionTime"] = state.pop("since", "2026-01-01T00:00:00Z")
@@ -83,20 +85,20 @@ async def tell(live: Any, pod: Any, phase: str, *, ready: bool = False, **state:
 
 
 async def serve_pods(live: Any, labels: str, done: Callable[[Any], bool], path: str) -> Any:
-    """Make every pod ready, and let those go that are to go, until an object is as it should be."""
+    """Set every pending pod to ready until a condition holds for an object; return the object."""
     for _ in range(400):
         for pod in (await get(live, f"{PODS}?labelSelector={labels}"))["items"]:
             if (pod.get("status") or {}).get("phase") == "Pending":
-                await tell(live, pod, "Running", ready=True)
+                await set_pod_status(live, pod, "Running", ready=True)
         found = await get(live, path)
         if done(found):
             return found
         await asyncio.sleep(0.03)
-    raise AssertionError(f"{path} does not come to be so: {found}")
+    raise AssertionError(f"{path}: the condition does not hold: {found}")
 
 
 def is_rolled_out(found: Any) -> bool:
-    """Tell what `kubectl rollout status` waits for."""
+    """Return whether `kubectl rollout status` would report success."""
     status, wanted = found["status"], found["spec"]["replicas"]
     counts = ("updatedReplicas", "replicas", "availableReplicas")
     seen = status.get("observedGeneration") == found["metadata"]["generation"]
@@ -109,7 +111,7 @@ def condition(found: Any, kind: str) -> Any:
 
 
 async def events(live: Any, name: str, count: int = 1) -> list[str]:
-    """List what is told of an object, once there are so many events."""
+    """Return the events of an object as texts; wait until at least `count` exist."""
     path = f"{EVENTS}?fieldSelector=involvedObject.name={name}"
     found = await until(live, path, lambda body: len(body["items"]) >= count)
     return [f"{each['type']} {each['reason']}: {each['message']}" for each in found["items"]]

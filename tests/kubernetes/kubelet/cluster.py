@@ -1,4 +1,4 @@
-"""A cluster and a runtime over real TLS, and what a cluster user does with them."""
+"""A cluster and a kubelet over real TLS, with the operations of a cluster user."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ import yaml
 from podpass.assertion.keys import KeyRing
 from podpass.http.server import bind, server_tls, serving
 from podpass.kubernetes.client import KubeClient, KubeError
-from podpass.kubernetes.cluster import EmbeddedCluster, ClusterConfig, UserInfo
+from podpass.kubernetes.cluster import ClusterConfig, EmbeddedCluster, UserInfo
 from podpass.kubernetes.kubelet.kubelet import Kubelet, KubeletConfig
 from podpass.kubernetes.kubelet.lifecycle import RestartBackOff
 from podpass.kubernetes.kubelet.server import API_SERVER_CLIENT
@@ -27,24 +27,24 @@ from podpass.local.image_source import InstanceImages
 from podpass.local.samples.cache import SampleCache
 
 NODE = "test-node"
-RUNTIME_USER = certificates.CLIENTS[certificates.RUNTIME][0]
+KUBELET_USER = certificates.CLIENTS[certificates.RUNTIME][0]
 PODS = "/api/v1/namespaces/default/pods"
 TOKENS = {
     "admin-token": UserInfo(name="admin", uid="admin", groups=("system:masters",)),
-    "node-token": UserInfo(name=RUNTIME_USER, uid="node", groups=("system:nodes",)),
+    "node-token": UserInfo(name=KUBELET_USER, uid="node", groups=("system:nodes",)),
 }
-# Programs of the machine that pods in these tests may use; bubblewrap only where a test asks for it.
+# The programs of the machine that pods of these tests may use. A test that needs bubblewrap adds it.
 PROGRAMS = ("sh", "sleep", "cat", "ls", "env", "echo", "true", "false", "stat", "sed")
 
 Pod = dict[str, Any]
 Object = dict[str, Any]
 
 
-class Line:
-    """The runtime's connection to the API server, which can be cut."""
+class ApiServerProxy:
+    """A TCP proxy between the kubelet and the API server, which tests can disconnect."""
 
     def __init__(self, port: int) -> None:
-        self._to, self._writers = port, set[asyncio.StreamWriter]()
+        self._target_port, self._writers = port, set[asyncio.StreamWriter]()
         self._server: asyncio.Server | None = None
         self.port = 0
 
@@ -56,7 +56,7 @@ class Line:
         self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    async def cut(self) -> None:
+    async def disconnect(self) -> None:
         if self._server is not None:
             self._server.close()
         for writer in list(self._writers):
@@ -64,35 +64,35 @@ class Line:
         await eventually(lambda: not self._writers)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
-        both = {writer, far_writer}
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        both = {writer, server_writer}
         self._writers |= both
         with contextlib.suppress(OSError):
-            await asyncio.gather(_pass(reader, far_writer), _pass(far_reader, writer))
+            await asyncio.gather(_copy(reader, server_writer), _copy(server_reader, writer))
         for each in both:
             each.transport.abort()
         self._writers -= both
 
 
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while data := await reader.read(65536):
         writer.write(data)
         await writer.drain()
-    raise ConnectionResetError  # either end's goodbye is the end of both
+    raise ConnectionResetError  # the end of one direction closes both connections
 
 
 @dataclass(kw_only=True)
-class Lab:
-    """A live cluster, and runtimes for it."""
+class KubeletCluster:
+    """A served cluster, and kubelets for it."""
 
     folder: Path
     server: str
     cluster: EmbeddedCluster
     ca: trustme.CA
     client: KubeClient
-    line: Line
+    proxy: ApiServerProxy
     port: int = 0
-    runtime: Kubelet | None = None
+    kubelet: Kubelet | None = None
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     @property
@@ -101,7 +101,7 @@ class Lab:
 
     def config(self, **changes: Any) -> KubeletConfig:
         given: dict[str, Any] = {
-            "kubeconfig": kubeconfig(self.folder, self.line.url, "node-token"),
+            "kubeconfig": kubeconfig(self.folder, self.proxy.url, "node-token"),
             "node_name": NODE,
             "folder": self.folder / "pods",
             "images": InstanceImages(
@@ -110,7 +110,7 @@ class Lab:
             ),
             "environment": {"SSL_CERT_FILE": str(self.ca_file), "NO_PROXY": "localhost"},
             "path": programs(self.folder),
-            "restarts": RestartBackOff(first=0.3, most=1.0),
+            "restarts": RestartBackOff(first=0.3, last=1.0),
             "refresh_seconds": 0.3,
             "stop_seconds": 1.0,
         }
@@ -118,29 +118,29 @@ class Lab:
 
     @asynccontextmanager
     async def running(self, **changes: Any) -> AsyncIterator[Kubelet]:
-        """Run a runtime and serve its application, as the local loop does."""
+        """Run a kubelet and serve its application, as the local instance does."""
         sock = bind("127.0.0.1", 0)
         self.port = sock.getsockname()[1]
         async with (
-            Kubelet(self.config(port=self.port, **changes)) as runtime,
-            serving(runtime.app, sock, server_context(self.folder)),
+            Kubelet(self.config(port=self.port, **changes)) as kubelet,
+            serving(kubelet.app, sock, server_context(self.folder)),
         ):
-            yield runtime
+            yield kubelet
 
     @asynccontextmanager
-    async def interrupted(self) -> AsyncIterator[None]:
-        """Keep the runtime from the API server for a while."""
-        await self.line.cut()
+    async def disconnected(self) -> AsyncIterator[None]:
+        """Disconnect the kubelet from the API server for the duration of the context."""
+        await self.proxy.disconnect()
         yield
-        await self.line.connect()
+        await self.proxy.connect()
 
     async def start(self, **changes: Any) -> Kubelet:
-        """Run a runtime until the test ends."""
-        self.runtime = await self.stack.enter_async_context(self.running(**changes))
-        return self.runtime
+        """Run a kubelet until the test ends."""
+        self.kubelet = await self.stack.enter_async_context(self.running(**changes))
+        return self.kubelet
 
     async def run(self, name: str, *containers: Object, **spec: Any) -> Pod:
-        """Create a pod; it never restarts unless it says so."""
+        """Create a pod; its restart policy is Never unless given."""
         meta = {"name": name, **spec.pop("metadata", {})}
         body = {
             "apiVersion": "v1",
@@ -153,24 +153,24 @@ class Lab:
     async def get(self, name: str) -> Pod:
         return await self.client.get(f"{PODS}/{name}")
 
-    async def until(self, name: str, wanted: Callable[[Pod], Any], seconds: float = 20.0) -> Pod:
-        """Wait until a pod is as wanted."""
+    async def until(self, name: str, holds: Callable[[Pod], Any], seconds: float = 20.0) -> Pod:
+        """Wait until a condition holds for a pod; return the pod."""
         pod: Pod = {}
         try:
             async with asyncio.timeout(seconds):
                 while True:
                     pod = await self.get(name)
-                    if wanted(pod):
+                    if holds(pod):
                         return pod
                     await asyncio.sleep(0.03)
         except TimeoutError:
-            raise AssertionError(f"not reached: {pod.get('status')}") from None
+            raise AssertionError(f"the condition does not hold: {pod.get('status')}") from None
 
     async def phase(self, name: str, *phases: str) -> Pod:
         return await self.until(name, lambda pod: pod["status"].get("phase") in phases)
 
     async def gone(self, name: str, seconds: float = 20.0) -> None:
-        """Wait until a pod does not exist any more."""
+        """Wait until a pod is deleted."""
         async with asyncio.timeout(seconds):
             while True:
                 try:
@@ -207,7 +207,7 @@ class Lab:
 
 
 async def eventually(check: Callable[[], Any], seconds: float = 10) -> None:
-    """Wait until something is so; it may be asked for by a coroutine."""
+    """Wait until a check returns a true value; the check may be a coroutine function."""
     async with asyncio.timeout(seconds):
         while True:
             found = check()
@@ -219,12 +219,12 @@ async def eventually(check: Callable[[], Any], seconds: float = 10) -> None:
 
 
 def shell(script: str, name: str = "app", **more: Any) -> Object:
-    """Make a container that runs a shell script."""
+    """Return a container that runs a shell script."""
     return {"name": name, "image": "none", "command": ["sh", "-c", script], **more}
 
 
 def state(pod: Pod, name: str = "app") -> Object:
-    """Give a container's state, of whatever kind."""
+    """Return the state of a container."""
     return dict(status_of(pod, name).get("state") or {})
 
 
@@ -240,27 +240,27 @@ def condition(pod: Pod, kind: str) -> str:
 
 
 def programs(folder: Path, *more: str) -> str:
-    """Make a folder with the few programs that pods may use, and nothing else."""
-    place = folder / "bin"
-    place.mkdir(exist_ok=True)
+    """Create a folder that contains only the programs that pods may use."""
+    programs_folder = folder / "bin"
+    programs_folder.mkdir(exist_ok=True)
     for name in (*PROGRAMS, *more):
         found = shutil.which(name)
-        if found and not (place / name).exists():
-            (place / name).symlink_to(found)
-    return str(place)
+        if found and not (programs_folder / name).exists():
+            (programs_folder / name).symlink_to(found)
+    return str(programs_folder)
 
 
 def kubeconfig(folder: Path, server: str, token: str) -> Path:
     path = folder / f"{token}.kubeconfig"
     cluster = {"server": server, "certificate-authority": str(folder / "ca.pem")}
-    context = {"cluster": "lab", "user": "lab"}
+    context = {"cluster": "test", "user": "test"}
     config = {
         "apiVersion": "v1",
         "kind": "Config",
-        "current-context": "lab",
-        "clusters": [{"name": "lab", "cluster": cluster}],
-        "users": [{"name": "lab", "user": {"token": token}}],
-        "contexts": [{"name": "lab", "context": context}],
+        "current-context": "test",
+        "clusters": [{"name": "test", "cluster": cluster}],
+        "users": [{"name": "test", "user": {"token": token}}],
+        "contexts": [{"name": "test", "context": context}],
     }
     path.write_text(yaml.safe_dump(config))
     return path
@@ -279,7 +279,7 @@ def write_certificates(folder: Path, ca: trustme.CA) -> None:
 
 
 def client_context(folder: Path, ca: trustme.CA, name: str | None) -> ssl.SSLContext:
-    """Make a client's TLS, with a certificate for that common name if one is given."""
+    """Return the TLS context of a client, with a certificate for the common name if given."""
     context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
     if name is not None:
         ca.issue_cert("client.example", common_name=name).configure_cert(context)
@@ -287,8 +287,10 @@ def client_context(folder: Path, ca: trustme.CA, name: str | None) -> ssl.SSLCon
 
 
 @asynccontextmanager
-async def laboratory(folder: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterator[Lab]:
-    """Serve a cluster."""
+async def serve_cluster(
+    folder: Path, ca: trustme.CA, ring: KeyRing
+) -> AsyncIterator[KubeletCluster]:
+    """Serve a cluster over TLS."""
     write_certificates(folder, ca)
     config = ClusterConfig(
         database=folder / "kubernetes.db",
@@ -307,9 +309,11 @@ async def laboratory(folder: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterat
         admin = KubeClient.from_kubeconfig(kubeconfig(folder, server, "admin-token"))
         await stack.enter_async_context(admin)
         await registration.apply_rbac(admin)
-        line = Line(sock.getsockname()[1])
-        await line.connect()
-        stack.push_async_callback(line.cut)
-        lab = Lab(folder=folder, server=server, cluster=cluster, ca=ca, client=admin, line=line)
-        await stack.enter_async_context(lab.stack)
-        yield lab
+        proxy = ApiServerProxy(sock.getsockname()[1])
+        await proxy.connect()
+        stack.push_async_callback(proxy.disconnect)
+        served = KubeletCluster(
+            folder=folder, server=server, cluster=cluster, ca=ca, client=admin, proxy=proxy
+        )
+        await stack.enter_async_context(served.stack)
+        yield served

@@ -1,4 +1,4 @@
-"""A live cluster with a runtime, for each test its own."""
+"""A served cluster with a kubelet for each test."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 import trustme
 
 from podpass.assertion.keys import KeyRing
-from tests.kubernetes.kubelet.cluster import Lab, laboratory
+from tests.kubernetes.kubelet.cluster import KubeletCluster, serve_cluster
 
 
 @pytest.fixture(scope="session")
@@ -21,14 +21,16 @@ def ring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
 
 
 @pytest.fixture
-async def cluster(tmp_path: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterator[Lab]:
+async def bare_cluster(
+    tmp_path: Path, ca: trustme.CA, ring: KeyRing
+) -> AsyncIterator[KubeletCluster]:
     """A cluster without a node."""
-    async with laboratory(tmp_path, ca, ring) as lab:
-        yield lab
+    async with serve_cluster(tmp_path, ca, ring) as cluster:
+        yield cluster
 
 
 @pytest.fixture
-async def lab(cluster: Lab) -> Lab:
-    """A cluster with a node, on which paths are rewritten."""
-    await cluster.start()
-    return cluster
+async def cluster(bare_cluster: KubeletCluster) -> KubeletCluster:
+    """A cluster with one node, which rewrites paths."""
+    await bare_cluster.start()
+    return bare_cluster

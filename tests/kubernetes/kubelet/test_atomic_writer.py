@@ -1,4 +1,4 @@
-"""Files of a volume: all at once, and nowhere else."""
+"""The files of a volume are replaced atomically and stay inside the volume."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def test_update_replaces_all_files_at_once(tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir() if not path.name.startswith("..")} == {"a", "c"}
     assert (folder / "a").read_text() == "2"
     assert not before.exists()
-    assert opened.read() == "1", "who had it open reads on"
+    assert opened.read() == "1", "a reader with the open file reads the old content"
     opened.close()
 
 
@@ -39,7 +39,7 @@ def test_equal_content_is_not_written_again(tmp_path: Path) -> None:
     before = (tmp_path / "..data").readlink()
     assert not write(tmp_path, {"a": content("1")})
     assert (tmp_path / "..data").readlink() == before
-    assert write(tmp_path, {"a": content("1", 0o600)}), "a mode is part of it"
+    assert write(tmp_path, {"a": content("1", 0o600)}), "the mode is compared too"
 
 
 def test_volume_may_be_empty(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_volume_may_be_empty(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["../a", "/a", "a/../../b", "..data", "..x/y", ""])
 def test_path_outside_the_volume_is_refused(tmp_path: Path, path: str) -> None:
-    """Fails without the check: a ConfigMap's item could write anywhere the instance may."""
+    """Fails without the check: an item of a ConfigMap could overwrite any file of the instance."""
     with pytest.raises(UnsafePath):
         write(tmp_path / "v", {path: content("x")})
     assert not (tmp_path / "v").exists()

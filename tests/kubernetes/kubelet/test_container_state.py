@@ -1,25 +1,27 @@
-"""What is kept of containers, across lives of the runtime."""
+"""The records of containers across restarts of the kubelet."""
 
 from pathlib import Path
 
 import pytest
 
 from podpass.kubernetes.kubelet.container_state import (
-    Terminated,
     ContainerRecord,
     Running,
+    Terminated,
     Waiting,
     load_records,
     save_records,
 )
 
-ENDED = Terminated(code=3, reason="Error", message="m", container_id="c", started_at=1, finished_at=2)
+TERMINATED = Terminated(
+    code=3, reason="Error", message="m", container_id="c", started_at=1, finished_at=2
+)
 
 
 def test_terminated_and_waiting_containers_are_restored(tmp_path: Path) -> None:
     records = {
-        "a": ContainerRecord(state=ENDED, restarts=2, delay=20, ready=True),
-        "b": ContainerRecord(state=Waiting(reason="X", message="y"), last=ENDED),
+        "a": ContainerRecord(state=TERMINATED, restarts=2, delay=20, ready=True),
+        "b": ContainerRecord(state=Waiting(reason="X", message="y"), last=TERMINATED),
     }
     save_records(tmp_path / "r", records)
     assert load_records(tmp_path / "r", 50) == records
@@ -27,7 +29,9 @@ def test_terminated_and_waiting_containers_are_restored(tmp_path: Path) -> None:
 
 def test_running_container_is_restored_as_terminated(tmp_path: Path) -> None:
     state = Running(container_id="c", started_at=10)
-    save_records(tmp_path / "r", {"a": ContainerRecord(state=state, restarts=1, started=True, ready=True)})
+    save_records(
+        tmp_path / "r", {"a": ContainerRecord(state=state, restarts=1, started=True, ready=True)}
+    )
     record = load_records(tmp_path / "r", 50)["a"]
     assert isinstance(record.state, Terminated)
     assert (record.state.code, record.state.reason) == (137, "ContainerStatusUnknown")

@@ -1,4 +1,4 @@
-"""Variables and command lines as the kubelet makes them."""
+"""The environment and the command line of a container."""
 
 import base64
 from typing import Any
@@ -8,16 +8,16 @@ import pytest
 from podpass.kubernetes.kubelet.downward_api import (
     NodeInfo,
     UnknownField,
-    read_pod_field,
     parse_quantity,
+    read_pod_field,
 )
 from podpass.kubernetes.kubelet.environment import (
     ConfigError,
     build_command_line,
-    expand,
-    service_variables,
-    referenced_objects,
     build_variables,
+    expand,
+    referenced_objects,
+    service_variables,
 )
 
 NODE = NodeInfo(name="node", address="127.0.0.1", cpu="2", memory="1000Ki")
@@ -34,7 +34,7 @@ def pod(*containers: dict[str, Any], **meta: Any) -> dict[str, Any]:
     }
 
 
-def made(container: dict[str, Any], found: Any = None, **meta: Any) -> dict[str, str]:
+def build(container: dict[str, Any], found: Any = None, **meta: Any) -> dict[str, str]:
     container = {"name": "m", **container}
     return build_variables(container, pod(container, **meta), found or {}, NODE, {"SVC": "s"})
 
@@ -66,7 +66,7 @@ def test_variable_expands_only_earlier_variables() -> None:
         {"name": "LATE", "value": "x"},
         {"name": "AFTER", "value": "$(LATE)"},
     ]
-    assert made({"env": env}) == {
+    assert build({"env": env}) == {
         "SVC": "s",
         "EARLY": "$(LATE)-s",
         "LATE": "x",
@@ -87,7 +87,7 @@ def test_env_overrides_env_from_and_later_sources_override_earlier() -> None:
         ],
         "env": [{"name": "Z", "value": "own"}],
     }
-    assert made(container, found) == {
+    assert build(container, found) == {
         "SVC": "s",
         "X": "1",
         "Y": "2",
@@ -117,27 +117,27 @@ def test_a_missing_object_or_key_is_an_error_unless_it_is_optional(field: str) -
     container = {"env": [{"name": "X", "valueFrom": {field: reference}}]}
     kind = "secret" if field.startswith("secret") else "configmap"
     with pytest.raises(ConfigError) as caught:
-        made(container, {(kind, "o"): None})
+        build(container, {(kind, "o"): None})
     assert caught.value.message == f'{kind} "o" not found'
     with pytest.raises(ConfigError) as caught:
-        made(container, {(kind, "o"): {"data": {}}})
+        build(container, {(kind, "o"): {"data": {}}})
     assert "couldn't find key k in" in caught.value.message
     optional = {"env": [{"name": "X", "valueFrom": {field: {**reference, "optional": True}}}]}
-    assert "X" not in made(optional, {(kind, "o"): None})
-    assert "X" not in made(optional, {(kind, "o"): {"data": {}}})
+    assert "X" not in build(optional, {(kind, "o"): None})
+    assert "X" not in build(optional, {(kind, "o"): {"data": {}}})
 
 
 def test_a_missing_env_from_is_an_error_unless_it_is_optional() -> None:
     with pytest.raises(ConfigError):
-        made({"envFrom": [{"configMapRef": {"name": "a"}}]}, {("configmap", "a"): None})
+        build({"envFrom": [{"configMapRef": {"name": "a"}}]}, {("configmap", "a"): None})
     optional = {"envFrom": [{"configMapRef": {"name": "a", "optional": True}}]}
-    assert made(optional, {("configmap", "a"): None}) == {"SVC": "s"}
+    assert build(optional, {("configmap", "a"): None}) == {"SVC": "s"}
 
 
 def test_value_of_a_secret_is_not_in_the_error() -> None:
     container = {"env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "o", "key": "k"}}}]}
     with pytest.raises(ConfigError) as caught:
-        made(container, {("secret", "o"): secret(other="hush")})
+        build(container, {("secret", "o"): secret(other="hush")})
     assert "hush" not in caught.value.message + repr(caught.value.facts)
 
 
@@ -186,7 +186,7 @@ def test_unknown_field_is_refused() -> None:
     with pytest.raises(UnknownField):
         read_pod_field(pod(), "spec.containers", NODE)
     with pytest.raises(ConfigError):
-        made({"env": [{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}]})
+        build({"env": [{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}]})
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_resource_field_is_rounded_up_to_the_divisor(
         "resources": {"limits": {"cpu": "250m"}, "requests": {"memory": "64Mi"}},
         "env": [{"name": "X", "valueFrom": {"resourceFieldRef": reference}}],
     }
-    assert made(container)["X"] == value
+    assert build(container)["X"] == value
 
 
 @pytest.mark.parametrize("text", ["", "x", "1Zi", "1.2.3", None])

@@ -1,31 +1,33 @@
-"""What comes next for a pod's containers, decided without any of them."""
+"""Decisions about the containers of a pod."""
 
 from dataclasses import replace
 
 import pytest
 
 from podpass.kubernetes.kubelet import lifecycle
-from podpass.kubernetes.kubelet.container_state import Terminated, ContainerRecord, Running, Waiting
+from podpass.kubernetes.kubelet.container_state import ContainerRecord, Running, Terminated, Waiting
 from podpass.kubernetes.kubelet.lifecycle import (
-    RestartBackOff,
     Decision,
     PodPlan,
+    RestartBackOff,
     decide,
     read_plan,
 )
 
-RULE = RestartBackOff(first=10, most=300)
-FRESH = ContainerRecord()
-UP = ContainerRecord(state=Running(container_id="x", started_at=100), started=True, ready=True)
-STARTING = replace(UP, started=False, ready=False)
+BACK_OFF = RestartBackOff(first=10, last=300)
+NEW = ContainerRecord()
+RUNNING = ContainerRecord(state=Running(container_id="x", started_at=100), started=True, ready=True)
+STARTING = replace(RUNNING, started=False, ready=False)
 
 
-def ended(code: int = 0, at: float = 100, began: float = 99, **more: float) -> ContainerRecord:
+def terminated(code: int = 0, at: float = 100, began: float = 99, **more: float) -> ContainerRecord:
     state = Terminated(code=code, reason="", started_at=began, finished_at=at)
-    return ContainerRecord(state=state, **more)  # type: ignore[arg-type]  # tests give what fits
+    return ContainerRecord(state=state, **more)  # type: ignore[arg-type]  # tests pass valid fields
 
 
-def plan(restart: str = "Always", *, inits: str = "", sidecars: str = "", mains: str = "m") -> PodPlan:
+def plan(
+    restart: str = "Always", *, inits: str = "", sidecars: str = "", mains: str = "m"
+) -> PodPlan:
     return PodPlan(
         inits=tuple(inits.split()),
         sidecars=frozenset(sidecars.split()),
@@ -34,8 +36,10 @@ def plan(restart: str = "Always", *, inits: str = "", sidecars: str = "", mains:
     )
 
 
-def choose(plan: PodPlan, now: float = 100, *, stopping: bool = False, **records: ContainerRecord) -> Decision:
-    return decide(plan, records, now, RULE, stopping=stopping)
+def decide_for(
+    plan: PodPlan, now: float = 100, *, stopping: bool = False, **records: ContainerRecord
+) -> Decision:
+    return decide(plan, records, now, BACK_OFF, stopping=stopping)
 
 
 def test_pod_plan_is_read_from_the_spec() -> None:
@@ -47,32 +51,34 @@ def test_pod_plan_is_read_from_the_spec() -> None:
 
 
 def test_all_main_containers_start_at_once() -> None:
-    assert choose(plan(mains="m n"), m=FRESH, n=FRESH).start == ("m", "n")
+    assert decide_for(plan(mains="m n"), m=NEW, n=NEW).start == ("m", "n")
 
 
 def test_init_containers_start_one_by_one() -> None:
     two = plan(inits="a b")
-    assert choose(two, a=FRESH, b=FRESH, m=FRESH).start == ("a",)
-    assert choose(two, a=UP, b=FRESH, m=FRESH) == Decision()
-    assert choose(two, a=ended(0), b=FRESH, m=FRESH).start == ("b",)
-    assert choose(two, a=ended(0), b=ended(0), m=FRESH).start == ("m",)
+    assert decide_for(two, a=NEW, b=NEW, m=NEW).start == ("a",)
+    assert decide_for(two, a=RUNNING, b=NEW, m=NEW) == Decision()
+    assert decide_for(two, a=terminated(0), b=NEW, m=NEW).start == ("b",)
+    assert decide_for(two, a=terminated(0), b=terminated(0), m=NEW).start == ("m",)
 
 
 def test_next_init_container_waits_until_the_sidecar_has_started() -> None:
     mixed = plan(inits="s i", sidecars="s")
-    assert choose(mixed, s=FRESH, i=FRESH, m=FRESH).start == ("s",)
-    assert choose(mixed, s=STARTING, i=FRESH, m=FRESH).start == ()
-    assert choose(mixed, s=UP, i=FRESH, m=FRESH).start == ("i",)
-    assert choose(mixed, s=UP, i=ended(0), m=FRESH).start == ("m",)
+    assert decide_for(mixed, s=NEW, i=NEW, m=NEW).start == ("s",)
+    assert decide_for(mixed, s=STARTING, i=NEW, m=NEW).start == ()
+    assert decide_for(mixed, s=RUNNING, i=NEW, m=NEW).start == ("i",)
+    assert decide_for(mixed, s=RUNNING, i=terminated(0), m=NEW).start == ("m",)
 
 
 @pytest.mark.parametrize("restart", ["Never", "OnFailure", "Always"])
 def test_sidecar_restarts_with_every_restart_policy(restart: str) -> None:
-    assert choose(plan(restart, inits="s", sidecars="s"), s=ended(0), m=UP).start == ("s",)
+    assert decide_for(plan(restart, inits="s", sidecars="s"), s=terminated(0), m=RUNNING).start == (
+        "s",
+    )
 
 
 def test_init_containers_do_not_run_again_after_a_main_container_ran() -> None:
-    assert choose(plan(inits="i"), i=FRESH, m=UP) == Decision()
+    assert decide_for(plan(inits="i"), i=NEW, m=RUNNING) == Decision()
 
 
 @pytest.mark.parametrize(
@@ -87,23 +93,23 @@ def test_init_containers_do_not_run_again_after_a_main_container_ran() -> None:
     ],
 )
 def test_restart_policy_decides_about_the_restart(restart: str, code: int, again: bool) -> None:
-    decision = choose(plan(restart), m=ended(code))
+    decision = decide_for(plan(restart), m=terminated(code))
     assert (decision.start == ("m",)) is again
-    assert decision.over is not again
+    assert decision.finished is not again
 
 
 def test_first_restart_has_no_delay_and_later_restarts_have_one() -> None:
-    decision = choose(plan(), now=100, m=ended(1, at=100, delay=10.0))
+    decision = decide_for(plan(), now=100, m=terminated(1, at=100, delay=10.0))
     assert decision.start == ()
     assert decision.wake_at == 110
     assert decision.backing_off == {"m"}
-    assert choose(plan(), now=110, m=ended(1, at=100, delay=10.0)).start == ("m",)
+    assert decide_for(plan(), now=110, m=terminated(1, at=100, delay=10.0)).start == ("m",)
 
 
 def test_restart_delay_doubles_up_to_the_maximum() -> None:
-    record, delays = FRESH, []
+    record, delays = NEW, []
     for _ in range(8):
-        record = lifecycle.record_start(record, 0, "id", RULE)
+        record = lifecycle.record_start(record, 0, "id", BACK_OFF)
         delays.append(record.delay)
         record = replace(record, state=Terminated(code=1, reason="", started_at=0, finished_at=1))
     assert delays == [0, 10, 20, 40, 80, 160, 300, 300]
@@ -111,75 +117,91 @@ def test_restart_delay_doubles_up_to_the_maximum() -> None:
 
 
 def test_long_run_resets_the_backoff() -> None:
-    long = ended(1, at=1000, began=400, delay=300.0)
-    assert lifecycle.start_due_at(long, RULE) == 1000
-    assert lifecycle.record_start(long, 1000, "id", RULE).delay == 10
-    short = ended(1, at=999, began=400, delay=300.0)
-    assert lifecycle.start_due_at(short, RULE) == 1299
+    long = terminated(1, at=1000, began=400, delay=300.0)
+    assert lifecycle.start_due_at(long, BACK_OFF) == 1000
+    assert lifecycle.record_start(long, 1000, "id", BACK_OFF).delay == 10
+    short = terminated(1, at=999, began=400, delay=300.0)
+    assert lifecycle.start_due_at(short, BACK_OFF) == 1299
 
 
 def test_failed_init_container_stops_a_pod_with_restart_policy_never() -> None:
     two = plan("Never", inits="s i", sidecars="s")
-    assert choose(two, s=UP, i=ended(1), m=FRESH) == Decision(stop=("s",))
-    assert choose(two, s=ended(0), i=ended(1), m=FRESH) == Decision(over=True)
+    assert decide_for(two, s=RUNNING, i=terminated(1), m=NEW) == Decision(stop=("s",))
+    assert decide_for(two, s=terminated(0), i=terminated(1), m=NEW) == Decision(finished=True)
     again = plan("OnFailure", inits="i")
-    assert choose(again, i=ended(1), m=FRESH).start == ("i",)
+    assert decide_for(again, i=terminated(1), m=NEW).start == ("i",)
 
 
 def test_sidecars_are_stopped_last_in_reverse() -> None:
     three = plan("Never", inits="s t", sidecars="s t")
-    assert choose(three, s=UP, t=UP, m=UP, stopping=True) == Decision(stop=("m",))
-    assert choose(three, s=UP, t=UP, m=ended(0)) == Decision(stop=("t",))
-    assert choose(three, s=UP, t=ended(0), m=ended(0)) == Decision(stop=("s",))
-    assert choose(three, s=ended(0), t=ended(0), m=ended(0)) == Decision(over=True)
+    assert decide_for(three, s=RUNNING, t=RUNNING, m=RUNNING, stopping=True) == Decision(
+        stop=("m",)
+    )
+    assert decide_for(three, s=RUNNING, t=RUNNING, m=terminated(0)) == Decision(stop=("t",))
+    assert decide_for(three, s=RUNNING, t=terminated(0), m=terminated(0)) == Decision(stop=("s",))
+    assert decide_for(three, s=terminated(0), t=terminated(0), m=terminated(0)) == Decision(
+        finished=True
+    )
 
 
 def test_stopping_pod_starts_no_container() -> None:
-    assert choose(plan(inits="i"), i=FRESH, m=FRESH, stopping=True) == Decision(over=True)
-    assert choose(plan(), m=ended(1), stopping=True) == Decision(over=True)
+    assert decide_for(plan(inits="i"), i=NEW, m=NEW, stopping=True) == Decision(finished=True)
+    assert decide_for(plan(), m=terminated(1), stopping=True) == Decision(finished=True)
 
 
 def test_failed_start_is_retried_and_keeps_the_last_run() -> None:
-    held = lifecycle.record_start_failure(ended(3, delay=10), "CreateContainerConfigError", "no map", 102)
-    assert isinstance(held.state, Waiting)
-    assert held.last is not None
-    assert held.last.code == 3
-    assert choose(plan(), now=101, m=held).wake_at == 102
-    assert choose(plan(), now=102, m=held).start == ("m",)
-    assert lifecycle.record_start(held, 102, "id", RULE).restarts == 1
+    waiting = lifecycle.record_start_failure(
+        terminated(3, delay=10), "CreateContainerConfigError", "no map", 102
+    )
+    assert isinstance(waiting.state, Waiting)
+    assert waiting.last is not None
+    assert waiting.last.code == 3
+    assert decide_for(plan(), now=101, m=waiting).wake_at == 102
+    assert decide_for(plan(), now=102, m=waiting).start == ("m",)
+    assert lifecycle.record_start(waiting, 102, "id", BACK_OFF).restarts == 1
 
 
 @pytest.mark.parametrize(
-    ("restart", "record", "over", "phase"),
+    ("restart", "record", "finished", "phase"),
     [
-        ("Always", FRESH, False, "Pending"),
-        ("Always", UP, False, "Running"),
-        ("Always", ended(1), False, "Running"),
-        ("OnFailure", ended(1), False, "Running"),
-        ("Never", ended(0), True, "Succeeded"),
-        ("Never", ended(1), True, "Failed"),
-        ("Always", ended(143), True, "Failed"),
+        ("Always", NEW, False, "Pending"),
+        ("Always", RUNNING, False, "Running"),
+        ("Always", terminated(1), False, "Running"),
+        ("OnFailure", terminated(1), False, "Running"),
+        ("Never", terminated(0), True, "Succeeded"),
+        ("Never", terminated(1), True, "Failed"),
+        ("Always", terminated(143), True, "Failed"),
     ],
 )
-def test_phase_is_that_of_the_kubelet(restart: str, record: ContainerRecord, over: bool, phase: str) -> None:
-    assert lifecycle.pod_phase(plan(restart), {"m": record}, over=over) == phase
+def test_phase_is_that_of_the_kubelet(
+    restart: str, record: ContainerRecord, finished: bool, phase: str
+) -> None:
+    assert lifecycle.pod_phase(plan(restart), {"m": record}, finished=finished) == phase
 
 
 def test_a_pod_is_pending_until_all_containers_have_run() -> None:
     both = plan(mains="m n")
-    assert lifecycle.pod_phase(both, {"m": UP, "n": FRESH}, over=False) == "Pending"
-    assert lifecycle.pod_phase(plan(inits="i"), {"i": UP, "m": FRESH}, over=False) == "Pending"
+    assert lifecycle.pod_phase(both, {"m": RUNNING, "n": NEW}, finished=False) == "Pending"
+    assert (
+        lifecycle.pod_phase(plan(inits="i"), {"i": RUNNING, "m": NEW}, finished=False) == "Pending"
+    )
 
 
 def test_pod_past_its_deadline_fails_even_if_its_containers_succeeded() -> None:
-    assert lifecycle.pod_phase(plan(), {"m": ended(0)}, over=True, failed=True) == "Failed"
+    assert lifecycle.pod_phase(plan(), {"m": terminated(0)}, finished=True, failed=True) == "Failed"
 
 
 def test_start_failures_with_another_retry_time_are_the_same() -> None:
-    held = lifecycle.record_start_failure(FRESH, "ImageUnknown", "add it", 102)
-    again = lifecycle.record_start_failure(held, "ImageUnknown", "add it", 104)
-    assert lifecycle.is_same_failure(held, again)
-    assert not lifecycle.is_same_failure(FRESH, again)
-    assert not lifecycle.is_same_failure(held, lifecycle.record_start_failure(held, "ImageUnknown", "b", 104))
-    assert not lifecycle.is_same_failure(held, lifecycle.record_start_failure(held, "Other", "add it", 104))
-    assert not lifecycle.is_same_failure(ended(1), lifecycle.record_start_failure(ended(1), "Other", "m", 104))
+    waiting = lifecycle.record_start_failure(NEW, "ImageUnknown", "add it", 102)
+    again = lifecycle.record_start_failure(waiting, "ImageUnknown", "add it", 104)
+    assert lifecycle.is_same_failure(waiting, again)
+    assert not lifecycle.is_same_failure(NEW, again)
+    assert not lifecycle.is_same_failure(
+        waiting, lifecycle.record_start_failure(waiting, "ImageUnknown", "b", 104)
+    )
+    assert not lifecycle.is_same_failure(
+        waiting, lifecycle.record_start_failure(waiting, "Other", "add it", 104)
+    )
+    assert not lifecycle.is_same_failure(
+        terminated(1), lifecycle.record_start_failure(terminated(1), "Other", "m", 104)
+    )

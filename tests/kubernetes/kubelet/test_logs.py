@@ -1,4 +1,4 @@
-"""Logs on disk, and every way to read them."""
+"""Container logs on disk, and all options to read them."""
 
 import asyncio
 from pathlib import Path
@@ -9,9 +9,9 @@ from podpass.kubernetes.kubelet.logs import (
     LogActivity,
     LogOptions,
     LogWriter,
+    format_timestamp,
     read_log,
     rotated_path,
-    format_timestamp,
 )
 from podpass.kubernetes.kubelet.termination_message import (
     FALLBACK,
@@ -19,11 +19,11 @@ from podpass.kubernetes.kubelet.termination_message import (
     termination_message,
 )
 
-OVER = LogActivity(over=True)
+ENDED = LogActivity(ended=True)
 
 
 class Ticks:
-    """A clock that moves a second each time it is read."""
+    """A clock that advances one second at each reading."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -41,8 +41,8 @@ def write(path: Path, *pieces: bytes, max_bytes: int = 1_000_000) -> LogWriter:
 
 
 async def text(path: Path, **query: object) -> str:
-    wanted = LogOptions(**query)  # type: ignore[arg-type]  # tests give what fits
-    return b"".join([data async for data in read_log(path, wanted, activity=OVER)]).decode()
+    options = LogOptions(**query)  # type: ignore[arg-type]  # tests pass valid fields
+    return b"".join([data async for data in read_log(path, options, activity=ENDED)]).decode()
 
 
 async def test_lines_are_written_whole(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ async def test_lines_are_written_whole(tmp_path: Path) -> None:
 async def test_carriage_returns_and_other_bytes_pass_through(tmp_path: Path) -> None:
     data = b"10%\r20%\r\n\x0b\x1c\xff\n\n"
     write(tmp_path / "l", data).close()
-    parts = [part async for part in read_log(tmp_path / "l", LogOptions(), activity=OVER)]
+    parts = [part async for part in read_log(tmp_path / "l", LogOptions(), activity=ENDED)]
     assert b"".join(parts) == data
 
 
@@ -70,7 +70,7 @@ async def test_long_line_is_split_on_disk_and_read_as_one_line(tmp_path: Path) -
     assert await text(tmp_path / "l") == f"{line}\nend\n"
     assert await text(tmp_path / "l", tail=2) == f"{line}\nend\n"
     stamped = await text(tmp_path / "l", timestamps=True)
-    assert stamped.count("Z ") == 2, "one time a line, not a part"
+    assert stamped.count("Z ") == 2, "one timestamp per line, not per part"
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 999, 1000, 5000])
@@ -101,7 +101,7 @@ async def test_full_log_deletes_its_older_half(tmp_path: Path) -> None:
     assert path.stat().st_size + rotated_path(path).stat().st_size <= 4000
     shown = await text(path)
     assert shown.endswith("line 198\nline 199\n")
-    assert await text(path, tail=60) == b"".join(lines[-60:]).decode(), "through both halves"
+    assert await text(path, tail=60) == b"".join(lines[-60:]).decode(), "the tail spans both halves"
 
 
 async def test_follow_returns_new_lines_across_rotations(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ async def test_follow_returns_new_lines_across_rotations(tmp_path: Path) -> None
 
     async def follow() -> None:
         async for data in read_log(path, LogOptions(follow=True, tail=0), activity=activity):
-            found.append(data)  # noqa: PERF401 read while it grows
+            found.append(data)  # noqa: PERF401 the list is read while it grows
 
     following = asyncio.create_task(follow())
     await asyncio.sleep(0.05)
@@ -120,13 +120,13 @@ async def test_follow_returns_new_lines_across_rotations(tmp_path: Path) -> None
         await asyncio.sleep(0.3 if number % 20 == 19 else 0)
     writer.close()
     activity.end()
-    await asyncio.wait_for(following, 5)
+    await asyncio.wait_for(following, 30)
     assert b"".join(found).decode().splitlines() == [f"line {number}" for number in range(40)]
 
 
 async def test_follow_returns_at_once_if_the_container_has_ended(tmp_path: Path) -> None:
     write(tmp_path / "l", b"all\n").close()
-    assert await asyncio.wait_for(text(tmp_path / "l", follow=True), 5) == "all\n"
+    assert await asyncio.wait_for(text(tmp_path / "l", follow=True), 30) == "all\n"
 
 
 def test_timestamps_sort_as_times() -> None:
@@ -152,7 +152,7 @@ def test_termination_message_comes_from_the_file_or_the_log(tmp_path: Path) -> N
 
 
 def test_full_disk_does_not_end_the_program(tmp_path: Path) -> None:
-    """/dev/full answers every write as a full disk does."""
+    """A write to /dev/full fails as on a full disk."""
     path = tmp_path / "0.log"
     path.symlink_to("/dev/full")
     writer = LogWriter(path, lambda: 0.0)

@@ -1,4 +1,4 @@
-"""The node as the cluster sees it."""
+"""The node object and the lease of the kubelet."""
 
 import asyncio
 
@@ -6,47 +6,51 @@ import pytest
 
 from podpass.kubernetes.client import STRATEGIC_PATCH, KubeClient, Target
 from podpass.kubernetes.kubelet import node
-from tests.kubernetes.kubelet.cluster import NODE, Lab, condition, shell
+from tests.kubernetes.kubelet.cluster import NODE, KubeletCluster, condition, shell
 
 PATH = f"/api/v1/nodes/{NODE}"
 LEASE = f"{node.LEASES}/{NODE}"
 
 
-async def test_node_has_labels_conditions_addresses_and_the_kubelet_port(lab: Lab) -> None:
-    found = await lab.client.get(PATH)
+async def test_node_has_labels_conditions_addresses_and_the_kubelet_port(
+    cluster: KubeletCluster,
+) -> None:
+    found = await cluster.client.get(PATH)
     labels = found["metadata"]["labels"]
     assert labels["kubernetes.io/hostname"] == NODE
     assert {"kubernetes.io/os", "kubernetes.io/arch"} <= labels.keys()
     status = found["status"]
     assert {c["type"]: c["status"] for c in status["conditions"]}["Ready"] == "True"
     assert {"type": "InternalIP", "address": "127.0.0.1"} in status["addresses"]
-    assert status["daemonEndpoints"]["kubeletEndpoint"]["Port"] == lab.port
+    assert status["daemonEndpoints"]["kubeletEndpoint"]["Port"] == cluster.port
     assert "(rewrite)" in status["nodeInfo"]["osImage"]
-    assert lab.runtime is not None
-    assert lab.runtime.sandbox == "rewrite"
+    assert cluster.kubelet is not None
+    assert cluster.kubelet.sandbox == "rewrite"
 
 
-async def test_lease_is_owned_by_the_node(lab: Lab) -> None:
-    lease = await lab.client.get(LEASE)
-    found = await lab.client.get(PATH)
+async def test_lease_is_owned_by_the_node(cluster: KubeletCluster) -> None:
+    lease = await cluster.client.get(LEASE)
+    found = await cluster.client.get(PATH)
     assert lease["spec"]["holderIdentity"] == NODE
     assert lease["metadata"]["ownerReferences"][0]["uid"] == found["metadata"]["uid"]
 
 
-async def test_restarted_kubelet_reuses_the_node(cluster: Lab) -> None:
-    async with cluster.running():
-        before = await cluster.client.get(PATH)
-    async with cluster.running():
-        after = await cluster.client.get(PATH)
+async def test_restarted_kubelet_reuses_the_node(bare_cluster: KubeletCluster) -> None:
+    async with bare_cluster.running():
+        before = await bare_cluster.client.get(PATH)
+    async with bare_cluster.running():
+        after = await bare_cluster.client.get(PATH)
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     port = after["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"]
-    assert port == cluster.port
+    assert port == bare_cluster.port
 
 
 async def test_registration_waits_for_the_api_server() -> None:
     spec = node.describe_node("late", 1, "rewrite")
-    async with KubeClient(Target(server="http://127.0.0.1:1")) as nobody:
-        waiting = asyncio.create_task(node.NodeRegistration(nobody, spec, lambda: 0.0).register())
+    async with KubeClient(Target(server="http://127.0.0.1:1")) as unavailable:
+        waiting = asyncio.create_task(
+            node.NodeRegistration(unavailable, spec, lambda: 0.0).register()
+        )
         done, _ = await asyncio.wait({waiting}, timeout=0.5)
         assert not done
         waiting.cancel()
@@ -54,15 +58,15 @@ async def test_registration_waits_for_the_api_server() -> None:
 
 
 async def test_node_marked_not_ready_is_reported_ready_again(
-    cluster: Lab, monkeypatch: pytest.MonkeyPatch
+    bare_cluster: KubeletCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(node, "_RENEW_SECONDS", 0.1)
-    async with cluster.running():
-        doubt = {"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}
-        await cluster.client.patch(f"{PATH}/status", doubt, STRATEGIC_PATCH)
+    async with bare_cluster.running():
+        not_ready = {"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}
+        await bare_cluster.client.patch(f"{PATH}/status", not_ready, STRATEGIC_PATCH)
 
         async with asyncio.timeout(20):
-            async for _, found in cluster.client.watch("/api/v1/nodes"):
+            async for _, found in bare_cluster.client.watch("/api/v1/nodes"):
                 conditions = (found.get("status") or {}).get("conditions") or []
                 if {"Ready": "True"}.items() <= {
                     c["type"]: c["status"] for c in conditions
@@ -70,10 +74,10 @@ async def test_node_marked_not_ready_is_reported_ready_again(
                     break
 
 
-async def test_node_and_pods_have_the_configured_address(cluster: Lab) -> None:
-    async with cluster.running(address="127.0.0.7"):
-        found = await cluster.client.get(PATH)
+async def test_node_and_pods_have_the_configured_address(bare_cluster: KubeletCluster) -> None:
+    async with bare_cluster.running(address="127.0.0.7"):
+        found = await bare_cluster.client.get(PATH)
         assert found["status"]["addresses"][0] == {"type": "InternalIP", "address": "127.0.0.7"}
-        await cluster.run("there", shell("sleep 60"))
-        pod = await cluster.until("there", lambda pod: condition(pod, "Ready") == "True")
+        await bare_cluster.run("there", shell("sleep 60"))
+        pod = await bare_cluster.until("there", lambda pod: condition(pod, "Ready") == "True")
         assert (pod["status"]["podIP"], pod["status"]["hostIP"]) == ("127.0.0.7", "127.0.0.7")

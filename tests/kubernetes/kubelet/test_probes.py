@@ -1,4 +1,4 @@
-"""Probes: how many answers count, and what they amount to."""
+"""Probes: thresholds, results and their effects."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,15 +8,15 @@ import pytest
 
 from podpass.http.server import Receive, Scope, Send, bind, respond, serving
 from podpass.kubernetes.kubelet import probes
-from podpass.kubernetes.kubelet.probes import ProbeStatus, Prober, ProbeSettings, ProbeCounter
+from podpass.kubernetes.kubelet.probes import ProbeCounter, Prober, ProbeSettings, ProbeStatus
 
 
-def rule(successes: int = 1, failures: int = 3) -> ProbeSettings:
+def settings(successes: int = 1, failures: int = 3) -> ProbeSettings:
     return ProbeSettings(delay=0, period=0, timeout=1, successes=successes, failures=failures)
 
 
 @pytest.mark.parametrize(
-    ("answers", "successes", "failures", "verdicts"),
+    ("results", "successes", "failures", "expected"),
     [
         ("+", 1, 3, [True]),
         ("---", 1, 3, [None, None, False]),
@@ -26,17 +26,19 @@ def rule(successes: int = 1, failures: int = 3) -> ProbeSettings:
     ],
 )
 def test_only_consecutive_results_count(
-    answers: str, successes: int, failures: int, verdicts: list[bool | None]
+    results: str, successes: int, failures: int, expected: list[bool | None]
 ) -> None:
-    tally, found = ProbeCounter(), []
-    for answer in answers:
-        tally = tally.add(answer == "+", rule(successes, failures))
-        found.append(tally.verdict)
-    assert found == verdicts
+    counter, found = ProbeCounter(), []
+    for result in results:
+        counter = counter.add(result == "+", settings(successes, failures))
+        found.append(counter.result)
+    assert found == expected
 
 
 def test_probe_defaults_are_those_of_the_kubelet() -> None:
-    assert ProbeSettings.read({}) == ProbeSettings(delay=0, period=10, timeout=1, successes=1, failures=3)
+    assert ProbeSettings.parse({}) == ProbeSettings(
+        delay=0, period=10, timeout=1, successes=1, failures=3
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,9 +57,11 @@ def test_missing_probe_counts_as_successful(
     assert probes.initial_status(container) == ProbeStatus(started=started, ready=ready)
 
 
-async def watch(container: dict[str, Any], codes: dict[str, list[int]]) -> tuple[Any, list[str]]:
-    """Probe with commands whose exit codes are given, until none is left."""
-    told: list[ProbeStatus] = []
+async def run_probes(
+    container: dict[str, Any], codes: dict[str, list[int]]
+) -> tuple[Any, list[str]]:
+    """Probe with commands that return the given exit codes, until a command has no exit code left."""
+    changes: list[ProbeStatus] = []
     unhealthy: list[str] = []
     done = asyncio.Event()
 
@@ -68,14 +72,14 @@ async def watch(container: dict[str, Any], codes: dict[str, list[int]]) -> tuple
             await asyncio.sleep(60)
         return left.pop(0), "output"
 
-    prober = Prober(container, "127.0.0.1", run, told.append, unhealthy.append)
-    watching = asyncio.create_task(prober.watch())
+    prober = Prober(container, "127.0.0.1", run, changes.append, unhealthy.append)
+    watching = asyncio.create_task(prober.run())
     ending = asyncio.create_task(done.wait())
     await asyncio.wait({watching, ending}, return_when=asyncio.FIRST_COMPLETED, timeout=10)
     for task in (watching, ending):
         task.cancel()
     await asyncio.gather(watching, ending, return_exceptions=True)
-    return told, unhealthy
+    return changes, unhealthy
 
 
 def probe(name: str, **more: Any) -> dict[str, Any]:
@@ -87,26 +91,31 @@ async def test_readiness_probe_waits_for_the_startup_probe() -> None:
         "startupProbe": probe("s", failureThreshold=5),
         "readinessProbe": probe("r"),
     }
-    told, unhealthy = await watch(container, {"s": [1, 1, 0], "r": [0]})
-    assert told == [ProbeStatus(started=True, ready=False), ProbeStatus(started=True, ready=True)]
+    changes, unhealthy = await run_probes(container, {"s": [1, 1, 0], "r": [0]})
+    assert changes == [
+        ProbeStatus(started=True, ready=False),
+        ProbeStatus(started=True, ready=True),
+    ]
     assert unhealthy == ["Startup probe failed: output"] * 2
 
 
 async def test_failing_startup_probe_requires_a_restart() -> None:
-    told, _ = await watch({"startupProbe": probe("s", failureThreshold=2)}, {"s": [1, 1, 0]})
-    assert told == [ProbeStatus(started=False, ready=False, kill="startup")]
+    changes, _ = await run_probes(
+        {"startupProbe": probe("s", failureThreshold=2)}, {"s": [1, 1, 0]}
+    )
+    assert changes == [ProbeStatus(started=False, ready=False, kill="startup")]
 
 
 async def test_readiness_changes_require_no_restart() -> None:
     container = {"readinessProbe": probe("r", failureThreshold=1)}
-    told, _ = await watch(container, {"r": [0, 1, 0]})
-    assert [each.ready for each in told] == [True, False, True]
-    assert {each.kill for each in told} == {""}
+    changes, _ = await run_probes(container, {"r": [0, 1, 0]})
+    assert [each.ready for each in changes] == [True, False, True]
+    assert {each.kill for each in changes} == {""}
 
 
 async def test_failing_liveness_probe_requires_a_restart() -> None:
-    told, unhealthy = await watch({"livenessProbe": probe("l")}, {"l": [0, 1, 1, 1]})
-    assert told == [ProbeStatus(started=True, ready=False, kill="liveness")]
+    changes, unhealthy = await run_probes({"livenessProbe": probe("l")}, {"l": [0, 1, 1, 1]})
+    assert changes == [ProbeStatus(started=True, ready=False, kill="liveness")]
     assert len(unhealthy) == 3
 
 
@@ -116,7 +125,7 @@ async def nothing(_: Sequence[str], __: float) -> tuple[int, str]:
 
 async def once(container: dict[str, Any], probe: dict[str, Any]) -> tuple[bool, str]:
     prober = Prober(container, "127.0.0.1", nothing, lambda _: None, lambda _: None)
-    return await prober._once(probe, 1)
+    return await prober._probe_once(probe, 1)
 
 
 async def test_http_probe_accepts_200_to_399_and_named_ports() -> None:

@@ -1,4 +1,4 @@
-"""Processes: started as asked, heard to the end, and ended with all they started."""
+"""Container processes: start, output, exit, and the end of their descendants."""
 
 import asyncio
 import os
@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 from podpass.kubernetes.kubelet.orphan_reaper import OrphanReaper
-from podpass.kubernetes.kubelet.process import StartError, ContainerProcess, kill_marked, find_marked
+from podpass.kubernetes.kubelet.process import (
+    ContainerProcess,
+    StartError,
+    find_marked,
+    kill_marked,
+)
 from podpass.kubernetes.kubelet.sandbox import Bubblewrap, ProcessSpec
 from tests.kubernetes.kubelet.cluster import eventually
 
@@ -19,46 +24,50 @@ MARK = "process-test"
 
 
 @pytest.fixture
-async def guard() -> AsyncIterator[OrphanReaper]:
+async def reaper() -> AsyncIterator[OrphanReaper]:
     async with OrphanReaper("PODPASS_RUNTIME=process-test") as made:
         yield made
 
 
-def launch(tmp_path: Path, *argv: str, **env: str) -> ProcessSpec:
+def spec(tmp_path: Path, *argv: str, **env: str) -> ProcessSpec:
     path = os.environ["PATH"]
-    return ProcessSpec(argv=argv, env={"PATH": path, "PODPASS_CONTAINER": MARK, **env}, cwd=tmp_path)
+    return ProcessSpec(
+        argv=argv, env={"PATH": path, "PODPASS_CONTAINER": MARK, **env}, cwd=tmp_path
+    )
 
 
-class Heard(dict[str, bytes]):
+class Output(dict[str, bytes]):
     def __call__(self, stream: str, data: bytes) -> None:
         self[stream] = self.get(stream, b"") + data
 
 
-async def run(guard: OrphanReaper, made: ProcessSpec) -> tuple[int, Heard]:
-    heard = Heard()
-    process = await ContainerProcess.start(made, MARK, guard, heard)
-    return await asyncio.wait_for(process.wait(), 20), heard
+async def run(reaper: OrphanReaper, made: ProcessSpec) -> tuple[int, Output]:
+    output = Output()
+    process = await ContainerProcess.start(made, MARK, reaper, output)
+    return await asyncio.wait_for(process.wait(), 20), output
 
 
-async def test_output_and_exit_code_are_complete(tmp_path: Path, guard: OrphanReaper) -> None:
+async def test_output_and_exit_code_are_complete(tmp_path: Path, reaper: OrphanReaper) -> None:
     script = "i=0; while [ $i -lt 2000 ]; do echo out; i=$((i+1)); done; echo err >&2; exit 4"
-    code, heard = await run(guard, launch(tmp_path, "/bin/sh", "-c", script))
+    code, output = await run(reaper, spec(tmp_path, "/bin/sh", "-c", script))
     assert code == 4
-    assert heard == {"stdout": b"out\n" * 2000, "stderr": b"err\n"}
+    assert output == {"stdout": b"out\n" * 2000, "stderr": b"err\n"}
 
 
-async def test_signal_gives_exit_code_128_and_its_number(tmp_path: Path, guard: OrphanReaper) -> None:
-    code, _ = await run(guard, launch(tmp_path, "/bin/sh", "-c", "kill -TERM $$"))
+async def test_signal_gives_exit_code_128_and_its_number(
+    tmp_path: Path, reaper: OrphanReaper
+) -> None:
+    code, _ = await run(reaper, spec(tmp_path, "/bin/sh", "-c", "kill -TERM $$"))
     assert code == 128 + signal.SIGTERM
 
 
-async def test_process_has_only_the_given_environment(tmp_path: Path, guard: OrphanReaper) -> None:
+async def test_process_has_only_the_given_environment(tmp_path: Path, reaper: OrphanReaper) -> None:
     os.environ["PODPASS_TEST_LEAK"] = "hush"
     try:
-        _, heard = await run(guard, launch(tmp_path, shutil.which("env") or "env", ONLY="this"))
+        _, output = await run(reaper, spec(tmp_path, shutil.which("env") or "env", ONLY="this"))
     finally:
         del os.environ["PODPASS_TEST_LEAK"]
-    assert {line.partition(b"=")[0] for line in heard["stdout"].splitlines()} == {
+    assert {line.partition(b"=")[0] for line in output["stdout"].splitlines()} == {
         *{b"PATH", b"PODPASS_CONTAINER", b"ONLY"}
     }
 
@@ -66,60 +75,64 @@ async def test_process_has_only_the_given_environment(tmp_path: Path, guard: Orp
 @pytest.mark.parametrize(
     "argv", [("/no/such/program",), ("/bin/sh", "-c", "a\0b"), ("/etc/passwd",)]
 )
-async def test_start_error_names_the_program(tmp_path: Path, guard: OrphanReaper, argv: tuple[str]) -> None:
+async def test_start_error_names_the_program(
+    tmp_path: Path, reaper: OrphanReaper, argv: tuple[str]
+) -> None:
     with pytest.raises(StartError) as caught:
-        await run(guard, launch(tmp_path, *argv))
+        await run(reaper, spec(tmp_path, *argv))
     assert argv[0] in caught.value.message
 
 
 async def test_descendant_with_open_output_does_not_delay_the_exit(
-    tmp_path: Path, guard: OrphanReaper
+    tmp_path: Path, reaper: OrphanReaper
 ) -> None:
-    code, heard = await run(guard, launch(tmp_path, "/bin/sh", "-c", "sleep 600 & echo done"))
+    code, output = await run(reaper, spec(tmp_path, "/bin/sh", "-c", "sleep 600 & echo done"))
     assert code == 0
-    assert heard["stdout"] == b"done\n"
+    assert output["stdout"] == b"done\n"
     assert list(find_marked("PODPASS_CONTAINER", MARK)) == []
 
 
-async def test_terminate_reaches_the_whole_group(tmp_path: Path, guard: OrphanReaper) -> None:
-    heard = Heard()
+async def test_terminate_reaches_the_whole_group(tmp_path: Path, reaper: OrphanReaper) -> None:
+    output = Output()
     script = "trap 'echo bye; exit 3' TERM; echo up; sleep 600 & wait"
-    process = await ContainerProcess.start(launch(tmp_path, "/bin/sh", "-c", script), MARK, guard, heard)
-    await eventually(lambda: heard.get("stdout"))
+    process = await ContainerProcess.start(
+        spec(tmp_path, "/bin/sh", "-c", script), MARK, reaper, output
+    )
+    await eventually(lambda: output.get("stdout"))
     process.terminate()
     assert await asyncio.wait_for(process.wait(), 10) == 3
-    assert heard["stdout"] == b"up\nbye\n"
+    assert output["stdout"] == b"up\nbye\n"
 
 
-async def _heard(heard: Heard) -> None:
-    await eventually(lambda: heard.get("stdout"))
+async def _wait_for_output(output: Output) -> None:
+    await eventually(lambda: output.get("stdout"))
 
 
 @pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
 async def test_container_in_bubblewrap_gets_sigterm_and_sigkill(
-    tmp_path: Path, guard: OrphanReaper
+    tmp_path: Path, reaper: OrphanReaper
 ) -> None:
-    """Fails if bubblewrap itself gets the signal: it would end at once, and the container with it."""
+    """Fails if bubblewrap itself gets the signal: it would exit at once and kill the container."""
     box = Bubblewrap(shutil.which("bwrap") or "")
-    for deaf in (False, True):
-        heard = Heard()
-        on_term = "" if deaf else "sleep 0.3; echo bye; exit 3"
+    for ignores in (False, True):
+        output = Output()
+        on_term = "" if ignores else "sleep 0.3; echo bye; exit 3"
         script = f"trap '{on_term}' TERM; echo up; while :; do sleep 0.05; done"
-        made = box.wrap(launch(tmp_path, "/bin/sh", "-c", script), [], "")
-        process = await ContainerProcess.start(made, MARK, guard, heard)
-        await _heard(heard)
+        made = box.wrap(spec(tmp_path, "/bin/sh", "-c", script), [], "")
+        process = await ContainerProcess.start(made, MARK, reaper, output)
+        await _wait_for_output(output)
         process.terminate()
-        if deaf:
+        if ignores:
             await asyncio.sleep(0.2)
             process.kill()
-        assert await asyncio.wait_for(process.wait(), 10) == (137 if deaf else 3)
-        assert deaf or b"bye" in heard["stdout"]
+        assert await asyncio.wait_for(process.wait(), 10) == (137 if ignores else 3)
+        assert ignores or b"bye" in output["stdout"]
         await eventually(lambda: not list(find_marked("PODPASS_CONTAINER", MARK)))
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="there is no /proc")
 async def test_mark_with_the_same_prefix_is_not_killed() -> None:
-    """Fails with a search for the beginning: one instance would end another's containers."""
+    """Fails with a search for a prefix: one instance would kill the containers of another."""
     longer = await asyncio.create_subprocess_exec(
         "sleep", "600", env={**os.environ, "PODPASS_CONTAINER": MARK + "-2"}
     )
@@ -135,15 +148,15 @@ HOLDER = """
 import asyncio, os, subprocess, sys
 from podpass.kubernetes.kubelet.orphan_reaper import OrphanReaper
 async def main():
-    async with OrphanReaper("PODPASS_RUNTIME=" + sys.argv[1]) as guard:
+    async with OrphanReaper("PODPASS_RUNTIME=" + sys.argv[1]) as reaper:
         group = subprocess.Popen(["sleep", "600"], start_new_session=True, env={}, stdout=subprocess.DEVNULL)
         gone = subprocess.Popen(["true"], start_new_session=True)
         gone.wait()
-        guard.add(group.pid); guard.add(gone.pid); guard.remove(gone.pid)
+        reaper.add(group.pid); reaper.add(gone.pid); reaper.remove(gone.pid)
         marked = subprocess.Popen(["sleep", "600"], start_new_session=True,
             env={"PODPASS_RUNTIME": sys.argv[1]}, stdout=subprocess.DEVNULL)
         print(group.pid, marked.pid, flush=True)
-        if sys.argv[2] == "leave":
+        if sys.argv[2] == "exit":
             return
         await asyncio.sleep(600)
 asyncio.run(main())
@@ -166,7 +179,7 @@ def alive(pid: int) -> bool:
 
 
 async def test_reaper_kills_groups_and_marked_processes_of_a_killed_kubelet() -> None:
-    process, pids = await holder("stay", "guard-test-1")
+    process, pids = await holder("stay", "reaper-test-1")
     assert all(alive(pid) for pid in pids)
     process.kill()
     await process.wait()
@@ -174,7 +187,7 @@ async def test_reaper_kills_groups_and_marked_processes_of_a_killed_kubelet() ->
 
 
 async def test_reaper_kills_nothing_after_an_orderly_stop() -> None:
-    process, pids = await holder("leave", "guard-test-2")
+    process, pids = await holder("exit", "reaper-test-2")
     await process.wait()
     await asyncio.sleep(0.3)
     assert all(alive(pid) for pid in pids)

@@ -1,4 +1,4 @@
-"""Where a container's program is looked for."""
+"""The search for the program of a container."""
 
 import os
 import shutil

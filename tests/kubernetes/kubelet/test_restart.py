@@ -1,4 +1,4 @@
-"""What survives, and what must not: the end of the runtime, of the API server, of a container's parent."""
+"""Processes and pods after the end of the kubelet, of the API server, and of a container."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from podpass.kubernetes.kubelet.process import find_marked
 from tests.kubernetes.kubelet.cluster import (
     PODS,
-    Lab,
+    KubeletCluster,
     condition,
     eventually,
     programs,
@@ -34,132 +34,136 @@ async def ended(*pids: int) -> None:
     await eventually(lambda: not any(alive(pid) for pid in pids))
 
 
-async def pids_of(lab: Lab, name: str, count: int) -> list[int]:
-    """Read the process ids that a pod's program printed."""
+async def pids_of(cluster: KubeletCluster, name: str, count: int) -> list[int]:
+    """Return the process ids that the program of a pod printed."""
 
     async def printed() -> bool:
-        return len((await lab.log(name)).split()) >= count
+        return len((await cluster.log(name)).split()) >= count
 
     await eventually(printed)
-    return [int(word) for word in (await lab.log(name)).split()]
+    return [int(word) for word in (await cluster.log(name)).split()]
 
 
-async def test_stopped_kubelet_leaves_no_processes(cluster: Lab) -> None:
-    async with cluster.running():
+async def test_stopped_kubelet_leaves_no_processes(bare_cluster: KubeletCluster) -> None:
+    async with bare_cluster.running():
         script = (
             f"import os,subprocess,sys,time; p=subprocess.Popen([sys.executable,'-c',{ESCAPE!r}])"
         )
         script += "; print(os.getpid(), p.pid, flush=True); time.sleep(600)"
-        await cluster.run(
+        await bare_cluster.run(
             "tree", {"name": "app", "image": "n", "command": ["python", "-c", script]}
         )
-        await cluster.until("tree", lambda pod: "running" in state(pod))
-        pids = await pids_of(cluster, "tree", 2)
+        await bare_cluster.until("tree", lambda pod: "running" in state(pod))
+        pids = await pids_of(bare_cluster, "tree", 2)
         assert all(alive(pid) for pid in pids)
-    assert not any(alive(pid) for pid in pids), "neither the program nor what left its session"
+    assert not any(alive(pid) for pid in pids), (
+        "both the program and the process that left its session are dead"
+    )
 
 
-async def test_exit_of_a_container_kills_its_descendants(lab: Lab) -> None:
+async def test_exit_of_a_container_kills_its_descendants(cluster: KubeletCluster) -> None:
     script = f"import os,subprocess,sys; p=subprocess.Popen([sys.executable,'-c',{ESCAPE!r}])"
     script += "; print(p.pid, flush=True)"
-    await lab.run("parent", {"name": "app", "image": "none", "command": ["python", "-c", script]})
-    await lab.phase("parent", "Succeeded")
-    await ended(*await pids_of(lab, "parent", 1))
+    await cluster.run(
+        "parent", {"name": "app", "image": "none", "command": ["python", "-c", script]}
+    )
+    await cluster.phase("parent", "Succeeded")
+    await ended(*await pids_of(cluster, "parent", 1))
 
 
-async def test_restarted_kubelet_starts_pods_again(cluster: Lab) -> None:
-    async with cluster.running():
-        await cluster.run("always", shell("sleep 600"), restartPolicy="Always")
-        await cluster.run("never", shell("sleep 600"))
-        await cluster.run("done", shell("echo kept"))
-        await cluster.phase("done", "Succeeded")
+async def test_restarted_kubelet_starts_pods_again(bare_cluster: KubeletCluster) -> None:
+    async with bare_cluster.running():
+        await bare_cluster.run("always", shell("sleep 600"), restartPolicy="Always")
+        await bare_cluster.run("never", shell("sleep 600"))
+        await bare_cluster.run("done", shell("echo finished"))
+        await bare_cluster.phase("done", "Succeeded")
         for name in ("always", "never"):
-            await cluster.until(name, lambda pod: condition(pod, "Ready") == "True")
-    async with cluster.running():
-        await cluster.until("always", lambda pod: status_of(pod).get("restartCount") == 1)
-        await cluster.phase("never", "Failed")
-        assert (await cluster.phase("done", "Succeeded"))["status"]["phase"] == "Succeeded"
-        assert await cluster.log("done") == "kept\n"
+            await bare_cluster.until(name, lambda pod: condition(pod, "Ready") == "True")
+    async with bare_cluster.running():
+        await bare_cluster.until("always", lambda pod: status_of(pod).get("restartCount") == 1)
+        await bare_cluster.phase("never", "Failed")
+        assert (await bare_cluster.phase("done", "Succeeded"))["status"]["phase"] == "Succeeded"
+        assert await bare_cluster.log("done") == "finished\n"
 
 
-async def test_folders_of_deleted_pods_are_removed_at_start(cluster: Lab) -> None:
-    left = cluster.folder / "pods" / "00000000-0000-4000-8000-000000000000"
+async def test_folders_of_deleted_pods_are_removed_at_start(bare_cluster: KubeletCluster) -> None:
+    left = bare_cluster.folder / "pods" / "00000000-0000-4000-8000-000000000000"
     left.mkdir(parents=True)
-    async with cluster.running():
+    async with bare_cluster.running():
         await eventually(lambda: not left.exists())
 
 
-LIFE = """
+KUBELET_PROCESS = """
 import asyncio, sys
 from pathlib import Path
-from podpass.kubernetes.kubelet.kubelet import Runtime, RuntimeConfig
+from podpass.kubernetes.kubelet.kubelet import Kubelet, KubeletConfig
 from podpass.local.image_source import InstanceImages
 from podpass.local.samples.cache import SampleCache
 async def main():
     none = Path(sys.argv[2]) / "none"
     images = InstanceImages(none, SampleCache(none, sys.argv[3]))
-    config = RuntimeConfig(kubeconfig=Path(sys.argv[1]), node_name="test-node", folder=Path(sys.argv[2]),
+    config = KubeletConfig(kubeconfig=Path(sys.argv[1]), node_name="test-node", folder=Path(sys.argv[2]),
         images=images, environment={}, path=sys.argv[3])
-    async with Runtime(config):
+    async with Kubelet(config):
         await asyncio.sleep(600)
 asyncio.run(main())
 """
 
 
-async def test_kill_9_of_the_kubelet_kills_its_containers(cluster: Lab) -> None:
-    """Fails without the guard process: nobody else is left to end them."""
-    config = cluster.config()
-    life = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", LIFE),
-        *(str(config.kubeconfig), str(config.folder), programs(cluster.folder)),
+async def test_kill_9_of_the_kubelet_kills_its_containers(bare_cluster: KubeletCluster) -> None:
+    """Fails without the orphan reaper: no other process can kill them."""
+    config = bare_cluster.config()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", KUBELET_PROCESS),
+        *(str(config.kubeconfig), str(config.folder), programs(bare_cluster.folder)),
     )
-    await cluster.run("victim", shell("sh -c 'sleep 601' & sleep 600"))
-    pod = await cluster.until("victim", lambda pod: "running" in state(pod))
+    await bare_cluster.run("victim", shell("sh -c 'sleep 601' & sleep 600"))
+    pod = await bare_cluster.until("victim", lambda pod: "running" in state(pod))
     container_id = status_of(pod)["containerID"].removeprefix("podpass://")
     pids = list(find_marked("PODPASS_CONTAINER", container_id))
     assert pids
-    life.send_signal(signal.SIGKILL)
-    await life.wait()
+    process.send_signal(signal.SIGKILL)
+    await process.wait()
     await ended(*pids)
 
 
-async def test_restarted_kubelet_kills_orphaned_processes(cluster: Lab) -> None:
-    """The guard may have been killed as well; then the next start is the last chance."""
-    async with cluster.running():
-        await cluster.run("known", shell("env; sleep 600"))
-        await cluster.until("known", lambda pod: "running" in state(pod))
+async def test_restarted_kubelet_kills_orphaned_processes(bare_cluster: KubeletCluster) -> None:
+    """The orphan reaper may have been killed too; then the next start of the kubelet kills them."""
+    async with bare_cluster.running():
+        await bare_cluster.run("known", shell("env; sleep 600"))
+        await bare_cluster.until("known", lambda pod: "running" in state(pod))
 
         async def printed() -> bool:
-            return "PODPASS_RUNTIME=" in await cluster.log("known")
+            return "PODPASS_RUNTIME=" in await bare_cluster.log("known")
 
         await eventually(printed)
-        text = await cluster.log("known")
+        text = await bare_cluster.log("known")
     mark = text.partition("PODPASS_RUNTIME=")[2].split()[0]
-    stray = await asyncio.create_subprocess_exec(
+    orphan = await asyncio.create_subprocess_exec(
         "sleep", "600", env={**os.environ, "PODPASS_RUNTIME": mark}
     )
-    async with cluster.running():
-        assert await asyncio.wait_for(stray.wait(), 5) == -signal.SIGKILL
+    async with bare_cluster.running():
+        assert await asyncio.wait_for(orphan.wait(), 30) == -signal.SIGKILL
 
 
-async def test_containers_run_while_the_api_server_is_unavailable(lab: Lab) -> None:
-    """Containers run on, and what happened meanwhile is told when the API server is back."""
-    await lab.run("steady", shell("echo up; sleep 600"), terminationGracePeriodSeconds=0)
-    await lab.run("brief", shell("sleep 0.5; exit 5"))
-    await lab.until("steady", lambda pod: condition(pod, "Ready") == "True")
-    await lab.until("brief", lambda pod: condition(pod, "Ready") == "True")
-    async with lab.interrupted():
+async def test_containers_run_while_the_api_server_is_unavailable(cluster: KubeletCluster) -> None:
+    """Containers continue to run, and their changes are reported when the API server is back."""
+    await cluster.run("steady", shell("echo up; sleep 600"), terminationGracePeriodSeconds=0)
+    await cluster.run("brief", shell("sleep 0.5; exit 5"))
+    await cluster.until("steady", lambda pod: condition(pod, "Ready") == "True")
+    await cluster.until("brief", lambda pod: condition(pod, "Ready") == "True")
+    async with cluster.disconnected():
         await asyncio.sleep(1)
-    assert state(await lab.phase("brief", "Failed"))["terminated"]["exitCode"] == 5
-    assert status_of(await lab.get("steady"))["restartCount"] == 0
-    await lab.run("later", shell("true"))
-    await lab.phase("later", "Succeeded")
+    assert state(await cluster.phase("brief", "Failed"))["terminated"]["exitCode"] == 5
+    assert status_of(await cluster.get("steady"))["restartCount"] == 0
+    await cluster.run("later", shell("true"))
+    await cluster.phase("later", "Succeeded")
 
 
-async def test_pod_deleted_without_grace_period_is_killed(lab: Lab) -> None:
-    pod = await lab.run("gone", shell("sleep 600"))
-    await lab.until("gone", lambda pod: condition(pod, "Ready") == "True")
-    container = status_of(await lab.get("gone"))["containerID"].removeprefix("podpass://")
-    await lab.client.delete(f"{PODS}/gone", {"gracePeriodSeconds": 0})
+async def test_pod_deleted_without_grace_period_is_killed(cluster: KubeletCluster) -> None:
+    pod = await cluster.run("gone", shell("sleep 600"))
+    await cluster.until("gone", lambda pod: condition(pod, "Ready") == "True")
+    container = status_of(await cluster.get("gone"))["containerID"].removeprefix("podpass://")
+    await cluster.client.delete(f"{PODS}/gone", {"gracePeriodSeconds": 0})
     await eventually(lambda: not list(find_marked("PODPASS_CONTAINER", container)))
-    await eventually(lambda: not (lab.folder / "pods" / pod["metadata"]["uid"]).exists())
+    await eventually(lambda: not (cluster.folder / "pods" / pod["metadata"]["uid"]).exists())

@@ -1,4 +1,4 @@
-"""Paths of a pod, by mounts or by rewriting; the host stays as it is."""
+"""The paths of a pod, by mounts or by rewriting; the host is not changed."""
 
 import os
 import shutil
@@ -9,9 +9,9 @@ import pytest
 
 from podpass.kubernetes.kubelet.sandbox import (
     Bubblewrap,
-    ProcessSpec,
     Mount,
     PathRewriter,
+    ProcessSpec,
     choose_sandbox,
     rewrite_paths,
 )
@@ -47,14 +47,16 @@ def test_only_whole_paths_are_rewritten(text: str, result: str) -> None:
     assert rewrite_paths(text, mounts) == result
 
 
-def test_arguments_and_variables_of_the_pod_are_rewritten_but_not_the_defaults(tmp_path: Path) -> None:
-    launch = ProcessSpec(
+def test_arguments_and_variables_of_the_pod_are_rewritten_but_not_the_defaults(
+    tmp_path: Path,
+) -> None:
+    spec = ProcessSpec(
         argv=["cat", "/data/a"],
         env={"FILE": "/data/a", "BOTH": "pod"},
         cwd=tmp_path,
-        beneath={"CA": "/data/ca.pem", "BOTH": "ours"},
+        default_env={"CA": "/data/ca.pem", "BOTH": "default"},
     )
-    made = PathRewriter().wrap(launch, [mount(tmp_path, "/data")], "/data")
+    made = PathRewriter().wrap(spec, [mount(tmp_path, "/data")], "/data")
     assert made.argv == ["cat", f"{tmp_path}/a"]
     assert made.env == {"FILE": f"{tmp_path}/a", "CA": "/data/ca.pem", "BOTH": "pod"}
     assert made.cwd == tmp_path
@@ -73,8 +75,10 @@ async def test_failing_bubblewrap_is_not_used(tmp_path: Path) -> None:
 
 def run(mounts: list[Mount], script: str, cwd: Path, workdir: str = "", **env: str) -> str:
     assert BWRAP
-    launch = ProcessSpec(argv=["/bin/sh", "-c", script], env=env, cwd=cwd, beneath={"HOME": str(cwd)})
-    made = Bubblewrap(BWRAP).wrap(launch, mounts, workdir)
+    spec = ProcessSpec(
+        argv=["/bin/sh", "-c", script], env=env, cwd=cwd, default_env={"HOME": str(cwd)}
+    )
+    made = Bubblewrap(BWRAP).wrap(spec, mounts, workdir)
     done = subprocess.run(
         made.argv, env=dict(made.env), cwd=made.cwd, capture_output=True, text=True, check=False
     )
@@ -90,7 +94,7 @@ needs_bubblewrap = pytest.mark.skipif(BWRAP is None, reason="bubblewrap is not i
 
 @needs_bubblewrap
 def test_missing_mount_points_are_not_created_on_the_host(tmp_path: Path) -> None:
-    """Fails if mount points are made on the host."""
+    """Fails if mount points are created on the host."""
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "a").write_text("content")
     targets = [WI, "/no-such-folder/deep", "/etc/no-such/x", "/usr/no-such"]
@@ -143,17 +147,17 @@ def test_mount_may_be_inside_a_read_only_mount(tmp_path: Path) -> None:
 @needs_bubblewrap
 def test_files_of_default_variables_stay_visible_under_a_mount(tmp_path: Path) -> None:
     (tmp_path / "v").mkdir()
-    (tmp_path / "ca.pem").write_text("authority")
-    launch = ProcessSpec(
+    (tmp_path / "ca.pem").write_text("ca content")
+    spec = ProcessSpec(
         argv=["/bin/sh", "-c", f"cat $CA; ls {tmp_path.parent}"],
         env={},
         cwd=tmp_path,
-        beneath={"CA": str(tmp_path / "ca.pem")},
+        default_env={"CA": str(tmp_path / "ca.pem")},
     )
     assert BWRAP
-    made = Bubblewrap(BWRAP).wrap(launch, [mount(tmp_path / "v", str(tmp_path.parent))], "")
+    made = Bubblewrap(BWRAP).wrap(spec, [mount(tmp_path / "v", str(tmp_path.parent))], "")
     done = subprocess.run(made.argv, env=dict(made.env), capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("authority")
+    assert done.stdout.startswith("ca content")
 
 
 @needs_bubblewrap
@@ -167,7 +171,7 @@ def test_missing_working_folder_is_created_in_the_pod(tmp_path: Path) -> None:
 @needs_bubblewrap
 @pytest.mark.parametrize("cover", [False, True])
 def test_pod_reads_only_its_own_part_of_the_hidden_folder(tmp_path: Path, *, cover: bool) -> None:
-    """Fails if a pod can read the instance's keys, or another pod's token, by their real path."""
+    """Fails if a pod can read the keys of the instance, or the token of another pod, by the real path."""
     data = tmp_path / "data dir"
     secrets = ["tls/admin.key", "ca/ca.key", "instance.json", "kubeconfig", "pods/b/token"]
     for name in (*secrets, "ca/ca.pem", "pods/a/v/token", "pods/a/home/mine", "pods/a/tmp/mine"):
@@ -175,21 +179,21 @@ def test_pod_reads_only_its_own_part_of_the_hidden_folder(tmp_path: Path, *, cov
         (data / name).write_text(f"<{name}>")
     own = data / "pods" / "a"
     mounts = [mount(own / "v", WI)]
-    if cover:  # a mount point that is missing beside the folder has the entries there shown again
+    if cover:  # a missing mount point next to the folder makes a cover that shows its entries again
         mounts.append(mount(own / "v", str(tmp_path / "missing")))
     script = (
         f"cd '{data}'; cat ca/ca.pem {WI}/token pods/a/*/mine;"
         " cat tls/admin.key ca/ca.key instance.json kubeconfig pods/b/token pods/a/v/token;"
         " find . -type f; echo x >> pods/a/home/mine; echo x >> ca/ca.pem"
     )
-    launch = ProcessSpec(
+    spec = ProcessSpec(
         argv=["/bin/sh", "-c", script],
         env={},
         cwd=own / "home",
-        beneath={"HOME": str(own / "home"), "TMPDIR": str(own / "tmp")},
+        default_env={"HOME": str(own / "home"), "TMPDIR": str(own / "tmp")},
     )
     assert BWRAP
-    made = Bubblewrap(BWRAP, hidden=data, shown=[data / "ca" / "ca.pem"]).wrap(launch, mounts, "")
+    made = Bubblewrap(BWRAP, hidden=data, shown=[data / "ca" / "ca.pem"]).wrap(spec, mounts, "")
     done = subprocess.run(
         made.argv, env=dict(made.env), capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""Which pods are bound."""
+"""The pods that the kubelet binds."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ def pod(**spec: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("item", "ours"),
+    ("item", "binds"),
     [
         (pod(), True),
         (pod(schedulerName="default-scheduler"), True),
@@ -22,10 +22,8 @@ def pod(**spec: Any) -> dict[str, Any]:
         (pod(metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"}), False),
     ],
 )
-def test_only_pods_of_the_default_scheduler_are_bound(
-    item: dict[str, Any], ours: bool
-) -> None:
-    assert needs_binding(item) is ours
+def test_only_pods_of_the_default_scheduler_are_bound(item: dict[str, Any], binds: bool) -> None:
+    assert needs_binding(item) is binds
 
 
 def test_pod_with_another_node_selector_is_unschedulable() -> None:

@@ -1,4 +1,4 @@
-"""A pod's status, word for word."""
+"""The status of a pod."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from podpass.kubernetes.kubelet import lifecycle, status
-from podpass.kubernetes.kubelet.container_state import Terminated, ContainerRecord, Running, Waiting
+from podpass.kubernetes.kubelet.container_state import ContainerRecord, Running, Terminated, Waiting
 from podpass.kubernetes.kubelet.status import StatusInput, build_status
 
-UP = ContainerRecord(state=Running(container_id="c1", started_at=60), started=True, ready=True)
-ENDED = Terminated(
+RUNNING = ContainerRecord(state=Running(container_id="c1", started_at=60), started=True, ready=True)
+TERMINATED = Terminated(
     code=2, reason="Error", message="why", container_id="c0", started_at=10, finished_at=20
 )
 
@@ -20,7 +20,7 @@ def pod(**spec: Any) -> dict[str, Any]:
     return {"metadata": meta, "spec": {"containers": [{"name": "m", "image": "i"}], **spec}}
 
 
-def view(item: dict[str, Any], *, now: float = 100, **more: Any) -> StatusInput:
+def status_input(item: dict[str, Any], *, now: float = 100, **more: Any) -> StatusInput:
     records = more.pop("records")
     given: dict[str, Any] = {
         "plan": lifecycle.read_plan(item["spec"]),
@@ -29,7 +29,7 @@ def view(item: dict[str, Any], *, now: float = 100, **more: Any) -> StatusInput:
         "address": "127.0.0.1",
         "now": now,
         "mounted": True,
-        "over": False,
+        "finished": False,
     }
     return StatusInput(**given | more)
 
@@ -40,7 +40,7 @@ def conditions(made: dict[str, Any]) -> dict[str, str]:
 
 def test_a_running_pod_is_ready() -> None:
     item = pod()
-    made = build_status(item, view(item, records={"m": UP}))
+    made = build_status(item, status_input(item, records={"m": RUNNING}))
     assert made["phase"] == "Running"
     assert made["startTime"] == "1970-01-01T00:01:40Z"
     assert set(conditions(made).values()) == {"True"}
@@ -61,7 +61,9 @@ def test_a_running_pod_is_ready() -> None:
 
 def test_terminated_container_has_exit_code_and_times() -> None:
     item = pod(restartPolicy="Never")
-    made = build_status(item, view(item, records={"m": ContainerRecord(state=ENDED)}, over=True))
+    made = build_status(
+        item, status_input(item, records={"m": ContainerRecord(state=TERMINATED)}, finished=True)
+    )
     assert made["phase"] == "Failed"
     assert made["containerStatuses"][0]["state"]["terminated"] == {
         "exitCode": 2,
@@ -76,8 +78,10 @@ def test_terminated_container_has_exit_code_and_times() -> None:
 
 def test_backoff_shows_the_delay_and_the_last_run() -> None:
     item = pod()
-    record = ContainerRecord(state=ENDED, delay=160, restarts=5)
-    made = build_status(item, view(item, records={"m": record}, backing_off=frozenset({"m"})))
+    record = ContainerRecord(state=TERMINATED, delay=160, restarts=5)
+    made = build_status(
+        item, status_input(item, records={"m": record}, backing_off=frozenset({"m"}))
+    )
     shown = made["containerStatuses"][0]
     assert shown["state"] == {
         "waiting": {
@@ -92,7 +96,7 @@ def test_backoff_shows_the_delay_and_the_last_run() -> None:
 def test_waiting_container_has_its_reason() -> None:
     item = pod()
     record = ContainerRecord(state=Waiting(reason="ImageUnknown", message="add it"))
-    made = build_status(item, view(item, records={"m": record}, mounted=False))
+    made = build_status(item, status_input(item, records={"m": record}, mounted=False))
     waiting = {"reason": "ImageUnknown", "message": "add it"}
     assert made["containerStatuses"][0]["state"] == {"waiting": waiting}
     assert made["phase"] == "Pending"
@@ -103,11 +107,13 @@ def test_waiting_container_has_its_reason() -> None:
 
 def test_condition_keeps_its_transition_time_until_it_changes() -> None:
     item = pod()
-    first = build_status(item, view(item, records={"m": UP}, now=100))
+    first = build_status(item, status_input(item, records={"m": RUNNING}, now=100))
     item["status"] = first
-    second = build_status(item, view(item, records={"m": UP}, now=200))
+    second = build_status(item, status_input(item, records={"m": RUNNING}, now=200))
     assert second == first
-    third = build_status(item, view(item, records={"m": replace(UP, ready=False)}, now=200))
+    third = build_status(
+        item, status_input(item, records={"m": replace(RUNNING, ready=False)}, now=200)
+    )
     times = {each["type"]: each["lastTransitionTime"] for each in third["conditions"]}
     assert times["Ready"] == "1970-01-01T00:03:20Z"
     assert times["Initialized"] == "1970-01-01T00:01:40Z"
@@ -115,29 +121,32 @@ def test_condition_keeps_its_transition_time_until_it_changes() -> None:
 
 def test_conditions_of_other_writers_stay_and_gate_readiness() -> None:
     item = pod(readinessGates=[{"conditionType": "example.org/lb"}])
-    assert conditions(build_status(item, view(item, records={"m": UP})))["Ready"] == "False"
+    assert (
+        conditions(build_status(item, status_input(item, records={"m": RUNNING})))["Ready"]
+        == "False"
+    )
     item["status"] = {"conditions": [{"type": "example.org/lb", "status": "True"}]}
-    made = conditions(build_status(item, view(item, records={"m": UP})))
+    made = conditions(build_status(item, status_input(item, records={"m": RUNNING})))
     assert made["Ready"] == "True"
     assert made["example.org/lb"] == "True"
 
 
 def test_reported_status_overrides_only_own_conditions() -> None:
-    seen = {
+    observed = {
         "conditions": [
             {"type": "Ready", "status": "False"},
             {"type": "theirs", "status": "True"},
         ],
         "qosClass": "BestEffort",
     }
-    told = {
+    reported = {
         "conditions": [
             {"type": "Ready", "status": "True"},
             {"type": "theirs", "status": "False"},
         ],
         "phase": "Running",
     }
-    made = status.merge_status(seen, told)
+    made = status.merge_status(observed, reported)
     assert made["conditions"] == [
         {"type": "theirs", "status": "True"},
         {"type": "Ready", "status": "True"},
@@ -147,7 +156,7 @@ def test_reported_status_overrides_only_own_conditions() -> None:
 
 def test_main_containers_wait_for_the_init_containers() -> None:
     item = pod(initContainers=[{"name": "i", "image": "i"}])
-    made = build_status(item, view(item, records={"i": UP, "m": ContainerRecord()}))
+    made = build_status(item, status_input(item, records={"i": RUNNING, "m": ContainerRecord()}))
     assert made["containerStatuses"][0]["state"] == {"waiting": {"reason": "PodInitializing"}}
     initialized = next(each for each in made["conditions"] if each["type"] == "Initialized")
     assert initialized["message"] == "containers with incomplete status: [i]"
@@ -155,7 +164,15 @@ def test_main_containers_wait_for_the_init_containers() -> None:
 
 def test_pod_past_its_deadline_has_the_reason() -> None:
     item = pod()
-    made = build_status(item, view(item, records={"m": ContainerRecord(state=ENDED)}, over=True, late=True))
+    made = build_status(
+        item,
+        status_input(
+            item,
+            records={"m": ContainerRecord(state=TERMINATED)},
+            finished=True,
+            deadline_exceeded=True,
+        ),
+    )
     assert (made["phase"], made["reason"]) == ("Failed", "DeadlineExceeded")
 
 

@@ -36,10 +36,10 @@ def test_controllers_are_taken_only_from_the_folder_of_the_api_server(tmp_path: 
     path = _put(tmp_path / "path", "kube-controller-manager")
     environ = {"KUBEBUILDER_ASSETS": str(assets), "PATH": str(path)}
     assert find(environ).controllers is None
-    beside = assets / "kube-controller-manager"
-    beside.write_text("#!/bin/sh\n")
-    beside.chmod(0o755)
-    assert find(environ).controllers == beside
+    controllers = assets / "kube-controller-manager"
+    controllers.write_text("#!/bin/sh\n")
+    controllers.chmod(0o755)
+    assert find(environ).controllers == controllers
 
 
 def test_missing_programs_are_reported_with_the_searched_locations(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ import pytest
 from podpass.kubernetes.kubelet.orphan_reaper import OrphanReaper
 from podpass.local.control_plane.service import ControlPlaneFailed, ManagedProcess
 
+pytestmark = pytest.mark.processes
+
 Make = Callable[..., ManagedProcess]
 
 

@@ -14,19 +14,21 @@ from podpass.local.tutorial.azure_cli import (
     install,
 )
 
+pytestmark = pytest.mark.processes
+
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HERE = Path(sys.executable)
 OLD = Path("/opt/bin/python3.10")
-BESIDE = "azure-mgmt-rdbms==10.2.0b7"
+PINNED = "azure-mgmt-rdbms==10.2.0b7"
 
 
 @pytest.mark.parametrize(
     ("which", "old", "name", "requirements", "python"),
     [
         ("newest", None, "newest-2026-01", ["azure-cli"], HERE),
-        ("oldest", OLD, "2.47.0-python3.10", ["azure-cli==2.47.0", BESIDE], OLD),
+        ("oldest", OLD, "2.47.0-python3.10", ["azure-cli==2.47.0", PINNED], OLD),
         ("oldest", None, "2.54.0", ["azure-cli==2.54.0"], HERE),
-        ("2.47.0", None, "2.47.0", ["azure-cli==2.47.0", BESIDE], HERE),
+        ("2.47.0", None, "2.47.0", ["azure-cli==2.47.0", PINNED], HERE),
         ("2.74.0", OLD, "2.74.0", ["azure-cli==2.74.0"], HERE),
     ],
 )

@@ -8,8 +8,10 @@ import pytest
 
 from podpass.local.tutorial.play import TutorialFailed, TutorialOptions, run_tutorial
 
+pytestmark = pytest.mark.processes
+
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-WISH = TutorialOptions(az="2.74.0")
+OPTIONS = TutorialOptions(az="2.74.0")
 # Replaces the Python of the Azure CLI: its arguments are `-m azure.cli` and those of az.
 AZ = """
 case "$3 $4" in
@@ -53,7 +55,7 @@ def test_each_command_is_printed_under_its_heading_with_its_output(
     environ: Mapping[str, str], tmp_path: Path
 ) -> None:
     said: list[str] = []
-    run_tutorial(WISH, environ, NOW, said.append)
+    run_tutorial(OPTIONS, environ, NOW, said.append)
     text = "\n".join(said)
     assert "\n# A resource group\n$ az group create --name tutorial-" in text
     assert "\n  SECRET_NAME: s\n  1\n  2\n  3\n  4\n  5\n  ... 2 more lines\n" in text
@@ -69,7 +71,7 @@ def test_failed_command_ends_the_tutorial_and_is_named(
 ) -> None:
     said: list[str] = []
     with pytest.raises(TutorialFailed) as failed:
-        run_tutorial(WISH, {**environ, "BROKEN": "yes"}, NOW, said.append)
+        run_tutorial(OPTIONS, {**environ, "BROKEN": "yes"}, NOW, said.append)
     assert "`az keyvault secret set --vault-name vault-" in failed.value.message
     assert failed.value.message.endswith("exited with 1")
     assert said[-1].startswith("  ERROR: (Forbidden)\n")
@@ -84,7 +86,7 @@ def test_interrupted_tutorial_leaves_no_instance_and_no_script(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_tutorial(WISH, environ, NOW, say)
+        run_tutorial(OPTIONS, environ, NOW, say)
     assert list((tmp_path / "tmp").iterdir()) == []
     assert str(tmp_path / "tmp") not in "".join(
         path.read_text(errors="replace") if path.exists() else ""
@@ -95,7 +97,7 @@ def test_interrupted_tutorial_leaves_no_instance_and_no_script(
 def test_missing_shell_is_reported_before_the_start(tmp_path: Path) -> None:
     environ = {"PATH": str(tmp_path)}
     with pytest.raises(TutorialFailed) as failed:
-        run_tutorial(WISH, environ, NOW, print)
+        run_tutorial(OPTIONS, environ, NOW, print)
     assert "the tutorial needs bash" in failed.value.message
 
 

@@ -1,4 +1,4 @@
-"""Fixtures: authorities in their own directories, stopped after the test in any case."""
+"""Fixtures: authorities in separate directories, always stopped after the test."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,7 +20,7 @@ def ca() -> trustme.CA:
 
 @pytest.fixture(scope="session")
 def first(ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a database that has keys and one application, because key generation is slow."""
+    """Create a directory with a database that has keys and one application; key generation is slow."""
     authority = Authority(folder=tmp_path_factory.mktemp("first"), ca=ca)
     authority.write_certificate()
     authority.fill()
@@ -40,7 +40,7 @@ def authority(ca: trustme.CA, first: Path, tmp_path: Path) -> Iterator[Authority
 def shared(
     ca: trustme.CA, first: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Authority]:
-    """An authority for a test module, not started yet."""
+    """Provide an authority for a test module; it is not started yet."""
     with ExitStack() as stack:
         yield _copied(stack, ca, first, tmp_path_factory.mktemp("shared"))
 

@@ -195,7 +195,7 @@ class Authority:
         return {name: float(value) for name, _, value in found}
 
     def counted(self, name: str, times: int) -> None:
-        """Wait until a counter has a value: it is updated after the responses of an event-loop iteration."""
+        """Wait until a counter has a value; it is updated after the responses of an event-loop iteration."""
         self.until(lambda: self.metrics().get(name, 0) >= times)
         assert self.metrics().get(name, 0) == times
 
@@ -296,7 +296,7 @@ async def add_users(url: str) -> None:
 
 
 def gone(pid: int) -> bool:
-    """Return whether a process has exited, also if its parent has not read the exit code yet."""
+    """Return whether a process has exited, even if its parent has not reaped it yet."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

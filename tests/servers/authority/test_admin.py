@@ -26,6 +26,8 @@ from tests.servers.authority.running import (
     send,
 )
 
+pytestmark = pytest.mark.processes
+
 GRAPH = "https://graph.microsoft.com/.default"
 MANAGER = "https://management.azure.com/.default"
 VAULT = "https://vault.azure.net/.default"

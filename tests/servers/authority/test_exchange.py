@@ -14,6 +14,8 @@ from podpass.resource.guard import Guard, TokenRefused
 from tests.servers.authority.issuer import Issuer
 from tests.servers.authority.running import TENANT, Answer, Authority
 
+pytestmark = pytest.mark.processes
+
 WEB = "22222222-aaaa-4bbb-8ccc-000000000001"
 SEED = f"""
 identities:

@@ -19,6 +19,8 @@ from podpass.exchange.errors import catalogue
 from tests.ports import free_port
 from tests.servers.authority.issuer import Issuer
 
+pytestmark = pytest.mark.processes
+
 PAGE = Path(__file__).parents[3] / "docs" / "guides" / "self-host.md"
 BLOCK = re.compile(r"<!-- run(?:: (\w+))? -->\n```sh\n(.*?)```", re.DOTALL)
 PORTS = ("8443", "8444", "8095")

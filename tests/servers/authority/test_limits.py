@@ -19,6 +19,8 @@ from tests.servers.authority.running import (
     token_form,
 )
 
+pytestmark = pytest.mark.processes
+
 HEAD = {"Content-Type": "application/x-www-form-urlencoded"}
 LOOP, OTHER = "127.0.0.1", "127.0.0.2"
 

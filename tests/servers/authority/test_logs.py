@@ -19,6 +19,8 @@ from tests.servers.authority.running import (
     token_form,
 )
 
+pytestmark = pytest.mark.processes
+
 MARK = "mArKeD-7f3a"
 CORRELATION = "0f0f0f0f-1111-4222-8333-444444444444"
 
@@ -78,7 +80,7 @@ def test_log_lines_have_worker_source_and_correlation_id(authority: Authority) -
     assert {line["outcome"] for line in answered} == {"granted"}
 
 
-def test_stop_leaves_no_file(authority: Authority) -> None:
+def test_stop_removes_all_files(authority: Authority) -> None:
     authority.start(workers=1)
     folder = authority.metrics_folder()
     assert folder.is_dir()
@@ -117,7 +119,7 @@ def test_metrics_directory_of_killed_authority_is_deleted_at_next_start(
 def test_probes_metrics_and_log_do_not_contain_database_password(
     authority: Authority, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The health address is plain HTTP and accessible in the whole cluster."""
+    """The health address is plain HTTP and accessible from all pods of the cluster."""
     monkeypatch.setenv("PODPASS_AUTHORITY_DATABASE", url.format(MARK))
     health = f"127.0.0.1:{free_port()}"
     process = authority.launch(database=None, workers=1, health_listen=health)

@@ -15,6 +15,8 @@ import podpass
 from podpass.settings import AuthorityProcessSettings, AuthoritySettings, describe
 from tests.servers.authority.running import TENANT, Authority
 
+pytestmark = pytest.mark.processes
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its import emits warnings about its dependencies
     import kubernetes_validate
@@ -142,7 +144,7 @@ def test_image_has_this_version(container: dict[str, Any]) -> None:
 
 
 def test_chart_values_match_manifests(pod: dict[str, Any], container: dict[str, Any]) -> None:
-    """For machines without Helm: with Helm, `tests/charts/authority` renders and compares everything."""
+    """For machines without Helm; with Helm, `tests/charts/authority` renders and compares the chart."""
     values = yaml.safe_load((DEPLOY / "values.yaml").read_text())
     data, spec = _find("ConfigMap")["data"], _find("Deployment")["spec"]
     volumes = {volume["name"]: volume for volume in pod["volumes"]}

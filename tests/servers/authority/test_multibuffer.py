@@ -14,6 +14,8 @@ from podpass.crypto import jose
 from podpass.crypto.multibuffer import library
 from tests.servers.authority.running import TOKEN, Authority, closing_connection, token_form
 
+pytestmark = pytest.mark.processes
+
 MADE = 'podpass_exchange_signatures_total{by="%s"}'
 HEAD = {"Content-Type": "application/x-www-form-urlencoded"}
 

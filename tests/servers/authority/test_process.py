@@ -20,6 +20,8 @@ from tests.servers.authority.running import (
     gone,
 )
 
+pytestmark = pytest.mark.processes
+
 SHORT_TIMEOUTS = {"stuck_seconds": 2, "drain_seconds": 5}
 
 
@@ -98,7 +100,7 @@ def test_counters_do_not_decrease_when_worker_is_replaced(authority: Authority) 
     authority.counted(granted, 4)
     authority.counted(refused, 1)
     authority.counted("podpass_exchange_request_seconds_count", 5)
-    # If each start created new files, repeated restarts would fill the disk.
+    # Fails if each start creates new files: repeated restarts would fill the disk.
     assert authority.metric_files() == files
 
 
@@ -152,7 +154,7 @@ def test_no_request_fails_during_drain_under_load(authority: Authority) -> None:
     threads = [threading.Thread(target=load, args=(number,)) for number in range(len(answered))]
     for thread in threads:
         thread.start()
-    # Every client has its connection: a later one would be refused.
+    # Every client has its connection now: a later connection would be refused.
     authority.until(lambda: min(answered) > 5)
     authority.send_signal(signal.SIGTERM)
     assert authority.process is not None
@@ -177,7 +179,7 @@ def test_authority_serves_during_shutdown_delay(authority: Authority) -> None:
     assert authority.process.wait(30) == 0
 
 
-def test_second_signal_stops_the_process_at_once(authority: Authority) -> None:
+def test_second_signal_stops_the_process_immediately(authority: Authority) -> None:
     facts = authority.start(workers=1, drain_seconds=60)
     slow = authority.connect()
     slow.putrequest("POST", f"/{TENANT}/oauth2/v2.0/token")

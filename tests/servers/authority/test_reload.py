@@ -5,7 +5,11 @@ import socket
 import ssl
 from urllib.parse import urlsplit
 
+import pytest
+
 from tests.servers.authority.running import TENANT, Authority
+
+pytestmark = pytest.mark.processes
 
 
 def _shown(authority: Authority) -> str:

@@ -32,6 +32,8 @@ from tests.ports import free_port
 from tests.servers.authority.issuer import Issuer
 from tests.servers.authority.running import SCOPE, TENANT, Authority
 
+pytestmark = pytest.mark.processes
+
 MANAGED = "22222222-aaaa-4bbb-8ccc-000000000001"
 APPLICATION = "22222222-aaaa-4bbb-8ccc-000000000002"
 CERTIFIED = "22222222-aaaa-4bbb-8ccc-000000000003"

@@ -17,7 +17,7 @@ def ca() -> trustme.CA:
 
 @pytest.fixture
 def kubernetes(tmp_path: Path) -> Iterator[Kubernetes]:
-    """A running API server with one account, `team-0/account-0`."""
+    """Provide a running API server with one account, `team-0/account-0`."""
     server = Kubernetes(tmp_path)
     server.start()
     yield server
@@ -26,7 +26,7 @@ def kubernetes(tmp_path: Path) -> Iterator[Kubernetes]:
 
 @pytest.fixture
 def webhook(tmp_path: Path, ca: trustme.CA, kubernetes: Kubernetes) -> Iterator[Webhook]:
-    """A webhook with a certificate, not started yet."""
+    """Provide a webhook with a certificate; it is not started yet."""
     folder = tmp_path / "webhook"
     folder.mkdir()
     made = Webhook(folder, ca, kubernetes.kubeconfig)

@@ -146,7 +146,7 @@ class Webhook:
         return int(self.events("webhook_starting")[-1][name].rpartition(":")[2])
 
     def until(self, condition: Callable[[], Any], seconds: float = SECONDS) -> None:
-        """Wait until a condition holds."""
+        """Wait until a condition is true."""
         end = time.monotonic() + seconds
         while not condition():
             ended = self.process is not None and self.process.poll() is not None

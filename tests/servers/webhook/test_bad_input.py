@@ -14,12 +14,14 @@ import pytest
 from tests.servers.webhook.kubernetes import CLIENT, Kubernetes
 from tests.servers.webhook.running import PATH, Answer, Webhook, pod, review
 
+pytestmark = pytest.mark.processes
+
 HUGE = 8 * 1024 * 1024
 
 
 @pytest.fixture
 def running_webhook(webhook: Webhook) -> Iterator[Webhook]:
-    """A running webhook; after each test it must still answer a valid review."""
+    """Provide a running webhook; after each test, check that it still answers a valid review."""
     webhook.start()
     pid = webhook.pid
     yield webhook
@@ -89,7 +91,7 @@ def _resident_megabytes(running_webhook: Webhook) -> int:
 
 
 def test_unfinished_large_bodies_use_bounded_memory(running_webhook: Webhook) -> None:
-    """Each request occupies memory for its body: sixty at a time would exceed the chart's limit."""
+    """Each request uses memory for its body: sixty concurrent requests would exceed the chart's limit."""
     before = _resident_megabytes(running_webhook)
     head = f"POST {PATH} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
     opened = [running_webhook.raw() for _ in range(60)]
@@ -193,7 +195,7 @@ def _is_closed(connection: ssl.SSLSocket) -> bool:
 
 
 def test_slow_clients_are_closed_while_others_are_served(running_webhook: Webhook) -> None:
-    """Each of them would occupy a connection without end (slowloris)."""
+    """Each of them would occupy a connection permanently (slowloris)."""
     slow = [running_webhook.raw() for _ in range(40)]
     for connection in slow:
         connection.sendall(f"POST {PATH} HTTP/1.1\r\nhost: a\r\nx".encode())
@@ -227,7 +229,7 @@ def test_connections_above_the_limit_are_closed_and_logged(webhook: Webhook) -> 
     assert _review_pod(webhook)["allowed"] is True
 
 
-def test_used_up_file_descriptors_are_logged_and_recovered(webhook: Webhook) -> None:
+def test_file_descriptor_exhaustion_is_logged_and_recovered(webhook: Webhook) -> None:
     webhook.start(preexec=lambda: _few_files(72))
     where = ("127.0.0.1", webhook.port("health"))
     opened = [socket.create_connection(where, timeout=20) for _ in range(80)]

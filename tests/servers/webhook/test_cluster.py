@@ -17,12 +17,14 @@ from podpass.local.registration import webhook_configuration
 from tests.local.instances import Podpass
 from tests.servers.webhook.running import Webhook, pod
 
+pytestmark = pytest.mark.processes
+
 ACCOUNT = {names.CLIENT_ID: "22222222-aaaa-4bbb-8ccc-000000000001"}
 OTHER = {names.CLIENT_ID: "22222222-aaaa-4bbb-8ccc-000000000002"}
 
 
 class Cluster:
-    """A cluster as a user changes it, through the official client."""
+    """A cluster that a user changes through the official client."""
 
     def __init__(self, kubeconfig: str) -> None:
         connect: Any = config.new_client_from_config
@@ -71,7 +73,7 @@ def cluster(instance: dict[str, Any]) -> Cluster:
 def served(
     instance: dict[str, Any], cluster: Cluster, tmp_path: Path, ca: trustme.CA
 ) -> Iterator[Webhook]:
-    """A webhook process that the API server calls instead of the instance's built-in one."""
+    """Provide a webhook process that the API server calls instead of the instance's built-in one."""
     folder = tmp_path / "process"
     folder.mkdir()
     made = Webhook(folder, ca, Path(instance["data_dir"]) / "webhook.kubeconfig")
@@ -92,7 +94,7 @@ def test_pod_created_through_the_api_server_gets_its_identity(cluster: Cluster) 
     cluster.delete("first")
 
 
-def test_created_account_is_found_at_once_and_deleted_account_is_not(
+def test_created_account_is_found_immediately_and_deleted_account_is_not(
     cluster: Cluster, served: Webhook
 ) -> None:
     for annotations in (ACCOUNT, OTHER, ACCOUNT, {}):

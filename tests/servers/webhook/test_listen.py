@@ -22,8 +22,8 @@ def test_address_without_host_listens_on_all_interfaces() -> None:
         assert sock.family is not socket.AF_INET6 or _reaches("::1", port)
 
 
-def test_ipv4_is_enough_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
-    """IPv6 is turned off on many nodes."""
+def test_listen_succeeds_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    """IPv6 is disabled on many nodes."""
     real = socket.socket.bind
 
     class WithoutSix(socket.socket):

@@ -17,6 +17,8 @@ from podpass.servers.webhook import webhook as process
 from tests.servers.webhook.kubernetes import CLIENT, Kubernetes
 from tests.servers.webhook.running import TENANT, Webhook, pod
 
+pytestmark = pytest.mark.processes
+
 SIDECAR = {"azure.workload.identity/inject-proxy-sidecar": "true"}
 
 
@@ -72,7 +74,7 @@ def test_sidecar_form_follows_the_cluster_version(
     assert sidecar["path"].startswith(f"/spec/{group}")
 
 
-def test_unavailable_api_server_is_waited_for(webhook: Webhook, kubernetes: Kubernetes) -> None:
+def test_start_waits_for_unavailable_api_server(webhook: Webhook, kubernetes: Kubernetes) -> None:
     """A restart would not fix an unavailable API server, and a crash loop would hide the cause."""
     kubernetes.stop()
     webhook.launch()
@@ -114,7 +116,7 @@ def test_missing_permission_is_in_the_probe_response(
     webhook.until(lambda: webhook.get("/readyz").status == 200)
 
 
-def test_pod_before_the_account_list_is_mutated_at_once(
+def test_pod_before_the_account_list_is_mutated_immediately(
     webhook: Webhook, kubernetes: Kubernetes
 ) -> None:
     kubernetes.forbidden = True
@@ -126,7 +128,7 @@ def test_pod_before_the_account_list_is_mutated_at_once(
     assert webhook.get("/readyz").status == 500
 
 
-def test_missing_certificate_is_waited_for(webhook: Webhook) -> None:
+def test_start_waits_for_missing_certificate(webhook: Webhook) -> None:
     """The kubelet may mount a Secret before it is filled."""
     for name in ("tls.crt", "tls.key"):
         (webhook.folder / name).unlink()
@@ -150,7 +152,7 @@ def test_expired_certificate_makes_the_webhook_unready(webhook: Webhook) -> None
 
 
 def test_shutdown_fails_probes_first_and_closes_connections_last(webhook: Webhook) -> None:
-    """Endpoints route requests to the replica for seconds after the signal; these are served."""
+    """Endpoints still route requests to the replica for seconds after the signal; the replica serves them."""
     webhook.start(shutdown_delay_seconds=3)
     kept = webhook.connect()
     webhook.post(b"{}", connection=kept)
@@ -167,7 +169,7 @@ def test_shutdown_fails_probes_first_and_closes_connections_last(webhook: Webhoo
     assert webhook.events("webhook_stopped")
 
 
-def test_second_signal_stops_the_process_at_once(webhook: Webhook) -> None:
+def test_second_signal_stops_the_process_immediately(webhook: Webhook) -> None:
     webhook.start(shutdown_delay_seconds=100)
     os.kill(webhook.pid, signal.SIGTERM)
     webhook.until(lambda: webhook.events("webhook_draining"))
@@ -237,7 +239,7 @@ def test_malformed_default_tenant_is_logged_at_the_start(webhook: Webhook) -> No
     assert (message["level"], message["tenant_id"]) == ("warning", "common")
 
 
-def test_the_version_is_one_line_of_json_with_the_references_keys(webhook: Webhook) -> None:
+def test_version_is_one_line_of_json_with_the_keys_of_the_reference(webhook: Webhook) -> None:
     for flag in ("--version", "-version", "--version=true"):
         done = _run(webhook, "--log-level=info", flag)
         assert done.returncode == 0
@@ -258,7 +260,7 @@ def test_help_names_every_flag_and_variable(webhook: Webhook) -> None:
 
 
 def test_help_shows_the_default_of_an_enabled_switch(webhook: Webhook) -> None:
-    """A user who wants to turn it off must see that it is on."""
+    """A user who wants to disable it must see that it is enabled."""
     output = _run(webhook, "--help").stdout
     events = output.partition("--refusal-events ")[2].partition("--tls-min-version")[0]
     assert events.split()[-2:] == ["[default:", "true]"]

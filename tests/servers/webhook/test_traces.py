@@ -11,6 +11,8 @@ import pytest
 
 from tests.servers.webhook.running import JSON, Webhook, pod, review
 
+pytestmark = pytest.mark.processes
+
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 

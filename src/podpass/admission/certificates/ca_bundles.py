@@ -16,9 +16,9 @@ COLLECTION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfiguration
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedConfiguration:
-    """One webhook configuration as it was read.
+    """A webhook configuration as read from the API server.
 
-    Shapes:  `object` is None where the configuration does not exist; `bundles` are the CAs of each webhook
+    Shapes:  `object` is None if the configuration does not exist; `bundles` are the CAs of each webhook
              entry.
     """
 
@@ -41,7 +41,7 @@ class ObservedConfiguration:
 class BundlePatch:
     """The desired configuration.
 
-    Shapes:  `added` and `removed` are the ids of CAs that some entry gains or loses.
+    Shapes:  `added` and `removed` are the ids of the CAs that are added to or removed from some entry.
     """
 
     object: Object = field(repr=False)
@@ -81,7 +81,7 @@ class ConfigurationClient:
 def build_bundle_patch(
     configuration: ObservedConfiguration, certificates: StoredCertificates
 ) -> BundlePatch | None:
-    """Return the configuration with the desired `caBundle`s and no other change, or None if it has them."""
+    """Return the configuration with the desired `caBundle`s, or None if it already has them."""
     if configuration.object is None or certificates.current is None:
         return None
     changed, added, removed = copy.deepcopy(configuration.object), set[str](), set[str]()

@@ -1,6 +1,7 @@
 """Inject the Secret's CAs into the `caBundle` of every webhook configuration.
 
-A missing CA is added at once. When another writer keeps removing it, the repairs back off exponentially.
+A missing CA is added immediately. If another writer removes it repeatedly, the repairs back off
+exponentially.
 """
 
 import logging
@@ -21,13 +22,11 @@ from podpass.kubernetes.client import KubeError
 _log = logging.getLogger(__name__)
 
 _FIRST_SECONDS, _LAST_SECONDS = 1, 60
-_RESET_FACTOR = (
-    4  # after this multiple of the current delay without a repair, the backoff starts again
-)
+_RESET_FACTOR = 4  # the backoff is reset after this multiple of the current delay without a repair
 
 
 class RepairBackoff:
-    """Exponential backoff of repairs: the first is allowed at once, then the delay doubles with each one.
+    """Exponential backoff of repairs: the first is immediate, then the delay doubles with each repair.
 
     Units:   seconds of `ticks`, a monotonic clock.
     """
@@ -43,12 +42,12 @@ class RepairBackoff:
 
     @property
     def wait_seconds(self) -> float:
-        """Return how long until the next repair is allowed."""
+        """Return the seconds until the next repair is allowed."""
         return self._repaired_at + self._delay - self._ticks()
 
     @property
     def is_conflicting(self) -> bool:
-        """Return whether repairs were needed repeatedly, the last one not long ago."""
+        """Return whether there were several repairs, the last one recently."""
         return self._delay > 2 * self._first and not self._is_reset(self._ticks())
 
     def record(self) -> None:
@@ -76,13 +75,13 @@ class CABundleInjector:
 
     @property
     def wait_seconds(self) -> list[float]:
-        """Return, for each configuration, how long until its next repair is allowed."""
+        """Return, for each configuration, the seconds until its next repair is allowed."""
         return [backoff.wait_seconds for backoff in self._backoffs.values()]
 
     async def inject(
         self, configuration: ObservedConfiguration, certificates: StoredCertificates
     ) -> bool:
-        """Write the missing CAs into a configuration; return whether this or another writer changed it.
+        """Write the missing CAs into a configuration; return whether it was changed, also by another writer.
 
         Errors:  KubeError when the API server is unavailable.
         """

@@ -42,21 +42,21 @@ class RotationPolicy:
 
     @property
     def stale_seconds(self) -> float:
-        """Return after how many seconds without a reconcile a replica is not ready.
+        """Return the number of seconds without a reconcile after which a replica is not ready.
 
         This is a quarter of the overlap. A replica that reconciled just before a change is not ready after
-        the first quarter. By the end of the second quarter it has observed the change, or it is not ready
-        again. Two quarters remain until API servers stop trusting the old CA.
+        the first quarter. By the end of the second quarter, it has observed the change or is not ready again.
+        Two quarters remain until API servers stop trusting the old CA.
         """
         return self.overlap_seconds / 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateAuthority:
-    """A CA certificate, with its key where that is known.
+    """A CA certificate, with its key if that is known.
 
-    Shapes:  `id` is the SHA-256 of the certificate in hex; `certificate` and `key` are PEM; `key` is empty
-             where it is unknown; `is_own` is true for a CA of this webhook and false for any other CA.
+    Shapes:  `id` is the SHA-256 of the certificate in hex; `certificate` and `key` are PEM; `key` is empty if
+             it is unknown; `is_own` is true for a CA of this webhook and false for any other CA.
     Units:   seconds since the epoch.
     """
 
@@ -83,8 +83,8 @@ class LeafCertificate:
 class StoredCertificates:
     """The usable contents of the Secret.
 
-    Shapes:  `current` is the first CA of `ca.crt` and signs; it signed `leaf`. `added` is a new CA that
-             does not sign yet. `old` signed before. `faults` are reasons why parts are unusable.
+    Shapes:  `current` is the first CA of `ca.crt` and signs; it signed `leaf`. `added` is a new CA that does
+             not sign yet; `old` are CAs that signed before. `faults` are reasons why parts are unusable.
     """
 
     current: CertificateAuthority | None = None
@@ -95,14 +95,14 @@ class StoredCertificates:
 
     @property
     def cas(self) -> tuple[CertificateAuthority, ...]:
-        """Every CA that API servers must trust, in the order of `ca.crt`."""
+        """Return every CA that API servers must trust, in the order of `ca.crt`."""
         first = tuple(each for each in (self.current, self.added) if each is not None)
         return first + self.old
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedState:
-    """What one reconcile read: first the configurations, then the Secret.
+    """The state that one reconcile read: first the configurations, then the Secret.
 
     Shapes:  `bundles` has the CA ids of each webhook entry of each existing configuration; `own_cas` are the
              CAs of this webhook in these bundles; `version` changes when any configuration changes.
@@ -120,15 +120,15 @@ class ObservedState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservationHistory:
-    """What a replica remembers of its reconciles.
+    """The history of a replica's reconciles.
 
-    Shapes:  `was_disconnected` is true after a reconcile that came so late that other replicas may have
+    Shapes:  `was_disconnected` is true after a reconcile that was so late that other replicas may have
              rotated, until the replica serves a leaf of the current CA. `served_was_trusted` is true if the
              CA of the served leaf was in every bundle at some reconcile since the timers were reset.
              `version` is that of the configurations at the last reconcile. `empty_since` is when the Secret
-             lost its current CA, or None while it has one. By CA id: `trusted_since`, from when on the CA
-             was in every bundle at each reconcile; `unused_since`, from when on it has not signed;
-             `first_seen_at`, when it was first read from the Secret.
+             lost its current CA, or None while it has one. By CA id: `trusted_since` is the time since which
+             every reconcile found the CA in every bundle; `unused_since` is the time since which it has not
+             signed; `first_seen_at` is when it was first read from the Secret.
     Units:   seconds of a monotonic clock.
     """
 
@@ -155,7 +155,7 @@ class ServedCertificate:
 
 @dataclass(frozen=True, slots=True)
 class CreateCA:
-    """Replace the contents by a first CA; the CAs that a replica may still serve stay trusted."""
+    """Replace the contents with a first CA; the CAs whose leaf a replica may still serve stay trusted."""
 
     old: tuple[CertificateAuthority, ...]
     why: str
@@ -187,7 +187,7 @@ class RemoveCA:
 
 @dataclass(frozen=True, slots=True)
 class RestoreCA:
-    """Restore a CA that is trusted and served here, and that another writer removed without an overlap."""
+    """Restore a served and trusted CA that another writer removed without an overlap."""
 
     ca: CertificateAuthority
 

@@ -1,13 +1,14 @@
-"""Decide the next step of the rotation from what was observed. Pure: no I/O, no clock of its own.
+"""Decide the next step of the rotation from the observed state. Pure: no I/O and no clock.
 
     add      the new CA is in every caBundle next to the old CA; no replica serves a leaf of it
     promote  every API server trusts the new CA: it signs, and each replica serves its leaf once it observes
     it
     remove   no replica can serve the old leaf any more: the old CA is removed
 
-The result is one step on the Secret. The resourceVersion that was read decides which of two replicas wins.
-Each replica measures the waits from its own reconciles, and the replicas share only the Secret. So a replica
-that starts at any moment continues from there, and only waits once more.
+The result is one step on the Secret. The write carries the resourceVersion that was read, so only one of two
+concurrent replicas succeeds. Each replica measures the waits from its own reconciles, and the replicas share
+only the Secret. So a replica that starts at any moment can continue the rotation; it only repeats the current
+wait.
 """
 
 from collections.abc import Iterator
@@ -64,15 +65,15 @@ def update_history(
 ) -> ObservationHistory:
     """Add one reconcile to the history.
 
-    For a CA that has still to sign, any change of a configuration restarts the wait: between two reconciles
-    a replica of the reference, which observed the Secret late, may have removed the CA for a moment.
+    For a CA that has not signed yet, any change of a configuration restarts the wait: between two reconciles
+    a replica of the reference, which observed the Secret late, may have removed the CA temporarily.
 
     An old CA counts as unused only while the Secret has a leaf of another CA that replicas can serve instead.
 
-    After a disconnection, the replica counts as disconnected until it serves a leaf of the current CA.
-    If the Secret was destroyed in between, there is no leaf to switch to, while other replicas may count
-    down to the removal of the CA that this replica serves. They stop when they observe that the Secret has
-    no current CA; a replica that has not reconciled for that long restarts its timers.
+    After a disconnection, the replica counts as disconnected until it serves a leaf of the current CA. If the
+    Secret was destroyed in between, there is no leaf to switch to, while other replicas may be about to
+    remove the CA that this replica serves. Their timers stop when they observe that the Secret has no current
+    CA; a replica that has not reconciled for that long restarts its timers.
 
     Units:   `ticks` in monotonic seconds, read after the reconcile read the cluster.
     """
@@ -114,10 +115,10 @@ def update_history(
 def _list_interrupted(
     history: ObservationHistory, state: ObservedState, policy: RotationPolicy
 ) -> set[str]:
-    """Return the ids of CAs that have still to sign and may have been missing since the last reconcile.
+    """Return the ids of CAs that have not signed yet and may have been missing since the last reconcile.
 
     For the CA of a first leaf this counts only until every API server and replica must have observed it.
-    Otherwise a writer that keeps changing a configuration could delay the first leaf without end.
+    Otherwise a writer that repeatedly changes a configuration could delay the first leaf forever.
     """
     if history.version == state.version:
         return set()
@@ -140,7 +141,7 @@ def reset_timers(history: ObservationHistory) -> ObservationHistory:
     """Restart the timers for the removal of old CAs.
 
     A replica that failed to read the Secret does not know whether other replicas read it. And while the API
-    server is unavailable, it does not learn that a replica is no longer ready.
+    server is unavailable, the API server cannot observe that a replica is no longer ready.
     """
     return replace(history, unused_since={}, served_was_trusted=False)
 
@@ -154,7 +155,7 @@ def plan_step(
     ticks: float,
     policy: RotationPolicy,
 ) -> Step | None:
-    """Return the next step on the Secret, or None when there is nothing to do or a wait has not ended.
+    """Return the next step on the Secret, or None if there is nothing to do or a wait has not ended.
 
     Units:   `now` in seconds since the epoch, `ticks` in monotonic seconds.
     """
@@ -215,9 +216,9 @@ def should_serve(
 ) -> bool:
     """Return whether the replica should serve the Secret's leaf from now on.
 
-    The replica decides from its own reconciles, because a replica of the reference changes CA and leaf in
-    one step, before API servers trust the new CA. A replica that was disconnected switches at once: the CA
-    that it serves may be about to be removed, and no call arrives while the replica is not ready.
+    The replica decides from its own reconciles, because a replica of the reference changes CA and leaf in one
+    step, before API servers trust the new CA. A replica that was disconnected switches immediately: other
+    replicas may be about to remove the CA that it serves, and it receives no calls while it is not ready.
     """
     leaf, current = state.certificates.leaf, state.certificates.current
     if leaf is None or current is None:
@@ -237,14 +238,14 @@ def should_serve(
 def seconds_to_next_step(
     history: ObservationHistory, ticks: float, policy: RotationPolicy
 ) -> float | None:
-    """Return how long until the next wait ends, or None when there is no wait."""
+    """Return the seconds until the next wait ends, or None if there is no wait."""
     ends = [since + policy.propagation_seconds for since in history.trusted_since.values()]
     ends += [since + policy.overlap_seconds for since in history.unused_since.values()]
     return min((end - ticks for end in ends if end > ticks), default=None)
 
 
 def is_repair(step: Step) -> bool:
-    """Return whether a step repairs a damaged Secret; such a step may become necessary again at once."""
+    """Return whether a step repairs a damaged Secret; such a step may become necessary again immediately."""
     usual = (_FIRST, _DUE)
     return isinstance(step, CreateCA) or (isinstance(step, SignLeaf) and step.why not in usual)
 
@@ -259,7 +260,7 @@ def _why_create(certificates: StoredCertificates, now: float) -> str:
 
 
 def _why_sign(certificates: StoredCertificates, now: float, policy: RotationPolicy) -> str:
-    """Return why the current CA must sign a leaf, or an empty text when it need not."""
+    """Return why the current CA must sign a leaf, or an empty text if it need not."""
     assert certificates.current is not None
     if not is_valid(certificates.current, now):
         return ""
@@ -295,11 +296,11 @@ def _list_removable(
 def _list_trusted(
     state: ObservedState, history: ObservationHistory, served: ServedCertificate | None
 ) -> tuple[CertificateAuthority, ...]:
-    """Return the CAs whose leaf some replica may serve, when the Secret does not contain this any more.
+    """Return the CAs whose leaf a replica may still serve; used when the Secret no longer contains them.
 
     Such a CA is in every bundle. If another writer has just overwritten the bundles too, the CA of the leaf
-    that is served here counts as well, but not after a disconnection: other replicas may have removed it,
-    and do not expect it to return.
+    that this replica serves counts as well, but not after a disconnection: other replicas may have removed it
+    and must not find it again.
     """
     own = (served.ca,) if served is not None and history.served_was_trusted else ()
     candidates = (*state.certificates.cas, *state.own_cas)

@@ -1,8 +1,8 @@
 """Run the rotation in each replica: reconcile, serve the Secret's leaf, apply one step, and reconcile again.
 
 A reconcile reads the configurations before the Secret. A CA that is in a bundle was in the Secret before, so
-a CA that is missing in the later read of the Secret was removed for good. In the other order, a slow replica
-would remove a CA that was just added.
+a CA that is missing in the later read of the Secret was removed permanently. In the opposite order, a slow
+replica would remove a CA that was just added.
 """
 
 import asyncio
@@ -53,8 +53,8 @@ _DEFAULT_POLICY = RotationPolicy()
 class CertificateRotator:
     """Rotates the webhook's CA and certificate together with the other replicas; use it as a context.
 
-    Shapes:  `context` is the same object for the whole run; every handshake fails until there is a
-             certificate. `configurations` are the names of all configurations that call this webhook.
+    Shapes:  `context` is the same object for the lifetime of the process; every handshake fails until there
+             is a certificate. `configurations` are the names of all configurations that call this webhook.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class CertificateRotator:
     async def _pause(self, *, again: bool) -> None:
         """Wait for the next reconcile: a watch event, the end of a wait, or the check interval."""
         if again:
-            # Random, so that replicas whose writes conflicted do not conflict again.
+            # Random jitter, so that replicas whose writes conflicted do not conflict again.
             await asyncio.sleep(_MIN_PAUSE_SECONDS * random.random())  # noqa: S311 no secret
             return
         await asyncio.sleep(_MIN_PAUSE_SECONDS)
@@ -164,7 +164,7 @@ class CertificateRotator:
     # ------------------------------------------------------------------------------------------- reconciling
 
     async def _reconcile(self) -> bool:
-        """Reconcile once; return whether to reconcile again at once.
+        """Reconcile once; return whether to reconcile again immediately.
 
         Errors:  KubeError when the API server is unavailable.
         """
@@ -203,7 +203,7 @@ class CertificateRotator:
         return any(injected)
 
     async def _read_configuration(self, name: str) -> ObservedConfiguration | None:
-        """Read a configuration; return None when that is forbidden."""
+        """Read a configuration; return None if that is forbidden."""
         try:
             found = await self._configurations.read(name)
         except KubeError as exc:
@@ -215,7 +215,7 @@ class CertificateRotator:
         return found
 
     async def _read_secret(self) -> SecretSnapshot | None:
-        """Read the Secret; return None when that is forbidden."""
+        """Read the Secret; return None if that is forbidden."""
         try:
             snapshot = await self._secret.read()
         except KubeError as exc:
@@ -286,7 +286,7 @@ async def watch_object(
 ) -> None:
     """Call `wake` whenever the object with this name changes, until the task is cancelled.
 
-    The woken replica reads the object itself. The watch begins without a list, so the permission to list is
+    The replica then reads the object itself. The watch starts without a list, so the permission to list is
     not needed. A refused watch is logged once; the replica then relies on its periodic reconciles.
     """
     query = {

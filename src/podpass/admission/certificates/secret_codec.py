@@ -1,7 +1,7 @@
 """Decode and encode the contents of the Secret, and the PEM of a `caBundle`. Pure.
 
 `ca.crt` has every CA that API servers must trust; `ca.key` is the key of the first one. The reference uses
-only the first one, and copies the whole `ca.crt` into `caBundle`.
+only the first one, and copies the complete `ca.crt` into `caBundle`.
 """
 
 import re
@@ -87,9 +87,9 @@ def decode_bundle(pem: bytes) -> tuple[CertificateAuthority, ...]:
 def build_desired_bundle(
     certificates: StoredCertificates, present: Sequence[CertificateAuthority]
 ) -> bytes | None:
-    """Return the desired `caBundle`, or None when the present one has the same CAs in any order.
+    """Return the desired `caBundle`, or None if the present one has the same CAs in any order.
 
-    CAs of other origin stay: a migration from or to cert-manager needs both.
+    CAs that podpass did not create stay: a migration from or to cert-manager needs both.
     """
     others = tuple(each for each in present if not each.is_own)
     want = {each.id: each for each in (*certificates.cas, *others)}
@@ -128,7 +128,7 @@ def _decode_current(
 def _find_added(
     key_pem: bytes, rest: Sequence[CertificateAuthority]
 ) -> CertificateAuthority | None:
-    """Return the CA that this key belongs to, or None; a key of no CA in the list is ignored."""
+    """Return the CA that this key belongs to, or None if it belongs to no CA in the list."""
     for each in rest if key_pem else ():
         try:
             _check_key(

@@ -1,8 +1,8 @@
 """Read the certificate Secret, and apply the planner's steps to it.
 
-Every write carries the resourceVersion that was read, so of two replicas that write, one wins. Before a key
-or certificate is created, a dry run of a write returns the API server's time, and the replica compares its
-clock.
+Every write carries the resourceVersion that was read, so only one of two concurrent writes succeeds. Before a
+key or certificate is created, a dry run of a write returns the API server's time, and the replica compares
+its clock.
 """
 
 import asyncio
@@ -35,12 +35,10 @@ from podpass.kubernetes.client import KubeClient, KubeError, Object
 
 _log = logging.getLogger(__name__)
 
-_DRY_RUN_ANNOTATION = (
-    "podpass/asked"  # never stored: the dry run changes it, so the answer has the time
-)
+_DRY_RUN_ANNOTATION = "podpass/asked"  # never stored: the dry run changes it, so the response contains the API server's time
 _MAX_CLOCK_SKEW_SECONDS = 1800  # half of the time by which a new certificate is backdated
 _MAX_OLD_CAS = (
-    4  # a rotation leaves fewer; with more, another writer replaces the Secret about every hour
+    4  # a rotation causes fewer; with more, another writer replaces the Secret about every hour
 )
 _FIRST_SECONDS, _LAST_SECONDS = 5, 600
 _EVENTS = {
@@ -53,9 +51,9 @@ _EVENTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretSnapshot:
-    """The Secret as it was read.
+    """The Secret as read from the API server.
 
-    Shapes:  `object` is None where the Secret does not exist.
+    Shapes:  `object` is None if the Secret does not exist.
     """
 
     object: Object | None = field(repr=False)
@@ -104,9 +102,9 @@ class CertificateSecret:
         await self._send(snapshot, {"data": encoded})
 
     async def read_server_time(self, snapshot: SecretSnapshot) -> float | None:
-        """Return the API server's time, from the answer to a dry run of a write.
+        """Return the API server's time, from the response to a dry run of a write.
 
-        Units:   whole seconds since the epoch; None if the answer has no time.
+        Units:   whole seconds since the epoch; None if the response has no time.
         Errors:  KubeError; also shows early that the replica may not write the Secret.
         """
         about = dict((snapshot.object or {}).get("metadata", {}))

@@ -17,12 +17,12 @@ from podpass.clock import rfc3339
 
 _log = logging.getLogger(__name__)
 
-# Types of conditions; the name of a configuration is one, too.
+# Condition types; the name of a configuration is also a condition type.
 API, CLOCK, READING, WRITING, BREAKING = "api", "clock", "secret", "secret_write", "secret_broken"
 
 
 class CertificateStatus:
-    """What a replica serves, what it observed last, and the problems of its rotation.
+    """What a replica serves, its last observed state, and the problems of its rotation.
 
     Shapes:  problems are sentences, by condition type.
     Units:   `configurations_read_at` and `secret_read_at` in monotonic seconds: when the last successful
@@ -46,7 +46,7 @@ class CertificateStatus:
         self._is_leaf_invalid = leaf is not None and not is_valid(leaf, now)
 
     def record_served(self, served: ServedCertificate) -> None:
-        """Store what is served from now on; the replica no longer counts as disconnected."""
+        """Store the certificate that is now served; the replica no longer counts as disconnected."""
         self.served = served
         self.history = replace(self.history, was_disconnected=False)
 
@@ -57,7 +57,8 @@ class CertificateStatus:
             return
         if problem:
             self._problems[where] = problem
-            # The text changes while the API server stays unavailable or the clock stays wrong: log the first.
+            # The text changes while the API server stays unavailable or the clock stays wrong, so only the
+            # first one is logged.
             if where not in (API, CLOCK) or not before:
                 extra = {"where": where, "cause": problem}
                 _log.error("certificate_rotation_degraded", extra=extra)

@@ -31,7 +31,9 @@ from podpass.crypto.x509 import (
 )
 
 _BITS = 2048
-BACKDATE_SECONDS = 3600  # a machine whose clock is less than this behind accepts a new certificate
+BACKDATE_SECONDS = (
+    3600  # a machine whose clock is up to this many seconds slow accepts a new certificate
+)
 _MAX_COMMON_NAME = 64
 _warnings_lock = threading.Lock()
 
@@ -91,7 +93,7 @@ class RsaCertificateIssuer:
                 key_usage(digital_signature=True, key_encipherment=True),
                 (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
                 _build_alternative_name(self.host),
-                # All CAs have the same name: with this extension a client finds the right one.
+                # All CAs have the same name: this extension lets a client find the right one.
                 (_build_authority_key_id(issuer), False),
             ),
             issuer=issuer.subject,

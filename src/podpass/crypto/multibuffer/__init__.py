@@ -1,4 +1,4 @@
-"""An optional plugin: Intel's multi-buffer library signs up to eight tokens at once.
+"""An optional plugin: Intel's multi-buffer library signs up to eight tokens together.
 
-The process that signs loads it and passes it to the signer; no other code imports it.
+The process that signs loads the library and passes it to the signer; no other code imports it.
 """

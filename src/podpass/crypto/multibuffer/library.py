@@ -1,7 +1,7 @@
-"""Signs up to eight texts at once with RSA-2048, by Intel's multi-buffer library `libcrypto_mb`.
+"""Signs up to eight texts together with RSA-2048, by Intel's multi-buffer library `libcrypto_mb`.
 
-A processor with AVX-512 IFMA makes eight signatures together in the time of two and a half. The library is
-packaged by distributions, and installed by podpass's extra `multibuffer`.
+A processor with AVX-512 IFMA computes eight signatures together in the time of two and a half single ones.
+The library is packaged by distributions, and installed by podpass's extra `multibuffer`.
 
 The signatures of the library are not trusted: a signature that is wrong modulo one of the two primes reveals
 the key's factors, so OpenSSL verifies each signature before it is returned.

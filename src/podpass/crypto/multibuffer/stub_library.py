@@ -1,8 +1,9 @@
 """Empty shared libraries, for a library that is linked to others but calls none of their functions.
 
 The dynamic loader needs every library that a file is linked to. Intel's builds are linked to Intel's compiler
-runtime, tens of megabytes under a licence that some users cannot accept, and use none of its symbols. If they
-used one, loading would fail as it does without the stubs. For 64-bit x86 Linux only, like those builds.
+runtime, which has tens of megabytes and a licence that some users cannot accept, but use none of its symbols.
+If they used a symbol, loading would fail as it does without the stubs. For 64-bit x86 Linux only, like those
+builds.
 
 Source: System V ABI, AMD64 supplement: object files and dynamic linking.
 """

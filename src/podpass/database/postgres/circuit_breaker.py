@@ -1,16 +1,16 @@
-"""A circuit breaker for a PostgreSQL server that was unavailable a moment ago."""
+"""A circuit breaker for a PostgreSQL server that was recently unavailable."""
 
 import time
 
 from podpass.database.errors import DatabaseBusy, first_line
 from podpass.database.notifications import ChangeNotifier
 
-# How long calls fail at once after an attempt that did not reach the server.
+# How long calls fail immediately after an attempt that did not reach the server.
 _OPEN_SECONDS = 0.5
 
 
 class CircuitBreaker:
-    """Fails calls at once after a failed attempt. It closes when the listener reaches the server again."""
+    """Fails calls immediately after a failed attempt; closes when the listener reaches the server again."""
 
     def __init__(self, notifier: ChangeNotifier) -> None:
         self._notifier = notifier

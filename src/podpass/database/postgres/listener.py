@@ -1,4 +1,4 @@
-"""Receives notifications about changes by other processes: LISTEN on a PostgreSQL connection of its own."""
+"""Receives notifications about changes by other processes: LISTEN on a separate PostgreSQL connection."""
 
 import asyncio
 import logging

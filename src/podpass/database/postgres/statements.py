@@ -1,4 +1,4 @@
-"""Runs single statements on PostgreSQL in the event loop, on a few connections of its own.
+"""Runs single statements on PostgreSQL in the event loop, on a few separate connections.
 
 One round trip and no thread switch: half the time of a step, and a third of the CPU.
 """
@@ -79,7 +79,7 @@ class AsyncStatementPool:
 
     async def _fetch_on(self, connection: Any, sql: str, given: Any) -> list[Any]:
         loop, rows = asyncio.get_running_loop(), None
-        # Without an answer in time the socket is shut down: a cancellation would wait for the server again.
+        # If the answer is late, the socket is shut down: a cancellation would wait for the server again.
         timer = loop.call_later(self._patience, engine.shut_down_sockets, (connection,))
         self._used.add(connection)
         try:

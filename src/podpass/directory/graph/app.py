@@ -1,6 +1,7 @@
 """The HTTP handler of Microsoft Graph: it parses a request, runs its operation and encodes the response.
 
-The order is: authenticate the caller, find the operation, check the permission, read the body, run.
+The steps are: authenticate the caller, find the operation, check the permission, read the body, run the
+operation.
 """
 
 import logging
@@ -74,8 +75,8 @@ def create_app(
 ) -> App:
     """Create the application that serves Microsoft Graph for one tenant.
 
-    Shapes:  `domain` is the domain in the names of the tenant's users. URLs in responses contain the loopback
-             host of the request, otherwise Microsoft's host.
+    Shapes:  `domain` is the domain in the names of the tenant's users. URLs in responses have the host of the
+             request if it is a loopback host, otherwise Microsoft's host.
     """
     context = GraphContext(tenant_id=tenant_id, domain=domain.lower())
     return GraphApp(directory, admit, context, clock)
@@ -286,7 +287,7 @@ async def _read_json(request: HttpRequest) -> dict[str, Any]:
 
 def _validate_keys(keys: tuple[ObjectKey, ...]) -> tuple[ObjectKey, ...]:
     for key in keys:
-        # No ID or name has a control character, and in a log it could forge lines.
+        # No valid ID or name has a control character, and a control character could forge log lines.
         if not key.value.isprintable() or len(key.value) > _MAX_KEY_CHARS:
             raise errors.MalformedRequest(
                 "A key in the path is too long, or contains a control character."

@@ -95,7 +95,7 @@ async def revoke_by_resource(request: GraphRequest) -> GraphResponse:
 async def _list(request: GraphRequest, **which: str) -> GraphResponse:
     assignments = {one.id: one for one in await request.directory.app_roles.list(**which)}
     page = paging.slice_items(request, [_show_ids(one) for one in assignments.values()], _NOUN)
-    # Names are queried only for this page, because a resource may have very many assignments.
+    # Names are queried only for this page, because a resource may have many assignments.
     shown = [await _show(request, assignments[str(item["id"])]) for item in page.items]
     return 200, replace(page, items=shown).to_body(request, KIND, "appRoleAssignments")
 
@@ -133,7 +133,7 @@ async def _assign(
 
 
 def _check_role(resource: JsonObject, role_id: str, kind: str) -> None:
-    """Reject an app role that the resource does not have, or not for this type of principal."""
+    """Reject an app role that the resource does not have, or that this type of principal cannot get."""
     roles = {str(role["id"]): role for role in resource["appRoles"]}
     if role_id == DEFAULT_ROLE and not roles:
         return

@@ -37,7 +37,7 @@ FILTER_SCHEMA = FilterSchema(
     scanned=frozenset({"signInAudience", "createdDateTime", "publisherDomain", "description"}),
 )
 _STORED_AS_COLUMNS = {"displayName", "identifierUris"}
-# Stored with the properties, but returned only by paths of their own.
+# Stored with the properties, but returned only by separate paths.
 _SEPARATE = {"owners"}
 _BIND = "owners@odata.bind"
 _VERSION = "requestedAccessTokenVersion"
@@ -64,7 +64,7 @@ def show(identity: Identity, context: GraphContext) -> JsonObject:
 
 
 def _shown_version(identity: Identity) -> int | None:
-    """Return the token version as it was set; null means version 1."""
+    """Return the token version that a client set; null means version 1."""
     given = identity.document.get("api", {}).get(_VERSION)
     return given or (None if resources.token_version(identity) == 1 else 2)
 

@@ -56,7 +56,7 @@ async def get_by_ids(request: GraphRequest) -> GraphResponse:
 
 
 async def _find_many(request: GraphRequest, ids: list[str]) -> list[JsonObject]:
-    """Return objects in the order of their ids, with one query for each type instead of one for each id."""
+    """Return objects in the order of their ids, with one query per type instead of one per id."""
     identities, context = request.directory.identities, request.context
     found: dict[str, JsonObject] = {
         str(each["id"]): _with_type("servicePrincipal", principals.show(each, context))
@@ -78,7 +78,7 @@ async def _find_many(request: GraphRequest, ids: list[str]) -> list[JsonObject]:
 
 
 async def list_member_groups(_request: GraphRequest) -> GraphResponse:
-    """Return the groups of an object: always none, because the directory has no groups."""
+    """Return the groups of an object: the list is always empty, because the directory has no groups."""
     return 200, {"value": []}
 
 

@@ -1,4 +1,4 @@
-"""The errors of Graph, with the codes and statuses that its clients know.
+"""The errors of Graph, with the codes and statuses that its clients expect.
 
 Codes and statuses are those of Microsoft Graph; the messages are podpass's own (docs/decisions/0007). Where a
 released client searches for a phrase, the message contains it, and a comment names the client.
@@ -151,7 +151,8 @@ def from_database_error(failed: DatabaseFailed) -> GraphError:
 
 def not_found(name: str) -> ResourceNotFound:
     """Return the error for an object, or a referenced object, that does not exist."""
-    # az (ad sp create-for-rbac) searches for " does not exist ", Terraform (azuread) for all after the name.
+    # az (ad sp create-for-rbac) searches for " does not exist ", Terraform (azuread) for the text after the
+    # name.
     return ResourceNotFound(
         f"Resource '{name}' does not exist or one of its queried reference-property objects are not present.",
         name=name,

@@ -1,6 +1,6 @@
 """Parse the `$filter` of Graph into an expression. Pure; length, depth and number of terms are bounded.
 
-Source: OData 4.01 URL conventions, 5.1.1: the part that Graph supports for directory objects.
+Source: OData 4.01 URL conventions, 5.1.1: the subset that Graph supports for directory objects.
 """
 
 import re
@@ -53,7 +53,7 @@ class In:
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """At least one element matches; the path () is the element itself. Without `inner`: not empty."""
+    """Matches a collection with a matching element; without `inner`, every non-empty collection."""
 
     path: Path
     inner: "Expression | None"
@@ -80,7 +80,8 @@ Expression = Comparison | In | AnyOf | And | Or | Not
 def parse(text: str) -> Expression:
     """Parse a filter.
 
-    Errors:  MalformedRequest for invalid syntax; UnsupportedQuery for too many terms or too deep nesting.
+    Errors:  MalformedRequest for invalid syntax; UnsupportedQuery if it has too many terms or is too deeply
+             nested.
     """
     if len(text) > MAX_CHARS:
         raise UnsupportedQuery(f"The filter is longer than {MAX_CHARS} characters.")

@@ -19,7 +19,7 @@ from podpass.directory.graph.filter_parser import (
 from podpass.directory.store.identity_queries import Condition, Field, Op
 from podpass.guids import is_guid
 
-# A token exchange compares these byte for byte, so a filter does too.
+# A token exchange compares these byte by byte, and so does a filter.
 _EXACT = frozenset({"issuer", "subject"})
 
 

@@ -13,7 +13,7 @@ from podpass.directory.model import Identity
 from podpass.directory.store.identity_queries import Condition
 
 # The maximum number of objects that one request scans if no index covers its filter. The page may then be
-# short; its next link continues the scan, as in Graph.
+# short; the next link continues the scan, as in Graph.
 MAX_SCANNED = 1000
 _BATCH_SIZE = 200
 _MAX_ORDERED = wire.MAX_PAGE_SIZE

@@ -1,7 +1,7 @@
 """Grants of delegated permissions to applications (`oauth2PermissionGrants`): stored and returned.
 
 Grants have no effect, because an instance never asks a user for consent. A grant is stored with the service
-principal of its client, and is deleted with it.
+principal of its client, and is deleted with the service principal.
 """
 
 import secrets

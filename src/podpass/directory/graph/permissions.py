@@ -11,7 +11,7 @@ from enum import StrEnum
 from podpass.directory.access import GLOBAL_ADMINISTRATOR, Caller
 
 OWNED_BY = "Application.ReadWrite.OwnedBy"
-# With this scope a client may do everything that its user may do.
+# With this scope a client has all permissions of its user.
 _AS_USER = "Directory.AccessAsUser.All"
 
 Alternative = tuple[str, ...]
@@ -19,7 +19,7 @@ Alternative = tuple[str, ...]
 
 
 class AccessLevel(StrEnum):
-    """On which objects a caller may run an operation."""
+    """The objects on which a caller may run an operation."""
 
     ALL = "all"
     OWNED = "owned"  # only objects that the caller owns
@@ -30,8 +30,8 @@ class AccessLevel(StrEnum):
 class RequiredPermissions:
     """The permissions that an operation needs.
 
-    Shapes:  each member of `sufficient` is enough, as permissions of an application or as scopes of a user's
-             client. `owned`, if not empty, is enough for objects that the caller owns; the operation checks
+    Shapes:  each member of `sufficient` suffices, as permissions of an application or as scopes of a user's
+             client. `owned`, if not empty, suffices for objects that the caller owns; the operation checks
              the owner. With `itself` an application needs no permission for its own object. An operation with
              `users_only` has no permission, so no application may run it.
     """
@@ -44,13 +44,13 @@ class RequiredPermissions:
 
     @property
     def alternatives(self) -> tuple[str, ...]:
-        """Each sufficient set of permissions, as text."""
+        """Return each sufficient set of permissions as text."""
         sets = (*self.sufficient, *((self.owned,) if self.owned else ()))
         return tuple(" and ".join(names) for names in sets)
 
 
 def authorize(caller: Caller, needs: RequiredPermissions) -> AccessLevel | None:
-    """Decide on which objects a caller may run an operation; None means on none."""
+    """Return the objects on which a caller may run an operation; None means no object."""
     if caller.is_user:
         return AccessLevel.ALL if _is_user_allowed(caller, needs) else None
     if _holds_any(caller.roles, needs.sufficient):

@@ -1,4 +1,4 @@
-"""The properties of a service principal in Graph: which can be written, and the default values. Pure.
+"""The properties of a service principal in Graph: parsers of the writable ones, and default values. Pure.
 
 Source: https://learn.microsoft.com/graph/api/resources/serviceprincipal
 """

@@ -60,7 +60,7 @@ FILTER_SCHEMA = FilterSchema(
         }
     ),
 )
-# Stored with the properties, but returned only by paths of their own, or not at all.
+# Stored with the properties, but returned only by separate paths, or not at all.
 _SEPARATE = {"owners", "grants", passwords.OF_PRINCIPAL, certificates.OF_PRINCIPAL}
 _STORED_AS_COLUMNS = {"accountEnabled"}
 _INHERITED = ("appRoles", "info", "signInAudience", "verifiedPublisher")
@@ -94,7 +94,7 @@ def show(found: Identity | Mapping[str, Any], context: GraphContext) -> JsonObje
 
 
 def _inherited_properties(found: Identity) -> JsonObject:
-    """Return the properties that a service principal has from its application."""
+    """Return the properties that a service principal inherits from its application."""
     document = found.document
     return {name: document[name] for name in _INHERITED if name in document} | {
         "appDescription": document.get("description"),

@@ -24,7 +24,7 @@ _ALGS = frozenset({"RS256", "RS384", "RS512"})
 def verify(
     proof: object, keys: Iterable[KeyCredential], issuers: Collection[str], now: float
 ) -> KeyCredential:
-    """Return the certificate whose key signed a proof token that is valid now.
+    """Return the certificate whose key signed the proof token; the token must be valid now.
 
     Shapes:  `issuers` are the ids of the application or service principal, in lower case.
     Errors:  InvalidRequest.

@@ -219,7 +219,7 @@ def find(method: str, steps: Sequence[PathStep]) -> tuple[GraphOperation, tuple[
     best: tuple[int, Path, tuple[ObjectKey, ...]] | None = None
     for path in TABLE:
         keys = _match(path, steps)
-        # A segment can match a name and a key. The path with fewer keys wins.
+        # A segment can match both a name and a key. The path with fewer keys takes precedence.
         if keys is not None and (best is None or len(keys) < best[0]):
             best = (len(keys), path, keys)
     if best is None:

@@ -189,7 +189,7 @@ def select_properties(item: Mapping[str, Any], options: QueryOptions, kind: str)
             return dict(item)
         name = find_property_name(item, asked)
         if name not in item and kind == "directoryObject":
-            continue  # in a list of several types, objects of another type may have it
+            continue  # in a list of several types, objects of another type may have this property
         if name not in item:
             raise MalformedRequest(f"A {kind} has no property '{name[:80]}' for $select.")
         shown[name] = item[name]

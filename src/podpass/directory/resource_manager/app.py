@@ -1,7 +1,7 @@
 """The HTTP handler of Resource Manager: it parses a request, runs its operation and encodes the response.
 
-The order is: parse the query, authenticate the caller, check the subscription, find the operation, check the
-permission, read the body, run. A body is read only after the caller is authorized.
+The steps are: parse the query, authenticate the caller, check the subscription, find the operation, check the
+permission, read the body, run the operation. A body is read only after the caller is authorized.
 """
 
 import logging
@@ -246,8 +246,8 @@ class ResourceManagerApp(ApiFrame[ManagerResponse, ManagerProgress]):
     def _challenge(self, error: errors.ManagerError, urls: ServiceEndpoints) -> str:
         """Return the challenge with the tenant; azwi reads the tenant of a subscription from it."""
         host = "https://login.windows.net" if urls.public else urls.authority
-        # The message may contain claims of a rejected token. No quote may end the value, and no line break
-        # the header.
+        # The message may contain claims of a rejected token. A quote in them must not end the value, and a
+        # line break must not end the header.
         description = _NOT_QUOTABLE.sub("'", error.message)
         return (
             f'Bearer authorization_uri="{host}/{self._subscription.tenant_id}", error="invalid_token", '

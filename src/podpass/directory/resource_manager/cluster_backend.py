@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class ClusterBackend(Protocol):
-    """The instance's own cluster. It exists also before Resource Manager names it and after it is deleted.
+    """The instance's own cluster; it exists independently of the resource in Resource Manager.
 
     Shapes:  `kubernetes_version` has no `v`, for example 1.33.2; `issuer` is the exact `iss` of its tokens.
     """
@@ -17,7 +17,7 @@ class ClusterBackend(Protocol):
 
     @property
     def workload_identity(self) -> bool:
-        """True if the webhook is registered."""
+        """Return whether the webhook is registered."""
         ...
 
     def kubeconfig(self, name: str) -> bytes:

@@ -234,7 +234,7 @@ def pool_profile(cluster_backend: ClusterBackend, given: Mapping[str, Any]) -> d
 
 
 def show_pool(cluster: Cluster, shown: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an agent pool as a resource of its own."""
+    """Return an agent pool as a separate resource."""
     properties = {name: value for name, value in shown.items() if name != "name"}
     return {
         "id": f"{cluster.resource_id}/agentPools/{shown['name']}",

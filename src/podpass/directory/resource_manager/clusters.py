@@ -122,7 +122,7 @@ async def _parse(context: OperationContext, old: Cluster | None) -> tuple[Cluste
 
 
 def _decide_issuer(old: Cluster | None, update: ClusterUpdate) -> bool:
-    """Decide if the issuer is enabled: by default for a new cluster, and permanently once enabled."""
+    """Return whether the issuer is enabled: by default for a new cluster, and permanently once enabled."""
     on = old is not None and cluster_wire.is_issuer_enabled(old.document)
     if on and update.issuer is False:
         raise errors.bad_request(
@@ -159,7 +159,7 @@ async def _store(context: OperationContext, new: Cluster, workload_identity: boo
 
 @asynccontextmanager
 async def webhook_enabled(context: OperationContext) -> AsyncIterator[None]:
-    """Enable the webhook while the resource is deleted, as in an instance without a cluster resource."""
+    """Enable the webhook, as without a cluster resource; disable it again if the block fails."""
     before = context.cluster.workload_identity
     if not before:
         await context.cluster.set_workload_identity(True)

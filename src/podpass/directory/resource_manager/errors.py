@@ -1,4 +1,4 @@
-"""The errors of Resource Manager, with the statuses and codes that its clients know.
+"""The errors of Resource Manager, with the statuses and codes that its clients expect.
 
 The messages are podpass's own.
 

@@ -42,7 +42,7 @@ def show(identity: Identity, credential: FederatedCredential) -> dict[str, Any]:
 
 
 def parse(context: OperationContext, name: str) -> FederatedCredential:
-    """Parse a credential; issuer, subject and audience are stored byte for byte.
+    """Parse a credential; issuer, subject and audience are stored unchanged, byte by byte.
 
     Errors:  ManagerError.
     """
@@ -51,7 +51,7 @@ def parse(context: OperationContext, name: str) -> FederatedCredential:
         raise _bad_request("A federated identity credential must have 'properties'.")
     if given.get("claimsMatchingExpression") is not None:
         raise _bad_request("podpass does not support claimsMatchingExpression; set 'subject'.")
-    # The rules check the real maximum lengths; this limit only bounds the input.
+    # The rules check the real maximum lengths; this limit only bounds the size of the input.
     issuer, subject = (wire.text(given, one, limit=4096) for one in ("issuer", "subject"))
     audiences = wire.text_list(given, "audiences")
     if issuer is None or subject is None or audiences is None:
@@ -132,7 +132,8 @@ async def _write(context: OperationContext, identity: Identity, new: FederatedCr
             identity.tenant_id, identity.client_id, new
         )
     except TrustNotUnique as exc:
-        # The error names both credentials with this trust; the other is the one that is not written now.
+        # The error names both credentials with this trust; the other credential is the one that this request
+        # does not write.
         [other] = {exc.facts["name"], exc.facts["other"]} - {new.name}
         raise _bad_request(
             "Another federated identity credential of this managed identity has this issuer and subject:"

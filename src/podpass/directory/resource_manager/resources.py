@@ -120,7 +120,7 @@ def _matches(context: OperationContext, found: Resource) -> bool:
 async def _list(context: OperationContext) -> ManagerResponse:
     wanted = context.query.filter.require_known(_FILTERS).equal
     group = context.group or wanted.get("resourcegroup")
-    # Check the role first: a caller without a role must not learn which resource groups exist.
+    # Check the role first: a caller without a role must not find out which resource groups exist.
     may = await paging.read_check(context, _READ)
     if context.group:
         await parent_group(context)

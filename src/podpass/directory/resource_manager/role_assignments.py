@@ -126,7 +126,8 @@ async def _put(context: OperationContext) -> ManagerResponse:
     name = _parse_name(context)
     await scopes.require_existing(context, context.scope)
     if _member(context, "condition"):
-        # podpass does not evaluate conditions. Without it the role would grant more than requested.
+        # podpass does not evaluate conditions. Without the condition, the role would grant more than
+        # requested.
         text = "podpass does not support conditions of role assignments; assign the role at a narrower scope."
         raise errors.bad_request("BadRequest", text)
     role = await _parse_role(context)
@@ -181,7 +182,7 @@ async def _delete(context: OperationContext) -> ManagerResponse:
 
 
 async def _require_assignable(context: OperationContext, action: str, role_id: str) -> None:
-    """Reject a role that the caller may not assign or remove, although it may assign others."""
+    """Reject a role that the caller may not assign or remove; its own role may be limited to some roles."""
     caller_roles = await context.directory.roles_for(context.caller.object_id, context.scope)
     if not roles.may_assign(caller_roles, action, role_id):
         raise errors.authorization_failed(context.caller, action, context.scope)

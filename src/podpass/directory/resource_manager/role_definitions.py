@@ -33,7 +33,7 @@ _PERMISSIONS = {
 
 
 def definition_id(context: OperationContext, role_id: str, scope: str) -> str:
-    """Return the ID of a definition for a scope: below the subscription, or without a parent."""
+    """Return the ID of a definition for a scope: with the subscription as its parent, or without a parent."""
     parent = f"/subscriptions/{context.subscription_id}" if scope.strip("/") else ""
     return f"{parent}/providers/{TYPE}/{role_id}"
 
@@ -196,7 +196,8 @@ async def _require_update_allowed(context: OperationContext, role: RoleDefinitio
         return
     if not _visible(existing, context.scope):
         raise errors.conflict("RoleDefinitionExists", f"Another role has the id '{role.id}'.")
-    # A change of the role takes effect at every scope where it is assigned, so the caller needs them all.
+    # A change of the role takes effect at every scope where it is assigned, so the caller needs the
+    # permission at each of them.
     await _require_permission_at(context, f"{TYPE}/write", existing.scopes)
 
 

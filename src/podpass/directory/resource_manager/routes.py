@@ -1,4 +1,4 @@
-"""Everything that Resource Manager serves, in one table."""
+"""The route table of Resource Manager."""
 
 from podpass.directory.resource_manager import (
     cluster_subresources,

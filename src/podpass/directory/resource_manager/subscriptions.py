@@ -47,7 +47,7 @@ def show(context: OperationContext) -> dict[str, Any]:
 
 
 async def _is_visible(context: OperationContext) -> bool:
-    """Return True if the caller has any role in the subscription; only then it is visible."""
+    """Return whether the caller has a role in the subscription; otherwise the subscription is not visible."""
     scope, principal_id = f"/subscriptions/{context.subscription_id}", context.caller.object_id
     return bool(
         await context.directory.assignments.list(

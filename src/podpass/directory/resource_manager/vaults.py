@@ -108,7 +108,8 @@ async def _update(context: OperationContext, old: Vault, *, whole: bool) -> Mana
         if new.access is was.access or is_switch_allowed:
             return new
         # Otherwise a caller that may change the vault could give itself access to the secrets. The check uses
-        # the vault at the time of the write, so that it also covers a switch by another caller just before.
+        # the state of the vault at the time of the write, so that it also covers a concurrent switch by
+        # another caller.
         raise errors.ManagerError(
             403,
             "InsufficientPermissions",

@@ -67,7 +67,7 @@ class AppRoles:
         return await self._values.get(key, lambda: self._load(*key)) or ()
 
     async def _load(self, principal_id: str, resource_app_id: str) -> tuple[str, ...]:
-        # Most principals hold no role, which the fast path finds out.
+        # Most principals have no role; this fast path detects that.
         if not await self._session.fetch(_ANY_ROLE, principal_id=principal_id):
             return ()
         return await self._session.read(
@@ -133,7 +133,7 @@ def _values(connection: Connection, principal_id: str, resource_app_id: str) -> 
     assigned = _list(connection, select(app_role_assignments).filter_by(principal_id=principal_id))
     tenant_id = _tenant_of(connection, principal_id)
     object_id, roles = _resource_roles(connection, tenant_id, resource_app_id)
-    # The resource must match too, because the owner of an application chooses the ids of its roles.
+    # The resource must match too, because the owner of an application can choose the ids of its roles.
     role_ids = (one.app_role_id for one in assigned if one.resource_id == object_id)
     return tuple(sorted({value for role in role_ids if (value := roles.get(role))}))
 

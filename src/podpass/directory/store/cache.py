@@ -1,4 +1,4 @@
-"""A bounded cache that is cleared as a whole, and never keeps a value that was read before it was cleared."""
+"""A bounded cache that is cleared completely and never stores a value that was read before the last clear."""
 
 import asyncio
 from collections import OrderedDict
@@ -25,7 +25,7 @@ class Cache(Generic[Key, Value]):
         self._generation = 0
 
     async def get(self, key: Key, load: Callable[[], Awaitable[Value | None]]) -> Value | None:
-        """Return a value, and load it if it is not cached."""
+        """Return a value; load it if it is not cached."""
         while True:
             if (cached := self.peek(key)) is not None:
                 return cached
@@ -45,7 +45,7 @@ class Cache(Generic[Key, Value]):
         """Drop all values, and the results of running loads."""
         self._generation += 1
         self._values.clear()
-        # Later callers must see the change that caused this, so they do not wait for a running load.
+        # Later callers must get the value after the change, so they do not wait for a running load.
         self._loading.clear()
 
     async def _load(self, key: Key, load: Callable[[], Awaitable[Value | None]]) -> Value | None:
@@ -56,7 +56,7 @@ class Cache(Generic[Key, Value]):
             future.set_result(loaded)
         except Exception as exc:
             future.set_exception(exc)
-            future.exception()  # read it, because there may be no other caller
+            future.exception()  # retrieve the exception, because there may be no other caller
             raise
         finally:
             # If the caller was cancelled, a waiting caller loads the value itself.

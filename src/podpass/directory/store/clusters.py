@@ -64,7 +64,7 @@ class Clusters:
     async def change(
         self, subscription_id: str, group: str, name: str, step: Callable[[Cluster], Cluster]
     ) -> Cluster:
-        """WriteResult a cluster by `step`, in one transaction.
+        """Change a cluster by `step`, in one transaction.
 
         Errors:  NotFound; those of `step` and of `put`.
         """

@@ -1,6 +1,6 @@
 """The directory on a SQL database: reads for `exchange` and `resource`, writes for seeds and APIs.
 
-Each kind of object has a module of its own.
+Each kind of object has a separate module.
 """
 
 import contextlib
@@ -62,7 +62,7 @@ class Directory:
         self.audit = Audit(session)
 
     async def open(self) -> None:
-        """Create or upgrade the tables. Open the database if it is closed; `close` then closes it.
+        """Create or upgrade the tables. If the database is closed, open it; `close` then closes it.
 
         Errors:  DatabaseUnusable.
         """
@@ -100,8 +100,8 @@ class Directory:
     ) -> Identity | None:
         """Return an identity of this tenant with its federated credential for this issuer and subject.
 
-        Shapes:  with such a credential, the identity has this credential and its names, and may lack the
-                 rest; without one, the identity is complete.
+        Shapes:  with such a credential, the identity has this credential and its names, and may lack its
+                 other members; without one, the identity is complete.
         Errors:  CorruptRowError for a row that is read; DatabaseFailed.
         """
         return await self.identities.find_trusting(tenant_id, client_id, issuer, subject)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from podpass import database
 from podpass.directory import errors, naming, resource_ids
 from podpass.directory.model import ResourceGroup, WriteResult
-from podpass.directory.store import clusters, identities, role_assignments, vaults
+from podpass.directory.store import clusters, identity_writes, role_assignments, vaults
 from podpass.directory.store.rows import from_json, to_json
 from podpass.directory.store.schema import resource_groups
 from podpass.directory.store.session import Session, Write
@@ -54,7 +54,7 @@ class Groups:
         """Delete a group with everything in it, in one transaction. Return whether it existed.
 
         Its vaults are soft-deleted. Identities, clusters and role assignments at and below the group are
-        gone.
+        deleted.
         """
         return await self._session.write(
             lambda write: _delete(write, subscription_id, name), seconds=_DELETE_SECONDS
@@ -84,7 +84,7 @@ def _delete(write: Write, subscription_id: str, name: str) -> bool:
     if old is None:
         return False
     scope = resource_ids.group_id(subscription_id, name)
-    identities.remove_below(write, scope)
+    identity_writes.remove_below(write, scope)
     vaults.soft_delete_below(write, scope)
     clusters.remove_below(write, scope)
     role_assignments.delete_at(write, scope)

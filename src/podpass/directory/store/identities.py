@@ -2,34 +2,21 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
-from sqlalchemy import Connection, Select, delete, or_, select
+from sqlalchemy import Connection, or_, select
 
-from podpass.directory import errors, identity_changes, naming, rules
+from podpass.directory import errors, naming, rules
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind, WriteResult
-from podpass.directory.store import (
-    identity_queries,
-    rows,
-    token_lookup,
-)
-from podpass.directory.store import (
-    role_assignments as assignments,
-)
+from podpass.directory.store import identity_queries, identity_writes, rows, token_lookup
 from podpass.directory.store.cache import Cache
 from podpass.directory.store.identity_queries import Condition, IdentityQuery
-from podpass.directory.store.schema import (
-    app_role_assignments,
-    identifier_uris,
-    identities,
-    role_assignments,
-)
+from podpass.directory.store.schema import identifier_uris, identities
 from podpass.directory.store.session import Session, Write
 from podpass.guids import is_lower_guid
 
 __all__ = ["Condition", "Identities"]
 
-# Pairs of a workload and its identity take 2.5 kB each; a whole identity may take 8 kB.
+# An entry for a workload and its identity takes 2.5 kB; a complete identity may take 8 kB.
 _TRUSTING_CACHE_SIZE = 8_192
 # Time limit of a write of many identities, each with the maximum of credentials.
 _SECONDS, _SECONDS_EACH = 5.0, 0.05
@@ -60,8 +47,8 @@ class Identities:
     ) -> Identity | None:
         """Return an identity with its federated credential for this issuer and subject.
 
-        Shapes:  with such a credential, the identity has this credential and its names, and may lack the
-                 rest; without one, the identity is complete.
+        Shapes:  with such a credential, the identity has this credential and its names, and may lack its
+                 other members; without one, the identity is complete.
         Errors:  CorruptRowError for a row that is read; DatabaseFailed.
         """
         tenant_id, client_id = tenant_id.lower(), client_id.lower()
@@ -72,8 +59,8 @@ class Identities:
             return cached
         if not is_lower_guid(client_id):
             return None
-        # Databases reject some unprintable characters. The few credentials that have any are found by reading
-        # all.
+        # Databases reject some unprintable characters. The few credentials with such characters are found by
+        # reading all credentials.
         for text in (issuer, subject):
             if len(text) > rules.MAX_CHARS or not text.isprintable():
                 return await self.get(tenant_id, client_id)
@@ -126,7 +113,9 @@ class Identities:
         query = select(identities).where(
             identities.c[column] == value, identities.c.tenant_id == tenant_id.lower()
         )
-        return await self._session.read(lambda connection: _first(connection, query))
+        return await self._session.read(
+            lambda connection: identity_writes.read_first(connection, query)
+        )
 
     async def page(
         self,
@@ -186,7 +175,7 @@ class Identities:
         def step(write: Write) -> WriteResult:
             if grouped:
                 rows.check_group_exists(write.connection, identity.resource_id)
-            return _put(write, identity)
+            return identity_writes.put(write, identity)
 
         return await self._session.write(step)
 
@@ -198,29 +187,30 @@ class Identities:
         given = list(many)
         for identity in given:
             rules.check_identity(identity)
-        if len({_key(one) for one in given}) < len(given):
+        if len({identity_writes.key_of(one) for one in given}) < len(given):
             raise errors.Conflict("an identity is listed twice")
         return await self._session.write(
-            lambda write: _put_many(write, given), seconds=_SECONDS + len(given) * _SECONDS_EACH
+            lambda write: identity_writes.put_many(write, given),
+            seconds=_SECONDS + len(given) * _SECONDS_EACH,
         )
 
     async def change(
         self, tenant_id: str, client_id: str, step: Callable[[Identity], Identity]
     ) -> Identity:
-        """WriteResult an identity by `step`, in one transaction.
+        """Change an identity by `step`, in one transaction.
 
         Errors:  NotFound; those of `step` and of `put`.
         """
 
         def changed(write: Write) -> Identity:
-            old = _read(write.connection, tenant_id.lower(), client_id.lower())
+            old = identity_writes.read(write.connection, tenant_id.lower(), client_id.lower())
             if old is None:
                 raise errors.NotFound("the identity does not exist", client_id=client_id)
             new = step(old)
-            if _key(new) != _key(old):
+            if identity_writes.key_of(new) != identity_writes.key_of(old):
                 raise errors.Conflict("ids of an identity cannot change", client_id=client_id)
             rules.check_identity(new)
-            return _write(write, old, new)[1]
+            return identity_writes.write_change(write, old, new)[1]
 
         return await self._session.write(changed)
 
@@ -249,11 +239,11 @@ class Identities:
         """Delete a federated credential. Return whether it existed."""
 
         def step(write: Write) -> bool:
-            old = _read(write.connection, tenant_id.lower(), client_id.lower())
+            old = identity_writes.read(write.connection, tenant_id.lower(), client_id.lower())
             others = tuple(one for one in old.credentials if one.name != name) if old else ()
             if old is None or len(others) == len(old.credentials):
                 return False
-            _write(write, old, replace(old, credentials=others))
+            identity_writes.write_change(write, old, replace(old, credentials=others))
             return True
 
         return await self._session.write(step)
@@ -262,14 +252,14 @@ class Identities:
         """Delete an identity with its credentials and role assignments. Return whether it existed."""
 
         def step(write: Write) -> bool:
-            old = _read(write.connection, tenant_id.lower(), client_id.lower())
+            old = identity_writes.read(write.connection, tenant_id.lower(), client_id.lower())
             if old is not None:
-                remove(write, old)
+                identity_writes.remove(write, old)
             return old is not None
 
         return await self._session.write(step)
 
-    # Inside
+    # Internal
 
     async def _load(self, tenant_id: str, client_id: str) -> Identity | None:
         parts = await self._session.fetch(
@@ -282,7 +272,11 @@ class Identities:
 
         def step(connection: Connection) -> Identity | None:
             client_id = connection.scalar(query)
-            return None if client_id is None else _read(connection, tenant_id, client_id)
+            return (
+                None
+                if client_id is None
+                else identity_writes.read(connection, tenant_id, client_id)
+            )
 
         return await self._session.read(step)
 
@@ -296,7 +290,7 @@ class Identities:
         query = query.order_by(identities.c.name, identities.c.client_id)
         if name is None:
             return await self._session.read(lambda one: rows.list_identities(one, query))
-        # A corrupt name is still found by its lower-case column.
+        # An identity with a corrupt name is still found by the column with the lower-case name.
         either = or_(identities.c.name == name, identities.c.name_key == name.lower())
         return await self._session.read(
             lambda connection: rows.to_identities(
@@ -305,111 +299,6 @@ class Identities:
                 lambda row: row.name == name or not isinstance(row.name, str),
             )
         )
-
-
-def remove(write: Write, identity: Identity) -> None:
-    """Delete an identity. Deleting a resource group calls this too."""
-    write.connection.execute(rows.delete_identity(identity.tenant_id, identity.client_id))
-    _delete_assignments(write.connection, identity.object_id)
-    if identity.resource_id is not None:
-        # A later identity of the same name must not get these role assignments.
-        assignments.delete_at(write, identity.resource_id)
-    _record(write, identity, None)
-
-
-def remove_below(write: Write, scope: str) -> None:
-    """Delete every managed identity below a scope."""
-    query = select(identities).where(identity_queries.is_below(identities.c.resource_key, scope))
-    for identity in rows.to_identities(write.connection, query):
-        remove(write, identity)
-
-
-def _read(connection: Connection, tenant_id: str, client_id: str) -> Identity | None:
-    return _first(
-        connection, select(identities).filter_by(tenant_id=tenant_id, client_id=client_id)
-    )
-
-
-def _first(connection: Connection, query: Select[Any]) -> Identity | None:
-    found = rows.to_identities(connection, query)
-    return found[0] if found else None
-
-
-def _put(write: Write, identity: Identity) -> WriteResult:
-    if not rows.read_tenants(write.connection, identity.tenant_id):
-        raise errors.NotFound("the tenant does not exist", tenant_id=identity.tenant_id)
-    old = _read(write.connection, identity.tenant_id, identity.client_id)
-    return _write(write, old, identity)[0]
-
-
-def _put_many(write: Write, given: Sequence[Identity]) -> list[WriteResult]:
-    known = {tenant.id for tenant in rows.read_tenants(write.connection)}
-    if unknown := {one.tenant_id for one in given} - known:
-        raise errors.NotFound("the tenant does not exist", tenant_id=min(unknown))
-    existing = _read_existing(write.connection, given)
-    new = [
-        identity_changes.normalize(None, one, write.now)
-        for one in given
-        if _key(one) not in existing
-    ]
-    rows.insert_identities(write.connection, new)
-    for identity in new:
-        _record(write, None, identity)
-    return [
-        _write(write, existing[_key(one)], one)[0] if _key(one) in existing else WriteResult.CREATED
-        for one in given
-    ]
-
-
-def _read_existing(
-    connection: Connection, given: Sequence[Identity]
-) -> dict[tuple[str, str], Identity]:
-    found: dict[tuple[str, str], Identity] = {}
-    for begin in range(0, len(given), 1000):
-        part = given[begin : begin + 1000]
-        for tenant_id in {one.tenant_id for one in part}:
-            ids = [one.client_id for one in part if one.tenant_id == tenant_id]
-            query = select(identities).where(
-                identities.c.tenant_id == tenant_id, identities.c.client_id.in_(ids)
-            )
-            found.update((_key(one), one) for one in rows.to_identities(connection, query))
-    return found
-
-
-def _key(identity: Identity) -> tuple[str, str]:
-    return identity.tenant_id, identity.client_id
-
-
-def _write(write: Write, old: Identity | None, given: Identity) -> tuple[WriteResult, Identity]:
-    new = identity_changes.normalize(old, given, write.now)
-    if old == new:
-        return WriteResult.UNCHANGED, new
-    if old is not None:
-        identity_changes.check_immutable(old, new)
-    rows.write_identity(write.connection, old, new)
-    if old is not None and old.has_principal and not new.has_principal:
-        _delete_assignments(write.connection, old.object_id)
-    _record(write, old, new)
-    return WriteResult.CREATED if old is None else WriteResult.UPDATED, new
-
-
-def _delete_assignments(connection: Connection, object_id: str) -> None:
-    """Delete the assignments to a deleted principal, and those of its application roles."""
-    # A later principal must never inherit them.
-    connection.execute(delete(role_assignments).filter_by(principal_id=object_id))
-    connection.execute(
-        delete(app_role_assignments).where(
-            or_(
-                app_role_assignments.c.principal_id == object_id,
-                app_role_assignments.c.resource_id == object_id,
-            )
-        )
-    )
-
-
-def _record(write: Write, old: Identity | None, new: Identity | None) -> None:
-    for action, target in identity_changes.audit_events(old, new):
-        write.record(action, target)
 
 
 def _order_values(connection: Connection, query: IdentityQuery, after: str) -> tuple[str, ...]:

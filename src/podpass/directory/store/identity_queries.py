@@ -1,7 +1,7 @@
-"""Build the statements of identity lists: conditions in, a statement that an index serves out. Pure.
+"""Build the statements of identity lists from conditions, so that each statement uses an index. Pure.
 
-A page continues where the previous one ended, in the order of an index, so that every page has the same cost.
-`tests/directory/test_query_plans.py` checks the query plan of each statement.
+A page starts after the last entry of the previous page, in the order of an index, so that every page has the
+same cost. `tests/directory/test_query_plans.py` checks the query plan of each statement.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ class IdentityQuery:
 
     @property
     def by_name(self) -> bool:
-        """Whether pages are in the order of names, because the conditions select a range of names."""
+        """Return whether pages are ordered by name, because the conditions select a range of names."""
         fields = {one.field for one in self.where if one.op != "ne"}
         return "name" in fields and not fields & _SELECTIVE and self.group is None
 
@@ -92,7 +92,7 @@ def _filters(query: IdentityQuery) -> list[ColumnElement[bool]]:
     filters = [identities.c.tenant_id == query.tenant_id]
     if query.group is not None:
         # Only managed identities are in a group, and each has a principal, so no other condition is needed.
-        # One could make the database use another index, which has another order.
+        # Another condition could make the database use an index with another order.
         filters.append(is_below(identities.c.resource_key, query.group))
     elif query.kind is not None:
         filters.append(identities.c.kind == query.kind.value)

@@ -1,4 +1,4 @@
-"""Validates stored objects: an object that no write accepts means a corrupt row. Pure.
+"""Validates stored objects: an object that every write would reject is a corrupt row. Pure.
 
 One more rule applies than to writes: the name of a managed identity or vault is the last segment of its
 resource id. `put` accepts another name, but seeds and Resource Manager, the only callers that create them,
@@ -15,7 +15,7 @@ from podpass.directory.model import Identity, IdentityKind, Vault
 
 
 def validate_stored_identity(identity: Identity) -> None:
-    """Reject a stored identity that no seed and no API can have written. The error names the corrupt row.
+    """Reject a stored identity that neither a seed nor an API can have written; name the corrupt row.
 
     Errors:  CorruptRowError.
     """
@@ -32,7 +32,7 @@ def validate_stored_identity(identity: Identity) -> None:
 
 
 def validate_stored_vault(vault: Vault) -> None:
-    """Reject a stored vault that no seed and no API can have written.
+    """Reject a stored vault that neither a seed nor an API can have written.
 
     Errors:  CorruptRowError.
     """

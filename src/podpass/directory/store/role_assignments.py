@@ -44,7 +44,7 @@ class RoleAssignments:
         return await self._session.read(lambda connection: _first(connection, query))
 
     async def put(self, assignment: RoleAssignment) -> WriteResult:
-        """Assign a role, by id, to a principal at a scope. Later only the description can change.
+        """Assign a role, by id, to a principal at a scope. After that, only the description can change.
 
         Errors:  InvalidValue; AssignmentExists, if it exists with another name; Conflict, if another
                  assignment has its name; CorruptRowError.

@@ -35,7 +35,7 @@ class RoleDefinitions:
         """Create or change a custom role.
 
         Errors:  InvalidValue; Conflict for a name or id of another role; InUse if it is assigned at a scope
-                 that it would lose; CorruptRowError.
+                 that the change removes; CorruptRowError.
         """
         _check(definition)
         return await self._session.write(lambda write: _put(write, definition))

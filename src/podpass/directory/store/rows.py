@@ -50,7 +50,7 @@ _Owned = Mapping[tuple[str, str], Sequence[Row[Any]]]
 
 
 def to_json(value: Mapping[str, Any] | Sequence[Any]) -> str:
-    """Serialize a value that no statement reads."""
+    """Serialize a value as JSON, for a column that no statement queries."""
     return orjson.dumps(value, default=_to_builtin).decode()
 
 
@@ -97,7 +97,7 @@ def list_identities(
 def _decoders(
     connection: Connection, query: Select[Any], matches: Callable[[Row[Any]], bool] | None = None
 ) -> list[Callable[[], Identity]]:
-    """Read the rows of identities with what they own, and return a decoder for each identity."""
+    """Read the rows of identities and their child rows, and return a decoder for each identity."""
     rows = [row for row in connection.execute(query) if matches is None or matches(row)]
     if not rows:
         return []
@@ -131,7 +131,7 @@ def _identity(row: Row[Any], owned: Mapping[Table, _Owned]) -> Identity:
     if "\0" in row.client_id:
         raise ValueError("client_id: contains a NUL character")
     owner = (row.tenant_id, row.client_id)
-    # Each of these rows has its own decoder, so that an error names that row and not the identity.
+    # Each child row has its own decoder, so that an error names that row and not the identity.
     own = {
         table: [_DECODERS[table](each) for each in owned[table].get(owner, ())] for table in owned
     }
@@ -208,7 +208,7 @@ _DECODERS: Mapping[Table, Callable[[Row[Any]], Any]] = {
 
 
 def write_identity(connection: Connection, old: Identity | None, new: Identity) -> None:
-    """Write the changes of an identity and of what it owns."""
+    """Write the changes of an identity and of its child rows."""
     values = _columns(new)
     if old is None:
         connection.execute(insert(identities).values(**_key(new), **values))
@@ -315,7 +315,7 @@ _TABLES = {
 def _write_owned(
     connection: Connection, table: Table, old: Iterable[dict[str, Any]], new: list[dict[str, Any]]
 ) -> None:
-    """Delete rows that were removed or changed, then insert rows that are new or changed. Other rows stay.
+    """Delete removed and changed rows, then insert new and changed rows. Other rows stay.
 
     All deletes come first, because two credentials may have swapped their values.
     """
@@ -344,7 +344,7 @@ def check_group_exists(connection: Connection, resource_id: str | None) -> None:
 
 
 def delete_identity(tenant_id: str, client_id: str) -> Delete:
-    """Return the statement that deletes an identity; the database deletes what it owns."""
+    """Return the statement that deletes an identity; the database deletes its child rows."""
     return delete(identities).filter_by(tenant_id=tenant_id, client_id=client_id)
 
 

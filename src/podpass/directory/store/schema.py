@@ -33,7 +33,7 @@ def _time(name: str) -> Column[float]:
 
 
 def _document(name: str) -> Column[str]:
-    """JSON text that no statement reads."""
+    """Return a column of JSON text, which no statement queries."""
     return Column(name, Text, nullable=False, server_default="{}")
 
 

@@ -1,4 +1,4 @@
-"""What all parts of the directory share: the database, the clock, the caches, the audit log."""
+"""The objects that all parts of the directory share: database, clock, caches, audit log."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -100,10 +100,10 @@ class Session:
         clears_caches: bool = True,
         seconds: float | None = None,
     ) -> Result:
-        """Run a step in one transaction, which is on the disk when this returns.
+        """Run a step in one transaction, which is on the disk when this method returns.
 
         Shapes:  `clears_caches` is false for a write of data that no cache holds; `seconds` is for a step
-                 that may take longer than requests can wait.
+                 that may take longer than a request can wait.
         Errors:  Conflict for a duplicate; InvalidValue for a value that the database cannot store;
                  DatabaseFailed; those of the step.
         """

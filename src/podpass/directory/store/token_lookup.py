@@ -1,8 +1,8 @@
-"""Reads the identity for a token request with one statement: the whole identity, or the identity with the one
-federated credential that an assertion names.
+"""Reads the identity for a token request with one statement.
 
-The rows of all tables have one format with a number for the table, so that one round trip reads one state of
-the database. `rows` reads identities for lists and writes, where speed matters less.
+The result is the complete identity, or the identity with the one federated credential that an assertion
+names. The rows of all tables have one format with the number of the table, so that one round trip reads one
+state of the database. `rows` reads identities for lists and writes, which need less speed.
 """
 
 import sys
@@ -192,7 +192,9 @@ TRUSTING = PreparedStatement(
     )
 )
 
-_CREDENTIAL_NAME = 8  # its index in that row; NULL if the identity has no such credential
+_CREDENTIAL_NAME = (
+    8  # the index of the credential in that row; NULL if the identity has no such credential
+)
 _IDENTITY_CHECK, _CREDENTIAL_CHECK = _row_check(_TRUSTED), _row_check(_TRUST)
 
 
@@ -238,7 +240,8 @@ def to_identity(tenant_id: str, client_id: str, parts: Sequence[Sequence[Any]]) 
     try:
         return _build(tenant_id, client_id, by_table)
     except database.DECODE_ERRORS as exc:
-        # Only now find the corrupt row: every token request reads up to twenty credentials.
+        # Find the corrupt row only now: every token request reads up to twenty credentials, and a check of
+        # each would be slow.
         for part in parts:
             _PARTS[part[0]].check(client_id, part)
         raise database.corrupt_row("identities", client_id, exc) from exc
@@ -280,7 +283,7 @@ def _owned(
     by_table: Sequence[Sequence[Sequence[Any]]],
     build: Callable[[Sequence[Any]], Owned],
 ) -> tuple[Owned, ...]:
-    """Build what an identity owns in one table, oldest first."""
+    """Build the objects of an identity from the rows of one table, oldest first."""
     if not (rows := by_table[number]):
         return ()
     check = _PARTS[number].values.check
@@ -290,7 +293,7 @@ def _owned(
 
 
 # Creating twenty instances of a frozen dataclass takes most of the CPU of a lookup. Setting the slots
-# directly takes a third of it. After a change of the fields of FederatedCredential this line fails at import.
+# directly takes a third of it. If the fields of FederatedCredential change, this line fails at import.
 _SLOTS = (getattr(FederatedCredential, one.name).__set__ for one in fields(FederatedCredential))
 _set_name, _set_issuer, _set_subject, _set_audiences, _set_description, _set_id, _set_created = (
     _SLOTS
@@ -301,7 +304,7 @@ _new = object.__new__
 def _credential(
     created: Any, name: Any, issuer: Any, subject: Any, audience: Any, description: Any, id_: Any
 ) -> FederatedCredential:
-    # The same rules as `_Part.check`, in a fifth of its time. The caller then finds the column.
+    # The same rules as `_Part.check`, in a fifth of its time. If they fail, the caller finds the column.
     if not (
         type(name) is type(subject) is type(description) is type(id_) is str
         and MIN_TIME <= created < MAX_TIME

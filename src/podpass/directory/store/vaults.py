@@ -26,7 +26,7 @@ _NOT_DELETED = vaults.c.deleted.is_(None)
 
 
 class Vaults:
-    """Key vaults by name. Names are unique in the whole instance."""
+    """Key vaults by name. Names are unique in the instance."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -74,7 +74,7 @@ class Vaults:
 
         Shapes:  with `grouped` its resource group must exist.
         Errors:  InvalidValue; GroupNotFound; NameHeld by a deleted vault; Conflict for a change of the tenant
-                 or the resource id, or for an end of purge protection.
+                 or the resource id, or if purge protection would be disabled.
         """
         _check(vault)
 
@@ -86,7 +86,7 @@ class Vaults:
         return await self._session.write(step)
 
     async def change(self, name: str, step: Callable[[Vault], Vault]) -> Vault:
-        """WriteResult a vault by `step`, in one transaction.
+        """Change a vault by `step`, in one transaction.
 
         Errors:  NotFound; those of `step` and of `put`.
         """
@@ -229,7 +229,7 @@ def _put(write: Write, old: Vault | None, given: Vault) -> tuple[WriteResult, Va
         return WriteResult.UNCHANGED, new
     if (old.name, old.tenant_id, old.resource_id) != (new.name, new.tenant_id, new.resource_id):
         raise errors.Conflict("the vault has another tenant or resource id", name=new.name)
-    # Otherwise a caller that wants to purge could first remove the protection.
+    # Otherwise a caller could remove the protection and then purge.
     if old.purge_protection and not new.purge_protection:
         raise errors.Conflict("purge protection cannot be turned off", name=new.name)
     write.connection.execute(update(vaults).filter_by(name=new.name).values(**_columns(new)))

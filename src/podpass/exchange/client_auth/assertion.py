@@ -1,4 +1,4 @@
-"""Parses a client assertion: its form, its header, its claims. Nothing is verified yet. Pure.
+"""Parses a client assertion: its form, its header, its claims. It verifies nothing. Pure.
 
 Each check fails with the AADSTS number that Entra uses for it.
 """
@@ -32,7 +32,7 @@ class UnverifiedAssertion:
 
 
 class UnverifiedClaim(NamedTuple):
-    """The claims that select a federated credential; nothing is verified, and any of it may be forged."""
+    """The claims that select a federated credential; they are not verified, and may be forged."""
 
     issuer: str
     subject: str
@@ -97,7 +97,7 @@ def key_hex(key_id: str) -> str:
 
 def _read_text(claims: Mapping[str, Any], name: str) -> str:
     value = claims.get(name)
-    # A list that contains the right issuer is not the right issuer.
+    # A list that contains the issuer does not count as the issuer.
     if not isinstance(value, str) or not value:
         raise AadstsError(90014, claim=name)
     return value

@@ -110,12 +110,12 @@ class ClientAuthenticator:
     def peek_claim(self, request: TokenRequest) -> UnverifiedClaim | None:
         """Return the issuer, subject and audiences of a federated assertion, without any check.
 
-        Shapes:  None where `match.match` alone does not decide: for tokens of this service, for
-                 assertions that an application signed itself, and with `propagation_seconds`.
+        Shapes:  None if `match.match` alone does not decide: for tokens of this service, for assertions that
+                 an application signed itself, and with `propagation_seconds`.
         """
         if self._settings.propagation_seconds:
             return None
-        # The client is not known yet: a caller that invents a client ID must not cost the time to parse a
+        # The client is not known yet: a request with an invented client ID must not cost the time to parse a
         # long text.
         if len(request.get("client_assertion")) > _MAX_PEEK_CHARS:
             return None
@@ -184,7 +184,7 @@ class ClientAuthenticator:
         return ClientAuthentication(acr=Acr.ASSERTION, credential=key.key_id)
 
     def _without_new_credentials(self, identity: Identity) -> Identity:
-        """Remove the credentials that Entra's directory would not have replicated yet."""
+        """Remove the credentials that Entra would not have replicated yet."""
         if not self._settings.propagation_seconds:
             return identity
         latest = self._clock() - self._settings.propagation_seconds
@@ -195,8 +195,8 @@ class ClientAuthenticator:
         self, assertion: UnverifiedAssertion, credential: FederatedCredential, facts: Facts
     ) -> None:
         try:
-            # The issuer of the credential, not of the token: they are equal here, and this stays safe if the
-            # match changes.
+            # The issuer of the credential, not of the token: both are equal here, but this stays safe if the
+            # matching changes.
             keys = await self._issuers.find_keys(credential.issuer, assertion.key_id)
         except IssuerUnavailable as exc:
             facts["reason"] = exc.facts.get("reason")

@@ -1,8 +1,8 @@
 """Checks an assertion that an application signed itself, with a certificate that it has registered. Pure.
 
-It implements RFC 7523 section 3 as Entra does: `iss` and `sub` are the client ID, `aud` is the tenant's
-token endpoint or issuer, and the header names the certificate by thumbprint. An assertion can be sent again
-until it expires; like Entra, the service does not store `jti`.
+It implements RFC 7523 section 3 as Entra does: `iss` and `sub` are the client ID, `aud` is the tenant's token
+endpoint or issuer, and the header names the certificate by thumbprint. An assertion can be replayed until it
+expires; like Entra, the service does not store `jti`.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _PS256 = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.
 
 
 def is_self_issued(token: jose.UnverifiedToken) -> bool:
-    """Return whether the issuer of a token is an application: a client ID, where other issuers are URLs."""
+    """Return whether the issuer of a token is an application: a client ID, while other issuers are URLs."""
     issuer = token.claims.get("iss")
     return is_guid(issuer)
 

@@ -16,7 +16,7 @@ from podpass.exchange.client_auth.assertion import UnverifiedClaim
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.guids import is_guid
 
-# Path segments that name no single tenant.
+# Path segments that do not name a single tenant.
 SHARED_TENANTS = frozenset({"common", "organizations", "consumers"})
 _DOMAIN = re.compile(
     r"(?=.{1,253}$)([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)+[a-zA-Z0-9-]{2,63}"
@@ -75,8 +75,9 @@ async def find_client(
     """Find an application or managed identity that can act in a tenant.
 
     Shapes:  with a claim that one credential of the identity matches, the result may have only this
-             credential: no two credentials of an identity have the same issuer and subject, so no other can
-             match. If none matches, the result has all credentials, because they decide which error applies.
+             credential: two credentials of an identity cannot have the same issuer and subject, so no other
+             credential can match. If none matches, the result has all credentials, because they determine the
+             error.
     Errors:  AadstsError 700016, 7000112, 7000229.
     """
     identity = None
@@ -100,7 +101,7 @@ async def _find(
     if found is None or len(found.credentials) != 1:
         return found
     [only] = found.credentials
-    # With another audience, the error depends on the other credentials too.
+    # If the audience differs, the error depends on the other credentials too.
     if any(each in claim.audiences for each in only.audiences):
         return found
     return await directory.find_identity(tenant_id, client_id)

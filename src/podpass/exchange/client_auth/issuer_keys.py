@@ -6,11 +6,11 @@
     below fresh + stale        it waits for a fetch; if the fetch fails, the cached keys
     above                      it waits for a fetch; if the fetch fails, IssuerUnavailable
 
-An issuer in use thus delays no request, and a withdrawn key stops working within `issuer_fresh_seconds` of
-the last fetch that contained it; while the issuer is down, within the longer time.
+Requests therefore do not wait for an issuer in use. A withdrawn key stops working within
+`issuer_fresh_seconds` of the last fetch that contained it, or, if the issuer is down, within the longer time.
 
-Callers must match the issuer to a credential first. Issuers that have never answered, or answer slowly, share
-a semaphore of their own, so that they cannot delay the issuers in use.
+Callers must match the issuer to a credential first. Issuers that have never responded, or respond slowly,
+share a separate semaphore, so that they cannot delay the issuers in use.
 """
 
 import asyncio
@@ -35,8 +35,8 @@ _log = logging.getLogger(__name__)
 
 MAX_ISSUERS = 10_000
 MAX_KEYS = 20_000  # of all issuers together; 3 KB each
-# Concurrent fetches from fast issuers, and as many from all others: issuers that answer slowly take no
-# slot from the issuers in use.
+# The number of concurrent fetches from fast issuers, and the same number from all others: slow issuers take
+# no slot from the issuers in use.
 MAX_FETCHES = 64
 # An issuer that needs longer than this counts as slow.
 FAST_SECONDS = 1.0
@@ -77,7 +77,7 @@ class IssuerKeyCache:
         self._slow_issuers = asyncio.Semaphore(MAX_FETCHES)
 
     async def find_keys(self, issuer: str, key_id: str) -> Sequence[jose.PublicKey]:
-        """Return the keys that an issuer publishes under a key ID; empty when there is none.
+        """Return the keys that an issuer publishes under a key ID; empty if there is none.
 
         Errors:  IssuerUnavailable.
         """

@@ -1,7 +1,7 @@
 """Every error of the token service: AADSTS number, OAuth error, message, cause and resolution.
 
-`TABLE` is the only list of them; responses and documentation are made from it. The numbers are Entra's, the
-texts are podpass's.
+`TABLE` is the only list of them; responses and documentation are generated from it. The numbers are Entra's,
+the texts are podpass's.
 """
 
 from typing import Self
@@ -43,7 +43,7 @@ class AadstsError(Error):
         status: int | None = None,
         retry_seconds: float | None = None,
     ) -> Self:
-        """Change the response of this error, where Entra's differs from the one in the catalogue.
+        """Change the response of this error, for a case in which Entra's response differs from the catalogue.
 
         Units:   `retry_seconds` until the same request may succeed, if waiting helps.
         """

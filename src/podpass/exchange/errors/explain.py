@@ -34,7 +34,7 @@ _FACTS = {
 class Explanation:
     """The explanation of one number.
 
-    Shapes:  `says` is the message, with the names of its values in braces, and `step` the check that fails;
+    Shapes:  `says` is the message, with the names of its values in braces; `step` is the check that fails;
              both are empty for a number that only Entra returns.
     """
 

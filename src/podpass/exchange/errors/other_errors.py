@@ -1,4 +1,4 @@
-"""AADSTS numbers that only Entra returns. They are explained because users search for them here too.
+"""AADSTS numbers that only Entra returns. They are explained here because users search for them too.
 
 The causes are from Microsoft's documentation and from published reports; the texts are podpass's.
 """

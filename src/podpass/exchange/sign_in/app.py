@@ -96,7 +96,7 @@ class SignInApp:
             return error_reply(exc)
 
     async def _realm(self, name: str, scope: Scope, receive: Receive) -> Reply:
-        """Return how a user signs in: with a password here, if the domain of the name is a tenant's."""
+        """Return how a user signs in: here with a password if the name has the domain of a tenant."""
         del scope, receive
         domain = unquote(name).rpartition("@")[2]
         tenant = await self._directory.find_tenant(domain) if domain else None
@@ -126,7 +126,7 @@ class SignInApp:
             facts=facts,
         )
         if self._limiter is not None:
-            # Stored codes are limited, and one caller must not use all of them.
+            # The number of stored codes is limited, and one caller must not use all of them.
             require_no_wait(self._limiter.acquire_device_code(client_address(scope)))
         text, device = await self._signin.create_device_code(request, facts)
         log.hop(

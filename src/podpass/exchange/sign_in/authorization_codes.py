@@ -54,7 +54,7 @@ class AuthorizationCodes:
         return text
 
     async def redeem(self, text: str) -> AuthorizationCode:
-        """Redeem a code; it is used from then on, also if the client is a wrong one.
+        """Redeem a code; it is used up, even if the client is the wrong one.
 
         Errors:  AadstsError 54005, 70000, 70008; DatabaseFailed.
         """
@@ -75,7 +75,7 @@ class AuthorizationCodes:
             connection.execute(change.values(used=1, sealed=b""))
             return bool(row.used), sealed
 
-        # A read first, so that an invented code costs no write.
+        # Read first, so that an invented code causes no write.
         if not await self._database.read(is_known):
             raise AadstsError(70000, reason="the code is unknown")
         used, sealed = await self._database.write(take)

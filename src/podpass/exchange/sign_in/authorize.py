@@ -38,7 +38,7 @@ class AuthorizeRequest:
 
 
 def parse_request(query: Mapping[str, str], *, version: int) -> AuthorizeRequest:
-    """Parse the parameters of a request; check only those that are needed to return an error.
+    """Parse the parameters of a request; check only those that are required to return an error to the client.
 
     Errors:  AadstsError 900144, 9002313.
     """

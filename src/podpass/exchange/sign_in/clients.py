@@ -39,18 +39,18 @@ class Client:
 
     @property
     def description(self) -> str:
-        """Return the kind and ID of the client, because the owner of an application chooses its name."""
+        """Return the kind and ID of the client: its name is chosen by the owner of the application."""
         kind = "built-in tool" if self.identity is None else "application of this directory"
         return f"{kind}, {self.id}"
 
     @property
     def family(self) -> str:
-        """Return the client family of a tool, or an empty one."""
+        """Return the client family of a tool, or an empty text."""
         return well_known_clients.family_of(self.id) if self.identity is None else ""
 
     @property
     def is_public(self) -> bool:
-        """Return whether the client need not authenticate in grants without a redirect URI."""
+        """Return whether the client is public: in grants without a redirect URI it need not authenticate."""
         if self.identity is None:
             return True
         return self.identity.document.get("isFallbackPublicClient") is True
@@ -82,7 +82,7 @@ class Client:
             return
         for platform in (Platform.WEB, Platform.SPA, Platform.PUBLIC):
             for uri in _texts(self.identity.document.get(platform), "redirectUris"):
-                # The stored document may come from another source than Graph.
+                # The stored document may not come from Graph.
                 if redirects.redirect_fault(platform, uri) is None:
                     yield platform, uri
 
@@ -95,7 +95,8 @@ def find_built_in(client_id: str) -> Client | None:
 
 def matches_redirect(redirect: str, registered: str) -> bool:
     """Return whether a redirect URI matches a registered one."""
-    # The URI becomes a header and an HTML attribute: only visible ASCII characters, whatever is registered.
+    # The URI becomes a header and an HTML attribute, so it must have visible ASCII characters only, even if
+    # it is registered.
     if len(redirect) > MAX_REDIRECT_CHARS or re.fullmatch(r"[!-~]+", redirect) is None:
         return False
     if "#" in redirect:

@@ -26,14 +26,14 @@ def count_rows(connection: Connection, table: Table) -> int:
 def delete_expired(
     connection: Connection, table: Table, column: str, now: float, seconds: float
 ) -> None:
-    """Delete expired rows, and rows with a time far in the future, which a wrong clock wrote."""
+    """Delete expired rows, and rows that a wrong clock wrote, with a time far in the future."""
     created = table.c[column]
     expired = (created <= now - seconds) | (created > now + seconds)
     connection.execute(delete(table).where(expired))
 
 
 def is_guessing_limited(connection: Connection, now: float) -> bool:
-    """Return whether too many wrong codes were entered recently, at all replicas together."""
+    """Return whether too many wrong codes were entered recently, counted over all replicas."""
     recent = (wrong_codes.c.at > now - codes.WRONG_CODE_SECONDS) & (
         wrong_codes.c.at < now + codes.WRONG_CODE_SECONDS
     )

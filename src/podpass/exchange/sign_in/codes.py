@@ -13,7 +13,7 @@ INTERVAL_SECONDS = 5
 MAX_STORED = 10_000
 MAX_WRONG_CODES = 30
 WRONG_CODE_SECONDS = 60
-# The clock of the replica that redeems a code may be behind the clock of the replica that issued it.
+# The clock of the replica that redeems a code may be slower than that of the replica that issued it.
 SKEW_SECONDS = 60
 
 
@@ -79,7 +79,7 @@ def check_device_code(device: DeviceCode, now: float) -> None:
 
 
 def pending_error(now: float, polled: float) -> AadstsError:
-    """Return the error for a poll before the user has signed in; `polled` is the time of the last poll."""
+    """Return the error for a poll before the user has signed in; `polled` is the previous poll's time."""
     # One second of tolerance, because clients count from the arrival of the response.
     is_too_early = 0 <= now - polled < INTERVAL_SECONDS - 1
     return AadstsError(50196, seconds=INTERVAL_SECONDS) if is_too_early else AadstsError(70016)

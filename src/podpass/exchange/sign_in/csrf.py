@@ -16,7 +16,7 @@ from podpass.http.server import Scope, header
 
 FORM_SECONDS = 1800
 _PURPOSE = "sign-in-page"
-# With this prefix, browsers require Secure and Path=/, and send the cookie only to this host.
+# For a cookie with this prefix, browsers require Secure and Path=/, and send it only to this host.
 COOKIE = "__Host-podpass-sign-in"
 _COOKIE_CHARS = 64
 

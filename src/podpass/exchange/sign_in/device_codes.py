@@ -1,7 +1,7 @@
 """Device codes in the database (RFC 8628): a device may poll one replica while its user signs in at another.
 
 Rows are found by keyed digests of both codes, and their data is sealed to the row, so a copy of the database
-reveals no code. Without the key, a short user code could be found by brute force.
+reveals no code. The key is needed because a short user code could be found by brute force.
 """
 
 import secrets
@@ -22,7 +22,7 @@ from podpass.exchange.signing.token_sealer import TokenSealer
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _USER_CODE_CHARS = 9
 _NEVER = float(-(2**62))
-# Space becomes free as codes are used; all pending codes expire within 15 minutes.
+# A used code frees its space; pending codes expire within 15 minutes.
 _RETRY_SECONDS = 60
 _DEVICE, _USER_CODE = "device-code", "user-code"
 _STORED = select(devices.c.digest, devices.c.polled, devices.c.sealed)
@@ -81,7 +81,7 @@ class DeviceCodes:
         digest = self._seal.digest(_USER_CODE, codes.normalize_user_code(user_code))
 
         def step(connection: Connection) -> DeviceCode | AadstsError:
-            # Counted in a serialized write, so that parallel guesses are all counted.
+            # The write is serialized, so that all parallel guesses are counted.
             if code_rows.is_guessing_limited(connection, now):
                 return AadstsError(50053)
             found = self._find_pending(connection, digest)
@@ -90,7 +90,7 @@ class DeviceCodes:
                 return AadstsError(70018)
             return found[1]
 
-        # A read first, so that continued guesses do not block the writes of others.
+        # Read first, so that further guesses do not block the writes of others.
         if await self._database.read(
             lambda connection: code_rows.is_guessing_limited(connection, now)
         ):
@@ -102,7 +102,7 @@ class DeviceCodes:
         return found
 
     async def complete(self, user_code: str, approval: Approval | None) -> None:
-        """Store that the user signed in, or declined (None).
+        """Store the approval of the user; None if the user declined.
 
         Errors:  AadstsError 70018; DatabaseFailed.
         """
@@ -124,7 +124,7 @@ class DeviceCodes:
             raise AadstsError(70018)
 
     async def poll(self, text: str, client_id: str) -> DeviceCode:
-        """Return the device code if the user has signed in; a second poll then finds no code.
+        """Return the device code and delete it if the user has signed in.
 
         Errors:  AadstsError 70018, 70020, 50196, 65004, 70016; DatabaseFailed.
         """

@@ -1,7 +1,7 @@
-"""The lockout of users after wrong passwords, counted at all replicas together.
+"""The lockout of users after wrong passwords, counted over all replicas.
 
-After too many wrong passwords in a row, a user is locked for a time, as by Entra's smart lockout; then a
-correct password is refused too. Only existing users are counted, so the table stays small.
+After too many wrong passwords in a row, a user is locked for a time, as by Entra's smart lockout; during that
+time a correct password is refused too. Only existing users are counted, so the table stays small.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class PasswordLockout:
         self._hashing = asyncio.Semaphore(_MAX_CONCURRENT)
 
     async def check(self, user_id: str, password: str, stored: str) -> bool:
-        """Compare a password with a stored hash; it counts as wrong until the comparison succeeds.
+        """Compare a password with a stored hash; the attempt counts as failed until the comparison succeeds.
 
         Errors:  AadstsError 50053 for a locked user; DatabaseFailed.
         """
@@ -45,10 +45,10 @@ class PasswordLockout:
             connection.execute(insert(guesses).values(row))
             return True
 
-        # A read first, so that continued guesses do not block the writes of others.
+        # Read first, so that further guesses do not block the writes of others.
         if _is_locked(*await self._database.read(lambda c: _read_count(c, user_id)), now):
             raise AadstsError(50053)
-        # Counted before the comparison, so that parallel guesses are all counted.
+        # Counted before the comparison, so that all parallel guesses are counted.
         if not await self._database.write(count):
             raise AadstsError(50053)
         async with self._hashing:
@@ -75,5 +75,5 @@ def _reset(connection: Connection, user_id: str) -> None:
 
 
 def _is_locked(wrong: int, since: float, now: float) -> bool:
-    # A clock that is set back far must not extend the lockout; one that is slightly behind must not end it.
+    # A clock that is set far back must not extend the lockout; a slightly slow clock must not end it.
     return wrong >= MAX_ATTEMPTS and -SKEW_SECONDS <= now - since < LOCKOUT_SECONDS

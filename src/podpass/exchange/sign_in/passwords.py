@@ -37,7 +37,7 @@ def check_password(password: str, stored: str) -> bool:
 
 
 def fingerprint(stored: str) -> str:
-    """Return a short hash of a stored password, by which tokens become invalid when it changes."""
+    """Return a short hash of a stored password; tokens contain it, so that a change invalidates them."""
     return jose.b64encode(hashlib.sha256(stored.encode()).digest()[:12])
 
 

@@ -23,7 +23,7 @@ class RefreshToken:
 
     Units:   seconds since the epoch; `authenticated` is when the user entered the password.
     Shapes:  `password` is the fingerprint of the stored password at that time; `confidential` is whether the
-             client authenticated, and must authenticate again.
+             client authenticated; it must then authenticate again.
     """
 
     tenant_id: str

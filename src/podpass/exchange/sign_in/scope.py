@@ -48,7 +48,7 @@ def parse(text: str, *, version: int) -> RequestedScope:
 
 
 def parse_scope(scope: str) -> RequestedScope:
-    """Parse the scope of a sign-in; without a resource, it is for Graph.
+    """Parse the scope of a sign-in; a scope without a resource is for Graph.
 
     Errors:  AadstsError 70011, 700022.
     """

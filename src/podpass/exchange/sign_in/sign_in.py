@@ -1,7 +1,7 @@
 """Check a token request for a user and return the verified sign-in, in the order of the catalogue's steps.
 
 `SignIn.check` has the order for password, authorization code, device code and refresh token. A request for a
-device code has its order in `SignIn.create_device_code`, the client credentials grant has its own in
+device code has its order in `SignIn.create_device_code`, the client credentials grant has another one in
 `client_credentials`.
 """
 
@@ -97,7 +97,7 @@ class SignIn:
         facts["client_id"] = client.id
         authentication = await self._authenticate_client(registered, client, request, facts)
         if request.get("grant_type") not in _GRANTS_WITH_PLATFORM:
-            # Before the password, so that a client ID alone is not enough to guess passwords.
+            # Checked before the password, so that a client ID alone does not suffice to guess passwords.
             check_client_authentication(client, authentication)
         grant = await self._read_grant(tenant, client, request)
         check_client_authentication(client, authentication, grant.platform)

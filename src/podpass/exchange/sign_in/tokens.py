@@ -62,7 +62,7 @@ def build_access_claims(
 ) -> dict[str, Any]:
     """Return the claims of the access token, in the version of the resource.
 
-    Shapes:  `administers` is whether the user is a global administrator.
+    Shapes:  `administers` is whether the user is a Global Administrator.
     Units:   `seconds` from `now` to `exp`.
     """
     issued = int(now)

@@ -62,7 +62,7 @@ class UserAuthenticator:
         return user
 
     async def check_approval(self, client: Client, approval: Approval) -> None:
-        """Check on the page for the errors that the token endpoint would return later.
+        """Check for errors that the token endpoint would return later, so that the page shows them.
 
         Errors:  AadstsError 50105.
         """

@@ -12,7 +12,7 @@ FAMILY = "1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicClient:
-    """The name of a tool, and its client family, or an empty one."""
+    """A tool: its name, and its client family, which may be empty."""
 
     id: str
     name: str
@@ -47,6 +47,6 @@ BUILT_IN = {
 
 
 def family_of(client_id: str) -> str:
-    """Return the family of a client, or an empty one."""
+    """Return the family of a client, or an empty text."""
     client = BUILT_IN.get(client_id)
     return client.family if client is not None else ""

@@ -69,7 +69,7 @@ def _with_certificate(private: rsa.RSAPrivateKey, certificate: str) -> Authority
 
 
 def _self_sign(private: rsa.RSAPrivateKey, now: float) -> str:
-    # Imported here, because it costs 9 MB that only a process which creates keys needs.
+    # Imported here, because it costs 9 MB, and only a process that creates keys needs it.
     from podpass.crypto.x509 import build_certificate, build_name, encode_pem
 
     begins = datetime.fromtimestamp(int(now), UTC)

@@ -124,7 +124,7 @@ class AuthorityKeys:
     async def current(self) -> jose.SigningKey:
         """Return the key that signs now; if the keys are stale, read them first.
 
-        A laptop that wakes from sleep, or a clock that is corrected, thus causes no refused request.
+        So no request is refused after a laptop wakes from sleep or a clock is corrected.
 
         Errors:  SigningKeysStale, if the keys cannot be read.
         """
@@ -171,11 +171,11 @@ class AuthorityKeys:
         """Read the keys from the database; log the damaged ones.
 
         A key whose row is damaged stays usable if it was read before. A key without a row was withdrawn and
-        is no longer used: if all keys were replaced under another sealing key, none remains.
+        is no longer used. If all keys were replaced under another sealing key, no key remains.
 
         Errors:  DatabaseFailed.
         """
-        # One read at a time: an older result must not replace a newer one.
+        # One read at a time, because an older result must not replace a newer one.
         async with self._refresh_lock:
             self._wake.clear()
             began = self._clock()
@@ -217,7 +217,7 @@ class AuthorityKeys:
         is_due = key_schedule.next_activation(self._slots, now, self.schedule) is not None
         expired = key_schedule.expired(self._out_of_use, self._ticks(), self.schedule)
         if not is_due:
-            # A write with an unknown result succeeded after all.
+            # An earlier write with an unknown result has succeeded.
             self._new_keys = ()
         if not (is_due or expired or key_schedule.find_misplaced(self._slots, now, self.schedule)):
             return
@@ -245,7 +245,7 @@ class AuthorityKeys:
                  key ID, refuse tokens until their cache expires.
         Errors:  DatabaseFailed.
         """
-        # The active key at the time of the request: two concurrent requests replace it once.
+        # Pass the active key at the time of the request, so that two concurrent requests replace it once.
         replaces = key_schedule.active_key(self._slots, self._clock())
         await self.ensure_keys()
         await self._run_transaction(
@@ -280,7 +280,7 @@ class AuthorityKeys:
             )
 
     async def replace_all(self) -> None:
-        """Create new keys, sign with them at once, and withdraw all other keys, which leaked or are lost.
+        """Create new keys, sign with them immediately, and withdraw all other keys, which leaked or are lost.
 
         Errors:  DatabaseFailed.
         """
@@ -344,7 +344,8 @@ class AuthorityKeys:
                     backoff = _FIRST_RETRY_SECONDS
             except Error as exc:
                 # Only writes wait for the backoff, reads do not: a key that another replica withdraws must
-                # stop at once. A wake-up does not end the backoff, because a failed write causes one itself.
+                # stop immediately. A wake-up does not end the backoff, because a failed write itself causes a
+                # wake-up.
                 retry_at, backoff = self._ticks() + backoff, min(2 * backoff, _POLL_SECONDS)
                 _log.warning(
                     "signing_key_reconcile_failed", extra={"cause": exc.message, **exc.facts}
@@ -355,7 +356,7 @@ class AuthorityKeys:
                 await asyncio.sleep(1)
 
     def _poll_timeout(self, retry_at: float) -> float:
-        """Return how long to wait for a notification before the next read."""
+        """Return the seconds to wait for a notification before the next read."""
         now = self._clock()
         longest = min(_POLL_SECONDS, self.schedule.stale_seconds / 4)
         if (left := retry_at - self._ticks()) > 0:

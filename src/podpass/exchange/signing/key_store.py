@@ -1,7 +1,7 @@
 """The signing keys and the token seal in the database: statements, row decoding, sealing and unsealing.
 
-Each value is sealed for its own row: a value that was moved to another row, or changed, does not unseal, and
-its key counts as damaged.
+Each value is sealed for its own row: a value that was changed, or moved to another row, cannot be unsealed,
+and its key counts as damaged.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ class DamagedKeysError(Error):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRow:
-    """A key as it is stored."""
+    """A stored key."""
 
     slot: ScheduledKey
     sealed: bytes = field(repr=False)
@@ -47,7 +47,7 @@ class KeyRow:
 class StoredKeys:
     """All stored keys; `seal` is the sealed token seal, None in a database that has no keys yet.
 
-    Shapes:  `undated` holds the key IDs of rows that do not say when their key signs.
+    Shapes:  `undated` holds the key IDs of rows without a readable activation time.
     """
 
     rows: Sequence[KeyRow]
@@ -65,7 +65,7 @@ class StoredKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnsealedKey:
-    """A key, and the sealed value it was unsealed from."""
+    """A key, and the sealed value that it was unsealed from."""
 
     sealed: bytes = field(repr=False)
     key: AuthorityKey = field(repr=False)
@@ -76,13 +76,13 @@ NO_KEYS: Mapping[str, UnsealedKey] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnsealedKeys:
-    """The keys that unseal, by key ID, and the key IDs of those that are damaged."""
+    """The unsealed keys by key ID, and the key IDs of damaged keys."""
 
     keys: Mapping[str, UnsealedKey] = field(repr=False)
     damaged: Sequence[str]
 
     def with_known(self, known: Mapping[str, UnsealedKey]) -> Mapping[str, UnsealedKey]:
-        """Return the unsealed keys, and for each damaged row the key that was unsealed from it before."""
+        """Return the unsealed keys, and for each damaged row the key that was unsealed from it earlier."""
         return {**self.keys, **{kid: known[kid] for kid in self.damaged if kid in known}}
 
 
@@ -112,9 +112,9 @@ def _decode_row(row: Any) -> KeyRow:
 
 
 def read_schedule(connection: Connection) -> Sequence[ScheduledKey]:
-    """Read when each key signs, for a transaction that changes it.
+    """Read the activation time of each key, for a transaction that changes it.
 
-    Errors:  CorruptRowError if a row does not say it.
+    Errors:  CorruptRowError if a row has no readable activation time.
     """
     found = read_keys(connection)
     if found.undated:
@@ -143,7 +143,7 @@ def insert_key(
 
 
 def set_activation(connection: Connection, kid: str, activates: float) -> None:
-    """Change the time from which a key signs."""
+    """Change the activation time of a key."""
     connection.execute(
         update(signing_keys).where(signing_keys.c.kid == kid).values(activates=activates)
     )
@@ -232,7 +232,7 @@ def unseal_token_seal(found: StoredKeys, sealer: Sealer) -> bytes | None:
 
 
 def require_intact(found: StoredKeys, sealer: Sealer, known: Mapping[str, UnsealedKey]) -> None:
-    """Check that every key and the token seal unseal; a process does not start with a damaged one.
+    """Check that every key and the token seal can be unsealed; a process does not start with a damaged one.
 
     Errors:  InvalidSealingKey, DamagedKeysError.
     """

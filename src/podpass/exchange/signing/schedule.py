@@ -18,11 +18,11 @@ _NOTIFY_SECONDS = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeySchedule:
-    """How long a key signs, and how long it is published before and after that.
+    """How long a key signs, and how long it is published before and after it signs.
 
     Units:   seconds. `ahead_seconds` covers the day for which consumers may cache the published keys;
              `token_seconds` is the longest token lifetime; `skew_seconds` covers the clock difference of two
-             replicas and the delay until a replica reads another's change.
+             replicas and the delay until a replica reads the change of another replica.
     Errors:  SettingsError.
     """
 
@@ -56,7 +56,7 @@ class KeySchedule:
 
     @property
     def stale_seconds(self) -> float:
-        """Return how long a replica may sign without having read the keys again."""
+        """Return the seconds that a replica may sign after its last read of the keys."""
         return self.skew_seconds / 2
 
     @property
@@ -66,7 +66,7 @@ class KeySchedule:
 
     @property
     def idle_seconds(self) -> float:
-        """Return how long a key must be out of use before it is deleted."""
+        """Return the seconds that a key must be out of use before it is deleted."""
         return self.token_seconds + self.skew_seconds
 
 
@@ -95,7 +95,7 @@ def sort_by_activation(slots: Sequence[ScheduledKey]) -> Sequence[ScheduledKey]:
 def active_key(slots: Sequence[ScheduledKey], now: float) -> ScheduledKey:
     """Return the key that signs now: the one with the latest activation time that has passed.
 
-    If the clock was set back to before every activation time, this is the first key, which every consumer
+    If the clock was set back to a time before every activation, this is the first key, which every consumer
     knows.
     """
     ordered = sort_by_activation(slots)
@@ -137,7 +137,7 @@ def find_misplaced(
 ) -> tuple[ScheduledKey, float] | None:
     """Find a next key that a wrong clock scheduled more than one rotation ahead, and its correct time.
 
-    Without this, one replica whose clock was once years ahead would stop all rotation.
+    Otherwise one replica whose clock was once years ahead would stop all rotation.
     """
     after = next_key(slots, now)
     if after is None or after.activates <= now + schedule.rotation_seconds:
@@ -158,17 +158,17 @@ def plan_early_rotation(
     replaces: str,
     at_once: bool,
 ) -> tuple[ScheduledKey, float] | None:
-    """Return the key that an early rotation activates sooner, and its new activation time.
+    """Return the key that an early rotation activates earlier, and its new activation time.
 
     Shapes:  `replaces` is the active key at the time of the request, so two concurrent requests rotate once.
-             None if the rotation has nothing to change.
+             The result is None if nothing changes.
     """
     after = next_key(slots, now)
     if after is None or (current := active_key(slots, now)).kid != replaces:
         return None
-    # A creation time in the future comes from a wrong clock: such a key was published now at the earliest.
+    # A creation time in the future comes from a wrong clock: such a key counts as published now.
     known = min(after.created, now) + schedule.ahead_seconds
-    # Not before the active key: with a clock that is behind, the two keys would change order.
+    # Not before the active key: with a slow clock, the two keys would change their order.
     activates = max(current.activates, now if at_once else max(now, known))
     return (after, activates) if activates < after.activates else None
 
@@ -186,7 +186,7 @@ def track_out_of_use(
 ) -> dict[str, float]:
     """Record since when each key has been out of use, by the monotonic clock.
 
-    The record of a key that a clock jump makes active again starts anew.
+    If a clock jump makes a key active again, its record is reset.
     """
     return {slot.kid: watched.get(slot.kid, ticks) for slot in out_of_use(slots, now)}
 
@@ -194,7 +194,7 @@ def track_out_of_use(
 def expired(watched: Mapping[str, float], ticks: float, schedule: KeySchedule) -> Sequence[str]:
     """List the keys whose tokens have all expired.
 
-    It uses the monotonic clock: a wall clock that is set forward for a moment would remove keys whose tokens
+    It uses the monotonic clock: a wall clock that is temporarily set forward would remove keys whose tokens
     are still valid.
     """
     return [kid for kid, since in watched.items() if ticks - since >= schedule.idle_seconds]
@@ -205,7 +205,7 @@ class KeyPeriod:
     """A key with its state, as `podpass authority keys` lists it.
 
     Units:   seconds since the epoch. `until` is when the next key signs, None for the last key; `published`
-             is until when an old key stays published at least, None for other keys.
+             is the earliest time at which an old key is no longer published, None for other keys.
     """
 
     slot: ScheduledKey

@@ -1,8 +1,8 @@
-"""Signs tokens after the requests of one event-loop iteration, in batches where a batch signer is available.
+"""Signs tokens after the requests of one event-loop iteration, in batches if a batch signer is available.
 
-A signature takes a quarter of a millisecond and evicts everything else from the processor's caches. The
-signer therefore lets all waiting requests be checked first and signs afterwards, so that both kinds of work
-keep their caches warm. With a batch signer, it also waits a few iterations until a batch is full.
+A signature takes a quarter of a millisecond and evicts other data from the processor's caches. The signer
+therefore signs after all waiting requests are checked, so that both kinds of work use warm caches. With a
+batch signer, it also waits a few iterations until a batch is full.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from podpass.tasks import CoalescedCallback
 
 _log = logging.getLogger(__name__)
 
-# Iterations of the event loop that a batch waits until it is full. Requests on new connections arrive one or
-# two in an iteration; an iteration without other work takes 15 us.
+# The number of event-loop iterations that an incomplete batch waits. Requests on new connections arrive one
+# or two in an iteration; an iteration without other work takes 15 us.
 MAX_WAIT_TICKS = 4
 OPENSSL, BATCH = "openssl", "batch"
 
@@ -26,13 +26,13 @@ _Waiting = tuple[asyncio.Future[bytes], jose.SigningKey, str]
 
 
 class BatchKey(Protocol):
-    """A key that signs several texts at once; it returns only valid signatures."""
+    """A key that signs several texts together; it returns only valid signatures."""
 
     def sign(self, texts: Sequence[bytes]) -> Sequence[bytes]: ...
 
 
 class BatchSigner(Protocol):
-    """A plugin that signs several texts at once.
+    """A plugin that signs several texts together.
 
     Shapes:  `file` is the library that it uses. A batch has `min_batch` to `max_batch` texts; below
              `min_batch`, single signatures by OpenSSL are faster.
@@ -49,7 +49,7 @@ class BatchSigner(Protocol):
 
 
 class SignatureMetrics(Protocol):
-    """Counts signatures by what made them, and batch signers that were disabled after a failure."""
+    """Counts signatures by their signer, and batch signers that were disabled after a failure."""
 
     def count_signatures(self, by: str, count: int) -> None: ...
     def count_batch_signer_disabled(self) -> None: ...
@@ -103,7 +103,7 @@ class Signer:
     def _sign_batch(self, key: jose.SigningKey, texts: Sequence[str]) -> Sequence[bytes] | None:
         """Sign texts by the batch signer; None if there is none, or the batch is too small."""
         if self._loaded is not None and self._loaded[0] is not key:
-            self._loaded = None  # it may have been withdrawn, and must not stay in memory
+            self._loaded = None  # the key may have been withdrawn, and must not stay in memory
         if self._batch_signer is None or len(texts) < self._batch_signer.min_batch:
             return None
         try:

@@ -1,4 +1,4 @@
-"""Seals values that the service issues and only it reads again, such as refresh tokens: no table is needed.
+"""Seals values that only the service itself reads, such as refresh tokens, so that they need no table.
 
 The key is in the database next to the signing keys, so every replica opens what another replica sealed. A
 value is sealed for one purpose and does not open for another.
@@ -36,7 +36,7 @@ class TokenSealer:
         self._digests = hmac.digest(key, b"digests", "sha256")
 
     def digest(self, purpose: str, text: str) -> bytes:
-        """Return a keyed digest of a text; without the key it cannot be found by trying all texts."""
+        """Return a keyed digest of a text; without the key, a digest cannot be found by trying all texts."""
         return hmac.digest(self._digests, f"{purpose}\0{text}".encode(), hashlib.sha256)
 
     def seal(self, purpose: str, value: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Changes of the signing keys: each function runs in one write transaction.
 
-Write transactions are serialized, so a function reads and decides once: two replicas that create a key at the
-same time create one key. Each function returns the events that the caller logs after the commit.
+Write transactions are serialized, so if two replicas create a key at the same time, only one key is created.
+Each function returns the events that the caller logs after the commit.
 """
 
 import os
@@ -27,7 +27,7 @@ def initialize(
     made: Sequence[AuthorityKey],
     now: float,
 ) -> Sequence[LogEvent]:
-    """Store the first keys in an empty database, unless another replica already has."""
+    """Store the first keys in an empty database, unless another replica has already stored them."""
     if not key_store.read_keys(connection).is_empty:
         return []
     _add_first(connection, sealer, schedule, made, now)
@@ -50,7 +50,7 @@ def reconcile(
     """
     slots = key_store.read_schedule(connection)
     if not slots:
-        return []  # the table was emptied by other means
+        return []  # another program emptied the table
     events: list[LogEvent] = []
     old = {slot.kid for slot in key_schedule.out_of_use(slots, now)}
     if removed := old.intersection(expired):
@@ -70,7 +70,7 @@ def reconcile(
 def bring_forward(
     connection: Connection, schedule: KeySchedule, *, replaces: str, at_once: bool, now: float
 ) -> Sequence[LogEvent]:
-    """Activate the next key sooner, unless the key that it replaces was already replaced."""
+    """Activate the next key earlier, unless the key that it should replace is already replaced."""
     planned = key_schedule.plan_early_rotation(
         key_store.read_schedule(connection), now, schedule, replaces=replaces, at_once=at_once
     )
@@ -82,9 +82,9 @@ def bring_forward(
 
 
 def withdraw(connection: Connection, sealer: Sealer, kid: str, *, now: float) -> Sequence[LogEvent]:
-    """Delete a key that is out of use, or damaged and not active yet, or without a readable activation time.
+    """Delete a key that is out of use, is damaged and not active yet, or has no readable activation time.
 
-    Shapes:  empty if the key is none of these.
+    Shapes:  the result is empty for any other key.
     """
     found = key_store.read_keys(connection)
     free = {slot.kid for slot in key_schedule.out_of_use(found.slots, now)}
@@ -96,10 +96,10 @@ def withdraw(connection: Connection, sealer: Sealer, kid: str, *, now: float) ->
 
 
 def _unusable_keys(found: StoredKeys, sealer: Sealer, now: float) -> set[str]:
-    """Find the keys that can never sign, if other keys are intact."""
+    """Find the keys that can never sign; none if no key is intact."""
     unsealed = key_store.unseal_keys(found, sealer)
     if not unsealed.keys:
-        return set()  # the sealing key is another one; the keys may be intact
+        return set()  # the sealing key may be the wrong one, and the keys may be intact
     current = key_schedule.active_key(found.slots, now)
     later = {slot.kid for slot in found.slots if slot.order > current.order}
     return later.intersection(unsealed.damaged).union(found.undated)

@@ -138,7 +138,7 @@ def _decode_into(
         if below.startswith("["):
             found.setdefault(name, []).append(_decode_value(below[1:-1], value, depth))
         elif below.startswith("{"):
-            key, each = _entry(below[1:-1], value, depth)
+            key, each = _decode_map_entry(below[1:-1], value, depth)
             found.setdefault(name, {})[key] = each
         else:
             decoded = _decode_value(below, value, depth)
@@ -147,7 +147,7 @@ def _decode_into(
                 found[name] = decoded
 
 
-def _entry(kind: str, value: Value, depth: int) -> tuple[str, Any]:
+def _decode_map_entry(kind: str, value: Value, depth: int) -> tuple[str, Any]:
     parts = {number: each for number, _, each in _fields(_as_bytes(value))}
     inner = parts.get(2, b"")
     if kind == "[string]":  # a list in a map is a separate message
@@ -166,34 +166,38 @@ def _decode_value(kind: str, value: Value, depth: int) -> Any:
         case "bytes":
             return base64.b64encode(_as_bytes(value)).decode()
         case "time" | "microTime":
-            return _time(kind, _as_bytes(value))
+            return _decode_time(kind, _as_bytes(value))
         case "quantity":
-            return _text(_first(value, 1, b""))
+            return _text(_first_field(value, 1, b""))
         case "intOrString":
-            is_text = _first(value, 1, 0)
-            return _text(_first(value, 3, b"")) if is_text else _signed(_first(value, 2, 0))
+            is_text = _first_field(value, 1, 0)
+            return (
+                _text(_first_field(value, 3, b""))
+                if is_text
+                else _signed(_first_field(value, 2, 0))
+            )
         case "object":
-            return _json(_as_bytes(_first(value, 1, b"")))
+            return _decode_json(_as_bytes(_first_field(value, 1, b"")))
         case _:
             return _decode_message(kind, _as_bytes(value), depth + 1)
 
 
-def _first(value: Value, wanted: int, default: Value) -> Value:
+def _first_field(value: Value, wanted: int, default: Value) -> Value:
     found = {number: each for number, _, each in _fields(_as_bytes(value))}
     return found.get(wanted, default)
 
 
-def _json(raw: bytes) -> Any:
+def _decode_json(raw: bytes) -> Any:
     try:
         return orjson.loads(raw) if raw else {}
     except ValueError as exc:
         raise MalformedBody("a field does not contain valid JSON") from exc
 
 
-def _time(kind: str, data: bytes) -> str | None:
+def _decode_time(kind: str, data: bytes) -> str | None:
     if not data:
         return None  # never set
-    seconds, nanos = _signed(_first(data, 1, 0)), _signed(_first(data, 2, 0))
+    seconds, nanos = _signed(_first_field(data, 1, 0)), _signed(_first_field(data, 2, 0))
     try:
         text = rfc3339(seconds)
     except (ValueError, OverflowError, OSError) as exc:

@@ -70,7 +70,7 @@ def required(name: str) -> frozenset[str]:
     return frozenset(key for key, kind in _raw()[name].items() if kind.endswith("!"))
 
 
-def element(kind: str) -> str | None:
+def element_type(kind: str) -> str | None:
     """Return the element type of a list `[X]` or a map `{X}`; None for other types."""
     return kind[1:-1] if kind[0] in "[{" else None
 
@@ -196,7 +196,7 @@ def prune(kind: Kind | str, obj: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _prune(kind: str, value: Any) -> Any:
-    inner = element(kind)
+    inner = element_type(kind)
     if inner is not None and isinstance(value, list):
         return [_prune(inner, each) for each in value]
     if inner is not None and isinstance(value, dict):
@@ -212,12 +212,12 @@ def _prune(kind: str, value: Any) -> Any:
 
 
 def _is_omitted(kind: str, key: str, field_kind: str, value: Any) -> bool:
-    return value in ([], {}) and element(field_kind) is not None and key not in required(kind)
+    return value in ([], {}) and element_type(field_kind) is not None and key not in required(kind)
 
 
 def children(kind: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Yield each direct child of a value, with its type."""
-    inner = element(kind)
+    inner = element_type(kind)
     if inner is not None:
         child = value.values() if isinstance(value, dict) else value
         yield from ((inner, each) for each in child if each is not None)

@@ -145,8 +145,8 @@ def _as_kube_error() -> Iterator[None]:
 
 def _tidy(obj: Object) -> Object:
     """Remove empty metadata lists, which the API server never stores."""
-    kept = {name: value for name, value in obj["metadata"].items() if value != []}
-    return {**obj, "metadata": kept}
+    metadata = {name: value for name, value in obj["metadata"].items() if value != []}
+    return {**obj, "metadata": metadata}
 
 
 async def _nothing() -> dict[str, Any]:

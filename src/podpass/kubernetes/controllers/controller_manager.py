@@ -146,17 +146,17 @@ class ControllerManager:
         """Enqueue every key that a change may concern."""
         if self._queue is None:
             return
-        queue, (kind, namespace, name) = self._queue, change.place
+        queue, (kind, namespace, name) = self._queue, change.key
         if kind in self._reconcilers:
-            queue.add(change.place, self._delay())
-        for place in filter(None, map(self._lister.key_of, change.controllers)):
-            if place[0] in self._reconcilers:
-                queue.add(place, self._delay())
+            queue.add(change.key, self._delay())
+        for key in filter(None, map(self._lister.key_of, change.controllers)):
+            if key[0] in self._reconcilers:
+                queue.add(key, self._delay())
         if kind == "Pod":
             self._enqueue_for_pod(queue, change)
         if kind in ("ConfigMap", "ServiceAccount") and name in (ACCOUNT, ROOT_CA):
             queue.add(("Namespace", "", namespace))
-        if namespace and change.gone:
+        if namespace and change.deleted:
             queue.add(("Namespace", "", namespace), self._delay())
         if change.rebound:
             self._enqueue_for_garbage_collector(queue, change)
@@ -165,15 +165,15 @@ class ControllerManager:
         return min(len(self._lister) / _PODS_PER_SECOND, _MAX_DELAY_SECONDS)
 
     def _enqueue_for_pod(self, queue: WorkQueue, change: Change) -> None:
-        _, namespace, name = change.place
+        _, namespace, name = change.key
         for counts in ("PodDisruptionBudget", "Service"):
             for entry in self._store.list_stored(kind_by_name(counts), namespace):
                 queue.add((counts, namespace, entry.name), self._delay())
         pod = self._lister.pod(namespace, name)
         if pod is None or pod.ended:  # a Deployment with strategy Recreate waits for this
-            for place in filter(None, map(self._lister.controller_of, change.controllers)):
-                if place[0] in self._reconcilers:
-                    queue.add(place, self._delay())
+            for key in filter(None, map(self._lister.controller_of, change.controllers)):
+                if key[0] in self._reconcilers:
+                    queue.add(key, self._delay())
         if pod is None:
             return
         if pod.tracked and (pod.deleting or not pod.controller):
@@ -184,11 +184,11 @@ class ControllerManager:
                     queue.add((kind, namespace, entry.name), self._delay())
 
     def _enqueue_for_garbage_collector(self, queue: WorkQueue, change: Change) -> None:
-        kind, namespace, name = change.place
-        if change.gone:
-            for place in self._lister.dependants(change.uid):
-                queue.add((_GARBAGE + place[0], place[1], place[2]))
+        kind, namespace, name = change.key
+        if change.deleted:
+            for key in self._lister.dependents(change.uid):
+                queue.add((_GARBAGE + key[0], key[1], key[2]))
         else:
             queue.add((_GARBAGE + kind, namespace, name))
-        for place in filter(None, map(self._lister.key_of, change.owners)):
-            queue.add((_GARBAGE + place[0], place[1], place[2]), self._delay())
+        for key in filter(None, map(self._lister.key_of, change.owners)):
+            queue.add((_GARBAGE + key[0], key[1], key[2]), self._delay())

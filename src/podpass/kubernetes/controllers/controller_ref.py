@@ -17,9 +17,9 @@ Labels = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class ClaimedPods:
-    """The pods of an owner: kept, to adopt, and to release."""
+    """The pods of an owner, those to adopt, and those to release."""
 
-    kept: list[PodInfo]
+    owned: list[PodInfo]
     adopted: list[PodInfo]
     released: list[PodInfo]
 
@@ -33,13 +33,13 @@ def selector_matches(selector: Mapping[str, Any] | None) -> Callable[[Labels], b
 def classify_pods(
     matches: Callable[[Labels], bool], own: Iterable[PodInfo], orphans: Iterable[PodInfo]
 ) -> ClaimedPods:
-    """Sort pods into kept, adopted and released; a pod that has ended or is being deleted is not adopted."""
-    kept: list[PodInfo] = []
+    """Sort pods into owned, adopted and released; a pod that has ended or is being deleted is not adopted."""
+    owned: list[PodInfo] = []
     released: list[PodInfo] = []
     for pod in own:
-        (kept if matches(pod.labels) or pod.deleting else released).append(pod)
+        (owned if matches(pod.labels) or pod.deleting else released).append(pod)
     adopted = [pod for pod in orphans if pod.active and matches(pod.labels)]
-    return ClaimedPods(kept, adopted, released)
+    return ClaimedPods(owned, adopted, released)
 
 
 async def claim_pods(
@@ -56,11 +56,11 @@ async def claim_pods(
     for pod in claimed.released:
         await _update_owners(client, pod, lambda owners: _without_owner(owners, metadata["uid"]))
     if metadata.get("deletionTimestamp"):
-        return claimed.kept
+        return claimed.owned
     reference = owner_reference(kind_by_name(kind), owner)
     for pod in claimed.adopted:
         await _update_owners(client, pod, lambda owners: [*owners, reference])
-    return claimed.kept + claimed.adopted
+    return claimed.owned + claimed.adopted
 
 
 def _without_owner(owners: list[Object], uid: str) -> list[Object]:
@@ -71,8 +71,8 @@ async def _update_owners(
     client: ControllerClient, pod: PodInfo, owners: Callable[[list[Object]], list[Object]]
 ) -> None:
     def changed(live: Object) -> Object:
-        kept = owners(list(live["metadata"].get("ownerReferences") or ()))
-        return {**live, "metadata": {**live["metadata"], "ownerReferences": kept}}
+        references = owners(list(live["metadata"].get("ownerReferences") or ()))
+        return {**live, "metadata": {**live["metadata"], "ownerReferences": references}}
 
     try:
         await client.change("Pod", pod.namespace, pod.name, changed)

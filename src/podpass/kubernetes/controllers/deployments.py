@@ -99,8 +99,8 @@ class _DeploymentSync:
     async def _recreate(self) -> None:
         """Create new pods after the last old pod has ended."""
         await self._update_new()
-        gone = {each["metadata"]["name"]: 0 for each in self._old if rollout.replicas_of(each)}
-        if await self._scale(gone) or self._old_pods_run():
+        empty = {each["metadata"]["name"]: 0 for each in self._old if rollout.replicas_of(each)}
+        if await self._scale(empty) or self._old_pods_run():
             return
         new = await self._ensure_new()
         await self._scale({new["metadata"]["name"]: self._deployment["spec"]["replicas"]})
@@ -118,19 +118,19 @@ class _DeploymentSync:
         """Return the ReplicaSets of the Deployment after adopting orphans and releasing others."""
         uid = self._before["metadata"]["uid"]
         found = controller_ref.selector_matches(self._before["spec"]["selector"])
-        kept = []
+        claimed = []
         for entry in self._client.store.list_stored(_SET, self._before["metadata"]["namespace"]):
             each = entry.object()
             owner = controller(each["metadata"]).get("uid", "")
             fits = found(each["metadata"].get("labels") or {})
             deleting = each["metadata"].get("deletionTimestamp")
             if owner == uid and (fits or deleting):
-                kept.append(each)
+                claimed.append(each)
             elif owner == uid:
                 await self._set_owner(each, adopt=False)
             elif not owner and fits and not deleting and not self._is_deleting():
-                kept.append(await self._set_owner(each, adopt=True))
-        return kept
+                claimed.append(await self._set_owner(each, adopt=True))
+        return claimed
 
     def _is_deleting(self) -> bool:
         return bool(self._before["metadata"].get("deletionTimestamp"))

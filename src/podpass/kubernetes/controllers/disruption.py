@@ -54,16 +54,16 @@ class DisruptionController:
         self, budget: Object, pods: list[PodInfo]
     ) -> tuple[dict[str, str], float | None]:
         """Return the evicted pods that still exist, and the seconds until the first entry expires."""
-        noted = (budget.get("status") or {}).get("disruptedPods") or {}
-        there = {pod.name for pod in pods if not pod.deleting}
+        disrupted = (budget.get("status") or {}).get("disruptedPods") or {}
+        present = {pod.name for pod in pods if not pod.deleting}
         now = self._client.now
-        kept = {
+        remaining = {
             name: moment
-            for name, moment in noted.items()
-            if name in there and seconds(moment) + _DISRUPTION_SECONDS > now
+            for name, moment in disrupted.items()
+            if name in present and seconds(moment) + _DISRUPTION_SECONDS > now
         }
-        waits = [seconds(moment) + _DISRUPTION_SECONDS - now for moment in kept.values()]
-        return kept, min(waits, default=None)
+        waits = [seconds(moment) + _DISRUPTION_SECONDS - now for moment in remaining.values()]
+        return remaining, min(waits, default=None)
 
     def _expected(self, pods: list[PodInfo]) -> int:
         """Return the number of expected pods: the replicas of their owners, and each pod without owner."""

@@ -113,15 +113,15 @@ def arrange(
     for ports in sorted(by_ports):
         waiting = {each["targetRef"]["uid"]: each for each in by_ports[ports]}
         same = [each for each in live if each.get("ports") == _port_objects(ports)]
-        kept = [_remaining(each, waiting) for each in same]
+        filled = [_remaining(each, waiting) for each in same]
         rest = list(waiting.values())
-        for endpoints in kept:
+        for endpoints in filled:
             room = max_endpoints - len(endpoints) if endpoints else 0
             endpoints += rest[:room]
             del rest[:room]
         arranged += [
             (_slice(endpoints, ports), current)
-            for endpoints, current in zip(kept, same, strict=True)
+            for endpoints, current in zip(filled, same, strict=True)
             if endpoints
         ]
         new += [
@@ -130,15 +130,15 @@ def arrange(
         ]
     if not arranged and not new:
         new = [_slice([], ())]
-    taken = [current for _, current in arranged]
-    free = [each for each in live if each not in taken]
+    reused = [current for _, current in arranged]
+    free = [each for each in live if each not in reused]
     return arranged + list(zip_longest(new, free[: len(new)]))
 
 
 def _remaining(current: Object, waiting: dict[str, Object]) -> list[Object]:
     """Return the endpoints of a slice that still exist, and remove them from `waiting`."""
-    held = [(each.get("targetRef") or {}).get("uid", "") for each in current.get("endpoints") or ()]
-    return [waiting.pop(uid) for uid in held if uid in waiting]
+    uids = [(each.get("targetRef") or {}).get("uid", "") for each in current.get("endpoints") or ()]
+    return [waiting.pop(uid) for uid in uids if uid in waiting]
 
 
 def _slice(endpoints: list[Object], ports: Ports) -> Object:

@@ -46,7 +46,7 @@ class GarbageCollector:
         waiting = [uid for uid, owner in found.items() if owner and _awaits_dependents(owner)]
         present = [uid for uid, owner in found.items() if owner is not None and uid not in waiting]
         if not present:
-            has_own = bool(self._lister.dependants(metadata["uid"]))
+            has_own = bool(self._lister.dependents(metadata["uid"]))
             policy = FOREGROUND if waiting and has_own else BACKGROUND
             await self._delete(kind, obj, policy)
         elif len(present) < len(owners):
@@ -59,8 +59,8 @@ class GarbageCollector:
         kind = _BY_TYPE.get((reference["apiVersion"], reference["kind"]))
         if kind is None or not kind.stored:
             return {"metadata": {}}
-        place = namespace if kind.namespaced else ""
-        owner = self._client.store.get(kind, place, reference["name"])
+        key = namespace if kind.namespaced else ""
+        owner = self._client.store.get(kind, key, reference["name"])
         if owner is None or owner["metadata"]["uid"] != reference["uid"]:
             return None
         return owner
@@ -68,38 +68,40 @@ class GarbageCollector:
     async def _delete_dependents(self, kind: str, obj: Object) -> None:
         """Delete the dependents; remove the finalizer when no dependent blocks the owner."""
         uid = obj["metadata"]["uid"]
-        for place in self._lister.dependants(uid):
-            dependant = self._object(place)
-            if dependant and not dependant["metadata"].get("deletionTimestamp"):
-                await self._collect_if_unowned(place[0], dependant)
+        for key in self._lister.dependents(uid):
+            dependent = self._object(key)
+            if dependent and not dependent["metadata"].get("deletionTimestamp"):
+                await self._collect_if_unowned(key[0], dependent)
         self._lister.sync()
-        left = [self._object(place) for place in self._lister.dependants(uid)]
+        left = [self._object(key) for key in self._lister.dependents(uid)]
         if not any(each is not None and _blocks_deletion(each, uid) for each in left):
             await self._release(kind, obj, FINALIZERS[FOREGROUND])
 
     async def _orphan(self, kind: str, obj: Object) -> None:
         """Remove the owner reference from each dependent, then the finalizer of the owner."""
-        for place in self._lister.dependants(obj["metadata"]["uid"]):
-            dependant = self._object(place)
-            if dependant is not None:
-                await self._remove_owners(place[0], dependant, [obj["metadata"]["uid"]])
+        for key in self._lister.dependents(obj["metadata"]["uid"]):
+            dependent = self._object(key)
+            if dependent is not None:
+                await self._remove_owners(key[0], dependent, [obj["metadata"]["uid"]])
         await self._release(kind, obj, FINALIZERS[ORPHAN])
 
-    def _object(self, place: ObjectKey) -> Object | None:
-        return self._client.store.get(kind_by_name(place[0]), place[1], place[2])
+    def _object(self, key: ObjectKey) -> Object | None:
+        return self._client.store.get(kind_by_name(key[0]), key[1], key[2])
 
     async def _remove_owners(self, kind: str, obj: Object, uids: list[str]) -> None:
         def without(live: Object) -> Object:
             owners = live["metadata"].get("ownerReferences") or ()
-            kept = [each for each in owners if each["uid"] not in uids]
-            return {**live, "metadata": {**live["metadata"], "ownerReferences": kept}}
+            others = [each for each in owners if each["uid"] not in uids]
+            return {**live, "metadata": {**live["metadata"], "ownerReferences": others}}
 
         await self._change(kind, obj, without)
 
     async def _release(self, kind: str, obj: Object, finalizer: str) -> None:
         def without(live: Object) -> Object:
-            kept = [each for each in live["metadata"].get("finalizers") or () if each != finalizer]
-            return {**live, "metadata": {**live["metadata"], "finalizers": kept}}
+            others = [
+                each for each in live["metadata"].get("finalizers") or () if each != finalizer
+            ]
+            return {**live, "metadata": {**live["metadata"], "finalizers": others}}
 
         await self._change(kind, obj, without)
 
@@ -115,13 +117,13 @@ class GarbageCollector:
         metadata = obj["metadata"]
         # A finalizer of the object itself decides its propagation policy.
         finalizers = metadata.get("finalizers") or ()
-        kept = [name for name, each in FINALIZERS.items() if each in finalizers]
+        policies = [name for name, each in FINALIZERS.items() if each in finalizers]
         await self._client.delete(
             kind,
             metadata.get("namespace", ""),
             metadata["name"],
             metadata["uid"],
-            policy=kept[0] if kept else policy,
+            policy=policies[0] if policies else policy,
         )
 
 

@@ -64,7 +64,7 @@ def count_pods(job: Object, status: Object, pods: Sequence[PodInfo]) -> None:
     After a crash in between, the next reconcile continues from the stored uids.
     """
     waiting = status.get(_UNCOUNTED) or {}
-    tracked = {new_pod.uid: new_pod for new_pod in pods if new_pod.tracked}
+    tracked = {pod.uid: pod for pod in pods if pod.tracked}
     indexes = read_indexes(status.get("completedIndexes", ""))
     left: dict[str, list[str]] = {}
     for part in ("succeeded", "failed"):
@@ -74,17 +74,17 @@ def count_pods(job: Object, status: Object, pods: Sequence[PodInfo]) -> None:
             status[part] = (status.get(part) or 0) + len(done)
         left[part] = [uid for uid in stored if uid in tracked]
     known = {uid for stored in left.values() for uid in stored}
-    for new_pod in tracked.values():
-        if new_pod.uid in known:
+    for pod in tracked.values():
+        if pod.uid in known:
             continue
-        if new_pod.phase == "Succeeded":
+        if pod.phase == "Succeeded":
             if is_indexed(job):
-                if not new_pod.index.isdigit() or int(new_pod.index) in indexes:
+                if not pod.index.isdigit() or int(pod.index) in indexes:
                     continue
-                indexes.add(int(new_pod.index))
-            left["succeeded"].append(new_pod.uid)
-        elif new_pod.phase == "Failed" or new_pod.deleting:
-            left["failed"].append(new_pod.uid)
+                indexes.add(int(pod.index))
+            left["succeeded"].append(pod.uid)
+        elif pod.phase == "Failed" or pod.deleting:
+            left["failed"].append(pod.uid)
     status[_UNCOUNTED] = {part: uids for part, uids in left.items() if uids}
     if indexes:
         status["completedIndexes"] = write_indexes(indexes)
@@ -139,7 +139,7 @@ def failure_reason(
     """Return reason and message of a failed Job, or empty texts."""
     spec = job["spec"]
     limit, failed = spec["backoffLimit"], outcome_counts(status)[1]
-    restarts = sum(new_pod.restarts for new_pod in pods if new_pod.active)
+    restarts = sum(pod.restarts for pod in pods if pod.active)
     retries = spec["template"]["spec"].get("restartPolicy") == "OnFailure"
     if failed > limit or (retries and restarts and restarts >= limit):
         return "BackoffLimitExceeded", "Job has reached the specified backoff limit"
@@ -176,9 +176,7 @@ def wanted_active(job: Object, status: Mapping[str, Any], active: int) -> int:
 
 def backoff(pods: Sequence[PodInfo], now: float) -> float:
     """Return the backoff in seconds before the next pod, after consecutive failures."""
-    last_success = max(
-        (new_pod.ended_at for new_pod in pods if new_pod.phase == "Succeeded"), default=0.0
-    )
+    last_success = max((pod.ended_at for pod in pods if pod.phase == "Succeeded"), default=0.0)
     failures = [p.ended_at for p in pods if p.phase == "Failed" and p.ended_at > last_success]
     if not failures:
         return 0.0
@@ -190,10 +188,10 @@ def free_indexes(
     job: Object, status: Mapping[str, Any], active: Sequence[PodInfo], number: int
 ) -> list[int]:
     """Return the lowest completion indexes that are neither completed nor active."""
-    taken = {int(new_pod.index) for new_pod in active if new_pod.index.isdigit()}
-    taken |= read_indexes(status.get("completedIndexes", ""))
+    used = {int(pod.index) for pod in active if pod.index.isdigit()}
+    used |= read_indexes(status.get("completedIndexes", ""))
     every = range(job["spec"].get("completions") or 0)
-    return [each for each in every if each not in taken][:number]
+    return [each for each in every if each not in used][:number]
 
 
 def new_pod(job: Object, reference: Object, index: int | None) -> Object:

@@ -89,13 +89,13 @@ class JobController:
             self._recorder.record(event_reference(_KIND, job), WARNING, reason, message)
 
     async def _suspend(self, job: Object, status: Object) -> None:
-        now, held = self._client.now, job_rules.true_condition(status, job_rules.SUSPENDED)
+        now, suspended = self._client.now, job_rules.true_condition(status, job_rules.SUSPENDED)
         kind = job_rules.SUSPENDED
-        if job["spec"].get("suspend") and not held:
+        if job["spec"].get("suspend") and not suspended:
             job_rules.set_condition(status, kind, "JobSuspended", "Job suspended", now)
             status.pop("startTime", None)
             self._recorder.record(event_reference(_KIND, job), NORMAL, "Suspended", "Job suspended")
-        elif held and not job["spec"].get("suspend"):
+        elif suspended and not job["spec"].get("suspend"):
             job_rules.set_condition(status, kind, "JobResumed", "Job resumed", now, true=False)
             status["startTime"] = rfc3339(now)
             self._recorder.record(event_reference(_KIND, job), NORMAL, "Resumed", "Job resumed")
@@ -159,10 +159,10 @@ class JobController:
 
     async def _delete_after_ttl(self, job: Object) -> float | None:
         """Delete a finished Job after its TTL; return the seconds that are left."""
-        keep, metadata = job["spec"].get("ttlSecondsAfterFinished"), job["metadata"]
-        if keep is None or metadata.get("deletionTimestamp"):
+        ttl, metadata = job["spec"].get("ttlSecondsAfterFinished"), job["metadata"]
+        if ttl is None or metadata.get("deletionTimestamp"):
             return None
-        left = job_rules.finished_at(job) + keep - self._client.now
+        left = job_rules.finished_at(job) + ttl - self._client.now
         if left > 0:
             return float(left)
         await self._client.delete(
@@ -190,4 +190,5 @@ def _set_outcome(job: Object, status: Object, pods: list[PodInfo], now: float) -
 
 def _outcome(status: Object) -> Object | None:
     kinds = (job_rules.FAILS, job_rules.SUCCEEDS)
-    return next((held for kind in kinds if (held := job_rules.true_condition(status, kind))), None)
+    found = (job_rules.true_condition(status, kind) for kind in kinds)
+    return next((each for each in found if each), None)

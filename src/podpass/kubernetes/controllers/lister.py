@@ -18,7 +18,7 @@ from podpass.kubernetes.controllers.pod_info import PodInfo
 ObjectKey = tuple[str, str, str]
 """Kind, namespace and name of an object."""
 
-# Events have no owners and own nothing, and there are too many to index.
+# Events have no owners and own nothing, and present are too many to index.
 FOLLOWED: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind.stored and kind.kind != "Event")
 RESOURCES = tuple(kind.resource for kind in FOLLOWED)
 _POD = kind_by_name("Pod")
@@ -33,9 +33,9 @@ class Change:
              the finalizers or the deletion timestamp changed.
     """
 
-    place: ObjectKey
+    key: ObjectKey
     uid: str
-    gone: bool
+    deleted: bool
     rebound: bool
     owners: frozenset[str]
     controllers: frozenset[str]
@@ -57,8 +57,8 @@ class Lister:
         self._store, self._on_change = store, on_change
         self._seen = -1
         self._known: dict[ObjectKey, _ObjectOwners] = {}
-        self._places: dict[str, ObjectKey] = {}
-        self._dependants: dict[str, dict[ObjectKey, None]] = {}
+        self._keys: dict[str, ObjectKey] = {}
+        self._dependents: dict[str, dict[ObjectKey, None]] = {}
         self._pods: dict[tuple[str, str], PodInfo] = {}
         self._by_controller: dict[str, dict[tuple[str, str], PodInfo]] = {}
         self._by_namespace: dict[str, dict[tuple[str, str], PodInfo]] = {}
@@ -85,56 +85,56 @@ class Lister:
             if self._store.last_change(kind) <= self._seen:
                 continue
             for event in history.events_since(self._seen, kind.resource):
-                place = (kind.kind, event.namespace, event.name)
-                gone = event.type == DELETED
-                found.append(self._apply(place, None if gone else orjson.loads(event.raw)))
+                key = (kind.kind, event.namespace, event.name)
+                deleted = event.type == DELETED
+                found.append(self._apply(key, None if deleted else orjson.loads(event.raw)))
         return found
 
     def _relist(self) -> list[Change]:
-        there = {
+        present = {
             (kind.kind, entry.namespace, entry.name): entry
             for kind in FOLLOWED
             for entry in self._store.list_stored(kind)
         }
-        lost = [self._apply(place, None) for place in list(self._known) if place not in there]
-        return lost + [self._apply(place, entry.object()) for place, entry in there.items()]
+        lost = [self._apply(key, None) for key in list(self._known) if key not in present]
+        return lost + [self._apply(key, entry.object()) for key, entry in present.items()]
 
-    def _apply(self, place: ObjectKey, obj: Mapping[str, Any] | None) -> Change:
-        before = self._known.pop(place, None)
+    def _apply(self, key: ObjectKey, obj: Mapping[str, Any] | None) -> Change:
+        before = self._known.pop(key, None)
         if before is not None:
-            self._places.pop(before.uid, None)
+            self._keys.pop(before.uid, None)
             for owner in before.owners:
-                self._dependants[owner].pop(place, None)
-                if not self._dependants[owner]:
-                    del self._dependants[owner]
-        if place[0] == _POD.kind:
-            self._apply_pod(place, obj)
+                self._dependents[owner].pop(key, None)
+                if not self._dependents[owner]:
+                    del self._dependents[owner]
+        if key[0] == _POD.kind:
+            self._apply_pod(key, obj)
         after = None
         if obj is not None:
-            after = self._known[place] = _known(obj["metadata"])
-            self._places[after.uid] = place
+            after = self._known[key] = _known(obj["metadata"])
+            self._keys[after.uid] = key
             for owner in after.owners:
-                self._dependants.setdefault(owner, {})[place] = None
+                self._dependents.setdefault(owner, {})[key] = None
         states = [each for each in (before, after) if each is not None]
         return Change(
-            place=place,
+            key=key,
             uid=states[-1].uid if states else "",
-            gone=obj is None,
+            deleted=obj is None,
             rebound=before != after,
             owners=frozenset(owner for each in states for owner in each.owners),
             controllers=frozenset(each.controller for each in states if each.controller),
         )
 
-    def _apply_pod(self, place: ObjectKey, obj: Mapping[str, Any] | None) -> None:
-        key = (place[1], place[2])
-        if (before := self._pods.pop(key, None)) is not None:
-            _remove(self._by_controller, before.controller, key)
-            _remove(self._by_namespace, before.namespace, key)
+    def _apply_pod(self, key: ObjectKey, obj: Mapping[str, Any] | None) -> None:
+        pod_key = (key[1], key[2])
+        if (before := self._pods.pop(pod_key, None)) is not None:
+            _remove(self._by_controller, before.controller, pod_key)
+            _remove(self._by_namespace, before.namespace, pod_key)
         if obj is None:
             return
-        info = self._pods[key] = pod_info.read(obj)
-        self._by_controller.setdefault(info.controller, {})[key] = info
-        self._by_namespace.setdefault(info.namespace, {})[key] = info
+        info = self._pods[pod_key] = pod_info.read(obj)
+        self._by_controller.setdefault(info.controller, {})[pod_key] = info
+        self._by_namespace.setdefault(info.namespace, {})[pod_key] = info
 
     def pod(self, namespace: str, name: str) -> PodInfo | None:
         return self._pods.get((namespace, name))
@@ -155,16 +155,16 @@ class Lister:
 
     def key_of(self, uid: str) -> ObjectKey | None:
         """Return the key of the object with this uid."""
-        return self._places.get(uid)
+        return self._keys.get(uid)
 
     def controller_of(self, uid: str) -> ObjectKey | None:
         """Return the key of the controller of the object with this uid."""
-        place = self._places.get(uid)
-        return None if place is None else self._places.get(self._known[place].controller)
+        key = self._keys.get(uid)
+        return None if key is None else self._keys.get(self._known[key].controller)
 
-    def dependants(self, owner: str) -> list[ObjectKey]:
+    def dependents(self, owner: str) -> list[ObjectKey]:
         """Return the keys of the dependents of the object with this uid."""
-        return list(self._dependants.get(owner, ()))
+        return list(self._dependents.get(owner, ()))
 
 
 def _known(metadata: Mapping[str, Any]) -> _ObjectOwners:

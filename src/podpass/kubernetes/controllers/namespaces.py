@@ -30,15 +30,15 @@ _KIND, _POD = kind_by_name("Namespace"), kind_by_name("Pod")
 class NamespaceController:
     """Reconciles namespaces."""
 
-    def __init__(self, client: ControllerClient, authority: str) -> None:
-        self._client, self._ca = client, authority
+    def __init__(self, client: ControllerClient, ca: str) -> None:
+        self._client, self._ca = client, ca
         self._store = client.store
-        self._seen: dict[str, float] = {}
+        self._deleted_since: dict[str, float] = {}
 
     async def reconcile(self, _: str, name: str) -> float | None:
         """Complete a namespace, or empty a deleted one; return the requeue delay.
 
-        Errors:  StatusError, Moved, Taken.
+        Errors:  StatusError, RevisionConflict, AlreadyExists.
         """
         namespace = self._store.get(_KIND, "", name)
         if namespace is None:
@@ -47,7 +47,7 @@ class NamespaceController:
             self.complete(name)
             return None
         now = asyncio.get_running_loop().time()
-        due = self._seen.setdefault(namespace["metadata"]["uid"], now) + GRACE_SECONDS
+        due = self._deleted_since.setdefault(namespace["metadata"]["uid"], now) + GRACE_SECONDS
         if now < due:
             return due - now
         await self._empty(namespace)
@@ -68,8 +68,8 @@ class NamespaceController:
             metadata["managedFields"] = owners
             self._store.create(kind, made)
         elif current.get("data") != {"ca.crt": self._ca}:
-            seen = int(current["metadata"]["resourceVersion"])
-            self._store.update(kind, current | {"data": {"ca.crt": self._ca}}, seen)
+            revision = int(current["metadata"]["resourceVersion"])
+            self._store.update(kind, current | {"data": {"ca.crt": self._ca}}, revision)
 
     def _metadata(self, namespace: str, name: str) -> Object:
         return {
@@ -86,11 +86,10 @@ class NamespaceController:
         """
         name = namespace["metadata"]["name"]
         pods = [(_POD, entry) for entry in self._store.list_stored(_POD, name)]
-        pace = CooperativeYield()
+        fairness = CooperativeYield()
         for kind, entry in pods or list(self._contents(name)):
-            await (
-                pace.yield_if_due()
-            )  # 10,000 objects that are already deleted are read, not written
+            # Up to 10,000 objects that are already being deleted are read without a write that yields.
+            await fairness.yield_if_due()
             metadata = entry.object()["metadata"]
             if not metadata.get("deletionTimestamp"):
                 await self._client.delete(kind.kind, name, entry.name, metadata["uid"])
@@ -108,10 +107,10 @@ class NamespaceController:
         if namespace is None:
             return
         namespace["spec"] = {**namespace.get("spec", {}), "finalizers": []}
-        self._seen.pop(namespace["metadata"]["uid"], None)
-        seen = int(namespace["metadata"]["resourceVersion"])
+        self._deleted_since.pop(namespace["metadata"]["uid"], None)
+        revision = int(namespace["metadata"]["resourceVersion"])
         if is_ready_to_remove(namespace):
-            self._store.delete(_KIND, namespace, seen)
+            self._store.delete(_KIND, namespace, revision)
             _log.info("namespace_removed", extra={"namespace": name})
         else:
-            self._store.update(_KIND, namespace, seen)
+            self._store.update(_KIND, namespace, revision)

@@ -17,7 +17,7 @@ class NodeController:
     async def reconcile(self, _: str, name: str) -> float | None:
         """Set the taints that follow from the Ready condition of a node.
 
-        Errors:  Moved.
+        Errors:  RevisionConflict.
         """
         store = self._client.store
         node = store.get(_KIND, "", name)
@@ -26,12 +26,12 @@ class NodeController:
         spec = node.get("spec") or {}
         taints = defaults.node_taints(node)
         if taints != (spec.get("taints") or []):
-            kept = {part: value for part, value in spec.items() if part != "taints"}
-            changed = node | {"spec": kept | ({"taints": taints} if taints else {})}
+            others = {part: value for part, value in spec.items() if part != "taints"}
+            changed = node | {"spec": others | ({"taints": taints} if taints else {})}
             owners = server_side_apply.track_update(
                 _KIND, node, changed, MANAGER, now=self._client.now
             )
             metadata = node["metadata"] | ({"managedFields": owners} if owners else {})
-            seen = int(node["metadata"]["resourceVersion"])
-            store.update(_KIND, changed | {"metadata": metadata}, seen)
+            revision = int(node["metadata"]["resourceVersion"])
+            store.update(_KIND, changed | {"metadata": metadata}, revision)
         return None

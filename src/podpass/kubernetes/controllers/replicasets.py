@@ -37,8 +37,8 @@ class ReplicaSetController:
         if difference > 0:
             failure = await self._create_pods(replica_set, difference)
         elif difference < 0:
-            gone = replica_status.pods_to_delete(active, -difference, self._client.now)
-            await self._pod_control.delete(_KIND, replica_set, gone)
+            surplus = replica_status.pods_to_delete(active, -difference, self._client.now)
+            await self._pod_control.delete(_KIND, replica_set, surplus)
         wait = await self._write_status(replica_set, failure)
         if failure:
             raise RequeueError(failure)

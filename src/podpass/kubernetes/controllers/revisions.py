@@ -139,5 +139,7 @@ def over_history_limit(deployment: Object, old: Sequence[Object]) -> list[Object
 
 def _is_empty(replica_set: Object) -> bool:
     status = replica_set.get("status") or {}
-    seen = (status.get("observedGeneration") or 0) >= replica_set["metadata"].get("generation", 0)
-    return seen and not replica_set["spec"]["replicas"] and not status.get("replicas")
+    is_observed = (status.get("observedGeneration") or 0) >= replica_set["metadata"].get(
+        "generation", 0
+    )
+    return is_observed and not replica_set["spec"]["replicas"] and not status.get("replicas")

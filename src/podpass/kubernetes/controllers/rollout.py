@@ -77,17 +77,17 @@ def old_sizes(deployment: Object, new: Object, old: Sequence[Object]) -> Sizes:
         return {}
     unavailable = 0
     for each in oldest_first(old):
-        gone = min(
+        removed = min(
             removable - unavailable, replicas_of(each) - min(available(each), replicas_of(each))
         )
-        sizes[each["metadata"]["name"]] -= gone
-        unavailable += gone
+        sizes[each["metadata"]["name"]] -= removed
+        unavailable += removed
     surplus = sum(available(each) for each in [*old, new]) - least
     for each in oldest_first(old):
         name = each["metadata"]["name"]
-        gone = min(sizes[name], max(surplus, 0))
-        sizes[name] -= gone
-        surplus -= gone
+        removed = min(sizes[name], max(surplus, 0))
+        sizes[name] -= removed
+        surplus -= removed
     return {
         _name(each): sizes[_name(each)] for each in old if sizes[_name(each)] != replicas_of(each)
     }
@@ -168,7 +168,7 @@ def is_complete(deployment: Object, status: Mapping[str, Any]) -> bool:
     """Return whether all pods are of the current template and available."""
     wanted = _wanted(deployment)
     counts = ("updatedReplicas", "replicas", "availableReplicas")
-    seen = status.get("observedGeneration") or 0
-    return all((status.get(name) or 0) == wanted for name in counts) and seen >= (
+    observed = status.get("observedGeneration") or 0
+    return all((status.get(name) or 0) == wanted for name in counts) and observed >= (
         deployment["metadata"].get("generation") or 0
     )

@@ -60,9 +60,9 @@ def calculate_status(
     found["updatedReplicas"] = _sum([new] if new else [], "replicas")
     found["unavailableReplicas"] = max(rollout.total(sets) - found["availableReplicas"], 0)
     status |= {name: count for name, count in found.items() if count}
-    for kept in ("collisionCount", "conditions"):
-        if old.get(kept):
-            status[kept] = old[kept]
+    for part in ("collisionCount", "conditions"):
+        if old.get(part):
+            status[part] = old[part]
     least = deployment["spec"]["replicas"] - rollout.bounds(deployment)[1]
     if found["availableReplicas"] >= least:
         why = "Deployment has minimum availability."

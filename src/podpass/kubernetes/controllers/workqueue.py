@@ -35,7 +35,7 @@ class WorkQueue:
         self._heap: list[tuple[float, Key]] = []
         self._running: set[Key] = set()
         self._failed: dict[Key, int] = {}
-        self._news = asyncio.Event()
+        self._wake = asyncio.Event()
 
     def add(self, key: Key, delay: float = 0.0) -> None:
         """Add a key that is due after `delay`; an earlier due time of the same key stays."""
@@ -44,7 +44,7 @@ class WorkQueue:
             return
         self._due[key] = when
         heapq.heappush(self._heap, (when, key))
-        self._news.set()
+        self._wake.set()
 
     def add_rate_limited(self, key: Key) -> None:
         """Add a key again with exponential backoff."""
@@ -62,30 +62,30 @@ class WorkQueue:
                 del self._due[key]  # its entry in the heap is now stale
                 self._running.add(key)
                 return key
-            self._news.clear()
+            self._wake.clear()
             # Not `wait_for`: in Python 3.11 it loses a cancellation that arrives together with the event.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
-                    await self._news.wait()
+                    await self._wake.wait()
 
     def _next(self) -> tuple[Key | None, float | None]:
         """Return the first key that no worker processes, and the seconds until it is due."""
-        held: list[tuple[float, Key]] = []
+        blocked: list[tuple[float, Key]] = []
         found: Key | None = None
         wait: float | None = None
         while self._heap and found is None:
             when, key = self._heap[0]
             if self._due.get(key) != when:
-                heapq.heappop(self._heap)  # taken already, or another entry is due earlier
+                heapq.heappop(self._heap)  # already returned, or another entry is due earlier
             elif key in self._running:
-                held.append(heapq.heappop(self._heap))
+                blocked.append(heapq.heappop(self._heap))
             else:
                 found, wait = key, max(when - self._clock(), 0.0)
-        for each in held:
+        for each in blocked:
             heapq.heappush(self._heap, each)
         return found, wait
 
     def done(self, key: Key) -> None:
         """Allow a key to be processed again."""
         self._running.discard(key)
-        self._news.set()
+        self._wake.set()

@@ -91,7 +91,8 @@ class LogWriter:
     def _append(self, data: bytes) -> None:
         if not data:
             return
-        if self._file.tell() + len(data) > self._max_bytes // 2 and self._file.tell():
+        size = os.fstat(self._file.fileno()).st_size
+        if size and size + len(data) > self._max_bytes // 2:
             self._file.close()
             self._path.replace(rotated_path(self._path))
             self._file = self._open()

@@ -86,7 +86,7 @@ class PodWorker:
         try:
             return await self._sync()
         except Exception:  # noqa: BLE001 logged with its traceback, and retried
-            # A bug that one pod triggers must stop neither the other pods nor this one for ever.
+            # A bug that one pod triggers must stop neither other pods nor this pod.
             _log.exception("pod_sync_failed", extra=self._facts())
             return self._context.clock() + _RETRY_SECONDS
 

@@ -107,22 +107,22 @@ class ContainerProcess:
         With bubblewrap, SIGTERM goes to its child: bubblewrap itself would exit at once and kill the
         container.
         """
-        groups = _children(self.pid) if self._monitored else []
+        groups = _list_children(self.pid) if self._monitored else []
         for group in groups or [self.pid]:
-            _signal(group, signal.SIGTERM)
+            _send_signal(group, signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill the group, and marked processes that left the group."""
-        _signal(self.pid, signal.SIGKILL)
+        _send_signal(self.pid, signal.SIGKILL)
         kill_marked(CONTAINER_VARIABLE, self._mark)
 
 
-def _signal(group: int, number: signal.Signals) -> None:
+def _send_signal(group: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
 
 
-def _children(pid: int) -> list[int]:
+def _list_children(pid: int) -> list[int]:
     with contextlib.suppress(OSError):
         return [int(word) for word in (_PROC / f"{pid}/task/{pid}/children").read_text().split()]
     return []

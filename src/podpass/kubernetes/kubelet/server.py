@@ -88,10 +88,10 @@ async def _route(
             worker = find(namespace, pod)
             if worker is None:
                 raise KubeletError(404, f'pod "{pod}" not found on this node')
-            previous = _flag(query, "previous")
+            previous = _parse_flag(query, "previous")
             path, activity = _find_log(worker, pod, container, previous=previous)
             lines = logs.read_log(path, parse_log_options(query, clock()), activity=activity)
-            await _stream(lines, receive, send)
+            await _stream_log(lines, receive, send)
         case _:
             raise KubeletError(404, "not found")
 
@@ -129,29 +129,29 @@ def parse_log_options(query: Mapping[str, list[str]], now: float) -> LogOptions:
 
     Errors:  KubeletError (400), naming the parameter.
     """
-    since = _number(query, "sinceSeconds")
-    since_time = now - since if since is not None else _time(query, "sinceTime")
+    since = _parse_number(query, "sinceSeconds")
+    since_time = now - since if since is not None else _parse_time(query, "sinceTime")
     return LogOptions(
-        follow=_flag(query, "follow"),
-        timestamps=_flag(query, "timestamps"),
+        follow=_parse_flag(query, "follow"),
+        timestamps=_parse_flag(query, "timestamps"),
         # No log is older, and a time before year 1 cannot be formatted.
         since=None if since_time is None else max(since_time, 0.0),
-        tail=_number(query, "tailLines"),
-        limit=_number(query, "limitBytes"),
-        stream=_stream_name(query),
+        tail=_parse_number(query, "tailLines"),
+        limit=_parse_number(query, "limitBytes"),
+        stream=_parse_stream(query),
     )
 
 
-def _stream_name(query: Mapping[str, list[str]]) -> str:
+def _parse_stream(query: Mapping[str, list[str]]) -> str:
     name = query.get("stream", ["All"])[0].lower()
     return "" if name == "all" else name
 
 
-def _flag(query: Mapping[str, list[str]], name: str) -> bool:
+def _parse_flag(query: Mapping[str, list[str]], name: str) -> bool:
     return query.get(name, ["false"])[0].lower() in ("true", "1")
 
 
-def _number(query: Mapping[str, list[str]], name: str) -> int | None:
+def _parse_number(query: Mapping[str, list[str]], name: str) -> int | None:
     text = query.get(name, [""])[0]
     if not text:
         return None
@@ -161,7 +161,7 @@ def _number(query: Mapping[str, list[str]], name: str) -> int | None:
     return number
 
 
-def _time(query: Mapping[str, list[str]], name: str) -> float | None:
+def _parse_time(query: Mapping[str, list[str]], name: str) -> float | None:
     text = query.get(name, [""])[0]
     try:
         return datetime.fromisoformat(text).timestamp() if text else None
@@ -169,7 +169,7 @@ def _time(query: Mapping[str, list[str]], name: str) -> float | None:
         raise KubeletError(400, f"{name} is not a time") from exc
 
 
-async def _stream(lines: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
+async def _stream_log(lines: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
     """Stream a log until it ends or the client disconnects."""
     await send({"type": "http.response.start", "status": 200, "headers": list(_TEXT)})
     sending = asyncio.create_task(_send_all(lines, send))

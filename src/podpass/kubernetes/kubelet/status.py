@@ -51,16 +51,16 @@ def build_status(pod: Mapping[str, Any], view: StatusInput) -> dict[str, Any]:
     )
     status: dict[str, Any] = {
         "phase": phase,
-        "conditions": _conditions(pod, view, phase),
+        "conditions": _build_conditions(pod, view, phase),
         "hostIP": view.address,
         "hostIPs": [{"ip": view.address}],
         "startTime": before.get("startTime") or rfc3339(view.now),
-        "containerStatuses": _statuses(pod, spec["containers"], view),
+        "containerStatuses": _container_statuses(pod, spec["containers"], view),
     }
     if view.mounted:
         status |= {"podIP": view.address, "podIPs": [{"ip": view.address}]}
     if spec.get("initContainers"):
-        status["initContainerStatuses"] = _statuses(pod, spec["initContainers"], view)
+        status["initContainerStatuses"] = _container_statuses(pod, spec["initContainers"], view)
     if ephemeral_statuses := ephemeral.build_statuses(pod):
         status["ephemeralContainerStatuses"] = ephemeral_statuses
     if view.deadline_exceeded:
@@ -84,19 +84,19 @@ def is_overwritten(reported: Mapping[str, Any], observed: Mapping[str, Any]) -> 
     )
 
 
-def _statuses(
+def _container_statuses(
     pod: Mapping[str, Any], containers: Sequence[Mapping[str, Any]], view: StatusInput
 ) -> list[dict[str, Any]]:
-    return [_status(pod, container, view) for container in containers]
+    return [_container_status(pod, container, view) for container in containers]
 
 
-def _status(
+def _container_status(
     pod: Mapping[str, Any], container: Mapping[str, Any], view: StatusInput
 ) -> dict[str, Any]:
     name = container["name"]
     record = view.records[name]
     backing_off = name in view.backing_off and isinstance(record.state, Terminated)
-    state = _back_off(pod, name, record) if backing_off else _state(record.state)
+    state = _back_off_state(pod, name, record) if backing_off else _build_state(record.state)
     if name in view.plan.mains and not lifecycle.is_initialized(view.plan, view.records):
         state = {"waiting": _INITIALIZING}
     last = record.previous if backing_off else record.last
@@ -104,7 +104,7 @@ def _status(
     return {
         "name": name,
         "state": state,
-        "lastState": _state(last) if last else {},
+        "lastState": _build_state(last) if last else {},
         "ready": record.ready,
         "started": record.started,
         "restartCount": record.restarts,
@@ -114,7 +114,7 @@ def _status(
     }
 
 
-def _state(state: State) -> dict[str, Any]:
+def _build_state(state: State) -> dict[str, Any]:
     if isinstance(state, Running):
         return {"running": {"startedAt": rfc3339(state.started_at)}}
     if isinstance(state, Terminated):
@@ -135,7 +135,7 @@ def _state(state: State) -> dict[str, Any]:
     return {"waiting": waiting}
 
 
-def _back_off(pod: Mapping[str, Any], name: str, record: ContainerRecord) -> dict[str, Any]:
+def _back_off_state(pod: Mapping[str, Any], name: str, record: ContainerRecord) -> dict[str, Any]:
     return {
         "waiting": {"reason": "CrashLoopBackOff", "message": back_off_message(pod, name, record)}
     }
@@ -159,7 +159,9 @@ _OWN = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", 
 _ConditionValue = tuple[bool, dict[str, str]]
 
 
-def _conditions(pod: Mapping[str, Any], view: StatusInput, phase: str) -> list[dict[str, Any]]:
+def _build_conditions(
+    pod: Mapping[str, Any], view: StatusInput, phase: str
+) -> list[dict[str, Any]]:
     before = {c["type"]: c for c in (pod.get("status") or {}).get("conditions") or []}
     containers, ready = _readiness(pod, view, before, phase)
     values: dict[str, _ConditionValue] = {
@@ -172,7 +174,7 @@ def _conditions(pod: Mapping[str, Any], view: StatusInput, phase: str) -> list[d
     # Other conditions belong to other writers and stay.
     others = [condition for kind, condition in before.items() if kind not in values]
     return others + [
-        _condition(kind, value, before.get(kind), view.now) for kind, value in values.items()
+        _build_condition(kind, value, before.get(kind), view.now) for kind, value in values.items()
     ]
 
 
@@ -218,7 +220,7 @@ def _true_if_none(names: Sequence[str], reason: str, message: str) -> _Condition
     return False, {"reason": reason, "message": message.format(" ".join(names))}
 
 
-def _condition(
+def _build_condition(
     kind: str, value: _ConditionValue, before: Mapping[str, Any] | None, now: float
 ) -> dict[str, Any]:
     holds, cause = value

@@ -1,7 +1,6 @@
 """Request bound ServiceAccount tokens for pods from the API server, and renew them before they expire.
 
-Source: the token manager of the kubelet, which renews at 80 % of the lifetime, or after 24 hours if that is
-        earlier.
+Source: the token manager of the kubelet. It renews at 80 % of the lifetime, or after 24 hours if earlier.
 """
 
 import logging

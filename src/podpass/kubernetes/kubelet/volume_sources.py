@@ -62,11 +62,11 @@ def referenced_objects(volume: Volume) -> frozenset[ObjectReference]:
     return frozenset(
         reference
         for kind, source in sources_by_kind(volume)
-        if (reference := _object(kind, source))
+        if (reference := _referenced_object(kind, source))
     )
 
 
-def _object(kind: str, source: Mapping[str, Any]) -> ObjectReference | None:
+def _referenced_object(kind: str, source: Mapping[str, Any]) -> ObjectReference | None:
     if kind == "configMap":
         return CONFIG_MAP, str(source.get("name") or "")
     if kind == "secret":
@@ -101,7 +101,7 @@ def render_files(volume: Volume, inputs: VolumeInputs) -> dict[str, FileProjecti
     default = DEFAULT_MODE if mode is None else int(mode)
     files: dict[str, FileProjection] = {}
     for kind, source in sources_by_kind(volume):
-        for path, data, own_mode in _files(kind, source, inputs):
+        for path, data, own_mode in _render_source(kind, source, inputs):
             files[path] = FileProjection(data=data, mode=default if own_mode is None else own_mode)
     return files
 
@@ -109,11 +109,11 @@ def render_files(volume: Volume, inputs: VolumeInputs) -> dict[str, FileProjecti
 _File = tuple[str, bytes, int | None]
 
 
-def _files(kind: str, source: Mapping[str, Any], inputs: VolumeInputs) -> Iterable[_File]:
+def _render_source(kind: str, source: Mapping[str, Any], inputs: VolumeInputs) -> Iterable[_File]:
     if kind in ("configMap", "secret"):
-        return _object_files(kind, source, inputs)
+        return _render_object(kind, source, inputs)
     if kind == "downwardAPI":
-        return _field_files(source, inputs)
+        return _render_fields(source, inputs)
     if kind == "serviceAccountToken":
         projection = _token_projection(source)
         return [(projection.path, inputs.tokens[projection], _token_mode(inputs.pod))]
@@ -133,8 +133,8 @@ def _token_mode(pod: Mapping[str, Any]) -> int | None:
     return PRIVATE_MODE if len(users) == 1 and None not in users else None
 
 
-def _object_files(kind: str, source: Mapping[str, Any], inputs: VolumeInputs) -> Iterator[_File]:
-    reference = _object(kind, source)
+def _render_object(kind: str, source: Mapping[str, Any], inputs: VolumeInputs) -> Iterator[_File]:
+    reference = _referenced_object(kind, source)
     item = inputs.found.get(reference) if reference else None
     optional = bool(source.get("optional"))
     if reference is None or item is None:
@@ -169,15 +169,15 @@ def object_bytes(kind: str, item: Mapping[str, Any]) -> dict[str, bytes]:
     }
 
 
-def _field_files(source: Mapping[str, Any], inputs: VolumeInputs) -> Iterator[_File]:
+def _render_fields(source: Mapping[str, Any], inputs: VolumeInputs) -> Iterator[_File]:
     for entry in source.get("items") or []:
         try:
-            yield entry["path"], _field(entry, inputs).encode(), entry.get("mode")
+            yield entry["path"], _read_field(entry, inputs).encode(), entry.get("mode")
         except UnknownField as exc:
             raise VolumeError(exc.message) from exc
 
 
-def _field(entry: Mapping[str, Any], inputs: VolumeInputs) -> str:
+def _read_field(entry: Mapping[str, Any], inputs: VolumeInputs) -> str:
     if reference := entry.get("fieldRef"):
         return read_pod_field(inputs.pod, str(reference.get("fieldPath")), inputs.node)
     reference = entry.get("resourceFieldRef") or {}

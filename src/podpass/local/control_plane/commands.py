@@ -19,7 +19,7 @@ CONTROLLERS_KUBECONFIG = "controllers.kubeconfig"
 _HOST = "127.0.0.1"
 _SERVICE_ADDRESSES = "10.96.0.0/16"
 _MEMBER = "podpass"
-_NOBODY = "nobody"  # no peer may connect: there is only one member
+_NO_PEER = "nobody"  # no peer may connect: there is only one member
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ def etcd(layout: Layout) -> list[str]:
         *_mutual_tls("peer-", *leaf),
         # Without this, other certificates of the CA, such as the webhook's, could bypass RBAC here.
         f"--client-cert-allowed-hostname={ca.ETCD_CLIENT_NAME}",
-        f"--peer-cert-allowed-hostname={_NOBODY}",
+        f"--peer-cert-allowed-hostname={_NO_PEER}",
         # The gateway is an etcd client and would use a certificate that is for servers only.
         "--enable-grpc-gateway=false",
         "--log-level=warn",

@@ -1,7 +1,7 @@
 """The admin process: Graph and Resource Manager for the authority's directory, on a separate address.
 
-Every request needs an access token of this authority for one of the two APIs, also requests that Azure
-answers without one. The APIs then authorize the request. `podpass authority seed` creates the first
+Every request needs an access token of this authority for one of the two APIs, even a request that needs no
+token in Azure. The APIs then authorize the request. `podpass authority seed` creates the first
 administrators.
 """
 
@@ -47,7 +47,7 @@ _NO_DOMAIN = "tenant.invalid"
 
 
 class LocalKeys:
-    """The keys of this authority, for its own guard without a fetch."""
+    """The keys of this authority, which its own guard reads without a fetch."""
 
     def __init__(self, keys: AuthorityKeys) -> None:
         self._keys = keys
@@ -61,7 +61,7 @@ class LocalKeys:
 
 
 class AbsentCluster:
-    """The cluster of Resource Manager in an authority, which has none; its paths are not served."""
+    """Placeholder for the cluster of Resource Manager; an authority does not serve cluster paths."""
 
     issuer = ""
     kubernetes_version = ""
@@ -152,7 +152,7 @@ class AdminApp:
         await apis(scope, receive, send)
 
     async def _open(self) -> App:
-        """Create the APIs for the first valid token: the tenant then exists, and its name is known."""
+        """Create the APIs at the first valid token, because the tenant and its name are known then."""
         from podpass.directory.graph.app import create_app as graph
         from podpass.directory.resource_manager.app import create_app as manager
         from podpass.directory.resource_manager.model import SubscriptionContext as Subscription

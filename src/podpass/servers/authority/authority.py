@@ -30,7 +30,7 @@ OnReady = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ProcessPlan:
-    """What every child process inherits."""
+    """The objects that every child process inherits."""
 
     settings: Settings
     shared: SharedStatus
@@ -42,7 +42,7 @@ def run(settings: Settings, *, ready: OnReady) -> None:
     """Run the token service until a signal ends it.
 
     Shapes:  `ready` is called once with addresses and process IDs, when all processes are ready.
-    Errors:  PortInUse, DatabaseUnusable, CertificateUnfit, before any process is started; NeverReady.
+    Errors:  PortInUse, DatabaseUnusable, CertificateInvalid, before any process is started; NeverReady.
     """
     process = settings.process
     # Read here too, so that this process reports an error immediately.
@@ -142,7 +142,7 @@ def _admin(plan: _ProcessPlan, number: int, lifeline: int) -> int:
 
 
 def _keep_socket(plan: _ProcessPlan, name: str, facts: Mapping[str, object]) -> socket.socket:
-    """Return one socket and close the others: an open socket that no process accepts on blocks clients."""
+    """Return one socket and close the others: clients would hang on a socket that no process accepts from."""
     _close(plan.sockets, except_for=name)
     log.configure(level=plan.settings.process.log_level, always=facts)
     return plan.sockets[name]
@@ -158,7 +158,7 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
 
 
 def _import_all(settings: Settings) -> None:
-    """Import the modules of all children before the first fork, so that they share the memory."""
+    """Import the modules of all children before the first fork, so that the children share the memory."""
     import importlib
 
     names = ["asyncio", "uvloop", "aiohttp", "prometheus_client", "prometheus_client.multiprocess"]

@@ -65,7 +65,7 @@ class HealthChecker:
         """Return whether the database answered the last check of every ready worker.
 
         Shapes:  None if this is unknown: no worker is ready, and none waits for the database. The cause is
-                 then another one, and to name the database would mislead operators.
+                 then not the database, and a database alert would mislead operators.
         """
         if ready := self.ready_workers():
             return all(status.database for status in ready)

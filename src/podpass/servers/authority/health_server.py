@@ -1,11 +1,11 @@
 """Serve probes and metrics from a separate process, which responds while every worker is busy.
 
-    /healthz   the supervisor and at least one worker have a heartbeat; otherwise only a restart helps
-    /readyz    at least one worker is ready, and the authority does not drain
+    /healthz   the supervisor and at least one worker have a heartbeat; otherwise a restart is required
+    /readyz    at least one worker is ready, and the authority is not draining
     /metrics   metrics of all processes, for Prometheus
 
-A database outage does not make a replica unready. The database is unavailable to all replicas; if all of them
-left the Service, callers would get refused connections instead of 503 with Retry-After. A replica that has
+A database outage does not make a replica unready. The database is unavailable to all replicas; if the Service
+removed all of them, callers would get refused connections instead of 503 with Retry-After. A replica that has
 never reached the database is unready, because it has no keys.
 """
 

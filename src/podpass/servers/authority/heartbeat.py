@@ -15,7 +15,7 @@ _INTERVAL_SECONDS = 0.25
 
 
 class Heartbeat:
-    """Writes the status of a child from its event loop; a loop that hangs writes no heartbeat."""
+    """Writes the status of a child from its event loop; an event loop that hangs writes no heartbeat."""
 
     def __init__(
         self,
@@ -66,10 +66,10 @@ class Heartbeat:
         )
 
     def _on_supervisor_exit(self, lifeline: int) -> None:
-        # The other end of the pipe is closed: without supervisor, no process would stop this one.
+        # The supervisor's end of the pipe is closed: without a supervisor, no process would stop this one.
         asyncio.get_running_loop().remove_reader(lifeline)
         self.shutdown.requested.set()
 
 
 def _ignore(_number: signal.Signals) -> None:
-    """Do nothing: the supervisor may repeat SIGTERM."""
+    """Ignore a signal: the supervisor may repeat SIGTERM."""

@@ -1,7 +1,7 @@
 """Metrics of all processes: each process writes its own files in a private directory, one process reads them.
 
-A file is named by the number of a child and not by its process ID. A replacement continues the counters of
-its predecessor, so counters never decrease and no unused file remains.
+A file is named by the number of a child and not by its process ID. A replacement child continues the counters
+of its predecessor, so counters never decrease and no unused file remains.
 """
 
 import fcntl
@@ -68,7 +68,7 @@ def _locked(directory: Path) -> Iterator[None]:
     """Lock the directory; the children inherit the lock, which is released when the last one exits."""
     with (directory / "lock.part").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        (directory / "lock.part").rename(directory / _LOCK)  # it is locked before it is visible
+        (directory / "lock.part").rename(directory / _LOCK)  # locked before it has its final name
         yield
 
 

@@ -53,7 +53,7 @@ async def open_resources(
     """Open all resources; retry while the database is unavailable.
 
     Shapes:  `on_waiting` is called with the reason, without secrets, before each retry; `on_lost` is called
-             when only a restart helps.
+             when a restart is required.
     Errors:  errors in stored data; DatabaseUnusable, DatabaseFailed when the start time is over.
     """
     until = time.monotonic() + settings.process.start_seconds
@@ -94,7 +94,7 @@ async def _retry(
 
 
 def _is_temporary(exc: Error) -> bool:
-    """Return whether an error of the database may disappear without a change."""
+    """Return whether a retry may succeed after this database error."""
     cause = exc if isinstance(exc, DatabaseFailed) else exc.__cause__
     return isinstance(cause, DatabaseFailed) and cause.retry_seconds is not None
 

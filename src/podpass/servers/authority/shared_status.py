@@ -1,8 +1,8 @@
 """The status of all processes of one authority, in memory that they share.
 
 The memory is created before the first fork. Each child writes only its own status, several times a second;
-the supervisor and the health process read it. A status outlives its child, so a child that hangs or has
-exited is visible.
+the supervisor and the health process read it. A status remains after its child exits, so the status of a
+child that hangs or has exited can be read.
 """
 
 import mmap
@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
-_SUPERVISOR = struct.Struct("<dqq")  # heartbeat, whether it drains, restarts
+_SUPERVISOR = struct.Struct("<dqq")  # heartbeat, whether it is draining, restarts
 _PROCESS = struct.Struct(
     "<qqdqqq"
 )  # pid, state, heartbeat, connections, requests in flight, database
@@ -45,7 +45,7 @@ class ProcessStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorStatus:
-    """The status of the supervisor: its heartbeat, whether it drains, and the number of replaced children."""
+    """The supervisor's status: its heartbeat, whether it is draining, and the number of replaced children."""
 
     heartbeat: float = 0.0
     draining: bool = False

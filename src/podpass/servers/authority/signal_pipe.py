@@ -1,4 +1,4 @@
-"""Signals as bytes in a pipe, so that the supervisor can wait for signals and for time in one call."""
+"""Signals as bytes in a pipe, so that the supervisor can wait for signals with a timeout in one call."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ class SignalPipe:
         os.close(self._write)
 
     def wait(self, seconds: float) -> list[int]:
-        """Return the signals that arrived; wait up to this time for the first one."""
+        """Return the signals that have arrived; wait up to this time for the first one."""
         ready, _, _ = select.select([self._read], [], [], seconds)
         return list(os.read(self._read, 512)) if ready else []
 
@@ -57,4 +57,4 @@ def restore_defaults() -> None:
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:
-    """Do nothing: Python writes the number of the signal into the pipe."""
+    """Ignore the call: Python writes the number of the signal into the pipe."""

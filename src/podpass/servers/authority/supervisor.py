@@ -3,7 +3,7 @@
     fork      a child is a copy of the supervisor, which has imported all modules: memory is shared, and a
               replacement is ready after 0.1 s
     watch     a child that exits, or whose heartbeat stops, is replaced with increasing backoff
-    fail      if no worker has ever become ready, for a permanent reason, the supervisor exits
+    fail      if no worker has become ready and the reason is permanent, the supervisor exits
     drain     SIGTERM is sent to all children; a child that does not exit in time is killed
 
 It has no event loop and no thread, because a fork copies only the thread that calls it.
@@ -51,7 +51,7 @@ class ChildProcess:
 
     Shapes:  `run` is called in the child with the read end of a pipe that is closed when the supervisor
              exits, and returns the exit code. Children with `first` are stopped before the others, which
-             report the shutdown until then.
+             report the shutdown in the meantime.
     """
 
     name: str
@@ -61,9 +61,9 @@ class ChildProcess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """How long the supervisor waits.
+    """The timeouts of the supervisor.
 
-    Units:   seconds. During `delay` after SIGTERM everything continues, only the readiness probe fails.
+    Units:   seconds. During `delay` after SIGTERM all processes keep serving, but the readiness probe fails.
     """
 
     start: float
@@ -125,7 +125,7 @@ class Supervisor:
 
     def _tick(self) -> None:
         now = time.monotonic()
-        # If the supervisor was paused too, missing heartbeats prove nothing: the machine was suspended or
+        # If the supervisor was paused too, ignore missing heartbeats: the machine was suspended or
         # overloaded.
         if self._last_tick and now - self._last_tick > _DELAYED_SECONDS:
             self._ignore_stuck_until = now + self._timeouts.stuck
@@ -163,7 +163,7 @@ class Supervisor:
         process.pid, process.started = pid, now
 
     def _run_child(self, child: ChildProcess) -> NoReturn:
-        """Run a child and exit; never return into the supervisor's code."""
+        """Run a child and exit; never return to the supervisor's code."""
         code = 1
         try:
             restore_defaults()
@@ -182,7 +182,7 @@ class Supervisor:
         """Log that a child is ready; kill a child without heartbeat."""
         if status.state is ProcessState.READY and not process.was_ready:
             process.was_ready = True
-            # The health process is ready immediately, which says nothing about the workers.
+            # The health process does not count: it is ready even if no worker is.
             self._was_ready = self._was_ready or process.child.first
             _log.info("child_ready", extra={"child": process.child.name, "pid": process.pid})
         if process.was_ready and now - process.started > _STABLE_SECONDS:

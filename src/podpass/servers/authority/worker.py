@@ -42,7 +42,7 @@ _KEEPALIVE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerEnv:
-    """What a process inherits from the supervisor: number, socket, shared status, settings."""
+    """The objects that a process inherits from the supervisor: number, socket, shared status, settings."""
 
     number: int
     sock: socket.socket
@@ -61,7 +61,7 @@ async def run_worker(env: WorkerEnv, lifeline: int, clock: Clock = system) -> in
 
 
 async def run_process(env: WorkerEnv, lifeline: int, start: Start) -> int:
-    """Start, serve until SIGTERM, and return the exit code; an error is the reason in the shared status."""
+    """Start, serve until SIGTERM, and return the exit code; report errors in the shared status."""
     heartbeat = Heartbeat(env.shared, env.number)
     with heartbeat.running(lifeline):
         try:
@@ -122,7 +122,7 @@ async def _start(
         )
     )
     heartbeat.measure = lambda status: _add_load(status, server)
-    heartbeat.set_database(is_up=True)  # the keys were read from it
+    heartbeat.set_database(is_up=True)  # the database is up: the keys were read from it
     await stack.enter_async_context(_monitoring(heartbeat, opened, gauges, clock))
     heartbeat.set_state(ProcessState.READY)
 
@@ -130,7 +130,7 @@ async def _start(
 def open_multibuffer(
     wanted: str, key: jose.SigningKey, heartbeat: Heartbeat
 ) -> multibuffer.MultiBufferLibrary | None:
-    """Open and test the library that signs several tokens at once, if it is enabled and installed.
+    """Open and test the library that signs several tokens together, if it is enabled and installed.
 
     Errors:  MultiBufferUnusable, WrongSignature, if the setting names a file.
     """
@@ -163,7 +163,7 @@ def drain_settings(process: AuthorityProcessSettings) -> Drain:
 
 
 def create_rate_limiter(process: AuthorityProcessSettings, clock: Clock) -> RateLimiter:
-    """Create the rate limiter of this worker, which enforces an equal share of the whole limit."""
+    """Create the rate limiter of this worker, which enforces an equal share of the total limit."""
     workers = process.workers
 
     def rate(per_second: float, burst: float) -> Rate:
@@ -186,7 +186,7 @@ def worker_share(total: int, workers: int) -> int:
 
 
 class RateLimitFilter:
-    """Applies the rate limiter to peers before TLS, except to trusted proxies."""
+    """Applies the rate limiter to peers before TLS; trusted proxies are exempt."""
 
     def __init__(
         self, limiter: RateLimiter, proxies: Sequence[Network], meter: ExchangeMetrics
@@ -212,7 +212,7 @@ class RateLimitFilter:
         return False
 
     def on_unused(self, source: str) -> None:
-        """Count a connection without a request as a refused request: its handshake costs as much."""
+        """Count a connection without a request as a refused request: its handshake costs the same."""
         if not is_trusted(source, self._proxies):
             self._limiter.on_rejection(source)
 

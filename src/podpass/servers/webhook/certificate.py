@@ -1,4 +1,6 @@
-"""Choose the source of the serving certificate: rotation in the cluster, or files of another program."""
+"""Choose the source of the serving certificate: rotation in the cluster, or files that another program
+writes.
+"""
 
 from pathlib import Path
 from types import TracebackType
@@ -38,7 +40,7 @@ def create_certificate_source(
         return CertificateFiles(
             Path(settings.cert_dir), tls_min_version=settings.tls_min_version, clock=clock
         )
-    # Imported here: what creates certificates takes megabytes of memory.
+    # Imported here, because the code that creates certificates needs megabytes of memory.
     from podpass.admission.certificates import CertificateRotator, RotationPolicy
 
     return CertificateRotator(

@@ -21,7 +21,7 @@ _FIRST_WAIT_SECONDS, _LAST_WAIT_SECONDS = 0.5, 15.0
 
 
 def find_api_server(settings: WebhookSettings, environ: Mapping[str, str]) -> Target:
-    """Return the API server of the kubeconfig in the settings, or else that of the pod's own cluster.
+    """Return the API server of the kubeconfig in the settings, otherwise that of the pod's own cluster.
 
     Errors:  BadKubeconfig.
     """

@@ -1,7 +1,7 @@
-"""Measure event-loop lag: the longest of the last minute or two.
+"""Measure event-loop lag: the maximum of the last one to two minutes.
 
-total     how late a tick came, whatever the cause: this process, its CPU limit, or another process
-process   the part of that time in which this process itself was computing
+total how late a tick ran, for any cause: this process, its CPU limit, or another process process the part of
+that time in which this process itself used the CPU
 """
 
 import asyncio
@@ -16,7 +16,7 @@ _WINDOW_SECONDS = 60.0
 
 
 class RollingMax:
-    """The greatest value of the current window and of the one before it."""
+    """The maximum of the current and the previous window."""
 
     def __init__(self) -> None:
         self._now = self._before = 0.0
@@ -41,7 +41,7 @@ class LoopLag:
 
     @contextlib.asynccontextmanager
     async def measuring(self) -> AsyncIterator[None]:
-        """Measure until the context is left."""
+        """Measure until the context ends."""
         async with background_task(self._tick(), "loop lag"):
             yield
 

@@ -16,7 +16,7 @@ from podpass.http.server import App, Receive, Scope, Send, respond
 from podpass.servers.webhook.loop_latency import LoopLag
 
 _TYPE = (b"content-type", prometheus_text.CONTENT_TYPE.encode())
-# Rendering this much takes a few milliseconds; then the event loop handles reviews.
+# Rendering this many characters takes a few milliseconds; then the event loop can handle reviews.
 _CHUNK_CHARS = 64 * 1024
 _TICKS, _PAGE_BYTES = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 
@@ -84,7 +84,7 @@ def _render_certificate(certificate: ServingCertificate) -> Iterator[str]:
 
 
 def _render_process() -> Iterator[str]:
-    """Yield the usual process metrics of Prometheus clients, where /proc exists."""
+    """Yield the usual process metrics of Prometheus clients, if /proc exists."""
     stat = Path("/proc/self/stat")
     if not stat.exists():
         return

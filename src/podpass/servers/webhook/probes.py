@@ -1,8 +1,9 @@
 """Serve the probes, with the reason of a failure.
 
 Paths and queries are those of the reference: `/healthz` and `/readyz`, `?verbose`, `?exclude=NAME`,
-`/readyz/NAME`. Two things differ. Liveness checks only the process itself, because a restart fixes neither a
-missing certificate nor an unavailable API server. And the first line of the response contains the reason.
+`/readyz/NAME`. There are two differences. Liveness checks only the process itself, because a restart fixes
+neither a missing certificate nor an unavailable API server. And the first line of the response contains the
+reason.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +27,7 @@ class Probe:
     checks: Mapping[str, Check]
 
     def run_checks(self) -> dict[str, str]:
-        """Run every check; return the reason of each, empty where it succeeds."""
+        """Run every check; return the reason of each, empty if it succeeds."""
         return {name: check() for name, check in self.checks.items()}
 
     def not_ready_reason(self) -> str:

@@ -1,7 +1,7 @@
 """Check that the webhook's own port completes TLS handshakes with the expected certificate.
 
-The check connects over TCP, like an API server. It learns the expected certificate by a handshake in memory
-with the same TLS context, so it is independent of the source of the certificate.
+The check connects over TCP, like an API server. A handshake in memory with the same TLS context shows the
+expected certificate, so the check is independent of the source of the certificate.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ _MAX_STEPS = 8
 
 
 class PortCheck:
-    """Checks the own port periodically."""
+    """Checks the webhook's own port periodically."""
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         host, self._port = sock.getsockname()[:2]
@@ -33,7 +33,7 @@ class PortCheck:
 
     @contextlib.asynccontextmanager
     async def checking(self) -> AsyncIterator[None]:
-        """Check once, then periodically until the context is left."""
+        """Check once, then periodically until the context ends."""
         self._reason = await self._check()
         async with background_task(self._check_periodically(), "port check"):
             yield

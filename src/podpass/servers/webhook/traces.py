@@ -1,8 +1,8 @@
-"""Export a span for each admission response by OTLP over HTTP in JSON; off without an endpoint.
+"""Export a span for each admission response by OTLP over HTTP in JSON; disabled without an endpoint.
 
-A collector accepts JSON as well as protobuf, and the libraries for protobuf need more memory than the whole
-ServiceAccount cache. An API server that traces sends `traceparent`, so the span is a child of the span of the
-pod's request. While the collector is unavailable, spans are lost, but pods are admitted as usual.
+A collector accepts JSON as well as protobuf, and the libraries for protobuf need more memory than the
+complete ServiceAccount cache. An API server that traces sends `traceparent`, so the span is a child of the
+span of the pod's request. While the collector is unavailable, spans are lost, but pods are admitted as usual.
 """
 
 import asyncio
@@ -88,7 +88,7 @@ class TraceExporter:
 
     @contextlib.asynccontextmanager
     async def exporting(self) -> AsyncIterator[None]:
-        """Export spans until the context is left, then export the rest."""
+        """Export spans until the context ends, then export the remaining ones."""
         tls = ssl.create_default_context() if self._url.startswith("https:") else True
         connector = aiohttp.TCPConnector(ssl=tls)
         async with aiohttp.ClientSession(timeout=_TIMEOUT, connector=connector) as session:
@@ -129,7 +129,7 @@ class TraceExporter:
 
 
 def _encode_span(span: Span) -> Json | None:
-    """Encode a span for OTLP; return None where the API server decided not to sample the trace."""
+    """Encode a span for OTLP; return None if the API server decided not to sample the trace."""
     parent = _PARENT.fullmatch(span.parent)
     if parent and not int(parent[3], 16) & 1:
         return None

@@ -1,8 +1,8 @@
 """Run `podpass webhook`: start the probes, serve pods when everything is ready, then shut down gracefully.
 
-Probes and metrics are served from the start, so that an operator sees what the webhook waits for. A temporary
-problem, such as an unavailable API server or an empty Secret, does not end the process, because a restart
-would not fix it. The process logs it, reports it in `/readyz`, and retries.
+Probes and metrics are served from the start, so that an operator can see the dependency that the webhook
+waits for. A temporary problem, such as an unavailable API server or an empty Secret, does not end the
+process, because a restart would not fix it. The process logs it, reports it in `/readyz`, and retries.
 """
 
 import asyncio
@@ -41,11 +41,12 @@ _log = logging.getLogger(__name__)
 
 _LEVELS = {"": "warning", "info": "info", "debug": "debug", "trace": "debug", "all": "debug"}
 _CONNECTIONS = 4096
-# An API server sends a review at once, and waits for the response for half a minute at most.
+# An API server sends a review without delay, and waits at most half a minute for the response.
 _BODY_SECONDS, _BODY_RATE = 10.0, 256 * 1024
 # Probes and scrapes come from a few clients, one request at a time.
 _SIDE_LIMITS = Limits(connections=64, head_bytes=16 * 1024)
-# The last response of each connection closes it; then requests in flight have the API server's timeout.
+# The last response of each connection closes it; then requests in flight may take up to the API server's
+# timeout.
 _DRAIN = Drain(keepalive_seconds=1.0, grace_seconds=10.0)
 _READINESS_SECONDS = 0.5
 # API servers close an idle connection after 90 seconds. If the webhook closed it first, a review that is sent
@@ -94,7 +95,7 @@ def _listen(settings: WebhookSettings, stack: ExitStack) -> dict[str, socket.soc
 
 @dataclass(slots=True)
 class _State:
-    """State for readiness that the components do not have themselves."""
+    """The readiness state that no component has itself."""
 
     draining: bool = False
     version: str = "the version of the API server is not known yet"
@@ -180,7 +181,7 @@ class WebhookProcess:
         await stack.enter_async_context(self._reporting_readiness())
 
     async def _start(self, stack: AsyncExitStack) -> None:
-        """Serve pods as soon as everything is ready that a correct response needs."""
+        """Serve pods as soon as all dependencies of a correct response are ready."""
         state = self._state
         enter = stack.enter_async_context
         await enter(self._client)
@@ -208,7 +209,7 @@ class WebhookProcess:
         await enter(port.checking())
         state.port = port
         await self._accounts.wait_ready()
-        # These objects live until the end: the garbage collector need not traverse them again.
+        # These objects exist until the process exits, so the garbage collector need not traverse them again.
         gc.collect()
         gc.freeze()
 
@@ -237,7 +238,7 @@ class WebhookProcess:
 
     @contextlib.asynccontextmanager
     async def _reporting_readiness(self) -> AsyncIterator[None]:
-        """Log each change of readiness with its reason, until the context is left."""
+        """Log each change of readiness with its reason, until the context ends."""
         async with background_task(self._report_readiness(), "readiness"):
             yield
 

@@ -105,7 +105,7 @@ class RbacAuthorizer:
                     yield Grant(
                         namespace=binding_namespace,
                         rules=rules,
-                        reason=_reason(binding, binding_namespace, subject),
+                        reason=_grant_reason(binding, binding_namespace, subject),
                     )
                     break
 
@@ -163,7 +163,7 @@ def _is_subject(subject: Mapping[str, str], namespace: str, user: UserInfo) -> b
     return False
 
 
-def _reason(binding: Object, namespace: str, subject: Mapping[str, str]) -> str:
+def _grant_reason(binding: Object, namespace: str, subject: Mapping[str, str]) -> str:
     name, ref = binding["metadata"]["name"], binding["roleRef"]
     kind = "RoleBinding" if namespace else "ClusterRoleBinding"
     binding_name = f"{name}/{namespace}" if namespace else name

@@ -94,33 +94,33 @@ class _CopyBudget:
 
 
 def _apply_operation(obj: Any, operation: dict[str, Any], at: int, copies: _CopyBudget) -> Any:
-    path = _pointer(operation.get("path"), at)
+    path = _parse_pointer(operation.get("path"), at)
     match operation.get("op"):
         case "add":
-            return _add(obj, path, copy.deepcopy(_value(operation, at)), at)
+            return _add(obj, path, copy.deepcopy(_operation_value(operation, at)), at)
         case "remove":
             return _remove(obj, path, at)
         case "replace":
             # A missing member is created, as in the API server's library; by the RFC this is an error.
-            return _put(obj, path, copy.deepcopy(_value(operation, at)), at)
+            return _put(obj, path, copy.deepcopy(_operation_value(operation, at)), at)
         case "move":
-            return _move(obj, _pointer(operation.get("from"), at), path, at)
+            return _move(obj, _parse_pointer(operation.get("from"), at), path, at)
         case "copy":
-            found = copies.copy(_get(obj, _pointer(operation.get("from"), at), at))
+            found = copies.copy(_get(obj, _parse_pointer(operation.get("from"), at), at))
             return _add(obj, path, found, at)
         case "test":
-            return _test(obj, path, _value(operation, at), at)
+            return _test(obj, path, _operation_value(operation, at), at)
         case other:
             raise bad_request(f"operation {at} of the patch: unknown op {other!r}")
 
 
-def _value(operation: dict[str, Any], at: int) -> Any:
+def _operation_value(operation: dict[str, Any], at: int) -> Any:
     if "value" not in operation:
         raise bad_request(f"operation {at} of the patch has no value")
     return operation["value"]
 
 
-def _pointer(text: Any, at: int) -> list[str]:
+def _parse_pointer(text: Any, at: int) -> list[str]:
     """Parse an RFC 6901 pointer."""
     if not isinstance(text, str) or (text and not text.startswith("/")):
         raise bad_request(f"operation {at} of the patch: a path must start with /")
@@ -131,7 +131,7 @@ def _cannot_apply(path: Sequence[str], at: int, reason: str) -> StatusError:
     return unprocessable(f"operation {at} of the patch: /{'/'.join(path)} {reason}")
 
 
-def _index(
+def _parse_index(
     container: list[Any], part: str, path: Sequence[str], at: int, *, end: bool = False
 ) -> int:
     """Parse a list index; with `end`, the index after the last item is valid too."""
@@ -148,7 +148,7 @@ def _get(obj: Any, path: Sequence[str], at: int) -> Any:
         if isinstance(obj, dict) and part in obj:
             obj = obj[part]
         elif isinstance(obj, list):
-            obj = obj[_index(obj, part, path, at)]
+            obj = obj[_parse_index(obj, part, path, at)]
         else:
             raise _cannot_apply(path, at, "does not exist")
     return obj
@@ -156,7 +156,7 @@ def _get(obj: Any, path: Sequence[str], at: int) -> Any:
 
 def _add(obj: Any, path: Sequence[str], value: Any, at: int) -> Any:
     if path and isinstance(container := _get(obj, path[:-1], at), list):
-        container.insert(_index(container, path[-1], path, at, end=True), value)
+        container.insert(_parse_index(container, path[-1], path, at, end=True), value)
         return obj
     return _put(obj, path, value, at)
 
@@ -169,7 +169,7 @@ def _put(obj: Any, path: Sequence[str], value: Any, at: int) -> Any:
     if isinstance(container, dict):
         container[path[-1]] = value
     elif isinstance(container, list):
-        container[_index(container, path[-1], path, at)] = value
+        container[_parse_index(container, path[-1], path, at)] = value
     else:
         raise _cannot_apply(path, at, "does not exist")
     return obj
@@ -183,7 +183,7 @@ def _remove(obj: Any, path: Sequence[str], at: int) -> Any:
     if isinstance(container, dict):
         del container[path[-1]]
     else:
-        del container[_index(container, path[-1], path, at)]
+        del container[_parse_index(container, path[-1], path, at)]
     return obj
 
 

@@ -36,7 +36,9 @@ def adoptable_fields(kind: Kind, live: Mapping[str, Any], manager: str) -> Paths
     if schema.check(kind, last).type_errors:
         return frozenset()  # the annotation can contain anything
     last = schema.prune(kind, last)
-    return managed_fields.fields_of(kind, last) - managed_fields.compare(kind, last, live).modified
+    return (
+        managed_fields.field_paths(kind, last) - managed_fields.compare(kind, last, live).modified
+    )
 
 
 def update_annotation(obj: Object, applied: Mapping[str, Any], manager: str) -> Object:

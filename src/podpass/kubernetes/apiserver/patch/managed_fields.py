@@ -64,7 +64,7 @@ class FieldComparison:
     removed: Paths = field(default=frozenset())
 
 
-def fields_of(kind: Kind, obj: Mapping[str, Any]) -> Paths:
+def field_paths(kind: Kind, obj: Mapping[str, Any]) -> Paths:
     """Return the field paths that an object sets."""
     return frozenset(_leaves(kind.kind, obj, ())) - _UNMANAGED_PATHS
 
@@ -99,7 +99,7 @@ def _walk(kind: str, value: Any, path: Path, *, containers: bool) -> Iterator[tu
         if path:
             yield path, value
         return
-    inner = schema.element(kind)
+    inner = schema.element_type(kind)
     fields = {} if inner else schema.types().get(kind, {})
     for name, each in value.items():
         if each is None:

@@ -45,7 +45,7 @@ def apply(
     Units:   `now` in seconds since the epoch.
     Errors:  StatusError 409 with one cause for each conflict; 400 for a list with a duplicate item.
     """
-    applied_fields = _applicable(kind, applied, subresource)
+    applied_fields = _select_applicable(kind, applied, subresource)
     managers = _managers_for_apply(kind, live, now)
     this_manager = FieldManager(
         manager=manager,
@@ -56,7 +56,7 @@ def apply(
     others = {
         manager_key: entry for manager_key, entry in managers.items() if manager_key != this_manager
     }
-    applied_paths = managed_fields.fields_of(kind, applied_fields)
+    applied_paths = managed_fields.field_paths(kind, applied_fields)
     merged = _merge(kind.kind, live or {}, applied_fields)
     if before := managers.get(this_manager):
         _remove_unowned(
@@ -109,12 +109,12 @@ def track_update(
         (this_entry.paths if this_entry else frozenset()) | comparison.added | comparison.modified
     ) - comparison.removed
     managers[this_manager] = managed_fields.owned_fields(
-        _settable(kind, paths, subresource), this_entry, now
+        _select_settable(kind, paths, subresource), this_entry, now
     )
     return managed_fields.serialize(managed_fields.cap_update_managers(managers))
 
 
-def _applicable(kind: Kind, applied: Mapping[str, Any], subresource: str) -> Object:
+def _select_applicable(kind: Kind, applied: Mapping[str, Any], subresource: str) -> Object:
     """Return the part of an applied body that can be applied at this path."""
     if (applied.get("metadata") or {}).get("managedFields"):
         raise bad_request("metadata.managedFields must not be applied")
@@ -126,7 +126,7 @@ def _applicable(kind: Kind, applied: Mapping[str, Any], subresource: str) -> Obj
     return applied_fields
 
 
-def _settable(kind: Kind, paths: Paths, subresource: str) -> Paths:
+def _select_settable(kind: Kind, paths: Paths, subresource: str) -> Paths:
     """Return the paths without those that a write at this path cannot set."""
     if subresource == "status":
         return frozenset(path for path in paths if path[0] != "f:spec")
@@ -191,7 +191,7 @@ def _with_managed_fields(obj: Object, managers: ManagedFields) -> Object:
 def _merge(kind: str, live: Mapping[str, Any], applied_fields: Mapping[str, Any]) -> Object:
     """Merge applied fields into an object, by the merge rules of lists and atomic objects."""
     merged: Object = {name: copy.deepcopy(value) for name, value in live.items()}
-    inner = schema.element(kind)
+    inner = schema.element_type(kind)
     fields = {} if inner else schema.types().get(kind, {})
     for name, value in applied_fields.items():
         child_type = inner or fields.get(name, "object")
@@ -215,7 +215,7 @@ def _merge_list(
     applied_items: Sequence[Any],
     name: str,
 ) -> list[Any]:
-    applied_by_name = {_element(rule, item, name): item for item in applied_items}
+    applied_by_name = {_checked_element(rule, item, name): item for item in applied_items}
     if len(applied_by_name) != len(applied_items):
         raise bad_request(f"the applied list {name} contains an item twice")
     live_names = [managed_fields.item_element(rule, item) for item in live]
@@ -233,7 +233,7 @@ def _merge_list(
     return merged
 
 
-def _element(rule: list_merge.ListRule, item: Any, name: str) -> str:
+def _checked_element(rule: list_merge.ListRule, item: Any, name: str) -> str:
     if rule.apply_keys and (
         not isinstance(item, dict) or not list_merge.key_of(rule.apply_keys, item)
     ):
@@ -290,7 +290,7 @@ def _remove_path(kind: str, container: Any, path: Path) -> None:
             if not isinstance(container, dict) or part[2:] not in container:
                 return
             parent, name, container = kind, part[2:], container[part[2:]]
-            kind = schema.element(kind) or schema.types().get(kind, {}).get(name, "object")
+            kind = schema.element_type(kind) or schema.types().get(kind, {}).get(name, "object")
         else:
             at = _item_at(list_merge.rule(parent, name), container, part)
             if at is None:

@@ -86,7 +86,7 @@ def _merge_value(kind: str, field: str, old: Any, new: Any) -> Any:
 
 
 def _field_type(kind: str, field: str) -> str:
-    inner = schema.element(kind)
+    inner = schema.element_type(kind)
     return inner if inner is not None else schema.types().get(kind, {}).get(field, "object")
 
 

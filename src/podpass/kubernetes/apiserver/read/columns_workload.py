@@ -105,7 +105,7 @@ def _budget_value(name: str) -> Cell:
     return lambda obj, _now: str(_spec(obj).get(name, "N/A"))
 
 
-def _listed(items: Sequence[str]) -> str:
+def _join_first(items: Sequence[str]) -> str:
     shown = ",".join(items[:_MAX_LISTED])
     more = len(items) - _MAX_LISTED
     return f"{shown} + {more} more..." if more > 0 else shown or _UNSET
@@ -113,11 +113,11 @@ def _listed(items: Sequence[str]) -> str:
 
 def _slice_ports(part: Object, _now: float) -> str:
     ports = part.get("ports") or ()
-    return _listed([str(each.get("port") or each.get("name") or "*") for each in ports])
+    return _join_first([str(each.get("port") or each.get("name") or "*") for each in ports])
 
 
 def _slice_addresses(part: Object, _now: float) -> str:
-    return _listed(
+    return _join_first(
         [address for each in part.get("endpoints") or () for address in each.get("addresses") or ()]
     )
 

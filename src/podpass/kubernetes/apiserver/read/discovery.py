@@ -50,10 +50,10 @@ class DiscoveryHandler:
         self._auth_config = auth_config
         self._jwks_uri = jwks_uri
         self._pages: Mapping[str, PageHandler] = {
-            "/": _root,
+            "/": _root_response,
             "/version": lambda request: response.encode(request, VERSION),
-            "/api": _core_versions,
-            "/apis": _groups,
+            "/api": _core_versions_response,
+            "/apis": _groups_response,
             "/openapi/v2": _openapi_v2,
             "/openapi/v3": _openapi_v3_root,
             DISCOVERY_PATH: self._issuer,
@@ -69,10 +69,10 @@ class DiscoveryHandler:
         if page := self._pages.get(normalized):
             return page(request)
         if normalized.startswith(_HEALTH):
-            return _health(request, normalized)
+            return _health_response(request, normalized)
         if normalized.startswith("/openapi/v3/"):
             return _openapi_v3(request, normalized.removeprefix("/openapi/v3/"))
-        return _group(request, normalized)
+        return _group_response(request, normalized)
 
     def _issuer(self, request: Request) -> Response:
         response.require_acceptable(request, [JSON])
@@ -88,14 +88,14 @@ class DiscoveryHandler:
         )
 
 
-def _root(request: Request) -> Response:
+def _root_response(request: Request) -> Response:
     paths = ["/api", "/api/v1", "/apis", *_HEALTH, "/openapi/v2", "/openapi/v3", "/version"]
     paths += [f"/apis/{group}" for group, _ in group_versions() if group]
     paths += [f"/apis/{group}/{version}" for group, version in group_versions() if group]
     return response.encode(request, {"paths": sorted(paths)})
 
 
-def _health(request: Request, path: str) -> Response:
+def _health_response(request: Request, path: str) -> Response:
     """Respond that the server is healthy: an unhealthy server could not respond at all."""
     check = path.removeprefix("/healthz").removeprefix("/livez").removeprefix("/readyz")
     if check not in ("", "/ping", "/etcd"):
@@ -106,7 +106,7 @@ def _health(request: Request, path: str) -> Response:
     return response.plain_text(200, "ok")
 
 
-def _core_versions(request: Request) -> Response:
+def _core_versions_response(request: Request) -> Response:
     if version := _aggregated_version(request):
         return _aggregated_discovery(request, version, [("", "v1")])
     host, port = request.scope.get("server") or ("", 0)
@@ -115,7 +115,7 @@ def _core_versions(request: Request) -> Response:
     return response.encode(request, body)
 
 
-def _groups(request: Request) -> Response:
+def _groups_response(request: Request) -> Response:
     named = [(group, version) for group, version in group_versions() if group]
     if version := _aggregated_version(request):
         return _aggregated_discovery(request, version, named)
@@ -132,7 +132,7 @@ def _group_body(group: str) -> Body:
     return {"name": group, "versions": versions, "preferredVersion": versions[0]}
 
 
-def _group(request: Request, path: str) -> Response:
+def _group_response(request: Request, path: str) -> Response:
     """Respond to `/apis/<group>`, `/apis/<group>/<version>` and `/api/v1`."""
     parts = path.split("/")[1:]
     if parts[0] == "apis" and len(parts) == 2:
@@ -282,11 +282,13 @@ def _openapi_v3(request: Request, path: str) -> Response:
     from podpass.kubernetes.apiserver.read import openapi
 
     parts = path.split("/")
-    group, version = ("", parts[1]) if parts[0] == "api" and len(parts) == 2 else _apis(parts)
+    group, version = (
+        ("", parts[1]) if parts[0] == "api" and len(parts) == 2 else _split_group_version(parts)
+    )
     if (group, version) not in group_versions():
         return NOT_FOUND
     return response.encode(request, openapi.v3(group, version))
 
 
-def _apis(parts: Sequence[str]) -> tuple[str, str]:
+def _split_group_version(parts: Sequence[str]) -> tuple[str, str]:
     return (parts[1], parts[2]) if parts[0] == "apis" and len(parts) == 3 else ("?", "?")

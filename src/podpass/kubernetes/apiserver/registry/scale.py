@@ -9,7 +9,8 @@ from podpass.kubernetes.apiserver.kinds import Kind
 from podpass.kubernetes.apiserver.patch import json_patch, server_side_apply
 from podpass.kubernetes.apiserver.read import listing
 from podpass.kubernetes.apiserver.registry import strategies
-from podpass.kubernetes.apiserver.registry.store import Registry, check_preconditions
+from podpass.kubernetes.apiserver.registry.preconditions import check_preconditions
+from podpass.kubernetes.apiserver.registry.store import Registry
 from podpass.kubernetes.apiserver.request import Request
 from podpass.kubernetes.apiserver.response import Response
 from podpass.kubernetes.apiserver.selectors import format_selector

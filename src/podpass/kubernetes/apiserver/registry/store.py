@@ -22,6 +22,12 @@ from podpass.kubernetes.apiserver.kinds import Kind
 from podpass.kubernetes.apiserver.options import WriteOptions
 from podpass.kubernetes.apiserver.patch import json_patch, server_side_apply
 from podpass.kubernetes.apiserver.registry import strategies
+from podpass.kubernetes.apiserver.registry.preconditions import (
+    check_identity,
+    check_preconditions,
+    modified_conflict,
+    set_namespace,
+)
 from podpass.kubernetes.apiserver.request import Request
 from podpass.kubernetes.apiserver.status import (
     StatusError,
@@ -38,7 +44,7 @@ from podpass.kubernetes.apiserver.storage.storage import (
     ObjectStore,
     RevisionConflict,
 )
-from podpass.kubernetes.apiserver.validation import rules, validate
+from podpass.kubernetes.apiserver.validation import validate
 
 APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
@@ -83,7 +89,7 @@ class Registry:
         kind = request.kind
         metadata = obj.setdefault("metadata", {})
         _remove_type_meta(obj)
-        _set_namespace(request, metadata)
+        set_namespace(request, metadata)
         if metadata.pop("resourceVersion", "") and not write_options.dry_run:
             # The real API server passes on this error of its storage with status 500.
             raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
@@ -190,7 +196,7 @@ class Registry:
                 f"the name of the object ({name}) does not match the name on the URL "
                 f"({request.info.name})"
             )
-        _set_namespace(request, metadata)
+        set_namespace(request, metadata)
         can_create = request.kind.kind in strategies.CREATED_BY_UPDATE
         if can_create and self.store.get_stored(request.kind, *request.namespaced_name) is None:
             metadata.pop("resourceVersion", None)
@@ -221,7 +227,7 @@ class Registry:
         def change(live: Object) -> Object:
             whole = {"kind": kind.kind, "apiVersion": kind.api_version, **live}
             patched = _apply_patch(kind, media_type, whole, parsed)
-            return _check_identity(
+            return check_identity(
                 request,
                 live,
                 _remove_type_meta(decoding.check_kind(request, kind, patched, duplicates)),
@@ -237,7 +243,7 @@ class Registry:
         metadata = config.setdefault("metadata", {})
         if metadata.setdefault("name", target.name) != target.name:
             raise bad_request(f"the name in the body is not that of the URL ({target.name})")
-        _set_namespace(request, metadata)
+        set_namespace(request, metadata)
 
         def merged(live: Object | None) -> Object:
             made = server_side_apply.apply(
@@ -296,7 +302,7 @@ class Registry:
                 )
             except RevisionConflict:
                 del request.warnings[warning_count:]
-        raise _conflict(kind, name)
+        raise modified_conflict(kind, name)
 
     async def _update_once(
         self,
@@ -348,51 +354,6 @@ def _remove_type_meta(obj: Object) -> Object:
     obj.pop("kind", None)
     obj.pop("apiVersion", None)
     return obj
-
-
-def _set_namespace(request: Request, metadata: Object) -> None:
-    """Set the namespace of the path in an object; refuse an object that names another namespace."""
-    given, target = metadata.get("namespace") or "", request.namespaced_name[0]
-    if given and given != target:
-        raise bad_request(
-            f"the namespace of the object ({given}) does not match the namespace on the URL ({target})"
-        )
-    metadata.pop("namespace", None)
-    if target:
-        metadata["namespace"] = target
-
-
-def _check_identity(request: Request, live: Object, patched: Object) -> Object:
-    """Refuse a patch that changes the name, the namespace or the uid of its object."""
-    metadata, name = patched.get("metadata") or {}, request.info.name
-    if metadata.get("name") != name:
-        raise bad_request(f"the name in the patched object is not that of the URL ({name})")
-    _set_namespace(request, metadata)
-    # In an update the uid is a precondition (409); in a patch it is a field like others.
-    if uid := metadata.get("uid"):
-        causes = list(rules.immutable(uid, live["metadata"]["uid"], "metadata.uid"))
-        if causes:
-            raise invalid(request.kind, name, causes)
-    return patched
-
-
-def check_preconditions(kind: Kind, name: str, live: Object, sent: Object) -> None:
-    """Refuse a change whose uid or resourceVersion is not that of the live object."""
-    metadata = sent.get("metadata", {})
-    if (uid := metadata.get("uid")) and uid != live["metadata"]["uid"]:
-        reason = f"UID in precondition: {uid}, UID in object meta: {live['metadata']['uid']}"
-        raise conflict(kind, name, reason)
-    given = metadata.get("resourceVersion") or ""
-    if given not in ("", "0", live["metadata"]["resourceVersion"]):
-        raise _conflict(kind, name)
-
-
-def _conflict(kind: Kind, name: str) -> StatusError:
-    return conflict(
-        kind,
-        name,
-        "the object has been modified; please apply your changes to the latest version and try again",
-    )
 
 
 def _apply_patch(kind: Kind, media_type: str, obj: Object, parsed: Any) -> Any:

@@ -95,10 +95,10 @@ def validate_stateful_set(obj: Object) -> Causes:
     if name := spec.get("serviceName"):
         reason = f"{name!r} is not a valid service name"
         yield from rules.invalid(not rules.is_label(name), "spec.serviceName", reason)
-    yield from _validate_selected(spec, "stateful set", _claimed(spec))
+    yield from _validate_selected(spec, "stateful set", _claim_volumes(spec))
 
 
-def _claimed(spec: Object) -> list[dict[str, Any]]:
+def _claim_volumes(spec: Object) -> list[dict[str, Any]]:
     """Return a volume for each volume claim template of a StatefulSet."""
     claims = spec.get("volumeClaimTemplates") or ()
     names = [(each.get("metadata") or {}).get("name") or "" for each in claims]
