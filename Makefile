@@ -114,5 +114,5 @@ mutation: $(VENV)/.fuzz ## run mutation tests of the exchange: MODULES='jose mat
 rules: $(VENV)/.dev ## delete each trust rule in a copy, and check that its tests fail: RULES="word ...", CHANGED=hours, RULES_SECONDS=n
 	$(BIN)/python scripts/rules.py $(RULES) $(if $(CHANGED),--changed $(CHANGED)) $(if $(RULES_SECONDS),--seconds $(RULES_SECONDS))
 
-clean: ## remove the files that the targets have made
+clean: ## remove the files that the targets have created
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache

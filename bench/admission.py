@@ -45,7 +45,7 @@ SECONDS, ROUNDS = 1.0, 5
 REFERENCE = "reference webhook v1.6.0"
 REFERENCE_PORT = 9443  # the reference cannot listen on another port
 ACCOUNTS = 10_000
-# The reference's memory when this design was made: idle, and with ten thousand accounts under load.
+# The reference's memory at the time of the design: idle, and with ten thousand accounts under load.
 IDLE_MB, LOADED_MB = 36.0, 82.0
 _ANSWER_BYTES = 3537  # the size of the webhook's response to the longer review
 _HERE = Path(__file__).parent

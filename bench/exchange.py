@@ -3,7 +3,7 @@
 An exchange verifies one RS256 signature and makes one. So 1 / (1/sign + 1/verify), as `openssl speed`
 measures it on a core in the same run, is the limit of a server that makes one signature after the other; the
 multi-buffer library, if it is installed, makes several at once. Both values are per CPU second, so other
-programs of the machine do not count. No assertion is sent twice within a measurement, or the row says so.
+programs of the machine do not count. No assertion is sent twice within a measurement, unless the row says so.
 
 The load generator needs CPU time too. One worker has the first core and the load generator the last; with as
 many workers as cores the load generator shares the cores. So N workers are compared with one by the CPU time
@@ -108,7 +108,7 @@ def _signer_name() -> str:
 def _by_openssl(folder: Path, requests: Sequence[bytes], core: int) -> Iterator[Row]:
     """Measure without the multi-buffer library, and as on a processor without AVX-512 IFMA.
 
-    It yields no rows if there is no library: the rows before are then already by OpenSSL alone.
+    Yields no rows without the library, because the other rows then already use OpenSSL alone.
     """
     fast = _limit(core)
     # Hide bit 21 of CPUID leaf 7's EBX from OpenSSL in the child processes: it halves the time of RSA.

@@ -27,7 +27,7 @@ USER = 65532
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 PREFIX = Path("usr/local")
 LIBRARY = PREFIX / "lib" / f"python{VERSION}"
-# What only developers use, and what can run or install other programs.
+# Packages that only developers use, or that can run or install other programs.
 NOT_COPIED = {
     "__pycache__",
     "dist-packages",

@@ -19,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 PARTS = ("src", "tests", "examples", "docs", "pyproject.toml", "README.md")
 JOBS = 2
-# A rule's tests may be in the tier of processes; suites that need other programs stay out.
+# A rule's tests may be in the tier of processes; suites that need other programs are excluded.
 _NEEDS_ONLY_PYTHON = (
     "not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak)"
 )
@@ -72,7 +72,7 @@ def verdict(rule: Rule, folder: Path) -> str:
             timeout=300,
         )
     except subprocess.TimeoutExpired:
-        return "seen"  # what never ends is noticed too
+        return "seen"  # a test that never ends also detects the deletion
     finally:
         file.write_text(text)
     return {0: "UNSEEN", 1: "seen"}.get(done.returncode, f"BROKEN {done.stdout[-300:]}")
@@ -112,7 +112,7 @@ def main() -> None:
     if options.changed is not None:
         files = changed_files(options.changed)
         asked = [rule for rule in asked if rule["file"] in files]
-        # The order differs from commit to commit, so that a short run sees every rule in time.
+        # The order differs from commit to commit, so that several short runs together cover every rule.
         random.Random(_git("rev-parse", "HEAD")).shuffle(asked)
     end = time.monotonic() + options.seconds
     bad: list[str] = []

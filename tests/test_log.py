@@ -90,21 +90,21 @@ async def test_lines_of_one_iteration_are_written_together_without_loss(tmp_path
     file = tmp_path / "podpass.log"
     log.configure(file=file)
     for number in range(3):
-        _hop(number)
+        _log_hop(number)
     assert file.read_text() == ""
     await asyncio.sleep(0)
-    assert [line["number"] for line in _lines(file)] == [0, 1, 2]
-    _hop(3)
+    assert [line["number"] for line in _read_lines(file)] == [0, 1, 2]
+    _log_hop(3)
     logging.getLogger("podpass").handlers[0].close()
-    assert [line["number"] for line in _lines(file)] == [0, 1, 2, 3]
+    assert [line["number"] for line in _read_lines(file)] == [0, 1, 2, 3]
 
 
 async def test_error_is_written_immediately(tmp_path: Path) -> None:
     file = tmp_path / "podpass.log"
     log.configure(file=file)
-    _hop(0)
+    _log_hop(0)
     _log.error("database_lost", extra={"number": 1})
-    assert [line["number"] for line in _lines(file)] == [0, 1]
+    assert [line["number"] for line in _read_lines(file)] == [0, 1]
 
 
 def test_lines_of_stopped_loop_do_not_block_next_loop(tmp_path: Path) -> None:
@@ -112,16 +112,16 @@ def test_lines_of_stopped_loop_do_not_block_next_loop(tmp_path: Path) -> None:
     log.configure(file=file)
 
     async def log_in_next_loop() -> None:
-        _hop(1)
+        _log_hop(1)
         await asyncio.sleep(0)
 
     ended = asyncio.new_event_loop()
     asyncio._set_running_loop(ended)  # a loop that is stopped before its next iteration
-    _hop(0)
+    _log_hop(0)
     asyncio._set_running_loop(None)
     ended.close()
     asyncio.run(log_in_next_loop())
-    assert [line["number"] for line in _lines(file)] == [0, 1]
+    assert [line["number"] for line in _read_lines(file)] == [0, 1]
 
 
 def test_hop_is_logged_equally_with_and_without_record(tmp_path: Path) -> None:
@@ -129,10 +129,10 @@ def test_hop_is_logged_equally_with_and_without_record(tmp_path: Path) -> None:
     file = tmp_path / "podpass.log"
     log.configure(file=file, always={"worker": 3})
     log.correlation_id.set("c")
-    _hop(0)
+    _log_hop(0)
     logging.getLogger("podpass").addHandler(logging.NullHandler())
-    _hop(0)
-    direct, by_record = _lines(file)
+    _log_hop(0)
+    direct, by_record = _read_lines(file)
     assert direct | {"time": ""} == by_record | {"time": ""}
     assert list(direct)[:6] == ["time", "level", "logger", "event", "worker", "correlation_id"]
     assert direct["secret"] == "[secret]"
@@ -142,7 +142,7 @@ def test_hop_is_logged_equally_with_and_without_record(tmp_path: Path) -> None:
 def test_event_below_level_is_not_written(tmp_path: Path) -> None:
     file = tmp_path / "podpass.log"
     log.configure(file=file, level="warning")
-    _hop(0)
+    _log_hop(0)
     assert file.read_text() == ""
 
 
@@ -153,7 +153,7 @@ def test_pipe_gets_whole_lines_in_atomic_chunks() -> None:
         handler = logging.getLogger("podpass").handlers[0]
         assert isinstance(handler, log._JsonHandler)
         lines = [b"a" * 3000, b"b" * 1000, b"c" * 3000]
-        assert [len(chunk) for chunk in log._chunks(lines)] == [4002, 3001]
+        assert [len(chunk) for chunk in log._split_chunks(lines)] == [4002, 3001]
         handler._write(lines)
     with os.fdopen(read, "rb") as stream_read:
         assert stream_read.read().split() == lines
@@ -219,7 +219,7 @@ def test_line_too_long_for_pipe_is_shortened_in_the_middle() -> None:
     assert log._shorten(orjson.dumps({"event": "e"})) == orjson.dumps({"event": "e"})
 
 
-def _hop(number: int) -> None:
+def _log_hop(number: int) -> None:
     log.hop(
         _log,
         "asked",
@@ -232,5 +232,5 @@ def _hop(number: int) -> None:
     )
 
 
-def _lines(file: Path) -> list[dict[str, object]]:
+def _read_lines(file: Path) -> list[dict[str, object]]:
     return [orjson.loads(line) for line in file.read_bytes().splitlines()]

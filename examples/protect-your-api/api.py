@@ -40,7 +40,7 @@ async def health(_request: Request) -> Response:
 
 
 async def refuse(_request: Request, exc: Exception) -> Response:
-    """Answer 401 with a challenge for an invalid token, and 403 for a caller without the role."""
+    """Return 401 with a challenge for an invalid token, and 403 for a caller without the role."""
     headers = {"WWW-Authenticate": exc.challenge} if isinstance(exc, TokenRefused) else {}
     status = getattr(exc, "status", 500)
     return JSONResponse({"error": str(exc)}, status, headers)

@@ -96,7 +96,7 @@ _GERMANY = Cloud(
 )
 
 
-def _isolated(name: str, country: str) -> Cloud:
+def _isolated_cloud(name: str, country: str) -> Cloud:
     return Cloud(
         name=name,
         aliases=(f"login.sovcloud-identity.{country}",),
@@ -117,9 +117,9 @@ CLOUDS: Mapping[str, Cloud] = {
         _GOVERNMENT,
         _CHINA,
         _GERMANY,
-        _isolated("AzureBleuCloud", "fr"),
-        _isolated("AzureDelosCloud", "de"),
-        _isolated("AzureGovSGCloud", "sg"),
+        _isolated_cloud("AzureBleuCloud", "fr"),
+        _isolated_cloud("AzureDelosCloud", "de"),
+        _isolated_cloud("AzureGovSGCloud", "sg"),
     )
 }
 

@@ -57,7 +57,7 @@ def hop(
     level: int = logging.INFO,
     **facts: object,
 ) -> None:
-    """Log one hop of a token: what was requested, what was checked, how long it took.
+    """Log one hop of a token: the request, the checks, and the duration.
 
     Shapes:  `stage` is the folder name of a stage; `facts` should have the values that connect hops, where
              known: pod, namespace, account, sub, client_id, vault, outcome.
@@ -127,7 +127,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record as text."""
-        facts = " ".join(f"{name}={_printable(value)}" for name, value in _facts(record).items())
+        facts = " ".join(f"{name}={_to_printable(value)}" for name, value in _facts(record).items())
         line = (
             f"{rfc3339(record.created)} {record.levelname.lower():7} {record.getMessage()} {facts}"
         )
@@ -199,7 +199,7 @@ class _StreamHandler(_JsonHandler):
     def _write(self, lines: Sequence[bytes]) -> None:
         if self._is_pipe:
             lines = [_shorten(line) for line in lines]
-        for chunk in _chunks(lines):
+        for chunk in _split_chunks(lines):
             if self._handle is None:
                 self._stream.write(chunk.decode())
                 continue
@@ -253,7 +253,7 @@ def _shorten(line: bytes) -> bytes:
     return line
 
 
-def _chunks(lines: Sequence[bytes]) -> Iterator[bytes]:
+def _split_chunks(lines: Sequence[bytes]) -> Iterator[bytes]:
     """Join lines up to the size that a pipe writes atomically; a longer line is a separate chunk."""
     chunk = b""
     for line in lines:
@@ -264,7 +264,7 @@ def _chunks(lines: Sequence[bytes]) -> Iterator[bytes]:
     yield chunk
 
 
-def _printable(value: object) -> str:
+def _to_printable(value: object) -> str:
     # A value from a caller must not start a new line or change the colour of the terminal.
     text = str(value)
     return text if text.isprintable() else repr(text)

@@ -95,7 +95,7 @@ def _mutate(
 
 
 @pytest.fixture
-def mutating() -> Mutate:
+def mutate_pod() -> Mutate:
     """Return a function that mutates a raw pod with account annotations and returns the patch."""
     return _mutate
 
@@ -129,7 +129,7 @@ def apply_patch(document: Any, operations: list[PatchOperation]) -> Any:
 
 
 @pytest.fixture
-def applying() -> Apply:
+def mutate_and_apply() -> Apply:
     return apply_patch
 
 
@@ -167,7 +167,7 @@ async def webhook(start: Callable[[App], Any]) -> Endpoint:
 
 
 @pytest.fixture
-def logged() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+def log_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
     """Return the log lines that exist so far."""
     stream = io.StringIO()
     root = logging.getLogger("podpass")

@@ -25,7 +25,7 @@ STEPS = {
     "name", ["a~1b", "a~0b", "~", "/", "a/b", "../0", "0/env", "spec/volumes/0", "a\0b", "~01", ""]
 )
 def test_json_pointer_characters_in_names_change_no_path(
-    make_pod: Function, mutating: Function, applying: Function, name: str
+    make_pod: Function, mutate_pod: Function, mutate_and_apply: Function, name: str
 ) -> None:
     """Fails if a name becomes part of a path: operations use indices, never text of the user."""
     pod = make_pod(
@@ -40,11 +40,11 @@ def test_json_pointer_characters_in_names_change_no_path(
         ],
         volumes=[{"name": name, "emptyDir": {}}],
     )
-    operations = mutating(pod, {names.CLIENT_ID: "client"})
+    operations = mutate_pod(pod, {names.CLIENT_ID: "client"})
     for operation in operations:
         parts = operation["path"].split("/")[1:]
         assert all(part in STEPS or part.isdigit() for part in parts), operation["path"]
-    changed = applying(pod, operations)
+    changed = mutate_and_apply(pod, operations)
     assert [each["name"] for each in changed["spec"]["containers"]] == [name, "b"]
     assert changed["spec"]["containers"][0][name] == [{"name": name}]
     assert changed["spec"]["volumes"][0] == {"name": name, "emptyDir": {}}
@@ -52,11 +52,11 @@ def test_json_pointer_characters_in_names_change_no_path(
 
 
 def test_account_of_another_tenant_is_injected_unchanged(
-    make_pod: Function, mutating: Function, applying: Function
+    make_pod: Function, mutate_pod: Function, mutate_and_apply: Function
 ) -> None:
     """A client ID grants nothing: a federated credential must trust the pod's subject."""
     pod = make_pod()
-    changed = applying(pod, mutating(pod, OTHER))
+    changed = mutate_and_apply(pod, mutate_pod(pod, OTHER))
     env = {each["name"]: each.get("value") for each in changed["spec"]["containers"][0]["env"]}
     assert (env["AZURE_CLIENT_ID"], env["AZURE_TENANT_ID"]) == (OTHER[names.CLIENT_ID], "other")
     [volume] = changed["spec"]["volumes"]
@@ -64,7 +64,7 @@ def test_account_of_another_tenant_is_injected_unchanged(
     assert set(source["serviceAccountToken"]) == {"audience", "expirationSeconds", "path"}
 
 
-def test_client_id_annotation_of_a_pod_is_ignored(make_pod: Function, mutating: Function) -> None:
+def test_client_id_annotation_of_a_pod_is_ignored(make_pod: Function, mutate_pod: Function) -> None:
     """A user who may create pods but not change ServiceAccounts cannot choose an identity."""
     mine = {names.CLIENT_ID: "client"}
-    assert mutating(make_pod(OTHER), mine) == mutating(make_pod(), mine)
+    assert mutate_pod(make_pod(OTHER), mine) == mutate_pod(make_pod(), mine)

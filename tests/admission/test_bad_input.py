@@ -21,12 +21,12 @@ def _review(**request: Any) -> bytes:
     return json.dumps(review).encode()
 
 
-async def test_null_object_is_refused(webhook: Endpoint, logged: Function) -> None:
+async def test_null_object_is_refused(webhook: Endpoint, log_lines: Function) -> None:
     response = await webhook.review(None, **CREATE)
     assert (response["uid"], response["allowed"]) == ("u-1", False)
     assert response["status"]["code"] == 400
     assert "has no object" in response["status"]["message"]
-    assert logged()[-1]["code"] == "malformed_pod"
+    assert log_lines()[-1]["code"] == "malformed_pod"
 
 
 async def test_review_without_object_is_refused(webhook: Endpoint) -> None:
@@ -74,12 +74,12 @@ async def test_pod_subresource_is_allowed_unchanged(webhook: Endpoint, part: str
     ],
 )
 async def test_other_resource_is_refused_with_hint_to_the_registration(
-    webhook: Endpoint, make_pod: Function, logged: Function, about: dict[str, Any]
+    webhook: Endpoint, make_pod: Function, log_lines: Function, about: dict[str, Any]
 ) -> None:
     response = await webhook.review(make_pod(), **CREATE | about)
     assert (response["uid"], response["allowed"], response["status"]["code"]) == ("u-1", False, 400)
     assert "MutatingWebhookConfiguration" in response["status"]["message"]
-    assert logged()[-1]["code"] == "wrong_resource"
+    assert log_lines()[-1]["code"] == "wrong_resource"
 
 
 async def test_deletion_of_another_resource_is_allowed(webhook: Endpoint) -> None:
@@ -120,12 +120,12 @@ async def test_pod_of_another_namespace_is_refused(webhook: Endpoint, make_pod: 
     ids=lambda value: str(value)[:30],
 )
 async def test_invalid_review_is_denied_with_a_review(
-    webhook: Endpoint, logged: Function, body: bytes, content_type: str, code: int
+    webhook: Endpoint, log_lines: Function, body: bytes, content_type: str, code: int
 ) -> None:
     response = await webhook.answer(body, content_type)
     assert (response["uid"], response["allowed"]) == ("", False)
     assert response["status"]["code"] == code
-    line = logged()[-1]
+    line = log_lines()[-1]
     assert line["event"] == "review_refused"
     assert line["code"] == ("body_too_large" if code == 413 else "bad_review")
 

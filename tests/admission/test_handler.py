@@ -23,12 +23,12 @@ class Forgetful:
 
 
 async def test_pod_is_mutated(
-    webhook: Endpoint, make_pod: Function, mutating: Function, logged: Function
+    webhook: Endpoint, make_pod: Function, mutate_pod: Function, log_lines: Function
 ) -> None:
     response = await webhook.review(make_pod())
     assert (response["uid"], response["allowed"]) == ("u-1", True)
-    assert json.loads(base64.b64decode(response["patch"])) == mutating(make_pod(), CLIENT)
-    account, admission = (line for line in logged() if line.get("hop"))
+    assert json.loads(base64.b64decode(response["patch"])) == mutate_pod(make_pod(), CLIENT)
+    account, admission = (line for line in log_lines() if line.get("hop"))
     assert (account["stage"], admission["stage"]) == ("account", "admission")
     assert account["asked"] == "ServiceAccount default/default"
     assert account["client_id"] == CLIENT[names.CLIENT_ID]
@@ -40,10 +40,10 @@ async def test_pod_is_mutated(
 
 
 async def test_complete_pod_is_allowed_without_patch(
-    webhook: Endpoint, make_pod: Function, mutating: Function, applying: Function
+    webhook: Endpoint, make_pod: Function, mutate_pod: Function, mutate_and_apply: Function
 ) -> None:
     pod = make_pod()
-    response = await webhook.review(applying(pod, mutating(pod, CLIENT)))
+    response = await webhook.review(mutate_and_apply(pod, mutate_pod(pod, CLIENT)))
     assert response == {
         "uid": "u-1",
         "allowed": True,
@@ -74,12 +74,12 @@ async def test_long_client_id_is_truncated_in_the_audit_log(
 
 
 async def test_warnings_are_returned_and_logged(
-    webhook: Endpoint, make_pod: Function, logged: Function
+    webhook: Endpoint, make_pod: Function, log_lines: Function
 ) -> None:
     response = await webhook.review(make_pod({names.PREFIX + "skip-container": "web"}))
     (warning,) = response["warnings"]
     assert "did you mean skip-containers?" in warning
-    assert logged()[-1]["warnings"] == [warning]
+    assert log_lines()[-1]["warnings"] == [warning]
     assert response["allowed"]
 
 
@@ -123,13 +123,13 @@ async def test_missing_account_is_refused_and_found_after_creation(
 
 
 async def test_refusal_names_object_annotation_value_and_fix_and_is_logged(
-    webhook: Endpoint, make_pod: Function, logged: Function
+    webhook: Endpoint, make_pod: Function, log_lines: Function
 ) -> None:
     response = await webhook.review(make_pod({names.TOKEN_EXPIRATION: "1h"}))
     message = response["status"]["message"]
     for part in ("Pod default/app", names.TOKEN_EXPIRATION, "'1h'", "from 3600 to 86400"):
         assert part in message
-    (line,) = logged()
+    (line,) = log_lines()
     assert (line["level"], line["event"], line["code"]) == (
         "warning",
         "account_refused",
@@ -140,12 +140,12 @@ async def test_refusal_names_object_annotation_value_and_fix_and_is_logged(
 
 
 async def test_used_mount_path_is_refused_in_the_admission_stage(
-    webhook: Endpoint, make_pod: Function, logged: Function
+    webhook: Endpoint, make_pod: Function, log_lines: Function
 ) -> None:
     mounts = [{"name": "own", "mountPath": names.MOUNT_PATH}]
     response = await webhook.review(make_pod(containers=[{"name": "web", "volumeMounts": mounts}]))
     assert response["status"]["code"] == 400
-    assert [line["stage"] for line in logged()] == ["account", "admission"]
+    assert [line["stage"] for line in log_lines()] == ["account", "admission"]
 
 
 async def test_v1beta1_review_gets_a_v1beta1_response(
@@ -161,14 +161,14 @@ async def test_v1beta1_review_gets_a_v1beta1_response(
 
 
 async def test_internal_error_is_denied_with_the_correlation_id_of_the_log(
-    start: Start, settings: WebhookSettings, make_pod: Function, logged: Function
+    start: Start, settings: WebhookSettings, make_pod: Function, log_lines: Function
 ) -> None:
     webhook = await start(create_app(settings, Forgetful()))
     response = await webhook.review(make_pod())
     assert (response["allowed"], response["status"]["code"]) == (False, 500)
     assert "u-1" in response["status"]["message"]
     assert "secret detail" not in response["status"]["message"]
-    line = logged()[-1]
+    line = log_lines()[-1]
     assert (line["event"], line["correlation_id"]) == ("admission_failed", "u-1")
     assert "ZeroDivisionError" in line["traceback"]
 

@@ -35,15 +35,15 @@ class Accounts:
 
 
 @pytest.fixture
-def seen() -> Seen:
+def observations() -> Seen:
     return []
 
 
 @pytest.fixture
-async def observed(start: Function, settings: WebhookSettings, seen: Seen) -> Endpoint:
+async def observed(start: Function, settings: WebhookSettings, observations: Seen) -> Endpoint:
     def observe(outcome: str, reason: str, namespace: str, seconds: float) -> None:
         assert 0 < seconds < 60 or (seconds == 0 and reason == "body_too_large")
-        seen.append((outcome, reason, namespace))
+        observations.append((outcome, reason, namespace))
 
     endpoint: Endpoint = await start(create_app(settings, Accounts(), metrics=observe))
     return endpoint
@@ -80,37 +80,43 @@ async def observed(start: Function, settings: WebhookSettings, seen: Seen) -> En
 async def test_response_is_counted_once_with_its_reason(
     observed: Endpoint,
     make_pod: Function,
-    seen: Seen,
+    observations: Seen,
     changes: dict[str, Any],
     request_: dict[str, Any],
     outcome: str,
     reason: str,
 ) -> None:
     await observed.review(make_pod(**changes), **request_)
-    assert seen == [(outcome, reason, "default")]
+    assert observations == [(outcome, reason, "default")]
 
 
 async def test_second_pass_is_counted_as_unchanged(
-    observed: Endpoint, make_pod: Function, seen: Seen, mutating: Function, applying: Function
+    observed: Endpoint,
+    make_pod: Function,
+    observations: Seen,
+    mutate_pod: Function,
+    mutate_and_apply: Function,
 ) -> None:
-    await observed.review(applying(make_pod(), mutating(make_pod(), {names.CLIENT_ID: "client"})))
-    assert seen == [("unchanged", "", "default")]
+    await observed.review(
+        mutate_and_apply(make_pod(), mutate_pod(make_pod(), {names.CLIENT_ID: "client"}))
+    )
+    assert observations == [("unchanged", "", "default")]
 
 
 async def test_pod_of_another_namespace_counts_for_the_request_namespace(
-    observed: Endpoint, make_pod: Function, seen: Seen
+    observed: Endpoint, make_pod: Function, observations: Seen
 ) -> None:
     await observed.review(make_pod(), namespace="other")
-    assert seen == [("refused", "namespace_mismatch", "other")]
+    assert observations == [("refused", "namespace_mismatch", "other")]
 
 
 async def test_invalid_review_is_counted_without_namespace(
-    observed: Endpoint, make_pod: Function, seen: Seen
+    observed: Endpoint, make_pod: Function, observations: Seen
 ) -> None:
     await observed.answer(b"{")
     await observed.answer(b" " * 4_000_000)
     await observed.review(make_pod(), resource={"resource": "deployments"})
-    assert seen == [
+    assert observations == [
         ("refused", "bad_review", ""),
         ("refused", "body_too_large", ""),
         ("refused", "wrong_resource", ""),
@@ -118,11 +124,11 @@ async def test_invalid_review_is_counted_without_namespace(
 
 
 async def test_second_entry_and_other_paths_are_not_counted(
-    observed: Endpoint, make_pod: Function, seen: Seen
+    observed: Endpoint, make_pod: Function, observations: Seen
 ) -> None:
     await observed.review(make_pod(), path=names.ADVICE_PATH)
     await observed.get("/healthz")
-    assert seen == []
+    assert observations == []
 
 
 def test_reason_labels_are_all_error_codes_and_internal_error() -> None:

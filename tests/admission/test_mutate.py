@@ -41,8 +41,8 @@ def _custom(settings: WebhookSettings, **more: Any) -> WebhookSettings:
     )
 
 
-def test_plain_pod_gets_three_operations(mutating: Function, make_pod: Function) -> None:
-    operations = mutating(make_pod(), CLIENT)
+def test_plain_pod_gets_three_operations(mutate_pod: Function, make_pod: Function) -> None:
+    operations = mutate_pod(make_pod(), CLIENT)
     assert operations == [
         {"op": "add", "path": "/spec/containers/0/env", "value": ENV},
         {"op": "add", "path": "/spec/containers/0/volumeMounts", "value": [MOUNT]},
@@ -69,9 +69,9 @@ def test_plain_pod_gets_three_operations(mutating: Function, make_pod: Function)
     ]
 
 
-def test_existing_lists_are_appended_to(mutating: Function, make_pod: Function) -> None:
+def test_existing_lists_are_appended_to(mutate_pod: Function, make_pod: Function) -> None:
     container = {"name": "web", "env": [{"name": "A"}], "volumeMounts": [{"name": "d"}]}
-    operations = mutating(make_pod(containers=[container], volumes=[{"name": "d"}]), CLIENT)
+    operations = mutate_pod(make_pod(containers=[container], volumes=[{"name": "d"}]), CLIENT)
     assert _paths(operations) == [
         *["add /spec/containers/0/env/-"] * 4,
         "add /spec/containers/0/volumeMounts/-",
@@ -81,11 +81,11 @@ def test_existing_lists_are_appended_to(mutating: Function, make_pod: Function) 
 
 @pytest.mark.parametrize("empty", [None, []])
 def test_lists_that_are_null_or_empty_are_replaced(
-    mutating: Function, applying: Function, make_pod: Function, empty: Any
+    mutate_pod: Function, mutate_and_apply: Function, make_pod: Function, empty: Any
 ) -> None:
     container = {"name": "web", "env": empty, "volumeMounts": empty}
     pod = make_pod(containers=[container], volumes=empty, initContainers=empty)
-    spec = applying(pod, mutating(pod, CLIENT))["spec"]
+    spec = mutate_and_apply(pod, mutate_pod(pod, CLIENT))["spec"]
     assert spec["containers"][0] == {"name": "web", "env": ENV, "volumeMounts": [MOUNT]}
     assert spec["initContainers"] == empty
     assert [volume["name"] for volume in spec["volumes"]] == [OWN]
@@ -96,31 +96,31 @@ def test_lists_that_are_null_or_empty_are_replaced(
 )
 @pytest.mark.parametrize("name", [entry["name"] for entry in ENV])
 def test_variable_of_the_user_is_unchanged(
-    mutating: Function, applying: Function, make_pod: Function, name: str, entry: Any
+    mutate_pod: Function, mutate_and_apply: Function, make_pod: Function, name: str, entry: Any
 ) -> None:
     own = {"name": name, **entry}
     pod = make_pod(containers=[{"name": "web", "env": [own]}])
-    env = applying(pod, mutating(pod, CLIENT))["spec"]["containers"][0]["env"]
+    env = mutate_and_apply(pod, mutate_pod(pod, CLIENT))["spec"]["containers"][0]["env"]
     assert env == [own, *(ours for ours in ENV if ours["name"] != name)]
 
 
 def test_empty_values_are_not_set(
-    mutating: Function, make_pod: Function, settings: WebhookSettings
+    mutate_pod: Function, make_pod: Function, settings: WebhookSettings
 ) -> None:
     nowhere = dataclasses.replace(settings, authority_host="")
-    operations = mutating(make_pod(), {names.TENANT_ID: ""}, nowhere)
+    operations = mutate_pod(make_pod(), {names.TENANT_ID: ""}, nowhere)
     assert [entry["name"] for entry in operations[0]["value"]] == ["AZURE_FEDERATED_TOKEN_FILE"]
 
 
 def test_skipped_container_is_unchanged_but_volume_is_added(
-    mutating: Function, make_pod: Function
+    mutate_pod: Function, make_pod: Function
 ) -> None:
     pod = make_pod(
         {names.SKIP_CONTAINERS: "web; setup"},
         containers=[{"name": "web"}, {"name": "other"}],
         initContainers=[{"name": "setup"}],
     )
-    assert _paths(mutating(pod, CLIENT)) == [
+    assert _paths(mutate_pod(pod, CLIENT)) == [
         "add /spec/containers/1/env",
         "add /spec/containers/1/volumeMounts",
         "add /spec/volumes",
@@ -128,19 +128,19 @@ def test_skipped_container_is_unchanged_but_volume_is_added(
 
 
 def test_two_containers_with_the_same_name_are_both_injected(
-    mutating: Function, make_pod: Function
+    mutate_pod: Function, make_pod: Function
 ) -> None:
     pod = make_pod(containers=[{"name": "web"}, {"name": "web"}])
-    assert len(mutating(pod, CLIENT)) == 5
+    assert len(mutate_pod(pod, CLIENT)) == 5
 
 
-def test_ephemeral_containers_are_unchanged(mutating: Function, make_pod: Function) -> None:
+def test_ephemeral_containers_are_unchanged(mutate_pod: Function, make_pod: Function) -> None:
     pod = make_pod(ephemeralContainers=[{"name": "debug"}])
-    assert not [path for path in _paths(mutating(pod, CLIENT)) if "ephemeral" in path]
+    assert not [path for path in _paths(mutate_pod(pod, CLIENT)) if "ephemeral" in path]
 
 
 def test_unknown_fields_are_unchanged(
-    mutating: Function, applying: Function, make_pod: Function
+    mutate_pod: Function, mutate_and_apply: Function, make_pod: Function
 ) -> None:
     strange = {"a~b/c": [1.0, 1e400, None, "\ud800"], "": {"~1": "~0"}}
     pod = make_pod(
@@ -151,7 +151,7 @@ def test_unknown_fields_are_unchanged(
     pod |= {"panda": "bamboo", "status": strange}
     pod["metadata"]["annotations"] = {"a~b/c": "~1"}
     before = copy.deepcopy(pod)
-    after = applying(pod, mutating(pod, CLIENT))
+    after = mutate_and_apply(pod, mutate_pod(pod, CLIENT))
     assert pod == before, "the received object is never modified"
     del after["spec"]["volumes"][1]
     for container in after["spec"]["containers"] + after["spec"]["initContainers"]:
@@ -159,14 +159,14 @@ def test_unknown_fields_are_unchanged(
     assert after == before
 
 
-def test_namespace_is_not_added_to_the_pod(mutating: Function, make_pod: Function) -> None:
+def test_namespace_is_not_added_to_the_pod(mutate_pod: Function, make_pod: Function) -> None:
     pod = make_pod()
     del pod["metadata"]["namespace"]
-    assert not [path for path in _paths(mutating(pod, CLIENT)) if "metadata" in path]
+    assert not [path for path in _paths(mutate_pod(pod, CLIENT)) if "metadata" in path]
 
 
 def test_different_reserved_volume_and_mount_are_replaced_in_place(
-    mutating: Function, applying: Function, make_pod: Function
+    mutate_pod: Function, mutate_and_apply: Function, make_pod: Function
 ) -> None:
     """A volume with the reserved name could contain a token for another audience, or no token."""
     forged = {"name": OWN, "projected": {"sources": [{"serviceAccountToken": {"path": "x"}}]}}
@@ -175,55 +175,57 @@ def test_different_reserved_volume_and_mount_are_replaced_in_place(
         containers=[{"name": "web", "env": [], "volumeMounts": mounts}],
         volumes=[{"name": "d"}, forged],
     )
-    operations = mutating(pod, CLIENT)
+    operations = mutate_pod(pod, CLIENT)
     assert _paths(operations) == [
         "add /spec/containers/0/env",
         "replace /spec/containers/0/volumeMounts/0",
         "replace /spec/volumes/1",
     ]
-    spec = applying(pod, operations)["spec"]
+    spec = mutate_and_apply(pod, operations)["spec"]
     assert spec["containers"][0]["volumeMounts"] == [MOUNT, mounts[1]]
     token = spec["volumes"][1]["projected"]["sources"][0]["serviceAccountToken"]
     assert token["audience"] == "api://AzureADTokenExchange"
 
 
-def test_first_of_two_reserved_mounts_is_replaced(mutating: Function, make_pod: Function) -> None:
+def test_first_of_two_reserved_mounts_is_replaced(mutate_pod: Function, make_pod: Function) -> None:
     mounts = [{"name": OWN, "mountPath": "/a"}, {"name": OWN, "mountPath": "/b"}]
-    operations = mutating(make_pod(containers=[{"name": "web", "volumeMounts": mounts}]), CLIENT)
+    operations = mutate_pod(make_pod(containers=[{"name": "web", "volumeMounts": mounts}]), CLIENT)
     replaced = [path for path in _paths(operations) if path.startswith("replace")]
     assert replaced == ["replace /spec/containers/0/volumeMounts/0"]
 
 
-def test_other_volume_at_the_mount_path_is_refused(mutating: Function, make_pod: Function) -> None:
+def test_other_volume_at_the_mount_path_is_refused(
+    mutate_pod: Function, make_pod: Function
+) -> None:
     """The API server would refuse two mounts at one path without naming the webhook."""
     mount = {"name": "mine", "mountPath": names.MOUNT_PATH}
     container = {"name": "web", "volumeMounts": [mount]}
     with pytest.raises(MountPathTaken) as caught:
-        mutating(make_pod(containers=[container]), CLIENT)
+        mutate_pod(make_pod(containers=[container]), CLIENT)
     assert caught.value.facts == {"container": "web", "volume": "mine"}
     skipping = make_pod({names.SKIP_CONTAINERS: "web"}, containers=[container])
-    assert _paths(mutating(skipping, CLIENT)) == ["add /spec/volumes"]
+    assert _paths(mutate_pod(skipping, CLIENT)) == ["add /spec/volumes"]
 
 
 @pytest.mark.parametrize("field", ["containers", "initContainers", "volumes"])
-def test_invalid_list_is_refused(mutating: Function, make_pod: Function, field: str) -> None:
+def test_invalid_list_is_refused(mutate_pod: Function, make_pod: Function, field: str) -> None:
     with pytest.raises(MalformedPod):
-        mutating(make_pod(**{field: {"name": "web"}}), CLIENT)
+        mutate_pod(make_pod(**{field: {"name": "web"}}), CLIENT)
 
 
 @pytest.mark.parametrize("field", ["env", "volumeMounts"])
 def test_container_with_invalid_list_is_refused(
-    mutating: Function, make_pod: Function, field: str
+    mutate_pod: Function, make_pod: Function, field: str
 ) -> None:
     with pytest.raises(MalformedPod):
-        mutating(make_pod(containers=[{"name": "web", field: ["x"]}]), CLIENT)
+        mutate_pod(make_pod(containers=[{"name": "web", field: ["x"]}]), CLIENT)
 
 
 def test_custom_endpoint_ca_is_mounted_from_its_config_map(
-    mutating: Function, make_pod: Function, settings: WebhookSettings
+    mutate_pod: Function, make_pod: Function, settings: WebhookSettings
 ) -> None:
     custom = _custom(settings, ca_configmap="ca", sni_name="sni")
-    operations = mutating(make_pod(CUSTOM), CLIENT, custom)
+    operations = mutate_pod(make_pod(CUSTOM), CLIENT, custom)
     env = {entry["name"]: entry["value"] for entry in operations[0]["value"]}
     assert env["AZURE_KUBERNETES_TOKEN_PROXY"] == "https://proxy"
     assert env["AZURE_KUBERNETES_SNI_NAME"] == "sni"
@@ -236,10 +238,10 @@ def test_custom_endpoint_ca_is_mounted_from_its_config_map(
 
 @pytest.mark.parametrize("ca_data", ["", "PEM"])
 def test_ca_file_is_not_set_without_mounted_file(
-    mutating: Function, make_pod: Function, settings: WebhookSettings, ca_data: str
+    mutate_pod: Function, make_pod: Function, settings: WebhookSettings, ca_data: str
 ) -> None:
     """Every SDK refuses CA file and CA data together, and a missing file."""
-    operations = mutating(make_pod(CUSTOM), CLIENT, _custom(settings, ca_data=ca_data))
+    operations = mutate_pod(make_pod(CUSTOM), CLIENT, _custom(settings, ca_data=ca_data))
     env = {entry["name"]: entry["value"] for entry in operations[0]["value"]}
     assert "AZURE_KUBERNETES_CA_FILE" not in env
     assert env.get("AZURE_KUBERNETES_CA_DATA", "") == ca_data
@@ -248,23 +250,23 @@ def test_ca_file_is_not_set_without_mounted_file(
 
 @pytest.mark.parametrize("selector", [None, {"matchLabels": {"a": "b"}}])
 def test_trust_bundle_is_selected_by_signer_and_labels(
-    mutating: Function, make_pod: Function, settings: WebhookSettings, selector: Any
+    mutate_pod: Function, make_pod: Function, settings: WebhookSettings, selector: Any
 ) -> None:
     custom = _custom(settings, ca_signer="example.com/s", ca_selector=selector)
-    bundle = mutating(make_pod(CUSTOM), CLIENT, custom)[-1]["value"][0]["projected"]["sources"][1]
+    bundle = mutate_pod(make_pod(CUSTOM), CLIENT, custom)[-1]["value"][0]["projected"]["sources"][1]
     expected = {"signerName": "example.com/s", "path": "ca-cert/ca.crt", "optional": False}
     labels = {} if selector is None else {"labelSelector": selector}
     assert bundle == {"clusterTrustBundle": expected | labels}
 
 
 def test_patch_larger_than_an_api_server_stores_is_refused(
-    mutating: Function, make_pod: Function
+    mutate_pod: Function, make_pod: Function
 ) -> None:
     """A thousand containers with a client ID of 200 KB each would need a gigabyte in a process of 50 MB."""
     many = [{"name": f"c{n}"} for n in range(1000)]
     with pytest.raises(PatchTooLarge):
-        mutating(make_pod(containers=many), {names.CLIENT_ID: "c" * 200_000})
+        mutate_pod(make_pod(containers=many), {names.CLIENT_ID: "c" * 200_000})
     skipping = make_pod({names.SKIP_CONTAINERS: ";".join(each["name"] for each in many)})
     skipping["spec"]["containers"] = many
-    assert len(mutating(skipping, {names.CLIENT_ID: "c" * 200_000})) == 1
-    assert len(mutating(make_pod(containers=many), CLIENT)) == 2001
+    assert len(mutate_pod(skipping, {names.CLIENT_ID: "c" * 200_000})) == 1
+    assert len(mutate_pod(make_pod(containers=many), CLIENT)) == 2001

@@ -126,7 +126,7 @@ OWNED = re.compile(
 )
 
 
-def _text(document: Any) -> str:
+def _serialize(document: Any) -> str:
     """Serialize JSON in the order of members, to compare bytes."""
     return json.dumps(document, ensure_ascii=True)
 
@@ -134,52 +134,52 @@ def _text(document: Any) -> str:
 @ALWAYS
 @generated
 def test_patch_applies_removes_nothing_and_second_patch_is_empty(
-    mutating: Function, applying: Function, pod: Any, account: Any, webhook: Any
+    mutate_pod: Function, mutate_and_apply: Function, pod: Any, account: Any, webhook: Any
 ) -> None:
-    before = _text(pod)
+    before = _serialize(pod)
     try:
-        operations = mutating(pod, account, webhook)
+        operations = mutate_pod(pod, account, webhook)
     except PodRefused as exc:
         event(exc.code)
         return
     event("patched")
-    assert _text(pod) == before
+    assert _serialize(pod) == before
     assert {operation["op"] for operation in operations} <= {"add", "replace"}
-    after = applying(pod, operations)
-    assert _text(jsonpatch.apply_patch(pod, operations)) == _text(after)
-    assert mutating(after, account, webhook) == []
+    after = mutate_and_apply(pod, operations)
+    assert _serialize(jsonpatch.apply_patch(pod, operations)) == _serialize(after)
+    assert mutate_pod(after, account, webhook) == []
 
 
 @ALWAYS
 @generated
 def test_pod_named_and_defaulted_between_passes_is_not_changed_again(
-    mutating: Function, applying: Function, pod: Any, account: Any, webhook: Any
+    mutate_pod: Function, mutate_and_apply: Function, pod: Any, account: Any, webhook: Any
 ) -> None:
     """The volume's name depends on the pod's name, and an API server refuses two mounts at one path."""
     try:
-        after = applying(pod, mutating(pod, account, webhook))
+        after = mutate_and_apply(pod, mutate_pod(pod, account, webhook))
     except PodRefused:
         return
     after.setdefault("metadata", {})["name"] = "given-by-another-webhook"
     for volume in after["spec"]["volumes"]:
         if volume.get("name", "").startswith(names.VOLUME_PREFIX) and volume.get("projected"):
             volume["projected"]["defaultMode"] = 420
-    assert mutating(after, account, webhook) == []
+    assert mutate_pod(after, account, webhook) == []
 
 
 @ALWAYS
 @generated
 def test_parts_without_reserved_names_are_unchanged(
-    mutating: Function, applying: Function, pod: Any, account: Any, webhook: Any
+    mutate_pod: Function, mutate_and_apply: Function, pod: Any, account: Any, webhook: Any
 ) -> None:
     """They are byte-identical and in the same order; additions are at the end."""
     try:
-        operations = mutating(pod, account, webhook)
+        operations = mutate_pod(pod, account, webhook)
     except PodRefused:
         return
     assert not [each["path"] for each in operations if not OWNED.fullmatch(each["path"])]
-    after = applying(pod, operations)
-    assert _text(_drop_own_parts(after)) == _text(_drop_own_parts(pod))
+    after = mutate_and_apply(pod, operations)
+    assert _serialize(_drop_own_parts(after)) == _serialize(_drop_own_parts(pod))
     assert list(after)[: len(pod)] == list(pod)
     assert list(after["spec"])[: len(pod["spec"])] == list(pod["spec"])
 
@@ -187,7 +187,7 @@ def test_parts_without_reserved_names_are_unchanged(
 @ALWAYS
 @generated
 def test_warnings_are_few_short_and_the_same_on_a_second_pass(
-    applying: Function, pod: Any, account: Any, webhook: WebhookSettings
+    mutate_and_apply: Function, pod: Any, account: Any, webhook: WebhookSettings
 ) -> None:
     known = ServiceAccount(namespace="default", name="web", annotations=filter_annotations(account))
     custom = webhook.custom_endpoint_annotation
@@ -198,7 +198,9 @@ def test_warnings_are_few_short_and_the_same_on_a_second_pass(
             read, known, tenant_id="t", custom_endpoint_annotation=custom
         )
         change = mutate(read, config, webhook)
-        return list_warnings(read, known, config, change, custom), applying(raw, change.operations)
+        return list_warnings(read, known, config, change, custom), mutate_and_apply(
+            raw, change.operations
+        )
 
     try:
         messages, after = run_once(pod)

@@ -19,52 +19,58 @@ def _mount_paths(spec: dict[str, Any]) -> list[list[str]]:
 
 @pytest.mark.parametrize("annotations", [{}, PROXY, PROXY | {names.SKIP_CONTAINERS: "web"}])
 def test_second_pass_changes_nothing(
-    mutating: Function, applying: Function, make_pod: Function, annotations: dict[str, str]
+    mutate_pod: Function,
+    mutate_and_apply: Function,
+    make_pod: Function,
+    annotations: dict[str, str],
 ) -> None:
     pod = make_pod(annotations, initContainers=[{"name": "setup"}])
-    once = applying(pod, mutating(pod, CLIENT))
-    assert mutating(once, CLIENT) == []
+    once = mutate_and_apply(pod, mutate_pod(pod, CLIENT))
+    assert mutate_pod(once, CLIENT) == []
 
 
 def test_second_pass_changes_nothing_after_the_api_servers_defaults(
-    mutating: Function, applying: Function, make_pod: Function
+    mutate_pod: Function, mutate_and_apply: Function, make_pod: Function
 ) -> None:
     pod = make_pod()
-    once = applying(pod, mutating(pod, CLIENT))
+    once = mutate_and_apply(pod, mutate_pod(pod, CLIENT))
     once["spec"]["volumes"][0]["projected"]["defaultMode"] = 420
-    assert mutating(once, CLIENT) == []
+    assert mutate_pod(once, CLIENT) == []
     once["spec"]["volumes"][0]["projected"]["defaultMode"] = 256
-    assert [operation["op"] for operation in mutating(once, CLIENT)] == ["replace"]
+    assert [operation["op"] for operation in mutate_pod(once, CLIENT)] == ["replace"]
 
 
 @pytest.mark.parametrize("annotations", [{}, PROXY])
 def test_pod_named_between_two_passes_keeps_its_volume(
-    mutating: Function, applying: Function, make_pod: Function, annotations: dict[str, str]
+    mutate_pod: Function,
+    mutate_and_apply: Function,
+    make_pod: Function,
+    annotations: dict[str, str],
 ) -> None:
     """The volume's name depends on the pod's name, and an API server refuses two mounts at one path."""
     pod = make_pod(annotations, name="")
     pod["metadata"]["generateName"] = "app-"
-    once = applying(pod, mutating(pod, CLIENT))
+    once = mutate_and_apply(pod, mutate_pod(pod, CLIENT))
     once["metadata"]["name"] = "app-x2v9z"
-    assert mutating(once, CLIENT) == []
+    assert mutate_pod(once, CLIENT) == []
 
 
 def test_container_added_between_passes_mounts_the_first_volume(
-    mutating: Function, applying: Function, make_pod: Function
+    mutate_pod: Function, mutate_and_apply: Function, make_pod: Function
 ) -> None:
     pod = make_pod(name="")
-    once = applying(pod, mutating(pod, CLIENT))
+    once = mutate_and_apply(pod, mutate_pod(pod, CLIENT))
     volume = once["spec"]["volumes"][0]["name"]
     once["metadata"]["name"] = "app"
     once["spec"]["containers"].insert(0, {"name": "mesh"})
-    twice = applying(once, mutating(once, CLIENT))
+    twice = mutate_and_apply(once, mutate_pod(once, CLIENT))
     assert [v["name"] for v in twice["spec"]["volumes"]] == [volume]
     assert _mount_paths(twice["spec"]) == [[names.MOUNT_PATH]] * 2
     assert twice["spec"]["containers"][0]["volumeMounts"][0]["name"] == volume
 
 
 def test_reused_volume_is_replaced_with_the_desired_one(
-    mutating: Function, applying: Function, make_pod: Function
+    mutate_pod: Function, mutate_and_apply: Function, make_pod: Function
 ) -> None:
     """A volume with the reserved prefix in the pod has no effect: the webhook replaces its token."""
     planted = {
@@ -72,36 +78,36 @@ def test_reused_volume_is_replaced_with_the_desired_one(
         "projected": {"sources": [{"serviceAccountToken": {"path": "p", "audience": "evil"}}]},
     }
     pod = make_pod(volumes=[planted])
-    (volume,) = applying(pod, mutating(pod, CLIENT))["spec"]["volumes"]
+    (volume,) = mutate_and_apply(pod, mutate_pod(pod, CLIENT))["spec"]["volumes"]
     assert volume["name"] == planted["name"]
     token = volume["projected"]["sources"][0]["serviceAccountToken"]
     assert token["audience"] == names.EXCHANGE_AUDIENCE
 
 
 def test_own_volume_is_preferred_to_another_with_reserved_prefix(
-    mutating: Function, applying: Function, make_pod: Function
+    mutate_pod: Function, mutate_and_apply: Function, make_pod: Function
 ) -> None:
     pod = make_pod()
-    once = applying(pod, mutating(pod, CLIENT))
+    once = mutate_and_apply(pod, mutate_pod(pod, CLIENT))
     own = once["spec"]["volumes"][0]
     other = {"name": names.VOLUME_PREFIX + "other", "projected": {}}
     once["spec"]["volumes"] = [other, own]
-    assert mutating(once, CLIENT) == []
+    assert mutate_pod(once, CLIENT) == []
 
 
 def test_volume_of_another_type_with_reserved_prefix_is_not_reused(
-    mutating: Function, applying: Function, make_pod: Function
+    mutate_pod: Function, mutate_and_apply: Function, make_pod: Function
 ) -> None:
     other = {"name": names.VOLUME_PREFIX + "dir", "emptyDir": {}}
     pod = make_pod(volumes=[other])
-    volumes = applying(pod, mutating(pod, CLIENT))["spec"]["volumes"]
+    volumes = mutate_and_apply(pod, mutate_pod(pod, CLIENT))["spec"]["volumes"]
     assert volumes[0] == other
     assert len(volumes) == 2
 
 
 def test_changed_tenant_on_second_pass_keeps_the_first_value(
-    mutating: Function, applying: Function, make_pod: Function
+    mutate_pod: Function, mutate_and_apply: Function, make_pod: Function
 ) -> None:
     pod = make_pod()
-    once = applying(pod, mutating(pod, CLIENT))
-    assert mutating(once, {names.CLIENT_ID: "other"}) == []
+    once = mutate_and_apply(pod, mutate_pod(pod, CLIENT))
+    assert mutate_pod(once, {names.CLIENT_ID: "other"}) == []

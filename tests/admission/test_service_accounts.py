@@ -69,11 +69,11 @@ class Kubernetes:
         if self.silent:
             await asyncio.sleep(60)
         if "watch" in query and self.unwatched:
-            await _status(send, self.unwatched)
+            await _respond_status(send, self.unwatched)
         elif "watch" in query:
             await self._watch(receive, send)
         elif self.status != 200:
-            await _status(send, self.status)
+            await _respond_status(send, self.status)
         elif name == "serviceaccounts":
             metadata = {"resourceVersion": str(self._version)}
             body = {"metadata": metadata, "items": list(self.accounts.values())}
@@ -83,7 +83,7 @@ class Kubernetes:
             self.reads.append(f"{namespace}/{name}")
             found = self.accounts.get(f"{namespace}/{name}")
             if found is None:
-                await _status(send, 404)
+                await _respond_status(send, 404)
             else:
                 await respond(send, 200, json.dumps(found).encode())
 
@@ -93,7 +93,7 @@ class Kubernetes:
         headers = [(b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"\n", "more_body": True})
-        deleted = asyncio.create_task(_gone(receive, lines))
+        deleted = asyncio.create_task(_is_disconnected(receive, lines))
         while (line := await lines.get()) is not None:
             await send({"type": "http.response.body", "body": line, "more_body": True})
         self._watches.discard(lines)
@@ -101,13 +101,13 @@ class Kubernetes:
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _gone(receive: Receive, lines: asyncio.Queue[bytes | None]) -> None:
+async def _is_disconnected(receive: Receive, lines: asyncio.Queue[bytes | None]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     lines.put_nowait(None)
 
 
-async def _status(send: Send, code: int) -> None:
+async def _respond_status(send: Send, code: int) -> None:
     body = {
         "kind": "Status",
         "code": code,
@@ -138,7 +138,7 @@ async def accounts(kubernetes: Kubernetes) -> AsyncIterator[ServiceAccountCache]
         yield accounts
 
 
-async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
+async def _wait_until(holds: Callable[[], Awaitable[bool]]) -> None:
     while not await holds():  # noqa: ASYNC110 there is no event for the condition
         await asyncio.sleep(0.005)
 
@@ -159,10 +159,10 @@ async def test_changed_account_is_updated_by_the_watch(
 ) -> None:
     kubernetes.put("default/web", {names.CLIENT_ID: "other"})
 
-    async def changed() -> bool:
+    async def is_changed() -> bool:
         return (await accounts.read_annotations("default", "web")) == {names.CLIENT_ID: "other"}
 
-    await _until(changed)
+    await _wait_until(is_changed)
     assert kubernetes.reads == []
 
 
@@ -183,14 +183,14 @@ async def test_deleted_account_is_removed_and_its_successor_is_used(
     """A pod must not get the identity of a deleted account."""
     kubernetes.delete("default/web")
 
-    async def deleted() -> bool:
+    async def is_deleted() -> bool:
         try:
             await accounts.read_annotations("default", "web")
         except AccountNotFound:
             return True
         return False
 
-    await _until(deleted)
+    await _wait_until(is_deleted)
     kubernetes.put("default/web", {names.CLIENT_ID: "successor"})
     assert await accounts.read_annotations("default", "web") == {names.CLIENT_ID: "successor"}
 
@@ -202,12 +202,12 @@ async def test_account_deleted_during_a_watch_gap_is_removed(
     kubernetes.put("default/new", CLIENT, notify=False)
     kubernetes.expire()
 
-    async def listed_again() -> bool:
+    async def is_relisted() -> bool:
         kubernetes.reads.clear()
         await accounts.read_annotations("default", "new")
         return not kubernetes.reads
 
-    await _until(listed_again)
+    await _wait_until(is_relisted)
     with pytest.raises(AccountNotFound):
         await accounts.read_annotations("default", "web")
 
@@ -229,18 +229,18 @@ async def test_cache_reads_accounts_live_while_watch_is_forbidden(
         )
         return stale[-1] == "stale"
 
-    await _until(in_doubt)
+    await _wait_until(in_doubt)
     kubernetes.status = 200
     kubernetes.put("default/web", {names.CLIENT_ID: "other"}, notify=False)
     assert await accounts.read_annotations("default", "web") == {names.CLIENT_ID: "other"}
     kubernetes.unwatched = 0
 
-    async def followed_again() -> bool:
+    async def is_watching() -> bool:
         kubernetes.reads.clear()
         await accounts.read_annotations("default", "web")
         return not kubernetes.reads
 
-    await _until(followed_again)
+    await _wait_until(is_watching)
 
 
 async def test_refused_read_differs_from_missing_account(
@@ -266,14 +266,14 @@ async def test_broken_watch_falls_back_to_live_reads_and_restarts(
         await accounts.read_annotations("default", "web")
         return bool(kubernetes.reads)
 
-    await _until(reads_live)
+    await _wait_until(reads_live)
     assert accounts.count == 0
 
-    async def listed_again() -> bool:
+    async def is_relisted() -> bool:
         return accounts.count == 2
 
     async with asyncio.timeout(10):
-        await _until(listed_again)
+        await _wait_until(is_relisted)
 
 
 @pytest.mark.parametrize(
@@ -317,20 +317,20 @@ async def test_namespace_is_known_while_it_has_an_account(
     kubernetes.put("shop/one", None)
     kubernetes.put("shop/two", None)
 
-    async def known() -> bool:
+    async def is_known() -> bool:
         return accounts.count == 4
 
-    await _until(known)
+    await _wait_until(is_known)
     assert accounts.has_namespace("shop")
     assert not accounts.has_namespace("made-up")
     kubernetes.put("shop/two", CLIENT)
     kubernetes.delete("shop/one")
     kubernetes.delete("shop/two")
 
-    async def forgotten() -> bool:
+    async def is_removed() -> bool:
         return accounts.count == 2
 
-    await _until(forgotten)
+    await _wait_until(is_removed)
     assert not accounts.has_namespace("shop")
 
 
@@ -367,10 +367,10 @@ async def test_reason_for_missing_account_list_is_reported(kubernetes: Kubernete
     ):
         assert "has not answered yet" in accounts.not_ready_reason()
 
-        async def results() -> bool:
+        async def count_results() -> bool:
             return "as sent by the server" in accounts.not_ready_reason()
 
-        await _until(results)
+        await _wait_until(count_results)
         kubernetes.status = 200
         await accounts.wait_ready()
         assert accounts.not_ready_reason() == ""

@@ -19,15 +19,15 @@ def _names(spec: dict[str, Any], group: str) -> list[str]:
 
 
 @pytest.fixture
-def older(settings: WebhookSettings) -> WebhookSettings:
+def settings_without_native_sidecars(settings: WebhookSettings) -> WebhookSettings:
     return dataclasses.replace(settings, native_sidecar=False)
 
 
 def test_native_sidecars_are_first_and_last_init_container(
-    mutating: Function, applying: Function, make_pod: Function
+    mutate_pod: Function, mutate_and_apply: Function, make_pod: Function
 ) -> None:
     pod = make_pod(PROXY, initContainers=[{"name": "one"}, {"name": "two"}])
-    spec = applying(pod, mutating(pod))["spec"]
+    spec = mutate_and_apply(pod, mutate_pod(pod))["spec"]
     assert _names(spec, "initContainers") == ["azwi-proxy", "one", "two", "azwi-proxy-init"]
     assert _names(spec, "containers") == ["web"]
     assert spec["initContainers"][0]["restartPolicy"] == "Always"
@@ -35,26 +35,33 @@ def test_native_sidecars_are_first_and_last_init_container(
 
 @pytest.mark.parametrize("init", [{}, {"initContainers": [{"name": "one"}]}])
 def test_without_native_sidecars_the_proxy_is_the_first_container(
-    mutating: Function,
-    applying: Function,
+    mutate_pod: Function,
+    mutate_and_apply: Function,
     make_pod: Function,
-    older: WebhookSettings,
+    settings_without_native_sidecars: WebhookSettings,
     init: dict[str, Any],
 ) -> None:
     pod = make_pod(PROXY, **init)
-    spec = applying(pod, mutating(pod, {}, older))["spec"]
+    spec = mutate_and_apply(pod, mutate_pod(pod, {}, settings_without_native_sidecars))["spec"]
     assert _names(spec, "containers") == ["azwi-proxy", "web"]
     assert _names(spec, "initContainers")[-1] == "azwi-proxy-init"
     assert "restartPolicy" not in spec["containers"][0]
-    assert mutating(applying(pod, mutating(pod, {}, older)), {}, older) == []
+    assert (
+        mutate_pod(
+            mutate_and_apply(pod, mutate_pod(pod, {}, settings_without_native_sidecars)),
+            {},
+            settings_without_native_sidecars,
+        )
+        == []
+    )
 
 
 def test_proxy_port_and_log_level_are_set_in_all_parts(
-    mutating: Function, applying: Function, make_pod: Function, settings: WebhookSettings
+    mutate_pod: Function, mutate_and_apply: Function, make_pod: Function, settings: WebhookSettings
 ) -> None:
     pod = make_pod(PROXY)
     loud = dataclasses.replace(settings, log_level="debug")
-    proxy, init = applying(pod, mutating(pod, {}, loud))["spec"]["initContainers"]
+    proxy, init = mutate_and_apply(pod, mutate_pod(pod, {}, loud))["spec"]["initContainers"]
     assert proxy["args"] == ["--proxy-port=9000", "--log-level=debug"]
     assert proxy["ports"] == [{"containerPort": 9000}]
     command = proxy["lifecycle"]["postStart"]["exec"]["command"]
@@ -64,10 +71,10 @@ def test_proxy_port_and_log_level_are_set_in_all_parts(
 
 
 def test_only_the_proxy_init_container_is_privileged(
-    mutating: Function, applying: Function, make_pod: Function
+    mutate_pod: Function, mutate_and_apply: Function, make_pod: Function
 ) -> None:
     pod = make_pod(PROXY)
-    proxy, init = applying(pod, mutating(pod))["spec"]["initContainers"]
+    proxy, init = mutate_and_apply(pod, mutate_pod(pod))["spec"]["initContainers"]
     assert proxy["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
@@ -80,10 +87,10 @@ def test_only_the_proxy_init_container_is_privileged(
 
 @pytest.mark.parametrize("present", ["azwi-proxy", "azwi-proxy-init"])
 def test_existing_proxy_container_is_injected_and_not_duplicated(
-    mutating: Function, applying: Function, make_pod: Function, present: str
+    mutate_pod: Function, mutate_and_apply: Function, make_pod: Function, present: str
 ) -> None:
     pod = make_pod(PROXY, initContainers=[{"name": present, "image": "own"}])
-    spec = applying(pod, mutating(pod))["spec"]
+    spec = mutate_and_apply(pod, mutate_pod(pod))["spec"]
     assert sorted(_names(spec, "initContainers")) == ["azwi-proxy", "azwi-proxy-init"]
     own = next(c for c in spec["initContainers"] if c["name"] == present)
     assert own["image"] == "own"
@@ -91,10 +98,10 @@ def test_existing_proxy_container_is_injected_and_not_duplicated(
 
 
 def test_skipped_proxy_gets_no_token(
-    mutating: Function, applying: Function, make_pod: Function
+    mutate_pod: Function, mutate_and_apply: Function, make_pod: Function
 ) -> None:
     pod = make_pod(PROXY | {names.SKIP_CONTAINERS: "azwi-proxy;azwi-proxy-init"})
-    proxy, init = applying(pod, mutating(pod))["spec"]["initContainers"]
+    proxy, init = mutate_and_apply(pod, mutate_pod(pod))["spec"]["initContainers"]
     assert "env" not in proxy
     assert "volumeMounts" not in proxy
     assert init["env"] == [{"name": "PROXY_PORT", "value": "9000"}]

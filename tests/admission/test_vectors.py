@@ -38,15 +38,15 @@ def _drop_empty(pod: dict[str, Any]) -> dict[str, Any]:
 async def test_recorded_case_gives_the_same_result(
     case: dict[str, Any],
     known_accounts: Callable[..., Any],
-    mutating: Callable[..., Any],
-    applying: Callable[..., Any],
+    mutate_pod: Callable[..., Any],
+    mutate_and_apply: Callable[..., Any],
 ) -> None:
     settings, pod, expect = _settings(case["config"]), case["pod"], case["expect"]
     name = pod["spec"].get("serviceAccountName") or "default"
     annotations = case["serviceAccount"]
     accounts = known_accounts({} if annotations is None else {f"default/{name}": annotations})
     try:
-        patch = mutating(pod, await accounts.read_annotations("default", name), settings)
+        patch = mutate_pod(pod, await accounts.read_annotations("default", name), settings)
     except Error as exc:
         assert exc.status == 400
         if case["title"] in REFUSED_HERE:
@@ -61,7 +61,7 @@ async def test_recorded_case_gives_the_same_result(
         return
     assert expect["allowed"]
     assert case["title"] not in REFUSED_HERE
-    assert _drop_empty(applying(pod, patch)) == expect["pod"]
+    assert _drop_empty(mutate_and_apply(pod, patch)) == expect["pod"]
 
 
 def test_every_recorded_case_is_run() -> None:

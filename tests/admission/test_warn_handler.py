@@ -67,7 +67,7 @@ async def test_internal_error_does_not_block_the_pod(
     start: Function,
     settings: WebhookSettings,
     make_pod: Function,
-    logged: Function,
+    log_lines: Function,
     error: Exception,
 ) -> None:
     class Troubled:
@@ -77,4 +77,4 @@ async def test_internal_error_does_not_block_the_pod(
 
     webhook = await start(create_app(settings, Troubled()))
     assert "warnings" not in await _send_review(webhook, make_pod())
-    assert logged()[-1]["event"] in ("warnings_skipped", "warnings_failed")
+    assert log_lines()[-1]["event"] in ("warnings_skipped", "warnings_failed")

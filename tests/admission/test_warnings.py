@@ -27,7 +27,7 @@ def _account(annotations: Mapping[str, str]) -> ServiceAccount:
 
 
 @pytest.fixture
-def warned(settings: WebhookSettings, applying: Function) -> Warn:
+def warned(settings: WebhookSettings, mutate_and_apply: Function) -> Warn:
     """Return the warnings about a raw pod; check that a second pass returns the same."""
 
     def once(raw: Any, account: ServiceAccount, custom: str | None) -> tuple[list[str], Any]:
@@ -36,7 +36,9 @@ def warned(settings: WebhookSettings, applying: Function) -> Warn:
             pod, account, tenant_id="t", custom_endpoint_annotation=custom
         )
         change = mutate(pod, config, settings)
-        return list_warnings(pod, account, config, change, custom), applying(raw, change.operations)
+        return list_warnings(pod, account, config, change, custom), mutate_and_apply(
+            raw, change.operations
+        )
 
     def warned(
         raw: Any, account: Mapping[str, str] = CLIENT, custom: str | None = None
@@ -51,7 +53,7 @@ def warned(settings: WebhookSettings, applying: Function) -> Warn:
     return warned
 
 
-def _one(messages: list[str], *parts: str) -> None:
+def _assert_one_short_line(messages: list[str], *parts: str) -> None:
     (warning,) = messages
     assert not [part for part in parts if part not in warning], warning
     assert len(warning) <= 120
@@ -84,7 +86,9 @@ def test_correct_configuration_has_no_warnings(
 def test_account_without_client_id_is_warned_about(
     warned: Warn, make_pod: Function, account: Mapping[str, str]
 ) -> None:
-    _one(warned(make_pod(), account), "ServiceAccount default/web", names.CLIENT_ID)
+    _assert_one_short_line(
+        warned(make_pod(), account), "ServiceAccount default/web", names.CLIENT_ID
+    )
 
 
 def test_client_id_in_all_containers_causes_no_warning(warned: Warn, make_pod: Function) -> None:
@@ -112,11 +116,15 @@ def test_client_id_that_is_not_a_guid_is_warned_about(
 @pytest.mark.parametrize("tenant", ["common", "contoso", ".com", "a..b.com", "x y.com", "-a.com"])
 def test_malformed_tenant_is_warned_about(warned: Warn, make_pod: Function, tenant: str) -> None:
     messages = warned(make_pod(), CLIENT | {names.TENANT_ID: tenant})
-    _one(messages, "ServiceAccount default/web", names.TENANT_ID, repr(tenant), "neither")
+    _assert_one_short_line(
+        messages, "ServiceAccount default/web", names.TENANT_ID, repr(tenant), "neither"
+    )
 
 
 def test_empty_tenant_is_warned_about(warned: Warn, make_pod: Function) -> None:
-    _one(warned(make_pod(), CLIENT | {names.TENANT_ID: ""}), names.TENANT_ID, "is empty")
+    _assert_one_short_line(
+        warned(make_pod(), CLIENT | {names.TENANT_ID: ""}), names.TENANT_ID, "is empty"
+    )
 
 
 @pytest.mark.parametrize("text", ["wbe", "web,init", "web;wbe", "Web"])
@@ -124,7 +132,7 @@ def test_skipped_name_without_container_is_warned_about(
     warned: Warn, make_pod: Function, text: str
 ) -> None:
     messages = warned(make_pod({names.SKIP_CONTAINERS: text}))
-    _one(messages, names.SKIP_CONTAINERS, repr(text.split(";")[-1]))
+    _assert_one_short_line(messages, names.SKIP_CONTAINERS, repr(text.split(";")[-1]))
 
 
 def test_init_containers_and_sidecars_may_be_skipped(warned: Warn, make_pod: Function) -> None:
@@ -181,7 +189,7 @@ def test_label_without_effect_is_warned_about(
 ) -> None:
     pod = make_pod()
     pod["metadata"]["labels"] = {PREFIX + key: "x"}
-    _one(warned(pod), PREFIX + key, part)
+    _assert_one_short_line(warned(pod), PREFIX + key, part)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +203,9 @@ def test_label_without_effect_is_warned_about(
 def test_account_annotation_without_effect_is_warned_about(
     warned: Warn, make_pod: Function, key: str, part: str
 ) -> None:
-    _one(warned(make_pod(), CLIENT | {PREFIX + key: "x"}), "default/web", PREFIX + key, part)
+    _assert_one_short_line(
+        warned(make_pod(), CLIENT | {PREFIX + key: "x"}), "default/web", PREFIX + key, part
+    )
 
 
 @pytest.mark.parametrize(
@@ -211,7 +221,7 @@ def test_account_annotation_without_effect_is_warned_about(
 def test_pod_for_a_virtual_node_is_warned_about(
     warned: Warn, make_pod: Function, spec: dict[str, Any], where: str
 ) -> None:
-    _one(
+    _assert_one_short_line(
         warned(make_pod(**spec)),
         where,
         "the pod may run on a virtual node",
@@ -230,7 +240,9 @@ def test_invalid_scheduling_fields_cause_no_warning(
 def test_sidecar_annotation_with_another_value_is_warned_about(
     warned: Warn, make_pod: Function, value: str
 ) -> None:
-    _one(warned(make_pod({names.INJECT_PROXY: value})), names.INJECT_PROXY, repr(value))
+    _assert_one_short_line(
+        warned(make_pod({names.INJECT_PROXY: value})), names.INJECT_PROXY, repr(value)
+    )
 
 
 @pytest.mark.parametrize("value", ["true", "True", "TRUE"])
@@ -246,7 +258,7 @@ def test_pod_user_that_prevents_the_sidecar_is_warned_about(
     warned: Warn, make_pod: Function, user: int, part: str
 ) -> None:
     spec = {"securityContext": {"runAsUser": user}}
-    _one(warned(make_pod(PROXY, **spec)), part, str(user))
+    _assert_one_short_line(warned(make_pod(PROXY, **spec)), part, str(user))
     assert warned(make_pod(**spec)) == []
 
 
@@ -256,7 +268,9 @@ def test_container_user_that_bypasses_the_sidecar_is_warned_about(
     def containers(user: int) -> list[dict[str, Any]]:
         return [{"name": "web", "securityContext": {"runAsUser": user}}]
 
-    _one(warned(make_pod(PROXY, containers=containers(1501))), "container web", "1501")
+    _assert_one_short_line(
+        warned(make_pod(PROXY, containers=containers(1501))), "container web", "1501"
+    )
     assert warned(make_pod(PROXY, containers=containers(1000))) == []
     proxy = [{"name": names.PROXY_CONTAINER, "securityContext": {"runAsUser": 1501}}]
     assert warned(make_pod(PROXY, initContainers=proxy)) == []
@@ -268,7 +282,9 @@ def test_secret_that_sdks_try_before_the_token_is_warned_about(
 ) -> None:
     source = {"secretKeyRef": {"name": "s", "key": "k"}}
     containers = [{"name": "web", "env": [{"name": "A"}, {"name": name, "valueFrom": source}]}]
-    _one(warned(make_pod(containers=containers)), "container 'web'", name, "before the token")
+    _assert_one_short_line(
+        warned(make_pod(containers=containers)), "container 'web'", name, "before the token"
+    )
     assert len(warned(make_pod(initContainers=containers))) == 1
     assert warned(make_pod({names.SKIP_CONTAINERS: "web"}, containers=containers)) == []
 
@@ -327,7 +343,7 @@ def _labelled(value: Any) -> Pod:
 
 
 def test_label_warning_names_the_account_with_client_id() -> None:
-    _one(
+    _assert_one_short_line(
         list_label_warnings(_labelled(None), _account(CLIENT)),
         "default/web",
         f'{names.USE_LABEL}: "true"',
@@ -338,7 +354,7 @@ def test_label_warning_names_the_account_with_client_id() -> None:
 
 @pytest.mark.parametrize("value", ["True", "yes", "", 7])
 def test_label_with_another_value_is_shown(value: Any) -> None:
-    _one(
+    _assert_one_short_line(
         list_label_warnings(_labelled(value), _account(CLIENT)),
         f"{names.USE_LABEL} = {value!r} is not",
     )

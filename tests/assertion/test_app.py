@@ -22,7 +22,7 @@ Ask = Callable[..., Awaitable[tuple[int, bytes, dict[str, str]]]]
 
 
 @pytest.fixture
-async def ask(ring: KeyRing, tmp_path: Path) -> AsyncIterator[Ask]:
+async def get_document(ring: KeyRing, tmp_path: Path) -> AsyncIterator[Ask]:
     ca = trustme.CA()
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -36,15 +36,15 @@ async def ask(ring: KeyRing, tmp_path: Path) -> AsyncIterator[Ask]:
         aiohttp.ClientSession(connector=connector) as session,
     ):
 
-        async def get(path: str, method: str = "GET") -> tuple[int, bytes, dict[str, str]]:
+        async def send(path: str, method: str = "GET") -> tuple[int, bytes, dict[str, str]]:
             async with session.request(method, url + path) as answer:
                 return answer.status, await answer.read(), dict(answer.headers)
 
-        yield get
+        yield send
 
 
-async def test_discovery_document_has_the_exact_issuer(ask: Ask) -> None:
-    status, body, headers = await ask(PATH + "/.well-known/openid-configuration")
+async def test_discovery_document_has_the_exact_issuer(get_document: Ask) -> None:
+    status, body, headers = await get_document(PATH + "/.well-known/openid-configuration")
     assert status == 200
     assert headers["Content-Type"] == "application/json"
     assert headers["Cache-Control"] == "public, max-age=300"
@@ -57,11 +57,13 @@ async def test_discovery_document_has_the_exact_issuer(ask: Ask) -> None:
     }
 
 
-async def test_jwks_has_the_new_key_immediately_after_rotation(ask: Ask, ring: KeyRing) -> None:
+async def test_jwks_has_the_new_key_immediately_after_rotation(
+    get_document: Ask, ring: KeyRing
+) -> None:
     old = ring.active
     token = jose.parse(old.sign({}))
     ring.rotate()
-    status, body, headers = await ask(PATH + "/openid/v1/jwks")
+    status, body, headers = await get_document(PATH + "/openid/v1/jwks")
     keys = jose.load_jwks(json.loads(body))
     assert (status, headers["Content-Type"]) == (200, "application/jwk-set+json")
     assert [key.kid for key in keys] == [ring.active.kid, old.kid]
@@ -82,15 +84,15 @@ async def test_jwks_has_the_new_key_immediately_after_rotation(ask: Ask, ring: K
         PATH + "/keys/000001.pem",
     ],
 )
-async def test_other_issuer_paths_are_not_found(ask: Ask, path: str) -> None:
-    status, body, _ = await ask(path)
+async def test_other_issuer_paths_are_not_found(get_document: Ask, path: str) -> None:
+    status, body, _ = await get_document(path)
     assert (status, body) == (404, b'{"error":"not found"}')
 
 
-async def test_only_get_and_head_are_allowed(ask: Ask) -> None:
-    assert (await ask(PATH + "/openid/v1/jwks", "HEAD"))[:2] == (200, b"")
+async def test_only_get_and_head_are_allowed(get_document: Ask) -> None:
+    assert (await get_document(PATH + "/openid/v1/jwks", "HEAD"))[:2] == (200, b"")
     for method in ("POST", "PUT", "DELETE"):
-        status, _, headers = await ask(PATH + "/openid/v1/jwks", method)
+        status, _, headers = await get_document(PATH + "/openid/v1/jwks", method)
         assert (status, headers["Allow"]) == (405, "GET, HEAD")
 
 

@@ -31,7 +31,7 @@ KEY = b"k" * 32
 NOTHING = SecretAttributes(given=frozenset())
 
 
-def quiet(_table: str, _rows: int) -> None:
+def ignore_progress(_table: str, _rows: int) -> None:
     """Ignore a progress report."""
 
 
@@ -89,7 +89,7 @@ def identity(number: int) -> Identity:
     )
 
 
-async def many(url: str, count: int) -> None:
+async def fill_with_credentials(url: str, count: int) -> None:
     """Write `count` federated credentials into a directory, 20 for each identity."""
     of_identity = [
         {
@@ -124,7 +124,7 @@ async def many(url: str, count: int) -> None:
         await database.write(step, seconds=600)
 
 
-async def rows(url: str) -> dict[str, list[tuple[Any, ...]]]:
+async def read_all_rows(url: str) -> dict[str, list[tuple[Any, ...]]]:
     """Read every row that belongs in a backup, in the same order for both databases."""
 
     def step(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
@@ -144,9 +144,9 @@ async def rows(url: str) -> dict[str, list[tuple[Any, ...]]]:
         return await database.read(step, seconds=60)
 
 
-async def backed_up(url: str, path: Path) -> Manifest:
-    return await create.back_up_database(url, path, quiet, lambda: 1_700_000_000.0)
+async def back_up(url: str, path: Path) -> Manifest:
+    return await create.back_up_database(url, path, ignore_progress, lambda: 1_700_000_000.0)
 
 
-async def restored(url: str, path: Path, *, replaces: bool = False) -> Manifest:
-    return await restore.restore_database(url, path, quiet, replaces=replaces)
+async def restore_backup(url: str, path: Path, *, replaces: bool = False) -> Manifest:
+    return await restore.restore_database(url, path, ignore_progress, replaces=replaces)

@@ -14,7 +14,7 @@ from podpass import __version__
 from podpass.backup import archive, model, restore
 from podpass.backup.archive import Writer
 from podpass.backup.model import InvalidBackupFile, Manifest, Store, Table
-from tests.backup.sample_databases import backed_up, fill, quiet, restored
+from tests.backup.sample_databases import back_up, fill, ignore_progress, restore_backup
 from tests.database.stored_schemas import dump_lines
 
 TENANTS = Table(columns=("id", "display_name"), rows=1)
@@ -22,7 +22,7 @@ ROW = b'["t","Contoso"]\n'
 PART = "rows/directory/tenants/000001.jsonl"
 
 
-def written(
+def write_backup(
     path: Path,
     parts: list[tuple[str, bytes]],
     *,
@@ -46,7 +46,7 @@ def written(
     return path
 
 
-def packed(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
+def write_tar(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
     """Write a gzipped tar that podpass did not create."""
     with tarfile.open(path, "w:gz", format=tarfile.USTAR_FORMAT) as made:
         for member, data in members:
@@ -65,9 +65,9 @@ BEGIN = (tarfile.TarInfo(model.BEGIN), b"format 1\n")
 
 
 async def test_valid_backup_is_checked_and_restored(tmp_path: Path) -> None:
-    path = written(tmp_path / "backup", [(PART, ROW)])
+    path = write_backup(tmp_path / "backup", [(PART, ROW)])
     assert archive.check(path).rows == {"tenants": 1}
-    await restored(f"sqlite:///{tmp_path}/new.db", path)
+    await restore_backup(f"sqlite:///{tmp_path}/new.db", path)
     with tarfile.open(path) as seen:
         assert seen.getnames() == [model.BEGIN, PART, model.MANIFEST]
 
@@ -82,45 +82,47 @@ def test_abandoned_backup_is_never_completed() -> None:
 
 
 @pytest.fixture
-async def whole(tmp_path: Path) -> Path:
+async def valid_backup(tmp_path: Path) -> Path:
     url = f"sqlite:///{tmp_path}/source.db"
     await fill(url, tmp_path)
-    await backed_up(url, tmp_path / "whole")
+    await back_up(url, tmp_path / "whole")
     return tmp_path / "whole"
 
 
-async def refused(tmp_path: Path, path: Path, match: str) -> InvalidBackupFile:
+async def assert_refused(tmp_path: Path, path: Path, match: str) -> InvalidBackupFile:
     """Check that a restore over an existing database is refused and changes nothing."""
     url = f"sqlite:///{tmp_path}/target.db"
     if not (tmp_path / "target.db").exists():
         await fill(url, tmp_path, identities=1)
     before = dump_lines(tmp_path / "target.db")
     with pytest.raises(InvalidBackupFile, match=match) as caught:
-        await restore.restore_database(url, path, quiet, replaces=True)
+        await restore.restore_database(url, path, ignore_progress, replaces=True)
     assert caught.value.hint
     assert dump_lines(tmp_path / "target.db") == before
     return caught.value
 
 
-async def test_truncated_file_is_refused_at_every_length(whole: Path, tmp_path: Path) -> None:
-    data = whole.read_bytes()
+async def test_truncated_file_is_refused_at_every_length(
+    valid_backup: Path, tmp_path: Path
+) -> None:
+    data = valid_backup.read_bytes()
     cut = tmp_path / "cut"
     for length in [0, 1, 17, *range(100, len(data), len(data) // 12), len(data) - 1]:
         cut.write_bytes(data[:length])
-        await refused(tmp_path, cut, "cut is (damaged|truncated)")
+        await assert_refused(tmp_path, cut, "cut is (damaged|truncated)")
 
 
 async def test_file_with_one_changed_byte_is_refused_at_every_position(
-    whole: Path, tmp_path: Path
+    valid_backup: Path, tmp_path: Path
 ) -> None:
-    data = whole.read_bytes()
+    data = valid_backup.read_bytes()
     wrong = tmp_path / "wrong"
     for place in [*range(10, len(data), len(data) // 12), len(data) - 5]:
         wrong.write_bytes(data[:place] + bytes([data[place] ^ 0x40]) + data[place + 1 :])
-        await refused(tmp_path, wrong, "wrong |manifest")
+        await assert_refused(tmp_path, wrong, "wrong |manifest")
 
 
-def swapped(path: Path, old: bytes, new: bytes) -> Path:
+def replace_content(path: Path, old: bytes, new: bytes) -> Path:
     """Change the content and compress it again, so that the checksum of gzip is valid."""
     data = gzip.decompress(path.read_bytes())
     assert len(old) == len(new)
@@ -129,8 +131,10 @@ def swapped(path: Path, old: bytes, new: bytes) -> Path:
     return path
 
 
-async def test_changed_row_is_found_by_its_digest(whole: Path, tmp_path: Path) -> None:
-    await refused(tmp_path, swapped(whole, b"application", b"Application"), "is damaged: rows/")
+async def test_changed_row_is_found_by_its_digest(valid_backup: Path, tmp_path: Path) -> None:
+    await assert_refused(
+        tmp_path, replace_content(valid_backup, b"application", b"Application"), "is damaged: rows/"
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,37 +145,45 @@ async def test_changed_row_is_found_by_its_digest(whole: Path, tmp_path: Path) -
         (lambda p: p.write_bytes(gzip.compress(b"")), "truncated"),
         (lambda p: p.write_bytes(gzip.compress(b"x" * 5000)), "not a backup"),
         (lambda p: p.write_bytes(gzip.compress(bytes(10_240))), "not a backup of podpass"),
-        (lambda p: packed(p, (tarfile.TarInfo("etc/passwd"), b"x")), "not a backup of podpass"),
+        (lambda p: write_tar(p, (tarfile.TarInfo("etc/passwd"), b"x")), "not a backup of podpass"),
         (
-            lambda p: packed(p, (tarfile.TarInfo(model.BEGIN), b"format 2\n")),
+            lambda p: write_tar(p, (tarfile.TarInfo(model.BEGIN), b"format 2\n")),
             "another backup format than 1",
         ),
-        (lambda p: packed(p, BEGIN), "it has no manifest"),
-        (lambda p: packed(p, BEGIN, (tarfile.TarInfo(model.MANIFEST), b"{}")), "manifest cannot"),
-        (lambda p: packed(p, BEGIN, (tarfile.TarInfo(model.MANIFEST), b"[")), "manifest cannot"),
-        (lambda p: packed(p, BEGIN, (link(PART), b"")), "an unknown part"),
-        (lambda p: packed(p, BEGIN, (link(model.MANIFEST), b"")), "an unknown part"),
-        (lambda p: written(p, [("rows/directory/../x/000001.jsonl", ROW)]), "an unknown part"),
-        (lambda p: written(p, [("/etc/cron.d/000001", b"x")]), "an unknown part"),
-        (lambda p: written(p, [("files/../../x/000001", b"x")]), "an unknown part"),
-        (lambda p: written(p, [("files/a/../x/000001", b"x")]), "an unknown part"),
-        (lambda p: written(p, [("files//x/000001", b"x")]), "an unknown part"),
-        (lambda p: written(p, []), "row counts differ"),
-        (lambda p: written(p, [(PART, ROW), (PART, ROW)]), "row counts differ"),
-        (lambda p: written(p, [(PART, b"{}\n")]), "a row of the backup cannot be read"),
-        (lambda p: written(p, [(PART, b'["t"]\n')]), "a row of the backup cannot be read"),
-        (lambda p: written(p, [(PART, b'["t",["x"]]\n')]), "a row of the backup cannot be read"),
-        (lambda p: written(p, [(PART, ROW)], revision="0099"), "of a newer podpass"),
+        (lambda p: write_tar(p, BEGIN), "it has no manifest"),
         (
-            lambda p: written(p, [], store="console", table=Table(columns=(), rows=0)),
+            lambda p: write_tar(p, BEGIN, (tarfile.TarInfo(model.MANIFEST), b"{}")),
+            "manifest cannot",
+        ),
+        (lambda p: write_tar(p, BEGIN, (tarfile.TarInfo(model.MANIFEST), b"[")), "manifest cannot"),
+        (lambda p: write_tar(p, BEGIN, (link(PART), b"")), "an unknown part"),
+        (lambda p: write_tar(p, BEGIN, (link(model.MANIFEST), b"")), "an unknown part"),
+        (lambda p: write_backup(p, [("rows/directory/../x/000001.jsonl", ROW)]), "an unknown part"),
+        (lambda p: write_backup(p, [("/etc/cron.d/000001", b"x")]), "an unknown part"),
+        (lambda p: write_backup(p, [("files/../../x/000001", b"x")]), "an unknown part"),
+        (lambda p: write_backup(p, [("files/a/../x/000001", b"x")]), "an unknown part"),
+        (lambda p: write_backup(p, [("files//x/000001", b"x")]), "an unknown part"),
+        (lambda p: write_backup(p, []), "row counts differ"),
+        (lambda p: write_backup(p, [(PART, ROW), (PART, ROW)]), "row counts differ"),
+        (lambda p: write_backup(p, [(PART, b"{}\n")]), "a row of the backup cannot be read"),
+        (lambda p: write_backup(p, [(PART, b'["t"]\n')]), "a row of the backup cannot be read"),
+        (
+            lambda p: write_backup(p, [(PART, b'["t",["x"]]\n')]),
+            "a row of the backup cannot be read",
+        ),
+        (lambda p: write_backup(p, [(PART, ROW)], revision="0099"), "of a newer podpass"),
+        (
+            lambda p: write_backup(p, [], store="console", table=Table(columns=(), rows=0)),
             "newer podpass",
         ),
         (
-            lambda p: written(p, [(PART, ROW)], table=Table(columns=("id", "bogus"), rows=1)),
+            lambda p: write_backup(p, [(PART, ROW)], table=Table(columns=("id", "bogus"), rows=1)),
             "does not match its schema",
         ),
         (
-            lambda p: written(p, [(PART, ROW * 2)], table=Table(columns=TENANTS.columns, rows=2)),
+            lambda p: write_backup(
+                p, [(PART, ROW * 2)], table=Table(columns=TENANTS.columns, rows=2)
+            ),
             "rejects rows of the backup",
         ),
     ],
@@ -180,7 +192,7 @@ async def test_invalid_backup_is_refused(
     tmp_path: Path, change: Callable[[Path], object], message: str
 ) -> None:
     change(tmp_path / "file")
-    await refused(tmp_path, tmp_path / "file", message)
+    await assert_refused(tmp_path, tmp_path / "file", message)
 
 
 async def test_part_with_a_huge_size_is_refused_before_it_is_read(tmp_path: Path) -> None:
@@ -191,24 +203,24 @@ async def test_part_with_a_huge_size_is_refused_before_it_is_read(tmp_path: Path
     begin = header.tobuf(tarfile.USTAR_FORMAT) + b"format 1\n".ljust(512, b"\0")
     path = tmp_path / "file"
     path.write_bytes(gzip.compress(begin + member.tobuf(tarfile.GNU_FORMAT) + bytes(5000)))
-    await refused(tmp_path, path, "an unknown part")
+    await assert_refused(tmp_path, path, "an unknown part")
 
 
 async def test_data_after_the_manifest_is_refused(tmp_path: Path) -> None:
-    path = written(tmp_path / "file", [(PART, ROW)])
+    path = write_backup(tmp_path / "file", [(PART, ROW)])
     data = gzip.decompress(path.read_bytes())
     path.write_bytes(gzip.compress(data[:-1024] + data[:1024] + bytes(1024)))
-    await refused(tmp_path, path, "has data after its manifest")
+    await assert_refused(tmp_path, path, "has data after its manifest")
     path.write_bytes(gzip.compress(data + b"x"))
-    await refused(tmp_path, path, "has data after its end")
+    await assert_refused(tmp_path, path, "has data after its end")
 
 
 async def test_file_that_changes_between_check_and_restore_is_refused(
     tmp_path: Path,
 ) -> None:
-    path = written(tmp_path / "file", [(PART, ROW)])
+    path = write_backup(tmp_path / "file", [(PART, ROW)])
     manifest = archive.check(path)
-    written(path, [(PART, b'["u","Evil"]\n')])
+    write_backup(path, [(PART, b'["u","Evil"]\n')])
     with pytest.raises(InvalidBackupFile, match="changed while it was read"):
         list(archive.read_parts(path, manifest))
 

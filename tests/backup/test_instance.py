@@ -28,7 +28,7 @@ identities:
 
 
 @pytest.fixture(scope="module")
-def original(make_podpass: Callable[[], Podpass]) -> Podpass:
+def stopped_instance(make_podpass: Callable[[], Podpass]) -> Podpass:
     """Provide a stopped instance with a vault; each test uses a copy of its folder."""
     made = make_podpass()
     seed = made.data_dir.parent / "seed.yaml"
@@ -41,22 +41,22 @@ def original(make_podpass: Callable[[], Podpass]) -> Podpass:
 
 
 @pytest.fixture
-def mine(original: Podpass, podpass: Podpass) -> Podpass:
-    shutil.copytree(original.data_dir, podpass.data_dir)
+def instance(stopped_instance: Podpass, podpass: Podpass) -> Podpass:
+    shutil.copytree(stopped_instance.data_dir, podpass.data_dir)
     return podpass
 
 
-def names(podpass: Podpass) -> list[str]:
+def list_identity_names(podpass: Podpass) -> list[str]:
     found = json.loads(podpass("identity", "list", "-o", "json").stdout)
     return sorted(one["name"] for one in found)
 
 
-def ids(podpass: Podpass) -> tuple[str, str]:
+def read_ids(podpass: Podpass) -> tuple[str, str]:
     facts = json.loads((podpass.data_dir / "instance.json").read_bytes())
     return facts["tenant_id"], facts["issuer_id"]
 
 
-def counted(path: Path, table: str) -> int:
+def count_rows(path: Path, table: str) -> int:
     with closing(sqlite3.connect(path)) as connection:
         return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
@@ -65,125 +65,131 @@ def apply(podpass: Podpass, text: str) -> None:
     assert podpass("apply", "-f", "-", input=text).returncode == 0
 
 
-def test_running_instance_is_backed_up_and_uses_the_restored_data(mine: Podpass) -> None:
-    mine.up()
-    path = mine.data_dir.parent / "backup"
-    done = mine("backup", str(path), "-o", "json")
+def test_running_instance_is_backed_up_and_uses_the_restored_data(instance: Podpass) -> None:
+    instance.up()
+    path = instance.data_dir.parent / "backup"
+    done = instance("backup", str(path), "-o", "json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"]["secrets"] == 1
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    apply(mine, MORE)
-    assert names(mine) == ["later", "web"]
-    done = mine("restore", str(path))
+    apply(instance, MORE)
+    assert list_identity_names(instance) == ["later", "web"]
+    done = instance("restore", str(path))
     assert (done.returncode, done.stdout) == (1, "")
     assert "not empty" in done.stderr
     assert "--replace" in done.stderr
-    assert mine("restore", str(path), "--replace").returncode == 0
+    assert instance("restore", str(path), "--replace").returncode == 0
     # Immediately, without a restart.
-    assert names(mine) == ["web"]
-    assert mine("vault", "list", "-o", "json").stdout.count("tools-vault") >= 1
+    assert list_identity_names(instance) == ["web"]
+    assert instance("vault", "list", "-o", "json").stdout.count("tools-vault") >= 1
 
 
 def test_restore_keeps_keys_and_files_of_a_running_instance(
-    mine: Podpass, original: Podpass
+    instance: Podpass, stopped_instance: Podpass
 ) -> None:
-    mine.up()
-    done = mine("restore", str(original.data_dir.parent / "open"), "--replace")
+    instance.up()
+    done = instance("restore", str(stopped_instance.data_dir.parent / "open"), "--replace")
     assert done.returncode == 0, done.stderr
     assert "not restored, because the instance is running" in done.stderr
     assert "kubernetes.db" in done.stderr
 
 
 def test_backup_of_another_instance_is_refused_while_this_one_runs(
-    podpass: Podpass, original: Podpass
+    podpass: Podpass, stopped_instance: Podpass
 ) -> None:
     podpass.up()
-    done = podpass("restore", str(original.data_dir.parent / "open"), "--replace")
+    done = podpass("restore", str(stopped_instance.data_dir.parent / "open"), "--replace")
     assert done.returncode == 1
     assert "of another instance" in done.stderr
     assert "podpass down" in done.stderr
 
 
 def test_backup_with_another_key_than_the_running_instance_is_refused(
-    mine: Podpass, original: Podpass, tmp_path: Path
+    instance: Podpass, stopped_instance: Podpass, tmp_path: Path
 ) -> None:
     """The running instance could not open the restored secrets."""
-    manifest = archive.check(original.data_dir.parent / "open")
+    manifest = archive.check(stopped_instance.data_dir.parent / "open")
     key = {"files/keys/vault.key/000001": b"x" * 32}
-    crafted = _written(tmp_path, original, manifest, backup="open", changed=key)
-    mine.up()
-    done = mine("restore", str(crafted), "--replace")
+    crafted = _write_backup(tmp_path, stopped_instance, manifest, backup="open", changed=key)
+    instance.up()
+    done = instance("restore", str(crafted), "--replace")
     assert done.returncode == 1
     assert "another keys/vault.key than the running instance" in done.stderr
     assert "podpass down" in done.stderr
 
 
 def test_stopped_instance_is_restored_and_starts_with_the_restored_data(
-    mine: Podpass, original: Podpass
+    instance: Podpass, stopped_instance: Podpass
 ) -> None:
-    mine.up()
-    apply(mine, MORE)
-    mine("down")
-    path = str(original.data_dir.parent / "sealed")
-    assert "already holds an instance" in mine("restore", path).stderr
-    assert mine("restore", path, "--replace").returncode == 0
-    mine.up()
-    assert names(mine) == ["web"]
+    instance.up()
+    apply(instance, MORE)
+    instance("down")
+    path = str(stopped_instance.data_dir.parent / "sealed")
+    assert "already holds an instance" in instance("restore", path).stderr
+    assert instance("restore", path, "--replace").returncode == 0
+    instance.up()
+    assert list_identity_names(instance) == ["web"]
 
 
 def test_backup_with_keys_restores_a_complete_instance_in_a_new_directory(
-    podpass: Podpass, original: Podpass
+    podpass: Podpass, stopped_instance: Podpass
 ) -> None:
-    done = podpass("restore", str(original.data_dir.parent / "open"))
+    done = podpass("restore", str(stopped_instance.data_dir.parent / "open"))
     assert done.returncode == 0, done.stderr
-    assert ids(podpass) == ids(original)
+    assert read_ids(podpass) == read_ids(stopped_instance)
     status = podpass.up()
-    assert names(podpass) == ["web"]
+    assert list_identity_names(podpass) == ["web"]
     # The CA key never leaves its data directory, so this instance has its own.
     assert (podpass.data_dir / "ca/ca.pem").read_bytes() != (
-        original.data_dir / "ca/ca.pem"
+        stopped_instance.data_dir / "ca/ca.pem"
     ).read_bytes()
-    stored = json.loads((original.data_dir / "instance.json").read_bytes())["admin"]["password"]
+    stored = json.loads((stopped_instance.data_dir / "instance.json").read_bytes())["admin"][
+        "password"
+    ]
     assert status["admin"]["password"] == stored
-    assert counted(podpass.data_dir / "directory.db", "secret_versions") == 1
+    assert count_rows(podpass.data_dir / "directory.db", "secret_versions") == 1
     pods = podpass("run", "--", "kubectl", "get", "serviceaccounts", "-A")
     assert pods.returncode == 0
 
 
 def test_backup_without_keys_is_restored_after_the_keys_are_copied(
-    podpass: Podpass, original: Podpass
+    podpass: Podpass, stopped_instance: Podpass
 ) -> None:
-    path = str(original.data_dir.parent / "sealed")
+    path = str(stopped_instance.data_dir.parent / "sealed")
     done = podpass("restore", path)
     assert done.returncode == 1
     assert "keys/authority.key here is missing" in done.stderr
     for name in ("authority.key", "vault.key"):
         (podpass.data_dir / "keys").mkdir(exist_ok=True)
-        shutil.copy(original.data_dir / "keys" / name, podpass.data_dir / "keys" / name)
+        shutil.copy(stopped_instance.data_dir / "keys" / name, podpass.data_dir / "keys" / name)
     assert podpass("restore", path).returncode == 0
-    assert ids(podpass) == ids(original)
+    assert read_ids(podpass) == read_ids(stopped_instance)
     status = podpass.up()
-    assert names(podpass) == ["web"]
+    assert list_identity_names(podpass) == ["web"]
     # The administrator has the password of this instance.
-    stored = json.loads((original.data_dir / "instance.json").read_bytes())["admin"]["password"]
+    stored = json.loads((stopped_instance.data_dir / "instance.json").read_bytes())["admin"][
+        "password"
+    ]
     assert status["admin"]["password"] != stored
     with closing(sqlite3.connect(podpass.data_dir / "directory.db")) as connection:
         [(password_hash,)] = connection.execute("SELECT password FROM users").fetchall()
     assert passwords.check_password(status["admin"]["password"], password_hash)
 
 
-def test_wrong_sealing_key_is_refused_and_changes_nothing(mine: Podpass, original: Podpass) -> None:
-    (mine.data_dir / "keys/vault.key").write_bytes(b"x" * 32)
-    before = (mine.data_dir / "directory.db").read_bytes()
-    done = mine("restore", str(original.data_dir.parent / "sealed"), "--replace")
+def test_wrong_sealing_key_is_refused_and_changes_nothing(
+    instance: Podpass, stopped_instance: Podpass
+) -> None:
+    (instance.data_dir / "keys/vault.key").write_bytes(b"x" * 32)
+    before = (instance.data_dir / "directory.db").read_bytes()
+    done = instance("restore", str(stopped_instance.data_dir.parent / "sealed"), "--replace")
     assert "keys/vault.key here is another key" in done.stderr
-    assert (mine.data_dir / "directory.db").read_bytes() == before
+    assert (instance.data_dir / "directory.db").read_bytes() == before
 
 
-def test_backup_without_keys_contains_no_secret(original: Podpass) -> None:
+def test_backup_without_keys_contains_no_secret(stopped_instance: Podpass) -> None:
     folder, facts = (
-        original.data_dir,
-        json.loads((original.data_dir / "instance.json").read_bytes()),
+        stopped_instance.data_dir,
+        json.loads((stopped_instance.data_dir / "instance.json").read_bytes()),
     )
     secrets = [path.read_bytes() for path in (folder / "keys").rglob("*") if path.is_file()]
     secrets += [facts["admin"]["password"].encode(), facts["control_token"].encode(), b"hello"]
@@ -203,17 +209,17 @@ def test_backup_without_keys_contains_no_secret(original: Podpass) -> None:
     assert {"files/keys/vault.key/000001", "files/kubernetes.db/000001"} <= {n for n, _ in whole}
 
 
-def test_next_start_finishes_a_killed_restore(mine: Podpass, original: Podpass) -> None:
-    data_dir = DataDir(mine.data_dir)
-    mine.up()
-    apply(mine, MORE)
-    mine("down")
+def test_next_start_finishes_a_killed_restore(instance: Podpass, stopped_instance: Podpass) -> None:
+    data_dir = DataDir(instance.data_dir)
+    instance.up()
+    apply(instance, MORE)
+    instance("down")
     ready = finish_restore.pending_folder(data_dir)
     ready.mkdir()
-    shutil.copy(original.data_dir / "directory.db", ready)
-    mine.up()
+    shutil.copy(stopped_instance.data_dir / "directory.db", ready)
+    instance.up()
     assert not ready.exists()
-    assert names(mine) == ["web"]
+    assert list_identity_names(instance) == ["web"]
 
 
 def test_restore_deletes_the_journals_of_the_replaced_database(tmp_path: Path) -> None:
@@ -237,25 +243,25 @@ def test_restore_deletes_the_journals_of_the_replaced_database(tmp_path: Path) -
     assert found == {"directory.db": b"new", "vault.key": b"new"}
 
 
-def test_unfinished_restore_is_ignored_at_start(mine: Podpass) -> None:
-    begun = mine.data_dir / "restore.part"
+def test_unfinished_restore_is_ignored_at_start(instance: Podpass) -> None:
+    begun = instance.data_dir / "restore.part"
     begun.mkdir()
     (begun / "directory.db").write_bytes(b"half")
-    mine.up()
-    assert names(mine) == ["web"]
+    instance.up()
+    assert list_identity_names(instance) == ["web"]
 
 
 def test_backup_of_an_instance_restores_a_database_but_not_the_reverse(
-    podpass: Podpass, original: Podpass, tmp_path: Path
+    podpass: Podpass, stopped_instance: Podpass, tmp_path: Path
 ) -> None:
-    url = f"sqlite:///{original.data_dir}/directory.db"
+    url = f"sqlite:///{stopped_instance.data_dir}/directory.db"
     assert podpass("backup", "--database", url, str(tmp_path / "one")).returncode == 0
     done = podpass("restore", str(tmp_path / "one"))
     assert "restore it with --database URL" in done.stderr
     new = f"sqlite:///{tmp_path}/new.db"
-    done = podpass("restore", "--database", new, str(original.data_dir.parent / "sealed"))
+    done = podpass("restore", "--database", new, str(stopped_instance.data_dir.parent / "sealed"))
     assert done.returncode == 0, done.stderr
-    assert counted(tmp_path / "new.db", "identities") == 1
+    assert count_rows(tmp_path / "new.db", "identities") == 1
 
 
 @pytest.mark.parametrize(
@@ -269,11 +275,13 @@ def test_backup_of_an_instance_restores_a_database_but_not_the_reverse(
     ],
 )
 def test_backup_of_an_invalid_instance_is_refused_before_anything_is_created(
-    original: Podpass, podpass: Podpass, tmp_path: Path, changes: dict[str, str]
+    stopped_instance: Podpass, podpass: Podpass, tmp_path: Path, changes: dict[str, str]
 ) -> None:
-    manifest = archive.check(original.data_dir.parent / "sealed")
-    crafted = _written(
-        tmp_path, original, replace(manifest, instance={**(manifest.instance or {}), **changes})
+    manifest = archive.check(stopped_instance.data_dir.parent / "sealed")
+    crafted = _write_backup(
+        tmp_path,
+        stopped_instance,
+        replace(manifest, instance={**(manifest.instance or {}), **changes}),
     )
     done = podpass("restore", str(crafted))
     assert done.returncode == 1
@@ -282,11 +290,13 @@ def test_backup_of_an_invalid_instance_is_refused_before_anything_is_created(
 
 
 def test_instance_file_that_differs_from_the_manifest_is_refused(
-    original: Podpass, podpass: Podpass, tmp_path: Path
+    stopped_instance: Podpass, podpass: Podpass, tmp_path: Path
 ) -> None:
-    manifest = archive.check(original.data_dir.parent / "open")
+    manifest = archive.check(stopped_instance.data_dir.parent / "open")
     other = {**(manifest.instance or {}), "tenant_id": "11111111-1111-4111-8111-111111111111"}
-    crafted = _written(tmp_path, original, replace(manifest, instance=other), backup="open")
+    crafted = _write_backup(
+        tmp_path, stopped_instance, replace(manifest, instance=other), backup="open"
+    )
     done = podpass("restore", str(crafted))
     assert done.returncode == 1
     assert "differs from its manifest" in done.stderr
@@ -295,12 +305,16 @@ def test_instance_file_that_differs_from_the_manifest_is_refused(
 
 
 def test_backup_with_an_unknown_file_is_refused_before_anything_is_created(
-    original: Podpass, podpass: Podpass, tmp_path: Path
+    stopped_instance: Podpass, podpass: Podpass, tmp_path: Path
 ) -> None:
     """Attack: a backup from another person replaces files that tools of the user read."""
-    manifest = archive.check(original.data_dir.parent / "open")
-    crafted = _written(
-        tmp_path, original, manifest, backup="open", changed={"files/kubeconfig/000001": b"x"}
+    manifest = archive.check(stopped_instance.data_dir.parent / "open")
+    crafted = _write_backup(
+        tmp_path,
+        stopped_instance,
+        manifest,
+        backup="open",
+        changed={"files/kubeconfig/000001": b"x"},
     )
     done = podpass("restore", str(crafted))
     assert done.returncode == 1
@@ -308,7 +322,7 @@ def test_backup_with_an_unknown_file_is_refused_before_anything_is_created(
     assert not podpass.data_dir.exists()
 
 
-def _written(
+def _write_backup(
     folder: Path,
     original: Podpass,
     manifest: Manifest,
@@ -328,23 +342,23 @@ def _written(
 
 
 def test_restore_with_a_wrong_sealing_key_is_refused(
-    podpass: Podpass, original: Podpass, tmp_path: Path
+    podpass: Podpass, stopped_instance: Podpass, tmp_path: Path
 ) -> None:
     new = f"sqlite:///{tmp_path}/new.db"
     (tmp_path / "key").write_bytes(b"x" * 32)
-    path = str(original.data_dir.parent / "sealed")
+    path = str(stopped_instance.data_dir.parent / "sealed")
     wrong = ("--sealing-key-file", str(tmp_path / "key"))
     done = podpass("restore", "--database", new, *wrong, path)
     assert done.returncode == 1
     assert "not sealed with" in done.stderr
-    right = ("--sealing-key-file", str(original.data_dir / "keys/authority.key"))
+    right = ("--sealing-key-file", str(stopped_instance.data_dir / "keys/authority.key"))
     assert podpass("restore", "--database", new, *right, path).returncode == 0
 
 
 def test_check_reads_a_backup_and_changes_nothing(
-    original: Podpass, podpass: Podpass, tmp_path: Path
+    stopped_instance: Podpass, podpass: Podpass, tmp_path: Path
 ) -> None:
-    path = original.data_dir.parent / "sealed"
+    path = stopped_instance.data_dir.parent / "sealed"
     done = podpass("backup", "--check", str(path), "-o", "json")
     summary = json.loads(done.stdout)
     assert (summary["rows"]["identities"], summary["files"]) == (1, [])

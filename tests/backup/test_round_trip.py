@@ -25,16 +25,16 @@ from tests import postgres
 from tests.backup.sample_databases import (
     KEY,
     TENANT,
-    backed_up,
+    back_up,
     fill,
+    fill_with_credentials,
     identity,
-    many,
-    quiet,
-    restored,
-    rows,
+    ignore_progress,
+    read_all_rows,
+    restore_backup,
 )
 from tests.database import example_store
-from tests.database.stored_schemas import insert_rows, opened, read_rows
+from tests.database.stored_schemas import insert_rows, open_engine, read_rows
 from tests.directory.database_faults import corrupt
 
 pytestmark = pytest.mark.processes
@@ -74,14 +74,14 @@ def run(code: str, *arguments: str) -> "subprocess.Popen[str]":
 
 async def test_every_row_is_restored(database_url: str, tmp_path: Path) -> None:
     await fill(database_url, tmp_path)
-    before = await rows(database_url)
-    taken = await backed_up(database_url, tmp_path / "backup")
+    before = await read_all_rows(database_url)
+    taken = await back_up(database_url, tmp_path / "backup")
     assert taken.rows == {table: len(held) for table, held in before.items()}
     assert (tmp_path / "backup").stat().st_mode & 0o777 == 0o600
     async with Directory(Database(database_url)) as directory:
         await directory.identities.delete(TENANT, identity(0).client_id)
-    await restored(database_url, tmp_path / "backup", replaces=True)
-    assert await rows(database_url) == before
+    await restore_backup(database_url, tmp_path / "backup", replaces=True)
+    assert await read_all_rows(database_url) == before
 
 
 async def test_invalid_utf8_is_backed_up_and_restored(tmp_path: Path) -> None:
@@ -90,9 +90,9 @@ async def test_invalid_utf8_is_backed_up_and_restored(tmp_path: Path) -> None:
     await fill(url, tmp_path)
     change = "UPDATE identities SET location = CAST(x'ff' AS TEXT) WHERE client_id = ?"
     corrupt(tmp_path / "a.db", change, identity(0).client_id)
-    await backed_up(url, tmp_path / "backup")
+    await back_up(url, tmp_path / "backup")
     back = f"sqlite:///{tmp_path}/b.db"
-    await restored(back, tmp_path / "backup")
+    await restore_backup(back, tmp_path / "backup")
     async with Directory(Database(back)) as directory:
         with pytest.raises(CorruptRowError, match=f"{identity(0).client_id} in table identities"):
             await directory.find_identity(TENANT, identity(0).client_id)
@@ -109,20 +109,20 @@ async def test_backup_moves_a_database_from_sqlite_to_postgres_and_back(
         f"sqlite:///{tmp_path}/b.db",
     )
     await fill(here, tmp_path)
-    await backed_up(here, tmp_path / "one")
-    await restored(there, tmp_path / "one")
-    assert await rows(there) == await rows(here)
-    await backed_up(there, tmp_path / "two")
-    await restored(back, tmp_path / "two")
-    assert await rows(back) == await rows(here)
+    await back_up(here, tmp_path / "one")
+    await restore_backup(there, tmp_path / "one")
+    assert await read_all_rows(there) == await read_all_rows(here)
+    await back_up(there, tmp_path / "two")
+    await restore_backup(back, tmp_path / "two")
+    assert await read_all_rows(back) == await read_all_rows(here)
     postgres_server.drop(there)
 
 
 async def test_restored_database_is_fully_usable(database_url: str, tmp_path: Path) -> None:
     source = f"sqlite:///{tmp_path}/source.db"
     await fill(source, tmp_path)
-    await backed_up(source, tmp_path / "backup")
-    await restored(database_url, tmp_path / "backup")
+    await back_up(source, tmp_path / "backup")
+    await restore_backup(database_url, tmp_path / "backup")
     async with Database(database_url) as database:
         async with Directory(database) as directory:
             before = len(await directory.audit.list(limit=999))
@@ -146,12 +146,12 @@ async def test_existing_rows_are_replaced_only_on_request(
     database_url: str, tmp_path: Path
 ) -> None:
     await fill(database_url, tmp_path)
-    await backed_up(database_url, tmp_path / "backup")
-    before = await rows(database_url)
+    await back_up(database_url, tmp_path / "backup")
+    before = await read_all_rows(database_url)
     with pytest.raises(BackupRefused, match="is not empty: table") as caught:
-        await restored(database_url, tmp_path / "backup")
+        await restore_backup(database_url, tmp_path / "backup")
     assert "--replace" in caught.value.hint
-    assert await rows(database_url) == before
+    assert await read_all_rows(database_url) == before
 
 
 async def test_sign_ins_in_progress_are_neither_backed_up_nor_restored(
@@ -167,22 +167,22 @@ async def test_sign_ins_in_progress_are_neither_backed_up_nor_restored(
 
     async with Database(database_url) as database:
         await database.write(lambda one: one.execute(authority.codes.insert(), [code]))
-        taken = await backed_up(database_url, tmp_path / "backup")
+        taken = await back_up(database_url, tmp_path / "backup")
         assert "authority_codes" not in taken.rows
-        await restored(database_url, tmp_path / "backup", replaces=True)
+        await restore_backup(database_url, tmp_path / "backup", replaces=True)
         assert await count(database) == 0
 
 
 async def test_running_replica_uses_the_restored_data(database_url: str, tmp_path: Path) -> None:
     await fill(database_url, tmp_path)
-    await backed_up(database_url, tmp_path / "backup")
+    await back_up(database_url, tmp_path / "backup")
     later = identity(7)
     async with Directory(Database(database_url)) as directory:
         await directory.identities.put(later)
         # This caches the identity.
         assert await directory.find_identity(TENANT, later.client_id) is not None
         # On its own connection, like another process.
-        await restored(database_url, tmp_path / "backup", replaces=True)
+        await restore_backup(database_url, tmp_path / "backup", replaces=True)
         async with asyncio.timeout(20):
             while await directory.find_identity(TENANT, later.client_id):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
@@ -199,9 +199,9 @@ async def test_backup_is_a_consistent_snapshot_during_writes(
             for number in range(4):
                 acknowledged = int(writer.stdout.readline())
                 path = tmp_path / f"backup-{number}"
-                await backed_up(database_url, path)
-                await restored(target, path, replaces=True)
-                held = await rows(target)
+                await back_up(database_url, path)
+                await restore_backup(target, path, replaces=True)
+                held = await read_all_rows(target)
                 made = Counter("applications/create" in repr(row) for row in held["audit_entries"])
                 # One transaction writes an identity, its credentials and its audit entry.
                 assert len(held["identities"]) == made[True]
@@ -213,18 +213,18 @@ async def test_backup_is_a_consistent_snapshot_during_writes(
 
 async def test_killed_restore_changes_nothing(database_url: str, tmp_path: Path) -> None:
     await fill(database_url, tmp_path, identities=1)
-    before = await rows(database_url)
+    before = await read_all_rows(database_url)
     other = f"sqlite:///{tmp_path}/other.db"
     await fill(other, tmp_path)
-    await many(other, 20_000)
-    await backed_up(other, tmp_path / "backup")
+    await fill_with_credentials(other, 20_000)
+    await back_up(other, tmp_path / "backup")
     for lines in (1, 4, 9):
         with run(RESTORER, database_url, str(tmp_path / "backup")) as restorer:
             assert restorer.stdout is not None
             for _ in range(lines):
                 assert restorer.stdout.readline()
             restorer.kill()
-        assert await rows(database_url) == before
+        assert await read_all_rows(database_url) == before
 
 
 async def test_backup_of_an_older_revision_is_upgraded_on_restore(
@@ -233,17 +233,17 @@ async def test_backup_of_an_older_revision_is_upgraded_on_restore(
     chain = example_store.CHAIN
     monkeypatch.setitem(STORES, "example", (example_store.metadata, chain))
     old = f"sqlite:///{tmp_path}/old.db"
-    with opened(old) as engine, engine.begin() as connection:
+    with open_engine(old) as engine, engine.begin() as connection:
         upgrade(connection, chain, None, "0001")
         insert_rows(connection, {"example_things": [{"name": "Web", "size": 1}]})
-    manifest = await backed_up(old, tmp_path / "backup")
+    manifest = await back_up(old, tmp_path / "backup")
     assert manifest.stores["example"].revision == "0001"
     # Over a database at the head revision, whose tables have to be recreated.
     await fill(database_url, tmp_path)
     async with Database(database_url) as database:
         await database.prepare(example_store.metadata, chain)
-    await restored(database_url, tmp_path / "backup", replaces=True)
-    with opened(database_url) as engine, engine.connect() as connection:
+    await restore_backup(database_url, tmp_path / "backup", replaces=True)
+    with open_engine(database_url) as engine, engine.connect() as connection:
         assert current_revision(connection, chain) == chain.head
         found = read_rows(connection)
     assert found["example_things"] == [{"name": "Web", "size": 1, "name_key": "web"}]
@@ -254,16 +254,16 @@ async def test_backup_of_an_older_revision_is_upgraded_on_restore(
 async def test_backup_of_many_rows_uses_little_memory(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/many.db"
     await fill(url, tmp_path)
-    await many(url, 40_000)
-    await backed_up(url, tmp_path / "warm")
+    await fill_with_credentials(url, 40_000)
+    await back_up(url, tmp_path / "warm")
     tracemalloc.start()
     try:
-        taken = await backed_up(url, tmp_path / "backup")
+        taken = await back_up(url, tmp_path / "backup")
         assert sum(part.size for part in taken.parts) > 7_000_000
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
         tracemalloc.reset_peak()
         archive.check(tmp_path / "backup")
-        await restored(f"sqlite:///{tmp_path}/target.db", tmp_path / "backup")
+        await restore_backup(f"sqlite:///{tmp_path}/target.db", tmp_path / "backup")
         assert tracemalloc.get_traced_memory()[1] < 16_000_000
     finally:
         tracemalloc.stop()
@@ -273,10 +273,10 @@ async def test_empty_database_is_not_backed_up(
     tmp_path: Path,
 ) -> None:
     url = f"sqlite:///{tmp_path}/empty.db"
-    with opened(url) as engine:
+    with open_engine(url) as engine:
         engine.connect().close()
     with pytest.raises(BackupRefused, match="no tables of this podpass") as caught:
-        await create.back_up_database(url, tmp_path / "backup", quiet, system)
+        await create.back_up_database(url, tmp_path / "backup", ignore_progress, system)
     assert "start this podpass on it once" in caught.value.hint
     assert [path.name for path in tmp_path.iterdir() if "backup" in path.name] == []
 
@@ -286,10 +286,10 @@ async def test_existing_file_is_not_replaced(tmp_path: Path) -> None:
     await fill(url, tmp_path)
     (tmp_path / "backup").write_text("mine")
     with pytest.raises(BackupRefused, match="exists already"):
-        await backed_up(url, tmp_path / "backup")
+        await back_up(url, tmp_path / "backup")
     assert (tmp_path / "backup").read_text() == "mine"
     with pytest.raises(BackupRefused, match="cannot be written"):
-        await backed_up(url, tmp_path / "no" / "folder")
+        await back_up(url, tmp_path / "no" / "folder")
 
 
 def test_all_stores_are_in_a_backup() -> None:

@@ -144,7 +144,7 @@ def test_string_that_looks_like_a_number_or_boolean_stays_a_string(helm: Helm, t
                 try:
                     kubernetes_validate.validate(one, "1.37", strict=False)
                 except kubernetes_validate.ValidationError as exc:
-                    # A text in place of an object is still the text.
+                    # A string in place of an object is rendered as that string.
                     other = "is not of type" in exc.message and not exc.message.startswith("'")
                     assert not other, f"{where}: {exc.message}"
     assert len(seen) > 60

@@ -28,7 +28,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def service(data_dir: Path) -> AsyncIterator[AuthorityKeys]:
-    """The keys of a running service, in the data directory of a local instance."""
+    """Return the keys of a running service, in the data directory of a local instance."""
     data_dir.mkdir()
     schedule = KeySchedule(ahead_seconds=3600)
     async with Database(f"sqlite:///{data_dir / 'directory.db'}") as database:

@@ -28,7 +28,7 @@ COMMANDS = {name: text for section in SECTIONS.values() for name, text in sectio
 def _all(
     command: click.Command | None = None, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, ...]]:
-    """Walk over all commands and groups."""
+    """Yield all commands and groups."""
     found = command or cli
     yield path
     if isinstance(found, click.Group):

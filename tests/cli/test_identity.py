@@ -27,7 +27,7 @@ def row(client_id: str, group: str | None) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def two_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two pages of identities, as the control API returns them."""
+    """Return two pages of identities, as the control API does."""
     pages = {
         "/identities": {
             "value": [row("1111", "shop"), row("2222", None)],

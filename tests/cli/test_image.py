@@ -11,7 +11,7 @@ from tests.local.instances import Podpass
 
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
-    """The environment of a machine with an empty cache and no language tools."""
+    """Return the environment of a machine with an empty cache and no language tools."""
     (tmp_path / "bin").mkdir()
     return {"PATH": str(tmp_path / "bin"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
 

@@ -53,7 +53,7 @@ def is_unreachable(said: str) -> bool:
 
 
 def find_too_old(said: str) -> str:
-    """Return the compiler's message that it is too old for a program, or an empty text."""
+    """Return the compiler's message that it is too old for a program, or an empty string."""
     found = _TOO_OLD.search(said)
     return found[0] if found else ""
 

@@ -1,4 +1,4 @@
-"""Which installation errors skip a client's test, and which fail it."""
+"""Installation errors that skip a client's test, and those that fail it."""
 
 import pytest
 

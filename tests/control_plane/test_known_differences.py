@@ -1,4 +1,4 @@
-"""Which contract tests are skipped on other Kubernetes releases; each row names an existing test."""
+"""Contract tests that are skipped on other Kubernetes releases; each row names an existing test."""
 
 import ast
 from pathlib import Path

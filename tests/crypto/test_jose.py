@@ -59,7 +59,7 @@ DER = PRIVATE.public_key().public_bytes(
 )
 
 
-def part(value: object) -> str:
+def encode_part(value: object) -> str:
     return jose.b64encode(json.dumps(value).encode())
 
 
@@ -68,7 +68,7 @@ def assemble(header: str, claims: str, sign: Callable[[bytes], bytes]) -> str:
     return f"{text}.{jose.b64encode(sign(text.encode()))}"
 
 
-def rs256(text: bytes) -> bytes:
+def sign_rs256(text: bytes) -> bytes:
     return PRIVATE.sign(text, padding.PKCS1v15(), hashes.SHA256())
 
 
@@ -194,15 +194,16 @@ def test_any_bytes_are_parsed_as_an_object_or_refused(data: bytes) -> None:
     "alg", ["none", "None", "NONE", "nOnE", "", None, [], ["RS256"], 0, "rs256", "PS256", "EdDSA"]
 )
 def test_unsupported_algorithm_never_verifies(alg: object) -> None:
-    for signature in (b"", rs256(b"x")):
-        token = jose.parse(assemble(part({"alg": alg}), part({}), lambda _, s=signature: s))  # type: ignore[misc]
+    for signature in (b"", sign_rs256(b"x")):
+        head, body = encode_part({"alg": alg}), encode_part({})
+        token = jose.parse(assemble(head, body, lambda _, s=signature: s))  # type: ignore[misc]
         with pytest.raises(BadSignature):
             jose.verify(token, PUBLIC)
 
 
 def test_missing_algorithm_never_verifies() -> None:
     with pytest.raises(BadSignature):
-        jose.verify(jose.parse(assemble(part({}), part({}), rs256)), PUBLIC)
+        jose.verify(jose.parse(assemble(encode_part({}), encode_part({}), sign_rs256)), PUBLIC)
 
 
 @pytest.mark.parametrize(
@@ -211,24 +212,24 @@ def test_missing_algorithm_never_verifies() -> None:
 )
 @pytest.mark.parametrize("alg", ["HS256", "RS256"])
 def test_public_key_is_not_used_as_hmac_secret(secret: bytes, alg: str) -> None:
-    def mac(text: bytes) -> bytes:
+    def compute_mac(text: bytes) -> bytes:
         context = hmac.HMAC(secret or b"\0", hashes.SHA256())
         context.update(text)
         return context.finalize()
 
-    token = jose.parse(assemble(part({"alg": alg}), part({}), mac))
+    token = jose.parse(assemble(encode_part({"alg": alg}), encode_part({}), compute_mac))
     with pytest.raises(BadSignature):
         jose.verify(token, PUBLIC)
 
 
 def test_key_type_must_match_the_algorithm() -> None:
-    signed = jose.parse(assemble(part({"alg": "RS256"}), part({}), rs256))
+    signed = jose.parse(assemble(encode_part({"alg": "RS256"}), encode_part({}), sign_rs256))
     for alg, key in (("ES256", EC256), ("ES384", EC384)):
         with pytest.raises(BadSignature):
             jose.verify(signed, ec_public(key, alg))
     # A P-384 key must not be used with ES256, even if the JWKS says so.
     token = jwt.encode({}, EC384, "ES384")
-    forged = assemble(part({"alg": "ES256"}), token.split(".")[1], lambda _: bytes(64))
+    forged = assemble(encode_part({"alg": "ES256"}), token.split(".")[1], lambda _: bytes(64))
     with pytest.raises(BadSignature):
         jose.verify(jose.parse(forged), ec_public(EC384, "ES384"))
 
@@ -236,18 +237,20 @@ def test_key_type_must_match_the_algorithm() -> None:
 def test_pss_declared_as_pkcs1_fails() -> None:
     pss = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
     token = assemble(
-        part({"alg": "RS256"}), part({}), lambda text: PRIVATE.sign(text, pss, hashes.SHA256())
+        encode_part({"alg": "RS256"}),
+        encode_part({}),
+        lambda text: PRIVATE.sign(text, pss, hashes.SHA256()),
     )
     with pytest.raises(BadSignature):
         jose.verify(jose.parse(token), PUBLIC)
 
 
 def test_ec_signature_is_two_nonzero_numbers_of_fixed_length() -> None:
-    def der(text: bytes) -> bytes:
+    def encode_der(text: bytes) -> bytes:
         return EC256.sign(text, ec.ECDSA(hashes.SHA256()))
 
-    for sign in (der, lambda _: bytes(64), lambda _: b"", lambda _: bytes(63) + b"\1"):
-        token = assemble(part({"alg": "ES256"}), part({}), sign)
+    for sign in (encode_der, lambda _: bytes(64), lambda _: b"", lambda _: bytes(63) + b"\1"):
+        token = assemble(encode_part({"alg": "ES256"}), encode_part({}), sign)
         with pytest.raises(BadSignature):
             jose.verify(jose.parse(token), ec_public(EC256, "ES256"))
 
@@ -265,7 +268,7 @@ def test_ec_signature_is_two_nonzero_numbers_of_fixed_length() -> None:
 )
 def test_critical_extensions_are_refused(header: dict[str, Any]) -> None:
     with pytest.raises(MalformedToken, match="critical"):
-        jose.parse(assemble(part({"alg": "RS256", **header}), part({}), rs256))
+        jose.parse(assemble(encode_part({"alg": "RS256", **header}), encode_part({}), sign_rs256))
 
 
 def test_keys_named_in_the_header_are_not_used() -> None:
@@ -311,7 +314,7 @@ def test_other_serializations_of_a_token_are_refused(text: str) -> None:
     ],
 )
 def test_token_has_only_one_encoding(change: Callable[[str], str]) -> None:
-    token = assemble(part({"alg": "RS256"}), part({}), lambda _: b"ab")
+    token = assemble(encode_part({"alg": "RS256"}), encode_part({}), lambda _: b"ab")
     with pytest.raises(MalformedToken):
         jose.parse(change(token))
 
@@ -346,7 +349,7 @@ def test_ambiguous_json_is_refused(data: bytes) -> None:
 
 def test_huge_header_is_refused_before_it_is_decoded() -> None:
     with pytest.raises(MalformedToken, match="header"):
-        jose.parse(assemble(part({"kid": "x" * 5000}), part({}), lambda _: b""))
+        jose.parse(assemble(encode_part({"kid": "x" * 5000}), encode_part({}), lambda _: b""))
 
 
 def test_repr_of_a_token_contains_neither_signature_nor_text() -> None:
@@ -356,12 +359,12 @@ def test_repr_of_a_token_contains_neither_signature_nor_text() -> None:
     assert "key" not in repr(SIGNER)
 
 
-def numbers(bits: int = 2048) -> dict[str, Any]:
+def create_rsa_jwk(bits: int = 2048) -> dict[str, Any]:
     n = (1 << (bits - 1)) | 1
-    return {"kty": "RSA", "n": encode(n), "e": "AQAB"}
+    return {"kty": "RSA", "n": encode_integer(n), "e": "AQAB"}
 
 
-def encode(number: int) -> str:
+def encode_integer(number: int) -> str:
     return jose.b64encode(number.to_bytes(max(1, (number.bit_length() + 7) // 8)))
 
 
@@ -372,17 +375,17 @@ GOOD_N = PRIVATE.public_key().public_numbers().n
 @pytest.mark.parametrize(
     "jwk",
     [
-        numbers(512),
-        numbers(1024),
-        numbers(2047),
-        numbers(8193),
-        numbers(16384),
-        {**GOOD, "e": encode(1)},
-        {**GOOD, "e": encode(2)},
-        {**GOOD, "e": encode(65536)},
-        {**GOOD, "e": encode(2**64 + 1)},
-        {**GOOD, "n": encode(0)},
-        {**GOOD, "n": encode(GOOD_N - 1)},
+        create_rsa_jwk(512),
+        create_rsa_jwk(1024),
+        create_rsa_jwk(2047),
+        create_rsa_jwk(8193),
+        create_rsa_jwk(16384),
+        {**GOOD, "e": encode_integer(1)},
+        {**GOOD, "e": encode_integer(2)},
+        {**GOOD, "e": encode_integer(65536)},
+        {**GOOD, "e": encode_integer(2**64 + 1)},
+        {**GOOD, "n": encode_integer(0)},
+        {**GOOD, "n": encode_integer(GOOD_N - 1)},
         {**GOOD, "n": None},
         {**GOOD, "n": "!"},
         {**GOOD, "n": 5},
@@ -417,7 +420,7 @@ def test_unsupported_jwk_is_refused(jwk: dict[str, Any]) -> None:
 
 def test_small_rsa_exponent_is_accepted() -> None:
     for exponent in (3, 65537, 2**33 + 1, 2**64 - 1):
-        assert jose.load_jwk({**GOOD, "e": encode(exponent)}).algs == {"RS256"}
+        assert jose.load_jwk({**GOOD, "e": encode_integer(exponent)}).algs == {"RS256"}
 
 
 def test_key_without_alg_may_use_every_algorithm_of_its_type() -> None:

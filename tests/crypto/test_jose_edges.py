@@ -17,8 +17,8 @@ from tests.crypto.test_jose import (
     GOOD,
     RFC7515_EC,
     RFC7515_RSA,
-    encode,
-    numbers,
+    create_rsa_jwk,
+    encode_integer,
 )
 
 
@@ -74,12 +74,12 @@ def test_bytes_of_every_length_have_one_encoding(size: int) -> None:
 
 @pytest.mark.parametrize("bits", [2048, 2049, 4096, 8191, 8192])
 def test_rsa_keys_of_2048_to_8192_bits_are_accepted(bits: int) -> None:
-    assert jose.load_jwk(numbers(bits)).key.key_size == bits
+    assert jose.load_jwk(create_rsa_jwk(bits)).key.key_size == bits
 
 
 @pytest.mark.parametrize("e", [3, 5, 17, 65537, 2**33 + 1, 2**64 - 1])
 def test_exponents_from_3_to_64_bits_are_accepted(e: int) -> None:
-    key = jose.load_jwk({**GOOD, "e": encode(e)}).key
+    key = jose.load_jwk({**GOOD, "e": encode_integer(e)}).key
     assert isinstance(key, rsa.RSAPublicKey)
     assert key.public_numbers().e == e
 
@@ -87,7 +87,7 @@ def test_exponents_from_3_to_64_bits_are_accepted(e: int) -> None:
 @pytest.mark.parametrize(
     "jwk",
     [
-        {**GOOD, "e": encode(2**64 + 1)},
+        {**GOOD, "e": encode_integer(2**64 + 1)},
         {**GOOD, "e": "AAAAAAAAAAAAAAAAAAAAAAAB"},
         {**GOOD, "n": "A" * 3000 + str(GOOD["n"])},
         {**RFC7515_EC, "x": "AAAA" * 16 + str(RFC7515_EC["x"])},
@@ -131,7 +131,7 @@ def test_jwk_round_trip_is_unchanged() -> None:
         ((1 << 2048) | 1, 131),
     ):
         written = jose.rsa_jwk(rsa.RSAPublicNumbers(e, n).public_key(), "x")
-        assert (written["n"], written["e"]) == (encode(n), encode(e))
+        assert (written["n"], written["e"]) == (encode_integer(n), encode_integer(e))
 
 
 def test_generated_key_is_accepted() -> None:

@@ -45,7 +45,7 @@ def dump_lines(path: Path) -> list[str]:
 
 
 @contextmanager
-def opened(url: str) -> Iterator[Engine]:
+def open_engine(url: str) -> Iterator[Engine]:
     """Open a database without podpass."""
     engine = create_engine(
         url.replace("postgresql://", "postgresql+psycopg://"), poolclass=NullPool
@@ -70,9 +70,9 @@ def read_rows(connection: Connection) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def dumped_rows(store: str, revision: str) -> dict[str, list[dict[str, Any]]]:
+def read_dump_rows(store: str, revision: str) -> dict[str, list[dict[str, Any]]]:
     """Read every row of a dump."""
-    with opened("sqlite://") as engine, engine.connect() as connection:
+    with open_engine("sqlite://") as engine, engine.connect() as connection:
         inside: Any = connection.connection.driver_connection
         inside.executescript(read_dump(store, revision))
         return read_rows(connection)
@@ -106,7 +106,7 @@ def _describe(connection: Connection, inspector: Any, name: str) -> dict[str, An
             for one in inspector.get_columns(name)
         },
         "key": inspector.get_pk_constraint(name)["constrained_columns"],
-        "foreign": sorted(map(_foreign_key, inspector.get_foreign_keys(name))),
+        "foreign": sorted(map(_describe_foreign_key, inspector.get_foreign_keys(name))),
         "unique": sorted(
             tuple(one["column_names"]) for one in inspector.get_unique_constraints(name)
         ),
@@ -123,7 +123,7 @@ def _is_strict(connection: Connection, name: str) -> bool:
     return bool(connection.exec_driver_sql(query, (name,)).scalar_one())
 
 
-def _foreign_key(one: Any) -> tuple[Any, ...]:
+def _describe_foreign_key(one: Any) -> tuple[Any, ...]:
     return (
         tuple(one["constrained_columns"]),
         one["referred_table"],

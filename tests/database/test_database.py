@@ -42,7 +42,7 @@ NAMED = PreparedStatement(select(THINGS.c.n).where(THINGS.c.name == bindparam("n
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Database]:
+async def open_database(url: str) -> AsyncIterator[Database]:
     async with Database(url) as made:
         await made.write(METADATA.create_all)
         yield made
@@ -50,7 +50,7 @@ async def opened(url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    async with opened(database_url) as made:
+    async with open_database(database_url) as made:
         await made.write(lambda connection: put(connection, "a", 1))
         yield made
 
@@ -59,13 +59,13 @@ def put(connection: Connection, name: str, n: int) -> None:
     connection.execute(insert(THINGS).values(name=name, n=n))
 
 
-def add(connection: Connection) -> None:
+def increment(connection: Connection) -> None:
     """Read a value and write its successor. The update is lost if another writer runs in between."""
     n = connection.scalar(select(THINGS.c.n).filter_by(name="a"))
     connection.execute(update(THINGS).filter_by(name="a").values(n=(n or 0) + 1))
 
 
-def value(connection: Connection) -> int | None:
+def read_value(connection: Connection) -> int | None:
     return connection.scalar(select(THINGS.c.n).filter_by(name="a"))
 
 
@@ -86,7 +86,7 @@ class Subscriber:
         self.times = 0
         self._notified.clear()
 
-    async def within(self, seconds: float) -> bool:
+    async def wait(self, seconds: float) -> bool:
         """Wait for a notification."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._notified.wait(), seconds)
@@ -96,7 +96,7 @@ class Subscriber:
 async def test_written_row_is_read_by_steps_and_by_prepared_statements(
     database: Database,
 ) -> None:
-    assert await database.read(value) == 1
+    assert await database.read(read_value) == 1
     assert [tuple(row) for row in await database.fetch(NAMED, {"name": "a"})] == [(1,)]
     assert await database.fetch(NAMED, {"name": "b"}) == []
 
@@ -109,31 +109,33 @@ async def test_failed_step_changes_nothing(database: Database) -> None:
     with pytest.raises(LookupError):
         await database.write(fail)
     assert await database.fetch(NAMED, {"name": "b"}) == []
-    await database.write(add)
-    assert await database.read(value) == 2
+    await database.write(increment)
+    assert await database.read(read_value) == 2
 
 
 async def test_writers_of_two_processes_run_one_at_a_time(
     database: Database, database_url: str
 ) -> None:
     async with Database(database_url) as other:
-        await asyncio.gather(*(one.write(add) for _ in range(20) for one in (database, other)))
-    assert await database.read(value) == 41
+        await asyncio.gather(
+            *(one.write(increment) for _ in range(20) for one in (database, other))
+        )
+    assert await database.read(read_value) == 41
 
 
 async def test_read_sees_one_state_during_writes(database: Database, database_url: str) -> None:
     loop, begun, written = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
 
     def step(connection: Connection) -> tuple[int | None, int | None]:
-        before = value(connection)
+        before = read_value(connection)
         loop.call_soon_threadsafe(begun.set)
         if not database_url.startswith("sqlite"):
             assert written.wait(5)
-        return before, value(connection)
+        return before, read_value(connection)
 
     reading = asyncio.create_task(database.read(step))
     await begun.wait()
-    await database.write(add)
+    await database.write(increment)
     written.set()
     assert await reading == (1, 1)
 
@@ -144,7 +146,7 @@ async def test_sqlite_commit_is_durable(tmp_path: Path, kind: str) -> None:
         asked = ("journal_mode", "synchronous", "secure_delete", "foreign_keys")
         return [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in asked]
 
-    async with opened(f"sqlite:///{tmp_path}/things.db") as database:
+    async with open_database(f"sqlite:///{tmp_path}/things.db") as database:
         run = database.read if kind == "reads" else database.write
         assert await run(step) == ["wal", 2, 1, 1]
 
@@ -162,16 +164,16 @@ async def test_write_of_a_cancelled_caller_is_finished_and_published(
     subscriber = Subscriber(database)
 
     def slow(connection: Connection) -> None:
-        add(connection)
+        increment(connection)
         time.sleep(0.1)
 
     task = asyncio.create_task(database.write(slow, topics=["things"]))
     await asyncio.sleep(0.02)
     task.cancel()
     await asyncio.wait([task])
-    assert await subscriber.within(5)
-    await database.write(add)
-    assert (subscriber.times, await database.read(value)) == (1, 3)
+    assert await subscriber.wait(5)
+    await database.write(increment)
+    assert (subscriber.times, await database.read(read_value)) == (1, 3)
 
 
 async def test_change_is_published_immediately_and_to_other_processes_within_a_second(
@@ -179,18 +181,18 @@ async def test_change_is_published_immediately_and_to_other_processes_within_a_s
 ) -> None:
     async with Database(database_url) as other:
         here, keys, there = Subscriber(database), Subscriber(database, "keys"), Subscriber(other)
-        await database.write(add, topics=["things"])
+        await database.write(increment, topics=["things"])
         assert (here.times, keys.times) == (1, 0)
-        assert await there.within(NOTIFIED_SECONDS)
+        assert await there.wait(NOTIFIED_SECONDS)
         here.reset()
-        await other.write(add, topics=["things"])
-        assert await here.within(NOTIFIED_SECONDS)
+        await other.write(increment, topics=["things"])
+        assert await here.wait(NOTIFIED_SECONDS)
 
 
 async def test_write_without_topics_notifies_no_subscriber(database: Database) -> None:
     subscriber = Subscriber(database)
-    await database.write(add)
-    assert not await subscriber.within(0.6)  # longer than the polling interval of the file
+    await database.write(increment)
+    assert not await subscriber.wait(0.6)  # longer than the polling interval of the file
 
 
 async def test_change_by_another_process_is_noticed_within_a_second(
@@ -208,8 +210,8 @@ async def test_change_by_another_process_is_noticed_within_a_second(
     subscriber.reset()
     writer.stdin.write(b"write\n")
     assert await writer.stdout.readline() == b"written\n"
-    assert await subscriber.within(NOTIFIED_SECONDS)
-    assert await database.read(value) == 2
+    assert await subscriber.wait(NOTIFIED_SECONDS)
+    assert await database.read(read_value) == 2
     writer.stdin.close()
     assert await writer.wait() == 0
 

@@ -24,9 +24,9 @@ from tests.database.stored_schemas import (
     STORES,
     describe_tables,
     dump_lines,
-    dumped_rows,
     insert_rows,
-    opened,
+    open_engine,
+    read_dump_rows,
     read_rows,
     restore,
 )
@@ -50,7 +50,7 @@ asyncio.run(main())
 """
 
 
-def every_revision() -> list[tuple[str, str]]:
+def list_revisions() -> list[tuple[str, str]]:
     return [
         (store, f"{number:04}")
         for store, (_, chain) in ALL_STORES.items()
@@ -64,14 +64,14 @@ async def prepare(url: str, *stores: str) -> None:
             await database.prepare(*ALL_STORES[store])
 
 
-def revision_of(url: str, chain: MigrationChain) -> str | None:
-    with opened(url) as engine, engine.connect() as connection:
+def read_revision(url: str, chain: MigrationChain) -> str | None:
+    with open_engine(url) as engine, engine.connect() as connection:
         return current_revision(connection, chain)
 
 
 def create_example(url: str, revision: str, *names: str) -> None:
     """Create the example store at a revision, with a row for each name."""
-    with opened(url) as engine, engine.begin() as connection:
+    with open_engine(url) as engine, engine.begin() as connection:
         upgrade(connection, example_store.CHAIN, None, revision)
         rows = [{"name": name, "size": size} for size, name in enumerate(names)]
         insert_rows(connection, {"example_things": rows})
@@ -82,10 +82,10 @@ async def test_baseline_database_is_upgraded_with_its_rows(
     tmp_path: Path, store: str, revision: str
 ) -> None:
     url = f"sqlite:///{restore(tmp_path / 'old.db', (store, revision))}"
-    before = dumped_rows(store, revision)
+    before = read_dump_rows(store, revision)
     await prepare(url, store)
-    assert revision_of(url, STORES[store][1]) == STORES[store][1].head
-    with opened(url) as engine, engine.connect() as connection:
+    assert read_revision(url, STORES[store][1]) == STORES[store][1].head
+    with open_engine(url) as engine, engine.connect() as connection:
         after = read_rows(connection)
     for table, rows in before.items():
         pairs = zip(after[table], rows, strict=True)
@@ -99,19 +99,19 @@ def test_baseline_dump_has_the_tables_of_the_baseline_migration(
     """A released migration never changes, so its dump never changes."""
     _, chain = STORES[store]
     path = restore(tmp_path / "dump.db", (store, revision))
-    with opened(f"sqlite:///{tmp_path}/new.db") as engine, engine.begin() as connection:
+    with open_engine(f"sqlite:///{tmp_path}/new.db") as engine, engine.begin() as connection:
         upgrade(connection, chain, None, revision)
         created = describe_tables(connection, chain)
-    with opened(f"sqlite:///{path}") as engine, engine.connect() as connection:
+    with open_engine(f"sqlite:///{path}") as engine, engine.connect() as connection:
         assert describe_tables(connection, chain) == created
 
 
-@pytest.mark.parametrize(("store", "revision"), every_revision())
+@pytest.mark.parametrize(("store", "revision"), list_revisions())
 async def test_every_revision_is_upgraded_to_the_tables_of_a_new_database(
     database_url: str, store: str, revision: str
 ) -> None:
     schema, chain = ALL_STORES[store]
-    with opened(database_url) as engine:
+    with open_engine(database_url) as engine:
         with engine.begin() as connection:
             upgrade(connection, chain, None, revision)
         await prepare(database_url, store)
@@ -132,14 +132,14 @@ async def test_rows_of_a_baseline_database_are_unchanged_on_both_databases(
     database_url: str, store: str, revision: str
 ) -> None:
     _, chain = STORES[store]
-    with opened(database_url) as engine:
+    with open_engine(database_url) as engine:
         with engine.begin() as connection:
             upgrade(connection, chain, None, revision)
-            insert_rows(connection, dumped_rows(store, revision))
+            insert_rows(connection, read_dump_rows(store, revision))
         await prepare(database_url, store)
         with engine.connect() as connection:
             found = read_rows(connection)
-    for table, rows in dumped_rows(store, revision).items():
+    for table, rows in read_dump_rows(store, revision).items():
         assert len(found[table]) == len(rows)
 
 
@@ -150,7 +150,7 @@ async def test_upgrade_fills_the_columns_that_it_adds(database_url: str) -> None
     async with Database(database_url) as database:
         found = await database.read(lambda one: [tuple(row) for row in one.execute(query)])
     assert found == [("API", 1, "api"), ("Web", 0, "web")]
-    assert revision_of(database_url, example_store.CHAIN) == "0003"
+    assert read_revision(database_url, example_store.CHAIN) == "0003"
 
 
 async def test_baseline_directory_is_used_after_an_upgrade(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ async def test_processes_that_start_together_upgrade_once(tmp_path: Path) -> Non
         (one.returncode, output[1].decode()[-400:])
         for one, output in zip(started, results, strict=True)
     ] == [(0, "")] * 3
-    assert revision_of(url, example_store.CHAIN) == example_store.CHAIN.head
+    assert read_revision(url, example_store.CHAIN) == example_store.CHAIN.head
 
 
 def test_neither_a_new_database_nor_a_current_one_imports_alembic(tmp_path: Path) -> None:
@@ -254,20 +254,20 @@ async def test_stamp_with_invalid_utf8_is_refused_and_left_unchanged(tmp_path: P
 async def test_database_of_a_newer_podpass_is_refused_and_left_unchanged(database_url: str) -> None:
     _, chain = STORES["vault"]
     await prepare(database_url, "vault")
-    with opened(database_url) as engine, engine.begin() as connection:
+    with open_engine(database_url) as engine, engine.begin() as connection:
         connection.execute(chain.stamp.update().values(version_num="9999"))
     with pytest.raises(
         DatabaseUnusable, match="of a newer podpass: its vault has schema 9999"
     ) as caught:
         await prepare(database_url, "vault")
     assert "start the podpass that last used it" in caught.value.hint
-    assert revision_of(database_url, chain) == "9999"
+    assert read_revision(database_url, chain) == "9999"
 
 
 async def test_unknown_stamp_is_refused(database_url: str) -> None:
     _, chain = STORES["vault"]
     await prepare(database_url, "vault")
-    with opened(database_url) as engine, engine.begin() as connection:
+    with open_engine(database_url) as engine, engine.begin() as connection:
         connection.execute(chain.stamp.update().values(version_num="0000"))
     with pytest.raises(DatabaseUnusable, match="does not know schema 0000"):
         await prepare(database_url, "vault")
@@ -275,18 +275,18 @@ async def test_unknown_stamp_is_refused(database_url: str) -> None:
 
 async def test_database_with_tables_of_another_program_is_refused(database_url: str) -> None:
     _, chain = STORES["directory"]
-    with opened(database_url) as engine, engine.begin() as connection:
+    with open_engine(database_url) as engine, engine.begin() as connection:
         Table("users", MetaData(), Column("id", Integer, primary_key=True)).create(connection)
     with pytest.raises(DatabaseUnusable, match="tables that podpass did not make: users"):
         await prepare(database_url, "directory")
-    assert revision_of(database_url, chain) is None
+    assert read_revision(database_url, chain) is None
 
 
 async def test_each_store_of_a_database_has_its_own_revision(database_url: str) -> None:
     await prepare(database_url, *STORES)
     await prepare(database_url, *reversed(STORES))
     for _, chain in STORES.values():
-        assert revision_of(database_url, chain) == chain.head
+        assert read_revision(database_url, chain) == chain.head
 
 
 @pytest.mark.parametrize("store", list(ALL_STORES))

@@ -51,22 +51,22 @@ def server() -> Iterator[postgres.Server]:
 async def database(server: postgres.Server) -> AsyncIterator[Database]:
     url = server.fresh()
     async with Database(url, patience=0.5) as made:
-        await made.write(make)
+        await made.write(create_table)
         yield made
     server.drop(url)
 
 
-def make(connection: Connection) -> None:
+def create_table(connection: Connection) -> None:
     connection.execute(text("CREATE TABLE things (name varchar UNIQUE, n integer)"))
     connection.execute(text("INSERT INTO things VALUES ('a', 1)"))
 
 
-def value(connection: Connection) -> int:
+def read_value(connection: Connection) -> int:
     [(n,)] = connection.execute(text("SELECT n FROM things"))
     return int(n)
 
 
-def change(connection: Connection) -> None:
+def increment(connection: Connection) -> None:
     connection.execute(_SET)
 
 
@@ -84,7 +84,7 @@ async def test_restarted_server_is_reconnected_automatically(
 ) -> None:
     """The pool is full of connections to the old server. None of them causes a failed call."""
     hold = text("SELECT n FROM things, pg_sleep(0.05)")
-    for ask in (lambda: database.read(value), lambda: database.fetch(VALUE, {})):
+    for ask in (lambda: database.read(read_value), lambda: database.fetch(VALUE, {})):
         # Use every connection of the pool.
         await asyncio.gather(*(database.read(lambda one: one.scalar(hold)) for _ in range(8)))
         server.stop()
@@ -93,8 +93,8 @@ async def test_restarted_server_is_reconnected_automatically(
             assert found in (1, [(1,)])
     server.stop()
     server.start()
-    await database.write(change)
-    assert await database.read(value) == 2
+    await database.write(increment)
+    assert await database.read(read_value) == 2
 
 
 async def test_unavailable_server_fails_calls_immediately_and_disables_caching(
@@ -105,7 +105,7 @@ async def test_unavailable_server_fails_calls_immediately_and_disables_caching(
     server.stop()
     assert await wait_for_connection(database, connected=False) < 1.5
     assert stale
-    for ask in (database.read(value), database.write(change), database.read(value)):
+    for ask in (database.read(read_value), database.write(increment), database.read(read_value)):
         began = time.monotonic()
         with pytest.raises(DatabaseBusy) as caught:
             await ask
@@ -115,7 +115,7 @@ async def test_unavailable_server_fails_calls_immediately_and_disables_caching(
     server.start()
     await wait_for_connection(database, connected=True)
     assert stale, "data that was read while disconnected may be stale"
-    assert await database.read(value) == 1
+    assert await database.read(read_value) == 1
 
 
 async def test_commit_with_unknown_result_is_neither_repeated_nor_acknowledged(
@@ -126,7 +126,7 @@ async def test_commit_with_unknown_result_is_neither_repeated_nor_acknowledged(
 
     def step(connection: Connection) -> None:
         runs.append(1)
-        change(connection)
+        increment(connection)
 
     with pytest.raises(DatabaseUncertain) as caught:
         await database.write(step)
@@ -179,11 +179,11 @@ async def test_writer_that_waits_too_long_for_another_one_gets_database_busy(
         holding = asyncio.create_task(other.write(hold))
         await entered.wait()
         with pytest.raises(DatabaseBusy):
-            await database.write(change)
-        assert await database.read(value) == 1, "readers do not wait for writers"
+            await database.write(increment)
+        assert await database.read(read_value) == 1, "readers do not wait for writers"
         leave.set()
         await holding
-        await database.write(change)
+        await database.write(increment)
 
 
 async def test_silent_listener_connection_counts_as_disconnected(
@@ -195,13 +195,13 @@ async def test_silent_listener_connection_counts_as_disconnected(
         " AND query IN ('SELECT 1', 'SELECT pg_notify($1, $2)')",
         database._url.database,
     )
-    with frozen(pid):
+    with suspend(pid):
         assert await wait_for_connection(database, connected=False) < 1.5
     await wait_for_connection(database, connected=True)
 
 
 @contextmanager
-def frozen(pid: int) -> Iterator[None]:
+def suspend(pid: int) -> Iterator[None]:
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -244,10 +244,10 @@ async def test_read_only_server_refuses_writes(database: Database) -> None:
     await database.write(lambda one: one.execute(order))
     async with Database(database._url.render_as_string(hide_password=False)) as again:
         for _ in range(2):
-            assert await again.read(value) == 1
+            assert await again.read(read_value) == 1
             with pytest.raises(DatabaseReadOnly):
-                await again.write(change)
-    await database.write(change)
+                await again.write(increment)
+    await database.write(increment)
     await database.write(lambda one: one.execute(text(f'ALTER DATABASE "{name}" RESET ALL')))
 
 
@@ -258,10 +258,10 @@ async def test_outage_and_recovery_are_logged_once(
     server.stop()
     await wait_for_connection(database, connected=False)
     with pytest.raises(DatabaseBusy):
-        await database.read(value)
+        await database.read(read_value)
     await asyncio.sleep(0.8)
     with pytest.raises(DatabaseBusy) as caught:
-        await database.read(value)
+        await database.read(read_value)
     assert "refused" in str(caught.value.facts["cause"])
     server.start()
     await wait_for_connection(database, connected=True)
@@ -322,7 +322,7 @@ async def test_postgres_commit_is_durable_even_if_the_server_disables_it(
 
 async def test_statement_without_an_answer_is_aborted(database: Database) -> None:
     [(pid,)] = await database.fetch(PID, {})
-    with frozen(pid):
+    with suspend(pid):
         began = time.monotonic()
         with pytest.raises(DatabaseBusy):
             await database.fetch(PID, {})

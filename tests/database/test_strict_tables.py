@@ -34,12 +34,12 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connectio
         yield connection
 
 
-def name(column: Column[object]) -> str:
+def format_name(column: Column[object]) -> str:
     assert isinstance(column.table, Table)
     return f"{column.table.name}.{column.name}"
 
 
-@pytest.mark.parametrize("column", COLUMNS, ids=name)
+@pytest.mark.parametrize("column", COLUMNS, ids=format_name)
 def test_value_of_another_type_is_refused(file: sqlite3.Connection, column: Column[object]) -> None:
     assert isinstance(column.table, Table)
     for value in OTHER_TYPES[column.type.python_type]:
@@ -51,7 +51,7 @@ def test_value_of_another_type_is_refused(file: sqlite3.Connection, column: Colu
 @pytest.mark.parametrize(
     "column",
     [one for one in COLUMNS if not one.nullable and one.autoincrement is not True],
-    ids=name,
+    ids=format_name,
 )
 def test_null_is_refused_in_a_required_column(
     file: sqlite3.Connection, column: Column[object]

@@ -18,7 +18,7 @@ _CORRUPT_VALUES: dict[type, str] = {Text: INVALID_UTF8, Flag: "2", Moment: "9e99
 
 
 @contextmanager
-def full(engine: Any, path: Path) -> Iterator[None]:
+def fill_disk(engine: Any, path: Path) -> Iterator[None]:
     """Prevent new pages; a write must be longer than the free space in the existing pages."""
     del path
     with _pragma(engine, "max_page_count = 1", "max_page_count = 1000000"):
@@ -26,7 +26,7 @@ def full(engine: Any, path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def read_only(engine: Any, path: Path) -> Iterator[None]:
+def make_read_only(engine: Any, path: Path) -> Iterator[None]:
     """Reject writes, like a disk that is mounted read-only."""
     del path
     with _pragma(engine, "query_only = 1", "query_only = 0"):
@@ -34,7 +34,7 @@ def read_only(engine: Any, path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked(engine: Any, path: Path) -> Iterator[None]:
+def lock_database(engine: Any, path: Path) -> Iterator[None]:
     """Lock the database, like another program during a write."""
     del engine
     other = sqlite3.connect(path, isolation_level=None)

@@ -19,7 +19,7 @@ MakeCredential = Callable[..., FederatedCredential]
 MANAGED = "Microsoft.ManagedIdentity/userAssignedIdentities"
 
 
-async def actions(directory: Directory) -> list[str]:
+async def list_actions(directory: Directory) -> list[str]:
     """List the actions since the creation of the tenant, oldest first."""
     found = await directory.audit.list(limit=1000)
     return [one.action for one in reversed(found)][1:]
@@ -67,7 +67,7 @@ async def test_each_change_of_a_managed_identity_has_its_own_action(
     await directory.identities.put_credential(TENANT, made.client_id, make_credential())
     await directory.identities.delete_credential(TENANT, made.client_id, "web")
     await directory.identities.delete(TENANT, made.client_id)
-    assert await actions(directory) == [
+    assert await list_actions(directory) == [
         f"{MANAGED}/write",
         f"{MANAGED}/federatedIdentityCredentials/write",
         f"{MANAGED}/federatedIdentityCredentials/delete",
@@ -88,7 +88,7 @@ async def test_each_change_of_an_application_has_its_own_action(
     await directory.identities.change(*key, lambda old: replace(old, name="other"))
     await directory.identities.put_credential(*key, make_credential())
     await directory.identities.delete(*key)
-    assert await actions(directory) == [
+    assert await list_actions(directory) == [
         "microsoft.directory/applications/create",
         "microsoft.directory/servicePrincipals/create",
         "microsoft.directory/servicePrincipals/basic/update",
@@ -109,7 +109,7 @@ async def test_cascading_delete_records_every_deleted_object(
     await directory.assign_role(RoleAssignment(scope=scope, principal_id="p", role="Reader"))
     before = len(await directory.audit.list())
     await directory.groups.delete(SUB, "web")
-    assert (await actions(directory))[before - 1 :] == [
+    assert (await list_actions(directory))[before - 1 :] == [
         f"{MANAGED}/delete",
         "Microsoft.KeyVault/vaults/delete",
         "Microsoft.Authorization/roleAssignments/delete",

@@ -85,7 +85,7 @@ async def put(directory: Directory, number: int) -> None:
     await directory.audit.record(AuditEntry(time=float(number), **one))
 
 
-async def listed(directory: Directory, table: Table, limit: int | None) -> list[str]:
+async def list_objects(directory: Directory, table: Table, limit: int | None) -> list[str]:
     found: list[Any]
     if table is users:
         return [one.id for one in await directory.users.list(TENANT, limit=limit)]
@@ -117,7 +117,7 @@ async def test_corrupt_row_is_logged_and_other_rows_are_listed(
         await put(directory, number)
     change(tmp_path, table, what)
     directory._session.clear_caches()
-    assert await listed(directory, table, None) == [guid(1), guid(3)]
+    assert await list_objects(directory, table, None) == [guid(1), guid(3)]
     causes, column = skipped_rows(caplog), what.split('"')[1]
     assert causes
     for cause in causes:
@@ -142,7 +142,7 @@ async def test_invalid_time_is_a_corrupt_row(
     for number in (1, BAD, 3):
         await put(directory, number)
     change(tmp_path, table, f"{column} = {value}")
-    assert await listed(directory, table, None) == [guid(1), guid(3)]
+    assert await list_objects(directory, table, None) == [guid(1), guid(3)]
     assert f"{column}: want seconds since the epoch" in skipped_rows(caplog)[0]
 
 
@@ -154,7 +154,7 @@ async def test_page_with_a_corrupt_row_is_full(
     for number in (1, BAD, 3):
         await put(directory, number)
     change(tmp_path, table, f"{column} = {INVALID_UTF8}")
-    assert await listed(directory, table, 2) == [guid(1), guid(3)]
+    assert await list_objects(directory, table, 2) == [guid(1), guid(3)]
 
 
 async def test_audit_page_with_a_corrupt_row_is_full(directory: Directory, tmp_path: Path) -> None:

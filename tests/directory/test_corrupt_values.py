@@ -74,18 +74,18 @@ def database_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/directory.db"
 
 
-def all_corrupt(*tables: Table) -> list[tuple[Table, str]]:
+def list_corrupt_values(*tables: Table) -> list[tuple[Table, str]]:
     return [
         one for table in tables for one in corrupt_values(table, *SELECTED_BY.get(table.name, ()))
     ]
 
 
-def token_lookups() -> list[tuple[str, Table, str]]:
+def list_lookup_columns() -> list[tuple[str, Table, str]]:
     """Return the columns that a lookup reads: of a whole identity, or of one with one credential."""
     unread_columns = {"client_id", "name_key", "resource_key"}
     whole_only = {"application_id", "unique_name", "location", "tags", "document", "principal"}
     found = []
-    for table, what in all_corrupt(*OF_IDENTITIES):
+    for table, what in list_corrupt_values(*OF_IDENTITIES):
         unread = unread_columns if table is identities else set()
         if what.split('"')[1] not in unread:
             found.append(("whole", table, what))
@@ -128,7 +128,7 @@ def application(name: str, number: int) -> Identity:
     )
 
 
-@pytest.mark.parametrize(("table", "what"), all_corrupt(*OF_IDENTITIES))
+@pytest.mark.parametrize(("table", "what"), list_corrupt_values(*OF_IDENTITIES))
 async def test_corrupt_identity_hides_no_other_identity(
     directory: Directory,
     tmp_path: Path,
@@ -151,7 +151,7 @@ async def test_corrupt_identity_hides_no_other_identity(
     assert skipped_rows(caplog)
 
 
-@pytest.mark.parametrize(("asked", "table", "what"), token_lookups())
+@pytest.mark.parametrize(("asked", "table", "what"), list_lookup_columns())
 async def test_lookup_of_a_corrupt_identity_names_the_corrupt_row(
     directory: Directory, tmp_path: Path, asked: str, table: Table, what: str
 ) -> None:
@@ -245,7 +245,7 @@ async def test_corrupt_identifier_uri_is_reported_by_its_own_row(
     assert cause.endswith("uri: want text, found invalid UTF-8")
 
 
-@pytest.mark.parametrize(("table", "what"), all_corrupt(tenants, tenant_domains))
+@pytest.mark.parametrize(("table", "what"), list_corrupt_values(tenants, tenant_domains))
 async def test_corrupt_tenant_is_reported_by_its_row(
     directory: Directory, tmp_path: Path, table: Table, what: str
 ) -> None:
@@ -272,7 +272,7 @@ async def put(directory: Directory, name: str) -> None:
     await directory.role_definitions.put(replace(role, id=f"aaaaaaaa-0000-4000-8000-{number:012}"))
 
 
-async def listed(directory: Directory, table: Table) -> set[str]:
+async def list_objects(directory: Directory, table: Table) -> set[str]:
     found: list[Any]
     if table is vaults:
         found = list(await directory.list_vaults(TENANT))
@@ -292,12 +292,12 @@ async def test_invalid_time_of_a_vault_hides_no_other_vault(
     for name in ("first", "bad", "last"):
         await put(directory, name)
     change(tmp_path, vaults, f"created = {value}", "name", "bad")
-    assert await listed(directory, vaults) == {"first", "last"}
+    assert await list_objects(directory, vaults) == {"first", "last"}
     assert "created: want seconds since the epoch" in skipped_rows(caplog)[0]
 
 
 @pytest.mark.parametrize(
-    ("table", "what"), all_corrupt(vaults, resource_groups, clusters, role_definitions)
+    ("table", "what"), list_corrupt_values(vaults, resource_groups, clusters, role_definitions)
 )
 async def test_corrupt_value_hides_no_other_object_of_a_list(
     directory: Directory,
@@ -310,5 +310,5 @@ async def test_corrupt_value_hides_no_other_object_of_a_list(
         await put(directory, f"{name}-one")
     change(tmp_path, table, what, "name", "bad-one")
     directory._session.clear_caches()
-    assert await listed(directory, table) == {"first-one", "last-one"}
+    assert await list_objects(directory, table) == {"first-one", "last-one"}
     assert any(f"in table {table.name} cannot be read" in one for one in skipped_rows(caplog))

@@ -29,7 +29,13 @@ from podpass.directory.model import (
     Vault,
 )
 from podpass.directory.store.directory import Directory
-from tests.directory.database_faults import INVALID_UTF8, corrupt, full, locked, read_only
+from tests.directory.database_faults import (
+    INVALID_UTF8,
+    corrupt,
+    fill_disk,
+    lock_database,
+    make_read_only,
+)
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 OTHER = "7c9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
@@ -57,7 +63,11 @@ def vault(name: str) -> Vault:
 
 @pytest.mark.parametrize(
     ("fault", "kind", "status"),
-    [(full, DatabaseFull, 507), (read_only, DatabaseReadOnly, 507), (locked, DatabaseBusy, 503)],
+    [
+        (fill_disk, DatabaseFull, 507),
+        (make_read_only, DatabaseReadOnly, 507),
+        (lock_database, DatabaseBusy, 503),
+    ],
 )
 async def test_failed_write_is_reported_with_cause_and_hint(
     directory: Directory,
@@ -84,7 +94,7 @@ async def test_write_step_does_not_run_before_it_has_the_lock(tmp_path: Path) ->
     """Values that it read earlier may have changed when it writes."""
     path, ran = tmp_path / "turn.db", list[object]()
     async with Database(f"sqlite:///{path}", patience=0.1) as database:
-        with locked(None, path), pytest.raises(DatabaseBusy):
+        with lock_database(None, path), pytest.raises(DatabaseBusy):
             await database.write(ran.append)
     assert ran == []
 
@@ -93,7 +103,7 @@ async def test_reads_work_during_a_write_by_another_program(
     directory: Directory, tmp_path: Path
 ) -> None:
     """A backup program, or an administrator with sqlite3, must not block token requests."""
-    with locked(engine(directory), tmp_path / "directory.db"):
+    with lock_database(engine(directory), tmp_path / "directory.db"):
         assert [one.id for one in await directory.list_tenants()] == [TENANT]
 
 
@@ -115,7 +125,7 @@ async def test_all_statements_of_a_read_see_one_state(
 
 async def test_database_that_cannot_be_opened_is_reported_with_the_reason(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/d.db"
-    with locked(None, tmp_path / "d.db"), pytest.raises(DatabaseUnusable) as caught:
+    with lock_database(None, tmp_path / "d.db"), pytest.raises(DatabaseUnusable) as caught:
         await Directory(Database(url, patience=0.1)).open()
     assert "database is locked" in caught.value.message
     assert "another program" in caught.value.hint

@@ -23,7 +23,7 @@ def database_url(tmp_path: Path) -> str:
 
 
 @contextmanager
-def plans(directory: Directory) -> Iterator[list[str]]:
+def collect_plans(directory: Directory) -> Iterator[list[str]]:
     """Collect the query plan of every statement."""
     engine = directory._session.database._backend.engine
     found: list[str] = []
@@ -41,7 +41,7 @@ def plans(directory: Directory) -> Iterator[list[str]]:
         event.remove(engine, "before_cursor_execute", explain)
 
 
-def scans(found: list[str]) -> list[str]:
+def find_scans(found: list[str]) -> list[str]:
     """Return the steps that scan a whole table or sort rows."""
     assert found, "nothing was asked of the database"
     return [step for step in found if step.startswith("SCAN") or "TEMP B-TREE" in step]
@@ -67,9 +67,9 @@ def scans(found: list[str]) -> list[str]:
     ],
 )
 async def test_page_is_read_from_an_index(directory: Directory, asked: dict[str, Any]) -> None:
-    with plans(directory) as found:
+    with collect_plans(directory) as found:
         await directory.identities.page(TENANT, limit=10, **asked)
-    assert scans(found) == []
+    assert find_scans(found) == []
 
 
 async def test_next_page_by_name_is_read_from_an_index(
@@ -78,9 +78,9 @@ async def test_next_page_by_name_is_read_from_an_index(
     made = make_identity("x-first")
     await directory.identities.put(made)
     begins = (Condition(field="name", op="startswith", value="x"),)
-    with plans(directory) as found:
+    with collect_plans(directory) as found:
         await directory.identities.page(TENANT, where=begins, after=made.client_id, limit=10)
-    assert scans(found) == []
+    assert find_scans(found) == []
     assert any("identities_by_name_key" in step for step in found)
 
 
@@ -89,9 +89,9 @@ async def test_next_page_by_name_is_read_from_an_index(
     ["object_id", "application_id", "resource_id", "unique_name", "identifier_uri"],
 )
 async def test_identity_is_found_by_an_index(directory: Directory, name: str) -> None:
-    with plans(directory) as found:
+    with collect_plans(directory) as found:
         await directory.identities.find(TENANT, **{name: "api://x"})
-    assert scans(found) == []
+    assert find_scans(found) == []
 
 
 async def test_token_lookups_use_an_index(
@@ -99,14 +99,14 @@ async def test_token_lookups_use_an_index(
 ) -> None:
     made = make_identity(kind=IdentityKind.APPLICATION, resource_id=None)
     await directory.identities.put(made)
-    with plans(directory) as found:
+    with collect_plans(directory) as found:
         await directory.find_identity(TENANT, made.client_id)
         await directory.find_resource(TENANT, "api://x")
         await directory.find_vault("demo")
         await directory.roles_at("p", SUB)
         await directory.app_roles.roles_of("p", made.client_id)
         await directory.users.find(TENANT, "ann@contoso.example")
-    assert scans(found) == []
+    assert find_scans(found) == []
 
 
 async def test_management_queries_use_an_index(
@@ -114,7 +114,7 @@ async def test_management_queries_use_an_index(
 ) -> None:
     made = make_identity()
     await directory.identities.put(made)
-    with plans(directory) as found:
+    with collect_plans(directory) as found:
         await directory.assignments.list(under=SUB, limit=10)
         await directory.assignments.list(above=SUB)
         await directory.vaults.page(SUB.rpartition("/")[2], limit=10)
@@ -123,4 +123,4 @@ async def test_management_queries_use_an_index(
         await directory.audit.list(after=100, limit=10)
         await directory.identities.delete(TENANT, made.client_id)
         await directory.groups.delete(SUB.rpartition("/")[2], "web")
-    assert scans(found) == []
+    assert find_scans(found) == []

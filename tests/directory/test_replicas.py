@@ -18,14 +18,14 @@ MakeCredential = Callable[..., FederatedCredential]
 
 
 @pytest.fixture
-async def other(directory: Directory, database_url: str) -> AsyncIterator[Directory]:
+async def second_directory(directory: Directory, database_url: str) -> AsyncIterator[Directory]:
     """Provide a second directory with its own connection, like another process."""
     del directory
     async with Directory(Database(database_url)) as made:
         yield made
 
 
-async def seen(ask: Callable[[], Any], wanted: object) -> bool:
+async def wait_for_result(ask: Callable[[], Any], wanted: object) -> bool:
     """Poll until the result is as expected, for at most a second."""
     for _ in range(50):
         if await ask() == wanted:
@@ -36,7 +36,7 @@ async def seen(ask: Callable[[], Any], wanted: object) -> bool:
 
 async def test_credential_removed_by_one_replica_is_refused_by_all_after_a_second(
     directory: Directory,
-    other: Directory,
+    second_directory: Directory,
     make_identity: MakeIdentity,
     make_credential: MakeCredential,
 ) -> None:
@@ -44,33 +44,35 @@ async def test_credential_removed_by_one_replica_is_refused_by_all_after_a_secon
     await directory.identities.put(made)
 
     async def trusts() -> int:
-        found = await other.find_identity(TENANT, made.client_id)
+        found = await second_directory.find_identity(TENANT, made.client_id)
         return 0 if found is None else len(found.credentials)
 
-    assert await seen(trusts, 1)
+    assert await wait_for_result(trusts, 1)
     await directory.identities.delete_credential(TENANT, made.client_id, "web")
-    assert await seen(trusts, 0)
+    assert await wait_for_result(trusts, 0)
     await directory.identities.delete(TENANT, made.client_id)
-    assert await seen(lambda: other.find_identity(TENANT, made.client_id), None)
+    assert await wait_for_result(
+        lambda: second_directory.find_identity(TENANT, made.client_id), None
+    )
 
 
 async def test_role_removed_by_one_replica_grants_nothing_after_a_second(
-    directory: Directory, other: Directory
+    directory: Directory, second_directory: Directory
 ) -> None:
     given = RoleAssignment(scope=f"/subscriptions/{SUB}", principal_id="p", role="Reader")
     await directory.assign_role(given)
-    assert await seen(lambda: _held(other), 1)
+    assert await wait_for_result(lambda: _list_roles(second_directory), 1)
     [held] = await directory.assignments.list()
     await directory.assignments.delete(held.name)
-    assert await seen(lambda: _held(other), 0)
+    assert await wait_for_result(lambda: _list_roles(second_directory), 0)
 
 
-async def _held(directory: Directory) -> int:
+async def _list_roles(directory: Directory) -> int:
     return len(await directory.roles_at("p", f"/subscriptions/{SUB}"))
 
 
 async def test_write_into_a_group_that_another_replica_deletes_is_refused(
-    directory: Directory, other: Directory, make_identity: MakeIdentity
+    directory: Directory, second_directory: Directory, make_identity: MakeIdentity
 ) -> None:
     """If the check and the write were two transactions, the resource could be in a deleted group."""
     for number in range(8):
@@ -83,15 +85,15 @@ async def test_write_into_a_group_that_another_replica_deletes_is_refused(
         )
         await asyncio.gather(
             directory.groups.delete(SUB, name),
-            other.identities.put(made, grouped=True),
-            other.vaults.put(vault, grouped=True),
-            other.clusters.put(cluster, grouped=True),
+            second_directory.identities.put(made, grouped=True),
+            second_directory.vaults.put(vault, grouped=True),
+            second_directory.clusters.put(cluster, grouped=True),
             return_exceptions=True,
         )
         for put in (
-            other.identities.put(made, grouped=True),
-            other.vaults.put(vault, grouped=True),
-            other.clusters.put(cluster, grouped=True),
+            second_directory.identities.put(made, grouped=True),
+            second_directory.vaults.put(vault, grouped=True),
+            second_directory.clusters.put(cluster, grouped=True),
         ):
             with pytest.raises(errors.GroupNotFound):
                 await put
@@ -102,7 +104,7 @@ async def test_write_into_a_group_that_another_replica_deletes_is_refused(
 
 async def test_changes_of_two_replicas_to_one_identity_are_both_stored(
     directory: Directory,
-    other: Directory,
+    second_directory: Directory,
     make_identity: MakeIdentity,
     make_credential: MakeCredential,
 ) -> None:
@@ -111,7 +113,7 @@ async def test_changes_of_two_replicas_to_one_identity_are_both_stored(
     puts = [
         one.identities.put_credential(TENANT, made.client_id, make_credential(f"{name}-{number}"))
         for number in range(8)
-        for name, one in (("one", directory), ("two", other))
+        for name, one in (("one", directory), ("two", second_directory))
     ]
     await asyncio.gather(*puts)
     found = await directory.find_identity(TENANT, made.client_id)
@@ -149,10 +151,10 @@ async def test_cached_value_is_not_served_while_notifications_are_disconnected(
         assert await directory.find_identity(TENANT, made.client_id) is not None
         postgres_server.stop()
         try:
-            assert await seen(lambda: _there(directory, made), False)
+            assert await wait_for_result(lambda: _there(directory, made), False)
         finally:
             postgres_server.start()
-        assert await seen(lambda: _there(directory, made), True)
+        assert await wait_for_result(lambda: _there(directory, made), True)
     postgres_server.drop(url)
 
 

@@ -41,7 +41,9 @@ def custom(**changes: Any) -> RoleDefinition:
     return RoleDefinition(**(values | changes))
 
 
-async def give(directory: Directory, role: str, scope: str = SUB, name: str = "") -> WriteResult:
+async def assign_role(
+    directory: Directory, role: str, scope: str = SUB, name: str = ""
+) -> WriteResult:
     given = RoleAssignment(scope=scope, principal_id="p", role=role, name=name)
     return await directory.assign_role(given)
 
@@ -75,22 +77,22 @@ def test_ids_and_names_of_built_in_roles_are_unique() -> None:
 async def test_role_permits_its_actions_except_its_not_actions(
     directory: Directory, role: str, action: str, *, may: bool
 ) -> None:
-    await give(directory, role)
+    await assign_role(directory, role)
     assert await directory.is_permitted("p", action, VAULT) is may
     assert not await directory.is_permitted("q", action, VAULT)
 
 
 async def test_owner_manages_a_vault_and_cannot_read_its_secrets(directory: Directory) -> None:
-    await give(directory, "Owner")
+    await assign_role(directory, "Owner")
     assert not await directory.is_permitted("p", roles.GET_SECRET, VAULT, data=True)
-    await give(directory, "Key Vault Secrets User", VAULT)
+    await assign_role(directory, "Key Vault Secrets User", VAULT)
     assert await directory.is_permitted("p", roles.GET_SECRET, VAULT + "/secrets/x", data=True)
     assert not await directory.is_permitted("p", roles.GET_SECRET, VAULT + "2", data=True)
 
 
 async def test_not_actions_of_one_role_do_not_restrict_another_role(directory: Directory) -> None:
-    await give(directory, "Contributor")
-    await give(directory, "User Access Administrator")
+    await assign_role(directory, "Contributor")
+    await assign_role(directory, "User Access Administrator")
     assert await directory.is_permitted("p", ASSIGN, SUB)
 
 
@@ -101,7 +103,7 @@ async def test_not_actions_of_one_role_do_not_restrict_another_role(directory: D
 async def test_role_applies_from_every_scope_above(
     directory: Directory, scope: str, elsewhere: bool
 ) -> None:
-    await give(directory, "Reader", scope)
+    await assign_role(directory, "Reader", scope)
     assert await directory.is_permitted("p", READ, VAULT)
     assert await directory.is_permitted("p", READ, "/subscriptions/other") is elsewhere
 
@@ -111,7 +113,7 @@ async def test_custom_role_grants_access_until_its_assignment_is_deleted(
 ) -> None:
     assert await directory.role_definitions.put(custom()) is WriteResult.CREATED
     assert await directory.role_definitions.put(custom()) is WriteResult.UNCHANGED
-    await give(directory, custom().id)
+    await assign_role(directory, custom().id)
     assert await directory.is_permitted("p", READ, VAULT)
     assert await directory.is_permitted("p", roles.GET_SECRET, VAULT, data=True)
     assert not await directory.is_permitted("p", "Microsoft.KeyVault/deletedVaults/read", SUB)
@@ -168,16 +170,16 @@ async def test_invalid_custom_role_is_refused(
 
 async def test_duplicate_assignment_under_another_name_is_refused(directory: Directory) -> None:
     name = str(uuid.uuid4())
-    assert await give(directory, "Reader", name=name) is WriteResult.CREATED
-    assert await give(directory, "Reader", name=name.upper()) is WriteResult.UNCHANGED
-    assert await give(directory, "Reader") is WriteResult.UNCHANGED
+    assert await assign_role(directory, "Reader", name=name) is WriteResult.CREATED
+    assert await assign_role(directory, "Reader", name=name.upper()) is WriteResult.UNCHANGED
+    assert await assign_role(directory, "Reader") is WriteResult.UNCHANGED
     with pytest.raises(errors.AssignmentExists) as caught:
-        await give(directory, "Reader", name=str(uuid.uuid4()))
+        await assign_role(directory, "Reader", name=str(uuid.uuid4()))
     assert caught.value.facts["name"] == name
     with pytest.raises(errors.Conflict, match="another role assignment has this name"):
-        await give(directory, "Owner", name=name)
+        await assign_role(directory, "Owner", name=name)
     with pytest.raises(errors.InvalidValue):
-        await give(directory, "Owner", name="x")
+        await assign_role(directory, "Owner", name="x")
     found = await directory.assignments.get(name, SUB.upper())
     assert found is not None
     assert await directory.assignments.get(name, VAULT) is None
@@ -188,19 +190,19 @@ async def test_assignments_are_listed_at_above_and_under_a_scope(directory: Dire
     group = f"{SUB}/resourceGroups/web"
     places = ("/", SUB, group, f"{SUB}/resourceGroups/web2", VAULT)
     for place in places:
-        await give(directory, "Reader", place)
+        await assign_role(directory, "Reader", place)
 
-    async def found(**asked: Any) -> set[str]:
+    async def list_names(**asked: Any) -> set[str]:
         return {one.scope for one in await directory.assignments.list(**asked)}
 
     every = {place.lower() for place in places}
-    assert await found() == every
-    assert await found(at=group) == {group.lower()}
-    assert await found(under=group) == {group.lower(), VAULT.lower()}
-    assert await found(above=group) == {"/", SUB, group.lower()}
-    assert await found(above=group, under=group) == every - {f"{SUB}/resourcegroups/web2"}
-    assert await found(principal="P") == every
-    assert await found(principal="q") == set()
+    assert await list_names() == every
+    assert await list_names(at=group) == {group.lower()}
+    assert await list_names(under=group) == {group.lower(), VAULT.lower()}
+    assert await list_names(above=group) == {"/", SUB, group.lower()}
+    assert await list_names(above=group, under=group) == every - {f"{SUB}/resourcegroups/web2"}
+    assert await list_names(principal="P") == every
+    assert await list_names(principal="q") == set()
     one = await directory.assignments.list(limit=2)
     rest = await directory.assignments.list(after=(one[-1].scope, one[-1].name))
     assert {each.scope for each in rest} == every - {each.scope for each in one}
@@ -224,7 +226,7 @@ async def test_identity_with_a_reused_name_does_not_get_old_role_assignments(
     trust = "Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials/write"
     first = make_identity("shop", resource_id=place)
     await directory.identities.put(first)
-    await give(directory, "Owner", place)
+    await assign_role(directory, "Owner", place)
     assert await directory.is_permitted("p", trust, place)
     await directory.identities.delete(first.tenant_id, first.client_id)
     await directory.identities.put(make_identity("shop", resource_id=place))
@@ -235,8 +237,8 @@ async def test_assignment_without_a_name_is_a_corrupt_row_and_grants_nothing(
     directory: Directory,
 ) -> None:
     """The column allows NULL, so the database accepts the row."""
-    await give(directory, "Owner", name=str(uuid.UUID(int=8)))
-    await give(directory, "Reader", name=str(uuid.UUID(int=9)))
+    await assign_role(directory, "Owner", name=str(uuid.UUID(int=8)))
+    await assign_role(directory, "Reader", name=str(uuid.UUID(int=9)))
     unnamed = text("UPDATE role_assignments SET name = NULL WHERE role = :role")
     owner = roles.BY_NAME["owner"].id
     await directory._session.write(lambda write: write.connection.execute(unnamed, {"role": owner}))

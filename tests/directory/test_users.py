@@ -65,7 +65,9 @@ async def test_invalid_user_is_refused(
 
 
 @pytest.fixture
-async def pair(directory: Directory, make_identity: MakeIdentity) -> tuple[Identity, Identity]:
+async def api_and_workload(
+    directory: Directory, make_identity: MakeIdentity
+) -> tuple[Identity, Identity]:
     """Create an application with a role, and a workload."""
     roles = [
         {"id": ORDERS, "value": "Orders.Read", "isEnabled": True},
@@ -78,7 +80,7 @@ async def pair(directory: Directory, make_identity: MakeIdentity) -> tuple[Ident
     return api, workload
 
 
-def given(api: str, workload: Identity, role: str) -> AppRoleAssignment:
+def assign_app_role(api: str, workload: Identity, role: str) -> AppRoleAssignment:
     return AppRoleAssignment(
         id="",
         principal_id=workload.object_id,
@@ -89,13 +91,13 @@ def given(api: str, workload: Identity, role: str) -> AppRoleAssignment:
 
 
 async def test_application_role_is_in_tokens_while_it_is_assigned(
-    directory: Directory, pair: tuple[Identity, Identity]
+    directory: Directory, api_and_workload: tuple[Identity, Identity]
 ) -> None:
-    api, workload = pair
+    api, workload = api_and_workload
     assert await directory.app_roles.roles_of(workload.object_id, api.client_id) == ()
-    held = await directory.app_roles.put(given(api.object_id, workload, ORDERS))
-    assert await directory.app_roles.put(given(api.object_id, workload, ORDERS)) == held
-    off = given(api.object_id, workload, str(uuid.UUID(int=12)))
+    held = await directory.app_roles.put(assign_app_role(api.object_id, workload, ORDERS))
+    assert await directory.app_roles.put(assign_app_role(api.object_id, workload, ORDERS)) == held
+    off = assign_app_role(api.object_id, workload, str(uuid.UUID(int=12)))
     await directory.app_roles.put(off)
     assert await directory.app_roles.roles_of(workload.object_id, api.client_id) == ("Orders.Read",)
     assert await directory.app_roles.get(held.id) == held
@@ -106,19 +108,19 @@ async def test_application_role_is_in_tokens_while_it_is_assigned(
 
 
 async def test_graph_permissions_count_only_for_the_graph_resource(
-    directory: Directory, pair: tuple[Identity, Identity]
+    directory: Directory, api_and_workload: tuple[Identity, Identity]
 ) -> None:
     """The owner of an application chooses the ids of its roles, and may choose those of Graph."""
-    api, workload = pair
+    api, workload = api_and_workload
     role = next(iter(builtin_principals.GRAPH_ROLES))
-    await directory.app_roles.put(given(api.object_id, workload, role))
+    await directory.app_roles.put(assign_app_role(api.object_id, workload, role))
     graph = GRAPH_APP_ID
     assert await directory.app_roles.roles_of(workload.object_id, graph) == ()
     foreign = builtin_principals.object_id(OTHER, graph)
-    await directory.app_roles.put(given(foreign, workload, role))
+    await directory.app_roles.put(assign_app_role(foreign, workload, role))
     assert await directory.app_roles.roles_of(workload.object_id, graph) == ()
     await directory.app_roles.put(
-        given(builtin_principals.object_id(TENANT, graph), workload, role)
+        assign_app_role(builtin_principals.object_id(TENANT, graph), workload, role)
     )
     assert await directory.app_roles.roles_of(workload.object_id, graph) == (
         builtin_principals.GRAPH_ROLES[role],

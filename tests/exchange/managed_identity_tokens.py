@@ -26,9 +26,9 @@ async def trust(world: "World", client_id: str = "", **changes: Any) -> None:
     await world.change(client_id or world.APPLICATION, credentials=(credential,))
 
 
-async def token(world: "World", scope: str = SCOPE, **changes: str | None) -> str:
+async def get_token(world: "World", scope: str = SCOPE, **changes: str | None) -> str:
     """Get a token of this service as the managed identity, with changes to the form."""
-    answer = await world.ask(None, scope=scope, **changes)
+    answer = await world.request_token(None, scope=scope, **changes)
     assert answer.status == 200, answer.body
     return str(answer.body["access_token"])
 
@@ -36,13 +36,15 @@ async def token(world: "World", scope: str = SCOPE, **changes: str | None) -> st
 async def present(world: "World", assertion: str, **changes: str | None) -> "Answer":
     """Request a token as the application, with a token of this service as its credential."""
     fields = {"client_id": world.APPLICATION, "client_assertion": assertion, **changes}
-    return await world.ask(None, **fields)
+    return await world.request_token(None, **fields)
 
 
-async def refused(world: "World", claims: Mapping[str, Any], **credential: Any) -> "Answer":
+async def present_with_claims(
+    world: "World", claims: Mapping[str, Any], **credential: Any
+) -> "Answer":
     """Send a token of this service with other claims, to an application whose credential matches them."""
     await trust(world, **credential)
-    changed = {**jose.parse(await token(world)).claims, **claims}
+    changed = {**jose.parse(await get_token(world)).claims, **claims}
     return await present(world, world.keys.active.sign(changed, {"typ": "JWT"}))
 
 
@@ -57,6 +59,6 @@ def cause(claims: Mapping[str, Any], **credential: Any) -> "Callable[[World], Aw
                 for name, value in values.items()
             }
 
-        return await refused(world, written(claims), **written(credential))
+        return await present_with_claims(world, written(claims), **written(credential))
 
     return provoke

@@ -25,7 +25,7 @@ GUID = "9b1b7d5c-0000-4000-8000-0123456789ab"
 ANY_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def verified(world: "World", answer: "Answer") -> dict[str, Any]:
+def verify_token(world: "World", answer: "Answer") -> dict[str, Any]:
     """Verify the access token with the key that its header names; return its claims."""
     token = jose.parse(answer.body["access_token"])
     key = next(each for each in world.keys.published if each.kid == token.kid)
@@ -35,8 +35,8 @@ def verified(world: "World", answer: "Answer") -> dict[str, Any]:
 
 
 async def test_assertion_is_exchanged_for_a_token_of_one_day(world: "World") -> None:
-    answer = await world.ask()
-    claims = verified(world, answer)
+    answer = await world.request_token()
+    claims = verify_token(world, answer)
     assert answer.status == 200
     assert list(answer.body) == [
         "token_type",
@@ -60,12 +60,12 @@ async def test_lookup_by_claim_reads_only_the_workload(
 
     world.directory._session.clear_caches()
     monkeypatch.setattr(world.directory, "find_identity", whole)
-    assert (await world.ask()).status == 200
+    assert (await world.request_token()).status == 200
 
 
 async def test_v1_token_names_resource_tenant_and_managed_identity(world: "World") -> None:
-    answer = await world.ask()
-    claims = verified(world, answer)
+    answer = await world.request_token()
+    claims = verify_token(world, answer)
     header = jose.parse(answer.body["access_token"]).header
     issuer = f"https://sts.windows.net/{world.TENANT}/"
     assert header == {
@@ -94,10 +94,10 @@ async def test_v1_token_names_resource_tenant_and_managed_identity(world: "World
 
 
 async def test_v2_token_has_the_application_id_as_audience(world: "World") -> None:
-    answer = await world.ask(
+    answer = await world.request_token(
         client_id=world.APPLICATION, scope=f"api://{world.APPLICATION}/.default"
     )
-    claims = verified(world, answer)
+    claims = verify_token(world, answer)
     assert "x5t" not in jose.parse(answer.body["access_token"]).header
     assert claims["aud"] == claims["azp"] == world.APPLICATION
     assert claims["azpacr"] == "2"
@@ -124,13 +124,13 @@ async def test_v2_token_has_the_application_id_as_audience(world: "World") -> No
 async def test_audience_is_the_requested_resource(
     world: "World", scope: str, audience: str
 ) -> None:
-    answer = await world.ask(scope=scope)
-    assert verified(world, answer)["aud"] == audience
+    answer = await world.request_token(scope=scope)
+    assert verify_token(world, answer)["aud"] == audience
     assert "scope" not in answer.body
 
 
 async def test_v1_endpoint_returns_numbers_as_strings(world: "World") -> None:
-    answer = await world.ask(
+    answer = await world.request_token(
         f"/{world.TENANT}/oauth2/token", scope=None, resource="https://vault.azure.net"
     )
     token = answer.body.pop("access_token")
@@ -148,7 +148,7 @@ async def test_v1_endpoint_returns_numbers_as_strings(world: "World") -> None:
 
 async def test_short_token_has_no_refresh_in(start: "Start") -> None:
     world = await start(token_seconds=3599)
-    answer = await world.ask()
+    answer = await world.request_token()
     assert answer.body["expires_in"] == 3599
     assert "refresh_in" not in answer.body
 
@@ -164,13 +164,13 @@ async def test_short_token_has_no_refresh_in(start: "Start") -> None:
     ],
 )
 async def test_paths_of_real_clients_are_accepted(world: "World", path: str) -> None:
-    answer = await world.ask(path.format(world.TENANT))
+    answer = await world.request_token(path.format(world.TENANT))
     assert answer.status == 200
     assert answer.claims()["tid"] == world.TENANT
 
 
 async def test_blanks_around_the_assertion_are_ignored(world: "World") -> None:
-    answer = await world.ask(client_assertion=f" {world.mint()}\n")
+    answer = await world.request_token(client_assertion=f" {world.mint()}\n")
     assert answer.status == 200
 
 
@@ -180,12 +180,12 @@ async def test_client_id_in_upper_case_is_accepted(world: "World") -> None:
     assert identity is not None
     await world.directory.identities.delete(world.TENANT, world.CLIENT)
     await world.directory.identities.put(dataclasses.replace(identity, client_id=upper))
-    answer = await world.ask(client_id=upper.upper())
+    answer = await world.request_token(client_id=upper.upper())
     assert answer.claims()["appid"] == upper
 
 
 async def test_unknown_form_parameters_are_ignored(world: "World") -> None:
-    answer = await world.ask(
+    answer = await world.request_token(
         claims='{"access_token":{"xms_cc":{"values":["CP1"]}}}',
         client_info="1",
         **{"x-client-SKU": "msal.js.node", "client-request-id": GUID},
@@ -196,8 +196,10 @@ async def test_unknown_form_parameters_are_ignored(world: "World") -> None:
 async def test_assertion_may_be_used_again_until_it_expires(world: "World") -> None:
     """SDKs send one projected token for every scope they need; Entra accepts it each time."""
     token = world.mint()
-    first = await world.ask(client_assertion=token)
-    second = await world.ask(client_assertion=token, scope="https://graph.microsoft.com/.default")
+    first = await world.request_token(client_assertion=token)
+    second = await world.request_token(
+        client_assertion=token, scope="https://graph.microsoft.com/.default"
+    )
     assert first.status == second.status == 200
     assert first.claims()["uti"] != second.claims()["uti"]
 
@@ -222,7 +224,7 @@ async def test_request_id_that_is_not_a_guid_is_replaced(world: "World", value: 
 
 
 async def test_error_has_every_member_that_clients_read(world: "World") -> None:
-    answer = await world.ask(client_id=GUID)
+    answer = await world.request_token(client_id=GUID)
     body = answer.body
     assert answer.status == 400
     assert body["error"] == "unauthorized_client"
@@ -239,7 +241,7 @@ async def test_error_has_every_member_that_clients_read(world: "World") -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"client_id": GUID}])
 async def test_token_responses_are_not_cacheable(world: "World", changes: dict[str, str]) -> None:
-    answer = await world.ask(**changes)
+    answer = await world.request_token(**changes)
     assert answer.headers["Cache-Control"] == "no-store, no-cache"
     assert answer.headers["Pragma"] == "no-cache"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -309,7 +311,7 @@ async def test_granted_request_is_logged_without_tokens(
 ) -> None:
     caplog.set_level(logging.INFO, "podpass")
     token = world.mint()
-    answer = await world.ask(client_assertion=token)
+    answer = await world.request_token(client_assertion=token)
     line = next(r for r in caplog.records if r.getMessage() == "token_request_answered")
     facts = vars(line)
     assert facts["hop"] is True
@@ -332,7 +334,7 @@ async def test_refused_request_is_logged_with_its_cause(
 ) -> None:
     caplog.set_level(logging.INFO, "podpass")
     token = world.mint(sub="system:serviceaccount:default:other")
-    await world.ask(client_assertion=token)
+    await world.request_token(client_assertion=token)
     facts = vars(next(r for r in caplog.records if r.getMessage() == "token_request_answered"))
     assert facts["outcome"] == "AADSTS700213"
     assert facts["checked"] == ["wire", "tenant", "request", "client", "credential", "assertion"]
@@ -345,7 +347,7 @@ async def test_misplaced_secret_is_neither_returned_nor_logged(
     world: "World", caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    answer = await world.ask(client_assertion=None, client_secret="hunter2hunter2")
+    answer = await world.request_token(client_assertion=None, client_secret="hunter2hunter2")
     assert answer.code == 7000215
     assert "hunter2" not in repr(answer.body)
     assert "hunter2" not in repr([vars(record) for record in caplog.records])
@@ -356,7 +358,7 @@ async def test_internal_error_is_returned_without_its_cause(
 ) -> None:
     """An unavailable database is not an error of the caller, and its details are not disclosed."""
     await world.directory.close()
-    answer = await world.ask()
+    answer = await world.request_token()
     assert (answer.status, answer.code) == (500, 50000)
     assert "directory" not in answer.body["error_description"]
     record = next(r for r in caplog.records if r.getMessage() == "request_failed")
@@ -370,7 +372,7 @@ async def test_unavailable_directory_returns_90033_and_is_logged(
     file = world.ca_file.parent / "keys" / "authority" / "directory.db"
     corrupt(file, "UPDATE identities SET kind = 'martian' WHERE name = 'web'")
     world.directory._session.clear_caches()
-    answer = await world.ask()
+    answer = await world.request_token()
     assert (answer.status, answer.code) == (503, 90033)
     assert "martian" not in answer.body["error_description"]
     [line] = [each for each in caplog.records if each.levelno >= logging.ERROR]
@@ -381,13 +383,13 @@ async def test_unavailable_directory_returns_90033_and_is_logged(
 
 async def test_line_breaks_of_a_caller_are_not_in_the_response(world: "World") -> None:
     subject = "a\r\nSet-Cookie: x\x1b[31m"
-    answer = await world.ask(client_assertion=world.mint(sub=subject))
+    answer = await world.request_token(client_assertion=world.mint(sub=subject))
     assert answer.code == 700213
     assert not re.search(r"[\r\n\x1b]", answer.body["error_description"])
 
 
 async def test_long_claim_is_truncated_in_the_response(world: "World") -> None:
-    answer = await world.ask(client_assertion=world.mint(sub="x" * 9000))
+    answer = await world.request_token(client_assertion=world.mint(sub="x" * 9000))
     assert answer.code == 700213
     assert len(answer.body["error_description"]) < 1000
 
@@ -434,16 +436,16 @@ async def test_host_header_without_its_port_is_the_same_origin(world: "World") -
 async def test_token_is_refused_at_its_expiry_second(world: "World") -> None:
     token = world.mint(exp=int(world.NOW) + 60)
     world.now = world.NOW + 59.9
-    assert (await world.ask(client_assertion=token)).status == 200
+    assert (await world.request_token(client_assertion=token)).status == 200
     world.now = world.NOW + 60
-    answer = await world.ask(client_assertion=token)
+    answer = await world.request_token(client_assertion=token)
     assert answer.code == 700024
     assert "2025-06-15T15:07:40Z" in answer.body["error_description"]
 
 
 async def test_eight_concurrent_requests_get_eight_tokens(world: "World") -> None:
     token = world.mint()
-    answers = await asyncio.gather(*(world.ask(client_assertion=token) for _ in range(8)))
+    answers = await asyncio.gather(*(world.request_token(client_assertion=token) for _ in range(8)))
     assert [answer.status for answer in answers] == [200] * 8
     assert len({answer.claims()["uti"] for answer in answers}) == 8
     assert len(world.site.hits) == 2
@@ -466,11 +468,11 @@ async def test_credential_authenticates_only_its_own_identity(world: "World") ->
         ),
     )
     await world.directory.identities.put(other)
-    assert (await world.ask(client_id=other.client_id)).code == 700213
+    assert (await world.request_token(client_id=other.client_id)).code == 700213
 
 
 async def test_other_algorithms_must_be_enabled(start: "Start") -> None:
     world = await start(assertion_algorithms=("RS512",))
-    answer = await world.ask()
+    answer = await world.request_token()
     assert answer.code == 5002738
     assert "'RS512'" in answer.body["error_description"]

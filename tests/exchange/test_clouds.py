@@ -40,7 +40,7 @@ async def test_documents_tokens_and_keys_have_the_names_of_the_cloud(
     assert v1["issuer"] == f"https://{cloud.sts}/{tenant}/"
     keys = await get(world, f"/{tenant}/discovery/v2.0/keys", host)
     assert [each["cloud_instance_name"] for each in keys["keys"]] == [cloud.instance] * 2  # type: ignore[attr-defined]
-    assert (await world.ask()).claims()["iss"] == v1["issuer"]
+    assert (await world.request_token()).claims()["iss"] == v1["issuer"]
     realm = await get(world, "/common/UserRealm/a@contoso.test")
     assert realm["cloud_instance_name"] == cloud.instance
 

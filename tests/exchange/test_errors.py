@@ -18,12 +18,12 @@ from tests.exchange import managed_identity_tokens
 from tests.exchange.client_auth.test_secrets import (
     DER,
     SECRET,
-    equip,
-    key_of,
-    own,
-    password,
-    with_certificate,
-    with_secret,
+    add_credentials,
+    create_password,
+    request_with_assertion,
+    request_with_secret,
+    sign_assertion,
+    to_key_credential,
 )
 from tests.exchange.sign_in.browser import AZ
 
@@ -31,34 +31,34 @@ if TYPE_CHECKING:
     from tests.exchange.world import Answer, World
 
 Cause = Callable[["World"], Awaitable["Answer"]]
-KEY = key_of(DER)
+KEY = to_key_credential(DER)
 UNKNOWN = "99999999-9999-4999-8999-999999999999"
 
 
 def form(**changes: str | None) -> Cause:
-    return lambda world: world.ask(None, **changes)
+    return lambda world: world.request_token(None, **changes)
 
 
 def path(tail: str, **changes: str | None) -> Cause:
-    return lambda world: world.ask(tail.format(world.TENANT), **changes)
+    return lambda world: world.request_token(tail.format(world.TENANT), **changes)
 
 
 def claims(**changes: Any) -> Cause:
-    return lambda world: world.ask(client_assertion=world.mint(**changes))
+    return lambda world: world.request_token(client_assertion=world.mint(**changes))
 
 
 def header(**changes: Any) -> Cause:
-    return lambda world: world.ask(client_assertion=world.mint(changes))
+    return lambda world: world.request_token(client_assertion=world.mint(changes))
 
 
-async def disabled(world: "World") -> "Answer":
+async def request_as_disabled_identity(world: "World") -> "Answer":
     await change_identity(world, enabled=False)
-    return await world.ask()
+    return await world.request_token()
 
 
-async def without_credentials(world: "World") -> "Answer":
+async def request_without_credentials(world: "World") -> "Answer":
     await change_identity(world, credentials=())
-    return await world.ask()
+    return await world.request_token()
 
 
 async def change_identity(world: "World", **changes: Any) -> None:
@@ -67,61 +67,63 @@ async def change_identity(world: "World", **changes: Any) -> None:
     await world.directory.identities.put(dataclasses.replace(identity, **changes))
 
 
-async def case_apart(world: "World") -> "Answer":
-    return await world.ask(client_assertion=world.mint(sub=world.SUBJECT.replace("web", "Web")))
+async def request_with_other_case(world: "World") -> "Answer":
+    return await world.request_token(
+        client_assertion=world.mint(sub=world.SUBJECT.replace("web", "Web"))
+    )
 
 
-async def issuer_unavailable(world: "World") -> "Answer":
+async def request_while_issuer_is_down(world: "World") -> "Answer":
     world.site.answers["/11111111/22222222/.well-known/openid-configuration"] = (503, b"", {})
-    return await world.ask()
+    return await world.request_token()
 
 
-async def withdrawn(world: "World") -> "Answer":
+async def request_with_withdrawn_key(world: "World") -> "Answer":
     token = world.mint()
     old = world.ring.active.kid
     world.ring.rotate()
     world.ring.retire(old)
-    return await world.ask(client_assertion=token)
+    return await world.request_token(client_assertion=token)
 
 
-async def forged(world: "World") -> "Answer":
+async def request_with_forged_signature(world: "World") -> "Answer":
     head, body, _ = world.mint().split(".")
-    return await world.ask(client_assertion=f"{head}.{body}.{jose.b64encode(bytes(256))}")
+    return await world.request_token(client_assertion=f"{head}.{body}.{jose.b64encode(bytes(256))}")
 
 
-async def broken_directory(world: "World") -> "Answer":
+async def request_with_closed_directory(world: "World") -> "Answer":
     await world.directory.close()
-    return await world.ask()
+    return await world.request_token()
 
 
-async def unknown_instance(world: "World") -> "Answer":
+async def discover_unknown_instance(world: "World") -> "Answer":
     query = "api-version=1.1&authorization_endpoint=https://evil.test/common/oauth2/v2.0/authorize"
     return await world.send(f"/common/discovery/instance?{query}", method="GET")
 
 
-async def got(world: "World") -> "Answer":
+async def send_get(world: "World") -> "Answer":
     return await world.send(method="GET")
 
 
-async def without_principal(world: "World") -> "Answer":
+async def request_without_principal(world: "World") -> "Answer":
     await world.change(world.APPLICATION, has_principal=False)
-    return await world.ask(client_id=world.APPLICATION)
+    return await world.request_token(client_id=world.APPLICATION)
 
 
-async def late_secret(world: "World") -> "Answer":
-    await equip(world, passwords=(password(SECRET, expires=1.0),))
-    return await with_secret(world)
+async def request_with_expired_secret(world: "World") -> "Answer":
+    await add_credentials(world, passwords=(create_password(SECRET, expires=1.0),))
+    return await request_with_secret(world)
 
 
-async def late_certificate(world: "World") -> "Answer":
-    await equip(world, keys=(dataclasses.replace(KEY, expires=1.0),))
-    return await with_certificate(world, own(world))
+async def request_with_expired_certificate(world: "World") -> "Answer":
+    await add_credentials(world, keys=(dataclasses.replace(KEY, expires=1.0),))
+    return await request_with_assertion(world, sign_assertion(world))
 
 
-def certified(**changes: Any) -> Cause:
+def certificate_assertion(**changes: Any) -> Cause:
     async def cause(world: "World") -> "Answer":
-        await equip(world)
-        return await with_certificate(world, own(world, **changes))
+        await add_credentials(world)
+        return await request_with_assertion(world, sign_assertion(world, **changes))
 
     return cause
 
@@ -142,27 +144,27 @@ def signed_in(**changes: str) -> Cause:
     return cause
 
 
-async def not_assigned(world: "World") -> "Answer":
+async def request_without_assignment(world: "World") -> "Answer":
     await world.change(world.APPLICATION, principal={"appRoleAssignmentRequired": True})
-    return await world.ask(scope=f"api://{world.APPLICATION}/.default")
+    return await world.request_token(scope=f"api://{world.APPLICATION}/.default")
 
 
-async def unreadable(world: "World") -> "Answer":
+async def request_with_corrupt_row(world: "World") -> "Answer":
     file = world.ca_file.parent / "keys" / "authority" / "directory.db"
     corrupt(file, "UPDATE identities SET kind = 'x' WHERE name = 'web'")
     world.directory._session.clear_caches()
-    return await world.ask()
+    return await world.request_token()
 
 
 V1 = "/{0}/oauth2/token"
 FOREIGN = f"{{url}}/{UNKNOWN}/v2.0"
 CAUSES: list[tuple[int, int, str, Cause]] = [
-    (900561, 400, "invalid_request", got),
+    (900561, 400, "invalid_request", send_get),
     (9002313, 400, "invalid_request", lambda world: world.send(body=b"a=1&a=2")),
     (9002313, 400, "invalid_request", form(client_secret="x")),
     (9002313, 400, "invalid_request", form(client_assertion_type="urn:other")),
-    (50000, 500, "server_error", broken_directory),
-    (90033, 503, "temporarily_unavailable", unreadable),
+    (50000, 500, "server_error", request_with_closed_directory),
+    (90033, 503, "temporarily_unavailable", request_with_corrupt_row),
     (900023, 400, "invalid_request", path("/nonsense/oauth2/v2.0/token")),
     (90002, 400, "invalid_request", path(f"/{UNKNOWN}/oauth2/v2.0/token")),
     (90002, 400, "invalid_request", path("/unknown.test/oauth2/v2.0/token")),
@@ -182,24 +184,24 @@ CAUSES: list[tuple[int, int, str, Cause]] = [
     (901002, 400, "invalid_request", form(resource="https://vault.azure.net")),
     (700016, 400, "unauthorized_client", form(client_id=UNKNOWN)),
     (700016, 400, "unauthorized_client", form(client_id="not-a-guid")),
-    (7000112, 400, "unauthorized_client", disabled),
-    (7000229, 401, "invalid_client", without_principal),
+    (7000112, 400, "unauthorized_client", request_as_disabled_identity),
+    (7000229, 401, "invalid_client", request_without_principal),
     (7000216, 401, "invalid_client", form(client_assertion=None)),
     (7000216, 401, "invalid_client", form(client_assertion=" \n")),
     (7000215, 401, "invalid_client", form(client_assertion=None, client_secret="x")),
     (7000218, 401, "invalid_client", signed_in()),
     (700025, 401, "invalid_client", signed_in(client_id=AZ, client_secret="x")),
-    (7000222, 401, "invalid_client", late_secret),
+    (7000222, 401, "invalid_client", request_with_expired_secret),
     (50027, 400, "invalid_request", form(client_assertion="no.token")),
     (5002727, 400, "invalid_request", header(typ="at+jwt")),
     (5002738, 401, "invalid_client", header(alg="none")),
     (5002723, 401, "invalid_client", header(kid=None)),
     (90014, 400, "invalid_request", claims(iss=None)),
     (90014, 400, "invalid_request", claims(exp=None)),
-    (700021, 401, "invalid_client", certified(sub="someone")),
-    (700023, 401, "invalid_client", certified(aud="https://other.test/")),
+    (700021, 401, "invalid_client", certificate_assertion(sub="someone")),
+    (700023, 401, "invalid_client", certificate_assertion(aud="https://other.test/")),
     (700222, 401, "invalid_client", claims(iss="https://sts.windows.net/t/")),
-    (70025, 401, "invalid_client", without_credentials),
+    (70025, 401, "invalid_client", request_without_credentials),
     (700211, 401, "invalid_client", claims(iss="https://other.test/")),
     (700212, 401, "invalid_client", claims(aud=["https://kubernetes.default.svc"])),
     (7002121, 401, "invalid_client", managed_identity_tokens.cause({"aud": "other"})),
@@ -212,14 +214,14 @@ CAUSES: list[tuple[int, int, str, Cause]] = [
     (700227, 401, "invalid_client", managed_identity_tokens.cause({"aud": "x"}, audiences=("x",))),
     (700229, 401, "invalid_client", managed_identity_tokens.cause({"idtyp": "user"})),
     (700226, 401, "invalid_client", managed_identity_tokens.cause({"azp": UNKNOWN})),
-    (7002138, 401, "invalid_client", case_apart),
+    (7002138, 401, "invalid_client", request_with_other_case),
     (700213, 401, "invalid_client", claims(sub="system:serviceaccount:default:other")),
     (70023, 401, "invalid_client", claims(iat=None)),
-    (501661, 400, "invalid_request", issuer_unavailable),
-    (7000272, 401, "invalid_client", withdrawn),
-    (700027, 401, "invalid_client", certified(header={"kid": "k"})),
-    (1000502, 401, "invalid_client", late_certificate),
-    (7000274, 401, "invalid_client", forged),
+    (501661, 400, "invalid_request", request_while_issuer_is_down),
+    (7000272, 401, "invalid_client", request_with_withdrawn_key),
+    (700027, 401, "invalid_client", certificate_assertion(header={"kid": "k"})),
+    (1000502, 401, "invalid_client", request_with_expired_certificate),
+    (7000274, 401, "invalid_client", request_with_forged_signature),
     (700024, 401, "invalid_client", claims(exp=1_749_999_999)),
     (70011, 400, "invalid_scope", form(scope="openid")),
     (1002012, 400, "invalid_scope", form(scope="https://vault.azure.net/secrets.read")),
@@ -230,8 +232,8 @@ CAUSES: list[tuple[int, int, str, Cause]] = [
         form(scope="https://vault.azure.net/.default https://graph.microsoft.com/.default"),
     ),
     (500011, 400, "invalid_resource", form(scope="https://nowhere.test/.default")),
-    (501051, 400, "invalid_grant", not_assigned),
-    (50049, 400, "invalid_instance", unknown_instance),
+    (501051, 400, "invalid_grant", request_without_assignment),
+    (50049, 400, "invalid_instance", discover_unknown_instance),
 ]
 
 
@@ -280,8 +282,8 @@ def test_untrusted_values_become_one_bounded_line() -> None:
     assert sanitize(None) == "None"
 
 
-# Each error alone returns its number; two together must return the earlier number. In the order of the
-# checks.
+# In the order of the checks. Each error alone returns its number; two together must return the earlier
+# number.
 Fault = dict[str, Any]
 FAULTS: list[tuple[int, Fault]] = [
     (900023, {"tenant": "nonsense"}),
@@ -305,7 +307,7 @@ FAULTS: list[tuple[int, Fault]] = [
 ]
 
 
-async def ask_with(world: "World", *faults: Fault) -> int:
+async def request_with_errors(world: "World", *faults: Fault) -> int:
     def of(name: str) -> dict[str, Any]:
         return {key: value for fault in faults for key, value in fault.get(name, {}).items()}
 
@@ -320,15 +322,15 @@ async def ask_with(world: "World", *faults: Fault) -> int:
         world.site.answers[discovery] = (503, b"", {})
     fields = {"client_assertion": token, **of("scope"), **of("form")}
     tenant = next((fault["tenant"] for fault in faults if "tenant" in fault), world.TENANT)
-    return (await world.ask(f"/{tenant}/oauth2/v2.0/token", **fields)).code
+    return (await world.request_token(f"/{tenant}/oauth2/v2.0/token", **fields)).code
 
 
 async def test_earlier_of_two_errors_is_returned(world: "World") -> None:
     world.now -= 10_000 * 200
     for first, a in FAULTS:
-        assert await ask_with(world, a) == first, a
+        assert await request_with_errors(world, a) == first, a
     for (first, a), (second, b) in itertools.combinations(FAULTS, 2):
-        assert await ask_with(world, a, b) == first, (first, second)
+        assert await request_with_errors(world, a, b) == first, (first, second)
 
 
 def test_error_order_follows_the_steps() -> None:
@@ -349,9 +351,9 @@ async def test_no_part_of_an_assertion_is_returned_or_logged(
     value = f"https://vault.azure.net{sign}client_assertion={token}"
     with caplog.at_level(logging.DEBUG, "podpass"):
         if place == "tenant":
-            answer = await world.ask(f"/{token}/oauth2/v2.0/token")
+            answer = await world.request_token(f"/{token}/oauth2/v2.0/token")
         else:
-            answer = await world.ask(None, **{place: value})
+            answer = await world.request_token(None, **{place: value})
     logger.propagate = before
     output = answer.body["error_description"] + "".join(str(vars(each)) for each in caplog.records)
     assert not [part for part in token.split(".") if part[:40] in output]

@@ -68,7 +68,7 @@ async def test_unknown_tenant_has_no_documents(shared: "World") -> None:
 
 
 async def test_published_keys_verify_tokens(shared: "World") -> None:
-    token = jose.parse((await shared.ask()).body["access_token"])
+    token = jose.parse((await shared.request_token()).body["access_token"])
     for path in ("discovery/v2.0/keys", "discovery/keys"):
         document = (await get(shared, f"/{shared.TENANT}/{path}")).body
         assert len(document["keys"]) == 2

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from podpass import clock
 from tests.exchange import managed_identity_tokens
-from tests.exchange.client_auth.test_secrets import DER, KEY, SECRET, equip
+from tests.exchange.client_auth.test_secrets import DER, KEY, SECRET, add_credentials
 from tests.exchange.sign_in.browser import AZ, LOOPBACK, Browser, browsing
 from tests.exchange.sign_in.test_grants import ARM
 
@@ -78,7 +78,7 @@ async def port_mapping(live: "World") -> AsyncIterator[PortMappingSession]:
     client.close()
 
 
-async def away(call: Callable[[], Any]) -> Any:
+async def run_in_thread(call: Callable[[], Any]) -> Any:
     """Run MSAL in a thread, because it blocks."""
     return await asyncio.to_thread(call)
 
@@ -86,7 +86,7 @@ async def away(call: Callable[[], Any]) -> Any:
 async def public(
     port_mapping: PortMappingSession, tenant: str = "organizations"
 ) -> msal.PublicClientApplication:
-    return await away(
+    return await run_in_thread(
         lambda: msal.PublicClientApplication(
             AZ, authority=AUTHORITY + tenant, http_client=port_mapping, client_capabilities=["CP1"]
         )
@@ -96,8 +96,8 @@ async def public(
 async def confidential(
     world: "World", port_mapping: PortMappingSession, credential: Any
 ) -> dict[str, Any]:
-    await equip(world)
-    app = await away(
+    await add_credentials(world)
+    app = await run_in_thread(
         lambda: msal.ConfidentialClientApplication(
             world.APPLICATION,
             client_credential=credential,
@@ -106,7 +106,9 @@ async def confidential(
         )
     )
     return dict(
-        await away(lambda: app.acquire_token_for_client(["https://vault.azure.net/.default"]))
+        await run_in_thread(
+            lambda: app.acquire_token_for_client(["https://vault.azure.net/.default"])
+        )
     )
 
 
@@ -119,15 +121,15 @@ async def test_username_and_password_then_other_resources_by_refresh_token(
     live: "World", port_mapping: PortMappingSession
 ) -> None:
     app = await public(port_mapping)
-    result = await away(
+    result = await run_in_thread(
         lambda: app.acquire_token_by_username_password(live.ADMIN, live.PASSWORD, SCOPES)
     )
     assert claims_of(result)["upn"] == live.ADMIN
-    accounts = await away(app.get_accounts)
+    accounts = await run_in_thread(app.get_accounts)
     assert [each["username"] for each in accounts] == [live.ADMIN]
-    cached = await away(lambda: app.acquire_token_silent(SCOPES, accounts[0]))
+    cached = await run_in_thread(lambda: app.acquire_token_silent(SCOPES, accounts[0]))
     assert cached["token_source"] == "cache"
-    tenant = await away(
+    tenant = await run_in_thread(
         lambda: msal.PublicClientApplication(
             AZ,
             authority=AUTHORITY + live.TENANT,
@@ -137,7 +139,7 @@ async def test_username_and_password_then_other_resources_by_refresh_token(
     )
     for resource in ("https://vault.azure.net", "https://graph.microsoft.com/"):
         scopes = [f"{resource}/.default"]
-        result = await away(partial(tenant.acquire_token_silent, scopes, accounts[0]))
+        result = await run_in_thread(partial(tenant.acquire_token_silent, scopes, accounts[0]))
         assert claims_of(result)["aud"] == resource
 
 
@@ -145,8 +147,10 @@ async def test_refresh_token_of_a_client_family_is_shared(
     live: "World", port_mapping: PortMappingSession
 ) -> None:
     app = await public(port_mapping)
-    await away(lambda: app.acquire_token_by_username_password(live.ADMIN, live.PASSWORD, SCOPES))
-    powershell = await away(
+    await run_in_thread(
+        lambda: app.acquire_token_by_username_password(live.ADMIN, live.PASSWORD, SCOPES)
+    )
+    powershell = await run_in_thread(
         lambda: msal.PublicClientApplication(
             "1950a258-227b-4e31-a9cf-717495945fc2",
             authority=AUTHORITY + "organizations",
@@ -154,8 +158,8 @@ async def test_refresh_token_of_a_client_family_is_shared(
             token_cache=app.token_cache,
         )
     )
-    account = (await away(powershell.get_accounts))[0]
-    result = await away(lambda: powershell.acquire_token_silent(SCOPES, account))
+    account = (await run_in_thread(powershell.get_accounts))[0]
+    result = await run_in_thread(lambda: powershell.acquire_token_silent(SCOPES, account))
     assert claims_of(result)["appid"] == "1950a258-227b-4e31-a9cf-717495945fc2"
 
 
@@ -163,7 +167,9 @@ async def test_wrong_password_returns_its_number(
     live: "World", port_mapping: PortMappingSession
 ) -> None:
     app = await public(port_mapping)
-    result = await away(lambda: app.acquire_token_by_username_password(live.ADMIN, "no", SCOPES))
+    result = await run_in_thread(
+        lambda: app.acquire_token_by_username_password(live.ADMIN, "no", SCOPES)
+    )
     assert (result["error"], result["error_codes"]) == ("invalid_grant", [50126])
 
 
@@ -171,11 +177,11 @@ async def test_device_code_flow_signs_in(
     live: "World", port_mapping: PortMappingSession, browser: Browser
 ) -> None:
     app = await public(port_mapping)
-    flow = await away(lambda: app.initiate_device_flow(SCOPES))
+    flow = await run_in_thread(lambda: app.initiate_device_flow(SCOPES))
     page = await browser.get("/common/oauth2/deviceauth")
     page = await browser.submit(page, user_code=flow["user_code"])
     await browser.sign_in(page)
-    result = await away(lambda: app.acquire_token_by_device_flow(flow))
+    result = await run_in_thread(lambda: app.acquire_token_by_device_flow(flow))
     assert claims_of(result)["upn"] == live.ADMIN
     assert result["id_token_claims"]["preferred_username"] == live.ADMIN
 
@@ -184,16 +190,16 @@ async def test_authorization_code_flow_with_pkce_signs_in(
     live: "World", port_mapping: PortMappingSession, browser: Browser
 ) -> None:
     app = await public(port_mapping)
-    flow = await away(
+    flow = await run_in_thread(
         lambda: app.initiate_auth_code_flow(
             SCOPES, redirect_uri=LOOPBACK, response_mode="form_post"
         )
     )
     page = await browser.get("/" + flow["auth_uri"].removeprefix(AUTHORITY))
     page = await browser.sign_in(page)
-    result = await away(lambda: app.acquire_token_by_auth_code_flow(flow, page.fields))
+    result = await run_in_thread(lambda: app.acquire_token_by_auth_code_flow(flow, page.fields))
     assert claims_of(result)["upn"] == live.ADMIN
-    refreshed = await away(
+    refreshed = await run_in_thread(
         lambda: app.acquire_token_by_refresh_token(result["refresh_token"], SCOPES)
     )
     assert claims_of(refreshed)["oid"] == live.ADMIN_ID
@@ -235,7 +241,7 @@ async def test_managed_identity_token_is_accepted_as_federated_credential(
     live: "World", port_mapping: PortMappingSession
 ) -> None:
     """The test uses two clients: the managed identity gets the token, the application sends it."""
-    identity = await away(
+    identity = await run_in_thread(
         lambda: msal.ConfidentialClientApplication(
             live.CLIENT,
             client_credential={"client_assertion": live.mint()},
@@ -243,7 +249,9 @@ async def test_managed_identity_token_is_accepted_as_federated_credential(
             http_client=port_mapping,
         )
     )
-    got = await away(lambda: identity.acquire_token_for_client([managed_identity_tokens.SCOPE]))
+    got = await run_in_thread(
+        lambda: identity.acquire_token_for_client([managed_identity_tokens.SCOPE])
+    )
     await managed_identity_tokens.trust(live, issuer=f"{AUTHORITY}{live.TENANT}/v2.0")
     credential = {"client_assertion": got["access_token"]}
     claims = claims_of(await confidential(live, port_mapping, credential))
@@ -254,10 +262,12 @@ async def test_token_signature_is_verified_by_another_library(
     live: "World", port_mapping: PortMappingSession
 ) -> None:
     app = await public(port_mapping)
-    result = await away(
+    result = await run_in_thread(
         lambda: app.acquire_token_by_username_password(live.ADMIN, live.PASSWORD, SCOPES)
     )
-    keys = (await away(lambda: port_mapping.get(AUTHORITY + "common/discovery/v2.0/keys"))).json()
+    keys = (
+        await run_in_thread(lambda: port_mapping.get(AUTHORITY + "common/discovery/v2.0/keys"))
+    ).json()
     found = jwt.PyJWKSet.from_dict(keys)
     for name, audience in (("id_token", AZ), ("access_token", ARM)):
         kid = jwt.get_unverified_header(result[name])["kid"]

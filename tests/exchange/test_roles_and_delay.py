@@ -7,7 +7,7 @@ from podpass.directory import builtin_principals
 from podpass.directory.model import AppRoleAssignment
 from podpass.directory.resources import GRAPH_APP_ID
 from podpass.exchange import client_credentials
-from tests.exchange.client_auth.test_secrets import equip, with_secret
+from tests.exchange.client_auth.test_secrets import add_credentials, request_with_secret
 
 if TYPE_CHECKING:
     from tests.exchange.conftest import Start
@@ -17,7 +17,7 @@ ROLE = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
 DEFAULT_ACCESS = "00000000-0000-0000-0000-000000000000"
 
 
-async def publish(world: "World", *, required: bool = False) -> str:
+async def add_app_role(world: "World", *, required: bool = False) -> str:
     """Add an app role to the application, which may require assignment."""
     role = {"id": ROLE, "value": "Things.Read.All", "isEnabled": True}
     principal = {"appRoleAssignmentRequired": True} if required else {}
@@ -25,7 +25,7 @@ async def publish(world: "World", *, required: bool = False) -> str:
     return f"api://{world.APPLICATION}/.default"
 
 
-async def give(
+async def assign_app_role(
     world: "World", role: str, resource: str | None = None, principal: str | None = None
 ) -> None:
     application = await world.directory.find_identity(world.TENANT, world.APPLICATION)
@@ -43,8 +43,10 @@ async def give(
 
 async def test_graph_token_contains_the_graph_permission(world: "World") -> None:
     role, value = next(iter(builtin_principals.GRAPH_ROLES.items()))
-    await give(world, role, resource=builtin_principals.object_id(world.TENANT, GRAPH_APP_ID))
-    answer = await world.ask(scope="https://graph.microsoft.com/.default")
+    await assign_app_role(
+        world, role, resource=builtin_principals.object_id(world.TENANT, GRAPH_APP_ID)
+    )
+    answer = await world.request_token(scope="https://graph.microsoft.com/.default")
     assert answer.claims()["roles"] == [value]
 
 
@@ -56,64 +58,64 @@ async def test_only_graph_has_app_roles_among_built_in_resources(world: "World")
 
 
 async def test_roles_are_only_in_tokens_for_their_resource(world: "World") -> None:
-    scope = await publish(world)
-    assert "roles" not in (await world.ask(scope=scope)).claims()
-    await give(world, ROLE)
-    assert (await world.ask(scope=scope)).claims()["roles"] == ["Things.Read.All"]
-    assert "roles" not in (await world.ask()).claims()
+    scope = await add_app_role(world)
+    assert "roles" not in (await world.request_token(scope=scope)).claims()
+    await assign_app_role(world, ROLE)
+    assert (await world.request_token(scope=scope)).claims()["roles"] == ["Things.Read.All"]
+    assert "roles" not in (await world.request_token()).claims()
 
 
 async def test_application_that_requires_assignment_refuses_other_clients(
     world: "World",
 ) -> None:
-    scope = await publish(world, required=True)
-    answer = await world.ask(scope=scope)
+    scope = await add_app_role(world, required=True)
+    answer = await world.request_token(scope=scope)
     assert (answer.code, answer.body["error"]) == (501051, "invalid_grant")
-    await give(world, ROLE, resource=world.OBJECT)
-    assert (await world.ask(scope=scope)).code == 501051
+    await assign_app_role(world, ROLE, resource=world.OBJECT)
+    assert (await world.request_token(scope=scope)).code == 501051
     # An assignment of another principal to the right application does not count.
     application = await world.directory.find_identity(world.TENANT, world.APPLICATION)
     assert application is not None
-    await give(world, DEFAULT_ACCESS, principal=application.object_id)
-    assert (await world.ask(scope=scope)).code == 501051
+    await assign_app_role(world, DEFAULT_ACCESS, principal=application.object_id)
+    assert (await world.request_token(scope=scope)).code == 501051
     # An app role without a value assigns the client but adds no roles claim.
-    await give(world, DEFAULT_ACCESS)
-    assert "roles" not in (await world.ask(scope=scope)).claims()
+    await assign_app_role(world, DEFAULT_ACCESS)
+    assert "roles" not in (await world.request_token(scope=scope)).claims()
 
 
 async def test_new_credential_has_no_effect_before_the_delay(start: "Start") -> None:
     world = await start(propagation_seconds=60)
-    world.now = await created(world)
-    assert (await world.ask()).code == 70025
+    world.now = await credential_created_at(world)
+    assert (await world.request_token()).code == 70025
     world.now += 59
-    assert (await world.ask()).code == 70025
+    assert (await world.request_token()).code == 70025
     world.now += 1
-    assert (await world.ask()).status == 200
+    assert (await world.request_token()).status == 200
 
 
 async def test_pending_credential_does_not_affect_the_active_one(start: "Start") -> None:
-    world = await with_a_new_one(start)
-    assert (await world.ask()).status == 200
-    assert (await world.ask(client_assertion=world.mint(sub="other"))).code == 700213
+    world = await start_with_pending_credential(start)
+    assert (await world.request_token()).status == 200
+    assert (await world.request_token(client_assertion=world.mint(sub="other"))).code == 700213
 
 
 async def test_credential_before_its_delay_counts_as_missing(start: "Start") -> None:
     """The error is that of a credential that does not match, not of an identity without credentials."""
-    world = await with_a_new_one(start)
+    world = await start_with_pending_credential(start)
     world.directory._session.clear_caches()
-    assert (await world.ask(client_assertion=world.mint(sub="other"))).code == 700213
+    assert (await world.request_token(client_assertion=world.mint(sub="other"))).code == 700213
 
 
 async def test_secrets_and_certificates_take_effect_immediately(start: "Start") -> None:
     world = await start(propagation_seconds=60)
-    await equip(world)
-    assert (await with_secret(world)).status == 200
+    await add_credentials(world)
+    assert (await request_with_secret(world)).status == 200
 
 
-async def with_a_new_one(start: "Start") -> "World":
+async def start_with_pending_credential(start: "Start") -> "World":
     """Start a world in which one credential is in effect, and a new one is not yet."""
     world = await start(propagation_seconds=60)
-    world.now = await created(world) + 60
+    world.now = await credential_created_at(world) + 60
     identity = await world.directory.find_identity(world.TENANT, world.CLIENT)
     assert identity is not None
     new = replace(identity.credentials[0], name="new", subject="other", created=world.now, id="")
@@ -121,7 +123,7 @@ async def with_a_new_one(start: "Start") -> "World":
     return world
 
 
-async def created(world: "World") -> float:
+async def credential_created_at(world: "World") -> float:
     """Return the time at which the directory stored the credential, by the directory's clock."""
     identity = await world.directory.find_identity(world.TENANT, world.CLIENT)
     assert identity is not None

@@ -68,11 +68,11 @@ async def test_client_over_its_rate_gets_retry_after(
 ) -> None:
     await rate_limited.start(_limits(client=TWO))
     caplog.set_level("INFO")
-    assert [(await world.ask()).status for _ in range(3)] == [200, 200, 429]
-    answer = await world.ask()
+    assert [(await world.request_token()).status for _ in range(3)] == [200, 200, 429]
+    answer = await world.request_token()
     assert answer.code == 90055
     assert 1 <= int(answer.headers["Retry-After"]) <= 100
-    assert (await world.ask(client_id=world.APPLICATION)).status == 200
+    assert (await world.request_token(client_id=world.APPLICATION)).status == 200
     throttled = [each for each in caplog.records if vars(each).get("outcome") == "throttled"]
     assert [vars(each)["source"] for each in throttled] == ["127.0.0.1"] * 2
 
@@ -95,7 +95,7 @@ async def test_address_with_only_refused_requests_is_blocked(
     limiter = await rate_limited.start(_limits(refused=TWO, penalty_seconds=60.0))
     for _ in range(3):
         assert limiter.allow_connection("127.0.0.1")
-        assert (await world.ask(client_assertion="a.b.c")).code == 50027
+        assert (await world.request_token(client_assertion="a.b.c")).code == 50027
     assert not limiter.allow_connection("127.0.0.1")
 
 
@@ -146,16 +146,16 @@ async def test_one_address_cannot_use_all_device_codes(
     refused = await world.post(path, **asked)
     assert (refused.code, refused.body["error"]) == (90055, "temporarily_unavailable")
     assert int(refused.headers["Retry-After"]) >= 1
-    assert (await world.ask()).status == 200
+    assert (await world.request_token()).status == 200
 
 
 async def test_address_that_receives_tokens_is_not_blocked(
     world: World, rate_limited: RateLimitedListener
 ) -> None:
     limiter = await rate_limited.start(_limits(refused=TWO, penalty_seconds=60.0))
-    assert (await world.ask()).status == 200
+    assert (await world.request_token()).status == 200
     for _ in range(5):
-        await world.ask(client_assertion="a.b.c")
+        await world.request_token(client_assertion="a.b.c")
     assert limiter.allow_connection("127.0.0.1")
 
 
@@ -163,9 +163,11 @@ async def test_each_response_is_counted_once_by_outcome(
     world: World, rate_limited: RateLimitedListener
 ) -> None:
     await rate_limited.start(_limits(client=Rate(per_second=0.01, burst=1)))
-    await world.ask(client_assertion="a.b.c")
-    await world.ask(f"/{world.TENANT}/oauth2/token", scope=None, resource="https://vault.azure.net")
-    await world.ask()
+    await world.request_token(client_assertion="a.b.c")
+    await world.request_token(
+        f"/{world.TENANT}/oauth2/token", scope=None, resource="https://vault.azure.net"
+    )
+    await world.request_token()
     assert rate_limited.observed == [("AADSTS50027", 2), ("granted", 1), ("throttled", 2)]
 
 
@@ -177,7 +179,7 @@ async def test_damaged_database_returns_503_with_retry_after(
 
     await world.directory._session.database.write(damage)
     world.directory.clear_caches()
-    answer = await world.ask()
+    answer = await world.request_token()
     assert (answer.status, answer.code) == (503, 90033)
     assert int(answer.headers["Retry-After"]) == 30
 

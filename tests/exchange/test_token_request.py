@@ -16,11 +16,11 @@ FORM = "application/x-www-form-urlencoded"
 GUID, OTHER = "11111111-2222-4333-8444-55555555abcd", "66666666-2222-4333-8444-55555555ABCD"
 
 
-def basic(pair: str) -> str:
+def encode_basic(pair: str) -> str:
     return "Basic " + base64.b64encode(pair.encode()).decode()
 
 
-def refused(body: bytes, *more: str | None) -> str:
+def expect_refusal(body: bytes, *more: str | None) -> str:
     with pytest.raises(AadstsError) as caught:
         token_request.read_form(body, FORM, *(more or (None,)))
     assert (caught.value.entry.number, caught.value.step) == (9002313, "wire")
@@ -66,13 +66,13 @@ def test_form_is_parsed(body: bytes, form: dict[str, str]) -> None:
     ],
 )
 def test_ambiguous_form_is_refused(body: bytes, reason: str) -> None:
-    assert reason in refused(body)
+    assert reason in expect_refusal(body)
 
 
 def test_parameter_limit_is_exact() -> None:
     body = "&".join(f"p{number}=" for number in range(token_request.MAX_PARAMETERS))
     assert len(token_request.parse_form(body.encode())) == token_request.MAX_PARAMETERS
-    assert "more than 64" in refused(body.encode() + b"&x=")
+    assert "more than 64" in expect_refusal(body.encode() + b"&x=")
 
 
 @pytest.mark.parametrize(
@@ -84,19 +84,19 @@ def test_form_needs_its_content_type_or_none(kind: str | None) -> None:
 
 @pytest.mark.parametrize("kind", ["", "application/json", f"{FORM}x", f"text/plain;{FORM}"])
 def test_body_of_another_type_is_an_empty_form(kind: str) -> None:
-    assert token_request.read_form(b"a=b", kind, basic("c:s")) == {}
+    assert token_request.read_form(b"a=b", kind, encode_basic("c:s")) == {}
 
 
 @pytest.mark.parametrize(
     ("authorization", "client", "secret"),
     [
-        (basic("c:s"), "c", "s"),
-        (basic("c:s").replace("Basic", "bAsIc"), "c", "s"),
-        (basic("c:s") + "  ", "c", "s"),
-        (basic("c"), "c", ""),
-        (basic("c:s:t"), "c", "s:t"),
-        (basic("%63:a+b%2B"), "c", "a b+"),
-        (basic(":"), "", ""),
+        (encode_basic("c:s"), "c", "s"),
+        (encode_basic("c:s").replace("Basic", "bAsIc"), "c", "s"),
+        (encode_basic("c:s") + "  ", "c", "s"),
+        (encode_basic("c"), "c", ""),
+        (encode_basic("c:s:t"), "c", "s:t"),
+        (encode_basic("%63:a+b%2B"), "c", "a b+"),
+        (encode_basic(":"), "", ""),
     ],
 )
 def test_client_id_and_secret_in_http_basic_are_accepted(
@@ -107,7 +107,7 @@ def test_client_id_and_secret_in_http_basic_are_accepted(
 
 
 def test_form_takes_precedence_over_http_basic() -> None:
-    found = token_request.read_form(b"client_id=f&client_secret=t", FORM, basic("c:s"))
+    found = token_request.read_form(b"client_id=f&client_secret=t", FORM, encode_basic("c:s"))
     assert found == {"client_id": "f", "client_secret": "t"}
 
 
@@ -120,8 +120,8 @@ def test_other_authorization_scheme_is_ignored(authorization: str) -> None:
 
 @pytest.mark.parametrize("value", ["!", "Yzp*", "Y", base64.b64encode(b"\xff:s").decode()])
 def test_invalid_http_basic_is_refused(value: str) -> None:
-    assert "base64 of UTF-8" in refused(b"a=b", f"Basic {value}")
-    assert "not UTF-8" in refused(b"a=b", basic("%FF:s"))
+    assert "base64 of UTF-8" in expect_refusal(b"a=b", f"Basic {value}")
+    assert "not UTF-8" in expect_refusal(b"a=b", encode_basic("%FF:s"))
 
 
 def test_only_common_parameters_are_cached_and_no_secret() -> None:

@@ -151,7 +151,7 @@ class World:
             fields["client_assertion"] = self.mint()
         return {name: value for name, value in fields.items() if value is not None}
 
-    async def ask(self, path: str | None = None, **changes: str | None) -> Answer:
+    async def request_token(self, path: str | None = None, **changes: str | None) -> Answer:
         """Request a token with the valid form and the given changes."""
         return await self.send(path or TOKEN_PATH, body=urlencode(self.form(**changes)))
 
@@ -216,7 +216,7 @@ async def start(
     ring = KeyRing.open(folder / "keys" / "issuer")
     database = Database(f"sqlite:///{folder / 'keys' / 'authority' / 'directory.db'}")
     directory = await stack.enter_async_context(Directory(database))
-    await fill(directory)
+    await add_test_data(directory)
     site = Site(issuer_app.create_app(ISSUER, ring))
     issuer_port = await listen(stack, ca, site, "eastus.oic.test")
     sock = server.bind("127.0.0.1", 0)
@@ -242,7 +242,7 @@ async def start(
     return world
 
 
-async def fill(directory: Directory) -> None:
+async def add_test_data(directory: Directory) -> None:
     await directory.create_tenant(
         Tenant(id=TENANT, display_name="Contoso", domains=("contoso.test",))
     )

@@ -1,7 +1,7 @@
 """Fuzz targets: for each parser of untrusted bytes one function that fails when a rule is violated.
 
 Two rules apply to all: a parser raises only its own error, and another library accepts what our parser
-accepts and returns the same values. The reverse is not required: our parsers refuse much that others accept.
+accepts and returns the same values. The reverse is not required: our parsers are stricter than others.
 """
 
 import asyncio
@@ -184,7 +184,7 @@ def discovery(data: bytes) -> None:
 
 
 def url(data: bytes) -> None:
-    """Parse a URL: its host is the one to which the HTTP client connects, so the right host is checked."""
+    """Parse a URL: its host is the one to which the HTTP client connects, so the check is made on the correct host."""
     text = data.decode("utf-8", "surrogateescape")
     try:
         parts = fetcher.parse_url(text)

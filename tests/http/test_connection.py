@@ -26,7 +26,7 @@ def _chunked(*headers: bytes) -> bytes:
     return HEAD + b"".join(headers) + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
 
 
-def _with(*headers: bytes, body: bytes = b"abc") -> bytes:
+def _post_with_body(*headers: bytes, body: bytes = b"abc") -> bytes:
     return HEAD + b"".join(headers) + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
@@ -49,36 +49,36 @@ CORPUS = {
     "not ASCII": POST.replace(b"/echo", b"/\xc3\xa9"),
     "declined": POST.replace(b"/echo", b"/other"),
     "no length": HEAD + b"\r\n",
-    "length nought": _with(body=b""),
-    "at the bound": _with(body=b"x" * FAST_PATH_MAX_BYTES),
-    "over the bound": _with(body=b"x" * (FAST_PATH_MAX_BYTES + 1)),
-    "far over the bound": _with(body=b"x" * (5 * FAST_PATH_MAX_BYTES)),
+    "length nought": _post_with_body(body=b""),
+    "at the bound": _post_with_body(body=b"x" * FAST_PATH_MAX_BYTES),
+    "over the bound": _post_with_body(body=b"x" * (FAST_PATH_MAX_BYTES + 1)),
+    "far over the bound": _post_with_body(body=b"x" * (5 * FAST_PATH_MAX_BYTES)),
     "chunked": _chunked(),
     "chunked in capitals": _chunked().replace(b": chunked", b": CHUNKED"),
     "chunked and a space": _chunked().replace(b": chunked", b": chunked  "),
     "chunked with trailers": _chunked()[:-2] + b"Trailer: t\r\n\r\n",
-    "expects": _with(b"Expect: 100-continue\r\n"),
-    "upgrade": _with(b"Connection: upgrade\r\n", b"Upgrade: h2c\r\n"),
-    "websocket": _with(b"Connection: upgrade\r\n", b"Upgrade: websocket\r\n"),
+    "expects": _post_with_body(b"Expect: 100-continue\r\n"),
+    "upgrade": _post_with_body(b"Connection: upgrade\r\n", b"Upgrade: h2c\r\n"),
+    "websocket": _post_with_body(b"Connection: upgrade\r\n", b"Upgrade: websocket\r\n"),
     "upgrade without a body": HEAD + UPGRADE + b"\r\n",
-    "upgrade of length nought": _with(UPGRADE, body=b""),
+    "upgrade of length nought": _post_with_body(UPGRADE, body=b""),
     "upgrade in chunks": _chunked(UPGRADE),
     "connect": b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n",
-    "close": _with(b"Connection: close\r\n"),
+    "close": _post_with_body(b"Connection: close\r\n"),
     "1.0": POST.replace(b"1.1", b"1.0"),
-    "1.0 kept": _with(b"Connection: keep-alive\r\n").replace(b"1.1", b"1.0"),
+    "1.0 kept": _post_with_body(b"Connection: keep-alive\r\n").replace(b"1.1", b"1.0"),
     "2.0": POST.replace(b"1.1", b"2.0"),
     "HEAD": _get(b"/echo", b"HEAD"),
     "PUT": POST.replace(b"POST", b"PUT"),
     "fails": POST.replace(b"/echo", b"/fails"),
-    "header twice": _with(b"A: 1\r\n", b"a: 2\r\n"),
-    "empty header": _with(b"A:\r\n"),
+    "header twice": _post_with_body(b"A: 1\r\n", b"a: 2\r\n"),
+    "empty header": _post_with_body(b"A:\r\n"),
     "empty host": POST.replace(b"Host: x", b"Host:"),
     "host of two words": POST.replace(b"Host: x", b"Host: x y"),
     # Requests that two parsers may read differently (request smuggling).
     "length and chunked": _chunked(b"Content-Length: 3\r\n"),
-    "two lengths": _with(b"Content-Length: 4\r\n"),
-    "two equal lengths": _with(b"Content-Length: 3\r\n"),
+    "two lengths": _post_with_body(b"Content-Length: 4\r\n"),
+    "two equal lengths": _post_with_body(b"Content-Length: 3\r\n"),
     "length +3": HEAD + b"Content-Length: +3\r\n\r\nabc",
     "length -3": HEAD + b"Content-Length: -3\r\n\r\nabc",
     "length 3, 3": HEAD + b"Content-Length: 3, 3\r\n\r\nabc",
@@ -90,11 +90,11 @@ CORPUS = {
     "chunk of a bad size": _chunked().replace(b"\r\n3\r\n", b"\r\n3x\r\n"),
     "bare line feeds": POST.replace(b"\r\n", b"\n"),
     "bare carriage return": POST.replace(b"Host: x\r\n", b"Host: x\rA: b\r\n"),
-    "folded header": _with(b"A: 1\r\n 2\r\n"),
-    "space before colon": _with(b"A : 1\r\n"),
-    "space in name": _with(b"A b: 1\r\n"),
-    "NUL": _with(b"A: \0\r\n"),
-    "no name": _with(b": 1\r\n"),
+    "folded header": _post_with_body(b"A: 1\r\n 2\r\n"),
+    "space before colon": _post_with_body(b"A : 1\r\n"),
+    "space in name": _post_with_body(b"A b: 1\r\n"),
+    "NUL": _post_with_body(b"A: \0\r\n"),
+    "no name": _post_with_body(b": 1\r\n"),
     "lower case": POST.replace(b"POST", b"post"),
     "two spaces": POST.replace(b"POST ", b"POST  "),
     "leading line break": b"\r\n" + POST,
@@ -150,7 +150,7 @@ async def _connected(
             writer.close()
 
 
-async def _ask(app: App, parts: Sequence[bytes], **options: Any) -> bytes:
+async def _send_parts(app: App, parts: Sequence[bytes], **options: Any) -> bytes:
     """Send parts, each in another event-loop iteration; return all responses."""
     async with _connected(app, **{"keep_alive_seconds": 1, **options}) as (reader, writer):
         # The server may have closed the connection after an error.
@@ -170,19 +170,19 @@ async def _ask(app: App, parts: Sequence[bytes], **options: Any) -> bytes:
 @pytest.mark.parametrize("name", CORPUS)
 async def test_both_paths_send_equal_responses(name: str) -> None:
     parts = [CORPUS[name] + LAST]
-    assert await _ask(FastPathApp(), parts) == await _ask(App(), parts)
+    assert await _send_parts(FastPathApp(), parts) == await _send_parts(App(), parts)
 
 
 @pytest.mark.parametrize("name", [name for name in CORPUS if len(CORPUS[name]) < 500])
 async def test_both_paths_send_equal_responses_to_single_bytes(name: str) -> None:
     parts = [b"%c" % char for char in CORPUS[name] + LAST]
-    assert await _ask(FastPathApp(), parts) == await _ask(App(), parts)
+    assert await _send_parts(FastPathApp(), parts) == await _send_parts(App(), parts)
 
 
 @pytest.mark.parametrize("cut", range(1, len(POST + LAST)))
 async def test_request_may_be_split_anywhere(cut: int) -> None:
     text, app = POST + LAST, FastPathApp()
-    answer = await _ask(app, [text[:cut], text[cut:]])
+    answer = await _send_parts(app, [text[:cut], text[cut:]])
     assert answer.count(b"HTTP/1.1 200 OK") == 2
     assert b"3b'abc'" in answer
     assert b"4b'last'" in answer
@@ -207,7 +207,7 @@ async def test_request_may_be_split_anywhere(cut: int) -> None:
 )
 async def test_only_plain_posts_use_fast_path(name: str, count: int) -> None:
     app = FastPathApp()
-    answer = await _ask(app, [CORPUS[name]], keep_alive_seconds=0)
+    answer = await _send_parts(app, [CORPUS[name]], keep_alive_seconds=0)
     assert answer.count(b"HTTP/1.1 200") == 1
     assert app.count == count
 
@@ -253,7 +253,7 @@ INVALID_HOSTS = [
 @pytest.mark.parametrize("app", [App(), FastPathApp()])
 @pytest.mark.parametrize("host", HOSTS)
 async def test_valid_host_is_accepted(app: App, host: bytes) -> None:
-    answer = await _ask(app, [LAST.replace(b"Host: x", b"Host: " + host)])
+    answer = await _send_parts(app, [LAST.replace(b"Host: x", b"Host: " + host)])
     assert answer.startswith(b"HTTP/1.1 200")
 
 
@@ -264,7 +264,7 @@ async def test_invalid_host_is_refused_and_later_requests_are_not_read(
     app: App, version: bytes, host: bytes
 ) -> None:
     sent = POST.replace(b"Host: x", b"Host: " + host).replace(b"1.1", version)
-    answer = await _ask(app, [sent + LAST])
+    answer = await _send_parts(app, [sent + LAST])
     assert answer.startswith(b"HTTP/1.1 400")
     assert b"connection: close" in answer.lower()
     assert answer.count(b"HTTP/1.1") == 1
@@ -273,7 +273,7 @@ async def test_invalid_host_is_refused_and_later_requests_are_not_read(
 @pytest.mark.parametrize("app", [App(), FastPathApp()])
 async def test_trailing_blanks_are_removed_from_header_values(app: App) -> None:
     """Fails if only the validation removes them: the application would read `x ` as another host."""
-    answer = await _ask(app, [LAST.replace(b"Host: x", b"Host: \t x \t \r\nA: \t b c ")])
+    answer = await _send_parts(app, [LAST.replace(b"Host: x", b"Host: \t x \t \r\nA: \t b c ")])
     assert b"(b'host', b'x'), (b'a', b'b c')" in answer
 
 
@@ -281,7 +281,7 @@ async def test_rejected_head_is_logged_at_debug_level(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG, "podpass.http.connection")
-    await _ask(App(), [LAST.replace(b"Host: x", b"Host: secret@x")])
+    await _send_parts(App(), [LAST.replace(b"Host: x", b"Host: secret@x")])
     (record,) = [each for each in caplog.records if each.name == "podpass.http.connection"]
     assert record.message == "request_head_rejected"
     assert vars(record).items() >= {"source": "127.0.0.1", "status": 400}.items()
@@ -301,7 +301,7 @@ async def test_body_of_upgrade_request_is_not_read_as_request(
         parts = [head + b"Transfer-Encoding: chunked\r\n\r\n", b"%x\r\n" % len(LAST), LAST]
     else:
         parts = [head + b"Content-Length: %d\r\n\r\n" % len(LAST), LAST]
-    answer = await _ask(app, parts)
+    answer = await _send_parts(app, parts)
     assert answer.startswith(b"HTTP/1.1 400")
     assert b"connection: close" in answer
     assert answer.count(b"HTTP/1.1") == 1
@@ -310,7 +310,7 @@ async def test_body_of_upgrade_request_is_not_read_as_request(
 @pytest.mark.parametrize("app", [App(), FastPathApp()])
 async def test_upgrade_request_without_body_gets_last_response(app: App) -> None:
     """Java's client sends it in the first request over plain HTTP."""
-    answer = await _ask(
+    answer = await _send_parts(
         app, [_get(b"/echo").replace(b"\r\n\r\n", b"\r\n" + UPGRADE + b"\r\n"), LAST]
     )
     assert answer.startswith(b"HTTP/1.1 200")
@@ -326,7 +326,7 @@ async def test_trailer_adds_no_header(app: App, path: bytes) -> None:
         b"Authorization: Basic abcd\r\nExpect: 100-continue\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n"
     )
     sent = _chunked().replace(b"/echo", path)[:-2] + trailer
-    answer = await _ask(app, [sent + LAST], proxies=(ip_network("127.0.0.0/8"),))
+    answer = await _send_parts(app, [sent + LAST], proxies=(ip_network("127.0.0.0/8"),))
     assert answer.count(b"HTTP/1.1 200") == 2
     assert b"transfer-encoding" in answer
     assert b"authorization" not in answer
@@ -338,8 +338,8 @@ async def test_trailer_has_size_limit_of_head(app: App) -> None:
     trailer = b"".join(b"A%d: %b\r\n" % (number, b"a" * 100) for number in range(50))
     sent = _chunked()[:-2] + trailer + b"\r\n"
     limits = Limits(head_bytes=4096)
-    assert b"HTTP/1.1 200" not in await _ask(app, [sent], limits=limits)
-    assert b"HTTP/1.1 200" in await _ask(app, [sent + LAST])
+    assert b"HTTP/1.1 200" not in await _send_parts(app, [sent], limits=limits)
+    assert b"HTTP/1.1 200" in await _send_parts(app, [sent + LAST])
 
 
 async def test_hundred_connections_get_their_own_responses() -> None:
@@ -375,7 +375,7 @@ async def test_aborted_connection_does_not_affect_others() -> None:
 
 async def test_responses_are_in_the_order_of_requests() -> None:
     slow = POST.replace(b"/echo", b"/slow")
-    answer = await _ask(FastPathApp(), [slow + _get(b"/echo") + POST + LAST])
+    answer = await _send_parts(FastPathApp(), [slow + _get(b"/echo") + POST + LAST])
     order = [answer.index(text) for text in (b"/slow", b"'GET'", b"4b'last'")]
     assert order == sorted(order)
     assert answer.count(b"HTTP/1.1 200") == 4
@@ -383,7 +383,7 @@ async def test_responses_are_in_the_order_of_requests() -> None:
 
 async def test_connection_with_a_stalled_body_is_closed_on_fast_path() -> None:
     limits = Limits(head_seconds=0.1, body_seconds=0.1)
-    assert await _ask(FastPathApp(), [POST[:-1]], limits=limits) == b""
+    assert await _send_parts(FastPathApp(), [POST[:-1]], limits=limits) == b""
 
 
 @pytest.mark.parametrize("app", [App(), FastPathApp()])
@@ -413,7 +413,7 @@ async def test_pipelined_requests_are_limited(app: App, count: int) -> None:
             return await super()._answer(scope, body)  # type: ignore[no-any-return]
 
     slow = POST.replace(b"/echo", b"/slow")
-    answer = await _ask(Counting(), [slow + POST * (count - 1) + LAST])
+    answer = await _send_parts(Counting(), [slow + POST * (count - 1) + LAST])
     if count == MAX_PIPELINED:
         assert answer.count(b"HTTP/1.1 200") == len(asked) == count + 1
     else:
@@ -423,13 +423,13 @@ async def test_pipelined_requests_are_limited(app: App, count: int) -> None:
 
 @pytest.mark.parametrize("app", [App(), FastPathApp()])
 async def test_requests_after_rejected_head_are_not_read(app: App) -> None:
-    answer = await _ask(app, [b"GET /x\r\n\r\n" + POST + POST])
+    answer = await _send_parts(app, [b"GET /x\r\n\r\n" + POST + POST])
     assert b"HTTP/1.1 200" not in answer
 
 
 async def test_long_head_is_refused_on_fast_path() -> None:
-    long = _with(*(b"A: " + b"a" * 1000 + b"\r\n" for _ in range(5)))
-    assert b" 431 " in await _ask(FastPathApp(), [long], limits=Limits(head_bytes=4096))
+    long = _post_with_body(*(b"A: " + b"a" * 1000 + b"\r\n" for _ in range(5)))
+    assert b" 431 " in await _send_parts(FastPathApp(), [long], limits=Limits(head_bytes=4096))
 
 
 @pytest.mark.parametrize("app", [App(), FastPathApp()])
@@ -460,7 +460,7 @@ async def test_response_with_line_break_in_header_is_not_sent(line_break: bytes)
             del scope, body
             return Reply(200, ((b"a", b"b%bset-cookie: c" % line_break),), b"")
 
-    answer = await _ask(Broken(), [POST])
+    answer = await _send_parts(Broken(), [POST])
     assert answer.startswith(b"HTTP/1.1 500")
     assert b"set-cookie" not in answer
 
@@ -469,6 +469,6 @@ async def test_response_with_line_break_in_header_is_not_sent(line_break: bytes)
 async def test_forwarded_address_is_used_only_from_trusted_proxy(app: App) -> None:
     """Fails if X-Forwarded-For of every client is trusted: a flood could have many addresses."""
     last = LAST.replace(b"Host: x\r\n", b"Host: x\r\nX-Forwarded-For: 192.0.2.7\r\n")
-    assert b'"client":"127.0.0.1"' in await _ask(app, [last])
+    assert b'"client":"127.0.0.1"' in await _send_parts(app, [last])
     proxies = (ip_network("127.0.0.0/8"),)
-    assert b'"client":"192.0.2.7"' in await _ask(app, [last], proxies=proxies)
+    assert b'"client":"192.0.2.7"' in await _send_parts(app, [last], proxies=proxies)

@@ -199,14 +199,14 @@ def test_hosts_of_instance_are_found_by_name_suffix_or_port() -> None:
         assert fetch.instance_address(hosts, host, port) is None
 
 
-def answer(body: bytes, status: str = "200 OK", **headers: str) -> Handler:
+def respond_with(body: bytes, status: str = "200 OK", **headers: str) -> Handler:
     """Return a handler that answers every request with a complete body."""
     lines = [f"HTTP/1.1 {status}", f"content-length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    return raw("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+    return respond_with_raw("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
 
 
-def raw(data: bytes) -> Handler:
+def respond_with_raw(data: bytes) -> Handler:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(data)
@@ -215,7 +215,7 @@ def raw(data: bytes) -> Handler:
     return handle
 
 
-async def forever(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def send_endless_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.readuntil(b"\r\n\r\n")
     writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
     while not writer.is_closing():
@@ -223,7 +223,7 @@ async def forever(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         await writer.drain()
 
 
-async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def send_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.readuntil(b"\r\n\r\n")
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
     while not writer.is_closing():
@@ -232,12 +232,12 @@ async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         await asyncio.sleep(0.05)
 
 
-async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+async def send_nothing(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
     await reader.read()
 
 
 @pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[Serve]:
+async def serve_handler(tmp_path: Path) -> AsyncIterator[Serve]:
     """Serve a handler for a host name over TLS, and return a fetcher that can reach it."""
     ca = trustme.CA()
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -261,20 +261,20 @@ async def served(tmp_path: Path) -> AsyncIterator[Serve]:
         yield start
 
 
-async def refused(fetcher: Fetcher, url: str = URL) -> str:
+async def expect_refusal(fetcher: Fetcher, url: str = URL) -> str:
     with pytest.raises(FetchError) as caught:
         await fetcher.get_json(url)
     return caught.value.reason
 
 
-async def test_object_is_fetched_with_host_header_and_sni(served: Serve) -> None:
+async def test_object_is_fetched_with_host_header_and_sni(serve_handler: Serve) -> None:
     seen = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen.append(await reader.readuntil(b"\r\n\r\n"))
-        await answer(b'{"a":1}')(_replay(seen[0]), writer)
+        await respond_with(b'{"a":1}')(_replay(seen[0]), writer)
 
-    fetcher = await served(handle)
+    fetcher = await serve_handler(handle)
     assert await fetcher.get_json(URL) == {"a": 1}
     head = seen[0].decode().lower()
     assert head.startswith("get /document http/1.1\r\nhost: good.test\r\n")
@@ -288,46 +288,52 @@ def _replay(data: bytes) -> asyncio.StreamReader:
     return reader
 
 
-async def test_port_of_instance_is_reached_by_its_name(served: Serve) -> None:
-    assert await (await served(answer(b"{}"))).get_json(f"https://{HOST}:8443/") == {}
+async def test_port_of_instance_is_reached_by_its_name(serve_handler: Serve) -> None:
+    assert await (await serve_handler(respond_with(b"{}"))).get_json(f"https://{HOST}:8443/") == {}
 
 
 @pytest.mark.parametrize("status", ["301 a", "302 a", "303 a", "307 a", "308 a"])
-async def test_redirect_is_not_followed(served: Serve, status: str) -> None:
-    fetcher = await served(answer(b"", status, location=f"https://{HOST}/other"))
-    assert await refused(fetcher) == "status"
+async def test_redirect_is_not_followed(serve_handler: Serve, status: str) -> None:
+    fetcher = await serve_handler(respond_with(b"", status, location=f"https://{HOST}/other"))
+    assert await expect_refusal(fetcher) == "status"
 
 
 @pytest.mark.parametrize("status", ["201 a", "404 a", "500 a"])
-async def test_other_status_than_200_is_a_failure(served: Serve, status: str) -> None:
-    assert await refused(await served(answer(b"{}", status))) == "status"
+async def test_other_status_than_200_is_a_failure(serve_handler: Serve, status: str) -> None:
+    assert await expect_refusal(await serve_handler(respond_with(b"{}", status))) == "status"
 
 
 @pytest.mark.parametrize(
     "body",
     [b"", b"[]", b"<html>", b"{", b'{"a":1,"a":2}', b'{"a":NaN}', b'{"a":"\xff"}', b"\x1f\x8b"],
 )
-async def test_invalid_json_object_is_refused(served: Serve, body: bytes) -> None:
-    assert await refused(await served(answer(body))) == "not_json"
+async def test_invalid_json_object_is_refused(serve_handler: Serve, body: bytes) -> None:
+    assert await expect_refusal(await serve_handler(respond_with(body))) == "not_json"
 
 
-async def test_body_over_limit_is_refused(served: Serve) -> None:
-    assert await refused(await served(answer(b'{"a":"' + b"x" * 65536 + b'"}'))) == "too_large"
-    assert await (await served(answer(b'{"a":"' + b"x" * 65000 + b'"}'))).get_json(URL)
+async def test_body_over_limit_is_refused(serve_handler: Serve) -> None:
+    assert (
+        await expect_refusal(await serve_handler(respond_with(b'{"a":"' + b"x" * 65536 + b'"}')))
+        == "too_large"
+    )
+    assert await (await serve_handler(respond_with(b'{"a":"' + b"x" * 65000 + b'"}'))).get_json(URL)
 
 
-async def test_endless_body_is_refused_at_limit(served: Serve) -> None:
-    assert await refused(await served(forever)) == "too_large"
+async def test_endless_body_is_refused_at_limit(serve_handler: Serve) -> None:
+    assert await expect_refusal(await serve_handler(send_endless_body)) == "too_large"
 
 
-async def test_compressed_body_is_refused(served: Serve) -> None:
+async def test_compressed_body_is_refused(serve_handler: Serve) -> None:
     bomb = gzip.compress(b"{" + b" " * 50_000_000 + b"}")
-    assert await refused(await served(answer(bomb, content_encoding="gzip"))) == "compressed"
+    assert (
+        await expect_refusal(await serve_handler(respond_with(bomb, content_encoding="gzip")))
+        == "compressed"
+    )
 
 
-@pytest.mark.parametrize("handler", [drip, silent])
-async def test_slow_response_times_out(served: Serve, handler: Handler) -> None:
-    assert await refused(await served(handler, seconds=0.3)) == "timeout"
+@pytest.mark.parametrize("handler", [send_slowly, send_nothing])
+async def test_slow_response_times_out(serve_handler: Serve, handler: Handler) -> None:
+    assert await expect_refusal(await serve_handler(handler, seconds=0.3)) == "timeout"
 
 
 @pytest.mark.parametrize(
@@ -340,46 +346,54 @@ async def test_slow_response_times_out(served: Serve, handler: Handler) -> None:
         b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}",
     ],
 )
-async def test_response_that_is_not_http_has_reason_unreachable(served: Serve, data: bytes) -> None:
-    assert await refused(await served(raw(data))) == "unreachable"
+async def test_response_that_is_not_http_has_reason_unreachable(
+    serve_handler: Serve, data: bytes
+) -> None:
+    assert await expect_refusal(await serve_handler(respond_with_raw(data))) == "unreachable"
 
 
-async def test_certificate_for_another_name_is_not_accepted(served: Serve) -> None:
-    assert await refused(await served(answer(b"{}"), name="other.test")) == "unreachable"
+async def test_certificate_for_another_name_is_not_accepted(serve_handler: Serve) -> None:
+    assert (
+        await expect_refusal(await serve_handler(respond_with(b"{}"), name="other.test"))
+        == "unreachable"
+    )
 
 
-async def test_hosts_of_instance_are_verified_with_its_ca_only(served: Serve) -> None:
+async def test_hosts_of_instance_are_verified_with_its_ca_only(serve_handler: Serve) -> None:
     """A certificate of another CA for the name of the instance is not trusted, public or not."""
-    fetcher = await served(answer(b"{}"))
+    fetcher = await serve_handler(respond_with(b"{}"))
     other = trustme.CA()
     rules = fetcher._rules
     assert rules.ca_file is not None
     other.cert_pem.write_to_path(rules.ca_file)
-    assert await refused(fetcher) == "unreachable"
+    assert await expect_refusal(fetcher) == "unreachable"
 
 
 async def test_closed_port_has_reason_unreachable() -> None:
     sock = serve.bind("127.0.0.1", 0)
     port = sock.getsockname()[1]
     sock.close()
-    assert await refused(Fetcher(FetchRules(hosts={HOST: ("127.0.0.1", port)}))) == "unreachable"
+    assert (
+        await expect_refusal(Fetcher(FetchRules(hosts={HOST: ("127.0.0.1", port)})))
+        == "unreachable"
+    )
 
 
 async def test_proxy_in_environment_is_ignored(
-    served: Serve, monkeypatch: pytest.MonkeyPatch
+    serve_handler: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "HTTP_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    assert await (await served(answer(b"{}"))).get_json(URL) == {}
+    assert await (await serve_handler(respond_with(b"{}"))).get_json(URL) == {}
 
 
 async def test_connection_goes_to_checked_address(
-    served: Serve, monkeypatch: pytest.MonkeyPatch
+    serve_handler: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DNS rebinding: a second lookup of the name would return another address."""
-    fetcher = await served(answer(b"{}"))
+    fetcher = await serve_handler(respond_with(b"{}"))
     lookups = []
     real = socket.getaddrinfo
 
@@ -388,14 +402,14 @@ async def test_connection_goes_to_checked_address(
         return real("127.0.0.1", *args, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
-    assert await refused(fetcher, "https://rebinding.test/") == "address"
+    assert await expect_refusal(fetcher, "https://rebinding.test/") == "address"
     assert lookups == ["rebinding.test"]
     assert await fetcher.get_json(URL) == {}
     assert HOST not in lookups
 
 
-async def test_error_contains_nothing_of_the_body(served: Serve) -> None:
-    fetcher = await served(answer(b"<html>secret-of-another-host"))
+async def test_error_contains_nothing_of_the_body(serve_handler: Serve) -> None:
+    fetcher = await serve_handler(respond_with(b"<html>secret-of-another-host"))
     with pytest.raises(FetchError) as caught:
         await fetcher.get_json(URL)
     assert "secret" not in repr((caught.value, caught.value.facts))

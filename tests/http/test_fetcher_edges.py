@@ -5,13 +5,20 @@ import asyncio
 import pytest
 
 from podpass.http import fetcher
-from tests.http.test_fetcher import HOST, URL, Serve, raw, refused, served
+from tests.http.test_fetcher import (
+    HOST,
+    URL,
+    Serve,
+    expect_refusal,
+    respond_with_raw,
+    serve_handler,
+)
 
-__all__ = ["served"]  # the fixture
+__all__ = ["serve_handler"]  # the fixture
 LIMIT = 64 * 1024
 
 
-def pieces(*bodies: bytes) -> object:
+def respond_with_chunks(*bodies: bytes) -> object:
     """Return a handler that sends a body in chunks, with a pause between them."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -25,24 +32,31 @@ def pieces(*bodies: bytes) -> object:
     return handle
 
 
-async def test_document_in_several_chunks_is_read_completely(served: Serve) -> None:
-    assert await (await served(pieces(b'{"a":', b"1", b"}"))).get_json(URL) == {"a": 1}
+async def test_document_in_several_chunks_is_read_completely(serve_handler: Serve) -> None:
+    assert await (await serve_handler(respond_with_chunks(b'{"a":', b"1", b"}"))).get_json(URL) == {
+        "a": 1
+    }
 
 
-async def test_size_limit_applies_to_all_chunks_together(served: Serve) -> None:
+async def test_size_limit_applies_to_all_chunks_together(serve_handler: Serve) -> None:
     """Fails if each chunk is measured separately: a body could be endless."""
     third = b" " * (LIMIT // 3 + 1)
-    assert await refused(await served(pieces(b"{" + third, third, third + b"}"))) == "too_large"
+    assert (
+        await expect_refusal(
+            await serve_handler(respond_with_chunks(b"{" + third, third, third + b"}"))
+        )
+        == "too_large"
+    )
 
 
 async def test_document_at_size_limit_is_read_and_larger_one_is_refused(
-    served: Serve,
+    serve_handler: Serve,
 ) -> None:
     longest = b'{"a":"' + b"x" * (LIMIT - 8) + b'"}'
     head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n"
-    assert await (await served(raw(head % LIMIT + longest))).get_json(URL)
-    longer = raw(head % (LIMIT + 1) + longest + b" ")
-    assert await refused(await served(longer)) == "too_large"
+    assert await (await serve_handler(respond_with_raw(head % LIMIT + longest))).get_json(URL)
+    longer = respond_with_raw(head % (LIMIT + 1) + longest + b" ")
+    assert await expect_refusal(await serve_handler(longer)) == "too_large"
 
 
 def test_url_at_length_limit_is_accepted_and_longer_one_is_refused() -> None:

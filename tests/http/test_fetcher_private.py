@@ -96,18 +96,18 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         yield Site(f"https://localhost:{sock.getsockname()[1]}/", tmp_path / "ca.pem")
 
 
-async def refused(rules: FetchRules, url: str) -> str:
+async def expect_refusal(rules: FetchRules, url: str) -> str:
     with pytest.raises(FetchError) as caught:
         await Fetcher(rules).get_json(url)
     return caught.value.reason
 
 
 async def test_allowed_network_is_reached(site: Site) -> None:
-    assert await refused(FetchRules(private_ca_file=site.ca_file), site.url) == "address"
+    assert await expect_refusal(FetchRules(private_ca_file=site.ca_file), site.url) == "address"
     rules = FetchRules(private=LOOPBACK, private_ca_file=site.ca_file)
     assert await Fetcher(rules).get_json(site.url) == {}
     # Reached, and refused because no public CA signed its certificate.
-    assert await refused(FetchRules(private=LOOPBACK), site.url) == "unreachable"
+    assert await expect_refusal(FetchRules(private=LOOPBACK), site.url) == "unreachable"
 
 
 async def test_only_the_allowed_host_is_reached(
@@ -118,12 +118,12 @@ async def test_only_the_allowed_host_is_reached(
     assert await Fetcher(named).get_json(site.url) == {}
     for name in ("localhos", "xlocalhost", "localhost.test", "*"):
         rules = FetchRules(private=(name,), private_ca_file=site.ca_file)
-        assert await refused(rules, site.url) == "address"
+        assert await expect_refusal(rules, site.url) == "address"
 
 
 async def test_allowed_host_may_not_have_loopback_address(site: Site) -> None:
     rules = FetchRules(private=("localhost",), private_ca_file=site.ca_file)
-    assert await refused(rules, site.url) == "address"
+    assert await expect_refusal(rules, site.url) == "address"
 
 
 @pytest.mark.parametrize("text", [None, "", "no certificate"])
@@ -141,12 +141,12 @@ async def test_private_ca_is_not_trusted_for_public_hosts(
 ) -> None:
     """Fails if the CA of the instance or of a cluster were trusted for a public name."""
     own = FetchRules(private=LOOPBACK, ca_file=site.ca_file)
-    assert await refused(own, site.url) == "unreachable"
+    assert await expect_refusal(own, site.url) == "unreachable"
     port = int(site.url.rsplit(":", 1)[1].strip("/"))
     hosts = {f"localhost:{port}": ("127.0.0.1", port)}
     assert await Fetcher(FetchRules(hosts=hosts, ca_file=site.ca_file)).get_json(site.url) == {}
     private = FetchRules(hosts=hosts, private_ca_file=site.ca_file)
-    assert await refused(private, site.url) == "unreachable"
+    assert await expect_refusal(private, site.url) == "unreachable"
     monkeypatch.setattr(address_policy, "check_address", lambda *_: True)
     public = FetchRules(private_ca_file=site.ca_file)
-    assert await refused(public, site.url) == "unreachable"
+    assert await expect_refusal(public, site.url) == "unreachable"

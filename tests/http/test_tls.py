@@ -70,23 +70,23 @@ def files(ca: trustme.CA, tmp_path: Path) -> Files:
 
 
 @contextlib.asynccontextmanager
-async def _served(reloading: ReloadingTls) -> AsyncIterator[int]:
+async def _serve(reloading: ReloadingTls) -> AsyncIterator[int]:
     sock = server.bind("127.0.0.1", 0)
     port = int(sock.getsockname()[1])
     async with server.serving(_app, sock, reloading.context):
         yield port
 
 
-def _trust(ca: trustme.CA) -> ssl.SSLContext:
+def _client_context(ca: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context()
     ca.configure_trust(context)
     return context
 
 
-async def _shown(port: int, ca: trustme.CA) -> bytes:
+async def _read_presented_certificate(port: int, ca: trustme.CA) -> bytes:
     """Return the certificate that the server sends to a new connection, after its verification."""
     _, writer = await asyncio.open_connection(
-        "127.0.0.1", port, ssl=_trust(ca), server_hostname="localhost"
+        "127.0.0.1", port, ssl=_client_context(ca), server_hostname="localhost"
     )
     der: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.close()
@@ -98,11 +98,11 @@ async def _shown(port: int, ca: trustme.CA) -> bytes:
 async def test_new_certificate_is_used_for_new_connections(files: Files) -> None:
     first = files.write(files.issue())
     reloading = files.open()
-    async with _served(reloading) as port:
-        assert await _shown(port, files.ca) == first
+    async with _serve(reloading) as port:
+        assert await _read_presented_certificate(port, files.ca) == first
         second = files.write(files.issue())
         assert reloading.reload()
-        assert await _shown(port, files.ca) == second
+        assert await _read_presented_certificate(port, files.ca) == second
         assert not reloading.reload()
 
 
@@ -114,7 +114,7 @@ async def test_no_request_fails_during_reloads_under_load(files: Files) -> None:
     async def ask_once(port: int) -> None:
         nonlocal answered
         reader, writer = await asyncio.open_connection(
-            "127.0.0.1", port, ssl=_trust(files.ca), server_hostname="localhost"
+            "127.0.0.1", port, ssl=_client_context(files.ca), server_hostname="localhost"
         )
         for _ in range(3):
             writer.write(REQUEST)
@@ -128,7 +128,7 @@ async def test_no_request_fails_during_reloads_under_load(files: Files) -> None:
         while not stop.is_set():
             await ask_once(port)
 
-    async with _served(reloading) as port:
+    async with _serve(reloading) as port:
         stop = asyncio.Event()
         asking = [asyncio.create_task(ask(port, stop)) for _ in range(8)]
         for number in range(20):
@@ -152,14 +152,14 @@ async def test_key_of_another_certificate_is_not_loaded(files: Files) -> None:
     """If it were loaded into the context in use, every later handshake would fail."""
     first = files.write(files.issue())
     reloading = files.open()
-    async with _served(reloading) as port:
+    async with _serve(reloading) as port:
         files.key.write_bytes(files.issue().private_key_pem.bytes())
         assert not reloading.reload()
-        assert await _shown(port, files.ca) == first
+        assert await _read_presented_certificate(port, files.ca) == first
         # The other file is written later, and the pair is loaded then.
         second = files.write(files.issue())
         assert reloading.reload()
-        assert await _shown(port, files.ca) == second
+        assert await _read_presented_certificate(port, files.ca) == second
     assert reloading.failures == 1
 
 
@@ -176,31 +176,31 @@ async def test_invalid_pair_never_reaches_the_context_in_use(files: Files) -> No
     sock = server.bind("127.0.0.1", 0)
     port = int(sock.getsockname()[1])
     async with server.serving(_app, sock, server_tls.context):
-        assert await _shown(port, files.ca) == first
+        assert await _read_presented_certificate(port, files.ca) == first
 
 
 @pytest.mark.parametrize("damage", ["garbage", "empty", "missing", "long", "encrypted"])
 async def test_invalid_files_are_not_loaded(files: Files, damage: str) -> None:
     first = files.write(files.issue())
     reloading = files.open()
-    async with _served(reloading) as port:
+    async with _serve(reloading) as port:
         leaf = files.issue()
         files.write(leaf)
         if damage == "missing":
             files.certificate.unlink()
         elif damage == "encrypted":
-            files.key.write_bytes(_encrypted(leaf))
+            files.key.write_bytes(_encrypt_key(leaf))
         else:
             # The long file would be valid if it were read completely.
             texts = {"garbage": b"-----BEGIN CERTIFICATE-----\nxx\n", "empty": b""}
             long = files.certificate.read_bytes() + b"\n" * 70_000
             files.certificate.write_bytes(texts.get(damage, long))
         assert not reloading.reload()
-        assert await _shown(port, files.ca) == first
+        assert await _read_presented_certificate(port, files.ca) == first
     assert reloading.failures == 1
 
 
-def _encrypted(leaf: trustme.LeafCert) -> bytes:
+def _encrypt_key(leaf: trustme.LeafCert) -> bytes:
     key = serialization.load_pem_private_key(leaf.private_key_pem.bytes(), None)
     return key.private_bytes(
         serialization.Encoding.PEM,
@@ -213,7 +213,7 @@ def test_encrypted_key_has_its_own_error(files: Files) -> None:
     """Otherwise OpenSSL would prompt for the password on the terminal."""
     leaf = files.issue()
     files.write(leaf)
-    files.key.write_bytes(_encrypted(leaf))
+    files.key.write_bytes(_encrypt_key(leaf))
     with pytest.raises(CertificateInvalid, match="is encrypted"):
         files.open()
 
@@ -276,13 +276,13 @@ async def test_old_tls_version_is_refused_after_reload(files: Files) -> None:
     reloading = files.open()
     files.write(files.issue())
     reloading.reload()
-    old = _trust(files.ca)
+    old = _client_context(files.ca)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         old.minimum_version = ssl.TLSVersion.TLSv1
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     old.set_ciphers("DEFAULT@SECLEVEL=0")
-    async with _served(reloading) as port:
+    async with _serve(reloading) as port:
         with pytest.raises((ssl.SSLError, ConnectionError)):
             await asyncio.open_connection("127.0.0.1", port, ssl=old, server_hostname="localhost")
 
@@ -400,10 +400,10 @@ def test_is_stale_until_a_certificate_is_loaded(files: Files) -> None:
 async def test_files_are_checked_while_watching(files: Files) -> None:
     files.write(files.issue())
     reloading = files.open()
-    async with _served(reloading) as port, reloading.watching(0.01):
+    async with _serve(reloading) as port, reloading.watching(0.01):
         second = files.write(files.issue())
         for _ in range(500):
-            if (shown := await _shown(port, files.ca)) == second:
+            if (shown := await _read_presented_certificate(port, files.ca)) == second:
                 break
             await asyncio.sleep(0.01)
         assert shown == second
@@ -422,9 +422,9 @@ async def test_client_below_minimum_tls_version_is_refused(files: Files, minimum
     """Fails if the configured version is not set on the context."""
     files.write(files.issue())
     reloading = ReloadingTls(files.certificate, files.key, minimum=minimum)
-    old = _trust(files.ca)
+    old = _client_context(files.ca)
     old.maximum_version = ssl.TLSVersion.TLSv1_2
-    async with _served(reloading) as port:
+    async with _serve(reloading) as port:
         connecting = asyncio.open_connection("localhost", port, ssl=old)
         if minimum == "1.3":
             with pytest.raises((ssl.SSLError, ConnectionError)):

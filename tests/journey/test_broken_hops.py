@@ -76,7 +76,7 @@ async def test_log_contains_the_missing_role_under_the_request_id_of_the_client(
 
 
 def test_error_names_unknown_vault(instance: Instance) -> None:
-    """In Azure the host name would not resolve, so no vault may answer here."""
+    """In Azure the host name would not resolve, so no vault may respond here."""
     phase, printed = instance.run_pod("no-vault", "web", "no-such-vault")
     assert phase == "Failed"
     assert "ServiceRequestError" in printed

@@ -55,6 +55,6 @@ async def test_access_token_contains_client_and_audience(instance: Instance) -> 
     assert claims["aud"] == "https://vault.azure.net"
     assert claims["iss"] == f"https://sts.windows.net/{instance.status['tenant_id']}/"
     assert claims["appid"] == CLIENT
-    # `nbf` is five minutes in the past, for late clocks; that Entra does the same is from memory.
+    # `nbf` is five minutes in the past, for clocks that are behind. No recording shows that Entra does so.
     assert claims["exp"] - claims["iat"] == 86399 + 300
     assert answer["expires_in"] == 86399

@@ -19,7 +19,7 @@ SHOW = ["sh", "-c", "echo client=$AZURE_CLIENT_ID"]
 
 @pytest.fixture(scope="module")
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    """A separate instance, because the test restarts it."""
+    """Yield a separate instance, because the test restarts it."""
     with started(tmp_path_factory.mktemp("switched")) as running:
         yield running
 

@@ -154,7 +154,7 @@ async def serve(tmp_path: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterator[
 
 @pytest.fixture
 async def live(serve: Callable[..., Any]) -> Live:
-    """A cluster with default settings."""
+    """Yield a cluster with default settings."""
     found: Live = await serve()
     return found
 

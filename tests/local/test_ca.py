@@ -31,7 +31,7 @@ def data_dir(tmp_path: Path) -> DataDir:
 
 @pytest.fixture
 def other(tmp_path: Path) -> DataDir:
-    """The data directory of another instance."""
+    """Return the data directory of another instance."""
     made = DataDir(tmp_path / "other")
     prepare(made)
     initialise(made)
@@ -183,7 +183,7 @@ def test_ca_with_the_key_of_another_ca_is_reported(data_dir: DataDir) -> None:
 
 @pytest.fixture
 def public(tmp_path: Path, other: DataDir) -> Path:
-    """A public CA, as a system or a company has one."""
+    """Return a public CA, such as that of a system or a company."""
     copied = tmp_path / "public.pem"
     shutil.copy(other.ca_file, copied)
     return copied

@@ -1,4 +1,4 @@
-"""Which command runs for an image."""
+"""The command that runs for an image."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ GO = "ghcr.io/azure/azure-workload-identity/msal-go"
 
 @pytest.fixture
 def images(tmp_path: Path) -> InstanceImages:
-    """An instance without images, on a machine that has no tools and no built sample."""
+    """Return an instance without images, on a machine that has no tools and no built sample."""
     return InstanceImages(tmp_path / "images.json", SampleCache(tmp_path / "cache", str(tmp_path)))
 
 

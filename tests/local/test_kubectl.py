@@ -16,7 +16,7 @@ pytestmark = pytest.mark.processes
 
 @pytest.fixture(params=["machine", "package"])
 def kubectl(request: pytest.FixtureRequest, running: Podpass, tmp_path: Path) -> Kubectl:
-    """A kubectl with administrator permissions."""
+    """Return a kubectl with administrator permissions."""
     binary = binaries()[request.param]
     if not binary:
         pytest.skip(f"no kubectl of the {request.param} is here")
@@ -26,7 +26,7 @@ def kubectl(request: pytest.FixtureRequest, running: Podpass, tmp_path: Path) ->
 
 @pytest.fixture
 def name(kubectl: Kubectl) -> Iterator[str]:
-    """A unique name for the objects of a test; they are deleted at the end."""
+    """Yield a unique name for the objects of a test; delete them at the end."""
     made = f"kubectl-{uuid.uuid4().hex[:8]}"
     yield made
     gone = ("--ignore-not-found", "--wait=false")

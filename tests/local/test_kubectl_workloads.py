@@ -20,7 +20,7 @@ IMAGE = "registry.k8s.io/pause:3.10"
 
 @pytest.fixture(params=["machine", "package"])
 def kubectl(request: pytest.FixtureRequest, running: Podpass, tmp_path: Path) -> Kubectl:
-    """A kubectl with administrator permissions."""
+    """Return a kubectl with administrator permissions."""
     binary = binaries()[request.param]
     if not binary:
         pytest.skip(f"no kubectl of the {request.param} is here")
@@ -30,7 +30,7 @@ def kubectl(request: pytest.FixtureRequest, running: Podpass, tmp_path: Path) ->
 
 @pytest.fixture
 def name(kubectl: Kubectl) -> Iterator[str]:
-    """A unique name, and a namespace of that name, which is deleted at the end."""
+    """Yield a unique name; create a namespace of that name, and delete it at the end."""
     made = f"work-{uuid.uuid4().hex[:8]}"
     kubectl("create", "namespace", made)
     kubectl("config", "set-context", "--current", f"--namespace={made}")

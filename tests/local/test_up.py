@@ -230,7 +230,7 @@ def test_down_stops_an_instance_with_open_connections(podpass: Podpass) -> None:
 
 @pytest.fixture
 def never_ready(tmp_path: Path) -> dict[str, str]:
-    """An environment in which the start does not get beyond etcd."""
+    """Return an environment in which the start hangs at etcd."""
     for name in ("etcd", "kube-apiserver"):
         (tmp_path / name).write_text("#!/bin/sh\nexec sleep 1000\n")
         (tmp_path / name).chmod(0o755)

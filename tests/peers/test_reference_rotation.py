@@ -17,10 +17,10 @@ from podpass.admission.certificates import RotationPolicy, secret_codec
 from podpass.admission.certificates.x509 import RsaCertificateIssuer
 from tests import process_reaper
 from tests.admission.certificates import reference
-from tests.admission.certificates.conftest import bare, ca, lab, ring
-from tests.admission.certificates.lab import HOST, NAMESPACE, Lab, handshake, until
+from tests.admission.certificates.conftest import ca, lab, rbac_only_lab, ring
+from tests.admission.certificates.lab import HOST, NAMESPACE, Lab, handshake, wait_until
 
-__all__ = ["bare", "ca", "lab", "ring"]  # fixtures
+__all__ = ["ca", "lab", "rbac_only_lab", "ring"]  # fixtures
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(1200)]
 POLICY = RotationPolicy(propagation_seconds=0.4, overlap_seconds=600, check_seconds=0.2)
@@ -75,7 +75,7 @@ async def running(program: Path, lab: Lab, folder: Path) -> AsyncIterator[None]:
             stderr=log,
         )
         try:
-            await until(lambda: "are injected" in (folder / "log").read_text(), 90)
+            await wait_until(lambda: "are injected" in (folder / "log").read_text(), 90)
             yield
         finally:
             process.terminate()
@@ -86,13 +86,13 @@ async def test_reference_keeps_our_secret_during_a_rotation(
     program: Path, lab: Lab, tmp_path: Path
 ) -> None:
     replica = await lab.replica(policy=POLICY)
-    await until(lambda: not replica.rotation.not_ready_reason())
+    await wait_until(lambda: not replica.rotation.not_ready_reason())
     data = await lab.data()
     lingering = (
         RsaCertificateIssuer(host=HOST, now=lab.clock(), policy=POLICY).create_ca().certificate
     )
     await lab.write_secret(data := {**data, "ca.crt": data["ca.crt"] + lingering})
-    await until(lambda: _has_certificates(lab, 2))
+    await wait_until(lambda: _has_certificates(lab, 2))
     before = lab.cluster.store.revision
     async with running(program, lab, tmp_path):
         await asyncio.sleep(3)
@@ -100,7 +100,7 @@ async def test_reference_keeps_our_secret_during_a_rotation(
         assert lab.cluster.store.revision == before, "neither wrote to the Secret"
         # Both repair it once; then neither writes again.
         await lab.overwrite_bundles(b"")
-        await until(lambda: _has_certificates(lab, 2))
+        await wait_until(lambda: _has_certificates(lab, 2))
         await asyncio.sleep(1)
         before = lab.cluster.store.revision
         await asyncio.sleep(3)
@@ -111,7 +111,7 @@ async def test_both_create_new_certificates_when_the_secret_is_emptied(
     program: Path, lab: Lab, tmp_path: Path
 ) -> None:
     replica = await lab.replica(policy=POLICY)
-    await until(lambda: not replica.rotation.not_ready_reason())
+    await wait_until(lambda: not replica.rotation.not_ready_reason())
     async with running(program, lab, tmp_path):
         await lab.write_secret({})
 
@@ -123,7 +123,7 @@ async def test_both_create_new_certificates_when_the_secret_is_emptied(
                 return replica.rotation.rotations > 1
             return False
 
-        await until(serves_new_certificate)
+        await wait_until(serves_new_certificate)
         await asyncio.sleep(1)
         before = lab.cluster.store.revision
         await asyncio.sleep(3)

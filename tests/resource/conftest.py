@@ -79,7 +79,7 @@ class World:
         resource_id = f"{provider}/vaults/{name}"
         return Vault(name=name, tenant_id=TENANT, location="eastus", resource_id=resource_id)
 
-    async def ask(
+    async def send(
         self,
         method: str,
         path: str,

@@ -49,7 +49,7 @@ async def test_access_policy_permission_allows_only_its_operations(
     token = world.authority.mint(who)
     opened = set()
     for name, (method, path) in ASKED.items():
-        status, body, _ = await world.ask(method, path, token=token, body={})
+        status, body, _ = await world.send(method, path, token=token, body={})
         if status != 403:
             opened.add(name)
             continue
@@ -62,7 +62,7 @@ async def test_access_policy_permission_allows_only_its_operations(
 
 async def test_role_is_ignored_in_vault_with_access_policies(world: Any, token: str) -> None:
     await world.vault("demo-vault", access=VaultAccess.POLICIES)
-    status, body, _ = await world.ask("GET", f"/secrets{V}", token=token)
+    status, body, _ = await world.send("GET", f"/secrets{V}", token=token)
     assert (status, body["error"]["innererror"]["code"]) == (403, "ForbiddenByPolicy")
 
 
@@ -70,7 +70,7 @@ async def test_access_policy_is_ignored_in_vault_with_roles(world: Any) -> None:
     who = await world.identity("who", None)
     await world.vault("demo-vault", policies=(policy(who.object_id, "all"),))
     token = world.authority.mint(who)
-    status, body, _ = await world.ask("GET", f"/secrets{V}", token=token)
+    status, body, _ = await world.send("GET", f"/secrets{V}", token=token)
     assert (status, body["error"]["innererror"]["code"]) == (403, "ForbiddenByRbac")
 
 
@@ -79,7 +79,7 @@ async def test_access_policy_of_another_tenant_is_ignored(world: Any) -> None:
     who = await world.identity("who", None)
     foreign = AccessPolicy(object_id=who.object_id, tenant_id="other", secrets=("all",))
     await world.vault("demo-vault", access=VaultAccess.POLICIES, policies=(foreign,))
-    status, _, _ = await world.ask("GET", f"/secrets{V}", token=world.authority.mint(who))
+    status, _, _ = await world.send("GET", f"/secrets{V}", token=world.authority.mint(who))
     assert status == 403
 
 
@@ -89,9 +89,9 @@ async def test_access_policy_is_valid_for_its_vault_only(world: Any) -> None:
     await world.vault("mine-vault", access=VaultAccess.POLICIES, policies=open_to_who)
     await world.vault("demo-vault", access=VaultAccess.POLICIES)
     token = world.authority.mint(who)
-    mine = await world.ask("GET", f"/secrets{V}", token=token, host="mine-vault.vault.azure.net")
+    mine = await world.send("GET", f"/secrets{V}", token=token, host="mine-vault.vault.azure.net")
     assert mine[0] == 200
-    assert (await world.ask("GET", f"/secrets{V}", token=token))[0] == 403
+    assert (await world.send("GET", f"/secrets{V}", token=token))[0] == 403
 
 
 # -------------------------------------------------------------------------------------------- users
@@ -109,7 +109,7 @@ def user_token(world: Any, who: Any, **changes: Any) -> str:
 
 async def test_user_token_and_application_token_are_both_accepted(world: Any, officer: Any) -> None:
     token = user_token(world, officer)
-    status, _, _ = await world.ask(
+    status, _, _ = await world.send(
         "PUT", f"/secrets/a{V}", token=token, body={"value": "by a user"}
     )
     assert status == 200
@@ -119,7 +119,7 @@ async def test_user_token_and_application_token_are_both_accepted(world: Any, of
 
 async def test_error_names_user_without_role(world: Any) -> None:
     reader = await world.identity("reader", None)
-    status, body, _ = await world.ask("GET", f"/secrets{V}", token=user_token(world, reader))
+    status, body, _ = await world.send("GET", f"/secrets{V}", token=user_token(world, reader))
     assert status == 403
     assert "for admin@podpass.example" in body["error"]["message"]
     # A seed file assigns roles to identities only; a role of a user is assigned with az.
@@ -141,7 +141,7 @@ async def test_user_token_with_another_scope_is_refused(
     world: Any, officer: Any, changes: dict[str, Any]
 ) -> None:
     token = user_token(world, officer, **changes)
-    status, body, headers = await world.ask("GET", f"/secrets{V}", token=token)
+    status, body, headers = await world.send("GET", f"/secrets{V}", token=token)
     assert (status, body["error"]["code"]) == (401, "Unauthorized")
     assert headers["WWW-Authenticate"].startswith("Bearer authorization=")
 
@@ -152,8 +152,8 @@ async def test_policy_for_user_and_application_requires_that_application(
     through = policy(officer.object_id, "list", application_id="az")
     await world.vault("demo-vault", access=VaultAccess.POLICIES, policies=(through,))
     by_az, by_other = (user_token(world, officer, appid=app) for app in ("az", "other"))
-    assert (await world.ask("GET", f"/secrets{V}", token=by_az))[0] == 200
-    assert (await world.ask("GET", f"/secrets{V}", token=by_other))[0] == 403
+    assert (await world.send("GET", f"/secrets{V}", token=by_az))[0] == 200
+    assert (await world.send("GET", f"/secrets{V}", token=by_other))[0] == 403
 
 
 # -------------------------------------------------------------------------------------------- audit
@@ -163,9 +163,9 @@ async def test_audit_has_every_change_and_no_value(world: Any, token: str) -> No
     officer = world.identities["officer"]
     before = len(await world.directory.audit.list(limit=999))
     secret = {"value": "the-value"}
-    _, made, _ = await world.ask("PUT", f"/secrets/a{V}", token=token, body=secret)
-    await world.ask("PATCH", f"/secrets/a{V}", token=token, body={"tags": {"x": "y"}})
-    _, blob, _ = await world.ask("POST", f"/secrets/a/backup{V}", token=token)
+    _, made, _ = await world.send("PUT", f"/secrets/a{V}", token=token, body=secret)
+    await world.send("PATCH", f"/secrets/a{V}", token=token, body={"tags": {"x": "y"}})
+    _, blob, _ = await world.send("POST", f"/secrets/a/backup{V}", token=token)
     for method, path, body in (
         ("DELETE", f"/secrets/a{V}", None),
         ("POST", f"/deletedsecrets/a/recover{V}", None),
@@ -173,7 +173,7 @@ async def test_audit_has_every_change_and_no_value(world: Any, token: str) -> No
         ("DELETE", f"/deletedsecrets/a{V}", None),
         ("POST", f"/secrets/restore{V}", blob),
     ):
-        assert (await world.ask(method, path, token=token, body=body))[0] in (200, 204)
+        assert (await world.send(method, path, token=token, body=body))[0] in (200, 204)
     entries = (await world.directory.audit.list(limit=999))[::-1][before:]
     assert [entry.action for entry in entries] == [
         roles.SET_SECRET,
@@ -201,13 +201,13 @@ async def test_audit_has_no_refused_and_no_read_operation(world: Any, token: str
         ("DELETE", f"/secrets/a{V}", None, token),
         ("GET", f"/secrets{V}", None, token),
     ):
-        await world.ask(method, path, token=who, body=body)
+        await world.send(method, path, token=who, body=body)
     assert len(await world.directory.audit.list(limit=999)) == before
 
 
 async def test_audit_has_request_id_of_caller(world: Any, token: str) -> None:
     headers = {"x-ms-client-request-id": "abc-123"}
     body = {"value": "x"}
-    await world.ask("PUT", f"/secrets/a{V}", token=token, body=body, headers=headers)
+    await world.send("PUT", f"/secrets/a{V}", token=token, body=body, headers=headers)
     (entry, *_) = await world.directory.audit.list(limit=1)
     assert entry.correlation_id == "abc-123"

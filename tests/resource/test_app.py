@@ -15,7 +15,7 @@ async def test_missing_role_error_has_caller_action_resource_and_resolution(
     world: Any,
 ) -> None:
     reader = await world.identity("reader", "Key Vault Reader")
-    status, body, _ = await world.ask("GET", GREETING, token=world.authority.mint(reader))
+    status, body, _ = await world.send("GET", GREETING, token=world.authority.mint(reader))
     error = body["error"]
     assert (status, error["code"]) == (403, "Forbidden")
     assert error["innererror"] == {"code": "ForbiddenByRbac"}
@@ -45,7 +45,7 @@ async def test_missing_role_error_has_caller_action_resource_and_resolution(
 async def test_role_allows_only_its_operations(
     world: Any, token: str, role: str, allowed: set[str]
 ) -> None:
-    await world.ask("PUT", GREETING, token=token, body={"value": "hello"})
+    await world.send("PUT", GREETING, token=token, body={"value": "hello"})
     holder = world.authority.mint(await world.identity("holder", role))
     asked = {
         "GET": ("GET", GREETING, None),
@@ -55,7 +55,7 @@ async def test_role_allows_only_its_operations(
         "DELETE": ("DELETE", GREETING, None),
     }
     answers = {
-        name: (await world.ask(method, path, token=holder, body=body))[0]
+        name: (await world.send(method, path, token=holder, body=body))[0]
         for name, (method, path, body) in asked.items()
     }
     assert {name for name, status in answers.items() if status == 200} == allowed
@@ -64,19 +64,19 @@ async def test_role_allows_only_its_operations(
 
 async def test_role_is_valid_for_its_vault_only(world: Any) -> None:
     from_elsewhere = await world.identity("elsewhere", "Key Vault Administrator", "demo-vault2")
-    status, _, _ = await world.ask("GET", GREETING, token=world.authority.mint(from_elsewhere))
+    status, _, _ = await world.send("GET", GREETING, token=world.authority.mint(from_elsewhere))
     assert status == 403
 
 
 async def test_error_names_unknown_vault(world: Any, token: str) -> None:
-    status, body, _ = await world.ask("GET", GREETING, host="nope.vault.azure.net", token=token)
+    status, body, _ = await world.send("GET", GREETING, host="nope.vault.azure.net", token=token)
     assert (status, body["error"]["code"]) == (404, "VaultNotFound")
     assert "nope" in body["error"]["message"]
 
 
 @pytest.mark.parametrize("host", ["evil.example", "vault.azure.net", "a.b.vault.azure.net", ".x"])
 async def test_unknown_host_is_not_echoed(world: Any, host: str) -> None:
-    status, body, headers = await world.ask("GET", GREETING, host=host)
+    status, body, headers = await world.send("GET", GREETING, host=host)
     assert (status, body["error"]["code"]) == (404, "VaultNotFound")
     assert host not in json.dumps(body).replace(": *.vault", "")
     assert "WWW-Authenticate" not in headers
@@ -84,7 +84,7 @@ async def test_unknown_host_is_not_echoed(world: Any, host: str) -> None:
 
 async def test_loopback_host_requires_a_single_vault(world: Any, token: str) -> None:
     await world.directory.vaults.put(world.vault_of("second-vault"))
-    status, body, _ = await world.ask("GET", GREETING, host="localhost", token=token)
+    status, body, _ = await world.send("GET", GREETING, host="localhost", token=token)
     assert (status, body["error"]["code"]) == (404, "VaultNotFound")
 
 
@@ -98,7 +98,7 @@ async def test_loopback_host_requires_a_single_vault(world: Any, token: str) -> 
     ],
 )
 async def test_api_versions_of_clients_are_accepted(world: Any, token: str, query: str) -> None:
-    assert (await world.ask("PUT", f"/secrets/a?{query}", token=token, body={"value": "v"}))[
+    assert (await world.send("PUT", f"/secrets/a?{query}", token=token, body={"value": "v"}))[
         0
     ] == 200
 
@@ -116,12 +116,12 @@ async def test_api_versions_of_clients_are_accepted(world: Any, token: str, quer
 async def test_missing_or_invalid_api_version_is_refused(
     world: Any, token: str, query: str
 ) -> None:
-    status, body, _ = await world.ask("GET", f"/secrets/a?{query}", token=token)
+    status, body, _ = await world.send("GET", f"/secrets/a?{query}", token=token)
     assert (status, body["error"]["code"]) == (400, "BadParameter")
 
 
 async def test_error_names_missing_api_version(world: Any, token: str) -> None:
-    _, body, _ = await world.ask("GET", "/secrets/a", token=token)
+    _, body, _ = await world.send("GET", "/secrets/a", token=token)
     assert "api-version" in body["error"]["message"]
 
 
@@ -142,13 +142,13 @@ async def test_error_names_missing_api_version(world: Any, token: str) -> None:
 async def test_invalid_secret_name_is_refused(world: Any, token: str, name: str) -> None:
     """Attack group 31: names are letters, digits and '-', so a name cannot contain a path."""
     path = f"/secrets/{name}?api-version=7.4"
-    status, body, _ = await world.ask("PUT", path, token=token, body={"value": "v"})
+    status, body, _ = await world.send("PUT", path, token=token, body={"value": "v"})
     assert (status, body["error"]["code"]) == (400, "BadParameter")
 
 
 async def test_trailing_slash_of_python_client_is_accepted(world: Any, token: str) -> None:
-    await world.ask("PUT", "/secrets/Greeting/?api-version=7.4", token=token, body={"value": "v"})
-    status, body, _ = await world.ask("GET", "/secrets/greeting/?api-version=7.4", token=token)
+    await world.send("PUT", "/secrets/Greeting/?api-version=7.4", token=token, body={"value": "v"})
+    status, body, _ = await world.send("GET", "/secrets/greeting/?api-version=7.4", token=token)
     assert (status, body["value"]) == (200, "v")
     # The response has the original spelling of the name; the lookup ignores case.
     assert body["id"].startswith("https://demo-vault.vault.azure.net/secrets/Greeting/")
@@ -178,51 +178,51 @@ async def test_trailing_slash_of_python_client_is_accepted(world: Any, token: st
     ],
 )
 async def test_invalid_secret_body_is_refused(world: Any, token: str, body: bytes) -> None:
-    status, answer, _ = await world.ask("PUT", GREETING, token=token, body=body)
+    status, answer, _ = await world.send("PUT", GREETING, token=token, body=body)
     assert (status, answer["error"]["code"]) == (400, "BadParameter")
 
 
 async def test_value_of_exactly_25_kb_is_stored(world: Any, token: str) -> None:
     value = "\n" * (25 * 1024)
-    assert (await world.ask("PUT", GREETING, token=token, body={"value": value}))[0] == 200
-    assert (await world.ask("GET", GREETING, token=token))[1]["value"] == value
+    assert (await world.send("PUT", GREETING, token=token, body={"value": value}))[0] == 200
+    assert (await world.send("GET", GREETING, token=token))[1]["value"] == value
 
 
 async def test_body_over_limit_is_refused_with_413(world: Any, token: str) -> None:
-    status, body, _ = await world.ask("PUT", GREETING, token=token, body=b"x" * 300_000)
+    status, body, _ = await world.send("PUT", GREETING, token=token, body=b"x" * 300_000)
     assert (status, body["error"]["code"]) == (413, "BadParameter")
 
 
 async def test_disabled_secret_is_refused_with_error_of_azure(world: Any, token: str) -> None:
     hidden = {"value": "v", "attributes": {"enabled": False, "exp": 99, "nbf": 9}}
-    _, made, _ = await world.ask("PUT", GREETING, token=token, body=hidden)
+    _, made, _ = await world.send("PUT", GREETING, token=token, body=hidden)
     assert {name: made["attributes"][name] for name in ("enabled", "exp", "nbf")} == {
         "enabled": False,
         "exp": 99,
         "nbf": 9,
     }
-    status, body, _ = await world.ask("GET", GREETING, token=token)
+    status, body, _ = await world.send("GET", GREETING, token=token)
     assert (status, body["error"]["code"]) == (403, "Forbidden")
     assert body["error"]["innererror"] == {"code": "SecretDisabled"}
 
 
 async def test_expired_secret_is_readable(world: Any, token: str) -> None:
-    await world.ask("PUT", GREETING, token=token, body={"value": "v", "attributes": {"exp": 1}})
-    assert (await world.ask("GET", GREETING, token=token))[0] == 200
+    await world.send("PUT", GREETING, token=token, body={"value": "v", "attributes": {"exp": 1}})
+    assert (await world.send("GET", GREETING, token=token))[0] == 200
 
 
 @pytest.mark.parametrize("skip", ["x", "!!", "L2V0Yy9wYXNzd2Q", "4oKs"])
 async def test_forged_skiptoken_is_refused(world: Any, token: str, skip: str) -> None:
     for path in ("/secrets", "/secrets/a/versions"):
         where = f"{path}?api-version=7.4&$skiptoken={skip}"
-        status, body, _ = await world.ask("GET", where, token=token)
+        status, body, _ = await world.send("GET", where, token=token)
         assert (status, body["error"]["code"]) == (400, "BadParameter")
 
 
 @pytest.mark.parametrize("count", ["0", "26", "-1", "x", "9" * 30, "٣"])
 async def test_page_size_out_of_range_is_refused(world: Any, token: str, count: str) -> None:
     path = f"/secrets?api-version=7.4&maxresults={quote(count)}"
-    assert (await world.ask("GET", path, token=token))[0] == 400
+    assert (await world.send("GET", path, token=token))[0] == 400
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ async def test_missing_object_and_missing_path_have_different_errors(
     world: Any, token: str, method: str, path: str, status: int, code: str
 ) -> None:
     body: dict[str, str] | None = {} if method == "PATCH" else None
-    got, answer, _ = await world.ask(method, f"{path}?api-version=7.4", token=token, body=body)
+    got, answer, _ = await world.send(method, f"{path}?api-version=7.4", token=token, body=body)
     assert (got, answer["error"]["code"]) == (status, code)
 
 
@@ -267,7 +267,7 @@ async def test_request_id_of_caller_is_echoed_and_logged(
     world: Any, token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "podpass")
-    _, _, headers = await world.ask(
+    _, _, headers = await world.send(
         "GET", GREETING, token=token, headers={"x-ms-client-request-id": "abc-123"}
     )
     assert headers["x-ms-client-request-id"] == "abc-123"
@@ -285,7 +285,7 @@ async def test_request_id_of_caller_is_echoed_and_logged(
 
 @pytest.mark.parametrize("given", ["a b", "x" * 65, "a;b", "é"])
 async def test_invalid_request_id_is_not_echoed(world: Any, given: str) -> None:
-    _, _, headers = await world.ask("GET", GREETING, headers={"x-ms-client-request-id": given})
+    _, _, headers = await world.send("GET", GREETING, headers={"x-ms-client-request-id": given})
     assert "x-ms-client-request-id" not in headers
 
 
@@ -293,9 +293,9 @@ async def test_log_has_no_token_and_no_value(
     world: Any, token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "podpass")
-    await world.ask("PUT", GREETING, token=token, body={"value": "the-value"})
-    await world.ask("GET", GREETING, token=token + "x")
-    await world.ask("PUT", GREETING, token=token, body={"value": ["the-value"]})
+    await world.send("PUT", GREETING, token=token, body={"value": "the-value"})
+    await world.send("GET", GREETING, token=token + "x")
+    await world.send("PUT", GREETING, token=token, body={"value": ["the-value"]})
     said = " ".join(str(vars(record)) for record in caplog.records)
     assert "vault_request_answered" in said
     assert "the-value" not in said
@@ -305,7 +305,7 @@ async def test_log_has_no_token_and_no_value(
 
 async def test_unsupported_method_gets_405_with_supported_methods(world: Any, token: str) -> None:
     for path, allowed in (("/secrets/a", "DELETE, GET, PATCH, PUT"), ("/secrets", "GET")):
-        status, _, headers = await world.ask("TRACE", f"{path}?api-version=7.4", token=token)
+        status, _, headers = await world.send("TRACE", f"{path}?api-version=7.4", token=token)
         assert (status, headers["Allow"]) == (405, allowed)
 
 
@@ -313,8 +313,8 @@ async def test_unsupported_method_gets_405_with_supported_methods(world: Any, to
 async def test_value_with_invalid_unicode_is_refused(world: Any, token: str, value: str) -> None:
     """Half a surrogate pair is valid JSON, but cannot be encoded as UTF-8."""
     body = f'{{"value":{value}}}'.encode()
-    status, answer, _ = await world.ask("PUT", GREETING, token=token, body=body)
+    status, answer, _ = await world.send("PUT", GREETING, token=token, body=body)
     assert (status, answer["error"]["code"]) == (400, "BadParameter")
     for described in (f'{{"contentType":{value}}}', f'{{"tags":{{"a":{value}}}}}'):
-        status, _, _ = await world.ask("PATCH", GREETING, token=token, body=described.encode())
+        status, _, _ = await world.send("PATCH", GREETING, token=token, body=described.encode())
         assert status == 400

@@ -48,7 +48,7 @@ class FakeDirectory:
         return Identity(tenant_id=tenant_id, client_id=client_id, object_id="object", name="web")
 
 
-async def may(
+async def authorized_by(
     known: FakeDirectory,
     who: Principal,
     one: Vault,
@@ -71,7 +71,7 @@ async def test_only_vault_is_found_without_name() -> None:
 async def test_role_allows_its_actions_in_its_scope() -> None:
     one = vault("one")
     known = FakeDirectory([one], {"/vaults/one/secrets/mine": USER})
-    allowed = await may(known, CALLER, one, roles.GET_SECRET, "mine")
+    allowed = await authorized_by(known, CALLER, one, roles.GET_SECRET, "mine")
     assert allowed == "role Key Vault Secrets User on vault one"
     for action, secret in (
         (roles.GET_SECRET, "other"),
@@ -79,7 +79,7 @@ async def test_role_allows_its_actions_in_its_scope() -> None:
         (roles.SET_SECRET, "mine"),
     ):
         with pytest.raises(Forbidden, match="for web"):
-            await may(known, CALLER, one, action, secret)
+            await authorized_by(known, CALLER, one, action, secret)
 
 
 async def test_custom_role_allows_data_actions_except_not_data_actions() -> None:
@@ -92,9 +92,12 @@ async def test_custom_role_allows_data_actions_except_not_data_actions() -> None
         built_in=False,
     )
     known = FakeDirectory([one], {"/vaults/one": mine})
-    assert await may(known, CALLER, one, roles.DELETE_SECRET) == "role All but purge on vault one"
+    assert (
+        await authorized_by(known, CALLER, one, roles.DELETE_SECRET)
+        == "role All but purge on vault one"
+    )
     with pytest.raises(Forbidden):
-        await may(known, CALLER, one, roles.PURGE_SECRET)
+        await authorized_by(known, CALLER, one, roles.PURGE_SECRET)
 
 
 async def test_management_actions_do_not_allow_reading_secrets() -> None:
@@ -102,10 +105,12 @@ async def test_management_actions_do_not_allow_reading_secrets() -> None:
     one = vault("one")
     owner = RoleDefinition(id="r", name="Owner", actions=("*",))
     with pytest.raises(Forbidden):
-        await may(FakeDirectory([one], {"/vaults/one": owner}), CALLER, one, roles.GET_SECRET)
+        await authorized_by(
+            FakeDirectory([one], {"/vaults/one": owner}), CALLER, one, roles.GET_SECRET
+        )
 
 
-def guarded(*policies: AccessPolicy) -> Vault:
+def vault_with_access_policies(*policies: AccessPolicy) -> Vault:
     return replace(vault("one"), access=VaultAccess.POLICIES, policies=policies)
 
 
@@ -115,24 +120,34 @@ def policy(*secrets: str, **how: Any) -> AccessPolicy:
 
 
 async def test_access_policy_grants_only_its_permissions() -> None:
-    one = guarded(policy("get", "list"))
-    allowed = await may(FakeDirectory([one]), CALLER, one, roles.GET_SECRET, permission="get")
+    one = vault_with_access_policies(policy("get", "list"))
+    allowed = await authorized_by(
+        FakeDirectory([one]), CALLER, one, roles.GET_SECRET, permission="get"
+    )
     assert allowed == "access policy of vault one: get"
     for permission in ("set", "delete", "recover", "backup", "restore", "purge", "ge", ""):
         with pytest.raises(ForbiddenByPolicy) as caught:
-            await may(FakeDirectory([one]), CALLER, one, roles.GET_SECRET, permission=permission)
+            await authorized_by(
+                FakeDirectory([one]), CALLER, one, roles.GET_SECRET, permission=permission
+            )
         assert "az keyvault set-policy --name one --object-id object" in caught.value.hint
 
 
 async def test_permission_all_excludes_purge() -> None:
-    one = guarded(policy("all"))
+    one = vault_with_access_policies(policy("all"))
     for permission in ("get", "list", "set", "delete", "recover", "backup", "restore"):
-        assert await may(FakeDirectory([one]), CALLER, one, roles.GET_SECRET, permission=permission)
+        assert await authorized_by(
+            FakeDirectory([one]), CALLER, one, roles.GET_SECRET, permission=permission
+        )
     with pytest.raises(ForbiddenByPolicy) as caught:
-        await may(FakeDirectory([one]), CALLER, one, roles.PURGE_SECRET, permission="purge")
+        await authorized_by(
+            FakeDirectory([one]), CALLER, one, roles.PURGE_SECRET, permission="purge"
+        )
     assert caught.value.facts == {"permission": "purge", "vault": "one"}
-    both = guarded(policy("all", "purge"))
-    assert await may(FakeDirectory([both]), CALLER, both, roles.PURGE_SECRET, permission="purge")
+    both = vault_with_access_policies(policy("all", "purge"))
+    assert await authorized_by(
+        FakeDirectory([both]), CALLER, both, roles.PURGE_SECRET, permission="purge"
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,30 +155,30 @@ async def test_permission_all_excludes_purge() -> None:
     [{"object_id": "other"}, {"tenant_id": "other"}, {"application_id": "other"}],
 )
 async def test_access_policy_of_another_caller_is_ignored(how: dict[str, str]) -> None:
-    one = guarded(policy("get", **how))
+    one = vault_with_access_policies(policy("get", **how))
     with pytest.raises(ForbiddenByPolicy, match="appid=app;oid=object;") as caught:
-        await may(FakeDirectory([one]), CALLER, one, roles.GET_SECRET)
+        await authorized_by(FakeDirectory([one]), CALLER, one, roles.GET_SECRET)
     assert caught.value.facts == {"permission": "get", "vault": "one"}
 
 
 async def test_policy_with_application_is_for_user_through_it() -> None:
-    one = guarded(policy("get", application_id="app"))
-    assert await may(FakeDirectory([one]), CALLER, one, roles.GET_SECRET)
+    one = vault_with_access_policies(policy("get", application_id="app"))
+    assert await authorized_by(FakeDirectory([one]), CALLER, one, roles.GET_SECRET)
     through_another = replace(CALLER, app_id="app2")
     with pytest.raises(ForbiddenByPolicy, match="appid=app2;oid=object;"):
-        await may(FakeDirectory([one]), through_another, one, roles.GET_SECRET)
+        await authorized_by(FakeDirectory([one]), through_another, one, roles.GET_SECRET)
 
 
 async def test_vault_uses_either_roles_or_access_policies() -> None:
-    by_policy = guarded()
+    by_policy = vault_with_access_policies()
     with pytest.raises(ForbiddenByPolicy) as refused:
-        await may(
+        await authorized_by(
             FakeDirectory([by_policy], {"/vaults/one": USER}), CALLER, by_policy, roles.GET_SECRET
         )
     assert refused.value.facts == {"permission": "get", "vault": "one"}
-    by_role = replace(guarded(policy("get")), access=VaultAccess.ROLES)
+    by_role = replace(vault_with_access_policies(policy("get")), access=VaultAccess.ROLES)
     with pytest.raises(Forbidden) as caught:
-        await may(FakeDirectory([by_role]), CALLER, by_role, roles.GET_SECRET)
+        await authorized_by(FakeDirectory([by_role]), CALLER, by_role, roles.GET_SECRET)
     assert caught.value.inner_code == "ForbiddenByRbac"
 
 

@@ -16,7 +16,7 @@ CHALLENGE = (
 
 
 async def test_request_without_token_is_challenged(world: Any) -> None:
-    status, body, headers = await world.ask("PUT", GREETING)
+    status, body, headers = await world.send("PUT", GREETING)
     assert status == 401
     assert body == {
         "error": {
@@ -29,7 +29,7 @@ async def test_request_without_token_is_challenged(world: Any) -> None:
 
 @pytest.mark.parametrize("given", ["Basic dTpw", "Bearer", "Bearer  ", "x"])
 async def test_other_scheme_or_empty_token_is_challenged(world: Any, given: str) -> None:
-    status, body, headers = await world.ask("GET", GREETING, headers={"Authorization": given})
+    status, body, headers = await world.send("GET", GREETING, headers={"Authorization": given})
     assert (status, headers["WWW-Authenticate"]) == (401, CHALLENGE)
     assert "AKV10000" in body["error"]["message"]
 
@@ -49,7 +49,7 @@ async def test_request_with_two_tokens_is_refused(world: Any, token: str) -> Non
 
 async def test_direct_mode_challenge_has_its_authority_and_port(world: Any) -> None:
     for host in ("demo-vault.vault.localhost", "localhost", f"localhost:{world.port}", "127.0.0.1"):
-        _, _, headers = await world.ask("GET", GREETING, host=host)
+        _, _, headers = await world.send("GET", GREETING, host=host)
         assert headers["WWW-Authenticate"] == (
             f'Bearer authorization="https://localhost:18443/{TENANT}",'
             f' resource="https://vault.localhost:{world.port}"'
@@ -76,7 +76,7 @@ async def test_token_of_another_audience_or_issuer_is_refused_with_challenge(
     world: Any, officer: Any, changes: dict[str, Any], number: str
 ) -> None:
     bad = world.authority.mint(officer, **changes)
-    status, body, headers = await world.ask("GET", GREETING, token=bad)
+    status, body, headers = await world.send("GET", GREETING, token=bad)
     assert (status, body["error"]["code"]) == (401, "Unauthorized")
     assert body["error"]["message"].startswith(number)
     assert headers["WWW-Authenticate"] == CHALLENGE
@@ -89,7 +89,7 @@ async def test_token_of_another_tenant_is_refused(world: Any, token: str) -> Non
     await world.vault("far-vault", tenant_id=other)
     await world.grant(world.identities["officer"], "Key Vault Secrets Officer", "far-vault")
     host = "far-vault.vault.azure.net"
-    status, body, headers = await world.ask("GET", GREETING, token=token, host=host)
+    status, body, headers = await world.send("GET", GREETING, token=token, host=host)
     assert (status, body["error"]["message"][:8]) == (401, "AKV10032")
     # The challenge has the tenant of the vault, not that of the caller.
     assert f"https://login.microsoftonline.com/{other}" in headers["WWW-Authenticate"]
@@ -103,7 +103,7 @@ async def test_version_2_token_is_refused_by_vault(world: Any, officer: Any) -> 
         "appid": None,
         "ver": "2.0",
     }
-    status, body, _ = await world.ask(
+    status, body, _ = await world.send(
         "GET", GREETING, token=world.authority.mint(officer, **second)
     )
     assert (status, body["error"]["message"][:8]) == (401, "AKV10032")
@@ -113,7 +113,7 @@ async def test_unpublished_key_is_refused(
     world: Any, officer: Any, signing_keys: list[Any]
 ) -> None:
     forged = signing_keys[1].sign(world.authority.claims(officer))
-    status, body, _ = await world.ask("GET", GREETING, token=forged)
+    status, body, _ = await world.send("GET", GREETING, token=forged)
     assert (status, body["error"]["message"][:8]) == (401, "AKV10046")
 
 
@@ -131,13 +131,13 @@ async def test_projected_service_account_token_is_refused_by_vault(
             "exp": int(world.clock()) + 3600,
         }
     )
-    status, body, _ = await world.ask("GET", GREETING, token=projected)
+    status, body, _ = await world.send("GET", GREETING, token=projected)
     assert (status, body["error"]["message"][:8]) == (401, "AKV10046")
 
 
 async def test_vault_is_unavailable_while_keys_cannot_be_fetched(world: Any, token: str) -> None:
     world.authority.down = True
-    status, body, _ = await world.ask("GET", GREETING, token=token)
+    status, body, _ = await world.send("GET", GREETING, token=token)
     assert (status, body["error"]["code"]) == (503, "ServiceUnavailable")
 
 
@@ -148,11 +148,11 @@ async def test_other_spellings_of_the_vault_are_accepted(
     world: Any, officer: Any, audience: str
 ) -> None:
     good = world.authority.mint(officer, aud=audience)
-    status, body, _ = await world.ask("GET", GREETING, token=good)
+    status, body, _ = await world.send("GET", GREETING, token=good)
     assert (status, body["error"]["code"]) == (404, "SecretNotFound")
 
 
 async def test_key_is_fetched_once_for_many_requests(world: Any, token: str) -> None:
     for _ in range(3):
-        await world.ask("GET", GREETING, token=token)
+        await world.send("GET", GREETING, token=token)
     assert world.authority.fetches == 1

@@ -28,7 +28,7 @@ CLAIMS = {
 }
 
 
-def public(key: jose.SigningKey) -> jose.PublicKey:
+def to_public_key(key: jose.SigningKey) -> jose.PublicKey:
     return jose.load_jwk(jose.rsa_jwk(key.key.public_key(), key.kid))
 
 
@@ -42,10 +42,10 @@ def verify(
 ) -> checks.Principal:
     claims = {name: value for name, value in (CLAIMS | changes).items() if value is not None}
     token = checks.parse(key.sign(claims, header or {"typ": "JWT"}))
-    return checks.verify(token, public(key), accepted, now)
+    return checks.verify(token, to_public_key(key), accepted, now)
 
 
-def refusal(key: jose.SigningKey, **how: Any) -> TokenRefused:
+def expect_refusal(key: jose.SigningKey, **how: Any) -> TokenRefused:
     with pytest.raises(TokenRefused) as caught:
         verify(key, **how)
     assert caught.value.status == 401
@@ -77,12 +77,12 @@ def test_malformed_compact_token_is_refused(text: str) -> None:
 
 
 def test_token_of_another_type_is_refused(key: jose.SigningKey) -> None:
-    assert refusal(key, header={"typ": "at+jwt"}).check is Check.FORM
+    assert expect_refusal(key, header={"typ": "at+jwt"}).check is Check.FORM
 
 
 @pytest.mark.parametrize("alg", ["none", "None", "HS256", "RS384", "ES256", "", None, ["RS256"]])
 def test_algorithm_other_than_rs256_is_refused(key: jose.SigningKey, alg: Any) -> None:
-    assert refusal(key, header={"alg": alg}).check is Check.ALGORITHM
+    assert expect_refusal(key, header={"alg": alg}).check is Check.ALGORITHM
 
 
 def test_unsigned_token_is_refused() -> None:
@@ -94,7 +94,7 @@ def test_unsigned_token_is_refused() -> None:
 
 @pytest.mark.parametrize("kid", ["", None, 7, ["key-0"]])
 def test_token_without_key_id_is_refused(key: jose.SigningKey, kid: Any) -> None:
-    error = refusal(key, header={"kid": kid})
+    error = expect_refusal(key, header={"kid": kid})
     assert (error.check, error.message) == (Check.KEY, "the token has no key ID")
 
 
@@ -108,14 +108,14 @@ def test_token_with_unpublished_key_is_refused(key: jose.SigningKey) -> None:
 def test_key_with_another_id_is_not_tried(signing_keys: list[jose.SigningKey]) -> None:
     token = checks.parse(signing_keys[0].sign(CLAIMS))
     with pytest.raises(TokenRefused) as caught:
-        checks.verify(token, public(signing_keys[1]), ACCEPTED, NOW)
+        checks.verify(token, to_public_key(signing_keys[1]), ACCEPTED, NOW)
     assert caught.value.check is Check.KEY
 
 
 def test_signature_by_another_key_is_refused(signing_keys: list[jose.SigningKey]) -> None:
     forged = signing_keys[1].sign(CLAIMS, {"kid": signing_keys[0].kid})
     with pytest.raises(TokenRefused) as caught:
-        checks.verify(checks.parse(forged), public(signing_keys[0]), ACCEPTED, NOW)
+        checks.verify(checks.parse(forged), to_public_key(signing_keys[0]), ACCEPTED, NOW)
     assert caught.value.check is Check.SIGNATURE
 
 
@@ -123,7 +123,7 @@ def test_changed_claim_is_refused(key: jose.SigningKey) -> None:
     head, _, tail = key.sign(CLAIMS).split(".")
     changed = jose.b64encode(json.dumps(CLAIMS | {"oid": "someone-else"}).encode())
     with pytest.raises(TokenRefused) as caught:
-        checks.verify(checks.parse(f"{head}.{changed}.{tail}"), public(key), ACCEPTED, NOW)
+        checks.verify(checks.parse(f"{head}.{changed}.{tail}"), to_public_key(key), ACCEPTED, NOW)
     assert caught.value.check is Check.SIGNATURE
 
 
@@ -140,14 +140,14 @@ def test_changed_claim_is_refused(key: jose.SigningKey) -> None:
     ],
 )
 def test_issuer_must_match_exactly(key: jose.SigningKey, issuer: Any) -> None:
-    error = refusal(key, iss=issuer)
+    error = expect_refusal(key, iss=issuer)
     assert error.check is Check.ISSUER
     assert error.facts["expected"] == ISSUER
 
 
 @pytest.mark.parametrize("tenant", [OTHER_TENANT, TENANT.upper(), "", None, [TENANT]])
 def test_tenant_must_match_exactly(key: jose.SigningKey, tenant: Any) -> None:
-    assert refusal(key, tid=tenant).check is Check.TENANT
+    assert expect_refusal(key, tid=tenant).check is Check.TENANT
 
 
 @pytest.mark.parametrize(
@@ -163,12 +163,12 @@ def test_tenant_must_match_exactly(key: jose.SigningKey, tenant: Any) -> None:
     ],
 )
 def test_audience_must_be_an_accepted_one(key: jose.SigningKey, audience: Any) -> None:
-    assert refusal(key, aud=audience).check is Check.AUDIENCE
+    assert expect_refusal(key, aud=audience).check is Check.AUDIENCE
 
 
 def test_projected_token_is_not_accepted_as_access_token(key: jose.SigningKey) -> None:
     """Attack group 13: refused even if issuer and authority had the same key."""
-    error = refusal(
+    error = expect_refusal(
         key,
         iss=f"https://eastus.oic.prod-aks.azure.com/{TENANT}/x/",
         sub="system:serviceaccount:default:web",
@@ -182,26 +182,26 @@ def test_projected_token_is_not_accepted_as_access_token(key: jose.SigningKey) -
 
 def test_token_is_refused_at_its_expiry_second_by_the_guard(key: jose.SigningKey) -> None:
     assert verify(key, now=NOW + 3600 - 0.001)
-    assert refusal(key, now=NOW + 3600).check is Check.EXPIRED
+    assert expect_refusal(key, now=NOW + 3600).check is Check.EXPIRED
 
 
 def test_token_is_refused_before_nbf(key: jose.SigningKey) -> None:
     assert verify(key, now=NOW)
-    assert refusal(key, now=NOW - 0.001).check is Check.LIFETIME
+    assert expect_refusal(key, now=NOW - 0.001).check is Check.LIFETIME
 
 
 def test_leeway_extends_exp_and_nbf_exactly(key: jose.SigningKey) -> None:
     lenient = TokenRequirements(tenant_id=TENANT, audiences=frozenset({VAULT}), leeway_seconds=60)
     assert verify(key, accepted=lenient, now=NOW + 3659)
     assert verify(key, accepted=lenient, now=NOW - 60)
-    assert refusal(key, accepted=lenient, now=NOW + 3660).check is Check.EXPIRED
-    assert refusal(key, accepted=lenient, now=NOW - 61).check is Check.LIFETIME
+    assert expect_refusal(key, accepted=lenient, now=NOW + 3660).check is Check.EXPIRED
+    assert expect_refusal(key, accepted=lenient, now=NOW - 61).check is Check.LIFETIME
 
 
 @pytest.mark.parametrize("claim", ["exp", "nbf"])
 @pytest.mark.parametrize("value", [None, str(NOW), float(NOW), True, -1, 2**53, [NOW]])
 def test_time_claim_must_be_an_integer(key: jose.SigningKey, claim: str, value: Any) -> None:
-    assert refusal(key, **{claim: value}).check is Check.LIFETIME
+    assert expect_refusal(key, **{claim: value}).check is Check.LIFETIME
 
 
 @pytest.mark.parametrize("claim", ["appid", "oid"])
@@ -209,7 +209,7 @@ def test_time_claim_must_be_an_integer(key: jose.SigningKey, claim: str, value: 
 def test_token_without_caller_claims_is_refused(
     key: jose.SigningKey, claim: str, value: Any
 ) -> None:
-    assert refusal(key, **{claim: value}).check is Check.CALLER
+    assert expect_refusal(key, **{claim: value}).check is Check.CALLER
 
 
 V2_ISSUER = f"https://login.microsoftonline.com/{TENANT}/v2.0"
@@ -236,13 +236,13 @@ def test_version_2_token_has_client_in_azp(key: jose.SigningKey) -> None:
 def test_id_token_is_not_accepted_as_access_token(key: jose.SigningKey) -> None:
     """Its audience is the API's client ID, and its issuer is the tenant's: only `azp` is missing."""
     id_token = {**V2, "azp": None, "nonce": "n", "preferred_username": "admin@example.com"}
-    assert refusal(key, accepted=BOTH, **id_token).check is Check.CALLER
+    assert expect_refusal(key, accepted=BOTH, **id_token).check is Check.CALLER
 
 
 def test_client_claim_of_other_version_is_not_used(key: jose.SigningKey) -> None:
-    assert refusal(key, appid=None, azp=CLAIMS["appid"]).check is Check.CALLER
+    assert expect_refusal(key, appid=None, azp=CLAIMS["appid"]).check is Check.CALLER
     crossed = {**V2, "azp": None, "appid": CLAIMS["appid"]}
-    assert refusal(key, accepted=BOTH, **crossed).check is Check.CALLER
+    assert expect_refusal(key, accepted=BOTH, **crossed).check is Check.CALLER
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_client_claim_of_other_version_is_not_used(key: jose.SigningKey) -> None
     ],
 )
 def test_version_2_issuer_must_match_exactly(key: jose.SigningKey, issuer: Any) -> None:
-    assert refusal(key, accepted=BOTH, **{**V2, "iss": issuer}).check is Check.ISSUER
+    assert expect_refusal(key, accepted=BOTH, **{**V2, "iss": issuer}).check is Check.ISSUER
 
 
 def test_user_token_has_user_scopes_and_directory_roles(key: jose.SigningKey) -> None:
@@ -295,7 +295,7 @@ def test_application_has_roles_and_no_name(key: jose.SigningKey) -> None:
 def test_contradicting_or_malformed_caller_claims_are_refused(
     key: jose.SigningKey, changes: dict[str, Any]
 ) -> None:
-    assert refusal(key, **changes).check is Check.CALLER
+    assert expect_refusal(key, **changes).check is Check.CALLER
 
 
 def test_claims_are_not_in_repr_of_principal(key: jose.SigningKey) -> None:
@@ -305,7 +305,7 @@ def test_claims_are_not_in_repr_of_principal(key: jose.SigningKey) -> None:
 
 
 def test_claim_in_error_is_short_and_on_one_line(key: jose.SigningKey) -> None:
-    shown = refusal(key, aud="x\nforged line" + "y" * 1000).facts["found"]
+    shown = expect_refusal(key, aud="x\nforged line" + "y" * 1000).facts["found"]
     assert isinstance(shown, str)
     assert "\n" not in shown
     assert len(shown) <= 200

@@ -34,7 +34,7 @@ class MintingCredential:
         return AccessToken(self._mint(aud=audience), int(time.time()) + 3600)
 
 
-async def use(
+async def run_client(
     world: Any, who: Any, work: Callable[[SecretClient], Any], url: str = VAULT_URL
 ) -> Any:
     """Run synchronous client code in a thread, because the servers run in this event loop."""
@@ -80,7 +80,7 @@ async def test_released_client_sets_gets_lists_and_deletes(world: Any) -> None:
         assert caught.value.error is not None
         assert caught.value.error.code == "SecretNotFound"
 
-    _, asked = await use(world, officer, work)
+    _, asked = await run_client(world, officer, work)
     tenant = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
     assert asked == [("https://vault.azure.net/.default", tenant)]
 
@@ -100,7 +100,7 @@ async def test_deleted_secret_is_recovered_or_purged(world: Any) -> None:
         client.purge_deleted_secret("greeting")
         assert client.set_secret("greeting", "other").value == "other"
 
-    await use(world, officer, work)
+    await run_client(world, officer, work)
 
 
 async def test_attributes_are_updated_and_disabled_secret_is_refused(world: Any) -> None:
@@ -116,7 +116,7 @@ async def test_attributes_are_updated_and_disabled_secret_is_refused(world: Any)
         client.update_secret_properties("greeting", enabled=True)
         assert client.get_secret("greeting").value == "hello"
 
-    await use(world, officer, work)
+    await run_client(world, officer, work)
 
 
 async def test_released_client_lists_several_pages(world: Any) -> None:
@@ -138,7 +138,7 @@ async def test_released_client_lists_several_pages(world: Any) -> None:
         versions = client.list_properties_of_secret_versions("secret-00", max_page_size=4)
         assert len({each.version for each in versions}) == 6
 
-    await use(world, officer, work)
+    await run_client(world, officer, work)
 
 
 async def test_released_client_gets_missing_role_in_error(world: Any) -> None:
@@ -152,7 +152,7 @@ async def test_released_client_gets_missing_role_in_error(world: Any) -> None:
         assert caught.value.error.code == "Forbidden"
         assert "'Key Vault Secrets User' on vault demo-vault for other" in str(caught.value)
 
-    await use(world, other, work)
+    await run_client(world, other, work)
 
 
 async def test_direct_mode_passes_challenge_verification_of_client(world: Any) -> None:
@@ -164,7 +164,7 @@ async def test_direct_mode_passes_challenge_verification_of_client(world: Any) -
         assert str(made.id).startswith(f"{url}/secrets/greeting/")
         assert client.get_secret("greeting").value == "hello"
 
-    _, asked = await use(world, officer, work, url)
+    _, asked = await run_client(world, officer, work, url)
     assert asked[0][0] == f"https://vault.localhost:{world.port}/.default"
 
 
@@ -186,7 +186,7 @@ async def test_deleted_secrets_are_listed_shown_and_purged(world: Any) -> None:
         with pytest.raises(ResourceNotFoundError):
             client.get_deleted_secret("a")
 
-    await use(world, officer, work)
+    await run_client(world, officer, work)
 
 
 async def test_backup_is_restored_by_the_released_client(world: Any) -> None:
@@ -210,7 +210,7 @@ async def test_backup_is_restored_by_the_released_client(world: Any) -> None:
             client.restore_secret_backup(blob[:-1] + bytes([blob[-1] ^ 1]))
         assert refused.value.status_code == 400
 
-    await use(world, officer, work)
+    await run_client(world, officer, work)
 
 
 async def test_released_client_gets_purge_protection_error(world: Any) -> None:
@@ -226,7 +226,7 @@ async def test_released_client_gets_purge_protection_error(world: Any) -> None:
             client.purge_deleted_secret("greeting")
         assert caught.value.status_code == 403
 
-    await use(world, officer, work)
+    await run_client(world, officer, work)
 
 
 async def test_released_client_gets_missing_permission_in_error(world: Any) -> None:
@@ -242,4 +242,4 @@ async def test_released_client_gets_missing_permission_in_error(world: Any) -> N
         assert caught.value.error.code == "Forbidden"
         assert caught.value.error.innererror == {"code": "ForbiddenByPolicy"}
 
-    await use(world, who, work)
+    await run_client(world, who, work)

@@ -8,7 +8,13 @@ import pytest
 
 from podpass.resource.purge_job import PurgeJob, purge
 from podpass.resource.schema import versions
-from tests.directory.database_faults import corrupt, corrupt_values, full, locked, read_only
+from tests.directory.database_faults import (
+    corrupt,
+    corrupt_values,
+    fill_disk,
+    lock_database,
+    make_read_only,
+)
 
 V = "?api-version=7.4"
 LONG = {"value": "v" * 20_000}
@@ -20,9 +26,9 @@ CORRUPT_VALUES = [(what, ["good"]) for _, what in corrupt_values(versions, "vaul
 @pytest.mark.parametrize(
     ("fault", "status", "code", "said", "again"),
     [
-        (full, 507, "InsufficientStorage", "the disk is full", None),
-        (read_only, 507, "InsufficientStorage", "read-only", None),
-        (locked, 503, "ServiceUnavailable", "busy", "2"),
+        (fill_disk, 507, "InsufficientStorage", "the disk is full", None),
+        (make_read_only, 507, "InsufficientStorage", "read-only", None),
+        (lock_database, 503, "ServiceUnavailable", "busy", "2"),
     ],
 )
 async def test_failed_write_reports_cause_and_recovers(
@@ -37,8 +43,8 @@ async def test_failed_write_reports_cause_and_recovers(
     again: str | None,
 ) -> None:
     with fault(world.store._database._backend.engine, tmp_path / "directory.db"):
-        answered = await world.ask("PUT", f"/secrets/a{V}", token=token, body=LONG)
-        assert (await world.ask("GET", f"/secrets{V}", token=token))[0] == 200
+        answered = await world.send("PUT", f"/secrets/a{V}", token=token, body=LONG)
+        assert (await world.send("GET", f"/secrets{V}", token=token))[0] == 200
     found, body, headers = answered
     assert (found, body["error"]["code"]) == (status, code)
     assert said in body["error"]["message"]
@@ -47,7 +53,7 @@ async def test_failed_write_reports_cause_and_recovers(
     assert "SQLITE_" in vars(line)["cause"]
     assert line.exc_info is None
     assert "vvvv" not in repr(vars(line))
-    assert (await world.ask("PUT", f"/secrets/a{V}", token=token, body=LONG))[0] == 200
+    assert (await world.send("PUT", f"/secrets/a{V}", token=token, body=LONG))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -58,14 +64,14 @@ async def test_corrupt_secret_is_named_and_list_continues(
     world: Any, token: str, tmp_path: Path, change: str, listed: list[str]
 ) -> None:
     for name in ("bad", "good"):
-        await world.ask("PUT", f"/secrets/{name}{V}", token=token, body={"value": name})
+        await world.send("PUT", f"/secrets/{name}{V}", token=token, body={"value": name})
     corrupt(tmp_path / "directory.db", f"UPDATE secret_versions SET {change} WHERE key = 'bad'")
-    status, body, _ = await world.ask("GET", f"/secrets/bad{V}", token=token)
+    status, body, _ = await world.send("GET", f"/secrets/bad{V}", token=token)
     assert (status, body["error"]["code"]) == (500, "InternalServerError")
     assert "/bad/" in body["error"]["message"]
     assert "in table secret_versions cannot be read" in body["error"]["message"]
-    assert (await world.ask("GET", f"/secrets/good{V}", token=token))[1]["value"] == "good"
-    status, body, _ = await world.ask("GET", f"/secrets{V}", token=token)
+    assert (await world.send("GET", f"/secrets/good{V}", token=token))[1]["value"] == "good"
+    status, body, _ = await world.send("GET", f"/secrets{V}", token=token)
     assert (status, [one["id"].rsplit("/", 1)[1] for one in body["value"]]) == (200, listed)
 
 
@@ -73,22 +79,22 @@ async def test_corrupt_vault_keeps_its_secrets_and_start_continues(
     world: Any, token: str, tmp_path: Path
 ) -> None:
     """If it were omitted from a list, it would appear to be purged, and the job would purge its secrets."""
-    await world.ask("PUT", f"/secrets/a{V}", token=token, body={"value": "kept"})
+    await world.send("PUT", f"/secrets/a{V}", token=token, body={"value": "kept"})
     corrupt(tmp_path / "directory.db", "UPDATE vaults SET access = 'policy'")
     world.directory._session.clear_caches()
     async with PurgeJob(world.directory, world.store, world.clock):
         pass
     assert await purge(world.directory, world.store, world.clock) == 0
-    status, body, _ = await world.ask("GET", f"/secrets/a{V}", token=token)
+    status, body, _ = await world.send("GET", f"/secrets/a{V}", token=token)
     assert (status, "demo-vault in table vaults" in body["error"]["message"]) == (500, True)
     corrupt(tmp_path / "directory.db", "UPDATE vaults SET access = 'rbac'")
-    assert (await world.ask("GET", f"/secrets/a{V}", token=token))[1]["value"] == "kept"
+    assert (await world.send("GET", f"/secrets/a{V}", token=token))[1]["value"] == "kept"
 
 
 async def test_failed_purge_at_start_is_logged_and_start_continues(
     world: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    with locked(None, tmp_path / "directory.db"):
+    with lock_database(None, tmp_path / "directory.db"):
         async with PurgeJob(world.directory, world.store, world.clock):
             pass
     [line] = [each for each in caplog.records if each.getMessage() == "purge_failed"]

@@ -67,17 +67,17 @@ def published(key: jose.SigningKey) -> Published:
     return Published(key)
 
 
-def make(published: Published, **how: Any) -> Guard:
+def create_guard(published: Published, **how: Any) -> Guard:
     keys = PublishedKeys(published, "https://login.example/keys", lambda: NOW)
     given = {"tenant_id": TENANT, "audiences": {"api://orders", API}, "keys": keys, **how}
     return Guard(clock=lambda: NOW, **given)
 
 
-def bearer(key: jose.SigningKey, **changes: Any) -> list[str]:
+def create_header(key: jose.SigningKey, **changes: Any) -> list[str]:
     return ["Bearer " + key.sign({**CLAIMS, **changes})]
 
 
-async def refusal(guard: Guard, given: list[str]) -> TokenRefused:
+async def expect_refusal(guard: Guard, given: list[str]) -> TokenRefused:
     with pytest.raises(TokenRefused) as caught:
         await guard.admit(given)
     return caught.value
@@ -86,9 +86,9 @@ async def refusal(guard: Guard, given: list[str]) -> TokenRefused:
 async def test_tokens_of_both_versions_return_same_caller(
     published: Published, key: jose.SigningKey
 ) -> None:
-    guard = make(published)
-    first = await guard.admit(bearer(key, roles=["Orders.Read"]))
-    second = await guard.admit(bearer(key, **V2, roles=["Orders.Read"]))
+    guard = create_guard(published)
+    first = await guard.admit(create_header(key, roles=["Orders.Read"]))
+    second = await guard.admit(create_header(key, **V2, roles=["Orders.Read"]))
     for who in (first, second):
         assert (who.app_id, who.object_id) == (CLAIMS["appid"], CLAIMS["oid"])
         assert who.roles == {"Orders.Read"}
@@ -97,31 +97,31 @@ async def test_tokens_of_both_versions_return_same_caller(
 async def test_without_authority_only_version_1_is_accepted(
     published: Published, key: jose.SigningKey
 ) -> None:
-    guard = make(published, authorities=())
-    assert await guard.admit(bearer(key))
-    assert (await refusal(guard, bearer(key, **V2))).check is Check.ISSUER
+    guard = create_guard(published, authorities=())
+    assert await guard.admit(create_header(key))
+    assert (await expect_refusal(guard, create_header(key, **V2))).check is Check.ISSUER
 
 
 @pytest.mark.parametrize("given", [[], ["Basic x"], ["Bearer"], ["Bearer  "], ["x"], [""]])
 async def test_challenge_of_request_without_token_has_authorization_uri(
     published: Published, given: list[str]
 ) -> None:
-    error = await refusal(make(published), given)
+    error = await expect_refusal(create_guard(published), given)
     assert error.check is Check.MISSING
     place = f"https://login.microsoftonline.com/{TENANT}"
     assert error.challenge == f'Bearer authorization_uri="{place}"'
 
 
 async def test_two_tokens_are_refused(published: Published, key: jose.SigningKey) -> None:
-    given = bearer(key) * 2
-    assert (await refusal(make(published), given)).check is Check.MISSING
+    given = create_header(key) * 2
+    assert (await expect_refusal(create_guard(published), given)).check is Check.MISSING
 
 
 async def test_challenge_has_error_and_nothing_of_the_token(
     published: Published, key: jose.SigningKey
 ) -> None:
-    given = bearer(key, aud='x" evil="y')
-    error = await refusal(make(published), given)
+    given = create_header(key, aud='x" evil="y')
+    error = await expect_refusal(create_guard(published), given)
     assert error.check is Check.AUDIENCE
     assert 'error="invalid_token"' in error.challenge
     assert 'error_description="the token is for another resource"' in error.challenge
@@ -130,10 +130,10 @@ async def test_challenge_has_error_and_nothing_of_the_token(
 
 
 async def test_leeway_is_zero_by_default(published: Published, key: jose.SigningKey) -> None:
-    late, early = bearer(key, exp=NOW), bearer(key, nbf=NOW + 1)
-    assert (await refusal(make(published), late)).check is Check.EXPIRED
-    assert (await refusal(make(published), early)).check is Check.LIFETIME
-    lenient = make(published, leeway_seconds=5)
+    late, early = create_header(key, exp=NOW), create_header(key, nbf=NOW + 1)
+    assert (await expect_refusal(create_guard(published), late)).check is Check.EXPIRED
+    assert (await expect_refusal(create_guard(published), early)).check is Check.LIFETIME
+    lenient = create_guard(published, leeway_seconds=5)
     assert await lenient.admit(late)
     assert await lenient.admit(early)
 
@@ -143,7 +143,7 @@ async def test_no_caller_is_admitted_while_keys_cannot_be_fetched(
 ) -> None:
     published.down = True
     with pytest.raises(KeysUnavailable):
-        await make(published).admit(bearer(key))
+        await create_guard(published).admit(create_header(key))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ async def test_invalid_guard_settings_are_refused(
     published: Published, how: dict[str, Any]
 ) -> None:
     with pytest.raises(SettingsError):
-        make(published, **how)
+        create_guard(published, **how)
 
 
 def test_missing_role_or_scope_is_refused() -> None:
@@ -186,14 +186,14 @@ def test_missing_role_or_scope_is_refused() -> None:
         require_role(user, "S")
 
 
-# --------------------------------------------------------------------- in the directory's APIs
+# ------------------------------------------------------------------------------ directory APIs
 
 
 async def test_directory_apis_get_caller_of_guard(
     published: Published, key: jose.SigningKey
 ) -> None:
-    admit = admit_with(make(published))
-    token = bearer(key, scp="S", upn="admin@p.example", wids=["w"], idtyp="user")
+    admit = admit_with(create_guard(published))
+    token = create_header(key, scp="S", upn="admin@p.example", wids=["w"], idtyp="user")
     caller = await admit(token)
     assert (caller.name, caller.is_user, caller.object_id) == (
         "admin@p.example",
@@ -202,7 +202,7 @@ async def test_directory_apis_get_caller_of_guard(
     )
     assert (caller.scopes, caller.wids) == (frozenset({"S"}), frozenset({"w"}))
     assert not caller.roles
-    app = await admit(bearer(key, roles=["R"]))
+    app = await admit(create_header(key, roles=["R"]))
     assert (app.name, app.is_user) == (CLAIMS["appid"], False)
     assert app.roles == {"R"}
 
@@ -221,9 +221,9 @@ async def test_directory_apis_get_caller_of_guard(
 async def test_directory_apis_get_the_refusal_reason(
     published: Published, key: jose.SigningKey, changes: dict[str, Any], reason: Reason
 ) -> None:
-    admit = admit_with(make(published))
+    admit = admit_with(create_guard(published))
     with pytest.raises(NotAdmitted) as caught:
-        await admit(bearer(key, **changes))
+        await admit(create_header(key, **changes))
     assert caught.value.reason is reason
 
 
@@ -231,8 +231,8 @@ async def test_directory_apis_get_missing_tokens_and_unavailable_keys(
     published: Published, key: jose.SigningKey
 ) -> None:
     published.down = True
-    admit = admit_with(make(published))
-    for given, reason in (([], Reason.MISSING), (bearer(key), Reason.UNAVAILABLE)):
+    admit = admit_with(create_guard(published))
+    for given, reason in (([], Reason.MISSING), (create_header(key), Reason.UNAVAILABLE)):
         with pytest.raises(NotAdmitted) as caught:
             await admit(given)
         assert caught.value.reason is reason

@@ -14,7 +14,7 @@ DOCUMENT: dict[str, Any] = json.loads(PAGE.read_text())
 _SIGNS = {"{secret-name}": "*", "{secret-version}": "+"}
 
 
-def described() -> set[tuple[str, tuple[str, ...]]]:
+def described_operations() -> set[tuple[str, tuple[str, ...]]]:
     return {
         (method.upper(), tuple(_SIGNS.get(part, part) for part in path.split("/")[1:]))
         for path, methods in DOCUMENT["paths"].items()
@@ -22,15 +22,15 @@ def described() -> set[tuple[str, tuple[str, ...]]]:
     }
 
 
-def served() -> set[tuple[str, tuple[str, ...]]]:
+def served_operations() -> set[tuple[str, tuple[str, ...]]]:
     return {(method, path) for path, methods in vault.PATHS.items() for method in methods}
 
 
 def test_described_and_served_operations_are_equal() -> None:
-    assert described() == served()
+    assert described_operations() == served_operations()
 
 
-@pytest.mark.parametrize(("method", "path"), sorted(described()))
+@pytest.mark.parametrize(("method", "path"), sorted(described_operations()))
 def test_path_of_described_operation_routes_to_it(method: str, path: tuple[str, ...]) -> None:
     filled = [{"*": "a-name", "+": "0" * 32}.get(part, part) for part in path]
     found, name, version = vault.route(method, filled)

@@ -19,7 +19,7 @@ NOTHING = SecretAttributes(given=frozenset())
 
 
 async def put(world: Any, token: str) -> int:
-    status, _, _ = await world.ask("PUT", GREETING, token=token, body={"value": "hello"})
+    status, _, _ = await world.send("PUT", GREETING, token=token, body={"value": "hello"})
     return int(status)
 
 
@@ -32,7 +32,7 @@ async def test_deleted_vault_is_not_found_and_recovered_vault_has_its_secrets(
 ) -> None:
     await put(world, token)
     await world.directory.vaults.delete("demo-vault")
-    status, body, headers = await world.ask("GET", GREETING, token=token)
+    status, body, headers = await world.send("GET", GREETING, token=token)
     assert (status, body["error"]["code"]) == (404, "VaultNotFound")
     assert "WWW-Authenticate" not in headers
     assert await run_purge(world) == 0
@@ -40,9 +40,9 @@ async def test_deleted_vault_is_not_found_and_recovered_vault_has_its_secrets(
     await world.directory.groups.put(group)
     await world.directory.vaults.recover("demo-vault")
     # Role assignments of a deleted vault are deleted permanently.
-    assert (await world.ask("GET", GREETING, token=token))[0] == 403
+    assert (await world.send("GET", GREETING, token=token))[0] == 403
     await world.grant(world.identities["officer"], "Key Vault Secrets Officer")
-    assert (await world.ask("GET", GREETING, token=token))[1]["value"] == "hello"
+    assert (await world.send("GET", GREETING, token=token))[1]["value"] == "hello"
 
 
 async def test_new_vault_has_no_secrets_of_purged_vault_with_same_name(
@@ -55,11 +55,11 @@ async def test_new_vault_has_no_secrets_of_purged_vault_with_same_name(
     await world.vault("demo-vault")
     await world.grant(world.identities["officer"], "Key Vault Secrets Officer")
     for path in (GREETING, f"/deletedsecrets/greeting{V}"):
-        assert (await world.ask("GET", path, token=token))[0] == 404
-    assert (await world.ask("GET", f"/secrets{V}", token=token))[1]["value"] == []
+        assert (await world.send("GET", path, token=token))[0] == 404
+    assert (await world.send("GET", f"/secrets{V}", token=token))[1]["value"] == []
     assert await put(world, token) == 200
     assert await run_purge(world) == 1
-    assert (await world.ask("GET", GREETING, token=token))[0] == 200
+    assert (await world.send("GET", GREETING, token=token))[0] == 200
 
 
 async def test_expired_vault_is_purged_with_its_secrets(world: Any, token: str) -> None:
@@ -78,7 +78,7 @@ async def test_expired_vault_is_purged_with_its_secrets(world: Any, token: str) 
 
 async def test_expired_deleted_secrets_of_all_vaults_are_purged(world: Any, token: str) -> None:
     await put(world, token)
-    await world.ask("DELETE", GREETING, token=token)
+    await world.send("DELETE", GREETING, token=token)
     world.clock.now += 90 * DAY
     assert await run_purge(world) == 1
     assert await run_purge(world) == 0

@@ -46,7 +46,7 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-def opened(folder: Path) -> SecretStore:
+def create_store(folder: Path) -> SecretStore:
     return SecretStore(Database(f"sqlite:///{folder}/vault.db"), folder / "vault.key")
 
 
@@ -124,7 +124,7 @@ async def test_missing_or_deleted_secret_is_not_updated(store: SecretStore) -> N
 
 
 async def test_files_are_private_and_contain_no_plain_value(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+    async with create_store(tmp_path) as store:
         await store.set("demo-vault", "a", Secret("a-value-to-look-for"), NOTHING, 1.0)
         files = list(tmp_path.iterdir())
         assert len(files) >= 2
@@ -134,7 +134,7 @@ async def test_files_are_private_and_contain_no_plain_value(tmp_path: Path) -> N
 
 
 async def test_value_moved_to_another_name_is_not_unsealed(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+    async with create_store(tmp_path) as store:
         await store.set("demo-vault", "mine", Secret("x"), NOTHING, 1.0)
         await store.set("demo-vault", "theirs", Secret("y"), NOTHING, 1.0)
     with sqlite3.connect(tmp_path / "vault.db") as database:
@@ -143,26 +143,26 @@ async def test_value_moved_to_another_name_is_not_unsealed(tmp_path: Path) -> No
             " (select sealed from secret_versions where key = 'theirs') where key = 'mine'"
         )
     database.close()
-    async with opened(tmp_path) as store:
+    async with create_store(tmp_path) as store:
         with pytest.raises(CorruptRowError, match="demo-vault/mine/"):
             await store.get("demo-vault", "mine")
 
 
 async def test_wrong_sealing_key_is_refused_and_unchanged(tmp_path: Path) -> None:
     """Otherwise old and new values would be sealed with different keys."""
-    async with opened(tmp_path) as store:
+    async with create_store(tmp_path) as store:
         await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
         await store.set("demo-vault", "b", Secret("y"), NOTHING, 1.0)
     key = tmp_path / "vault.key"
     kept = key.read_bytes()
     key.write_bytes(b"k" * 32)
     with pytest.raises(InvalidSealingKey, match=r"vault\.key does not open") as caught:
-        await opened(tmp_path).open()
+        await create_store(tmp_path).open()
     assert "put the instance's own key file back" in caught.value.hint
     key.write_bytes(kept)
     # One corrupt value does not prove a wrong key: the newest may be corrupt.
     corrupt(tmp_path / "vault.db", "UPDATE secret_versions SET sealed = x'00' WHERE key = 'b'")
-    async with opened(tmp_path) as store:
+    async with create_store(tmp_path) as store:
         found = await store.get("demo-vault", "a")
         assert found is not None
         assert found.value.matches("x")
@@ -172,7 +172,7 @@ async def test_wrong_sealing_key_is_refused_and_unchanged(tmp_path: Path) -> Non
 async def test_missing_or_damaged_key_is_an_error_and_not_replaced(
     tmp_path: Path, content: bytes | None
 ) -> None:
-    async with opened(tmp_path) as store:
+    async with create_store(tmp_path) as store:
         await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
     key = tmp_path / "vault.key"
     if content is None:
@@ -180,7 +180,7 @@ async def test_missing_or_damaged_key_is_an_error_and_not_replaced(
     else:
         key.write_bytes(content)
     with pytest.raises(InvalidSealingKey) as caught:
-        await opened(tmp_path).open()
+        await create_store(tmp_path).open()
     assert str(caught.value.facts["file"]).endswith("vault.key")
     assert not key.exists() or key.read_bytes() == content
 
@@ -203,7 +203,7 @@ async def test_acknowledged_writes_survive_sigkill(tmp_path: Path) -> None:
         for line in write_and_kill(tmp_path):
             name, version, value = line.split()
             acknowledged[version] = (name, value)
-    async with opened(tmp_path) as store:
+    async with create_store(tmp_path) as store:
         for version, (name, value) in acknowledged.items():
             found = await store.get("demo-vault", name, version)
             assert found is not None
@@ -313,7 +313,7 @@ async def test_changed_or_foreign_backup_is_refused(store: SecretStore, tmp_path
     blob = await store.backup("one", "a", "me")
     assert blob is not None
     (tmp_path / "far").mkdir()
-    async with opened(tmp_path / "far") as other:
+    async with create_store(tmp_path / "far") as other:
         await other.set("one", "a", Secret("x"), NOTHING, 1.0)
         foreign = await other.backup("one", "a", "me")
     assert foreign is not None

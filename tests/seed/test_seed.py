@@ -65,7 +65,7 @@ class World:
         )
         return [str(one) for one in applied if one.change != "unchanged"]
 
-    async def shelf(self, name: str = "demo-vault") -> str:
+    async def vault_key(self, name: str = "demo-vault") -> str:
         """Return the id of a vault's secrets."""
         vault = await self.directory.find_vault(name)
         assert vault is not None
@@ -83,7 +83,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield World(directory, store)
 
 
-def problems(text: str) -> list[str]:
+def list_problems(text: str) -> list[str]:
     with pytest.raises(UsageError) as caught:
         parse_seed(text, "seed.yaml")
     assert caught.value.code == "usage"
@@ -121,7 +121,7 @@ async def test_repeated_application_of_a_seed_changes_nothing(world: World) -> N
     before = await world.directory.list_identities(TENANT)
     assert await world.apply(SEED) == []
     assert await world.directory.list_identities(TENANT) == before
-    shelf = await world.shelf()
+    shelf = await world.vault_key()
     versions = await world.store.page_versions(shelf, "greeting", after=0, limit=9)
     assert len(versions) == 1
 
@@ -159,7 +159,7 @@ vaults:
 
 async def test_deleted_secret_is_recovered(world: World) -> None:
     await world.apply(SEED)
-    shelf = await world.shelf()
+    shelf = await world.vault_key()
     await world.store.delete(shelf, "greeting", 1.0, RecoveryPolicy())
     assert await world.apply(SEED) == ["secret demo-vault/greeting created"]
     found = await world.store.get(shelf, "greeting")
@@ -179,13 +179,13 @@ async def test_objects_of_a_seed_are_in_an_existing_group(world: World) -> None:
 
 async def test_deleted_vault_is_recovered_with_its_secrets(world: World) -> None:
     await world.apply(SEED)
-    shelf = await world.shelf()
+    shelf = await world.vault_key()
     await world.directory.vaults.delete("demo-vault")
     assert await world.apply(SEED) == [
         "vault demo-vault created",
         "role Key Vault Secrets User on demo-vault for web created",
     ]
-    assert await world.shelf() == shelf
+    assert await world.vault_key() == shelf
 
 
 async def test_seed_does_not_change_vault_attributes_that_it_cannot_set(world: World) -> None:
@@ -390,7 +390,7 @@ vaults:
       - {identity: web, role: Ownerr}
       - {identity: web, rolle: x}
 """
-    found = problems(text)
+    found = list_problems(text)
     assert [int(line.split(":")[1]) for line in found] == sorted(
         int(line.split(":")[1]) for line in found
     )
@@ -448,7 +448,7 @@ vaults:
     ],
 )
 def test_invalid_seed_file_is_refused(text: str, said: str) -> None:
-    assert problems(text)[0].startswith(said)
+    assert list_problems(text)[0].startswith(said)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "identities:\nvaults:\n", "{}", "null"])
@@ -459,7 +459,7 @@ def test_empty_seed_changes_nothing(text: str) -> None:
 
 def test_problems_never_show_a_secret() -> None:
     text = "vaults: [{name: demo, secrets: {a: 31337, b: {c: 31337}, d: [31337]}}]"
-    assert "31337" not in "\n".join(problems(text))
+    assert "31337" not in "\n".join(list_problems(text))
     assert "hidden-value" not in repr(
         parse_seed("vaults: [{name: demo, secrets: {a: hidden-value}}]", "seed.yaml")
     )
@@ -468,7 +468,7 @@ def test_problems_never_show_a_secret() -> None:
 def test_more_than_20_credentials_are_reported_at_the_line_of_the_21st() -> None:
     lines = "\n".join(f"  - {{name: name-{n}, issuer: cluster, subject: s{n}}}" for n in range(22))
     text = f"identities:\n- name: web\n  federated_credentials:\n{lines}\n"
-    assert problems(text) == [
+    assert list_problems(text) == [
         "seed.yaml:24: identity web: an identity has at most 20 federated credentials"
     ]
 
@@ -477,7 +477,7 @@ async def test_objects_and_secrets_of_a_seed_are_in_the_audit_log(world: World) 
     await world.apply(SEED)
     before = await world.directory.audit.list()
     [entry] = [one for one in before if one.action.endswith("/secrets/setSecret/action")]
-    secret = await world.store.get(await world.shelf(), "greeting")
+    secret = await world.store.get(await world.vault_key(), "greeting")
     assert secret is not None
     assert entry.target == f"https://demo-vault.vault.azure.net/secrets/greeting/{secret.version}"
     assert entry.actor_name == "podpass"

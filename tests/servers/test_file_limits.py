@@ -11,7 +11,7 @@ from podpass.servers.file_limits import limit_connections, raise_file_limit
 
 
 @contextmanager
-def _limited(most: int) -> Iterator[None]:
+def _limit_files(most: int) -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, before[1]))
     try:
@@ -23,7 +23,7 @@ def _limited(most: int) -> Iterator[None]:
 def test_connection_limit_is_reduced_to_the_file_limit(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with _limited(1000):
+    with _limit_files(1000):
         assert limit_connections(936) == 936
         assert not caplog.records
         assert limit_connections(937) == limit_connections(100_000) == 936
@@ -32,7 +32,7 @@ def test_connection_limit_is_reduced_to_the_file_limit(
 
 
 def test_file_limit_is_raised_to_the_hard_limit() -> None:
-    with _limited(1000):
+    with _limit_files(1000):
         raise_file_limit()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         assert soft > 1000 or hard <= 1000

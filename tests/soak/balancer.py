@@ -54,7 +54,7 @@ async def _both(
     far_reader: asyncio.StreamReader,
     far_writer: asyncio.StreamWriter,
 ) -> None:
-    """Copy both directions until one side closes: a client must see at once that its replica has ended."""
+    """Copy both directions until one side closes: a client must notice at once that its replica has exited."""
     ways = [
         asyncio.ensure_future(_pump(reader, far_writer)),
         asyncio.ensure_future(_pump(far_reader, writer)),

@@ -37,7 +37,7 @@ def identities(count: int) -> Iterator[Identity]:
 
 
 async def load_credentials(url: str, credentials: int) -> None:
-    """Create a tenant and identities that have this number of credentials in total."""
+    """Create a tenant, and identities with `credentials` federated credentials in total."""
     async with Directory(Database(url)) as directory:
         await directory.create_tenant(TENANT)
         made = list(identities(credentials // EACH))

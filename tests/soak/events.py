@@ -75,7 +75,7 @@ def _check(answers: Sequence[TokenResponse], allowed: set[int], after: float) ->
 
 
 class ServiceEvents:
-    """Makes events happen, one of each kind at a time, and checks their effect."""
+    """Causes events, one of each kind at a time, and checks their effect."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """The changes that a writer makes: one script that changes every kind of object, in independent lanes.
 
-Every id and name of a lane ends in its mark, so each row shows its lane, and the rows of two lanes can be
-compared. A lane makes its changes one by one: when its process is killed, all acknowledged changes are
+Every id and name of a lane ends in the lane's suffix, so each row shows its lane, and the rows of two lanes
+can be compared. A lane makes its changes one by one: when its process is killed, all acknowledged changes are
 stored, and at most the next change may be stored too.
 """
 

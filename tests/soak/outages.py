@@ -122,7 +122,7 @@ async def _send_requests(
 
 
 async def _run_step(asking: Sequence[asyncio.Future[None]], step: Awaitable[Any]) -> None:
-    """Run a step; raise as soon as a client has seen a violation."""
+    """Run a step; raise as soon as a client has received a violation."""
     doing = asyncio.ensure_future(step)
     await asyncio.wait([doing, *asking], return_when=asyncio.FIRST_COMPLETED)
     for one in asking:

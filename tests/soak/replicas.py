@@ -68,7 +68,7 @@ async def _during(steady: SteadyLoad, step: Callable[[], object], seconds: float
 async def kill_one_replica(
     testbed: Testbed, stays: AuthorityReplica, goes: AuthorityReplica, seconds: float
 ) -> dict[str, Any]:
-    """Kill a replica: clients of the other replica and clients behind a load balancer see no failure.
+    """Kill a replica: clients of the other replica and clients behind a load balancer get no failure.
 
     Errors:  Violation.
     """

@@ -24,7 +24,7 @@ def engine_url(url: str) -> str:
 
 
 def take_snapshot(url: str) -> Snapshot:
-    """Read every table; return the rows of each lane by the lane's mark, which is removed from the rows.
+    """Read every table; return the rows of each lane by the lane's suffix, which is removed from the rows.
 
     It reads the tables directly, so it also finds rows that no API shows, such as a credential without an
     identity.

@@ -1,4 +1,4 @@
-"""Which series of samples count as constant, and which as growth."""
+"""The series of samples that count as constant, and those that count as growth."""
 
 import math
 import os

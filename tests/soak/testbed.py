@@ -1,4 +1,4 @@
-"""What a soak runs on: a folder, certificates, an issuer, a directory with identities, and replicas."""
+"""The environment of a soak: a folder, certificates, an issuer, a directory with identities, and replicas."""
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence

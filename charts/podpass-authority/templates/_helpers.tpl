@@ -129,7 +129,7 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
     - port: {{ .Values.networkPolicy.databasePort }}
 {{- end -}}
 
-{{/* Whether the chart renders the seed Job. */}}
+{{/* True if the chart renders the seed Job. */}}
 {{- define "podpass-authority.seeded" -}}
 {{- if or .Values.seed.identities .Values.seed.administrators -}}true{{- end -}}
 {{- end -}}

@@ -25,7 +25,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* Whether the webhook does not manage its certificate and caBundle itself. */}}
+{{/* True if the webhook does not manage its certificate and its caBundle. */}}
 {{- define "podpass.foreignCertificate" -}}
 {{- if or .Values.disableCertRotation .Values.certManager.enabled -}}true{{- end -}}
 {{- end -}}
@@ -121,7 +121,7 @@ service:
   {{- end }}
 {{- end -}}
 
-{{/* Whether the webhook mutates pods in the namespace of `helm test`. */}}
+{{/* True if the webhook mutates pods in the namespace of `helm test`. */}}
 {{- define "podpass.tested" -}}
 {{- $where := .Values.helmTest.namespace -}}
 {{- if not (or (eq $where .Release.Namespace) (has $where (default list .Values.exemptNamespaces))) -}}true{{- end -}}

@@ -1,4 +1,4 @@
-"""Parse annotations: the pod's value, else the ServiceAccount's, else the default.
+"""Parse annotations: the pod's value, otherwise the ServiceAccount's, otherwise the default.
 
 Pure. Source: the reference's rules, recorded in `tests/vectors/admission.json`.
 """

@@ -77,7 +77,7 @@ def find_controller(raw: object, namespace: str) -> dict[str, str] | None:
     A user who creates pods may name any owner, so the Event is written in the pod's own namespace. An invalid
     name is free text of that user, and a reader of the Event could mistake it for a message of the webhook.
     """
-    if not isinstance(raw, dict) or not _has_fit_names(raw):
+    if not isinstance(raw, dict) or not _has_valid_names(raw):
         return None
     metadata = raw.get("metadata")
     owners = metadata.get("ownerReferences") if isinstance(metadata, dict) else None
@@ -91,7 +91,7 @@ def find_controller(raw: object, namespace: str) -> dict[str, str] | None:
     return None
 
 
-def _has_fit_names(pod: Mapping[str, Any]) -> bool:
+def _has_valid_names(pod: Mapping[str, Any]) -> bool:
     """Return whether the names in the pod are valid: the refusal repeats them."""
     for part, key in _REPEATED:
         parent = pod.get(part)

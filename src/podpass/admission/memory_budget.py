@@ -17,7 +17,7 @@ class MemoryBudgetExhausted(Error):
 
     code = "memory_budget_exhausted"
     status = 503
-    hint = "create the pod again in a moment; if that fails too, find the client that sends large requests"
+    hint = "retry the creation of the pod; if that fails too, find the client that sends large requests"
 
 
 class MemoryBudget:

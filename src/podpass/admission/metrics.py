@@ -88,7 +88,7 @@ class AdmissionMetrics:
         )
         yield from render.render_histogram(
             "podpass_admission_seconds",
-            "Time to compute an admission response, from when the whole request has arrived",
+            "Time to compute an admission response, from the arrival of the complete request",
             _PODPASS,
             [({}, *self._sum_series(_PODPASS))],
         )

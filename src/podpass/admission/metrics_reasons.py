@@ -28,8 +28,8 @@ class MetricsRecorder(Protocol):
     """Called once for each admission response; responses of the second entry, which only warns, do not count.
 
     Shapes:  `outcome` is "mutated", "unchanged", "refused" (the user must fix the pod) or "failed" (an error
-             of podpass or the API server). `reason` is one of REASON_LABELS for the last two, else empty.
-             `namespace` is that of the request, or empty if the request is unreadable.
+             of podpass or the API server). `reason` is one of REASON_LABELS for the last two, otherwise
+             empty. `namespace` is that of the request, or empty if the request is unreadable.
     Units:   `seconds` from the arrival of the complete request to the response; 0 if it never arrived.
     """
 

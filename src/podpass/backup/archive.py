@@ -38,21 +38,23 @@ class Writer:
         self._stream = stream
         self._zip = zlib.compressobj(_LEVEL, wbits=_GZIP)
         self.parts: list[Part] = []
-        self._put(model.BEGIN, f"format {model.FORMAT}\n".encode())
+        self._write_member(model.BEGIN, f"format {model.FORMAT}\n".encode())
 
     def add(self, name: str, data: bytes) -> None:
         """Write one part."""
-        self._put(name, data)
+        self._write_member(name, data)
         digest = hashlib.sha256(data).hexdigest()
         self.parts.append(Part(name=name, size=len(data), sha256=digest))
 
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest and the end."""
-        self._put(model.MANIFEST, orjson.dumps(model.to_json(manifest), option=orjson.OPT_INDENT_2))
+        self._write_member(
+            model.MANIFEST, orjson.dumps(model.to_json(manifest), option=orjson.OPT_INDENT_2)
+        )
         self._write(bytes(2 * _BLOCK))
         self._stream.write(self._zip.flush())
 
-    def _put(self, name: str, data: bytes) -> None:
+    def _write_member(self, name: str, data: bytes) -> None:
         member = tarfile.TarInfo(name)
         member.size, member.mode = len(data), 0o600
         self._write(member.tobuf(tarfile.USTAR_FORMAT))
@@ -70,7 +72,7 @@ def check(path: Path) -> Manifest:
     """
     found: list[Part] = []
     rows: Counter[tuple[str, str]] = Counter()
-    with _members(path) as members:
+    with _iterate_members(path) as members:
         for name, data in members:
             if name == model.MANIFEST:
                 manifest = model.parse_manifest(data)
@@ -95,7 +97,7 @@ def read_parts(path: Path, manifest: Manifest) -> Iterator[tuple[str, bytes]]:
 
     Errors:  InvalidBackupFile.
     """
-    with _members(path) as members:
+    with _iterate_members(path) as members:
         for part in manifest.parts:
             name, data = next(members, ("", b""))
             if (name, hashlib.sha256(data).hexdigest()) != (part.name, part.sha256):
@@ -123,7 +125,7 @@ def _compare(
 
 
 @contextmanager
-def _members(path: Path) -> Iterator[Iterator[tuple[str, bytes]]]:
+def _iterate_members(path: Path) -> Iterator[Iterator[tuple[str, bytes]]]:
     with (
         _translating_errors(path),
         path.open("rb") as stream,
@@ -145,7 +147,7 @@ def _translating_errors(path: Path) -> Iterator[None]:
 
 
 def _read(path: Path, unzipped: gzip.GzipFile) -> Iterator[tuple[str, bytes]]:
-    name, data = _member(path, unzipped) or ("", b"")
+    name, data = _next_member(path, unzipped) or ("", b"")
     if name != model.BEGIN:
         raise InvalidBackupFile(
             f"{path.name} is not a backup of podpass", hint="pass the path of a backup"
@@ -155,11 +157,11 @@ def _read(path: Path, unzipped: gzip.GzipFile) -> Iterator[tuple[str, bytes]]:
             f"{path.name} has another backup format than {model.FORMAT}",
             hint="restore it with the podpass that created it, or a newer one",
         )
-    while (member := _member(path, unzipped)) is not None:
+    while (member := _next_member(path, unzipped)) is not None:
         yield member
 
 
-def _member(path: Path, unzipped: gzip.GzipFile) -> tuple[str, bytes] | None:
+def _next_member(path: Path, unzipped: gzip.GzipFile) -> tuple[str, bytes] | None:
     header = _read_exactly(unzipped, _BLOCK)
     if header == bytes(_BLOCK):
         # Read to the end, where gzip has its checksum. tar fills its last record with zeros.

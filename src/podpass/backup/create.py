@@ -32,9 +32,9 @@ async def back_up_database(
     Errors:  BackupRefused, DatabaseUnusable, DatabaseFailed. No file remains after an error.
     """
     sealing = {} if sealing_key is None else {"authority": instance.fingerprint(sealing_key)}
-    with _new_file(path) as stream:
+    with _create_file(path) as stream:
         writer, stores = await _write_rows(url, stream, progress, sealing_key)
-        manifest = _manifest(writer, stores, clock, sealing=sealing)
+        manifest = _build_manifest(writer, stores, clock, sealing=sealing)
         writer.finish(manifest)
     return manifest
 
@@ -47,10 +47,10 @@ async def back_up_instance(
     Errors:  BackupRefused, DatabaseUnusable, DatabaseFailed. No file remains after an error.
     """
     instance.check_exists(data_dir)
-    with _new_file(path) as stream:
+    with _create_file(path) as stream:
         writer, stores = await _write_rows(instance.database_url(data_dir), stream, progress)
         instance.add_files(writer, data_dir, with_keys=with_keys)
-        manifest = _manifest(
+        manifest = _build_manifest(
             writer,
             stores,
             clock,
@@ -75,7 +75,7 @@ async def _write_rows(
         return await database.read(step, seconds=_MAX_SECONDS, once=True)
 
 
-def _manifest(
+def _build_manifest(
     writer: Writer,
     stores: dict[str, Store],
     clock: Clock,
@@ -94,7 +94,7 @@ def _manifest(
 
 
 @contextmanager
-def _new_file(path: Path) -> Iterator[BinaryIO]:
+def _create_file(path: Path) -> Iterator[BinaryIO]:
     """Create a file that only its owner can read. It gets its name when it is complete and on the disk."""
     if path.exists():
         raise BackupRefused(f"{path} exists already", hint="use the path of a new file")

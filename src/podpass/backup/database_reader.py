@@ -65,7 +65,9 @@ def _write_table(
 ) -> int:
     statement = select(table).execution_options(yield_per=_BATCH_ROWS)
     count = 0
-    for number, (rows, piece) in enumerate(_pieces(connection.execute(statement)), start=1):
+    for number, (rows, piece) in enumerate(
+        _serialize_in_parts(connection.execute(statement)), start=1
+    ):
         count += rows
         archive.add(f"{name}/{number:06d}.jsonl", piece)
         progress(table.name, count)
@@ -74,7 +76,7 @@ def _write_table(
     return count
 
 
-def _pieces(rows: Iterable[Iterable[object]]) -> Iterable[tuple[int, bytes]]:
+def _serialize_in_parts(rows: Iterable[Iterable[object]]) -> Iterable[tuple[int, bytes]]:
     """Serialize rows into pieces, each of the size of one part. Yield the row count with each piece."""
     lines, count = bytearray(), 0
     for row in rows:

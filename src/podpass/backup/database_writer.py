@@ -87,7 +87,7 @@ def write(
             if found is not None:
                 owner, table = found
                 columns = manifest.stores[owner].tables[table].columns
-                filled[table] += _fill(connection, targets[owner].get(table), columns, data)
+                filled[table] += _insert_rows(connection, targets[owner].get(table), columns, data)
                 progress(table, filled[table])
     except StatementError as exc:
         if isinstance(exc, DBAPIError) and not isinstance(exc, _INVALID_ROW_ERRORS):
@@ -129,7 +129,9 @@ def _clear(connection: Connection, name: str, store: model.Store) -> Mapping[str
     return found
 
 
-def _fill(connection: Connection, table: Table | None, columns: Sequence[str], data: bytes) -> int:
+def _insert_rows(
+    connection: Connection, table: Table | None, columns: Sequence[str], data: bytes
+) -> int:
     if table is None or set(columns) - set(table.columns.keys()):
         raise InvalidBackupFile("a table of the backup does not match its schema revision")
     rows = [row_format.read(line, columns) for line in data.splitlines()]

@@ -122,15 +122,15 @@ def add_files(archive: Writer, data_dir: DataDir, *, with_keys: bool) -> None:
     """Write the files of an instance into a backup."""
     names = [_IMAGES]
     if with_keys:
-        names += [INSTANCE, *_keys(data_dir)]
-        _add(archive, CLUSTER, _cluster(data_dir.path(CLUSTER)))
+        names += [INSTANCE, *_list_keys(data_dir)]
+        _add(archive, CLUSTER, _copy_cluster_database(data_dir.path(CLUSTER)))
     for name in names:
         path = data_dir.path(name)
         if path.exists():
             _add(archive, name, path.read_bytes())
 
 
-def _keys(data_dir: DataDir) -> Iterator[str]:
+def _list_keys(data_dir: DataDir) -> Iterator[str]:
     folder = data_dir.path("keys")
     for path in sorted(folder.rglob("*")):
         name = f"keys/{path.relative_to(folder)}"
@@ -143,7 +143,7 @@ def _add(archive: Writer, name: str, data: bytes) -> None:
         archive.add(f"files/{name}/{number:06d}", data[begin : begin + PART_BYTES])
 
 
-def _cluster(path: Path) -> bytes:
+def _copy_cluster_database(path: Path) -> bytes:
     """Return a consistent copy of the cluster's database."""
     if not path.exists():
         return b""

@@ -132,7 +132,7 @@ def parse_manifest(text: bytes) -> Manifest:
         return Manifest(
             podpass=str(raw["podpass"]),
             created=str(raw["created"]),
-            stores={str(name): _store(one) for name, one in raw["stores"].items()},
+            stores={str(name): _parse_store(one) for name, one in raw["stores"].items()},
             parts=tuple(Part(**part) for part in raw["parts"]),
             sealing={str(name): str(value) for name, value in raw["sealing"].items()},
             instance=raw["instance"] and {str(n): str(v) for n, v in raw["instance"].items()},
@@ -141,7 +141,7 @@ def parse_manifest(text: bytes) -> Manifest:
         raise InvalidBackupFile("the backup's manifest cannot be read") from exc
 
 
-def _store(raw: Mapping[str, Any]) -> Store:
+def _parse_store(raw: Mapping[str, Any]) -> Store:
     tables = {
         str(name): Table(columns=tuple(map(str, one["columns"])), rows=int(one["rows"]))
         for name, one in raw["tables"].items()

@@ -50,7 +50,7 @@ async def restore_database(
                 f"the backup's keys are not sealed with {sealing_key}",
                 hint="pass the sealing key that was in use when the backup was made",
             )
-    await _fill(url, path, manifest, progress, replaces=replaces, sealing_key=sealing_key)
+    await _restore_rows(url, path, manifest, progress, replaces=replaces, sealing_key=sealing_key)
     return manifest
 
 
@@ -78,7 +78,7 @@ def _read_checked(path: Path) -> Manifest:
     return manifest
 
 
-async def _fill(
+async def _restore_rows(
     url: str,
     path: Path,
     manifest: Manifest,
@@ -113,7 +113,9 @@ async def _restore_running(
                 hint="stop the instance first: `podpass down`",
             )
     instance.check_sealing(data_dir, manifest)
-    await _fill(instance.database_url(data_dir), path, manifest, progress, replaces=replaces)
+    await _restore_rows(
+        instance.database_url(data_dir), path, manifest, progress, replaces=replaces
+    )
 
 
 async def _restore_stopped(
@@ -143,7 +145,7 @@ async def _stage(
     data_dir: DataDir, staging: DataDir, path: Path, manifest: Manifest, progress: Progress
 ) -> None:
     files.create_private_folder(staging.root)
-    await _fill(instance.database_url(staging), path, manifest, progress, replaces=True)
+    await _restore_rows(instance.database_url(staging), path, manifest, progress, replaces=True)
     for name, data in _read_files(path, manifest).items():
         files.create_private_folder(staging.path(name).parent)
         files.write_private(staging.path(name), data)
@@ -157,10 +159,10 @@ async def _stage(
     mine = load_config(data_dir) if data_dir.path(instance.INSTANCE).exists() else None
     facts = instance.restored_config(mine, manifest)
     save_config(staging, facts)
-    await _forget_password(staging, facts)
+    await _delete_administrator(staging, facts)
 
 
-async def _forget_password(staging: DataDir, facts: InstanceConfig) -> None:
+async def _delete_administrator(staging: DataDir, facts: InstanceConfig) -> None:
     """Delete the administrator. The next start recreates it with the password of this instance."""
     statement = delete(users).where(users.c.id == admin_id(facts))
     async with Database(instance.database_url(staging)) as database:

@@ -106,7 +106,7 @@ def rotate(
     """Rotate the signing key.
 
     The next key signs as soon as it has been published for the configured time. The old key stays published
-    until its last token expires, so clients notice nothing. Use --at-once with --retire for a leaked key.
+    until its last token expires, so clients are not affected. Use --at-once with --retire for a leaked key.
     Use --retire-others if all keys leaked or cannot be decrypted. --retire alone does not rotate.
     """
     if retire_others and (at_once or retired):

@@ -22,7 +22,7 @@ _DEFAULT_HINTS = {
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command line and return its exit code; no exception passes except SystemExit."""
+    """Run a command line and return its exit code; raise no exception except SystemExit."""
     from podpass.cli.commands import cli
 
     # A command without a log file prints warnings to stderr, with their facts.

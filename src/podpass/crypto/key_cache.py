@@ -58,7 +58,7 @@ class KeyCachePolicy:
 class KeyCache:
     """The keys of one issuer.
 
-    Shapes:  `on_stored` receives by how many keys the cache grew, after each successful fetch.
+    Shapes:  `on_stored` is called after each successful fetch with the change of the number of keys.
     """
 
     def __init__(

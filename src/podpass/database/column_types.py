@@ -26,7 +26,7 @@ from podpass.database.errors import CorruptTextError, UnstorableValue
 
 
 def strict_table(name: str, metadata: MetaData, *items: SchemaItem, **options: Any) -> Table:
-    """Define a table that refuses values of a wrong type, on SQLite too."""
+    """Define a table that refuses values of a wrong type on both databases."""
     return Table(name, metadata, *items, sqlite_strict=True, **options)
 
 

@@ -64,7 +64,7 @@ class Database:
             await self._backend.open()
         except (DatabaseFailed, OSError) as exc:
             await self._backend.close()
-            raise self._unusable(exc) from exc
+            raise self._to_unusable_error(exc) from exc
         except BaseException:
             await self._backend.close()
             raise
@@ -96,7 +96,7 @@ class Database:
                 seconds=_PREPARE_SECONDS,
             )
         except DatabaseFailed as exc:
-            raise self._unusable(exc) from exc
+            raise self._to_unusable_error(exc) from exc
 
     async def ping(self) -> None:
         """Check that the database is available and its tables can be read.
@@ -161,7 +161,7 @@ class Database:
         """Return the URL without its password, for messages."""
         return engine.redact_url(self._url)
 
-    def _unusable(self, exc: DatabaseFailed | OSError) -> DatabaseUnusable:
+    def _to_unusable_error(self, exc: DatabaseFailed | OSError) -> DatabaseUnusable:
         if isinstance(exc, OSError):
             return DatabaseUnusable(
                 f"{self.name} cannot be opened: {exc.strerror}",

@@ -102,7 +102,7 @@ def _check_options(url: URL) -> URL:
 
 
 def redact_url(url: URL) -> str:
-    """Return a URL without its password and its options, which may hold a password too."""
+    """Return a URL without its password and its options, which may contain a password."""
     return url.set(query={}).render_as_string(hide_password=True)
 
 

@@ -121,7 +121,7 @@ def translate_driver_errors() -> Iterator[None]:
     except PoolTimeout as exc:
         raise DatabaseBusy("the database is busy", cause="no connection is free") from exc
     except _ENGINE_ERRORS as exc:
-        if type(exc) not in _ENGINE_ERRORS and _code(exc) not in _FORBIDDEN:
+        if type(exc) not in _ENGINE_ERRORS and _error_code(exc) not in _FORBIDDEN:
             raise  # an error of the statement: a duplicate row, wrong SQL
         raise to_database_error(exc) from exc
 
@@ -130,7 +130,7 @@ def to_database_error(exc: SQLAlchemyError) -> Error:
     """Convert an error of the engine into an error of this module."""
     # The driver's message, because SQLAlchemy's shows the statement and its values.
     original = getattr(exc, "orig", None)
-    name = _code(exc)
+    name = _error_code(exc)
     cause = f"{first_line(original) or type(exc).__name__} {name}".rstrip()
     if name.startswith(_FULL):
         return DatabaseFull("the disk is full", cause=cause)
@@ -164,7 +164,7 @@ def is_connection_lost(exc: SQLAlchemyError) -> bool:
     return unreached and type(original).__module__.startswith("psycopg")
 
 
-def _code(exc: SQLAlchemyError) -> str:
+def _error_code(exc: SQLAlchemyError) -> str:
     original = getattr(exc, "orig", None)
     return getattr(original, "sqlite_errorname", None) or getattr(original, "sqlstate", None) or ""
 

@@ -119,7 +119,7 @@ def _reject_foreign_tables(connection: Connection, schema: MetaData) -> None:
     if foreign:
         raise DatabaseUnusable(
             f"the database has tables that podpass did not make: {', '.join(foreign)}",
-            hint="give podpass a database of its own",
+            hint="use a separate database for podpass",
             tables=foreign,
         )
 

@@ -65,10 +65,10 @@ class RowCheck:
 
     def __init__(self, columns: Iterable[Any]) -> None:
         self._columns = list(columns)
-        self._flags = self._of_type(Flag)
-        self._times = self._of_type(Moment)
+        self._flags = self._columns_of_type(Flag)
+        self._times = self._columns_of_type(Moment)
 
-    def _of_type(self, kind: type) -> list[tuple[int, str]]:
+    def _columns_of_type(self, kind: type) -> list[tuple[int, str]]:
         return [
             (index, str(column.name))
             for index, column in enumerate(self._columns)
@@ -81,7 +81,7 @@ class RowCheck:
         Errors:  ValueError, which names the column. `decoding_row` adds the table and the key.
         """
         if InvalidUtf8 in map(type, row):
-            raise ValueError(f"{self._invalid_text(row)}: want text, found invalid UTF-8")
+            raise ValueError(f"{self._find_invalid_text(row)}: want text, found invalid UTF-8")
         for index, name in self._flags:
             if row[index] not in (0, 1):
                 raise ValueError(f"{name}: want a flag, found {row[index]}")
@@ -89,7 +89,7 @@ class RowCheck:
             if (value := row[index]) is not None and not MIN_TIME <= value < MAX_TIME:
                 raise ValueError(f"{name}: want seconds since the epoch, found {value}")
 
-    def _invalid_text(self, row: Sequence[Any]) -> str:
+    def _find_invalid_text(self, row: Sequence[Any]) -> str:
         found = next(index for index, value in enumerate(row) if type(value) is InvalidUtf8)
         column = self._columns[found]
         return "a value" if column is None else str(column.name)

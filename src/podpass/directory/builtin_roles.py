@@ -16,7 +16,7 @@ _CONTAINER = f"{_BLOBS}/containers"
 _QUEUES = "Microsoft.Storage/storageAccounts/queueServices/queues"
 _TABLES = "Microsoft.Storage/storageAccounts/tableServices/tables"
 
-# Permissions that most roles of a service have in addition: read, deployments, support requests.
+# Additional permissions of most roles of a service: read, deployments, support requests.
 _COMMON = (
     "Microsoft.Authorization/*/read",
     "Microsoft.Insights/alertRules/*",

@@ -1,4 +1,4 @@
-"""Azure Resource Manager and Microsoft Graph on one port, routed by host name, or else by path."""
+"""Azure Resource Manager and Microsoft Graph on one port, routed by host name, otherwise by path."""
 
 from podpass import names
 from podpass.http.server import App, Receive, Scope, Send, header

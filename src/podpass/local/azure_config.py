@@ -51,7 +51,7 @@ class AzAccount:
 
     @property
     def home_id(self) -> str:
-        """MSAL's id of the account."""
+        """Return MSAL's id of the account."""
         return f"{self.user_id}.{self.tenant_id}"
 
 

@@ -67,7 +67,7 @@ CLIENTS = {
 _CA_DAYS = 3650
 _LEAF_DAYS = 397  # the longest lifetime that all client families accept
 _RENEW_DAYS = 30
-_BACKDATE = timedelta(minutes=5)  # clocks of containers and virtual machines may be late
+_BACKDATE = timedelta(minutes=5)  # clocks of containers and virtual machines may be behind
 _CA_NAME = "podpass local CA of "
 
 Certificate = x509.Certificate

@@ -18,7 +18,7 @@ _PAGE = 200
 
 
 class InstanceQueries:
-    """Answers the requests of the control API for a running instance."""
+    """Handles the requests of the control API for a running instance."""
 
     def __init__(
         self,

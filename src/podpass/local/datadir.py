@@ -58,7 +58,7 @@ class InstanceConfig:
 
     @property
     def issuer(self) -> str:
-        """URL of the issuer, with a trailing slash as in AKS."""
+        """Return the URL of the issuer, with a trailing slash as in AKS."""
         return f"https://eastus.{names.ISSUER_SUFFIX}/{self.tenant_id}/{self.issuer_id}/"
 
     @property
@@ -69,7 +69,7 @@ class InstanceConfig:
         return f"https://127.0.0.1:{self.ports[service]}"
 
     def direct_origin(self, service: str) -> str:
-        """Origin of a service for clients without the gateway; MSAL requires a host name."""
+        """Return the origin of a service for clients without the gateway; MSAL requires a host name."""
         return f"https://localhost:{self.ports[service]}"
 
     @classmethod
@@ -95,7 +95,7 @@ class DataDir:
 
     @property
     def id(self) -> str:
-        """A short id of this directory, the same on every start."""
+        """Return a short id of this directory, the same on every start."""
         return hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
 
     @property
@@ -116,17 +116,17 @@ class DataDir:
 
     @property
     def public_files(self) -> tuple[Path, ...]:
-        """Files without secrets that clients of the instance must read."""
+        """Return the files without secrets that clients of the instance must read."""
         return (self.ca_file, self.bundle, self.truststore, self.certs)
 
     @property
     def kubeconfig(self) -> Path:
-        """Kubeconfig of the user; tools such as kubectl may change it."""
+        """Return the kubeconfig of the user; tools such as kubectl may change it."""
         return self.path("kubeconfig")
 
     @property
     def admin_kubeconfig(self) -> Path:
-        """Kubeconfig of the instance itself, with the same permissions."""
+        """Return the kubeconfig of the instance itself, with the same permissions."""
         return self.path("admin.kubeconfig")
 
     @property

@@ -1,4 +1,4 @@
-"""Which command runs for an image: the instance's own list, the built-in images, the documentation's samples.
+"""Resolve an image to its command: the instance's own list, the built-in images, the documentation's samples.
 
 Shapes:  the list is `images.json`, a JSON object of image names to argument lists.
 """
@@ -65,7 +65,7 @@ class SampleNotReady(ImageUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class InstanceImages:
-    """The images of one instance; a list that is added to counts at the next start of a container."""
+    """The images of one instance; a container uses an added image from its next start."""
 
     images_file: Path
     samples: SampleCache

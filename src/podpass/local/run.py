@@ -29,7 +29,7 @@ from podpass.settings import LocalSettings
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[str, str], None]
-"""Called twice for each part: with an empty text when it starts, with its address when it is ready."""
+"""Called twice for each part: with an empty string when it starts, with its address when it is ready."""
 
 _STOP_SECONDS = 15.0
 
@@ -124,7 +124,7 @@ async def _run_until_signal(
 def _handled_signals() -> list[signal.Signals]:
     handled = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        handled.append(signal.SIGHUP)  # nohup ignores SIGHUP; keep that
+        handled.append(signal.SIGHUP)  # do not handle SIGHUP if nohup ignores it
     return handled
 
 

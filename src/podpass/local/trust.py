@@ -114,7 +114,7 @@ def subject_hash(certificate: x509.Certificate) -> int:
     """Compute the file name with which OpenSSL finds a certificate in a folder.
 
     Source:  OpenSSL x509_name_canon: each attribute as UTF8String, lower case, spaces folded, without
-             the outer SEQUENCE; the first four bytes of its SHA-1, little end first.
+             the outer SEQUENCE; the first four bytes of its SHA-1, little-endian.
     """
     canonical = b""
     for rdn in certificate.subject.rdns:

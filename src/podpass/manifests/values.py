@@ -210,7 +210,7 @@ def _parse(declared: Field[Any], text: str) -> object:
     key, rule = declared.metadata["key"], declared.metadata["rule"]
     value = _convert(declared.type, text)
     parts = value if isinstance(value, tuple) else (value,)
-    if value is None or not all(_fits(part, rule) for part in parts):
+    if value is None or not all(_is_valid(part, rule) for part in parts):
         raise WrongValue(f"--set {key}={text[:80]}: want {_describe(declared.type, rule)}", key=key)
     return value
 
@@ -226,7 +226,7 @@ def _convert(kind: Any, text: str) -> object:
     return text
 
 
-def _fits(value: object, rule: ValueRule) -> bool:
+def _is_valid(value: object, rule: ValueRule) -> bool:
     if isinstance(value, int) and rule.between:
         low, high = rule.between
         return low <= value <= high

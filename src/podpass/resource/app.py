@@ -129,7 +129,7 @@ class _VaultApp(ApiFrame[vault.VaultResponse, _Progress]):
         progress.facts["vault"] = found.name
         progress.challenge = wire.challenge(host.authority, found.tenant_id, host.resource)
         principal = await self._admit(scope, found, host, progress)
-        operation, name, version = vault.route(scope["method"], _segments(scope))
+        operation, name, version = vault.route(scope["method"], _split_path(scope))
         progress.asked = f"{operation.title} {name}".strip() + f" in vault {found.name}"
         progress.facts["secret"] = name
         query = wire.parse_query(scope["query_string"])
@@ -149,7 +149,7 @@ class _VaultApp(ApiFrame[vault.VaultResponse, _Progress]):
             name=name,
             version=version,
             query=query,
-            body=await _body(receive, operation.max_body),
+            body=await _read_body(receive, operation.max_body),
             now=self._clock(),
             action=operation.action,
         )
@@ -220,7 +220,7 @@ def _headers(progress: _Progress, status: int) -> Headers:
     return headers
 
 
-def _segments(scope: Scope) -> list[str]:
+def _split_path(scope: Scope) -> list[str]:
     """Split the path before decoding it, so that an encoded slash stays inside its name."""
     path = bytes(scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
     segments = [unquote(part) for part in path.partition("?")[0].split("/")[1:]]
@@ -229,7 +229,7 @@ def _segments(scope: Scope) -> list[str]:
     return segments
 
 
-async def _body(receive: Receive, limit: int) -> bytes:
+async def _read_body(receive: Receive, limit: int) -> bytes:
     try:
         return await read_body(receive, limit)
     except BodyTooLarge as exc:

@@ -145,14 +145,14 @@ def _check_origin(claims: Mapping[str, Any], accepted: TokenRequirements) -> str
             "the token is from another issuer",
             check=Check.ISSUER,
             expected=" or ".join(accepted.issuers),
-            found=_display(issuer),
+            found=_shorten(issuer),
         )
     if claims.get("tid") != accepted.tenant_id:
         raise TokenRefused("the token is from another tenant", check=Check.TENANT)
     audience = claims.get("aud")
     if not isinstance(audience, str) or audience not in accepted.audiences:
         raise TokenRefused(
-            "the token is for another resource", check=Check.AUDIENCE, found=_display(audience)
+            "the token is for another resource", check=Check.AUDIENCE, found=_shorten(audience)
         )
     return client_claim
 
@@ -183,7 +183,7 @@ def _principal(token: jose.UnverifiedToken, tenant_id: str, client_claim: str) -
         object_id=object_id,
         tenant_id=tenant_id,
         is_user=is_user,
-        name=_display(name) if is_user and isinstance(name, str) else None,
+        name=_shorten(name) if is_user and isinstance(name, str) else None,
         roles=_string_set(claims, "roles"),
         scopes=frozenset(scopes.split()),
         wids=_string_set(claims, "wids"),
@@ -215,7 +215,7 @@ def _string_set(claims: Mapping[str, Any], name: str) -> frozenset[str]:
     return frozenset(values)
 
 
-def _display(value: object) -> str:
+def _shorten(value: object) -> str:
     """Return a claim for an error message: only a string, short, on one line."""
     if not isinstance(value, str):
         return f"({type(value).__name__})"

@@ -76,13 +76,13 @@ class SecretStore:
 
     async def get(self, vault: str, name: str, version: str = "") -> SecretVersion | None:
         """Return one version, or the latest, of a secret that is not deleted."""
-        return await self._first(
+        return await self._fetch_first(
             rows.select_version(vault, name, version).where(secrets.c.deleted.is_(None))
         )
 
     async def get_deleted(self, vault: str, name: str) -> SecretVersion | None:
         """Return the latest version of a deleted secret."""
-        return await self._first(
+        return await self._fetch_first(
             rows.select_version(vault, name).where(secrets.c.deleted.is_not(None))
         )
 
@@ -118,7 +118,9 @@ class SecretStore:
 
         Errors:  BackupTooLarge.
         """
-        found = await self._all(rows.select_versions(vault, name).limit(backups.MAX_VERSIONS + 1))
+        found = await self._fetch_all(
+            rows.select_versions(vault, name).limit(backups.MAX_VERSIONS + 1)
+        )
         if not found:
             return None
         if len(found) > backups.MAX_VERSIONS:
@@ -302,11 +304,11 @@ class SecretStore:
         except (InvalidSealingKey, ValueError) as exc:
             raise errors.InvalidBackup("The backup cannot be restored here.") from exc
 
-    async def _first(self, query: Select[Any]) -> SecretVersion | None:
+    async def _fetch_first(self, query: Select[Any]) -> SecretVersion | None:
         row = await self._database.read(lambda one: one.execute(query).first())
         return None if row is None else self._read(row)
 
-    async def _all(self, query: Select[Any]) -> list[SecretVersion]:
+    async def _fetch_all(self, query: Select[Any]) -> list[SecretVersion]:
         found = await self._database.read(lambda one: one.execute(query).all())
         return [self._read(row) for row in found]
 

@@ -122,7 +122,7 @@ class _Target:
             except Error as exc:
                 if old is not None:
                     validate_stored_identity(old)  # raises for a corrupt row
-                reader.problem(wanted.line, f"identity {wanted.name}: {exc.message}")
+                reader.add_problem(wanted.line, f"identity {wanted.name}: {exc.message}")
         await self._check_vaults(seed, reader)
         await self._check_administrators(seed, reader)
         reader.finish()
@@ -180,27 +180,27 @@ class _Target:
         named = {identity.name for identity in seed.identities}
         for vault in seed.vaults:
             if self.store is None:
-                reader.problem(vault.line, f"vault {vault.name}: {NO_VAULTS}")
+                reader.add_problem(vault.line, f"vault {vault.name}: {NO_VAULTS}")
                 continue
             old = await self.directory.find_vault(vault.name)
             existing = await self.directory.vaults.find_by_resource_id(self._vault_id(vault.name))
             if existing is not None:
                 validate_stored_vault(existing)
             if old is not None and old.tenant_id != self.tenant_id:
-                reader.problem(vault.line, f"vault {vault.name}: belongs to another tenant")
+                reader.add_problem(vault.line, f"vault {vault.name}: belongs to another tenant")
             for deleted in await self.directory.vaults.deleted(name=vault.name):
                 if deleted.vault.resource_id.lower() != self._vault_id(vault.name).lower():
                     text = f"a deleted vault has this name: {deleted.vault.resource_id}"
-                    reader.problem(vault.line, f"vault {vault.name}: {text}")
+                    reader.add_problem(vault.line, f"vault {vault.name}: {text}")
             for access in vault.access:
                 if fault := await self._unknown(access.identity, named):
-                    reader.problem(access.line, f"vault {vault.name}: access: {fault}")
+                    reader.add_problem(access.line, f"vault {vault.name}: access: {fault}")
 
     async def _check_administrators(self, seed: Seed, reader: Reader) -> None:
         named = {identity.name for identity in seed.identities}
         for one in seed.administrators:
             if fault := await self._unknown(one.name, named):
-                reader.problem(one.line, f"administrators: {fault}")
+                reader.add_problem(one.line, f"administrators: {fault}")
 
     async def _unknown(self, name: str, named: set[str]) -> str:
         """Return a message if file and directory have no identity with this name, otherwise an empty text."""

@@ -83,13 +83,17 @@ def parse_seed(text: str, filename: str) -> Seed:
     """
     reader = Reader(filename)
     file = _SeedParser(reader)
-    top = reader.mapping(reader.load(text), "seed", _SEED)
-    identities = [file.identity(n) for n in reader.items(top.get("identities"), "identities")]
-    vaults = [file.vault(n) for n in reader.items(top.get("vaults"), "vaults")]
+    top = reader.read_mapping(reader.load(text), "seed", _SEED)
+    identities = [
+        file.parse_identity(n) for n in reader.read_list(top.get("identities"), "identities")
+    ]
+    vaults = [file.parse_vault(n) for n in reader.read_list(top.get("vaults"), "vaults")]
     file.check_unique("identity", ((i.line, i.name.lower()) for i in identities))
     file.check_unique("client_id", ((i.line, i.client_id) for i in identities if i.client_id))
     file.check_unique("vault", ((v.line, v.name) for v in vaults))
-    named = [file.named(n) for n in reader.items(top.get("administrators"), "administrators")]
+    named = [
+        file.parse_name(n) for n in reader.read_list(top.get("administrators"), "administrators")
+    ]
     reader.finish()
     return Seed(
         filename=filename,
@@ -110,67 +114,69 @@ class _SeedParser:
         first: dict[str, int] = {}
         for line, name in named:
             if name and name in first:
-                self._reader.problem(line, f"{what} {name} is already in line {first[name]}")
+                self._reader.add_problem(line, f"{what} {name} is already in line {first[name]}")
             first.setdefault(name, line)
 
-    def identity(self, node: yaml.Node) -> SeedIdentity:
+    def parse_identity(self, node: yaml.Node) -> SeedIdentity:
         read, line = self._reader, line_of(node)
-        entry = read.mapping(node, "identity", _IDENTITY, required=("name",))
-        given = read.text(entry.get("name"), "identity: name")
+        entry = read.read_mapping(node, "identity", _IDENTITY, required=("name",))
+        given = read.read_text(entry.get("name"), "identity: name")
         name = given or ""
         where = f"identity {name}".rstrip()
-        kind = self._kind(entry.get("kind"), where)
+        kind = self._parse_kind(entry.get("kind"), where)
         if given is not None and (fault := rules.name_fault(name, kind)):
-            read.problem(line_of(entry["name"]), f"{where}: {fault.message}")
+            read.add_problem(line_of(entry["name"]), f"{where}: {fault.message}")
         credentials = []
-        listed = read.items(entry.get("federated_credentials"), f"{where}: federated_credentials")
+        listed = read.read_list(
+            entry.get("federated_credentials"), f"{where}: federated_credentials"
+        )
         for number, child in enumerate(listed):
-            credential = self._credential(child, where)
+            credential = self._parse_credential(child, where)
             if credential is not None:
                 credentials.append(credential)
             if number == rules.MAX_CREDENTIALS:
                 limit = f"an identity has at most {rules.MAX_CREDENTIALS} federated credentials"
-                read.problem(line_of(child), f"{where}: {limit}")
+                read.add_problem(line_of(child), f"{where}: {limit}")
         return SeedIdentity(
             line=line,
             name=name,
             kind=kind,
-            client_id=self._client_id(entry.get("client_id"), where),
+            client_id=self._parse_client_id(entry.get("client_id"), where),
             credentials=tuple(credentials),
         )
 
-    def _kind(self, node: yaml.Node | None, where: str) -> IdentityKind:
-        text = self._reader.text(node, f"{where}: kind")
+    def _parse_kind(self, node: yaml.Node | None, where: str) -> IdentityKind:
+        text = self._reader.read_text(node, f"{where}: kind")
         try:
             return IdentityKind(text) if text is not None else IdentityKind.MANAGED_IDENTITY
         except ValueError:
             assert node is not None
             kinds = ", ".join(IdentityKind)
-            self._reader.problem(line_of(node), f"{where}: kind {text!r}: want one of {kinds}")
+            self._reader.add_problem(line_of(node), f"{where}: kind {text!r}: want one of {kinds}")
             return IdentityKind.MANAGED_IDENTITY
 
-    def _client_id(self, node: yaml.Node | None, where: str) -> str | None:
-        text = self._reader.text(node, f"{where}: client_id")
+    def _parse_client_id(self, node: yaml.Node | None, where: str) -> str | None:
+        text = self._reader.read_text(node, f"{where}: client_id")
         if text is None or node is None:
             return None
         if not is_lower_guid(text.lower()):
-            self._reader.problem(line_of(node), f"{where}: client_id {text!r}: want a GUID")
+            self._reader.add_problem(line_of(node), f"{where}: client_id {text!r}: want a GUID")
         return text.lower()
 
-    def _credential(self, node: yaml.Node, identity: str) -> FederatedCredential | None:
+    def _parse_credential(self, node: yaml.Node, identity: str) -> FederatedCredential | None:
         read = self._reader
         required = ("name", "issuer", "subject")
         where = f"{identity}: federated credential"
-        entry = read.mapping(node, where, _CREDENTIAL, required=required)
+        entry = read.read_mapping(node, where, _CREDENTIAL, required=required)
         texts = {
-            key: read.text(entry.get(key), f"{where}: {key}")
+            key: read.read_text(entry.get(key), f"{where}: {key}")
             for key in ("name", "issuer", "subject", "description")
         }
         if any(texts[key] is None for key in required):
             return None
         audiences = [
-            read.text(child, f"{where}: audiences")
-            for child in read.items(entry.get("audiences"), f"{where}: audiences")
+            read.read_text(child, f"{where}: audiences")
+            for child in read.read_list(entry.get("audiences"), f"{where}: audiences")
         ]
         given = tuple(text for text in audiences if text is not None)
         credential = FederatedCredential(
@@ -182,56 +188,56 @@ class _SeedParser:
         )
         for fault in rules.credential_faults(with_issuer(credential, _SOME_ISSUER)):
             culprit = entry.get(fault.field, node)
-            read.problem(line_of(culprit), f"{where} {credential.name}: {fault.message}")
+            read.add_problem(line_of(culprit), f"{where} {credential.name}: {fault.message}")
         return credential
 
-    def named(self, node: yaml.Node) -> SeedName:
-        name = self._reader.text(node, "administrators") or ""
+    def parse_name(self, node: yaml.Node) -> SeedName:
+        name = self._reader.read_text(node, "administrators") or ""
         return SeedName(line=line_of(node), name=name)
 
-    def vault(self, node: yaml.Node) -> SeedVault:
+    def parse_vault(self, node: yaml.Node) -> SeedVault:
         read, line = self._reader, line_of(node)
-        entry = read.mapping(node, "vault", _VAULT, required=("name",))
-        name = read.text(entry.get("name"), "vault: name") or ""
+        entry = read.read_mapping(node, "vault", _VAULT, required=("name",))
+        name = read.read_text(entry.get("name"), "vault: name") or ""
         where = f"vault {name}".rstrip()
         if name and (fault := naming.vault_name_fault(name)):
-            read.problem(line_of(entry["name"]), f"{where}: {fault.message}")
-        access = read.items(entry.get("access"), f"{where}: access")
+            read.add_problem(line_of(entry["name"]), f"{where}: {fault.message}")
+        access = read.read_list(entry.get("access"), f"{where}: access")
         return SeedVault(
             line=line,
             name=name,
-            location=read.text(entry.get("location"), f"{where}: location"),
-            secrets=self._secrets(entry.get("secrets"), where),
-            access=tuple(self._access(child, where) for child in access),
+            location=read.read_text(entry.get("location"), f"{where}: location"),
+            secrets=self._parse_secrets(entry.get("secrets"), where),
+            access=tuple(self._parse_access(child, where) for child in access),
         )
 
-    def _secrets(self, node: yaml.Node | None, where: str) -> dict[str, Secret]:
+    def _parse_secrets(self, node: yaml.Node | None, where: str) -> dict[str, Secret]:
         read = self._reader
-        entries = read.mapping(node, f"{where}: secrets", ())
+        entries = read.read_mapping(node, f"{where}: secrets", ())
         found = {}
         for name, child in entries.items():
             label = f"{where}: secret {name}"
-            value = read.text(child, label)
+            value = read.read_text(child, label)
             try:
                 wire.check_name(name)
             except Error as exc:
-                read.problem(line_of(child), f"{label}: {exc.message}")
+                read.add_problem(line_of(child), f"{label}: {exc.message}")
             if value is not None and len(value.encode()) > wire.MAX_VALUE_BYTES:
-                read.problem(line_of(child), f"{label}: over {wire.MAX_VALUE_BYTES} bytes")
+                read.add_problem(line_of(child), f"{label}: over {wire.MAX_VALUE_BYTES} bytes")
             found[name] = Secret(value or "")
         lines = ((line_of(child), name.lower()) for name, child in entries.items())
         self.check_unique(f"{where}: secret", lines)
         return found
 
-    def _access(self, node: yaml.Node, vault: str) -> SeedAccess:
+    def _parse_access(self, node: yaml.Node, vault: str) -> SeedAccess:
         read, where = self._reader, f"{vault}: access"
-        entry = read.mapping(node, where, _ACCESS, required=_ACCESS)
-        role = read.text(entry.get("role"), f"{where}: role") or ""
+        entry = read.read_mapping(node, where, _ACCESS, required=_ACCESS)
+        role = read.read_text(entry.get("role"), f"{where}: role") or ""
         try:
             role = roles.find_role(role).name if role else ""
         except UsageError as exc:
-            read.problem(line_of(entry["role"]), f"{where}: {exc.message}; {exc.hint}")
-        identity = read.text(entry.get("identity"), f"{where}: identity") or ""
+            read.add_problem(line_of(entry["role"]), f"{where}: {exc.message}; {exc.hint}")
+        identity = read.read_text(entry.get("identity"), f"{where}: identity") or ""
         return SeedAccess(line=line_of(node), identity=identity, role=role)
 
 

@@ -56,7 +56,7 @@ class Reader:
         self.finish()
         raise AssertionError
 
-    def problem(self, line: int, text: str) -> None:
+    def add_problem(self, line: int, text: str) -> None:
         """Add a problem, with its line."""
         self._problems.append((line, text))
 
@@ -73,39 +73,41 @@ class Reader:
                 problems=lines,
             )
 
-    def mapping(
+    def read_mapping(
         self, node: yaml.Node | None, where: str, known: Sequence[str], required: Sequence[str] = ()
     ) -> dict[str, yaml.Node]:
         """Read a mapping. Only the `known` keys are allowed, or any key if `known` is empty."""
         if node is None or _is_null(node):
             return {}
         if not isinstance(node, yaml.MappingNode):
-            self.problem(line_of(node), f"{where}: want a mapping (key: value), not {_kind(node)}")
+            self.add_problem(
+                line_of(node), f"{where}: want a mapping (key: value), not {_kind(node)}"
+            )
             return {}
         found: dict[str, yaml.Node] = {}
         for key, value in node.value:
-            name = self.text(key, f"{where}: key")
+            name = self.read_text(key, f"{where}: key")
             if name in found:
-                self.problem(line_of(key), f"{where}: duplicate key {name!r}")
+                self.add_problem(line_of(key), f"{where}: duplicate key {name!r}")
             elif known and name is not None and name not in known:
-                self.problem(line_of(key), _unknown(where, name, known))
+                self.add_problem(line_of(key), _unknown(where, name, known))
             if name is not None:
                 found[name] = value
         for name in required:
             if name not in found:
-                self.problem(line_of(node), f"{where}: {name} is missing")
+                self.add_problem(line_of(node), f"{where}: {name} is missing")
         return found
 
-    def items(self, node: yaml.Node | None, where: str) -> Iterator[yaml.Node]:
+    def read_list(self, node: yaml.Node | None, where: str) -> Iterator[yaml.Node]:
         """Read a list. A missing or null node is an empty list."""
         if node is None or _is_null(node):
             return
         if not isinstance(node, yaml.SequenceNode):
-            self.problem(line_of(node), f"{where}: want a list (- ...), not {_kind(node)}")
+            self.add_problem(line_of(node), f"{where}: want a list (- ...), not {_kind(node)}")
             return
         yield from node.value
 
-    def text(self, node: yaml.Node | None, where: str) -> str | None:
+    def read_text(self, node: yaml.Node | None, where: str) -> str | None:
         """Read text; None for a missing node. For any other node, add a problem and return None."""
         if node is None:
             return None
@@ -113,7 +115,7 @@ class Reader:
             return str(node.value)
         # The value itself may be a secret, so it is not shown.
         fix = ": put it in quotes" if isinstance(node, yaml.ScalarNode) else ""
-        self.problem(line_of(node), f"{where}: want text, not {_kind(node)}{fix}")
+        self.add_problem(line_of(node), f"{where}: want text, not {_kind(node)}{fix}")
         return None
 
 

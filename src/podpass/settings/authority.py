@@ -74,7 +74,7 @@ class AuthoritySettings:
     )
     administrators: tuple[str, ...] = setting(
         "object IDs of the users whose tokens have the role Global Administrator, with which Graph permits "
-        "every change; other users are members without a role, whatever the database says",
+        "every change; other users are members without a role in every case",
         **authority_flag("--administrator", "Tokens"),
         default=(),
     )
@@ -143,12 +143,12 @@ class AuthoritySettings:
             (bool(self.origins), "--origin: want at least one"),
             (
                 all(re.fullmatch(r"https://[a-z0-9.-]+(:[0-9]+)?", each) for each in self.origins),
-                f"--origin {_listed(self.origins)}: want https://host[:port] in lower case, no final slash",
+                f"--origin {_join(self.origins)}: want https://host[:port] in lower case, no final slash",
             ),
             (self.cloud in CLOUDS, f"--cloud {self.cloud}: want one of {', '.join(CLOUDS)}"),
             (
                 all(_is_private_name(each) for each in self.private_issuers),
-                f"--private-issuer {_listed(self.private_issuers)}: {_WANT_PRIVATE}",
+                f"--private-issuer {_join(self.private_issuers)}: {_WANT_PRIVATE}",
             ),
             (
                 600 <= self.token_seconds <= 86399,
@@ -160,7 +160,7 @@ class AuthoritySettings:
             ),
             (
                 all(map(guids.is_lower_guid, self.administrators)),
-                f"--administrator {_listed(self.administrators)}: want object IDs of users, in lower case",
+                f"--administrator {_join(self.administrators)}: want object IDs of users, in lower case",
             ),
             (
                 not self.pages_origin or self.pages_origin in self.origins,
@@ -173,7 +173,7 @@ class AuthoritySettings:
             (
                 bool(self.assertion_algorithms)
                 and set(ALGORITHMS).issuperset(self.assertion_algorithms),
-                f"--assertion-algorithm {_listed(self.assertion_algorithms)}: want {_listed(ALGORITHMS)}",
+                f"--assertion-algorithm {_join(self.assertion_algorithms)}: want {_join(ALGORITHMS)}",
             ),
             (
                 self.max_body_bytes >= 20_000,
@@ -184,7 +184,7 @@ class AuthoritySettings:
             raise SettingsError(problems)
 
 
-def _listed(texts: tuple[str, ...]) -> str:
+def _join(texts: tuple[str, ...]) -> str:
     return ",".join(texts)
 
 

@@ -105,8 +105,8 @@ class AuthorityProcessSettings:
         default=2,
     )
     multibuffer: str = setting(
-        "the library libcrypto_mb, which signs several tokens at once on processors with AVX-512 IFMA: `auto`"
-        " uses the installed library, `none` turns it off, or the absolute path of the library",
+        "the library libcrypto_mb, which signs several tokens together on processors with AVX-512 IFMA:"
+        " `auto` uses the installed library, `none` disables it, or the absolute path of the library",
         **authority_flag("--multibuffer", _PROCESS),
         default=ANY_MULTIBUFFER,
     )
@@ -132,7 +132,8 @@ class AuthorityProcessSettings:
         default=0.0,
     )
     tls_poll_seconds: float = setting(
-        "how often the certificate and key files are checked for a change, in seconds; SIGHUP checks at once",
+        "how often the certificate and key files are checked for a change, in seconds; SIGHUP checks them"
+        " immediately",
         **authority_flag("--tls-poll-seconds", _PROCESS),
         default=5.0,
     )

@@ -22,7 +22,7 @@ def parse_texts(
     problems: list[str] = []
     for field in fields(settings):  # type: ignore[arg-type]  # a dataclass; no type expresses that
         flag, text = field.metadata["flag"], given.get(field.name)
-        reader = _READERS.get(field.type, _text)
+        reader = _READERS.get(field.type, _parse_text)
         if text is None:
             if field.default is MISSING or field.name in required:
                 problems.append(f"{flag} is required (or {field.metadata['variable']})")
@@ -54,18 +54,18 @@ def parse_address(flag: str, text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port)  # noqa: S104 as requested
 
 
-def _text(_flag: str, text: str) -> str:
+def _parse_text(_flag: str, text: str) -> str:
     return text
 
 
-def _integer(flag: str, text: str) -> int:
+def _parse_integer(flag: str, text: str) -> int:
     try:
         return int(text)
     except ValueError:
         raise ValueError(f"{flag} {text!r}: must be an integer") from None
 
 
-def _number(flag: str, text: str) -> float:
+def _parse_number(flag: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
@@ -77,9 +77,9 @@ def _parse_list(_flag: str, text: str) -> tuple[str, ...]:
 
 
 _READERS: dict[Any, Callable[[str, str], Any]] = {
-    str: _text,
-    int: _integer,
-    float: _number,
+    str: _parse_text,
+    int: _parse_integer,
+    float: _parse_number,
     bool: parse_switch,
     Path: lambda _flag, text: Path(text),
     Path | None: lambda _flag, text: Path(text) if text else None,

@@ -40,7 +40,7 @@ def ring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
 
 
 @pytest.fixture
-async def bare(tmp_path: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterator[Lab]:
+async def rbac_only_lab(tmp_path: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterator[Lab]:
     """Provide a cluster in which only the RBAC objects are installed."""
     clock = ManualClock()
     ca_file, leaf = tmp_path / "ca.pem", ca.issue_cert("127.0.0.1")
@@ -75,21 +75,21 @@ async def bare(tmp_path: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterator[L
             api_server=api_server,
             server_tls=tls,
         )
-        await _install_rights(lab)
+        await _install_rbac(lab)
         # The connection of a watch closes one event-loop iteration after its session.
         stack.push_async_callback(asyncio.sleep, 0)
         yield lab
 
 
 @pytest.fixture
-async def lab(bare: Lab) -> Lab:
+async def lab(rbac_only_lab: Lab) -> Lab:
     """Provide a cluster with the installed chart: an empty Secret, and a configuration without a bundle."""
-    await bare.admin.create(SECRETS, {"metadata": {"name": names.CERTIFICATE_SECRET}})
-    await bare.admin.create(CONFIGURATIONS, configuration(MAIN))
-    return bare
+    await rbac_only_lab.admin.create(SECRETS, {"metadata": {"name": names.CERTIFICATE_SECRET}})
+    await rbac_only_lab.admin.create(CONFIGURATIONS, configuration(MAIN))
+    return rbac_only_lab
 
 
-async def _install_rights(lab: Lab) -> None:
+async def _install_rbac(lab: Lab) -> None:
     await lab.admin.create("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
     subjects = [{"kind": "User", "name": "webhook", "apiGroup": "rbac.authorization.k8s.io"}]
     for part, kind, where in (

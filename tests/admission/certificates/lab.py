@@ -165,7 +165,7 @@ async def _app(_scope: Scope, _receive: Receive, send: Send) -> None:
     await respond(send, 200, b"{}")
 
 
-async def until(true: Callable[[], Any], seconds: float = 30) -> Any:
+async def wait_until(true: Callable[[], Any], seconds: float = 30) -> Any:
     """Wait until a function returns a true value, and return that value."""
     async with asyncio.timeout(seconds):
         while True:

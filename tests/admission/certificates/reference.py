@@ -14,7 +14,7 @@ LOOK_AHEAD = timedelta(days=90)
 _SHA256_RSA = bytes.fromhex("300d06092a864886f70d01010b0500")
 
 
-def secret(
+def create_secret(
     now: float, *, ca_days: float = 3650, leaf_days: float = 365, host: str = HOST
 ) -> dict[str, bytes]:
     """Build the four keys of its Secret: RSA in PKCS#1, serial number 0 for the CA, 1 for the leaf."""

@@ -24,7 +24,7 @@ from tests.admission.certificates.lab import (
     Replica,
     configuration,
     handshake,
-    until,
+    wait_until,
 )
 
 pytestmark = pytest.mark.processes
@@ -45,7 +45,7 @@ def events(caplog: pytest.LogCaptureFixture, name: str) -> list[dict[str, Any]]:
 
 async def start_ready(lab: Lab, **how: Any) -> Replica:
     replica = await lab.replica(**how)
-    await until(lambda: not replica.rotation.not_ready_reason())
+    await wait_until(lambda: not replica.rotation.not_ready_reason())
     return replica
 
 
@@ -67,7 +67,7 @@ async def test_overwritten_bundle_is_repaired(
     await start_ready(lab, policy=policy)
     before = await read_bundle(lab)
     await lab.overwrite_bundles(removed)
-    await until(lambda: _equals(lab, before), 10)
+    await wait_until(lambda: _has_bundle(lab, before), 10)
     (repaired,) = events(caplog, "ca_bundle_repaired")
     assert repaired["configuration"] == MAIN
     assert repaired["changed_by"] == "podpass"  # the user agent of the test's client
@@ -79,7 +79,7 @@ async def test_every_entry_of_every_configuration_gets_the_bundle(lab: Lab) -> N
     found = await lab.admin.get(f"{CONFIGURATIONS}/{SECOND}")
     del found["webhooks"][1]["clientConfig"]["caBundle"]
     await lab.admin.replace(f"{CONFIGURATIONS}/{SECOND}", found)
-    await until(lambda: _are_complete(lab, SECOND, 3), 10)
+    await wait_until(lambda: _has_certificates_in_all_entries(lab, SECOND, 3), 10)
     assert await read_bundle(lab, SECOND) == await read_bundle(lab)
 
 
@@ -87,9 +87,9 @@ async def test_recreated_configuration_gets_its_bundle(lab: Lab) -> None:
     replica = await start_ready(lab)
     before = await read_bundle(lab)
     await lab.admin.delete(f"{CONFIGURATIONS}/{MAIN}")
-    await until(lambda: "is missing" in replica.rotation.not_ready_reason(), 10)
+    await wait_until(lambda: "is missing" in replica.rotation.not_ready_reason(), 10)
     await lab.admin.create(CONFIGURATIONS, configuration(MAIN))
-    await until(lambda: not replica.rotation.not_ready_reason(), 10)
+    await wait_until(lambda: not replica.rotation.not_ready_reason(), 10)
     assert await read_bundle(lab) == before
 
 
@@ -99,11 +99,11 @@ async def test_foreign_ca_stays_in_bundle_and_removed_own_ca_does_not(lab: Lab) 
     own = await read_bundle(lab)
     issuer = RsaCertificateIssuer(host=HOST, now=lab.clock(), policy=RotationPolicy())
     gone = issuer.create_ca().certificate
-    foreign = _foreign_ca()
+    foreign = _create_foreign_ca()
     await lab.overwrite_bundles(foreign + gone)
     want = {each.id for each in secret_codec.decode_bundle(own.encode() + foreign)}
-    await until(lambda: _has_ids(lab, want), 10)
-    await until(lambda: not replica.rotation.not_ready_reason(), 10)
+    await wait_until(lambda: _has_ids(lab, want), 10)
+    await wait_until(lambda: not replica.rotation.not_ready_reason(), 10)
 
 
 async def test_repairs_of_a_repeatedly_overwritten_bundle_back_off(
@@ -111,7 +111,7 @@ async def test_repairs_of_a_repeatedly_overwritten_bundle_back_off(
 ) -> None:
     replica = await start_ready(lab)
     own = await read_bundle(lab)
-    foreign = _foreign_ca().decode()
+    foreign = _create_foreign_ca().decode()
     for _ in range(40):
         if await read_bundle(lab) != foreign:
             await lab.overwrite_bundles(foreign.encode())
@@ -119,29 +119,29 @@ async def test_repairs_of_a_repeatedly_overwritten_bundle_back_off(
     repairs = events(caplog, "ca_bundle_repaired")
     assert 2 <= len(repairs) <= 4
     assert "keeps overwriting it" in replica.rotation.not_ready_reason()
-    await until(lambda: _has_ids(lab, _decode_ids(own + foreign)), 30)
-    await until(lambda: not replica.rotation.not_ready_reason(), 10)
+    await wait_until(lambda: _has_ids(lab, _decode_ids(own + foreign)), 30)
+    await wait_until(lambda: not replica.rotation.not_ready_reason(), 10)
 
 
 # ------------------------------------------------------------------------------------------ the Secret
 
 
-def _garbage(data: Data, _now: float) -> Data:
+def _replace_with_garbage(data: Data, _now: float) -> Data:
     return data | {
         names.CA_CERTIFICATE: b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"
     }
 
 
-def _another_key(data: Data, now: float) -> Data:
-    return data | {names.CA_KEY: reference.secret(now)[names.CA_KEY]}
+def _replace_ca_key(data: Data, now: float) -> Data:
+    return data | {names.CA_KEY: reference.create_secret(now)[names.CA_KEY]}
 
 
-def _another_leaf(data: Data, now: float) -> Data:
-    other = reference.secret(now)
+def _replace_leaf(data: Data, now: float) -> Data:
+    other = reference.create_secret(now)
     return data | {name: other[name] for name in (names.TLS_CERTIFICATE, names.TLS_KEY)}
 
 
-def _another_host(data: Data, now: float) -> Data:
+def _change_host(data: Data, now: float) -> Data:
     certificates = secret_codec.decode_secret(data, HOST)
     assert certificates.current is not None
     leaf = RsaCertificateIssuer(host="other.svc", now=now, policy=RotationPolicy()).sign_leaf(
@@ -150,7 +150,7 @@ def _another_host(data: Data, now: float) -> Data:
     return data | {names.TLS_CERTIFICATE: leaf.chain, names.TLS_KEY: leaf.key}
 
 
-def _short_key(data: Data, now: float) -> Data:
+def _shorten_leaf_key(data: Data, now: float) -> Data:
     """Return a valid leaf that OpenSSL's security level refuses."""
     certificates = secret_codec.decode_secret(data, HOST)
     assert certificates.current is not None
@@ -162,52 +162,52 @@ def _short_key(data: Data, now: float) -> Data:
     return data | {names.TLS_CERTIFICATE: leaf.chain, names.TLS_KEY: leaf.key}
 
 
-def _another_leaf_key(data: Data, now: float) -> Data:
-    return data | {names.TLS_KEY: reference.secret(now)[names.TLS_KEY]}
+def _replace_leaf_key(data: Data, now: float) -> Data:
+    return data | {names.TLS_KEY: reference.create_secret(now)[names.TLS_KEY]}
 
 
-def _expired(data: Data, now: float) -> Data:
-    return data | reference.secret(now - 11 * YEAR)
+def _expire(data: Data, now: float) -> Data:
+    return data | reference.create_secret(now - 11 * YEAR)
 
 
-def _not_yet_valid(data: Data, now: float) -> Data:
-    return data | reference.secret(now + 2 * YEAR)
+def _make_not_yet_valid(data: Data, now: float) -> Data:
+    return data | reference.create_secret(now + 2 * YEAR)
 
 
-def _emptied(_data: Data, _now: float) -> Data:
+def _remove_all_keys(_data: Data, _now: float) -> Data:
     return {}
 
 
 @pytest.mark.parametrize(
     ("broken", "why"),
     [
-        (_garbage, "a certificate cannot be read"),
-        (_another_key, "ca.key does not belong to ca.crt"),
-        (_another_leaf, "tls.crt is not signed by the first CA of ca.crt"),
-        (_another_host, f"tls.crt is not for {HOST}"),
-        (_short_key, "not a valid pair"),
-        (_another_leaf_key, "tls.key does not belong to tls.crt"),
-        (_expired, "the CA has expired"),
-        (_not_yet_valid, "the CA is not valid yet"),
-        (_emptied, "the Secret is empty"),
+        (_replace_with_garbage, "a certificate cannot be read"),
+        (_replace_ca_key, "ca.key does not belong to ca.crt"),
+        (_replace_leaf, "tls.crt is not signed by the first CA of ca.crt"),
+        (_change_host, f"tls.crt is not for {HOST}"),
+        (_shorten_leaf_key, "not a valid pair"),
+        (_replace_leaf_key, "tls.key does not belong to tls.crt"),
+        (_expire, "the CA has expired"),
+        (_make_not_yet_valid, "the CA is not valid yet"),
+        (_remove_all_keys, "the Secret is empty"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
 async def test_damaged_secret_is_repaired_without_failed_calls(
     lab: Lab, caplog: pytest.LogCaptureFixture, broken: Callable[[Data, float], Data], why: str
 ) -> None:
-    await lab.write_secret(data := reference.secret(lab.clock()))
+    await lab.write_secret(data := reference.create_secret(lab.clock()))
     await lab.overwrite_bundles(data[names.CA_CERTIFICATE])
     replica = await start_ready(lab)
     serving = replica.rotation.rotations
     await lab.write_secret(broken(data, lab.clock()))
 
-    async def repaired() -> bool:
+    async def is_repaired() -> bool:
         await handshake(replica.port, await read_bundle(lab))
         assert replica.rotation.not_ready_reason() == ""
         return replica.rotation.rotations > serving
 
-    await until(repaired)
+    await wait_until(is_repaired)
     logged = [*events(caplog, "ca_created"), *events(caplog, "certificate_signed")]
     assert any(why in each["why"] for each in logged)
     assert reference.find_outdated(await lab.data(), lab.clock()) == "nothing"
@@ -241,29 +241,31 @@ async def test_secret_with_many_old_cas_is_degraded(lab: Lab) -> None:
     await lab.write_secret(
         data | {names.CA_CERTIFICATE: data[names.CA_CERTIFICATE] + b"".join(gathered)}
     )
-    await until(lambda: replica.rotation.is_degraded, 10)
+    await wait_until(lambda: replica.rotation.is_degraded, 10)
     assert replica.rotation.not_ready_reason() == "", "the served certificate is still trusted"
     await lab.write_secret(data)
-    await until(lambda: not replica.rotation.is_degraded, 10)
+    await wait_until(lambda: not replica.rotation.is_degraded, 10)
 
 
-async def test_missing_secret_without_create_permission_is_reported(bare: Lab) -> None:
-    await bare.admin.create(CONFIGURATIONS, configuration(MAIN))
-    replica = await bare.replica()
-    message = await until(lambda: "is missing" in (t := replica.rotation.not_ready_reason()) and t)
+async def test_missing_secret_without_create_permission_is_reported(rbac_only_lab: Lab) -> None:
+    await rbac_only_lab.admin.create(CONFIGURATIONS, configuration(MAIN))
+    replica = await rbac_only_lab.replica()
+    message = await wait_until(
+        lambda: "is missing" in (t := replica.rotation.not_ready_reason()) and t
+    )
     assert names.CERTIFICATE_SECRET in message
     assert 'cannot create resource "secrets"' in message
-    await bare.admin.create(SECRETS, {"metadata": {"name": names.CERTIFICATE_SECRET}})
-    await until(lambda: not replica.rotation.not_ready_reason())
+    await rbac_only_lab.admin.create(SECRETS, {"metadata": {"name": names.CERTIFICATE_SECRET}})
+    await wait_until(lambda: not replica.rotation.not_ready_reason())
 
 
-async def test_missing_secret_is_created_with_permission(bare: Lab) -> None:
-    await bare.admin.create(CONFIGURATIONS, configuration(MAIN))
+async def test_missing_secret_is_created_with_permission(rbac_only_lab: Lab) -> None:
+    await rbac_only_lab.admin.create(CONFIGURATIONS, configuration(MAIN))
     create = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}
-    await bare.grant("secrets", [*RULES["secrets"], create])
-    await start_ready(bare)
-    assert (await bare.admin.get(SECRET))["type"] == "Opaque"
-    assert reference.find_outdated(await bare.data(), bare.clock()) == "nothing"
+    await rbac_only_lab.grant("secrets", [*RULES["secrets"], create])
+    await start_ready(rbac_only_lab)
+    assert (await rbac_only_lab.admin.get(SECRET))["type"] == "Opaque"
+    assert reference.find_outdated(await rbac_only_lab.data(), rbac_only_lab.clock()) == "nothing"
 
 
 async def test_other_keys_of_the_secret_are_unchanged(lab: Lab) -> None:
@@ -272,7 +274,7 @@ async def test_other_keys_of_the_secret_are_unchanged(lab: Lab) -> None:
     assert (await lab.data())["note"] == b"of another program"
 
 
-# ---------------------------------------------------------------------------------------------- rights
+# ----------------------------------------------------------------------------------------- permissions
 
 
 def _drop_verb(part: str, verb: str) -> list[dict[str, Any]]:
@@ -294,7 +296,7 @@ async def test_missing_permission_is_reported_until_granted(
 ) -> None:
     await lab.grant(part, _drop_verb(part, verb))
     replica = await lab.replica()
-    await until(lambda: message in replica.rotation.not_ready_reason())
+    await wait_until(lambda: message in replica.rotation.not_ready_reason())
     await asyncio.sleep(1)
     assert message in replica.rotation.not_ready_reason()
     hindered = [
@@ -302,7 +304,7 @@ async def test_missing_permission_is_reported_until_granted(
     ]
     assert len(hindered) == 1, "logged once, however often it fails"
     await lab.grant(part, RULES[part])
-    await until(lambda: not replica.rotation.not_ready_reason())
+    await wait_until(lambda: not replica.rotation.not_ready_reason())
 
 
 @pytest.mark.parametrize("part", ["secrets", "configurations"])
@@ -311,10 +313,10 @@ async def test_replica_without_watch_permission_polls_the_secret(
 ) -> None:
     await lab.grant(part, _drop_verb(part, "watch"))
     await start_ready(lab)
-    await until(lambda: events(caplog, "watch_forbidden"))
+    await wait_until(lambda: events(caplog, "watch_forbidden"))
     before = await read_bundle(lab)
     await lab.overwrite_bundles(b"")
-    await until(lambda: _equals(lab, before), 10)
+    await wait_until(lambda: _has_bundle(lab, before), 10)
 
 
 async def test_replica_without_permission_stays_ready_while_its_ca_is_trusted(
@@ -328,7 +330,7 @@ async def test_replica_without_permission_stays_ready_while_its_ca_is_trusted(
     # A new CA in the bundle means a rotation that the replica cannot follow.
     added = RsaCertificateIssuer(host=HOST, now=lab.clock(), policy=RotationPolicy()).create_ca()
     await lab.overwrite_bundles((await read_bundle(lab)).encode() + added.certificate)
-    message = await until(replica.rotation.not_ready_reason, 10)
+    message = await wait_until(replica.rotation.not_ready_reason, 10)
     assert "another CA was added" in message
     assert 'cannot get resource "secrets"' in message
 
@@ -341,7 +343,7 @@ async def test_replica_with_wrong_clock_creates_nothing_and_reports_it(
     lab: Lab, caplog: pytest.LogCaptureFixture, years: int, way: str
 ) -> None:
     replica = await lab.replica(clock=lambda: lab.clock() + years * YEAR)
-    message = await until(lambda: "clock" in (t := replica.rotation.not_ready_reason()) and t)
+    message = await wait_until(lambda: "clock" in (t := replica.rotation.not_ready_reason()) and t)
     assert way in message
     before = lab.cluster.store.revision
     await asyncio.sleep(1)
@@ -360,7 +362,7 @@ async def test_clock_jump_does_not_change_secret_or_served_certificate(lab: Lab)
     before, revision = await lab.data(), lab.cluster.store.revision
     for jump in (11 * YEAR, -5 * YEAR):
         ahead[0] = jump
-        message = await until(wrong.rotation.not_ready_reason, 10)
+        message = await wait_until(wrong.rotation.not_ready_reason, 10)
         assert "clock" in message
         await asyncio.sleep(0.7)
         await handshake(wrong.port, await read_bundle(lab))
@@ -368,7 +370,7 @@ async def test_clock_jump_does_not_change_secret_or_served_certificate(lab: Lab)
         assert await lab.data() == before
         assert lab.cluster.store.revision == revision
     ahead[0] = 0
-    await until(lambda: not wrong.rotation.not_ready_reason(), 10)
+    await wait_until(lambda: not wrong.rotation.not_ready_reason(), 10)
 
 
 async def test_unavailable_api_server_is_logged_once_and_replica_recovers(
@@ -377,16 +379,16 @@ async def test_unavailable_api_server_is_logged_once_and_replica_recovers(
     replica = await start_ready(lab)
     bundle = await read_bundle(lab)
     await lab.stop_api_server()
-    await until(lambda: events(caplog, "certificate_rotation_degraded"))
+    await wait_until(lambda: events(caplog, "certificate_rotation_degraded"))
     await asyncio.sleep(1.5)
     assert len(events(caplog, "certificate_rotation_degraded")) == 1
     await handshake(replica.port, bundle)
     # The replica does not know whether it is trusted: another replica may have rotated.
-    message = await until(replica.rotation.not_ready_reason, 10)
+    message = await wait_until(replica.rotation.not_ready_reason, 10)
     assert "unknown" in message
     assert "no answer from" in message
     await lab.start_api_server()
-    await until(lambda: not replica.rotation.not_ready_reason())
+    await wait_until(lambda: not replica.rotation.not_ready_reason())
     assert replica.rotation.rotations == 1
     assert events(caplog, "certificate_rotation_recovered")
 
@@ -395,14 +397,14 @@ async def test_leaf_that_openssl_refuses_does_not_extend_a_disconnection(lab: La
     """Such a leaf counts as missing, and no replica removes the current CA."""
     replica = await start_ready(lab)
     await lab.grant("secrets", _drop_verb("secrets", "update"))
-    await lab.write_secret(_short_key(await lab.data(), lab.clock()))
+    await lab.write_secret(_shorten_leaf_key(await lab.data(), lab.clock()))
     await asyncio.sleep(1)
     assert replica.rotation.not_ready_reason() == ""
     await lab.stop_api_server()
     await asyncio.sleep(FAST.stale_seconds + 0.5)
     assert replica.rotation.not_ready_reason()
     await lab.start_api_server()
-    await until(lambda: not replica.rotation.not_ready_reason(), 10)
+    await wait_until(lambda: not replica.rotation.not_ready_reason(), 10)
 
 
 async def test_private_keys_are_not_logged_or_printed(
@@ -411,7 +413,7 @@ async def test_private_keys_are_not_logged_or_printed(
     caplog.set_level(logging.DEBUG)
     replica = await start_ready(lab)
     await lab.write_secret({})
-    await until(lambda: replica.rotation.rotations == 2)
+    await wait_until(lambda: replica.rotation.rotations == 2)
     data = await lab.data()
     certificates = secret_codec.decode_secret(data, HOST)
     shown = repr(certificates) + "".join(f"{vars(record)}" for record in caplog.records)
@@ -423,7 +425,7 @@ async def test_private_keys_are_not_logged_or_printed(
 # --------------------------------------------------------------------------------------------- helpers
 
 
-def _foreign_ca() -> bytes:
+def _create_foreign_ca() -> bytes:
     import trustme
 
     return trustme.CA().cert_pem.bytes()
@@ -437,10 +439,10 @@ async def _has_ids(lab: Lab, ids: set[str]) -> bool:
     return _decode_ids(await read_bundle(lab)) == ids
 
 
-async def _equals(lab: Lab, bundle: str) -> bool:
+async def _has_bundle(lab: Lab, bundle: str) -> bool:
     return await read_bundle(lab) == bundle
 
 
-async def _are_complete(lab: Lab, name: str, count: int) -> bool:
+async def _has_certificates_in_all_entries(lab: Lab, name: str, count: int) -> bool:
     found = await lab.bundles(name)
     return len([each for each in found if each]) == count

@@ -101,7 +101,7 @@ class Cluster(RuleBasedStateMachine):
         if settled:
             self.run(100)
 
-    # ------------------------------------------------------------------------------- the parts of a reconcile
+    # ---------------------------------------------------------------------------------------- reconcile steps
 
     @rule(which=which)
     def read_configurations(self, which: int) -> None:
@@ -150,7 +150,7 @@ class Cluster(RuleBasedStateMachine):
             replica.bundles = {
                 name: (version, patched)
                 for name, (version, bundle) in replica.read.items()
-                if (patched := desired_bundle(certificates, bundle)) is not None
+                if (patched := build_desired_bundle(certificates, bundle)) is not None
             }
         replica.read = None
 
@@ -195,17 +195,17 @@ class Cluster(RuleBasedStateMachine):
             self.record_ready()
 
     @rule(seconds=st.sampled_from([20, 100, 260]))
-    def run_all(self, seconds: int) -> None:
+    def reconcile_all(self, seconds: int) -> None:
         """Reconcile every replica at the usual interval."""
         self.run(seconds)
 
     @rule(which=which, seconds=st.sampled_from([60, 150, 300]))
-    def run_without(self, which: int, seconds: int) -> None:
+    def reconcile_all_except(self, which: int, seconds: int) -> None:
         """Reconcile all replicas except one."""
         self.run(seconds, but=which)
 
     @rule(which=which, seconds=st.sampled_from([60, 150, 300]))
-    def run_without_secret(self, which: int, seconds: int) -> None:
+    def reconcile_without_secret(self, which: int, seconds: int) -> None:
         """Reconcile one replica that can read the configurations but not the Secret."""
         for _ in range(0, seconds, 5):
             self.run(5, but=which)
@@ -213,7 +213,7 @@ class Cluster(RuleBasedStateMachine):
             self.fail_reconcile(which)
 
     @rule(seconds=st.sampled_from([10, 40, 90, 150]))
-    def outage(self, seconds: int) -> None:
+    def interrupt_api_server(self, seconds: int) -> None:
         """Make the API server unavailable: no replica reconciles, and readiness is not observed."""
         self.record_ready()
         ready = [replica for replica in self.replicas if replica.ready_at == self.time]
@@ -260,7 +260,7 @@ class Cluster(RuleBasedStateMachine):
 
     @precondition(lambda self: self.secret.value.current is not None)
     @rule(name=st.sampled_from(NAMES), age=st.integers(0, int(POLICY.propagation_seconds) - 1))
-    def reference_copies_ca_crt(self, name: str, age: int) -> None:
+    def copy_ca_crt_like_reference(self, name: str, age: int) -> None:
         """Replace the bundle with an old version of `ca.crt`, as a slow replica of the reference does."""
         certificates = self.secret.since(self.time - age)[0]
         if certificates.current is not None:
@@ -339,9 +339,9 @@ def test_bundle_reset_between_reconciles_delays_first_leaf_of_new_ca() -> None:
     cluster.begin(settled=True)
     cluster.damage_secret(what="all")
     cluster.reconcile(which=0)
-    cluster.reference_copies_ca_crt(age=1, name="one")
-    cluster.outage(seconds=10)
-    cluster.reference_copies_ca_crt(age=0, name="one")
+    cluster.copy_ca_crt_like_reference(age=1, name="one")
+    cluster.interrupt_api_server(seconds=10)
+    cluster.copy_ca_crt_like_reference(age=0, name="one")
     cluster.teardown()
 
 
@@ -349,10 +349,10 @@ def test_reconnected_replica_is_unready_while_the_secret_is_destroyed() -> None:
     """Found by the state machine: it serves the CA that the others are about to remove."""
     cluster = Cluster()
     cluster.begin(settled=False)
-    cluster.run_all(seconds=300)
-    cluster.run_without(which=0, seconds=150)
-    cluster.run_all(seconds=260)
-    cluster.run_without(which=0, seconds=150)
+    cluster.reconcile_all(seconds=300)
+    cluster.reconcile_all_except(which=0, seconds=150)
+    cluster.reconcile_all(seconds=260)
+    cluster.reconcile_all_except(which=0, seconds=150)
     cluster.damage_secret(what="all")
     cluster.teardown()
 
@@ -361,8 +361,10 @@ def test_temporarily_missing_leaf_does_not_end_a_disconnection() -> None:
     """The others may not have observed the gap, and may still be about to remove the served CA."""
     cluster = Cluster()
     cluster.begin(settled=False)
-    cluster.run_all(seconds=247)
-    cluster.run_without(which=0, seconds=113)  # until one second before the removal of the old CA
+    cluster.reconcile_all(seconds=247)
+    cluster.reconcile_all_except(
+        which=0, seconds=113
+    )  # until one second before the removal of the old CA
     cluster.damage_secret(what="leaf")
     cluster.read_configurations(which=0)
     cluster.read_secret(which=0)
@@ -382,9 +384,9 @@ def test_replica_with_slow_clock_is_unready_before_old_ca_is_removed() -> None:
     """Its clock is so slow that it keeps serving the old leaf. Fails if it stays ready with the old leaf."""
     cluster = Cluster()
     cluster.begin(settled=True)
-    cluster.run_all(seconds=150)
+    cluster.reconcile_all(seconds=150)
     cluster.set_clock(which=0, offset=SLOW)
-    cluster.run_all(seconds=1200)
+    cluster.reconcile_all(seconds=1200)
     assert cluster.replicas[0].ready_at > NOW + 150, "it is ready as long as its CA is trusted"
     cluster.teardown()
 
@@ -393,15 +395,15 @@ def test_replica_stays_unready_until_it_serves_the_newer_leaf() -> None:
     """Found by the state machine: it became ready when its clock reached the new leaf."""
     cluster = Cluster()
     cluster.begin(settled=True)
-    cluster.run_all(seconds=150)
+    cluster.reconcile_all(seconds=150)
     cluster.set_clock(which=0, offset=SLOW)
     status = cluster.replicas[0].status
     while "a newer CA signs" not in status.not_ready_reason(cluster.time + SLOW, cluster.time):
-        cluster.run_all(seconds=5)
+        cluster.reconcile_all(seconds=5)
     leaf = cluster.secret.value.leaf
     assert leaf is not None
-    cluster.run_all(seconds=int(leaf.not_before - SLOW - cluster.time) - 15)
-    cluster.run_without(
+    cluster.reconcile_all(seconds=int(leaf.not_before - SLOW - cluster.time) - 15)
+    cluster.reconcile_all_except(
         which=0, seconds=20
     )  # the others remove the served CA, and the slow clock reaches the new leaf
     assert status.served is not None
@@ -432,7 +434,7 @@ def test_reconnected_replica_is_ready_again_although_secret_stays_missing() -> N
     missing = StoredCertificates(faults=("the Secret is missing",))
     cluster.secret.put(cluster.time, missing, cluster.secret.version)
 
-    def look(seconds: int) -> list[str]:
+    def reconcile(seconds: int) -> list[str]:
         for _ in range(seconds):
             cluster.time += 1
             for which in range(REPLICAS):
@@ -443,10 +445,10 @@ def test_reconnected_replica_is_ready_again_although_secret_stays_missing() -> N
         ]
         return reasons
 
-    assert look(1) == [""] * REPLICAS
-    cluster.outage(seconds=int(POLICY.stale_seconds) + 5)
-    assert all("was disconnected too long" in each for each in look(1))
-    assert look(int(POLICY.stale_seconds)) == [""] * REPLICAS
+    assert reconcile(1) == [""] * REPLICAS
+    cluster.interrupt_api_server(seconds=int(POLICY.stale_seconds) + 5)
+    assert all("was disconnected too long" in each for each in reconcile(1))
+    assert reconcile(int(POLICY.stale_seconds)) == [""] * REPLICAS
     cluster.teardown()
 
 
@@ -471,7 +473,7 @@ def test_served_ca_is_not_removed_before_another_leaf_exists(what: str, rights: 
     cluster.teardown()
 
 
-def desired_bundle(certificates: StoredCertificates, bundle: Bundle) -> Bundle | None:
+def build_desired_bundle(certificates: StoredCertificates, bundle: Bundle) -> Bundle | None:
     """Return the same bundle as `secret_codec.build_desired_bundle`, without PEM."""
     foreign = [each for each in bundle if not each.is_own]
     desired = {each.id: each for each in (*certificates.cas, *foreign)}

@@ -52,7 +52,7 @@ def trusted_history(
     )
 
 
-def step(
+def plan(
     certificates: StoredCertificates,
     history: ObservationHistory | None = None,
     *,
@@ -70,7 +70,7 @@ def step(
     )
 
 
-def serves(
+def should_serve_leaf(
     certificates: StoredCertificates,
     history: ObservationHistory,
     state: ObservedState | None = None,
@@ -105,12 +105,12 @@ def test_policy_without_enough_time_is_refused(wrong: dict[str, float]) -> None:
 
 
 def test_valid_certificates_need_no_step() -> None:
-    assert step(STEADY, now=LEAF.not_after - POLICY.renew_before_seconds - 1) is None
+    assert plan(STEADY, now=LEAF.not_after - POLICY.renew_before_seconds - 1) is None
 
 
 def test_leaf_that_expires_soon_is_renewed_by_the_same_ca() -> None:
     moment = LEAF.not_after - POLICY.renew_before_seconds
-    assert isinstance(step(STEADY, now=moment), SignLeaf)
+    assert isinstance(plan(STEADY, now=moment), SignLeaf)
     made = planner.apply_step(STEADY, SignLeaf(""), ISSUER)
     assert made.cas == (A,)
     assert made.leaf is not None
@@ -120,8 +120,8 @@ def test_leaf_that_expires_soon_is_renewed_by_the_same_ca() -> None:
 
 def test_new_ca_is_added_without_signing_when_ca_expires_soon() -> None:
     fresh = replace(STEADY, leaf=ISSUER.sign_leaf(A))
-    assert not isinstance(step(fresh, now=DUE - 1), AddCA)
-    assert isinstance(step(fresh, now=DUE), AddCA)
+    assert not isinstance(plan(fresh, now=DUE - 1), AddCA)
+    assert isinstance(plan(fresh, now=DUE), AddCA)
     added = planner.apply_step(STEADY, AddCA(), ISSUER)
     assert added.current == A
     assert added.leaf == LEAF
@@ -132,9 +132,9 @@ def test_new_ca_is_added_without_signing_when_ca_expires_soon() -> None:
 def test_added_ca_is_promoted_after_propagation() -> None:
     added = replace(STEADY, added=B)
     early = trusted_history(A, B, since=TICKS - POLICY.propagation_seconds + 0.1)
-    assert step(added, early, now=DUE) is None
-    assert step(added, trusted_history(A), now=DUE) is None
-    assert isinstance(step(added, trusted_history(A, B), now=DUE), PromoteCA)
+    assert plan(added, early, now=DUE) is None
+    assert plan(added, trusted_history(A), now=DUE) is None
+    assert isinstance(plan(added, trusted_history(A, B), now=DUE), PromoteCA)
     promoted = planner.apply_step(added, PromoteCA(), ISSUER)
     assert promoted.current == B
     assert promoted.leaf is not None
@@ -161,7 +161,7 @@ def test_changed_configuration_restarts_the_wait_of_an_added_ca() -> None:
 
 def test_added_ca_that_expired_is_replaced_by_another() -> None:
     added = replace(STEADY, added=replace(B, not_after=DUE))
-    assert isinstance(step(added, now=DUE), AddCA)
+    assert isinstance(plan(added, now=DUE), AddCA)
     again = planner.apply_step(added, AddCA(), ISSUER)
     assert B.id not in {each.id for each in again.cas}
 
@@ -170,10 +170,10 @@ def test_old_ca_is_removed_after_the_overlap_unless_it_is_served() -> None:
     promoted = StoredCertificates(current=B, leaf=ISSUER.sign_leaf(B), old=(A,))
     history = replace(trusted_history(A, B), unused_since={A.id: TICKS - POLICY.overlap_seconds})
     elsewhere = ServedCertificate(leaf=ISSUER.sign_leaf(B), ca=B)
-    assert step(promoted, history, served=elsewhere) == RemoveCA(frozenset({A.id}))
-    assert step(promoted, history, served=SERVED) is None
+    assert plan(promoted, history, served=elsewhere) == RemoveCA(frozenset({A.id}))
+    assert plan(promoted, history, served=SERVED) is None
     early = replace(history, unused_since={A.id: TICKS - POLICY.overlap_seconds + 0.1})
-    assert step(promoted, early, served=elsewhere) is None
+    assert plan(promoted, early, served=elsewhere) is None
     assert planner.apply_step(promoted, RemoveCA(frozenset({A.id})), ISSUER).old == ()
 
 
@@ -197,8 +197,8 @@ def test_overlap_restarts_after_a_disconnection() -> None:
 def test_first_leaf_waits_until_its_ca_is_trusted() -> None:
     """A replica that starts serves the Secret's leaf immediately, so the leaf must not be stored earlier."""
     empty_since = StoredCertificates(current=A)
-    assert step(empty_since, trusted_history(A, since=TICKS - 1), served=None) is None
-    assert isinstance(step(empty_since, trusted_history(A), served=None), SignLeaf)
+    assert plan(empty_since, trusted_history(A, since=TICKS - 1), served=None) is None
+    assert isinstance(plan(empty_since, trusted_history(A), served=None), SignLeaf)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_wait_for_first_leaf_restarts_until_all_have_observed_the_ca(
 
 
 def test_replacement_leaf_does_not_wait() -> None:
-    assert isinstance(step(STEADY, ObservationHistory(), now=LEAF.not_after), SignLeaf)
+    assert isinstance(plan(STEADY, ObservationHistory(), now=LEAF.not_after), SignLeaf)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_replacement_leaf_does_not_wait() -> None:
 def test_unusable_secret_gets_a_new_ca(
     certificates: StoredCertificates, now: float, why: str
 ) -> None:
-    made = step(certificates, now=now, served=None)
+    made = plan(certificates, now=now, served=None)
     assert isinstance(made, CreateCA)
     assert made.why == why
     assert planner.is_repair(made)
@@ -258,11 +258,11 @@ def test_unusable_secret_gets_a_new_ca(
 def test_new_ca_keeps_cas_of_every_bundle_and_of_the_served_leaf() -> None:
     history = replace(trusted_history(), served_was_trusted=True)
     state = observe(StoredCertificates(), {B.id, C.id}, {B.id}, found=(B, C, B))
-    made = step(StoredCertificates(), history, state=state)
+    made = plan(StoredCertificates(), history, state=state)
     assert isinstance(made, CreateCA)
     assert {each.id for each in made.old} == {A.id, B.id}
     # After a disconnection the served CA may have been removed, and must not return.
-    reconnected = step(StoredCertificates(), trusted_history(), state=state)
+    reconnected = plan(StoredCertificates(), trusted_history(), state=state)
     assert isinstance(reconnected, CreateCA)
     assert {each.id for each in reconnected.old} == {B.id}
 
@@ -270,9 +270,9 @@ def test_new_ca_keeps_cas_of_every_bundle_and_of_the_served_leaf() -> None:
 def test_removed_ca_is_restored_while_served_and_trusted() -> None:
     other = StoredCertificates(current=B, leaf=ISSUER.sign_leaf(B))
     trusted_since = observe(other, {A.id})
-    assert step(other, trusted_history(), state=trusted_since) == RestoreCA(A)
+    assert plan(other, trusted_history(), state=trusted_since) == RestoreCA(A)
     assert planner.apply_step(other, RestoreCA(A), ISSUER).old == (replace(A, key=b""),)
-    assert step(other, trusted_history(B), state=observe(other, {B.id})) is None, (
+    assert plan(other, trusted_history(B), state=observe(other, {B.id})) is None, (
         "it is no longer trusted"
     )
 
@@ -280,26 +280,30 @@ def test_removed_ca_is_restored_while_served_and_trusted() -> None:
 def test_leaf_of_another_ca_is_served_only_after_propagation() -> None:
     """Fails if the bundles are not checked: the reference changes CA and leaf in one step."""
     other = StoredCertificates(current=B, leaf=ISSUER.sign_leaf(B), old=(A,))
-    assert not serves(other, trusted_history(A))
-    assert not serves(other, trusted_history(A, B, since=TICKS - POLICY.propagation_seconds + 0.1))
-    assert serves(other, trusted_history(A, B))
+    assert not should_serve_leaf(other, trusted_history(A))
+    assert not should_serve_leaf(
+        other, trusted_history(A, B, since=TICKS - POLICY.propagation_seconds + 0.1)
+    )
+    assert should_serve_leaf(other, trusted_history(A, B))
 
 
 def test_leaf_of_another_ca_is_served_immediately_if_served_ca_is_untrusted() -> None:
     other = StoredCertificates(current=B, leaf=ISSUER.sign_leaf(B))
-    assert serves(other, ObservationHistory(observed_at=TICKS), observe(other, {B.id}))
-    assert not serves(other, ObservationHistory(observed_at=TICKS), observe(other, set()))
+    assert should_serve_leaf(other, ObservationHistory(observed_at=TICKS), observe(other, {B.id}))
+    assert not should_serve_leaf(
+        other, ObservationHistory(observed_at=TICKS), observe(other, set())
+    )
 
 
 def test_reconnected_replica_serves_the_secrets_leaf_immediately() -> None:
     """The served CA may be removed at any moment. Fails if such a replica waits like the others."""
     other = StoredCertificates(current=B, leaf=ISSUER.sign_leaf(B), old=(A,))
     history = ObservationHistory(observed_at=TICKS - POLICY.stale_seconds)
-    assert serves(
+    assert should_serve_leaf(
         other, planner.update_history(history, observe(other), SERVED, ticks=TICKS, policy=POLICY)
     )
     history = ObservationHistory(observed_at=TICKS - POLICY.stale_seconds + 0.1)
-    assert not serves(
+    assert not should_serve_leaf(
         other, planner.update_history(history, observe(other), SERVED, ticks=TICKS, policy=POLICY)
     )
 
@@ -326,12 +330,12 @@ def test_disconnection_without_rotation_ends_at_the_first_reconcile() -> None:
 
 def test_leaf_of_the_same_ca_is_served_immediately_unless_expired() -> None:
     renewed = replace(STEADY, leaf=ISSUER.sign_leaf(A))
-    assert serves(renewed, ObservationHistory(observed_at=TICKS))
-    assert not serves(STEADY, ObservationHistory(observed_at=TICKS))
+    assert should_serve_leaf(renewed, ObservationHistory(observed_at=TICKS))
+    assert not should_serve_leaf(STEADY, ObservationHistory(observed_at=TICKS))
     ended = replace(STEADY, leaf=replace(ISSUER.sign_leaf(A), not_after=NOW))
-    assert not serves(ended, ObservationHistory(observed_at=TICKS))
+    assert not should_serve_leaf(ended, ObservationHistory(observed_at=TICKS))
     # With a wrong clock both have expired; then the leaf of the Secret is used.
-    assert serves(ended, ObservationHistory(observed_at=TICKS), now=NOW * 2)
+    assert should_serve_leaf(ended, ObservationHistory(observed_at=TICKS), now=NOW * 2)
 
 
 def test_next_reconcile_is_at_the_end_of_the_next_wait() -> None:
@@ -347,9 +351,9 @@ def test_next_reconcile_is_at_the_end_of_the_next_wait() -> None:
 
 def test_only_steps_after_damage_are_repairs() -> None:
     assert not planner.is_repair(AddCA())
-    due = step(STEADY, now=LEAF.not_after - POLICY.renew_before_seconds)
-    first = step(StoredCertificates(current=A), served=None)
-    broken = step(StoredCertificates(current=A, faults=("tls.crt cannot be read",)), served=None)
+    due = plan(STEADY, now=LEAF.not_after - POLICY.renew_before_seconds)
+    first = plan(StoredCertificates(current=A), served=None)
+    broken = plan(StoredCertificates(current=A, faults=("tls.crt cannot be read",)), served=None)
     assert [each is not None and planner.is_repair(each) for each in (due, first, broken)] == [
         False,
         False,

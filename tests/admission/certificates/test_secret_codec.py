@@ -158,7 +158,7 @@ def test_key_before_the_certificates_is_a_fault(stored: StoredCertificates) -> N
 
 
 def test_leaf_is_not_accepted_as_ca() -> None:
-    data = reference.secret(NOW)
+    data = reference.create_secret(NOW)
     swapped = {
         names.CA_CERTIFICATE: data[names.TLS_CERTIFICATE],
         names.CA_KEY: data[names.TLS_KEY],

@@ -21,7 +21,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
     """Run an authority whose certificate has another name than its Service."""
     made = Authority(folder=tmp_path_factory.mktemp("authority"), ca=trustme.CA())
     made.write_certificate()
-    made.fill()
+    made.add_test_data()
     made.start(origin="https://localhost", workers=1)
     try:
         yield made

@@ -1,4 +1,4 @@
-"""Subresources and small kinds: binding, status, logs, eviction, leases, events."""
+"""Subresources and simple kinds: binding, status, logs, eviction, leases, events."""
 
 from typing import Any
 

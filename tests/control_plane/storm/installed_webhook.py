@@ -2,7 +2,7 @@
 
 The replicas are real pods of the chart's Deployment. Each runs on its own node, a kubelet with its own
 address of 127.0.0.0/8, like pods in the host network. The parts of a cluster that are missing are replaced
-here: the scheduler (one replica a node), the EndpointSlice controller and kube-proxy. The Service's address
+here: the scheduler (one replica per node), the EndpointSlice controller and kube-proxy. The Service's address
 leads to the pods that are ready and not terminating.
 """
 

@@ -65,7 +65,7 @@ class PodClients:
     away: set[str] = field(default_factory=set)
 
     async def make(self, count: int, over: asyncio.Event) -> None:
-        """Create this number of pods, and further pods until `over` is set."""
+        """Create `count` pods, and further pods until `over` is set."""
         wanted = self.made + count
         await asyncio.gather(*(self._make(wanted, over) for _ in range(CLIENTS)))
 

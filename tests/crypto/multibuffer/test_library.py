@@ -32,7 +32,7 @@ def library() -> multibuffer.MultiBufferLibrary:
     return multibuffer.find_library()
 
 
-def _openssl(key: rsa.RSAPrivateKey, text: bytes) -> bytes:
+def _sign_with_openssl(key: rsa.RSAPrivateKey, text: bytes) -> bytes:
     return key.sign(text, padding.PKCS1v15(), hashes.SHA256())
 
 
@@ -41,14 +41,14 @@ def test_signatures_equal_those_of_openssl(
     library: multibuffer.MultiBufferLibrary, count: int
 ) -> None:
     signatures = library.load(KEY).sign(TEXTS[:count])
-    assert signatures == [_openssl(KEY, text) for text in TEXTS[:count]]
+    assert signatures == [_sign_with_openssl(KEY, text) for text in TEXTS[:count]]
 
 
 def test_loaded_keys_do_not_mix(library: multibuffer.MultiBufferLibrary) -> None:
     others = [generate_rsa() for _ in range(3)]
     loaded = [library.load(key) for key in others]
     for key, one in zip(others, loaded, strict=True):
-        assert one.sign(TEXTS) == [_openssl(key, text) for text in TEXTS]
+        assert one.sign(TEXTS) == [_sign_with_openssl(key, text) for text in TEXTS]
 
 
 @pytest.mark.parametrize("part", range(5))
@@ -161,7 +161,9 @@ AVX512, AVX2 = (
 )  # MBX_AVX512_GENERAL_ISA; MBX_AVX2_GENERAL_ISA and AVX-IFMA
 
 
-def _library(*, lanes: int = 8, features: int = AVX512, method: int = 1, scratch: int = 100) -> Any:
+def _fake_library(
+    *, lanes: int = 8, features: int = AVX512, method: int = 1, scratch: int = 100
+) -> Any:
     """Create a fake library with the given capabilities of a processor."""
 
     def returning(value: int) -> Any:
@@ -183,14 +185,14 @@ def _library(*, lanes: int = 8, features: int = AVX512, method: int = 1, scratch
 def test_unsupported_processor_is_rejected(reported: dict[str, int]) -> None:
     """Fails if the features are not checked: the library would run an illegal instruction, or slower code."""
     with pytest.raises(multibuffer.MultiBufferUnusable, match="no AVX-512 IFMA"):
-        multibuffer.MultiBufferLibrary(_library(**reported), "libcrypto_mb.so.13")
+        multibuffer.MultiBufferLibrary(_fake_library(**reported), "libcrypto_mb.so.13")
 
 
 @pytest.mark.parametrize("reported", [{"method": 0}, {"scratch": 0}, {"scratch": -1}])
 def test_library_without_rsa2048_method_is_rejected(reported: dict[str, int]) -> None:
     """The first batch of such a library would crash the process."""
     with pytest.raises(multibuffer.MultiBufferUnusable, match="no method for RSA-2048"):
-        multibuffer.MultiBufferLibrary(_library(**reported), "/a/libcrypto_mb.so.13")
+        multibuffer.MultiBufferLibrary(_fake_library(**reported), "/a/libcrypto_mb.so.13")
 
 
 def test_missing_library_error_lists_every_searched_name(

@@ -88,7 +88,7 @@ class GraphHarness:
         self.callers[name] = Caller(**(values | changes))
         return self.callers[name]
 
-    async def ask(
+    async def send(
         self,
         method: str,
         path: str,
@@ -113,16 +113,16 @@ class GraphHarness:
             return Reply(answer.status, read, answer.headers)
 
     async def get(self, path: str, **how: Any) -> Reply:
-        return await self.ask("GET", path, **how)
+        return await self.send("GET", path, **how)
 
     async def post(self, path: str, body: Any, **how: Any) -> Reply:
-        return await self.ask("POST", path, body, **how)
+        return await self.send("POST", path, body, **how)
 
     async def patch(self, path: str, body: Any, **how: Any) -> Reply:
-        return await self.ask("PATCH", path, body, **how)
+        return await self.send("PATCH", path, body, **how)
 
     async def delete(self, path: str, **how: Any) -> Reply:
-        return await self.ask("DELETE", path, **how)
+        return await self.send("DELETE", path, **how)
 
     async def application(self, name: str = "web", *, caller: str = "admin", **members: Any) -> Any:
         reply = await self.post("/applications", {"displayName": name, **members}, caller=caller)

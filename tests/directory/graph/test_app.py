@@ -85,7 +85,7 @@ async def test_unknown_version_is_rejected(graph: GraphHarness, version: str) ->
 
 
 async def test_unsupported_method_is_rejected_with_405(graph: GraphHarness) -> None:
-    reply = await graph.ask("PUT", "/applications", {})
+    reply = await graph.send("PUT", "/applications", {})
     assert (reply.status, reply.code) == (405, "Request_BadRequest")
 
 

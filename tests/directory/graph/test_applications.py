@@ -116,7 +116,7 @@ async def test_deleted_objects_are_not_in_deleted_items(graph: GraphHarness) -> 
     await graph.delete(f"/applications/{made['id']}")
     assert (await graph.get("/directory/deletedItems/microsoft.graph.application")).value == []
     for method in ("GET", "DELETE"):
-        reply = await graph.ask(method, f"/directory/deletedItems/{made['id']}")
+        reply = await graph.send(method, f"/directory/deletedItems/{made['id']}")
         assert (reply.status, reply.code) == (404, "Request_ResourceNotFound")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.directory.database_faults import corrupt, full, locked, read_only
+from tests.directory.database_faults import corrupt, fill_disk, lock_database, make_read_only
 from tests.directory.graph.harness import TENANT, GraphHarness
 
 LONG = {"displayName": "web", "notes": "n" * 1000, "tags": [f"{n}" * 100 for n in range(10, 90)]}
@@ -20,9 +20,9 @@ def database_url(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     ("fault", "status", "code", "message", "retry_after"),
     [
-        (full, 507, "insufficientStorage", "the disk is full", None),
-        (read_only, 507, "insufficientStorage", "read-only", None),
-        (locked, 503, "ServiceUnavailable", "busy", "2"),
+        (fill_disk, 507, "insufficientStorage", "the disk is full", None),
+        (make_read_only, 507, "insufficientStorage", "read-only", None),
+        (lock_database, 503, "ServiceUnavailable", "busy", "2"),
     ],
 )
 async def test_failed_write_reports_its_cause_and_the_next_write_succeeds(

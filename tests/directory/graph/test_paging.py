@@ -13,7 +13,7 @@ from tests.directory.graph.harness import TENANT, GraphHarness, follow_pages
 EVENTUAL = {"ConsistencyLevel": "eventual"}
 
 
-async def fill(graph: GraphHarness, count: int, **changes: Any) -> list[Identity]:
+async def add_applications(graph: GraphHarness, count: int, **changes: Any) -> list[Identity]:
     made = [
         Identity(
             tenant_id=TENANT,
@@ -31,20 +31,20 @@ async def fill(graph: GraphHarness, count: int, **changes: Any) -> list[Identity
 
 
 async def test_pages_have_no_gaps_or_duplicates(graph: GraphHarness) -> None:
-    made = await fill(graph, 25)
+    made = await add_applications(graph, 25)
     pages = await follow_pages(graph, "/applications?$top=10&$select=appId")
     assert [len(page) for page in pages] == [10, 10, 5]
     assert [one["appId"] for page in pages for one in page] == [one.client_id for one in made]
 
 
 async def test_page_has_100_entries_by_default(graph: GraphHarness) -> None:
-    await fill(graph, 101)
+    await add_applications(graph, 101)
     assert [len(page) for page in await follow_pages(graph, "/applications")] == [100, 1]
 
 
 @pytest.mark.parametrize("top", [1, 2, 3, 4, 5, 999])
 async def test_built_in_principals_are_paged_with_the_others(graph: GraphHarness, top: int) -> None:
-    made = await fill(graph, 3)
+    made = await add_applications(graph, 3)
     pages = await follow_pages(graph, f"/servicePrincipals?$top={top}&$select=appId")
     found = [one["appId"] for page in pages for one in page]
     assert all(len(page) <= top for page in pages)
@@ -53,7 +53,7 @@ async def test_built_in_principals_are_paged_with_the_others(graph: GraphHarness
 
 
 async def test_filter_by_name_is_paged_by_name(graph: GraphHarness) -> None:
-    await fill(graph, 25)
+    await add_applications(graph, 25)
     clause = quote("startswith(displayName,'APP-001')")
     pages = await follow_pages(graph, f"/applications?$filter={clause}&$top=4")
     names = [one["displayName"] for page in pages for one in page]
@@ -64,7 +64,7 @@ async def test_filter_without_index_scans_a_bounded_number_of_objects(
     graph: GraphHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails if one request can read all objects of the directory."""
-    await fill(graph, 30)
+    await add_applications(graph, 30)
     await graph.application("tagged", tags=["rare"])
     monkeypatch.setattr(paging, "MAX_SCANNED", 10)
     monkeypatch.setattr(paging, "_BATCH_SIZE", 5)
@@ -91,12 +91,12 @@ async def test_filter_without_index_scans_a_bounded_number_of_objects(
 async def test_filters_match_the_expected_objects(
     graph: GraphHarness, clause: str, count: int
 ) -> None:
-    await fill(graph, 5)
+    await add_applications(graph, 5)
     assert len((await graph.get(f"/applications?$filter={quote(clause)}")).value) == count
 
 
 async def test_advanced_filter_requires_eventual_consistency(graph: GraphHarness) -> None:
-    await fill(graph, 3)
+    await add_applications(graph, 3)
     clause = quote(f"appId ne '{uuid.UUID(int=1)}'")
     ne = f"/applications?$count=true&$filter={clause}"
     reply = await graph.get(ne)
@@ -119,7 +119,7 @@ async def test_advanced_filter_requires_count_and_returns_it(
     graph: GraphHarness, clause: str, count: int
 ) -> None:
     """Clients of Graph always send both, because Graph requires them."""
-    await fill(graph, 3)
+    await add_applications(graph, 3)
     text = "/applications?$filter=" + quote(clause)
     for path, headers in ((text, EVENTUAL), (f"{text}&$count=true", {})):
         reply = await graph.get(path, headers=headers)
@@ -134,7 +134,7 @@ async def test_list_over_the_scan_limit_has_no_count(
     graph: GraphHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails if a count can read all objects of the directory."""
-    await fill(graph, 30)
+    await add_applications(graph, 30)
     monkeypatch.setattr(paging, "MAX_SCANNED", 10)
     monkeypatch.setattr(paging, "_BATCH_SIZE", 5)
     clause = quote("displayName ne 'app-0001'")
@@ -146,7 +146,7 @@ async def test_list_over_the_scan_limit_has_no_count(
 
 
 async def test_property_names_are_case_insensitive(graph: GraphHarness) -> None:
-    await fill(graph, 3)
+    await add_applications(graph, 3)
     await graph.application("tagged", tags=["rare"])
     for clause, count in (
         ("displayname eq 'APP-0001'", 1),
@@ -163,7 +163,7 @@ async def test_property_names_are_case_insensitive(graph: GraphHarness) -> None:
 
 
 async def test_count_requires_eventual_consistency_and_is_plain_text(graph: GraphHarness) -> None:
-    await fill(graph, 3)
+    await add_applications(graph, 3)
     reply = await graph.get("/applications/$count", headers=EVENTUAL)
     assert (reply.status, reply.body, reply.headers["Content-Type"]) == (200, "3", "text/plain")
     reply = await graph.get("/servicePrincipals/$count", headers=EVENTUAL)
@@ -180,7 +180,7 @@ async def test_count_requires_eventual_consistency_and_is_plain_text(graph: Grap
 
 
 async def test_order_is_the_same_across_pages(graph: GraphHarness) -> None:
-    await fill(graph, 5)
+    await add_applications(graph, 5)
     pages = await follow_pages(graph, "/applications?$orderby=displayName%20desc&$top=2")
     names = [one["displayName"] for page in pages for one in page]
     assert names == [f"app-000{number}" for number in range(4, -1, -1)]
@@ -189,14 +189,14 @@ async def test_order_is_the_same_across_pages(graph: GraphHarness) -> None:
 async def test_order_of_too_many_objects_is_rejected(
     graph: GraphHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await fill(graph, 5)
+    await add_applications(graph, 5)
     monkeypatch.setattr(paging, "_MAX_ORDERED", 3)
     reply = await graph.get("/applications?$orderby=displayName")
     assert (reply.status, reply.code) == (400, "Request_UnsupportedQuery")
 
 
 async def test_search_finds_objects_by_name(graph: GraphHarness) -> None:
-    await fill(graph, 3)
+    await add_applications(graph, 3)
     path = "/applications?$search=" + quote('"displayName:0002"')
     assert [one["displayName"] for one in (await graph.get(path, headers=EVENTUAL)).value] == [
         "app-0002"
@@ -248,13 +248,13 @@ async def test_invalid_query_option_is_rejected(graph: GraphHarness, query: str,
 
 
 async def test_query_options_are_valid_without_dollar_sign(graph: GraphHarness) -> None:
-    await fill(graph, 3)
+    await add_applications(graph, 3)
     assert len((await graph.get("/applications?top=2")).value) == 2
     assert (await graph.get("/applications?unknown=1")).status == 200
 
 
 async def test_next_link_has_the_host_of_the_request(graph: GraphHarness) -> None:
-    await fill(graph, 2)
+    await add_applications(graph, 2)
     for host, named in (("localhost:18446", "localhost:18446"), ("e;vil", "graph.microsoft.com")):
         reply = await graph.get("/applications?$top=1", headers={"Host": host})
         assert reply.body["@odata.nextLink"].startswith(f"https://{named}/v1.0/applications?")

@@ -12,7 +12,7 @@ GRAPH_APP = "00000003-0000-0000-c000-000000000000"
 PATH = "/oauth2PermissionGrants"
 
 
-async def grant(graph: GraphHarness, **changes: Any) -> dict[str, Any]:
+async def create_grant(graph: GraphHarness, **changes: Any) -> dict[str, Any]:
     resource = await graph.get(f"/servicePrincipals(appId='{GRAPH_APP}')")
     client = await graph.principal((await graph.application())["appId"])
     body = {
@@ -25,7 +25,7 @@ async def grant(graph: GraphHarness, **changes: Any) -> dict[str, Any]:
 
 
 async def test_permission_grant_is_created_read_updated_and_deleted(graph: GraphHarness) -> None:
-    body = await grant(graph)
+    body = await create_grant(graph)
     made = await graph.post(PATH, body)
     assert made.status == 201
     assert {name: made.body[name] for name in body} == body
@@ -50,7 +50,7 @@ async def test_permission_grant_is_created_read_updated_and_deleted(graph: Graph
 
 
 async def test_duplicate_permission_grant_is_rejected(graph: GraphHarness) -> None:
-    body = await grant(graph)
+    body = await create_grant(graph)
     await graph.post(PATH, body)
     again = await graph.post(PATH, body | {"scope": "email"})
     assert (again.status, again.code) == (409, "Request_MultipleObjectsWithSameKeyValue")
@@ -74,7 +74,7 @@ async def test_duplicate_permission_grant_is_rejected(graph: GraphHarness) -> No
 async def test_invalid_permission_grant_is_rejected(
     graph: GraphHarness, changes: dict[str, Any], status: int
 ) -> None:
-    assert (await graph.post(PATH, await grant(graph, **changes))).status == status
+    assert (await graph.post(PATH, await create_grant(graph, **changes))).status == status
     assert (await graph.get(PATH)).value == []
 
 
@@ -85,7 +85,7 @@ async def test_unknown_permission_grant_is_not_found(graph: GraphHarness, name: 
 
 
 async def test_permission_grants_are_deleted_with_their_client(graph: GraphHarness) -> None:
-    body = await grant(graph)
+    body = await create_grant(graph)
     await graph.post(PATH, body)
     await graph.delete(f"/servicePrincipals/{body['clientId']}")
     assert (await graph.get(PATH)).value == []
@@ -95,7 +95,7 @@ async def test_list_of_all_permission_grants_scans_a_bounded_number_of_clients(
     graph: GraphHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(5):
-        await graph.post(PATH, await grant(graph))
+        await graph.post(PATH, await create_grant(graph))
     monkeypatch.setattr(paging, "MAX_SCANNED", 2)
     pages = await follow_pages(graph, f"{PATH}?$select=id")
     assert len({item["id"] for page in pages for item in page}) == 5
@@ -105,6 +105,6 @@ async def test_list_of_all_permission_grants_scans_a_bounded_number_of_clients(
 async def test_permission_grant_to_a_built_in_service_principal_is_rejected(
     graph: GraphHarness,
 ) -> None:
-    body = await grant(graph)
+    body = await create_grant(graph)
     reply = await graph.post(PATH, body | {"clientId": body["resourceId"]})
     assert (reply.status, reply.code) == (404, "Request_ResourceNotFound")

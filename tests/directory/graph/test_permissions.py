@@ -25,7 +25,7 @@ EVERY_ROW = [pytest.param(row, id=f"{row.method} {row.path}") for row in REFEREN
 async def _send(graph: GraphHarness, row: Row, caller: str) -> Reply:
     body: Any = {} if row.method in ("POST", "PATCH") else None
     path = row.path.replace("{id}", str(uuid.UUID(int=1)))
-    return await graph.ask(row.method, path, body, caller=caller)
+    return await graph.send(row.method, path, body, caller=caller)
 
 
 def test_reference_covers_every_served_operation() -> None:
@@ -193,15 +193,15 @@ async def test_owned_by_allows_only_objects_that_the_caller_owns(graph: GraphHar
         ("GET", "/owners", None),
         ("GET", "/federatedIdentityCredentials", None),
     ):
-        assert (await graph.ask(method, own + below, sent, caller="robot")).status < 300, below
-        reply = await graph.ask(method, other + below, sent, caller="robot")
+        assert (await graph.send(method, own + below, sent, caller="robot")).status < 300, below
+        reply = await graph.send(method, other + below, sent, caller="robot")
         assert (reply.status, reply.code) == DENIED, below
     trust = {"name": "pod", "issuer": "https://i.example", "subject": "s", "audiences": ["a"]}
     reply = await graph.post(f"{other}/federatedIdentityCredentials", trust, caller="robot")
     assert (reply.status, reply.code) == DENIED
     theirs = f"/servicePrincipals/{foreign_principal['id']}"
     for method, sent in (("GET", None), ("PATCH", {"notes": "n"}), ("DELETE", None)):
-        reply = await graph.ask(method, theirs, sent, caller="robot")
+        reply = await graph.send(method, theirs, sent, caller="robot")
         assert (reply.status, reply.code) == DENIED
     principal = f"/servicePrincipals/{made.body['id']}"
     assert (await graph.get(principal, caller="robot")).status == 200

@@ -12,7 +12,7 @@ GRAPH_APP = "00000003-0000-0000-c000-000000000000"
 READ_APPS = "9a5d68dd-52b0-4cc2-bd40-abcf44ac3a30"
 
 
-async def of_graph(graph: GraphHarness) -> Any:
+async def get_graph_principal(graph: GraphHarness) -> Any:
     return (await graph.get(f"/servicePrincipals(appId='{GRAPH_APP}')")).body
 
 
@@ -82,7 +82,7 @@ async def test_deleting_a_service_principal_keeps_the_application_and_removes_it
     made = await graph.application()
     principal = await graph.principal(made["appId"])
     path = f"/servicePrincipals/{principal['id']}"
-    resource_principal = await of_graph(graph)
+    resource_principal = await get_graph_principal(graph)
     role = {
         "principalId": principal["id"],
         "resourceId": resource_principal["id"],
@@ -130,11 +130,11 @@ async def test_service_principals_are_filtered_by_type(graph: GraphHarness) -> N
 
 
 async def test_graph_service_principal_has_its_app_roles(graph: GraphHarness) -> None:
-    resource_principal = await of_graph(graph)
+    resource_principal = await get_graph_principal(graph)
     roles = {role["id"]: role["value"] for role in resource_principal["appRoles"]}
     assert roles[READ_APPS] == "Application.Read.All"
     assert roles["06b708a9-e830-4db3-a914-8e69da51d44f"] == "AppRoleAssignment.ReadWrite.All"
-    assert (await of_graph(graph))["id"] == resource_principal["id"]
+    assert (await get_graph_principal(graph))["id"] == resource_principal["id"]
     assert resource_principal["id"] != GRAPH_APP
 
 
@@ -150,7 +150,7 @@ async def test_built_in_service_principals_are_found_by_name(
 
 
 async def test_built_in_service_principal_is_read_only(graph: GraphHarness) -> None:
-    path = f"/servicePrincipals/{(await of_graph(graph))['id']}"
+    path = f"/servicePrincipals/{(await get_graph_principal(graph))['id']}"
     for reply in (
         await graph.patch(path, {"notes": "mine"}),
         await graph.delete(path),
@@ -164,7 +164,7 @@ async def test_built_in_service_principal_is_read_only(graph: GraphHarness) -> N
 
 async def test_graph_permission_is_assigned_and_removed(graph: GraphHarness) -> None:
     managed = await graph.managed("web-mi")
-    resource_principal = await of_graph(graph)
+    resource_principal = await get_graph_principal(graph)
     body = {
         "principalId": managed.object_id,
         "resourceId": resource_principal["id"],
@@ -189,7 +189,7 @@ async def test_graph_permission_is_assigned_and_removed(graph: GraphHarness) -> 
 
 async def test_app_role_is_assigned_through_the_resource(graph: GraphHarness) -> None:
     managed = await graph.managed("web-mi")
-    resource_principal = await of_graph(graph)
+    resource_principal = await get_graph_principal(graph)
     body = {
         "principalId": managed.object_id,
         "resourceId": resource_principal["id"],
@@ -205,7 +205,7 @@ async def test_app_role_is_assigned_through_the_resource(graph: GraphHarness) ->
 
 async def test_duplicate_or_unknown_app_role_assignment_is_rejected(graph: GraphHarness) -> None:
     managed = await graph.managed("web-mi")
-    resource_principal = await of_graph(graph)
+    resource_principal = await get_graph_principal(graph)
     body = {
         "principalId": managed.object_id,
         "resourceId": resource_principal["id"],
@@ -251,7 +251,7 @@ async def test_assignment_is_found_only_below_its_principal_or_resource(
     graph: GraphHarness,
 ) -> None:
     one, other = await graph.managed("one"), await graph.managed("two")
-    resource_principal = await of_graph(graph)
+    resource_principal = await get_graph_principal(graph)
     body = {
         "principalId": one.object_id,
         "resourceId": resource_principal["id"],

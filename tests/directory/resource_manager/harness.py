@@ -86,7 +86,7 @@ class ManagerHarness:
         )
         return made
 
-    async def ask(
+    async def send(
         self,
         method: str,
         path: str,
@@ -114,11 +114,11 @@ class ManagerHarness:
 
     async def pages(self, path: str) -> list[list[str]]:
         """Follow the pages of a list; return the names on each page."""
-        status, body, _ = await self.ask("GET", path)
+        status, body, _ = await self.send("GET", path)
         found = [[one["name"] for one in body["value"]]]
         while status == 200 and "nextLink" in body:
             following = body["nextLink"].removeprefix("https://management.azure.com")
-            status, body, _ = await self.ask("GET", following, version=None)
+            status, body, _ = await self.send("GET", following, version=None)
             found.append([one["name"] for one in body["value"]])
         assert status == 200
         return found
@@ -126,7 +126,7 @@ class ManagerHarness:
     async def group(self, name: str = "rg", **body: Any) -> str:
         """Create a resource group; return its id."""
         path = f"{SUB}/resourcegroups/{name}"
-        status, made, _ = await self.ask("PUT", path, {"location": "eastus", **body})
+        status, made, _ = await self.send("PUT", path, {"location": "eastus", **body})
         assert status in (200, 201)
         return str(made["id"])
 
@@ -134,7 +134,7 @@ class ManagerHarness:
         """Create a managed identity in an existing group; return it."""
         path = f"{SUB}/resourceGroups/{group}/providers/Microsoft.ManagedIdentity"
         path += f"/userAssignedIdentities/{name}"
-        status, made, _ = await self.ask("PUT", path, {"location": "eastus", **body})
+        status, made, _ = await self.send("PUT", path, {"location": "eastus", **body})
         assert status in (200, 201), made
         assert isinstance(made, dict)
         return made
@@ -143,7 +143,7 @@ class ManagerHarness:
         """Create a vault in an existing group; return its id."""
         path = f"{SUB}/resourceGroups/{group}/providers/Microsoft.KeyVault/vaults/{name}"
         properties = {"tenantId": TENANT, "sku": {"family": "A", "name": "standard"}, **more}
-        status, made, _ = await self.ask(
+        status, made, _ = await self.send(
             "PUT", path, {"location": "eastus", "properties": properties}
         )
         assert status in (200, 201), made

@@ -29,7 +29,7 @@ ADMIN = "11111111-1111-4111-8111-111111111111"
 async def test_missing_or_invalid_api_version_is_rejected(
     manager: Any, version: str | None, code: str
 ) -> None:
-    status, body, _ = await manager.ask("GET", "/subscriptions", version=version)
+    status, body, _ = await manager.send("GET", "/subscriptions", version=version)
     assert (status, body["error"]["code"]) == (400, code)
 
 
@@ -43,7 +43,7 @@ async def test_missing_or_invalid_api_version_is_rejected(
     ],
 )
 async def test_every_valid_api_version_is_accepted(manager: Any, query: str) -> None:
-    assert (await manager.ask("GET", f"/subscriptions?{query}", version=None))[0] == 200
+    assert (await manager.send("GET", f"/subscriptions?{query}", version=None))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ async def test_every_valid_api_version_is_accepted(manager: Any, query: str) -> 
     ],
 )
 async def test_invalid_query_is_rejected(manager: Any, query: str, code: str) -> None:
-    status, body, _ = await manager.ask("GET", f"{SUB}/resourcegroups?{query}")
+    status, body, _ = await manager.send("GET", f"{SUB}/resourcegroups?{query}")
     assert (status, body["error"]["code"]) == (400, code)
 
 
@@ -80,7 +80,7 @@ async def test_invalid_query_is_rejected(manager: Any, query: str, code: str) ->
 async def test_rejected_token_gets_a_challenge_with_the_tenant(
     manager: Any, caller: str | None, status: int, code: str
 ) -> None:
-    found, body, headers = await manager.ask("GET", SUB, caller=caller)
+    found, body, headers = await manager.send("GET", SUB, caller=caller)
     assert (found, body["error"]["code"]) == (status, code)
     if status == 401:
         challenge = headers["WWW-Authenticate"]
@@ -95,13 +95,13 @@ async def test_rejected_token_gets_a_challenge_with_the_tenant(
 async def test_challenge_has_the_loopback_authority_for_clients_without_the_gateway(
     manager: Any,
 ) -> None:
-    _, _, headers = await manager.ask("GET", SUB, caller=None, host=f"localhost:{manager.port}")
+    _, _, headers = await manager.send("GET", SUB, caller=None, host=f"localhost:{manager.port}")
     assert f'authorization_uri="https://localhost:18443/{TENANT}"' in headers["WWW-Authenticate"]
 
 
 async def test_claims_of_a_rejected_token_cannot_inject_a_header(manager: Any) -> None:
     """Attack: a line break or a quote in a claim that the error repeats."""
-    status, _, headers = await manager.ask("GET", SUB, caller="forged")
+    status, _, headers = await manager.send("GET", SUB, caller="forged")
     assert status == 401
     assert "X-Forged" not in headers
     said = headers["WWW-Authenticate"].partition("error_description=")[2]
@@ -114,7 +114,7 @@ async def test_caller_of_another_tenant_is_rejected(manager: Any) -> None:
 
     other = replace(manager.callers["admin"], tenant_id="99999999-9999-4999-8999-999999999999")
     manager.callers["foreign"] = other
-    status, body, headers = await manager.ask("GET", SUB, caller="foreign")
+    status, body, headers = await manager.send("GET", SUB, caller="foreign")
     assert (status, body["error"]["code"]) == (401, "InvalidAuthenticationTokenTenant")
     assert "WWW-Authenticate" in headers
 
@@ -122,13 +122,13 @@ async def test_caller_of_another_tenant_is_rejected(manager: Any) -> None:
 @pytest.mark.parametrize("path", ["", "/resourcegroups", "/providers/Microsoft.KeyVault/vaults"])
 async def test_other_subscription_is_not_found(manager: Any, path: str) -> None:
     strange = f"/subscriptions/22222222-2222-4222-8222-222222222222{path}"
-    status, body, _ = await manager.ask("GET", strange)
+    status, body, _ = await manager.send("GET", strange)
     assert (status, body["error"]["code"]) == (404, "SubscriptionNotFound")
 
 
 @pytest.mark.parametrize("name", ["podpass", "0b1f6471", "0b1f6471-1bf0-4dda-aec3-cb9272f0959g"])
 async def test_subscription_id_that_is_not_a_guid_is_rejected(manager: Any, name: str) -> None:
-    status, body, _ = await manager.ask("GET", f"/subscriptions/{name}/resourcegroups")
+    status, body, _ = await manager.send("GET", f"/subscriptions/{name}/resourcegroups")
     assert (status, body["error"]["code"]) == (400, "InvalidSubscriptionId")
 
 
@@ -143,13 +143,13 @@ async def test_subscription_id_that_is_not_a_guid_is_rejected(manager: Any, name
     ],
 )
 async def test_unserved_path_is_not_found(manager: Any, path: str) -> None:
-    status, body, _ = await manager.ask("GET", path)
+    status, body, _ = await manager.send("GET", path)
     assert (status, body["error"]["code"]) == (404, "NotFound")
     assert "podpass does not serve" in body["error"]["message"]
 
 
 async def test_unsupported_method_is_refused(manager: Any) -> None:
-    status, body, _ = await manager.ask("POST", GROUP, {})
+    status, body, _ = await manager.send("POST", GROUP, {})
     assert (status, body["error"]["code"]) == (405, "MethodNotAllowed")
 
 
@@ -157,35 +157,37 @@ async def test_unsupported_method_is_refused(manager: Any) -> None:
     "name", ["a%2Fb", "..%2F..", "%2E%2E", "a%00b", "a%0Ab", "%FF", "%E2%80%AE", "."]
 )
 async def test_name_that_could_be_another_path_is_rejected(manager: Any, name: str) -> None:
-    status, body, _ = await manager.ask("GET", f"{SUB}/resourcegroups/{name}")
+    status, body, _ = await manager.send("GET", f"{SUB}/resourcegroups/{name}")
     assert (status, body["error"]["code"]) == (400, "InvalidResourceName")
 
 
 async def test_double_slashes_in_a_path_are_accepted(manager: Any) -> None:
     await manager.group()
     path = f"/{GROUP}//providers/Microsoft.Authorization/roleAssignments"
-    assert (await manager.ask("GET", path))[0] == 200
+    assert (await manager.send("GET", path))[0] == 200
 
 
 async def test_body_over_limit_is_refused_with_413(manager: Any) -> None:
-    status, body, _ = await manager.ask("PUT", GROUP, b" " * 600_000)
+    status, body, _ = await manager.send("PUT", GROUP, b" " * 600_000)
     assert (status, body["error"]["code"]) == (413, "RequestContentTooLarge")
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
 async def test_body_without_a_json_content_type_is_rejected(manager: Any, kind: str) -> None:
-    answer = await manager.ask("PUT", GROUP, {"location": "eastus"}, headers={"Content-Type": kind})
+    answer = await manager.send(
+        "PUT", GROUP, {"location": "eastus"}, headers={"Content-Type": kind}
+    )
     assert (answer[0], answer[1]["error"]["code"]) == (415, "UnsupportedMediaType")
 
 
 async def test_every_response_has_the_request_ids(manager: Any) -> None:
     request_headers = {"x-ms-client-request-id": "abc-123"}
-    _, _, headers = await manager.ask("GET", "/subscriptions", headers=request_headers)
+    _, _, headers = await manager.send("GET", "/subscriptions", headers=request_headers)
     assert headers["x-ms-client-request-id"] == "abc-123"
     assert headers["x-ms-request-id"] == headers["x-ms-correlation-request-id"]
     assert headers["x-ms-request-id"] in headers["x-ms-routing-request-id"]
     forged = {"x-ms-client-request-id": "a b"}
-    _, _, headers = await manager.ask("GET", "/nothing", headers=forged)
+    _, _, headers = await manager.send("GET", "/nothing", headers=forged)
     assert "x-ms-client-request-id" not in headers
     assert "x-ms-request-id" in headers
 
@@ -193,7 +195,9 @@ async def test_every_response_has_the_request_ids(manager: Any) -> None:
 async def test_authorization_error_names_caller_action_and_scope(manager: Any) -> None:
     await manager.group()
     unprivileged = await manager.add_caller("unprivileged", "Key Vault Secrets User")
-    status, body, _ = await manager.ask("PUT", GROUP, {"location": "eastus"}, caller="unprivileged")
+    status, body, _ = await manager.send(
+        "PUT", GROUP, {"location": "eastus"}, caller="unprivileged"
+    )
     assert (status, body["error"]["code"]) == (403, "AuthorizationFailed")
     for fact in (
         f"'{unprivileged.client_id}'",
@@ -206,7 +210,7 @@ async def test_authorization_error_names_caller_action_and_scope(manager: Any) -
 
 async def test_body_is_not_parsed_before_authorization(manager: Any) -> None:
     await manager.add_caller("unprivileged")
-    assert (await manager.ask("PUT", GROUP, b"{", caller="unprivileged"))[0] == 403
+    assert (await manager.send("PUT", GROUP, b"{", caller="unprivileged"))[0] == 403
 
 
 def _example(path: str) -> str:
@@ -227,7 +231,7 @@ async def test_caller_without_a_role_is_denied_every_operation(manager: Any, rou
     await manager.group()
     await manager.add_caller("unprivileged")
     body: dict[str, Any] | None = {} if route.operation.reads_body else None
-    status, answer, _ = await manager.ask(
+    status, answer, _ = await manager.send(
         route.method, _example(route.path), body, caller="unprivileged"
     )
     assert status == 403
@@ -252,15 +256,15 @@ def test_operations_without_an_action_are_listed_explicitly() -> None:
 async def test_reader_can_read_and_cannot_write(manager: Any) -> None:
     await manager.group()
     await manager.add_caller("reader", "Reader")
-    assert (await manager.ask("GET", GROUP, caller="reader"))[0] == 200
+    assert (await manager.send("GET", GROUP, caller="reader"))[0] == 200
     for method, path, body in (
         ("PUT", GROUP, {"location": "eastus"}),
         ("DELETE", GROUP, None),
         ("PUT", f"{GROUP}/providers/Microsoft.KeyVault/vaults/v12", {}),
         ("POST", f"{SUB}/providers/Microsoft.KeyVault/register", None),
     ):
-        assert (await manager.ask(method, path, body, caller="reader"))[0] == 403
-    assert (await manager.ask("HEAD", GROUP))[0] == 204
+        assert (await manager.send(method, path, body, caller="reader"))[0] == 403
+    assert (await manager.send("HEAD", GROUP))[0] == 204
 
 
 async def test_contributor_cannot_assign_roles(manager: Any) -> None:
@@ -275,7 +279,7 @@ async def test_contributor_cannot_assign_roles(manager: Any) -> None:
         }
     }
     name = "55555555-5555-4555-8555-555555555555"
-    status, _, _ = await manager.ask("PUT", f"{path}/{name}", body, caller="maker")
+    status, _, _ = await manager.send("PUT", f"{path}/{name}", body, caller="maker")
     assert status == 403
     assert await manager.directory.assignments.get(name) is None
 
@@ -283,8 +287,10 @@ async def test_contributor_cannot_assign_roles(manager: Any) -> None:
 async def test_every_change_is_audited_with_actor_and_action(manager: Any) -> None:
     await manager.add_caller("maker", "Contributor")
     request_headers = {"x-ms-client-request-id": "the-request"}
-    await manager.ask("PUT", GROUP, {"location": "eastus"}, caller="maker", headers=request_headers)
-    await manager.ask("PUT", GROUP, {"location": "atlantis"})
+    await manager.send(
+        "PUT", GROUP, {"location": "eastus"}, caller="maker", headers=request_headers
+    )
+    await manager.send("PUT", GROUP, {"location": "atlantis"})
     [latest] = await manager.directory.audit.list(limit=1)
     assert latest.action == "Microsoft.Resources/subscriptions/resourceGroups/write"
     assert latest.target.lower() == GROUP.lower()
@@ -296,8 +302,8 @@ async def test_request_is_logged_in_one_line_without_a_body(
     manager: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="podpass"):
-        await manager.ask("PUT", GROUP, {"location": "eastus", "tags": {"a": "very-private"}})
-        await manager.ask("GET", f"{SUB}/resourceGroups/nope")
+        await manager.send("PUT", GROUP, {"location": "eastus", "tags": {"a": "very-private"}})
+        await manager.send("GET", f"{SUB}/resourceGroups/nope")
     lines = [record for record in caplog.records if record.message == "manager_request_answered"]
     facts = [(vars(one)["status"], vars(one)["outcome"], vars(one)["object_id"]) for one in lines]
     assert facts == [(201, "ok", ADMIN), (404, "ResourceGroupNotFound", ADMIN)]
@@ -319,7 +325,7 @@ async def test_unexpected_error_is_500_without_details(
 
     monkeypatch.setattr(manager.directory.groups, "get", broken)
     with caplog.at_level(logging.ERROR, logger="podpass"):
-        status, body, headers = await manager.ask("GET", GROUP)
+        status, body, headers = await manager.send("GET", GROUP)
     assert (status, body["error"]["code"]) == (500, "InternalServerError")
     assert "secret detail" not in str(body)
     assert headers["x-ms-request-id"] in body["error"]["message"]

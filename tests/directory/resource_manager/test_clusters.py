@@ -36,7 +36,7 @@ async def group(manager: Any) -> str:
 
 
 async def test_first_put_names_the_cluster(manager: Any) -> None:
-    status, body, headers = await manager.ask("PUT", ONE, cluster(**ON) | {"tags": {"a": "b"}})
+    status, body, headers = await manager.send("PUT", ONE, cluster(**ON) | {"tags": {"a": "b"}})
     assert (status, body["id"], body["tags"]) == (201, ONE, {"a": "b"})
     properties = body["properties"]
     assert properties["provisioningState"] == "Succeeded"
@@ -57,26 +57,26 @@ async def test_first_put_names_the_cluster(manager: Any) -> None:
     assert body["identity"]["principalId"]
     for name in ("Azure-AsyncOperation", "Location"):
         path = headers[name].removeprefix("https://management.azure.com")
-        assert (await manager.ask("GET", path, version=None))[0] == 200
+        assert (await manager.send("GET", path, version=None))[0] == 200
     assert headers["Retry-After"] == "1"
     path = headers["Azure-AsyncOperation"].removeprefix("https://management.azure.com")
-    assert (await manager.ask("GET", path, version=None))[1]["status"] == "Succeeded"
-    assert (await manager.ask("GET", ONE))[1] == body
+    assert (await manager.send("GET", path, version=None))[1]["status"] == "Succeeded"
+    assert (await manager.send("GET", ONE))[1] == body
     for where in (ALL, f"{SUB}/providers/Microsoft.ContainerService/managedClusters"):
-        assert (await manager.ask("GET", where))[1]["value"] == [body]
+        assert (await manager.send("GET", where))[1]["value"] == [body]
 
 
 async def test_second_cluster_is_rejected(manager: Any) -> None:
-    await manager.ask("PUT", ONE, cluster(**ON))
-    status, body, _ = await manager.ask("PUT", f"{ALL}/second", cluster(**ON))
+    await manager.send("PUT", ONE, cluster(**ON))
+    status, body, _ = await manager.send("PUT", f"{ALL}/second", cluster(**ON))
     assert (status, body["error"]["code"]) == (409, "Conflict")
     assert ONE in body["error"]["message"]
     # After its deletion it can get another name; the running cluster continues.
-    status, _, headers = await manager.ask("DELETE", ONE)
+    status, _, headers = await manager.send("DELETE", ONE)
     assert (status, "Azure-AsyncOperation" in headers) == (202, True)
-    assert (await manager.ask("DELETE", ONE))[0] == 204
+    assert (await manager.send("DELETE", ONE))[0] == 204
     assert manager.cluster.workload_identity is True
-    assert (await manager.ask("PUT", f"{ALL}/second", cluster(**ON)))[0] == 201
+    assert (await manager.send("PUT", f"{ALL}/second", cluster(**ON)))[0] == 201
 
 
 async def test_contributor_of_a_group_cannot_claim_the_cluster(
@@ -85,19 +85,19 @@ async def test_contributor_of_a_group_cannot_claim_the_cluster(
     """Attack: a contributor of one group names the cluster and becomes its administrator."""
     await manager.add_caller("contributor", "Contributor", f"{SUB}/resourceGroups/rg")
     off = cluster(securityProfile=workload(False))
-    status, body, _ = await manager.ask("PUT", ONE, off, caller="contributor")
+    status, body, _ = await manager.send("PUT", ONE, off, caller="contributor")
     assert (status, body["error"]["code"]) == (403, "AuthorizationFailed")
-    assert (await manager.ask("GET", ONE))[0] == 404
+    assert (await manager.send("GET", ONE))[0] == 404
     assert manager.cluster.switched == []
     # Once a permitted caller has named it, a contributor of the group may write it.
-    await manager.ask("PUT", ONE, cluster(**ON))
-    assert (await manager.ask("PUT", ONE, cluster(**ON), caller="contributor"))[0] == 200
+    await manager.send("PUT", ONE, cluster(**ON))
+    assert (await manager.send("PUT", ONE, cluster(**ON), caller="contributor"))[0] == 200
 
 
 async def test_put_of_the_unchanged_cluster_succeeds(manager: Any) -> None:
     """`az aks update` sends the complete object with its changes."""
-    _, body, _ = await manager.ask("PUT", ONE, cluster(**ON))
-    status, again, _ = await manager.ask("PUT", ONE, body)
+    _, body, _ = await manager.send("PUT", ONE, cluster(**ON))
+    status, again, _ = await manager.send("PUT", ONE, body)
     assert (status, again) == (200, body)
 
 
@@ -116,31 +116,31 @@ async def test_new_cluster_enables_or_disables_the_webhook(
 ) -> None:
     manager.cluster.workload_identity = before
     body = cluster(oidcIssuerProfile={"enabled": True}, securityProfile=workload(asked))
-    _, answer, _ = await manager.ask("PUT", ONE, body)
+    _, answer, _ = await manager.send("PUT", ONE, body)
     assert answer["properties"]["securityProfile"]["workloadIdentity"] == {"enabled": after}
     assert (manager.cluster.workload_identity, manager.cluster.switched) == (after, switched)
 
 
 async def test_update_disables_and_enables_the_webhook(manager: Any) -> None:
-    await manager.ask("PUT", ONE, cluster(**ON))
+    await manager.send("PUT", ONE, cluster(**ON))
     for on in (False, True):
         body = cluster(securityProfile=workload(on))
-        _, answer, _ = await manager.ask("PUT", ONE, body)
+        _, answer, _ = await manager.send("PUT", ONE, body)
         assert answer["properties"]["securityProfile"]["workloadIdentity"] == {"enabled": on}
         assert manager.cluster.workload_identity is on
-    await manager.ask("PUT", ONE, cluster())
+    await manager.send("PUT", ONE, cluster())
     assert manager.cluster.switched == [False, True]
 
 
 async def test_failed_webhook_switch_is_not_stored(manager: Any) -> None:
-    await manager.ask("PUT", ONE, cluster(**ON))
+    await manager.send("PUT", ONE, cluster(**ON))
     manager.cluster.broken = True
-    status, _, _ = await manager.ask("PUT", ONE, cluster(securityProfile=workload(False)))
+    status, _, _ = await manager.send("PUT", ONE, cluster(securityProfile=workload(False)))
     assert status == 500
-    _, body, _ = await manager.ask("GET", ONE)
+    _, body, _ = await manager.send("GET", ONE)
     assert body["properties"]["securityProfile"]["workloadIdentity"] == {"enabled": True}
     manager.cluster.broken = False
-    assert (await manager.ask("PUT", ONE, cluster(securityProfile=workload(False))))[0] == 200
+    assert (await manager.send("PUT", ONE, cluster(securityProfile=workload(False))))[0] == 200
 
 
 async def test_failed_write_restores_the_webhook_state(
@@ -150,29 +150,29 @@ async def test_failed_write_restores_the_webhook_state(
         raise OSError("the disk is full")
 
     monkeypatch.setattr(manager.directory.clusters, "put", full)
-    assert (await manager.ask("PUT", ONE, cluster(securityProfile=workload(False))))[0] == 500
+    assert (await manager.send("PUT", ONE, cluster(securityProfile=workload(False))))[0] == 500
     assert (manager.cluster.workload_identity, manager.cluster.switched) == (True, [False, True])
 
 
 async def test_issuer_cannot_be_disabled_once_enabled(manager: Any) -> None:
-    await manager.ask("PUT", ONE, cluster(**ON))
+    await manager.send("PUT", ONE, cluster(**ON))
     off = cluster(oidcIssuerProfile={"enabled": False})
-    status, body, _ = await manager.ask("PUT", ONE, off)
+    status, body, _ = await manager.send("PUT", ONE, off)
     assert (status, body["error"]["code"]) == (400, "OIDCIssuerFeatureCannotBeDisabled")
-    assert (await manager.ask("PUT", ONE, cluster(oidcIssuerProfile=None)))[0] == 200
-    _, body, _ = await manager.ask("GET", ONE)
+    assert (await manager.send("PUT", ONE, cluster(oidcIssuerProfile=None)))[0] == 200
+    _, body, _ = await manager.send("GET", ONE)
     assert body["properties"]["oidcIssuerProfile"] == {"enabled": True, "issuerURL": ISSUER}
 
 
 async def test_issuer_can_be_disabled_at_creation(manager: Any) -> None:
     off = cluster(oidcIssuerProfile={"enabled": False})
-    _, body, _ = await manager.ask("PUT", ONE, off)
+    _, body, _ = await manager.send("PUT", ONE, off)
     assert body["properties"]["oidcIssuerProfile"] == {"enabled": False}
     with_identity = cluster(oidcIssuerProfile={"enabled": False}, securityProfile=workload(True))
-    status, body, _ = await manager.ask("PUT", ONE, with_identity)
+    status, body, _ = await manager.send("PUT", ONE, with_identity)
     assert (status, body["error"]["code"]) == (400, "OIDCIssuerNotEnabled")
     assert manager.cluster.workload_identity is False
-    assert (await manager.ask("PUT", ONE, cluster(**ON)))[0] == 200
+    assert (await manager.send("PUT", ONE, cluster(**ON)))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -194,15 +194,15 @@ async def test_issuer_can_be_disabled_at_creation(manager: Any) -> None:
 async def test_invalid_cluster_is_rejected_and_changes_nothing(
     manager: Any, body: Any, code: str
 ) -> None:
-    status, answer, _ = await manager.ask("PUT", ONE, body)
+    status, answer, _ = await manager.send("PUT", ONE, body)
     assert (status, answer["error"]["code"]) == (400, code)
-    assert (await manager.ask("GET", ONE))[0] == 404
+    assert (await manager.send("GET", ONE))[0] == 404
     assert manager.cluster.switched == []
 
 
 @pytest.mark.parametrize("version", ["1.33", "1.33.2", ""])
 async def test_version_of_the_running_cluster_is_accepted(manager: Any, version: str) -> None:
-    assert (await manager.ask("PUT", ONE, cluster(kubernetesVersion=version)))[0] == 201
+    assert (await manager.send("PUT", ONE, cluster(kubernetesVersion=version)))[0] == 201
 
 
 async def test_passwords_in_a_cluster_are_not_stored(manager: Any) -> None:
@@ -210,7 +210,7 @@ async def test_passwords_in_a_cluster_are_not_stored(manager: Any) -> None:
         servicePrincipalProfile={"clientId": "x", "secret": "s3cret"},
         windowsProfile={"adminUsername": "azure", "adminPassword": "s3cret"},
     )
-    _, answer, _ = await manager.ask("PUT", ONE, body)
+    _, answer, _ = await manager.send("PUT", ONE, body)
     assert answer["properties"]["windowsProfile"] == {"adminUsername": "azure"}
     [kept] = await manager.directory.clusters.page(SUB.rpartition("/")[2])
     assert "s3cret" not in str(kept)
@@ -218,29 +218,29 @@ async def test_passwords_in_a_cluster_are_not_stored(manager: Any) -> None:
 
 
 async def test_patch_changes_only_tags(manager: Any) -> None:
-    _, made, _ = await manager.ask("PUT", ONE, cluster(**ON))
-    status, body, _ = await manager.ask("PATCH", ONE, {"tags": {"x": "y"}})
+    _, made, _ = await manager.send("PUT", ONE, cluster(**ON))
+    status, body, _ = await manager.send("PATCH", ONE, {"tags": {"x": "y"}})
     assert (status, body["tags"], body["properties"]) == (200, {"x": "y"}, made["properties"])
-    status, body, _ = await manager.ask("PUT", ONE, cluster("westus"))
+    status, body, _ = await manager.send("PUT", ONE, cluster("westus"))
     assert (status, body["error"]["code"]) == (409, "InvalidResourceLocation")
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 async def test_write_with_a_stale_etag_is_rejected(manager: Any, method: str) -> None:
-    _, made, _ = await manager.ask("PUT", ONE, cluster(**ON))
+    _, made, _ = await manager.send("PUT", ONE, cluster(**ON))
     body = None if method == "DELETE" else cluster(**ON) | {"tags": {"new": "tag"}}
     for stale in ({"If-Match": '"stale"'}, {"If-None-Match": "*"}):
-        status, answer, _ = await manager.ask(method, ONE, body, headers=stale)
+        status, answer, _ = await manager.send(method, ONE, body, headers=stale)
         assert (status, answer["error"]["code"]) == (412, "PreconditionFailed")
-    assert (await manager.ask("GET", ONE))[1] == made
+    assert (await manager.send("GET", ONE))[1] == made
     fresh = {"If-Match": f'"{made["eTag"]}"'}
-    assert (await manager.ask(method, ONE, body, headers=fresh))[0] in (200, 202)
+    assert (await manager.send(method, ONE, body, headers=fresh))[0] in (200, 202)
 
 
 async def test_if_match_and_if_none_match_apply_to_creation(manager: Any) -> None:
-    answer = await manager.ask("PUT", ONE, cluster(), headers={"If-Match": "*"})
+    answer = await manager.send("PUT", ONE, cluster(), headers={"If-Match": "*"})
     assert answer[0] == 412
-    answer = await manager.ask("PUT", ONE, cluster(), headers={"If-None-Match": "*"})
+    answer = await manager.send("PUT", ONE, cluster(), headers={"If-None-Match": "*"})
     assert answer[0] == 201
 
 
@@ -253,8 +253,8 @@ async def test_if_match_and_if_none_match_apply_to_creation(manager: Any) -> Non
     ],
 )
 async def test_credentials_are_an_audited_kubeconfig(manager: Any, verb: str, name: str) -> None:
-    await manager.ask("PUT", ONE, cluster(**ON))
-    status, body, _ = await manager.ask("POST", f"{ONE}/{verb}")
+    await manager.send("PUT", ONE, cluster(**ON))
+    status, body, _ = await manager.send("POST", f"{ONE}/{verb}")
     assert status == 200
     [one] = body["kubeconfigs"]
     assert (one["name"], base64.b64decode(one["value"])) == (name, b"clusters: [{name: aks}]\n")
@@ -262,37 +262,37 @@ async def test_credentials_are_an_audited_kubeconfig(manager: Any, verb: str, na
     assert (entry.actor_name, entry.target) == ("admin@contoso.example", ONE)
     assert entry.action == f"Microsoft.ContainerService/managedClusters/{verb}/action"
     await manager.add_caller("reader", "Reader")
-    assert (await manager.ask("POST", f"{ONE}/{verb}", caller="reader"))[0] == 403
+    assert (await manager.send("POST", f"{ONE}/{verb}", caller="reader"))[0] == 403
 
 
 async def test_access_profile_returns_a_kubeconfig(manager: Any) -> None:
-    await manager.ask("PUT", ONE, cluster(**ON))
+    await manager.send("PUT", ONE, cluster(**ON))
     path = f"{ONE}/accessProfiles/clusterUser/listCredential"
-    _, body, _ = await manager.ask("POST", path)
+    _, body, _ = await manager.send("POST", path)
     assert base64.b64decode(body["properties"]["kubeConfig"]).startswith(b"clusters")
     [entry] = await manager.directory.audit.list(limit=1)
     assert entry.action.endswith("/accessProfiles/listCredential/action")
-    assert (await manager.ask("POST", path.replace("User", "King")))[0] == 404
+    assert (await manager.send("POST", path.replace("User", "King")))[0] == 404
 
 
 async def test_cluster_subresources_are_readable(manager: Any) -> None:
-    await manager.ask("PUT", ONE, cluster(**ON))
-    _, body, _ = await manager.ask("GET", f"{ONE}/agentPools")
+    await manager.send("PUT", ONE, cluster(**ON))
+    _, body, _ = await manager.send("GET", f"{ONE}/agentPools")
     [pool] = body["value"]
     assert (pool["name"], pool["properties"]["count"]) == ("nodepool1", 3)
-    assert (await manager.ask("GET", f"{ONE}/agentPools/nodepool1"))[1] == pool
-    assert (await manager.ask("GET", f"{ONE}/agentPools/other"))[0] == 404
-    status, body, _ = await manager.ask("PUT", f"{ONE}/agentPools/two")
+    assert (await manager.send("GET", f"{ONE}/agentPools/nodepool1"))[1] == pool
+    assert (await manager.send("GET", f"{ONE}/agentPools/other"))[0] == 404
+    status, body, _ = await manager.send("PUT", f"{ONE}/agentPools/two")
     assert (status, body["error"]["code"]) == (501, "NotImplemented")
-    _, body, _ = await manager.ask("GET", f"{ONE}/upgradeProfiles/default")
+    _, body, _ = await manager.send("GET", f"{ONE}/upgradeProfiles/default")
     assert body["properties"]["controlPlaneProfile"]["kubernetesVersion"] == "1.33.2"
-    _, body, _ = await manager.ask("GET", f"{ONE}/availableAgentPoolVersions")
+    _, body, _ = await manager.send("GET", f"{ONE}/availableAgentPoolVersions")
     assert body["properties"]["agentPoolVersions"][0]["kubernetesVersion"] == "1.33.2"
     versions = f"{SUB}/providers/Microsoft.ContainerService/locations/eastus/kubernetesVersions"
-    _, body, _ = await manager.ask("GET", versions)
+    _, body, _ = await manager.send("GET", versions)
     assert body["values"][0]["patchVersions"] == {"1.33.2": {"upgrades": []}}
-    assert (await manager.ask("GET", versions.replace("eastus", "atlantis")))[0] == 404
-    _, body, _ = await manager.ask("GET", versions.replace("kubernetesVersions", "orchestrators"))
+    assert (await manager.send("GET", versions.replace("eastus", "atlantis")))[0] == 404
+    _, body, _ = await manager.send("GET", versions.replace("kubernetesVersions", "orchestrators"))
     assert body["properties"]["orchestrators"][0]["orchestratorVersion"] == "1.33.2"
 
 
@@ -305,28 +305,28 @@ async def test_concurrent_cluster_write_is_rejected(
 
     monkeypatch.setattr(manager.cluster, "set_workload_identity", slow)
     body = cluster(securityProfile=workload(False))
-    answers = await asyncio.gather(*(manager.ask("PUT", ONE, body) for _ in range(2)))
+    answers = await asyncio.gather(*(manager.send("PUT", ONE, body) for _ in range(2)))
     assert sorted(status for status, _, _ in answers) == [201, 409]
     [refused] = [answer for status, answer, _ in answers if status == 409]
     assert refused["error"]["code"] == "OperationNotAllowed"
-    assert (await manager.ask("PUT", ONE, body))[0] == 200
+    assert (await manager.send("PUT", ONE, body))[0] == 200
 
 
 async def test_cluster_and_its_roles_are_deleted_with_the_resource_group(manager: Any) -> None:
-    await manager.ask("PUT", ONE, cluster(**ON))
-    await manager.ask("DELETE", f"{SUB}/resourceGroups/rg")
-    status, body, _ = await manager.ask("GET", ONE)
+    await manager.send("PUT", ONE, cluster(**ON))
+    await manager.send("DELETE", f"{SUB}/resourceGroups/rg")
+    status, body, _ = await manager.send("GET", ONE)
     assert (status, body["error"]["code"]) == (404, "ResourceGroupNotFound")
     await manager.group("fresh")
-    assert (await manager.ask("PUT", ONE.replace("/rg/", "/fresh/"), cluster(**ON)))[0] == 201
+    assert (await manager.send("PUT", ONE.replace("/rg/", "/fresh/"), cluster(**ON)))[0] == 201
 
 
 @pytest.mark.parametrize("gone", [ONE, f"{SUB}/resourceGroups/rg"])
 async def test_deleting_the_cluster_enables_the_webhook(manager: Any, gone: str) -> None:
     """As in an instance without a cluster resource, and as after the next start."""
-    await manager.ask("PUT", ONE, cluster(securityProfile=workload(False)))
+    await manager.send("PUT", ONE, cluster(securityProfile=workload(False)))
     assert manager.cluster.workload_identity is False
-    assert (await manager.ask("DELETE", gone))[0] == 202
+    assert (await manager.send("DELETE", gone))[0] == 202
     assert manager.cluster.workload_identity is True
 
 
@@ -336,9 +336,9 @@ async def test_failed_delete_of_the_cluster_keeps_the_webhook_disabled(
     async def broken(*_: object) -> None:
         raise OSError
 
-    await manager.ask("PUT", ONE, cluster(securityProfile=workload(False)))
+    await manager.send("PUT", ONE, cluster(securityProfile=workload(False)))
     monkeypatch.setattr(manager.directory.clusters, "delete", broken)
-    assert (await manager.ask("DELETE", ONE))[0] == 500
+    assert (await manager.send("DELETE", ONE))[0] == 500
     assert manager.cluster.workload_identity is False
 
 
@@ -346,8 +346,8 @@ async def test_deleting_a_group_without_the_cluster_does_not_switch_the_webhook(
     manager: Any,
 ) -> None:
     await manager.group("other")
-    await manager.ask("PUT", ONE, cluster(securityProfile=workload(False)))
-    assert (await manager.ask("DELETE", f"{SUB}/resourceGroups/other"))[0] == 202
+    await manager.send("PUT", ONE, cluster(securityProfile=workload(False)))
+    assert (await manager.send("DELETE", f"{SUB}/resourceGroups/other"))[0] == 202
     assert manager.cluster.workload_identity is False
 
 

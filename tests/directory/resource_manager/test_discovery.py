@@ -14,7 +14,7 @@ ENDPOINTS = "/metadata/endpoints"
 
 
 async def test_cloud_metadata_needs_no_token(manager: Any) -> None:
-    status, body, _ = await manager.ask("GET", ENDPOINTS, caller=None, version="2022-09-01")
+    status, body, _ = await manager.send("GET", ENDPOINTS, caller=None, version="2022-09-01")
     assert (status, body["name"]) == (200, "AzureCloud")
     assert body["resourceManager"] == "https://management.azure.com/"
     assert body["microsoftGraphResourceId"] == "https://graph.microsoft.com/"
@@ -25,7 +25,7 @@ async def test_cloud_metadata_needs_no_token(manager: Any) -> None:
 
 async def test_cloud_metadata_has_loopback_urls_without_the_gateway(manager: Any) -> None:
     here = f"localhost:{manager.port}"
-    _, body, _ = await manager.ask("GET", ENDPOINTS, caller=None, version="2022-09-01", host=here)
+    _, body, _ = await manager.send("GET", ENDPOINTS, caller=None, version="2022-09-01", host=here)
     assert body["resourceManager"] == f"https://{here}/"
     assert body["microsoftGraphResourceId"] == f"https://{here}/"
     assert body["authentication"]["loginEndpoint"] == "https://localhost:18443/"
@@ -51,11 +51,11 @@ async def test_cloud_metadata_has_loopback_urls_without_the_gateway(manager: Any
 
 
 async def test_cloud_metadata_format_depends_on_the_api_version(manager: Any) -> None:
-    _, body, _ = await manager.ask("GET", ENDPOINTS, caller=None, version="2019-05-01")
+    _, body, _ = await manager.send("GET", ENDPOINTS, caller=None, version="2019-05-01")
     assert [one["name"] for one in body] == ["AzureCloud"]
-    _, body, _ = await manager.ask("GET", ENDPOINTS, caller=None, version="2015-01-01")
+    _, body, _ = await manager.send("GET", ENDPOINTS, caller=None, version="2015-01-01")
     assert set(body) == {"galleryEndpoint", "graphEndpoint", "portalEndpoint", "authentication"}
-    status, body, _ = await manager.ask("GET", ENDPOINTS, caller=None, version=None)
+    status, body, _ = await manager.send("GET", ENDPOINTS, caller=None, version=None)
     assert (status, body["error"]["code"]) == (400, "MissingApiVersionParameter")
 
 
@@ -64,7 +64,7 @@ async def test_cloud_metadata_format_depends_on_the_api_version(manager: Any) ->
     ["evil.example", "localhost.evil.example", "a;localhost", "localhost;evil", "localhost%2fevil"],
 )
 async def test_unknown_host_is_not_repeated_in_cloud_metadata(manager: Any, host: str) -> None:
-    _, body, _ = await manager.ask("GET", ENDPOINTS, caller=None, version="2022-09-01", host=host)
+    _, body, _ = await manager.send("GET", ENDPOINTS, caller=None, version="2022-09-01", host=host)
     assert body["resourceManager"] == "https://management.azure.com/"
     assert "evil" not in str(body)
 
@@ -72,11 +72,11 @@ async def test_unknown_host_is_not_repeated_in_cloud_metadata(manager: Any, host
 async def test_tenant_and_subscription_have_the_properties_that_az_login_reads(
     manager: Any,
 ) -> None:
-    _, body, _ = await manager.ask("GET", "/tenants")
+    _, body, _ = await manager.send("GET", "/tenants")
     assert [(one["tenantId"], one["defaultDomain"]) for one in body["value"]] == [
         (TENANT, "contoso.example")
     ]
-    _, body, _ = await manager.ask("GET", "/subscriptions", version="2022-12-01")
+    _, body, _ = await manager.send("GET", "/subscriptions", version="2022-12-01")
     [one] = body["value"]
     assert (one["id"], one["subscriptionId"], one["displayName"], one["state"]) == (
         SUB,
@@ -84,7 +84,7 @@ async def test_tenant_and_subscription_have_the_properties_that_az_login_reads(
         "podpass",
         "Enabled",
     )
-    assert (await manager.ask("GET", SUB.upper().replace("SUBSCRIPTIONS", "subscriptions")))[
+    assert (await manager.send("GET", SUB.upper().replace("SUBSCRIPTIONS", "subscriptions")))[
         1
     ] == one
 
@@ -93,15 +93,15 @@ async def test_subscription_is_visible_only_with_a_role_in_it(manager: Any) -> N
     mine = await manager.group("mine")
     await manager.add_caller("reader", "Reader", mine)
     await manager.add_caller("unprivileged")
-    assert len((await manager.ask("GET", "/subscriptions", caller="reader"))[1]["value"]) == 1
-    assert (await manager.ask("GET", SUB, caller="reader"))[0] == 200
-    assert (await manager.ask("GET", f"{SUB}/locations", caller="reader"))[0] == 200
-    assert (await manager.ask("GET", "/subscriptions", caller="unprivileged"))[1]["value"] == []
-    assert (await manager.ask("GET", SUB, caller="unprivileged"))[0] == 403
+    assert len((await manager.send("GET", "/subscriptions", caller="reader"))[1]["value"]) == 1
+    assert (await manager.send("GET", SUB, caller="reader"))[0] == 200
+    assert (await manager.send("GET", f"{SUB}/locations", caller="reader"))[0] == 200
+    assert (await manager.send("GET", "/subscriptions", caller="unprivileged"))[1]["value"] == []
+    assert (await manager.send("GET", SUB, caller="unprivileged"))[0] == 403
 
 
 async def test_locations_have_a_name_and_a_display_name(manager: Any) -> None:
-    _, body, _ = await manager.ask("GET", f"{SUB}/locations")
+    _, body, _ = await manager.send("GET", f"{SUB}/locations")
     found = {one["name"]: one for one in body["value"]}
     assert len(found) > 40
     assert found["eastus"]["displayName"] == "East US"
@@ -111,7 +111,7 @@ async def test_locations_have_a_name_and_a_display_name(manager: Any) -> None:
 
 
 async def test_providers_are_registered_from_the_start(manager: Any) -> None:
-    _, body, _ = await manager.ask("GET", f"{SUB}/providers")
+    _, body, _ = await manager.send("GET", f"{SUB}/providers")
     assert [one["namespace"] for one in body["value"]] == [
         "Microsoft.Authorization",
         "Microsoft.ContainerService",
@@ -121,17 +121,17 @@ async def test_providers_are_registered_from_the_start(manager: Any) -> None:
     ]
     for method, verb in (("GET", ""), ("POST", "/register")):
         path = f"{SUB}/providers/microsoft.keyvault{verb}"
-        status, body, _ = await manager.ask(method, path)
+        status, body, _ = await manager.send(method, path)
         assert (status, body["registrationState"]) == (200, "Registered")
         types = {one["resourceType"]: one for one in body["resourceTypes"]}
         assert "East US" in types["vaults"]["locations"]
         assert "2026-02-01" in types["vaults"]["apiVersions"]
-    status, body, _ = await manager.ask("GET", f"{SUB}/providers/Microsoft.Compute")
+    status, body, _ = await manager.send("GET", f"{SUB}/providers/Microsoft.Compute")
     assert (status, body["error"]["code"]) == (404, "InvalidResourceNamespace")
 
 
 async def test_operations_of_a_provider_are_the_served_operations(manager: Any) -> None:
-    _, body, _ = await manager.ask("GET", "/providers/Microsoft.ManagedIdentity/operations")
+    _, body, _ = await manager.send("GET", "/providers/Microsoft.ManagedIdentity/operations")
     assert {one["name"].partition("/")[2] for one in body["value"]} == {
         f"userAssignedIdentities{part}/{verb}"
         for part in ("", "/federatedIdentityCredentials")
@@ -151,7 +151,7 @@ async def resources(manager: Any) -> None:
     pools = [{"name": "nodepool1"}]
     path = f"{SUB}/resourceGroups/rg/providers/Microsoft.ContainerService/managedClusters/aks"
     body = {"location": "eastus", "properties": {"agentPoolProfiles": pools}}
-    await manager.ask("PUT", path, body)
+    await manager.send("PUT", path, body)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ async def resources(manager: Any) -> None:
 @pytest.mark.usefixtures("resources")
 async def test_resources_of_all_types_are_filtered(manager: Any, wanted: str, found: str) -> None:
     query = wanted.replace(" ", "%20")
-    status, body, _ = await manager.ask("GET", f"{SUB}/resources?$filter={query}")
+    status, body, _ = await manager.send("GET", f"{SUB}/resources?$filter={query}")
     assert status == 200
     listed = {one["name"] for one in body["value"]}
     assert listed == set(found.split())
@@ -213,8 +213,8 @@ async def test_caller_lists_only_the_resources_that_it_may_read(manager: Any) ->
     scope = f"{SUB}/resourceGroups/rg/providers/Microsoft.KeyVault/vaults/vault-1"
     await manager.add_caller("reader", "Reader", scope)
     await manager.add_caller("unprivileged")
-    _, body, _ = await manager.ask("GET", f"{SUB}/resources", caller="reader")
+    _, body, _ = await manager.send("GET", f"{SUB}/resources", caller="reader")
     assert [one["name"] for one in body["value"]] == ["vault-1"]
-    assert (await manager.ask("GET", f"{SUB}/resources", caller="unprivileged"))[0] == 403
-    status, body, _ = await manager.ask("GET", f"{SUB}/resourceGroups/nope/resources")
+    assert (await manager.send("GET", f"{SUB}/resources", caller="unprivileged"))[0] == 403
+    status, body, _ = await manager.send("GET", f"{SUB}/resourceGroups/nope/resources")
     assert (status, body["error"]["code"]) == (404, "ResourceGroupNotFound")

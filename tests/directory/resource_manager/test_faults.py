@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.directory.database_faults import corrupt, full, locked, read_only
+from tests.directory.database_faults import corrupt, fill_disk, lock_database, make_read_only
 from tests.directory.resource_manager.harness import SUB, TENANT
 
 TAGS = {f"{number:04}{'n' * 400}": "v" * 256 for number in range(15)}
@@ -21,9 +21,9 @@ def database_url(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     ("fault", "status", "code", "message", "retry_after"),
     [
-        (full, 507, "InsufficientStorage", "the disk is full", None),
-        (read_only, 507, "InsufficientStorage", "read-only", None),
-        (locked, 503, "ServiceUnavailable", "busy", "2"),
+        (fill_disk, 507, "InsufficientStorage", "the disk is full", None),
+        (make_read_only, 507, "InsufficientStorage", "read-only", None),
+        (lock_database, 503, "ServiceUnavailable", "busy", "2"),
     ],
 )
 async def test_failed_write_reports_its_cause_and_the_next_write_succeeds(
@@ -38,8 +38,8 @@ async def test_failed_write_reports_its_cause_and_the_next_write_succeeds(
 ) -> None:
     body = {"location": "eastus", "tags": TAGS}
     with fault(manager.directory._session.database._backend.engine, tmp_path / "directory.db"):
-        found, answer, headers = await manager.ask("PUT", GROUP, body)
-        assert (await manager.ask("GET", SUB))[0] == 200
+        found, answer, headers = await manager.send("PUT", GROUP, body)
+        assert (await manager.send("GET", SUB))[0] == 200
     assert (found, answer["error"]["code"]) == (status, code)
     assert message in answer["error"]["message"]
     assert headers.get("Retry-After") == retry_after
@@ -47,30 +47,30 @@ async def test_failed_write_reports_its_cause_and_the_next_write_succeeds(
     assert "SQLITE_" in vars(line)["cause"]
     assert line.exc_info is None
     assert "nnnn" not in repr(vars(line))
-    assert (await manager.ask("PUT", GROUP, body))[0] == 201
+    assert (await manager.send("PUT", GROUP, body))[0] == 201
 
 
 async def test_vault_without_a_creation_time_has_no_system_data(
     manager: Any, tmp_path: Path
 ) -> None:
     path = f"{GROUP}/providers/Microsoft.KeyVault/vaults/old-vault"
-    await manager.ask("PUT", GROUP, {"location": "eastus"})
+    await manager.send("PUT", GROUP, {"location": "eastus"})
     properties = {"tenantId": TENANT, "sku": {"family": "A", "name": "standard"}}
     body = {"location": "eastus", "properties": properties | {"enableRbacAuthorization": True}}
-    status, made, _ = await manager.ask("PUT", path, body, version="2023-07-01")
+    status, made, _ = await manager.send("PUT", path, body, version="2023-07-01")
     assert (status, "systemData" in made) == (201, True)
     corrupt(tmp_path / "directory.db", "UPDATE vaults SET created = 0")
     manager.directory._session.clear_caches()
-    assert "1970" not in str((await manager.ask("GET", path, version="2023-07-01"))[1])
+    assert "1970" not in str((await manager.send("GET", path, version="2023-07-01"))[1])
 
 
 async def test_damaged_row_is_named_and_does_not_fail_lists(manager: Any, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        await manager.ask("PUT", f"{SUB}/resourceGroups/{name}", {"location": "eastus"})
+        await manager.send("PUT", f"{SUB}/resourceGroups/{name}", {"location": "eastus"})
     corrupt(tmp_path / "directory.db", "UPDATE resource_groups SET tags = 'x' WHERE name = 'one'")
-    status, body, _ = await manager.ask("GET", f"{SUB}/resourceGroups/one")
+    status, body, _ = await manager.send("GET", f"{SUB}/resourceGroups/one")
     assert (status, body["error"]["code"]) == (500, "InternalServerError")
     assert "the row of one in table resource_groups cannot be read" in body["error"]["message"]
     assert "restore the database" in body["error"]["message"]
-    status, body, _ = await manager.ask("GET", f"{SUB}/resourceGroups")
+    status, body, _ = await manager.send("GET", f"{SUB}/resourceGroups")
     assert (status, [one["name"] for one in body["value"]]) == (200, ["two"])

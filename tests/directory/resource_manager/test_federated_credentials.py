@@ -34,25 +34,25 @@ async def web(manager: Any) -> dict[str, Any]:
 async def test_credential_is_written_shown_changed_and_deleted(
     manager: Any, web: dict[str, Any]
 ) -> None:
-    status, body, _ = await manager.ask("PUT", ONE, credential())
+    status, body, _ = await manager.send("PUT", ONE, credential())
     assert status == 201
     assert body["id"] == f"{web['id']}/federatedIdentityCredentials/pod"
     assert body["type"].endswith("userAssignedIdentities/federatedIdentityCredentials")
     assert body["properties"] == credential()["properties"]
-    assert (await manager.ask("GET", ONE.upper().replace(SUB.upper(), SUB)))[1] == body
-    status, body, _ = await manager.ask("PUT", f"{ALL}/POD", credential(subject="other"))
+    assert (await manager.send("GET", ONE.upper().replace(SUB.upper(), SUB)))[1] == body
+    status, body, _ = await manager.send("PUT", f"{ALL}/POD", credential(subject="other"))
     # Names are case-insensitive: the existing credential is returned with its own spelling.
     assert (status, body["name"], body["properties"]["subject"]) == (200, "pod", "other")
-    assert (await manager.ask("PUT", ONE, credential(subject="other")))[0] == 200
-    status, body, _ = await manager.ask("DELETE", ONE)
+    assert (await manager.send("PUT", ONE, credential(subject="other")))[0] == 200
+    status, body, _ = await manager.send("DELETE", ONE)
     assert (status, body) == (200, None)
-    assert (await manager.ask("DELETE", ONE))[0] == 204
-    status, body, _ = await manager.ask("GET", ONE)
+    assert (await manager.send("DELETE", ONE))[0] == 204
+    status, body, _ = await manager.send("GET", ONE)
     assert (status, body["error"]["code"]) == (404, "NotFound")
 
 
 async def test_leading_and_trailing_spaces_are_preserved(manager: Any, web: dict[str, Any]) -> None:
-    _, body, _ = await manager.ask("PUT", ONE, credential(subject=" a "))
+    _, body, _ = await manager.send("PUT", ONE, credential(subject=" a "))
     assert body["properties"]["subject"] == " a "
     found = await manager.directory.find_identity(TENANT, web["properties"]["clientId"])
     assert found.credentials[0].subject == " a "
@@ -83,9 +83,9 @@ async def test_leading_and_trailing_spaces_are_preserved(manager: Any, web: dict
     ],
 )
 async def test_invalid_managed_identity_credential_is_rejected(manager: Any, body: Any) -> None:
-    status, answer, _ = await manager.ask("PUT", ONE, body)
+    status, answer, _ = await manager.send("PUT", ONE, body)
     assert (status, answer["error"]["code"]) == (400, "BadRequest")
-    assert (await manager.ask("GET", ALL))[1]["value"] == []
+    assert (await manager.send("GET", ALL))[1]["value"] == []
 
 
 @pytest.mark.usefixtures("web")
@@ -99,7 +99,7 @@ async def test_invalid_managed_identity_credential_is_rejected(manager: Any, bod
     ],
 )
 async def test_credential_members_of_a_wrong_type_are_rejected(manager: Any, body: Any) -> None:
-    status, answer, _ = await manager.ask("PUT", ONE, body)
+    status, answer, _ = await manager.send("PUT", ONE, body)
     assert (status, answer["error"]["code"]) == (400, "InvalidRequestContent")
 
 
@@ -110,8 +110,8 @@ async def test_duplicate_trust_error_names_the_other_credential(
 ) -> None:
     """The error names the other credential, also if the written credential precedes it in the list."""
     for name in ("one", "two"):
-        await manager.ask("PUT", f"{ALL}/{name}", credential(subject=name))
-    status, body, _ = await manager.ask("PUT", f"{ALL}/{written}", credential(subject=other))
+        await manager.send("PUT", f"{ALL}/{name}", credential(subject=name))
+    status, body, _ = await manager.send("PUT", f"{ALL}/{written}", credential(subject=other))
     assert (status, body["error"]["code"]) == (400, "BadRequest")
     assert f"'{other}'" in body["error"]["message"]
     assert f"'{written}'" not in body["error"]["message"]
@@ -123,26 +123,26 @@ async def test_duplicate_trust_error_names_the_other_credential(
 )
 async def test_600_characters_are_accepted(manager: Any, field: str, length: int) -> None:
     value = "x" * length if field == "subject" else "https://x/" + "x" * length
-    assert (await manager.ask("PUT", ONE, credential(**{field: value})))[0] == 201
+    assert (await manager.send("PUT", ONE, credential(**{field: value})))[0] == 201
 
 
 @pytest.mark.usefixtures("web")
 @pytest.mark.parametrize("name", ["ab", "-pod", "_pod", "p.od", "p%20od", "x" * 121])
 async def test_invalid_credential_name_is_rejected(manager: Any, name: str) -> None:
-    status, body, _ = await manager.ask("PUT", f"{ALL}/{name}", credential())
+    status, body, _ = await manager.send("PUT", f"{ALL}/{name}", credential())
     assert (status, body["error"]["code"]) == (400, "BadRequest")
     assert "name" in body["error"]["message"]
 
 
 @pytest.mark.usefixtures("web")
 async def test_duplicate_issuer_and_subject_are_rejected(manager: Any) -> None:
-    await manager.ask("PUT", ONE, credential())
-    status, body, _ = await manager.ask("PUT", f"{ALL}/second", credential())
+    await manager.send("PUT", ONE, credential())
+    status, body, _ = await manager.send("PUT", f"{ALL}/second", credential())
     assert (status, body["error"]["code"]) == (400, "BadRequest")
     assert "'pod'" in body["error"]["message"]
     # Subjects are case-sensitive, as in the token exchange.
     other = credential(subject="system:serviceaccount:default:WEB")
-    assert (await manager.ask("PUT", f"{ALL}/second", other))[0] == 201
+    assert (await manager.send("PUT", f"{ALL}/second", other))[0] == 201
 
 
 @pytest.mark.usefixtures("web")
@@ -150,11 +150,11 @@ async def test_credential_over_the_limit_of_20_is_refused(manager: Any) -> None:
     object.__setattr__(manager.subscription, "write_seconds", 0)
     for number in range(20):
         path, body = f"{ALL}/pod-{number}", credential(subject=f"s{number}")
-        assert (await manager.ask("PUT", path, body))[0] == 201
-    status, body, _ = await manager.ask("PUT", f"{ALL}/pod-20", credential(subject="s20"))
+        assert (await manager.send("PUT", path, body))[0] == 201
+    status, body, _ = await manager.send("PUT", f"{ALL}/pod-20", credential(subject="s20"))
     assert (status, body["error"]["code"]) == (400, "BadRequest")
     assert "20" in body["error"]["message"]
-    assert (await manager.ask("PUT", f"{ALL}/pod-19", credential(subject="new")))[0] == 200
+    assert (await manager.send("PUT", f"{ALL}/pod-19", credential(subject="new")))[0] == 200
     pages = await manager.pages(f"{ALL}?$top=7")
     found = [name for page in pages for name in page]
     assert ([len(page) for page in pages], found) == ([7, 7, 6], sorted(found))
@@ -164,18 +164,18 @@ async def test_credential_over_the_limit_of_20_is_refused(manager: Any) -> None:
 async def test_credential_in_an_unsupported_region_is_rejected(manager: Any, region: str) -> None:
     await manager.group()
     await manager.identity(location=region)
-    status, body, _ = await manager.ask("PUT", ONE, credential())
+    status, body, _ = await manager.send("PUT", ONE, credential())
     assert (status, body["error"]["code"]) == (405, "MethodNotAllowed")
-    assert (await manager.ask("GET", ALL))[1]["value"] == []
+    assert (await manager.send("GET", ALL))[1]["value"] == []
 
 
 async def test_credential_of_a_missing_identity_is_not_found(manager: Any) -> None:
     await manager.group()
-    status, body, _ = await manager.ask("PUT", ONE, credential())
+    status, body, _ = await manager.send("PUT", ONE, credential())
     assert (status, body["error"]["code"]) == (404, "ParentResourceNotFound")
-    assert (await manager.ask("DELETE", ONE))[0] == 404
+    assert (await manager.send("DELETE", ONE))[0] == 404
     for path in (ONE, ALL):
-        status, body, _ = await manager.ask("GET", path)
+        status, body, _ = await manager.send("GET", path)
         assert (status, body["error"]["code"]) == (404, "ResourceNotFound")
 
 
@@ -183,7 +183,7 @@ async def test_concurrent_credential_write_is_rejected(manager: Any, web: dict[s
     await manager.identity("other")
     elsewhere = ALL.replace("/web/", "/other/")
     paths = [f"{ALL}/pod-1", f"{ALL}/pod-2", f"{elsewhere}/pod-1"]
-    asked = (manager.ask("PUT", path, credential(subject=f"s{n}")) for n, path in enumerate(paths))
+    asked = (manager.send("PUT", path, credential(subject=f"s{n}")) for n, path in enumerate(paths))
     answers = await asyncio.gather(*asked)
     statuses = [status for status, _, _ in answers]
     assert (sorted(statuses[:2]), statuses[2]) == ([201, 409], 201)
@@ -192,21 +192,21 @@ async def test_concurrent_credential_write_is_rejected(manager: Any, web: dict[s
     assert refused["error"]["code"] == code
     assert f"'{web['id'].lower()}'" in refused["error"]["message"]
     # The rejected credential was not stored, and can be written now.
-    assert len((await manager.ask("GET", ALL))[1]["value"]) == 1
+    assert len((await manager.send("GET", ALL))[1]["value"]) == 1
     loser = paths[statuses.index(409)]
-    assert (await manager.ask("PUT", loser, credential(subject="later")))[0] == 201
+    assert (await manager.send("PUT", loser, credential(subject="later")))[0] == 201
 
 
 @pytest.mark.usefixtures("web")
 async def test_failed_write_releases_the_lock(manager: Any) -> None:
-    assert (await manager.ask("PUT", ONE, credential(subject="*")))[0] == 400
-    assert (await manager.ask("PUT", ONE, credential()))[0] == 201
+    assert (await manager.send("PUT", ONE, credential(subject="*")))[0] == 400
+    assert (await manager.send("PUT", ONE, credential()))[0] == 201
 
 
 async def test_write_to_an_identity_deleted_during_the_request_fails(
     manager: Any, web: dict[str, Any]
 ) -> None:
-    writing = asyncio.create_task(manager.ask("PUT", ONE, credential()))
+    writing = asyncio.create_task(manager.send("PUT", ONE, credential()))
     await asyncio.sleep(0.02)
     await manager.directory.identities.delete(TENANT, web["properties"]["clientId"])
     status, body, _ = await writing

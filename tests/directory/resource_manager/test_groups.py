@@ -9,41 +9,41 @@ SUB = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 
 async def test_resource_group_is_created_tagged_and_listed(manager: Any) -> None:
     path = f"{SUB}/resourcegroups/My-Group"
-    status, body, _ = await manager.ask("PUT", path, {"location": "East US", "tags": {"a": "b"}})
+    status, body, _ = await manager.send("PUT", path, {"location": "East US", "tags": {"a": "b"}})
     assert (status, body["location"], body["tags"]) == (201, "eastus", {"a": "b"})
     assert body["id"] == f"{SUB}/resourceGroups/My-Group"
     assert body["type"] == "Microsoft.Resources/resourceGroups"
     assert body["properties"] == {"provisioningState": "Succeeded"}
-    assert (await manager.ask("PUT", path, {"location": "eastus"}))[0] == 200
-    status, body, _ = await manager.ask("PATCH", path, {"tags": {"team": "x"}})
+    assert (await manager.send("PUT", path, {"location": "eastus"}))[0] == 200
+    status, body, _ = await manager.send("PATCH", path, {"tags": {"team": "x"}})
     assert (status, body["tags"]) == (200, {"team": "x"})
     # Names are case-insensitive and keep their first spelling.
-    status, body, _ = await manager.ask(
+    status, body, _ = await manager.send(
         "GET", path.upper().replace("/SUBSCRIPTIONS", "/Subscriptions")
     )
     assert (status, body["name"]) == (200, "My-Group")
-    _, body, _ = await manager.ask("GET", f"{SUB}/resourceGroups")
+    _, body, _ = await manager.send("GET", f"{SUB}/resourceGroups")
     assert [one["name"] for one in body["value"]] == ["My-Group"]
 
 
 async def test_head_reports_if_a_resource_group_exists(manager: Any) -> None:
     path = await manager.group()
-    assert (await manager.ask("HEAD", path))[0] == 204
-    assert (await manager.ask("HEAD", f"{SUB}/resourceGroups/other"))[0] == 404
+    assert (await manager.send("HEAD", path))[0] == 204
+    assert (await manager.send("HEAD", f"{SUB}/resourceGroups/other"))[0] == 404
 
 
 @pytest.mark.parametrize("name", ["a.", "a%20b", "a%23b", "x" * 91, "%C2%A7", "a*b"])
 async def test_invalid_resource_group_name_is_rejected(manager: Any, name: str) -> None:
     path = f"{SUB}/resourcegroups/{name}"
-    status, body, _ = await manager.ask("PUT", path, {"location": "eastus"})
+    status, body, _ = await manager.send("PUT", path, {"location": "eastus"})
     assert (status, body["error"]["code"]) == (400, "InvalidResourceGroup")
 
 
 async def test_location_of_a_resource_group_cannot_be_changed(manager: Any) -> None:
     path = await manager.group()
-    status, body, _ = await manager.ask("PUT", path, {"location": "westeurope"})
+    status, body, _ = await manager.send("PUT", path, {"location": "westeurope"})
     assert (status, body["error"]["code"]) == (409, "InvalidResourceGroupLocation")
-    assert (await manager.ask("GET", path))[1]["location"] == "eastus"
+    assert (await manager.send("GET", path))[1]["location"] == "eastus"
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,14 @@ async def test_invalid_resource_group_is_rejected_and_not_created(
     manager: Any, body: Any, code: str
 ) -> None:
     path = f"{SUB}/resourcegroups/rg"
-    status, answer, _ = await manager.ask("PUT", path, body)
+    status, answer, _ = await manager.send("PUT", path, body)
     assert (status, answer["error"]["code"]) == (400, code)
-    assert (await manager.ask("HEAD", path))[0] == 404
+    assert (await manager.send("HEAD", path))[0] == 404
 
 
 async def test_missing_resource_group_is_named_in_the_error(manager: Any) -> None:
     for method, body in (("GET", None), ("PATCH", {}), ("DELETE", None)):
-        status, answer, _ = await manager.ask(method, f"{SUB}/resourceGroups/nope", body)
+        status, answer, _ = await manager.send(method, f"{SUB}/resourceGroups/nope", body)
         assert (status, answer["error"]["code"]) == (404, "ResourceGroupNotFound")
         assert "nope" in answer["error"]["message"]
 
@@ -86,21 +86,21 @@ async def test_deleting_a_resource_group_is_asynchronous_and_deletes_its_resourc
 ) -> None:
     path = await manager.group()
     identity, vault = await manager.identity(), await manager.vault()
-    status, body, headers = await manager.ask("DELETE", path)
+    status, body, headers = await manager.send("DELETE", path)
     assert (status, body, headers["Retry-After"]) == (202, None, "1")
     location = headers["Location"].removeprefix("https://management.azure.com")
     assert location.startswith(f"{SUB}/operationresults/")
-    assert (await manager.ask("GET", location, version=None))[0] == 200
+    assert (await manager.send("GET", location, version=None))[0] == 200
     for gone in (path, identity["id"], vault):
-        status, body, _ = await manager.ask("GET", gone)
+        status, body, _ = await manager.send("GET", gone)
         assert (status, body["error"]["code"]) == (404, "ResourceGroupNotFound")
-    _, body, _ = await manager.ask("GET", f"{SUB}/providers/Microsoft.KeyVault/deletedVaults")
+    _, body, _ = await manager.send("GET", f"{SUB}/providers/Microsoft.KeyVault/deletedVaults")
     assert [one["name"] for one in body["value"]] == ["demo-vault"]
 
 
 async def test_unknown_asynchronous_operation_is_not_found(manager: Any) -> None:
     path = f"{SUB}/operationresults/33333333-3333-4333-8333-333333333333"
-    status, body, _ = await manager.ask("GET", path)
+    status, body, _ = await manager.send("GET", path)
     assert (status, body["error"]["code"]) == (404, "NotFound")
 
 
@@ -119,7 +119,7 @@ async def test_groups_are_found_by_tag(manager: Any, wanted: str, found: list[st
     await manager.group("b", tags={"team": "y"})
     await manager.group("c")
     query = wanted.replace(" ", "%20")
-    _, body, _ = await manager.ask("GET", f"{SUB}/resourcegroups?$filter={query}")
+    _, body, _ = await manager.send("GET", f"{SUB}/resourcegroups?$filter={query}")
     assert [one["name"] for one in body["value"]] == found
 
 
@@ -135,7 +135,7 @@ async def test_caller_lists_only_the_resource_groups_that_it_may_read(manager: A
     await manager.group("other")
     await manager.add_caller("reader", "Reader", mine)
     await manager.add_caller("unprivileged")
-    _, body, _ = await manager.ask("GET", f"{SUB}/resourcegroups", caller="reader")
+    _, body, _ = await manager.send("GET", f"{SUB}/resourcegroups", caller="reader")
     assert [one["name"] for one in body["value"]] == ["mine"]
-    status, body, _ = await manager.ask("GET", f"{SUB}/resourcegroups", caller="unprivileged")
+    status, body, _ = await manager.send("GET", f"{SUB}/resourcegroups", caller="unprivileged")
     assert (status, body["error"]["code"]) == (403, "AuthorizationFailed")

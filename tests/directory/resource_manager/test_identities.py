@@ -12,7 +12,7 @@ ALL = f"{SUB}/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssigned
 
 async def test_identity_is_created_with_unique_ids(manager: Any) -> None:
     await manager.group("RG")
-    status, body, _ = await manager.ask(
+    status, body, _ = await manager.send(
         "PUT", f"{ALL}/web", {"location": "eastus", "tags": {"a": "b"}}
     )
     assert status == 201
@@ -32,29 +32,29 @@ async def test_second_put_keeps_the_ids_of_an_identity(manager: Any) -> None:
     await manager.group()
     made = await manager.identity()
     path = f"{ALL}/WEB"
-    status, body, _ = await manager.ask("PUT", path, {"location": "eastus", "tags": {"x": "y"}})
+    status, body, _ = await manager.send("PUT", path, {"location": "eastus", "tags": {"x": "y"}})
     assert (status, body["properties"], body["name"]) == (200, made["properties"], "web")
     assert body["tags"] == {"x": "y"}
-    status, body, _ = await manager.ask("PATCH", path, {"tags": {"only": "this"}})
+    status, body, _ = await manager.send("PATCH", path, {"tags": {"only": "this"}})
     assert (status, body["tags"]) == (200, {"only": "this"})
-    _, body, _ = await manager.ask("PATCH", path, {})
+    _, body, _ = await manager.send("PATCH", path, {})
     assert body["tags"] == {"only": "this"}
 
 
 async def test_isolation_scope_is_stored(manager: Any) -> None:
     await manager.group()
     body = {"location": "eastus", "properties": {"isolationScope": "Regional"}}
-    await manager.ask("PUT", f"{ALL}/web", body)
-    _, body, _ = await manager.ask("GET", f"{ALL}/web")
+    await manager.send("PUT", f"{ALL}/web", body)
+    _, body, _ = await manager.send("GET", f"{ALL}/web")
     assert body["properties"]["isolationScope"] == "Regional"
     body = {"location": "eastus", "properties": {"isolationScope": "Galactic"}}
-    assert (await manager.ask("PUT", f"{ALL}/web", body))[0] == 400
+    assert (await manager.send("PUT", f"{ALL}/web", body))[0] == 400
 
 
 @pytest.mark.parametrize("name", ["ab", "-web", "_web", "we.b", "w%20eb", "x" * 129])
 async def test_invalid_identity_name_is_rejected(manager: Any, name: str) -> None:
     await manager.group()
-    status, body, _ = await manager.ask("PUT", f"{ALL}/{name}", {"location": "eastus"})
+    status, body, _ = await manager.send("PUT", f"{ALL}/{name}", {"location": "eastus"})
     assert (status, body["error"]["code"]) == (400, "InvalidResourceName")
 
 
@@ -73,19 +73,19 @@ async def test_invalid_body_does_not_change_an_identity(
 ) -> None:
     await manager.group()
     made = await manager.identity()
-    found, answer, _ = await manager.ask("PUT", f"{ALL}/web", body)
+    found, answer, _ = await manager.send("PUT", f"{ALL}/web", body)
     assert (found, answer["error"]["code"]) == (status, code)
-    assert (await manager.ask("GET", f"{ALL}/web"))[1] == made
+    assert (await manager.send("GET", f"{ALL}/web"))[1] == made
 
 
 async def test_identity_in_a_missing_resource_group_is_not_found(manager: Any) -> None:
     for method, body in (("PUT", {"location": "eastus"}), ("GET", None), ("DELETE", None)):
-        status, answer, _ = await manager.ask(method, f"{ALL}/web", body)
+        status, answer, _ = await manager.send(method, f"{ALL}/web", body)
         assert (status, answer["error"]["code"]) == (404, "ResourceGroupNotFound")
     await manager.group()
-    status, answer, _ = await manager.ask("GET", f"{ALL}/web")
+    status, answer, _ = await manager.send("GET", f"{ALL}/web")
     assert (status, answer["error"]["code"]) == (404, "ResourceNotFound")
-    assert (await manager.ask("PATCH", f"{ALL}/web", {}))[0] == 404
+    assert (await manager.send("PATCH", f"{ALL}/web", {}))[0] == 404
 
 
 async def test_deleting_an_identity_deletes_its_credentials_and_roles(manager: Any) -> None:
@@ -98,11 +98,11 @@ async def test_deleting_an_identity_deletes_its_credentials_and_roles(manager: A
         "roleDefinitionId": f"{SUB}/providers/Microsoft.Authorization/roleDefinitions/{role}",
         "principalId": principal,
     }
-    assert (await manager.ask("PUT", assignment, {"properties": properties}))[0] == 201
-    status, body, _ = await manager.ask("DELETE", f"{ALL}/web")
+    assert (await manager.send("PUT", assignment, {"properties": properties}))[0] == 201
+    status, body, _ = await manager.send("DELETE", f"{ALL}/web")
     assert (status, body) == (200, None)
-    assert (await manager.ask("DELETE", f"{ALL}/web"))[0] == 204
-    assert (await manager.ask("GET", assignment))[0] == 404
+    assert (await manager.send("DELETE", f"{ALL}/web"))[0] == 204
+    assert (await manager.send("GET", assignment))[0] == 404
     again = await manager.identity()
     assert again["properties"]["clientId"] != made["properties"]["clientId"]
 
@@ -113,13 +113,13 @@ async def test_identities_are_listed_by_group_and_subscription(manager: Any) -> 
     for name in ("web1", "web2", "web3"):
         await manager.identity(name)
     await manager.identity("far", "other")
-    _, body, _ = await manager.ask("GET", f"{ALL}?$top=2")
+    _, body, _ = await manager.send("GET", f"{ALL}?$top=2")
     assert [one["name"] for one in body["value"]] == ["web1", "web2"]
     following = body["nextLink"].removeprefix("https://management.azure.com")
-    _, body, _ = await manager.ask("GET", following, version=None)
+    _, body, _ = await manager.send("GET", following, version=None)
     assert ([one["name"] for one in body["value"]], "nextLink" in body) == (["web3"], False)
     provider = "providers/Microsoft.ManagedIdentity/userAssignedIdentities"
-    _, body, _ = await manager.ask("GET", f"{SUB}/{provider}")
+    _, body, _ = await manager.send("GET", f"{SUB}/{provider}")
     assert sorted(one["name"] for one in body["value"]) == ["far", "web1", "web2", "web3"]
 
 
@@ -134,4 +134,4 @@ async def test_next_link_of_a_group_with_a_non_ascii_name_works(manager: Any) ->
 async def test_application_is_not_listed_as_a_managed_identity(manager: Any) -> None:
     await manager.group()
     await manager.add_caller("some-app")
-    assert (await manager.ask("GET", ALL))[1]["value"] == []
+    assert (await manager.send("GET", ALL))[1]["value"] == []

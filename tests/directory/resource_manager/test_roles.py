@@ -35,7 +35,7 @@ def at(scope: str, name: str = NAME) -> str:
 )
 async def test_built_in_role_is_found_by_name(manager: Any, name: str) -> None:
     query = f"$filter=roleName%20eq%20'{name.replace(' ', '%20')}'"
-    _, body, _ = await manager.ask("GET", f"{SUB}/{AUTH}/roleDefinitions?{query}")
+    _, body, _ = await manager.send("GET", f"{SUB}/{AUTH}/roleDefinitions?{query}")
     [role] = body["value"]
     assert role["properties"]["roleName"].lower() == name.lower()
     assert role["properties"]["type"] == "BuiltInRole"
@@ -51,11 +51,11 @@ async def test_built_in_role_is_found_by_name(manager: Any, name: str) -> None:
 async def test_built_in_role_is_readable_at_every_scope(manager: Any) -> None:
     scope = await manager.group()
     for above in (SUB, scope):
-        _, body, _ = await manager.ask("GET", f"{above}/{AUTH}/roleDefinitions/{USER_ROLE}")
+        _, body, _ = await manager.send("GET", f"{above}/{AUTH}/roleDefinitions/{USER_ROLE}")
         assert body["properties"]["roleName"] == "Key Vault Secrets User"
-    status, body, _ = await manager.ask("GET", f"{SUB}/{AUTH}/roleDefinitions/{NAME}")
+    status, body, _ = await manager.send("GET", f"{SUB}/{AUTH}/roleDefinitions/{NAME}")
     assert (status, body["error"]["code"]) == (404, "RoleDefinitionDoesNotExist")
-    status, body, _ = await manager.ask("GET", f"{SUB}/{AUTH}/roleDefinitions/Reader")
+    status, body, _ = await manager.send("GET", f"{SUB}/{AUTH}/roleDefinitions/Reader")
     assert (status, body["error"]["code"]) == (400, "InvalidRoleDefinitionId")
 
 
@@ -73,20 +73,20 @@ def custom(**changes: Any) -> dict[str, Any]:
 async def test_custom_role_is_created_assigned_and_deleted(manager: Any) -> None:
     scope, path = await manager.group(), f"{SUB}/{AUTH}/roleDefinitions/{NAME}"
     caller = await manager.add_caller("limited")
-    status, body, _ = await manager.ask("PUT", path, custom())
+    status, body, _ = await manager.send("PUT", path, custom())
     assert (status, body["properties"]["type"]) == (201, "CustomRole")
-    assert (await manager.ask("PUT", path, custom(description="new")))[0] == 201
+    assert (await manager.send("PUT", path, custom(description="new")))[0] == 201
     query = "$filter=type%20eq%20'CustomRole'"
-    _, body, _ = await manager.ask("GET", f"{SUB}/{AUTH}/roleDefinitions?{query}")
+    _, body, _ = await manager.send("GET", f"{SUB}/{AUTH}/roleDefinitions?{query}")
     assert [one["properties"]["description"] for one in body["value"]] == ["new"]
-    await manager.ask("PUT", at(scope), assignment(caller.object_id, NAME))
-    assert (await manager.ask("GET", scope, caller="limited"))[0] == 200
-    assert (await manager.ask("DELETE", scope, caller="limited"))[0] == 403
-    status, body, _ = await manager.ask("DELETE", path)
+    await manager.send("PUT", at(scope), assignment(caller.object_id, NAME))
+    assert (await manager.send("GET", scope, caller="limited"))[0] == 200
+    assert (await manager.send("DELETE", scope, caller="limited"))[0] == 403
+    status, body, _ = await manager.send("DELETE", path)
     assert (status, body["error"]["code"]) == (409, "RoleDefinitionHasAssignments")
-    await manager.ask("DELETE", at(scope))
-    assert (await manager.ask("DELETE", path))[0] == 200
-    assert (await manager.ask("DELETE", path))[0] == 204
+    await manager.send("DELETE", at(scope))
+    assert (await manager.send("DELETE", path))[0] == 200
+    assert (await manager.send("DELETE", path))[0] == 204
 
 
 @pytest.mark.parametrize(
@@ -108,16 +108,16 @@ async def test_invalid_custom_role_is_rejected(
     manager: Any, changes: Any, status: int, code: str
 ) -> None:
     path = f"{SUB}/{AUTH}/roleDefinitions/{NAME}"
-    found, body, _ = await manager.ask("PUT", path, custom(**changes))
+    found, body, _ = await manager.send("PUT", path, custom(**changes))
     assert (found, body["error"]["code"]) == (status, code)
-    assert (await manager.ask("GET", path))[0] == 404
+    assert (await manager.send("GET", path))[0] == 404
 
 
 async def test_built_in_role_cannot_be_changed_or_deleted(manager: Any) -> None:
     path = f"{SUB}/{AUTH}/roleDefinitions/{READER}"
-    status, body, _ = await manager.ask("PUT", path, custom())
+    status, body, _ = await manager.send("PUT", path, custom())
     assert (status, body["error"]["code"]) == (409, "RoleDefinitionExists")
-    status, body, _ = await manager.ask("DELETE", path)
+    status, body, _ = await manager.send("DELETE", path)
     assert (status, body["error"]["code"]) == (400, "RoleDefinitionCannotBeDeleted")
 
 
@@ -126,13 +126,13 @@ async def test_custom_role_needs_permission_at_each_assignable_scope(manager: An
     mine = await manager.group("mine")
     await manager.add_caller("owner-of-one", "Owner", mine)
     path = f"{mine}/{AUTH}/roleDefinitions/{NAME}"
-    status, body, _ = await manager.ask("PUT", path, custom(), caller="owner-of-one")
+    status, body, _ = await manager.send("PUT", path, custom(), caller="owner-of-one")
     assert (status, body["error"]["code"]) == (403, "AuthorizationFailed")
-    answer = await manager.ask("PUT", path, custom(assignableScopes=[mine]), caller="owner-of-one")
+    answer = await manager.send("PUT", path, custom(assignableScopes=[mine]), caller="owner-of-one")
     assert answer[0] == 201
     # Also in the other direction: a caller at a lower scope cannot remove a higher scope.
-    await manager.ask("PUT", path, custom())
-    assert (await manager.ask("DELETE", path, caller="owner-of-one"))[0] == 403
+    await manager.send("PUT", path, custom())
+    assert (await manager.send("DELETE", path, caller="owner-of-one"))[0] == 403
 
 
 async def test_custom_role_with_other_scopes_cannot_be_rewritten_from_a_group(manager: Any) -> None:
@@ -140,17 +140,17 @@ async def test_custom_role_with_other_scopes_cannot_be_rewritten_from_a_group(ma
     mine, other = await manager.group("mine"), await manager.group("other")
     mal = await manager.add_caller("mal", "Owner", mine)
     path, all_of_it = f"{{}}/{AUTH}/roleDefinitions/{NAME}", [{"actions": ["*"]}]
-    await manager.ask("PUT", path.format(other), custom(assignableScopes=[other]))
-    await manager.ask("PUT", at(other), assignment(mal.object_id, NAME))
+    await manager.send("PUT", path.format(other), custom(assignableScopes=[other]))
+    await manager.send("PUT", at(other), assignment(mal.object_id, NAME))
     wide = custom(assignableScopes=[mine], permissions=all_of_it)
-    status, body, _ = await manager.ask("PUT", path.format(mine), wide, caller="mal")
+    status, body, _ = await manager.send("PUT", path.format(mine), wide, caller="mal")
     assert (status, body["error"]["code"]) == (409, "RoleDefinitionExists")
     assert other not in body["error"]["message"]
     # A role with both groups as scopes needs the permission at both.
-    await manager.ask("PUT", path.format(SUB), custom(assignableScopes=[mine, other]))
-    status, body, _ = await manager.ask("PUT", path.format(mine), wide, caller="mal")
+    await manager.send("PUT", path.format(SUB), custom(assignableScopes=[mine, other]))
+    status, body, _ = await manager.send("PUT", path.format(mine), wide, caller="mal")
     assert (status, body["error"]["code"]) == (403, "AuthorizationFailed")
-    assert (await manager.ask("PATCH", other, {"tags": {}}, caller="mal"))[0] == 403
+    assert (await manager.send("PATCH", other, {"tags": {}}, caller="mal"))[0] == 403
     kept = await manager.directory.role_definitions.get(NAME)
     assert (kept.actions, kept.scopes) == (
         ("Microsoft.Resources/subscriptions/resourceGroups/read",),
@@ -161,26 +161,26 @@ async def test_custom_role_with_other_scopes_cannot_be_rewritten_from_a_group(ma
 async def test_assigned_scope_of_a_custom_role_cannot_be_removed(manager: Any) -> None:
     mine, other = await manager.group("mine"), await manager.group("other")
     path = f"{SUB}/{AUTH}/roleDefinitions/{NAME}"
-    await manager.ask("PUT", path, custom(assignableScopes=[mine, other]))
-    await manager.ask("PUT", at(other), assignment(ADMIN, NAME))
-    status, body, _ = await manager.ask("PUT", path, custom(assignableScopes=[mine]))
+    await manager.send("PUT", path, custom(assignableScopes=[mine, other]))
+    await manager.send("PUT", at(other), assignment(ADMIN, NAME))
+    status, body, _ = await manager.send("PUT", path, custom(assignableScopes=[mine]))
     assert (status, body["error"]["code"]) == (409, "RoleDefinitionHasAssignments")
-    assert (await manager.ask("PUT", path, custom(assignableScopes=[other])))[0] == 201
-    await manager.ask("DELETE", at(other))
-    assert (await manager.ask("PUT", path, custom(assignableScopes=[mine])))[0] == 201
+    assert (await manager.send("PUT", path, custom(assignableScopes=[other])))[0] == 201
+    await manager.send("DELETE", at(other))
+    assert (await manager.send("PUT", path, custom(assignableScopes=[mine])))[0] == 201
 
 
 async def test_custom_role_is_assignable_only_at_its_scopes(manager: Any) -> None:
     mine, other = await manager.group("mine"), await manager.group("other")
-    await manager.ask(
+    await manager.send(
         "PUT", f"{mine}/{AUTH}/roleDefinitions/{NAME}", custom(assignableScopes=[mine])
     )
-    status, body, _ = await manager.ask("PUT", at(other), assignment(ADMIN, NAME))
+    status, body, _ = await manager.send("PUT", at(other), assignment(ADMIN, NAME))
     assert (status, body["error"]["code"]) == (
         400,
         "RoleAssignmentScopeNotAssignableToRoleDefinition",
     )
-    assert (await manager.ask("PUT", at(mine), assignment(ADMIN, NAME)))[0] == 201
+    assert (await manager.send("PUT", at(mine), assignment(ADMIN, NAME)))[0] == 201
 
 
 # ------------------------------------------------------------------------------------- assignments
@@ -193,18 +193,18 @@ async def test_role_is_assigned_read_and_removed(manager: Any) -> None:
     body = assignment(
         caller.object_id, USER_ROLE, principalType="ServicePrincipal", description="x"
     )
-    status, made, _ = await manager.ask("PUT", at(vault.lower().replace(SUB.lower(), SUB)), body)
+    status, made, _ = await manager.send("PUT", at(vault.lower().replace(SUB.lower(), SUB)), body)
     assert status == 201
     # The scope is returned in the spelling of the resource.
     assert (made["properties"]["scope"], made["id"]) == (vault, at(vault))
     assert made["properties"]["roleDefinitionId"] == role_id(USER_ROLE)
     assert made["properties"]["principalType"] == "ServicePrincipal"
     assert made["properties"]["createdBy"] == ADMIN
-    assert (await manager.ask("GET", at(vault)))[1] == made
+    assert (await manager.send("GET", at(vault)))[1] == made
     assert await manager.directory.roles_at(caller.object_id, vault) == (USER_ROLE,)
-    assert (await manager.ask("DELETE", at(vault)))[1] == made
-    assert (await manager.ask("DELETE", at(vault)))[0] == 204
-    status, gone, _ = await manager.ask("GET", at(vault))
+    assert (await manager.send("DELETE", at(vault)))[1] == made
+    assert (await manager.send("DELETE", at(vault)))[0] == 204
+    status, gone, _ = await manager.send("GET", at(vault))
     assert (status, gone["error"]["code"]) == (404, "RoleAssignmentNotFound")
     assert await manager.directory.roles_at(caller.object_id, vault) == ()
 
@@ -212,11 +212,11 @@ async def test_role_is_assigned_read_and_removed(manager: Any) -> None:
 async def test_duplicate_role_assignment_is_rejected(manager: Any) -> None:
     scope, other = await manager.group(), await manager.group("other")
     caller = await manager.add_caller("web")
-    assert (await manager.ask("PUT", at(scope), assignment(caller.object_id)))[0] == 201
+    assert (await manager.send("PUT", at(scope), assignment(caller.object_id)))[0] == 201
     # Templates write the same assignment repeatedly.
-    assert (await manager.ask("PUT", at(scope), assignment(caller.object_id)))[0] == 200
+    assert (await manager.send("PUT", at(scope), assignment(caller.object_id)))[0] == 200
     second = at(scope, "66666666-6666-4666-8666-666666666666")
-    status, body, _ = await manager.ask("PUT", second, assignment(caller.object_id))
+    status, body, _ = await manager.send("PUT", second, assignment(caller.object_id))
     assert (status, body["error"]["code"]) == (409, "RoleAssignmentExists")
     assert NAME in body["error"]["message"]
     for path, changed in (
@@ -224,7 +224,7 @@ async def test_duplicate_role_assignment_is_rejected(manager: Any) -> None:
         (at(scope), assignment(ADMIN)),
         (at(other), assignment(caller.object_id)),
     ):
-        status, body, _ = await manager.ask("PUT", path, changed)
+        status, body, _ = await manager.send("PUT", path, changed)
         assert (status, body["error"]["code"]) == (400, "RoleAssignmentUpdateNotPermitted")
     assert len(await manager.directory.assignments.list(principal=caller.object_id)) == 1
 
@@ -246,7 +246,7 @@ async def test_duplicate_role_assignment_is_rejected(manager: Any) -> None:
 )
 async def test_invalid_role_assignment_is_rejected(manager: Any, body: Any, code: str) -> None:
     scope = await manager.group()
-    status, answer, _ = await manager.ask("PUT", at(scope), body)
+    status, answer, _ = await manager.send("PUT", at(scope), body)
     assert (status, answer["error"]["code"]) == (400, code)
     assert await manager.directory.assignments.get(NAME) is None
 
@@ -261,23 +261,23 @@ async def test_vault_access_administrator_assigns_only_vault_roles(manager: Any)
     mal = await manager.add_caller("mal", "Key Vault Data Access Administrator", scope)
     for role in (OWNER, READER, VAULT_ACCESS):
         body = assignment(mal.object_id, role)
-        status, answer, _ = await manager.ask("PUT", at(scope), body, caller="mal")
+        status, answer, _ = await manager.send("PUT", at(scope), body, caller="mal")
         assert (status, answer["error"]["code"]) == (403, "AuthorizationFailed")
-    await manager.ask("PUT", at(scope), assignment(ADMIN, OWNER))
-    assert (await manager.ask("DELETE", at(scope), caller="mal"))[0] == 403
+    await manager.send("PUT", at(scope), assignment(ADMIN, OWNER))
+    assert (await manager.send("DELETE", at(scope), caller="mal"))[0] == 403
     assert (await manager.directory.assignments.get(NAME)) is not None
-    await manager.ask("DELETE", at(scope))
+    await manager.send("DELETE", at(scope))
     given = assignment(mal.object_id, USER_ROLE)
-    assert (await manager.ask("PUT", at(scope), given, caller="mal"))[0] == 201
-    assert (await manager.ask("DELETE", at(scope), caller="mal"))[0] == 200
+    assert (await manager.send("PUT", at(scope), given, caller="mal"))[0] == 201
+    assert (await manager.send("DELETE", at(scope), caller="mal"))[0] == 200
     # With another role that may assign all roles, it may assign all roles.
-    await manager.ask("PUT", at(scope), assignment(mal.object_id, OWNER))
+    await manager.send("PUT", at(scope), assignment(mal.object_id, OWNER))
     second = at(scope, "66666666-6666-4666-8666-666666666666")
-    assert (await manager.ask("PUT", second, assignment(ADMIN, READER), caller="mal"))[0] == 201
+    assert (await manager.send("PUT", second, assignment(ADMIN, READER), caller="mal"))[0] == 201
 
 
 async def test_condition_of_a_built_in_role_is_returned(manager: Any) -> None:
-    _, body, _ = await manager.ask("GET", f"{SUB}/{AUTH}/roleDefinitions/{VAULT_ACCESS}")
+    _, body, _ = await manager.send("GET", f"{SUB}/{AUTH}/roleDefinitions/{VAULT_ACCESS}")
     [shown] = body["properties"]["permissions"]
     assert USER_ROLE in shown["condition"]
     assert OWNER not in shown["condition"]
@@ -288,9 +288,9 @@ async def test_application_without_a_service_principal_gets_no_role(manager: Any
 
     scope, caller = await manager.group(), await manager.add_caller("app")
     await manager.directory.identities.put(replace(caller, has_principal=False))
-    status, body, _ = await manager.ask("PUT", at(scope), assignment(caller.object_id))
+    status, body, _ = await manager.send("PUT", at(scope), assignment(caller.object_id))
     assert (status, body["error"]["code"]) == (400, "PrincipalNotFound")
-    status, body, _ = await manager.ask("PUT", at(scope), assignment(caller.client_id))
+    status, body, _ = await manager.send("PUT", at(scope), assignment(caller.client_id))
     assert (status, body["error"]["code"]) == (400, "PrincipalNotFound")
 
 
@@ -312,7 +312,7 @@ async def test_role_assignment_at_a_missing_scope_is_rejected(
     manager: Any, scope: str, status: int, code: str
 ) -> None:
     await manager.group()
-    found, body, _ = await manager.ask("PUT", at(SUB + scope), assignment(ADMIN))
+    found, body, _ = await manager.send("PUT", at(SUB + scope), assignment(ADMIN))
     assert (found, body["error"]["code"]) == (status, code)
 
 
@@ -320,19 +320,19 @@ async def test_role_assignment_at_a_vault_in_another_group_is_rejected(manager: 
     await manager.group()
     await manager.group("other")
     elsewhere = (await manager.vault()).replace("/rg/", "/other/")
-    status, body, _ = await manager.ask("PUT", at(elsewhere), assignment(ADMIN, USER_ROLE))
+    status, body, _ = await manager.send("PUT", at(elsewhere), assignment(ADMIN, USER_ROLE))
     assert (status, body["error"]["code"]) == (404, "ResourceNotFound")
 
 
 async def test_role_is_assignable_at_a_single_secret(manager: Any) -> None:
     await manager.group()
     secret = f"{await manager.vault()}/secrets/greeting"
-    assert (await manager.ask("PUT", at(secret), assignment(ADMIN, USER_ROLE)))[0] == 201
+    assert (await manager.send("PUT", at(secret), assignment(ADMIN, USER_ROLE)))[0] == 201
 
 
 async def test_role_assignment_name_must_be_a_guid(manager: Any) -> None:
     scope = await manager.group()
-    status, body, _ = await manager.ask("PUT", at(scope, "mine"), assignment(ADMIN))
+    status, body, _ = await manager.send("PUT", at(scope, "mine"), assignment(ADMIN))
     assert (status, body["error"]["code"]) == (400, "InvalidRoleAssignmentId")
 
 
@@ -353,12 +353,12 @@ async def test_assignments_are_listed_from_a_scope(
     scopes["vault"] = await manager.vault()
     caller = await manager.add_caller("web")
     for name in ("group", "vault"):
-        await manager.ask("PUT", at(scopes[name], str(uuid.uuid4())), assignment(caller.object_id))
+        await manager.send("PUT", at(scopes[name], str(uuid.uuid4())), assignment(caller.object_id))
     elsewhere = at(await manager.group("other"), str(uuid.uuid4()))
-    await manager.ask("PUT", elsewhere, assignment(caller.object_id))
+    await manager.send("PUT", elsewhere, assignment(caller.object_id))
     query = wanted.format(caller=caller.object_id)
     path = f"{scopes['group']}/{AUTH}/roleAssignments?{query}"
-    status, body, _ = await manager.ask("GET", path)
+    status, body, _ = await manager.send("GET", path)
     assert status == 200
     listed = [one["properties"]["scope"] for one in body["value"]]
     assert sorted(listed) == sorted(scopes[name] for name in found)
@@ -367,7 +367,7 @@ async def test_assignments_are_listed_from_a_scope(
 async def test_assignments_are_listed_in_pages(manager: Any) -> None:
     scope, caller = await manager.group(), await manager.add_caller("web")
     for role in (READER, USER_ROLE):
-        await manager.ask("PUT", at(scope, str(uuid.uuid4())), assignment(caller.object_id, role))
+        await manager.send("PUT", at(scope, str(uuid.uuid4())), assignment(caller.object_id, role))
     pages = await manager.pages(f"{SUB}/{AUTH}/roleAssignments?$top=1")
     assert [len(page) for page in pages] == [1, 1, 1]
     assert len({name for page in pages for name in page}) == 3
@@ -377,16 +377,16 @@ async def test_caller_reads_its_own_permissions(manager: Any) -> None:
     scope = await manager.group()
     await manager.add_caller("reader", "Reader", scope)
     await manager.add_caller("unprivileged")
-    _, body, _ = await manager.ask("GET", f"{scope}/{AUTH}/permissions", caller="reader")
+    _, body, _ = await manager.send("GET", f"{scope}/{AUTH}/permissions", caller="reader")
     assert [one["actions"] for one in body["value"]] == [["*/read"]]
-    _, body, _ = await manager.ask("GET", f"{scope}/{AUTH}/permissions", caller="unprivileged")
+    _, body, _ = await manager.send("GET", f"{scope}/{AUTH}/permissions", caller="unprivileged")
     assert body["value"] == []
-    assert (await manager.ask("GET", f"{scope}/{AUTH}/denyAssignments"))[1]["value"] == []
+    assert (await manager.send("GET", f"{scope}/{AUTH}/denyAssignments"))[1]["value"] == []
 
 
 async def test_deleting_a_vault_deletes_its_role_assignments(manager: Any) -> None:
     await manager.group()
     vault = await manager.vault()
-    await manager.ask("PUT", at(vault), assignment(ADMIN, USER_ROLE))
-    await manager.ask("DELETE", vault)
+    await manager.send("PUT", at(vault), assignment(ADMIN, USER_ROLE))
+    await manager.send("DELETE", vault)
     assert await manager.directory.assignments.get(NAME) is None

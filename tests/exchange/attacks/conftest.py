@@ -11,7 +11,7 @@ LONG = 100_000  # longer than the cache time of all issuer data
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def later(shared: "World") -> "World":
+async def fresh_world(shared: "World") -> "World":
     """Return the service of the module, with an issuer that responds correctly and is not cached."""
     shared.now += LONG
     shared.site.answers.clear()

@@ -17,13 +17,13 @@ KEYS_PATH = "/11111111/22222222/openid/v1/jwks"
 DISCOVERY_PATH = "/11111111/22222222/.well-known/openid-configuration"
 
 
-def good(world: "World", **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def valid_parts(world: "World", **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the header and claims of a valid token, with changes."""
     token = jose.parse(world.mint(**changes))
     return dict(token.header), dict(token.claims)
 
 
-def text(header: object, claims: object) -> str:
+def signing_input(header: object, claims: object) -> str:
     """Return the signing input of header and claims; bytes are used unchanged."""
     return ".".join(
         jose.b64encode(part if isinstance(part, bytes) else json.dumps(part).encode())
@@ -31,17 +31,17 @@ def text(header: object, claims: object) -> str:
     )
 
 
-def raw(world: "World", header: object, claims: object, signature: bytes = b"") -> str:
+def build_token(world: "World", header: object, claims: object, signature: bytes = b"") -> str:
     """Return a token; without a given signature, it is signed with the issuer's active key."""
-    signed = text(header, claims)
+    signed = signing_input(header, claims)
     key = world.ring.active.key
     made = signature or key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
     return f"{signed}.{jose.b64encode(made)}"
 
 
-def mac(secret: bytes, alg: str, header: object, claims: object) -> str:
+def build_hmac_token(secret: bytes, alg: str, header: object, claims: object) -> str:
     """Return a token signed with a secret: HS256, HS384 or HS512."""
-    signed = text(header, claims)
+    signed = signing_input(header, claims)
     context = hmac.HMAC(secret, HASHES[alg[-3:]])
     context.update(signed.encode())
     return f"{signed}.{jose.b64encode(context.finalize())}"

@@ -82,7 +82,7 @@ def serve_dns() -> None:
             sock.sendto(answer, peer)
 
 
-def question(query: bytes) -> tuple[str, int, int]:
+def parse_question(query: bytes) -> tuple[str, int, int]:
     labels, at = [], 12
     while size := query[at]:
         labels.append(query[at + 1 : at + 1 + size].decode())
@@ -91,7 +91,7 @@ def question(query: bytes) -> tuple[str, int, int]:
 
 
 def resolve(query: bytes) -> bytes:
-    name, kind, end = question(query)
+    name, kind, end = parse_question(query)
     if kind == _A:
         asked[name] = asked.get(name, 0) + 1
     rounds = ZONE.get(name)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.exchange.attacks.forge import good, raw
+from tests.exchange.attacks.forge import build_token, valid_parts
 
 if TYPE_CHECKING:
     from tests.exchange.world import World
@@ -30,24 +30,24 @@ ALMOST = ["rs256", "Rs256", "RS256 ", " RS256", "RS256\0", "RS-256", "RS2560", "
 
 @pytest.mark.parametrize("alg", [*NO_ALGORITHM, *ALMOST, "ES256", "ES384", "EdDSA", "RSA-OAEP"])
 async def test_unsupported_algorithm_is_refused(shared: "World", alg: object) -> None:
-    header, claims = good(shared)
+    header, claims = valid_parts(shared)
     for signature in (b"", b"\0"):
-        token = raw(shared, {**header, "alg": alg}, claims, signature)
-        answer = await shared.ask(client_assertion=token)
+        token = build_token(shared, {**header, "alg": alg}, claims, signature)
+        answer = await shared.request_token(client_assertion=token)
         assert (answer.status, answer.code) == (401, 5002738)
 
 
 async def test_header_without_an_algorithm_is_refused(shared: "World") -> None:
-    header, claims = good(shared)
+    header, claims = valid_parts(shared)
     del header["alg"]
     for signature in (b"", b"\0"):
-        token = raw(shared, header, claims, signature)
-        assert (await shared.ask(client_assertion=token)).code == 5002738
+        token = build_token(shared, header, claims, signature)
+        assert (await shared.request_token(client_assertion=token)).code == 5002738
 
 
 async def test_token_without_signature_is_refused(shared: "World") -> None:
     unsigned = shared.mint().rpartition(".")[0] + "."
-    assert (await shared.ask(client_assertion=unsigned)).code == 7000274
+    assert (await shared.request_token(client_assertion=unsigned)).code == 7000274
 
 
 @pytest.mark.parametrize("alg", [*NO_ALGORITHM, "HS256", "RS384", "RS512", "ps256"])
@@ -55,7 +55,7 @@ async def test_certificate_assertion_without_supported_algorithm_is_refused(
     shared: "World", alg: object
 ) -> None:
     """Certificate assertions have their own list of algorithms; it must refuse the same values."""
-    header, claims = good(shared, iss=shared.APPLICATION, sub=shared.APPLICATION)
-    token = raw(shared, {**header, "alg": alg}, claims, b"\0")
-    answer = await shared.ask(client_id=shared.APPLICATION, client_assertion=token)
+    header, claims = valid_parts(shared, iss=shared.APPLICATION, sub=shared.APPLICATION)
+    token = build_token(shared, {**header, "alg": alg}, claims, b"\0")
+    answer = await shared.request_token(client_id=shared.APPLICATION, client_assertion=token)
     assert (answer.status, answer.code) == (401, 5002738)

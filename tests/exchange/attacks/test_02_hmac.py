@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from podpass.crypto import jose
-from tests.exchange.attacks.forge import good, mac
+from tests.exchange.attacks.forge import build_hmac_token, valid_parts
 
 if TYPE_CHECKING:
     from tests.exchange.world import World
@@ -18,7 +18,7 @@ _SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
 _PKCS1 = serialization.PublicFormat.PKCS1
 
 
-def secrets(world: "World") -> list[bytes]:
+def public_key_forms(world: "World") -> list[bytes]:
     public = world.ring.active.key.public_key()
     pem = public.public_bytes(serialization.Encoding.PEM, _SPKI)
     der = public.public_bytes(serialization.Encoding.DER, _SPKI)
@@ -37,7 +37,7 @@ def secrets(world: "World") -> list[bytes]:
 async def test_public_key_is_not_accepted_as_an_hmac_secret(
     shared: "World", alg: str, code: int
 ) -> None:
-    header, claims = good(shared)
-    for secret in secrets(shared):
-        token = mac(secret, alg, {**header, "alg": alg}, claims)
-        assert (await shared.ask(client_assertion=token)).code == code
+    header, claims = valid_parts(shared)
+    for secret in public_key_forms(shared):
+        token = build_hmac_token(secret, alg, {**header, "alg": alg}, claims)
+        assert (await shared.request_token(client_assertion=token)).code == code

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from podpass.crypto import jose
-from tests.exchange.attacks.forge import good, publish, text
+from tests.exchange.attacks.forge import publish, signing_input, valid_parts
 
 if TYPE_CHECKING:
     from tests.exchange.conftest import Start
@@ -26,12 +26,14 @@ def ec_jwk(key: ec.EllipticCurvePrivateKey, **more: object) -> dict[str, object]
     return {"kty": "EC", "kid": "e", "crv": f"P-{key.key_size}", "x": x, "y": y, **more}
 
 
-def der(key: ec.EllipticCurvePrivateKey, signed: str, digest: Any = None) -> bytes:
+def sign_der(key: ec.EllipticCurvePrivateKey, signed: str, digest: Any = None) -> bytes:
     return key.sign(signed.encode(), ec.ECDSA(digest or hashes.SHA256()))
 
 
-def fixed(key: ec.EllipticCurvePrivateKey, signed: str, size: int, digest: Any = None) -> bytes:
-    r, s = decode_dss_signature(der(key, signed, digest))
+def sign_fixed_length(
+    key: ec.EllipticCurvePrivateKey, signed: str, size: int, digest: Any = None
+) -> bytes:
+    r, s = decode_dss_signature(sign_der(key, signed, digest))
     return r.to_bytes(size) + s.to_bytes(size)
 
 
@@ -46,22 +48,22 @@ async def ec_world(start: "Start") -> "World":
 
 
 async def send_token(world: "World", header: dict[str, Any], sign: Any) -> int:
-    _, claims = good(world)
-    signed = text(header, claims)
+    _, claims = valid_parts(world)
+    signed = signing_input(header, claims)
     token = f"{signed}.{jose.b64encode(sign(signed))}"
-    answer = await world.ask(client_assertion=token)
+    answer = await world.request_token(client_assertion=token)
     return 200 if answer.status == 200 else answer.code
 
 
 async def test_each_key_type_is_accepted_for_its_algorithm(ec_world: "World") -> None:
     """The same tokens with a correct signature are accepted, so the refusals below have one cause."""
     good_256 = await send_token(
-        ec_world, {"alg": "ES256", "kid": "e"}, lambda signed: fixed(P256, signed, 32)
+        ec_world, {"alg": "ES256", "kid": "e"}, lambda signed: sign_fixed_length(P256, signed, 32)
     )
     good_384 = await send_token(
         ec_world,
         {"alg": "ES384", "kid": "e3"},
-        lambda signed: fixed(P384, signed, 48, hashes.SHA384()),
+        lambda signed: sign_fixed_length(P384, signed, 48, hashes.SHA384()),
     )
     assert (good_256, good_384) == (200, 200)
 
@@ -83,9 +85,9 @@ async def test_key_is_refused_for_an_algorithm_of_another_type(
     rsa = ec_world.ring.active.key
     for sign in (
         lambda signed: rsa.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()),
-        lambda signed: fixed(P256, signed, 32),
-        lambda signed: fixed(P384, signed, 48),
-        lambda signed: fixed(P384, signed, 48, hashes.SHA384()),
+        lambda signed: sign_fixed_length(P256, signed, 32),
+        lambda signed: sign_fixed_length(P384, signed, 48),
+        lambda signed: sign_fixed_length(P384, signed, 48, hashes.SHA384()),
     ):
         assert await send_token(ec_world, {"alg": alg, "kid": kid}, sign) == 7000274
 
@@ -96,7 +98,7 @@ async def test_p384_key_that_names_another_algorithm_is_ignored(ec_world: "World
         code = await send_token(
             ec_world,
             {"alg": alg, "kid": "e"},
-            lambda signed, key=key, size=size: fixed(key, signed, size),
+            lambda signed, key=key, size=size: sign_fixed_length(key, signed, size),
         )
         assert code == 7000272
 
@@ -104,7 +106,7 @@ async def test_p384_key_that_names_another_algorithm_is_ignored(ec_world: "World
 @pytest.mark.parametrize(
     "sign",
     [
-        lambda signed: der(P256, signed),
+        lambda signed: sign_der(P256, signed),
         lambda _: bytes(64),
         lambda _: bytes(32) + (1).to_bytes(32),
         lambda _: (1).to_bytes(32) + bytes(32),
@@ -112,12 +114,12 @@ async def test_p384_key_that_names_another_algorithm_is_ignored(ec_world: "World
         lambda _: b"\xff" * 64,
         lambda _: b"",
         lambda _: bytes(63) + b"\1",
-        lambda signed: fixed(P256, signed, 32)[:-1],
-        lambda signed: fixed(P256, signed, 32) + b"\0",
-        lambda signed: b"\0" + fixed(P256, signed, 32),
-        lambda signed: fixed(P256, signed, 40),
+        lambda signed: sign_fixed_length(P256, signed, 32)[:-1],
+        lambda signed: sign_fixed_length(P256, signed, 32) + b"\0",
+        lambda signed: b"\0" + sign_fixed_length(P256, signed, 32),
+        lambda signed: sign_fixed_length(P256, signed, 40),
         # The same two numbers, the second with a leading zero: another encoding of a valid signature.
-        lambda signed: (whole := fixed(P256, signed, 32))[:32] + b"\0" + whole[32:],
+        lambda signed: (whole := sign_fixed_length(P256, signed, 32))[:32] + b"\0" + whole[32:],
     ],
     ids=[
         "der",

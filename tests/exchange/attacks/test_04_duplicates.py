@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.exchange.attacks.forge import good, raw
+from tests.exchange.attacks.forge import build_token, valid_parts
 
 if TYPE_CHECKING:
     from tests.exchange.world import World
@@ -29,10 +29,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
     ],
 )
 async def test_duplicate_claim_is_refused(shared: "World", again: str) -> None:
-    header, claims = good(shared)
+    header, claims = valid_parts(shared)
     written = json.dumps(claims)
     for twice in (f"{written[:-1]},{again}}}", f"{{{again},{written[1:]}"):
-        answer = await shared.ask(client_assertion=raw(shared, header, twice.encode()))
+        answer = await shared.request_token(
+            client_assertion=build_token(shared, header, twice.encode())
+        )
         assert (answer.status, answer.code) == (400, 50027)
 
 
@@ -40,15 +42,17 @@ async def test_duplicate_claim_is_refused(shared: "World", again: str) -> None:
     "again", ['"alg":"RS256"', '"alg":"none"', '"\\u0061lg":"none"', '"kid":"x"']
 )
 async def test_duplicate_header_member_is_refused(shared: "World", again: str) -> None:
-    header, claims = good(shared)
+    header, claims = valid_parts(shared)
     written = json.dumps(header)
     for twice in (f"{written[:-1]},{again}}}", f"{{{again},{written[1:]}"):
         assert (
-            await shared.ask(client_assertion=raw(shared, twice.encode(), claims))
+            await shared.request_token(client_assertion=build_token(shared, twice.encode(), claims))
         ).code == 50027
 
 
 async def test_similar_member_names_are_different(shared: "World") -> None:
-    header, claims = good(shared)
+    header, claims = valid_parts(shared)
     other = {**claims, "Sub": "admin", "s\u0443b": "admin", "sub ": "admin"}
-    assert (await shared.ask(client_assertion=raw(shared, header, other))).status == 200
+    assert (
+        await shared.request_token(client_assertion=build_token(shared, header, other))
+    ).status == 200

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.exchange.attacks.forge import good, raw
+from tests.exchange.attacks.forge import build_token, valid_parts
 
 if TYPE_CHECKING:
     from tests.exchange.world import World
@@ -37,7 +37,7 @@ LARGE = pytest.mark.filterwarnings("ignore:Sending a large body")  # a warning o
     ],
 )
 async def test_malformed_token_is_refused_with_50027(shared: "World", token: str) -> None:
-    assert (await shared.ask(client_assertion=token)).code == 50027
+    assert (await shared.request_token(client_assertion=token)).code == 50027
 
 
 async def test_token_with_an_additional_or_missing_part_is_refused_with_50027(
@@ -46,24 +46,26 @@ async def test_token_with_an_additional_or_missing_part_is_refused_with_50027(
     token = shared.mint()
     head, body, tail = token.split(".")
     for changed in (f"{head}.{body}", f"{token}.", f".{token}", f"{token}.{tail}", f"{token}.a.b"):
-        assert (await shared.ask(client_assertion=changed)).code == 50027
+        assert (await shared.request_token(client_assertion=changed)).code == 50027
 
 
 async def test_encrypted_token_is_refused_before_decryption(shared: "World") -> None:
     """A JWE has five parts; nothing is decrypted, decompressed or derived from a password."""
     for alg in ("dir", "RSA-OAEP", "PBES2-HS256+A128KW"):
         header = {"alg": alg, "enc": "A128GCM", "zip": "DEF", "p2c": 2**31, "p2s": "AAAA"}
-        head = raw(shared, header, {}).split(".")[0]
-        answer = await shared.ask(client_assertion=f"{head}.AAAA.AAAA.AAAA.AAAA")
+        head = build_token(shared, header, {}).split(".")[0]
+        answer = await shared.request_token(client_assertion=f"{head}.AAAA.AAAA.AAAA.AAAA")
         assert answer.code == 50027
         assert "three parts" in answer.body["error_description"]
 
 
 async def test_compression_header_does_not_decompress_the_payload(shared: "World") -> None:
-    header, _ = good(shared)
+    header, _ = valid_parts(shared)
     bomb = b"\x78\x9c" + b"\0" * 2000
     assert (
-        await shared.ask(client_assertion=raw(shared, {**header, "zip": "DEF"}, bomb))
+        await shared.request_token(
+            client_assertion=build_token(shared, {**header, "zip": "DEF"}, bomb)
+        )
     ).code == 50027
 
 
@@ -72,7 +74,7 @@ async def test_compression_header_does_not_decompress_the_payload(shared: "World
 async def test_token_of_ten_million_characters_is_refused_before_parsing(
     shared: "World", token: str
 ) -> None:
-    answer = await shared.ask(client_assertion=token)
+    answer = await shared.request_token(client_assertion=token)
     assert (answer.status, answer.code) == (413, 9002313)
 
 
@@ -80,7 +82,7 @@ async def test_token_over_the_size_limit_in_the_longest_form_is_refused(
     shared: "World",
 ) -> None:
     for token in ("." * 60_000, shared.mint(pad="x" * 16_000)):
-        answer = await shared.ask(client_assertion=token)
+        answer = await shared.request_token(client_assertion=token)
         assert answer.code == 50027
         assert "longer than" in answer.body["error_description"]
 
@@ -113,9 +115,11 @@ async def test_token_over_the_size_limit_in_the_longest_form_is_refused(
 async def test_key_id_is_only_compared_with_published_key_ids(
     shared: "World", kid: object, code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    header, claims = good(shared)
+    header, claims = valid_parts(shared)
     with caplog.at_level("INFO"):
-        answer = await shared.ask(client_assertion=raw(shared, {**header, "kid": kid}, claims))
+        answer = await shared.request_token(
+            client_assertion=build_token(shared, {**header, "kid": kid}, claims)
+        )
     assert answer.code == code
     described = answer.body["error_description"]
     assert described.isprintable()
@@ -128,17 +132,17 @@ async def test_key_id_is_only_compared_with_published_key_ids(
 
 @LARGE
 async def test_key_id_of_a_megabyte_is_refused(shared: "World") -> None:
-    header, claims = good(shared)
-    token = raw(shared, {**header, "kid": "x" * 1_000_000}, claims)
-    answer = await shared.ask(client_assertion=token)
+    header, claims = valid_parts(shared)
+    token = build_token(shared, {**header, "kid": "x" * 1_000_000}, claims)
+    answer = await shared.request_token(client_assertion=token)
     assert (answer.status, answer.code) == (413, 9002313)
 
 
 @pytest.mark.parametrize("typ", ["at+jwt", "JWE", "dpop+jwt", "secevent+jwt", 5, None, ["JWT"], ""])
 async def test_token_of_another_type_is_refused_as_assertion(shared: "World", typ: object) -> None:
-    assert (await shared.ask(client_assertion=shared.mint({"typ": typ}))).code == 5002727
+    assert (await shared.request_token(client_assertion=shared.mint({"typ": typ}))).code == 5002727
 
 
 @pytest.mark.parametrize("typ", ["JWT", "jwt", "http://openid.net/specs/jwt/1.0"])
 async def test_token_types_that_entra_accepts_are_accepted(shared: "World", typ: str) -> None:
-    assert (await shared.ask(client_assertion=shared.mint({"typ": typ}))).status == 200
+    assert (await shared.request_token(client_assertion=shared.mint({"typ": typ}))).status == 200

@@ -50,5 +50,5 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 )
 async def test_issuer_is_compared_byte_for_byte(shared: "World", iss: object, code: int) -> None:
     before = len(shared.site.hits)
-    assert (await shared.ask(client_assertion=shared.mint(iss=iss))).code == code
+    assert (await shared.request_token(client_assertion=shared.mint(iss=iss))).code == code
     assert len(shared.site.hits) == before

@@ -43,6 +43,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
     ],
 )
 async def test_subject_is_compared_byte_for_byte(shared: "World", sub: object, code: int) -> None:
-    answer = await shared.ask(client_assertion=shared.mint(sub=sub))
+    answer = await shared.request_token(client_assertion=shared.mint(sub=sub))
     assert answer.code == code
     assert answer.status in {400, 401}

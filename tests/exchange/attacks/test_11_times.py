@@ -45,7 +45,7 @@ DAY = 86_400
 async def test_invalid_times_are_refused(
     shared: "World", changes: dict[str, Any], code: int
 ) -> None:
-    assert (await shared.ask(client_assertion=shared.mint(**changes))).code == code
+    assert (await shared.request_token(client_assertion=shared.mint(**changes))).code == code
 
 
 @pytest.mark.parametrize(
@@ -60,12 +60,12 @@ async def test_invalid_times_are_refused(
     ],
 )
 async def test_times_at_the_limits_are_accepted(shared: "World", changes: dict[str, Any]) -> None:
-    assert (await shared.ask(client_assertion=shared.mint(**changes))).status == 200
+    assert (await shared.request_token(client_assertion=shared.mint(**changes))).status == 200
 
 
 @pytest.mark.asyncio(loop_scope="function")
 async def test_only_the_configured_clock_skew_is_accepted(start: "Start") -> None:
     world = await start(early_seconds=0)
-    assert (await world.ask(client_assertion=world.mint(iat=NOW + 1))).code == 700024
-    assert (await world.ask(client_assertion=world.mint(nbf=NOW + 1))).code == 700024
-    assert (await world.ask()).status == 200
+    assert (await world.request_token(client_assertion=world.mint(iat=NOW + 1))).code == 700024
+    assert (await world.request_token(client_assertion=world.mint(nbf=NOW + 1))).code == 700024
+    assert (await world.request_token()).status == 200

@@ -20,15 +20,15 @@ async def test_replay_before_expiry_returns_new_tokens_for_the_same_client_only(
 ) -> None:
     """Sequential and eight concurrent replays: each token has another id and the same principal."""
     token = world.mint()
-    first, second = [await world.ask(client_assertion=token) for _ in range(2)]
+    first, second = [await world.request_token(client_assertion=token) for _ in range(2)]
     barrier = asyncio.Barrier(EIGHT)
 
-    async def at_once() -> dict[str, object]:
+    async def replay_concurrently() -> dict[str, object]:
         await barrier.wait()
-        return (await world.ask(client_assertion=token)).claims()
+        return (await world.request_token(client_assertion=token)).claims()
 
     claims = [first.claims(), second.claims()]
-    claims += await asyncio.gather(*(at_once() for _ in range(EIGHT)))
+    claims += await asyncio.gather(*(replay_concurrently() for _ in range(EIGHT)))
     assert len({each["uti"] for each in claims}) == EIGHT + 2
     assert {each["oid"] for each in claims} == {world.OBJECT}
 
@@ -36,33 +36,33 @@ async def test_replay_before_expiry_returns_new_tokens_for_the_same_client_only(
 async def test_replay_is_refused_at_the_assertions_expiry_second(world: "World") -> None:
     token = world.mint(exp=int(world.NOW) + 600)
     world.now += 599.5
-    assert (await world.ask(client_assertion=token)).status == 200
+    assert (await world.request_token(client_assertion=token)).status == 200
     world.now += 0.5
     for _ in range(2):
-        assert (await world.ask(client_assertion=token)).code == 700024
+        assert (await world.request_token(client_assertion=token)).code == 700024
 
 
 async def test_replay_is_refused_when_the_credential_is_deleted(world: "World") -> None:
     token = world.mint()
-    assert (await world.ask(client_assertion=token)).status == 200
+    assert (await world.request_token(client_assertion=token)).status == 200
     await world.change(world.CLIENT, credentials=())
-    assert (await world.ask(client_assertion=token)).code == 70025
+    assert (await world.request_token(client_assertion=token)).code == 70025
 
 
 async def test_replay_is_refused_when_the_identity_is_disabled(world: "World") -> None:
     token = world.mint()
-    assert (await world.ask(client_assertion=token)).status == 200
+    assert (await world.request_token(client_assertion=token)).status == 200
     await world.change(world.CLIENT, enabled=False)
-    assert (await world.ask(client_assertion=token)).code == 7000112
+    assert (await world.request_token(client_assertion=token)).code == 7000112
 
 
 async def test_replay_is_refused_when_the_issuer_withdraws_its_key(world: "World") -> None:
     token, old = world.mint(exp=int(world.NOW) + 7200), world.ring.active.kid
-    assert (await world.ask(client_assertion=token)).status == 200
+    assert (await world.request_token(client_assertion=token)).status == 200
     world.ring.rotate()
     world.ring.retire(old)
     world.now += 300
-    assert (await world.ask(client_assertion=token)).code == 7000272
+    assert (await world.request_token(client_assertion=token)).code == 7000272
 
 
 @pytest.mark.parametrize("field", ["client_assertion", "access_token"])
@@ -71,8 +71,8 @@ async def test_no_replayable_value_is_logged(
 ) -> None:
     token = world.mint()
     with caplog.at_level("DEBUG"):
-        answer = await world.ask(client_assertion=token)
-        await world.ask(client_assertion=token, scope="x")
+        answer = await world.request_token(client_assertion=token)
+        await world.request_token(client_assertion=token, scope="x")
     secret = token if field == "client_assertion" else answer.body["access_token"]
     logged = " ".join(str(vars(record)) for record in caplog.records)
     assert "token_request_answered" in logged

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def test_client_is_identified_by_its_client_id_only(
     shared: "World", client: str | None, code: int
 ) -> None:
-    answer = await shared.ask(client_id=client)
+    answer = await shared.request_token(client_id=client)
     assert answer.code == code
     assert answer.status in {400, 401}
 
@@ -46,11 +46,11 @@ async def test_assertion_authenticates_only_the_client_whose_credential_trusts_i
 ) -> None:
     """The object id, the resource id and other client ids of the tenant are refused."""
     for client in (shared.OBJECT, shared.MIRID, shared.TENANT):
-        assert (await shared.ask(client_id=client)).code == 700016
+        assert (await shared.request_token(client_id=client)).code == 700016
 
 
 async def test_two_kinds_of_client_authentication_are_refused(shared: "World") -> None:
-    answer = await shared.ask(client_secret="x")
+    answer = await shared.request_token(client_secret="x")
     assert (answer.status, answer.code) == (400, 9002313)
     basic = base64.b64encode(f"{shared.CLIENT}:x".encode()).decode()
     answer = await shared.send(
@@ -97,7 +97,7 @@ async def test_query_parameters_are_ignored(shared: "World") -> None:
 async def test_unknown_client_assertion_type_is_refused(
     shared: "World", kind: str | None, code: int
 ) -> None:
-    answer = await shared.ask(client_assertion_type=kind)
+    answer = await shared.request_token(client_assertion_type=kind)
     assert (answer.status, answer.code) == (400, code)
 
 
@@ -116,4 +116,4 @@ async def test_unknown_client_assertion_type_is_refused(
 async def test_other_grant_types_do_not_bypass_the_checks(
     shared: "World", grant: str | None, code: int
 ) -> None:
-    assert (await shared.ask(grant_type=grant)).code == code
+    assert (await shared.request_token(grant_type=grant)).code == code

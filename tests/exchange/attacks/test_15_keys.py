@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from podpass.crypto import jose
-from tests.exchange.attacks.forge import KEYS_PATH, good, publish, text
+from tests.exchange.attacks.forge import KEYS_PATH, publish, signing_input, valid_parts
 
 if TYPE_CHECKING:
     from tests.exchange.world import World
@@ -18,49 +18,51 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 UNKNOWN = 7000272
 
 
-def number(value: int) -> str:
+def encode_integer(value: int) -> str:
     return jose.b64encode(value.to_bytes(max(1, (value.bit_length() + 7) // 8)))
 
 
-def own(world: "World", **changes: Any) -> dict[str, Any]:
+def active_jwk(world: "World", **changes: Any) -> dict[str, Any]:
     active = world.ring.active
     jwk = {**jose.rsa_jwk(active.key.public_key(), active.kid), **changes}
     return {name: value for name, value in jwk.items() if value is not None}
 
 
 @pytest.mark.parametrize("bits", [1024, 2047])
-async def test_signature_by_a_small_key_is_refused(later: "World", bits: int) -> None:
+async def test_signature_by_a_small_key_is_refused(fresh_world: "World", bits: int) -> None:
     """The key and the signature are valid; only the size of the key is too small."""
-    header, claims = good(later)
+    header, claims = valid_parts(fresh_world)
     key = rsa.generate_private_key(65537, bits)
-    publish(later, jose.rsa_jwk(key.public_key(), later.ring.active.kid))
-    signed = text(header, claims)
+    publish(fresh_world, jose.rsa_jwk(key.public_key(), fresh_world.ring.active.kid))
+    signed = signing_input(header, claims)
     signature = key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
-    answer = await later.ask(client_assertion=f"{signed}.{jose.b64encode(signature)}")
+    answer = await fresh_world.request_token(
+        client_assertion=f"{signed}.{jose.b64encode(signature)}"
+    )
     assert (answer.status, answer.code) == (401, UNKNOWN)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"n": number((1 << 511) | 1)},
-        {"n": number((1 << 16383) | 1)},
-        {"n": number((1 << 8192) | 1)},
-        {"n": number((1 << 65535) | 1)},
-        {"n": number(1 << 2047)},
-        {"n": number(0)},
+        {"n": encode_integer((1 << 511) | 1)},
+        {"n": encode_integer((1 << 16383) | 1)},
+        {"n": encode_integer((1 << 8192) | 1)},
+        {"n": encode_integer((1 << 65535) | 1)},
+        {"n": encode_integer(1 << 2047)},
+        {"n": encode_integer(0)},
         {"n": ""},
         {"n": None},
-        {"n": [number(5)]},
+        {"n": [encode_integer(5)]},
         {"n": "!AAA"},
-        {"n": number((1 << 2047) | 1) + "="},
-        {"e": number(0)},
-        {"e": number(1)},
-        {"e": number(2)},
-        {"e": number(65536)},
-        {"e": number(2**33 + 1)},
-        {"e": number(2**64 + 1)},
-        {"e": number((1 << 2046) | 1)},
+        {"n": encode_integer((1 << 2047) | 1) + "="},
+        {"e": encode_integer(0)},
+        {"e": encode_integer(1)},
+        {"e": encode_integer(2)},
+        {"e": encode_integer(65536)},
+        {"e": encode_integer(2**33 + 1)},
+        {"e": encode_integer(2**64 + 1)},
+        {"e": encode_integer((1 << 2046) | 1)},
         {"e": None},
         {"e": 65537},
         {"use": "enc"},
@@ -85,43 +87,49 @@ async def test_signature_by_a_small_key_is_refused(later: "World", bits: int) ->
     ],
 )
 async def test_published_key_for_another_use_is_ignored(
-    later: "World", changes: dict[str, Any]
+    fresh_world: "World", changes: dict[str, Any]
 ) -> None:
-    publish(later, own(later, **changes))
-    answer = await later.ask()
+    publish(fresh_world, active_jwk(fresh_world, **changes))
+    answer = await fresh_world.request_token()
     assert (answer.status, answer.code) in {(401, UNKNOWN), (401, 7000274)}
-    publish(later, own(later))
-    later.now += 300
-    assert (await later.ask()).status == 200
+    publish(fresh_world, active_jwk(fresh_world))
+    fresh_world.now += 300
+    assert (await fresh_world.request_token()).status == 200
 
 
 @pytest.mark.parametrize("kty", ["oct", "EC"])
-async def test_published_symmetric_key_is_ignored(later: "World", kty: str) -> None:
+async def test_published_symmetric_key_is_ignored(fresh_world: "World", kty: str) -> None:
     secret = {"kty": kty, "kid": "s", "k": "c2VjcmV0", "crv": "P-256", "x": "AA", "y": "AA"}
-    publish(later, secret, own(later))
-    assert (await later.ask()).status == 200
-    header, claims = good(later)
-    signed = text({**header, "kid": "s", "alg": "HS256"}, claims)
-    answer = await later.ask(client_assertion=f"{signed}.AAAA")
+    publish(fresh_world, secret, active_jwk(fresh_world))
+    assert (await fresh_world.request_token()).status == 200
+    header, claims = valid_parts(fresh_world)
+    signed = signing_input({**header, "kid": "s", "alg": "HS256"}, claims)
+    answer = await fresh_world.request_token(client_assertion=f"{signed}.AAAA")
     assert answer.code == 5002738
 
 
-async def test_signature_is_verified_with_every_key_of_its_id(later: "World") -> None:
-    foreign = jose.rsa_jwk(jose.generate_rsa().public_key(), later.ring.active.kid)
-    publish(later, foreign, own(later))
-    assert (await later.ask()).status == 200
-    publish(later, foreign)
-    later.now += 300
-    assert (await later.ask()).code == 7000274
+async def test_signature_is_verified_with_every_key_of_its_id(fresh_world: "World") -> None:
+    foreign = jose.rsa_jwk(jose.generate_rsa().public_key(), fresh_world.ring.active.kid)
+    publish(fresh_world, foreign, active_jwk(fresh_world))
+    assert (await fresh_world.request_token()).status == 200
+    publish(fresh_world, foreign)
+    fresh_world.now += 300
+    assert (await fresh_world.request_token()).code == 7000274
 
 
-async def test_token_without_key_id_is_refused(later: "World") -> None:
+async def test_token_without_key_id_is_refused(fresh_world: "World") -> None:
     """With several keys or one, with an id or without: a token must name its key."""
-    for keys in ([own(later)], [own(later, kid=None)], [own(later), own(later, kid="other")]):
-        publish(later, *keys)
-        later.now += 300
+    for keys in (
+        [active_jwk(fresh_world)],
+        [active_jwk(fresh_world, kid=None)],
+        [active_jwk(fresh_world), active_jwk(fresh_world, kid="other")],
+    ):
+        publish(fresh_world, *keys)
+        fresh_world.now += 300
         for kid in (None, ""):
-            assert (await later.ask(client_assertion=later.mint({"kid": kid}))).code == 5002723
+            assert (
+                await fresh_world.request_token(client_assertion=fresh_world.mint({"kid": kid}))
+            ).code == 5002723
 
 
 @pytest.mark.parametrize(
@@ -160,19 +168,19 @@ async def test_token_without_key_id_is_refused(later: "World") -> None:
     ],
 )
 async def test_invalid_key_set_is_a_failed_request(
-    later: "World", body: bytes, headers: dict[str, str]
+    fresh_world: "World", body: bytes, headers: dict[str, str]
 ) -> None:
-    later.site.answers[KEYS_PATH] = (200, body, headers)
-    answer = await later.ask()
+    fresh_world.site.answers[KEYS_PATH] = (200, body, headers)
+    answer = await fresh_world.request_token()
     assert (answer.status, answer.code) == (400, 501661)
-    later.site.answers.clear()
-    later.now += 100
-    assert (await later.ask()).status == 200
+    fresh_world.site.answers.clear()
+    fresh_world.now += 100
+    assert (await fresh_world.request_token()).status == 200
 
 
 @pytest.mark.parametrize("kind", ["text/html", "application/octet-stream", "", "image/png"])
-async def test_content_type_of_issuer_documents_is_ignored(later: "World", kind: str) -> None:
+async def test_content_type_of_issuer_documents_is_ignored(fresh_world: "World", kind: str) -> None:
     """A storage bucket may set any content type; only the JSON content counts."""
-    body = json.dumps({"keys": [own(later)]}).encode()
-    later.site.answers[KEYS_PATH] = (200, body, {"content-type": kind})
-    assert (await later.ask()).status == 200
+    body = json.dumps({"keys": [active_jwk(fresh_world)]}).encode()
+    fresh_world.site.answers[KEYS_PATH] = (200, body, {"content-type": kind})
+    assert (await fresh_world.request_token()).status == 200

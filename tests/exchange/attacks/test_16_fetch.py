@@ -106,7 +106,7 @@ URLS = [
 ]
 
 
-def missing() -> str:
+def missing_requirements() -> str:
     """Return the requirements of an isolated network that this machine does not meet."""
     if not all(shutil.which(program) for program in ("unshare", "ip")):
         return "unshare and ip are not installed"
@@ -115,9 +115,9 @@ def missing() -> str:
 
 
 @pytest.fixture(scope="module")
-def island(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def fetch_results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Fetch every URL of this file once in the namespace."""
-    if reason := missing():
+    if reason := missing_requirements():
         pytest.skip(f"group 16 with a real DNS server needs a network namespace: {reason}")
     folder = tmp_path_factory.mktemp("island")
     ca = trustme.CA()
@@ -142,52 +142,54 @@ def island(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("url", GOOD)
-def test_public_host_is_contacted_at_the_checked_address(island: dict[str, Any], url: str) -> None:
+def test_public_host_is_contacted_at_the_checked_address(
+    fetch_results: dict[str, Any], url: str
+) -> None:
     """DNS rebinding: the name is resolved once, and a later DNS response is not used."""
-    found, host = island[url], url.split("/")[2]
+    found, host = fetch_results[url], url.split("/")[2]
     assert (found["reason"], found["connected"]) == ("ok", [f"{GOOD[url]}:443"])
     assert found["lookups"] == {host: 1}
     assert f"host: {host}\r\n" in found["heads"][0].lower()
 
 
-def test_address_is_resolved_and_checked_for_each_document(island: dict[str, Any]) -> None:
+def test_address_is_resolved_and_checked_for_each_document(fetch_results: dict[str, Any]) -> None:
     """DNS rebinding between discovery document and keys: the second address is checked and refused."""
     for url, reason in ISSUERS.items():
-        assert island[url]["reason"] == reason
-    assert island["issuer:https://rebinding-later.test"]["connected"] == [f"{PUBLIC}:443"]
+        assert fetch_results[url]["reason"] == reason
+    assert fetch_results["issuer:https://rebinding-later.test"]["connected"] == [f"{PUBLIC}:443"]
 
 
 @pytest.mark.parametrize("host", [*(f"{name}.test" for name in REFUSED_NAMES), *LITERALS])
 def test_local_or_private_host_is_refused_before_a_connection(
-    island: dict[str, Any], host: str
+    fetch_results: dict[str, Any], host: str
 ) -> None:
-    found = island[f"https://{host}/"]
+    found = fetch_results[f"https://{host}/"]
     assert (found["reason"], found["connected"]) == ("address", [])
 
 
 @pytest.mark.parametrize("url", REDIRECTS)
-def test_redirect_is_not_followed(island: dict[str, Any], url: str) -> None:
-    found = island[url]
+def test_redirect_is_not_followed(fetch_results: dict[str, Any], url: str) -> None:
+    found = fetch_results[url]
     assert (found["reason"], found["connected"]) == ("status", [f"{PUBLIC}:443"])
 
 
 @pytest.mark.parametrize("url", UNFIT)
 def test_url_that_is_not_plain_https_is_refused_before_dns(
-    island: dict[str, Any], url: str
+    fetch_results: dict[str, Any], url: str
 ) -> None:
-    found = island[url]
+    found = fetch_results[url]
     assert (found["reason"], found["connected"], found["lookups"]) == ("url", [], {})
 
 
 @pytest.mark.parametrize("url", OTHERS)
 def test_invalid_or_missing_dns_answer_is_a_failed_request(
-    island: dict[str, Any], url: str
+    fetch_results: dict[str, Any], url: str
 ) -> None:
-    found = island[url]
+    found = fetch_results[url]
     assert (found["reason"], found["connected"]) == (OTHERS[url], [])
 
 
-def test_no_forbidden_address_was_contacted(island: dict[str, Any]) -> None:
+def test_no_forbidden_address_was_contacted(fetch_results: dict[str, Any]) -> None:
     """Neither forbidden addresses, nor plain HTTP, nor the environment's proxy were contacted."""
-    reached = {where for found in island.values() for where in found["connected"]}
+    reached = {where for found in fetch_results.values() for where in found["connected"]}
     assert reached == {f"{PUBLIC}:443", f"{PUBLIC_6}:443"}

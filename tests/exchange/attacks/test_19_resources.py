@@ -51,7 +51,7 @@ VAULT = "https://vault.azure.net"
 async def test_scopes_similar_to_a_valid_scope_are_refused(
     shared: "World", scope: str, code: int
 ) -> None:
-    answer = await shared.ask(scope=scope)
+    answer = await shared.request_token(scope=scope)
     assert answer.code == code
     assert "access_token" not in answer.body
 
@@ -72,7 +72,7 @@ async def test_resources_similar_to_a_valid_resource_are_refused(
     shared: "World", resource: str
 ) -> None:
     path = f"/{shared.TENANT}/oauth2/token"
-    answer = await shared.ask(path, scope=None, resource=resource)
+    answer = await shared.request_token(path, scope=None, resource=resource)
     assert answer.status == 400
     assert answer.code in {500011, 50001}
 
@@ -81,8 +81,8 @@ async def test_resources_similar_to_a_valid_resource_are_refused(
 async def test_version_1_token_has_the_requested_spelling_as_audience(
     shared: "World", asked: str
 ) -> None:
-    first = await shared.ask(f"/{shared.TENANT}/oauth2/token", scope=None, resource=asked)
-    second = await shared.ask(scope=f"{asked}/.default")
+    first = await shared.request_token(f"/{shared.TENANT}/oauth2/token", scope=None, resource=asked)
+    second = await shared.request_token(scope=f"{asked}/.default")
     for answer in (first, second):
         claims = answer.claims()
         assert (claims["aud"], claims["ver"]) == (asked, "1.0")
@@ -99,14 +99,16 @@ async def test_token_version_depends_on_the_resource_and_not_on_the_endpoint(
         (None, {"scope": f"{app}/.default"}),
         (None, {"scope": f"{shared.APPLICATION}/.default"}),
     ):
-        claims = (await shared.ask(path, **fields)).claims()
+        claims = (await shared.request_token(path, **fields)).claims()
         assert (claims["aud"], claims["ver"]) == (shared.APPLICATION, "2.0")
         assert "appid" not in claims
 
 
 async def test_request_with_scope_and_resource_gets_one_resource(shared: "World") -> None:
-    answer = await shared.ask(resource="https://storage.azure.com")
+    answer = await shared.request_token(resource="https://storage.azure.com")
     assert answer.code == 901002
     path = f"/{shared.TENANT}/oauth2/token"
-    answer = await shared.ask(path, resource=VAULT, scope="https://storage.azure.com/.default")
+    answer = await shared.request_token(
+        path, resource=VAULT, scope="https://storage.azure.com/.default"
+    )
     assert answer.claims()["aud"] == VAULT

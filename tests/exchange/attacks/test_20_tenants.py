@@ -18,7 +18,7 @@ V2, V1 = "oauth2/v2.0/token", "oauth2/token"
 
 async def test_client_of_another_tenant_is_unknown_here(world: "World") -> None:
     for path in (V2, V1):
-        answer = await world.ask(
+        answer = await world.request_token(
             f"/{world.OTHER_TENANT}/{path}",
             resource="https://vault.azure.net" if path == V1 else None,
         )
@@ -28,7 +28,7 @@ async def test_client_of_another_tenant_is_unknown_here(world: "World") -> None:
 
 @pytest.mark.parametrize("name", SHARED)
 async def test_multi_tenant_names_are_refused(world: "World", name: str) -> None:
-    answer = await world.ask(f"/{name}/{V2}")
+    answer = await world.request_token(f"/{name}/{V2}")
     assert (answer.status, answer.code) == (400, 9001023)
     assert "client_credentials" in answer.body["error_description"]
 
@@ -50,7 +50,7 @@ async def test_multi_tenant_names_are_refused(world: "World", name: str) -> None
     ],
 )
 async def test_unknown_tenant_is_refused(world: "World", segment: str, code: int) -> None:
-    answer = await world.ask(f"/{segment}/{V2}")
+    answer = await world.request_token(f"/{segment}/{V2}")
     if code == NO_PATH:
         assert answer.status in {404, 405}
         assert "access_token" not in answer.body
@@ -58,7 +58,7 @@ async def test_unknown_tenant_is_refused(world: "World", segment: str, code: int
         assert (answer.status, answer.code) == (400, code)
 
 
-def other(world: "World") -> Identity:
+def add_other_tenant(world: "World") -> Identity:
     return Identity(
         tenant_id=world.OTHER_TENANT,
         client_id=OTHER,
@@ -72,18 +72,18 @@ async def test_same_client_id_in_another_tenant_is_another_client(world: "World"
     """Registering a tenant's client id elsewhere gives no access to it and does not disturb it."""
     for client_id in (world.APPLICATION, world.CLIENT):
         await world.directory.identities.put(
-            replace(other(world), client_id=client_id, object_id=client_id)
+            replace(add_other_tenant(world), client_id=client_id, object_id=client_id)
         )
-        answer = await world.ask(f"/{world.OTHER_TENANT}/{V2}", client_id=client_id)
+        answer = await world.request_token(f"/{world.OTHER_TENANT}/{V2}", client_id=client_id)
         assert (answer.code, "access_token" in answer.body) == (70025, False)
-        claims = (await world.ask(client_id=client_id)).claims()
+        claims = (await world.request_token(client_id=client_id)).claims()
         assert (claims["tid"], claims["appid"]) == (world.TENANT, client_id)
         assert claims["oid"] != client_id
 
 
 async def test_token_names_the_tenant_id_for_every_tenant_name_in_the_path(world: "World") -> None:
     for segment in (world.TENANT, world.TENANT.upper(), "contoso.test", "CONTOSO.TEST"):
-        claims = (await world.ask(f"/{segment}/{V2}")).claims()
+        claims = (await world.request_token(f"/{segment}/{V2}")).claims()
         assert (claims["tid"], claims["iss"]) == (
             world.TENANT,
             f"https://sts.windows.net/{world.TENANT}/",
@@ -91,8 +91,8 @@ async def test_token_names_the_tenant_id_for_every_tenant_name_in_the_path(world
 
 
 async def test_resource_of_another_tenant_is_unknown_here(world: "World") -> None:
-    await world.directory.identities.put(other(world))
+    await world.directory.identities.put(add_other_tenant(world))
     there = f"/{world.OTHER_TENANT}/{V2}"
-    assert (await world.ask(there, client_id=OTHER)).code == 70025
+    assert (await world.request_token(there, client_id=OTHER)).code == 70025
     for scope in (f"{OTHER}/.default", f"api://{OTHER}/.default"):
-        assert (await world.ask(scope=scope)).code == 500011
+        assert (await world.request_token(scope=scope)).code == 500011

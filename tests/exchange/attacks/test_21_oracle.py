@@ -9,7 +9,7 @@ import pytest_asyncio
 from podpass.exchange import uniform
 from podpass.exchange.errors.catalogue import STEPS
 from tests.exchange.attacks.forge import DISCOVERY_PATH
-from tests.exchange.client_auth.test_secrets import equip
+from tests.exchange.client_auth.test_secrets import add_credentials
 
 if TYPE_CHECKING:
     from tests.exchange.conftest import Start
@@ -22,30 +22,32 @@ FIXED = ("trace_id", "correlation_id", "timestamp", "error_description")
 @pytest_asyncio.fixture
 async def uniform_world(start: "Start") -> "World":
     world = await start(uniform_refusals=True)
-    await equip(world)
+    await add_credentials(world)
     return world
 
 
-async def probe(world: "World") -> dict[str, "Answer"]:
+async def send_probes(world: "World") -> dict[str, "Answer"]:
     """Send requests that probe for clients and credentials; each fails at another step."""
     header = {"kid": "unknown"}
     secret = {"client_assertion": None, "client_assertion_type": None, "client_secret": "wrong"}
     return {
-        "unknown client": await world.ask(client_id=UNKNOWN),
-        "no client id at all": await world.ask(client_id="web"),
-        "wrong secret": await world.ask(client_id=world.APPLICATION, **secret),
-        "secret of an unknown client": await world.ask(client_id=UNKNOWN, **secret),
-        "no credential": await world.ask(client_assertion=None, client_assertion_type=None),
-        "malformed": await world.ask(client_assertion="a.b"),
-        "algorithm": await world.ask(client_assertion=world.mint({"alg": "none"})),
-        "issuer": await world.ask(client_assertion=world.mint(iss="https://evil.test/")),
-        "audience": await world.ask(client_assertion=world.mint(aud="x")),
-        "subject": await world.ask(client_assertion=world.mint(sub="x")),
-        "case": await world.ask(client_assertion=world.mint(sub=world.SUBJECT.upper())),
-        "lifetime": await world.ask(client_assertion=world.mint(exp=int(world.NOW) * 2)),
-        "key": await world.ask(client_assertion=world.mint(header)),
-        "signature": await world.ask(client_assertion=world.mint()[:-8] + "AAAAAAAA"),
-        "certificate": await world.ask(
+        "unknown client": await world.request_token(client_id=UNKNOWN),
+        "no client id at all": await world.request_token(client_id="web"),
+        "wrong secret": await world.request_token(client_id=world.APPLICATION, **secret),
+        "secret of an unknown client": await world.request_token(client_id=UNKNOWN, **secret),
+        "no credential": await world.request_token(
+            client_assertion=None, client_assertion_type=None
+        ),
+        "malformed": await world.request_token(client_assertion="a.b"),
+        "algorithm": await world.request_token(client_assertion=world.mint({"alg": "none"})),
+        "issuer": await world.request_token(client_assertion=world.mint(iss="https://evil.test/")),
+        "audience": await world.request_token(client_assertion=world.mint(aud="x")),
+        "subject": await world.request_token(client_assertion=world.mint(sub="x")),
+        "case": await world.request_token(client_assertion=world.mint(sub=world.SUBJECT.upper())),
+        "lifetime": await world.request_token(client_assertion=world.mint(exp=int(world.NOW) * 2)),
+        "key": await world.request_token(client_assertion=world.mint(header)),
+        "signature": await world.request_token(client_assertion=world.mint()[:-8] + "AAAAAAAA"),
+        "certificate": await world.request_token(
             client_id=world.APPLICATION,
             client_assertion=world.mint(iss=world.APPLICATION, sub=world.APPLICATION),
         ),
@@ -56,7 +58,7 @@ async def test_uniform_refusals_do_not_disclose_clients_and_credentials(
     uniform_world: "World",
 ) -> None:
     began = time.perf_counter()
-    found = await probe(uniform_world)
+    found = await send_probes(uniform_world)
     took = time.perf_counter() - began
     responses = {
         (answer.status, str({k: v for k, v in answer.body.items() if k not in FIXED}))
@@ -76,26 +78,26 @@ async def test_log_contains_the_cause_under_the_correlation_id(
     uniform_world: "World", caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO"):
-        await uniform_world.ask(client_assertion=uniform_world.mint(sub="x"))
+        await uniform_world.request_token(client_assertion=uniform_world.mint(sub="x"))
     assert "AADSTS700213" in str([vars(record) for record in caplog.records])
 
 
 async def test_caller_with_a_genuine_assertion_gets_the_cause(uniform_world: "World") -> None:
     late = uniform_world.mint(exp=int(uniform_world.NOW) + 60)
-    assert (await uniform_world.ask(client_assertion=late)).status == 200
+    assert (await uniform_world.request_token(client_assertion=late)).status == 200
     uniform_world.now += 60
-    assert (await uniform_world.ask(client_assertion=late)).code == 700024
-    assert (await uniform_world.ask(scope="https://nothing.test/.default")).code == 500011
+    assert (await uniform_world.request_token(client_assertion=late)).code == 700024
+    assert (await uniform_world.request_token(scope="https://nothing.test/.default")).code == 500011
 
 
 async def test_issuer_outage_is_not_disclosed(uniform_world: "World") -> None:
     uniform_world.site.answers[DISCOVERY_PATH] = (503, b"", {})
-    assert (await uniform_world.ask()).code == uniform.UNIFORM_NUMBER
+    assert (await uniform_world.request_token()).code == uniform.UNIFORM_NUMBER
 
 
 async def test_refusals_differ_by_cause_without_the_setting(world: "World") -> None:
-    await equip(world)
-    assert len({answer.code for answer in (await probe(world)).values()}) > 8
+    await add_credentials(world)
+    assert len({answer.code for answer in (await send_probes(world)).values()}) > 8
 
 
 @pytest.mark.parametrize("elapsed", [0.0, 0.0004, 0.05, 0.0999, 0.1, 0.2501, 3.0])

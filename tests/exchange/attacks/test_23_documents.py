@@ -117,7 +117,7 @@ async def test_token_endpoint_sends_no_cors_headers_and_no_cookies(shared: "Worl
         body="grant_type=client_credentials",
         headers={"Origin": "https://evil.test", "Cookie": "a=b"},
     )
-    granted = await shared.ask()
+    granted = await shared.request_token()
     for each in (answer, granted):
         assert "Access-Control-Allow-Origin" not in each.headers
         assert "Set-Cookie" not in each.headers

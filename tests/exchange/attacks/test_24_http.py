@@ -55,7 +55,7 @@ def token_request(world: "World", *headers: bytes, body: bytes | None = None) ->
     return head + FORM + b"".join(header + b"\r\n" for header in headers) + b"\r\n" + sent
 
 
-def statuses(answer: bytes) -> list[int]:
+def parse_statuses(answer: bytes) -> list[int]:
     return [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]]
 
 
@@ -65,7 +65,7 @@ async def test_valid_raw_request_is_accepted(shared: "World") -> None:
     answer = await send_raw(
         shared, token_request(shared, b"Content-Length: %d" % len(body), body=body)
     )
-    assert statuses(answer) == [200]
+    assert parse_statuses(answer) == [200]
     assert b"access_token" in answer
 
 
@@ -95,7 +95,7 @@ async def test_body_with_two_lengths_is_refused(
 ) -> None:
     """The request is refused, and nothing after it is read as a second request."""
     sent = token_request(shared, *headers, body=b"0\r\n\r\n" + SMUGGLED)
-    assert statuses(await send_raw(shared, sent, seconds=CLOSED_SECONDS)) == [400]
+    assert parse_statuses(await send_raw(shared, sent, seconds=CLOSED_SECONDS)) == [400]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ async def test_body_with_unsupported_transfer_coding_is_refused(
     """A proxy that supports the coding, or uses the first of two fields, would see another body."""
     body = urlencode(shared.form()).encode()
     sent = token_request(shared, *headers, body=b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
-    assert statuses(await send_raw(shared, sent + SMUGGLED)) in ([501], [400])
+    assert parse_statuses(await send_raw(shared, sent + SMUGGLED)) in ([501], [400])
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ async def test_body_with_unsupported_transfer_coding_is_refused(
 )
 async def test_malformed_head_is_refused(shared: "World", sent: bytes) -> None:
     answer = await send_raw(shared, sent, seconds=CLOSED_SECONDS)
-    assert statuses(answer) == [400]
+    assert parse_statuses(answer) == [400]
     assert b"access_token" not in answer
 
 
@@ -170,7 +170,7 @@ async def test_http_0_9_request_gets_no_response(shared: "World", sent: bytes) -
 )
 async def test_malformed_chunks_are_refused(shared: "World", chunks: bytes) -> None:
     sent = token_request(shared, b"Transfer-Encoding: chunked", body=chunks)
-    assert statuses(await send_raw(shared, sent, seconds=CLOSED_SECONDS)) == [400]
+    assert parse_statuses(await send_raw(shared, sent, seconds=CLOSED_SECONDS)) == [400]
 
 
 async def test_incomplete_chunk_gets_no_response(shared: "World") -> None:
@@ -183,29 +183,29 @@ async def test_expect_100_continue_gets_one_interim_response(shared: "World") ->
     head = token_request(
         shared, b"Expect: 100-continue", b"Content-Length: %d" % len(body), body=b""
     )
-    assert statuses(await send_raw(shared, head, body, pause=0.1)) == [100, 200]
+    assert parse_statuses(await send_raw(shared, head, body, pause=0.1)) == [100, 200]
 
 
 async def test_expect_100_continue_without_body_gets_no_token(shared: "World") -> None:
     head = token_request(shared, b"Expect: 100-continue", b"Content-Length: 70000000", body=b"")
-    assert statuses(await send_raw(shared, head)) in ([100], [413], [100, 413])
+    assert parse_statuses(await send_raw(shared, head)) in ([100], [413], [100, 413])
 
 
 async def test_body_with_huge_content_length_is_refused(shared: "World") -> None:
     head = token_request(shared, b"Content-Length: 9999999999", body=b"x" * 70_000)
-    assert 413 in statuses(await send_raw(shared, head))
+    assert 413 in parse_statuses(await send_raw(shared, head))
 
 
 @pytest.mark.parametrize("count", [2000, 20_000])
 async def test_thousands_of_headers_are_refused(shared: "World", count: int) -> None:
     lines = b"".join(b"X-%d: %s\r\n" % (number, b"y" * 40) for number in range(count))
     head = b"GET /common/discovery/keys HTTP/1.1\r\nHost: localhost\r\n" + lines + b"\r\n"
-    assert statuses(await send_raw(shared, head, seconds=CLOSED_SECONDS)) == [431]
+    assert parse_statuses(await send_raw(shared, head, seconds=CLOSED_SECONDS)) == [431]
 
 
 async def test_request_line_of_a_megabyte_is_refused(shared: "World") -> None:
     head = b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    assert statuses(await send_raw(shared, head, seconds=CLOSED_SECONDS)) == [431]
+    assert parse_statuses(await send_raw(shared, head, seconds=CLOSED_SECONDS)) == [431]
 
 
 async def test_pipelined_requests_get_responses_in_order(shared: "World") -> None:
@@ -214,7 +214,7 @@ async def test_pipelined_requests_get_responses_in_order(shared: "World") -> Non
     first = token_request(shared, b"Content-Length: %d" % len(body), body=body)
     second = b"GET /common/discovery/keys HTTP/1.1\r\nHost: localhost\r\n\r\n"
     third = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    assert statuses(await send_raw(shared, first + second + third)) == [200, 200, 404]
+    assert parse_statuses(await send_raw(shared, first + second + third)) == [200, 200, 404]
 
 
 async def test_http_2_is_not_offered(shared: "World") -> None:
@@ -224,10 +224,10 @@ async def test_http_2_is_not_offered(shared: "World") -> None:
     writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
     answer = await asyncio.wait_for(reader.read(), CLOSED_SECONDS)
     writer.close()
-    assert statuses(answer) == [400]
+    assert parse_statuses(answer) == [400]
     upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
     head = b"GET /common/discovery/keys HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"\r\n"
-    assert statuses(await send_raw(shared, head, seconds=0.5)) == [200]
+    assert parse_statuses(await send_raw(shared, head, seconds=0.5)) == [200]
 
 
 async def test_hundred_slow_clients_do_not_delay_another_client(shared: "World") -> None:
@@ -235,10 +235,10 @@ async def test_hundred_slow_clients_do_not_delay_another_client(shared: "World")
     for number, (_, writer) in enumerate(slow):
         writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nX: "[: 4 + number % 40])
     async with asyncio.timeout(5):
-        assert (await shared.ask()).status == 200
+        assert (await shared.request_token()).status == 200
     for _, writer in slow:
         writer.close()
 
 
 async def test_service_still_works_after_all_malformed_requests(shared: "World") -> None:
-    assert (await shared.ask()).status == 200
+    assert (await shared.request_token()).status == 200

@@ -37,7 +37,7 @@ INSIDE = [
 ]
 
 
-def numbers_of(world: "World") -> list[str]:
+def key_encodings(world: "World") -> list[str]:
     """Return the parts of the signing key in every encoding in which they could be printed."""
     private = world.keys.active.key.private_numbers()
     parts = (private.d, private.p, private.q)
@@ -52,7 +52,7 @@ def numbers_of(world: "World") -> list[str]:
     ]
 
 
-def files_of(world: "World") -> list[Path]:
+def list_files(world: "World") -> list[Path]:
     folder = world.ca_file.parent
     return [
         path
@@ -62,8 +62,8 @@ def files_of(world: "World") -> list[Path]:
 
 
 async def test_files_with_secrets_are_readable_by_the_owner_only(world: "World") -> None:
-    await world.ask()
-    kept = [path for path in files_of(world) if path.is_file() and path.name != "ca.pem"]
+    await world.request_token()
+    kept = [path for path in list_files(world) if path.is_file() and path.name != "ca.pem"]
     assert kept
     for path in kept:
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path.name
@@ -71,8 +71,8 @@ async def test_files_with_secrets_are_readable_by_the_owner_only(world: "World")
 
 async def test_database_files_contain_no_plain_signing_key(world: "World") -> None:
     """A copy or backup of the database contains no usable key, because keys are sealed."""
-    await world.ask()
-    data = b"".join(path.read_bytes() for path in files_of(world) if "directory.db" in path.name)
+    await world.request_token()
+    data = b"".join(path.read_bytes() for path in list_files(world) if "directory.db" in path.name)
     assert data
     private = world.keys.active.key
     assert jose.private_key_pem(private)[40:200] not in data
@@ -84,18 +84,18 @@ async def test_key_parts_are_not_logged_at_any_level(
     world: "World", caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        await world.ask()
-        await world.ask(client_assertion="a.b.c")
+        await world.request_token()
+        await world.request_token(client_assertion="a.b.c")
         await world.send(f"/{world.TENANT}/discovery/v2.0/keys", method="GET")
     logged = "".join(f"{record.getMessage()}{vars(record)}" for record in caplog.records)
     assert logged
-    assert not [part for part in numbers_of(world) if part in logged]
+    assert not [part for part in key_encodings(world) if part in logged]
     assert not [mark for mark in PRIVATE_MARKS if mark in logged]
 
 
 async def test_repr_of_key_objects_contains_no_key(world: "World") -> None:
     shown = repr((world.keys, world.keys.active, world.keys.published, world.keys.token_sealer))
-    assert not [part for part in numbers_of(world) if part in shown]
+    assert not [part for part in key_encodings(world) if part in shown]
     assert not [mark for mark in PRIVATE_MARKS if mark in shown]
 
 
@@ -110,7 +110,7 @@ async def test_traceback_contains_neither_key_nor_token(
     token = world.mint()
     monkeypatch.setattr(jose.SigningKey, "signature", crashing)
     with caplog.at_level(logging.DEBUG):
-        answer = await world.ask(client_assertion=token)
+        answer = await world.request_token(client_assertion=token)
     assert (answer.status, answer.code) == (500, 50000)
     assert "deliberate" not in str(answer.body)
     assert "Traceback" not in str(answer.body)
@@ -120,7 +120,7 @@ async def test_traceback_contains_neither_key_nor_token(
     )
     assert "deliberate" in logged
     assert token.split(".")[2] not in logged
-    assert not [part for part in numbers_of(world) if part in logged]
+    assert not [part for part in key_encodings(world) if part in logged]
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from podpass.crypto import jose
-from tests.exchange.attacks.forge import DISCOVERY_PATH, good, raw
+from tests.exchange.attacks.forge import DISCOVERY_PATH, build_token, valid_parts
 
 if TYPE_CHECKING:
     from tests.exchange.world import World
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_keys_and_urls_in_the_header_are_ignored(later: "World") -> None:
+async def test_keys_and_urls_in_the_header_are_ignored(fresh_world: "World") -> None:
     """Authlib CVE-2026-27962 and similar: a token that contains its own verification key."""
     foreign = jose.SigningKey(kid="foreign", key=jose.generate_rsa())
     jwk = jose.rsa_jwk(foreign.key.public_key(), "foreign")
-    _, claims = good(later)
+    _, claims = valid_parts(fresh_world)
     for extra in (
         {"jwk": jwk},
-        {"jku": later.ISSUER + "openid/v1/jwks"},
+        {"jku": fresh_world.ISSUER + "openid/v1/jwks"},
         {"jku": "https://evil.test/jwks"},
         {"x5u": "https://evil.test/"},
         {"x5c": ["MIIB"]},
@@ -28,10 +28,13 @@ async def test_keys_and_urls_in_the_header_are_ignored(later: "World") -> None:
         {"iss": "https://evil.test/", "aud": "x"},
     ):
         token = foreign.sign(claims, extra)
-        assert (await later.ask(client_assertion=token)).code == 7000272
-        token = foreign.sign(claims, {**extra, "kid": later.ring.active.kid})
-        assert (await later.ask(client_assertion=token)).code == 7000274
-    assert {path.rpartition("/")[2] for path in later.site.hits} <= {"openid-configuration", "jwks"}
+        assert (await fresh_world.request_token(client_assertion=token)).code == 7000272
+        token = foreign.sign(claims, {**extra, "kid": fresh_world.ring.active.kid})
+        assert (await fresh_world.request_token(client_assertion=token)).code == 7000274
+    assert {path.rpartition("/")[2] for path in fresh_world.site.hits} <= {
+        "openid-configuration",
+        "jwks",
+    }
 
 
 @pytest.mark.parametrize(
@@ -48,26 +51,30 @@ async def test_keys_and_urls_in_the_header_are_ignored(later: "World") -> None:
         {"b64": True},
     ],
 )
-async def test_critical_extensions_are_refused(later: "World", extra: dict[str, Any]) -> None:
+async def test_critical_extensions_are_refused(fresh_world: "World", extra: dict[str, Any]) -> None:
     """PyJWT CVE-2026-32597, Authlib CVE-2025-59420: unknown critical extensions are not ignored."""
-    assert (await later.ask(client_assertion=later.mint(extra))).code == 50027
+    assert (await fresh_world.request_token(client_assertion=fresh_world.mint(extra))).code == 50027
 
 
-async def test_crit_in_the_claims_is_an_ordinary_claim(later: "World") -> None:
-    assert (await later.ask(client_assertion=later.mint(crit=["x"]))).status == 200
+async def test_crit_in_the_claims_is_an_ordinary_claim(fresh_world: "World") -> None:
+    assert (
+        await fresh_world.request_token(client_assertion=fresh_world.mint(crit=["x"]))
+    ).status == 200
 
 
-async def test_empty_signature_is_refused_for_every_algorithm(later: "World") -> None:
+async def test_empty_signature_is_refused_for_every_algorithm(fresh_world: "World") -> None:
     """Authlib 104056 and others."""
-    header, claims = good(later)
+    header, claims = valid_parts(fresh_world)
     for alg, code in (
         ("RS256", 7000274),
         ("RS384", 7000274),
         ("ES256", 5002738),
         ("HS256", 5002738),
     ):
-        unsigned = raw(later, {**header, "alg": alg}, claims, b"\0").rpartition(".")[0] + "."
-        assert (await later.ask(client_assertion=unsigned)).code == code
+        unsigned = (
+            build_token(fresh_world, {**header, "alg": alg}, claims, b"\0").rpartition(".")[0] + "."
+        )
+        assert (await fresh_world.request_token(client_assertion=unsigned)).code == code
 
 
 @pytest.mark.parametrize(
@@ -87,13 +94,13 @@ async def test_empty_signature_is_refused_for_every_algorithm(later: "World") ->
         "",
     ],
 )
-async def test_jwks_uri_on_another_origin_is_refused(later: "World", where: str) -> None:
+async def test_jwks_uri_on_another_origin_is_refused(fresh_world: "World", where: str) -> None:
     """Authlib 96760, PyJWT 102267: keys are fetched from the issuer's own origin over https."""
-    body = jose.dumps({"issuer": later.ISSUER, "jwks_uri": where})
-    later.site.answers[DISCOVERY_PATH] = (200, body, {})
-    answer = await later.ask()
+    body = jose.dumps({"issuer": fresh_world.ISSUER, "jwks_uri": where})
+    fresh_world.site.answers[DISCOVERY_PATH] = (200, body, {})
+    answer = await fresh_world.request_token()
     assert (answer.status, answer.code) == (400, 501661)
-    assert later.site.hits == [DISCOVERY_PATH]
+    assert fresh_world.site.hits == [DISCOVERY_PATH]
 
 
 @pytest.mark.parametrize(
@@ -109,16 +116,16 @@ async def test_jwks_uri_on_another_origin_is_refused(later: "World", where: str)
     ],
 )
 async def test_discovery_document_of_another_issuer_is_refused(
-    later: "World", said: object
+    fresh_world: "World", said: object
 ) -> None:
     """PyJWT CVE-2024-53861, SPIRE CVE-2021-27099: a part or another spelling is not the same issuer."""
-    where = later.ISSUER + "openid/v1/jwks"
+    where = fresh_world.ISSUER + "openid/v1/jwks"
     body = jose.dumps({"issuer": said, "jwks_uri": where})
-    later.site.answers[DISCOVERY_PATH] = (200, body, {})
-    assert (await later.ask()).code == 501661
+    fresh_world.site.answers[DISCOVERY_PATH] = (200, body, {})
+    assert (await fresh_world.request_token()).code == 501661
 
 
-async def test_every_grant_requires_client_authentication(later: "World") -> None:
+async def test_every_grant_requires_client_authentication(fresh_world: "World") -> None:
     """Dex GHSA-7qjx-gp9h-65qj: one grant did not check the allowed clients."""
     device = "urn:ietf:params:oauth:grant-type:device_code"
     proofs: list[dict[str, str]] = [
@@ -128,13 +135,13 @@ async def test_every_grant_requires_client_authentication(later: "World") -> Non
     ]
     for grant in ("client_credentials", "password", "refresh_token", "authorization_code", device):
         for proof in proofs:
-            answer = await later.post(
-                f"/{later.TENANT}/oauth2/v2.0/token",
+            answer = await fresh_world.post(
+                f"/{fresh_world.TENANT}/oauth2/v2.0/token",
                 grant_type=grant,
-                client_id=later.CLIENT,
+                client_id=fresh_world.CLIENT,
                 scope="https://vault.azure.net/.default",
-                username=later.ADMIN,
-                password=later.PASSWORD,
+                username=fresh_world.ADMIN,
+                password=fresh_world.PASSWORD,
                 refresh_token="x",
                 code="x",
                 device_code="x",

@@ -20,51 +20,53 @@ CLAIMS: dict[str, Any] = {
 }
 
 
-def text(header: dict[str, Any], claims: dict[str, Any]) -> str:
+def encode_token(header: dict[str, Any], claims: dict[str, Any]) -> str:
     return f"{jose.b64encode(jose.dumps(header))}.{jose.b64encode(jose.dumps(claims))}.AAAA"
 
 
-def read(header: dict[str, Any] | None = None, **claims: Any) -> assertion.UnverifiedAssertion:
+def read_valid_claims(
+    header: dict[str, Any] | None = None, **claims: Any
+) -> assertion.UnverifiedAssertion:
     present = {name: value for name, value in {**CLAIMS, **claims}.items() if value is not ...}
-    token = jose.parse(text(HEADER if header is None else header, present))
+    token = jose.parse(encode_token(HEADER if header is None else header, present))
     return assertion.read_claims(token, ALGORITHMS)
 
 
-def refused(header: dict[str, Any] | None = None, **claims: Any) -> AadstsError:
+def expect_refusal(header: dict[str, Any] | None = None, **claims: Any) -> AadstsError:
     with pytest.raises(AadstsError) as caught:
-        read(header, **claims)
+        read_valid_claims(header, **claims)
     return caught.value
 
 
 def test_every_used_claim_is_read() -> None:
-    found = read(nbf=15.5)
+    found = read_valid_claims(nbf=15.5)
     assert (found.issuer, found.subject, found.audiences) == ("issuer", "subject", ("audience",))
     assert (found.expires, found.issued, found.not_before, found.key_id) == (20, 10, 15.5, "key")
     assert (found.token.signature, found.token.alg) == (b"\0\0\0", "RS256")
 
 
 def test_audiences_keep_their_order() -> None:
-    assert read(aud=["b", "a"]).audiences == ("b", "a")
+    assert read_valid_claims(aud=["b", "a"]).audiences == ("b", "a")
 
 
 @pytest.mark.parametrize("issued", [..., None, "x", True, [], {}])
 def test_missing_iat_counts_as_zero(issued: Any) -> None:
-    assert read(iat=issued).issued == 0
+    assert read_valid_claims(iat=issued).issued == 0
 
 
 def test_missing_nbf_is_none() -> None:
-    assert read().not_before is None
-    assert read(nbf=0).not_before == 0
+    assert read_valid_claims().not_before is None
+    assert read_valid_claims(nbf=0).not_before == 0
 
 
 @pytest.mark.parametrize("typ", ["JWT", "jwt", "Jwt", "http://openid.net/specs/jwt/1.0"])
 def test_jwt_types_are_accepted(typ: str) -> None:
-    assert read({**HEADER, "typ": typ}).issuer == "issuer"
+    assert read_valid_claims({**HEADER, "typ": typ}).issuer == "issuer"
 
 
 @pytest.mark.parametrize("typ", ["at+jwt", "", None, 5, ["JWT"], "JWT ", "XXJWTXX"])
 def test_other_token_type_is_refused(typ: object) -> None:
-    found = refused({**HEADER, "typ": typ})
+    found = expect_refusal({**HEADER, "typ": typ})
     assert (found.entry.number, found.step) == (5002727, "assertion")
 
 
@@ -78,49 +80,49 @@ def test_other_token_type_is_refused(typ: object) -> None:
     ],
 )
 def test_key_id_is_kid_or_else_the_thumbprint(header: dict[str, Any], key_id: str) -> None:
-    assert read({"alg": "RS256", **header}).key_id == key_id
+    assert read_valid_claims({"alg": "RS256", **header}).key_id == key_id
 
 
 @pytest.mark.parametrize("header", [{}, {"kid": 5}, {"kid": ["a"]}, {"x5t": {}}, {"x5t#S256": 1}])
 def test_header_without_key_id_is_refused(header: dict[str, Any]) -> None:
-    assert refused({"alg": "RS256", **header}).entry.number == 5002723
+    assert expect_refusal({"alg": "RS256", **header}).entry.number == 5002723
 
 
 @pytest.mark.parametrize("alg", ["none", "", None, 5, "RS384", "rs256", ["RS256"]])
 def test_unsupported_algorithm_error_lists_the_supported_ones(alg: object) -> None:
-    found = refused({"alg": alg, "kid": "key"})
+    found = expect_refusal({"alg": alg, "kid": "key"})
     assert found.entry.number == 5002738
     assert found.facts["supported"] == "RS256,ES256"
     assert found.facts["alg"] == alg
-    assert refused({"kid": "key"}).facts["alg"] == ""
+    assert expect_refusal({"kid": "key"}).facts["alg"] == ""
 
 
 @pytest.mark.parametrize("name", ["iss", "sub", "aud", "exp"])
 @pytest.mark.parametrize("value", [..., None, "", [], {}, True, [5]])
 def test_missing_claim_is_named_in_the_error(name: str, value: Any) -> None:
-    found = refused(**{name: value})
+    found = expect_refusal(**{name: value})
     assert (found.entry.number, found.facts["claim"]) == (90014, name)
 
 
 @pytest.mark.parametrize("aud", [["a", ""], ["", "a"], ["a", 5], [["a"]], 5, {"a": 1}])
 def test_audience_that_is_not_text_is_refused(aud: object) -> None:
-    assert refused(aud=aud).facts["claim"] == "aud"
+    assert expect_refusal(aud=aud).facts["claim"] == "aud"
 
 
 @pytest.mark.parametrize("nbf", [None, "1", True, []])
 def test_nbf_that_is_not_a_number_is_refused(nbf: object) -> None:
-    found = refused(nbf=nbf)
+    found = expect_refusal(nbf=nbf)
     assert (found.entry.number, found.facts["claim"]) == (90014, "nbf")
 
 
 def test_first_error_in_order_is_returned() -> None:
-    assert refused({"typ": "x", "alg": "x"}, iss=...).entry.number == 5002727
-    assert refused({"alg": "x"}, iss=...).entry.number == 5002738
-    assert refused({"alg": "RS256"}, iss=...).entry.number == 5002723
-    assert refused(iss=..., sub=..., aud=..., exp=...).facts["claim"] == "iss"
-    assert refused(sub=..., aud=..., exp=...).facts["claim"] == "sub"
-    assert refused(aud=..., exp=..., nbf="x").facts["claim"] == "aud"
-    assert refused(exp=..., nbf="x").facts["claim"] == "exp"
+    assert expect_refusal({"typ": "x", "alg": "x"}, iss=...).entry.number == 5002727
+    assert expect_refusal({"alg": "x"}, iss=...).entry.number == 5002738
+    assert expect_refusal({"alg": "RS256"}, iss=...).entry.number == 5002723
+    assert expect_refusal(iss=..., sub=..., aud=..., exp=...).facts["claim"] == "iss"
+    assert expect_refusal(sub=..., aud=..., exp=...).facts["claim"] == "sub"
+    assert expect_refusal(aud=..., exp=..., nbf="x").facts["claim"] == "aud"
+    assert expect_refusal(exp=..., nbf="x").facts["claim"] == "exp"
 
 
 @pytest.mark.parametrize("token", ["", "a", "a.b.c", "e30.e30", "e30.W10.AAAA"])
@@ -158,4 +160,4 @@ def test_key_id_is_formatted_like_entra(key_id: str, shown: str) -> None:
     ],
 )
 def test_peek_claim_needs_well_formed_claims(claims: dict[str, Any], found: object) -> None:
-    assert assertion.peek_claim(jose.parse(text(HEADER, claims))) == found
+    assert assertion.peek_claim(jose.parse(encode_token(HEADER, claims))) == found

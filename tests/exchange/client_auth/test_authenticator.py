@@ -23,7 +23,13 @@ from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.signing.key import AuthorityKey
 from podpass.exchange.token_request import Facts, TokenRequest
 from podpass.settings import AuthoritySettings
-from tests.exchange.client_auth.test_secrets import DER, KEY, OTHER_KEY, key_of, password
+from tests.exchange.client_auth.test_secrets import (
+    DER,
+    KEY,
+    OTHER_KEY,
+    create_password,
+    to_key_credential,
+)
 
 NOW = 10_000.0
 ISSUER, OURS = "https://oidc.test/x/", "https://login.test"
@@ -47,8 +53,8 @@ IDENTITY = Identity(
     name="app",
     kind=IdentityKind.APPLICATION,
     credentials=(CREDENTIAL, MANAGED),
-    passwords=(password("secret", key_id="s"),),
-    keys=(key_of(DER, key_id="c"),),
+    passwords=(create_password("secret", key_id="s"),),
+    keys=(to_key_credential(DER, key_id="c"),),
 )
 TRUSTED = Identity(tenant_id=TENANT.id, client_id=SENDER, object_id="object", name="mi")
 SETTINGS = AuthoritySettings(origins=(OURS,), early_seconds=300, assertion_seconds=1000)
@@ -69,7 +75,7 @@ FROM_US = {
     "iat": NOW,
     "exp": NOW + 60,
 }
-X5T = {"x5t": key_of(DER).thumbprint}
+X5T = {"x5t": to_key_credential(DER).thumbprint}
 
 
 @dataclass
@@ -111,17 +117,17 @@ class AuthenticatorHarness:
         request = TokenRequest(tenant="D.test", version=2, origin=OURS, form=form)
         return await authenticator.authenticate(TENANT, self.identity, request, self.facts)
 
-    async def with_assertion(self, token: str) -> ClientAuthentication:
+    async def authenticate_with_assertion(self, token: str) -> ClientAuthentication:
         return await self.authenticate(
             client_assertion=token, client_assertion_type=names.JWT_BEARER
         )
 
-    async def refused(self, token: str) -> AadstsError:
+    async def expect_refusal(self, token: str) -> AadstsError:
         with pytest.raises(AadstsError) as caught:
-            await self.with_assertion(token)
+            await self.authenticate_with_assertion(token)
         return caught.value
 
-    def claim(self, **form: str) -> UnverifiedClaim | None:
+    def peek_claim_of(self, **form: str) -> UnverifiedClaim | None:
         authenticator = ClientAuthenticator(
             cast("Any", None), cast("Any", None), cast("Any", None), self.settings, lambda: self.now
         )
@@ -138,15 +144,15 @@ def harness() -> AuthenticatorHarness:
     )
 
 
-def signed(**changes: Any) -> str:
+def sign_assertion(**changes: Any) -> str:
     return SIGNER.sign({**CLAIMS, **changes})
 
 
-def self_issued(header: dict[str, Any] = X5T, key: Any = KEY, **changes: Any) -> str:
+def sign_self_issued(header: dict[str, Any] = X5T, key: Any = KEY, **changes: Any) -> str:
     return jose.SigningKey(kid="k", key=key).sign({**OWN, **changes}, header)
 
 
-def own_token(key: jose.SigningKey = AUTHORITY.signing, **changes: Any) -> str:
+def sign_own_token(key: jose.SigningKey = AUTHORITY.signing, **changes: Any) -> str:
     return key.sign({**FROM_US, **changes})
 
 
@@ -156,9 +162,9 @@ def own_token(key: jose.SigningKey = AUTHORITY.signing, **changes: Any) -> str:
 async def test_federated_assertion_authenticates_by_its_credential(
     harness: AuthenticatorHarness,
 ) -> None:
-    assert await harness.with_assertion(f" {signed()}\n") == ClientAuthentication(
-        acr=Acr.ASSERTION, credential="web"
-    )
+    assert await harness.authenticate_with_assertion(
+        f" {sign_assertion()}\n"
+    ) == ClientAuthentication(acr=Acr.ASSERTION, credential="web")
     assert harness.published.asked == [(ISSUER, "key")]
     assert harness.facts == {
         "iss": ISSUER,
@@ -183,27 +189,27 @@ async def test_federated_assertion_authenticates_by_its_credential(
 async def test_issuer_keys_are_fetched_only_after_all_other_checks(
     harness: AuthenticatorHarness, changes: dict[str, Any], number: int, asked: int
 ) -> None:
-    assert (await harness.refused(signed(**changes))).entry.number == number
+    assert (await harness.expect_refusal(sign_assertion(**changes))).entry.number == number
     assert len(harness.published.asked) == asked
 
 
 async def test_algorithm_must_be_configured(harness: AuthenticatorHarness) -> None:
     harness.settings = replace(SETTINGS, assertion_algorithms=("ES256",))
-    assert (await harness.refused(signed())).entry.number == 5002738
+    assert (await harness.expect_refusal(sign_assertion())).entry.number == 5002738
 
 
-async def test_any_key_with_the_key_id_may_have_signed(harness: AuthenticatorHarness) -> None:
+async def test_signature_by_any_key_with_the_key_id_is_accepted(harness: AuthenticatorHarness) -> None:
     other = jose.PublicKey(kid="key", algs=frozenset({"RS256"}), key=OTHER_KEY.public_key())
     harness.published.keys["key"].insert(0, other)
-    assert (await harness.with_assertion(signed())).credential == "web"
+    assert (await harness.authenticate_with_assertion(sign_assertion())).credential == "web"
     harness.published.keys["key"] = [other]
-    found = await harness.refused(signed())
+    found = await harness.expect_refusal(sign_assertion())
     assert (found.entry.number, found.step) == (7000274, "signature")
 
 
 async def test_unpublished_key_is_named_in_the_error(harness: AuthenticatorHarness) -> None:
     harness.published.keys.clear()
-    found = await harness.refused(jose.SigningKey(kid="AAEC", key=KEY).sign(CLAIMS))
+    found = await harness.expect_refusal(jose.SigningKey(kid="AAEC", key=KEY).sign(CLAIMS))
     assert (found.entry.number, found.facts) == (7000272, {"key": "000102", "issuer": ISSUER})
 
 
@@ -211,7 +217,7 @@ async def test_unavailable_issuer_is_reported_and_logged_with_reason(
     harness: AuthenticatorHarness,
 ) -> None:
     harness.published.down = True
-    assert (await harness.refused(signed())).entry.number == 501661
+    assert (await harness.expect_refusal(sign_assertion())).entry.number == 501661
     assert harness.facts["reason"] == "timeout"
 
 
@@ -220,10 +226,10 @@ async def test_credential_takes_effect_after_the_propagation_delay(
 ) -> None:
     harness.settings = replace(SETTINGS, propagation_seconds=100)
     harness.now = NOW + 99.9
-    token = signed(exp=NOW + 200)
-    assert (await harness.refused(token)).entry.number == 700211
+    token = sign_assertion(exp=NOW + 200)
+    assert (await harness.expect_refusal(token)).entry.number == 700211
     harness.now = NOW + 100
-    assert (await harness.with_assertion(token)).credential == "web"
+    assert (await harness.authenticate_with_assertion(token)).credential == "web"
 
 
 # -------------------------------------------------------------------------- secret, certificate
@@ -245,7 +251,7 @@ async def test_self_issued_assertion_is_verified_with_the_certificate(
     harness: AuthenticatorHarness,
 ) -> None:
     harness.facts["skipped"] = ("before",)
-    assert await harness.with_assertion(self_issued()) == ClientAuthentication(
+    assert await harness.authenticate_with_assertion(sign_self_issued()) == ClientAuthentication(
         acr=Acr.ASSERTION, credential="c"
     )
     assert harness.published.asked == []
@@ -264,30 +270,32 @@ async def test_self_issued_assertion_is_verified_with_the_certificate(
 async def test_self_issued_assertion_may_name_any_tenant_domain(
     harness: AuthenticatorHarness, audience: str
 ) -> None:
-    assert (await harness.with_assertion(self_issued(aud=audience))).credential == "c"
+    assert (
+        await harness.authenticate_with_assertion(sign_self_issued(aud=audience))
+    ).credential == "c"
 
 
 @pytest.mark.parametrize(
     ("token", "number"),
     [
-        (self_issued(sub="x"), 700021),
-        (self_issued(aud="https://other.test/"), 700023),
-        (self_issued({"x5t": "x"}), 700027),
-        (self_issued(key=OTHER_KEY), 700027),
-        (self_issued(exp=NOW, iat=NOW - 5), 700024),
-        (self_issued(nbf=NOW + 301), 700024),
-        (self_issued({**X5T, "alg": "RS384"}), 5002738),
+        (sign_self_issued(sub="x"), 700021),
+        (sign_self_issued(aud="https://other.test/"), 700023),
+        (sign_self_issued({"x5t": "x"}), 700027),
+        (sign_self_issued(key=OTHER_KEY), 700027),
+        (sign_self_issued(exp=NOW, iat=NOW - 5), 700024),
+        (sign_self_issued(nbf=NOW + 301), 700024),
+        (sign_self_issued({**X5T, "alg": "RS384"}), 5002738),
     ],
 )
 async def test_self_issued_assertion_with_one_wrong_part_is_refused(
     harness: AuthenticatorHarness, token: str, number: int
 ) -> None:
-    assert (await harness.refused(token)).entry.number == number
+    assert (await harness.expect_refusal(token)).entry.number == number
 
 
 async def test_certificate_outside_its_validity_is_refused(harness: AuthenticatorHarness) -> None:
-    harness.identity = replace(IDENTITY, keys=(key_of(DER, expires=NOW),))
-    assert (await harness.refused(self_issued())).entry.number == 1000502
+    harness.identity = replace(IDENTITY, keys=(to_key_credential(DER, expires=NOW),))
+    assert (await harness.expect_refusal(sign_self_issued())).entry.number == 1000502
 
 
 # ------------------------------------------------------------------------------- managed identity
@@ -296,7 +304,7 @@ async def test_certificate_outside_its_validity_is_refused(harness: Authenticato
 async def test_own_managed_identity_token_is_accepted_as_credential(
     harness: AuthenticatorHarness,
 ) -> None:
-    assert await harness.with_assertion(own_token()) == ClientAuthentication(
+    assert await harness.authenticate_with_assertion(sign_own_token()) == ClientAuthentication(
         acr=Acr.ASSERTION, credential="mi"
     )
     assert harness.published.asked == []
@@ -321,20 +329,20 @@ async def test_own_managed_identity_token_is_accepted_as_credential(
 async def test_other_own_tokens_are_refused_as_credential(
     harness: AuthenticatorHarness, changes: dict[str, Any], number: int
 ) -> None:
-    assert (await harness.refused(own_token(**changes))).entry.number == number
+    assert (await harness.expect_refusal(sign_own_token(**changes))).entry.number == number
 
 
 async def test_own_token_with_invalid_signature_is_refused(harness: AuthenticatorHarness) -> None:
     for key, number in (("other", 7000272), ("ours", 7000274)):
-        forged = own_token(jose.SigningKey(kid=key, key=KEY))
-        assert (await harness.refused(forged)).entry.number == number
+        forged = sign_own_token(jose.SigningKey(kid=key, key=KEY))
+        assert (await harness.expect_refusal(forged)).entry.number == number
 
 
 async def test_issuing_identity_must_exist_in_this_tenant(harness: AuthenticatorHarness) -> None:
     harness.known = {("other", SENDER): TRUSTED}
-    assert (await harness.refused(own_token())).entry.number == 700226
+    assert (await harness.expect_refusal(sign_own_token())).entry.number == 700226
     harness.known = {(TENANT.id, SENDER): replace(TRUSTED, enabled=False)}
-    assert (await harness.refused(own_token())).entry.number == 700226
+    assert (await harness.expect_refusal(sign_own_token())).entry.number == 700226
 
 
 async def test_credential_for_own_token_has_the_propagation_delay(
@@ -342,7 +350,7 @@ async def test_credential_for_own_token_has_the_propagation_delay(
 ) -> None:
     harness.settings = replace(SETTINGS, propagation_seconds=100)
     harness.identity = replace(IDENTITY, credentials=(replace(MANAGED, created=NOW),))
-    assert (await harness.refused(own_token())).entry.number == 70025
+    assert (await harness.expect_refusal(sign_own_token())).entry.number == 70025
 
 
 async def test_credential_may_use_another_origin_of_the_service(
@@ -352,9 +360,9 @@ async def test_credential_may_use_another_origin_of_the_service(
     by_alias = replace(MANAGED, issuer=f"https://alias.test/{TENANT.id}/v2.0")
     elsewhere = replace(CREDENTIAL, issuer="https://else.test/", subject="object")
     harness.identity = replace(IDENTITY, credentials=(elsewhere, by_alias))
-    assert (await harness.with_assertion(own_token())).credential == "mi"
+    assert (await harness.authenticate_with_assertion(sign_own_token())).credential == "mi"
     harness.identity = replace(IDENTITY, credentials=(elsewhere,))
-    assert (await harness.refused(own_token())).entry.number == 700211
+    assert (await harness.expect_refusal(sign_own_token())).entry.number == 700211
 
 
 @pytest.mark.parametrize(
@@ -375,7 +383,7 @@ async def test_credential_may_use_another_origin_of_the_service(
 async def test_issuer_with_a_similar_prefix_is_foreign(
     harness: AuthenticatorHarness, issuer: str, number: int
 ) -> None:
-    found = await harness.refused(own_token(iss=issuer))
+    found = await harness.expect_refusal(sign_own_token(iss=issuer))
     assert (found.entry.number, found.step in {"assertion", "trust"}) == (number, True)
 
 
@@ -384,7 +392,7 @@ async def test_own_token_of_another_tenant_is_refused_even_if_trusted(
 ) -> None:
     other = f"{OURS}/{CLIENT}/v2.0"
     harness.identity = replace(IDENTITY, credentials=(replace(MANAGED, issuer=other),))
-    found = await harness.refused(own_token(iss=other))
+    found = await harness.expect_refusal(sign_own_token(iss=other))
     assert (found.entry.number, found.facts) == (700236, {"issuer": other})
 
 
@@ -397,16 +405,18 @@ async def test_own_token_with_other_audiences_is_refused(
     """The token is refused even if the credential has that audience."""
     audiences = (names.EXCHANGE_AUDIENCE, "https://vault.azure.net", EXCHANGE_APP_ID)
     harness.identity = replace(IDENTITY, credentials=(replace(MANAGED, audiences=audiences),))
-    assert (await harness.refused(own_token(aud=aud))).entry.number == 700227
+    assert (await harness.expect_refusal(sign_own_token(aud=aud))).entry.number == 700227
 
 
 async def test_issuing_identity_must_be_the_subject(harness: AuthenticatorHarness) -> None:
-    assert (await harness.with_assertion(own_token(azp=SENDER.upper()))).credential == "mi"
+    assert (
+        await harness.authenticate_with_assertion(sign_own_token(azp=SENDER.upper()))
+    ).credential == "mi"
     for changes in ({"object_id": "other"}, {"kind": IdentityKind.APPLICATION}):
         harness.known = {(TENANT.id, SENDER): replace(TRUSTED, **changes)}
-        assert (await harness.refused(own_token())).entry.number == 700226
+        assert (await harness.expect_refusal(sign_own_token())).entry.number == 700226
     for azp in (SENDER + " ", [SENDER], 5, ""):
-        assert (await harness.refused(own_token(azp=azp))).entry.number == 700226
+        assert (await harness.expect_refusal(sign_own_token(azp=azp))).entry.number == 700226
 
 
 async def test_own_token_cannot_authenticate_a_managed_identity(
@@ -414,20 +424,24 @@ async def test_own_token_cannot_authenticate_a_managed_identity(
 ) -> None:
     """Managed identities must not form a chain."""
     harness.identity = replace(IDENTITY, kind=IdentityKind.MANAGED_IDENTITY)
-    found = await harness.refused(own_token())
+    found = await harness.expect_refusal(sign_own_token())
     assert (found.entry.number, found.status) == (700222, AadstsError(700222).status)
 
 
 def test_claim_is_peeked_only_for_federated_assertions(harness: AuthenticatorHarness) -> None:
     """Tokens of this service and self-issued assertions need the complete identity."""
     token = SIGNER.sign(CLAIMS)
-    assert harness.claim(client_assertion=f" {token} ") == UnverifiedClaim(ISSUER, "sub", ("aud",))
+    assert harness.peek_claim_of(client_assertion=f" {token} ") == UnverifiedClaim(
+        ISSUER, "sub", ("aud",)
+    )
     for other in (OWN, FROM_US, {**CLAIMS, "iss": CLIENT.upper()}, {**CLAIMS, "iss": 1}):
-        assert harness.claim(client_assertion=SIGNER.sign(other)) is None
+        assert harness.peek_claim_of(client_assertion=SIGNER.sign(other)) is None
     padding = " " * (authenticator._MAX_PEEK_CHARS - len(token))
-    assert harness.claim(client_assertion=padding + token) is not None
-    assert harness.claim(client_assertion=f" {padding}{token}") is None, "longer than any pod's"
-    assert harness.claim(client_assertion="a.b.c") is None
-    assert harness.claim(client_secret="secret") is None
+    assert harness.peek_claim_of(client_assertion=padding + token) is not None
+    assert harness.peek_claim_of(client_assertion=f" {padding}{token}") is None, (
+        "longer than any pod's"
+    )
+    assert harness.peek_claim_of(client_assertion="a.b.c") is None
+    assert harness.peek_claim_of(client_secret="secret") is None
     later = replace(harness, settings=replace(SETTINGS, propagation_seconds=60))
-    assert later.claim(client_assertion=token) is None
+    assert later.peek_claim_of(client_assertion=token) is None

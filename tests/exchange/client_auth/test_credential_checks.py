@@ -22,9 +22,9 @@ from tests.exchange.client_auth.test_secrets import (
     DER,
     KEY,
     OTHER_KEY,
-    certificate_of,
-    key_of,
-    password,
+    create_certificate,
+    create_password,
+    to_key_credential,
 )
 
 NOW = 1000.0
@@ -35,7 +35,7 @@ IDENTITY = Identity(
     client_id=CLIENT,
     object_id="o",
     name="app",
-    keys=(key_of(DER, begins=1, expires=2000),),
+    keys=(to_key_credential(DER, begins=1, expires=2000),),
 )
 PSS = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
 
@@ -60,7 +60,7 @@ def assertion(header: dict[str, Any] | None = None, **changes: Any) -> Unverifie
     return replace(made, **changes)
 
 
-def refused(step: Callable[..., object], *given: object) -> tuple[int, str]:
+def expect_refusal(step: Callable[..., object], *given: object) -> tuple[int, str]:
     with pytest.raises(AadstsError) as caught:
         step(*given)
     return caught.value.entry.number, caught.value.step
@@ -97,7 +97,7 @@ def test_assertion_is_valid_within_its_limits(changes: dict[str, Any], early: in
 )
 def test_assertion_is_refused_outside_its_limits(changes: dict[str, Any], early: int) -> None:
     dead = assertion(**changes)
-    assert refused(authenticator.check_time, dead, NOW, early) == (700024, "time")
+    assert expect_refusal(authenticator.check_time, dead, NOW, early) == (700024, "time")
 
 
 def test_time_error_names_now_begin_and_end() -> None:
@@ -114,7 +114,7 @@ def test_lifetime_may_equal_the_limit_but_not_exceed_it() -> None:
     authenticator.check_lifetime(assertion(expires=NOW + 100), 100)
     for expires, issued in ((NOW + 100.001, NOW), (NOW + 100, 0.0)):
         long = assertion(expires=expires, issued=issued)
-        assert refused(authenticator.check_lifetime, long, 100) == (70023, "lifetime")
+        assert expect_refusal(authenticator.check_lifetime, long, 100) == (70023, "lifetime")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_time_is_formatted_in_utc_in_every_time_zone(
         time.tzset()
 
 
-# ----------------------------------------------------------------------------------- one proof
+# --------------------------------------------------------------------------------- proof token
 
 
 def request(**form: str) -> TokenRequest:
@@ -177,7 +177,7 @@ def test_one_supported_credential_is_accepted(form: dict[str, str]) -> None:
 def test_missing_multiple_or_unknown_credentials_are_refused(
     form: dict[str, str], number: int
 ) -> None:
-    assert refused(authenticator.check_credential_parameters, request(**form)) == (
+    assert expect_refusal(authenticator.check_credential_parameters, request(**form)) == (
         number,
         "credential",
     )
@@ -188,19 +188,19 @@ def test_missing_multiple_or_unknown_credentials_are_refused(
 
 def test_secret_is_valid_from_its_start_to_before_its_end() -> None:
     passwords = (
-        password("other", key_id="1"),
-        password("right", key_id="2", begins=10, expires=20),
+        create_password("other", key_id="1"),
+        create_password("right", key_id="2", begins=10, expires=20),
     )
     identity = replace(IDENTITY, passwords=passwords)
     for now in (10.0, 19.9):
         assert client_secret.check_secret("right", identity, now) == "2"
     for now in (9.9, 20.0):
-        assert refused(client_secret.check_secret, "right", identity, now) == (
+        assert expect_refusal(client_secret.check_secret, "right", identity, now) == (
             7000222,
             "credential",
         )
     for wrong in ("Right", "right ", "", "2"):
-        assert refused(client_secret.check_secret, wrong, identity, 15.0)[0] == 7000215
+        assert expect_refusal(client_secret.check_secret, wrong, identity, 15.0)[0] == 7000215
 
 
 # ---------------------------------------------------------------------------------- certificates
@@ -228,11 +228,11 @@ def test_self_issued_assertion_must_name_the_client_and_tenant() -> None:
         certificate.check_claims(assertion(issuer=CLIENT.upper()), client, ["b", "a"])
     for issuer, subject in (("x", CLIENT), (CLIENT, "x"), ("x", "x")):
         other = assertion(issuer=issuer, subject=subject)
-        found = refused(certificate.check_claims, other, CLIENT, ["a"])
+        found = expect_refusal(certificate.check_claims, other, CLIENT, ["a"])
         assert found[0] == 700021
     for audiences in (("b",), ("a", "b"), ("a", "a"), ("A",)):
         other = assertion(audiences=audiences)
-        found = refused(certificate.check_claims, other, CLIENT, ["a"])
+        found = expect_refusal(certificate.check_claims, other, CLIENT, ["a"])
         assert found[0] == 700023
 
 
@@ -266,7 +266,7 @@ SHA1_HEX = hashlib.sha1(DER).hexdigest()
     ],
 )
 def test_certificate_is_found_by_each_thumbprint_format(header: dict[str, Any]) -> None:
-    other = key_of(certificate_of(OTHER_KEY), key_id="other", begins=1, expires=2000)
+    other = to_key_credential(create_certificate(OTHER_KEY), key_id="other", begins=1, expires=2000)
     identity = replace(IDENTITY, keys=(other, *IDENTITY.keys))
     assert certificate.find_key(assertion(header), identity, NOW) is identity.keys[1]
 
@@ -288,7 +288,7 @@ def test_certificate_is_found_by_each_thumbprint_format(header: dict[str, Any]) 
     ],
 )
 def test_certificate_with_another_thumbprint_is_not_found(header: dict[str, Any]) -> None:
-    found = refused(certificate.find_key, assertion(header), IDENTITY, NOW)
+    found = expect_refusal(certificate.find_key, assertion(header), IDENTITY, NOW)
     assert found[0] == 700027
 
 
@@ -296,10 +296,10 @@ def test_certificate_is_valid_from_its_start_to_before_its_end() -> None:
     for now in (1.0, 1999.9):
         assert certificate.find_key(assertion(), IDENTITY, now)
     for now in (0.9, 2000.0):
-        assert refused(certificate.find_key, assertion(), IDENTITY, now)[0] == 1000502
+        assert expect_refusal(certificate.find_key, assertion(), IDENTITY, now)[0] == 1000502
 
 
-def signed(alg: str, key: Any, scheme: Any) -> UnverifiedAssertion:
+def sign_token(alg: str, key: Any, scheme: Any) -> UnverifiedAssertion:
     made = assertion({"alg": alg, "x5t": THUMBPRINT})
     return replace(
         made, token=replace(made.token, signature=key.sign(b"text", scheme, hashes.SHA256()))
@@ -308,28 +308,28 @@ def signed(alg: str, key: Any, scheme: Any) -> UnverifiedAssertion:
 
 def test_signature_must_match_certificate_key_and_algorithm() -> None:
     [registered] = IDENTITY.keys
-    certificate.check_signature(signed("RS256", KEY, padding.PKCS1v15()), registered)
-    certificate.check_signature(signed("PS256", KEY, PSS), registered)
+    certificate.check_signature(sign_token("RS256", KEY, padding.PKCS1v15()), registered)
+    certificate.check_signature(sign_token("PS256", KEY, PSS), registered)
     for bad in (
-        signed("RS256", OTHER_KEY, padding.PKCS1v15()),
-        signed("RS256", KEY, PSS),
-        signed("PS256", KEY, padding.PKCS1v15()),
+        sign_token("RS256", OTHER_KEY, padding.PKCS1v15()),
+        sign_token("RS256", KEY, PSS),
+        sign_token("PS256", KEY, padding.PKCS1v15()),
         assertion(),
     ):
-        found = refused(certificate.check_signature, bad, registered)
+        found = expect_refusal(certificate.check_signature, bad, registered)
         assert found == (700027, "signature")
 
 
 @pytest.mark.parametrize("bits", [1024, 2047])
 def test_certificate_with_small_key_is_refused(bits: int) -> None:
     small = rsa.generate_private_key(65537, bits)
-    good = signed("RS256", small, padding.PKCS1v15())
-    registered = key_of(certificate_of(small))
-    assert refused(certificate.check_signature, good, registered)[0] == 700027
+    good = sign_token("RS256", small, padding.PKCS1v15())
+    registered = to_key_credential(create_certificate(small))
+    assert expect_refusal(certificate.check_signature, good, registered)[0] == 700027
 
 
 def test_certificate_without_rsa_key_is_refused() -> None:
-    elliptic = key_of(certificate_of(ec.generate_private_key(ec.SECP256R1())))
-    good = signed("RS256", KEY, padding.PKCS1v15())
-    for registered in (elliptic, key_of(b"no certificate")):
-        assert refused(certificate.check_signature, good, registered)[0] == 700027
+    elliptic = to_key_credential(create_certificate(ec.generate_private_key(ec.SECP256R1())))
+    good = sign_token("RS256", KEY, padding.PKCS1v15())
+    for registered in (elliptic, to_key_credential(b"no certificate")):
+        assert expect_refusal(certificate.check_signature, good, registered)[0] == 700027

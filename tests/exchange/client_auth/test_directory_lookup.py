@@ -38,7 +38,7 @@ async def directory(tmp_path: Path) -> AsyncIterator[Directory]:
         yield directory
 
 
-async def put(directory: Directory, **changes: Any) -> Identity:
+async def add_identities(directory: Directory, **changes: Any) -> Identity:
     values = {
         "tenant_id": TENANT.id,
         "client_id": CLIENT,
@@ -53,7 +53,7 @@ async def put(directory: Directory, **changes: Any) -> Identity:
     return identity
 
 
-async def refused(
+async def expect_refusal(
     directory: Directory, client: str = CLIENT, claim: UnverifiedClaim | None = None
 ) -> int:
     with pytest.raises(AadstsError) as caught:
@@ -66,18 +66,18 @@ def credential(name: str, issuer: str, subject: str, audience: str) -> Federated
 
 
 async def test_client_id_is_case_insensitive(directory: Directory) -> None:
-    identity = await put(directory)
+    identity = await add_identities(directory)
     for written in (CLIENT, CLIENT.upper()):
         assert await directory_lookup.find_client(directory, TENANT, written) == identity
 
 
 async def test_client_that_cannot_act_gets_the_reason(directory: Directory) -> None:
-    assert await refused(directory) == 700016
-    await put(directory, enabled=False)
-    assert await refused(directory) == 7000112
-    await put(directory, has_principal=False)
-    assert await refused(directory) == 7000229
-    assert await refused(directory, "web") == 700016
+    assert await expect_refusal(directory) == 700016
+    await add_identities(directory, enabled=False)
+    assert await expect_refusal(directory) == 7000112
+    await add_identities(directory, has_principal=False)
+    assert await expect_refusal(directory) == 7000229
+    assert await expect_refusal(directory, "web") == 700016
 
 
 async def test_disabled_client_with_matching_credential_is_refused(
@@ -85,14 +85,14 @@ async def test_disabled_client_with_matching_credential_is_refused(
 ) -> None:
     claim = UnverifiedClaim(A, "web", ["aud"])
     trust = (credential("one", A, "web", "aud"),)
-    await put(directory, enabled=False, credentials=trust)
+    await add_identities(directory, enabled=False, credentials=trust)
     directory._session.clear_caches()
-    assert await refused(directory, claim=claim) == 7000112
-    await put(directory, has_principal=False, credentials=trust)
+    assert await expect_refusal(directory, claim=claim) == 7000112
+    await add_identities(directory, has_principal=False, credentials=trust)
     directory._session.clear_caches()
-    assert await refused(directory, claim=claim) == 7000229
-    assert await refused(directory, OTHER, claim) == 700016
-    assert await refused(directory, "web", claim) == 700016
+    assert await expect_refusal(directory, claim=claim) == 7000229
+    assert await expect_refusal(directory, OTHER, claim) == 700016
+    assert await expect_refusal(directory, "web", claim) == 700016
 
 
 async def test_lookup_returns_the_matching_credential_or_all(
@@ -105,7 +105,7 @@ async def test_lookup_returns_the_matching_credential_or_all(
         credential("three", B, "web", "other"),
         credential("four", B, "Api", "aud"),
     )
-    whole = await put(directory, credentials=credentials)
+    whole = await add_identities(directory, credentials=credentials)
     single = 0
     for issuer, subject, audiences in itertools.product(
         (A, B, A + "/"), ("web", "api", "Api", "none"), (["aud"], ["other"], ["x"], ["x", "aud"])
@@ -142,18 +142,18 @@ async def test_application_without_assignment_requirement_needs_no_assignment(
     directory: Directory, required: object
 ) -> None:
     principal = {} if required is None else {"appRoleAssignmentRequired": required}
-    application = await put(directory, principal=principal)
+    application = await add_identities(directory, principal=principal)
     assert not await directory_lookup.is_assignment_missing(directory, application, CALLER)
 
 
 @pytest.mark.parametrize("damage", ["true", "false", 1, 0, {}])
 async def test_corrupt_assignment_flag_grants_nothing(directory: Directory, damage: object) -> None:
-    application = await put(directory, principal={"appRoleAssignmentRequired": damage})
+    application = await add_identities(directory, principal={"appRoleAssignmentRequired": damage})
     assert await directory_lookup.is_assignment_missing(directory, application, CALLER)
 
 
 async def test_managed_identity_needs_no_assignment(directory: Directory) -> None:
-    identity = await put(
+    identity = await add_identities(
         directory,
         kind=IdentityKind.MANAGED_IDENTITY,
         resource_id="/subscriptions/s/identities/web",
@@ -163,7 +163,7 @@ async def test_managed_identity_needs_no_assignment(directory: Directory) -> Non
 
 
 async def test_only_own_assignment_to_the_application_counts(directory: Directory) -> None:
-    application = await put(directory, principal={"appRoleAssignmentRequired": True})
+    application = await add_identities(directory, principal={"appRoleAssignmentRequired": True})
     assert await directory_lookup.is_assignment_missing(directory, application, CALLER)
     for principal, resource, missing in (
         (OTHER, application.object_id, True),

@@ -70,24 +70,24 @@ def test_jwks_may_be_at_the_issuer_or_a_configured_origin(where: str) -> None:
 async def test_issuer_without_credential_is_never_contacted(world: "World") -> None:
     """A caller must not be able to choose a URL that the service fetches."""
     for issuer in ("https://eastus.oic.test/evil/", world.ISSUER.removesuffix("/")):
-        answer = await world.ask(client_assertion=world.mint(iss=issuer))
+        answer = await world.request_token(client_assertion=world.mint(iss=issuer))
         assert answer.code == 700211
     for token in (world.mint(aud="x"), world.mint(sub="x")):
-        await world.ask(client_assertion=token)
+        await world.request_token(client_assertion=token)
     assert world.site.hits == []
 
 
 async def test_new_issuer_key_works_and_removed_key_does_not(world: "World") -> None:
     old = world.mint()
-    assert (await world.ask(client_assertion=old)).status == 200
+    assert (await world.request_token(client_assertion=old)).status == 200
     old_kid = world.ring.active.kid
     world.ring.rotate()
     world.now += 30
-    assert (await world.ask(client_assertion=world.mint())).status == 200
-    assert (await world.ask(client_assertion=old)).status == 200
+    assert (await world.request_token(client_assertion=world.mint())).status == 200
+    assert (await world.request_token(client_assertion=old)).status == 200
     world.ring.retire(old_kid)
     world.now += 300
-    answer = await world.ask(client_assertion=old)
+    answer = await world.request_token(client_assertion=old)
     assert answer.code == 7000272
     assert jose.b64decode(old_kid).hex().upper() in answer.body["error_description"]
 
@@ -106,7 +106,7 @@ async def test_invalid_document_fails_and_only_the_log_has_the_cause(
     world: "World", document: bytes
 ) -> None:
     world.site.answers[DISCOVERY] = (200, document, {})
-    answer = await world.ask()
+    answer = await world.request_token()
     assert (answer.status, answer.code) == (400, 501661)
     assert answer.body["error_description"].startswith(
         "AADSTS501661: The request to the external OIDC endpoint failed. Trace"
@@ -116,7 +116,7 @@ async def test_invalid_document_fails_and_only_the_log_has_the_cause(
 async def test_redirect_to_an_internal_address_is_not_followed(world: "World") -> None:
     for target in ("https://169.254.169.254/", "https://eastus.oic.test/elsewhere"):
         world.site.answers[DISCOVERY] = (302, b"", {"location": target})
-        assert (await world.ask()).code == 501661
+        assert (await world.request_token()).code == 501661
         world.now += 100
     assert set(world.site.hits) == {DISCOVERY}
 
@@ -125,7 +125,7 @@ async def test_oversized_or_compressed_key_set_is_a_failed_request(world: "World
     huge = json.dumps({"keys": [KEY] * 10_000}).encode()
     for body, headers in ((huge, {}), (b"{}", {"content-encoding": "gzip"}), (b'{"keys":1}', {})):
         world.site.answers[KEYS] = (200, body, headers)
-        assert (await world.ask()).code == 501661
+        assert (await world.request_token()).code == 501661
         world.now += 100
 
 
@@ -144,23 +144,25 @@ async def test_published_key_for_another_use_is_ignored(
 ) -> None:
     key = jose.rsa_jwk(world.ring.active.key.public_key(), world.ring.active.kid)
     world.site.answers[KEYS] = (200, json.dumps({"keys": [{**key, **changes}]}).encode(), {})
-    assert (await world.ask()).code in {7000272, 7000274}
+    assert (await world.request_token()).code in {7000272, 7000274}
 
 
 async def test_any_of_two_keys_with_one_id_may_verify(world: "World") -> None:
     own = jose.rsa_jwk(world.ring.active.key.public_key(), world.ring.active.kid)
     other_key = {**KEY, "kid": world.ring.active.kid}
     world.site.answers[KEYS] = (200, json.dumps({"keys": [other_key, own]}).encode(), {})
-    assert (await world.ask()).status == 200
+    assert (await world.request_token()).status == 200
     world.site.answers[KEYS] = (200, json.dumps({"keys": [other_key]}).encode(), {})
     world.now += 300
-    assert (await world.ask()).code == 7000274
+    assert (await world.request_token()).code == 7000274
 
 
 async def test_flood_of_forged_key_ids_causes_one_fetch(world: "World") -> None:
-    await world.ask()
+    await world.request_token()
     world.now += 30
     tokens = [world.mint({"kid": f"k{n}"}) for n in range(40)]
-    answers = await asyncio.gather(*(world.ask(client_assertion=token) for token in tokens))
+    answers = await asyncio.gather(
+        *(world.request_token(client_assertion=token) for token in tokens)
+    )
     assert {answer.code for answer in answers} == {7000272}
     assert world.site.hits == [DISCOVERY, KEYS] * 2

@@ -47,7 +47,7 @@ async def without_waiting(asked: Coroutine[None, None, bool]) -> bool:
     return task.result()
 
 
-# ----------------------------------------------------------------------------------- fresh, due, stale
+# --------------------------------------------------------------------------------------------- key age
 
 
 async def test_fresh_keys_are_used_without_a_fetch(
@@ -99,7 +99,7 @@ async def test_short_fresh_time_is_respected(web: FakeIssuers) -> None:
     assert not await has_key(issuers)
 
 
-# ------------------------------------------------------------------------- a key that has been withdrawn
+# ---------------------------------------------------------------------------------------- withdrawn keys
 
 
 async def test_withdrawn_key_stops_at_the_next_fetch(
@@ -175,7 +175,7 @@ async def test_clock_set_back_does_not_extend_the_key_lifetime(
     assert not await has_key(issuers)
 
 
-# ------------------------------------------------------------------------------------------------ down
+# --------------------------------------------------------------------------------------------- outages
 
 
 async def test_keys_outlive_an_outage_up_to_a_limit(

@@ -11,14 +11,14 @@ from podpass.directory import resources
 from podpass.directory.resources import EXCHANGE_APP_ID
 from podpass.names import EXCHANGE_AUDIENCE
 from tests.exchange import managed_identity_tokens as own
-from tests.exchange.client_auth.test_secrets import SECRET, equip, password
+from tests.exchange.client_auth.test_secrets import SECRET, add_credentials, create_password
 
 if TYPE_CHECKING:
     from tests.exchange.conftest import Start
     from tests.exchange.world import World
 
 
-def signed(world: "World", text: str, **changes: object) -> str:
+def sign_copy(world: "World", text: str, **changes: object) -> str:
     """Sign a changed copy of an own token with the service's key."""
     claims = {**jose.parse(text).claims, **changes}
     present = {name: value for name, value in claims.items() if value is not None}
@@ -27,7 +27,7 @@ def signed(world: "World", text: str, **changes: object) -> str:
 
 async def test_managed_identity_gets_a_token_for_the_exchange(world: "World") -> None:
     for scope in (own.SCOPE, f"{EXCHANGE_APP_ID}/.default"):
-        claims = jose.parse(await own.token(world, scope)).claims
+        claims = jose.parse(await own.get_token(world, scope)).claims
         assert claims["aud"] == EXCHANGE_APP_ID
         assert claims["iss"] == f"{world.url}/{world.TENANT}/v2.0"
         assert claims["sub"] == claims["oid"] == world.OBJECT
@@ -39,7 +39,7 @@ async def test_managed_identity_token_authenticates_a_trusting_application(
     world: "World", audience: str
 ) -> None:
     await own.trust(world, audiences=(audience,))
-    answer = await own.present(world, await own.token(world))
+    answer = await own.present(world, await own.get_token(world))
     assert answer.status == 200
     claims = answer.claims()
     assert (claims["appid"], claims["oid"]) == (
@@ -51,7 +51,7 @@ async def test_managed_identity_token_authenticates_a_trusting_application(
 
 async def test_own_token_is_verified_without_a_fetch(world: "World") -> None:
     await own.trust(world)
-    assertion = await own.token(world)
+    assertion = await own.get_token(world)
     world.site.hits.clear()
     assert (await own.present(world, assertion)).status == 200
     assert world.site.hits == []
@@ -60,14 +60,14 @@ async def test_own_token_is_verified_without_a_fetch(world: "World") -> None:
 async def test_all_origins_are_one_issuer(world: "World") -> None:
     """The credential has the documented issuer; the token has the origin of its request."""
     await own.trust(world, issuer=f"https://login.microsoftonline.com/{world.TENANT}/v2.0")
-    assert (await own.present(world, await own.token(world))).status == 200
+    assert (await own.present(world, await own.get_token(world))).status == 200
 
 
 async def test_own_token_works_after_rotation_until_its_key_is_deleted(
     world: "World",
 ) -> None:
     await own.trust(world)
-    assertion = await own.token(world)
+    assertion = await own.get_token(world)
     other_key = jose.SigningKey(kid=jose.b64encode(b"other"), key=jose.generate_rsa())
     claims = jose.parse(assertion).claims
     answer = await own.present(world, other_key.sign(claims, {"typ": "JWT"}))
@@ -78,7 +78,7 @@ async def test_own_token_works_after_rotation_until_its_key_is_deleted(
 
 
 async def test_own_token_without_credential_is_refused(world: "World") -> None:
-    assertion = await own.token(world)
+    assertion = await own.get_token(world)
     assert (await own.present(world, assertion)).code == 700211
     await world.change(world.APPLICATION, credentials=())
     assert (await own.present(world, assertion)).code == 70025
@@ -92,15 +92,15 @@ async def test_own_token_for_a_resource_is_refused_as_credential(world: "World")
     """Key Vault receives the first token, an API the second; neither recipient may impersonate the client."""
     await own.trust(world, issuer=f"https://sts.windows.net/{world.TENANT}/")
     assert (
-        await own.present(world, await own.token(world, "https://vault.azure.net/.default"))
+        await own.present(world, await own.get_token(world, "https://vault.azure.net/.default"))
     ).code == 700222
     api = f"api://{world.APPLICATION}"
     await own.trust(world, audiences=(world.APPLICATION,))
-    assert (await own.present(world, await own.token(world, f"{api}/.default"))).code == 700227
+    assert (await own.present(world, await own.get_token(world, f"{api}/.default"))).code == 700227
 
 
 async def test_managed_identity_cannot_authenticate_by_another_one(world: "World") -> None:
-    assertion = await own.token(world)
+    assertion = await own.get_token(world)
     await own.trust(world, world.CLIENT)
     assert (await own.present(world, assertion, client_id=world.CLIENT)).code == 700222
 
@@ -112,22 +112,24 @@ async def test_own_token_must_have_the_exchange_as_only_audience(
     world: "World", audiences: list[str]
 ) -> None:
     await own.trust(world)
-    changed = signed(world, await own.token(world), aud=audiences)
+    changed = sign_copy(world, await own.get_token(world), aud=audiences)
     assert (await own.present(world, changed)).code in {7002121, 700227}
 
 
 async def test_user_token_is_refused_as_credential(world: "World") -> None:
     await own.trust(world)
-    assertion = await own.token(world)
+    assertion = await own.get_token(world)
     for kind in ("user", None, "APP", ["app"]):
-        assert (await own.present(world, signed(world, assertion, idtyp=kind))).code == 700229
+        assert (await own.present(world, sign_copy(world, assertion, idtyp=kind))).code == 700229
 
 
 async def test_application_token_is_refused_as_credential(world: "World") -> None:
     """An application authenticates only with its own credentials, by a secret or by an issuer."""
-    await equip(world, passwords=(password(SECRET),))
+    await add_credentials(world, passwords=(create_password(SECRET),))
     secret = {"client_id": world.APPLICATION, "client_secret": SECRET}
-    assertion = await own.token(world, client_assertion=None, client_assertion_type=None, **secret)
+    assertion = await own.get_token(
+        world, client_assertion=None, client_assertion_type=None, **secret
+    )
     await own.trust(world, subject=world.APPLICATION.replace("4", "6"))
     assert (await own.present(world, assertion)).code == 700226
 
@@ -138,19 +140,19 @@ async def test_own_token_without_azp_is_refused_as_credential(
 ) -> None:
     await own.trust(world)
     assert (
-        await own.present(world, signed(world, await own.token(world), azp=client))
+        await own.present(world, sign_copy(world, await own.get_token(world), azp=client))
     ).code == 700226
 
 
 async def test_subject_must_be_the_identity_the_token_was_issued_to(world: "World") -> None:
     await own.trust(world, subject="other-subject")
-    changed = signed(world, await own.token(world), sub="other-subject")
+    changed = sign_copy(world, await own.get_token(world), sub="other-subject")
     assert (await own.present(world, changed)).code == 700226
 
 
 async def test_token_of_a_disabled_or_deleted_identity_is_refused(world: "World") -> None:
     await own.trust(world)
-    assertion = await own.token(world)
+    assertion = await own.get_token(world)
     await world.change(world.CLIENT, enabled=False)
     assert (await own.present(world, assertion)).code == 700226
     await world.change(world.CLIENT, enabled=True)
@@ -170,7 +172,7 @@ async def test_token_of_another_tenant_is_refused_as_credential(world: "World") 
         resource_id=f"{identity.resource_id}2",
     )
     await world.directory.identities.put(other)
-    answer = await world.ask(
+    answer = await world.request_token(
         f"/{world.OTHER_TENANT}/oauth2/v2.0/token", client_id=other.client_id, scope=own.SCOPE
     )
     assertion = str(answer.body["access_token"])
@@ -181,7 +183,7 @@ async def test_token_of_another_tenant_is_refused_as_credential(world: "World") 
     assert (await own.present(world, assertion)).code == 700236
     # With our tenant in its issuer, the signature would not be valid.
     await own.trust(world, subject=other.object_id)
-    renamed = signed(world, assertion, iss=f"{world.url}/{world.TENANT}/v2.0")
+    renamed = sign_copy(world, assertion, iss=f"{world.url}/{world.TENANT}/v2.0")
     assert (await own.present(world, renamed)).code == 700226
 
 
@@ -203,17 +205,17 @@ async def test_issuer_similar_to_ours_is_never_fetched(world: "World", issuer: s
     almost = issuer.format(url=world.url, tenant=world.TENANT)
     await own.trust(world, issuer=almost)
     assert (
-        await own.present(world, signed(world, await own.token(world), iss=almost))
+        await own.present(world, sign_copy(world, await own.get_token(world), iss=almost))
     ).code == 700222
     assert [hit for hit in world.site.hits if world.TENANT in hit] == []
 
 
 async def test_own_token_expires_like_any_assertion(world: "World") -> None:
     await own.trust(world)
-    assertion = await own.token(world)
+    assertion = await own.get_token(world)
     world.now += 86399
     assert (await own.present(world, assertion)).code == 700024
-    longer = signed(world, assertion, exp=int(world.now) + 90_000)
+    longer = sign_copy(world, assertion, exp=int(world.now) + 90_000)
     assert (await own.present(world, longer)).code == 70023
 
 
@@ -222,7 +224,7 @@ async def test_exchange_audience_of_another_cloud_is_accepted(start: "Start") ->
     theirs = resources.resources_of_cloud(CLOUDS["AzureUSGovernment"])
     world.directory._resources = resources.Resources(theirs)
     name = "api://AzureADTokenExchangeUSGov"
-    assertion = await own.token(world, f"{name}/.default")
+    assertion = await own.get_token(world, f"{name}/.default")
     await own.trust(world, audiences=(name,))
     assert (await own.present(world, assertion)).status == 200
     await own.trust(world)

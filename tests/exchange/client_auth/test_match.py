@@ -47,7 +47,7 @@ def assertion(**changes: Any) -> UnverifiedAssertion:
     return read_claims(jose.parse(SIGNER.sign(claims)), ("RS256",))
 
 
-def refused(presented: UnverifiedAssertion, trusting: Identity) -> int:
+def expect_refusal(presented: UnverifiedAssertion, trusting: Identity) -> int:
     with pytest.raises(AadstsError) as caught:
         match(presented, trusting)
     return caught.value.entry.number
@@ -69,28 +69,28 @@ def test_error_number_names_the_first_part_that_differs() -> None:
         credential(name="b", subject="other"),
         credential(name="c", audiences=("other",)),
     )
-    assert refused(assertion(), trusting) == 700213
-    assert refused(assertion(aud="else"), trusting) == 700212
-    assert refused(assertion(iss="else"), trusting) == 700211
-    assert refused(assertion(), identity()) == 70025
+    assert expect_refusal(assertion(), trusting) == 700213
+    assert expect_refusal(assertion(aud="else"), trusting) == 700212
+    assert expect_refusal(assertion(iss="else"), trusting) == 700211
+    assert expect_refusal(assertion(), identity()) == 70025
 
 
 def test_subject_of_a_credential_with_another_issuer_does_not_match() -> None:
     trusting = identity(
         credential(name="a", subject="other"), credential(name="b", issuer="https://else.test/")
     )
-    assert refused(assertion(), trusting) == 700213
+    assert expect_refusal(assertion(), trusting) == 700213
 
 
 def test_wildcards_are_compared_literally() -> None:
     for pattern in ("*", "s*", "su?", "sub*", ".*"):
-        assert refused(assertion(), identity(credential(subject=pattern))) == 700213
+        assert expect_refusal(assertion(), identity(credential(subject=pattern))) == 700213
         assert match(assertion(sub=pattern), identity(credential(subject=pattern)))
 
 
 def test_case_difference_is_reported_only_if_all_else_matches() -> None:
-    assert refused(assertion(sub="SUB"), identity(credential())) == 7002138
-    assert refused(assertion(sub="SUB", aud="x"), identity(credential())) == 700212
+    assert expect_refusal(assertion(sub="SUB"), identity(credential())) == 7002138
+    assert expect_refusal(assertion(sub="SUB", aud="x"), identity(credential())) == 700212
 
 
 @given(st.text(max_size=20), st.text(max_size=20))
@@ -99,7 +99,7 @@ def test_only_equal_subjects_match(one: str, other: str) -> None:
     if one == other:
         assert match(presented, identity(credential(subject=other)))
     else:
-        assert refused(presented, identity(credential(subject=other))) in {700213, 7002138}
+        assert expect_refusal(presented, identity(credential(subject=other))) in {700213, 7002138}
 
 
 @given(CLAIMS)

@@ -26,7 +26,7 @@ KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 OTHER_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
-def certificate_of(key: Any, name: str = "app") -> bytes:
+def create_certificate(key: Any, name: str = "app") -> bytes:
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     begins = datetime.now(UTC)
     made = (
@@ -42,10 +42,10 @@ def certificate_of(key: Any, name: str = "app") -> bytes:
     return made.public_bytes(serialization.Encoding.DER)
 
 
-DER = certificate_of(KEY)
+DER = create_certificate(KEY)
 
 
-def password(text: str, **changes: Any) -> PasswordCredential:
+def create_password(text: str, **changes: Any) -> PasswordCredential:
     digest = hashlib.sha256(text.encode()).digest()
     made = PasswordCredential(
         key_id="88888888-8888-4888-8888-888888888888",
@@ -58,7 +58,7 @@ def password(text: str, **changes: Any) -> PasswordCredential:
     return replace(made, **changes)
 
 
-def key_of(der: bytes, **changes: Any) -> KeyCredential:
+def to_key_credential(der: bytes, **changes: Any) -> KeyCredential:
     made = KeyCredential(
         key_id="99999999-9999-4999-8999-999999999999",
         display_name="one",
@@ -70,20 +70,22 @@ def key_of(der: bytes, **changes: Any) -> KeyCredential:
     return replace(made, **changes)
 
 
-async def equip(world: "World", **changes: Any) -> None:
-    other = password("another", key_id="88888888-8888-4888-8888-888888888887")
-    secrets = (other, password(SECRET))
+async def add_credentials(world: "World", **changes: Any) -> None:
+    other = create_password("another", key_id="88888888-8888-4888-8888-888888888887")
+    secrets = (other, create_password(SECRET))
     await world.change(
-        world.APPLICATION, **{"passwords": secrets, "keys": (key_of(DER),), **changes}
+        world.APPLICATION, **{"passwords": secrets, "keys": (to_key_credential(DER),), **changes}
     )
 
 
-async def with_secret(world: "World", secret: str = SECRET, **changes: str | None) -> "Answer":
+async def request_with_secret(
+    world: "World", secret: str = SECRET, **changes: str | None
+) -> "Answer":
     fields = {"client_id": world.APPLICATION, "client_secret": secret, "client_assertion": None}
-    return await world.ask(None, **{**fields, "client_assertion_type": None, **changes})
+    return await world.request_token(None, **{**fields, "client_assertion_type": None, **changes})
 
 
-def own(
+def sign_assertion(
     world: "World",
     *,
     key: Any = KEY,
@@ -111,32 +113,32 @@ def own(
     return f"{text}.{jose.b64encode(key.sign(text.encode(), scheme, hashes.SHA256()))}"
 
 
-async def with_certificate(world: "World", assertion: str, **changes: str) -> "Answer":
+async def request_with_assertion(world: "World", assertion: str, **changes: str) -> "Answer":
     fields = {"client_id": world.APPLICATION, "client_assertion": assertion, **changes}
-    return await world.ask(None, **fields)
+    return await world.request_token(None, **fields)
 
 
 # ------------------------------------------------------------------------------------------ secrets
 
 
 async def test_token_for_a_secret_has_its_acr(world: "World") -> None:
-    await equip(world)
-    answer = await with_secret(world)
+    await add_credentials(world)
+    answer = await request_with_secret(world)
     assert answer.status == 200
     claims = answer.claims()
     assert (claims["appidacr"], claims["idtyp"]) == ("1", "app")
-    v2 = await with_secret(world, scope=f"api://{world.APPLICATION}/.default")
+    v2 = await request_with_secret(world, scope=f"api://{world.APPLICATION}/.default")
     assert v2.claims()["azpacr"] == "1"
 
 
 async def test_token_for_a_secret_has_the_normal_lifetime(world: "World") -> None:
     """One setting applies to all tokens of applications, for every authentication method."""
-    await equip(world)
-    assert (await with_secret(world)).body["expires_in"] == 86_399
+    await add_credentials(world)
+    assert (await request_with_secret(world)).body["expires_in"] == 86_399
 
 
 async def test_secret_in_http_basic_is_accepted(world: "World") -> None:
-    await equip(world)
+    await add_credentials(world)
     pair = f"{world.APPLICATION}:{quote_plus(SECRET)}".encode()
     body = "grant_type=client_credentials&scope=https%3A%2F%2Fvault.azure.net%2F.default"
     head = {"Authorization": "Basic " + base64.b64encode(pair).decode()}
@@ -145,8 +147,8 @@ async def test_secret_in_http_basic_is_accepted(world: "World") -> None:
 
 @pytest.mark.parametrize("text", ["wrong", SECRET + " ", SECRET[:-1], SECRET.upper(), "\0"])
 async def test_wrong_secret_is_refused(world: "World", text: str) -> None:
-    await equip(world)
-    answer = await with_secret(world, text)
+    await add_credentials(world)
+    answer = await request_with_secret(world, text)
     assert (answer.code, answer.status, answer.body["error"]) == (7000215, 401, "invalid_client")
     assert text.strip() not in answer.body["error_description"] or len(text) < 2
 
@@ -155,17 +157,17 @@ async def test_wrong_secret_is_refused(world: "World", text: str) -> None:
 async def test_secret_outside_its_validity_is_refused(
     world: "World", changes: dict[str, float]
 ) -> None:
-    await equip(world, passwords=(password(SECRET, **changes),))
-    assert (await with_secret(world)).code == 7000222
+    await add_credentials(world, passwords=(create_password(SECRET, **changes),))
+    assert (await request_with_secret(world)).code == 7000222
 
 
 async def test_secret_of_a_managed_identity_is_refused(world: "World") -> None:
-    await equip(world)
-    assert (await with_secret(world, client_id=world.CLIENT)).code == 7000215
+    await add_credentials(world)
+    assert (await request_with_secret(world, client_id=world.CLIENT)).code == 7000215
 
 
 async def test_secret_of_another_tenants_application_is_refused(world: "World") -> None:
-    await equip(world)
+    await add_credentials(world)
     path = f"/{world.OTHER_TENANT}/oauth2/v2.0/token"
     answer = await world.post(
         path,
@@ -178,18 +180,18 @@ async def test_secret_of_another_tenants_application_is_refused(world: "World") 
 
 
 async def test_secrets_are_not_logged(world: "World", caplog: pytest.LogCaptureFixture) -> None:
-    await equip(world)
+    await add_credentials(world)
     with caplog.at_level("DEBUG"):
-        await with_secret(world)
-        await with_secret(world, "wr0ng~secret")
+        await request_with_secret(world)
+        await request_with_secret(world, "wr0ng~secret")
     output = "".join(str(vars(record)) for record in caplog.records)
     assert SECRET not in output
     assert "wr0ng~secret" not in output
 
 
 async def test_application_without_service_principal_is_refused(world: "World") -> None:
-    await equip(world, has_principal=False)
-    answer = await with_secret(world)
+    await add_credentials(world, has_principal=False)
+    answer = await request_with_secret(world)
     assert (answer.code, answer.status, answer.body["error"]) == (7000229, 401, "invalid_client")
 
 
@@ -201,7 +203,7 @@ async def test_application_without_service_principal_is_refused(world: "World") 
 async def test_certificate_may_be_named_in_every_entra_format(
     world: "World", alg: str, named: str
 ) -> None:
-    await equip(world)
+    await add_credentials(world)
     sha1, sha256 = hashlib.sha1(DER).digest(), hashlib.sha256(DER).digest()
     header = {
         "x5t": {"x5t": jose.b64encode(sha1)},
@@ -210,13 +212,13 @@ async def test_certificate_may_be_named_in_every_entra_format(
         "kid": {"kid": jose.b64encode(sha1)},
         "kid-hex": {"kid": sha1.hex().upper()},
     }[named]
-    answer = await with_certificate(world, own(world, header=header, alg=alg))
+    answer = await request_with_assertion(world, sign_assertion(world, header=header, alg=alg))
     assert answer.status == 200, answer.body
     assert answer.claims()["appidacr"] == "2"
 
 
 async def test_assertion_of_pyjwt_is_accepted(world: "World") -> None:
-    await equip(world)
+    await add_credentials(world)
     claims = {
         "iss": world.APPLICATION,
         "sub": world.APPLICATION,
@@ -226,7 +228,7 @@ async def test_assertion_of_pyjwt_is_accepted(world: "World") -> None:
     }
     header = {"x5t#S256": jose.b64encode(hashlib.sha256(DER).digest())}
     text = jwt.encode(claims, KEY, algorithm="PS256", headers=header)
-    assert (await with_certificate(world, text)).status == 200
+    assert (await request_with_assertion(world, text)).status == 200
 
 
 @pytest.mark.parametrize(
@@ -242,9 +244,9 @@ async def test_assertion_of_pyjwt_is_accepted(world: "World") -> None:
     ],
 )
 async def test_assertion_for_another_audience_is_refused(world: "World", audience: str) -> None:
-    await equip(world)
-    text = own(world, aud=audience.format(world.TENANT, world.url))
-    assert (await with_certificate(world, text)).status == 200
+    await add_credentials(world)
+    text = sign_assertion(world, aud=audience.format(world.TENANT, world.url))
+    assert (await request_with_assertion(world, text)).status == 200
 
 
 @pytest.mark.parametrize(
@@ -276,86 +278,98 @@ async def test_assertion_for_another_audience_is_refused(world: "World", audienc
 async def test_assertion_with_one_wrong_part_is_refused(
     world: "World", number: int, changes: dict[str, Any]
 ) -> None:
-    await equip(world)
-    assert (await with_certificate(world, own(world, **changes))).code == number
+    await add_credentials(world)
+    assert (await request_with_assertion(world, sign_assertion(world, **changes))).code == number
 
 
 @pytest.mark.parametrize("alg", ["RS384", "ES256", "HS256", "none"])
 async def test_certificate_assertion_with_other_algorithm_is_refused(
     world: "World", alg: str
 ) -> None:
-    await equip(world)
-    header = {"x5t": key_of(DER).thumbprint, "alg": alg}
-    assert (await with_certificate(world, own(world, header=header))).code == 5002738
+    await add_credentials(world)
+    header = {"x5t": to_key_credential(DER).thumbprint, "alg": alg}
+    assert (
+        await request_with_assertion(world, sign_assertion(world, header=header))
+    ).code == 5002738
 
 
 async def test_certificate_inside_the_token_is_ignored(world: "World") -> None:
     """The header has the attacker's certificate, with the thumbprint of the registered one."""
-    await equip(world)
-    mine = certificate_of(OTHER_KEY)
+    await add_credentials(world)
+    mine = create_certificate(OTHER_KEY)
     header = {
-        "x5t": key_of(DER).thumbprint,
+        "x5t": to_key_credential(DER).thumbprint,
         "x5c": [base64.b64encode(mine).decode()],
         "jwk": jose.rsa_jwk(OTHER_KEY.public_key(), "k"),
     }
-    assert (await with_certificate(world, own(world, key=OTHER_KEY, header=header))).code == 700027
+    assert (
+        await request_with_assertion(world, sign_assertion(world, key=OTHER_KEY, header=header))
+    ).code == 700027
 
 
 @pytest.mark.parametrize("changes", [{"expires": 1_750_000_000}, {"begins": 1_750_000_001}])
 async def test_expired_or_future_certificate_is_refused(
     world: "World", changes: dict[str, float]
 ) -> None:
-    await equip(world, keys=(key_of(DER, **changes),))
-    assert (await with_certificate(world, own(world))).code == 1000502
+    await add_credentials(world, keys=(to_key_credential(DER, **changes),))
+    assert (await request_with_assertion(world, sign_assertion(world))).code == 1000502
 
 
 async def test_certificate_key_of_other_type_or_size_is_refused(world: "World") -> None:
     small = rsa.generate_private_key(public_exponent=65537, key_size=1024)
     for key in (small, ec.generate_private_key(ec.SECP256R1())):
-        der = certificate_of(key)
-        await equip(world, keys=(key_of(der),))
+        der = create_certificate(key)
+        await add_credentials(world, keys=(to_key_credential(der),))
         signer = small if key is small else KEY
-        assert (await with_certificate(world, own(world, key=signer, der=der))).code == 700027
+        assert (
+            await request_with_assertion(world, sign_assertion(world, key=signer, der=der))
+        ).code == 700027
 
 
 async def test_application_without_certificates_gets_700027(world: "World") -> None:
-    await equip(world, keys=())
-    assert (await with_certificate(world, own(world))).code == 700027
+    await add_credentials(world, keys=())
+    assert (await request_with_assertion(world, sign_assertion(world))).code == 700027
 
 
 async def test_assertion_may_be_sent_again_until_it_expires(world: "World") -> None:
-    await equip(world)
-    text = own(world)
-    assert [(await with_certificate(world, text)).status for _ in range(2)] == [200, 200]
+    await add_credentials(world)
+    text = sign_assertion(world)
+    assert [(await request_with_assertion(world, text)).status for _ in range(2)] == [200, 200]
 
 
 async def test_self_issued_assertion_of_another_application_is_refused(
     world: "World",
 ) -> None:
     """The assertion names one application in `iss` and is sent with the client ID of another."""
-    await equip(world)
-    assert (await with_certificate(world, own(world), client_id=world.CLIENT)).code == 700021
+    await add_credentials(world)
+    assert (
+        await request_with_assertion(world, sign_assertion(world), client_id=world.CLIENT)
+    ).code == 700021
 
 
 async def test_issuer_decides_how_an_assertion_is_checked(world: "World") -> None:
-    await equip(world)
-    assert (await world.ask(None, client_id=world.APPLICATION)).claims()["appidacr"] == "2"
-    with_url = own(world, iss=world.ISSUER)
-    assert (await with_certificate(world, with_url)).code == 700212
+    await add_credentials(world)
+    assert (await world.request_token(None, client_id=world.APPLICATION)).claims()[
+        "appidacr"
+    ] == "2"
+    with_url = sign_assertion(world, iss=world.ISSUER)
+    assert (await request_with_assertion(world, with_url)).code == 700212
 
 
 async def test_secret_and_certificate_together_are_refused(world: "World") -> None:
-    await equip(world)
-    assert (await with_certificate(world, own(world), client_secret=SECRET)).code == 9002313
+    await add_credentials(world)
+    assert (
+        await request_with_assertion(world, sign_assertion(world), client_secret=SECRET)
+    ).code == 9002313
 
 
 async def test_log_has_only_the_checks_that_ran(
     world: "World", caplog: pytest.LogCaptureFixture
 ) -> None:
-    await equip(world)
+    await add_credentials(world)
     with caplog.at_level("INFO"):
-        await with_secret(world)
-        await with_certificate(world, own(world))
+        await request_with_secret(world)
+        await request_with_assertion(world, sign_assertion(world))
     checked = [list(vars(each)["checked"]) for each in caplog.records if "checked" in vars(each)]
     assert checked == [
         ["wire", "tenant", "request", "client", "credential", "resource"],

@@ -117,7 +117,7 @@ async def page(world: "World", path: str, accept: str = "text/html") -> tuple[in
 
 async def test_error_uri_points_to_the_error_page(start: "Start") -> None:
     world = await start()
-    answer = await world.ask(client_id=TRACE)
+    answer = await world.request_token(client_id=TRACE)
     where = urlsplit(answer.body["error_uri"])
     assert f"{where.scheme}://{where.netloc}" == "https://login.microsoftonline.com"
     status, text, policy = await page(world, f"{where.path}?{where.query}")
@@ -132,7 +132,7 @@ async def test_error_uri_points_to_the_error_page(start: "Start") -> None:
 async def test_error_uri_uses_the_pages_origin(start: "Start") -> None:
     origins = ("https://login.microsoftonline.com", "https://login.internal.test:8443")
     world = await start(origins=origins, pages_origin=origins[1])
-    answer = await world.ask(client_id=TRACE)
+    answer = await world.request_token(client_id=TRACE)
     assert answer.body["error_uri"] == f"{origins[1]}/error?code=700016"
 
 

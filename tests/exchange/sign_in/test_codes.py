@@ -77,7 +77,7 @@ async def world(database_url: str) -> AsyncIterator[Replicas]:
         yield made
 
 
-async def refusal(asking: Any) -> int:
+async def expect_refusal(asking: Any) -> int:
     with pytest.raises(AadstsError) as caught:
         await asking
     return caught.value.entry.number
@@ -106,15 +106,15 @@ async def test_concurrent_redemptions_of_a_code_succeed_once(world: Replicas) ->
 
 
 async def test_unknown_code_is_refused(world: Replicas) -> None:
-    assert await refusal(world.one.codes.redeem("made-up")) == 70000
+    assert await expect_refusal(world.one.codes.redeem("made-up")) == 70000
 
 
 async def test_expired_code_is_refused_permanently(world: Replicas) -> None:
     text = await world.one.codes.issue(world.code())
     world.now += pending.CODE_SECONDS
-    assert await refusal(world.other.codes.redeem(text)) == 70008
+    assert await expect_refusal(world.other.codes.redeem(text)) == 70008
     world.now -= 1  # the code stays invalid after the clock is set back
-    assert await refusal(world.other.codes.redeem(text)) == 54005
+    assert await expect_refusal(world.other.codes.redeem(text)) == 54005
 
 
 async def test_replica_with_slow_clock_redeems_code(world: Replicas) -> None:
@@ -123,7 +123,7 @@ async def test_replica_with_slow_clock_redeems_code(world: Replicas) -> None:
     assert await world.other.codes.redeem(text)
     world.other.offset -= 1
     text = await world.one.codes.issue(world.code())
-    assert await refusal(world.other.codes.redeem(text)) == 70008
+    assert await expect_refusal(world.other.codes.redeem(text)) == 70008
 
 
 async def test_expired_codes_are_deleted(world: Replicas) -> None:
@@ -143,7 +143,7 @@ async def test_oldest_code_is_evicted_at_limit(
         texts.append(await world.one.codes.issue(world.code()))
         world.now += 1
     assert await world.count(codes) == 3
-    assert await refusal(world.one.codes.redeem(texts[0])) == 70000
+    assert await expect_refusal(world.one.codes.redeem(texts[0])) == 70000
     assert await world.one.codes.redeem(texts[1])
 
 
@@ -175,7 +175,7 @@ async def test_sealed_data_of_a_code_is_bound_to_its_row(world: Replicas) -> Non
 
 async def test_device_may_poll_another_replica_than_the_user(world: Replicas) -> None:
     text, device = await create(world.one)
-    assert await refusal(world.one.devices.poll(text, CLIENT)) == 70016
+    assert await expect_refusal(world.one.devices.poll(text, CLIENT)) == 70016
     typed = f" {device.user_code[:4].lower()}-{device.user_code[4:]} "
     assert await world.other.devices.find(typed) == device
     await world.other.devices.complete(device.user_code, APPROVAL)
@@ -212,22 +212,22 @@ async def test_concurrent_approvals_succeed_once(world: Replicas) -> None:
 async def test_declined_device_gets_the_error_once(world: Replicas) -> None:
     text, device = await create(world.one)
     await world.other.devices.complete(device.user_code, None)
-    assert await refusal(world.one.devices.poll(text, CLIENT)) == 65004
-    assert await refusal(world.one.devices.poll(text, CLIENT)) == 70018
+    assert await expect_refusal(world.one.devices.poll(text, CLIENT)) == 65004
+    assert await expect_refusal(world.one.devices.poll(text, CLIENT)) == 70018
 
 
 async def test_poll_of_another_client_is_refused(world: Replicas) -> None:
     text, device = await create(world.one)
     await world.one.devices.complete(device.user_code, APPROVAL)
-    assert await refusal(world.other.devices.poll(text, "another")) == 70018
+    assert await expect_refusal(world.other.devices.poll(text, "another")) == 70018
     assert (await world.other.devices.poll(text, CLIENT)).approval == APPROVAL
 
 
 async def test_slow_down_is_enforced_across_replicas(world: Replicas) -> None:
     text, _ = await create(world.one)
-    assert await refusal(world.one.devices.poll(text, CLIENT)) == 70016
+    assert await expect_refusal(world.one.devices.poll(text, CLIENT)) == 70016
     world.now += 1
-    assert await refusal(world.other.devices.poll(text, CLIENT)) == 50196
+    assert await expect_refusal(world.other.devices.poll(text, CLIENT)) == 50196
 
 
 async def test_expired_device_code_is_reported_and_frees_space(
@@ -236,10 +236,10 @@ async def test_expired_device_code_is_reported_and_frees_space(
     monkeypatch.setattr(pending, "MAX_STORED", 2)
     text, device = await create(world.one)
     await create(world.other)
-    assert await refusal(create(world.one)) == 90055
+    assert await expect_refusal(create(world.one)) == 90055
     world.now += pending.DEVICE_SECONDS
-    assert await refusal(world.one.devices.poll(text, CLIENT)) == 70020
-    assert await refusal(world.one.devices.find(device.user_code)) == 70020
+    assert await expect_refusal(world.one.devices.poll(text, CLIENT)) == 70020
+    assert await expect_refusal(world.one.devices.find(device.user_code)) == 70020
     await create(world.other)
     assert await world.count(devices) == 1
 
@@ -254,10 +254,10 @@ async def test_wrong_user_codes_are_counted_across_replicas(world: Replicas) -> 
     answers = await asyncio.gather(*guesses, return_exceptions=True)
     numbers = [answer.entry.number for answer in answers if isinstance(answer, AadstsError)]
     assert (numbers.count(70018), numbers.count(50053)) == (pending.MAX_WRONG_CODES, 10)
-    assert await refusal(world.other.devices.find(device.user_code)) == 50053
+    assert await expect_refusal(world.other.devices.find(device.user_code)) == 50053
     world.now += pending.WRONG_CODE_SECONDS
     assert await world.other.devices.find(device.user_code) == device
-    assert await refusal(world.one.devices.find("AAAAAAAAA")) == 70018
+    assert await expect_refusal(world.one.devices.find("AAAAAAAAA")) == 70018
     assert await world.count(wrong_codes) == 1
 
 
@@ -294,7 +294,7 @@ async def test_wrong_passwords_are_counted_across_replicas(world: Replicas) -> N
     answers = await asyncio.gather(*tries, return_exceptions=True)
     assert answers.count(False) == MAX_ATTEMPTS
     for replica in (world.one, world.other):
-        assert await refusal(replica.guesses.check("ada", "right", kept)) == 50053
+        assert await expect_refusal(replica.guesses.check("ada", "right", kept)) == 50053
     assert await world.other.guesses.check("another", "right", kept)
     world.now += LOCKOUT_SECONDS
     assert await world.one.guesses.check("ada", "right", kept)

@@ -33,7 +33,7 @@ async def browser(world: "World") -> AsyncIterator[Browser]:
         yield opened
 
 
-async def by_password(world: "World", path: str = TOKEN, **changes: str | None) -> "Answer":
+async def request_by_password(world: "World", path: str = TOKEN, **changes: str | None) -> "Answer":
     fields: dict[str, str | None] = {
         "grant_type": "password",
         "client_id": AZ,
@@ -45,7 +45,9 @@ async def by_password(world: "World", path: str = TOKEN, **changes: str | None) 
     return await world.post(path, **{**fields, **changes})
 
 
-async def by_refresh(world: "World", token: str, path: str = TOKEN, **changes: str) -> "Answer":
+async def request_by_refresh_token(
+    world: "World", token: str, path: str = TOKEN, **changes: str
+) -> "Answer":
     fields = {
         "grant_type": "refresh_token",
         "client_id": AZ,
@@ -60,12 +62,14 @@ def pkce() -> tuple[str, str]:
     return verifier, jose.b64encode(hashlib.sha256(verifier.encode()).digest())
 
 
-async def a_code(browser: Browser, **changes: str | None) -> str:
+async def get_code(browser: Browser, **changes: str | None) -> str:
     page = await browser.sign_in(await browser.authorize(**changes))
     return page.response["code"]
 
 
-async def by_code(world: "World", code: str, path: str = TOKEN, **changes: str | None) -> "Answer":
+async def redeem_code(
+    world: "World", code: str, path: str = TOKEN, **changes: str | None
+) -> "Answer":
     fields: dict[str, str | None] = {
         "grant_type": "authorization_code",
         "client_id": AZ,
@@ -76,14 +80,14 @@ async def by_code(world: "World", code: str, path: str = TOKEN, **changes: str |
     return await world.post(path, **{**fields, **changes})
 
 
-async def a_device(world: "World", **changes: str) -> dict[str, Any]:
+async def start_device_flow(world: "World", **changes: str) -> dict[str, Any]:
     fields = {"client_id": AZ, "scope": SCOPE}
     answer = await world.post("/organizations/oauth2/v2.0/devicecode", **{**fields, **changes})
     assert answer.status == 200, answer.body
     return answer.body
 
 
-async def by_device(world: "World", device_code: str, **changes: str) -> "Answer":
+async def poll_device_code(world: "World", device_code: str, **changes: str) -> "Answer":
     grant = "urn:ietf:params:oauth:grant-type:device_code"
     fields = {"grant_type": grant, "client_id": AZ, "device_code": device_code}
     return await world.post(TOKEN, **{**fields, **changes})
@@ -100,7 +104,7 @@ async def public_app(world: "World", **document: Any) -> None:
     )
 
 
-# ------------------------------------------------------------------------------------ what is given
+# ------------------------------------------------------------------------------------ issued tokens
 
 
 async def test_user_realm_is_managed(world: "World") -> None:
@@ -112,7 +116,7 @@ async def test_user_realm_is_managed(world: "World") -> None:
 
 
 async def test_password_grant_issues_resource_manager_token(world: "World") -> None:
-    answer = await by_password(world)
+    answer = await request_by_password(world)
     assert answer.status == 200, answer.body
     claims = answer.claims()
     assert claims["aud"] == ARM
@@ -135,16 +139,16 @@ async def test_password_grant_issues_resource_manager_token(world: "World") -> N
 
 async def test_only_configured_administrator_has_administrator_role(start: "Start") -> None:
     world = await start(administrators=(ADMIN_ID,))
-    assert (await by_password(world)).claims()["wids"] == [GLOBAL_ADMINISTRATOR, MEMBER]
+    assert (await request_by_password(world)).claims()["wids"] == [GLOBAL_ADMINISTRATOR, MEMBER]
 
 
 async def test_other_user_than_configured_administrator_has_no_role(start: "Start") -> None:
     world = await start(administrators=(OTHER_TENANT,))
-    assert (await by_password(world)).claims()["wids"] == [MEMBER]
+    assert (await request_by_password(world)).claims()["wids"] == [MEMBER]
 
 
 async def test_id_token_has_client_as_audience(world: "World") -> None:
-    answer = await by_password(world)
+    answer = await request_by_password(world)
     said = jose.parse(answer.body["id_token"]).claims
     assert said["aud"] == AZ
     assert said["iss"] == f"{world.url}/{world.TENANT}/v2.0"
@@ -156,12 +160,14 @@ async def test_id_token_has_client_as_audience(world: "World") -> None:
 
 
 async def test_only_requested_tokens_are_issued(world: "World") -> None:
-    answer = await by_password(world, scope=f"{ARM}/.default", client_info=None)
+    answer = await request_by_password(world, scope=f"{ARM}/.default", client_info=None)
     assert not {"refresh_token", "id_token", "client_info", "foci"} & set(answer.body)
 
 
 async def test_v1_endpoint_returns_numbers_as_strings(world: "World") -> None:
-    answer = await by_password(world, "/organizations/oauth2/token", resource=ARM, scope=None)
+    answer = await request_by_password(
+        world, "/organizations/oauth2/token", resource=ARM, scope=None
+    )
     assert answer.status == 200, answer.body
     assert (answer.body["resource"], answer.body["expires_in"]) == (ARM, "4500")
     assert answer.claims()["scp"] == "user_impersonation"
@@ -170,7 +176,7 @@ async def test_v1_endpoint_returns_numbers_as_strings(world: "World") -> None:
 @pytest.mark.parametrize("tenant", ["organizations", "{0}", "contoso.test"])
 async def test_password_grant_accepts_each_tenant_path(world: "World", tenant: str) -> None:
     path = f"/{tenant.format(world.TENANT)}/oauth2/v2.0/token"
-    assert (await by_password(world, path)).status == 200
+    assert (await request_by_password(world, path)).status == 200
 
 
 @pytest.mark.parametrize(
@@ -196,8 +202,8 @@ async def test_password_grant_accepts_each_tenant_path(world: "World", tenant: s
 async def test_refresh_token_is_valid_for_every_resource(
     world: "World", scope: str, audience: str, scp: str
 ) -> None:
-    first = await by_password(world)
-    answer = await by_refresh(world, first.body["refresh_token"], scope=scope)
+    first = await request_by_password(world)
+    answer = await request_by_refresh_token(world, first.body["refresh_token"], scope=scope)
     assert answer.status == 200, answer.body
     assert scp in answer.claims()["scp"]
     assert answer.claims()["aud"] == audience
@@ -213,25 +219,25 @@ async def test_token_has_delegated_permissions_of_application(world: "World") ->
     ]
     await world.change(world.APPLICATION, document={"api": {"oauth2PermissionScopes": scopes}})
     api = f"api://{world.APPLICATION}"
-    every = await by_password(world, scope=f"{api}/.default")
+    every = await request_by_password(world, scope=f"{api}/.default")
     assert every.claims()["scp"] == "read write"
     assert (every.claims()["aud"], every.claims()["ver"]) == (world.APPLICATION, "2.0")
     assert every.claims()["preferred_username"] == world.ADMIN
-    one = await by_password(world, scope=f"{api}/read")
+    one = await request_by_password(world, scope=f"{api}/read")
     assert one.claims()["scp"] == "read"
-    assert (await by_password(world, scope=f"{api}/old")).code == 70011
+    assert (await request_by_password(world, scope=f"{api}/old")).code == 70011
 
 
 async def test_token_has_app_roles_of_user(world: "World") -> None:
     role = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
     app_role = {"id": role, "value": "Things.Manage", "isEnabled": True}
     await world.change(world.APPLICATION, document={"appRoles": [app_role]})
-    await assign(world, world.ADMIN_ID, role)
-    answer = await by_password(world, scope=f"api://{world.APPLICATION}/.default")
+    await assign_app_role(world, world.ADMIN_ID, role)
+    answer = await request_by_password(world, scope=f"api://{world.APPLICATION}/.default")
     assert answer.claims()["roles"] == ["Things.Manage"]
 
 
-async def assign(world: "World", principal: str, role: str) -> None:
+async def assign_app_role(world: "World", principal: str, role: str) -> None:
     application = await world.directory.find_identity(world.TENANT, world.APPLICATION)
     assert application is not None
     await world.directory.app_roles.put(
@@ -252,17 +258,17 @@ async def test_code_is_exchanged_for_tokens(world: "World", browser: Browser) ->
     assert page.status == 303
     assert page.location.startswith(LOOPBACK + "?")
     assert page.response["state"] == "the-state"
-    answer = await by_code(world, page.response["code"], code_verifier=verifier)
+    answer = await redeem_code(world, page.response["code"], code_verifier=verifier)
     assert answer.status == 200, answer.body
     assert jose.parse(answer.body["id_token"]).claims["nonce"] == "n-1"
     assert answer.body["refresh_token"]
 
 
 async def test_device_code_grant_issues_tokens(world: "World", browser: Browser) -> None:
-    device = await a_device(world)
+    device = await start_device_flow(world)
     assert device["verification_uri"] == f"{world.url}/common/oauth2/deviceauth"
     assert device["user_code"] in device["message"]
-    assert (await by_device(world, device["device_code"])).code == 70016
+    assert (await poll_device_code(world, device["device_code"])).code == 70016
     page = await browser.get("/common/oauth2/deviceauth")
     typed = device["user_code"].lower()
     page = await browser.submit(page, user_code=f" {typed[:4]}-{typed[4:]} ")
@@ -271,49 +277,49 @@ async def test_device_code_grant_issues_tokens(world: "World", browser: Browser)
     page = await browser.sign_in(page)
     assert "You are signed in" in page.text
     world.now += 5
-    answer = await by_device(world, device["device_code"])
+    answer = await poll_device_code(world, device["device_code"])
     assert answer.status == 200, answer.body
     assert answer.claims()["upn"] == world.ADMIN
-    assert (await by_device(world, device["device_code"])).code == 70018
+    assert (await poll_device_code(world, device["device_code"])).code == 70018
 
 
 # ---------------------------------------------------------------------------------------- passwords
 
 
 async def test_wrong_password_and_unknown_user_have_their_numbers(world: "World") -> None:
-    wrong = await by_password(world, password="no")
+    wrong = await request_by_password(world, password="no")
     assert (wrong.code, wrong.status, wrong.body["error"]) == (50126, 400, "invalid_grant")
-    assert (await by_password(world, username="unknown@contoso.test")).code == 50034
-    assert (await by_password(world, username="unknown")).code == 50059
-    assert (await by_password(world, username="unknown@elsewhere.test")).code == 90002
+    assert (await request_by_password(world, username="unknown@contoso.test")).code == 50034
+    assert (await request_by_password(world, username="unknown")).code == 50059
+    assert (await request_by_password(world, username="unknown@elsewhere.test")).code == 90002
     elsewhere = f"/{world.OTHER_TENANT}/oauth2/v2.0/token"
-    assert (await by_password(world, elsewhere)).code == 50034
-    assert (await by_password(world, "/common/oauth2/v2.0/token")).code == 9001023
-    assert (await by_password(world, "/consumers/oauth2/v2.0/token")).code == 9001023
+    assert (await request_by_password(world, elsewhere)).code == 50034
+    assert (await request_by_password(world, "/common/oauth2/v2.0/token")).code == 9001023
+    assert (await request_by_password(world, "/consumers/oauth2/v2.0/token")).code == 9001023
 
 
 async def test_ten_wrong_passwords_lock_a_user_for_a_minute(world: "World") -> None:
     for _ in range(lockout.MAX_ATTEMPTS):
-        assert (await by_password(world, password="no")).code == 50126
-    assert (await by_password(world)).code == 50053
+        assert (await request_by_password(world, password="no")).code == 50126
+    assert (await request_by_password(world)).code == 50053
     world.now += lockout.LOCKOUT_SECONDS - 1
-    assert (await by_password(world)).code == 50053
+    assert (await request_by_password(world)).code == 50053
     world.now += 1
-    assert (await by_password(world, password="no")).code == 50126
-    assert (await by_password(world)).status == 200
+    assert (await request_by_password(world, password="no")).code == 50126
+    assert (await request_by_password(world)).status == 200
 
 
 async def test_correct_password_resets_the_count(world: "World") -> None:
     for _ in range(2):
         for _ in range(lockout.MAX_ATTEMPTS - 1):
-            await by_password(world, password="no")
-        assert (await by_password(world)).status == 200
+            await request_by_password(world, password="no")
+        assert (await request_by_password(world)).status == 200
 
 
 async def test_concurrent_wrong_passwords_are_all_counted(world: "World") -> None:
     import asyncio
 
-    answers = await asyncio.gather(*(by_password(world, password="no") for _ in range(30)))
+    answers = await asyncio.gather(*(request_by_password(world, password="no") for _ in range(30)))
     assert sum(answer.code == 50126 for answer in answers) == lockout.MAX_ATTEMPTS
 
 
@@ -323,38 +329,38 @@ async def test_page_and_endpoint_share_the_lockout(world: "World", browser: Brow
         page = await browser.sign_in(page, password="no")
         assert "not valid" in page.error
     assert "locked" in (await browser.sign_in(page)).error
-    assert (await by_password(world)).code == 50053
+    assert (await request_by_password(world)).code == 50053
 
 
 async def test_user_without_a_password_cannot_sign_in(world: "World") -> None:
     user = await world.directory.users.get(world.ADMIN_ID)
     assert user is not None
     await world.directory.users.put(replace(user, password=""))
-    assert (await by_password(world)).code == 50126
-    assert (await by_password(world, password=" ")).code == 900144
+    assert (await request_by_password(world)).code == 50126
+    assert (await request_by_password(world, password=" ")).code == 900144
 
 
 async def test_confidential_application_requires_its_secret(world: "World") -> None:
-    answer = await by_password(world, client_id=world.APPLICATION)
+    answer = await request_by_password(world, client_id=world.APPLICATION)
     assert (answer.code, answer.status, answer.body["error"]) == (50194, 400, "invalid_request")
     path = f"/{world.TENANT}/oauth2/v2.0/token"
-    answer = await by_password(world, path, client_id=world.APPLICATION)
+    answer = await request_by_password(world, path, client_id=world.APPLICATION)
     assert (answer.code, answer.status, answer.body["error"]) == (7000218, 401, "invalid_client")
     await public_app(world)
-    assert (await by_password(world, path, client_id=world.APPLICATION)).status == 200
-    assert (await by_password(world, client_secret="x")).code == 700025
+    assert (await request_by_password(world, path, client_id=world.APPLICATION)).status == 200
+    assert (await request_by_password(world, client_secret="x")).code == 700025
 
 
 async def test_password_is_not_checked_without_client_authentication(world: "World") -> None:
     """Otherwise any client ID would suffice to guess passwords, without the client's secret."""
     path = f"/{world.TENANT}/oauth2/v2.0/token"
-    answer = await by_password(world, path, client_id=world.APPLICATION, password="no")
+    answer = await request_by_password(world, path, client_id=world.APPLICATION, password="no")
     assert answer.code == 7000218
 
 
 @pytest.mark.parametrize("missing", ["username", "password", "client_id"])
 async def test_missing_parameter_is_named(world: "World", missing: str) -> None:
-    answer = await by_password(world, **{missing: ""})
+    answer = await request_by_password(world, **{missing: ""})
     assert (answer.code, missing in answer.body["error_description"]) == (900144, True)
 
 
@@ -362,57 +368,61 @@ async def test_missing_parameter_is_named(world: "World", missing: str) -> None:
 
 
 async def test_each_use_of_refresh_token_issues_a_new_one(world: "World") -> None:
-    first = (await by_password(world)).body["refresh_token"]
-    second = (await by_refresh(world, first)).body["refresh_token"]
+    first = (await request_by_password(world)).body["refresh_token"]
+    second = (await request_by_refresh_token(world, first)).body["refresh_token"]
     assert first != second
     world.now += 89 * 86400
-    assert (await by_refresh(world, second)).status == 200
+    assert (await request_by_refresh_token(world, second)).status == 200
     world.now += 2 * 86400
-    assert (await by_refresh(world, second)).code == 700082
+    assert (await request_by_refresh_token(world, second)).code == 700082
 
 
 async def test_refresh_token_is_invalid_after_password_change(world: "World") -> None:
-    token = (await by_password(world)).body["refresh_token"]
+    token = (await request_by_password(world)).body["refresh_token"]
     user = await world.directory.users.get(world.ADMIN_ID)
     assert user is not None
     await world.directory.users.put(replace(user, password=passwords.hash_password("new")))
-    answer = await by_refresh(world, token)
+    answer = await request_by_refresh_token(world, token)
     assert (answer.code, answer.body["error"]) == (50173, "invalid_grant")
 
 
 async def test_refresh_token_is_valid_within_client_family_only(world: "World") -> None:
-    token = (await by_password(world)).body["refresh_token"]
-    assert (await by_refresh(world, token, client_id=POWERSHELL)).status == 200
-    assert (await by_refresh(world, token, client_id=AZCOPY)).code == 70000
+    token = (await request_by_password(world)).body["refresh_token"]
+    assert (await request_by_refresh_token(world, token, client_id=POWERSHELL)).status == 200
+    assert (await request_by_refresh_token(world, token, client_id=AZCOPY)).code == 70000
     await public_app(world)
     path = f"/{world.TENANT}/oauth2/v2.0/token"
-    assert (await by_refresh(world, token, path, client_id=world.APPLICATION)).code == 70000
-    alone = (await by_password(world, client_id=AZCOPY)).body
+    assert (
+        await request_by_refresh_token(world, token, path, client_id=world.APPLICATION)
+    ).code == 70000
+    alone = (await request_by_password(world, client_id=AZCOPY)).body
     assert "foci" not in alone
-    assert (await by_refresh(world, alone["refresh_token"], client_id=AZCOPY)).status == 200
-    assert (await by_refresh(world, alone["refresh_token"])).code == 70000
+    assert (
+        await request_by_refresh_token(world, alone["refresh_token"], client_id=AZCOPY)
+    ).status == 200
+    assert (await request_by_refresh_token(world, alone["refresh_token"])).code == 70000
 
 
 async def test_refresh_token_is_valid_in_its_tenant_only(world: "World") -> None:
-    token = (await by_password(world)).body["refresh_token"]
+    token = (await request_by_password(world)).body["refresh_token"]
     elsewhere = f"/{world.OTHER_TENANT}/oauth2/v2.0/token"
-    assert (await by_refresh(world, token, elsewhere)).code == 700005
+    assert (await request_by_refresh_token(world, token, elsewhere)).code == 700005
     here = f"/{world.TENANT}/oauth2/v2.0/token"
-    assert (await by_refresh(world, token, here)).status == 200
-    assert (await by_refresh(world, token, "/common/oauth2/v2.0/token")).status == 200
+    assert (await request_by_refresh_token(world, token, here)).status == 200
+    assert (await request_by_refresh_token(world, token, "/common/oauth2/v2.0/token")).status == 200
 
 
 async def test_changed_refresh_token_is_refused(world: "World") -> None:
-    token = (await by_password(world)).body["refresh_token"]
+    token = (await request_by_password(world)).body["refresh_token"]
     changed = token[:-6] + ("A" if token[-6] != "A" else "B") + token[-5:]
     for text in (changed, token[:-4], token + "AAAA", "x", "é", "A" * 60_000):
-        assert (await by_refresh(world, text)).code == 70000
+        assert (await request_by_refresh_token(world, text)).code == 70000
 
 
 async def test_access_token_is_not_accepted_as_refresh_token(world: "World") -> None:
-    answer = await by_password(world)
-    assert (await by_refresh(world, answer.body["access_token"])).code == 70000
-    assert (await by_refresh(world, answer.body["id_token"])).code == 70000
+    answer = await request_by_password(world)
+    assert (await request_by_refresh_token(world, answer.body["access_token"])).code == 70000
+    assert (await request_by_refresh_token(world, answer.body["id_token"])).code == 70000
 
 
 async def test_another_replica_accepts_the_refresh_token(world: "World") -> None:
@@ -424,9 +434,9 @@ async def test_another_replica_accepts_the_refresh_token(world: "World") -> None
     assert user is not None
     other = await AuthorityKeys.open(world.keys.database, world.sealing, world.clock)
     token = refresh_tokens.issue(other.token_sealer, user, AZ, clock=world.clock)
-    assert (await by_refresh(world, token)).status == 200
+    assert (await request_by_refresh_token(world, token)).status == 200
     foreign = refresh_tokens.issue(TokenSealer(bytes(32)), user, AZ, clock=world.clock)
-    assert (await by_refresh(world, foreign)).code == 70000
+    assert (await request_by_refresh_token(world, foreign)).code == 70000
 
 
 async def test_refresh_token_of_deleted_user_is_refused(world: "World") -> None:
@@ -436,4 +446,4 @@ async def test_refresh_token_of_deleted_user_is_refused(world: "World") -> None:
     assert user is not None
     other = replace(user, id="99999999-9999-4999-8999-999999999999")
     token = refresh_tokens.issue(world.keys.token_sealer, other, AZ, clock=world.clock)
-    assert (await by_refresh(world, token)).code == 50034
+    assert (await request_by_refresh_token(world, token)).code == 50034

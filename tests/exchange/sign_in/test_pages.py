@@ -9,12 +9,12 @@ import pytest
 from podpass.exchange.sign_in import clients, codes
 from tests.exchange.sign_in.browser import AZ, LOOPBACK, Browser, browsing
 from tests.exchange.sign_in.test_grants import (
-    a_code,
-    a_device,
-    by_code,
-    by_device,
+    get_code,
     pkce,
+    poll_device_code,
     public_app,
+    redeem_code,
+    start_device_flow,
 )
 
 if TYPE_CHECKING:
@@ -29,18 +29,18 @@ async def browser(world: "World") -> AsyncIterator[Browser]:
         yield opened
 
 
-async def web_app(world: "World", **document: Any) -> None:
-    from tests.exchange.client_auth.test_secrets import password
+async def register_web_app(world: "World", **document: Any) -> None:
+    from tests.exchange.client_auth.test_secrets import create_password
 
     uris = {"redirectUris": ["https://web.test/signin?app=1", "http://localhost/cb"]}
     await world.change(
         world.APPLICATION,
-        passwords=(password(SECRET),),
+        passwords=(create_password(SECRET),),
         document={"web": uris, "spa": {"redirectUris": ["https://spa.test/"]}, **document},
     )
 
 
-def of_app(world: "World", **changes: str | None) -> dict[str, Any]:
+def web_app_parameters(world: "World", **changes: str | None) -> dict[str, Any]:
     return {
         "tenant": world.TENANT,
         "client_id": world.APPLICATION,
@@ -51,9 +51,9 @@ def of_app(world: "World", **changes: str | None) -> dict[str, Any]:
 
 async def test_page_shows_kind_and_id_of_client(world: "World", browser: Browser) -> None:
     """Attack: an application has the name of a well-known tool."""
-    await web_app(world)
+    await register_web_app(world)
     await world.change(world.APPLICATION, name="Microsoft Azure CLI")
-    page = await browser.authorize(**of_app(world))
+    page = await browser.authorize(**web_app_parameters(world))
     about = f"application of this directory, {world.APPLICATION}"
     assert about in page.text
     assert "goes to <code>https://web.test</code>" in page.text
@@ -85,7 +85,7 @@ async def test_unsafe_registered_redirect_gets_no_code(
     """Graph refuses such redirect URIs, but the stored document may come from another source."""
     uris = {"redirectUris": ["https://web.test/", uri]}
     await world.change(world.APPLICATION, document={"publicClient": uris})
-    page = await browser.authorize(**of_app(world, redirect_uri=uri))
+    page = await browser.authorize(**web_app_parameters(world, redirect_uri=uri))
     assert "AADSTS50011" in page.error
 
 
@@ -93,44 +93,46 @@ async def test_unsafe_registered_redirect_gets_no_code(
 
 
 async def test_code_is_redeemed_once(world: "World", browser: Browser) -> None:
-    code = await a_code(browser)
-    assert (await by_code(world, code)).status == 200
-    again = await by_code(world, code)
+    code = await get_code(browser)
+    assert (await redeem_code(world, code)).status == 200
+    again = await redeem_code(world, code)
     assert (again.code, again.body["error"]) == (54005, "invalid_grant")
 
 
 async def test_failed_redemption_invalidates_the_code(world: "World", browser: Browser) -> None:
     """Otherwise an attacker could try a stolen code with many verifiers."""
     verifier, challenge = pkce()
-    code = await a_code(browser, code_challenge=challenge, code_challenge_method="S256")
-    assert (await by_code(world, code, code_verifier="x" * 43)).code == 501481
-    assert (await by_code(world, code, code_verifier=verifier)).code == 54005
+    code = await get_code(browser, code_challenge=challenge, code_challenge_method="S256")
+    assert (await redeem_code(world, code, code_verifier="x" * 43)).code == 501481
+    assert (await redeem_code(world, code, code_verifier=verifier)).code == 54005
 
 
 async def test_code_expires_after_ten_minutes(world: "World", browser: Browser) -> None:
-    code = await a_code(browser)
+    code = await get_code(browser)
     world.now += codes.CODE_SECONDS
-    assert (await by_code(world, code)).code == 70008
+    assert (await redeem_code(world, code)).code == 70008
 
 
 async def test_code_requires_its_client_redirect_and_tenant(
     world: "World", browser: Browser
 ) -> None:
     other = "1950a258-227b-4e31-a9cf-717495945fc2"
-    assert (await by_code(world, await a_code(browser), client_id=other)).code == 70000
-    moved = await by_code(world, await a_code(browser), redirect_uri=LOOPBACK + "/")
+    assert (await redeem_code(world, await get_code(browser), client_id=other)).code == 70000
+    moved = await redeem_code(world, await get_code(browser), redirect_uri=LOOPBACK + "/")
     assert (moved.code, moved.status) == (500112, 401)
     elsewhere = f"/{world.OTHER_TENANT}/oauth2/v2.0/token"
-    assert (await by_code(world, await a_code(browser), elsewhere)).code == 700005
-    assert (await by_code(world, "made-up")).code == 70000
+    assert (await redeem_code(world, await get_code(browser), elsewhere)).code == 700005
+    assert (await redeem_code(world, "made-up")).code == 70000
 
 
 async def test_code_verifier_must_match_challenge(world: "World", browser: Browser) -> None:
     verifier, challenge = pkce()
-    code = await a_code(browser, code_challenge=challenge, code_challenge_method="S256")
-    assert (await by_code(world, code)).code == 501481
+    code = await get_code(browser, code_challenge=challenge, code_challenge_method="S256")
+    assert (await redeem_code(world, code)).code == 501481
     # An attacker removed the challenge from the request; the client still sends its verifier.
-    assert (await by_code(world, await a_code(browser), code_verifier=verifier)).code == 501481
+    assert (
+        await redeem_code(world, await get_code(browser), code_verifier=verifier)
+    ).code == 501481
 
 
 @pytest.mark.parametrize(
@@ -152,17 +154,17 @@ async def test_only_s256_challenge_is_accepted(browser: Browser, asked: dict[str
 async def test_web_application_redeems_codes_with_its_secret(
     world: "World", browser: Browser
 ) -> None:
-    await web_app(world)
+    await register_web_app(world)
     path = f"/{world.TENANT}/oauth2/v2.0/token"
     how = {"client_id": world.APPLICATION, "redirect_uri": "https://web.test/signin?app=1"}
-    page = await browser.sign_in(await browser.authorize(**of_app(world)))
+    page = await browser.sign_in(await browser.authorize(**web_app_parameters(world)))
     assert page.location.startswith("https://web.test/signin?app=1&code=")
-    assert (await by_code(world, page.response["code"], path, **how)).code == 7000218
-    code = await a_code(browser, **of_app(world))
-    wrong = await by_code(world, code, path, **how, client_secret="no")
+    assert (await redeem_code(world, page.response["code"], path, **how)).code == 7000218
+    code = await get_code(browser, **web_app_parameters(world))
+    wrong = await redeem_code(world, code, path, **how, client_secret="no")
     assert wrong.code == 7000215
-    code = await a_code(browser, **of_app(world))
-    answer = await by_code(world, code, path, **how, client_secret=SECRET)
+    code = await get_code(browser, **web_app_parameters(world))
+    answer = await redeem_code(world, code, path, **how, client_secret=SECRET)
     assert answer.status == 200, answer.body
     assert answer.claims()["appidacr"] == "1"
     again = {
@@ -179,11 +181,11 @@ async def test_refresh_token_of_an_authenticated_client_requires_its_secret(
     world: "World", browser: Browser
 ) -> None:
     """Attack: a stolen refresh token of an application that is also allowed as a public client."""
-    await web_app(world, isFallbackPublicClient=True)
+    await register_web_app(world, isFallbackPublicClient=True)
     path = f"/{world.TENANT}/oauth2/v2.0/token"
     redeem = {"client_id": world.APPLICATION, "redirect_uri": "https://web.test/signin?app=1"}
-    code = await a_code(browser, **of_app(world))
-    answer = await by_code(world, code, path, **redeem, client_secret=SECRET)
+    code = await get_code(browser, **web_app_parameters(world))
+    answer = await redeem_code(world, code, path, **redeem, client_secret=SECRET)
     refresh = {
         "grant_type": "refresh_token",
         "client_id": world.APPLICATION,
@@ -196,26 +198,26 @@ async def test_refresh_token_of_an_authenticated_client_requires_its_secret(
 
 async def test_secret_with_public_redirect_is_refused(world: "World", browser: Browser) -> None:
     await public_app(world)
-    from tests.exchange.client_auth.test_secrets import password
+    from tests.exchange.client_auth.test_secrets import create_password
 
-    await world.change(world.APPLICATION, passwords=(password(SECRET),))
+    await world.change(world.APPLICATION, passwords=(create_password(SECRET),))
     path = f"/{world.TENANT}/oauth2/v2.0/token"
     how = {"client_id": world.APPLICATION, "redirect_uri": "https://app.test/callback"}
-    code = await a_code(browser, tenant=world.TENANT, **how)
-    assert (await by_code(world, code, path, **how, client_secret=SECRET)).code == 700025
-    code = await a_code(browser, tenant=world.TENANT, **how)
-    assert (await by_code(world, code, path, **how)).status == 200
+    code = await get_code(browser, tenant=world.TENANT, **how)
+    assert (await redeem_code(world, code, path, **how, client_secret=SECRET)).code == 700025
+    code = await get_code(browser, tenant=world.TENANT, **how)
+    assert (await redeem_code(world, code, path, **how)).status == 200
 
 
 async def test_single_page_application_requires_code_challenge(
     world: "World", browser: Browser
 ) -> None:
-    await web_app(world)
-    page = await browser.authorize(**of_app(world, redirect_uri="https://spa.test/"))
+    await register_web_app(world)
+    page = await browser.authorize(**web_app_parameters(world, redirect_uri="https://spa.test/"))
     assert "AADSTS9002325" in page.response["error_description"]
 
 
-# ------------------------------------------------------------------------------- where codes go
+# ------------------------------------------------------------------------------------ redirects
 
 
 @pytest.mark.parametrize(
@@ -277,16 +279,18 @@ async def test_tool_redirect_may_have_any_port(browser: Browser, redirect: str) 
 async def test_application_redirect_must_be_registered(
     world: "World", browser: Browser, redirect: str
 ) -> None:
-    await web_app(world)
-    page = await browser.authorize(**of_app(world, redirect_uri=redirect))
+    await register_web_app(world)
+    page = await browser.authorize(**web_app_parameters(world, redirect_uri=redirect))
     assert (page.status, page.location) == (400, "")
     assert "AADSTS50011" in page.error
-    fine = await browser.authorize(**of_app(world, redirect_uri="http://localhost:9/cb"))
+    fine = await browser.authorize(
+        **web_app_parameters(world, redirect_uri="http://localhost:9/cb")
+    )
     assert fine.status == 200
 
 
 async def test_application_without_redirects_is_refused(world: "World", browser: Browser) -> None:
-    page = await browser.authorize(**of_app(world))
+    page = await browser.authorize(**web_app_parameters(world))
     assert "AADSTS900971" in page.error
 
 
@@ -358,13 +362,13 @@ async def test_user_of_another_tenant_is_refused(world: "World", browser: Browse
 async def test_application_with_required_assignment_refuses_other_users(
     world: "World", browser: Browser
 ) -> None:
-    from tests.exchange.sign_in.test_grants import assign
+    from tests.exchange.sign_in.test_grants import assign_app_role
 
-    await web_app(world)
+    await register_web_app(world)
     await world.change(world.APPLICATION, principal={"appRoleAssignmentRequired": True})
-    page = await browser.sign_in(await browser.authorize(**of_app(world)))
+    page = await browser.sign_in(await browser.authorize(**web_app_parameters(world)))
     assert "is not assigned to the application" in page.error
-    await assign(world, world.ADMIN_ID, "00000000-0000-0000-0000-000000000000")
+    await assign_app_role(world, world.ADMIN_ID, "00000000-0000-0000-0000-000000000000")
     assert (await browser.sign_in(page)).status == 303
 
 
@@ -397,7 +401,7 @@ async def test_changed_expired_or_foreign_form_token_is_refused(
     page = await browser.authorize()
     for text in ("", "made-up", page.fields["flow"][:-4] + "AAAA"):
         assert "AADSTS50089" in (await browser.sign_in(page, flow=text)).error
-    refresh = (await by_code(world, await a_code(browser))).body["refresh_token"]
+    refresh = (await redeem_code(world, await get_code(browser))).body["refresh_token"]
     assert "AADSTS50089" in (await browser.sign_in(page, flow=refresh)).error
     world.now += 1800
     assert "AADSTS50089" in (await browser.sign_in(page)).error
@@ -467,9 +471,9 @@ async def test_values_of_callers_are_escaped(world: "World", browser: Browser) -
 
 
 async def test_device_code_expires(world: "World", browser: Browser) -> None:
-    device = await a_device(world)
+    device = await start_device_flow(world)
     world.now += codes.DEVICE_SECONDS
-    answer = await by_device(world, device["device_code"])
+    answer = await poll_device_code(world, device["device_code"])
     assert (answer.code, answer.body["error"]) == (70020, "expired_token")
     page = await browser.get("/common/oauth2/deviceauth")
     page = await browser.submit(page, user_code=device["user_code"])
@@ -481,54 +485,56 @@ async def test_pending_device_code_is_not_evicted(
 ) -> None:
     """Attack: a client requests device codes until the pending code of another client is evicted."""
     monkeypatch.setattr(codes, "MAX_STORED", 3)
-    waiting = await a_device(world)
+    waiting = await start_device_flow(world)
     for _ in range(2):
-        await a_device(world)
+        await start_device_flow(world)
     path, asked = f"/{world.TENANT}/oauth2/v2.0/devicecode", {"client_id": AZ, "scope": "openid"}
     refused = await world.post(path, **asked)
     assert (refused.code, refused.status) == (90055, 429)
     assert refused.headers["Retry-After"] == "60"
-    assert (await by_device(world, waiting["device_code"])).code == 70016
+    assert (await poll_device_code(world, waiting["device_code"])).code == 70016
     page = await browser.get("/common/oauth2/deviceauth")
     assert "Azure CLI" in (await browser.submit(page, user_code=waiting["user_code"])).text
     # Expired codes free space.
     world.now += codes.DEVICE_SECONDS
     assert (await world.post(path, **asked)).status == 200
-    assert (await by_device(world, waiting["device_code"])).code == 70018
+    assert (await poll_device_code(world, waiting["device_code"])).code == 70018
 
 
 async def test_too_frequent_polls_get_slow_down(world: "World") -> None:
-    device = await a_device(world)
-    assert (await by_device(world, device["device_code"])).body["error"] == "authorization_pending"
-    hasty = await by_device(world, device["device_code"])
+    device = await start_device_flow(world)
+    assert (await poll_device_code(world, device["device_code"])).body[
+        "error"
+    ] == "authorization_pending"
+    hasty = await poll_device_code(world, device["device_code"])
     assert (hasty.code, hasty.body["error"]) == (50196, "slow_down")
     world.now += 5
-    assert (await by_device(world, device["device_code"])).code == 70016
+    assert (await poll_device_code(world, device["device_code"])).code == 70016
 
 
 async def test_declined_device_code_gets_authorization_declined(
     world: "World", browser: Browser
 ) -> None:
-    device = await a_device(world)
+    device = await start_device_flow(world)
     page = await browser.get("/common/oauth2/deviceauth", user_code=device["user_code"])
     page = await browser.submit(page, user_code=device["user_code"])
     page = await browser.submit(page, step="cancel")
     assert "Cancelled" in page.text
-    answer = await by_device(world, device["device_code"])
+    answer = await poll_device_code(world, device["device_code"])
     assert (answer.code, answer.body["error"]) == (65004, "authorization_declined")
 
 
 async def test_device_code_of_another_client_is_refused(world: "World") -> None:
-    device = await a_device(world)
+    device = await start_device_flow(world)
     other = "1950a258-227b-4e31-a9cf-717495945fc2"
-    answer = await by_device(world, device["device_code"], client_id=other)
+    answer = await poll_device_code(world, device["device_code"], client_id=other)
     assert (answer.code, answer.body["error"]) == (70018, "bad_verification_code")
-    assert (await by_device(world, "made-up")).code == 70018
-    assert (await by_device(world, device["user_code"])).code == 70018
+    assert (await poll_device_code(world, "made-up")).code == 70018
+    assert (await poll_device_code(world, device["user_code"])).code == 70018
 
 
 async def test_user_code_is_accepted_once(world: "World", browser: Browser) -> None:
-    device = await a_device(world)
+    device = await start_device_flow(world)
     start = await browser.get("/common/oauth2/deviceauth")
     page = await browser.submit(start, user_code=device["user_code"])
     assert "You are signed in" in (await browser.sign_in(page)).text
@@ -537,7 +543,7 @@ async def test_user_code_is_accepted_once(world: "World", browser: Browser) -> N
 
 
 async def test_wrong_user_codes_are_limited(world: "World", browser: Browser) -> None:
-    device = await a_device(world)
+    device = await start_device_flow(world)
     page = await browser.get("/common/oauth2/deviceauth")
     for number in range(codes.MAX_WRONG_CODES):
         wrong = await browser.submit(page, user_code=f"AAAAAAA{number:02d}")
@@ -563,7 +569,7 @@ async def test_device_code_for_confidential_application_is_refused(world: "World
 
 async def test_verification_uri_has_origin_for_browsers(start: Any) -> None:
     world = await start(pages_origin="https://login.windows.net")
-    device = await a_device(world)
+    device = await start_device_flow(world)
     assert device["verification_uri"] == "https://login.windows.net/common/oauth2/deviceauth"
     path = f"/{world.TENANT}/v2.0/.well-known/openid-configuration"
     document = (await world.send(path, method="GET")).body

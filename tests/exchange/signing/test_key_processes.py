@@ -12,7 +12,7 @@ from podpass.exchange.signing.key_set import AuthorityKeys
 pytestmark = pytest.mark.processes
 
 
-def kids(keys: AuthorityKeys) -> list[str]:
+def list_key_ids(keys: AuthorityKeys) -> list[str]:
     return [key.kid for key in keys.published]
 
 
@@ -33,9 +33,9 @@ async def test_process_killed_during_rotation_loses_no_used_key(
         await process.wait()
     async with Database(database_url) as database:
         keys = await AuthorityKeys.open(database, tmp_path / "sealing.key")
-        assert signed <= set(kids(keys))
+        assert signed <= set(list_key_ids(keys))
         await keys.rotate()
-        assert keys.active.kid in kids(keys)
+        assert keys.active.kid in list_key_ids(keys)
 
 
 @pytest.mark.timeout(60)

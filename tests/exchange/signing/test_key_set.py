@@ -66,15 +66,15 @@ def replica(database_url: str, time: Clocks) -> Open:
     return partial(_open, database_url, time)
 
 
-def kids(keys: AuthorityKeys) -> list[str]:
+def list_key_ids(keys: AuthorityKeys) -> list[str]:
     return [key.kid for key in keys.published]
 
 
 async def test_two_keys_are_published_from_the_first_start(replica: Open) -> None:
     keys, again = await replica(), await replica()
-    assert len(kids(keys)) == 2
-    assert kids(again) == kids(keys)
-    assert keys.active.kid == again.active.kid == kids(keys)[0]
+    assert len(list_key_ids(keys)) == 2
+    assert list_key_ids(again) == list_key_ids(keys)
+    assert keys.active.kid == again.active.kid == list_key_ids(keys)[0]
 
 
 async def test_key_id_is_the_certificate_thumbprint(replica: Open, time: Clocks) -> None:
@@ -90,7 +90,7 @@ async def test_every_replica_signs_with_the_next_key_at_its_time(
     replica: Open, time: Clocks
 ) -> None:
     one, other = await replica(), await replica()
-    first, second = kids(one)
+    first, second = list_key_ids(one)
     time.advance(999.9)
     assert one.active.kid == other.active.kid == first
     time.advance(0.1)
@@ -105,8 +105,8 @@ async def test_following_key_is_published_before_it_signs(replica: Open, time: C
     time.advance(1000)
     await one.ensure_keys()
     await other.refresh()
-    assert len(kids(one)) == 3
-    assert kids(other) == kids(one)
+    assert len(list_key_ids(one)) == 3
+    assert list_key_ids(other) == list_key_ids(one)
     assert one.slots[-1].activates == time.now + 1000
 
 
@@ -117,27 +117,27 @@ async def test_concurrent_rotations_of_two_replicas_create_one_key(
     time.advance(1000)
     await asyncio.gather(*(each.ensure_keys() for each in replicas))
     await asyncio.gather(*(each.refresh() for each in replicas))
-    assert {tuple(kids(each)) for each in replicas} == {tuple(kids(replicas[0]))}
-    assert len(kids(replicas[0])) == 3
+    assert {tuple(list_key_ids(each)) for each in replicas} == {tuple(list_key_ids(replicas[0]))}
+    assert len(list_key_ids(replicas[0])) == 3
 
 
 async def test_two_concurrent_operator_rotations_rotate_once(replica: Open, time: Clocks) -> None:
     replicas = [await replica() for _ in range(2)]
-    first, second = kids(replicas[0])
+    first, second = list_key_ids(replicas[0])
     time.advance(200)
     rotated = await asyncio.gather(*(each.rotate() for each in replicas))
     assert {rotated_key.kid for rotated_key in rotated} == {second}
     await asyncio.gather(*(each.refresh() for each in replicas))
     assert {each.active.kid for each in replicas} == {second}
-    assert {len(kids(each)) for each in replicas} == {3}
-    assert kids(replicas[0])[0] == first
+    assert {len(list_key_ids(each)) for each in replicas} == {3}
+    assert list_key_ids(replicas[0])[0] == first
 
 
 async def test_early_rotation_waits_until_consumers_know_the_key(
     replica: Open, time: Clocks
 ) -> None:
     keys = await replica()
-    first, second = kids(keys)
+    first, second = list_key_ids(keys)
     time.advance(30)
     rotated_key = await keys.rotate()
     assert (rotated_key.kid, rotated_key.activates) == (second, time.now + 70)
@@ -148,12 +148,12 @@ async def test_early_rotation_waits_until_consumers_know_the_key(
 
 async def test_immediate_rotation_signs_with_the_next_key(replica: Open, time: Clocks) -> None:
     keys, other = await replica(), await replica()
-    second = kids(keys)[1]
+    second = list_key_ids(keys)[1]
     rotated_key = await keys.rotate(at_once=True)
     assert (rotated_key.kid, rotated_key.activates) == (second, time.now)
     await other.refresh()
     assert keys.active.kid == other.active.kid == second
-    assert len(kids(other)) == 3
+    assert len(list_key_ids(other)) == 3
 
 
 async def test_key_is_deleted_when_all_its_tokens_expired(replica: Open, time: Clocks) -> None:
@@ -163,11 +163,11 @@ async def test_key_is_deleted_when_all_its_tokens_expired(replica: Open, time: C
     await keys.ensure_keys()
     time.advance(59)
     await keys.ensure_keys()
-    assert first in kids(keys)
+    assert first in list_key_ids(keys)
     time.advance(1)
     await keys.ensure_keys()
-    assert first not in kids(keys)
-    assert len(kids(keys)) == 2
+    assert first not in list_key_ids(keys)
+    assert len(list_key_ids(keys)) == 2
 
 
 async def test_clock_jump_deletes_no_key_of_valid_tokens(replica: Open, time: Clocks) -> None:
@@ -176,7 +176,7 @@ async def test_clock_jump_deletes_no_key_of_valid_tokens(replica: Open, time: Cl
     for jump in (5000, 90 * 24 * 3600, -10_000, 10 * 365 * 24 * 3600):
         time.now += jump
         await keys.ensure_keys()
-        assert keys.active.kid in kids(keys)
+        assert keys.active.kid in list_key_ids(keys)
         time.now -= jump
         await keys.ensure_keys()
         assert keys.active.kid == first
@@ -192,24 +192,24 @@ async def test_clock_jump_deletes_no_key_of_valid_tokens(replica: Open, time: Cl
 async def test_only_a_key_out_of_use_can_be_withdrawn(replica: Open) -> None:
     keys, other = await replica(), await replica()
     first = keys.active.kid
-    for kid in (first, kids(keys)[1], "strange"):
+    for kid in (first, list_key_ids(keys)[1], "strange"):
         with pytest.raises(KeyNotRetired, match="out of use"):
             await keys.retire(kid)
     await keys.rotate(at_once=True)
     await keys.retire(first)
     await other.refresh()
-    assert first not in kids(keys) + kids(other)
+    assert first not in list_key_ids(keys) + list_key_ids(other)
     assert keys.active.kid == other.active.kid
 
 
 async def test_all_leaked_keys_are_replaced_immediately(replica: Open) -> None:
     keys, other = await replica(), await replica()
-    before = kids(keys)
+    before = list_key_ids(keys)
     text = keys.token_sealer.seal("p", {"v": 1})
     await keys.replace_all()
     await other.refresh()
-    assert kids(other) == kids(keys)
-    assert not set(before) & set(kids(keys))
+    assert list_key_ids(other) == list_key_ids(keys)
+    assert not set(before) & set(list_key_ids(keys))
     assert keys.active.kid == other.active.kid
     # The old token seal no longer creates valid refresh tokens.
     for each in (keys, other):
@@ -227,7 +227,7 @@ async def test_keys_replaced_under_another_sealing_key_are_no_longer_used(
         await AuthorityKeys(database, Sealer(bytes(32))).replace_all()
         async with asyncio.timeout(5):
             await logged.wait()
-        assert kids(keys) == []
+        assert list_key_ids(keys) == []
         with pytest.raises(SigningKeysStale):
             _ = keys.active
     with pytest.raises(InvalidSealingKey):
@@ -251,12 +251,12 @@ async def test_wrong_sealing_key_is_refused_with_a_hint(replica: Open) -> None:
     with pytest.raises(InvalidSealingKey) as caught:
         await replica(bytes(32))
     assert "every replica" in caught.value.hint
-    assert kids(await replica()) == kids(keys)
+    assert list_key_ids(await replica()) == list_key_ids(keys)
 
 
 async def test_damaged_row_is_named_and_prevents_the_start(replica: Open) -> None:
     keys = await replica()
-    kid = kids(keys)[1]
+    kid = list_key_ids(keys)[1]
     await damage(keys, kid)
     with pytest.raises(DamagedKeysError, match=kid) as caught:
         await replica()
@@ -266,7 +266,7 @@ async def test_damaged_row_is_named_and_prevents_the_start(replica: Open) -> Non
 async def test_all_damaged_keys_are_not_reported_as_wrong_sealing_key(replica: Open) -> None:
     """The sealing key opens the token seal. Fails if the error blames the sealing key."""
     keys = await replica()
-    for kid in kids(keys):
+    for kid in list_key_ids(keys):
         await damage(keys, kid)
     with pytest.raises(DamagedKeysError, match="damaged") as caught:
         await replica()
@@ -278,10 +278,10 @@ async def test_running_replica_keeps_keys_that_were_damaged_later(
     replica: Open, which: int
 ) -> None:
     keys, other = await replica(), await replica()
-    before, signs = kids(keys), keys.active.kid
+    before, signs = list_key_ids(keys), keys.active.kid
     await damage(keys, before[which])
     await keys.refresh()
-    assert kids(keys) == before
+    assert list_key_ids(keys) == before
     assert keys.active.kid == signs
     assert keys.damaged == [before[which]]
     # A deleted row is a withdrawn key.
@@ -289,7 +289,7 @@ async def test_running_replica_keeps_keys_that_were_damaged_later(
     await keys.database.write(lambda c: c.execute(gone))
     for each in (keys, other):
         await each.refresh()
-        assert kids(each) == [before[1 - which]]
+        assert list_key_ids(each) == [before[1 - which]]
         assert each.damaged == []
 
 
@@ -297,7 +297,7 @@ async def test_damaged_next_key_can_be_withdrawn_and_is_replaced(
     replica: Open, time: Clocks
 ) -> None:
     keys = await replica()
-    first, second = kids(keys)
+    first, second = list_key_ids(keys)
     await damage(keys, second)
     # With a wrong sealing key all keys appear damaged; then none can be withdrawn.
     other_sealer = AuthorityKeys(keys.database, Sealer(bytes(32)), lambda: time.now, SCHEDULE)
@@ -305,8 +305,8 @@ async def test_damaged_next_key_can_be_withdrawn_and_is_replaced(
         await other_sealer.retire(second)
     await keys.retire(second)
     async with (await replica()).running() as again:
-        assert kids(again)[0] == first
-        assert kids(again)[1] not in (first, second)
+        assert list_key_ids(again)[0] == first
+        assert list_key_ids(again)[1] not in (first, second)
 
 
 async def test_damaged_active_key_cannot_be_withdrawn(replica: Open) -> None:
@@ -323,7 +323,7 @@ async def damage(keys: AuthorityKeys, kid: str) -> None:
 
 async def test_sealed_key_does_not_open_in_another_row(replica: Open) -> None:
     keys = await replica()
-    first, second = kids(keys)
+    first, second = list_key_ids(keys)
     table = signing_keys.c
 
     def swap(connection: object) -> None:
@@ -344,7 +344,7 @@ async def test_sealing_key_is_created_only_on_the_first_start(
     keys = await replica(path)
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    assert kids(await replica(path)) == kids(keys)
+    assert list_key_ids(await replica(path)) == list_key_ids(keys)
     path.unlink()
     with pytest.raises(InvalidSealingKey, match=r"sealing\.key is missing") as caught:
         await replica(path)
@@ -361,7 +361,7 @@ async def test_replica_with_stale_keys_does_not_sign(replica: Open, time: Clocks
             keys.active  # noqa: B018
         assert caught.value.status == 503
         # The failed call woke the background task, which refreshes the keys.
-        await until(lambda: keys._read_at == time.now)
+        await wait_until(lambda: keys._read_at == time.now)
         assert keys.active
 
 
@@ -396,7 +396,11 @@ async def test_running_replicas_follow_a_rotation_within_a_second(replica: Open)
     keys, other = await replica(), await replica()
     async with keys.running(), other.running():
         rotated_key = await keys.rotate(at_once=True)
-        await until(lambda: other.active.kid == rotated_key.kid and kids(other) == kids(keys))
+        await wait_until(
+            lambda: (
+                other.active.kid == rotated_key.kid and list_key_ids(other) == list_key_ids(keys)
+            )
+        )
 
 
 async def test_deleted_keys_are_no_longer_used(replica: Open) -> None:
@@ -405,7 +409,7 @@ async def test_deleted_keys_are_no_longer_used(replica: Open) -> None:
     async with keys.running():
         await keys.database.write(lambda c: c.execute(delete(signing_keys)))
         await keys.refresh()
-        assert kids(keys) == []
+        assert list_key_ids(keys) == []
         for _ in range(3):
             with pytest.raises(SigningKeysStale):
                 keys.active  # noqa: B018
@@ -414,20 +418,20 @@ async def test_deleted_keys_are_no_longer_used(replica: Open) -> None:
 
 async def test_interrupted_rotation_is_completed(replica: Open, time: Clocks) -> None:
     keys = await replica()
-    first, second = kids(keys)
+    first, second = list_key_ids(keys)
     await keys.database.write(
-        lambda c: transactions.bring_forward(
+        lambda c: transactions.activate_earlier(
             c, SCHEDULE, replaces=first, at_once=True, now=time.now
         )
     )
     again = await replica()
     assert again.active.kid == second
     async with again.running():
-        assert kids(again)[:2] == [first, second]
-        assert len(kids(again)) == 3
+        assert list_key_ids(again)[:2] == [first, second]
+        assert len(list_key_ids(again)) == 3
 
 
-async def until(what: Callable[[], bool]) -> None:
+async def wait_until(what: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not what():  # noqa: ASYNC110 another task does it
             await asyncio.sleep(0.01)
@@ -436,11 +440,15 @@ async def until(what: Callable[[], bool]) -> None:
 async def test_key_with_corrupt_times_still_signs_at_running_replicas(replica: Open) -> None:
     """Fails if one corrupt row stops all reads: every replica would stop signing after some minutes."""
     one = await replica()
-    first, second = kids(one)
+    first, second = list_key_ids(one)
     change = update(signing_keys).where(signing_keys.c.kid == first).values(activates=9e99)
     await one.database.write(lambda connection: connection.execute(change))
     await one.refresh()
-    assert (one.active.kid, kids(one), list(one.damaged)) == (first, [first, second], [first])
+    assert (one.active.kid, list_key_ids(one), list(one.damaged)) == (
+        first,
+        [first, second],
+        [first],
+    )
     # No process starts with such keys, and no change is written.
     with pytest.raises(DamagedKeysError, match="is damaged"):
         await replica()
@@ -449,7 +457,7 @@ async def test_key_with_corrupt_times_still_signs_at_running_replicas(replica: O
     await one.retire(first)
     assert (one.active.kid, list(one.damaged)) == (second, [])
     await one.ensure_keys()
-    assert len(kids(one)) == 2
+    assert len(list_key_ids(one)) == 2
 
 
 async def test_database_with_corrupt_times_is_not_treated_as_new(replica: Open) -> None:
@@ -461,4 +469,4 @@ async def test_database_with_corrupt_times_is_not_treated_as_new(replica: Open) 
     with pytest.raises(DamagedKeysError, match="is damaged"):
         await replica()
     await one.replace_all()
-    assert len(kids(await replica())) == 2
+    assert len(list_key_ids(await replica())) == 2

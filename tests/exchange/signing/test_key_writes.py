@@ -63,7 +63,7 @@ def logged(caplog: pytest.LogCaptureFixture, event: str) -> int:
     return [record.getMessage() for record in caplog.records].count(event)
 
 
-async def until(what: Callable[[], bool]) -> None:
+async def wait_until(what: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not what():  # noqa: ASYNC110 the service has no event to wait for
             await asyncio.sleep(0.01)
@@ -77,7 +77,7 @@ async def test_key_that_cannot_be_written_is_generated_once(
         service.full(full=True)
         service.now += 1000
         service.keys._wake.set()
-        await until(lambda: logged(caplog, "signing_key_reconcile_failed") > 0)
+        await wait_until(lambda: logged(caplog, "signing_key_reconcile_failed") > 0)
         for _ in range(10):
             service.keys._wake.set()
             await asyncio.sleep(0.03)
@@ -86,7 +86,7 @@ async def test_key_that_cannot_be_written_is_generated_once(
         service.full(full=False)
         service.ticks += 1
         service.keys._wake.set()
-        await until(lambda: len(service.keys.published) == 3)
+        await wait_until(lambda: len(service.keys.published) == 3)
         assert logged(caplog, "signing_key_created") == 1
 
 

@@ -64,7 +64,7 @@ class RotationSetup:
     vault: str
     signed_with: set[str] = field(default_factory=set)
 
-    async def ask(self, replica: Replica) -> str:
+    async def request_token(self, replica: Replica) -> str:
         """Get a token whose key every replica already publishes."""
         url, form = replica.url + worlds.TOKEN_PATH, self.world.form()
         async with self.world.session.post(url, data=form) as answer:
@@ -148,7 +148,7 @@ async def test_no_token_is_refused_during_rotations(setup: RotationSetup) -> Non
     async def load(replica: Replica) -> None:
         tokens: deque[tuple[float, str]] = deque()
         while not done.is_set():
-            token = await setup.ask(replica)
+            token = await setup.request_token(replica)
             await setup.check(token)
             tokens.append((time.time(), token))
             # Check again when the token has the maximum age of the schedule.
@@ -173,8 +173,8 @@ async def test_immediate_rotation_is_followed_by_consumers_that_refetch(
     setup: RotationSetup,
 ) -> None:
     one, other = setup.replicas
-    await setup.check(await setup.ask(one))
+    await setup.check(await setup.request_token(one))
     rotated_key = await one.keys.rotate(at_once=True)
-    token = await setup.ask(one)
+    token = await setup.request_token(one)
     assert rotated_key.kid in await setup.published(other)
     await setup.check(token)

@@ -15,11 +15,11 @@ SCHEDULE = KeySchedule(rotation_seconds=1000, ahead_seconds=100, token_seconds=5
 NOW = 10_000.0
 
 
-def slot(ordinal: int, activates: float, created: float = 0) -> ScheduledKey:
+def create_slot(ordinal: int, activates: float, created: float = 0) -> ScheduledKey:
     return ScheduledKey(ordinal=ordinal, kid=f"k{ordinal}", created=created, activates=activates)
 
 
-A, B, C = slot(1, NOW), slot(2, NOW + 1000), slot(3, NOW + 2000)
+A, B, C = create_slot(1, NOW), create_slot(2, NOW + 1000), create_slot(3, NOW + 2000)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_key_with_latest_past_activation_signs(now: float, signs: ScheduledKey) 
 
 
 def test_newer_of_two_keys_with_equal_activation_signs() -> None:
-    twin = slot(7, A.activates)
+    twin = create_slot(7, A.activates)
     assert schedule.active_key([twin, A], NOW) == schedule.active_key([A, twin], NOW) == twin
 
 
@@ -63,24 +63,24 @@ def test_next_key_is_published_before_it_signs_after_years_of_downtime() -> None
 
 
 def test_early_rotation_waits_until_the_key_was_published_long_enough() -> None:
-    young = slot(2, NOW + 1000, created=NOW - 30)
+    young = create_slot(2, NOW + 1000, created=NOW - 30)
     activates = schedule.plan_early_rotation(
         [A, young], NOW, SCHEDULE, replaces="k1", at_once=False
     )
     assert activates == (young, NOW + 70)
-    old = slot(2, NOW + 1000, created=NOW - 500)
+    old = create_slot(2, NOW + 1000, created=NOW - 500)
     activates = schedule.plan_early_rotation([A, old], NOW, SCHEDULE, replaces="k1", at_once=False)
     assert activates == (old, NOW)
 
 
 def test_immediate_rotation_does_not_wait() -> None:
-    young = slot(2, NOW + 1000, created=NOW)
+    young = create_slot(2, NOW + 1000, created=NOW)
     activates = schedule.plan_early_rotation([A, young], NOW, SCHEDULE, replaces="k1", at_once=True)
     assert activates == (young, NOW)
 
 
 def test_key_created_by_a_fast_clock_counts_from_now() -> None:
-    strange = slot(2, NOW + 1000, created=NOW + 1e6)
+    strange = create_slot(2, NOW + 1000, created=NOW + 1e6)
     activates = schedule.plan_early_rotation(
         [A, strange], NOW, SCHEDULE, replaces="k1", at_once=False
     )
@@ -88,7 +88,7 @@ def test_key_created_by_a_fast_clock_counts_from_now() -> None:
 
 
 def test_two_concurrent_rotations_rotate_once() -> None:
-    after_first = [A, slot(2, NOW, created=0), slot(3, NOW + 1000, created=NOW)]
+    after_first = [A, create_slot(2, NOW, created=0), create_slot(3, NOW + 1000, created=NOW)]
     for at_once in (True, False):
         again = schedule.plan_early_rotation(
             after_first, NOW, SCHEDULE, replaces="k1", at_once=at_once
@@ -97,13 +97,13 @@ def test_two_concurrent_rotations_rotate_once() -> None:
 
 
 def test_second_rotation_does_not_delay_the_first() -> None:
-    soon = slot(2, NOW + 5, created=NOW)
+    soon = create_slot(2, NOW + 5, created=NOW)
     activates = schedule.plan_early_rotation([A, soon], NOW, SCHEDULE, replaces="k1", at_once=False)
     assert activates is None
 
 
 def test_activation_years_ahead_is_rescheduled() -> None:
-    far = slot(3, NOW + 1e9, created=NOW + 1e9)
+    far = create_slot(3, NOW + 1e9, created=NOW + 1e9)
     assert schedule.find_misplaced([A, far], NOW + 400, SCHEDULE) == (far, NOW + 1000)
     assert schedule.find_misplaced([A, B], NOW, SCHEDULE) is None
     # A slow clock sees every activation far ahead, and does not reschedule it.
@@ -113,8 +113,8 @@ def test_activation_years_ahead_is_rescheduled() -> None:
 def test_key_expires_after_token_lifetime_and_skew_out_of_use() -> None:
     watched = schedule.track_out_of_use({}, [A, B, C], NOW + 1000, 7.0)
     assert watched == {"k1": 7.0}
-    assert schedule.expired(watched, 7 + 59.9, SCHEDULE) == []
-    assert schedule.expired(watched, 7 + 60, SCHEDULE) == ["k1"]
+    assert schedule.list_expired(watched, 7 + 59.9, SCHEDULE) == []
+    assert schedule.list_expired(watched, 7 + 60, SCHEDULE) == ["k1"]
 
 
 def test_key_that_is_active_again_restarts_its_out_of_use_time() -> None:
@@ -154,7 +154,9 @@ def test_cache_time_never_exceeds_publish_ahead(ahead: float, kept: int) -> None
 
 
 slots_ = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=6).map(
-    lambda activations: [slot(number, activates) for number, activates in enumerate(activations)]
+    lambda activations: [
+        create_slot(number, activates) for number, activates in enumerate(activations)
+    ]
 )
 
 
@@ -203,7 +205,7 @@ class Replicas(RuleBasedStateMachine):
 
     def add(self, activates: float, created: float) -> None:
         self.made += 1
-        self.rows.append(slot(self.made, activates, created))
+        self.rows.append(create_slot(self.made, activates, created))
 
     def read(self, replica: Replica) -> None:
         replica.slots = list(self.rows)
@@ -213,7 +215,7 @@ class Replicas(RuleBasedStateMachine):
 
     def put(self, kid: str, activates: float) -> None:
         self.rows = [
-            slot(one.ordinal, activates, one.created) if one.kid == kid else one
+            create_slot(one.ordinal, activates, one.created) if one.kid == kid else one
             for one in self.rows
         ]
 
@@ -225,24 +227,24 @@ class Replicas(RuleBasedStateMachine):
             self.time += step
             seconds -= step
             for each in self.replicas:
-                self.keep(each)
+                self.reconcile(each)
             self.live_tokens_have_published_keys()
 
     @rule(which=st.integers(0, 1), seconds=st.sampled_from([0.1, 2, 4.9, 30]))
-    def lag(self, which: int, seconds: float) -> None:
+    def skip_reads(self, which: int, seconds: float) -> None:
         """Skip the reads of one replica; it signs with its last rows while that is allowed."""
         while seconds > 0:
             step = min(seconds, SCHEDULE.stale_seconds)
             self.time += step
             seconds -= step
-            self.keep(self.replicas[1 - which])
+            self.reconcile(self.replicas[1 - which])
             self.sign(which)
 
-    def keep(self, replica: Replica) -> None:
+    def reconcile(self, replica: Replica) -> None:
         self.read(replica)
         now = self.time + replica.offset
-        old = {one.kid for one in schedule.out_of_use(self.rows, now)}
-        gone = old & set(schedule.expired(replica.watched, self.time, SCHEDULE))
+        old = {one.kid for one in schedule.list_out_of_use(self.rows, now)}
+        gone = old & set(schedule.list_expired(replica.watched, self.time, SCHEDULE))
         self.rows = [one for one in self.rows if one.kid not in gone]
         activates = schedule.next_activation(self.rows, now, SCHEDULE)
         if activates is not None:
@@ -254,7 +256,7 @@ class Replicas(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1), at_once=st.booleans())
     def rotate(self, which: int, *, at_once: bool) -> None:
         replica = self.replicas[which]
-        self.keep(replica)
+        self.reconcile(replica)
         now = self.time + replica.offset
         signs = schedule.active_key(self.rows, now).kid
         before = self.made
@@ -264,7 +266,7 @@ class Replicas(RuleBasedStateMachine):
             )
             if activates is not None:
                 self.put(activates[0].kid, activates[1])
-                self.keep(replica)
+                self.reconcile(replica)
         assert self.made <= before + 1, "two keys were made for one rotation"
 
     @rule(which=st.integers(0, 1), seconds=st.sampled_from([-5, -3, -0.5, 0.5, 3, 5]))
@@ -277,12 +279,12 @@ class Replicas(RuleBasedStateMachine):
         """Set a wrong time temporarily: the replica reads and reconciles, then the clock is corrected."""
         replica = self.replicas[which]
         before, replica.offset = replica.offset, seconds
-        self.keep(replica)
+        self.reconcile(replica)
         self.time += SCHEDULE.idle_seconds / 3
-        self.keep(replica)
+        self.reconcile(replica)
         replica.offset = before
-        self.keep(replica)
-        self.keep(self.replicas[1 - which])
+        self.reconcile(replica)
+        self.reconcile(self.replicas[1 - which])
 
     @rule(which=st.integers(0, 1))
     def sign(self, which: int) -> None:

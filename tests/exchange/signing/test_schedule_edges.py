@@ -8,7 +8,7 @@ import pytest
 from podpass.errors import SettingsError
 from podpass.exchange.signing import schedule
 from podpass.exchange.signing.schedule import KeyPeriod, KeySchedule
-from tests.exchange.signing.test_schedule import NOW, SCHEDULE, A, B, C, slot
+from tests.exchange.signing.test_schedule import NOW, SCHEDULE, A, B, C, create_slot
 
 
 def period(of: Any, state: str, until: float | None, published: float | None = None) -> KeyPeriod:
@@ -66,10 +66,10 @@ def test_schedule_beyond_its_limits_is_refused(unfit: dict[str, float]) -> None:
 
 def test_next_key_is_misplaced_only_beyond_one_rotation() -> None:
     assert schedule.find_misplaced([A], NOW, SCHEDULE) is None
-    assert schedule.find_misplaced([A, slot(2, NOW + 1000)], NOW, SCHEDULE) is None
+    assert schedule.find_misplaced([A, create_slot(2, NOW + 1000)], NOW, SCHEDULE) is None
     # A key that is due within one rotation keeps its activation, even if an earlier one is possible.
-    assert schedule.find_misplaced([A, slot(2, NOW + 5500)], NOW + 5000, SCHEDULE) is None
-    late = slot(2, NOW + 1000.5)
+    assert schedule.find_misplaced([A, create_slot(2, NOW + 5500)], NOW + 5000, SCHEDULE) is None
+    late = create_slot(2, NOW + 1000.5)
     assert schedule.find_misplaced([A, late], NOW, SCHEDULE) == (late, NOW + 1000)
 
 
@@ -79,11 +79,11 @@ def test_early_rotation_needs_an_earlier_activation() -> None:
             [A, after], now, SCHEDULE, replaces="k1", at_once=at_once
         )
 
-    known = slot(2, NOW + 1000, created=NOW - 40)
+    known = create_slot(2, NOW + 1000, created=NOW - 40)
     assert early(known, at_once=False) == (known, NOW + 60)
     assert early(known, at_once=True) == (known, NOW)
-    assert early(slot(2, NOW + 100, created=NOW), at_once=False) is None
-    assert early(slot(2, NOW + 100.5, created=NOW), at_once=False) is not None
+    assert early(create_slot(2, NOW + 100, created=NOW), at_once=False) is None
+    assert early(create_slot(2, NOW + 100.5, created=NOW), at_once=False) is not None
 
 
 def test_out_of_use_time_is_recorded_for_each_key() -> None:
@@ -92,12 +92,12 @@ def test_out_of_use_time_is_recorded_for_each_key() -> None:
         "k1": 5.0,
         "k2": 9.0,
     }
-    assert schedule.expired({"k1": 5.0, "k2": 5.1}, 65.0, SCHEDULE) == ["k1"]
+    assert schedule.list_expired({"k1": 5.0, "k2": 5.1}, 65.0, SCHEDULE) == ["k1"]
 
 
 def test_two_early_rotations_with_a_slow_clock_rotate_once() -> None:
     """Fails if the next key may sign before the active key: they would change order."""
     found = schedule.plan_early_rotation([A, B], NOW - 5, SCHEDULE, replaces="k1", at_once=True)
     assert found == (B, NOW)
-    again = [A, slot(2, NOW)]
+    again = [A, create_slot(2, NOW)]
     assert not schedule.plan_early_rotation(again, NOW - 5, SCHEDULE, replaces="k1", at_once=True)

@@ -48,7 +48,7 @@ class Kubectl:
 
 @pytest.fixture(params=["machine", "package"])
 def kubectl(request: pytest.FixtureRequest, live: Any) -> Kubectl:
-    """The kubectl of the machine, then the one of the package."""
+    """Return the kubectl of the machine, then that of the package."""
     binary = binaries()[request.param]
     if not binary:
         pytest.skip(f"the kubectl of the {request.param} is not installed")

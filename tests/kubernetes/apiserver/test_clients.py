@@ -47,7 +47,7 @@ async def applied(kubectl: Kubectl) -> Kubectl:
 
 @pytest.fixture
 def watches(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[str]:
-    """The kinds of the watches that clients open, in order."""
+    """Return the kinds of the watches that clients open, in order."""
     opened: asyncio.Queue[str] = asyncio.Queue()
     real = WatchHandler.open
 

@@ -48,7 +48,7 @@ async def grant(live: Any, *rules: Any, name: str = "grant") -> None:
 
 @pytest.fixture
 async def writer(live: Any) -> Any:
-    """A cluster in which alice reads pods and writes roles and bindings."""
+    """Return a cluster in which alice reads pods and writes roles and bindings."""
     await grant(live, READ, WRITE_RBAC)
     return live
 

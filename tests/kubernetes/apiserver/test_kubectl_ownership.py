@@ -53,7 +53,7 @@ async def test_applied_labels_and_variables_are_removed_when_left_out(kubectl: K
 
 
 async def test_client_side_apply_migrates_to_server_side_apply(kubectl: Kubectl) -> None:
-    """Fails if the fields of the old manager are not taken over: a field left out later would stay."""
+    """Fails if the fields of the old manager are not taken over: a field omitted later would not be removed."""
     await kubectl("apply", "-f", "-", given=MAP)
     before = await shown(kubectl, "cm", "settings")
     assert managers(before) == [("kubectl-client-side-apply", "Update")]

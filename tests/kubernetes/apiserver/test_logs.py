@@ -53,7 +53,7 @@ async def kubelet(ca: Any, tmp_path: Path) -> AsyncIterator[Kubelet]:
 
 @pytest.fixture
 async def running(serve: Any, ca: Any, tmp_path: Path, kubelet: Kubelet) -> Any:
-    """A cluster with a pod `p` with two containers on the kubelet's node."""
+    """Yield a cluster with a pod `p` with two containers on the kubelet's node."""
     leaf = ca.issue_cert(common_name="kube-apiserver-kubelet-client")
     leaf.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "client.pem"))
     tls = ssl.create_default_context(cadata=ca.cert_pem.bytes().decode())

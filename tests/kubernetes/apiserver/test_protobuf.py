@@ -1,6 +1,6 @@
 """Protobuf bodies of Kubernetes: decoded as typed Go clients encode them, and refused if malformed.
 
-What real clients send is tried in test_clients; here the bytes are made by hand.
+test_clients tests requests of real clients; these tests encode the bytes themselves.
 """
 
 from typing import Any

@@ -13,7 +13,7 @@ PODS = "/api/v1/namespaces/default/pods"
 
 @pytest.fixture
 async def web(live: Any) -> Any:
-    """A cluster with the account `web`."""
+    """Return a cluster with the account `web`."""
     accounts = "/api/v1/namespaces/default/serviceaccounts"
     await live.call("POST", accounts, {"metadata": {"name": "web"}})
     return live

@@ -128,7 +128,7 @@ async def test_dry_run_is_validated_by_webhooks_and_an_invalid_object_is_not(
 
 
 async def test_webhook_configurations_are_not_sent_to_webhooks(live: Any, hook: Any) -> None:
-    """Fails if a webhook can refuse mutating of its own configuration."""
+    """Fails if a webhook can refuse a change of its own configuration."""
     validating = await hook(DENIED)
     everything = {
         "apiGroups": ["*"],

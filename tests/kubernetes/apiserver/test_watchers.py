@@ -22,7 +22,7 @@ INITIAL = (
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Every object that is encoded for a watch event, once for each encoding."""
+    """Return every object that is encoded for a watch event, once for each encoding."""
     calls: list[bytes] = []
     real = object_response.encode_in_event
 

@@ -33,7 +33,7 @@ async def take(server: Any, count: int) -> list[tuple[str, Any]]:
 
 
 def script(lists: list[Any], watches: list[Callable[[Any], Any]]) -> Callable[[Any], Any]:
-    """Return a handler that answers with the lists and watches in order and repeats the last of each."""
+    """Return a handler that responds with the lists and watches in order, and repeats the last of each."""
 
     def handler(request: Any) -> Any:
         if request.query.get("watch") == "true":

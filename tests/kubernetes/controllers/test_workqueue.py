@@ -22,7 +22,7 @@ def queue(now: list[float]) -> WorkQueue:
 
 
 async def next_due(queue: WorkQueue) -> str | None:
-    """Return the name of the next key that is due, or None; real time plays no role."""
+    """Return the name of the next key that is due, or None; the test sets the time."""
     found, wait = queue._next()
     return (await queue.get())[2] if found and wait == 0 else None
 

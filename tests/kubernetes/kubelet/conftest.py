@@ -24,13 +24,13 @@ def ring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
 async def bare_cluster(
     tmp_path: Path, ca: trustme.CA, ring: KeyRing
 ) -> AsyncIterator[KubeletCluster]:
-    """A cluster without a node."""
+    """Yield a cluster without a node."""
     async with serve_cluster(tmp_path, ca, ring) as cluster:
         yield cluster
 
 
 @pytest.fixture
 async def cluster(bare_cluster: KubeletCluster) -> KubeletCluster:
-    """A cluster with one node, which rewrites paths."""
+    """Yield a cluster with one node, which rewrites paths."""
     await bare_cluster.start()
     return bare_cluster

@@ -11,7 +11,7 @@ import pytest
 
 from tests.kubernetes.kubelet.cluster import KubeletCluster, Pod, shell, state
 
-# Six syncs per second are due with these settings; a loop that does not sleep makes thousands.
+# Six syncs per second are due with these settings; a loop that does not sleep would make thousands.
 REFRESH_SECONDS, WATCHED_SECONDS, MOST_READINGS = 0.2, 2.0, 600
 
 

@@ -1,4 +1,4 @@
-"""The HTTPS endpoint of the kubelet: it answers the API server and refuses every other client."""
+"""The HTTPS endpoint of the kubelet: it serves the API server and refuses every other client."""
 
 import aiohttp
 import pytest

@@ -1,4 +1,4 @@
-"""Whether a sample can run, and the reason if it cannot."""
+"""The readiness of a sample, and the reason if it cannot run."""
 
 from pathlib import Path
 

@@ -58,7 +58,7 @@ def test_too_old_az_version_is_refused_before_the_installation(which: str) -> No
 
 @pytest.fixture
 def no_index(tmp_path: Path) -> dict[str, str]:
-    """An environment in which pip fails immediately without a package index."""
+    """Return an environment in which pip fails immediately without a package index."""
     return {"XDG_CACHE_HOME": str(tmp_path), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
 
 

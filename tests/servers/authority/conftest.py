@@ -19,11 +19,11 @@ def ca() -> trustme.CA:
 
 
 @pytest.fixture(scope="session")
-def first(ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared_folder(ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create a directory with a database that has keys and one application; key generation is slow."""
     authority = Authority(folder=tmp_path_factory.mktemp("first"), ca=ca)
     authority.write_certificate()
-    authority.fill()
+    authority.add_test_data()
     authority.start(workers=1)
     assert authority.stop() == 0
     (authority.folder / "stderr").unlink()
@@ -31,21 +31,21 @@ def first(ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def authority(ca: trustme.CA, first: Path, tmp_path: Path) -> Iterator[Authority]:
+def authority(ca: trustme.CA, prepared_folder: Path, tmp_path: Path) -> Iterator[Authority]:
     with ExitStack() as stack:
-        yield _copied(stack, ca, first, tmp_path)
+        yield _copy_authority(stack, ca, prepared_folder, tmp_path)
 
 
 @pytest.fixture(scope="module")
 def shared(
-    ca: trustme.CA, first: Path, tmp_path_factory: pytest.TempPathFactory
+    ca: trustme.CA, prepared_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Authority]:
     """Provide an authority for a test module; it is not started yet."""
     with ExitStack() as stack:
-        yield _copied(stack, ca, first, tmp_path_factory.mktemp("shared"))
+        yield _copy_authority(stack, ca, prepared_folder, tmp_path_factory.mktemp("shared"))
 
 
-def _copied(stack: ExitStack, ca: trustme.CA, first: Path, folder: Path) -> Authority:
+def _copy_authority(stack: ExitStack, ca: trustme.CA, first: Path, folder: Path) -> Authority:
     for path in first.iterdir():
         if path.is_file():
             (folder / path.name).write_bytes(path.read_bytes())

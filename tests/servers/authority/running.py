@@ -85,9 +85,9 @@ class Authority:
         self.ca.cert_pem.write_to_path(self.folder / "ca.pem")
         return leaf
 
-    def fill(self) -> None:
+    def add_test_data(self) -> None:
         """Add the tenant and an application with a secret to the directory."""
-        asyncio.run(fill(self.database))
+        asyncio.run(add_test_data(self.database))
 
     def arguments(self, **flags: object) -> list[str]:
         """Return the command line; None omits a flag, a list repeats it."""
@@ -174,7 +174,7 @@ class Authority:
             source_address=(source, 0),
         )
 
-    def ask(
+    def request_token(
         self, connection: http.client.HTTPConnection | None = None, /, **form: str | None
     ) -> Answer:
         """Request a token, on a new connection or on an open one."""
@@ -194,7 +194,7 @@ class Authority:
         found = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, _, value in found}
 
-    def counted(self, name: str, times: int) -> None:
+    def wait_for_counter(self, name: str, times: int) -> None:
         """Wait until a counter has a value; it is updated after the responses of an event-loop iteration."""
         self.until(lambda: self.metrics().get(name, 0) >= times)
         assert self.metrics().get(name, 0) == times
@@ -257,7 +257,7 @@ def send(
     return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, text)
 
 
-async def fill(url: str, secret: str = SECRET) -> None:
+async def add_test_data(url: str, secret: str = SECRET) -> None:
     digest = hashlib.sha256(secret.encode()).digest()
     password = PasswordCredential(
         key_id="88888888-8888-4888-8888-888888888888",
@@ -295,7 +295,7 @@ async def add_users(url: str) -> None:
             )
 
 
-def gone(pid: int) -> bool:
+def has_exited(pid: int) -> bool:
     """Return whether a process has exited, even if its parent has not reaped it yet."""
     try:
         os.kill(pid, 0)

@@ -50,7 +50,7 @@ def admin(shared: Authority) -> Authority:
 
 
 @pytest.fixture
-def line(admin: Authority) -> Iterator[http.client.HTTPConnection]:
+def connection(admin: Authority) -> Iterator[http.client.HTTPConnection]:
     with closing_connection(admin.connect("admin")) as connection:
         yield connection
 
@@ -63,12 +63,12 @@ def _call(
 
 
 def _token(authority: Authority, scope: str, **form: str) -> str:
-    answer = authority.ask(scope=scope, **form)
+    answer = authority.request_token(scope=scope, **form)
     assert answer.status == 200, answer.body
     return str(answer.body["access_token"])
 
 
-def _forged(authority: Authority, how: str) -> str:
+def _forge_token(authority: Authority, how: str) -> str:
     """Return an invalid variant of a valid token."""
     good = _token(authority, MANAGER)
     head, claims, signature = good.split(".")
@@ -87,7 +87,7 @@ def _forged(authority: Authority, how: str) -> str:
     return "garbage"
 
 
-def _operations() -> list[tuple[str, str]]:
+def _list_operations() -> list[tuple[str, str]]:
     """Return method and path of each operation of both APIs, also of those that are public in Azure."""
     open_in_azure = ("/metadata/endpoints?api-version=2020-06-01", "/v1.0/$metadata", "/", "/x")
     found = {("GET", path) for path in open_in_azure}
@@ -102,103 +102,105 @@ def _operations() -> list[tuple[str, str]]:
 
 
 def test_operations_of_both_apis_are_listed() -> None:
-    paths = [path for _, path in _operations()]
+    paths = [path for _, path in _list_operations()]
     assert len([path for path in paths if path.startswith("/v1.0/")]) > 40
     assert len([path for path in paths if path.startswith("/subscriptions")]) > 40
 
 
 @pytest.mark.parametrize("authorization", [None, "", BASIC, "Bearer", "Bearer  ", "Bearer x y"])
 def test_request_without_token_is_refused(
-    line: http.client.HTTPConnection, authorization: str | None
+    connection: http.client.HTTPConnection, authorization: str | None
 ) -> None:
-    for method, path in _operations():
-        answer = _call(line, path, authorization, method)
+    for method, path in _list_operations():
+        answer = _call(connection, path, authorization, method)
         assert answer.status == 401, (method, path)
         assert answer.headers["www-authenticate"].startswith("Bearer ")
 
 
 @pytest.mark.parametrize("how", FORGED)
 def test_request_with_invalid_token_is_refused(
-    admin: Authority, line: http.client.HTTPConnection, how: str
+    admin: Authority, connection: http.client.HTTPConnection, how: str
 ) -> None:
-    token = f"Bearer {_forged(admin, how)}"
-    for method, path in _operations():
-        assert _call(line, path, token, method).status == 401, (method, path)
+    token = f"Bearer {_forge_token(admin, how)}"
+    for method, path in _list_operations():
+        assert _call(connection, path, token, method).status == 401, (method, path)
 
 
 def test_token_without_permissions_is_refused_by_both_apis(
-    admin: Authority, line: http.client.HTTPConnection
+    admin: Authority, connection: http.client.HTTPConnection
 ) -> None:
     graph = f"Bearer {_token(admin, GRAPH, client_id=PLAIN)}"
     manager = f"Bearer {_token(admin, MANAGER, client_id=PLAIN)}"
     group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/podpass?api-version=2021-04-01"
-    assert _call(line, "/v1.0/applications", graph).status == 403
-    assert _call(line, "/v1.0/users", graph).status == 403
-    assert _call(line, group, manager).status == 403
-    assert _call(line, group, manager, "PUT").status == 403
+    assert _call(connection, "/v1.0/applications", graph).status == 403
+    assert _call(connection, "/v1.0/users", graph).status == 403
+    assert _call(connection, group, manager).status == 403
+    assert _call(connection, group, manager, "PUT").status == 403
 
 
 def test_token_for_one_api_is_refused_by_the_other(
-    admin: Authority, line: http.client.HTTPConnection
+    admin: Authority, connection: http.client.HTTPConnection
 ) -> None:
     graph, manager = (f"Bearer {_token(admin, scope)}" for scope in (GRAPH, MANAGER))
-    assert _call(line, "/v1.0/applications", manager).status == 401
-    assert _call(line, "/tenants?api-version=2020-01-01", graph).status == 401
+    assert _call(connection, "/v1.0/applications", manager).status == 401
+    assert _call(connection, "/tenants?api-version=2020-01-01", graph).status == 401
 
 
 def test_seeded_administrator_manages_both_apis(
-    admin: Authority, line: http.client.HTTPConnection
+    admin: Authority, connection: http.client.HTTPConnection
 ) -> None:
     graph, manager = (f"Bearer {_token(admin, scope)}" for scope in (GRAPH, MANAGER))
-    names = {one["displayName"] for one in _call(line, "/v1.0/applications", graph).body["value"]}
+    names = {
+        one["displayName"] for one in _call(connection, "/v1.0/applications", graph).body["value"]
+    }
     assert {"ops", "app", "plain"} <= names
     groups = f"/subscriptions/{SUBSCRIPTION}/resourceGroups?api-version=2021-04-01"
-    assert [one["name"] for one in _call(line, groups, manager).body["value"]] == ["podpass"]
+    assert [one["name"] for one in _call(connection, groups, manager).body["value"]] == ["podpass"]
 
 
 def _by_password(admin: Authority, name: str) -> dict[str, str]:
     form = {"username": f"{name}@{DOMAIN}", "password": SECRET, "client_secret": None}
-    answer = admin.ask(grant_type="password", client_id=AZ, scope=GRAPH, **form)
+    answer = admin.request_token(grant_type="password", client_id=AZ, scope=GRAPH, **form)
     assert answer.status == 200, answer.body
     token = answer.body["access_token"]
     return {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
 
 def test_user_has_no_permission_until_configured_as_administrator(
-    admin: Authority, line: http.client.HTTPConnection
+    admin: Authority, connection: http.client.HTTPConnection
 ) -> None:
     wanted = '{"displayName": "mine"}'
     # Both users signed in with the scopes of az.
     anna, named = (_by_password(admin, name) for name in ("anna", "named"))
-    refused = send(line, "POST", "/v1.0/applications", wanted, anna)
+    refused = send(connection, "POST", "/v1.0/applications", wanted, anna)
     assert refused.status == 403
     assert refused.body["error"]["code"] == "Authorization_RequestDenied"
-    assert send(line, "POST", "/v1.0/applications", wanted, named).status == 201
+    assert send(connection, "POST", "/v1.0/applications", wanted, named).status == 201
 
 
 def test_credential_created_by_admin_api_is_trusted_by_workers(
-    admin: Authority, line: http.client.HTTPConnection
+    admin: Authority, connection: http.client.HTTPConnection
 ) -> None:
     graph = {
         "Authorization": f"Bearer {_token(admin, GRAPH)}",
         "Content-Type": "application/json",
     }
-    made = send(line, "POST", "/v1.0/applications", '{"displayName": "late"}', graph).body
-    send(line, "POST", "/v1.0/servicePrincipals", f'{{"appId": "{made["appId"]}"}}', graph)
+    made = send(connection, "POST", "/v1.0/applications", '{"displayName": "late"}', graph).body
+    send(connection, "POST", "/v1.0/servicePrincipals", f'{{"appId": "{made["appId"]}"}}', graph)
     where = f"/v1.0/applications/{made['id']}/addPassword"
-    added = send(line, "POST", where, '{"passwordCredential": {"displayName": "p"}}', graph)
+    added = send(connection, "POST", where, '{"passwordCredential": {"displayName": "p"}}', graph)
     form = {"client_id": made["appId"], "client_secret": added.body["secretText"]}
     # Another process wrote it; the workers are notified within a second.
-    admin.until(lambda: admin.ask(**form).status == 200, seconds=2)
+    admin.until(lambda: admin.request_token(**form).status == 200, seconds=2)
 
 
 def test_managed_cluster_paths_are_not_found(
-    admin: Authority, line: http.client.HTTPConnection
+    admin: Authority, connection: http.client.HTTPConnection
 ) -> None:
     token = f"Bearer {_token(admin, MANAGER)}"
     place = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.ContainerService/managedClusters"
     for path in (place, place.upper(), place.replace("Service/", "Service%2F")):
-        assert _call(line, f"{path}?api-version=2024-05-01", token).status in (400, 404)
+        assert _call(connection, f"{path}?api-version=2024-05-01", token).status in (400, 404)
 
 
 def test_admin_apis_are_not_on_service_address(admin: Authority) -> None:

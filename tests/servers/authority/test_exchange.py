@@ -42,7 +42,7 @@ def _seed(authority: Authority, issuer: Issuer) -> None:
 
 
 def _exchange(authority: Authority, assertion: str) -> Answer:
-    return authority.ask(
+    return authority.request_token(
         client_id=WEB,
         client_secret=None,
         client_assertion=assertion,

@@ -82,7 +82,7 @@ def test_full_metrics_directory_is_an_error_before_start(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with (
-        _limited(resource.RLIMIT_FSIZE, 64 * 1024),
+        _limit_resource(resource.RLIMIT_FSIZE, 64 * 1024),
         pytest.raises(
             metrics.MetricsDirectoryError, match="metrics cannot be written to"
         ) as caught,
@@ -93,7 +93,7 @@ def test_full_metrics_directory_is_an_error_before_start(
 
 
 @contextmanager
-def _limited(resource_: int, limit: int) -> Iterator[None]:
+def _limit_resource(resource_: int, limit: int) -> Iterator[None]:
     before = resource.getrlimit(resource_)
     resource.setrlimit(resource_, (limit, before[1]))
     try:

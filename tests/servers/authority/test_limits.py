@@ -25,7 +25,9 @@ HEAD = {"Content-Type": "application/x-www-form-urlencoded"}
 LOOP, OTHER = "127.0.0.1", "127.0.0.2"
 
 
-def _refused(authority: Authority, source: str, forwarded: str | None = None) -> Answer | None:
+def _send_invalid_request(
+    authority: Authority, source: str, forwarded: str | None = None
+) -> Answer | None:
     """Send an invalid request from an address; return None if the connection is dropped."""
     connection = authority.connect(source=source)
     head = HEAD | ({"X-Forwarded-For": forwarded} if forwarded else {})
@@ -39,42 +41,42 @@ def _refused(authority: Authority, source: str, forwarded: str | None = None) ->
 
 def test_client_over_rate_gets_429_with_retry_after(authority: Authority) -> None:
     authority.start(workers=1, client_rate=0.1, client_burst=2)
-    assert [authority.ask().status for _ in range(2)] == [200, 200]
-    late = authority.ask()
+    assert [authority.request_token().status for _ in range(2)] == [200, 200]
+    late = authority.request_token()
     assert late.status == 429
     assert 1 <= int(late.headers["retry-after"]) <= 10
     assert late.body["error_codes"]
-    assert authority.ask(client_id=PLAIN).status == 200
+    assert authority.request_token(client_id=PLAIN).status == 200
     name = 'podpass_exchange_requests_total{outcome="throttled",version="v2"}'
-    authority.counted(name, 1)
+    authority.wait_for_counter(name, 1)
 
 
 def test_refused_requests_do_not_use_up_client_rate(authority: Authority) -> None:
     authority.start(workers=1, client_rate=0.1, client_burst=1)
     for _ in range(5):
-        assert authority.ask(client_secret="wrong").status == 401
-    assert authority.ask().status == 200
+        assert authority.request_token(client_secret="wrong").status == 401
+    assert authority.request_token().status == 200
 
 
 def test_address_over_rate_waits_and_others_continue(authority: Authority) -> None:
     authority.start(workers=1, source_rate=0.1, source_burst=2)
-    assert [authority.ask().status for _ in range(3)] == [200, 200, 429]
-    answer = _refused(authority, OTHER)
+    assert [authority.request_token().status for _ in range(3)] == [200, 200, 429]
+    answer = _send_invalid_request(authority, OTHER)
     assert answer is not None
     assert answer.status == 401
 
 
 def test_flood_of_refused_requests_is_dropped_before_tls(authority: Authority) -> None:
     authority.start(workers=1, refused_rate=0.1, refused_burst=5, penalty_seconds=60)
-    assert authority.ask().status == 200
-    answers = [_refused(authority, OTHER) for _ in range(10)]
+    assert authority.request_token().status == 200
+    answers = [_send_invalid_request(authority, OTHER) for _ in range(10)]
     assert [answer.status for answer in answers if answer] == [401] * 6
     assert answers[6:] == [None] * 4
-    authority.counted("podpass_exchange_dropped_connections_total", 4)
+    authority.wait_for_counter("podpass_exchange_dropped_connections_total", 4)
     assert authority.events("source_blocked")[0]["source"] == OTHER
     # An address that has received a token is not blocked for refused requests.
-    assert [_refused(authority, LOOP) is None for _ in range(10)] == [False] * 10
-    assert authority.ask().status == 200
+    assert [_send_invalid_request(authority, LOOP) is None for _ in range(10)] == [False] * 10
+    assert authority.request_token().status == 200
 
 
 def test_flood_over_open_connection_closes_it(authority: Authority) -> None:
@@ -82,18 +84,18 @@ def test_flood_over_open_connection_closes_it(authority: Authority) -> None:
     authority.start(workers=1, refused_rate=0.1, refused_burst=20, penalty_seconds=60)
     form = urlencode(token_form(client_secret="wrong"))
     good, flood = authority.connect(), authority.connect(source=OTHER)
-    assert authority.ask(good).status == 200
+    assert authority.request_token(good).status == 200
     for _ in range(21):
         assert send(flood, "POST", TOKEN, form, HEAD).status == 401
     with pytest.raises((ConnectionError, http.client.HTTPException)):
         send(flood, "POST", TOKEN, form, HEAD)
-    assert authority.ask(good).status == 200
-    authority.counted("podpass_exchange_dropped_connections_total", 1)
+    assert authority.request_token(good).status == 200
+    authority.wait_for_counter("podpass_exchange_dropped_connections_total", 1)
     good.close()
     flood.close()
 
 
-def _shakes_hands(authority: Authority, source: str) -> bool:
+def _completes_handshake(authority: Authority, source: str) -> bool:
     """Connect from an address without a request; return whether the handshake succeeded."""
     connection = authority.connect(source=source)
     try:
@@ -109,13 +111,13 @@ def test_flood_of_handshakes_is_dropped_before_tls(authority: Authority) -> None
     """The attack: a handshake costs as much as an exchange, without a request that could be refused."""
     authority.start(workers=1, refused_rate=0.1, refused_burst=5, penalty_seconds=60)
     kept = authority.connect()
-    assert authority.ask(kept).status == 200
-    authority.until(lambda: not _shakes_hands(authority, OTHER))
-    assert _refused(authority, OTHER) is None
+    assert authority.request_token(kept).status == 200
+    authority.until(lambda: not _completes_handshake(authority, OTHER))
+    assert _send_invalid_request(authority, OTHER) is None
     assert authority.events("source_blocked")[0]["source"] == OTHER
-    assert authority.ask(kept).status == 200
+    assert authority.request_token(kept).status == 200
     kept.close()
-    assert authority.ask().status == 200
+    assert authority.request_token().status == 200
 
 
 def test_trusted_proxy_may_connect_without_request(authority: Authority) -> None:
@@ -127,16 +129,16 @@ def test_trusted_proxy_may_connect_without_request(authority: Authority) -> None
         penalty_seconds=60,
         trusted_proxy=f"{OTHER}/32",
     )
-    assert all(_shakes_hands(authority, OTHER) for _ in range(8))
-    assert _refused(authority, OTHER, forwarded="192.0.2.1") is not None
+    assert all(_completes_handshake(authority, OTHER) for _ in range(8))
+    assert _send_invalid_request(authority, OTHER, forwarded="192.0.2.1") is not None
     assert not authority.events("source_blocked")
 
 
 def test_forwarded_address_of_other_peer_is_ignored(authority: Authority) -> None:
     authority.start(workers=1, refused_rate=0.1, refused_burst=2, penalty_seconds=60)
     for number in range(4):
-        _refused(authority, OTHER, forwarded=f"192.0.2.{number}")
-    assert _refused(authority, OTHER, forwarded="192.0.2.9") is None
+        _send_invalid_request(authority, OTHER, forwarded=f"192.0.2.{number}")
+    assert _send_invalid_request(authority, OTHER, forwarded="192.0.2.9") is None
 
 
 def test_trusted_proxy_is_not_blocked_for_forwarded_clients(authority: Authority) -> None:
@@ -147,10 +149,10 @@ def test_trusted_proxy_is_not_blocked_for_forwarded_clients(authority: Authority
         penalty_seconds=60,
         trusted_proxy=f"{OTHER}/32",
     )
-    answers = [_refused(authority, OTHER, forwarded="192.0.2.1") for _ in range(8)]
+    answers = [_send_invalid_request(authority, OTHER, forwarded="192.0.2.1") for _ in range(8)]
     # The forwarded client gets error responses; the connection stays open for other clients.
     assert [answer.status for answer in answers if answer] == [401] * 3 + [429] * 5
-    fresh = _refused(authority, OTHER, forwarded="192.0.2.2")
+    fresh = _send_invalid_request(authority, OTHER, forwarded="192.0.2.2")
     assert fresh is not None
     assert fresh.status == 401
     assert authority.events("source_blocked")[0]["source"] == "192.0.2.1"
@@ -165,9 +167,9 @@ def test_trusted_proxy_is_not_blocked_for_its_own_requests(authority: Authority)
         penalty_seconds=60,
         trusted_proxy=f"{OTHER}/32",
     )
-    answers = [_refused(authority, OTHER) for _ in range(6)]
+    answers = [_send_invalid_request(authority, OTHER) for _ in range(6)]
     assert [answer.status for answer in answers if answer] == [401] * 3 + [429] * 3
-    fresh = _refused(authority, OTHER, forwarded="192.0.2.1")
+    fresh = _send_invalid_request(authority, OTHER, forwarded="192.0.2.1")
     assert fresh is not None
     assert fresh.status == 401
 
@@ -194,7 +196,7 @@ def test_worker_has_share_of_rate_and_burst() -> None:
 
 def test_each_worker_enforces_its_share(authority: Authority) -> None:
     authority.start(workers=2, client_rate=0.2, client_burst=8)
-    statuses = [authority.ask().status for _ in range(20)]
+    statuses = [authority.request_token().status for _ in range(20)]
     assert 4 <= statuses.count(200) <= 8
 
 
@@ -202,7 +204,9 @@ def test_limits_can_be_disabled(authority: Authority) -> None:
     off = {"client_rate": 0, "source_rate": 0, "refused_rate": 0, "source_connections": 0}
     authority.start(workers=1, client_burst=1, source_burst=1, refused_burst=1, **off)
     connection = authority.connect()
-    assert {authority.ask(connection, client_secret="wrong").status for _ in range(20)} == {401}
-    assert {authority.ask(connection).status for _ in range(20)} == {200}
+    assert {
+        authority.request_token(connection, client_secret="wrong").status for _ in range(20)
+    } == {401}
+    assert {authority.request_token(connection).status for _ in range(20)} == {200}
     connection.close()
     assert CLIENT

@@ -27,7 +27,7 @@ CORRELATION = "0f0f0f0f-1111-4222-8333-444444444444"
 
 def test_log_contains_no_secret_of_any_request(authority: Authority) -> None:
     authority.start(workers=2, log_level="debug")
-    token = authority.ask().body["access_token"]
+    token = authority.request_token().body["access_token"]
     assertion = f"eyJ{MARK}.eyJ{MARK}.{MARK}"
     jwt = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
     connection = authority.connect()

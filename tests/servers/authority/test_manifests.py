@@ -209,7 +209,7 @@ def test_command_of_deployment_starts_the_process(
     authority.wait()
     assert len(authority.facts["workers"]) == 2
     assert authority.get(container["readinessProbe"]["httpGet"]["path"]).status == 200
-    assert authority.ask().status == 200
+    assert authority.request_token().status == 200
     assert authority.stop() == 0
 
 

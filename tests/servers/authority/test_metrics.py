@@ -18,7 +18,7 @@ def running(shared: Authority) -> Authority:
     return shared
 
 
-def _exported(authority: Authority) -> dict[str, str]:
+def _list_exported_metrics(authority: Authority) -> dict[str, str]:
     """Return the type of each metric, by its name without the suffix of a counter."""
     text = authority.get("/metrics").body
     found = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
@@ -28,13 +28,13 @@ def _exported(authority: Authority) -> dict[str, str]:
     }
 
 
-def _listed() -> dict[str, str]:
+def _list_documented_metrics() -> dict[str, str]:
     return dict(re.findall(r"^\| `(podpass_\w+)` \| (\w+) \|", OWN, re.MULTILINE))
 
 
 def test_docs_list_every_exported_metric(running: Authority) -> None:
-    assert _listed() == _exported(running)
-    assert len(_listed()) >= 14
+    assert _list_documented_metrics() == _list_exported_metrics(running)
+    assert len(_list_documented_metrics()) >= 14
 
 
 def test_alerts_use_existing_metrics_and_outcomes() -> None:
@@ -42,13 +42,13 @@ def test_alerts_use_existing_metrics_and_outcomes() -> None:
     names = set(re.findall(r"podpass_\w+", alerts))
     assert names
     for name in names:
-        assert re.sub(r"_(total|bucket)$", "", name) in _listed()
+        assert re.sub(r"_(total|bucket)$", "", name) in _list_documented_metrics()
     assert {"AADSTS50000", "AADSTS90033", "throttled"} <= OUTCOMES
 
 
 def test_requests_of_all_workers_are_summed(running: Authority) -> None:
     for _ in range(12):
-        assert running.ask().status == 200
+        assert running.request_token().status == 200
     name = 'podpass_exchange_requests_total{outcome="granted",version="v2"}'
     running.until(lambda: running.metrics()[name] >= 12)
     found = running.metrics()
@@ -61,7 +61,7 @@ def test_requests_of_all_workers_are_summed(running: Authority) -> None:
 def test_connections_and_requests_in_flight_are_exported(running: Authority) -> None:
     kept = [running.connect() for _ in range(3)]
     for connection in kept:
-        assert running.ask(connection).status == 200
+        assert running.request_token(connection).status == 200
     running.until(lambda: running.metrics()["podpass_authority_connections"] == 3)
     assert running.metrics()["podpass_authority_requests_in_flight"] == 0
     for connection in kept:
@@ -72,7 +72,9 @@ def test_connections_and_requests_in_flight_are_exported(running: Authority) -> 
 def test_labels_contain_no_value_of_a_caller(running: Authority) -> None:
     before = set(running.metrics())
     for number in range(20):
-        running.ask(client_id=f"{number:08d}-0000-4000-8000-000000000000", scope=f"x{number}")
+        running.request_token(
+            client_id=f"{number:08d}-0000-4000-8000-000000000000", scope=f"x{number}"
+        )
         running.get(f"/{number}/oauth2/v2.0/token", "service")
     added = set(running.metrics()) - before
     assert len(added) <= 3

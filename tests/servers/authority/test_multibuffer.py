@@ -28,7 +28,7 @@ def installed() -> str:
         pytest.skip(exc.message)
 
 
-def _ask_at_once(authority: Authority, count: int) -> list[str]:
+def _request_in_one_iteration(authority: Authority, count: int) -> list[str]:
     """Send requests while the worker is stopped, so that it reads all of them in one event-loop iteration."""
     (worker,) = authority.facts["workers"]
     body = urlencode(token_form())
@@ -37,7 +37,7 @@ def _ask_at_once(authority: Authority, count: int) -> list[str]:
             stack.enter_context(closing_connection(authority.connect())) for _ in range(count)
         ]
         for each in asking:
-            assert authority.ask(each).status == 200
+            assert authority.request_token(each).status == 200
         os.kill(worker, signal.SIGSTOP)
         try:
             for each in asking:
@@ -62,18 +62,18 @@ def test_concurrent_tokens_are_signed_in_one_batch(authority: Authority, install
     assert authority.events("multibuffer_loaded")[0]["library"] == installed
     tokens: list[str] = []
 
-    def signed_together() -> bool:
-        tokens.extend(_ask_at_once(authority, 8))
+    def is_signed_in_one_batch() -> bool:
+        tokens.extend(_request_in_one_iteration(authority, 8))
         return authority.metrics()[MADE % "batch"] >= 3
 
-    authority.until(signed_together)
+    authority.until(is_signed_in_one_batch)
     _check(authority, tokens)
 
 
 def test_openssl_signs_without_multibuffer_library(authority: Authority) -> None:
     authority.start(workers=1, multibuffer="none")
-    _check(authority, _ask_at_once(authority, 8))
-    authority.counted(MADE % "openssl", 16)
+    _check(authority, _request_in_one_iteration(authority, 8))
+    authority.wait_for_counter(MADE % "openssl", 16)
     assert authority.metrics()[MADE % "batch"] == 0
     assert not authority.events("multibuffer_loaded")
 
@@ -104,7 +104,7 @@ uint32_t mbx_rsa_private_crt_mb8(void) { FAULT; }
 """
 
 
-def _broken(folder: Path, fault: str) -> str:
+def _compile_broken_library(folder: Path, fault: str) -> str:
     """Compile a library with the functions of the real one, and an error."""
     compiler = shutil.which("cc")
     if compiler is None:
@@ -130,6 +130,8 @@ def test_library_that_cannot_sign_is_detected_at_start(
     authority: Authority, tmp_path: Path, fault: str, said: str
 ) -> None:
     """Fails without a test at the start: each worker would become ready and crash at its first batch."""
-    process = authority.launch(workers=1, multibuffer=_broken(tmp_path, fault), start_seconds=5)
+    process = authority.launch(
+        workers=1, multibuffer=_compile_broken_library(tmp_path, fault), start_seconds=5
+    )
     assert process.wait(60) != 0
     assert said in authority.log

@@ -17,7 +17,7 @@ from tests.servers.authority.running import (
     TENANT,
     Authority,
     closing_connection,
-    gone,
+    has_exited,
 )
 
 pytestmark = pytest.mark.processes
@@ -30,7 +30,7 @@ def test_authority_serves_tokens_and_prints_addresses(authority: Authority) -> N
     assert facts["ready"]
     assert facts["service"].startswith("https://127.0.0.1:")
     assert len(facts["workers"]) == 2
-    answer = authority.ask()
+    answer = authority.request_token()
     assert answer.status == 200
     claims = jose.parse(answer.body["access_token"]).claims
     assert (claims["tid"], claims["appid"]) == (TENANT, CLIENT)
@@ -38,7 +38,7 @@ def test_authority_serves_tokens_and_prints_addresses(authority: Authority) -> N
     assert authority.get("/healthz").status == 200
     assert authority.get("/other").status == 404
     assert authority.stop() == 0
-    assert all(gone(pid) for pid in facts["workers"])
+    assert all(has_exited(pid) for pid in facts["workers"])
 
 
 def test_token_service_is_on_service_address_only(authority: Authority) -> None:
@@ -60,11 +60,11 @@ def test_processes_have_no_core_dumps(authority: Authority) -> None:
 
 def test_killed_worker_is_replaced(authority: Authority) -> None:
     facts = authority.start(workers=2, **SHORT_TIMEOUTS)
-    before = authority.ask().status
+    before = authority.request_token().status
     victim = facts["workers"][0]
     os.kill(victim, signal.SIGKILL)
     # The other worker continues, because the queue of connections is shared.
-    statuses = {authority.ask().status for _ in range(20)}
+    statuses = {authority.request_token().status for _ in range(20)}
     authority.until(lambda: authority.metrics()["podpass_authority_workers_ready"] == 2)
     workers = authority.get("/readyz").body["workers"]
     assert before == 200
@@ -79,27 +79,27 @@ def test_stuck_worker_is_replaced(authority: Authority) -> None:
     os.kill(facts["workers"][1], signal.SIGSTOP)
     authority.until(lambda: authority.events("child_stuck"))
     authority.until(lambda: authority.metrics()["podpass_authority_workers_ready"] == 2)
-    assert {authority.ask().status for _ in range(10)} == {200}
+    assert {authority.request_token().status for _ in range(10)} == {200}
 
 
 def test_counters_do_not_decrease_when_worker_is_replaced(authority: Authority) -> None:
     facts = authority.start(workers=1, **SHORT_TIMEOUTS)
     for _ in range(3):
-        authority.ask()
-    authority.ask(client_secret="wrong")
+        authority.request_token()
+    authority.request_token(client_secret="wrong")
     granted, refused = (
         f'podpass_exchange_requests_total{{outcome="{outcome}",version="v2"}}'
         for outcome in ("granted", "AADSTS7000215")
     )
-    authority.counted(granted, 3)
-    authority.counted(refused, 1)
+    authority.wait_for_counter(granted, 3)
+    authority.wait_for_counter(refused, 1)
     files = authority.metric_files()
     os.kill(facts["workers"][0], signal.SIGKILL)
     authority.until(lambda: len(authority.events("child_ready")) == 3)
-    authority.ask()
-    authority.counted(granted, 4)
-    authority.counted(refused, 1)
-    authority.counted("podpass_exchange_request_seconds_count", 5)
+    authority.request_token()
+    authority.wait_for_counter(granted, 4)
+    authority.wait_for_counter(refused, 1)
+    authority.wait_for_counter("podpass_exchange_request_seconds_count", 5)
     # Fails if each start creates new files: repeated restarts would fill the disk.
     assert authority.metric_files() == files
 
@@ -107,7 +107,7 @@ def test_counters_do_not_decrease_when_worker_is_replaced(authority: Authority) 
 def test_requests_in_flight_are_answered_after_sigterm(authority: Authority) -> None:
     authority.start(workers=1, **SHORT_TIMEOUTS)
     kept, slow = authority.connect(), authority.connect()
-    assert authority.ask(kept).status == 200
+    assert authority.request_token(kept).status == 200
     body = f"grant_type=client_credentials&client_id={CLIENT}&scope=x"
     slow.putrequest("POST", f"/{TENANT}/oauth2/v2.0/token")
     slow.putheader("content-type", "application/x-www-form-urlencoded")
@@ -117,7 +117,7 @@ def test_requests_in_flight_are_answered_after_sigterm(authority: Authority) -> 
     authority.send_signal(signal.SIGTERM)
     authority.until(lambda: authority.get("/readyz").status == 503)
     assert authority.get("/readyz").body["reasons"] == ["draining"]
-    last = authority.ask(kept)
+    last = authority.request_token(kept)
     assert last.status == 200
     assert last.headers["connection"] == "close"
     slow.send(body[10:].encode())
@@ -140,7 +140,7 @@ def test_no_request_fails_during_drain_under_load(authority: Authority) -> None:
         connection = authority.connect()
         while not stop.is_set():
             try:
-                answer = authority.ask(connection)
+                answer = authority.request_token(connection)
             except (ConnectionError, http.client.HTTPException, OSError) as exc:
                 failures.append(exc)
                 return
@@ -171,7 +171,7 @@ def test_authority_serves_during_shutdown_delay(authority: Authority) -> None:
     authority.send_signal(signal.SIGTERM)
     authority.until(lambda: authority.get("/readyz").status == 503)
     assert authority.get("/healthz").status == 200
-    assert authority.ask().status == 200
+    assert authority.request_token().status == 200
     # A worker that exits now is still replaced.
     os.kill(facts["workers"][0], signal.SIGKILL)
     authority.until(lambda: authority.events("child_exited"))
@@ -191,7 +191,7 @@ def test_second_signal_stops_the_process_immediately(authority: Authority) -> No
     began = time.monotonic()
     assert authority.stop(signal.SIGTERM) == 0
     assert time.monotonic() - began < 10
-    assert gone(facts["workers"][0])
+    assert has_exited(facts["workers"][0])
     slow.close()
 
 
@@ -200,7 +200,7 @@ def test_workers_exit_when_supervisor_is_killed(authority: Authority) -> None:
     facts = authority.start(workers=2, **SHORT_TIMEOUTS)
     assert authority.stop(signal.SIGKILL) == -signal.SIGKILL
     pids = [*facts["workers"], *facts["others"].values()]
-    authority.until(lambda: all(gone(pid) for pid in pids))
+    authority.until(lambda: all(has_exited(pid) for pid in pids))
 
 
 def test_ctrl_c_to_all_processes_is_handled_once(authority: Authority) -> None:
@@ -208,15 +208,15 @@ def test_ctrl_c_to_all_processes_is_handled_once(authority: Authority) -> None:
     for pid in (*facts["workers"], *facts["others"].values()):
         os.kill(pid, signal.SIGINT)
     time.sleep(0.3)
-    assert authority.ask().status == 200
+    assert authority.request_token().status == 200
     assert authority.stop(signal.SIGINT) == 0
     assert authority.events("child_exited") == []
 
 
-# ------------------------------------------------------------------------------------ failures at start
+# ---------------------------------------------------------------------------------------- failed starts
 
 
-def _ended(authority: Authority, **flags: object) -> tuple[int, str]:
+def _run_until_exit(authority: Authority, **flags: object) -> tuple[int, str]:
     process = authority.launch(**flags)
     code = process.wait(30)
     authority.stop()
@@ -225,7 +225,7 @@ def _ended(authority: Authority, **flags: object) -> tuple[int, str]:
 
 def test_wrong_sealing_key_fails_the_start(authority: Authority) -> None:
     (authority.folder / "seal.key").write_bytes(b"k" * 32)
-    code, log = _ended(authority)
+    code, log = _run_until_exit(authority)
     assert code == 1
     assert "sealed with another key" in log
 
@@ -234,7 +234,7 @@ def test_certificate_without_its_key_fails_before_fork(authority: Authority) -> 
     key = (authority.folder / "tls.key").read_bytes()
     authority.write_certificate()
     (authority.folder / "tls.key").write_bytes(key)
-    code, log = _ended(authority)
+    code, log = _run_until_exit(authority)
     assert code == 1
     assert "not a valid pair" in log
 
@@ -242,14 +242,14 @@ def test_certificate_without_its_key_fails_before_fork(authority: Authority) -> 
 def test_port_in_use_fails_the_start(authority: Authority) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        code, log = _ended(authority, listen=f"127.0.0.1:{port}")
+        code, log = _run_until_exit(authority, listen=f"127.0.0.1:{port}")
     assert code == 1
     assert f"cannot listen on 127.0.0.1:{port}" in log
     assert "set another --listen" in log
 
 
 def test_invalid_database_url_fails_before_fork(authority: Authority) -> None:
-    code, log = _ended(authority, database="/var/lib/podpass.db")
+    code, log = _run_until_exit(authority, database="/var/lib/podpass.db")
     assert code == 1
     assert "the database's URL cannot be read" in log
     assert "sqlite:////absolute/path" in log
@@ -269,7 +269,7 @@ def test_unavailable_database_is_retried_until_start_timeout(authority: Authorit
 
 
 def test_all_invalid_settings_are_reported_together(authority: Authority) -> None:
-    code, log = _ended(
+    code, log = _run_until_exit(
         authority, workers=0, listen="nowhere", database=None, log_level="loud", token_seconds=1
     )
     assert code == 2
@@ -298,7 +298,7 @@ def test_replicas_load_keys_replaced_with_their_sealing_key(
 ) -> None:
     """Both leaked: a replica that still publishes the old keys must not be ready."""
     authority.start(workers=1)
-    old = jose.parse(authority.ask().body["access_token"]).header["kid"]
+    old = jose.parse(authority.request_token().body["access_token"]).header["kid"]
     where = ["--database", authority.database, "--sealing-key-file"]
     made = authority.folder / "new.key"
     made.write_bytes(bytes(32))
@@ -308,6 +308,6 @@ def test_replicas_load_keys_replaced_with_their_sealing_key(
     # Now the mounted file is the new one.
     (authority.folder / "seal.key").write_bytes(made.read_bytes())
     authority.until(lambda: authority.get("/readyz").body["ready"])
-    assert jose.parse(authority.ask().body["access_token"]).header["kid"] != old
+    assert jose.parse(authority.request_token().body["access_token"]).header["kid"] != old
     keys = authority.get(f"/{TENANT}/discovery/v2.0/keys", "service").body["keys"]
     assert old not in {key["kid"] for key in keys}

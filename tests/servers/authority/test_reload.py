@@ -12,7 +12,7 @@ from tests.servers.authority.running import TENANT, Authority
 pytestmark = pytest.mark.processes
 
 
-def _shown(authority: Authority) -> str:
+def _read_presented_certificate(authority: Authority) -> str:
     where = urlsplit(authority.facts["service"])
     address = (where.hostname or "", where.port or 0)
     with (
@@ -24,7 +24,7 @@ def _shown(authority: Authority) -> str:
     return ssl.DER_cert_to_PEM_cert(der)
 
 
-def _pem(leaf: object) -> str:
+def _encode_pem(leaf: object) -> str:
     return ssl.DER_cert_to_PEM_cert(
         ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())  # type: ignore[attr-defined]
     )
@@ -33,39 +33,39 @@ def _pem(leaf: object) -> str:
 def test_every_worker_reloads_certificate_automatically(authority: Authority) -> None:
     authority.start(workers=2)
     kept = authority.connect()
-    assert authority.ask(kept).status == 200
-    new = _pem(authority.write_certificate())
-    authority.until(lambda: {_shown(authority) for _ in range(10)} == {new})
+    assert authority.request_token(kept).status == 200
+    new = _encode_pem(authority.write_certificate())
+    authority.until(lambda: {_read_presented_certificate(authority) for _ in range(10)} == {new})
     # An open connection continues with the old certificate.
-    assert authority.ask(kept).status == 200
+    assert authority.request_token(kept).status == 200
     kept.close()
     assert len(authority.events("certificate_reloaded")) == 2
 
 
 def test_sighup_reloads_certificate_immediately(authority: Authority) -> None:
     authority.start(workers=2, tls_poll_seconds=3600)
-    old = _shown(authority)
-    new = _pem(authority.write_certificate())
-    assert _shown(authority) == old
+    old = _read_presented_certificate(authority)
+    new = _encode_pem(authority.write_certificate())
+    assert _read_presented_certificate(authority) == old
     authority.send_signal(signal.SIGHUP)
-    authority.until(lambda: {_shown(authority) for _ in range(10)} == {new})
-    assert authority.ask().status == 200
+    authority.until(lambda: {_read_presented_certificate(authority) for _ in range(10)} == {new})
+    assert authority.request_token().status == 200
 
 
 def test_incomplete_certificate_change_is_not_loaded_and_logged(authority: Authority) -> None:
     authority.start(workers=1, admin_listen="127.0.0.1:0", tenant_id=TENANT)
-    old = _shown(authority)
+    old = _read_presented_certificate(authority)
     key = (authority.folder / "tls.key").read_bytes()
     authority.write_certificate()
     (authority.folder / "tls.key").write_bytes(key)
     authority.until(lambda: authority.events("certificate_reload_failed"))
-    assert _shown(authority) == old
+    assert _read_presented_certificate(authority) == old
     refused = "podpass_authority_certificate_reload_failures_total"
     behind = "podpass_authority_certificate_reload_failing"
     authority.until(lambda: authority.metrics()[refused] >= 2)  # also that of the admin process
     assert authority.metrics()[behind] == 1
     # The metric must return to 0 when the files are valid again, so that its alert ends.
-    new = _pem(authority.write_certificate())
-    authority.until(lambda: _shown(authority) == new)
+    new = _encode_pem(authority.write_certificate())
+    authority.until(lambda: _read_presented_certificate(authority) == new)
     authority.until(lambda: authority.metrics()[behind] == 0)
     assert authority.metrics()[refused] >= 2

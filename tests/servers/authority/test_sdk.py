@@ -133,7 +133,7 @@ async def _fill(url: str, issuer: str, origin: str, pem: bytes) -> None:
     async with Database(url) as database, Directory(database) as directory:
         await directory.identities.put(managed)
         await directory.identities.put(_identity(APPLICATION, IdentityKind.APPLICATION, own))
-        await directory.identities.put(_certified(pem))
+        await directory.identities.put(_with_certificate(pem))
 
 
 def _trust(issuer: str, subject: str) -> FederatedCredential:
@@ -155,7 +155,7 @@ def _identity(client_id: str, kind: IdentityKind, trust: FederatedCredential) ->
     )
 
 
-def _certified(pem: bytes) -> Identity:
+def _with_certificate(pem: bytes) -> Identity:
     der = x509.load_pem_x509_certificate(pem[pem.index(b"-----BEGIN CERTIFICATE") :]).public_bytes(
         serialization.Encoding.DER
     )

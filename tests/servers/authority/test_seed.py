@@ -41,7 +41,7 @@ def _seed(
     return done.returncode, done.stdout, done.stderr
 
 
-async def _rights(url: str, name: str) -> tuple[list[str], set[str], list[str]]:
+async def _read_permissions(url: str, name: str) -> tuple[list[str], set[str], list[str]]:
     async with Database(url) as database, Directory(database) as directory:
         (found,) = await directory.list_identities(TENANT, name)
         held = await directory.assignments.list_for_principal(found.object_id)
@@ -70,7 +70,7 @@ def test_administrators_own_the_subscription_and_manage_graph(fresh: Authority) 
     code, out, _ = _seed(fresh, SEED.replace(", app", ""))
     assert code == 0
     assert "administrator ops created" in out
-    scopes, roles, actors = asyncio.run(_rights(fresh.database, "ops"))
+    scopes, roles, actors = asyncio.run(_read_permissions(fresh.database, "ops"))
     assert scopes == [f"/subscriptions/{default_subscription_id(TENANT)}"]
     assert {"Application.ReadWrite.All", "Directory.ReadWrite.All"} <= roles
     assert set(actors) == {"podpass authority seed"}

@@ -25,7 +25,7 @@ class Kubernetes:
         self._number = 0
         self._watches: set[asyncio.Queue[bytes | None]] = set()
         for number in range(accounts):
-            self._make(number)
+            self._create_account(number)
         sock = bind("127.0.0.1", 0)
         self._port = sock.getsockname()[1]
         sock.close()
@@ -38,7 +38,7 @@ class Kubernetes:
     def key(self, number: int) -> str:
         return f"team-{number % self._namespaces}/account-{number}"
 
-    def _make(self, number: int) -> dict[str, Any]:
+    def _create_account(self, number: int) -> dict[str, Any]:
         namespace, _, name = self.key(number).partition("/")
         self._number += 1
         about = {"namespace": namespace, "name": name, "uid": f"uid-{number}"}
@@ -53,7 +53,7 @@ class Kubernetes:
         self.accounts[self.key(number)] = account
         return account
 
-    # -------------------------------------------------------------------- called from the test's thread
+    # ----------------------------------------------------------------------------------------- test API
 
     def start(self) -> None:
         begun = threading.Event()
@@ -77,7 +77,7 @@ class Kubernetes:
 
     def change(self, number: int) -> str:
         """Change the client ID of an account, notify the watches, and return the ID."""
-        account = self._make(number)
+        account = self._create_account(number)
         self._notify(json.dumps({"type": "MODIFIED", "object": account}).encode() + b"\n")
         return str(account["metadata"]["annotations"][CLIENT])
 
@@ -100,7 +100,7 @@ class Kubernetes:
         for watch in self._watches:
             watch.put_nowait(None)
 
-    # ------------------------------------------------------------------------ runs in the server's loop
+    # ----------------------------------------------------------------------------- event-loop callbacks
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         query = parse_qs(scope["query_string"].decode())
@@ -108,7 +108,7 @@ class Kubernetes:
         if scope["path"] == "/version":
             await respond(send, 200, json.dumps({"gitVersion": self.version}).encode())
         elif self.forbidden and parts[-1] == "serviceaccounts":
-            await _status(send, 403)
+            await _respond_status(send, 403)
         elif "watch" in query:
             await self._watch(receive, send)
         elif parts[-1] == "serviceaccounts":
@@ -117,7 +117,7 @@ class Kubernetes:
             self.reads += 1
             found = self.accounts.get(f"{parts[3]}/{parts[5]}")
             if found is None:
-                await _status(send, 404)
+                await _respond_status(send, 404)
             else:
                 await respond(send, 200, json.dumps(found).encode())
 
@@ -135,7 +135,7 @@ class Kubernetes:
         self._watches.add(lines)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"\n", "more_body": True})
-        closed = asyncio.create_task(_gone(receive, lines))
+        closed = asyncio.create_task(_is_disconnected(receive, lines))
         while (line := await lines.get()) is not None:
             await send({"type": "http.response.body", "body": line, "more_body": True})
         self._watches.discard(lines)
@@ -143,13 +143,13 @@ class Kubernetes:
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _gone(receive: Receive, lines: asyncio.Queue[bytes | None]) -> None:
+async def _is_disconnected(receive: Receive, lines: asyncio.Queue[bytes | None]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     lines.put_nowait(None)
 
 
-async def _status(send: Send, code: int) -> None:
+async def _respond_status(send: Send, code: int) -> None:
     body = {"kind": "Status", "code": code, "reason": "Whatever", "message": "as the server says"}
     await respond(send, code, json.dumps(body).encode())
 

@@ -212,12 +212,12 @@ def test_slow_clients_are_closed_while_others_are_served(running_webhook: Webhoo
         connection.close()
 
 
-def _few_files(count: int) -> None:
+def _limit_files(count: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
 
 
 def test_connections_above_the_limit_are_closed_and_logged(webhook: Webhook) -> None:
-    webhook.start(preexec=lambda: _few_files(100))
+    webhook.start(preexec=lambda: _limit_files(100))
     assert webhook.events("connection_limit_reduced")[0]["connections"] == 36
     where = ("127.0.0.1", webhook.port("webhook"))
     opened = [socket.create_connection(where, timeout=20) for _ in range(80)]
@@ -230,7 +230,7 @@ def test_connections_above_the_limit_are_closed_and_logged(webhook: Webhook) -> 
 
 
 def test_file_descriptor_exhaustion_is_logged_and_recovered(webhook: Webhook) -> None:
-    webhook.start(preexec=lambda: _few_files(72))
+    webhook.start(preexec=lambda: _limit_files(72))
     where = ("127.0.0.1", webhook.port("health"))
     opened = [socket.create_connection(where, timeout=20) for _ in range(80)]
     webhook.until(lambda: webhook.events("connection_accept_failed"))

@@ -50,7 +50,7 @@ class Cluster:
         )
         return {one.name: one.value for one in made.spec.containers[0].env or []}
 
-    def until_pod(self, account: str, client_id: str | None) -> None:
+    def wait_for_pod(self, account: str, client_id: str | None) -> None:
         """Wait until a pod gets this client ID."""
         end = time.monotonic() + 20
         while self.pod(account).get("AZURE_CLIENT_ID") != client_id:
@@ -101,7 +101,7 @@ def test_created_account_is_found_immediately_and_deleted_account_is_not(
         cluster.put("fleeting", annotations)
         wanted = annotations.get(names.CLIENT_ID)
         # The watch may be late for the new account, but must catch up.
-        cluster.until_pod("fleeting", wanted)
+        cluster.wait_for_pod("fleeting", wanted)
         cluster.delete("fleeting")
     metrics = served.metrics()
     assert metrics['podpass_admission_requests_total{outcome="mutated",reason=""}'] >= 4
@@ -112,7 +112,7 @@ def test_changed_annotation_applies_to_the_next_pod(cluster: Cluster) -> None:
     cluster.put("changing", ACCOUNT)
     assert cluster.pod("changing")["AZURE_CLIENT_ID"] == ACCOUNT[names.CLIENT_ID]
     cluster.change("changing", OTHER)
-    cluster.until_pod("changing", OTHER[names.CLIENT_ID])
+    cluster.wait_for_pod("changing", OTHER[names.CLIENT_ID])
     cluster.delete("changing")
 
 

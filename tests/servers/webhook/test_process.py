@@ -185,7 +185,7 @@ def test_signal_while_waiting_for_the_api_server_stops_the_process(
     assert webhook.stop() == 0
 
 
-# -------------------------------------------------------------------------------- invalid starts
+# --------------------------------------------------------------------------------- failed starts
 
 
 def _run(webhook: Webhook, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -114,7 +114,7 @@ class CABundleInjector:
         backoff = self._backoffs[configuration.name]
         backoff.record()
         if backoff.is_conflicting:
-            problem = f"{_name_writer(configuration)} keeps overwriting it"
+            problem = f"{_describe_writer(configuration)} keeps overwriting it"
             self._status.set_condition(configuration.name, problem)
 
 
@@ -123,7 +123,7 @@ def _log_patch(
 ) -> None:
     about = {"configuration": configuration.name}
     if lost:
-        repaired = {**about, "ca": _shorten(lost), "changed_by": _name_writer(configuration)}
+        repaired = {**about, "ca": _shorten(lost), "changed_by": _describe_writer(configuration)}
         _log.warning("ca_bundle_repaired", extra=repaired)
     if added := patch.added - lost:
         _log.info("ca_bundle_ca_added", extra={**about, "ca": _shorten(added)})
@@ -131,7 +131,7 @@ def _log_patch(
         _log.info("ca_bundle_ca_removed", extra={**about, "ca": _shorten(patch.removed)})
 
 
-def _name_writer(configuration: ObservedConfiguration) -> str:
+def _describe_writer(configuration: ObservedConfiguration) -> str:
     return find_last_writer(configuration.object or {}) or "an unknown writer"
 
 

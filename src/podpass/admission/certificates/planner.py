@@ -162,12 +162,12 @@ def plan_step(
     certificates, current = state.certificates, state.certificates.current
     can_promote = certificates.added is not None and is_valid(certificates.added, now)
     if current is None or not (can_promote or is_valid(current, now)):
-        return CreateCA(_list_trusted(state, history, served), _why_create(certificates, now))
+        return CreateCA(_list_trusted(state, history, served), _creation_reason(certificates, now))
     if served is not None and _was_removed(state, served.ca):
         return RestoreCA(served.ca)
     # A first leaf waits until its CA is trusted everywhere. A leaf that replaces another one does not wait.
     can_sign = certificates.leaf is not None or _is_propagated(current, history, ticks, policy)
-    if can_sign and (why := _why_sign(certificates, now, policy)):
+    if can_sign and (why := _signing_reason(certificates, now, policy)):
         return SignLeaf(why)
     if can_promote:
         assert certificates.added is not None
@@ -250,7 +250,7 @@ def is_repair(step: Step) -> bool:
     return isinstance(step, CreateCA) or (isinstance(step, SignLeaf) and step.why not in usual)
 
 
-def _why_create(certificates: StoredCertificates, now: float) -> str:
+def _creation_reason(certificates: StoredCertificates, now: float) -> str:
     if certificates.faults:
         return "; ".join(certificates.faults)
     if certificates.current is None:
@@ -259,7 +259,7 @@ def _why_create(certificates: StoredCertificates, now: float) -> str:
     return "the CA has expired" if has_expired else "the CA is not valid yet"
 
 
-def _why_sign(certificates: StoredCertificates, now: float, policy: RotationPolicy) -> str:
+def _signing_reason(certificates: StoredCertificates, now: float, policy: RotationPolicy) -> str:
     """Return why the current CA must sign a leaf, or an empty text if it need not."""
     assert certificates.current is not None
     if not is_valid(certificates.current, now):

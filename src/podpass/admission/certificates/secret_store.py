@@ -35,7 +35,9 @@ from podpass.kubernetes.client import KubeClient, KubeError, Object
 
 _log = logging.getLogger(__name__)
 
-_DRY_RUN_ANNOTATION = "podpass/asked"  # never stored: the dry run changes it, so the response contains the API server's time
+_DRY_RUN_ANNOTATION = (
+    "podpass/asked"  # never stored; a dry run that changes it returns the server's time
+)
 _MAX_CLOCK_SKEW_SECONDS = 1800  # half of the time by which a new certificate is backdated
 _MAX_OLD_CAS = (
     4  # a rotation causes fewer; with more, another writer replaces the Secret about every hour
@@ -146,7 +148,7 @@ class SecretUpdater:
 
     @property
     def wait_seconds(self) -> float:
-        """Return how long until the next repair is allowed."""
+        """Return the seconds until the next repair is allowed."""
         return self._backoff.wait_seconds
 
     async def apply(

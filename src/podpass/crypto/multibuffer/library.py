@@ -146,7 +146,8 @@ class MultiBufferKey:
         """Sign texts with RSASSA-PKCS1-v1_5 and SHA-256.
 
         Shapes:  1 to 8 `texts`.
-        Errors:  MultiBufferUnusable; WrongSignature if one signature is not valid, then none is returned.
+        Errors:  MultiBufferUnusable; WrongSignature if a signature is not valid; then no signature is
+                 returned.
         """
         signatures = self._library.sign_blocks([_pad(text) for text in texts], self._parts)
         for text, signature in zip(texts, signatures, strict=True):
@@ -158,7 +159,7 @@ class MultiBufferKey:
 
 
 def find_library() -> MultiBufferLibrary:
-    """Load the installed library: that of this Python environment, else the distribution's.
+    """Load the installed library: that of this Python environment, otherwise the distribution's.
 
     Errors:  MultiBufferUnusable, with the reason for each file that was tried.
     """

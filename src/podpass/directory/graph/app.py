@@ -48,7 +48,7 @@ _MAX_KEY_CHARS = 512
 _LOOPBACK = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?")
 _PUBLIC_HOST = "graph.microsoft.com"
 _TEXT = (b"content-type", b"text/plain")
-# The client_id names Graph, so that clients know for which resource to request a token.
+# The client_id names Graph, so that clients know the resource of the token to request.
 _CHALLENGE = (
     'Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize"'
     f', client_id="{GRAPH_APP_ID}"'

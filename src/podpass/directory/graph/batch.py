@@ -45,7 +45,7 @@ def parse(body: Mapping[str, Any]) -> list[BatchRequest]:
         raise MalformedRequest(f"The batch is invalid: it must have 1 to {MAX_REQUESTS} requests.")
     parts: list[BatchRequest] = []
     for each in given:
-        part = _part(each)
+        part = _parse_part(each)
         before = {one.id for one in parts}
         if part.id in before or not before.issuperset(part.after):
             raise MalformedRequest(
@@ -55,7 +55,7 @@ def parse(body: Mapping[str, Any]) -> list[BatchRequest]:
     return parts
 
 
-def _part(given: object) -> BatchRequest:
+def _parse_part(given: object) -> BatchRequest:
     if not isinstance(given, dict):
         raise MalformedRequest("The batch is invalid: a request is not an object.")
     name, method, url = given.get("id"), given.get("method"), given.get("url")

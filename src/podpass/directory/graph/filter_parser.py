@@ -85,13 +85,13 @@ def parse(text: str) -> Expression:
     """
     if len(text) > MAX_CHARS:
         raise UnsupportedQuery(f"The filter is longer than {MAX_CHARS} characters.")
-    reader = _Reader(list(_tokens(text)))
+    reader = _Reader(list(_tokenize(text)))
     found = reader.parse_or(0)
     reader.require_end()
     return found
 
 
-def _tokens(text: str) -> Iterator[tuple[str, str]]:
+def _tokenize(text: str) -> Iterator[tuple[str, str]]:
     at = 0
     text = text.rstrip()
     while at < len(text):

@@ -73,16 +73,16 @@ def normalize_names(expr: Expression, schema: FilterSchema) -> Expression:
     every = (*schema.indexed, *schema.scanned, *schema.collections)
     known = {name.lower(): tuple(name.split("/")) for name in every}
 
-    def of(part: Expression) -> Expression:
+    def normalize(part: Expression) -> Expression:
         match part:
             case And(parts) | Or(parts):
-                return replace(part, parts=tuple(of(each) for each in parts))
+                return replace(part, parts=tuple(normalize(each) for each in parts))
             case Not(inner):
-                return Not(of(inner))
+                return Not(normalize(inner))
             case Comparison(path) | In(path) | AnyOf(path):
                 return replace(part, path=known.get("/".join(path).lower(), path))
 
-    return of(expr)
+    return normalize(expr)
 
 
 def validate(expr: Expression, schema: FilterSchema) -> None:

@@ -46,19 +46,22 @@ def parse_path(raw_path: bytes) -> tuple[str, tuple[PathStep, ...]]:
         raise MalformedRequest(f"The path has more than {_MAX_SEGMENTS} segments.")
     steps: list[PathStep] = []
     for part in parts[1:]:
-        steps += _steps(part)
+        steps += _parse_steps(part)
     return parts[0], tuple(steps)
 
 
-def _steps(part: str) -> Sequence[PathStep]:
+def _parse_steps(part: str) -> Sequence[PathStep]:
     found = _KEYED.fullmatch(part)
     if found is None:
         # Actions and casts may have a namespace prefix.
         return [_NAMESPACE.sub("", part)]
-    return [found["name"], ObjectKey(name=found["key"] or "id", value=_literal(found["value"]))]
+    return [
+        found["name"],
+        ObjectKey(name=found["key"] or "id", value=_parse_literal(found["value"])),
+    ]
 
 
-def _literal(text: str) -> str:
+def _parse_literal(text: str) -> str:
     if len(text) >= 2 and text[0] == text[-1] == "'":
         return text[1:-1].replace("''", "'")
     if "'" in text:

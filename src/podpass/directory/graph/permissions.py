@@ -73,11 +73,11 @@ def _is_user_allowed(caller: Caller, needs: RequiredPermissions) -> bool:
     return not needs.writes or GLOBAL_ADMINISTRATOR in caller.wids
 
 
-def _each(*names: str) -> tuple[Alternative, ...]:
+def _any_of(*names: str) -> tuple[Alternative, ...]:
     return tuple((name,) for name in names)
 
 
-def _both(first: str, *seconds: str) -> tuple[Alternative, ...]:
+def _pairs(first: str, *seconds: str) -> tuple[Alternative, ...]:
     return tuple((first, second) for second in seconds)
 
 
@@ -86,42 +86,47 @@ _APPS = ("Application.Read.All", "Application.ReadWrite.All")
 _WRITE_APPS = "Application.ReadWrite.All"
 _ASSIGN = "AppRoleAssignment.ReadWrite.All"
 _GRANT = "DelegatedPermissionGrant.ReadWrite.All"
-LIST_APPS = RequiredPermissions(sufficient=_each(*_APPS, *_DIRECTORY, OWNED_BY))
-READ_APP = RequiredPermissions(sufficient=_each(*_APPS, *_DIRECTORY), owned=(OWNED_BY,))
-CREATE_APP = RequiredPermissions(sufficient=_each(_WRITE_APPS), owned=(OWNED_BY,), writes=True)
-WRITE_APP = RequiredPermissions(sufficient=_each(_WRITE_APPS), owned=(OWNED_BY,), writes=True)
+LIST_APPS = RequiredPermissions(sufficient=_any_of(*_APPS, *_DIRECTORY, OWNED_BY))
+READ_APP = RequiredPermissions(sufficient=_any_of(*_APPS, *_DIRECTORY), owned=(OWNED_BY,))
+CREATE_APP = RequiredPermissions(sufficient=_any_of(_WRITE_APPS), owned=(OWNED_BY,), writes=True)
+WRITE_APP = RequiredPermissions(sufficient=_any_of(_WRITE_APPS), owned=(OWNED_BY,), writes=True)
 WRITE_PRINCIPAL = RequiredPermissions(
-    sufficient=_each(_WRITE_APPS, "Directory.ReadWrite.All"), owned=(OWNED_BY,), writes=True
+    sufficient=_any_of(_WRITE_APPS, "Directory.ReadWrite.All"), owned=(OWNED_BY,), writes=True
 )
 ROLL_KEY = RequiredPermissions(
-    sufficient=_each(_WRITE_APPS), owned=(OWNED_BY,), itself=True, writes=True
+    sufficient=_any_of(_WRITE_APPS), owned=(OWNED_BY,), itself=True, writes=True
 )
-READ_CREDENTIALS = RequiredPermissions(sufficient=_each(*_APPS), owned=(OWNED_BY,))
+READ_CREDENTIALS = RequiredPermissions(sufficient=_any_of(*_APPS), owned=(OWNED_BY,))
 ADD_OWNER = RequiredPermissions(
-    sufficient=(*_both(_WRITE_APPS, "Directory.Read.All"), *_each("Directory.ReadWrite.All")),
+    sufficient=(
+        *_pairs(_WRITE_APPS, "Directory.Read.All"),
+        *_any_of("Directory.ReadWrite.All"),
+    ),
     owned=(OWNED_BY, "Directory.Read.All"),
     writes=True,
 )
-READ_DELETED = RequiredPermissions(sufficient=_each(*_APPS, *_DIRECTORY))
-READ_ROLES = RequiredPermissions(sufficient=_each(*_APPS, *_DIRECTORY), owned=(OWNED_BY,))
-READ_USER_ROLES = RequiredPermissions(sufficient=_each(*_DIRECTORY, _ASSIGN))
-ASSIGN_ROLES = RequiredPermissions(sufficient=_both(_ASSIGN, *_APPS, *_DIRECTORY), writes=True)
-REVOKE_ROLES = RequiredPermissions(sufficient=_each(_ASSIGN), writes=True)
-READ_MEMBERSHIPS = RequiredPermissions(sufficient=_each(*_DIRECTORY, *_APPS))
-WRITE_GRANTS = RequiredPermissions(sufficient=_each(_GRANT, "Directory.ReadWrite.All"), writes=True)
-READ_GRANTS = RequiredPermissions(sufficient=_each(_GRANT, *_DIRECTORY))
+READ_DELETED = RequiredPermissions(sufficient=_any_of(*_APPS, *_DIRECTORY))
+READ_ROLES = RequiredPermissions(sufficient=_any_of(*_APPS, *_DIRECTORY), owned=(OWNED_BY,))
+READ_USER_ROLES = RequiredPermissions(sufficient=_any_of(*_DIRECTORY, _ASSIGN))
+ASSIGN_ROLES = RequiredPermissions(sufficient=_pairs(_ASSIGN, *_APPS, *_DIRECTORY), writes=True)
+REVOKE_ROLES = RequiredPermissions(sufficient=_any_of(_ASSIGN), writes=True)
+READ_MEMBERSHIPS = RequiredPermissions(sufficient=_any_of(*_DIRECTORY, *_APPS))
+WRITE_GRANTS = RequiredPermissions(
+    sufficient=_any_of(_GRANT, "Directory.ReadWrite.All"), writes=True
+)
+READ_GRANTS = RequiredPermissions(sufficient=_any_of(_GRANT, *_DIRECTORY))
 # Applications and service principals; the operation hides users from a caller without READ_USERS.
-READ_OBJECTS = RequiredPermissions(sufficient=_each(*_DIRECTORY, *_APPS))
-CHECK_MEMBERSHIPS = RequiredPermissions(sufficient=_each(*_DIRECTORY))
+READ_OBJECTS = RequiredPermissions(sufficient=_any_of(*_DIRECTORY, *_APPS))
+CHECK_MEMBERSHIPS = RequiredPermissions(sufficient=_any_of(*_DIRECTORY))
 CHECK_USER_MEMBERSHIPS = RequiredPermissions(
-    sufficient=(*_both("User.Read.All", "Group.Read.All"), *_each(*_DIRECTORY))
+    sufficient=(*_pairs("User.Read.All", "Group.Read.All"), *_any_of(*_DIRECTORY))
 )
 READ_USERS = RequiredPermissions(
-    sufficient=_each("User.Read.All", "User.ReadWrite.All", *_DIRECTORY)
+    sufficient=_any_of("User.Read.All", "User.ReadWrite.All", *_DIRECTORY)
 )
 READ_GROUPS = RequiredPermissions(
-    sufficient=_each("Group.Read.All", "Group.ReadWrite.All", *_DIRECTORY)
+    sufficient=_any_of("Group.Read.All", "Group.ReadWrite.All", *_DIRECTORY)
 )
-READ_ORGANIZATION = RequiredPermissions(sufficient=_each("Organization.Read.All", *_DIRECTORY))
-READ_DOMAINS = RequiredPermissions(sufficient=_each("Domain.Read.All", *_DIRECTORY))
+READ_ORGANIZATION = RequiredPermissions(sufficient=_any_of("Organization.Read.All", *_DIRECTORY))
+READ_DOMAINS = RequiredPermissions(sufficient=_any_of("Domain.Read.All", *_DIRECTORY))
 ME = RequiredPermissions(users_only=True)

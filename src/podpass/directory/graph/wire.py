@@ -74,22 +74,22 @@ def parse_options(text: bytes) -> QueryOptions:
         raise UnsupportedQuery("'$skip' is not supported: follow @odata.nextLink.")
     return QueryOptions(
         filter=filter_parser.parse(given["$filter"]) if given.get("$filter", "").strip() else None,
-        select=_names(given.get("$select", "")),
-        top=_top(given.get("$top")),
-        count=_flag(given.get("$count", "false")),
-        after=_after(given.get("$skiptoken")),
-        order=_order(given.get("$orderby")),
-        search=_search(given.get("$search")),
+        select=_parse_names(given.get("$select", "")),
+        top=_parse_top(given.get("$top")),
+        count=_parse_flag(given.get("$count", "false")),
+        after=_parse_after(given.get("$skiptoken")),
+        order=_parse_order(given.get("$orderby")),
+        search=_parse_search(given.get("$search")),
         expand=given.get("$expand", "").strip(),
         given={name: value for name, value in given.items() if name in _KNOWN},
     )
 
 
-def _names(text: str) -> tuple[str, ...]:
+def _parse_names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _top(text: str | None) -> int:
+def _parse_top(text: str | None) -> int:
     if text is None:
         return DEFAULT_PAGE_SIZE
     if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= MAX_PAGE_SIZE:
@@ -99,13 +99,13 @@ def _top(text: str | None) -> int:
     return int(text)
 
 
-def _flag(text: str) -> bool:
+def _parse_flag(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise MalformedRequest("'$count' must be true or false.")
     return text.lower() == "true"
 
 
-def _after(token: str | None) -> str | None:
+def _parse_after(token: str | None) -> str | None:
     if token is None:
         return None
     try:
@@ -114,7 +114,7 @@ def _after(token: str | None) -> str | None:
         raise MalformedRequest("The $skiptoken is invalid.") from exc
 
 
-def _order(text: str | None) -> tuple[str, bool] | None:
+def _parse_order(text: str | None) -> tuple[str, bool] | None:
     if text is None:
         return None
     found = _ORDER.fullmatch(text.strip())
@@ -123,7 +123,7 @@ def _order(text: str | None) -> tuple[str, bool] | None:
     return found[1], found[2] == "desc"
 
 
-def _search(text: str | None) -> tuple[str, str] | None:
+def _parse_search(text: str | None) -> tuple[str, str] | None:
     if text is None:
         return None
     found = _SEARCH.fullmatch(text.strip())

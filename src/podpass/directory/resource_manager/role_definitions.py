@@ -186,7 +186,7 @@ async def _put(context: OperationContext) -> ManagerResponse:
     except Conflict as exc:
         raise errors.conflict("RoleDefinitionExists", f"{exc.message}.") from exc
     stored = await context.directory.role_definitions.get(role.id)
-    # Clients accept only 201, also for an update.
+    # Clients accept only 201, even for an update.
     return ManagerResponse(status=201, body=show(context, stored or role, context.scope))
 
 

@@ -39,7 +39,7 @@ class AppRoles:
         Errors:  CorruptRowError.
         """
         query = select(app_role_assignments).filter_by(id=assignment_id.lower())
-        return await self._session.read(lambda connection: _first(connection, query))
+        return await self._session.read(lambda connection: _fetch_first(connection, query))
 
     async def put(self, assignment: AppRoleAssignment) -> AppRoleAssignment:
         """Assign an application role, or return the existing assignment.
@@ -88,16 +88,16 @@ class AppRoles:
 
 
 def _list(connection: Connection, query: Select[Any]) -> list[AppRoleAssignment]:
-    return database.fetch_page(connection, query, None, _assignment)
+    return database.fetch_page(connection, query, None, _to_assignment)
 
 
-def _first(connection: Connection, query: Select[Any]) -> AppRoleAssignment | None:
+def _fetch_first(connection: Connection, query: Select[Any]) -> AppRoleAssignment | None:
     row = connection.execute(query).first()
-    return None if row is None else _assignment(row)
+    return None if row is None else _to_assignment(row)
 
 
 @database.row_decoder(app_role_assignments, key=lambda row: row.id)
-def _assignment(row: Row[Any]) -> AppRoleAssignment:
+def _to_assignment(row: Row[Any]) -> AppRoleAssignment:
     return AppRoleAssignment(**row._mapping)  # noqa: SLF001 - the documented access to the names of a row
 
 
@@ -107,21 +107,21 @@ def _put(write: Write, assignment: AppRoleAssignment) -> AppRoleAssignment:
         resource_id=assignment.resource_id,
         app_role_id=assignment.app_role_id,
     )
-    if (existing := _first(write.connection, query)) is not None:
+    if (existing := _fetch_first(write.connection, query)) is not None:
         return existing
     new = replace(
         assignment,
         id=assignment.id or str(uuid.uuid4()),
         created=assignment.created or write.now,
     )
-    write.connection.execute(insert(app_role_assignments).values(**_columns(new)))
+    write.connection.execute(insert(app_role_assignments).values(**_to_columns(new)))
     write.record(_UPDATE, new.resource_id)
     return new
 
 
 def _delete(write: Write, assignment_id: str) -> bool:
     condition = app_role_assignments.c.id == assignment_id
-    found = _first(write.connection, select(app_role_assignments).where(condition))
+    found = _fetch_first(write.connection, select(app_role_assignments).where(condition))
     if found is None:
         return False
     write.connection.execute(delete(app_role_assignments).where(condition))
@@ -179,5 +179,5 @@ def _by_id(roles: Iterable[Any]) -> dict[str, str]:
     return found
 
 
-def _columns(one: AppRoleAssignment) -> dict[str, Any]:
+def _to_columns(one: AppRoleAssignment) -> dict[str, Any]:
     return {column.name: getattr(one, column.name) for column in app_role_assignments.columns}

@@ -39,10 +39,10 @@ class Audit:
         if since is not None:
             query = query.where(audit_entries.c.time >= since)
         return await self._session.read(
-            lambda connection: database.fetch_page(connection, query, limit, _entry)
+            lambda connection: database.fetch_page(connection, query, limit, _to_entry)
         )
 
 
 @database.row_decoder(audit_entries, key=lambda row: row.serial, hint=_REPAIR_HINT)
-def _entry(row: Row[Any]) -> AuditEntry:
+def _to_entry(row: Row[Any]) -> AuditEntry:
     return AuditEntry(**row._mapping)  # noqa: SLF001 - the documented access to the names of a row

@@ -42,7 +42,7 @@ class Clusters:
         query = in_scope(query, clusters.c.resource_key, subscription_id, group, after)
         return await self._session.read(
             lambda connection: database.decode_full_page(
-                limit, lambda size: connection.execute(query.limit(size)).all(), _cluster
+                limit, lambda size: connection.execute(query.limit(size)).all(), _to_cluster
             )
         )
 
@@ -95,7 +95,7 @@ def remove_below(write: Write, scope: str) -> None:
     """Delete every cluster below a scope, as part of deleting a resource group."""
     query = select(clusters).where(is_below(clusters.c.resource_key, scope))
     for row in write.connection.execute(query).all():
-        _remove(write, _cluster(row))
+        _remove(write, _to_cluster(row))
 
 
 def _remove(write: Write, cluster: Cluster) -> None:
@@ -112,9 +112,9 @@ def _put(write: Write, old: Cluster | None, given: Cluster) -> tuple[WriteResult
         raise errors.Conflict("the location of a cluster cannot change", name=new.name)
     key = {"resource_key": new.resource_id.lower()}
     if old is None:
-        write.connection.execute(insert(clusters).values(**key, **_columns(new)))
+        write.connection.execute(insert(clusters).values(**key, **_to_columns(new)))
     else:
-        write.connection.execute(update(clusters).filter_by(**key).values(**_columns(new)))
+        write.connection.execute(update(clusters).filter_by(**key).values(**_to_columns(new)))
     write.record(f"{_CLUSTER}/write", new.resource_id)
     return (WriteResult.CREATED if old is None else WriteResult.UPDATED), new
 
@@ -122,11 +122,11 @@ def _put(write: Write, old: Cluster | None, given: Cluster) -> tuple[WriteResult
 def _read(connection: Connection, resource_id: str) -> Cluster | None:
     query = select(clusters).filter_by(resource_key=resource_id.lower())
     row = connection.execute(query).first()
-    return None if row is None else _cluster(row)
+    return None if row is None else _to_cluster(row)
 
 
 @database.row_decoder(clusters, key=lambda row: row.name)
-def _cluster(row: Row[Any]) -> Cluster:
+def _to_cluster(row: Row[Any]) -> Cluster:
     return Cluster(
         subscription_id=row.subscription_id,
         group=row.group,
@@ -139,7 +139,7 @@ def _cluster(row: Row[Any]) -> Cluster:
     )
 
 
-def _columns(cluster: Cluster) -> dict[str, Any]:
+def _to_columns(cluster: Cluster) -> dict[str, Any]:
     return {
         "subscription_id": cluster.subscription_id,
         "group": cluster.group,

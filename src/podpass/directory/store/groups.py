@@ -38,7 +38,7 @@ class Groups:
         query = query.order_by(resource_groups.c.name_key)
         return await self._session.read(
             lambda connection: database.decode_full_page(
-                limit, lambda size: connection.execute(query.limit(size)).all(), _group
+                limit, lambda size: connection.execute(query.limit(size)).all(), _to_group
             )
         )
 
@@ -65,7 +65,7 @@ def _put(write: Write, group: ResourceGroup) -> WriteResult:
     old = _read(write.connection, group.subscription_id, group.name)
     if old is None:
         new = replace(group, created=group.created or write.now)
-        write.connection.execute(insert(resource_groups).values(**_columns(new)))
+        write.connection.execute(insert(resource_groups).values(**_to_columns(new)))
     elif old.location != group.location:
         raise errors.Conflict(
             f"the group is in {old.location}; its location cannot change", location=old.location
@@ -100,11 +100,11 @@ def _key(subscription_id: str, name: str) -> dict[str, str]:
 def _read(connection: Connection, subscription_id: str, name: str) -> ResourceGroup | None:
     query = select(resource_groups).filter_by(**_key(subscription_id, name))
     row = connection.execute(query).first()
-    return None if row is None else _group(row)
+    return None if row is None else _to_group(row)
 
 
 @database.row_decoder(resource_groups, key=lambda row: row.name)
-def _group(row: Row[Any]) -> ResourceGroup:
+def _to_group(row: Row[Any]) -> ResourceGroup:
     return ResourceGroup(
         subscription_id=row.subscription_id,
         name=row.name,
@@ -114,7 +114,7 @@ def _group(row: Row[Any]) -> ResourceGroup:
     )
 
 
-def _columns(group: ResourceGroup) -> dict[str, Any]:
+def _to_columns(group: ResourceGroup) -> dict[str, Any]:
     return {
         **_key(group.subscription_id, group.name),
         "name": group.name,

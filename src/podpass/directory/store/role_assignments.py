@@ -41,7 +41,7 @@ class RoleAssignments:
         query = select(role_assignments).filter_by(name=name.lower())
         if scope is not None:
             query = query.filter_by(scope=_scope(scope))
-        return await self._session.read(lambda connection: _first(connection, query))
+        return await self._session.read(lambda connection: _fetch_first(connection, query))
 
     async def put(self, assignment: RoleAssignment) -> WriteResult:
         """Assign a role, by id, to a principal at a scope. After that, only the description can change.
@@ -116,7 +116,7 @@ def delete_at(write: Write, scope: str) -> None:
 
 
 def _delete(write: Write, query: Select[Any]) -> RoleAssignment | None:
-    found = _first(write.connection, query)
+    found = _fetch_first(write.connection, query)
     if found is not None:
         write.connection.execute(delete(role_assignments).filter_by(name=found.name))
         write.record(_DELETE, _target(found))
@@ -125,14 +125,14 @@ def _delete(write: Write, query: Select[Any]) -> RoleAssignment | None:
 
 def _put(write: Write, given: RoleAssignment) -> WriteResult:
     key = {"principal_id": given.principal_id, "scope": given.scope, "role": given.role}
-    existing = _first(write.connection, select(role_assignments).filter_by(**key))
+    existing = _fetch_first(write.connection, select(role_assignments).filter_by(**key))
     if existing is None:
         new = replace(
             given, name=given.name or str(uuid.uuid4()), created=given.created or write.now
         )
-        if _first(write.connection, select(role_assignments).filter_by(name=new.name)):
+        if _fetch_first(write.connection, select(role_assignments).filter_by(name=new.name)):
             raise errors.Conflict("another role assignment has this name", name=new.name)
-        write.connection.execute(insert(role_assignments).values(**_columns(new)))
+        write.connection.execute(insert(role_assignments).values(**_to_columns(new)))
         write.record(_WRITE, _target(new))
         return WriteResult.CREATED
     if given.name not in ("", existing.name):
@@ -147,19 +147,19 @@ def _put(write: Write, given: RoleAssignment) -> WriteResult:
     return WriteResult.UPDATED
 
 
-def _columns(one: RoleAssignment) -> dict[str, Any]:
+def _to_columns(one: RoleAssignment) -> dict[str, Any]:
     return {column.name: getattr(one, column.name) for column in role_assignments.columns}
 
 
-def _first(connection: Connection, query: Select[Any]) -> RoleAssignment | None:
+def _fetch_first(connection: Connection, query: Select[Any]) -> RoleAssignment | None:
     row = connection.execute(query).first()
-    return None if row is None else _assignment(row)
+    return None if row is None else _to_assignment(row)
 
 
 def _list(
     connection: Connection, query: Select[Any], limit: int | None = None
 ) -> list[RoleAssignment]:
-    return database.fetch_page(connection, query, limit, _assignment)
+    return database.fetch_page(connection, query, limit, _to_assignment)
 
 
 def _key(row: Row[Any]) -> str:
@@ -167,7 +167,7 @@ def _key(row: Row[Any]) -> str:
 
 
 @database.row_decoder(role_assignments, key=_key)
-def _assignment(row: Row[Any]) -> RoleAssignment:
+def _to_assignment(row: Row[Any]) -> RoleAssignment:
     if row.name is None:
         raise ValueError("name: want text, found NULL")
     return RoleAssignment(**row._mapping)  # noqa: SLF001 - the documented access to the names of a row

@@ -59,7 +59,7 @@ class RoleDefinitions:
             query = query.filter_by(name_key=name.lower())
             built_in = [one for one in built_in if one.name.lower() == name.lower()]
         return built_in + await self._session.read(
-            lambda connection: database.decode_rows(connection.execute(query).all(), _definition)
+            lambda connection: database.decode_rows(connection.execute(query).all(), _to_definition)
         )
 
 
@@ -70,11 +70,11 @@ def _put(write: Write, definition: RoleDefinition) -> WriteResult:
     if old == new:
         return WriteResult.UNCHANGED
     if old is None:
-        write.connection.execute(insert(role_definitions).values(**_columns(new)))
+        write.connection.execute(insert(role_definitions).values(**_to_columns(new)))
     else:
         _check_scopes(write.connection, new)
         here = update(role_definitions).filter_by(id=new.id)
-        write.connection.execute(here.values(**_columns(new)))
+        write.connection.execute(here.values(**_to_columns(new)))
     write.record(f"{_DEFINITION}/write", _target(new))
     return WriteResult.CREATED if old is None else WriteResult.UPDATED
 
@@ -123,11 +123,11 @@ def _scope(row: Row[Any]) -> str:
 
 def _read(connection: Connection, role_id: str) -> RoleDefinition | None:
     row = connection.execute(select(role_definitions).filter_by(id=role_id)).first()
-    return None if row is None else _definition(row)
+    return None if row is None else _to_definition(row)
 
 
 @database.row_decoder(role_definitions, key=lambda row: row.id)
-def _definition(row: Row[Any]) -> RoleDefinition:
+def _to_definition(row: Row[Any]) -> RoleDefinition:
     document = from_json(row.document)
     return RoleDefinition(
         id=row.id,
@@ -140,7 +140,7 @@ def _definition(row: Row[Any]) -> RoleDefinition:
     )
 
 
-def _columns(one: RoleDefinition) -> dict[str, Any]:
+def _to_columns(one: RoleDefinition) -> dict[str, Any]:
     document = {field: list(getattr(one, field)) for field in (*_PERMISSIONS, "scopes")}
     return {
         "id": one.id,

@@ -80,7 +80,7 @@ def to_identities(
 
     Errors:  CorruptRowError.
     """
-    return [decode() for decode in _decoders(connection, query, matches)]
+    return [decode() for decode in _build_decoders(connection, query, matches)]
 
 
 def list_identities(
@@ -88,13 +88,13 @@ def list_identities(
 ) -> list[Identity]:
     """Read identities for a list, up to the limit, without those with corrupt rows."""
     if limit is None:
-        return database.decode_rows(_decoders(connection, query), lambda decode: decode())
+        return database.decode_rows(_build_decoders(connection, query), lambda decode: decode())
     return database.decode_full_page(
-        limit, lambda size: _decoders(connection, query.limit(size)), lambda decode: decode()
+        limit, lambda size: _build_decoders(connection, query.limit(size)), lambda decode: decode()
     )
 
 
-def _decoders(
+def _build_decoders(
     connection: Connection, query: Select[Any], matches: Callable[[Row[Any]], bool] | None = None
 ) -> list[Callable[[], Identity]]:
     """Read the rows of identities and their child rows, and return a decoder for each identity."""
@@ -103,13 +103,15 @@ def _decoders(
         return []
     applications = [row for row in rows if row.kind == IdentityKind.APPLICATION]
     owned = {
-        table: _owned(connection, table, rows if table is federated_credentials else applications)
+        table: _read_child_rows(
+            connection, table, rows if table is federated_credentials else applications
+        )
         for table in _TABLES
     }
-    return [partial(_identity, row, owned) for row in rows]
+    return [partial(_to_identity, row, owned) for row in rows]
 
 
-def _owned(connection: Connection, table: Table, rows: Sequence[Row[Any]]) -> _Owned:
+def _read_child_rows(connection: Connection, table: Table, rows: Sequence[Row[Any]]) -> _Owned:
     """Read the rows of a table that belong to identities, by identity."""
     owned: dict[tuple[str, str], list[Row[Any]]] = defaultdict(list)
     owners: dict[str, list[str]] = defaultdict(list)
@@ -127,7 +129,7 @@ def _owned(connection: Connection, table: Table, rows: Sequence[Row[Any]]) -> _O
 
 
 @database.row_decoder(identities, key=lambda row: row.client_id)
-def _identity(row: Row[Any], owned: Mapping[Table, _Owned]) -> Identity:
+def _to_identity(row: Row[Any], owned: Mapping[Table, _Owned]) -> Identity:
     if "\0" in row.client_id:
         raise ValueError("client_id: contains a NUL character")
     owner = (row.tenant_id, row.client_id)
@@ -148,8 +150,8 @@ def _identity(row: Row[Any], owned: Mapping[Table, _Owned]) -> Identity:
         enabled=row.enabled,
         identifier_uris=tuple(uri for _, uri in sorted(own[identifier_uris])),
         credentials=tuple(sorted(own[federated_credentials], key=lambda one: one.name)),
-        passwords=tuple(sorted(own[password_credentials], key=_age)),
-        keys=tuple(sorted(own[key_credentials], key=_age)),
+        passwords=tuple(sorted(own[password_credentials], key=_age_key)),
+        keys=tuple(sorted(own[key_credentials], key=_age_key)),
         location=row.location,
         tags=from_json(row.tags),
         created=row.created,
@@ -158,7 +160,7 @@ def _identity(row: Row[Any], owned: Mapping[Table, _Owned]) -> Identity:
     )
 
 
-def _age(secret: PasswordCredential | KeyCredential) -> tuple[float, str]:
+def _age_key(secret: PasswordCredential | KeyCredential) -> tuple[float, str]:
     return secret.begins, secret.key_id
 
 
@@ -167,12 +169,12 @@ def _key_in(column: str) -> Callable[[Row[Any]], str]:
 
 
 @database.row_decoder(identifier_uris, key=_key_in("uri_key"))
-def _uri(row: Row[Any]) -> tuple[int, str]:
+def _to_uri(row: Row[Any]) -> tuple[int, str]:
     return row.place, row.uri
 
 
 @database.row_decoder(federated_credentials, key=_key_in("name"))
-def _credential(row: Row[Any]) -> FederatedCredential:
+def _to_credential(row: Row[Any]) -> FederatedCredential:
     return FederatedCredential(
         name=row.name,
         issuer=row.issuer,
@@ -185,12 +187,12 @@ def _credential(row: Row[Any]) -> FederatedCredential:
 
 
 @database.row_decoder(password_credentials, key=_key_in("key_id"))
-def _password(row: Row[Any]) -> PasswordCredential:
+def _to_password(row: Row[Any]) -> PasswordCredential:
     return PasswordCredential(**_secret_fields(row))
 
 
 @database.row_decoder(key_credentials, key=_key_in("key_id"))
-def _key_credential(row: Row[Any]) -> KeyCredential:
+def _to_key_credential(row: Row[Any]) -> KeyCredential:
     return KeyCredential(**_secret_fields(row))
 
 
@@ -200,19 +202,19 @@ def _secret_fields(row: Row[Any]) -> dict[str, Any]:
 
 
 _DECODERS: Mapping[Table, Callable[[Row[Any]], Any]] = {
-    identifier_uris: _uri,
-    federated_credentials: _credential,
-    password_credentials: _password,
-    key_credentials: _key_credential,
+    identifier_uris: _to_uri,
+    federated_credentials: _to_credential,
+    password_credentials: _to_password,
+    key_credentials: _to_key_credential,
 }
 
 
 def write_identity(connection: Connection, old: Identity | None, new: Identity) -> None:
     """Write the changes of an identity and of its child rows."""
-    values = _columns(new)
+    values = _to_columns(new)
     if old is None:
         connection.execute(insert(identities).values(**_key(new), **values))
-    elif values != _columns(old):
+    elif values != _to_columns(old):
         connection.execute(update(identities).filter_by(**_key(new)).values(**values))
     for table, rows_of in _TABLES.items():
         _write_owned(connection, table, rows_of(old) if old else [], rows_of(new))
@@ -221,7 +223,7 @@ def write_identity(connection: Connection, old: Identity | None, new: Identity) 
 def insert_identities(connection: Connection, new: Sequence[Identity]) -> None:
     """Insert identities that do not exist yet."""
     if new:
-        connection.execute(insert(identities), [{**_key(one), **_columns(one)} for one in new])
+        connection.execute(insert(identities), [{**_key(one), **_to_columns(one)} for one in new])
     for table, rows_of in _TABLES.items():
         if rows := [row for one in new for row in rows_of(one)]:
             connection.execute(insert(table), rows)
@@ -231,7 +233,7 @@ def _key(identity: Identity) -> dict[str, Any]:
     return {"tenant_id": identity.tenant_id, "client_id": identity.client_id}
 
 
-def _columns(identity: Identity) -> dict[str, Any]:
+def _to_columns(identity: Identity) -> dict[str, Any]:
     return {
         "object_id": identity.object_id,
         "name": identity.name,
@@ -373,24 +375,24 @@ def read_tenants(connection: Connection, tenant_id: str | None = None) -> list[T
     query = select(tenants).order_by(tenants.c.id)
     if tenant_id is not None:
         query = query.where(tenants.c.id == tenant_id)
-    return [_tenant(connection, row) for row in connection.execute(query).all()]
+    return [_to_tenant(connection, row) for row in connection.execute(query).all()]
 
 
-def _tenant(connection: Connection, row: Row[Any]) -> Tenant:
-    tenant_id, display_name = _tenant_row(row)
+def _to_tenant(connection: Connection, row: Row[Any]) -> Tenant:
+    tenant_id, display_name = _to_tenant_row(row)
     query = select(tenant_domains).filter_by(tenant_id=tenant_id).order_by(tenant_domains.c.domain)
-    domains = tuple(_domain(each) for each in connection.execute(query))
+    domains = tuple(_to_domain(each) for each in connection.execute(query))
     return Tenant(id=tenant_id, display_name=display_name, domains=domains)
 
 
 @database.row_decoder(tenants, key=lambda row: row.id, hint=_RESTORE_HINT)
-def _tenant_row(row: Row[Any]) -> tuple[str, str]:
+def _to_tenant_row(row: Row[Any]) -> tuple[str, str]:
     if not is_lower_guid(row.id):
         raise ValueError("want a GUID in lower case")
     return row.id, row.display_name
 
 
 @database.row_decoder(tenant_domains, key=lambda row: row.domain)
-def _domain(row: Row[Any]) -> str:
+def _to_domain(row: Row[Any]) -> str:
     domain: str = row.domain
     return domain

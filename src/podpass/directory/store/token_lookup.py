@@ -218,7 +218,7 @@ def to_trusting(tenant_id: str, client_id: str, found: Sequence[Sequence[Any]]) 
             resource_id=resource_id,
             has_principal=bool(has_principal),
             enabled=bool(enabled),
-            credentials=(_credential(*credential),),
+            credentials=(_to_credential(*credential),),
             created=created,
         )
     except database.DECODE_ERRORS as exc:
@@ -264,12 +264,12 @@ def _build(tenant_id: str, client_id: str, by_table: Sequence[Sequence[Sequence[
         unique_name=unique_name,
         has_principal=bool(has_principal),
         enabled=bool(enabled),
-        identifier_uris=_owned(_URI, by_table, _name),
+        identifier_uris=_build_children(_URI, by_table, _name),
         credentials=tuple(
-            _credential(one[1], *one[6:12]) for one in sorted(by_table[_CREDENTIAL], key=_name)
+            _to_credential(one[1], *one[6:12]) for one in sorted(by_table[_CREDENTIAL], key=_name)
         ),
-        passwords=_owned(_PASSWORD, by_table, _password),
-        keys=_owned(_KEY, by_table, _key),
+        passwords=_build_children(_PASSWORD, by_table, _to_password),
+        keys=_build_children(_KEY, by_table, _to_key),
         location=location,
         tags=from_json(tags),
         created=created,
@@ -278,7 +278,7 @@ def _build(tenant_id: str, client_id: str, by_table: Sequence[Sequence[Sequence[
     )
 
 
-def _owned(
+def _build_children(
     number: int,
     by_table: Sequence[Sequence[Sequence[Any]]],
     build: Callable[[Sequence[Any]], Owned],
@@ -301,7 +301,7 @@ _set_name, _set_issuer, _set_subject, _set_audiences, _set_description, _set_id,
 _new = object.__new__
 
 
-def _credential(
+def _to_credential(
     created: Any, name: Any, issuer: Any, subject: Any, audience: Any, description: Any, id_: Any
 ) -> FederatedCredential:
     # The same rules as `_Part.check`, in a fifth of its time. If they fail, the caller finds the column.
@@ -330,7 +330,7 @@ def _audiences(audience: object) -> tuple[str, ...]:
     return (audience,)
 
 
-def _password(part: Sequence[Any]) -> PasswordCredential:
+def _to_password(part: Sequence[Any]) -> PasswordCredential:
     _, begins, expires, _, _, digest, key_id, display_name, hint, *_ = part
     return PasswordCredential(
         key_id=key_id,
@@ -342,7 +342,7 @@ def _password(part: Sequence[Any]) -> PasswordCredential:
     )
 
 
-def _key(part: Sequence[Any]) -> KeyCredential:
+def _to_key(part: Sequence[Any]) -> KeyCredential:
     _, begins, expires, _, _, certificate, key_id, display_name, thumbprint, *_ = part
     return KeyCredential(
         key_id=key_id,

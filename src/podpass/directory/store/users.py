@@ -26,7 +26,7 @@ class Users:
         Errors:  CorruptRowError.
         """
         query = select(users).where(users.c.id == user_id.lower())
-        return await self._session.read(lambda connection: _first(connection, query))
+        return await self._session.read(lambda connection: _fetch_first(connection, query))
 
     async def find(self, tenant_id: str, name: str) -> User | None:
         """Return a user by user principal name, or None.
@@ -38,7 +38,7 @@ class Users:
         query = select(users).where(
             users.c.tenant_id == tenant_id.lower(), users.c.name_key == name.lower()
         )
-        return await self._session.read(lambda connection: _first(connection, query))
+        return await self._session.read(lambda connection: _fetch_first(connection, query))
 
     async def put(self, user: User) -> WriteResult:
         """Create a user, or change its names and password.
@@ -59,22 +59,22 @@ class Users:
             query = query.where(users.c.name_key > after.lower())
         query = query.order_by(users.c.name_key)
         return await self._session.read(
-            lambda connection: database.fetch_page(connection, query, limit, _user)
+            lambda connection: database.fetch_page(connection, query, limit, _to_user)
         )
 
 
-def _first(connection: Connection, query: Select[Any]) -> User | None:
+def _fetch_first(connection: Connection, query: Select[Any]) -> User | None:
     row = connection.execute(query).first()
-    return None if row is None else _user(row)
+    return None if row is None else _to_user(row)
 
 
 @database.row_decoder(users, key=lambda row: row.id)
-def _user(row: Row[Any]) -> User:
+def _to_user(row: Row[Any]) -> User:
     return User(**{name: getattr(row, name) for name in _FIELDS})
 
 
 def _put(write: Write, user: User) -> WriteResult:
-    old = _first(write.connection, select(users).where(users.c.id == user.id))
+    old = _fetch_first(write.connection, select(users).where(users.c.id == user.id))
     new = replace(user, created=(old.created if old else user.created) or write.now)
     if old == new:
         return WriteResult.UNCHANGED

@@ -48,7 +48,7 @@ class Vaults:
 
         def step(connection: Connection) -> Vault | None:
             row = connection.execute(query).first()
-            return None if row is None else _vault(row)
+            return None if row is None else _to_vault(row)
 
         return await self._session.read(step)
 
@@ -65,7 +65,7 @@ class Vaults:
         query = in_scope(query, vaults.c.resource_key, subscription_id, group, after)
         return await self._session.read(
             lambda connection: database.decode_full_page(
-                limit, lambda size: connection.execute(query.limit(size)).all(), _vault
+                limit, lambda size: connection.execute(query.limit(size)).all(), _to_vault
             )
         )
 
@@ -128,7 +128,7 @@ class Vaults:
         if name is not None:
             query = query.where(vaults.c.name == name.lower())
         return await self._session.read(
-            lambda connection: database.decode_rows(connection.execute(query).all(), _deleted)
+            lambda connection: database.decode_rows(connection.execute(query).all(), _to_deleted)
         )
 
     async def recover(self, name: str) -> Vault:
@@ -176,7 +176,7 @@ class Vaults:
         if tenant_id is not None:
             query = query.filter_by(tenant_id=tenant_id)
         return await self._session.read(
-            lambda connection: database.decode_rows(connection.execute(query).all(), _vault)
+            lambda connection: database.decode_rows(connection.execute(query).all(), _to_vault)
         )
 
 
@@ -194,7 +194,7 @@ def soft_delete_below(write: Write, scope: str) -> None:
     """Soft-delete every vault below a scope."""
     query = select(vaults).where(_NOT_DELETED, is_below(vaults.c.resource_key, scope))
     for row in write.connection.execute(query).all():
-        soft_delete(write, _vault(row))
+        soft_delete(write, _to_vault(row))
 
 
 def _recover(write: Write, name: str) -> Vault:
@@ -211,7 +211,7 @@ def _recover(write: Write, name: str) -> Vault:
 def _purge_expired(write: Write) -> list[DeletedVault]:
     query = select(vaults).where(vaults.c.purge_on <= write.now)
     # Corrupt vaults and their secrets stay until an administrator has repaired or deleted the row.
-    expired = database.decode_rows(write.connection.execute(query).all(), _deleted)
+    expired = database.decode_rows(write.connection.execute(query).all(), _to_deleted)
     for one in expired:
         _purge(write, one)
     return expired
@@ -219,9 +219,9 @@ def _purge_expired(write: Write) -> list[DeletedVault]:
 
 def _put(write: Write, old: Vault | None, given: Vault) -> tuple[WriteResult, Vault]:
     if old is None:
-        _free_name(write, given.name)
+        _release_expired_name(write, given.name)
         new = replace(given, uid=given.uid or str(uuid.uuid4()), created=given.created or write.now)
-        write.connection.execute(insert(vaults).values(**_columns(new)))
+        write.connection.execute(insert(vaults).values(**_to_columns(new)))
         write.record(f"{_VAULT}/write", new.resource_id)
         return WriteResult.CREATED, new
     new = replace(given, uid=old.uid, created=old.created)
@@ -232,12 +232,12 @@ def _put(write: Write, old: Vault | None, given: Vault) -> tuple[WriteResult, Va
     # Otherwise a caller could remove the protection and then purge.
     if old.purge_protection and not new.purge_protection:
         raise errors.Conflict("purge protection cannot be turned off", name=new.name)
-    write.connection.execute(update(vaults).filter_by(name=new.name).values(**_columns(new)))
+    write.connection.execute(update(vaults).filter_by(name=new.name).values(**_to_columns(new)))
     write.record(f"{_VAULT}/write", new.resource_id)
     return WriteResult.UPDATED, new
 
 
-def _free_name(write: Write, name: str) -> None:
+def _release_expired_name(write: Write, name: str) -> None:
     deleted = _read_deleted(write.connection, name)
     if deleted is None:
         return
@@ -265,24 +265,24 @@ def _check(vault: Vault) -> None:
 
 def _read(connection: Connection, name: str) -> Vault | None:
     row = connection.execute(select(vaults).where(vaults.c.name == name, _NOT_DELETED)).first()
-    return None if row is None else _vault(row)
+    return None if row is None else _to_vault(row)
 
 
 def _read_deleted(connection: Connection, name: str) -> DeletedVault | None:
     query = select(vaults).where(vaults.c.name == name, vaults.c.deleted.is_not(None))
     row = connection.execute(query).first()
-    return None if row is None else _deleted(row)
+    return None if row is None else _to_deleted(row)
 
 
 @database.row_decoder(vaults, key=lambda row: row.name)
-def _deleted(row: Row[Any]) -> DeletedVault:
+def _to_deleted(row: Row[Any]) -> DeletedVault:
     if row.purge_on is None:
         raise ValueError("purge_on: want seconds since the epoch, found NULL")
-    return DeletedVault(vault=_vault(row), deleted=row.deleted, purge_on=row.purge_on)
+    return DeletedVault(vault=_to_vault(row), deleted=row.deleted, purge_on=row.purge_on)
 
 
 @database.row_decoder(vaults, key=lambda row: row.name)
-def _vault(row: Row[Any]) -> Vault:
+def _to_vault(row: Row[Any]) -> Vault:
     return Vault(
         name=row.name,
         tenant_id=row.tenant_id,
@@ -290,7 +290,7 @@ def _vault(row: Row[Any]) -> Vault:
         resource_id=row.resource_id,
         uid=row.uid,
         access=VaultAccess(row.access),
-        policies=tuple(_policy(one) for one in from_json(row.policies, list)),
+        policies=tuple(_to_policy(one) for one in from_json(row.policies, list)),
         retention_days=row.retention_days,
         purge_protection=row.purge_protection,
         tags=from_json(row.tags),
@@ -299,11 +299,11 @@ def _vault(row: Row[Any]) -> Vault:
     )
 
 
-def _policy(stored: Mapping[str, Any]) -> AccessPolicy:
+def _to_policy(stored: Mapping[str, Any]) -> AccessPolicy:
     return AccessPolicy(**{**stored, "secrets": tuple(stored["secrets"])})
 
 
-def _columns(vault: Vault) -> dict[str, Any]:
+def _to_columns(vault: Vault) -> dict[str, Any]:
     return {
         "name": vault.name,
         "tenant_id": vault.tenant_id,

@@ -66,7 +66,7 @@ class SignInApp:
         """
         path = rest.lower()
         if version := _DEVICE_CODE.get(path):
-            return partial(self._device_code, tenant, version)
+            return partial(self._handle_device_code, tenant, version)
         if version := _AUTHORIZE.get(path):
             return partial(
                 self._handle_page, "GET", partial(self._pages.authorize, tenant, version)
@@ -78,7 +78,7 @@ class SignInApp:
         if path in _LOGOUT:
             return _signed_out
         if tenant.lower() == "common" and path.startswith(_REALM):
-            return partial(self._realm, rest[len(_REALM) :])
+            return partial(self._user_realm, rest[len(_REALM) :])
         return None
 
     async def _handle_page(
@@ -95,7 +95,7 @@ class SignInApp:
             _log.info("page_refused", extra={"stage": "exchange", **facts})
             return error_reply(exc)
 
-    async def _realm(self, name: str, scope: Scope, receive: Receive) -> Reply:
+    async def _user_realm(self, name: str, scope: Scope, receive: Receive) -> Reply:
         """Return how a user signs in: here with a password if the name has the domain of a tenant."""
         del scope, receive
         domain = unquote(name).rpartition("@")[2]
@@ -110,7 +110,7 @@ class SignInApp:
             realm["domain_name"] = domain.lower()
         return Reply(200, responses.JSON_HEADERS, orjson.dumps(realm))
 
-    async def _device_code(
+    async def _handle_device_code(
         self, tenant: str, version: int, scope: Scope, receive: Receive
     ) -> Reply:
         began = time.perf_counter()

@@ -114,7 +114,7 @@ def device_code(*, action: str, flow: str, code: str = "", fault: str = "") -> b
     )
 
 
-def done(title: str, text: str) -> bytes:
+def completed(title: str, text: str) -> bytes:
     """Return the page that ends a sign-in."""
     return _page(title, f"<p>{escape(text)}</p><p>You can close this window.</p>")
 
@@ -130,7 +130,7 @@ def details(title: str, rows: Sequence[tuple[str, str]]) -> bytes:
     return _page(title, f"<dl>{body}</dl>")
 
 
-def forward(*, action: str, fields: str) -> bytes:
+def auto_submit(*, action: str, fields: str) -> bytes:
     """Return the page that submits the response to the client; `fields` are already escaped."""
     return _page(
         "Signed in",

@@ -130,7 +130,7 @@ class SignInPages:
     async def _approve(self, flow: dict[str, Any], approval: Approval) -> Reply:
         if flow["kind"] == "device":
             await self._signin.devices.complete(flow["user_code"], approval)
-            return _html(html.done(_CONFIRMED, "The program that showed the code continues."))
+            return _html(html.completed(_CONFIRMED, "The program that showed the code continues."))
         request = AuthorizeRequest(**flow["request"])
         code = await self._signin.issue_code(request, Platform(flow["platform"]), approval)
         return _redirect(request, {"code": code})
@@ -138,7 +138,9 @@ class SignInPages:
     async def _cancel(self, flow: dict[str, Any]) -> Reply:
         if flow["kind"] == "device":
             await self._signin.devices.complete(flow["user_code"], None)
-            return _html(html.done("Cancelled", "The program that showed the code gets an error."))
+            return _html(
+                html.completed("Cancelled", "The program that showed the code gets an error.")
+            )
         return _redirect(AuthorizeRequest(**flow["request"]), _error_parameters(AadstsError(65004)))
 
     def _sign_in_page(
@@ -173,7 +175,7 @@ def error_reply(exc: AadstsError) -> Reply:
 def signed_out_reply() -> Reply:
     """Return the page after a sign-out; it never redirects, because any link could set the target."""
     return _html(
-        html.done("Signed out", "This service has no sessions, so there is nothing to end.")
+        html.completed("Signed out", "This service has no sessions, so there is nothing to end.")
     )
 
 
@@ -192,7 +194,7 @@ def _redirect(request: AuthorizeRequest, response: dict[str, str]) -> Reply:
     """Send a response to the client in the requested response mode."""
     target = authorize.origin_of(request.redirect)
     if request.mode == "form_post":
-        body = html.forward(
+        body = html.auto_submit(
             action=request.redirect, fields=authorize.post_fields(request, response)
         )
         return Reply(200, html.headers(form_targets=[target], submits=True), body)

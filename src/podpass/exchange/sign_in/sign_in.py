@@ -213,7 +213,7 @@ class SignIn:
         facts["skipped"] = ()
         return await self._authenticator.authenticate(tenant, client.identity, request, facts)
 
-    # -------------------------------------------------------------------------------- grant and user
+    # ------------------------------------------------------------------------------ grants and users
 
     async def _read_grant(
         self, tenant: Tenant | None, client: Client, request: TokenRequest

@@ -215,7 +215,7 @@ class AuthorityKeys:
             return
         now = self._clock()
         is_due = key_schedule.next_activation(self._slots, now, self.schedule) is not None
-        expired = key_schedule.expired(self._out_of_use, self._ticks(), self.schedule)
+        expired = key_schedule.list_expired(self._out_of_use, self._ticks(), self.schedule)
         if not is_due:
             # An earlier write with an unknown result has succeeded.
             self._new_keys = ()
@@ -249,7 +249,7 @@ class AuthorityKeys:
         replaces = key_schedule.active_key(self._slots, self._clock())
         await self.ensure_keys()
         await self._run_transaction(
-            lambda connection: transactions.bring_forward(
+            lambda connection: transactions.activate_earlier(
                 connection,
                 self.schedule,
                 replaces=replaces.kid,

@@ -173,7 +173,7 @@ def plan_early_rotation(
     return (after, activates) if activates < after.activates else None
 
 
-def out_of_use(slots: Sequence[ScheduledKey], now: float) -> Sequence[ScheduledKey]:
+def list_out_of_use(slots: Sequence[ScheduledKey], now: float) -> Sequence[ScheduledKey]:
     """List the keys that signed before the active key."""
     if not slots:
         return ()
@@ -188,10 +188,12 @@ def track_out_of_use(
 
     If a clock jump makes a key active again, its record is reset.
     """
-    return {slot.kid: watched.get(slot.kid, ticks) for slot in out_of_use(slots, now)}
+    return {slot.kid: watched.get(slot.kid, ticks) for slot in list_out_of_use(slots, now)}
 
 
-def expired(watched: Mapping[str, float], ticks: float, schedule: KeySchedule) -> Sequence[str]:
+def list_expired(
+    watched: Mapping[str, float], ticks: float, schedule: KeySchedule
+) -> Sequence[str]:
     """List the keys whose tokens have all expired.
 
     It uses the monotonic clock: a wall clock that is temporarily set forward would remove keys whose tokens

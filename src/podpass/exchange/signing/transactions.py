@@ -52,7 +52,7 @@ def reconcile(
     if not slots:
         return []  # another program emptied the table
     events: list[LogEvent] = []
-    old = {slot.kid for slot in key_schedule.out_of_use(slots, now)}
+    old = {slot.kid for slot in key_schedule.list_out_of_use(slots, now)}
     if removed := old.intersection(expired):
         key_store.delete_keys(connection, removed)
         events.append(("signing_keys_removed", {"kids": sorted(removed)}))
@@ -67,7 +67,7 @@ def reconcile(
     return events
 
 
-def bring_forward(
+def activate_earlier(
     connection: Connection, schedule: KeySchedule, *, replaces: str, at_once: bool, now: float
 ) -> Sequence[LogEvent]:
     """Activate the next key earlier, unless the key that it should replace is already replaced."""
@@ -87,15 +87,15 @@ def withdraw(connection: Connection, sealer: Sealer, kid: str, *, now: float) ->
     Shapes:  the result is empty for any other key.
     """
     found = key_store.read_keys(connection)
-    free = {slot.kid for slot in key_schedule.out_of_use(found.slots, now)}
-    if kid not in free | _unusable_keys(found, sealer, now):
+    free = {slot.kid for slot in key_schedule.list_out_of_use(found.slots, now)}
+    if kid not in free | _find_unusable_keys(found, sealer, now):
         return []
     # A key ID that is not valid text was converted for the list, and matches no row.
     deleted = key_store.delete_keys(connection, [kid])
     return [("signing_key_withdrawn", {"kid": kid})] if deleted else []
 
 
-def _unusable_keys(found: StoredKeys, sealer: Sealer, now: float) -> set[str]:
+def _find_unusable_keys(found: StoredKeys, sealer: Sealer, now: float) -> set[str]:
     """Find the keys that can never sign; none if no key is intact."""
     unsealed = key_store.unseal_keys(found, sealer)
     if not unsealed.keys:

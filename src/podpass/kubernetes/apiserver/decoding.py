@@ -17,7 +17,7 @@ _TYPES = (JSON, YAML, protobuf.MEDIA_TYPE)
 
 
 def parse(data: bytes, media_type: str) -> tuple[Any, list[str]]:
-    """Decode a body; also return the names of members that occur duplicates in an object.
+    """Decode a body; also return the names of members that an object contains more than once.
 
     Errors:  StatusError 400.
     """

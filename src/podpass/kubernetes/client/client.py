@@ -260,7 +260,7 @@ def _socket(address: tuple[Any, ...]) -> socket.socket:
 
 
 def _cause(exc: Exception) -> str:
-    """Return the cause in words of the system or of TLS; the text of an exception may contain secrets."""
+    """Return the cause that the system or TLS reports; the text of an exception may contain secrets."""
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):
         why = getattr(exc.certificate_error, "verify_message", "") or "it is for another host name"
         return f"its certificate is not trusted: {why}"

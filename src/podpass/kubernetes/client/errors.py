@@ -15,7 +15,7 @@ class KubeError(Error):
 
 
 class KubeUnreachable(KubeError):
-    """The API server did not answer."""
+    """The API server did not respond."""
 
     code = "kubernetes_unreachable"
     hint = "check that the API server runs, that the kubeconfig has its address, and the clock"

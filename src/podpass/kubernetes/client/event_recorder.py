@@ -234,7 +234,7 @@ class EventRecorder:
         key: str | None = None,
         component: str = "",
     ) -> None:
-        """Queue an Event about an object; return at once, whether the Event can be written or not.
+        """Queue an Event about an object; return immediately, before the Event is written.
 
         Shapes:  `key` distinguishes Events with the same object and reason; without it, the message does.
         """

@@ -54,7 +54,7 @@ class BackOff:
 
 
 def ignore(_: KubeError) -> None:
-    """Ignore a failure; it is logged anyway."""
+    """Ignore a failure, because the reflector logs it."""
 
 
 async def watch(

@@ -1,6 +1,6 @@
 """EndpointSlice controller: write the addresses and readiness of the pods of each Service.
 
-Nothing in this process routes by them. `kubectl describe service` shows them, and clients that balance
+This process does not use them for routing. `kubectl describe service` shows them, and clients that balance
 load watch them.
 """
 
@@ -105,7 +105,7 @@ def arrange(
 ) -> list[tuple[Object, Object | None]]:
     """Return the desired slices of a Service, each with the existing slice that it replaces, if any.
 
-    An endpoint stays in its slice, and new endpoints fill free places. An endpoint that moved would be
+    An endpoint stays in its slice, and new endpoints fill free slots. An endpoint that moved would be
     in both slices for a moment, or in neither. A Service without pods has one empty slice.
     """
     arranged: list[tuple[Object, Object | None]] = []

@@ -37,7 +37,7 @@ class GarbageCollector:
             await self._collect_if_unowned(kind, obj)
 
     async def _collect_if_unowned(self, kind: str, obj: Object) -> None:
-        """Delete an object that has no present owner; otherwise remove the absent owners from it."""
+        """Delete an object if none of its owners exists; otherwise remove references to missing owners."""
         metadata = obj["metadata"]
         owners = metadata["ownerReferences"]
         found = {
@@ -55,7 +55,7 @@ class GarbageCollector:
             )
 
     def _find_owner(self, reference: Object, namespace: str) -> Object | None:
-        """Return the owner if it exists; an empty object stands for a kind that is not served."""
+        """Return the owner if it exists; return an empty object for a kind that is not served."""
         kind = _BY_TYPE.get((reference["apiVersion"], reference["kind"]))
         if kind is None or not kind.stored:
             return {"metadata": {}}

@@ -177,7 +177,7 @@ def _without_tracking_finalizer(pod: Object) -> Object:
 
 
 def _set_outcome(job: Object, status: Object, pods: list[PodInfo], now: float) -> None:
-    """Set the outcome of a Job in its status; an outcome that is set stays."""
+    """Set the outcome of a Job in its status, unless it already has one."""
     if _outcome(status):
         return
     reason, message = job_rules.failure_reason(job, status, pods, now)

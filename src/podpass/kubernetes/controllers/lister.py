@@ -18,7 +18,7 @@ from podpass.kubernetes.controllers.pod_info import PodInfo
 ObjectKey = tuple[str, str, str]
 """Kind, namespace and name of an object."""
 
-# Events have no owners and own nothing, and present are too many to index.
+# Events have no owners and no dependents, and there are too many of them to index.
 FOLLOWED: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind.stored and kind.kind != "Event")
 RESOURCES = tuple(kind.resource for kind in FOLLOWED)
 _POD = kind_by_name("Pod")

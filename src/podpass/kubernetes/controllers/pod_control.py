@@ -24,7 +24,7 @@ class PodControl:
     async def create(
         self, kind: Kind, owner: Object, count: int, pod: Callable[[int], Object]
     ) -> str:
-        """Create pods in batches that double in size; return the first failure message, or an empty text.
+        """Create pods in batches that double in size; return the first failure message, or an empty string.
 
         A failure ends the batches. The next reconcile creates the missing pods.
         """
@@ -53,7 +53,7 @@ class PodControl:
         return failures
 
     async def _create_pod(self, kind: Kind, owner: Object, pod: Object) -> str | None:
-        """Create one pod; return None, a failure message, or an empty text if the namespace terminates."""
+        """Create one pod; return None, a failure message, or an empty string if the namespace terminates."""
         try:
             made = await self._client.create("Pod", pod)
         except StatusError as exc:

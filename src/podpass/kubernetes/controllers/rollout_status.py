@@ -29,7 +29,7 @@ def condition(status: Mapping[str, Any], kind: str) -> Object | None:
 def set_condition(
     status: Object, kind: str, holds: str, reason: str, message: str, now: float
 ) -> None:
-    """Set a condition in the given status; an equal condition stays unchanged."""
+    """Set a condition in the given status; do not change an equal condition."""
     old = condition(status, kind)
     if old and (old["status"], old.get("reason")) == (holds, reason):
         return

@@ -38,7 +38,7 @@ class WorkQueue:
         self._wake = asyncio.Event()
 
     def add(self, key: Key, delay: float = 0.0) -> None:
-        """Add a key that is due after `delay`; an earlier due time of the same key stays."""
+        """Add a key that is due after `delay`; keep an earlier due time of the same key."""
         when = self._clock() + delay
         if (known := self._due.get(key)) is not None and known <= when:
             return

@@ -149,7 +149,7 @@ class ContainerRun:
             self._process.kill()
 
     async def _run_hook(self, hook: Mapping[str, Any]) -> str:
-        """Run a lifecycle hook; return the failure message, or an empty text."""
+        """Run a lifecycle hook; return the failure message, or an empty string."""
         address = self._context.node.address
         try:
             if action := hook.get("exec"):

@@ -62,7 +62,7 @@ class ContainerRecord:
 
     @property
     def previous(self) -> Terminated | None:
-        """The newest run that has ended."""
+        """Return the newest run that has ended."""
         return self.state if isinstance(self.state, Terminated) else self.last
 
 

@@ -1,4 +1,4 @@
-"""What all pod workers share: the API client, the machine, and the settings."""
+"""Dependencies that all pod workers share: the API client, the machine and the settings."""
 
 import asyncio
 from collections.abc import Mapping

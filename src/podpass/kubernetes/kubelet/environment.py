@@ -1,6 +1,6 @@
 """Build the environment and the command line of a container, as the kubelet does. Pure.
 
-ObjectReference: Kubernetes documentation, "Define Dependent Environment Variables"; API reference, EnvVar.
+Source: Kubernetes documentation, "Define Dependent Environment Variables"; API reference, EnvVar.
 """
 
 import base64

@@ -76,7 +76,7 @@ class Kubelet:
 
     @property
     def sandbox(self) -> str:
-        """The name of the sandbox: `bubblewrap` or `rewrite`."""
+        """Return the name of the sandbox: `bubblewrap` or `rewrite`."""
         return self._sandbox.name
 
     async def __aenter__(self) -> Self:
@@ -155,6 +155,6 @@ async def _cancel(task: "asyncio.Task[None]") -> None:
 
 
 def _log_failure(task: "asyncio.Task[None]") -> None:
-    """Log the error of a task that ended by itself."""
+    """Log the error of a task that failed without being cancelled."""
     if not task.cancelled() and (error := task.exception()):
         _log.error("kubelet_task_failed", extra={"task": task.get_name()}, exc_info=error)

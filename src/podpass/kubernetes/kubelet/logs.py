@@ -67,7 +67,7 @@ class LogWriter:
 
     def _end(self, stream: str) -> None:
         if self._partial_lines[stream]:
-            # The line has no newline, so readers must not see one: it is a part, as in containerd.
+            # Without a newline at its end, the line is written as a part (`P`), as in containerd.
             self._append(self._entry(stream, b"P", self._partial_lines[stream]))
             self._partial_lines[stream] = b""
         self._open_streams.discard(stream)
@@ -144,7 +144,7 @@ async def read_log(
 
 
 class LogActivity:
-    """Whether a container still writes to its log."""
+    """Tracks whether a container still writes to its log."""
 
     def __init__(self, *, ended: bool = False) -> None:
         self._ended = asyncio.Event()

@@ -1,7 +1,7 @@
 """A small process that kills the containers of a kubelet that was killed itself.
 
 It reads process groups from a pipe. If the pipe closes without a stop line, the kubelet died without running
-its handlers: `kill -9`, a crash, or no memory left. A parent-death signal does not solve this: it reaches
+its handlers: `kill -9`, a crash, or an OOM kill. A parent-death signal does not solve this: it reaches
 only the first process of a container, and it is sent when a thread ends, not when the process ends.
 """
 

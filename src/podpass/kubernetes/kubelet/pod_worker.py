@@ -1,4 +1,4 @@
-"""One pod from its volumes to its end: apply the decisions of `lifecycle`, and report the status."""
+"""Run one pod until it is deleted: apply the decisions of `lifecycle`, and report the status."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 Pod = Mapping[str, Any]
 
 _TERMINAL = ("Succeeded", "Failed")
-_MAX_SLEEP_SECONDS = 30.0  # the wall clock may jump, for example on a laptop that slept
+_MAX_SLEEP_SECONDS = 30.0  # the wall clock may jump, for example after a laptop was suspended
 _RETRY_SECONDS = 2.0
 _MIN_REFRESH_SECONDS = 5.0
 
@@ -64,7 +64,7 @@ class PodWorker:
         self._wake.set()
 
     async def stop(self, seconds: float) -> None:
-        """Stop all containers because the kubelet stops; the pod object stays in the cluster."""
+        """Stop all containers because the kubelet stops; the pod object is not deleted."""
         self._stopping = True
         await self.containers.stop_all(seconds)
 

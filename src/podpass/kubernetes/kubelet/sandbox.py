@@ -1,4 +1,4 @@
-"""Give a container the paths of its mounts: by bind mounts if bubblewrap works, else by rewriting paths.
+"""Map the paths of a container's mounts: by bind mounts if bubblewrap works, else by rewriting paths.
 
 Neither changes the host. Bubblewrap would create missing mount points in folders of the host. So the nearest
 existing folder is covered first by an empty folder that shows the same entries.

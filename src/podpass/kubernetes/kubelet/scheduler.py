@@ -37,7 +37,7 @@ def needs_binding(pod: Pod) -> bool:
 
 
 def unschedulable_reason(pod: Pod, labels: Mapping[str, str]) -> str:
-    """Return the message of kube-scheduler if the pod does not fit the node; else an empty text."""
+    """Return the message of kube-scheduler if the pod does not fit the node; else an empty string."""
     selector = pod["spec"].get("nodeSelector") or {}
     if all(labels.get(key) == value for key, value in selector.items()):
         return ""

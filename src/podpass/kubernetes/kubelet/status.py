@@ -69,7 +69,7 @@ def build_status(pod: Mapping[str, Any], view: StatusInput) -> dict[str, Any]:
 
 
 def merge_status(observed: Mapping[str, Any], reported: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge the reported status into the observed one; conditions of other writers stay."""
+    """Merge the reported status into the observed one; conditions of other writers do not change."""
     own = [c for c in reported.get("conditions") or [] if c["type"] in _OWN]
     others = [c for c in observed.get("conditions") or [] if not own or c["type"] not in _OWN]
     return {**observed, **reported, "conditions": others + own}
@@ -171,7 +171,7 @@ def _build_conditions(
         "ContainersReady": containers,
         "PodScheduled": (True, {}),
     }
-    # Other conditions belong to other writers and stay.
+    # Other conditions belong to other writers and do not change.
     others = [condition for kind, condition in before.items() if kind not in values]
     return others + [
         _build_condition(kind, value, before.get(kind), view.now) for kind, value in values.items()

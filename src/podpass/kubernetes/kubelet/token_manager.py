@@ -42,7 +42,7 @@ class IssuedToken:
 
     @property
     def renew_at(self) -> float:
-        """The time at which the token must be renewed."""
+        """Return the time at which the token must be renewed."""
         lifetime = self.expires_at - self.issued_at
         return self.issued_at + min(lifetime * _RENEW_FRACTION, _MAX_AGE_SECONDS)
 
@@ -56,7 +56,7 @@ class TokenManager:
 
     @property
     def renew_at(self) -> float | None:
-        """The time at which the first token must be renewed; None without tokens."""
+        """Return the time at which the first token must be renewed; None without tokens."""
         return min((issued.renew_at for issued in self._issued.values()), default=None)
 
     async def get(self, projection: TokenProjection) -> Secret:

@@ -64,7 +64,7 @@ class VolumeManager:
 
     @property
     def renew_at(self) -> float | None:
-        """The time at which the first token must be renewed, in epoch seconds."""
+        """Return the time at which the first token must be renewed, in epoch seconds."""
         return self._tokens.renew_at
 
     async def set_up(self, pod: Mapping[str, Any]) -> None:

@@ -62,7 +62,7 @@ class ControlPlane:
 
     @property
     def pids(self) -> Mapping[str, int]:
-        """Process ids of the running programs, by program name."""
+        """Return the process ids of the running programs, by program name."""
         return {name: pid for name, each in self._services.items() if (pid := each.pid)}
 
     async def __aenter__(self) -> Self:

@@ -48,7 +48,7 @@ class ManagedProcess:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the running program, None if it is not running."""
+        """Return the process id of the running program, None if it is not running."""
         running = self._process is not None and self._process.returncode is None
         return self._process.pid if running and self._process else None
 

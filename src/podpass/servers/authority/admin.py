@@ -129,25 +129,25 @@ class AdminApp:
         try:
             await self._guard.admit(header_values(scope, b"authorization"))
         except TokenRefused as exc:
-            _log.info("admin_refused", extra={"reason": exc.check.value, "source": _source(scope)})
+            _log.info(
+                "admin_refused", extra={"reason": exc.check.value, "source": _source_address(scope)}
+            )
             challenge: Headers = (JSON, (b"www-authenticate", exc.challenge.encode("latin-1")))
-            await respond(send, 401, _error("Unauthorized", exc.message), challenge)
+            await respond(send, 401, _error_body("Unauthorized", exc.message), challenge)
         except KeysUnavailable as exc:
-            await respond(send, 503, _error("ServiceUnavailable", exc.message))
+            await respond(send, 503, _error_body("ServiceUnavailable", exc.message))
         else:
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if _ABSENT in f"{scope['path']}/".lower():
-            await respond(
-                send, 404, _error("NotFound", "This authority has no cluster of its own.")
-            )
+            await respond(send, 404, _error_body("NotFound", "This authority has no cluster."))
             return
         try:
             apis = self._apis or await self._open()
         except DatabaseFailed as exc:
             after: Headers = (JSON, (b"retry-after", str(exc.retry_after_seconds).encode()))
-            await respond(send, 503, _error("ServiceUnavailable", exc.message), after)
+            await respond(send, 503, _error_body("ServiceUnavailable", exc.message), after)
             return
         await apis(scope, receive, send)
 
@@ -198,9 +198,9 @@ class AdminApp:
         )
 
 
-def _source(scope: Scope) -> str:
+def _source_address(scope: Scope) -> str:
     return str(scope["client"][0]) if scope.get("client") else ""
 
 
-def _error(code: str, message: str) -> bytes:
+def _error_body(code: str, message: str) -> bytes:
     return orjson.dumps({"error": {"code": code, "message": message}})

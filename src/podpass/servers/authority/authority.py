@@ -62,9 +62,9 @@ def run(settings: Settings, *, ready: OnReady) -> None:
         for path in (process.sealing_key_file, process.tls_key):
             if files.is_world_accessible(path):
                 _log.warning("key_file_world_accessible", extra={"file": str(path)})
-        addresses = _addresses(sockets)
+        addresses = _format_addresses(sockets)
         Supervisor(
-            _children(plan),
+            _build_children(plan),
             shared,
             Timeouts(
                 start=process.start_seconds + process.stuck_seconds,
@@ -72,7 +72,7 @@ def run(settings: Settings, *, ready: OnReady) -> None:
                 drain=process.drain_seconds,
                 delay=process.shutdown_delay_seconds,
             ),
-            on_ready=lambda pids: ready(_facts(addresses, pids)),
+            on_ready=lambda pids: ready(_build_facts(addresses, pids)),
             on_drain=lambda: _close(sockets, except_for=""),
         ).run()
         _log.info("authority_stopped")
@@ -94,21 +94,23 @@ def _bind(settings: Settings, stack: ExitStack) -> dict[str, socket.socket]:
     return sockets
 
 
-def _children(plan: _ProcessPlan) -> list[ChildProcess]:
+def _build_children(plan: _ProcessPlan) -> list[ChildProcess]:
     workers = plan.settings.process.workers
     children = [
-        ChildProcess(name=f"worker {number}", run=lambda line, n=number: _worker(plan, n, line))  # type: ignore[misc]
+        ChildProcess(name=f"worker {number}", run=lambda line, n=number: _run_worker(plan, n, line))  # type: ignore[misc]
         for number in range(workers)
     ]
     if "admin" in plan.sockets:
         children.append(
-            ChildProcess(name="admin", run=lambda line: _admin(plan, workers + 1, line))
+            ChildProcess(name="admin", run=lambda line: _run_admin(plan, workers + 1, line))
         )
-    health = ChildProcess(name="health", run=lambda line: _health(plan, workers, line), first=False)
+    health = ChildProcess(
+        name="health", run=lambda line: _run_health(plan, workers, line), first=False
+    )
     return [*children[:workers], health, *children[workers:]]
 
 
-def _worker(plan: _ProcessPlan, number: int, lifeline: int) -> int:
+def _run_worker(plan: _ProcessPlan, number: int, lifeline: int) -> int:
     from podpass.servers.authority.worker import WorkerEnv, run_worker
 
     sock = _keep_socket(plan, "service", {"worker": number})
@@ -116,7 +118,7 @@ def _worker(plan: _ProcessPlan, number: int, lifeline: int) -> int:
     return _run(run_worker(env, lifeline))
 
 
-def _health(plan: _ProcessPlan, number: int, lifeline: int) -> int:
+def _run_health(plan: _ProcessPlan, number: int, lifeline: int) -> int:
     from podpass.servers.authority.health_checks import HealthChecker
     from podpass.servers.authority.health_server import run_health_server
 
@@ -132,7 +134,7 @@ def _health(plan: _ProcessPlan, number: int, lifeline: int) -> int:
     )
 
 
-def _admin(plan: _ProcessPlan, number: int, lifeline: int) -> int:
+def _run_admin(plan: _ProcessPlan, number: int, lifeline: int) -> int:
     from podpass.servers.authority.admin import run_admin
     from podpass.servers.authority.worker import WorkerEnv
 
@@ -172,7 +174,7 @@ def _import_all(settings: Settings) -> None:
     gc.freeze()
 
 
-def _addresses(sockets: Mapping[str, socket.socket]) -> dict[str, str]:
+def _format_addresses(sockets: Mapping[str, socket.socket]) -> dict[str, str]:
     found = {}
     for name, sock in sockets.items():
         host, port = sock.getsockname()[:2]
@@ -181,7 +183,7 @@ def _addresses(sockets: Mapping[str, socket.socket]) -> dict[str, str]:
     return found
 
 
-def _facts(addresses: Mapping[str, str], pids: Mapping[str, int]) -> dict[str, Any]:
+def _build_facts(addresses: Mapping[str, str], pids: Mapping[str, int]) -> dict[str, Any]:
     workers = [pid for name, pid in pids.items() if name.startswith("worker")]
     others = {name: pid for name, pid in pids.items() if not name.startswith("worker")}
     return {

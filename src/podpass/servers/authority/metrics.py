@@ -44,7 +44,7 @@ def metrics_directory() -> Iterator[Path]:
     """
     _remove_abandoned()
     _check_space()
-    with TemporaryDirectory(prefix=_PREFIX) as name, _locked(Path(name)):
+    with TemporaryDirectory(prefix=_PREFIX) as name, _hold_lock(Path(name)):
         os.environ[_DIRECTORY_VARIABLE] = name  # noqa: TID251 the library reads only this variable
         try:
             yield Path(name)
@@ -64,7 +64,7 @@ def _check_space() -> None:
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def _hold_lock(directory: Path) -> Iterator[None]:
     """Lock the directory; the children inherit the lock, which is released when the last one exits."""
     with (directory / "lock.part").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -93,19 +93,19 @@ class WorkerGauges:
     """The metrics of a worker's signing keys."""
 
     def __init__(self, registry: "CollectorRegistry") -> None:
-        self.key_age = _gauge(
+        self.key_age = _create_gauge(
             registry,
             "signing_key_age_seconds",
             "Time since the active key became active",
             "max",
         )
-        self.damaged = _gauge(
+        self.damaged = _create_gauge(
             registry,
             "signing_keys_damaged",
             "Signing keys in the database that cannot be decrypted; no worker starts while there is one",
             "max",
         )
-        self.next_rotation = _gauge(
+        self.next_rotation = _create_gauge(
             registry,
             "signing_key_next_rotation_seconds",
             "When the next key becomes active, in seconds since the epoch; 0 when none is scheduled",
@@ -121,13 +121,13 @@ class CertificateMetrics:
 
         self._tls = tls
         self._failures = 0
-        self._not_after = _gauge(
+        self._not_after = _create_gauge(
             registry,
             "certificate_not_after_seconds",
             "When the serving certificate expires, in seconds since the epoch; the earliest of all processes",
             "min",
         )
-        self._stale = _gauge(
+        self._stale = _create_gauge(
             registry,
             "certificate_reload_failing",
             "Whether a process failed to load the certificate and key in the files",
@@ -148,7 +148,7 @@ class CertificateMetrics:
         self._failures = self._tls.failures
 
 
-def _gauge(registry: "CollectorRegistry", name: str, meaning: str, how: str) -> "Gauge":
+def _create_gauge(registry: "CollectorRegistry", name: str, meaning: str, how: str) -> "Gauge":
     from prometheus_client import Gauge
 
     return Gauge(

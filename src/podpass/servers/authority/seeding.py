@@ -46,7 +46,7 @@ async def _apply(document: Seed, target: SeedTarget, clock: Clock) -> dict[str, 
         database = await stack.enter_async_context(Database(target.database))
         directory = await stack.enter_async_context(Directory(database, (), clock))
         stack.enter_context(acting(_ACTOR))
-        tenant_id = await _tenant(directory, target)
+        tenant_id = await _find_or_create_tenant(directory, target)
         applied = await apply_seed(
             document,
             directory,
@@ -65,7 +65,7 @@ async def _apply(document: Seed, target: SeedTarget, clock: Clock) -> dict[str, 
     }
 
 
-async def _tenant(directory: Directory, target: SeedTarget) -> str:
+async def _find_or_create_tenant(directory: Directory, target: SeedTarget) -> str:
     """Find or create the tenant."""
     existing = {tenant.id: tenant for tenant in await directory.list_tenants()}
     if not target.tenant_id:

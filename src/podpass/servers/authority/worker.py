@@ -250,7 +250,7 @@ async def _monitoring(
             elif error is None and before is not None:
                 _log.info("database_check_recovered")
             heartbeat.set_database(is_up=error is None)
-            age, next_rotation = _key_times(opened, clock())
+            age, next_rotation = _read_key_times(opened, clock())
             gauges.key_age.set(age)
             gauges.damaged.set(len(opened.keys.damaged))
             gauges.next_rotation.set(next_rotation)
@@ -268,7 +268,7 @@ async def _check_database(opened: AuthorityResources) -> DatabaseFailed | None:
     return None
 
 
-def _key_times(opened: AuthorityResources, now: float) -> tuple[float, float]:
+def _read_key_times(opened: AuthorityResources, now: float) -> tuple[float, float]:
     """Return the age of the active key in seconds, and when the next key becomes active."""
     if not (slots := opened.keys.slots):
         return 0.0, 0.0

@@ -54,8 +54,8 @@ def render_metrics(sources: MetricsSources) -> Iterator[str]:
     yield from _render_certificate(sources.certificate)
     yield from prometheus_text.render_gauge(
         "podpass_admission_event_loop_lag_seconds",
-        "Longest event-loop delay of the last minute or two: the whole delay (total), and the part in which"
-        " this process was computing (process)",
+        "Longest event-loop delay of the last one to two minutes: from any cause (total), and the part in"
+        " which this process used the CPU (process)",
         [
             ({"part": "total"}, sources.loop_lag.total.value),
             ({"part": "process"}, sources.loop_lag.process.value),

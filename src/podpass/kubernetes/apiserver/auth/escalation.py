@@ -34,7 +34,7 @@ _ALL_RULES: Sequence[Rule] = (
     {"verbs": ["*"], "nonResourceURLs": ["*"]},
 )
 _MAX_LISTED_RULES = 20
-# Real roles stay far below these limits. A role above them could overload the server and is not covered.
+# Real roles are far below these limits. A role above them could overload the server and is not covered.
 _MAX_COMPARISONS, _MAX_COMBINATIONS = 2_000_000, 100_000
 _ANY_NAME = ""
 

@@ -42,7 +42,7 @@ class WatchPlan:
     """The parameters of a watch.
 
     Shapes:  `first` is the state that is sent before the changes after the revision `start`; `mark_end`
-             says whether a bookmark marks the end of that state.
+             is true if a bookmark marks the end of that state.
     """
 
     view: WatchView
@@ -157,7 +157,7 @@ class _WatchStream:
                 if self._watch_cache.last_change(self._resource) <= self._cursor:
                     await self._wait_for_change(now + _BATCH_SECONDS if chunk.lines else 0.0)
                 else:
-                    # Watchers that are behind take one chunk each in turn: 200 at once would block for 50 ms.
+                    # Watchers that are behind send one chunk each per iteration: 200 at once would block for 50 ms.
                     await self._catch_up_queue.wait()
         finally:
             timer.cancel()

@@ -61,7 +61,7 @@ class DeletionHandler:
         )
 
     async def delete_collection(self, request: Request, options: DeleteOptions) -> ListResult:
-        """Delete the objects that match a request's selectors, and return their state old the deletion.
+        """Delete the objects that match a request's selectors, and return their state before the deletion.
 
         Errors:  StatusError.
         """
@@ -170,7 +170,7 @@ def _set_dependents_finalizer(kind: Kind, obj: Object, options: DeleteOptions) -
     metadata = obj["metadata"]
     old = metadata.get("finalizers") or []
     policy = options.policy or strategies.DEFAULT_PROPAGATION.get(kind.kind, "")
-    if not policy:  # an earlier deletion's finalizers stay
+    if not policy:  # the finalizers of an earlier deletion do not change
         return
     new = [each for each in old if each not in FINALIZERS.values()]
     if policy in FINALIZERS and kind.kind != "Namespace":

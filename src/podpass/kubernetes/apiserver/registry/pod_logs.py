@@ -112,7 +112,7 @@ async def _chunks(kubelet_response: "aiohttp.ClientResponse") -> AsyncIterator[b
         async for chunk in kubelet_response.content.iter_any():
             yield chunk
     except (aiohttp.ClientError, OSError):
-        return  # the kubelet closed the connection; the client sees the end of the log
+        return  # the kubelet closed the connection; the client receives the end of the log
     finally:
         kubelet_response.close()
 
