@@ -58,7 +58,7 @@ def run() -> Iterator[Row]:
                 requests = [token_requests.token_request(issuer, number) for number in range(POOL)]
                 yield from _one_core(folder, requests, cores)
                 yield from batches.run()
-                yield from _by_openssl(folder, requests, cores[0])
+                yield from _measure_openssl(folder, requests, cores[0])
                 yield from _many(folder, issuer, cores[0])
     finally:
         os.sched_setaffinity(0, cores)
@@ -105,7 +105,7 @@ def _signer_name() -> str:
         return "OpenSSL"
 
 
-def _by_openssl(folder: Path, requests: Sequence[bytes], core: int) -> Iterator[Row]:
+def _measure_openssl(folder: Path, requests: Sequence[bytes], core: int) -> Iterator[Row]:
     """Measure without the multi-buffer library, and as on a processor without AVX-512 IFMA.
 
     Yields no rows without the library, because the other rows then already use OpenSSL alone.

@@ -51,12 +51,12 @@ class CannotAssemble(Exception):
     """The image cannot be assembled here; the message gives the reason."""
 
 
-def site_name(looked_in: Sequence[str]) -> str:
+def site_name(site_packages: Sequence[str]) -> str:
     """Return the name of the interpreter's package folder; Debian's interpreter uses another name.
 
-    Shapes:  `looked_in` is the result of `site.getsitepackages()`, in a virtual environment or not.
+    Shapes:  `site_packages` is the result of `site.getsitepackages()`, in a virtual environment or not.
     """
-    names = {Path(each).name for each in looked_in}
+    names = {Path(each).name for each in site_packages}
     return "dist-packages" if "dist-packages" in names else "site-packages"
 
 

@@ -22,7 +22,7 @@ def app(request: pytest.FixtureRequest, newest: AzCli) -> Iterator[str]:
     newest(f"ad app delete --id {made['appId']}")
 
 
-def test_an_application_is_made_found_changed_and_deleted(az: AzCli) -> None:
+def test_application_is_created_found_updated_and_deleted(az: AzCli) -> None:
     name = f"application-{az.version}"
     made = az(f"ad app create --display-name {name}")
     assert (made["displayName"], made["signInAudience"]) == (name, "AzureADMyOrg")
@@ -85,7 +85,7 @@ def test_create_returns_the_existing_application_of_that_name(newest: AzCli, app
 # --------------------------------------------------------------------------------------- credentials
 
 
-def test_secrets_are_made_listed_and_deleted(newest: AzCli, app: str) -> None:
+def test_secrets_are_created_listed_and_deleted(newest: AzCli, app: str) -> None:
     made = newest(f"ad app credential reset --id {app} --display-name first --years 1")
     assert made["appId"] == app
     assert len(made["password"]) == 40
@@ -138,7 +138,7 @@ def _credential(az: AzCli, verb: str, app: str, *words: str) -> object:
     return az(f"ad app federated-credential {verb} --id {app}", *words)
 
 
-def test_a_federated_credential_is_made_shown_changed_and_deleted(az: AzCli) -> None:
+def test_federated_credential_is_created_shown_updated_and_deleted(az: AzCli) -> None:
     app = az(f"ad app create --display-name trusting-{az.version}")["appId"]
     made = _credential(
         az, "create", app, "--parameters", _trust("trust", "repo:a", description="x")

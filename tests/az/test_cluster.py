@@ -24,7 +24,7 @@ def clustered(az: AzCli) -> Iterator[str]:
     az(f"group delete -n {group} --yes")
 
 
-def test_the_cluster_is_shown_changed_and_opened(
+def test_cluster_is_shown_and_updated_and_its_credentials_work(
     az: AzCli, instance: Instance, clustered: str, tmp_path: Path
 ) -> None:
     where = f"-n cluster -g {clustered}"

@@ -10,7 +10,7 @@ from tests.journey.instance import Instance
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 
 
-def test_a_group_is_made_shown_changed_and_deleted(az: AzCli, instance: Instance) -> None:
+def test_group_is_created_shown_updated_and_deleted(az: AzCli, instance: Instance) -> None:
     name = f"group-{az.version}"
     made = az(f"group create -n {name} -l westeurope --tags use=test")
     scope = f"/subscriptions/{instance.status['subscription_id']}/resourceGroups/{name}"
@@ -27,7 +27,7 @@ def test_a_group_is_made_shown_changed_and_deleted(az: AzCli, instance: Instance
     assert "(ResourceGroupNotFound)" in az.refused(f"group show -n {name}")
 
 
-def test_a_group_waits_and_is_deleted_without_waiting(newest: AzCli) -> None:
+def test_group_wait_returns_and_delete_no_wait_deletes_the_group(newest: AzCli) -> None:
     newest("group create -n waiting -l eastus")
     newest("group wait -n waiting --exists")
     newest("group delete -n waiting --yes --no-wait")

@@ -11,7 +11,7 @@ _ISSUER = "https://issuer.example/"
 _SUBJECT = "system:serviceaccount:default:app"
 
 
-def test_an_identity_is_made_shown_listed_and_deleted(az: AzCli, instance: Instance) -> None:
+def test_identity_is_created_shown_listed_and_deleted(az: AzCli, instance: Instance) -> None:
     group = f"identities-{az.version}"
     az(f"group create -n {group} -l westeurope")
     made = az(f"identity create -n app -g {group} --tags use=test")
@@ -81,7 +81,7 @@ def _create(name: str, group: str, *more: str, subject: str = _SUBJECT) -> str:
     )
 
 
-def test_a_credential_is_made_shown_changed_listed_and_deleted(az: AzCli) -> None:
+def test_credential_is_created_shown_updated_listed_and_deleted(az: AzCli) -> None:
     group = f"credentials-{az.version}"
     az(f"group create -n {group} -l westeurope")
     az(f"identity create -n app -g {group}")

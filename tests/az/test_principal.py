@@ -27,7 +27,7 @@ def principal(request: pytest.FixtureRequest, newest: AzCli) -> Iterator[dict[st
     newest(f"ad app delete --id {app['appId']}")
 
 
-def test_a_service_principal_is_made_found_and_deleted(az: AzCli) -> None:
+def test_service_principal_is_created_found_and_deleted(az: AzCli) -> None:
     name = f"principal-{az.version}"
     app = az(f"ad app create --display-name {name}")
     made = az(f"ad sp create --id {app['appId']}")
@@ -108,7 +108,7 @@ def test_principal_of_create_for_rbac_has_the_permissions_of_its_role(
     az(f"group delete -n {group} --yes")
 
 
-def test_create_for_rbac_can_print_for_sdks_and_make_a_certificate(
+def test_create_for_rbac_prints_json_auth_and_creates_a_certificate(
     newest: AzCli, subscription: str, instance: Instance
 ) -> None:
     made = newest(

@@ -46,7 +46,7 @@ def test_a_secret_is_set_shown_and_listed(az: AzCli, vault: str) -> None:
     assert [each["id"] for each in versions] == [made["id"]]
 
 
-def test_each_set_makes_a_version(newest: AzCli, vault: str) -> None:
+def test_each_set_creates_a_version(newest: AzCli, vault: str) -> None:
     at = _at(vault, "versioned")
     first, second = (
         newest(f"keyvault secret set {at} --value {value}") for value in ("one", "two")
@@ -57,7 +57,7 @@ def test_each_set_makes_a_version(newest: AzCli, vault: str) -> None:
     assert len(newest(f"keyvault secret list-versions {at}")) == 2
 
 
-def test_attributes_are_changed(newest: AzCli, vault: str) -> None:
+def test_secret_attributes_are_updated(newest: AzCli, vault: str) -> None:
     at = _at(vault, "dated")
     newest(f"keyvault secret set {at} --value hello --expires 2040-01-01T00:00:00Z")
     changed = newest(

@@ -121,7 +121,7 @@ def test_without_a_role_there_is_no_subscription(
     assert [each["name"] for each in allowed] == ["N/A(tenant level account)"]
 
 
-def test_a_user_signs_in_with_a_code_on_another_device(
+def test_user_signs_in_with_a_device_code(
     az: AzCli, instance: Instance, folder: Path
 ) -> None:
     alone = az.signed_out(folder)

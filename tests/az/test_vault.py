@@ -21,7 +21,7 @@ def vaults(newest: AzCli) -> Iterator[list[str]]:
         newest.run(f"keyvault purge -n {name}")
 
 
-def test_a_vault_is_made_shown_listed_deleted_and_purged(az: AzCli, instance: Instance) -> None:
+def test_vault_is_created_shown_listed_deleted_and_purged(az: AzCli, instance: Instance) -> None:
     group, name = f"vaults-{az.version}", f"vault-{az.version}"
     az(f"group create -n {group} -l westeurope")
     made = az(f"keyvault create -n {name} -g {group} -l westeurope --retention-days 7")
@@ -82,7 +82,7 @@ def test_vault_with_purge_protection_cannot_be_purged(newest: AzCli, group: str)
     assert said.strip()
 
 
-def test_a_vault_is_changed(newest: AzCli, group: str, vaults: list[str]) -> None:
+def test_vault_is_updated(newest: AzCli, group: str, vaults: list[str]) -> None:
     name = "changed-vault"
     vaults.append(name)
     newest(f"keyvault create -n {name} -g {group} --enable-rbac-authorization false --tags a=b")

@@ -35,7 +35,7 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
 
 
 @pytest.fixture(scope="module")
-def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reference_chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a chart with the name of the reference's chart and its rendered objects."""
     chart = tmp_path_factory.mktemp("reference") / "workload-identity-webhook"
     (chart / "templates").mkdir(parents=True)
@@ -64,7 +64,7 @@ class HelmRelease:
             env={"HOME": str(self._home), "KUBECONFIG": str(self.kubectl.kubeconfig)},
         )
 
-    def must(self, *arguments: str) -> None:
+    def run_checked(self, *arguments: str) -> None:
         done = self(*arguments)
         assert done.returncode == 0, done.stderr
 
@@ -89,11 +89,11 @@ class HelmRelease:
 
 
 @pytest.fixture
-def release(helm: Helm, kubectl: Kubectl, theirs: Path, tmp_path: Path) -> Iterator[HelmRelease]:
+def release(helm: Helm, kubectl: Kubectl, reference_chart: Path, tmp_path: Path) -> Iterator[HelmRelease]:
     """Install the reference, with a certificate as its rotator writes it."""
     found = HelmRelease(helm, kubectl, tmp_path)
-    found.must(
-        "install", RELEASE, str(theirs), "--create-namespace", "--set", f"azureTenantID={TENANT}"
+    found.run_checked(
+        "install", RELEASE, str(reference_chart), "--create-namespace", "--set", f"azureTenantID={TENANT}"
     )
     data = {"data": {"tls.crt": BUNDLE, "ca.key": BUNDLE}}
     kubectl("-n", NAMESPACE, "patch", "secret", SECRET, "-p", json.dumps(data))
@@ -107,17 +107,17 @@ def release(helm: Helm, kubectl: Kubectl, theirs: Path, tmp_path: Path) -> Itera
         json.dumps(bundle),
     )
     yield found
-    found.must("uninstall", RELEASE, "--wait")
+    found.run_checked("uninstall", RELEASE, "--wait")
 
 
 OURS = (str(CHART), "--reset-then-reuse-values", "--set", "image.repository=r.example.com/podpass")
 
 
 def test_release_of_the_reference_is_upgraded_and_rolled_back(
-    release: HelmRelease, theirs: Path
+    release: HelmRelease, reference_chart: Path
 ) -> None:
     before = release.all()
-    release.must("upgrade", RELEASE, *OURS)
+    release.run_checked("upgrade", RELEASE, *OURS)
     ours = release.all()
 
     assert set(ours) - set(before) == {f"NetworkPolicy/{DEPLOYMENT}"}
@@ -131,10 +131,10 @@ def test_release_of_the_reference_is_upgraded_and_rolled_back(
     assert container["command"] == ["podpass", "webhook"]
     assert ours["ConfigMap/azure-wi-webhook-config"]["data"]["AZURE_TENANT_ID"] == TENANT
 
-    release.must("upgrade", RELEASE, str(theirs), "--reset-then-reuse-values")
+    release.run_checked("upgrade", RELEASE, str(reference_chart), "--reset-then-reuse-values")
     assert release.all() == before
 
-    release.must("rollback", RELEASE, "2")
+    release.run_checked("rollback", RELEASE, "2")
     again = release.all()
     for one in (again, ours):  # deleted by the rollback, so only this object is new
         for member in ("uid", "creationTimestamp"):
@@ -162,16 +162,16 @@ def test_api_server_accepts_every_set_of_values(release: HelmRelease, tmp_path: 
         given = {**values, "serviceMonitor": {"enabled": False}, "azureTenantID": TENANT}
         file = tmp_path / f"{number}.yaml"
         file.write_text(json.dumps(given))
-        release.must("upgrade", RELEASE, str(CHART), "--reset-values", "--values", str(file))
+        release.run_checked("upgrade", RELEASE, str(CHART), "--reset-values", "--values", str(file))
         taken += 1
     assert taken >= 5
 
 
 def test_account_has_exactly_the_required_permissions(release: HelmRelease) -> None:
-    release.must("upgrade", RELEASE, *OURS)
+    release.run_checked("upgrade", RELEASE, *OURS)
     account = f"system:serviceaccount:{NAMESPACE}:azure-wi-webhook-admin"
 
-    def may(*arguments: str) -> bool:
+    def can_i(*arguments: str) -> bool:
         done = subprocess.run(
             [release.kubectl.binary, "auth", "can-i", *arguments, f"--as={account}"],
             env=release.kubectl.environ,
@@ -183,13 +183,13 @@ def test_account_has_exactly_the_required_permissions(release: HelmRelease) -> N
 
     own = f"secret/{SECRET}"
     for verb in ("get", "watch", "update"):
-        assert may(verb, own, "-n", NAMESPACE)
-        assert may(verb, f"mutatingwebhookconfiguration/{REGISTRATION}")
-        assert not may(verb, "secret/another", "-n", NAMESPACE)
-        assert not may(verb, "mutatingwebhookconfiguration/another")
+        assert can_i(verb, own, "-n", NAMESPACE)
+        assert can_i(verb, f"mutatingwebhookconfiguration/{REGISTRATION}")
+        assert not can_i(verb, "secret/another", "-n", NAMESPACE)
+        assert not can_i(verb, "mutatingwebhookconfiguration/another")
     for verb in ("get", "list", "watch"):
-        assert may(verb, "serviceaccounts", "--all-namespaces")
-    assert may("create", "events", "-n", "default")
+        assert can_i(verb, "serviceaccounts", "--all-namespaces")
+    assert can_i("create", "events", "-n", "default")
     for verb, what in (
         ("list", "secrets"),
         ("create", "secrets"),
@@ -200,4 +200,4 @@ def test_account_has_exactly_the_required_permissions(release: HelmRelease) -> N
         ("delete", f"mutatingwebhookconfiguration/{REGISTRATION}"),
         ("get", "configmaps"),
     ):
-        assert not may(verb, what, "-n", NAMESPACE), (verb, what)
+        assert not can_i(verb, what, "-n", NAMESPACE), (verb, what)

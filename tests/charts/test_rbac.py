@@ -39,13 +39,13 @@ def test_permissions_are_exactly_the_listed_ones(helm: Helm) -> None:
     }
 
 
-def test_without_events_it_has_no_permission_to_create_events(helm: Helm) -> None:
+def test_webhook_without_events_may_not_create_events(helm: Helm) -> None:
     rules = _rules(helm, {"events": {"enabled": False}})
     assert rules["ClusterRole"] == [ACCOUNTS, ITS_REGISTRATION]
 
 
 @pytest.mark.parametrize("values", [CERT_MANAGER, {"disableCertRotation": True}])
-def test_with_an_external_certificate_it_has_no_access_to_secrets(
+def test_webhook_with_an_external_certificate_has_no_access_to_secrets(
     helm: Helm, values: Values
 ) -> None:
     assert _rules(helm, values) == {"ClusterRole": [ACCOUNTS, EVENTS]}

@@ -25,13 +25,13 @@ def test_wait_notice_and_error_name_the_service(
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.crt")
     notices: list[str] = []
 
-    def hang_up(server: socket.socket) -> None:
+    def close_connection(server: socket.socket) -> None:
         taken, _ = server.accept()
         notices.append(printed.get())
         taken.close()
 
     with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=hang_up, args=(server,))
+        thread = threading.Thread(target=close_connection, args=(server,))
         thread.start()
         port = server.getsockname()[1]
         with pytest.raises(Error, match=f"{service} does not respond on port {port}"):

@@ -127,7 +127,7 @@ def test_data_goes_to_stdout_and_messages_go_to_stderr(podpass: Podpass) -> None
     assert "podpass up" in done.stderr
 
 
-def test_bug_prints_one_line_and_writes_the_traceback_to_a_file(
+def test_unexpected_exception_prints_one_line_and_writes_the_traceback_to_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_arguments: object, **_options: object) -> None:
@@ -145,7 +145,7 @@ def test_bug_prints_one_line_and_writes_the_traceback_to_a_file(
     assert "Traceback" in file.read_text()
 
 
-def test_traceback_file_of_a_bug_is_private_and_contains_no_secret(
+def test_traceback_file_is_private_and_contains_no_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     secret = os.urandom(8).hex()

@@ -46,7 +46,7 @@ def test_env_output_can_be_evaluated_by_a_shell(running: Podpass) -> None:
     assert Path(values["SSL_CERT_DIR"]).is_dir()
 
 
-def test_env_as_json_and_for_other_shells(running: Podpass) -> None:
+def test_env_is_printed_as_json_and_for_other_shells(running: Podpass) -> None:
     values = json.loads(running("env", "-o", "json").stdout)
     assert set(values) >= WANTED
     assert running("env", "--shell", "fish").stdout.startswith("set -gx HTTPS_PROXY ")
@@ -147,7 +147,7 @@ def test_java_reaches_azure_names_through_the_environment_alone(
     assert json.loads(done.stdout)["issuer"] == issuer
 
 
-def test_without_the_gateway_services_answer_on_localhost(running: Podpass) -> None:
+def test_services_respond_on_localhost_without_the_gateway(running: Podpass) -> None:
     """Direct mode, for clients that are configured with the address of the authority."""
     status = running.status()
     program = (

@@ -42,14 +42,14 @@ def programs() -> Programs:
 
 
 class PlaneThread:
-    """A control plane; `more` and `more_controllers` are additional flags of its programs."""
+    """A control plane; `api_server_args` and `controller_args` are additional flags of its programs."""
 
     def __init__(
-        self, folder: Path, more: Sequence[str] = (), more_controllers: Sequence[str] = ()
+        self, folder: Path, api_server_args: Sequence[str] = (), controller_args: Sequence[str] = ()
     ) -> None:
         self.data_dir = DataDir(folder)
         self.port = free_port()
-        self._more, self._more_controllers = more, more_controllers
+        self._api_server_args, self._controller_args = api_server_args, controller_args
         self._background = BackgroundLoop()
         self._plane: ControlPlane | None = None
 
@@ -86,8 +86,8 @@ class PlaneThread:
             data_dir=self.data_dir,
             issuer=ISSUER,
             port=self.port,
-            more=[f"--service-cluster-ip-range={SERVICE_ADDRESSES}", *self._more],
-            more_controllers=self._more_controllers,
+            api_server_args=[f"--service-cluster-ip-range={SERVICE_ADDRESSES}", *self._api_server_args],
+            controller_args=self._controller_args,
         )
         plane = ControlPlane(config)
         self._background.run(plane.__aenter__())
@@ -127,10 +127,10 @@ async def _signal(plane: ControlPlane, name: str, number: signal.Signals) -> Non
 
 @contextmanager
 def running(
-    folder: Path, more: Sequence[str] = (), more_controllers: Sequence[str] = ()
+    folder: Path, api_server_args: Sequence[str] = (), controller_args: Sequence[str] = ()
 ) -> Iterator[PlaneThread]:
     """Run a control plane; at the end all its processes have ended."""
-    plane = PlaneThread(folder, more, more_controllers)
+    plane = PlaneThread(folder, api_server_args, controller_args)
     try:
         plane.start()
         yield plane

@@ -65,7 +65,7 @@ class AdmissionTestbed:
             timeout=60,
         )
 
-    def made(self, thing: Any, *arguments: str) -> Any:
+    def apply_checked(self, thing: Any, *arguments: str) -> Any:
         """Apply a pod, which must succeed; return the stored pod."""
         done = self.apply(thing, "-o", "json", *arguments)
         assert done.returncode == 0, done.stderr
@@ -158,14 +158,14 @@ def test_user_who_applies_a_pod_gets_its_warnings(admission: AdmissionTestbed) -
 
 def test_server_side_dry_run_succeeds_and_stores_nothing(admission: AdmissionTestbed) -> None:
     """The API server would refuse a dry run if the configuration declared other side effects."""
-    made = admission.made(pod("dry"), "--dry-run=server")
+    made = admission.apply_checked(pod("dry"), "--dry-run=server")
     assert environ(made["spec"]["containers"][0])[names.ENV_CLIENT_ID] == CLIENT
     assert "NotFound" in admission.kubectl.fails("get", "pod", "dry")
 
 
 def test_audit_log_contains_the_client_id_of_a_pod(admission: AdmissionTestbed) -> None:
     """API servers drop invalid audit annotation keys; each key must also be set only once for a pod."""
-    admission.made(pod("audited"))
+    admission.apply_checked(pod("audited"))
     said = admission.audited("audited")
     assert said[f"{names.WEBHOOK_NAME}/{names.AUDIT_MUTATED}"] == "true"
     assert said[f"{names.WEBHOOK_NAME}/{names.AUDIT_CLIENT_ID}"] == CLIENT
@@ -213,7 +213,7 @@ def test_api_server_accepts_native_sidecars(admission: AdmissionTestbed) -> None
     """The API server validates the mutated pod: before 1.29 it does not support native sidecars."""
     wanted = pod("migrating", inject_proxy_sidecar="true", proxy_sidecar_port="8001")
     wanted["spec"]["initContainers"] = [{"name": "own", "image": "none"}]
-    spec = admission.made(wanted)["spec"]
+    spec = admission.apply_checked(wanted)["spec"]
     version = json.loads(admission.kubectl("version", "-o", "json"))["serverVersion"]
     native = int(version["minor"].rstrip("+")) >= 32
     order = [each["name"] for each in spec["initContainers"]]
@@ -229,7 +229,7 @@ def test_api_server_accepts_a_trust_bundle_for_the_custom_endpoint(
     version = json.loads(admission.kubectl("version", "-o", "json"))["serverVersion"]
     if int(version["minor"].rstrip("+")) < 33:
         pytest.skip("trust bundles are beta from 1.33 on")
-    spec = admission.made(pod("custom", use_custom="true"))["spec"]
+    spec = admission.apply_checked(pod("custom", use_custom="true"))["spec"]
     (volume,) = [each for each in spec["volumes"] if each["name"].startswith(names.VOLUME_PREFIX)]
     token, bundle = volume["projected"]["sources"]
     assert token["serviceAccountToken"]["audience"] == "api://custom"
@@ -253,7 +253,7 @@ def test_api_server_accepts_a_config_map_for_the_custom_endpoint(
     about = wanted["metadata"]
     about["labels"] = {}
     about["name"] = "mapped"
-    spec = admission.made(jsonpatch.apply_patch(wanted, steps))["spec"]
+    spec = admission.apply_checked(jsonpatch.apply_patch(wanted, steps))["spec"]
     (volume,) = [each for each in spec["volumes"] if each["name"].startswith(names.VOLUME_PREFIX)]
     assert volume["projected"]["sources"][1]["configMap"] == {
         "name": "trust",

@@ -153,7 +153,7 @@ def test_kubectl_shows_events_and_describes_a_pod(kubectl: Kubectl) -> None:
 
 
 @pytest.fixture
-def hook_down(real_instance: Instance) -> Iterator[None]:
+def webhook_unavailable(real_instance: Instance) -> Iterator[None]:
     """Point the webhook configuration at a port without a listener, and restore it."""
     api: Any = client.AdmissionregistrationV1Api(real_instance.kubernetes)
     found = api.read_mutating_webhook_configuration(names.WEBHOOK_CONFIGURATION)
@@ -189,8 +189,8 @@ def _wait_until(wanted: Any) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.usefixtures("hook_down")
-def test_while_the_webhook_is_unavailable_labelled_pods_are_refused_and_others_start(
+@pytest.mark.usefixtures("webhook_unavailable")
+def test_labelled_pods_are_refused_and_others_start_while_the_webhook_is_unavailable(
     real_instance: Instance,
 ) -> None:
     _wait_until(lambda: not _accepts_a_labelled_pod(real_instance))

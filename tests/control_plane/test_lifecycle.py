@@ -75,7 +75,7 @@ def test_killed_program_is_restarted(own: Instance, name: str) -> None:
     assert '"control_plane_program_exited"' in (own.data_dir / "podpass.log").read_text()
 
 
-def test_after_a_restart_the_new_key_signs_and_tokens_of_the_old_key_stay_valid(
+def test_new_key_signs_and_old_tokens_stay_valid_after_a_restart(
     own: Instance,
 ) -> None:
     old = own.token("web", "https://kubernetes.default.svc")

@@ -227,7 +227,7 @@ def _json(tar: tarfile.TarFile, name: str) -> Any:
     return json.loads(content.read())
 
 
-def test_the_archive_is_an_oci_image_whose_digests_are_right(archive: tuple[Path, str]) -> None:
+def test_archive_is_an_oci_image_with_correct_digests(archive: tuple[Path, str]) -> None:
     file, digest = archive
     with tarfile.open(file) as tar:
         blobs = [name for name in tar.getnames() if name.startswith("blobs/")]
@@ -263,14 +263,14 @@ def test_layer_is_owned_by_root_and_only_tmp_is_world_writable(
             assert not entry.mode & 0o6022, entry.name
 
 
-def test_the_same_environment_gives_the_same_image(
+def test_same_environment_builds_the_same_image(
     root: Path, archive: tuple[Path, str], tmp_path: Path
 ) -> None:
     """A reproducible image can be verified by building it from the same sources."""
     assert _script("pack", str(root), str(tmp_path / "again.tar")) == archive[1]
 
 
-def test_the_dockerfile_makes_the_same_image(archive: tuple[Path, str]) -> None:
+def test_dockerfile_builds_the_same_image(archive: tuple[Path, str]) -> None:
     with tarfile.open(archive[0]) as tar:
         (named,) = _json(tar, "index.json")["manifests"]
         manifest = _json(tar, "blobs/" + named["digest"].replace(":", "/"))

@@ -184,7 +184,7 @@ def discovery(data: bytes) -> None:
 
 
 def url(data: bytes) -> None:
-    """Parse a URL: its host is the one to which the HTTP client connects, so the check is made on the correct host."""
+    """Parse a URL: its host is the one to which the HTTP client connects, so the correct host is checked."""
     text = data.decode("utf-8", "surrogateescape")
     try:
         parts = fetcher.parse_url(text)

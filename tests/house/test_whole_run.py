@@ -42,8 +42,9 @@ def _run(
     make = folder / "make"
     make.write_text(MAKE)
     make.chmod(0o755)
-    # The run would otherwise install it on a machine that lacks it.
-    shutil.copy(make, folder / "bwrap")
+    # The run would otherwise install these on a machine that lacks them.
+    for program in ("bwrap", "zsh", "fish"):
+        shutil.copy(make, folder / program)
     for name, said in (
         ("cache/lastfailed", None if failed is None else dict.fromkeys(failed, True)),
         ("podpass/ended", ended),

@@ -91,7 +91,7 @@ class Instance:
 
     @property
     def kubernetes(self) -> Any:
-        """Return an API client of the official library; it accepts plain objects, although its types do not say so."""
+        """Return an API client of the official library; it accepts plain objects too."""
         connect: Any = config.new_client_from_config
         return connect(self.status["kubernetes"]["kubeconfig"])
 

@@ -12,7 +12,7 @@ from tests.journey.instance import LABEL, Instance
 
 
 @pytest.fixture
-def hook_down(instance: Instance) -> Iterator[None]:
+def webhook_unavailable(instance: Instance) -> Iterator[None]:
     """Point the webhook registration at a closed port, and restore it at the end."""
     api: Any = client.AdmissionregistrationV1Api(instance.kubernetes)
     found = api.read_mutating_webhook_configuration(names.WEBHOOK_CONFIGURATION)
@@ -29,8 +29,8 @@ def _point(api: Any, url: str) -> None:
     api.patch_mutating_webhook_configuration(names.WEBHOOK_CONFIGURATION, {"webhooks": [hook]})
 
 
-@pytest.mark.usefixtures("hook_down")
-def test_labelled_pods_are_refused_and_others_start_while_the_webhook_is_down(
+@pytest.mark.usefixtures("webhook_unavailable")
+def test_labelled_pods_are_refused_and_others_start_while_the_webhook_is_unavailable(
     instance: Instance,
 ) -> None:
     with pytest.raises(client.ApiException) as refused:
@@ -40,5 +40,5 @@ def test_labelled_pods_are_refused_and_others_start_while_the_webhook_is_down(
     assert instance.run_command("unlabelled", "web", ["true"], labels={}) == ("Succeeded", "")
 
 
-def test_labelled_pods_start_after_the_webhook_is_up_again(instance: Instance) -> None:
+def test_labelled_pods_start_after_the_webhook_has_recovered(instance: Instance) -> None:
     assert instance.run_command("hook-up", "web", ["true"]) == ("Succeeded", "")

@@ -24,7 +24,7 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
         yield running
 
 
-async def ask(instance: Instance, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+async def send_request(instance: Instance, method: str, path: str, body: Any = None) -> tuple[int, Any]:
     """Send a request to Resource Manager as the administrator, below the subscription."""
     status = instance.status
     context = ssl.create_default_context(cafile=status["ca_file"])
@@ -60,7 +60,7 @@ async def switch(instance: Instance, on: bool) -> None:
         "securityProfile": {"workloadIdentity": {"enabled": on}},
     }
     body = {"location": "eastus", "properties": properties}
-    status, answer = await ask(instance, "PUT", CLUSTER, body)
+    status, answer = await send_request(instance, "PUT", CLUSTER, body)
     assert status in (200, 201), answer
     shown = answer["properties"]["securityProfile"]["workloadIdentity"]["enabled"]
     assert shown is on
@@ -69,7 +69,7 @@ async def switch(instance: Instance, on: bool) -> None:
 async def test_pods_get_identities_only_while_workload_identity_is_enabled(
     instance: Instance,
 ) -> None:
-    assert (await ask(instance, "PUT", "resourceGroups/web", {"location": "eastus"}))[0] == 201
+    assert (await send_request(instance, "PUT", "resourceGroups/web", {"location": "eastus"}))[0] == 201
     await switch(instance, on=True)
     assert instance.run_command("before", "web", SHOW)[1].strip() != "client="
     await switch(instance, on=False)
@@ -85,7 +85,7 @@ async def test_deleting_the_managed_cluster_enables_workload_identity_again(
     instance: Instance,
 ) -> None:
     await switch(instance, on=False)
-    assert (await ask(instance, "DELETE", CLUSTER))[0] == 202
+    assert (await send_request(instance, "DELETE", CLUSTER))[0] == 202
     assert instance.run_command("forgotten", "web", SHOW)[1].strip() != "client="
 
 

@@ -71,15 +71,15 @@ class Client:
     def __init__(self, session: ClientSession) -> None:
         self._session = session
 
-    async def ask(self, verb: str, path: str, **how: Any) -> Answer:
+    async def send_request(self, verb: str, path: str, **how: Any) -> Answer:
         async with self._session.request(verb, path, **how) as answer:
             return Answer(answer.status, await answer.text())
 
     async def get(self, path: str, **how: Any) -> Answer:
-        return await self.ask("GET", path, **how)
+        return await self.send_request("GET", path, **how)
 
     async def post(self, path: str, **how: Any) -> Answer:
-        return await self.ask("POST", path, **how)
+        return await self.send_request("POST", path, **how)
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ async def test_request_without_the_token_is_refused_with_401(
     headers: dict[str, str],
 ) -> None:
     """Every local process can connect to loopback; only the owner can read the token."""
-    answer = await client.ask(verb, path, headers=headers)
+    answer = await client.send_request(verb, path, headers=headers)
     assert answer.status == 401
     assert answer.json["error"]["code"] == "control_unauthorized"
     assert not instance.applied
@@ -140,7 +140,7 @@ async def test_health_needs_no_token(client: Client) -> None:
         ("/audit?limit=3&who=me", {"value": [{"asked": {"limit": "3", "who": "me"}}]}),
     ],
 )
-async def test_request_with_the_token_is_answered(
+async def test_request_with_the_token_succeeds(
     client: Client, path: str, expected: dict[str, Any]
 ) -> None:
     answer = await client.get(path, headers=BEARER)
@@ -175,7 +175,7 @@ async def test_full_disk_is_reported_and_logged_with_its_cause(
     assert "SQLITE_FULL" in vars(line)["cause"]
 
 
-async def test_response_to_a_bug_contains_no_details(client: Client) -> None:
+async def test_response_to_an_unexpected_exception_contains_no_details(client: Client) -> None:
     answer = await client.post("/apply", data="bug", headers=BEARER)
     assert answer.status == 500
     assert "secret" not in answer.text

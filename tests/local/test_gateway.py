@@ -297,7 +297,7 @@ async def test_the_gateway_does_not_connect_to_itself(name: str) -> None:
         (b"CONNECT example.com:443 HTTP/2", b"400", b"is not HTTP"),
     ],
 )
-async def test_request_other_than_connect_is_answered_with_an_explanation(
+async def test_request_other_than_connect_is_refused_with_an_explanation(
     request_line: bytes, status: bytes, words: bytes
 ) -> None:
     async with _gateway({}) as proxy:

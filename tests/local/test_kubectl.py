@@ -50,7 +50,7 @@ def wait_ready(kubectl: Kubectl, name: str) -> None:
     kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=30s")
 
 
-def ended(kubectl: Kubectl, name: str) -> tuple[str, str]:
+def wait_until_ended(kubectl: Kubectl, name: str) -> tuple[str, str]:
     """Wait until a pod has ended; return its phase and its log."""
     printed = kubectl("logs", "-f", name, "--pod-running-timeout=30s")
     kubectl("wait", "--for=jsonpath={.status.containerStatuses[0].state.terminated}", f"pod/{name}")
@@ -125,7 +125,7 @@ def test_kubectl_runs_as_a_pod_with_the_rights_of_its_account(
     )
     container = {"command": ["sh", "-c", script, kubectl.binary]}
     start(kubectl, name, container, serviceAccountName=name)
-    phase, printed = ended(kubectl, name)
+    phase, printed = wait_until_ended(kubectl, name)
     assert f"pod/{name}\n" in printed
     assert f"system:serviceaccount:default:{name}\n" in printed
     assert "secrets is forbidden" in printed

@@ -51,7 +51,7 @@ def _processes_of(podpass: Podpass) -> list[int]:
     return found
 
 
-def _nothing_left(podpass: Podpass) -> None:
+def _check_nothing_is_left(podpass: Podpass) -> None:
     assert not _processes_of(podpass)
     assert lock_holder(podpass.data_dir / "lock") is None
     assert not (podpass.data_dir / "lock").exists()
@@ -164,7 +164,7 @@ def test_concurrent_start_waits_for_the_first_start(podpass: Podpass) -> None:
     assert [process.returncode for process in processes] == [0, 0, 0], outcomes
     assert len({out for out, _ in outcomes}) == 1
     assert podpass("down").returncode == 0
-    _nothing_left(podpass)
+    _check_nothing_is_left(podpass)
 
 
 def test_instances_run_side_by_side(podpass: Podpass, running: Podpass) -> None:
@@ -182,14 +182,14 @@ def test_signal_stops_the_instance_completely(podpass: Podpass, number: signal.S
     process.send_signal(number)
     assert "stopped" in _wait(process)
     assert process.returncode == 0
-    _nothing_left(podpass)
+    _check_nothing_is_left(podpass)
 
 
 def test_down_returns_after_the_instance_has_stopped_completely(podpass: Podpass) -> None:
     pid = podpass.up()["pids"]["podpass"]
     assert podpass("down").returncode == 0
     assert not _alive(pid)
-    _nothing_left(podpass)
+    _check_nothing_is_left(podpass)
     again = podpass("down")
     assert (again.returncode, "no instance is running" in again.stderr) == (0, True)
 
@@ -225,7 +225,7 @@ def test_down_stops_an_instance_with_open_connections(podpass: Podpass) -> None:
         assert podpass("down").returncode == 0
     watching.kill()
     watching.communicate()
-    _nothing_left(podpass)
+    _check_nothing_is_left(podpass)
 
 
 @pytest.fixture
@@ -256,7 +256,7 @@ def test_signal_during_the_start_stops_the_started_parts(
     assert "ready" not in out
     assert "Traceback" not in talk
     assert ("interrupted" in talk) is (code == 130)
-    _nothing_left(podpass)
+    _check_nothing_is_left(podpass)
 
 
 def test_killed_instance_restarts_with_the_same_ports_and_identity(podpass: Podpass) -> None:
@@ -293,7 +293,7 @@ def test_killed_instance_restarts_with_the_same_ports_and_identity(podpass: Podp
     )
     assert "system:serviceaccount:default:kept" in mine.stdout
     podpass("down")
-    _nothing_left(podpass)
+    _check_nothing_is_left(podpass)
 
 
 def _anonymous(status: dict[str, Any]) -> list[str]:

@@ -22,7 +22,7 @@ def _document(name: str) -> Any:
     return json.loads((FOLDER / f"{name}.json").read_text())
 
 
-def _described(name: str) -> set[tuple[str, str]]:
+def _documented_operations(name: str) -> set[tuple[str, str]]:
     """Return methods and paths; the names of path parameters do not matter."""
     return {
         (method.upper(), re.sub(r"\{[^}]*\}", "*", path).lower())
@@ -37,14 +37,14 @@ def test_resource_manager_is_described_as_it_is_served() -> None:
         (route.method, "/" + re.sub(r"\{[^}]*\}", "*", route.path).lower().lstrip("/"))
         for route in ROUTES
     }
-    assert _described("resource-manager") == served | {("GET", f"/{endpoints.PATH}".lower())}
+    assert _documented_operations("resource-manager") == served | {("GET", f"/{endpoints.PATH}".lower())}
 
 
 def test_graph_is_described_as_it_is_served() -> None:
     served = {
         (method, "/v1.0/" + "/".join(path)) for path, methods in TABLE.items() for method in methods
     }
-    assert _described("graph") == served | {("POST", "/v1.0/$batch")}
+    assert _documented_operations("graph") == served | {("POST", "/v1.0/$batch")}
 
 
 def test_the_token_service_is_described_as_it_is_served() -> None:
@@ -58,7 +58,7 @@ def test_the_token_service_is_described_as_it_is_served() -> None:
     ]
     served = {("POST", f"/*/{path}") for path in posts} | {("GET", f"/*/{path}") for path in gets}
     served |= {("GET", f"/common/{signin_app._REALM}*"), ("GET", f"/{error_page.PATH}")}
-    assert _described("token") == served
+    assert _documented_operations("token") == served
 
 
 @pytest.mark.parametrize("name", ["graph", "resource-manager", "token"])

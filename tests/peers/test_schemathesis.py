@@ -26,7 +26,7 @@ CHECKS = (
 _OFFICER = "b86a8fe4-44ce-4948-aee5-eccb2c155cd7"
 
 
-def _given(description: str, folder: Path, values: dict[str, list[str]]) -> Path:
+def _write_description(description: str, folder: Path, values: dict[str, list[str]]) -> Path:
     """Write a description with the instance's ids as parameters, so that most calls are authorized."""
     document = json.loads((FOLDER / f"{description}.json").read_text())
     for parameter, taken in values.items():
@@ -63,7 +63,7 @@ def _run(
     )
 
 
-def _calls(done: subprocess.CompletedProcess[str]) -> int:
+def _count_calls(done: subprocess.CompletedProcess[str]) -> int:
     """Return the number of calls if all responses were as described."""
     # schemathesis prints bearer tokens in its commands for repeating a call.
     lines = [line for line in done.stdout.splitlines() if "Authorization" not in line]
@@ -74,7 +74,7 @@ def _calls(done: subprocess.CompletedProcess[str]) -> int:
     return int(found[1])
 
 
-def test_resource_manager_answers_as_described(
+def test_resource_manager_responds_as_described(
     instance: Instance, rest: RestClient, tmp_path: Path
 ) -> None:
     subscription = instance.status["subscription_id"]
@@ -89,12 +89,12 @@ def test_resource_manager_answers_as_described(
         "namespace": ["Microsoft.KeyVault", "Microsoft.Nothing"],
         "kind": ["add", "replace", "remove", "other"],
     }
-    description = _given("resource-manager", tmp_path, own)
+    description = _write_description("resource-manager", tmp_path, own)
     token = rest.token(ARM)
-    assert _calls(_run(instance, description, "https://management.azure.com", token, 8)) > 100
+    assert _count_calls(_run(instance, description, "https://management.azure.com", token, 8)) > 100
 
 
-def test_graph_answers_as_described(instance: Instance, rest: RestClient, tmp_path: Path) -> None:
+def test_graph_responds_as_described(instance: Instance, rest: RestClient, tmp_path: Path) -> None:
     _, made = rest("POST", "/v1.0/applications", {"displayName": "fuzzed"})
     _, principal = rest("GET", f"/v1.0/servicePrincipals(appId='{CLIENT}')")
     missing = str(uuid.uuid4())
@@ -104,12 +104,12 @@ def test_graph_answers_as_described(instance: Instance, rest: RestClient, tmp_pa
         "credential": ["trust", missing],
         "owner": [principal["id"], missing],
     }
-    description = _given("graph", tmp_path, own)
+    description = _write_description("graph", tmp_path, own)
     token = rest.token(GRAPH)
-    assert _calls(_run(instance, description, "https://graph.microsoft.com", token, 8)) > 100
+    assert _count_calls(_run(instance, description, "https://graph.microsoft.com", token, 8)) > 100
 
 
-def test_the_vault_answers_as_described(
+def test_vault_responds_as_described(
     instance: Instance, rest: RestClient, tmp_path: Path
 ) -> None:
     _, me = rest("GET", "/v1.0/me")
@@ -123,14 +123,14 @@ def test_the_vault_answers_as_described(
     path = f"{base}/roleAssignments/{uuid.uuid4()}?api-version=2022-04-01"
     status, answer = rest("PUT", path, {"properties": properties})
     assert status == 201, answer
-    description = _given("keyvault", tmp_path, {"secretName": ["greeting", "fuzzed"]})
+    description = _write_description("keyvault", tmp_path, {"secretName": ["greeting", "fuzzed"]})
     token, url = rest.token(VAULT), "https://journey-vault.vault.azure.net"
-    assert _calls(_run(instance, description, url, token, 15)) > 100
+    assert _count_calls(_run(instance, description, url, token, 15)) > 100
 
 
-def test_the_token_service_answers_as_described(instance: Instance, tmp_path: Path) -> None:
+def test_token_service_responds_as_described(instance: Instance, tmp_path: Path) -> None:
     own = [instance.status["tenant_id"], "common", str(uuid.uuid4())]
-    description = _given("token", tmp_path, {"tenant": own})
-    assert _calls(_run(instance, description, "https://login.microsoftonline.com", None, 15)) > 100
+    description = _write_description("token", tmp_path, {"tenant": own})
+    assert _count_calls(_run(instance, description, "https://login.microsoftonline.com", None, 15)) > 100
     # The service still works after these requests.
     assert RestClient(instance).token(ARM)

@@ -33,7 +33,7 @@ def _facts(instance: Instance, program: str, *arguments: str) -> Any:
 
 
 @pytest.mark.usefixtures("principal")
-def test_groups_resources_and_providers(instance: Instance) -> None:
+def test_sdk_manages_groups_resources_and_providers(instance: Instance) -> None:
     subscription = instance.status["subscription_id"]
     facts = _facts(instance, "groups.py", subscription, "peer-groups")
     assert facts.pop("providers") >= 4
@@ -58,7 +58,7 @@ def test_groups_resources_and_providers(instance: Instance) -> None:
 
 
 @pytest.mark.usefixtures("principal")
-def test_identities_credentials_and_roles(instance: Instance) -> None:
+def test_sdk_manages_identities_credentials_and_roles(instance: Instance) -> None:
     subscription = instance.status["subscription_id"]
     facts = _facts(instance, "identities.py", subscription, "peer-identities")
     assert facts == {
@@ -85,7 +85,7 @@ def test_identities_credentials_and_roles(instance: Instance) -> None:
     assert (facts["twice"][0], facts["untrusted"][0]) == (400, 404)
 
 
-def test_a_vault_and_its_secrets(instance: Instance, principal: str) -> None:
+def test_sdk_manages_a_vault_and_its_secrets(instance: Instance, principal: str) -> None:
     status = instance.status
     ids = (status["subscription_id"], status["tenant_id"], principal)
     facts = _facts(instance, "vaults.py", *ids, "peer-vault")
@@ -118,7 +118,7 @@ def test_a_vault_and_its_secrets(instance: Instance, principal: str) -> None:
 
 
 @pytest.mark.usefixtures("principal")
-def test_the_cluster(instance: Instance) -> None:
+def test_sdk_manages_the_cluster(instance: Instance) -> None:
     subscription = instance.status["subscription_id"]
     assert _facts(instance, "clusters.py", subscription, "peer-clusters") == {
         "made": ["cluster", "Succeeded"],
@@ -135,7 +135,7 @@ def test_the_cluster(instance: Instance) -> None:
 
 
 @pytest.mark.usefixtures("principal")
-def test_applications_and_principals_through_graph(instance: Instance) -> None:
+def test_graph_sdk_manages_applications_and_principals(instance: Instance) -> None:
     assert _facts(instance, "graph.py", "peer-application") == {
         "made": ["peer-application", "AzureADMyOrg"],
         "shown": True,

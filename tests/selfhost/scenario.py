@@ -91,7 +91,7 @@ class Scenario:
         seen = {name: ClientRecord() for name in sessions}
         async with self._api() as api:
             self._checks = api
-            request_from_all = self._all(sessions, seen)
+            request_from_all = self._request_callback(sessions, seen)
             await request_from_all("begun")
             await asyncio.sleep(_KEYS_SECONDS)
             await asyncio.to_thread(
@@ -113,29 +113,29 @@ class Scenario:
             await request_from_all("database back")
             await asyncio.to_thread(self.testbed.replicas[0].kill)
             await request_from_all("replica killed")
-            await asyncio.to_thread(self._come_back)
+            await asyncio.to_thread(self._restart_replica)
             await request_from_all("replica back")
             await asyncio.to_thread(self.testbed.replicas[1].drain)
             await request_from_all("replica drained")
         return seen
 
-    def _come_back(self) -> None:
+    def _restart_replica(self) -> None:
         self.testbed.replicas[0].start()
         self.balancer.ports[0] = self.testbed.replicas[0].port
 
-    def _all(
+    def _request_callback(
         self, sessions: Mapping[str, Session], seen: Mapping[str, ClientRecord]
     ) -> Callable[[str], Awaitable[None]]:
         async def request_from_all(when: str) -> None:
             name = NAMES[self._asked]
             self._asked += 1
             await asyncio.gather(
-                *(self._one(session, seen[each], when, name) for each, session in sessions.items())
+                *(self._request_from(session, seen[each], when, name) for each, session in sessions.items())
             )
 
         return request_from_all
 
-    async def _one(self, session: Session, seen: ClientRecord, when: str, name: str) -> None:
+    async def _request_from(self, session: Session, seen: ClientRecord, when: str, name: str) -> None:
         said = await session.request_token(f"{name}/.default")
         # Libraries without retries leave it to their program to retry after an outage.
         while "token" not in said and session.asks_again and seen.again.get(when, 0) < _TRIES:

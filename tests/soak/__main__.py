@@ -23,7 +23,7 @@ from tests.soak.report import format_report, write_report
 def main() -> int:
     """Run the parts that the command line names."""
     process_reaper.start_reaper()
-    asked, plan = _asked()
+    asked, plan = _parse_arguments()
     interrupted: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -64,7 +64,7 @@ def _first(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {exc}"
 
 
-def _asked() -> tuple[argparse.Namespace, SoakPlan]:
+def _parse_arguments() -> tuple[argparse.Namespace, SoakPlan]:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)

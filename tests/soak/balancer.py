@@ -28,15 +28,15 @@ class LoadBalancer:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(self._carry(reader, writer))
+        task = asyncio.ensure_future(self._forward(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             if (far := await self._connect()) is not None:
                 with contextlib.closing(far[1]):
-                    await _both(reader, writer, *far)
+                    await _relay(reader, writer, *far)
         finally:
             writer.close()
 
@@ -48,13 +48,13 @@ class LoadBalancer:
         return None
 
 
-async def _both(
+async def _relay(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
     far_reader: asyncio.StreamReader,
     far_writer: asyncio.StreamWriter,
 ) -> None:
-    """Copy both directions until one side closes: a client must notice at once that its replica has exited."""
+    """Copy both directions until one side closes: a client must notice at once that its replica exited."""
     ways = [
         asyncio.ensure_future(_pump(reader, far_writer)),
         asyncio.ensure_future(_pump(far_reader, writer)),

@@ -46,7 +46,7 @@ class RequestCases:
         """Discard all assertions, so that new ones are signed."""
         self._kept.clear()
 
-    def good(self, number: int) -> CaseRequest:
+    def valid_request(self, number: int) -> CaseRequest:
         """Return a valid request of an identity that no test changes."""
         number %= STABLE
         if number not in self._kept:
@@ -54,14 +54,14 @@ class RequestCases:
         asked = token_form(stable_client_id(number), self._kept[number])
         return CaseRequest(form=asked, code=GRANTED, client_id=stable_client_id(number))
 
-    def secret(self, number: int) -> CaseRequest:
+    def secret_request(self, number: int) -> CaseRequest:
         """Return a valid request with a client secret."""
         del number
         asked = token_form(APPLICATION, "", client_assertion=None, client_assertion_type=None)
         asked["client_secret"] = SECRET
         return CaseRequest(form=asked, code=GRANTED, client_id=APPLICATION)
 
-    def bad(self, number: int) -> CaseRequest:
+    def invalid_request(self, number: int) -> CaseRequest:
         """Return an invalid request; the number selects the error."""
         makers: tuple[Callable[[int], CaseRequest], ...] = (
             *(self._wrong_form, self._wrong_tenant, self._wrong_claims, self._wrong_signature),
@@ -70,7 +70,7 @@ class RequestCases:
         return makers[number % len(makers)](number // len(makers))
 
     def _changed(self, code: int, **changes: str | None) -> CaseRequest:
-        good = self.good(0).form
+        good = self.valid_request(0).form
         fields: dict[str, str | None] = {**good, **changes}
         return CaseRequest(form={k: v for k, v in fields.items() if v is not None}, code=code)
 
@@ -91,7 +91,7 @@ class RequestCases:
         code, tenant = ((90002, _UNKNOWN_CLIENT), (90002, "unknown.test"), (9001023, "common"))[
             number % 3
         ]
-        return CaseRequest(form=self.good(0).form, code=code, path=f"/{tenant}/oauth2/v2.0/token")
+        return CaseRequest(form=self.valid_request(0).form, code=code, path=f"/{tenant}/oauth2/v2.0/token")
 
     def _wrong_claims(self, number: int) -> CaseRequest:
         now = int(time.time())
@@ -133,5 +133,5 @@ class RequestCases:
 
     def _wrong_secret(self, number: int) -> CaseRequest:
         del number
-        asked = {**self.secret(0).form, "client_secret": "not-the-secret-that-was-given"}
+        asked = {**self.secret_request(0).form, "client_secret": "not-the-secret-that-was-given"}
         return CaseRequest(form=asked, code=7000215)

@@ -37,7 +37,7 @@ async def measure_good_clients(testbed: Testbed, seconds: float) -> list[float]:
     cases, took = RequestCases(testbed.issuer), list[float]()
 
     async def once(client: TokenClient, number: int) -> None:
-        answer = await client.request_token(cases.good(number).form)
+        answer = await client.request_token(cases.valid_request(number).form)
         if answer.code != 0:
             raise Violation(f"a well-behaved client was refused: {answer.status} {answer.cause}")
         took.append(answer.seconds)

@@ -115,7 +115,7 @@ async def _send_requests(
     for number in itertools.count():
         if over.is_set():
             return
-        request = cases.bad(number) if number % 4 == 0 else cases.good(number)
+        request = cases.invalid_request(number) if number % 4 == 0 else cases.valid_request(number)
         answer = await client.request_token(request.form, request.path)
         seen.record(answer, request.code)
         await asyncio.sleep(_PAUSE_SECONDS)

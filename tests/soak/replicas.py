@@ -34,14 +34,14 @@ class SteadyLoad:
 
     async def run(self) -> None:
         """Send requests until cancelled."""
-        await asyncio.gather(*(self._one(number) for number in range(self._clients)))
+        await asyncio.gather(*(self._run_client(number) for number in range(self._clients)))
 
-    async def _one(self, first: int) -> None:
+    async def _run_client(self, first: int) -> None:
         async with self._make() as client:
             try:
                 for number in itertools.count(first):
                     began = time.monotonic()
-                    answer = await client.request_token(self._cases.good(number).form)
+                    answer = await client.request_token(self._cases.valid_request(number).form)
                     self.took.append(answer.seconds)
                     if answer.code != 0:
                         self.failed.append(f"{answer.status} {answer.cause}")
@@ -163,7 +163,7 @@ async def check_key_agreement(testbed: Testbed) -> dict[str, Any]:
             )
         cases, kids = RequestCases(testbed.issuer), set()
         for client in clients:
-            request = cases.good(0)
+            request = cases.valid_request(0)
             answer = await client.request_token(request.form)
             # Each token is checked with the keys of every replica, not only of the one that signed it.
             for other in clients:

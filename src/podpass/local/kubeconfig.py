@@ -59,11 +59,11 @@ def write_all(data_dir: DataDir, server: str) -> None:
     """
     for file, user in _FILES.items():
         path, text = data_dir.path(file), render(data_dir, user, server)
-        if path != data_dir.kubeconfig or not _points_here(path, text):
+        if path != data_dir.kubeconfig or not _is_for_this_instance(path, text):
             write_private(path, text.encode())
 
 
-def _points_here(path: Path, expected: str) -> bool:
+def _is_for_this_instance(path: Path, expected: str) -> bool:
     try:
         actual, wanted = yaml.safe_load(path.read_bytes()), yaml.safe_load(expected)
         return all(

@@ -32,7 +32,7 @@ BY_VALUES = {
 }
 
 
-def test_every_setting_of_the_authority_can_be_given() -> None:
+def test_every_authority_setting_can_be_set_by_a_value() -> None:
     kinds = (AuthorityProcessSettings, AuthoritySettings)
     variables = {row["variable"] for kind in kinds for row in describe(kind) if row["variable"]}
     given = set(SCHEMA["properties"]["settings"]["properties"])

@@ -53,7 +53,7 @@ async def test_force_changes_the_field_owner(api: ContractApi, path: str) -> Non
     assert _managers(reply.body) == {"two": "Apply"}
 
 
-async def test_the_same_value_is_shared(api: ContractApi, path: str) -> None:
+async def test_field_applied_with_the_same_value_has_both_managers(api: ContractApi, path: str) -> None:
     assert (await api.apply(path, config_map(a="1"), "two")).status == 200
     left = await api.apply(path, config_map(), "one")
     assert left.body["data"] == {"a": "1"}
@@ -84,7 +84,7 @@ async def test_apply_with_managed_fields_is_refused(api: ContractApi, path: str)
     )
 
 
-async def test_apply_in_yaml(api: ContractApi) -> None:
+async def test_apply_accepts_yaml(api: ContractApi) -> None:
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: yaml}\ndata:\n  a: b\n"
     reply = await api.apply(api.path("configmaps", "yaml"), text, "one")
     assert (reply.status, reply.body["data"]) == (201, {"a": "b"})

@@ -126,7 +126,7 @@ async def test_kubectl_auth_can_i_returns_permissions(api: ContractApi, kubectl:
     assert api
 
 
-async def test_kubectl_makes_a_token_and_uses_it(api: ContractApi, kubectl: Run) -> None:
+async def test_kubectl_creates_a_token_and_uses_it(api: ContractApi, kubectl: Run) -> None:
     token = _output(kubectl("create", "token", "default", "--duration", "10m"))
     reply = await api.call(
         "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, token=token
@@ -158,7 +158,7 @@ def library(api: ContractApi) -> Any:
     return connect(str(api.server.kubeconfig()))
 
 
-async def test_the_library_creates_reads_and_lists(api: ContractApi, library: Any) -> None:
+async def test_official_library_creates_reads_and_lists(api: ContractApi, library: Any) -> None:
     core: Any = client.CoreV1Api(library)
     made = core.create_namespaced_pod(api.namespace, pod())
     assert made.spec.containers[0].name == "c"
@@ -169,7 +169,7 @@ async def test_the_library_creates_reads_and_lists(api: ContractApi, library: An
     assert refused.value.status == 409
 
 
-async def test_the_library_watches(api: ContractApi, library: Any) -> None:
+async def test_official_library_watches(api: ContractApi, library: Any) -> None:
     core: Any = client.CoreV1Api(library)
     core.create_namespaced_config_map(api.namespace, config_map())
     watcher: Any = watch

@@ -34,11 +34,11 @@ def _names(body: dict[str, list[dict[str, dict[str, str]]]]) -> list[str]:
         ("half==high,n=4", ["m4"]),
     ],
 )
-async def test_labels_select(api: ContractApi, maps: str, selector: str, names: list[str]) -> None:
+async def test_label_selector_selects_objects(api: ContractApi, maps: str, selector: str, names: list[str]) -> None:
     assert _names(await api.get(f"{maps}?labelSelector={selector}")) == names
 
 
-async def test_fields_select(api: ContractApi, maps: str) -> None:
+async def test_field_selector_selects_objects(api: ContractApi, maps: str) -> None:
     assert _names(await api.get(f"{maps}?fieldSelector=metadata.name=m3")) == ["m3"]
     await api.create("pods", pod())
     pods = api.path("pods")
@@ -98,7 +98,7 @@ async def test_list_over_all_namespaces_contains_this_namespace(
     assert len(_names(found)) == 5
 
 
-async def test_pods_come_as_a_table(api: ContractApi) -> None:
+async def test_pods_are_returned_as_a_table(api: ContractApi) -> None:
     await api.create("pods", pod())
     table = await api.get(api.path("pods"), accept=TABLE)
     assert (table["kind"], table["apiVersion"]) == ("Table", "meta.k8s.io/v1")
@@ -123,7 +123,7 @@ async def test_table_row_contains_the_requested_part_of_its_object(
     assert {(row.get("object") or {}).get("kind") for row in table["rows"]} == {kind}
 
 
-async def test_deployments_come_as_a_table(api: ContractApi) -> None:
+async def test_deployments_are_returned_as_a_table(api: ContractApi) -> None:
     await api.create("deployments", deployment(replicas=0))
     table = await api.get(api.path("deployments", "d"), accept=TABLE)
     columns = [each["name"] for each in table["columnDefinitions"] if each["priority"] == 0]

@@ -12,7 +12,7 @@ def _binding(node: str) -> dict[str, Any]:
     return {"metadata": {"name": "p"}, "target": target}
 
 
-async def test_a_pod_is_bound_once(api: ContractApi) -> None:
+async def test_second_binding_of_a_pod_is_a_conflict(api: ContractApi) -> None:
     await api.create("pods", pod())
     path = api.path("pods", "p", "binding")
     reply = await api.call("POST", path, _binding("node-1"))
@@ -79,7 +79,7 @@ async def test_eviction_that_a_disruption_budget_forbids_is_refused_with_429(
     check_refused(reply, 429, "TooManyRequests")
 
 
-async def test_a_deployment_makes_its_pods_and_is_scaled(api: ContractApi) -> None:
+async def test_deployment_creates_its_pods_and_is_scaled(api: ContractApi) -> None:
     await api.create("deployments", deployment(replicas=2))
     found = await api.wait_for(api.path("pods"), lambda reply: len(reply.body["items"]) == 2)
     owner = found.body["items"][0]["metadata"]["ownerReferences"][0]
@@ -92,7 +92,7 @@ async def test_a_deployment_makes_its_pods_and_is_scaled(api: ContractApi) -> No
     await api.wait_for(api.path("pods"), lambda reply: len(reply.body["items"]) == 3)
 
 
-async def test_a_job_makes_its_pod(api: ContractApi) -> None:
+async def test_job_creates_its_pod(api: ContractApi) -> None:
     container = {"name": "c", "image": "i"}
     template = {
         "spec": {"restartPolicy": "Never", "containers": [container], "schedulerName": "none"}

@@ -132,7 +132,7 @@ async def test_role_of_a_binding_cannot_change(api: ContractApi) -> None:
     check_refused(reply, 422, "Invalid", "roleRef")
 
 
-async def test_a_role_needs_verbs(api: ContractApi) -> None:
+async def test_role_without_verbs_is_refused(api: ContractApi) -> None:
     check_refused(
         await api.call("POST", api.path("roles"), _role("none")), 422, "Invalid", "rules[0].verbs"
     )

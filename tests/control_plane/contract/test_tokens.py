@@ -39,7 +39,7 @@ async def _wait_until_refused(api: ContractApi, token: str) -> None:
     )
 
 
-async def test_claims_name_the_account_for_the_audience_asked_for(api: ContractApi) -> None:
+async def test_claims_name_the_account_and_the_requested_audience(api: ContractApi) -> None:
     account = await api.get(api.path("serviceaccounts", "default"))
     token = jose.parse(await _token(api, audiences=[AUDIENCE], expirationSeconds=3600))
     claims = dict(token.claims)

@@ -144,7 +144,7 @@ async def test_change_of_an_immutable_field_is_refused(api: ContractApi) -> None
     check_refused(reply, 422, "Invalid", "data")
 
 
-async def test_a_deployment_has_to_select_its_own_pods(api: ContractApi) -> None:
+async def test_deployment_that_does_not_select_its_pods_is_refused(api: ContractApi) -> None:
     body = deployment()
     body["spec"]["template"]["metadata"]["labels"] = {"app": "other"}
     reply = await api.call("POST", api.path("deployments"), body)

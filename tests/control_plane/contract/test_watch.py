@@ -9,7 +9,7 @@ from tests.control_plane.contract.api import ContractApi, config_map
 ONE = "&fieldSelector=metadata.name=m"
 
 
-def _seen(events: list[Any]) -> list[tuple[str, str]]:
+def _types_and_values(events: list[Any]) -> list[tuple[str, str]]:
     return [(event["type"], (event["object"].get("data") or {}).get("a", "")) for event in events]
 
 
@@ -26,7 +26,7 @@ async def before(api: ContractApi) -> str:
 
 async def test_changes_arrive_in_order(api: ContractApi, before: str) -> None:
     events = await api.watch(api.path("configmaps"), f"&resourceVersion={before}{ONE}")
-    assert _seen(events) == [("ADDED", "1"), ("MODIFIED", "2"), ("DELETED", "2")]
+    assert _types_and_values(events) == [("ADDED", "1"), ("MODIFIED", "2"), ("DELETED", "2")]
 
 
 async def test_resource_versions_grow_and_a_deletion_has_its_own(
@@ -41,17 +41,17 @@ async def test_watch_continues_from_a_resource_version(api: ContractApi, before:
     events = await api.watch(api.path("configmaps"), f"&resourceVersion={before}{ONE}")
     later = events[0]["object"]["metadata"]["resourceVersion"]
     rest = await api.watch(api.path("configmaps"), f"&resourceVersion={later}{ONE}")
-    assert _seen(rest) == [("MODIFIED", "2"), ("DELETED", "2")]
+    assert _types_and_values(rest) == [("MODIFIED", "2"), ("DELETED", "2")]
 
 
 async def test_watch_without_resource_version_starts_with_existing_objects(
     api: ContractApi,
 ) -> None:
     await api.create("configmaps", config_map(a="1"))
-    assert _seen(await api.watch(api.path("configmaps"), ONE)) == [("ADDED", "1")]
+    assert _types_and_values(await api.watch(api.path("configmaps"), ONE)) == [("ADDED", "1")]
 
 
-async def test_object_that_leaves_the_selection_is_reported_as_deleted(api: ContractApi) -> None:
+async def test_object_that_no_longer_matches_is_reported_as_deleted(api: ContractApi) -> None:
     body = config_map(a="1")
     body["metadata"]["labels"] = {"in": "yes"}
     made = await api.create("configmaps", body)
@@ -62,7 +62,7 @@ async def test_object_that_leaves_the_selection_is_reported_as_deleted(api: Cont
     query = f"&labelSelector=in=yes&resourceVersion={version}"
     events = await api.watch(api.path("configmaps"), query)
     # The event contains the last selected state and not the new state.
-    assert _seen(events) == [("DELETED", "1"), ("ADDED", "3")]
+    assert _types_and_values(events) == [("DELETED", "1"), ("ADDED", "3")]
 
 
 async def test_initial_events_end_with_a_bookmark_on_request(api: ContractApi) -> None:

@@ -89,7 +89,7 @@ async def test_patched_object_is_stored(api: ContractApi, hooks: ContractWebhook
     assert found["metadata"]["labels"]["by"] == "hook"
 
 
-async def test_webhooks_are_called_in_order_and_see_earlier_patches(
+async def test_webhooks_are_called_in_order_and_receive_earlier_patches(
     api: ContractApi, hooks: ContractWebhooks
 ) -> None:
     one, two = await hooks.start(label_response("one")), await hooks.start(label_response("two"))
@@ -379,7 +379,7 @@ async def test_match_condition_is_evaluated_before_the_webhook_is_called(
     assert [asked["name"] for asked in one.asked] == ["yes"]
 
 
-async def test_validating_webhook_sees_the_mutated_object(
+async def test_validating_webhook_receives_the_mutated_object(
     api: ContractApi, hooks: ContractWebhooks
 ) -> None:
     one, two = await hooks.start(label_response("one")), await hooks.start()
@@ -404,7 +404,7 @@ async def test_validating_webhook_that_returns_a_patch_is_a_failure(
     check_refused(await _post(api), 500, "InternalError")
 
 
-async def test_webhook_of_pods_sees_defaults_and_token_volume(
+async def test_webhook_of_pods_receives_defaults_and_token_volume(
     api: ContractApi, hooks: ContractWebhooks
 ) -> None:
     one = await hooks.start()

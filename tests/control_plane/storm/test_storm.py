@@ -67,7 +67,7 @@ class Storm:
     kills: int = 0
     seen: int = 0
 
-    async def during(self, what: Callable[[], Awaitable[None]], pods: int) -> list[str]:
+    async def create_pods_during(self, what: Callable[[], Awaitable[None]], pods: int) -> list[str]:
         """Create pods during an event, then check one more pod; return the refusals."""
         began = time.monotonic()
         before, first = len(await self.scaled.refused()), len(self.clients.refused)
@@ -95,10 +95,10 @@ class Storm:
         """Wait until certificates have rotated at least twice."""
         before = len(self.webhook.certificates)
 
-        async def twice() -> bool:
+        async def has_rotated_twice() -> bool:
             return len(self.webhook.certificates) >= before + 2
 
-        await wait_until(twice)
+        await wait_until(has_rotated_twice)
 
     async def change_annotations(self) -> None:
         wanted = await self.accounts.annotate(time.time())
@@ -149,10 +149,10 @@ async def test_no_labelled_pod_is_stored_unmutated_or_refused_in_a_storm(
                 storm.change_annotations,
                 storm.restart_api_server,
             ):
-                refused = await storm.during(calm, part)
+                refused = await storm.create_pods_during(calm, part)
                 assert refused == [], calm.__name__
             for violent in (storm.kill_replicas, storm.all_events_at_once):
-                refused = await storm.during(violent, part)
+                refused = await storm.create_pods_during(violent, part)
                 assert [each for each in refused if not pod_creation.is_broken_call(each)] == []
             # Each client has one pod in flight; the test itself has one more.
             assert len(storm.clients.refused) <= storm.kills * (pod_creation.CLIENTS + 1)

@@ -151,7 +151,7 @@ async def test_created_token_authenticates(applied: Kubectl, live: Any) -> None:
     assert 'serviceaccounts "nobody" not found' in refused.err
 
 
-async def test_can_i_answers_for_self_and_for_others(applied: Kubectl) -> None:
+async def test_can_i_returns_permissions_of_self_and_of_others(applied: Kubectl) -> None:
     assert (await applied("auth", "can-i", "create", "pods")).out == "yes\n"
     refused = await applied("auth", "can-i", "list", "secrets", "--as", "alice", code=1)
     assert refused.out == "no\n"

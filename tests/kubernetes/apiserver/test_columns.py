@@ -310,7 +310,7 @@ def test_kind_without_columns_has_name_and_creation_time() -> None:
         ("ConfigMap", {"data": {"a": ""}, "binaryData": {"b": ""}}, ["s", 2]),
     ],
 )
-def test_small_kinds_have_their_own_columns(name: str, obj: Any, drawn: Any) -> None:
+def test_other_kinds_have_their_own_columns(name: str, obj: Any, drawn: Any) -> None:
     found = cells(kinds.kind_by_name(name), obj | {"metadata": {"name": "s"}})
     assert found[:-1] == drawn
     assert found[-1] == "60s"

@@ -172,7 +172,7 @@ async def wait_for_taints(live: Any, *taints: dict[str, str]) -> None:
     raise AssertionError(f"the node has the taints {found}")
 
 
-async def report(live: Any, ready: str) -> None:
+async def set_ready_condition(live: Any, ready: str) -> None:
     body = {"status": {"conditions": [{"type": "Ready", "status": ready}]}}
     strategic = "application/strategic-merge-patch+json"
     done = await live.call("PATCH", f"{NODE}/status", body, content_type=strategic)
@@ -184,13 +184,13 @@ async def test_taints_follow_the_ready_condition(live: Any) -> None:
     spec = {"taints": [OWN]}
     made = await live.call("POST", "/api/v1/nodes", {"metadata": {"name": "n"}, "spec": spec})
     assert made.body["spec"]["taints"] == [OWN, NOT_READY]
-    await report(live, "True")
+    await set_ready_condition(live, "True")
     await wait_for_taints(live, OWN)
-    await report(live, "False")
+    await set_ready_condition(live, "False")
     await wait_for_taints(live, OWN, NOT_READY)
-    await report(live, "Unknown")
+    await set_ready_condition(live, "Unknown")
     await wait_for_taints(live, OWN, UNREACHABLE)
-    await report(live, "True")
+    await set_ready_condition(live, "True")
     await wait_for_taints(live, OWN)
 
 

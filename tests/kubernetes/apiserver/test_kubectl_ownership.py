@@ -27,7 +27,7 @@ MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {a: on
 LAST = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-async def shown(run: Kubectl, *what: str) -> Any:
+async def get_object(run: Kubectl, *what: str) -> Any:
     return json.loads((await run("get", *what, "-o", "json", "--show-managed-fields")).out)
 
 
@@ -40,7 +40,7 @@ async def test_field_left_out_of_an_apply_is_removed(kubectl: Kubectl) -> None:
     await kubectl(*apply, given=MAP)
     output = await kubectl(*apply, given=MAP.replace(", b: two", ""))
     assert output.out == "configmap/settings serverside-applied\n"
-    assert (await shown(kubectl, "cm", "settings"))["data"] == {"a": "one"}
+    assert (await get_object(kubectl, "cm", "settings"))["data"] == {"a": "one"}
 
 
 async def test_applied_labels_and_variables_are_removed_when_left_out(kubectl: Kubectl) -> None:
@@ -48,20 +48,20 @@ async def test_applied_labels_and_variables_are_removed_when_left_out(kubectl: K
     await kubectl(*apply, given=POD)
     await kubectl("label", "pod", "web", "other=stays")
     await kubectl(*apply, given=POD.replace(", tier: front", ""))
-    labels = (await shown(kubectl, "pod", "web"))["metadata"]["labels"]
+    labels = (await get_object(kubectl, "pod", "web"))["metadata"]["labels"]
     assert labels == {"app": "web", "other": "stays"}
 
 
 async def test_client_side_apply_migrates_to_server_side_apply(kubectl: Kubectl) -> None:
-    """Fails if the fields of the old manager are not taken over: a field omitted later would not be removed."""
+    """Fails if the new manager does not take over fields: a field omitted later would not be removed."""
     await kubectl("apply", "-f", "-", given=MAP)
-    before = await shown(kubectl, "cm", "settings")
+    before = await get_object(kubectl, "cm", "settings")
     assert managers(before) == [("kubectl-client-side-apply", "Update")]
     assert LAST in before["metadata"]["annotations"]
     await kubectl("apply", "--server-side", "-f", "-", given=MAP)
-    assert ("kubectl", "Apply") in managers(await shown(kubectl, "cm", "settings"))
+    assert ("kubectl", "Apply") in managers(await get_object(kubectl, "cm", "settings"))
     await kubectl("apply", "--server-side", "-f", "-", given=MAP.replace(", b: two", ""))
-    after = await shown(kubectl, "cm", "settings")
+    after = await get_object(kubectl, "cm", "settings")
     assert after["data"] == {"a": "one"}
     assert ("kubectl-client-side-apply", "Update") not in managers(after)
 
@@ -70,14 +70,14 @@ async def test_edited_field_conflicts_with_an_apply(kubectl: Kubectl) -> None:
     await kubectl("apply", "--server-side", "-f", "-", given=MAP)
     edited = await kubectl("edit", "cm", "settings", editor="sed -i s/one/edited/")
     assert edited.out == "configmap/settings edited\n"
-    found = await shown(kubectl, "cm", "settings")
+    found = await get_object(kubectl, "cm", "settings")
     assert found["data"]["a"] == "edited"
     assert ("kubectl-edit", "Update") in managers(found)
     refused = await kubectl("apply", "--server-side", "-f", "-", given=MAP, code=1)
     assert 'conflict with "kubectl-edit" using v1' in refused.err
     assert ".data.a" in refused.err
     await kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=MAP)
-    found = await shown(kubectl, "cm", "settings")
+    found = await get_object(kubectl, "cm", "settings")
     assert found["data"]["a"] == "one"
     assert managers(found) == [("kubectl", "Apply")]
 
@@ -90,25 +90,25 @@ async def test_diff_shows_the_changes_of_an_apply(kubectl: Kubectl) -> None:
     output = await kubectl("diff", "--server-side", "-f", "-", given=changed, code=1)
     assert "-  - image: app:1" in output.out or "-    image: app:1" in output.out
     assert "image: app:2" in output.out
-    assert (await shown(kubectl, "pod", "web"))["spec"]["containers"][0]["image"] == "app:1"
+    assert (await get_object(kubectl, "pod", "web"))["spec"]["containers"][0]["image"] == "app:1"
 
 
 async def test_replace_with_an_old_copy_is_refused(kubectl: Kubectl) -> None:
     await kubectl("create", "-f", "-", given=MAP)
-    old = await shown(kubectl, "cm", "settings")
+    old = await get_object(kubectl, "cm", "settings")
     await kubectl("patch", "cm", "settings", "-p", '{"data":{"a":"changed"}}')
     refused = await kubectl("replace", "-f", "-", given=json.dumps(old), code=1)
     assert "the object has been modified" in refused.err
     old["metadata"].pop("resourceVersion")
     await kubectl("replace", "-f", "-", given=json.dumps(old))
-    assert (await shown(kubectl, "cm", "settings"))["data"]["a"] == "one"
+    assert (await get_object(kubectl, "cm", "settings"))["data"]["a"] == "one"
 
 
 async def test_forced_replace_creates_a_new_object(kubectl: Kubectl) -> None:
     await kubectl("create", "-f", "-", given=MAP)
-    before = (await shown(kubectl, "cm", "settings"))["metadata"]["uid"]
+    before = (await get_object(kubectl, "cm", "settings"))["metadata"]["uid"]
     await kubectl("replace", "--force", "-f", "-", given=MAP)
-    assert (await shown(kubectl, "cm", "settings"))["metadata"]["uid"] != before
+    assert (await get_object(kubectl, "cm", "settings"))["metadata"]["uid"] != before
 
 
 async def test_each_verb_has_its_own_field_manager(kubectl: Kubectl) -> None:
@@ -116,12 +116,12 @@ async def test_each_verb_has_its_own_field_manager(kubectl: Kubectl) -> None:
     await kubectl("label", "cm", "settings", "x=y")
     await kubectl("annotate", "cm", "settings", "note=here")
     await kubectl("patch", "cm", "settings", "-p", '{"data":{"c":"three"}}')
-    found = await shown(kubectl, "cm", "settings")
+    found = await get_object(kubectl, "cm", "settings")
     names = {name for name, _ in managers(found)}
     assert names == {"kubectl-create", "kubectl-label", "kubectl-annotate", "kubectl-patch"}
     await kubectl("label", "cm", "settings", "x-")
     assert "kubectl-label" not in {
-        name for name, _ in managers(await shown(kubectl, "cm", "settings"))
+        name for name, _ in managers(await get_object(kubectl, "cm", "settings"))
     }
 
 

@@ -152,7 +152,7 @@ WRITER = """
 """
 
 
-def test_kill_dash_nine_loses_no_acknowledged_write(
+def test_kill_9_loses_no_acknowledged_write(
     open_store: Callable[[], ObjectStore], tmp_path: Path
 ) -> None:
     """Fails if a response is sent before the commit."""

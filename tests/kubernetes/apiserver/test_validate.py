@@ -17,7 +17,7 @@ BINDING, ROLE, EVENT = (kinds.kind_by_name(name) for name in ("RoleBinding", "Ro
 LEASE, NODE = kinds.kind_by_name("Lease"), kinds.kind_by_name("Node")
 
 
-def found(causes: Any) -> Any:
+def to_pairs(causes: Any) -> Any:
     """Return causes as pairs of reason and field, without the prefix of the reason."""
     return [(str(each.reason).removeprefix("FieldValue"), each.field) for each in causes]
 
@@ -61,7 +61,7 @@ TAKEN = [
 @pytest.mark.parametrize("title", TAKEN)
 def test_object_accepted_by_a_real_server_is_accepted(title: str) -> None:
     kind = kind_of(step(title)["path"])
-    assert found(validate.create(kind, new_object(kind, step(title)["body"]))) == []
+    assert to_pairs(validate.create(kind, new_object(kind, step(title)["body"]))) == []
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_image_of_a_pod_may_change() -> None:
         each["metadata"].pop("creationTimestamp")
         each["spec"]["volumes"][0]["name"] = "v"
         each["spec"]["containers"][0]["volumeMounts"][0]["name"] = "v"
-    assert found(validate.update(POD, new, old)) == []
+    assert to_pairs(validate.update(POD, new, old)) == []
 
 
 def pod(container: Any = None, **spec: Any) -> Any:
@@ -193,7 +193,7 @@ HTTP = {"httpGet": {"port": 80}}
 )
 def test_invalid_container_is_refused(container: Any, causes: Any) -> None:
     obj = pod(container, volumes=[{"name": "e", "emptyDir": {}}])
-    assert found(validate.create(POD, obj)) == causes
+    assert to_pairs(validate.create(POD, obj)) == causes
 
 
 V = "spec.volumes[0]"
@@ -241,7 +241,7 @@ TOKEN = f"{V}.projected.sources[0].serviceAccountToken"
 )
 def test_invalid_volume_is_refused(volume: Any, causes: Any) -> None:
     obj = pod(volumes=[{"name": "v"} | volume])
-    assert found(validate.create(POD, obj)) == causes
+    assert to_pairs(validate.create(POD, obj)) == causes
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_projected_token_below_ten_minutes_is_refused(seconds: int, causes: Any)
     """Fails if the limits of a token's lifetime are deleted."""
     source = {"serviceAccountToken": {"path": "t", "expirationSeconds": seconds}}
     obj = pod(volumes=[{"name": "v", "projected": {"sources": [source]}}])
-    assert found(validate.create(POD, obj)) == causes
+    assert to_pairs(validate.create(POD, obj)) == causes
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_projected_token_below_ten_minutes_is_refused(seconds: int, causes: Any)
     ],
 )
 def test_invalid_pod_is_refused(spec: Any, causes: Any) -> None:
-    assert found(validate.create(POD, pod(**spec))) == causes
+    assert to_pairs(validate.create(POD, pod(**spec))) == causes
 
 
 def test_duplicate_environment_variables_cause_a_warning() -> None:
@@ -327,7 +327,7 @@ def changed(change: Any, **spec: Any) -> Any:
     old = pod(**spec)
     new = copy.deepcopy(old)
     change(new["spec"])
-    return found(validate.update(POD, new, old))
+    return to_pairs(validate.update(POD, new, old))
 
 
 EXTRA = {"key": "a", "operator": "Exists"}
@@ -367,8 +367,8 @@ def test_ephemeral_containers_can_be_added_and_not_removed() -> None:
         recorded_body("ephemeral container")["spec"]["ephemeralContainers"][0]
     ]
     at = "ephemeralcontainers"
-    assert found(validate.update(POD, new, old, subresource=at)) == []
-    assert found(validate.update(POD, old, new, subresource=at)) == [
+    assert to_pairs(validate.update(POD, new, old, subresource=at)) == []
+    assert to_pairs(validate.update(POD, old, new, subresource=at)) == [
         ("Forbidden", "spec.ephemeralContainers")
     ]
 
@@ -412,7 +412,7 @@ M = "metadata"
 )
 def test_invalid_metadata_is_refused(metadata: Any, causes: Any) -> None:
     assert (
-        found(validate.create(MAP, new_object(MAP, {"metadata": {"name": "m"} | metadata})))
+        to_pairs(validate.create(MAP, new_object(MAP, {"metadata": {"name": "m"} | metadata})))
         == causes
     )
 
@@ -436,14 +436,14 @@ def test_invalid_metadata_is_refused(metadata: Any, causes: Any) -> None:
 )
 def test_name_is_checked_by_the_rules_of_its_kind(kind: Any, name: str, good: Any) -> None:
     of = kinds.kind_by_name(kind)
-    causes = found(validate.create(of, new_object(of, {"metadata": {"name": name}})))
+    causes = to_pairs(validate.create(of, new_object(of, {"metadata": {"name": name}})))
     assert (("Invalid", "metadata.name") in causes) is not good
 
 
 def test_name_of_an_object_is_immutable() -> None:
     old = new_object(MAP, {"metadata": {"name": "a", "uid": "1"}})
     new = new_object(MAP, {"metadata": {"name": "b", "uid": "2"}})
-    assert found(validate.update(MAP, new, old)) == [
+    assert to_pairs(validate.update(MAP, new, old)) == [
         ("Invalid", "metadata.name"),
         ("Invalid", "metadata.uid"),
     ]
@@ -456,7 +456,7 @@ def test_deleted_object_gets_no_new_finalizer() -> None:
     )
     new = copy.deepcopy(old)
     new["metadata"]["finalizers"].append("c/d")
-    assert found(validate.update(MAP, new, old)) == [("Forbidden", "metadata.finalizers")]
+    assert to_pairs(validate.update(MAP, new, old)) == [("Forbidden", "metadata.finalizers")]
     new["metadata"]["finalizers"] = []
     assert validate.update(MAP, new, old) == []
 
@@ -545,14 +545,14 @@ def test_deleted_object_gets_no_new_finalizer() -> None:
         ),
     ],
 )
-def test_invalid_small_kind_is_refused(kind: Any, body: Any, causes: Any) -> None:
+def test_invalid_object_of_a_simple_kind_is_refused(kind: Any, body: Any, causes: Any) -> None:
     obj = new_object(kind, {"metadata": {"name": "x"}} | body)
-    assert found(validate.create(kind, obj)) == causes
+    assert to_pairs(validate.create(kind, obj)) == causes
 
 
 def test_event_with_an_event_time_needs_a_reporter() -> None:
     body = {"metadata": {"name": "e"}, "eventTime": "2026-01-01T00:00:00.000000Z", "type": "x"}
-    causes = found(validate.create(EVENT, new_object(EVENT, body)))
+    causes = to_pairs(validate.create(EVENT, new_object(EVENT, body)))
     assert ("Required", "reportingController") in causes
     assert ("Invalid", "type") in causes
 
@@ -568,7 +568,7 @@ def test_event_with_an_event_time_needs_a_reporter() -> None:
 def test_type_and_immutable_data_of_a_secret_cannot_change(old: Any, new: Any, causes: Any) -> None:
     name = {"metadata": {"name": "s"}}
     before, after = new_object(SECRET, name | old), new_object(SECRET, name | new)
-    assert found(validate.update(SECRET, after, before)) == causes
+    assert to_pairs(validate.update(SECRET, after, before)) == causes
 
 
 def test_cluster_ip_of_a_service_is_immutable() -> None:
@@ -576,7 +576,7 @@ def test_cluster_ip_of_a_service_is_immutable() -> None:
     old = new_object(SERVICE, body)
     new = copy.deepcopy(old)
     new["spec"]["clusterIP"] = "10.0.0.2"
-    assert found(validate.update(SERVICE, new, old)) == [("Invalid", "spec.clusterIPs[0]")]
+    assert to_pairs(validate.update(SERVICE, new, old)) == [("Invalid", "spec.clusterIPs[0]")]
 
 
 W = "webhooks[0]"
@@ -642,7 +642,7 @@ W = "webhooks[0]"
 def test_invalid_webhook_is_refused(hook: Any, causes: Any) -> None:
     body = step("webhook configuration, defaults")["body"]
     body["webhooks"][0] |= hook
-    assert found(validate.create(HOOKS, new_object(HOOKS, body))) == causes
+    assert to_pairs(validate.create(HOOKS, new_object(HOOKS, body))) == causes
 
 
 def test_match_conditions_are_refused_as_unsupported() -> None:
@@ -650,14 +650,14 @@ def test_match_conditions_are_refused_as_unsupported() -> None:
     body = step("webhook configuration, defaults")["body"]
     body["webhooks"][0]["matchConditions"] = [{"name": "a", "expression": "false"}]
     causes = validate.create(HOOKS, new_object(HOOKS, body))
-    assert found(causes) == [("Forbidden", f"{W}.matchConditions")]
+    assert to_pairs(causes) == [("Forbidden", f"{W}.matchConditions")]
     assert "CEL" in causes[0].message
 
 
 def test_duplicate_webhook_names_are_refused() -> None:
     body = step("webhook configuration, defaults")["body"]
     body["webhooks"] *= 2
-    assert found(validate.create(HOOKS, new_object(HOOKS, copy.deepcopy(body)))) == [
+    assert to_pairs(validate.create(HOOKS, new_object(HOOKS, copy.deepcopy(body)))) == [
         ("Duplicate", "webhooks[1].name")
     ]
 

@@ -72,10 +72,10 @@ async def test_webhooks_are_called_in_order_of_configuration_name_then_as_listed
 ) -> None:
     order: list[str] = []
 
-    def noting(name: str) -> Callable[[Any], dict[str, Any]]:
+    def recording(name: str) -> Callable[[Any], dict[str, Any]]:
         return lambda _request: order.append(name) or {"allowed": True}  # type: ignore[func-returns-value]  # append returns None
 
-    hooks = [await hook(noting(name)) for name in ("b1", "a2", "a1")]
+    hooks = [await hook(recording(name)) for name in ("b1", "a2", "a1")]
     await configure(live, hooks[0].spec("b1.example.com"), name="b")
     await configure(live, hooks[2].spec("z.example.com"), hooks[1].spec("y.example.com"), name="a")
     await live.call("POST", PODS, pod())

@@ -97,12 +97,12 @@ async def test_response_that_is_not_an_object_is_an_error(server: Any, body: byt
 async def test_redirect_is_not_followed(server: Any) -> None:
     """Fails if redirects are followed: the bearer token would be sent to another server."""
 
-    async def away(request: Any) -> None:
+    async def redirect(request: Any) -> None:
         headers = [(b"location", f"{server.url}/elsewhere".encode())]
         await request.send({"type": "http.response.start", "status": 302, "headers": headers})
         await request.end()
 
-    server.handler = away
+    server.handler = redirect
     async with KubeClient.from_kubeconfig(server.kubeconfig({"token": "t"})) as client:
         with pytest.raises(KubeError) as caught:
             await client.get("/p")

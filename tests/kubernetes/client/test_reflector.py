@@ -11,7 +11,7 @@ from podpass.kubernetes.client import KubeClient
 from podpass.kubernetes.client.reflector import ListDiff
 
 
-def thing(name: str, version: int, uid: str = "") -> dict[str, Any]:
+def new_object(name: str, version: int, uid: str = "") -> dict[str, Any]:
     return {"metadata": {"name": name, "uid": uid or name, "resourceVersion": str(version)}}
 
 
@@ -59,9 +59,9 @@ def page(version: int, *items: Any) -> dict[str, Any]:
 
 async def test_watch_yields_the_list_and_then_changes(server: Any) -> None:
     watch = stream(
-        ("ADDED", thing("b", 6)), ("MODIFIED", thing("a", 7)), ("DELETED", thing("b", 8))
+        ("ADDED", new_object("b", 6)), ("MODIFIED", new_object("a", 7)), ("DELETED", new_object("b", 8))
     )
-    server.handler = script([page(5, thing("a", 3))], [watch])
+    server.handler = script([page(5, new_object("a", 3))], [watch])
     events = names(await take(server, 5))
     assert events == [
         ("ADDED", "a"),
@@ -78,8 +78,8 @@ async def test_watch_yields_the_list_and_then_changes(server: Any) -> None:
 
 async def test_watch_resumes_at_the_last_event_or_bookmark(server: Any) -> None:
     watches = [
-        stream(("ADDED", thing("a", 6)), ("BOOKMARK", thing("", 9))),
-        stream(("ADDED", thing("b", 10))),
+        stream(("ADDED", new_object("a", 6)), ("BOOKMARK", new_object("", 9))),
+        stream(("ADDED", new_object("b", 10))),
     ]
     server.handler = script([page(5)], watches)
     assert names(await take(server, 3)) == [("SYNCED", ""), ("ADDED", "a"), ("ADDED", "b")]
@@ -89,8 +89,8 @@ async def test_watch_resumes_at_the_last_event_or_bookmark(server: Any) -> None:
 async def test_expired_version_is_listed_again_with_deletions(server: Any) -> None:
     gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}
     server.handler = script(
-        [page(5, thing("a", 3), thing("b", 4)), page(50, thing("b", 4, uid="new"), thing("c", 40))],
-        [stream(("ERROR", gone)), stream(("ADDED", thing("d", 51)))],
+        [page(5, new_object("a", 3), new_object("b", 4)), page(50, new_object("b", 4, uid="new"), new_object("c", 40))],
+        [stream(("ERROR", gone)), stream(("ADDED", new_object("d", 51)))],
     )
     events = await take(server, 9)
     assert names(events)[3:] == [
@@ -110,7 +110,7 @@ async def test_410_response_is_handled_like_a_410_event(server: Any) -> None:
     def refused(_: Any) -> Any:
         return 410, {"kind": "Status", "reason": "Expired", "message": "too old"}
 
-    server.handler = script([page(5), page(8)], [refused, stream(("ADDED", thing("a", 9)))])
+    server.handler = script([page(5), page(8)], [refused, stream(("ADDED", new_object("a", 9)))])
     assert names(await take(server, 3)) == [("SYNCED", ""), ("SYNCED", ""), ("ADDED", "a")]
 
 
@@ -121,19 +121,19 @@ async def test_failed_watch_is_retried_from_the_same_version(server: Any) -> Non
     def half(request: Any) -> Any:
         async def answer() -> None:
             await request.begin()
-            await request.event("ADDED", thing("a", 6))
+            await request.event("ADDED", new_object("a", 6))
             await request.raw(b'{"type":"ADDED","obj')
             await request.end()
 
         return answer()
 
-    server.handler = script([page(5)], [broken, half, stream(("ADDED", thing("b", 7)))])
+    server.handler = script([page(5)], [broken, half, stream(("ADDED", new_object("b", 7)))])
     assert names(await take(server, 3)) == [("SYNCED", ""), ("ADDED", "a"), ("ADDED", "b")]
     assert [each.query.get("resourceVersion") for each in server.requests] == [None, "5", "5", "6"]
 
 
 async def test_event_longer_than_the_read_buffer_is_complete(server: Any) -> None:
-    big = {**thing("big", 6), "data": "x" * 300_000}
+    big = {**new_object("big", 6), "data": "x" * 300_000}
     server.handler = script([page(5)], [stream(("ADDED", big))])
     events = await take(server, 2)
     assert len(events[1][1]["data"]) == 300_000
@@ -142,7 +142,7 @@ async def test_event_longer_than_the_read_buffer_is_complete(server: Any) -> Non
 def test_first_list_yields_no_deletions() -> None:
     known: dict[str, str] = {}
     first = ListDiff(known)
-    assert list(first.add_page([thing("a", 1)])) == [("ADDED", thing("a", 1))]
+    assert list(first.add_page([new_object("a", 1)])) == [("ADDED", new_object("a", 1))]
     assert list(first.deleted()) == []
     assert list(ListDiff(known).deleted()) == [("DELETED", {"metadata": {"name": "a", "uid": "a"}})]
     assert known == {}
@@ -151,15 +151,15 @@ def test_first_list_yields_no_deletions() -> None:
 async def test_object_on_no_page_is_deleted(server: Any) -> None:
     def two_pages(request: Any) -> Any:
         if request.query.get("continue") == "next":
-            return 200, page(9, thing("c", 3))
+            return 200, page(9, new_object("c", 3))
         return 200, {
             "metadata": {"resourceVersion": "9", "continue": "next"},
-            "items": [thing("a", 3)],
+            "items": [new_object("a", 3)],
         }
 
     gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}
-    calls = [lambda _: (200, page(5, thing("b", 1), thing("c", 2))), two_pages, two_pages]
-    watches = [stream(("ERROR", gone)), stream(("ADDED", thing("d", 10)))]
+    calls = [lambda _: (200, page(5, new_object("b", 1), new_object("c", 2))), two_pages, two_pages]
+    watches = [stream(("ERROR", gone)), stream(("ADDED", new_object("d", 10)))]
 
     def handler(request: Any) -> Any:
         if request.query.get("watch") == "true":
@@ -178,7 +178,7 @@ async def test_object_on_no_page_is_deleted(server: Any) -> None:
 
 async def test_metadata_only_watch_requests_partial_metadata(server: Any) -> None:
     """A server without support for partial metadata sends the whole object."""
-    server.handler = script([page(5, thing("a", 3))], [stream(("ADDED", thing("b", 6)))])
+    server.handler = script([page(5, new_object("a", 3))], [stream(("ADDED", new_object("b", 6)))])
     async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
         events: AsyncIterator[tuple[str, Any]] = client.watch("/l", metadata_only=True)
         async with aclosing(events) as found, asyncio.timeout(20):  # type: ignore[type-var]  # a generator
@@ -197,7 +197,7 @@ async def test_forbidden_watch_is_logged_and_listed_again(
     def refused(_: Any) -> Any:
         return 403, {"kind": "Status", "reason": "Forbidden", "message": "cannot watch things"}
 
-    server.handler = script([page(5), page(8, thing("a", 7))], [refused, stream()])
+    server.handler = script([page(5), page(8, new_object("a", 7))], [refused, stream()])
     assert names(await take(server, 3)) == [("SYNCED", ""), ("ADDED", "a"), ("SYNCED", "")]
     assert [each.cause for each in caplog.records if each.msg == "watch_interrupted"] == [  # type: ignore[attr-defined]
         "cannot watch things"

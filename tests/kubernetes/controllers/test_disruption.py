@@ -29,7 +29,7 @@ def budget(name: str = "web", **spec: Any) -> Any:
     return {"metadata": {"name": name}, "spec": body}
 
 
-async def served(live: Any, replicas: int = 3) -> list[Any]:
+async def create_ready_pods(live: Any, replicas: int = 3) -> list[Any]:
     await create(live, DEPLOYMENTS, deployment("web", replicas))
     await serve_pods(live, "app=web", is_rolled_out, DEP)
     return await pods(live, "app=web", replicas)
@@ -60,7 +60,7 @@ def counts(found: Any) -> tuple[int, ...]:
 async def test_budget_status_counts_its_pods(
     live: Any, spec: Any, expected: tuple[int, ...]
 ) -> None:
-    await served(live)
+    await create_ready_pods(live)
     await create(live, BUDGETS, budget(**spec))
     found = await until(live, PDB, lambda body: counts(body) == expected)
     allowed = found["status"]["conditions"][0]
@@ -70,7 +70,7 @@ async def test_budget_status_counts_its_pods(
 
 
 async def test_an_eviction_that_breaks_the_budget_is_refused(live: Any) -> None:
-    first, second, _ = await served(live)
+    first, second, _ = await create_ready_pods(live)
     await create(live, BUDGETS, budget(minAvailable=2))
     await until(live, PDB, lambda body: counts(body)[3] == 1)
     assert (await evict(live, first)).status == 201
@@ -86,7 +86,7 @@ async def test_an_eviction_that_breaks_the_budget_is_refused(live: Any) -> None:
 
 
 async def test_two_evictions_at_once_need_two_disruptions(live: Any) -> None:
-    found = await served(live)
+    found = await create_ready_pods(live)
     await create(live, BUDGETS, budget(maxUnavailable=1))
     await until(live, PDB, lambda body: counts(body)[3] == 1)
     done = await asyncio.gather(*(evict(live, pod) for pod in found))
@@ -94,7 +94,7 @@ async def test_two_evictions_at_once_need_two_disruptions(live: Any) -> None:
 
 
 async def test_unhealthy_pod_may_be_evicted_if_the_policy_allows(live: Any) -> None:
-    first, second, _ = await served(live)
+    first, second, _ = await create_ready_pods(live)
     await create(live, BUDGETS, budget(minAvailable="100%"))
     await until(live, PDB, lambda body: counts(body)[3] == 0 and body["status"]["expectedPods"])
     assert (await evict(live, first)).status == 429
@@ -108,7 +108,7 @@ async def test_unhealthy_pod_may_be_evicted_if_the_policy_allows(live: Any) -> N
 
 
 async def test_a_pod_of_two_budgets_cannot_be_evicted(live: Any) -> None:
-    pod = (await served(live, 1))[0]
+    pod = (await create_ready_pods(live, 1))[0]
     for name in ("web", "also"):
         await create(live, BUDGETS, budget(name, minAvailable=0))
     refused = await evict(live, pod)
@@ -117,7 +117,7 @@ async def test_a_pod_of_two_budgets_cannot_be_evicted(live: Any) -> None:
 
 
 async def test_dry_run_eviction_uses_no_disruption(live: Any) -> None:
-    pod = (await served(live, 2))[0]
+    pod = (await create_ready_pods(live, 2))[0]
     await create(live, BUDGETS, budget(maxUnavailable=1))
     await until(live, PDB, lambda body: counts(body)[3] == 1)
     assert (await evict(live, pod, deleteOptions={"dryRun": ["All"]})).status == 201

@@ -158,7 +158,7 @@ def writes(running: frozenset[int], live: dict[int, Any]) -> Iterator[None]:
         yield
 
 
-def shown(live: dict[int, Any]) -> list[str]:
+def endpoint_uids(live: dict[int, Any]) -> list[str]:
     return sorted(one["targetRef"]["uid"] for each in live.values() for one in each["endpoints"])
 
 
@@ -169,13 +169,13 @@ def test_pod_is_always_in_exactly_one_slice(steps: list[frozenset[int]]) -> None
     before: frozenset[int] = frozenset()
     for running_now in steps:
         for _ in writes(running_now, live):
-            found = shown(live)
+            found = endpoint_uids(live)
             assert len(found) == len(set(found))
             assert {f"pod {number}" for number in before & running_now} <= set(found)
-        assert shown(live) == sorted(f"pod {number}" for number in running_now)
+        assert endpoint_uids(live) == sorted(f"pod {number}" for number in running_now)
         assert all(len(each["endpoints"]) <= 3 for each in live.values())
         assert len(live) == 1 or all(each["endpoints"] for each in live.values())
         for number in running_now:
-            [one] = [each for each in live.values() if f"pod {number}" in shown({0: each})]
+            [one] = [each for each in live.values() if f"pod {number}" in endpoint_uids({0: each})]
             assert one["ports"] == [{"name": "http", "protocol": "TCP", "port": 8080 + number % 2}]
         before = running_now

@@ -37,7 +37,7 @@ async def config_map(live: Any, name: str) -> Any:
     return await create(live, MAPS, {"metadata": {"name": name}})
 
 
-async def gone(live: Any, path: str) -> None:
+async def wait_until_deleted(live: Any, path: str) -> None:
     await until(live, path, lambda body: body is None)
 
 
@@ -61,7 +61,7 @@ async def test_foreground_deletion_deletes_dependents_before_the_owner(live: Any
     assert len((await get(live, SETS))["items"]) == 1
     assert (await get(live, DEP))["metadata"]["deletionTimestamp"]
     await merge(live, pod, {"metadata": {"finalizers": None}})
-    await gone(live, DEP)
+    await wait_until_deleted(live, DEP)
     assert not (await get(live, SETS))["items"]
 
 
@@ -69,7 +69,7 @@ async def test_orphan_deletion_releases_dependents(live: Any) -> None:
     await create(live, DEPLOYMENTS, deployment("web"))
     await pods(live, "app=web", 2)
     await live.call("DELETE", DEP, {"propagationPolicy": "Orphan"})
-    await gone(live, DEP)
+    await wait_until_deleted(live, DEP)
     left = (await get(live, SETS))["items"]
     assert len(left) == 1
     assert "ownerReferences" not in left[0]["metadata"]
@@ -85,7 +85,7 @@ async def test_object_with_one_remaining_owner_stays(live: Any) -> None:
     )
     assert left["metadata"]["ownerReferences"][0]["name"] == "other"
     await live.call("DELETE", f"{MAPS}/other")
-    await gone(live, f"{MAPS}/both")
+    await wait_until_deleted(live, f"{MAPS}/both")
 
 
 async def test_object_with_an_absent_owner_is_deleted(live: Any) -> None:
@@ -93,7 +93,7 @@ async def test_object_with_an_absent_owner_is_deleted(live: Any) -> None:
     one = await config_map(live, "one")
     one["metadata"]["uid"] = "00000000-0000-4000-8000-000000000000"
     await owned(live, "child", one)
-    await gone(live, f"{MAPS}/child")
+    await wait_until_deleted(live, f"{MAPS}/child")
 
 
 async def test_owner_of_an_unknown_kind_is_ignored(live: Any) -> None:
@@ -103,7 +103,7 @@ async def test_owner_of_an_unknown_kind_is_ignored(live: Any) -> None:
     one = await config_map(live, "one")
     await owned(live, "marker", one)
     await live.call("DELETE", f"{MAPS}/one")
-    await gone(live, f"{MAPS}/marker")
+    await wait_until_deleted(live, f"{MAPS}/marker")
     assert (await get(live, f"{MAPS}/child"))["metadata"]["ownerReferences"] == [reference]
 
 
@@ -118,7 +118,7 @@ async def test_foreground_deletion_waits_only_for_blocking_dependents(live: Any)
         await until(live, f"{MAPS}/{name}", lambda body: "deletionTimestamp" in body["metadata"])
     assert (await get(live, f"{MAPS}/one"))["metadata"]["deletionTimestamp"]
     await merge(live, f"{MAPS}/blocks", {"metadata": {"finalizers": None}})
-    await gone(live, f"{MAPS}/one")
+    await wait_until_deleted(live, f"{MAPS}/one")
     assert (await get(live, f"{MAPS}/free"))["metadata"]["finalizers"]
 
 
@@ -127,10 +127,10 @@ async def test_long_chain_of_owners_is_deleted(live: Any) -> None:
     for number in range(1, 12):
         last = await owned(live, f"m-{number}", last)
     await live.call("DELETE", f"{MAPS}/m-0")
-    await gone(live, f"{MAPS}/m-11")
+    await wait_until_deleted(live, f"{MAPS}/m-11")
 
 
-async def test_garbage_of_before_a_restart_is_collected(serve: Any) -> None:
+async def test_garbage_from_before_a_restart_is_collected(serve: Any) -> None:
     live = await serve()
     one = await config_map(live, "one")
     await owned(live, "child", one)
@@ -143,4 +143,4 @@ async def test_garbage_of_before_a_restart_is_collected(serve: Any) -> None:
     store.delete(kind_by_name("ConfigMap"), entry.object(), entry.revision)
     store.close()
     again = await serve()
-    await gone(again, f"{MAPS}/child")
+    await wait_until_deleted(again, f"{MAPS}/child")

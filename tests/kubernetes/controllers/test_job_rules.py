@@ -67,13 +67,13 @@ def test_each_pod_counts_exactly_once(steps: list[str]) -> None:
         ({0, 2, 4, 5, 6, 9}, "0,2,4-6,9"),
     ],
 )
-def test_indexes_are_written_in_runs(indexes: set[int], text: str) -> None:
+def test_indexes_are_formatted_as_ranges(indexes: set[int], text: str) -> None:
     assert job_rules.write_indexes(indexes) == text
     assert job_rules.read_indexes(text) == indexes
 
 
 @given(st.sets(st.integers(0, 200)))
-def test_written_indexes_are_read_back(indexes: set[int]) -> None:
+def test_formatted_indexes_round_trip(indexes: set[int]) -> None:
     assert job_rules.read_indexes(job_rules.write_indexes(indexes)) == indexes
 
 

@@ -23,7 +23,7 @@ from tests.kubernetes.controllers.workloads import (
 JOB = f"{JOBS}/j"
 
 
-def has(part: str, count: int) -> Callable[[Any], bool]:
+def has_count(part: str, count: int) -> Callable[[Any], bool]:
     return lambda found: found["status"].get(part) == count
 
 
@@ -56,7 +56,7 @@ async def test_deleted_pods_stay_counted(live: Any) -> None:
     for count in (1, 2):
         pod = (await pods(live, "job-name=j", 1))[0]
         await set_pod_status(live, pod, "Succeeded")
-        await until(live, JOB, has("succeeded", count))
+        await until(live, JOB, has_count("succeeded", count))
         path = f"{PODS}/{pod['metadata']['name']}"
         await live.call("DELETE", path)
         await until(live, path, lambda body: body is None)

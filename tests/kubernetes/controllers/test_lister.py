@@ -69,7 +69,7 @@ def apply_steps(store: ObjectStore, steps: Any, lister: Lister) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(STEPS, st.booleans())
-def test_followed_changes_and_a_new_list_give_the_same_index(
+def test_incremental_changes_and_a_relist_give_the_same_index(
     tmp_path_factory: Any, steps: Any, forget: bool
 ) -> None:
     """Fails if a change leaves an outdated entry; `forget` drops the watch history before the last sync."""
@@ -104,10 +104,10 @@ def test_change_has_controllers_before_and_after(tmp_path: Path) -> None:
     store.close()
     assert [sorted(each.controllers) for each in changes] == [["x"], ["x", "y"], ["y"]]
     assert [each.deleted for each in changes] == [False, False, True]
-    assert all(each.rebound for each in changes)
+    assert all(each.affects_garbage_collection for each in changes)
 
 
-def test_change_of_status_does_not_rebind_the_object(tmp_path: Path) -> None:
+def test_change_of_status_does_not_affect_garbage_collection(tmp_path: Path) -> None:
     store = ObjectStore(tmp_path / "k.db")
     store.open()
     changes: list[Any] = []
@@ -118,4 +118,4 @@ def test_change_of_status_does_not_rebind_the_object(tmp_path: Path) -> None:
     store.update(POD, pod("a", "one", "x", True, "u") | {"status": {"phase": "Running"}}, seen)
     lister.sync()
     store.close()
-    assert [each.rebound for each in changes] == [True, False]
+    assert [each.affects_garbage_collection for each in changes] == [True, False]

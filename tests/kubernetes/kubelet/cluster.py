@@ -169,7 +169,7 @@ class KubeletCluster:
     async def phase(self, name: str, *phases: str) -> Pod:
         return await self.until(name, lambda pod: pod["status"].get("phase") in phases)
 
-    async def gone(self, name: str, seconds: float = 20.0) -> None:
+    async def wait_until_deleted(self, name: str, seconds: float = 20.0) -> None:
         """Wait until a pod is deleted."""
         async with asyncio.timeout(seconds):
             while True:

@@ -54,7 +54,7 @@ async def test_the_exit_code_of_a_failed_pod_is_shown(cluster: KubeletCluster) -
     assert state(pod)["terminated"] | {"reason": "Error", "exitCode": 3} == state(pod)["terminated"]
 
 
-async def test_exit_code_of_a_signal_is_128_and_its_number(cluster: KubeletCluster) -> None:
+async def test_exit_code_of_a_signal_is_128_plus_its_number(cluster: KubeletCluster) -> None:
     await cluster.run("bad", shell("kill -9 $$$$"))
     assert state(await cluster.phase("bad", "Failed"))["terminated"]["exitCode"] == 137
 
@@ -126,7 +126,7 @@ async def test_deleted_pod_gets_sigterm_and_its_grace_period(cluster: KubeletClu
     pod = await cluster.until("polite", lambda pod: condition(pod, "Ready") == "True")
     await cluster.log("polite")
     await cluster.client.delete(f"{PODS}/polite")
-    await cluster.gone("polite", 10)
+    await cluster.wait_until_deleted("polite", 10)
     assert (await cluster.event("polite", "Killing"))["message"] == "Stopping container app"
     folder = cluster.folder / "pods" / pod["metadata"]["uid"]
     await eventually(lambda: not folder.exists())
@@ -138,7 +138,7 @@ async def test_container_that_ignores_sigterm_is_killed_after_the_grace_period(
     await cluster.run("ignores", shell("trap '' TERM; echo up; while :; do sleep 0.05; done"))
     await cluster.until("ignores", lambda pod: condition(pod, "Ready") == "True")
     await cluster.client.delete(f"{PODS}/ignores", {"gracePeriodSeconds": 1})
-    await cluster.gone("ignores", 10)
+    await cluster.wait_until_deleted("ignores", 10)
 
 
 async def test_a_pod_past_its_deadline_fails(cluster: KubeletCluster) -> None:
@@ -185,7 +185,7 @@ async def test_hooks_run_after_the_start_and_before_the_stop(cluster: KubeletClu
     await cluster.until("hooked", lambda pod: condition(pod, "Ready") == "True")
     assert (cluster.folder / "post").read_text() == "post\n"
     await cluster.client.delete(f"{PODS}/hooked")
-    await cluster.gone("hooked", 10)
+    await cluster.wait_until_deleted("hooked", 10)
     assert (cluster.folder / "pre").read_text() == "pre\n"
 
 
@@ -319,14 +319,14 @@ async def test_pod_without_volumes_can_be_deleted(cluster: KubeletCluster) -> No
     )
     await cluster.event("brief", "FailedMount")
     await cluster.client.delete(f"{PODS}/brief")
-    await cluster.gone("brief", 10)
+    await cluster.wait_until_deleted("brief", 10)
 
 
 async def test_finished_pod_can_be_deleted(cluster: KubeletCluster) -> None:
     await cluster.run("ended", shell("true"))
     await cluster.phase("ended", "Succeeded")
     await cluster.client.delete(f"{PODS}/ended")
-    await cluster.gone("ended", 10)
+    await cluster.wait_until_deleted("ended", 10)
 
 
 async def test_log_of_a_waiting_container_is_refused(cluster: KubeletCluster) -> None:

@@ -45,7 +45,7 @@ async def text(path: Path, **query: object) -> str:
     return b"".join([data async for data in read_log(path, options, activity=ENDED)]).decode()
 
 
-async def test_lines_are_written_whole(tmp_path: Path) -> None:
+async def test_each_log_entry_contains_one_whole_line(tmp_path: Path) -> None:
     write(tmp_path / "l", b"o", b"ne\ntw", b"o\n", b"three").close()
     assert (tmp_path / "l").read_text() == (
         "1970-01-01T00:00:01.000000000Z stdout F one\n"
@@ -124,7 +124,7 @@ async def test_follow_returns_new_lines_across_rotations(tmp_path: Path) -> None
     assert b"".join(found).decode().splitlines() == [f"line {number}" for number in range(40)]
 
 
-async def test_follow_returns_at_once_if_the_container_has_ended(tmp_path: Path) -> None:
+async def test_follow_ends_if_the_container_has_ended(tmp_path: Path) -> None:
     write(tmp_path / "l", b"all\n").close()
     assert await asyncio.wait_for(text(tmp_path / "l", follow=True), 30) == "all\n"
 

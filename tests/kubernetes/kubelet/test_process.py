@@ -54,7 +54,7 @@ async def test_output_and_exit_code_are_complete(tmp_path: Path, reaper: OrphanR
     assert output == {"stdout": b"out\n" * 2000, "stderr": b"err\n"}
 
 
-async def test_signal_gives_exit_code_128_and_its_number(
+async def test_signal_gives_exit_code_128_plus_its_number(
     tmp_path: Path, reaper: OrphanReaper
 ) -> None:
     code, _ = await run(reaper, spec(tmp_path, "/bin/sh", "-c", "kill -TERM $$"))

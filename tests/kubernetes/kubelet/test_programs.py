@@ -15,7 +15,7 @@ def test_search_path_begins_with_the_folder_of_this_python() -> None:
 
 
 @pytest.mark.parametrize("program", ["sh", "/no/such/folder/sh"])
-def test_program_is_found_by_the_last_part_of_its_path(program: str) -> None:
+def test_program_is_found_by_its_base_name(program: str) -> None:
     assert find_program(program, os.defpath) == shutil.which("sh", path=os.defpath)
 
 

@@ -30,7 +30,7 @@ def alive(pid: int) -> bool:
     return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-async def ended(*pids: int) -> None:
+async def wait_until_ended(*pids: int) -> None:
     await eventually(lambda: not any(alive(pid) for pid in pids))
 
 
@@ -68,7 +68,7 @@ async def test_exit_of_a_container_kills_its_descendants(cluster: KubeletCluster
         "parent", {"name": "app", "image": "none", "command": ["python", "-c", script]}
     )
     await cluster.phase("parent", "Succeeded")
-    await ended(*await pids_of(cluster, "parent", 1))
+    await wait_until_ended(*await pids_of(cluster, "parent", 1))
 
 
 async def test_restarted_kubelet_starts_pods_again(bare_cluster: KubeletCluster) -> None:
@@ -124,7 +124,7 @@ async def test_kill_9_of_the_kubelet_kills_its_containers(bare_cluster: KubeletC
     assert pids
     process.send_signal(signal.SIGKILL)
     await process.wait()
-    await ended(*pids)
+    await wait_until_ended(*pids)
 
 
 async def test_restarted_kubelet_kills_orphaned_processes(bare_cluster: KubeletCluster) -> None:

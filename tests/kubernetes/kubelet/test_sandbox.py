@@ -179,7 +179,7 @@ def test_pod_reads_only_its_own_part_of_the_hidden_folder(tmp_path: Path, *, cov
         (data / name).write_text(f"<{name}>")
     own = data / "pods" / "a"
     mounts = [mount(own / "v", WI)]
-    if cover:  # a missing mount point next to the folder requires a cover, which shows the folder's entries again
+    if cover:  # a missing mount point next to the folder requires a cover with the folder's entries
         mounts.append(mount(own / "v", str(tmp_path / "missing")))
     script = (
         f"cd '{data}'; cat ca/ca.pem {WI}/token pods/a/*/mine;"

@@ -28,7 +28,7 @@ def _layout(folder: Path, controllers: Path | None) -> Layout:
         port=6443,
         etcd_ports=(2379, 2380),
         keys=[folder / "000001.pem", folder / "000002.pem"],
-        more=["--v=3"],
+        api_server_args=["--v=3"],
     )
 
 

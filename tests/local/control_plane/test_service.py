@@ -24,7 +24,7 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
     async with AsyncExitStack() as stack:
         guard = await stack.enter_async_context(OrphanReaper("PODPASS_TEST=service"))
 
-        def made(*command: str, on_restart: Callable[[], None] = lambda: None) -> ManagedProcess:
+        def new_process(*command: str, on_restart: Callable[[], None] = lambda: None) -> ManagedProcess:
             service = ManagedProcess(
                 "program",
                 command,
@@ -36,7 +36,7 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
             stack.push_async_callback(service.stop)
             return service
 
-        yield made
+        yield new_process
 
 
 async def _until(wanted: Callable[[], bool]) -> None:
@@ -106,10 +106,10 @@ async def test_failed_restart_is_retried_until_it_succeeds(make: Make, tmp_path:
 async def test_failing_restart_callback_does_not_stop_the_supervision(make: Make) -> None:
     """A full disk makes the callback fail at the moment at which etcd exits because of it."""
 
-    def full() -> None:
+    def raise_disk_full() -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    service = make("/bin/sleep", "60", on_restart=full)
+    service = make("/bin/sleep", "60", on_restart=raise_disk_full)
     await service.start()
     for exits in (1, 2):
         await _until(lambda: service.pid is not None)

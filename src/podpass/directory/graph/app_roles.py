@@ -39,49 +39,49 @@ _READ_ONLY = frozenset(
 
 async def list_of_principal(request: GraphRequest) -> GraphResponse:
     """List the app role assignments of a service principal."""
-    shown = await _show_principal(request, request.keys[0].value)
+    shown = await _principal_to_json(request, request.keys[0].value)
     return await _list(request, principal_id=str(shown["id"]))
 
 
 async def list_of_resource(request: GraphRequest) -> GraphResponse:
     """List the assignments of the app roles of a resource."""
-    shown = await _show_principal(request, request.keys[0].value)
+    shown = await _principal_to_json(request, request.keys[0].value)
     return await _list(request, resource_id=str(shown["id"]))
 
 
 async def list_of_user(request: GraphRequest) -> GraphResponse:
-    user = await _show_user(request, request.keys[0].value)
+    user = await _user_to_json(request, request.keys[0].value)
     return await _list(request, principal_id=str(user["id"]))
 
 
 async def grant_to_principal(request: GraphRequest) -> GraphResponse:
     """Assign an app role to the service principal in the path."""
     return await _assign(
-        request, principal_id=(await _show_principal(request, request.keys[0].value))["id"]
+        request, principal_id=(await _principal_to_json(request, request.keys[0].value))["id"]
     )
 
 
 async def grant_to_user(request: GraphRequest) -> GraphResponse:
     return await _assign(
-        request, principal_id=(await _show_user(request, request.keys[0].value))["id"]
+        request, principal_id=(await _user_to_json(request, request.keys[0].value))["id"]
     )
 
 
 async def grant_by_resource(request: GraphRequest) -> GraphResponse:
     """Assign an app role of the resource in the path."""
     return await _assign(
-        request, resource=(await _show_principal(request, request.keys[0].value))["id"]
+        request, resource=(await _principal_to_json(request, request.keys[0].value))["id"]
     )
 
 
 async def get_of_principal(request: GraphRequest) -> GraphResponse:
     one = await _assignment(request, by_principal=True)
-    return paging.show_object(request, await _show(request, one), KIND, "appRoleAssignments")
+    return paging.object_response(request, await _to_json(request, one), KIND, "appRoleAssignments")
 
 
 async def get_of_resource(request: GraphRequest) -> GraphResponse:
     one = await _assignment(request, by_principal=False)
-    return paging.show_object(request, await _show(request, one), KIND, "appRoleAssignments")
+    return paging.object_response(request, await _to_json(request, one), KIND, "appRoleAssignments")
 
 
 async def revoke_from_principal(request: GraphRequest) -> GraphResponse:
@@ -94,9 +94,9 @@ async def revoke_by_resource(request: GraphRequest) -> GraphResponse:
 
 async def _list(request: GraphRequest, **which: str) -> GraphResponse:
     assignments = {one.id: one for one in await request.directory.app_roles.list(**which)}
-    page = paging.slice_items(request, [_show_ids(one) for one in assignments.values()], _NOUN)
+    page = paging.slice_items(request, [_ids_to_json(one) for one in assignments.values()], _NOUN)
     # Names are queried only for this page, because a resource may have many assignments.
-    shown = [await _show(request, assignments[str(item["id"])]) for item in page.items]
+    shown = [await _to_json(request, assignments[str(item["id"])]) for item in page.items]
     return 200, replace(page, items=shown).to_body(request, KIND, "appRoleAssignments")
 
 
@@ -111,7 +111,7 @@ async def _assign(
         if here is not None and given[name] != here:
             raise InvalidRequest(f"Property '{name}' must be the id of the object in the path.")
     role_id = given.get("appRoleId", DEFAULT_ROLE)
-    resource_object = await _show_principal(request, given["resourceId"])
+    resource_object = await _principal_to_json(request, given["resourceId"])
     principal, kind = await _find_principal_or_user(request, given["principalId"])
     _check_role(resource_object, role_id, kind)
     for one in await request.directory.app_roles.list(principal_id=principal["id"]):
@@ -127,8 +127,8 @@ async def _assign(
     )
     with identity_writer.translate_errors(principal["id"]):
         stored = await request.directory.app_roles.put(new)
-    return paging.show_object(
-        request, await _show(request, stored), KIND, "appRoleAssignments", status=201
+    return paging.object_response(
+        request, await _to_json(request, stored), KIND, "appRoleAssignments", status=201
     )
 
 
@@ -154,7 +154,7 @@ async def _revoke(request: GraphRequest, one: AppRoleAssignment) -> GraphRespons
 
 async def _assignment(request: GraphRequest, *, by_principal: bool) -> AppRoleAssignment:
     """Return the assignment in the path, if it belongs to the principal or the resource in the path."""
-    shown = await _show_principal(request, request.keys[0].value)
+    shown = await _principal_to_json(request, request.keys[0].value)
     one = await request.directory.app_roles.get(request.keys[1].value)
     end = None if one is None else one.principal_id if by_principal else one.resource_id
     if one is None or end != shown["id"]:
@@ -162,7 +162,7 @@ async def _assignment(request: GraphRequest, *, by_principal: bool) -> AppRoleAs
     return one
 
 
-def _show_ids(one: AppRoleAssignment) -> JsonObject:
+def _ids_to_json(one: AppRoleAssignment) -> JsonObject:
     return {
         "id": one.id,
         "deletedDateTime": None,
@@ -176,8 +176,8 @@ def _show_ids(one: AppRoleAssignment) -> JsonObject:
     }
 
 
-async def _show(request: GraphRequest, one: AppRoleAssignment) -> JsonObject:
-    return _show_ids(one) | {
+async def _to_json(request: GraphRequest, one: AppRoleAssignment) -> JsonObject:
+    return _ids_to_json(one) | {
         "principalDisplayName": await _name(request, one.principal_id),
         "resourceDisplayName": await _name(request, one.resource_id),
     }
@@ -191,29 +191,29 @@ async def _name(request: GraphRequest, object_id: str) -> str | None:
     if found is not None:
         return found.name
     user = await request.directory.users.get(object_id)
-    return None if user is None else str(users.show(user)["displayName"])
+    return None if user is None else str(users.to_json(user)["displayName"])
 
 
 async def _find_principal_or_user(request: GraphRequest, object_id: str) -> tuple[JsonObject, str]:
     """Return the principal of a new assignment, a service principal or a user, and its type."""
     found = await lookup.find_principal(request, ObjectKey(name="id", value=object_id))
     if isinstance(found, Identity):
-        return principals.show(found, request.context), "ServicePrincipal"
-    return await _show_user(request, object_id), "User"
+        return principals.to_json(found, request.context), "ServicePrincipal"
+    return await _user_to_json(request, object_id), "User"
 
 
-async def _show_principal(request: GraphRequest, name: str) -> dict[str, Any]:
+async def _principal_to_json(request: GraphRequest, name: str) -> dict[str, Any]:
     key = request.keys[0] if name == request.keys[0].value else ObjectKey(name="id", value=name)
     found = await lookup.find_principal(request, key)
     if found is None:
         raise not_found(name)
     lookup.require_readable(request, found)
-    return principals.show(found, request.context)
+    return principals.to_json(found, request.context)
 
 
-async def _show_user(request: GraphRequest, name: str) -> JsonObject:
+async def _user_to_json(request: GraphRequest, name: str) -> JsonObject:
     store = request.directory.users
     found = await store.get(name) or await store.find(request.context.tenant_id, name)
     if found is None or found.tenant_id != request.context.tenant_id:
         raise not_found(name)
-    return users.show(found)
+    return users.to_json(found)

@@ -43,7 +43,7 @@ _BIND = "owners@odata.bind"
 _VERSION = "requestedAccessTokenVersion"
 
 
-def show(identity: Identity, context: GraphContext) -> JsonObject:
+def to_json(identity: Identity, context: GraphContext) -> JsonObject:
     """Return an application as a Graph object."""
     given = {name: value for name, value in identity.document.items() if name not in _SEPARATE}
     shown = {
@@ -56,8 +56,8 @@ def show(identity: Identity, context: GraphContext) -> JsonObject:
         "identifierUris": list(identity.identifier_uris),
         "publisherDomain": context.domain,
         "uniqueName": identity.unique_name,
-        "keyCredentials": certificates.show_all(identity, of_principal=False),
-        "passwordCredentials": passwords.show_all(identity, of_principal=False),
+        "keyCredentials": certificates.list_to_json(identity, of_principal=False),
+        "passwordCredentials": passwords.list_to_json(identity, of_principal=False),
     }
     item = merge(fields.DEFAULTS, {**given, **shown})
     return merge(item, {"api": {_VERSION: _shown_version(identity)}})
@@ -88,7 +88,7 @@ def collection(request: GraphRequest) -> IdentityCollection:
         context=SET,
         fetch=fetch,
         count=count,
-        show=lambda identity: show(identity, request.context),
+        show=lambda identity: to_json(identity, request.context),
     )
 
 
@@ -102,11 +102,11 @@ async def count(request: GraphRequest) -> GraphResponse:
 
 async def get(request: GraphRequest) -> GraphResponse:
     found = await lookup.require_application(request)
-    item = show(found, request.context)
+    item = to_json(found, request.context)
     if "keyCredentials" in request.options.select:
         # Graph returns the certificates themselves only if `$select` names this property.
-        item["keyCredentials"] = certificates.show_all(found, of_principal=False, whole=True)
-    return paging.show_object(request, item, KIND, SET)
+        item["keyCredentials"] = certificates.list_to_json(found, of_principal=False, whole=True)
+    return paging.object_response(request, item, KIND, SET)
 
 
 async def create(request: GraphRequest) -> GraphResponse:
@@ -172,10 +172,10 @@ async def _create(
     await _require_unique(request, identity)
     await identity_writer.create(request, identity)
     stored = await request.directory.identities.get(identity.tenant_id, identity.client_id)
-    item = show(stored or identity, request.context)
+    item = to_json(stored or identity, request.context)
     for one in item["passwordCredentials"]:
         one["secretText"] = texts.get(one["keyId"])
-    return paging.show_object(request, item, KIND, SET, status=201)
+    return paging.object_response(request, item, KIND, SET, status=201)
 
 
 async def _update(request: GraphRequest, found: Identity) -> None:
@@ -188,7 +188,7 @@ async def _update(request: GraphRequest, found: Identity) -> None:
     if body.get("uniqueName", found.unique_name) != found.unique_name and found.unique_name:
         raise read_only_property("uniqueName")
     wanted = parse_properties(
-        given, fields.WRITABLE, fields.READ_ONLY, show(found, request.context)
+        given, fields.WRITABLE, fields.READ_ONLY, to_json(found, request.context)
     )
 
     def step(old: Identity) -> Identity:

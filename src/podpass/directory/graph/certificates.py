@@ -41,14 +41,16 @@ _MEMBERS = frozenset(
 )
 
 
-def show_all(
+def list_to_json(
     identity: Identity, *, of_principal: bool, whole: bool = False
 ) -> list[dict[str, Any]]:
     """Show the certificates of an application or its service principal; `whole` includes the DER bytes."""
-    return [show(one, whole=whole) for one in _certificates_of(identity, of_principal=of_principal)]
+    return [
+        to_json(one, whole=whole) for one in _certificates_of(identity, of_principal=of_principal)
+    ]
 
 
-def show(one: KeyCredential, *, whole: bool = False) -> dict[str, Any]:
+def to_json(one: KeyCredential, *, whole: bool = False) -> dict[str, Any]:
     """Show a certificate; with `whole`, include its DER bytes."""
     return {
         "customKeyIdentifier": jose.b64decode(one.thumbprint).hex().upper(),

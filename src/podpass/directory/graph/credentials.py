@@ -61,7 +61,7 @@ async def _add_password(
         request, found, lambda old: passwords.add(old, one, of_principal=of_principal)
     )
     # Only this response contains the value; it is not stored.
-    return 200, _context_body(request, "passwordCredential") | passwords.show(one, text.reveal())
+    return 200, _context_body(request, "passwordCredential") | passwords.to_json(one, text.reveal())
 
 
 async def _remove_password(
@@ -92,7 +92,7 @@ async def _add_key(request: GraphRequest, found: Identity, *, of_principal: bool
         return certificates.add(old, one, of_principal=of_principal)
 
     await identity_writer.update(request, found, step)
-    return 200, _context_body(request, "keyCredential") | certificates.show(one)
+    return 200, _context_body(request, "keyCredential") | certificates.to_json(one)
 
 
 async def _remove_key(

@@ -17,12 +17,12 @@ async def find(request: GraphRequest, object_id: str) -> JsonObject | None:
     """Return an object with its type; None if the tenant has no object of this id."""
     user = await request.directory.users.get(object_id)
     if user is not None and user.tenant_id == request.context.tenant_id:
-        return _with_type("user", users.default_properties(users.show(user)))
+        return _with_type("user", users.default_properties(users.to_json(user)))
     key = ObjectKey(name="id", value=object_id)
     if (found := await lookup.find_principal(request, key)) is not None:
-        return _with_type("servicePrincipal", principals.show(found, request.context))
+        return _with_type("servicePrincipal", principals.to_json(found, request.context))
     if (application := await lookup.find_application(request, key)) is not None:
-        return _with_type("application", applications.show(application, request.context))
+        return _with_type("application", applications.to_json(application, request.context))
     return None
 
 
@@ -59,21 +59,23 @@ async def _find_many(request: GraphRequest, ids: list[str]) -> list[JsonObject]:
     """Return objects in the order of their ids, with one query per type instead of one per id."""
     identities, context = request.directory.identities, request.context
     found: dict[str, JsonObject] = {
-        str(each["id"]): _with_type("servicePrincipal", principals.show(each, context))
+        str(each["id"]): _with_type("servicePrincipal", principals.to_json(each, context))
         for each in builtin_principals.list_principals(context.tenant_id)
     }
     by_object = Condition(field="object_id", op="in", value=tuple(ids))
     for one in await identities.page(
         context.tenant_id, principals=True, where=(by_object,), limit=MAX_IDS
     ):
-        found[one.object_id] = _with_type("servicePrincipal", principals.show(one, context))
+        found[one.object_id] = _with_type("servicePrincipal", principals.to_json(one, context))
     by_application = Condition(field="application_id", op="in", value=tuple(ids))
     for one in await identities.page(context.tenant_id, where=(by_application,), limit=MAX_IDS):
-        found[one.application_id or ""] = _with_type("application", applications.show(one, context))
+        found[one.application_id or ""] = _with_type(
+            "application", applications.to_json(one, context)
+        )
     for object_id in ids if _may_read_users(request) else ():
         user = await request.directory.users.get(object_id)
         if user is not None and user.tenant_id == context.tenant_id:
-            found[object_id] = _with_type("user", users.default_properties(users.show(user)))
+            found[object_id] = _with_type("user", users.default_properties(users.to_json(user)))
     return [found[object_id] for object_id in ids if object_id in found]
 
 

@@ -41,7 +41,7 @@ _MEMBERS = {
 }
 
 
-def show(one: FederatedCredential) -> JsonObject:
+def to_json(one: FederatedCredential) -> JsonObject:
     """Return a federated credential as a Graph object."""
     return {
         "id": one.id,
@@ -64,7 +64,7 @@ async def get(request: GraphRequest) -> GraphResponse:
     one = _find(found, request.keys[1])
     if one is None:
         raise not_found(request.keys[1].value)
-    return paging.show_object(request, _show_version(request, one), KIND, _context_path(found))
+    return paging.object_response(request, _show_version(request, one), KIND, _context_path(found))
 
 
 async def create(request: GraphRequest) -> GraphResponse:
@@ -130,7 +130,7 @@ async def _create(
         return replace(old, credentials=(*old.credentials, one))
 
     await identity_writer.update(request, found, step)
-    return paging.show_object(
+    return paging.object_response(
         request, _show_version(request, one), KIND, _context_path(found), status=201
     )
 
@@ -174,7 +174,7 @@ def _parse(
             " issuers, and for no Kubernetes cluster. Create one credential for each subject.",
             wire_code="InvalidFederatedIdentityCredentialValue",
         )
-    current = None if one is None else show(one)
+    current = None if one is None else to_json(one)
     found = parse_properties(body, _MEMBERS, frozenset({"id"}), current)
     if "audiences" in found and len(found["audiences"]) != 1:
         raise InvalidRequest(
@@ -200,7 +200,7 @@ def _find(identity: Identity, key: ObjectKey) -> FederatedCredential | None:
 
 
 def _show_version(request: GraphRequest, one: FederatedCredential) -> JsonObject:
-    return show(one) | ({"claimsMatchingExpression": None} if request.beta else {})
+    return to_json(one) | ({"claimsMatchingExpression": None} if request.beta else {})
 
 
 def _context_path(identity: Identity) -> str:

@@ -169,7 +169,7 @@ def _principals(request: GraphRequest, owner: str) -> IdentityCollection:
 def _filtered(
     collection: IdentityCollection, kind: str, is_included: Callable[[Identity], bool]
 ) -> IdentityCollection:
-    def show(identity: Identity) -> JsonObject:
+    def to_json(identity: Identity) -> JsonObject:
         return {"@odata.type": kind, **collection.show(identity)}
 
-    return replace(collection, context="directoryObjects", show=show, is_included=is_included)
+    return replace(collection, context="directoryObjects", show=to_json, is_included=is_included)

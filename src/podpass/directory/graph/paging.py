@@ -117,7 +117,7 @@ def slice_items(
     return CollectionPage(items=page, after=after, count=counted)
 
 
-def show_object(
+def object_response(
     request: GraphRequest, item: JsonObject, kind: str, context: str, *, status: int = 200
 ) -> GraphResponse:
     """Return one object."""

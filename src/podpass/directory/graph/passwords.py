@@ -37,15 +37,15 @@ _MEMBERS = frozenset(
 _MAX_NAME = 120
 
 
-def show_all(identity: Identity, *, of_principal: bool) -> list[dict[str, Any]]:
+def list_to_json(identity: Identity, *, of_principal: bool) -> list[dict[str, Any]]:
     """Show the secrets of an application or of its service principal, without their values."""
     principal_ids = identity.principal.get(OF_PRINCIPAL, ())
     return [
-        show(one) for one in identity.passwords if (one.key_id in principal_ids) is of_principal
+        to_json(one) for one in identity.passwords if (one.key_id in principal_ids) is of_principal
     ]
 
 
-def show(one: PasswordCredential, text: str | None = None) -> dict[str, Any]:
+def to_json(one: PasswordCredential, text: str | None = None) -> dict[str, Any]:
     """Show a secret; only the response that creates it contains the value."""
     return {
         "customKeyIdentifier": None,

@@ -52,7 +52,7 @@ async def list_grants(request: GraphRequest) -> GraphResponse:
     client = _client_of(request.options.filter)
     if client is not None:
         found = await lookup.find_principal(request, ObjectKey(name="id", value=client))
-        return paging.list_items(request, _show_grants(found), _NOUN, SET)
+        return paging.list_items(request, _list_to_json(found), _NOUN, SET)
     return await _list_all(request)
 
 
@@ -60,12 +60,12 @@ async def list_of_principal(request: GraphRequest) -> GraphResponse:
     found = await lookup.find_principal(request, request.keys[0])
     if found is None:
         raise not_found(request.keys[0].value)
-    return paging.list_items(request, _show_grants(found), _NOUN, SET)
+    return paging.list_items(request, _list_to_json(found), _NOUN, SET)
 
 
 async def get(request: GraphRequest) -> GraphResponse:
     _, one = await _find(request)
-    return paging.show_object(request, one, KIND, SET)
+    return paging.object_response(request, one, KIND, SET)
 
 
 async def create(request: GraphRequest) -> GraphResponse:
@@ -94,7 +94,7 @@ async def create(request: GraphRequest) -> GraphResponse:
         return _with_grants(old, [*grants, one])
 
     stored = await identity_writer.update(request, client, step)
-    return paging.show_object(request, _show(stored, one), KIND, SET, status=201)
+    return paging.object_response(request, _to_json(stored, one), KIND, SET, status=201)
 
 
 async def update(request: GraphRequest) -> GraphResponse:
@@ -135,7 +135,7 @@ async def _list_all(request: GraphRequest) -> GraphResponse:
         )
         for row in rows:
             scanned, after = scanned + 1, row.client_id
-            found += [item for item in _show_grants(row) if filters.matches(expression, item)]
+            found += [item for item in _list_to_json(row) if filters.matches(expression, item)]
             # A page ends between two clients, so it may exceed $top by the grants of one client.
             if len(found) >= request.options.top:
                 return 200, _page(request, found, after)
@@ -164,14 +164,16 @@ async def _find(request: GraphRequest) -> tuple[Identity, JsonObject]:
     except (jose.MalformedToken, ValueError) as exc:
         raise not_found(grant_id) from exc
     found = await lookup.find_principal(request, ObjectKey(name="id", value=client))
-    one = next((each for each in _show_grants(found) if each["id"] == grant_id), None)
+    one = next((each for each in _list_to_json(found) if each["id"] == grant_id), None)
     if one is None or not isinstance(found, Identity):
         raise not_found(grant_id)
     return found, one
 
 
-def _show_grants(found: Identity | Mapping[str, Any] | None) -> list[JsonObject]:
-    return [_show(found, each) for each in _grants_of(found)] if isinstance(found, Identity) else []
+def _list_to_json(found: Identity | Mapping[str, Any] | None) -> list[JsonObject]:
+    return (
+        [_to_json(found, each) for each in _grants_of(found)] if isinstance(found, Identity) else []
+    )
 
 
 def _grants_of(identity: Identity) -> list[dict[str, Any]]:
@@ -182,7 +184,7 @@ def _with_grants(old: Identity, grants: list[dict[str, Any]]) -> Identity:
     return replace(old, principal={**old.principal, GRANTS_PROPERTY: grants})
 
 
-def _show(client: Identity, one: Mapping[str, Any]) -> JsonObject:
+def _to_json(client: Identity, one: Mapping[str, Any]) -> JsonObject:
     return {
         "id": one["id"],
         "clientId": client.object_id,

@@ -66,7 +66,7 @@ _STORED_AS_COLUMNS = {"accountEnabled"}
 _INHERITED = ("appRoles", "info", "signInAudience", "verifiedPublisher")
 
 
-def show(found: Identity | Mapping[str, Any], context: GraphContext) -> JsonObject:
+def to_json(found: Identity | Mapping[str, Any], context: GraphContext) -> JsonObject:
     """Return a service principal as a Graph object."""
     if not isinstance(found, Identity):
         return merge(fields.DEFAULTS, found)
@@ -79,8 +79,8 @@ def show(found: Identity | Mapping[str, Any], context: GraphContext) -> JsonObje
         "appOwnerOrganizationId": context.tenant_id,
         "createdDateTime": wire.format_time(found.created),
         "displayName": found.name,
-        "keyCredentials": certificates.show_all(found, of_principal=True),
-        "passwordCredentials": passwords.show_all(found, of_principal=True),
+        "keyCredentials": certificates.list_to_json(found, of_principal=True),
+        "passwordCredentials": passwords.list_to_json(found, of_principal=True),
         "servicePrincipalNames": [found.client_id, *found.identifier_uris],
     }
     if found.kind is IdentityKind.MANAGED_IDENTITY:
@@ -125,9 +125,9 @@ def collection(request: GraphRequest) -> IdentityCollection:
         context=SET,
         fetch=fetch,
         count=count,
-        show=lambda identity: show(identity, request.context),
+        show=lambda identity: to_json(identity, request.context),
         builtin=[
-            show(each, request.context) for each in builtin_principals.list_principals(tenant_id)
+            to_json(each, request.context) for each in builtin_principals.list_principals(tenant_id)
         ],
     )
 
@@ -145,10 +145,10 @@ async def get(request: GraphRequest) -> GraphResponse:
     if found is None:
         raise not_found(request.keys[0].value)
     lookup.require_readable(request, found)
-    item = show(found, request.context)
+    item = to_json(found, request.context)
     if "keyCredentials" in request.options.select and isinstance(found, Identity):
-        item["keyCredentials"] = certificates.show_all(found, of_principal=True, whole=True)
-    return paging.show_object(request, item, KIND, SET)
+        item["keyCredentials"] = certificates.list_to_json(found, of_principal=True, whole=True)
+    return paging.object_response(request, item, KIND, SET)
 
 
 async def create(request: GraphRequest) -> GraphResponse:
@@ -177,7 +177,7 @@ async def create(request: GraphRequest) -> GraphResponse:
         return _apply(owned, wanted)
 
     made = await identity_writer.update(request, found, step)
-    return paging.show_object(request, show(made, request.context), KIND, SET, status=201)
+    return paging.object_response(request, to_json(made, request.context), KIND, SET, status=201)
 
 
 async def update(request: GraphRequest) -> GraphResponse:
@@ -198,9 +198,9 @@ async def delete(request: GraphRequest) -> GraphResponse:
 
     def step(old: Identity) -> Identity:
         # Remove its own credentials too. Otherwise they would become credentials of the application.
-        for each in passwords.show_all(old, of_principal=True):
+        for each in passwords.list_to_json(old, of_principal=True):
             old = passwords.remove(old, each["keyId"], of_principal=True)
-        for each in certificates.show_all(old, of_principal=True):
+        for each in certificates.list_to_json(old, of_principal=True):
             old = certificates.remove(old, each["keyId"], of_principal=True)
         return replace(old, has_principal=False, principal={})
 
@@ -225,7 +225,7 @@ async def _upsert(request: GraphRequest) -> GraphResponse:
 
 async def _update(request: GraphRequest, found: Identity) -> None:
     body = dict(request.body)
-    current = show(found, request.context)
+    current = to_json(found, request.context)
     keys, secrets = body.pop("keyCredentials", None), body.pop("passwordCredentials", None)
     if "servicePrincipalNames" in body:
         # A service principal has the names of its application; they are changed on the application.

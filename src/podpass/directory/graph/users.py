@@ -46,7 +46,7 @@ _DEFAULT_PROPERTIES = (
 )
 
 
-def show(user: User) -> JsonObject:
+def to_json(user: User) -> JsonObject:
     """Return a user with all properties, including those that Graph returns only for `$select`."""
     return {
         "businessPhones": [],
@@ -86,7 +86,7 @@ async def get_signed_in_user(request: GraphRequest) -> GraphResponse:
 
 async def list_users(request: GraphRequest) -> GraphResponse:
     found = await request.directory.users.list(request.context.tenant_id, limit=MAX_USERS)
-    answer = paging.list_items(request, [show(user) for user in found], _USERS, "users")
+    answer = paging.list_items(request, [to_json(user) for user in found], _USERS, "users")
     if not request.options.select and isinstance(answer[1], dict):
         answer[1]["value"] = [default_properties(item) for item in answer[1]["value"]]
     return answer
@@ -104,27 +104,27 @@ async def get_user(request: GraphRequest) -> GraphResponse:
 
 
 def _respond(request: GraphRequest, user: User) -> GraphResponse:
-    item = show(user)
-    return paging.show_object(
+    item = to_json(user)
+    return paging.object_response(
         request, item if request.options.select else default_properties(item), "user", "users"
     )
 
 
 async def list_organizations(request: GraphRequest) -> GraphResponse:
     return paging.list_items(
-        request, [await _show_organization(request)], _ORGANIZATION, "organization"
+        request, [await _organization_to_json(request)], _ORGANIZATION, "organization"
     )
 
 
 async def get_organization(request: GraphRequest) -> GraphResponse:
     if request.keys[0].value.lower() != request.context.tenant_id:
         raise not_found(request.keys[0].value)
-    return paging.show_object(
-        request, await _show_organization(request), "organization", "organization"
+    return paging.object_response(
+        request, await _organization_to_json(request), "organization", "organization"
     )
 
 
-async def _show_organization(request: GraphRequest) -> JsonObject:
+async def _organization_to_json(request: GraphRequest) -> JsonObject:
     tenant = await request.directory.find_tenant(request.context.tenant_id)
     name = tenant.display_name if tenant and tenant.display_name else request.context.domain
     domain = {
@@ -151,16 +151,16 @@ async def _show_organization(request: GraphRequest) -> JsonObject:
 
 
 async def list_domains(request: GraphRequest) -> GraphResponse:
-    return paging.list_items(request, [_show_domain(request)], _DOMAINS, "domains")
+    return paging.list_items(request, [_domain_to_json(request)], _DOMAINS, "domains")
 
 
 async def get_domain(request: GraphRequest) -> GraphResponse:
     if request.keys[0].value.lower() != request.context.domain:
         raise not_found(request.keys[0].value)
-    return paging.show_object(request, _show_domain(request), "domain", "domains")
+    return paging.object_response(request, _domain_to_json(request), "domain", "domains")
 
 
-def _show_domain(request: GraphRequest) -> JsonObject:
+def _domain_to_json(request: GraphRequest) -> JsonObject:
     return {
         "id": request.context.domain,
         "authenticationType": "Managed",

@@ -24,7 +24,7 @@ SECRET_PERMISSIONS = (
 _OTHER_TYPES = ("keys", "certificates", "storage")
 
 
-def show(policy: AccessPolicy) -> dict[str, Any]:
+def to_json(policy: AccessPolicy) -> dict[str, Any]:
     """Return a policy as a response body."""
     written: dict[str, Any] = {"tenantId": policy.tenant_id, "objectId": policy.object_id}
     if policy.application_id is not None:

@@ -118,7 +118,7 @@ class ResourceManagerApp(ApiFrame[ManagerResponse, ManagerProgress]):
         progress.asked = f"{method} {path}"
         parameters = query.parse(scope["query_string"])
         if path.lower() == f"/{endpoints.PATH}" and method == "GET":
-            document = endpoints.show(
+            document = endpoints.to_json(
                 self._subscription, progress.endpoints, parameters.api_version
             )
             return ManagerResponse(body=document)

@@ -17,16 +17,20 @@ _LIST_CREDENTIAL = f"{TYPE}/accessProfiles/listCredential/action"
 
 async def _list_pools(context: OperationContext) -> ManagerResponse:
     cluster = await clusters.require(context)
-    shown = cluster_wire.show(context, context.cluster, cluster)["properties"]["agentPoolProfiles"]
-    return wire.show_list(cluster_wire.show_pool(cluster, one) for one in shown)
+    shown = cluster_wire.to_json(context, context.cluster, cluster)["properties"][
+        "agentPoolProfiles"
+    ]
+    return wire.list_response(cluster_wire.pool_to_json(cluster, one) for one in shown)
 
 
 async def _get_pool(context: OperationContext) -> ManagerResponse:
     cluster = await clusters.require(context)
-    shown = cluster_wire.show(context, context.cluster, cluster)["properties"]["agentPoolProfiles"]
+    shown = cluster_wire.to_json(context, context.cluster, cluster)["properties"][
+        "agentPoolProfiles"
+    ]
     for one in shown:
         if one["name"] == context.params["pool"].lower():
-            return ManagerResponse(body=cluster_wire.show_pool(cluster, one))
+            return ManagerResponse(body=cluster_wire.pool_to_json(cluster, one))
     text = f"The cluster '{cluster.name}' has no agent pool '{context.params['pool']}'."
     raise errors.not_found("NotFound", text)
 
@@ -124,7 +128,7 @@ async def _get_access_profile(context: OperationContext) -> ManagerResponse:
 
 async def _list_none(context: OperationContext) -> ManagerResponse:
     await clusters.require(context)
-    return wire.show_list(())
+    return wire.list_response(())
 
 
 _SUB = "/subscriptions/{subscription}"

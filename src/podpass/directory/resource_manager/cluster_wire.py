@@ -114,7 +114,7 @@ def record_features(
     return {**document, _ISSUER_OFF: not issuer, "securityProfile": security}
 
 
-def show(
+def to_json(
     context: OperationContext, cluster_backend: ClusterBackend, cluster: Cluster
 ) -> dict[str, Any]:
     """Return a cluster as a response body."""
@@ -233,7 +233,7 @@ def pool_profile(cluster_backend: ClusterBackend, given: Mapping[str, Any]) -> d
     }
 
 
-def show_pool(cluster: Cluster, shown: Mapping[str, Any]) -> dict[str, Any]:
+def pool_to_json(cluster: Cluster, shown: Mapping[str, Any]) -> dict[str, Any]:
     """Return an agent pool as a separate resource."""
     properties = {name: value for name, value in shown.items() if name != "name"}
     return {

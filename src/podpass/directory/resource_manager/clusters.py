@@ -69,7 +69,7 @@ async def _put(context: OperationContext) -> ManagerResponse:
     provider = f"/subscriptions/{context.subscription_id}/providers/Microsoft.ContainerService"
     return ManagerResponse(
         status=201 if old is None else 200,
-        body=cluster_wire.show(context, context.cluster, new),
+        body=cluster_wire.to_json(context, context.cluster, new),
         headers=operations.status_headers(context, f"{provider}/locations/{new.location}"),
     )
 
@@ -178,11 +178,13 @@ async def _patch(context: OperationContext) -> ManagerResponse:
         tags = wire.tags(context.body)
         new = old if tags is None else replace(old, tags=tags)
         await context.directory.clusters.put(new, grouped=True)
-    return ManagerResponse(body=cluster_wire.show(context, context.cluster, new))
+    return ManagerResponse(body=cluster_wire.to_json(context, context.cluster, new))
 
 
 async def _get(context: OperationContext) -> ManagerResponse:
-    return ManagerResponse(body=cluster_wire.show(context, context.cluster, await require(context)))
+    return ManagerResponse(
+        body=cluster_wire.to_json(context, context.cluster, await require(context))
+    )
 
 
 async def _delete(context: OperationContext) -> ManagerResponse:
@@ -208,8 +210,8 @@ async def _list(context: OperationContext) -> ManagerResponse:
         )
 
     shown = await paging.collect_page(context, fetch, _key)
-    return wire.show_page(
-        context, shown, lambda one: cluster_wire.show(context, context.cluster, one)
+    return wire.page_response(
+        context, shown, lambda one: cluster_wire.to_json(context, context.cluster, one)
     )
 
 
@@ -218,7 +220,9 @@ def _key(cluster: Cluster) -> str:
 
 
 def _etag(context: OperationContext, cluster: Cluster | None) -> str | None:
-    return None if cluster is None else cluster_wire.show(context, context.cluster, cluster)["eTag"]
+    return (
+        None if cluster is None else cluster_wire.to_json(context, context.cluster, cluster)["eTag"]
+    )
 
 
 async def issue_kubeconfig(context: OperationContext, cluster: Cluster, action: str) -> str:

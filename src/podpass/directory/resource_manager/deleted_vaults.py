@@ -19,7 +19,7 @@ _READ = f"{_PROVIDER}/locations/deletedVaults/read"
 
 async def _list(context: OperationContext) -> ManagerResponse:
     gone = await context.directory.vaults.deleted(context.subscription_id)
-    return wire.show_list(vault_wire.show_deleted(context, one) for one in gone)
+    return wire.list_response(vault_wire.deleted_to_json(context, one) for one in gone)
 
 
 async def _require_deleted_vault(context: OperationContext) -> DeletedVault:
@@ -36,7 +36,7 @@ async def _require_deleted_vault(context: OperationContext) -> DeletedVault:
 
 async def _get(context: OperationContext) -> ManagerResponse:
     return ManagerResponse(
-        body=vault_wire.show_deleted(context, await _require_deleted_vault(context))
+        body=vault_wire.deleted_to_json(context, await _require_deleted_vault(context))
     )
 
 
@@ -84,7 +84,7 @@ def _unavailable(reason: str, message: str) -> ManagerResponse:
 
 
 async def _list_none(_: OperationContext) -> ManagerResponse:
-    return wire.show_list(())
+    return wire.list_response(())
 
 
 def _empty_list_route(path: str, action: str) -> Route:

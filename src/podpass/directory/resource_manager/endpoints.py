@@ -39,7 +39,7 @@ def resolve(subscription: SubscriptionContext, host: str | None) -> ServiceEndpo
     )
 
 
-def show(subscription: SubscriptionContext, urls: ServiceEndpoints, api_version: str) -> Any:
+def to_json(subscription: SubscriptionContext, urls: ServiceEndpoints, api_version: str) -> Any:
     """Return the document in the format of an api-version."""
     if api_version < _LIST_SINCE:
         return {

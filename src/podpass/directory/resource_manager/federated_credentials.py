@@ -27,7 +27,7 @@ from podpass.directory.resource_manager.model import (
 TYPE = f"{identities.TYPE}/federatedIdentityCredentials"
 
 
-def show(identity: Identity, credential: FederatedCredential) -> dict[str, Any]:
+def to_json(identity: Identity, credential: FederatedCredential) -> dict[str, Any]:
     """Return a credential as a response body."""
     return {
         "id": f"{identity.resource_id}/federatedIdentityCredentials/{credential.name}",
@@ -123,7 +123,7 @@ async def _put(context: OperationContext) -> ManagerResponse:
     with _exclusive(context, identity):
         await asyncio.sleep(context.subscription.write_seconds)
         await _write(context, identity, new)
-    return ManagerResponse(status=200 if old else 201, body=show(identity, new))
+    return ManagerResponse(status=200 if old else 201, body=to_json(identity, new))
 
 
 async def _write(context: OperationContext, identity: Identity, new: FederatedCredential) -> None:
@@ -155,7 +155,7 @@ async def _get(context: OperationContext) -> ManagerResponse:
             "NotFound",
             f"The managed identity '{identity.name}' has no federated identity credential '{context.name}'.",
         )
-    return ManagerResponse(body=show(identity, credential))
+    return ManagerResponse(body=to_json(identity, credential))
 
 
 async def _delete(context: OperationContext) -> ManagerResponse:
@@ -180,7 +180,7 @@ async def _list(context: OperationContext) -> ManagerResponse:
         return [one for one in credentials if after is None or one.name > after][:limit]
 
     found = await paging.collect_page(context, fetch, _page_key)
-    return wire.show_page(context, found, lambda one: show(identity, one))
+    return wire.page_response(context, found, lambda one: to_json(identity, one))
 
 
 def _page_key(credential: FederatedCredential) -> str:

@@ -19,7 +19,7 @@ _NOUN = "resource group"
 _FILTERS = frozenset({"tagname", "tagvalue"})
 
 
-def show(group: ResourceGroup) -> dict[str, Any]:
+def to_json(group: ResourceGroup) -> dict[str, Any]:
     """Return a group as a response body."""
     return {
         "id": resource_ids.group_id(group.subscription_id, group.name),
@@ -53,7 +53,7 @@ async def _list(context: OperationContext) -> ManagerResponse:
         return _matches(context, group) and (may is None or await may(scope))
 
     found = await paging.collect_page(context, fetch, _page_key, keep)
-    return wire.show_page(context, found, show)
+    return wire.page_response(context, found, to_json)
 
 
 def _page_key(group: ResourceGroup) -> str:
@@ -77,7 +77,7 @@ async def _put(context: OperationContext) -> ManagerResponse:
         tags=wire.tags(context.body) or {},
     )
     change = await context.directory.groups.put(new)
-    return ManagerResponse(status=201 if change is WriteResult.CREATED else 200, body=show(new))
+    return ManagerResponse(status=201 if change is WriteResult.CREATED else 200, body=to_json(new))
 
 
 async def _patch(context: OperationContext) -> ManagerResponse:
@@ -85,11 +85,11 @@ async def _patch(context: OperationContext) -> ManagerResponse:
     tags = wire.tags(context.body)
     new = old if tags is None else replace(old, tags=tags)
     await context.directory.groups.put(new)
-    return ManagerResponse(body=show(new))
+    return ManagerResponse(body=to_json(new))
 
 
 async def _get(context: OperationContext) -> ManagerResponse:
-    return ManagerResponse(body=show(await _require_group(context)))
+    return ManagerResponse(body=to_json(await _require_group(context)))
 
 
 async def _head(context: OperationContext) -> ManagerResponse:

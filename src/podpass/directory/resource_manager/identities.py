@@ -24,7 +24,7 @@ _NOUN = "managed identity"
 _ISOLATION = ("None", "Regional")
 
 
-def show(identity: Identity) -> dict[str, Any]:
+def to_json(identity: Identity) -> dict[str, Any]:
     """Return an identity as a response body."""
     return {
         "id": identity.resource_id,
@@ -101,7 +101,7 @@ async def _put(context: OperationContext) -> ManagerResponse:
         document=document,
     )
     await context.directory.identities.put(new, grouped=True)
-    return ManagerResponse(status=201, body=show(new))
+    return ManagerResponse(status=201, body=to_json(new))
 
 
 async def _patch(context: OperationContext) -> ManagerResponse:
@@ -119,11 +119,11 @@ async def _update(
     context: OperationContext, old: Identity, step: Callable[[Identity], Identity]
 ) -> ManagerResponse:
     new = await context.directory.identities.change(old.tenant_id, old.client_id, step)
-    return ManagerResponse(body=show(new))
+    return ManagerResponse(body=to_json(new))
 
 
 async def _get(context: OperationContext) -> ManagerResponse:
-    return ManagerResponse(body=show(await require(context, context.name)))
+    return ManagerResponse(body=to_json(await require(context, context.name)))
 
 
 async def _delete(context: OperationContext) -> ManagerResponse:
@@ -152,7 +152,9 @@ async def _list(context: OperationContext) -> ManagerResponse:
             limit=limit,
         )
 
-    return wire.show_page(context, await paging.collect_page(context, fetch, _page_key), show)
+    return wire.page_response(
+        context, await paging.collect_page(context, fetch, _page_key), to_json
+    )
 
 
 def _page_key(identity: Identity) -> str:

@@ -93,7 +93,7 @@ def normalize(location: str) -> str:
     return location.replace(" ", "").lower()
 
 
-def show(subscription_id: str, region: Region) -> dict[str, Any]:
+def to_json(subscription_id: str, region: Region) -> dict[str, Any]:
     """Return a region as an entry of the locations of a subscription."""
     metadata: dict[str, Any] = {
         "regionType": "Physical",

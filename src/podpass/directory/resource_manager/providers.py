@@ -49,7 +49,7 @@ _TYPES: Mapping[str, Mapping[str, tuple[bool, tuple[str, ...]]]] = {
 }
 
 
-def _show(namespace: str, parent: str) -> dict[str, Any]:
+def _to_json(namespace: str, parent: str) -> dict[str, Any]:
     types = [
         {
             "resourceType": kind.partition("/")[2],
@@ -85,11 +85,11 @@ def _parent(context: OperationContext) -> str:
 
 
 async def _list(context: OperationContext) -> ManagerResponse:
-    return wire.show_list(_show(namespace, _parent(context)) for namespace in _TYPES)
+    return wire.list_response(_to_json(namespace, _parent(context)) for namespace in _TYPES)
 
 
 async def _get(context: OperationContext) -> ManagerResponse:
-    return ManagerResponse(body=_show(_namespace(context), _parent(context)))
+    return ManagerResponse(body=_to_json(_namespace(context), _parent(context)))
 
 
 def operations_route(routes: Iterable[Route]) -> Route:
@@ -101,7 +101,7 @@ def operations_route(routes: Iterable[Route]) -> Route:
 
     async def run(context: OperationContext) -> ManagerResponse:
         namespace = _namespace(context)
-        return wire.show_list(
+        return wire.list_response(
             {
                 "name": action,
                 "isDataAction": False,

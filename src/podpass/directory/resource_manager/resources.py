@@ -49,7 +49,7 @@ async def parent_group(context: OperationContext) -> str:
     return group.name
 
 
-def show(found: Resource) -> dict[str, Any]:
+def to_json(found: Resource) -> dict[str, Any]:
     return {
         "id": found.id,
         "name": found.name,
@@ -136,7 +136,7 @@ async def _list(context: OperationContext) -> ManagerResponse:
         )
 
     found = await paging.collect_page(context, fetch, page_key, keep)
-    return wire.show_page(context, found, show)
+    return wire.page_response(context, found, to_json)
 
 
 _LIST = ManagerOperation(title="list resources", action=_READ, run=_list, filtered=True)

@@ -23,7 +23,7 @@ _FILTERS, _CALLS = frozenset({"principalid"}), frozenset({"atscope", "assignedto
 _PRINCIPALS = ("User", "Group", "ServicePrincipal", "ForeignGroup", "Device")
 
 
-def show(context: OperationContext, assignment: RoleAssignment, scope: str) -> dict[str, Any]:
+def to_json(context: OperationContext, assignment: RoleAssignment, scope: str) -> dict[str, Any]:
     """Return an assignment as a response body; `scope` is its scope in the spelling of the resource."""
     created = wire.format_time(assignment.created)
     return {
@@ -160,7 +160,8 @@ async def _put(context: OperationContext) -> ManagerResponse:
         ) from exc
     stored = await context.directory.assignments.get(name)
     return ManagerResponse(
-        status=201 if existing is None else 200, body=await _show_stored(context, stored or given)
+        status=201 if existing is None else 200,
+        body=await _stored_to_json(context, stored or given),
     )
 
 
@@ -169,7 +170,7 @@ async def _get(context: OperationContext) -> ManagerResponse:
     if assignment is None:
         text = f"There is no role assignment '{context.name}' at '{context.scope}'."
         raise errors.not_found("RoleAssignmentNotFound", text)
-    return ManagerResponse(body=await _show_stored(context, assignment))
+    return ManagerResponse(body=await _stored_to_json(context, assignment))
 
 
 async def _delete(context: OperationContext) -> ManagerResponse:
@@ -178,7 +179,7 @@ async def _delete(context: OperationContext) -> ManagerResponse:
         return ManagerResponse(status=204)
     await _require_assignable(context, f"{TYPE}/delete", assignment.role)
     await context.directory.assignments.delete(assignment.name, context.scope)
-    return ManagerResponse(body=await _show_stored(context, assignment))
+    return ManagerResponse(body=await _stored_to_json(context, assignment))
 
 
 async def _require_assignable(context: OperationContext, action: str, role_id: str) -> None:
@@ -188,9 +189,9 @@ async def _require_assignable(context: OperationContext, action: str, role_id: s
         raise errors.authorization_failed(context.caller, action, context.scope)
 
 
-async def _show_stored(context: OperationContext, assignment: RoleAssignment) -> dict[str, Any]:
+async def _stored_to_json(context: OperationContext, assignment: RoleAssignment) -> dict[str, Any]:
     shown = await scopes.resolve_display_names(context, [assignment.scope])
-    return show(context, assignment, shown[assignment.scope])
+    return to_json(context, assignment, shown[assignment.scope])
 
 
 async def _list(context: OperationContext) -> ManagerResponse:
@@ -218,8 +219,8 @@ async def _list(context: OperationContext) -> ManagerResponse:
     shown = await scopes.resolve_display_names(
         context, [assignment.scope for assignment in found.items]
     )
-    return wire.show_page(
-        context, found, lambda assignment: show(context, assignment, shown[assignment.scope])
+    return wire.page_response(
+        context, found, lambda assignment: to_json(context, assignment, shown[assignment.scope])
     )
 
 
@@ -229,11 +230,11 @@ def _page_key(assignment: RoleAssignment) -> str:
 
 async def _list_permissions(context: OperationContext) -> ManagerResponse:
     caller_roles = await context.directory.roles_for(context.caller.object_id, context.scope)
-    return wire.show_list(role_definitions.show_permission(role) for role in caller_roles)
+    return wire.list_response(role_definitions.permission_to_json(role) for role in caller_roles)
 
 
 async def _list_none(_: OperationContext) -> ManagerResponse:
-    return wire.show_list(())
+    return wire.list_response(())
 
 
 _AUTHORIZATION = "{scope}/providers/Microsoft.Authorization"

@@ -38,7 +38,7 @@ def definition_id(context: OperationContext, role_id: str, scope: str) -> str:
     return f"{parent}/providers/{TYPE}/{role_id}"
 
 
-def show_permission(role: RoleDefinition) -> dict[str, Any]:
+def permission_to_json(role: RoleDefinition) -> dict[str, Any]:
     """Return the permissions of a definition as a response body."""
     shown: dict[str, Any] = {
         theirs: list(getattr(role, ours)) for theirs, ours in _PERMISSIONS.items()
@@ -59,7 +59,7 @@ def _condition(assigns: tuple[str, ...]) -> str:
     return " AND ".join(parts)
 
 
-def show(context: OperationContext, role: RoleDefinition, scope: str) -> dict[str, Any]:
+def to_json(context: OperationContext, role: RoleDefinition, scope: str) -> dict[str, Any]:
     """Return a definition as a response body."""
     created = wire.format_time(role.created or _BUILT_IN_CREATED)
     return {
@@ -71,7 +71,7 @@ def show(context: OperationContext, role: RoleDefinition, scope: str) -> dict[st
             "type": "BuiltInRole" if role.built_in else "CustomRole",
             "description": role.description,
             "assignableScopes": list(role.scopes),
-            "permissions": [show_permission(role)],
+            "permissions": [permission_to_json(role)],
             "createdOn": created,
             "updatedOn": created,
             "createdBy": None,
@@ -150,8 +150,8 @@ async def _list(context: OperationContext) -> ManagerResponse:
     wanted = context.query.filter.require_known(_FILTERS, _CALLS).equal
     found = await context.directory.role_definitions.list(wanted.get("rolename"))
     kind = wanted.get("type", "").lower()
-    return wire.show_list(
-        show(context, role, context.scope)
+    return wire.list_response(
+        to_json(context, role, context.scope)
         for role in found
         if _visible(role, context.scope)
         and kind in ("", "builtinrole" if role.built_in else "customrole")
@@ -162,7 +162,7 @@ async def _get(context: OperationContext) -> ManagerResponse:
     role = await context.directory.role_definitions.get(parse_role_id(context))
     if role is None or not _visible(role, context.scope):
         raise _not_found(context.name)
-    return ManagerResponse(body=show(context, role, context.scope))
+    return ManagerResponse(body=to_json(context, role, context.scope))
 
 
 async def _put(context: OperationContext) -> ManagerResponse:
@@ -187,7 +187,7 @@ async def _put(context: OperationContext) -> ManagerResponse:
         raise errors.conflict("RoleDefinitionExists", f"{exc.message}.") from exc
     stored = await context.directory.role_definitions.get(role.id)
     # Clients accept only 201, even for an update.
-    return ManagerResponse(status=201, body=show(context, stored or role, context.scope))
+    return ManagerResponse(status=201, body=to_json(context, stored or role, context.scope))
 
 
 async def _require_update_allowed(context: OperationContext, role: RoleDefinition) -> None:
@@ -231,7 +231,7 @@ async def _delete(context: OperationContext) -> ManagerResponse:
             "RoleDefinitionHasAssignments",
             "The role has role assignments. Delete them first.",
         ) from exc
-    return ManagerResponse(body=show(context, role, context.scope))
+    return ManagerResponse(body=to_json(context, role, context.scope))
 
 
 def _not_found(name: str) -> errors.ManagerError:

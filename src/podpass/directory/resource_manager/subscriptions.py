@@ -14,7 +14,7 @@ _READ = "Microsoft.Resources/subscriptions/read"
 _LOCATIONS = "Microsoft.Resources/subscriptions/locations/read"
 
 
-def show_tenant(context: OperationContext) -> dict[str, Any]:
+def tenant_to_json(context: OperationContext) -> dict[str, Any]:
     subscription = context.subscription
     return {
         "id": f"/tenants/{subscription.tenant_id}",
@@ -28,7 +28,7 @@ def show_tenant(context: OperationContext) -> dict[str, Any]:
     }
 
 
-def show(context: OperationContext) -> dict[str, Any]:
+def to_json(context: OperationContext) -> dict[str, Any]:
     subscription = context.subscription
     return {
         "id": f"/subscriptions/{subscription.subscription_id}",
@@ -57,11 +57,11 @@ async def _is_visible(context: OperationContext) -> bool:
 
 
 async def _list_tenants(context: OperationContext) -> ManagerResponse:
-    return wire.show_list([show_tenant(context)])
+    return wire.list_response([tenant_to_json(context)])
 
 
 async def _list_subscriptions(context: OperationContext) -> ManagerResponse:
-    shown = [show(context)] if await _is_visible(context) else []
+    shown = [to_json(context)] if await _is_visible(context) else []
     count = {"type": "Total", "value": len(shown)}
     return ManagerResponse(body={"value": shown, "count": count})
 
@@ -69,13 +69,15 @@ async def _list_subscriptions(context: OperationContext) -> ManagerResponse:
 async def _get(context: OperationContext) -> ManagerResponse:
     if not await _is_visible(context):
         raise errors.authorization_failed(context.caller, _READ, context.scope)
-    return ManagerResponse(body=show(context))
+    return ManagerResponse(body=to_json(context))
 
 
 async def _list_locations(context: OperationContext) -> ManagerResponse:
     if not await _is_visible(context):
         raise errors.authorization_failed(context.caller, _LOCATIONS, context.scope)
-    return wire.show_list(locations.show(context.subscription_id, one) for one in locations.REGIONS)
+    return wire.list_response(
+        locations.to_json(context.subscription_id, one) for one in locations.REGIONS
+    )
 
 
 _SUB = "/subscriptions/{subscription}"

@@ -21,12 +21,12 @@ _RETENTION = range(7, 91)
 _ROLES_SINCE = "2026-02-01"
 
 
-def show(context: OperationContext, vault: Vault) -> dict[str, Any]:
+def to_json(context: OperationContext, vault: Vault) -> dict[str, Any]:
     """Return a vault as a response body."""
     properties: dict[str, Any] = {
         **vault.document,
         "tenantId": vault.tenant_id,
-        "accessPolicies": [access_policies.show(one) for one in vault.policies],
+        "accessPolicies": [access_policies.to_json(one) for one in vault.policies],
         "enableSoftDelete": True,
         "softDeleteRetentionInDays": vault.retention_days,
         "enableRbacAuthorization": vault.access is VaultAccess.ROLES,
@@ -55,7 +55,7 @@ def show(context: OperationContext, vault: Vault) -> dict[str, Any]:
     }
 
 
-def show_deleted(context: OperationContext, deleted: DeletedVault) -> dict[str, Any]:
+def deleted_to_json(context: OperationContext, deleted: DeletedVault) -> dict[str, Any]:
     """Return a deleted vault as a response body."""
     vault = deleted.vault
     provider = f"/subscriptions/{context.subscription_id}/providers/Microsoft.KeyVault"

@@ -24,7 +24,7 @@ from podpass.directory.resource_manager.model import (
     Route,
     crud_routes,
 )
-from podpass.directory.resource_manager.vault_wire import TYPE, show
+from podpass.directory.resource_manager.vault_wire import TYPE, to_json
 
 _ASSIGN = "Microsoft.Authorization/roleAssignments/write"
 _KINDS = ("add", "replace", "remove")
@@ -78,7 +78,7 @@ async def _put(context: OperationContext) -> ManagerResponse:
             " purge protection (az keyvault purge), or use another name.",
         ) from exc
     stored = await context.directory.vaults.get(name)
-    return ManagerResponse(status=201, body=show(context, stored or new))
+    return ManagerResponse(status=201, body=to_json(context, stored or new))
 
 
 async def _recover(context: OperationContext, name: str, location: str) -> ManagerResponse:
@@ -92,7 +92,7 @@ async def _recover(context: OperationContext, name: str, location: str) -> Manag
             f"There is no deleted vault '{name}' of resource group '{context.group}' in '{location}' to"
             " recover.",
         )
-    return ManagerResponse(body=show(context, await context.directory.vaults.recover(name)))
+    return ManagerResponse(body=to_json(context, await context.directory.vaults.recover(name)))
 
 
 async def _patch(context: OperationContext) -> ManagerResponse:
@@ -117,12 +117,12 @@ async def _update(context: OperationContext, old: Vault, *, whole: bool) -> Mana
         )
 
     return ManagerResponse(
-        body=show(context, await context.directory.vaults.change(old.name, step))
+        body=to_json(context, await context.directory.vaults.change(old.name, step))
     )
 
 
 async def _get(context: OperationContext) -> ManagerResponse:
-    return ManagerResponse(body=show(context, await _require_vault(context)))
+    return ManagerResponse(body=to_json(context, await _require_vault(context)))
 
 
 async def _delete(context: OperationContext) -> ManagerResponse:
@@ -143,7 +143,7 @@ async def _list(context: OperationContext) -> ManagerResponse:
         )
 
     found = await paging.collect_page(context, fetch, _page_key)
-    return wire.show_page(context, found, lambda vault: show(context, vault))
+    return wire.page_response(context, found, lambda vault: to_json(context, vault))
 
 
 def _page_key(vault: Vault) -> str:
@@ -165,7 +165,7 @@ async def _change_policies(context: OperationContext) -> ManagerResponse:
         return replace(was, policies=access_policies.apply_change(was.policies, kind, given))
 
     new = await context.directory.vaults.change(vault.name, step)
-    shown = [access_policies.show(one) for one in new.policies]
+    shown = [access_policies.to_json(one) for one in new.policies]
     body: dict[str, Any] = {
         "id": f"{vault.resource_id}/accessPolicies/",
         "type": f"{TYPE}/accessPolicies",

@@ -189,7 +189,7 @@ def _parse_etags(value: str | None) -> set[str]:
     return {part.strip().removeprefix("W/").strip('"') for part in parts if part.strip()}
 
 
-def show_page(
+def page_response(
     context: OperationContext, found: ListPage[Item], write: Callable[[Item], Mapping[str, Any]]
 ) -> ManagerResponse:
     """Return one page of a list as a response."""
@@ -199,7 +199,7 @@ def show_page(
     return ManagerResponse(body=body)
 
 
-def show_list(found: Iterable[Mapping[str, Any]]) -> ManagerResponse:
+def list_response(found: Iterable[Mapping[str, Any]]) -> ManagerResponse:
     """Return a complete list as a response; it always fits on one page."""
     return ManagerResponse(body={"value": list(found)})
 

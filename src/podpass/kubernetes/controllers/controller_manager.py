@@ -158,7 +158,7 @@ class ControllerManager:
             queue.add(("Namespace", "", namespace))
         if namespace and change.deleted:
             queue.add(("Namespace", "", namespace), self._delay())
-        if change.rebound:
+        if change.affects_garbage_collection:
             self._enqueue_for_garbage_collector(queue, change)
 
     def _delay(self) -> float:
@@ -178,7 +178,7 @@ class ControllerManager:
             return
         if pod.tracked and (pod.deleting or not pod.controller):
             queue.add((_TRACKED_POD, namespace, name))
-        if not pod.controller and change.rebound:  # an owner may adopt it
+        if not pod.controller and change.affects_garbage_collection:  # an owner may adopt it
             for kind in ("ReplicaSet", "Job"):
                 for entry in self._store.list_stored(kind_by_name(kind), namespace):
                     queue.add((kind, namespace, entry.name), self._delay())

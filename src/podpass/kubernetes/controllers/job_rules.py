@@ -164,7 +164,7 @@ def is_done(job: Object, status: Mapping[str, Any], active: int) -> bool:
     return succeeded >= int(wanted)
 
 
-def wanted_active(job: Object, status: Mapping[str, Any], active: int) -> int:
+def desired_active(job: Object, status: Mapping[str, Any], active: int) -> int:
     """Return the number of pods that should be active."""
     spec, succeeded = job["spec"], outcome_counts(status)[0]
     if spec.get("suspend"):

@@ -104,7 +104,7 @@ class JobController:
         self, job: Object, status: Object, pods: list[PodInfo], active: list[PodInfo]
     ) -> float | None:
         now = self._client.now
-        missing = job_rules.wanted_active(job, status, len(active)) - len(active)
+        missing = job_rules.desired_active(job, status, len(active)) - len(active)
         until = job_rules.until_deadline(job, status, now)
         if missing < 0:
             surplus = sorted(active, key=lambda pod: (pod.ready, bool(pod.node), pod.created))

@@ -29,14 +29,14 @@ class Change:
     """A change of one object.
 
     Shapes:  `uid` is the uid of the present or deleted object; `owners` and `controllers` are the uids of
-             its owners and controllers before and after the change. `rebound` is true if the owners,
+             its owners and controllers before and after the change. `affects_garbage_collection` is true if the owners,
              the finalizers or the deletion timestamp changed.
     """
 
     key: ObjectKey
     uid: str
     deleted: bool
-    rebound: bool
+    affects_garbage_collection: bool
     owners: frozenset[str]
     controllers: frozenset[str]
 
@@ -120,7 +120,7 @@ class Lister:
             key=key,
             uid=states[-1].uid if states else "",
             deleted=obj is None,
-            rebound=before != after,
+            affects_garbage_collection=before != after,
             owners=frozenset(owner for each in states for owner in each.owners),
             controllers=frozenset(each.controller for each in states if each.controller),
         )

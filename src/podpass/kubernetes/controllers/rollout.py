@@ -34,7 +34,7 @@ def bounds(deployment: Object) -> tuple[int, int]:
     """Return maxSurge and maxUnavailable as numbers of pods."""
     if not is_rolling(deployment):
         return 0, 0
-    rolling, wanted = deployment["spec"]["strategy"]["rollingUpdate"], _wanted(deployment)
+    rolling, wanted = deployment["spec"]["strategy"]["rollingUpdate"], _desired(deployment)
     surge = resolve(rolling.get("maxSurge", "25%"), wanted, math.ceil)
     missing = resolve(rolling.get("maxUnavailable", "25%"), wanted, math.floor)
     if surge == 0 and missing == 0:
@@ -49,18 +49,18 @@ def resolve(value: Any, whole: int, rounded: Any) -> int:
     return int(value)
 
 
-def _wanted(deployment: Object) -> int:
+def _desired(deployment: Object) -> int:
     return int(deployment["spec"]["replicas"])
 
 
 def max_replicas(deployment: Object) -> int:
     """Return the maximum number of pods during a rollout."""
-    return _wanted(deployment) + bounds(deployment)[0]
+    return _desired(deployment) + bounds(deployment)[0]
 
 
 def new_size(deployment: Object, sets: Sequence[Object], new: Object | None) -> int:
     """Return the size of the new ReplicaSet within maxSurge."""
-    wanted, now = _wanted(deployment), replicas_of(new) if new else 0
+    wanted, now = _desired(deployment), replicas_of(new) if new else 0
     if not is_rolling(deployment) or now >= wanted:
         return wanted
     room = max_replicas(deployment) - total(sets)
@@ -69,7 +69,7 @@ def new_size(deployment: Object, sets: Sequence[Object], new: Object | None) -> 
 
 def old_sizes(deployment: Object, new: Object, old: Sequence[Object]) -> Sizes:
     """Return the old ReplicaSets to scale down; unavailable pods are removed first."""
-    least = _wanted(deployment) - bounds(deployment)[1]
+    least = _desired(deployment) - bounds(deployment)[1]
     not_available = replicas_of(new) - available(new)
     removable = total(old) + replicas_of(new) - least - not_available
     sizes = {each["metadata"]["name"]: replicas_of(each) for each in old}
@@ -99,7 +99,7 @@ def _name(replica_set: Object) -> str:
 
 def scale_all(deployment: Object, new: Object | None, old: Sequence[Object]) -> Sizes:
     """Distribute a changed replica count over the ReplicaSets, also during a rollout."""
-    wanted = _wanted(deployment)
+    wanted = _desired(deployment)
     every = [*old, *([new] if new else [])]
     active = [each for each in every if replicas_of(each) > 0]
     if len(active) <= 1:
@@ -116,7 +116,7 @@ def scale_all(deployment: Object, new: Object | None, old: Sequence[Object]) -> 
 
 
 def _in_proportion(deployment: Object, sets: Sequence[Object]) -> Sizes:
-    allowed = max_replicas(deployment) if _wanted(deployment) else 0
+    allowed = max_replicas(deployment) if _desired(deployment) else 0
     to_add, added = allowed - total(sets), 0
     # Of two with the same size, the younger grows and the older shrinks.
     by_size = sorted(oldest_first(sets)[:: -1 if to_add > 0 else 1], key=replicas_of, reverse=True)
@@ -134,7 +134,7 @@ def _share(deployment: Object, replica_set: Object, to_add: int, added: int) -> 
     left = to_add - added
     if not replicas_of(replica_set) or not left:
         return 0
-    if not _wanted(deployment):
+    if not _desired(deployment):
         fraction = -replicas_of(replica_set)
     else:
         before = _annotation(replica_set, MAX_REPLICAS) or (deployment.get("status") or {}).get(
@@ -158,7 +158,7 @@ def is_scaling_event(deployment: Object, sets: Sequence[Object]) -> bool:
     """Return whether `spec.replicas` changed since the ReplicaSets were last scaled."""
     return any(
         replicas_of(each) > 0
-        and _annotation(each, DESIRED) != _wanted(deployment)
+        and _annotation(each, DESIRED) != _desired(deployment)
         and DESIRED in (each["metadata"].get("annotations") or {})
         for each in sets
     )
@@ -166,7 +166,7 @@ def is_scaling_event(deployment: Object, sets: Sequence[Object]) -> bool:
 
 def is_complete(deployment: Object, status: Mapping[str, Any]) -> bool:
     """Return whether all pods are of the current template and available."""
-    wanted = _wanted(deployment)
+    wanted = _desired(deployment)
     counts = ("updatedReplicas", "replicas", "availableReplicas")
     observed = status.get("observedGeneration") or 0
     return all((status.get(name) or 0) == wanted for name in counts) and observed >= (

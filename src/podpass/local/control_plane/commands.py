@@ -27,7 +27,7 @@ class Layout:
     """The parameters of the command lines.
 
     Shapes:  `port` is the port of the API server; `etcd_ports` are etcd's client and peer ports; `keys` are
-             the files of the issuer's private keys, the active key last; `more` and `more_controllers` are
+             the files of the issuer's private keys, the active key last; `api_server_args` and `controller_args` are
              extra flags of the API server and the controllers.
     """
 
@@ -37,8 +37,8 @@ class Layout:
     port: int
     etcd_ports: tuple[int, int]
     keys: Sequence[Path]
-    more: Sequence[str] = ()
-    more_controllers: Sequence[str] = ()
+    api_server_args: Sequence[str] = ()
+    controller_args: Sequence[str] = ()
 
 
 def etcd(layout: Layout) -> list[str]:
@@ -90,7 +90,7 @@ def api_server(layout: Layout) -> list[str]:
         "--profiling=false",
         # Without controllers there is no default ServiceAccount, which this plugin requires.
         *([] if layout.programs.controllers else ["--disable-admission-plugins=ServiceAccount"]),
-        *layout.more,
+        *layout.api_server_args,
     ]
 
 
@@ -141,5 +141,5 @@ def controllers(layout: Layout) -> list[str]:
         "--leader-elect=false",
         "--secure-port=0",
         "--profiling=false",
-        *layout.more_controllers,
+        *layout.controller_args,
     ]

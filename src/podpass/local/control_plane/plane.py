@@ -39,7 +39,7 @@ class ControlPlaneConfig:
     """Configuration of a control plane.
 
     Shapes:  `data_dir` already contains the certificates, the kubeconfigs and the issuer's keys; `port` is a
-             free port for the API server; `more` and `more_controllers` are extra flags; `on_restart` is
+             free port for the API server; `api_server_args` and `controller_args` are extra flags; `on_restart` is
              called after each restart of a program.
     """
 
@@ -47,8 +47,8 @@ class ControlPlaneConfig:
     data_dir: DataDir
     issuer: str
     port: int
-    more: Sequence[str] = ()
-    more_controllers: Sequence[str] = ()
+    api_server_args: Sequence[str] = ()
+    controller_args: Sequence[str] = ()
     on_restart: Callable[[], None] = lambda: None
 
 
@@ -114,8 +114,8 @@ class ControlPlane:
             port=config.port,
             etcd_ports=_free_ports(),
             keys=sorted(config.data_dir.path("keys", "issuer").glob("*.pem")),
-            more=config.more,
-            more_controllers=config.more_controllers,
+            api_server_args=config.api_server_args,
+            controller_args=config.controller_args,
         )
 
     async def _run(

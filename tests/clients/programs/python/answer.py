@@ -13,7 +13,7 @@ DIRECT = "DIRECT" in os.environ
 PATIENCE_SECONDS = 300
 
 
-def say(**members: Any) -> None:
+def emit(**members: Any) -> None:
     print(json.dumps(members), flush=True)
 
 

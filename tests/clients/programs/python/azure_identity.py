@@ -10,10 +10,10 @@ import sys
 from importlib.metadata import version
 from typing import Any
 
-from answer import DIRECT, VAULT, assertion, audience, say, wait_for_another
+from answer import DIRECT, VAULT, assertion, audience, emit, wait_for_another
 
 
-def made(module: Any, style: str) -> Any:
+def new_credential(module: Any, style: str) -> Any:
     if style == "default":
         return module.DefaultAzureCredential()
     if style == "chained":
@@ -28,12 +28,12 @@ def run(style: str, scope: str, later: str) -> None:
     from azure.keyvault.secrets import SecretClient
 
     first = assertion()
-    with made(identity, style) as credential, SecretClient(VAULT, credential) as client:
+    with new_credential(identity, style) as credential, SecretClient(VAULT, credential) as client:
         secret = "" if DIRECT else client.get_secret("greeting").value
-        say(secret=secret, audience=audience(credential.get_token(scope).token), **versions())
+        emit(secret=secret, audience=audience(credential.get_token(scope).token), **versions())
         if later:
             wait_for_another(first)
-            say(later=audience(credential.get_token(later).token))
+            emit(later=audience(credential.get_token(later).token))
 
 
 async def run_async(style: str, scope: str, later: str) -> None:
@@ -41,13 +41,13 @@ async def run_async(style: str, scope: str, later: str) -> None:
     from azure.keyvault.secrets.aio import SecretClient
 
     first = assertion()
-    async with made(aio, style) as credential, SecretClient(VAULT, credential) as client:
+    async with new_credential(aio, style) as credential, SecretClient(VAULT, credential) as client:
         secret = "" if DIRECT else (await client.get_secret("greeting")).value
         token = (await credential.get_token(scope)).token
-        say(secret=secret, audience=audience(token), **versions())
+        emit(secret=secret, audience=audience(token), **versions())
         if later:
             await asyncio.to_thread(wait_for_another, first)
-            say(later=audience((await credential.get_token(later)).token))
+            emit(later=audience((await credential.get_token(later)).token))
 
 
 def versions() -> dict[str, str]:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from answer import VAULT, assertion, say, wait_for_another
+from answer import VAULT, assertion, emit, wait_for_another
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
 STYLES = {"default": "prod", "workload": "WorkloadIdentityCredential"}
@@ -79,8 +79,8 @@ if __name__ == "__main__":
     azmcp, package, wanted, _, *rest = sys.argv[1:]
     first = assertion()
     server = Server(azmcp, wanted)
-    say(secret=server.secret(), version=bundled_version(azmcp, package))
+    emit(secret=server.secret(), version=bundled_version(azmcp, package))
     if rest:
         wait_for_another(first)
-        say(later=server.secret())
+        emit(later=server.secret())
     server.end()

@@ -11,7 +11,7 @@ import warnings
 from typing import Any
 
 import msal
-from answer import DIRECT, VAULT, assertion, audience, say, wait_for_another
+from answer import DIRECT, VAULT, assertion, audience, emit, wait_for_another
 from azure.core.credentials import AccessToken
 from azure.keyvault.secrets import SecretClient
 
@@ -47,7 +47,7 @@ if __name__ == "__main__":
     with SecretClient(VAULT, credential) as client:  # type: ignore[arg-type, unused-ignore]
         secret = "" if DIRECT else client.get_secret("greeting").value
     token = credential.get_token(wanted).token
-    say(secret=secret, audience=audience(token), version=msal.__version__)
+    emit(secret=secret, audience=audience(token), version=msal.__version__)
     if rest:
         wait_for_another(first)
-        say(later=audience(credential.get_token(rest[0]).token))
+        emit(later=audience(credential.get_token(rest[0]).token))

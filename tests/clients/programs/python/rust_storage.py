@@ -7,7 +7,7 @@ request a token for Storage.
 import sys
 from importlib.metadata import version
 
-from answer import say
+from answer import emit
 
 ACCOUNT, CONTAINER, NAME, TEXT = "devstoreaccount1", "podpass", "rust", b"first"
 
@@ -31,4 +31,4 @@ def with_opendal(endpoint: str) -> bytes:
 if __name__ == "__main__":
     library, host, *_ = sys.argv[1:]
     use = {"obstore": with_obstore, "opendal": with_opendal}[library]
-    say(blob=use(f"https://{host}/{ACCOUNT}").decode(), version=version(library))
+    emit(blob=use(f"https://{host}/{ACCOUNT}").decode(), version=version(library))

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import uuid
 
-from answer import assertion, say, wait_for_another
+from answer import assertion, emit, wait_for_another
 
 USER_AGENT = re.compile(r"azsdk-cpp-identity/([\d.]+)")
 
@@ -24,13 +24,13 @@ def use(host: str, later: str) -> None:
     storage = AzureFileSystem(
         account_name="devstoreaccount1", blob_storage_authority=host, dfs_storage_authority=host
     )
-    say(blob=turn(storage, "first"))
+    emit(blob=write_and_read(storage, "first"))
     if later:
         wait_for_another(first)
-        say(later=turn(storage, "second"))
+        emit(later=write_and_read(storage, "second"))
 
 
-def turn(storage: object, text: str) -> str:
+def write_and_read(storage: object, text: str) -> str:
     """Write a text and read it back."""
     # A new blob each time: a write first empties the blob, and the other release may be reading it.
     name = f"podpass/{uuid.uuid4()}"
@@ -40,7 +40,7 @@ def turn(storage: object, text: str) -> str:
         return str(blob.read().decode())
 
 
-def watched(arguments: list[str]) -> int:
+def run_with_log(arguments: list[str]) -> int:
     """Run this program again with the library's log enabled, and print the version from the log."""
     command = [sys.executable, __file__, *arguments, "--watched"]
     environment = {**os.environ, "AZURE_LOG_LEVEL": "verbose"}
@@ -50,7 +50,7 @@ def watched(arguments: list[str]) -> int:
         for line in child.stderr:
             if not version and (found := USER_AGENT.search(line)):
                 version = found[1]
-                say(version=version)
+                emit(version=version)
             if "what()" in line or "Error" in line:
                 print(line, end="", file=sys.stderr)
     return child.returncode
@@ -61,4 +61,4 @@ if __name__ == "__main__":
         account, _, _, *rest = sys.argv[1:-1]
         use(account, rest[0] if rest else "")
     else:
-        sys.exit(watched(sys.argv[1:]))
+        sys.exit(run_with_log(sys.argv[1:]))

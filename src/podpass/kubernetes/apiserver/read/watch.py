@@ -157,7 +157,7 @@ class _WatchStream:
                 if self._watch_cache.last_change(self._resource) <= self._cursor:
                     await self._wait_for_change(now + _BATCH_SECONDS if chunk.lines else 0.0)
                 else:
-                    # Watchers that are behind send one chunk each per iteration: 200 at once would block for 50 ms.
+                    # One chunk per watcher and iteration: 200 chunks at once would block for 50 ms.
                     await self._catch_up_queue.wait()
         finally:
             timer.cancel()
