@@ -79,7 +79,7 @@ def run_authority(
         folder=folder, database=url or database_url(folder), flags=(*_FLAGS, *flags)
     )
     replica = AuthorityReplica("authority", place, workers=len(cores))
-    with _on(cores):  # child processes inherit it
+    with _pinned_to(cores):  # child processes inherit it
         replica.start()
     try:
         workers = [int(pid) for pid in replica.ready["workers"]]
@@ -91,7 +91,7 @@ def run_authority(
 
 
 @contextmanager
-def _on(cores: Sequence[int]) -> Iterator[None]:
+def _pinned_to(cores: Sequence[int]) -> Iterator[None]:
     mine = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:

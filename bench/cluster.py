@@ -46,7 +46,7 @@ _STALL_MS = 50.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerReport:
-    """What the server reports about the time since the last report.
+    """The report of a server about the time since its last report.
 
     Units:   the longest stall of the loop in milliseconds of CPU time and of wall-clock time; memory now and
              at its peak, in MB.
@@ -272,11 +272,11 @@ async def _measure_watchers(
     name = listed["items"][0]["metadata"]["name"]
     at = listed["metadata"]["resourceVersion"]
     line = b"x" * 3000
-    async with Watchers.of(WATCHERS, bare.server.port, tls, "/stream", {}) as watchers:
+    async with Watchers.connect(WATCHERS, bare.server.port, tls, "/stream", {}) as watchers:
         limit = await _measure_fan_out(bare, watchers, lambda: bare.send_line(line))
     rows, path = list[dict[str, str]](), f"{PATH}?watch=1&resourceVersion={at}"
     for title, each in (("", path), (", each with a selector", f"{path}&labelSelector=app%3Dshop")):
-        async with Watchers.of(WATCHERS, ours.server.port, tls, each, HEADERS) as watchers:
+        async with Watchers.connect(WATCHERS, ours.server.port, tls, each, HEADERS) as watchers:
             found = await _measure_fan_out(ours, watchers, _labels(ours, name))
         rows += _fan_out_rows(f"cluster, {WATCHERS} watchers{title}", found, limit)
     return rows

@@ -46,10 +46,10 @@ class Watchers:
 
     @classmethod
     @asynccontextmanager
-    async def of(
+    async def connect(
         cls, count: int, port: int, tls: ssl.SSLContext, path: str, headers: Mapping[str, str]
     ) -> AsyncIterator[Self]:
-        """Connect this number of clients, and disconnect them at the end."""
+        """Connect `count` clients, and disconnect them at the end."""
         many = cls(count)
         head = f"GET {path} HTTP/1.1\r\nhost: localhost\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -74,7 +74,7 @@ class Watchers:
                 each.transport.abort()
 
     async def until(self, lines: int) -> None:
-        """Return when each client has received this number of further lines."""
+        """Return when each client has received `lines` further lines."""
         self.wanted = self._before + lines
         self._behind = sum(each.lines < self.wanted for each in self._each)
         self._enough.clear()

@@ -56,15 +56,17 @@ def run() -> Iterator[Row]:
             folder = Path(name)
             with authority.run_issuer(folder) as issuer:
                 requests = [token_requests.token_request(issuer, number) for number in range(POOL)]
-                yield from _one_core(folder, requests, cores)
+                yield from _measure_one_core(folder, requests, cores)
                 yield from batches.run()
                 yield from _measure_openssl(folder, requests, cores[0])
-                yield from _many(folder, issuer, cores[0])
+                yield from _measure_many_identities(folder, issuer, cores[0])
     finally:
         os.sched_setaffinity(0, cores)
 
 
-def _one_core(folder: Path, requests: Sequence[bytes], cores: Sequence[int]) -> Iterator[Row]:
+def _measure_one_core(
+    folder: Path, requests: Sequence[bytes], cores: Sequence[int]
+) -> Iterator[Row]:
     with authority.run_authority(folder, cores[:1]) as target:
         before = _limit(cores[0])
         full = drive(target, requests)
@@ -86,7 +88,7 @@ def _one_core(folder: Path, requests: Sequence[bytes], cores: Sequence[int]) -> 
             half.quantile_ms(99) / 10,
             most=1,
         )
-        yield from _flooded(folder, target, requests, pause, half)
+        yield from _measure_during_flood(folder, target, requests, pause, half)
         new_connections = drive_new_connections(target, requests)
         yield row(
             "exchange, a new connection and handshake for each",
@@ -95,7 +97,7 @@ def _one_core(folder: Path, requests: Sequence[bytes], cores: Sequence[int]) -> 
             new_connections.per_core_second / full.per_core_second,
         )
         yield row("exchange, memory of a worker", f"{memory_mb(target.pids[0]):.0f} MB", "", None)
-    yield from _all_cores(folder, requests, cores, full)
+    yield from _measure_all_cores(folder, requests, cores, full)
 
 
 def _signer_name() -> str:
@@ -138,7 +140,7 @@ def _measure_openssl(folder: Path, requests: Sequence[bytes], core: int) -> Iter
     )
 
 
-def _all_cores(
+def _measure_all_cores(
     folder: Path, requests: Sequence[bytes], cores: Sequence[int], one: TokenLoad
 ) -> Iterator[Row]:
     mine = os.sched_getaffinity(0)
@@ -164,7 +166,7 @@ def _all_cores(
         whole = load.seconds * cores_used
         yield row(
             f"  cores of {name}: used, idle; core of the load generator",
-            f"{load.spent / whole:.0%}, {load.idle / whole:.0%} idle",
+            f"{load.cpu_seconds / whole:.0%}, {load.idle / whole:.0%} idle",
             f"load: {load.own / load.seconds:.0%} of a core",
             None,
         )
@@ -177,7 +179,7 @@ def _all_cores(
     )
 
 
-def _flooded(
+def _measure_during_flood(
     folder: Path, target: LoadTarget, requests: Sequence[bytes], pause: float, calm: TokenLoad
 ) -> Iterator[Row]:
     # At a lower priority than the well-behaved clients on the same core: only the server is measured.
@@ -203,7 +205,7 @@ def _flooded(
     )
 
 
-def _many(folder: Path, issuer: IssuerProcess, core: int) -> Iterator[Row]:
+def _measure_many_identities(folder: Path, issuer: IssuerProcess, core: int) -> Iterator[Row]:
     """Request tokens for random identities: few, which are all cached, then more than the cache holds."""
     found: dict[int, TokenLoad] = {}
     memory: dict[int, float] = {}

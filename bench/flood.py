@@ -25,7 +25,7 @@ PER_SECOND = 400
 BYTE_SECONDS = 0.5
 
 
-def _bad(number: int) -> bytes:
+def _invalid_request(number: int) -> bytes:
     """Return a request that is refused: of an untrusted issuer, or too long."""
     if number % 4 == 0:
         assertion = "a." + "b" * 40_000 + ".c"
@@ -83,7 +83,7 @@ async def _flood(port: int, trust: ssl.SSLContext) -> None:
         for _ in range(SLOW):
             group.create_task(send_slowly())
         for number in itertools.count():
-            group.create_task(send_request(_bad(number)))
+            group.create_task(send_request(_invalid_request(number)))
             await asyncio.sleep(1 / PER_SECOND)
 
 

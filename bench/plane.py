@@ -93,7 +93,7 @@ def _figures(took: Sequence[float]) -> dict[str, float]:
     return {"p50": statistics.median(took), "p99": statistics.quantiles(took, n=100)[-1]}
 
 
-# ------------------------------------------------------------------------------------------- making pods
+# ------------------------------------------------------------------------------------------- pod creation
 
 
 async def _create_sequentially(admin: KubeClient, ways: Sequence[str]) -> Took:

@@ -33,13 +33,13 @@ class TokenLoad:
     own: float = 0.0
 
     @property
-    def spent(self) -> float:
+    def cpu_seconds(self) -> float:
         return sum(self.each)
 
     @property
     def smallest_share(self) -> float:
         """Return the CPU time of the least busy server relative to an equal share: 1 if all are equal."""
-        return min(self.each) * len(self.each) / self.spent
+        return min(self.each) * len(self.each) / self.cpu_seconds
 
     @property
     def rate(self) -> float:
@@ -48,7 +48,7 @@ class TokenLoad:
     @property
     def per_core_second(self) -> float:
         """Return the responses per CPU second of the servers, as `openssl speed` counts."""
-        return len(self.took) / self.spent
+        return len(self.took) / self.cpu_seconds
 
     @property
     def per_available_second(self) -> float:
@@ -57,7 +57,7 @@ class TokenLoad:
         Servers that sleep or wait for each other reach less. The CPU time of clients and of other programs
         does not count.
         """
-        return len(self.took) / (self.spent + self.idle)
+        return len(self.took) / (self.cpu_seconds + self.idle)
 
     def quantile_ms(self, percent: int) -> float:
         return statistics.quantiles(self.took, n=100)[percent - 1] * 1000
@@ -79,7 +79,7 @@ class LoadTarget:
         """Return the CPU time that has been used so far."""
         return TimeUsed(
             at=time.perf_counter(),
-            each=[_spent(pid) for pid in self.pids],
+            each=[_cpu_seconds(pid) for pid in self.pids],
             idle=_idle(self.cores),
             own=time.process_time(),
         )
@@ -112,7 +112,7 @@ def _idle(cores: Sequence[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _spent(pid: int) -> float:
+def _cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -54,7 +54,7 @@ def chart_page(name: str, made: str) -> str:
         "|---|---|---|",
     ]
     rows = (
-        f"| `{key}` | {_shown(default)} | {text} |"
+        f"| `{key}` | {_format_default(default)} | {text} |"
         for key, default, text in values(CHARTS / name / "values.yaml")
     )
     return "\n".join([*lines, *rows, ""])
@@ -74,15 +74,15 @@ def values(file: Path) -> Iterator[tuple[str, Any, str]]:
         if found:
             path = [*path[: len(found[1]) // 2], found[2]]
             if comment:
-                yield ".".join(path), _at(defaults, path), " ".join(comment)
+                yield ".".join(path), _get_path(defaults, path), " ".join(comment)
         comment = []
 
 
-def _at(tree: Any, path: list[str]) -> Any:
+def _get_path(tree: Any, path: list[str]) -> Any:
     for part in path:
         tree = tree[part]
     return tree
 
 
-def _shown(default: Any) -> str:
+def _format_default(default: Any) -> str:
     return "" if default in ("", None) else f"`{json.dumps(default).strip(chr(34))}`"

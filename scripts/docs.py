@@ -102,7 +102,7 @@ def _code(text: str) -> str:
 
 
 def cli_page() -> str:
-    """Print the help of every command."""
+    """Return the page with the help of every command."""
     lines = ["# Command line\n", MADE]
     for path, command, context in _commands(
         cli, click.Context(cli, info_name="podpass", **cli.context_settings)

@@ -75,7 +75,8 @@ def assemble(root: Path, extras: Sequence[str] = ()) -> list[metadata.Distributi
         if not _is_excluded(path.relative_to(standard)):
             _copy(path, root / LIBRARY / path.relative_to(standard))
     found = sorted(
-        needed(f"podpass[{','.join(extras)}]").values(), key=lambda one: one.name.lower()
+        required_distributions(f"podpass[{','.join(extras)}]").values(),
+        key=lambda one: one.name.lower(),
     )
     packages = root / LIBRARY / site_name(site.getsitepackages())
     for distribution in found:
@@ -86,7 +87,7 @@ def assemble(root: Path, extras: Sequence[str] = ()) -> list[metadata.Distributi
     return found
 
 
-def needed(name: str) -> dict[str, metadata.Distribution]:
+def required_distributions(name: str) -> dict[str, metadata.Distribution]:
     """Return a distribution and its runtime dependencies, including the given extras.
 
     Errors:  CannotAssemble.

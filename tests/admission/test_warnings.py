@@ -324,7 +324,7 @@ def test_warning_about_an_unvalidated_account_is_one_line(
         config = parse_identity_config(pod, bare, tenant_id="t")
         messages = list_warnings(pod, bare, config, mutate(pod, config, settings), None)
         messages += list_label_warnings(
-            _labelled(None), ServiceAccount(**names_of, annotations=CLIENT)
+            _pod_with_label(None), ServiceAccount(**names_of, annotations=CLIENT)
         )
         assert len(messages) == 2
         assert all(each.isprintable() and len(each) <= 512 for each in messages)
@@ -332,11 +332,11 @@ def test_warning_about_an_unvalidated_account_is_one_line(
 
 def test_longest_possible_account_name_is_shown_in_full() -> None:
     longest = ServiceAccount(namespace="n" * 63, name="a" * 253, annotations=CLIENT)
-    (messages,) = list_label_warnings(_labelled(None), longest)
+    (messages,) = list_label_warnings(_pod_with_label(None), longest)
     assert messages.startswith(f"{longest} has a client ID")
 
 
-def _labelled(value: Any) -> Pod:
+def _pod_with_label(value: Any) -> Pod:
     labels = {} if value is None else {names.USE_LABEL: value}
     raw = {"metadata": {"name": "app", "labels": labels}, "spec": {}}
     return parse_pod(raw, "default")
@@ -344,21 +344,21 @@ def _labelled(value: Any) -> Pod:
 
 def test_label_warning_names_the_account_with_client_id() -> None:
     _assert_one_short_line(
-        list_label_warnings(_labelled(None), _account(CLIENT)),
+        list_label_warnings(_pod_with_label(None), _account(CLIENT)),
         "default/web",
         f'{names.USE_LABEL}: "true"',
     )
-    assert list_label_warnings(_labelled(None), _account({})) == []
-    assert list_label_warnings(_labelled(None), _account({names.CLIENT_ID: ""})) == []
+    assert list_label_warnings(_pod_with_label(None), _account({})) == []
+    assert list_label_warnings(_pod_with_label(None), _account({names.CLIENT_ID: ""})) == []
 
 
 @pytest.mark.parametrize("value", ["True", "yes", "", 7])
 def test_label_with_another_value_is_shown(value: Any) -> None:
     _assert_one_short_line(
-        list_label_warnings(_labelled(value), _account(CLIENT)),
+        list_label_warnings(_pod_with_label(value), _account(CLIENT)),
         f"{names.USE_LABEL} = {value!r} is not",
     )
 
 
 def test_labelled_pod_has_no_label_warning() -> None:
-    assert list_label_warnings(_labelled("true"), _account(CLIENT)) == []
+    assert list_label_warnings(_pod_with_label("true"), _account(CLIENT)) == []

@@ -53,7 +53,7 @@ def test_location_of_a_group_cannot_change(newest: AzCli, group: str) -> None:
     assert "(InvalidResourceGroupLocation)" in said
 
 
-# --------------------------------------------------------------------------------- what is in a group
+# ---------------------------------------------------------------------- resources of a group
 
 
 @pytest.fixture

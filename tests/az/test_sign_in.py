@@ -109,7 +109,7 @@ def test_token_without_a_matching_credential_is_refused(
     assert "AADSTS700213" in said
 
 
-def test_without_a_role_there_is_no_subscription(
+def test_user_without_a_role_gets_no_subscription(
     newest: AzCli, instance: Instance, folder: Path
 ) -> None:
     words = ("-u", NO_ROLE_CLIENT, "--tenant", instance.status["tenant_id"])
@@ -121,9 +121,7 @@ def test_without_a_role_there_is_no_subscription(
     assert [each["name"] for each in allowed] == ["N/A(tenant level account)"]
 
 
-def test_user_signs_in_with_a_device_code(
-    az: AzCli, instance: Instance, folder: Path
-) -> None:
+def test_user_signs_in_with_a_device_code(az: AzCli, instance: Instance, folder: Path) -> None:
     alone = az.signed_out(folder)
     command = alone.command("login --use-device-code")
     with subprocess.Popen(

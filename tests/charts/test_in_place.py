@@ -89,11 +89,18 @@ class HelmRelease:
 
 
 @pytest.fixture
-def release(helm: Helm, kubectl: Kubectl, reference_chart: Path, tmp_path: Path) -> Iterator[HelmRelease]:
+def release(
+    helm: Helm, kubectl: Kubectl, reference_chart: Path, tmp_path: Path
+) -> Iterator[HelmRelease]:
     """Install the reference, with a certificate as its rotator writes it."""
     found = HelmRelease(helm, kubectl, tmp_path)
     found.run_checked(
-        "install", RELEASE, str(reference_chart), "--create-namespace", "--set", f"azureTenantID={TENANT}"
+        "install",
+        RELEASE,
+        str(reference_chart),
+        "--create-namespace",
+        "--set",
+        f"azureTenantID={TENANT}",
     )
     data = {"data": {"tls.crt": BUNDLE, "ca.key": BUNDLE}}
     kubectl("-n", NAMESPACE, "patch", "secret", SECRET, "-p", json.dumps(data))

@@ -19,6 +19,8 @@ def test_helm_lint_reports_no_problem(helm: Helm, kind: type[Helm], name: str) -
 
 
 @pytest.mark.parametrize("kind", [OWN, AUTHORITY])
-def test_chart_can_be_a_conditional_dependency_of_another_chart(helm: Helm, kind: type[Helm]) -> None:
+def test_chart_can_be_a_conditional_dependency_of_another_chart(
+    helm: Helm, kind: type[Helm]
+) -> None:
     chart = kind(helm.binary)
     assert chart.render({"global": {"registry": "x"}, "enabled": True}) == chart.render()

@@ -174,7 +174,7 @@ async def test_recorded_case_gives_the_same_result(client: KubeClient, number: i
     expected = _plain(case["expect"]["pod"]["spec"])
     ends = time.monotonic() + _TIMEOUT_SECONDS
     while (found := _plain((await _create(client, pod) or pod)["spec"])) != expected:
-        # A controller has created `default`; the cache may have it without annotations for a moment.
+        # A controller has created `default`; the cache may have it without annotations for a short time.
         assert account == "default", found
         assert time.monotonic() < ends, found
         await asyncio.sleep(0.1)
@@ -203,7 +203,7 @@ async def test_feature_that_policies_lack_is_refused_with_a_message(
 async def test_pod_created_with_its_account_is_mutated_or_refused(
     client: KubeClient,
 ) -> None:
-    """The API server's cache of accounts may be outdated for a moment."""
+    """The API server's cache of accounts may be outdated for a short time."""
     for number in range(20):
         await _account(client, f"fresh-{number}", {})
         try:

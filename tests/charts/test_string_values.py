@@ -62,7 +62,7 @@ def _texts(schema: dict[str, Any], *path: str | int) -> Iterator[Path]:
         yield (*path, "+")
 
 
-def _with(values: Values, path: Path, text: str) -> Values:
+def _set_text(values: Values, path: Path, text: str) -> Values:
     """Set a text at a path; at a free key, the text is both key and value."""
     changed: Any = copy.deepcopy(values)
     place = changed
@@ -104,7 +104,7 @@ def _rendered(helm: Helm, text: str) -> Iterator[tuple[str, list[Object] | None]
             where = f"{chart.chart.name}: {'.'.join(str(part) for part in path)}"
             having = [one for one in sets if path[0] in one]
             for base in having or sets:
-                done = chart.template(_with(base, path, text))
+                done = chart.template(_set_text(base, path, text))
                 if "execution error" not in done.stderr:  # values that exclude each other
                     break
             if done.returncode:
@@ -122,13 +122,13 @@ def test_line_break_in_a_value_adds_no_field(helm: Helm) -> None:
         if objects is not None:
             taken.add(where)
             keys = {key for one in objects for key in _keys(one)}
-            assert not {"hostNetwork", "hostPID"} & keys - _own(where), where
+            assert not {"hostNetwork", "hostPID"} & keys - _host_settings(where), where
     assert {"podpass: podAnnotations.+", "podpass-authority: podAnnotations.+"} <= taken
     for name in ("priorityClassName", "image.repository"):
         assert not {f"podpass: {name}", f"podpass-authority: {name}"} & taken
 
 
-def _own(where: str) -> set[str]:
+def _host_settings(where: str) -> set[str]:
     """Return the host settings that the set itself has: the webhook's set uses the host network."""
     return {"hostNetwork"} if where.startswith("podpass:") else set()
 

@@ -53,7 +53,7 @@ def test_the_deployment_keeps_its_selector(helm: Helm) -> None:
     assert ours["template"]["metadata"]["labels"] == theirs["selector"]["matchLabels"]
 
 
-def test_name_override_of_the_reference_is_kept(helm: Helm) -> None:
+def test_name_override_of_the_reference_is_preserved(helm: Helm) -> None:
     for given, name in (
         ("wi-" + "x" * 80, "wi-" + "x" * 60),
         ("my-", "my"),

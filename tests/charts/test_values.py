@@ -143,7 +143,7 @@ def test_every_valid_image_name_is_accepted(helm: Helm, name: str) -> None:
     assert container(helm.render({"image": {"repository": name}}))["image"].startswith(f"{name}:")
 
 
-def test_user_annotation_that_duplicates_ours_is_rendered_once(helm: Helm) -> None:
+def test_user_annotation_that_duplicates_a_chart_annotation_is_rendered_once(helm: Helm) -> None:
     """Of a duplicate key, some parsers use the first value and others the last."""
     said = helm.template({"podAnnotations": {"podpass/config": "mine", "a": "b"}}).stdout
     assert said.count("podpass/config:") == 1

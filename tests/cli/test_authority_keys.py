@@ -45,14 +45,14 @@ async def run(data_dir: Path, name: str, *arguments: str) -> Result:
     return await asyncio.to_thread(CliRunner().invoke, command, given)
 
 
-async def listed(data_dir: Path) -> list[dict[str, Any]]:
+async def list_keys(data_dir: Path) -> list[dict[str, Any]]:
     result = await run(data_dir, "keys", "-o", "json")
     assert result.exit_code == 0, result.output
     return list(json.loads(result.stdout))
 
 
 async def test_keys_are_listed_with_their_times(data_dir: Path, service: AuthorityKeys) -> None:
-    active, coming = await listed(data_dir)
+    active, coming = await list_keys(data_dir)
     assert (active["kid"], active["state"]) == (service.active.kid, "active")
     assert (coming["kid"], coming["state"]) == (service.published[1].kid, "coming")
     assert active["signs_until"] == coming["signs_from"]
@@ -68,7 +68,7 @@ async def test_rotation_prints_when_the_next_key_signs(
     before = service.active.kid
     result = await run(data_dir, "rotate", "--publish-ahead-seconds", "3600")
     assert result.exit_code == 0
-    _, coming = await listed(data_dir)
+    _, coming = await list_keys(data_dir)
     assert (
         f"{coming['kid']} is published and will sign from {coming['signs_from']}" in result.output
     )
@@ -87,7 +87,7 @@ async def test_a_running_service_signs_with_the_next_key_within_a_second(
     async with asyncio.timeout(5):
         while service.active.kid != after:  # noqa: ASYNC110 another connection wrote it
             await asyncio.sleep(0.01)
-    assert [key["state"] for key in await listed(data_dir)] == ["old", "active", "coming"]
+    assert [key["state"] for key in await list_keys(data_dir)] == ["old", "active", "coming"]
 
 
 async def test_leaked_key_is_replaced_and_withdrawn(data_dir: Path, service: AuthorityKeys) -> None:
@@ -96,7 +96,7 @@ async def test_leaked_key_is_replaced_and_withdrawn(data_dir: Path, service: Aut
     assert isinstance(refused.exception, KeyNotRetired)
     assert "rotate the active key first" in refused.exception.hint
     assert (await run(data_dir, "rotate", "--at-once", "--retire", leaked)).exit_code == 0
-    assert leaked not in {key["kid"] for key in await listed(data_dir)}
+    assert leaked not in {key["kid"] for key in await list_keys(data_dir)}
     async with asyncio.timeout(5):
         while leaked in {key.kid for key in service.published}:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -114,7 +114,7 @@ async def test_keys_can_be_replaced_after_the_sealing_key_is_lost(
     sealing.write_bytes(bytes(32))
     assert isinstance((await run(data_dir, "rotate")).exception, InvalidSealingKey)
     assert (await run(data_dir, "rotate", "--retire-others")).exit_code == 0
-    assert not before & {key["kid"] for key in await listed(data_dir)}
+    assert not before & {key["kid"] for key in await list_keys(data_dir)}
     again = await AuthorityKeys.open(service.database, sealing)
     assert again.token_sealer.open("p", again.token_sealer.seal("p", {"v": 1})) == {"v": 1}
 

@@ -75,7 +75,7 @@ def test_sample_that_cannot_be_built_is_refused_with_a_hint(
     assert said in done.stderr
 
 
-def test_prepare_all_builds_what_it_can_and_names_the_rest(
+def test_prepare_all_builds_possible_samples_and_names_the_others(
     podpass: Podpass, environ: dict[str, str], tmp_path: Path
 ) -> None:
     tool(tmp_path, "go", "exit 1")

@@ -33,7 +33,9 @@ class ClientPackage:
     rotation: str = "yes"
     has_libc: bool = True
     storage: bool = False
-    says: Mapping[str, str] = field(default_factory=lambda: {"secret": "hello", "audience": GRAPH})
+    expected_output: Mapping[str, str] = field(
+        default_factory=lambda: {"secret": "hello", "audience": GRAPH}
+    )
     says_later: str = MANAGEMENT
     secret: str = "yes"
     graph: str = "yes"
@@ -133,7 +135,7 @@ def _cpp(age: str, version: str) -> ClientPackage:
         command=command,
         rotating=command,
         storage=True,
-        says={"blob": "first"},
+        expected_output={"blob": "first"},
         says_later="second",
         secret="a blob of Azurite's",
         graph="asks for Storage only",
@@ -153,7 +155,7 @@ def _rust(library: str, inside: str) -> ClientPackage:
         command=command,
         rotating=command,
         storage=True,
-        says={"blob": "first"},
+        expected_output={"blob": "first"},
         secret="a blob of Azurite's",
         graph="asks for Storage only",
         # It measures token lifetimes with the monotonic clock, which cannot be advanced.
@@ -173,7 +175,7 @@ def _dotnet(package: str, bundled: str) -> ClientPackage:
         styles=("default", "workload"),
         command=command,
         rotating=command,
-        says={"secret": "hello"},
+        expected_output={"secret": "hello"},
         says_later="hello",
         graph="asks for Key Vault only",
     )

@@ -69,7 +69,9 @@ class RotationLab:
     def has_started(self, client: ClientPackage) -> bool:
         """Return whether the client has printed its first part or has exited."""
         if self.phase(client.name) == "Running":
-            return {"version", *client.says} <= parse_output(self.log(client.name)).keys()
+            return {"version", *client.expected_output} <= parse_output(
+                self.log(client.name)
+            ).keys()
         return self.has_ended(client.name)
 
     def has_ended(self, name: str) -> bool:

@@ -41,7 +41,7 @@ def test_unavailable_client_has_its_reason_once() -> None:
     )
 
 
-def test_row_of_a_client_without_secret_shows_what_it_did_after_it_ran() -> None:
+def test_row_of_a_client_without_secret_shows_its_operation_after_it_ran() -> None:
     seen = row(secret="a blob", graph="asks for Storage only")
     assert seen.cells()[4:] == ("not run", "not run", "not run", "not run")
     seen.record("pod", "default", "passed", "")

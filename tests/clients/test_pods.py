@@ -34,7 +34,7 @@ def test_a_pod_reads_its_secret_and_gets_a_graph_token(
     assert phase == "Succeeded", printed
     said = parse_output(printed)
     record_property("version", said["version"])
-    assert {name: said[name] for name in client.says} == client.says
+    assert {name: said[name] for name in client.expected_output} == client.expected_output
     # The version that ran, as the library reports it.
     if client.version:
         assert said["version"] == client.version

@@ -86,7 +86,10 @@ class PlaneThread:
             data_dir=self.data_dir,
             issuer=ISSUER,
             port=self.port,
-            api_server_args=[f"--service-cluster-ip-range={SERVICE_ADDRESSES}", *self._api_server_args],
+            api_server_args=[
+                f"--service-cluster-ip-range={SERVICE_ADDRESSES}",
+                *self._api_server_args,
+            ],
             controller_args=self._controller_args,
         )
         plane = ControlPlane(config)

@@ -149,7 +149,7 @@ def environ(container: Any) -> dict[str, str]:
     return {each["name"]: each.get("value", "") for each in container.get("env", [])}
 
 
-def test_user_who_applies_a_pod_gets_its_warnings(admission: AdmissionTestbed) -> None:
+def test_warnings_are_returned_to_the_user_that_applies_a_pod(admission: AdmissionTestbed) -> None:
     done = admission.apply(pod("warned", "odd"))
     assert done.returncode == 0
     assert "Warning: " in done.stderr

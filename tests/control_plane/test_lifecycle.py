@@ -21,7 +21,7 @@ _TIMEOUT_SECONDS = 60
 
 
 @pytest.fixture
-def own(assets: None, tmp_path: Path) -> Iterator[Instance]:
+def own_instance(assets: None, tmp_path: Path) -> Iterator[Instance]:
     assert assets is None
     with started(tmp_path, *REAL) as running:
         yield running
@@ -42,52 +42,55 @@ def _is_alive(pid: int) -> bool:
     return state not in ("Z", "X")
 
 
-def test_kill_9_of_podpass_ends_all_programs_and_loses_no_object(own: Instance) -> None:
-    before = own.core.read_namespaced_service_account("web", "default").metadata
-    pids = own.status["pids"]
+def test_kill_9_of_podpass_ends_all_programs_and_loses_no_object(own_instance: Instance) -> None:
+    before = own_instance.core.read_namespaced_service_account("web", "default").metadata
+    pids = own_instance.status["pids"]
     os.kill(pids["podpass"], signal.SIGKILL)
     _wait_until(lambda: not any(_is_alive(pid) for pid in pids.values()))
-    own.up(*REAL)
-    after = own.core.read_namespaced_service_account("web", "default").metadata
+    own_instance.up(*REAL)
+    after = own_instance.core.read_namespaced_service_account("web", "default").metadata
     assert (after.uid, after.resource_version) == (before.uid, before.resource_version)
-    assert own.run_pod("after-kill", "web") == ("Succeeded", "hello\n")
+    assert own_instance.run_pod("after-kill", "web") == ("Succeeded", "hello\n")
 
 
-def test_down_ends_every_program(own: Instance) -> None:
-    pids = own.status["pids"]
-    own.podpass("down")
+def test_down_ends_every_program(own_instance: Instance) -> None:
+    pids = own_instance.status["pids"]
+    own_instance.podpass("down")
     assert not any(_is_alive(pid) for pid in pids.values())
 
 
 @pytest.mark.parametrize("name", ["kube-apiserver", "etcd"])
-def test_killed_program_is_restarted(own: Instance, name: str) -> None:
-    os.kill(own.status["pids"][name], signal.SIGKILL)
+def test_killed_program_is_restarted(own_instance: Instance, name: str) -> None:
+    os.kill(own_instance.status["pids"][name], signal.SIGKILL)
 
     def works() -> bool:
         try:
-            return own.run_pod(f"again-{time.monotonic_ns()}", "web") == ("Succeeded", "hello\n")
+            return own_instance.run_pod(f"again-{time.monotonic_ns()}", "web") == (
+                "Succeeded",
+                "hello\n",
+            )
         except Exception:  # noqa: BLE001 while it restarts, requests fail with different exceptions
             return False
 
     _wait_until(works)
-    status = json.loads(own.podpass("status", "-o", "json").stdout)
+    status = json.loads(own_instance.podpass("status", "-o", "json").stdout)
     assert _is_alive(status["pids"][name])
-    assert '"control_plane_program_exited"' in (own.data_dir / "podpass.log").read_text()
+    assert '"control_plane_program_exited"' in (own_instance.data_dir / "podpass.log").read_text()
 
 
 def test_new_key_signs_and_old_tokens_stay_valid_after_a_restart(
-    own: Instance,
+    own_instance: Instance,
 ) -> None:
-    old = own.token("web", "https://kubernetes.default.svc")
-    own.podpass("down")
-    ring = KeyRing.open(own.data_dir / "keys" / "issuer")
+    old = own_instance.token("web", "https://kubernetes.default.svc")
+    own_instance.podpass("down")
+    ring = KeyRing.open(own_instance.data_dir / "keys" / "issuer")
     new = ring.rotate()
-    own.up(*REAL)
-    assert jose.parse(own.token("web")).kid == new.kid
+    own_instance.up(*REAL)
+    assert jose.parse(own_instance.token("web")).kid == new.kid
     assert jose.parse(old).kid != new.kid
     body = {"spec": {"token": old}}
-    reviews: Any = client.AuthenticationV1Api(own.kubernetes)
+    reviews: Any = client.AuthenticationV1Api(own_instance.kubernetes)
     status = reviews.create_token_review(body).status
     assert status.authenticated is True
     assert status.user.username == "system:serviceaccount:default:web"
-    assert own.run_pod("after-rotation", "web") == ("Succeeded", "hello\n")
+    assert own_instance.run_pod("after-rotation", "web") == ("Succeeded", "hello\n")

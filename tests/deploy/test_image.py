@@ -83,7 +83,7 @@ def _programs(root: Path) -> set[str]:
     }
 
 
-def test_image_has_no_programs_but_python_and_podpass(root: Path) -> None:
+def test_image_has_no_programs_except_python_and_podpass(root: Path) -> None:
     python = {"python", "python3", f"python{sys.version_info.major}.{sys.version_info.minor}"}
     bin_folder = {path.name for path in (root / "usr/local/bin").iterdir()}
     assert bin_folder == {"podpass", *python}

@@ -68,7 +68,7 @@ def documents(instance: Instance) -> Documents:
 
 
 @pytest.fixture(scope="module")
-def printed(instance: Instance, documents: Documents) -> list[str]:
+def output_lines(instance: Instance, documents: Documents) -> list[str]:
     return run_shop(instance.core, documents, "shop")
 
 
@@ -95,29 +95,31 @@ def graph(instance: Instance, method: str, path: str, body: Any = None) -> Any:
     return answer.json() if answer.content else None
 
 
-def test_a_call_without_a_token_is_refused(printed: list[str]) -> None:
-    assert printed[0].startswith("GET /orders 401 ")
+def test_a_call_without_a_token_is_refused(output_lines: list[str]) -> None:
+    assert output_lines[0].startswith("GET /orders 401 ")
 
 
-def test_a_token_for_another_resource_is_refused(printed: list[str]) -> None:
-    assert printed[1].startswith("GET /orders 401 ")
-    assert "the token is for another resource" in printed[1]
+def test_a_token_for_another_resource_is_refused(output_lines: list[str]) -> None:
+    assert output_lines[1].startswith("GET /orders 401 ")
+    assert "the token is for another resource" in output_lines[1]
 
 
-def test_token_for_the_api_identifies_the_calling_pod(printed: list[str]) -> None:
-    assert printed[2].startswith("GET /orders 200 ")
-    assert SHOP in printed[2]
+def test_token_for_the_api_identifies_the_calling_pod(output_lines: list[str]) -> None:
+    assert output_lines[2].startswith("GET /orders 200 ")
+    assert SHOP in output_lines[2]
 
 
-def test_caller_without_the_role_gets_an_error_with_the_missing_role(printed: list[str]) -> None:
-    assert printed[3].startswith("DELETE /orders/tea 403 ")
-    assert "the caller lacks the role Orders.Cancel" in printed[3]
+def test_caller_without_the_role_gets_an_error_with_the_missing_role(
+    output_lines: list[str],
+) -> None:
+    assert output_lines[3].startswith("DELETE /orders/tea 403 ")
+    assert "the caller lacks the role Orders.Cancel" in output_lines[3]
 
 
 def test_caller_with_the_role_is_allowed(
-    instance: Instance, documents: Documents, printed: list[str]
+    instance: Instance, documents: Documents, output_lines: list[str]
 ) -> None:
-    assert " 403 " in printed[3]
+    assert " 403 " in output_lines[3]
     role = {
         "id": str(uuid.uuid4()),
         "value": "Orders.Cancel",

@@ -24,7 +24,9 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
         yield running
 
 
-async def send_request(instance: Instance, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+async def send_request(
+    instance: Instance, method: str, path: str, body: Any = None
+) -> tuple[int, Any]:
     """Send a request to Resource Manager as the administrator, below the subscription."""
     status = instance.status
     context = ssl.create_default_context(cafile=status["ca_file"])
@@ -69,7 +71,9 @@ async def switch(instance: Instance, on: bool) -> None:
 async def test_pods_get_identities_only_while_workload_identity_is_enabled(
     instance: Instance,
 ) -> None:
-    assert (await send_request(instance, "PUT", "resourceGroups/web", {"location": "eastus"}))[0] == 201
+    assert (await send_request(instance, "PUT", "resourceGroups/web", {"location": "eastus"}))[
+        0
+    ] == 201
     await switch(instance, on=True)
     assert instance.run_command("before", "web", SHOW)[1].strip() != "client="
     await switch(instance, on=False)

@@ -110,7 +110,7 @@ async def _connect(proxy: Address, target: str) -> tuple[bytes, Stream]:
     return (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0], (reader, writer)
 
 
-async def _ask(proxy: Address, request: bytes) -> bytes:
+async def _send_request(proxy: Address, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(*proxy)
     writer.write(request)
     try:
@@ -251,7 +251,9 @@ async def test_existing_vaults_and_other_hosts_are_connected() -> None:
 
 async def test_unknown_vault_name_cannot_inject_a_header() -> None:
     async with _gateway(TABLE, vault_exists=_demo_exists) as proxy:
-        answer = await _ask(proxy, b"CONNECT a\nb\x1b\xe9.vault.azure.net:443 HTTP/1.1\r\n\r\n")
+        answer = await _send_request(
+            proxy, b"CONNECT a\nb\x1b\xe9.vault.azure.net:443 HTTP/1.1\r\n\r\n"
+        )
     assert answer.startswith(b"HTTP/1.1 502 vault ab does not exist")
 
 
@@ -301,7 +303,7 @@ async def test_request_other_than_connect_is_refused_with_an_explanation(
     request_line: bytes, status: bytes, words: bytes
 ) -> None:
     async with _gateway({}) as proxy:
-        answer = await _ask(proxy, request_line + b"\r\nHost: x\r\n\r\n")
+        answer = await _send_request(proxy, request_line + b"\r\nHost: x\r\n\r\n")
     assert answer.split(b" ", 2)[1] == status
     assert words in answer
 
@@ -310,13 +312,13 @@ async def test_too_large_request_head_is_refused() -> None:
     async with _gateway({}) as proxy:
         # One segment: the gateway reads all of it, so closing the connection does not discard the response.
         head = b"CONNECT x:443 HTTP/1.1\r\nX: " + b"a" * gateway.MAX_HEAD_BYTES
-        assert b" 431 " in await _ask(proxy, head)
+        assert b" 431 " in await _send_request(proxy, head)
 
 
 async def test_incomplete_request_head_times_out() -> None:
     """Slow request heads would exhaust the connections of the gateway (slowloris)."""
     async with _gateway({}, head_seconds=0.05) as proxy:
-        assert b" 408 " in await _ask(proxy, b"CONNECT x:443 HTT")
+        assert b" 408 " in await _send_request(proxy, b"CONNECT x:443 HTT")
 
 
 async def test_stop_closes_open_tunnels() -> None:

@@ -39,12 +39,12 @@ def name(kubectl: Kubectl) -> Iterator[str]:
     kubectl("delete", "namespace", made, "--wait=false")
 
 
-def listed(kubectl: Kubectl, kind: str, *arguments: str) -> list[Any]:
+def list_objects(kubectl: Kubectl, kind: str, *arguments: str) -> list[Any]:
     items: list[Any] = json.loads(kubectl("get", kind, "-o", "json", *arguments))["items"]
     return items
 
 
-def rolled_out(kubectl: Kubectl, name: str) -> str:
+def wait_for_rollout(kubectl: Kubectl, name: str) -> str:
     return kubectl("rollout", "status", f"deployment/{name}", "--timeout=50s")
 
 
@@ -66,31 +66,31 @@ def deploy(kubectl: Kubectl, name: str, replicas: int = 2, **spec: Any) -> None:
 
 def test_deployment_is_created_scaled_updated_and_rolled_back(kubectl: Kubectl, name: str) -> None:
     kubectl("create", "deployment", name, f"--image={IMAGE}", "--replicas=2")
-    assert "successfully rolled out" in rolled_out(kubectl, name)
+    assert "successfully rolled out" in wait_for_rollout(kubectl, name)
     kubectl("scale", f"deployment/{name}", "--replicas=3")
-    rolled_out(kubectl, name)
-    assert len(listed(kubectl, "pods")) == 3
+    wait_for_rollout(kubectl, name)
+    assert len(list_objects(kubectl, "pods")) == 3
     kubectl("set", "image", f"deployment/{name}", "pause=registry.k8s.io/pause:3.11")
-    rolled_out(kubectl, name)
+    wait_for_rollout(kubectl, name)
     kubectl("annotate", f"deployment/{name}", "kubernetes.io/change-cause=newer")
     history = kubectl("rollout", "history", f"deployment/{name}")
     assert [line.split() for line in history.splitlines()[2:4]] == [["1", "<none>"], ["2", "newer"]]
     assert "pause:3.11" in kubectl("rollout", "history", f"deployment/{name}", "--revision=2")
     kubectl("rollout", "undo", f"deployment/{name}")
-    rolled_out(kubectl, name)
+    wait_for_rollout(kubectl, name)
     images = "{.items[*].spec.containers[0].image}"
     pods = kubectl(
         "get", "pods", "-o", f"jsonpath={images}", "--field-selector=status.phase=Running"
     )
     assert "pause:3.10" in pods
     kubectl("rollout", "restart", f"deployment/{name}")
-    rolled_out(kubectl, name)
+    wait_for_rollout(kubectl, name)
     kubectl("wait", "--for=condition=Available", f"deployment/{name}", "--timeout=30s")
 
 
 def test_lists_show_the_progress_of_workloads(kubectl: Kubectl, name: str) -> None:
     deploy(kubectl, name)
-    rolled_out(kubectl, name)
+    wait_for_rollout(kubectl, name)
     kubectl("create", "poddisruptionbudget", name, f"--selector=app={name}", "--min-available=1")
     kubectl("wait", "--for=jsonpath={.status.disruptionsAllowed}=1", f"pdb/{name}", "--timeout=30s")
     rows = {
@@ -119,7 +119,7 @@ def test_describe_shows_deployment_events_and_why_its_pods_are_refused(
     assert "Scaled up replica set" in shown
     assert "FailedCreate" in shown
     kubectl("create", "serviceaccount", "nobody")
-    rolled_out(kubectl, name)
+    wait_for_rollout(kubectl, name)
 
 
 def test_deployment_with_refused_pods_has_the_event_of_the_webhook(
@@ -135,7 +135,7 @@ def test_deployment_with_refused_pods_has_the_event_of_the_webhook(
     kubectl("wait", "--for=condition=ReplicaFailure", f"deployment/{name}", "--timeout=30s")
     refused = f"--field-selector=reason={names.REFUSED_REASON}"
     deadline = time.monotonic() + 30
-    while not (found := listed(kubectl, "events", refused)):
+    while not (found := list_objects(kubectl, "events", refused)):
         assert time.monotonic() < deadline, "the webhook may not write its Event"
         time.sleep(0.1)
     assert {event["involvedObject"]["kind"] for event in found} == {"ReplicaSet"}
@@ -144,17 +144,17 @@ def test_deployment_with_refused_pods_has_the_event_of_the_webhook(
 
 def test_deletion_of_a_deployment_follows_the_cascade_option(kubectl: Kubectl, name: str) -> None:
     deploy(kubectl, name)
-    rolled_out(kubectl, name)
+    wait_for_rollout(kubectl, name)
     kubectl("delete", f"deployment/{name}", "--cascade=orphan")
-    assert len(listed(kubectl, "pods")) == 2
-    (left,) = listed(kubectl, "replicasets")
+    assert len(list_objects(kubectl, "pods")) == 2
+    (left,) = list_objects(kubectl, "replicasets")
     deploy(kubectl, name)
-    rolled_out(kubectl, name)
-    (taken,) = listed(kubectl, "replicasets")
+    wait_for_rollout(kubectl, name)
+    (taken,) = list_objects(kubectl, "replicasets")
     assert taken["metadata"]["uid"] == left["metadata"]["uid"]
     kubectl("delete", f"deployment/{name}", "--cascade=foreground", "--timeout=50s")
-    assert not listed(kubectl, "replicasets")
-    assert not listed(kubectl, "pods")
+    assert not list_objects(kubectl, "replicasets")
+    assert not list_objects(kubectl, "pods")
 
 
 def test_job_runs_to_completion(kubectl: Kubectl, name: str) -> None:
@@ -188,25 +188,25 @@ def test_cron_job_is_stored_and_can_be_started_manually(kubectl: Kubectl, name: 
 
 def test_node_drain_respects_disruption_budgets(kubectl: Kubectl, name: str) -> None:
     deploy(kubectl, name)
-    rolled_out(kubectl, name)
+    wait_for_rollout(kubectl, name)
     kubectl("create", "poddisruptionbudget", name, f"--selector=app={name}", "--min-available=2")
     kubectl("wait", "--for=jsonpath={.status.expectedPods}=2", f"pdb/{name}", "--timeout=30s")
-    (node,) = listed(kubectl, "nodes")
+    (node,) = list_objects(kubectl, "nodes")
     drain = ("drain", node["metadata"]["name"], f"--pod-selector=app={name}", "--force")
     try:
         refused = kubectl.fails(*drain, "--timeout=2s")
         assert "would violate the pod's disruption budget" in refused
-        assert len(listed(kubectl, "pods", "--field-selector=status.phase=Running")) == 2
+        assert len(list_objects(kubectl, "pods", "--field-selector=status.phase=Running")) == 2
         kubectl("delete", f"pdb/{name}")
         kubectl(*drain, "--timeout=50s")
     finally:
         kubectl("uncordon", node["metadata"]["name"])
-    rolled_out(kubectl, name)
+    wait_for_rollout(kubectl, name)
 
 
 def test_system_priority_classes_exist_for_charts(kubectl: Kubectl, name: str) -> None:
     deploy(kubectl, name, 1, priorityClassName="system-cluster-critical")
-    rolled_out(kubectl, name)
-    (pod,) = listed(kubectl, "pods")
+    wait_for_rollout(kubectl, name)
+    (pod,) = list_objects(kubectl, "pods")
     assert pod["spec"]["priority"] == 2_000_000_000
     assert "system-node-critical" in kubectl("get", "priorityclasses")

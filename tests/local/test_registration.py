@@ -16,7 +16,7 @@ from tests.kubernetes.conftest import Live, ca, live, ring, serve
 __all__ = ["ca", "live", "ring", "serve"]
 
 
-async def _asked(version: dict[str, Any]) -> bool:
+async def _runs_native_sidecars(version: dict[str, Any]) -> bool:
     async def app(scope: Scope, _: Receive, send: Send) -> None:
         found = scope["path"] == "/version"
         await respond(send, 200 if found else 404, orjson.dumps(version))
@@ -31,12 +31,12 @@ async def _asked(version: dict[str, Any]) -> bool:
 async def test_native_sidecar_support_is_read_from_the_api_server_version(
     version: str, native: bool
 ) -> None:
-    assert await _asked({"gitVersion": version}) is native
+    assert await _runs_native_sidecars({"gitVersion": version}) is native
 
 
 async def test_a_server_without_a_version_is_an_error() -> None:
     with pytest.raises(UnknownVersion):
-        await _asked({})
+        await _runs_native_sidecars({})
 
 
 @pytest.mark.parametrize(

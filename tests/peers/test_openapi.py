@@ -37,7 +37,9 @@ def test_resource_manager_is_described_as_it_is_served() -> None:
         (route.method, "/" + re.sub(r"\{[^}]*\}", "*", route.path).lower().lstrip("/"))
         for route in ROUTES
     }
-    assert _documented_operations("resource-manager") == served | {("GET", f"/{endpoints.PATH}".lower())}
+    assert _documented_operations("resource-manager") == served | {
+        ("GET", f"/{endpoints.PATH}".lower())
+    }
 
 
 def test_graph_is_described_as_it_is_served() -> None:

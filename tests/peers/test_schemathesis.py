@@ -109,9 +109,7 @@ def test_graph_responds_as_described(instance: Instance, rest: RestClient, tmp_p
     assert _count_calls(_run(instance, description, "https://graph.microsoft.com", token, 8)) > 100
 
 
-def test_vault_responds_as_described(
-    instance: Instance, rest: RestClient, tmp_path: Path
-) -> None:
+def test_vault_responds_as_described(instance: Instance, rest: RestClient, tmp_path: Path) -> None:
     _, me = rest("GET", "/v1.0/me")
     scope = f"/subscriptions/{instance.status['subscription_id']}"
     base = f"{scope}/providers/Microsoft.Authorization"
@@ -131,6 +129,9 @@ def test_vault_responds_as_described(
 def test_token_service_responds_as_described(instance: Instance, tmp_path: Path) -> None:
     own = [instance.status["tenant_id"], "common", str(uuid.uuid4())]
     description = _write_description("token", tmp_path, {"tenant": own})
-    assert _count_calls(_run(instance, description, "https://login.microsoftonline.com", None, 15)) > 100
+    assert (
+        _count_calls(_run(instance, description, "https://login.microsoftonline.com", None, 15))
+        > 100
+    )
     # The service still works after these requests.
     assert RestClient(instance).token(ARM)

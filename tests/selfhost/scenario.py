@@ -130,14 +130,19 @@ class Scenario:
             name = NAMES[self._asked]
             self._asked += 1
             await asyncio.gather(
-                *(self._request_from(session, seen[each], when, name) for each, session in sessions.items())
+                *(
+                    self._request_from(session, seen[each], when, name)
+                    for each, session in sessions.items()
+                )
             )
 
         return request_from_all
 
-    async def _request_from(self, session: Session, seen: ClientRecord, when: str, name: str) -> None:
+    async def _request_from(
+        self, session: Session, seen: ClientRecord, when: str, name: str
+    ) -> None:
         said = await session.request_token(f"{name}/.default")
-        # Libraries without retries leave it to their program to retry after an outage.
+        # If a library does not retry, its program must retry after an outage.
         while "token" not in said and session.asks_again and seen.again.get(when, 0) < _TRIES:
             seen.again[when] = seen.again.get(when, 0) + 1
             await asyncio.sleep(_PAUSE_SECONDS)

@@ -47,8 +47,8 @@ def main() -> int:
             # The terminal also interrupts the database, so a client may report its loss.
             log_progress("interrupted; all processes are stopped")
             return 130
-        log_progress(f"VIOLATION: {_first(exc)}")
-        found["wrong"] = _first(exc)
+        log_progress(f"VIOLATION: {_first_error(exc)}")
+        found["wrong"] = _first_error(exc)
         return 1
     finally:
         write_report(asked.report, found)
@@ -57,7 +57,7 @@ def main() -> int:
     return 0
 
 
-def _first(exc: BaseException) -> str:
+def _first_error(exc: BaseException) -> str:
     """Return the first error of an exception group."""
     while isinstance(exc, BaseExceptionGroup):
         exc = exc.exceptions[0]

@@ -91,7 +91,9 @@ class RequestCases:
         code, tenant = ((90002, _UNKNOWN_CLIENT), (90002, "unknown.test"), (9001023, "common"))[
             number % 3
         ]
-        return CaseRequest(form=self.valid_request(0).form, code=code, path=f"/{tenant}/oauth2/v2.0/token")
+        return CaseRequest(
+            form=self.valid_request(0).form, code=code, path=f"/{tenant}/oauth2/v2.0/token"
+        )
 
     def _wrong_claims(self, number: int) -> CaseRequest:
         now = int(time.time())

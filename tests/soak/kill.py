@@ -38,7 +38,7 @@ class ReferenceDirectory:
         self._after: list[Sequence[str]] = []
 
     async def rows_after(self, changes: int) -> Sequence[str]:
-        """Return the rows after this number of changes."""
+        """Return the rows after a number of changes."""
         while len(self._after) <= changes:
             await self._apply_next()
         return self._after[changes]
@@ -50,7 +50,7 @@ class ReferenceDirectory:
                 await apply_change(directory, _CANONICAL, len(self._after) - 1)
             else:
                 await directory.create_tenant(TENANT)
-        rows = take_snapshot(self._url).get(Lane(_CANONICAL).mark, ())
+        rows = take_snapshot(self._url).get(Lane(_CANONICAL).suffix, ())
         assert bool(rows) == bool(self._after), "the snapshot has no rows"
         if self._after and rows != self._after[-1]:
             grown = _audited(rows) > _audited(self._after[-1])
@@ -64,7 +64,7 @@ def _audited(rows: Sequence[str]) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriterOutput:
-    """What a writer printed before it ended.
+    """The output that a writer printed before it ended.
 
     Units:   `opened_seconds` is the time from the start of the process until it had opened the database; None
              if it was killed before.
@@ -132,8 +132,8 @@ class KillRounds:
     async def _check_lanes(self, lanes: Sequence[int], said: WriterOutput) -> None:
         seen = take_snapshot(self._url)
         for lane in lanes:
-            mark = Lane(lane).mark
-            self._kept[mark] = await self._check(seen.get(mark, ()), lane, said.changes[lane])
+            suffix = Lane(lane).suffix
+            self._kept[suffix] = await self._check(seen.get(suffix, ()), lane, said.changes[lane])
         _check_earlier_lanes(self._kept, seen)
 
     def check_integrity(self) -> None:
@@ -186,10 +186,10 @@ def _parse_output(lines: Sequence[str], opened: float | None) -> WriterOutput:
 
 def _check_earlier_lanes(kept: Snapshot, seen: Snapshot) -> None:
     """Check that the rows of the lanes of earlier rounds have not changed."""
-    for mark, rows in kept.items():
-        if seen.get(mark, ()) != rows:
-            said = f"lane {mark} has changed after its round"
-            raise Violation(f"{said}:\n{describe_difference(seen.get(mark, ()), rows)}")
+    for suffix, rows in kept.items():
+        if seen.get(suffix, ()) != rows:
+            said = f"lane {suffix} has changed after its round"
+            raise Violation(f"{said}:\n{describe_difference(seen.get(suffix, ()), rows)}")
     if strange := set(seen) - set(kept):
         raise Violation(f"rows of unknown lanes: {sorted(strange)[:5]}")
 

@@ -32,8 +32,8 @@ from podpass.directory.store.directory import Directory
 TENANT = Tenant(id="5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0")
 SUB = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 MEMBERS, CREDENTIALS = 5, 4
-MARKED = "1a5e1a5e"
-MARK = MARKED + r"[0-9a-f]{4}"
+SUFFIX_START = "1a5e1a5e"
+LANE_SUFFIX = SUFFIX_START + r"[0-9a-f]{4}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +44,15 @@ class Lane:
     iteration: int = 0
 
     @property
-    def mark(self) -> str:
-        return f"{MARKED}{self.number:04x}"
+    def suffix(self) -> str:
+        return f"{SUFFIX_START}{self.number:04x}"
 
     def guid(self, what: str) -> str:
         made = uuid.uuid5(uuid.NAMESPACE_OID, f"{what} {self.iteration}")
-        return f"{str(made)[:24]}{self.mark}"
+        return f"{str(made)[:24]}{self.suffix}"
 
     def name(self, what: str) -> str:
-        return f"{what}{self.iteration}-{self.mark}"
+        return f"{what}{self.iteration}-{self.suffix}"
 
     @property
     def group(self) -> str:
@@ -74,7 +74,7 @@ class Lane:
             id=self.guid(name),
             name=name,
             issuer="https://issuer.test/",
-            subject=f"system:serviceaccount:{self.mark}:{name}",
+            subject=f"system:serviceaccount:{self.suffix}:{name}",
             audiences=("api://AzureADTokenExchange",),
         )
 
@@ -176,7 +176,7 @@ async def _assign_at_subscription(directory: Directory, lane: Lane) -> None:
 
 async def _assign(directory: Directory, lane: Lane, scope: str, role: str) -> None:
     holder = lane.identity(0).object_id
-    name = lane.guid(f"held {role}".replace(lane.mark, ""))
+    name = lane.guid(f"held {role}".replace(lane.suffix, ""))
     await directory.assign_role(
         RoleAssignment(name=name, scope=scope, principal_id=holder, role=role)
     )
@@ -255,5 +255,5 @@ async def apply_change(directory: Directory, lane: int, number: int) -> None:
     """Apply the lane's change of this number; the audit entry names the lane."""
     iteration, step = divmod(number, len(SCRIPT))
     here = Lane(lane, iteration)
-    with acting(Actor(object_id=here.mark, name="lane")):
+    with acting(Actor(object_id=here.suffix, name="lane")):
         await SCRIPT[step](directory, here)

@@ -76,7 +76,10 @@ class MixedLoad:
                 [
                     self._send_requests(clients, opinions, self._plan.good, self._good),
                     self._send_requests(
-                        clients, None, self._plan.bad, lambda number: self._cases.invalid_request(number)
+                        clients,
+                        None,
+                        self._plan.bad,
+                        lambda number: self._cases.invalid_request(number),
                     ),
                     self._write_lane(self._testbed.directory),
                     self._change_identity(),
@@ -99,7 +102,11 @@ class MixedLoad:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _good(self, number: int) -> CaseRequest:
-        return self._cases.secret_request(number) if number % 10 == 0 else self._cases.valid_request(number)
+        return (
+            self._cases.secret_request(number)
+            if number % 10 == 0
+            else self._cases.valid_request(number)
+        )
 
     async def _send_requests(
         self,

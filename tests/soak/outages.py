@@ -33,7 +33,7 @@ class StoppableServer(Protocol):
 
 @dataclass
 class OutageRecord:
-    """What clients received during an outage.
+    """The responses that clients received during an outage.
 
     Units:   seconds of the monotonic clock; `refused_last` is None if no client was refused.
     """

@@ -27,7 +27,7 @@ UNLIMITED = ("--client-rate", "0", "--source-rate", "0", "--refused-rate", "0")
 
 @dataclass(frozen=True, kw_only=True)
 class SoakPlan:
-    """How long and how often the parts run.
+    """The durations and the numbers of rounds of the parts.
 
     Units:   `minutes` is the time of the mixed load; `seconds` is the time of each step of the other parts.
     """

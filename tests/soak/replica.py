@@ -21,7 +21,7 @@ DRAIN_SECONDS = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaConfig:
-    """What all replicas share: the database, the sealing key, the certificates and the issuer's CA."""
+    """Shared configuration of all replicas: database, sealing key, certificates and the issuer's CA."""
 
     folder: Path
     database: str

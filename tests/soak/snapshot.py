@@ -8,7 +8,7 @@ from sqlalchemy import Connection, String, Table, cast, create_engine, or_, sele
 from sqlalchemy.engine import make_url
 
 from podpass.directory.store.schema import audit_entries, metadata
-from tests.soak.lane import MARK, MARKED
+from tests.soak.lane import LANE_SUFFIX, SUFFIX_START
 
 # Columns whose values differ between equal changes: times, and the id under which a vault stores its secrets.
 _MOMENTS = {"created", "time", "serial", "uid", "deleted", "purge_on"}
@@ -43,15 +43,15 @@ def take_snapshot(url: str) -> Snapshot:
 def _read(connection: Connection, table: Table, found: dict[str, list[str]]) -> None:
     # Audit entries keep the order in which they were written; other rows are sorted.
     order = [audit_entries.c.serial] if table is audit_entries else []
-    ours = [cast(column, String).contains(MARKED) for column in table.columns]
+    ours = [cast(column, String).contains(SUFFIX_START) for column in table.columns]
     rows: dict[str, list[str]] = defaultdict(list)
     query = select(table).where(or_(*ours)).order_by(*order)
     for row in connection.execute(query).mappings():
         text = f"{table.name} { ({k: _shown(k, v) for k, v in row.items()}) }"
-        for mark in set(re.findall(MARK, text)):
-            rows[mark].append(text.replace(mark, "LANE"))
-    for mark, texts in rows.items():
-        found[mark] += texts if order else sorted(texts)
+        for suffix in set(re.findall(LANE_SUFFIX, text)):
+            rows[suffix].append(text.replace(suffix, "LANE"))
+    for suffix, texts in rows.items():
+        found[suffix] += texts if order else sorted(texts)
 
 
 def _shown(column: str, value: object) -> object:

@@ -17,7 +17,7 @@ from podpass.directory.store.directory import Directory
 from tests.soak.lane import TENANT, apply_change
 
 
-def say(*words: object) -> None:
+def emit(*words: object) -> None:
     # One system call per line: no line stays in a buffer when the process is killed.
     os.write(1, f"{' '.join(str(word) for word in words)}\n".encode())
 
@@ -28,9 +28,9 @@ async def write(directory: Directory, lane: int) -> None:
         try:
             await apply_change(directory, lane, number)
         except DatabaseFailed as exc:
-            say("failed", lane, exc.code)
+            emit("failed", lane, exc.code)
             return
-        say(lane, number)
+        emit(lane, number)
         number += 1
         # SQLite statements do not yield to the event loop; without this, the other lanes would not start.
         await asyncio.sleep(0)
@@ -40,10 +40,10 @@ async def main(url: str, first: int, lanes: int) -> None:
     try:
         async with Directory(Database(url)) as directory:
             await directory.find_tenant(TENANT.id)
-            say("opened")
+            emit("opened")
             await asyncio.gather(*(write(directory, first + each) for each in range(lanes)))
     except (DatabaseFailed, DatabaseUnusable) as exc:
-        say("failed", exc.code)
+        emit("failed", exc.code)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def run(arguments: Sequence[str]) -> int:
         return _print_failure(FAILED, exc.format_message(), "run the command with --help")
     except (click.Abort, KeyboardInterrupt):
         return _print_failure(
-            INTERRUPTED, "interrupted", "run the command again; no change is incomplete"
+            INTERRUPTED, "interrupted", "run the command again; no change was applied partially"
         )
     except BrokenPipeError:
         return _discard_stdout()

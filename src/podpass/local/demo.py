@@ -27,7 +27,7 @@ from podpass.local.token_trace import STAGES, log_size, read_hops, select_hops
 from podpass.names import USE_LABEL
 from podpass.settings.local import EMBEDDED
 
-Say = Callable[[str], None]
+Echo = Callable[[str], None]
 Manifest = list[dict[str, Any]]
 
 _WAIT_SECONDS = 45
@@ -107,10 +107,10 @@ def other_account(manifest: Manifest) -> Manifest:
 class Demo:
     """One run of the demo in a temporary directory."""
 
-    def __init__(self, data_dir: Path, say: Say, kubernetes: str = EMBEDDED) -> None:
+    def __init__(self, data_dir: Path, echo: Echo, kubernetes: str = EMBEDDED) -> None:
         self._data_dir = data_dir
         self._kubernetes = kubernetes
-        self._say = say
+        self._echo = echo
         self._log = data_dir / "podpass.log"
         self.is_running = False
 
@@ -129,14 +129,14 @@ class Demo:
         check_sdk()
         folder = examples.find_example("quickstart")
         began = time.monotonic()
-        self._say("starting   an instance in a temporary directory")
+        self._echo("starting   an instance in a temporary directory")
         self.is_running = True
         try:
             chosen = ("--kubernetes", self._kubernetes, "--seed", str(folder / "seed.yaml"))
             self.podpass("up", "--detach", "--port-base", "0", *chosen)
             status = json.loads(self.podpass("status", "-o", "json"))
-            self._say(f"instance   ready in {time.monotonic() - began:.1f} s, on loopback only")
-            self._say(
+            self._echo(f"instance   ready in {time.monotonic() - began:.1f} s, on loopback only")
+            self._echo(
                 "seed       identity, federated credential, vault and role: examples/quickstart/seed.yaml"
             )
             client = KubeClient.from_kubeconfig(Path(status["kubernetes"]["kubeconfig"]))
@@ -149,7 +149,7 @@ class Demo:
         finally:
             self.podpass("down")
             self.is_running = False
-            self._say("\nstopped    all processes have exited and all ports are closed")
+            self._echo("\nstopped    all processes have exited and all ports are closed")
 
     async def _run_scenes(self, client: KubeClient, manifest: Manifest) -> None:
         await self._show_success(client, manifest)
@@ -181,17 +181,17 @@ class Demo:
             raise DemoFailed(
                 f"the pod ended with phase {outcome.phase}: {_last_line(outcome.printed)}"
             )
-        self._say(
+        self._echo(
             f"manifest   examples/quickstart/app.yaml: pod succeeded after {outcome.seconds:.1f} s"
         )
-        self._say(f"\nThe pod, which holds no secret, printed: {outcome.printed.strip()}\n")
+        self._echo(f"\nThe pod, which holds no secret, printed: {outcome.printed.strip()}\n")
         hops = select_hops(read_hops(self._log, mark))
         if [hop.stage for hop in hops] != list(STAGES):
             raise DemoFailed(f"the log contains only these hops: {[hop.stage for hop in hops]}")
         for number, hop in enumerate(hops, 1):
-            self._say(f"  {number} {hop.stage:10} {hop.asked:66} {hop.took_ms:6.1f} ms")
+            self._echo(f"  {number} {hop.stage:10} {hop.asked:66} {hop.took_ms:6.1f} ms")
             for line in textwrap.wrap(f"checked: {', '.join(hop.checked)}", 84):
-                self._say(f"               {line}")
+                self._echo(f"               {line}")
 
     async def _show_failure(
         self, client: KubeClient, manifest: Manifest, expected: FailureCase
@@ -204,13 +204,13 @@ class Demo:
             raise DemoFailed(
                 f"{expected.title}: the pod ended with phase {outcome.phase} at stage {reached}"
             )
-        self._say(f"\n{expected.title}")
+        self._echo(f"\n{expected.title}")
         path = [hop.stage for hop in hops[:-1]] + [f"{h.stage} ({h.outcome})" for h in hops[-1:]]
-        self._say(f"  hops:      {', '.join(path) or 'none'}")
+        self._echo(f"  hops:      {', '.join(path) or 'none'}")
         shown = textwrap.fill(_error_line(outcome.printed), 100, subsequent_indent=" " * 13)
-        self._say(f"  output:    {shown}")
-        self._say(f"  cause:     {expected.cause}")
-        self._say(f"  fix:       {expected.fix}")
+        self._echo(f"  output:    {shown}")
+        self._echo(f"  cause:     {expected.cause}")
+        self._echo(f"  fix:       {expected.fix}")
 
     async def _run_pod(self, client: KubeClient, manifest: Manifest) -> PodOutcome:
         began = time.monotonic()
@@ -261,13 +261,13 @@ def _error_line(text: str) -> str:
     return _last_line(text)
 
 
-async def run_demo(say: Say, *, keep: bool = False, kubernetes: str = EMBEDDED) -> None:
+async def run_demo(echo: Echo, *, keep: bool = False, kubernetes: str = EMBEDDED) -> None:
     """Run the demo in a temporary directory; `keep` keeps the directory.
 
     Errors:  DemoFailed.
     """
     folder = Path(tempfile.mkdtemp(prefix="podpass-demo-"))
-    demo = Demo(folder, say, kubernetes)
+    demo = Demo(folder, echo, kubernetes)
     try:
         await demo.run()
     except KubeError as exc:
@@ -275,6 +275,6 @@ async def run_demo(say: Say, *, keep: bool = False, kubernetes: str = EMBEDDED) 
     finally:
         # `podpass down` needs the directory of an instance that is still running.
         if keep or demo.is_running:
-            say(f"data dir   {folder}")
+            echo(f"data dir   {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)

@@ -26,7 +26,7 @@ class Lock:
                 self._descriptor = descriptor
                 return True
             os.close(descriptor)
-            # `lock_holder` takes the lock for a moment to test it, so retry.
+            # `lock_holder` takes the lock for a short time to test it, so retry.
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.02)

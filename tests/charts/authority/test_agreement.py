@@ -103,13 +103,13 @@ _REFUSED: list[Any] = [
 
 
 @pytest.mark.parametrize("identity", _TAKEN)
-def test_schema_accepts_what_the_command_accepts(identity: dict[str, Any]) -> None:
+def test_schema_accepts_seeds_that_the_command_accepts(identity: dict[str, Any]) -> None:
     Draft7Validator(SCHEMA["properties"]["seed"]).validate({"identities": [identity]})
     assert parse_seed(yaml.safe_dump({"identities": [identity]}), "seed.yaml").identities
 
 
 @pytest.mark.parametrize("identity", _REFUSED)
-def test_command_refuses_what_the_schema_refuses(identity: Any) -> None:
+def test_command_refuses_seeds_that_the_schema_refuses(identity: Any) -> None:
     """The schema refuses an invalid seed before the installation; without it the seed Job would fail."""
     assert not Draft7Validator(SCHEMA["properties"]["seed"]).is_valid({"identities": [identity]})
     with pytest.raises(UsageError):

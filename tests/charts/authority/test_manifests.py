@@ -45,7 +45,7 @@ def test_example_values_render_to_the_manifests(chart: AuthorityChart) -> None:
     written = _by_name(_files(*sorted((DEPLOY / "authority").glob("*.yaml"))))
     del written["Namespace", "podpass"]
     rendered = _by_name(chart.render(yaml.safe_load((DEPLOY / "values.yaml").read_text())))
-    del rendered["Pod", f"{NAME}-test"]  # a hook
+    del rendered["Pod", f"{NAME}-test"]  # a hook, which has no manifest
     assert rendered == written
     assert len(written) == 6
 

@@ -53,7 +53,9 @@ async def test_force_changes_the_field_owner(api: ContractApi, path: str) -> Non
     assert _managers(reply.body) == {"two": "Apply"}
 
 
-async def test_field_applied_with_the_same_value_has_both_managers(api: ContractApi, path: str) -> None:
+async def test_field_applied_with_the_same_value_has_both_managers(
+    api: ContractApi, path: str
+) -> None:
     assert (await api.apply(path, config_map(a="1"), "two")).status == 200
     left = await api.apply(path, config_map(), "one")
     assert left.body["data"] == {"a": "1"}

@@ -14,7 +14,7 @@ from tests.control_plane.contract.api import (
 )
 
 
-def _is_gone(reply: Any) -> bool:
+def _is_deleted(reply: Any) -> bool:
     return bool(reply.status == 404)
 
 
@@ -103,7 +103,7 @@ async def test_dependent_is_deleted_with_its_owner(api: ContractApi) -> None:
     owned["metadata"]["ownerReferences"] = [reference]
     await api.create("configmaps", owned)
     await api.call("DELETE", api.path("configmaps", "owner") + "?propagationPolicy=Background")
-    await api.wait_for(api.path("configmaps", "owned"), _is_gone)
+    await api.wait_for(api.path("configmaps", "owned"), _is_deleted)
 
 
 async def test_orphaned_dependent_stays(api: ContractApi) -> None:
@@ -111,7 +111,7 @@ async def test_orphaned_dependent_stays(api: ContractApi) -> None:
     found = await api.wait_for(api.path("replicasets"), lambda reply: len(reply.body["items"]) == 1)
     name = found.body["items"][0]["metadata"]["name"]
     await api.call("DELETE", api.path("deployments", "d") + "?propagationPolicy=Orphan")
-    await api.wait_for(api.path("deployments", "d"), _is_gone)
+    await api.wait_for(api.path("deployments", "d"), _is_deleted)
     left = await api.get(api.path("replicasets", name))
     assert "ownerReferences" not in left["metadata"]
 
@@ -122,7 +122,7 @@ async def test_foreground_deletion_deletes_the_owner_last(api: ContractApi) -> N
     path = api.path("deployments", "d") + "?propagationPolicy=Foreground"
     reply = await api.call("DELETE", path)
     assert reply.body["metadata"]["finalizers"] == ["foregroundDeletion"]
-    await api.wait_for(api.path("deployments", "d"), _is_gone)
+    await api.wait_for(api.path("deployments", "d"), _is_deleted)
     assert (await api.get(api.path("pods")))["items"] == []
 
 
@@ -149,7 +149,7 @@ async def test_terminating_namespace_deletes_its_objects_and_accepts_no_new_ones
         f"{path}/configmaps/m", lambda reply: "deletionTimestamp" in reply.body["metadata"]
     )
     await api.patch(f"{path}/configmaps/m", {"metadata": {"finalizers": None}})
-    await api.wait_for(path, _is_gone)
+    await api.wait_for(path, _is_deleted)
 
 
 @pytest.mark.parametrize("name", ["default", "kube-system"])

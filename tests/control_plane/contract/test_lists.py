@@ -34,7 +34,9 @@ def _names(body: dict[str, list[dict[str, dict[str, str]]]]) -> list[str]:
         ("half==high,n=4", ["m4"]),
     ],
 )
-async def test_label_selector_selects_objects(api: ContractApi, maps: str, selector: str, names: list[str]) -> None:
+async def test_label_selector_selects_objects(
+    api: ContractApi, maps: str, selector: str, names: list[str]
+) -> None:
     assert _names(await api.get(f"{maps}?labelSelector={selector}")) == names
 
 

@@ -89,7 +89,7 @@ class Storm:
         pod = await self.clients.create(self.webhook.admin, f"next-{self.seen}")
         assert not pod_creation.find_faults(pod, self.accounts.valid(time.time(), LAG_SECONDS))
 
-    # ------------------------------------------------------------------------------------ what happens
+    # ------------------------------------------------------------------------------------------ events
 
     async def rotate_certificates(self) -> None:
         """Wait until certificates have rotated at least twice."""

@@ -198,7 +198,9 @@ async def test_algorithm_must_be_configured(harness: AuthenticatorHarness) -> No
     assert (await harness.expect_refusal(sign_assertion())).entry.number == 5002738
 
 
-async def test_signature_by_any_key_with_the_key_id_is_accepted(harness: AuthenticatorHarness) -> None:
+async def test_signature_by_any_key_with_the_key_id_is_accepted(
+    harness: AuthenticatorHarness,
+) -> None:
     other = jose.PublicKey(kid="key", algs=frozenset({"RS256"}), key=OTHER_KEY.public_key())
     harness.published.keys["key"].insert(0, other)
     assert (await harness.authenticate_with_assertion(sign_assertion())).credential == "web"

@@ -200,7 +200,7 @@ def test_node_without_conditions_keeps_its_taint(conditions: list[Any]) -> None:
     assert defaults.node_taints(node) == [NOT_READY]
 
 
-def test_no_execute_taint_with_the_same_key_is_kept() -> None:
+def test_no_execute_taint_with_the_same_key_is_preserved() -> None:
     evicts = NOT_READY | {"effect": "NoExecute"}
     ready = {"conditions": [{"type": "Ready", "status": "True"}]}
     assert defaults.node_taints({"spec": {"taints": [evicts]}, "status": ready}) == [evicts]

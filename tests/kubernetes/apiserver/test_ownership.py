@@ -153,7 +153,7 @@ async def test_managed_fields_can_be_cleared(live: Any, cleared: Any) -> None:
 
 
 async def test_update_managers_are_capped_at_ten(live: Any) -> None:
-    """Fails without the cap: every build of a client is a manager, so the object would grow without end."""
+    """Fails without the cap: every build of a client is a manager, so the object would grow indefinitely."""
     await live.call("POST", MAPS, {"metadata": {"name": "m"}, "data": {"a": "1"}})
     for number in range(14):
         change = {"data": {f"k{number}": "v"}}

@@ -122,7 +122,7 @@ def test_probe_that_is_no_longer_applied_is_removed_with_its_defaults() -> None:
     assert "readinessProbe" not in less["spec"]["containers"][0]
 
 
-def test_container_with_a_field_of_another_manager_is_kept() -> None:
+def test_container_with_a_field_of_another_manager_is_preserved() -> None:
     live = applied(POD, None, pod({"name": "a", "image": "x"}, {"name": "b", "image": "x"}), "me")
     both = applied(POD, live, pod({"name": "b", "command": ["c"]}), "you")
     less = applied(POD, both, pod({"name": "a", "image": "x"}), "me")
@@ -204,7 +204,7 @@ def test_merged_list_has_the_applied_order_and_live_items_keep_their_position() 
     assert [each["name"] for each in new["spec"]["containers"]] == ["b", "new", "a", "live"]
 
 
-def test_duplicate_item_of_a_live_list_is_kept() -> None:
+def test_duplicate_item_of_a_live_list_is_preserved() -> None:
     env = [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]
     live = pod({"name": "a", "env": env})
     new = applied(POD, live, pod({"name": "a", "env": [{"name": "B", "value": "3"}]}), "me")

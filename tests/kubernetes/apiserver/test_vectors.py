@@ -60,7 +60,7 @@ DIFFERS = {
         "items[0]": "the order of the deployment's two pods depends on the hashes in their names"
     },
 }
-# Results of controllers arrive later than the response before: the step is repeated until it agrees.
+# Controllers write after the previous response: the step is repeated until the response matches.
 EVENTUAL = ("deployment observed", "its replica sets", "deployments as a table")
 # In the recording, controllers had finished; the replay waits for them.
 AFTER_CONTROLLERS = {

@@ -131,7 +131,7 @@ async def test_watch_of_an_unchanged_resource_never_expires(live: Any) -> None:
 async def test_client_that_does_not_read_is_disconnected(
     live: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails without the timeout: the server would keep the connection and its data without end."""
+    """Fails without the timeout: the server would never release the connection and its data."""
     monkeypatch.setattr(watch, "_WRITE_TIMEOUT_SECONDS", 2.0)
     disconnected = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""Watches: resumed, listed again after a gap, and without end."""
+"""Watches: they resume, list again after a gap, and reconnect."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +19,7 @@ def names(events: list[tuple[str, Any]]) -> list[tuple[str, str]]:
     return [(kind, item.get("metadata", {}).get("name", "")) for kind, item in events]
 
 
-async def take(server: Any, count: int) -> list[tuple[str, Any]]:
+async def collect_events(server: Any, count: int) -> list[tuple[str, Any]]:
     """Watch until `count` events have arrived; return them."""
     found: list[tuple[str, Any]] = []
     async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
@@ -59,10 +59,12 @@ def page(version: int, *items: Any) -> dict[str, Any]:
 
 async def test_watch_yields_the_list_and_then_changes(server: Any) -> None:
     watch = stream(
-        ("ADDED", new_object("b", 6)), ("MODIFIED", new_object("a", 7)), ("DELETED", new_object("b", 8))
+        ("ADDED", new_object("b", 6)),
+        ("MODIFIED", new_object("a", 7)),
+        ("DELETED", new_object("b", 8)),
     )
     server.handler = script([page(5, new_object("a", 3))], [watch])
-    events = names(await take(server, 5))
+    events = names(await collect_events(server, 5))
     assert events == [
         ("ADDED", "a"),
         ("SYNCED", ""),
@@ -82,17 +84,24 @@ async def test_watch_resumes_at_the_last_event_or_bookmark(server: Any) -> None:
         stream(("ADDED", new_object("b", 10))),
     ]
     server.handler = script([page(5)], watches)
-    assert names(await take(server, 3)) == [("SYNCED", ""), ("ADDED", "a"), ("ADDED", "b")]
+    assert names(await collect_events(server, 3)) == [
+        ("SYNCED", ""),
+        ("ADDED", "a"),
+        ("ADDED", "b"),
+    ]
     assert [each.query.get("resourceVersion") for each in server.requests] == [None, "5", "9"]
 
 
 async def test_expired_version_is_listed_again_with_deletions(server: Any) -> None:
     gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}
     server.handler = script(
-        [page(5, new_object("a", 3), new_object("b", 4)), page(50, new_object("b", 4, uid="new"), new_object("c", 40))],
+        [
+            page(5, new_object("a", 3), new_object("b", 4)),
+            page(50, new_object("b", 4, uid="new"), new_object("c", 40)),
+        ],
         [stream(("ERROR", gone)), stream(("ADDED", new_object("d", 51)))],
     )
-    events = await take(server, 9)
+    events = await collect_events(server, 9)
     assert names(events)[3:] == [
         ("DELETED", "b"),
         ("ADDED", "b"),
@@ -111,7 +120,11 @@ async def test_410_response_is_handled_like_a_410_event(server: Any) -> None:
         return 410, {"kind": "Status", "reason": "Expired", "message": "too old"}
 
     server.handler = script([page(5), page(8)], [refused, stream(("ADDED", new_object("a", 9)))])
-    assert names(await take(server, 3)) == [("SYNCED", ""), ("SYNCED", ""), ("ADDED", "a")]
+    assert names(await collect_events(server, 3)) == [
+        ("SYNCED", ""),
+        ("SYNCED", ""),
+        ("ADDED", "a"),
+    ]
 
 
 async def test_failed_watch_is_retried_from_the_same_version(server: Any) -> None:
@@ -128,14 +141,18 @@ async def test_failed_watch_is_retried_from_the_same_version(server: Any) -> Non
         return answer()
 
     server.handler = script([page(5)], [broken, half, stream(("ADDED", new_object("b", 7)))])
-    assert names(await take(server, 3)) == [("SYNCED", ""), ("ADDED", "a"), ("ADDED", "b")]
+    assert names(await collect_events(server, 3)) == [
+        ("SYNCED", ""),
+        ("ADDED", "a"),
+        ("ADDED", "b"),
+    ]
     assert [each.query.get("resourceVersion") for each in server.requests] == [None, "5", "5", "6"]
 
 
 async def test_event_longer_than_the_read_buffer_is_complete(server: Any) -> None:
     big = {**new_object("big", 6), "data": "x" * 300_000}
     server.handler = script([page(5)], [stream(("ADDED", big))])
-    events = await take(server, 2)
+    events = await collect_events(server, 2)
     assert len(events[1][1]["data"]) == 300_000
 
 
@@ -167,7 +184,7 @@ async def test_object_on_no_page_is_deleted(server: Any) -> None:
         return calls.pop(0)(request)
 
     server.handler = handler
-    assert names(await take(server, 8))[3:] == [
+    assert names(await collect_events(server, 8))[3:] == [
         ("ADDED", "a"),
         ("ADDED", "c"),
         ("DELETED", "b"),
@@ -198,7 +215,11 @@ async def test_forbidden_watch_is_logged_and_listed_again(
         return 403, {"kind": "Status", "reason": "Forbidden", "message": "cannot watch things"}
 
     server.handler = script([page(5), page(8, new_object("a", 7))], [refused, stream()])
-    assert names(await take(server, 3)) == [("SYNCED", ""), ("ADDED", "a"), ("SYNCED", "")]
+    assert names(await collect_events(server, 3)) == [
+        ("SYNCED", ""),
+        ("ADDED", "a"),
+        ("SYNCED", ""),
+    ]
     assert [each.cause for each in caplog.records if each.msg == "watch_interrupted"] == [  # type: ignore[attr-defined]
         "cannot watch things"
     ]

@@ -24,7 +24,7 @@ from tests.kubernetes.controllers.workloads import (
 DEP = f"{DEPLOYMENTS}/web"
 
 
-async def rolled_out(live: Any, **spec: Any) -> Any:
+async def roll_out(live: Any, **spec: Any) -> Any:
     await create(live, DEPLOYMENTS, deployment("web", **spec))
     return await serve_pods(live, "app=web", is_rolled_out, DEP)
 
@@ -40,7 +40,7 @@ async def image(live: Any, name: str) -> Any:
 
 
 async def test_rollout_stays_within_max_surge_and_max_unavailable(live: Any) -> None:
-    await rolled_out(live, replicas=4)
+    await roll_out(live, replicas=4)
     await image(live, "app:2")
     most, least = 0, 9
     for _ in range(400):
@@ -63,7 +63,7 @@ async def test_rollout_stays_within_max_surge_and_max_unavailable(live: Any) -> 
 
 
 async def test_recreate_waits_for_the_last_old_pod(live: Any) -> None:
-    await rolled_out(live, strategy={"type": "Recreate"})
+    await roll_out(live, strategy={"type": "Recreate"})
     pod = (await pods(live, "app=web"))[0]["metadata"]["name"]
     await merge(live, f"{PODS}/{pod}", {"metadata": {"finalizers": ["example.com/hold"]}})
     await image(live, "app:2")
@@ -76,7 +76,7 @@ async def test_recreate_waits_for_the_last_old_pod(live: Any) -> None:
 
 
 async def test_rollback_reuses_the_replica_set_with_a_new_revision(live: Any) -> None:
-    await rolled_out(live)
+    await roll_out(live)
     first = (await sets(live))["app:1"]["metadata"]["uid"]
     await image(live, "app:2")
     await serve_pods(live, "app=web", is_rolled_out, DEP)
@@ -90,7 +90,7 @@ async def test_rollback_reuses_the_replica_set_with_a_new_revision(live: Any) ->
 
 
 async def test_revision_history_limit_is_enforced(live: Any) -> None:
-    await rolled_out(live, revisionHistoryLimit=1)
+    await roll_out(live, revisionHistoryLimit=1)
     for number in (2, 3):
         await image(live, f"app:{number}")
         await serve_pods(live, "app=web", is_rolled_out, DEP)
@@ -99,7 +99,7 @@ async def test_revision_history_limit_is_enforced(live: Any) -> None:
 
 
 async def test_a_paused_deployment_is_scaled_and_not_rolled_out(live: Any) -> None:
-    await rolled_out(live)
+    await roll_out(live)
     await merge(live, DEP, {"spec": {"paused": True}})
     await image(live, "app:2")
     await merge(live, DEP, {"spec": {"replicas": 3}})
@@ -132,7 +132,7 @@ async def test_rollout_without_progress_exceeds_its_deadline(serve: Any) -> None
 
 
 async def test_orphan_replica_set_is_adopted(live: Any) -> None:
-    await rolled_out(live)
+    await roll_out(live)
     uid = (await sets(live))["app:1"]["metadata"]["uid"]
     await live.call("DELETE", f"{DEP}?propagationPolicy=Orphan")
     await until(live, DEP, lambda found: found is None)
@@ -161,7 +161,7 @@ async def test_refused_pod_is_reported_on_the_deployment(live: Any) -> None:
 
 
 async def test_scaling_during_a_rollout_is_proportional(live: Any) -> None:
-    await rolled_out(live, replicas=10)
+    await roll_out(live, replicas=10)
     await image(live, "app:broken")
     broken = f"{SETS}?labelSelector=app=web"
     await until(

@@ -93,7 +93,7 @@ async def test_named_port_is_resolved_for_each_pod(live: Any) -> None:
 
 
 async def test_slice_keeps_its_ports_when_another_is_created(live: Any) -> None:
-    """Fails if slices are replaced in the order of their names: a pod is then in no slice for a moment."""
+    """Fails if slices are replaced in the order of their names: for a short time a pod is in no slice."""
     await create(live, SERVICES, service(targetPort="http"))
     for number in (8082, 8083):
         await pod_of_port(live, f"p{number}", number)

@@ -258,7 +258,7 @@ async def test_pod_waits_for_a_missing_volume_source_with_an_event(cluster: Kube
     assert await cluster.log("mounts") == "here"
 
 
-async def test_a_volume_follows_its_config_map(cluster: KubeletCluster) -> None:
+async def test_volume_is_updated_with_its_config_map(cluster: KubeletCluster) -> None:
     await cluster.config_map("conf", a="old")
     script = 'until test "$(cat /conf/a)" = new; do sleep 0.05; done'
     await cluster.run(

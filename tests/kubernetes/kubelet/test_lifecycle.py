@@ -173,7 +173,7 @@ def test_failed_start_is_retried_and_keeps_the_last_run() -> None:
         ("Always", terminated(143), True, "Failed"),
     ],
 )
-def test_phase_is_that_of_the_kubelet(
+def test_pod_phase_equals_that_of_the_kubelet(
     restart: str, record: ContainerRecord, finished: bool, phase: str
 ) -> None:
     assert lifecycle.pod_phase(plan(restart), {"m": record}, finished=finished) == phase

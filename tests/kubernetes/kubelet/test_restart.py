@@ -37,10 +37,10 @@ async def wait_until_ended(*pids: int) -> None:
 async def pids_of(cluster: KubeletCluster, name: str, count: int) -> list[int]:
     """Return the process ids that the program of a pod printed."""
 
-    async def printed() -> bool:
+    async def has_output() -> bool:
         return len((await cluster.log(name)).split()) >= count
 
-    await eventually(printed)
+    await eventually(has_output)
     return [int(word) for word in (await cluster.log(name)).split()]
 
 
@@ -133,10 +133,10 @@ async def test_restarted_kubelet_kills_orphaned_processes(bare_cluster: KubeletC
         await bare_cluster.run("known", shell("env; sleep 600"))
         await bare_cluster.until("known", lambda pod: "running" in state(pod))
 
-        async def printed() -> bool:
+        async def has_output() -> bool:
             return "PODPASS_RUNTIME=" in await bare_cluster.log("known")
 
-        await eventually(printed)
+        await eventually(has_output)
         text = await bare_cluster.log("known")
     mark = text.partition("PODPASS_RUNTIME=")[2].split()[0]
     orphan = await asyncio.create_subprocess_exec(

@@ -47,7 +47,7 @@ def test_only_whole_paths_are_rewritten(text: str, result: str) -> None:
     assert rewrite_paths(text, mounts) == result
 
 
-def test_arguments_and_variables_of_the_pod_are_rewritten_but_not_the_defaults(
+def test_only_arguments_and_variables_of_the_pod_are_rewritten(
     tmp_path: Path,
 ) -> None:
     spec = ProcessSpec(

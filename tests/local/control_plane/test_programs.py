@@ -8,7 +8,7 @@ from podpass.local.control_plane.programs import NoControlPlane, find
 from tests.local.instances import Podpass
 
 
-def _put(folder: Path, *names: str) -> Path:
+def _create_programs(folder: Path, *names: str) -> Path:
     folder.mkdir()
     for name in names:
         (folder / name).write_text("#!/bin/sh\n")
@@ -17,23 +17,23 @@ def _put(folder: Path, *names: str) -> Path:
 
 
 def test_envtest_folder_is_searched_before_the_path(tmp_path: Path) -> None:
-    assets = _put(tmp_path / "assets", "etcd", "kube-apiserver")
-    path = _put(tmp_path / "path", "etcd", "kube-apiserver")
+    assets = _create_programs(tmp_path / "assets", "etcd", "kube-apiserver")
+    path = _create_programs(tmp_path / "path", "etcd", "kube-apiserver")
     found = find({"KUBEBUILDER_ASSETS": str(assets), "PATH": str(path)})
     assert (found.etcd, found.api_server) == (assets / "etcd", assets / "kube-apiserver")
 
 
 def test_program_missing_in_the_envtest_folder_is_taken_from_the_path(tmp_path: Path) -> None:
-    assets = _put(tmp_path / "assets", "kube-apiserver")
-    path = _put(tmp_path / "path", "etcd")
+    assets = _create_programs(tmp_path / "assets", "kube-apiserver")
+    path = _create_programs(tmp_path / "path", "etcd")
     found = find({"KUBEBUILDER_ASSETS": str(assets), "PATH": str(path)})
     assert found.etcd == path / "etcd"
 
 
 def test_controllers_are_taken_only_from_the_folder_of_the_api_server(tmp_path: Path) -> None:
     """Controllers must not be newer than the API server."""
-    assets = _put(tmp_path / "assets", "etcd", "kube-apiserver")
-    path = _put(tmp_path / "path", "kube-controller-manager")
+    assets = _create_programs(tmp_path / "assets", "etcd", "kube-apiserver")
+    path = _create_programs(tmp_path / "path", "kube-controller-manager")
     environ = {"KUBEBUILDER_ASSETS": str(assets), "PATH": str(path)}
     assert find(environ).controllers is None
     controllers = assets / "kube-controller-manager"
@@ -43,7 +43,7 @@ def test_controllers_are_taken_only_from_the_folder_of_the_api_server(tmp_path: 
 
 
 def test_missing_programs_are_reported_with_the_searched_locations(tmp_path: Path) -> None:
-    path = _put(tmp_path / "path", "etcd")
+    path = _create_programs(tmp_path / "path", "etcd")
     with pytest.raises(NoControlPlane) as refused:
         find({"PATH": str(path)})
     assert (

@@ -24,7 +24,9 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
     async with AsyncExitStack() as stack:
         guard = await stack.enter_async_context(OrphanReaper("PODPASS_TEST=service"))
 
-        def new_process(*command: str, on_restart: Callable[[], None] = lambda: None) -> ManagedProcess:
+        def new_process(
+            *command: str, on_restart: Callable[[], None] = lambda: None
+        ) -> ManagedProcess:
             service = ManagedProcess(
                 "program",
                 command,

@@ -81,12 +81,12 @@ def test_failed_command_ends_the_tutorial_and_is_named(
 def test_interrupted_tutorial_leaves_no_instance_and_no_script(
     environ: Mapping[str, str], tmp_path: Path
 ) -> None:
-    def say(text: str) -> None:
+    def echo(text: str) -> None:
         if text.startswith("$ kubectl wait"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_tutorial(OPTIONS, environ, NOW, say)
+        run_tutorial(OPTIONS, environ, NOW, echo)
     assert list((tmp_path / "tmp").iterdir()) == []
     assert str(tmp_path / "tmp") not in "".join(
         path.read_text(errors="replace") if path.exists() else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 
-def say(**members: str) -> None:
+def emit(**members: str) -> None:
     print(json.dumps(members), flush=True)
 
 
@@ -25,9 +25,9 @@ def run_azure() -> None:
     with WorkloadIdentityCredential() as credential:
         for line in sys.stdin:
             try:
-                say(token=credential.get_token(line.strip()).token)
+                emit(token=credential.get_token(line.strip()).token)
             except Exception as exc:  # noqa: BLE001 every error is a result
-                say(error=f"{type(exc).__name__}: {exc}")
+                emit(error=f"{type(exc).__name__}: {exc}")
 
 
 async def run_aio() -> None:
@@ -36,9 +36,9 @@ async def run_aio() -> None:
     async with WorkloadIdentityCredential() as credential:
         while line := await asyncio.to_thread(sys.stdin.readline):
             try:
-                say(token=(await credential.get_token(line.strip())).token)
+                emit(token=(await credential.get_token(line.strip())).token)
             except Exception as exc:  # noqa: BLE001 every error is a result
-                say(error=f"{type(exc).__name__}: {exc}")
+                emit(error=f"{type(exc).__name__}: {exc}")
 
 
 def run_msal() -> None:
@@ -56,7 +56,7 @@ def run_msal() -> None:
         except Exception as exc:  # noqa: BLE001 every error is a result
             answer = {"error": f"{type(exc).__name__}: {exc}"}
         token = answer.get("access_token")
-        say(token=token) if token else say(error=str(answer))
+        emit(token=token) if token else emit(error=str(answer))
 
 
 if __name__ == "__main__":

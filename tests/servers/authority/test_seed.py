@@ -24,7 +24,7 @@ identities:
 
 
 @pytest.fixture
-def fresh(authority: Authority) -> Authority:
+def unseeded_authority(authority: Authority) -> Authority:
     (authority.folder / "authority.db").unlink()
     return authority
 
@@ -50,8 +50,8 @@ async def _read_permissions(url: str, name: str) -> tuple[list[str], set[str], l
         return [one.scope for one in held], set(roles), [entry.actor_name for entry in page]
 
 
-def test_seed_creates_database_tenant_and_identities(fresh: Authority) -> None:
-    code, out, _ = _seed(fresh, WEB, "--cluster-issuer", ISSUER, "-o", "json")
+def test_seed_creates_database_tenant_and_identities(unseeded_authority: Authority) -> None:
+    code, out, _ = _seed(unseeded_authority, WEB, "--cluster-issuer", ISSUER, "-o", "json")
     assert code == 0
     done = json.loads(out)
     assert done["tenant_id"] == TENANT
@@ -59,18 +59,20 @@ def test_seed_creates_database_tenant_and_identities(fresh: Authority) -> None:
     assert set(done["identities"]) == {"web"}
 
 
-def test_repeated_seed_changes_nothing_and_needs_no_tenant(fresh: Authority) -> None:
-    assert _seed(fresh, SEED.replace(", app", ""))[0] == 0
-    code, out, err = _seed(fresh, SEED.replace(", app", ""), tenant=None)
+def test_repeated_seed_changes_nothing_and_needs_no_tenant(unseeded_authority: Authority) -> None:
+    assert _seed(unseeded_authority, SEED.replace(", app", ""))[0] == 0
+    code, out, err = _seed(unseeded_authority, SEED.replace(", app", ""), tenant=None)
     assert (code, out) == (0, "")
     assert "no changes" in err
 
 
-def test_administrators_own_the_subscription_and_manage_graph(fresh: Authority) -> None:
-    code, out, _ = _seed(fresh, SEED.replace(", app", ""))
+def test_administrators_own_the_subscription_and_manage_graph(
+    unseeded_authority: Authority,
+) -> None:
+    code, out, _ = _seed(unseeded_authority, SEED.replace(", app", ""))
     assert code == 0
     assert "administrator ops created" in out
-    scopes, roles, actors = asyncio.run(_read_permissions(fresh.database, "ops"))
+    scopes, roles, actors = asyncio.run(_read_permissions(unseeded_authority.database, "ops"))
     assert scopes == [f"/subscriptions/{default_subscription_id(TENANT)}"]
     assert {"Application.ReadWrite.All", "Directory.ReadWrite.All"} <= roles
     assert set(actors) == {"podpass authority seed"}
@@ -87,25 +89,25 @@ def test_administrators_own_the_subscription_and_manage_graph(fresh: Authority) 
     ],
 )
 def test_invalid_seed_is_refused_with_line_before_any_change(
-    fresh: Authority, text: str, said: str
+    unseeded_authority: Authority, text: str, said: str
 ) -> None:
-    code, out, err = _seed(fresh, text)
+    code, out, err = _seed(unseeded_authority, text)
     assert (code, out) == (2, "")
     assert said in err
     assert "seed.yaml:" in err
 
 
-def test_new_database_requires_tenant_id(fresh: Authority) -> None:
-    code, _, err = _seed(fresh, SEED, tenant=None)
+def test_new_database_requires_tenant_id(unseeded_authority: Authority) -> None:
+    code, _, err = _seed(unseeded_authority, SEED, tenant=None)
     assert code == 2
     assert "the seed needs one tenant, the database has: none" in err
 
 
-def test_tenant_id_that_is_no_guid_is_refused(fresh: Authority) -> None:
-    code, _, err = _seed(fresh, SEED, tenant="Contoso")
+def test_tenant_id_that_is_no_guid_is_refused(unseeded_authority: Authority) -> None:
+    code, _, err = _seed(unseeded_authority, SEED, tenant="Contoso")
     assert code == 2
     assert "--tenant-id 'Contoso' is not a GUID" in err
-    assert not Path(fresh.folder / "authority.db").exists()
+    assert not Path(unseeded_authority.folder / "authority.db").exists()
 
 
 def test_long_help_has_summary_of_each_command() -> None:

@@ -110,7 +110,7 @@ async def _create(
 ) -> GraphResponse:
     for name in ("name", "issuer", "subject", "audiences"):
         if not given.get(name):
-            raise _missing(name)
+            raise _not_found_error(name)
     one = FederatedCredential(
         id=str(uuid.uuid4()),
         name=given["name"],
@@ -184,7 +184,7 @@ def _parse(
     return found
 
 
-def _missing(name: str) -> InvalidRequest:
+def _not_found_error(name: str) -> InvalidRequest:
     if name == "audiences":
         return invalid_value(name, "a list of exactly one audience")
     return missing_property(name)

@@ -1,8 +1,8 @@
 """The schema of the API's types: list the fields of a type, check the types of an object, prune an object.
 
-The types are in `schema.json`, one per line: `[X]` is a list, `{X}` a map, `!` marks a required field. Unknown
-fields are reported, and pruned as the real API prunes them. Only the types of values are checked here;
-`validate` checks the values.
+The types are in `schema.json`, one per line: `[X]` is a list, `{X}` a map, `!` marks a required field.
+Unknown fields are reported, and pruned as the real API prunes them. Only the types of values are checked
+here; `validate` checks the values.
 """
 
 import base64

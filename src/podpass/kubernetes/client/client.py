@@ -121,7 +121,7 @@ class KubeClient:
         metadata_only: bool = False,
         on_failure: Callable[[KubeError], None] = reflector.ignore,
     ) -> AsyncIterator[tuple[str, Object]]:
-        """Watch a collection without end, through restarts of the server and expired resource versions.
+        """Watch a collection until cancelled, through restarts of the server and expired resource versions.
 
         Shapes:  first every object as ADDED, then ("SYNCED", {}), then ADDED, MODIFIED and DELETED. After an
                  expired resource version the list is read again, with DELETED (metadata only) for objects
@@ -239,7 +239,7 @@ class KubeClient:
         if changed == self._trusted or self.target.tls is None:
             return
         self._trusted = changed
-        with contextlib.suppress(OSError):  # the file is incomplete and will change once more
+        with contextlib.suppress(OSError):  # the file is incomplete and will change again
             self.target.tls.load_verify_locations(cafile=self.target.ca_file)
 
 
@@ -291,8 +291,8 @@ def _error_of(status: int, content: bytes) -> KubeError:
 
 def _status_error(status: int, body: Any) -> KubeError:
     if not isinstance(body, dict) or body.get("kind") != "Status":
-        return KubeError(status, "Unknown", f"the API server answered {status}")
-    message = str(body.get("message") or f"the API server answered {status}")[:_MAX_MESSAGE]
+        return KubeError(status, "Unknown", f"the API server returned status {status}")
+    message = str(body.get("message") or f"the API server returned status {status}")[:_MAX_MESSAGE]
     return KubeError(status, str(body.get("reason") or "Unknown"), message)
 
 

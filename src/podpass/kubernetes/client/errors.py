@@ -18,7 +18,9 @@ class KubeUnreachable(KubeError):
     """The API server did not respond."""
 
     code = "kubernetes_unreachable"
-    hint = "check that the API server runs, that the kubeconfig has its address, and the clock"
+    hint = (
+        "check that the API server runs, the kubeconfig has its address, and the clock is correct"
+    )
 
     def __init__(self, server: str, cause: str) -> None:
         super().__init__(503, "Unreachable", f"no answer from {server}: {cause}")

@@ -65,7 +65,7 @@ async def watch(
     metadata_only: bool = False,
     on_failure: Callable[[KubeError], None] = ignore,
 ) -> AsyncIterator[Event]:
-    """Yield the events of a collection without end; see `KubeClient.watch`."""
+    """Yield the events of a collection until cancelled; see `KubeClient.watch`."""
     known: dict[str, str] = {}
     version = ""
     back_off = BackOff()

@@ -106,7 +106,7 @@ def arrange(
     """Return the desired slices of a Service, each with the existing slice that it replaces, if any.
 
     An endpoint stays in its slice, and new endpoints fill free slots. An endpoint that moved would be
-    in both slices for a moment, or in neither. A Service without pods has one empty slice.
+    in both slices for a short time, or in neither. A Service without pods has one empty slice.
     """
     arranged: list[tuple[Object, Object | None]] = []
     new: list[Object] = []

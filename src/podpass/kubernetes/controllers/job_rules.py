@@ -136,7 +136,7 @@ def write_indexes(indexes: Iterable[int]) -> str:
 def failure_reason(
     job: Object, status: Object, pods: Sequence[PodInfo], now: float
 ) -> tuple[str, str]:
-    """Return reason and message of a failed Job, or empty strings."""
+    """Return reason and message of a failed Job; return empty strings for others."""
     spec = job["spec"]
     limit, failed = spec["backoffLimit"], outcome_counts(status)[1]
     restarts = sum(pod.restarts for pod in pods if pod.active)

@@ -29,8 +29,8 @@ class Change:
     """A change of one object.
 
     Shapes:  `uid` is the uid of the present or deleted object; `owners` and `controllers` are the uids of
-             its owners and controllers before and after the change. `affects_garbage_collection` is true if the owners,
-             the finalizers or the deletion timestamp changed.
+             its owners and controllers before and after the change. `affects_garbage_collection` is true if
+             the owners, the finalizers or the deletion timestamp changed.
     """
 
     key: ObjectKey

@@ -1,4 +1,4 @@
-"""The kubelet as a whole: configuration, start and stop."""
+"""The kubelet: configuration, start and stop."""
 
 import asyncio
 import hashlib

@@ -120,12 +120,12 @@ def _build_mounts(
 
 
 def _resolve_sub_path(volume: Path, sub: str, *, create: bool) -> Path:
-    """Return a path inside a volume; a link must not lead out of the volume."""
+    """Return a path inside a volume; a link must not point outside the volume."""
     if not sub:
         return volume
     path = (volume / sub).resolve()
     if not path.is_relative_to(volume.resolve()):
-        raise ConfigError(f"subPath {sub!r} leads out of its volume")
+        raise ConfigError(f"subPath {sub!r} points outside its volume")
     if create and not path.exists():
         path.mkdir(parents=True)
     if not path.exists():

@@ -109,7 +109,7 @@ class TokenManager:
             "token_projected",
             stage="assertion",
             asked=f"a token of {account} for {projection.audience or 'the API server'}",
-            checked=("account and pod exist, by the API server",),
+            checked=("account and pod exist, according to the API server",),
             seconds=seconds,
             outcome=PROJECTED,
             level=logging.INFO,

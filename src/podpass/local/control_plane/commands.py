@@ -27,8 +27,8 @@ class Layout:
     """The parameters of the command lines.
 
     Shapes:  `port` is the port of the API server; `etcd_ports` are etcd's client and peer ports; `keys` are
-             the files of the issuer's private keys, the active key last; `api_server_args` and `controller_args` are
-             extra flags of the API server and the controllers.
+             the files of the issuer's private keys, the active key last; `api_server_args` and
+             `controller_args` are extra flags.
     """
 
     programs: Programs

@@ -39,8 +39,8 @@ class ControlPlaneConfig:
     """Configuration of a control plane.
 
     Shapes:  `data_dir` already contains the certificates, the kubeconfigs and the issuer's keys; `port` is a
-             free port for the API server; `api_server_args` and `controller_args` are extra flags; `on_restart` is
-             called after each restart of a program.
+             free port for the API server; `api_server_args` and `controller_args` are extra flags;
+             `on_restart` is called after each restart of a program.
     """
 
     programs: Programs

@@ -18,10 +18,11 @@ _PYTHON = Sample(
     build_tools=(),
     steps=(
         Step(
-            says="making a Python environment", argv=(sys.executable, "-m", "venv", "environment")
+            message="creating a Python environment",
+            argv=(sys.executable, "-m", "venv", "environment"),
         ),
         Step(
-            says="installing msal, azure-identity and azure-keyvault-secrets",
+            message="installing msal, azure-identity and azure-keyvault-secrets",
             argv=(
                 *("environment/bin/python", "-m", "pip", "install", "--disable-pip-version-check"),
                 *("-r", "requirements.txt"),
@@ -38,7 +39,7 @@ _NODE_SAMPLE = Sample(
     run_tools=(_NODE,),
     steps=(
         Step(
-            says="installing @azure/msal-node, @azure/identity and @azure/keyvault-secrets",
+            message="installing @azure/msal-node, @azure/identity and @azure/keyvault-secrets",
             argv=("npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"),
         ),
     ),
@@ -50,7 +51,7 @@ _GO_SAMPLE = Sample(
     build_tools=(_GO,),
     steps=(
         Step(
-            says="fetching MSAL for Go, azidentity and azsecrets, and compiling (some minutes at first)",
+            message="fetching MSAL for Go, azidentity and azsecrets, and compiling (minutes the first time)",
             argv=("go", "build", "-trimpath", "-o", "sample", "."),
             # Without cgo the build needs no C compiler; -mod=readonly refuses modules outside go.sum.
             settings=(("CGO_ENABLED", "0"), ("GOFLAGS", "-mod=readonly")),
@@ -65,7 +66,7 @@ _JAVA_SAMPLE = Sample(
     run_tools=(_JAVA,),
     steps=(
         Step(
-            says="fetching msal4j and the Azure SDK, and compiling (some minutes at first)",
+            message="fetching msal4j and the Azure SDK, and compiling (minutes the first time)",
             argv=(
                 *("mvn", "-B", "-ntp", "compile", "dependency:copy-dependencies"),
                 *("-DincludeScope=runtime", "-DoutputDirectory=target/lib"),
@@ -81,7 +82,7 @@ _NET_SAMPLE = Sample(
     run_tools=(_DOTNET,),
     steps=(
         Step(
-            says="fetching MSAL.NET and the Azure SDK, and compiling (some minutes at first)",
+            message="fetching MSAL.NET and the Azure SDK, and compiling (minutes the first time)",
             argv=("dotnet", "publish", "-c", "Release", "-o", "out", "--nologo"),
             settings=(("DOTNET_CLI_TELEMETRY_OPTOUT", "1"), ("DOTNET_NOLOGO", "1")),
         ),

@@ -21,10 +21,10 @@ class Tool:
 class Step:
     """One command of a build; its working directory is the build folder.
 
-    Shapes:  `says` is the progress message; `settings` override the caller's environment.
+    Shapes:  `message` is the progress message; `settings` override the caller's environment.
     """
 
-    says: str
+    message: str
     argv: Sequence[str]
     settings: Sequence[tuple[str, str]] = ()
 

@@ -15,7 +15,7 @@ from podpass.local.samples import ready
 from podpass.local.samples.cache import COMPLETE, SampleCache, source_files, source_folder
 from podpass.local.samples.model import Sample, Step
 
-Say = Callable[[str], None]
+Echo = Callable[[str], None]
 
 _STEP_SECONDS = 900
 _TAIL = 4
@@ -51,7 +51,12 @@ class BuildFailed(Error):
 
 
 def prepare(
-    sample: Sample, cache: SampleCache, environ: Mapping[str, str], say: Say, *, again: bool = False
+    sample: Sample,
+    cache: SampleCache,
+    environ: Mapping[str, str],
+    echo: Echo,
+    *,
+    again: bool = False,
 ) -> Path:
     """Build a sample, unless it is built already; return its folder.
 
@@ -60,7 +65,7 @@ def prepare(
     """
     place = cache.build_folder(sample)
     if (place / COMPLETE).exists() and not again:
-        say(f"{sample.name}: already built, in {place}")
+        echo(f"{sample.name}: already built, in {place}")
         return place
     _check_tools(sample, cache)
     create_private_folder(cache.root)
@@ -69,7 +74,7 @@ def prepare(
     try:
         _copy(source_folder(sample), work)
         for step in sample.steps:
-            say(f"{sample.name}: {step.says}")
+            echo(f"{sample.name}: {step.message}")
             began = time.monotonic()
             _run(
                 sample,
@@ -78,12 +83,12 @@ def prepare(
                 work,
                 environ,
             )
-            say(f"{sample.name}: done in {time.monotonic() - began:.1f} s")
+            echo(f"{sample.name}: done in {time.monotonic() - began:.1f} s")
         (work / COMPLETE).touch()
         _publish(work, place, cache)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    say(f"{sample.name}: built; containers with the image {sample.image} run it")
+    echo(f"{sample.name}: built; containers with the image {sample.image} run it")
     return place
 
 

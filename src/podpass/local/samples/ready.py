@@ -9,7 +9,7 @@ from podpass.local.samples.model import Readiness, Sample, Tool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleLookup:
-    """What is installed for one sample.
+    """The installed tools and builds of one sample.
 
     Shapes:  `built` is its complete build folder; `sources` and `python` are set if this Python has all
              modules of the sample.

@@ -17,7 +17,7 @@ from podpass.files import create_private_folder
 from podpass.local.samples.cache import cache_folder
 from podpass.local.samples.prepare import RegistryUnreachable, is_network_error
 
-Say = Callable[[str], None]
+Echo = Callable[[str], None]
 
 NEWEST = "newest"
 # The minimum version in Microsoft's documentation. It supports Python 3.7 to 3.10. On 3.11 it installs, but
@@ -103,7 +103,7 @@ def _is_working(python: Path) -> bool:
     return done.returncode == 0
 
 
-def install(which: str, environ: Mapping[str, str], now: datetime, say: Say) -> Path:
+def install(which: str, environ: Mapping[str, str], now: datetime, echo: Echo) -> Path:
     """Install the Azure CLI, if needed; return the Python of its environment.
 
     Errors:  UsageError, RegistryUnreachable, AzureCliNotInstalled.
@@ -111,13 +111,13 @@ def install(which: str, environ: Mapping[str, str], now: datetime, say: Say) -> 
     old_python = find_old_python(environ) if which in ("oldest", OLDEST) else None
     release = choose_release(which, now, old_python)
     if which == "oldest" and old_python is None:
-        say(
+        echo(
             f"az {OLDEST} needs Python 3.10 or older, which is not installed; using az {OLDEST_HERE}"
         )
     root = cache_folder(environ).parent / "az"
     create_private_folder(root)
     with _install_lock(root / f".{release.name}.lock"):
-        return _ensure_installed(release, root, which, environ, say) / "bin" / "python"
+        return _ensure_installed(release, root, which, environ, echo) / "bin" / "python"
 
 
 @contextlib.contextmanager
@@ -129,21 +129,21 @@ def _install_lock(path: Path) -> Iterator[None]:
 
 
 def _ensure_installed(
-    release: Release, root: Path, which: str, environ: Mapping[str, str], say: Say
+    release: Release, root: Path, which: str, environ: Mapping[str, str], echo: Echo
 ) -> Path:
     place = root / release.name
     if (place / _COMPLETE).exists():
         return place
     older = _older_releases(root) if which == NEWEST else []
     often = "once a week" if which == NEWEST else "once"
-    say(f"installing {release.requirements[0]} into {place} (some minutes and 1 GB, {often})")
+    echo(f"installing {release.requirements[0]} into {place} (some minutes and 1 GB, {often})")
     shutil.rmtree(place, ignore_errors=True)
     try:
         _install(release, place, environ)
     except Error as exc:
         if not older:
             raise
-        say(f"{exc.message}; using the installed {older[-1].name}")
+        echo(f"{exc.message}; using the installed {older[-1].name}")
         return older[-1]
     (place / _COMPLETE).touch()
     for folder in older:

@@ -20,7 +20,7 @@ from podpass.local.tutorial import azure_cli
 from podpass.local.tutorial.model import CommandEnded, CommandStarted, Headings, find_problems
 from podpass.local.tutorial.script import Script
 
-Say = Callable[[str], None]
+Echo = Callable[[str], None]
 
 _SHOWN_LINES = 6
 # The tutorial's image first; the second image needs no toolchain.
@@ -44,29 +44,29 @@ class TutorialOptions:
 
 
 def run_tutorial(
-    options: TutorialOptions, environ: Mapping[str, str], now: datetime, say: Say
+    options: TutorialOptions, environ: Mapping[str, str], now: datetime, echo: Echo
 ) -> None:
     """Run the tutorial in a temporary directory, and clean up at the end.
 
     Errors:  TutorialFailed, UsageError, RegistryUnreachable, NotInstalled, BuildFailed.
     """
     _check_programs(environ)
-    python = azure_cli.install(options.az, environ, now, say)
-    say(f"az {azure_cli.version(python)}")
-    image = _image(environ, say)
+    python = azure_cli.install(options.az, environ, now, echo)
+    echo(f"az {azure_cli.version(python)}")
+    image = _image(environ, echo)
     folder = Path(tempfile.mkdtemp(prefix="podpass-tutorial-"))
     stopped = False
     try:
-        _start_instance(folder, say)
+        _start_instance(folder, echo)
         try:
-            _run_script(options, folder, _script_environment(folder, python, image, environ), say)
+            _run_script(options, folder, _script_environment(folder, python, image, environ), echo)
         finally:
             program.run_podpass(folder / "data", "down", failed=TutorialFailed)
             stopped = True
     finally:
         # `podpass down` needs the directory of an instance that is still running.
         if options.keep or not stopped:
-            say(f"data dir   {folder}")
+            echo(f"data dir   {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -86,7 +86,7 @@ def _path(environ: Mapping[str, str]) -> str:
     return os.pathsep.join([environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
 
 
-def _image(environ: Mapping[str, str], say: Say) -> str:
+def _image(environ: Mapping[str, str], echo: Echo) -> str:
     """Choose and build the image of the second pod: the tutorial's image if Go is installed."""
     cache = SampleCache(cache_folder(environ), environ.get("PATH", os.defpath))
     for name in _SAMPLES:
@@ -94,9 +94,9 @@ def _image(environ: Mapping[str, str], say: Say) -> str:
         assert sample is not None
         try:
             if not cache.readiness(sample).ready:
-                prepare.prepare(sample, cache, environ, say)
+                prepare.prepare(sample, cache, environ, echo)
         except prepare.ToolsMissing as exc:
-            say(f"{exc.message}; the second pod runs another sample")
+            echo(f"{exc.message}; the second pod runs another sample")
         else:
             return sample.image
     raise TutorialFailed(
@@ -104,12 +104,12 @@ def _image(environ: Mapping[str, str], say: Say) -> str:
     )
 
 
-def _start_instance(folder: Path, say: Say) -> None:
+def _start_instance(folder: Path, echo: Echo) -> None:
     began = time.monotonic()
     program.run_podpass(
         folder / "data", "up", "--detach", "--port-base", "0", failed=TutorialFailed
     )
-    say(f"instance in a temporary directory, ready in {time.monotonic() - began:.1f} s")
+    echo(f"instance in a temporary directory, ready in {time.monotonic() - began:.1f} s")
 
 
 def _script_environment(
@@ -132,7 +132,7 @@ def _script_environment(
 
 
 def _run_script(
-    options: TutorialOptions, folder: Path, environ: Mapping[str, str], say: Say
+    options: TutorialOptions, folder: Path, environ: Mapping[str, str], echo: Echo
 ) -> None:
     began = time.monotonic()
     results: list[CommandEnded] = []
@@ -145,15 +145,15 @@ def _run_script(
             if isinstance(event, CommandStarted):
                 if (heading := headings.heading_of(event.line)) != step:
                     step = heading
-                    say(f"\n# {step}")
-                say(f"$ {event}")
+                    echo(f"\n# {step}")
+                echo(f"$ {event}")
             else:
                 results.append(event)
-                say(_format_output(event, options.full))
+                echo(_format_output(event, options.full))
     if found := find_problems(results) or script.problems:
         raise TutorialFailed("; ".join(found))
     took = time.monotonic() - began
-    say(f"\nThe tutorial succeeded: {len(results)} commands in {took:.0f} s.")
+    echo(f"\nThe tutorial succeeded: {len(results)} commands in {took:.0f} s.")
 
 
 def _format_output(result: CommandEnded, full: bool) -> str:

@@ -1,6 +1,6 @@
 """The webhook dispatcher: calls admission webhooks over HTTPS by the rules of the real API server.
 
-Mutating webhooks are called one after the other, then all validating webhooks concurrently. The dispatcher
+Mutating webhooks are called sequentially, then all validating webhooks concurrently. The dispatcher
 patches the object of a request under admission. If a webhook is unreachable, too slow or returns an invalid
 response, its failurePolicy decides whether the request is refused. Of a response, only `allowed`, `status`,
 the patch and the warnings are used.

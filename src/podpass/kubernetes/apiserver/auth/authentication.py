@@ -151,7 +151,7 @@ class Authenticator:
     def _check_bound_object(self, kind: str, namespace: str, ref: Mapping[str, str]) -> None:
         found = self._store.get(kind_by_name(kind), namespace, ref["name"])
         if found is None or found["metadata"]["uid"] != ref["uid"]:
-            raise _invalid_token(f"the {kind} this token is bound to is gone")
+            raise _invalid_token(f"the {kind} this token is bound to no longer exists")
         if _is_past_deletion(found, self._auth_config.clock()):
             raise _invalid_token(f"the {kind} this token is bound to has been deleted")
 

@@ -60,7 +60,7 @@ def _two_units(large: int, unit: str, small: int, below: str) -> str:
 
 
 def elapsed(moment: str | None, now: float) -> str:
-    """Format the time since a moment (RFC 3339)."""
+    """Format the time since a timestamp (RFC 3339)."""
     if not moment:
         return UNKNOWN
     return duration(now - datetime.fromisoformat(moment).timestamp())

@@ -136,7 +136,7 @@ def validate_template(found: Object, here: str) -> Causes:
 
 
 def validate_selects_template(selector: Object | None, found: Object, here: str) -> Causes:
-    """Check that a selector matches the template; otherwise the controller would create pods without end."""
+    """Check that a selector matches the template; otherwise the controller would create pods endlessly."""
     labels = (found.get("metadata") or {}).get("labels") or {}
     valid = selector is not None and not list(rules.selector(selector, ""))
     missed = valid and not matches(selector, labels)
