@@ -31,7 +31,7 @@ PROGRAMS = {
     "helm": Program(
         folder="helm",
         package=_HELM + "cmd/helm",
-        # Without these flags Helm assumes a Kubernetes version of years ago.
+        # Without these flags Helm assumes an old Kubernetes version.
         ldflags="-s -w"
         f" -X {_HELM}internal/version.version=v3.22.0"
         f" -X {_HELM}pkg/chartutil.k8sVersionMajor=1 -X {_HELM}pkg/chartutil.k8sVersionMinor=37"

@@ -107,13 +107,13 @@ class PlaneThread:
 
     def restart_api_server(self) -> None:
         """Stop the API server with SIGTERM, as an upgrade does; return when the next one is ready."""
-        self._end(API_SERVER, signal.SIGTERM)
+        self._terminate(API_SERVER, signal.SIGTERM)
 
     def kill(self, name: str) -> None:
         """Kill a program with SIGKILL, as the OOM killer does; return when everything is ready again."""
-        self._end(name, signal.SIGKILL)
+        self._terminate(name, signal.SIGKILL)
 
-    def _end(self, name: str, number: signal.Signals) -> None:
+    def _terminate(self, name: str, number: signal.Signals) -> None:
         assert self._plane is not None
         before = self.pids[name]
         self._background.run(_signal(self._plane, name, number))

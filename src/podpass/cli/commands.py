@@ -92,5 +92,5 @@ class LazyGroup(SuggestingGroup):
 )
 @click.version_option(__version__, "--version", "-V", message="podpass %(version)s")
 def cli(data_dir: Path | None) -> None:
-    """Microsoft Entra Workload ID, webhook and token service: pods get Azure tokens without stored secrets."""
+    """Microsoft Entra Workload ID, webhook and token service: pods get tokens without stored secrets."""
     del data_dir  # `options.data_dir` of the called command reads it

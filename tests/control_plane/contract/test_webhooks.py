@@ -273,9 +273,7 @@ async def test_patch_without_type_or_type_without_patch_is_a_failure(
     check_refused(await _post(api), 500, "InternalError")
 
 
-async def test_in_the_older_version_a_patch_needs_no_type(
-    api: ContractApi, hooks: ContractWebhooks
-) -> None:
+async def test_patch_in_v1beta1_needs_no_type(api: ContractApi, hooks: ContractWebhooks) -> None:
     answer = label_response("by", "hook")
     del answer["patchType"]
     one = await hooks.start(answer)

@@ -58,7 +58,7 @@ def set_condition(
 
 
 def count_pods(job: Object, status: Object, pods: Sequence[PodInfo]) -> None:
-    """Count each pod that ended exactly once, in the given status.
+    """Count each ended pod exactly once, in the given status.
 
     The uid of a pod is stored first; when its finalizer is removed, the uid becomes part of a count.
     After a crash in between, the next reconcile continues from the stored uids.
