@@ -101,7 +101,7 @@ def test_secrets_are_created_listed_and_deleted(newest: AzCli, app: str) -> None
     left = newest(f"ad app credential list --id {app}")
     assert [each["keyId"] for each in left] == [listed[1]["keyId"]]
     said = newest.refused(f"ad app credential delete --id {app} --key-id {key}")
-    assert "no secret of this keyId" in said
+    assert "no secret with this keyId" in said
 
 
 def test_reset_without_append_keeps_one_secret(newest: AzCli, app: str) -> None:
@@ -171,8 +171,8 @@ def test_federated_credential_is_created_shown_updated_and_deleted(az: AzCli) ->
         (_trust("trust", "repo:a", audiences=["one", "two"]), "audience"),
         (_trust("a!b", "repo:a"), "name"),
         (_trust("trust", "s" * 601), "600"),
-        (_trust("trust", "repo:taken"), "by its credential taken"),
-        (_trust("taken", "repo:a"), "has a federated credential taken already"),
+        (_trust("trust", "repo:taken"), "The federated credential taken of the application"),
+        (_trust("taken", "repo:a"), "already has a federated credential with the name taken"),
     ],
 )
 def test_invalid_federated_credential_is_refused(

@@ -57,7 +57,7 @@ def test_a_second_cluster_is_refused(newest: AzCli, group: str) -> None:
     newest(f"group create -n {group} -l westeurope")
     newest((_CREATE + " --no-ssh-key").format(group=group))
     said = newest.refused(f"aks create -n another -g {group} --no-ssh-key")
-    assert "podpass has one cluster" in said
+    assert "podpass has only one cluster" in said
     assert names(newest("aks list")) == {"cluster"}
     assert newest(f"aks delete -n cluster -g {group} --yes") is None
     assert newest("aks list") == []

@@ -145,4 +145,4 @@ def test_invalid_identity_credential_is_refused(
 def test_duplicate_issuer_and_subject_are_refused(newest: AzCli, group: str) -> None:
     newest(f"identity create -n app -g {group}")
     newest(_create("trust", group))
-    assert "trusts this issuer and subject" in newest.refused(_create("other", group))
+    assert "has this issuer and subject" in newest.refused(_create("other", group))

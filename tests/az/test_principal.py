@@ -53,7 +53,7 @@ def test_a_second_principal_of_an_application_is_refused(
     newest: AzCli, principal: dict[str, Any]
 ) -> None:
     said = newest.refused(f"ad sp create --id {principal['appId']}")
-    assert "has its service principal already" in said
+    assert "already has a service principal" in said
 
 
 def test_principal_is_updated_and_its_secrets_are_managed(

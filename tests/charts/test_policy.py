@@ -190,7 +190,7 @@ async def test_recorded_case_gives_the_same_result(client: KubeClient, number: i
         ({SIDECAR: "true"}, "only the webhook injects the sidecar"),
         (
             {"azure.workload.identity/use-identity-binding": "True"},
-            "only the webhook leads to a custom",
+            "only the webhook configures a custom",
         ),
     ],
 )

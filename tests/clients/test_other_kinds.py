@@ -20,4 +20,4 @@ def test_keys_and_certificates_are_refused_without_retries(
     assert len(lines) == 6, printed
     for line in lines:
         assert " 501 NotImplemented 1 " in line
-        assert "is not in podpass" in line
+        assert "is not supported" in line

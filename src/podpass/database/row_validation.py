@@ -13,9 +13,9 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Select, Table
+from sqlalchemy import Connection, Select, String, Table
 
-from podpass.database.column_types import MAX_TIME, MIN_TIME, Flag, InvalidUtf8, Moment
+from podpass.database.column_types import MAX_TIME, MIN_TIME, Flag, InvalidUtf8, Moment, Text
 from podpass.database.errors import DatabaseFailed
 
 _log = logging.getLogger(__name__)
@@ -65,14 +65,15 @@ class RowCheck:
 
     def __init__(self, columns: Iterable[Any]) -> None:
         self._columns = list(columns)
+        self._texts = self._columns_of_type(String, Text)
         self._flags = self._columns_of_type(Flag)
         self._times = self._columns_of_type(Moment)
 
-    def _columns_of_type(self, kind: type) -> list[tuple[int, str]]:
+    def _columns_of_type(self, *kinds: type) -> list[tuple[int, str]]:
         return [
             (index, str(column.name))
             for index, column in enumerate(self._columns)
-            if column is not None and isinstance(column.type, kind)
+            if column is not None and isinstance(column.type, kinds)
         ]
 
     def check(self, row: Sequence[Any]) -> None:
@@ -80,8 +81,14 @@ class RowCheck:
 
         Errors:  ValueError, which names the column. `decoding_row` adds the table and the key.
         """
-        if InvalidUtf8 in map(type, row):
+        kinds = [*map(type, row)]
+        if InvalidUtf8 in kinds:
             raise ValueError(f"{self._find_invalid_text(row)}: want text, found invalid UTF-8")
+        if bytes in kinds:
+            # One bit of a damaged page turns a text into a blob of the same bytes.
+            for index, name in self._texts:
+                if kinds[index] is bytes:
+                    raise ValueError(f"{name}: want text, found a blob")
         for index, name in self._flags:
             if row[index] not in (0, 1):
                 raise ValueError(f"{name}: want a flag, found {row[index]}")
