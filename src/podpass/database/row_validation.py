@@ -1,9 +1,10 @@
 """Decodes database rows into model objects. A row that cannot be decoded is reported by table and key.
 
 The database enforces the type of each value: PostgreSQL always, SQLite because its tables are STRICT. This
-module checks what the types do not enforce: invalid UTF-8, flags other than 0 and 1, times outside the
-calendar, and every ValueError, TypeError or LookupError that the decoder of a table raises, for example for
-JSON of the wrong shape. A corrupt row is never decoded partially, and never hides the other rows of a list.
+module checks what the types do not enforce: invalid UTF-8, a text that a damaged page turned into a blob,
+flags other than 0 and 1, times outside the calendar, and every ValueError, TypeError or LookupError that the
+decoder of a table raises, for example for JSON of the wrong shape. A corrupt row is never decoded partially,
+and never hides the other rows of a list.
 """
 
 import logging
