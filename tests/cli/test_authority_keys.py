@@ -54,7 +54,7 @@ async def list_keys(data_dir: Path) -> list[dict[str, Any]]:
 async def test_keys_are_listed_with_their_times(data_dir: Path, service: AuthorityKeys) -> None:
     active, coming = await list_keys(data_dir)
     assert (active["kid"], active["state"]) == (service.active.kid, "active")
-    assert (coming["kid"], coming["state"]) == (service.published[1].kid, "coming")
+    assert (coming["kid"], coming["state"]) == (service.published[1].kid, "upcoming")
     assert active["signs_until"] == coming["signs_from"]
     assert coming["published_until"] is None
     table = (await run(data_dir, "keys")).stdout
@@ -87,7 +87,7 @@ async def test_a_running_service_signs_with_the_next_key_within_a_second(
     async with asyncio.timeout(5):
         while service.active.kid != after:  # noqa: ASYNC110 another connection wrote it
             await asyncio.sleep(0.01)
-    assert [key["state"] for key in await list_keys(data_dir)] == ["old", "active", "coming"]
+    assert [key["state"] for key in await list_keys(data_dir)] == ["old", "active", "upcoming"]
 
 
 async def test_leaked_key_is_replaced_and_withdrawn(data_dir: Path, service: AuthorityKeys) -> None:

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 
 from podpass import names
-from podpass.admission import prometheus_text as render
+from podpass.admission import prometheus_text
 from podpass.admission.metrics_reasons import INTERNAL_ERROR
 from podpass.admission.prometheus_text import Labels
 
@@ -81,18 +81,18 @@ class AdmissionMetrics:
 
     def render(self) -> Iterator[str]:
         """Yield all metrics in Prometheus text format."""
-        yield from render.render_counter(
+        yield from prometheus_text.render_counter(
             "podpass_admission_requests",
             "Admission responses by outcome; reason is the error code of a denial",
             (({"outcome": o, "reason": r}, n) for (o, r), n in sorted(self._responses.items())),
         )
-        yield from render.render_histogram(
+        yield from prometheus_text.render_histogram(
             "podpass_admission_seconds",
             "Time to compute an admission response, from the arrival of the complete request",
             _PODPASS,
             [({}, *self._sum_series(_PODPASS))],
         )
-        yield from render.render_counter(
+        yield from prometheus_text.render_counter(
             "podpass_admission_account_lookups",
             "ServiceAccount lookups: hit in the cache, live from the API server, stale from the cache when"
             " the API server refuses, missing, unreadable",
@@ -102,7 +102,7 @@ class AdmissionMetrics:
 
     def _render_aliases(self) -> Iterator[str]:
         """Yield the series of the reference, so that its dashboards keep working."""
-        yield from render.render_histogram(
+        yield from prometheus_text.render_histogram(
             "azwi_mutation_request",
             "Distribution of how long it took for the azure-workload-identity mutation request",
             _REFERENCE,
@@ -116,18 +116,18 @@ class AdmissionMetrics:
             ),
         )
         counts, total = self._sum_series(_CONTROLLER)
-        yield from render.render_histogram(
+        yield from prometheus_text.render_histogram(
             "controller_runtime_webhook_latency_seconds",
             "Histogram of the latency of processing admission requests",
             _CONTROLLER,
             [(_WEBHOOK, counts, total)],
         )
-        yield from render.render_counter(
+        yield from prometheus_text.render_counter(
             "controller_runtime_webhook_requests",
             "Total number of admission requests by HTTP status code.",
             [({**_WEBHOOK, "code": "200"}, sum(counts)), ({**_WEBHOOK, "code": "500"}, 0)],
         )
-        yield from render.render_counter(
+        yield from prometheus_text.render_counter(
             "controller_runtime_webhook_panics",
             "Total number of webhook panics",
             [({}, self._responses.get(("failed", INTERNAL_ERROR), 0))],

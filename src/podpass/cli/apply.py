@@ -37,7 +37,7 @@ def read_seed(filename: str) -> bytes:
     except OSError as exc:
         raise UsageError(
             f"cannot read {filename}: {exc.strerror}",
-            hint="pass the path of an existing seed file with -f",
+            hint="pass the path of an existing seed file",
         ) from exc
 
 

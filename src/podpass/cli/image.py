@@ -11,9 +11,14 @@ from podpass.local import images
 from podpass.local.datadir import DataDir, check_version, prepare, write_version
 from podpass.local.image_source import base_name
 from podpass.local.samples import catalogue
-from podpass.local.samples import prepare as building
 from podpass.local.samples.cache import SampleCache, cache_folder
 from podpass.local.samples.model import Sample
+from podpass.local.samples.prepare import (
+    BuildFailed,
+    RegistryUnreachable,
+    ToolsMissing,
+)
+from podpass.local.samples.prepare import prepare as prepare_sample
 
 _COLUMNS = {
     "NAME": "name",
@@ -87,7 +92,7 @@ def prepare_(name: str | None, everything: bool, again: bool) -> None:
     if name is None:
         _prepare_all(samples, again)
     else:
-        building.prepare(_find_sample(name), samples, options.environ(), print_message, again=again)
+        prepare_sample(_find_sample(name), samples, options.environ(), print_message, again=again)
 
 
 def _prepare_all(samples: SampleCache, again: bool) -> None:
@@ -98,10 +103,10 @@ def _prepare_all(samples: SampleCache, again: bool) -> None:
             print_message(f"{sample.name}: already built")
             continue
         try:
-            building.prepare(sample, samples, options.environ(), print_message, again=again)
-        except building.ToolsMissing as exc:
+            prepare_sample(sample, samples, options.environ(), print_message, again=again)
+        except ToolsMissing as exc:
             print_message(f"{sample.name}: skipped. {exc.message}: {exc.hint}")
-        except (building.RegistryUnreachable, building.BuildFailed) as exc:
+        except (RegistryUnreachable, BuildFailed) as exc:
             print_message(f"{sample.name}: failed. {exc.message}: {exc.hint}")
             failed.append(exc)
     if failed:

@@ -2,10 +2,10 @@
 
 The store returns only values that passed `rules`. Ids are lower-case GUIDs, times are seconds since 1970. A
 `document` holds further attributes of an object, as its API validated them. Decisions read only these
-members: of an application `exchange.clients` (redirect URIs, public client, audience), `exchange.lookup`
-(assignment required), `resources` (version of tokens), `app_roles` (roles) and `graph.targets` (owners: who
-may change it with an `OwnedBy` permission); of a cluster whether workload identity is on. Code that reads
-other members must list them here.
+members: of an application `exchange.sign_in.clients` (redirect URIs, public client, audience),
+`exchange.client_auth.directory_lookup` (assignment required), `resources` (version of tokens), `app_roles`
+(roles) and `graph.lookup` (owners, for the `OwnedBy` permissions); of a cluster whether workload identity is
+on. Code that reads other members must list them here.
 """
 
 from collections.abc import Mapping

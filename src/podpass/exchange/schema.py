@@ -70,8 +70,8 @@ wrong_codes = strict_table(
 )
 
 # The number of wrong passwords in a row for each user, and the time of the last one.
-guesses = strict_table(
-    "authority_guesses",
+lockouts = strict_table(
+    "authority_lockouts",
     metadata,
     Column("user_id", short_text(64), primary_key=True),
     Column("wrong", Integer, nullable=False),

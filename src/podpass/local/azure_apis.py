@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from podpass.clock import Clock
-from podpass.directory.management_app import create_app as joined
+from podpass.directory.management_app import create_app as create_management_app
 from podpass.directory.resources import GRAPH_APP_ID, MANAGER_APP_ID, audiences
 from podpass.local.datadir import InstanceConfig
 
@@ -41,8 +41,8 @@ def create_app(
 
     Shapes:  `authority`, `graph_origin` and `vault_suffix` are for clients without the gateway.
     """
-    from podpass.directory.graph.app import create_app as graph
-    from podpass.directory.resource_manager.app import create_app as manager
+    from podpass.directory.graph.app import create_app as create_graph_app
+    from podpass.directory.resource_manager.app import create_app as create_manager_app
     from podpass.directory.resource_manager.model import SubscriptionContext
 
     domain = config.admin_username.partition("@")[2]
@@ -57,9 +57,9 @@ def create_app(
     )
     arm = _create_admit(config, keys, clock, audiences(MANAGER_APP_ID))
     msgraph = _create_admit(config, keys, clock, audiences(GRAPH_APP_ID, [graph_origin]))
-    return joined(
-        manager(directory, arm, place, cluster, clock),
-        graph(directory, msgraph, config.tenant_id, domain, clock),
+    return create_management_app(
+        create_manager_app(directory, arm, place, cluster, clock),
+        create_graph_app(directory, msgraph, config.tenant_id, domain, clock),
     )
 
 

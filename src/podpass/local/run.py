@@ -17,8 +17,7 @@ from functools import partial
 from podpass import files, log
 from podpass.clock import Clock, system
 from podpass.errors import Error
-from podpass.local import disk_errors, finish_restore
-from podpass.local import ports as loopback
+from podpass.local import disk_errors, finish_restore, ports
 from podpass.local.datadir import DataDir, initialise, save_ports
 from podpass.local.instance import Instance
 from podpass.local.lock import Lock
@@ -78,8 +77,8 @@ def _run(
         finish_restore.finish(data_dir)
         config = initialise(data_dir)
         _configure_logging(data_dir)
-        sockets = loopback.bind_all(settings.port_base, config.ports)
-        config = save_ports(data_dir, config, loopback.port_numbers(sockets))
+        sockets = ports.bind_all(settings.port_base, config.ports)
+        config = save_ports(data_dir, config, ports.port_numbers(sockets))
         raise_file_limit()  # each tunnel needs descriptors, and the usual soft limit is 1024
         try:
             with _create_runner() as runner:
@@ -88,7 +87,7 @@ def _run(
                 )
                 ended_by = runner.run(_run_until_signal(instance, seed, progress, ready))
         finally:
-            loopback.close_all(sockets)
+            ports.close_all(sockets)
             data_dir.status_file.unlink(missing_ok=True)
     finally:
         lock.release()

@@ -22,13 +22,13 @@ CREATE TABLE authority_devices (
     UNIQUE (user_code)
 ) STRICT;
 INSERT INTO "authority_devices" VALUES(X'000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F',NULL,1.0,-1.0,X'04');
-CREATE TABLE authority_guesses (
+CREATE TABLE authority_lockouts (
     user_id TEXT NOT NULL,
     wrong INTEGER NOT NULL,
     since REAL NOT NULL,
     PRIMARY KEY (user_id)
 ) STRICT;
-INSERT INTO "authority_guesses" VALUES('ada',1,1.0);
+INSERT INTO "authority_lockouts" VALUES('ada',1,1.0);
 CREATE TABLE authority_keys (
     ordinal INTEGER NOT NULL,
     kid TEXT NOT NULL,

@@ -8,6 +8,7 @@ import pytest
 from podpass.directory.access import GLOBAL_ADMINISTRATOR, Caller
 from podpass.directory.graph import permissions, routes
 from podpass.directory.graph.permissions import AccessLevel, RequiredPermissions
+from podpass.directory.resources import GRAPH_APP_ID
 from tests.directory.graph.harness import ADMIN, GUEST, OTHER, GraphHarness, Reply
 from tests.directory.graph.permission_reference import (
     EVERY_PERMISSION,
@@ -147,6 +148,16 @@ async def test_upsert_of_a_service_principal_needs_the_permission_to_create(
     await graph.principal(made["appId"])
     reply = await graph.patch(path, {"notes": "n"}, headers=prefer, caller="robot")
     assert reply.status == 204
+
+
+async def test_owned_by_does_not_list_the_applications_with_roles_in_graph(
+    graph: GraphHarness,
+) -> None:
+    graph.add_app("robot", OWNED)
+    path = f"/servicePrincipals(appId='{GRAPH_APP_ID}')"
+    for below in ("appRoleAssignments", "appRoleAssignedTo"):
+        reply = await graph.send("GET", f"{path}/{below}", caller="robot")
+        assert (reply.status, reply.code) == DENIED
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from podpass.database import Database
 from podpass.exchange.errors.catalogue import AadstsError
-from podpass.exchange.schema import CHAIN, codes, devices, guesses, metadata, wrong_codes
+from podpass.exchange.schema import CHAIN, codes, devices, lockouts, metadata, wrong_codes
 from podpass.exchange.sign_in import codes as pending
 from podpass.exchange.sign_in import passwords
 from podpass.exchange.sign_in.authorization_codes import AuthorizationCodes
@@ -298,4 +298,4 @@ async def test_wrong_passwords_are_counted_across_replicas(world: Replicas) -> N
     assert await world.other.guesses.check("another", "right", kept)
     world.now += LOCKOUT_SECONDS
     assert await world.one.guesses.check("ada", "right", kept)
-    assert await world.count(guesses) == 0
+    assert await world.count(lockouts) == 0

@@ -108,10 +108,10 @@ async def test_corrupt_lockout_row_allows_no_attempt(world: World, change: str) 
     kept = passwords.hash_password("right")
     for _ in range(MAX_ATTEMPTS):
         assert not await world.guesses.check("ada", "wrong", kept)
-    world.execute(f"UPDATE authority_guesses SET {change}")
-    before = world.execute("SELECT * FROM authority_guesses")
+    world.execute(f"UPDATE authority_lockouts SET {change}")
+    before = world.execute("SELECT * FROM authority_lockouts")
     for password in ("wrong", "right"):
-        with pytest.raises(CorruptRowError, match="ada in table authority_guesses cannot be read"):
+        with pytest.raises(CorruptRowError, match="ada in table authority_lockouts cannot be read"):
             await world.guesses.check("ada", password, kept)
-    assert world.execute("SELECT * FROM authority_guesses") == before
+    assert world.execute("SELECT * FROM authority_lockouts") == before
     assert await world.guesses.check("bob", "right", kept)

@@ -26,7 +26,7 @@ def test_timeline_lists_old_active_and_next_keys() -> None:
     assert schedule.timeline([C, A, B], now, SCHEDULE) == [
         period(A, "old", NOW + 1000, NOW + 1000 + 60),
         period(B, "active", NOW + 2000),
-        period(C, "coming", None),
+        period(C, "upcoming", None),
     ]
     assert schedule.timeline([A], NOW, SCHEDULE) == [period(A, "active", None)]
     assert schedule.timeline([], NOW, SCHEDULE) == []

@@ -207,7 +207,11 @@ async def _principal_to_json(request: GraphRequest, name: str) -> dict[str, Any]
     found = await lookup.find_principal(request, key)
     if found is None:
         raise not_found(name)
-    lookup.require_readable(request, found)
+    if isinstance(found, Identity):
+        lookup.require_readable(request, found)
+    else:
+        # The assignments of a built-in principal name every application with a role in Microsoft Graph.
+        lookup.require_full_access(request)
     return principals.to_json(found, request.context)
 
 

@@ -29,7 +29,6 @@ KIND = "federatedIdentityCredential"
 FILTER_SCHEMA = FilterSchema(
     name=KIND, scanned=frozenset({"id", "name", "issuer", "subject", "description"})
 )
-_RESOURCE = "FederatedIdentityCredential"
 # Longer than the directory accepts, so that the directory reports the real limit.
 _TEXT = text(4096)
 _MEMBERS = {

@@ -85,6 +85,11 @@ def require_readable(request: GraphRequest, found: Identity | Mapping[str, Any])
         _check_access(request, owner_ids(found.principal), found.client_id)
 
 
+def require_full_access(request: GraphRequest) -> None:
+    """Reject a caller whose permission covers only its own objects or the objects that it owns."""
+    _check_access(request, [], "")
+
+
 def owner_ids(document: Mapping[str, Any]) -> list[str]:
     """Return the object ids of the owners of an object."""
     found = document.get("owners")

@@ -58,7 +58,7 @@ def upgrade() -> None:
     )
     op.create_index("authority_wrong_codes_at", "authority_wrong_codes", ["at"])
     op.create_table(
-        "authority_guesses",
+        "authority_lockouts",
         sa.Column("user_id", _text(64), primary_key=True),
         sa.Column("wrong", sa.Integer, nullable=False),
         sa.Column("since", _TIME, nullable=False),

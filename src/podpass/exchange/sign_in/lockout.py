@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, delete, insert, select
 from podpass.clock import Clock
 from podpass.database import Database, row_decoder
 from podpass.exchange.errors.catalogue import AadstsError
-from podpass.exchange.schema import guesses
+from podpass.exchange.schema import lockouts
 from podpass.exchange.sign_in.codes import SKEW_SECONDS
 from podpass.exchange.sign_in.passwords import check_password
 
@@ -42,7 +42,7 @@ class PasswordLockout:
                 return False
             _reset(connection, user_id)
             row = {"user_id": user_id, "wrong": wrong % MAX_ATTEMPTS + 1, "since": now}
-            connection.execute(insert(guesses).values(row))
+            connection.execute(insert(lockouts).values(row))
             return True
 
         # Read first, so that further guesses do not block the writes of others.
@@ -59,19 +59,19 @@ class PasswordLockout:
 
 
 def _read_count(connection: Connection, user_id: str) -> tuple[int, float]:
-    row = connection.execute(select(guesses).where(guesses.c.user_id == user_id)).first()
+    row = connection.execute(select(lockouts).where(lockouts.c.user_id == user_id)).first()
     if row is None:
         return 0, 0.0
     return _decode(row)
 
 
-@row_decoder(guesses, key=lambda row: row.user_id)
+@row_decoder(lockouts, key=lambda row: row.user_id)
 def _decode(row: Row[Any]) -> tuple[int, float]:
     return row.wrong, row.since
 
 
 def _reset(connection: Connection, user_id: str) -> None:
-    connection.execute(delete(guesses).where(guesses.c.user_id == user_id))
+    connection.execute(delete(lockouts).where(lockouts.c.user_id == user_id))
 
 
 def _is_locked(wrong: int, since: float, now: float) -> bool:

@@ -214,7 +214,7 @@ def _unseal_key(row: KeyRow, sealer: Sealer) -> AuthorityKey:
     """
     try:
         key = key_material.from_pem(sealer.open(row.sealed, _key_context(row.slot.kid)))
-    except (ValueError, BadKey) as exc:
+    except (TypeError, ValueError, BadKey) as exc:
         raise InvalidSealingKey("the sealed value is not a key", kid=row.slot.kid) from exc
     if key.kid != row.slot.kid:
         raise InvalidSealingKey("the sealed value is another key", kid=row.slot.kid)
@@ -227,7 +227,7 @@ def unseal_token_seal(found: StoredKeys, sealer: Sealer) -> bytes | None:
         return None
     try:
         return sealer.open(found.seal, _SEAL_CONTEXT)
-    except InvalidSealingKey:
+    except (TypeError, InvalidSealingKey):
         return None
 
 

@@ -226,7 +226,7 @@ def timeline(
     current = active_key(ordered, now)
     periods = []
     for slot, after in zip(ordered, [*ordered[1:], None], strict=True):
-        state = "active" if slot is current else "old" if slot.order < current.order else "coming"
+        state = "active" if slot is current else "old" if slot.order < current.order else "upcoming"
         until = None if after is None else after.activates
         published = None if until is None or state != "old" else until + schedule.idle_seconds
         periods.append(KeyPeriod(slot=slot, state=state, until=until, published=published))

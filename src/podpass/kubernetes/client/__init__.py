@@ -6,7 +6,6 @@ redirect, reads a proxy from the environment, or shows a credential.
 
 from podpass.kubernetes.client.client import (
     APPLY_PATCH,
-    JSON_PATCH,
     MERGE_PATCH,
     STRATEGIC_PATCH,
     KubeClient,
@@ -19,7 +18,6 @@ from podpass.kubernetes.client.reflector import BackOff
 
 __all__ = [
     "APPLY_PATCH",
-    "JSON_PATCH",
     "MERGE_PATCH",
     "STRATEGIC_PATCH",
     "BackOff",

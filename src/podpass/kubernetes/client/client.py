@@ -16,7 +16,6 @@ from podpass.kubernetes.client import reflector
 from podpass.kubernetes.client.config import Target, read_kubeconfig
 from podpass.kubernetes.client.errors import KubeError, KubeUnreachable
 
-JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"

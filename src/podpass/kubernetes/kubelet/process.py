@@ -6,7 +6,6 @@ it.
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -16,8 +15,6 @@ from typing import Self
 from podpass.errors import Error
 from podpass.kubernetes.kubelet.orphan_reaper import OrphanReaper
 from podpass.kubernetes.kubelet.sandbox import ProcessSpec
-
-_log = logging.getLogger(__name__)
 
 # The marks identify the processes of a kubelet and of a container, also after a crash.
 RUNTIME_VARIABLE = "PODPASS_RUNTIME"

@@ -4,7 +4,6 @@ If the cluster also has a real scheduler, the second of the two gets a conflict 
 another schedulerName are not bound.
 """
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,8 +15,6 @@ from podpass.kubernetes.client.event_recorder import (
     EventRecorder,
     object_reference,
 )
-
-_log = logging.getLogger(__name__)
 
 Pod = Mapping[str, Any]
 

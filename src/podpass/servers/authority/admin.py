@@ -153,16 +153,16 @@ class AdminApp:
 
     async def _open(self) -> App:
         """Create the APIs at the first valid token, because the tenant and its name are known then."""
-        from podpass.directory.graph.app import create_app as graph
-        from podpass.directory.resource_manager.app import create_app as manager
-        from podpass.directory.resource_manager.model import SubscriptionContext as Subscription
+        from podpass.directory.graph.app import create_app as create_graph_app
+        from podpass.directory.resource_manager.app import create_app as create_manager_app
+        from podpass.directory.resource_manager.model import SubscriptionContext
 
         process, directory = self._settings.process, self._opened.directory
         tenant = await directory.find_tenant(process.tenant_id) or Tenant(
             id=process.tenant_id, display_name="podpass"
         )
         domain = tenant.domains[0] if tenant.domains else _NO_DOMAIN
-        subscription = Subscription(
+        subscription = SubscriptionContext(
             tenant_id=tenant.id,
             tenant_name=tenant.display_name,
             domain=domain,
@@ -171,14 +171,14 @@ class AdminApp:
             authority=self._settings.exchange.origins[0],
         )
         self._apis = create_management_app(
-            manager(
+            create_manager_app(
                 directory,
                 admit_with(self._create_guard(self._manager)),
                 subscription,
                 AbsentCluster(),
                 self._clock,
             ),
-            graph(
+            create_graph_app(
                 directory,
                 admit_with(self._create_guard(self._graph)),
                 tenant.id,

@@ -16,7 +16,6 @@ from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
 from podpass.kubernetes.service_account import names
 
 MASTERS = "system:masters"
-_GROUP = "rbac.authorization.k8s.io"
 _KINDS = ("ClusterRoleBinding", "RoleBinding", "ClusterRole", "Role")
 
 
