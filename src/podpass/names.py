@@ -64,7 +64,7 @@ CERTIFICATE_SECRET = "azure-wi-webhook-server-cert"  # noqa: S105 an object's na
 CA_CERTIFICATE, CA_KEY = "ca.crt", "ca.key"
 TLS_CERTIFICATE, TLS_KEY = "tls.crt", "tls.key"
 # An addition of podpass: the key of a CA that is distributed and does not sign yet.
-ADDED_CA_KEY = "podpass-coming-ca.key"
+ADDED_CA_KEY = "podpass-next-ca.key"
 CA_NAME = "azure-workload-identity-ca"
 CA_ORGANIZATION = "azure-workload-identity"
 

@@ -1,1 +1,1 @@
-"""Cryptography: JOSE tokens and keys, a cache of an issuer's keys, encryption of stored values, secrets."""
+"""JOSE (`jose.py`), envelope encryption, certificates (`x509.py`), and `Secret`, which no log shows."""

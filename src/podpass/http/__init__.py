@@ -1,1 +1,1 @@
-"""HTTP server, TLS, connection limits, and a client that connects only to allowed addresses."""
+"""HTTP: `server.py` listens, `connection.py` parses, `fetcher.py` fetches from allowed addresses only."""

@@ -1,1 +1,1 @@
-"""Read a seed file and apply it to the directory and the vaults, once and idempotently."""
+"""Seed files: `model.py` parses and validates them, `apply.py` writes them to directory and vaults."""

@@ -1,1 +1,1 @@
-"""The processes that run in a cluster, one package for each."""
+"""The processes that run on a cluster, one package each: `authority` and `webhook`."""

@@ -1,1 +1,1 @@
-"""AADSTS errors: the catalogue of all numbers, and the explanation of each."""
+"""AADSTS errors: `catalogue.py` is the one table, `model.py` the error class, `explain.py` explains them."""

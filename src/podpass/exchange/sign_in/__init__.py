@@ -1,1 +1,4 @@
-"""Sign-in of users: authorization code, device code, password, refresh token, and the sign-in pages."""
+"""Sign-in of users: authorization code, device code, refresh token, and the pages.
+
+Read `sign_in.py` first: it decides each grant. `app.py` is the edge.
+"""

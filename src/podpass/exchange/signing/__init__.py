@@ -1,1 +1,4 @@
-"""The signing keys of the token service: schedule, storage and rotation; and the signer of tokens."""
+"""Signing keys of the token service. `schedule.py` decides which key signs; `key_set.py` applies it.
+
+`signer.py` signs access tokens; `key_store.py` stores the keys encrypted.
+"""

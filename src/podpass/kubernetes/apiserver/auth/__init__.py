@@ -1,1 +1,1 @@
-"""Authentication, impersonation, RBAC, access reviews and ServiceAccount token requests."""
+"""Authentication, impersonation, RBAC, and the reviews and tokens that the API server serves."""

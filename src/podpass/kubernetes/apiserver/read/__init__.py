@@ -1,1 +1,1 @@
-"""Get, list and watch requests, tables, discovery and OpenAPI."""
+"""Get, list, watch, tables, discovery and OpenAPI. `listing.py` reads pages; `watch.py` streams events."""

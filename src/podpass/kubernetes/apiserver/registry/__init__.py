@@ -1,1 +1,1 @@
-"""Create, update and delete stored objects, and serve their subresources."""
+"""Create, update, delete and subresources. `store.py` runs strategies, admission and storage."""

@@ -1,1 +1,1 @@
-"""Objects in SQLite, the watch cache of recent changes, and fairness between large requests."""
+"""Objects in SQLite (`storage.py`), the watch cache above them, and fairness between large requests."""
