@@ -67,9 +67,10 @@ class Reader:
         """
         if self._problems:
             lines = [f"{self._filename}:{line}: {text}" for line, text in sorted(self._problems)]
+            source = "the input" if self._filename == "-" else self._filename
             raise UsageError(
                 "\n".join(lines),
-                hint=f"fix {self._filename} and apply it again; nothing was changed",
+                hint=f"fix {source} and apply it again; nothing was changed",
                 problems=lines,
             )
 
