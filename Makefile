@@ -20,6 +20,9 @@ RULES_SECONDS ?=
 
 # `make test AGAIN=yes` runs the tests that failed in the last run, one at a time.
 PYTEST = $(BIN)/python -m pytest
+# The folders whose tests need PostgreSQL, or a real control plane; tests/house holds that no other has such tests.
+STORES   = tests/backup tests/database tests/directory tests/exchange tests/resource tests/soak
+CLUSTERS = tests/charts tests/control_plane tests/kubernetes_clients
 ALONE  = $(if $(AGAIN),--last-failed --last-failed-no-failures=none -n 0)
 
 .DEFAULT_GOAL := help
@@ -91,14 +94,14 @@ test-peers: $(VENV)/.dev ## test Azure's management SDKs and Graph's on an insta
 	$(PYTEST) -m peers tests/peers -rs $(ALONE)
 
 test-postgres: $(VENV)/.dev ## run the store's tests on a real PostgreSQL; installs it if possible, skips otherwise
-	$(PYTEST) -m postgres -n 2 --dist loadfile tests -rs $(if $(K),-k '$(K)') $(ALONE)
+	$(PYTEST) -m postgres -n 2 --dist loadfile $(STORES) -rs $(if $(K),-k '$(K)') $(ALONE)
 
 test-selfhost: $(VENV)/.dev ## test long-running released SDKs while keys, database and replicas of the service change
 	$(PYTEST) -m selfhost tests/selfhost -rs $(ALONE)
 
 test-kubernetes: $(VENV)/.dev ## run the journey and the contract tests on a real API server, from KUBEBUILDER_ASSETS or built with Go: KUBERNETES=1.37.2, 1.29.15
 	PODPASS_TEST_KUBERNETES='$(KUBERNETES)' $(BIN)/python -m bench.peers
-	PODPASS_TEST_KUBERNETES='$(KUBERNETES)' $(PYTEST) -m kubernetes tests -rs $(if $(K),-k '$(K)') $(ALONE)
+	PODPASS_TEST_KUBERNETES='$(KUBERNETES)' $(PYTEST) -m kubernetes $(CLUSTERS) -rs $(if $(K),-k '$(K)') $(ALONE)
 
 soak: $(VENV)/.dev ## run kill -9, outages, load and floods for hours; PARTS='kill-sqlite mixed', SOAK_MINUTES=30, ROUNDS=200, SEED=n
 	$(if $(PARTS),,$(PYTEST) -m soak tests/soak -rs)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -174,3 +175,18 @@ def test_run_without_cache_keeps_its_exit_code(tmp_path: Path, body: str, code: 
         check=False,
     )
     assert done.returncode == code
+
+
+@pytest.mark.parametrize(("mark", "variable"), [("postgres", "STORES"), ("kubernetes", "CLUSTERS")])
+def test_suite_collects_every_folder_with_its_mark(mark: str, variable: str) -> None:
+    listed = re.search(rf"^{variable} *= (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert listed
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-qq", "--collect-only", "-m", mark, "tests"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    folders = set(re.findall(r"^(tests/\w+)/", done.stdout, re.MULTILINE))
+    assert folders == set(listed[1].split())
