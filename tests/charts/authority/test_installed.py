@@ -3,6 +3,8 @@
 import json
 import secrets
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,13 @@ from tests.local.instances import Podpass
 from tests.local.kubectl import Kubectl, binaries
 from tests.servers.authority.running import Authority
 
-pytestmark = pytest.mark.kubernetes
+pytestmark = [
+    pytest.mark.kubernetes,
+    pytest.mark.skipif(
+        Path(sys.executable).is_relative_to("/tmp"),
+        reason="the chart's pods have their own /tmp, and the replicas' Python is in the host's",
+    ),
+]
 
 # Ports of the chart: pods of an instance share the machine's addresses.
 _PORTS = {"service": "https://localhost:8443", "health": "http://localhost:8095"}
@@ -47,14 +55,23 @@ def kubectl(tmp_path: Path) -> Iterator[Kubectl]:
 
 
 @pytest.fixture
-def authority(kubectl: Kubectl, tmp_path: Path) -> Authority:
+def shared_folder() -> Iterator[Path]:
+    """Yield a folder outside /tmp, which bubblewrap replaces in each pod of the chart."""
+    cache = Path.home() / ".cache" / "podpass"
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def authority(kubectl: Kubectl, shared_folder: Path, tmp_path: Path) -> Authority:
     """Create the Secrets that the notes name, and return a client of the service."""
-    made = Authority(folder=tmp_path, ca=trustme.CA(), facts=dict(_PORTS))
+    made = Authority(folder=shared_folder, ca=trustme.CA(), facts=dict(_PORTS))
     made.write_certificate()
     (tmp_path / "sealing.key").write_bytes(secrets.token_bytes(32))
     kubectl("create", "namespace", NAMESPACE)
     create = ("-n", NAMESPACE, "create", "secret")
-    key, pair = tmp_path / "sealing.key", (tmp_path / "tls.crt", tmp_path / "tls.key")
+    key, pair = tmp_path / "sealing.key", (shared_folder / "tls.crt", shared_folder / "tls.key")
     kubectl(*create, "generic", f"{NAME}-sealing", f"--from-file={key}")
     kubectl(*create, "generic", f"{NAME}-database", f"--from-literal=url={made.database}")
     kubectl(*create, "tls", f"{NAME}-tls", f"--cert={pair[0]}", f"--key={pair[1]}")
