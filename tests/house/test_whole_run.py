@@ -23,7 +23,7 @@ case "$*" in
 esac
 """
 ONE = ["tests/test_it.py::test_a[x[1]]"]
-FAILED = "1 1 8000"
+FAILED = "1 1 9500"
 
 
 def _run(
@@ -87,12 +87,12 @@ def test_second_failure_ends_the_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("failed", "ended"),
     [
-        ([f"tests/test_it.py::test_{n}" for n in range(4)], "1 4 8000"),
-        (ONE, "2 1 8000"),
-        (ONE, "3 1 8000"),
+        ([f"tests/test_it.py::test_{n}" for n in range(4)], "1 4 9500"),
+        (ONE, "2 1 9500"),
+        (ONE, "3 1 9500"),
         (ONE, None),
-        (ONE, "1 2 8000"),
-        (["tests/test_it.py"], "1 1 8000"),
+        (ONE, "1 2 9500"),
+        (["tests/test_it.py"], "1 1 9500"),
         (None, None),
         (None, FAILED),
     ],
