@@ -36,7 +36,7 @@ EVENT_LIMITS = EventLimits(
 )
 _WORKERS = 8
 _WAIT_SECONDS = 30.0
-_GARBAGE, _TRACKED_POD, _EVENT_TTL = "garbage/", "free", "forget"
+_GARBAGE, _TRACKED_POD, _EVENT_TTL = "garbage/", "tracked-pod", "event-ttl"
 # Reconciling an owner counts its pods, so the delay grows with the number of pods.
 _PODS_PER_SECOND = 10_000
 _MAX_DELAY_SECONDS = 0.5
