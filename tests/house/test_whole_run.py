@@ -11,16 +11,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Stands for make. The first suite ends as given, also the second time; the others as `others` and `az` say.
+# Stands for make. The first suite ends as given, also the second time; `others` and `status_of` set how the
+# others end.
 MAKE = """#!/usr/bin/env bash
 echo "make $*" >> made
-mkdir -p .pytest_cache/v/podpass
+cache=${PYTEST_ADDOPTS##*cache_dir=}
+[ -z "$cache" ] || mkdir -p "$cache/v/podpass"
 case "$*" in
-    test) cp -r first/v .pytest_cache/; exit "$(cat first_status)";;
-    "test AGAIN=yes") cp second .pytest_cache/v/podpass/ended; exit "$(cat again)";;
-    test-az) cp others .pytest_cache/v/podpass/ended; exit "$(cat az)";;
-    test-*) cp others .pytest_cache/v/podpass/ended;;
+    test) cp -r first/v "$cache/"; exit "$(cat first_status)";;
+    "test AGAIN=yes") cp second "$cache/v/podpass/ended"; exit "$(cat again)";;
+    test-*) cp others "$cache/v/podpass/ended"; echo "ran $1"; [ ! -f "status_of/$1" ] || exit 2;;
 esac
+# A suite that ends only when `.ci/run` ends it.
+[ "$1" != "$(cat endless)" ] || exec sleep infinity
 """
 ONE = ["tests/test_it.py::test_a[x[1]]"]
 FAILED = "1 1 9500"
@@ -33,7 +36,8 @@ def _run(
     *,
     again: int = 0,
     then: str = "0 0 1",
-    az: int = 0,
+    broken: str = "",
+    endless: str = "none",
     first: int = 2,
     others: str = "0 0 9000",
 ) -> tuple[int, str, list[str]]:
@@ -56,7 +60,9 @@ def _run(
             path.write_text(json.dumps(said, indent=2))
     (folder / "again").write_text(str(again))
     (folder / "second").write_text(json.dumps(then))
-    (folder / "az").write_text(str(az))
+    (folder / "status_of").mkdir()
+    (folder / "status_of" / broken).touch()
+    (folder / "endless").write_text(endless)
     (folder / "first_status").write_text(str(first))
     (folder / "others").write_text(json.dumps(others))
     done = subprocess.run(
@@ -117,7 +123,7 @@ def test_rerun_without_the_failed_test_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_unsteady_tests_are_named_in_a_failed_run(tmp_path: Path) -> None:
-    code, said, made = _run(tmp_path, ONE, FAILED, az=2)
+    code, said, made = _run(tmp_path, ONE, FAILED, broken="test-az")
     assert code != 0
     assert said.splitlines()[-1].startswith("=== UNSTEADY")
     assert made[-1] == "make test-az"
@@ -133,6 +139,25 @@ def test_run_fails_when_a_later_suite_ran_no_test(tmp_path: Path) -> None:
     code, _, made = _run(tmp_path, None, "0 0 9000", first=0, others="0 0 0")
     assert code != 0
     assert made == ["make test", "make test-processes"]
+
+
+def test_both_lists_of_suites_run_and_are_printed(tmp_path: Path) -> None:
+    code, said, made = _run(tmp_path, None, "0 0 9500", first=0)
+    assert code == 0
+    suites = {call.split()[1] for call in made if call.startswith("make test-")}
+    assert suites == {line.split()[1] for line in said.splitlines() if line.startswith("ran ")}
+    assert {"test-az", "test-clients", "test-kubernetes", "test-selfhost"} <= suites
+
+
+@pytest.mark.parametrize(
+    ("broken", "endless"),
+    [("test-kubernetes", "test-clients"), ("test-tutorial", "test-kubernetes")],
+)
+def test_failure_in_one_list_ends_the_other(tmp_path: Path, broken: str, endless: str) -> None:
+    code, said, made = _run(tmp_path, None, "0 0 9500", first=0, broken=broken, endless=endless)
+    assert code != 0
+    assert f"ran {broken}" in said
+    assert not any(call.startswith(("make rules", "make fuzz")) for call in made)
 
 
 def test_too_few_tests_are_not_run_again(tmp_path: Path) -> None:
