@@ -76,6 +76,13 @@ def remove(path: Path) -> None:
     sync_folder(path.parent)
 
 
+def sync(path: Path) -> None:
+    """Sync a file and its directory to the disk."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Sync a directory to the disk; a rename in it is durable only after that."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

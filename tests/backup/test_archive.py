@@ -4,6 +4,7 @@ import gc
 import gzip
 import io
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -204,6 +205,34 @@ async def test_part_with_a_huge_size_is_refused_before_it_is_read(tmp_path: Path
     path = tmp_path / "file"
     path.write_bytes(gzip.compress(begin + member.tobuf(tarfile.GNU_FORMAT) + bytes(5000)))
     await assert_refused(tmp_path, path, "an unknown part")
+
+
+async def test_file_that_expands_to_hundreds_of_times_its_size_is_refused(tmp_path: Path) -> None:
+    """Eleven megabytes of zeros would fill the disk with gigabytes."""
+    zeros = bytes(archive.PART_BYTES)
+    parts = [(f"files/kubernetes.db/{n:06d}", zeros) for n in range(1, 80)]
+    path = write_backup(tmp_path / "file", parts)
+    assert path.stat().st_size < 1_000_000
+    await assert_refused(tmp_path, path, "expands to more than 100 times its size")
+
+
+async def test_manifest_over_four_megabytes_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
+    manifest = tarfile.TarInfo(model.MANIFEST)
+    path = write_tar(tmp_path / "file", BEGIN, (manifest, b"[" * (4 * archive.PART_BYTES + 1)))
+    await assert_refused(tmp_path, path, "an unknown part")
+
+
+async def test_part_with_millions_of_rows_is_refused_with_little_memory(tmp_path: Path) -> None:
+    rows = b'["t","a"]\n' + b"[]\n" * 1_000_000
+    table = Table(columns=("id", "display_name"), rows=1_000_001)
+    path = write_backup(tmp_path / "file", [(PART, rows)], table=table)
+    archive.check(path)
+    tracemalloc.start()
+    try:
+        await assert_refused(tmp_path, path, "a row of the backup cannot be read")
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(rows)
+    finally:
+        tracemalloc.stop()
 
 
 async def test_data_after_the_manifest_is_refused(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """`podpass backup` and `podpass restore` on a local instance, running or not, as its owner uses them."""
 
 import json
+import os
 import shutil
 import sqlite3
 import stat
 import tarfile
+import tracemalloc
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from podpass.backup import archive
+from podpass.backup import archive, restore
 from podpass.backup.model import Manifest
 from podpass.exchange.sign_in import passwords
 from podpass.local import finish_restore
@@ -134,7 +136,13 @@ def test_stopped_instance_is_restored_and_starts_with_the_restored_data(
 def test_backup_with_keys_restores_a_complete_instance_in_a_new_directory(
     podpass: Podpass, stopped_instance: Podpass
 ) -> None:
-    done = podpass("restore", str(stopped_instance.data_dir.parent / "open"))
+    path = str(stopped_instance.data_dir.parent / "open")
+    done = podpass("restore", path)
+    assert done.returncode == 1
+    assert "the backup brings kubernetes.db: the programs that they name would run" in done.stderr
+    assert "pass --trust" in done.stderr
+    assert not (podpass.data_dir / "directory.db").exists()
+    done = podpass("restore", path, "--trust")
     assert done.returncode == 0, done.stderr
     assert read_ids(podpass) == read_ids(stopped_instance)
     status = podpass.up()
@@ -297,7 +305,7 @@ def test_instance_file_that_differs_from_the_manifest_is_refused(
     crafted = _write_backup(
         tmp_path, stopped_instance, replace(manifest, instance=other), backup="open"
     )
-    done = podpass("restore", str(crafted))
+    done = podpass("restore", str(crafted), "--trust")
     assert done.returncode == 1
     assert "differs from its manifest" in done.stderr
     assert not (podpass.data_dir / "instance.json").exists()
@@ -339,6 +347,47 @@ def _write_backup(
             writer.add(name, data)
         writer.finish(replace(manifest, parts=tuple(writer.parts)))
     return path
+
+
+def test_images_of_a_backup_are_restored_only_with_trust(
+    instance: Podpass, stopped_instance: Podpass, tmp_path: Path
+) -> None:
+    """The author of an archive would otherwise choose a program that runs as the user who restores it."""
+    manifest = archive.check(stopped_instance.data_dir.parent / "sealed")
+    images = {"files/images.json/000001": b'{"app": ["/bin/sh", "-c", "id"]}'}
+    path = str(_write_backup(tmp_path, stopped_instance, manifest, changed=images))
+    done = instance("restore", path, "--replace")
+    assert (done.returncode, "the backup brings images.json" in done.stderr) == (1, True)
+    assert not (instance.data_dir / "images.json").exists()
+    assert instance("restore", path, "--replace", "--trust").returncode == 0
+    assert (instance.data_dir / "images.json").exists()
+
+
+def test_files_of_a_backup_are_written_with_one_part_in_memory(tmp_path: Path) -> None:
+    path, target = tmp_path / "file", DataDir(tmp_path / "target")
+    with path.open("wb") as stream:
+        writer = archive.Writer(stream)
+        for number in range(1, 13):
+            writer.add(f"files/kubernetes.db/{number:06d}", os.urandom(archive.PART_BYTES))
+        manifest = Manifest(podpass="0", created="", stores={}, parts=tuple(writer.parts))
+        writer.finish(manifest)
+    tracemalloc.start()
+    try:
+        restore._write_files(path, manifest, target)
+        assert tracemalloc.get_traced_memory()[1] < 8 * archive.PART_BYTES
+    finally:
+        tracemalloc.stop()
+    assert target.path("kubernetes.db").stat().st_size == 12 * archive.PART_BYTES
+
+
+def test_backup_with_large_keys_is_refused(
+    podpass: Podpass, stopped_instance: Podpass, tmp_path: Path
+) -> None:
+    manifest = archive.check(stopped_instance.data_dir.parent / "sealed")
+    keys = {"files/keys/large/000001": os.urandom(archive.PART_BYTES + 1)}
+    crafted = _write_backup(tmp_path, stopped_instance, manifest, changed=keys)
+    done = podpass("restore", str(crafted))
+    assert (done.returncode, "the backup's keys are too large" in done.stderr) == (1, True)
 
 
 def test_restore_with_a_wrong_sealing_key_is_refused(

@@ -419,7 +419,7 @@ def test_unsupported_jwk_is_refused(jwk: dict[str, Any]) -> None:
 
 
 def test_small_rsa_exponent_is_accepted() -> None:
-    for exponent in (3, 65537, 2**33 + 1, 2**64 - 1):
+    for exponent in (3, 65537, 2**31 + 1, 2**32 - 1):
         assert jose.load_jwk({**GOOD, "e": encode_integer(exponent)}).algs == {"RS256"}
 
 

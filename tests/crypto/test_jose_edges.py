@@ -72,13 +72,13 @@ def test_bytes_of_every_length_have_one_encoding(size: int) -> None:
             jose.b64decode(other)
 
 
-@pytest.mark.parametrize("bits", [2048, 2049, 4096, 8191, 8192])
-def test_rsa_keys_of_2048_to_8192_bits_are_accepted(bits: int) -> None:
+@pytest.mark.parametrize("bits", [2048, 2049, 3072, 4096])
+def test_rsa_keys_of_2048_to_4096_bits_are_accepted(bits: int) -> None:
     assert jose.load_jwk(create_rsa_jwk(bits)).key.key_size == bits
 
 
-@pytest.mark.parametrize("e", [3, 5, 17, 65537, 2**33 + 1, 2**64 - 1])
-def test_exponents_from_3_to_64_bits_are_accepted(e: int) -> None:
+@pytest.mark.parametrize("e", [3, 5, 17, 65537, 2**31 + 1, 2**32 - 1])
+def test_exponents_from_3_to_32_bits_are_accepted(e: int) -> None:
     key = jose.load_jwk({**GOOD, "e": encode_integer(e)}).key
     assert isinstance(key, rsa.RSAPublicKey)
     assert key.public_numbers().e == e
@@ -87,7 +87,7 @@ def test_exponents_from_3_to_64_bits_are_accepted(e: int) -> None:
 @pytest.mark.parametrize(
     "jwk",
     [
-        {**GOOD, "e": encode_integer(2**64 + 1)},
+        {**GOOD, "e": encode_integer(2**32 + 1)},
         {**GOOD, "e": "AAAAAAAAAAAAAAAAAAAAAAAB"},
         {**GOOD, "n": "A" * 3000 + str(GOOD["n"])},
         {**RFC7515_EC, "x": "AAAA" * 16 + str(RFC7515_EC["x"])},

@@ -90,6 +90,14 @@ def test_requests_without_client_have_no_client_limit(harness: LimiterHarness) -
         limiter.on_success(HERE, "")
 
 
+def test_extra_work_counts_as_requests_of_its_address(harness: LimiterHarness) -> None:
+    limiter = harness.limiter(source=Rate(per_second=1, burst=3))
+    assert limiter.acquire(HERE, "") is None
+    limiter.on_extra_work(HERE, 4)
+    assert limiter.acquire(HERE, "") == pytest.approx(3)
+    assert limiter.acquire(THERE, "") is None
+
+
 def test_refused_requests_do_not_use_up_the_client_limit(harness: LimiterHarness) -> None:
     limiter = harness.limiter(client=Rate(per_second=1, burst=2))
     for _ in range(100):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
+from podpass.crypto import jose
 from podpass.database import DatabaseBusy, DatabaseFailed
 from podpass.exchange.app import create_app
 from podpass.exchange.rate_limits import Rate, RateLimiter, RateLimits
@@ -14,6 +15,7 @@ from podpass.exchange.responses import retry_after
 from podpass.exchange.throttling import too_many_requests
 from podpass.http import server
 from podpass.settings import AuthoritySettings
+from tests.exchange.attacks.forge import publish
 from tests.exchange.sign_in.browser import AZ
 from tests.exchange.world import World, listen
 
@@ -86,6 +88,17 @@ async def test_users_of_one_client_have_no_common_limit(
     user = {"username": world.ADMIN, "password": world.PASSWORD}
     path = f"/{world.TENANT}/oauth2/v2.0/token"
     assert [(await world.post(path, **form, **user)).status for _ in range(4)] == [200] * 4
+
+
+async def test_each_extra_signature_check_counts_as_a_request(
+    world: World, rate_limited: RateLimitedListener
+) -> None:
+    """Fails if an issuer with several keys of one ID gets their verification for free."""
+    foreign = jose.rsa_jwk(jose.generate_rsa().public_key(), world.ring.active.kid)
+    active = jose.rsa_jwk(world.ring.active.key.public_key(), world.ring.active.kid)
+    publish(world, foreign, foreign, active)
+    await rate_limited.start(_limits(source=Rate(per_second=0.01, burst=4)))
+    assert [(await world.request_token()).status for _ in range(3)] == [200, 200, 429]
 
 
 async def test_address_with_only_refused_requests_is_blocked(

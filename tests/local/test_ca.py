@@ -4,15 +4,18 @@ import shutil
 import ssl
 import stat
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs12
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key, pkcs12
 from cryptography.x509.oid import NameOID
 
 from podpass import clock
+from podpass.crypto.x509 import build_certificate, build_name, encode_pem
 from podpass.local import ca, trust
 from podpass.local.datadir import DataDir, DataDirError, initialise, prepare
 from podpass.local.environment import TRUSTSTORE_PASSWORD
@@ -129,9 +132,64 @@ def test_certificates_are_renewed_thirty_days_before_expiry(data_dir: DataDir) -
 
 
 def test_the_leaf_is_renewed_when_it_lacks_a_name(data_dir: DataDir) -> None:
+    ca.ensure_certificates(data_dir, hosts=ca.SERVER_NAMES[:-1])
     before = _load(data_dir.certificate("leaf")).serial_number
-    ca.ensure_certificates(data_dir, hosts=(*ca.SERVER_NAMES, "new.example"))
+    ca.ensure_certificates(data_dir, hosts=ca.SERVER_NAMES)
     assert _load(data_dir.certificate("leaf")).serial_number != before
+
+
+def test_ca_that_may_not_sign_a_name_is_replaced(data_dir: DataDir) -> None:
+    before = _load(data_dir.ca_file)
+    ca.ensure_certificates(data_dir, hosts=(*ca.SERVER_NAMES, "new.example"))
+    authority = _load(data_dir.ca_file)
+    assert authority.subject != before.subject
+    for name in ("leaf", *ca.CLIENTS):
+        _load(data_dir.certificate(name)).verify_directly_issued_by(authority)
+
+
+def _sign(data_dir: DataDir, folder: Path, name: x509.GeneralName) -> Path:
+    """Sign a certificate with the key of the CA, as an attacker who has stolen it."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    authority = load_pem_private_key(data_dir.path("ca", "ca.key").read_bytes(), None)
+    assert isinstance(authority, ec.EllipticCurvePrivateKey)
+    certificate = build_certificate(
+        subject=build_name("stolen"),
+        key=key,
+        validity=(now - timedelta(hours=1), now + timedelta(days=1)),
+        extensions=((x509.SubjectAlternativeName([name]), False),),
+        issuer=_load(data_dir.ca_file).subject,
+        signing_key=authority,
+    )
+    path = folder / "stolen.pem"
+    path.write_bytes(encode_pem(certificate))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "valid"),
+    [
+        (x509.DNSName("a-vault.vault.azure.net"), True),
+        (x509.DNSName("login.microsoftonline.com"), True),
+        (x509.IPAddress(ip_address("127.0.0.7")), True),
+        (x509.DNSName("example.com"), False),
+        (x509.DNSName("portal.azure.com"), False),
+        (x509.DNSName("evilvault.azure.net"), False),
+        (x509.IPAddress(ip_address("10.0.0.1")), False),
+    ],
+    ids=str,
+)
+def test_stolen_ca_key_signs_no_other_host(
+    data_dir: DataDir, tmp_path: Path, name: x509.GeneralName, valid: bool
+) -> None:
+    found = _sign(data_dir, tmp_path, name)
+    done = subprocess.run(
+        ["openssl", "verify", "-CAfile", data_dir.ca_file, found],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) == valid
+    assert valid or "permitted subtree violation" in done.stderr
 
 
 def test_a_damaged_leaf_is_replaced(data_dir: DataDir) -> None:

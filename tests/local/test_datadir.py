@@ -17,6 +17,7 @@ from podpass.local import ports
 from podpass.local.datadir import (
     DataDir,
     DataDirError,
+    ForeignOwner,
     NotWritable,
     WrongVersion,
     initialise,
@@ -83,6 +84,35 @@ def test_folder_with_other_files_is_refused_and_not_changed(data_dir: DataDir) -
         prepare(data_dir)
     assert _modes(data_dir.root).keys() == {"letter.txt"}
     assert stat.S_IMODE(data_dir.root.stat().st_mode) == 0o755
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can give a directory away")
+def test_data_dir_of_another_user_is_refused_and_not_changed(data_dir: DataDir) -> None:
+    """Its owner could put in images, whose commands the superuser would then run."""
+    prepare(data_dir)
+    initialise(data_dir)
+    before = _modes(data_dir.root)
+    os.chown(data_dir.root, 1, 1)
+    with pytest.raises(ForeignOwner, match="belongs to the user daemon"):
+        prepare(data_dir)
+    assert _modes(data_dir.root) == before
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o722])
+def test_data_dir_that_others_may_write_to_is_refused(data_dir: DataDir, mode: int) -> None:
+    prepare(data_dir)
+    initialise(data_dir)
+    data_dir.root.chmod(mode)
+    with pytest.raises(ForeignOwner, match="other users may write"):
+        prepare(data_dir)
+    assert stat.S_IMODE(data_dir.root.stat().st_mode) == mode
+
+
+def test_empty_directory_with_a_wide_mode_is_taken_and_restricted(data_dir: DataDir) -> None:
+    data_dir.root.mkdir(parents=True)
+    data_dir.root.chmod(0o775)
+    prepare(data_dir)
+    assert stat.S_IMODE(data_dir.root.stat().st_mode) == 0o700
 
 
 def test_interrupted_start_can_be_repeated(data_dir: DataDir) -> None:

@@ -22,7 +22,11 @@ from podpass.backup.model import InvalidBackupFile, Manifest, Part
 PART_BYTES = 1024 * 1024
 # A row is never split, so a part may be longer than PART_BYTES by one row.
 _MAX_PART_BYTES = 16 * PART_BYTES
-_MAX_MANIFEST_BYTES = 64 * PART_BYTES
+# Room for 30,000 parts, which is 30 GB of rows.
+_MAX_MANIFEST_BYTES = 4 * PART_BYTES
+# A small file that expands to many gigabytes fills the disk. Rows and databases are compressed 4 to 20 times.
+_MAX_RATIO = 100
+_MIN_EXPANDED_BYTES = 64 * PART_BYTES
 _BLOCK = tarfile.BLOCKSIZE
 # Rows compress well at any level. This level takes a third of the default's time.
 _LEVEL = 2
@@ -157,7 +161,11 @@ def _read(path: Path, unzipped: gzip.GzipFile) -> Iterator[tuple[str, bytes]]:
             f"{path.name} has another backup format than {model.FORMAT}",
             hint="restore it with the podpass that created it, or a newer one",
         )
+    read = 0
     while (member := _next_member(path, unzipped)) is not None:
+        read += _BLOCK + len(member[1])
+        if read > max(_MIN_EXPANDED_BYTES, _MAX_RATIO * path.stat().st_size):
+            raise InvalidBackupFile(f"{path.name} expands to more than {_MAX_RATIO} times its size")
         yield member
 
 

@@ -1,7 +1,9 @@
 """Write a backup into a database, in one transaction. Existing rows are deleted."""
 
+import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import (
@@ -134,10 +136,13 @@ def _insert_rows(
 ) -> int:
     if table is None or set(columns) - set(table.columns.keys()):
         raise InvalidBackupFile("a table of the backup does not match its schema revision")
-    rows = [row_format.read(line, columns) for line in data.splitlines()]
-    for begin in range(0, len(rows), _BATCH_ROWS):
-        connection.execute(insert(table), rows[begin : begin + _BATCH_ROWS])
-    return len(rows)
+    count = 0
+    # One batch in memory: a part of sixteen megabytes may have millions of short rows.
+    lines = io.BytesIO(data)
+    while rows := [row_format.read(line, columns) for line in islice(lines, _BATCH_ROWS)]:
+        connection.execute(insert(table), rows)
+        count += len(rows)
+    return count
 
 
 def _advance_sequences(connection: Connection, filled: Iterable[Table]) -> None:

@@ -22,6 +22,7 @@ from podpass.local.datadir import DataDir, InstanceConfig, check_version, load_c
 DATABASE, CLUSTER, INSTANCE = "directory.db", "kubernetes.db", "instance.json"
 _IMAGES = "images.json"
 _SEALING = ("keys/authority.key", "keys/vault.key")
+_MAX_KEY_BYTES = PART_BYTES
 # A restore accepts no other files.
 _KNOWN = re.compile(rf"keys/(?:[a-z]+/)?[a-z0-9.]+|{CLUSTER}|{INSTANCE}|{_IMAGES}")
 
@@ -111,11 +112,27 @@ def check_instance(manifest: Manifest) -> None:
         raise InvalidBackupFile(
             "the backup's instance has invalid ids or an invalid administrator name"
         )
+    check_key_sizes(manifest)
     unknown = [name for name in manifest.files if not _KNOWN.fullmatch(name)]
     if unknown:
         raise BackupRefused(
             f"the backup has an unknown file: {unknown[0]}", hint="use another backup"
         )
+
+
+def command_files(manifest: Manifest) -> list[str]:
+    """Return the files of a backup that name commands, which the restored instance would run."""
+    return [name for name in manifest.files if name in (_IMAGES, CLUSTER)]
+
+
+def check_key_sizes(manifest: Manifest) -> None:
+    """Check that the keys of a backup are small: they are read into memory.
+
+    Errors:  InvalidBackupFile.
+    """
+    sizes = [part.size for part in manifest.parts if part.name.startswith("files/keys/")]
+    if sum(sizes) > _MAX_KEY_BYTES:
+        raise InvalidBackupFile("the backup's keys are too large")
 
 
 def add_files(archive: Writer, data_dir: DataDir, *, with_keys: bool) -> None:

@@ -6,7 +6,7 @@ restore.
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,10 +55,16 @@ async def restore_database(
 
 
 async def restore_instance(
-    data_dir: DataDir, path: Path, progress: Progress, *, replaces: bool
+    data_dir: DataDir,
+    path: Path,
+    progress: Progress,
+    *,
+    replaces: bool,
+    trusts_commands: Callable[[Sequence[str]], bool],
 ) -> tuple[Manifest, bool]:
     """Restore into a data directory; return the manifest, and whether the instance is running.
 
+    Shapes:  `trusts_commands` is asked before files are restored whose commands the instance would run.
     Errors:  InvalidBackupFile, BackupRefused, DataDirError, DatabaseFailed, with nothing changed.
     """
     manifest = _read_checked(path)
@@ -66,10 +72,21 @@ async def restore_instance(
     prepare(data_dir)
     with _lock_instance(data_dir) as is_stopped:
         if is_stopped:
+            _check_trust(manifest, trusts_commands)
             await _restore_stopped(data_dir, path, manifest, progress, replaces=replaces)
         else:
             await _restore_running(data_dir, path, manifest, progress, replaces=replaces)
     return manifest, not is_stopped
+
+
+def _check_trust(manifest: Manifest, trusts_commands: Callable[[Sequence[str]], bool]) -> None:
+    # The author of an archive may have put in a pod or an image that runs any program as this user.
+    found = instance.command_files(manifest)
+    if found and not trusts_commands(found):
+        raise BackupRefused(
+            f"the backup brings {' and '.join(found)}: the programs that they name would run as you",
+            hint="if you trust the author of the file, pass --trust; nothing was changed",
+        )
 
 
 def _read_checked(path: Path) -> Manifest:
@@ -105,7 +122,7 @@ async def _restore_running(
             "the backup is of another instance than the running one",
             hint="stop the running instance first: `podpass down`",
         )
-    keys = _read_files(path, manifest, "keys/")
+    keys = _read_keys(path, manifest)
     for name, data in keys.items():
         if not data_dir.path(name).exists() or data_dir.path(name).read_bytes() != data:
             raise BackupRefused(
@@ -146,9 +163,7 @@ async def _stage(
 ) -> None:
     files.create_private_folder(staging.root)
     await _restore_rows(instance.database_url(staging), path, manifest, progress, replaces=True)
-    for name, data in _read_files(path, manifest).items():
-        files.create_private_folder(staging.path(name).parent)
-        files.write_private(staging.path(name), data)
+    _write_files(path, manifest, staging)
     if instance.INSTANCE in manifest.files:
         # The next start reads this file, and only the manifest has been checked.
         if not instance.is_same(staging, manifest):
@@ -169,14 +184,29 @@ async def _delete_administrator(staging: DataDir, facts: InstanceConfig) -> None
         await database.write(lambda connection: connection.execute(statement))
 
 
-def _read_files(path: Path, manifest: Manifest, prefix: str = "") -> Mapping[str, bytes]:
-    """Read the files of a backup into memory. They are small, unlike the rows."""
+def _read_keys(path: Path, manifest: Manifest) -> Mapping[str, bytes]:
+    """Read the keys of a backup into memory; `check_instance` has limited their size."""
     found: dict[str, bytes] = {}
     for name, data in archive.read_parts(path, manifest):
         file = model.file_of(name)
-        if file is not None and file.startswith(prefix):
+        if file is not None and file.startswith("keys/"):
             found[file] = found.get(file, b"") + data
     return found
+
+
+def _write_files(path: Path, manifest: Manifest, staging: DataDir) -> None:
+    """Write the files of a backup, with at most one part in memory."""
+    written: set[Path] = set()
+    for name, data in archive.read_parts(path, manifest):
+        file = model.file_of(name)
+        if file is not None:
+            target = staging.path(file)
+            files.create_private_folder(target.parent)
+            with files.open_private(target) as stream:
+                stream.write(data)
+            written.add(target)
+    for target in written:
+        files.sync(target)
 
 
 @contextmanager

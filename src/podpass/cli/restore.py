@@ -1,6 +1,8 @@
 """`podpass restore`."""
 
 import asyncio
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -21,6 +23,11 @@ from podpass.local.datadir import DataDir
     is_flag=True,
     help="Replace existing data. Without this flag the target must be empty.",
 )
+@click.option(
+    "--trust",
+    is_flag=True,
+    help="Restore images and Kubernetes objects without asking. Their programs will run as you.",
+)
 @click.argument("file", type=click.Path(path_type=Path))
 def command(
     data_dir: DataDir,
@@ -28,6 +35,7 @@ def command(
     sealing_key_file: Path | None,
     output: str,
     replace: bool,
+    trust: bool,
     file: Path,
 ) -> None:
     """Restore all data from a backup file.
@@ -35,6 +43,9 @@ def command(
     It restores to a local instance, running or not, or to the database of a cluster (--database). The target
     can be SQLite or PostgreSQL, whatever the source was. The restore is atomic. A running instance uses the
     restored data immediately.
+
+    The images and Kubernetes objects in a backup decide which programs run. Restore the backup
+    of another person only if you trust that person.
     """
     from podpass.backup import restore
 
@@ -47,7 +58,13 @@ def command(
             print_message("the sealing key was not checked: pass --sealing-key-file F to check it")
     else:
         manifest, runs = asyncio.run(
-            restore.restore_instance(data_dir, file, table_progress(), replaces=replace)
+            restore.restore_instance(
+                data_dir,
+                file,
+                table_progress(),
+                replaces=replace,
+                trusts_commands=lambda found: trust or _ask(found),
+            )
         )
         if runs and manifest.files:
             print_message(
@@ -56,3 +73,11 @@ def command(
         elif not runs:
             print_message(f"start it with `{options.format_command(data_dir, 'up')}`")
     print_summary(file, manifest, output)
+
+
+def _ask(files: Sequence[str]) -> bool:
+    """Ask at a terminal whether the programs that the files name may run; without a terminal, do not."""
+    if not sys.stdin.isatty():
+        return False
+    question = f"The backup brings {' and '.join(files)}, whose programs will run as you. Continue?"
+    return click.confirm(question, err=True)

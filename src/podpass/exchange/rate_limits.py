@@ -129,6 +129,10 @@ class RateLimiter:
             self._trusted.put(network, now + TRUSTED_SECONDS)
             self._blocked.remove(network)
 
+    def on_extra_work(self, source: str, requests: int) -> None:
+        """Count a request that cost as much as several against its address."""
+        self._sources.take(_to_network(source), self._clock(), requests)
+
     def acquire_device_code(self, source: str) -> float | None:
         """Allow one more device code and return None, or return the seconds until it is allowed."""
         now, network = self._clock(), _to_network(source)
@@ -206,7 +210,7 @@ class _Buckets:
         wait = self._full.get(name, now) + self._each - self._depth - now
         return wait if wait > 1e-9 else 0.0
 
-    def take(self, name: str, now: float) -> None:
-        """Take a token."""
+    def take(self, name: str, now: float, count: int = 1) -> None:
+        """Take tokens; the bucket may owe some afterwards."""
         if self._each:
-            self._full.put(name, max(self._full.get(name, now), now) + self._each)
+            self._full.put(name, max(self._full.get(name, now), now) + count * self._each)

@@ -108,7 +108,10 @@ class TokenEndpoint:
         if request.get("grant_type") in GRANTS:
             signed_in = await self._signin.check(request, facts)
             return await self._user_tokens.issue(signed_in, request, facts)
-        exchange = await self._verifier.check(request, facts)
+        try:
+            exchange = await self._verifier.check(request, facts)
+        finally:
+            self._count_extra_work(facts)
         now, seconds = self._clock(), self._settings.token_seconds
         uti = jose.b64encode(os.urandom(16))
         key = await self._keys.current()
@@ -124,6 +127,12 @@ class TokenEndpoint:
                 seconds=seconds,
             )
         )
+
+    def _count_extra_work(self, facts: Facts) -> None:
+        """Count each signature check after the first as one more request of the address."""
+        extra = facts.get("signatures_checked", 1) - 1
+        if extra and self._limiter is not None:
+            self._limiter.on_extra_work(facts["source"], extra)
 
     def _log_result(
         self, facts: Facts, checked: Sequence[str], began: float, version: int, level: int

@@ -1,7 +1,8 @@
 """The CA of an instance and the certificates that it signs.
 
 The CA signs host names of Microsoft. Its key never leaves the data directory, and podpass installs the CA
-nowhere: programs trust it only through the variables of `podpass env`.
+nowhere: programs trust it only through the variables of `podpass env`. Name constraints limit it to the names
+that the instance serves: an attacker with the key can impersonate no other host to these programs.
 """
 
 import hashlib
@@ -50,6 +51,7 @@ SERVER_NAMES = (
     f"*.{names.ISSUER_SUFFIX}",
 )
 SERVER_ADDRESSES = ("127.0.0.1", "::1")
+_LOOPBACK = ("127.0.0.0/8", "::1/128")
 NODE_NAME = "podpass"
 ADMIN, RUNTIME, WEBHOOK, KUBELET_CLIENT = "admin", "runtime", "webhook", "apiserver-kubelet"
 ETCD_CLIENT, CONTROLLERS = "apiserver-etcd", "controllers"
@@ -87,10 +89,11 @@ def ensure_certificates(
 ) -> None:
     """Create the CA, the leaf certificate and the client certificates; renew what expires or lacks a name.
 
+    Shapes:  a CA that may not sign one of the names is replaced, with all that it has signed.
     Errors:  DataDirError if a file of the CA is damaged.
     """
     now = datetime.fromtimestamp(clock(), tz=UTC)
-    ca = _load_or_create(data_dir, now)
+    ca = _load_or_create(data_dir, now, _name_constraints(hosts))
     alternatives = _alternative_names(hosts)
     if not _is_usable(data_dir, "leaf", ca, now, alternatives):
         extensions: tuple[Extension, ...] = (_usage(client=False), (alternatives, False))
@@ -103,10 +106,20 @@ def ensure_certificates(
             _issue(data_dir, file, ca, now, build_name(user, group), extensions)
 
 
-def _load_or_create(data_dir: DataDir, now: datetime) -> InstanceCA:
-    certificate, key = data_dir.ca_file, data_dir.path("ca", "ca.key")
+def _load_or_create(
+    data_dir: DataDir, now: datetime, constraints: x509.NameConstraints
+) -> InstanceCA:
+    certificate = data_dir.ca_file
     if not certificate.exists():
-        return _create(data_dir, now)
+        return _create(data_dir, now, constraints)
+    found = _load(data_dir, now)
+    if not _has_extension(found.certificate, constraints):
+        return _create(data_dir, now, constraints)
+    return found
+
+
+def _load(data_dir: DataDir, now: datetime) -> InstanceCA:
+    certificate, key = data_dir.ca_file, data_dir.path("ca", "ca.key")
     try:
         found = InstanceCA(x509.load_pem_x509_certificate(certificate.read_bytes()), _load_key(key))
     except (OSError, ValueError, TypeError) as exc:
@@ -131,7 +144,7 @@ def _damaged(certificate: Path, reason: str) -> DataDirError:
     )
 
 
-def _create(data_dir: DataDir, now: datetime) -> InstanceCA:
+def _create(data_dir: DataDir, now: datetime, constraints: x509.NameConstraints) -> InstanceCA:
     key = ec.generate_private_key(ec.SECP256R1())
     # The suffix makes the name unique: clients find a CA by its name, and a folder may get a second CA.
     suffix = hashlib.sha256(_spki(key)).hexdigest()[:8]
@@ -144,6 +157,7 @@ def _create(data_dir: DataDir, now: datetime) -> InstanceCA:
             subject_key_id(key),
             basic_constraints(ca=True),
             key_usage(key_cert_sign=True, crl_sign=True),
+            (constraints, True),
         ),
     )
     # Write the key first: a certificate without its key would be reported as damaged.
@@ -193,10 +207,8 @@ def _is_usable(
         certificate.verify_directly_issued_by(ca.certificate)
         if _load_key(data_dir.key(file)).public_key() != certificate.public_key():
             return False
-        if names is not None:
-            found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-            if found.value != names:
-                return False
+        if names is not None and not _has_extension(certificate, names):
+            return False
     except Exception:  # noqa: BLE001 whatever the damage is, the certificate is issued again
         return False
     renew_after = certificate.not_valid_after_utc - timedelta(days=_RENEW_DAYS)
@@ -206,6 +218,17 @@ def _is_usable(
 def _usage(*, client: bool) -> Extension:
     purpose = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
     return x509.ExtendedKeyUsage([purpose]), False
+
+
+def _has_extension(certificate: Certificate, wanted: x509.ExtensionType) -> bool:
+    return any(extension.value == wanted for extension in certificate.extensions)
+
+
+def _name_constraints(hosts: Sequence[str]) -> x509.NameConstraints:
+    """Return the names that the CA may sign: these hosts and what is below them, and loopback addresses."""
+    domains = dict.fromkeys(host.removeprefix("*.") for host in (*hosts, ETCD_CLIENT_NAME))
+    networks = [x509.IPAddress(ipaddress.ip_network(network)) for network in _LOOPBACK]
+    return x509.NameConstraints([*map(x509.DNSName, domains), *networks], excluded_subtrees=None)
 
 
 def _alternative_names(hosts: Sequence[str]) -> x509.SubjectAlternativeName:

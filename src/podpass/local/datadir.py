@@ -7,7 +7,9 @@ has either its old or its new content.
 import hashlib
 import json
 import os
+import pwd
 import secrets
+import stat
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +22,7 @@ from podpass.errors import Error
 from podpass.files import PRIVATE_FOLDER, create_private_folder, write_private
 
 VERSION = "1"
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 class DataDirError(Error):
@@ -33,6 +36,12 @@ class WrongVersion(DataDirError):
     """The data directory has the data version of another podpass release."""
 
     code = "data_dir_version"
+
+
+class ForeignOwner(DataDirError):
+    """Another user owns the data directory, or may write to it."""
+
+    code = "data_dir_owner"
 
 
 class NotWritable(DataDirError):
@@ -173,7 +182,7 @@ def locate(path: Path | None, environ: Mapping[str, str]) -> DataDir:
 def prepare(data_dir: DataDir) -> None:
     """Create the directory, or check that it is a data directory; write no file.
 
-    Errors:  WrongVersion, NotWritable, DataDirError if it contains other files.
+    Errors:  WrongVersion, NotWritable, ForeignOwner, DataDirError if it contains other files.
     """
     root = data_dir.root
     try:
@@ -185,9 +194,37 @@ def prepare(data_dir: DataDir) -> None:
                 f"{root} contains other files and is not a podpass data directory", path=root
             )
         check_version(data_dir)
+        _check_files_are_ours(root, found)
         root.chmod(PRIVATE_FOLDER)
     except OSError as exc:
         raise _to_not_writable(data_dir, exc) from exc
+
+
+def _check_files_are_ours(root: Path, found: set[str]) -> None:
+    """Check that no other user can have put files into the directory: keys, images, or commands of pods.
+
+    Errors:  ForeignOwner.
+    """
+    status = root.stat()
+    if status.st_uid != os.geteuid():
+        raise ForeignOwner(
+            f"{root} belongs to the user {_user_name(status.st_uid)}, not to you",
+            hint="run podpass as that user, or use another directory: --data-dir D",
+            path=root,
+        )
+    if found and status.st_mode & _WRITABLE_BY_OTHERS:
+        raise ForeignOwner(
+            f"other users may write to {root}",
+            hint=f"check its files, then run: chmod 700 {root}",
+            path=root,
+        )
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def write_version(data_dir: DataDir) -> None:

@@ -18,6 +18,7 @@ from podpass.local import administrator, azure_apis, ca, kubeconfig
 from podpass.local.control_queries import InstanceQueries
 from podpass.local.datadir import DataDir, InstanceConfig
 from podpass.local.environment import pod_environment
+from podpass.local.start_limit import limit_start
 from podpass.settings.local import KUBE_APISERVER
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ class Instance:
         }
         for part, step in steps.items():
             progress(part, "")
-            progress(part, await step())
+            async with limit_start(part, self.data_dir.root):
+                detail = await step()
+            progress(part, detail)
             _log.info("part_started", extra={"part": part})
 
     # ------------------------------------------------------------------ parts, in start order

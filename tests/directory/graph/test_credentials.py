@@ -31,6 +31,15 @@ def certificate(key: Any = KEY, days: int = 30) -> x509.Certificate:
     return made.sign(key, hashes.SHA256())
 
 
+def with_long_exponent(key: rsa.RSAPrivateKey) -> rsa.RSAPrivateKey:
+    """Return a valid key with an exponent of 1,279 bits: each verification takes milliseconds."""
+    old, e = key.private_numbers(), 2**1279 - 1
+    d = pow(e, -1, (old.p - 1) * (old.q - 1))
+    dmp1, dmq1 = rsa.rsa_crt_dmp1(d, old.p), rsa.rsa_crt_dmq1(d, old.q)
+    public = rsa.RSAPublicNumbers(e, old.public_numbers.n)
+    return rsa.RSAPrivateNumbers(old.p, old.q, d, dmp1, dmq1, old.iqmp, public).private_key()
+
+
 def key_credential(key: Any = KEY, **changes: Any) -> dict[str, Any]:
     der = certificate(key).public_bytes(Encoding.DER)
     found = {"type": "AsymmetricX509Cert", "usage": "Verify", "key": base64.b64encode(der).decode()}
@@ -236,8 +245,9 @@ async def test_patch_keeps_only_the_certificates_that_it_lists(graph: GraphHarne
         ({"endDateTime": "2999-01-01T00:00:00Z"}, "KeyCredentialsInvalidEndDate"),
         (key_credential(ec.generate_private_key(ec.SECP256R1())), "Request_BadRequest"),
         (key_credential(rsa.generate_private_key(65537, 1024)), "Request_BadRequest"),
+        (key_credential(with_long_exponent(KEY)), "Request_BadRequest"),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 async def test_invalid_certificate_is_rejected(
     graph: GraphHarness, given: dict[str, Any], code: str

@@ -367,7 +367,7 @@ async def test_number_of_cached_issuers_is_bounded(
 async def test_number_of_cached_keys_is_bounded(
     web: FakeIssuers, issuers: IssuerKeyCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An issuer may publish a hundred keys of 8192 bits."""
+    """An issuer may publish a hundred keys of 4096 bits."""
     monkeypatch.setattr(module, "MAX_KEYS", 10)
     several = [{**KEY, "kid": f"k{n}"} for n in range(4)]
     for n in range(9):

@@ -68,6 +68,15 @@ def test_unknown_database_state_is_not_reported_as_down() -> None:
     assert (ready["database"], found["database_up"]) == ("down", 0)
 
 
+def test_worker_without_a_heartbeat_for_seconds_is_not_ready_long_before_it_is_replaced() -> None:
+    """Fails if readiness waits as long as the replacement: callers would wait in vain."""
+    ready, found = _report(_status(heartbeat=96.0))
+    assert ready["reasons"] == ["the event loop of a worker does not respond"]
+    assert found["workers_ready"] == 0
+    assert _report(_status(heartbeat=98.0))[0]["ready"]
+    assert _report(_status(heartbeat=96.0), _status())[0]["ready"]
+
+
 def test_only_ready_workers_determine_database_state() -> None:
     ready, found = _report(_status(), _status(heartbeat=40.0, database=False))
     assert (ready["ready"], ready["database"]) == (True, "up")

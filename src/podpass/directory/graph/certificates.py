@@ -182,12 +182,13 @@ def _parse_certificate(text: object, path: str) -> x509.Certificate:
         key = found.public_key()
     except (binascii.Error, ValueError, x509.UnsupportedGeneralNameType) as exc:
         raise invalid_value(path, "a certificate in base64") from exc
-    bits = key.key_size if isinstance(key, rsa.RSAPublicKey) else 0
-    if not jose.MIN_RSA_BITS <= bits <= jose.MAX_RSA_BITS:
-        raise InvalidRequest(
-            f"Property '{path}' must be a certificate with an RSA key of {jose.MIN_RSA_BITS} to"
-            f" {jose.MAX_RSA_BITS} bits."
-        )
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise InvalidRequest(f"Property '{path}' must be a certificate with an RSA key.")
+    numbers = key.public_numbers()
+    try:
+        jose.check_rsa_numbers(numbers.n, numbers.e)
+    except jose.BadKey as exc:
+        raise InvalidRequest(f"The certificate of '{path}' is refused: {exc.message}.") from exc
     return found
 
 

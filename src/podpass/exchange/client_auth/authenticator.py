@@ -203,7 +203,9 @@ class ClientAuthenticator:
             raise AadstsError(501661) from exc
         if not keys:
             raise AadstsError(7000272, key=key_hex(assertion.key_id), issuer=credential.issuer)
-        for key in keys:
+        for checked, key in enumerate(keys, start=1):
+            if checked > 1:
+                facts["signatures_checked"] = checked
             try:
                 jose.verify(assertion.token, key)
             except jose.BadSignature:

@@ -88,12 +88,13 @@ def check_signature(assertion: UnverifiedAssertion, key: KeyCredential) -> None:
         public = x509.load_der_x509_certificate(key.certificate).public_key()
         if not isinstance(public, rsa.RSAPublicKey):
             raise AadstsError(700027, reason="its certificate has no RSA key")
-        # Verification with a larger key takes milliseconds; a smaller key is not secure.
-        if not jose.MIN_RSA_BITS <= public.key_size <= jose.MAX_RSA_BITS:
-            raise AadstsError(700027, reason="its certificate's key is too small or too large")
+        numbers = public.public_numbers()
+        jose.check_rsa_numbers(numbers.n, numbers.e)
         scheme = _PS256 if assertion.token.alg == "PS256" else padding.PKCS1v15()
         token = assertion.token
         public.verify(token.signature, token.signed, scheme, hashes.SHA256())
+    except jose.BadKey as exc:
+        raise AadstsError(700027, reason=exc.message) from exc
     except (InvalidSignature, ValueError) as exc:
         wrong = AadstsError(700027, reason="the key did not sign it")
         raise wrong.with_response(step="signature") from exc

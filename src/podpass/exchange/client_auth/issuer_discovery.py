@@ -11,6 +11,10 @@ from podpass.crypto import jose
 from podpass.crypto.key_cache import KeysById
 from podpass.errors import Error
 
+# Two keys of one ID are legal (an RSA key and an EC key). With a hundred, each token would cost a hundred
+# verifications.
+MAX_KEYS_PER_ID = 3
+
 
 class JsonFetcher(Protocol):
     """Fetches JSON objects from addresses that are not trusted."""
@@ -36,6 +40,10 @@ async def fetch_keys(fetcher: JsonFetcher, issuer: str, jwks_origins: Sequence[s
     for key in jose.load_jwks(await fetcher.get_json(document["jwks_uri"])):
         if key.kid is not None:
             keys.setdefault(key.kid, []).append(key)
+    if any(len(same_id) > MAX_KEYS_PER_ID for same_id in keys.values()):
+        raise IssuerUnavailable(
+            f"the JWKS has more than {MAX_KEYS_PER_ID} keys with one kid", reason="too_many_keys"
+        )
     return keys
 
 

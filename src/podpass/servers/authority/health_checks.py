@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from podpass.servers.authority.shared_status import ProcessState, ProcessStatus, SharedStatus
 
+# A worker writes a heartbeat four times a second. One that is this many seconds late answers no request, long
+# before it is replaced.
+_READY_SECONDS = 3.0
 _DATABASE = {True: "up", False: "down", None: "unknown"}
 
 
@@ -14,7 +17,7 @@ class HealthChecker:
     """Computes the results of probes and metrics from the shared status.
 
     Shapes:  the workers are the first children.
-    Units:   a heartbeat older than `stuck_seconds` counts as stopped.
+    Units:   a heartbeat older than `stuck_seconds` counts as stopped; a worker is not ready from 3 s on.
     """
 
     shared: SharedStatus
@@ -25,9 +28,9 @@ class HealthChecker:
     def healthz(self) -> tuple[bool, dict[str, object]]:
         """Return the liveness result and its reasons."""
         reasons = []
-        if not self._is_recent(self.shared.supervisor.heartbeat):
+        if not self._is_alive(self.shared.supervisor.heartbeat):
             reasons.append("the heartbeat of the supervisor has stopped")
-        if not any(self._is_recent(status.heartbeat) for status in self.worker_statuses()):
+        if not any(self._is_alive(status.heartbeat) for status in self.worker_statuses()):
             reasons.append("the heartbeats of all workers have stopped")
         return not reasons, {"healthy": not reasons, "reasons": reasons}
 
@@ -38,9 +41,8 @@ class HealthChecker:
         if self.shared.supervisor.draining:
             reasons = ["draining"]
         elif not self.ready_workers():
-            reasons = sorted({status.reason for status in workers if status.reason}) or [
-                "no worker is ready"
-            ]
+            reasons = sorted({reason for each in workers if (reason := self._unready_reason(each))})
+            reasons = reasons or ["no worker is ready"]
         facts: dict[str, object] = {
             "ready": not reasons,
             "reasons": reasons,
@@ -58,7 +60,7 @@ class HealthChecker:
         return [
             status
             for status in self.worker_statuses()
-            if status.state is ProcessState.READY and self._is_recent(status.heartbeat)
+            if status.state is ProcessState.READY and self._is_responsive(status)
         ]
 
     def database_up(self) -> bool | None:
@@ -75,8 +77,16 @@ class HealthChecker:
         )
         return False if is_waiting else None
 
-    def _is_recent(self, heartbeat: float) -> bool:
+    def _is_alive(self, heartbeat: float) -> bool:
         return self.now() - heartbeat < self.stuck_seconds
+
+    def _is_responsive(self, status: ProcessStatus) -> bool:
+        return self.now() - status.heartbeat < min(_READY_SECONDS, self.stuck_seconds)
+
+    def _unready_reason(self, status: ProcessStatus) -> str:
+        if status.state is ProcessState.READY and not self._is_responsive(status):
+            return "the event loop of a worker does not respond"
+        return status.reason
 
 
 def _worker(number: int, status: ProcessStatus) -> dict[str, object]:
