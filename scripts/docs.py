@@ -21,6 +21,7 @@ READERS = {
     "AuthoritySettings": "Read by `podpass authority`. `podpass up` ignores these flags and variables: it"
     " sets `origins` and uses the defaults for all other settings.",
     "LocalSettings": "Read by `podpass up`. Every command accepts `--data-dir` and its variable.",
+    "ProxySettings": "Read by `podpass proxy`, with flags in Go syntax.",
     "VaultSettings": "`podpass up` sets `origins` and uses the defaults for all other settings. There"
     " are no flags and variables.",
     "WebhookSettings": "Read by `podpass webhook`, with flags in Go syntax. `podpass up` ignores these flags"
@@ -30,8 +31,8 @@ READERS = {
 # Variables without a field in a class.
 OTHERS = {
     "PODPASS_DEBUG": "any text: print the traceback of an error. Read by every command",
-    "PODPASS_BUILD_COMMIT": "commit in the output of `podpass webhook --version`; set in the image build",
-    "PODPASS_BUILD_DATE": "date in the output of `podpass webhook --version`; set in the image build",
+    "PODPASS_BUILD_COMMIT": "commit in the output of `--version`; set in the image build",
+    "PODPASS_BUILD_DATE": "date in the output of `--version`; set in the image build",
     "NO_COLOR": "any text: no colours in the progress output of `podpass up`",
 }
 

@@ -27,6 +27,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Cluster": {
         "webhook": "Run the admission webhook",
+        "proxy": "Run the migration sidecar",
         "authority": "Run the token service",
         "manifests": "Print the Kubernetes objects of the chart, without Helm",
     },

@@ -1,9 +1,9 @@
 """The HTTP protocol of one connection: uvicorn's, with limits and a fast path for small POST requests.
 
 An application may have a method `fast_path` next to its ASGI interface. The connection calls it with each
-small POST request that has arrived completely. The method either returns the complete response, or declines;
-then the request takes the ASGI path like any other request. Both paths use the same parser, limits and
-timeouts, and send responses in the order of the requests.
+small request of one method that has arrived completely: POST, or the application's `fast_path_method`. It
+either returns the complete response, or declines; then the request takes the ASGI path like any other
+request. Both paths use the same parser, limits and timeouts, and send responses in the order of the requests.
 """
 
 import asyncio
@@ -62,6 +62,7 @@ class Config(uvicorn.Config):
 
     limits = LIMITS
     fast_path: FastPathHandler | None = None
+    fast_path_method = b"POST"
     proxies: Sequence[proxy_headers.Network] = ()
     allow_request: AllowRequest | None = None
 
@@ -120,6 +121,7 @@ class Connection(HttpToolsProtocol):
         # The configuration is read now and not in `__init__`: a stop may have begun during the handshake.
         self.app: Any = self.config.loaded_app
         self._limits, self._fast_path = self.config.limits, self.config.fast_path
+        self._fast_method = self.config.fast_path_method
         tls = transport.get_extra_info("ssl_object")
         self._certificate = None if tls is None else tls.getpeercert(binary_form=True)
         peer = self.client[0] if self.client else ""
@@ -273,11 +275,11 @@ class Connection(HttpToolsProtocol):
     # The fast path
 
     def _is_fast_path_candidate(self) -> bool:
-        """Return whether a head is that of a plain POST, and no earlier response is outstanding."""
+        """Return whether a head is that of a plain request, and no earlier response is outstanding."""
         return (
             self._fast_path is not None
             and self._is_response_complete()
-            and self.parser.get_method() == b"POST"
+            and self.parser.get_method() == self._fast_method
             and self.parser.get_http_version() == "1.1"
             and not self.expect_100_continue
             and not self.parser.should_upgrade()
@@ -288,7 +290,8 @@ class Connection(HttpToolsProtocol):
         assert self._fast_path is not None
         raw_path, _, query = self.url.partition(b"?")
         scope = cast("Scope", self.scope)
-        scope["method"], scope["path"] = "POST", raw_path.decode("ascii")
+        scope["method"] = self._fast_method.decode()
+        scope["path"] = raw_path.decode("ascii")
         scope["raw_path"], scope["query_string"] = raw_path, query
         reply = self._fast_path(scope, bytes(request.body))
         if reply is None:

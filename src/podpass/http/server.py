@@ -260,6 +260,7 @@ async def serving(
     )
     config.limits, config.proxies = limits, proxies
     config.fast_path = getattr(app, "fast_path", None)
+    config.fast_path_method = getattr(app, "fast_path_method", Config.fast_path_method)
     config.allow_request = None if connection_filter is None else connection_filter.allow_request
     try:
         server = _Server(config, sock, drain, connection_filter)

@@ -9,6 +9,7 @@ from podpass.settings.authority import AuthoritySettings
 from podpass.settings.authority_process import AuthorityProcessSettings
 from podpass.settings.fields import describe, setting
 from podpass.settings.local import LocalSettings
+from podpass.settings.proxy import ProxySettings
 from podpass.settings.vault import AZURE_VAULTS, VaultOrigin, VaultSettings
 from podpass.settings.webhook import WebhookSettings
 
@@ -17,6 +18,7 @@ __all__ = [
     "AuthorityProcessSettings",
     "AuthoritySettings",
     "LocalSettings",
+    "ProxySettings",
     "VaultOrigin",
     "VaultSettings",
     "WebhookSettings",

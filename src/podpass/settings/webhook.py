@@ -29,8 +29,8 @@ _MAX_DELAY_SECONDS = 300
 _QUALIFIED_NAME = re.compile(r"[a-z0-9]([-_.a-z0-9]*[a-z0-9])?")
 
 
-def _read_texts(
-    settings: type[Any], environ: Mapping[str, str], argv: Sequence[str], *, prefix: str
+def read_texts(
+    settings: type[Any], environ: Mapping[str, str], argv: Sequence[str], *, prefix: str = ""
 ) -> tuple[dict[str, str], list[str]]:
     """Return the text of each setting (flag, variable with `prefix`, or variable), and errors in flags."""
     known = {f.metadata["flag"]: f.type is bool for f in fields(settings) if f.metadata["flag"]}
@@ -224,7 +224,7 @@ class WebhookSettings:
 
         Errors:  SettingsError with every problem.
         """
-        raw, problems = _read_texts(cls, environ, argv, prefix="CONFIG_")
+        raw, problems = read_texts(cls, environ, argv, prefix="CONFIG_")
         values: dict[str, Any] = {"tenant_id": "", **raw}
         converters: dict[str, Callable[[str], object]] = {
             "authority_host": lambda text: _find_login_endpoint(text, environ),

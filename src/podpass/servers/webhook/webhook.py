@@ -25,10 +25,10 @@ from podpass.clock import Clock, system
 from podpass.http.server import App, Drain, Limits, RunningServer, serving
 from podpass.kubernetes.client import KubeClient, Target
 from podpass.servers.file_limits import disable_core_dumps, limit_connections, raise_file_limit
+from podpass.servers.listen import listen
 from podpass.servers.shutdown_signal import ShutdownSignal
 from podpass.servers.webhook import cluster, metrics, probes
 from podpass.servers.webhook.certificate import create_certificate_source
-from podpass.servers.webhook.listen import listen
 from podpass.servers.webhook.loop_latency import LoopLag
 from podpass.servers.webhook.self_check import PortCheck
 from podpass.settings.webhook import DISABLED_ADDRESS, WebhookSettings

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from podpass.http.server import PortInUse
-from podpass.servers.webhook.listen import listen
+from podpass.servers.listen import listen
 
 
 def _reaches(host: str, port: int) -> bool:

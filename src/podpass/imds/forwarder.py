@@ -1,0 +1,72 @@
+"""Forward requests for other paths to the metadata service of the machine, as the reference does."""
+
+import asyncio
+from collections.abc import Iterable
+
+import aiohttp
+from multidict import CIMultiDict
+
+from podpass.http.reply import Reply
+from podpass.imds.limited_read import read_limited
+from podpass.imds.responses import text_error
+
+ADDRESS = "http://169.254.169.254:80"
+MAX_BODY_BYTES = 1024 * 1024
+_SECONDS = 10.0
+# Headers of one connection, and those that the client sets itself.
+_HOP_HEADERS = frozenset(
+    (
+        *("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"),
+        *("upgrade", "host", "content-length", "accept-encoding", "content-encoding", "server"),
+    )
+)
+
+HeaderPairs = Iterable[tuple[bytes, bytes]]
+
+
+class Forwarder:
+    """Sends requests to the metadata service, whatever proxy the environment names."""
+
+    def __init__(self, address: str = ADDRESS) -> None:
+        self._address = address
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def forward(self, method: str, target: str, headers: HeaderPairs, body: bytes) -> Reply:
+        """Forward one request; a failure becomes an error response."""
+        if self._session is None:
+            # The address is link-local: a proxy would reach the metadata service of another machine.
+            self._session = aiohttp.ClientSession(trust_env=False, auto_decompress=False)
+        sent = CIMultiDict(
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in headers
+        )
+        for name in _HOP_HEADERS & {each.lower() for each in sent}:
+            del sent[name]
+        try:
+            async with (
+                asyncio.timeout(_SECONDS),
+                self._session.request(
+                    method, self._address + target, headers=sent, data=body, allow_redirects=False
+                ) as response,
+            ):
+                data = await read_limited(response.content, MAX_BODY_BYTES + 1)
+        except TimeoutError:
+            return text_error(
+                500, f"the metadata service did not answer within {_SECONDS:.0f} seconds"
+            )
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
+            return text_error(500, f"the metadata service cannot be reached: {type(exc).__name__}")
+        if len(data) > MAX_BODY_BYTES:
+            return text_error(
+                500, f"the answer of the metadata service is over {MAX_BODY_BYTES} bytes"
+            )
+        kept = [
+            (name.lower().encode("latin-1"), value.encode("latin-1"))
+            for name, value in response.headers.items()
+            if name.lower() not in _HOP_HEADERS
+        ]
+        return Reply(response.status, tuple(kept), data)

@@ -1,0 +1,47 @@
+"""Wait until a sidecar answers: the command of the postStart hook."""
+
+import http.client
+import time
+
+from podpass.errors import Error
+
+ATTEMPTS = 7
+_INTERVAL_SECONDS, _TIMEOUT_SECONDS = 1.0, 5.0
+
+
+class ProbeFailed(Error):
+    """The sidecar did not become ready."""
+
+    code = "probe_failed"
+    hint = "see the log of the container azwi-proxy"
+
+
+def wait_until_ready(port: int, *, interval_seconds: float = _INTERVAL_SECONDS) -> None:
+    """Ask `/readyz` until it succeeds.
+
+    The reference ends at once if nothing listens yet. Its hook then kills a container that only starts
+    slowly, so here a refused connection is one more failed attempt.
+
+    Errors:  ProbeFailed after the last attempt.
+    """
+    reason = ""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(interval_seconds)
+        reason = _ask(port)
+        if not reason:
+            return
+    raise ProbeFailed(f"failed to probe: {reason}")
+
+
+def _ask(port: int) -> str:
+    """Return why the sidecar is not ready, or an empty text."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", "/readyz")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as exc:
+        return f"{type(exc).__name__}: {exc}"
+    finally:
+        connection.close()
+    return "" if status == 200 else f"/readyz answered {status}"

@@ -1,0 +1,64 @@
+"""The answers of the sidecar: as the reference writes them, or in IMDS' own error shape. Pure."""
+
+import orjson
+
+from podpass.http.reply import Reply
+from podpass.imds.entra_client import TokenNotAcquired
+from podpass.imds.token_cache import AccessToken
+from podpass.imds.token_query import BadTokenQuery, TokenQuery
+
+# The reference reports less than the real lifetime, so that a client asks again before the token expires.
+_MARGIN_SECONDS = 10
+_TEXT = ((b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff"))
+_JSON = ((b"content-type", b"application/json"),)
+READY = Reply(200, ((b"content-type", b"text/plain; charset=utf-8"),), b"ok")
+# Clients repeat requests with these statuses.
+_TEMPORARY = 503
+
+
+def token_reply(query: TokenQuery, token: AccessToken, now: float) -> Reply:
+    """Return the response with a token.
+
+    Shapes:  `expires_in` and `not_before` are numbers as in the reference; `expires_on` is text.
+    """
+    body = orjson.dumps(
+        {
+            "access_token": token.token,
+            "refresh_token": "",
+            "expires_in": max(0, int(token.expires - now) - _MARGIN_SECONDS),
+            "expires_on": str(int(token.expires)),
+            "not_before": 0,
+            "resource": query.resource,
+            "token_type": "Bearer",
+        }
+    )
+    return Reply(200, _JSON, body + b"\n")
+
+
+def query_error(error: BadTokenQuery, *, imds_errors: bool) -> Reply:
+    """Return the response to a request that cannot succeed."""
+    if imds_errors:
+        return _imds_error(400, error.kind, error.message)
+    return text_error(400, error.message)
+
+
+def token_error(error: TokenNotAcquired, *, imds_errors: bool) -> Reply:
+    """Return the response if there is no token; the reference's status is 500, which clients repeat."""
+    hint = f" Run: podpass explain {error.number}" if error.number else ""
+    message = f"{error.message}{hint}"
+    if not imds_errors:
+        return text_error(500, message)
+    if not error.number:
+        return _imds_error(_TEMPORARY, "server_error", message)
+    kind = "invalid_resource" if error.number.startswith("AADSTS5000") else "invalid_request"
+    return _imds_error(400, kind, message)
+
+
+def text_error(status: int, message: str) -> Reply:
+    """Return an error as text, as Go writes it."""
+    return Reply(status, _TEXT, message.encode("utf-8", "replace") + b"\n")
+
+
+def _imds_error(status: int, kind: str, message: str) -> Reply:
+    body = orjson.dumps({"error": kind, "error_description": message})
+    return Reply(status, _JSON, body)

@@ -1,0 +1,94 @@
+"""Settings of the migration sidecar, with the flags (in Go's syntax) and variables of the reference."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from podpass import names
+from podpass.errors import SettingsError
+from podpass.settings.fields import setting
+from podpass.settings.flags import parse_switch
+from podpass.settings.webhook import DISABLED_ADDRESS, read_texts
+
+_SWITCHES = {"probe": "--probe", "strict": "--strict", "imds_errors": "--imds-errors"}
+# The webhook sets both in a labelled pod.
+_REQUIRED = ("AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE")
+_LOG_LEVELS = ("", "info", "debug", "trace", "all")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxySettings:
+    """Settings of the migration sidecar."""
+
+    proxy_port: int = setting("port on 127.0.0.1", flag="--proxy-port", default=8000)
+    probe: bool = setting(
+        "wait until the sidecar on the port answers, then exit; for the postStart hook",
+        flag="--probe",
+        default=False,
+    )
+    log_level: str = setting(
+        "log level: info, debug, trace or all; empty for warnings and errors only",
+        flag="--log-level",
+        default="",
+    )
+    strict: bool = setting(
+        "refuse requests without the header `Metadata: true`, or with X-Forwarded-For, as IMDS does",
+        flag="--strict",
+        default=False,
+    )
+    imds_errors: bool = setting(
+        "answer errors as JSON with IMDS' codes; without it, as text with the reference's statuses",
+        flag="--imds-errors",
+        default=False,
+    )
+    metrics_addr: str = setting(
+        "address of /metrics; 0 turns it off", flag="--metrics-addr", default=DISABLED_ADDRESS
+    )
+    tenant_id: str = setting(
+        "tenant of the identities; the webhook sets it", variable="AZURE_TENANT_ID", default=""
+    )
+    client_id: str = setting(
+        "client ID for requests without the parameter client_id",
+        variable="AZURE_CLIENT_ID",
+        default="",
+    )
+    token_file: str = setting(
+        "file with the projected token", variable="AZURE_FEDERATED_TOKEN_FILE", default=""
+    )
+    authority_host: str = setting(
+        "login endpoint of the cloud",
+        variable=names.ENV_AUTHORITY_HOST,
+        default="https://login.microsoftonline.com/",
+    )
+    token_proxy: str = setting(
+        "URL of an identity binding's endpoint", variable=names.ENV_TOKEN_PROXY, default=""
+    )
+    sni_name: str = setting("its TLS name", variable=names.ENV_SNI_NAME, default="")
+    ca_file: str = setting("file with its CA in PEM", variable=names.ENV_CA_FILE, default="")
+    ca_data: str = setting("its CA in PEM", variable="AZURE_KUBERNETES_CA_DATA", default="")
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str], argv: Sequence[str] = ()) -> Self:
+        """Read the settings from flags and environment variables.
+
+        Errors:  SettingsError with every problem.
+        """
+        raw, problems = read_texts(cls, environ, argv)
+        values: dict[str, Any] = dict(raw)
+        for name, flag in _SWITCHES.items():
+            if name in raw:
+                try:
+                    values[name] = parse_switch(flag, raw[name])
+                except ValueError as exc:
+                    problems.append(str(exc))
+        port = raw.get("proxy_port", "8000")
+        if not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536):
+            problems.append(f"--proxy-port {port!r}: must be a port from 1 to 65535")
+        values["proxy_port"] = int(port) if not problems else 0
+        if raw.get("log_level", "") not in _LOG_LEVELS:
+            problems.append(f"--log-level {raw['log_level']!r}: must be info, debug, trace or all")
+        if not values.get("probe"):
+            problems += [f"{name} not set" for name in _REQUIRED if not environ.get(name)]
+        if problems:
+            raise SettingsError(problems)
+        return cls(**values)

@@ -1,0 +1,97 @@
+"""A sidecar with a real authority, and a metadata service of its own."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yarl
+
+from podpass.http.server import Receive, Scope, Send, bind, read_body, respond, serving
+from podpass.imds.app import ImdsApp
+from podpass.imds.entra_client import Authority, Binding, EntraClient
+from podpass.imds.forwarder import Forwarder
+from podpass.imds.metrics import ProxyMetrics
+from podpass.imds.token_cache import TokenCache
+from tests.exchange.conftest import ca, key_folders, start, world
+from tests.exchange.world import World
+
+Answer = tuple[int, str, Mapping[str, str]]
+
+__all__ = ["ca", "key_folders", "start", "world"]
+
+
+@dataclass
+class MetadataService:
+    """Records requests and answers them with their path."""
+
+    seen: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
+    body: bytes | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        query = scope["query_string"].decode()
+        body = await read_body(receive, 10**6)
+        target = scope["raw_path"].decode() + (f"?{query}" if query else "")
+        self.seen.append((scope["method"], target, headers, body))
+        text = target.encode() if self.body is None else self.body
+        await respond(send, 203, text, ((b"content-type", b"text/x"), (b"x-own", b"1")))
+
+
+@dataclass
+class Sidecar:
+    """A running sidecar and what it talks to."""
+
+    url: str
+    token_file: Path
+    world: World
+    metadata: MetadataService
+    metrics: ProxyMetrics
+    session: aiohttp.ClientSession
+
+    async def get(self, path: str, method: str = "GET", **options: Any) -> Answer:
+        """Send a request with exactly this path; return status, body and headers."""
+        url = yarl.URL(self.url + path, encoded=True)
+        async with self.session.request(method, url, allow_redirects=False, **options) as answer:
+            return answer.status, await answer.text(), answer.headers
+
+    async def token(self, query: str = "", **options: Any) -> Answer:
+        """Send a token request for the vault."""
+        resource = "" if "resource=" in query else "resource=https://vault.azure.net&"
+        return await self.get(f"/metadata/identity/oauth2/token?{resource}{query}", **options)
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    """Options of the sidecar; a test module may override them."""
+    return {}
+
+
+@pytest.fixture
+async def sidecar(world: World, tmp_path: Path, options: dict[str, Any]) -> AsyncIterator[Sidecar]:
+    token_file = tmp_path / "token"
+    token_file.write_text(world.mint())
+    metadata, metrics = MetadataService(), ProxyMetrics()
+    async with AsyncExitStack() as stack:
+        metadata_sock, sock = bind("127.0.0.1", 0), bind("127.0.0.1", 0)
+        authority = Authority(
+            host="https://login.microsoftonline.com/",
+            tenant_id=world.TENANT,
+            token_file=token_file,
+            binding=Binding(url=world.url, ca_file=str(world.ca_file)),
+        )
+        client = EntraClient(authority, world.clock)
+        forwarder = Forwarder(f"http://127.0.0.1:{metadata_sock.getsockname()[1]}")
+        cache = TokenCache(client.request_token, world.clock)
+        for close in (client.close, forwarder.close, cache.close):
+            stack.push_async_callback(close)
+        settings = {"client_id": world.CLIENT, "strict": False, "imds_errors": False, **options}
+        app = ImdsApp(cache, forwarder, metrics, world.clock, server="test", **settings)
+        await stack.enter_async_context(serving(metadata, metadata_sock))
+        await stack.enter_async_context(serving(app, sock))
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        yield Sidecar(url, token_file, world, metadata, metrics, session)

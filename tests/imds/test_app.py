@@ -1,0 +1,144 @@
+"""The sidecar over HTTP, with a real authority."""
+
+import json
+
+import pytest
+
+from podpass.crypto import jose
+from tests.imds.conftest import Sidecar
+
+PATH = "/metadata/identity/oauth2/token"
+QUERY = "?resource=https://vault.azure.net"
+
+
+async def test_token_has_the_members_of_the_reference(sidecar: Sidecar) -> None:
+    status, text, headers = await sidecar.token("api-version=2018-02-01")
+    body = json.loads(text)
+    assert (status, headers["Content-Type"]) == (200, "application/json")
+    assert list(body) == [
+        *("access_token", "refresh_token", "expires_in", "expires_on", "not_before"),
+        *("resource", "token_type"),
+    ]
+    claims = jose.parse(body["access_token"]).claims
+    assert (claims["appid"], claims["aud"]) == (sidecar.world.CLIENT, "https://vault.azure.net")
+    assert body["expires_on"] == str(claims["exp"])
+    assert body["expires_in"] == claims["exp"] - int(sidecar.world.now) - 10
+    assert (body["refresh_token"], body["not_before"], body["token_type"]) == ("", 0, "Bearer")
+    assert text.endswith("}\n")
+
+
+async def test_token_is_cached_by_client_and_resource(sidecar: Sidecar) -> None:
+    first, second = await sidecar.token(), await sidecar.token()
+    assert first[1] == second[1]
+    other = await sidecar.token(f"client_id={sidecar.world.APPLICATION}")
+    assert other[1] != first[1]
+    assert dict(sidecar.metrics.requests) | {"cached": 1, "acquired": 2} == dict(
+        sidecar.metrics.requests
+    )
+
+
+async def test_trailing_slash_of_the_resource_is_in_the_audience(sidecar: Sidecar) -> None:
+    _, text, _ = await sidecar.token("resource=https://vault.azure.net/")
+    body = json.loads(text)
+    assert body["resource"] == "https://vault.azure.net/"
+    assert jose.parse(body["access_token"]).claims["aud"] == "https://vault.azure.net/"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{PATH}/{QUERY}",
+        f"{PATH}{QUERY}",
+        f"/Metadata/identity/oauth2/token/{QUERY}",
+        f"/METADATA/identity/oauth2/tokenfoo{QUERY}",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_token_paths_of_the_reference(sidecar: Sidecar, path: str, method: str) -> None:
+    assert (await sidecar.get(path, method))[0] == 200
+    assert not sidecar.metadata.seen
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/metadata/Identity/oauth2/token/",
+        "/metadata/instance",
+        "/Metadata/instance?api-version=2021-02-01",
+        "/metadata/",
+        "/metadata/identity/info",
+        "/",
+        "/x%2Fy?a=%20",
+    ],
+)
+async def test_other_paths_are_forwarded_unchanged(sidecar: Sidecar, path: str) -> None:
+    headers = {"Metadata": "true", "X-A": "b"}
+    status, text, answered = await sidecar.get(path, "PUT", data=b"body", headers=headers)
+    assert (status, text, answered["X-Own"]) == (203, path, "1")
+    [(method, target, sent, body)] = sidecar.metadata.seen
+    assert (method, target, body) == ("PUT", path, b"body")
+    assert (sent["metadata"], sent["x-a"]) == ("true", "b")
+    assert sidecar.url.removeprefix("http://") != sent["host"]
+
+
+async def test_answer_of_the_metadata_service_is_bounded(sidecar: Sidecar) -> None:
+    sidecar.metadata.body = bytes(1024 * 1024 + 1)
+    status, text, _ = await sidecar.get("/metadata/instance")
+    assert (status, "is over 1048576 bytes" in text) == (500, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        ("//metadata/identity/oauth2/token?a=b", "/metadata/identity/oauth2/token?a=b"),
+        ("/metadata//instance/", "/metadata/instance/"),
+        ("/metadata/../readyz", "/readyz"),
+    ],
+)
+async def test_path_with_empty_or_dot_segments_is_redirected(
+    sidecar: Sidecar, path: str, location: str
+) -> None:
+    status, _, headers = await sidecar.get(path)
+    assert (status, headers["Location"]) == (301, location)
+    assert not sidecar.metadata.seen
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/readyz/", "/readyz?verbose"])
+async def test_ready_path_answers_ok(sidecar: Sidecar, path: str) -> None:
+    assert (await sidecar.get(path))[:2] == (200, "ok")
+
+
+async def test_refusal_of_the_authority_has_its_number_and_a_hint(sidecar: Sidecar) -> None:
+    status, text, headers = await sidecar.token("resource=https://nothing.example")
+    assert (status, headers["Content-Type"]) == (500, "text/plain; charset=utf-8")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert text.startswith("AADSTS500011: ")
+    assert "podpass explain AADSTS500011" in text
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b"a" * 70_000])
+async def test_token_file_that_cannot_be_used_is_named(
+    sidecar: Sidecar, content: bytes | None
+) -> None:
+    if content is None:
+        sidecar.token_file.unlink()
+    else:
+        sidecar.token_file.write_bytes(content)
+    status, text, _ = await sidecar.token()
+    assert (status, str(sidecar.token_file) in text) == (500, True)
+    sidecar.token_file.write_text(sidecar.world.mint())
+    assert (await sidecar.token())[0] == 200
+
+
+async def test_no_answer_and_no_log_line_contains_the_assertion(
+    sidecar: Sidecar, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    assertion = sidecar.token_file.read_text()
+    sidecar.token_file.write_text(assertion + "x")
+    answers = [
+        await sidecar.token(),
+        await sidecar.token("resource=https://nothing.example"),
+    ]
+    texts = [text for _, text, _ in answers] + [str(vars(one)) for one in caplog.records]
+    assert not [text for text in texts if assertion[:60] in text]
