@@ -49,11 +49,12 @@ async def test_denied_object_is_refused_and_not_stored(live: Any, hook: Any) -> 
     assert (await live.call("GET", f"{PODS}/p")).status == 404
 
 
-async def test_patch_of_a_validating_webhook_is_not_applied(live: Any, hook: Any) -> None:
+async def test_patch_of_a_validating_webhook_refuses_the_request(live: Any, hook: Any) -> None:
     validating = await hook(patch(annotate("by", "v")))
     await configure(live, "validating", validating.spec())
     made = await live.call("POST", PODS, pod())
-    assert "annotations" not in made.body["metadata"]
+    assert made.status == 500
+    assert "a validating webhook must not return a patch" in made.body["message"]
 
 
 async def test_validating_webhooks_are_called_concurrently_and_their_warnings_are_sent(
