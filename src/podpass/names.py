@@ -48,9 +48,11 @@ EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 WEBHOOK_CONFIGURATION = "azure-wi-webhook-mutating-webhook-configuration"
 WEBHOOK_NAME = "mutation.azure-workload-identity.io"
 WEBHOOK_PATH = "/mutate-v1-pod"
-# The webhook entry that only warns. It is an addition of podpass, and is not registered by default.
+# The webhook entries that only warn. They are additions of podpass; the chart registers none by default.
 ADVICE_WEBHOOK_NAME = "advice.podpass.azure-workload-identity.io"
 ADVICE_PATH = "/warn-v1-pod"
+WORKLOAD_ADVICE_WEBHOOK_NAME = "workloads.advice.podpass.azure-workload-identity.io"
+WORKLOAD_ADVICE_PATH = "/warn-workload"
 # Keys of audit annotations; the API server adds the webhook's name and a slash as prefix.
 AUDIT_CLIENT_ID = "podpass.client-id"
 AUDIT_MUTATED = "podpass.mutated"

@@ -100,7 +100,9 @@ async def api(start: Function, settings: WebhookSettings, tmp_path: Path) -> Asy
         webhook: Endpoint = await start(create_app(settings, accounts, events=events))
         await accounts.wait_ready()
         url = webhook.url + names.WEBHOOK_PATH
-        await admin.create(CONFIGURATIONS, webhook_configuration(url, webhook.ca_pem))
+        registered = webhook_configuration(url, webhook.ca_pem)
+        del registered["webhooks"][1:]  # the tests register the entries that warn
+        await admin.create(CONFIGURATIONS, registered)
         account: Object = {"metadata": {"name": "web"}}
         account["metadata"]["annotations"] = {names.CLIENT_ID: "client"}
         await admin.create("/api/v1/namespaces/default/serviceaccounts", account)

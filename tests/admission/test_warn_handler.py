@@ -78,3 +78,45 @@ async def test_internal_error_does_not_block_the_pod(
     webhook = await start(create_app(settings, Troubled()))
     assert "warnings" not in await _send_review(webhook, make_pod())
     assert log_lines()[-1]["event"] in ("warnings_skipped", "warnings_failed")
+
+
+async def test_label_as_annotation_is_warned_about_for_every_account(
+    webhook: Endpoint, make_pod: Function
+) -> None:
+    pod = make_pod({names.USE_LABEL: "true"}, serviceAccountName="plain")
+    (warning,) = (await _send_review(webhook, pod))["warnings"]
+    assert warning == f"{names.USE_LABEL} is a label of the pod; as an annotation it has no effect"
+
+
+@pytest.mark.parametrize("operation", ["CREATE", "UPDATE"])
+@pytest.mark.parametrize("kind", ["Deployment", "CronJob"])
+async def test_pod_template_without_the_label_is_warned_about(
+    webhook: Endpoint, make_pod: Function, kind: str, operation: str
+) -> None:
+    """A controller creates the pods of a workload, so only this warning reaches the user."""
+
+    async def send(labels: Mapping[str, str]) -> dict[str, Any]:
+        pod = make_pod()
+        template = {"metadata": {"labels": labels}, "spec": pod["spec"]}
+        spec: dict[str, Any] = {"template": template}
+        if kind == "CronJob":
+            spec = {"jobTemplate": {"spec": spec}}
+        workload = {"kind": kind, "metadata": {"labels": {names.USE_LABEL: "true"}}, "spec": spec}
+        response = await webhook.review(
+            workload,
+            path=names.WORKLOAD_ADVICE_PATH,
+            operation=operation,
+            resource={"group": "apps", "version": "v1", "resource": "deployments"},
+        )
+        assert response["allowed"] is True
+        return dict(response)
+
+    (warning,) = (await send({names.USE_LABEL: "True"}))["warnings"]
+    assert "label azure.workload.identity/use = 'True' is not" in warning
+    assert "warnings" not in await send({names.USE_LABEL: "true"})
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"request":{"uid":"u","object":{"spec":[]}}}'])
+async def test_any_workload_is_allowed(webhook: Endpoint, body: bytes) -> None:
+    response = await webhook.answer(body, path=names.WORKLOAD_ADVICE_PATH)
+    assert response["allowed"] is True

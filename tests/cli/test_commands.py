@@ -272,16 +272,20 @@ def test_seed_with_an_unknown_key_is_refused_with_its_name_and_line(
     assert "wrong" not in running("identity", "list").stdout
 
 
-def test_images_are_added_and_listed(podpass: Podpass) -> None:
+def test_images_are_added_and_listed(podpass: Podpass, tmp_path: Path) -> None:
     done = podpass("image", "add", "example.com/app:1", "--", "sh", "-c", "echo 'a b'")
     assert done.returncode == 0
-    assert podpass("image", "add", "gone", "--", "no-such-program").returncode == 0
+    gone = tmp_path / "gone-program"
+    gone.write_text("#!/bin/sh\n")
+    gone.chmod(0o755)
+    assert podpass("image", "add", "gone", "--", str(gone)).returncode == 0
+    gone.unlink()
     listed = json.loads(podpass("image", "list", "-o", "json").stdout)
     by_name = {row["name"]: row for row in listed}
     assert by_name["example.com/app:1"]["command"] == ["sh", "-c", "echo 'a b'"]
     assert by_name["example.com/app:1"]["ready"] is True
     assert by_name["gone"]["ready"] is False
-    assert "no-such-program" in by_name["gone"]["why"]
+    assert "gone-program" in by_name["gone"]["why"]
     stored = json.loads((podpass.data_dir / "images.json").read_text())
     assert stored["example.com/app:1"] == ["sh", "-c", "echo 'a b'"]
     assert "sh -c 'echo '\"'\"'a b'\"'\"''" in podpass("image", "list").stdout

@@ -198,7 +198,7 @@ def test_kubectl_works_through_the_environment_alone(running: Podpass) -> None:
     shown = running(
         "run", "--", "kubectl", "get", "mutatingwebhookconfiguration", hook, "-o", "json"
     )
-    (webhook,) = json.loads(shown.stdout)["webhooks"]
+    webhook, *_ = json.loads(shown.stdout)["webhooks"]
     assert webhook["clientConfig"]["url"] == running.status()["kubernetes"]["webhook"]
     assert webhook["failurePolicy"] == "Fail"
     assert webhook["reinvocationPolicy"] == "IfNeeded"

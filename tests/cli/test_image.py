@@ -1,6 +1,9 @@
 """`podpass image` and the samples of the documentation."""
 
 import json
+import os
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -33,10 +36,10 @@ def test_samples_are_listed_with_their_missing_tools(
     assert rows[f"{REPOSITORY}/msal-python"]["ready"]
     net = rows[f"{REPOSITORY}/msal-net"]
     assert (net["ready"], net["why"]) == (False, "dotnet is not on the PATH")
-    assert net["todo"].endswith("podpass image prepare msal-net")
+    assert net["todo"] == "install the .NET SDK, 8 or newer"
     table = podpass("image", "list", env=environ).stdout
     assert "REASON" in table
-    assert "install Go 1.23 or newer; then: podpass image prepare msal-go" in table
+    assert "install Go 1.23 or newer" in table
 
 
 def test_prepared_sample_is_ready_and_a_replaced_sample_is_not_listed(
@@ -54,7 +57,9 @@ def test_prepared_sample_is_ready_and_a_replaced_sample_is_not_listed(
         return found["origin"], found["ready"]
 
     assert row() == ("sample", True)
-    podpass("image", "add", f"{REPOSITORY}/msal-go", "--", "no-such-program")
+    tool(tmp_path, "mine", "exit 0")
+    podpass("image", "add", f"{REPOSITORY}/msal-go", "--", str(tmp_path / "bin" / "mine"))
+    (tmp_path / "bin" / "mine").unlink()
     assert row() == ("added", False)
 
 
@@ -88,3 +93,67 @@ def test_prepare_all_builds_possible_samples_and_names_the_others(
     assert any(line.startswith("msal-go: failed. ") for line in said)
     assert f"msal-net: built; containers with the image {REPOSITORY}/msal-net run it" in said
     assert said[-1].startswith("  the complete output is in ")
+
+
+def stored_images(podpass: Podpass) -> dict[str, object]:
+    stored: dict[str, object] = json.loads((podpass.data_dir / "images.json").read_text())
+    return stored
+
+
+def test_relative_paths_of_an_added_image_become_absolute(podpass: Podpass, tmp_path: Path) -> None:
+    """A container starts in another folder than `podpass image add`."""
+    environ, folder = {"PATH": str(tmp_path / "bin")}, tmp_path / "bin"
+    folder.mkdir()
+    tool(tmp_path, "app", "exit 0")
+    (folder / "conf").touch()
+    words = ("./app", "../bin/conf", "./absent", "conf")
+    done = podpass("image", "add", "app", "--", *words, env=environ, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert stored_images(podpass)["app"] == [
+        *(f"{folder}/app", f"{folder}/conf", "./absent", "conf")
+    ]
+    assert "write ./conf" in done.stderr
+    podpass("image", "add", "--cmd", "app", "--", "./app", env=environ, cwd=folder)
+    assert stored_images(podpass)["app"] == {"entrypoint": [], "command": [f"{folder}/app"]}
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("./gone", "gone does not exist"),
+        ("no-such-program", "no-such-program is neither next to this Python nor on the PATH"),
+        ("/no/such/program", "/no/such/program is neither next to this Python nor on the PATH"),
+        ("./data", "data is not executable"),
+    ],
+)
+def test_program_that_cannot_start_is_not_added(
+    podpass: Podpass, tmp_path: Path, program: str, said: str
+) -> None:
+    (tmp_path / "data").touch()
+    done = podpass("image", "add", "app", "--", program, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (podpass.data_dir / "images.json").exists()
+
+
+def test_running_build_is_listed_with_its_step_and_its_last_output(
+    podpass: Podpass, environ: dict[str, str], tmp_path: Path
+) -> None:
+    tool(tmp_path, "go", "echo go: downloading a module; read line < " + str(tmp_path / "gate"))
+    os.mkfifo(tmp_path / "gate")
+    prepare = subprocess.Popen(
+        podpass.command("image", "prepare", "msal-go"), env=podpass.environ | environ
+    )
+    try:
+        with (tmp_path / "gate").open("w"):  # opens when the build runs
+            listed = json.loads(podpass("image", "list", "-o", "json", env=environ).stdout)
+    finally:
+        prepare.kill()
+        prepare.wait()
+    (row,) = [each for each in listed if each["name"].endswith("msal-go")]
+    assert row["ready"] is False
+    assert re.match("being built for [0-9]+ s, step 1 of 1: fetching MSAL for Go", row["why"])
+    assert row["why"].endswith("; go: downloading a module")
+    listed = json.loads(podpass("image", "list", "-o", "json", env=environ).stdout)
+    (row,) = [each for each in listed if each["name"].endswith("msal-go")]
+    assert row["why"] == "it is not built yet"

@@ -125,7 +125,7 @@ def _register(admission: AdmissionTestbed) -> None:
     both = webhook_configuration(admission.webhook.url, admission.ca_pem)
     bundle = base64.b64encode(admission.ca_pem).decode()
     advice = {"url": admission.address + names.ADVICE_PATH, "caBundle": bundle}
-    both["webhooks"].append(registration.build_advice_entry(advice, ["kube-system"]))
+    both["webhooks"][1:] = [registration.build_advice_entry(advice, ["kube-system"])]
     kubectl("apply", "-f", "-", given=json.dumps(both))
     probe = pod("probe", "odd")
     admission.webhook.until(lambda: "GUID" in admission.apply(probe, "--dry-run=server").stderr)

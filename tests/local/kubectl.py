@@ -40,6 +40,12 @@ class Kubectl:
         assert done.returncode != 0, f"{arguments}: {done.stdout}{done.stderr}"
         return done.stderr
 
+    def warnings(self, *arguments: str, given: str = "") -> str:
+        """Run a command that must succeed; return its error output, which has the server's warnings."""
+        done = self._run(arguments, given)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stderr
+
     def _run(self, arguments: tuple[str, ...], given: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [self.binary, *arguments],

@@ -15,6 +15,7 @@ from podpass.directory.store.directory import Directory
 from podpass.local import control_queries
 from podpass.local.control_queries import InstanceQueries
 from podpass.local.datadir import DataDir, InstanceConfig
+from podpass.local.pod_access import PodAccess
 from podpass.settings import LocalSettings
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
@@ -55,7 +56,7 @@ async def test_identities_are_returned_in_pages(
             store,
             settings=LocalSettings(data_dir=tmp_path),
             pids=dict,
-            sandbox="",
+            pods=PodAccess("", served=False),
             clock=system,
         )
         after: str | None = ""

@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from podpass.http.server import bind
-from podpass.local import gateway, ports
+from podpass.local import gateway, ports, sni
 from podpass.local.gateway import Address
 from tests.ports import free_port
 
@@ -207,6 +207,50 @@ async def test_stalled_reader_applies_back_pressure_to_the_sender() -> None:
             await stalled.wait()
         assert sent < 64 * 1024 * 1024
         writer.transport.abort()
+
+
+@asynccontextmanager
+async def _direct(table: Mapping[str, Address], **limits: Any) -> AsyncIterator[Address]:
+    direct = bind("127.0.0.1", 0)
+    async with _gateway(table, direct=direct, **limits):
+        yield direct.getsockname()[:2]
+
+
+async def test_server_name_of_a_direct_connection_selects_the_service() -> None:
+    """Clients that ignore proxy variables connect without a request to the proxy."""
+    server, client = _authority("demo-vault.vault.azure.net")
+    async with (
+        _listening(_echo, server) as service,
+        _direct({"*.vault.azure.net": service}, vault_exists=_demo_exists) as address,
+    ):
+        reader, writer = await asyncio.open_connection(
+            *address, ssl=client, server_hostname="demo-vault.vault.azure.net"
+        )
+        writer.write(b"hello")
+        assert await reader.readexactly(5) == b"hello"
+        writer.close()
+
+
+@pytest.mark.parametrize("host", ["localhost", "gone.vault.azure.net"])
+async def test_direct_connection_to_another_name_is_refused(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the names of Azure: the second socket is no open relay, not even to a host that responds."""
+    server, client = _authority(host)
+    async with (
+        _listening(_echo, server) as service,
+        _direct({"*.vault.azure.net": service}, vault_exists=_demo_exists) as address,
+    ):
+        monkeypatch.setattr(gateway, "HTTPS", service[1])
+        with pytest.raises(ssl.SSLError) as refused:
+            await asyncio.open_connection(*address, ssl=client, server_hostname=host)
+        assert refused.value.reason == "TLSV1_UNRECOGNIZED_NAME"
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", b""])
+async def test_direct_connection_without_a_hello_is_closed(data: bytes) -> None:
+    async with _direct({}, head_seconds=0.05) as address:
+        assert await _send_request(address, data) in (sni.UNRECOGNIZED_NAME, b"")
 
 
 @pytest.mark.parametrize("port", [80, 8443])

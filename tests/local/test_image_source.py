@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from podpass.kubernetes.kubelet.images import ImageConfig
 from podpass.local.image_source import (
     ImagesDamaged,
     ImageUnknown,
@@ -40,13 +41,13 @@ def test_base_name_has_no_tag_and_no_digest(image: str, name: str) -> None:
 
 
 def test_added_image_replaces_a_built_in_image_and_a_sample(images: InstanceImages) -> None:
-    assert images.command_for("busybox:1", "Always") == ("sh",)
+    assert images.resolve("busybox:1", "Always") == ImageConfig(command=("sh",))
     images.images_file.write_text(
-        json.dumps({"busybox": ["ls"], "me/app:v1": ["run", "it"], GO: ["mine"]})
+        json.dumps({"busybox": ["ls"], "me/app:v1": {"command": ["run", "it"]}, GO: ["mine"]})
     )
-    assert images.command_for("busybox", "Always") == ("ls",)
-    assert images.command_for(f"{GO}:v1.6.0", "Always") == ("mine",)
-    assert images.command_for("me/app:v2", "Always") == ("run", "it")
+    assert images.resolve("busybox", "Always") == ImageConfig(entrypoint=("ls",))
+    assert images.resolve(f"{GO}:v1.6.0", "Always") == ImageConfig(entrypoint=("mine",))
+    assert images.resolve("me/app:v2", "Always") == ImageConfig(command=("run", "it"))
 
 
 @pytest.mark.parametrize(
@@ -56,32 +57,32 @@ def test_unknown_image_names_the_command_that_adds_it(
     images: InstanceImages, policy: str, reason: str
 ) -> None:
     with pytest.raises(ImageUnknown) as caught:
-        images.command_for("me/app:v1", policy)
+        images.resolve("me/app:v1", policy)
     assert caught.value.reason == reason
     assert "podpass image add me/app -- COMMAND ARGS..." in caught.value.message
 
 
 @pytest.mark.parametrize("tag", ["", ":latest", ":v1.6.0@sha256:00"])
-def test_sample_that_is_not_built_names_the_command_that_builds_it(
+def test_sample_without_its_toolchain_names_what_to_install(
     images: InstanceImages, tag: str
 ) -> None:
     with pytest.raises(SampleNotReady) as caught:
-        images.command_for(GO + tag, "IfNotPresent")
+        images.resolve(GO + tag, "IfNotPresent")
     assert caught.value.reason == "SampleNotReady"
     assert "go is not on the PATH" in caught.value.message
-    assert caught.value.message.endswith("then: podpass image prepare msal-go")
+    assert caught.value.message.endswith("To start the container: install Go 1.23 or newer")
 
 
 def test_image_of_the_tutorials_first_pod_sleeps(images: InstanceImages) -> None:
     image = "mcr.microsoft.com/mirror/docker/library/rabbitmq:3.10-management-alpine"
-    assert images.command_for(image, "") == ("sleep", "infinity")
+    assert images.resolve(image, "") == ImageConfig(command=("sleep", "infinity"))
 
 
 @pytest.mark.parametrize("text", ["[", "[]", '{"a": 1}'])
 def test_damaged_list_counts_as_empty(images: InstanceImages, text: str) -> None:
     images.images_file.write_text(text)
     with pytest.raises(ImageUnknown):
-        images.command_for("a", "Always")
+        images.resolve("a", "Always")
 
 
 def test_read_of_a_damaged_list_is_refused(tmp_path: Path) -> None:

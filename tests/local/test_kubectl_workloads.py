@@ -168,6 +168,56 @@ def test_job_runs_to_completion(kubectl: Kubectl, name: str) -> None:
     kubectl("wait", "--for=delete", "pod", "-l", f"job-name={name}", "--timeout=50s")
 
 
+@pytest.mark.parametrize(
+    ("pod_labels", "annotations", "said"),
+    [
+        ({}, {}, "the pod lacks the label"),
+        ({names.USE_LABEL: "True"}, {}, "= 'True' is not \"true\""),
+        ({}, {names.USE_LABEL: "true"}, "as an annotation it has no effect"),
+    ],
+)
+def test_kubectl_apply_warns_about_a_forgotten_label(
+    kubectl: Kubectl,
+    name: str,
+    pod_labels: dict[str, str],
+    annotations: dict[str, str],
+    said: str,
+) -> None:
+    """The entries that warn are registered on every local instance."""
+    kubectl("create", "serviceaccount", "web")
+    client_id = f"{names.CLIENT_ID}=22222222-aaaa-4bbb-8ccc-000000000001"
+    kubectl("annotate", "serviceaccount", "web", client_id)
+    spec = {"serviceAccountName": "web", "containers": [{"name": "app", "image": IMAGE}]}
+    labels = {"app": name, **pod_labels}
+    template = {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}
+    pod = {"apiVersion": "v1", "kind": "Pod", **template}
+    pod["metadata"] = {**template["metadata"], "name": name}  # type: ignore[dict-item]
+    workload = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {"selector": {"matchLabels": {"app": name}}, "template": template},
+    }
+    for body in (pod, workload):
+        assert said in kubectl.warnings("apply", "-f", "-", given=json.dumps(body))
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        ("busybox", ("sh", "-c", "echo hi")),
+        ("python:3.12", ("python", "-c", "print('hi')")),
+    ],
+)
+def test_kubectl_run_passes_a_command_to_busybox_and_python(
+    kubectl: Kubectl, name: str, image: str, words: tuple[str, ...]
+) -> None:
+    """The words after `--` are args: they replace the command of the image."""
+    kubectl("run", name, f"--image={image}", "--restart=Never", "--", *words)
+    kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{name}", "--timeout=50s")
+    assert kubectl("logs", name) == "hi\n"
+
+
 def test_job_fails_at_its_backoff_limit(kubectl: Kubectl, name: str) -> None:
     container = {"name": "c", "image": "busybox", "command": ["sh", "-c", "exit 3"]}
     pod = {"restartPolicy": "Never", "containers": [container]}

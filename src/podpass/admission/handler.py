@@ -1,4 +1,4 @@
-"""HTTP edge of the webhook: `POST /mutate-v1-pod` and `/warn-v1-pod`. It translates and decides nothing.
+"""HTTP edge of the webhook: `POST /mutate-v1-pod`, `/warn-v1-pod` and `/warn-workload`. It decides nothing.
 
 Raw ASGI, because every labelled pod of a cluster waits for it. The response to every request is an
 AdmissionReview, even after an error.
@@ -53,6 +53,7 @@ def create_app(
     budget = MemoryBudget()
     admission_handler = AdmissionHandler(settings, accounts, budget, metrics, events)
     warning_handler = WarningHandler(accounts, budget)
+    workload_handler = WarningHandler(accounts, budget, workloads=True)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         match scope["path"]:
@@ -60,6 +61,8 @@ def create_app(
                 await respond(send, 200, await admission_handler.answer(scope, receive))
             case names.ADVICE_PATH:
                 await respond(send, 200, await warning_handler.answer(scope, receive))
+            case names.WORKLOAD_ADVICE_PATH:
+                await respond(send, 200, await workload_handler.answer(scope, receive))
             case _:
                 await respond(send, 404, b"not found", _TEXT)
 

@@ -1,6 +1,6 @@
-"""HTTP edge of the second webhook entry: `POST /warn-v1-pod` warns about pods without the label.
+"""HTTP edge of the webhook entries that warn about a pod, or a pod template, without the label.
 
-It never changes or refuses a pod: the response allows the pod even after an error.
+They never change or refuse an object: the response allows it even after an error.
 """
 
 import logging
@@ -23,11 +23,30 @@ from podpass.log import correlation_id
 _log = logging.getLogger(__name__)
 
 
-class WarningHandler:
-    """Answers admission requests with warnings."""
+def find_pod_template(workload: object) -> object | None:
+    """Return the pod template of a workload as a raw pod, or None if it has none.
 
-    def __init__(self, accounts: ServiceAccountReader, budget: MemoryBudget) -> None:
-        self._accounts, self._budget = accounts, budget
+    Shapes:  `spec.template`; of a CronJob `spec.jobTemplate.spec.template`.
+    """
+    spec = workload.get("spec") if isinstance(workload, dict) else None
+    if isinstance(spec, dict) and isinstance(job := spec.get("jobTemplate"), dict):
+        spec = job.get("spec")
+    template = spec.get("template") if isinstance(spec, dict) else None
+    if not isinstance(template, dict):
+        return None
+    return {"metadata": template.get("metadata") or {}, "spec": template.get("spec")}
+
+
+class WarningHandler:
+    """Answers admission requests with warnings.
+
+    Shapes:  `workloads` if the objects are Deployments and others that have a pod template.
+    """
+
+    def __init__(
+        self, accounts: ServiceAccountReader, budget: MemoryBudget, *, workloads: bool = False
+    ) -> None:
+        self._accounts, self._budget, self._workloads = accounts, budget, workloads
 
     async def answer(self, scope: Scope, receive: Receive) -> bytes:
         """Return a response that allows the pod, with a warning if the label is missing."""
@@ -36,7 +55,8 @@ class WarningHandler:
         reservation = Reservation(self._budget)
         try:
             body = await read_body(receive, MAX_BODY_BYTES, reservation.reserve)
-            review = parse_review(body, header(scope, b"content-type"))
+            content_type = header(scope, b"content-type")
+            review = parse_review(body, content_type, any_resource=self._workloads)
             api_version, uid = review.api_version, review.uid
             correlation_id.set(uid)
             warnings = await self._find_warnings(review)
@@ -51,9 +71,10 @@ class WarningHandler:
         return build_allow_response(api_version, uid, warnings=warnings)
 
     async def _find_warnings(self, review: AdmissionRequest) -> list[str]:
-        if not review.creates_pod:
+        raw = find_pod_template(review.object) if self._workloads else review.object
+        if not review.creates_pod or (self._workloads and raw is None):
             return []
-        pod = parse_pod(review.object, review.namespace)
+        pod = parse_pod(raw, review.namespace)
         annotations = await self._accounts.read_annotations(pod.namespace, pod.account)
         return list_label_warnings(
             pod, ServiceAccount(namespace=pod.namespace, name=pod.account, annotations=annotations)

@@ -92,9 +92,16 @@ def list_warnings(
 
 
 def list_label_warnings(pod: Pod, account: ServiceAccount) -> list[str]:
-    """Return a warning for a pod without the label if its ServiceAccount has a client ID."""
+    """Return a warning for a pod without the label that probably needs it.
+
+    That is a pod whose ServiceAccount has a client ID, or with the label as an annotation.
+    """
     value = pod.labels.get(names.USE_LABEL)
-    if value == "true" or not account.annotations.get(names.CLIENT_ID):
+    if value == "true":
+        return []
+    if value is None and names.USE_LABEL in pod.annotations:
+        return _render_first([("label_as_annotation", {"key": names.USE_LABEL})])
+    if not account.annotations.get(names.CLIENT_ID):
         return []
     which = "label_missing" if value is None else "label_not_true"
     return _render_first([(which, {"account": account, "key": names.USE_LABEL, "value": value})])

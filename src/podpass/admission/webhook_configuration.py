@@ -16,6 +16,19 @@ POD_CREATE_RULE = {
     "resources": ["pods"],
     "scope": "*",
 }
+_WORKLOAD_RULES = tuple(
+    {
+        "apiGroups": [group],
+        "apiVersions": ["v1"],
+        "operations": ["CREATE", "UPDATE"],
+        "resources": [*resources],
+        "scope": "*",
+    }
+    for group, resources in (
+        ("apps", ("deployments", "statefulsets", "daemonsets")),
+        ("batch", ("jobs", "cronjobs")),
+    )
+)
 _NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
 
 # ClusterRole rules of the webhook, without those for its certificates.
@@ -69,6 +82,21 @@ def build_advice_entry(client_config: Mapping[str, Any], exempt: Sequence[str]) 
         "timeoutSeconds": 1,
         "rules": [POD_CREATE_RULE],
     }
+
+
+def build_workload_advice_entry(
+    client_config: Mapping[str, Any], exempt: Sequence[str]
+) -> dict[str, Any]:
+    """Build the entry that warns about the pod template of a workload, with failurePolicy Ignore.
+
+    A controller creates the pods of a workload, so a warning about such a pod reaches no user.
+
+    Shapes:  `client_config` is the Service or URL of WORKLOAD_ADVICE_PATH; `exempt` as for the other entry.
+    """
+    entry = build_advice_entry(client_config, exempt)
+    # The label belongs on the template: a label of the workload itself has no effect and selects nothing.
+    del entry["objectSelector"]
+    return {**entry, "name": names.WORKLOAD_ADVICE_WEBHOOK_NAME, "rules": [*_WORKLOAD_RULES]}
 
 
 def exclude_namespaces(exempt: Sequence[str]) -> dict[str, Any]:

@@ -59,9 +59,12 @@ class AdmissionRequest:
     object: Any = field(repr=False)
 
 
-def parse_review(body: bytes, content_type: str | None) -> AdmissionRequest:
+def parse_review(
+    body: bytes, content_type: str | None, *, any_resource: bool = False
+) -> AdmissionRequest:
     """Parse an AdmissionReview; its object is not validated.
 
+    Shapes:  with `any_resource` the object need not be a pod, and `creates_pod` says that it is written.
     Errors:  BadReview, WrongResource; their facts have `api_version` and `uid` where known, for the response.
     """
     if not body:
@@ -79,10 +82,10 @@ def parse_review(body: bytes, content_type: str | None) -> AdmissionRequest:
     api_version = document.get("apiVersion") or VERSIONS[0]
     if (document.get("kind") or KIND) != KIND or api_version not in VERSIONS:
         raise BadReview("the request body is not an AdmissionReview of v1 or v1beta1")
-    return _parse_request(document.get("request"), api_version)
+    return _parse_request(document.get("request"), api_version, any_resource)
 
 
-def _parse_request(request: object, api_version: str) -> AdmissionRequest:
+def _parse_request(request: object, api_version: str, any_resource: bool) -> AdmissionRequest:
     if not isinstance(request, dict):
         raise BadReview("the review has no request", api_version=api_version)
     uid, namespace = request.get("uid"), request.get("namespace") or ""
@@ -98,7 +101,11 @@ def _parse_request(request: object, api_version: str) -> AdmissionRequest:
         api_version=api_version,
         uid=uid,
         namespace=namespace,
-        creates_pod=_creates_pod(request, api_version, uid),
+        creates_pod=(
+            request.get("operation") in (_CREATE, "UPDATE")
+            if any_resource
+            else _creates_pod(request, api_version, uid)
+        ),
         # Every value but false counts as a dry run: then the webhook only omits the Event.
         dry_run=(request.get("dryRun") or False) is not False,
         object=request.get("object"),

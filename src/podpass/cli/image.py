@@ -1,12 +1,15 @@
 """`podpass image`."""
 
 import os
+import shlex
+from pathlib import Path
 
 import click
 
 from podpass.cli import options
 from podpass.cli.output import print_message, print_output
 from podpass.errors import Error, UsageError
+from podpass.kubernetes.kubelet.images import ImageConfig
 from podpass.local import images
 from podpass.local.datadir import DataDir, check_version, prepare, write_version
 from podpass.local.image_source import base_name
@@ -60,18 +63,35 @@ def list_(data_dir: DataDir, output: str) -> None:
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
 )
 @options.data_dir
+@click.option(
+    "--cmd",
+    is_flag=True,
+    help="The words are the CMD of the image: a container's args replace them. By default they are its"
+    " ENTRYPOINT, to which args are appended.",
+)
 @click.argument("name")
 @click.argument("words", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
-def add(data_dir: DataDir, name: str, words: tuple[str, ...]) -> None:
-    """Configure the command that runs for an image."""
-    prepare(data_dir)
-    write_version(data_dir)
+def add(data_dir: DataDir, cmd: bool, name: str, words: tuple[str, ...]) -> None:
+    """Configure the program that runs for an image.
+
+    Relative paths of the program, and of arguments that begin with ./ or ../, become absolute.
+    """
     # Click does not remove a `--` after the first argument.
     words = words[1:] if words[0] == "--" else words
     if not words:
         raise click.UsageError("Missing argument '-- CMD...'.")
-    images.add_image(data_dir, name, list(words))
-    print_message(f"containers with the image {name} run: {' '.join(words)}")
+    folder = Path.cwd()
+    resolved = images.resolve_words(words, folder, _sample_cache())
+    config = ImageConfig(command=resolved) if cmd else ImageConfig(entrypoint=resolved)
+    prepare(data_dir)
+    write_version(data_dir)
+    images.add_image(data_dir, name, config)
+    for word in images.files_of_this_folder(words, folder):
+        print_message(
+            f"warning: {word} is a file of this folder, but containers start in another folder;"
+            f" to pass the file, write ./{word}"
+        )
+    print_message(f"containers with the image {name} run: {shlex.join(resolved)}")
 
 
 @command.command("prepare")

@@ -6,8 +6,10 @@ import click
 
 from podpass.cli import options
 from podpass.cli.env import instance_environment
+from podpass.cli.output import print_message
 from podpass.errors import Error
 from podpass.local.datadir import DataDir
+from podpass.local.proxy_support import find_proxy_warning
 
 
 class CannotRun(Error):
@@ -27,6 +29,8 @@ def command(data_dir: DataDir, words: tuple[str, ...]) -> None:
     directly.
     """
     environment = {**options.environ(), **instance_environment(data_dir)}
+    if warning := find_proxy_warning(words, environment):
+        print_message(warning)
     try:
         # The command replaces this process, so that signals and the exit code need no forwarding.
         os.execvpe(words[0], words, environment)  # noqa: S606 the user chose the command

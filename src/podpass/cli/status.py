@@ -12,6 +12,7 @@ from podpass.cli.output import align, print_message, print_output
 from podpass.local import disk_errors
 from podpass.local.datadir import DataDir
 from podpass.local.lock import lock_holder
+from podpass.local.pod_access import NOTES
 
 _SANDBOXES = {
     "bubblewrap": "processes of your user; bubblewrap hides other files of the data directory",
@@ -84,5 +85,6 @@ def status_rows(status: dict[str, Any]) -> list[list[str]]:
         ],
         ["ca_file", status["ca_file"]],
         ["containers", _SANDBOXES.get(status["sandbox"], status["sandbox"])],
+        ["without proxy", NOTES.get(status["without_proxy"], status["without_proxy"])],
         ["process", ", ".join(f"{pid} ({name})" for name, pid in status["pids"].items())],
     ]

@@ -7,6 +7,7 @@ from podpass import names
 from podpass.clock import Clock
 from podpass.local import listing
 from podpass.local.datadir import DataDir, InstanceConfig
+from podpass.local.pod_access import PodAccess
 from podpass.settings import LocalSettings
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class InstanceQueries:
         *,
         settings: LocalSettings,
         pids: Callable[[], Mapping[str, int]],
-        sandbox: str,
+        pods: PodAccess,
         clock: Clock,
     ) -> None:
         self._data_dir = data_dir
@@ -37,7 +38,7 @@ class InstanceQueries:
         self._directory = directory
         self._secret_store = secret_store
         self._settings, self._pids = settings, pids
-        self._sandbox = sandbox
+        self._pods = pods
         self._clock = clock
 
     def status(self) -> dict[str, Any]:
@@ -66,7 +67,8 @@ class InstanceQueries:
                 "username": self._config.admin_username,
                 "password": self._config.admin_password.reveal(),
             },
-            "sandbox": self._sandbox,
+            "sandbox": self._pods.sandbox,
+            "without_proxy": self._pods.without_proxy,
             "settings": self._settings.by_flag(),
             "pids": dict(self._pids()),
         }

@@ -1,7 +1,8 @@
 """The gateway: a CONNECT proxy on loopback that serves Azure's host names from this instance.
 
-It relays bytes and does not terminate TLS. Connections to an Azure host go to the loopback port of the
-service, which has the leaf certificate. Connections to other hosts are tunnelled unchanged.
+Clients that ignore proxy variables connect to its second socket; the server name of TLS selects the service.
+The gateway relays bytes and does not terminate TLS. Connections to an Azure host go to the loopback port of
+the service, which has the leaf certificate. Connections to other hosts are tunnelled unchanged.
 """
 
 import asyncio
@@ -17,11 +18,14 @@ from weakref import WeakSet
 
 from podpass import names
 from podpass.errors import Error
+from podpass.local import sni
 
 _log = logging.getLogger(__name__)
 
 Address = tuple[str, int]
 VaultExists = Callable[[str], Awaitable[bool]]
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 HTTPS = 443
 MAX_HEAD_BYTES = 16 * 1024
@@ -140,12 +144,21 @@ class Gateway:
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client: its request, then its tunnel."""
+        await self._handle(reader, writer, self._serve)
+
+    async def handle_tls(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one client that connects to an Azure host directly."""
+        await self._handle(reader, writer, self._serve_tls)
+
+    async def _handle(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, serve: Serve
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tunnels.add(task)
         self._transports.add(writer.transport)
         try:
-            await self._serve(reader, writer)
+            await serve(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
             pass  # the client disconnected
         except asyncio.CancelledError:
@@ -178,9 +191,21 @@ class Gateway:
         finally:
             _abort(remote[1])
 
-    async def _open(
-        self, host: str, port: int
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _serve_tls(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(self._head_seconds):
+                host, hello = await _read_hello(reader)
+            remote = await self._open(host, HTTPS, served_only=True)
+        except (TimeoutError, sni.BadHello, HostUnreachable):
+            writer.write(sni.UNRECOGNIZED_NAME)
+            return
+        try:
+            remote[1].write(hello)
+            await _relay((reader, writer), remote)
+        finally:
+            _abort(remote[1])
+
+    async def _open(self, host: str, port: int, *, served_only: bool = False) -> Stream:
         if len(self._tunnels) > self._max_tunnels:
             raise HostUnreachable(f"the limit of {self._max_tunnels} open tunnels is reached")
         service = route(self._table, host)
@@ -189,6 +214,8 @@ class Gateway:
             raise HostUnreachable(f"{host}:{port}: {_TLS_PORTS_ONLY}")
         if service is not None:
             await self._check_vault(host)
+        elif served_only:
+            raise HostUnreachable(f"the gateway does not serve {host}")
         address = service or (host, port)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
@@ -231,7 +258,20 @@ class Gateway:
             transport.abort()
 
 
-Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+async def _read_hello(reader: asyncio.StreamReader) -> tuple[str, bytes]:
+    """Read a ClientHello; return its server name and the data that was read.
+
+    Errors:  BadHello; OSError if the client disconnects.
+    """
+    hello = b""
+    while len(hello) <= MAX_HEAD_BYTES:
+        data = await reader.read(MAX_HEAD_BYTES)
+        if not data:
+            raise ConnectionResetError("the client closed the connection")
+        hello += data
+        with contextlib.suppress(sni.IncompleteHello):
+            return sni.read_server_name(hello), hello
+    raise sni.BadHello("the ClientHello is too long")
 
 
 async def _relay(client: Stream, remote: Stream) -> None:
@@ -318,24 +358,30 @@ async def run_gateway(
     sock: socket.socket,
     table: Mapping[str, Address],
     *,
+    direct: socket.socket | None = None,
     vault_exists: VaultExists | None = None,
     head_seconds: float = HEAD_SECONDS,
     max_tunnels: int = MAX_TUNNELS,
 ) -> AsyncIterator[Gateway]:
     """Run a gateway on a listening socket until the context ends.
 
-    Shapes:  `vault_exists` returns whether a vault exists; without it the gateway accepts every vault name.
+    Shapes:  `direct` is a listening socket for clients without proxy settings; `vault_exists` returns whether
+             a vault exists; without it the gateway accepts every vault name.
     """
     own = sock.getsockname()[:2]
     gateway = Gateway(
         table, own, vault_exists=vault_exists, head_seconds=head_seconds, max_tunnels=max_tunnels
     )
-    server = await asyncio.start_server(gateway.handle, sock=sock, limit=MAX_HEAD_BYTES)
+    servers = [await asyncio.start_server(gateway.handle, sock=sock, limit=MAX_HEAD_BYTES)]
+    if direct is not None:
+        servers.append(await asyncio.start_server(gateway.handle_tls, sock=direct, limit=_CHUNK))
     try:
         yield gateway
     finally:
-        server.close()
+        for server in servers:
+            server.close()
         await gateway.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
-                await server.wait_closed()
+                for server in servers:
+                    await server.wait_closed()

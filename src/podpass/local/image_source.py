@@ -1,6 +1,7 @@
-"""Resolve an image to its command: the instance's own list, the built-in images, the documentation's samples.
+"""Resolve an image to its program: the instance's own list, the built-in images, the documentation's samples.
 
-Shapes:  the list is `images.json`, a JSON object of image names to argument lists.
+Shapes:  the list is `images.json`, a JSON object of image names to entry points, each a list of arguments; an
+         object with `entrypoint` and `command` if the image has a command.
 """
 
 import re
@@ -8,23 +9,25 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from podpass.errors import Error
-from podpass.kubernetes.kubelet.images import ImageUnavailable
+from podpass.kubernetes.kubelet.images import ImageConfig, ImageNotPresent, ImageUnavailable
 from podpass.local.samples import catalogue
+from podpass.local.samples.builds import SampleBuilds
 from podpass.local.samples.cache import SampleCache
 from podpass.local.samples.model import Readiness, Sample
 
 IMAGES_FILE = "images.json"
 # Images are never pulled. The program of each of these is on any machine that runs podpass.
-BUILT_IN: Mapping[str, tuple[str, ...]] = {
-    "busybox": ("sh",),
-    "python": (sys.executable,),
-    "registry.k8s.io/pause": ("sleep", "infinity"),
+BUILT_IN: Mapping[str, ImageConfig] = {
+    "busybox": ImageConfig(command=("sh",)),
+    "python": ImageConfig(command=(sys.executable,)),
+    "registry.k8s.io/pause": ImageConfig(entrypoint=("sleep", "infinity")),
     # The first pod of the tutorial only runs, so that the reader can see the changes of the webhook.
-    "mcr.microsoft.com/mirror/docker/library/rabbitmq": ("sleep", "infinity"),
+    "mcr.microsoft.com/mirror/docker/library/rabbitmq": ImageConfig(command=("sleep", "infinity")),
 }
 
 
@@ -54,29 +57,43 @@ class SampleNotReady(ImageUnavailable):
 
     code = "sample_not_ready"
 
-    def __init__(self, sample: Sample, readiness: Readiness) -> None:
+    def __init__(self, sample: Sample, readiness: Readiness, policy: str) -> None:
         super().__init__(
             f"podpass has a program for {sample.image}, but {readiness.why}."
             f" To start the container: {readiness.todo}",
-            reason="SampleNotReady",
+            reason="ErrImageNeverPull" if policy == "Never" else "SampleNotReady",
             image=sample.image,
         )
 
 
+class SampleBuildFailed(ImageUnavailable):
+    """The build of a sample failed."""
+
+    code = "sample_build_failed"
+
+    def __init__(self, sample: Sample, cause: Error) -> None:
+        hint = f"; {cause.hint}" if cause.hint else ""
+        super().__init__(f"{cause.message}{hint}", reason="ErrImagePull", image=sample.image)
+
+
 @dataclass(frozen=True, slots=True)
 class InstanceImages:
-    """The images of one instance; a container uses an added image from its next start."""
+    """The images of one instance; a container uses an added image from its next start.
+
+    Shapes:  without `builds`, a sample that is not built makes its container wait.
+    """
 
     images_file: Path
     samples: SampleCache
+    builds: SampleBuilds | None = None
 
-    def command_for(self, image: str, policy: str) -> tuple[str, ...]:
-        """Return the command that runs for an image; tags and digests are ignored.
+    def resolve(self, image: str, policy: str) -> ImageConfig:
+        """Return what runs for an image; tags and digests are ignored.
 
-        Errors:  ImageUnknown, SampleNotReady; the message contains the resolution.
+        Errors:  ImageUnknown, SampleNotReady, ImageNotPresent; the message contains the resolution.
         """
         wanted = base_name(image)
-        known = {base_name(name): argv for name, argv in _added(self.images_file).items()}
+        known = {base_name(name): config for name, config in _added(self.images_file).items()}
         found = known.get(wanted) or BUILT_IN.get(wanted)
         if found:
             return found
@@ -84,9 +101,29 @@ class InstanceImages:
         if sample is None:
             raise ImageUnknown(image, policy)
         readiness = self.samples.readiness(sample)
-        if not readiness.ready:
-            raise SampleNotReady(sample, readiness)
-        return tuple(readiness.command)
+        if readiness.ready:
+            return ImageConfig(entrypoint=tuple(readiness.command))
+        if readiness.buildable and self.builds is not None and policy != "Never":
+            steps = "; ".join(step.message for step in sample.steps)
+            raise ImageNotPresent(f'Building the program of image "{image}": {steps}', image=image)
+        raise SampleNotReady(sample, readiness, policy)
+
+    async def pull(self, image: str) -> str:
+        """Build the sample of an image; return the message of the Pulled event.
+
+        Errors:  ImageUnknown, SampleBuildFailed.
+        """
+        sample = catalogue.find_by_image(base_name(image))
+        if sample is None or self.builds is None:
+            raise ImageUnknown(image, "")
+        try:
+            took = await self.builds.build(sample)
+        except Error as exc:
+            raise SampleBuildFailed(sample, exc) from exc
+        return (
+            f'Built the program of image "{image}" in {took.build:.1f}s'
+            f" ({took.total:.1f}s including waiting)"
+        )
 
 
 def base_name(image: str) -> str:
@@ -96,21 +133,37 @@ def base_name(image: str) -> str:
     return re.sub(r"^(docker\.io/)?(library/)?", "", name)
 
 
-def read(path: Path) -> dict[str, tuple[str, ...]]:
-    """Read the images that were added to an instance, each with its command.
+def read(path: Path) -> dict[str, ImageConfig]:
+    """Read the images that were added to an instance.
 
     Errors:  ImagesDamaged.
     """
     try:
         entries = orjson.loads(path.read_bytes())
-        return {str(name): tuple(map(str, argv)) for name, argv in entries.items()}
+        return {str(name): _from_entry(entry) for name, entry in entries.items()}
     except FileNotFoundError:
         return {}  # nothing was added yet
     except (OSError, ValueError, AttributeError, TypeError) as exc:
         raise ImagesDamaged(f"{path} is damaged") from exc
 
 
-def _added(path: Path) -> dict[str, tuple[str, ...]]:
+def _from_entry(entry: Any) -> ImageConfig:
+    if not isinstance(entry, dict):
+        return ImageConfig(entrypoint=tuple(map(str, entry)))
+    return ImageConfig(
+        entrypoint=tuple(map(str, entry.get("entrypoint") or ())),
+        command=tuple(map(str, entry.get("command") or ())),
+    )
+
+
+def to_entry(config: ImageConfig) -> object:
+    """Return the entry of an image in `images.json`."""
+    if not config.command:
+        return list(config.entrypoint)
+    return {"entrypoint": list(config.entrypoint), "command": list(config.command)}
+
+
+def _added(path: Path) -> dict[str, ImageConfig]:
     try:
         return read(path)
     except ImagesDamaged:

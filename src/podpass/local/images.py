@@ -1,21 +1,25 @@
 """Add images to an instance, and list every image that can run there."""
 
 import json
+import os
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from podpass.errors import UsageError
 from podpass.files import write_private
+from podpass.kubernetes.kubelet.images import ImageConfig
 from podpass.local.datadir import DataDir
-from podpass.local.image_source import BUILT_IN, IMAGES_FILE, base_name, read
+from podpass.local.image_source import BUILT_IN, IMAGES_FILE, base_name, read, to_entry
 from podpass.local.samples.cache import SampleCache
 from podpass.local.samples.catalogue import SAMPLES
 from podpass.local.samples.model import Readiness, Sample
+from podpass.local.samples.progress import read_progress
 
 
-def add_image(data_dir: DataDir, name: str, argv: list[str]) -> None:
-    """Add an image or replace it; the next container with this image runs the new command.
+def add_image(data_dir: DataDir, name: str, config: ImageConfig) -> None:
+    """Add an image or replace it; the next container with this image runs the new program.
 
     Errors:  UsageError, ImagesDamaged.
     """
@@ -24,9 +28,55 @@ def add_image(data_dir: DataDir, name: str, argv: list[str]) -> None:
             f"{name!r} is not a valid image name",
             hint="use the name in the pod: podpass image add NAME -- CMD",
         )
-    found = read(data_dir.path(IMAGES_FILE)) | {name: tuple(argv)}
-    text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    found = read(data_dir.path(IMAGES_FILE)) | {name: config}
+    entries = {each: to_entry(known) for each, known in found.items()}
+    text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
     write_private(data_dir.path(IMAGES_FILE), text.encode())
+
+
+def resolve_words(words: Sequence[str], folder: Path, samples: SampleCache) -> tuple[str, ...]:
+    """Return a command whose relative paths are absolute, because a container starts in another folder.
+
+    Shapes:  `folder` is the current folder. An argument is a path if it begins with `./` or `../` and exists.
+    Errors:  UsageError if the program does not exist or is not executable.
+    """
+    program, *arguments = words
+    return (
+        _resolve_program(program, folder, samples),
+        *(_resolve_argument(word, folder) for word in arguments),
+    )
+
+
+def _resolve_program(program: str, folder: Path, samples: SampleCache) -> str:
+    if "/" not in program or program.startswith("/"):
+        # As the kubelet does: an absolute path that exists only in images is searched by its base name.
+        if samples.find(program) is None:
+            raise UsageError(
+                f"{program} is neither next to this Python nor on the PATH",
+                hint=f"pass the path of the program, for example ./{Path(program).name}",
+            )
+        return program
+    path = Path(os.path.abspath(folder / program))  # noqa: PTH100 a link, as in a venv, must stay one
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist", hint="pass the path of a program")
+    if not os.access(path, os.X_OK):
+        raise UsageError(
+            f"{path} is not executable",
+            hint=f"chmod +x {shlex.quote(str(path))}, or name its interpreter first",
+        )
+    return str(path)
+
+
+def _resolve_argument(word: str, folder: Path) -> str:
+    if not word.startswith(("./", "../")):
+        return word
+    path = Path(os.path.abspath(folder / word))  # noqa: PTH100 a link must stay one
+    return str(path) if path.exists() else word
+
+
+def files_of_this_folder(words: Sequence[str], folder: Path) -> list[str]:
+    """Return the arguments that name a file of the current folder, where containers do not start."""
+    return [word for word in words[1:] if "/" not in word and (folder / word).is_file()]
 
 
 def list_images(data_dir: DataDir, samples: SampleCache) -> list[dict[str, Any]]:
@@ -38,16 +88,17 @@ def list_images(data_dir: DataDir, samples: SampleCache) -> list[dict[str, Any]]
     known = {base_name(name) for name in added}
     rows = [_sample(each, samples) for each in SAMPLES if each.image not in known]
     rows += [
-        _command(name, argv, "built-in", samples)
-        for name, argv in BUILT_IN.items()
+        _command(name, config, "built-in", samples)
+        for name, config in BUILT_IN.items()
         if name not in known
     ]
-    rows += [_command(name, argv, "added", samples) for name, argv in added.items()]
+    rows += [_command(name, config, "added", samples) for name, config in added.items()]
     return sorted(rows, key=lambda row: str(row["name"]))
 
 
-def _command(name: str, argv: Sequence[str], origin: str, samples: SampleCache) -> dict[str, Any]:
-    """Return the row of an image with a command, and whether the kubelet finds its program."""
+def _command(name: str, config: ImageConfig, origin: str, samples: SampleCache) -> dict[str, Any]:
+    """Return the row of an image with a program, and whether the kubelet finds the program."""
+    argv = (*config.entrypoint, *config.command)
     if argv and samples.has(argv[0]):
         return _row(name, origin, Readiness(command=argv))
     why = f"{argv[0] if argv else 'its command'} is neither next to this Python nor on the PATH"
@@ -56,7 +107,12 @@ def _command(name: str, argv: Sequence[str], origin: str, samples: SampleCache) 
 
 
 def _sample(sample: Sample, samples: SampleCache) -> dict[str, Any]:
-    return _row(sample.image, "sample", samples.readiness(sample))
+    readiness = samples.readiness(sample)
+    building = None if readiness.ready else read_progress(samples.root)
+    if building is not None and building.sample == sample.name:
+        why, todo = building.describe(), f"wait; the output is in {building.log}"
+        readiness = Readiness(command=(), why=why, todo=todo)
+    return _row(sample.image, "sample", readiness)
 
 
 def _row(name: str, origin: str, readiness: Readiness) -> dict[str, Any]:

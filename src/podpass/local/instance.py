@@ -18,6 +18,7 @@ from podpass.local import administrator, azure_apis, ca, kubeconfig
 from podpass.local.control_queries import InstanceQueries
 from podpass.local.datadir import DataDir, InstanceConfig
 from podpass.local.environment import pod_environment
+from podpass.local.pod_access import PodAccess
 from podpass.local.start_limit import limit_start
 from podpass.settings.local import KUBE_APISERVER
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from podpass.http.fetcher import Fetcher
     from podpass.http.server import App
     from podpass.local.control_plane.plane import ControlPlane
+    from podpass.local.direct_tls import DirectTls
     from podpass.resource.store import SecretStore
     from podpass.settings import LocalSettings
 
@@ -55,11 +57,11 @@ class Instance:
         self._settings = settings
         self._environ = environ
         self._clock = clock
-        self._sandbox = "rewrite"
         self._plane: ControlPlane | None = None
         self.status_changed: Callable[[], None] = lambda: None
         self._directory: Directory
         self._secret_store: SecretStore
+        self._direct: DirectTls
 
     async def start(self, stack: AsyncExitStack, progress: Progress) -> None:
         """Start all parts in order; each started part is pushed on the exit stack."""
@@ -293,22 +295,29 @@ class Instance:
         return url if enabled else f"{url}, disabled"
 
     async def _kubelet(self) -> str:
+        from podpass.directory.store.session import TOPIC
         from podpass.kubernetes.kubelet.kubelet import Kubelet, KubeletConfig
+        from podpass.local.direct_tls import run_direct_tls
         from podpass.local.image_source import IMAGES_FILE, InstanceImages
+        from podpass.local.samples.builds import SampleBuilds
         from podpass.local.samples.cache import SampleCache, cache_folder
 
+        direct = run_direct_tls(self.data_dir.path("hosts"), self._config, self._directory)
+        self._direct = await self._stack.enter_async_context(direct)
+        self._database.subscribe(TOPIC, self._direct.hosts.changed)
         ports, path = self._config.ports, self._environ.get("PATH", os.defpath)
+        samples = SampleCache(cache_folder(self._environ), path)
+        builds = await self._stack.enter_async_context(SampleBuilds(samples, self._environ))
         runtime = Kubelet(
             KubeletConfig(
                 kubeconfig=self.data_dir.path("runtime.kubeconfig"),
                 node_name=ca.NODE_NAME,
                 folder=self.data_dir.path("pods"),
-                images=InstanceImages(
-                    self.data_dir.path(IMAGES_FILE), SampleCache(cache_folder(self._environ), path)
-                ),
+                images=InstanceImages(self.data_dir.path(IMAGES_FILE), samples, builds),
                 environment=pod_environment(self.data_dir, ports["gateway"]),
                 path=path,
                 port=ports["kubelet"],
+                hosts_file=self._direct.hosts.path,
                 hidden=self.data_dir.root,
                 shown=self.data_dir.public_files,
                 clock=self._clock,
@@ -316,7 +325,7 @@ class Instance:
         )
         await self._serve("kubelet", runtime.app, clients=True)
         await self._stack.enter_async_context(runtime)
-        self._sandbox = runtime.sandbox
+        self._pods = PodAccess(runtime.sandbox, served=self._direct.socket is not None)
         return f"node {ca.NODE_NAME}, {runtime.sandbox}"
 
     async def _apis(self) -> str:
@@ -343,14 +352,19 @@ class Instance:
             self._secret_store,
             settings=self._settings,
             pids=self._pids,
-            sandbox=self._sandbox,
+            pods=self._pods,
             clock=self._clock,
         )
         await self._serve("control", control.create_app(self.queries, self._config.control_token))
         table = gateway.routes(self._config.ports)
-        running = gateway.run_gateway(self._sockets["gateway"], table, vault_exists=self._has_vault)
+        running = gateway.run_gateway(
+            self._sockets["gateway"],
+            table,
+            direct=self._direct.socket,
+            vault_exists=self._has_vault,
+        )
         await self._stack.enter_async_context(running)
-        return self._config.gateway
+        return f"{self._config.gateway}; {self._pods.note}"
 
     # ---------------------------------------------------------------------- helpers of the parts
 

@@ -17,6 +17,7 @@ _RBAC = "rbac.authorization.k8s.io"
 _WEBHOOKS = "admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 _QUERY = "fieldManager=podpass&force=true"
 _NOT_FOUND = 404
+_WITHOUT_ADVICE = ("kube-system",)
 RUNTIME_ROLE, WEBHOOK_ROLE = "podpass:runtime", "podpass:webhook"
 
 Object = dict[str, Any]
@@ -76,9 +77,12 @@ def _role(name: str, *rules: Object) -> Object:
     }
 
 
-# The kubelet is also the only scheduler here: it binds pods to its node.
+# The kubelet is also the only scheduler here: it binds pods to its node, except those of a namespace that is
+# being deleted.
 _RUNTIME_ROLE = _role(
-    RUNTIME_ROLE, {"apiGroups": [""], "resources": ["pods/binding"], "verbs": ["create"]}
+    RUNTIME_ROLE,
+    {"apiGroups": [""], "resources": ["pods/binding"], "verbs": ["create"]},
+    {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
 )
 # The chart's ClusterRole without the rules for certificate rotation: the instance's CA signs here.
 _WEBHOOK_ROLE = _role(WEBHOOK_ROLE, registration.READ_ACCOUNTS_RULE, registration.WRITE_EVENTS_RULE)
@@ -106,11 +110,25 @@ def _bindings() -> Iterator[Object]:
 
 
 def webhook_configuration(url: str, ca_pem: bytes) -> dict[str, Any]:
-    """Return the MutatingWebhookConfiguration, with the reference's names and failurePolicy Fail."""
-    config = {"url": url, "caBundle": base64.b64encode(ca_pem).decode()}
+    """Return the MutatingWebhookConfiguration: the reference's entry, and the entries that only warn.
+
+    In a cluster those are off by default, because each pod without the label waits for them. A local instance
+    has few pods, and a forgotten label is the most frequent mistake.
+
+    Shapes:  `url` is the address of WEBHOOK_PATH.
+    """
+    bundle, origin = base64.b64encode(ca_pem).decode(), url.removesuffix(names.WEBHOOK_PATH)
+    advice, workloads = (
+        {"url": origin + path, "caBundle": bundle}
+        for path in (names.ADVICE_PATH, names.WORKLOAD_ADVICE_PATH)
+    )
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
         "metadata": {"name": names.WEBHOOK_CONFIGURATION},
-        "webhooks": [registration.build_mutation_entry(config)],
+        "webhooks": [
+            registration.build_mutation_entry({"url": url, "caBundle": bundle}),
+            registration.build_advice_entry(advice, _WITHOUT_ADVICE),
+            registration.build_workload_advice_entry(workloads, _WITHOUT_ADVICE),
+        ],
     }

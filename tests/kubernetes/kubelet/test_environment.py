@@ -19,6 +19,7 @@ from podpass.kubernetes.kubelet.environment import (
     referenced_objects,
     service_variables,
 )
+from podpass.kubernetes.kubelet.images import ImageConfig
 
 NODE = NodeInfo(name="node", address="127.0.0.1", cpu="2", memory="1000Ki")
 
@@ -141,13 +142,16 @@ def test_value_of_a_secret_is_not_in_the_error() -> None:
     assert "hush" not in caught.value.message + repr(caught.value.facts)
 
 
-def test_command_overrides_the_image_and_args_are_appended() -> None:
+def test_command_replaces_the_image_and_args_replace_its_command() -> None:
     values = {"A": "1"}
     both = {"command": ["run", "$(A)"], "args": ["$(B)", "$$x"]}
-    assert build_command_line(both, values, ("image",)) == ["run", "1", "$(B)", "$x"]
-    assert build_command_line({"args": ["a"]}, values, ("image", "b")) == ["image", "b", "a"]
+    image = ImageConfig(entrypoint=("entry", "first"), command=("default",))
+    assert build_command_line(both, values, image) == ["run", "1", "$(B)", "$x"]
+    assert build_command_line({"command": ["run"]}, values, image) == ["run"]
+    assert build_command_line({"args": ["a"]}, values, image) == ["entry", "first", "a"]
+    assert build_command_line({}, values, image) == ["entry", "first", "default"]
     with pytest.raises(ConfigError):
-        build_command_line({}, values, None)
+        build_command_line({}, values, ImageConfig())
 
 
 def test_service_variables_have_the_address_of_the_api_server() -> None:

@@ -78,7 +78,8 @@ async def test_number_of_concurrent_pods_is_limited(bare_cluster: KubeletCluster
         taken += 1
     assert taken <= 32
     await bare_cluster.run("late", shell("true"))
+    await bare_cluster.event("late", "Scheduled")
     await asyncio.sleep(0.5)
-    assert "nodeName" not in (await bare_cluster.get("late"))["spec"]
+    assert "startTime" not in (await bare_cluster.get("late"))["status"]
     semaphore.release()
     await bare_cluster.phase("late", "Succeeded")

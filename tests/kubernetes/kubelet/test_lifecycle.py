@@ -205,3 +205,31 @@ def test_start_failures_with_another_retry_time_are_the_same() -> None:
     assert not lifecycle.is_same_failure(
         terminated(1), lifecycle.record_start_failure(terminated(1), "Other", "m", 104)
     )
+
+
+def interrupted(code: int, **more: float) -> ContainerRecord:
+    record = terminated(code, **more)
+    assert isinstance(record.state, Terminated)
+    return replace(record, state=replace(record.state, interrupted=True))
+
+
+def test_interrupted_container_restarts_at_once_and_its_back_off_is_reset() -> None:
+    """A stop of the kubelet is no crash of its containers."""
+    record = interrupted(143, restarts=3, delay=80)
+    assert decide_for(plan(), m=record) == Decision(start=("m",))
+    assert not lifecycle.is_crash_restart(record)
+    assert lifecycle.is_crash_restart(terminated(143, restarts=3, delay=80))
+    started = lifecycle.record_start(record, 100, "id", BACK_OFF)
+    assert (started.restarts, started.delay) == (4, 0)
+
+
+@pytest.mark.parametrize(
+    ("restart", "start", "phase"), [("OnFailure", ("m",), "Running"), ("Never", (), "Failed")]
+)
+def test_interrupted_container_has_not_succeeded_even_with_exit_code_zero(
+    restart: str, start: tuple[str, ...], phase: str
+) -> None:
+    records = {"m": interrupted(0)}
+    decision = decide_for(plan(restart), m=records["m"])
+    assert decision.start == start
+    assert lifecycle.pod_phase(plan(restart), records, finished=decision.finished) == phase

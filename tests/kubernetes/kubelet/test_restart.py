@@ -4,12 +4,15 @@ import asyncio
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
+from podpass.kubernetes.kubelet.lifecycle import RestartBackOff
 from podpass.kubernetes.kubelet.process import find_marked
 from tests.kubernetes.kubelet.cluster import (
     PODS,
     KubeletCluster,
+    Pod,
     condition,
     eventually,
     programs,
@@ -84,6 +87,25 @@ async def test_restarted_kubelet_starts_pods_again(bare_cluster: KubeletCluster)
         await bare_cluster.phase("never", "Failed")
         assert (await bare_cluster.phase("done", "Succeeded"))["status"]["phase"] == "Succeeded"
         assert await bare_cluster.log("done") == "finished\n"
+
+
+def has_restarted(times: int, pod: Pod) -> bool:
+    return condition(pod, "Ready") == "True" and status_of(pod)["restartCount"] == times
+
+
+async def test_stop_of_the_kubelet_is_no_crash_of_its_containers(
+    bare_cluster: KubeletCluster,
+) -> None:
+    """Fails if a stop counts for the back-off: the second start would wait for ten minutes."""
+    never_again = RestartBackOff(first=600, last=6000)
+    for restarts in range(3):
+        async with bare_cluster.running(restarts=never_again):
+            if not restarts:
+                await bare_cluster.run("healthy", shell("sleep 600"), restartPolicy="Always")
+            pod = await bare_cluster.until("healthy", partial(has_restarted, restarts))
+    last = status_of(pod)["lastState"]["terminated"]
+    assert last["message"] == "the kubelet stopped while the container ran"
+    assert not [e for e in await bare_cluster.events("healthy") if e["reason"] == "BackOff"]
 
 
 async def test_folders_of_deleted_pods_are_removed_at_start(bare_cluster: KubeletCluster) -> None:

@@ -107,6 +107,21 @@ def test_missing_mount_points_are_not_created_on_the_host(tmp_path: Path) -> Non
 
 
 @needs_bubblewrap
+def test_shared_mount_is_in_every_container_unless_the_pod_mounts_there(tmp_path: Path) -> None:
+    for name in ("shared", "own"):
+        (tmp_path / name).write_text(name)
+    box = Bubblewrap(BWRAP or "", shared=[mount(tmp_path / "shared", "/etc/hosts")])
+    spec = ProcessSpec(argv=["/bin/cat", "/etc/hosts"], env={}, cwd=tmp_path)
+
+    def read(*mounts: Mount) -> str:
+        made = box.wrap(spec, mounts, "")
+        return subprocess.run(made.argv, capture_output=True, text=True, check=True).stdout
+
+    assert read() == "shared"
+    assert read(mount(tmp_path / "own", "/etc/hosts")) == "own"
+
+
+@needs_bubblewrap
 def test_existing_paths_and_single_files_can_be_mounted_over(tmp_path: Path) -> None:
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "a").write_text("mine")

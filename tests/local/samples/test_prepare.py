@@ -1,19 +1,23 @@
 """Builds of samples into the cache, with fake tools."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
+from podpass.local.lock import Lock
 from podpass.local.samples import cache as cached
 from podpass.local.samples.catalogue import find_by_name
 from podpass.local.samples.model import Sample
 from podpass.local.samples.prepare import (
     BuildFailed,
+    BuildStopped,
     RegistryUnreachable,
     ToolsMissing,
     is_network_error,
     prepare,
 )
+from podpass.local.samples.progress import LOCK_FILE
 from tests.local.samples.conftest import Machine
 
 GO = 'echo "$CGO_ENABLED $GOFLAGS" > settings; echo "#!/bin/sh" > sample; chmod +x sample'
@@ -121,3 +125,59 @@ def test_python_sample_needs_no_build_if_the_sdk_is_installed(machine: Machine) 
     readiness = machine.cache.readiness(python)
     assert readiness.ready
     assert readiness.command[-1] == str(cached.source_folder(python) / "main.py")
+
+
+def test_one_build_runs_at_a_time_on_a_machine(machine: Machine, go: Sample) -> None:
+    machine.tool("go", GO)
+    machine.cache.root.mkdir()
+    other = Lock(machine.cache.root / LOCK_FILE)
+    assert other.acquire()
+    said: list[str] = []
+
+    def echo(text: str) -> None:
+        said.append(text)
+        if "waiting" in text:
+            other.release()
+
+    prepare(go, machine.cache, machine.environ, echo)
+    assert said[0] == "msal-go: waiting for another build"
+    assert said[-1].startswith("msal-go: built")
+
+
+def test_waiting_build_can_be_stopped(machine: Machine, go: Sample) -> None:
+    machine.tool("go", GO)
+    machine.cache.root.mkdir()
+    other, stop = Lock(machine.cache.root / LOCK_FILE), threading.Event()
+    assert other.acquire()
+    with pytest.raises(BuildStopped):
+        prepare(go, machine.cache, machine.environ, lambda _: stop.set(), stop=stop)
+    other.release()
+
+
+def test_stopped_build_leaves_no_process_and_no_folder(machine: Machine, go: Sample) -> None:
+    """The stop of an instance must not wait for a build of minutes, nor leave its compilers running."""
+    pids = machine.folder / "pids"
+    machine.tool("go", f"sleep 600 & echo $! > {pids}.tmp; mv {pids}.tmp {pids}; wait")
+    stop = threading.Event()
+
+    def stop_when_running() -> None:
+        while not pids.exists():
+            stop.wait(0.01)
+        stop.set()
+
+    watching = threading.Thread(target=stop_when_running)
+    watching.start()
+    with pytest.raises(BuildStopped):
+        prepare(go, machine.cache, machine.environ, print, stop=stop)
+    watching.join()
+    stat = Path(f"/proc/{pids.read_text().strip()}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    assert not [path for path in machine.cache.root.iterdir() if path.is_dir()]
+
+
+def test_folder_of_a_killed_build_is_removed(machine: Machine, go: Sample) -> None:
+    machine.tool("go", GO)
+    left = machine.cache.root / ".msal-go-abc"
+    left.mkdir(parents=True)
+    prepare(go, machine.cache, machine.environ, print)
+    assert not left.exists()

@@ -51,14 +51,15 @@ def test_built_sample_needs_only_its_run_tools() -> None:
 def test_unbuilt_sample_names_the_prepare_command() -> None:
     readiness = decide_readiness(sample("msal-go"), SampleLookup(built=None), lambda _: True)
     assert readiness.why == "it is not built yet"
-    assert readiness.todo == "podpass image prepare msal-go"
+    assert readiness.todo == "start a pod with this image, or: podpass image prepare msal-go"
+    assert readiness.buildable
 
 
 def test_every_missing_tool_is_named_with_its_installation_hint() -> None:
     readiness = decide_readiness(sample("msal-java"), SampleLookup(built=None), lambda _: False)
     assert readiness.why == "javac and mvn and java are not on the PATH"
     assert readiness.todo.startswith("install a JDK, 17 or newer, install Maven")
-    assert readiness.todo.endswith("; then: podpass image prepare msal-java")
+    assert not readiness.buildable
     net = missing_tools(sample("msal-net"), lambda _: False)
     assert [tool.program for tool in net] == ["dotnet"]
 

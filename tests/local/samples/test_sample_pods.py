@@ -1,30 +1,113 @@
 """Pods with the sample images of the documentation."""
 
+from collections.abc import AsyncIterator
+from pathlib import Path
+
 import pytest
 
-from podpass.local.samples.cache import COMPLETE, SampleCache
+from podpass.local.image_source import InstanceImages
+from podpass.local.samples.builds import SampleBuilds
+from podpass.local.samples.cache import SampleCache
 from podpass.local.samples.catalogue import find_by_name
-from tests.kubernetes.kubelet.cluster import KubeletCluster, state
-from tests.kubernetes.kubelet.conftest import bare_cluster, ca, cluster, ring  # noqa: F401 fixtures
+from podpass.local.samples.model import Sample
+from tests.kubernetes.kubelet.cluster import KubeletCluster, programs, state
+from tests.kubernetes.kubelet.conftest import bare_cluster, ca, ring  # noqa: F401 fixtures
 
 pytestmark = pytest.mark.processes
 
+# A toolchain that counts its builds, and builds a program that prints one line.
+GO = """#!/bin/sh
+echo built >> {folder}/builds
+printf '#!/bin/sh\\necho "successfully got secret"\\n' > sample
+chmod +x sample
+"""
 
-async def test_pod_waits_for_its_sample_and_starts_once_the_sample_is_built(
-    cluster: KubeletCluster,  # noqa: F811 a fixture
+
+@pytest.fixture
+def sample() -> Sample:
+    found = find_by_name("msal-go")
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+async def cluster(
+    bare_cluster: KubeletCluster,  # noqa: F811 a fixture
+) -> AsyncIterator[KubeletCluster]:
+    """Yield a cluster whose node builds samples, on a machine without toolchains."""
+    folder = bare_cluster.folder
+    cache = SampleCache(folder / "samples", programs(folder, "chmod"))
+    async with SampleBuilds(cache, {"PATH": programs(folder)}) as builds:
+        images = InstanceImages(folder / "images.json", cache, builds)
+        await bare_cluster.start(images=images)
+        yield bare_cluster
+
+
+def install(cluster: KubeletCluster, script: str) -> None:
+    tool = Path(programs(cluster.folder), "go")
+    tool.write_text(script.format(folder=cluster.folder))
+    tool.chmod(0o755)
+
+
+async def test_first_pod_builds_its_sample_and_pods_share_the_build(
+    cluster: KubeletCluster, sample: Sample
 ) -> None:
-    sample = find_by_name("msal-go")
-    assert sample is not None
-    await cluster.run("sample", {"name": "app", "image": f"{sample.image}:v1.6.0"})
-    pod = await cluster.until("sample", lambda pod: "Sample" in str(state(pod)))
-    waiting = state(pod)["waiting"]
-    assert waiting["reason"] == "SampleNotReady"
-    assert sample.image in waiting["message"]
-    assert waiting["message"].endswith("podpass image prepare msal-go")
-    place = SampleCache(cluster.folder / "samples", "").build_folder(sample)
-    place.mkdir(parents=True)
-    (place / "sample").write_text('#!/bin/sh\necho "successfully got secret"\n')
-    (place / "sample").chmod(0o755)
-    (place / COMPLETE).touch()
-    await cluster.phase("sample", "Succeeded")
-    assert await cluster.log("sample") == "successfully got secret\n"
+    install(cluster, GO)
+    for name in ("one", "two"):
+        await cluster.run(name, {"name": "app", "image": f"{sample.image}:v1.6.0"})
+    for name in ("one", "two"):
+        await cluster.phase(name, "Succeeded")
+        assert await cluster.log(name) == "successfully got secret\n"
+    assert (cluster.folder / "builds").read_text() == "built\n"
+    pulling = (await cluster.event("one", "Pulling"))["message"]
+    assert pulling.startswith(f'Building the program of image "{sample.image}:v1.6.0": fetching')
+    pulled = [each["message"] for each in await cluster.events("one") if each["reason"] == "Pulled"]
+    assert len(pulled) == 1
+    assert pulled[0].startswith(f'Built the program of image "{sample.image}:v1.6.0" in ')
+    await cluster.run("three", {"name": "app", "image": sample.image})
+    await cluster.phase("three", "Succeeded")
+    assert "already present" in (await cluster.event("three", "Pulled"))["message"]
+
+
+async def test_pod_without_the_toolchain_fails_with_what_to_install_and_starts_after_it(
+    cluster: KubeletCluster, sample: Sample
+) -> None:
+    await cluster.run("early", {"name": "app", "image": sample.image})
+    pod = await cluster.until("early", lambda pod: "Sample" in str(state(pod)))
+    assert state(pod)["waiting"]["reason"] == "SampleNotReady"
+    failed = (await cluster.event("early", "Failed"))["message"]
+    assert failed.endswith(
+        "go is not on the PATH. To start the container: install Go 1.23 or newer"
+    )
+    install(cluster, GO)
+    await cluster.phase("early", "Succeeded")
+
+
+async def test_failed_build_is_reported_with_its_output(
+    cluster: KubeletCluster, sample: Sample
+) -> None:
+    install(cluster, "#!/bin/sh\necho undefined: azsecrets.NewClient\nexit 1\n")
+    await cluster.run("broken", {"name": "app", "image": sample.image})
+    pod = await cluster.until("broken", lambda pod: "ErrImagePull" in str(state(pod)))
+    assert "undefined: azsecrets.NewClient" in state(pod)["waiting"]["message"]
+    assert "msal-go.log" in (await cluster.event("broken", "Failed"))["message"]
+
+
+async def test_image_pull_policy_never_does_not_build(
+    cluster: KubeletCluster, sample: Sample
+) -> None:
+    install(cluster, GO)
+    await cluster.run("never", {"name": "app", "image": sample.image, "imagePullPolicy": "Never"})
+    pod = await cluster.until("never", lambda pod: "Never" in str(state(pod)))
+    assert state(pod)["waiting"]["reason"] == "ErrImageNeverPull"
+    assert not (cluster.folder / "builds").exists()
+
+
+async def test_deleted_pod_stops_waiting_for_a_build(
+    cluster: KubeletCluster, sample: Sample
+) -> None:
+    install(cluster, "#!/bin/sh\nexec sleep 600\n")
+    await cluster.run("brief", {"name": "app", "image": sample.image})
+    await cluster.event("brief", "Pulling")
+    await cluster.client.delete("/api/v1/namespaces/default/pods/brief")
+    await cluster.wait_until_deleted("brief")

@@ -32,7 +32,10 @@ class Running:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terminated:
-    """A run that has ended; `code` is the exit code, or 128 and the signal number if a signal ended it."""
+    """A run that has ended; `code` is the exit code, or 128 and the signal number if a signal ended it.
+
+    Shapes:  `interrupted` if the stop of the kubelet ended the run: it is neither a crash nor a success.
+    """
 
     code: int
     reason: str
@@ -40,6 +43,7 @@ class Terminated:
     container_id: str = ""
     started_at: float = 0.0
     finished_at: float = 0.0
+    interrupted: bool = False
 
 
 State = Waiting | Running | Terminated
@@ -117,5 +121,6 @@ def _mark_lost(record: ContainerRecord, now: float) -> ContainerRecord:
         container_id=record.state.container_id,
         started_at=record.state.started_at,
         finished_at=now,
+        interrupted=True,
     )
     return replace(record, state=terminated, started=False, ready=False)

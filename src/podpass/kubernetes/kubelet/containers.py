@@ -4,7 +4,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from podpass.kubernetes.kubelet.container_state import (
     ContainerRecord,
     Running,
     Terminated,
+    Waiting,
     load_records,
     save_records,
 )
 from podpass.kubernetes.kubelet.context import KubeletContext
 from podpass.kubernetes.kubelet.environment import ConfigError
-from podpass.kubernetes.kubelet.images import ImageUnavailable
+from podpass.kubernetes.kubelet.images import ImageNotPresent, ImageUnavailable
 from podpass.kubernetes.kubelet.lifecycle import PodPlan
 from podpass.kubernetes.kubelet.logs import LogActivity, LogWriter
 from podpass.kubernetes.kubelet.prepared_container import PreparedContainer, pod_folder, prepare
@@ -33,13 +34,28 @@ _log = logging.getLogger(__name__)
 
 Pod = Mapping[str, Any]
 
-# A missing ConfigMap or image may appear at any time; the delay between two attempts grows.
-_RETRY_SECONDS = 2.0
-_RETRY_GROWTH = 1.5
-_MAX_RETRY_SECONDS = 15.0
+
+@dataclass(frozen=True, slots=True)
+class _RetryPolicy:
+    """The delay before the first retry, its growth, and its maximum in seconds."""
+
+    first: float
+    growth: float
+    last: float
+
+    def delay(self, attempts: int) -> float:
+        return min(self.first * self.growth ** min(attempts - 1, 50), self.last)
+
+
+# A missing ConfigMap or image may appear at any time.
+_START_BACK_OFF = _RetryPolicy(2.0, 1.5, 15.0)
+# A pull costs much more than a look at a ConfigMap. The delays are those of the kubelet.
+_PULL_BACK_OFF = _RetryPolicy(10.0, 2.0, 300.0)
+_MAX_PULL_SECONDS = 3600.0
 _DEFAULT_GRACE = 30
 _START_ERROR_CODE = 128
 _CONFIG_ERROR = "CreateContainerConfigError"
+_INTERRUPTED_MESSAGE = "the kubelet stopped while the container ran"
 
 
 class PodContainers:
@@ -61,6 +77,10 @@ class PodContainers:
         self._attempts: dict[str, int] = {}
         self._runs: dict[str, ContainerRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._interrupted = False
+        self._may_start = True
+        self._pulls: dict[str, asyncio.Task[None]] = {}
+        self._pulled: set[str] = set()
 
     @property
     def records(self) -> Mapping[str, ContainerRecord]:
@@ -90,30 +110,70 @@ class PodContainers:
         if run := self._runs.get(name):
             run.stop(seconds)
 
+    def forbid_start(self) -> None:
+        """Start no container from now on, because the pod or the kubelet ends."""
+        self._may_start = False
+
+    async def interrupt_all(self, seconds: float) -> None:
+        """Stop all running containers because the kubelet stops; the next kubelet starts them again."""
+        self._interrupted = True
+        await self.stop_all(seconds)
+
     async def stop_all(self, seconds: float) -> None:
         """Stop all running containers, and wait until they have ended."""
         for run in self._runs.values():
             run.stop(seconds)
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        pulls = list(self._pulls.values())
+        for pull in pulls:
+            pull.cancel()
+        await asyncio.gather(*self._tasks, *pulls, return_exceptions=True)
 
     async def start(self, name: str, volumes: Mapping[str, Path]) -> None:
         """Start a container, or record why it cannot start now."""
+        if not self._may_start:
+            return
         record, container = self._records[name], self._specs[name]
         now = self._context.clock()
         container_id = uuid.uuid4().hex * 2
-        if record.previous and record.delay:
+        if lifecycle.is_crash_restart(record):
             self._event(name, WARNING, "BackOff", self._back_off_message(name))
         try:
             prepared = await prepare(self._context, self.pod, container, volumes, container_id)
+        except ImageNotPresent as exc:
+            self._start_pull(name, exc.message)
         except (ConfigError, ImageUnavailable, KubeError) as exc:
             reason = exc.reason if isinstance(exc, ImageUnavailable) else _CONFIG_ERROR
             self._record_waiting(name, reason, exc.message)
         except StartError as exc:
             self._record_start_error(name, exc.message, container_id)
         else:
+            if not self._may_start:
+                return  # the pod was deleted while its objects were read
             self._attempts.pop(name, None)
             started = lifecycle.record_start(record, now, container_id, self._context.back_off)
             await self._start_process(name, prepared, container_id, started)
+
+    def _start_pull(self, name: str, message: str) -> None:
+        """Get the program of an image in the background; the container starts when it is there."""
+        if name not in self._pulls:
+            self._event(name, NORMAL, "Pulling", message)
+            self._pulls[name] = asyncio.create_task(self._pull(name))
+        retry_at = self._context.clock() + _MAX_PULL_SECONDS
+        record = self._records[name]
+        self._set(name, lifecycle.record_start_failure(record, Waiting().reason, "", retry_at))
+
+    async def _pull(self, name: str) -> None:
+        try:
+            message = await self._context.images.pull(self._specs[name].get("image") or "")
+        except ImageUnavailable as exc:
+            self._record_waiting(name, exc.reason, exc.message, _PULL_BACK_OFF)
+        else:
+            self._pulled.add(name)
+            self._event(name, NORMAL, "Pulled", message)
+            self._set(name, replace(self._records[name], state=Waiting()))
+        finally:
+            self._pulls.pop(name, None)
+            self._on_change()
 
     async def _start_process(
         self, name: str, prepared: PreparedContainer, container_id: str, started: ContainerRecord
@@ -134,7 +194,10 @@ class PodContainers:
             self._record_start_error(name, exc.message, container_id)
             return
         image = self._specs[name].get("image") or ""
-        self._event(name, NORMAL, "Pulled", f'Container image "{image}" already present on machine')
+        if name not in self._pulled:
+            message = f'Container image "{image}" already present on machine'
+            self._event(name, NORMAL, "Pulled", message)
+        self._pulled.discard(name)
         self._event(name, NORMAL, "Created", f"Container created: {name}")
         self._event(name, NORMAL, "Started", f"Container started: {name}")
         probed = run.probe_status
@@ -160,13 +223,15 @@ class PodContainers:
         record = self._records[name]
         assert isinstance(record.state, Running)
         log = self._log_path(name, record.restarts)
+        message = termination_message(self._specs[name], prepared.message_file, log, code)
         terminated = Terminated(
             code=code,
             reason=exit_reason(code),
-            message=termination_message(self._specs[name], prepared.message_file, log, code),
+            message=message or (_INTERRUPTED_MESSAGE if self._interrupted else ""),
             container_id=run.container_id,
             started_at=record.state.started_at,
             finished_at=self._context.clock(),
+            interrupted=self._interrupted,
         )
         del self._runs[name]
         _log.info("container_exited", extra={**self._facts(), "container": name, "code": code})
@@ -180,12 +245,13 @@ class PodContainers:
         own = probe.get("terminationGracePeriodSeconds")
         return self.grace_seconds() if own is None else float(own)
 
-    def _record_waiting(self, name: str, reason: str, message: str) -> None:
+    def _record_waiting(
+        self, name: str, reason: str, message: str, back_off: _RetryPolicy = _START_BACK_OFF
+    ) -> None:
         """Record a container that waits for a missing object or image."""
         attempts = self._attempts[name] = self._attempts.get(name, 0) + 1
-        wait = min(_RETRY_SECONDS * _RETRY_GROWTH ** (attempts - 1), _MAX_RETRY_SECONDS)
         before = self._records[name]
-        retry_at = self._context.clock() + wait
+        retry_at = self._context.clock() + back_off.delay(attempts)
         waiting = lifecycle.record_start_failure(before, reason, message, retry_at)
         if lifecycle.is_same_failure(before, waiting):
             self._records[name] = waiting  # only the retry time differs: no write, no event

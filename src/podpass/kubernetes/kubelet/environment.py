@@ -15,6 +15,7 @@ from podpass.kubernetes.kubelet.downward_api import (
     read_pod_field,
     read_resource_field,
 )
+from podpass.kubernetes.kubelet.images import ImageConfig
 
 CONFIG_MAP, SECRET = "configmap", "secret"
 Container = Mapping[str, Any]
@@ -161,15 +162,17 @@ def expand(text: str, values: Mapping[str, str]) -> str:
 
 
 def build_command_line(
-    container: Container, values: Mapping[str, str], image: tuple[str, ...] | None
+    container: Container, values: Mapping[str, str], image: ImageConfig
 ) -> list[str]:
-    """Build the argument list: the command of the container or of the image, then the args of the container.
+    """Build the argument list: `command` replaces the image's entry point and command, `args` its command.
 
     Errors:  ConfigError if there is no command.
     """
     command = [expand(word, values) for word in container.get("command") or []]
     args = [expand(word, values) for word in container.get("args") or []]
-    words = (command or list(image or ())) + args
+    if not command:
+        command, args = [*image.entrypoint], args or [*image.command]
+    words = command + args
     if not words:
         raise ConfigError("no command specified")
     return words

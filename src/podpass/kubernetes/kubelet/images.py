@@ -1,12 +1,25 @@
-"""Image sources: each resolves an image to a command of this machine. No image is pulled."""
+"""Image sources: each resolves an image to a program of this machine. No image is downloaded.
 
+An image has an entry point and a command, as in the OCI image specification: the container's `command`
+replaces both, its `args` replace the command.
+"""
+
+from dataclasses import dataclass
 from typing import Protocol
 
 from podpass.errors import Error
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageConfig:
+    """What runs for an image: the entry point, followed by the command or by the container's `args`."""
+
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+
+
 class ImageUnavailable(Error):
-    """No command is available for an image; the kubelet retries later.
+    """No program is available for an image; the kubelet retries later.
 
     Shapes:  `reason` is the reason of the container's waiting state.
     """
@@ -18,13 +31,32 @@ class ImageUnavailable(Error):
         super().__init__(message, image=image)
 
 
-class ImageSource(Protocol):
-    """Resolves images to commands of this machine."""
+class ImageNotPresent(ImageUnavailable):
+    """The program of an image is not on this machine yet; `ImageSource.pull` gets it.
 
-    def command_for(self, image: str, policy: str) -> tuple[str, ...]:
-        """Return the command that runs for an image.
+    Shapes:  the message says what `pull` will do.
+    """
+
+    code = "image_not_present"
+
+    def __init__(self, message: str, *, image: str) -> None:
+        super().__init__(message, reason="ImageNotPresent", image=image)
+
+
+class ImageSource(Protocol):
+    """Resolves images to programs of this machine."""
+
+    def resolve(self, image: str, policy: str) -> ImageConfig:
+        """Return what runs for an image.
 
         Shapes:  `image` as the container names it; `policy` is its `imagePullPolicy`, or empty.
+        Errors:  ImageUnavailable; ImageNotPresent if `pull` can get the program.
+        """
+        ...
+
+    async def pull(self, image: str) -> str:
+        """Get the program of an image; return the message of the Pulled event.
+
         Errors:  ImageUnavailable.
         """
         ...

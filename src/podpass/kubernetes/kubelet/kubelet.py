@@ -21,10 +21,11 @@ from podpass.kubernetes.kubelet.environment import service_variables
 from podpass.kubernetes.kubelet.images import ImageSource
 from podpass.kubernetes.kubelet.lifecycle import RestartBackOff
 from podpass.kubernetes.kubelet.orphan_reaper import OrphanReaper
+from podpass.kubernetes.kubelet.pending_pods import NodeCapacity
 from podpass.kubernetes.kubelet.pod_manager import PodManager
 from podpass.kubernetes.kubelet.pod_worker import PodWorker
 from podpass.kubernetes.kubelet.process import RUNTIME_VARIABLE, kill_marked
-from podpass.kubernetes.kubelet.sandbox import Sandbox
+from podpass.kubernetes.kubelet.sandbox import Mount, Sandbox
 from podpass.kubernetes.kubelet.scheduler import Scheduler
 from podpass.kubernetes.kubelet.server import create_app
 
@@ -43,8 +44,9 @@ class KubeletConfig:
     Shapes:  `folder` belongs to this kubelet alone and has one folder per pod; `environment` holds defaults
              for the variables of every container; programs are searched next to this Python, then on `path`;
              `images` resolves an image to a command; `app` is served on `port`; `address` is the address of
-             the node and its pods, which distinguishes several nodes on one machine; pods cannot read the
-             folder `hidden` if bubblewrap works, except its parts in `shown`.
+             the node and its pods, which distinguishes several nodes on one machine; `max_pods` is the
+             capacity of the node. If bubblewrap works, `hosts_file` is /etc/hosts of every container, and
+             pods cannot read the folder `hidden`, except its parts in `shown`.
     Units:   seconds. `stop_seconds` is the grace period of containers when the kubelet stops.
     """
 
@@ -56,6 +58,8 @@ class KubeletConfig:
     path: str
     port: int = 10250
     address: str = node.ADDRESS
+    max_pods: int = node.MAX_PODS
+    hosts_file: Path | None = None
     hidden: Path | None = None
     shown: Sequence[Path] = ()
     clock: Clock = system
@@ -97,10 +101,18 @@ class Kubelet:
         mark = hashlib.sha256(str(config.folder.resolve()).encode()).hexdigest()[:24]
         if killed := kill_marked(RUNTIME_VARIABLE, mark):
             _log.warning("orphaned_processes_killed", extra={"count": killed})
-        self._sandbox = await sandbox.choose_sandbox(config.path, config.hidden, config.shown)
+        self._sandbox = await sandbox.choose_sandbox(
+            config.path, config.hidden, config.shown, _shared_mounts(config)
+        )
         client = await stack.enter_async_context(KubeClient.from_kubeconfig(config.kubeconfig))
         reaper = await stack.enter_async_context(OrphanReaper(f"{RUNTIME_VARIABLE}={mark}"))
-        spec = node.describe_node(config.node_name, config.port, self.sandbox, config.address)
+        spec = node.describe_node(
+            config.node_name,
+            config.port,
+            self.sandbox,
+            address=config.address,
+            max_pods=config.max_pods,
+        )
         registration = node.NodeRegistration(client, spec, config.clock)
         await registration.register()
         recorder = await stack.enter_async_context(
@@ -108,11 +120,17 @@ class Kubelet:
                 client, COMPONENT, host=config.node_name, clock=config.clock, limits=EVENT_LIMITS
             )
         )
-        scheduler = Scheduler(client, recorder, spec.name, spec.labels, config.clock)
+        capacity = NodeCapacity(spec.max_pods)
+        scheduler = Scheduler(client, recorder, spec.name, spec.labels, capacity, config.clock)
         context = self._build_context(client, reaper, recorder, spec, mark)
-        self._pods = PodManager(context, scheduler)
+        self._pods = PodManager(context, scheduler, capacity)
         stack.push_async_callback(self._pods.stop, config.stop_seconds)
-        for work, name in ((registration.run(), "node"), (self._pods.run(), "pods")):
+        for work, name in (
+            (registration.run(), "node"),
+            (self._pods.run(), "pods"),
+            (self._pods.watch_namespaces(), "namespaces"),
+            (scheduler.run(), "scheduler"),
+        ):
             task = asyncio.create_task(work, name=name)
             task.add_done_callback(_log_failure)
             stack.push_async_callback(_cancel, task)
@@ -147,6 +165,12 @@ class Kubelet:
 
     def _find_worker(self, namespace: str, name: str) -> PodWorker | None:
         return self._pods.find(namespace, name) if self._pods else None
+
+
+def _shared_mounts(config: KubeletConfig) -> list[Mount]:
+    if config.hosts_file is None:
+        return []
+    return [Mount(source=config.hosts_file, target="/etc/hosts", read_only=True)]
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:

@@ -127,8 +127,8 @@ def _schedule(
 def start_due_at(record: ContainerRecord, back_off: RestartBackOff) -> float:
     """Return the time from which a container may start or restart, in epoch seconds."""
     if isinstance(record.state, Terminated):
-        delay = 0.0 if _resets_back_off(record.state, back_off) else record.delay
-        return record.state.finished_at + delay
+        reset = _resets_back_off(record.state, back_off)
+        return record.state.finished_at + (0.0 if reset else record.delay)
     return record.state.retry_at if isinstance(record.state, Waiting) else 0.0
 
 
@@ -137,7 +137,7 @@ def record_start(
 ) -> ContainerRecord:
     """Return the record of a container whose process has just started."""
     previous = record.previous
-    if previous is None:
+    if previous is None or previous.interrupted:
         delay = 0.0
     elif record.delay == 0 or _resets_back_off(previous, back_off):
         delay = back_off.first
@@ -168,7 +168,14 @@ def is_same_failure(before: ContainerRecord, after: ContainerRecord) -> bool:
 
 
 def _resets_back_off(run: Terminated, back_off: RestartBackOff) -> bool:
-    return run.finished_at - run.started_at >= 2 * back_off.last
+    # A stop of the kubelet is no crash of its containers.
+    return run.interrupted or run.finished_at - run.started_at >= 2 * back_off.last
+
+
+def is_crash_restart(record: ContainerRecord) -> bool:
+    """Return whether the next start follows a crash, for the event BackOff."""
+    previous = record.previous
+    return previous is not None and not previous.interrupted and record.delay > 0
 
 
 def is_initialized(plan: PodPlan, records: ContainerRecords) -> bool:
@@ -212,11 +219,13 @@ def _is_settled(plan: PodPlan, name: str, record: ContainerRecord) -> bool:
         return isinstance(record.state, Running)
     if name in plan.sidecars or plan.restart == ALWAYS:
         return False
-    return plan.restart != ON_FAILURE or record.state.code == 0
+    return plan.restart != ON_FAILURE or _succeeded(record)
 
 
 def _succeeded(record: ContainerRecord) -> bool:
-    return isinstance(record.state, Terminated) and record.state.code == 0
+    """Return whether a container has done its work; an interrupted one has not, whatever its exit code."""
+    state = record.state
+    return isinstance(state, Terminated) and state.code == 0 and not state.interrupted
 
 
 def _has_run(record: ContainerRecord) -> bool:

@@ -17,6 +17,7 @@ from podpass.kubernetes.kubelet.downward_api import NodeInfo
 _log = logging.getLogger(__name__)
 
 ADDRESS = "127.0.0.1"
+MAX_PODS = 110  # the default of the kubelet
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 _LEASE_SECONDS = 40
 _RENEW_SECONDS = 10
@@ -38,6 +39,7 @@ class NodeSpec:
     port: int
     sandbox: str
     info: NodeInfo
+    max_pods: int = MAX_PODS
 
     @property
     def labels(self) -> dict[str, str]:
@@ -49,12 +51,14 @@ class NodeSpec:
         }
 
 
-def describe_node(name: str, port: int, sandbox: str, address: str = ADDRESS) -> NodeSpec:
+def describe_node(
+    name: str, port: int, sandbox: str, address: str = ADDRESS, max_pods: int = MAX_PODS
+) -> NodeSpec:
     """Return the description of this machine as a node."""
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     kib = pages * size // 1024
     info = NodeInfo(name=name, address=address, cpu=str(os.cpu_count() or 1), memory=f"{kib}Ki")
-    return NodeSpec(name=name, port=port, sandbox=sandbox, info=info)
+    return NodeSpec(name=name, port=port, sandbox=sandbox, info=info, max_pods=max_pods)
 
 
 def build_node_status(spec: NodeSpec, now: float, ready_since: float) -> dict[str, Any]:
@@ -62,7 +66,7 @@ def build_node_status(spec: NodeSpec, now: float, ready_since: float) -> dict[st
 
     Shapes:  `now`, `ready_since` in epoch seconds.
     """
-    capacity = {"cpu": spec.info.cpu, "memory": spec.info.memory, "pods": "110"}
+    capacity = {"cpu": spec.info.cpu, "memory": spec.info.memory, "pods": str(spec.max_pods)}
     labels = spec.labels
     return {
         "capacity": capacity,

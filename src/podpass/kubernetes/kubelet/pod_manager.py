@@ -1,31 +1,26 @@
-"""Watch the pods of the cluster: bind unscheduled pods, and run a worker for each pod of this node."""
+"""Watch the pods of the cluster: pass unscheduled pods to the scheduler, and run workers for own pods."""
 
 import asyncio
 import logging
 import shutil
-from collections.abc import Mapping
-from typing import Any
 
-from podpass.kubernetes.client import KubeError
 from podpass.kubernetes.kubelet.context import KubeletContext
-from podpass.kubernetes.kubelet.pod_worker import PodWorker
-from podpass.kubernetes.kubelet.scheduler import Scheduler, needs_binding
+from podpass.kubernetes.kubelet.pending_pods import NodeCapacity, Pod
+from podpass.kubernetes.kubelet.pod_worker import TERMINAL_PHASES, PodWorker
+from podpass.kubernetes.kubelet.scheduler import OUT_OF_PODS, Scheduler
 
 _log = logging.getLogger(__name__)
-
-Pod = Mapping[str, Any]
-
-_RETRY_SECONDS = 1.0
 
 
 class PodManager:
     """All pods of this node, each with a worker."""
 
-    def __init__(self, context: KubeletContext, scheduler: Scheduler) -> None:
-        self._context, self._scheduler = context, scheduler
+    def __init__(
+        self, context: KubeletContext, scheduler: Scheduler, capacity: NodeCapacity
+    ) -> None:
+        self._context, self._scheduler, self._capacity = context, scheduler, capacity
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._bind_tasks: dict[str, asyncio.Task[None]] = {}
         self._names: dict[tuple[str, str], str] = {}
 
     def find(self, namespace: str, name: str) -> PodWorker | None:
@@ -42,11 +37,20 @@ class PodManager:
                     "pod_event_failed", extra={"pod": pod.get("metadata", {}).get("name")}
                 )
 
+    async def watch_namespaces(self) -> None:
+        """Tell the scheduler which namespaces are being deleted, until cancelled."""
+        watch = self._context.client.watch("/api/v1/namespaces", metadata_only=True)
+        async for kind, namespace in watch:
+            self._scheduler.on_namespace(kind, namespace)
+
     def _handle_event(self, kind: str, pod: Pod) -> None:
         if kind == "SYNCED":
             self._remove_orphaned_folders()
         elif kind == "DELETED":
-            if worker := self._workers.get(pod["metadata"]["uid"]):
+            uid = pod["metadata"]["uid"]
+            self._scheduler.remove(uid)
+            self._scheduler.release(uid)
+            if worker := self._workers.get(uid):
                 worker.on_deleted()
         else:
             self._sync_pod(pod)
@@ -54,23 +58,45 @@ class PodManager:
     async def stop(self, seconds: float) -> None:
         """Stop every container with this grace period, then all workers."""
         await asyncio.gather(*(worker.stop(seconds) for worker in self._workers.values()))
-        tasks = [*self._tasks.values(), *self._bind_tasks.values()]
+        tasks = [*self._tasks.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _sync_pod(self, pod: Pod) -> None:
-        uid = pod["metadata"]["uid"]
-        if needs_binding(pod):
-            if uid not in self._bind_tasks:
-                self._bind_tasks[uid] = asyncio.create_task(self._bind(pod))
-                self._bind_tasks[uid].add_done_callback(lambda _: self._bind_tasks.pop(uid, None))
-        elif pod["spec"].get("nodeName") != self._context.node.name:
+        uid, node = pod["metadata"]["uid"], pod["spec"].get("nodeName")
+        if not node:
+            self._scheduler.add(pod)
             return
-        elif worker := self._workers.get(uid):
-            worker.update(pod)
-        else:
-            self._start_worker(uid, pod)
+        self._scheduler.remove(uid)
+        if node != self._context.node.name:
+            self._scheduler.release(uid)
+        elif self._is_admitted(pod):
+            if worker := self._workers.get(uid):
+                worker.update(pod)
+            elif not self._is_pointless(pod):
+                self._start_worker(uid, pod)
+
+    def _is_admitted(self, pod: Pod) -> bool:
+        """Return whether the node has a place for a pod that is bound to it; reject the pod if not."""
+        status = pod.get("status") or {}
+        if status.get("phase") in TERMINAL_PHASES:
+            self._scheduler.release(pod["metadata"]["uid"])
+            rejected = status.get("reason") == OUT_OF_PODS
+            if rejected and "deletionTimestamp" in pod["metadata"]:
+                self._scheduler.reject(pod)
+            return not rejected
+        if self._capacity.admit(pod):
+            return True
+        self._scheduler.reject(pod)
+        return False
+
+    def _is_pointless(self, pod: Pod) -> bool:
+        """Return whether a pod has not started and will be deleted soon, because its namespace is."""
+        meta = pod["metadata"]
+        if "deletionTimestamp" in meta or (pod.get("status") or {}).get("startTime"):
+            return False
+        return self._scheduler.is_terminating(meta["namespace"])
 
     def _start_worker(self, uid: str, pod: Pod) -> None:
         meta = pod["metadata"]
@@ -86,19 +112,6 @@ class PodManager:
         self._tasks.pop(uid, None)
         for key in [key for key, value in self._names.items() if value == uid]:
             del self._names[key]
-
-    async def _bind(self, pod: Pod) -> None:
-        """Bind a pod; retry until the API server accepts or the pod cannot be bound."""
-        while True:
-            try:
-                async with self._context.concurrency:
-                    await self._scheduler.bind(pod)
-            except KubeError as exc:
-                facts = {"pod": pod["metadata"]["name"], "status": exc.status, "reason": exc.reason}
-                _log.warning("pod_bind_failed", extra=facts)
-                await asyncio.sleep(_RETRY_SECONDS)
-            else:
-                return
 
     def _remove_orphaned_folders(self) -> None:
         """Remove the folders of pods that were deleted while the kubelet did not run."""

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 Pod = Mapping[str, Any]
 
-_TERMINAL = ("Succeeded", "Failed")
+TERMINAL_PHASES = ("Succeeded", "Failed")
 _MAX_SLEEP_SECONDS = 30.0  # the wall clock may jump, for example after a laptop was suspended
 _RETRY_SECONDS = 2.0
 _MIN_REFRESH_SECONDS = 5.0
@@ -50,6 +50,8 @@ class PodWorker:
 
     def update(self, pod: Pod) -> None:
         """Use a newer version of the pod."""
+        if "deletionTimestamp" in pod["metadata"]:
+            self.containers.forbid_start()
         if any(
             self._pod["metadata"].get(name) != pod["metadata"].get(name)
             for name in ("labels", "annotations")
@@ -61,12 +63,14 @@ class PodWorker:
     def on_deleted(self) -> None:
         """Kill the containers and end the worker: the pod object no longer exists."""
         self._deleted = True
+        self.containers.forbid_start()
         self._wake.set()
 
     async def stop(self, seconds: float) -> None:
         """Stop all containers because the kubelet stops; the pod object is not deleted."""
         self._stopping = True
-        await self.containers.stop_all(seconds)
+        self.containers.forbid_start()
+        await self.containers.interrupt_all(seconds)
 
     async def run(self) -> None:
         """Run the pod until it is deleted."""
@@ -97,13 +101,14 @@ class PodWorker:
             return None
         if (self._pod.get("status") or {}).get(
             "phase"
-        ) in _TERMINAL and not self.containers.running:
+        ) in TERMINAL_PHASES and not self.containers.running:
             self._finish_deletion()
             return None
-        stopping = self._must_stop(now)
-        if not self._mounted and not stopping and not await self._mount(now):
+        if not self._mounted and not self._must_stop(now) and not await self._mount(now):
             self._report(Decision())
             return self._retry_at
+        # Not before the mount, which waits for other pods: the pod may have been deleted since.
+        stopping = self._must_stop(now)
         decision = lifecycle.decide(
             self._plan, self.containers.records, now, self._context.back_off, stopping=stopping
         )
@@ -156,7 +161,8 @@ class PodWorker:
         if deadline is not None and now >= deadline and not self._deadline_exceeded:
             self._deadline_exceeded = True
             self._event(WARNING, status.DEADLINE_REASON, status.DEADLINE_MESSAGE)
-        return self._deadline_exceeded or "deletionTimestamp" in self._pod["metadata"]
+        is_deleted = self._deleted or "deletionTimestamp" in self._pod["metadata"]
+        return self._deadline_exceeded or is_deleted
 
     def _deadline(self) -> float | None:
         """Return the time at which `activeDeadlineSeconds` ends, in epoch seconds."""
@@ -177,6 +183,8 @@ class PodWorker:
             return False
         try:
             async with self._context.concurrency:
+                if self._must_stop(now):
+                    return True
                 await self._volumes.set_up(self._pod)
         except VolumeError as exc:
             self._event(WARNING, "FailedMount", exc.message)

@@ -9,6 +9,7 @@ from podpass.files import create_private_folder
 from podpass.kubernetes.kubelet import environment, programs
 from podpass.kubernetes.kubelet.context import KubeletContext
 from podpass.kubernetes.kubelet.environment import ConfigError, expand
+from podpass.kubernetes.kubelet.images import ImageConfig
 from podpass.kubernetes.kubelet.process import (
     CONTAINER_VARIABLE,
     RUNTIME_VARIABLE,
@@ -59,7 +60,7 @@ async def prepare(
     references = environment.referenced_objects(container)
     found = await fetch_objects(context.client, pod["metadata"]["namespace"], references)
     values = environment.build_variables(container, pod, found, context.node, context.services)
-    image = None if container.get("command") else _resolve_image(context, container)
+    image = ImageConfig() if container.get("command") else _resolve_image(context, container)
     argv = environment.build_command_line(container, values, image)
     message_file = _create_message_file(folder, container)
     mounts = _build_mounts(pod, container, volumes, values)
@@ -82,9 +83,9 @@ def pod_folder(context: KubeletContext, pod: Mapping[str, Any]) -> Path:
     return Path(context.folder, pod["metadata"]["uid"])
 
 
-def _resolve_image(context: KubeletContext, container: Mapping[str, Any]) -> tuple[str, ...]:
+def _resolve_image(context: KubeletContext, container: Mapping[str, Any]) -> ImageConfig:
     policy = str(container.get("imagePullPolicy") or "")
-    return context.images.command_for(container.get("image") or "", policy)
+    return context.images.resolve(container.get("image") or "", policy)
 
 
 def _create_message_file(folder: Path, container: Mapping[str, Any]) -> Path:

@@ -57,17 +57,21 @@ class Sandbox(Protocol):
 
 
 async def choose_sandbox(
-    path: str, hidden: Path | None = None, shown: Sequence[Path] = ()
+    path: str,
+    hidden: Path | None = None,
+    shown: Sequence[Path] = (),
+    shared: Sequence[Mount] = (),
 ) -> Sandbox:
     """Return bubblewrap if it is installed and works, else path rewriting.
 
     Many containers forbid namespaces, so bubblewrap does not work there.
 
-    Shapes:  pods cannot read the folder `hidden`, except its parts in `shown`.
+    Shapes:  pods cannot read the folder `hidden`, except its parts in `shown`; every container has the mounts
+             `shared`, unless it has others there.
     """
     program = shutil.which("bwrap", path=path)
     if program and await _works(program):
-        return Bubblewrap(program, hidden=hidden, shown=shown)
+        return Bubblewrap(program, hidden=hidden, shown=shown, shared=shared)
     return PathRewriter()
 
 
@@ -99,14 +103,21 @@ class Bubblewrap:
     name = BUBBLEWRAP
 
     def __init__(
-        self, program: str, *, hidden: Path | None = None, shown: Sequence[Path] = ()
+        self,
+        program: str,
+        *,
+        hidden: Path | None = None,
+        shown: Sequence[Path] = (),
+        shared: Sequence[Mount] = (),
     ) -> None:
         self._program = program
         self._hidden = hidden
         self._shown = shown
+        self._shared = shared
 
     def wrap(self, spec: ProcessSpec, mounts: Sequence[Mount], workdir: str) -> ProcessSpec:
         folder = workdir or str(spec.cwd)
+        mounts = [*mounts, *(each for each in self._shared if not _is_covered(each.target, mounts))]
         all_mounts = [*mounts, *_visible_files(spec, mounts, self._hidden, self._shown)]
         if not _is_covered(folder, all_mounts) and not Path(folder).is_dir():
             # A container runtime creates a missing working folder.

@@ -52,11 +52,15 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
-    """The command of a sample that can run, or the reason why it cannot and the resolution."""
+    """The command of a sample that can run, or the reason why it cannot and the resolution.
+
+    Shapes:  `buildable` if the sample only lacks its build.
+    """
 
     command: Sequence[str]
     why: str = ""
     todo: str = ""
+    buildable: bool = False
 
     @property
     def ready(self) -> bool:

@@ -1,23 +1,32 @@
-"""Build a sample into the cache, with the tool and the package registry of its language."""
+"""Build a sample into the cache, with the tool and the package registry of its language.
+
+One build runs at a time on this machine, because each uses all cores and most of the memory of a small one.
+"""
 
 import contextlib
+import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from podpass.errors import Error
 from podpass.files import create_private_folder
-from podpass.local.samples import ready
+from podpass.local.lock import Lock
+from podpass.local.samples import progress, ready
 from podpass.local.samples.cache import COMPLETE, SampleCache, source_files, source_folder
 from podpass.local.samples.model import Sample, Step
+from podpass.local.samples.progress import BuildProgress
 
 Echo = Callable[[str], None]
 
 _STEP_SECONDS = 900
+_POLL_SECONDS = 0.1
 _TAIL = 4
 # Network errors in the output of pip, npm, Go, Maven and NuGet.
 _NETWORK_ERRORS = re.compile(
@@ -50,6 +59,12 @@ class BuildFailed(Error):
     code = "build_failed"
 
 
+class BuildStopped(Error):
+    """A build was stopped because the instance stops."""
+
+    code = "build_stopped"
+
+
 def prepare(
     sample: Sample,
     cache: SampleCache,
@@ -57,11 +72,14 @@ def prepare(
     echo: Echo,
     *,
     again: bool = False,
+    on_start: Callable[[], None] = lambda: None,
+    stop: threading.Event | None = None,
 ) -> Path:
     """Build a sample, unless it is built already; return its folder.
 
-    Shapes:  `again` builds it in any case.
-    Errors:  ToolsMissing, RegistryUnreachable, BuildFailed, ExamplesMissing.
+    Shapes:  `again` builds it in any case; `on_start` is called when no other build runs any more; another
+             thread sets `stop` to stop the build.
+    Errors:  ToolsMissing, RegistryUnreachable, BuildFailed, BuildStopped, ExamplesMissing.
     """
     place = cache.build_folder(sample)
     if (place / COMPLETE).exists() and not again:
@@ -69,27 +87,68 @@ def prepare(
         return place
     _check_tools(sample, cache)
     create_private_folder(cache.root)
+    stop = stop or threading.Event()
+    with _exclusive(sample, cache.root, echo, stop):
+        on_start()
+        if again or not (place / COMPLETE).exists():
+            _build(sample, cache, place, environ, echo, stop)
+    echo(f"{sample.name}: built; containers with the image {sample.image} run it")
+    return place
+
+
+@contextlib.contextmanager
+def _exclusive(sample: Sample, root: Path, echo: Echo, stop: threading.Event) -> Iterator[None]:
+    """Wait until no other process and no other thread builds a sample."""
+    lock, said = Lock(root / progress.LOCK_FILE), False
+    while not lock.acquire():
+        if not said:
+            echo(f"{sample.name}: waiting for another build")
+        said = True
+        if stop.wait(_POLL_SECONDS):
+            raise _stopped(sample)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _build(
+    sample: Sample,
+    cache: SampleCache,
+    place: Path,
+    environ: Mapping[str, str],
+    echo: Echo,
+    stop: threading.Event,
+) -> None:
+    # What a build that was killed has left; no other build runs now.
+    for left in (*cache.root.glob(f".{sample.name}-*"), *cache.root.glob(".old-*")):
+        shutil.rmtree(left, ignore_errors=True)
     # Build in a temporary folder and rename it, so that readers see only complete builds.
     work = Path(tempfile.mkdtemp(prefix=f".{sample.name}-", dir=cache.root))
+    log, start = cache.root / f"{sample.name}.log", time.time()
     try:
         _copy(source_folder(sample), work)
-        for step in sample.steps:
+        for number, step in enumerate(sample.steps, 1):
+            log.write_bytes(b"")
+            current = BuildProgress(
+                sample=sample.name,
+                step=number,
+                steps=len(sample.steps),
+                message=step.message,
+                began=start,
+                log=str(log),
+            )
+            progress.write_progress(cache.root, current)
             echo(f"{sample.name}: {step.message}")
             began = time.monotonic()
-            _run(
-                sample,
-                step,
-                [_resolve_program(step.argv[0], work, cache), *step.argv[1:]],
-                work,
-                environ,
-            )
+            program = _resolve_program(step.argv[0], work, cache)
+            _run(sample, step, [program, *step.argv[1:]], work, environ, stop)
             echo(f"{sample.name}: done in {time.monotonic() - began:.1f} s")
         (work / COMPLETE).touch()
         _publish(work, place, cache)
     finally:
+        progress.clear_progress(cache.root)
         shutil.rmtree(work, ignore_errors=True)
-    echo(f"{sample.name}: built; containers with the image {sample.image} run it")
-    return place
 
 
 def _check_tools(sample: Sample, cache: SampleCache) -> None:
@@ -115,27 +174,45 @@ def _resolve_program(program: str, work: Path, cache: SampleCache) -> str:
 
 
 def _run(
-    sample: Sample, step: Step, argv: list[str], work: Path, environ: Mapping[str, str]
+    sample: Sample,
+    step: Step,
+    argv: list[str],
+    work: Path,
+    environ: Mapping[str, str],
+    stop: threading.Event,
 ) -> None:
     log = work.parent / f"{sample.name}.log"
+    with log.open("wb") as output:
+        # In a session of its own, so that a stop also reaches the compilers that the tool starts.
+        process = subprocess.Popen(
+            argv,
+            cwd=work,
+            env={**environ, **dict(step.settings)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + _STEP_SECONDS
     try:
-        with log.open("wb") as output:
-            done = subprocess.run(
-                argv,
-                cwd=work,
-                env={**environ, **dict(step.settings)},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                check=False,
-                timeout=_STEP_SECONDS,
-            )
-    except subprocess.TimeoutExpired as exc:
-        raise BuildFailed(
-            f"{step.argv[0]} did not end within {_STEP_SECONDS} seconds", hint=f"check {log}"
-        ) from exc
-    if done.returncode != 0:
+        while process.poll() is None:
+            if stop.wait(_POLL_SECONDS):
+                raise _stopped(sample)
+            if time.monotonic() > deadline:
+                raise BuildFailed(
+                    f"{step.argv[0]} did not end within {_STEP_SECONDS} seconds",
+                    hint=f"check {log}",
+                )
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if process.returncode != 0:
         raise _failure(sample, step, log)
+
+
+def _stopped(sample: Sample) -> BuildStopped:
+    return BuildStopped(f"the build of {sample.name} was stopped", hint="run it again")
 
 
 def is_network_error(output: str) -> bool:

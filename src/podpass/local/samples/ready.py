@@ -27,14 +27,17 @@ def decide_readiness(sample: Sample, found: SampleLookup, has: Callable[[str], b
     """
     if found.built is not None:
         command = tuple(word.replace("{built}", str(found.built)) for word in sample.run)
-        return _with_missing_tools(command, _filter_missing(sample.run_tools, has), "")
+        return _with_missing_tools(command, _filter_missing(sample.run_tools, has))
     if found.sources is not None:
         return Readiness(command=(found.python, str(found.sources / "main.py")))
-    missing = _filter_missing((*sample.build_tools, *sample.run_tools), has)
-    prepare = f"podpass image prepare {sample.name}"
-    if not missing:
-        return Readiness(command=(), why="it is not built yet", todo=prepare)
-    return _with_missing_tools((), missing, f"; then: {prepare}")
+    if missing := missing_tools(sample, has):
+        return _with_missing_tools((), missing)
+    return Readiness(
+        command=(),
+        why="it is not built yet",
+        todo=f"start a pod with this image, or: podpass image prepare {sample.name}",
+        buildable=True,
+    )
 
 
 def missing_tools(sample: Sample, has: Callable[[str], bool]) -> list[Tool]:
@@ -46,10 +49,10 @@ def _filter_missing(tools: Iterable[Tool], has: Callable[[str], bool]) -> list[T
     return [tool for tool in dict.fromkeys(tools) if not has(tool.program)]
 
 
-def _with_missing_tools(command: tuple[str, ...], missing: list[Tool], then: str) -> Readiness:
+def _with_missing_tools(command: tuple[str, ...], missing: list[Tool]) -> Readiness:
     if not missing:
         return Readiness(command=command)
     names = " and ".join(tool.program for tool in missing)
     verb = "is" if len(missing) == 1 else "are"
     todo = ", ".join(tool.get for tool in missing)
-    return Readiness(command=command, why=f"{names} {verb} not on the PATH", todo=todo + then)
+    return Readiness(command=command, why=f"{names} {verb} not on the PATH", todo=todo)

@@ -1,0 +1,69 @@
+"""The server name in the first bytes of a TLS connection."""
+
+import contextlib
+import ssl
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from podpass.local.sni import BadHello, IncompleteHello, read_server_name
+
+
+def client_hello(host: str | None) -> bytes:
+    """Return the ClientHello that OpenSSL sends."""
+    context = ssl.create_default_context()
+    context.check_hostname = host is not None
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    connection = context.wrap_bio(incoming, outgoing, server_hostname=host)
+    with pytest.raises(ssl.SSLWantReadError):
+        connection.do_handshake()
+    return outgoing.read()
+
+
+HELLO = client_hello("login.microsoftonline.com")
+
+
+def split_records(hello: bytes, size: int) -> bytes:
+    """Return the same handshake message in records of a size."""
+    body = hello[5:]
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    return b"".join(hello[:3] + len(part).to_bytes(2) + part for part in parts)
+
+
+def test_server_name_is_read_from_one_record_or_several() -> None:
+    assert read_server_name(HELLO) == "login.microsoftonline.com"
+    assert read_server_name(HELLO + b"more") == "login.microsoftonline.com"
+    assert read_server_name(split_records(HELLO, 50)) == "login.microsoftonline.com"
+
+
+def test_every_prefix_of_a_hello_is_incomplete() -> None:
+    for hello in (HELLO, split_records(HELLO, 50)):
+        for length in range(len(hello)):
+            with pytest.raises(IncompleteHello):
+                read_server_name(hello[:length])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        client_hello(None),
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x28",
+        b"\x16\x03\x01\x00\x00",
+        b"\x16\x03\x01\xff\xff",
+        b"\x16\x03\x01\x00\x04\x02\x00\x00\x00",
+        b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00",
+    ],
+)
+def test_data_without_a_server_name_is_refused(data: bytes) -> None:
+    with pytest.raises(BadHello):
+        read_server_name(data)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, len(HELLO) - 1), st.binary(min_size=1, max_size=8))
+def test_damaged_hello_raises_no_other_error(at: int, noise: bytes) -> None:
+    damaged = HELLO[:at] + noise + HELLO[at + len(noise) :]
+    with contextlib.suppress(BadHello, IncompleteHello):
+        assert isinstance(read_server_name(damaged), str)
