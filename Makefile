@@ -90,7 +90,7 @@ test-tutorial: $(VENV)/.dev ## test the sample images and the tutorial with the 
 test-az: $(VENV)/.dev ## test the released `az`, newest and oldest, on an instance
 	$(PYTEST) -m az -n 2 --dist loadfile tests/az -rs $(ALONE)
 
-test-peers: $(VENV)/.dev ## test Azure's management SDKs and Graph's on an instance, and its APIs with schemathesis
+test-peers: $(VENV)/.dev ## test Azure's management SDKs, Graph's, azwi and kubelogin on an instance, and its APIs with schemathesis
 	$(PYTEST) -m peers tests/peers -rs $(ALONE)
 
 test-postgres: $(VENV)/.dev ## run the store's tests on a real PostgreSQL; installs it if possible, skips otherwise

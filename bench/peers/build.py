@@ -27,7 +27,10 @@ class CannotBuild(Exception):
 _AZWI = "github.com/Azure/azure-workload-identity/cmd/"
 _HELM = "helm.sh/helm/v3/"
 PROGRAMS = {
+    "azwi": Program(folder="reference", package=_AZWI + "azwi"),
     "azwi-webhook": Program(folder="reference", package=_AZWI + "webhook"),
+    # msgraph-sdk-go is azwi's library, and its build takes minutes: one version of it for both.
+    "graph": Program(folder="reference", package="./graph"),
     "helm": Program(
         folder="helm",
         package=_HELM + "cmd/helm",
@@ -37,6 +40,7 @@ PROGRAMS = {
         f" -X {_HELM}pkg/chartutil.k8sVersionMajor=1 -X {_HELM}pkg/chartutil.k8sVersionMinor=37"
         f" -X {_HELM}pkg/lint/rules.k8sVersionMajor=1 -X {_HELM}pkg/lint/rules.k8sVersionMinor=37",
     ),
+    "kubelogin": Program(folder="kubelogin", package="github.com/Azure/kubelogin"),
     **{
         f"{name}-{version}": program
         for version in controlplane.VERSIONS

@@ -26,6 +26,30 @@ def test_invalid_credential_name_is_refused(make_credential: Make, name: str) ->
     assert fields(make_credential(name, subject="s")) == ["name"]
 
 
+AZWI_NAMES = ["cifnXdTmRokvJLrZ6PB3vtY5FSdYOGKA_PqotCd59wU=", "-" + "A" * 42 + "=", "_" * 43 + "="]
+
+
+@pytest.mark.parametrize("name", [*AZWI_NAMES, "a==", "abc", "0-_"])
+def test_application_accepts_padded_base64url_as_credential_name(
+    make_credential: Make, name: str
+) -> None:
+    """azwi names credentials by the SHA-256 of their trust."""
+    assert rules.credential_faults(make_credential(name), IdentityKind.APPLICATION) == []
+
+
+@pytest.mark.parametrize("name", [*AZWI_NAMES, "a==", "abc="])
+def test_managed_identity_refuses_equals_sign_in_credential_name(
+    make_credential: Make, name: str
+) -> None:
+    assert fields(make_credential(name)) == ["name"]
+
+
+@pytest.mark.parametrize("name", ["", "a=", "=ab", "-abc", "_abc", "a b=", "a/b=", "a" * 120 + "="])
+def test_application_refuses_other_credential_names(make_credential: Make, name: str) -> None:
+    faults = rules.credential_faults(make_credential(name), IdentityKind.APPLICATION)
+    assert [fault.field for fault in faults] == ["name"]
+
+
 @pytest.mark.parametrize("field", ["issuer", "subject", "audiences"])
 def test_600_characters_are_accepted_and_601_refused(make_credential: Make, field: str) -> None:
     text = "https://x/" + "y" * 590

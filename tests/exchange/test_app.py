@@ -16,6 +16,8 @@ from podpass.crypto import jose
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind
 from podpass.kubernetes.service_account.names import subject
 from tests.directory.database_faults import corrupt
+from tests.exchange.sign_in.browser import AZ
+from tests.http.coded_bodies import ACCEPTED, CODERS, REFUSED
 
 if TYPE_CHECKING:
     from tests.exchange.conftest import Start
@@ -252,6 +254,30 @@ async def test_token_responses_are_not_cacheable(world: "World", changes: dict[s
 async def test_body_over_the_limit_is_refused_before_it_is_fully_read(world: "World") -> None:
     answer = await world.send(body=b"a=" + b"x" * 900_000)
     assert (answer.status, answer.code) == (413, 9002313)
+
+
+@pytest.mark.parametrize("coding", sorted(CODERS))
+@pytest.mark.parametrize("path", ["token", "devicecode"])
+async def test_compressed_form_is_read(world: "World", path: str, coding: str) -> None:
+    """azwi sends its token requests through the same compressing client as its Graph requests."""
+    form = world.form() if path == "token" else {"client_id": AZ, "scope": "openid"}
+    body = CODERS[coding](urlencode(form).encode())
+    answer = await world.send(
+        f"/{world.TENANT}/oauth2/v2.0/{path}", body=body, headers={"Content-Encoding": coding}
+    )
+    assert answer.status == 200, answer.body
+
+
+@pytest.mark.parametrize(("coding", "body", "status"), REFUSED)
+@pytest.mark.parametrize("path", ["token", "devicecode"])
+async def test_invalid_compressed_form_is_refused(
+    world: "World", path: str, coding: str, body: bytes, status: int
+) -> None:
+    answer = await world.send(
+        f"/{world.TENANT}/oauth2/v2.0/{path}", body=body, headers={"Content-Encoding": coding}
+    )
+    assert (answer.status, answer.code) == (status, 9002313)
+    assert answer.headers.get("Accept-Encoding") == (ACCEPTED if status == 415 else None)
 
 
 async def test_json_body_is_refused_for_missing_grant_type(world: "World") -> None:

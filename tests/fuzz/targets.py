@@ -6,8 +6,10 @@ accepts and returns the same values. The reverse is not required: our parsers ar
 
 import asyncio
 import binascii
+import gzip
 import json
 import re
+import zlib
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -27,11 +29,13 @@ from podpass.exchange.client_auth.issuer_discovery import IssuerUnavailable, che
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.guids import is_guid
 from podpass.http import fetcher, proxy_headers
+from podpass.http.content_coding import BodyRefused, decode
 from tests.fuzz.connections import TINY, RecordingConnection, first_request
 from tests.fuzz.reviews import pod, review
 
 ISSUER = "https://oidc.test/x/"
 PROXIES = (ip_network("10.0.0.0/8"),)
+_DECODED_BYTES = 4096
 ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384")
 FuzzTarget = Callable[[bytes], None]
 
@@ -200,6 +204,17 @@ def url(data: bytes) -> None:
     assert _normalized_host(host or "") == _normalized_host(str(parts.hostname))
 
 
+def content_coding(data: bytes) -> None:
+    """Decode a body, whose first byte chooses the coding: the standard library returns the same bytes."""
+    coding, theirs = (("gzip", gzip.decompress), ("deflate", zlib.decompress))[data[:1] > b"m"]
+    try:
+        decoded = decode(coding, data[1:], _DECODED_BYTES)
+    except BodyRefused:
+        return
+    assert len(decoded) <= _DECODED_BYTES
+    assert decoded == (theirs(data[1:]) if data[1:] else b"")
+
+
 def _normalized_host(host: str) -> object:
     """Normalize a host as a connecting client does: an IP address has several spellings."""
     try:
@@ -279,6 +294,7 @@ TARGETS: dict[str, FuzzTarget] = {
         address,
         base64url,
         claims,
+        content_coding,
         discovery,
         form,
         headers,

@@ -5,7 +5,10 @@ import logging
 from typing import Any
 from urllib.parse import quote
 
+import orjson
 import pytest
+
+from tests.http.coded_bodies import ACCEPTED, CODERS, REFUSED
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 GREETING = "/secrets/greeting?api-version=7.4"
@@ -193,6 +196,26 @@ async def test_body_over_limit_is_refused_with_413(world: Any, token: str) -> No
     assert (status, body["error"]["code"]) == (413, "BadParameter")
 
 
+@pytest.mark.parametrize("coding", sorted(CODERS))
+async def test_compressed_body_is_read(world: Any, token: str, coding: str) -> None:
+    coded = {"Content-Encoding": coding}
+    # The longest value, of one character: its ratio is that of a decompression bomb.
+    body = CODERS[coding](orjson.dumps({"value": "x" * 25 * 1024}))
+    status, made, _ = await world.send("PUT", GREETING, token=token, body=body, headers=coded)
+    assert (status, made.get("value")) == (200, "x" * 25 * 1024)
+
+
+@pytest.mark.parametrize(("coding", "body", "status"), REFUSED)
+async def test_invalid_compressed_body_is_refused(
+    world: Any, token: str, coding: str, body: bytes, status: int
+) -> None:
+    coded = {"Content-Encoding": coding}
+    got, answer, headers = await world.send("PUT", GREETING, token=token, body=body, headers=coded)
+    assert (got, answer["error"]["code"]) == (status, "BadParameter")
+    assert headers.get("Accept-Encoding") == (ACCEPTED if status == 415 else None)
+    assert (await world.send("GET", GREETING, token=token))[0] == 404
+
+
 async def test_disabled_secret_is_refused_with_error_of_azure(world: Any, token: str) -> None:
     hidden = {"value": "v", "attributes": {"enabled": False, "exp": 99, "nbf": 9}}
     _, made, _ = await world.send("PUT", GREETING, token=token, body=hidden)
@@ -246,7 +269,6 @@ async def test_page_size_out_of_range_is_refused(world: Any, token: str, count: 
         ("PUT", "/secrets/a/00000000000000000000000000000000", 405, "MethodNotAllowed"),
         ("GET", "/secrets/a/not-a-version", 400, "BadParameter"),
         ("GET", "/secrets/a/00000000000000000000000000000000", 404, "SecretNotFound"),
-        ("GET", "/secrets/a/versions", 404, "SecretNotFound"),
         ("PATCH", "/secrets/a", 404, "SecretNotFound"),
         ("DELETE", "/secrets/a", 404, "SecretNotFound"),
         ("GET", "/", 404, "NotFound"),
@@ -261,6 +283,12 @@ async def test_missing_object_and_missing_path_have_different_errors(
     body: dict[str, str] | None = {} if method == "PATCH" else None
     got, answer, _ = await world.send(method, f"{path}?api-version=7.4", token=token, body=body)
     assert (got, answer["error"]["code"]) == (status, code)
+
+
+async def test_missing_secret_has_an_empty_list_of_versions(world: Any, token: str) -> None:
+    path = "/secrets/never/versions?api-version=7.4"
+    status, answer, _ = await world.send("GET", path, token=token)
+    assert (status, answer) == (200, {"value": [], "nextLink": None})
 
 
 async def test_request_id_of_caller_is_echoed_and_logged(

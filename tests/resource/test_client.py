@@ -72,6 +72,7 @@ async def test_released_client_sets_gets_lists_and_deletes(world: Any) -> None:
             first.properties.version,
             second.properties.version,
         }
+        assert list(client.list_properties_of_secret_versions("never-set")) == []
         deleted = client.begin_delete_secret("greeting", _polling_interval=0.01)
         deleted.wait()
         assert deleted.result().recovery_id == f"{VAULT_URL}deletedsecrets/greeting"

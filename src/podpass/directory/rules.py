@@ -28,24 +28,32 @@ MAX_CHARS = 600
 MAX_SECRETS = 100
 MAX_URIS = 50
 
-_CREDENTIAL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,119}")
+# Graph, which has the applications, accepts more than Resource Manager. azwi names credentials by SHA-256 in
+# padded base64url, of which one in 32 begins with `-` or `_`.
+_CREDENTIAL_NAMES = {
+    IdentityKind.APPLICATION: (
+        re.compile(r"[A-Za-z0-9][A-Za-z0-9_=-]{2,119}|[A-Za-z0-9_-]{43}="),
+        "3 to 120 letters, digits, '-', '_' and '=', beginning with a letter or digit",
+    ),
+    IdentityKind.MANAGED_IDENTITY: (
+        re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,119}"),
+        "3 to 120 letters, digits, '-' and '_', beginning with a letter or digit",
+    ),
+}
 _MANAGED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,127}")
 
 
-def credential_faults(credential: FederatedCredential) -> list[Fault]:
-    """Return the rules that a federated credential breaks.
+def credential_faults(
+    credential: FederatedCredential, kind: IdentityKind = IdentityKind.MANAGED_IDENTITY
+) -> list[Fault]:
+    """Return the rules that a federated credential of an identity of this kind breaks.
 
     Source:  https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations
     """
     faults = []
-    if not _CREDENTIAL_NAME.fullmatch(credential.name):
-        faults.append(
-            Fault(
-                field="name",
-                message=f"name {credential.name!r}: want 3 to 120 letters, digits, '-' and '_',"
-                " beginning with a letter or digit",
-            )
-        )
+    pattern, want = _CREDENTIAL_NAMES[kind]
+    if not pattern.fullmatch(credential.name):
+        faults.append(Fault(field="name", message=f"name {credential.name!r}: want {want}"))
     faults += _text_faults("issuer", credential.issuer) or _issuer_faults(credential.issuer)
     faults += _text_faults("subject", credential.subject) or _subject_faults(credential.subject)
     if len(credential.audiences) != 1:
@@ -62,12 +70,14 @@ def credential_faults(credential: FederatedCredential) -> list[Fault]:
     return faults
 
 
-def check_credential(credential: FederatedCredential) -> None:
-    """Reject a federated credential that breaks a rule.
+def check_credential(
+    credential: FederatedCredential, kind: IdentityKind = IdentityKind.MANAGED_IDENTITY
+) -> None:
+    """Reject a federated credential that breaks a rule for identities of this kind.
 
     Errors:  InvalidCredential, with all `faults`.
     """
-    if faults := credential_faults(credential):
+    if faults := credential_faults(credential, kind):
         raise InvalidCredential(
             "; ".join(fault.message for fault in faults),
             hint=f"fix {', '.join(dict.fromkeys(fault.field for fault in faults))}",
@@ -136,7 +146,7 @@ def check_identity(identity: Identity) -> None:
     else:
         _check_application(identity)
     for credential in identity.credentials:
-        check_credential(credential)
+        check_credential(credential, identity.kind)
     check_together(identity.credentials)
 
 

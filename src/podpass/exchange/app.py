@@ -39,7 +39,17 @@ from podpass.exchange.throttling import (
 )
 from podpass.exchange.token_endpoint import TokenEndpoint
 from podpass.exchange.token_request import Facts
-from podpass.http.server import App, Headers, Receive, Reply, Scope, Send, header, respond
+from podpass.http.server import (
+    App,
+    BodyRefused,
+    Headers,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+    header,
+    respond,
+)
 from podpass.settings import AuthoritySettings
 
 _log = logging.getLogger(__name__)
@@ -112,10 +122,12 @@ class _TokenService:
         )
 
     def fast_path(self, scope: Scope, body: bytes) -> Coroutine[Any, Any, Reply] | None:
-        """Handle a token request on the fast path of the connection; return None for any other request."""
+        """Handle a plain token request on the fast path of the connection; return None for any other one."""
         tenant, rest = _split_path(scope["path"])
         version = _token_version(rest)
-        return None if version is None else self._handle_token(scope, body, tenant, version)
+        if version is None or header(scope, b"content-encoding") is not None:
+            return None
+        return self._handle_token(scope, body, tenant, version)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         tenant, rest = _split_path(scope["path"])
@@ -128,7 +140,7 @@ class _TokenService:
         await respond(send, reply.status, reply.body, reply.headers)
 
     def _handle_token(
-        self, scope: Scope, body: bytes | None, tenant: str, version: int
+        self, scope: Scope, body: bytes | BodyRefused, tenant: str, version: int
     ) -> Coroutine[Any, Any, Reply]:
         return self._tokens.handle(scope, body, tenant=tenant, version=version)
 
@@ -163,7 +175,7 @@ class _TokenService:
             _log.log(level, event, extra={"stage": "exchange", **facts})
         body = responses.error_body(refused, self._origins, trace, correlation, self._clock())
         headers = responses.JSON_HEADERS if page is None else responses.NO_STORE_HEADERS
-        return Reply(refused.status, (*responses.retry_after(exc), *headers), body)
+        return Reply(refused.status, (*responses.error_headers(exc), *headers), body)
 
     async def _handle_document(self, scope: Scope, tenant: str, rest: str) -> Reply:
         if scope["method"] not in {"GET", "HEAD", "OPTIONS"}:

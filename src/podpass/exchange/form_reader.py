@@ -1,4 +1,7 @@
-"""Reads the form of a POST request within its size limit, for the token and device code endpoints."""
+"""Reads the form of a POST request within its size limit, for the token and device code endpoints.
+
+A body that is not accepted is passed on as its error, because the response needs the IDs of the request.
+"""
 
 from typing import Any
 
@@ -7,22 +10,27 @@ from podpass.exchange import token_request
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.origins import Origins
 from podpass.guids import is_guid
-from podpass.http.server import BodyTooLarge, Receive, Scope, header, read_body
+from podpass.http.server import BodyRefused, BodyTooLarge, Receive, Scope, header, read_decoded_body
 
 
-async def receive_form(scope: Scope, receive: Receive, limit: int) -> bytes | None:
-    """Receive the body of a POST; None if it is longer than `limit`."""
+async def receive_form(scope: Scope, receive: Receive, limit: int) -> bytes | BodyRefused:
+    """Receive and decode the body of a POST of at most `limit` bytes."""
     if scope["method"] != "POST":
         return b""
     try:
-        return await read_body(receive, limit)
-    except BodyTooLarge:
-        return None
+        return await read_decoded_body(scope, receive, limit)
+    except BodyRefused as exc:
+        return exc
+
+
+def refusal(body: BodyRefused) -> AadstsError:
+    """Return the error for a body that is too large or cannot be decoded."""
+    return AadstsError(9002313, reason=body.message).with_response(status=body.status)
 
 
 def read_request(
     scope: Scope,
-    body: bytes | None,
+    body: bytes | BodyRefused,
     *,
     tenant: str,
     version: int,
@@ -32,14 +40,14 @@ def read_request(
 ) -> token_request.TokenRequest:
     """Parse a request, and add the fields that may be logged to `facts`.
 
-    Shapes:  `body` is None if it is longer than `limit`.
     Errors:  AadstsError 900561, 9002313.
     """
     if scope["method"] != "POST":
         raise AadstsError(900561, method=scope["method"])
-    if body is None or len(body) > limit:
-        reason = f"the body is longer than {limit} bytes"
-        raise AadstsError(9002313, reason=reason).with_response(status=BodyTooLarge.status)
+    if not isinstance(body, BodyRefused) and len(body) > limit:
+        body = BodyTooLarge(f"the body is longer than {limit} bytes")
+    if isinstance(body, BodyRefused):
+        raise refusal(body) from body
     form = token_request.read_form(
         body, header(scope, b"content-type"), header(scope, b"authorization")
     )

@@ -10,7 +10,7 @@ from podpass.exchange.metrics import THROTTLED
 from podpass.exchange.origins import Origins
 from podpass.exchange.throttling import is_throttled
 from podpass.exchange.token_request import Facts
-from podpass.http.server import Headers, Reply
+from podpass.http.server import BodyRefused, Headers, Reply
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +59,12 @@ def as_refusal(exc: Exception, facts: Facts) -> tuple[AadstsError, int]:
     failure = AadstsError(50000)
     facts["outcome"] = failure.entry.name
     return failure, ALREADY_LOGGED
+
+
+def error_headers(exc: Exception) -> Headers:
+    """Return the headers that belong to an error: when to retry, or how to send the body."""
+    body = exc.__cause__.headers if isinstance(exc.__cause__, BodyRefused) else ()
+    return (*retry_after(exc), *body)
 
 
 def retry_after(exc: Exception) -> Headers:

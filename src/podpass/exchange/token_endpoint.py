@@ -32,7 +32,7 @@ from podpass.exchange.throttling import (
     require_no_wait,
 )
 from podpass.exchange.token_request import Facts
-from podpass.http.server import Reply, Scope
+from podpass.http.server import BodyRefused, Reply, Scope
 from podpass.settings import AuthoritySettings
 
 _log = logging.getLogger(__name__)
@@ -64,11 +64,10 @@ class TokenEndpoint:
         self._signer = signer
         self._user_tokens = UserTokens(keys, self._signer, settings, clock)
 
-    async def handle(self, scope: Scope, body: bytes | None, *, tenant: str, version: int) -> Reply:
-        """Handle a request; every exception becomes an error response.
-
-        Shapes:  `body` is None if it is longer than allowed.
-        """
+    async def handle(
+        self, scope: Scope, body: bytes | BodyRefused, *, tenant: str, version: int
+    ) -> Reply:
+        """Handle a request; every exception becomes an error response."""
         began = time.perf_counter()
         correlation = token_request.correlation_id(scope["headers"], scope["query_string"])
         log.correlation_id.set(correlation)
@@ -97,7 +96,7 @@ class TokenEndpoint:
             if self._settings.uniform_refusals:
                 refused = await uniform.as_uniform_error(refused, began)
             text = responses.error_body(refused, self._origins, trace, correlation, self._clock())
-            return Reply(refused.status, (*responses.retry_after(exc), *headers), text)
+            return Reply(refused.status, (*responses.error_headers(exc), *headers), text)
         facts["outcome"] = GRANTED
         self._log_result(facts, STEPS, began, version, logging.INFO)
         if self._limiter is not None:

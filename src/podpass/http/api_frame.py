@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
 from podpass import log
-from podpass.http.server import Headers, Receive, Scope, Send, header, respond, validate_request_id
+from podpass.http.server import (
+    BodyRefused,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    header,
+    respond,
+    validate_request_id,
+)
 
 ResponseT = TypeVar("ResponseT")
 ProgressT = TypeVar("ProgressT", bound="RequestProgress")
@@ -23,7 +32,7 @@ class RequestProgress:
     """The state of a request, for the response headers and the log.
 
     Shapes:  `client_request_id` is None when the client sends no valid ID; `checked` lists the checks that
-             passed; `facts` are fields of the log line.
+             passed; `facts` are fields of the log line; `headers` are response headers of an error.
     """
 
     request_id: str
@@ -32,6 +41,7 @@ class RequestProgress:
     began: float = field(default_factory=time.perf_counter)
     checked: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    headers: Headers = ()
 
     @property
     def correlation_id(self) -> str:
@@ -77,6 +87,8 @@ class ApiFrame(ABC, Generic[ResponseT, ProgressT]):
         try:
             response = await serving
         except Exception as exc:
+            if isinstance(exc, BodyRefused):
+                progress.headers = exc.headers
             expected = self.error_outcome(exc, progress)
             if expected is None:
                 extra = {"stage": self.stage, **progress.facts}
@@ -141,9 +153,10 @@ def request_ids(scope: Scope, *client_headers: bytes) -> dict[str, Any]:
 
 
 def common_headers(progress: RequestProgress, *request_id_headers: bytes) -> Headers:
-    """Return the headers of every response: no caching, no content sniffing, the request ID."""
+    """Return the headers of every response: no caching, no content sniffing, the request ID, an error's."""
     return [
         (b"cache-control", b"no-cache"),
         (b"x-content-type-options", b"nosniff"),
         *((name, progress.request_id.encode()) for name in request_id_headers),
+        *progress.headers,
     ]

@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 from podpass.errors import Error
 from podpass.http.acceptor import Acceptor, ConnectionFilter
 from podpass.http.connection import LIMITS, Config, Connection, FastPathHandler, Limits, Scope
+from podpass.http.content_coding import BodyRefused, BodyTooLarge, decode, parse_coding
 from podpass.http.proxy_headers import Network
 from podpass.http.reply import Reply
 from podpass.http.request_validation import Headers
@@ -25,6 +26,7 @@ from podpass.http.request_validation import Headers
 __all__ = [
     "JSON",
     "App",
+    "BodyRefused",
     "BodyTooLarge",
     "FastPathHandler",
     "Headers",
@@ -38,6 +40,7 @@ __all__ = [
     "header",
     "header_values",
     "read_body",
+    "read_decoded_body",
     "respond",
     "server_context",
     "server_tls",
@@ -57,13 +60,6 @@ class PortInUse(Error):
     """Another program already listens on this address and port."""
 
     code = "port_in_use"
-
-
-class BodyTooLarge(Error):
-    """A request body is larger than its limit."""
-
-    code = "body_too_large"
-    status = 413
 
 
 def bind(host: str, port: int, *, otherwise: str = "choose another port") -> socket.socket:
@@ -317,6 +313,15 @@ async def read_body(
         chunks.append(chunk)
         if not message.get("more_body"):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def read_decoded_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """Read a whole request body and decode its content coding; `limit` holds for both forms.
+
+    Errors:  BodyRefused: BodyTooLarge, UnsupportedCoding, InvalidCoding.
+    """
+    coding = parse_coding(header_values(scope, b"content-encoding"))
+    return decode(coding, await read_body(receive, limit), limit)
 
 
 async def respond(send: Send, status: int, body: bytes, headers: Headers = (JSON,)) -> None:

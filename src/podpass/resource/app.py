@@ -8,7 +8,6 @@ neither body nor token, and gets the challenge.
 import logging
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
 import orjson
 
@@ -26,16 +25,17 @@ from podpass.http.api_frame import (
     common_headers,
     request_ids,
 )
+from podpass.http.request_path import InvalidPath, raw_path, split_path
 from podpass.http.server import (
     JSON,
     App,
-    BodyTooLarge,
+    BodyRefused,
     Headers,
     Receive,
     Scope,
     header,
     header_values,
-    read_body,
+    read_decoded_body,
 )
 from podpass.resource import authorization, errors, guard, vault, vault_hosts, wire
 from podpass.resource.authorization import VaultDirectory
@@ -44,6 +44,7 @@ from podpass.resource.store import SecretStore
 from podpass.settings import VaultSettings
 
 _NO_CONTENT = 204
+_MAX_SEGMENTS = 10
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,6 +95,8 @@ class _VaultApp(ApiFrame[vault.VaultResponse, _Progress]):
     def error_outcome(
         self, exc: Exception, progress: _Progress
     ) -> ErrorOutcome[vault.VaultResponse] | None:
+        if isinstance(exc, BodyRefused):
+            exc = errors.from_refused_body(exc)
         if isinstance(exc, errors.VaultError):
             if isinstance(exc, errors.MethodNotAllowed):
                 progress.allow = ", ".join(exc.allowed)
@@ -149,7 +152,7 @@ class _VaultApp(ApiFrame[vault.VaultResponse, _Progress]):
             name=name,
             version=version,
             query=query,
-            body=await _read_body(receive, operation.max_body),
+            body=await read_decoded_body(scope, receive, operation.max_body),
             now=self._clock(),
             action=operation.action,
         )
@@ -221,25 +224,14 @@ def _headers(progress: _Progress, status: int) -> Headers:
 
 
 def _split_path(scope: Scope) -> list[str]:
-    """Split the path before decoding it, so that an encoded slash stays inside its name."""
-    path = bytes(scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
-    segments = [unquote(part) for part in path.partition("?")[0].split("/")[1:]]
+    """Split the path without empty segments at its end: SDKs send `/secrets/NAME/` for the latest version."""
+    try:
+        segments = split_path(raw_path(scope), limit=_MAX_SEGMENTS)
+    except InvalidPath as exc:
+        raise errors.BadParameter(exc.message) from exc
     while segments and not segments[-1]:
         segments.pop()
     return segments
-
-
-async def _read_body(receive: Receive, limit: int) -> bytes:
-    try:
-        return await read_body(receive, limit)
-    except BodyTooLarge as exc:
-        raise _too_large(limit) from exc
-
-
-def _too_large(limit: int) -> errors.BadParameter:
-    refused = errors.BadParameter(f"The body is larger than {limit} bytes.")
-    refused.status = BodyTooLarge.status
-    return refused
 
 
 def _outcome(refused: errors.VaultError) -> str:

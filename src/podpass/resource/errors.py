@@ -11,6 +11,7 @@ from podpass.database import DatabaseFailed
 from podpass.directory.model import Vault
 from podpass.directory.roles import least_for
 from podpass.errors import Error
+from podpass.http.server import BodyRefused
 from podpass.resource.checks import Check, Principal, TokenRefused
 
 
@@ -180,6 +181,13 @@ def from_database_error(failed: DatabaseFailed) -> VaultError:
     kinds = {each.status: each for each in (Unavailable, StorageFull, DatabaseCorrupt)}
     text = f"The request failed: {failed.message}. Operator: {failed.hint}."
     return kinds[failed.status](text)
+
+
+def from_refused_body(refused: BodyRefused) -> VaultError:
+    """Convert the error of a body that is too large or cannot be decoded."""
+    error = BadParameter(f"The request is not accepted: {refused.message}.")
+    error.status = refused.status
+    return error
 
 
 def from_token_error(refused: TokenRefused, issuer: str, resource: str) -> Unauthorized:

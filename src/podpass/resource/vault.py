@@ -132,6 +132,7 @@ async def _list_deleted(request: SecretRequest) -> VaultResponse:
 
 
 async def _versions(request: SecretRequest) -> VaultResponse:
+    """List versions; the list is empty, and not an error, for a secret that does not exist."""
     limit, after = wire.parse_page(request.query)
     if after and not after.isdigit():
         raise errors.BadParameter("The $skiptoken is invalid.")
@@ -139,8 +140,6 @@ async def _versions(request: SecretRequest) -> VaultResponse:
     found = await request.store.page_versions(
         request.key, request.name, after=ordinal, limit=limit + 1
     )
-    if not found and not after:
-        raise errors.not_found(request.name)
     items = [wire.item(request.context, secret) for secret in found[:limit]]
     last = str(found[limit - 1].ordinal) if len(found) > limit else None
     address = f"{request.base}/secrets/{found[0].name if found else request.name}/versions"

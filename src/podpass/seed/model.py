@@ -131,7 +131,7 @@ class _SeedParser:
             entry.get("federated_credentials"), f"{where}: federated_credentials"
         )
         for number, child in enumerate(listed):
-            credential = self._parse_credential(child, where)
+            credential = self._parse_credential(child, where, kind)
             if credential is not None:
                 credentials.append(credential)
             if number == rules.MAX_CREDENTIALS:
@@ -163,7 +163,9 @@ class _SeedParser:
             self._reader.add_problem(line_of(node), f"{where}: client_id {text!r}: want a GUID")
         return text.lower()
 
-    def _parse_credential(self, node: yaml.Node, identity: str) -> FederatedCredential | None:
+    def _parse_credential(
+        self, node: yaml.Node, identity: str, kind: IdentityKind
+    ) -> FederatedCredential | None:
         read = self._reader
         required = ("name", "issuer", "subject")
         where = f"{identity}: federated credential"
@@ -186,7 +188,7 @@ class _SeedParser:
             audiences=given if "audiences" in entry else (names.EXCHANGE_AUDIENCE,),
             description=texts["description"] or "",
         )
-        for fault in rules.credential_faults(with_issuer(credential, _SOME_ISSUER)):
+        for fault in rules.credential_faults(with_issuer(credential, _SOME_ISSUER), kind):
             culprit = entry.get(fault.field, node)
             read.add_problem(line_of(culprit), f"{where} {credential.name}: {fault.message}")
         return credential

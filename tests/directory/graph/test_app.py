@@ -10,6 +10,7 @@ import pytest
 from podpass.directory.graph.app import MAX_BODY_BYTES
 from podpass.directory.model import Tenant, User
 from tests.directory.graph.harness import ADMIN, DOMAIN, GUEST, OTHER, TENANT, GraphHarness
+from tests.http.coded_bodies import ACCEPTED, CODERS, REFUSED
 
 
 @pytest.mark.parametrize(
@@ -112,6 +113,25 @@ async def test_body_must_be_json_and_within_the_limit(graph: GraphHarness) -> No
     assert reply.status == 415
     reply = await graph.post("/applications", b" " * (MAX_BODY_BYTES + 1))
     assert (reply.status, reply.code) == (413, "RequestEntityTooLarge")
+
+
+@pytest.mark.parametrize("coding", sorted(CODERS))
+async def test_compressed_body_is_read(graph: GraphHarness, coding: str) -> None:
+    """kiota, under the Graph SDKs for Go, compresses every body."""
+    body = CODERS[coding](b'{"displayName":"compressed"}')
+    reply = await graph.post("/applications", body, headers={"Content-Encoding": coding})
+    assert (reply.status, reply.body.get("displayName")) == (201, "compressed")
+
+
+@pytest.mark.parametrize(("coding", "body", "status"), REFUSED)
+async def test_invalid_compressed_body_is_refused(
+    graph: GraphHarness, coding: str, body: bytes, status: int
+) -> None:
+    reply = await graph.post("/applications", body, headers={"Content-Encoding": coding})
+    codes = {400: "BadRequest", 413: "RequestEntityTooLarge", 415: "RequestBodyRead"}
+    assert (reply.status, reply.code) == (status, codes[status])
+    assert reply.headers.get("Accept-Encoding") == (ACCEPTED if status == 415 else None)
+    assert (await graph.get("/applications")).value == []
 
 
 @pytest.mark.parametrize(

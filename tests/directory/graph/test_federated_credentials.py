@@ -191,6 +191,18 @@ async def test_invalid_credential_is_rejected(
     assert (await graph.get(path)).value == []
 
 
+@pytest.mark.parametrize("name", ["-ifnXdTmRokvJLrZ6PB3vtY5FSdYOGKA_PqotCd59wU=", "abc="])
+async def test_name_in_padded_base64url_is_accepted_and_found(
+    graph: GraphHarness, application: Any, path: str, name: str
+) -> None:
+    assert (await graph.add_credential(application, name)).status == 201
+    for one in (f"{path}/{name}", f"{path}/{name.replace('=', '%3D')}", f"{path}(name='{name}')"):
+        assert (await graph.get(one)).body["name"] == name
+    assert (await graph.patch(f"{path}/{name}", {"subject": "other"})).status == 204
+    assert (await graph.delete(f"{path}/{name}")).status == 204
+    assert (await graph.get(path)).value == []
+
+
 async def test_subject_of_600_characters_is_accepted(graph: GraphHarness, application: Any) -> None:
     assert (await graph.add_credential(application, subject="s" * 600)).status == 201
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from podpass.directory.resource_manager.routes import ROUTES
+from tests.http.coded_bodies import ACCEPTED, CODERS, REFUSED
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 SUB = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590"
@@ -170,6 +171,27 @@ async def test_double_slashes_in_a_path_are_accepted(manager: Any) -> None:
 async def test_body_over_limit_is_refused_with_413(manager: Any) -> None:
     status, body, _ = await manager.send("PUT", GROUP, b" " * 600_000)
     assert (status, body["error"]["code"]) == (413, "RequestContentTooLarge")
+
+
+@pytest.mark.parametrize("coding", sorted(CODERS))
+async def test_compressed_body_is_read(manager: Any, coding: str) -> None:
+    body = CODERS[coding](b'{"location":"eastus"}')
+    answer = await manager.send("PUT", GROUP, body, headers={"Content-Encoding": coding})
+    assert (answer[0], answer[1].get("location")) == (201, "eastus")
+
+
+@pytest.mark.parametrize(("coding", "body", "status"), REFUSED)
+async def test_invalid_compressed_body_is_refused(
+    manager: Any, coding: str, body: bytes, status: int
+) -> None:
+    got, answer, headers = await manager.send(
+        "PUT", GROUP, body, headers={"Content-Encoding": coding}
+    )
+    codes = {400: "InvalidRequestContent", 413: "RequestContentTooLarge"}
+    code = codes.get(status, "UnsupportedMediaType")
+    assert (got, answer["error"]["code"]) == (status, code)
+    assert headers.get("Accept-Encoding") == (ACCEPTED if status == 415 else None)
+    assert (await manager.send("GET", GROUP))[0] == 404
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])

@@ -59,6 +59,36 @@ async def test_built_in_role_is_readable_at_every_scope(manager: Any) -> None:
     assert (status, body["error"]["code"]) == (400, "InvalidRoleDefinitionId")
 
 
+async def test_built_in_roles_are_readable_at_the_root_by_every_caller(manager: Any) -> None:
+    """azwi looks for the role by name at the root, where no caller has a role."""
+    await manager.add_caller("nobody")
+    await manager.send("PUT", f"{SUB}/{AUTH}/roleDefinitions/{NAME}", custom())
+    for caller in ("admin", "nobody"):
+        query = "$filter=roleName%20eq%20'Reader'"
+        status, body, _ = await manager.send(
+            "GET", f"/{AUTH}/roleDefinitions?{query}", caller=caller
+        )
+        assert (status, [one["name"] for one in body["value"]]) == (200, [READER])
+        assert body["value"][0]["id"] == f"/{AUTH}/roleDefinitions/{READER}"
+        one = await manager.send("GET", f"/{AUTH}/roleDefinitions/{READER}", caller=caller)
+        assert (one[0], one[1]["name"]) == (200, READER)
+
+
+async def test_root_shows_no_custom_roles_and_changes_need_a_role(manager: Any) -> None:
+    await manager.add_caller("nobody")
+    path = f"{AUTH}/roleDefinitions/{NAME}"
+    await manager.send("PUT", f"{SUB}/{path}", custom())
+    for caller in ("admin", "nobody"):
+        _, body, _ = await manager.send("GET", f"/{AUTH}/roleDefinitions", caller=caller)
+        assert {one["properties"]["type"] for one in body["value"]} == {"BuiltInRole"}
+        assert (await manager.send("GET", f"/{path}", caller=caller))[0] == 404
+        for method in ("PUT", "DELETE"):
+            status, _, _ = await manager.send(method, f"/{path}", custom(), caller=caller)
+            assert status == 403
+    for there in (f"{SUB}/{AUTH}/roleDefinitions", f"/{AUTH}/roleAssignments"):
+        assert (await manager.send("GET", there, caller="nobody"))[0] == 403
+
+
 def custom(**changes: Any) -> dict[str, Any]:
     properties = {
         "roleName": "Group Reader",

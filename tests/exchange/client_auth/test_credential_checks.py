@@ -1,5 +1,6 @@
 """The pure checks of client authentication: times, certificates, one credential in a request."""
 
+import base64
 import hashlib
 import time
 from collections.abc import Callable
@@ -285,11 +286,34 @@ def test_certificate_is_found_by_each_thumbprint_format(header: dict[str, Any]) 
         {"kid": THUMBPRINT.lower()},
         {"kid": SHA1_HEX + "0"},
         {"kid": [SHA1_HEX]},
+        {"x5t#S256": "=" + SHA256},
+        {"x5t#S256": SHA256 + "AA"},
+        {"x5t#S256": SHA256[:-1]},
+        {"x5t#S256": SHA256[:20] + " " + SHA256[20:]},
+        {"x5t#S256": "ä"},
     ],
 )
 def test_certificate_with_another_thumbprint_is_not_found(header: dict[str, Any]) -> None:
     found = expect_refusal(certificate.find_key, assertion(header), IDENTITY, NOW)
     assert found[0] == 700027
+
+
+@pytest.mark.parametrize("letters", ["+", "/"])
+def test_certificate_is_found_by_thumbprints_in_standard_base64(letters: str) -> None:
+    """MSAL for Go sends `x5t#S256` in standard base64, in which two thirds of all digests differ."""
+    for name, digest in (
+        ("x5t#S256", hashlib.sha256),
+        ("x5t", hashlib.sha1),
+        ("kid", hashlib.sha1),
+    ):
+        while True:
+            der = create_certificate(KEY)
+            text = base64.b64encode(digest(der).digest()).decode()
+            if letters in text:
+                break
+        identity = replace(IDENTITY, keys=(to_key_credential(der, begins=1, expires=2000),))
+        for named in (text, text.rstrip("=")):
+            assert certificate.find_key(assertion({name: named}), identity, NOW)
 
 
 def test_certificate_is_valid_from_its_start_to_before_its_end() -> None:

@@ -199,7 +199,7 @@ async def test_application_without_service_principal_is_refused(world: "World") 
 
 
 @pytest.mark.parametrize("alg", ["RS256", "PS256"])
-@pytest.mark.parametrize("named", ["x5t", "x5t#S256", "padded", "kid", "kid-hex"])
+@pytest.mark.parametrize("named", ["x5t", "x5t#S256", "padded", "standard", "kid", "kid-hex"])
 async def test_certificate_may_be_named_in_every_entra_format(
     world: "World", alg: str, named: str
 ) -> None:
@@ -209,6 +209,7 @@ async def test_certificate_may_be_named_in_every_entra_format(
         "x5t": {"x5t": jose.b64encode(sha1)},
         "x5t#S256": {"x5t#S256": jose.b64encode(sha256)},
         "padded": {"x5t": jose.b64encode(sha1) + "="},
+        "standard": {"x5t#S256": base64.b64encode(sha256).decode()},
         "kid": {"kid": jose.b64encode(sha1)},
         "kid-hex": {"kid": sha1.hex().upper()},
     }[named]

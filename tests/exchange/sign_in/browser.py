@@ -65,7 +65,7 @@ class Browser:
         return await self._send("GET", path + text)
 
     async def post(
-        self, path: str, fields: Mapping[str, str], headers: Mapping[str, str] | None = None
+        self, path: str, fields: Mapping[str, str] | bytes, headers: Mapping[str, str] | None = None
     ) -> Page:
         return await self._send("POST", path, data=fields, headers=headers)
 

@@ -255,7 +255,7 @@ async def test_code_is_exchanged_for_tokens(world: "World", browser: Browser) ->
     verifier, challenge = pkce()
     asked = {"code_challenge": challenge, "code_challenge_method": "S256", "nonce": "n-1"}
     page = await browser.sign_in(await browser.authorize(**asked))
-    assert page.status == 303
+    assert page.status == 302
     assert page.location.startswith(LOOPBACK + "?")
     assert page.response["state"] == "the-state"
     answer = await redeem_code(world, page.response["code"], code_verifier=verifier)
@@ -281,6 +281,36 @@ async def test_device_code_grant_issues_tokens(world: "World", browser: Browser)
     assert answer.status == 200, answer.body
     assert answer.claims()["upn"] == world.ADMIN
     assert (await poll_device_code(world, device["device_code"])).code == 70018
+
+
+@pytest.mark.parametrize("grant", ["device_code", "urn:ietf:params:oauth:grant-type:device_code"])
+@pytest.mark.parametrize("parameter", ["device_code", "code"])
+async def test_both_names_of_the_device_code_parameter_are_accepted(
+    world: "World", browser: Browser, grant: str, parameter: str
+) -> None:
+    """MSAL for Go, Node and Java send `device_code` with the short name of the grant."""
+    device = await start_device_flow(world)
+    page = await browser.get("/common/oauth2/deviceauth", user_code=device["user_code"])
+    await browser.sign_in(await browser.submit(page, user_code=device["user_code"]))
+    fields = {"grant_type": grant, "client_id": AZ, parameter: device["device_code"]}
+    answer = await world.post(TOKEN, **fields)
+    assert answer.status == 200, answer.body
+    assert answer.claims()["upn"] == world.ADMIN
+
+
+async def test_numbers_of_a_device_code_are_text_in_version_1(world: "World") -> None:
+    """ADAL for Go, in kubelogin's legacy mode, reads no others."""
+    first = await world.post("/common/oauth2/devicecode", client_id=AZ, resource=ARM)
+    second = await start_device_flow(world)
+    assert (first.body["expires_in"], first.body["interval"]) == ("900", "5")
+    assert (second["expires_in"], second["interval"]) == (900, 5)
+
+
+@pytest.mark.parametrize("grant", ["device_code", "urn:ietf:params:oauth:grant-type:device_code"])
+async def test_missing_device_code_is_refused_with_900144(world: "World", grant: str) -> None:
+    answer = await world.post(TOKEN, grant_type=grant, client_id=AZ)
+    assert answer.code == 900144
+    assert "device_code" in answer.body["error_description"]
 
 
 # ---------------------------------------------------------------------------------------- passwords

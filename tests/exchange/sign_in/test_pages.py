@@ -16,6 +16,7 @@ from tests.exchange.sign_in.test_grants import (
     redeem_code,
     start_device_flow,
 )
+from tests.http.coded_bodies import REFUSED
 
 if TYPE_CHECKING:
     from tests.exchange.world import World
@@ -330,9 +331,17 @@ async def test_error_after_client_verification_is_sent_to_client(
     browser: Browser, changes: dict[str, Any], error: str, number: int
 ) -> None:
     page = await browser.authorize(**changes)
-    assert (page.status, page.response["error"]) == (303, error)
+    assert (page.status, page.response["error"]) == (302, error)
     assert f"AADSTS{number}" in page.response["error_description"]
     assert page.response["state"] == "the-state"
+
+
+@pytest.mark.parametrize(("coding", "body", "status"), REFUSED)
+async def test_page_refuses_invalid_compressed_form(
+    browser: Browser, coding: str, body: bytes, status: int
+) -> None:
+    page = await browser.post("/common/login", body, {"Content-Encoding": coding})
+    assert (page.status, "AADSTS9002313" in page.text) == (status, True)
 
 
 async def test_response_uses_requested_response_mode(browser: Browser) -> None:
@@ -369,7 +378,7 @@ async def test_application_with_required_assignment_refuses_other_users(
     page = await browser.sign_in(await browser.authorize(**web_app_parameters(world)))
     assert "is not assigned to the application" in page.error
     await assign_app_role(world, world.ADMIN_ID, "00000000-0000-0000-0000-000000000000")
-    assert (await browser.sign_in(page)).status == 303
+    assert (await browser.sign_in(page)).status == 302
 
 
 # --------------------------------------------------------------------------- forms of other sites
@@ -383,7 +392,7 @@ async def test_form_without_cookie_of_browser_is_refused(world: "World", browser
         assert "AADSTS165000" in stolen.error
         await other.authorize()
         assert "AADSTS165000" in (await other.sign_in(page)).error
-    assert (await browser.sign_in(page)).status == 303
+    assert (await browser.sign_in(page)).status == 302
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])

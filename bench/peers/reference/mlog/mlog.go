@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package mlog implements the part of monis.app/mlog that the reference's webhook and proxy use, with klog.
+// Package mlog implements the part of monis.app/mlog that the reference's programs use, with klog.
 package mlog
 
 import (
@@ -27,8 +27,11 @@ const (
 // LogFormat names how lines are written.
 type LogFormat string
 
-// FormatJSON is the format that the reference uses.
-const FormatJSON LogFormat = "json"
+// Formats that the reference uses; the lines here are klog's in both.
+const (
+	FormatJSON LogFormat = "json"
+	FormatCLI  LogFormat = "cli"
+)
 
 // LogSpec is level and format together.
 type LogSpec struct {
@@ -69,6 +72,12 @@ type Logger struct{ to logr.Logger }
 // New makes a logger.
 func New() Logger { return Logger{to: klog.Background()} }
 
+// WithName makes a logger with a name.
+func WithName(name string) Logger { return New().WithName(name) }
+
+// WithValues makes a logger with values.
+func WithValues(values ...any) Logger { return New().WithValues(values...) }
+
 // WithName adds a name to a logger.
 func (l Logger) WithName(name string) Logger { return Logger{to: l.to.WithName(name)} }
 
@@ -95,8 +104,17 @@ func (l Logger) Error(message string, err error, values ...any) {
 	l.to.Error(err, message, values...)
 }
 
+// Debug writes a line of that level.
+func Debug(message string, values ...any) { New().Debug(message, values...) }
+
 // Info writes a line of that level.
 func Info(message string, values ...any) { New().Info(message, values...) }
+
+// Warning writes a line of that level.
+func Warning(message string, values ...any) { New().Warning(message, values...) }
+
+// Error writes a line at every level.
+func Error(message string, err error, values ...any) { New().Error(message, err, values...) }
 
 // Fatal writes the error and ends the process.
 func Fatal(err error) {

@@ -30,16 +30,17 @@ from podpass.http.api_frame import (
     common_headers,
     request_ids,
 )
+from podpass.http.request_path import raw_path
 from podpass.http.server import (
     JSON,
     App,
-    BodyTooLarge,
+    BodyRefused,
     Headers,
     Receive,
     Scope,
     header,
     header_values,
-    read_body,
+    read_decoded_body,
 )
 
 MAX_BODY_BYTES = 512 * 1024
@@ -115,6 +116,8 @@ class GraphApp(ApiFrame[GraphResponse, RequestProgress]):
     def error_outcome(
         self, exc: Exception, progress: RequestProgress
     ) -> ErrorOutcome[GraphResponse] | None:
+        if isinstance(exc, BodyRefused):
+            exc = errors.from_refused_body(exc)
         if isinstance(exc, errors.GraphError):
             facts = {"cause": exc.message, "status": exc.status}
             response = exc.status, self._error_body(exc, progress)
@@ -239,15 +242,12 @@ def _token_error(exc: NotAdmitted) -> errors.GraphError:
 
 def _http_request(scope: Scope, receive: Receive) -> HttpRequest:
     async def read() -> bytes:
-        try:
-            return await read_body(receive, MAX_BODY_BYTES)
-        except BodyTooLarge as exc:
-            raise errors.EntityTooLarge(f"The body is over {MAX_BODY_BYTES} bytes.") from exc
+        return await read_decoded_body(scope, receive, MAX_BODY_BYTES)
 
     host = header(scope, b"host") or ""
     return HttpRequest(
         method=scope["method"],
-        raw_path=bytes(scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0],
+        raw_path=raw_path(scope),
         query=bytes(scope["query_string"]),
         # Responses repeat the host. A loopback host cannot be the address of another party.
         host=host if _LOOPBACK.fullmatch(host) else _PUBLIC_HOST,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from podpass.database import DatabaseFailed
 from podpass.directory import errors
 from podpass.errors import Error
+from podpass.http.server import BodyRefused
 
 
 class GraphError(Error):
@@ -147,6 +148,16 @@ def from_database_error(failed: DatabaseFailed) -> GraphError:
     }
     text = f"Graph cannot process the request: {failed.message}. Operator: {failed.hint}."
     return by_status[failed.status](text)
+
+
+def from_refused_body(refused: BodyRefused) -> GraphError:
+    """Convert the error of a body that is too large or cannot be decoded."""
+    kinds: dict[int, type[GraphError]] = {
+        each.status: each for each in (EntityTooLarge, UnsupportedMediaType)
+    }
+    return kinds.get(refused.status, MalformedRequest)(
+        f"The request is not accepted: {refused.message}."
+    )
 
 
 def not_found(name: str) -> ResourceNotFound:

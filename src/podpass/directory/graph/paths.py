@@ -3,9 +3,9 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 from podpass.directory.graph.errors import MalformedRequest
+from podpass.http.request_path import InvalidPath, split_path
 
 VERSIONS = ("v1.0", "beta")
 _MAX_SEGMENTS = 10
@@ -34,16 +34,12 @@ def parse_path(raw_path: bytes) -> tuple[str, tuple[PathStep, ...]]:
              slash is returned as text; the route table decides that it is a key.
     Errors:  MalformedRequest.
     """
-    path = raw_path.decode("latin-1").partition("?")[0]
-    # Split before decoding, so that an encoded slash stays inside its key.
     try:
-        parts = [unquote(part, errors="strict") for part in path.split("/") if part]
-    except UnicodeDecodeError as exc:
-        raise MalformedRequest("The path is not UTF-8.") from exc
+        parts = [part for part in split_path(raw_path, limit=_MAX_SEGMENTS) if part]
+    except InvalidPath as exc:
+        raise MalformedRequest(exc.message) from exc
     if not parts or parts[0] not in VERSIONS:
         raise MalformedRequest("A path of Graph must begin with /v1.0 or /beta.")
-    if len(parts) > _MAX_SEGMENTS:
-        raise MalformedRequest(f"The path has more than {_MAX_SEGMENTS} segments.")
     steps: list[PathStep] = []
     for part in parts[1:]:
         steps += _parse_steps(part)

@@ -39,16 +39,17 @@ from podpass.http.api_frame import (
     common_headers,
     request_ids,
 )
+from podpass.http.request_path import raw_path
 from podpass.http.server import (
     JSON,
     App,
-    BodyTooLarge,
+    BodyRefused,
     Headers,
     Receive,
     Scope,
     header,
     header_values,
-    read_body,
+    read_decoded_body,
 )
 
 MAX_BODY_BYTES = 512 * 1024
@@ -113,7 +114,7 @@ class ResourceManagerApp(ApiFrame[ManagerResponse, ManagerProgress]):
         self, scope: Scope, receive: Receive, progress: ManagerProgress
     ) -> ManagerResponse:
         method = str(scope["method"])
-        segments = paths.split_path(bytes(scope.get("raw_path") or scope["path"].encode()))
+        segments = paths.split_path(raw_path(scope))
         path = "/" + "/".join(segments)
         progress.asked = f"{method} {path}"
         parameters = query.parse(scope["query_string"])
@@ -143,6 +144,8 @@ class ResourceManagerApp(ApiFrame[ManagerResponse, ManagerProgress]):
                 facts={"status": exc.status, **exc.facts},
                 level=logging.ERROR,
             )
+        if isinstance(exc, BodyRefused):
+            exc = errors.from_refused_body(exc)
         if not isinstance(exc, errors.ManagerError | DirectoryError):
             return None
         error = wire.from_directory_error(exc) if isinstance(exc, DirectoryError) else exc
@@ -202,6 +205,8 @@ class ResourceManagerApp(ApiFrame[ManagerResponse, ManagerProgress]):
         operation = match.operation
         progress.facts |= {"action": operation.action, "target": match.scope}
         if operation.action is None or operation.filtered:
+            return
+        if operation.open_at_root and match.scope == "/":
             return
         if not await self._directory.is_permitted(caller.object_id, operation.action, match.scope):
             raise errors.authorization_failed(caller, operation.action, match.scope)
@@ -271,11 +276,7 @@ class ResourceManagerApp(ApiFrame[ManagerResponse, ManagerProgress]):
 
 
 async def _read_body(scope: Scope, receive: Receive) -> dict[str, Any]:
-    try:
-        content = await read_body(receive, MAX_BODY_BYTES)
-    except BodyTooLarge as exc:
-        text = f"The request body is over {MAX_BODY_BYTES} bytes."
-        raise errors.ManagerError(413, "RequestContentTooLarge", text) from exc
+    content = await read_decoded_body(scope, receive, MAX_BODY_BYTES)
     content_type = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
     if content_type not in ("application/json", "text/json"):
         text = "The content type of the request is not supported; send application/json."

@@ -7,6 +7,7 @@ Source:  https://learn.microsoft.com/azure/azure-resource-manager/troubleshootin
 
 from podpass.directory.access import Caller, NotAdmitted, Reason
 from podpass.errors import Error
+from podpass.http.server import BodyRefused
 
 
 class ManagerError(Error):
@@ -64,6 +65,15 @@ def from_token_error(refused: NotAdmitted) -> ManagerError:
         return ManagerError(503, "ServiceUnavailable", text)
     code = _CODES[refused.reason]
     return ManagerUnauthorized(401, code, f"{refused.message}.", hint=refused.hint)
+
+
+_BODY_CODES = {413: "RequestContentTooLarge", 415: "UnsupportedMediaType"}
+
+
+def from_refused_body(refused: BodyRefused) -> ManagerError:
+    """Convert the error of a body that is too large or cannot be decoded."""
+    code = _BODY_CODES.get(refused.status, "InvalidRequestContent")
+    return ManagerError(refused.status, code, f"The request is not accepted: {refused.message}.")
 
 
 def authorization_failed(caller: Caller, action: str, scope: str) -> ManagerError:

@@ -113,7 +113,8 @@ class ManagerOperation:
     """One operation: its title, the action that a caller needs at the scope, and its function.
 
     Shapes:  with `action` None, every authenticated caller may run it. An operation with `filtered` lists
-             only what the caller may read, and needs no role at the scope itself.
+             only what the caller may read, and needs no role at the scope itself. An operation with
+             `open_at_root` needs no role at the scope `/`.
     """
 
     title: str
@@ -121,6 +122,7 @@ class ManagerOperation:
     run: OperationHandler
     reads_body: bool = False
     filtered: bool = False
+    open_at_root: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,12 +143,18 @@ def crud_routes(
     put: OperationHandler,
     delete: OperationHandler,
     patch: OperationHandler | None = None,
+    open_at_root: bool = False,
 ) -> tuple[Route, ...]:
-    """Return the routes that read, write and delete one resource of a type."""
+    """Return the routes that read, write and delete one resource of a type.
+
+    Shapes:  `open_at_root` applies to the route that reads.
+    """
     read, write = f"{resource_type}/read", f"{resource_type}/write"
     delete_action = f"{resource_type}/delete"
     operations = {
-        "GET": ManagerOperation(title=f"show {noun}", action=read, run=get),
+        "GET": ManagerOperation(
+            title=f"show {noun}", action=read, run=get, open_at_root=open_at_root
+        ),
         "PUT": ManagerOperation(title=f"write {noun}", action=write, run=put, reads_body=True),
         "DELETE": ManagerOperation(title=f"delete {noun}", action=delete_action, run=delete),
     }

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 from podpass.directory.resource_manager import errors
 from podpass.directory.resource_manager.model import ManagerOperation, Route
+from podpass.http import request_path
 
 MAX_SEGMENTS = 40
 _SCOPE = "{scope}"
@@ -21,21 +21,16 @@ class RouteMatch:
 
 
 def split_path(raw_path: bytes) -> list[str]:
-    """Split a path before decoding it, so that an encoded slash stays inside its name and is rejected.
+    """Split a path into names without slashes and without other characters that could form another path.
 
     Empty segments are removed, because clients join a scope with a leading slash to another slash.
 
     Errors:  ManagerError.
     """
     try:
-        text = raw_path.partition(b"?")[0].decode("ascii")
-        parts = [unquote(part, errors="strict") for part in text.split("/") if part]
-    except (UnicodeDecodeError, ValueError) as exc:
-        raise errors.bad_request("InvalidResourceName", "The path is not valid UTF-8.") from exc
-    if len(parts) > MAX_SEGMENTS:
-        raise errors.bad_request(
-            "InvalidResourceName", f"The path has more than {MAX_SEGMENTS} segments."
-        )
+        parts = [part for part in request_path.split_path(raw_path, limit=MAX_SEGMENTS) if part]
+    except request_path.InvalidPath as exc:
+        raise errors.bad_request("InvalidResourceName", exc.message) from exc
     for part in parts:
         # Such a name could be read as another path, or forge a log line.
         if "/" in part or part in (".", "..") or not part.isprintable():

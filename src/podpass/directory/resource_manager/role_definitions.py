@@ -146,6 +146,11 @@ def _visible(role: RoleDefinition, scope: str) -> bool:
     )
 
 
+def _readable(role: RoleDefinition, scope: str) -> bool:
+    """Return whether a read at a scope shows a role; at the root, only built-in ones are open to all."""
+    return role.built_in if scope == "/" else _visible(role, scope)
+
+
 async def _list(context: OperationContext) -> ManagerResponse:
     wanted = context.query.filter.require_known(_FILTERS, _CALLS).equal
     found = await context.directory.role_definitions.list(wanted.get("rolename"))
@@ -153,14 +158,14 @@ async def _list(context: OperationContext) -> ManagerResponse:
     return wire.list_response(
         to_json(context, role, context.scope)
         for role in found
-        if _visible(role, context.scope)
+        if _readable(role, context.scope)
         and kind in ("", "builtinrole" if role.built_in else "customrole")
     )
 
 
 async def _get(context: OperationContext) -> ManagerResponse:
     role = await context.directory.role_definitions.get(parse_role_id(context))
-    if role is None or not _visible(role, context.scope):
+    if role is None or not _readable(role, context.scope):
         raise _not_found(context.name)
     return ManagerResponse(body=to_json(context, role, context.scope))
 
@@ -245,7 +250,11 @@ ROUTES = (
     Route(
         method="GET",
         path=_ALL,
-        operation=ManagerOperation(title="list role definitions", action=f"{TYPE}/read", run=_list),
+        operation=ManagerOperation(
+            title="list role definitions", action=f"{TYPE}/read", run=_list, open_at_root=True
+        ),
     ),
-    *crud_routes(_ONE, TYPE, "role definition", get=_get, put=_put, delete=_delete),
+    *crud_routes(
+        _ONE, TYPE, "role definition", get=_get, put=_put, delete=_delete, open_at_root=True
+    ),
 )

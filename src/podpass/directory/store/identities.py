@@ -225,13 +225,13 @@ class Identities:
 
         def step(old: Identity) -> Identity:
             nonlocal change
+            rules.check_credential(credential, old.kind)
             before = next((one for one in old.credentials if one.name == credential.name), None)
             if before is not None:
                 after = replace(credential, id=before.id, created=before.created)
                 change = WriteResult.UNCHANGED if before == after else WriteResult.UPDATED
             return replace(old, credentials=rules.put_credential(old.credentials, credential))
 
-        rules.check_credential(credential)
         await self.change(tenant_id, client_id, step)
         return change
 

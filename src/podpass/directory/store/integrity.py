@@ -21,7 +21,7 @@ def validate_stored_identity(identity: Identity) -> None:
     """
     for credential in identity.credentials:
         with _reporting_row("federated_credentials", f"{identity.client_id}/{credential.name}"):
-            rules.check_credential(credential)
+            rules.check_credential(credential, identity.kind)
     for uri in identity.identifier_uris:
         with _reporting_row("identifier_uris", f"{identity.client_id}/{naming.uri_key(uri)}"):
             naming.raise_fault(naming.uri_fault(uri))

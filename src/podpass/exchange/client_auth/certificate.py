@@ -69,14 +69,25 @@ def find_key(assertion: UnverifiedAssertion, identity: Identity, now: float) -> 
 
 
 def _is_named_in(header: Mapping[str, object], key: KeyCredential) -> bool:
-    sha256 = jose.b64encode(hashlib.sha256(key.certificate).digest())
-    for name, thumbprint in (("x5t#S256", sha256), ("x5t", key.thumbprint)):
+    sha256 = hashlib.sha256(key.certificate).digest()
+    sha1 = jose.b64decode(key.thumbprint)
+    for name, thumbprint in (("x5t#S256", sha256), ("x5t", sha1)):
         if (named := header.get(name)) is not None:
-            # MSAL Python sends base64 padding, which RFC 7515 forbids.
-            return isinstance(named, str) and named.rstrip("=") == thumbprint
+            return _parse_thumbprint(named) == thumbprint
     named = header.get("kid")
-    sha1 = jose.b64decode(key.thumbprint).hex()
-    return isinstance(named, str) and (named == key.thumbprint or named.lower() == sha1)
+    return isinstance(named, str) and (
+        _parse_thumbprint(named) == sha1 or named.lower() == sha1.hex()
+    )
+
+
+def _parse_thumbprint(text: object) -> bytes | None:
+    """Decode a thumbprint; RFC 7515 wants base64url, but MSAL Go sends base64 and MSAL Python its padding."""
+    if not isinstance(text, str):
+        return None
+    try:
+        return jose.b64decode(text.rstrip("=").replace("+", "-").replace("/", "_"))
+    except jose.MalformedToken:
+        return None
 
 
 def check_signature(assertion: UnverifiedAssertion, key: KeyCredential) -> None:

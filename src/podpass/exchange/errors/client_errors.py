@@ -19,10 +19,10 @@ CLIENT_ROWS = (
         step="wire",
         error="invalid_request",
         text="The request is malformed: {reason}.",
-        cause="The form cannot be parsed, has a parameter twice, is too large, or has contradictory "
-        "parameters.",
+        cause="The form cannot be parsed or decompressed, has a parameter twice, is too large, or has "
+        "contradictory parameters.",
         resolution="Send each parameter once, as UTF-8 in application/x-www-form-urlencoded, below 64 KiB, "
-        "with one credential",
+        "with one credential, without Content-Encoding or with gzip",
     ),
     AadstsEntry(
         number=50000,

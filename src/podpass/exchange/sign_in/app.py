@@ -145,13 +145,15 @@ class SignInApp:
         self, request: TokenRequest, text: str, device: DeviceCode
     ) -> dict[str, Any]:
         page = f"{self._settings.pages_origin or request.origin}/common/{DEVICE_PAGE}"
+        # Version 1 has numbers as text, which ADAL for Go, in kubelogin's legacy mode, requires.
+        number: type[int | str] = str if request.version == 1 else int
         return {
             "user_code": device.user_code,
             "device_code": text,
             "verification_uri": page,
             "verification_url": page,
-            "expires_in": DEVICE_SECONDS,
-            "interval": INTERVAL_SECONDS,
+            "expires_in": number(DEVICE_SECONDS),
+            "interval": number(INTERVAL_SECONDS),
             "message": f"To sign in, open the page {page} in a web browser and enter the code "
             f"{device.user_code}.",
         }

@@ -14,6 +14,7 @@ from podpass.clock import Clock
 from podpass.directory.model import Tenant
 from podpass.exchange import token_request
 from podpass.exchange.errors.catalogue import AadstsError
+from podpass.exchange.form_reader import refusal
 from podpass.exchange.sign_in import authorize, html
 from podpass.exchange.sign_in.authorize import AuthorizeRequest
 from podpass.exchange.sign_in.clients import Client, Platform
@@ -21,7 +22,7 @@ from podpass.exchange.sign_in.codes import Approval
 from podpass.exchange.sign_in.csrf import CsrfTokens
 from podpass.exchange.sign_in.sign_in import SignIn
 from podpass.exchange.signing.token_sealer import TokenSealer
-from podpass.http.server import BodyTooLarge, Receive, Reply, Scope, read_body
+from podpass.http.server import BodyRefused, Receive, Reply, Scope, read_decoded_body
 
 _log = logging.getLogger(__name__)
 
@@ -75,9 +76,10 @@ class SignInPages:
         Errors:  AadstsError 9002313, 165000, 50089 for an invalid form; 70018, 70020.
         """
         try:
-            form = token_request.parse_form(await read_body(receive, _MAX_BODY))
-        except BodyTooLarge as exc:
-            raise AadstsError(9002313, reason=exc.message) from exc
+            body = await read_decoded_body(scope, receive, _MAX_BODY)
+        except BodyRefused as exc:
+            raise refusal(exc) from exc
+        form = token_request.parse_form(body)
         flow = self._csrf_tokens.verify(scope, form.get("flow", ""))
         if flow["kind"] == "code":
             return await self._handle_code(scope, form)
@@ -199,4 +201,5 @@ def _redirect(request: AuthorizeRequest, response: dict[str, str]) -> Reply:
         )
         return Reply(200, html.headers(form_targets=[target], submits=True), body)
     location = (b"location", authorize.location(request, response).encode("ascii"))
-    return Reply(303, (*html.headers(form_targets=[target]), location), b"")
+    # As Entra. A client follows it with GET, also after the form with the password.
+    return Reply(302, (*html.headers(form_targets=[target]), location), b"")

@@ -40,13 +40,15 @@ PASSWORD = "password"  # noqa: S105 the name of a grant
 REFRESH = "refresh_token"
 CODE = "authorization_code"
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
-# Required parameters of each grant; clients of the v1.0 endpoint use `device_code` with `code`.
+_SHORT_DEVICE = "device_code"
+# The grant of device codes has two names, and so has its parameter: `code` is that of the v1.0 endpoint. MSAL
+# for Go, Java and Node send the short name of the grant with `device_code`, older clients with `code`.
 _REQUIRED = {
     PASSWORD: ("username", "password"),
     REFRESH: ("refresh_token",),
     CODE: ("code", "redirect_uri"),
     DEVICE: ("device_code",),
-    "device_code": ("code",),
+    _SHORT_DEVICE: ("device_code",),
 }
 GRANTS = frozenset(_REQUIRED)
 _NO_AUTHENTICATION = ClientAuthentication(acr=Acr.NOTHING)
@@ -226,8 +228,7 @@ class SignIn:
                 return self._refresh(client, request)
             case "authorization_code":
                 return await self._redeem(client, request)
-        text = request.get("device_code") or request.get("code")
-        device = await self.devices.poll(text, client.id)
+        device = await self.devices.poll(_device_code(request), client.id)
         assert device.approval is not None
         return _Grant(approval=device.approval, scope=device.scope)
 
@@ -287,7 +288,8 @@ def check_request(request: TokenRequest) -> None:
     """
     require_parameter(request, "client_id")
     for name in _REQUIRED[request.get("grant_type")]:
-        require_parameter(request, name)
+        if name != "device_code" or not _device_code(request):
+            require_parameter(request, name)
     if request.version == 2 and request.get("resource"):
         raise AadstsError(901002)
     if request.version == 1 and request.get("grant_type") in {PASSWORD, REFRESH}:
@@ -320,6 +322,10 @@ def check_verifier(code: AuthorizationCode, verifier: str) -> None:
     computed = jose.b64encode(digest) if verifier else ""
     if not hmac.compare_digest(computed.encode(), code.challenge.encode()):
         raise AadstsError(501481)
+
+
+def _device_code(request: TokenRequest) -> str:
+    return request.get("device_code") or request.get("code")
 
 
 def _requested_scope(request: TokenRequest, grant: _Grant) -> RequestedScope:

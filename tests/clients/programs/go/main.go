@@ -1,4 +1,4 @@
-// Read the secret and get a Graph token: PACKAGE (identity|msal) STYLE SCOPE.
+// Read the secret and get a Graph token: PACKAGE (identity|msal) STYLE SCOPE. Sign a user in: device CLIENT SCOPE.
 package main
 
 import (
@@ -47,5 +47,9 @@ func read(library, style, scope string, client *http.Client) azcore.TokenCredent
 }
 
 func main() {
+	if os.Args[1] == "device" {
+		device(os.Args[2], os.Args[3], http.DefaultClient)
+		return
+	}
 	read(os.Args[1], os.Args[2], os.Args[3], http.DefaultClient)
 }

@@ -1,22 +1,9 @@
 // Read the secret and get tokens with @azure/msal-node: STYLE (string|callback) SCOPE [LATER].
-const { createDefaultHttpClient, createPipelineRequest, createHttpHeaders, proxyPolicy, createEmptyPipeline } =
-  require("@azure/core-rest-pipeline");
 const { ConfidentialClientApplication } = require("@azure/msal-node");
 const { version } = require("@azure/msal-node/package.json");
 const { SecretClient } = require("@azure/keyvault-secrets");
 const { DIRECT, VAULT, assertion, audience, run, say, waitForAnother } = require("./answer.cjs");
-
-// MSAL for Node ignores proxy variables; Azure's HTTP client reads them.
-const pipeline = createEmptyPipeline();
-pipeline.addPolicy(proxyPolicy());
-const http = createDefaultHttpClient();
-
-async function send(method, url, options = {}) {
-  const request = createPipelineRequest({ url, method, body: options.body });
-  request.headers = createHttpHeaders(options.headers);
-  const answer = await pipeline.sendRequest(http, request);
-  return { status: answer.status, headers: answer.headers.toJSON(), body: JSON.parse(answer.bodyAsText) };
-}
+const { networkClient } = require("./network.cjs");
 
 const app = (style) =>
   new ConfidentialClientApplication({
@@ -27,12 +14,7 @@ const app = (style) =>
       knownAuthorities: DIRECT ? [new URL(process.env.AZURE_AUTHORITY_HOST).host] : [],
       clientAssertion: style === "callback" ? async () => assertion() : assertion(),
     },
-    system: {
-      networkClient: {
-        sendGetRequestAsync: (url, options) => send("GET", url, options),
-        sendPostRequestAsync: (url, options) => send("POST", url, options),
-      },
-    },
+    system: { networkClient },
   });
 
 // The credential interface of Azure's clients.

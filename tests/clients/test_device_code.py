@@ -1,0 +1,56 @@
+"""Users sign in with a device code through MSAL for Go, Java and Node, which send it as `device_code`."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from tests.clients import toolchains
+from tests.clients.catalogue import GRAPH
+from tests.clients.program_output import parse_output
+from tests.clients.toolchains import NEWEST, OLDEST
+from tests.journey.instance import Instance
+from tests.peers.device_sign_in import confirm
+
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
+
+# The Azure CLI's client id: a public client of every tenant.
+_CLIENT = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
+_PROGRAMS: dict[str, Callable[[str], list[str]]] = {
+    "go": lambda age: [*toolchains.go("client", age), "device"],
+    "java": lambda age: toolchains.java("Device", age),
+    "node": lambda age: toolchains.node("device", age),
+}
+
+
+@pytest.mark.parametrize("age", [OLDEST, NEWEST])
+@pytest.mark.parametrize("language", sorted(_PROGRAMS))
+def test_msal_signs_a_user_in_with_a_device_code(
+    instance: Instance, language: str, age: str
+) -> None:
+    command = [*_PROGRAMS[language](age), _CLIENT, f"{GRAPH}/.default"]
+    environ = {
+        **os.environ,
+        "PODPASS_DATA_DIR": str(instance.data_dir),
+        "AZURE_AUTHORITY_HOST": "https://login.microsoftonline.com/",
+        "AZURE_TENANT_ID": instance.status["tenant_id"],
+    }
+    run = [sys.executable, "-m", "podpass.cli", "run", "--", *command]
+    with subprocess.Popen(run, env=environ, stdout=-1, stderr=-1, stdin=-3, text=True) as program:
+        try:
+            assert program.stdout is not None
+            # Libraries write log lines before it.
+            line = next((one for one in program.stdout if one.startswith("{")), "{}")
+            shown = json.loads(line)
+            if shown:
+                confirm(instance, shown["page"], shown["code"])
+            printed, talk = program.communicate(timeout=60)
+        finally:
+            program.kill()
+    assert program.returncode == 0, talk
+    said = parse_output(printed)
+    assert said["user"] == instance.status["admin"]["username"]
+    assert said["audience"] == GRAPH
