@@ -80,6 +80,7 @@ LOGIN_ALIASES = (
 )
 ARM_HOST = "management.azure.com"
 GRAPH_HOST = "graph.microsoft.com"
+PORTAL_HOST = "main.iam.ad.ext.azure.com"  # `az ad app permission admin-consent` calls it
 VAULT_SUFFIX = "vault.azure.net"
 # Vaults without the gateway. Two labels, because TLS libraries refuse a wildcard directly below `localhost`.
 DIRECT_VAULT_SUFFIX = "vault.localhost"

@@ -2,16 +2,21 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import requests
 
+from podpass.crypto import jose
 from tests.az.az_cli import AzCli
-from tests.journey.instance import AUDIENCE, CLIENT
+from tests.journey.instance import AUDIENCE, CLIENT, Instance
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 
 _GRAPH = "00000003-0000-0000-c000-000000000000"
 _READ_APPLICATIONS = "9a5d68dd-52b0-4cc2-bd40-abcf44ac3a30"
+_READ_DIRECTORY = "06da0dbc-49e2-44d2-8312-53f166ab848a"
+_USER_READ = "e1fe6dd8-ba31-4d61-89e7-88639da4683d"
 
 
 @pytest.fixture
@@ -199,6 +204,47 @@ def test_permissions_are_added_listed_and_deleted(newest: AzCli, app: str) -> No
     assert asked["resourceAccess"] == [{"id": _READ_APPLICATIONS, "type": "Role"}]
     newest(f"ad app permission delete --id {app} --api {_GRAPH}")
     assert newest(f"ad app permission list --id {app}") == []
+
+
+def test_administrator_consents_for_all_users(az: AzCli, instance: Instance) -> None:
+    """Before, a sign-in by password has no consent; afterwards the token has what was consented to."""
+    made = az(f"ad app create --display-name consent-{az.version} --is-fallback-public-client true")
+    app = made["appId"]
+    asked = f"{_USER_READ}=Scope {_READ_DIRECTORY}=Scope {_READ_APPLICATIONS}=Role"
+    az(f"ad app permission add --id {app} --api {_GRAPH} --api-permissions {asked}")
+    assert "az ad sp create" in az.refused(f"ad app permission admin-consent --id {app}")
+    az(f"ad sp create --id {app}")
+    assert sign_in_user(instance, app)["suberror"] == "consent_required"
+    assert az(f"ad app permission admin-consent --id {app}") is None
+    (granted,) = az(f"ad app permission list-grants --id {app} --show-resource-name")
+    assert granted["resourceDisplayName"] == "Microsoft Graph"
+    assert (granted["consentType"], granted["scope"]) == (
+        "AllPrincipals",
+        "User.Read Directory.Read.All",
+    )
+    token = sign_in_user(instance, app)["access_token"]
+    assert jose.parse(token).claims["scp"] == "User.Read Directory.Read.All"
+    az(f"ad app permission grant --id {app} --api {_GRAPH} --scope User.Read")
+    token = sign_in_user(instance, app)["access_token"]
+    assert jose.parse(token).claims["scp"] == "User.Read"
+    az(f"ad app delete --id {app}")
+
+
+def sign_in_user(instance: Instance, app: str) -> dict[str, Any]:
+    """Request a token for Graph with the administrator's password."""
+    admin = instance.status["admin"]
+    form = {
+        "grant_type": "password",
+        "client_id": app,
+        "username": admin["username"],
+        "password": admin["password"],
+        "scope": "https://graph.microsoft.com/.default",
+    }
+    address = f"{instance.status['authority']}/{instance.status['tenant_id']}/oauth2/v2.0/token"
+    reply = requests.post(
+        address, data=form, verify=instance.status["ca_file"], timeout=30, proxies={"https": ""}
+    )
+    return dict(reply.json())
 
 
 def test_creator_of_an_application_is_its_owner(newest: AzCli, app: str) -> None:

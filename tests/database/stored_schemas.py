@@ -1,4 +1,4 @@
-"""SQL dumps of databases with the baseline schema and rows in every table; helpers to compare databases."""
+"""SQL dumps of databases of every revision with rows in every table; helpers to compare databases."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -19,8 +19,13 @@ STORES = {
     "vault": (vault.metadata, vault.CHAIN),
     "authority": (authority.metadata, authority.CHAIN),
 }
-# Store and revision of each dump.
-DUMPS = [(store, "0001") for store in STORES]
+# Store and revision of each dump: one for each revision, with rows in every table.
+DUMPS = [
+    (store, f"{number:04}")
+    for store, (_, chain) in STORES.items()
+    for number in range(1, int(chain.head) + 1)
+]
+NEWEST_DUMPS = [(store, chain.head) for store, (_, chain) in STORES.items()]
 # The key that seals the secrets in the vault's dump.
 KEY = b"k" * 32
 

@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import importlib
+import json
 import sqlite3
 import subprocess
 import sys
@@ -78,7 +79,7 @@ def create_example(url: str, revision: str, *names: str) -> None:
 
 
 @pytest.mark.parametrize(("store", "revision"), DUMPS)
-async def test_baseline_database_is_upgraded_with_its_rows(
+async def test_database_of_each_revision_is_upgraded_with_its_rows(
     tmp_path: Path, store: str, revision: str
 ) -> None:
     url = f"sqlite:///{restore(tmp_path / 'old.db', (store, revision))}"
@@ -93,9 +94,7 @@ async def test_baseline_database_is_upgraded_with_its_rows(
 
 
 @pytest.mark.parametrize(("store", "revision"), DUMPS)
-def test_baseline_dump_has_the_tables_of_the_baseline_migration(
-    tmp_path: Path, store: str, revision: str
-) -> None:
+def test_dump_has_the_tables_of_its_revision(tmp_path: Path, store: str, revision: str) -> None:
     """A released migration never changes, so its dump never changes."""
     _, chain = STORES[store]
     path = restore(tmp_path / "dump.db", (store, revision))
@@ -128,7 +127,7 @@ async def test_every_revision_is_upgraded_to_the_tables_of_a_new_database(
 
 
 @pytest.mark.parametrize(("store", "revision"), DUMPS)
-async def test_rows_of_a_baseline_database_are_unchanged_on_both_databases(
+async def test_rows_of_each_revision_are_unchanged_on_both_databases(
     database_url: str, store: str, revision: str
 ) -> None:
     _, chain = STORES[store]
@@ -141,6 +140,26 @@ async def test_rows_of_a_baseline_database_are_unchanged_on_both_databases(
             found = read_rows(connection)
     for table, rows in read_dump_rows(store, revision).items():
         assert len(found[table]) == len(rows)
+
+
+async def test_upgrade_moves_permission_grants_into_their_table(database_url: str) -> None:
+    grant = {"id": "g", "resourceId": CLIENT, "principalId": None, "consentType": "AllPrincipals"}
+    kept = {"tags": ["x"]}
+    rows = read_dump_rows("directory", "0001")
+    for row in rows["identities"]:
+        row["principal"] = json.dumps(kept | {"grants": [grant | {"scope": "User.Read"}]})
+    rows["identities"] = rows["identities"][:1]
+    wanted = {"tenants", "identities"}
+    with open_engine(database_url) as engine, engine.begin() as connection:
+        upgrade(connection, STORES["directory"][1], None, "0001")
+        insert_rows(connection, {name: rows[name] for name in rows if name in wanted})
+    await prepare(database_url, "directory")
+    with open_engine(database_url) as engine, engine.connect() as connection:
+        found = read_rows(connection)
+    [moved] = found["permission_grants"]
+    assert (moved["scope"], moved["principal_id"]) == ("User.Read", "")
+    assert moved["client_id"] == rows["identities"][0]["object_id"]
+    assert json.loads(found["identities"][0]["principal"]) == kept
 
 
 async def test_upgrade_fills_the_columns_that_it_adds(database_url: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, Table
 
-from tests.database.stored_schemas import DUMPS, STORES, restore
+from tests.database.stored_schemas import NEWEST_DUMPS, STORES, restore
 
 # By Python type of a column: values of other types that SQLite cannot convert.
 OTHER_TYPES = {
@@ -29,7 +29,7 @@ COLUMNS = [
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
     """Provide a database with the tables of all stores and at least one row in each table."""
-    path: Path = restore(tmp_path_factory.mktemp("strict") / "all.db", *DUMPS)
+    path: Path = restore(tmp_path_factory.mktemp("strict") / "all.db", *NEWEST_DUMPS)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         yield connection
 

@@ -1,5 +1,6 @@
 """Users, roles and the audit log: a corrupt row is reported, hides no other row, and grants nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from podpass.directory.model import (
     AuditEntry,
     Identity,
     IdentityKind,
+    PermissionGrant,
     RoleAssignment,
     RoleDefinition,
     User,
@@ -362,3 +364,17 @@ async def test_hint_for_a_corrupt_audit_entry_does_not_propose_to_delete_it(
     [row] = errors
     assert "backup" in row.hint
     assert "delete" not in row.hint
+
+
+async def test_corrupt_consent_grants_nothing(directory: Directory, tmp_path: Path) -> None:
+    grant = PermissionGrant(
+        id="", tenant_id=TENANT, client_id=guid(1), resource_id=guid(2), scope="read"
+    )
+    await directory.grants.add([grant, replace(grant, principal_id=guid(3), scope="write")])
+    parties = {"tenant_id": TENANT, "client_id": guid(1), "resource_id": guid(2)}
+    assert await directory.grants.granted(**parties, user_id=guid(3)) == {"read", "write"}
+    statement = f"UPDATE permission_grants SET scope = {INVALID_UTF8} WHERE principal_id = ''"
+    corrupt(tmp_path / "directory.db", statement)
+    directory.clear_caches()
+    assert await directory.grants.granted(**parties, user_id=guid(3)) == {"write"}
+    assert [one.principal_id for one in await directory.grants.page(TENANT)] == [guid(3)]

@@ -1,4 +1,4 @@
-"""Resource Manager and Graph share a port: a request is routed by host name, then by path."""
+"""Resource Manager, Graph and the portal share a port: a request is routed by host name, then by path."""
 
 import pytest
 
@@ -18,6 +18,8 @@ from podpass.http.server import Receive, Scope, Send
         ("localhost:18446", "//beta/applications", "graph"),
         ("localhost:18446", "/metadata/endpoints", "manager"),
         ("localhost:18446", "/v1.0applications", "manager"),
+        ("main.iam.ad.ext.azure.com", "/api/RegisteredApplications", "portal"),
+        ("MAIN.iam.ad.ext.azure.com:443", "/v1.0/me", "portal"),
         ("evil.example", "/subscriptions", "manager"),
         (None, "/subscriptions", "manager"),
     ],
@@ -31,7 +33,7 @@ async def test_request_is_routed_to_its_api(host: str | None, path: str, api: st
 
         return app
 
-    app = create_app(recording_app("manager"), recording_app("graph"))  # type: ignore[arg-type]
+    app = create_app(*map(recording_app, ("manager", "graph", "portal")))  # type: ignore[arg-type]
     headers = [] if host is None else [(b"host", host.encode())]
     await app({"headers": headers, "path": path}, None, None)  # type: ignore[arg-type]
     assert requested == [api]

@@ -205,6 +205,42 @@ async def test_authorization_code_flow_with_pkce_signs_in(
     assert claims_of(refreshed)["oid"] == live.ADMIN_ID
 
 
+async def test_consent_on_the_page_lets_a_client_sign_in(
+    live: "World", port_mapping: PortMappingSession, browser: Browser
+) -> None:
+    await live.change(
+        live.APPLICATION,
+        document={
+            "isFallbackPublicClient": True,
+            "publicClient": {"redirectUris": ["http://localhost"]},
+        },
+    )
+    app = await run_in_thread(
+        lambda: msal.PublicClientApplication(
+            live.APPLICATION, authority=AUTHORITY + live.TENANT, http_client=port_mapping
+        )
+    )
+    refused = await run_in_thread(
+        lambda: app.acquire_token_by_username_password(live.ADMIN, live.PASSWORD, ["User.Read"])
+    )
+    assert (refused["error_codes"], refused["suberror"]) == ([65001], "consent_required")
+    flow = await run_in_thread(
+        lambda: app.initiate_auth_code_flow(
+            ["User.Read"], redirect_uri=LOOPBACK, response_mode="form_post"
+        )
+    )
+    page = await browser.sign_in(await browser.get("/" + flow["auth_uri"].removeprefix(AUTHORITY)))
+    assert "Microsoft Graph: User.Read" in page.text
+    page = await browser.submit(page, step="accept")
+    result = await run_in_thread(lambda: app.acquire_token_by_auth_code_flow(flow, page.fields))
+    assert "User.Read" in claims_of(result)["scp"].split()
+    account = (await run_in_thread(app.get_accounts))[0]
+    cached = await run_in_thread(lambda: app.acquire_token_silent(["User.Read"], account))
+    assert cached["token_source"] == "cache"
+    other = await run_in_thread(lambda: app.acquire_token_silent_with_error(SCOPES, account))
+    assert other["suberror"] == "consent_required"
+
+
 async def test_client_secret_gets_a_token(live: "World", port_mapping: PortMappingSession) -> None:
     assert claims_of(await confidential(live, port_mapping, SECRET))["appidacr"] == "1"
 

@@ -21,7 +21,15 @@ from podpass.assertion.keys import KeyRing
 from podpass.clock import Clock
 from podpass.crypto import jose
 from podpass.database import Database
-from podpass.directory.model import FederatedCredential, Identity, IdentityKind, Tenant, User
+from podpass.directory import builtin_principals
+from podpass.directory.model import (
+    FederatedCredential,
+    Identity,
+    IdentityKind,
+    PermissionGrant,
+    Tenant,
+    User,
+)
 from podpass.directory.store.directory import Directory
 from podpass.exchange.app import create_app
 from podpass.exchange.sign_in import passwords
@@ -165,6 +173,21 @@ class World:
         identity = await self.directory.find_identity(TENANT, client_id)
         assert identity is not None
         await self.directory.identities.put(replace(identity, **changes))
+
+    async def consent(self, resource_app_id: str, scope: str, client_id: str = APPLICATION) -> None:
+        """Let an administrator consent to permissions of a client for all users."""
+        client = await self.directory.find_identity(TENANT, client_id)
+        resource = await self.directory.find_identity(TENANT, resource_app_id)
+        assert client is not None
+        built_in = builtin_principals.object_id(TENANT, resource_app_id)
+        grant = PermissionGrant(
+            id="",
+            tenant_id=TENANT,
+            client_id=client.object_id,
+            resource_id=resource.object_id if resource else built_in,
+            scope=scope,
+        )
+        await self.directory.grants.add([grant])
 
     async def send(
         self,

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from podpass.database import CorruptRowError, Database
+from podpass.directory import delegated_permissions
 from podpass.directory.model import IdentityKind, RoleAssignment, Tenant
+from podpass.directory.resources import GRAPH_APP_ID
 from podpass.directory.store.directory import Directory
 from podpass.errors import UsageError
 from podpass.resource.model import RecoveryPolicy, vault_key
@@ -22,6 +24,7 @@ TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 ISSUER = f"https://eastus.oic.prod-aks.azure.com/{TENANT}/x/"
 CLIENT = "11111111-aaaa-4bbb-8ccc-000000000001"
+LEDGER = "5a0c6d6e-0000-4000-8000-00000000abcd"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart" / "seed.yaml"
 
 SEED = f"""
@@ -124,6 +127,43 @@ async def test_repeated_application_of_a_seed_changes_nothing(world: World) -> N
     shelf = await world.vault_key()
     versions = await world.store.page_versions(shelf, "greeting", after=0, limit=9)
     assert len(versions) == 1
+
+
+RESOURCE = """
+resources:
+  - name: ledger
+    application_id: 5a0c6d6e-0000-4000-8000-00000000abcd
+    uris: ["https://ledger.example.test/", "api://ledger"]
+"""
+
+
+async def test_resource_of_a_seed_gets_tokens(world: World) -> None:
+    assert await world.apply(RESOURCE) == ["identity ledger created"]
+    for name in ("https://ledger.example.test", "api://ledger/", LEDGER):
+        found = await world.directory.find_resource(TENANT, name)
+        assert found is not None
+        assert (found.app_id, found.display_name, found.token_version) == (LEDGER, "ledger", 1)
+    assert await world.apply(RESOURCE) == []
+    more = RESOURCE.replace("api://ledger", "api://more") + "    permissions: [Entries.Read]\n"
+    assert await world.apply(more) == ["identity ledger updated"]
+    stored = await world.directory.find_identity(TENANT, LEDGER)
+    assert stored is not None
+    assert len(stored.identifier_uris) == 3
+    names = [one.value for one in delegated_permissions.of_application(stored)]
+    assert names == ["user_impersonation", "Entries.Read"]
+
+
+async def test_resource_that_another_application_owns_is_refused(world: World) -> None:
+    await world.apply(RESOURCE)
+    other = "resources: [{name: other, uris: [api://LEDGER]}]"
+    with pytest.raises(UsageError, match="api://LEDGER belongs to ledger"):
+        await world.apply(other)
+    same = f"resources: [{{name: other, uris: [api://x], application_id: {LEDGER}}}]"
+    with pytest.raises(UsageError, match="belongs to ledger"):
+        await world.apply(same)
+    await world.apply("identities: [{name: managed}]")
+    with pytest.raises(UsageError, match="exists already as managed-identity"):
+        await world.apply("resources: [{name: managed, uris: [api://x]}]")
 
 
 async def test_generated_client_id_does_not_change(world: World) -> None:
@@ -441,6 +481,24 @@ vaults:
         ("identities: [{name: !!binary aGk=}]", "seed.yaml:1: identity: name: want text"),
         ("a: " + "[" * 5000, "seed.yaml:1: nested too deep"),
         ("x" * (1024 * 1024 + 1), "seed.yaml:1: longer than"),
+        ("resources: [{name: x}]", "seed.yaml:1: resource: uris is missing"),
+        ("resources: [{name: x, uris: []}]", "seed.yaml:1: resource x: want at least one URI"),
+        (
+            "resources: [{name: x, uris: [https://vault.azure.net/]}]",
+            "seed.yaml:1: resource x: https://vault.azure.net/ belongs to Azure Key Vault",
+        ),
+        (
+            "resources: [{name: x, uris: [https://a.documents.azure.com]}]",
+            "seed.yaml:1: resource x: https://a.documents.azure.com belongs to Azure Cosmos DB",
+        ),
+        (
+            "resources: [{name: x, uris: [api://x], permissions: [a b]}]",
+            "seed.yaml:1: resource x: permission 'a b': want letters",
+        ),
+        (
+            f"resources: [{{name: x, uris: [api://x], application_id: {GRAPH_APP_ID}}}]",
+            f"seed.yaml:1: resource x: application_id {GRAPH_APP_ID} belongs to Microsoft Graph",
+        ),
         (
             "vaults: [{name: demo, secrets: {a: x, A: y}}]",
             "seed.yaml:1: vault demo: secret a is already",

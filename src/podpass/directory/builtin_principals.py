@@ -8,13 +8,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from podpass.directory.resources import (
-    BUILT_IN,
-    GRAPH_APP_ID,
-    MANAGER_APP_ID,
-    STORAGE_APP_ID,
-    VAULT_APP_ID,
-)
+from podpass.directory import delegated_permissions
+from podpass.directory.delegated_permissions import DelegatedPermission
+from podpass.directory.resources import BUILT_IN, GRAPH_APP_ID
 
 _MICROSOFT = "f8cdef31-a31e-4b4a-93e4-5f571e91255a"  # the tenant that owns Microsoft's applications
 _SPACE = uuid.UUID("5c2ff1ad-9c53-4f0b-9d0b-3a6f1f0f4a57")
@@ -38,25 +34,6 @@ GRAPH_ROLES: Mapping[str, str] = {
     "8e8e4742-1d95-4f68-9d56-6ee75648c72a": "DelegatedPermissionGrant.ReadWrite.All",
     "483bed4a-2ad3-4361-a73b-c83ccdbdc53c": "RoleManagement.Read.Directory",
 }
-# Delegated permissions of Microsoft Graph.
-GRAPH_SCOPES: Mapping[str, str] = {
-    "e1fe6dd8-ba31-4d61-89e7-88639da4683d": "User.Read",
-    "0e263e50-5827-48a4-b97c-d940288653c7": "Directory.AccessAsUser.All",
-    "06da0dbc-49e2-44d2-8312-53f166ab848a": "Directory.Read.All",
-    "c5366453-9fb0-48a5-a156-24f0c49a4b84": "Directory.ReadWrite.All",
-    "c79f8feb-a9db-4090-85f9-90d820caa0eb": "Application.Read.All",
-    "bdfbf15f-ee85-4955-8675-146e8e5296b5": "Application.ReadWrite.All",
-    "37f7f235-527c-4136-accd-4a02d197296e": "openid",
-    "14dad69e-099b-42c9-810b-d002981feec1": "profile",
-    "64a6cdd6-aab1-4aaf-94b8-3cc8405e90d0": "email",
-    "7427e0e9-2fba-42fe-b0c0-848c9e6a8182": "offline_access",
-}
-_SCOPES: Mapping[str, Mapping[str, str]] = {
-    GRAPH_APP_ID: GRAPH_SCOPES,
-    MANAGER_APP_ID: {"41094075-9dad-400e-a0bd-54e686782033": "user_impersonation"},
-    VAULT_APP_ID: {"f53da476-18e3-4152-8e01-aec403e6edc0": "user_impersonation"},
-    STORAGE_APP_ID: {"03e0da56-190b-40ad-a80c-ea378c433f7f": "user_impersonation"},
-}
 
 
 def object_id(tenant_id: str, app_id: str) -> str:
@@ -76,7 +53,9 @@ def list_principals(tenant_id: str) -> tuple[Mapping[str, Any], ...]:
             "appOwnerOrganizationId": _MICROSOFT,
             "servicePrincipalNames": [resource.app_id, *resource.uris],
             "appRoles": _roles(GRAPH_ROLES if resource.app_id == GRAPH_APP_ID else {}),
-            "oauth2PermissionScopes": _scopes(_SCOPES.get(resource.app_id, {})),
+            "oauth2PermissionScopes": _scopes(
+                delegated_permissions.of_built_in(resource.app_id, resource.display_name)
+            ),
         }
         for resource in BUILT_IN
     ]
@@ -98,17 +77,17 @@ def _roles(roles: Mapping[str, str]) -> list[dict[str, Any]]:
     ]
 
 
-def _scopes(scopes: Mapping[str, str]) -> list[dict[str, Any]]:
+def _scopes(permissions: tuple[DelegatedPermission, ...]) -> list[dict[str, Any]]:
     return [
         {
-            "id": scope_id,
-            "value": value,
-            "type": "User",
+            "id": one.id,
+            "value": one.value,
+            "type": "Admin" if one.admin_only else "User",
             "isEnabled": True,
-            "adminConsentDisplayName": value,
-            "adminConsentDescription": f"Delegated permission {value}.",
-            "userConsentDisplayName": value,
-            "userConsentDescription": f"Delegated permission {value}.",
+            "adminConsentDisplayName": one.title,
+            "adminConsentDescription": f"Delegated permission {one.value}.",
+            "userConsentDisplayName": one.title,
+            "userConsentDescription": f"Delegated permission {one.value}.",
         }
-        for scope_id, value in scopes.items()
+        for one in permissions
     ]

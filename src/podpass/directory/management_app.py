@@ -1,4 +1,4 @@
-"""Azure Resource Manager and Microsoft Graph on one port, routed by host name, otherwise by path."""
+"""Resource Manager, Graph and the portal's API on one port, routed by host name, otherwise by path."""
 
 from podpass import names
 from podpass.http.server import App, Receive, Scope, Send, header
@@ -6,21 +6,24 @@ from podpass.http.server import App, Receive, Scope, Send, header
 _GRAPH_PATHS = ("v1.0", "beta")
 
 
-def create_app(manager: App, graph: App) -> App:
+def create_app(manager: App, graph: App, portal: App | None = None) -> App:
     """Create the application that routes each request to its API.
 
     Shapes:  under other host names, such as `localhost`, paths below /v1.0 and /beta belong to Graph.
-             Resource Manager has no such paths.
+             Resource Manager has no such paths. Without `portal`, its host name belongs to Resource Manager.
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await (graph if _is_graph(scope) else manager)(scope, receive, send)
+        host = (header(scope, b"host") or "").partition(":")[0].lower()
+        if host == names.PORTAL_HOST and portal is not None:
+            await portal(scope, receive, send)
+        else:
+            await (graph if _is_graph(host, scope) else manager)(scope, receive, send)
 
     return app
 
 
-def _is_graph(scope: Scope) -> bool:
-    host = (header(scope, b"host") or "").partition(":")[0].lower()
+def _is_graph(host: str, scope: Scope) -> bool:
     if host in (names.GRAPH_HOST, names.ARM_HOST):
         return host == names.GRAPH_HOST
     return str(scope["path"]).lstrip("/").partition("/")[0] in _GRAPH_PATHS

@@ -4,7 +4,8 @@ The store returns only values that passed `rules`. Ids are lower-case GUIDs, tim
 `document` holds further attributes of an object, as its API validated them. Decisions read only these
 members: of an application `exchange.sign_in.clients` (redirect URIs, public client, audience),
 `exchange.client_auth.directory_lookup` (assignment required), `resources` (version of tokens), `app_roles`
-(roles) and `graph.lookup` (owners, for the `OwnedBy` permissions); of a cluster whether workload identity is
+(roles), `delegated_permissions` (published and registered permissions, preauthorized clients) and
+`graph.lookup` (owners, for the `OwnedBy` permissions); of a cluster whether workload identity is
 on. Code that reads other members must list them here.
 """
 
@@ -246,6 +247,24 @@ class AppRoleAssignment:
     principal_type: str
     resource_id: str
     app_role_id: str
+    created: float = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PermissionGrant:
+    """The consent that lets a client use delegated permissions of a resource for one user or for all users.
+
+    Shapes:  `tenant_id` is that of the users; `client_id` and `resource_id` are object ids of service
+             principals; `principal_id` is the user's id, empty for all users; `scope` has the names of the
+             permissions, separated by blanks.
+    """
+
+    id: str
+    tenant_id: str
+    client_id: str
+    resource_id: str
+    principal_id: str = ""
+    scope: str = ""
     created: float = 0
 
 

@@ -1,52 +1,37 @@
 """The resources that tokens can be requested for: Microsoft's, and the applications of a tenant. Pure."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from podpass.clouds import PUBLIC, Cloud
+from podpass.clouds import Cloud
 from podpass.directory.model import Identity, IdentityKind, ResourcePrincipal
+from podpass.directory.well_known_resources import (
+    ACCOUNT_SUFFIXES,
+    AKS_APP_ID,
+    BUILT_IN,
+    EXCHANGE_APP_ID,
+    GRAPH_APP_ID,
+    MANAGER_APP_ID,
+    PORTAL_APP_ID,
+    STORAGE_APP_ID,
+    VAULT_APP_ID,
+)
 from podpass.guids import is_lower_guid
 
-VAULT_APP_ID = "cfa8b339-82a2-471a-a3c9-0fc0be7a4093"
-GRAPH_APP_ID = "00000003-0000-0000-c000-000000000000"
-MANAGER_APP_ID = "797f4846-ba00-4fd7-ba43-dac1f8f63013"
-EXCHANGE_APP_ID = "fb60f99c-7a34-4190-8149-302f77469936"
-STORAGE_APP_ID = "e406a681-f3d4-42a8-90b6-c2b029497af1"
-_API = "api://"
+__all__ = [
+    "AKS_APP_ID",
+    "BUILT_IN",
+    "EXCHANGE_APP_ID",
+    "GRAPH_APP_ID",
+    "MANAGER_APP_ID",
+    "PORTAL_APP_ID",
+    "STORAGE_APP_ID",
+    "VAULT_APP_ID",
+]
 
-BUILT_IN = (
-    ResourcePrincipal(
-        app_id=VAULT_APP_ID,
-        uris=PUBLIC.vaults,
-        display_name="Azure Key Vault",
-        token_version=1,
-    ),
-    ResourcePrincipal(
-        app_id=GRAPH_APP_ID,
-        uris=PUBLIC.graphs,
-        display_name="Microsoft Graph",
-        token_version=1,
-    ),
-    ResourcePrincipal(
-        app_id=MANAGER_APP_ID,
-        uris=PUBLIC.managers,
-        display_name="Azure Resource Manager",
-        token_version=1,
-    ),
-    ResourcePrincipal(
-        app_id=STORAGE_APP_ID,
-        uris=("https://storage.azure.com",),
-        display_name="Azure Storage",
-        token_version=1,
-    ),
-    # A managed identity requests a token for this resource, and uses it as the credential of an application.
-    ResourcePrincipal(
-        app_id=EXCHANGE_APP_ID,
-        uris=(PUBLIC.exchange_audience,),
-        display_name="AAD Token Exchange Endpoint: Public",
-        token_version=2,
-    ),
-)
+_API = "api://"
+_HOST = re.compile(r"https://[a-z0-9-]+(?:\.[a-z0-9-]+)+", re.IGNORECASE)
 
 
 class Resources:
@@ -59,9 +44,22 @@ class Resources:
                 self._by_name.setdefault(name, resource)
 
     def find(self, uri: str) -> ResourcePrincipal | None:
-        """Return a resource by URI, ignoring one trailing slash, or by application id."""
+        """Return a resource by URI, ignoring one trailing slash, or by application id.
+
+        The endpoint of an account, such as https://orders.documents.azure.com, names the resource too.
+        """
         app_id = uri.lower()
-        return self._by_name.get(app_id if is_lower_guid(app_id) else uri.removesuffix("/"))
+        name = app_id if is_lower_guid(app_id) else uri.removesuffix("/")
+        return self._by_name.get(name) or self._by_name.get(_resource_of_account(name))
+
+
+def _resource_of_account(uri: str) -> str:
+    """Return the application id of the resource to which the endpoint of an account belongs."""
+    if _HOST.fullmatch(uri) is None:
+        return ""
+    labels = uri.removeprefix("https://").lower().split(".")
+    suffixes = (".".join(labels[count:]) for count in range(1, len(labels)))
+    return next((ACCOUNT_SUFFIXES[each] for each in suffixes if each in ACCOUNT_SUFFIXES), "")
 
 
 def resources_of_cloud(cloud: Cloud) -> tuple[ResourcePrincipal, ...]:

@@ -106,7 +106,7 @@ class _TokenService:
         authenticator = ClientAuthenticator(
             directory, IssuerKeyCache(fetcher, settings, clock), keys, settings, clock
         )
-        signin = SignIn(directory, authenticator, keys, clock)
+        signin = SignIn(directory, authenticator, keys, clock, settings.administrators)
         self._sign_in_app = SignInApp(
             signin, directory, keys.token_sealer, settings, clock, limiter=limiter
         )

@@ -157,6 +157,7 @@ def error_body(
     """
     number = refused.entry.number
     stamp = datetime.fromtimestamp(int(now), tz=UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    suberror = {"suberror": refused.entry.suberror} if refused.entry.suberror else {}
     return orjson.dumps(
         {
             "error": refused.error,
@@ -167,5 +168,6 @@ def error_body(
             "trace_id": trace_id,
             "correlation_id": correlation_id,
             "error_uri": f"{login}/error?code={number}",
+            **suberror,
         }
     )

@@ -1,10 +1,10 @@
-"""Resource Manager and Microsoft Graph of an instance, on one port."""
+"""Resource Manager, Microsoft Graph and the portal's API of an instance, on one port."""
 
 from typing import TYPE_CHECKING
 
 from podpass.clock import Clock
 from podpass.directory.management_app import create_app as create_management_app
-from podpass.directory.resources import GRAPH_APP_ID, MANAGER_APP_ID, audiences
+from podpass.directory.resources import GRAPH_APP_ID, MANAGER_APP_ID, PORTAL_APP_ID, audiences
 from podpass.local.datadir import InstanceConfig
 
 if TYPE_CHECKING:
@@ -37,11 +37,12 @@ def create_app(
     graph_origin: str,
     vault_suffix: str,
 ) -> "App":
-    """Create the application that serves both APIs on one port.
+    """Create the application that serves the APIs on one port.
 
     Shapes:  `authority`, `graph_origin` and `vault_suffix` are for clients without the gateway.
     """
     from podpass.directory.graph.app import create_app as create_graph_app
+    from podpass.directory.portal.app import create_app as create_portal_app
     from podpass.directory.resource_manager.app import create_app as create_manager_app
     from podpass.directory.resource_manager.model import SubscriptionContext
 
@@ -57,9 +58,11 @@ def create_app(
     )
     arm = _create_admit(config, keys, clock, audiences(MANAGER_APP_ID))
     msgraph = _create_admit(config, keys, clock, audiences(GRAPH_APP_ID, [graph_origin]))
+    portal = _create_admit(config, keys, clock, audiences(PORTAL_APP_ID))
     return create_management_app(
         create_manager_app(directory, arm, place, cluster, clock),
         create_graph_app(directory, msgraph, config.tenant_id, domain, clock),
+        create_portal_app(directory, portal, config.tenant_id),
     )
 
 

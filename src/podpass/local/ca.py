@@ -46,6 +46,7 @@ SERVER_NAMES = (
     *names.LOGIN_ALIASES,
     names.ARM_HOST,
     names.GRAPH_HOST,
+    names.PORTAL_HOST,
     names.VAULT_SUFFIX,
     f"*.{names.VAULT_SUFFIX}",
     f"*.{names.ISSUER_SUFFIX}",

@@ -63,6 +63,7 @@ def routes(ports: Mapping[str, int], host: str = "127.0.0.1") -> dict[str, Addre
     table |= {
         names.ARM_HOST: "azure",
         names.GRAPH_HOST: "azure",
+        names.PORTAL_HOST: "azure",
         names.VAULT_SUFFIX: "vault",
         f"*.{names.VAULT_SUFFIX}": "vault",
         f"*.{names.ISSUER_SUFFIX}": "issuer",

@@ -38,6 +38,7 @@ from podpass.seed.model import (
     parse_seed,
     with_issuer,
 )
+from podpass.seed.resources import create_application
 from podpass.seed.yaml_reader import Reader
 
 __all__ = ["Applied", "Seed", "apply_seed", "parse_seed"]
@@ -123,10 +124,30 @@ class _Target:
                 if old is not None:
                     validate_stored_identity(old)  # raises for a corrupt row
                 reader.add_problem(wanted.line, f"identity {wanted.name}: {exc.message}")
+        for resource in seed.resources:
+            try:
+                old = await self._find(resource.name)
+                new = create_application(resource, old, self.tenant_id)
+                await self._check_uris(new)
+                rules.check_identity(new)
+                planned.append((new, old))
+            except DatabaseFailed:
+                raise
+            except Error as exc:
+                reader.add_problem(resource.line, f"resource {resource.name}: {exc.message}")
         await self._check_vaults(seed, reader)
         await self._check_administrators(seed, reader)
         reader.finish()
         return planned
+
+    async def _check_uris(self, new: Identity) -> None:
+        for uri in new.identifier_uris:
+            owner = await self.directory.identities.owner_of_uri(self.tenant_id, uri)
+            if owner is not None and owner.client_id != new.client_id:
+                raise errors.Conflict(f"{uri} belongs to {owner.name}")
+        holder = await self.directory.find_identity(self.tenant_id, new.client_id)
+        if holder is not None and holder.name != new.name:
+            raise errors.Conflict(f"application_id {new.client_id} belongs to {holder.name}")
 
     def _identity(self, wanted: SeedIdentity, old: Identity | None) -> Identity:
         credentials = old.credentials if old else ()
@@ -306,6 +327,8 @@ class _Target:
 def _identity_results(new: Identity, old: Identity | None) -> Iterable[Applied]:
     before = {credential.name: credential for credential in old.credentials} if old else {}
     change = WriteResult.UNCHANGED if old else WriteResult.CREATED
+    if old is not None and replace(new, credentials=old.credentials) != old:
+        change = WriteResult.UPDATED
     yield Applied(what="identity", name=new.name, change=change)
     for credential in new.credentials:
         change = _change(before.get(credential.name), credential)

@@ -15,10 +15,11 @@ from podpass.directory.model import FederatedCredential, IdentityKind
 from podpass.errors import Error, UsageError
 from podpass.guids import is_lower_guid
 from podpass.resource import wire
+from podpass.seed.resources import SeedResource, parse_resource
 from podpass.seed.yaml_reader import Reader, line_of
 
 CLUSTER = "cluster"
-_SEED = ("identities", "vaults", "administrators")
+_SEED = ("identities", "resources", "vaults", "administrators")
 _IDENTITY = ("name", "kind", "client_id", "federated_credentials")
 _CREDENTIAL = ("name", "issuer", "subject", "audiences", "description")
 _VAULT = ("name", "location", "secrets", "access")
@@ -72,6 +73,7 @@ class Seed:
 
     filename: str
     identities: tuple[SeedIdentity, ...] = ()
+    resources: tuple[SeedResource, ...] = ()
     vaults: tuple[SeedVault, ...] = ()
     administrators: tuple[SeedName, ...] = ()
 
@@ -87,19 +89,26 @@ def parse_seed(text: str, filename: str) -> Seed:
     identities = [
         file.parse_identity(n) for n in reader.read_list(top.get("identities"), "identities")
     ]
+    resources = [
+        parse_resource(reader, n) for n in reader.read_list(top.get("resources"), "resources")
+    ]
     vaults = [file.parse_vault(n) for n in reader.read_list(top.get("vaults"), "vaults")]
-    file.check_unique("identity", ((i.line, i.name.lower()) for i in identities))
-    file.check_unique("client_id", ((i.line, i.client_id) for i in identities if i.client_id))
+    named: list[SeedIdentity | SeedResource] = [*identities, *resources]
+    file.check_unique("identity", ((i.line, i.name.lower()) for i in named))
+    ids = [(i.line, i.client_id) for i in identities if i.client_id]
+    ids += [(i.line, i.application_id) for i in resources if i.application_id]
+    file.check_unique("client_id", ids)
     file.check_unique("vault", ((v.line, v.name) for v in vaults))
-    named = [
+    administrators = [
         file.parse_name(n) for n in reader.read_list(top.get("administrators"), "administrators")
     ]
     reader.finish()
     return Seed(
         filename=filename,
         identities=tuple(identities),
+        resources=tuple(resources),
         vaults=tuple(vaults),
-        administrators=tuple(named),
+        administrators=tuple(administrators),
     )
 
 

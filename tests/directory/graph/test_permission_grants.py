@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from podpass.directory.graph import paging
-from tests.directory.graph.harness import ADMIN, GraphHarness, follow_pages
+from podpass.directory.model import PermissionGrant, Tenant
+from tests.directory.graph.harness import ADMIN, OTHER, GraphHarness, follow_pages
 
 GRAPH_APP = "00000003-0000-0000-c000-000000000000"
 PATH = "/oauth2PermissionGrants"
@@ -91,15 +92,55 @@ async def test_permission_grants_are_deleted_with_their_client(graph: GraphHarne
     assert (await graph.get(PATH)).value == []
 
 
-async def test_list_of_all_permission_grants_scans_a_bounded_number_of_clients(
+async def test_filtered_list_scans_a_bounded_number_of_permission_grants(
     graph: GraphHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(5):
         await graph.post(PATH, await create_grant(graph))
+    await graph.post(PATH, await create_grant(graph, scope="email"))
     monkeypatch.setattr(paging, "MAX_SCANNED", 2)
-    pages = await follow_pages(graph, f"{PATH}?$select=id")
-    assert len({item["id"] for page in pages for item in page}) == 5
+    pages = await follow_pages(graph, f"{PATH}?$filter=scope%20eq%20'email'")
+    assert [item["scope"] for page in pages for item in page] == ["email"]
     assert len(pages) > 2
+
+
+@pytest.mark.parametrize("top", [1, 2, 3, 4])
+async def test_permission_grants_are_paged_without_gaps(graph: GraphHarness, top: int) -> None:
+    body = await create_grant(graph)
+    made = [(await graph.post(PATH, body)).body["id"]]
+    for number in range(3):
+        principal = {"consentType": "Principal", "principalId": str(uuid.UUID(int=number + 1))}
+        made.append((await graph.post(PATH, body | principal)).body["id"])
+    for path in (
+        f"{PATH}?$top={top}",
+        f"/servicePrincipals/{body['clientId']}/oauth2PermissionGrants?$top={top}",
+    ):
+        pages = await follow_pages(graph, path)
+        assert all(len(page) <= top for page in pages)
+        assert sorted(item["id"] for page in pages for item in page) == sorted(made)
+    only = f"{PATH}?$filter=principalId%20eq%20'{uuid.UUID(int=2)}'"
+    assert [item["id"] for item in (await graph.get(only)).value] == [made[2]]
+
+
+async def test_permission_grant_of_another_tenant_is_not_found(graph: GraphHarness) -> None:
+    body = await create_grant(graph)
+    await graph.directory.create_tenant(Tenant(id=OTHER))
+    grant = PermissionGrant(
+        id="", tenant_id=OTHER, client_id=body["clientId"], resource_id=body["resourceId"]
+    )
+    stored = await graph.directory.grants.create(grant)
+    one = f"{PATH}/{stored.id}"
+    assert (await graph.get(PATH)).value == []
+    assert (await graph.get(one)).status == (await graph.delete(one)).status == 404
+    assert (await graph.patch(one, {"scope": "email"})).status == 404
+
+
+async def test_permission_grants_are_deleted_with_their_resource(graph: GraphHarness) -> None:
+    body = await create_grant(graph)
+    api = await graph.principal((await graph.application("api"))["appId"])
+    assert (await graph.post(PATH, body | {"resourceId": api["id"]})).status == 201
+    await graph.delete(f"/servicePrincipals/{api['id']}")
+    assert (await graph.get(PATH)).value == []
 
 
 async def test_permission_grant_to_a_built_in_service_principal_is_rejected(

@@ -11,6 +11,7 @@ import pytest
 from podpass.crypto import jose
 from podpass.directory.access import GLOBAL_ADMINISTRATOR
 from podpass.directory.model import AppRoleAssignment
+from podpass.directory.resources import MANAGER_APP_ID
 from podpass.exchange.sign_in import lockout, passwords
 from podpass.exchange.sign_in.tokens import MEMBER
 from tests.exchange.sign_in.browser import AZ, LOOPBACK, Browser, browsing
@@ -225,7 +226,7 @@ async def test_token_has_delegated_permissions_of_application(world: "World") ->
     assert every.claims()["preferred_username"] == world.ADMIN
     one = await request_by_password(world, scope=f"{api}/read")
     assert one.claims()["scp"] == "read"
-    assert (await request_by_password(world, scope=f"{api}/old")).code == 70011
+    assert (await request_by_password(world, scope=f"{api}/old")).code == 650053
 
 
 async def test_token_has_app_roles_of_user(world: "World") -> None:
@@ -377,6 +378,7 @@ async def test_confidential_application_requires_its_secret(world: "World") -> N
     answer = await request_by_password(world, path, client_id=world.APPLICATION)
     assert (answer.code, answer.status, answer.body["error"]) == (7000218, 401, "invalid_client")
     await public_app(world)
+    await world.consent(MANAGER_APP_ID, "user_impersonation")
     assert (await request_by_password(world, path, client_id=world.APPLICATION)).status == 200
     assert (await request_by_password(world, client_secret="x")).code == 700025
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from podpass.directory.resources import GRAPH_APP_ID, MANAGER_APP_ID
 from podpass.exchange.sign_in import clients, codes
 from tests.exchange.sign_in.browser import AZ, LOOPBACK, Browser, browsing
 from tests.exchange.sign_in.test_grants import (
@@ -39,6 +40,8 @@ async def register_web_app(world: "World", **document: Any) -> None:
         passwords=(create_password(SECRET),),
         document={"web": uris, "spa": {"redirectUris": ["https://spa.test/"]}, **document},
     )
+    await world.consent(MANAGER_APP_ID, "user_impersonation")
+    await world.consent(GRAPH_APP_ID, "User.Read")
 
 
 def web_app_parameters(world: "World", **changes: str | None) -> dict[str, Any]:
@@ -202,6 +205,7 @@ async def test_secret_with_public_redirect_is_refused(world: "World", browser: B
     from tests.exchange.client_auth.test_secrets import create_password
 
     await world.change(world.APPLICATION, passwords=(create_password(SECRET),))
+    await world.consent(MANAGER_APP_ID, "user_impersonation")
     path = f"/{world.TENANT}/oauth2/v2.0/token"
     how = {"client_id": world.APPLICATION, "redirect_uri": "https://app.test/callback"}
     code = await get_code(browser, tenant=world.TENANT, **how)
@@ -452,7 +456,18 @@ NASTY = "\"'><script>alert(1)</script>&lt;"
 
 
 async def test_values_of_callers_are_escaped(world: "World", browser: Browser) -> None:
-    await public_app(world)
+    scope = {"id": NASTY, "value": NASTY, "userConsentDisplayName": NASTY}
+    scope |= {"userConsentDescription": NASTY}
+    await public_app(
+        world,
+        api={"oauth2PermissionScopes": [scope]},
+        requiredResourceAccess=[
+            {
+                "resourceAppId": world.APPLICATION,
+                "resourceAccess": [{"id": NASTY.lower(), "type": "Scope"}],
+            }
+        ],
+    )
     await world.change(world.APPLICATION, name=NASTY)
     how: dict[str, Any] = {
         "tenant": world.TENANT,
@@ -461,13 +476,17 @@ async def test_values_of_callers_are_escaped(world: "World", browser: Browser) -
         "response_mode": "form_post",
         "state": NASTY,
         "login_hint": NASTY,
+        "scope": f"{world.APPLICATION}/.default",
     }
     page = await browser.authorize(**how)
     assert "alert(1)" in page.text
     assert "<script>" not in page.text
     failed = await browser.sign_in(page, username=NASTY)
     assert "<script>" not in failed.text
-    done = await browser.sign_in(failed)
+    asked = await browser.sign_in(failed)
+    assert asked.text.count("alert(1)") > 4
+    assert "<script>" not in asked.text
+    done = await browser.submit(asked, step="accept")
     assert done.text.count("<script>") == 1
     assert done.fields["state"] == NASTY
     refused = await browser.authorize(client_id=NASTY)

@@ -151,6 +151,28 @@ async def sign_in_unassigned_user(world: "World", browser: Browser) -> int:
     return (await request_by_password(world, path, client_id=world.APPLICATION)).code
 
 
+def consent_page(scope: str) -> Cause:
+    """Sign in to an application, as a user who is not an administrator."""
+
+    async def cause(world: "World", browser: Browser) -> int:
+        await register_web_app(world)
+        shown = await browser.authorize(**web_app_parameters(world, scope=scope))
+        return extract_number((await browser.sign_in(shown)).error)
+
+    return cause
+
+
+def unasked(scope: str) -> Cause:
+    async def cause(world: "World", browser: Browser) -> int:
+        del browser
+        path = f"/{world.TENANT}/oauth2/v2.0/token"
+        await world.change(world.APPLICATION, document={"isFallbackPublicClient": True})
+        how = {"client_id": world.APPLICATION, "scope": scope}
+        return (await request_by_password(world, path, **how)).code
+
+    return cause
+
+
 APP: dict[str, Any] = {"tenant": "$tenant", "client_id": "$client_id"}
 CAUSES: list[tuple[int, Cause]] = [
     (50059, password(username="admin")),
@@ -180,6 +202,10 @@ CAUSES: list[tuple[int, Cause]] = [
     (50053, sign_in_locked_user),
     (50126, password(password="no")),
     (50105, sign_in_unassigned_user),
+    (65001, unasked("User.Read")),
+    (650053, unasked("https://management.azure.com/everything")),
+    (650057, consent_page("https://vault.azure.net/.default")),
+    (90094, consent_page("Directory.ReadWrite.All")),
 ]
 
 

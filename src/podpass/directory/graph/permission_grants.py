@@ -1,18 +1,11 @@
-"""Grants of delegated permissions to applications (`oauth2PermissionGrants`): stored and returned.
+"""Grants of delegated permissions to applications (`oauth2PermissionGrants`): consents, as Graph shows them.
 
-Grants have no effect, because an instance never asks a user for consent. A grant is stored with the service
-principal of its client, and is deleted with the service principal.
+The token service reads the grants for each token of a user. A grant is deleted with the service principal of
+its client or of its resource.
 """
 
-import secrets
-import uuid
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
-
-from podpass.crypto import jose
 from podpass.directory.graph import filters, identity_writer, lookup, paging
-from podpass.directory.graph.errors import DuplicateKey, InvalidRequest, QuotaExceeded, not_found
+from podpass.directory.graph.errors import InvalidRequest, not_found
 from podpass.directory.graph.filter_parser import And, Comparison, Expression
 from podpass.directory.graph.filters import FilterSchema
 from podpass.directory.graph.model import GraphRequest, GraphResponse, JsonObject
@@ -25,12 +18,10 @@ from podpass.directory.graph.properties import (
     parse_properties,
     text,
 )
-from podpass.directory.model import Identity
+from podpass.directory.model import Identity, PermissionGrant
 
 KIND = "oAuth2PermissionGrant"
 SET = "oauth2PermissionGrants"
-GRANTS_PROPERTY = "grants"
-MAX_GRANTS = 100
 _MEMBERS = {
     "clientId": guid,
     "consentType": one_of("AllPrincipals", "Principal"),
@@ -40,32 +31,27 @@ _MEMBERS = {
     "startTime": nullable(text(40)),
     "expiryTime": nullable(text(40)),
 }
-_STORED = ("consentType", "principalId", "resourceId", "scope")
-_NOUN = FilterSchema(
+_FILTERS = FilterSchema(
     name=KIND,
     scanned=frozenset({"id", "clientId", "consentType", "principalId", "resourceId", "scope"}),
 )
 
 
 async def list_grants(request: GraphRequest) -> GraphResponse:
-    """List the grants of one client, or scan a bounded number of clients for the grants of all."""
-    client = _client_of(request.options.filter)
-    if client is not None:
-        found = await lookup.find_principal(request, ObjectKey(name="id", value=client))
-        return paging.list_items(request, _list_to_json(found), _NOUN, SET)
-    return await _list_all(request)
+    """List the grants of the tenant."""
+    return await _list(request, None)
 
 
 async def list_of_principal(request: GraphRequest) -> GraphResponse:
+    """List the grants of a client."""
     found = await lookup.find_principal(request, request.keys[0])
     if found is None:
         raise not_found(request.keys[0].value)
-    return paging.list_items(request, _list_to_json(found), _NOUN, SET)
+    return await _list(request, found.object_id if isinstance(found, Identity) else found["id"])
 
 
 async def get(request: GraphRequest) -> GraphResponse:
-    _, one = await _find(request)
-    return paging.object_response(request, one, KIND, SET)
+    return paging.object_response(request, _to_json(await _find(request)), KIND, SET)
 
 
 async def create(request: GraphRequest) -> GraphResponse:
@@ -81,64 +67,60 @@ async def create(request: GraphRequest) -> GraphResponse:
     resource = await lookup.find_principal(request, ObjectKey(name="id", value=given["resourceId"]))
     if not isinstance(client, Identity) or resource is None:
         raise not_found(given["clientId" if resource is not None else "resourceId"])
-    one = {name: given.get(name) for name in _STORED} | {"id": _new_id(client.object_id)}
-
-    def step(old: Identity) -> Identity:
-        grants = _grants_of(old)
-        if any(all(each[name] == one[name] for name in _STORED[:3]) for each in grants):
-            raise DuplicateKey(
-                "The client already has a grant for this resource: change the 'scope' of that grant."
-            )
-        if len(grants) >= MAX_GRANTS:
-            raise QuotaExceeded(f"An application can have at most {MAX_GRANTS} permission grants.")
-        return _with_grants(old, [*grants, one])
-
-    stored = await identity_writer.update(request, client, step)
-    return paging.object_response(request, _to_json(stored, one), KIND, SET, status=201)
+    grant = PermissionGrant(
+        id="",
+        tenant_id=request.context.tenant_id,
+        client_id=client.object_id,
+        resource_id=given["resourceId"],
+        principal_id=given.get("principalId") or "",
+        scope=given.get("scope") or "",
+    )
+    with identity_writer.translate_errors(client.object_id):
+        stored = await request.directory.grants.create(grant)
+    return paging.object_response(request, _to_json(stored), KIND, SET, status=201)
 
 
 async def update(request: GraphRequest) -> GraphResponse:
-    client, one = await _find(request)
+    grant = await _find(request)
+    shown = _to_json(grant)
     given = parse_properties(
-        request.body, {"scope": _MEMBERS["scope"]}, frozenset(one) - {"scope"}, one
+        request.body, {"scope": _MEMBERS["scope"]}, frozenset(shown) - {"scope"}, shown
     )
-
-    def step(old: Identity) -> Identity:
-        changed = [each | given if each["id"] == one["id"] else each for each in _grants_of(old)]
-        return _with_grants(old, changed)
-
-    await identity_writer.update(request, client, step)
+    if "scope" in given:
+        await request.directory.grants.change_scope(grant.id, given["scope"] or "")
     return 204, None
 
 
 async def delete(request: GraphRequest) -> GraphResponse:
-    client, one = await _find(request)
-
-    def step(old: Identity) -> Identity:
-        return _with_grants(old, [each for each in _grants_of(old) if each["id"] != one["id"]])
-
-    await identity_writer.update(request, client, step)
+    await request.directory.grants.delete((await _find(request)).id)
     return 204, None
 
 
-async def _list_all(request: GraphRequest) -> GraphResponse:
+async def _list(request: GraphRequest, client_id: str | None) -> GraphResponse:
+    """List grants: a filter by client or user is a query of the store, the rest is a bounded scan."""
     expression = request.options.filter
     if expression is not None:
-        expression = filters.normalize_names(expression, _NOUN)
-        filters.validate(expression, _NOUN)
+        expression = filters.normalize_names(expression, _FILTERS)
+        filters.validate(expression, _FILTERS)
+    client_id = client_id or _find_value(expression, "clientId")
+    principal_id = _find_value(expression, "principalId")
     found: list[JsonObject] = []
     after, scanned = request.options.after, 0
     while scanned < paging.MAX_SCANNED:
         want = paging.MAX_SCANNED - scanned
-        rows = await request.directory.identities.page(
-            request.context.tenant_id, principals=True, after=after, limit=want
+        rows = await request.directory.grants.page(
+            request.context.tenant_id,
+            client_id=client_id,
+            principal_id=principal_id,
+            after=after,
+            limit=want,
         )
         for row in rows:
-            scanned, after = scanned + 1, row.client_id
-            found += [item for item in _list_to_json(row) if filters.matches(expression, item)]
-            # A page ends between two clients, so it may exceed $top by the grants of one client.
-            if len(found) >= request.options.top:
+            if len(found) == request.options.top:
                 return 200, _page(request, found, after)
+            scanned, after = scanned + 1, row.id
+            item = _to_json(row)
+            found += [item] if filters.matches(expression, item) else []
         if len(rows) < want:
             return 200, _page(request, found, None)
     return 200, _page(request, found, after)
@@ -148,49 +130,28 @@ def _page(request: GraphRequest, found: list[JsonObject], after: str | None) -> 
     return paging.CollectionPage(items=found, after=after, count=None).to_body(request, KIND, SET)
 
 
-def _client_of(expr: Expression | None) -> str | None:
-    parts = expr.parts if isinstance(expr, And) else (expr,)
+def _find_value(expression: Expression | None, name: str) -> str | None:
+    parts = expression.parts if isinstance(expression, And) else (expression,)
     for part in parts:
-        if isinstance(part, Comparison) and (part.path, part.op) == (("clientId",), "eq"):
-            return str(part.value)
+        if isinstance(part, Comparison) and (part.path, part.op) == ((name,), "eq"):
+            return None if part.value is None else str(part.value)
     return None
 
 
-async def _find(request: GraphRequest) -> tuple[Identity, JsonObject]:
-    """Find a grant and its client; the grant's id begins with the client's id, so no scan is needed."""
+async def _find(request: GraphRequest) -> PermissionGrant:
     grant_id = request.keys[0].value
-    try:
-        client = str(uuid.UUID(bytes=jose.b64decode(grant_id)[:16]))
-    except (jose.MalformedToken, ValueError) as exc:
-        raise not_found(grant_id) from exc
-    found = await lookup.find_principal(request, ObjectKey(name="id", value=client))
-    one = next((each for each in _list_to_json(found) if each["id"] == grant_id), None)
-    if one is None or not isinstance(found, Identity):
+    found = await request.directory.grants.get(grant_id)
+    if found is None or found.tenant_id != request.context.tenant_id:
         raise not_found(grant_id)
-    return found, one
+    return found
 
 
-def _list_to_json(found: Identity | Mapping[str, Any] | None) -> list[JsonObject]:
-    return (
-        [_to_json(found, each) for each in _grants_of(found)] if isinstance(found, Identity) else []
-    )
-
-
-def _grants_of(identity: Identity) -> list[dict[str, Any]]:
-    return [dict(each) for each in identity.principal.get(GRANTS_PROPERTY, ())]
-
-
-def _with_grants(old: Identity, grants: list[dict[str, Any]]) -> Identity:
-    return replace(old, principal={**old.principal, GRANTS_PROPERTY: grants})
-
-
-def _to_json(client: Identity, one: Mapping[str, Any]) -> JsonObject:
+def _to_json(grant: PermissionGrant) -> JsonObject:
     return {
-        "id": one["id"],
-        "clientId": client.object_id,
-        **{name: one[name] for name in _STORED},
+        "id": grant.id,
+        "clientId": grant.client_id,
+        "consentType": "Principal" if grant.principal_id else "AllPrincipals",
+        "principalId": grant.principal_id or None,
+        "resourceId": grant.resource_id,
+        "scope": grant.scope,
     }
-
-
-def _new_id(client_id: str) -> str:
-    return jose.b64encode(uuid.UUID(client_id).bytes + secrets.token_bytes(16))

@@ -61,7 +61,7 @@ FILTER_SCHEMA = FilterSchema(
     ),
 )
 # Stored with the properties, but returned only by separate paths, or not at all.
-_SEPARATE = {"owners", "grants", passwords.OF_PRINCIPAL, certificates.OF_PRINCIPAL}
+_SEPARATE = {"owners", passwords.OF_PRINCIPAL, certificates.OF_PRINCIPAL}
 _STORED_AS_COLUMNS = {"accountEnabled"}
 _INHERITED = ("appRoles", "info", "signInAudience", "verifiedPublisher")
 

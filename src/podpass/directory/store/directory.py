@@ -27,6 +27,7 @@ from podpass.directory.store.cache import Cache
 from podpass.directory.store.clusters import Clusters
 from podpass.directory.store.groups import Groups
 from podpass.directory.store.identities import Identities
+from podpass.directory.store.permission_grants import PermissionGrants
 from podpass.directory.store.role_assignments import RoleAssignments
 from podpass.directory.store.role_definitions import RoleDefinitions
 from podpass.directory.store.session import Session, Write
@@ -58,6 +59,7 @@ class Directory:
         self.assignments = RoleAssignments(session)
         self.role_definitions = RoleDefinitions(session)
         self.app_roles = AppRoles(session)
+        self.grants = PermissionGrants(session)
         self.users = Users(session)
         self.audit = Audit(session)
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Select, delete, or_, select
 from podpass.directory import errors, identity_changes
 from podpass.directory.model import Identity, WriteResult
 from podpass.directory.store import identity_queries, role_assignments, rows
-from podpass.directory.store.schema import app_role_assignments, identities
+from podpass.directory.store.schema import app_role_assignments, identities, permission_grants
 from podpass.directory.store.schema import role_assignments as assignment_rows
 from podpass.directory.store.session import Write
 
@@ -110,7 +110,7 @@ def write_change(
 
 
 def _delete_assignments(connection: Connection, object_id: str) -> None:
-    """Delete the assignments to a deleted principal, and those of its application roles."""
+    """Delete the assignments and consents of a deleted principal, and those for its own permissions."""
     # A later principal must never inherit them.
     connection.execute(delete(assignment_rows).filter_by(principal_id=object_id))
     connection.execute(
@@ -121,6 +121,9 @@ def _delete_assignments(connection: Connection, object_id: str) -> None:
             )
         )
     )
+    grants = permission_grants.c
+    is_party = or_(grants.client_id == object_id, grants.resource_id == object_id)
+    connection.execute(delete(permission_grants).where(is_party))
 
 
 def _record(write: Write, old: Identity | None, new: Identity | None) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy import (
 from podpass.database.column_types import Flag, Moment, Text, WholeNumber, strict_table
 from podpass.database.migrate import MigrationChain
 
-CHAIN = MigrationChain(name="directory", package="podpass.directory.store.migrations", head="0001")
+CHAIN = MigrationChain(name="directory", package="podpass.directory.store.migrations", head="0002")
 metadata = MetaData()
 
 
@@ -239,6 +239,20 @@ app_role_assignments = strict_table(
     Column("app_role_id", Text, nullable=False),
     _time("created"),
     UniqueConstraint("principal_id", "resource_id", "app_role_id"),
+)
+
+permission_grants = strict_table(
+    "permission_grants",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
+    Column("client_id", Text, nullable=False),
+    Column("resource_id", Text, nullable=False, index=True),
+    Column("principal_id", Text, nullable=False),  # empty for all users of the tenant
+    Column("scope", Text, nullable=False),
+    _time("created"),
+    UniqueConstraint("client_id", "resource_id", "tenant_id", "principal_id"),
+    Index("permission_grants_by_tenant", "tenant_id", "id"),
 )
 
 audit_entries = strict_table(

@@ -1,13 +1,14 @@
 """Looks up tenants, clients and resources in the directory, with the AADSTS error if one does not exist."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from podpass.directory.model import (
     AppRoleAssignment,
     Identity,
     IdentityKind,
+    PermissionGrant,
     ResourcePrincipal,
     Tenant,
     User,
@@ -37,13 +38,24 @@ class AppRoleReader(Protocol):
     async def list(self, *, principal_id: str) -> Sequence[AppRoleAssignment]: ...
 
 
+class GrantStore(Protocol):
+    """Reads and stores consents."""
+
+    async def granted(
+        self, *, tenant_id: str, client_id: str, resource_id: str, user_id: str
+    ) -> frozenset[str]: ...
+    async def add(self, grants: Iterable[PermissionGrant]) -> None: ...
+
+
 class DirectoryReader(Protocol):
-    """The part of the directory that the token service reads."""
+    """The part of the directory that the token service reads; it writes consents only."""
 
     @property
     def users(self) -> UserReader: ...
     @property
     def app_roles(self) -> AppRoleReader: ...
+    @property
+    def grants(self) -> GrantStore: ...
 
     async def list_tenants(self) -> Sequence[Tenant]: ...
     async def find_tenant(self, name: str) -> Tenant | None: ...

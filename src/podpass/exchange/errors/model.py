@@ -34,7 +34,8 @@ _TOKEN = re.compile(r"eyJ[\w-]{10,}[\w.-]*")
 class AadstsEntry:
     """One error of the catalogue.
 
-    Shapes:  `text` is a template for the error's facts; `step` is one of STEPS.
+    Shapes:  `text` is a template for the error's facts; `step` is one of STEPS; `suberror` tells MSAL what
+             the user must do.
     """
 
     number: int
@@ -43,6 +44,7 @@ class AadstsEntry:
     text: str
     cause: str
     resolution: str
+    suberror: str = ""
 
     @property
     def status(self) -> int:

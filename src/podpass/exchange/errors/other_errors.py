@@ -116,10 +116,4 @@ ENTRA_ONLY_ROWS = (
         cause="A conditional access policy blocks the sign-in.",
         resolution="Find the sign-in in the tenant's sign-in log: it names the policy",
     ),
-    EntraOnlyEntry(
-        number=65001,
-        error="invalid_grant",
-        cause="The permissions that the application requests have no consent.",
-        resolution="Have an administrator consent to the application's permissions",
-    ),
 )

@@ -257,4 +257,44 @@ USER_ROWS = (
         "assignment.",
         resolution="Assign one of its app roles to the user, or turn off `appRoleAssignmentRequired`",
     ),
+    AadstsEntry(
+        number=650053,
+        step="resource",
+        error="invalid_client",
+        text="The application '{client}' ({name}) requests the permission '{scope}', which the resource "
+        "'{resource}' does not publish.",
+        cause="The scope names a delegated permission that does not exist in the resource, or that is "
+        "disabled.",
+        resolution="Compare the scope with `oauth2PermissionScopes` of the resource's service principal",
+    ),
+    AadstsEntry(
+        number=650057,
+        step="resource",
+        error="invalid_resource",
+        text="The application requests the resource '{resource}', which its registration does not list.",
+        cause="A client requests `/.default`, but its `requiredResourceAccess` has no delegated permission "
+        "of this resource, so there is nothing that a user could consent to.",
+        resolution="Add the permission: az ad app permission add --id ID --api RESOURCE "
+        "--api-permissions PERMISSION=Scope",
+    ),
+    AadstsEntry(
+        number=65001,
+        step="resource",
+        error="invalid_grant",
+        suberror="consent_required",
+        text="Neither the user nor an administrator has consented to the permissions of '{resource}' that "
+        "the application '{client}' ({name}) requests.",
+        cause="No grant of delegated permissions (`oauth2PermissionGrants`) covers this client, user, "
+        "resource and scope. Microsoft's tools need none.",
+        resolution="Sign in on the page and accept, or let an administrator consent for all users: "
+        "az ad app permission admin-consent --id ID",
+    ),
+    AadstsEntry(
+        number=90094,
+        step="resource",
+        error="access_denied",
+        text="The permission '{permission}' of {resource} needs the consent of an administrator.",
+        cause="The application requests a permission for administrators, and the user is not one.",
+        resolution="Let an administrator consent for all users: az ad app permission admin-consent --id ID",
+    ),
 )

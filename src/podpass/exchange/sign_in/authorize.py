@@ -23,7 +23,8 @@ _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 class AuthorizeRequest:
     """An authorization request.
 
-    Shapes:  `scope` is a resource at the v1.0 endpoint; `challenge` is an S256 code challenge, or empty.
+    Shapes:  `scope` is a resource at the v1.0 endpoint, where `version` is 1; `challenge` is an S256 code
+             challenge, or empty.
     """
 
     client_id: str
@@ -35,6 +36,7 @@ class AuthorizeRequest:
     challenge: str = ""
     prompt: str = ""
     login_hint: str = ""
+    version: int = 2
 
 
 def parse_request(query: Mapping[str, str], *, version: int) -> AuthorizeRequest:
@@ -59,6 +61,7 @@ def parse_request(query: Mapping[str, str], *, version: int) -> AuthorizeRequest
         challenge=query.get("code_challenge", ""),
         prompt=query.get("prompt", ""),
         login_hint=query.get("login_hint", "")[:256],
+        version=version,
     )
 
 

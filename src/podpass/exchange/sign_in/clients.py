@@ -109,20 +109,6 @@ def matches_redirect(redirect: str, registered: str) -> bool:
     return ours[1] == theirs[1] and ours[3] == theirs[3] and int(theirs[2] or 0) <= 65535
 
 
-def delegated_permissions(application: Identity) -> tuple[str, ...]:
-    """Return the enabled delegated permissions that an application declares."""
-    api = application.document.get("api")
-    scopes = api.get("oauth2PermissionScopes") if isinstance(api, dict) else None
-    return tuple(
-        scope["value"]
-        for scope in (scopes if isinstance(scopes, list) else ())
-        if isinstance(scope, dict)
-        and scope.get("isEnabled", True) is True
-        and isinstance(scope.get("value"), str)
-        and scope["value"]
-    )
-
-
 def _texts(holder: Any, name: str) -> Iterator[str]:
     values = holder.get(name) if isinstance(holder, dict) else None
     for value in values if isinstance(values, list) else ():

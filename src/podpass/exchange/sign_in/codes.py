@@ -49,13 +49,17 @@ class AuthorizationCode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceCode:
-    """The data of a device code; `segment` is the tenant in the path of the request."""
+    """The data of a device code.
+
+    Shapes:  `segment` is the tenant in the path of the request, `version` that of the endpoint.
+    """
 
     client_id: str
     segment: str
     scope: str
     user_code: str
     begun: float
+    version: int = 2
     approval: Approval | None = None
     declined: bool = False
 

@@ -36,7 +36,9 @@ class DeviceCodes:
         self._seal = seal
         self._clock = clock
 
-    async def create(self, *, client_id: str, segment: str, scope: str) -> tuple[str, DeviceCode]:
+    async def create(
+        self, *, client_id: str, segment: str, scope: str, version: int = 2
+    ) -> tuple[str, DeviceCode]:
         """Create a device code; return it and its data.
 
         Errors:  AadstsError 90055 when too many are pending; DatabaseFailed.
@@ -49,6 +51,7 @@ class DeviceCodes:
             scope=scope,
             user_code="".join(secrets.choice(_ALPHABET) for _ in range(_USER_CODE_CHARS)),
             begun=self._clock(),
+            version=version,
         )
         row = {
             "digest": digest,

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from html import escape
 
+from podpass.exchange.sign_in.consent import RequestedPermission
 from podpass.http.server import Headers
 
 _STYLE = """
@@ -23,6 +24,7 @@ button{font:inherit;padding:.5rem 1.2rem;margin:1.2rem .5rem 0 0}
 .about{color:GrayText;overflow-wrap:anywhere}
 dt{font-weight:600;margin-top:1rem}
 dd{margin:0;overflow-wrap:anywhere}
+.choice{font-weight:400}
 .fault{border-left:.3rem solid #b00020;padding:.4rem .8rem}
 footer{max-width:26rem;margin:1rem auto;font-size:.85rem;color:GrayText}
 """
@@ -97,6 +99,51 @@ def sign_in(
         '<button type="submit" name="step" value="cancel" formnovalidate>Cancel</button>'
         "</form>",
     )
+
+
+def consent(
+    *,
+    action: str,
+    flow: str,
+    client: str,
+    description: str,
+    target: str,
+    user: str,
+    permissions: Sequence[RequestedPermission],
+    administers: bool,
+) -> bytes:
+    """Return the page on which a user accepts or declines the permissions of a client.
+
+    Shapes:  `target` as in `sign_in`; `administers` offers consent for all users.
+    """
+    recipient = f"<br>The response goes to <code>{escape(target)}</code>" if target else ""
+    for_all = (
+        '<label class="choice"><input type="checkbox" name="organization" value="1"> '
+        "Consent for all users of this directory</label>"
+        if administers
+        else ""
+    )
+    return _page(
+        "Permissions requested",
+        f"<p><strong>{escape(client)}</strong> wants to act for <strong>{escape(user)}</strong>.</p>"
+        f'<p class="about"><small>{escape(description)}.{recipient}</small></p>'
+        f"<dl>{''.join(map(_permission, permissions))}</dl>"
+        "<p>Accept only if you trust the owner of this application. The consent stays valid until an "
+        "administrator deletes it.</p>"
+        f'<form method="post" action="{escape(action)}">'
+        f'<input type="hidden" name="flow" value="{escape(flow)}">{for_all}'
+        '<button type="submit" name="step" value="accept">Accept</button>'
+        '<button type="submit" name="step" value="cancel" formnovalidate>Cancel</button>'
+        "</form>",
+    )
+
+
+def _permission(requested: RequestedPermission) -> str:
+    one = requested.permission
+    note = " (for administrators)" if one.admin_only else ""
+    about = f"{requested.resource}: {one.value}{note}"
+    text = f"{escape(one.description)}<br>" if one.description else ""
+    return f"<dt>{escape(one.title)}</dt><dd>{text}<code>{escape(about)}</code></dd>"
 
 
 def device_code(*, action: str, flow: str, code: str = "", fault: str = "") -> bytes:

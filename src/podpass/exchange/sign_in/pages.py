@@ -16,9 +16,12 @@ from podpass.exchange import token_request
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.form_reader import refusal
 from podpass.exchange.sign_in import authorize, html
+from podpass.exchange.sign_in import scope as user_scope
 from podpass.exchange.sign_in.authorize import AuthorizeRequest
 from podpass.exchange.sign_in.clients import Client, Platform
 from podpass.exchange.sign_in.codes import Approval
+from podpass.exchange.sign_in.consent import RequestedPermission, deserialize
+from podpass.exchange.sign_in.consents import ConsentScope
 from podpass.exchange.sign_in.csrf import CsrfTokens
 from podpass.exchange.sign_in.sign_in import SignIn
 from podpass.exchange.signing.token_sealer import TokenSealer
@@ -31,6 +34,8 @@ _ACTION = f"/common/{LOGIN}"
 _GRANT = "sign-in"  # the name of the grant in errors
 _MAX_BODY = 64 * 1024
 _CONFIRMED = "You are signed in"
+# Values of `prompt` that ask for consent again; the second one is that of the v1.0 endpoint.
+_CONSENT_PROMPTS = frozenset({"consent", "admin_consent"})
 
 
 class SignInPages:
@@ -84,7 +89,9 @@ class SignInPages:
         if flow["kind"] == "code":
             return await self._handle_code(scope, form)
         if form.get("step") == "cancel":
-            return await self._cancel(flow)
+            return await self._cancel(flow["flow"] if flow["kind"] == "consent" else flow)
+        if flow["kind"] == "consent":
+            return await self._handle_consent(flow, form)
         return await self._handle_password(scope, flow, form)
 
     async def _handle_code(self, scope: Scope, form: Mapping[str, str]) -> Reply:
@@ -94,8 +101,12 @@ class SignInPages:
             status = 429 if exc.entry.number == 50053 else 400
             text = "Too many wrong codes. Wait a minute." if status == 429 else exc.message
             return self._code_page(scope, "", fault=text, status=status)
-        flow = {"kind": "device", "tenant": device.segment, "user_code": device.user_code}
-        flow |= {"client": device.client_id}
+        flow: dict[str, Any] = {
+            "kind": "device",
+            "tenant": device.segment,
+            "user_code": device.user_code,
+        }
+        flow |= {"client": device.client_id, "scope": device.scope, "version": device.version}
         _, client = await self._find_flow_client(flow)
         return self._sign_in_page(scope, flow, client)
 
@@ -107,11 +118,15 @@ class SignInPages:
         facts: dict[str, Any] = {"client_id": client.id, "outcome": "signed_in"}
         try:
             approval = await self._signin.users.authenticate(tenant, name, form.get("password", ""))
-            await self._signin.users.check_approval(client, approval)
-            reply = await self._approve(flow, approval)
+            parties = await self._signin.find_consent_scope(client, approval)
+            needed = await self._needed_permissions(flow, parties)
+            if needed:
+                reply = self._consent_page(scope, flow, parties, approval, needed)
+            else:
+                reply = await self._approve(flow, approval)
         except AadstsError as exc:
             facts |= {"outcome": exc.entry.name}
-            reply = self._sign_in_page(scope, flow, client, name=name, fault=exc.message)
+            reply = self._sign_in_page(scope, flow, client, name=name, fault=_fault_text(exc))
         log.hop(
             _log,
             "user_signed_in" if facts["outcome"] == "signed_in" else "user_sign_in_failed",
@@ -122,6 +137,41 @@ class SignInPages:
             **facts,
         )
         return reply
+
+    async def _needed_permissions(
+        self, flow: dict[str, Any], parties: ConsentScope
+    ) -> tuple[RequestedPermission, ...]:
+        request = flow["request"] if flow["kind"] == "authorize" else flow
+        requested = user_scope.parse(request["scope"], version=request["version"])
+        prompt = request.get("prompt", "") in _CONSENT_PROMPTS
+        return await self._signin.consents.needed(parties, requested, prompt=prompt)
+
+    async def _handle_consent(self, consent: dict[str, Any], form: Mapping[str, str]) -> Reply:
+        """Store the consent that the user gave on the page, and complete the sign-in.
+
+        Errors:  AadstsError 50173, 50105, 90094.
+        """
+        began, flow = time.perf_counter(), consent["flow"]
+        if form.get("step") != "accept":
+            raise AadstsError(9002313, reason="the consent form has no decision")
+        approval = Approval(**consent["approval"])
+        _, client = await self._find_flow_client(flow)
+        parties = await self._signin.find_consent_scope(client, approval)
+        permissions = deserialize(consent["permissions"])
+        for_all = form.get("organization") == "1"
+        await self._signin.consents.accept(parties, permissions, for_all=for_all)
+        log.hop(
+            _log,
+            "user_consented",
+            stage="exchange",
+            asked="consent on the page",
+            checked=("flow", "user"),
+            seconds=time.perf_counter() - began,
+            client_id=client.id,
+            oid=parties.user.id,
+            permissions=[each.permission.value for each in permissions],
+        )
+        return await self._approve(flow, approval)
 
     async def _find_flow_client(self, flow: dict[str, Any]) -> tuple[Tenant | None, Client]:
         client_id = flow["client"] if flow["kind"] == "device" else flow["request"]["client_id"]
@@ -162,6 +212,32 @@ class SignInPages:
         targets = [target] if target else []
         return Reply(200, (*html.headers(form_targets=targets), cookie), body)
 
+    def _consent_page(
+        self,
+        scope: Scope,
+        flow: dict[str, Any],
+        parties: ConsentScope,
+        approval: Approval,
+        permissions: tuple[RequestedPermission, ...],
+    ) -> Reply:
+        # The page needs no second password: its sealed token contains the approval, for this browser only.
+        consent = {"kind": "consent", "flow": flow, "approval": asdict(approval)}
+        token, cookie = self._csrf_tokens.issue(
+            scope, consent | {"permissions": [asdict(each) for each in permissions]}
+        )
+        target = authorize.origin_of(flow["request"]["redirect"]) if "request" in flow else ""
+        body = html.consent(
+            action=_ACTION,
+            flow=token,
+            client=parties.client.name,
+            description=parties.client.description,
+            target=target,
+            user=parties.user.name,
+            permissions=permissions,
+            administers=self._signin.consents.administers(parties.user),
+        )
+        return Reply(200, (*html.headers(form_targets=[target] if target else []), cookie), body)
+
     def _code_page(self, scope: Scope, code: str, *, fault: str = "", status: int = 200) -> Reply:
         token, cookie = self._csrf_tokens.issue(scope, {"kind": "code"})
         body = html.device_code(action=_ACTION, flow=token, code=code[:32], fault=fault)
@@ -179,6 +255,11 @@ def signed_out_reply() -> Reply:
     return _html(
         html.completed("Signed out", "This service has no sessions, so there is nothing to end.")
     )
+
+
+def _fault_text(exc: AadstsError) -> str:
+    """Return the text of an error; only the owner of the application can fix an error of the resource."""
+    return f"{exc.entry.name}: {exc.message}" if exc.step == "resource" else exc.message
 
 
 def _html(body: bytes) -> Reply:

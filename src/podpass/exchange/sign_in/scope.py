@@ -8,19 +8,20 @@ import re
 from dataclasses import dataclass
 
 from podpass import names
+from podpass.directory.well_known_resources import IMPERSONATION
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.scope import DEFAULT_SUFFIX, USER_SCOPES, is_resource
 
 GRAPH = f"https://{names.GRAPH_HOST}"
-IMPERSONATION = "user_impersonation"
-# The permissions of Microsoft's tools in Graph; other clients get the permissions that they request.
+# The permissions of Microsoft's tools in Graph; other clients need consent.
 _TOOLS_IN_GRAPH = (
     "AuditLog.Read.All",
     "Directory.AccessAsUser.All",
     "Group.ReadWrite.All",
     "User.ReadWrite.All",
 )
-_OTHERS_IN_GRAPH = ("User.Read",)
+# The permission of a tool in a resource that publishes none, so that no other client can request it.
+_TOOLS_ONLY = (IMPERSONATION,)
 MAX_SCOPE_CHARS = 4096
 _PERMISSION = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,119}")
 
@@ -29,12 +30,14 @@ _PERMISSION = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,119}")
 class RequestedScope:
     """The parsed scope of a request.
 
-    Shapes:  `resource` as the client wrote it; `permissions` by name, empty for `.default`; `oidc_scopes` is
-             a part of USER_SCOPES; `text` are the other scopes as the client wrote them.
+    Shapes:  `resource` as the client wrote it; `permissions` by name, empty for `.default`, where
+             `is_default` is true, and for OIDC scopes only; `oidc_scopes` is a part of USER_SCOPES; `text`
+             are the other scopes as the client wrote them.
     """
 
     resource: str
     permissions: tuple[str, ...] = ()
+    is_default: bool = False
     oidc_scopes: frozenset[str] = frozenset()
     text: tuple[str, ...] = ()
 
@@ -67,6 +70,7 @@ def parse_scope(scope: str) -> RequestedScope:
     return RequestedScope(
         resource=resources.pop() if resources else GRAPH,
         permissions=permissions,
+        is_default=bool(items) and not permissions,
         oidc_scopes=oidc_scopes,
         text=tuple(each for each in scopes if each not in USER_SCOPES),
     )
@@ -79,7 +83,7 @@ def parse_resource(resource: str) -> RequestedScope:
     """
     if len(resource) > MAX_SCOPE_CHARS or not is_resource(resource):
         raise AadstsError(70011, scope=resource)
-    return RequestedScope(resource=resource, oidc_scopes=USER_SCOPES)
+    return RequestedScope(resource=resource, is_default=True, oidc_scopes=USER_SCOPES)
 
 
 def _parse_item(each: str, scope: str) -> tuple[str, str]:
@@ -96,22 +100,18 @@ def _parse_item(each: str, scope: str) -> tuple[str, str]:
     return resource, permission
 
 
-def grant_permissions(
-    requested: RequestedScope, *, is_graph: bool, is_tool: bool, declared: tuple[str, ...] | None
+def tool_permissions(
+    requested: RequestedScope, published: tuple[str, ...], *, is_graph: bool
 ) -> tuple[str, ...]:
-    """Return the permissions of a token (`scp`).
+    """Return the permissions of a token (`scp`) of one of Microsoft's tools, which need no consent.
 
-    Shapes:  `declared` are the permissions of an application of the tenant; None for Microsoft's resources.
-    Errors:  AadstsError 70011 for a permission that the application does not declare.
+    Shapes:  `published` are the names of the resource's permissions. In Graph a tool has the permissions that
+             it requests.
     """
-    if declared is not None:
-        if unknown := [each for each in requested.permissions if each not in declared]:
-            raise AadstsError(70011, scope=unknown[0])
-        return requested.permissions or declared
-    if is_graph:
-        in_graph = requested.permissions or (_TOOLS_IN_GRAPH if is_tool else _OTHERS_IN_GRAPH)
-        return (*in_graph, *sorted(requested.oidc_scopes - {"offline_access"}))
-    return (IMPERSONATION,)
+    if not is_graph:
+        return requested.permissions or published or _TOOLS_ONLY
+    in_graph = requested.permissions or _TOOLS_IN_GRAPH
+    return (*in_graph, *sorted(requested.oidc_scopes - {"offline_access"}))
 
 
 def format_scope(requested: RequestedScope, permissions: tuple[str, ...]) -> str:

@@ -7,12 +7,12 @@ device code has its order in `SignIn.create_device_code`, the client credentials
 
 import hashlib
 import hmac
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from podpass.clock import Clock
 from podpass.crypto import jose
-from podpass.directory.model import Identity, ResourcePrincipal, Tenant
-from podpass.directory.resources import GRAPH_APP_ID
+from podpass.directory.model import Tenant
 from podpass.exchange.client_auth import directory_lookup
 from podpass.exchange.client_auth.authenticator import (
     ASSERTION_STEPS,
@@ -27,8 +27,9 @@ from podpass.exchange.sign_in import refresh_tokens
 from podpass.exchange.sign_in import scope as user_scope
 from podpass.exchange.sign_in.authorization_codes import AuthorizationCodes
 from podpass.exchange.sign_in.authorize import AuthorizeRequest
-from podpass.exchange.sign_in.clients import Client, Platform, delegated_permissions, find_built_in
+from podpass.exchange.sign_in.clients import Client, Platform, find_built_in
 from podpass.exchange.sign_in.codes import Approval, AuthorizationCode, DeviceCode
+from podpass.exchange.sign_in.consents import Consents, ConsentScope
 from podpass.exchange.sign_in.device_codes import DeviceCodes
 from podpass.exchange.sign_in.scope import RequestedScope
 from podpass.exchange.sign_in.tokens import UserExchange
@@ -77,11 +78,13 @@ class SignIn:
         authenticator: ClientAuthenticator,
         keys: AuthorityKeys,
         clock: Clock,
+        administrators: Collection[str] = (),
     ) -> None:
         self._directory = directory
         self._authenticator = authenticator
         self._seal = keys.token_sealer
         self._clock = clock
+        self.consents = Consents(directory, administrators)
         self.users = UserAuthenticator(directory, keys.database, clock)
         self.codes = AuthorizationCodes(keys.database, keys.token_sealer, clock)
         self.devices = DeviceCodes(keys.database, keys.token_sealer, clock)
@@ -117,7 +120,9 @@ class SignIn:
             client_authentication=authentication,
             resource=resource,
             requested=requested,
-            permissions=await self._permissions(home, client, resource, requested),
+            permissions=await self.consents.permissions(
+                ConsentScope(tenant=home, client=client, user=user), resource, requested
+            ),
             roles=await self._directory.app_roles.roles_of(user.id, resource.app_id),
             authenticated=grant.approval.authenticated,
             nonce=grant.nonce,
@@ -145,7 +150,18 @@ class SignIn:
             client_id=client.id,
             segment=request.tenant,
             scope=request.get(parameter),
+            version=request.version,
         )
+
+    async def find_consent_scope(self, client: Client, approval: Approval) -> ConsentScope:
+        """Return client and user of an approval, in the user's tenant.
+
+        Errors:  AadstsError 50034, 50173, 50105.
+        """
+        user = await self.users.find_user(approval)
+        await self.users.check_assignment(client, user)
+        tenant = await directory_lookup.find_tenant(self._directory, approval.tenant_id, grant="")
+        return ConsentScope(tenant=tenant, client=client, user=user)
 
     async def issue_code(
         self, request: AuthorizeRequest, platform: Platform, approval: Approval
@@ -262,23 +278,6 @@ class SignIn:
         return await directory_lookup.find_tenant(
             self._directory, grant.approval.tenant_id, grant=""
         )
-
-    # ------------------------------------------------------------------------------------- resource
-
-    async def _permissions(
-        self, tenant: Tenant, client: Client, resource: ResourcePrincipal, requested: RequestedScope
-    ) -> tuple[str, ...]:
-        application = await self._application(tenant, resource)
-        declared = None if application is None else delegated_permissions(application)
-        return user_scope.grant_permissions(
-            requested,
-            is_graph=resource.app_id == GRAPH_APP_ID,
-            is_tool=client.identity is None,
-            declared=declared,
-        )
-
-    async def _application(self, tenant: Tenant, resource: ResourcePrincipal) -> Identity | None:
-        return await self._directory.find_identity(tenant.id, resource.app_id)
 
 
 def check_request(request: TokenRequest) -> None:

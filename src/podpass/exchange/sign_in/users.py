@@ -61,13 +61,6 @@ class UserAuthenticator:
             raise AadstsError(50173)
         return user
 
-    async def check_approval(self, client: Client, approval: Approval) -> None:
-        """Check for errors that the token endpoint would return later, so that the page shows them.
-
-        Errors:  AadstsError 50105.
-        """
-        await self.check_assignment(client, await self.find_user(approval))
-
     async def check_assignment(self, client: Client, user: User) -> None:
         """Check that a user is assigned to an application that requires assignment.
 
