@@ -31,6 +31,7 @@ from podpass.guids import is_guid
 from podpass.http import fetcher, proxy_headers
 from podpass.http.content_coding import BodyRefused, decode
 from tests.fuzz.connections import TINY, RecordingConnection, first_request
+from tests.fuzz.growth import growth
 from tests.fuzz.reviews import pod, review
 
 ISSUER = "https://oidc.test/x/"
@@ -297,6 +298,7 @@ TARGETS: dict[str, FuzzTarget] = {
         content_coding,
         discovery,
         form,
+        growth,
         headers,
         http,
         json_object,

@@ -12,6 +12,7 @@ CORPUS = Path(__file__).with_name("corpus")
 SEEDS = {
     name: [path.read_bytes() for path in sorted((CORPUS / name).iterdir())] for name in TARGETS
 }
+EXAMPLES = {"http": 150, "growth": 30}
 SPLICES = [
     b"",
     b"\0",
@@ -56,7 +57,7 @@ def test_inputs_that_failed_earlier_pass(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(TARGETS))
 def test_no_input_violates_a_rule_of_its_parser(name: str) -> None:
     @settings(
-        max_examples=150 if name == "http" else 400,
+        max_examples=EXAMPLES.get(name, 400),
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),

@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 
+from podpass.kubernetes.apiserver.auth import rbac
+from podpass.kubernetes.apiserver.request import UserInfo
+
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 PODS = "/api/v1/namespaces/default/pods"
 
@@ -263,3 +266,33 @@ async def test_impersonated_extra_and_uid_need_their_own_permissions(
     assert await status_for_alice(live, "POST", who, {}, impersonate_user="bob", **header) == 201
     other = dict.fromkeys(header, "other")
     assert await status_for_alice(live, "POST", who, {}, impersonate_user="bob", **other) == 403
+
+
+async def test_unchanged_binding_is_not_parsed_again(
+    live: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails if each request, or each change of a role, reads every subject of every binding."""
+    everything = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
+    await grant(live, [everything])
+    assert await status_for_alice(live, "GET", PODS) == 200
+    parsed: list[str] = []
+    parse = rbac._parse_binding
+
+    def noted(obj: Any) -> Any:
+        parsed.append(obj["metadata"]["name"])
+        return parse(obj)
+
+    monkeypatch.setattr(rbac, "_parse_binding", noted)
+    binding = {
+        "metadata": {"name": "many"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"},
+        "subjects": [{"kind": "User", "name": f"u{at}"} for at in range(500)]
+        + [{"kind": "Group", "name": "devs"}, {"kind": "User", "name": "alice"}],
+    }
+    made = await live.call("POST", f"{RBAC}/namespaces/default/rolebindings", binding)
+    assert made.status == 201
+    await live.call("DELETE", f"{RBAC}/namespaces/default/rolebindings/b")
+    assert await status_for_alice(live, "GET", PODS) == 200
+    assert parsed == ["many"]
+    [first] = list(live.cluster._rbac.grants(UserInfo(name="alice", groups=("devs",)), "default"))
+    assert first.reason.endswith('to Group "devs"')

@@ -9,7 +9,8 @@ import aiohttp
 import pytest
 
 from podpass.kubernetes.apiserver import handler
-from podpass.kubernetes.apiserver.read import object_response, watch
+from podpass.kubernetes.apiserver.read import object_response, watch, watch_view
+from podpass.kubernetes.apiserver.storage.fairness import CooperativeYield
 from podpass.kubernetes.apiserver.storage.watch_cache import WatchCache
 from tests.kubernetes.apiserver.test_watch import MAPS, create_map, open_watch, set_labels
 
@@ -200,3 +201,29 @@ async def test_two_hundred_watchers_get_every_change(live: Any) -> None:
         for each in watchers:
             assert await each == [str(number) for number in range(30)]
     await asyncio.sleep(0)
+
+
+async def test_watch_with_an_expensive_selector_lets_other_requests_run(
+    live: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails if one chunk reads all changes, none of which may match the selector."""
+    start = await create_map(live, "a", app="x")
+    for at in range(20):
+        await set_labels(live, "a", app="y", number=str(at))
+    await set_labels(live, "a", app="x")
+    monkeypatch.setattr(CooperativeYield, "is_due", True)
+    sizes = []
+    build = watch_view.WatchView._build_chunk
+
+    def noted(self: Any, events: Any, revision: int) -> Any:
+        chunk = build(self, events, revision)
+        sizes.append(sum(event.revision <= chunk.revision for event in events))
+        return chunk
+
+    monkeypatch.setattr(watch_view.WatchView, "_build_chunk", noted)
+    path = f"{MAPS}?watch=1&resourceVersion={start}&labelSelector=app%3Dx"
+    async with open_watch(live, path, "") as stream:
+        events = [await stream.next(), await stream.next()]
+    assert events[0][0] == "DELETED"
+    assert events[1][0] == "ADDED"
+    assert set(sizes) == {1}

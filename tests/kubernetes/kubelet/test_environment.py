@@ -75,6 +75,39 @@ def test_variable_expands_only_earlier_variables() -> None:
     }
 
 
+class SearchedText(str):
+    """A text that counts its searches."""
+
+    searches = 0
+
+    def find(self, *args: Any) -> int:
+        SearchedText.searches += 1
+        return str.find(self, *args)
+
+
+def test_text_without_an_end_of_a_reference_is_searched_once() -> None:
+    """Fails if each `$(` of a long value searches the rest of it."""
+    for part in ("$(", "$a"):
+        SearchedText.searches = 0
+        assert expand(SearchedText(part * 1000), {}) == part * 1000
+        assert SearchedText.searches <= 1001
+    assert expand(SearchedText("$(A)$("), {"A": "1"}) == "1$("
+
+
+def test_variables_that_double_are_refused_before_they_fill_the_memory() -> None:
+    env = [{"name": "V0", "value": "x" * 1000}]
+    env += [{"name": f"V{at}", "value": f"$(V{at - 1})" * 2} for at in range(1, 40)]
+    with pytest.raises(ConfigError, match="longer than"):
+        build({"env": env})
+
+
+def test_one_key_of_a_secret_decodes_only_that_key() -> None:
+    """Fails if each of many references decodes a whole secret; the other key is not base64."""
+    found = {("secret", "s"): {"data": {"a": "eA==", "b": "not base64"}}}
+    reference = {"secretKeyRef": {"name": "s", "key": "a"}}
+    assert build({"env": [{"name": "A", "valueFrom": reference}]}, found)["A"] == "x"
+
+
 def test_env_overrides_env_from_and_later_sources_override_earlier() -> None:
     found = {
         ("configmap", "a"): {"data": {"X": "1", "Y": "1"}},

@@ -1,12 +1,12 @@
 """Decode request bodies: JSON, YAML or protobuf; check the kind and the fields against the schema."""
 
-import functools
 import json
+from collections import Counter
 from typing import Any
 
 import orjson
 
-from podpass.kubernetes.apiserver import protobuf, schema
+from podpass.kubernetes.apiserver import limits, protobuf, schema, worker, yaml_body
 from podpass.kubernetes.apiserver.kinds import Kind
 from podpass.kubernetes.apiserver.request import Request
 from podpass.kubernetes.apiserver.response import JSON, YAML
@@ -19,21 +19,21 @@ _TYPES = (JSON, YAML, protobuf.MEDIA_TYPE)
 def parse(data: bytes, media_type: str) -> tuple[Any, list[str]]:
     """Decode a body; also return the names of members that an object contains more than once.
 
-    Errors:  StatusError 400.
+    Errors:  StatusError 400, and 413 for more values than one request may have.
     """
     duplicates: list[str] = []
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            names = [name for name, _ in pairs]
-            duplicates.extend(sorted({name for name in names if names.count(name) > 1}))
+            counts = Counter(name for name, _ in pairs)
+            duplicates.extend(sorted(name for name, count in counts.items() if count > 1))
         return found
 
     try:
         if media_type == protobuf.MEDIA_TYPE:
-            return protobuf.decode(data), duplicates
-        if media_type == JSON:
+            value = protobuf.decode(data)
+        elif media_type == JSON:
             value = json.loads(data, object_pairs_hook=unique, parse_constant=_refuse_constant)
         else:
             value = _json_or_yaml(data, unique, duplicates)
@@ -41,6 +41,7 @@ def parse(data: bytes, media_type: str) -> tuple[Any, list[str]]:
         orjson.dumps(value)
     except (protobuf.MalformedBody, ValueError, TypeError, RecursionError) as exc:
         raise bad_request(f"the body of the request cannot be read as {media_type}") from exc
+    limits.check_values(value)
     return value, duplicates
 
 
@@ -51,36 +52,11 @@ def _json_or_yaml(data: bytes, unique: Any, duplicates: list[str]) -> Any:
             return json.loads(data, object_pairs_hook=unique, parse_constant=_refuse_constant)
         except ValueError:  # a YAML map in flow style
             duplicates.clear()
-    return _yaml(data)
+    return yaml_body.parse(data)
 
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(name)
-
-
-def _yaml(data: bytes) -> Any:
-    """Decode YAML without aliases and dates, which JSON does not have."""
-    import yaml
-
-    try:
-        # A few lines of nested aliases can expand to gigabytes.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data, _loader())):
-            raise ValueError("YAML aliases are not supported")
-        return yaml.load(data, _loader())  # noqa: S506 a safe loader, without dates
-    except yaml.YAMLError as exc:
-        raise ValueError("invalid YAML") from exc
-
-
-@functools.cache
-def _loader() -> Any:
-    import yaml
-
-    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    resolvers = {
-        first: [each for each in found if each[0] != "tag:yaml.org,2002:timestamp"]
-        for first, found in base.yaml_implicit_resolvers.items()
-    }
-    return type("Loader", (base,), {"yaml_implicit_resolvers": resolvers})
 
 
 async def decode_object(request: Request, kind: Kind) -> Object:
@@ -91,8 +67,13 @@ async def decode_object(request: Request, kind: Kind) -> Object:
     media_type = request.content_type or JSON
     if media_type not in _TYPES:
         raise unsupported_media_type(_TYPES)
-    value, duplicates = parse(await request.body(), media_type)
-    return check_kind(request, kind, value, duplicates)
+    body = await request.body()
+
+    def decode() -> Object:
+        value, duplicates = parse(body, media_type)
+        return check_kind(request, kind, value, duplicates)
+
+    return await worker.run(len(body), decode)
 
 
 def check_kind(
@@ -112,8 +93,13 @@ async def decode_type(request: Request, kind: str, api_version: str) -> Object:
     media_type = request.content_type or JSON
     if media_type not in _TYPES:
         raise unsupported_media_type(_TYPES)
-    value, duplicates = parse(await request.body(), media_type)
-    return check_fields(request, kind, _with_type_meta(value, kind, api_version), duplicates)
+    body = await request.body()
+
+    def decode() -> Object:
+        value, duplicates = parse(body, media_type)
+        return check_fields(request, kind, _with_type_meta(value, kind, api_version), duplicates)
+
+    return await worker.run(len(body), decode)
 
 
 def decode_delete_options(request: Request, body: bytes) -> Object:
@@ -154,7 +140,8 @@ def check_fields(
         raise bad_request(
             f"{schema.type_name(kind)} in the body cannot be read: " + "; ".join(report.type_errors)
         )
-    problems = [f'duplicate field "{name}"' for name in duplicates or ()]
+    names = (duplicates or [])[: schema.MAX_PROBLEMS]
+    problems = [f'duplicate field "{schema.shorten(name)}"' for name in names]
     problems += [f'unknown field "{path}"' for path in report.unknown]
     match request.option("fieldValidation"):
         case "Strict" if problems:

@@ -144,7 +144,7 @@ class ApiServer:
             user=user,
             warnings=warnings,
         )
-        self._rbac.check(user, authorizer_attributes(info, _single_name(request)))
+        self._rbac.check(user, authorizer_attributes(info))
         if not info.plural:
             return self._discovery.handle(request)
         try:
@@ -167,14 +167,16 @@ class ApiServer:
             if (info.group, info.version) in group_versions():
                 raise no_such_resource()
             return _unknown
-        has_location = bool(request.namespaced_name[0]) or not kind.namespaced
-        if (info.name and not has_location) or (
-            info.plural != "namespaces" and not kind.namespaced and info.namespace
-        ):
+        # Only `list` and `watch` of a namespaced kind have a path without a namespace. A cluster-scoped kind
+        # has no path in a namespace: a grant in that namespace would be used for the whole cluster.
+        has_location = info.namespaced_path is kind.namespaced
+        if (info.name and not has_location) or (info.namespaced_path and not kind.namespaced):
             raise no_such_resource()
         if not info.subresource:
             needs_name = info.verb in ("get", "update", "patch", "delete")
-            is_valid = needs_name is bool(info.name) and (has_location or info.verb != "create")
+            is_valid = needs_name is bool(info.name) and (
+                has_location or info.verb in ("list", "watch")
+            )
             if info.verb not in kind.verbs or not is_valid:
                 raise method_not_allowed(request.method)
             return self._verbs[info.verb] if kind.stored else self._review
@@ -249,15 +251,6 @@ class ApiServer:
 
 async def _unknown(_request: Request) -> Response:
     return NOT_FOUND
-
-
-def _single_name(request: Request) -> str:
-    """Return the name in a `metadata.name` field selector, which RBAC rules with resourceNames can allow."""
-    for term in request.option("fieldSelector").split(","):
-        path, _, name = term.partition("=")
-        if path == "metadata.name" and request.info.verb in ("list", "watch", "deletecollection"):
-            return name.removeprefix("=")
-    return ""
 
 
 def _headers(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from podpass.kubernetes import int64
-from podpass.kubernetes.apiserver import decoding
+from podpass.kubernetes.apiserver import decoding, worker
 from podpass.kubernetes.apiserver.request import Request
 from podpass.kubernetes.apiserver.status import Cause, CauseType, invalid_options, not_a_number
 from podpass.kubernetes.apiserver.storage.storage import Object
@@ -108,8 +108,10 @@ async def read_delete_options(request: Request) -> DeleteOptions:
     Errors:  StatusError 400, 415, 422.
     """
     body = await request.body()
+    if not body:
+        return parse_delete_options(_from_query(request))
     return parse_delete_options(
-        decoding.decode_delete_options(request, body) if body else _from_query(request)
+        await worker.run(len(body), decoding.decode_delete_options, request, body)
     )
 
 

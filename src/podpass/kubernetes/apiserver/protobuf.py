@@ -18,6 +18,7 @@ import orjson
 from podpass.clock import rfc3339
 from podpass.errors import Error
 from podpass.kubernetes.apiserver import schema
+from podpass.kubernetes.apiserver.limits import MAX_VALUES
 
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 _MAGIC = b"k8s\x00"
@@ -61,8 +62,11 @@ def decode(data: bytes) -> Object:
 
 def _fields(data: bytes) -> Iterator[tuple[int, int, Value]]:
     """Yield the number, wire type and value of each field of a message."""
-    at = 0
+    at = fields = 0
     while at < len(data):
+        fields += 1
+        if fields > MAX_VALUES:
+            raise MalformedBody(f"a message has more than {MAX_VALUES} fields")
         tag, at = _varint(data, at)
         number, wire = tag >> 3, tag & 7
         if wire == _VARINT:

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, unquote
 
 from podpass.http.server import BodyTooLarge, Receive, Scope, read_body
 from podpass.kubernetes.apiserver.kinds import Kind, find_kind
+from podpass.kubernetes.apiserver.selectors import required_name
 from podpass.kubernetes.apiserver.status import too_large
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
@@ -42,7 +43,10 @@ class RequestInfo:
     """The verb and the resource of a request, from its method and path.
 
     Shapes:  `group` is empty for the core group; `plural` is empty for a non-resource path;
-             `namespace`, `name` and `subresource` are empty if the path has none.
+             `namespace`, `name` and `subresource` are empty if the path has none. `namespaced_path` is
+             whether the resource comes after `namespaces/<name>/`; `namespace` is also set for a
+             namespace itself, because its administrators are granted rights on it inside it.
+             `selected_name` is the name that a field selector requires.
     """
 
     verb: str
@@ -53,6 +57,8 @@ class RequestInfo:
     namespace: str = ""
     name: str = ""
     subresource: str = ""
+    namespaced_path: bool = False
+    selected_name: str = ""
 
     @property
     def kind(self) -> Kind | None:
@@ -64,7 +70,8 @@ def parse_request_info(method: str, path: str, query: Mapping[str, Sequence[str]
     """Parse a method and a path into a verb and a resource.
 
     Source:  RequestInfo of the API server: `/api/v1/...`, `/apis/<group>/<version>/...`, and
-             `namespaces/<name>/<resource>` except for the subresources of a namespace.
+             `namespaces/<name>/<resource>` except for the subresources of a namespace. A path with an
+             empty part is no resource here: the real API server would read it as another path.
     """
     parts = [unquote(part) for part in path.strip("/").split("/")]
     if parts[0] == "api" and len(parts) > 2:
@@ -72,20 +79,28 @@ def parse_request_info(method: str, path: str, query: Mapping[str, Sequence[str]
     elif parts[0] == "apis" and len(parts) > 3:
         group, version, rest = parts[1], parts[2], parts[3:]
     else:
+        rest = []
+    if not rest or "" in parts:
         return RequestInfo(verb=method.lower(), path=path)
-    namespace = ""
-    if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:
-        namespace, rest = rest[1], rest[2:]
+    namespace = rest[1] if rest[0] == "namespaces" and len(rest) > 1 else ""
+    namespaced_path = bool(namespace) and len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES
+    if namespaced_path:
+        rest = rest[2:]
     name = rest[1] if len(rest) > 1 else ""
+    verb = _verb(method, name, query)
     return RequestInfo(
-        verb=_verb(method, name, query),
+        verb=verb,
         path=path,
         group=group,
         version=version,
         plural=rest[0],
-        namespace=rest[1] if rest[0] == "namespaces" and len(rest) > 1 else namespace,
+        namespace=namespace,
         name=name,
         subresource="/".join(rest[2:]),
+        namespaced_path=namespaced_path,
+        selected_name=required_name(query.get("fieldSelector", [""])[0])
+        if verb in ("list", "watch")
+        else "",
     )
 
 
@@ -98,12 +113,16 @@ def _verb(method: str, name: str, query: Mapping[str, Sequence[str]]) -> str:
         return "watch" if is_watch else "list"
     if method == "DELETE":
         return "delete" if name else "deletecollection"
-    return _VERBS.get(method, method.lower())
+    # The name of a verb is no method: LIST or ESCALATE would choose what is authorized.
+    return _VERBS.get(method, "")
 
 
 @dataclass(slots=True, kw_only=True)
 class Request:
-    """One HTTP request; `warnings` collects the warnings of its response."""
+    """One HTTP request; `warnings` collects the warnings of its response.
+
+    Units:   `size` in bytes of the body, once it is read.
+    """
 
     method: str
     scope: Scope
@@ -113,6 +132,7 @@ class Request:
     info: RequestInfo
     user: UserInfo
     warnings: list[str] = field(default_factory=list)
+    size: int = 0
 
     def option(self, name: str) -> str:
         """Return the first value of a query parameter; empty if it is not given."""
@@ -141,9 +161,11 @@ class Request:
         Errors:  StatusError 413.
         """
         try:
-            return await read_body(self.receive, MAX_BODY_BYTES)
+            body = await read_body(self.receive, MAX_BODY_BYTES)
         except BodyTooLarge as exc:
             raise too_large(f"Request entity too large: limit is {MAX_BODY_BYTES}") from exc
+        self.size = len(body)
+        return body
 
 
 def read_query(scope: Scope) -> dict[str, list[str]]:
@@ -153,8 +175,7 @@ def read_query(scope: Scope) -> dict[str, list[str]]:
 
 def read_headers(scope: Scope) -> dict[str, str]:
     """Return the headers by lower-case name; repeated headers are joined by commas."""
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for name, value in scope["headers"]:
-        key, text = name.decode("latin-1"), value.decode("latin-1")
-        found[key] = f"{found[key]}, {text}" if key in found else text
-    return found
+        found.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    return {name: ", ".join(values) for name, values in found.items()}

@@ -12,6 +12,7 @@ from podpass.kubernetes.apiserver.status import StatusError, not_acceptable
 
 JSON = "application/json"
 YAML = "application/yaml"
+_MAX_BLOCK_YAML_BYTES = 64 * 1024
 TEXT = "text/plain; charset=utf-8"
 OBJECT, TABLE, METADATA = "object", "Table", "PartialObjectMetadata"
 _FORM_BY_NAME = {
@@ -113,15 +114,28 @@ def accepts(request: Request, media_type: str) -> bool:
 def encode(request: Request, body: Any, status: int = 200, media_type: str = JSON) -> Response:
     """Encode a body as JSON or YAML; bytes are JSON already."""
     if media_type == YAML:
-        import yaml
-
-        value = orjson.loads(body) if isinstance(body, bytes) else body
-        return Response(status, yaml.safe_dump(value, sort_keys=False).encode(), YAML)
+        return Response(status, encode_yaml(body), YAML)
     if is_pretty(request):
         value = orjson.loads(body) if isinstance(body, bytes) else body
         return Response(status, orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
     plain_text = body if isinstance(body, bytes) else orjson.dumps(body)
     return Response(status, plain_text + b"\n")
+
+
+def encode_yaml(body: Any) -> bytes:
+    """Encode a body as YAML; bytes are JSON already.
+
+    A large body is indented JSON, which is YAML too: libyaml would stop the event loop for seconds.
+    """
+    import yaml
+
+    raw = body if isinstance(body, bytes) else orjson.dumps(body)
+    value = orjson.loads(raw)
+    if len(raw) > _MAX_BLOCK_YAML_BYTES:
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n"
+    # Use libyaml if it is installed: a page of pods would take seconds without it.
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return yaml.dump(value, Dumper=dumper, sort_keys=False).encode()
 
 
 def is_pretty(request: Request) -> bool:

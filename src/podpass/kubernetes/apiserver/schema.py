@@ -19,8 +19,14 @@ from typing import Any
 from podpass.kubernetes.apiserver.kinds import Kind
 
 Types = Mapping[str, Mapping[str, str]]
+FieldPath = tuple[Any, str] | None
+"""The path of the parent and the last element; a path is formatted only for a report."""
 
-_QUANTITY = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
+MAX_PROBLEMS = 100
+_MAX_PATH_CHARS = 1024
+
+# Two adjacent repetitions of digits would make the time for a long invalid number grow with its square.
+_QUANTITY = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)")
 _DESCRIPTIONS = {
     "string": "a string",
@@ -39,7 +45,7 @@ class SchemaReport:
     """The fields of an object that do not match the schema.
 
     Shapes:  `type_errors` are messages that begin with the path; `unknown` are paths as in
-             `spec.containers[0].nope`.
+             `spec.containers[0].nope`. Each list has at most 100 entries, as in the real API.
     """
 
     type_errors: list[str] = field(default_factory=list)
@@ -83,11 +89,11 @@ def type_name(kind: Kind | str) -> str:
 def check(kind: Kind | str, obj: Any) -> SchemaReport:
     """Check an object against its type; `kind` may be the name of a type (`Binding`, `DeleteOptions`)."""
     report = SchemaReport()
-    _check(type_name(kind), obj, "", report)
+    _check(type_name(kind), obj, None, report)
     return report
 
 
-def _check(kind: str, value: Any, path: str, report: SchemaReport) -> None:
+def _check(kind: str, value: Any, path: FieldPath, report: SchemaReport) -> None:
     if value is None or kind == "object":
         return
     if kind.startswith("["):
@@ -95,35 +101,49 @@ def _check(kind: str, value: Any, path: str, report: SchemaReport) -> None:
     elif kind.startswith("{"):
         if _report_mismatch(isinstance(value, dict), "an object", value, path, report):
             for key, each in value.items():
-                _check(kind[1:-1], each, f"{path}[{key}]", report)
+                _check(kind[1:-1], each, (path, f"[{key}]"), report)
     elif kind in _DESCRIPTIONS:
         _report_mismatch(_has_type(kind, value), _DESCRIPTIONS[kind], value, path, report)
     elif _report_mismatch(isinstance(value, dict), "an object", value, path, report):
         _check_object(kind, value, path, report)
 
 
-def _check_list(kind: str, value: Any, path: str, report: SchemaReport) -> None:
+def _check_list(kind: str, value: Any, path: FieldPath, report: SchemaReport) -> None:
     if _report_mismatch(isinstance(value, list), "a list", value, path, report):
         for at, each in enumerate(value):
-            _check(kind, each, f"{path}[{at}]", report)
+            _check(kind, each, (path, f"[{at}]"), report)
 
 
-def _check_object(kind: str, value: dict[str, Any], path: str, report: SchemaReport) -> None:
+def _check_object(kind: str, value: dict[str, Any], path: FieldPath, report: SchemaReport) -> None:
     fields = types()[kind]
     for key, each in value.items():
-        child = f"{path}.{key}" if path else key
+        child = (path, f".{key}" if path else key)
         if key in fields:
             _check(fields[key], each, child, report)
-        else:
-            report.unknown.append(child)
+        elif len(report.unknown) < MAX_PROBLEMS:
+            report.unknown.append(_format_path(child))
+
+
+def shorten(text: str) -> str:
+    """Cut a name to the length that a message may have."""
+    return text[:_MAX_PATH_CHARS]
+
+
+def _format_path(path: FieldPath) -> str:
+    """Format a path; one key can have a megabyte, and it is in the path of each of its children."""
+    parts: list[str] = []
+    while path is not None:
+        path, part = path
+        parts.append(shorten(part))
+    return shorten("".join(reversed(parts)))
 
 
 def _report_mismatch(
-    fits: bool, expected: str, value: Any, path: str, report: SchemaReport
+    fits: bool, expected: str, value: Any, path: FieldPath, report: SchemaReport
 ) -> bool:
-    if not fits:
+    if not fits and len(report.type_errors) < MAX_PROBLEMS:
         report.type_errors.append(
-            f"{path or 'the body'}: want {expected}, found {_describe(value)}"
+            f"{_format_path(path) or 'the body'}: want {expected}, found {_describe(value)}"
         )
     return fits
 

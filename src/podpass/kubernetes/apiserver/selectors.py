@@ -100,6 +100,22 @@ def parse_field_selector(kind: Kind, text: str) -> Predicate:
     return test
 
 
+def required_name(text: str) -> str:
+    """Return the name that a field selector requires of every object; empty if it requires none.
+
+    RBAC authorizes a list of this name by rules with resourceNames, so the selector is read here exactly as
+    `parse_field_selector` reads it. A selector that is not valid requires no name.
+    """
+    for term in text.split(","):
+        try:
+            path, operator_text, value = _split_field_term(term.strip())
+        except StatusError:
+            continue
+        if path.strip() == "metadata.name" and operator_text != "!=":
+            return value.strip()
+    return ""
+
+
 def _parse_field_term(kind: Kind, term: str) -> tuple[str, bool, str]:
     path, operator_text, value = _split_field_term(term)
     path = path.strip()

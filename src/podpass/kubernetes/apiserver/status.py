@@ -13,6 +13,7 @@ from podpass.errors import Error
 from podpass.kubernetes.apiserver.kinds import Kind
 
 Body = dict[str, Any]
+_MAX_CAUSES = 1000  # an object can have a mistake in each of its 65,536 values
 
 
 class CauseType(StrEnum):
@@ -202,6 +203,7 @@ def invalid_options(
     kind: str, causes: Sequence[Cause], *, name: str = "", group: str = "meta.k8s.io"
 ) -> StatusError:
     """Refuse request options (`CreateOptions`, `PatchOptions`...) or another body by its kind (422)."""
+    causes = causes[:_MAX_CAUSES]
     reasons = "; ".join(f"{cause.field}: {cause.message}" for cause in causes)
     qualified = f"{kind}.{group}" if group else kind
     message = f'{qualified} "{name}" is invalid: {reasons}'

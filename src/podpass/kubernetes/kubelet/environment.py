@@ -4,6 +4,7 @@ Source: Kubernetes documentation, "Define Dependent Environment Variables"; API 
 """
 
 import base64
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +23,10 @@ Container = Mapping[str, Any]
 ObjectReference = tuple[str, str]
 FetchedObjects = Mapping[ObjectReference, Mapping[str, Any] | None]
 """Objects by (kind, name); None for an object that does not exist."""
+
+
+# Linux starts no process with so many characters. Each variable can contain the one before it twice.
+_MAX_EXPANDED_CHARS = 8 * 1024 * 1024
 
 
 class ConfigError(Error):
@@ -59,6 +64,7 @@ def build_variables(
     Errors:  ConfigError.
     """
     values: dict[str, str] = {}
+    earlier, size = ChainMap(values, dict(services)), 0
     for entry in container.get("envFrom") or []:
         values.update(_from_object(entry, found))
     for entry in container.get("env") or []:
@@ -68,7 +74,10 @@ def build_variables(
             if value is not None:
                 values[name] = value
         else:
-            values[name] = expand(entry.get("value") or "", {**services, **values})
+            values[name] = expand(entry.get("value") or "", earlier)
+            size += len(values[name])
+            if size > _MAX_EXPANDED_CHARS:
+                raise ConfigError(f"the variables are longer than {_MAX_EXPANDED_CHARS} characters")
     return {**services, **values}
 
 
@@ -89,10 +98,13 @@ def _from_object(entry: Mapping[str, Any], found: FetchedObjects) -> dict[str, s
 
 def object_texts(kind: str, item: Mapping[str, Any]) -> dict[str, str]:
     """Return the data of an object as text, without the binaryData of a ConfigMap."""
-    data = item.get("data") or {}
-    if kind == SECRET:
-        return {k: base64.b64decode(v).decode("utf-8", "surrogateescape") for k, v in data.items()}
-    return {key: str(value) for key, value in data.items()}
+    return {key: _decode(kind, value) for key, value in (item.get("data") or {}).items()}
+
+
+def _decode(kind: str, value: Any) -> str:
+    return (
+        base64.b64decode(value).decode("utf-8", "surrogateescape") if kind == SECRET else str(value)
+    )
 
 
 def _from_source(
@@ -130,8 +142,8 @@ def _from_key(
 ) -> str | None:
     reference = source.get("configMapKeyRef") or source.get("secretKeyRef") or {}
     item, key = found.get((kind, name)), str(reference.get("key"))
-    if item is not None and key in (values := object_texts(kind, item)):
-        return values[key]
+    if item is not None and key in (data := item.get("data") or {}):
+        return _decode(kind, data[key])
     if reference.get("optional"):
         return None
     if item is None:
@@ -144,14 +156,14 @@ def _from_key(
 def expand(text: str, values: Mapping[str, str]) -> str:
     """Replace `$(NAME)` by the value of NAME if it exists; `$$` becomes `$`; all other text stays."""
     parts: list[str] = []
-    at = 0
+    at, last = 0, text.rfind(")")
     while (dollar := text.find("$", at)) >= 0 and dollar + 1 < len(text):
         parts.append(text[at:dollar])
-        end = text.find(")", dollar)
         if text[dollar + 1] == "$":
             parts.append("$")
             at = dollar + 2
-        elif text[dollar + 1] == "(" and end > 0:
+        elif text[dollar + 1] == "(" and last > dollar:
+            end = text.find(")", dollar)
             name = text[dollar + 2 : end]
             parts.append(values.get(name, text[dollar : end + 1]))
             at = end + 1

@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from podpass.errors import Error
-from podpass.kubernetes.apiserver import decoding, schema
+from podpass.kubernetes.apiserver import decoding, schema, worker
 from podpass.kubernetes.apiserver.admission import webhook_matcher, webhook_response
 from podpass.kubernetes.apiserver.admission.plugins import AdmissionAttributes
 from podpass.kubernetes.apiserver.admission.webhook_response import WebhookFailed
@@ -107,7 +107,10 @@ class WebhookDispatcher:
     ) -> bool:
         """Call one mutating webhook; return whether it changed the object."""
         response = await self._call_if_matching(webhook, attributes, mutates=True)
-        return response is not None and _apply_response(webhook, attributes, response)
+        if response is None:
+            return False
+        size = worker.size_of(attributes.obj)
+        return await worker.run(size, _apply_response, webhook, attributes, response)
 
     async def _call_if_matching(
         self, webhook: webhook_matcher.Webhook, attributes: AdmissionAttributes, *, mutates: bool

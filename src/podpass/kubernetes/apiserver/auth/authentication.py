@@ -109,7 +109,8 @@ class Authenticator:
         _check_lifetime(claims, self._auth_config.clock())
         audiences = claims.get("aud")
         audiences = [audiences] if isinstance(audiences, str) else list(audiences or ())
-        matching = [each for each in audiences if each in requested]
+        accepted = set(requested)
+        matching = [each for each in audiences if each in accepted]
         if not matching:
             raise _invalid_token(
                 f"token audiences {_quote_list(audiences)} is invalid for the target audiences "

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from podpass.kubernetes.apiserver.kinds import kind_by_name
+from podpass.kubernetes.apiserver.json_value import identity
+from podpass.kubernetes.apiserver.kinds import Kind, kind_by_name
 from podpass.kubernetes.apiserver.request import RequestInfo, UserInfo
 from podpass.kubernetes.apiserver.selectors import matches
 from podpass.kubernetes.apiserver.status import StatusError, forbidden
-from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
+from podpass.kubernetes.apiserver.storage.storage import NamespacedName, Object, ObjectStore
 from podpass.kubernetes.service_account import names
 
 MASTERS = "system:masters"
@@ -40,8 +41,8 @@ class AuthorizerAttributes:
         return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
 
 
-def authorizer_attributes(target: RequestInfo, name: str = "") -> AuthorizerAttributes:
-    """Return the authorizer attributes of a request."""
+def authorizer_attributes(target: RequestInfo) -> AuthorizerAttributes:
+    """Return the authorizer attributes of a request; rules with resourceNames can allow a selected name."""
     if not target.plural:
         return AuthorizerAttributes(verb=target.verb, path=target.path)
     return AuthorizerAttributes(
@@ -50,7 +51,7 @@ def authorizer_attributes(target: RequestInfo, name: str = "") -> AuthorizerAttr
         resource=target.plural,
         subresource=target.subresource,
         namespace=target.namespace,
-        name=target.name or name,
+        name=target.name or target.selected_name,
     )
 
 
@@ -72,7 +73,8 @@ class RbacAuthorizer:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._revisions: tuple[int, ...] = ()
-        self._bindings: list[tuple[str, Object]] = []
+        self._bindings: list[_Binding] = []
+        self._parsed: dict[str, dict[NamespacedName, tuple[int, Any]]] = {}
         self._roles: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
 
     def authorize(self, user: UserInfo, attributes: AuthorizerAttributes) -> str | None:
@@ -95,18 +97,18 @@ class RbacAuthorizer:
     def grants(self, user: UserInfo, namespace: str) -> Iterator[Grant]:
         """Yield the grants of a user that are valid in every namespace or in this namespace."""
         self._refresh()
-        for binding_namespace, binding in self._bindings:
-            if binding_namespace and binding_namespace != namespace:
+        keys = [("User", user.name), *(("Group", group) for group in user.groups)]
+        for binding in self._bindings:
+            if binding.namespace and binding.namespace != namespace:
                 continue
-            for subject in binding.get("subjects") or ():
-                if _is_subject(subject, binding_namespace, user):
-                    rules = self._roles.get(_role_key(binding["roleRef"], binding_namespace), ())
-                    yield Grant(
-                        namespace=binding_namespace,
-                        rules=rules,
-                        reason=_grant_reason(binding, binding_namespace, subject),
-                    )
-                    break
+            found = [binding.subjects[key] for key in keys if key in binding.subjects]
+            if found:
+                subject = min(found, key=lambda each: each[0])[1]
+                yield Grant(
+                    namespace=binding.namespace,
+                    rules=self._roles.get(_role_key(binding.role, binding.namespace), ()),
+                    reason=_grant_reason(binding, subject),
+                )
 
     def role_rules(
         self, ref: Mapping[str, str], namespace: str
@@ -121,10 +123,9 @@ class RbacAuthorizer:
         if revisions == self._revisions and self._bindings:
             return
         cluster_bindings, bindings, cluster_roles, roles = (
-            [entry.object() for entry in self._store.list_stored(kind)] for kind in kinds
+            self._parse_changed(kind) for kind in kinds
         )
-        self._bindings = [("", each) for each in cluster_bindings]
-        self._bindings += [(each["metadata"]["namespace"], each) for each in bindings]
+        self._bindings = cluster_bindings + bindings
         self._roles = {
             ("", role["metadata"]["name"]): aggregate_rules(role, cluster_roles)
             for role in cluster_roles
@@ -134,15 +135,61 @@ class RbacAuthorizer:
             self._roles[key] = role.get("rules") or []
         self._revisions = revisions
 
+    def _parse_changed(self, kind: Kind) -> list[Any]:
+        """Return the roles or bindings of a kind; those that did not change are not parsed again."""
+        before, after = self._parsed.get(kind.kind, {}), {}
+        for entry in self._store.list_stored(kind):
+            name = entry.namespace, entry.name
+            old = before.get(name)
+            if old is None or old[0] != entry.revision:
+                obj = entry.object()
+                old = entry.revision, _parse_binding(obj) if "roleRef" in obj else obj
+            after[name] = old
+        self._parsed[kind.kind] = after
+        return [value for _, value in after.values()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Binding:
+    """A binding whose subjects are found by kind and name; the namespace is empty for a ClusterRoleBinding.
+
+    Shapes:  `subjects` maps ("User" or "Group", name) to the position in the binding and the subject. An
+             account is the user that its token names.
+    """
+
+    name: str
+    namespace: str
+    role: Mapping[str, str]
+    subjects: Mapping[tuple[str, str], tuple[int, Mapping[str, str]]]
+
+
+def _parse_binding(obj: Object) -> _Binding:
+    namespace = obj["metadata"].get("namespace", "")
+    subjects: dict[tuple[str, str], tuple[int, Mapping[str, str]]] = {}
+    for at, subject in enumerate(obj.get("subjects") or ()):
+        kind, name = subject["kind"], subject["name"]
+        if kind == "ServiceAccount":
+            kind, name = "User", names.subject(subject.get("namespace") or namespace, name)
+        subjects.setdefault((kind, name), (at, subject))
+    return _Binding(
+        name=obj["metadata"]["name"], namespace=namespace, role=obj["roleRef"], subjects=subjects
+    )
+
 
 def aggregate_rules(role: Object, roles: Sequence[Object]) -> list[Mapping[str, Any]]:
     """Return the rules of a cluster role and of the cluster roles that its aggregationRule selects."""
     rules: list[Mapping[str, Any]] = list(role.get("rules") or [])
     selectors = (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or []
+    if not selectors:
+        return rules
+    known = {identity(rule) for rule in rules}
     for other in roles:
         labels = other["metadata"].get("labels") or {}
         if other is not role and any(matches(selector, labels) for selector in selectors):
-            rules += [rule for rule in other.get("rules") or [] if rule not in rules]
+            for rule in other.get("rules") or []:
+                if (form := identity(rule)) not in known:
+                    known.add(form)
+                    rules.append(rule)
     return rules
 
 
@@ -150,20 +197,8 @@ def _role_key(ref: Mapping[str, str], namespace: str) -> tuple[str, str]:
     return (namespace if ref["kind"] == "Role" else ""), ref["name"]
 
 
-def _is_subject(subject: Mapping[str, str], namespace: str, user: UserInfo) -> bool:
-    match subject["kind"]:
-        case "User":
-            return subject["name"] == user.name
-        case "Group":
-            return subject["name"] in user.groups
-        case "ServiceAccount":
-            account_namespace = subject.get("namespace") or namespace
-            return user.name == names.subject(account_namespace, subject["name"])
-    return False
-
-
-def _grant_reason(binding: Object, namespace: str, subject: Mapping[str, str]) -> str:
-    name, ref = binding["metadata"]["name"], binding["roleRef"]
+def _grant_reason(binding: _Binding, subject: Mapping[str, str]) -> str:
+    name, namespace, ref = binding.name, binding.namespace, binding.role
     kind = "RoleBinding" if namespace else "ClusterRoleBinding"
     binding_name = f"{name}/{namespace}" if namespace else name
     subject_name = subject["name"]

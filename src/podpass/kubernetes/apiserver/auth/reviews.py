@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from podpass.clock import Clock, rfc3339
-from podpass.kubernetes.apiserver import decoding, options
+from podpass.kubernetes.apiserver import decoding, options, worker
 from podpass.kubernetes.apiserver.auth.authentication import Authenticator, InvalidBearerToken
 from podpass.kubernetes.apiserver.auth.rbac import MASTERS, AuthorizerAttributes, RbacAuthorizer
 from podpass.kubernetes.apiserver.patch import server_side_apply
@@ -52,7 +52,8 @@ class ReviewHandler:
             case _:
                 _check_namespace(request, spec)
                 status = self._review_access(_subject(request, spec), _attributes(request, spec))
-        return self._with_managed_fields(request, review) | {"status": status}
+        managed = await worker.run(request.size, self._with_managed_fields, request, review)
+        return managed | {"status": status}
 
     def _with_managed_fields(self, request: Request, review: Object) -> Object:
         write_options = options.parse_write_options(request, "CreateOptions")

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from podpass.kubernetes.apiserver.kinds import Kind
+from podpass.kubernetes.apiserver.limits import WorkBudget, check_values
 from podpass.kubernetes.apiserver.patch.strategic_merge import merge
 from podpass.kubernetes.apiserver.request import MAX_BODY_BYTES
 from podpass.kubernetes.apiserver.status import (
@@ -20,9 +21,31 @@ from podpass.kubernetes.apiserver.status import (
     unprocessable,
 )
 
+MEDIA_TYPES = (
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+)
 MAX_OPERATIONS = 10_000
 MAX_BYTES = MAX_BODY_BYTES
+_MAX_MOVED_ITEMS = 50_000_000  # 8 bytes each
 _INDEX = re.compile(r"0|[1-9]\d{0,8}")
+
+
+def apply_patch(kind: Kind, media_type: str, obj: dict[str, Any], patch: Any) -> Any:
+    """Apply a patch of one of the media types; the result has at most the size of a body.
+
+    Errors:  StatusError 400, 413, 422.
+    """
+    match media_type:
+        case "application/json-patch+json":
+            patched = json_patch(obj, patch)
+        case "application/merge-patch+json":
+            patched = merge_patch(obj, patch)
+        case _:
+            patched = strategic_patch(kind, obj, patch)
+    check_size(patched)
+    return patched
 
 
 def merge_patch(obj: Any, patch: Any) -> Any:
@@ -57,19 +80,20 @@ def json_patch(obj: Any, operations: Any) -> Any:
         raise bad_request("a JSON patch must be a list of operations")
     if len(operations) > MAX_OPERATIONS:
         raise bad_request(f"a JSON patch must not have more than {MAX_OPERATIONS} operations")
-    patched, copies = copy.deepcopy(obj), _CopyBudget()
+    patched, budget = copy.deepcopy(obj), _PatchBudget()
     for at, operation in enumerate(operations):
-        patched = _apply_operation(patched, operation, at, copies)
+        patched = _apply_operation(patched, operation, at, budget)
     return patched
 
 
 def check_size(obj: Any) -> None:
-    """Refuse a patched object that is larger or deeper than a body may be.
+    """Refuse a patched object that is larger or deeper, or has more values, than a body may have.
 
     Errors:  StatusError 413, 422.
     """
     if _size(obj) > MAX_BYTES:
         raise too_large(f"the patched object is larger than {MAX_BYTES} bytes")
+    check_values(obj)
 
 
 def _size(obj: Any) -> int:
@@ -79,10 +103,14 @@ def _size(obj: Any) -> int:
         raise unprocessable("the patched object is nested too deeply") from exc
 
 
-class _CopyBudget:
-    """Limits the bytes that one patch copies: each copy can double the size of the object."""
+class _PatchBudget(WorkBudget):
+    """Limits the bytes that one patch copies, because each copy can double the size of the object.
+
+    It also limits the items that move because an operation inserts or removes one before them.
+    """
 
     def __init__(self) -> None:
+        super().__init__(_MAX_MOVED_ITEMS)
         self._bytes = 0
 
     def copy(self, value: Any) -> Any:
@@ -93,21 +121,21 @@ class _CopyBudget:
         return copy.deepcopy(value)
 
 
-def _apply_operation(obj: Any, operation: dict[str, Any], at: int, copies: _CopyBudget) -> Any:
+def _apply_operation(obj: Any, operation: dict[str, Any], at: int, budget: _PatchBudget) -> Any:
     path = _parse_pointer(operation.get("path"), at)
     match operation.get("op"):
         case "add":
-            return _add(obj, path, copy.deepcopy(_operation_value(operation, at)), at)
+            return _add(obj, path, copy.deepcopy(_operation_value(operation, at)), at, budget)
         case "remove":
-            return _remove(obj, path, at)
+            return _remove(obj, path, at, budget)
         case "replace":
             # A missing member is created, as in the API server's library; by the RFC this is an error.
             return _put(obj, path, copy.deepcopy(_operation_value(operation, at)), at)
         case "move":
-            return _move(obj, _parse_pointer(operation.get("from"), at), path, at)
+            return _move(obj, _parse_pointer(operation.get("from"), at), path, at, budget)
         case "copy":
-            found = copies.copy(_get(obj, _parse_pointer(operation.get("from"), at), at))
-            return _add(obj, path, found, at)
+            found = budget.copy(_get(obj, _parse_pointer(operation.get("from"), at), at))
+            return _add(obj, path, found, at, budget)
         case "test":
             return _test(obj, path, _operation_value(operation, at), at)
         case other:
@@ -154,9 +182,11 @@ def _get(obj: Any, path: Sequence[str], at: int) -> Any:
     return obj
 
 
-def _add(obj: Any, path: Sequence[str], value: Any, at: int) -> Any:
+def _add(obj: Any, path: Sequence[str], value: Any, at: int, budget: _PatchBudget) -> Any:
     if path and isinstance(container := _get(obj, path[:-1], at), list):
-        container.insert(_parse_index(container, path[-1], path, at, end=True), value)
+        index = _parse_index(container, path[-1], path, at, end=True)
+        budget.spend(len(container) - index)
+        container.insert(index, value)
         return obj
     return _put(obj, path, value, at)
 
@@ -175,7 +205,7 @@ def _put(obj: Any, path: Sequence[str], value: Any, at: int) -> Any:
     return obj
 
 
-def _remove(obj: Any, path: Sequence[str], at: int) -> Any:
+def _remove(obj: Any, path: Sequence[str], at: int, budget: _PatchBudget) -> Any:
     _get(obj, path, at)
     if not path:
         return None
@@ -183,16 +213,18 @@ def _remove(obj: Any, path: Sequence[str], at: int) -> Any:
     if isinstance(container, dict):
         del container[path[-1]]
     else:
-        del container[_parse_index(container, path[-1], path, at)]
+        index = _parse_index(container, path[-1], path, at)
+        budget.spend(len(container) - index)
+        del container[index]
     return obj
 
 
-def _move(obj: Any, source: list[str], path: list[str], at: int) -> Any:
+def _move(obj: Any, source: list[str], path: list[str], at: int, budget: _PatchBudget) -> Any:
     # RFC 6902 4.4: "The from location MUST NOT be a proper prefix of the path location".
     if path[: len(source)] == source and path != source:
         raise _cannot_apply(path, at, "is inside the moved value")
     value = _get(obj, source, at)
-    return _add(_remove(obj, source, at), path, value, at)
+    return _add(_remove(obj, source, at, budget), path, value, at, budget)
 
 
 def _test(obj: Any, path: Sequence[str], value: Any, at: int) -> Any:

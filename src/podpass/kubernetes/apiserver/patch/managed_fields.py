@@ -17,6 +17,7 @@ from podpass.kubernetes.apiserver.patch import list_merge
 
 MAX_UPDATE_MANAGERS = 10
 _ANCIENT_MANAGER = "ancient-changes"
+_MAX_FORMATTED_CHARS = 1024
 
 Path = tuple[str, ...]
 Paths = frozenset[Path]
@@ -154,15 +155,17 @@ def _compact(value: Any) -> str:
 def encode(paths: Paths) -> dict[str, Any]:
     """Encode a set of paths as FieldsV1."""
     tree: dict[str, Any] = {}
+    ends = []
     for path in sorted(paths):
         node = tree
-        for at, part in enumerate(path):
-            if part not in node:
-                node[part] = {}
-            # A path that is itself in the set and has children is marked with a dot.
-            if path[:at] in paths and "." not in node:
-                node["."] = {}
-            node = node[part]
+        for part in path:
+            node = node.setdefault(part, {})
+        # A path that is itself in the set and has children is marked with a dot.
+        node["."] = {}
+        ends.append(node)
+    for node in ends:
+        if len(node) == 1:
+            del node["."]
     return tree
 
 
@@ -202,14 +205,20 @@ def cap_update_managers(managers: ManagedFields) -> ManagedFields:
     ]
     update_managers.sort(key=lambda each: (managers[each].time, each.manager))
     excess, result = len(update_managers) - MAX_UPDATE_MANAGERS, dict(managers)
+    paths: dict[FieldManager, set[Path]] = {}
+    times: dict[FieldManager, str] = {}
     # One more than the excess, because the merged manager counts too.
     for each in update_managers[: excess + 1] if excess > 0 else ():
         ancient = FieldManager(
             manager=_ANCIENT_MANAGER, operation="Update", api_version=each.api_version
         )
-        merged = result.pop(each)
-        before = result.get(ancient, OwnedFields(paths=frozenset()))
-        result[ancient] = OwnedFields(paths=before.paths | merged.paths, time=merged.time)
+        if ancient not in paths:
+            paths[ancient] = set(managers[ancient].paths) if ancient in managers else set()
+        paths[ancient] |= managers[each].paths
+        times[ancient] = managers[each].time
+        del result[each]
+    for ancient, found in paths.items():
+        result[ancient] = OwnedFields(paths=frozenset(found), time=times[ancient])
     return result
 
 
@@ -242,11 +251,13 @@ def owned_fields(paths: Paths, before: OwnedFields | None, now: float) -> OwnedF
 
 def format_path(path: Path) -> str:
     """Format a path for messages: `.spec.containers[name="web"].image`."""
-    return "".join(_format_element(part) for part in path)
+    return "".join(_format_element(part) for part in path)[:_MAX_FORMATTED_CHARS]
 
 
 def _format_element(part: str) -> str:
     prefix, _, rest = part.partition(":")
+    if len(rest) > _MAX_FORMATTED_CHARS:
+        return f"[{rest[:_MAX_FORMATTED_CHARS]}...]"
     if prefix == "f":
         return "." + rest
     if prefix == "v":

@@ -7,7 +7,9 @@ of creates, updates and patches.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from podpass.kubernetes.apiserver import schema
@@ -26,6 +28,8 @@ from podpass.kubernetes.apiserver.status import Cause, CauseType, StatusError, b
 Object = dict[str, Any]
 
 _BEFORE = "before-first-apply"
+_MAX_CONFLICTS = 1000
+_REMOVED: Any = object()
 
 
 def apply(
@@ -149,14 +153,18 @@ def _managers_for_apply(kind: Kind, live: Mapping[str, Any] | None, now: float) 
 
 def _refuse_conflicts(others: ManagedFields, comparison: FieldComparison, allowed: Paths) -> None:
     touched = (comparison.added | comparison.modified) - allowed
+    conflicts = (
+        (manager_key, path)
+        for manager_key, entry in sorted(others.items(), key=lambda each: each[0].manager)
+        for path in sorted(entry.paths & touched)
+    )
     causes = [
         Cause(
             CauseType.MANAGER_CONFLICT,
             f"conflict with {_describe(manager_key)}",
             managed_fields.format_path(path),
         )
-        for manager_key, entry in sorted(others.items(), key=lambda each: each[0].manager)
-        for path in sorted(entry.paths & touched)
+        for manager_key, path in islice(conflicts, _MAX_CONFLICTS)
     ]
     if causes:
         text = ", ".join(f"{cause.field} ({cause.message})" for cause in causes)
@@ -219,13 +227,13 @@ def _merge_list(
     if len(applied_by_name) != len(applied_items):
         raise bad_request(f"the applied list {name} contains an item twice")
     live_names = [managed_fields.item_element(rule, item) for item in live]
-    live_items: dict[str, list[Any]] = {each: [] for each in live_names}
+    live_items: dict[str, deque[Any]] = {each: deque() for each in live_names}
     for each, item in zip(live_names, live, strict=True):
         live_items[each].append(item)  # a live list may contain a name twice, such as `env`
     merged = []
     for each in _interleave(live_names, list(applied_by_name)):
         if each not in applied_by_name:
-            merged.append(live_items[each].pop(0))
+            merged.append(live_items[each].popleft())
         elif rule.apply_keys:
             merged.append(_merge(kind, live_items.get(each, [{}])[0], applied_by_name[each]))
         else:
@@ -262,59 +270,73 @@ def _interleave(live: Sequence[str], applied: Sequence[str]) -> list[str]:
 
 def _with_parents(paths: Paths) -> Paths:
     """Add parent fields, so that an object is removed when all of its applied fields are removed."""
+    parents = _prefixes(path[:-1] for path in paths if len(path) > 1)
     return paths | {
-        path[:at]
-        for path in paths
-        for at in range(1, len(path))
-        if path[at - 1].startswith("f:") and path[:at] != ("f:metadata",)
+        path for path in parents if path[-1].startswith("f:") and path != ("f:metadata",)
     }
 
 
+def _prefixes(paths: Iterable[Path]) -> set[Path]:
+    """Return paths with all of their prefixes; each prefix is built once."""
+    found: set[Path] = set()
+    for path in paths:
+        for at in range(len(path), 0, -1):
+            if path[:at] in found:
+                break
+            found.add(path[:at])
+    return found
+
+
 def _remove_unowned(kind: Kind, obj: Object, released: Paths, others: ManagedFields) -> None:
-    """Remove fields that no manager owns any more, parents first."""
-    owned = frozenset().union(*(_prefixes(entry.paths) for entry in others.values()))
-    for path in sorted(released, key=len):
-        if path not in owned and path != ("f:metadata",):
-            _remove_path(kind.kind, obj, path)
-
-
-def _prefixes(paths: Paths) -> Paths:
-    return frozenset(path[:at] for path in paths for at in range(1, len(path) + 1))
-
-
-def _remove_path(kind: str, container: Any, path: Path) -> None:
-    """Remove the value at a path; do nothing if a parent does not exist."""
-    parent, name = kind, ""
-    for part in path[:-1]:
-        if part.startswith("f:"):
-            if not isinstance(container, dict) or part[2:] not in container:
-                return
-            parent, name, container = kind, part[2:], container[part[2:]]
-            kind = schema.element_type(kind) or schema.types().get(kind, {}).get(name, "object")
+    """Remove fields that no manager owns any more, in one walk."""
+    owned = _prefixes(path for entry in others.values() for path in entry.paths)
+    tree: dict[str, Any] = {}
+    for path in sorted(released - owned - {("f:metadata",)}, key=len):
+        node: Any = tree
+        for part in path[:-1]:
+            node = node.setdefault(part, {})
+            if node is _REMOVED:  # a parent is removed as a whole
+                break
         else:
-            at = _item_at(list_merge.rule(parent, name), container, part)
-            if at is None:
-                return
-            container, kind = container[at], kind[1:-1]
-    _remove_last(list_merge.rule(parent, name), container, path[-1])
+            node[path[-1]] = _REMOVED
+    _remove_fields(kind.kind, "", kind.kind, obj, tree)
 
 
-def _remove_last(rule: list_merge.ListRule, container: Any, part: str) -> None:
-    if part.startswith("f:"):
-        if isinstance(container, dict):
-            container.pop(part[2:], None)
-    elif (at := _item_at(rule, container, part)) is not None:
-        del container[at]
+def _remove_fields(
+    parent: str, name: str, kind: str, container: Any, tree: Mapping[str, Any]
+) -> None:
+    """Remove the fields and items in a tree of path elements; ignore those that do not exist.
+
+    Shapes:  the container has the type `kind` and is in the field `name` of the type `parent`.
+    """
+    if isinstance(container, list):
+        _remove_items(list_merge.rule(parent, name), kind[1:-1], container, tree)
+    elif isinstance(container, dict):
+        inner, fields = schema.element_type(kind), schema.types().get(kind, {})
+        for part, below in tree.items():
+            field = part[2:]
+            if not part.startswith("f:") or field not in container:
+                continue
+            if below is _REMOVED:
+                del container[field]
+            else:
+                child_type = inner or fields.get(field, "object")
+                _remove_fields(kind, field, child_type, container[field], below)
 
 
-def _item_at(rule: list_merge.ListRule, container: Any, part: str) -> int | None:
-    if not isinstance(container, list):
-        return None
-    return next(
-        (
-            at
-            for at, item in enumerate(container)
-            if managed_fields.item_element(rule, item) == part
-        ),
-        None,
-    )
+def _remove_items(
+    rule: list_merge.ListRule, kind: str, container: list[Any], tree: Mapping[str, Any]
+) -> None:
+    positions: dict[str, int] = {}
+    for at, item in enumerate(container):
+        positions.setdefault(managed_fields.item_element(rule, item), at)
+    removed = set()
+    for part, below in tree.items():
+        if part not in positions:
+            continue
+        if below is _REMOVED:
+            removed.add(positions[part])
+        else:
+            _remove_fields("", "", kind, container[positions[part]], below)
+    if removed:
+        container[:] = [item for at, item in enumerate(container) if at not in removed]

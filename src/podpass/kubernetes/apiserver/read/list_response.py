@@ -7,7 +7,6 @@ response. A longer list is a stream; other requests run between its chunks.
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import orjson
 
@@ -136,16 +135,9 @@ def _pretty_item(raw: bytes) -> bytes:
 
 
 def _yaml_head(head: Object, member: str) -> bytes:
-    return _yaml(head) + b"%s:\n" % member.encode()
+    return response.encode_yaml(head) + b"%s:\n" % member.encode()
 
 
 def _yaml_item(raw: bytes) -> bytes:
-    return _yaml([orjson.loads(raw)])
-
-
-def _yaml(value: Any) -> bytes:
-    import yaml
-
-    # Use libyaml if it is installed: a page of pods would take seconds without it.
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return yaml.dump(value, Dumper=dumper, sort_keys=False).encode()
+    lines = response.encode_yaml(raw).rstrip(b"\n")
+    return b"- " + lines.replace(b"\n", b"\n  ") + b"\n"

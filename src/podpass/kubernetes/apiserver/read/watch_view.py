@@ -18,6 +18,7 @@ from podpass.kubernetes.apiserver.read import object_response
 from podpass.kubernetes.apiserver.response import OBJECT, TABLE, OutputFormat
 from podpass.kubernetes.apiserver.selectors import Predicate
 from podpass.kubernetes.apiserver.status import StatusError
+from podpass.kubernetes.apiserver.storage.fairness import CooperativeYield
 from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
 from podpass.kubernetes.apiserver.storage.watch_cache import DELETED, MODIFIED, WatchEvent
 
@@ -122,9 +123,10 @@ class WatchView:
         return chunk
 
     def _build_chunk(self, events: Sequence[WatchEvent], revision: int) -> Chunk:
-        lines, size = [], 0
+        lines, size, cooperative = list[bytes](), 0, CooperativeYield()
         for event in events:
-            if size >= CHUNK_BYTES:
+            # A selector may match none of 20,000 events, and each can take a millisecond.
+            if size >= CHUNK_BYTES or (lines and cooperative.is_due):
                 break
             lines.append(self._encode(event))
             size += len(lines[-1])

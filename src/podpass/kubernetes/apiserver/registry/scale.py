@@ -3,7 +3,7 @@
 import copy
 
 from podpass.clock import Clock
-from podpass.kubernetes.apiserver import decoding, options, response
+from podpass.kubernetes.apiserver import decoding, options, response, worker
 from podpass.kubernetes.apiserver.admission.plugins import UPDATE, AdmissionAttributes
 from podpass.kubernetes.apiserver.kinds import Kind
 from podpass.kubernetes.apiserver.patch import json_patch, server_side_apply
@@ -25,11 +25,6 @@ from podpass.kubernetes.apiserver.status import (
 from podpass.kubernetes.apiserver.storage.storage import Object, RevisionConflict
 
 _GROUP, _VERSION, _KIND = "autoscaling", "autoscaling/v1", "Scale"
-_PATCHES = (
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-)
 _COPIED = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 _MAX_ATTEMPTS = 8
 _MAX_REPLICAS = 2**31 - 1
@@ -76,15 +71,19 @@ class ScaleHandler:
         write_options = options.parse_write_options(
             request, "PatchOptions" if is_patch else "UpdateOptions"
         )
-        if is_patch and request.content_type not in _PATCHES:
-            raise unsupported_media_type(_PATCHES, patch=True)
+        if is_patch and request.content_type not in json_patch.MEDIA_TYPES:
+            raise unsupported_media_type(json_patch.MEDIA_TYPES, patch=True)
         body = await request.body() if is_patch else b""
         scale = {} if is_patch else await decoding.decode_type(request, _KIND, _VERSION)
         for _ in range(_MAX_ATTEMPTS):
             live = self._registry.store.get(kind, *request.namespaced_name)
             if live is None:
                 raise not_found(kind, request.info.name)
-            requested = _patch_scale(request, scale_of(live), body) if is_patch else scale
+            requested = scale
+            if is_patch:
+                requested = await worker.run(
+                    request.size, _patch_scale, request, scale_of(live), body
+                )
             check_preconditions(kind, request.info.name, live, requested)
             requested = await self._admit(request, scale_of(live), requested, write_options)
             new = self._with_replicas(kind, live, requested, write_options.manager)
@@ -149,7 +148,7 @@ class ScaleHandler:
 
 def _patch_scale(request: Request, scale: Object, body: bytes) -> Object:
     parsed, duplicates = decoding.parse(body, "application/json")
-    if request.content_type == _PATCHES[0]:
+    if request.content_type == json_patch.MEDIA_TYPES[0]:
         changed = json_patch.json_patch(scale, parsed)
     else:  # a Scale has no lists, so both merge patches give the same result
         changed = json_patch.merge_patch(scale, parsed)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from podpass.clock import Clock, rfc3339
-from podpass.kubernetes.apiserver import decoding, options
+from podpass.kubernetes.apiserver import decoding, options, worker
 from podpass.kubernetes.apiserver.admission import plugins
 from podpass.kubernetes.apiserver.admission.plugins import CREATE, UPDATE, AdmissionAttributes
 from podpass.kubernetes.apiserver.admission.webhook_dispatcher import WebhookDispatcher
@@ -47,10 +47,7 @@ from podpass.kubernetes.apiserver.storage.storage import (
 from podpass.kubernetes.apiserver.validation import validate
 
 APPLY = "application/apply-patch+yaml"
-_MERGE = "application/merge-patch+json"
-_JSON_PATCH = "application/json-patch+json"
-_STRATEGIC = "application/strategic-merge-patch+json"
-PATCHES = (_JSON_PATCH, _MERGE, _STRATEGIC, APPLY)
+PATCHES = (*json_patch.MEDIA_TYPES, APPLY)
 _MAX_ATTEMPTS = 8
 
 UpdateFunc = Callable[[Object], Object]
@@ -94,17 +91,18 @@ class Registry:
             # The real API server passes on this error of its storage with status 500.
             raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
         strategies.wipe_system_fields(metadata)
-        defaults.set_defaults(kind, defaults.prepare_for_create(kind, obj))
+        size = worker.size_of(obj)
+        await worker.run(size, defaults.set_defaults, kind, defaults.prepare_for_create(kind, obj))
         if track_fields:
-            self._track_fields(request, None, obj, write_options)
+            await worker.run(size, self._track_fields, request, None, obj, write_options)
         admission = self._attributes(request, obj, None, write_options, "CreateOptions")
         obj = await self.admit(admission)
         for _ in range(_MAX_ATTEMPTS):
             made = self._prepare(kind, obj)
-            if causes := validate.create(kind, made):
+            if causes := await worker.run(size, validate.create, kind, made):
                 raise invalid(kind, made["metadata"].get("name", ""), causes)
             escalation.check(self.rbac, request.user, kind, made, None)
-            request.warnings += validate.warnings(kind, made)
+            request.warnings += await worker.run(size, validate.warnings, kind, made)
             name = admission.name or made["metadata"]["name"]
             await self.webhooks.validate(dataclasses.replace(admission, obj=made, name=name))
             if write_options.dry_run:
@@ -197,7 +195,10 @@ class Registry:
                 f"({request.info.name})"
             )
         set_namespace(request, metadata)
-        can_create = request.kind.kind in strategies.CREATED_BY_UPDATE
+        # A write of a subresource is authorized for that subresource, so it must not create the object.
+        can_create = (
+            request.kind.kind in strategies.CREATED_BY_UPDATE and not request.info.subresource
+        )
         if can_create and self.store.get_stored(request.kind, *request.namespaced_name) is None:
             metadata.pop("resourceVersion", None)
             self._require_create(request)
@@ -217,16 +218,16 @@ class Registry:
         write_options = options.parse_write_options(
             request, "PatchOptions", apply=media_type == APPLY
         )
-        parsed, duplicates = decoding.parse(
-            await request.body(), "application/yaml" if media_type == APPLY else "application/json"
-        )
+        body = await request.body()
+        body_type = "application/yaml" if media_type == APPLY else "application/json"
+        parsed, duplicates = await worker.run(len(body), decoding.parse, body, body_type)
         if media_type == APPLY:
             return await self._apply(request, parsed, write_options)
         kind = request.kind
 
         def change(live: Object) -> Object:
             whole = {"kind": kind.kind, "apiVersion": kind.api_version, **live}
-            patched = _apply_patch(kind, media_type, whole, parsed)
+            patched = json_patch.apply_patch(kind, media_type, whole, parsed)
             return check_identity(
                 request,
                 live,
@@ -239,7 +240,7 @@ class Registry:
         self, request: Request, parsed: Any, write_options: WriteOptions
     ) -> tuple[Object, bool]:
         kind, target = request.kind, request.info
-        config = decoding.check_kind(request, kind, parsed)
+        config = await worker.run(request.size, decoding.check_kind, request, kind, parsed)
         metadata = config.setdefault("metadata", {})
         if metadata.setdefault("name", target.name) != target.name:
             raise bad_request(f"the name in the body is not that of the URL ({target.name})")
@@ -267,7 +268,10 @@ class Registry:
             raise conflict(kind, target.name, "the object to apply to does not exist")
         self._require_create(request)
         return await self.create_object(
-            request, merged(None), write_options, track_fields=False
+            request,
+            await worker.run(request.size, merged, None),
+            write_options,
+            track_fields=False,
         ), True
 
     def _require_create(self, request: Request) -> None:
@@ -290,15 +294,22 @@ class Registry:
         """
         kind, name = request.kind, request.info.name
         for _ in range(_MAX_ATTEMPTS):
-            live = self.store.get(kind, *request.namespaced_name)
-            if live is None:
+            stored = self.store.get_stored(kind, *request.namespaced_name)
+            if stored is None:
                 raise not_found(kind, name)
-            sent = update(live)
+            live, size = stored.object(), request.size + len(stored.raw)
+            sent = await worker.run(size, update, live)
             check_preconditions(kind, name, live, sent)
             warning_count = len(request.warnings)
             try:
                 return await self._update_once(
-                    request, live, sent, write_options, options_kind, track_fields=track_fields
+                    request,
+                    live,
+                    sent,
+                    write_options,
+                    options_kind,
+                    size,
+                    track_fields=track_fields,
                 )
             except RevisionConflict:
                 del request.warnings[warning_count:]
@@ -311,22 +322,30 @@ class Registry:
         sent: Object,
         write_options: WriteOptions,
         options_kind: str,
+        size: int,
         *,
         track_fields: bool,
     ) -> Object:
         kind, subresource = request.kind, request.info.subresource
-        new = strategies.prepare_for_update(kind, live, sent, subresource)
-        defaults.set_defaults(kind, new)
-        if track_fields:
-            self._track_fields(request, live, new, write_options)
-        strategies.increment_generation(new, live)
+
+        def prepare() -> Object:
+            new = strategies.prepare_for_update(kind, live, sent, subresource)
+            defaults.set_defaults(kind, new)
+            if track_fields:
+                self._track_fields(request, live, new, write_options)
+            strategies.increment_generation(new, live)
+            return new
+
+        new = await worker.run(size, prepare)
         admission = self._attributes(request, new, live, write_options, options_kind)
         new = await self.admit(admission)
         strategies.increment_generation(new, live)
-        if causes := validate.update(kind, new, live, subresource=subresource):
+        if causes := await worker.run(
+            size, validate.update, kind, new, live, subresource=subresource
+        ):
             raise invalid(kind, request.info.name, causes)
         escalation.check(self.rbac, request.user, kind, new, live)
-        request.warnings += validate.warnings(kind, new)
+        request.warnings += await worker.run(size, validate.warnings, kind, new)
         await self.webhooks.validate(dataclasses.replace(admission, obj=new))
         new["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
         if _is_unchanged(new, live):
@@ -354,17 +373,6 @@ def _remove_type_meta(obj: Object) -> Object:
     obj.pop("kind", None)
     obj.pop("apiVersion", None)
     return obj
-
-
-def _apply_patch(kind: Kind, media_type: str, obj: Object, parsed: Any) -> Any:
-    if media_type == _JSON_PATCH:
-        patched = json_patch.json_patch(obj, parsed)
-    elif media_type == _MERGE:
-        patched = json_patch.merge_patch(obj, parsed)
-    else:
-        patched = json_patch.strategic_patch(kind, obj, parsed)
-    json_patch.check_size(patched)
-    return patched
 
 
 def _is_unchanged(new: Object, live: Object) -> bool:

@@ -6,9 +6,10 @@ The generic registry calls these functions before it creates or updates an objec
 import copy
 import ipaddress
 import random
+from collections.abc import Iterable
 
 from podpass.kubernetes.apiserver.kinds import Kind, kind_by_name
-from podpass.kubernetes.apiserver.status import Cause, CauseType, invalid
+from podpass.kubernetes.apiserver.status import Cause, CauseType, internal, invalid
 from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
 from podpass.kubernetes.apiserver.validation.job import CONTROLLER_UID, JOB_NAME
 
@@ -168,13 +169,22 @@ def _allocate_addresses(service: Object, store: ObjectStore) -> None:
         used_ports = {
             port.get("nodePort") for each in services for port in each["spec"].get("ports", ())
         }
-        for port in spec.get("ports") or ():
-            if not port.get("nodePort"):
-                port["nodePort"] = random.choice([p for p in _NODE_PORTS if p not in used_ports])  # noqa: S311 a port
-                used_ports.add(port["nodePort"])
+        _allocate_node_ports(spec.get("ports") or (), used_ports)
+
+
+def _allocate_node_ports(ports: Iterable[Object], used_ports: set[int | None]) -> None:
+    free = [port for port in _NODE_PORTS if port not in used_ports]
+    random.shuffle(free)
+    for port in ports:
+        if not port.get("nodePort"):
+            if not free:
+                raise internal("failed to allocate a nodePort: range is full")
+            port["nodePort"] = free.pop()
 
 
 def _random_unused_address(used_addresses: set[str | None]) -> str:
+    if len(used_addresses) > _SERVICE_NETWORK.num_addresses // 2:
+        raise internal("failed to allocate an IP address: range is full")
     while True:
         host = random.randrange(2, _SERVICE_NETWORK.num_addresses - 1)  # noqa: S311 an address
         if (address := str(_SERVICE_NETWORK[host])) not in used_addresses:

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from podpass.kubernetes.apiserver.json_value import identity
 from podpass.kubernetes.apiserver.validation import container as containers
 from podpass.kubernetes.apiserver.validation import rules
 from podpass.kubernetes.apiserver.validation.rules import Causes
@@ -124,8 +125,8 @@ def _with_old_mutable_fields(after: Object, before: Object) -> Object:
     grace = before.get("terminationGracePeriodSeconds")
     if result.get("terminationGracePeriodSeconds") == 1 and grace is not None and grace < 0:
         _restore(result, before, "terminationGracePeriodSeconds")
-    tolerations = result.get("tolerations") or []
-    if all(each in tolerations for each in before.get("tolerations") or ()):
+    tolerations = {identity(each) for each in result.get("tolerations") or ()}
+    if all(identity(each) in tolerations for each in before.get("tolerations") or ()):
         _restore(result, before, "tolerations")
     return result
 
