@@ -27,7 +27,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Cluster": {
         "webhook": "Run the admission webhook",
-        "proxy": "Run the migration sidecar",
+        "proxy": "Run the migration sidecar: answer IMDS token requests with tokens of Workload ID",
         "authority": "Run the token service",
         "manifests": "Print the Kubernetes objects of the chart, without Helm",
     },
