@@ -38,18 +38,18 @@ $(BIN)/python:
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing podpass and the Azure SDK into $(VENV) (a minute the first time)"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	@$(BIN)/python scripts/install.py -c constraints.txt -e '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing podpass and its test tools into $(VENV) (a minute or two the first time)"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python scripts/install.py -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.demo
 
 # atheris is not available for every interpreter; `make fuzz` then reports that it is skipped.
 $(VENV)/.fuzz: pyproject.toml constraints.txt | $(VENV)/.dev
 	@echo "installing the tools for fuzzing and mutation tests into $(VENV)"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[fuzz]' || $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt mutmut
+	@$(BIN)/python scripts/install.py -c constraints.txt -e '.[fuzz]' || $(BIN)/python scripts/install.py -c constraints.txt mutmut
 	@touch $@
 
 demo: $(VENV)/.demo ## exchange one token of a pod for a secret, and show each step

@@ -19,9 +19,13 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from packaging.requirements import Requirement
-
 from podpass.crypto.multibuffer import library
+
+try:
+    from packaging.requirements import Requirement
+except ModuleNotFoundError:
+    # `make demo` installs no such package. pip has a copy of it.
+    from pip._vendor.packaging.requirements import Requirement  # type: ignore[assignment]
 
 USER = 65532
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -5,6 +5,9 @@
 # `make tutorial` runs this script against an instance of podpass. To run it by hand: `eval "$(podpass env)"`, then line by line.
 set -euo pipefail
 
+# Without this variable, the commands would change your own subscription and cluster.
+: "${PODPASS_ENV:?run this script in a shell with the environment of an instance: podpass env}"
+
 RANDOM_ID="$(od -An -N3 -tx1 /dev/urandom | tr -d ' \n')"
 
 ## A resource group

@@ -16,6 +16,7 @@ import pytest
 
 from podpass.backup import archive, restore
 from podpass.backup.model import Manifest
+from podpass.cli.backup_summary import format_size
 from podpass.exchange.sign_in import passwords
 from podpass.local import finish_restore
 from podpass.local.datadir import DataDir
@@ -46,6 +47,26 @@ def stopped_instance(make_podpass: Callable[[], Podpass]) -> Podpass:
 def instance(stopped_instance: Podpass, podpass: Podpass) -> Podpass:
     shutil.copytree(stopped_instance.data_dir, podpass.data_dir)
     return podpass
+
+
+def test_backup_names_its_file_and_size_and_what_it_does_not_contain(instance: Podpass) -> None:
+    folder = instance.data_dir.parent
+    left_out = (
+        "not saved: the instance's keys and its Kubernetes objects; to save them, pass --with-keys"
+    )
+    for name, options in (("plain", ()), ("complete", ("--with-keys",))):
+        done = instance("backup", name, *options, cwd=folder)
+        path = folder / name
+        assert f"wrote {path}, {path.stat().st_size / 1024:.1f} KiB\n" in done.stderr
+        assert (left_out in done.stderr) is (name == "plain")
+    checked = instance("backup", "--check", "plain", cwd=folder)
+    assert "wrote" not in checked.stderr
+
+
+def test_size_is_formatted_with_the_largest_unit() -> None:
+    sizes = {0: "0 bytes", 1023: "1023 bytes", 1024: "1.0 KiB", 5 * 2**20: "5.0 MiB"}
+    assert {count: format_size(count) for count in sizes} == sizes
+    assert format_size(3 * 2**40) == "3.0 TiB"
 
 
 def list_identity_names(podpass: Podpass) -> list[str]:

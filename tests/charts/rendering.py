@@ -160,18 +160,30 @@ class Helm:
     chart: Path = CHART
     release: str = RELEASE
     namespace: str = NAMESPACE
-    required: Values = field(default_factory=lambda: {"azureTenantID": TENANT})
+    required: Values = field(
+        default_factory=lambda: {
+            "azureTenantID": TENANT,
+            "image": {"repository": "podpass"},
+        }
+    )
 
     def __call__(self, *arguments: str, values: Values | None = None) -> Any:
         return subprocess.run(
             [self.binary, *arguments, "--values", "-"],
-            input=json.dumps({**self.required, **(values or {})}),
+            input=json.dumps(self._given(values or {})),
             capture_output=True,
             text=True,
             check=False,
             timeout=60,
             env={"HOME": "/nonexistent"},
         )
+
+    def _given(self, values: Values) -> Values:
+        """Return the values with those that the chart requires; `image` is merged."""
+        image = values.get("image", {})
+        if isinstance(image, dict):
+            image = {**self.required.get("image", {}), **image}
+        return {**self.required, **values, "image": image}
 
     def template(
         self, values: Values | None = None, *, name: str | None = None, namespace: str | None = None

@@ -166,7 +166,12 @@ def test_api_server_accepts_every_set_of_values(release: HelmRelease, tmp_path: 
         # Not for kinds that this server lacks, nor for values that cannot be changed in a release.
         if {"certManager", "nameOverride"} & values.keys():
             continue
-        given = {**values, "serviceMonitor": {"enabled": False}, "azureTenantID": TENANT}
+        given = {
+            **values,
+            "serviceMonitor": {"enabled": False},
+            "azureTenantID": TENANT,
+            "image": {"repository": "podpass", **values.get("image", {})},
+        }
         file = tmp_path / f"{number}.yaml"
         file.write_text(json.dumps(given))
         release.run_checked("upgrade", RELEASE, str(CHART), "--reset-values", "--values", str(file))

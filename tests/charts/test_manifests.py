@@ -85,7 +85,8 @@ def _keyed(objects: list[Object]) -> dict[tuple[str, str], Object]:
 def test_manifests_command_and_chart_create_the_same_objects(
     helm: Helm, name: str, namespace: str
 ) -> None:
-    values = ManifestValues.from_sets(SETS[name], tenant_id=TENANT, namespace=namespace)
+    sets = ("image.repository=podpass", *SETS[name])
+    values = ManifestValues.from_sets(sets, tenant_id=TENANT, namespace=namespace)
     ours = _keyed(build_webhook_objects(values))
     charts = _keyed(helm.render(_tree(SETS[name]), namespace=namespace))
     assert ours.pop(("Namespace", namespace))  # Helm or its caller creates it

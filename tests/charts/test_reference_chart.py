@@ -52,7 +52,8 @@ def test_every_value_of_the_references_chart_is_accepted(
     """The reference's defaults are accepted, except its image and its memory limit."""
     chart = module / "charts" / "workload-identity-webhook"
     values = yaml.safe_load((chart / "values.yaml").read_text())
-    del values["image"]["repository"], values["image"]["release"], values["resources"]
+    del values["image"]["release"], values["resources"]
+    values["image"]["repository"] = "registry.example.com/podpass"
     file = tmp_path / "values.yaml"
     file.write_text(json.dumps(values | {"azureTenantID": TENANT}))
     command = [helm.binary, "template", RELEASE, str(CHART), "--namespace", NAMESPACE]
@@ -66,7 +67,8 @@ def test_static_manifest_contains_every_object_of_the_references(module: Path) -
     theirs = {
         (one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(text) if one
     }
-    values = ManifestValues.from_sets((), tenant_id=TENANT, namespace=NAMESPACE)
+    image = "image.repository=registry.example.com/podpass"
+    values = ManifestValues.from_sets((image,), tenant_id=TENANT, namespace=NAMESPACE)
     ours = {(one["kind"], one["metadata"]["name"]): one for one in build_webhook_objects(values)}
     assert set(theirs) <= set(ours)
     deployment = ("Deployment", "azure-wi-webhook-controller-manager")

@@ -83,6 +83,9 @@ def test_a_wrong_key_or_type_is_refused_by_name(
     ("values", "said"),
     [
         ({"azureTenantID": ""}, "azureTenantID is required"),
+        ({"azureTenantID": "foo"}, "azureTenantID"),
+        ({"azureTenantID": "common"}, "azureTenantID"),
+        ({"image": {"repository": ""}}, "image.repository is required, because there is no public"),
         (
             {"podDisruptionBudget": {"minAvailable": 1, "maxUnavailable": 1}},
             "podDisruptionBudget.minAvailable and .maxUnavailable exclude each other",

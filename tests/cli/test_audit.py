@@ -5,8 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from podpass.database import Database
+from podpass.directory.builtin_roles import OWNER
+from podpass.directory.model import RoleAssignment, Tenant
+from podpass.directory.store.directory import Directory
+from podpass.local.audit import list_changes
 from tests.directory.database_faults import corrupt
 from tests.local.instances import CLIENT, SEED, Podpass
+
+TENANT = "22222222-aaaa-4bbb-8ccc-00000000000f"
 
 
 def rows(podpass: Podpass, *options: str) -> list[dict[str, str]]:
@@ -47,8 +54,42 @@ def test_audit_log_is_filtered_by_actor_and_by_target(running: Podpass) -> None:
 
 def test_audit_table_has_one_line_per_change(running: Podpass) -> None:
     lines = running("audit").stdout.splitlines()
-    assert lines[0].split() == ["TIME", "WHO", "ACTION", "TARGET"]
+    assert lines[0].split() == ["TIME", "WHO", "ACTION", "TARGET", "GRANT"]
     assert len(lines) == 1 + len(rows(running))
+
+
+def test_role_assignment_names_role_and_principal(running: Podpass) -> None:
+    (granted,) = [row for row in rows(running, "--target", "tools-vault") if "role" in row]
+    assert (granted["role"], granted["principal"]) == ("Key Vault Secrets User", "web")
+    (web,) = [
+        row
+        for row in json.loads(running("identity", "list", "-o", "json").stdout)
+        if row["name"] == "web"
+    ]
+    assert granted["principal_id"] == web["principal_id"]
+    assert granted["target"].rpartition("/")[0].endswith("/roleAssignments")
+    assert "Key Vault Secrets User for web" in running("audit").stdout
+
+
+async def test_deleted_assignment_and_deleted_principal_are_named_by_id(tmp_path: Path) -> None:
+    """The log is the only place that still knows what was taken from whom."""
+    now = 1_800_000_000.0
+    async with (
+        Database(f"sqlite:///{tmp_path}/directory.db") as database,
+        Directory(database, (), lambda: now) as directory,
+    ):
+        await directory.create_tenant(Tenant(id=TENANT))
+        one = RoleAssignment(scope="/subscriptions/s", principal_id=CLIENT, role=OWNER)
+        await directory.assignments.put(one)
+        (stored,) = await directory.assignments.list()
+        await directory.assignments.delete(stored.name)
+        found = await list_changes(directory, {"target": "roleAssignments"}, lambda: now, TENANT)
+        entries = await directory.audit.list()
+    assert [row["action"].rpartition("/")[2] for row in found] == ["write", "delete"]
+    for row in found:
+        assert (row["role"], row["principal"], row["principal_id"]) == ("Owner", CLIENT, CLIENT)
+        assert " " not in row["target"]
+    assert entries[0].details == {"role": OWNER, "principal": CLIENT}
 
 
 @pytest.mark.parametrize("since", ["10", "0m", "m", "1w", "-1h"])

@@ -123,7 +123,11 @@ def test_failure_has_its_exit_code_and_ends_with_a_hint(
 def test_data_goes_to_stdout_and_messages_go_to_stderr(podpass: Podpass) -> None:
     done = podpass("status", "-o", "json")
     assert done.returncode == 1
-    assert json.loads(done.stdout) == {"ready": False, "data_dir": str(podpass.data_dir)}
+    assert json.loads(done.stdout) == {
+        "ready": False,
+        "data_dir": str(podpass.data_dir),
+        "log": str(podpass.data_dir / "podpass.log"),
+    }
     assert "podpass up" in done.stderr
 
 
@@ -241,6 +245,83 @@ def test_vaults_are_listed(running: Podpass) -> None:
     assert row.split()[-1] == "1"
 
 
+def test_one_value_is_printed_for_scripts(running: Podpass) -> None:
+    status = running.status()
+    values = {
+        "tenant": status["tenant_id"],
+        "issuer": status["kubernetes"]["issuer"],
+        "log": str(running.data_dir / "podpass.log"),
+        "password": status["admin"]["password"],
+    }
+    for name, value in values.items():
+        done = running("get", name)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{value}\n", "")
+
+
+def test_get_without_an_instance_or_with_an_unknown_name_fails(podpass: Podpass) -> None:
+    stopped = podpass("get", "tenant")
+    assert (stopped.returncode, stopped.stdout) == (1, "")
+    assert "no instance is running" in stopped.stderr
+    unknown = podpass("get", "tenants")
+    assert unknown.returncode == 2
+    assert "'issuer'" in unknown.stderr
+
+
+def test_status_names_the_log_file(running: Podpass) -> None:
+    log = running.data_dir / "podpass.log"
+    assert log.is_file()
+    assert running.status()["log"] == str(log)
+    (line,) = [line for line in running("status").stdout.splitlines() if line.startswith("log ")]
+    assert line.split() == ["log", str(log)]
+
+
+@pytest.mark.parametrize("arguments", [("status",), ("audit",), ("explain", "700213", "7002139")])
+def test_output_fits_into_columns(running: Podpass, arguments: tuple[str, ...]) -> None:
+    wrapped = running(*arguments, env={"COLUMNS": "60"}).stdout
+    whole = running(*arguments, env={"COLUMNS": "none"}).stdout
+    assert max(map(len, wrapped.splitlines())) <= 60 < max(map(len, whole.splitlines()))
+    assert sorted("".join(wrapped.split())) == sorted("".join(whole.split()))
+
+
+def test_help_names_the_variable_of_the_data_directory(podpass: Podpass) -> None:
+    for arguments in ((), ("status",), ("run",)):
+        text = " ".join(podpass(*arguments, "--help").stdout.split())
+        assert "Data directory of the instance; or PODPASS_DATA_DIR." in text
+
+
+def test_readme_and_help_describe_the_authority_alike(podpass: Podpass) -> None:
+    summary = COMMANDS["authority"].removeprefix("Run ")
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text().split())
+    assert f"{summary[0].upper()}{summary[1:]} is `podpass authority`: worker processes" in readme
+    assert "several worker processes" in " ".join(podpass("authority", "--help").stdout.split())
+
+
+@pytest.mark.processes
+def test_start_and_stop_print_json(podpass: Podpass) -> None:
+    started = podpass("up", "--detach", "--port-base", "0", "-o", "json")
+    document = json.loads(started.stdout)
+    assert (document.pop("started"), document.pop("ignored")) == (True, [])
+    assert document == podpass.status()
+    result = {"data_dir": str(podpass.data_dir), "killed": False}
+    for stopped in (True, False):
+        done = podpass("down", "-o", "json")
+        assert done.returncode == 0
+        assert json.loads(done.stdout) == {**result, "stopped": stopped}
+
+
+@pytest.mark.parametrize(
+    ("path", "start"),
+    [("{bin}", "podpass"), ("/usr/bin:/bin", "{bin}/podpass")],
+)
+def test_commands_in_hints_work_as_printed(podpass: Podpass, path: str, start: str) -> None:
+    """After `make demo`, podpass is not on the PATH."""
+    folder = Path(sys.executable).parent
+    env = {"PATH": path.format(bin=folder)}
+    for arguments in (("status",), ("identity", "list"), ("env",)):
+        done = podpass(*arguments, env=env, cwd="/")
+        assert f"`{start.format(bin=folder)} up --detach`" in done.stderr
+
+
 def test_status_contains_the_addresses_of_a_vault(running: Podpass) -> None:
     port = running.status()["vault"].rpartition(":")[2]
     text = running("status").stdout
@@ -258,6 +339,10 @@ def test_a_seed_applied_twice_changes_nothing(running: Podpass, tmp_path: Path) 
     assert "no changes" in second.stderr
     from_stdin = running("apply", "-f", "-", input=seed.read_text())
     assert from_stdin.returncode == 0
+    assert json.loads(running("apply", "-f", str(seed), "-o", "json").stdout) == {"changed": []}
+    seed.write_text("identities:\n  - {name: applied-as-json}\n")
+    (change,) = json.loads(running("apply", "-f", str(seed), "-o", "json").stdout)["changed"]
+    assert "applied-as-json" in change
 
 
 def test_seed_with_an_unknown_key_is_refused_with_its_name_and_line(
@@ -327,6 +412,41 @@ def test_completion_completes_commands_and_options(podpass: Podpass) -> None:
             }
         )
         assert f"plain,{expected}" in done.stdout
+
+
+def test_names_of_the_instance_are_completed(running: Podpass) -> None:
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "completed-pod"},
+        "spec": {"containers": [{"name": "c", "image": "none", "command": ["true"]}]},
+    }
+    running("run", "-q", "--", "kubectl", "apply", "-f", "-", input=json.dumps(pod))
+    for words, expected in (
+        ("podpass identity show w", {"web"}),
+        ("podpass audit --target ", {"web", "tools-vault"}),
+        ("podpass run -n kube-sys", {"kube-system"}),
+        ("podpass run --as ", {"admin", "default"}),
+        ("podpass explain -n default --pod comp", {"completed-pod"}),
+    ):
+        assert expected <= _complete(running, words), words
+
+
+def test_nothing_is_completed_and_no_error_printed_without_an_instance(podpass: Podpass) -> None:
+    for words in ("podpass identity show w", "podpass run -n ", "podpass explain --pod "):
+        assert _complete(podpass, words) == set()
+
+
+def _complete(podpass: Podpass, words: str) -> set[str]:
+    done = podpass(
+        env={
+            "_PODPASS_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(words.count(" ")),
+        }
+    )
+    assert done.stderr == ""
+    return {line.partition(",")[2] for line in done.stdout.split()}
 
 
 def test_terminal_shows_the_progress_of_the_start(podpass: Podpass) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ WANTED = {
     "CURL_CA_BUNDLE",
     "NODE_EXTRA_CA_CERTS",
     "JAVA_TOOL_OPTIONS",
+    "PODPASS_ENV",
 }
 
 
@@ -53,11 +55,80 @@ def test_env_is_printed_as_json_and_for_other_shells(running: Podpass) -> None:
     assert running("env", "--shell", "powershell").stdout.startswith("$Env:HTTPS_PROXY = ")
 
 
+_SHELLS = ("sh", "bash", "zsh", "dash")
+
+
+@pytest.mark.parametrize(
+    ("shell", "arguments"), [*((shell, ()) for shell in _SHELLS), ("sh", ("--no-such-option",))]
+)
+def test_eval_of_env_fails_without_an_instance(
+    podpass: Podpass, shell: str, arguments: tuple[str, ...]
+) -> None:
+    """Fails when `set -e; eval "$(podpass env)"` continues with the cluster of the user."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not on this machine")
+    env = {**podpass.environ, "PODPASS_ENV": "stale", "KUBECONFIG": "mine", "AZURE_CONFIG_DIR": ""}
+    line = f'eval "$({shlex.join(podpass.command("env", *arguments))})"'
+    strict = subprocess.run(
+        [shell, "-c", f"set -e; {line}; echo continued"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (strict.returncode, strict.stdout) == (1, "")
+    # A script that ignores the failure reaches neither the cluster nor the subscription of the user.
+    careless = subprocess.run(
+        [shell, "-c", f'{line}; echo "${{PODPASS_ENV-unset}}:$KUBECONFIG:$AZURE_CONFIG_DIR"'],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    data = podpass.data_dir
+    assert careless.stdout == f"unset:{data}/kubeconfig:{data}/azure\n"
+
+
+def test_failed_env_prints_no_json_and_the_syntax_of_the_shell(podpass: Podpass) -> None:
+    assert podpass("env", "-o", "json").stdout == ""
+    fish, powershell = (podpass("env", "--shell", name) for name in ("fish", "powershell"))
+    assert fish.returncode == powershell.returncode == 1
+    assert fish.stdout.endswith("set -e PODPASS_ENV\nfalse\n")
+    assert powershell.stdout.splitlines()[-1].startswith("throw ")
+
+
+@pytest.mark.processes
+def test_eval_of_env_fails_after_the_instance_was_killed(podpass: Podpass) -> None:
+    status = podpass.up()
+    os.kill(status["pids"]["podpass"], signal.SIGKILL)
+    line = f'set -e; eval "$({shlex.join(podpass.command("env"))})"; echo continued'
+    done = subprocess.run(
+        ["sh", "-c", line], env=podpass.environ, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_tutorial_script_does_not_run_without_the_environment_of_an_instance() -> None:
+    script = Path(__file__).parents[2] / "examples" / "tutorial" / "tutorial.sh"
+    environ = {name: value for name, value in os.environ.items() if name != "PODPASS_ENV"}
+    done = subprocess.run(
+        ["bash", str(script)],
+        env={**environ, "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "PODPASS_ENV: run this script" in done.stderr
+
+
 def test_run_sets_the_environment_for_one_command(running: Podpass) -> None:
     program = "import json, os; print(json.dumps(dict(os.environ)))"
     done = running("run", "--", sys.executable, "-c", program, env={"MINE": "kept"})
     seen = json.loads(done.stdout)
     printed = json.loads(running("env", "-o", "json").stdout)
+    for values in (printed, seen):
+        values.pop("AZURE_CONFIG_DIR")  # see tests/cli/test_run_identity.py
     assert {name: seen[name] for name in printed} == printed
     assert seen["MINE"] == "kept"
 
@@ -81,7 +152,9 @@ def test_run_passes_arguments_and_streams_to_the_command(running: Podpass) -> No
         "x y",
         input="in",
     )
-    assert (done.stdout, done.stderr) == ("in", "-o --data-dir -- x y\n")
+    said, printed = done.stderr.splitlines()
+    assert (done.stdout, printed) == ("in", "-o --data-dir -- x y")
+    assert "identity of the command: none" in said
 
 
 def test_signals_reach_the_command_itself(running: Podpass) -> None:
@@ -100,10 +173,35 @@ def test_signals_reach_the_command_itself(running: Podpass) -> None:
     assert process.returncode == 9
 
 
-def test_missing_command_is_named_in_the_error(running: Podpass) -> None:
-    done = running("run", "--", "no-such-program")
-    assert done.returncode == 1
-    assert "cannot run no-such-program" in done.stderr
+@pytest.mark.parametrize(
+    ("content", "mode", "code", "words"),
+    [
+        (None, 0, 127, "command not found"),
+        ("#!/bin/sh\n", 0o600, 126, "chmod +x"),
+        ("#!/no/such/interpreter\n", 0o700, 126, "interpreter"),
+        ("exit 3\n", 0o700, 126, "#!/bin/sh"),
+        ("#!/bin/sh\nexit 3\n", 0o700, 3, ""),
+    ],
+)
+def test_command_that_cannot_run_exits_with_the_code_of_a_shell(
+    running: Podpass, tmp_path: Path, content: str | None, mode: int, code: int, words: str
+) -> None:
+    program = tmp_path / "program"
+    if content is not None:
+        program.write_text(content)
+        program.chmod(mode)
+    for name, env in ((str(program), {}), ("program", {"PATH": str(tmp_path)})):
+        done = running("run", "--", name, env=env)
+        assert done.returncode == code, done.stderr
+        assert words in done.stderr
+
+
+def test_shell_shows_128_and_the_number_of_the_signal_that_ended_the_command(
+    running: Podpass,
+) -> None:
+    line = shlex.join(running.command("run", "--", "sh", "-c", "kill -9 $$"))
+    done = subprocess.run(["sh", "-c", f"{line}; exit $?"], env=running.environ, check=False)
+    assert done.returncode == 128 + 9
 
 
 def test_curl_reaches_azure_names_through_the_environment_alone(running: Podpass) -> None:

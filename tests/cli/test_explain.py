@@ -1,6 +1,8 @@
 """`podpass explain`: codes, pasted errors, stdin; the same texts as the error page and the documentation."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from click.testing import CliRunner, Result
 from podpass.cli.commands import cli
 from podpass.exchange.errors import explain
 from podpass.local.datadir import locate
+from tests.local.instances import CLIENT, Podpass
 
 ERROR = (
     "(invalid_client) AADSTS7002138: It matches without case only. AADSTS70021: x Trace ID: "
@@ -91,6 +94,87 @@ def test_request_facts_are_read_from_the_log_of_the_instance(tmp_path: Path) -> 
     assert "wire, tenant" in shown
     assert "abc" not in shown
     assert json.loads(run("700213", *where, "-o", "json").stdout)["request"] is None
+
+
+class RefusedWorkload:
+    """A ServiceAccount whose token an identity does not trust; `explain` its error."""
+
+    def __init__(self, instance: Podpass, client_id: str) -> None:
+        self.instance = instance
+        name = f"refused-{client_id[:8]}"
+        kubectl = ["run", "-q", "--", "kubectl"]
+        instance(*kubectl, "create", "serviceaccount", name)
+        annotation = f"azure.workload.identity/client-id={client_id}"
+        instance(*kubectl, "annotate", "--overwrite", "serviceaccount", name, annotation)
+        done = instance("run", "-q", "--as", name, "--", sys.executable, "-c", _REQUEST)
+        self.name, self.error = name, done.stdout
+        assert "AADSTS" in self.error, done.stderr
+
+    def explain(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.instance("explain", *arguments, input=self.error)
+
+
+_REQUEST = """
+from azure.identity import WorkloadIdentityCredential
+try:
+    WorkloadIdentityCredential().get_token("https://vault.azure.net/.default")
+except Exception as exc:
+    print(exc)
+"""
+
+
+@pytest.mark.processes
+def test_credentials_are_shown_next_to_the_assertion(running: Podpass) -> None:
+    refused = RefusedWorkload(running, CLIENT)
+    subject = f"system:serviceaccount:default:{refused.name}"
+    lines = refused.explain().stdout.splitlines()
+    at = lines.index(f"            assertion:  {subject}")
+    assert lines[at - 1] == "  subject   credential: system:serviceaccount:default:web"
+    begins = lines[at].index(refused.name)
+    assert lines[at + 1].startswith(" " * begins)
+    assert lines[at + 1].strip().startswith("^")
+    (found,) = json.loads(refused.explain("-o", "json").stdout)["credentials"]
+    assert (found["identity"], found["credential"], found["differs"]) == ("web", "web", ["subject"])
+    assert found["presented"]["subject"] == subject
+
+
+@pytest.mark.processes
+def test_principal_id_used_as_client_id_is_recognized(running: Podpass) -> None:
+    (web,) = [
+        row
+        for row in json.loads(running("identity", "list", "-o", "json").stdout)
+        if row["name"] == "web"
+    ]
+    refused = RefusedWorkload(running, web["principal_id"])
+    said = f"{web['principal_id']} is the principal id of web, not its client id"
+    assert said in refused.explain().stdout
+    assert json.loads(refused.explain("-o", "json").stdout)["client"].startswith(said)
+    # Also from the text alone, such as the log of a pod that was deleted.
+    text = f"AADSTS700016: Application with identifier '{web['principal_id']}' was not found"
+    assert said in running("explain", text).stdout
+
+
+@pytest.mark.processes
+def test_last_error_in_the_log_of_a_pod_is_explained(running: Podpass) -> None:
+    text = "AADSTS700016: x Correlation ID: 22222222-1111-4111-8111-111111111111"
+    container = {"name": "c", "image": "none", "command": ["echo", f"AADSTS50011\n{text}\nend"]}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "refused"},
+        "spec": {"containers": [container], "restartPolicy": "Never"},
+    }
+    kubectl = ["run", "-q", "--", "kubectl"]
+    running(*kubectl, "apply", "-f", "-", input=json.dumps(pod))
+    condition = "--for=jsonpath={.status.phase}=Succeeded"
+    assert running(*kubectl, "wait", condition, "pod/refused", "--timeout=60s").returncode == 0
+    done = running("explain", "--pod", "refused", "-o", "json")
+    output = json.loads(done.stdout)
+    assert [each["code"] for each in output["codes"]] == [700016]
+    assert output["correlation_id"] == "22222222-1111-4111-8111-111111111111"
+    missing = running("explain", "--pod", "no-such-pod")
+    assert missing.returncode == 1
+    assert "no-such-pod" in missing.stderr
 
 
 def test_the_shell_completes_codes() -> None:

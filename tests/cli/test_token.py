@@ -3,6 +3,7 @@
 import json
 import ssl
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -129,10 +130,56 @@ def test_signature_of_a_forged_assertion_is_invalid(running: Podpass) -> None:
     assert found["signature"].startswith("invalid")
 
 
-def test_expired_assertion_has_a_valid_signature(running: Podpass) -> None:
-    expired = _assertion(running, exp=int(time.time()) - 60)
-    code, found = _inspect(running, _issuer_key(running).sign(expired))
-    assert (code, found["state"], found["signature"]) == (0, "expired", "valid")
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({"exp": -60}, "expired"),
+        ({"nbf": 600}, "not yet valid"),
+        ({"exp": None}, "without expiry"),
+    ],
+)
+def test_assertion_outside_its_lifetime_fails_although_its_signature_is_valid(
+    running: Podpass, changes: dict[str, int | None], state: str
+) -> None:
+    now = int(time.time())
+    times = {name: None if value is None else now + value for name, value in changes.items()}
+    token = _issuer_key(running).sign(_assertion(running, **times))
+    code, found = _inspect(running, token)
+    assert (code, found["state"], found["signature"]) == (1, state, "valid")
+
+
+@pytest.mark.parametrize("unsigned", [lambda token: token.rpartition(".")[0] + ".", None])
+def test_unsigned_token_fails_with_and_without_an_instance(
+    running: Podpass, podpass: Podpass, unsigned: Callable[[str], str] | None
+) -> None:
+    """Fails when a token that every caller can write counts as one that cannot be checked."""
+    token = _issuer_key(running).sign(_assertion(running))
+    if unsigned is not None:
+        token = unsigned(token)
+    else:
+        header = jose.b64encode(b'{"alg":"none","kid":"x"}')
+        token = ".".join([header, *token.split(".")[1:]])
+    for instance in (running, podpass):
+        code, found = _inspect(instance, token)
+        assert code == 1
+        assert found["signature"] == "invalid: the token is not signed"
+
+
+def test_credential_that_trusts_an_assertion_is_named(running: Podpass) -> None:
+    code, found = _inspect(running, _issuer_key(running).sign(_assertion(running)))
+    assert (code, found["trust"], found["credentials"]) == (0, "credential web of web", [])
+
+
+def test_assertion_without_trust_fails_and_shows_the_nearest_credential(running: Podpass) -> None:
+    subject = "system:serviceaccount:default:Web"
+    token = _issuer_key(running).sign(_assertion(running, sub=subject))
+    code, found = _inspect(running, token)
+    assert code == 1
+    assert found["trust"] == "no federated credential of this instance trusts it"
+    assert found["credentials"][0]["differs"] == ["subject"]
+    lines = running("token", "inspect", token).stdout.splitlines()
+    shown = next(n for n, line in enumerate(lines) if line.endswith(f"assertion:  {subject}"))
+    assert lines[shown + 1].index("^") == lines[shown].index("Web")
 
 
 async def test_signature_of_an_access_token_of_this_instance_is_valid(running: Podpass) -> None:
@@ -168,14 +215,15 @@ async def test_signature_of_an_access_token_of_this_instance_is_valid(running: P
 )
 def test_keys_of_a_foreign_issuer_are_not_fetched(running: Podpass, issuer: str) -> None:
     """The address comes from the token: a token must not make podpass call other hosts."""
-    code, found = _inspect(running, KEY.sign(_assertion(running, iss=issuer)))
+    token = KEY.sign(_assertion(running, iss=issuer, aud="https://example.com"))
+    code, found = _inspect(running, token)
     assert code == 0
     assert found["signature"].startswith("not checked")
 
 
 def test_signature_is_not_checked_without_an_instance(podpass: Podpass) -> None:
     code, found = _inspect(podpass, KEY.sign({"iss": ENTRA_V2, "exp": 1}))
-    assert (code, found["state"]) == (0, "expired")
+    assert (code, found["state"]) == (1, "expired")
     assert "no instance is running" in found["signature"]
 
 
@@ -204,7 +252,7 @@ def test_invalid_token_is_refused_without_printing_it(podpass: Podpass, text: st
 def test_control_characters_of_a_token_are_escaped(podpass: Podpass) -> None:
     """Fails when control or direction characters of a claim are printed unescaped."""
     claims = {"sub": "a\x1b]0;owned\x07\u202e", "x\x1b[2J": "\x9b31m", "n": ["\u202e"]}
-    done = podpass("token", "inspect", input=KEY.sign(claims))
+    done = podpass("token", "inspect", input=KEY.sign({**claims, "exp": time.time() + 60}))
     assert done.returncode == 0
     assert all(line.isprintable() for line in done.stdout.splitlines())
     assert "\\u001b]0;owned" in done.stdout

@@ -41,6 +41,22 @@ def _script(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def test_image_needs_no_package_that_podpass_does_not_install() -> None:
+    """`make demo` installs no `packaging`."""
+    program = (
+        "import sys; sys.modules['packaging'] = None; sys.path.insert(0, sys.argv[1])\n"
+        "import image_root\n"
+        "print(*sorted(image_root.required_distributions('podpass')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(ROOT / "scripts")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert {"podpass", "aiohttp", "click"} <= set(done.stdout.split()), done.stderr
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("image") / "root"

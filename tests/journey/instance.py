@@ -140,17 +140,8 @@ class Instance:
         raise AssertionError("the pod did not end")
 
     def run_on_host(self, account: str, command: list[str]) -> str:
-        """Run a command with `podpass run` and the variables that the webhook injects; return its stdout."""
-        token_file = self.data_dir.parent / f"{account}-token"
-        token_file.write_text(self.token(account))
-        injected = {
-            "AZURE_CLIENT_ID": CLIENT,
-            "AZURE_TENANT_ID": self.status["tenant_id"],
-            "AZURE_FEDERATED_TOKEN_FILE": str(token_file),
-            "AZURE_AUTHORITY_HOST": "https://login.microsoftonline.com/",
-        }
-        done = self.podpass("run", "--", *command, env=injected)
-        return done.stdout
+        """Run a command with `podpass run --as ACCOUNT`; return its stdout."""
+        return self.podpass("run", "--as", account, "--", *command).stdout
 
     def log_lines(self, correlation_id: str) -> list[dict[str, Any]]:
         """Read the log records of a request; the last one is written just after the response."""

@@ -23,7 +23,7 @@ LISTS = (
 )
 RELEASE = ("podpass", "-n", SPACE)
 WAIT = ("--wait", "--timeout", "120s")
-TENANT = "azureTenantID=11111111-2222-3333-4444-555555555555"
+TENANT = "azureTenantID=11111111-2222-3333-4444-555555555555,image.repository=podpass"
 
 
 async def counts(live: Any) -> list[int]:

@@ -71,5 +71,5 @@ async def test_identities_are_returned_in_pages(
         return pages[dict(parse_qsl(urlsplit(path).query)).get("after", "")]
 
     monkeypatch.setattr(identity, "call_control", control)
-    names = [row["name"] for row in identity._list_all(DataDir(tmp_path))[0]]
+    names = [row["name"] for row in identity.list_identities(DataDir(tmp_path))[0]]
     assert names == [one.name for one in made]

@@ -1,6 +1,7 @@
 """The demo of `make demo`, and its behaviour when a step fails."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from podpass.local.demo import Demo, DemoFailed, run_demo
+from podpass.local.demo import Demo, DemoFailed, _print_next_steps, run_demo
 
 pytestmark = pytest.mark.processes
 
@@ -37,7 +38,8 @@ async def test_missing_sdk_is_reported_with_a_hint_before_the_start(
     said: list[str] = []
     with pytest.raises(DemoFailed) as failed:
         await Demo(tmp_path, said.append).run()
-    assert failed.value.hint == "pip install 'podpass[demo]'"
+    packages = "azure-identity azure-keyvault-secrets"
+    assert failed.value.hint == f"{sys.executable} -m pip install {packages}"
     assert said == []
     assert list(tmp_path.iterdir()) == []
 
@@ -71,3 +73,31 @@ def test_interrupted_demo_leaves_no_instance(tmp_path: Path) -> None:
         (path / "cmdline").read_text(errors="replace") if (path / "cmdline").exists() else ""
         for path in Path("/proc").glob("[0-9]*")
     )
+
+
+def test_next_steps_name_files_that_exist_relative_to_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, is_relative in ((Path(__file__).parents[2], True), (tmp_path, False)):
+        monkeypatch.chdir(folder)
+        said: list[str] = []
+        _print_next_steps(said.append, ".venv/bin/podpass")
+        (up,) = [line for line in said if " up " in line]
+        words = shlex.split(up)
+        assert words[:3] == [".venv/bin/podpass", "up", "--detach"]
+        assert Path(words[-1]).is_file()
+        assert Path(words[-1]).is_absolute() is not is_relative
+        assert '  eval "$(.venv/bin/podpass env)"' in said
+
+
+def test_demo_ends_with_the_next_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    """The steps are printed also after `podpass demo` in a wheel, whose examples are in the package."""
+    _print_next_steps(print, "podpass")
+    printed = capsys.readouterr().out
+    for step in (
+        "podpass up --detach --seed ",
+        "kubectl apply -f ",
+        "podpass explain ",
+        "podpass down",
+    ):
+        assert step in printed

@@ -57,7 +57,12 @@ def test_no_proxy_contains_no_azure_host(data_dir: DataDir) -> None:
 
 def test_host_environment_also_contains_kubeconfig_and_azure_config(data_dir: DataDir) -> None:
     values = host_environment(data_dir, 18440, {})
-    assert set(values) == POD | {"KUBECONFIG", "AZURE_CONFIG_DIR", "PODPASS_DATA_DIR"}
+    assert set(values) == POD | {
+        "KUBECONFIG",
+        "AZURE_CONFIG_DIR",
+        "PODPASS_DATA_DIR",
+        "PODPASS_ENV",
+    }
     assert values["KUBECONFIG"] == str(data_dir.root / "kubeconfig")
 
 

@@ -123,7 +123,7 @@ def test_second_start_prints_the_running_instance_and_succeeds(running: Podpass)
 def test_second_start_warns_about_ignored_options(running: Podpass) -> None:
     wanted = ["--kubernetes", "kube-apiserver", "--propagation-delay", "30", "--port-base", "0"]
     again = running("up", *wanted, env={"PODPASS_ASSERTION_ALGORITHM": "RS256"})
-    assert again.returncode == 0
+    assert again.returncode == 3
     assert "already running" in again.stderr
     for flag, value, runs in (
         ("--kubernetes", "kube-apiserver", "embedded"),
@@ -134,9 +134,23 @@ def test_second_start_warns_about_ignored_options(running: Podpass) -> None:
     assert "--port-base" not in again.stderr
     assert "podpass down`, then `podpass up` with them" in again.stderr
     for same in (["up"], ["up", "--port-base", "0"], ["up", "--kubernetes", "embedded"]):
-        assert running(*same).stderr.splitlines() == [
-            f"an instance is already running in {running.data_dir}"
-        ]
+        done = running(*same)
+        assert done.returncode == 0
+        assert done.stderr.splitlines() == [f"an instance is already running in {running.data_dir}"]
+
+
+def test_second_start_prints_its_status_and_ignored_options_as_json(
+    running: Podpass, tmp_path: Path
+) -> None:
+    seed = tmp_path / "more.yaml"
+    seed.write_text("identities:\n  - name: second-start-json\n")
+    again = running("up", "-o", "json", "--propagation-delay", "30", "--seed", str(seed))
+    assert again.returncode == 3
+    document = json.loads(again.stdout)
+    assert document.pop("started") is False
+    (line,) = document.pop("ignored")
+    assert line.startswith("--propagation-delay 30 is ignored")
+    assert document == running.status()
 
 
 def test_second_start_applies_its_seed_to_the_running_instance(

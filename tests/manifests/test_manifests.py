@@ -26,12 +26,13 @@ with warnings.catch_warnings():
 TENANT = "11111111-2222-4333-8444-555555555555"
 OLDEST, NEWEST = "1.25", "1.37"
 FOREIGN = {"Issuer", "Certificate"}
+IMAGE = "image.repository=registry.example.com/podpass"
 CHART = Path(__file__).parents[2] / "charts/podpass"
 
 
 def _build(*sets: str, namespace: str = "azure-workload-identity-system") -> list[dict[str, Any]]:
     return build_webhook_objects(
-        ManifestValues.from_sets(sets, tenant_id=TENANT, namespace=namespace)
+        ManifestValues.from_sets((IMAGE, *sets), tenant_id=TENANT, namespace=namespace)
     )
 
 
@@ -133,7 +134,8 @@ def test_webhook_ignores_its_own_namespace() -> None:
         ("timeoutSeconds=0", WrongValue, "want a number from 1 to 30"),
         ("advice.timeoutSeconds=31", WrongValue, "want a number from 1 to 30"),
         ("replicaCount=" + "9" * 5000, WrongValue, "want a number"),
-        ("image.repository=", WrongValue, "want an image name"),
+        ("image.repository=podpass:1", WrongValue, "want an image name"),
+        ("azureTenantID=foo", WrongValue, "want the tenant's ID (a GUID) or one of its domains"),
         ("image.release=a b", WrongValue, "want a tag"),
         ("image.digest=sha256:12", WrongValue, "64 hexadecimal digits"),
         ("customTokenEndpoint.annotationSuffix=-a", WrongValue, "the end of an annotation's name"),
@@ -194,7 +196,8 @@ def test_output_is_valid_yaml_for_kubectl(podpass: Podpass) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     found = list(yaml.safe_load_all(done.stdout))
     assert found == _build("image.repository=r.example.com/p")
-    listed = json.loads(podpass("manifests", "--tenant-id", TENANT, "-o", "json").stdout)
+    printed = podpass("manifests", "--tenant-id", TENANT, "--set", IMAGE, "-o", "json").stdout
+    listed = json.loads(printed)
     assert (listed["apiVersion"], listed["kind"]) == ("v1", "List")
     assert listed["items"] == _build()
 
@@ -218,9 +221,32 @@ def test_invalid_namespace_name_is_refused(podpass: Podpass, namespace: str) -> 
     assert "is not a valid namespace name" in done.stderr
 
 
+@pytest.mark.parametrize("tenant", ["foo", "common", "", "a b.example.com"])
+@pytest.mark.parametrize("mode", ["webhook", "policy"])
+def test_tenant_that_is_neither_guid_nor_domain_is_refused(
+    podpass: Podpass, tenant: str, mode: str
+) -> None:
+    given = ["--mode", mode, *([] if mode == "policy" else ["--set", IMAGE])]
+    for words in (
+        ["--tenant-id", tenant],
+        ["--tenant-id", TENANT, "--set", f"azureTenantID={tenant}"],
+    ):
+        done = podpass("manifests", *given, *words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "a GUID" in done.stderr
+    assert podpass("manifests", *given, "--tenant-id", "contoso.example.com").returncode == 0
+
+
+def test_missing_image_is_refused_with_the_commands_that_build_it(podpass: Podpass) -> None:
+    done = podpass("manifests", "--tenant-id", TENANT)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "image.repository is required, because there is no public image" in done.stderr
+    assert "docker build -f deploy/Dockerfile" in done.stderr
+
+
 def test_missing_tenant_is_refused(podpass: Podpass) -> None:
     assert "--tenant-id" in podpass("manifests").stderr
-    done = podpass("manifests", env={"AZURE_TENANT_ID": TENANT})
+    done = podpass("manifests", "--set", IMAGE, env={"AZURE_TENANT_ID": TENANT})
     assert f"AZURE_TENANT_ID: {TENANT}" in done.stdout
 
 

@@ -137,6 +137,9 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{/* Required values and invalid combinations, each with its fix. Every template includes this first: Helm's rendering order is
 not defined, and Helm shows only the first error. */}}
 {{- define "podpass-authority.check" -}}
+{{- if not (.Values.image).repository -}}
+{{- fail (printf "image.repository is required, because there is no public image: build and push it (docker build -f deploy/Dockerfile -t REGISTRY/podpass:%[1]s . && docker push REGISTRY/podpass:%[1]s), then set --set image.repository=REGISTRY/podpass" .Chart.AppVersion) -}}
+{{- end -}}
 {{- $_ := required "origin is required: the https://host[:port] under which clients reach the service, and which the tokens contain" .Values.origin -}}
 {{- $_ = required "tenantID is required: the GUID of your tenant, in lower case. For a new tenant, generate one (uuidgen) and do not change it later" .Values.tenantID -}}
 {{- $name := include "podpass-authority.name" . -}}

@@ -74,6 +74,9 @@ azure-wi-webhook-cert-manager
 {{/* Invalid combinations, each with its fix. Every template includes this first: Helm's rendering order is not defined, and Helm
 shows only the first error. */}}
 {{- define "podpass.check" -}}
+{{- if not (.Values.image).repository -}}
+{{- fail (printf "image.repository is required, because there is no public image: build and push it (docker build -f deploy/Dockerfile -t REGISTRY/podpass:%[1]s . && docker push REGISTRY/podpass:%[1]s), then set --set image.repository=REGISTRY/podpass" .Chart.AppVersion) -}}
+{{- end -}}
 {{- if hasSuffix "oss/azure/workload-identity/webhook" (toString (.Values.image).repository) -}}
 {{- fail "image.repository is the image of azure-workload-identity, which does not contain podpass: set your image with --set image.repository=... --set image.release=..., and upgrade with --reset-then-reuse-values, not --reuse-values" -}}
 {{- end -}}

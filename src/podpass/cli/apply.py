@@ -8,21 +8,26 @@ import click
 
 from podpass.cli import options
 from podpass.cli.client import call_control
-from podpass.cli.output import print_message
+from podpass.cli.output import print_message, print_output
 from podpass.errors import UsageError
 from podpass.local.datadir import DataDir
 
 
 @click.command
 @options.data_dir
+@options.output("text", "json")
 @click.option("-f", "--filename", required=True, metavar="FILE", help="Seed file; - reads stdin.")
-def command(data_dir: DataDir, filename: str) -> None:
+def command(data_dir: DataDir, output: str, filename: str) -> None:
     """Apply a seed file to the running instance.
 
     It creates or updates identities, federated credentials, vaults, secrets and roles. Applying the same
     file again changes nothing.
     """
-    apply_to_instance(data_dir, read_seed(filename), filename)
+    changed = apply_to_instance(data_dir, read_seed(filename), filename)
+    if output == "json":
+        print_output({"changed": changed}, output)
+    else:
+        print_changes(changed)
 
 
 def read_seed(filename: str) -> bytes:
@@ -41,10 +46,16 @@ def read_seed(filename: str) -> bytes:
         ) from exc
 
 
-def apply_to_instance(data_dir: DataDir, text: bytes, filename: str) -> None:
-    """Apply a seed to the running instance and print the changes."""
+def apply_to_instance(data_dir: DataDir, text: bytes, filename: str) -> list[str]:
+    """Apply a seed to the running instance; return a line for each change."""
     answer = call_control(data_dir, "POST", f"/apply?filename={quote(filename, safe='')}", text)
-    for line in answer["changed"]:
+    changed: list[str] = answer["changed"]
+    return changed
+
+
+def print_changes(changed: list[str]) -> None:
+    """Print the changes of a seed."""
+    for line in changed:
         click.echo(line)
-    if not answer["changed"]:
+    if not changed:
         print_message("no changes")

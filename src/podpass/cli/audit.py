@@ -1,16 +1,25 @@
 """`podpass audit`."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlencode
 
 import click
 
 from podpass.cli import options
 from podpass.cli.client import call_control
+from podpass.cli.completion_values import complete_targets
 from podpass.cli.output import print_output, print_skipped_rows
 from podpass.local.datadir import DataDir
 
-_COLUMNS = {"TIME": "time", "WHO": "who", "ACTION": "action", "TARGET": "target"}
+_COLUMNS = {
+    "TIME": "time",
+    "WHO": "who",
+    "ACTION": "action",
+    "TARGET": "target",
+    "GRANT": "grant",
+}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -43,7 +52,12 @@ def _parse_duration(_: click.Context, __: click.Parameter, value: str | None) ->
 @click.option(
     "--who", metavar="TEXT", help="Only entries whose actor name or id contains this text."
 )
-@click.option("--target", metavar="TEXT", help="Only entries whose target id contains this text.")
+@click.option(
+    "--target",
+    metavar="TEXT",
+    shell_complete=complete_targets,
+    help="Only entries whose target id contains this text.",
+)
 def command(
     data_dir: DataDir,
     output: str,
@@ -55,10 +69,17 @@ def command(
     """Show the audit log.
 
     It lists the changes of the directory and the vaults: who changed what, and when. The newest entry is
-    last. Entries are never deleted.
+    last. Entries are never deleted. An entry of a role assignment names the role and its principal.
     """
     filters = {"limit": limit, "since": since, "who": who, "target": target}
     query = urlencode({name: value for name, value in filters.items() if value is not None})
     found = call_control(data_dir, "GET", f"/audit?{query}")
-    print_output(found["value"], output, _COLUMNS)
+    rows = found["value"]
+    if output == "table":
+        rows = [{**row, "grant": _describe_grant(row)} for row in rows]
+    print_output(rows, output, _COLUMNS)
     print_skipped_rows(found["damaged"])
+
+
+def _describe_grant(row: Mapping[str, Any]) -> str:
+    return f"{row['role']} for {row['principal']}" if "role" in row else ""

@@ -97,7 +97,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 @_options
 @click.pass_context
 def command(ctx: click.Context, /, output: str, **given: Any) -> None:
-    """Run the token service.
+    """Run the token service for clusters without Entra.
 
     It runs several worker processes behind one address. Every flag has an environment variable:
     PODPASS_AUTHORITY_ and the flag's name. The variable of a repeatable flag takes a comma-separated list.

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from podpass.cli import options
-from podpass.cli.backup_summary import print_summary, table_progress
+from podpass.cli.backup_summary import format_size, print_summary, table_progress
 from podpass.cli.output import print_message
 from podpass.clock import system
 from podpass.errors import UsageError
@@ -59,8 +59,11 @@ def command(
             data_dir, file, table_progress(), system, with_keys=with_keys
         )
         manifest = asyncio.run(work)
-        if with_keys:
-            print_message(
-                f"{file} contains the keys of this instance: protect it as you protect the keys"
-            )
+        print_message(
+            f"{file} contains the keys of this instance: protect it as you protect the keys"
+            if with_keys
+            else "not saved: the instance's keys and its Kubernetes objects; to save them, pass --with-keys"
+        )
+    if not check:
+        print_message(f"wrote {file.absolute()}, {format_size(file.stat().st_size)}")
     print_summary(file, manifest, output)

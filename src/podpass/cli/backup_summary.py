@@ -27,6 +27,14 @@ def table_progress() -> Callable[[str, int], None]:
     return report
 
 
+def format_size(count: int) -> str:
+    """Format a number of bytes with the largest unit that keeps it at least 1."""
+    size, units = float(count), ["bytes", "KiB", "MiB", "GiB", "TiB"]
+    while size >= 1024 and len(units) > 1:
+        size, units = size / 1024, units[1:]
+    return f"{count} bytes" if units[0] == "bytes" else f"{size:.1f} {units[0]}"
+
+
 def print_summary(file: Path, manifest: "Manifest", form: str) -> None:
     """Print the contents of a backup: row counts as a table, or all details as JSON or YAML."""
     if form == "table":

@@ -12,6 +12,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Local loop": {
         "up": "Start an instance on this machine",
         "status": "Show the status and the addresses of the instance",
+        "get": "Print one value of the instance, such as its tenant or issuer",
         "env": "Print environment variables that point clients at this instance",
         "run": "Run one command with the environment variables of `podpass env`",
         "down": "Stop the instance",
@@ -28,7 +29,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Cluster": {
         "webhook": "Run the admission webhook",
         "proxy": "Run the migration sidecar: answer IMDS token requests with tokens of Workload ID",
-        "authority": "Run the token service",
+        "authority": "Run the token service for clusters without Entra",
         "manifests": "Print the Kubernetes objects of the chart, without Helm",
     },
     "Backup": {
@@ -89,7 +90,7 @@ class LazyGroup(SuggestingGroup):
     type=click.Path(path_type=Path),
     metavar="D",
     envvar="PODPASS_DATA_DIR",
-    help="Data directory of the instance; default $XDG_STATE_HOME/podpass.",
+    help="Data directory of the instance; or PODPASS_DATA_DIR.  [default: $XDG_STATE_HOME/podpass]",
 )
 @click.version_option(__version__, "--version", "-V", message="podpass %(version)s")
 def cli(data_dir: Path | None) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import click
 
 from podpass.cli import options
+from podpass.cli.invocation import command_name
 from podpass.local.demo import run_demo
 from podpass.settings import LocalSettings
 
@@ -18,4 +19,4 @@ def command(keep: bool, kubernetes: str) -> None:
     It starts an instance on free ports in a temporary directory. At the end it stops the instance and removes
     the directory.
     """
-    asyncio.run(run_demo(click.echo, keep=keep, kubernetes=kubernetes))
+    asyncio.run(run_demo(click.echo, keep=keep, kubernetes=kubernetes, command=command_name()))

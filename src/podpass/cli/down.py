@@ -3,15 +3,15 @@
 import os
 import signal
 import time
-from pathlib import Path
 
 import click
 
 from podpass.cli import options
-from podpass.cli.output import print_message, slow_notice
+from podpass.cli.output import print_message, print_output, slow_notice
 from podpass.errors import Error
 from podpass.local.datadir import DataDir, check_version
 from podpass.local.lock import lock_holder
+from podpass.local.process import has_exited
 
 _STOP_TIMEOUT_SECONDS = 20.0
 
@@ -24,7 +24,8 @@ class StopFailed(Error):
 
 @click.command
 @options.data_dir
-def command(data_dir: DataDir) -> None:
+@options.output("text", "json")
+def command(data_dir: DataDir, output: str) -> None:
     """Stop the instance.
 
     It returns when the pods have ended, the ports are closed and the lock is released.
@@ -32,6 +33,7 @@ def command(data_dir: DataDir) -> None:
     check_version(data_dir)
     if lock_holder(data_dir.lock_file) is None:
         print_message(f"no instance is running in {data_dir.root}")
+        _print_result(data_dir, output, stopped=False)
         return
     stopped = _signal_and_wait(data_dir, signal.SIGTERM)
     if not stopped and not _signal_and_wait(data_dir, signal.SIGKILL):
@@ -45,6 +47,12 @@ def command(data_dir: DataDir) -> None:
         else f": it did not exit within {_STOP_TIMEOUT_SECONDS:.0f} seconds and was killed"
     )
     print_message(f"stopped the instance in {data_dir.root}{how}")
+    _print_result(data_dir, output, stopped=True, killed=not stopped)
+
+
+def _print_result(data_dir: DataDir, output: str, *, stopped: bool, killed: bool = False) -> None:
+    if output == "json":
+        print_output({"data_dir": str(data_dir.root), "stopped": stopped, "killed": killed}, output)
 
 
 def _signal_and_wait(data_dir: DataDir, number: signal.Signals) -> bool:
@@ -56,7 +64,7 @@ def _signal_and_wait(data_dir: DataDir, number: signal.Signals) -> bool:
     ):
         while time.monotonic() < deadline:
             pid = lock_holder(data_dir.lock_file)
-            if pid is None and all(_has_exited(each) for each in signalled):
+            if pid is None and all(has_exited(each) for each in signalled):
                 return True
             # 0: the holder has not written its process id yet.
             if pid and pid not in signalled:
@@ -75,20 +83,3 @@ def _send(pid: int, number: signal.Signals) -> None:
         raise StopFailed(
             f"process {pid} belongs to another user", hint="ask that user to run `podpass down`"
         ) from exc
-
-
-def _has_exited(pid: int) -> bool:
-    """Return whether a process has exited; a zombie counts as exited."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return Path("/proc/self").exists() or not _exists(pid)
-    return state in ("Z", "X")
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

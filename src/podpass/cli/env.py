@@ -1,14 +1,46 @@
 """`podpass env`."""
 
+from typing import Any
+
 import click
 
 from podpass.cli import options
 from podpass.cli.client import require_status
 from podpass.local.datadir import DataDir, load_config
-from podpass.local.environment import SHELLS, as_json, format_exports, host_environment
+from podpass.local.environment import (
+    SHELLS,
+    as_json,
+    format_exports,
+    format_failure,
+    host_environment,
+)
 
 
-@click.command
+class _FailingEval(click.Command):
+    """A command that prints lines whose `eval` fails if it cannot print the environment.
+
+    Without output, `eval "$(podpass env)"` would succeed, and the next commands would use the cluster and the
+    subscription of the user.
+    """
+
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **extra)
+        except click.UsageError:
+            click.echo(format_failure(options.default_data_dir(), "sh"), nl=False)
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BaseException:
+            if ctx.params["output"] == "shell":
+                failure = format_failure(ctx.params["data_dir"], ctx.params["shell"])
+                click.echo(failure, nl=False)
+            raise
+
+
+@click.command(cls=_FailingEval)
 @options.data_dir
 @click.option(
     "--shell",
@@ -24,6 +56,11 @@ def command(data_dir: DataDir, shell: str, output: str) -> None:
     \b
     sh, bash, zsh   eval "$(podpass env)"
     fish            podpass env --shell fish | source
+    powershell      podpass env --shell powershell | Out-String | Invoke-Expression
+
+    If no instance is running, the output makes `eval` fail, and kubectl and az of this shell reach no other
+    cluster and subscription. PODPASS_ENV is set only if the environment is complete. az is signed in as the
+    administrator of the instance; other programs that sign in with Azure CLI act as the administrator too.
     """
     values = instance_environment(data_dir)
     click.echo(as_json(values) if output == "json" else format_exports(values, shell), nl=False)

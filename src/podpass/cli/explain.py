@@ -1,15 +1,34 @@
 """`podpass explain`."""
 
+import re
 import sys
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import quote
 
 import click
 from click.shell_completion import CompletionItem
 
+from podpass import guids
 from podpass.cli import options
-from podpass.cli.output import align, escape_unprintable, print_message, print_output
+from podpass.cli.client import read_status, require_status
+from podpass.cli.completion_values import complete_namespaces, complete_pods
+from podpass.cli.credential_report import as_document, print_comparisons
+from podpass.cli.output import (
+    align,
+    escape_unprintable,
+    print_message,
+    print_output,
+    text_width,
+    wrap_text,
+)
 from podpass.errors import Error, UsageError
+from podpass.local.credential_comparison import (
+    CredentialComparison,
+    compare,
+    explain_client_id,
+    read_presented,
+)
 from podpass.local.datadir import DataDir
 
 _MAX_CHARS = 64 * 1024
@@ -26,6 +45,7 @@ _REQUEST_FIELDS = [
     "kid",
     "credential",
 ]
+_CLIENT_ID = re.compile(rf"identifier '({guids.PATTERN})'", re.IGNORECASE)
 _USAGE_HINT = "pass a number (700213), a name (AADSTS700213), or the full text of an error"
 
 
@@ -47,18 +67,41 @@ def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[Co
 @click.command
 @options.data_dir
 @options.output()
+@click.option(
+    "--pod",
+    metavar="POD",
+    shell_complete=complete_pods,
+    help="Explain the last error in the log of this pod.",
+)
+@click.option(
+    "--namespace",
+    "-n",
+    default="default",
+    show_default=True,
+    metavar="N",
+    shell_complete=complete_namespaces,
+    help="Namespace of the pod.",
+)
 @click.argument("error", nargs=-1, metavar="[CODE|TEXT|-]...", shell_complete=_complete)
 @click.pass_context
-def command(ctx: click.Context, data_dir: DataDir, output: str, error: tuple[str, ...]) -> None:
+def command(
+    ctx: click.Context,
+    data_dir: DataDir,
+    output: str,
+    pod: str | None,
+    namespace: str,
+    error: tuple[str, ...],
+) -> None:
     """Explain an AADSTS error: meaning, cause and resolution.
 
     Pass codes or the full text of an error; without an argument it reads stdin. If the text contains a
-    correlation id that is in the log of the instance, the facts of that request are shown too. Exits with
+    correlation id that is in the log of the instance, the facts of that request are shown too, and the
+    federated credentials next to the assertion: a caret marks each character that differs. Exits with
     status 1 when a code is unknown.
     """
     from podpass.exchange.errors import explain
 
-    text = _read_text(error)
+    text = _read_text(error) if pod is None else _read_pod_log(data_dir, namespace, pod)
     found = explain.parse_error_text(text)
     if not found.numbers:
         raise Error("the text contains no AADSTS code", hint=_USAGE_HINT)
@@ -70,12 +113,23 @@ def command(ctx: click.Context, data_dir: DataDir, output: str, error: tuple[str
         {"code": number, "nearest": list(explain.similar_numbers(number))} for number in missing
     ]
     request = _find_request(data_dir, found.facts.get("correlation_id", ""))
+    client, comparisons = _compare(data_dir, request, text)
     if output == "table":
         _print([*known], unknown, found.facts, request)
+        if client:
+            click.echo("\n" + wrap_text(client))
+        print_comparisons(comparisons)
     else:
-        codes = [_as_document(each) for each in known]
         print_output(
-            {"codes": codes, "unknown": unknown, **found.facts, "request": request}, output
+            {
+                "codes": [_as_document(each) for each in known],
+                "unknown": unknown,
+                **found.facts,
+                "request": request,
+                "client": client,
+                "credentials": [as_document(each) for each in comparisons],
+            },
+            output,
         )
     ctx.exit(1 if unknown else 0)
 
@@ -88,6 +142,54 @@ def _read_text(words: Iterable[str]) -> str:
     if sys.stdin.isatty():
         raise UsageError("no error to explain was given", hint=_USAGE_HINT)
     return sys.stdin.read(_MAX_CHARS)
+
+
+def _read_pod_log(data_dir: DataDir, namespace: str, pod: str) -> str:
+    """Return the end of the log of a pod, from its last AADSTS code on.
+
+    Errors:  NotRunning, KubeError; Error if the log contains no code.
+    """
+    import asyncio
+
+    from podpass.kubernetes.client import KubeClient
+
+    async def read() -> str:
+        async with KubeClient.from_kubeconfig(data_dir.admin_kubeconfig) as client:
+            path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}/log"
+            return await client.text(path, {"tailLines": "500"})
+
+    require_status(data_dir)
+    log = asyncio.run(read())
+    if "AADSTS" not in log:
+        raise Error(
+            f"the log of pod {namespace}/{pod} contains no AADSTS code",
+            hint=f"read it: kubectl logs {pod} -n {namespace}",
+        )
+    lines = log.splitlines()
+    last = max(number for number, line in enumerate(lines) if "AADSTS" in line)
+    return "\n".join(lines[last:])[:_MAX_CHARS]
+
+
+def _compare(
+    data_dir: DataDir, request: dict[str, Any] | None, text: str
+) -> tuple[str | None, list[CredentialComparison]]:
+    """Compare a refused request with the directory of the instance, if it is running.
+
+    Shapes:  returns what is wrong with the client id, and the credentials of its identity.
+    """
+    named = _CLIENT_ID.search(text)
+    client_id = (request or {}).get("client_id") or (named[1] if named else None)
+    status = read_status(data_dir)
+    if not client_id or status is None:
+        return None, []
+    from podpass.cli.identity import list_identities
+
+    identities, _ = list_identities(data_dir)
+    presented = read_presented(request or {})
+    own = [row for row in identities if row["client_id"] == client_id.lower()]
+    trusted = "trust" in (request or {}).get("passed", ())
+    wrong = explain_client_id(client_id, identities, status["tenant_id"])
+    return wrong, [] if presented is None or trusted else compare(own, presented)
 
 
 def _find_request(data_dir: DataDir, correlation_id: str) -> dict[str, Any] | None:
@@ -128,20 +230,27 @@ def _print(
             ["cause", each.cause],
             ["resolution", f"{each.resolution}."],
         ]
-        click.echo(align(rows))
+        click.echo(align(rows, text_width()))
     for entry in unknown:
         similar = ", ".join(f"AADSTS{number}" for number in entry["nearest"])
         click.echo(
-            f"AADSTS{entry['code']} is unknown" + (f"; similar codes: {similar}" if similar else "")
+            wrap_text(
+                f"AADSTS{entry['code']} is unknown"
+                + (f"; similar codes: {similar}" if similar else "")
+            )
         )
         print_message(f"look it up at https://login.microsoftonline.com/error?code={entry['code']}")
     for name, value in facts.items():
-        click.echo(f"{name.replace('_', ' ')}: {escape_unprintable(value)}")
+        click.echo(wrap_text(f"{name.replace('_', ' ')}: {escape_unprintable(value)}"))
     if request is not None:
         rows = [[name, _format_value(value)] for name, value in request.items()]
         click.echo("\nThe request in the log of this instance:\n" + align(rows), nl=False)
     elif "correlation_id" in facts:
-        click.echo("To find the cause, search the log of the token service for the correlation id.")
+        click.echo(
+            wrap_text(
+                "To find the cause, search the log of the token service for the correlation id."
+            )
+        )
 
 
 def _format_value(value: object) -> str:

@@ -7,6 +7,7 @@ import click
 
 from podpass.cli import options
 from podpass.cli.client import call_control
+from podpass.cli.completion_values import complete_identities
 from podpass.cli.output import align, print_output, print_skipped_rows
 from podpass.errors import Error
 from podpass.local.datadir import DataDir
@@ -54,7 +55,7 @@ def command() -> None:
 @options.output()
 def list_(data_dir: DataDir, output: str) -> None:
     """List identities."""
-    identities, skipped = _list_all(data_dir)
+    identities, skipped = list_identities(data_dir)
     found = sorted(identities, key=lambda row: (row["name"], row["client_id"]))
     rows = [
         {**row, "credential_names": _credential_names(row), "group": _resource_group(row)}
@@ -67,10 +68,10 @@ def list_(data_dir: DataDir, output: str) -> None:
 @command.command
 @options.data_dir
 @options.output()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_identities)
 def show(data_dir: DataDir, name: str, output: str) -> None:
     """Show one identity, by its name or client id."""
-    identities, skipped = _list_all(data_dir)
+    identities, skipped = list_identities(data_dir)
     found = [row for row in identities if name in (row["name"], row["client_id"])]
     if not found and skipped:
         # One of the rows that cannot be read may be the requested identity.
@@ -93,7 +94,7 @@ def _resource_group(row: dict[str, Any]) -> str:
     return row["resource_id"].split("/")[4] if row["resource_id"] else ""
 
 
-def _list_all(data_dir: DataDir) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+def list_identities(data_dir: DataDir) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Read all identities, page by page, and a message and a hint for each that cannot be read."""
     identities: list[dict[str, Any]] = []
     skipped: list[dict[str, str]] = []

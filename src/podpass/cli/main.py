@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from podpass.errors import Error, SettingsError, UsageError
+from podpass.errors import Error
 
 DONE, FAILED, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130
 _DEBUG = "PODPASS_DEBUG"
@@ -71,9 +71,8 @@ def _usage_hint(exc: click.UsageError) -> str:
 def _report_error(exc: Error) -> int:
     if os.environ.get(_DEBUG):  # noqa: TID251 only the command line reads the environment
         traceback.print_exception(exc)
-    code = USAGE_ERROR if isinstance(exc, UsageError | SettingsError) else FAILED
-    hint = exc.hint or _DEFAULT_HINTS[code]
-    return _print_failure(code, exc.message, hint)
+    hint = exc.hint or _DEFAULT_HINTS.get(exc.exit_code, _DEFAULT_HINTS[FAILED])
+    return _print_failure(exc.exit_code, exc.message, hint)
 
 
 def _report_bug(exc: Exception) -> int:
@@ -93,8 +92,11 @@ def _report_bug(exc: Exception) -> int:
 
 
 def _print_failure(code: int, message: str, hint: str) -> int:
+    from podpass.cli.invocation import localize
+
+    text = localize(f"podpass: {message}\n  {hint}")
     with contextlib.suppress(BrokenPipeError):
-        print(f"podpass: {message}\n  {hint}", file=sys.stderr, flush=True)  # noqa: T201 message to stderr
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 message to stderr
     return code
 
 

@@ -64,12 +64,18 @@ def command(mode: str, namespace: str, tenant_id: str, sets: tuple[str, ...], ou
     can be applied over the other.
     """
     from podpass import manifests
+    from podpass.admission.warnings import is_tenant
 
     _check_namespace(namespace)
     only = manifests.POLICY_KEYS if mode == "policy" else None
     values = manifests.ManifestValues.from_sets(
         sets, only=only, tenant_id=tenant_id, namespace=namespace
     )
+    if not is_tenant(values.tenant_id):
+        raise UsageError(
+            f"the tenant ID {values.tenant_id!r} is neither a GUID nor a domain",
+            hint="show it: az account show --query tenantId",
+        )
     objects = (
         manifests.build_policy_objects(values)
         if mode == "policy"

@@ -18,6 +18,12 @@ def environ() -> Mapping[str, str]:
     return os.environ  # noqa: TID251 the only place that reads it
 
 
+def default_data_dir() -> DataDir:
+    """Return the data directory of a command without `--data-dir`."""
+    configured = environ().get("PODPASS_DATA_DIR")
+    return locate(Path(configured) if configured else None, environ())
+
+
 def _locate(ctx: click.Context, _: click.Parameter, value: Path | None) -> DataDir:
     return locate(value or ctx.find_root().params.get("data_dir"), environ())
 
@@ -27,7 +33,7 @@ data_dir: Decorator = click.option(
     type=click.Path(path_type=Path),
     metavar="D",
     callback=_locate,
-    help="Data directory of the instance; default $XDG_STATE_HOME/podpass.",
+    help="Data directory of the instance; or PODPASS_DATA_DIR.  [default: $XDG_STATE_HOME/podpass]",
 )
 
 database: Decorator = click.option(
@@ -80,8 +86,10 @@ def format_command(data_dir: DataDir, command: str) -> str:
     """Return a podpass command for this instance, for hints: `podpass down --data-dir D`."""
     import shlex
 
-    configured = environ().get("PODPASS_DATA_DIR")
-    default = locate(Path(configured) if configured else None, environ())
-    option = "" if data_dir == default else f" --data-dir {shlex.quote(str(data_dir.root))}"
+    from podpass.cli.invocation import command_name
+
+    option = (
+        "" if data_dir == default_data_dir() else f" --data-dir {shlex.quote(str(data_dir.root))}"
+    )
     noun, _, rest = command.partition(" -- ")
-    return f"podpass {noun}{option}" + (f" -- {rest}" if rest else "")
+    return f"{command_name()} {noun}{option}" + (f" -- {rest}" if rest else "")

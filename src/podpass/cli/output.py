@@ -1,9 +1,11 @@
 """Output of commands: JSON, YAML or a table on stdout, messages on stderr."""
 
 import json
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Any
 
 import click
@@ -11,6 +13,8 @@ import click
 Row = Mapping[str, Any]
 
 _NOTICE_SECONDS = 3.0
+_GAP = "   "
+_MIN_WIDTH = 8
 
 
 def print_output(value: Any, form: str, columns: Mapping[str, str] | None = None) -> None:
@@ -35,15 +39,69 @@ def table(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
     return align(lines)
 
 
-def align(lines: Sequence[Sequence[str]]) -> str:
-    """Align columns with spaces, and escape cells that contain control characters."""
+def align(lines: Sequence[Sequence[str]], width: int | None = None) -> str:
+    """Align columns with spaces, wrap cells to the width or to COLUMNS, and escape control characters."""
     lines = [[escape_unprintable(cell) for cell in line] for line in lines]
     widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))] if lines else []
+    if (total := width or columns_variable()) is not None:
+        widths = fit_widths(widths, total - len(_GAP) * (len(widths) - 1))
     text = ""
     for line in lines:
-        padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        text += "   ".join(padded).rstrip() + "\n"
+        wrapped = [_wrap(cell, width) for cell, width in zip(line, widths, strict=True)]
+        for row in zip_longest(*wrapped, fillvalue=""):
+            padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+            text += _GAP.join(padded).rstrip() + "\n"
     return text
+
+
+def columns_variable() -> int | None:
+    """Return COLUMNS. Tables are not wrapped to a terminal: an id in two lines could not be copied."""
+    import os
+
+    given = os.environ.get("COLUMNS", "")  # noqa: TID251 read for the terminal only
+    return int(given) if given.isdecimal() and int(given) > 0 else None
+
+
+def text_width() -> int | None:
+    """Return the width for sentences: COLUMNS, or that of the terminal; None if stdout is neither."""
+    import os
+
+    try:
+        return columns_variable() or os.get_terminal_size(sys.stdout.fileno()).columns or None
+    except (OSError, ValueError):
+        return None
+
+
+def fit_widths(widths: Sequence[int], total: int) -> list[int]:
+    """Narrow the widest columns until all columns together have `total` characters."""
+    fitted = list(widths)
+    while sum(fitted) > total and max(fitted) > _MIN_WIDTH:
+        widest = max(fitted)
+        least = max(_MIN_WIDTH, widest - (sum(fitted) - total), _next(fitted))
+        fitted[fitted.index(widest)] = least
+    return fitted
+
+
+def _next(widths: Sequence[int]) -> int:
+    """Return the width of the second widest column; one less if several are the widest."""
+    widest = max(widths)
+    if widths.count(widest) > 1:
+        return widest - 1
+    return max((width for width in widths if width < widest), default=0)
+
+
+def _wrap(cell: str, width: int) -> list[str]:
+    if len(cell) <= width:
+        return [cell]
+    import textwrap
+
+    return textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
+
+
+def wrap_text(text: str) -> str:
+    """Wrap a paragraph to the terminal."""
+    width = text_width()
+    return text if width is None else "\n".join(_wrap(text, width))
 
 
 def escape_unprintable(text: str) -> str:
@@ -63,7 +121,9 @@ def _cell(value: object) -> str:
 
 def print_message(text: str) -> None:
     """Print a message to stderr."""
-    click.echo(text, err=True)
+    from podpass.cli.invocation import localize
+
+    click.echo(localize(text), err=True)
 
 
 @contextmanager

@@ -1,38 +1,208 @@
 """`podpass run`."""
 
+import asyncio
+import errno
 import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 
 import click
 
 from podpass.cli import options
+from podpass.cli.completion_values import complete_namespaces, complete_service_accounts
 from podpass.cli.env import instance_environment
 from podpass.cli.output import print_message
-from podpass.errors import Error
+from podpass.errors import Error, UsageError
 from podpass.local.datadir import DataDir
+from podpass.local.environment import MARKER
 from podpass.local.proxy_support import find_proxy_warning
+
+_ADMIN = "admin"
+_NOT_EXECUTABLE, _NOT_FOUND = 126, 127  # as in a shell
 
 
 class CannotRun(Error):
     """The command cannot be started."""
 
     code = "cannot_run"
+    exit_code = _NOT_EXECUTABLE
+
+
+class CommandNotFound(CannotRun):
+    """The command does not exist."""
+
+    code = "command_not_found"
+    exit_code = _NOT_FOUND
     hint = "check the command: podpass run -- CMD ARGUMENTS"
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @options.data_dir
+@click.option(
+    "--as",
+    "identity",
+    metavar="SERVICEACCOUNT",
+    shell_complete=complete_service_accounts,
+    help="Run as pods with this ServiceAccount, or as `admin`: the administrator of the instance.",
+)
+@click.option(
+    "--namespace",
+    "-n",
+    metavar="N",
+    shell_complete=complete_namespaces,
+    help="Namespace of the ServiceAccount.  [default: default]",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Do not print the identity of the command.")
 @click.argument("words", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(data_dir: DataDir, words: tuple[str, ...]) -> None:
+def command(
+    data_dir: DataDir,
+    identity: str | None,
+    namespace: str | None,
+    quiet: bool,
+    words: tuple[str, ...],
+) -> None:
     """Run one command with the environment variables of `podpass env`.
 
+    Without --as, only az is signed in, as the administrator of the instance; other commands have the
+    identity of their own variables, such as AZURE_CLIENT_ID with AZURE_CLIENT_SECRET, or none. With --as,
+    the command has the variables that the webhook injects into pods of the ServiceAccount. The token file is
+    renewed while the command runs. kubectl is always the administrator of the cluster.
+
     The command replaces the podpass process: podpass exits with its exit code, and signals reach it
-    directly.
+    directly. A command that does not exist exits with 127, one that cannot be executed with 126.
     """
-    environment = {**options.environ(), **instance_environment(data_dir)}
+    if namespace is not None and identity in (None, _ADMIN):
+        raise UsageError(
+            "--namespace is only for a ServiceAccount", hint="add --as SERVICEACCOUNT, or omit it"
+        )
+    own = options.environ()
+    values = instance_environment(data_dir)
+    _check_found(words[0], own.get("PATH", os.defpath))
+    if quiet is False and own.get(MARKER, values[MARKER]) != values[MARKER]:
+        print_message(
+            f"podpass: this shell uses the instance in {own[MARKER]}; the command uses {data_dir.root}"
+        )
+    try:
+        changed, description = _choose_identity(
+            data_dir, identity, namespace or "default", words, own
+        )
+    except OSError as exc:
+        raise CannotRun(
+            f"cannot write to {data_dir.root}: {exc.strerror}", hint="free space on the disk"
+        ) from exc
+    if not quiet:
+        print_message(f"podpass: identity of the command: {description}")
+    environment = {**(own if identity is None else _without_identity(own)), **values, **changed}
     if warning := find_proxy_warning(words, environment):
         print_message(warning)
+    _execute(words, environment)
+
+
+def _choose_identity(
+    data_dir: DataDir,
+    identity: str | None,
+    namespace: str,
+    words: tuple[str, ...],
+    own: Mapping[str, str],
+) -> tuple[dict[str, str], str]:
+    """Return the variables of the chosen identity, and its description."""
+    from podpass.local import azure_config
+    from podpass.local.host_identity import identity_of
+
+    if identity == _ADMIN or (identity is None and _is_az(words)):
+        name = azure_config.signed_in_name(data_dir.path("azure"))
+        return {}, f"{name}, the sign-in of az" if name else "none, because az is signed out"
+    if identity is not None:
+        return _use_service_account(data_dir, identity, namespace)
+    found = identity_of(own)
+    signed_out = _sign_out(data_dir)[0]
+    return signed_out, found or (
+        "none; pass --as SERVICEACCOUNT for the identity of a pod, or --as admin"
+    )
+
+
+def _is_az(words: tuple[str, ...]) -> bool:
+    return Path(words[0]).name == "az" or words[1:3] == ("-m", "azure.cli")
+
+
+def _sign_out(data_dir: DataDir) -> tuple[dict[str, str], Path]:
+    """Return the variables that hide the sign-in of az, and the private folder of the command.
+
+    `DefaultAzureCredential` would use that sign-in, and a missing identity would look like success.
+    """
+    from podpass.local import azure_config, host_token
+
+    folder = host_token.create_folder(data_dir, os.getpid())
+    azure_config.create_signed_out(folder / "azure")
+    return {"AZURE_CONFIG_DIR": str(folder / "azure")}, folder
+
+
+def _use_service_account(
+    data_dir: DataDir, text: str, namespace: str
+) -> tuple[dict[str, str], str]:
+    """Request the token of a ServiceAccount, keep it valid, and return the variables of its pods."""
+    from podpass import files, names
+    from podpass.kubernetes.client import KubeClient
+    from podpass.kubernetes.kubelet.token_manager import IssuedToken
+    from podpass.local import host_identity, host_token
+
+    account = host_identity.parse_account(text, namespace)
+    if not account.name or not account.namespace:
+        raise UsageError(
+            f"--as {text!r} is not a ServiceAccount",
+            hint="use NAME with -n NAMESPACE, or system:serviceaccount:NAMESPACE:NAME",
+        )
+
+    async def ask() -> tuple[host_identity.Injection, IssuedToken]:
+        async with KubeClient.from_kubeconfig(data_dir.admin_kubeconfig) as client:
+            injection = await host_identity.request_injection(client, account)
+            return injection, await host_identity.request_token(client, account, injection)
+
+    injection, issued = asyncio.run(ask())
+
+    async def renew() -> IssuedToken:
+        async with KubeClient.from_kubeconfig(data_dir.admin_kubeconfig) as client:
+            return await host_identity.request_token(client, account, injection)
+
+    signed_out, folder = _sign_out(data_dir)
+    token_file = folder / Path(names.TOKEN_PATH).name
+    files.write_private(token_file, issued.token.reveal().encode())
+    host_token.start_refresher(folder, issued, token_file, renew)
+    client_id = injection.variables.get(names.ENV_CLIENT_ID)
+    described = f"client id {client_id}" if client_id else f"no annotation {names.CLIENT_ID}"
+    variables = {**injection.variables, names.ENV_TOKEN_FILE: str(token_file)}
+    return {**signed_out, **variables}, f"ServiceAccount {account}, {described}"
+
+
+def _without_identity(own: Mapping[str, str]) -> dict[str, str]:
+    from podpass.local.host_identity import without_identity
+
+    return without_identity(own)
+
+
+def _check_found(word: str, path: str) -> None:
+    """Check that the command exists, before a token is requested for it.
+
+    Errors:  CommandNotFound.
+    """
+    folders = [""] if os.sep in word else path.split(os.pathsep)
+    for folder in folders:
+        with suppress(OSError):
+            if Path(folder, word).exists():
+                return
+    raise CommandNotFound(f"cannot run {word}: command not found")
+
+
+def _execute(words: tuple[str, ...], environment: dict[str, str]) -> None:
     try:
         # The command replaces this process, so that signals and the exit code need no forwarding.
         os.execvpe(words[0], words, environment)  # noqa: S606 the user chose the command
     except OSError as exc:
-        raise CannotRun(f"cannot run {words[0]}: {exc.strerror}") from exc
+        hints = {
+            errno.EACCES: "make it executable: chmod +x FILE",
+            errno.ENOENT: "install the interpreter that its first line names",
+            errno.ENOEXEC: "begin the script with a line such as #!/bin/sh",
+        }
+        hint = hints.get(exc.errno or 0, CommandNotFound.hint)
+        raise CannotRun(f"cannot run {words[0]}: {exc.strerror}", hint=hint) from exc

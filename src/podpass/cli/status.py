@@ -8,7 +8,7 @@ import click
 from podpass import names
 from podpass.cli import options
 from podpass.cli.client import NotResponding, check_health, read_status
-from podpass.cli.output import align, print_message, print_output
+from podpass.cli.output import align, print_message, print_output, text_width
 from podpass.local import disk_errors
 from podpass.local.datadir import DataDir
 from podpass.local.lock import lock_holder
@@ -32,7 +32,14 @@ def command(ctx: click.Context, data_dir: DataDir, output: str) -> None:
     status = read_status(data_dir)
     if status is None:
         if output != "table":
-            print_output({"ready": False, "data_dir": str(data_dir.root)}, output)
+            print_output(
+                {
+                    "ready": False,
+                    "data_dir": str(data_dir.root),
+                    "log": str(data_dir.log_file),
+                },
+                output,
+            )
         _print_not_ready(data_dir)
         ctx.exit(1)
     try:
@@ -45,7 +52,7 @@ def command(ctx: click.Context, data_dir: DataDir, output: str) -> None:
         print_message(f"podpass: {problem}: writes to {data_dir.root} may fail")
         print_message(f"  {disk_errors.DiskNotWritable.hint}")
     if output == "table":
-        click.echo(align(status_rows(status)), nl=False)
+        click.echo(align(status_rows(status), text_width()), nl=False)
     else:
         print_output(status | ({"disk": problem} if problem else {}), output)
 
@@ -84,6 +91,7 @@ def status_rows(status: dict[str, Any]) -> list[list[str]]:
             f"{status['admin']['username']} (password: podpass status -o json; az is signed in)",
         ],
         ["ca_file", status["ca_file"]],
+        ["log", status["log"]],
         ["containers", _SANDBOXES.get(status["sandbox"], status["sandbox"])],
         ["without proxy", NOTES.get(status["without_proxy"], status["without_proxy"])],
         ["process", ", ".join(f"{pid} ({name})" for name, pid in status["pids"].items())],

@@ -2,20 +2,34 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
 
 from podpass.cli import options
 from podpass.cli.client import read_status, request
+from podpass.cli.credential_report import as_document, print_comparisons
 from podpass.cli.output import align, print_output
 from podpass.clock import system
 from podpass.errors import Error, UsageError
+from podpass.local.credential_comparison import CredentialComparison, compare, read_presented
 from podpass.local.datadir import DataDir, load_config
 
+if TYPE_CHECKING:
+    from podpass.crypto.jose import UnverifiedToken
+    from podpass.local.tokens import Finding
+
 _MAX_FILE_BYTES = 64 * 1024
+_UNTRUSTED = "no federated credential of this instance trusts it"
 _TOKEN_HINT = "pass a JWT: three parts separated by dots, beginning with ey"  # noqa: S105 not a password
+
+
+class UnsignedToken(Error):
+    """The token has the algorithm `none`, or an empty signature."""
+
+    code = "unsigned_token"
+    hint = "request the token from its issuer, which signs it"
 
 
 class SignatureNotChecked(Error):
@@ -38,24 +52,66 @@ def inspect(ctx: click.Context, data_dir: DataDir, token: str, output: str) -> N
     """Show what a token is, which hop it belongs to, and whether it is valid.
 
     Pass the token or a file that contains it; without an argument it reads stdin. The signature is checked
-    against the published keys of its issuer, if the issuer is part of the running instance. Exits with
-    status 1 when the signature is invalid.
+    against the published keys of its issuer, if the issuer is part of the running instance. The trust in a
+    token for a token exchange is checked against all federated credentials of the instance. Exits with
+    status 1 when no service would accept the token: it is expired or not valid yet, it has no signature or
+    an invalid one, or no federated credential trusts it. What cannot be checked is not a failure.
     """
     from podpass.crypto import jose
     from podpass.local import tokens
 
+    text = _read_token(token)
     try:
-        unverified = jose.parse(_read_token(token))
+        unverified = jose.parse(text)
     except jose.MalformedToken as exc:
+        if _is_unsigned(text):
+            raise UnsignedToken("the token is not signed, so no service accepts it") from exc
         raise Error(f"this is not a token: {exc.message}", hint=_TOKEN_HINT) from exc
     finding = tokens.inspect_token(unverified, system())
+    signature = _check_signature(data_dir, unverified, is_unsigned=_is_unsigned(text))
+    trust, comparisons = _check_trust(data_dir, finding)
+    _print_finding(finding, signature, trust, output, comparisons)
+    refused = signature.startswith("invalid") or trust == _UNTRUSTED
+    ctx.exit(1 if refused or finding.state != "valid" else 0)
+
+
+def _check_signature(data_dir: DataDir, unverified: "UnverifiedToken", *, is_unsigned: bool) -> str:
+    from podpass.local import tokens
+
+    if is_unsigned or str(unverified.header.get("alg")).lower() == "none":
+        return "invalid: the token is not signed"
     try:
-        reason = tokens.check_signature(unverified, _published_keys(data_dir, finding.claims))
-        signature = "valid" if reason is None else f"invalid: {reason}"
+        reason = tokens.check_signature(unverified, _published_keys(data_dir, unverified.claims))
     except SignatureNotChecked as exc:
-        signature = f"not checked: {exc.message}"
-    _print_finding(finding, signature, output)
-    ctx.exit(1 if signature.startswith("invalid") else 0)
+        return f"not checked: {exc.message}"
+    return "valid" if reason is None else f"invalid: {reason}"
+
+
+def _check_trust(
+    data_dir: DataDir, finding: "Finding"
+) -> tuple[str | None, list[CredentialComparison]]:
+    """Check whether a federated credential trusts a client assertion.
+
+    Shapes:  returns None for other tokens; the most similar credentials if none trusts it.
+    """
+    from podpass.cli.identity import list_identities
+
+    presented = read_presented(finding.claims)
+    if finding.hop != "exchange" or presented is None:
+        return None, []
+    if read_status(data_dir) is None:
+        return "not checked: no instance is running", []
+    identities, _ = list_identities(data_dir)
+    found = compare(identities, presented)
+    trusting = [each for each in found if not each.differs]
+    if not trusting:
+        return _UNTRUSTED, found
+    return ", ".join(f"credential {each.credential} of {each.identity}" for each in trusting), []
+
+
+def _is_unsigned(text: str) -> bool:
+    header, _, rest = text.partition(".")
+    return header.startswith("ey") and rest.count(".") == 1 and rest.endswith(".")
 
 
 def _read_token(token: str) -> str:
@@ -114,24 +170,37 @@ def _fetch(data_dir: DataDir, url: str) -> dict[str, Any]:
     return document
 
 
-def _print_finding(finding: Any, signature: str, output: str) -> None:
-    summary = {
+def _print_finding(
+    finding: "Finding",
+    signature: str,
+    trust: str | None,
+    output: str,
+    comparisons: list[CredentialComparison],
+) -> None:
+    summary: dict[str, Any] = {
         "what": finding.what,
         "hop": finding.hop,
         "state": finding.state,
         "lifetime": finding.lifetime,
         "signature": signature,
+        "trust": trust,
+        "credentials": [as_document(each) for each in comparisons],
         "header": dict(finding.header),
         "claims": dict(finding.claims),
     }
     if output != "table":
         print_output(summary, output)
         return
-    lines = [[name, str(summary[name])] for name in ("what", "hop", "lifetime", "signature")]
+    lines = [
+        [name, str(summary[name])]
+        for name in ("what", "hop", "lifetime", "signature", "trust")
+        if summary[name]
+    ]
     for part in ("header", "claims"):
         lines.append(["", ""])
         lines += [[f"{part} {name}", _format_value(value)] for name, value in summary[part].items()]
     click.echo(align(lines), nl=False)
+    print_comparisons(comparisons)
 
 
 def _format_value(value: object) -> str:

@@ -1,8 +1,9 @@
 """`podpass up`."""
 
+import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -11,13 +12,14 @@ from click.core import ParameterSource
 
 from podpass.cli import options
 from podpass.cli.client import check_health, read_status
-from podpass.cli.output import align, print_message, slow_notice
+from podpass.cli.output import align, print_message, print_output, slow_notice
 from podpass.errors import Error
 from podpass.local.datadir import DataDir, prepare, write_version
 from podpass.local.lock import lock_holder
 from podpass.settings import LocalSettings
 
 _READY_TIMEOUT_SECONDS = 30.0
+OPTIONS_IGNORED = 3
 
 
 @click.command
@@ -35,6 +37,7 @@ _READY_TIMEOUT_SECONDS = 30.0
 @options.setting(LocalSettings, "kubernetes", "KIND")
 @options.setting(LocalSettings, "propagation_seconds", "SECONDS")
 @options.setting(LocalSettings, "assertion_algorithms", "ALGORITHMS")
+@options.output("text", "json")
 @click.option("--ready-fd", type=int, hidden=True)
 @click.option("--seed-name", default="-", hidden=True)
 @click.pass_context
@@ -44,6 +47,7 @@ def command(
     data_dir: DataDir,
     detach: bool,
     seed: str | None,
+    output: str,
     ready_fd: int | None,
     seed_name: str,
     **chosen: Any,
@@ -54,27 +58,28 @@ def command(
     A gateway serves them under Azure's host names. Ctrl-C or `podpass down` stops the instance; its data
     stays in the data directory. Ctrl-C before the instance is ready exits with status 130.
 
-    If the instance is already running, the command applies the seed and warns about options that the running
-    instance does not use.
+    If the instance is already running, the command applies the seed. It exits with status 3 if the running
+    instance does not use one of the options.
     """
     settings = LocalSettings(data_dir=data_dir.root, **chosen)
     if ready_fd is not None:
-        return _run_daemon(data_dir, settings, _read_seed(seed, seed_name), ready_fd)
+        _run_daemon(data_dir, settings, _read_seed(seed, seed_name), ready_fd)
+        return
     text = _read_seed(seed, seed)
     prepare(data_dir)
     write_version(data_dir)
     if lock_holder(data_dir.lock_file) is None:
         try:
-            return (
-                _detach(data_dir, settings, text)
-                if detach
-                else _foreground(data_dir, settings, text)
-            )
+            start = _detach if detach else _foreground
+            start(data_dir, settings, text, output)
         except Error as exc:
             # Another process may have started the instance at the same time; then use that instance.
             if "already_running" not in (exc.code, exc.facts.get("cause")):
                 raise
-    return _join_running(data_dir, _chosen_settings(ctx, settings), text)
+        else:
+            return
+    ignored = _join_running(data_dir, _chosen_settings(ctx, settings), text, output)
+    ctx.exit(OPTIONS_IGNORED if ignored else 0)
 
 
 def _read_seed(seed: str | None, name: str | None) -> tuple[str, str] | None:
@@ -97,9 +102,12 @@ def _read_seed(seed: str | None, name: str | None) -> tuple[str, str] | None:
 
 
 def _join_running(
-    data_dir: DataDir, given: Mapping[str, object], seed: tuple[str, str] | None
-) -> None:
-    """Use the running instance: wait until it is ready, apply the seed, print its addresses."""
+    data_dir: DataDir, given: Mapping[str, object], seed: tuple[str, str] | None, output: str
+) -> list[str]:
+    """Use the running instance: wait until it is ready, apply the seed, print its addresses.
+
+    Shapes:  returns a line for each option that the instance does not use.
+    """
     status = _wait_ready(data_dir)
     check_health(data_dir, status["pids"]["podpass"])
     print_message(f"an instance is already running in {data_dir.root}")
@@ -111,10 +119,13 @@ def _join_running(
             f"  to use these options, run `{down}`, then `{up}` with them; the data is kept"
         )
     if seed is not None:
-        from podpass.cli.apply import apply_to_instance
+        from podpass.cli.apply import apply_to_instance, print_changes
 
-        apply_to_instance(data_dir, seed[0].encode(), seed[1])
-    _print_ready(data_dir, status)
+        changed = apply_to_instance(data_dir, seed[0].encode(), seed[1])
+        if output != "json":
+            print_changes(changed)
+    _print_ready(data_dir, status, output, started=False, ignored=ignored)
+    return ignored
 
 
 def _chosen_settings(ctx: click.Context, settings: LocalSettings) -> dict[str, object]:
@@ -153,7 +164,9 @@ def _wait_ready(data_dir: DataDir) -> dict[str, Any]:
     )
 
 
-def _detach(data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str] | None) -> None:
+def _detach(
+    data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str] | None, output: str
+) -> None:
     from podpass.cli.progress import show_progress
     from podpass.local import daemon
 
@@ -172,10 +185,12 @@ def _detach(data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str] | 
             progress=progress,
             stdin=seed[0] if seed is not None else "",
         )
-    _print_ready(data_dir, _wait_ready(data_dir))
+    _print_ready(data_dir, _wait_ready(data_dir), output)
 
 
-def _foreground(data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str] | None) -> None:
+def _foreground(
+    data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str] | None, output: str
+) -> None:
     from podpass.cli.progress import show_progress
     from podpass.local.run import run
 
@@ -183,7 +198,7 @@ def _foreground(data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str
 
         def ready() -> None:
             progress("", "")
-            _print_ready(data_dir, _wait_ready(data_dir))
+            _print_ready(data_dir, _wait_ready(data_dir), output)
 
         run(
             data_dir,
@@ -229,8 +244,19 @@ def _run_daemon(
         pipe.close()
 
 
-def _print_ready(data_dir: DataDir, status: dict[str, Any]) -> None:
-    """Print the ready message: addresses, and commands to run next."""
+def _print_ready(
+    data_dir: DataDir,
+    status: dict[str, Any],
+    output: str,
+    *,
+    started: bool = True,
+    ignored: Sequence[str] = (),
+) -> None:
+    """Print the ready message: addresses, and commands to run next; or the status as JSON."""
+    if output == "json":
+        print_output({**status, "started": started, "ignored": list(ignored)}, output)
+        sys.stdout.flush()  # `up` in the foreground keeps running
+        return
 
     def command_line(command: str) -> str:
         return options.format_command(data_dir, command)

@@ -270,7 +270,11 @@ class PermissionGrant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One change of the directory: actor, action, target and time."""
+    """One change of the directory: actor, action, target and time.
+
+    Shapes:  `details` of a role assignment are `role` (id of the role definition) and `principal` (object
+             id), because a deleted assignment can no longer be read.
+    """
 
     time: float
     actor: str
@@ -279,6 +283,7 @@ class AuditEntry:
     target: str
     correlation_id: str = ""
     serial: int = 0
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

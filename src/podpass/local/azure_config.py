@@ -88,6 +88,24 @@ def sign_in_administrator(
     return True
 
 
+def create_signed_out(folder: Path) -> None:
+    """Create a configuration of az in which no user is signed in.
+
+    Errors:  OSError.
+    """
+    files.create_private_folder(folder)
+    files.write_private(folder / _CONFIG, _SETTINGS.encode())
+
+
+def signed_in_name(folder: Path) -> str | None:
+    """Return the name of the user whose subscription az uses; None if no user is signed in."""
+    listed = _read_json(folder / _PROFILE).get("subscriptions")
+    for each in listed if isinstance(listed, list) else ():
+        if isinstance(each, dict) and each.get("isDefault") and isinstance(each.get("user"), dict):
+            return str(each["user"].get("name"))
+    return None
+
+
 def _build_profile(account: AzAccount) -> bytes:
     subscription = {
         "id": account.subscription_id,

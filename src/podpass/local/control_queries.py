@@ -61,6 +61,7 @@ class InstanceQueries:
             "control": self._config.direct_origin("control"),
             "console": None,
             "ca_file": str(self._data_dir.ca_file),
+            "log": str(self._data_dir.log_file),
             "tenant_id": self._config.tenant_id,
             "subscription_id": self._config.subscription_id,
             "admin": {
@@ -112,7 +113,9 @@ class InstanceQueries:
         from podpass.local import audit
 
         with collecting_errors() as damaged:
-            found = await audit.list_changes(self._directory, filters, self._clock)
+            found = await audit.list_changes(
+                self._directory, filters, self._clock, self._config.tenant_id
+            )
         return {"value": found, "damaged": listing.skipped_rows(damaged)}
 
     async def vaults(self) -> dict[str, Any]:

@@ -8,7 +8,9 @@ import copy
 import importlib.util
 import json
 import re
+import shlex
 import shutil
+import sys
 import tempfile
 import textwrap
 import time
@@ -31,7 +33,11 @@ Echo = Callable[[str], None]
 Manifest = list[dict[str, Any]]
 
 _WAIT_SECONDS = 45
-_SDK = ("azure.identity", "azure.keyvault.secrets")
+# Modules and their packages.
+_SDK = {
+    "azure.identity": "azure-identity",
+    "azure.keyvault.secrets": "azure-keyvault-secrets",
+}
 _OTHER_ACCOUNT = "other"
 _ADVICE = re.compile(r" See the troubleshooting guide for more information: \S+\.")
 
@@ -67,10 +73,12 @@ def check_sdk() -> None:
 
     Errors:  DemoFailed.
     """
-    missing = [name for name in _SDK if not _importable(name)]
+    missing = {module: name for module, name in _SDK.items() if not _importable(module)}
     if missing:
+        packages = " ".join(missing.values())
         raise DemoFailed(
-            f"the demo's pod needs {' and '.join(missing)}", hint="pip install 'podpass[demo]'"
+            f"the demo's pod needs {' and '.join(missing)}",
+            hint=f"{shlex.quote(sys.executable)} -m pip install {packages}",
         )
 
 
@@ -261,9 +269,12 @@ def _error_line(text: str) -> str:
     return _last_line(text)
 
 
-async def run_demo(echo: Echo, *, keep: bool = False, kubernetes: str = EMBEDDED) -> None:
+async def run_demo(
+    echo: Echo, *, keep: bool = False, kubernetes: str = EMBEDDED, command: str = "podpass"
+) -> None:
     """Run the demo in a temporary directory; `keep` keeps the directory.
 
+    Shapes:  `command` starts podpass, for the commands that are printed at the end.
     Errors:  DemoFailed.
     """
     folder = Path(tempfile.mkdtemp(prefix="podpass-demo-"))
@@ -278,3 +289,21 @@ async def run_demo(echo: Echo, *, keep: bool = False, kubernetes: str = EMBEDDED
             echo(f"data dir   {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
+    _print_next_steps(echo, command)
+
+
+def _print_next_steps(echo: Echo, command: str) -> None:
+    folder = examples.find_example("quickstart")
+    if Path.cwd() != Path("/") and folder.is_relative_to(Path.cwd()):
+        folder = folder.relative_to(Path.cwd())
+    seed, manifest = (shlex.quote(str(folder / name)) for name in ("seed.yaml", "app.yaml"))
+    echo("\nNext: the same with an instance of your own, which keeps its data.\n")
+    for line in (
+        f"{command} up --detach --seed {seed}",
+        f'eval "$({command} env)"',
+        f"kubectl apply -f {manifest}",
+        "kubectl logs -f read-secret",
+        f"{command} explain AADSTS700213     # or pipe the text of an error into it",
+        f"{command} down",
+    ):
+        echo(f"  {line}")

@@ -23,6 +23,8 @@ DIRECT = (
     ".svc",
     ".cluster.local",
 )
+# Names the instance of `podpass env`, so that scripts and `podpass run` can check that a shell has it.
+MARKER = "PODPASS_ENV"
 TRUSTSTORE_PASSWORD = "changeit"  # noqa: S105 Java's default; the store contains public certificates only
 
 
@@ -54,9 +56,16 @@ def host_environment(
     return {
         **values,
         "JAVA_TOOL_OPTIONS": " ".join([*preserved, values["JAVA_TOOL_OPTIONS"]]),
+        **_client_configuration(data_dir),
+        "PODPASS_DATA_DIR": str(data_dir.root),
+        MARKER: str(data_dir.root),
+    }
+
+
+def _client_configuration(data_dir: DataDir) -> dict[str, str]:
+    return {
         "KUBECONFIG": str(data_dir.kubeconfig),
         "AZURE_CONFIG_DIR": str(data_dir.path("azure")),
-        "PODPASS_DATA_DIR": str(data_dir.root),
     }
 
 
@@ -131,6 +140,22 @@ SHELLS: Mapping[str, Callable[[str, str], str]] = {
 def format_exports(values: Mapping[str, str], shell: str) -> str:
     """Format the variables as lines for `eval` in a shell."""
     return "".join(SHELLS[shell](name, value) + "\n" for name, value in values.items())
+
+
+_FAILURES: Mapping[str, str] = {
+    "sh": f"unset {MARKER}\nfalse\n",
+    "fish": f"set -e {MARKER}\nfalse\n",
+    "powershell": f"Remove-Item Env:{MARKER} -ErrorAction Ignore\nthrow 'podpass env failed'\n",
+}
+
+
+def format_failure(data_dir: DataDir, shell: str) -> str:
+    """Format lines whose `eval` fails, for a shell that asked for an instance which is not running.
+
+    They also point kubectl and az at that instance: a script that ignores the failure must not reach the
+    cluster and the subscription of the user.
+    """
+    return format_exports(_client_configuration(data_dir), shell) + _FAILURES[shell]
 
 
 def as_json(values: Mapping[str, str]) -> str:

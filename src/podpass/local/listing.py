@@ -17,6 +17,7 @@ def identity_row(found: "Identity") -> dict[str, Any]:
         "kind": str(found.kind),
         "client_id": found.client_id,
         "principal_id": found.object_id,
+        "application_id": found.application_id,
         "tenant_id": found.tenant_id,
         "resource_id": found.resource_id,
         "enabled": found.enabled,

@@ -31,6 +31,8 @@ _ANY = ValueRule()
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _REGISTRY = r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?)(:[0-9]{1,5})?"
 _PATH = r"[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*"
+_GUID = "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+_DOMAIN = r"([A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}"
 # Kubernetes stores counts in 32 bits.
 _COUNT = ValueRule(between=(0, 2**31 - 1))
 # The timeouts that Kubernetes allows for webhooks.
@@ -54,6 +56,16 @@ class WrongValue(UsageError):
     code = "wrong_value"
 
 
+class ImageMissing(UsageError):
+    """No image is given; podpass has no public one."""
+
+    code = "image_missing"
+    hint = (
+        f"build and push it: docker build -f deploy/Dockerfile -t REGISTRY/podpass:{__version__} . && "
+        f"docker push REGISTRY/podpass:{__version__}; then add --set image.repository=REGISTRY/podpass"
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestValues:
     """The chart's values, with the chart's defaults.
@@ -61,7 +73,15 @@ class ManifestValues:
     Units:   timeouts in seconds.
     """
 
-    tenant_id: str = _declare("azureTenantID", MISSING)
+    tenant_id: str = _declare(
+        "azureTenantID",
+        MISSING,
+        ValueRule(
+            pattern=f"^({_GUID}|{_DOMAIN})?$",
+            max_chars=253,
+            want="the tenant's ID (a GUID) or one of its domains",
+        ),
+    )
     namespace: str = names.SYSTEM_NAMESPACE
     environment: str = _declare(
         "azureEnvironment",
@@ -79,9 +99,9 @@ class ManifestValues:
     replicas: int = _declare("replicaCount", 2, _COUNT)
     image_repository: str = _declare(
         "image.repository",
-        "podpass",
+        "",
         ValueRule(
-            pattern=f"^({_REGISTRY}/)?{_PATH}(/{_PATH})*$",
+            pattern=f"^(({_REGISTRY}/)?{_PATH}(/{_PATH})*)?$",
             max_chars=255,
             want="an image name with registry, without tag and digest",
         ),
@@ -190,7 +210,12 @@ class ManifestValues:
 
     @property
     def image(self) -> str:
-        """Return the image reference, with its digest if there is one."""
+        """Return the image reference, with its digest if there is one.
+
+        Errors:  ImageMissing.
+        """
+        if not self.image_repository:
+            raise ImageMissing("image.repository is required, because there is no public image")
         if self.image_digest:
             return f"{self.image_repository}@{self.image_digest}"
         return f"{self.image_repository}:{self.image_release}"

@@ -137,4 +137,10 @@ class AuthorityChart(Helm):
     chart: Path = CHART
     release: str = NAME
     namespace: str = NAMESPACE
-    required: Values = field(default_factory=lambda: {"origin": ORIGIN, "tenantID": TENANT})
+    required: Values = field(
+        default_factory=lambda: {
+            "origin": ORIGIN,
+            "tenantID": TENANT,
+            "image": {"repository": "podpass"},
+        }
+    )

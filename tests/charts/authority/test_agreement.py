@@ -125,8 +125,10 @@ def test_example_sets_required_values_and_otherwise_the_defaults() -> None:
     example = yaml.safe_load((DEPLOY / "values.yaml").read_text())
     assert not set(keys(example)) - set(keys(DEFAULTS))
     required = {key: example.pop(key) for key in ("origin", "tenantID")}
+    assert example["image"].pop("repository")
     assert all(required.values())
     assert not any(DEFAULTS[key] for key in required)
+    assert not DEFAULTS["image"]["repository"]
     assert _merged(DEFAULTS, example) == DEFAULTS
 
 

@@ -86,6 +86,7 @@ def _values(**more: Any) -> Values:
         "audiences": ["api://my-authority"],
     }
     return {
+        "image": {"repository": "podpass"},
         "origin": _PORTS["service"],
         "tenantID": TENANT,
         "replicaCount": 1,

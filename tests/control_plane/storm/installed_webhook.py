@@ -44,6 +44,7 @@ Pod = dict[str, Any]
 
 VALUES = {
     "azureTenantID": TENANT,
+    "image": {"repository": "podpass"},
     "replicaCount": REPLICAS,
     "hostNetwork": True,
     "extraEnv": [

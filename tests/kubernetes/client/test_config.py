@@ -1,6 +1,8 @@
 """Kubeconfigs and in-cluster configuration: parsing and refusals."""
 
+import asyncio
 import base64
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,6 @@ def test_token_file_next_to_the_kubeconfig_is_read_at_each_request(server: Any) 
 @pytest.mark.parametrize(
     "entry",
     [
-        {"exec": {"command": "aws"}},
         {"auth-provider": {"name": "gcp"}},
         {"username": "u", "password": "p"},
     ],
@@ -50,12 +51,90 @@ def test_unsupported_authentication_is_refused_with_its_name(server: Any, entry:
     assert caught.value.facts["entry"] == next(iter(entry))
 
 
-@pytest.mark.parametrize("name", ["insecure-skip-tls-verify", "proxy-url"])
-def test_unverified_or_proxied_server_is_refused(server: Any, name: str) -> None:
-    """Fails without the rule: the token would be sent to an unverified server."""
+async def test_server_without_verification_is_used_with_a_warning(
+    server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The certificate is for another name, and of a CA that is not trusted."""
+    path = server.kubeconfig({"token": "t"}, server=f"https://localhost:{server.port}")
+    _change_cluster(path, **{"insecure-skip-tls-verify": True, "certificate-authority-data": None})
+    async with KubeClient.from_kubeconfig(path) as client:
+        assert await client.get("/version") == {}
+    (record,) = caplog.records
+    assert (record.levelname, record.message) == ("WARNING", "api_server_not_verified")
+    caplog.clear()
+    _change_cluster(path, **{"insecure-skip-tls-verify": False})
+    async with KubeClient.from_kubeconfig(path) as client:
+        with pytest.raises(KubeError, match="not trusted"):
+            await client.get("/version")
+    assert caplog.records == []
+
+
+def _change_cluster(path: Path, **members: Any) -> None:
+    config = yaml.safe_load(path.read_text())
+    config["clusters"][0]["cluster"] |= members
+    path.write_text(yaml.safe_dump(config))
+
+
+def test_ca_that_would_have_no_effect_is_refused(server: Any) -> None:
+    """As client-go does: the user believes that the server is verified."""
+    with pytest.raises(BadKubeconfig, match="exclude each other"):
+        read_kubeconfig(server.kubeconfig({"token": "t"}, **{"insecure-skip-tls-verify": True}))
+
+
+async def test_certificate_is_verified_for_the_tls_server_name(server: Any) -> None:
+    for name, trusted in (("kubernetes.example", True), ("other.example", False)):
+        path = server.kubeconfig({"token": "t"}, **{"tls-server-name": name})
+        async with KubeClient.from_kubeconfig(path) as client:
+            if trusted:
+                assert await client.get("/version") == {}
+            else:
+                with pytest.raises(KubeError, match="not trusted"):
+                    await client.get("/version")
+
+
+@pytest.mark.parametrize("tls_name", [None, "kubernetes.example"])
+async def test_requests_go_through_the_proxy(server: Any, tls_name: str | None) -> None:
+    """The host name resolves only at the proxy, which tunnels and does not see the token."""
+    seen: list[bytes] = []
+
+    async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        back, forth = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await asyncio.gather(_copy(reader, forth), _copy(back, writer))
+
+    proxy = await asyncio.start_server(tunnel, "127.0.0.1", 0)
+    port = proxy.sockets[0].getsockname()[1]
+    host = "api.invalid" if tls_name else "kubernetes.example"
+    path = server.kubeconfig(
+        {"token": "hush"},
+        server=f"https://{host}:6443",
+        **{"proxy-url": f"http://me:pw@127.0.0.1:{port}", "tls-server-name": tls_name},
+    )
+    async with proxy, KubeClient.from_kubeconfig(path) as client:
+        assert await client.get("/version") == {}
+        assert "pw" not in repr(client.target)
+    head = seen[0].decode()
+    assert head.startswith(f"CONNECT {host}:6443 HTTP/1.1\r\n")
+    assert "Proxy-Authorization: Basic " in head
+    assert "hush" not in head
+    assert server.requests[0].headers["authorization"] == "Bearer hush"
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@pytest.mark.parametrize("url", ["socks5://me:pw@127.0.0.1:1080", "127.0.0.1:3128", "http://", "x"])
+def test_proxy_of_another_kind_is_refused_without_printing_it(server: Any, url: str) -> None:
     with pytest.raises(BadKubeconfig) as caught:
-        read_kubeconfig(server.kubeconfig({"token": "t"}, **{name: "x"}))
-    assert caught.value.facts["entry"] == name
+        read_kubeconfig(server.kubeconfig({"token": "t"}, **{"proxy-url": url}))
+    assert caught.value.facts["entry"] == "proxy-url"
+    assert "pw" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -112,14 +112,14 @@ def delete_at(write: Write, scope: str) -> None:
     deleted = _list(write.connection, select(role_assignments).where(condition))
     write.connection.execute(delete(role_assignments).where(condition))
     for one in deleted:
-        write.record(_DELETE, _target(one))
+        _record(write, _DELETE, one)
 
 
 def _delete(write: Write, query: Select[Any]) -> RoleAssignment | None:
     found = _fetch_first(write.connection, query)
     if found is not None:
         write.connection.execute(delete(role_assignments).filter_by(name=found.name))
-        write.record(_DELETE, _target(found))
+        _record(write, _DELETE, found)
     return found
 
 
@@ -133,7 +133,7 @@ def _put(write: Write, given: RoleAssignment) -> WriteResult:
         if _fetch_first(write.connection, select(role_assignments).filter_by(name=new.name)):
             raise errors.Conflict("another role assignment has this name", name=new.name)
         write.connection.execute(insert(role_assignments).values(**_to_columns(new)))
-        write.record(_WRITE, _target(new))
+        _record(write, _WRITE, new)
         return WriteResult.CREATED
     if given.name not in ("", existing.name):
         raise errors.AssignmentExists(
@@ -143,7 +143,7 @@ def _put(write: Write, given: RoleAssignment) -> WriteResult:
         return WriteResult.UNCHANGED
     changed = update(role_assignments).filter_by(**key).values(description=given.description)
     write.connection.execute(changed)
-    write.record(_WRITE, _target(existing))
+    _record(write, _WRITE, existing)
     return WriteResult.UPDATED
 
 
@@ -194,6 +194,10 @@ def _scopes(at: str | None, under: str | None, above: str | None) -> list[_Condi
 
 def _scope(scope: str) -> str:
     return scope.lower().rstrip("/") or "/"
+
+
+def _record(write: Write, action: str, one: RoleAssignment) -> None:
+    write.record(action, _target(one), {"role": one.role, "principal": one.principal_id})
 
 
 def _target(one: RoleAssignment) -> str:

@@ -1,6 +1,6 @@
 """The objects that all parts of the directory share: database, clock, caches, audit log."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -29,9 +29,9 @@ class Write:
     now: float
     entries: list[AuditEntry] = field(default_factory=list)
 
-    def record(self, action: str, target: str) -> None:
+    def record(self, action: str, target: str, details: Mapping[str, str] | None = None) -> None:
         """Add an audit entry for a change."""
-        self.entries.append(audit_writer.create_entry(action, target, self.now))
+        self.entries.append(audit_writer.create_entry(action, target, self.now, details))
 
 
 class Session:

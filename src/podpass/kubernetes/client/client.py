@@ -15,6 +15,7 @@ from podpass import __version__
 from podpass.kubernetes.client import reflector
 from podpass.kubernetes.client.config import Target, read_kubeconfig
 from podpass.kubernetes.client.errors import KubeError, KubeUnreachable
+from podpass.kubernetes.client.exec_plugin import PluginCredential, load_certificate
 
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
@@ -29,6 +30,7 @@ _JSON = "application/json"
 _METADATA = _JSON + ";as=PartialObjectMetadata;g=meta.k8s.io;v=v1," + _JSON
 _METADATA_LIST = _JSON + ";as=PartialObjectMetadataList;g=meta.k8s.io;v=v1," + _JSON
 _PAGE = 250
+_UNAUTHORIZED = 401
 _MAX_MESSAGE = 1024
 _MAX_LINE_BYTES = 16 * 1024 * 1024
 _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=10)
@@ -48,6 +50,7 @@ class KubeClient:
         self.target = target
         self._session: aiohttp.ClientSession | None = None
         self._trusted = _changed(target.ca_file)
+        self._credential: PluginCredential | None = None
 
     @classmethod
     def from_kubeconfig(cls, path: Path) -> Self:
@@ -166,9 +169,11 @@ class KubeClient:
         """
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=10)
         accept = _METADATA if metadata_only else _JSON
+        await self._run_plugin()
         try:
             async with self._open("GET", path, params, accept=accept, timeout=timeout) as answer:
                 if answer.status >= 300:
+                    self._forget_credential(answer.status)
                     raise _error_of(answer.status, await answer.read())
                 async for line in _lines(answer.content):
                     event = orjson.loads(line)
@@ -189,14 +194,47 @@ class KubeClient:
         accept: str = _JSON,
     ) -> bytes:
         data = None if body is None else orjson.dumps(body)
+        status, content = await self._send(method, path, params, data, content_type, accept)
+        if self._forget_credential(status):
+            # The plugin may have a newer credential than the one that the server refused.
+            status, content = await self._send(method, path, params, data, content_type, accept)
+            self._forget_credential(status)
+        if status >= 300:
+            raise _error_of(status, content)
+        return content
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        params: Params | None,
+        data: bytes | None,
+        content_type: str,
+        accept: str,
+    ) -> tuple[int, bytes]:
+        await self._run_plugin()
         try:
             async with self._open(method, path, params, data, content_type, accept) as answer:
-                content = await answer.read()
+                return answer.status, await answer.read()
         except (aiohttp.ClientError, OSError) as exc:
             raise KubeUnreachable(self.server, _cause(exc)) from exc
-        if answer.status >= 300:
-            raise _error_of(answer.status, content)
-        return content
+
+    async def _run_plugin(self) -> None:
+        """Get the credential of the kubeconfig's plugin for the next request."""
+        if self.target.plugin is None:
+            return
+        found = await self.target.plugin.get()
+        if found is not self._credential:
+            self._credential = found
+            if self.target.tls is not None:
+                load_certificate(self.target.tls, found)
+
+    def _forget_credential(self, status: int) -> bool:
+        """Discard the credential of the plugin if the server refused it; return whether it did."""
+        if status != _UNAUTHORIZED or self.target.plugin is None:
+            return False
+        self.target.plugin.forget()
+        return True
 
     def _open(
         self,
@@ -209,7 +247,7 @@ class KubeClient:
         timeout: aiohttp.ClientTimeout = _REQUEST_TIMEOUT,
     ) -> "aiohttp.client._RequestContextManager":
         if self._session is None:
-            # Only the CA of the kubeconfig is trusted, and no proxy variable is read.
+            # Only the CA of the kubeconfig is trusted, and only its proxy is used.
             connector = aiohttp.TCPConnector(
                 ssl=self.target.tls or True, limit=0, socket_factory=_socket
             )
@@ -219,6 +257,8 @@ class KubeClient:
             )
         self._reload_ca()
         headers = {"accept": accept, **self.target.headers()}
+        if self._credential is not None and self._credential.token is not None:
+            headers["authorization"] = f"Bearer {self._credential.token.reveal()}"
         if data is not None:
             headers["content-type"] = content_type
         return self._session.request(
@@ -230,6 +270,7 @@ class KubeClient:
             timeout=timeout,
             allow_redirects=False,
             server_hostname=self.target.server_name,
+            proxy=self.target.proxy.reveal() if self.target.proxy else None,
         )
 
     def _reload_ca(self) -> None:

@@ -2,18 +2,24 @@
 
 import base64
 import binascii
+import logging
 import ssl
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from podpass.crypto.secret import Secret
 from podpass.kubernetes.client.errors import BadKubeconfig, KubeError
+from podpass.kubernetes.client.exec_plugin import ExecPlugin, parse_plugin
 from podpass.kubernetes.service_account.names import MOUNT_PATH
 
-_UNSUPPORTED = ("exec", "auth-provider", "username", "proxy-url", "insecure-skip-tls-verify")
+_log = logging.getLogger(__name__)
+
+_UNSUPPORTED = ("auth-provider", "username")
+_PROXY_SCHEMES = ("http", "https")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +27,8 @@ class Target:
     """The address of an API server and the credential for it.
 
     Shapes:  `server` is an origin without trailing slash. `token_file` is read at each request, because the
-             kubelet renews it in place; `ca_file` is read again when it has changed.
+             kubelet renews it in place; `ca_file` is read again when it has changed. `proxy` is a URL,
+             which may contain a password.
     """
 
     server: str
@@ -30,6 +37,8 @@ class Target:
     token: Secret | None = None
     token_file: Path | None = None
     ca_file: Path | None = None
+    proxy: Secret | None = None
+    plugin: ExecPlugin | None = None
 
     def headers(self) -> dict[str, str]:
         token = self.token.reveal() if self.token else None
@@ -66,16 +75,59 @@ def read_kubeconfig(path: Path) -> Target:
             if entry.get(name):
                 raise BadKubeconfig(f"{path}: {name} is not supported", path=str(path), entry=name)
     server = _text(cluster, "server").rstrip("/")
+    if cluster.get("insecure-skip-tls-verify"):
+        _check_insecure(cluster, server, path)
     if not server.startswith(("https://", "http://")):
         raise BadKubeconfig(f"{path}: server {server!r} is not a URL", path=str(path))
-    token_file = user.get("tokenFile")
+    token_file, plugin = user.get("tokenFile"), user.get("exec")
     return Target(
         server=server,
         tls=_tls(cluster, user, path) if server.startswith("https:") else None,
         server_name=cluster.get("tls-server-name") or None,
         token=Secret(str(user["token"])) if user.get("token") else None,
         token_file=path.parent / token_file if token_file else None,
+        proxy=_parse_proxy(_text(cluster, "proxy-url"), path),
+        plugin=parse_plugin(plugin, cluster, path) if isinstance(plugin, dict) else None,
     )
+
+
+def _check_insecure(cluster: dict[str, Any], server: str, path: Path) -> None:
+    """Warn that the server is not verified; refuse a CA that would have no effect, as client-go does."""
+    if cluster.get("certificate-authority") or cluster.get("certificate-authority-data"):
+        raise BadKubeconfig(
+            f"{path}: insecure-skip-tls-verify and a certificate-authority exclude each other",
+            hint="remove insecure-skip-tls-verify",
+            path=str(path),
+            entry="insecure-skip-tls-verify",
+        )
+    _log.warning(
+        "api_server_not_verified",
+        extra={
+            "server": server,
+            "kubeconfig": str(path),
+            "cause": "insecure-skip-tls-verify: every host on the path can read the credential",
+            "hint": "set certificate-authority instead",
+        },
+    )
+
+
+def _parse_proxy(url: str, path: Path) -> Secret | None:
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        supported = parts.scheme in _PROXY_SCHEMES and bool(parts.hostname)
+    except ValueError:
+        supported = False
+    if not supported:
+        # The URL may contain a password.
+        raise BadKubeconfig(
+            f"{path}: proxy-url is not the URL of an HTTP proxy",
+            hint="use http://HOST:PORT or https://HOST:PORT; SOCKS is not supported",
+            path=str(path),
+            entry="proxy-url",
+        )
+    return Secret(url)
 
 
 def in_cluster(environ: Mapping[str, str], folder: Path = Path(MOUNT_PATH)) -> Target:
@@ -117,6 +169,8 @@ def _tls(cluster: dict[str, Any], user: dict[str, Any], path: Path) -> ssl.SSLCo
     try:
         ca = _pem(cluster, "certificate-authority", path)
         context = ssl.create_default_context(cadata=ca.decode() if ca else None)
+        if cluster.get("insecure-skip-tls-verify"):
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         certificate = _pem(user, "client-certificate", path)
         key = _pem(user, "client-key", path)
         if certificate and key:

@@ -30,4 +30,4 @@ class BadKubeconfig(Error):
     """A kubeconfig cannot be read, or uses a feature that this client does not support."""
 
     code = "bad_kubeconfig"
-    hint = "set a server, its certificate-authority, and a token or a client certificate"
+    hint = "set a server, its certificate-authority, and a token, a client certificate or a plugin (exec)"

@@ -57,7 +57,7 @@ class Script:
         # A separate kubeconfig, which only `az aks get-credentials` fills.
         return [
             *(sys.executable, "-m", "podpass.cli", "run"),
-            *("--data-dir", str(self._folder / "data")),
+            *("--data-dir", str(self._folder / "data"), "--as", "admin", "--quiet"),
             *("--", "env", f"KUBECONFIG={self._folder / 'kubeconfig'}"),
             *("bash", "-c", f"exec 3>&{descriptor} {descriptor}>&-; {_SCRIPT_COMMAND}", "tutorial"),
             *(str(self._path.with_name("record.sh")), str(self._path)),

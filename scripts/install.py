@@ -1,0 +1,59 @@
+"""Install packages with pip, and show on one line what pip does.
+
+`install.py ARGUMENTS` runs `pip install ARGUMENTS`. On a terminal the line changes; elsewhere a line
+is printed every ten seconds. All output of pip is printed if it fails.
+"""
+
+import re
+import subprocess
+import sys
+import time
+
+_STEP = re.compile(r"\s*(Collecting|Downloading|Building|Installing|Preparing|Using cached) (.*)")
+_EVERY_SECONDS = 10.0
+_WIDTH = 78
+
+
+def describe(line: str, collected: int) -> str | None:
+    """Return the progress that a line of pip stands for; None if it stands for none."""
+    found = _STEP.match(line)
+    if found is None:
+        return None
+    verb, rest = found.groups()
+    if verb == "Installing":
+        return f"installing {rest.count(',') + 1} packages"
+    name = re.split(r"[\s<>=!~;\[]", rest.rpartition("/")[2])[0]
+    return f"{collected} packages found, {verb.lower()} {name}"
+
+
+def main() -> int:
+    """Run pip; return its exit code."""
+    command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", *sys.argv[1:]]
+    pip = subprocess.Popen(
+        [*command, "--progress-bar", "off"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert pip.stdout is not None
+    lines: list[str] = []
+    collected, shown, changes = 0, time.monotonic(), sys.stdout.isatty()
+    for line in pip.stdout:
+        lines.append(line)
+        collected += line.startswith("Collecting ")
+        progress = describe(line, collected)
+        if progress and (changes or time.monotonic() - shown >= _EVERY_SECONDS):
+            shown = time.monotonic()
+            text = f"  {progress}"[:_WIDTH]
+            print(
+                f"\r{text:{_WIDTH}}" if changes else text, end="" if changes else "\n", flush=True
+            )
+    if changes:
+        print(f"\r{'':{_WIDTH}}\r", end="", flush=True)
+    if pip.wait() != 0:
+        print("".join(lines), end="", file=sys.stderr)
+    return pip.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Names that the shell completes: identities, vaults, namespaces, pods and ServiceAccounts of the instance.
+
+Without a running instance there are none: a completion prints no error.
+"""
+
+import click
+from click.shell_completion import CompletionItem
+
+from podpass.cli.options import default_data_dir, environ
+from podpass.errors import Error
+from podpass.local.datadir import DataDir, locate
+
+_PAGE = {"limit": "500"}
+
+
+def complete_identities(
+    ctx: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the names of identities, and the client ids of those whose name another one has."""
+    from podpass.cli.identity import list_identities
+
+    try:
+        rows, _skipped = list_identities(_data_dir(ctx))
+    except Error:
+        return []
+    names = [row["name"] for row in rows]
+    items = [
+        CompletionItem(row["name"] if names.count(row["name"]) == 1 else row["client_id"])
+        for row in rows
+    ]
+    return [each for each in items if each.value.startswith(incomplete)]
+
+
+def complete_vaults(
+    ctx: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the names of vaults."""
+    from podpass.cli.client import call_control
+
+    try:
+        rows = call_control(_data_dir(ctx), "GET", "/vaults")["value"]
+    except Error:
+        return []
+    return [CompletionItem(row["name"]) for row in rows if row["name"].startswith(incomplete)]
+
+
+def complete_targets(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the names of identities and vaults."""
+    return [
+        *complete_identities(ctx, parameter, incomplete),
+        *complete_vaults(ctx, parameter, incomplete),
+    ]
+
+
+def complete_namespaces(
+    ctx: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the names of namespaces."""
+    return _list_objects(ctx, "/api/v1/namespaces", incomplete)
+
+
+def complete_pods(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the names of pods in the chosen namespace."""
+    return _list_objects(ctx, f"/api/v1/namespaces/{_namespace(ctx)}/pods", incomplete)
+
+
+def complete_service_accounts(
+    ctx: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return `admin` and the names of ServiceAccounts in the chosen namespace."""
+    path = f"/api/v1/namespaces/{_namespace(ctx)}/serviceaccounts"
+    found = _list_objects(ctx, path, incomplete)
+    return [*([CompletionItem("admin")] if "admin".startswith(incomplete) else []), *found]
+
+
+def _namespace(ctx: click.Context) -> str:
+    return str(ctx.params.get("namespace") or "default")
+
+
+def _data_dir(ctx: click.Context) -> DataDir:
+    """Return the data directory of a command line that is not complete."""
+    given = ctx.params.get("data_dir") or ctx.find_root().params.get("data_dir")
+    if isinstance(given, DataDir):
+        return given
+    return default_data_dir() if given is None else locate(given, environ())
+
+
+def _list_objects(ctx: click.Context, path: str, incomplete: str) -> list[CompletionItem]:
+    import asyncio
+
+    from podpass.kubernetes.client import KubeClient
+
+    data_dir = _data_dir(ctx)
+
+    async def read() -> list[str]:
+        async with KubeClient.from_kubeconfig(data_dir.admin_kubeconfig) as client:
+            page = await client.get(path, _PAGE, metadata_only=True)
+        return [item["metadata"]["name"] for item in page["items"]]
+
+    try:
+        names = asyncio.run(read())
+    except Error:
+        return []
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]

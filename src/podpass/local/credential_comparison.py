@@ -1,0 +1,125 @@
+"""Compare an assertion with the federated credentials of identities, letter by letter. Pure.
+
+An identity is a row of `listing.identity_row`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any
+
+MEMBERS = ("issuer", "audience", "subject")
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presented:
+    """The claims of an assertion that a credential must match."""
+
+    issuer: str
+    subject: str
+    audiences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialComparison:
+    """One credential next to the assertion.
+
+    Shapes:  `expected` and `presented` map each of MEMBERS to its text; `differs` names the members that
+             differ.
+    """
+
+    identity: str
+    client_id: str
+    credential: str
+    expected: Mapping[str, str]
+    presented: Mapping[str, str]
+    differs: tuple[str, ...]
+
+
+def read_presented(claims: Mapping[str, Any]) -> Presented | None:
+    """Read issuer, subject and audiences of claims or of a logged request; None if one is missing."""
+    audiences = claims.get("aud") or ()
+    listed = [audiences] if isinstance(audiences, str) else list(audiences)
+    if not claims.get("iss") or not claims.get("sub") or not listed:
+        return None
+    return Presented(
+        issuer=str(claims["iss"]),
+        subject=str(claims["sub"]),
+        audiences=tuple(str(each) for each in listed),
+    )
+
+
+def compare(identities: Iterable[Row], presented: Presented) -> list[CredentialComparison]:
+    """Compare every credential, those with the fewest differences first."""
+    found = [
+        _compare_one(identity, credential, presented)
+        for identity in identities
+        for credential in identity["federated_credentials"]
+    ]
+    return sorted(found, key=_distance)
+
+
+def _compare_one(identity: Row, credential: Row, presented: Presented) -> CredentialComparison:
+    wanted = credential["audiences"]
+    audience = next((each for each in presented.audiences if each in wanted), None)
+    expected = {
+        "issuer": credential["issuer"],
+        "audience": audience or ", ".join(wanted),
+        "subject": credential["subject"],
+    }
+    given = {
+        "issuer": presented.issuer,
+        "audience": audience or ", ".join(presented.audiences),
+        "subject": presented.subject,
+    }
+    return CredentialComparison(
+        identity=identity["name"],
+        client_id=identity["client_id"],
+        credential=credential["name"],
+        expected=expected,
+        presented=given,
+        differs=tuple(name for name in MEMBERS if expected[name] != given[name]),
+    )
+
+
+def _distance(one: CredentialComparison) -> tuple[int, float]:
+    unlike = (
+        1 - SequenceMatcher(None, one.expected[name], one.presented[name], autojunk=False).ratio()
+        for name in one.differs
+    )
+    return len(one.differs), sum(unlike)
+
+
+def mark_differences(expected: str, presented: str) -> str:
+    """Return a line with a caret under each character of `presented` that differs."""
+    marks = [" "] * (len(presented) + 1)
+    matcher = SequenceMatcher(None, expected, presented, autojunk=False)
+    for kind, _, _, begin, end in matcher.get_opcodes():
+        if kind != "equal":
+            # Missing characters are marked where they should be.
+            for position in range(begin, max(end, begin + 1)):
+                marks[position] = "^"
+    return "".join(marks).rstrip()
+
+
+def explain_client_id(client_id: str, identities: Sequence[Row], tenant_id: str) -> str | None:
+    """Explain which other id was used as client id; None if it is a client id or unknown."""
+    wrong = client_id.lower()
+    if any(row["client_id"] == wrong for row in identities):
+        return None
+    if wrong == tenant_id:
+        return f"{client_id} is the tenant id, not a client id"
+    for row in identities:
+        meanings = {
+            "principal_id": "principal id",
+            "application_id": "object id of the application",
+        }
+        for member, meaning in meanings.items():
+            if row.get(member) == wrong:
+                return (
+                    f"{client_id} is the {meaning} of {row['name']}, not its client id. "
+                    f"The client id is {row['client_id']}"
+                )
+    return None

@@ -1,0 +1,174 @@
+"""The identity of a ServiceAccount for a program on the host: the variables and the token of its pods.
+
+The webhook decides both: a dry run of a pod with this ServiceAccount shows what it injects.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from podpass import names
+from podpass.crypto.secret import Secret
+from podpass.errors import Error
+from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.kubernetes.kubelet.token_manager import IssuedToken
+from podpass.kubernetes.service_account.names import USERNAME_PREFIX
+
+# Variables with which an Azure SDK chooses an identity.
+IDENTITY_VARIABLES = (
+    names.ENV_CLIENT_ID,
+    names.ENV_TENANT_ID,
+    names.ENV_TOKEN_FILE,
+    names.ENV_AUTHORITY_HOST,
+    names.ENV_CLIENT_SECRET,
+    names.ENV_CLIENT_CERTIFICATE,
+    "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+    "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN",
+    "AZURE_USERNAME",
+    "AZURE_PASSWORD",
+    names.ENV_TOKEN_PROXY,
+    names.ENV_SNI_NAME,
+    names.ENV_CA_FILE,
+    names.ENV_CA_DATA,
+    "IDENTITY_ENDPOINT",
+    "IDENTITY_HEADER",
+    "IDENTITY_SERVER_THUMBPRINT",
+    "IMDS_ENDPOINT",
+    "MSI_ENDPOINT",
+    "MSI_SECRET",
+)
+_PROOFS = (
+    names.ENV_TOKEN_FILE,
+    names.ENV_CLIENT_SECRET,
+    names.ENV_CLIENT_CERTIFICATE,
+    "AZURE_PASSWORD",
+)
+_CONTAINER = "main"
+
+
+class NothingInjected(Error):
+    """The webhook injects nothing into the pods of this instance."""
+
+    code = "nothing_injected"
+    hint = (
+        "enable workload identity: az aks update --enable-workload-identity; "
+        "check that the configuration of the webhook exists"
+    )
+
+
+class NoServiceAccount(Error):
+    """The ServiceAccount does not exist, or the API server refuses its pods."""
+
+    code = "no_service_account"
+    exit_code = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """The name of a ServiceAccount."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Injection:
+    """What the webhook injects: variables, and audience and lifetime in seconds of the token."""
+
+    variables: Mapping[str, str]
+    audience: str
+    seconds: int
+
+
+def parse_account(text: str, namespace: str) -> Account:
+    """Parse NAME, or system:serviceaccount:NAMESPACE:NAME as kubectl's `--as` takes it."""
+    if text.startswith(USERNAME_PREFIX):
+        given, _, name = text.removeprefix(USERNAME_PREFIX).partition(":")
+        return Account(namespace=given, name=name)
+    return Account(namespace=namespace, name=text)
+
+
+def build_pod(account: Account) -> dict[str, Any]:
+    """Return a pod of the ServiceAccount that the webhook mutates."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"generateName": "podpass-run-", "labels": {names.USE_LABEL: "true"}},
+        "spec": {
+            "serviceAccountName": account.name,
+            "containers": [{"name": _CONTAINER, "image": "podpass-run"}],
+        },
+    }
+
+
+def parse_injection(pod: Mapping[str, Any]) -> Injection:
+    """Read what the webhook has injected into a pod.
+
+    Errors:  NothingInjected.
+    """
+    (container,) = (each for each in pod["spec"]["containers"] if each["name"] == _CONTAINER)
+    variables = {each["name"]: str(each.get("value", "")) for each in container.get("env") or ()}
+    for volume in pod["spec"].get("volumes") or ():
+        for source in volume.get("projected", {}).get("sources") or ():
+            token = source.get("serviceAccountToken", {})
+            if volume["name"].startswith(names.VOLUME_PREFIX) and token:
+                return Injection(
+                    variables={k: v for k, v in variables.items() if k in IDENTITY_VARIABLES},
+                    audience=str(token["audience"]),
+                    seconds=int(token["expirationSeconds"]),
+                )
+    raise NothingInjected("the webhook injected no token into a pod with the label")
+
+
+async def request_injection(client: KubeClient, account: Account) -> Injection:
+    """Ask the API server for a pod of the ServiceAccount, without creating it.
+
+    Errors:  NoServiceAccount, NothingInjected; KubeError if the API server does not respond.
+    """
+    path = f"/api/v1/namespaces/{account.namespace}/pods"
+    try:
+        pod = await client.create(path, build_pod(account), {"dryRun": "All"})
+    except KubeError as exc:
+        if exc.status >= 500:
+            raise
+        raise NoServiceAccount(
+            f"no pod can use the ServiceAccount {account}: {exc.message}",
+            hint=f"kubectl create serviceaccount {account.name} -n {account.namespace}",
+        ) from exc
+    return parse_injection(pod)
+
+
+async def request_token(client: KubeClient, account: Account, injection: Injection) -> IssuedToken:
+    """Request a token as the kubelet does, but bound to no pod.
+
+    Errors:  KubeError.
+    """
+    body = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {"audiences": [injection.audience], "expirationSeconds": injection.seconds},
+    }
+    path = f"/api/v1/namespaces/{account.namespace}/serviceaccounts/{account.name}/token"
+    now = time.time()
+    status = (await client.create(path, body))["status"]
+    expires = datetime.fromisoformat(status["expirationTimestamp"]).timestamp()
+    return IssuedToken(token=Secret(status["token"]), issued_at=now, expires_at=expires)
+
+
+def without_identity(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without the variables that choose an identity."""
+    return {name: value for name, value in environ.items() if name not in IDENTITY_VARIABLES}
+
+
+def identity_of(environ: Mapping[str, str]) -> str | None:
+    """Describe the identity that the variables choose; None if they choose none."""
+    proof = next((name for name in _PROOFS if environ.get(name)), None)
+    client = environ.get(names.ENV_CLIENT_ID) or environ.get("AZURE_USERNAME")
+    if proof is None or not client:
+        return None
+    return f"{client}, with {proof} of your environment"

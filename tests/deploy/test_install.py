@@ -1,0 +1,49 @@
+"""`scripts/install.py` shows what pip does, and everything that pip says if it fails."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "install.py"
+
+
+@pytest.fixture
+def install() -> Any:
+    spec = importlib.util.spec_from_file_location("install", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("Collecting click>=8.2 (from podpass==0.1.0)\n", "3 packages found, collecting click"),
+        (
+            "  Downloading https://x/aiohttp-3.14.tar.gz (9 kB)\n",
+            "3 packages found, downloading aiohttp-3.14.tar.gz",
+        ),
+        ("Installing collected packages: a, b, c\n", "installing 3 packages"),
+        ("Requirement already satisfied: a\n", None),
+    ],
+)
+def test_line_of_pip_becomes_progress(install: Any, line: str, shown: str | None) -> None:
+    assert install.describe(line, 3) == shown
+
+
+@pytest.mark.processes
+def test_output_of_a_failed_pip_is_printed() -> None:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--no-index", "no-such-package-of-podpass"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "No matching distribution found for no-such-package-of-podpass" in done.stderr
