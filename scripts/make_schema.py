@@ -22,7 +22,7 @@ ROOTS = (
     *("V1MutatingWebhookConfiguration", "V1ValidatingWebhookConfiguration", "V1Lease"),
     *("V1Deployment", "V1ReplicaSet", "V1StatefulSet", "V1DaemonSet", "V1ControllerRevision"),
     *("V1Job", "V1CronJob", "V1Scale", "V1PodDisruptionBudget", "V1Eviction", "V1DeleteOptions"),
-    *("V1NetworkPolicy", "V1PriorityClass", "V1EndpointSlice"),
+    *("V1NetworkPolicy", "V1PriorityClass", "V1EndpointSlice", "V1CustomResourceDefinition"),
 )
 
 # The client's models declare these only as strings and objects.
@@ -31,13 +31,27 @@ QUANTITIES = {
     *("overhead", "requests", "sizeLimit"),
 }
 MICRO_TIMES = {"acquireTime", "eventTime", "lastObservedTime", "renewTime"}
-FREE = {"data", "fieldsV1"}
-PLAIN = {"str": "string", "int": "integer", "bool": "boolean", "bytes": "bytes", "datetime": "time"}
+FREE = {
+    *("data", "fieldsV1", "additionalItems", "additionalProperties", "default", "dependencies"),
+    *("enum", "example", "status"),
+}
+# A list of schemas here would not be a structural schema, which a definition must have.
+SCHEMAS = {"items": "JSONSchemaProps"}
+PLAIN = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "bytes": "bytes",
+    "datetime": "time",
+}
 
 
 def short(model: str) -> str:
     """Return the API's name of a type: `V1Pod`, `CoreV1Event` become `Pod`, `Event`."""
-    return re.sub(r"^(?:Core|Rbac|Admissionregistration|Authentication|Discovery)?V1", "", model)
+    return re.sub(
+        r"^(?:Core|Rbac|Admissionregistration|Apiextensions|Authentication|Discovery)?V1", "", model
+    )
 
 
 def notation(field: str, kind: str) -> str:
@@ -47,7 +61,7 @@ def notation(field: str, kind: str) -> str:
     if found := re.fullmatch(r"Dict\[str, (.+)\]", kind):
         return "{" + notation(field, found[1]) + "}"
     if kind == "object":
-        return "object" if field in FREE else "intOrString"
+        return "object" if field in FREE else SCHEMAS.get(field, "intOrString")
     if kind == "str" and field in QUANTITIES:
         return "quantity"
     if kind == "datetime" and field in MICRO_TIMES:

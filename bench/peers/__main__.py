@@ -11,9 +11,10 @@ from bench.peers.kubernetes import environ
 
 
 def main() -> None:
-    """Build Helm, the reference's webhook and a control plane if they are missing."""
+    """Build Helm, the reference's webhook, External Secrets and a control plane if they are missing."""
     _try("helm", lambda: build_program("helm"))
     _try("the reference's webhook", lambda: build_program("azwi-webhook"))
+    _try("External Secrets", lambda: build_program("external-secrets"))
     _try("a real control plane", environ)
 
 

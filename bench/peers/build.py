@@ -5,6 +5,7 @@ A binary is built again when the files of its folder have changed.
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -26,9 +27,11 @@ class CannotBuild(Exception):
 
 _AZWI = "github.com/Azure/azure-workload-identity/cmd/"
 _HELM = "helm.sh/helm/v3/"
+EXTERNAL_SECRETS = "github.com/external-secrets/external-secrets"
 PROGRAMS = {
     "azwi": Program(folder="reference", package=_AZWI + "azwi"),
     "azwi-webhook": Program(folder="reference", package=_AZWI + "webhook"),
+    "external-secrets": Program(folder="external_secrets", package=EXTERNAL_SECRETS),
     # msgraph-sdk-go is azwi's library, and its build takes minutes: one version of it for both.
     "graph": Program(folder="reference", package="./graph"),
     "helm": Program(
@@ -62,6 +65,20 @@ def build_program(name: str) -> Path:
         if not binary.exists():
             _build(program, source, place, binary)
     return binary
+
+
+def module_folder(name: str, module: str) -> Path:
+    """Return the folder with the sources of a module that a program is built from.
+
+    Errors:  CannotBuild.
+    """
+    source = build_program(name).with_name("src")
+    command = ["go", "mod", "download", "-json", module]
+    try:
+        done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as exc:
+        raise CannotBuild(f"the module {module} cannot be downloaded: {exc}") from exc
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 def cache() -> Path:

@@ -47,6 +47,11 @@ def helm_binary() -> Path:
     return _built("helm")
 
 
+@pytest.fixture(scope="session")
+def external_secrets_binary() -> Path:
+    return _built("external-secrets")
+
+
 @pytest.fixture
 async def live(serve: Callable[..., Any]) -> Any:
     """Run a cluster that resolves the reference's Service to this machine."""

@@ -104,7 +104,7 @@ class EmbeddedCluster:
             authenticator=Authenticator(auth_config, store),
             auth_config=auth_config,
             rbac=self._rbac,
-            discovery=DiscoveryHandler(auth_config, config.jwks_uri),
+            discovery=DiscoveryHandler(auth_config, config.jwks_uri, self.registry.kinds),
             watches=self._watches,
             logs=self._logs,
             clock=config.clock,

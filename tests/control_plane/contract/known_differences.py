@@ -41,6 +41,12 @@ OTHERS: dict[str, ServerFeature] = {
     "test_only_sidecars_may_have_a_container_restart_policy": ServerFeature(
         "a container's own restart policy is dropped", 34, before=35
     ),
+    "test_only_declared_fields_can_be_selected": ServerFeature(
+        "selectable fields of custom resources", 31
+    ),
+    "test_value_that_does_not_change_is_not_validated_again": ServerFeature(
+        "validation of what changes in a custom resource", 30
+    ),
     "test_invalid_resource_version_is_refused": ServerFeature(
         "the status for an invalid version of a list", 34
     ),

@@ -287,7 +287,7 @@ async def test_unknown_kind_is_reported_as_no_match(kubectl: Kubectl) -> None:
     meta = {"metadata": {"name": "web"}, "spec": {}}
     for version, kind in (
         ("networking.k8s.io/v1", "Ingress"),
-        ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
+        ("apiregistration.k8s.io/v1", "APIService"),
         ("monitoring.coreos.com/v1", "ServiceMonitor"),
     ):
         manifest = json.dumps({"apiVersion": version, "kind": kind, **meta})

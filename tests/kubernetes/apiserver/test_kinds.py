@@ -112,5 +112,5 @@ def test_subresource_is_found_by_name() -> None:
 def test_only_kinds_with_a_status_subresource_have_one() -> None:
     assert {kind.kind for kind in KINDS if kind.has_status} == {
         *("Namespace", "Node", "Pod", "Service", "PodDisruptionBudget", "CronJob", "Job"),
-        *("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"),
+        *("CustomResourceDefinition", "DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"),
     }

@@ -112,9 +112,18 @@ def test_recorded_objects_match_the_schema() -> None:
     assert seen > 50
 
 
+def test_null_in_a_list_or_map_is_the_zero_value() -> None:
+    metadata = {"annotations": {"a": None}, "finalizers": [None], "ownerReferences": [None]}
+    assert schema.prune("ObjectMeta", metadata) == {
+        "annotations": {"a": ""},
+        "finalizers": [""],
+        "ownerReferences": [{}],
+    }
+
+
 def test_every_type_of_a_field_is_defined() -> None:
     plain = {"object", "string", "integer", "boolean", "bytes", "time", "microTime"}
-    plain |= {"quantity", "intOrString"}
+    plain |= {"quantity", "intOrString", "number"}
     for fields in schema.types().values():
         for kind in fields.values():
             assert kind.strip("[]{}") in plain | schema.types().keys()

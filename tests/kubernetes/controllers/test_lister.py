@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from podpass.kubernetes.apiserver.customresources.served_kinds import ServedKinds
 from podpass.kubernetes.apiserver.kinds import kind_by_name
 from podpass.kubernetes.apiserver.storage.storage import ObjectStore
 from podpass.kubernetes.controllers.lister import Lister
@@ -76,13 +77,13 @@ def test_incremental_changes_and_a_relist_give_the_same_index(
     store = ObjectStore(tmp_path_factory.mktemp("lister") / "k.db")
     store.open()
     try:
-        followed = Lister(store, lambda _: None)
+        followed = Lister(store, ServedKinds(store), lambda _: None)
         followed.sync()
         apply_steps(store, steps, followed)
         if forget:
             store.watch_cache.horizon = store.revision + 1
         followed.sync()
-        fresh = Lister(store, lambda _: None)
+        fresh = Lister(store, ServedKinds(store), lambda _: None)
         fresh.sync()
         assert content(followed) == content(fresh)
     finally:
@@ -93,7 +94,7 @@ def test_change_has_controllers_before_and_after(tmp_path: Path) -> None:
     store = ObjectStore(tmp_path / "k.db")
     store.open()
     changes: list[Any] = []
-    lister = Lister(store, changes.append)
+    lister = Lister(store, ServedKinds(store), changes.append)
     made = store.create(POD, pod("a", "one", "x", True, "u"))
     lister.sync()
     store.update(POD, pod("a", "one", "y", True, "u"), int(made["metadata"]["resourceVersion"]))
@@ -111,7 +112,7 @@ def test_change_of_status_does_not_affect_garbage_collection(tmp_path: Path) -> 
     store = ObjectStore(tmp_path / "k.db")
     store.open()
     changes: list[Any] = []
-    lister = Lister(store, changes.append)
+    lister = Lister(store, ServedKinds(store), changes.append)
     made = store.create(POD, pod("a", "one", "x", True, "u"))
     lister.sync()
     seen = int(made["metadata"]["resourceVersion"])

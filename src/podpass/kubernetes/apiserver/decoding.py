@@ -10,10 +10,17 @@ from podpass.kubernetes.apiserver import limits, protobuf, schema, worker, yaml_
 from podpass.kubernetes.apiserver.kinds import Kind
 from podpass.kubernetes.apiserver.request import Request
 from podpass.kubernetes.apiserver.response import JSON, YAML
-from podpass.kubernetes.apiserver.status import bad_request, unsupported_media_type
+from podpass.kubernetes.apiserver.status import (
+    Cause,
+    CauseType,
+    bad_request,
+    invalid_options,
+    unsupported_media_type,
+)
 from podpass.kubernetes.apiserver.storage.storage import Object
 
 _TYPES = (JSON, YAML, protobuf.MEDIA_TYPE)
+_CUSTOM_TYPES = (JSON, YAML)
 
 
 def parse(data: bytes, media_type: str) -> tuple[Any, list[str]]:
@@ -65,8 +72,9 @@ async def decode_object(request: Request, kind: Kind) -> Object:
     Errors:  StatusError 400, 413, 415.
     """
     media_type = request.content_type or JSON
-    if media_type not in _TYPES:
-        raise unsupported_media_type(_TYPES)
+    accepted = _TYPES if kind.custom is None else _CUSTOM_TYPES
+    if media_type not in accepted:
+        raise unsupported_media_type(accepted)
     body = await request.body()
 
     def decode() -> Object:
@@ -81,8 +89,10 @@ def check_kind(
 ) -> Object:
     """Check that a value is an object of a kind, and check its fields.
 
-    Errors:  StatusError 400.
+    Errors:  StatusError 400, and 422 for a custom resource of another kind.
     """
+    if kind.custom is not None:
+        _check_custom_kind(kind, value)
     return check_fields(
         request, kind, _with_type_meta(value, kind.kind, kind.api_version), duplicates
     )
@@ -128,6 +138,17 @@ def _with_type_meta(value: Any, kind: str, api_version: str) -> Object:
     return value | {"kind": kind, "apiVersion": api_version}
 
 
+def _check_custom_kind(kind: Kind, value: Any) -> None:
+    """Check the kind of a custom resource, which its schema cannot imply."""
+    if not isinstance(value, dict) or not value.get("kind"):
+        raise bad_request(f"the body must be an object with the kind {kind.kind}")
+    if value["kind"] != kind.kind:
+        cause = Cause(CauseType.INVALID, f"must be {kind.kind}", "kind")
+        given, metadata = str(value["kind"]), value.get("metadata")
+        name = str(metadata.get("name") or "") if isinstance(metadata, dict) else ""
+        raise invalid_options(given, [cause], name=name, group=kind.group)
+
+
 def check_fields(
     request: Request, kind: Kind | str, value: Object, duplicates: list[str] | None = None
 ) -> Object:
@@ -138,7 +159,8 @@ def check_fields(
     report = schema.check(kind, value)
     if report.type_errors:
         raise bad_request(
-            f"{schema.type_name(kind)} in the body cannot be read: " + "; ".join(report.type_errors)
+            f"{kind if isinstance(kind, str) else kind.kind} in the body cannot be read: "
+            + "; ".join(report.type_errors)
         )
     names = (duplicates or [])[: schema.MAX_PROBLEMS]
     problems = [f'duplicate field "{schema.shorten(name)}"' for name in names]

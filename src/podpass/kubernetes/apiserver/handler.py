@@ -19,7 +19,6 @@ from podpass.kubernetes.apiserver.auth.authentication import AuthConfig, Authent
 from podpass.kubernetes.apiserver.auth.impersonation import impersonate
 from podpass.kubernetes.apiserver.auth.rbac import RbacAuthorizer, authorizer_attributes
 from podpass.kubernetes.apiserver.auth.reviews import ReviewHandler
-from podpass.kubernetes.apiserver.kinds import group_versions
 from podpass.kubernetes.apiserver.read import list_response, listing, object_response
 from podpass.kubernetes.apiserver.read.discovery import NOT_FOUND, DiscoveryHandler
 from podpass.kubernetes.apiserver.read.watch import WatchHandler
@@ -131,7 +130,8 @@ class ApiServer:
         self, scope: Scope, receive: Receive, warnings: list[str]
     ) -> Response | StreamResponse:
         headers, query = read_headers(scope), read_query(scope)
-        info = parse_request_info(scope["method"], scope["raw_path"].decode("latin-1"), query)
+        path = scope["raw_path"].decode("latin-1")
+        info = parse_request_info(scope["method"], path, query, self._registry.kinds.find)
         user = self._authenticator.authenticate(scope, headers)
         user = impersonate(user, scope["headers"], self._rbac)
         request = Request(
@@ -164,9 +164,11 @@ class ApiServer:
         """
         info, kind = request.info, request.info.kind
         if kind is None:
-            if (info.group, info.version) in group_versions():
+            if (info.group, info.version) in self._registry.kinds.group_versions():
                 raise no_such_resource()
             return _unknown
+        if kind.custom is not None and kind.custom.warning:
+            request.warnings.append(kind.custom.warning)
         # Only `list` and `watch` of a namespaced kind have a path without a namespace. A cluster-scoped kind
         # has no path in a namespace: a grant in that namespace would be used for the whole cluster.
         has_location = info.namespaced_path is kind.namespaced

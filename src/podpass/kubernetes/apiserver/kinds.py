@@ -1,11 +1,14 @@
-"""The table of kinds that the API server serves; the other modules are generic and read this table.
+"""The table of the built-in kinds; the other modules are generic and read this table.
 
 To add a kind: add a row here, its type to `schema.json` (scripts/make_schema.py), and its defaults,
 validation rules and columns if it has any. Verbs, short names and hashes are those of a real API server.
+`customresources` makes the kinds of CustomResourceDefinitions.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from podpass.kubernetes.apiserver.custom_resource import CustomResource
 
 CORE = ""
 APPS = "apps"
@@ -19,6 +22,7 @@ AUTHORIZATION = "authorization.k8s.io"
 COORDINATION = "coordination.k8s.io"
 SCHEDULING = "scheduling.k8s.io"
 DISCOVERY = "discovery.k8s.io"
+APIEXTENSIONS = "apiextensions.k8s.io"
 
 ALL = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
@@ -43,7 +47,8 @@ class Kind:
 
     Shapes:  `field_selectors` are the paths that a field selector may use in addition to metadata.name
              and metadata.namespace, each with the value of an object without the field. `stored` is
-             false for kinds that are never stored (reviews).
+             false for kinds that are never stored (reviews). `custom` is the version of a
+             CustomResourceDefinition that defines the kind; None for a built-in kind.
     """
 
     group: str
@@ -59,11 +64,22 @@ class Kind:
     has_generation: bool = False
     stored: bool = True
     storage_hash: str = ""
+    custom: CustomResource | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def type_name(self) -> str:
+        """Return the name of the kind's type; no custom kind has the type name of a built-in kind."""
+        return self.custom.type_name if self.custom else self.kind
+
+    @property
+    def key(self) -> str:
+        """Return the name of the kind in the keys of controllers; all versions of a kind have the same."""
+        return self.resource if self.custom else self.kind
 
     @property
     def singular(self) -> str:
         """Return the singular resource name."""
-        return self.kind.lower()
+        return self.custom.singular if self.custom else self.kind.lower()
 
     @property
     def has_status(self) -> bool:
@@ -73,7 +89,7 @@ class Kind:
     @property
     def list_kind(self) -> str:
         """Return the kind of a list of these objects."""
-        return self.kind + "List"
+        return self.custom.list_kind if self.custom else self.kind + "List"
 
     @property
     def api_version(self) -> str:
@@ -111,7 +127,8 @@ def _review(group: str, kind: str, *, namespaced: bool = False) -> Kind:
     )
 
 
-def _status(kind: str) -> Subresource:
+def status_subresource(kind: str) -> Subresource:
+    """Return the status subresource of a kind."""
     return Subresource("status", kind, _READ_AND_WRITE)
 
 
@@ -124,7 +141,7 @@ def _workload(
         plural=kind.lower() + "s",
         short_names=short_names,
         categories=("all",),
-        subresources=((_SCALE,) if scaled else ()) + (_status(kind),),
+        subresources=((SCALE,) if scaled else ()) + (status_subresource(kind),),
         has_generation=True,
         storage_hash=storage_hash,
     )
@@ -173,9 +190,9 @@ _POD_SUBRESOURCES = (
     Subresource("ephemeralcontainers", "Pod", _READ_AND_WRITE),
     Subresource("eviction", "Eviction", _CREATE, "policy", "v1"),
     Subresource("log", "Pod", ("get",)),
-    _status("Pod"),
+    status_subresource("Pod"),
 )
-_SCALE = Subresource("scale", "Scale", _READ_AND_WRITE, "autoscaling", "v1")
+SCALE = Subresource("scale", "Scale", _READ_AND_WRITE, "autoscaling", "v1")
 _TOKEN = Subresource("token", "TokenRequest", _CREATE, AUTHENTICATION, "v1")
 
 # In the order of discovery: groups as listed, resources by name.
@@ -203,7 +220,10 @@ KINDS: tuple[Kind, ...] = (
         short_names=("ns",),
         namespaced=False,
         verbs=_NO_COLLECTION,
-        subresources=(Subresource("finalize", "Namespace", ("update",)), _status("Namespace")),
+        subresources=(
+            Subresource("finalize", "Namespace", ("update",)),
+            status_subresource("Namespace"),
+        ),
         field_selectors={"status.phase": ""},
     ),
     Kind(
@@ -213,7 +233,7 @@ KINDS: tuple[Kind, ...] = (
         storage_hash="XwShjMxG9Fs=",
         short_names=("no",),
         namespaced=False,
-        subresources=(_status("Node"),),
+        subresources=(status_subresource("Node"),),
         field_selectors={"spec.unschedulable": "false"},
     ),
     Kind(
@@ -249,7 +269,7 @@ KINDS: tuple[Kind, ...] = (
         storage_hash="0/CO1lhkEBI=",
         short_names=("svc",),
         categories=("all",),
-        subresources=(_status("Service"),),
+        subresources=(status_subresource("Service"),),
         field_selectors={"spec.clusterIP": "", "spec.type": ""},
     ),
     Kind(
@@ -284,7 +304,7 @@ KINDS: tuple[Kind, ...] = (
         plural="poddisruptionbudgets",
         storage_hash="EVWiDmWqyJw=",
         short_names=("pdb",),
-        subresources=(_status("PodDisruptionBudget"),),
+        subresources=(status_subresource("PodDisruptionBudget"),),
         has_generation=True,
     ),
     Kind(
@@ -306,6 +326,17 @@ KINDS: tuple[Kind, ...] = (
     _webhooks("MutatingWebhookConfiguration", "Sqi0GUgDaX0="),
     _webhooks("ValidatingWebhookConfiguration", "B0wHjQmsGNk="),
     Kind(
+        group=APIEXTENSIONS,
+        kind="CustomResourceDefinition",
+        plural="customresourcedefinitions",
+        storage_hash="jfWCUB31mvA=",
+        short_names=("crd", "crds"),
+        namespaced=False,
+        categories=("api-extensions",),
+        subresources=(status_subresource("CustomResourceDefinition"),),
+        has_generation=True,
+    ),
+    Kind(
         group=SCHEDULING,
         kind="PriorityClass",
         plural="priorityclasses",
@@ -325,16 +356,17 @@ KINDS: tuple[Kind, ...] = (
 )
 
 _BY_PATH = {(kind.group, kind.version, kind.plural): kind for kind in KINDS}
+_BY_NAME = {kind.kind: kind for kind in KINDS}
 
 
 def find_kind(group: str, version: str, plural: str) -> Kind | None:
-    """Return the kind of a path; `group` is empty for the core group."""
+    """Return the built-in kind of a path; `group` is empty for the core group."""
     return _BY_PATH.get((group, version, plural))
 
 
 def kind_by_name(kind: str) -> Kind:
-    """Return a kind by its name, for code that needs one particular kind."""
-    return next(each for each in KINDS if each.kind == kind)
+    """Return a built-in kind by its name, for code that needs one particular kind."""
+    return _BY_NAME[kind]
 
 
 def group_versions() -> list[tuple[str, str]]:

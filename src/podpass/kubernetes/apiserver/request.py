@@ -1,6 +1,6 @@
 """A parsed request: its user, verb, object and options."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -12,6 +12,8 @@ from podpass.kubernetes.apiserver.status import too_large
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
 _NAMESPACE_SUBRESOURCES = ("status", "finalize")
+KindLookup = Callable[[str, str, str], Kind | None]
+"""Returns the kind of a group, a version and a plural; None if the API server does not serve it."""
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
 
@@ -59,15 +61,21 @@ class RequestInfo:
     subresource: str = ""
     namespaced_path: bool = False
     selected_name: str = ""
+    lookup: KindLookup = field(default=find_kind, compare=False, repr=False)
 
     @property
     def kind(self) -> Kind | None:
         """Return the kind of the resource; None if the API server does not serve it."""
-        return find_kind(self.group, self.version, self.plural)
+        return self.lookup(self.group, self.version, self.plural)
 
 
-def parse_request_info(method: str, path: str, query: Mapping[str, Sequence[str]]) -> RequestInfo:
-    """Parse a method and a path into a verb and a resource.
+def parse_request_info(
+    method: str,
+    path: str,
+    query: Mapping[str, Sequence[str]],
+    lookup: KindLookup = find_kind,
+) -> RequestInfo:
+    """Parse a method and a path into a verb and a resource; `lookup` finds its kind.
 
     Source:  RequestInfo of the API server: `/api/v1/...`, `/apis/<group>/<version>/...`, and
              `namespaces/<name>/<resource>` except for the subresources of a namespace. A path with an
@@ -94,13 +102,15 @@ def parse_request_info(method: str, path: str, query: Mapping[str, Sequence[str]
         group=group,
         version=version,
         plural=rest[0],
-        namespace=namespace,
+        # A Namespace is in itself; a custom kind may have the same plural.
+        namespace=namespace if namespaced_path or not group else "",
         name=name,
         subresource="/".join(rest[2:]),
         namespaced_path=namespaced_path,
         selected_name=required_name(query.get("fieldSelector", [""])[0])
         if verb in ("list", "watch")
         else "",
+        lookup=lookup,
     )
 
 

@@ -8,9 +8,10 @@ here; `validate` checks the values.
 import base64
 import binascii
 import functools
+import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,15 +23,20 @@ Types = Mapping[str, Mapping[str, str]]
 FieldPath = tuple[Any, str] | None
 """The path of the parent and the last element; a path is formatted only for a report."""
 
+# The names of the types of custom resources begin with this character.
+CUSTOM = "~"
+
 MAX_PROBLEMS = 100
 _MAX_PATH_CHARS = 1024
 
 # Two adjacent repetitions of digits would make the time for a long invalid number grow with its square.
 _QUANTITY = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)")
+_ZEROS = {"string": "", "bytes": "", "integer": 0, "boolean": False}
 _DESCRIPTIONS = {
     "string": "a string",
     "integer": "an integer",
+    "number": "a number",
     "boolean": "a boolean",
     "bytes": "base64 text",
     "time": "an RFC 3339 time",
@@ -62,18 +68,39 @@ def _raw() -> dict[str, dict[str, str]]:
 
 
 @functools.cache
-def types() -> Types:
-    """Return the fields of every type, without the `!` marks."""
+def _types() -> dict[str, Mapping[str, str]]:
     return {
         name: {key: kind.rstrip("!") for key, kind in fields.items()}
         for name, fields in _raw().items()
     }
 
 
+def types() -> Types:
+    """Return the fields of every type, without the `!` marks; registered types are among them."""
+    return _types()
+
+
+def register(fields: Types) -> None:
+    """Add the types of a custom resource; their names begin with `CUSTOM`."""
+    _types().update(fields)
+
+
+def unregister(names: Iterable[str]) -> None:
+    """Remove registered types."""
+    for name in names:
+        _types().pop(name, None)
+
+
+@functools.cache
+def digest() -> str:
+    """Return a hash of the built-in types."""
+    return hashlib.sha256(json.dumps(_raw(), sort_keys=True).encode()).hexdigest()
+
+
 @functools.cache
 def required(name: str) -> frozenset[str]:
     """Return the required fields of a type."""
-    return frozenset(key for key, kind in _raw()[name].items() if kind.endswith("!"))
+    return frozenset(key for key, kind in _raw().get(name, {}).items() if kind.endswith("!"))
 
 
 def element_type(kind: str) -> str | None:
@@ -83,11 +110,15 @@ def element_type(kind: str) -> str | None:
 
 def type_name(kind: Kind | str) -> str:
     """Return the name of a kind's type."""
-    return kind if isinstance(kind, str) else kind.kind
+    return kind if isinstance(kind, str) else kind.type_name
 
 
 def check(kind: Kind | str, obj: Any) -> SchemaReport:
     """Check an object against its type; `kind` may be the name of a type (`Binding`, `DeleteOptions`)."""
+    if isinstance(kind, Kind) and kind.custom is not None:
+        return SchemaReport(
+            type_errors=kind.custom.type_errors(obj), unknown=kind.custom.unknown_fields(obj)
+        )
     report = SchemaReport()
     _check(type_name(kind), obj, None, report)
     return report
@@ -167,6 +198,8 @@ def _has_type(kind: str, value: Any) -> bool:
             return isinstance(value, bool)
         case "integer":
             return _is_int(value)
+        case "number":
+            return _is_number(value)
         case "intOrString":
             return isinstance(value, str) or _is_int(value)
         case "quantity":
@@ -211,6 +244,8 @@ def prune(kind: Kind | str, obj: Mapping[str, Any]) -> dict[str, Any]:
 
     Empty objects of a type stay (`emptyDir: {}`), and so do required lists.
     """
+    if isinstance(kind, Kind) and kind.custom is not None:
+        return kind.custom.prune(obj)
     pruned: dict[str, Any] = _prune(type_name(kind), obj)
     return pruned
 
@@ -218,9 +253,9 @@ def prune(kind: Kind | str, obj: Mapping[str, Any]) -> dict[str, Any]:
 def _prune(kind: str, value: Any) -> Any:
     inner = element_type(kind)
     if inner is not None and isinstance(value, list):
-        return [_prune(inner, each) for each in value]
+        return [_prune(inner, _item(inner, each)) for each in value]
     if inner is not None and isinstance(value, dict):
-        return {key: _prune(inner, each) for key, each in value.items()}
+        return {key: _prune(inner, _item(inner, each)) for key, each in value.items()}
     fields = types().get(kind)
     if fields is None or not isinstance(value, dict):
         return value
@@ -229,6 +264,13 @@ def _prune(kind: str, value: Any) -> Any:
         for key, each in value.items()
         if key in fields and each is not None and not _is_omitted(kind, key, fields[key], each)
     }
+
+
+def _item(kind: str, value: Any) -> Any:
+    """Return an item of a list or map; a null is the zero value of its type, as in the real API."""
+    if value is not None:
+        return value
+    return {} if kind in types() else _ZEROS.get(kind)
 
 
 def _is_omitted(kind: str, key: str, field_kind: str, value: Any) -> bool:

@@ -141,7 +141,7 @@ def _unsupported_field(kind: Kind, path: str) -> StatusError:
 
 def field_value(kind: Kind, obj: Mapping[str, Any], path: str) -> str:
     """Return the value of a field for a field selector."""
-    if kind.kind == "Event" and path == "source":
+    if kind.type_name == "Event" and path == "source":
         found = (obj.get("source") or {}).get("component") or obj.get("reportingComponent")
     else:
         found = get_path(obj, path)

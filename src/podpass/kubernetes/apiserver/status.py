@@ -21,6 +21,7 @@ class CauseType(StrEnum):
 
     REQUIRED = "FieldValueRequired"
     INVALID = "FieldValueInvalid"
+    TYPE_INVALID = "FieldValueTypeInvalid"
     DUPLICATE = "FieldValueDuplicate"
     NOT_FOUND = "FieldValueNotFound"
     NOT_SUPPORTED = "FieldValueNotSupported"

@@ -9,12 +9,13 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
-from podpass.kubernetes.apiserver.kinds import Kind, kind_by_name
+from podpass.kubernetes.apiserver.customresources.served_kinds import ServedKinds
+from podpass.kubernetes.apiserver.kinds import Kind
 from podpass.kubernetes.apiserver.options import BACKGROUND, DeleteOptions, WriteOptions
 from podpass.kubernetes.apiserver.registry.deletion import DeletionHandler
 from podpass.kubernetes.apiserver.registry.store import Registry
 from podpass.kubernetes.apiserver.request import Request, RequestInfo, UserInfo
-from podpass.kubernetes.apiserver.status import StatusError
+from podpass.kubernetes.apiserver.status import StatusError, no_such_resource
 from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
 from podpass.kubernetes.client import KubeError
 from podpass.kubernetes.client.event_recorder import Reference, object_reference
@@ -38,6 +39,11 @@ class ControllerClient:
     @property
     def store(self) -> ObjectStore:
         return self._resources.store
+
+    @property
+    def kinds(self) -> ServedKinds:
+        """Return the kinds of the cluster."""
+        return self._resources.kinds
 
     @property
     def now(self) -> float:
@@ -113,16 +119,19 @@ class ControllerClient:
             await asyncio.sleep(0)
 
     def _request(self, kind_name: str, namespace: str, name: str, part: str = "") -> Request:
-        kind: Kind = kind_by_name(kind_name)
+        kind = self.kinds.by_key(kind_name)
+        if kind is None:  # its CustomResourceDefinition was deleted
+            raise no_such_resource()
         target = RequestInfo(
             verb="update",
             path="",
             group=kind.group,
             version=kind.version,
             plural=kind.plural,
-            namespace=name if kind.kind == "Namespace" else namespace,
+            namespace=name if kind.type_name == "Namespace" else namespace,
             name=name,
             subresource=part,
+            lookup=self.kinds.find,
         )
         return Request(
             method="PUT",

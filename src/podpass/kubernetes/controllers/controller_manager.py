@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from podpass.errors import Error
+from podpass.kubernetes.apiserver.customresources.served_kinds import DEFINITION
 from podpass.kubernetes.apiserver.kinds import kind_by_name
 from podpass.kubernetes.apiserver.registry.deletion import DeletionHandler
 from podpass.kubernetes.apiserver.registry.store import Registry
@@ -13,13 +14,16 @@ from podpass.kubernetes.apiserver.status import StatusError
 from podpass.kubernetes.apiserver.storage.storage import AlreadyExists, RevisionConflict
 from podpass.kubernetes.client.event_recorder import EventLimits, EventRecorder, RateLimit
 from podpass.kubernetes.controllers.client import ControllerClient
+from podpass.kubernetes.controllers.custom_resource_definitions import (
+    CustomResourceDefinitionController,
+)
 from podpass.kubernetes.controllers.deployments import DeploymentController
 from podpass.kubernetes.controllers.disruption import DisruptionController
 from podpass.kubernetes.controllers.endpoint_slices import EndpointSliceController
 from podpass.kubernetes.controllers.event_ttl import EventTTLController
 from podpass.kubernetes.controllers.garbage_collector import GarbageCollector
 from podpass.kubernetes.controllers.jobs import JobController
-from podpass.kubernetes.controllers.lister import RESOURCES, Change, Lister
+from podpass.kubernetes.controllers.lister import Change, Lister
 from podpass.kubernetes.controllers.namespaces import ACCOUNT, ROOT_CA, NamespaceController
 from podpass.kubernetes.controllers.nodes import NodeController
 from podpass.kubernetes.controllers.replicasets import ReplicaSetController
@@ -47,7 +51,7 @@ class ControllerManager:
 
     def __init__(self, resources: Registry, deletions: DeletionHandler, ca_file: Path) -> None:
         self._store = resources.store
-        self._lister = lister = Lister(self._store, self._enqueue)
+        self._lister = lister = Lister(self._store, resources.kinds, self._enqueue)
 
         def client(controller: str) -> ControllerClient:
             return ControllerClient(resources, deletions, controller)
@@ -63,7 +67,11 @@ class ControllerManager:
         self._namespaces = NamespaceController(client("namespace-controller"), ca_file.read_text())
         self._garbage = GarbageCollector(lister, client("generic-garbage-collector"))
         self._jobs = JobController(lister, client("job-controller"), recorder("job-controller"))
+        self._definitions = CustomResourceDefinitionController(
+            client("customresourcedefinition-controller")
+        )
         self._reconcilers: Mapping[str, Reconcile] = {
+            "CustomResourceDefinition": self._definitions.reconcile,
             "Deployment": DeploymentController(
                 lister, client("deployment-controller"), recorder("deployment-controller")
             ).reconcile,
@@ -105,7 +113,7 @@ class ControllerManager:
                     self._lister.sync()
                 except Exception:  # noqa: BLE001 one invalid object must not stop all controllers
                     _log.exception("controller_cache_sync_failed")
-                await self._store.watch_cache.wait(RESOURCES, _WAIT_SECONDS)
+                await self._store.watch_cache.wait(self._lister.resources, _WAIT_SECONDS)
 
     async def _work(self, queue: WorkQueue) -> None:
         while True:
@@ -156,6 +164,11 @@ class ControllerManager:
             self._enqueue_for_pod(queue, change)
         if kind in ("ConfigMap", "ServiceAccount") and name in (ACCOUNT, ROOT_CA):
             queue.add(("Namespace", "", namespace))
+        if kind == DEFINITION.key and change.deleted:  # another definition may take its names
+            for entry in self._store.list_stored(DEFINITION):
+                queue.add((kind, "", entry.name))
+        if change.deleted and (definition := self._lister.definition_of(kind)):
+            queue.add((DEFINITION.key, "", definition), self._delay())
         if namespace and change.deleted:
             queue.add(("Namespace", "", namespace), self._delay())
         if change.affects_garbage_collection:

@@ -2,15 +2,12 @@
 
 from collections.abc import Callable
 
-from podpass.kubernetes.apiserver.kinds import KINDS, kind_by_name
 from podpass.kubernetes.apiserver.options import BACKGROUND, FOREGROUND, ORPHAN
 from podpass.kubernetes.apiserver.registry.deletion import FINALIZERS
 from podpass.kubernetes.apiserver.status import StatusError
 from podpass.kubernetes.apiserver.storage.storage import Object
 from podpass.kubernetes.controllers.client import ControllerClient
 from podpass.kubernetes.controllers.lister import Lister, ObjectKey
-
-_BY_TYPE = {(kind.api_version, kind.kind): kind for kind in KINDS}
 
 
 class GarbageCollector:
@@ -24,7 +21,7 @@ class GarbageCollector:
 
         Errors:  StatusError.
         """
-        obj = self._client.store.get(kind_by_name(kind), namespace, name)
+        obj = self._object((kind, namespace, name))
         if obj is None:
             return
         finalizers = obj["metadata"].get("finalizers") or ()
@@ -56,7 +53,7 @@ class GarbageCollector:
 
     def _find_owner(self, reference: Object, namespace: str) -> Object | None:
         """Return the owner if it exists; return an empty object for a kind that is not served."""
-        kind = _BY_TYPE.get((reference["apiVersion"], reference["kind"]))
+        kind = self._client.kinds.by_type(reference["apiVersion"], reference["kind"])
         if kind is None or not kind.stored:
             return {"metadata": {}}
         key = namespace if kind.namespaced else ""
@@ -86,7 +83,8 @@ class GarbageCollector:
         await self._release(kind, obj, FINALIZERS[ORPHAN])
 
     def _object(self, key: ObjectKey) -> Object | None:
-        return self._client.store.get(kind_by_name(key[0]), key[1], key[2])
+        kind = self._client.kinds.by_key(key[0])
+        return None if kind is None else self._client.store.get(kind, key[1], key[2])
 
     async def _remove_owners(self, kind: str, obj: Object, uids: list[str]) -> None:
         def without(live: Object) -> Object:

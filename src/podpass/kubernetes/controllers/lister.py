@@ -9,7 +9,8 @@ from typing import Any
 
 import orjson
 
-from podpass.kubernetes.apiserver.kinds import KINDS, Kind, kind_by_name
+from podpass.kubernetes.apiserver.customresources.served_kinds import ServedKinds
+from podpass.kubernetes.apiserver.kinds import Kind, kind_by_name
 from podpass.kubernetes.apiserver.storage.storage import ObjectStore
 from podpass.kubernetes.apiserver.storage.watch_cache import DELETED, ResourceExpired
 from podpass.kubernetes.controllers import pod_info
@@ -18,9 +19,6 @@ from podpass.kubernetes.controllers.pod_info import PodInfo
 ObjectKey = tuple[str, str, str]
 """Kind, namespace and name of an object."""
 
-# Events have no owners and no dependents, and there are too many of them to index.
-FOLLOWED: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind.stored and kind.kind != "Event")
-RESOURCES = tuple(kind.resource for kind in FOLLOWED)
 _POD = kind_by_name("Pod")
 
 
@@ -53,8 +51,11 @@ class _ObjectOwners:
 class Lister:
     """Indexes the store; call `sync` before a query. `on_change` is called for each change."""
 
-    def __init__(self, store: ObjectStore, on_change: Callable[[Change], None]) -> None:
-        self._store, self._on_change = store, on_change
+    def __init__(
+        self, store: ObjectStore, kinds: ServedKinds, on_change: Callable[[Change], None]
+    ) -> None:
+        self._store, self._kinds, self._on_change = store, kinds, on_change
+        self._followed: dict[str, Kind] = {}
         self._seen = -1
         self._known: dict[ObjectKey, _ObjectOwners] = {}
         self._keys: dict[str, ObjectKey] = {}
@@ -65,6 +66,19 @@ class Lister:
 
     def __len__(self) -> int:
         return len(self._pods)
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """Return the resources whose changes the lister follows."""
+        return tuple(kind.resource for kind in self._follow())
+
+    def _follow(self) -> list[Kind]:
+        """Return the kinds to follow, with those that were served at the last sync: they have deletions."""
+        # Events have no owners and no dependents, and there are too many of them to index.
+        self._followed |= {
+            kind.key: kind for kind in self._kinds.stored() if kind.type_name != "Event"
+        }
+        return list(self._followed.values())
 
     def sync(self) -> None:
         """Apply the changes since the last call; the first call reads everything."""
@@ -78,22 +92,24 @@ class Lister:
         self._seen = revision
         for change in changes:
             self._on_change(change)
+        served = {kind.key for kind in self._kinds.stored()}
+        self._followed = {key: kind for key, kind in self._followed.items() if key in served}
 
     def _recent_changes(self) -> list[Change]:
         history, found = self._store.watch_cache, []
-        for kind in FOLLOWED:
+        for kind in self._follow():
             if self._store.last_change(kind) <= self._seen:
                 continue
             for event in history.events_since(self._seen, kind.resource):
-                key = (kind.kind, event.namespace, event.name)
+                key = (kind.key, event.namespace, event.name)
                 deleted = event.type == DELETED
                 found.append(self._apply(key, None if deleted else orjson.loads(event.raw)))
         return found
 
     def _relist(self) -> list[Change]:
         present = {
-            (kind.kind, entry.namespace, entry.name): entry
-            for kind in FOLLOWED
+            (kind.key, entry.namespace, entry.name): entry
+            for kind in self._follow()
             for entry in self._store.list_stored(kind)
         }
         lost = [self._apply(key, None) for key in list(self._known) if key not in present]
@@ -135,6 +151,11 @@ class Lister:
         info = self._pods[pod_key] = pod_info.read(obj)
         self._by_controller.setdefault(info.controller, {})[pod_key] = info
         self._by_namespace.setdefault(info.namespace, {})[pod_key] = info
+
+    def definition_of(self, key: str) -> str:
+        """Return the name of the CustomResourceDefinition of a kind; empty for a built-in kind."""
+        kind = self._followed.get(key)
+        return kind.resource if kind is not None and kind.custom is not None else ""
 
     def pod(self, namespace: str, name: str) -> PodInfo | None:
         return self._pods.get((namespace, name))

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator
 
 from podpass.clock import rfc3339
-from podpass.kubernetes.apiserver.kinds import KINDS, Kind, kind_by_name
+from podpass.kubernetes.apiserver.kinds import Kind, kind_by_name
 from podpass.kubernetes.apiserver.patch import server_side_apply
 from podpass.kubernetes.apiserver.registry.store import is_ready_to_remove
 from podpass.kubernetes.apiserver.storage.fairness import CooperativeYield
@@ -92,13 +92,13 @@ class NamespaceController:
             await fairness.yield_if_due()
             metadata = entry.object()["metadata"]
             if not metadata.get("deletionTimestamp"):
-                await self._client.delete(kind.kind, name, entry.name, metadata["uid"])
+                await self._client.delete(kind.key, name, entry.name, metadata["uid"])
         if not any(self._contents(name)):
             self._remove_finalizer(name)
 
     def _contents(self, namespace: str) -> Iterator[tuple[Kind, StoredObject]]:
-        for kind in KINDS:
-            if kind.namespaced and kind.stored:
+        for kind in self._client.kinds.stored():
+            if kind.namespaced:
                 for found in self._store.list_stored(kind, namespace):
                     yield kind, found
 
@@ -109,7 +109,7 @@ class NamespaceController:
         namespace["spec"] = {**namespace.get("spec", {}), "finalizers": []}
         self._deleted_since.pop(namespace["metadata"]["uid"], None)
         revision = int(namespace["metadata"]["resourceVersion"])
-        if is_ready_to_remove(namespace):
+        if is_ready_to_remove(_KIND, namespace):
             self._store.delete(_KIND, namespace, revision)
             _log.info("namespace_removed", extra={"namespace": name})
         else:

@@ -67,16 +67,16 @@ def admit(attributes: AdmissionAttributes, store: ObjectStore) -> None:
     _namespace_lifecycle(attributes, store)
     if attributes.operation != CREATE or attributes.subresource or attributes.obj is None:
         return
-    if attributes.kind.kind == "Pod":
+    if attributes.kind.type_name == "Pod":
         _service_account(attributes, attributes.obj, store)
         defaults.admit_pod(attributes.obj, _priority_classes(store))
-    elif attributes.kind.kind == "Node":
+    elif attributes.kind.type_name == "Node":
         defaults.admit_node(attributes.obj)
 
 
 def _namespace_lifecycle(attributes: AdmissionAttributes, store: ObjectStore) -> None:
     kind, name = attributes.kind, attributes.name
-    if kind.kind == "Namespace":
+    if kind.type_name == "Namespace":
         if attributes.operation == DELETE and name in _UNDELETABLE:
             raise forbidden(
                 kind.plural,

@@ -90,9 +90,9 @@ def _selectors_match(store: ObjectStore, webhook: Webhook, attributes: Admission
     if not any(matches(selector, _labels(each)) for each in objects):
         return False
     selector = webhook.spec.get("namespaceSelector") or {}
-    if not selector or not (attributes.kind.namespaced or attributes.kind.kind == "Namespace"):
+    if not selector or not (attributes.kind.namespaced or attributes.kind.type_name == "Namespace"):
         return True
-    if attributes.kind.kind == "Namespace":
+    if attributes.kind.type_name == "Namespace":
         namespace = attributes.obj if attributes.operation == CREATE else None
         name = attributes.name
     else:

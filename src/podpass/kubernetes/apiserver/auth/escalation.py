@@ -46,11 +46,11 @@ def check(
 
     Errors:  StatusError 403, and 404 for a binding to a role that does not exist.
     """
-    if MASTERS in user.groups or kind.kind not in _ROLES + _BINDINGS:
+    if MASTERS in user.groups or kind.type_name not in _ROLES + _BINDINGS:
         return
     if old is not None and _changes_only_ignored_metadata(new, old):
         return
-    if kind.kind in _ROLES:
+    if kind.type_name in _ROLES:
         _check_role(rbac, user, kind, new, old)
     else:
         _check_binding(rbac, user, kind, new)

@@ -48,6 +48,12 @@ _FIELDS: dict[str, Mapping[str, Any]] = {
         "image": "",
         "imageID": "",
     },
+    "CustomResourceDefinitionSpec": {"conversion": {"strategy": "None"}},
+    "CustomResourceDefinitionStatus": {
+        "conditions": None,
+        "acceptedNames": {"plural": "", "kind": ""},
+        "storedVersions": None,
+    },
     "DownwardAPIVolumeSource": {"defaultMode": _FILE_MODE},
     "EphemeralContainer": _CONTAINER,
     "Event": {
@@ -112,6 +118,9 @@ _NODE_TAINTS = (NOT_READY, UNREACHABLE)
 
 def set_defaults(kind: Kind | str, obj: Object) -> Object:
     """Set an object's defaults in place and return it; a second call changes nothing."""
+    if isinstance(kind, Kind) and kind.custom is not None:
+        kind.custom.set_defaults(obj)
+        return obj
     name = schema.type_name(kind)
     _walk(name, obj)
     if name == "Pod":  # by the requests and limits of its containers, with their defaults
@@ -133,9 +142,9 @@ def _walk(kind: str, value: Any) -> None:
 
 def prepare_for_create(kind: Kind, obj: Object) -> Object:
     """Reset the status of a new object, whatever the client sent; call this before `set_defaults`."""
-    if kind.has_status and kind.kind != "Node":  # a kubelet creates its Node with a status
+    if kind.has_status and kind.type_name != "Node":  # a kubelet creates its Node with a status
         obj.pop("status", None)
-    if kind.kind == "Namespace":
+    if kind.type_name == "Namespace":
         finalizers = obj.setdefault("spec", {}).setdefault("finalizers", [])
         if "kubernetes" not in finalizers:
             finalizers.append("kubernetes")
@@ -337,6 +346,12 @@ def _default_service_spec(spec: Object) -> None:
         spec.setdefault("allocateLoadBalancerNodePorts", True)
 
 
+def _default_definition_names(names: Object) -> None:
+    if kind := names.get("kind"):
+        names.setdefault("singular", kind.lower())
+        names.setdefault("listKind", kind + "List")
+
+
 def _default_secret(secret: Object) -> None:
     if plain := secret.pop("stringData", None):
         data = {key: base64.b64encode(text.encode()).decode() for key, text in plain.items()}
@@ -362,6 +377,7 @@ _DEFAULTERS: dict[str, Callable[[Object], None]] = {
     **workload.DEFAULTERS,
     "ClusterRoleBinding": _default_binding,
     "Container": _default_container,
+    "CustomResourceDefinitionNames": _default_definition_names,
     "EphemeralContainer": _default_container,
     "Namespace": _default_namespace,
     "Pod": _default_pod,

@@ -68,7 +68,7 @@ def strategic_patch(kind: Kind, obj: dict[str, Any], patch: Any) -> dict[str, An
     """
     if not isinstance(patch, dict):
         raise bad_request("a strategic merge patch must be a JSON object")
-    return merge(kind.kind, obj, patch)
+    return merge(kind.type_name, obj, patch)
 
 
 def json_patch(obj: Any, operations: Any) -> Any:

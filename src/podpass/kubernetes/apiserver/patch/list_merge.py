@@ -5,6 +5,7 @@ apply), so a rule has both. Source: the patchStrategy, listType and structType t
 (k8s.io/api, k8s.io/apimachinery v0.34).
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,7 @@ _CONTAINER = {
     "volumeDevices": ListRule("devicePath", ("devicePath",)),
 }
 
-_RULES: dict[str, dict[str, ListRule]] = {
+_RULES: dict[str, Mapping[str, ListRule]] = {
     "ObjectMeta": {
         "ownerReferences": ListRule("uid", ("uid",)),
         "finalizers": ListRule("", is_set=True),
@@ -70,24 +71,46 @@ _RULES: dict[str, dict[str, ListRule]] = {
     "ReplicaSetStatus": {"conditions": _TYPE},
     "JobStatus": {"conditions": ListRule("type")},
     "PodDisruptionBudgetStatus": {"conditions": _TYPE},
+    "CustomResourceDefinitionStatus": {"conditions": ListRule(None, ("type",))},
 }
 
 # Types whose objects are atomic in server-side apply.
-_ATOMIC_TYPES = frozenset(
-    (
-        *("LabelSelector", "ObjectReference", "LocalObjectReference", "SecretKeySelector"),
-        *("ConfigMapKeySelector", "ObjectFieldSelector", "ResourceFieldSelector", "NodeSelector"),
-        *("NodeSelectorTerm", "TypedLocalObjectReference", "RoleRef", "FileKeySelector"),
-    )
-)
-_ATOMIC_MAPS = frozenset(
-    (("PodSpec", "nodeSelector"), ("ServiceSpec", "selector"), ("ManagedFieldsEntry", "fieldsV1"))
-)
+_ATOMIC_TYPES = {
+    *("LabelSelector", "ObjectReference", "LocalObjectReference", "SecretKeySelector"),
+    *("ConfigMapKeySelector", "ObjectFieldSelector", "ResourceFieldSelector", "NodeSelector"),
+    *("NodeSelectorTerm", "TypedLocalObjectReference", "RoleRef", "FileKeySelector"),
+}
+_ATOMIC_MAPS = {
+    ("PodSpec", "nodeSelector"),
+    ("ServiceSpec", "selector"),
+    ("ManagedFieldsEntry", "fieldsV1"),
+}
 # Objects that keep only the fields of a patch from kubectl (retainKeys): a volume that becomes a config map
 # is no longer an empty directory.
 _RETAINED = frozenset(
     (("PodSpec", "volumes"), ("PodSpec", "resourceClaims"), ("DeploymentSpec", "strategy"))
 )
+
+
+def register(
+    rules: Mapping[str, Mapping[str, ListRule]],
+    atomic_types: Iterable[str],
+    atomic_fields: Iterable[tuple[str, str]],
+) -> None:
+    """Add the rules of the types of a custom resource."""
+    _RULES.update(rules)
+    _ATOMIC_TYPES.update(atomic_types)
+    _ATOMIC_MAPS.update(atomic_fields)
+
+
+def unregister(
+    owners: Iterable[str], atomic_types: Iterable[str], atomic_fields: Iterable[tuple[str, str]]
+) -> None:
+    """Remove registered rules."""
+    for owner in owners:
+        _RULES.pop(owner, None)
+    _ATOMIC_TYPES.difference_update(atomic_types)
+    _ATOMIC_MAPS.difference_update(atomic_fields)
 
 
 def patch_strategy(owner: str, field: str) -> str:

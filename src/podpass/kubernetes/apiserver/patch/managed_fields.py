@@ -45,6 +45,9 @@ class FieldManager:
     subresource: str = ""
 
 
+_PARTS = frozenset((("f:spec",), ("f:status",)))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnedFields:
     """The field paths of a manager, and the time of its last change (RFC 3339)."""
@@ -67,18 +70,23 @@ class FieldComparison:
 
 def field_paths(kind: Kind, obj: Mapping[str, Any]) -> Paths:
     """Return the field paths that an object sets."""
-    return frozenset(_leaves(kind.kind, obj, ())) - _UNMANAGED_PATHS
+    return frozenset(_leaves(kind.type_name, obj, ())) - _unmanaged(kind)
 
 
 def compare(kind: Kind, old: Mapping[str, Any], new: Mapping[str, Any]) -> FieldComparison:
     """Compare two objects of a kind."""
-    before, after = dict(_values(kind.kind, old)), dict(_values(kind.kind, new))
-    both = before.keys() & after.keys()
+    before, after = dict(_values(kind.type_name, old)), dict(_values(kind.type_name, new))
+    both, unmanaged = before.keys() & after.keys(), _unmanaged(kind)
     return FieldComparison(
-        added=frozenset(after.keys() - both) - _UNMANAGED_PATHS,
-        removed=frozenset(before.keys() - both) - _UNMANAGED_PATHS,
-        modified=frozenset(path for path in both if before[path] != after[path]) - _UNMANAGED_PATHS,
+        added=frozenset(after.keys() - both) - unmanaged,
+        removed=frozenset(before.keys() - both) - unmanaged,
+        modified=frozenset(path for path in both if before[path] != after[path]) - unmanaged,
     )
+
+
+def _unmanaged(kind: Kind) -> Paths:
+    """Return the paths that have no manager; a custom resource may exist without spec and status."""
+    return _UNMANAGED_PATHS if kind.custom is None else _UNMANAGED_PATHS - _PARTS
 
 
 def _leaves(kind: str, value: Any, path: Path) -> Iterator[Path]:
@@ -102,9 +110,15 @@ def _walk(kind: str, value: Any, path: Path, *, containers: bool) -> Iterator[tu
         return
     inner = schema.element_type(kind)
     fields = {} if inner else schema.types().get(kind, {})
+    is_custom = _is_custom(kind)
     for name, each in value.items():
         if each is None:
+            # Only in a custom resource null is a value.
+            if is_custom:
+                yield (*path, f"f:{name}"), None
             continue
+        if is_custom and name not in fields and isinstance(each, dict) and each:
+            yield (*path, f"f:{name}"), None  # an item of a map, unlike a declared field
         yield from _walk_field(
             kind, name, inner or fields.get(name, "object"), each, path, containers=containers
         )
@@ -125,9 +139,14 @@ def _walk_field(
     elif list_merge.is_atomic(parent, name, kind):
         yield child, value
     else:
-        if containers and kind.startswith("{") and value:
+        if containers and value and (kind.startswith("{") or _is_custom(kind)):
             yield child, None
         yield from _walk(kind, value, child, containers=containers)
+
+
+def _is_custom(kind: str) -> bool:
+    """Return whether a type is an object of a custom resource: declared, a map of those, or free."""
+    return kind.lstrip("{").startswith(schema.CUSTOM) or kind == "object"
 
 
 def _walk_items(

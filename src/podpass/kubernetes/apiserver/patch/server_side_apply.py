@@ -61,7 +61,7 @@ def apply(
         manager_key: entry for manager_key, entry in managers.items() if manager_key != this_manager
     }
     applied_paths = managed_fields.field_paths(kind, applied_fields)
-    merged = _merge(kind.kind, live or {}, applied_fields)
+    merged = _merge(kind.type_name, live or {}, applied_fields)
     if before := managers.get(this_manager):
         _remove_unowned(
             kind, merged, _with_parents(before.paths) - _with_parents(applied_paths), others
@@ -299,7 +299,7 @@ def _remove_unowned(kind: Kind, obj: Object, released: Paths, others: ManagedFie
                 break
         else:
             node[path[-1]] = _REMOVED
-    _remove_fields(kind.kind, "", kind.kind, obj, tree)
+    _remove_fields(kind.type_name, "", kind.type_name, obj, tree)
 
 
 def _remove_fields(

@@ -8,7 +8,8 @@ from podpass import __version__
 from podpass.crypto.jose import DISCOVERY_PATH
 from podpass.kubernetes.apiserver import response
 from podpass.kubernetes.apiserver.auth.authentication import AuthConfig
-from podpass.kubernetes.apiserver.kinds import KINDS, Kind, Subresource, group_versions
+from podpass.kubernetes.apiserver.customresources.served_kinds import ServedKinds
+from podpass.kubernetes.apiserver.kinds import Kind, Subresource
 from podpass.kubernetes.apiserver.request import Request
 from podpass.kubernetes.apiserver.response import JSON, Response
 from podpass.kubernetes.apiserver.status import Body
@@ -46,16 +47,16 @@ PageHandler = Callable[[Request], Response]
 class DiscoveryHandler:
     """Handles every non-resource path."""
 
-    def __init__(self, auth_config: AuthConfig, jwks_uri: str) -> None:
-        self._auth_config = auth_config
+    def __init__(self, auth_config: AuthConfig, jwks_uri: str, kinds: ServedKinds) -> None:
+        self._auth_config, self._kinds = auth_config, kinds
         self._jwks_uri = jwks_uri
         self._pages: Mapping[str, PageHandler] = {
-            "/": _root_response,
+            "/": lambda request: _root_response(request, kinds),
             "/version": lambda request: response.encode(request, VERSION),
-            "/api": _core_versions_response,
-            "/apis": _groups_response,
-            "/openapi/v2": _openapi_v2,
-            "/openapi/v3": _openapi_v3_root,
+            "/api": lambda request: _core_versions_response(request, kinds),
+            "/apis": lambda request: _groups_response(request, kinds),
+            "/openapi/v2": lambda request: _openapi_v2(request, kinds),
+            "/openapi/v3": lambda request: _openapi_v3_root(request, kinds),
             DISCOVERY_PATH: self._issuer,
             JWKS_PATH: self._keys,
         }
@@ -71,8 +72,8 @@ class DiscoveryHandler:
         if normalized.startswith(_HEALTH):
             return _health_response(request, normalized)
         if normalized.startswith("/openapi/v3/"):
-            return _openapi_v3(request, normalized.removeprefix("/openapi/v3/"))
-        return _group_response(request, normalized)
+            return _openapi_v3(request, normalized.removeprefix("/openapi/v3/"), self._kinds)
+        return _group_response(request, normalized, self._kinds)
 
     def _issuer(self, request: Request) -> Response:
         response.require_acceptable(request, [JSON])
@@ -88,10 +89,10 @@ class DiscoveryHandler:
         )
 
 
-def _root_response(request: Request) -> Response:
+def _root_response(request: Request, kinds: ServedKinds) -> Response:
     paths = ["/api", "/api/v1", "/apis", *_HEALTH, "/openapi/v2", "/openapi/v3", "/version"]
-    paths += [f"/apis/{group}" for group, _ in group_versions() if group]
-    paths += [f"/apis/{group}/{version}" for group, version in group_versions() if group]
+    paths += [f"/apis/{group}" for group, _ in kinds.group_versions() if group]
+    paths += [f"/apis/{group}/{version}" for group, version in kinds.group_versions() if group]
     return response.encode(request, {"paths": sorted(paths)})
 
 
@@ -106,53 +107,53 @@ def _health_response(request: Request, path: str) -> Response:
     return response.plain_text(200, "ok")
 
 
-def _core_versions_response(request: Request) -> Response:
+def _core_versions_response(request: Request, kinds: ServedKinds) -> Response:
     if version := _aggregated_version(request):
-        return _aggregated_discovery(request, version, [("", "v1")])
+        return _aggregated_discovery(request, version, [("", "v1")], kinds)
     host, port = request.scope.get("server") or ("", 0)
     address = {"clientCIDR": "0.0.0.0/0", "serverAddress": f"{host}:{port}"}
     body = {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [address]}
     return response.encode(request, body)
 
 
-def _groups_response(request: Request) -> Response:
-    named = [(group, version) for group, version in group_versions() if group]
+def _groups_response(request: Request, kinds: ServedKinds) -> Response:
+    named = [(group, version) for group, version in kinds.group_versions() if group]
     if version := _aggregated_version(request):
-        return _aggregated_discovery(request, version, named)
-    groups = [_group_body(group) for group in dict.fromkeys(group for group, _ in named)]
+        return _aggregated_discovery(request, version, named, kinds)
+    groups = [_group_body(group, kinds) for group in dict.fromkeys(group for group, _ in named)]
     return response.encode(request, {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 
 
-def _group_body(group: str) -> Body:
+def _group_body(group: str, kinds: ServedKinds) -> Body:
     versions = [
         {"groupVersion": f"{group}/{version}", "version": version}
-        for each, version in group_versions()
+        for each, version in kinds.group_versions()
         if each == group
     ]
     return {"name": group, "versions": versions, "preferredVersion": versions[0]}
 
 
-def _group_response(request: Request, path: str) -> Response:
+def _group_response(request: Request, path: str, kinds: ServedKinds) -> Response:
     """Respond to `/apis/<group>`, `/apis/<group>/<version>` and `/api/v1`."""
     parts = path.split("/")[1:]
     if parts[0] == "apis" and len(parts) == 2:
-        if parts[1] in {group for group, _ in group_versions() if group}:
-            body = {"kind": "APIGroup", "apiVersion": "v1", **_group_body(parts[1])}
+        if parts[1] in {group for group, _ in kinds.group_versions() if group}:
+            body = {"kind": "APIGroup", "apiVersion": "v1", **_group_body(parts[1], kinds)}
             return response.encode(request, body)
         return NOT_FOUND
     group, version = (
         ("", parts[-1]) if parts[0] == "api" else (parts[1] if parts[1:] else "", parts[-1])
     )
-    if (group, version) not in group_versions() or len(parts) != (3 if group else 2):
+    if (group, version) not in kinds.group_versions() or len(parts) != (3 if group else 2):
         return NOT_FOUND
-    return response.encode(request, resource_list(group, version))
+    return response.encode(request, resource_list(group, version, kinds))
 
 
-def resource_list(group: str, version: str) -> Body:
+def resource_list(group: str, version: str, kinds: ServedKinds) -> Body:
     """List the resources of a group and version."""
     resources = [
         row
-        for kind in KINDS
+        for kind in kinds.all()
         if (kind.group, kind.version) == (group, version)
         for row in (_resource(kind), *(_subresource(kind, sub) for sub in kind.subresources))
     ]
@@ -205,12 +206,12 @@ def _aggregated_version(request: Request) -> str:
 
 
 def _aggregated_discovery(
-    request: Request, version: str, group_list: Sequence[tuple[str, str]]
+    request: Request, version: str, group_list: Sequence[tuple[str, str]], kinds: ServedKinds
 ) -> Response:
     items = []
     for group in dict.fromkeys(group for group, _ in group_list):
         versions = [
-            {"version": each, "resources": _discovered(group, each), "freshness": "Current"}
+            {"version": each, "resources": _discovered(group, each, kinds), "freshness": "Current"}
             for other, each in group_list
             if other == group
         ]
@@ -225,15 +226,15 @@ def _aggregated_discovery(
     return Response(200, made.body, _AGGREGATED.format(version))
 
 
-def _discovered(group: str, version: str) -> list[Body]:
-    kinds = [kind for kind in KINDS if (kind.group, kind.version) == (group, version)]
-    return [_discovered_kind(kind) for kind in sorted(kinds, key=lambda kind: kind.plural)]
+def _discovered(group: str, version: str, kinds: ServedKinds) -> list[Body]:
+    found = [kind for kind in kinds.all() if (kind.group, kind.version) == (group, version)]
+    return [_discovered_kind(kind) for kind in sorted(found, key=lambda kind: kind.plural)]
 
 
 def _discovered_kind(kind: Kind) -> Body:
     row: Body = {
         "resource": kind.plural,
-        "responseKind": {"group": "", "version": "", "kind": kind.kind},
+        "responseKind": _response_kind(kind, kind.kind),
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": kind.singular,
         "verbs": list(kind.verbs),
@@ -246,7 +247,11 @@ def _discovered_kind(kind: Kind) -> Body:
         row["subresources"] = [
             {
                 "subresource": sub.name,
-                "responseKind": {"group": sub.group, "version": sub.version, "kind": sub.kind},
+                "responseKind": (
+                    {"group": sub.group, "version": sub.version, "kind": sub.kind}
+                    if sub.version
+                    else _response_kind(kind, sub.kind)
+                ),
                 "verbs": list(sub.verbs),
             }
             for sub in sorted(kind.subresources, key=lambda sub: sub.name)
@@ -254,11 +259,18 @@ def _discovered_kind(kind: Kind) -> Body:
     return row
 
 
+def _response_kind(kind: Kind, name: str) -> Body:
+    """Return the type of a response; of a built-in kind it has no group and version."""
+    if kind.custom is None:
+        return {"group": "", "version": "", "kind": name}
+    return {"group": kind.group, "version": kind.version, "kind": name}
+
+
 # An OpenAPI v2 document as protobuf, with its version (field 1) and nothing else.
 _NO_OPENAPI = b"\x0a\x032.0"
 
 
-def _openapi_v2(request: Request) -> Response:
+def _openapi_v2(request: Request, kinds: ServedKinds) -> Response:
     from podpass.kubernetes.apiserver.read import openapi
 
     # kubectl requests this page only as protobuf if v3 does not list a kind. With an empty document it says
@@ -268,16 +280,16 @@ def _openapi_v2(request: Request) -> Response:
         return Response(
             200, _NO_OPENAPI, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
         )
-    return response.encode(request, openapi.v2())
+    return response.encode(request, openapi.v2(kinds.all()))
 
 
-def _openapi_v3_root(request: Request) -> Response:
+def _openapi_v3_root(request: Request, kinds: ServedKinds) -> Response:
     from podpass.kubernetes.apiserver.read import openapi
 
-    return response.encode(request, openapi.v3_root())
+    return response.encode(request, openapi.v3_root(kinds.all()))
 
 
-def _openapi_v3(request: Request, path: str) -> Response:
+def _openapi_v3(request: Request, path: str, kinds: ServedKinds) -> Response:
     """Respond to `api/v1` and `apis/<group>/<version>` below `/openapi/v3/`."""
     from podpass.kubernetes.apiserver.read import openapi
 
@@ -285,9 +297,8 @@ def _openapi_v3(request: Request, path: str) -> Response:
     group, version = (
         ("", parts[1]) if parts[0] == "api" and len(parts) == 2 else _split_group_version(parts)
     )
-    if (group, version) not in group_versions():
-        return NOT_FOUND
-    return response.encode(request, openapi.v3(group, version))
+    document = openapi.v3(group, version, kinds.all())
+    return NOT_FOUND if document is None else response.encode(request, document)
 
 
 def _split_group_version(parts: Sequence[str]) -> tuple[str, str]:

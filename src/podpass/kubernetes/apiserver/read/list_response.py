@@ -102,10 +102,10 @@ def _head(kind: Kind, form: OutputFormat, result: ListResult) -> tuple[Object, s
 def _items(
     kind: Kind, form: OutputFormat, result: ListResult, now: float, include: str
 ) -> Iterator[bytes]:
-    """Yield each item as JSON; the items of a plain list have no `kind`."""
+    """Yield each item as JSON; the items of a plain list have a `kind` only if it is a custom kind."""
     for raw in result.raws:
         if form.form == OBJECT:
-            yield raw
+            yield raw if kind.custom is None else object_response.encode_with_type_meta(kind, raw)
         elif form.form == METADATA:
             yield orjson.dumps(object_response.partial_metadata(orjson.loads(raw), form))
         else:

@@ -10,6 +10,7 @@ import orjson
 
 from podpass.kubernetes import int64
 from podpass.kubernetes.apiserver import selectors
+from podpass.kubernetes.apiserver.read import object_response
 from podpass.kubernetes.apiserver.read.object_response import ListResult
 from podpass.kubernetes.apiserver.request import Request
 from podpass.kubernetes.apiserver.selectors import Predicate
@@ -85,7 +86,8 @@ async def list_objects(store: ObjectStore, request: Request) -> ListResult:
         )
         if predicate is None:
             metadata["remainingItemCount"] = len(found) - len(stored)
-    return ListResult([entry.raw for entry in stored], metadata)
+    raws = [object_response.in_version(request.kind, entry.raw) for entry in stored]
+    return ListResult(raws, metadata)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,11 @@ class ListResult:
     metadata: dict[str, Any]
 
 
+def in_version(kind: Kind, raw: bytes) -> bytes:
+    """Return the JSON of a stored object in the version of a kind."""
+    return raw if kind.custom is None else kind.custom.encode(raw)
+
+
 def encode_with_type_meta(kind: Kind, raw: bytes) -> bytes:
     """Add `kind` and `apiVersion` at the start of an object's JSON."""
     return b'{"kind":"%s","apiVersion":"%s",' % (kind.kind.encode(), _version(kind)) + raw[1:]

@@ -7,13 +7,12 @@ are built at each request; clients cache them.
 
 import functools
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from podpass import __version__
 from podpass.kubernetes.apiserver import schema
-from podpass.kubernetes.apiserver.kinds import KINDS, Kind, group_versions
+from podpass.kubernetes.apiserver.kinds import KINDS, Kind
 from podpass.kubernetes.apiserver.patch import list_merge
 
 Document = dict[str, Any]
@@ -38,6 +37,7 @@ _PLAIN: Mapping[str, Document] = {
     "boolean": {"type": "boolean"},
     "bytes": {"type": "string", "format": "byte"},
     "integer": {"type": "integer", "format": "int64"},
+    "number": {"type": "number", "format": "double"},
     "intOrString": {"type": "string", "format": "int-or-string"},
     "microTime": {"type": "string", "format": "date-time"},
     "object": {"type": "object"},
@@ -53,21 +53,32 @@ _QUERY = {
     "patch": ("dryRun", "fieldManager", "fieldValidation", "force"),
     "delete": ("dryRun", "gracePeriodSeconds", "propagationPolicy"),
 }
+_NOT_IN_V2 = frozenset(("allOf", "anyOf", "default", "not", "nullable", "oneOf"))
 _METHODS = {"get": "get", "update": "put", "patch": "patch", "delete": "delete"}
 
 
-@functools.cache
-def _digest() -> str:
-    text = json.dumps(schema.types(), sort_keys=True) + __version__
+def _digest(kinds: Iterable[Kind]) -> str:
+    """Return a hash of the document of these kinds."""
+    parts = [kind.custom.digest for kind in kinds if kind.custom is not None]
+    text = "".join([schema.digest(), __version__, *parts])
     return hashlib.sha256(text.encode()).hexdigest().upper()[:32]
 
 
-def v3_root() -> Document:
+def _by_group_version(kinds: Iterable[Kind]) -> dict[tuple[str, str], list[Kind]]:
+    found: dict[tuple[str, str], list[Kind]] = {}
+    for kind in kinds:
+        found.setdefault((kind.group, kind.version), []).append(kind)
+    return found
+
+
+def v3_root(kinds: Iterable[Kind] = KINDS) -> Document:
     """List the documents of OpenAPI v3; clients cache them by the hash."""
     return {
         "paths": {
-            path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={_digest()}"}
-            for path in (_path(group, version) for group, version in group_versions())
+            path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={_digest(found)}"}
+            for path, found in (
+                (_path(*name), found) for name, found in _by_group_version(kinds).items()
+            )
         }
     }
 
@@ -76,26 +87,27 @@ def _path(group: str, version: str) -> str:
     return f"apis/{group}/{version}" if group else f"api/{version}"
 
 
-def v3(group: str, version: str) -> Document | None:
+def v3(group: str, version: str, kinds: Iterable[Kind] = KINDS) -> Document | None:
     """Build the document of a group and version; None if it does not exist."""
-    kinds = [kind for kind in KINDS if (kind.group, kind.version) == (group, version)]
-    if not kinds:
+    found = _by_group_version(kinds).get((group, version))
+    if not found:
         return None
     return {
         "openapi": "3.0.0",
         "info": {"title": "podpass", "version": __version__},
-        "paths": _paths(kinds, _V3),
-        "components": {"schemas": _schemas(kinds, _V3)},
+        "paths": _paths(found, _V3),
+        "components": {"schemas": _schemas(found, _V3)},
     }
 
 
-def v2() -> Document:
+def v2(kinds: Iterable[Kind] = KINDS) -> Document:
     """Build the OpenAPI v2 (Swagger) document of all kinds."""
+    found = list(kinds)
     return {
         "swagger": "2.0",
         "info": {"title": "podpass", "version": __version__},
-        "paths": _paths(KINDS, _V2),
-        "definitions": _schemas(KINDS, _V2),
+        "paths": _paths(found, _V2),
+        "definitions": _schemas(found, _V2),
     }
 
 
@@ -140,7 +152,7 @@ def _parameter(name: str, where: str, refs: str) -> Document:
 
 
 def _operation(kind: Kind, verb: str, refs: str) -> Document:
-    ref = {"$ref": refs + names()[kind.kind]}
+    ref = {"$ref": refs + _full_name(kind)}
     operation: Document = {
         "operationId": f"{verb}{kind.kind}",
         "x-kubernetes-action": verb,
@@ -152,7 +164,8 @@ def _operation(kind: Kind, verb: str, refs: str) -> Document:
         return operation
     operation["responses"]["200"]["content"] = {"application/json": {"schema": ref}}
     if verb in ("create", "update", "patch"):
-        media = _PATCHES if verb == "patch" else ("application/json",)
+        patches = _PATCHES if kind.custom is None else _PATCHES[:-1]
+        media = patches if verb == "patch" else ("application/json",)
         body = {"type": "object"} if verb == "patch" else ref
         operation["requestBody"] = {"content": {each: {"schema": body} for each in media}}
     return operation
@@ -164,14 +177,51 @@ def _gvk(kind: Kind) -> dict[str, str]:
 
 def _schemas(kinds: Iterable[Kind], refs: str) -> Document:
     kinds = list(kinds)
-    by_kind = {kind.kind: kind for kind in kinds}
-    found: Document = {}
-    for name in _reachable(kind.kind for kind in kinds):
+    by_kind = {kind.kind: kind for kind in kinds if kind.custom is None}
+    custom = [kind for kind in kinds if kind.custom is not None]
+    found: Document = {_full_name(kind): _custom_schema(kind, refs) for kind in custom}
+    for name in _reachable([*by_kind, *(["ObjectMeta"] if custom else ())]):
         made = _schema(name, refs)
         if name in by_kind:
             made[_GVK] = [_gvk(by_kind[name])]
         found[names()[name]] = made
     return found
+
+
+def _full_name(kind: Kind) -> str:
+    if kind.custom is None:
+        return names()[kind.kind]
+    return ".".join([*reversed(kind.group.split(".")), kind.version, kind.kind])
+
+
+def _custom_schema(kind: Kind, refs: str) -> Document:
+    """Return the schema of a custom resource with the fields that every object has."""
+    assert kind.custom is not None
+    made: Document = dict(kind.custom.published_schema)
+    if refs == _V2:
+        made = _without_alternatives(made)
+    fields = {
+        "apiVersion": {"type": "string"},
+        "kind": {"type": "string"},
+        "metadata": {"$ref": refs + names()["ObjectMeta"]},
+    }
+    made["properties"] = {**(made.get("properties") or {}), **fields}
+    return made | {_GVK: [_gvk(kind)]}
+
+
+def _without_alternatives(value: Any) -> Any:
+    """Remove what Swagger 2.0 does not have; `properties` may be names of fields, so they are kept."""
+    if not isinstance(value, dict):
+        return value
+    made = {name: each for name, each in value.items() if name not in _NOT_IN_V2}
+    if properties := made.get("properties"):
+        made["properties"] = {
+            name: _without_alternatives(each) for name, each in properties.items()
+        }
+    for name in ("items", "additionalProperties"):
+        if name in made:
+            made[name] = _without_alternatives(made[name])
+    return made
 
 
 def _reachable(roots: Iterable[str]) -> list[str]:
@@ -190,8 +240,8 @@ def _reachable(roots: Iterable[str]) -> list[str]:
 def names() -> Mapping[str, str]:
     """Return the full name of every type; a type of several groups belongs to the first group."""
     found: dict[str, str] = {}
-    for group, version in group_versions():
-        roots = [kind.kind for kind in KINDS if (kind.group, kind.version) == (group, version)]
+    for (group, version), kinds in _by_group_version(KINDS).items():
+        roots = [kind.kind for kind in kinds]
         package = f"io.k8s.api.{group.partition('.')[0] or 'core'}.{version}."
         for name in _reachable(roots):
             meta = "io.k8s.apimachinery.pkg.apis.meta.v1."

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from podpass.kubernetes.apiserver.kinds import Kind
+from podpass.kubernetes.apiserver.read import columns_custom
 from podpass.kubernetes.apiserver.read.column import PLAIN, Column, Object, duration
 from podpass.kubernetes.apiserver.read.columns_core import CORE
 from podpass.kubernetes.apiserver.read.columns_workload import WORKLOADS
@@ -23,7 +24,7 @@ def make_table(
 
     Shapes:  `include` is the part of each object in a row: None, Metadata or Object.
     """
-    columns = _TABLES.get(kind.kind, PLAIN)
+    columns = columns_custom.columns(kind) or _TABLES.get(kind.type_name, PLAIN)
     return {
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",

@@ -73,7 +73,10 @@ class WatchHandler:
         Errors:  StatusError; for a revision that is too old the stream has an ERROR event, as clients expect.
         """
         watch = _WatchStream(
-            self._plan(request), self._store, self._catch_up_queue, lambda: self._stopping
+            self._plan(request),
+            self._store,
+            self._catch_up_queue,
+            lambda: self._stopping or request.info.kind is None,
         )
         return StreamResponse(200, watch.chunks(), write_timeout=_WRITE_TIMEOUT_SECONDS)
 
@@ -98,7 +101,7 @@ class WatchHandler:
         selectors = request.option("labelSelector"), request.option("fieldSelector")
         return WatchView(
             view_id=self._encodings.view_id(
-                (request.kind.resource, request.namespaced_name[0], *selectors, form, include)
+                (request.kind.type_name, request.namespaced_name[0], *selectors, form, include)
             ),
             kind=request.kind,
             namespace=request.namespaced_name[0],

@@ -147,6 +147,7 @@ class WatchView:
 
     def line(self, change: str, raw: bytes) -> bytes:
         """Encode an object as an event; `with_columns` adds the column definitions of a table."""
+        raw = object_response.in_version(self.kind, raw)
         shown = object_response.encode_in_event(
             self.kind, raw, self.form, self.encodings.clock(), self.include
         )

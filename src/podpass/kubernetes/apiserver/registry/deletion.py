@@ -10,9 +10,11 @@ import copy
 from podpass.clock import rfc3339
 from podpass.kubernetes.apiserver.admission import plugins
 from podpass.kubernetes.apiserver.admission.plugins import DELETE, AdmissionAttributes
+from podpass.kubernetes.apiserver.customresources import definitions
+from podpass.kubernetes.apiserver.customresources.served_kinds import DEFINITION
 from podpass.kubernetes.apiserver.kinds import Kind
 from podpass.kubernetes.apiserver.options import FOREGROUND, ORPHAN, DeleteOptions
-from podpass.kubernetes.apiserver.read.listing import parse_selectors
+from podpass.kubernetes.apiserver.read import listing, object_response
 from podpass.kubernetes.apiserver.read.object_response import ListResult
 from podpass.kubernetes.apiserver.registry import strategies
 from podpass.kubernetes.apiserver.registry.store import Registry, is_ready_to_remove
@@ -65,7 +67,7 @@ class DeletionHandler:
 
         Errors:  StatusError.
         """
-        predicate = parse_selectors(request)
+        predicate = listing.parse_selectors(request)
         revision = self._store.revision
         deleted = []
         for entry in self._store.list_stored(request.kind, request.namespaced_name[0]):
@@ -77,7 +79,7 @@ class DeletionHandler:
             except StatusError as exc:
                 if exc.status != 404:
                     raise
-            deleted.append(entry.raw)
+            deleted.append(object_response.in_version(request.kind, entry.raw))
         return ListResult(deleted, {"resourceVersion": str(revision)})
 
     async def _admit(self, request: Request, live: Object, options: DeleteOptions) -> None:
@@ -102,15 +104,17 @@ class DeletionHandler:
         now = self._registry.clock()
         obj = copy.deepcopy(live)
         _set_dependents_finalizer(kind, obj, options)
-        if kind.kind == "Namespace":
+        if kind.type_name == "Namespace":
             _mark_namespace(kind, obj, now)
-        elif kind.kind == "Pod":
+        elif kind == DEFINITION:
+            _mark_definition(obj, now)
+        elif kind.type_name == "Pod":
             mark_deleted(obj, _grace_seconds(live, options), now)
         elif obj["metadata"].get("finalizers"):
             mark_deleted(obj, 0, now)
         else:
             return (live if options.dry_run else self._remove(kind, live)), True
-        is_removed = is_ready_to_remove(obj)
+        is_removed = is_ready_to_remove(kind, obj)
         if options.dry_run or (obj == live and not is_removed):
             return obj, is_removed
         read_revision = int(live["metadata"]["resourceVersion"])
@@ -124,7 +128,7 @@ class DeletionHandler:
 
 def returns_object(kind: Kind, *, is_removed: bool) -> bool:
     """Return whether the response to a deletion is the object and not a Status."""
-    return not is_removed or kind.kind in strategies.RETURNED_WHEN_DELETED
+    return not is_removed or kind.type_name in strategies.RETURNED_WHEN_DELETED
 
 
 def _check_preconditions(kind: Kind, name: str, live: Object, options: DeleteOptions) -> None:
@@ -169,11 +173,11 @@ def _set_dependents_finalizer(kind: Kind, obj: Object, options: DeleteOptions) -
     """Set the finalizer that makes the garbage collector orphan or delete the dependents first."""
     metadata = obj["metadata"]
     old = metadata.get("finalizers") or []
-    policy = options.policy or strategies.DEFAULT_PROPAGATION.get(kind.kind, "")
+    policy = options.policy or strategies.DEFAULT_PROPAGATION.get(kind.type_name, "")
     if not policy:  # the finalizers of an earlier deletion do not change
         return
     new = [each for each in old if each not in FINALIZERS.values()]
-    if policy in FINALIZERS and kind.kind != "Namespace":
+    if policy in FINALIZERS and kind.type_name != "Namespace":
         new.append(FINALIZERS[policy])
     if new != old:
         metadata["finalizers"] = new
@@ -181,10 +185,22 @@ def _set_dependents_finalizer(kind: Kind, obj: Object, options: DeleteOptions) -
         metadata.pop("finalizers", None)
 
 
+def _mark_definition(definition: Object, now: float) -> None:
+    """Mark a CustomResourceDefinition; its controller removes the finalizer when no object is left."""
+    metadata = definition["metadata"]
+    if metadata.get("deletionTimestamp"):
+        return
+    metadata["deletionTimestamp"] = rfc3339(now)
+    finalizers = metadata.get("finalizers") or []
+    if definitions.CLEANUP not in finalizers:
+        metadata["finalizers"] = [*finalizers, definitions.CLEANUP]
+    definitions.set_condition(definition, definitions.PENDING, now)
+
+
 def _mark_namespace(kind: Kind, namespace: Object, now: float) -> None:
     metadata = namespace["metadata"]
     if metadata.get("deletionTimestamp"):
-        if not is_ready_to_remove(namespace):
+        if not is_ready_to_remove(kind, namespace):
             reason = (
                 "The system is ensuring all content is removed from this namespace.  Upon completion, "
                 "this namespace will automatically be purged by the system."

@@ -1,6 +1,8 @@
 """The `scale` subresource: read and write the number of replicas of a workload."""
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 from podpass.clock import Clock
 from podpass.kubernetes.apiserver import decoding, options, response, worker
@@ -13,11 +15,12 @@ from podpass.kubernetes.apiserver.registry.preconditions import check_preconditi
 from podpass.kubernetes.apiserver.registry.store import Registry
 from podpass.kubernetes.apiserver.request import Request
 from podpass.kubernetes.apiserver.response import Response
-from podpass.kubernetes.apiserver.selectors import format_selector
+from podpass.kubernetes.apiserver.selectors import format_selector, get_path
 from podpass.kubernetes.apiserver.status import (
     Cause,
     CauseType,
     conflict,
+    invalid,
     invalid_options,
     not_found,
     unsupported_media_type,
@@ -25,18 +28,22 @@ from podpass.kubernetes.apiserver.status import (
 from podpass.kubernetes.apiserver.storage.storage import Object, RevisionConflict
 
 _GROUP, _VERSION, _KIND = "autoscaling", "autoscaling/v1", "Scale"
+_BUILT_IN_PATHS = {
+    "specReplicasPath": ".spec.replicas",
+    "statusReplicasPath": ".status.replicas",
+}
 _COPIED = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 _MAX_ATTEMPTS = 8
 _MAX_REPLICAS = 2**31 - 1
 
 
-def scale_of(workload: Object) -> Object:
-    """Return the Scale of a workload."""
-    metadata, spec = workload["metadata"], workload["spec"]
-    status: Object = {"replicas": (workload.get("status") or {}).get("replicas") or 0}
-    if selector := format_selector(spec.get("selector")):
+def scale_of(kind: Kind, workload: Object) -> Object:
+    """Return the Scale of a workload or of a custom resource."""
+    metadata, paths = workload["metadata"], _paths(kind)
+    status: Object = {"replicas": _number(get_path(workload, paths["statusReplicasPath"]))}
+    if selector := _selector(kind, workload):
         status["selector"] = selector
-    replicas = spec.get("replicas") or 0
+    replicas = _number(get_path(workload, paths["specReplicasPath"]))
     return {
         "kind": _KIND,
         "apiVersion": _VERSION,
@@ -44,6 +51,24 @@ def scale_of(workload: Object) -> Object:
         "spec": {"replicas": replicas} if replicas else {},
         "status": status,
     }
+
+
+def _paths(kind: Kind) -> Mapping[str, str]:
+    given = _BUILT_IN_PATHS if kind.custom is None else kind.custom.scale_paths
+    return {name: path.removeprefix(".") for name, path in given.items()}
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _selector(kind: Kind, workload: Object) -> str:
+    """Return the selector of a scale; a custom resource has it as text."""
+    if kind.custom is None:
+        return format_selector(workload["spec"].get("selector"))
+    path = _paths(kind).get("labelSelectorPath")
+    found = get_path(workload, path) if path else None
+    return found if isinstance(found, str) else ""
 
 
 class ScaleHandler:
@@ -60,10 +85,10 @@ class ScaleHandler:
         """
         if request.info.verb == "get":
             return response.encode(
-                request, scale_of(listing.get_object(self._registry.store, request))
+                request, scale_of(request.kind, listing.get_object(self._registry.store, request))
             )
         response.negotiate(request)
-        return response.encode(request, scale_of(await self._write(request)))
+        return response.encode(request, scale_of(request.kind, await self._write(request)))
 
     async def _write(self, request: Request) -> Object:
         kind = request.kind
@@ -71,21 +96,21 @@ class ScaleHandler:
         write_options = options.parse_write_options(
             request, "PatchOptions" if is_patch else "UpdateOptions"
         )
-        if is_patch and request.content_type not in json_patch.MEDIA_TYPES:
-            raise unsupported_media_type(json_patch.MEDIA_TYPES, patch=True)
+        accepted = json_patch.MEDIA_TYPES if kind.custom is None else json_patch.MEDIA_TYPES[:2]
+        if is_patch and request.content_type not in accepted:
+            raise unsupported_media_type(accepted, patch=kind.custom is None)
         body = await request.body() if is_patch else b""
         scale = {} if is_patch else await decoding.decode_type(request, _KIND, _VERSION)
         for _ in range(_MAX_ATTEMPTS):
             live = self._registry.store.get(kind, *request.namespaced_name)
             if live is None:
                 raise not_found(kind, request.info.name)
+            current = scale_of(kind, live)
             requested = scale
             if is_patch:
-                requested = await worker.run(
-                    request.size, _patch_scale, request, scale_of(live), body
-                )
+                requested = await worker.run(request.size, _patch_scale, request, current, body)
             check_preconditions(kind, request.info.name, live, requested)
-            requested = await self._admit(request, scale_of(live), requested, write_options)
+            requested = await self._admit(request, current, requested, write_options)
             new = self._with_replicas(kind, live, requested, write_options.manager)
             if write_options.dry_run or new is live:
                 return new
@@ -133,17 +158,29 @@ class ScaleHandler:
             ]
             name = live["metadata"]["name"]
             raise invalid_options(_KIND, causes, name=name, group=_GROUP)
-        if replicas == live["spec"].get("replicas"):
+        path = _paths(kind)["specReplicasPath"]
+        if replicas == get_path(live, path):
             return live
         new = copy.deepcopy(live)
-        new["spec"]["replicas"] = replicas
+        _set_path(new, path, replicas)
+        if kind.custom is not None and (causes := list(kind.custom.validate(new, live))):
+            raise invalid(kind, live["metadata"]["name"], causes)
         managed = server_side_apply.track_update(
             kind, live, new, manager, subresource="scale", now=self._clock()
         )
         if managed:
             new["metadata"]["managedFields"] = managed
-        strategies.increment_generation(new, live)
+        strategies.increment_generation(kind, new, live)
         return new
+
+
+def _set_path(obj: Object, path: str, value: int) -> None:
+    *parents, name = path.split(".")
+    for part in parents:
+        if not isinstance(obj.get(part), dict):
+            obj[part] = {}
+        obj = obj[part]
+    obj[name] = value
 
 
 def _patch_scale(request: Request, scale: Object, body: bytes) -> Object:

@@ -17,11 +17,12 @@ from podpass.kubernetes.apiserver.admission.plugins import CREATE, UPDATE, Admis
 from podpass.kubernetes.apiserver.admission.webhook_dispatcher import WebhookDispatcher
 from podpass.kubernetes.apiserver.auth import escalation
 from podpass.kubernetes.apiserver.auth.rbac import RbacAuthorizer, authorizer_attributes
+from podpass.kubernetes.apiserver.customresources.served_kinds import ServedKinds
 from podpass.kubernetes.apiserver.defaulting import defaults
 from podpass.kubernetes.apiserver.kinds import Kind
 from podpass.kubernetes.apiserver.options import WriteOptions
 from podpass.kubernetes.apiserver.patch import json_patch, server_side_apply
-from podpass.kubernetes.apiserver.registry import strategies
+from podpass.kubernetes.apiserver.registry import custom_resources, strategies
 from podpass.kubernetes.apiserver.registry.preconditions import (
     check_identity,
     check_preconditions,
@@ -61,6 +62,7 @@ class Registry:
         self, store: ObjectStore, rbac: RbacAuthorizer, webhooks: WebhookDispatcher, clock: Clock
     ) -> None:
         self.store = store
+        self.kinds = ServedKinds(store)
         self.rbac = rbac
         self.webhooks = webhooks
         self.clock = clock
@@ -85,6 +87,7 @@ class Registry:
         """Create an object; with `track_fields` false its managedFields are already complete."""
         kind = request.kind
         metadata = obj.setdefault("metadata", {})
+        custom_resources.check_not_terminating(kind, metadata.get("name") or "")
         _remove_type_meta(obj)
         set_namespace(request, metadata)
         if metadata.pop("resourceVersion", "") and not write_options.dry_run:
@@ -195,11 +198,14 @@ class Registry:
                 f"({request.info.name})"
             )
         set_namespace(request, metadata)
+        exists = self.store.get_stored(request.kind, *request.namespaced_name) is not None
+        if exists:
+            custom_resources.check_has_revision(request.kind, name, metadata)
         # A write of a subresource is authorized for that subresource, so it must not create the object.
         can_create = (
-            request.kind.kind in strategies.CREATED_BY_UPDATE and not request.info.subresource
+            request.kind.type_name in strategies.CREATED_BY_UPDATE and not request.info.subresource
         )
-        if can_create and self.store.get_stored(request.kind, *request.namespaced_name) is None:
+        if can_create and not exists:
             metadata.pop("resourceVersion", None)
             self._require_create(request)
             return await self.create_object(request, sent, write_options), True
@@ -213,8 +219,9 @@ class Registry:
         Errors:  StatusError.
         """
         media_type = request.content_type
-        if media_type not in PATCHES:
-            raise unsupported_media_type(PATCHES, patch=True)
+        accepted = PATCHES if request.kind.custom is None else custom_resources.PATCHES
+        if media_type not in accepted:
+            raise unsupported_media_type(accepted, patch=request.kind.custom is None)
         write_options = options.parse_write_options(
             request, "PatchOptions", apply=media_type == APPLY
         )
@@ -240,6 +247,7 @@ class Registry:
         self, request: Request, parsed: Any, write_options: WriteOptions
     ) -> tuple[Object, bool]:
         kind, target = request.kind, request.info
+        custom_resources.check_declared(kind, target.name, parsed)
         config = await worker.run(request.size, decoding.check_kind, request, kind, parsed)
         metadata = config.setdefault("metadata", {})
         if metadata.setdefault("name", target.name) != target.name:
@@ -333,13 +341,13 @@ class Registry:
             defaults.set_defaults(kind, new)
             if track_fields:
                 self._track_fields(request, live, new, write_options)
-            strategies.increment_generation(new, live)
+            strategies.increment_generation(kind, new, live)
             return new
 
         new = await worker.run(size, prepare)
         admission = self._attributes(request, new, live, write_options, options_kind)
         new = await self.admit(admission)
-        strategies.increment_generation(new, live)
+        strategies.increment_generation(kind, new, live)
         if causes := await worker.run(
             size, validate.update, kind, new, live, subresource=subresource
         ):
@@ -353,20 +361,19 @@ class Registry:
         if write_options.dry_run:
             return new
         read_revision = int(live["metadata"]["resourceVersion"])
-        if is_ready_to_remove(new):
+        if is_ready_to_remove(kind, new):
             return self.store.delete(kind, new, read_revision)
         return self.store.update(kind, new, read_revision)
 
 
-def is_ready_to_remove(obj: Object) -> bool:
+def is_ready_to_remove(kind: Kind, obj: Object) -> bool:
     """Return whether a deleted object has no finalizers and no grace period left."""
     metadata = obj["metadata"]
     if not metadata.get("deletionTimestamp") or metadata.get("finalizers"):
         return False
     if metadata.get("deletionGracePeriodSeconds"):
         return False
-    # Only namespaces have finalizers in their spec.
-    return not (obj.get("spec") or {}).get("finalizers")
+    return kind.type_name != "Namespace" or not (obj.get("spec") or {}).get("finalizers")
 
 
 def _remove_type_meta(obj: Object) -> Object:

@@ -29,6 +29,7 @@ RETURNED_WHEN_DELETED = frozenset(("Namespace", "Pod", "Service", "ServiceAccoun
 # for compatibility with clients from before propagation policies.
 DEFAULT_PROPAGATION = {"Job": "Orphan"}
 
+_DEFINITION = "CustomResourceDefinition"
 _SYSTEM_FIELDS = (
     "uid",
     "creationTimestamp",
@@ -52,9 +53,13 @@ def prepare_for_create(kind: Kind, obj: Object, store: ObjectStore) -> None:
     """
     if kind.has_generation:
         obj["metadata"]["generation"] = 1
-    if kind.kind == "Service":
+    if kind.type_name == _DEFINITION:
+        names = {"plural": "", "kind": ""}
+        obj["status"] = {"conditions": None, "acceptedNames": names, "storedVersions": []}
+        _set_stored_versions(obj, {})
+    if kind.type_name == "Service":
         _allocate_addresses(obj, store)
-    elif kind.kind == "Job":
+    elif kind.type_name == "Job":
         generate_selector(obj)
 
 
@@ -84,6 +89,8 @@ def prepare_for_update(kind: Kind, live: Object, sent: Object, subresource: str)
         if name in live["metadata"]:
             metadata[name] = live["metadata"][name]
     metadata.pop("selfLink", None)
+    if subresource == "status" and kind.custom is not None:
+        new["metadata"] = live["metadata"] | _copied(metadata, "resourceVersion", "managedFields")
     if subresource == "status":
         return _replace_part(live, new, "status")
     if subresource == "finalize":
@@ -93,11 +100,27 @@ def prepare_for_update(kind: Kind, live: Object, sent: Object, subresource: str)
     if subresource == "ephemeralcontainers":
         return _replace_ephemeral_containers(live, new)
     _copy_part(new, live, "status" if kind.has_status else "")
-    if kind.kind == "Namespace":
+    if kind.type_name == _DEFINITION:
+        _set_stored_versions(new, live)
+    if kind.type_name == "Namespace":
         _copy_part(new, live, "spec")
-    if kind.kind == "Service":
+    if kind.type_name == "Service":
         _copy_addresses(new, live)
     return new
+
+
+def _copied(metadata: Object, *names: str) -> Object:
+    return {name: metadata[name] for name in names if name in metadata}
+
+
+def _set_stored_versions(definition: Object, live: Object) -> None:
+    """Add the storage version to the versions in which objects may be stored."""
+    status = definition["status"] = dict(definition.get("status") or {})
+    stored = list((live.get("status") or {}).get("storedVersions") or ())
+    for each in (definition.get("spec") or {}).get("versions") or ():
+        if each and each.get("storage") and each.get("name") not in (None, *stored):
+            stored.append(each["name"])
+    status["storedVersions"] = stored
 
 
 def _copy_part(new: Object, live: Object, name: str) -> None:
@@ -128,16 +151,16 @@ def _replace_ephemeral_containers(live: Object, new: Object) -> Object:
     return result
 
 
-def increment_generation(new: Object, live: Object) -> None:
+def increment_generation(kind: Kind, new: Object, live: Object) -> None:
     """Increment metadata.generation if anything but metadata and status changed."""
-    if "generation" in live["metadata"] and _without_metadata_and_status(
-        new
-    ) != _without_metadata_and_status(live):
+    # A custom resource without the subresource has an ordinary field of this name.
+    ignored = ("metadata", "status") if kind.custom is None or kind.has_status else ("metadata",)
+    if "generation" in live["metadata"] and _without(new, ignored) != _without(live, ignored):
         new["metadata"]["generation"] = live["metadata"]["generation"] + 1
 
 
-def _without_metadata_and_status(obj: Object) -> Object:
-    return {name: value for name, value in obj.items() if name not in ("metadata", "status")}
+def _without(obj: Object, ignored: tuple[str, ...]) -> Object:
+    return {name: value for name, value in obj.items() if name not in ignored}
 
 
 def _copy_addresses(new: Object, live: Object) -> None:

@@ -153,7 +153,9 @@ class ObjectStore:
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """Return a fresh copy of an object; `namespace` is empty for cluster-scoped kinds."""
         stored = self.get_stored(kind, namespace, name)
-        return None if stored is None else stored.object()
+        if stored is None:
+            return None
+        return stored.object() if kind.custom is None else kind.custom.from_storage(stored.object())
 
     def list_stored(
         self, kind: Kind, namespace: str = "", *, after: NamespacedName | None = None
@@ -230,6 +232,8 @@ class ObjectStore:
         revision = self.revision + 1
         stored = {key: value for key, value in obj.items() if key not in ("kind", "apiVersion")}
         stored["metadata"] = {**stored["metadata"], "resourceVersion": str(revision)}
+        if kind.custom is not None:
+            stored = kind.custom.to_storage(stored)
         raw = orjson.dumps(stored)
         namespace, name = _name_of(obj)
         self._commit(kind.resource, namespace, name, None if change == DELETED else raw)
@@ -247,7 +251,7 @@ class ObjectStore:
                 replaced=before.revision if before else 0,
             )
         )
-        return stored
+        return stored if kind.custom is None else kind.custom.from_storage(stored)
 
     def _update_memory(self, kind: Kind, change: str, stored: StoredObject) -> None:
         key = stored.namespace, stored.name

@@ -145,6 +145,10 @@ class WatchCache:
         if resource in self._waiting:
             self._waiting[resource].discard(future)
 
+    def wake(self, resource: str) -> None:
+        """Wake the watchers of a resource, so that they look whether it is still served."""
+        self._wake(resource)
+
     def wake_all(self) -> None:
         """Wake every watcher, because the server stops."""
         for resource in list(self._waiting):

@@ -11,6 +11,7 @@ from podpass.kubernetes.apiserver.kinds import Kind
 from podpass.kubernetes.apiserver.status import Cause, CauseType
 from podpass.kubernetes.apiserver.validation import (
     core,
+    custom_resource_definition,
     job,
     pod,
     policy,
@@ -31,6 +32,7 @@ _CREATE: Mapping[str, Rule] = {
     "ClusterRoleBinding": rbac.validate_binding,
     "ConfigMap": core.validate_config_map,
     "CronJob": job.validate_cron_job,
+    "CustomResourceDefinition": custom_resource_definition.validate_definition,
     "DaemonSet": workload.validate_daemon_set,
     "Deployment": workload.validate_deployment,
     "EndpointSlice": policy.validate_endpoint_slice,
@@ -56,6 +58,7 @@ _CREATE: Mapping[str, Rule] = {
 _UPDATE: Mapping[str, UpdateRule] = {
     "ClusterRoleBinding": rbac.validate_binding_update,
     "ConfigMap": core.validate_config_map_update,
+    "CustomResourceDefinition": custom_resource_definition.validate_definition_update,
     "DaemonSet": workload.validate_daemon_set_update,
     "Deployment": workload.validate_deployment_update,
     "EndpointSlice": policy.validate_endpoint_slice_update,
@@ -90,7 +93,9 @@ _BUILT_IN_FINALIZERS = ("foregroundDeletion", "kubernetes", "orphan")
 def create(kind: Kind, obj: Mapping[str, Any]) -> list[Cause]:
     """Validate a new object."""
     causes = list(_validate_metadata(kind, obj.get("metadata") or {}))
-    if kind.kind == "Pod":
+    if kind.custom is not None:
+        return causes + list(kind.custom.validate(obj))
+    if kind.type_name == "Pod":
         causes += pod.validate_pod_creation(obj)
     return causes + _body(kind, obj)
 
@@ -104,11 +109,13 @@ def update(
         *_validate_metadata(kind, metadata),
         *_validate_metadata_update(metadata, old.get("metadata") or {}),
     ]
+    if kind.custom is not None:
+        return causes + list(kind.custom.validate(new, old))
     if subresource == "status":
         return causes
-    if kind.kind == "Pod" and subresource == "ephemeralcontainers":
+    if kind.type_name == "Pod" and subresource == "ephemeralcontainers":
         return causes + list(pod.validate_ephemeral_update(new, old))
-    if rule := _UPDATE.get(kind.kind):
+    if rule := _UPDATE.get(kind.type_name):
         causes += rule(new, old)
     # If the change itself is not allowed, return only that.
     return causes or _body(kind, new)
@@ -116,24 +123,37 @@ def update(
 
 def warnings(kind: Kind, obj: Mapping[str, Any]) -> list[str]:
     """Return warnings about an object that is valid but probably a mistake."""
-    if kind.kind == "Pod":
+    if kind.type_name == "Pod":
         return list(pod.warnings(obj))
-    messages = list(workload.warnings(obj)) if kind.kind in _TEMPLATED else []
+    if kind.custom is not None:
+        return _unqualified_finalizers(obj)
+    if kind.type_name == "CustomResourceDefinition":
+        return custom_resource_definition.warnings(obj)
+    messages = list(workload.warnings(obj)) if kind.type_name in _TEMPLATED else []
     return (
-        [*messages, _KINDS_WITHOUT_CONTROLLER[kind.kind]]
-        if kind.kind in _KINDS_WITHOUT_CONTROLLER
+        [*messages, _KINDS_WITHOUT_CONTROLLER[kind.type_name]]
+        if kind.type_name in _KINDS_WITHOUT_CONTROLLER
         else messages
     )
 
 
+def _unqualified_finalizers(obj: Mapping[str, Any]) -> list[str]:
+    return [
+        f'metadata.finalizers: "{each}": prefer a name with a domain and a path, such as '
+        f'"example.com/{each}", so that it does not conflict with the name of another controller'
+        for each in (obj.get("metadata") or {}).get("finalizers") or ()
+        if "/" not in each and each not in _BUILT_IN_FINALIZERS
+    ]
+
+
 def _body(kind: Kind, obj: Mapping[str, Any]) -> list[Cause]:
-    rule = _CREATE.get(kind.kind)
+    rule = _CREATE.get(kind.type_name)
     return list(rule(obj)) if rule else []
 
 
 def _validate_metadata(kind: Kind, metadata: Mapping[str, Any]) -> Causes:
     name = metadata.get("name")
-    is_name = _NAMES.get(kind.kind, rules.is_subdomain)
+    is_name = _NAMES.get(kind.type_name, rules.is_subdomain)
     if name:
         reason = f"{name!r} is not a valid name for {kind.plural}"
         yield from rules.invalid(not is_name(name), "metadata.name", reason)
@@ -142,8 +162,10 @@ def _validate_metadata(kind: Kind, metadata: Mapping[str, Any]) -> Causes:
     yield from rules.labels(metadata.get("labels") or {}, "metadata.labels")
     yield from _validate_annotations(metadata.get("annotations") or {})
     for at, finalizer in enumerate(metadata.get("finalizers") or ()):
+        # Only the names of custom resources and their definitions may lack a domain.
+        is_free = kind.custom is not None or kind.type_name == "CustomResourceDefinition"
         known = finalizer in _BUILT_IN_FINALIZERS or (
-            rules.is_qualified(finalizer) and "/" in finalizer
+            rules.is_qualified(finalizer) and (is_free or "/" in finalizer)
         )
         reason = f"{finalizer!r} is not a domain and a name"
         yield from rules.invalid(not known, f"metadata.finalizers[{at}]", reason)
