@@ -25,6 +25,14 @@ ROOTS = (
     *("V1NetworkPolicy", "V1PriorityClass", "V1EndpointSlice", "V1CustomResourceDefinition"),
 )
 
+_STREAMS = dict.fromkeys(("stderr", "stdin", "stdout", "tty"), "boolean")
+# Query parameters for which the client has no model; admission webhooks receive them as an object.
+OPTIONS = {
+    "PodAttachOptions": {"container": "string", **_STREAMS},
+    "PodExecOptions": {"command": "[string]", "container": "string", **_STREAMS},
+    "PodPortForwardOptions": {"ports": "[integer]"},
+}
+
 # The client's models declare these only as strings and objects.
 QUANTITIES = {
     *("allocatable", "allocatedResources", "capacity", "divisor", "limits"),
@@ -98,7 +106,7 @@ def reachable() -> dict[str, dict[str, str]]:
         types[short(name)] = fields(model)
         for kind in model.openapi_types.values():
             waiting += re.findall(r"\w*V1[A-Z]\w*", kind)
-    return dict(sorted(types.items()))
+    return dict(sorted({**types, **OPTIONS}.items()))
 
 
 def main() -> None:

@@ -5,7 +5,8 @@ from typing import Any, cast
 
 from uvicorn.server import ServerState
 
-from podpass.http.connection import Config, Connection, Limits
+from podpass.http.connection import Config, Connection
+from podpass.http.limits import Limits
 from podpass.http.server import App
 
 

@@ -3,7 +3,8 @@
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -23,10 +24,12 @@ class Kubectl:
     binary: str
     kubeconfig: Path
     home: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def environ(self) -> dict[str, str]:
-        return {"HOME": str(self.home), "KUBECONFIG": str(self.kubeconfig), "PATH": PATH}
+        own = {"HOME": str(self.home), "KUBECONFIG": str(self.kubeconfig), "PATH": PATH}
+        return {**own, **self.variables}
 
     def __call__(self, *arguments: str, given: str = "") -> str:
         """Run a command that must succeed; return its output."""

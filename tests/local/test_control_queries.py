@@ -56,7 +56,7 @@ async def test_identities_are_returned_in_pages(
             store,
             settings=LocalSettings(data_dir=tmp_path),
             pids=dict,
-            pods=PodAccess("", served=False),
+            pods=PodAccess("", "", served=False),
             clock=system,
         )
         after: str | None = ""

@@ -90,7 +90,8 @@ def test_status_contains_all_addresses(running: Podpass) -> None:
     assert status["kubernetes"]["webhook"].endswith("/mutate-v1-pod")
     assert status["console"] is None
     assert set(status["admin"]) == {"username", "password"}
-    assert status["sandbox"] in ("bubblewrap", "rewrite")
+    assert status["sandbox"] in ("bubblewrap", "namespaces", "rewrite")
+    assert status["pod_network"] in ("pod-addresses", "node-address")
     assert list(status["pids"]) == ["podpass"]
     for path in (status["ca_file"], status["kubernetes"]["kubeconfig"]):
         assert Path(path).is_absolute()

@@ -6,18 +6,13 @@ from urllib.parse import urlsplit
 import click
 
 from podpass import names
-from podpass.cli import options
+from podpass.cli import options, pod_limits
 from podpass.cli.client import NotResponding, check_health, read_status
 from podpass.cli.output import align, print_message, print_output, text_width
 from podpass.local import disk_errors
 from podpass.local.datadir import DataDir
 from podpass.local.lock import lock_holder
 from podpass.local.pod_access import NOTES
-
-_SANDBOXES = {
-    "bubblewrap": "processes of your user; bubblewrap hides other files of the data directory",
-    "rewrite": "processes of your user; they can read all your files and the instance's keys (no bubblewrap)",
-}
 
 
 @click.command
@@ -92,7 +87,7 @@ def status_rows(status: dict[str, Any]) -> list[list[str]]:
         ],
         ["ca_file", status["ca_file"]],
         ["log", status["log"]],
-        ["containers", _SANDBOXES.get(status["sandbox"], status["sandbox"])],
+        *pod_limits.describe_pods(status),
         ["without proxy", NOTES.get(status["without_proxy"], status["without_proxy"])],
         ["process", ", ".join(f"{pid} ({name})" for name, pid in status["pids"].items())],
     ]

@@ -1,5 +1,6 @@
 """`podpass up`."""
 
+import os
 import sys
 import time
 import traceback
@@ -10,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from podpass.cli import options
+from podpass.cli import options, pod_limits
 from podpass.cli.client import check_health, read_status
 from podpass.cli.output import align, print_message, print_output, slow_notice
 from podpass.errors import Error
@@ -267,6 +268,8 @@ def _print_ready(
         ["  authority", status["authority"]],
         ["  vault", status["vault"]],
     ]
+    for line in pod_limits.mount_warning(status, options.environ().get("PATH", os.defpath)):
+        print_message(line)
     click.echo("podpass is ready")
     click.echo(align(addresses), nl=False)
     click.echo(

@@ -10,14 +10,16 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Coroutine, MutableMapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from podpass.http import proxy_headers, request_validation
+from podpass.http.limits import LIMITS
 from podpass.http.reply import Reply, serialize
+from podpass.http.upgrade import EXTENSION, Upgrade
 
 _log = logging.getLogger(__name__)
 
@@ -34,27 +36,6 @@ FastPathHandler = Callable[[Scope, bytes], Coroutine[Any, Any, Reply] | None]
 
 AllowRequest = Callable[[str], bool]
 """Takes the address of a peer; returns whether another request of it is read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Limits on the size and duration of a request; the duration of a response is not limited.
-
-    Shapes:  `head_bytes` also limits the trailer of a chunked body.
-    Units:   `head_seconds` from the start of a connection, or from the first byte of a later request, to the
-             end of the request's head; `body_seconds` between two reads of the body, and for the complete
-             body plus one second for each `body_rate` bytes; `connections` is the number of concurrent
-             connections.
-    """
-
-    head_bytes: int = 64 * 1024
-    head_seconds: float = 10.0
-    body_seconds: float = 30.0
-    body_rate: float = 1024.0
-    connections: int = 4096
-
-
-LIMITS = Limits()
 
 
 class Config(uvicorn.Config):
@@ -111,6 +92,7 @@ class Connection(HttpToolsProtocol):
     has_request = False  # whether a complete request has arrived
     on_lost: Callable[[], None] | None = None
     _lost: asyncio.Future[None] | None = None
+    _upgrade: Upgrade | None = None  # the offer to a client that requests another protocol
 
     # Callbacks of the transport
 
@@ -159,9 +141,18 @@ class Connection(HttpToolsProtocol):
         else:
             self._reading.keep_alive = False  # the response to this request is the last one
 
+    def shutdown(self) -> None:
+        """Close an idle or upgraded connection; any other one is closed after its response."""
+        if self._upgrade is not None and self._upgrade.is_accepted:
+            self.transport.close()
+        else:
+            super().shutdown()
+
     def data_received(self, data: bytes) -> None:
         """Parse data, unless the peer's address is blocked or a limit is exceeded."""
         if self._phase == _REFUSED:
+            if self._upgrade is not None:
+                self._upgrade.add_early(data)
             return
         if (
             self._phase == _IDLE
@@ -173,7 +164,13 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
             return
         self._unread += len(data)
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as exc:
+            if self._upgrade is not None:
+                self._upgrade.add_early(data[exc.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
         if self._phase != _REFUSED and self._unread > self._limits.head_bytes:
             self._reject()
         elif self._phase == _IDLE and self._deadline is not None and self._is_response_complete():
@@ -241,6 +238,8 @@ class Connection(HttpToolsProtocol):
             super().on_headers_complete()
             if self.parser.should_upgrade():
                 self.cycle.keep_alive = False  # later bytes may belong to the other protocol
+                self._upgrade = Upgrade(self.transport, self.cycle, self.connection_lost)
+                cast("Scope", self.scope).setdefault("extensions", {})[EXTENSION] = self._upgrade
 
     def on_body(self, body: bytes) -> None:
         """Store a part of the body, and move the deadline within the limits."""

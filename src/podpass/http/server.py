@@ -17,8 +17,9 @@ from uvicorn.server import ServerState
 
 from podpass.errors import Error
 from podpass.http.acceptor import Acceptor, ConnectionFilter
-from podpass.http.connection import LIMITS, Config, Connection, FastPathHandler, Limits, Scope
+from podpass.http.connection import Config, Connection, FastPathHandler, Scope
 from podpass.http.content_coding import BodyRefused, BodyTooLarge, decode, parse_coding
+from podpass.http.limits import LIMITS, Limits
 from podpass.http.proxy_headers import Network
 from podpass.http.reply import Reply
 from podpass.http.request_validation import Headers

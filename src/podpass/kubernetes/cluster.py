@@ -23,6 +23,7 @@ from podpass.kubernetes.apiserver.read.discovery import DiscoveryHandler
 from podpass.kubernetes.apiserver.read.watch import WatchHandler
 from podpass.kubernetes.apiserver.registry.deletion import DeletionHandler
 from podpass.kubernetes.apiserver.registry.pod_logs import PodLogHandler
+from podpass.kubernetes.apiserver.registry.pod_streams import PodStreamHandler
 from podpass.kubernetes.apiserver.registry.store import Registry
 from podpass.kubernetes.apiserver.request import UserInfo
 from podpass.kubernetes.apiserver.storage.storage import ObjectStore
@@ -39,7 +40,7 @@ class ClusterConfig:
     """Configuration of an embedded cluster.
 
     Shapes:  `tokens` maps static bearer tokens to their users; `kubelet_tls` is a client context with
-             the API server's client certificate, for `pods/log`; `services` maps `NAMESPACE/NAME:PORT`
+             the API server's client certificate, for logs and streams; `services` maps `NAMESPACE/NAME:PORT`
              of a Service that webhook configurations name to its origin; `signer` signs ServiceAccount
              tokens for `issuer`; `jwks_uri` is below the issuer if it is empty.
     """
@@ -71,6 +72,7 @@ class EmbeddedCluster:
         self.registry = Registry(self.store, self._rbac, self._webhooks, config.clock)
         self.deletion_handler = DeletionHandler(self.registry)
         self._logs = PodLogHandler(self.store, config.kubelet_tls)
+        self._streams = PodStreamHandler(self.registry, config.kubelet_tls)
         self._tasks: list[asyncio.Task[None]] = []
         self._watches: WatchHandler | None = None
         self._app: ApiServer | None = None
@@ -106,14 +108,18 @@ class EmbeddedCluster:
             rbac=self._rbac,
             discovery=DiscoveryHandler(auth_config, config.jwks_uri, self.registry.kinds),
             watches=self._watches,
-            logs=self._logs,
+            kubelet_requests={
+                "log": self._logs.open,
+                **dict.fromkeys(("attach", "exec", "portforward"), self._streams.open),
+            },
             clock=config.clock,
         )
         self._tasks.append(asyncio.create_task(controllers.run()))
         return self
 
     def drain(self) -> None:
-        """End every watch, so that a server that stops does not wait for its clients."""
+        """End every watch and stream, so that a server that stops does not wait for its clients."""
+        self._streams.stop()
         if self._watches is not None:
             self._watches.stop()
 

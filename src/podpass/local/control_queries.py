@@ -68,8 +68,7 @@ class InstanceQueries:
                 "username": self._config.admin_username,
                 "password": self._config.admin_password.reveal(),
             },
-            "sandbox": self._pods.sandbox,
-            "without_proxy": self._pods.without_proxy,
+            **self._pods.status(),
             "settings": self._settings.by_flag(),
             "pids": dict(self._pids()),
         }

@@ -325,7 +325,9 @@ class Instance:
         )
         await self._serve("kubelet", runtime.app, clients=True)
         await self._stack.enter_async_context(runtime)
-        self._pods = PodAccess(runtime.sandbox, served=self._direct.socket is not None)
+        self._pods = PodAccess(
+            runtime.sandbox, runtime.pod_network, served=self._direct.socket is not None
+        )
         return f"node {ca.NODE_NAME}, {runtime.sandbox}"
 
     async def _apis(self) -> str:

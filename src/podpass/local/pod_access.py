@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from podpass.kubernetes.kubelet.sandbox import BUBBLEWRAP
+from podpass.kubernetes.kubelet.sandbox import BUBBLEWRAP, NAMESPACES
 
 NOTES = {
     "served": "programs in pods need no proxy",
@@ -13,9 +13,10 @@ NOTES = {
 
 @dataclass(frozen=True, slots=True)
 class PodAccess:
-    """The sandbox of the pods, and whether Azure's names are served without a proxy."""
+    """The sandbox and the network of the pods, and whether Azure's names are served without a proxy."""
 
     sandbox: str
+    network: str
     served: bool
 
     @property
@@ -24,10 +25,18 @@ class PodAccess:
 
         Shapes:  `served`; `refused`; `unprotected` if it connects to the real Azure.
         """
-        if self.sandbox != BUBBLEWRAP:
+        if self.sandbox not in (BUBBLEWRAP, NAMESPACES):
             return "unprotected"
         return "served" if self.served else "refused"
 
     @property
     def note(self) -> str:
         return NOTES[self.without_proxy]
+
+    def status(self) -> dict[str, str]:
+        """Return the members of the status document that concern pods."""
+        return {
+            "sandbox": self.sandbox,
+            "pod_network": self.network,
+            "without_proxy": self.without_proxy,
+        }

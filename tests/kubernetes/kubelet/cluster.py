@@ -113,6 +113,8 @@ class KubeletCluster:
             "restarts": RestartBackOff(first=0.3, last=1.0),
             "refresh_seconds": 0.3,
             "stop_seconds": 1.0,
+            # Paths are rewritten unless a test adds bubblewrap to the programs, or names another kind.
+            "sandboxes": ["bubblewrap"],
         }
         return KubeletConfig(**given | changes)
 

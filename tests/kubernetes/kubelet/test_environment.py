@@ -21,7 +21,9 @@ from podpass.kubernetes.kubelet.environment import (
 )
 from podpass.kubernetes.kubelet.images import ImageConfig
 
-NODE = NodeInfo(name="node", address="127.0.0.1", cpu="2", memory="1000Ki")
+NODE = NodeInfo(
+    name="node", address="127.0.0.1", pod_address="127.64.0.9", cpu="2", memory="1000Ki"
+)
 
 
 def secret(**data: str) -> dict[str, Any]:
@@ -205,7 +207,7 @@ def test_service_variables_have_the_address_of_the_api_server() -> None:
         ("metadata.uid", "u"),
         ("spec.nodeName", "node"),
         ("spec.serviceAccountName", "web"),
-        ("status.podIP", "127.0.0.1"),
+        ("status.podIP", "127.64.0.9"),
         ("status.hostIP", "127.0.0.1"),
         ("metadata.labels['app']", "shop"),
         ("metadata.labels['none']", ""),

@@ -74,10 +74,12 @@ async def test_node_marked_not_ready_is_reported_ready_again(
                     break
 
 
-async def test_node_and_pods_have_the_configured_address(bare_cluster: KubeletCluster) -> None:
+async def test_node_and_pods_on_its_network_have_the_configured_address(
+    bare_cluster: KubeletCluster,
+) -> None:
     async with bare_cluster.running(address="127.0.0.7"):
         found = await bare_cluster.client.get(PATH)
         assert found["status"]["addresses"][0] == {"type": "InternalIP", "address": "127.0.0.7"}
-        await bare_cluster.run("there", shell("sleep 60"))
+        await bare_cluster.run("there", shell("sleep 60"), hostNetwork=True)
         pod = await bare_cluster.until("there", lambda pod: condition(pod, "Ready") == "True")
         assert (pod["status"]["podIP"], pod["status"]["hostIP"]) == ("127.0.0.7", "127.0.0.7")

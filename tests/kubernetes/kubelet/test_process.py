@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from podpass.kubernetes.kubelet import process as process_module
 from podpass.kubernetes.kubelet.orphan_reaper import OrphanReaper
 from podpass.kubernetes.kubelet.process import (
     ContainerProcess,
@@ -37,7 +38,7 @@ def spec(tmp_path: Path, *argv: str, **env: str) -> ProcessSpec:
 
 
 class Output(dict[str, bytes]):
-    def __call__(self, stream: str, data: bytes) -> None:
+    async def __call__(self, stream: str, data: bytes) -> None:
         self[stream] = self.get(stream, b"") + data
 
 
@@ -90,6 +91,28 @@ async def test_descendant_with_open_output_does_not_delay_the_exit(
     assert code == 0
     assert output["stdout"] == b"done\n"
     assert list(find_marked("PODPASS_CONTAINER", MARK)) == []
+
+
+async def test_output_is_complete_if_its_receiver_is_slow(
+    tmp_path: Path, reaper: OrphanReaper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails if the wait for the rest of the output ends while the receiver is busy."""
+    monkeypatch.setattr(process_module, "_DRAIN_SECONDS", 0.001)
+    released, output = asyncio.Event(), Output()
+
+    async def slow(stream: str, data: bytes) -> None:
+        await released.wait()
+        await output(stream, data)
+
+    script = "i=0; while [ $i -lt 9000 ]; do echo out; i=$((i+1)); done"
+    made = spec(tmp_path, "/bin/sh", "-c", script)
+    process = await ContainerProcess.start(made, MARK, reaper, slow)
+    ended = asyncio.create_task(process.wait())
+    await eventually(lambda: not list(find_marked("PODPASS_CONTAINER", MARK)))
+    await asyncio.wait({ended}, timeout=0.1)
+    released.set()
+    assert await asyncio.wait_for(ended, 20) == 0
+    assert output["stdout"] == b"out\n" * 9000
 
 
 async def test_terminate_reaches_the_whole_group(tmp_path: Path, reaper: OrphanReaper) -> None:
@@ -146,6 +169,7 @@ async def test_mark_with_the_same_prefix_is_not_killed() -> None:
 
 HOLDER = """
 import asyncio, os, subprocess, sys
+from podpass.kubernetes.kubelet import process as process_module
 from podpass.kubernetes.kubelet.orphan_reaper import OrphanReaper
 async def main():
     async with OrphanReaper("PODPASS_RUNTIME=" + sys.argv[1]) as reaper:

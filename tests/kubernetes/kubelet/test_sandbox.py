@@ -1,14 +1,18 @@
 """The paths of a pod, by mounts or by rewriting; the host is not changed."""
 
+import asyncio
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from podpass.kubernetes.kubelet.sandbox import (
     Bubblewrap,
+    KernelNamespaces,
     Mount,
     PathRewriter,
     ProcessSpec,
@@ -17,6 +21,7 @@ from podpass.kubernetes.kubelet.sandbox import (
 )
 
 BWRAP = shutil.which("bwrap")
+Make = Callable[..., Bubblewrap]
 WI = "/var/run/secrets/azure/wi/token"
 
 
@@ -62,23 +67,45 @@ def test_only_arguments_and_variables_of_the_pod_are_rewritten(
     assert made.cwd == tmp_path
 
 
-async def test_paths_are_rewritten_without_bubblewrap(tmp_path: Path) -> None:
-    assert (await choose_sandbox(str(tmp_path))).name == "rewrite"
+async def test_paths_are_rewritten_without_bubblewrap_and_namespaces(tmp_path: Path) -> None:
+    assert (await choose_sandbox(str(tmp_path), kinds=["bubblewrap"])).name == "rewrite"
+
+
+def test_kernel_is_tried_before_paths_are_rewritten(tmp_path: Path) -> None:
+    """Fails if mounts need bubblewrap: most images of Linux come without it."""
+    own = KernelNamespaces()
+    works = subprocess.run([*own.command, "--dev-bind", "/", "/", "--", "true"], check=False)
+    expected = "namespaces" if works.returncode == 0 else "rewrite"
+    assert asyncio.run(choose_sandbox(str(tmp_path))).name == expected
 
 
 async def test_failing_bubblewrap_is_not_used(tmp_path: Path) -> None:
     fake = tmp_path / "bwrap"
     fake.write_text("#!/bin/sh\nexit 1\n")
     fake.chmod(0o755)
-    assert (await choose_sandbox(str(tmp_path))).name == "rewrite"
+    assert (await choose_sandbox(str(tmp_path), kinds=["bubblewrap"])).name == "rewrite"
 
 
-def run(mounts: list[Mount], script: str, cwd: Path, workdir: str = "", **env: str) -> str:
-    assert BWRAP
+@pytest.fixture(params=["bubblewrap", "namespaces"])
+async def make(request: pytest.FixtureRequest) -> Make:
+    """Return the constructor of a sandbox with mounts; both kinds must behave the same."""
+    found = await choose_sandbox(os.defpath, kinds=[request.param])
+    if found.name != request.param:
+        pytest.skip(f"a sandbox by {request.param} does not work here")
+    return (
+        KernelNamespaces
+        if isinstance(found, KernelNamespaces)
+        else partial(Bubblewrap, BWRAP or "")
+    )
+
+
+def run(
+    make: Make, mounts: list[Mount], script: str, cwd: Path, workdir: str = "", **env: str
+) -> str:
     spec = ProcessSpec(
         argv=["/bin/sh", "-c", script], env=env, cwd=cwd, default_env={"HOME": str(cwd)}
     )
-    made = Bubblewrap(BWRAP).wrap(spec, mounts, workdir)
+    made = make().wrap(spec, mounts, workdir)
     done = subprocess.run(
         made.argv, env=dict(made.env), cwd=made.cwd, capture_output=True, text=True, check=False
     )
@@ -89,11 +116,7 @@ def entries(path: str) -> set[str]:
     return {entry.name for entry in os.scandir(path)}
 
 
-needs_bubblewrap = pytest.mark.skipif(BWRAP is None, reason="bubblewrap is not installed")
-
-
-@needs_bubblewrap
-def test_missing_mount_points_are_not_created_on_the_host(tmp_path: Path) -> None:
+def test_missing_mount_points_are_not_created_on_the_host(make: Make, tmp_path: Path) -> None:
     """Fails if mount points are created on the host."""
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "a").write_text("content")
@@ -101,16 +124,17 @@ def test_missing_mount_points_are_not_created_on_the_host(tmp_path: Path) -> Non
     before = {path: entries(path) for path in ("/", "/run", "/etc", "/usr")}
     mounts = [mount(tmp_path / "v", target) for target in targets]
     script = "; ".join(f"cat {target}/a" for target in targets) + "; ls /etc/passwd /usr/bin/env"
-    shown = run(mounts, script, tmp_path)
+    shown = run(make, mounts, script, tmp_path)
     assert shown == "content" * 4 + "/etc/passwd\n/usr/bin/env\n"
     assert {path: entries(path) for path in before} == before
 
 
-@needs_bubblewrap
-def test_shared_mount_is_in_every_container_unless_the_pod_mounts_there(tmp_path: Path) -> None:
+def test_shared_mount_is_in_every_container_unless_the_pod_mounts_there(
+    make: Make, tmp_path: Path
+) -> None:
     for name in ("shared", "own"):
         (tmp_path / name).write_text(name)
-    box = Bubblewrap(BWRAP or "", shared=[mount(tmp_path / "shared", "/etc/hosts")])
+    box = make(shared=[mount(tmp_path / "shared", "/etc/hosts")])
     spec = ProcessSpec(argv=["/bin/cat", "/etc/hosts"], env={}, cwd=tmp_path)
 
     def read(*mounts: Mount) -> str:
@@ -121,8 +145,7 @@ def test_shared_mount_is_in_every_container_unless_the_pod_mounts_there(tmp_path
     assert read(mount(tmp_path / "own", "/etc/hosts")) == "own"
 
 
-@needs_bubblewrap
-def test_existing_paths_and_single_files_can_be_mounted_over(tmp_path: Path) -> None:
+def test_existing_paths_and_single_files_can_be_mounted_over(make: Make, tmp_path: Path) -> None:
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "a").write_text("mine")
     mounts = [
@@ -132,35 +155,32 @@ def test_existing_paths_and_single_files_can_be_mounted_over(tmp_path: Path) -> 
         mount(tmp_path / "v" / "a", "/dev/termination-log", read_only=False),
     ]
     script = "cat /srv/a /etc/hostname /etc/no-such-file.conf; echo end > /dev/termination-log"
-    assert run(mounts, script + "; echo > /dev/null", tmp_path) == "mine" * 3
+    assert run(make, mounts, script + "; echo > /dev/null", tmp_path) == "mine" * 3
     assert (tmp_path / "v" / "a").read_text() == "end\n"
 
 
-@needs_bubblewrap
-def test_read_only_mounts_cannot_be_written(tmp_path: Path) -> None:
+def test_read_only_mounts_cannot_be_written(make: Make, tmp_path: Path) -> None:
     for name in ("ro", "rw"):
         (tmp_path / name).mkdir()
     mounts = [
         mount(tmp_path / "ro", "/pod/ro"),
         mount(tmp_path / "rw", "/pod/rw", read_only=False),
     ]
-    shown = run(mounts, "echo x > /pod/rw/f; echo x > /pod/ro/f", tmp_path)
+    shown = run(make, mounts, "echo x > /pod/rw/f; echo x > /pod/ro/f", tmp_path)
     assert "Read-only file system" in shown
     assert (tmp_path / "rw" / "f").exists()
     assert not (tmp_path / "ro" / "f").exists()
 
 
-@needs_bubblewrap
-def test_mount_may_be_inside_a_read_only_mount(tmp_path: Path) -> None:
+def test_mount_may_be_inside_a_read_only_mount(make: Make, tmp_path: Path) -> None:
     for name in ("outer", "inner"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "f").write_text(name)
     mounts = [mount(tmp_path / "inner", "/pod/a/in"), mount(tmp_path / "outer", "/pod/a")]
-    assert run(mounts, "cat /pod/a/f /pod/a/in/f", tmp_path) == "outerinner"
+    assert run(make, mounts, "cat /pod/a/f /pod/a/in/f", tmp_path) == "outerinner"
 
 
-@needs_bubblewrap
-def test_files_of_default_variables_stay_visible_under_a_mount(tmp_path: Path) -> None:
+def test_files_of_default_variables_stay_visible_under_a_mount(make: Make, tmp_path: Path) -> None:
     (tmp_path / "v").mkdir()
     (tmp_path / "ca.pem").write_text("ca content")
     spec = ProcessSpec(
@@ -169,23 +189,22 @@ def test_files_of_default_variables_stay_visible_under_a_mount(tmp_path: Path) -
         cwd=tmp_path,
         default_env={"CA": str(tmp_path / "ca.pem")},
     )
-    assert BWRAP
-    made = Bubblewrap(BWRAP).wrap(spec, [mount(tmp_path / "v", str(tmp_path.parent))], "")
+    made = make().wrap(spec, [mount(tmp_path / "v", str(tmp_path.parent))], "")
     done = subprocess.run(made.argv, env=dict(made.env), capture_output=True, text=True, check=True)
     assert done.stdout.startswith("ca content")
 
 
-@needs_bubblewrap
-def test_missing_working_folder_is_created_in_the_pod(tmp_path: Path) -> None:
-    shown = run([], "pwd; echo x > made", tmp_path, workdir="/no-such-app/dir")
+def test_missing_working_folder_is_created_in_the_pod(make: Make, tmp_path: Path) -> None:
+    shown = run(make, [], "pwd; echo x > made", tmp_path, workdir="/no-such-app/dir")
     assert shown == "/no-such-app/dir\n"
     assert (tmp_path / "made").exists()
     assert not Path("/no-such-app").exists()
 
 
-@needs_bubblewrap
 @pytest.mark.parametrize("cover", [False, True])
-def test_pod_reads_only_its_own_part_of_the_hidden_folder(tmp_path: Path, *, cover: bool) -> None:
+def test_pod_reads_only_its_own_part_of_the_hidden_folder(
+    make: Make, tmp_path: Path, *, cover: bool
+) -> None:
     """Fails if a pod can read the keys of the instance, or the token of another pod, by the real path."""
     data = tmp_path / "data dir"
     secrets = ["tls/admin.key", "ca/ca.key", "instance.json", "kubeconfig", "pods/b/token"]
@@ -207,8 +226,7 @@ def test_pod_reads_only_its_own_part_of_the_hidden_folder(tmp_path: Path, *, cov
         cwd=own / "home",
         default_env={"HOME": str(own / "home"), "TMPDIR": str(own / "tmp")},
     )
-    assert BWRAP
-    made = Bubblewrap(BWRAP, hidden=data, shown=[data / "ca" / "ca.pem"]).wrap(spec, mounts, "")
+    made = make(hidden=data, shown=[data / "ca" / "ca.pem"]).wrap(spec, mounts, "")
     done = subprocess.run(
         made.argv, env=dict(made.env), capture_output=True, text=True, check=False
     )
@@ -216,3 +234,28 @@ def test_pod_reads_only_its_own_part_of_the_hidden_folder(tmp_path: Path, *, cov
     seen = set(done.stdout.split(">")[-1].split())
     assert seen == {"./ca/ca.pem", "./pods/a/home/mine", "./pods/a/tmp/mine"}
     assert (data / "ca" / "ca.pem").read_text() == "<ca/ca.pem>"
+
+
+def test_root_cannot_remove_what_covers_the_hidden_folder(tmp_path: Path) -> None:
+    """Fails if the program keeps the capability to unmount: root in a pod would read the instance's keys."""
+    if asyncio.run(choose_sandbox(os.defpath, kinds=["namespaces"])).name != "namespaces":
+        pytest.skip("a sandbox by namespaces does not work here")
+    (tmp_path / "key").write_text("secret")
+    script = f"umount '{tmp_path}' 2>/dev/null; cat '{tmp_path}/key' 2>/dev/null; echo end"
+    spec = ProcessSpec(argv=["/bin/sh", "-c", script], env={}, cwd=Path("/"))
+    made = KernelNamespaces(hidden=tmp_path).wrap(spec, [], "/")
+    done = subprocess.run(
+        made.argv, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "end\n"
+
+
+def test_program_that_cannot_be_isolated_is_not_started(tmp_path: Path) -> None:
+    """Fails if an error of a mount is ignored: the program would run without its mounts."""
+    command = [*KernelNamespaces().command, "--dev-bind", "/", "/", "--bind", "/no-such", "/srv"]
+    done = subprocess.run(
+        [*command, "--", "/bin/sh", "-c", f"touch {tmp_path}/ran"], capture_output=True, check=False
+    )
+    assert done.returncode == 126
+    assert b"cannot start the container" in done.stderr
+    assert not (tmp_path / "ran").exists()

@@ -4,7 +4,8 @@ import aiohttp
 import pytest
 import trustme
 
-from podpass.kubernetes.kubelet.server import API_SERVER_CLIENT, KubeletError, parse_log_options
+from podpass.kubernetes.kubelet.errors import KubeletError
+from podpass.kubernetes.kubelet.server import API_SERVER_CLIENT, parse_log_options
 from tests.kubernetes.kubelet.cluster import KubeletCluster, client_context, shell
 
 

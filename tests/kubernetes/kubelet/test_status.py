@@ -27,6 +27,7 @@ def status_input(item: dict[str, Any], *, now: float = 100, **more: Any) -> Stat
         "records": records,
         "backing_off": frozenset(),
         "address": "127.0.0.1",
+        "pod_address": "127.64.0.9",
         "now": now,
         "mounted": True,
         "finished": False,

@@ -16,7 +16,9 @@ from podpass.kubernetes.kubelet.volume_sources import (
     token_projections,
 )
 
-NODE = NodeInfo(name="node", address="127.0.0.1", cpu="2", memory="1000Ki")
+NODE = NodeInfo(
+    name="node", address="127.0.0.1", pod_address="127.64.0.9", cpu="2", memory="1000Ki"
+)
 MAP = {"data": {"a": "1", "b": "2"}, "binaryData": {"c": base64.b64encode(b"\x00").decode()}}
 SECRET = {"data": {"key": base64.b64encode(b"hush").decode()}}
 

@@ -63,6 +63,7 @@ _VIEW = [
 ]
 _EDIT = [
     *_VIEW,
+    _rule([""], ["pods/attach", "pods/exec", "pods/portforward"], [*_READ, *_WRITE]),
     _rule([""], ["secrets"], _READ),
     _rule([""], ["serviceaccounts"], ["impersonate"]),
     _rule([""], ["serviceaccounts/token", "pods/eviction"], ["create"]),

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from podpass.clock import Clock
 from podpass.http.server import Receive, Scope, Send
+from podpass.http.upgrade import offered_upgrade
 from podpass.kubernetes.apiserver import options, response
 from podpass.kubernetes.apiserver.admission import warning_headers
 from podpass.kubernetes.apiserver.auth import token_request
@@ -24,7 +25,6 @@ from podpass.kubernetes.apiserver.read.discovery import NOT_FOUND, DiscoveryHand
 from podpass.kubernetes.apiserver.read.watch import WatchHandler
 from podpass.kubernetes.apiserver.registry import deletion
 from podpass.kubernetes.apiserver.registry.deletion import DeletionHandler
-from podpass.kubernetes.apiserver.registry.pod_logs import PodLogHandler
 from podpass.kubernetes.apiserver.registry.scale import ScaleHandler
 from podpass.kubernetes.apiserver.registry.store import Registry
 from podpass.kubernetes.apiserver.registry.subresources import PodSubresources
@@ -34,7 +34,7 @@ from podpass.kubernetes.apiserver.request import (
     read_headers,
     read_query,
 )
-from podpass.kubernetes.apiserver.response import Response, StreamResponse
+from podpass.kubernetes.apiserver.response import Response, StreamResponse, UpgradeResponse
 from podpass.kubernetes.apiserver.status import (
     StatusError,
     deletion_status,
@@ -48,12 +48,16 @@ from podpass.log import correlation_id
 
 _log = logging.getLogger(__name__)
 
-Handler = Callable[[Request], Awaitable[Response | StreamResponse]]
+AnyResponse = Response | StreamResponse | UpgradeResponse
+Handler = Callable[[Request], Awaitable[AnyResponse]]
 _READ_VERBS = ("get", "list", "watch")
 
 
 class ApiServer:
-    """The ASGI application of the API server; `cluster` builds its components."""
+    """The ASGI application of the API server; `cluster` builds its components.
+
+    `kubelet_requests` are the handlers of the subresources that a kubelet serves.
+    """
 
     def __init__(
         self,
@@ -64,7 +68,7 @@ class ApiServer:
         rbac: RbacAuthorizer,
         discovery: DiscoveryHandler,
         watches: WatchHandler,
-        logs: PodLogHandler,
+        kubelet_requests: Mapping[str, Handler],
         clock: Clock,
     ) -> None:
         deletion_handler = DeletionHandler(registry)
@@ -88,9 +92,9 @@ class ApiServer:
         self._subresources: Mapping[str, Handler] = {
             "binding": lambda request: self._encode_result(request, subresources.bind(request)),
             "eviction": lambda request: self._encode_result(request, subresources.evict(request)),
-            "log": logs.open,
             "scale": ScaleHandler(registry).handle,
             "token": self._token,
+            **kubelet_requests,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,7 +102,7 @@ class ApiServer:
         started, audit_id = time.perf_counter(), str(uuid.uuid4())
         correlation_id.set(audit_id)
         warnings: list[str] = []
-        result: Response | StreamResponse
+        result: AnyResponse
         try:
             result = await self._handle(scope, receive, warnings)
         except StatusError as exc:
@@ -124,11 +128,13 @@ class ApiServer:
                 "took_ms": round((time.perf_counter() - started) * 1000, 3),
             },
         )
-        await _send(result, _headers(result, audit_id, warnings), receive, send)
+        headers = _headers(result, audit_id, warnings)
+        if isinstance(result, UpgradeResponse):
+            await _upgrade(result, scope, headers)
+        else:
+            await _send(result, headers, receive, send)
 
-    async def _handle(
-        self, scope: Scope, receive: Receive, warnings: list[str]
-    ) -> Response | StreamResponse:
+    async def _handle(self, scope: Scope, receive: Receive, warnings: list[str]) -> AnyResponse:
         headers, query = read_headers(scope), read_query(scope)
         path = scope["raw_path"].decode("latin-1")
         info = parse_request_info(scope["method"], path, query, self._registry.kinds.find)
@@ -193,7 +199,7 @@ class ApiServer:
         found = listing.get_object(self._store, request)
         return object_response.respond(request, request.kind, found, self._clock)
 
-    async def _list(self, request: Request) -> Response | StreamResponse:
+    async def _list(self, request: Request) -> AnyResponse:
         result = await listing.list_objects(self._store, request)
         return list_response.respond(request, request.kind, result, self._clock)
 
@@ -229,7 +235,7 @@ class ApiServer:
         metadata = last["metadata"]
         return response.encode(request, deletion_status(kind, metadata["name"], metadata["uid"]))
 
-    async def _delete_collection(self, request: Request) -> Response | StreamResponse:
+    async def _delete_collection(self, request: Request) -> AnyResponse:
         response.negotiate(request)
         delete_options = await options.read_delete_options(request)
         result = await self._deletion_handler.delete_collection(request, delete_options)
@@ -255,19 +261,25 @@ async def _unknown(_request: Request) -> Response:
     return NOT_FOUND
 
 
-def _headers(
-    result: Response | StreamResponse, audit_id: str, warnings: list[str]
-) -> list[tuple[bytes, bytes]]:
+def _headers(result: AnyResponse, audit_id: str, warnings: list[str]) -> list[tuple[bytes, bytes]]:
     headers = [
         (b"audit-id", audit_id.encode()),
         (b"cache-control", b"no-cache, private"),
     ]
-    if result.content_type:
+    if not isinstance(result, UpgradeResponse) and result.content_type:
         headers.append((b"content-type", result.content_type.encode()))
     if isinstance(result, Response) and result.retry_after:
         headers.append((b"retry-after", str(result.retry_after).encode()))
     headers += [(b"warning", each) for each in warning_headers.format_headers(warnings)]
     return headers
+
+
+async def _upgrade(
+    result: UpgradeResponse, scope: Scope, headers: list[tuple[bytes, bytes]]
+) -> None:
+    upgrade = offered_upgrade(scope)
+    assert upgrade is not None
+    await result.relay(upgrade.accept([*headers, *result.headers]))
 
 
 async def _send(

@@ -114,6 +114,7 @@ class Kind:
 _NO_COLLECTION = tuple(verb for verb in ALL if verb != "deletecollection")
 _READ_AND_WRITE = ("get", "patch", "update")
 _CREATE = ("create",)
+_CONNECT = ("create", "get")
 
 
 def _review(group: str, kind: str, *, namespaced: bool = False) -> Kind:
@@ -186,10 +187,13 @@ _EVENT_FIELDS = dict.fromkeys(
     "",
 )
 _POD_SUBRESOURCES = (
+    Subresource("attach", "PodAttachOptions", _CONNECT),
     Subresource("binding", "Binding", _CREATE),
     Subresource("ephemeralcontainers", "Pod", _READ_AND_WRITE),
     Subresource("eviction", "Eviction", _CREATE, "policy", "v1"),
+    Subresource("exec", "PodExecOptions", _CONNECT),
     Subresource("log", "Pod", ("get",)),
+    Subresource("portforward", "PodPortForwardOptions", _CONNECT),
     status_subresource("Pod"),
 )
 SCALE = Subresource("scale", "Scale", _READ_AND_WRITE, "autoscaling", "v1")

@@ -1,12 +1,13 @@
 """HTTP responses, whole or streamed, and content negotiation."""
 
 import dataclasses
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from podpass.http.upgrade import ByteStream
 from podpass.kubernetes.apiserver.request import Request
 from podpass.kubernetes.apiserver.status import StatusError, not_acceptable
 
@@ -49,6 +50,15 @@ class StreamResponse:
     chunks: AsyncIterator[bytes]
     content_type: str = JSON
     write_timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeResponse:
+    """A response 101; then `relay` gets the connection, and closes it at the end."""
+
+    headers: Sequence[tuple[bytes, bytes]]
+    relay: Callable[[ByteStream], Awaitable[None]]
+    status: int = 101
 
 
 @dataclass(frozen=True, slots=True)

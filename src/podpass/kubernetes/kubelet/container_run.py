@@ -3,18 +3,21 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
 
 from podpass.kubernetes.client.event_recorder import NORMAL, WARNING, Reference
 from podpass.kubernetes.kubelet import probes
+from podpass.kubernetes.kubelet.attachments import ContainerOutput
 from podpass.kubernetes.kubelet.context import KubeletContext
 from podpass.kubernetes.kubelet.logs import LogActivity, LogWriter
 from podpass.kubernetes.kubelet.prepared_container import PreparedContainer
 from podpass.kubernetes.kubelet.probes import Prober, ProbeStatus
-from podpass.kubernetes.kubelet.process import ContainerProcess, StartError
+from podpass.kubernetes.kubelet.process import ContainerProcess, Sink, StartError
+from podpass.kubernetes.kubelet.terminal import Terminal
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +25,14 @@ _log = logging.getLogger(__name__)
 _MIN_GRACE_SECONDS = 2.0
 _MAX_OUTPUT = 4096
 _NO_LIMIT = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A command that runs in a container; `exit_code` is done when it has ended."""
+
+    process: ContainerProcess
+    exit_code: asyncio.Task[int]
 
 
 class ContainerRun:
@@ -44,8 +55,10 @@ class ContainerRun:
         self.probe_status = (
             ProbeStatus(started=False, ready=False) if hook else probes.initial_status(container)
         )
+        self.output = ContainerOutput(log)
         self._process: ContainerProcess | None = None
         self._exec_count = 0
+        self._executions: set[ContainerProcess] = set()
         self._exited = asyncio.Event()
         self._deadline = _NO_LIMIT
         self._deadline_changed = asyncio.Event()
@@ -56,16 +69,38 @@ class ContainerRun:
 
         Errors:  StartError.
         """
-        prepared = self._prepared
-        process = self._context.sandbox.wrap(prepared.process, prepared.mounts, prepared.workdir)
         try:
-            self._process = await ContainerProcess.start(
-                process, self.container_id, self._context.reaper, self._log.write
+            self._process = await self._start_process(
+                self._prepared,
+                self.container_id,
+                self.output.write,
+                stdin=bool(self._container.get("stdin")),
+                tty=bool(self._container.get("tty")),
             )
         except StartError:
             self._log.close()
             self.activity.end()
             raise
+
+    @property
+    def process(self) -> ContainerProcess:
+        """Return the process of a container that was started."""
+        assert self._process is not None
+        return self._process
+
+    @property
+    def closes_stdin(self) -> bool:
+        """Return whether the end of the first client's input is the end of the container's input."""
+        return bool(self._container.get("stdinOnce"))
+
+    @property
+    def has_exited(self) -> bool:
+        """Return whether the container has ended."""
+        return self._exited.is_set()
+
+    async def wait_exited(self) -> None:
+        """Wait until the container has ended."""
+        await self._exited.wait()
 
     async def wait(self, on_change: Callable[[ProbeStatus], None]) -> int:
         """Run hooks and probes until the container ends; return its exit code."""
@@ -75,6 +110,8 @@ class ContainerRun:
             return await self._process.wait()
         finally:
             self._exited.set()
+            for process in self._executions:
+                process.kill()
             tasks = [probing] if self._stop_task is None else [probing, self._stop_task]
             for task in tasks:
                 task.cancel()
@@ -101,7 +138,7 @@ class ContainerRun:
             set_status(probes.initial_status(self._container))
         prober = Prober(
             self._container,
-            self._context.node.address,
+            self._context.node.pod_address,
             self.execute,
             set_status,
             lambda message: self._event(WARNING, "Unhealthy", message),
@@ -150,7 +187,7 @@ class ContainerRun:
 
     async def _run_hook(self, hook: Mapping[str, Any]) -> str:
         """Run a lifecycle hook; return the failure message, or an empty string."""
-        address = self._context.node.address
+        address = self._context.node.pod_address
         try:
             if action := hook.get("exec"):
                 code, output = await self.execute(action.get("command") or [], _NO_LIMIT)
@@ -172,31 +209,65 @@ class ContainerRun:
         Shapes:  exit code and output.
         Errors:  TimeoutError.
         """
-        self._exec_count += 1
-        mark = f"{self.container_id}-{self._exec_count}"
         output = bytearray()
+
+        async def keep(_stream: str, data: bytes) -> None:
+            output.extend(data[: _MAX_OUTPUT - len(output)])
+
         try:
-            prepared = self._prepared.with_command(command, mark)
-            wrapped = self._context.sandbox.wrap(
-                prepared.process, prepared.mounts, prepared.workdir
-            )
-            process = await ContainerProcess.start(
-                wrapped,
-                mark,
-                self._context.reaper,
-                lambda _, data: output.extend(data[:_MAX_OUTPUT]),
-            )
+            async with self.executing(command, keep) as execution, asyncio.timeout(seconds):
+                code = await asyncio.shield(execution.exit_code)
         except StartError as exc:
             return 126, exc.message
-        waiting = asyncio.ensure_future(process.wait())
+        return code, output.decode("utf-8", "replace").strip()
+
+    @contextlib.asynccontextmanager
+    async def executing(
+        self, command: Sequence[str], sink: Sink, *, stdin: bool = False, tty: bool = False
+    ) -> AsyncIterator[Execution]:
+        """Run a command with the settings of the container until the context or the container ends.
+
+        Errors:  StartError.
+        """
+        self._exec_count += 1
+        mark = f"{self.container_id}-{self._exec_count}"
+        prepared = self._prepared.with_command(command, mark)
+        process = await self._start_process(prepared, mark, sink, stdin=stdin, tty=tty)
+        exit_code = asyncio.create_task(process.wait())
+        self._executions.add(process)
+        if self._exited.is_set():
+            process.kill()
         try:
-            async with asyncio.timeout(seconds):
-                code = await asyncio.shield(waiting)
+            yield Execution(process, exit_code)
         finally:
-            if not waiting.done():
+            if not exit_code.done():
                 process.kill()
-                await waiting
-        return code, output[:_MAX_OUTPUT].decode("utf-8", "replace").strip()
+                await asyncio.wait({exit_code})
+            self._executions.discard(process)
+
+    async def _start_process(
+        self, prepared: PreparedContainer, mark: str, sink: Sink, *, stdin: bool, tty: bool
+    ) -> ContainerProcess:
+        """Start a program in the sandbox, on a terminal if requested.
+
+        Errors:  StartError.
+        """
+        process, terminal = prepared.process, None
+        if tty:
+            terminal = _open_terminal()
+            default_env = {"TERM": "xterm", **process.default_env}
+            process = replace(process, argv=terminal.wrap(process.argv), default_env=default_env)
+        wrapped = self._context.sandbox.wrap(process, prepared.mounts, prepared.workdir)
+        return await ContainerProcess.start(
+            wrapped, mark, self._context.reaper, sink, stdin=stdin, terminal=terminal
+        )
 
     def _event(self, type_: str, reason: str, message: str) -> None:
         self._context.recorder.record(self._reference, type_, reason, message)
+
+
+def _open_terminal() -> Terminal:
+    try:
+        return Terminal.open()
+    except OSError as exc:
+        raise StartError(f"cannot allocate a terminal: {exc.strerror}") from exc

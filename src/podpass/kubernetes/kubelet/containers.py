@@ -11,7 +11,7 @@ from typing import Any
 from podpass.files import create_private_folder
 from podpass.kubernetes.client import KubeError
 from podpass.kubernetes.client.event_recorder import NORMAL, WARNING, object_reference
-from podpass.kubernetes.kubelet import lifecycle, probes
+from podpass.kubernetes.kubelet import lifecycle, port_conflict, probes
 from podpass.kubernetes.kubelet.container_run import ContainerRun
 from podpass.kubernetes.kubelet.container_state import (
     ContainerRecord,
@@ -98,6 +98,10 @@ class PodContainers:
             return None
         run = None if previous else self._runs.get(name)
         return path, run.activity if run else LogActivity(ended=True)
+
+    def find_run(self, name: str) -> ContainerRun | None:
+        """Return the running container of this name."""
+        return self._runs.get(name)
 
     def grace_seconds(self) -> float:
         """Return the grace period of the pod."""
@@ -238,7 +242,15 @@ class PodContainers:
         # The kubelet shows an init container that has succeeded as ready.
         done = code == 0 and name in self._plan.inits and name not in self._plan.sidecars
         self._set(name, replace(record, state=terminated, started=False, ready=done))
+        if code:
+            self._report_used_ports(name)
         self._on_change()
+
+    def _report_used_ports(self, name: str) -> None:
+        address = self._context.node.pod_address
+        if used := port_conflict.used_ports(self._specs[name], address):
+            message = port_conflict.event_message(name, used, address)
+            self._event(name, WARNING, port_conflict.REASON, message)
 
     def _probe_grace(self, name: str, kind: str) -> float:
         probe = self._specs[name].get(f"{kind}Probe") or {}

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Self
 
 from podpass.clock import Clock
 from podpass.kubernetes.client import KubeClient
@@ -12,6 +13,7 @@ from podpass.kubernetes.kubelet.downward_api import NodeInfo
 from podpass.kubernetes.kubelet.images import ImageSource
 from podpass.kubernetes.kubelet.lifecycle import RestartBackOff
 from podpass.kubernetes.kubelet.orphan_reaper import OrphanReaper
+from podpass.kubernetes.kubelet.pod_addresses import PodAddresses
 from podpass.kubernetes.kubelet.sandbox import Sandbox
 
 # A Deployment of thousands of pods would otherwise send all its requests at once and delay every other client
@@ -29,8 +31,9 @@ class KubeletContext:
 
     Shapes:  `folder` has one folder per pod, named by uid; `images` resolves an image to a command;
              `environment` and `path` are defaults for what a container sets; `services` are the variables
-             with the address of the API server; `mark` identifies the processes of this kubelet;
-             `concurrency` limits how many pods are bound, mounted and reported at the same time.
+             with the address of the API server; `mark` identifies the processes of this kubelet; `addresses`
+             gives each pod its own; `concurrency` limits how many pods are bound, mounted and reported at the
+             same time.
     Units:   seconds.
     """
 
@@ -48,4 +51,10 @@ class KubeletContext:
     back_off: RestartBackOff
     refresh_seconds: float
     clock: Clock
+    addresses: PodAddresses
     concurrency: asyncio.Semaphore = field(default_factory=_new_semaphore)
+
+    def for_pod(self, pod: Mapping[str, Any]) -> Self:
+        """Return the dependencies with the address of a pod."""
+        node = replace(self.node, pod_address=self.addresses.assign(pod))
+        return replace(self, node=node)

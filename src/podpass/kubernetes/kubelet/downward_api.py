@@ -31,10 +31,11 @@ class UnknownField(Error):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeInfo:
-    """The facts of a node that its pods can read."""
+    """The facts of a node that one of its pods can read; `pod_address` is that of the pod."""
 
     name: str
     address: str
+    pod_address: str
     cpu: str
     memory: str
 
@@ -56,8 +57,8 @@ def read_pod_field(pod: Pod, path: str, node: NodeInfo) -> str:
         "spec.serviceAccountName": spec.get("serviceAccountName") or "default",
         "status.hostIP": node.address,
         "status.hostIPs": node.address,
-        "status.podIP": node.address,
-        "status.podIPs": node.address,
+        "status.podIP": node.pod_address,
+        "status.podIPs": node.pod_address,
     }
     if path in simple:
         return str(simple[path] or "")

@@ -22,6 +22,7 @@ from podpass.kubernetes.kubelet.images import ImageSource
 from podpass.kubernetes.kubelet.lifecycle import RestartBackOff
 from podpass.kubernetes.kubelet.orphan_reaper import OrphanReaper
 from podpass.kubernetes.kubelet.pending_pods import NodeCapacity
+from podpass.kubernetes.kubelet.pod_addresses import PodAddresses, usable_network
 from podpass.kubernetes.kubelet.pod_manager import PodManager
 from podpass.kubernetes.kubelet.pod_worker import PodWorker
 from podpass.kubernetes.kubelet.process import RUNTIME_VARIABLE, kill_marked
@@ -45,8 +46,9 @@ class KubeletConfig:
              for the variables of every container; programs are searched next to this Python, then on `path`;
              `images` resolves an image to a command; `app` is served on `port`; `address` is the address of
              the node and its pods, which distinguishes several nodes on one machine; `max_pods` is the
-             capacity of the node. If bubblewrap works, `hosts_file` is /etc/hosts of every container, and
-             pods cannot read the folder `hidden`, except its parts in `shown`.
+             capacity of the node. In a sandbox with mounts, `hosts_file` is /etc/hosts of every container,
+             and pods cannot read the folder `hidden`, except its parts in `shown`; `sandboxes` are the kinds
+             of such a sandbox that are tried.
     Units:   seconds. `stop_seconds` is the grace period of containers when the kubelet stops.
     """
 
@@ -62,6 +64,7 @@ class KubeletConfig:
     hosts_file: Path | None = None
     hidden: Path | None = None
     shown: Sequence[Path] = ()
+    sandboxes: Sequence[str] = (sandbox.BUBBLEWRAP, sandbox.NAMESPACES)
     clock: Clock = system
     restarts: RestartBackOff = field(default_factory=RestartBackOff)
     refresh_seconds: float = 60.0
@@ -76,12 +79,18 @@ class Kubelet:
         self._stack = AsyncExitStack()
         self._sandbox: Sandbox = sandbox.PathRewriter()
         self._pods: PodManager | None = None
+        self._addresses = PodAddresses(config.address, usable_network())
         self.app: App = create_app(self._find_worker, config.clock)
 
     @property
     def sandbox(self) -> str:
-        """Return the name of the sandbox: `bubblewrap` or `rewrite`."""
+        """Return the name of the sandbox: `bubblewrap`, `namespaces` or `rewrite`."""
         return self._sandbox.name
+
+    @property
+    def pod_network(self) -> str:
+        """Return `pod-addresses` if each pod has its own address, or `node-address`."""
+        return "node-address" if self._addresses.is_shared else "pod-addresses"
 
     async def __aenter__(self) -> Self:
         try:
@@ -102,7 +111,11 @@ class Kubelet:
         if killed := kill_marked(RUNTIME_VARIABLE, mark):
             _log.warning("orphaned_processes_killed", extra={"count": killed})
         self._sandbox = await sandbox.choose_sandbox(
-            config.path, config.hidden, config.shown, _shared_mounts(config)
+            config.path,
+            config.hidden,
+            config.shown,
+            _shared_mounts(config),
+            kinds=config.sandboxes,
         )
         client = await stack.enter_async_context(KubeClient.from_kubeconfig(config.kubeconfig))
         reaper = await stack.enter_async_context(OrphanReaper(f"{RUNTIME_VARIABLE}={mark}"))
@@ -161,6 +174,7 @@ class Kubelet:
             back_off=config.restarts,
             refresh_seconds=config.refresh_seconds,
             clock=config.clock,
+            addresses=self._addresses,
         )
 
     def _find_worker(self, namespace: str, name: str) -> PodWorker | None:

@@ -57,7 +57,13 @@ def describe_node(
     """Return the description of this machine as a node."""
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     kib = pages * size // 1024
-    info = NodeInfo(name=name, address=address, cpu=str(os.cpu_count() or 1), memory=f"{kib}Ki")
+    info = NodeInfo(
+        name=name,
+        address=address,
+        pod_address=address,
+        cpu=str(os.cpu_count() or 1),
+        memory=f"{kib}Ki",
+    )
     return NodeSpec(name=name, port=port, sandbox=sandbox, info=info, max_pods=max_pods)
 
 

@@ -109,6 +109,7 @@ class PodManager:
         if not done.cancelled() and (error := done.exception()):
             _log.error("pod_worker_failed", exc_info=error)
         self._workers.pop(uid, None)
+        self._context.addresses.release(uid)
         self._tasks.pop(uid, None)
         for key in [key for key, value in self._names.items() if value == uid]:
             del self._names[key]

@@ -32,7 +32,8 @@ class PodWorker:
     """Runs one pod; `run` ends after the pod was deleted."""
 
     def __init__(self, context: KubeletContext, pod: Pod) -> None:
-        self._context, self._pod = context, pod
+        self._context = context = context.for_pod(pod)
+        self._pod = pod
         self._folder = pod_folder(context, pod)
         self._plan = lifecycle.read_plan(pod["spec"])
         self._wake = asyncio.Event()
@@ -65,6 +66,18 @@ class PodWorker:
         self._deleted = True
         self.containers.forbid_start()
         self._wake.set()
+
+    async def connect(self, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to a port of the pod.
+
+        Errors:  OSError.
+        """
+        node = self._context.node
+        try:
+            return await asyncio.open_connection(node.pod_address, port)
+        except ConnectionRefusedError:
+            # In a real pod, a program may listen on the loopback address alone.
+            return await asyncio.open_connection("localhost", port)
 
     async def stop(self, seconds: float) -> None:
         """Stop all containers because the kubelet stops; the pod object is not deleted."""
@@ -202,6 +215,7 @@ class PodWorker:
             records=self.containers.records,
             backing_off=decision.backing_off,
             address=self._context.node.address,
+            pod_address=self._context.node.pod_address,
             now=self._context.clock(),
             mounted=self._mounted,
             finished=decision.finished,

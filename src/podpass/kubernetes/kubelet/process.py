@@ -8,25 +8,29 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Self
 
 from podpass.errors import Error
+from podpass.kubernetes.kubelet.descriptor import Descriptor
 from podpass.kubernetes.kubelet.orphan_reaper import OrphanReaper
 from podpass.kubernetes.kubelet.sandbox import ProcessSpec
+from podpass.kubernetes.kubelet.terminal import Terminal
 
 # The marks identify the processes of a kubelet and of a container, also after a crash.
 RUNTIME_VARIABLE = "PODPASS_RUNTIME"
 CONTAINER_VARIABLE = "PODPASS_CONTAINER"
 
 _PROC = Path("/proc")
-_CHUNK = 64 * 1024
 _DRAIN_SECONDS = 1.0
 _SIGNAL_BASE = 128
 
-Sink = Callable[[str, bytes], None]
-"""Receives the name of a stream (`stdout`, `stderr`) and its data; empty data is its end."""
+Sink = Callable[[str, bytes], Awaitable[None]]
+"""Receives the name of a stream (`stdout`, `stderr`) and its data; empty data is its end.
+
+While it waits, the process that writes the data waits too.
+"""
 
 
 class StartError(Error):
@@ -36,47 +40,74 @@ class StartError(Error):
 
 
 class ContainerProcess:
-    """A running container; create it with `start`."""
+    """A running container; create it with `start`.
+
+    Shapes:  `stdin` is the terminal, the writing end of a pipe, or None if the input is empty.
+    """
 
     def __init__(
         self, child: asyncio.subprocess.Process, mark: str, reaper: OrphanReaper, *, monitored: bool
     ) -> None:
         self._child, self._mark, self._reaper, self._monitored = child, mark, reaper, monitored
-        self._readers: list[asyncio.Task[None]] = []
+        self._outputs: list[_Output] = []
+        self.stdin: Descriptor | None = None
+        self.terminal: Terminal | None = None
 
     @classmethod
-    async def start(cls, spec: ProcessSpec, mark: str, reaper: OrphanReaper, sink: Sink) -> Self:
+    async def start(
+        cls,
+        spec: ProcessSpec,
+        mark: str,
+        reaper: OrphanReaper,
+        sink: Sink,
+        *,
+        stdin: bool = False,
+        terminal: Terminal | None = None,
+    ) -> Self:
         """Start a program as the leader of its own session.
 
-        Shapes:  `mark` must be the value of PODPASS_CONTAINER in the environment.
+        Shapes:  `mark` must be the value of PODPASS_CONTAINER in the environment; a `terminal` must have
+                 wrapped the arguments, and belongs to the process from now on.
         Errors:  StartError.
         """
         # Not the pipes of asyncio: its `wait` would also wait for their end, and descendants of the container
         # may keep them open for a long time.
-        ends = {"stdout": os.pipe(), "stderr": os.pipe()}
+        names = () if terminal else ("stdout", "stderr")
+        outputs = {name: os.pipe() for name in names}
+        source = os.pipe() if stdin and terminal is None else None
+        given = [end for _, end in outputs.values()] + ([source[0]] if source else [])
+        kept = [end for end, _ in outputs.values()] + ([source[1]] if source else [])
         try:
             child = await asyncio.create_subprocess_exec(
                 *spec.argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=ends["stdout"][1],
-                stderr=ends["stderr"][1],
+                stdin=source[0] if source else asyncio.subprocess.DEVNULL,
+                stdout=outputs["stdout"][1] if outputs else asyncio.subprocess.DEVNULL,
+                stderr=outputs["stderr"][1] if outputs else asyncio.subprocess.DEVNULL,
                 env=dict(spec.env),
                 cwd=spec.cwd,
                 start_new_session=True,
             )
         except (OSError, ValueError) as exc:
-            for end, _ in ends.values():
+            for end in kept:
                 os.close(end)
+            if terminal is not None:
+                terminal.close()
             why = exc.strerror if isinstance(exc, OSError) else "a NUL byte in its arguments"
             raise StartError(f"cannot start {spec.argv[0]}: {why}") from exc
         finally:
-            for _, end in ends.values():
+            for end in given:
                 os.close(end)
         reaper.add(child.pid)
         process = cls(child, mark, reaper, monitored=spec.monitored)
-        process._readers = [
-            asyncio.create_task(_read_output(name, end, sink)) for name, (end, _) in ends.items()
-        ]
+        process.terminal = terminal
+        process.stdin = Descriptor(source[1]) if source else None
+        if terminal is not None:
+            process.stdin = terminal.master if stdin else None
+            process._outputs = [_Output("stdout", terminal.master, sink)]
+        else:
+            process._outputs = [
+                _Output(name, Descriptor(end), sink) for name, (end, _) in outputs.items()
+            ]
         return process
 
     @property
@@ -91,12 +122,28 @@ class ContainerProcess:
         code = await self._child.wait()
         # As in a container, the end of the first process ends all others.
         self.kill()
-        _, pending = await asyncio.wait(self._readers, timeout=_DRAIN_SECONDS)
-        for reader in pending:
-            reader.cancel()
-        await asyncio.gather(*self._readers, return_exceptions=True)
+        if self.terminal is not None:
+            self.terminal.release()
+        elif self.stdin is not None:
+            self.stdin.close()
+        await self._drain()
+        if self.terminal is not None:
+            self.terminal.close()
         self._reaper.remove(self.pid)
         return _SIGNAL_BASE - code if code < 0 else code
+
+    async def _drain(self) -> None:
+        """Wait for the rest of the output, as long as some arrives or its receiver is busy."""
+        while pending := [output for output in self._outputs if not output.task.done()]:
+            before = [output.chunks for output in pending]
+            await asyncio.wait([output.task for output in pending], timeout=_DRAIN_SECONDS)
+            if before == [output.chunks for output in pending] and not any(
+                output.is_delivering for output in pending
+            ):
+                break
+        for output in self._outputs:
+            output.task.cancel()
+        await asyncio.gather(*(output.task for output in self._outputs), return_exceptions=True)
 
     def terminate(self) -> None:
         """Send SIGTERM to the whole group.
@@ -107,6 +154,13 @@ class ContainerProcess:
         groups = _list_children(self.pid) if self._monitored else []
         for group in groups or [self.pid]:
             _send_signal(group, signal.SIGTERM)
+
+    def hang_up(self) -> None:
+        """Ask the program to end because its client is gone: SIGHUP, as from a terminal, and SIGTERM."""
+        groups = _list_children(self.pid) if self._monitored else []
+        for group in groups or [self.pid]:
+            _send_signal(group, signal.SIGHUP)
+        self.terminate()
 
     def kill(self) -> None:
         """Kill the group, and marked processes that left the group."""
@@ -125,17 +179,32 @@ def _list_children(pid: int) -> list[int]:
     return []
 
 
-async def _read_output(stream: str, end: int, sink: Sink) -> None:
-    reader = asyncio.StreamReader()
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(end, "rb", 0)
-    )
-    try:
-        while chunk := await reader.read(_CHUNK):
-            sink(stream, chunk)
-    finally:
-        transport.close()
-        sink(stream, b"")
+class _Output:
+    """Reads one output of a process, and passes it to the sink."""
+
+    def __init__(self, name: str, source: Descriptor, sink: Sink) -> None:
+        self._name, self._source, self._sink = name, source, sink
+        self.chunks = 0
+        self.is_delivering = False
+        self.task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            while data := await self._source.read():
+                self.chunks += 1
+                await self._deliver(data)
+                # A program that writes without a pause must not keep the event loop to itself.
+                await asyncio.sleep(0)
+        finally:
+            self._source.close()
+            await self._deliver(b"")
+
+    async def _deliver(self, data: bytes) -> None:
+        self.is_delivering = True
+        try:
+            await self._sink(self._name, data)
+        finally:
+            self.is_delivering = False
 
 
 def find_marked(variable: str, value: str) -> Iterator[int]:

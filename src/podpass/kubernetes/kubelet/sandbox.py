@@ -1,5 +1,6 @@
-"""Map the paths of a container's mounts: by bind mounts if bubblewrap works, else by rewriting paths.
+"""Map the paths of a container's mounts: by bind mounts if the kernel permits them, else by rewriting paths.
 
+Bind mounts are made by bubblewrap if it works, otherwise by `mount_namespace`, which has the same options.
 Neither changes the host. Bubblewrap would create missing mount points in folders of the host. So the nearest
 existing folder is covered first by an empty folder that shows the same entries.
 """
@@ -8,12 +9,14 @@ import asyncio
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-BUBBLEWRAP, REWRITE = "bubblewrap", "rewrite"
+BUBBLEWRAP, NAMESPACES, REWRITE = "bubblewrap", "namespaces", "rewrite"
+_MOUNT_NAMESPACE = Path(__file__).with_name("mount_namespace.py")
 _PROBE_SECONDS = 5.0
 _OWN_FOLDERS = ("HOME", "TMPDIR")
 # The characters that may not precede a path, and those that may follow it.
@@ -61,24 +64,29 @@ async def choose_sandbox(
     hidden: Path | None = None,
     shown: Sequence[Path] = (),
     shared: Sequence[Mount] = (),
+    *,
+    kinds: Sequence[str] = (BUBBLEWRAP, NAMESPACES),
 ) -> Sandbox:
-    """Return bubblewrap if it is installed and works, else path rewriting.
+    """Return the first kind of sandbox that works here, else path rewriting.
 
-    Many containers forbid namespaces, so bubblewrap does not work there.
+    Many containers forbid namespaces, so neither kind works there.
 
     Shapes:  pods cannot read the folder `hidden`, except its parts in `shown`; every container has the mounts
              `shared`, unless it has others there.
     """
     program = shutil.which("bwrap", path=path)
-    if program and await _works(program):
+    if BUBBLEWRAP in kinds and program and await _works([program]):
         return Bubblewrap(program, hidden=hidden, shown=shown, shared=shared)
+    own = KernelNamespaces(hidden=hidden, shown=shown, shared=shared)
+    if NAMESPACES in kinds and sys.platform == "linux" and await _works(own.command):
+        return own
     return PathRewriter()
 
 
-async def _works(program: str) -> bool:
+async def _works(command: Sequence[str]) -> bool:
     try:
         trial = await asyncio.create_subprocess_exec(
-            *(program, "--dev-bind", "/", "/", "--tmpfs", "/tmp", "--", "true"),  # noqa: S108 inside the trial
+            *(*command, "--dev-bind", "/", "/", "--tmpfs", "/tmp", "--", "/bin/sh", "-c", ":"),  # noqa: S108 inside the trial
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -101,16 +109,16 @@ class Bubblewrap:
     """
 
     name = BUBBLEWRAP
+    monitors = True  # its own process is the parent of the program
 
     def __init__(
         self,
-        program: str,
-        *,
+        *command: str,
         hidden: Path | None = None,
         shown: Sequence[Path] = (),
         shared: Sequence[Mount] = (),
     ) -> None:
-        self._program = program
+        self.command = command
         self._hidden = hidden
         self._shown = shown
         self._shared = shared
@@ -130,11 +138,29 @@ class Bubblewrap:
             "--new-session",
         ]
         return ProcessSpec(
-            argv=[self._program, *options, "--", *spec.argv],
+            argv=[*self.command, *options, "--", *spec.argv],
             env={**spec.default_env, **spec.env},
             cwd=Path("/"),
-            monitored=True,
+            monitored=self.monitors,
         )
+
+
+class KernelNamespaces(Bubblewrap):
+    """The same bind mounts without bubblewrap, by a program of this package."""
+
+    name = NAMESPACES
+    monitors = False
+
+    def __init__(
+        self,
+        *,
+        hidden: Path | None = None,
+        shown: Sequence[Path] = (),
+        shared: Sequence[Mount] = (),
+    ) -> None:
+        # Without site packages and user settings, so that it starts in hundredths of a second.
+        command = (sys.executable, "-I", "-S", str(_MOUNT_NAMESPACE))
+        super().__init__(*command, hidden=hidden, shown=shown, shared=shared)
 
 
 def _visible_files(

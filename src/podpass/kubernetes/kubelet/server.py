@@ -1,7 +1,7 @@
-"""The HTTPS endpoint of the kubelet: container logs for the API server only.
+"""The HTTPS endpoint of the kubelet: logs of containers, and streams to them, for the API server only.
 
-Logs may contain secrets, and every program on the machine can connect to this port. So each request needs the
-client certificate of the API server, also requests for health.
+Logs may contain secrets, commands run as the user of the kubelet, and every program on the machine can
+connect to this port. So each request needs the client certificate of the API server, also those for health.
 """
 
 import asyncio
@@ -9,19 +9,24 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from podpass.clock import Clock
-from podpass.errors import Error
 from podpass.http.server import App, Receive, Scope, Send, respond
 from podpass.kubernetes import int64
 from podpass.kubernetes.kubelet import logs
+from podpass.kubernetes.kubelet.container_run import ContainerRun
 from podpass.kubernetes.kubelet.container_state import ContainerRecord, Waiting
+from podpass.kubernetes.kubelet.errors import KubeletError
 from podpass.kubernetes.kubelet.logs import LogActivity, LogOptions
 from podpass.kubernetes.kubelet.pod_worker import PodWorker
+
+if TYPE_CHECKING:
+    from podpass.kubernetes.kubelet.streaming.endpoints import StreamingEndpoints
 
 API_SERVER_CLIENT = "kube-apiserver-kubelet-client"
 
@@ -30,25 +35,18 @@ _TEXT = ((b"content-type", b"text/plain; charset=utf-8"),)
 FindWorker = Callable[[str, str], PodWorker | None]
 
 
-class KubeletError(Error):
-    """A request that is refused, with the HTTP status of the response."""
-
-    code = "kubelet_error"
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 def create_app(find: FindWorker, clock: Clock) -> App:
     """Return the application; `find` returns the worker of a pod by namespace and name."""
+
+    streams = _Streams(find)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         try:
             _check_client(scope)
-            await _route(scope, receive, send, find, clock)
+            if not await streams.handle(scope):
+                await _route(scope, receive, send, find, clock)
         except KubeletError as exc:
             await respond(send, exc.status, exc.message.encode() + b"\n", _TEXT)
 
@@ -74,10 +72,65 @@ def _common_name(der: bytes) -> str:
     return str(names[0].value) if len(names) == 1 else ""
 
 
+class _Streams:
+    """The routes whose connection continues with another protocol."""
+
+    def __init__(self, find: FindWorker) -> None:
+        self._find = find
+        self._endpoints: StreamingEndpoints | None = None
+
+    async def handle(self, scope: Scope) -> bool:
+        """Serve a request for a stream until the stream ends; return False for any other request.
+
+        Errors:  KubeletError.
+        """
+        parts = _path_parts(scope)
+        if parts[0] not in ("exec", "attach", "portForward"):
+            return False
+        if scope["method"] not in ("GET", "POST"):
+            raise KubeletError(405, "only GET and POST are supported")
+        query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        endpoints = self._open()
+        match parts:
+            case ["exec", namespace, pod, container]:
+                await endpoints.execute(scope, self._run(namespace, pod, container), query)
+            case ["attach", namespace, pod, container]:
+                await endpoints.attach(scope, self._run(namespace, pod, container), query)
+            case ["portForward", namespace, pod]:
+                worker = self._worker(namespace, pod)
+                await endpoints.forward(scope, f"{namespace}/{pod}", worker.connect, query)
+            case _:
+                raise KubeletError(404, "not found")
+        return True
+
+    def _open(self) -> "StreamingEndpoints":
+        # Imported by the first request: most instances are never asked, and start faster without.
+        from podpass.kubernetes.kubelet.streaming.endpoints import StreamingEndpoints
+
+        if self._endpoints is None:
+            self._endpoints = StreamingEndpoints()
+        return self._endpoints
+
+    def _worker(self, namespace: str, pod: str) -> PodWorker:
+        if (worker := self._find(namespace, pod)) is None:
+            raise KubeletError(404, f'pod "{pod}" not found on this node')
+        return worker
+
+    def _run(self, namespace: str, pod: str, container: str) -> ContainerRun:
+        run = self._worker(namespace, pod).containers.find_run(container)
+        if run is None:
+            raise KubeletError(404, f'container not found ("{container}")')
+        return run
+
+
+def _path_parts(scope: Scope) -> list[str]:
+    return [unquote(part) for part in scope["raw_path"].decode("latin-1").strip("/").split("/")]
+
+
 async def _route(
     scope: Scope, receive: Receive, send: Send, find: FindWorker, clock: Clock
 ) -> None:
-    parts = [unquote(part) for part in scope["path"].strip("/").split("/")]
+    parts = _path_parts(scope)
     if scope["method"] != "GET":
         raise KubeletError(405, "only GET is supported")
     match parts:

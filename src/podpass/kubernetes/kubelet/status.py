@@ -37,6 +37,7 @@ class StatusInput:
     records: ContainerRecords
     backing_off: frozenset[str]
     address: str
+    pod_address: str
     now: float
     mounted: bool
     finished: bool
@@ -58,7 +59,7 @@ def build_status(pod: Mapping[str, Any], view: StatusInput) -> dict[str, Any]:
         "containerStatuses": _container_statuses(pod, spec["containers"], view),
     }
     if view.mounted:
-        status |= {"podIP": view.address, "podIPs": [{"ip": view.address}]}
+        status |= {"podIP": view.pod_address, "podIPs": [{"ip": view.pod_address}]}
     if spec.get("initContainers"):
         status["initContainerStatuses"] = _container_statuses(pod, spec["initContainers"], view)
     if ephemeral_statuses := ephemeral.build_statuses(pod):

@@ -23,7 +23,7 @@ from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
 from podpass.kubernetes.service_account.claims import EXTENDED_SECONDS
 from podpass.kubernetes.service_account.names import MOUNT_PATH
 
-CREATE, UPDATE, DELETE = "CREATE", "UPDATE", "DELETE"
+CREATE, UPDATE, DELETE, CONNECT = "CREATE", "UPDATE", "DELETE", "CONNECT"
 _UNDELETABLE = ("default", "kube-system", "kube-public")
 _ROOT_CA = "kube-root-ca.crt"
 _VOLUME_PREFIX = "kube-api-access-"

@@ -7,20 +7,18 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from podpass.kubernetes import int64
-from podpass.kubernetes.apiserver.kinds import kind_by_name
 from podpass.kubernetes.apiserver.read.listing import get_object
+from podpass.kubernetes.apiserver.registry import kubelets
 from podpass.kubernetes.apiserver.request import Request
 from podpass.kubernetes.apiserver.response import TEXT, Response, StreamResponse
 from podpass.kubernetes.apiserver.status import (
     Cause,
     CauseType,
-    StatusError,
-    bad_request,
     internal,
     invalid_options,
     not_a_number,
 )
-from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
+from podpass.kubernetes.apiserver.storage.storage import ObjectStore
 
 if TYPE_CHECKING:
     import aiohttp
@@ -30,8 +28,6 @@ _PARAMETERS = (
     *("tailLines", "limitBytes", "stream"),
 )
 _MINIMUMS = {"tailLines": 0, "limitBytes": 1, "sinceSeconds": 1}
-_ADDRESSES = ("InternalIP", "ExternalIP", "Hostname", "InternalDNS", "ExternalDNS")
-_MAX_MESSAGE_BYTES = 1024
 
 
 class PodLogHandler:
@@ -57,30 +53,17 @@ class PodLogHandler:
         """
         pod = get_object(self._store, request)
         _check_parameters(request)
-        container = _container(request, pod)
+        container = kubelets.choose_container(request, pod)
         node_name = pod["spec"].get("nodeName")
         if not node_name:
             # The pod has no node yet: the log is empty, which is not an error.
             return Response(204, b"", "")
         url = (
-            self._endpoint(node_name)
+            kubelets.find_endpoint(self._store, node_name)
             + "/containerLogs/"
             + "/".join(quote(part, safe="") for part in (*request.namespaced_name, container))
         )
         return await self._proxy(request, url)
-
-    def _endpoint(self, node_name: str) -> str:
-        node = self._store.get(kind_by_name("Node"), "", node_name)
-        if node is None:
-            message = f'nodes "{node_name}" not found'
-            raise StatusError(404, "NotFound", message, name=node_name, kind="pods")
-        status = node.get("status") or {}
-        port = (status.get("daemonEndpoints") or {}).get("kubeletEndpoint", {}).get("Port")
-        found = {each["type"]: each["address"] for each in status.get("addresses") or ()}
-        address = next((found[kind] for kind in _ADDRESSES if kind in found), None)
-        if not address or not port:
-            raise internal(f"node {node_name} reports no kubelet address and port")
-        return f"https://[{address}]:{port}" if ":" in address else f"https://{address}:{port}"
 
     async def _proxy(self, request: Request, url: str) -> Response | StreamResponse:
         import aiohttp
@@ -97,8 +80,9 @@ class PodLogHandler:
                 url, params=params, ssl=self._tls, timeout=timeout, allow_redirects=False
             )
             if kubelet_response.status != 200:
-                raise _kubelet_error(
-                    kubelet_response.status, await kubelet_response.content.read(_MAX_MESSAGE_BYTES)
+                raise kubelets.to_status_error(
+                    kubelet_response.status,
+                    await kubelet_response.content.read(kubelets.MAX_MESSAGE_BYTES),
                 )
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
             raise internal(f"Get {url!r}: {exc or type(exc).__name__}") from exc
@@ -117,15 +101,6 @@ async def _chunks(kubelet_response: "aiohttp.ClientResponse") -> AsyncIterator[b
         kubelet_response.close()
 
 
-def _kubelet_error(status: int, body: bytes) -> StatusError:
-    message = body.decode(errors="replace").strip()
-    if status == 400:
-        return bad_request(message)
-    if status == 404:
-        return StatusError(404, "NotFound", message, details=True)
-    return internal(message or f"the kubelet returned status {status}")
-
-
 def _check_parameters(request: Request) -> None:
     causes = []
     for name, minimum in _MINIMUMS.items():
@@ -139,23 +114,3 @@ def _check_parameters(request: Request) -> None:
             causes.append(Cause(CauseType.INVALID, reason, name))
     if causes:
         raise invalid_options("PodLogOptions", causes, group="", name=request.info.name)
-
-
-def _container(request: Request, pod: Object) -> str:
-    """Return the container of a request: the named container, or the pod's only container."""
-    spec, name = pod["spec"], request.info.name
-    containers = [each["name"] for each in spec["containers"]]
-    init_containers = [each["name"] for each in spec.get("initContainers") or ()]
-    ephemeral_containers = [each["name"] for each in spec.get("ephemeralContainers") or ()]
-    container = request.option("container")
-    if not container and len(containers) == 1:
-        return str(containers[0])
-    if not container:
-        message = f"a container name must be specified for pod {name}, choose one of: {containers}"
-        raise bad_request(
-            message
-            + (f" or one of the init containers: {init_containers}" if init_containers else "")
-        )
-    if container not in (*containers, *init_containers, *ephemeral_containers):
-        raise bad_request(f"container {container} is not valid for pod {name}")
-    return container
