@@ -27,7 +27,7 @@ _KEYWORDS = (
     *("minLength", "pattern", "maxItems", "minItems", "maxProperties", "minProperties"),
     *("required", "format"),
 )
-_GO_DURATION = re.compile(r"[-+]?(?:0|(?:(?:\d+\.?\d*|\.\d+) ?(?:ns|us|µs|μs|ms|s|m|h|d|w))+)")
+_GO_DURATION = re.compile(r"[-+]?(?:0|(?:(?:\d+(?:\.\d*)?|\.\d+) ?(?:ns|us|µs|μs|ms|s|m|h|d|w))+)")
 _MAC = re.compile(r"(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}|(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}")
 _REASONS = {
     "type": CauseType.TYPE_INVALID,
