@@ -26,7 +26,7 @@ CLUSTERS = tests/charts tests/control_plane tests/kubernetes_clients
 ALONE  = $(if $(AGAIN),--last-failed --last-failed-no-failures=none -n 0)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo tutorial test check fix docs bench test-processes test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes soak fuzz mutation rules clean
+.PHONY: help demo tutorial test check fix docs bench test-processes test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-conformance soak fuzz mutation rules clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,6 +102,9 @@ test-selfhost: $(VENV)/.dev ## test long-running released SDKs while keys, datab
 test-kubernetes: $(VENV)/.dev ## run the journey and the contract tests on a real API server, from KUBEBUILDER_ASSETS or built with Go: KUBERNETES=1.37.2, 1.29.15
 	PODPASS_TEST_KUBERNETES='$(KUBERNETES)' $(BIN)/python -m bench.peers
 	PODPASS_TEST_KUBERNETES='$(KUBERNETES)' $(PYTEST) -m kubernetes $(CLUSTERS) -rs $(if $(K),-k '$(K)') $(ALONE)
+
+test-conformance: $(VENV)/.dev ## run Kubernetes' own conformance tests on an instance, 12 minutes; the first run builds them with Go: K=text
+	$(BIN)/python -m tests.conformance $(if $(K),--focus '$(K)')
 
 soak: $(VENV)/.dev ## run kill -9, outages, load and floods for hours; PARTS='kill-sqlite mixed', SOAK_MINUTES=30, ROUNDS=200, SEED=n
 	$(if $(PARTS),,$(PYTEST) -m soak tests/soak -rs)

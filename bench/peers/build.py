@@ -112,7 +112,8 @@ def _build(program: Program, source: Path, place: Path, binary: Path) -> None:
     copy = place / "src"
     shutil.copytree(source, copy, dirs_exist_ok=True)
     part = place / "part"  # a build that is killed leaves no file of the final name
-    command = [go, "build", "-mod=mod", "-ldflags", program.ldflags, "-o", str(part)]
+    verb = ["test", "-c"] if program.is_test else ["build"]
+    command = [go, *verb, "-mod=mod", "-ldflags", program.ldflags, "-o", str(part)]
     try:
         done = subprocess.run(
             [*command, program.package],

@@ -1,6 +1,6 @@
 """Data types of the programs that are built."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,3 +13,5 @@ class Program:
     folder: str
     package: str
     ldflags: str = "-s -w"
+    # The package has no main: its tests are the program. The repr, which names a binary's folder, omits it.
+    is_test: bool = field(default=False, repr=False)

@@ -18,4 +18,5 @@ def rfc3339(seconds: float) -> str:
 
 @lru_cache(maxsize=64)  # a busy service logs thousands of lines per second
 def _format(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Not strftime: it writes years before 1000 with fewer than four digits.
+    return datetime.fromtimestamp(seconds, tz=UTC).replace(tzinfo=None).isoformat() + "Z"

@@ -12,6 +12,11 @@ NAMES = {
     "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
     "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
 }
+# Kubernetes' own end-to-end tests, and the program that most of their pods run.
+TESTS = {
+    "e2e.test": "k8s.io/kubernetes/test/e2e",
+    "agnhost": "k8s.io/kubernetes/test/images/agnhost",
+}
 _VERSION = "k8s.io/component-base/version"
 
 
@@ -22,6 +27,11 @@ def programs(version: str) -> dict[str, Program]:
     said = {"gitVersion": f"v{version}", "gitMajor": major, "gitMinor": minor}
     ldflags = " ".join(["-s -w", *(f"-X {_VERSION}.{key}={value}" for key, value in said.items())])
     return {
-        name: Program(folder=f"controlplane/{version}", package=package, ldflags=ldflags)
-        for name, package in NAMES.items()
+        name: Program(
+            folder=f"controlplane/{version}",
+            package=package,
+            ldflags=ldflags,
+            is_test=name == "e2e.test",
+        )
+        for name, package in (NAMES | TESTS).items()
     }

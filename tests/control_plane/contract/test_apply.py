@@ -1,5 +1,6 @@
 """Server-side apply: field ownership and conflicts."""
 
+import json
 from typing import Any
 
 import pytest
@@ -112,6 +113,31 @@ async def test_lists_with_keys_are_owned_item_by_item(api: ContractApi) -> None:
     reply = await api.apply(path, _applied({"name": "c", "image": "i2"}), "one")
     found = reply.body["spec"]["template"]["spec"]["containers"]
     assert [(each["name"], each["image"]) for each in found] == [("c", "i2"), ("side", "s")]
+
+
+async def test_owned_fields_are_sorted_with_the_dot_first(api: ContractApi) -> None:
+    """Clients may compare `fieldsV1` as text."""
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}}
+    ports = [{"protocol": "UDP", "port": 8080, "name": "b"}, {"port": 80, "name": "a"}]
+    sent = service | {"spec": {"ports": ports}}
+    made = (await api.apply(api.path("services", "s"), sent, "me")).body
+    first = r'"k:{\"port\":80,\"protocol\":\"TCP\"}":{".":{},"f:name":{},"f:port":{}}'
+    second = (
+        r'"k:{\"port\":8080,\"protocol\":\"UDP\"}":{".":{},"f:name":{},"f:port":{},"f:protocol":{}}'
+    )
+    assert _fields(made) == f'{{"f:spec":{{"f:ports":{{{first},{second}}}}}}}'
+    labelled = config_map(z="1", a="2") | {
+        "metadata": {"name": "m", "labels": {"b": "1", "a": "2"}}
+    }
+    made = await api.create("configmaps", labelled)
+    both = '".":{},"f:a":{},'
+    wanted = f'{{"f:data":{{{both}"f:z":{{}}}},"f:metadata":{{"f:labels":{{{both}"f:b":{{}}}}}}}}'
+    assert _fields(made) == wanted
+
+
+def _fields(made: Any) -> str:
+    (entry,) = made["metadata"]["managedFields"]
+    return json.dumps(entry["fieldsV1"], separators=(",", ":"))
 
 
 async def test_a_conflict_in_a_list_names_the_item_by_its_key(api: ContractApi) -> None:

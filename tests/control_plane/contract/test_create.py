@@ -199,3 +199,9 @@ async def test_managed_fields_record_the_manager_and_its_fields(api: ContractApi
     (entry,) = made["metadata"]["managedFields"]
     assert (entry["manager"], entry["operation"], entry["apiVersion"]) == ("me", "Update", "v1")
     assert entry["fieldsV1"] == {"f:data": {".": {}, "f:a": {}}}
+
+
+async def test_pod_of_an_unknown_runtime_class_is_refused(api: ContractApi) -> None:
+    reply = await api.call("POST", api.path("pods"), pod(runtimeClassName="none"))
+    check_refused(reply, 403, "Forbidden")
+    assert 'RuntimeClass "none" not found' in reply.body["message"]

@@ -126,6 +126,26 @@ async def test_foreground_deletion_deletes_the_owner_last(api: ContractApi) -> N
     assert (await api.get(api.path("pods")))["items"] == []
 
 
+@pytest.mark.parametrize("policy", ["Background", "Foreground"])
+async def test_objects_that_own_each_other_in_a_circle_are_deleted(
+    api: ContractApi, policy: str
+) -> None:
+    made = {name: await api.create("configmaps", config_map(name)) for name in ("a", "b", "c")}
+    for name, owner in (("a", "c"), ("b", "a"), ("c", "b")):
+        reference = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "name": owner,
+            "uid": made[owner]["metadata"]["uid"],
+            "blockOwnerDeletion": True,
+        }
+        patch = {"metadata": {"ownerReferences": [reference]}}
+        await api.patch(api.path("configmaps", name), patch)
+    await api.call("DELETE", f"{api.path('configmaps', 'a')}?propagationPolicy={policy}")
+    for name in made:
+        await api.wait_for(api.path("configmaps", name), _is_deleted)
+
+
 async def test_terminating_namespace_deletes_its_objects_and_accepts_no_new_ones(
     api: ContractApi,
 ) -> None:
@@ -148,6 +168,17 @@ async def test_terminating_namespace_deletes_its_objects_and_accepts_no_new_ones
     await api.wait_for(
         f"{path}/configmaps/m", lambda reply: "deletionTimestamp" in reply.body["metadata"]
     )
+    left = await api.wait_for(path, lambda reply: "conditions" in reply.body["status"])
+    found = {each["type"]: each for each in left.body["status"]["conditions"]}
+    assert {name: (each["status"], each["reason"]) for name, each in found.items()} == {
+        "NamespaceDeletionDiscoveryFailure": ("False", "ResourcesDiscovered"),
+        "NamespaceDeletionGroupVersionParsingFailure": ("False", "ParsedGroupVersions"),
+        "NamespaceDeletionContentFailure": ("False", "ContentDeleted"),
+        "NamespaceContentRemaining": ("True", "SomeResourcesRemain"),
+        "NamespaceFinalizersRemaining": ("True", "SomeFinalizersRemain"),
+    }
+    assert "configmaps" in found["NamespaceContentRemaining"]["message"]
+    assert "example.com/hold" in found["NamespaceFinalizersRemaining"]["message"]
     await api.patch(f"{path}/configmaps/m", {"metadata": {"finalizers": None}})
     await api.wait_for(path, _is_deleted)
 

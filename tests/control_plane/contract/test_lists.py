@@ -142,3 +142,13 @@ async def test_metadata_only_list_is_returned_on_request(api: ContractApi, maps:
 
 async def test_unknown_media_type_is_not_acceptable(api: ContractApi) -> None:
     check_refused(await api.call("GET", api.path("pods"), accept="text/csv"), 406, "NotAcceptable")
+
+
+async def test_timeout_of_a_request_must_be_a_duration(api: ContractApi) -> None:
+    path = api.path("configmaps")
+    for timeout in ("0s", "3m", "1m30.5s", "0", ".5h"):
+        assert (await api.call("GET", f"{path}?timeout={timeout}")).status == 200
+    for timeout in ("invalid", "5", "1d", "s", "1.s.5"):
+        check_refused(await api.call("GET", f"{path}?timeout={timeout}"), 400, "BadRequest")
+    assert (await api.call("GET", "/version?timeout=x")).status == 400
+    assert (await api.call("GET", f"{path}?watch=1&timeout=x&timeoutSeconds=1")).status == 200

@@ -167,3 +167,28 @@ async def test_type_of_a_secret_cannot_change(api: ContractApi, kind: str) -> No
     await api.create("secrets", {"metadata": {"name": "s"}, "type": kind, "data": data})
     reply = await api.patch(api.path("secrets", "s"), {"type": "example.com/other"})
     check_refused(reply, 422, "Invalid", "type")
+
+
+async def test_service_gets_and_loses_addresses_with_its_type(api: ContractApi) -> None:
+    ports = [{"port": 80, "protocol": "TCP"}]
+    outside = {"type": "ExternalName", "externalName": "example.com"}
+    body = {"metadata": {"name": "s"}, "spec": outside | {"ports": ports}}
+    await api.create("services", body)
+    path = api.path("services", "s")
+
+    async def change(**spec: Any) -> Any:
+        reply = await api.patch(path, {"spec": spec})
+        assert reply.status == 200, reply.text
+        return reply.body["spec"]
+
+    spec = await change(type="NodePort", externalName=None)
+    assert spec["clusterIPs"] == [spec["clusterIP"]]
+    assert spec["ports"][0]["nodePort"]
+    address = spec["clusterIP"]
+    spec = await change(type="ClusterIP")
+    assert spec["clusterIP"] == address
+    assert "nodePort" not in spec["ports"][0]
+    await change(type="NodePort")
+    spec = await change(**outside)
+    assert not {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"} & set(spec)
+    assert "nodePort" not in spec["ports"][0]

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from tests.control_plane.contract.api import ALICE, ContractApi, check_refused, config_map
+import pytest
+
+from tests.control_plane.contract.api import ALICE, ContractApi, check_refused, config_map, pod
 
 AUTHORIZATION = "/apis/authorization.k8s.io/v1"
 RBAC = "rbac.authorization.k8s.io"
@@ -136,3 +138,36 @@ async def test_role_without_verbs_is_refused(api: ContractApi) -> None:
     check_refused(
         await api.call("POST", api.path("roles"), _role("none")), 422, "Invalid", "rules[0].verbs"
     )
+
+
+@pytest.mark.parametrize("form", ["Table", "PartialObjectMetadata"])
+async def test_review_has_metadata_and_no_table(api: ContractApi, form: str) -> None:
+    review = {"spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}}
+    accept = f"application/json;as={form};v=v1;g=meta.k8s.io"
+    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    reply = await api.call("POST", path, review, accept=accept)
+    if form == "Table":
+        check_refused(reply, 406, "NotAcceptable")
+        reply = await api.call("POST", path, review, accept=f"{accept},application/json")
+        assert (reply.status, reply.body["kind"]) == (201, "SelfSubjectAccessReview")
+    else:
+        assert (reply.status, reply.body["kind"]) == (201, form)
+
+
+@pytest.mark.parametrize("subresource", ["token", "eviction", "binding"])
+async def test_subresource_without_a_table_is_not_acceptable(
+    api: ContractApi, subresource: str
+) -> None:
+    await api.create("pods", pod("a"))
+    plural, name = ("serviceaccounts", "default") if subresource == "token" else ("pods", "a")
+    bodies: dict[str, Any] = {
+        "token": {"spec": {}},
+        "eviction": {"metadata": {"name": "a"}},
+        "binding": {"metadata": {"name": "a"}, "target": {"kind": "Node", "name": "n"}},
+    }
+    accept = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    path = api.path(plural, name, subresource)
+    check_refused(
+        await api.call("POST", path, bodies[subresource], accept=accept), 406, "NotAcceptable"
+    )
+    assert "nodeName" not in (await api.get(api.path("pods", "a")))["spec"]

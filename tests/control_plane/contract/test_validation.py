@@ -173,3 +173,12 @@ async def test_service_with_invalid_ports_is_refused(api: ContractApi) -> None:
     check_refused(
         await api.call("POST", "/".join([api.path("services")]), body), 422, "Invalid", *fields
     )
+
+
+async def test_names_of_sysctls_are_checked(api: ContractApi) -> None:
+    names = ["foo-", "kernel.shmmax", "safe-and-unsafe", "bar..", "net/ipv4/x", "kernel.shmmax"]
+    sysctls = [{"name": name, "value": "1"} for name in names]
+    reply = await api.call("POST", api.path("pods"), pod(securityContext={"sysctls": sysctls}))
+    fields = [f"spec.securityContext.sysctls[{at}].name" for at in (0, 3, 5)]
+    check_refused(reply, 422, "Invalid", *fields)
+    assert 'Invalid value: "foo-"' in reply.body["message"]

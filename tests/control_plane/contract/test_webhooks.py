@@ -252,6 +252,8 @@ async def test_a_webhook_that_takes_too_long_is_a_failure(
     await hooks.register(hooks.spec(one.url, timeoutSeconds=1))
     body = check_refused(await _post(api), 500, "InternalError")
     assert 'failed calling webhook "hook.example.com"' in body["message"]
+    assert "timeout=1s" in body["message"]
+    assert "context deadline exceeded" in body["message"]
 
 
 async def test_patch_that_cannot_be_applied_is_an_internal_error(

@@ -224,10 +224,10 @@ async def test_duplicate_fields_cause_a_warning_and_are_refused_with_strict(live
     text = b'{"metadata":{"name":"a"},"data":{"k":"1","k":"2"}}'
     strict = await live.call("POST", f"{MAPS}?fieldValidation=Strict", text)
     assert strict.status == 400
-    assert 'duplicate field "k"' in strict.body["message"]
+    assert 'duplicate field "data.k"' in strict.body["message"]
     warned = await live.call("POST", MAPS, text)
     assert warned.status == 201
-    assert warned.warnings == ['299 - "duplicate field \\"k\\""']
+    assert warned.warnings == ['299 - "duplicate field \\"data.k\\""']
 
 
 async def test_issuer_keys_are_published_by_the_api_server(live: Any) -> None:

@@ -15,7 +15,14 @@ from typing import Any
 import pytest
 
 import podpass.kubernetes
-from podpass.kubernetes.apiserver import decoding, limits, response, schema, status
+from podpass.kubernetes.apiserver import (
+    decoding,
+    limits,
+    response,
+    schema,
+    status,
+    strict_decoding,
+)
 from podpass.kubernetes.apiserver.admission import warning_headers
 from podpass.kubernetes.apiserver.kinds import kind_by_name
 from podpass.kubernetes.apiserver.patch import (
@@ -186,7 +193,11 @@ def test_warnings_are_checked_up_to_the_length_of_the_headers(
 
 def test_duplicate_names_of_json_are_reported_once() -> None:
     body = json.dumps({"a": 1})[:-1] + ', "a": 2, "b": 1, "b": 1, "b": 1, "c": 1}'
-    assert decoding.parse(body.encode(), "application/json")[1] == ["a", "b"]
+    value, duplicates = decoding.parse(body.encode(), "application/json")
+    assert strict_decoding.problems(value, duplicates) == [
+        'duplicate field "a"',
+        'duplicate field "b"',
+    ]
 
 
 def test_large_yaml_response_is_json() -> None:

@@ -85,6 +85,9 @@ def test_times_negative_numbers_and_quantities_are_decoded() -> None:
     raw = field(1, metadata("l")) + field(2, spec)
     decoded = protobuf.decode(body("Lease", raw, "coordination.k8s.io/v1"))["spec"]
     assert decoded["renewTime"] == "2026-01-01T00:00:00.000005Z"
+    first_year = field(1, metadata("l")) + field(2, field(4, field(1, -62135596798)))
+    decoded = protobuf.decode(body("Lease", first_year, "coordination.k8s.io/v1"))["spec"]
+    assert decoded["renewTime"] == "0001-01-01T00:00:02.000000Z"
     options = protobuf.decode(body("DeleteOptions", field(1, -1)))
     assert options["gracePeriodSeconds"] == -1
     limits = field(8, field(1, field(1, "cpu") + field(2, field(1, "100m"))))

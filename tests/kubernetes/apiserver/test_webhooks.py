@@ -269,7 +269,42 @@ async def test_webhook_service_is_called_at_its_configured_origin(serve: Any, ho
     await configure(live, unknown, name="n")
     refused = await live.call("POST", PODS, pod("q"))
     assert refused.status == 500
-    assert "no Service network" in refused.body["message"]
+    assert 'service "x" not found' in refused.body["message"]
+
+
+def endpoint_slice(port: int, name: str = "") -> dict[str, Any]:
+    return {
+        "metadata": {"name": "hooks-1", "labels": {"kubernetes.io/service-name": "hooks"}},
+        "addressType": "IPv4",
+        "endpoints": [
+            {"addresses": ["127.0.0.9"], "conditions": {"ready": False}},
+            {"addresses": ["127.0.0.1"], "conditions": {"ready": True}},
+        ],
+        "ports": [{"name": "other", "port": 1}, {"name": name, "port": port}],
+    }
+
+
+async def test_webhook_service_is_called_at_a_ready_pod(live: Any, hook: Any) -> None:
+    one = await hook(patch(annotate("by", "pod")))
+    await live.call("POST", "/api/v1/namespaces", {"metadata": {"name": "one"}})
+    ports = [{"name": "tls", "port": 8443, "targetPort": 1}, {"name": "other", "port": 1}]
+    service = {"metadata": {"name": "hooks"}, "spec": {"ports": ports}}
+    await live.call("POST", "/api/v1/namespaces/one/services", service)
+    reference = {"name": "hooks", "namespace": "one", "path": "/mutate", "port": 8443}
+    await configure(live, one.spec(clientConfig={"service": reference, "caBundle": one.bundle}))
+    refused = await live.call("POST", PODS, pod())
+    assert (refused.status, refused.body["reason"]) == (500, "InternalError")
+    assert 'no endpoints available for service "hooks"' in refused.body["message"]
+    slices = "/apis/discovery.k8s.io/v1/namespaces/one/endpointslices"
+    port = int(one.url.removesuffix("/mutate").rpartition(":")[2])
+    made = await live.call("POST", slices, endpoint_slice(port, "tls"))
+    assert made.status == 201, made.text
+    created = await live.call("POST", PODS, pod())
+    assert created.body["metadata"]["annotations"] == {"by": "pod"}
+    wrong = one.spec(clientConfig={"service": reference | {"port": 9}, "caBundle": one.bundle})
+    await configure(live, wrong, name="n")
+    refused = await live.call("POST", PODS, pod("q"))
+    assert 'no service port 9 found for service "hooks"' in refused.body["message"]
 
 
 async def test_warning_with_a_line_break_is_dropped(live: Any, hook: Any) -> None:

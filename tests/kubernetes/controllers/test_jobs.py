@@ -64,6 +64,27 @@ async def test_deleted_pods_stay_counted(live: Any) -> None:
     assert done["status"]["succeeded"] == 2
 
 
+async def test_terminating_pod_is_not_replaced_by_a_job_that_replaces_failed_pods(
+    live: Any,
+) -> None:
+    await create(live, JOBS, job("j", completions=1, podReplacementPolicy="Failed"))
+    pod = (await pods(live, "job-name=j", 1))[0]
+    path = f"{PODS}/{pod['metadata']['name']}"
+    target = {
+        "metadata": {"name": pod["metadata"]["name"]},
+        "target": {"kind": "Node", "name": "n"},
+    }
+    await live.call("POST", f"{path}/binding", target)
+    await live.call("DELETE", path)
+    waiting = await until(live, JOB, has_count("terminating", 1))
+    assert not {"active", "failed"} & waiting["status"].keys()
+    every = f"{PODS}?labelSelector=job-name=j"
+    assert len((await get(live, every))["items"]) == 1
+    await set_pod_status(live, pod, "Failed")
+    ended = await until(live, JOB, has_count("failed", 1))
+    assert ended["status"]["terminating"] == 0
+
+
 async def test_job_fails_after_its_backoff_limit(live: Any) -> None:
     await create(live, JOBS, job("j", backoffLimit=0))
     await set_pod_status(live, (await pods(live, "job-name=j", 1))[0], "Failed")

@@ -19,6 +19,7 @@ from podpass.kubernetes.kubelet.sandbox import (
     choose_sandbox,
     rewrite_paths,
 )
+from podpass.kubernetes.kubelet.security_context import ContainerSecurity
 
 BWRAP = shutil.which("bwrap")
 Make = Callable[..., Bubblewrap]
@@ -259,3 +260,23 @@ def test_program_that_cannot_be_isolated_is_not_started(tmp_path: Path) -> None:
     assert done.returncode == 126
     assert b"cannot start the container" in done.stderr
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.skipif(BWRAP is None, reason="bubblewrap is not installed")
+def test_home_of_a_container_with_a_read_only_root_cannot_be_written(tmp_path: Path) -> None:
+    assert BWRAP
+    home = tmp_path / "home"
+    home.mkdir()
+    for read_only in (False, True):
+        spec = ProcessSpec(
+            argv=["/bin/sh", "-c", "cd $HOME && echo x > file"],
+            env={},
+            cwd=home,
+            default_env={"HOME": str(home)},
+            security=ContainerSecurity(read_only_root=read_only),
+        )
+        made = Bubblewrap(BWRAP, hidden=tmp_path).wrap(spec, [], "")
+        done = subprocess.run(
+            made.argv, env=dict(made.env), cwd=made.cwd, capture_output=True, check=False
+        )
+        assert (done.returncode != 0) is read_only

@@ -163,6 +163,21 @@ def test_main_containers_wait_for_the_init_containers() -> None:
     assert initialized["message"] == "containers with incomplete status: [i]"
 
 
+def test_later_init_containers_wait_for_the_earlier_ones() -> None:
+    item = pod(initContainers=[{"name": "one", "image": "i"}, {"name": "two", "image": "i"}])
+    records = {"one": RUNNING, "two": ContainerRecord(), "m": ContainerRecord()}
+    made = build_status(item, status_input(item, records=records))
+    assert made["initContainerStatuses"][1]["state"] == {"waiting": {"reason": "PodInitializing"}}
+    first = build_status(item, status_input(item, records=records | {"one": ContainerRecord()}))
+    assert first["initContainerStatuses"][0]["state"] == {"waiting": {"reason": "PodInitializing"}}
+
+
+def test_containers_of_a_pod_without_init_containers_are_being_created() -> None:
+    item = pod()
+    made = build_status(item, status_input(item, records={"m": ContainerRecord()}))
+    assert made["containerStatuses"][0]["state"] == {"waiting": {"reason": "ContainerCreating"}}
+
+
 def test_pod_past_its_deadline_has_the_reason() -> None:
     item = pod()
     made = build_status(

@@ -1,49 +1,49 @@
 """Decode request bodies: JSON, YAML or protobuf; check the kind and the fields against the schema."""
 
 import json
-from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
-from podpass.kubernetes.apiserver import limits, protobuf, schema, worker, yaml_body
+from podpass.kubernetes.apiserver import (
+    limits,
+    protobuf,
+    schema,
+    strict_decoding,
+    worker,
+    yaml_body,
+)
 from podpass.kubernetes.apiserver.kinds import Kind
 from podpass.kubernetes.apiserver.request import Request
 from podpass.kubernetes.apiserver.response import JSON, YAML
 from podpass.kubernetes.apiserver.status import (
     Cause,
     CauseType,
+    StatusError,
     bad_request,
     invalid_options,
     unsupported_media_type,
 )
 from podpass.kubernetes.apiserver.storage.storage import Object
+from podpass.kubernetes.apiserver.strict_decoding import DuplicateKeys
 
 _TYPES = (JSON, YAML, protobuf.MEDIA_TYPE)
 _CUSTOM_TYPES = (JSON, YAML)
 
 
-def parse(data: bytes, media_type: str) -> tuple[Any, list[str]]:
-    """Decode a body; also return the names of members that an object contains more than once.
+def parse(data: bytes, media_type: str) -> tuple[Any, DuplicateKeys]:
+    """Decode a body; also return the keys that an object contains more than once.
 
     Errors:  StatusError 400, and 413 for more values than one request may have.
     """
-    duplicates: list[str] = []
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            counts = Counter(name for name, _ in pairs)
-            duplicates.extend(sorted(name for name, count in counts.items() if count > 1))
-        return found
-
+    duplicates = DuplicateKeys()
     try:
         if media_type == protobuf.MEDIA_TYPE:
             value = protobuf.decode(data)
-        elif media_type == JSON:
-            value = json.loads(data, object_pairs_hook=unique, parse_constant=_refuse_constant)
         else:
-            value = _json_or_yaml(data, unique, duplicates)
+            read = _json if media_type == JSON else _json_or_yaml
+            value = read(data, duplicates)
         # Refuse what cannot be stored: numbers beyond 64 bits, lone surrogates, numeric keys of YAML.
         orjson.dumps(value)
     except (protobuf.MalformedBody, ValueError, TypeError, RecursionError) as exc:
@@ -52,14 +52,18 @@ def parse(data: bytes, media_type: str) -> tuple[Any, list[str]]:
     return value, duplicates
 
 
-def _json_or_yaml(data: bytes, unique: Any, duplicates: list[str]) -> Any:
+def _json(data: bytes, duplicates: DuplicateKeys) -> Any:
+    return json.loads(data, object_pairs_hook=duplicates.collect, parse_constant=_refuse_constant)
+
+
+def _json_or_yaml(data: bytes, duplicates: DuplicateKeys) -> Any:
     """Decode YAML; try JSON first, because kubectl sends JSON with the media type of YAML."""
     if data.startswith(b"{"):
         try:
-            return json.loads(data, object_pairs_hook=unique, parse_constant=_refuse_constant)
+            return _json(data, duplicates)
         except ValueError:  # a YAML map in flow style
-            duplicates.clear()
-    return yaml_body.parse(data)
+            duplicates.by_object.clear()
+    return yaml_body.parse(data, duplicates.in_yaml)
 
 
 def _refuse_constant(name: str) -> float:
@@ -85,7 +89,7 @@ async def decode_object(request: Request, kind: Kind) -> Object:
 
 
 def check_kind(
-    request: Request, kind: Kind, value: Any, duplicates: list[str] | None = None
+    request: Request, kind: Kind, value: Any, duplicates: DuplicateKeys | None = None
 ) -> Object:
     """Check that a value is an object of a kind, and check its fields.
 
@@ -96,6 +100,41 @@ def check_kind(
     return check_fields(
         request, kind, _with_type_meta(value, kind.kind, kind.api_version), duplicates
     )
+
+
+def check_applied(request: Request, kind: Kind, value: Any, duplicates: DuplicateKeys) -> Object:
+    """Check that the body of an apply is an object of a kind, and check its fields.
+
+    Errors:  StatusError 400; 500 for an unknown field or a wrong type, whatever `fieldValidation` is, as
+             in the real API server.
+    """
+    if kind.custom is not None:
+        _check_custom_kind(kind, value)
+    typed = _with_type_meta(value, kind.kind, kind.api_version)
+    found = strict_decoding.problems(typed, duplicates)
+    if found and _is_strict(request):
+        raise bad_request(strict_decoding.error_text(found, duplicates))
+    report = schema.check(kind, typed)
+    faults = [
+        *report.type_errors,
+        *(f".{path}: field not declared in schema" for path in report.unknown),
+    ]
+    if faults:
+        named = f"/{(typed.get('metadata') or {}).get('name', '')}; {kind.api_version}, Kind={kind.kind}"
+        raise StatusError(500, "", f"failed to create typed patch object ({named}): {faults[0]}")
+    _warn(request, found)
+    return _prune(kind, typed)
+
+
+def check_patched(request: Request, kind: Kind, value: Any, in_patch: Sequence[str]) -> Object:
+    """Check that a patched value is an object of a kind, and check its fields.
+
+    Errors:  StatusError 400, 422.
+    """
+    if kind.custom is not None:
+        _check_custom_kind(kind, value)
+    typed = _with_type_meta(value, kind.kind, kind.api_version)
+    return check_patched_fields(request, kind, typed, in_patch)
 
 
 async def decode_type(request: Request, kind: str, api_version: str) -> Object:
@@ -135,7 +174,9 @@ def _with_type_meta(value: Any, kind: str, api_version: str) -> Object:
             f"the API version in the data ({version}) does not match the expected API version "
             f"({api_version})"
         )
-    return value | {"kind": kind, "apiVersion": api_version}
+    # In place: `strict_decoding` knows the objects of a body by their identity.
+    value |= {"kind": kind, "apiVersion": api_version}
+    return value
 
 
 def _check_custom_kind(kind: Kind, value: Any) -> None:
@@ -150,7 +191,10 @@ def _check_custom_kind(kind: Kind, value: Any) -> None:
 
 
 def check_fields(
-    request: Request, kind: Kind | str, value: Object, duplicates: list[str] | None = None
+    request: Request,
+    kind: Kind | str,
+    value: Object,
+    duplicates: DuplicateKeys | None = None,
 ) -> Object:
     """Check an object's fields by `fieldValidation`; return the object without unknown fields.
 
@@ -162,16 +206,47 @@ def check_fields(
             f"{kind if isinstance(kind, str) else kind.kind} in the body cannot be read: "
             + "; ".join(report.type_errors)
         )
-    names = (duplicates or [])[: schema.MAX_PROBLEMS]
-    problems = [f'duplicate field "{schema.shorten(name)}"' for name in names]
-    problems += [f'unknown field "{path}"' for path in report.unknown]
-    match request.option("fieldValidation"):
-        case "Strict" if problems:
-            raise bad_request("strict decoding error: " + ", ".join(problems))
-        case "Ignore":
-            pass
-        case _:
-            request.warnings += problems
+    duplicates = duplicates or DuplicateKeys()
+    found = strict_decoding.problems(value, duplicates, report.unknown_fields)
+    if found and _is_strict(request):
+        raise bad_request(strict_decoding.error_text(found, duplicates))
+    _warn(request, found)
+    return _prune(kind, value)
+
+
+def check_patched_fields(
+    request: Request, kind: Kind | str, value: Object, in_patch: Sequence[str]
+) -> Object:
+    """Check the fields of a patched object, like `check_fields`; `in_patch` are problems of the patch itself.
+
+    Errors:  StatusError 422.
+    """
+    report = schema.check(kind, value)
+    if report.type_errors:
+        raise _invalid_patch("; ".join(report.type_errors))
+    unknown = sorted(f'unknown field "{path}"' for path in report.unknown)
+    found = [*in_patch, *unknown][: strict_decoding.MAX_PROBLEMS]
+    if found and _is_strict(request):
+        raise _invalid_patch(strict_decoding.error_text(found, DuplicateKeys()))
+    _warn(request, found)
+    return _prune(kind, value)
+
+
+def _is_strict(request: Request) -> bool:
+    """Return whether a client wants unknown and duplicate fields to be refused."""
+    return request.option("fieldValidation") == "Strict"
+
+
+def _warn(request: Request, found: Sequence[str]) -> None:
+    if request.option("fieldValidation") != "Ignore":
+        request.warnings += found
+
+
+def _invalid_patch(problem: str) -> StatusError:
+    return invalid_options("", [Cause(CauseType.INVALID, problem, "patch")], group="")
+
+
+def _prune(kind: Kind | str, value: Object) -> Object:
     pruned = schema.prune(kind, value)
     if (value.get("metadata") or {}).get("managedFields") == []:
         # An empty list removes all field managers; a missing list does not.

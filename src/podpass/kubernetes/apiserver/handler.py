@@ -30,6 +30,7 @@ from podpass.kubernetes.apiserver.registry.store import Registry
 from podpass.kubernetes.apiserver.registry.subresources import PodSubresources
 from podpass.kubernetes.apiserver.request import (
     Request,
+    check_timeout,
     parse_request_info,
     read_headers,
     read_query,
@@ -90,8 +91,8 @@ class ApiServer:
             "deletecollection": self._delete_collection,
         }
         self._subresources: Mapping[str, Handler] = {
-            "binding": lambda request: self._encode_result(request, subresources.bind(request)),
-            "eviction": lambda request: self._encode_result(request, subresources.evict(request)),
+            "binding": lambda request: self._encode_result(request, subresources.bind),
+            "eviction": lambda request: self._encode_result(request, subresources.evict),
             "scale": ScaleHandler(registry).handle,
             "token": self._token,
             **kubelet_requests,
@@ -138,6 +139,7 @@ class ApiServer:
         headers, query = read_headers(scope), read_query(scope)
         path = scope["raw_path"].decode("latin-1")
         info = parse_request_info(scope["method"], path, query, self._registry.kinds.find)
+        check_timeout(info, query)
         user = self._authenticator.authenticate(scope, headers)
         user = impersonate(user, scope["headers"], self._rbac)
         request = Request(
@@ -242,19 +244,21 @@ class ApiServer:
         return list_response.respond(request, request.kind, result, self._clock)
 
     async def _review(self, request: Request) -> Response:
+        response.negotiate(request, has_table=False)
         obj = await self._reviews.create(request)
-        return response.encode(request, object_response.with_type_meta(request.kind, obj), 201)
+        return object_response.respond(request, request.kind, obj, self._clock, 201)
 
     async def _token(self, request: Request) -> Response:
+        form = response.negotiate(request, has_table=False)
         obj = await token_request.request_token(request, self._store, self._auth_config)
-        return response.encode(
-            request, object_response.with_type_meta(token_request.TOKEN_REQUEST, obj), 201
-        )
+        whole = object_response.with_type_meta(token_request.TOKEN_REQUEST, obj)
+        return response.encode(request, whole, 201, form.media_type)
 
     async def _encode_result(
-        self, request: Request, work: Awaitable[dict[str, object]]
+        self, request: Request, work: Callable[[Request], Awaitable[dict[str, object]]]
     ) -> Response:
-        return response.encode(request, await work, 201)
+        form = response.negotiate(request, has_table=False)
+        return response.encode(request, await work(request), 201, form.media_type)
 
 
 async def _unknown(_request: Request) -> Response:

@@ -1,5 +1,6 @@
 """A parsed request: its user, verb, object and options."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,10 +9,12 @@ from urllib.parse import parse_qs, unquote
 from podpass.http.server import BodyTooLarge, Receive, Scope, read_body
 from podpass.kubernetes.apiserver.kinds import Kind, find_kind
 from podpass.kubernetes.apiserver.selectors import required_name
-from podpass.kubernetes.apiserver.status import too_large
+from podpass.kubernetes.apiserver.status import bad_request, too_large
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
 _NAMESPACE_SUBRESOURCES = ("status", "finalize")
+_LONG_SUBRESOURCES = ("attach", "exec", "log", "portforward", "proxy")
+_DURATION = re.compile(r"[-+]?(?:0|(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+)")
 KindLookup = Callable[[str, str, str], Kind | None]
 """Returns the kind of a group, a version and a plural; None if the API server does not serve it."""
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
@@ -125,6 +128,19 @@ def _verb(method: str, name: str, query: Mapping[str, Sequence[str]]) -> str:
         return "delete" if name else "deletecollection"
     # The name of a verb is no method: LIST or ESCALATE would choose what is authorized.
     return _VERBS.get(method, "")
+
+
+def check_timeout(info: RequestInfo, query: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a `timeout` of the query that is no duration in Go's syntax; watches and logs ignore it.
+
+    Errors:  StatusError 400.
+    """
+    value = query.get("timeout", [""])[0]
+    is_long = info.verb == "watch" or info.subresource in _LONG_SUBRESOURCES
+    if value and not is_long and not _DURATION.fullmatch(value):
+        raise bad_request(
+            f"invalid timeout specified in the request URL - {value!r} is no duration"
+        )
 
 
 @dataclass(slots=True, kw_only=True)

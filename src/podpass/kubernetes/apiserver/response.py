@@ -97,9 +97,10 @@ def media_ranges(accept: str) -> list[MediaRange]:
     return sorted(ranges, key=lambda each: -each.quality)
 
 
-def negotiate(request: Request) -> OutputFormat:
+def negotiate(request: Request, *, has_table: bool = True) -> OutputFormat:
     """Choose the representation of an object by the Accept header.
 
+    Shapes:  `has_table` is false for bodies without columns: reviews, bindings, evictions, tokens.
     Errors:  StatusError 406; media types that are not supported (protobuf, CBOR) are skipped.
     """
     for each in media_ranges(request.headers.get("accept", "")):
@@ -110,6 +111,8 @@ def negotiate(request: Request) -> OutputFormat:
             return OutputFormat(media_type=media_type)
         version = each.params.get("v", "v1")
         form = _FORM_BY_NAME.get(each.params["as"])
+        if form == TABLE and not has_table:
+            continue
         if form and each.params.get("g") == "meta.k8s.io" and version in _META_VERSIONS:
             return OutputFormat(form, media_type, version)
     raise not_acceptable([JSON, YAML])

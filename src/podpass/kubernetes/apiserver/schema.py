@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from podpass.kubernetes.apiserver.kinds import Kind
+from podpass.kubernetes.apiserver.strict_decoding import MAX_PROBLEMS, Unknown
 
 Types = Mapping[str, Mapping[str, str]]
 FieldPath = tuple[Any, str] | None
@@ -26,7 +27,6 @@ FieldPath = tuple[Any, str] | None
 # The names of the types of custom resources begin with this character.
 CUSTOM = "~"
 
-MAX_PROBLEMS = 100
 _MAX_PATH_CHARS = 1024
 
 # Two adjacent repetitions of digits would make the time for a long invalid number grow with its square.
@@ -50,12 +50,16 @@ _DESCRIPTIONS = {
 class SchemaReport:
     """The fields of an object that do not match the schema.
 
-    Shapes:  `type_errors` are messages that begin with the path; `unknown` are paths as in
+    Shapes:  `type_errors` are messages that begin with the path; `unknown` has paths as in
              `spec.containers[0].nope`. Each list has at most 100 entries, as in the real API.
     """
 
     type_errors: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
+    unknown_fields: Unknown = field(default_factory=Unknown)
+
+    @property
+    def unknown(self) -> list[str]:
+        return self.unknown_fields.paths
 
 
 @functools.cache
@@ -117,7 +121,8 @@ def check(kind: Kind | str, obj: Any) -> SchemaReport:
     """Check an object against its type; `kind` may be the name of a type (`Binding`, `DeleteOptions`)."""
     if isinstance(kind, Kind) and kind.custom is not None:
         return SchemaReport(
-            type_errors=kind.custom.type_errors(obj), unknown=kind.custom.unknown_fields(obj)
+            type_errors=kind.custom.type_errors(obj),
+            unknown_fields=Unknown(paths=kind.custom.unknown_fields(obj)),
         )
     report = SchemaReport()
     _check(type_name(kind), obj, None, report)
@@ -151,13 +156,9 @@ def _check_object(kind: str, value: dict[str, Any], path: FieldPath, report: Sch
         child = (path, f".{key}" if path else key)
         if key in fields:
             _check(fields[key], each, child, report)
-        elif len(report.unknown) < MAX_PROBLEMS:
-            report.unknown.append(_format_path(child))
-
-
-def shorten(text: str) -> str:
-    """Cut a name to the length that a message may have."""
-    return text[:_MAX_PATH_CHARS]
+        else:
+            is_listed = len(report.unknown) < MAX_PROBLEMS
+            report.unknown_fields.add(value, key, _format_path(child) if is_listed else None)
 
 
 def _format_path(path: FieldPath) -> str:
@@ -165,8 +166,8 @@ def _format_path(path: FieldPath) -> str:
     parts: list[str] = []
     while path is not None:
         path, part = path
-        parts.append(shorten(part))
-    return shorten("".join(reversed(parts)))
+        parts.append(part[:_MAX_PATH_CHARS])
+    return "".join(reversed(parts))[:_MAX_PATH_CHARS]
 
 
 def _report_mismatch(

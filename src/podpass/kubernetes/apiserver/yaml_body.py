@@ -12,6 +12,7 @@ from typing import Any
 
 from podpass.kubernetes.apiserver.limits import MAX_DEPTH, MAX_MANAGED_VALUES, MAX_VALUES
 from podpass.kubernetes.apiserver.status import too_large
+from podpass.kubernetes.apiserver.strict_decoding import MAX_PROBLEMS
 
 _TAG = "tag:yaml.org,2002:"
 _STRING = f"{_TAG}str"
@@ -29,8 +30,8 @@ _TRUE = ("yes", "true", "on")
 _MAX_EVENTS = 3 * (MAX_VALUES + MAX_MANAGED_VALUES)
 
 
-def parse(data: bytes) -> Any:
-    """Parse one document.
+def parse(data: bytes, duplicates: list[str] | None = None) -> Any:
+    """Parse one document; append a message to `duplicates` for each key that a map repeats.
 
     Errors:  ValueError; StatusError 413 for more values than one request may have.
     """
@@ -38,16 +39,17 @@ def parse(data: bytes) -> Any:
 
     parser = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     try:
-        return _build(yaml.parse(data, parser))
+        return _build(yaml.parse(data, parser), [] if duplicates is None else duplicates)
     except yaml.YAMLError as exc:
         raise ValueError("invalid YAML") from exc
 
 
-def _build(events: Iterable[Any]) -> Any:
+def _build(events: Iterable[Any], duplicates: list[str]) -> Any:
     """Build the value of the only document from its events."""
-    builder = _Builder()
+    builder = _Builder(duplicates)
     handlers = builder.handlers()
     for count, event in enumerate(events):
+        builder.event = event
         handlers[type(event)](event)
         if count > _MAX_EVENTS or len(builder.open) > MAX_DEPTH:
             raise too_large(
@@ -59,8 +61,10 @@ def _build(events: Iterable[Any]) -> Any:
 class _Builder:
     """The value so far, and the lists and maps that are still open."""
 
-    def __init__(self) -> None:
+    def __init__(self, duplicates: list[str]) -> None:
         self.root: Any = None
+        self.event: Any = None
+        self._duplicates = duplicates
         self.open: list[Any] = []
         self._keys: list[str | None] = []
         self._documents = 0
@@ -104,6 +108,9 @@ class _Builder:
         elif isinstance(self.open[-1], list):
             self.open[-1].append(value)
         elif (key := self._keys[-1]) is not None:
+            if key in self.open[-1] and len(self._duplicates) < MAX_PROBLEMS:
+                line = self.event.start_mark.line + 1
+                self._duplicates.append(f'line {line}: key "{key}" already set in map')
             self.open[-1][key] = value
             self._keys[-1] = None
         elif isinstance(value, str):

@@ -43,9 +43,11 @@ class GarbageCollector:
         waiting = [uid for uid, owner in found.items() if owner and _awaits_dependents(owner)]
         present = [uid for uid, owner in found.items() if owner is not None and uid not in waiting]
         if not present:
-            has_own = bool(self._lister.dependents(metadata["uid"]))
-            policy = FOREGROUND if waiting and has_own else BACKGROUND
-            await self._delete(kind, obj, policy)
+            dependents = self._lister.dependents(metadata["uid"]) if waiting else ()
+            if any(_awaits_dependents(each) for key in dependents if (each := self._object(key))):
+                # Its owner and its dependent wait for each other: in a circle, no object would be the first.
+                await self._unblock_owners(kind, obj)
+            await self._delete(kind, obj, FOREGROUND if dependents else BACKGROUND)
         elif len(present) < len(owners):
             await self._remove_owners(
                 kind, obj, [each["uid"] for each in owners if each["uid"] not in present]
@@ -93,6 +95,16 @@ class GarbageCollector:
             return {**live, "metadata": {**live["metadata"], "ownerReferences": others}}
 
         await self._change(kind, obj, without)
+
+    async def _unblock_owners(self, kind: str, obj: Object) -> None:
+        """Let the owners be deleted before this dependent."""
+
+        def unblocked(live: Object) -> Object:
+            owners = live["metadata"].get("ownerReferences") or ()
+            others = [{**each, "blockOwnerDeletion": False} for each in owners]
+            return {**live, "metadata": {**live["metadata"], "ownerReferences": others}}
+
+        await self._change(kind, obj, unblocked)
 
     async def _release(self, kind: str, obj: Object, finalizer: str) -> None:
         def without(live: Object) -> Object:

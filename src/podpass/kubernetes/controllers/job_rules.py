@@ -83,11 +83,21 @@ def count_pods(job: Object, status: Object, pods: Sequence[PodInfo]) -> None:
                     continue
                 indexes.add(int(pod.index))
             left["succeeded"].append(pod.uid)
-        elif pod.phase == "Failed" or pod.deleting:
+        elif pod.phase == "Failed" or (pod.deleting and not _ends_first(job, pod)):
             left["failed"].append(pod.uid)
     status[_UNCOUNTED] = {part: uids for part, uids in left.items() if uids}
     if indexes:
         status["completedIndexes"] = write_indexes(indexes)
+
+
+def _ends_first(job: Object, pod: PodInfo) -> bool:
+    """Return whether a deleted pod counts only when it has ended; a pod without a node never starts."""
+    return waits_for_failed(job) and bool(pod.node)
+
+
+def waits_for_failed(job: Object) -> bool:
+    """Return whether a pod that is being deleted is replaced only when it has ended."""
+    return bool(job["spec"].get("podReplacementPolicy") == "Failed")
 
 
 def uncounted_uids(status: Mapping[str, Any]) -> set[str]:

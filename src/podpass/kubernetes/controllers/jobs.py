@@ -105,6 +105,8 @@ class JobController:
     ) -> float | None:
         now = self._client.now
         missing = job_rules.desired_active(job, status, len(active)) - len(active)
+        if missing > 0 and job_rules.waits_for_failed(job):
+            missing = max(missing - sum(pod.deleting and not pod.ended for pod in pods), 0)
         until = job_rules.until_deadline(job, status, now)
         if missing < 0:
             surplus = sorted(active, key=lambda pod: (pod.ready, bool(pod.node), pod.created))

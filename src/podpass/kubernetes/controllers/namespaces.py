@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from podpass.clock import rfc3339
 from podpass.kubernetes.apiserver.kinds import Kind, kind_by_name
@@ -12,6 +12,7 @@ from podpass.kubernetes.apiserver.registry.store import is_ready_to_remove
 from podpass.kubernetes.apiserver.storage.fairness import CooperativeYield
 from podpass.kubernetes.apiserver.storage.storage import Object, StoredObject
 from podpass.kubernetes.controllers.client import MANAGER, ControllerClient
+from podpass.kubernetes.controllers.namespace_conditions import deletion_conditions
 
 _log = logging.getLogger(__name__)
 
@@ -86,15 +87,36 @@ class NamespaceController:
         """
         name = namespace["metadata"]["name"]
         pods = [(_POD, entry) for entry in self._store.list_stored(_POD, name)]
+        contents = pods or list(self._contents(name))
         fairness = CooperativeYield()
-        for kind, entry in pods or list(self._contents(name)):
+        for kind, entry in contents:
             # Up to 10,000 objects that are already being deleted are read without a write that yields.
             await fairness.yield_if_due()
             metadata = entry.object()["metadata"]
             if not metadata.get("deletionTimestamp"):
                 await self._client.delete(kind.key, name, entry.name, metadata["uid"])
-        if not any(self._contents(name)):
+        if any(self._contents(name)):
+            self._report_contents(name, contents)
+        else:
             self._remove_finalizer(name)
+
+    def _report_contents(self, name: str, contents: Sequence[tuple[Kind, StoredObject]]) -> None:
+        """Write what remains into the conditions of a namespace, if that has changed."""
+        resources: set[str] = set()
+        finalizers: set[str] = set()
+        for kind, entry in contents:
+            if (left := self._store.get(kind, name, entry.name)) is not None:
+                resources.add(kind.resource)
+                finalizers.update(left["metadata"].get("finalizers") or ())
+        namespace = self._store.get(_KIND, "", name)
+        if namespace is None:
+            return
+        status = namespace.get("status") or {}
+        before = status.get("conditions") or []
+        made = deletion_conditions(before, resources, finalizers, self._client.now)
+        if made != before:
+            namespace["status"] = {**status, "conditions": made}
+            self._store.update(_KIND, namespace, int(namespace["metadata"]["resourceVersion"]))
 
     def _contents(self, namespace: str) -> Iterator[tuple[Kind, StoredObject]]:
         for kind in self._client.kinds.stored():

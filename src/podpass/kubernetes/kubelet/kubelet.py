@@ -92,6 +92,11 @@ class Kubelet:
         """Return `pod-addresses` if each pod has its own address, or `node-address`."""
         return "node-address" if self._addresses.is_shared else "pod-addresses"
 
+    @property
+    def has_users(self) -> bool:
+        """Return whether the sandbox obeys the user of a container."""
+        return self._sandbox.has_users
+
     async def __aenter__(self) -> Self:
         try:
             await self._start()

@@ -1,5 +1,6 @@
 """Prepare a container to start: its program, variables, mounts and folders."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,11 @@ from podpass.kubernetes.kubelet.process import (
     StartError,
 )
 from podpass.kubernetes.kubelet.sandbox import Mount, ProcessSpec
+from podpass.kubernetes.kubelet.security_context import (
+    RunAs,
+    breaks_non_root_policy,
+    read_security,
+)
 from podpass.kubernetes.kubelet.volume_manager import fetch_objects
 from podpass.kubernetes.kubelet.volume_sources import CONTENT_KINDS
 
@@ -69,7 +75,19 @@ async def prepare(
     default_env = _default_variables(context, pod, folder, container_id, mounts)
     search = values.get("PATH") or default_env["PATH"]
     argv[0] = locate_program(argv[0], search, mounts)
-    process = ProcessSpec(argv=argv, env=values, cwd=folder / "home", default_env=default_env)
+    if breaks_non_root_policy(pod, container):
+        name, owner = container["name"], pod["metadata"]["name"]
+        raise ConfigError(
+            f'container\'s runAsUser breaks non-root policy (pod: "{owner}", container: {name})'
+        )
+    own = RunAs(os.geteuid(), os.getegid())
+    process = ProcessSpec(
+        argv=argv,
+        env=values,
+        cwd=folder / "home",
+        default_env=default_env,
+        security=read_security(pod, container, own),
+    )
     return PreparedContainer(
         process=process,
         mounts=mounts,

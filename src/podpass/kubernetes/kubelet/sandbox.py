@@ -6,19 +6,28 @@ existing folder is covered first by an empty folder that shows the same entries.
 """
 
 import asyncio
+import itertools
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+from podpass.kubernetes.kubelet.security_context import (
+    DEFAULT_CAPABILITIES,
+    ContainerSecurity,
+    RunAs,
+)
 
 BUBBLEWRAP, NAMESPACES, REWRITE = "bubblewrap", "namespaces", "rewrite"
 _MOUNT_NAMESPACE = Path(__file__).with_name("mount_namespace.py")
 _PROBE_SECONDS = 5.0
 _OWN_FOLDERS = ("HOME", "TMPDIR")
+# Folders of the kernel, which stay writable with a read-only root.
+_SYSTEM_FOLDERS = ("/dev", "/proc", "/sys")
 # The characters that may not precede a path, and those that may follow it.
 _BEFORE, _AFTER = r"(?<![\w./~-])", r"(?=$|[/\s\"':;,)}\]|&<>])"
 
@@ -45,12 +54,17 @@ class ProcessSpec:
     cwd: Path
     default_env: Mapping[str, str] = field(default_factory=dict)
     monitored: bool = False
+    security: ContainerSecurity = field(default_factory=ContainerSecurity)
 
 
 class Sandbox(Protocol):
     """Maps the paths of a container to the host."""
 
     name: str
+    has_users: bool
+
+    def ignored(self, security: ContainerSecurity) -> list[str]:
+        """Return the fields of a security context that `wrap` does not obey."""
 
     def wrap(self, spec: ProcessSpec, mounts: Sequence[Mount], workdir: str) -> ProcessSpec:
         """Return the process to start on the host.
@@ -76,7 +90,18 @@ async def choose_sandbox(
     """
     program = shutil.which("bwrap", path=path)
     if BUBBLEWRAP in kinds and program and await _works([program]):
-        return Bubblewrap(program, hidden=hidden, shown=shown, shared=shared)
+        has_users, has_capabilities = await asyncio.gather(
+            _works([program, *_user_options(RunAs(1, 1))]),
+            _works([program, *_capability_options(DEFAULT_CAPABILITIES)]),
+        )
+        return Bubblewrap(
+            program,
+            hidden=hidden,
+            shown=shown,
+            shared=shared,
+            has_users=has_users,
+            has_capabilities=has_capabilities,
+        )
     own = KernelNamespaces(hidden=hidden, shown=shown, shared=shared)
     if NAMESPACES in kinds and sys.platform == "linux" and await _works(own.command):
         return own
@@ -110,6 +135,7 @@ class Bubblewrap:
 
     name = BUBBLEWRAP
     monitors = True  # its own process is the parent of the program
+    has_read_only_root = True
 
     def __init__(
         self,
@@ -117,8 +143,11 @@ class Bubblewrap:
         hidden: Path | None = None,
         shown: Sequence[Path] = (),
         shared: Sequence[Mount] = (),
+        has_users: bool = True,
+        has_capabilities: bool = True,
     ) -> None:
         self.command = command
+        self.has_users, self._has_capabilities = has_users, has_capabilities
         self._hidden = hidden
         self._shown = shown
         self._shared = shared
@@ -131,11 +160,16 @@ class Bubblewrap:
             # A container runtime creates a missing working folder.
             all_mounts.append(Mount(source=spec.cwd, target=folder, read_only=False))
         options = [
-            *_bind_options(all_mounts, self._hidden),
+            *_bind_options(
+                all_mounts,
+                self._hidden,
+                read_only=spec.security.read_only_root and self.has_read_only_root,
+            ),
             "--chdir",
             folder,
             "--die-with-parent",
             "--new-session",
+            *self._security_options(spec.security),
         ]
         return ProcessSpec(
             argv=[*self.command, *options, "--", *spec.argv],
@@ -144,12 +178,35 @@ class Bubblewrap:
             monitored=self.monitors,
         )
 
+    def ignored(self, security: ContainerSecurity) -> list[str]:
+        return _ignored(
+            security, has_users=self.has_users, has_read_only_root=self.has_read_only_root
+        )
+
+    def _security_options(self, security: ContainerSecurity) -> Iterator[str]:
+        if security.run_as and self.has_users:
+            yield from _user_options(security.run_as)
+        elif security.capabilities is not None and self._has_capabilities:
+            yield from _capability_options(security.capabilities)
+
+
+def _user_options(user: RunAs) -> list[str]:
+    """Return options for a user namespace, in which the kubelet's user has another number."""
+    return ["--unshare-user", "--uid", str(user.user), "--gid", str(user.group)]
+
+
+def _capability_options(names: Iterable[str]) -> list[str]:
+    """Return options that leave only these capabilities to a process of root."""
+    kept = itertools.chain.from_iterable(("--cap-add", f"CAP_{name}") for name in names)
+    return ["--cap-drop", "ALL", *kept]
+
 
 class KernelNamespaces(Bubblewrap):
     """The same bind mounts without bubblewrap, by a program of this package."""
 
     name = NAMESPACES
     monitors = False
+    has_read_only_root = False
 
     def __init__(
         self,
@@ -160,7 +217,23 @@ class KernelNamespaces(Bubblewrap):
     ) -> None:
         # Without site packages and user settings, so that it starts in hundredths of a second.
         command = (sys.executable, "-I", "-S", str(_MOUNT_NAMESPACE))
-        super().__init__(*command, hidden=hidden, shown=shown, shared=shared)
+        super().__init__(
+            *command,
+            hidden=hidden,
+            shown=shown,
+            shared=shared,
+            has_users=False,
+            has_capabilities=False,
+        )
+
+
+def _ignored(
+    security: ContainerSecurity, *, has_users: bool, has_read_only_root: bool
+) -> list[str]:
+    found = ["runAsUser"] if security.run_as and not has_users else []
+    if security.read_only_root and not has_read_only_root:
+        found.append("readOnlyRootFilesystem")
+    return found
 
 
 def _visible_files(
@@ -177,14 +250,23 @@ def _visible_files(
         covers.append(Mount(source=hidden, target=str(hidden), read_only=True))
     targets = {mount.target for mount in covers}
     return [
-        Mount(source=Path(path), target=path, read_only=path not in own)
+        Mount(
+            source=Path(path),
+            target=path,
+            read_only=spec.security.read_only_root or path not in own,
+        )
         for path in sorted(named - targets)
         if _is_covered(path, covers) and Path(path).exists()
     ]
 
 
-def _bind_options(mounts: Sequence[Mount], hidden: Path | None = None) -> Iterator[str]:
-    """Yield the options of bubblewrap: covers first, then mounts, each parent before its children."""
+def _bind_options(
+    mounts: Sequence[Mount], hidden: Path | None = None, *, read_only: bool = False
+) -> Iterator[str]:
+    """Yield the options of bubblewrap: covers first, then mounts, each parent before its children.
+
+    Shapes:  with `read_only` only mounts that are not read-only, and devices, can be written.
+    """
     resolved = sorted(
         ((_resolve(mount.target), mount) for mount in mounts), key=lambda each: each[0]
     )
@@ -199,14 +281,26 @@ def _bind_options(mounts: Sequence[Mount], hidden: Path | None = None) -> Iterat
         bound[target] = mount
     # A covered root needs no bind: bubblewrap starts with an empty root.
     if Path("/") not in covers:
-        yield from ("--dev-bind", "/", "/")
+        yield from _bind_root(read_only=read_only)
     for folder in sorted(covers):
-        yield from _cover(folder)
+        yield from _cover(folder, read_only=read_only)
     # After the covers, because a cover shows the entries of its folder again.
     if hidden is not None:
         yield from ("--tmpfs", str(_resolve(str(hidden))))
     for target, mount in bound.items():
         yield from ("--ro-bind" if mount.read_only else "--bind", str(mount.source), str(target))
+    # At the end, because bubblewrap creates mount points in the covers.
+    for folder in sorted(covers) if read_only else ():
+        yield from ("--remount-ro", str(folder))
+
+
+def _bind_root(*, read_only: bool) -> Iterator[str]:
+    if not read_only:
+        yield from ("--dev-bind", "/", "/")
+        return
+    yield from ("--ro-bind", "/", "/")
+    for folder in _SYSTEM_FOLDERS:
+        yield from ("--dev-bind", folder, folder)
 
 
 def _resolve(target: str) -> Path:
@@ -222,7 +316,7 @@ def _existing_parent(target: Path) -> Path:
     return next(parent for parent in target.parents if parent.is_dir())
 
 
-def _cover(folder: Path) -> Iterator[str]:
+def _cover(folder: Path, *, read_only: bool) -> Iterator[str]:
     """Yield options that cover a folder by an empty one with the same entries, which accepts new entries."""
     if folder != Path("/"):
         yield from ("--tmpfs", str(folder))
@@ -230,7 +324,9 @@ def _cover(folder: Path) -> Iterator[str]:
         if entry.is_symlink():
             yield from ("--symlink", os.readlink(entry.path), entry.path)  # noqa: PTH115 the link itself, not its target
         else:
-            yield from ("--dev-bind-try", entry.path, entry.path)
+            is_system = entry.path.startswith(_SYSTEM_FOLDERS)
+            bind = "--ro-bind-try" if read_only and not is_system else "--dev-bind-try"
+            yield from (bind, entry.path, entry.path)
 
 
 def _make_mount_point(above: Mount, target: Path, mount: Mount) -> None:
@@ -253,6 +349,10 @@ class PathRewriter:
     """Replaces the paths of mounts in arguments and variables by paths of the host; needs no namespaces."""
 
     name = REWRITE
+    has_users = False
+
+    def ignored(self, security: ContainerSecurity) -> list[str]:
+        return _ignored(security, has_users=False, has_read_only_root=False)
 
     def wrap(self, spec: ProcessSpec, mounts: Sequence[Mount], workdir: str) -> ProcessSpec:
         folder = Path(rewrite_paths(workdir, mounts)) if workdir else spec.cwd

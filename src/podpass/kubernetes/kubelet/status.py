@@ -15,6 +15,7 @@ from podpass.kubernetes.kubelet.container_state import (
     Running,
     State,
     Terminated,
+    Waiting,
 )
 from podpass.kubernetes.kubelet.lifecycle import PodPlan
 
@@ -98,7 +99,7 @@ def _container_status(
     record = view.records[name]
     backing_off = name in view.backing_off and isinstance(record.state, Terminated)
     state = _back_off_state(pod, name, record) if backing_off else _build_state(record.state)
-    if name in view.plan.mains and not lifecycle.is_initialized(view.plan, view.records):
+    if _waits_for_initialization(view, name):
         state = {"waiting": _INITIALIZING}
     last = record.previous if backing_off else record.last
     current = record.state if isinstance(record.state, Running | Terminated) else record.last
@@ -113,6 +114,16 @@ def _container_status(
         "imageID": "",
         **({"containerID": SCHEME + current.container_id} if current else {}),
     }
+
+
+def _waits_for_initialization(view: StatusInput, name: str) -> bool:
+    """Return whether a container waits for init containers; with them no container is only being created."""
+    if not view.plan.inits:
+        return False
+    is_later_main = name in view.plan.mains and not lifecycle.is_initialized(
+        view.plan, view.records
+    )
+    return is_later_main or view.records[name].state == Waiting()
 
 
 def _build_state(state: State) -> dict[str, Any]:

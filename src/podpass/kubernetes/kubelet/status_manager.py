@@ -75,6 +75,8 @@ class StatusManager:
             except KubeError:
                 self._status = self._status or status
                 raise
+        if self._status is not None:
+            return False  # a newer status, perhaps the last one, was queued while this one was sent
         if self._delete_requested:
             options = {"gracePeriodSeconds": 0, "preconditions": {"uid": self._uid}}
             await self._client.delete(path, options)

@@ -1,4 +1,6 @@
-"""The built-in admission plugins: NamespaceLifecycle, ServiceAccount, Priority, DefaultTolerationSeconds.
+"""The built-in admission plugins.
+
+These are NamespaceLifecycle, ServiceAccount, Priority, DefaultTolerationSeconds and RuntimeClass.
 
 They run before the webhooks, and again after a webhook changed an object, so that a container that a webhook
 adds also gets the token of its account.
@@ -70,6 +72,7 @@ def admit(attributes: AdmissionAttributes, store: ObjectStore) -> None:
     if attributes.kind.type_name == "Pod":
         _service_account(attributes, attributes.obj, store)
         defaults.admit_pod(attributes.obj, _priority_classes(store))
+        _runtime_class(attributes, attributes.obj)
     elif attributes.kind.type_name == "Node":
         defaults.admit_node(attributes.obj)
 
@@ -129,6 +132,12 @@ def _service_account(attributes: AdmissionAttributes, pod: Object, store: Object
         spec["imagePullSecrets"] = [dict(each) for each in account["imagePullSecrets"]]
     if _automount(spec, account):
         _mount_token(spec)
+
+
+def _runtime_class(attributes: AdmissionAttributes, pod: Object) -> None:
+    """Refuse a pod of a RuntimeClass: the kind is not served, so none exists."""
+    if name := pod["spec"].get("runtimeClassName"):
+        raise _pod_forbidden(attributes, f'pod rejected: RuntimeClass "{name}" not found')
 
 
 def _priority_classes(store: ObjectStore) -> dict[str, Object]:

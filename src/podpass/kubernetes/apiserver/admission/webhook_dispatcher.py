@@ -21,7 +21,11 @@ import orjson
 
 from podpass.errors import Error
 from podpass.kubernetes.apiserver import decoding, schema, worker
-from podpass.kubernetes.apiserver.admission import webhook_matcher, webhook_response
+from podpass.kubernetes.apiserver.admission import (
+    service_resolver,
+    webhook_matcher,
+    webhook_response,
+)
 from podpass.kubernetes.apiserver.admission.plugins import AdmissionAttributes
 from podpass.kubernetes.apiserver.admission.webhook_response import WebhookFailed
 from podpass.kubernetes.apiserver.defaulting import defaults
@@ -32,7 +36,7 @@ from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
 _log = logging.getLogger(__name__)
 
 ServiceOrigins = Mapping[str, str]
-"""Origins of Services by `NAMESPACE/NAME:PORT`, because this cluster has no Service network."""
+"""Origins of Services without pods, by `NAMESPACE/NAME:PORT`; other Services are resolved to a pod."""
 
 _MAX_RESPONSE_BYTES = 3 * 1024 * 1024
 _VERSIONS = ("v1", "v1beta1")
@@ -176,7 +180,8 @@ class WebhookDispatcher:
                 # A keep-alive connection from before the webhook's restart; no response was received on it.
                 content = await self._post(url, body, request_options)
         except TimeoutError as exc:
-            raise WebhookFailed(f"no response within {seconds} s (deadline exceeded)") from exc
+            reason = f'Post "{url}": no response within {seconds} s (context deadline exceeded)'
+            raise WebhookFailed(reason) from exc
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             raise WebhookFailed(f"Post {url!r}: {exc}") from exc
         return webhook_response.parse(content, uid, version, mutates=mutates)
@@ -207,12 +212,10 @@ class WebhookDispatcher:
             return url, None
         service = config["service"]
         name, namespace = service["name"], service["namespace"]
-        key = f"{namespace}/{name}:{service.get('port', 443)}"
-        origin = self._services.get(key)
+        port = service.get("port", 443)
+        origin = self._services.get(f"{namespace}/{name}:{port}")
         if origin is None:
-            raise WebhookFailed(
-                f"service {key} is not reachable: this cluster has no Service network"
-            )
+            origin = f"https://{service_resolver.resolve(self._store, namespace, name, port)}"
         return origin + (service.get("path") or "/"), f"{name}.{namespace}.svc"
 
     def _context(self, webhook: webhook_matcher.Webhook) -> ssl.SSLContext:

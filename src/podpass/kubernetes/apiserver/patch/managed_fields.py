@@ -172,7 +172,7 @@ def _compact(value: Any) -> str:
 
 
 def encode(paths: Paths) -> dict[str, Any]:
-    """Encode a set of paths as FieldsV1."""
+    """Encode a set of paths as FieldsV1, in the order of the real API server; clients compare its text."""
     tree: dict[str, Any] = {}
     ends = []
     for path in sorted(paths):

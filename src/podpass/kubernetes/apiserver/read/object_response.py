@@ -46,8 +46,11 @@ def with_type_meta(kind: Kind, obj: Object) -> Object:
 
 
 def respond(request: Request, kind: Kind, obj: Object, clock: Clock, status: int = 200) -> Response:
-    """Respond with an object in the format that the client accepts."""
-    form = response.negotiate(request)
+    """Respond with an object in the format that the client accepts.
+
+    Errors:  StatusError 406; a kind that is not stored has no table.
+    """
+    form = response.negotiate(request, has_table=kind.stored)
     if form.form == OBJECT:
         return response.encode(request, with_type_meta(kind, obj), status, form.media_type)
     if form.form == METADATA:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from podpass.clock import Clock
-from podpass.kubernetes.apiserver import decoding, options, response, worker
+from podpass.kubernetes.apiserver import decoding, options, response, strict_decoding, worker
 from podpass.kubernetes.apiserver.admission.plugins import UPDATE, AdmissionAttributes
 from podpass.kubernetes.apiserver.kinds import Kind
 from podpass.kubernetes.apiserver.patch import json_patch, server_side_apply
@@ -186,11 +186,13 @@ def _set_path(obj: Object, path: str, value: int) -> None:
 def _patch_scale(request: Request, scale: Object, body: bytes) -> Object:
     parsed, duplicates = decoding.parse(body, "application/json")
     if request.content_type == json_patch.MEDIA_TYPES[0]:
+        in_patch = strict_decoding.json_patch_problems(parsed, duplicates)
         changed = json_patch.json_patch(scale, parsed)
     else:  # a Scale has no lists, so both merge patches give the same result
+        in_patch = strict_decoding.problems(parsed, duplicates)
         changed = json_patch.merge_patch(scale, parsed)
     json_patch.check_size(changed)
-    return decoding.check_fields(request, _KIND, changed, duplicates)
+    return decoding.check_patched_fields(request, _KIND, changed, in_patch)
 
 
 def _without_type_meta(obj: Object) -> Object:

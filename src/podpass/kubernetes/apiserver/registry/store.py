@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from podpass.clock import Clock, rfc3339
-from podpass.kubernetes.apiserver import decoding, options, worker
+from podpass.kubernetes.apiserver import decoding, options, strict_decoding, worker
 from podpass.kubernetes.apiserver.admission import plugins
 from podpass.kubernetes.apiserver.admission.plugins import CREATE, UPDATE, AdmissionAttributes
 from podpass.kubernetes.apiserver.admission.webhook_dispatcher import WebhookDispatcher
@@ -45,6 +45,7 @@ from podpass.kubernetes.apiserver.storage.storage import (
     ObjectStore,
     RevisionConflict,
 )
+from podpass.kubernetes.apiserver.strict_decoding import DuplicateKeys
 from podpass.kubernetes.apiserver.validation import validate
 
 APPLY = "application/apply-patch+yaml"
@@ -229,8 +230,11 @@ class Registry:
         body_type = "application/yaml" if media_type == APPLY else "application/json"
         parsed, duplicates = await worker.run(len(body), decoding.parse, body, body_type)
         if media_type == APPLY:
-            return await self._apply(request, parsed, write_options)
+            return await self._apply(request, parsed, duplicates, write_options)
         kind = request.kind
+        is_json = media_type == json_patch.MEDIA_TYPES[0]
+        find = strict_decoding.json_patch_problems if is_json else strict_decoding.problems
+        in_patch = find(parsed, duplicates)
 
         def change(live: Object) -> Object:
             whole = {"kind": kind.kind, "apiVersion": kind.api_version, **live}
@@ -238,17 +242,23 @@ class Registry:
             return check_identity(
                 request,
                 live,
-                _remove_type_meta(decoding.check_kind(request, kind, patched, duplicates)),
+                _remove_type_meta(decoding.check_patched(request, kind, patched, in_patch)),
             )
 
         return await self.guaranteed_update(request, change, write_options, "UpdateOptions"), False
 
     async def _apply(
-        self, request: Request, parsed: Any, write_options: WriteOptions
+        self,
+        request: Request,
+        parsed: Any,
+        duplicates: DuplicateKeys,
+        write_options: WriteOptions,
     ) -> tuple[Object, bool]:
         kind, target = request.kind, request.info
         custom_resources.check_declared(kind, target.name, parsed)
-        config = await worker.run(request.size, decoding.check_kind, request, kind, parsed)
+        config = await worker.run(
+            request.size, decoding.check_applied, request, kind, parsed, duplicates
+        )
         metadata = config.setdefault("metadata", {})
         if metadata.setdefault("name", target.name) != target.name:
             raise bad_request(f"the name in the body is not that of the URL ({target.name})")
@@ -352,6 +362,7 @@ class Registry:
             size, validate.update, kind, new, live, subresource=subresource
         ):
             raise invalid(kind, request.info.name, causes)
+        strategies.allocate(kind, new, self.store)
         escalation.check(self.rbac, request.user, kind, new, live)
         request.warnings += await worker.run(size, validate.warnings, kind, new)
         await self.webhooks.validate(dataclasses.replace(admission, obj=new))

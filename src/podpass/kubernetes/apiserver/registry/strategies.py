@@ -15,6 +15,7 @@ from podpass.kubernetes.apiserver.validation.job import CONTROLLER_UID, JOB_NAME
 
 _SERVICE_NETWORK = ipaddress.ip_network("10.96.0.0/16")
 _NODE_PORTS = range(30000, 32768)
+_WITH_NODE_PORTS = ("NodePort", "LoadBalancer")
 # A PUT of a name that does not exist creates objects of these kinds.
 CREATED_BY_UPDATE = frozenset(
     (
@@ -166,10 +167,41 @@ def _without(obj: Object, ignored: tuple[str, ...]) -> Object:
 def _copy_addresses(new: Object, live: Object) -> None:
     spec, old = new.setdefault("spec", {}), live["spec"]
     if spec.get("type") == "ExternalName":
+        _release_addresses(spec, old)
         return
     for name in ("clusterIP", "clusterIPs"):
         if not spec.get(name) and old.get(name):
             spec[name] = old[name]
+    if spec.get("type") not in _WITH_NODE_PORTS and old.get("type") in _WITH_NODE_PORTS:
+        _release_node_ports(spec, old)
+
+
+def _release_addresses(spec: Object, old: Object) -> None:
+    """Remove what a service without addresses does not have, unless the client has changed it."""
+    for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+        if spec.get(name) == old.get(name):
+            spec.pop(name, None)
+    _release_node_ports(spec, old)
+
+
+def _release_node_ports(spec: Object, old: Object) -> None:
+    numbers = [[port.get("nodePort") for port in each.get("ports") or ()] for each in (spec, old)]
+    if numbers[0] == numbers[1]:
+        for port in spec.get("ports") or ():
+            port.pop("nodePort", None)
+
+
+def allocate(kind: Kind, obj: Object, store: ObjectStore) -> None:
+    """Set the addresses that a changed service needs since its type has changed.
+
+    Errors:  StatusError 422.
+    """
+    if kind.kind != "Service":
+        return
+    spec = obj["spec"]
+    ports = spec.get("ports") or () if spec.get("type") in _WITH_NODE_PORTS else ()
+    if not spec.get("clusterIP") or any(not port.get("nodePort") for port in ports):
+        _allocate_addresses(obj, store)
 
 
 def _allocate_addresses(service: Object, store: ObjectStore) -> None:
@@ -177,7 +209,11 @@ def _allocate_addresses(service: Object, store: ObjectStore) -> None:
     spec = service["spec"]
     if spec.get("type") == "ExternalName":
         return
-    services = [entry.object() for entry in store.list_stored(kind_by_name("Service"))]
+    services = [
+        each
+        for entry in store.list_stored(kind_by_name("Service"))
+        if (each := entry.object())["metadata"]["uid"] != service["metadata"]["uid"]
+    ]
     used_addresses = {each["spec"].get("clusterIP") for each in services}
     requested = spec.get("clusterIP")
     if requested and requested != "None" and requested in used_addresses:
@@ -188,7 +224,7 @@ def _allocate_addresses(service: Object, store: ObjectStore) -> None:
         )
     spec["clusterIP"] = requested or _random_unused_address(used_addresses)
     spec["clusterIPs"] = [spec["clusterIP"]]
-    if spec.get("type") in ("NodePort", "LoadBalancer"):
+    if spec.get("type") in _WITH_NODE_PORTS:
         used_ports = {
             port.get("nodePort") for each in services for port in each["spec"].get("ports", ())
         }

@@ -1,6 +1,7 @@
 """Rules for pods: new pods, and the few fields of a pod that may change."""
 
 import copy
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ _DNS = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 _PREEMPTION = ("Never", "PreemptLowerPriority")
 _EFFECTS = ("", "NoExecute", "NoSchedule", "PreferNoSchedule")
 _OPERATORS = ("", "Equal", "Exists")
+_SYSCTL = re.compile(r"(?:[a-z0-9](?:[-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9](?:[-_a-z0-9]*[a-z0-9])?")
+_MAX_SYSCTL = 253
 _CONTAINER_FIELDS = ("containers", "initContainers", "ephemeralContainers")
 
 
@@ -42,6 +45,7 @@ def validate_pod_spec(spec: Object, here: str) -> Causes:
     seconds, at = spec.get("activeDeadlineSeconds"), f"{here}.activeDeadlineSeconds"
     yield from rules.between(seconds, 1, 2**31 - 1, at)
     yield from _validate_names(spec, here)
+    yield from _validate_sysctls(spec.get("securityContext") or {}, f"{here}.securityContext")
     yield from _validate_tolerations(spec, here)
 
 
@@ -59,6 +63,20 @@ def _validate_names(spec: Object, here: str) -> Causes:
     yield from rules.labels(spec.get("nodeSelector") or {}, f"{here}.nodeSelector")
     for alias, at in rules.indexed(spec.get("hostAliases"), f"{here}.hostAliases"):
         yield from rules.ip(alias.get("ip", ""), f"{at}.ip")
+
+
+def _validate_sysctls(context: Object, here: str) -> Causes:
+    given = list(rules.indexed(context.get("sysctls"), f"{here}.sysctls"))
+    for each, at in given:
+        name = each.get("name") or ""
+        if not name:
+            yield from rules.required(None, f"{at}.name")
+        elif len(name) > _MAX_SYSCTL or not _SYSCTL.fullmatch(name):
+            reason = (
+                f'Invalid value: "{name}": want parts of a-z, 0-9, - and _, with . or / between'
+            )
+            yield from rules.invalid(True, f"{at}.name", reason)
+    yield from rules.unique((each.get("name"), f"{at}.name") for each, at in given)
 
 
 def _validate_tolerations(spec: Object, here: str) -> Causes:

@@ -1,0 +1,118 @@
+"""One instance of podpass for the specs: it starts empty, with a program for each image of the specs.
+
+No image is pulled. Bubblewrap around the whole instance shows the files of the images that specs name:
+/agnhost, /agnhost-2, a certificate and a shell.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import trustme
+
+from tests.local.kubectl import binaries
+
+_E2E_IMAGES = "registry.k8s.io/e2e-test-images"
+# agnhost and busybox are the programs of these images; the others only have to run.
+IMAGES: Mapping[str, Sequence[str]] = {
+    f"{_E2E_IMAGES}/agnhost": ("agnhost-image",),
+    f"{_E2E_IMAGES}/busybox": ("sh",),
+    f"{_E2E_IMAGES}/httpd": ("sleep", "infinity"),
+    f"{_E2E_IMAGES}/nginx": ("sleep", "infinity"),
+    "registry.k8s.io/pause": ("sleep", "infinity"),
+}
+# The command of an image is its default arguments, too. A pod's own arguments replace these.
+_IMAGE_SCRIPT = """#!/usr/bin/env bash
+[ $# -gt 0 ] || set -- pause
+exec -a /agnhost agnhost "$@"
+"""
+
+
+@contextmanager
+def running(folder: Path, agnhost: Path) -> Iterator[Path]:
+    """Run an instance with its data in a folder; return its kubeconfig."""
+    folder.mkdir(parents=True)
+    programs = _programs(folder, agnhost)
+    environ = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    environ["PODPASS_DATA_DIR"] = str(folder / "data")
+    command = [sys.executable, "-m", "podpass.cli"]
+    with (folder / "up.log").open("wb") as log:
+        subprocess.run(
+            [*_with_files(_files(folder, agnhost)), *command, "up", "--detach", "--port-base", "0"],
+            env=environ,
+            check=True,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        for name, argv in IMAGES.items():
+            subprocess.run(
+                [*command, "image", "add", name, "--", *argv],
+                env=environ,
+                check=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        status = subprocess.run(
+            [*command, "status", "-o", "json"], env=environ, check=True, capture_output=True
+        )
+        yield Path(json.loads(status.stdout)["kubernetes"]["kubeconfig"])
+    finally:
+        subprocess.run([*command, "down"], env=environ, check=False, stdout=subprocess.DEVNULL)
+
+
+def _programs(folder: Path, agnhost: Path) -> Path:
+    """Create a folder for the PATH of pods, with the programs that only the images of the specs have."""
+    programs = folder / "programs"
+    programs.mkdir(exist_ok=True)
+    link = programs / "agnhost"
+    link.unlink(missing_ok=True)
+    link.symlink_to(agnhost)
+    script = programs / "agnhost-image"
+    script.write_text(_IMAGE_SCRIPT)
+    script.chmod(0o755)
+    return programs
+
+
+def _files(folder: Path, agnhost: Path) -> dict[str, Path]:
+    """Return the files of the images: their paths there, and here."""
+    issued = trustme.CA().issue_cert("localhost", "127.0.0.1")
+    certificate, key = folder / "localhost.crt", folder / "localhost.key"
+    issued.cert_chain_pems[0].write_to_path(str(certificate))
+    issued.private_key_pem.write_to_path(str(key))
+    shell = shutil.which("bash") or "/bin/sh"
+    return {
+        "/agnhost": agnhost,
+        "/agnhost-2": agnhost,
+        "/localhost.crt": certificate,
+        "/localhost.key": key,
+        # Like busybox, and unlike dash, it knows `[[` and keeps variables whose names are no shell names.
+        os.path.realpath("/bin/sh"): Path(shell),
+    }
+
+
+def _with_files(files: Mapping[str, Path]) -> list[str]:
+    """Return the start of a command that sees files in the root folder, which this machine does not have."""
+    bubblewrap = shutil.which("bwrap")
+    if bubblewrap is None:
+        return []
+    options = [bubblewrap]
+    for entry in os.scandir("/"):
+        if entry.is_symlink():
+            options += ["--symlink", str(Path(entry.path).readlink()), entry.path]
+        else:
+            options += ["--dev-bind", entry.path, entry.path]
+    for target, source in files.items():
+        options += ["--ro-bind", str(source), target]
+    return [*options, "--"]
+
+
+def kubectl() -> str:
+    """Return the path of kubectl, which the specs of the command line run; empty without one."""
+    found = binaries()
+    return found["machine"] or found["package"] or shutil.which("kubectl") or ""
