@@ -102,7 +102,7 @@ async def test_key_vault_secret_is_copied_with_workload_identity(
     external_secrets_binary: Path,
     tmp_path: Path,
 ) -> None:
-    """The whole loop by a program that nobody here wrote: token request, exchange, Key Vault, Secret."""
+    """The whole loop by an unmodified program: token request, exchange, Key Vault, Secret."""
     found = binaries()
     kubectl = cluster_client(instance, Path(found["machine"] or found["package"]))
     helm = cluster_client(instance, helm_binary)

@@ -8,6 +8,7 @@ that the instance serves: an attacker with the key can impersonate no other host
 import hashlib
 import ipaddress
 import logging
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -105,6 +106,13 @@ def ensure_certificates(
         if not _is_usable(data_dir, file, ca, now, *named):
             extensions = (_usage(client=True), *((name, False) for name in named))
             _issue(data_dir, file, ca, now, build_name(user, group), extensions)
+
+
+def client_context(data_dir: DataDir, user: str) -> ssl.SSLContext:
+    """Return the TLS context of a client of the instance, with the certificate of a user."""
+    context = ssl.create_default_context(cafile=str(data_dir.ca_file))
+    context.load_cert_chain(data_dir.certificate(user), data_dir.key(user))
+    return context
 
 
 def _load_or_create(

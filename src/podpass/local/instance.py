@@ -23,8 +23,6 @@ from podpass.local.start_limit import limit_start
 from podpass.settings.local import KUBE_APISERVER
 
 if TYPE_CHECKING:
-    import ssl
-
     from podpass.directory.store.directory import Directory
     from podpass.http.fetcher import Fetcher
     from podpass.http.server import App
@@ -129,7 +127,7 @@ class Instance:
                     signer=self._ring,
                     ca_file=self.data_dir.ca_file,
                     tokens={},
-                    kubelet_tls=self._client_tls(ca.KUBELET_CLIENT),
+                    kubelet_tls=ca.client_context(self.data_dir, ca.KUBELET_CLIENT),
                     clock=self._clock,
                 )
             )
@@ -386,13 +384,6 @@ class Instance:
         )
         await self._stack.enter_async_context(serving(app, self._sockets[service], tls))
         return self._config.url(service)
-
-    def _client_tls(self, user: str) -> "ssl.SSLContext":
-        import ssl
-
-        context = ssl.create_default_context(cafile=str(self.data_dir.ca_file))
-        context.load_cert_chain(self.data_dir.certificate(user), self.data_dir.key(user))
-        return context
 
     def _fetcher(self) -> "Fetcher":
         from podpass.http.fetcher import Fetcher, FetchRules

@@ -367,7 +367,7 @@ class Registry:
         request.warnings += await worker.run(size, validate.warnings, kind, new)
         await self.webhooks.validate(dataclasses.replace(admission, obj=new))
         new["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
-        if _is_unchanged(new, live):
+        if strategies.is_unchanged(new, live):
             return live
         if write_options.dry_run:
             return new
@@ -391,17 +391,3 @@ def _remove_type_meta(obj: Object) -> Object:
     obj.pop("kind", None)
     obj.pop("apiVersion", None)
     return obj
-
-
-def _is_unchanged(new: Object, live: Object) -> bool:
-    """Compare two states without the times in managedFields."""
-    return _without_times(new) == _without_times(live)
-
-
-def _without_times(obj: Object) -> Object:
-    metadata = dict(obj["metadata"])
-    if fields := metadata.get("managedFields"):
-        metadata["managedFields"] = [
-            {name: value for name, value in entry.items() if name != "time"} for entry in fields
-        ]
-    return {**obj, "metadata": metadata}

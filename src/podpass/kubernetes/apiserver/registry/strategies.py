@@ -248,3 +248,17 @@ def _random_unused_address(used_addresses: set[str | None]) -> str:
         host = random.randrange(2, _SERVICE_NETWORK.num_addresses - 1)  # noqa: S311 an address
         if (address := str(_SERVICE_NETWORK[host])) not in used_addresses:
             return address
+
+
+def is_unchanged(new: Object, live: Object) -> bool:
+    """Compare two states without the times in managedFields."""
+    return _without_times(new) == _without_times(live)
+
+
+def _without_times(obj: Object) -> Object:
+    metadata = dict(obj["metadata"])
+    if fields := metadata.get("managedFields"):
+        metadata["managedFields"] = [
+            {name: value for name, value in entry.items() if name != "time"} for entry in fields
+        ]
+    return {**obj, "metadata": metadata}
