@@ -30,6 +30,7 @@ _HELM = "helm.sh/helm/v3/"
 EXTERNAL_SECRETS = "github.com/external-secrets/external-secrets"
 PROGRAMS = {
     "azwi": Program(folder="reference", package=_AZWI + "azwi"),
+    "azwi-proxy": Program(folder="reference", package=_AZWI + "proxy"),
     "azwi-webhook": Program(folder="reference", package=_AZWI + "webhook"),
     "external-secrets": Program(folder="external_secrets", package=EXTERNAL_SECRETS),
     # msgraph-sdk-go is azwi's library, and its build takes minutes: one version of it for both.

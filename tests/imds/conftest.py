@@ -1,5 +1,6 @@
 """A sidecar with a real authority, and a metadata service of its own."""
 
+import gzip
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ __all__ = ["ca", "key_folders", "start", "world"]
 
 @dataclass
 class MetadataService:
-    """Records requests and answers them with their path."""
+    """Records requests and answers them with their path, compressed for those who accept it."""
 
     seen: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
     body: bytes | None = None
@@ -38,7 +39,11 @@ class MetadataService:
         target = scope["raw_path"].decode() + (f"?{query}" if query else "")
         self.seen.append((scope["method"], target, headers, body))
         text = target.encode() if self.body is None else self.body
-        await respond(send, 203, text, ((b"content-type", b"text/x"), (b"x-own", b"1")))
+        answered = [(b"content-type", b"text/x"), (b"x-own", b"1"), (b"server", b"IMDS")]
+        if self.body is None and "gzip" in headers.get("accept-encoding", ""):
+            text = gzip.compress(text)
+            answered.append((b"content-encoding", b"gzip"))
+        await respond(send, 203, text, tuple(answered))
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """The sidecar over HTTP, with a real authority."""
 
+import asyncio
 import json
 
 import pytest
@@ -69,16 +70,46 @@ async def test_token_paths_of_the_reference(sidecar: Sidecar, path: str, method:
         "/metadata/identity/info",
         "/",
         "/x%2Fy?a=%20",
+        "/%6Detadata/%7einstance?a=%41&b=c%3Bd&e=x+y",
     ],
 )
 async def test_other_paths_are_forwarded_unchanged(sidecar: Sidecar, path: str) -> None:
     headers = {"Metadata": "true", "X-A": "b"}
     status, text, answered = await sidecar.get(path, "PUT", data=b"body", headers=headers)
     assert (status, text, answered["X-Own"]) == (203, path, "1")
+    assert answered["Server"] == "IMDS"
     [(method, target, sent, body)] = sidecar.metadata.seen
     assert (method, target, body) == ("PUT", path, b"body")
     assert (sent["metadata"], sent["x-a"]) == ("true", "b")
     assert sidecar.url.removeprefix("http://") != sent["host"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", ""])
+async def test_compressed_answer_reaches_only_a_program_that_accepts_it(
+    sidecar: Sidecar, coding: str
+) -> None:
+    headers = {"Accept-Encoding": coding} if coding else {}
+    status, text, answered = await sidecar.get(
+        "/metadata/instance",
+        headers=headers,
+        skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+    )
+    assert (status, text) == (203, "/metadata/instance")
+    assert answered.get("Content-Encoding", "") == coding
+    [(_, _, sent, _)] = sidecar.metadata.seen
+    # Neither aiohttp nor the sidecar adds what the program did not send.
+    assert set(sent) == {"host", *(name.lower() for name in headers)}
+
+
+async def test_target_without_a_path_is_not_forwarded(sidecar: Sidecar) -> None:
+    port = sidecar.url.rpartition(":")[2]
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+    writer.write(b"OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    assert b"HTTP/1.1 400 " in answer
+    assert b"is not a path" in answer
+    assert not sidecar.metadata.seen
 
 
 async def test_answer_of_the_metadata_service_is_bounded(sidecar: Sidecar) -> None:
@@ -100,6 +131,7 @@ async def test_path_with_empty_or_dot_segments_is_redirected(
 ) -> None:
     status, _, headers = await sidecar.get(path)
     assert (status, headers["Location"]) == (301, location)
+    assert "Server" not in headers
     assert not sidecar.metadata.seen
 
 

@@ -20,6 +20,7 @@ VAULT = "https://vault.azure.net"
         (f"resource={VAULT}&client_id={CLIENT}&object_id=x", CLIENT, VAULT),
         (f"resource={VAULT}&bypass_cache=true&authority=x", OWN, VAULT),
         (f"resource={VAULT}&client_id={CLIENT.upper()}", CLIENT.upper(), VAULT),
+        (f"resource={VAULT}&client_id={CLIENT};&x=%zz&%", OWN, VAULT),
     ],
 )
 def test_first_values_count_and_the_client_id_of_the_pod_is_the_default(
@@ -49,6 +50,9 @@ def test_first_values_count_and_the_client_id_of_the_pod_is_the_default(
         (f"resource={VAULT}", "web", "The client ID 'web' is not a GUID"),
         (f"resource={VAULT}+https://graph.microsoft.com", OWN, "must be one URI"),
         (f"resource={VAULT}%0a", OWN, "must be one URI"),
+        # Answers of the reference, recorded from its v1.6.0.
+        (f"resource={VAULT};client_id={CLIENT}", OWN, "The resource parameter is required."),
+        (f"resource=%zz&client_id={CLIENT}", OWN, "The resource parameter is required."),
         ("&" * 200 + f"resource={VAULT}", OWN, "The resource parameter is required."),
         ("resource=" + "a" * 9000, OWN, "longer than 8192 characters"),
     ],

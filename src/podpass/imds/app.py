@@ -132,7 +132,7 @@ class ImdsApp:
     def _redirect(self, path: str, scope: Scope) -> Reply:
         query = scope["query_string"]
         location = quote(path).encode() + (b"?" + query if query else b"")
-        return Reply(301, ((b"location", location), self._server), b"")
+        return Reply(301, ((b"location", location),), b"")
 
 
 def _refuse(scope: Scope) -> Reply | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import aiohttp
 from multidict import CIMultiDict
+from yarl import URL
 
 from podpass.http.reply import Reply
 from podpass.imds.limited_read import read_limited
@@ -13,13 +14,15 @@ from podpass.imds.responses import text_error
 ADDRESS = "http://169.254.169.254:80"
 MAX_BODY_BYTES = 1024 * 1024
 _SECONDS = 10.0
-# Headers of one connection, and those that the client sets itself.
+# Headers of one connection, and those that depend on the connection of the other side.
 _HOP_HEADERS = frozenset(
     (
         *("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"),
-        *("upgrade", "host", "content-length", "accept-encoding", "content-encoding", "server"),
+        *("upgrade", "host", "content-length"),
     )
 )
+# aiohttp adds these. With its Accept-Encoding, a program that cannot decompress would get compressed bodies.
+_ADDED_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 HeaderPairs = Iterable[tuple[bytes, bytes]]
 
@@ -38,9 +41,14 @@ class Forwarder:
 
     async def forward(self, method: str, target: str, headers: HeaderPairs, body: bytes) -> Reply:
         """Forward one request; a failure becomes an error response."""
+        if not target.startswith("/"):
+            # Text in front of the path would become a part of the host name.
+            return text_error(400, "the target of the request is not a path")
         if self._session is None:
             # The address is link-local: a proxy would reach the metadata service of another machine.
-            self._session = aiohttp.ClientSession(trust_env=False, auto_decompress=False)
+            self._session = aiohttp.ClientSession(
+                trust_env=False, auto_decompress=False, skip_auto_headers=_ADDED_HEADERS
+            )
         sent = CIMultiDict(
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in headers
         )
@@ -50,7 +58,11 @@ class Forwarder:
             async with (
                 asyncio.timeout(_SECONDS),
                 self._session.request(
-                    method, self._address + target, headers=sent, data=body, allow_redirects=False
+                    method,
+                    URL(self._address + target, encoded=True),
+                    headers=sent,
+                    data=body or None,
+                    allow_redirects=False,
                 ) as response,
             ):
                 data = await read_limited(response.content, MAX_BODY_BYTES + 1)

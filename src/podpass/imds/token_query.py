@@ -4,6 +4,7 @@ Unlike the reference, the sidecar refuses a parameter that names an identity in 
 the answer would be a token of another identity.
 """
 
+import re
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
@@ -12,6 +13,8 @@ from podpass.errors import Error
 
 MAX_QUERY_CHARS = 8192
 _DEFAULT_SCOPE = "/.default"
+# Go ignores a parameter with one of these.
+_MALFORMED = re.compile(r";|%(?![0-9A-Fa-f]{2})")
 # A managed identity has an object ID and a resource ID in Azure; the sidecar knows only client IDs.
 _OTHER_IDS = ("object_id", "principal_id", "msi_res_id", "mi_res_id")
 
@@ -49,7 +52,8 @@ def parse_token_query(query: str, default_client_id: str) -> TokenQuery:
     """
     if len(query) > MAX_QUERY_CHARS:
         raise BadTokenQuery(f"The query is longer than {MAX_QUERY_CHARS} characters.")
-    values = parse_qs(query, max_num_fields=100) if query.count("&") < 100 else {}
+    pairs = [pair for pair in query.split("&") if pair and not _MALFORMED.search(pair)]
+    values = parse_qs("&".join(pairs)) if query.count("&") < 100 else {}
     client_id = _first(values, "client_id")
     other = next((name for name in _OTHER_IDS if _first(values, name)), "")
     if other and not client_id:

@@ -103,4 +103,8 @@ async def test_health_endpoints_need_no_authentication(api: ContractApi, path: s
 
 
 async def test_unsupported_method_is_refused_with_405(api: ContractApi) -> None:
-    check_refused(await api.call("PUT", api.path("pods"), {}), 405, "MethodNotAllowed")
+    for method, path in (("PUT", api.path("pods")), ("DELETE", "/api/v1/configmaps")):
+        refused = check_refused(await api.call(method, path, {}), 405, "MethodNotAllowed")
+        assert (
+            refused["message"] == "the server does not allow this method on the requested resource"
+        )

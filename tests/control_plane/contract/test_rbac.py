@@ -1,5 +1,6 @@
 """RBAC: roles, bindings, impersonation, and no privilege escalation."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,8 +12,12 @@ RBAC = "rbac.authorization.k8s.io"
 SELF = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
 
-def _role(name: str, *verbs: str, resource: str = "configmaps") -> dict[str, Any]:
-    rule = {"apiGroups": [""], "resources": [resource], "verbs": list(verbs)}
+def _role(
+    name: str, *verbs: str, resource: str = "configmaps", names: Sequence[str] = ()
+) -> dict[str, Any]:
+    rule: dict[str, Any] = {"apiGroups": [""], "resources": [resource], "verbs": list(verbs)}
+    if names:
+        rule["resourceNames"] = list(names)
     return {"metadata": {"name": name}, "rules": [rule]}
 
 
@@ -35,6 +40,7 @@ async def _allow(api: ContractApi, role: dict[str, Any]) -> None:
             "verb": verb,
             "resource": rule["resources"][0],
             "group": rule["apiGroups"][0],
+            "name": rule.get("resourceNames", [""])[0],
         }
         await api.wait_for(
             f"{AUTHORIZATION}/selfsubjectaccessreviews",
@@ -57,6 +63,58 @@ async def test_a_role_allows_its_verbs_in_its_namespace_alone(api: ContractApi) 
     reply = await api.call("POST", api.path("configmaps"), config_map(), token=ALICE)
     check_refused(reply, 403, "Forbidden")
     check_refused(await api.call("GET", "/api/v1/configmaps", token=ALICE), 403, "Forbidden")
+
+
+@pytest.mark.parametrize(
+    ("selector", "status"),
+    [
+        ("", 403),
+        ("?fieldSelector=metadata.name%3Dmine", 200),
+        ("?fieldSelector=metadata.name%3D%3Dmine", 200),
+        ("?fieldSelector=metadata.name%3Dother", 403),
+        ("?fieldSelector=metadata.name!%3Dmine", 403),
+        ("?fieldSelector=metadata.name%3Dmine,metadata.name%3Dother", 200),
+        # Only the first parameter counts.
+        ("?fieldSelector=metadata.name%3Dmine&fieldSelector=metadata.name%3Dother", 200),
+        ("?fieldSelector=metadata.name%3Dother&fieldSelector=metadata.name%3Dmine", 403),
+    ],
+)
+async def test_role_for_one_name_allows_the_list_of_this_name_only(
+    api: ContractApi, selector: str, status: int
+) -> None:
+    await api.create("configmaps", config_map("other"))
+    await _allow(api, _role("named", "list", "deletecollection", names=["mine"]))
+    reply = await api.call("GET", api.path("configmaps") + selector, token=ALICE)
+    assert reply.status == status
+    if status == 200:
+        assert reply.body["items"] == []
+    # The deletion of a collection has no name, whatever it selects.
+    reply = await api.call("DELETE", api.path("configmaps") + selector, token=ALICE)
+    body = check_refused(reply, 403, "Forbidden")
+    assert body["message"].startswith("configmaps is forbidden: ")
+
+
+async def test_name_that_no_object_can_have_is_not_authorized_as_a_name(api: ContractApi) -> None:
+    await _allow(api, _role("named", "list", names=["a/b"]))
+    path = api.path("configmaps") + "?fieldSelector=metadata.name%3Da%2Fb"
+    body = check_refused(await api.call("GET", path, token=ALICE), 403, "Forbidden")
+    assert body["message"].startswith("configmaps is forbidden: ")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+async def test_namespaces_are_not_found_inside_a_namespace(api: ContractApi, method: str) -> None:
+    await _allow(api, _role("all", "list", "create", "deletecollection", resource="namespaces"))
+    body = {"metadata": {"name": "stolen"}} if method == "POST" else None
+    reply = await api.call(method, api.path("namespaces"), body, token=ALICE)
+    check_refused(reply, 404, "NotFound")
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+async def test_status_of_a_missing_object_creates_nothing(api: ContractApi, method: str) -> None:
+    path = api.path("pods", "ghost", "status")
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "ghost"}, "spec": {}}
+    reply = await (api.apply(path, body, "m") if method == "PATCH" else api.call("PUT", path, body))
+    check_refused(reply, 404, "NotFound")
 
 
 async def test_forbidden_object_is_not_reported_as_missing(api: ContractApi) -> None:

@@ -45,7 +45,7 @@ def test_unacceptable_accept_header_is_a_406() -> None:
 
 
 def test_unsupported_method_is_a_405() -> None:
-    body = status.method_not_allowed("POST").body()
+    body = status.method_not_allowed().body()
     assert masked(body) == recorded_body("method not allowed")
 
 

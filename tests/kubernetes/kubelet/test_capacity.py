@@ -88,7 +88,15 @@ async def test_pod_that_names_the_full_node_fails_and_can_be_deleted(
     await small.run("second", shell("sleep 600"), nodeName=NODE)
     rejected = await small.phase("second", "Failed")
     assert rejected["status"]["reason"] == "OutOfpods"
-    assert "used: 1, capacity: 1" in rejected["status"]["message"]
+    # The texts of kubelet 1.34, whose event has no prefix.
+    why = "Node didn't have enough resource: pods, requested: 1, used: 1, capacity: 1"
+    assert rejected["status"]["message"] == f"Pod was rejected: {why}"
+
+    async def is_recorded() -> bool:
+        found = [e for e in await small.events("second") if e["reason"] == "OutOfpods"]
+        return [(e["type"], e["message"]) for e in found] == [("Warning", why)]
+
+    await eventually(is_recorded)
     assert state(rejected) == {}
     await small.client.delete(f"{PODS}/second")
     await small.wait_until_deleted("second")

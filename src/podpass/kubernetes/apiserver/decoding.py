@@ -23,6 +23,7 @@ from podpass.kubernetes.apiserver.status import (
     StatusError,
     bad_request,
     invalid_options,
+    too_large,
     unsupported_media_type,
 )
 from podpass.kubernetes.apiserver.storage.storage import Object
@@ -44,12 +45,21 @@ def parse(data: bytes, media_type: str) -> tuple[Any, DuplicateKeys]:
         else:
             read = _json if media_type == JSON else _json_or_yaml
             value = read(data, duplicates)
+    except RecursionError as exc:
+        raise too_large("the body is nested too deeply") from exc
+    except (protobuf.MalformedBody, ValueError, TypeError) as exc:
+        raise _unreadable(media_type) from exc
+    limits.check_values(value)
+    try:
         # Refuse what cannot be stored: numbers beyond 64 bits, lone surrogates, numeric keys of YAML.
         orjson.dumps(value)
-    except (protobuf.MalformedBody, ValueError, TypeError, RecursionError) as exc:
-        raise bad_request(f"the body of the request cannot be read as {media_type}") from exc
-    limits.check_values(value)
+    except (ValueError, TypeError) as exc:
+        raise _unreadable(media_type) from exc
     return value, duplicates
+
+
+def _unreadable(media_type: str) -> StatusError:
+    return bad_request(f"the body of the request cannot be read as {media_type}")
 
 
 def _json(data: bytes, duplicates: DuplicateKeys) -> Any:

@@ -188,13 +188,13 @@ class ApiServer:
                 has_location or info.verb in ("list", "watch")
             )
             if info.verb not in kind.verbs or not is_valid:
-                raise method_not_allowed(request.method)
+                raise method_not_allowed()
             return self._verbs[info.verb] if kind.stored else self._review
         subresource = kind.subresource(info.subresource)
         if subresource is None:
             raise no_such_resource()
         if info.verb not in subresource.verbs:
-            raise method_not_allowed(request.method)
+            raise method_not_allowed()
         return self._subresources.get(subresource.name) or self._verbs[info.verb]
 
     async def _get(self, request: Request) -> Response:

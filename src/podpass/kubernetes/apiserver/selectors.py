@@ -112,7 +112,9 @@ def required_name(text: str) -> str:
         except StatusError:
             continue
         if path.strip() == "metadata.name" and operator_text != "!=":
-            return value.strip()
+            name = value.strip()
+            # As in the real API server: no object has such a name.
+            return "" if name in (".", "..") or "/" in name or "%" in name else name
     return ""
 
 

@@ -160,8 +160,8 @@ def no_such_resource() -> StatusError:
     return StatusError(404, "NotFound", message, details=True)
 
 
-def method_not_allowed(method: str) -> StatusError:
-    message = f"{method} is not supported on this resource"
+def method_not_allowed() -> StatusError:
+    message = "the server does not allow this method on the requested resource"
     return StatusError(405, "MethodNotAllowed", message, details=True)
 
 

@@ -215,10 +215,10 @@ class Scheduler:
             await self._client.delete(_path(pod), options)
             return
         why = (
-            "Pod was rejected: Node didn't have enough resource: pods, requested: 1,"
+            "Node didn't have enough resource: pods, requested: 1,"
             f" used: {self._capacity.count}, capacity: {self._capacity.max_pods}"
         )
-        status = {"phase": "Failed", "reason": OUT_OF_PODS, "message": why}
+        status = {"phase": "Failed", "reason": OUT_OF_PODS, "message": f"Pod was rejected: {why}"}
         body = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": status}
         await self._client.patch(f"{_path(pod)}/status", body)
         self._recorder.record(object_reference(pod), WARNING, OUT_OF_PODS, why)

@@ -6,8 +6,9 @@ import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from podpass import __version__, log
+from podpass import __version__, log, names
 from podpass.clock import Clock, system
+from podpass.errors import SettingsError
 from podpass.http.server import App, Drain, Limits, Receive, Scope, Send, bind, respond, serving
 from podpass.imds.app import ImdsApp
 from podpass.imds.entra_client import Authority, Binding, EntraClient
@@ -62,6 +63,11 @@ def find_authority(settings: ProxySettings) -> Authority:
             ca_data=settings.ca_data,
         )
         binding.check()
+    elif any(getattr(settings, name) for name in _BINDING_VARIABLES):
+        # As the Azure SDKs: without its address, the request would go to Entra instead.
+        raise SettingsError(
+            [f"{names.ENV_TOKEN_PROXY} is not set, but other variables of an identity binding are"]
+        )
     return Authority(
         host=settings.authority_host,
         tenant_id=settings.tenant_id,

@@ -79,7 +79,10 @@ def json_patch(obj: Any, operations: Any) -> Any:
     if not isinstance(operations, list) or not all(isinstance(each, dict) for each in operations):
         raise bad_request("a JSON patch must be a list of operations")
     if len(operations) > MAX_OPERATIONS:
-        raise bad_request(f"a JSON patch must not have more than {MAX_OPERATIONS} operations")
+        raise too_large(
+            "Request entity too large: The allowed maximum operations in a JSON patch is"
+            f" {MAX_OPERATIONS}, got {len(operations)}"
+        )
     patched, budget = copy.deepcopy(obj), _PatchBudget()
     for at, operation in enumerate(operations):
         patched = _apply_operation(patched, operation, at, budget)
