@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from podpass import clock
 from podpass.crypto.x509 import build_certificate, build_name, encode_pem
+from podpass.files import write_private
 from podpass.local import ca, trust
 from podpass.local.datadir import DataDir, DataDirError, initialise, prepare
 from podpass.local.environment import TRUSTSTORE_PASSWORD
@@ -145,6 +146,27 @@ def test_ca_that_may_not_sign_a_name_is_replaced(data_dir: DataDir) -> None:
     assert authority.subject != before.subject
     for name in ("leaf", *ca.CLIENTS):
         _load(data_dir.certificate(name)).verify_directly_issued_by(authority)
+
+
+def test_killed_replacement_of_the_ca_leaves_no_damaged_ca(
+    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails if the key of the new CA can remain with the certificate of the old one."""
+
+    class Killed(BaseException):
+        pass
+
+    def write_only_the_key(path: Path, content: bytes) -> None:
+        write_private(path, content)
+        raise Killed
+
+    hosts = (*ca.SERVER_NAMES, "new.example")
+    with monkeypatch.context() as patched:
+        patched.setattr(ca, "write_private", write_only_the_key)
+        with pytest.raises(Killed):
+            ca.ensure_certificates(data_dir, hosts=hosts)
+    ca.ensure_certificates(data_dir, hosts=hosts)
+    _load(data_dir.certificate("leaf")).verify_directly_issued_by(_load(data_dir.ca_file))
 
 
 def _sign(data_dir: DataDir, folder: Path, name: x509.GeneralName) -> Path:

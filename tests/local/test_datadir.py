@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from podpass.local.datadir import (
     prepare,
     save_ports,
 )
-from podpass.local.lock import Lock, lock_holder
+from podpass.local.lock import Lock, LockRemoved, check_lock_file, lock_holder
 from tests.ports import free_base
 
 
@@ -192,6 +193,15 @@ def test_damaged_instance_config_is_reported_and_not_overwritten(
     assert data_dir.path("instance.json").read_text() == content
 
 
+@pytest.fixture
+def without_folder_lock() -> Iterator[None]:
+    """Lock only the file, as on a file system that locks no folder."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Lock, "_lock_folder", lambda _: True)
+        yield
+
+
+@pytest.mark.usefixtures("without_folder_lock")
 def test_lock_has_one_holder_and_returns_its_process_id(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     assert lock_holder(path) is None
@@ -230,6 +240,24 @@ def test_lock_on_an_unlinked_file_is_not_accepted(tmp_path: Path) -> None:
     second.release()
 
 
+def test_folder_has_one_holder_even_if_the_file_is_removed(tmp_path: Path) -> None:
+    """Otherwise a second instance would write to the databases of the first."""
+    path = tmp_path / "lock"
+    first, second = Lock(path), Lock(path)
+    assert first.acquire()
+    check_lock_file(path)
+    path.unlink()
+    assert not second.acquire()
+    with pytest.raises(LockRemoved) as refused:
+        check_lock_file(path)
+    assert "status.json" in refused.value.hint
+    first.release()
+    check_lock_file(path)
+    assert second.acquire()
+    second.release()
+
+
+@pytest.mark.usefixtures("without_folder_lock")
 def test_lock_on_a_file_that_was_removed_during_the_attempt_is_not_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

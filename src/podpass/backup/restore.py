@@ -28,7 +28,7 @@ from podpass.local.datadir import (
     save_config,
     write_version,
 )
-from podpass.local.lock import Lock
+from podpass.local.lock import Lock, check_lock_file
 
 _MAX_SECONDS = 24 * 3600.0
 _STAGING = "restore.part"
@@ -214,6 +214,7 @@ def _lock_instance(data_dir: DataDir) -> Iterator[bool]:
     """Hold the instance's lock, so that it cannot start. Yield false if it is running."""
     lock = Lock(data_dir.lock_file)
     if not lock.acquire():
+        check_lock_file(data_dir.lock_file)
         yield False
         return
     try:

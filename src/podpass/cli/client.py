@@ -14,7 +14,7 @@ from typing import Any
 from podpass.cli.output import slow_notice
 from podpass.errors import Error, UsageError
 from podpass.local.datadir import DataDir, check_version, load_config
-from podpass.local.lock import lock_holder
+from podpass.local.lock import check_lock_file, lock_holder
 
 _CONTROL_HOST = "localhost"
 _TIMEOUT_SECONDS = 30.0
@@ -40,6 +40,11 @@ class RequestRefused(Error):
 
 
 def not_running(data_dir: DataDir, start: str) -> NotRunning:
+    """Return the error of a command that needs a running instance.
+
+    Errors:  LockRemoved.
+    """
+    check_lock_file(data_dir.lock_file)
     return NotRunning(f"no instance is running in {data_dir.root}", hint=f"start it with `{start}`")
 
 

@@ -10,7 +10,7 @@ from podpass.cli import options
 from podpass.cli.output import print_message, print_output, slow_notice
 from podpass.errors import Error
 from podpass.local.datadir import DataDir, check_version
-from podpass.local.lock import lock_holder
+from podpass.local.lock import check_lock_file, lock_holder
 from podpass.local.process import has_exited
 
 _STOP_TIMEOUT_SECONDS = 20.0
@@ -32,6 +32,7 @@ def command(data_dir: DataDir, output: str) -> None:
     """
     check_version(data_dir)
     if lock_holder(data_dir.lock_file) is None:
+        check_lock_file(data_dir.lock_file)
         print_message(f"no instance is running in {data_dir.root}")
         _print_result(data_dir, output, stopped=False)
         return

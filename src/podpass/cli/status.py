@@ -11,7 +11,7 @@ from podpass.cli.client import NotResponding, check_health, read_status
 from podpass.cli.output import align, print_message, print_output, text_width
 from podpass.local import disk_errors
 from podpass.local.datadir import DataDir
-from podpass.local.lock import lock_holder
+from podpass.local.lock import check_lock_file, lock_holder
 from podpass.local.pod_access import NOTES
 
 
@@ -54,6 +54,7 @@ def command(ctx: click.Context, data_dir: DataDir, output: str) -> None:
 
 def _print_not_ready(data_dir: DataDir) -> None:
     if lock_holder(data_dir.lock_file) is None:
+        check_lock_file(data_dir.lock_file)
         print_message(f"podpass: no instance is running in {data_dir.root}")
         print_message(f"  start it with `{options.format_command(data_dir, 'up --detach')}`")
     else:

@@ -30,7 +30,7 @@ from podpass.crypto.x509 import (
     key_usage,
     subject_key_id,
 )
-from podpass.files import write_private
+from podpass.files import sync_folder, write_private
 from podpass.local.datadir import DataDir, DataDirError
 
 _log = logging.getLogger(__name__)
@@ -169,7 +169,10 @@ def _create(data_dir: DataDir, now: datetime, constraints: x509.NameConstraints)
             (constraints, True),
         ),
     )
-    # Write the key first: a certificate without its key would be reported as damaged.
+    # After a crash in between there is no certificate, and the next start creates a CA. A certificate without
+    # its key, also an earlier one, would be reported as damaged.
+    data_dir.ca_file.unlink(missing_ok=True)
+    sync_folder(data_dir.ca_file.parent)
     write_private(data_dir.path("ca", "ca.key"), _encode_key(key))
     write_private(data_dir.ca_file, encode_pem(certificate))
     _log.info("certificate_authority_created", extra={"subject": name.rfc4514_string()})

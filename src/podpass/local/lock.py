@@ -1,11 +1,23 @@
-"""The lock of a data directory: an flock, so that only one process runs the instance."""
+"""The lock of a data directory: an flock, so that only one process runs the instance.
+
+The holder locks the file and the folder: without the second lock, a user who removes the file could start
+another instance on the same databases.
+"""
 
 import fcntl
 import os
 import time
 from pathlib import Path
 
+from podpass.errors import Error
+
 _ACQUIRE_SECONDS = 0.3
+
+
+class LockRemoved(Error):
+    """A running process holds the lock, and its file was removed."""
+
+    code = "lock_removed"
 
 
 class Lock:
@@ -14,13 +26,15 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor: int | None = None
+        self._folder: int | None = None
 
     def acquire(self) -> bool:
         """Acquire the lock; return False if another process holds it."""
         deadline = time.monotonic() + _ACQUIRE_SECONDS
         while True:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-            if _try_lock(descriptor) and _is_current_file(self._path, descriptor):
+            has_file = _try_lock(descriptor) and _is_current_file(self._path, descriptor)
+            if has_file and self._lock_folder():
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, f"{os.getpid()}\n".encode())
                 self._descriptor = descriptor
@@ -38,6 +52,45 @@ class Lock:
             self._path.unlink(missing_ok=True)
             os.close(self._descriptor)
             self._descriptor = None
+        if self._folder is not None:
+            os.close(self._folder)
+            self._folder = None
+
+    def _lock_folder(self) -> bool:
+        self._folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            if _try_lock(self._folder):
+                return True
+        except OSError:
+            return True  # NFS locks no folder; the lock of the file remains
+        os.close(self._folder)
+        self._folder = None
+        return False
+
+
+def check_lock_file(path: Path) -> None:
+    """Check that the file was not removed while its lock was held; without it, no command finds the holder.
+
+    Errors:  LockRemoved.
+    """
+    if lock_holder(path) is None and _is_folder_locked(path.parent):
+        raise LockRemoved(
+            f"a running process uses {path.parent}, but its file {path.name} was removed",
+            hint=f"end that process; {path.parent}/status.json has its ID, under pids",
+        )
+
+
+def _is_folder_locked(folder: Path) -> bool:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        return not _try_lock(descriptor, shared=True)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def lock_holder(path: Path) -> int | None:

@@ -20,7 +20,7 @@ from podpass.errors import Error
 from podpass.local import disk_errors, finish_restore, ports
 from podpass.local.datadir import DataDir, initialise, save_ports
 from podpass.local.instance import Instance
-from podpass.local.lock import Lock
+from podpass.local.lock import Lock, check_lock_file
 from podpass.servers.file_limits import raise_file_limit
 from podpass.servers.shutdown_signal import ShutdownSignal
 from podpass.settings import LocalSettings
@@ -53,8 +53,8 @@ def run(
     """Run an instance in a prepared data directory until a signal stops it.
 
     Shapes:  `seed` is the text of a seed and the name of its file.
-    Errors:  KeyboardInterrupt after a Ctrl-C before it was ready; AlreadyRunning, PortInUse, DataDirError,
-             DiskNotWritable, and errors of the parts about their data.
+    Errors:  KeyboardInterrupt after a Ctrl-C before it was ready; AlreadyRunning, LockRemoved, PortInUse,
+             DataDirError, DiskNotWritable, and errors of the parts about their data.
     """
     with disk_errors.translate_disk_errors():
         _run(data_dir, settings, seed, environ, progress, ready, clock)
@@ -71,6 +71,7 @@ def _run(
 ) -> None:
     lock = Lock(data_dir.lock_file)
     if not lock.acquire():
+        check_lock_file(data_dir.lock_file)
         raise AlreadyRunning(f"an instance is already running in {data_dir.root}")
     try:
         data_dir.status_file.unlink(missing_ok=True)

@@ -124,6 +124,7 @@ def test_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as refused:
         ObjectStore(tmp_path / "kubernetes.db").open()
     assert refused.value.code == "cluster_store"
+    assert "backup" in refused.value.hint
 
 
 def test_failed_write_changes_nothing_in_memory(open_store: Callable[[], ObjectStore]) -> None:

@@ -5,6 +5,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from podpass.servers.authority.shared_status import (
 STUCK_SECONDS = 15
 
 
-def _report(*statuses: ProcessStatus) -> tuple[dict[str, object], dict[str, float]]:
+def _report(*statuses: ProcessStatus) -> tuple[dict[str, Any], dict[str, float]]:
     shared = SharedStatus(len(statuses))
     shared.supervisor = SupervisorStatus(heartbeat=100.0)
     for number, status in enumerate(statuses):
@@ -74,7 +75,9 @@ def test_worker_without_a_heartbeat_for_seconds_is_not_ready_long_before_it_is_r
     assert ready["reasons"] == ["the event loop of a worker does not respond"]
     assert found["workers_ready"] == 0
     assert _report(_status(heartbeat=98.0))[0]["ready"]
-    assert _report(_status(heartbeat=96.0), _status())[0]["ready"]
+    ready, found = _report(_status(heartbeat=96.0), _status())
+    assert (ready["ready"], found["workers_ready"]) == (True, 1)
+    assert [worker["state"] for worker in ready["workers"]] == ["unresponsive", "ready"]
 
 
 def test_only_ready_workers_determine_database_state() -> None:

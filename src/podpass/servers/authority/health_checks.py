@@ -47,7 +47,7 @@ class HealthChecker:
             "ready": not reasons,
             "reasons": reasons,
             "database": _DATABASE[self.database_up()],
-            "workers": [_worker(number, status) for number, status in enumerate(workers)],
+            "workers": [self._worker(number, status) for number, status in enumerate(workers)],
         }
         return not reasons, facts
 
@@ -84,10 +84,14 @@ class HealthChecker:
         return self.now() - status.heartbeat < min(_READY_SECONDS, self.stuck_seconds)
 
     def _unready_reason(self, status: ProcessStatus) -> str:
-        if status.state is ProcessState.READY and not self._is_responsive(status):
+        if self._is_unresponsive(status):
             return "the event loop of a worker does not respond"
         return status.reason
 
+    def _is_unresponsive(self, status: ProcessStatus) -> bool:
+        return status.state is ProcessState.READY and not self._is_responsive(status)
 
-def _worker(number: int, status: ProcessStatus) -> dict[str, object]:
-    return {"worker": number, "pid": status.pid, "state": status.state.name.lower()}
+    def _worker(self, number: int, status: ProcessStatus) -> dict[str, object]:
+        # Its last status stays "ready", which would send operators to another worker.
+        state = "unresponsive" if self._is_unresponsive(status) else status.state.name.lower()
+        return {"worker": number, "pid": status.pid, "state": state}

@@ -32,6 +32,7 @@ NamespacedName = tuple[str, str]
 
 _VERSION = 1
 _RESTORE_HINT = "restore the file from a backup, or move it away to start with an empty cluster"
+_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _TABLES = """
 CREATE TABLE objects (
     resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL,
@@ -107,7 +108,13 @@ class ObjectStore:
             raise
         except (OSError, sqlite3.Error) as exc:
             self.close()
-            raise StoreError(f"cannot open {self._path}: {exc}", path=str(self._path)) from exc
+            # The low byte is the code without its detail.
+            corrupt = getattr(exc, "sqlite_errorcode", 0) & 0xFF in _CORRUPT
+            raise StoreError(
+                f"cannot open {self._path}: {exc}",
+                hint=_RESTORE_HINT if corrupt else StoreError.hint,
+                path=str(self._path),
+            ) from exc
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         database.execute("PRAGMA journal_mode=WAL")
