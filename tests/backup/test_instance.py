@@ -160,7 +160,7 @@ def test_backup_with_keys_restores_a_complete_instance_in_a_new_directory(
     path = str(stopped_instance.data_dir.parent / "open")
     done = podpass("restore", path)
     assert done.returncode == 1
-    assert "the backup brings kubernetes.db: the programs that they name would run" in done.stderr
+    assert "the backup brings kubernetes.db, instance.json, keys: its author could" in done.stderr
     assert "pass --trust" in done.stderr
     assert not (podpass.data_dir / "directory.db").exists()
     done = podpass("restore", path, "--trust")
@@ -382,6 +382,25 @@ def test_images_of_a_backup_are_restored_only_with_trust(
     assert not (instance.data_dir / "images.json").exists()
     assert instance("restore", path, "--replace", "--trust").returncode == 0
     assert (instance.data_dir / "images.json").exists()
+
+
+@pytest.mark.parametrize("kept", ["files/instance.json", "files/keys/"])
+def test_keys_and_passwords_of_a_backup_are_restored_only_with_trust(
+    podpass: Podpass, stopped_instance: Podpass, tmp_path: Path, kept: str
+) -> None:
+    """Its author knows them: an administrator may create pods, whose programs run as this user."""
+    complete = stopped_instance.data_dir.parent / "open"
+    manifest = archive.check(complete)
+    path = tmp_path / "crafted"
+    with path.open("wb") as stream:
+        writer = archive.Writer(stream)
+        for name, data in archive.read_parts(complete, manifest):
+            if not name.startswith("files/") or name.startswith(kept):
+                writer.add(name, data)
+        writer.finish(replace(manifest, parts=tuple(writer.parts)))
+    done = podpass("restore", str(path))
+    assert (done.returncode, "pass --trust" in done.stderr) == (1, True), done.stderr
+    assert not (podpass.data_dir / "directory.db").exists()
 
 
 def test_files_of_a_backup_are_written_with_one_part_in_memory(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from podpass.directory import delegated_permissions
+from podpass.directory.model import ResourcePrincipal
 from podpass.directory.resources import BUILT_IN, Resources, audiences
 from podpass.exchange.scope import resource_from_scope
 from podpass.guids import is_lower_guid
@@ -68,6 +69,19 @@ def test_scope_of_a_released_client_finds_its_resource(scope: str, name: str) ->
 )
 def test_name_that_is_similar_to_the_endpoint_of_an_account_is_unknown(name: str) -> None:
     assert Resources().find(name) is None
+
+
+def test_further_resource_does_not_replace_one_of_microsoft() -> None:
+    """Fails if tokens that clients request for the vault are issued for another resource."""
+    other = ResourcePrincipal(
+        app_id="11111111-1111-4111-8111-111111111111",
+        uris=("https://vault.azure.net", "https://other.example"),
+        display_name="other",
+        token_version=1,
+    )
+    found = Resources([other])
+    assert found.find("https://vault.azure.net") == Resources().find("https://vault.azure.net")
+    assert found.find("https://other.example") == other
 
 
 def test_table_is_consistent() -> None:

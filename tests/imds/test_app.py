@@ -2,11 +2,16 @@
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 
 import pytest
+import trustme
 
 from podpass.crypto import jose
-from tests.imds.conftest import Sidecar
+from podpass.http.server import Receive, Scope, Send, read_body, respond
+from podpass.imds.entra_client import Authority, Binding, EntraClient, TokenNotAcquired
+from tests.exchange.world import listen
+from tests.imds.conftest import MetadataService, Sidecar
 
 PATH = "/metadata/identity/oauth2/token"
 QUERY = "?resource=https://vault.azure.net"
@@ -174,3 +179,39 @@ async def test_no_answer_and_no_log_line_contains_the_assertion(
     ]
     texts = [text for _, text, _ in answers] + [str(vars(one)) for one in caplog.records]
     assert not [text for text in texts if assertion[:60] in text]
+
+
+async def test_redirect_of_the_authority_is_not_followed(sidecar: Sidecar, ca: trustme.CA) -> None:
+    """Fails if it is: the pod's assertion would be sent to the target of the redirect."""
+    target = MetadataService()
+
+    async def redirect(_scope: Scope, receive: Receive, send: Send) -> None:
+        await read_body(receive, 10**6)
+        await respond(send, 307, b"{}", ((b"location", location),))
+
+    async with AsyncExitStack() as stack:
+        target_port = await listen(stack, ca, target, "localhost")
+        location = f"https://localhost:{target_port}/".encode()
+        port = await listen(stack, ca, redirect, "localhost")
+        authority = Authority(
+            host="https://login.microsoftonline.com/",
+            tenant_id=sidecar.world.TENANT,
+            token_file=sidecar.token_file,
+            binding=Binding(url=f"https://localhost:{port}", ca_file=str(sidecar.world.ca_file)),
+        )
+        client = EntraClient(authority, sidecar.world.clock)
+        stack.push_async_callback(client.close)
+        with pytest.raises(TokenNotAcquired):
+            await client.request_token(sidecar.world.CLIENT, "https://vault.azure.net/.default")
+    assert target.seen == []
+
+
+async def test_metadata_service_is_not_asked_through_a_proxy(
+    sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails if the proxy is used: its machine has another metadata service, and other identities."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert (await sidecar.get("/metadata/instance"))[0] == 203
+    assert len(sidecar.metadata.seen) == 1

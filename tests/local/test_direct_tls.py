@@ -63,6 +63,7 @@ async def test_hosts_file_changes_in_place_when_a_vault_is_added_or_removed(
         hosts -= {"one.vault.azure.net", "two.vault.azure.net"}
         file.changed()
         await eventually(lambda: "vault" not in mounted_text())
+        assert mounted_text() == build_hosts("127.254.1.1", [], Path("/etc/hosts").read_text())
         mounted.close()
     assert socket.gethostbyname("localhost").startswith("127.")
     assert "localhost" in file.path.read_text()

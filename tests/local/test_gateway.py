@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -251,6 +252,39 @@ async def test_direct_connection_to_another_name_is_refused(
 async def test_direct_connection_without_a_hello_is_closed(data: bytes) -> None:
     async with _direct({}, head_seconds=0.05) as address:
         assert await _send_request(address, data) in (sni.UNRECOGNIZED_NAME, b"")
+
+
+async def test_hello_that_arrives_byte_by_byte_is_read_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Parsing all data again at each byte took eleven seconds for a hello of 16 KB."""
+    records, read = 1000, 0
+    record_length = sni.record_length
+
+    def count(header: bytes) -> int:
+        nonlocal read
+        read += 1
+        return record_length(header)
+
+    monkeypatch.setattr(sni, "record_length", count)
+    message = b"\x01" + records.to_bytes(3) + bytes(records)
+    async with _direct({}) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in message:
+            for part in (b"\x16\x03\x01\x00\x01", bytes([byte])):
+                writer.write(part)
+                await asyncio.sleep(0)
+        assert await reader.read() == sni.UNRECOGNIZED_NAME
+        writer.close()
+    assert read == len(message)
+
+
+async def test_hello_over_the_limit_is_refused() -> None:
+    """Fails without the limit: a client would send records until the time limit."""
+    hello = b"\x16\x03\x01\x40\x00\x01\xff\xff\xff" + bytes(gateway.MAX_HEAD_BYTES)
+    async with _direct({}, head_seconds=600) as address, asyncio.timeout(60):
+        assert await _send_request(address, hello) == sni.UNRECOGNIZED_NAME
 
 
 @pytest.mark.parametrize("port", [80, 8443])

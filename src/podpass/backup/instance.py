@@ -120,9 +120,13 @@ def check_instance(manifest: Manifest) -> None:
         )
 
 
-def command_files(manifest: Manifest) -> list[str]:
-    """Return the files of a backup that name commands, which the restored instance would run."""
-    return [name for name in manifest.files if name in (_IMAGES, CLUSTER)]
+def files_of_trust(manifest: Manifest) -> list[str]:
+    """Return the parts of a backup by which its author could run programs on the restored instance.
+
+    Images and objects name programs. Who knows the administrator's password or a signing key can create pods.
+    """
+    found = [name for name in (_IMAGES, CLUSTER, INSTANCE) if name in manifest.files]
+    return found + (["keys"] if any(name.startswith("keys/") for name in manifest.files) else [])
 
 
 def check_key_sizes(manifest: Manifest) -> None:

@@ -80,11 +80,12 @@ async def restore_instance(
 
 
 def _check_trust(manifest: Manifest, trusts_commands: Callable[[Sequence[str]], bool]) -> None:
-    # The author of an archive may have put in a pod or an image that runs any program as this user.
-    found = instance.command_files(manifest)
+    # The author of an archive may have put in a pod or an image that runs any program as this user, or the
+    # password of an administrator, who may create such a pod.
+    found = instance.files_of_trust(manifest)
     if found and not trusts_commands(found):
         raise BackupRefused(
-            f"the backup brings {' and '.join(found)}: the programs that they name would run as you",
+            f"the backup brings {', '.join(found)}: its author could run programs as you",
             hint="if you trust the author of the file, pass --trust; nothing was changed",
         )
 

@@ -26,7 +26,8 @@ from podpass.local.datadir import DataDir
 @click.option(
     "--trust",
     is_flag=True,
-    help="Restore images and Kubernetes objects without asking. Their programs will run as you.",
+    help="Restore images, Kubernetes objects, keys and passwords without asking. With each of them"
+    " the author of the backup could run programs as you.",
 )
 @click.argument("file", type=click.Path(path_type=Path))
 def command(
@@ -44,8 +45,8 @@ def command(
     can be SQLite or PostgreSQL, whatever the source was. The restore is atomic. A running instance uses the
     restored data immediately.
 
-    The images and Kubernetes objects in a backup decide which programs run. Restore the backup
-    of another person only if you trust that person.
+    The images and Kubernetes objects in a backup decide which programs run, and who knows its
+    keys can create pods. Restore the backup of another person only if you trust that person.
     """
     from podpass.backup import restore
 
@@ -79,5 +80,7 @@ def _ask(files: Sequence[str]) -> bool:
     """Ask at a terminal whether the programs that the files name may run; without a terminal, do not."""
     if not sys.stdin.isatty():
         return False
-    question = f"The backup brings {' and '.join(files)}, whose programs will run as you. Continue?"
+    question = (
+        f"The backup brings {', '.join(files)}: its author could run programs as you. Continue?"
+    )
     return click.confirm(question, err=True)

@@ -262,17 +262,16 @@ class Gateway:
 async def _read_hello(reader: asyncio.StreamReader) -> tuple[str, bytes]:
     """Read a ClientHello; return its server name and the data that was read.
 
-    Errors:  BadHello; OSError if the client disconnects.
+    Errors:  BadHello; IncompleteReadError if the client disconnects.
     """
-    hello = b""
-    while len(hello) <= MAX_HEAD_BYTES:
-        data = await reader.read(MAX_HEAD_BYTES)
-        if not data:
-            raise ConnectionResetError("the client closed the connection")
-        hello += data
-        with contextlib.suppress(sni.IncompleteHello):
-            return sni.read_server_name(hello), hello
-    raise sni.BadHello("the ClientHello is too long")
+    hello = sni.HelloReader()
+    while not hello.is_complete:
+        header = await reader.readexactly(sni.HEADER_BYTES)
+        length = sni.record_length(header)
+        if len(hello.data) + len(header) + length > MAX_HEAD_BYTES:
+            raise sni.BadHello("the ClientHello is too long")
+        hello.add(header, await reader.readexactly(length))
+    return hello.server_name(), bytes(hello.data)
 
 
 async def _relay(client: Stream, remote: Stream) -> None:

@@ -8,14 +8,9 @@ from podpass.errors import Error
 _HANDSHAKE, _CLIENT_HELLO = 22, 1
 _SERVER_NAME, _HOST_NAME = 0, 0
 _MAX_RECORD = 2**14
+HEADER_BYTES = 5
 # A fatal alert, in a plain record of TLS 1.2, which clients of every version read.
 UNRECOGNIZED_NAME = b"\x15\x03\x03\x00\x02\x02\x70"
-
-
-class IncompleteHello(Error):
-    """The ClientHello has not arrived completely."""
-
-    code = "incomplete_hello"
 
 
 class BadHello(Error):
@@ -24,35 +19,54 @@ class BadHello(Error):
     code = "bad_hello"
 
 
-def read_server_name(data: bytes) -> str:
-    """Return the server name of a ClientHello.
+class HelloReader:
+    """Collects a ClientHello record by record: bytes that arrive one by one are not parsed again each time.
 
-    Errors:  IncompleteHello if more data is needed; BadHello.
+    Shapes:  `data` are the records as received; the message may be split into several.
     """
-    try:
-        return _read_extensions(_skip_to_extensions(_join_records(data)))
-    except IndexError as exc:
-        raise BadHello("the ClientHello is cut off") from exc
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self._message = bytearray()
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether the whole message has been added."""
+        message = self._message
+        return len(message) >= 4 and len(message) >= 4 + int.from_bytes(message[1:4])
+
+    def add(self, header: bytes, content: bytes) -> None:
+        """Add a record; `record_length` must have accepted its header."""
+        self.data += header + content
+        self._message += content
+
+    def server_name(self) -> str:
+        """Return the server name of the complete message.
+
+        Errors:  BadHello.
+        """
+        message = bytes(self._message)
+        if message[0] != _CLIENT_HELLO:
+            raise BadHello("the handshake does not begin with a ClientHello")
+        try:
+            return _read_extensions(
+                _skip_to_extensions(message[4 : 4 + int.from_bytes(message[1:4])])
+            )
+        except IndexError as exc:
+            raise BadHello("the ClientHello is cut off") from exc
 
 
-def _join_records(data: bytes) -> bytes:
-    """Return the complete ClientHello message, which may be split into several records."""
-    message = b""
-    while len(message) < 4 or len(message) < 4 + int.from_bytes(message[1:4]):
-        if data and data[0] != _HANDSHAKE:
-            raise BadHello("the data is not a TLS handshake")
-        if len(data) < 5:
-            raise IncompleteHello("the record header is incomplete")
-        length = int.from_bytes(data[3:5])
-        if not 0 < length <= _MAX_RECORD:
-            raise BadHello("the record has an invalid length")
-        if len(data) < 5 + length:
-            raise IncompleteHello("the record is incomplete")
-        message += data[5 : 5 + length]
-        data = data[5 + length :]
-    if message[0] != _CLIENT_HELLO:
-        raise BadHello("the handshake does not begin with a ClientHello")
-    return message[4 : 4 + int.from_bytes(message[1:4])]
+def record_length(header: bytes) -> int:
+    """Return the length of the content of a record, from its header of `HEADER_BYTES`.
+
+    Errors:  BadHello.
+    """
+    if header[0] != _HANDSHAKE:
+        raise BadHello("the data is not a TLS handshake")
+    length = int.from_bytes(header[3:])
+    if not 0 < length <= _MAX_RECORD:
+        raise BadHello("the record has an invalid length")
+    return length
 
 
 class _VectorReader:

@@ -26,7 +26,9 @@ API_OBJECT = "66666666-6666-4666-8666-666666666666"
 USER_READ = "e1fe6dd8-ba31-4d61-89e7-88639da4683d"
 READ_APPLICATIONS = "9a5d68dd-52b0-4cc2-bd40-abcf44ac3a30"
 IMPERSONATION = "41094075-9dad-400e-a0bd-54e686782033"
-SCOPE_ID, ROLE_ID, UNKNOWN_ID = (f"{digit * 8}-aaaa-4aaa-8aaa-aaaaaaaaaaaa" for digit in "789")
+SCOPE_ID, ROLE_ID, UNKNOWN_ID, DISABLED_ID = (
+    f"{digit * 8}-aaaa-4aaa-8aaa-aaaaaaaaaaaa" for digit in "7896"
+)
 PATH = f"/api/RegisteredApplications/{CLIENT}/Consent?onBehalfOfAll=true"
 
 
@@ -113,7 +115,10 @@ async def register_api(portal: Portal) -> None:
         object_id=API_OBJECT,
         name="api",
         kind=IdentityKind.APPLICATION,
-        document={"api": {"oauth2PermissionScopes": [scope]}, "appRoles": [role, for_users]},
+        document={
+            "api": {"oauth2PermissionScopes": [scope]},
+            "appRoles": [role, for_users, role | {"id": DISABLED_ID, "isEnabled": False}],
+        },
     )
     await portal.directory.identities.put(api)
 
@@ -130,7 +135,7 @@ async def test_admin_consent_grants_what_the_registration_lists(portal: Portal) 
         portal,
         access(GRAPH_APP_ID, USER_READ, UNKNOWN_ID, roles=[READ_APPLICATIONS]),
         access(MANAGER_APP_ID, IMPERSONATION),
-        access(API, SCOPE_ID, roles=[ROLE_ID, UNKNOWN_ID]),
+        access(API, SCOPE_ID, roles=[ROLE_ID, UNKNOWN_ID, DISABLED_ID]),
         access(OTHER, SCOPE_ID),
     )
     for _ in range(2):  # a second consent changes nothing
@@ -182,3 +187,17 @@ async def test_other_request_is_refused(
 async def test_application_without_service_principal_is_refused(portal: Portal) -> None:
     await register(portal, access(GRAPH_APP_ID, USER_READ), has_principal=False)
     assert await portal.post() == 400
+
+
+async def test_managed_identity_gets_no_admin_consent(portal: Portal) -> None:
+    identity = Identity(
+        tenant_id=TENANT,
+        client_id=CLIENT,
+        object_id=OBJECT,
+        name="identity",
+        kind=IdentityKind.MANAGED_IDENTITY,
+        resource_id=f"/subscriptions/{OTHER}/resourceGroups/rg/providers/"
+        "Microsoft.ManagedIdentity/userAssignedIdentities/identity",
+    )
+    await portal.directory.identities.put(identity)
+    assert await portal.post() == 404

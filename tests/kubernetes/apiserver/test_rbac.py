@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from podpass.kubernetes.apiserver.auth import rbac
+from podpass.kubernetes.apiserver.auth.rbac import AuthorizerAttributes, RbacAuthorizer
 from podpass.kubernetes.apiserver.request import UserInfo
+from tests.kubernetes.apiserver.counted_text import CountedText
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 PODS = "/api/v1/namespaces/default/pods"
@@ -296,3 +298,42 @@ async def test_unchanged_binding_is_not_parsed_again(
     assert parsed == ["many"]
     [first] = list(live.cluster._rbac.grants(UserInfo(name="alice", groups=("devs",)), "default"))
     assert first.reason.endswith('to Group "devs"')
+
+
+async def test_values_of_a_rule_are_not_compared_one_by_one(live: Any) -> None:
+    """Fails if a rule is searched as a list: a role of a megabyte delayed every other request."""
+    verbs = [f"v{at}" for at in range(3000)]
+    await grant(live, [{"verbs": verbs, "apiGroups": ["g"], "resources": ["r"]}])
+    authorizer = RbacAuthorizer(live.cluster.store)
+    user = UserInfo(name="alice", groups=("devs",))
+    CountedText.compared = 0
+    attributes = AuthorizerAttributes(
+        verb=CountedText("v2999"), group="g", resource="r", namespace="default"
+    )
+    assert authorizer.authorize(user, attributes) is not None
+    assert CountedText.compared < 100
+
+
+async def test_rules_of_a_role_are_read_once_for_all_its_bindings(
+    live: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await grant(live, [{"verbs": ["get"], "apiGroups": ["g"], "resources": ["r"]}])
+    first = (await live.call("GET", f"{RBAC}/namespaces/default/rolebindings/b")).body
+    for at in range(30):
+        more = {"metadata": {"name": f"more{at}"}}
+        body = {**{name: first[name] for name in ("roleRef", "subjects")}, **more}
+        made = await live.call("POST", f"{RBAC}/namespaces/default/rolebindings", body)
+        assert made.status == 201, made.text
+    read = 0
+
+    def allows(_rule: Any, _attributes: Any) -> bool:
+        nonlocal read
+        read += 1
+        return False
+
+    monkeypatch.setattr(rbac, "_rule_allows", allows)
+    authorizer = RbacAuthorizer(live.cluster.store)
+    attributes = AuthorizerAttributes(verb="get", group="g", resource="other", namespace="default")
+    assert authorizer.authorize(UserInfo(name="alice"), attributes) is None
+    assert read == 1
+    assert len(authorizer.rules(UserInfo(name="alice"), "default")) == 1

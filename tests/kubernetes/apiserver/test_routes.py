@@ -220,6 +220,15 @@ async def test_store_is_asked_only_for_what_was_authorized(
     assert served > 20 or method in ("LIST", "DELETECOLLECTION")
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/api/v1//pods", "/api/v1/namespaces//pods", "/apis/apps//deployments", "/api/v1/pods//log"],
+)
+def test_path_with_an_empty_part_names_no_resource(path: str) -> None:
+    """Fails if `namespaces//pods` is authorized as a subresource of all namespaces."""
+    assert parse_request_info("GET", path, {}).plural == ""
+
+
 @pytest.mark.parametrize("method", ["LIST", "WATCH", "CREATE", "DELETECOLLECTION", "ESCALATE", "*"])
 def test_method_that_is_a_verb_is_not_that_verb(method: str) -> None:
     """Fails if a client chooses the verb that is authorized."""

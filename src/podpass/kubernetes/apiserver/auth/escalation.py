@@ -96,7 +96,7 @@ def _check_binding(rbac: RbacAuthorizer, user: UserInfo, kind: Kind, new: Object
 
 
 def _grants_of(rbac: RbacAuthorizer, user: UserInfo, namespace: str) -> list[Rule]:
-    return [rule for grant in rbac.grants(user, namespace) for rule in grant.rules]
+    return [rule.values for rule in rbac.rules(user, namespace)]
 
 
 def _require_covered(
@@ -132,7 +132,10 @@ def _without_ignored_metadata(obj: Object) -> Object:
 
 def _uncovered(granted: Sequence[Rule], rules: Sequence[Rule]) -> list[Rule]:
     values = sum(len(each or ()) for rule in rules for each in rule.values())
-    if values * len(granted) > _MAX_COMPARISONS:
+    # A URL is compared with each pattern, any other value once with each rule.
+    urls = sum(len(rule.get("nonResourceURLs") or ()) for rule in rules)
+    patterns = sum(len(own.get("nonResourceURLs") or ()) for own in granted)
+    if values * len(granted) + urls * patterns > _MAX_COMPARISONS:
         return list(rules)
     return [rule for rule in rules if not is_covered(granted, rule)]
 

@@ -4,7 +4,7 @@ It takes a user and authorizer attributes, and returns the reason why RBAC allow
 Members of the group `system:masters` may do everything, before any rule is read.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,18 @@ def authorizer_attributes(target: RequestInfo) -> AuthorizerAttributes:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class PolicyRule:
+    """A rule of a role.
+
+    Shapes:  `body` as it is stored; `values` has its lists as sets, because a list may have thousands of
+             values, and every request of the user searches it.
+    """
+
+    body: Mapping[str, Any]
+    values: Mapping[str, frozenset[str]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """The rules that a binding grants to a user.
@@ -63,7 +75,7 @@ class Grant:
     """
 
     namespace: str
-    rules: Sequence[Mapping[str, Any]]
+    rules: Sequence[PolicyRule]
     reason: str
 
 
@@ -75,14 +87,14 @@ class RbacAuthorizer:
         self._revisions: tuple[int, ...] = ()
         self._bindings: list[_Binding] = []
         self._parsed: dict[str, dict[NamespacedName, tuple[int, Any]]] = {}
-        self._roles: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        self._roles: dict[tuple[str, str], list[PolicyRule]] = {}
 
     def authorize(self, user: UserInfo, attributes: AuthorizerAttributes) -> str | None:
         """Return the reason why a user may do this; None if no rule allows it."""
         if MASTERS in user.groups:
             return ""
-        for grant in self.grants(user, attributes.namespace):
-            if any(_rule_allows(rule, attributes) for rule in grant.rules):
+        for grant in self._first_grants(user, attributes.namespace):
+            if any(_rule_allows(rule.values, attributes) for rule in grant.rules):
                 return grant.reason
         return None
 
@@ -110,12 +122,25 @@ class RbacAuthorizer:
                     reason=_grant_reason(binding, subject),
                 )
 
+    def rules(self, user: UserInfo, namespace: str) -> list[PolicyRule]:
+        """Return the rules of a user that are valid in every namespace or in this namespace."""
+        return [rule for grant in self._first_grants(user, namespace) for rule in grant.rules]
+
+    def _first_grants(self, user: UserInfo, namespace: str) -> Iterator[Grant]:
+        """Yield the first grant of each role: thousands of bindings may name one role."""
+        found: set[int] = set()
+        for grant in self.grants(user, namespace):
+            if id(grant.rules) not in found:
+                found.add(id(grant.rules))
+                yield grant
+
     def role_rules(
         self, ref: Mapping[str, str], namespace: str
     ) -> Sequence[Mapping[str, Any]] | None:
         """Return the rules of a binding's role; None if the role does not exist."""
         self._refresh()
-        return self._roles.get(_role_key(ref, namespace))
+        rules = self._roles.get(_role_key(ref, namespace))
+        return None if rules is None else [rule.body for rule in rules]
 
     def _refresh(self) -> None:
         kinds = [kind_by_name(kind) for kind in _KINDS]
@@ -132,7 +157,7 @@ class RbacAuthorizer:
         }
         for role in roles:
             key = role["metadata"]["namespace"], role["metadata"]["name"]
-            self._roles[key] = role.get("rules") or []
+            self._roles[key] = role["rules"]
         self._revisions = revisions
 
     def _parse_changed(self, kind: Kind) -> list[Any]:
@@ -143,7 +168,7 @@ class RbacAuthorizer:
             old = before.get(name)
             if old is None or old[0] != entry.revision:
                 obj = entry.object()
-                old = entry.revision, _parse_binding(obj) if "roleRef" in obj else obj
+                old = entry.revision, _parse_binding(obj) if "roleRef" in obj else _parse_role(obj)
             after[name] = old
         self._parsed[kind.kind] = after
         return [value for _, value in after.values()]
@@ -176,18 +201,29 @@ def _parse_binding(obj: Object) -> _Binding:
     )
 
 
-def aggregate_rules(role: Object, roles: Sequence[Object]) -> list[Mapping[str, Any]]:
+def _parse_role(obj: Object) -> Object:
+    """Return a role with parsed rules."""
+    rules = [PolicyRule(rule, _sets(rule)) for rule in obj.get("rules") or ()]
+    return {**obj, "rules": rules}
+
+
+def _sets(rule: Mapping[str, Any]) -> Mapping[str, frozenset[str]]:
+    return {name: frozenset(values or ()) for name, values in rule.items()}
+
+
+def aggregate_rules(role: Object, roles: Sequence[Object]) -> list[PolicyRule]:
     """Return the rules of a cluster role and of the cluster roles that its aggregationRule selects."""
-    rules: list[Mapping[str, Any]] = list(role.get("rules") or [])
+    rules: list[PolicyRule] = role["rules"]
     selectors = (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or []
     if not selectors:
         return rules
-    known = {identity(rule) for rule in rules}
+    rules = list(rules)
+    known = {identity(rule.body) for rule in rules}
     for other in roles:
         labels = other["metadata"].get("labels") or {}
         if other is not role and any(matches(selector, labels) for selector in selectors):
-            for rule in other.get("rules") or []:
-                if (form := identity(rule)) not in known:
+            for rule in other["rules"]:
+                if (form := identity(rule.body)) not in known:
                     known.add(form)
                     rules.append(rule)
     return rules
@@ -223,12 +259,12 @@ def _rule_allows(rule: Mapping[str, Any], attributes: AuthorizerAttributes) -> b
     )
 
 
-def includes(values: Sequence[str] | None, wanted: str) -> bool:
+def includes(values: Collection[str] | None, wanted: str) -> bool:
     """Return whether a list of a rule contains a value or the wildcard `*`."""
     return values is not None and ("*" in values or wanted in values)
 
 
-def resource_matches(resources: Sequence[str], attributes: AuthorizerAttributes) -> bool:
+def resource_matches(resources: Collection[str], attributes: AuthorizerAttributes) -> bool:
     """Return whether a rule's resources contain the requested one; subresources are not included."""
     if "*" in resources or attributes.full_resource in resources:
         return True

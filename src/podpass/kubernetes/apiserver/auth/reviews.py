@@ -1,7 +1,6 @@
 """The review resources, which are not stored: TokenReview, SubjectAccessReview and their variants."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from podpass.clock import Clock, rfc3339
 from podpass.kubernetes.apiserver import decoding, options, worker
@@ -89,9 +88,7 @@ class ReviewHandler:
         namespace = spec.get("namespace")
         if not namespace:
             raise bad_request("no namespace on request")
-        rules: list[Mapping[str, Any]] = []
-        for grant in self._rbac.grants(request.user, namespace):
-            rules += grant.rules
+        rules = [rule.body for rule in self._rbac.rules(request.user, namespace)]
         if MASTERS in request.user.groups:
             rules = [_EVERYTHING, _EVERY_PATH, *rules]
         return {
