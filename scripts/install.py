@@ -15,7 +15,7 @@ _WIDTH = 78
 
 
 def describe(line: str, collected: int) -> str | None:
-    """Return the progress that a line of pip stands for; None if it stands for none."""
+    """Parse a line of pip's output; return the progress to show, or None for another line."""
     found = _STEP.match(line)
     if found is None:
         return None

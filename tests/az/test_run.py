@@ -51,7 +51,7 @@ def test_az_in_a_script_is_signed_in_only_as_admin(instance: Instance, path: str
         assert "az login" in done.stderr
 
 
-def test_default_credential_finds_no_sign_in_of_az(instance: Instance, path: str) -> None:
+def test_default_credential_does_not_use_the_az_sign_in(instance: Instance, path: str) -> None:
     """Fails when a program without identity gets a token of the administrator."""
     done = run(instance, path, words=[sys.executable, "-c", READ])
     assert "Please run 'az login'" in done.stdout

@@ -160,7 +160,7 @@ def test_backup_with_keys_restores_a_complete_instance_in_a_new_directory(
     path = str(stopped_instance.data_dir.parent / "open")
     done = podpass("restore", path)
     assert done.returncode == 1
-    assert "the backup brings kubernetes.db, instance.json, keys: its author could" in done.stderr
+    assert "the backup contains kubernetes.db, instance.json, keys: its author could" in done.stderr
     assert "pass --trust" in done.stderr
     assert not (podpass.data_dir / "directory.db").exists()
     done = podpass("restore", path, "--trust")
@@ -378,7 +378,7 @@ def test_images_of_a_backup_are_restored_only_with_trust(
     images = {"files/images.json/000001": b'{"app": ["/bin/sh", "-c", "id"]}'}
     path = str(_write_backup(tmp_path, stopped_instance, manifest, changed=images))
     done = instance("restore", path, "--replace")
-    assert (done.returncode, "the backup brings images.json" in done.stderr) == (1, True)
+    assert (done.returncode, "the backup contains images.json" in done.stderr) == (1, True)
     assert not (instance.data_dir / "images.json").exists()
     assert instance("restore", path, "--replace", "--trust").returncode == 0
     assert (instance.data_dir / "images.json").exists()

@@ -170,7 +170,7 @@ class Helm:
     def __call__(self, *arguments: str, values: Values | None = None) -> Any:
         return subprocess.run(
             [self.binary, *arguments, "--values", "-"],
-            input=json.dumps(self._given(values or {})),
+            input=json.dumps(self._with_required(values or {})),
             capture_output=True,
             text=True,
             check=False,
@@ -178,7 +178,7 @@ class Helm:
             env={"HOME": "/nonexistent"},
         )
 
-    def _given(self, values: Values) -> Values:
+    def _with_required(self, values: Values) -> Values:
         """Return the values with those that the chart requires; `image` is merged."""
         image = values.get("image", {})
         if isinstance(image, dict):

@@ -72,7 +72,7 @@ def test_role_assignment_names_role_and_principal(running: Podpass) -> None:
 
 
 async def test_deleted_assignment_and_deleted_principal_are_named_by_id(tmp_path: Path) -> None:
-    """The log is the only place that still knows what was taken from whom."""
+    """After the deletion, only the log contains the role and the principal."""
     now = 1_800_000_000.0
     async with (
         Database(f"sqlite:///{tmp_path}/directory.db") as database,

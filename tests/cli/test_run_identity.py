@@ -123,7 +123,7 @@ def test_program_without_identity_is_not_the_administrator(host: Podpass) -> Non
     assert "identity of the command: none; pass --as SERVICEACCOUNT" in said
 
 
-def test_administrator_must_be_chosen_and_is_named(host: Podpass) -> None:
+def test_administrator_identity_must_be_requested_and_is_printed(host: Podpass) -> None:
     values, said = environment(host, "--as", "admin", **OTHER)
     assert values["AZURE_CONFIG_DIR"] == str(host.data_dir / "azure")
     assert "AZURE_CLIENT_SECRET" not in values
@@ -140,7 +140,7 @@ def test_az_keeps_its_sign_in(host: Podpass, tmp_path: Path) -> None:
     assert host("run", "--", str(program)).stdout == f"{host.data_dir / 'azure'}\n"
 
 
-def test_identity_of_the_variables_of_the_user_is_kept_and_named(host: Podpass) -> None:
+def test_identity_from_user_variables_is_used_and_printed(host: Podpass) -> None:
     values, said = environment(host, **OTHER)
     assert values["AZURE_CLIENT_SECRET"] == "of another tenant"
     assert f"{OTHER['AZURE_CLIENT_ID']}, with AZURE_CLIENT_SECRET of your environment" in said
@@ -148,7 +148,7 @@ def test_identity_of_the_variables_of_the_user_is_kept_and_named(host: Podpass) 
     assert environment(host, "--quiet", **OTHER)[1] == ""
 
 
-def test_shell_of_another_instance_is_named(host: Podpass, tmp_path: Path) -> None:
+def test_shell_with_another_instance_is_reported(host: Podpass, tmp_path: Path) -> None:
     done = host("run", "--", "true", env={"PODPASS_ENV": str(tmp_path)})
     assert f"this shell uses the instance in {tmp_path}" in done.stderr
 

@@ -52,6 +52,24 @@ def test_token_is_classified_by_its_claims(claims: dict[str, Any], hop: str, wor
 
 
 @pytest.mark.parametrize(
+    ("expires", "passed", "refused"),
+    [
+        (NOW + 1, (True, True), False),
+        (NOW + 1, (None, None), False),
+        (NOW + 1, (True, False), True),
+        (NOW + 1, (False, None), True),
+        (NOW, (True, True), True),
+    ],
+)
+def test_token_is_refused_if_expired_or_if_a_check_failed(
+    expires: float, passed: tuple[bool | None, ...], refused: bool
+) -> None:
+    found = tokens.inspect_token(jose.parse(KEY.sign({"exp": expires})), NOW)
+    results = [tokens.CheckResult(each, "") for each in passed]
+    assert tokens.is_refused(found, *results, None) is refused
+
+
+@pytest.mark.parametrize(
     ("claims", "state", "words"),
     [
         ({"exp": NOW + 1}, "valid", "in 1 s"),

@@ -1,4 +1,4 @@
-"""`scripts/install.py` shows what pip does, and everything that pip says if it fails."""
+"""`scripts/install.py` shows the progress of pip, and its whole output if it fails."""
 
 import importlib.util
 import subprocess
@@ -33,7 +33,7 @@ def install() -> Any:
         ("Requirement already satisfied: a\n", None),
     ],
 )
-def test_line_of_pip_becomes_progress(install: Any, line: str, shown: str | None) -> None:
+def test_line_of_pip_is_parsed_to_progress(install: Any, line: str, shown: str | None) -> None:
     assert install.describe(line, 3) == shown
 
 

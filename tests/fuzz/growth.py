@@ -24,14 +24,14 @@ from podpass.kubernetes.apiserver.kinds import KINDS, Kind
 from podpass.kubernetes.apiserver.patch import json_patch, server_side_apply
 from podpass.kubernetes.apiserver.read import table
 from podpass.kubernetes.apiserver.validation import validate
-from tests.fuzz.growth_templates import template_of
+from tests.fuzz.growth_templates import build_template
 
 SIZES = (16, 32, 64)
-# Where a limit ends a step, the slope changes and looks quadratic. With larger sizes it does not.
+# A step that reaches a limit has another slope, which looks quadratic. Larger sizes show whether it is.
 CONFIRMING_SIZES = (64, 128, 256)
-# Comparing each item with half of the others is 0.5.
+# A step that compares each item with half of the others has the value 0.5.
 MAX_QUADRATIC = 0.2
-# A template takes 20 ms. After so many different ones a run only repeats; another seed finds others.
+# A template takes 20 ms. A run tries this many different ones, then repeats them; another seed tries others.
 MAX_TEMPLATES = 300
 MAX_TEMPLATE_BYTES, MAX_CHOICES = 1500, 60
 
@@ -41,7 +41,7 @@ _seen: set[str] = set()
 
 
 class CountedText(str):
-    """A text whose comparisons are calls, so that a search in a list is not one operation."""
+    """A string whose comparisons are calls, so that each comparison of a search in a list is counted."""
 
     __slots__ = ()
 
@@ -79,7 +79,7 @@ def expand(template: Any, size: int, at: int = 0) -> Any:
 
 
 def _part(template: Any, size: int, at: int) -> Any:
-    """Return one repetition; parts in it repeat twice, because otherwise the request would be quadratic."""
+    """Return one repetition. A part in it is repeated only twice, so the size of the request is linear."""
     if isinstance(template, list | dict):
         text = json.dumps(template).replace("#", str(at)).replace("@", str(size - 1 - at))
         return expand(json.loads(text), 2)
@@ -87,7 +87,7 @@ def _part(template: Any, size: int, at: int) -> Any:
 
 
 def count_operations(step: Callable[[], object]) -> int:
-    """Count the lines, calls and searches of a step; an error ends it."""
+    """Count the lines, calls and searches of a step, until an error."""
     counted = 0
 
     def trace(_frame: Any, _event: str, _arg: Any) -> Any:
@@ -186,7 +186,7 @@ STEPS: Mapping[str, Callable[[Kind, Any, Any], None]] = {
 MEDIA_TYPES = {"json": "application/json", "yaml": "application/yaml"}
 
 
-def step_of(template: Mapping[str, Any]) -> Callable[[int], Callable[[], object]] | None:
+def build_step(template: Mapping[str, Any]) -> Callable[[int], Callable[[], object]] | None:
     """Return what makes the step of a template for a size; None if the template is not valid."""
     name = template.get("step")
     text, media_type = template.get("text"), MEDIA_TYPES.get(str(name))
@@ -218,9 +218,9 @@ def growth(data: bytes) -> None:
     """Make requests of three sizes from a template: the work has no quadratic part."""
     if len(_seen) > MAX_TEMPLATES:
         return
-    template = _read(data) if data.startswith(b"{") else template_of(data[:MAX_CHOICES])
+    template = _read(data) if data.startswith(b"{") else build_template(data[:MAX_CHOICES])
     normal = json.dumps(template, sort_keys=True)
-    if normal in _seen or (prepare := step_of(template)) is None:
+    if normal in _seen or (prepare := build_step(template)) is None:
         return
     _seen.add(normal)
     try:

@@ -1,6 +1,6 @@
 """Make request templates for the fuzz target `growth` from bytes: each byte is one choice.
 
-The objects have the types of the schema, so that most of them come through every check. Lists and maps
+The objects have the types of the schema, so that most of them pass every check. Lists and maps
 repeat.
 """
 
@@ -12,7 +12,7 @@ from podpass.kubernetes.apiserver.kinds import KINDS
 from podpass.kubernetes.apiserver.patch import list_merge
 
 _STORED = tuple(kind.kind for kind in KINDS if kind.stored)
-# Kinds with lists that merge and with lists of lists come more often than the others.
+# Kinds with lists that merge and with lists of lists are chosen more often than the others.
 _FREQUENT = ("Pod", "Deployment", "Service", "ConfigMap", "ServiceAccount", "Role", "NetworkPolicy")
 STEPS = ("apply", "strategic", "track", "write", "update", "merge", "table")
 _TEXTS = ("v#", "v@", "v", "#", "a/b#", "1")
@@ -39,7 +39,7 @@ class Choices:
         return self._at >= len(self._data)
 
 
-def template_of(data: bytes) -> dict[str, Any]:
+def build_template(data: bytes) -> dict[str, Any]:
     """Return the template that the bytes choose."""
     choices = Choices(data)
     step, kind = choices.one_of(STEPS), choices.one_of(_FREQUENT * 4 + _STORED)

@@ -206,7 +206,7 @@ def url(data: bytes) -> None:
 
 
 def content_coding(data: bytes) -> None:
-    """Decode a body, whose first byte chooses the coding: the standard library returns the same bytes."""
+    """Decode a body and compare the result with the standard library; the first byte chooses the coding."""
     coding, theirs = (("gzip", gzip.decompress), ("deflate", zlib.decompress))[data[:1] > b"m"]
     try:
         decoded = decode(coding, data[1:], _DECODED_BYTES)

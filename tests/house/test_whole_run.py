@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Stands for make. The first suite ends as given, also the second time; `others` and `status_of` set how the
+# A fake make. The first suite ends as given, also the second time; `others` and `status_of` set how the
 # others end.
 MAKE = """#!/usr/bin/env bash
 echo "make $*" >> made
@@ -153,7 +153,7 @@ def test_both_lists_of_suites_run_and_are_printed(tmp_path: Path) -> None:
     ("broken", "endless"),
     [("test-kubernetes", "test-clients"), ("test-tutorial", "test-kubernetes")],
 )
-def test_failure_in_one_list_ends_the_other(tmp_path: Path, broken: str, endless: str) -> None:
+def test_failure_in_one_list_stops_the_other(tmp_path: Path, broken: str, endless: str) -> None:
     code, said, made = _run(tmp_path, None, "0 0 9500", first=0, broken=broken, endless=endless)
     assert code != 0
     assert f"ran {broken}" in said

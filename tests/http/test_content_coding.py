@@ -124,7 +124,7 @@ def test_bomb_is_decoded_only_up_to_the_limit(work: dict[str, int]) -> None:
     assert work["out"] <= LIMIT + 1
 
 
-def test_ratio_ends_the_work_before_the_limit(work: dict[str, int]) -> None:
+def test_ratio_stops_decoding_before_the_limit(work: dict[str, int]) -> None:
     body = gzip.compress(bytes(100_000))
     with pytest.raises(BodyTooLarge):
         decode("gzip", body, 10 * LIMIT)
@@ -137,7 +137,7 @@ def test_blocks_without_content_are_read_only_up_to_the_overhead(work: dict[str,
     assert work["in"] <= MAX_OVERHEAD_BYTES + 4096 < len(EMPTY_BLOCKS)
 
 
-def test_members_after_the_first_are_not_read(work: dict[str, int]) -> None:
+def test_later_gzip_members_are_not_decoded(work: dict[str, int]) -> None:
     """A decoder for each of thousands of empty members would copy the rest of the body for each."""
     with pytest.raises(InvalidCoding):
         decode("gzip", gzip.compress(b"") * 10_000, LIMIT)

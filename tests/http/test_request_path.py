@@ -26,7 +26,7 @@ def test_path_that_is_not_utf8_is_refused(raw: bytes) -> None:
         split_path(raw, limit=3)
 
 
-def test_segments_are_limited_without_the_empty_ones() -> None:
+def test_empty_segments_do_not_count_for_the_limit() -> None:
     assert len(split_path(b"/a//b//c", limit=3)) == 5
     with pytest.raises(InvalidPath):
         split_path(b"/a/b/c/d", limit=3)

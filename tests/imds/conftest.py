@@ -48,7 +48,7 @@ class MetadataService:
 
 @dataclass
 class Sidecar:
-    """A running sidecar and what it talks to."""
+    """A running sidecar, its authority and its metadata service."""
 
     url: str
     token_file: Path

@@ -117,7 +117,7 @@ async def test_target_without_a_path_is_not_forwarded(sidecar: Sidecar) -> None:
     assert not sidecar.metadata.seen
 
 
-async def test_answer_of_the_metadata_service_is_bounded(sidecar: Sidecar) -> None:
+async def test_response_of_the_metadata_service_is_bounded(sidecar: Sidecar) -> None:
     sidecar.metadata.body = bytes(1024 * 1024 + 1)
     status, text, _ = await sidecar.get("/metadata/instance")
     assert (status, "is over 1048576 bytes" in text) == (500, True)
@@ -145,7 +145,7 @@ async def test_ready_path_answers_ok(sidecar: Sidecar, path: str) -> None:
     assert (await sidecar.get(path))[:2] == (200, "ok")
 
 
-async def test_refusal_of_the_authority_has_its_number_and_a_hint(sidecar: Sidecar) -> None:
+async def test_authority_error_has_its_aadsts_code_and_a_hint(sidecar: Sidecar) -> None:
     status, text, headers = await sidecar.token("resource=https://nothing.example")
     assert (status, headers["Content-Type"]) == (500, "text/plain; charset=utf-8")
     assert headers["X-Content-Type-Options"] == "nosniff"
@@ -167,7 +167,7 @@ async def test_token_file_that_cannot_be_used_is_named(
     assert (await sidecar.token())[0] == 200
 
 
-async def test_no_answer_and_no_log_line_contains_the_assertion(
+async def test_no_response_and_no_log_line_contains_the_assertion(
     sidecar: Sidecar, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")

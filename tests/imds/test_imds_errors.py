@@ -1,4 +1,4 @@
-"""With `--imds-errors`, errors have IMDS' shape, and statuses that clients do not repeat in vain."""
+"""With `--imds-errors`, errors have IMDS' format, and clients retry only temporary ones."""
 
 import json
 from typing import Any

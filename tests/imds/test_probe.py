@@ -29,7 +29,7 @@ def _serve(port: int, statuses: list[int]) -> threading.Thread:
 
 
 def test_refused_connection_is_one_failed_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reference ends at once, and its hook then kills a container that starts slowly."""
+    """The reference exits immediately, and its hook then kills a container that starts slowly."""
     port = free_port()
     threads: list[threading.Thread] = []
 

@@ -1,4 +1,4 @@
-"""With `--strict`, the sidecar refuses what IMDS refuses, in IMDS' words."""
+"""With `--strict`, the sidecar refuses the requests that IMDS refuses, with IMDS' messages."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ def options() -> dict[str, Any]:
     "headers",
     [{}, {"Metadata": "false"}, {"Metadata": "true", "X-Forwarded-For": "10.0.0.1"}],
 )
-async def test_request_that_may_come_from_elsewhere_is_refused(
+async def test_request_without_the_header_or_with_forwarded_for_is_refused(
     sidecar: Sidecar, headers: dict[str, str]
 ) -> None:
     status, text, _ = await sidecar.token(headers=headers)

@@ -1,4 +1,4 @@
-"""The token cache: one request for all callers, refresh ahead of expiry, and an authority that is away."""
+"""The token cache: one request for all callers, refresh ahead of expiry, and an unavailable authority."""
 
 import asyncio
 
@@ -78,7 +78,9 @@ async def test_token_is_refreshed_in_the_background_in_the_last_third_of_its_lif
     assert await authority.token() == "token 2"
 
 
-async def test_valid_token_is_served_while_the_authority_is_away(authority: Authority) -> None:
+async def test_valid_token_is_served_while_the_authority_is_unavailable(
+    authority: Authority,
+) -> None:
     await authority.token()
     authority.is_away = True
     for seconds in (2500, 3000, 3500):
@@ -92,7 +94,7 @@ async def test_valid_token_is_served_while_the_authority_is_away(authority: Auth
     assert await authority.token() == f"token {len(authority.requests)}"
 
 
-async def test_failed_refresh_is_repeated_after_half_a_minute(authority: Authority) -> None:
+async def test_failed_refresh_is_retried_after_30_seconds(authority: Authority) -> None:
     await authority.token()
     authority.is_away = True
     authority.now += 2500

@@ -23,7 +23,7 @@ VAULT = "https://vault.azure.net"
         (f"resource={VAULT}&client_id={CLIENT};&x=%zz&%", OWN, VAULT),
     ],
 )
-def test_first_values_count_and_the_client_id_of_the_pod_is_the_default(
+def test_first_value_is_used_and_client_id_defaults_to_that_of_the_pod(
     query: str, client_id: str, resource: str
 ) -> None:
     assert parse_token_query(query, OWN) == TokenQuery(client_id, resource)
@@ -70,7 +70,7 @@ def test_request_that_cannot_succeed_is_refused_with_its_reason(
     [
         (VAULT, f"{VAULT}/.default"),
         (f"{VAULT}/.default", f"{VAULT}/.default"),
-        # Entra derives the audience from all before the last slash.
+        # Entra derives the audience from the text before the last slash.
         (f"{VAULT}/", f"{VAULT}//.default"),
     ],
 )

@@ -31,7 +31,7 @@ asyncio.run(main())
 """
 
 
-def test_program_that_ignores_the_proxy_reaches_this_instance_or_nothing(
+def test_program_that_ignores_the_proxy_cannot_reach_the_real_azure(
     instance: Instance,
 ) -> None:
     """Fails if the program would reach the real Azure."""

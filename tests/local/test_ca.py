@@ -200,7 +200,7 @@ def _sign(data_dir: DataDir, folder: Path, name: x509.GeneralName) -> Path:
     ],
     ids=str,
 )
-def test_stolen_ca_key_signs_no_other_host(
+def test_stolen_ca_key_cannot_impersonate_another_host(
     data_dir: DataDir, tmp_path: Path, name: x509.GeneralName, valid: bool
 ) -> None:
     found = _sign(data_dir, tmp_path, name)

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from podpass.cli import identity
+from podpass.cli import client
 from podpass.clock import system
 from podpass.database import Database
 from podpass.directory.model import Identity, Tenant
@@ -70,6 +70,6 @@ async def test_identities_are_returned_in_pages(
         assert verb == "GET"
         return pages[dict(parse_qsl(urlsplit(path).query)).get("after", "")]
 
-    monkeypatch.setattr(identity, "call_control", control)
-    names = [row["name"] for row in identity.list_identities(DataDir(tmp_path))[0]]
+    monkeypatch.setattr(client, "call_control", control)
+    names = [row["name"] for row in client.list_identities(DataDir(tmp_path))[0]]
     assert names == [one.name for one in made]

@@ -89,7 +89,7 @@ def test_folder_with_other_files_is_refused_and_not_changed(data_dir: DataDir) -
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can give a directory away")
 def test_data_dir_of_another_user_is_refused_and_not_changed(data_dir: DataDir) -> None:
-    """Its owner could put in images, whose commands the superuser would then run."""
+    """Its owner could add images, whose commands the superuser would then run."""
     prepare(data_dir)
     initialise(data_dir)
     before = _modes(data_dir.root)
@@ -109,7 +109,9 @@ def test_data_dir_that_others_may_write_to_is_refused(data_dir: DataDir, mode: i
     assert stat.S_IMODE(data_dir.root.stat().st_mode) == mode
 
 
-def test_empty_directory_with_a_wide_mode_is_taken_and_restricted(data_dir: DataDir) -> None:
+def test_empty_directory_with_a_permissive_mode_is_accepted_and_restricted(
+    data_dir: DataDir,
+) -> None:
     data_dir.root.mkdir(parents=True)
     data_dir.root.chmod(0o775)
     prepare(data_dir)

@@ -21,7 +21,7 @@ def test_address_of_an_instance_is_a_loopback_host_address(tmp_path: Path) -> No
     assert choose_address(tmp_path) == choose_address(tmp_path)
 
 
-def test_port_that_cannot_be_opened_is_no_error(
+def test_port_that_cannot_be_opened_is_not_an_error(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with bind("127.254.9.9", 0) as other:
@@ -30,7 +30,7 @@ def test_port_that_cannot_be_opened_is_no_error(
     assert "direct_tls_unavailable" in caplog.messages
 
 
-def test_own_names_come_before_the_lines_of_the_system() -> None:
+def test_hosts_of_the_instance_precede_those_of_the_system() -> None:
     text = build_hosts(
         "127.254.1.1", ["b.example", "a.example", "a.example"], "192.0.2.1 a.example\n"
     )

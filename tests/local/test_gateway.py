@@ -236,7 +236,7 @@ async def test_server_name_of_a_direct_connection_selects_the_service() -> None:
 async def test_direct_connection_to_another_name_is_refused(
     host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the names of Azure: the second socket is no open relay, not even to a host that responds."""
+    """The second socket serves only Azure's names; it is not an open relay, even to a host that responds."""
     server, client = _authority(host)
     async with (
         _listening(_echo, server) as service,

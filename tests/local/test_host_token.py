@@ -55,7 +55,7 @@ async def test_token_is_replaced_at_80_percent_of_its_lifetime(tmp_path: Path) -
     assert simulation.file.stat().st_mode & 0o777 == 0o600
 
 
-async def test_failed_request_is_repeated_until_the_api_server_responds(tmp_path: Path) -> None:
+async def test_failed_request_is_retried_until_the_api_server_responds(tmp_path: Path) -> None:
     simulation = Simulation(tmp_path / "token", 3000, unreachable=lambda now: now < 2895)
     await simulation.run()
     assert simulation.requested == [2880, 2890, 2900]

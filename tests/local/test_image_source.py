@@ -12,7 +12,7 @@ from podpass.local.image_source import (
     InstanceImages,
     SampleNotReady,
     base_name,
-    read,
+    read_images,
 )
 from podpass.local.samples.cache import SampleCache
 
@@ -87,8 +87,8 @@ def test_damaged_list_counts_as_empty(images: InstanceImages, text: str) -> None
 
 def test_read_of_a_damaged_list_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "images.json"
-    assert read(file) == {}
+    assert read_images(file) == {}
     file.write_text("[]")
     with pytest.raises(ImagesDamaged) as caught:
-        read(file)
+        read_images(file)
     assert "add the images again" in caught.value.hint

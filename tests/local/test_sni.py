@@ -80,7 +80,7 @@ def test_data_without_a_server_name_is_refused(data: bytes) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, len(HELLO) - 1), st.binary(min_size=1, max_size=8))
-def test_damaged_hello_raises_no_other_error(at: int, noise: bytes) -> None:
+def test_corrupt_client_hello_raises_no_other_error(at: int, noise: bytes) -> None:
     damaged = HELLO[:at] + noise + HELLO[at + len(noise) :]
     with contextlib.suppress(BadHello, AssertionError):
         name = read_server_name(damaged)

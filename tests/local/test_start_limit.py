@@ -44,7 +44,7 @@ async def test_part_that_never_starts_ends_at_the_limit(tmp_path: Path) -> None:
             await asyncio.Event().wait()
 
 
-async def test_errors_and_time_limits_of_a_part_itself_pass_unchanged(tmp_path: Path) -> None:
+async def test_errors_of_the_part_itself_are_raised_unchanged(tmp_path: Path) -> None:
     for error in (TimeoutError("its own"), Error("its own")):
         with pytest.raises(type(error), match="its own"):
             async with limit_start("kubelet", tmp_path):
@@ -64,7 +64,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.processes
 @pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can mount a small disk")
 def test_up_on_a_full_disk_ends_and_names_the_disk(small_disk: Path) -> None:
-    """Fails if a part that retries its writes lets `podpass up -d` wait without a word."""
+    """Fails if a part that retries its writes lets `podpass up -d` wait without a message."""
     podpass = Podpass(small_disk / "data")
     podpass.up()
     podpass("down")

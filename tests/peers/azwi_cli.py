@@ -100,7 +100,7 @@ class SignIns:
         return ("--client-id", self._application["appId"], *named)
 
     def _registration(self) -> dict[str, Any]:
-        """Return the application of azwi, which may do what azwi does."""
+        """Return the application that azwi signs in as, with the permissions that it needs."""
         if not self._application:
             status, made = self.rest("POST", "/v1.0/applications", {"displayName": "azwi"})
             assert status == 201, made

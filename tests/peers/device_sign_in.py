@@ -13,7 +13,7 @@ _SHOWN = re.compile(r"page (https://\S+) .*code (\w+)")
 
 def sign_in(instance: Instance, command: list[str]) -> str:
     """Run the program with `podpass run`; return its output. It shows the code on stderr."""
-    # Programs keep caches at home.
+    # Programs store caches in the home directory.
     home = {"HOME": str(instance.data_dir.parent)}
     environ = {**os.environ, **home, "PODPASS_DATA_DIR": str(instance.data_dir)}
     run = [sys.executable, "-m", "podpass.cli", "run", "--", *command]

@@ -11,7 +11,7 @@ _PERMISSIONS = ("Application.ReadWrite.All", "AppRoleAssignment.ReadWrite.All")
 
 def grant_roles(rest: RestClient, principal: str) -> None:
     """Make a principal, by object ID, the owner of the subscription; it may write applications."""
-    _own_the_subscription(rest, principal)
+    _make_subscription_owner(rest, principal)
     status, graph = rest("GET", f"/v1.0/servicePrincipals(appId='{_GRAPH}')")
     assert status == 200, graph
     for role in graph["appRoles"]:
@@ -19,7 +19,7 @@ def grant_roles(rest: RestClient, principal: str) -> None:
             _assign_role(rest, principal, graph["id"], role["id"])
 
 
-def _own_the_subscription(rest: RestClient, principal: str) -> None:
+def _make_subscription_owner(rest: RestClient, principal: str) -> None:
     scope = f"/subscriptions/{rest.instance.status['subscription_id']}"
     base = f"{scope}/providers/Microsoft.Authorization"
     properties = {

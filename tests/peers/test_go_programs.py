@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.peers, pytest.mark.timeout(3600)]
 _READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 
 
-def _built(name: str) -> Path:
+def _built_program(name: str) -> Path:
     try:
         return build_program(name)
     except CannotBuild as exc:
@@ -28,7 +28,7 @@ def _built(name: str) -> Path:
 
 @pytest.mark.usefixtures("principal")
 def test_graph_sdk_for_go_creates_and_changes_an_application(instance: Instance) -> None:
-    facts = json.loads(instance.run_on_host("web", [str(_built("graph")), "go"]))
+    facts = json.loads(instance.run_on_host("web", [str(_built_program("graph")), "go"]))
     assert facts == {
         "made": "go",
         "changed": "go-2",
@@ -43,7 +43,7 @@ def sign_ins(
     instance: Instance, rest: RestClient, tmp_path_factory: pytest.TempPathFactory
 ) -> SignIns:
     return SignIns(
-        program=_built("azwi"),
+        program=_built_program("azwi"),
         instance=instance,
         rest=rest,
         folder=tmp_path_factory.mktemp("azwi"),
@@ -87,10 +87,10 @@ def test_azwi_creates_repeats_and_deletes_every_phase(
     assert _find(rest, "applications", name) == _find(rest, "servicePrincipals", name) == []
     assert _annotation(instance, account) is None
     assert rest("GET", f"{assignment[1]}?api-version=2022-04-01")[0] == 404
-    _expect_nothing_left(azwi, *delete)
+    _assert_deleted(azwi, *delete)
 
 
-def _expect_nothing_left(azwi: Azwi, *delete: str) -> None:
+def _assert_deleted(azwi: Azwi, *delete: str) -> None:
     """Delete again: every phase finds nothing, and azwi itself fails for the application without an ID."""
     log = azwi(*delete, "--skip-phases", "aad-application,federated-identity")
     assert "service account not found" in log

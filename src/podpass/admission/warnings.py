@@ -94,7 +94,7 @@ def list_warnings(
 def list_label_warnings(pod: Pod, account: ServiceAccount) -> list[str]:
     """Return a warning for a pod without the label that probably needs it.
 
-    That is a pod whose ServiceAccount has a client ID, or with the label as an annotation.
+    Such a pod has the label as an annotation, or its ServiceAccount has a client ID.
     """
     value = pod.labels.get(names.USE_LABEL)
     if value == "true":

@@ -64,7 +64,7 @@ def parse_review(
 ) -> AdmissionRequest:
     """Parse an AdmissionReview; its object is not validated.
 
-    Shapes:  with `any_resource` the object need not be a pod, and `creates_pod` says that it is written.
+    Shapes:  with `any_resource` the object need not be a pod; `creates_pod` is then true for each write.
     Errors:  BadReview, WrongResource; their facts have `api_version` and `uid` where known, for the response.
     """
     if not body:

@@ -22,7 +22,7 @@ from podpass.backup.model import InvalidBackupFile, Manifest, Part
 PART_BYTES = 1024 * 1024
 # A row is never split, so a part may be longer than PART_BYTES by one row.
 _MAX_PART_BYTES = 16 * PART_BYTES
-# Room for 30,000 parts, which is 30 GB of rows.
+# Enough for 30,000 parts, which is 30 GB of rows.
 _MAX_MANIFEST_BYTES = 4 * PART_BYTES
 # A small file that expands to many gigabytes fills the disk. Rows and databases are compressed 4 to 20 times.
 _MAX_RATIO = 100

@@ -85,7 +85,7 @@ def _check_trust(manifest: Manifest, trusts_commands: Callable[[Sequence[str]], 
     found = instance.files_of_trust(manifest)
     if found and not trusts_commands(found):
         raise BackupRefused(
-            f"the backup brings {', '.join(found)}: its author could run programs as you",
+            f"the backup contains {', '.join(found)}: its author could run programs as you",
             hint="if you trust the author of the file, pass --trust; nothing was changed",
         )
 

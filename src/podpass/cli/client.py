@@ -10,6 +10,7 @@ import socket
 import ssl
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from podpass.cli.output import slow_notice
 from podpass.errors import Error, UsageError
@@ -118,6 +119,20 @@ def call_control(
         refused = UsageError if error.get("code") == UsageError.code else RequestRefused
         raise refused(str(error.get("message", f"status {status}")), hint=error.get("hint") or None)
     return answer
+
+
+def list_identities(data_dir: DataDir) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Read all identities, page by page, and a message and a hint for each that cannot be read."""
+    identities: list[dict[str, Any]] = []
+    skipped: list[dict[str, str]] = []
+    query = ""
+    while True:
+        page = call_control(data_dir, "GET", f"/identities{query}")
+        identities += page["value"]
+        skipped += page["damaged"]
+        if page["after"] is None:
+            return identities, skipped
+        query = "?" + urlencode({"after": page["after"]})
 
 
 def request(

@@ -16,8 +16,8 @@ _PAGE = {"limit": "500"}
 def complete_identities(
     ctx: click.Context, _: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Return the names of identities, and the client ids of those whose name another one has."""
-    from podpass.cli.identity import list_identities
+    """Return the names of identities; an identity with a duplicate name is completed by client id."""
+    from podpass.cli.client import list_identities
 
     try:
         rows, _skipped = list_identities(_data_dir(ctx))
@@ -80,7 +80,7 @@ def _namespace(ctx: click.Context) -> str:
 
 
 def _data_dir(ctx: click.Context) -> DataDir:
-    """Return the data directory of a command line that is not complete."""
+    """Return the data directory of an incomplete command line."""
     given = ctx.params.get("data_dir") or ctx.find_root().params.get("data_dir")
     if isinstance(given, DataDir):
         return given

@@ -28,7 +28,7 @@ def print_comparisons(found: Sequence[CredentialComparison]) -> None:
         click.echo(f"\n{len(found) - _SHOWN} other credentials differ more")
 
 
-def as_document(one: CredentialComparison) -> dict[str, Any]:
+def to_json(one: CredentialComparison) -> dict[str, Any]:
     """Return a comparison as JSON."""
     return {
         "identity": one.identity,

@@ -11,9 +11,9 @@ from click.shell_completion import CompletionItem
 
 from podpass import guids
 from podpass.cli import options
-from podpass.cli.client import read_status, require_status
+from podpass.cli.client import list_identities, read_status, require_status
 from podpass.cli.completion_values import complete_namespaces, complete_pods
-from podpass.cli.credential_report import as_document, print_comparisons
+from podpass.cli.credential_report import print_comparisons, to_json
 from podpass.cli.output import (
     align,
     escape_unprintable,
@@ -127,7 +127,7 @@ def command(
                 **found.facts,
                 "request": request,
                 "client": client,
-                "credentials": [as_document(each) for each in comparisons],
+                "credentials": [to_json(each) for each in comparisons],
             },
             output,
         )
@@ -182,8 +182,6 @@ def _compare(
     status = read_status(data_dir)
     if not client_id or status is None:
         return None, []
-    from podpass.cli.identity import list_identities
-
     identities, _ = list_identities(data_dir)
     presented = read_presented(request or {})
     own = [row for row in identities if row["client_id"] == client_id.lower()]

@@ -46,7 +46,7 @@ class GoFlags(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_options(ctx, formatter)
         rows = [
-            (field.metadata["variable"], _meaning(field))
+            (field.metadata["variable"], _describe(field))
             for field in fields(self._settings)
             if field.metadata["variable"]
         ]
@@ -54,7 +54,7 @@ class GoFlags(click.Command):
             formatter.write_dl(rows)
 
 
-def _meaning(field: Field[Any]) -> str:
+def _describe(field: Field[Any]) -> str:
     meaning = str(field.metadata["meaning"])
     return f"{meaning[0].upper()}{meaning[1:]}."
 
@@ -71,7 +71,7 @@ def _options(settings: type[Any]) -> Iterator[click.Parameter]:
                 metavar="" if switch else "N" if field.type in (float, int) else "TEXT",
                 is_flag=switch,
                 expose_value=False,
-                help=_meaning(field) + shown,
+                help=_describe(field) + shown,
             )
     yield click.Option(
         [_VERSION],
@@ -81,19 +81,19 @@ def _options(settings: type[Any]) -> Iterator[click.Parameter]:
     )
 
 
-def wants_version(settings: type[Any], arguments: Sequence[str]) -> bool:
+def has_version_flag(settings: type[Any], arguments: Sequence[str]) -> bool:
     """Return whether the arguments contain `--version`."""
     known = {f.metadata["flag"]: f.type is bool for f in fields(settings) if f.metadata["flag"]}
     flags, _ = parse_flags(arguments, {**known, _VERSION: True})
     return parse_switch(_VERSION, flags.get(_VERSION, "false"))
 
 
-def without_version(arguments: Sequence[str]) -> list[str]:
+def remove_version_flag(arguments: Sequence[str]) -> list[str]:
     """Return the arguments without `--version`."""
     return [argument for argument in arguments if not _VERSION_FLAG.fullmatch(argument)]
 
 
-def version(environ: Mapping[str, str]) -> str:
+def build_version_info(environ: Mapping[str, str]) -> str:
     """Return version and build information with the reference's members; `goVersion` is Python's version."""
     machine = platform.machine()
     return json.dumps(

@@ -1,12 +1,11 @@
 """`podpass identity`."""
 
 from typing import Any
-from urllib.parse import urlencode
 
 import click
 
 from podpass.cli import options
-from podpass.cli.client import call_control
+from podpass.cli.client import list_identities
 from podpass.cli.completion_values import complete_identities
 from podpass.cli.output import align, print_output, print_skipped_rows
 from podpass.errors import Error
@@ -92,20 +91,6 @@ def show(data_dir: DataDir, name: str, output: str) -> None:
 def _resource_group(row: dict[str, Any]) -> str:
     """Return the resource group of a managed identity, empty for an application."""
     return row["resource_id"].split("/")[4] if row["resource_id"] else ""
-
-
-def list_identities(data_dir: DataDir) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Read all identities, page by page, and a message and a hint for each that cannot be read."""
-    identities: list[dict[str, Any]] = []
-    skipped: list[dict[str, str]] = []
-    query = ""
-    while True:
-        page = call_control(data_dir, "GET", f"/identities{query}")
-        identities += page["value"]
-        skipped += page["damaged"]
-        if page["after"] is None:
-            return identities, skipped
-        query = "?" + urlencode({"after": page["after"]})
 
 
 def _print_identity(row: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ def list_(data_dir: DataDir, output: str) -> None:
 @click.option(
     "--cmd",
     is_flag=True,
-    help="The words are the CMD of the image: a container's args replace them. By default they are its"
+    help="The arguments are the CMD of the image: a container's args replace them. By default they are its"
     " ENTRYPOINT, to which args are appended.",
 )
 @click.argument("name")
@@ -81,12 +81,12 @@ def add(data_dir: DataDir, cmd: bool, name: str, words: tuple[str, ...]) -> None
     if not words:
         raise click.UsageError("Missing argument '-- CMD...'.")
     folder = Path.cwd()
-    resolved = images.resolve_words(words, folder, _sample_cache())
+    resolved = images.resolve_command(words, folder, _sample_cache())
     config = ImageConfig(command=resolved) if cmd else ImageConfig(entrypoint=resolved)
     prepare(data_dir)
     write_version(data_dir)
     images.add_image(data_dir, name, config)
-    for word in images.files_of_this_folder(words, folder):
+    for word in images.find_local_files(words, folder):
         print_message(
             f"warning: {word} is a file of this folder, but containers start in another folder;"
             f" to pass the file, write ./{word}"

@@ -12,7 +12,7 @@ _NAME = "podpass"
 
 
 def command_name() -> str:
-    """Return the words that start this podpass: its name if it is on the PATH, else its path."""
+    """Return the command that starts this podpass: its name if it is on the PATH, else its path."""
     own = Path(sys.executable).with_name(_NAME)
     found = shutil.which(_NAME)
     if found is not None and (not own.exists() or Path(found).samefile(own)):
@@ -26,7 +26,7 @@ def command_name() -> str:
 
 
 def localize(text: str) -> str:
-    """Replace `podpass in the commands of a message by the words that start this podpass."""
+    """Replace the name podpass in the commands of a message with the command that starts it."""
     marked = f"`{_NAME} "
     return text.replace(marked, f"`{command_name()} ") if marked in text else text
 

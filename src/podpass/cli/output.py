@@ -77,12 +77,12 @@ def fit_widths(widths: Sequence[int], total: int) -> list[int]:
     fitted = list(widths)
     while sum(fitted) > total and max(fitted) > _MIN_WIDTH:
         widest = max(fitted)
-        least = max(_MIN_WIDTH, widest - (sum(fitted) - total), _next(fitted))
+        least = max(_MIN_WIDTH, widest - (sum(fitted) - total), _next_width(fitted))
         fitted[fitted.index(widest)] = least
     return fitted
 
 
-def _next(widths: Sequence[int]) -> int:
+def _next_width(widths: Sequence[int]) -> int:
     """Return the width of the second widest column; one less if several are the widest."""
     widest = max(widths)
     if widths.count(widest) > 1:

@@ -2,7 +2,7 @@
 
 import click
 
-from podpass.cli.go_flags import GoFlags, version, wants_version, without_version
+from podpass.cli.go_flags import GoFlags, build_version_info, has_version_flag, remove_version_flag
 from podpass.settings.proxy import ProxySettings
 
 
@@ -21,10 +21,10 @@ def command(arguments: tuple[str, ...]) -> None:
     """
     from podpass.cli.options import environ
 
-    if wants_version(ProxySettings, arguments):
-        click.echo(version(environ()))
+    if has_version_flag(ProxySettings, arguments):
+        click.echo(build_version_info(environ()))
         return
-    settings = ProxySettings.from_environ(environ(), without_version(arguments))
+    settings = ProxySettings.from_environ(environ(), remove_version_flag(arguments))
     if settings.probe:
         from podpass.imds.probe import wait_until_ready
 

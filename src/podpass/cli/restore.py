@@ -64,7 +64,7 @@ def command(
                 file,
                 table_progress(),
                 replaces=replace,
-                trusts_commands=lambda found: trust or _ask(found),
+                trusts_commands=lambda found: trust or _confirm_trust(found),
             )
         )
         if runs and manifest.files:
@@ -76,11 +76,11 @@ def command(
     print_summary(file, manifest, output)
 
 
-def _ask(files: Sequence[str]) -> bool:
-    """Ask at a terminal whether the programs that the files name may run; without a terminal, do not."""
+def _confirm_trust(files: Sequence[str]) -> bool:
+    """Ask the user whether programs of the backup may run; return False without a terminal."""
     if not sys.stdin.isatty():
         return False
     question = (
-        f"The backup brings {', '.join(files)}: its author could run programs as you. Continue?"
+        f"The backup contains {', '.join(files)}: its author could run programs as you. Continue?"
     )
     return click.confirm(question, err=True)

@@ -108,14 +108,14 @@ def _choose_identity(
 ) -> tuple[dict[str, str], str]:
     """Return the variables of the chosen identity, and its description."""
     from podpass.local import azure_config
-    from podpass.local.host_identity import identity_of
+    from podpass.local.host_identity import describe_identity
 
     if identity == _ADMIN or (identity is None and _is_az(words)):
         name = azure_config.signed_in_name(data_dir.path("azure"))
         return {}, f"{name}, the sign-in of az" if name else "none, because az is signed out"
     if identity is not None:
         return _use_service_account(data_dir, identity, namespace)
-    found = identity_of(own)
+    found = describe_identity(own)
     signed_out = _sign_out(data_dir)[0]
     return signed_out, found or (
         "none; pass --as SERVICEACCOUNT for the identity of a pod, or --as admin"
@@ -154,12 +154,12 @@ def _use_service_account(
             hint="use NAME with -n NAMESPACE, or system:serviceaccount:NAMESPACE:NAME",
         )
 
-    async def ask() -> tuple[host_identity.Injection, IssuedToken]:
+    async def request() -> tuple[host_identity.Injection, IssuedToken]:
         async with KubeClient.from_kubeconfig(data_dir.admin_kubeconfig) as client:
             injection = await host_identity.request_injection(client, account)
             return injection, await host_identity.request_token(client, account, injection)
 
-    injection, issued = asyncio.run(ask())
+    injection, issued = asyncio.run(request())
 
     async def renew() -> IssuedToken:
         async with KubeClient.from_kubeconfig(data_dir.admin_kubeconfig) as client:

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import click
 
 from podpass.cli import options
-from podpass.cli.client import read_status, request
-from podpass.cli.credential_report import as_document, print_comparisons
+from podpass.cli.client import list_identities, read_status, request
+from podpass.cli.credential_report import print_comparisons, to_json
 from podpass.cli.output import align, print_output
 from podpass.clock import system
 from podpass.errors import Error, UsageError
@@ -18,7 +18,7 @@ from podpass.local.datadir import DataDir, load_config
 
 if TYPE_CHECKING:
     from podpass.crypto.jose import UnverifiedToken
-    from podpass.local.tokens import Finding
+    from podpass.local.tokens import CheckResult, Finding
 
 _MAX_FILE_BYTES = 64 * 1024
 _UNTRUSTED = "no federated credential of this instance trusts it"
@@ -55,7 +55,7 @@ def inspect(ctx: click.Context, data_dir: DataDir, token: str, output: str) -> N
     against the published keys of its issuer, if the issuer is part of the running instance. The trust in a
     token for a token exchange is checked against all federated credentials of the instance. Exits with
     status 1 when no service would accept the token: it is expired or not valid yet, it has no signature or
-    an invalid one, or no federated credential trusts it. What cannot be checked is not a failure.
+    an invalid one, or no federated credential trusts it. A check that is not possible is not a failure.
     """
     from podpass.crypto import jose
     from podpass.local import tokens
@@ -71,42 +71,44 @@ def inspect(ctx: click.Context, data_dir: DataDir, token: str, output: str) -> N
     signature = _check_signature(data_dir, unverified, is_unsigned=_is_unsigned(text))
     trust, comparisons = _check_trust(data_dir, finding)
     _print_finding(finding, signature, trust, output, comparisons)
-    refused = signature.startswith("invalid") or trust == _UNTRUSTED
-    ctx.exit(1 if refused or finding.state != "valid" else 0)
+    ctx.exit(1 if tokens.is_refused(finding, signature, trust) else 0)
 
 
-def _check_signature(data_dir: DataDir, unverified: "UnverifiedToken", *, is_unsigned: bool) -> str:
-    from podpass.local import tokens
+def _check_signature(
+    data_dir: DataDir, unverified: "UnverifiedToken", *, is_unsigned: bool
+) -> "CheckResult":
+    from podpass.local.tokens import CheckResult, check_signature
 
     if is_unsigned or str(unverified.header.get("alg")).lower() == "none":
-        return "invalid: the token is not signed"
+        return CheckResult(False, "invalid: the token is not signed")
     try:
-        reason = tokens.check_signature(unverified, _published_keys(data_dir, unverified.claims))
+        reason = check_signature(unverified, _published_keys(data_dir, unverified.claims))
     except SignatureNotChecked as exc:
-        return f"not checked: {exc.message}"
-    return "valid" if reason is None else f"invalid: {reason}"
+        return CheckResult(None, f"not checked: {exc.message}")
+    return CheckResult(reason is None, "valid" if reason is None else f"invalid: {reason}")
 
 
 def _check_trust(
     data_dir: DataDir, finding: "Finding"
-) -> tuple[str | None, list[CredentialComparison]]:
+) -> tuple["CheckResult | None", list[CredentialComparison]]:
     """Check whether a federated credential trusts a client assertion.
 
     Shapes:  returns None for other tokens; the most similar credentials if none trusts it.
     """
-    from podpass.cli.identity import list_identities
+    from podpass.local.tokens import CheckResult
 
     presented = read_presented(finding.claims)
     if finding.hop != "exchange" or presented is None:
         return None, []
     if read_status(data_dir) is None:
-        return "not checked: no instance is running", []
+        return CheckResult(None, "not checked: no instance is running"), []
     identities, _ = list_identities(data_dir)
     found = compare(identities, presented)
     trusting = [each for each in found if not each.differs]
     if not trusting:
-        return _UNTRUSTED, found
-    return ", ".join(f"credential {each.credential} of {each.identity}" for each in trusting), []
+        return CheckResult(False, _UNTRUSTED), found
+    names = ", ".join(f"credential {each.credential} of {each.identity}" for each in trusting)
+    return CheckResult(True, names), []
 
 
 def _is_unsigned(text: str) -> bool:
@@ -172,8 +174,8 @@ def _fetch(data_dir: DataDir, url: str) -> dict[str, Any]:
 
 def _print_finding(
     finding: "Finding",
-    signature: str,
-    trust: str | None,
+    signature: "CheckResult",
+    trust: "CheckResult | None",
     output: str,
     comparisons: list[CredentialComparison],
 ) -> None:
@@ -182,9 +184,9 @@ def _print_finding(
         "hop": finding.hop,
         "state": finding.state,
         "lifetime": finding.lifetime,
-        "signature": signature,
-        "trust": trust,
-        "credentials": [as_document(each) for each in comparisons],
+        "signature": signature.text,
+        "trust": trust.text if trust else None,
+        "credentials": [to_json(each) for each in comparisons],
         "header": dict(finding.header),
         "claims": dict(finding.claims),
     }

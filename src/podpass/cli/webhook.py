@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import click
 
-from podpass.cli.go_flags import GoFlags, version, wants_version, without_version
+from podpass.cli.go_flags import GoFlags, build_version_info, has_version_flag, remove_version_flag
 from podpass.settings.webhook import WebhookSettings
 
 _CA_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -28,13 +28,13 @@ def command(arguments: tuple[str, ...]) -> None:
     """
     from podpass.cli.options import environ
 
-    if wants_version(WebhookSettings, arguments):
-        click.echo(version(environ()))
+    if has_version_flag(WebhookSettings, arguments):
+        click.echo(build_version_info(environ()))
         return
     with _without_system_cas():
         from podpass.servers.webhook.webhook import run
 
-    run(WebhookSettings.from_environ(environ(), without_version(arguments)), environ())
+    run(WebhookSettings.from_environ(environ(), remove_version_flag(arguments)), environ())
 
 
 @contextmanager

@@ -211,6 +211,6 @@ class _Buckets:
         return wait if wait > 1e-9 else 0.0
 
     def take(self, name: str, now: float, count: int = 1) -> None:
-        """Take tokens; the bucket may owe some afterwards."""
+        """Take tokens; the balance of the bucket may become negative."""
         if self._each:
             self._full.put(name, max(self._full.get(name, now), now) + count * self._each)

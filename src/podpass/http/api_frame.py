@@ -153,7 +153,7 @@ def request_ids(scope: Scope, *client_headers: bytes) -> dict[str, Any]:
 
 
 def common_headers(progress: RequestProgress, *request_id_headers: bytes) -> Headers:
-    """Return the headers of every response: no caching, no content sniffing, the request ID, an error's."""
+    """Return the headers of every response: no caching, no sniffing, the request ID, those of an error."""
     return [
         (b"cache-control", b"no-cache"),
         (b"x-content-type-options", b"nosniff"),

@@ -19,13 +19,13 @@ ACCEPTED = "gzip, deflate"
 MAX_RATIO = 100
 UNLIMITED_RATIO_BYTES = 64 * 1024
 # A block costs the decoder a table even if it is empty. Compressed data grows only by a header and a few
-# bytes for each block, so a body that stays behind its decoded form by more than this is not data.
+# bytes for each block, so a valid body is not longer than its decoded form by more than this.
 MAX_OVERHEAD_BYTES = 8 * 1024
 _PIECE_BYTES = 4 * 1024
 
 
 class BodyRefused(Error):
-    """A request body is not read; `headers` belong to the response."""
+    """A request body is refused; `headers` belong to the response."""
 
     headers: Headers = ()
 

@@ -57,7 +57,7 @@ class ImdsApp:
 
     def fast_path(self, scope: Scope, _body: bytes) -> Coroutine[Any, Any, Reply] | None:
         """Return the response to a token request, or None for any other request."""
-        if _TOKEN_PATH.match(scope["path"]) and _clean(scope["path"]) is None:
+        if _TOKEN_PATH.match(scope["path"]) and _clean_path(scope["path"]) is None:
             return self._answer_token(scope)
         return None
 
@@ -68,14 +68,14 @@ class ImdsApp:
             {
                 "type": "http.response.start",
                 "status": reply.status,
-                "headers": [*reply.headers, _length(reply)],
+                "headers": [*reply.headers, _content_length(reply)],
             }
         )
         await send({"type": "http.response.body", "body": reply.body})
 
     async def _route(self, scope: Scope, receive: Receive) -> Reply:
         path = scope["path"]
-        if (cleaned := _clean(path)) is not None:
+        if (cleaned := _clean_path(path)) is not None:
             return self._redirect(cleaned, scope)
         if _TOKEN_PATH.match(path):
             return await self._answer_token(scope)
@@ -136,7 +136,7 @@ class ImdsApp:
 
 
 def _refuse(scope: Scope) -> Reply | None:
-    """Refuse a request as IMDS does: the header proves that the client did not follow a redirect to here."""
+    """Refuse a request without the header, as IMDS does: a redirect to the sidecar does not add it."""
     if (header(scope, b"metadata") or "").lower() != "true":
         return responses.query_error(BadTokenQuery(_NO_METADATA_HEADER), imds_errors=True)
     if header(scope, b"x-forwarded-for") is not None:
@@ -144,8 +144,8 @@ def _refuse(scope: Scope) -> Reply | None:
     return None
 
 
-def _clean(path: str) -> str | None:
-    """Return the path without empty and dot segments, or None if it has none."""
+def _clean_path(path: str) -> str | None:
+    """Remove empty and dot segments from a path; return None if there are none."""
     if "//" not in path and "/." not in path:
         return None
     cleaned = "/" + posixpath.normpath(path).lstrip("/")
@@ -154,5 +154,5 @@ def _clean(path: str) -> str | None:
     return cleaned if cleaned != path else None
 
 
-def _length(reply: Reply) -> tuple[bytes, bytes]:
+def _content_length(reply: Reply) -> tuple[bytes, bytes]:
     return b"content-length", str(len(reply.body)).encode()

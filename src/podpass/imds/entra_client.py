@@ -30,9 +30,9 @@ _LIFETIME_SECONDS = 86_400 * 2
 
 
 class TokenNotAcquired(Error):
-    """The authority gave no token; `number` is the AADSTS code of a refusal, or empty.
+    """The authority returned no token; `number` is the AADSTS code of a refusal, or empty.
 
-    Shapes:  `status` is the authority's status, 502 if it gave no usable answer.
+    Shapes:  `status` is the authority's status, 502 if it returned no usable response.
     """
 
     code = "token_not_acquired"
@@ -75,7 +75,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """Where tokens come from, and the file with the pod's projected token."""
+    """The token endpoint, and the file with the pod's projected token."""
 
     host: str
     tenant_id: str
@@ -171,26 +171,28 @@ def _read_token(path: Path) -> str:
 def _parse_response(status: int, body: bytes, now: float) -> AccessToken:
     """Parse the response of a token endpoint; errors contain only the AADSTS sentence of its body."""
     if len(body) > MAX_RESPONSE_BYTES:
-        raise TokenNotAcquired(f"the authority's answer is longer than {MAX_RESPONSE_BYTES} bytes")
+        raise TokenNotAcquired(
+            f"the authority's response is longer than {MAX_RESPONSE_BYTES} bytes"
+        )
     try:
         values = json.loads(body)
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
-        raise TokenNotAcquired(f"the authority's answer is not JSON (status {status})")
+        raise TokenNotAcquired(f"the authority's response is not JSON (status {status})")
     if status != 200:
         said = _AADSTS.search(str(values.get("error_description", "")))
         kind = str(values.get("error", ""))[:64]
         message = said[0] if said else f"the authority refused the request: {kind} ({status})"
         number = message.partition(":")[0] if said else ""
         raise TokenNotAcquired(message, number=number, status=status)
-    token, seconds = values.get("access_token"), _seconds(values.get("expires_in"))
+    token, seconds = values.get("access_token"), _parse_lifetime(values.get("expires_in"))
     if not isinstance(token, str) or not token.isascii() or not token or seconds is None:
-        raise TokenNotAcquired("the authority's answer contains no access token")
+        raise TokenNotAcquired("the authority's response contains no access token")
     return AccessToken(token=token, obtained=now, expires=now + seconds)
 
 
-def _seconds(value: object) -> int | None:
+def _parse_lifetime(value: object) -> int | None:
     """Return a lifetime; some authorities write it as text."""
     try:
         seconds = int(str(value))

@@ -28,7 +28,7 @@ HeaderPairs = Iterable[tuple[bytes, bytes]]
 
 
 class Forwarder:
-    """Sends requests to the metadata service, whatever proxy the environment names."""
+    """Sends requests to the metadata service directly, without a proxy of the environment."""
 
     def __init__(self, address: str = ADDRESS) -> None:
         self._address = address

@@ -17,9 +17,9 @@ class ProbeFailed(Error):
 
 
 def wait_until_ready(port: int, *, interval_seconds: float = _INTERVAL_SECONDS) -> None:
-    """Ask `/readyz` until it succeeds.
+    """Poll `/readyz` until it succeeds.
 
-    The reference ends at once if nothing listens yet. Its hook then kills a container that only starts
+    The reference exits immediately if nothing listens yet. Its hook then kills a container that only starts
     slowly, so here a refused connection is one more failed attempt.
 
     Errors:  ProbeFailed after the last attempt.
@@ -28,14 +28,14 @@ def wait_until_ready(port: int, *, interval_seconds: float = _INTERVAL_SECONDS) 
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(interval_seconds)
-        reason = _ask(port)
+        reason = _unready_reason(port)
         if not reason:
             return
     raise ProbeFailed(f"failed to probe: {reason}")
 
 
-def _ask(port: int) -> str:
-    """Return why the sidecar is not ready, or an empty text."""
+def _unready_reason(port: int) -> str:
+    """Return why the sidecar is not ready, or an empty string."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/readyz")

@@ -1,4 +1,4 @@
-"""The answers of the sidecar: as the reference writes them, or in IMDS' own error shape. Pure."""
+"""The responses of the sidecar, in the reference's format or with IMDS' errors. Pure."""
 
 import orjson
 
@@ -7,12 +7,12 @@ from podpass.imds.entra_client import TokenNotAcquired
 from podpass.imds.token_cache import AccessToken
 from podpass.imds.token_query import BadTokenQuery, TokenQuery
 
-# The reference reports less than the real lifetime, so that a client asks again before the token expires.
+# The reference reports less than the real lifetime, so that a client renews the token in time.
 _MARGIN_SECONDS = 10
 _TEXT = ((b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff"))
 _JSON = ((b"content-type", b"application/json"),)
 READY = Reply(200, ((b"content-type", b"text/plain; charset=utf-8"),), b"ok")
-# Clients repeat requests with these statuses.
+# Clients retry requests with these statuses.
 _TEMPORARY = 503
 
 
@@ -43,7 +43,7 @@ def query_error(error: BadTokenQuery, *, imds_errors: bool) -> Reply:
 
 
 def token_error(error: TokenNotAcquired, *, imds_errors: bool) -> Reply:
-    """Return the response if there is no token; the reference's status is 500, which clients repeat."""
+    """Return the response if there is no token; the reference's status is 500, which clients retry."""
     hint = f" Run: podpass explain {error.number}" if error.number else ""
     message = f"{error.message}{hint}"
     if not imds_errors:

@@ -3,7 +3,7 @@
     remaining lifetime of the token       what a caller gets
     above the refresh point               the cached token
     below it                              the cached token; a refresh starts in the background
-    below `_MIN_SECONDS`                  it waits for a new token; if that fails, the error
+    below `_MIN_SECONDS`                  a new token after a wait, or the error
 
 The refresh point is a third of the lifetime. While the authority is unavailable, callers get the cached token
 as long as it is valid.
@@ -20,7 +20,7 @@ from podpass.errors import Error
 
 _log = logging.getLogger(__name__)
 
-# The reference keeps this number of credentials.
+# The reference caches this number of credentials.
 MAX_TOKENS = 128
 _MIN_SECONDS = 60.0
 _REFRESH_SHARE = 1 / 3
@@ -67,7 +67,7 @@ class TokenCache:
             return None
         token, now = entry.token, self._clock()
         remaining = token.expires - now
-        # A clock that was set back must not keep a token for longer than its lifetime.
+        # A clock that was set back must not extend the lifetime of a token.
         if remaining < _MIN_SECONDS or now < token.obtained - _MIN_SECONDS:
             return None
         self._entries.move_to_end(key)

@@ -1,7 +1,7 @@
 """The query of a token request: which identity and which resource. Pure.
 
 Unlike the reference, the sidecar refuses a parameter that names an identity in a way that it cannot serve:
-the answer would be a token of another identity.
+the response would be a token of another identity.
 """
 
 import re
@@ -20,7 +20,7 @@ _OTHER_IDS = ("object_id", "principal_id", "msi_res_id", "mi_res_id")
 
 
 class BadTokenQuery(Error):
-    """A token request that cannot succeed, whatever the authority answers; `kind` is IMDS' error code."""
+    """A token request that cannot succeed, whatever the authority responds; `kind` is IMDS' error code."""
 
     code = "bad_token_query"
     status = 400
@@ -39,7 +39,7 @@ class TokenQuery:
 
     @property
     def scope(self) -> str:
-        """Return the scope of the resource. A slash at the end stays: Entra derives the audience from it."""
+        """Return the scope of the resource. A trailing slash is part of it, and of Entra's audience."""
         if self.resource.endswith(_DEFAULT_SCOPE):
             return self.resource
         return self.resource + _DEFAULT_SCOPE

@@ -46,13 +46,13 @@ class _Names:
         self._directory, self._tenant_id = directory, tenant_id
         self._known: dict[str, str] = {}
 
-    async def of_role(self, role_id: str) -> str:
+    async def role_name(self, role_id: str) -> str:
         if role_id not in self._known:
             role = await self._directory.role_definitions.get(role_id)
             self._known[role_id] = role.name if role else role_id
         return self._known[role_id]
 
-    async def of_principal(self, object_id: str) -> str:
+    async def principal_name(self, object_id: str) -> str:
         if object_id not in self._known:
             self._known[object_id] = await self._find_principal(object_id) or object_id
         return self._known[object_id]
@@ -83,6 +83,6 @@ async def _format_entry(entry: "AuditEntry", names: _Names) -> dict[str, Any]:
     }
     if entry.details:
         role, principal = entry.details["role"], entry.details["principal"]
-        row["role"], row["principal_id"] = await names.of_role(role), principal
-        row["principal"] = await names.of_principal(principal)
+        row["role"], row["principal_id"] = await names.role_name(role), principal
+        row["principal"] = await names.principal_name(principal)
     return row

@@ -1,4 +1,4 @@
-"""Compare an assertion with the federated credentials of identities, letter by letter. Pure.
+"""Compare an assertion with the federated credentials of identities, character by character. Pure.
 
 An identity is a row of `listing.identity_row`.
 """

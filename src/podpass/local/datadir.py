@@ -194,13 +194,13 @@ def prepare(data_dir: DataDir) -> None:
                 f"{root} contains other files and is not a podpass data directory", path=root
             )
         check_version(data_dir)
-        _check_files_are_ours(root, found)
+        _check_owner(root, found)
         root.chmod(PRIVATE_FOLDER)
     except OSError as exc:
         raise _to_not_writable(data_dir, exc) from exc
 
 
-def _check_files_are_ours(root: Path, found: set[str]) -> None:
+def _check_owner(root: Path, found: set[str]) -> None:
     """Check that no other user can have put files into the directory: keys, images, or commands of pods.
 
     Errors:  ForeignOwner.

@@ -34,7 +34,7 @@ _MIN_SECONDS = 1.0  # between two updates; a seed makes many changes
 def choose_address(hosts_file: Path) -> str:
     """Return the loopback address of the instance with this hosts file, the same on every start.
 
-    Shapes:  an address in 127.254.0.0/16, so that it is none that other programs use.
+    Shapes:  an address in 127.254.0.0/16, which other programs do not use.
     """
     first, second = hashlib.sha256(str(hosts_file).encode()).digest()[:2]
     return f"127.254.{first}.{1 + second % 254}"
@@ -43,7 +43,7 @@ def choose_address(hosts_file: Path) -> str:
 def try_listen(address: str) -> socket.socket | None:
     """Listen on port 443 of an address; return None if this process may not, or if the port is in use.
 
-    Root may, and any user in most containers: see `net.ipv4.ip_unprivileged_port_start`.
+    Root may listen on it; in most containers every user may: see `net.ipv4.ip_unprivileged_port_start`.
     """
     try:
         return bind(address, HTTPS)
@@ -61,7 +61,7 @@ def build_hosts(address: str, hosts: Iterable[str], system: str) -> str:
 class HostsFile:
     """Keeps a hosts file current while the context is open.
 
-    Shapes:  `list_hosts` returns the names of the moment; `changed` is called by the owner after a change.
+    Shapes:  `list_hosts` returns the current names; the owner calls `changed` after a change.
     """
 
     def __init__(self, path: Path, address: str, list_hosts: ListHosts) -> None:

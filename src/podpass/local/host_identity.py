@@ -126,7 +126,7 @@ def parse_injection(pod: Mapping[str, Any]) -> Injection:
 
 
 async def request_injection(client: KubeClient, account: Account) -> Injection:
-    """Ask the API server for a pod of the ServiceAccount, without creating it.
+    """Read from a dry run what the webhook injects into a pod of the ServiceAccount.
 
     Errors:  NoServiceAccount, NothingInjected; KubeError if the API server does not respond.
     """
@@ -165,7 +165,7 @@ def without_identity(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name not in IDENTITY_VARIABLES}
 
 
-def identity_of(environ: Mapping[str, str]) -> str | None:
+def describe_identity(environ: Mapping[str, str]) -> str | None:
     """Describe the identity that the variables choose; None if they choose none."""
     proof = next((name for name in _PROOFS if environ.get(name)), None)
     client = environ.get(names.ENV_CLIENT_ID) or environ.get("AZURE_USERNAME")

@@ -42,7 +42,7 @@ def start_refresher(
 ) -> None:
     """Start the process that replaces the token file until this process has ended.
 
-    It is started by two forks, so that the program has no child that it does not know.
+    It is started by two forks, so that the program has no child that it did not start.
     """
     pid = os.getpid()
     child = os.fork()
@@ -82,7 +82,7 @@ async def refresh(
 ) -> None:
     """Replace the token when it must be renewed, as long as the program runs.
 
-    A failed request is repeated: the instance may be restarted while the program runs.
+    A failed request is retried: the instance may be restarted while the program runs.
     """
     due = issued.renew_at
     while runs():

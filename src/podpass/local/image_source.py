@@ -88,12 +88,14 @@ class InstanceImages:
     builds: SampleBuilds | None = None
 
     def resolve(self, image: str, policy: str) -> ImageConfig:
-        """Return what runs for an image; tags and digests are ignored.
+        """Return the program of an image; tags and digests are ignored.
 
         Errors:  ImageUnknown, SampleNotReady, ImageNotPresent; the message contains the resolution.
         """
         wanted = base_name(image)
-        known = {base_name(name): config for name, config in _added(self.images_file).items()}
+        known = {
+            base_name(name): config for name, config in _read_or_empty(self.images_file).items()
+        }
         found = known.get(wanted) or BUILT_IN.get(wanted)
         if found:
             return found
@@ -133,7 +135,7 @@ def base_name(image: str) -> str:
     return re.sub(r"^(docker\.io/)?(library/)?", "", name)
 
 
-def read(path: Path) -> dict[str, ImageConfig]:
+def read_images(path: Path) -> dict[str, ImageConfig]:
     """Read the images that were added to an instance.
 
     Errors:  ImagesDamaged.
@@ -163,8 +165,8 @@ def to_entry(config: ImageConfig) -> object:
     return {"entrypoint": list(config.entrypoint), "command": list(config.command)}
 
 
-def _added(path: Path) -> dict[str, ImageConfig]:
+def _read_or_empty(path: Path) -> dict[str, ImageConfig]:
     try:
-        return read(path)
+        return read_images(path)
     except ImagesDamaged:
         return {}  # `podpass image list` reports the damage; the built-in images still run

@@ -11,7 +11,7 @@ from podpass.errors import UsageError
 from podpass.files import write_private
 from podpass.kubernetes.kubelet.images import ImageConfig
 from podpass.local.datadir import DataDir
-from podpass.local.image_source import BUILT_IN, IMAGES_FILE, base_name, read, to_entry
+from podpass.local.image_source import BUILT_IN, IMAGES_FILE, base_name, read_images, to_entry
 from podpass.local.samples.cache import SampleCache
 from podpass.local.samples.catalogue import SAMPLES
 from podpass.local.samples.model import Readiness, Sample
@@ -28,13 +28,13 @@ def add_image(data_dir: DataDir, name: str, config: ImageConfig) -> None:
             f"{name!r} is not a valid image name",
             hint="use the name in the pod: podpass image add NAME -- CMD",
         )
-    found = read(data_dir.path(IMAGES_FILE)) | {name: config}
+    found = read_images(data_dir.path(IMAGES_FILE)) | {name: config}
     entries = {each: to_entry(known) for each, known in found.items()}
     text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
     write_private(data_dir.path(IMAGES_FILE), text.encode())
 
 
-def resolve_words(words: Sequence[str], folder: Path, samples: SampleCache) -> tuple[str, ...]:
+def resolve_command(words: Sequence[str], folder: Path, samples: SampleCache) -> tuple[str, ...]:
     """Return a command whose relative paths are absolute, because a container starts in another folder.
 
     Shapes:  `folder` is the current folder. An argument is a path if it begins with `./` or `../` and exists.
@@ -74,8 +74,8 @@ def _resolve_argument(word: str, folder: Path) -> str:
     return str(path) if path.exists() else word
 
 
-def files_of_this_folder(words: Sequence[str], folder: Path) -> list[str]:
-    """Return the arguments that name a file of the current folder, where containers do not start."""
+def find_local_files(words: Sequence[str], folder: Path) -> list[str]:
+    """Return the arguments that name a file in a folder; containers start elsewhere and cannot find it."""
     return [word for word in words[1:] if "/" not in word and (folder / word).is_file()]
 
 
@@ -84,7 +84,7 @@ def list_images(data_dir: DataDir, samples: SampleCache) -> list[dict[str, Any]]
 
     Shapes:  `samples` has the PATH of the caller, which may differ from the PATH of the running instance.
     """
-    added = read(data_dir.path(IMAGES_FILE))
+    added = read_images(data_dir.path(IMAGES_FILE))
     known = {base_name(name) for name in added}
     rows = [_sample(each, samples) for each in SAMPLES if each.image not in known]
     rows += [
@@ -97,7 +97,7 @@ def list_images(data_dir: DataDir, samples: SampleCache) -> list[dict[str, Any]]
 
 
 def _command(name: str, config: ImageConfig, origin: str, samples: SampleCache) -> dict[str, Any]:
-    """Return the row of an image with a program, and whether the kubelet finds the program."""
+    """Return the row of an image; it is ready if the kubelet finds its program."""
     argv = (*config.entrypoint, *config.command)
     if argv and samples.has(argv[0]):
         return _row(name, origin, Readiness(command=argv))

@@ -1,4 +1,4 @@
-"""What pods of an instance can reach, by their sandbox and the ports that the instance may open."""
+"""Which services the pods of an instance can reach, by their sandbox and the open ports."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The time limit of a starting part: a start ends with an error that names the cause, never with silence."""
+"""Limit the time in which a part starts, so that a start that hangs ends with an error and its cause."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from podpass.errors import Error
 from podpass.local.disk_errors import DiskNotWritable, find_disk_problem
 
 _MAX_SECONDS = 120.0
-# A part whose writes fail on a full disk retries them, as it should after its start.
+# A part retries failed writes, which is correct while it runs. At its start this check reports a full disk.
 _CHECK_SECONDS = 5.0
 
 
@@ -34,7 +34,7 @@ async def limit_start(
     """
     try:
         async with asyncio.timeout(max_seconds) as limit:
-            check = asyncio.create_task(_end_on_full_disk(limit, folder, check_seconds))
+            check = asyncio.create_task(_watch_disk(limit, folder, check_seconds))
             try:
                 yield
             finally:
@@ -49,7 +49,7 @@ async def limit_start(
         raise
 
 
-async def _end_on_full_disk(limit: asyncio.Timeout, folder: Path, seconds: float) -> None:
+async def _watch_disk(limit: asyncio.Timeout, folder: Path, seconds: float) -> None:
     await asyncio.sleep(seconds)
     while find_disk_problem(folder) is None:  # noqa: ASYNC110 a disk sends no event
         await asyncio.sleep(seconds)

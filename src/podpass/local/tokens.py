@@ -33,6 +33,14 @@ class Finding:
     claims: Mapping[str, Any] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """The result of one check of a token; `passed` is None if the check was not possible."""
+
+    passed: bool | None
+    text: str
+
+
 def inspect_token(token: UnverifiedToken, now: float) -> Finding:
     """Inspect the claims of a token."""
     hop, what = classify(token.claims)
@@ -101,6 +109,15 @@ def check_lifetime(claims: Mapping[str, Any], now: float) -> tuple[str, str]:
     if begins is not None and now < begins:
         return "not yet valid", f"valid from {rfc3339(begins)}, in {format_duration(begins - now)}"
     return "valid", f"expires {rfc3339(ends)}, in {format_duration(ends - now)}"
+
+
+def is_refused(finding: Finding, *results: CheckResult | None) -> bool:
+    """Return whether no service would accept a token; a check that was not possible does not count.
+
+    Shapes:  a result is None if the check does not apply to the token.
+    """
+    failed = any(each is not None and each.passed is False for each in results)
+    return failed or finding.state != "valid"
 
 
 def _number(claims: Mapping[str, Any], name: str) -> float | None:

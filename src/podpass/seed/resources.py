@@ -88,7 +88,7 @@ def _parse_id(read: Reader, node: yaml.Node | None, where: str) -> str | None:
 
 
 def create_application(wanted: SeedResource, old: Identity | None, tenant_id: str) -> Identity:
-    """Return the application of a resource; URIs and permissions that it has already are kept.
+    """Return the application of a resource; its existing URIs and permissions are preserved.
 
     Errors:  Conflict.
     """

@@ -8,12 +8,18 @@ from podpass import names
 from podpass.errors import SettingsError
 from podpass.settings.fields import setting
 from podpass.settings.flags import parse_switch
-from podpass.settings.webhook import DISABLED_ADDRESS, read_texts
+from podpass.settings.reading import DISABLED_ADDRESS, LOG_LEVELS, read_texts
 
 _SWITCHES = {"probe": "--probe", "strict": "--strict", "imds_errors": "--imds-errors"}
 # The webhook sets both in a labelled pod.
 _REQUIRED = ("AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE")
-_LOG_LEVELS = ("", "info", "debug", "trace", "all")
+
+
+_BINDING = {
+    "sni_name": names.ENV_SNI_NAME,
+    "ca_file": names.ENV_CA_FILE,
+    "ca_data": "AZURE_KUBERNETES_CA_DATA",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +91,19 @@ class ProxySettings:
         if not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536):
             problems.append(f"--proxy-port {port!r}: must be a port from 1 to 65535")
         values["proxy_port"] = int(port) if not problems else 0
-        if raw.get("log_level", "") not in _LOG_LEVELS:
+        if raw.get("log_level", "") not in LOG_LEVELS:
             problems.append(f"--log-level {raw['log_level']!r}: must be info, debug, trace or all")
         if not values.get("probe"):
             problems += [f"{name} not set" for name in _REQUIRED if not environ.get(name)]
+            problems += _check_binding(raw)
         if problems:
             raise SettingsError(problems)
         return cls(**values)
+
+
+def _check_binding(raw: Mapping[str, str]) -> list[str]:
+    """Report variables of an identity binding without its endpoint, as the Azure SDKs do."""
+    if raw.get("token_proxy"):
+        return []
+    given = [variable for name, variable in _BINDING.items() if raw.get(name)]
+    return [f"{names.ENV_TOKEN_PROXY} not set, but {each} is" for each in given]

@@ -1,14 +1,36 @@
-"""Parse settings from texts of flags and variables, by the type of each field; report all problems."""
+"""Read settings from flags and variables, and parse them by the type of each field; report all problems."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from podpass.errors import SettingsError
-from podpass.settings.flags import parse_switch
+from podpass.settings.flags import parse_flags, parse_switch
 
 Settings = TypeVar("Settings")
+
+# As in the reference, this address disables a listener.
+DISABLED_ADDRESS = "0"
+LOG_LEVELS = ("", "info", "debug", "trace", "all")
+
+
+def read_texts(
+    settings: type[Any], environ: Mapping[str, str], argv: Sequence[str], *, prefix: str = ""
+) -> tuple[dict[str, str], list[str]]:
+    """Return the text of each setting (flag, variable with `prefix`, or variable), and errors in flags."""
+    known = {f.metadata["flag"]: f.type is bool for f in fields(settings) if f.metadata["flag"]}
+    flags, problems = parse_flags(argv, known)
+    found = {}
+    for f in fields(settings):
+        flag, variable = f.metadata["flag"], f.metadata["variable"]
+        if flag in flags:
+            found[f.name] = flags[flag]
+        elif variable and prefix + variable in environ:
+            found[f.name] = environ[prefix + variable]
+        elif variable and variable in environ:
+            found[f.name] = environ[variable]
+    return found, problems
 
 
 def parse_texts(

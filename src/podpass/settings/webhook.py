@@ -3,15 +3,15 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from podpass import names
 from podpass.errors import SettingsError
 from podpass.settings.fields import setting
-from podpass.settings.flags import parse_flags, parse_switch
-from podpass.settings.reading import parse_address
+from podpass.settings.flags import parse_switch
+from podpass.settings.reading import DISABLED_ADDRESS, LOG_LEVELS, parse_address, read_texts
 
 # The login endpoint of each cloud, by the names of the cloud in lower case.
 _LOGIN_ENDPOINTS = {
@@ -23,28 +23,8 @@ _LOGIN_ENDPOINTS = {
     "azurechinacloud": "https://login.chinacloudapi.cn/",
     "azuregermancloud": "https://login.microsoftonline.de/",
 }
-# As in the reference, this address disables a listener.
-DISABLED_ADDRESS = "0"
 _MAX_DELAY_SECONDS = 300
 _QUALIFIED_NAME = re.compile(r"[a-z0-9]([-_.a-z0-9]*[a-z0-9])?")
-
-
-def read_texts(
-    settings: type[Any], environ: Mapping[str, str], argv: Sequence[str], *, prefix: str = ""
-) -> tuple[dict[str, str], list[str]]:
-    """Return the text of each setting (flag, variable with `prefix`, or variable), and errors in flags."""
-    known = {f.metadata["flag"]: f.type is bool for f in fields(settings) if f.metadata["flag"]}
-    flags, problems = parse_flags(argv, known)
-    found = {}
-    for f in fields(settings):
-        flag, variable = f.metadata["flag"], f.metadata["variable"]
-        if flag in flags:
-            found[f.name] = flags[flag]
-        elif variable and prefix + variable in environ:
-            found[f.name] = environ[prefix + variable]
-        elif variable and variable in environ:
-            found[f.name] = environ[variable]
-    return found, problems
 
 
 def _find_login_endpoint(cloud: str, environ: Mapping[str, str]) -> str:
@@ -260,7 +240,7 @@ class WebhookSettings:
         for flag, value, choices in (
             ("--tls-min-version", self.tls_min_version, ("1.0", "1.1", "1.2", "1.3")),
             ("--metrics-backend", self.metrics_backend.lower(), ("prometheus",)),
-            ("--log-level", self.log_level, ("", "info", "debug", "trace", "all")),
+            ("--log-level", self.log_level, LOG_LEVELS),
         ):
             if value not in choices:
                 expected = ", ".join(choice or "empty" for choice in choices)

@@ -78,7 +78,7 @@ async def portal(database_url: str) -> AsyncIterator[Portal]:
             "admin": caller(),
             "user": caller(wids=frozenset()),
             "application": caller(is_user=False),
-            "other tenant": caller(tenant_id=OTHER),
+            "outsider": caller(tenant_id=OTHER),
         }
         sock = bind("127.0.0.1", 0)
         made.port = sock.getsockname()[1]
@@ -155,7 +155,7 @@ async def test_admin_consent_grants_what_the_registration_lists(portal: Portal) 
 
 @pytest.mark.parametrize(
     ("token", "status"),
-    [(None, 401), ("other tenant", 401), ("user", 403), ("application", 403)],
+    [(None, 401), ("outsider", 401), ("user", 403), ("application", 403)],
 )
 async def test_caller_who_is_not_an_administrator_of_the_tenant_is_refused(
     portal: Portal, token: str | None, status: int

@@ -160,7 +160,7 @@ async def test_consent_is_stored_for_the_user_and_audited(
     assert again.response["code"]
 
 
-async def test_code_and_refresh_token_are_no_use_for_another_resource(
+async def test_code_and_refresh_token_are_refused_for_another_resource(
     attacker: Attacker, browser: Browser
 ) -> None:
     await attacker.register()
@@ -410,7 +410,7 @@ async def test_preauthorization_covers_the_owners_own_permissions_only(attacker:
 
 
 async def test_token_of_a_user_is_not_accepted_as_a_grant(attacker: Attacker) -> None:
-    """The on-behalf-of flow is not served: it would be another way around consent."""
+    """The on-behalf-of flow is not served: it would bypass consent."""
     await attacker.register()
     answer = await attacker.post(
         grant_type="urn:ietf:params:oauth:grant-type:jwt-bearer",

@@ -53,7 +53,7 @@ async def sign_in(world: "World", browser: Browser, **changes: str | None) -> Pa
     return await browser.sign_in(await browser.authorize(**{**how, **changes}))
 
 
-def listed(page: Page) -> list[str]:
+def listed_permissions(page: Page) -> list[str]:
     """Return the permissions that a page lists, with their resources."""
     return [
         part.partition("</code>")[0].removeprefix("<code>") for part in page.text.split("<dd>")[1:]
@@ -77,7 +77,7 @@ async def test_default_scope_asks_for_every_registered_permission(
 ) -> None:
     await public_app(world, requiredResourceAccess=required(VAULT_APP_ID, MANAGER_APP_ID))
     page = await sign_in(world, browser, scope=f"{VAULT}/.default")
-    assert listed(page) == [
+    assert listed_permissions(page) == [
         "Azure Key Vault: user_impersonation",
         *(f"Microsoft Graph: {name}" for name in ("openid", "profile", "email", "offline_access")),
         "Microsoft Graph: User.Read",
@@ -94,18 +94,20 @@ async def test_default_scope_asks_for_every_registered_permission(
 async def test_named_scope_asks_for_that_permission_only(world: "World", browser: Browser) -> None:
     await public_app(world, requiredResourceAccess=required(VAULT_APP_ID, MANAGER_APP_ID))
     page = await sign_in(world, browser, scope="User.Read openid")
-    assert {each.partition(": ")[0] for each in listed(page)} == {"Microsoft Graph"}
+    assert {each.partition(": ")[0] for each in listed_permissions(page)} == {"Microsoft Graph"}
     page = await sign_in(world, browser, scope=f"{VAULT}/user_impersonation")
-    assert listed(page)[0] == "Azure Key Vault: user_impersonation"
+    assert listed_permissions(page)[0] == "Azure Key Vault: user_impersonation"
     assert "Resource Manager" not in page.text
 
 
-async def test_v1_endpoint_asks_as_for_the_default_scope(world: "World", browser: Browser) -> None:
+async def test_v1_endpoint_requests_the_permissions_of_the_default_scope(
+    world: "World", browser: Browser
+) -> None:
     await public_app(world, requiredResourceAccess=required(VAULT_APP_ID))
     query = {"client_id": world.APPLICATION, "response_type": "code", "redirect_uri": REDIRECT}
     page = await browser.get(f"/{world.TENANT}/oauth2/authorize", **query, resource=VAULT)
     page = await browser.sign_in(page)
-    assert "Azure Key Vault: user_impersonation" in listed(page)
+    assert "Azure Key Vault: user_impersonation" in listed_permissions(page)
 
 
 async def test_administrator_can_consent_for_all_users(world: "World", browser: Browser) -> None:
@@ -118,14 +120,14 @@ async def test_administrator_can_consent_for_all_users(world: "World", browser: 
     assert await stored_grants(world) == {("", graph): everything}
 
 
-async def test_prompt_asks_again(world: "World", browser: Browser) -> None:
+async def test_prompt_parameter_requests_consent_again(world: "World", browser: Browser) -> None:
     await public_app(world)
     page = await sign_in(world, browser, scope="User.Read")
     await browser.submit(page, step="accept")
     assert (await sign_in(world, browser, scope="User.Read")).response["code"]
     for prompt in ("consent", "admin_consent"):
         page = await sign_in(world, browser, scope="User.Read", prompt=prompt)
-        assert "Microsoft Graph: User.Read" in listed(page)
+        assert "Microsoft Graph: User.Read" in listed_permissions(page)
 
 
 async def test_second_consent_is_added_to_the_first(world: "World", browser: Browser) -> None:

@@ -300,7 +300,7 @@ async def test_both_names_of_the_device_code_parameter_are_accepted(
 
 
 async def test_numbers_of_a_device_code_are_text_in_version_1(world: "World") -> None:
-    """ADAL for Go, in kubelogin's legacy mode, reads no others."""
+    """ADAL for Go, in kubelogin's legacy mode, reads numbers only as text."""
     first = await world.post("/common/oauth2/devicecode", client_id=AZ, resource=ARM)
     second = await start_device_flow(world)
     assert (first.body["expires_in"], first.body["interval"]) == ("900", "5")

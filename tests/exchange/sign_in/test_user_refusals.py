@@ -162,7 +162,7 @@ def consent_page(scope: str) -> Cause:
     return cause
 
 
-def unasked(scope: str) -> Cause:
+def without_consent(scope: str) -> Cause:
     async def cause(world: "World", browser: Browser) -> int:
         del browser
         path = f"/{world.TENANT}/oauth2/v2.0/token"
@@ -202,8 +202,8 @@ CAUSES: list[tuple[int, Cause]] = [
     (50053, sign_in_locked_user),
     (50126, password(password="no")),
     (50105, sign_in_unassigned_user),
-    (65001, unasked("User.Read")),
-    (650053, unasked("https://management.azure.com/everything")),
+    (65001, without_consent("User.Read")),
+    (650053, without_consent("https://management.azure.com/everything")),
     (650057, consent_page("https://vault.azure.net/.default")),
     (90094, consent_page("Directory.ReadWrite.All")),
 ]

@@ -165,7 +165,7 @@ def test_paths_of_valid_fields_are_not_formatted(monkeypatch: pytest.MonkeyPatch
     assert formatted == []
 
 
-def test_reports_are_short_for_long_and_for_many_problems() -> None:
+def test_validation_report_is_bounded() -> None:
     review = {"spec": {"extra": {"k" * 100_000: [1] * 1000}}, **{f"u{at}": 1 for at in range(500)}}
     report = schema.check("SubjectAccessReview", review)
     assert (len(report.type_errors), len(report.unknown)) == (100, 100)
@@ -201,7 +201,7 @@ def test_duplicate_names_of_json_are_reported_once() -> None:
 
 
 def test_large_yaml_response_is_json() -> None:
-    """Fails if libyaml writes a large object, which stops the event loop for seconds."""
+    """Fails if libyaml writes a large object, which blocks the event loop for seconds."""
     small, large = {"a": [1]}, {"a": ["x"] * 20_000}
     assert response.encode_yaml(small) == b"a:\n- 1\n"
     assert json.loads(response.encode_yaml(json.dumps(large).encode())) == large
@@ -263,7 +263,7 @@ def _pieces(tokens: Any) -> Iterator[Any]:
 
 
 def has_adjacent_repetitions(pattern: str) -> bool:
-    """Return whether two repetitions of common characters have nothing necessary between them."""
+    """Return whether two repetitions of common characters have no required character between them."""
     for sequence in _pieces(_parser.parse(pattern)):
         for at, first in enumerate(sequence):
             if not _unbounded(first):
@@ -310,7 +310,7 @@ def _characters(token: Any) -> str:
             return r"(?!)"  # a group: its own sequence is checked
 
 
-def test_no_pattern_tries_each_split_of_its_text() -> None:
+def test_no_pattern_backtracks_quadratically() -> None:
     """Fails if a long invalid number takes time that grows with the square of its length."""
     assert has_adjacent_repetitions(r"\d+\.?\d*")
     assert not has_adjacent_repetitions(r"\d+(?:\.\d*)?")

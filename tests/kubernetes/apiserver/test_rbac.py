@@ -280,11 +280,11 @@ async def test_unchanged_binding_is_not_parsed_again(
     parsed: list[str] = []
     parse = rbac._parse_binding
 
-    def noted(obj: Any) -> Any:
+    def recorded(obj: Any) -> Any:
         parsed.append(obj["metadata"]["name"])
         return parse(obj)
 
-    monkeypatch.setattr(rbac, "_parse_binding", noted)
+    monkeypatch.setattr(rbac, "_parse_binding", recorded)
     binding = {
         "metadata": {"name": "many"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"},

@@ -109,7 +109,7 @@ def record(live: Any, patch: pytest.MonkeyPatch) -> None:
         *((name, written(name)) for name in ("create", "update", "delete")),
     ):
         patch.setattr(store, name, replacement)
-    for name in ("create", "update"):  # a small body must come as far as the store
+    for name in ("create", "update"):  # a small body must reach the store
         patch.setattr(validate, name, lambda *_args, **_options: [])
     # The allocator of cluster IPs reads every Service; it shows none of them.
     patch.setattr(strategies, "prepare_for_create", lambda *_args: None)
@@ -230,7 +230,7 @@ def test_path_with_an_empty_part_names_no_resource(path: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["LIST", "WATCH", "CREATE", "DELETECOLLECTION", "ESCALATE", "*"])
-def test_method_that_is_a_verb_is_not_that_verb(method: str) -> None:
+def test_method_named_like_a_verb_is_refused(method: str) -> None:
     """Fails if a client chooses the verb that is authorized."""
     assert parse_request_info(method, "/api/v1/pods", {}).verb == ""
 
@@ -270,7 +270,7 @@ async def test_namespaces_are_not_served_inside_a_namespace(live: Any, path: str
         assert (refused.status, refused.body["reason"]) == (404, "NotFound"), refused.text
     assert (await live.call("GET", "/api/v1/namespaces", token="alice-token")).status == 403
     assert (await live.call("GET", "/api/v1/namespaces/mine")).status == 404
-    # The namespace itself is in itself, as in the real API server.
+    # The request for a namespace itself has that namespace, as in the real API server.
     own = await live.call("GET", "/api/v1/namespaces/default", token="alice-token")
     assert own.status == 200
 

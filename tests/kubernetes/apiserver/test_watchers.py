@@ -206,7 +206,7 @@ async def test_two_hundred_watchers_get_every_change(live: Any) -> None:
 async def test_watch_with_an_expensive_selector_lets_other_requests_run(
     live: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails if one chunk reads all changes, none of which may match the selector."""
+    """Fails if one chunk reads all changes when no change matches the selector."""
     start = await create_map(live, "a", app="x")
     for at in range(20):
         await set_labels(live, "a", app="y", number=str(at))
@@ -215,12 +215,12 @@ async def test_watch_with_an_expensive_selector_lets_other_requests_run(
     sizes = []
     build = watch_view.WatchView._build_chunk
 
-    def noted(self: Any, events: Any, revision: int) -> Any:
+    def recorded(self: Any, events: Any, revision: int) -> Any:
         chunk = build(self, events, revision)
         sizes.append(sum(event.revision <= chunk.revision for event in events))
         return chunk
 
-    monkeypatch.setattr(watch_view.WatchView, "_build_chunk", noted)
+    monkeypatch.setattr(watch_view.WatchView, "_build_chunk", recorded)
     path = f"{MAPS}?watch=1&resourceVersion={start}&labelSelector=app%3Dx"
     async with open_watch(live, path, "") as stream:
         events = [await stream.next(), await stream.next()]

@@ -42,11 +42,11 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[bool]]:
     ):
         step = getattr(module, name)
 
-        def noted(*args: Any, _step: Any = step, _name: str = name, **options: Any) -> Any:
+        def recorded(*args: Any, _step: Any = step, _name: str = name, **options: Any) -> Any:
             found.setdefault(_name, set()).add(threading.get_ident() == own)
             return _step(*args, **options)
 
-        monkeypatch.setattr(module, name, noted)
+        monkeypatch.setattr(module, name, recorded)
     return found
 
 
@@ -78,7 +78,7 @@ async def test_steps_of_a_large_write_do_not_run_in_the_event_loop(
     assert set().union(*threads.values()) == {own}, threads
 
 
-async def test_errors_of_the_thread_are_those_of_the_step(live: Any) -> None:
+async def test_error_in_the_thread_is_raised_to_the_caller(live: Any) -> None:
     wrong = pod(1000)
     wrong["spec"]["containers"][0]["image"] = ""
     answer = await live.call("POST", PODS, wrong)
@@ -126,11 +126,11 @@ async def test_patch_of_a_webhook_is_applied_in_the_thread(
     own, threads = threading.get_ident(), set[bool]()
     apply = webhook_dispatcher._apply_patch
 
-    def noted(*args: Any) -> Any:
+    def recorded(*args: Any) -> Any:
         threads.add(threading.get_ident() == own)
         return apply(*args)
 
-    monkeypatch.setattr(webhook_dispatcher, "_apply_patch", noted)
+    monkeypatch.setattr(webhook_dispatcher, "_apply_patch", recorded)
     one = await hook(patch(annotate("a", "b")))
     await configure(live, one.spec("a.example.com"))
     labelled = pod(1000)

@@ -38,7 +38,7 @@ def test_values_are_those_of_the_library(text: str) -> None:
         ("-.5", -0.5),
     ],
 )
-def test_text_of_a_form_without_json_value_is_a_text(text: str, value: Any) -> None:
+def test_yaml_scalar_without_a_json_form_is_a_string(text: str, value: Any) -> None:
     """Fails if a number in base 60 is computed, or a merge key is searched."""
     assert yaml_body.parse(text.encode()) == value
 
@@ -64,13 +64,13 @@ def test_text_of_a_form_without_json_value_is_a_text(text: str, value: Any) -> N
         "9" * 5000,
     ],
 )
-def test_other_form_is_refused(text: str) -> None:
+def test_unsupported_yaml_form_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         yaml_body.parse(text.encode())
 
 
 @pytest.mark.parametrize("text", ["[" * 300, "? " * 300, "{a: " * 300])
 def test_deeply_nested_document_is_refused_at_the_limit(text: str) -> None:
-    """Fails if the library reads on: it looks at each open bracket for each value."""
+    """Fails if the library continues: it checks each open bracket for each value."""
     with pytest.raises((StatusError, ValueError)):
         yaml_body.parse(text.encode() + b"a, " * 1000)

@@ -19,7 +19,7 @@ from tests.kubernetes.kubelet.cluster import (
 
 
 @pytest.fixture
-async def small(bare_cluster: KubeletCluster) -> KubeletCluster:
+async def one_pod_cluster(bare_cluster: KubeletCluster) -> KubeletCluster:
     """Return a cluster whose node takes one pod."""
     await bare_cluster.start(max_pods=1)
     return bare_cluster
@@ -30,24 +30,26 @@ def is_running(pod: Pod) -> bool:
 
 
 async def test_pod_beyond_the_capacity_waits_with_an_event_and_starts_later(
-    small: KubeletCluster,
+    one_pod_cluster: KubeletCluster,
 ) -> None:
-    await small.run("first", shell("sleep 600"), terminationGracePeriodSeconds=0)
-    await small.until("first", is_running)
-    await small.run("second", shell("true"))
-    assert (await small.event("second", "FailedScheduling"))["message"] == TOO_MANY_PODS
-    waiting = await small.until("second", lambda pod: condition(pod, "PodScheduled") == "False")
+    await one_pod_cluster.run("first", shell("sleep 600"), terminationGracePeriodSeconds=0)
+    await one_pod_cluster.until("first", is_running)
+    await one_pod_cluster.run("second", shell("true"))
+    assert (await one_pod_cluster.event("second", "FailedScheduling"))["message"] == TOO_MANY_PODS
+    waiting = await one_pod_cluster.until(
+        "second", lambda pod: condition(pod, "PodScheduled") == "False"
+    )
     assert "nodeName" not in waiting["spec"]
-    node = await small.client.get(f"/api/v1/nodes/{NODE}")
+    node = await one_pod_cluster.client.get(f"/api/v1/nodes/{NODE}")
     assert node["status"]["allocatable"]["pods"] == "1"
-    await small.client.delete(f"{PODS}/first")
-    await small.phase("second", "Succeeded")
+    await one_pod_cluster.client.delete(f"{PODS}/first")
+    await one_pod_cluster.phase("second", "Succeeded")
     # A pod that has ended needs no place.
-    await small.run("third", shell("true"))
-    await small.phase("third", "Succeeded")
+    await one_pod_cluster.run("third", shell("true"))
+    await one_pod_cluster.phase("third", "Succeeded")
 
 
-async def test_namespace_with_fewer_pods_passes_the_queue_of_another(
+async def test_namespace_with_fewer_pods_is_scheduled_before_a_longer_queue(
     bare_cluster: KubeletCluster,
 ) -> None:
     """Fails if pods wait in their order of arrival: the second namespace would be the last one."""
@@ -81,26 +83,26 @@ async def test_namespace_with_fewer_pods_passes_the_queue_of_another(
 
 
 async def test_pod_that_names_the_full_node_fails_and_can_be_deleted(
-    small: KubeletCluster,
+    one_pod_cluster: KubeletCluster,
 ) -> None:
-    await small.run("first", shell("sleep 600"), terminationGracePeriodSeconds=0)
-    await small.until("first", is_running)
-    await small.run("second", shell("sleep 600"), nodeName=NODE)
-    rejected = await small.phase("second", "Failed")
+    await one_pod_cluster.run("first", shell("sleep 600"), terminationGracePeriodSeconds=0)
+    await one_pod_cluster.until("first", is_running)
+    await one_pod_cluster.run("second", shell("sleep 600"), nodeName=NODE)
+    rejected = await one_pod_cluster.phase("second", "Failed")
     assert rejected["status"]["reason"] == "OutOfpods"
     # The texts of kubelet 1.34, whose event has no prefix.
     why = "Node didn't have enough resource: pods, requested: 1, used: 1, capacity: 1"
     assert rejected["status"]["message"] == f"Pod was rejected: {why}"
 
     async def is_recorded() -> bool:
-        found = [e for e in await small.events("second") if e["reason"] == "OutOfpods"]
+        found = [e for e in await one_pod_cluster.events("second") if e["reason"] == "OutOfpods"]
         return [(e["type"], e["message"]) for e in found] == [("Warning", why)]
 
     await eventually(is_recorded)
     assert state(rejected) == {}
-    await small.client.delete(f"{PODS}/second")
-    await small.wait_until_deleted("second")
-    assert is_running(await small.get("first"))
+    await one_pod_cluster.client.delete(f"{PODS}/second")
+    await one_pod_cluster.wait_until_deleted("second")
+    assert is_running(await one_pod_cluster.get("first"))
 
 
 async def test_pod_that_is_deleted_before_its_volumes_are_mounted_does_not_start(

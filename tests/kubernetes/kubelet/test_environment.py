@@ -87,7 +87,7 @@ class SearchedText(str):
         return str.find(self, *args)
 
 
-def test_text_without_an_end_of_a_reference_is_searched_once() -> None:
+def test_unclosed_variable_reference_is_searched_once() -> None:
     """Fails if each `$(` of a long value searches the rest of it."""
     for part in ("$(", "$a"):
         SearchedText.searches = 0
@@ -96,7 +96,7 @@ def test_text_without_an_end_of_a_reference_is_searched_once() -> None:
     assert expand(SearchedText("$(A)$("), {"A": "1"}) == "1$("
 
 
-def test_variables_that_double_are_refused_before_they_fill_the_memory() -> None:
+def test_exponential_variable_expansion_is_refused() -> None:
     env = [{"name": "V0", "value": "x" * 1000}]
     env += [{"name": f"V{at}", "value": f"$(V{at - 1})" * 2} for at in range(1, 40)]
     with pytest.raises(ConfigError, match="longer than"):

@@ -214,7 +214,7 @@ def interrupted(code: int, **more: float) -> ContainerRecord:
 
 
 def test_interrupted_container_restarts_at_once_and_its_back_off_is_reset() -> None:
-    """A stop of the kubelet is no crash of its containers."""
+    """A stop of the kubelet does not count as a crash of its containers."""
     record = interrupted(143, restarts=3, delay=80)
     assert decide_for(plan(), m=record) == Decision(start=("m",))
     assert not lifecycle.is_crash_restart(record)

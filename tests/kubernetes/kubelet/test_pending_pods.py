@@ -14,7 +14,7 @@ def popped(queue: PendingPods, used: dict[str, int], *excluded: str) -> str:
     return "" if found is None else str(found["metadata"]["uid"])
 
 
-def test_namespaces_take_turns_whatever_their_number_of_pods() -> None:
+def test_namespaces_are_scheduled_round_robin() -> None:
     queue = PendingPods()
     for number in range(1000):
         queue.put(pod("large", f"large-{number}"))

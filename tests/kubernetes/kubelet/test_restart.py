@@ -93,7 +93,7 @@ def has_restarted(times: int, pod: Pod) -> bool:
     return condition(pod, "Ready") == "True" and status_of(pod)["restartCount"] == times
 
 
-async def test_stop_of_the_kubelet_is_no_crash_of_its_containers(
+async def test_kubelet_stop_does_not_count_as_a_container_crash(
     bare_cluster: KubeletCluster,
 ) -> None:
     """Fails if a stop counts for the back-off: the second start would wait for ten minutes."""

@@ -69,7 +69,7 @@ async def test_first_pod_builds_its_sample_and_pods_share_the_build(
     assert "already present" in (await cluster.event("three", "Pulled"))["message"]
 
 
-async def test_pod_without_the_toolchain_fails_with_what_to_install_and_starts_after_it(
+async def test_missing_toolchain_is_reported_and_pod_starts_after_its_installation(
     cluster: KubeletCluster, sample: Sample
 ) -> None:
     await cluster.run("early", {"name": "app", "image": sample.image})

@@ -69,8 +69,8 @@ def test_unknown_database_state_is_not_reported_as_down() -> None:
     assert (ready["database"], found["database_up"]) == ("down", 0)
 
 
-def test_worker_without_a_heartbeat_for_seconds_is_not_ready_long_before_it_is_replaced() -> None:
-    """Fails if readiness waits as long as the replacement: callers would wait in vain."""
+def test_worker_with_a_late_heartbeat_is_unready_before_it_is_replaced() -> None:
+    """Fails if readiness waits as long as the replacement: callers would wait for a timeout."""
     ready, found = _report(_status(heartbeat=96.0))
     assert ready["reasons"] == ["the event loop of a worker does not respond"]
     assert found["workers_ready"] == 0

@@ -104,7 +104,7 @@ def test_managed_identity_credential_reads_a_secret_through_the_sidecar(
         ((), {"AZURE_KUBERNETES_SNI_NAME": "x"}, "AZURE_KUBERNETES_TOKEN_PROXY is not set"),
     ],
 )
-def test_wrong_setting_ends_the_start_with_a_message(
+def test_invalid_setting_is_reported_at_the_start(
     podpass: Podpass, flags: tuple[str, ...], changes: dict[str, str], message: str
 ) -> None:
     environ = {"AZURE_TENANT_ID": CLIENT, "AZURE_FEDERATED_TOKEN_FILE": "/nowhere", **changes}

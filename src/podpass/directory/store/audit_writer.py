@@ -9,7 +9,7 @@ from podpass.directory.model import AuditEntry
 from podpass.directory.store.schema import audit_entries
 from podpass.log import correlation_id
 
-# Their target is followed by details. No other target is: a text such as a name may contain spaces.
+# Only these actions store details after the target: another target, such as a name, may contain spaces.
 _DETAILED = "Microsoft.Authorization/roleAssignments/"
 
 

@@ -81,7 +81,7 @@ def _is_named_in(header: Mapping[str, object], key: KeyCredential) -> bool:
 
 
 def _parse_thumbprint(text: object) -> bytes | None:
-    """Decode a thumbprint; RFC 7515 wants base64url, but MSAL Go sends base64 and MSAL Python its padding."""
+    """Decode a thumbprint; RFC 7515 requires base64url; MSAL Go sends base64, MSAL Python adds padding."""
     if not isinstance(text, str):
         return None
     try:

@@ -48,7 +48,7 @@ class GrantStore(Protocol):
 
 
 class DirectoryReader(Protocol):
-    """The part of the directory that the token service reads; it writes consents only."""
+    """The part of the directory that the token service uses: it reads all, and writes only consents."""
 
     @property
     def users(self) -> UserReader: ...

@@ -282,5 +282,5 @@ def _redirect(request: AuthorizeRequest, response: dict[str, str]) -> Reply:
         )
         return Reply(200, html.headers(form_targets=[target], submits=True), body)
     location = (b"location", authorize.location(request, response).encode("ascii"))
-    # As Entra. A client follows it with GET, also after the form with the password.
+    # Entra uses this status too. A browser follows it with GET, also after the form with the password.
     return Reply(302, (*html.headers(form_targets=[target]), location), b"")

@@ -50,7 +50,7 @@ class RequestInfo:
     Shapes:  `group` is empty for the core group; `plural` is empty for a non-resource path;
              `namespace`, `name` and `subresource` are empty if the path has none. `namespaced_path` is
              whether the resource comes after `namespaces/<name>/`; `namespace` is also set for a
-             namespace itself, because its administrators are granted rights on it inside it.
+             namespace itself, because RoleBindings in the namespace grant rights on it.
              `selected_name` is the name that a field selector requires.
     """
 
@@ -126,7 +126,7 @@ def _verb(method: str, name: str, query: Mapping[str, Sequence[str]]) -> str:
         return "watch" if is_watch else "list"
     if method == "DELETE":
         return "delete" if name else "deletecollection"
-    # The name of a verb is no method: LIST or ESCALATE would choose what is authorized.
+    # A method named like a verb, such as LIST or ESCALATE, would let the caller choose the authorized verb.
     return _VERBS.get(method, "")
 
 

@@ -138,7 +138,7 @@ def encode(request: Request, body: Any, status: int = 200, media_type: str = JSO
 def encode_yaml(body: Any) -> bytes:
     """Encode a body as YAML; bytes are JSON already.
 
-    A large body is indented JSON, which is YAML too: libyaml would stop the event loop for seconds.
+    A large body is indented JSON, which is YAML too: libyaml would block the event loop for seconds.
     """
     import yaml
 

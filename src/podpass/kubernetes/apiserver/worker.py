@@ -1,7 +1,7 @@
 """Run the pure steps of large requests in a thread, so that other requests do not wait for them.
 
 The largest object that a request may have takes seconds to decode, default and validate. The token service
-answers in the same event loop. The thread takes one step at a time, and Python switches between it and the
+answers in the same event loop. The thread runs one step at a time, and Python switches between it and the
 event loop every few milliseconds.
 """
 

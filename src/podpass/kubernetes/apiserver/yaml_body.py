@@ -3,7 +3,7 @@
 YAML has more than JSON, and some of it is expensive: a few aliases expand to gigabytes, and a number in
 base 60 or a map with many merge keys takes time that grows with the square of its length. So the values are
 built here from the events of the library, without these forms. The library would also build all of its nodes
-in one call, which stops the other threads for half a second.
+in one call, which blocks the other threads for half a second.
 """
 
 import re

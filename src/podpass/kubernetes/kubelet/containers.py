@@ -50,7 +50,7 @@ class _RetryPolicy:
 
 # A missing ConfigMap or image may appear at any time.
 _START_BACK_OFF = _RetryPolicy(2.0, 1.5, 15.0)
-# A pull costs much more than a look at a ConfigMap. The delays are those of the kubelet.
+# A pull costs much more than a read of a ConfigMap. The delays are those of the kubelet.
 _PULL_BACK_OFF = _RetryPolicy(10.0, 2.0, 300.0)
 _MAX_PULL_SECONDS = 3600.0
 _DEFAULT_GRACE = 30
@@ -116,7 +116,7 @@ class PodContainers:
             run.stop(seconds)
 
     def forbid_start(self) -> None:
-        """Start no container from now on, because the pod or the kubelet ends."""
+        """Start no container from now on, because the pod or the kubelet stops."""
         self._may_start = False
 
     async def interrupt_all(self, seconds: float) -> None:
@@ -159,7 +159,7 @@ class PodContainers:
             await self._start_process(name, prepared, container_id, started)
 
     def _start_pull(self, name: str, message: str) -> None:
-        """Get the program of an image in the background; the container starts when it is there."""
+        """Get the program of an image in the background; the container starts after the pull."""
         if name not in self._pulls:
             self._event(name, NORMAL, "Pulling", message)
             self._pulls[name] = asyncio.create_task(self._pull(name))

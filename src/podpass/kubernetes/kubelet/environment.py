@@ -25,7 +25,7 @@ FetchedObjects = Mapping[ObjectReference, Mapping[str, Any] | None]
 """Objects by (kind, name); None for an object that does not exist."""
 
 
-# Linux starts no process with so many characters. Each variable can contain the one before it twice.
+# More than Linux allows for a process. Without a limit, each variable could double the one before it.
 _MAX_EXPANDED_CHARS = 8 * 1024 * 1024
 
 

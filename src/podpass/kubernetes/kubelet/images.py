@@ -12,7 +12,7 @@ from podpass.errors import Error
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageConfig:
-    """What runs for an image: the entry point, followed by the command or by the container's `args`."""
+    """The program of an image: the entry point, followed by the command or by the container's `args`."""
 
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class ImageSource(Protocol):
     """Resolves images to programs of this machine."""
 
     def resolve(self, image: str, policy: str) -> ImageConfig:
-        """Return what runs for an image.
+        """Return the program of an image.
 
         Shapes:  `image` as the container names it; `policy` is its `imagePullPolicy`, or empty.
         Errors:  ImageUnavailable; ImageNotPresent if `pull` can get the program.

@@ -168,7 +168,7 @@ def is_same_failure(before: ContainerRecord, after: ContainerRecord) -> bool:
 
 
 def _resets_back_off(run: Terminated, back_off: RestartBackOff) -> bool:
-    # A stop of the kubelet is no crash of its containers.
+    # A stop of the kubelet does not count as a crash of its containers.
     return run.interrupted or run.finished_at - run.started_at >= 2 * back_off.last
 
 
@@ -223,7 +223,7 @@ def _is_settled(plan: PodPlan, name: str, record: ContainerRecord) -> bool:
 
 
 def _succeeded(record: ContainerRecord) -> bool:
-    """Return whether a container has done its work; an interrupted one has not, whatever its exit code."""
+    """Return whether a container succeeded; an interrupted one did not, whatever its exit code."""
     state = record.state
     return isinstance(state, Terminated) and state.code == 0 and not state.interrupted
 

@@ -38,7 +38,7 @@ class PodManager:
                 )
 
     async def watch_namespaces(self) -> None:
-        """Tell the scheduler which namespaces are being deleted, until cancelled."""
+        """Notify the scheduler which namespaces are being deleted, until cancelled."""
         watch = self._context.client.watch("/api/v1/namespaces", metadata_only=True)
         async for kind, namespace in watch:
             self._scheduler.on_namespace(kind, namespace)

@@ -120,7 +120,7 @@ class PodWorker:
         if not self._mounted and not self._must_stop(now) and not await self._mount(now):
             self._report(Decision())
             return self._retry_at
-        # Not before the mount, which waits for other pods: the pod may have been deleted since.
+        # Check after the mount, which waits for other pods: the pod may have been deleted in that time.
         stopping = self._must_stop(now)
         decision = lifecycle.decide(
             self._plan, self.containers.records, now, self._context.back_off, stopping=stopping

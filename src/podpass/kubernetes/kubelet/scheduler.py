@@ -78,7 +78,7 @@ class Scheduler:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, pod: Pod) -> None:
-        """Use a version of a pod that is not bound to a node."""
+        """Add or update a pod that is not bound to a node."""
         uid = pod["metadata"]["uid"]
         if uid in self._binding:
             self._binding[uid] = pod
@@ -94,13 +94,13 @@ class Scheduler:
         self._changed.set()
 
     def remove(self, uid: str) -> None:
-        """Forget a pod that is bound or deleted."""
+        """Stop tracking a pod that is bound or deleted."""
         for queue in (self._pending, self._unreported, self._unfit, self._rejected):
             queue.remove(uid)
         self._binding.pop(uid, None)
 
     def reject(self, pod: Pod) -> None:
-        """Let a pod fail that exceeds the capacity of its node; delete it if that is requested."""
+        """Mark a pod that exceeds the capacity of its node as failed, or finish its deletion."""
         self._rejected.put(pod)
         self._changed.set()
 

@@ -88,7 +88,7 @@ def prepare(
     _check_tools(sample, cache)
     create_private_folder(cache.root)
     stop = stop or threading.Event()
-    with _exclusive(sample, cache.root, echo, stop):
+    with _build_lock(sample, cache.root, echo, stop):
         on_start()
         if again or not (place / COMPLETE).exists():
             _build(sample, cache, place, environ, echo, stop)
@@ -97,7 +97,7 @@ def prepare(
 
 
 @contextlib.contextmanager
-def _exclusive(sample: Sample, root: Path, echo: Echo, stop: threading.Event) -> Iterator[None]:
+def _build_lock(sample: Sample, root: Path, echo: Echo, stop: threading.Event) -> Iterator[None]:
     """Wait until no other process and no other thread builds a sample."""
     lock, said = Lock(root / progress.LOCK_FILE), False
     while not lock.acquire():
@@ -105,7 +105,7 @@ def _exclusive(sample: Sample, root: Path, echo: Echo, stop: threading.Event) ->
             echo(f"{sample.name}: waiting for another build")
         said = True
         if stop.wait(_POLL_SECONDS):
-            raise _stopped(sample)
+            raise _stopped_error(sample)
     try:
         yield
     finally:
@@ -120,7 +120,7 @@ def _build(
     echo: Echo,
     stop: threading.Event,
 ) -> None:
-    # What a build that was killed has left; no other build runs now.
+    # A killed build may have left folders; no other build runs now.
     for left in (*cache.root.glob(f".{sample.name}-*"), *cache.root.glob(".old-*")):
         shutil.rmtree(left, ignore_errors=True)
     # Build in a temporary folder and rename it, so that readers see only complete builds.
@@ -183,7 +183,7 @@ def _run(
 ) -> None:
     log = work.parent / f"{sample.name}.log"
     with log.open("wb") as output:
-        # In a session of its own, so that a stop also reaches the compilers that the tool starts.
+        # The tool runs in a session of its own, so that a stop also ends the compilers that it starts.
         process = subprocess.Popen(
             argv,
             cwd=work,
@@ -197,7 +197,7 @@ def _run(
     try:
         while process.poll() is None:
             if stop.wait(_POLL_SECONDS):
-                raise _stopped(sample)
+                raise _stopped_error(sample)
             if time.monotonic() > deadline:
                 raise BuildFailed(
                     f"{step.argv[0]} did not end within {_STEP_SECONDS} seconds",
@@ -211,8 +211,8 @@ def _run(
         raise _failure(sample, step, log)
 
 
-def _stopped(sample: Sample) -> BuildStopped:
-    return BuildStopped(f"the build of {sample.name} was stopped", hint="run it again")
+def _stopped_error(sample: Sample) -> BuildStopped:
+    return BuildStopped(f"the build of {sample.name} was stopped", hint="start the build again")
 
 
 def is_network_error(output: str) -> bool:

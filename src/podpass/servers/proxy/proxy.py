@@ -6,9 +6,8 @@ import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from podpass import __version__, log, names
+from podpass import __version__, log
 from podpass.clock import Clock, system
-from podpass.errors import SettingsError
 from podpass.http.server import App, Drain, Limits, Receive, Scope, Send, bind, respond, serving
 from podpass.imds.app import ImdsApp
 from podpass.imds.entra_client import Authority, Binding, EntraClient
@@ -19,7 +18,7 @@ from podpass.servers.file_limits import disable_core_dumps
 from podpass.servers.listen import listen
 from podpass.servers.shutdown_signal import ShutdownSignal
 from podpass.settings.proxy import ProxySettings
-from podpass.settings.webhook import DISABLED_ADDRESS
+from podpass.settings.reading import DISABLED_ADDRESS
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +27,6 @@ _SERVER = f"azure-workload-identity/proxy/v{__version__} (podpass)"
 _LIMITS = Limits(connections=1024, head_bytes=16 * 1024, head_seconds=5.0)
 _DRAIN = Drain(keepalive_seconds=0.5, grace_seconds=5.0)
 _METRICS_TYPE = ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),)
-_BINDING_VARIABLES = ("sni_name", "ca_file", "ca_data")
 
 
 def run(settings: ProxySettings, clock: Clock = system) -> None:
@@ -63,11 +61,6 @@ def find_authority(settings: ProxySettings) -> Authority:
             ca_data=settings.ca_data,
         )
         binding.check()
-    elif any(getattr(settings, name) for name in _BINDING_VARIABLES):
-        # As the Azure SDKs: without its address, the request would go to Entra instead.
-        raise SettingsError(
-            [f"{names.ENV_TOKEN_PROXY} is not set, but other variables of an identity binding are"]
-        )
     return Authority(
         host=settings.authority_host,
         tenant_id=settings.tenant_id,

@@ -31,7 +31,8 @@ from podpass.servers.webhook import cluster, metrics, probes
 from podpass.servers.webhook.certificate import create_certificate_source
 from podpass.servers.webhook.loop_latency import LoopLag
 from podpass.servers.webhook.self_check import PortCheck
-from podpass.settings.webhook import DISABLED_ADDRESS, WebhookSettings
+from podpass.settings.reading import DISABLED_ADDRESS
+from podpass.settings.webhook import WebhookSettings
 from podpass.tasks import background_task
 
 if TYPE_CHECKING:

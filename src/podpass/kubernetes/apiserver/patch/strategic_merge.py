@@ -44,7 +44,7 @@ def merge(kind: str, obj: Mapping[str, Any], patch: Mapping[str, Any]) -> Object
 
 
 class _Merger:
-    """One merge; it changes and keeps the parts of its patch."""
+    """One merge. It modifies the patch and reuses its parts."""
 
     def __init__(self, budget: WorkBudget) -> None:
         self._budget = budget
