@@ -10,8 +10,10 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from podpass.cli.commands import cli
+from podpass.errors import Error
 from podpass.exchange.errors import explain
 from podpass.local.datadir import locate
+from podpass.names import USE_LABEL
 from tests.local.instances import CLIENT, Podpass
 
 ERROR = (
@@ -61,6 +63,15 @@ def test_text_without_a_code_is_refused_with_a_hint() -> None:
     done = run(stdin="no idea")
     assert done.exit_code == 1
     assert "AADSTS" in str(done.exception)
+
+
+def test_error_of_an_sdk_without_variables_names_the_command_that_finds_the_reason() -> None:
+    text = (
+        "WorkloadIdentityCredential authentication unavailable. The workload options are not fully"
+    )
+    refused = run(stdin=text).exception
+    assert isinstance(refused, Error)
+    assert "podpass explain --pod" in refused.hint
 
 
 def test_request_facts_are_read_from_the_log_of_the_instance(tmp_path: Path) -> None:
@@ -174,7 +185,51 @@ def test_last_error_in_the_log_of_a_pod_is_explained(running: Podpass) -> None:
     assert output["correlation_id"] == "22222222-1111-4111-8111-111111111111"
     missing = running("explain", "--pod", "no-such-pod")
     assert missing.returncode == 1
-    assert "no-such-pod" in missing.stderr
+    assert "no pod no-such-pod is in the namespace default" in missing.stderr
+    assert "kubectl get pods -A" in missing.stderr
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("name", "labels", "said"),
+    [
+        ("plain", {}, "has no label azure.workload.identity/use"),
+        ("upper", {USE_LABEL: "True"}, "has the value 'True' of the label"),
+        ("waiting", {USE_LABEL: "true"}, "kubectl describe pod waiting -n default"),
+    ],
+)
+def test_pod_without_an_error_gets_the_reason(
+    running: Podpass, name: str, labels: dict[str, str], said: str
+) -> None:
+    """Two containers, of which neither can start: their log is not required to find the label."""
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"containers": [{"name": each, "image": "no-such-image"} for each in ("a", "b")]},
+    }
+    created = running("run", "-q", "--", "kubectl", "create", "-f", "-", input=json.dumps(pod))
+    assert created.returncode == 0, created.stderr
+    done = running("explain", "--pod", name)
+    assert done.returncode == 1
+    assert said in done.stderr
+
+
+@pytest.mark.processes
+def test_error_of_any_container_is_explained(running: Podpass) -> None:
+    commands = {"first": ["echo", "AADSTS700016"], "second": ["echo", "started"]}
+    containers = [{"name": k, "image": "none", "command": v} for k, v in commands.items()]
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "two"},
+        "spec": {"containers": containers, "restartPolicy": "Never"},
+    }
+    kubectl = ["run", "-q", "--", "kubectl"]
+    running(*kubectl, "apply", "-f", "-", input=json.dumps(pod))
+    condition = "--for=jsonpath={.status.phase}=Succeeded"
+    assert running(*kubectl, "wait", condition, "pod/two", "--timeout=60s").returncode == 0
+    assert "AADSTS700016" in running("explain", "--pod", "two").stdout
 
 
 def test_the_shell_completes_codes() -> None:

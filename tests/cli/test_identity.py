@@ -20,7 +20,9 @@ def row(client_id: str, group: str | None) -> dict[str, Any]:
         "kind": "managed-identity" if group else "application",
         "client_id": client_id,
         "principal_id": "p",
+        "application_id": None,
         "resource_id": ARM.format(group) if group else None,
+        "enabled": True,
         "federated_credentials": [],
     }
 
@@ -52,6 +54,11 @@ def test_ambiguous_name_is_refused_with_client_id_and_resource_group_of_each() -
 
 def test_client_id_selects_one_identity() -> None:
     assert "3333" in run("show", "3333").output
+
+
+def test_values_are_shown_as_in_a_table() -> None:
+    lines = dict(line.split(maxsplit=1) for line in run("show", "1111").output.splitlines())
+    assert (lines["application_id"], lines["enabled"]) == ("-", "yes")
 
 
 def test_identity_list_reads_all_pages_and_shows_resource_groups() -> None:

@@ -28,7 +28,7 @@ OTHER = {
 
 @pytest.fixture(scope="module")
 def host(make_podpass: Callable[[], Podpass]) -> Podpass:
-    """An instance with an annotated ServiceAccount `web`, and `plain` without annotation."""
+    """An instance with an annotated ServiceAccount `web`, `plain` without annotation, and a wrong one."""
     podpass = make_podpass()
     seed = podpass.data_dir.parent / "seed.yaml"
     seed.write_text(SEED)
@@ -38,6 +38,8 @@ def host(make_podpass: Callable[[], Podpass]) -> Podpass:
         f"annotate serviceaccount web azure.workload.identity/client-id={CLIENT}",
         "create namespace team",
         "create serviceaccount plain -n team",
+        "create serviceaccount damaged",
+        "annotate serviceaccount damaged azure.workload.identity/service-account-token-expiration=12",
     ):
         done = podpass("run", "-q", "--", "kubectl", *line.split())
         assert done.returncode == 0, done.stderr
@@ -95,13 +97,24 @@ def test_service_account_without_annotation_has_no_client_id(host: Podpass) -> N
     assert done.stdout == "ValueError\n"  # azure-identity requires a client id, as in a pod
 
 
+@pytest.mark.parametrize("name", ["team/plain", "system:serviceaccount:team:plain"])
+def test_name_with_its_namespace_selects_a_service_account(host: Podpass, name: str) -> None:
+    _, said = environment(host, "--as", name)
+    assert "ServiceAccount team/plain" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (("--as", "missing"), 1, "kubectl create serviceaccount missing -n default"),
-        (("--as", "web", "-n", "missing"), 1, "ServiceAccount missing/web"),
+        (("--as", "missing", "-n", "none"), 1, "kubectl create namespace none"),
+        (("--as", "web", "-n", "missing"), 1, "another namespace: -n default"),
+        (("--as", "plain"), 1, "the ServiceAccount default/plain does not exist"),
+        (("--as", "plain"), 1, "another namespace: -n team"),
+        (("--as", "damaged"), 1, "kubectl edit serviceaccount damaged -n default"),
         (("--as", ""), 2, "is not a ServiceAccount"),
         (("--as", "system:serviceaccount:web"), 2, "is not a ServiceAccount"),
+        (("--as", "team/"), 2, "is not a ServiceAccount"),
         (("-n", "team"), 2, "--as SERVICEACCOUNT"),
         (("--as", "admin", "-n", "team"), 2, "only for a ServiceAccount"),
     ],

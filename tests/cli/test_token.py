@@ -1,6 +1,7 @@
 """`podpass token inspect` on each kind of token, valid and invalid."""
 
 import json
+import os
 import ssl
 import time
 from collections.abc import Callable
@@ -257,6 +258,19 @@ def test_token_is_read_from_an_argument_a_file_or_stdin(podpass: Podpass, tmp_pa
     }
     assert len(outputs) == 1
     assert "system:serviceaccount:default:web" in outputs.pop()
+
+
+@pytest.mark.processes
+def test_terminal_is_not_read(podpass: Podpass) -> None:
+    """Fails when the command waits for input that the user does not know of."""
+    controller, terminal = os.openpty()
+    try:
+        done = podpass("token", "inspect", stdin=terminal)
+    finally:
+        os.close(controller)
+        os.close(terminal)
+    assert done.returncode == 2
+    assert "no token to inspect was given" in done.stderr
 
 
 @pytest.mark.parametrize("text", ["", "a.b", "eyJ.x.y", "x" * 70_000, "a.b.c.d.e"])

@@ -37,6 +37,21 @@ def test_line_of_pip_is_parsed_to_progress(install: Any, line: str, shown: str |
     assert install.describe(line, 3) == shown
 
 
+def test_one_package_is_counted_in_the_singular(install: Any) -> None:
+    assert install.describe("Collecting click\n", 1) == "1 package found, collecting click"
+
+
+def test_begin_of_the_installation_is_printed_at_once(
+    install: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Also without a terminal and after less than ten seconds: pip is silent while it installs."""
+    fake = [sys.executable, "-c", "print('Collecting a\\nInstalling collected packages: a, b')"]
+    real = subprocess.Popen
+    monkeypatch.setattr(install.subprocess, "Popen", lambda _, **options: real(fake, **options))
+    assert install.main() == 0
+    assert capfd.readouterr().out == "  installing 2 packages\n"
+
+
 @pytest.mark.processes
 def test_output_of_a_failed_pip_is_printed() -> None:
     done = subprocess.run(

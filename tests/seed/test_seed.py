@@ -509,6 +509,15 @@ def test_invalid_seed_file_is_refused(text: str, said: str) -> None:
     assert list_problems(text)[0].startswith(said)
 
 
+@pytest.mark.parametrize("separator", ["", "---\n"])
+def test_kubernetes_manifest_is_refused_with_the_command_for_it(separator: str) -> None:
+    account = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: web}\n"
+    with pytest.raises(UsageError) as refused:
+        parse_seed(account + separator + account if separator else account, "app.yaml")
+    assert refused.value.message == "app.yaml is a Kubernetes manifest, not a seed file"
+    assert refused.value.hint.endswith("kubectl apply -f app.yaml")
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", "identities:\nvaults:\n", "{}", "null"])
 def test_empty_seed_changes_nothing(text: str) -> None:
     seed = parse_seed(text, "seed.yaml")

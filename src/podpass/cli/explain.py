@@ -4,14 +4,13 @@ import re
 import sys
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import quote
 
 import click
 from click.shell_completion import CompletionItem
 
 from podpass import guids
 from podpass.cli import options
-from podpass.cli.client import list_identities, read_status, require_status
+from podpass.cli.client import list_identities, read_status
 from podpass.cli.completion_values import complete_namespaces, complete_pods
 from podpass.cli.credential_report import print_comparisons, to_json
 from podpass.cli.output import (
@@ -22,6 +21,7 @@ from podpass.cli.output import (
     text_width,
     wrap_text,
 )
+from podpass.cli.pod_log import read_last_error
 from podpass.errors import Error, UsageError
 from podpass.local.credential_comparison import (
     CredentialComparison,
@@ -46,6 +46,15 @@ _REQUEST_FIELDS = [
     "credential",
 ]
 _CLIENT_ID = re.compile(rf"identifier '({guids.PATTERN})'", re.IGNORECASE)
+# Texts of the Azure SDKs when a pod has no variables of Workload ID.
+_NOT_INJECTED = re.compile(
+    r"workload options are not fully configured|WorkloadIdentityCredential|"
+    r"AZURE_(?:CLIENT_ID|TENANT_ID|FEDERATED_TOKEN_FILE)|no token file specified"
+)
+_NOT_INJECTED_HINT = (
+    "the program has no variables of Workload ID; to see why, run "
+    "`podpass explain --pod POD -n NAMESPACE`"
+)
 _USAGE_HINT = "pass a number (700213), a name (AADSTS700213), or the full text of an error"
 
 
@@ -71,7 +80,7 @@ def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[Co
     "--pod",
     metavar="POD",
     shell_complete=complete_pods,
-    help="Explain the last error in the log of this pod.",
+    help="Explain the last error in the log of this pod, or why it has no identity.",
 )
 @click.option(
     "--namespace",
@@ -101,10 +110,16 @@ def command(
     """
     from podpass.exchange.errors import explain
 
-    text = _read_text(error) if pod is None else _read_pod_log(data_dir, namespace, pod)
+    text = (
+        _read_text(error) if pod is None else read_last_error(data_dir, namespace, pod)[:_MAX_CHARS]
+    )
     found = explain.parse_error_text(text)
     if not found.numbers:
-        raise Error("the text contains no AADSTS code", hint=_USAGE_HINT)
+        missing_variables = _NOT_INJECTED.search(text) is not None
+        raise Error(
+            "the text contains no AADSTS code",
+            hint=_NOT_INJECTED_HINT if missing_variables else _USAGE_HINT,
+        )
     known = [
         each for number in found.numbers if (each := explain.find_explanation(number)) is not None
     ]
@@ -142,32 +157,6 @@ def _read_text(words: Iterable[str]) -> str:
     if sys.stdin.isatty():
         raise UsageError("no error to explain was given", hint=_USAGE_HINT)
     return sys.stdin.read(_MAX_CHARS)
-
-
-def _read_pod_log(data_dir: DataDir, namespace: str, pod: str) -> str:
-    """Return the end of the log of a pod, from its last AADSTS code on.
-
-    Errors:  NotRunning, KubeError; Error if the log contains no code.
-    """
-    import asyncio
-
-    from podpass.kubernetes.client import KubeClient
-
-    async def read() -> str:
-        async with KubeClient.from_kubeconfig(data_dir.admin_kubeconfig) as client:
-            path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}/log"
-            return await client.text(path, {"tailLines": "500"})
-
-    require_status(data_dir)
-    log = asyncio.run(read())
-    if "AADSTS" not in log:
-        raise Error(
-            f"the log of pod {namespace}/{pod} contains no AADSTS code",
-            hint=f"read it: kubectl logs {pod} -n {namespace}",
-        )
-    lines = log.splitlines()
-    last = max(number for number, line in enumerate(lines) if "AADSTS" in line)
-    return "\n".join(lines[last:])[:_MAX_CHARS]
 
 
 def _compare(

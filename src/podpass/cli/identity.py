@@ -7,7 +7,7 @@ import click
 from podpass.cli import options
 from podpass.cli.client import list_identities
 from podpass.cli.completion_values import complete_identities
-from podpass.cli.output import align, print_output, print_skipped_rows
+from podpass.cli.output import align, format_cell, print_output, print_skipped_rows
 from podpass.errors import Error
 from podpass.local.datadir import DataDir
 
@@ -94,7 +94,9 @@ def _resource_group(row: dict[str, Any]) -> str:
 
 
 def _print_identity(row: dict[str, Any]) -> None:
-    lines = [[member, str(row[member])] for member in row if member != "federated_credentials"]
+    lines = [
+        [member, format_cell(row[member])] for member in row if member != "federated_credentials"
+    ]
     for credential in row["federated_credentials"]:
         trusted = f"{credential['subject']} of {credential['issuer']}"
         lines.append([f"credential {credential['name']}", trusted])

@@ -35,7 +35,7 @@ def print_output(value: Any, form: str, columns: Mapping[str, str] | None = None
 def table(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
     """Format rows as a table with headings, columns three spaces apart, as kubectl does."""
     lines = [list(columns)]
-    lines += [[_cell(row.get(member)) for member in columns.values()] for row in rows]
+    lines += [[format_cell(row.get(member)) for member in columns.values()] for row in rows]
     return align(lines)
 
 
@@ -109,7 +109,8 @@ def escape_unprintable(text: str) -> str:
     return text if text.isprintable() else json.dumps(text)
 
 
-def _cell(value: object) -> str:
+def format_cell(value: object) -> str:
+    """Format a value for people: `-` for none, yes or no, a list with commas."""
     if value is None or value == "":
         return "-"
     if isinstance(value, bool):

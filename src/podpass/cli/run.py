@@ -44,7 +44,8 @@ class CommandNotFound(CannotRun):
     "identity",
     metavar="SERVICEACCOUNT",
     shell_complete=complete_service_accounts,
-    help="Run as pods with this ServiceAccount, or as `admin`: the administrator of the instance.",
+    help="Run as pods with this ServiceAccount (NAME or NAMESPACE/NAME), or as `admin`: the administrator"
+    " of the instance.",
 )
 @click.option(
     "--namespace",
@@ -151,7 +152,7 @@ def _use_service_account(
     if not account.name or not account.namespace:
         raise UsageError(
             f"--as {text!r} is not a ServiceAccount",
-            hint="use NAME with -n NAMESPACE, or system:serviceaccount:NAMESPACE:NAME",
+            hint="use NAME with -n NAMESPACE, NAMESPACE/NAME, or system:serviceaccount:NAMESPACE:NAME",
         )
 
     async def request() -> tuple[host_identity.Injection, IssuedToken]:

@@ -84,7 +84,7 @@ def status_rows(status: dict[str, Any]) -> list[list[str]]:
         ["subscription", status["subscription_id"]],
         [
             "admin",
-            f"{status['admin']['username']} (password: podpass status -o json; az is signed in)",
+            f"{status['admin']['username']} (password: podpass get password; az is signed in)",
         ],
         ["ca_file", status["ca_file"]],
         ["log", status["log"]],

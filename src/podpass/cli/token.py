@@ -122,6 +122,8 @@ def _read_token(token: str) -> str:
     Errors:  UsageError.
     """
     if token == "-":  # noqa: S105 stdin, not a password
+        if sys.stdin.isatty():
+            raise UsageError("no token to inspect was given", hint=_TOKEN_HINT)
         return sys.stdin.read(_MAX_FILE_BYTES).strip()
     if token.count(".") == 2 and token.startswith("ey"):
         return token

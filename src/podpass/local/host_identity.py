@@ -86,9 +86,12 @@ class Injection:
 
 
 def parse_account(text: str, namespace: str) -> Account:
-    """Parse NAME, or system:serviceaccount:NAMESPACE:NAME as kubectl's `--as` takes it."""
+    """Parse NAME, NAMESPACE/NAME, or system:serviceaccount:NAMESPACE:NAME as kubectl's `--as` takes it."""
     if text.startswith(USERNAME_PREFIX):
         given, _, name = text.removeprefix(USERNAME_PREFIX).partition(":")
+        return Account(namespace=given, name=name)
+    if "/" in text:
+        given, _, name = text.partition("/")
         return Account(namespace=given, name=name)
     return Account(namespace=namespace, name=text)
 
@@ -136,11 +139,36 @@ async def request_injection(client: KubeClient, account: Account) -> Injection:
     except KubeError as exc:
         if exc.status >= 500:
             raise
-        raise NoServiceAccount(
-            f"no pod can use the ServiceAccount {account}: {exc.message}",
-            hint=f"kubectl create serviceaccount {account.name} -n {account.namespace}",
-        ) from exc
+        raise await _explain_refusal(client, account, exc) from exc
     return parse_injection(pod)
+
+
+async def _explain_refusal(
+    client: KubeClient, account: Account, refusal: KubeError
+) -> NoServiceAccount:
+    """Return the error that says what is missing: the namespace, the ServiceAccount, or something in it."""
+    try:
+        accounts = (await client.get("/api/v1/serviceaccounts"))["items"]
+        namespaces = (await client.get("/api/v1/namespaces"))["items"]
+    except KubeError:
+        accounts = namespaces = []
+    places = [
+        each["metadata"]["namespace"]
+        for each in accounts
+        if each["metadata"]["name"] == account.name
+    ]
+    if account.namespace in places:
+        return NoServiceAccount(
+            f"no pod can use the ServiceAccount {account}: {refusal.message}",
+            hint=f"correct it: kubectl edit serviceaccount {account.name} -n {account.namespace}",
+        )
+    if places:
+        hint = f"its name exists in another namespace: -n {' or -n '.join(places)}"
+    elif account.namespace in [each["metadata"]["name"] for each in namespaces]:
+        hint = f"kubectl create serviceaccount {account.name} -n {account.namespace}"
+    else:
+        hint = f"the namespace is missing too: kubectl create namespace {account.namespace}"
+    return NoServiceAccount(f"the ServiceAccount {account} does not exist", hint=hint)
 
 
 async def request_token(client: KubeClient, account: Account, injection: Injection) -> IssuedToken:

@@ -1,6 +1,7 @@
 """Reads YAML node by node, so that all problems are reported together, each with its line."""
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
@@ -13,6 +14,9 @@ _MAX_DEPTH = 20
 _TEXT = "tag:yaml.org,2002:str"
 _NULL = "tag:yaml.org,2002:null"
 
+# Keys at the top level of every Kubernetes manifest, and of no seed file.
+_MANIFEST_KEYS = [re.compile(rf"^{key}:", re.MULTILINE) for key in ("apiVersion", "kind")]
+
 
 class Reader:
     """Reads the nodes of one file and collects their problems."""
@@ -24,10 +28,17 @@ class Reader:
     def load(self, text: str) -> yaml.Node | None:
         """Parse a file of one document; None if it is empty.
 
-        Errors:  UsageError for text that is not YAML, too long, too deeply nested, or has aliases.
+        Errors:  UsageError for text that is not YAML, too long, too deeply nested, has aliases, or is a
+                 Kubernetes manifest.
         """
         if len(text) > MAX_CHARS:
             self._fail(1, f"longer than {MAX_CHARS} characters")
+        if all(key.search(text) for key in _MANIFEST_KEYS):
+            name = "the input" if self._filename == "-" else self._filename
+            raise UsageError(
+                f"{name} is a Kubernetes manifest, not a seed file",
+                hint=f"apply it with kubectl: kubectl apply -f {self._filename}",
+            )
         try:
             self._check_events(text)
             return yaml.compose(text, Loader=yaml.SafeLoader)

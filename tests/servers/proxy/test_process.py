@@ -101,7 +101,7 @@ def test_managed_identity_credential_reads_a_secret_through_the_sidecar(
         (("--nosuch",), {}, "--nosuch: unknown flag"),
         ((), {"AZURE_KUBERNETES_TOKEN_PROXY": "http://x"}, "must be an https URL"),
         ((), {"AZURE_KUBERNETES_TOKEN_PROXY": "https://a:b@x"}, "must not contain a user"),
-        ((), {"AZURE_KUBERNETES_SNI_NAME": "x"}, "AZURE_KUBERNETES_TOKEN_PROXY is not set"),
+        ((), {"AZURE_KUBERNETES_SNI_NAME": "x"}, "AZURE_KUBERNETES_TOKEN_PROXY not set"),
     ],
 )
 def test_invalid_setting_is_reported_at_the_start(

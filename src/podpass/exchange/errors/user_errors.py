@@ -246,7 +246,7 @@ USER_ROWS = (
         error="invalid_grant",
         text="The user name or password is not valid.",
         cause="The user exists, but the password is wrong.",
-        resolution="`podpass status -o json` shows the admin's password",
+        resolution="`podpass get password` prints the administrator's password",
     ),
     AadstsEntry(
         number=50105,

@@ -1,0 +1,117 @@
+"""The last AADSTS error in the log of a pod, for `podpass explain --pod`."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from podpass import names
+from podpass.cli.client import require_status
+from podpass.errors import Error
+from podpass.local.datadir import DataDir
+
+
+class PodNotFound(Error):
+    """No pod has this name in the namespace."""
+
+    code = "pod_not_found"
+
+
+class PodNotStarted(Error):
+    """No container of the pod has a log yet."""
+
+    code = "pod_not_started"
+
+
+class NothingInjectedInPod(Error):
+    """The webhook has not changed the pod, so its programs have no identity and no AADSTS error."""
+
+    code = "nothing_injected_in_pod"
+
+
+class NoCodeInLog(Error):
+    """The log of the pod contains no AADSTS code."""
+
+    code = "no_code_in_log"
+
+
+def read_last_error(data_dir: DataDir, namespace: str, pod: str) -> str:
+    """Return the end of the log of a pod, from its last AADSTS code on.
+
+    Errors:  NotRunning, KubeError, PodNotFound, PodNotStarted, NothingInjectedInPod, NoCodeInLog.
+    """
+    require_status(data_dir)
+    found, logs = asyncio.run(_read_logs(data_dir, namespace, pod))
+    for log in reversed(logs):
+        lines = log.splitlines()
+        for number in reversed(range(len(lines))):
+            if "AADSTS" in lines[number]:
+                return "\n".join(lines[number:])
+    raise _explain_missing_code(found, namespace, pod, has_logs=bool(logs))
+
+
+async def _read_logs(
+    data_dir: DataDir, namespace: str, pod: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Read a pod and the log of each of its containers that has started."""
+    from podpass.kubernetes.client import KubeClient, KubeError
+
+    path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}"
+    logs: list[str] = []
+    async with KubeClient.from_kubeconfig(data_dir.admin_kubeconfig) as client:
+        try:
+            found = await client.get(path)
+        except KubeError as exc:
+            if exc.status != 404:
+                raise
+            raise PodNotFound(
+                f"no pod {pod} is in the namespace {namespace}",
+                hint="list the pods of all namespaces: kubectl get pods -A; "
+                "then pass its name and -n NAMESPACE",
+            ) from exc
+        for container in _containers(found):
+            try:
+                query = {"tailLines": "500", "container": container["name"]}
+                logs.append(await client.text(f"{path}/log", query))
+            except KubeError as exc:
+                if exc.status != 400:  # the container has not started
+                    raise
+    return found, logs
+
+
+def _containers(pod: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
+
+
+def _explain_missing_code(
+    found: Mapping[str, Any], namespace: str, pod: str, *, has_logs: bool
+) -> Error:
+    variables = {each["name"] for one in _containers(found) for each in one.get("env") or ()}
+    if names.ENV_TOKEN_FILE not in variables:
+        return _explain_nothing_injected(found, namespace, pod)
+    if not has_logs:
+        return PodNotStarted(
+            f"no container of pod {namespace}/{pod} has started",
+            hint=f"see its events: kubectl describe pod {pod} -n {namespace}",
+        )
+    return NoCodeInLog(
+        f"the log of pod {namespace}/{pod} contains no AADSTS code",
+        hint=f"read it: kubectl logs {pod} -n {namespace} --all-containers",
+    )
+
+
+def _explain_nothing_injected(
+    found: Mapping[str, Any], namespace: str, pod: str
+) -> NothingInjectedInPod:
+    given = (found["metadata"].get("labels") or {}).get(names.USE_LABEL)
+    if given == "true":
+        return NothingInjectedInPod(
+            f"pod {namespace}/{pod} has the label {names.USE_LABEL}, but no variables of Workload ID: "
+            "it is older than its label, or the webhook did not run",
+            hint="delete the pod and create it again",
+        )
+    what = "has no label" if given is None else f"has the value {given!r} of the label"
+    return NothingInjectedInPod(
+        f"pod {namespace}/{pod} {what} {names.USE_LABEL}, so the webhook injected no identity",
+        hint=f'set {names.USE_LABEL}: "true" as a label of the pod template, and create the pod again',
+    )
