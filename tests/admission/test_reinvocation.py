@@ -9,6 +9,7 @@ from podpass import names
 
 Function = Callable[..., Any]
 CLIENT = {names.CLIENT_ID: "client"}
+OF_APP = names.VOLUME_PREFIX + "a172cedcae47474b615c54d510a5d8"  # sha256("app")
 PROXY = {names.INJECT_PROXY: "true"}
 
 
@@ -84,7 +85,41 @@ def test_reused_volume_is_replaced_with_the_desired_one(
     assert token["audience"] == names.EXCHANGE_AUDIENCE
 
 
-def test_own_volume_is_preferred_to_another_with_reserved_prefix(
+@pytest.mark.parametrize("containers", [[{"name": "web"}], []], ids=["a container", "none"])
+@pytest.mark.parametrize("annotations", [{}, {names.SKIP_CONTAINERS: "web"}])
+def test_pod_with_two_reserved_volumes_named_between_two_passes_is_not_changed_again(
+    mutate_pod: Function,
+    mutate_and_apply: Function,
+    make_pod: Function,
+    annotations: dict[str, str],
+    containers: list[Any],
+) -> None:
+    """The first pass sees a name that selects one of the volumes, the second pass one that selects none."""
+    volumes = [{"name": names.VOLUME_PREFIX + "0" * 30, "projected": {}}]
+    volumes.append({"name": OF_APP, "projected": {}})
+    pod = make_pod(annotations, name="app", containers=containers, volumes=volumes)
+    once = mutate_and_apply(pod, mutate_pod(pod, CLIENT))
+    once["metadata"]["name"] = "named-by-another-webhook"
+    assert mutate_pod(once, CLIENT) == []
+
+
+def test_volume_that_only_a_skipped_container_mounts_is_not_preferred(
+    mutate_pod: Function, mutate_and_apply: Function, make_pod: Function
+) -> None:
+    first, second = names.VOLUME_PREFIX + "first", names.VOLUME_PREFIX + "second"
+    mine = [{"name": second, "mountPath": names.MOUNT_PATH}]
+    containers = [{"name": "web"}, {"name": "mine", "volumeMounts": mine}]
+    volumes = [{"name": name, "projected": {}} for name in (first, second)]
+    pod = make_pod({names.SKIP_CONTAINERS: "mine"}, containers=containers, volumes=volumes)
+    once = mutate_and_apply(pod, mutate_pod(pod, CLIENT))
+    assert [each["volumeMounts"][0]["name"] for each in once["spec"]["containers"]] == [
+        first,
+        second,
+    ]
+    assert mutate_pod(once, CLIENT) == []
+
+
+def test_mounted_volume_is_preferred_to_another_with_reserved_prefix(
     mutate_pod: Function, mutate_and_apply: Function, make_pod: Function
 ) -> None:
     pod = make_pod()

@@ -495,6 +495,12 @@ vaults:
             "resources: [{name: x, uris: [api://x], permissions: [a b]}]",
             "seed.yaml:1: resource x: permission 'a b': want letters",
         ),
+        ("resources: [{name: '', uris: [api://x]}]", "seed.yaml:1: resource: name '': want 1 to"),
+        ("resources: [{name: x, uris: ['']}]", "seed.yaml:1: resource x: identifier URI '': want"),
+        (
+            "resources: [{name: x, uris: [api://x], permissions: ['']}]",
+            "seed.yaml:1: resource x: permission '': want letters",
+        ),
         (
             f"resources: [{{name: x, uris: [api://x], application_id: {GRAPH_APP_ID}}}]",
             f"seed.yaml:1: resource x: application_id {GRAPH_APP_ID} belongs to Microsoft Graph",

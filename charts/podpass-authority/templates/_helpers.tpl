@@ -131,7 +131,7 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 
 {{/* True if the chart renders the seed Job. */}}
 {{- define "podpass-authority.seeded" -}}
-{{- if or .Values.seed.identities .Values.seed.administrators -}}true{{- end -}}
+{{- if or .Values.seed.identities .Values.seed.resources .Values.seed.administrators -}}true{{- end -}}
 {{- end -}}
 
 {{/* Required values and invalid combinations, each with its fix. Every template includes this first: Helm's rendering order is

@@ -70,7 +70,7 @@ def mutate(pod: Pod, config: PodIdentityConfig, settings: WebhookSettings) -> Po
 
     Errors:  MalformedPod, MountPathTaken, PatchTooLarge.
     """
-    volume = choose_volume_name(pod)
+    volume = choose_volume_name(pod, config)
     mount = {"name": volume, "mountPath": names.MOUNT_PATH, "readOnly": True}
     injection = ContainerInjection(env=build_environment(config, settings), mount=mount)
     operations: list[PatchOperation] = []
@@ -96,21 +96,36 @@ def mutate(pod: Pod, config: PodIdentityConfig, settings: WebhookSettings) -> Po
     return mutation
 
 
-def choose_volume_name(pod: Pod) -> str:
-    """Return the name of the token's volume: derived from the pod's name, or that of an earlier pass.
+def choose_volume_name(pod: Pod, config: PodIdentityConfig) -> str:
+    """Return the name of the token's volume: that of an earlier pass, or derived from the pod's name.
 
     Another webhook may set the pod's name between two passes. A second volume would need a second mount at
     the same path, which the API server refuses. So an existing projected volume with the reserved prefix is
-    reused.
+    reused: of several, the one that is mounted at the token's path, or the first. The pod's name does not
+    decide between them, because it may be new.
     """
-    digest = hashlib.sha256(pod.identity.encode("utf-8", "surrogatepass")).hexdigest()
-    own = names.VOLUME_PREFIX + digest[:30]
     earlier = [
         str(volume.get("name"))
         for volume in list_objects(pod.spec, "volumes")
         if str(volume.get("name")).startswith(names.VOLUME_PREFIX) and "projected" in volume
     ]
-    return own if own in earlier or not earlier else earlier[0]
+    if len(earlier) > 1:
+        mounted = _list_volumes_at_mount_path(pod, config)
+        return next((name for name in earlier if name in mounted), earlier[0])
+    digest = hashlib.sha256(pod.identity.encode("utf-8", "surrogatepass")).hexdigest()
+    return earlier[0] if earlier else names.VOLUME_PREFIX + digest[:30]
+
+
+def _list_volumes_at_mount_path(pod: Pod, config: PodIdentityConfig) -> set[str | None]:
+    """Return the volumes that the containers mount at the token's path, without skipped containers."""
+    return {
+        mount.get("name")
+        for group in ("initContainers", "containers")
+        for container in list_objects(pod.spec, group)
+        if container.get("name", "") not in config.skip_containers
+        for mount in list_objects(container, "volumeMounts")
+        if mount.get("mountPath") == names.MOUNT_PATH
+    }
 
 
 def build_environment(config: PodIdentityConfig, settings: WebhookSettings) -> list[dict[str, str]]:

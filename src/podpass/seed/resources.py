@@ -36,9 +36,10 @@ class SeedResource:
 def parse_resource(read: Reader, node: yaml.Node) -> SeedResource:
     """Parse a resource; report each problem with its line."""
     entry = read.read_mapping(node, "resource", KEYS, required=("name", "uris"))
-    name = read.read_text(entry.get("name"), "resource: name") or ""
+    given = read.read_text(entry.get("name"), "resource: name")
+    name = given or ""
     where = f"resource {name}".rstrip()
-    if name and (fault := rules.name_fault(name, IdentityKind.APPLICATION)):
+    if given is not None and (fault := rules.name_fault(name, IdentityKind.APPLICATION)):
         read.add_problem(line_of(entry["name"]), f"{where}: {fault.message}")
     listed = [*read.read_list(entry.get("uris"), f"{where}: uris")]
     if "uris" in entry and not listed:
@@ -58,8 +59,10 @@ def parse_resource(read: Reader, node: yaml.Node) -> SeedResource:
 
 
 def _parse_uri(read: Reader, node: yaml.Node, where: str) -> str:
-    uri = read.read_text(node, f"{where}: uris") or ""
-    if uri and (fault := naming.uri_fault(uri)):
+    uri = read.read_text(node, f"{where}: uris")
+    if uri is None:
+        return ""
+    if fault := naming.uri_fault(uri):
         read.add_problem(line_of(node), f"{where}: {fault.message}")
     elif found := resources.Resources().find(uri):
         read.add_problem(line_of(node), f"{where}: {uri} belongs to {found.display_name}")
@@ -67,12 +70,12 @@ def _parse_uri(read: Reader, node: yaml.Node, where: str) -> str:
 
 
 def _parse_permission(read: Reader, node: yaml.Node, where: str) -> str:
-    name = read.read_text(node, f"{where}: permissions") or ""
-    if name and _PERMISSION.fullmatch(name) is None:
+    name = read.read_text(node, f"{where}: permissions")
+    if name is not None and _PERMISSION.fullmatch(name) is None:
         read.add_problem(
             line_of(node), f"{where}: permission {name!r}: want letters, digits, . _ -"
         )
-    return name
+    return name or ""
 
 
 def _parse_id(read: Reader, node: yaml.Node | None, where: str) -> str | None:

@@ -106,6 +106,14 @@ EVERYTHING: Values = {
                 ],
             }
         ],
+        "resources": [
+            {
+                "name": "ledger",
+                "application_id": "5A0C6D6E-0000-4000-8000-00000000ABCD",
+                "uris": ["https://ledger.corp.example", "api://ledger"],
+                "permissions": ["Entries.Read"],
+            }
+        ],
         "administrators": ["ops"],
         "clusterIssuer": "https://issuer.example.com/",
     },

@@ -11,6 +11,7 @@ from podpass.directory import rules
 from podpass.directory.model import IdentityKind
 from podpass.errors import UsageError
 from podpass.seed.model import _CREDENTIAL, _IDENTITY, _SEED, parse_seed
+from podpass.seed.resources import KEYS
 from podpass.settings import AuthorityProcessSettings, AuthoritySettings, describe
 from tests.charts.authority.rendering import DEPLOY, FILES, ROOT, SETS
 from tests.charts.schema import keys
@@ -46,9 +47,11 @@ def test_seed_value_has_the_keys_of_a_seed_file() -> None:
 
 
 def test_seed_schema_equals_that_of_a_seed_file() -> None:
-    identity = SCHEMA["properties"]["seed"]["properties"]["identities"]["items"]
+    seed = SCHEMA["properties"]["seed"]["properties"]
+    identity, resource = seed["identities"]["items"], seed["resources"]["items"]
     credential = identity["properties"]["federated_credentials"]["items"]
-    for shape, keys_ in ((identity, _IDENTITY), (credential, _CREDENTIAL)):
+    shapes = ((identity, _IDENTITY), (credential, _CREDENTIAL), (resource, KEYS))
+    for shape, keys_ in shapes:
         assert set(shape["properties"]) == set(keys_)
         assert shape["additionalProperties"] is False
     assert identity["properties"]["kind"]["enum"] == list(IdentityKind)
@@ -114,6 +117,93 @@ def test_command_refuses_seeds_that_the_schema_refuses(identity: Any) -> None:
     assert not Draft7Validator(SCHEMA["properties"]["seed"]).is_valid({"identities": [identity]})
     with pytest.raises(UsageError):
         parse_seed(yaml.safe_dump({"identities": [identity]}), "seed.yaml")
+
+
+_URIS = {"name": "ledger", "uris": ["https://ledger.example"]}
+_TAKEN_RESOURCES: list[dict[str, Any]] = [
+    _URIS,
+    {**_URIS, "name": "A ledger!"},
+    {**_URIS, "name": "a" * 256},
+    {**_URIS, "application_id": "5A0C6D6E-0000-4000-8000-00000000abcd"},
+    {**_URIS, "permissions": []},
+    {**_URIS, "permissions": ["user_impersonation", "Entries.Read-All", "a" * 120]},
+    *(
+        {"name": "ledger", "uris": [uri, "api://second"]}
+        for uri in (
+            "api://ledger",
+            "api:///ledger",
+            "urn:ledger",
+            "HTTPS://ledger.example/",
+            "https://ledger.example:8443/a/b?#",
+            "https://[::1]/a",
+            "a+b.c-d:x",
+            "api://" + "a" * 249,
+        )
+    ),
+]
+_REFUSED_RESOURCES: list[Any] = [
+    "ledger",
+    {},
+    {"name": "ledger"},
+    {"uris": ["api://ledger"]},
+    *(
+        {**_URIS, key: value}
+        for key, value in (
+            ("name", ""),
+            ("name", 1),
+            ("name", "a\nb"),
+            ("name", "a" * 257),
+            ("uri", "api://ledger"),
+            ("application_id", ""),
+            ("application_id", "ledger"),
+            ("application_id", 1),
+            ("uris", []),
+            ("uris", None),
+            ("uris", "api://ledger"),
+            ("permissions", "read"),
+            ("permissions", [""]),
+            ("permissions", [1]),
+            ("permissions", ["a b"]),
+            ("permissions", ["1a"]),
+            ("permissions", ["a" * 121]),
+        )
+    ),
+    *(
+        {"name": "ledger", "uris": [uri]}
+        for uri in (
+            "",
+            1,
+            "ledger",
+            "1a:ledger",
+            "://ledger",
+            "api:",
+            "api://",
+            "api:///",
+            "api://?a",
+            "api://ledger?a=b",
+            "api://ledger#a",
+            "api://ledger#?",
+            "api://*",
+            "api://led ger",
+            "api://led\tger",
+            "api://l\u00e9dger",
+            "api://" + "a" * 250,
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("resource", _TAKEN_RESOURCES)
+def test_schema_accepts_resources_that_the_command_accepts(resource: dict[str, Any]) -> None:
+    Draft7Validator(SCHEMA["properties"]["seed"]).validate({"resources": [resource]})
+    assert parse_seed(yaml.safe_dump({"resources": [resource]}), "seed.yaml").resources
+
+
+@pytest.mark.parametrize("resource", _REFUSED_RESOURCES)
+def test_command_refuses_resources_that_the_schema_refuses(resource: Any) -> None:
+    assert not Draft7Validator(SCHEMA["properties"]["seed"]).is_valid({"resources": [resource]})
+    with pytest.raises(UsageError):
+        parse_seed(yaml.safe_dump({"resources": [resource]}), "seed.yaml")
 
 
 def test_every_value_is_in_a_rendered_set() -> None:

@@ -95,6 +95,7 @@ def _values(**more: Any) -> Values:
         "runAsUser": None,  # CAs of the test
         "seed": {
             "identities": [{"name": "web", "federated_credentials": [credential]}],
+            "resources": [{"name": "ledger", "uris": ["https://ledger.example.com"]}],
             "clusterIssuer": "https://issuer.example.com/",
         },
         **more,
@@ -128,6 +129,7 @@ def test_the_service_runs_and_is_seeded_changed_and_removed(
     notes = helm("install", NAME, str(CHART), "--values", "-", values=_values())
     assert f"tokens of tenant {TENANT}, at https://localhost:8443." in notes
     assert "federated credential web/web created" in seeded()
+    assert "identity ledger created" in seeded()
     document = authority.get(f"/{TENANT}/v2.0/.well-known/openid-configuration", "service").body
     assert document["token_endpoint"] == f"https://localhost:8443/{TENANT}/oauth2/v2.0/token"
     assert len(authority.get("/readyz").body["workers"]) == 1

@@ -326,9 +326,20 @@ def test_rendered_seed_is_valid_for_the_command(
     text = find(everything, "ConfigMap", f"{NAME}-seed")["data"]["seed.yaml"]
     found = parse_seed(text, "seed.yaml")
     assert [one.name for one in found.identities] == ["ops"]
+    assert [one.name for one in found.resources] == ["ledger"]
     assert [one.name for one in found.administrators] == ["ops"]
     given = EVERYTHING["seed"]
-    assert yaml.safe_load(text) == {key: given[key] for key in ("identities", "administrators")}
+    seeded = ("identities", "resources", "administrators")
+    assert yaml.safe_load(text) == {key: given[key] for key in seeded}
     job = find(everything, "Job")["spec"]["template"]["spec"]["containers"][0]
     assert job["args"] == ["--cluster-issuer", "https://issuer.example.com/"]
     assert "Job" not in {one["kind"] for one in chart.render()}
+
+
+def test_resources_alone_render_the_seed_job(chart: AuthorityChart) -> None:
+    resource = {"name": "ledger", "uris": ["https://ledger.corp.example"]}
+    objects = chart.render({"seed": {"resources": [resource]}})
+    text = find(objects, "ConfigMap", f"{NAME}-seed")["data"]["seed.yaml"]
+    assert yaml.safe_load(text) == {"resources": [resource]}
+    job = find(objects, "Job")["spec"]["template"]["spec"]
+    assert job["containers"][0]["command"][-2:] == ["-f", "/seed/seed.yaml"]

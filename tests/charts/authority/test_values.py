@@ -41,6 +41,16 @@ TRUST = {"name": "web", "issuer": "cluster", "subject": "system:serviceaccount:d
             "/seed/identities/0/federated_credentials/0",
             "missing properties 'issuer', 'subject'",
         ),
+        (
+            {"seed": {"resources": [{"name": "ledger", "uri": "api://ledger"}]}},
+            "/seed/resources/0",
+            "'uri' not allowed",
+        ),
+        (
+            {"seed": {"resources": [{"name": "ledger", "uris": ["api://*"]}]}},
+            "/seed/resources/0/uris/0",
+            "pattern",
+        ),
         ({"extraEnv": [{"name": "A", "vale": "b"}]}, "/extraEnv/0", "'vale' not allowed"),
         ({"settings": {"PODPASS_AUTHORITY_WORKER": 1}}, "/settings", "not allowed"),
         ({"settings": {"PODPASS_AUTHORITY_WORKERS": 1}}, "/settings", "not allowed"),
