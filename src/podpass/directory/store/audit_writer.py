@@ -39,6 +39,8 @@ def split_target(action: str, stored: str) -> tuple[str, dict[str, str]]:
 
 
 def _stored_target(entry: AuditEntry) -> str:
+    # `split_target` would not find the details of another action.
+    assert not entry.details or entry.action.startswith(_DETAILED), entry.action
     return " ".join([entry.target, *(f"{name}={value}" for name, value in entry.details.items())])
 
 
