@@ -1,9 +1,9 @@
 """Write `protobuf.json`: the field numbers of the Kubernetes API's types, from the Go sources of k8s.io/api.
 
-Run it after `make_schema.py`, with the folders of both Go modules:
+Run it after `make_schema.py`, with the folders of three Go modules:
 
-    go mod download -json k8s.io/api@VERSION k8s.io/apimachinery@VERSION    # names the folders
-    python scripts/make_protobuf.py API_FOLDER APIMACHINERY_FOLDER
+    go mod download -json k8s.io/{api,apimachinery,apiextensions-apiserver}@VERSION    # names the folders
+    python scripts/make_protobuf.py API_FOLDER APIMACHINERY_FOLDER APIEXTENSIONS_FOLDER
 
 A field is written as its JSON name: `*name` if the Go field is a pointer, so that zero differs from unset,
 and `=Type` if the fields of a type are inlined in JSON.
@@ -47,10 +47,11 @@ def fields(body: str) -> list[tuple[str, str]]:
 
 
 def main() -> None:
-    api, machinery = map(Path, sys.argv[1:3])
+    api, machinery, extensions = map(Path, sys.argv[1:4])
     known: dict[str, dict[str, str]] = {}
     sources = [machinery / "pkg/apis/meta/v1/types.go"]
     sources += [api / package / "types.go" for package in PACKAGES]
+    sources += sorted((extensions / "pkg/apis/apiextensions/v1").glob("types*.go"))
     for source in sources:
         for name, found in structs(source.read_text()).items():
             known.setdefault(name, found)

@@ -98,7 +98,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--focus", nargs="*", default=(), help="run specs that contain a text")
     parser.add_argument("--all", action="store_true", help="also run the specs of specs.toml")
     parser.add_argument(
-        "--jobs", type=int, default=6, help="processes besides those of one port each"
+        "--jobs", type=int, default=6, help="processes besides those of shared ports and files"
     )
     parser.add_argument("--folder", help="folder for logs; default a new one")
     return parser.parse_args()

@@ -1,7 +1,8 @@
 """One instance of podpass for the specs: it starts empty, with a program for each image of the specs.
 
 No image is pulled. Bubblewrap around the whole instance shows the files of the images that specs name:
-/agnhost, /agnhost-2, a certificate and a shell.
+/agnhost, /agnhost-2, a certificate and a shell. Its /tmp is empty at first: pods share it, and specs rely on
+files that no other pod or earlier run has left there.
 """
 
 import json
@@ -43,7 +44,14 @@ def running(folder: Path, agnhost: Path) -> Iterator[Path]:
     command = [sys.executable, "-m", "podpass.cli"]
     with (folder / "up.log").open("wb") as log:
         subprocess.run(
-            [*_with_files(_files(folder, agnhost)), *command, "up", "--detach", "--port-base", "0"],
+            [
+                *_with_files(_files(folder, agnhost), folder),
+                *command,
+                "up",
+                "--detach",
+                "--port-base",
+                "0",
+            ],
             env=environ,
             check=True,
             stdout=log,
@@ -96,8 +104,8 @@ def _files(folder: Path, agnhost: Path) -> dict[str, Path]:
     }
 
 
-def _with_files(files: Mapping[str, Path]) -> list[str]:
-    """Return the start of a command that sees files in the root folder, which this machine does not have."""
+def _with_files(files: Mapping[str, Path], folder: Path) -> list[str]:
+    """Return the start of a command that sees these files in the root folder, and its own /tmp."""
     bubblewrap = shutil.which("bwrap")
     if bubblewrap is None:
         return []
@@ -107,6 +115,11 @@ def _with_files(files: Mapping[str, Path]) -> list[str]:
             options += ["--symlink", str(Path(entry.path).readlink()), entry.path]
         else:
             options += ["--dev-bind", entry.path, entry.path]
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    # The folder itself may be in /tmp.
+    for source, target in ((temporary, "/tmp"), (folder, str(folder))):
+        options += ["--bind", str(source), target]
     for target, source in files.items():
         options += ["--ro-bind", str(source), target]
     return [*options, "--"]

@@ -33,7 +33,7 @@ def read_report(path: Path) -> dict[str, SpecResult]:
             if not _was_started(spec):
                 continue
             texts = [*(spec["ContainerHierarchyTexts"] or ()), spec["LeafNodeText"]]
-            name = " ".join(texts)
+            name = " ".join(texts).strip()
             found[name] = SpecResult(
                 name=name,
                 passed=spec["State"] == "passed",

@@ -11,8 +11,8 @@ from pathlib import Path
 from tests.conformance.instance import kubectl
 from tests.conformance.report import SpecResult, read_report
 
-# Pods have no network of their own, so specs whose servers listen on the same port run one after another.
-_SAME_PORT = (
+# Pods share the machine's ports and /tmp, so specs that use the same port or file run one after another.
+_SHARED = (
     ("[sig-api-machinery] AdmissionWebhook ",),  # 8444
     (  # 8080
         "[sig-network] Services ",
@@ -24,6 +24,11 @@ _SAME_PORT = (
     (  # 80
         "[sig-node] Probing container should *not* be restarted with a /healthz ",
         "[sig-node] Probing container with readiness probe ",
+    ),
+    (  # /tmp/health
+        '[sig-node] Probing container should *not* be restarted with a exec "cat /tmp/health" ',
+        "[sig-node] Probing container should be ready immediately ",
+        '[sig-node] Probing container should be restarted with a exec "cat /tmp/health" ',
     ),
 )
 _SECONDS_PER_SPEC = 600
@@ -62,8 +67,9 @@ class E2eTest:
     def _start(self, specs: Sequence[str]) -> tuple["subprocess.Popen[bytes]", Path]:
         number = len(list(self.folder.glob("specs-*.log")))
         report = self.folder / f"specs-{number}.json"
-        # Ginkgo matches the name behind the name of the suite; Go knows no escaped spaces.
-        focus = "|".join(f" {re.escape(spec)}$".replace("\\ ", " ") for spec in specs)
+        # Ginkgo matches the name behind the name of the suite; a few names end with a space. Go knows no
+        # escaped spaces.
+        focus = "|".join(f" {re.escape(spec)} *$".replace("\\ ", " ") for spec in specs)
         command = [
             str(self.program),
             f"--kubeconfig={self.kubeconfig}",
@@ -88,8 +94,8 @@ class E2eTest:
 
 
 def divide(specs: Sequence[str], jobs: int) -> list[list[str]]:
-    """Divide specs into the shares of processes: those of each port, and the others evenly."""
-    by_port = [[spec for spec in specs if spec.startswith(port)] for port in _SAME_PORT]
-    named = {spec for share in by_port for spec in share}
+    """Divide specs into the shares of processes: those of each port or file, and the others evenly."""
+    together = [[spec for spec in specs if spec.startswith(shared)] for shared in _SHARED]
+    named = {spec for share in together for spec in share}
     others = [spec for spec in specs if spec not in named]
-    return [share for share in (*by_port, *(others[at::jobs] for at in range(jobs))) if share]
+    return [share for share in (*together, *(others[at::jobs] for at in range(jobs))) if share]

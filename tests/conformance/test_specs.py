@@ -11,6 +11,7 @@ from tests.conformance.specs import (
     Cause,
     ListIsWrong,
     SpecList,
+    is_serial,
     parse_list,
     read_spec_list,
     select,
@@ -102,7 +103,12 @@ def test_report_has_specs_that_ran_or_skipped_themselves(tmp_path: Path) -> None
         }
 
     specs = [
-        spec("A", "passed"),
+        spec(
+            "A",
+            "passed",
+            ContainerHierarchyTexts=["[sig-x]"],
+            LeafNodeText="A works [Conformance] ",
+        ),
         spec("B", "skipped", Failure={"Message": "not here"}),
         spec("C", "skipped"),
         spec("D", "passed") | {"LeafNodeType": "BeforeSuite"},
@@ -113,6 +119,11 @@ def test_report_has_specs_that_ran_or_skipped_themselves(tmp_path: Path) -> None
     assert {name: each.passed for name, each in found.items()} == {A: True, B: False}
     assert found[A].took == 2
     assert read_report(tmp_path / "none") == {}
+
+
+def test_spec_that_relies_on_a_missing_file_runs_in_a_cluster_of_its_own() -> None:
+    spec = "[sig-node] Probing container should override timeoutGracePeriodSeconds when StartupProbe field"
+    assert [is_serial(each) for each in (spec, f"{A} [Serial]", B)] == [True, True, False]
 
 
 def test_specs_of_one_port_are_in_one_process() -> None:

@@ -162,6 +162,56 @@ async def test_number_of_causes_is_bounded(live: Live) -> None:
     assert len(reply.body["details"]["causes"]) == openapi_schema.MAX_CAUSES
 
 
+async def test_messages_name_supported_values_and_required_fields(live: Live) -> None:
+    """Operators and their tests compare these texts of the real API server."""
+    mode = TEXT | {"enum": ["on", "off"]}
+    item = {"type": "object", "properties": {"mode": mode}, "required": ["mode"]}
+    body = definition(items={"type": "array", "items": item})
+    path = await establish(live, body)
+    reply = await live.call("POST", path, new_object(body, items=[{"mode": "x"}, {}]))
+    assert reply.status == 422
+    assert {each["message"] for each in reply.body["details"]["causes"]} == {
+        'Unsupported value: "x": supported values: "on", "off"',
+        "Required value",
+    }
+
+
+async def test_definition_with_an_incomplete_condition_can_be_deleted(live: Live) -> None:
+    body = definition()
+    path = await establish(live, body)
+    name = f"{DEFINITIONS}/{body['metadata']['name']}"
+    change = {"status": {"conditions": [{"message": "updated"}]}}
+    merge = "application/merge-patch+json"
+    changed = await live.call("PATCH", f"{name}/status", change, content_type=merge)
+    assert changed.status == 200, changed.text
+    assert (await live.call("DELETE", name)).status == 200
+    await until(live, path, 404)
+
+
+async def test_openapi_v2_leaves_out_what_kubectl_would_refuse(live: Live) -> None:
+    """Fails if kubectl would refuse nulls or undeclared fields that the schema accepts."""
+    keeps = {"x-kubernetes-preserve-unknown-fields": True}
+    inner = {"type": "object", "properties": {"text": TEXT}}
+    body = definition(
+        open=inner | keeps,
+        maybe=inner | {"nullable": True},
+        list={"type": "array", "items": TEXT} | keeps,
+        plain=inner,
+    )
+    spec = body["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    spec["required"] = ["maybe", "plain"]
+    free = definition("Free")
+    root = {"type": "object", "properties": {"text": TEXT}} | keeps
+    free["spec"]["versions"][0]["schema"] = {"openAPIV3Schema": root}
+    for each in (body, free):
+        await establish(live, each)
+    found = (await live.call("GET", "/openapi/v2")).body["definitions"]
+    made = found["com.example.stable.v1.Widget"]["properties"]["spec"]
+    assert made["required"] == ["plain"]
+    assert made["properties"] == {"open": keeps, "maybe": {}, "list": keeps, "plain": inner}
+    assert set(found["com.example.stable.v1.Free"]) == {"type", "x-kubernetes-group-version-kind"}
+
+
 async def test_protobuf_is_refused(live: Live) -> None:
     path = await establish(live, definition())
     kind = "application/vnd.kubernetes.protobuf"

@@ -3,6 +3,8 @@
 test_clients tests requests of real clients; these tests encode the bytes themselves.
 """
 
+import math
+import struct
 from typing import Any
 
 import pytest
@@ -103,6 +105,52 @@ def test_lists_in_maps_are_decoded() -> None:
     assert review["spec"] == {"user": "alice", "extra": {"scopes": ["a", "b"]}}
 
 
+def test_definition_of_custom_resources_is_decoded() -> None:
+    """Fails if a schema that may be another type, or a required false boolean, is lost."""
+
+    def schema(*fields: bytes) -> bytes:
+        return b"".join(fields)
+
+    def double(number: int, value: float) -> bytes:
+        return varint(number << 3 | 1) + struct.pack("<d", value)
+
+    text = schema(field(5, "string"), field(8, field(1, b'"x"')), field(20, field(1, b'"x"')))
+    size = schema(field(5, "integer"), double(9, 3), double(11, 0.5), field(37, 0))
+    listed = schema(field(5, "array"), field(24, field(1, text)))
+    closed = schema(field(5, "object"), field(30, field(1, 0)))
+    map_of = schema(field(5, "object"), field(30, field(1, 1) + field(2, text)))
+    both = schema(field(24, field(2, text) + field(2, size)))
+    properties = {"size": size, "listed": listed, "closed": closed, "map": map_of, "both": both}
+    root = field(5, "object") + b"".join(
+        field(29, field(1, name) + field(2, each)) for name, each in properties.items()
+    )
+    version = field(1, "v1") + field(2, 1) + field(3, 0) + field(4, field(1, root))
+    subresources = field(5, field(1, b""))
+    raw = field(1, metadata("d")) + field(2, field(1, "g") + field(7, version + subresources))
+    api_version = "apiextensions.k8s.io/v1"
+    decoded = protobuf.decode(body("CustomResourceDefinition", raw, api_version))
+    (found,) = decoded["spec"]["versions"]
+    text_found = {"type": "string", "default": "x", "enum": ["x"]}
+    size_found = {"type": "integer", "maximum": 3, "minimum": 0.5}
+    assert (found["served"], found["storage"], found["subresources"]) == (
+        True,
+        False,
+        {"status": {}},
+    )
+    assert found["schema"]["openAPIV3Schema"]["properties"] == {
+        "size": size_found,
+        "listed": {"type": "array", "items": text_found},
+        "closed": {"type": "object", "additionalProperties": False},
+        "map": {"type": "object", "additionalProperties": text_found},
+        "both": {"items": [text_found, size_found]},
+    }
+
+
+def schema_body(part: bytes) -> bytes:
+    version = field(4, field(1, part))
+    return body("CustomResourceDefinition", field(2, field(7, version)), "apiextensions.k8s.io/v1")
+
+
 BROKEN = {
     "no magic": b"k8s\x01",
     "empty": b"",
@@ -114,6 +162,9 @@ BROKEN = {
     "a wire type there is not": body("ConfigMap", b"\x0b"),
     "a number for a message": body("ConfigMap", field(1, 5)),
     "not UTF-8": body("ConfigMap", field(1, field(1, b"\xff"))),
+    "a number of 4 bytes": schema_body(varint(9 << 3 | 5) + b"1234"),
+    "a number that is infinite": schema_body(varint(9 << 3 | 1) + struct.pack("<d", math.inf)),
+    "a number for a schema": schema_body(field(24, 5)),
     "a time out of range": body("ConfigMap", field(1, field(8, field(1, 1 << 62)))),
 }
 

@@ -9,6 +9,8 @@ pkg/runtime/serializer/protobuf.
 import base64
 import functools
 import json
+import math
+import struct
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any
@@ -24,6 +26,9 @@ MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 _MAGIC = b"k8s\x00"
 _MAX_DEPTH = 64
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
+# In JSON, each of these fields of a JSON schema is a schema or another type. In protobuf, it is a message
+# with a field for each of these types; here are their numbers: the schema, and the other type.
+_SCHEMA_OR = {"items": (1, 2), "additionalItems": (2, 1), "additionalProperties": (2, 1)}
 Object = dict[str, Any]
 Value = int | bytes
 
@@ -139,7 +144,9 @@ def _decode_into(
         below = types.get(name)
         if below is None:
             continue
-        if below.startswith("["):
+        if kind == "JSONSchemaProps" and name in _SCHEMA_OR:
+            found[name] = _decode_schema_or(name, value, depth)
+        elif below.startswith("["):
             found.setdefault(name, []).append(_decode_value(below[1:-1], value, depth))
         elif below.startswith("{"):
             key, each = _decode_map_entry(below[1:-1], value, depth)
@@ -147,8 +154,28 @@ def _decode_into(
         else:
             decoded = _decode_value(below, value, depth)
             # Go encodes a field that is not a pointer even if it was never set.
-            if decoded is not None and (pointer or decoded not in ("", 0, {})):
+            is_set = pointer or decoded not in ("", 0, {}) or _is_needed(kind, name, decoded)
+            if decoded is not None and is_set:
                 found[name] = decoded
+
+
+def _is_needed(kind: str, name: str, decoded: Any) -> bool:
+    """Return whether a field is false and required, as `served` of a version."""
+    return decoded is False and name in schema.required(kind)
+
+
+def _decode_schema_or(name: str, value: Value, depth: int) -> Any:
+    """Decode a field that is a JSON schema, or else a list of schemas or a boolean."""
+    of_schema, of_other = _SCHEMA_OR[name]
+    parts = [(number, each) for number, _, each in _fields(_as_bytes(value))]
+    schemas = [
+        _decode_value("JSONSchemaProps", each, depth)
+        for number, each in parts
+        if number == of_schema or (number == of_other and name == "items")
+    ]
+    if name == "items":
+        return schemas[0] if of_schema in dict(parts) else schemas
+    return schemas[0] if schemas else bool(dict(parts).get(of_other))
 
 
 def _decode_map_entry(kind: str, value: Value, depth: int) -> tuple[str, Any]:
@@ -165,6 +192,8 @@ def _decode_value(kind: str, value: Value, depth: int) -> Any:
             return _text(value)
         case "integer":
             return _signed(value)
+        case "number":
+            return _decode_double(_as_bytes(value))
         case "boolean":
             return bool(value)
         case "bytes":
@@ -189,6 +218,16 @@ def _decode_value(kind: str, value: Value, depth: int) -> Any:
 def _first_field(value: Value, wanted: int, default: Value) -> Value:
     found = {number: each for number, _, each in _fields(_as_bytes(value))}
     return found.get(wanted, default)
+
+
+def _decode_double(data: bytes) -> int | float:
+    """Decode a double as in JSON, where whole numbers have no fraction."""
+    if len(data) != struct.calcsize("<d"):
+        raise MalformedBody("a number does not have 8 bytes")
+    (value,) = struct.unpack("<d", data)
+    if not math.isfinite(value):
+        raise MalformedBody("a number is not finite")
+    return int(value) if value.is_integer() else float(value)
 
 
 def _decode_json(raw: bytes) -> Any:

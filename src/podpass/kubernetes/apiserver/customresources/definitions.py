@@ -55,8 +55,9 @@ def set_condition(definition: Object, condition: DefinitionCondition, now: float
         "message": condition.message,
     }
     for at, each in enumerate(conditions):
-        if each["type"] == condition.type:
-            if each["status"] == condition.status:
+        # Other clients may write conditions without these fields.
+        if each.get("type") == condition.type:
+            if each.get("status") == condition.status:
                 made["lastTransitionTime"] = each.get("lastTransitionTime") or rfc3339(now)
             conditions[at] = made
             break
@@ -68,7 +69,7 @@ def set_condition(definition: Object, condition: DefinitionCondition, now: float
 def has_condition(definition: Mapping[str, Any], kind: str) -> bool:
     """Return whether a condition is true."""
     conditions = (definition.get("status") or {}).get("conditions") or ()
-    return any(each["type"] == kind and each["status"] == "True" for each in conditions)
+    return any(each.get("type") == kind and each.get("status") == "True" for each in conditions)
 
 
 def accept_names(definition: Object, others: Iterable[Mapping[str, Any]], now: float) -> Object:

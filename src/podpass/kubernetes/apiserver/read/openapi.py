@@ -12,6 +12,7 @@ from typing import Any
 
 from podpass import __version__
 from podpass.kubernetes.apiserver import schema
+from podpass.kubernetes.apiserver.customresources.structural import PRESERVE
 from podpass.kubernetes.apiserver.kinds import KINDS, Kind
 from podpass.kubernetes.apiserver.patch import list_merge
 
@@ -125,7 +126,7 @@ def _paths(kinds: Iterable[Kind], refs: str) -> Document:
 
 
 def _collection(kind: Kind, refs: str) -> Document:
-    path: Document = {"parameters": _in_path(kind, refs)}
+    path: Document = _unless_empty("parameters", _in_path(kind, refs))
     if kind.stored:
         path["get"] = _operation(kind, "list", refs)
     return path | {"post": _operation(kind, "create", refs)}
@@ -143,6 +144,11 @@ def _in_path(kind: Kind, refs: str) -> list[Document]:
     return [_parameter("namespace", "path", refs)] if kind.namespaced else []
 
 
+def _unless_empty(name: str, found: Any) -> Document:
+    """Return a member of an object, or nothing: Go's types do not keep empty lists and objects."""
+    return {name: found} if found else {}
+
+
 def _parameter(name: str, where: str, refs: str) -> Document:
     parameter: Document = {"name": name, "in": where}
     if where == "path":
@@ -157,9 +163,8 @@ def _operation(kind: Kind, verb: str, refs: str) -> Document:
         "operationId": f"{verb}{kind.kind}",
         "x-kubernetes-action": verb,
         _GVK: _gvk(kind),
-        "parameters": [_parameter(name, "query", refs) for name in _QUERY[verb]],
         "responses": {"200": {"description": "OK"}},
-    }
+    } | _unless_empty("parameters", [_parameter(name, "query", refs) for name in _QUERY[verb]])
     if refs == _V2:
         return operation
     operation["responses"]["200"]["content"] = {"application/json": {"schema": ref}}
@@ -198,8 +203,10 @@ def _custom_schema(kind: Kind, refs: str) -> Document:
     """Return the schema of a custom resource with the fields that every object has."""
     assert kind.custom is not None
     made: Document = dict(kind.custom.published_schema)
+    if refs == _V2 and made.get(PRESERVE):
+        return {"type": "object", _GVK: [_gvk(kind)]}
     if refs == _V2:
-        made = _without_alternatives(made)
+        made = _as_v2(made)
     fields = {
         "apiVersion": {"type": "string"},
         "kind": {"type": "string"},
@@ -209,19 +216,35 @@ def _custom_schema(kind: Kind, refs: str) -> Document:
     return made | {_GVK: [_gvk(kind)]}
 
 
-def _without_alternatives(value: Any) -> Any:
-    """Remove what Swagger 2.0 does not have; `properties` may be names of fields, so they are kept."""
+def _as_v2(value: Any) -> Any:
+    """Return a schema as the real API server publishes it in OpenAPI v2, for which kubectl has no unions.
+
+    A value that may be null or has undeclared fields has no type. `properties` may be a name of a field.
+    """
     if not isinstance(value, dict):
         return value
-    made = {name: each for name, each in value.items() if name not in _NOT_IN_V2}
-    if properties := made.get("properties"):
-        made["properties"] = {
-            name: _without_alternatives(each) for name, each in properties.items()
-        }
+    keeps_unknown, is_nullable = bool(value.get(PRESERVE)), bool(value.get("nullable"))
+    dropped = {*_NOT_IN_V2}
+    if keeps_unknown or is_nullable:
+        dropped |= {"items", "properties"}
+    is_open_array = value.get("type") == "array" and not (
+        "items" in value and "items" not in dropped
+    )
+    is_open_object = value.get("type") == "object" and keeps_unknown
+    if is_nullable or is_open_array or is_open_object:
+        dropped.add("type")
+    made = {name: each for name, each in value.items() if name not in dropped}
+    properties = made.get("properties") or {}
+    if properties:
+        made["properties"] = {name: _as_v2(each) for name, each in properties.items()}
+    if required := made.get("required"):
+        made["required"] = [
+            name for name in required if not (properties.get(name) or {}).get("nullable")
+        ]
     for name in ("items", "additionalProperties"):
         if name in made:
-            made[name] = _without_alternatives(made[name])
-    return made
+            made[name] = _as_v2(made[name])
+    return {name: each for name, each in made.items() if (name, each) != ("required", [])}
 
 
 def _reachable(roots: Iterable[str]) -> list[str]:
@@ -253,7 +276,7 @@ def _schema(name: str, refs: str) -> Document:
     properties = {
         field: _property(name, field, kind, refs) for field, kind in schema.types()[name].items()
     }
-    made: Document = {"type": "object", "properties": properties}
+    made: Document = {"type": "object"} | _unless_empty("properties", properties)
     if must := sorted(schema.required(name)):
         made["required"] = must
     return made

@@ -54,6 +54,6 @@ def check_declared(kind: Kind, name: str, applied: Any) -> None:
     if kind.custom is None or not isinstance(applied, dict):
         return
     if undeclared := kind.custom.unknown_fields(applied):
-        fields = ", ".join(f".{path}" for path in undeclared)
-        message = f"cannot apply {kind.resource} {name!r}: not declared in the schema: {fields}"
-        raise StatusError(500, "", message)
+        named = f"/{name}; {kind.api_version}, Kind={kind.kind}"
+        faults = "; ".join(f".{path}: field not declared in schema" for path in undeclared)
+        raise StatusError(500, "", f"failed to create typed patch object ({named}): {faults}")

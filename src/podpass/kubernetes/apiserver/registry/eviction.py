@@ -72,17 +72,18 @@ def _set_condition(new: Object, generation: int, now: float) -> None:
     state, reason = ("False", "InsufficientPods")
     if new["disruptionsAllowed"] > 0:
         state, reason = ("True", "SufficientPods")
-    old = next((each for each in new["conditions"] if each["type"] == _CONDITION), None)
-    since = old["lastTransitionTime"] if old and old["status"] == state else rfc3339(now)
+    old = next((each for each in new["conditions"] if each.get("type") == _CONDITION), None)
+    is_same = old is not None and old.get("status") == state
+    since = (old or {}).get("lastTransitionTime") if is_same else None
     condition = {
         "type": _CONDITION,
         "status": state,
         "observedGeneration": generation,
-        "lastTransitionTime": since,
+        "lastTransitionTime": since or rfc3339(now),
         "reason": reason,
         "message": "",
     }
-    others = [each for each in new["conditions"] if each["type"] != _CONDITION]
+    others = [each for each in new["conditions"] if each.get("type") != _CONDITION]
     new["conditions"] = [*others, condition]
 
 
@@ -111,7 +112,7 @@ def find_budget(pod: Object, budgets: Sequence[Object]) -> Object | None:
 def needs_disruption(budget: Object, pod: Object) -> bool:
     """Return whether an eviction uses a disruption of the budget; that of an unready pod may not."""
     conditions = (pod.get("status") or {}).get("conditions") or ()
-    if any(each["type"] == "Ready" and each["status"] == "True" for each in conditions):
+    if any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions):
         return True
     if budget["spec"].get("unhealthyPodEvictionPolicy") == "AlwaysAllow":
         return False

@@ -20,7 +20,7 @@ def find_endpoint(store: ObjectStore, node_name: str) -> str:
         raise StatusError(404, "NotFound", message, name=node_name, kind="pods")
     status = node.get("status") or {}
     port = (status.get("daemonEndpoints") or {}).get("kubeletEndpoint", {}).get("Port")
-    found = {each["type"]: each["address"] for each in status.get("addresses") or ()}
+    found = {each.get("type"): each.get("address") for each in status.get("addresses") or ()}
     address = next((found[kind] for kind in _ADDRESSES if kind in found), None)
     if not address or not port:
         raise internal(f"node {node_name} reports no kubelet address and port")

@@ -153,7 +153,7 @@ def _set_node(pod: Object, binding: Object, clock: Clock) -> None:
     if annotations := (binding.get("metadata") or {}).get("annotations"):
         pod["metadata"]["annotations"] = (pod["metadata"].get("annotations") or {}) | annotations
     status = pod.setdefault("status", {})
-    others = [each for each in status.get("conditions") or () if each["type"] != _SCHEDULED]
+    others = [each for each in status.get("conditions") or () if each.get("type") != _SCHEDULED]
     scheduled = {
         "type": _SCHEDULED,
         "status": "True",

@@ -7,6 +7,7 @@ cannot block the server. The library is imported when the first custom resource 
 import base64
 import binascii
 import ipaddress
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -22,6 +23,7 @@ MAX_CAUSES = 100
 # An object may have as many problems as it has values; these are examined.
 _MAX_ERRORS = 10_000
 _PATTERN_BYTES = 1 << 20
+_MAX_MESSAGE = 200
 _KEYWORDS = (
     *("maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "multipleOf", "maxLength"),
     *("minLength", "pattern", "maxItems", "minItems", "maxProperties", "minProperties"),
@@ -71,9 +73,15 @@ def _cause(error: Any) -> tuple[Location, Cause]:
     location, keyword = tuple(error.instance_path), error.kind.name
     if keyword == "required":
         missing = (*location, error.kind.property)
-        return location, Cause(CauseType.REQUIRED, "must be given", format_location(missing))
+        return location, Cause(CauseType.REQUIRED, "Required value", format_location(missing))
     reason = _REASONS.get(keyword, CauseType.INVALID)
-    return location, Cause(reason, error.message[:200], format_location(location))
+    message = _unsupported(error) if keyword == "enum" else error.message
+    return location, Cause(reason, message[:_MAX_MESSAGE], format_location(location))
+
+
+def _unsupported(error: Any) -> str:
+    allowed = ", ".join(json.dumps(each) for each in error.kind.options)
+    return f"Unsupported value: {json.dumps(error.instance)}: supported values: {allowed}"
 
 
 def format_location(location: Sequence[str | int]) -> str:
