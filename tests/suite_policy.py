@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives import serialization
 from hypothesis import HealthCheck, settings
 
 _IN_CI = os.environ.get("CI") == "true"
+# pytest-xdist sets it in its workers; tables and sentences of the command line would be wrapped to it.
+os.environ.pop("COLUMNS", None)
 _ALLOWED = Path(__file__).with_name("allowed_skips.toml")
 
 # Hypothesis judges answers, not how fast a busy machine is. In CI it draws the same examples in each run.

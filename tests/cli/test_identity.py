@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from podpass.cli import identity
+from podpass.cli import client, identity
 from tests.directory.database_faults import corrupt
 from tests.local.instances import CLIENT, SEED, Podpass
 
@@ -38,7 +38,7 @@ def two_pages(monkeypatch: pytest.MonkeyPatch) -> None:
         },
         "/identities?after=2222": {"value": [row("3333", "other")], "after": None, "damaged": []},
     }
-    monkeypatch.setattr(identity, "call_control", lambda _, __, path: pages[path])
+    monkeypatch.setattr(client, "call_control", lambda _, __, path: pages[path])
 
 
 def run(*arguments: str) -> Any:
@@ -78,7 +78,7 @@ def test_each_unreadable_row_is_reported_with_its_own_hint(
         "/identities": {"value": [], "after": "2222", "damaged": damaged[:1]},
         "/identities?after=2222": {"value": [], "after": None, "damaged": damaged[1:]},
     }
-    monkeypatch.setattr(identity, "call_control", lambda _, __, path: pages[path])
+    monkeypatch.setattr(client, "call_control", lambda _, __, path: pages[path])
     refused = run("show", "web")
     assert isinstance(refused.exception, identity.IdentityNotReadable)
     lines = ["skipped: row a is bad", "  hint a", "skipped: row b is bad", "  hint b"]
