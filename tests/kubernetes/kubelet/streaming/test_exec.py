@@ -112,6 +112,8 @@ async def test_terminal_has_the_size_of_the_client(cluster: KubeletCluster, pod:
         await channels.send(STDIN, b"sh -c 'echo $((40+4)); exec sleep 600'\n")
         await channels.until(STDOUT, b"44\r\n")
         await channels.send(STDIN, b"\x03")
+        # The terminal drops input that arrives before it has handled Ctrl-C.
+        await channels.until(STDOUT, b"^C")
         await channels.send(STDIN, b"echo $((30+3))\nexit 4\n")
         await channels.finish()
     assert "33\r\n" in channels.text()
