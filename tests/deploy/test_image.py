@@ -160,7 +160,13 @@ def test_bill_of_materials_lists_all_installed_distributions(root: Path) -> None
 def test_podpass_runs_as_the_unprivileged_user(root: Path) -> None:
     done = _run(root, "podpass", "--version")
     assert (done.stdout, done.stderr) == (f"podpass {podpass.__version__}\n", "")
-    assert "Deployment" in _run(root, "podpass", "manifests", "--tenant-id", "t").stdout
+    values = (
+        "--tenant-id",
+        "contoso.example",
+        "--set",
+        "image.repository=registry.example/podpass",
+    )
+    assert "Deployment" in _run(root, "podpass", "manifests", *values).stdout
 
 
 def test_every_module_of_podpass_can_be_imported(root: Path) -> None:
