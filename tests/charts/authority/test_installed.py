@@ -78,6 +78,14 @@ def authority(kubectl: Kubectl, shared_folder: Path, tmp_path: Path) -> Authorit
     return made
 
 
+def _mount(folder: Path) -> Values:
+    """Mount the folder of the database: the containers of the chart have a read-only root."""
+    return {
+        "extraVolumes": [{"name": "data", "hostPath": {"path": str(folder)}}],
+        "extraVolumeMounts": [{"name": "data", "mountPath": str(folder)}],
+    }
+
+
 def _values(**more: Any) -> Values:
     credential = {
         "name": "web",
@@ -108,7 +116,7 @@ def test_the_service_runs_and_is_seeded_changed_and_removed(
     def helm(*arguments: str, values: Values | None = None) -> str:
         done = subprocess.run(
             [chart.binary, *arguments, "--namespace", NAMESPACE, *_WAIT],
-            input=json.dumps(values),
+            input=json.dumps(values and {**values, **_mount(authority.folder)}),
             capture_output=True,
             text=True,
             check=False,
