@@ -1,4 +1,4 @@
-"""A post-renderer for Helm that changes two fields of the rendered Deployment.
+"""A post-renderer for Helm that changes four fields of the rendered Deployment.
 
 The command becomes `replica.py`, which is `podpass webhook` with short-lived certificates. The scheduler
 becomes that of `installed_webhook.py`, because each replica needs its own node.
@@ -23,7 +23,11 @@ def main() -> None:
             (container,) = spec["containers"]
             assert container["command"] == _CHARTS_COMMAND
             container["command"] = ["python", str(Path(__file__).with_name("replica.py")), ACCOUNT]
+            # `replica.py` writes a kubeconfig.
+            container["securityContext"]["readOnlyRootFilesystem"] = False
             spec["schedulerName"] = SCHEDULER
+            # The address of the pod is then that of its node, which the test chooses.
+            spec["hostNetwork"] = True
     yaml.safe_dump_all(objects, sys.stdout)
 
 
