@@ -16,7 +16,7 @@ def list_key_ids(keys: AuthorityKeys) -> list[str]:
     return [key.kid for key in keys.published]
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 async def test_process_killed_during_rotation_loses_no_used_key(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -38,7 +38,7 @@ async def test_process_killed_during_rotation_loses_no_used_key(
         assert keys.active.kid in list_key_ids(keys)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 async def test_processes_that_start_together_agree_on_one_set(
     database_url: str, tmp_path: Path
 ) -> None:

@@ -140,7 +140,7 @@ async def _give_a_vault(directory: Directory) -> None:
     await directory.assign_role(RoleAssignment(scope=where, principal_id=worlds.OBJECT, role=role))
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 async def test_no_token_is_refused_during_rotations(setup: RotationSetup) -> None:
     first = set(await setup.published(setup.replicas[0]))
     done = asyncio.Event()
@@ -168,7 +168,7 @@ async def test_no_token_is_refused_during_rotations(setup: RotationSetup) -> Non
         group.create_task(watch())
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 async def test_immediate_rotation_is_followed_by_consumers_that_refetch(
     setup: RotationSetup,
 ) -> None:
