@@ -18,9 +18,12 @@ RULES        ?=
 CHANGED      ?=
 RULES_SECONDS ?=
 
+# Without compiled files, each worker of a suite and each process that a test starts compiles all modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # `make test AGAIN=yes` runs the tests that failed in the last run, one at a time.
 PYTEST = $(BIN)/python -m pytest
-# The folders whose tests need PostgreSQL, or a real control plane; tests/house holds that no other has such tests.
+# The folders whose tests need PostgreSQL, or a real control plane; tests/suite_policy.py refuses such tests elsewhere.
 STORES   = tests/backup tests/database tests/directory tests/exchange tests/resource tests/soak
 CLUSTERS = tests/charts tests/control_plane tests/kubernetes_clients
 ALONE  = $(if $(AGAIN),--last-failed --last-failed-no-failures=none -n 0)
@@ -66,7 +69,7 @@ check: $(VENV)/.dev ## check format, lint, types, layers and house rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(PYTEST) tests/house
+	$(PYTEST) -n 3 tests/house
 
 fix: $(VENV)/.dev ## format, and apply the linter's fixes
 	$(BIN)/ruff format .

@@ -1,6 +1,7 @@
-"""Rules for every test run: allowed skips in CI, repeatable examples, private keys parsed once."""
+"""Rules for every test run: allowed skips in CI, folders of suites, same examples, less repeated work."""
 
 import functools
+import gc
 import os
 import re
 import tomllib
@@ -16,6 +17,9 @@ _IN_CI = os.environ.get("CI") == "true"
 # pytest-xdist sets it in its workers; tables and sentences of the command line would be wrapped to it.
 os.environ.pop("COLUMNS", None)
 _ALLOWED = Path(__file__).with_name("allowed_skips.toml")
+_MAKEFILE = Path(__file__).parents[1] / "Makefile"
+# The Makefile's variable with the folders of a mark; the suite of the mark collects no other folder.
+_FOLDERS = {"postgres": "STORES", "kubernetes": "CLUSTERS"}
 
 # Hypothesis judges answers, not how fast a busy machine is. In CI it draws the same examples in each run.
 settings.register_profile(
@@ -32,6 +36,42 @@ def _parse_once(data: bytes, password: bytes | None = None, **options: Any) -> A
 
 
 serialization.load_pem_private_key = _parse_once  # type: ignore[assignment]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without garbage collection, and exclude the collected tests from later collections.
+
+    The tests are a million objects. Each full garbage collection would read all of them.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test that its suite would not find, because the Makefile does not list its folder.
+
+    Errors:  UsageError.
+    """
+    for item in items:
+        folder = "/".join(item.nodeid.split("/")[:2])
+        for mark in item.iter_markers():
+            if mark.name in _FOLDERS and folder not in _listed(mark.name):
+                raise pytest.UsageError(
+                    f"{item.nodeid} has the mark {mark.name}, but `make test-{mark.name}` does not"
+                    f" collect {folder}: add it to {_FOLDERS[mark.name]} in the Makefile"
+                )
+
+
+@functools.cache
+def _listed(mark: str) -> frozenset[str]:
+    found = re.search(rf"^{_FOLDERS[mark]} *= (.*)$", _MAKEFILE.read_text(), re.MULTILINE)
+    assert found
+    return frozenset(found[1].split())
 
 
 @functools.cache

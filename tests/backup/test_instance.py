@@ -97,11 +97,11 @@ def test_running_instance_is_backed_up_and_uses_the_restored_data(instance: Podp
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     apply(instance, MORE)
     assert list_identity_names(instance) == ["later", "web"]
-    done = instance("restore", str(path))
+    done = instance("restore", "--trust", str(path))
     assert (done.returncode, done.stdout) == (1, "")
     assert "not empty" in done.stderr
     assert "--replace" in done.stderr
-    assert instance("restore", str(path), "--replace").returncode == 0
+    assert instance("restore", "--trust", str(path), "--replace").returncode == 0
     # Immediately, without a restart.
     assert list_identity_names(instance) == ["web"]
     assert instance("vault", "list", "-o", "json").stdout.count("tools-vault") >= 1
@@ -111,7 +111,9 @@ def test_restore_keeps_keys_and_files_of_a_running_instance(
     instance: Podpass, stopped_instance: Podpass
 ) -> None:
     instance.up()
-    done = instance("restore", str(stopped_instance.data_dir.parent / "open"), "--replace")
+    done = instance(
+        "restore", "--trust", str(stopped_instance.data_dir.parent / "open"), "--replace"
+    )
     assert done.returncode == 0, done.stderr
     assert "not restored, because the instance is running" in done.stderr
     assert "kubernetes.db" in done.stderr
@@ -121,7 +123,9 @@ def test_backup_of_another_instance_is_refused_while_this_one_runs(
     podpass: Podpass, stopped_instance: Podpass
 ) -> None:
     podpass.up()
-    done = podpass("restore", str(stopped_instance.data_dir.parent / "open"), "--replace")
+    done = podpass(
+        "restore", "--trust", str(stopped_instance.data_dir.parent / "open"), "--replace"
+    )
     assert done.returncode == 1
     assert "of another instance" in done.stderr
     assert "podpass down" in done.stderr
@@ -135,7 +139,7 @@ def test_backup_with_another_key_than_the_running_instance_is_refused(
     key = {"files/keys/vault.key/000001": b"x" * 32}
     crafted = _write_backup(tmp_path, stopped_instance, manifest, backup="open", changed=key)
     instance.up()
-    done = instance("restore", str(crafted), "--replace")
+    done = instance("restore", "--trust", str(crafted), "--replace")
     assert done.returncode == 1
     assert "another keys/vault.key than the running instance" in done.stderr
     assert "podpass down" in done.stderr
@@ -148,8 +152,8 @@ def test_stopped_instance_is_restored_and_starts_with_the_restored_data(
     apply(instance, MORE)
     instance("down")
     path = str(stopped_instance.data_dir.parent / "sealed")
-    assert "already holds an instance" in instance("restore", path).stderr
-    assert instance("restore", path, "--replace").returncode == 0
+    assert "already holds an instance" in instance("restore", "--trust", path).stderr
+    assert instance("restore", "--trust", path, "--replace").returncode == 0
     instance.up()
     assert list_identity_names(instance) == ["web"]
 
@@ -160,7 +164,8 @@ def test_backup_with_keys_restores_a_complete_instance_in_a_new_directory(
     path = str(stopped_instance.data_dir.parent / "open")
     done = podpass("restore", path)
     assert done.returncode == 1
-    assert "the backup contains kubernetes.db, instance.json, keys: its author could" in done.stderr
+    parts = "kubernetes.db, instance.json, keys, role assignments"
+    assert f"the backup contains {parts}: its author could" in done.stderr
     assert "pass --trust" in done.stderr
     assert not (podpass.data_dir / "directory.db").exists()
     done = podpass("restore", path, "--trust")
@@ -185,13 +190,13 @@ def test_backup_without_keys_is_restored_after_the_keys_are_copied(
     podpass: Podpass, stopped_instance: Podpass
 ) -> None:
     path = str(stopped_instance.data_dir.parent / "sealed")
-    done = podpass("restore", path)
+    done = podpass("restore", "--trust", path)
     assert done.returncode == 1
     assert "keys/authority.key here is missing" in done.stderr
     for name in ("authority.key", "vault.key"):
         (podpass.data_dir / "keys").mkdir(exist_ok=True)
         shutil.copy(stopped_instance.data_dir / "keys" / name, podpass.data_dir / "keys" / name)
-    assert podpass("restore", path).returncode == 0
+    assert podpass("restore", "--trust", path).returncode == 0
     assert read_ids(podpass) == read_ids(stopped_instance)
     status = podpass.up()
     assert list_identity_names(podpass) == ["web"]
@@ -210,7 +215,9 @@ def test_wrong_sealing_key_is_refused_and_changes_nothing(
 ) -> None:
     (instance.data_dir / "keys/vault.key").write_bytes(b"x" * 32)
     before = (instance.data_dir / "directory.db").read_bytes()
-    done = instance("restore", str(stopped_instance.data_dir.parent / "sealed"), "--replace")
+    done = instance(
+        "restore", "--trust", str(stopped_instance.data_dir.parent / "sealed"), "--replace"
+    )
     assert "keys/vault.key here is another key" in done.stderr
     assert (instance.data_dir / "directory.db").read_bytes() == before
 
@@ -285,7 +292,7 @@ def test_backup_of_an_instance_restores_a_database_but_not_the_reverse(
 ) -> None:
     url = f"sqlite:///{stopped_instance.data_dir}/directory.db"
     assert podpass("backup", "--database", url, str(tmp_path / "one")).returncode == 0
-    done = podpass("restore", str(tmp_path / "one"))
+    done = podpass("restore", "--trust", str(tmp_path / "one"))
     assert "restore it with --database URL" in done.stderr
     new = f"sqlite:///{tmp_path}/new.db"
     done = podpass("restore", "--database", new, str(stopped_instance.data_dir.parent / "sealed"))
@@ -312,7 +319,7 @@ def test_backup_of_an_invalid_instance_is_refused_before_anything_is_created(
         stopped_instance,
         replace(manifest, instance={**(manifest.instance or {}), **changes}),
     )
-    done = podpass("restore", str(crafted))
+    done = podpass("restore", "--trust", str(crafted))
     assert done.returncode == 1
     assert "invalid ids or an invalid administrator name" in done.stderr
     assert not podpass.data_dir.exists()
@@ -345,7 +352,7 @@ def test_backup_with_an_unknown_file_is_refused_before_anything_is_created(
         backup="open",
         changed={"files/kubeconfig/000001": b"x"},
     )
-    done = podpass("restore", str(crafted))
+    done = podpass("restore", "--trust", str(crafted))
     assert done.returncode == 1
     assert "the backup has an unknown file: kubeconfig" in done.stderr
     assert not podpass.data_dir.exists()
@@ -382,6 +389,21 @@ def test_images_of_a_backup_are_restored_only_with_trust(
     assert not (instance.data_dir / "images.json").exists()
     assert instance("restore", path, "--replace", "--trust").returncode == 0
     assert (instance.data_dir / "images.json").exists()
+
+
+def test_directory_alone_is_restored_only_with_trust(
+    instance: Podpass, stopped_instance: Podpass
+) -> None:
+    """Its author may have made an application an owner, which can create pods."""
+    path = str(stopped_instance.data_dir.parent / "sealed")
+    before = (instance.data_dir / "directory.db").read_bytes()
+    done = instance("restore", path, "--replace")
+    assert (done.returncode, "pass --trust" in done.stderr) == (1, True), done.stderr
+    assert "the backup contains role assignments: its author could" in done.stderr
+    assert (instance.data_dir / "directory.db").read_bytes() == before
+    instance.up()
+    done = instance("restore", path, "--replace")
+    assert (done.returncode, "pass --trust" in done.stderr) == (1, True), done.stderr
 
 
 @pytest.mark.parametrize("kept", ["files/instance.json", "files/keys/"])
@@ -426,7 +448,7 @@ def test_backup_with_large_keys_is_refused(
     manifest = archive.check(stopped_instance.data_dir.parent / "sealed")
     keys = {"files/keys/large/000001": os.urandom(archive.PART_BYTES + 1)}
     crafted = _write_backup(tmp_path, stopped_instance, manifest, changed=keys)
-    done = podpass("restore", str(crafted))
+    done = podpass("restore", "--trust", str(crafted))
     assert (done.returncode, "the backup's keys are too large" in done.stderr) == (1, True)
 
 

@@ -3,7 +3,6 @@
 import ast
 import asyncio
 import importlib
-import json
 import sqlite3
 import subprocess
 import sys
@@ -140,26 +139,6 @@ async def test_rows_of_each_revision_are_unchanged_on_both_databases(
             found = read_rows(connection)
     for table, rows in read_dump_rows(store, revision).items():
         assert len(found[table]) == len(rows)
-
-
-async def test_upgrade_moves_permission_grants_into_their_table(database_url: str) -> None:
-    grant = {"id": "g", "resourceId": CLIENT, "principalId": None, "consentType": "AllPrincipals"}
-    kept = {"tags": ["x"]}
-    rows = read_dump_rows("directory", "0001")
-    for row in rows["identities"]:
-        row["principal"] = json.dumps(kept | {"grants": [grant | {"scope": "User.Read"}]})
-    rows["identities"] = rows["identities"][:1]
-    wanted = {"tenants", "identities"}
-    with open_engine(database_url) as engine, engine.begin() as connection:
-        upgrade(connection, STORES["directory"][1], None, "0001")
-        insert_rows(connection, {name: rows[name] for name in rows if name in wanted})
-    await prepare(database_url, "directory")
-    with open_engine(database_url) as engine, engine.connect() as connection:
-        found = read_rows(connection)
-    [moved] = found["permission_grants"]
-    assert (moved["scope"], moved["principal_id"]) == ("User.Read", "")
-    assert moved["client_id"] == rows["identities"][0]["object_id"]
-    assert json.loads(found["identities"][0]["principal"]) == kept
 
 
 async def test_upgrade_fills_the_columns_that_it_adds(database_url: str) -> None:

@@ -5,13 +5,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import update
 
 from podpass.directory import errors
 from podpass.directory.actor import Actor, acting
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind, RoleAssignment
 from podpass.directory.store import audit_writer
 from podpass.directory.store.directory import Directory
+from podpass.directory.store.schema import audit_entries
 from podpass.log import correlation_id
+from tests.directory.database_faults import skipped_rows
 from tests.directory.sample_resources import SUB, TENANT, group, vault
 
 MakeIdentity = Callable[..., Identity]
@@ -131,6 +134,24 @@ async def test_audit_log_is_listed_in_pages_newest_first(
     assert [one.action for one in rest] == ["action/2", "action/1"]
     late = await directory.audit.list(since=clock[0] - 1)
     assert [one.action for one in late] == ["action/4", "action/3"]
+
+
+@pytest.mark.parametrize("stored", ["", "{", "[]", '"text"', '{"role": 5}'])
+async def test_entry_with_corrupt_details_is_reported_and_the_others_are_listed(
+    directory: Directory, caplog: pytest.LogCaptureFixture, stored: str
+) -> None:
+    await directory.groups.put(group("web"))
+    await directory.assign_role(RoleAssignment(scope="/s", principal_id="p", role="Reader"))
+    before = await directory.audit.list()
+    assert before[0].details["principal"] == "p"
+    assert " " not in before[0].target
+    change = update(audit_entries).where(audit_entries.c.serial == before[0].serial)
+    await directory._session.write(
+        lambda write: write.connection.execute(change.values(details=stored))
+    )
+    assert await directory.audit.list() == before[1:]
+    [cause] = skipped_rows(caplog)
+    assert f"{before[0].serial} in table audit_entries cannot be read" in cause
 
 
 async def test_audit_entry_of_another_store_does_not_clear_caches(

@@ -17,13 +17,16 @@ SKIPPING = {
         "import pytest\n@pytest.fixture\ndef tool(): pytest.skip('no such program')\n"
         "def test_it(tool): pass\n"
     ),
-    "as a module": "import pytest\npytest.skip('no such program', allow_module_level=True)\n",
 }
+MODULE = "import pytest\npytest.skip('no such program', allow_module_level=True)\n"
 
 
-def _run(folder: Path, body: str, ci: str) -> subprocess.CompletedProcess[str]:
+def _run(
+    folder: Path, body: str, ci: str, test: str = "test_it.py"
+) -> subprocess.CompletedProcess[str]:
+    (folder / test).parent.mkdir(parents=True, exist_ok=True)
     (folder / "conftest.py").write_text('pytest_plugins = ("tests.suite_policy",)\n')
-    (folder / "test_it.py").write_text(body)
+    (folder / test).write_text(body)
     return subprocess.run(
         [
             sys.executable,
@@ -44,17 +47,49 @@ def _run(folder: Path, body: str, ci: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("body", SKIPPING.values(), ids=SKIPPING)
-def test_skip_fails_in_ci_and_names_the_reason(tmp_path: Path, body: str) -> None:
-    done = _run(tmp_path, body, "true")
+@pytest.fixture
+def skipping(tmp_path: Path) -> Path:
+    for number, body in enumerate(SKIPPING.values()):
+        (tmp_path / f"test_{number}.py").write_text(body)
+    return tmp_path
+
+
+def test_skip_fails_in_ci_and_names_the_reason(skipping: Path) -> None:
+    done = _run(skipping, "def test_it(): pass\n", "true")
+    assert done.returncode == 1
+    for number, where in enumerate(SKIPPING):
+        [line] = [line for line in done.stdout.splitlines() if f" test_{number}.py" in line]
+        assert line.startswith(("FAILED", "ERROR")), where
+        assert "skipped in CI: no such program" in line, where
+
+
+def test_module_that_is_skipped_fails_in_ci(tmp_path: Path) -> None:
+    done = _run(tmp_path, MODULE, "true")
     assert done.returncode not in (0, 5)
-    assert "skipped in CI" in done.stdout
-    assert "no such program" in done.stdout
+    assert "skipped in CI: no such program" in done.stdout
 
 
-@pytest.mark.parametrize("body", SKIPPING.values(), ids=SKIPPING)
-def test_skip_passes_outside_ci(tmp_path: Path, body: str) -> None:
-    assert _run(tmp_path, body, "").returncode in (0, 5)
+def test_skip_passes_outside_ci(skipping: Path) -> None:
+    assert _run(skipping, MODULE, "").returncode in (0, 5)
+
+
+@pytest.mark.parametrize("mark", ["postgres", "kubernetes"])
+def test_mark_in_a_folder_that_its_suite_does_not_collect_is_refused(
+    tmp_path: Path, mark: str
+) -> None:
+    body = f"import pytest\n@pytest.mark.{mark}\ndef test_it(): pass\n"
+    listed = {"postgres": "tests/database", "kubernetes": "tests/charts"}[mark]
+    assert _run(tmp_path / "a", body, "", f"{listed}/test_it.py").returncode == 0
+    done = _run(tmp_path / "b", body, "", "tests/other/test_it.py")
+    assert done.returncode not in (0, 1, 5)
+    assert f"`make test-{mark}` does not collect tests/other" in done.stdout + done.stderr
+
+
+def test_garbage_collection_is_on_during_tests_and_skips_the_collected_tests(
+    tmp_path: Path,
+) -> None:
+    body = "import gc\ndef test_it(): assert gc.isenabled() and gc.get_freeze_count() > 10_000\n"
+    assert _run(tmp_path, body, "").returncode == 0
 
 
 def test_expected_failure_is_no_skip(tmp_path: Path) -> None:

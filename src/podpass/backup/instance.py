@@ -120,13 +120,17 @@ def check_instance(manifest: Manifest) -> None:
         )
 
 
-def files_of_trust(manifest: Manifest) -> list[str]:
+def parts_of_trust(manifest: Manifest, *, with_files: bool) -> list[str]:
     """Return the parts of a backup by which its author could run programs on the restored instance.
 
-    Images and objects name programs. Who knows the administrator's password or a signing key can create pods.
+    Images and objects name programs. The administrator's password, a signing key or the role of an owner let
+    their holder create pods, and every backup contains role assignments.
+    Shapes:  `with_files` is false for a running instance, whose files are not restored.
     """
-    found = [name for name in (_IMAGES, CLUSTER, INSTANCE) if name in manifest.files]
-    return found + (["keys"] if any(name.startswith("keys/") for name in manifest.files) else [])
+    files = manifest.files if with_files else ()
+    found = [name for name in (_IMAGES, CLUSTER, INSTANCE) if name in files]
+    keys = ["keys"] if any(name.startswith("keys/") for name in files) else []
+    return [*found, *keys, "role assignments"]
 
 
 def check_key_sizes(manifest: Manifest) -> None:

@@ -60,30 +60,29 @@ async def restore_instance(
     progress: Progress,
     *,
     replaces: bool,
-    trusts_commands: Callable[[Sequence[str]], bool],
+    trusts_author: Callable[[Sequence[str]], bool],
 ) -> tuple[Manifest, bool]:
     """Restore into a data directory; return the manifest, and whether the instance is running.
 
-    Shapes:  `trusts_commands` is asked before files are restored whose commands the instance would run.
+    Shapes:  `trusts_author` is asked with the parts by which the author of the backup could run programs.
     Errors:  InvalidBackupFile, BackupRefused, DataDirError, DatabaseFailed, with nothing changed.
     """
     manifest = _read_checked(path)
     instance.check_instance(manifest)
     prepare(data_dir)
     with _lock_instance(data_dir) as is_stopped:
+        _check_trust(instance.parts_of_trust(manifest, with_files=is_stopped), trusts_author)
         if is_stopped:
-            _check_trust(manifest, trusts_commands)
             await _restore_stopped(data_dir, path, manifest, progress, replaces=replaces)
         else:
             await _restore_running(data_dir, path, manifest, progress, replaces=replaces)
     return manifest, not is_stopped
 
 
-def _check_trust(manifest: Manifest, trusts_commands: Callable[[Sequence[str]], bool]) -> None:
+def _check_trust(found: Sequence[str], trusts_author: Callable[[Sequence[str]], bool]) -> None:
     # The author of an archive may have put in a pod or an image that runs any program as this user, or the
-    # password of an administrator, who may create such a pod.
-    found = instance.files_of_trust(manifest)
-    if found and not trusts_commands(found):
+    # password or the role of an administrator, who may create such a pod.
+    if not trusts_author(found):
         raise BackupRefused(
             f"the backup contains {', '.join(found)}: its author could run programs as you",
             hint="if you trust the author of the file, pass --trust; nothing was changed",

@@ -15,7 +15,8 @@ STORES: dict[str, tuple[MetaData, MigrationChain]] = {
 TOPICS = (DIRECTORY, KEYS)
 # Sign-ins in progress expire after minutes, and a restore must not make a used code valid again.
 _IN_PROGRESS = frozenset(
-    table.name for table in (authority.codes, authority.devices, authority.wrong_codes)
+    table.name
+    for table in (authority.codes, authority.devices, authority.wrong_codes, authority.used_forms)
 )
 
 

@@ -26,8 +26,8 @@ from podpass.local.datadir import DataDir
 @click.option(
     "--trust",
     is_flag=True,
-    help="Restore images, Kubernetes objects, keys and passwords without asking. With each of them"
-    " the author of the backup could run programs as you.",
+    help="Restore to a local instance without asking. With the images, Kubernetes objects, keys,"
+    " passwords or roles in it, the author of the backup could run programs as you.",
 )
 @click.argument("file", type=click.Path(path_type=Path))
 def command(
@@ -45,8 +45,8 @@ def command(
     can be SQLite or PostgreSQL, whatever the source was. The restore is atomic. A running instance uses the
     restored data immediately.
 
-    The images and Kubernetes objects in a backup decide which programs run, and who knows its
-    keys can create pods. Restore the backup of another person only if you trust that person.
+    The images and Kubernetes objects in a backup decide which programs run, and a person with its keys or
+    a role in it can create pods. Restore the backup of another person only if you trust that person.
     """
     from podpass.backup import restore
 
@@ -64,7 +64,7 @@ def command(
                 file,
                 table_progress(),
                 replaces=replace,
-                trusts_commands=lambda found: trust or _confirm_trust(found),
+                trusts_author=lambda found: trust or _confirm_trust(found),
             )
         )
         if runs and manifest.files:
@@ -76,11 +76,11 @@ def command(
     print_summary(file, manifest, output)
 
 
-def _confirm_trust(files: Sequence[str]) -> bool:
+def _confirm_trust(parts: Sequence[str]) -> bool:
     """Ask the user whether programs of the backup may run; return False without a terminal."""
     if not sys.stdin.isatty():
         return False
     question = (
-        f"The backup contains {', '.join(files)}: its author could run programs as you. Continue?"
+        f"The backup contains {', '.join(parts)}: its author could run programs as you. Continue?"
     )
     return click.confirm(question, err=True)

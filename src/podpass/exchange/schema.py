@@ -69,6 +69,15 @@ wrong_codes = strict_table(
     Index("authority_wrong_codes_at", "at"),
 )
 
+# Consent forms that were sent, by digest. A row is deleted when its form would have expired.
+used_forms = strict_table(
+    "authority_used_forms",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),
+    _time("at"),
+    Index("authority_used_forms_at", "at"),
+)
+
 # The number of wrong passwords in a row for each user, and the time of the last one.
 lockouts = strict_table(
     "authority_lockouts",

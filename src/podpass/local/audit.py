@@ -81,7 +81,7 @@ async def _format_entry(entry: "AuditEntry", names: _Names) -> dict[str, Any]:
         "target": entry.target,
         "correlation_id": entry.correlation_id,
     }
-    if entry.details:
+    if {"role", "principal"} <= entry.details.keys():
         role, principal = entry.details["role"], entry.details["principal"]
         row["role"], row["principal_id"] = await names.role_name(role), principal
         row["principal"] = await names.principal_name(principal)

@@ -107,6 +107,13 @@ def test_selectors_match_the_replicas_and_not_test_or_seed_pods(
             assert not [each for each in selectors if each.items() <= seeding.items()]
 
 
+def test_readiness_requires_the_database_if_the_value_says_so(chart: AuthorityChart) -> None:
+    for required, path in ((False, "/readyz"), (True, "/readyz?require=database")):
+        only = container(chart.render({**EVERYTHING, "requireDatabase": required}))
+        assert only["readinessProbe"]["httpGet"]["path"] == path
+        assert only["livenessProbe"]["httpGet"]["path"] == "/healthz"
+
+
 def test_ports_probes_and_policies_match_the_listeners(objects: list[Object]) -> None:
     only, data = container(objects), find(objects, "ConfigMap", _name(objects))["data"]
     ports = {port["name"]: port["containerPort"] for port in only["ports"]}

@@ -46,6 +46,12 @@ CREATE TABLE authority_seals (
     PRIMARY KEY (name)
 ) STRICT;
 INSERT INTO "authority_seals" VALUES('refresh-tokens',1.0,X'02');
+CREATE TABLE authority_used_forms (
+    digest BLOB NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (digest)
+) STRICT;
+INSERT INTO "authority_used_forms" VALUES(X'000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F',1.0);
 CREATE TABLE authority_wrong_codes (
     id TEXT NOT NULL,
     at REAL NOT NULL,
@@ -54,5 +60,6 @@ CREATE TABLE authority_wrong_codes (
 INSERT INTO "authority_wrong_codes" VALUES('b0a4b1f8-6f0b-4a43-9d2c-0d5c0c5a0f01',1.0);
 CREATE INDEX authority_codes_issued ON authority_codes (issued);
 CREATE INDEX authority_devices_begun ON authority_devices (begun);
+CREATE INDEX authority_used_forms_at ON authority_used_forms (at);
 CREATE INDEX authority_wrong_codes_at ON authority_wrong_codes (at);
 COMMIT;

@@ -22,15 +22,16 @@ CREATE TABLE audit_entries (
     actor_name TEXT NOT NULL,
     action TEXT NOT NULL,
     target TEXT NOT NULL,
-    correlation_id TEXT NOT NULL
+    correlation_id TEXT NOT NULL,
+    details TEXT DEFAULT '{}' NOT NULL
 ) STRICT;
-INSERT INTO "audit_entries" VALUES(1,1700000000.0,'','podpass','microsoft.directory/organization/create','5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0','');
-INSERT INTO "audit_entries" VALUES(2,1700000000.0,'','podpass','Microsoft.ManagedIdentity/userAssignedIdentities/write','/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourcegroups/podpass/providers/Microsoft.ManagedIdentity/userAssignedIdentities/web','');
-INSERT INTO "audit_entries" VALUES(3,1700000000.0,'','podpass','Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials/write','/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourcegroups/podpass/providers/Microsoft.ManagedIdentity/userAssignedIdentities/web/federatedIdentityCredentials/web','');
-INSERT INTO "audit_entries" VALUES(4,1700000000.0,'','podpass','microsoft.directory/applications/create','44444444-aaaa-4bbb-8ccc-000000000001','');
-INSERT INTO "audit_entries" VALUES(5,1700000000.0,'','podpass','microsoft.directory/servicePrincipals/create','11111111-aaaa-4bbb-8ccc-000000000002','');
-INSERT INTO "audit_entries" VALUES(6,1700000000.0,'','podpass','Microsoft.KeyVault/vaults/write','/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/podpass/providers/Microsoft.KeyVault/vaults/demo','');
-INSERT INTO "audit_entries" VALUES(7,1700000000.0,'','podpass','Microsoft.Authorization/roleAssignments/write','/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourcegroups/podpass/providers/microsoft.keyvault/vaults/demo/providers/Microsoft.Authorization/roleAssignments/55555555-aaaa-4bbb-8ccc-000000000001','');
+INSERT INTO "audit_entries" VALUES(1,1700000000.0,'','podpass','microsoft.directory/organization/create','5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0','','{}');
+INSERT INTO "audit_entries" VALUES(2,1700000000.0,'','podpass','Microsoft.ManagedIdentity/userAssignedIdentities/write','/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourcegroups/podpass/providers/Microsoft.ManagedIdentity/userAssignedIdentities/web','','{}');
+INSERT INTO "audit_entries" VALUES(3,1700000000.0,'','podpass','Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials/write','/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourcegroups/podpass/providers/Microsoft.ManagedIdentity/userAssignedIdentities/web/federatedIdentityCredentials/web','','{}');
+INSERT INTO "audit_entries" VALUES(4,1700000000.0,'','podpass','microsoft.directory/applications/create','44444444-aaaa-4bbb-8ccc-000000000001','','{}');
+INSERT INTO "audit_entries" VALUES(5,1700000000.0,'','podpass','microsoft.directory/servicePrincipals/create','11111111-aaaa-4bbb-8ccc-000000000002','','{}');
+INSERT INTO "audit_entries" VALUES(6,1700000000.0,'','podpass','Microsoft.KeyVault/vaults/write','/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/podpass/providers/Microsoft.KeyVault/vaults/demo','','{}');
+INSERT INTO "audit_entries" VALUES(7,1700000000.0,'','podpass','Microsoft.Authorization/roleAssignments/write','/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourcegroups/podpass/providers/microsoft.keyvault/vaults/demo/providers/Microsoft.Authorization/roleAssignments/55555555-aaaa-4bbb-8ccc-000000000001','','{"role":"Reader","principal":"p"}');
 CREATE TABLE clusters (
     resource_key TEXT NOT NULL,
     resource_id TEXT NOT NULL,
@@ -120,6 +121,19 @@ CREATE TABLE password_credentials (
     FOREIGN KEY(tenant_id, client_id) REFERENCES identities (tenant_id, client_id) ON DELETE CASCADE
 ) STRICT;
 INSERT INTO "password_credentials" VALUES('5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0','11111111-aaaa-4bbb-8ccc-000000000002','k1','p','abc',X'0001FF',1.0,2.0);
+CREATE TABLE permission_grants (
+    id TEXT NOT NULL,
+    tenant_id TEXT NOT NULL,
+    client_id TEXT NOT NULL,
+    resource_id TEXT NOT NULL,
+    principal_id TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    created REAL DEFAULT '0' NOT NULL,
+    PRIMARY KEY (id),
+    UNIQUE (client_id, resource_id, tenant_id, principal_id),
+    FOREIGN KEY(tenant_id) REFERENCES tenants (id) ON DELETE CASCADE
+) STRICT;
+INSERT INTO "permission_grants" VALUES('IiIiIqqqS7uMzAAAAAAAAQAAAAAAAAAAAAAAAAAAAAE','5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0','11111111-aaaa-4bbb-8ccc-000000000002','77777777-aaaa-4bbb-8ccc-000000000001','','User.Read',1700000000.0);
 CREATE TABLE resource_groups (
     subscription_id TEXT NOT NULL,
     name_key TEXT NOT NULL,
@@ -212,6 +226,8 @@ CREATE INDEX identifier_uris_by_client ON identifier_uris (tenant_id, client_id)
 CREATE UNIQUE INDEX vaults_by_resource ON vaults (resource_key);
 CREATE UNIQUE INDEX role_assignments_by_name ON role_assignments (name);
 CREATE INDEX role_assignments_by_scope ON role_assignments (scope, name);
+CREATE INDEX ix_permission_grants_resource_id ON permission_grants (resource_id);
+CREATE INDEX permission_grants_by_tenant ON permission_grants (tenant_id, id);
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('audit_entries',7);
 COMMIT;

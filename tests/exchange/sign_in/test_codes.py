@@ -10,14 +10,24 @@ from sqlalchemy import select, update
 
 from podpass.database import Database
 from podpass.exchange.errors.catalogue import AadstsError
-from podpass.exchange.schema import CHAIN, codes, devices, lockouts, metadata, wrong_codes
+from podpass.exchange.schema import (
+    CHAIN,
+    codes,
+    devices,
+    lockouts,
+    metadata,
+    used_forms,
+    wrong_codes,
+)
 from podpass.exchange.sign_in import codes as pending
 from podpass.exchange.sign_in import passwords
 from podpass.exchange.sign_in.authorization_codes import AuthorizationCodes
 from podpass.exchange.sign_in.clients import Platform
-from podpass.exchange.sign_in.codes import Approval, AuthorizationCode
+from podpass.exchange.sign_in.codes import SKEW_SECONDS, Approval, AuthorizationCode
+from podpass.exchange.sign_in.csrf import FORM_SECONDS
 from podpass.exchange.sign_in.device_codes import DeviceCodes
 from podpass.exchange.sign_in.lockout import LOCKOUT_SECONDS, MAX_ATTEMPTS, PasswordLockout
+from podpass.exchange.sign_in.used_forms import UsedForms
 from podpass.exchange.signing.token_sealer import BrokenSeal, TokenSealer
 
 APPROVAL = Approval(tenant_id="t", user_id="ada", password="print", authenticated=7)
@@ -37,6 +47,7 @@ class Replica:
 
         self.codes = AuthorizationCodes(database, seal, clock)
         self.devices = DeviceCodes(database, seal, clock)
+        self.forms = UsedForms(database, seal, clock)
         self.guesses = PasswordLockout(database, clock)
 
 
@@ -103,6 +114,28 @@ async def test_concurrent_redemptions_of_a_code_succeed_once(world: Replicas) ->
     taken = [answer for answer in answers if isinstance(answer, AuthorizationCode)]
     refused = [answer.entry.number for answer in answers if isinstance(answer, AadstsError)]
     assert (len(taken), refused) == (1, [54005] * 7)
+
+
+async def test_all_replicas_together_accept_a_consent_form_once(
+    world: Replicas,
+) -> None:
+    asking = [replica.forms.use("a") for replica in (world.one, world.other) for _ in range(4)]
+    answers = await asyncio.gather(*asking, world.one.forms.use("b"), return_exceptions=True)
+    refused = [answer.entry.number for answer in answers if isinstance(answer, AadstsError)]
+    assert (answers.count(None), refused) == (2, [50089] * 7)
+
+
+async def test_used_form_is_stored_until_a_slow_replica_refuses_it_as_expired(
+    world: Replicas,
+) -> None:
+    await world.one.forms.use("a")
+    world.other.offset = -SKEW_SECONDS + 1.0
+    world.now += FORM_SECONDS + SKEW_SECONDS - 2
+    await world.one.forms.use("b")
+    assert await expect_refusal(world.other.forms.use("a")) == 50089
+    world.now += 3
+    await world.one.forms.use("c")
+    assert await world.count(used_forms) == 2
 
 
 async def test_unknown_code_is_refused(world: Replicas) -> None:

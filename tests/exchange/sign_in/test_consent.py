@@ -140,6 +140,22 @@ async def test_second_consent_is_added_to_the_first(world: "World", browser: Bro
     assert answer.claims()["scp"] == "User.Read Mail.Read"
 
 
+@pytest.mark.parametrize("first", ["accept", "cancel"])
+async def test_consent_form_is_accepted_once(world: "World", browser: Browser, first: str) -> None:
+    """The form has the approval of the user: a second submission would need no password."""
+    await public_app(world)
+    page = await sign_in(world, browser, scope="User.Read")
+    sent = await browser.submit(page, step=first)
+    assert ("code" in sent.response) is (first == "accept")
+    for grant in await world.directory.grants.page(world.TENANT):
+        await world.directory.grants.delete(grant.id)
+    again = await browser.submit(page, step="accept")
+    assert ("AADSTS50089" in again.error, again.location) == (True, "")
+    assert await stored_grants(world) == {}
+    fresh = await sign_in(world, browser, scope="User.Read")
+    assert (await browser.submit(fresh, step="accept")).response["code"]
+
+
 async def test_form_without_decision_is_refused(world: "World", browser: Browser) -> None:
     await public_app(world)
     page = await sign_in(world, browser, scope="User.Read")

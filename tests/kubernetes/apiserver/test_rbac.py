@@ -300,6 +300,34 @@ async def test_unchanged_binding_is_not_parsed_again(
     assert first.reason.endswith('to Group "devs"')
 
 
+async def test_bindings_of_other_namespaces_are_not_read(live: Any) -> None:
+    """Fails if a request reads every binding of the cluster."""
+    await grant(live, [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}])
+    binding = (await live.call("GET", f"{RBAC}/namespaces/default/rolebindings/b")).body
+    user, read = UserInfo(name="alice"), 0
+
+    class CountedName(str):
+        def __hash__(self) -> int:
+            nonlocal read
+            read += 1
+            return super().__hash__()
+
+        __eq__ = str.__eq__
+
+    for at in range(30):
+        await live.call("POST", "/api/v1/namespaces", {"metadata": {"name": f"ns{at}"}})
+        body = {name: binding[name] for name in ("roleRef", "subjects")}
+        body["metadata"] = {"name": "b"}
+        made = await live.call("POST", f"{RBAC}/namespaces/ns{at}/rolebindings", body)
+        assert made.status == 201, made.text
+    authorizer = RbacAuthorizer(live.cluster.store)
+    in_default, everywhere = (len(list(authorizer.grants(user, at))) for at in ("default", ""))
+    assert (in_default, everywhere) == (1, 0)
+    found = list(authorizer.grants(UserInfo(name=CountedName("alice")), "default"))
+    assert len(found) == 1
+    assert 0 < read < 30
+
+
 async def test_values_of_a_rule_are_not_compared_one_by_one(live: Any) -> None:
     """Fails if a rule is searched as a list: a role of a megabyte delayed every other request."""
     verbs = [f"v{at}" for at in range(3000)]

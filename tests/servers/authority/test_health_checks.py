@@ -1,5 +1,6 @@
 """Probes and metrics report the same for one shared status."""
 
+import json
 import math
 import resource
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from podpass.http.server import App
 from podpass.servers.authority import metrics
 from podpass.servers.authority.health_checks import HealthChecker
+from podpass.servers.authority.health_server import create_app
 from podpass.servers.authority.shared_status import (
     ProcessState,
     ProcessStatus,
@@ -21,14 +24,33 @@ from podpass.servers.authority.shared_status import (
 STUCK_SECONDS = 15
 
 
-def _report(*statuses: ProcessStatus) -> tuple[dict[str, Any], dict[str, float]]:
+def _checker(*statuses: ProcessStatus) -> HealthChecker:
     shared = SharedStatus(len(statuses))
     shared.supervisor = SupervisorStatus(heartbeat=100.0)
     for number, status in enumerate(statuses):
         shared.write(number, status)
-    checker = HealthChecker(
+    return HealthChecker(
         shared=shared, workers=len(statuses), stuck_seconds=STUCK_SECONDS, now=lambda: 100.0
     )
+
+
+async def _probe(app: App, query: bytes) -> tuple[int, dict[str, Any]]:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        raise AssertionError("a probe has no body")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/readyz", "query_string": query}
+    await app(scope, receive, send)
+    body = b"".join(message.get("body", b"") for message in sent[1:])
+    return sent[0]["status"], json.loads(body) if body.startswith(b"{") else {}
+
+
+def _report(*statuses: ProcessStatus) -> tuple[dict[str, Any], dict[str, float]]:
+    checker = _checker(*statuses)
     found = {
         sample.name.removeprefix("podpass_authority_"): sample.value
         for metric in metrics.StatusCollector(checker).collect()
@@ -87,6 +109,38 @@ def test_only_ready_workers_determine_database_state() -> None:
     ready, found = _report(_status(), _status(database=False), _status(state=ProcessState.STARTING))
     assert (ready["ready"], ready["database"]) == (True, "down")
     assert (found["workers_ready"], found["database_up"]) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "plain", "required"),
+    [
+        (_status(), 200, 200),
+        (_status(database=False), 200, 503),
+        (_status(heartbeat=40.0), 503, 503),
+    ],
+    ids=["up", "down", "unknown"],
+)
+async def test_readiness_requires_the_database_only_on_request(
+    tmp_path: Path, status: ProcessStatus, plain: int, required: int
+) -> None:
+    app = create_app(_checker(status), tmp_path)
+    assert (await _probe(app, b""))[0] == plain
+    code, body = await _probe(app, b"require=database")
+    assert code == required
+    assert ("the database is unavailable" in body["reasons"]) is (plain != required)
+
+
+async def test_draining_replica_reports_that_it_drains(tmp_path: Path) -> None:
+    checker = _checker(_status(database=False))
+    checker.shared.supervisor = SupervisorStatus(heartbeat=100.0, draining=True)
+    code, body = await _probe(create_app(checker, tmp_path), b"require=database")
+    assert (code, body["reasons"]) == (503, ["draining"])
+
+
+@pytest.mark.parametrize("query", [b"require=cache", b"require=database&x=1", b"verbose"])
+async def test_unknown_query_of_readiness_is_refused(tmp_path: Path, query: bytes) -> None:
+    """A probe with a typing error must not pass as a check of the database."""
+    assert (await _probe(create_app(_checker(_status()), tmp_path), query))[0] == 400
 
 
 def test_full_metrics_directory_is_an_error_before_start(

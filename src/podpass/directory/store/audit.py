@@ -6,7 +6,8 @@ from sqlalchemy import Row, select
 
 from podpass import database
 from podpass.directory.model import AuditEntry
-from podpass.directory.store.audit_writer import split_target, write_entries
+from podpass.directory.store.audit_writer import write_entries
+from podpass.directory.store.rows import from_json
 from podpass.directory.store.schema import audit_entries
 from podpass.directory.store.session import Session
 
@@ -45,6 +46,8 @@ class Audit:
 
 @database.row_decoder(audit_entries, key=lambda row: row.serial, hint=_REPAIR_HINT)
 def _to_entry(row: Row[Any]) -> AuditEntry:
-    target, details = split_target(row.action, row.target)
-    values = {**row._mapping, "target": target}  # noqa: SLF001 - the documented access to the names of a row
-    return AuditEntry(**values, details=details)
+    values = row._mapping  # noqa: SLF001 - the documented access to the names of a row
+    details = from_json(row.details)
+    if not all(isinstance(value, str) for value in details.values()):
+        raise ValueError("the details are not all text")
+    return AuditEntry(**{**values, "details": details})

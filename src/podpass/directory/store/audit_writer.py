@@ -6,11 +6,9 @@ from sqlalchemy import Connection, insert
 
 from podpass.directory.actor import actor
 from podpass.directory.model import AuditEntry
+from podpass.directory.store.rows import to_json
 from podpass.directory.store.schema import audit_entries
 from podpass.log import correlation_id
-
-# Only these actions store details after the target: another target, such as a name, may contain spaces.
-_DETAILED = "Microsoft.Authorization/roleAssignments/"
 
 
 def create_entry(
@@ -29,26 +27,11 @@ def create_entry(
     )
 
 
-def split_target(action: str, stored: str) -> tuple[str, dict[str, str]]:
-    """Return target and details of a stored target: `ID role=R principal=P`."""
-    if not action.startswith(_DETAILED):
-        return stored, {}
-    target, *words = stored.split(" ")
-    pairs = (word.partition("=") for word in words)
-    return target, {name: value for name, _, value in pairs}
-
-
-def _stored_target(entry: AuditEntry) -> str:
-    # `split_target` would not find the details of another action.
-    assert not entry.details or entry.action.startswith(_DETAILED), entry.action
-    return " ".join([entry.target, *(f"{name}={value}" for name, value in entry.details.items())])
-
-
 def write_entries(connection: Connection, entries: Iterable[AuditEntry]) -> None:
     """Write entries in the given order."""
     columns = [name for name in audit_entries.c.keys() if name != "serial"]  # noqa: SIM118
     rows = [
-        {**{name: getattr(one, name) for name in columns}, "target": _stored_target(one)}
+        {**{name: getattr(one, name) for name in columns}, "details": to_json(one.details)}
         for one in entries
     ]
     if rows:

@@ -20,7 +20,7 @@ from sqlalchemy import (
 from podpass.database.column_types import Flag, Moment, Text, WholeNumber, strict_table
 from podpass.database.migrate import MigrationChain
 
-CHAIN = MigrationChain(name="directory", package="podpass.directory.store.migrations", head="0002")
+CHAIN = MigrationChain(name="directory", package="podpass.directory.store.migrations", head="0001")
 metadata = MetaData()
 
 
@@ -266,5 +266,6 @@ audit_entries = strict_table(
     Column("action", Text, nullable=False),
     Column("target", Text, nullable=False),
     Column("correlation_id", Text, nullable=False),
+    _document("details"),
     sqlite_autoincrement=True,
 )

@@ -201,8 +201,9 @@ USER_ROWS = (
         number=50089,
         step="grant",
         error="invalid_request",
-        text="The sign-in page is too old.",
-        cause="The page was open for more than half an hour, or belongs to another service.",
+        text="The sign-in page is too old, or its form was already sent.",
+        cause="The page was open for more than half an hour, or belongs to another service, or the form of "
+        "the consent page was sent a second time.",
         resolution="Start the sign-in again",
     ),
     AadstsEntry(

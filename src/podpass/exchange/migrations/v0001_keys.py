@@ -58,6 +58,13 @@ def upgrade() -> None:
     )
     op.create_index("authority_wrong_codes_at", "authority_wrong_codes", ["at"])
     op.create_table(
+        "authority_used_forms",
+        sa.Column("digest", sa.LargeBinary(32), primary_key=True),
+        sa.Column("at", _TIME, nullable=False),
+        sqlite_strict=True,
+    )
+    op.create_index("authority_used_forms_at", "authority_used_forms", ["at"])
+    op.create_table(
         "authority_lockouts",
         sa.Column("user_id", _text(64), primary_key=True),
         sa.Column("wrong", sa.Integer, nullable=False),

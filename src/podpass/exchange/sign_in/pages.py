@@ -15,7 +15,7 @@ from podpass.directory.model import Tenant
 from podpass.exchange import token_request
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.form_reader import refusal
-from podpass.exchange.sign_in import authorize, html
+from podpass.exchange.sign_in import authorize, html, used_forms
 from podpass.exchange.sign_in import scope as user_scope
 from podpass.exchange.sign_in.authorize import AuthorizeRequest
 from podpass.exchange.sign_in.clients import Client, Platform
@@ -88,10 +88,10 @@ class SignInPages:
         flow = self._csrf_tokens.verify(scope, form.get("flow", ""))
         if flow["kind"] == "code":
             return await self._handle_code(scope, form)
-        if form.get("step") == "cancel":
-            return await self._cancel(flow["flow"] if flow["kind"] == "consent" else flow)
         if flow["kind"] == "consent":
             return await self._handle_consent(flow, form)
+        if form.get("step") == "cancel":
+            return await self._cancel(flow)
         return await self._handle_password(scope, flow, form)
 
     async def _handle_code(self, scope: Scope, form: Mapping[str, str]) -> Reply:
@@ -149,11 +149,14 @@ class SignInPages:
     async def _handle_consent(self, consent: dict[str, Any], form: Mapping[str, str]) -> Reply:
         """Store the consent that the user gave on the page, and complete the sign-in.
 
-        Errors:  AadstsError 50173, 50105, 90094.
+        Errors:  AadstsError 9002313, 50089, 50173, 50105, 90094.
         """
-        began, flow = time.perf_counter(), consent["flow"]
-        if form.get("step") != "accept":
+        began, flow, step = time.perf_counter(), consent["flow"], form.get("step")
+        if step not in {"accept", "cancel"}:
             raise AadstsError(9002313, reason="the consent form has no decision")
+        await self._signin.used_forms.use(consent["id"])
+        if step == "cancel":
+            return await self._cancel(flow)
         approval = Approval(**consent["approval"])
         _, client = await self._find_flow_client(flow)
         parties = await self._signin.find_consent_scope(client, approval)
@@ -221,7 +224,8 @@ class SignInPages:
         permissions: tuple[RequestedPermission, ...],
     ) -> Reply:
         # The page needs no second password: its sealed token contains the approval, for this browser only.
-        consent = {"kind": "consent", "flow": flow, "approval": asdict(approval)}
+        consent = {"kind": "consent", "id": used_forms.create_id(), "flow": flow}
+        consent |= {"approval": asdict(approval)}
         token, cookie = self._csrf_tokens.issue(
             scope, consent | {"permissions": [asdict(each) for each in permissions]}
         )

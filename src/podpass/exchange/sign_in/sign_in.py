@@ -33,6 +33,7 @@ from podpass.exchange.sign_in.consents import Consents, ConsentScope
 from podpass.exchange.sign_in.device_codes import DeviceCodes
 from podpass.exchange.sign_in.scope import RequestedScope
 from podpass.exchange.sign_in.tokens import UserExchange
+from podpass.exchange.sign_in.used_forms import UsedForms
 from podpass.exchange.sign_in.users import UserAuthenticator
 from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.exchange.token_request import Facts, TokenRequest
@@ -88,6 +89,7 @@ class SignIn:
         self.users = UserAuthenticator(directory, keys.database, clock)
         self.codes = AuthorizationCodes(keys.database, keys.token_sealer, clock)
         self.devices = DeviceCodes(keys.database, keys.token_sealer, clock)
+        self.used_forms = UsedForms(keys.database, keys.token_sealer, clock)
 
     async def check(self, request: TokenRequest, facts: Facts) -> UserExchange:
         """Check a token request for a user.

@@ -34,19 +34,25 @@ class HealthChecker:
             reasons.append("the heartbeats of all workers have stopped")
         return not reasons, {"healthy": not reasons, "reasons": reasons}
 
-    def readyz(self) -> tuple[bool, dict[str, object]]:
-        """Return the readiness result, its reasons, and the state of each worker."""
+    def readyz(self, *, requires_database: bool = False) -> tuple[bool, dict[str, object]]:
+        """Return the readiness result, its reasons, and the state of each worker.
+
+        Shapes:  with `requires_database`, a replica whose database is down is not ready.
+        """
         workers = self.worker_statuses()
+        database_up = self.database_up()
         reasons = []
         if self.shared.supervisor.draining:
             reasons = ["draining"]
         elif not self.ready_workers():
             reasons = sorted({reason for each in workers if (reason := self._unready_reason(each))})
             reasons = reasons or ["no worker is ready"]
+        elif requires_database and database_up is False:
+            reasons = ["the database is unavailable"]
         facts: dict[str, object] = {
             "ready": not reasons,
             "reasons": reasons,
-            "database": _DATABASE[self.database_up()],
+            "database": _DATABASE[database_up],
             "workers": [self._worker(number, status) for number, status in enumerate(workers)],
         }
         return not reasons, facts

@@ -1,12 +1,13 @@
 """Serve probes and metrics from a separate process, which responds while every worker is busy.
 
     /healthz   the supervisor and at least one worker have a heartbeat; otherwise a restart is required
-    /readyz    at least one worker is ready, and the authority is not draining
+    /readyz    at least one worker is ready, and the authority is not draining; with `?require=database`,
+               the database must be up, too
     /metrics   metrics of all processes, for Prometheus
 
-A database outage does not make a replica unready. The database is unavailable to all replicas; if the Service
-removed all of them, callers would get refused connections instead of 503 with Retry-After. A replica that has
-never reached the database is unready, because it has no keys.
+By default, a database outage does not make a replica unready. The database is unavailable to all replicas; if
+the Service removed all of them, callers would get refused connections instead of 503 with Retry-After. A
+replica that has never reached the database is unready, because it has no keys.
 """
 
 import asyncio
@@ -21,18 +22,23 @@ from podpass.servers.authority.health_checks import HealthChecker
 from podpass.servers.authority.heartbeat import Heartbeat
 from podpass.servers.authority.shared_status import ProcessState
 
+# Whether the database must be up, by the query of `/readyz`.
+_REQUIREMENTS = {b"": False, b"require=database": True}
+
 
 def create_app(checker: HealthChecker, metrics_directory: Path) -> App:
     """Create the ASGI application of probes and metrics."""
-    probes = {"/healthz": checker.healthz, "/readyz": checker.readyz}
 
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
-        path = scope["path"]
+        path, query = scope["path"], scope["query_string"]
         if scope["method"] not in ("GET", "HEAD"):
             await respond(send, 405, b"", ((b"allow", b"GET, HEAD"),))
-        elif path in probes:
-            is_ok, facts = probes[path]()
-            await respond(send, 200 if is_ok else 503, orjson.dumps(facts) + b"\n", (JSON,))
+        elif path == "/healthz":
+            await _respond_probe(send, *checker.healthz())
+        elif path == "/readyz" and query in _REQUIREMENTS:
+            await _respond_probe(send, *checker.readyz(requires_database=_REQUIREMENTS[query]))
+        elif path == "/readyz":
+            await respond(send, 400, b"unknown query: the only one is ?require=database\n", ())
         elif path == "/metrics":
             body, content_type = metrics.expose(checker, metrics_directory)
             await respond(send, 200, body, ((b"content-type", content_type),))
@@ -40,6 +46,10 @@ def create_app(checker: HealthChecker, metrics_directory: Path) -> App:
             await respond(send, 404, b"", ())
 
     return app
+
+
+async def _respond_probe(send: Send, is_ok: bool, facts: dict[str, object]) -> None:
+    await respond(send, 200 if is_ok else 503, orjson.dumps(facts) + b"\n", (JSON,))
 
 
 async def run_health_server(

@@ -204,6 +204,16 @@ def _create_roles() -> None:
         _time("created"),
         sa.UniqueConstraint("principal_id", "resource_id", "app_role_id"),
     )
+    _table(
+        "permission_grants",
+        *_key("id"),
+        _tenant(),
+        *_required("client_id"),
+        sa.Column("resource_id", _TEXT, nullable=False, index=True),
+        *_required("principal_id", "scope"),
+        _time("created"),
+        sa.UniqueConstraint("client_id", "resource_id", "tenant_id", "principal_id"),
+    )
 
 
 def _create_audit() -> None:
@@ -212,6 +222,7 @@ def _create_audit() -> None:
         sa.Column("serial", _SERIAL, primary_key=True),
         _time("time"),
         *_required("actor", "actor_name", "action", "target", "correlation_id"),
+        _text("details", "{}"),
         autoincrement=True,
     )
 
@@ -229,3 +240,4 @@ def _create_indexes() -> None:
     op.create_index("vaults_by_resource", "vaults", ["resource_key"], unique=True)
     op.create_index("role_assignments_by_name", "role_assignments", ["name"], unique=True)
     op.create_index("role_assignments_by_scope", "role_assignments", ["scope", "name"])
+    op.create_index("permission_grants_by_tenant", "permission_grants", ["tenant_id", "id"])

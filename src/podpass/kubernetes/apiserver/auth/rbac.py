@@ -85,7 +85,8 @@ class RbacAuthorizer:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._revisions: tuple[int, ...] = ()
-        self._bindings: list[_Binding] = []
+        # By namespace: a request must not read the bindings of all other namespaces.
+        self._bindings: dict[str, list[_Binding]] = {}
         self._parsed: dict[str, dict[NamespacedName, tuple[int, Any]]] = {}
         self._roles: dict[tuple[str, str], list[PolicyRule]] = {}
 
@@ -110,9 +111,8 @@ class RbacAuthorizer:
         """Yield the grants of a user that are valid in every namespace or in this namespace."""
         self._refresh()
         keys = [("User", user.name), *(("Group", group) for group in user.groups)]
-        for binding in self._bindings:
-            if binding.namespace and binding.namespace != namespace:
-                continue
+        in_namespace = self._bindings.get(namespace, ()) if namespace else ()
+        for binding in (*self._bindings.get("", ()), *in_namespace):
             found = [binding.subjects[key] for key in keys if key in binding.subjects]
             if found:
                 subject = min(found, key=lambda each: each[0])[1]
@@ -150,7 +150,9 @@ class RbacAuthorizer:
         cluster_bindings, bindings, cluster_roles, roles = (
             self._parse_changed(kind) for kind in kinds
         )
-        self._bindings = cluster_bindings + bindings
+        self._bindings = {"": cluster_bindings}
+        for binding in bindings:
+            self._bindings.setdefault(binding.namespace, []).append(binding)
         self._roles = {
             ("", role["metadata"]["name"]): aggregate_rules(role, cluster_roles)
             for role in cluster_roles

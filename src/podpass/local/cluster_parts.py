@@ -1,0 +1,162 @@
+"""The parts of one instance that make up its cluster: API server, issuer, webhook and kubelet."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from podpass import names
+from podpass.local import azure_apis, ca
+from podpass.local.context import InstanceContext
+from podpass.local.environment import pod_environment
+from podpass.local.pod_access import PodAccess
+from podpass.settings.local import KUBE_APISERVER
+
+if TYPE_CHECKING:
+    from podpass.database import Database
+    from podpass.directory.store.directory import Directory
+    from podpass.local.control_plane.plane import ControlPlane
+    from podpass.local.direct_tls import DirectTls
+
+
+class ClusterParts:
+    """Starts the parts of the cluster half. The methods are called in this order."""
+
+    def __init__(self, context: InstanceContext, on_restart: Callable[[], None]) -> None:
+        self._context = context
+        self._config, self._data_dir = context.config, context.data_dir
+        self._stack, self._clock = context.stack, context.clock
+        self._on_restart = on_restart
+        self._plane: ControlPlane | None = None
+        self.direct: DirectTls
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Return the processes of a real control plane."""
+        return dict(self._plane.pids) if self._plane else {}
+
+    async def open_keys(self) -> None:
+        """Open or create the keys of the cluster's issuer; RSA keys are generated in a thread."""
+        from podpass.assertion.keys import KeyRing
+
+        folder = self._data_dir.path("keys", "issuer")
+        self._ring = await asyncio.to_thread(KeyRing.open, folder)
+
+    async def start_api_server(self) -> str:
+        """Serve the Kubernetes API; return its URL."""
+        if self._context.settings.kubernetes == KUBE_APISERVER:
+            return await self._start_control_plane()
+        from podpass.kubernetes.cluster import ClusterConfig, EmbeddedCluster
+
+        cluster = await self._stack.enter_async_context(
+            EmbeddedCluster(
+                ClusterConfig(
+                    database=self._data_dir.path("kubernetes.db"),
+                    issuer=self._config.issuer,
+                    signer=self._ring,
+                    ca_file=self._data_dir.ca_file,
+                    tokens={},
+                    kubelet_tls=ca.client_context(self._data_dir, ca.KUBELET_CLIENT),
+                    clock=self._clock,
+                )
+            )
+        )
+        url = await self._context.serve("kubernetes", cluster.app, clients=True)
+        # Open watch requests would delay the stop of the server until its timeout.
+        self._stack.callback(cluster.drain)
+        return url
+
+    async def _start_control_plane(self) -> str:
+        """Start a real control plane on the reserved port."""
+        from podpass.local.control_plane import programs
+        from podpass.local.control_plane.plane import ControlPlane, ControlPlaneConfig
+
+        found = programs.find(self._context.environ)
+        self._context.sockets["kubernetes"].close()
+        config = ControlPlaneConfig(
+            programs=found,
+            data_dir=self._data_dir,
+            issuer=self._config.issuer,
+            port=self._config.ports["kubernetes"],
+            on_restart=self._on_restart,
+        )
+        self._plane = await self._stack.enter_async_context(ControlPlane(config))
+        controllers = "" if found.controllers else ", without controllers"
+        return f"{self._config.url('kubernetes')}, {found.api_server}{controllers}"
+
+    async def start_issuer(self) -> str:
+        """Serve the discovery document and the keys; return the issuer."""
+        from podpass.assertion.app import create_app
+
+        await self._context.serve("issuer", create_app(self._config.issuer, self._ring))
+        return self._config.issuer
+
+    async def start_webhook(self, directory: "Directory") -> str:
+        """Serve the webhook and register it; return its URL."""
+        from podpass.admission.events import RefusalRecorder
+        from podpass.admission.handler import create_app
+        from podpass.admission.service_accounts import ServiceAccountCache
+        from podpass.kubernetes.client import KubeClient
+        from podpass.local.managed_cluster import ManagedCluster
+        from podpass.local.registration import apply_rbac, runs_native_sidecars
+        from podpass.settings import WebhookSettings
+
+        url = self._config.url("webhook") + names.WEBHOOK_PATH
+        enter = self._stack.enter_async_context
+        async with KubeClient.from_kubeconfig(self._data_dir.admin_kubeconfig) as admin:
+            await apply_rbac(admin)
+            version = str((await admin.get("/version"))["gitVersion"])
+        client = await enter(KubeClient.from_kubeconfig(self._data_dir.path("webhook.kubeconfig")))
+        accounts = await enter(ServiceAccountCache(client))
+        events = await enter(RefusalRecorder(client, self._clock))
+        native = await runs_native_sidecars(client)
+        settings = WebhookSettings(tenant_id=self._config.tenant_id, native_sidecar=native)
+        app = create_app(settings, accounts, events=events)
+        await self._context.serve("webhook", app)
+        self.managed = ManagedCluster(
+            self._data_dir,
+            issuer=self._config.issuer,
+            server=self._config.url("kubernetes"),
+            version=version,
+            webhook_url=url,
+        )
+        enabled = await azure_apis.is_workload_identity_enabled(directory, self._config)
+        await self.managed.set_workload_identity(enabled)
+        return url if enabled else f"{url}, disabled"
+
+    async def start_kubelet(self, database: "Database", directory: "Directory") -> str:
+        """Start the kubelet; return its node and how it isolates pods."""
+        from podpass.directory.store.session import TOPIC
+        from podpass.kubernetes.kubelet.kubelet import Kubelet, KubeletConfig
+        from podpass.local.direct_tls import run_direct_tls
+        from podpass.local.image_source import IMAGES_FILE, InstanceImages
+        from podpass.local.samples.builds import SampleBuilds
+        from podpass.local.samples.cache import SampleCache, cache_folder
+
+        direct = run_direct_tls(self._data_dir.path("hosts"), self._config, directory)
+        self.direct = await self._stack.enter_async_context(direct)
+        database.subscribe(TOPIC, self.direct.hosts.changed)
+        ports, path = self._config.ports, self._context.environ.get("PATH", os.defpath)
+        samples = SampleCache(cache_folder(self._context.environ), path)
+        builds = await self._stack.enter_async_context(SampleBuilds(samples, self._context.environ))
+        runtime = Kubelet(
+            KubeletConfig(
+                kubeconfig=self._data_dir.path("runtime.kubeconfig"),
+                node_name=ca.NODE_NAME,
+                folder=self._data_dir.path("pods"),
+                images=InstanceImages(self._data_dir.path(IMAGES_FILE), samples, builds),
+                environment=pod_environment(self._data_dir, ports["gateway"]),
+                path=path,
+                port=ports["kubelet"],
+                hosts_file=self.direct.hosts.path,
+                hidden=self._data_dir.root,
+                shown=self._data_dir.public_files,
+                clock=self._clock,
+            )
+        )
+        await self._context.serve("kubelet", runtime.app, clients=True)
+        await self._stack.enter_async_context(runtime)
+        self.pods = PodAccess(
+            runtime.sandbox, runtime.pod_network, served=self.direct.socket is not None
+        )
+        return f"node {ca.NODE_NAME}, {runtime.sandbox}"
