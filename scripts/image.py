@@ -94,7 +94,11 @@ def write_archive(root: Path, file: Path, version: str) -> str:
         "layers": [_blob(blobs, f"{_OCI}.layer.v1.tar+gzip", packed)],
     }
     named = _blob(blobs, f"{_OCI}.manifest.v1+json", _json(manifest))
-    named["annotations"] = {"org.opencontainers.image.ref.name": version}
+    named["annotations"] = {
+        "org.opencontainers.image.ref.name": version,
+        # The full name, without which a pod cannot name the image after containerd or kind has loaded it.
+        "io.containerd.image.name": f"docker.io/library/podpass:{version}",
+    }
     index = {"schemaVersion": 2, "manifests": [named]}
     files = {f"blobs/sha256/{name}": content for name, content in blobs.items()}
     files["oci-layout"] = _json({"imageLayoutVersion": "1.0.0"})

@@ -10,6 +10,7 @@ import pwd
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -29,13 +30,17 @@ _START_SECONDS = 30
 def binaries() -> Path:
     """Return the directory of PostgreSQL's programs, or skip the test."""
     found = _binaries()
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+    if found is None and _can_install():
         install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "postgresql"]
         subprocess.run(install, check=False, capture_output=True, timeout=300)
         found = _binaries()
     if found is None:
         pytest.skip("PostgreSQL: neither on PATH nor under /usr/lib/postgresql; install postgresql")
     return found
+
+
+def _can_install() -> bool:
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 
 def _binaries() -> Path | None:
@@ -159,6 +164,110 @@ class Server:
         self.execute("DROP SCHEMA public CASCADE", database=name)
         self.execute("CREATE SCHEMA public", database=name)
         self.free.append(name)
+
+
+def several(*servers: Server, database: str = "postgres") -> str:
+    """Return the URL of a database that has several servers, as libpq writes it."""
+    hosts = ",".join(f"127.0.0.1:{one.port}" for one in servers)
+    return f"postgresql://podpass:{servers[0].password}@{hosts}/{database}"
+
+
+@contextlib.contextmanager
+def standby(primary: Server) -> Iterator[Server]:
+    """Run a streaming standby; from then on, the primary acknowledges a commit when the standby has it."""
+    folder = Path(tempfile.mkdtemp(prefix="podpass-standby-"))
+    server = Server(
+        primary.programs, folder, free_port(), primary.fsync, (), password=primary.password
+    )
+    copy = [
+        str(primary.programs / "pg_basebackup"),
+        *("-D", str(folder / "data"), "-h", "127.0.0.1", "-p", str(primary.port), "-U", "podpass"),
+        *("--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--no-password"),
+    ]
+    try:
+        _own(folder)
+        environ = {**os.environ, "PGPASSWORD": primary.password}
+        subprocess.run(copy, check=True, capture_output=True, env=environ, **_user())
+        server.start()
+        primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        primary.execute("SELECT pg_reload_conf()")
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def pooler(server: Server, *, size: int = 3) -> Iterator["Pooler"]:
+    """Run PgBouncer in transaction mode in front of a server, with few connections to it."""
+    program = _pgbouncer()
+    folder = Path(tempfile.mkdtemp(prefix="podpass-pgbouncer-"))
+    made = Pooler(program, folder, free_port(), server.password)
+    lines = [
+        *("[databases]", f"* = host=127.0.0.1 port={server.port}", "[pgbouncer]"),
+        *("listen_addr = 127.0.0.1", f"listen_port = {made.port}", "unix_socket_dir ="),
+        *("auth_type = plain", f"auth_file = {folder / 'users'}", "pool_mode = transaction"),
+        *(f"default_pool_size = {size}", "max_client_conn = 200", "server_login_retry = 0.2"),
+    ]
+    try:
+        (folder / "users").touch(0o600)
+        (folder / "users").write_text(f'"podpass" "{server.password}"\n')
+        (folder / "pgbouncer.ini").write_text("\n".join(lines) + "\n")
+        _own(folder, folder / "users", folder / "pgbouncer.ini")
+        made.start()
+        yield made
+    finally:
+        made.stop()
+        shutil.rmtree(folder)
+
+
+def _pgbouncer() -> Path:
+    """Return the program, or skip the test."""
+    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin"))
+    if (found := shutil.which("pgbouncer", path=path)) is None and _can_install():
+        install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "pgbouncer"]
+        subprocess.run(install, check=False, capture_output=True, timeout=300)
+        found = shutil.which("pgbouncer", path=path)
+    if found is None:
+        pytest.skip("PgBouncer: neither on PATH nor in /usr/sbin; install pgbouncer")
+    return Path(found)
+
+
+@dataclass
+class Pooler:
+    """A PgBouncer whose port stays the same after a restart."""
+
+    program: Path
+    folder: Path
+    port: int
+    password: str = field(repr=False)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def url(self, database: str) -> str:
+        return f"postgresql://podpass:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Start it, and wait until it accepts connections."""
+        command = [str(self.program), str(self.folder / "pgbouncer.ini")]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, **_user())
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            assert self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+            except OSError:
+                assert time.monotonic() < deadline, (self.folder / "log").read_text()[-2000:]
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self) -> None:
+        """Stop it at once, which closes all connections."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(timeout=_START_SECONDS)
+            self.process = None
 
 
 @contextlib.contextmanager

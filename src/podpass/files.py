@@ -4,7 +4,9 @@ A reader reads either the complete old content or the complete new content. When
 is on the disk.
 """
 
+import errno
 import os
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -60,6 +62,24 @@ def open_private(path: Path) -> BinaryIO:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
     os.fchmod(handle, PRIVATE_FILE)
     return os.fdopen(handle, "ab")
+
+
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """Read a small regular file; a FIFO, a device or a directory is refused without blocking.
+
+    Errors:  OSError with a `strerror` that says what is wrong.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        with os.fdopen(handle, "rb", closefd=False) as stream:
+            data = stream.read(max_bytes + 1)
+    finally:
+        os.close(handle)
+    if len(data) > max_bytes:
+        raise OSError(errno.EFBIG, f"larger than {max_bytes} bytes", str(path))
+    return data
 
 
 def is_world_accessible(path: Path) -> bool:

@@ -36,8 +36,10 @@ async def get_document(ring: KeyRing, tmp_path: Path) -> AsyncIterator[Ask]:
         aiohttp.ClientSession(connector=connector) as session,
     ):
 
-        async def send(path: str, method: str = "GET") -> tuple[int, bytes, dict[str, str]]:
-            async with session.request(method, url + path) as answer:
+        async def send(
+            path: str, method: str = "GET", **headers: str
+        ) -> tuple[int, bytes, dict[str, str]]:
+            async with session.request(method, url + path, headers=headers) as answer:
                 return answer.status, await answer.read(), dict(answer.headers)
 
         yield send
@@ -100,3 +102,21 @@ def test_trailing_slash_of_issuer_does_not_change_document_urls() -> None:
     for issuer in ("https://a.test/x", "https://a.test/x/"):
         assert discovery.discovery_document(issuer)["issuer"] == issuer
         assert discovery.discovery_document(issuer)["jwks_uri"] == "https://a.test/x/openid/v1/jwks"
+
+
+@pytest.mark.parametrize(
+    ("path", "accepted", "refused"),
+    [
+        ("/.well-known/openid-configuration", "application/json", "application/jwk-set+json"),
+        ("/openid/v1/jwks", "application/jwk-set+json", "application/json"),
+    ],
+    ids=["document", "keys"],
+)
+async def test_documents_have_one_media_type_as_those_of_an_api_server(
+    get_document: Ask, path: str, accepted: str, refused: str
+) -> None:
+    for accept in (accepted, "*/*", f"{refused}, {accepted};q=0.5"):
+        assert (await get_document(PATH + path, accept=accept))[0] == 200
+    for accept in (refused, "application/*", "text/html"):
+        status, body, _ = await get_document(PATH + path, accept=accept)
+        assert (status, accepted in body.decode()) == (406, True)

@@ -261,6 +261,9 @@ def test_archive_is_an_oci_image_with_correct_digests(archive: tuple[Path, str])
         assert _json(tar, "oci-layout") == {"imageLayoutVersion": "1.0.0"}
         (named,) = _json(tar, "index.json")["manifests"]
         assert named["digest"] == digest
+        # Without a full name, containerd imports it under a name that no pod can use.
+        name = f"docker.io/library/podpass:{podpass.__version__}"
+        assert named["annotations"]["io.containerd.image.name"] == name
         manifest = _json(tar, f"blobs/sha256/{digest.removeprefix('sha256:')}")
         config = _json(tar, f"blobs/sha256/{manifest['config']['digest'].removeprefix('sha256:')}")
     assert config["config"]["User"] == f"{USER}:{USER}"

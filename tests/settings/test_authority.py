@@ -19,6 +19,7 @@ GIVEN = {
     "tls_key": "/tls.key",
 }
 TENANT, GUID = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+CLUSTER = "https://kubernetes.default.svc.cluster.local"
 EXCHANGE = {
     "origins": (
         "https://a.example,https://b.example:8443",
@@ -27,6 +28,7 @@ EXCHANGE = {
     "assertion_algorithms": ("RS256, ES256", ("RS256", "ES256")),
     "token_seconds": ("3600", 3600),
     "issuer_ca_file": ("/ca.pem", Path("/ca.pem")),
+    "cluster_issuer": (CLUSTER, CLUSTER),
     "uniform_refusals": ("true", True),
     "administrators": (f"{TENANT},{GUID}", (TENANT, GUID)),
     "private_issuers": ("10.20.0.0/16,issuer.internal", ("10.20.0.0/16", "issuer.internal")),
@@ -58,6 +60,36 @@ def test_process_setting_is_parsed_by_its_type(name: str) -> None:
     made, problems = parse_texts(AuthorityProcessSettings, {**GIVEN, name: text})
     assert problems == []
     assert getattr(made, name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("cluster_issuer", "http://kubernetes.default.svc"),
+        ("cluster_issuer", "kubernetes.default.svc"),
+        ("cluster_issuer", "https://user@kubernetes.default.svc"),
+        ("cluster_server", "https://10.0.0.1:6443/"),
+        ("cluster_server", "https://10.0.0.1:6443/api"),
+        ("cluster_server", "http://10.0.0.1"),
+    ],
+)
+def test_invalid_address_of_the_cluster_is_refused(name: str, text: str) -> None:
+    _, (problem,) = parse_texts(AuthoritySettings, {"cluster_issuer": CLUSTER, name: text})
+    assert problem.startswith(f"--{name.replace('_', '-')} {text}: want")
+
+
+@pytest.mark.parametrize("text", ["https://[fd00::1]:6443", "https://127.0.0.1:6443", "https://a"])
+def test_api_server_is_an_origin(text: str) -> None:
+    _, problems = parse_texts(
+        AuthoritySettings, {"cluster_issuer": CLUSTER, "cluster_server": text}
+    )
+    assert problems == []
+
+
+@pytest.mark.parametrize("name", ["cluster_server", "cluster_ca_file", "cluster_token_file"])
+def test_settings_of_the_api_server_need_the_issuer_of_the_cluster(name: str) -> None:
+    _, problems = parse_texts(AuthoritySettings, {name: "https://10.0.0.1"})
+    assert problems == [f"--{name.replace('_', '-')} needs --cluster-issuer"]
 
 
 def test_all_problems_are_reported_together() -> None:

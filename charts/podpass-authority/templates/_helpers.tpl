@@ -57,6 +57,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $_ := set $data "PODPASS_AUTHORITY_ADMIN_LISTEN" "0.0.0.0:8444" -}}
 {{- with .Values.admin.origin -}}{{- $_ := set $data "PODPASS_AUTHORITY_ADMIN_ORIGIN" . -}}{{- end -}}
 {{- end -}}
+{{- with .Values.cluster.issuer -}}
+{{- $_ := set $data "PODPASS_AUTHORITY_CLUSTER_ISSUER" . -}}
+{{- $_ = set $data "PODPASS_AUTHORITY_CLUSTER_SERVER" $.Values.cluster.server -}}
+{{- $_ = set $data "PODPASS_AUTHORITY_CLUSTER_CA_FILE" "/etc/podpass/cluster/ca.crt" -}}
+{{- $_ = set $data "PODPASS_AUTHORITY_CLUSTER_TOKEN_FILE" "/etc/podpass/cluster/token" -}}
+{{- end -}}
 {{- range $name, $value := .Values.settings -}}
 {{- if not (kindIs "invalid" $value) -}}{{- $_ := set $data $name $value -}}{{- end -}}
 {{- end -}}
@@ -161,10 +167,15 @@ not defined, and Helm shows only the first error. */}}
 {{- if and .Values.service.externalTrafficPolicy (eq .Values.service.type "ClusterIP") -}}
 {{- fail "service.externalTrafficPolicy needs service.type LoadBalancer or NodePort" -}}
 {{- end -}}
+{{- with .Values.cluster.issuer -}}
+{{- if and $.Values.seed.clusterIssuer (ne . $.Values.seed.clusterIssuer) -}}
+{{- fail "cluster.issuer and seed.clusterIssuer differ: both are the issuer of this cluster, so set only cluster.issuer" -}}
+{{- end -}}
+{{- end -}}
 {{- range $identity := .Values.seed.identities -}}
 {{- range $identity.federated_credentials -}}
-{{- if and (eq .issuer "cluster") (not $.Values.seed.clusterIssuer) -}}
-{{- fail (printf "seed.identities: %s trusts issuer: cluster, and seed.clusterIssuer is empty: set it to the issuer in the output of `kubectl get --raw /.well-known/openid-configuration`" $identity.name) -}}
+{{- if and (eq .issuer "cluster") (not (or $.Values.seed.clusterIssuer $.Values.cluster.issuer)) -}}
+{{- fail (printf "seed.identities: %s trusts issuer: cluster, and cluster.issuer is empty: set it to the issuer in the output of `kubectl get --raw /.well-known/openid-configuration`" $identity.name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

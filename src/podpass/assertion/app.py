@@ -7,7 +7,7 @@ import orjson
 
 from podpass.assertion.keys import KeyRing
 from podpass.crypto.jose import DISCOVERY_PATH
-from podpass.http.server import JSON, App, Receive, Scope, Send, respond
+from podpass.http.server import JSON, App, Receive, Scope, Send, header, respond
 from podpass.kubernetes.service_account import discovery
 from podpass.kubernetes.service_account.names import JWKS_PATH
 
@@ -35,6 +35,11 @@ def create_app(issuer: str, ring: KeyRing) -> App:
             document, kind = discovery.jwks_document(ring.public), discovery.JWKS_TYPE
         else:
             await respond(send, 404, b'{"error":"not found"}')
+            return
+        if not discovery.is_acceptable(header(scope, b"accept") or "", kind):
+            # As strict as an API server: a program that fails here would fail with a cluster's issuer.
+            body = b'{"error":"not acceptable: this document is %s"}' % kind
+            await respond(send, 406, body)
             return
         _log.info("issuer_document_read", extra={"stage": "assertion", "path": scope["path"]})
         await respond(send, 200, orjson.dumps(document), ((b"content-type", kind), _CACHE))

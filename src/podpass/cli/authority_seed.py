@@ -36,6 +36,7 @@ from podpass.errors import UsageError
 )
 @click.option(
     "--cluster-issuer",
+    envvar="PODPASS_AUTHORITY_CLUSTER_ISSUER",
     metavar="URL",
     help="Issuer URL for `issuer: cluster` in the file, byte for byte as in the cluster's tokens.",
 )

@@ -7,9 +7,10 @@ more durable than podpass requires, never less.
 import contextlib
 import errno
 import os
+import re
 import socket
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,7 +30,8 @@ _MIN_SQLITE = (3, 37, 0)
 _WRITES = "podpass_writes"
 _DRIVER = "postgresql+psycopg"
 _URL_HINT = (
-    "use sqlite:////absolute/path or postgresql://user:password@host:port/database; percent-encode characters"
+    "use sqlite:////absolute/path or postgresql://user:password@host:port/database (several servers: "
+    "host1:port1,host2:port2); percent-encode characters"
     " other than letters, digits, '-', '.' and '_' in the user and the password: %40 for @"
 )
 
@@ -60,13 +62,27 @@ _SESSION = {
 }
 _CURRENT = "current_setting('synchronous_commit')"
 _DURABLE = f"CASE {_CURRENT} WHEN 'off' THEN 'on' ELSE {_CURRENT} END"
-# The first statement of every connection.
+# The first statement of every connection. Its first column is the process ID of the server's process.
 SESSION = "SELECT " + ", ".join(
     (
+        "pg_backend_pid()",
         *(f"set_config('{name}', '{value}', false)" for name, value in _SESSION.items()),
         f"set_config('synchronous_commit', {_DURABLE}, false)",
     )
 )
+# The first statement of every transaction through a pooler, which may run each one in another session. A
+# value that is set for the session would not apply, or would apply to other clients.
+_LOCAL = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "TimeZone")
+_TRANSACTION = "SELECT " + ", ".join(
+    (
+        *(f"set_config('{name}', '{_SESSION[name]}', true)" for name in _LOCAL),
+        f"set_config('synchronous_commit', {_DURABLE}, true)",
+    )
+)
+_POOLED = "podpass_pooled"
+# The hosts of a URL with several servers, as libpq writes them.
+_HOSTS = re.compile(r"(postgres(?:ql)?://(?:[^/?#]*@)?)([^@/?#]*,[^@/?#]*)((?:[/?].*)?)")
+_HOST = re.compile(r"(?P<host>[^\[\]:]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]+))?")
 
 
 def parse_url(url: str) -> URL:
@@ -76,7 +92,8 @@ def parse_url(url: str) -> URL:
              URL.
     """
     try:
-        parsed = make_url(url.strip())  # a URL that is read from a file ends with a line break
+        # A URL that is read from a file ends with a line break.
+        parsed = _parse_hosts(url.strip()) or make_url(url.strip())
     except (ArgumentError, ValueError):
         # The cause is not shown either: in a wrong URL the password may be in the place of the port.
         raise DatabaseUnusable("the database's URL cannot be read", hint=_URL_HINT) from None
@@ -86,6 +103,25 @@ def parse_url(url: str) -> URL:
     if backend in ("postgresql", "postgres"):
         return _check_options(parsed.set(drivername=_DRIVER))
     raise DatabaseUnusable(f"podpass does not support {backend} databases", hint=_URL_HINT)
+
+
+def _parse_hosts(text: str) -> URL | None:
+    """Parse a PostgreSQL URL with several hosts; return None for every other URL.
+
+    Errors:  ValueError for a list that has an invalid host.
+    """
+    if (parts := _HOSTS.fullmatch(text)) is None:
+        return None
+    hosts = [_HOST.fullmatch(each) for each in parts[2].split(",")]
+    found = [each for each in hosts if each is not None]
+    if len(found) < len(hosts):
+        raise ValueError("a host is invalid")
+    url = make_url(parts[1] + parts[3])
+    names = ",".join(each["ipv6"] or each["host"] for each in found)
+    ports = ",".join(each["port"] or "5432" for each in found)
+    # Only the primary: a standby refuses writes, and its data may be old.
+    options = {"target_session_attrs": "read-write", **url.query}
+    return url.set(query={**options, "host": names, "port": ports})
 
 
 def _check_options(url: URL) -> URL:
@@ -103,7 +139,10 @@ def _check_options(url: URL) -> URL:
 
 def redact_url(url: URL) -> str:
     """Return a URL without its password and its options, which may contain a password."""
-    return url.set(query={}).render_as_string(hide_password=True)
+    shown = url.set(query={})
+    if isinstance(hosts := url.query.get("host"), str):
+        shown = shown.set(host=hosts)
+    return shown.render_as_string(hide_password=True)
 
 
 def create_sqlite_engine(url: URL, *, make: bool) -> Engine:
@@ -155,6 +194,7 @@ def create_postgres_engine(url: URL, connections: int, used: set[Any]) -> Engine
         connect_args=_defaults(url),
     )
     event.listen(created, "connect", _on_postgres_connect)
+    event.listen(created, "begin", _on_postgres_begin)
     event.listen(created, "checkout", lambda connection, *_: used.add(connection))
     for end in ("checkin", "invalidate", "close"):
         event.listen(created, end, lambda connection, *_: used.discard(connection))
@@ -209,7 +249,25 @@ def _on_sqlite_begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
 
 
-def _on_postgres_connect(connection: Any, _record: object) -> None:
+def _on_postgres_connect(connection: Any, record: Any) -> None:
     autocommit, connection.autocommit = connection.autocommit, True
-    connection.execute(SESSION)
+    record.info[_POOLED] = adapt_to_pooler(connection, connection.execute(SESSION).fetchone())
     connection.autocommit = autocommit
+
+
+def _on_postgres_begin(connection: Connection) -> None:
+    if connection.info[_POOLED]:
+        connection.exec_driver_sql(_TRANSACTION)
+
+
+def adapt_to_pooler(connection: Any, row: Sequence[Any] | None) -> bool:
+    """Return whether a new connection leads to a pooler, and prepare no statements on it if so.
+
+    Shapes:  `row` is the result of SESSION. A pooler gives its clients process IDs of its own.
+    """
+    assert row is not None
+    is_pooled = bool(row[0] != connection.info.backend_pid)
+    if is_pooled:
+        # The next statement may reach another session, which has not prepared it.
+        connection.prepare_threshold = None
+    return is_pooled

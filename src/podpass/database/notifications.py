@@ -27,8 +27,12 @@ class ChangeNotifier:
             for on_change in self._subscribers.get(topic, ()):
                 on_change()
 
+    def publish_all(self) -> None:
+        """Notify every subscriber."""
+        self.publish(tuple(self._subscribers))
+
     def set_connected(self, *, connected: bool) -> None:
         """Record whether changes of other processes arrive, and notify all subscribers."""
         self.is_connected = connected
         # Changes may have been missed, so everything that was read before is out of date.
-        self.publish(tuple(self._subscribers))
+        self.publish_all()

@@ -7,6 +7,7 @@ and seconds are limited. Errors never contain a part of the remote body.
 
 import asyncio
 import ipaddress
+import re
 import socket
 import ssl
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
+from podpass import files
 from podpass.crypto import jose
 from podpass.errors import Error, SettingsError
 from podpass.http import address_policy
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
 
 MAX_URL_CHARS = 2048
 _HTTPS_PORT = 443
+# A JWKS may have its own media type, and an API server serves its keys only as this type.
+_ACCEPT = "application/jwk-set+json, application/json"
+_MAX_CA_BYTES = 1024 * 1024
+_MAX_TOKEN_BYTES = 16 * 1024
+_TOKEN = re.compile(rb"[A-Za-z0-9._~+/=-]+")
 
 
 class FetchError(Error):
@@ -39,6 +46,20 @@ class FetchError(Error):
         super().__init__(message)
         self.facts = {"reason": reason, **facts}
         self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustedUrls:
+    """URLs that the operator has named, with the CA of their host and the token for it.
+
+    Shapes:  the host may have a private address, and any address that is written in the URL itself. Only
+             `ca_file` verifies its certificate, or the system's CAs without it. The token in `token_file` is
+             sent to exactly these URLs. Both files are read for each request, because they are rotated.
+    """
+
+    urls: frozenset[str]
+    ca_file: Path | None = None
+    token_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +79,7 @@ class FetchRules:
     ca_file: Path | None = None
     private: tuple[str, ...] = ()
     private_ca_file: Path | None = None
+    trusted: TrustedUrls = TrustedUrls(urls=frozenset())
     max_bytes: int = 64 * 1024
     seconds: float = 3.0
 
@@ -66,6 +88,7 @@ class TrustStore(StrEnum):
     """The set of CAs that verify the certificate of a host."""
 
     OWN = "own"
+    TRUSTED = "trusted"
     PRIVATE = "private"
     PUBLIC = "public"
 
@@ -81,7 +104,7 @@ class FetchTarget:
 class Fetcher:
     """Fetches JSON objects by one set of rules.
 
-    Errors:  SettingsError when `private_ca_file` cannot be read.
+    Errors:  SettingsError when a file of the rules cannot be read.
     """
 
     def __init__(self, rules: FetchRules) -> None:
@@ -93,6 +116,10 @@ class Fetcher:
         if rules.private_ca_file is not None:
             # Loaded now, so that a missing file is an error at the start and not at the first fetch.
             self._contexts[TrustStore.PRIVATE] = self._create_tls(TrustStore.PRIVATE)
+        if rules.trusted.ca_file is not None:
+            _read_ca(rules.trusted.ca_file)
+        if rules.trusted.token_file is not None:
+            _read_token(rules.trusted.token_file)
 
     async def get_json(self, url: str) -> dict[str, Any]:
         """Fetch one JSON object.
@@ -102,7 +129,7 @@ class Fetcher:
         parts = parse_url(url)
         try:
             async with asyncio.timeout(self._rules.seconds):
-                target = await self._locate(parts)
+                target = await self._locate(url, parts)
                 body = await self._read(url, target)
         except TimeoutError as exc:
             raise FetchError(
@@ -115,11 +142,14 @@ class Fetcher:
                 "the response is not a JSON object", reason="not_json", host=parts.hostname
             ) from exc
 
-    async def _locate(self, parts: SplitResult) -> FetchTarget:
+    async def _locate(self, url: str, parts: SplitResult) -> FetchTarget:
         host, port = str(parts.hostname), parts.port or _HTTPS_PORT
+        is_trusted = url in self._rules.trusted.urls
         if own := instance_address(self._rules.hosts, host, port):
             return FetchTarget(addresses=(own,), trust_store=TrustStore.OWN)
         allowed = address_policy.PRIVATE if host in self._names else self._networks
+        if is_trusted:
+            allowed = (*address_policy.PRIVATE, *self._networks, *_literal_network(host))
         try:
             found = await self._resolver.find(host)
         except NameNotResolved as exc:
@@ -128,9 +158,10 @@ class Fetcher:
             public = [address_policy.check_address(address, allowed) for address in found]
         except AddressNotPublic as exc:
             raise FetchError(exc.message, reason="address") from exc
+        store = TrustStore.PUBLIC if all(public) else TrustStore.PRIVATE
         return FetchTarget(
             addresses=tuple((address, port) for address in found),
-            trust_store=TrustStore.PUBLIC if all(public) else TrustStore.PRIVATE,
+            trust_store=TrustStore.TRUSTED if is_trusted else store,
         )
 
     async def _read(self, url: str, target: FetchTarget) -> bytes:
@@ -139,7 +170,7 @@ class Fetcher:
         try:
             async with (
                 _session(target, self._tls(target.trust_store)) as session,
-                session.get(url, allow_redirects=False) as response,
+                session.get(url, allow_redirects=False, headers=self._credentials(url)) as response,
             ):
                 return await self._read_body(response)
         except (aiohttp.ClientError, OSError, ValueError) as exc:
@@ -165,7 +196,24 @@ class Fetcher:
                 raise FetchError(f"the response is larger than {limit} bytes", reason="too_large")
         return bytes(body)
 
+    def _credentials(self, url: str) -> dict[str, str]:
+        """Return the header with the token, for a URL to which it may be sent."""
+        trusted = self._rules.trusted
+        if trusted.token_file is None or url not in trusted.urls:
+            return {}
+        try:
+            return {"Authorization": f"Bearer {_read_token(trusted.token_file)}"}
+        except SettingsError as exc:
+            raise FetchError(exc.message, reason="token_file") from exc
+
     def _tls(self, trust_store: TrustStore) -> ssl.SSLContext:
+        if trust_store is TrustStore.TRUSTED:
+            if (ca_file := self._rules.trusted.ca_file) is None:
+                return self._tls(TrustStore.PUBLIC)
+            try:
+                return ssl.create_default_context(cadata=_read_ca(ca_file))
+            except SettingsError as exc:
+                raise FetchError(exc.message, reason="ca_file") from exc
         if trust_store not in self._contexts:
             self._contexts[trust_store] = self._create_tls(trust_store)
         return self._contexts[trust_store]
@@ -175,12 +223,44 @@ class Fetcher:
             return ssl.create_default_context(cafile=self._rules.ca_file)
         context = ssl.create_default_context()
         if trust_store is TrustStore.PRIVATE and self._rules.private_ca_file is not None:
-            try:
-                context.load_verify_locations(cafile=self._rules.private_ca_file)
-            except OSError as exc:
-                problem = f"{self._rules.private_ca_file}: not a PEM file of certificates"
-                raise SettingsError([problem]) from exc
+            context.load_verify_locations(cadata=_read_ca(self._rules.private_ca_file))
         return context
+
+
+def _read_ca(path: Path) -> str:
+    """Read a PEM file of certificates.
+
+    Errors:  SettingsError.
+    """
+    try:
+        text = files.read_regular(path, _MAX_CA_BYTES).decode("ascii") or "-"
+        ssl.create_default_context(cadata=text)
+    except (UnicodeDecodeError, ssl.SSLError) as exc:
+        raise SettingsError([f"{path}: not a PEM file of certificates"]) from exc
+    except OSError as exc:
+        raise SettingsError([f"{path}: the CA file cannot be read: {exc.strerror}"]) from exc
+    return text
+
+
+def _read_token(path: Path) -> str:
+    """Read a bearer token.
+
+    Errors:  SettingsError, which never shows the content of the file.
+    """
+    try:
+        data = files.read_regular(path, _MAX_TOKEN_BYTES).strip()
+    except OSError as exc:
+        raise SettingsError([f"{path}: the token file cannot be read: {exc.strerror}"]) from exc
+    if not _TOKEN.fullmatch(data):
+        raise SettingsError([f"{path}: the file does not contain a token"])
+    return data.decode("ascii")
+
+
+def _literal_network(host: str) -> tuple[address_policy.Network, ...]:
+    try:
+        return (ipaddress.ip_network(host),)
+    except ValueError:
+        return ()
 
 
 def parse_url(url: str) -> SplitResult:
@@ -252,5 +332,5 @@ def _session(target: FetchTarget, tls: ssl.SSLContext) -> "aiohttp.ClientSession
         auto_decompress=False,
         trust_env=False,
         timeout=aiohttp.ClientTimeout(total=None),
-        headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+        headers={"Accept": _ACCEPT, "Accept-Encoding": "identity"},
     )

@@ -25,6 +25,12 @@ VOLUME = names.VOLUME_PREFIX + "policy"
 POLICY_KEYS = ("audience", "azureEnvironment", "azureTenantID", "exemptNamespaces", "failurePolicy")
 
 _GROUP = "admissionregistration.k8s.io/v1"
+_VARIABLES = (
+    names.ENV_CLIENT_ID,
+    names.ENV_TENANT_ID,
+    names.ENV_TOKEN_FILE,
+    names.ENV_AUTHORITY_HOST,
+)
 _TOKEN_FILE = f"{names.MOUNT_PATH}/{names.TOKEN_PATH}"
 # An empty selector: every ServiceAccount of the pod's namespace is a parameter.
 _ACCOUNTS = {"selector": {}, "parameterNotFoundAction": "Deny"}
@@ -118,13 +124,11 @@ def _build_mutating_spec(values: ManifestValues) -> dict[str, Any]:
         _read_annotation("params", names.CLIENT_ID),
         _read_annotation("params", names.TENANT_ID, values.tenant_id),
     )
-    values_by_name = [
-        (names.ENV_CLIENT_ID, client),
-        (names.ENV_TENANT_ID, tenant),
-        (names.ENV_TOKEN_FILE, _quote(_TOKEN_FILE)),
-        (names.ENV_AUTHORITY_HOST, _quote(settings.authority_host)),
-    ]
-    env = ",\n  ".join(f"{{'name': '{name}', 'value': {value}}}" for name, value in values_by_name)
+    values_in_order = (client, tenant, _quote(_TOKEN_FILE), _quote(settings.authority_host))
+    env = ",\n  ".join(
+        f"{{'name': '{name}', 'value': {value}}}"
+        for name, value in zip(_VARIABLES, values_in_order, strict=True)
+    )
     skip = _read_annotation("object", names.SKIP_CONTAINERS)
     variables = [
         _build_expiration_variable(),
@@ -149,23 +153,34 @@ def _build_mutating_spec(values: ManifestValues) -> dict[str, Any]:
 def _patch_containers(of: str) -> dict[str, Any]:
     """Add the missing variables and the mount to each container; variables of the user stay unchanged.
 
-    An ApplyConfiguration would be shorter, but it fails for a container that has a variable twice.
+    An ApplyConfiguration would be shorter, but it fails for a container that has a variable twice. No patch
+    repeats an existing list, because the API server 1.37 cannot convert the objects in it to a value.
     """
     mount = f"{{'name': dyn('{VOLUME}'), 'mountPath': dyn('{names.MOUNT_PATH}'), 'readOnly': dyn(true)}}"
-    each, none = f"object.spec.?{of}.orValue([])", "?{}.orValue([])".format
-    expression = f"""{each}.transformList(i, c, !(c.name in variables.skip), JSONPatch{{
-  op: 'add',
-  path: '/spec/{of}/' + string(i) + '/env',
-  value: c.{none("env")} + variables.env.filter(one, !c.{none("env")}.exists(e, e.name == one.name))
-}})
-+ {each}.transformList(i, c,
-    !(c.name in variables.skip)
-    && !c.{none("volumeMounts")}.exists(m, m.mountPath == '{names.MOUNT_PATH}'), JSONPatch{{
-  op: 'add',
-  path: '/spec/{of}/' + string(i) + '/volumeMounts',
-  value: c.{none("volumeMounts")} + [{mount}]
-}})"""
-    return _build_json_patch(expression)
+    unmounted = f"!c.?volumeMounts.orValue([]).exists(m, m.mountPath == '{names.MOUNT_PATH}')"
+    patches = [
+        _add_to_containers(of, "!has(c.env)", "env", "[]"),
+        *(
+            _add_to_containers(of, _is_missing(index), "env/-", f"variables.env[{index}]")
+            for index in range(len(_VARIABLES))
+        ),
+        _add_to_containers(of, "!has(c.volumeMounts)", "volumeMounts", "[]"),
+        _add_to_containers(of, unmounted, "volumeMounts/-", mount),
+    ]
+    return _build_json_patch("\n+ ".join(patches))
+
+
+def _is_missing(index: int) -> str:
+    """Return the condition that a container has no variable of this name; an empty one is left out."""
+    env = f"variables.env.size() > {index} && !c.?env.orValue([])"
+    return f"{env}.exists(e, e.name == variables.env[{index}].name)"
+
+
+def _add_to_containers(of: str, condition: str, path: str, value: str) -> str:
+    """Return an expression with one patch for each container that is not skipped and fulfils a condition."""
+    return f"""object.spec.?{of}.orValue([]).transformList(i, c,
+  !(c.name in variables.skip) && {condition},
+  JSONPatch{{op: 'add', path: '/spec/{of}/' + string(i) + '/{path}', value: {value}}})"""
 
 
 def _build_json_patch(expression: str) -> dict[str, Any]:

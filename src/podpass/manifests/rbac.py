@@ -39,8 +39,11 @@ def build_rbac_objects(values: ManifestValues) -> list[Object]:
 
 
 def _build_namespace_rules() -> list[Object]:
-    # No `create`, because resourceNames cannot restrict it: the manifest contains the Secret.
-    return [{**_build_rule("", "secrets", _UPDATE_VERBS), "resourceNames": [SERVER_CERT]}]
+    # RBAC cannot restrict `create` to a name. Without it, a deleted Secret would stay missing.
+    return [
+        {**_build_rule("", "secrets", _UPDATE_VERBS), "resourceNames": [SERVER_CERT]},
+        _build_rule("", "secrets", ["create"]),
+    ]
 
 
 def _build_cluster_rules(values: ManifestValues) -> list[Object]:

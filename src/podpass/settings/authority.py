@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from podpass.settings.fields import authority_flag, setting
 
 # The supported signature algorithms of assertions; Entra accepts the first three.
 ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384")
+_HTTPS_ORIGIN = re.compile(r"https://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]+)?")
+_HTTPS_URL = re.compile(r"https://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/[!-~]*)?")
 _WANT_PRIVATE = (
     "want host names, or networks such as 10.20.0.0/16; for this machine use 127.0.0.0/8 and ::1/128,"
     " not localhost"
@@ -132,6 +135,30 @@ class AuthoritySettings:
         group="Issuers",
         default=None,
     )
+    cluster_issuer: str = setting(
+        "issuer of a cluster whose API server the service reaches: its keys come from /openid/v1/jwks at the "
+        "issuer's own origin, whatever `jwks_uri` says, and the host may have a private address; it is "
+        "`issuer: cluster` in a seed",
+        **authority_flag("--cluster-issuer", "Issuers"),
+        default="",
+    )
+    cluster_server: str = setting(
+        "origin (https://host[:port]) of the API server, if it is not the origin of --cluster-issuer",
+        **authority_flag("--cluster-server", "Issuers"),
+        default="",
+    )
+    cluster_ca_file: Path | None = setting(
+        "PEM file of the only CAs that the service trusts for that API server, instead of the system's CAs; "
+        "read for each fetch",
+        **authority_flag("--cluster-ca-file", "Issuers"),
+        default=None,
+    )
+    cluster_token_file: Path | None = setting(
+        "file of a ServiceAccount token for that API server, sent to it alone; read for each fetch; not "
+        "needed if anonymous callers may read its keys",
+        **authority_flag("--cluster-token-file", "Issuers"),
+        default=None,
+    )
     max_body_bytes: int = setting(
         "maximum body size of a token request in bytes",
         **authority_flag("--max-body-bytes", "Limits"),
@@ -150,6 +177,7 @@ class AuthoritySettings:
                 all(_is_private_name(each) for each in self.private_issuers),
                 f"--private-issuer {_join(self.private_issuers)}: {_WANT_PRIVATE}",
             ),
+            *self._cluster_checks(),
             (
                 600 <= self.token_seconds <= 86399,
                 f"--token-seconds {self.token_seconds}: want 600 to 86399",
@@ -182,6 +210,23 @@ class AuthoritySettings:
         )
         if problems := [problem for is_valid, problem in checks if not is_valid]:
             raise SettingsError(problems)
+
+    def _cluster_checks(self) -> Iterator[tuple[bool, str]]:
+        issuer, server = self.cluster_issuer, self.cluster_server
+        yield (
+            not issuer or _HTTPS_URL.fullmatch(issuer) is not None,
+            f"--cluster-issuer {issuer}: want an https URL, as `iss` in the cluster's tokens",
+        )
+        yield (
+            not server or _HTTPS_ORIGIN.fullmatch(server) is not None,
+            f"--cluster-server {server}: want https://host[:port], no final slash",
+        )
+        for flag, value in (
+            ("--cluster-server", server),
+            ("--cluster-ca-file", self.cluster_ca_file),
+            ("--cluster-token-file", self.cluster_token_file),
+        ):
+            yield bool(issuer) or not value, f"{flag} needs --cluster-issuer"
 
 
 def _join(texts: tuple[str, ...]) -> str:

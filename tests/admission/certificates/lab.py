@@ -29,7 +29,7 @@ USERS = {
     "admin-token": UserInfo(name="admin", uid="admin", groups=("system:masters",)),
     "webhook-token": UserInfo(name="webhook", uid="webhook", groups=()),
 }
-# The chart's permissions: one Secret by name, and those of the reference on configurations.
+# The chart's permissions: one Secret by name, `create`, and those of the reference on configurations.
 RULES: dict[str, list[dict[str, Any]]] = {
     "secrets": [
         {
@@ -37,7 +37,8 @@ RULES: dict[str, list[dict[str, Any]]] = {
             "resources": ["secrets"],
             "resourceNames": [names.CERTIFICATE_SECRET],
             "verbs": ["get", "update", "watch"],
-        }
+        },
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
     ],
     "configurations": [
         {

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from podpass import names
 from podpass.admission.certificates import RotationPolicy, secret_codec, x509
 from podpass.admission.certificates.x509 import RsaCertificateIssuer
+from podpass.kubernetes.client import KubeError
 from tests.admission.certificates import reference
 from tests.admission.certificates.lab import (
     CONFIGURATIONS,
@@ -249,6 +251,7 @@ async def test_secret_with_many_old_cas_is_degraded(lab: Lab) -> None:
 
 async def test_missing_secret_without_create_permission_is_reported(rbac_only_lab: Lab) -> None:
     await rbac_only_lab.admin.create(CONFIGURATIONS, configuration(MAIN))
+    await rbac_only_lab.grant("secrets", _drop_verb("secrets", "create"))
     replica = await rbac_only_lab.replica()
     message = await wait_until(
         lambda: "is missing" in (t := replica.rotation.not_ready_reason()) and t
@@ -259,13 +262,44 @@ async def test_missing_secret_without_create_permission_is_reported(rbac_only_la
     await wait_until(lambda: not replica.rotation.not_ready_reason())
 
 
-async def test_missing_secret_is_created_with_permission(rbac_only_lab: Lab) -> None:
+async def test_missing_secret_is_created(rbac_only_lab: Lab) -> None:
     await rbac_only_lab.admin.create(CONFIGURATIONS, configuration(MAIN))
-    create = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}
-    await rbac_only_lab.grant("secrets", [*RULES["secrets"], create])
     await start_ready(rbac_only_lab)
     assert (await rbac_only_lab.admin.get(SECRET))["type"] == "Opaque"
     assert reference.find_outdated(await rbac_only_lab.data(), rbac_only_lab.clock()) == "nothing"
+
+
+async def test_deleted_secret_and_replaced_bundle_are_repaired(lab: Lab) -> None:
+    """Until the bundle is repaired, API servers refuse every labelled pod."""
+    replicas = [await start_ready(lab), await start_ready(lab)]
+    issuer = RsaCertificateIssuer(host=HOST, now=lab.clock(), policy=RotationPolicy())
+    stranger = issuer.create_ca().certificate
+    await lab.admin.delete(SECRET)
+    await lab.overwrite_bundles(stranger)
+
+    async def is_trusted() -> bool:
+        bundle = await read_bundle(lab)
+        try:
+            for replica in lab.replicas:
+                await handshake(replica.port, bundle)
+        except ssl.SSLError:
+            return False
+        return True
+
+    await wait_until(is_trusted, 60)
+    await wait_until(lambda: _has_secret(lab), 60)
+    # A replica that starts now is ready, and the others are so all the time.
+    await start_ready(lab)
+    await wait_until(is_trusted)
+    assert [each.rotation.not_ready_reason() for each in replicas] == ["", ""]
+
+
+async def _has_secret(lab: Lab) -> bool:
+    try:
+        return names.CA_CERTIFICATE in await lab.data()
+    except KubeError as exc:
+        assert exc.status == 404
+        return False
 
 
 async def test_other_keys_of_the_secret_are_unchanged(lab: Lab) -> None:
@@ -278,8 +312,10 @@ async def test_other_keys_of_the_secret_are_unchanged(lab: Lab) -> None:
 
 
 def _drop_verb(part: str, verb: str) -> list[dict[str, Any]]:
-    (rule,) = RULES[part]
-    return [{**rule, "verbs": [each for each in rule["verbs"] if each != verb]}]
+    rules = [
+        {**rule, "verbs": [each for each in rule["verbs"] if each != verb]} for rule in RULES[part]
+    ]
+    return [rule for rule in rules if rule["verbs"]]
 
 
 @pytest.mark.parametrize(

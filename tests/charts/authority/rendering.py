@@ -29,6 +29,11 @@ EVERYTHING: Values = {
     "databaseSecret": "database",
     "sealingKeySecret": "sealing",
     "tlsSecret": "certificate",
+    "cluster": {
+        "issuer": "https://issuer.example.com/",
+        "server": "https://10.96.0.1",
+        "caConfigMap": "ca-of-the-cluster",
+    },
     "settings": {
         "PODPASS_AUTHORITY_ROTATION_SECONDS": 7776000,
         "PODPASS_AUTHORITY_CLIENT_RATE": 0.5,

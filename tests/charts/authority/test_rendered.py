@@ -224,6 +224,10 @@ def test_each_setting_reaches_the_process(everything: list[Object]) -> None:
         "PODPASS_AUTHORITY_WORKERS": "4",
         "PODPASS_AUTHORITY_SHUTDOWN_DELAY_SECONDS": "30",
         "PODPASS_AUTHORITY_DRAIN_SECONDS": "60",
+        "PODPASS_AUTHORITY_CLUSTER_ISSUER": "https://issuer.example.com/",
+        "PODPASS_AUTHORITY_CLUSTER_SERVER": "https://10.96.0.1",
+        "PODPASS_AUTHORITY_CLUSTER_CA_FILE": "/etc/podpass/cluster/ca.crt",
+        "PODPASS_AUTHORITY_CLUSTER_TOKEN_FILE": "/etc/podpass/cluster/token",
         "PODPASS_AUTHORITY_ROTATION_SECONDS": "7776000",
         "PODPASS_AUTHORITY_CLIENT_RATE": "0.5",
         "PODPASS_AUTHORITY_CONNECTIONS": "2000000",
@@ -234,6 +238,26 @@ def test_each_setting_reaches_the_process(everything: list[Object]) -> None:
     }
     kinds = (AuthorityProcessSettings, AuthoritySettings)
     assert set(data) <= {row["variable"] for kind in kinds for row in describe(kind)}
+
+
+def test_replicas_alone_get_the_ca_and_a_token_for_the_api_server(
+    chart: AuthorityChart, everything: list[Object]
+) -> None:
+    pod = find(everything, "Deployment")["spec"]["template"]["spec"]
+    (volume,) = [one for one in pod["volumes"] if "projected" in one]
+    ca, token = volume["projected"]["sources"]
+    assert ca["configMap"]["name"] == "ca-of-the-cluster"
+    # No audience: the API server accepts no other token.
+    assert token["serviceAccountToken"] == {"path": "token", "expirationSeconds": 3600}
+    (mount,) = [one for one in container(everything)["volumeMounts"] if one["name"] == "cluster"]
+    assert mount == {"name": "cluster", "mountPath": "/etc/podpass/cluster", "readOnly": True}
+    data = find(everything, "ConfigMap", NAME)["data"]
+    read = {data[f"PODPASS_AUTHORITY_CLUSTER_{name}_FILE"] for name in ("CA", "TOKEN")}
+    assert read == {f"{mount['mountPath']}/{name}" for name in ("ca.crt", "token")}
+    others = [each for each in _pods(everything) if each is not pod]
+    assert others
+    for other in (*others, find(chart.render(), "Deployment")["spec"]["template"]["spec"]):
+        assert not [one for one in other["volumes"] if "projected" in one]
 
 
 def test_a_changed_setting_starts_new_pods_and_nothing_else_does(chart: AuthorityChart) -> None:

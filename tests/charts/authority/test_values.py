@@ -67,6 +67,10 @@ TRUST = {"name": "web", "issuer": "cluster", "subject": "system:serviceaccount:d
         ),
         ({"origin": "http://authority.example.com"}, "/origin", "pattern"),
         ({"origin": "https://authority.example.com/"}, "/origin", "pattern"),
+        ({"cluster": {"issuer": "kubernetes.default.svc"}}, "/cluster/issuer", "pattern"),
+        ({"cluster": {"server": "https://10.96.0.1/"}}, "/cluster/server", "pattern"),
+        ({"cluster": {"caConfigMap": ""}}, "/cluster/caConfigMap", "pattern"),
+        ({"cluster": {"tokenFile": "x"}}, "/cluster", "'tokenFile' not allowed"),
         ({"tenantID": "contoso"}, "/tenantID", "pattern"),
         ({"tenantID": "AAAAAAAA-0000-4000-8000-000000000000"}, "/tenantID", "pattern"),
         ({"image": {"digest": "sha256:12"}}, "/image/digest", "pattern"),
@@ -112,7 +116,14 @@ def test_a_wrong_key_or_type_is_refused_by_name(
         ),
         (
             {"seed": {"identities": [{"name": "web", "federated_credentials": [TRUST]}]}},
-            "seed.identities: web trusts issuer: cluster, and seed.clusterIssuer is empty",
+            "seed.identities: web trusts issuer: cluster, and cluster.issuer is empty",
+        ),
+        (
+            {
+                "cluster": {"issuer": "https://a.example"},
+                "seed": {"clusterIssuer": "https://a.example/"},
+            },
+            "cluster.issuer and seed.clusterIssuer differ",
         ),
         (
             {"service": {"externalTrafficPolicy": "Local"}},

@@ -8,15 +8,18 @@ import pytest
 
 from podpass.crypto import jose
 from podpass.exchange.client_auth.issuer_discovery import (
+    ClusterIssuer,
     IssuerUnavailable,
     check_document,
     fetch_keys,
 )
+from podpass.exchange.errors.issuer_reasons import REASONS
 from tests.exchange.fake_issuers import ISSUER, JWKS, KEY, FakeIssuers
 
 if TYPE_CHECKING:
     from tests.exchange.world import World
 
+DOCUMENT = f"{ISSUER}.well-known/openid-configuration"
 DISCOVERY = "/11111111/22222222/.well-known/openid-configuration"
 KEYS = "/11111111/22222222/openid/v1/jwks"
 
@@ -67,6 +70,46 @@ def test_jwks_may_be_at_the_issuer_or_a_configured_origin(where: str) -> None:
     check_document({"issuer": ISSUER, "jwks_uri": where}, ISSUER, ("https://keys.test",))
 
 
+OF_NODE = "https://192.168.1.10:6443/openid/v1/jwks"
+
+
+@pytest.mark.parametrize(
+    ("cluster", "origin"),
+    [
+        (ClusterIssuer(issuer=ISSUER), "https://oidc.test"),
+        (ClusterIssuer(issuer=ISSUER, server="https://10.0.0.1:6443"), "https://10.0.0.1:6443"),
+    ],
+    ids=["own-origin", "server"],
+)
+async def test_keys_of_the_cluster_come_from_the_fixed_path_of_its_api_server(
+    web: FakeIssuers, cluster: ClusterIssuer, origin: str
+) -> None:
+    web.documents = {
+        f"{origin}/.well-known/openid-configuration": {"issuer": ISSUER, "jwks_uri": OF_NODE},
+        f"{origin}/openid/v1/jwks": {"keys": [KEY]},
+    }
+    assert list(await fetch_keys(web, ISSUER, (), cluster)) == ["first"]
+    assert web.asked == list(web.documents)
+
+
+async def test_jwks_uri_of_a_node_is_refused_for_other_issuers(web: FakeIssuers) -> None:
+    web.documents[DOCUMENT] = {"issuer": ISSUER, "jwks_uri": OF_NODE}
+    for other in (None, ClusterIssuer(issuer=ISSUER.removesuffix("/"))):
+        with pytest.raises(IssuerUnavailable) as caught:
+            await fetch_keys(web, ISSUER, (), other)
+        assert caught.value.facts["reason"] == "jwks_origin"
+    assert set(web.asked) == {DOCUMENT}
+
+
+async def test_document_of_the_cluster_must_name_its_issuer(web: FakeIssuers) -> None:
+    cluster = ClusterIssuer(issuer=ISSUER)
+    web.documents[cluster.document_url] = {"issuer": ISSUER.removesuffix("/")}
+    with pytest.raises(IssuerUnavailable) as caught:
+        await fetch_keys(web, ISSUER, (), cluster)
+    assert caught.value.facts["reason"] == "issuer_mismatch"
+    assert web.asked == [cluster.document_url]
+
+
 async def test_issuer_without_credential_is_never_contacted(world: "World") -> None:
     """A caller must not be able to choose a URL that the service fetches."""
     for issuer in ("https://eastus.oic.test/evil/", world.ISSUER.removesuffix("/")):
@@ -93,24 +136,38 @@ async def test_new_issuer_key_works_and_removed_key_does_not(world: "World") -> 
 
 
 @pytest.mark.parametrize(
-    "document",
+    ("document", "reason"),
     [
-        b"<html>",
-        b"{}",
-        b'{"issuer":"https://eastus.oic.test/11111111/22222222","jwks_uri":"https://eastus.oic.test/k"}',
-        b'{"issuer":"https://eastus.oic.test/11111111/22222222/","jwks_uri":"https://evil.test/k"}',
-        b'{"issuer":"https://eastus.oic.test/11111111/22222222/","jwks_uri":"https://127.0.0.1/k"}',
+        (b"<html>", "not_json"),
+        (b"{}", "issuer_mismatch"),
+        (
+            b'{"issuer":"https://eastus.oic.test/11111111/22222222","jwks_uri":"https://eastus.oic.test/k"}',
+            "issuer_mismatch",
+        ),
+        (
+            b'{"issuer":"https://eastus.oic.test/11111111/22222222/","jwks_uri":"https://evil.test/k"}',
+            "jwks_origin",
+        ),
+        (
+            b'{"issuer":"https://eastus.oic.test/11111111/22222222/","jwks_uri":"https://127.0.0.1/k"}',
+            "jwks_origin",
+        ),
     ],
+    ids=["html", "empty", "slash", "evil", "loopback"],
 )
-async def test_invalid_document_fails_and_only_the_log_has_the_cause(
-    world: "World", document: bytes
+async def test_invalid_document_fails_with_the_reason_and_no_text_of_the_issuer(
+    world: "World", document: bytes, reason: str
 ) -> None:
     world.site.answers[DISCOVERY] = (200, document, {})
     answer = await world.request_token()
     assert (answer.status, answer.code) == (400, 501661)
+    problem, resolution = REASONS[reason]
     assert answer.body["error_description"].startswith(
-        "AADSTS501661: The request to the external OIDC endpoint failed. Trace"
+        "AADSTS501661: The request to the external OIDC endpoint failed: "
+        f"{problem} ({reason}); {resolution}. Trace"
     )
+    for secret in ("eastus", "evil", "127.0.0.1"):
+        assert secret not in answer.body["error_description"]
 
 
 async def test_redirect_to_an_internal_address_is_not_followed(world: "World") -> None:

@@ -239,6 +239,16 @@ def test_certificate_without_its_key_fails_before_fork(authority: Authority) -> 
     assert "not a valid pair" in log
 
 
+@pytest.mark.parametrize("name", ["issuer_ca_file", "cluster_ca_file", "cluster_token_file"])
+def test_missing_file_of_an_issuer_fails_the_start(authority: Authority, name: str) -> None:
+    missing = authority.folder / "missing"
+    cluster = "https://kubernetes.default.svc.cluster.local"
+    code, log = _run_until_exit(authority, workers=1, cluster_issuer=cluster, **{name: missing})
+    assert code == 1
+    assert f"{missing}: the {'token' if 'token' in name else 'CA'} file cannot be read" in log
+    assert "No such file or directory" in log
+
+
 def test_port_in_use_fails_the_start(authority: Authority) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -192,11 +192,16 @@ class PostgresBackend:
         return work()
 
     def _lock(self, seconds: float | None) -> Connection:
+        from psycopg import IsolationLevel
+
         connection = self._connect()
         try:
+            driver: Any = connection.connection.driver_connection
             # A read before it set the pooled connection to "read and write". None restores the server's
             # setting.
-            connection.connection.driver_connection.read_only = None  # type: ignore[union-attr]
+            driver.read_only = None
+            # Behind a pooler, the default of the session may be another one.
+            driver.isolation_level = IsolationLevel.READ_COMMITTED
             _extend_timeouts(connection, seconds)
             connection.execute(_LOCK)
         except BaseException:

@@ -1,8 +1,12 @@
-"""Receives notifications about changes by other processes: LISTEN on a separate PostgreSQL connection."""
+"""Receives notifications about changes by other processes: LISTEN on a separate PostgreSQL connection.
+
+A pooler delivers notifications to no client or to another one, and LISTEN may still appear to work. Through a
+pooler, this connection therefore polls for commits instead.
+"""
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import URL
 
@@ -70,6 +74,9 @@ class NotificationListener:
     async def _listen(self) -> None:
         connection = await self._connect()
         try:
+            cursor = await connection.execute(engine.SESSION)
+            if engine.adapt_to_pooler(connection, await cursor.fetchone()):
+                await self._poll(connection)
             await connection.execute(f"LISTEN {CHANNEL}")
             await self._check_delivery(connection)
             while True:
@@ -80,6 +87,23 @@ class NotificationListener:
                     await connection.execute("SELECT 1")
         finally:
             await connection.close()
+
+    async def _poll(self, connection: Any) -> NoReturn:
+        """Publish every topic whenever a transaction of the server may have committed.
+
+        The list of running and completed transactions differs after each commit that changed data, in any
+        database of the server.
+        """
+        previous = None
+        while True:
+            async with asyncio.timeout(_LEASE_SECONDS):
+                cursor = await connection.execute("SELECT pg_current_snapshot()::text")
+                current = await cursor.fetchone()
+            if previous is not None and current != previous:
+                self._notifier.publish_all()
+            previous = current
+            self._renew_lease()
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
 
     async def _check_delivery(self, connection: Any) -> None:
         """Check that notifications arrive: some poolers and engines accept LISTEN and deliver nothing.

@@ -114,7 +114,8 @@ class AsyncStatementPool:
                 connection = await psycopg.AsyncConnection.connect(
                     autocommit=True, **engine.connect_arguments(self._url)
                 )
-                await connection.execute(engine.SESSION)
+                cursor = await connection.execute(engine.SESSION)
+                engine.adapt_to_pooler(connection, await cursor.fetchone())
             except psycopg.Error as exc:
                 self._breaker.record_failure(exc)
                 raise

@@ -31,6 +31,7 @@ from podpass.exchange.client_auth.issuer_discovery import IssuerUnavailable
 from podpass.exchange.client_auth.issuer_keys import IssuerKeyCache
 from podpass.exchange.client_auth.match import match
 from podpass.exchange.errors.catalogue import AadstsError
+from podpass.exchange.errors.issuer_reasons import describe_reason
 from podpass.exchange.signing.key import AuthorityKey
 from podpass.exchange.token_request import Facts, TokenRequest
 from podpass.guids import is_guid
@@ -199,8 +200,8 @@ class ClientAuthenticator:
             # matching changes.
             keys = await self._issuers.find_keys(credential.issuer, assertion.key_id)
         except IssuerUnavailable as exc:
-            facts["reason"] = exc.facts.get("reason")
-            raise AadstsError(501661) from exc
+            facts["reason"] = reason = str(exc.facts.get("reason"))
+            raise AadstsError(501661, reason=describe_reason(reason)) from exc
         if not keys:
             raise AadstsError(7000272, key=key_hex(assertion.key_id), issuer=credential.issuer)
         for checked, key in enumerate(keys, start=1):

@@ -4,12 +4,14 @@ The document must name this issuer, byte for byte, and a JWKS on an origin where
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from podpass.crypto import jose
 from podpass.crypto.key_cache import KeysById
 from podpass.errors import Error
+from podpass.kubernetes.service_account.names import JWKS_PATH
 
 # Two keys of one ID are legal (an RSA key and an EC key). With a hundred, each token would cost a hundred
 # verifications.
@@ -22,6 +24,29 @@ class JsonFetcher(Protocol):
     async def get_json(self, url: str) -> dict[str, Any]: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterIssuer:
+    """The issuer of a cluster whose API server serves both documents, at fixed paths.
+
+    Shapes:  `server` is the origin of the API server, or empty if it is the issuer's own origin.
+    """
+
+    issuer: str
+    server: str = ""
+
+    @property
+    def document_url(self) -> str:
+        return self._origin + jose.DISCOVERY_PATH
+
+    @property
+    def jwks_url(self) -> str:
+        return self._origin + JWKS_PATH
+
+    @property
+    def _origin(self) -> str:
+        return self.server or _origin(self.issuer)
+
+
 class IssuerUnavailable(Error):
     """An issuer's keys cannot be fetched, or its documents are not valid; `reason` is a stable slug."""
 
@@ -29,15 +54,28 @@ class IssuerUnavailable(Error):
     status = 502
 
 
-async def fetch_keys(fetcher: JsonFetcher, issuer: str, jwks_origins: Sequence[str]) -> KeysById:
+async def fetch_keys(
+    fetcher: JsonFetcher,
+    issuer: str,
+    jwks_origins: Sequence[str],
+    cluster: ClusterIssuer | None = None,
+) -> KeysById:
     """Fetch an issuer's keys by OIDC discovery.
+
+    By default an API server names its own node's address in `jwks_uri`, whatever the issuer is. The keys of
+    `cluster` therefore come from the fixed path, and its `jwks_uri` is not used.
 
     Errors:  IssuerUnavailable for documents that are not valid; the errors of the fetcher.
     """
-    document = await fetcher.get_json(issuer.removesuffix("/") + jose.DISCOVERY_PATH)
-    check_document(document, issuer, jwks_origins)
+    if cluster is not None and issuer == cluster.issuer:
+        check_issuer(await fetcher.get_json(cluster.document_url), issuer)
+        jwks_uri = cluster.jwks_url
+    else:
+        document = await fetcher.get_json(issuer.removesuffix("/") + jose.DISCOVERY_PATH)
+        check_document(document, issuer, jwks_origins)
+        jwks_uri = document["jwks_uri"]
     keys: dict[str, list[jose.PublicKey]] = {}
-    for key in jose.load_jwks(await fetcher.get_json(document["jwks_uri"])):
+    for key in jose.load_jwks(await fetcher.get_json(jwks_uri)):
         if key.kid is not None:
             keys.setdefault(key.kid, []).append(key)
     if any(len(same_id) > MAX_KEYS_PER_ID for same_id in keys.values()):
@@ -45,6 +83,15 @@ async def fetch_keys(fetcher: JsonFetcher, issuer: str, jwks_origins: Sequence[s
             f"the JWKS has more than {MAX_KEYS_PER_ID} keys with one kid", reason="too_many_keys"
         )
     return keys
+
+
+def check_issuer(document: Mapping[str, Any], issuer: str) -> None:
+    """Check that a discovery document names this issuer.
+
+    Errors:  IssuerUnavailable.
+    """
+    if document.get("issuer") != issuer:
+        raise IssuerUnavailable("the document names another issuer", reason="issuer_mismatch")
 
 
 def check_document(document: Mapping[str, Any], issuer: str, jwks_origins: Sequence[str]) -> None:
@@ -55,8 +102,7 @@ def check_document(document: Mapping[str, Any], issuer: str, jwks_origins: Seque
 
     Errors:  IssuerUnavailable.
     """
-    if document.get("issuer") != issuer:
-        raise IssuerUnavailable("the document names another issuer", reason="issuer_mismatch")
+    check_issuer(document, issuer)
     jwks_uri = document.get("jwks_uri")
     if not isinstance(jwks_uri, str):
         raise IssuerUnavailable("the document has no jwks_uri", reason="no_jwks_uri")

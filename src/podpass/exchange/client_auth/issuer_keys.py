@@ -25,10 +25,12 @@ from podpass.crypto import jose
 from podpass.crypto.key_cache import KeyCache, KeyCachePolicy, KeysById, NoUsableKeys
 from podpass.errors import Error
 from podpass.exchange.client_auth.issuer_discovery import (
+    ClusterIssuer,
     IssuerUnavailable,
     JsonFetcher,
     fetch_keys,
 )
+from podpass.exchange.errors.issuer_reasons import describe_reason
 from podpass.settings import AuthoritySettings
 
 _log = logging.getLogger(__name__)
@@ -61,6 +63,7 @@ class IssuerKeyCache:
         self._fetcher = fetcher
         self._settings = settings
         self._clock = clock
+        self._cluster = cluster_issuer(settings)
         self._policy = KeyCachePolicy(
             refresh_seconds=settings.issuer_fresh_seconds / 2,
             fresh_seconds=settings.issuer_fresh_seconds,
@@ -128,7 +131,9 @@ class IssuerKeyCache:
         try:
             async with asyncio.timeout(FETCH_SECONDS), slots:
                 began = time()
-                keys = await fetch_keys(self._fetcher, issuer, self._settings.jwks_origins)
+                keys = await fetch_keys(
+                    self._fetcher, issuer, self._settings.jwks_origins, self._cluster
+                )
                 entry.fetch_seconds = time() - began
         except TimeoutError as exc:
             timeout = IssuerUnavailable("the issuer took too long", reason="timeout")
@@ -139,10 +144,19 @@ class IssuerKeyCache:
         return keys
 
 
+def cluster_issuer(settings: AuthoritySettings) -> ClusterIssuer | None:
+    """Return the issuer of the operator's cluster, if the settings name one."""
+    if not settings.cluster_issuer:
+        return None
+    return ClusterIssuer(issuer=settings.cluster_issuer, server=settings.cluster_server)
+
+
 def _log_failure(issuer: str, failure: Error) -> IssuerUnavailable:
     """Log why a fetch failed; return the error for the requests that wait for it."""
-    reason = failure.facts.get("reason", failure.code)
+    reason = str(failure.facts.get("reason", failure.code))
+    problem = describe_reason(reason)
     _log.warning(
-        "issuer_keys_fetch_failed", extra={"iss": issuer, **failure.facts, "reason": reason}
+        "issuer_keys_fetch_failed",
+        extra={"iss": issuer, **failure.facts, "reason": reason, "problem": problem},
     )
     return IssuerUnavailable(failure.message, reason=reason)

@@ -3,6 +3,7 @@
 The numbers are Entra's, the texts are podpass's. `catalogue` joins these entries with the others.
 """
 
+from podpass.exchange.errors import issuer_reasons
 from podpass.exchange.errors.model import AadstsEntry
 
 _COMPARE = (
@@ -186,13 +187,10 @@ ASSERTION_ROWS = (
         number=501661,
         step="issuer",
         error="invalid_request",
-        text="The request to the external OIDC endpoint failed.",
-        cause="The issuer's discovery document or keys cannot be fetched or are not valid: not HTTPS, "
-        "a redirect, not a public address, too large, too slow, or another `issuer` in the document. The "
-        "log has "
-        "the reason.",
-        resolution="Fetch {issuer}/.well-known/openid-configuration from outside the cluster and compare its "
-        "`issuer` character by character",
+        text="The request to the external OIDC endpoint failed: {reason}.",
+        cause="The issuer's discovery document or keys cannot be fetched or are not valid. The message and "
+        "the log have the reason.",
+        resolution=issuer_reasons.RESOLUTION,
     ),
     AadstsEntry(
         number=7000272,

@@ -118,12 +118,6 @@ def negotiate(request: Request, *, has_table: bool = True) -> OutputFormat:
     raise not_acceptable([JSON, YAML])
 
 
-def accepts(request: Request, media_type: str) -> bool:
-    """Return whether a client accepts a media type."""
-    names = (media_type, "*/*", media_type.partition("/")[0] + "/*")
-    return any(each.type in names for each in media_ranges(request.headers.get("accept", "")))
-
-
 def encode(request: Request, body: Any, status: int = 200, media_type: str = JSON) -> Response:
     """Encode a body as JSON or YAML; bytes are JSON already."""
     if media_type == YAML:
@@ -169,12 +163,3 @@ def encode_status(error: StatusError, request: Request | None = None) -> Respons
 def plain_text(status: int, body: str) -> Response:
     """Build a plain text response."""
     return Response(status, body.encode(), TEXT)
-
-
-def require_acceptable(request: Request, media_types: Sequence[str]) -> None:
-    """Refuse a client that accepts none of an endpoint's media types.
-
-    Errors:  StatusError 406.
-    """
-    if not any(accepts(request, each) for each in media_types):
-        raise not_acceptable(media_types)

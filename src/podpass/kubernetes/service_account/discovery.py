@@ -16,6 +16,15 @@ DISCOVERY_TYPE = b"application/json"
 JWKS_TYPE = b"application/jwk-set+json"
 
 
+def is_acceptable(accept: str, media_type: bytes) -> bool:
+    """Return whether an Accept header names a document's media type, as strictly as an API server checks it.
+
+    Shapes:  the server knows no weights and no `application/*`; a missing header accepts everything.
+    """
+    names = {entry.partition(";")[0].strip() for entry in accept.split(",")}
+    return not accept or not names.isdisjoint({"*/*", media_type.decode()})
+
+
 def issuer_base(issuer: str) -> str:
     """Return an issuer without a trailing slash, so that paths can be appended."""
     return issuer.removesuffix("/")

@@ -15,9 +15,10 @@ from podpass.directory.model import ResourcePrincipal
 from podpass.directory.resources import GRAPH_APP_ID, resources_of_cloud
 from podpass.directory.store.directory import Directory
 from podpass.errors import Error
+from podpass.exchange.client_auth.issuer_keys import cluster_issuer
 from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.exchange.signing.schedule import KeySchedule
-from podpass.http.fetcher import Fetcher, FetchRules
+from podpass.http.fetcher import Fetcher, FetchRules, TrustedUrls
 from podpass.settings import AuthorityProcessSettings, AuthoritySettings
 
 _log = logging.getLogger(__name__)
@@ -126,5 +127,15 @@ def create_schedule(settings: Settings) -> KeySchedule:
 def create_fetcher(settings: Settings) -> Fetcher:
     """Create the fetcher for the keys of issuers."""
     exchange = settings.exchange
-    rules = FetchRules(private=exchange.private_issuers, private_ca_file=exchange.issuer_ca_file)
+    cluster = cluster_issuer(exchange)
+    trusted = TrustedUrls(
+        urls=frozenset((cluster.document_url, cluster.jwks_url) if cluster else ()),
+        ca_file=exchange.cluster_ca_file,
+        token_file=exchange.cluster_token_file,
+    )
+    rules = FetchRules(
+        private=exchange.private_issuers,
+        private_ca_file=exchange.issuer_ca_file,
+        trusted=trusted,
+    )
     return Fetcher(rules)

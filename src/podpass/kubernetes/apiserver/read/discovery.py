@@ -12,10 +12,12 @@ from podpass.kubernetes.apiserver.customresources.served_kinds import ServedKind
 from podpass.kubernetes.apiserver.kinds import Kind, Subresource
 from podpass.kubernetes.apiserver.request import Request
 from podpass.kubernetes.apiserver.response import JSON, Response
-from podpass.kubernetes.apiserver.status import Body
+from podpass.kubernetes.apiserver.status import Body, not_acceptable
 from podpass.kubernetes.service_account.discovery import (
+    DISCOVERY_TYPE,
     JWKS_TYPE,
     discovery_document,
+    is_acceptable,
     jwks_document,
 )
 from podpass.kubernetes.service_account.names import JWKS_PATH
@@ -76,17 +78,20 @@ class DiscoveryHandler:
         return _group_response(request, normalized, self._kinds)
 
     def _issuer(self, request: Request) -> Response:
-        response.require_acceptable(request, [JSON])
+        _require_acceptable(request, DISCOVERY_TYPE)
         return response.encode(
             request, discovery_document(self._auth_config.issuer, self._jwks_uri)
         )
 
     def _keys(self, request: Request) -> Response:
-        media_type = JWKS_TYPE.decode()
-        response.require_acceptable(request, [media_type])
-        return Response(
-            200, orjson.dumps(jwks_document(self._auth_config.signer.public)), media_type
-        )
+        _require_acceptable(request, JWKS_TYPE)
+        document = jwks_document(self._auth_config.signer.public)
+        return Response(200, orjson.dumps(document), JWKS_TYPE.decode())
+
+
+def _require_acceptable(request: Request, media_type: bytes) -> None:
+    if not is_acceptable(request.headers.get("accept", ""), media_type):
+        raise not_acceptable([media_type.decode()])
 
 
 def _root_response(request: Request, kinds: ServedKinds) -> Response:
