@@ -15,6 +15,10 @@ SKIP_CONTAINERS = PREFIX + "skip-containers"
 INJECT_PROXY = PREFIX + "inject-proxy-sidecar"
 PROXY_PORT = PREFIX + "proxy-sidecar-port"
 USE_CUSTOM_ENDPOINT_PREFIX = PREFIX + "use-"  # followed by the suffix from the webhook's settings
+# Annotations on a pod that only podpass has.
+OWN_PREFIX = "podpass.azure-workload-identity.io/"
+PROXY_MODE = OWN_PREFIX + "proxy-mode"
+LEGACY_TOKEN_PATH = OWN_PREFIX + "legacy-token-path"
 
 # Environment of a container, read by every Azure SDK.
 ENV_CLIENT_ID = "AZURE_CLIENT_ID"
@@ -29,10 +33,24 @@ ENV_SNI_NAME = "AZURE_KUBERNETES_SNI_NAME"
 ENV_CA_FILE = "AZURE_KUBERNETES_CA_FILE"
 ENV_CA_DATA = "AZURE_KUBERNETES_CA_DATA"
 
+# Environment of a container, by which Azure SDKs find a token endpoint in place of 169.254.169.254.
+ENV_IMDS_HOST = "AZURE_POD_IDENTITY_AUTHORITY_HOST"
+ENV_MSI_ENDPOINT, ENV_MSI_SECRET = "MSI_ENDPOINT", "MSI_SECRET"
+ENV_IDENTITY_ENDPOINT, ENV_IDENTITY_HEADER = "IDENTITY_ENDPOINT", "IDENTITY_HEADER"
+ENV_ARC_ENDPOINT, ENV_IDENTITY_THUMBPRINT = "IMDS_ENDPOINT", "IDENTITY_SERVER_THUMBPRINT"
+# Environment of the migration sidecar: the address that it listens on, and whether it forwards other paths.
+ENV_PROXY_ADDRESS = "PROXY_ADDRESS"
+ENV_PROXY_FORWARD = "PROXY_FORWARD"
+IMDS_ADDRESS = "169.254.169.254"
+MSI_TOKEN_PATH = "/msi/token"  # noqa: S105 a path
+
 # Paths inside a container.
 MOUNT_PATH = "/var/run/secrets/azure/wi"
 TOKEN_PATH = "token/azure-identity-token"  # noqa: S105 a path
 CA_PATH = "ca-cert/ca.crt"
+# Where the token was before azure-workload-identity 1.6.0.
+LEGACY_MOUNT_PATH = "/var/run/secrets/azure/tokens"
+LEGACY_TOKEN_FILE = "azure-identity-token"  # noqa: S105 a file name
 
 # Volume name: this prefix and the first 30 hex digits of sha256(pod name), 63 characters in total.
 VOLUME_PREFIX = "azure-workload-identity-reserved-"
@@ -40,6 +58,8 @@ VOLUME_PREFIX = "azure-workload-identity-reserved-"
 # Containers of the migration sidecar.
 PROXY_CONTAINER = "azwi-proxy"
 PROXY_INIT_CONTAINER = "azwi-proxy-init"
+# Images of these containers on a local instance, without registry and tag.
+PROXY_IMAGE, PROXY_INIT_IMAGE = "podpass-proxy", "podpass-proxy-init"
 
 # Audience of the projected token; also of the federated credential.
 EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"

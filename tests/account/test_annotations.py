@@ -194,3 +194,27 @@ def test_unknown_account_annotations_are_limited_and_have_no_value() -> None:
     kept = filter_annotations({**unknown, names.CLIENT_ID: "c"})
     assert kept[names.CLIENT_ID] == "c"
     assert [kept[key] for key in kept if key != names.CLIENT_ID] == [""] * 3
+
+
+@pytest.mark.parametrize(
+    ("annotations", "mode"), [({}, "iptables"), ({names.PROXY_MODE: "env"}, "env")]
+)
+def test_proxy_mode_is_that_of_the_pod_or_the_default(
+    read: Read, annotations: dict[str, str], mode: str
+) -> None:
+    assert read(annotations).proxy_mode == mode
+
+
+@pytest.mark.parametrize("key", [names.PROXY_MODE, names.LEGACY_TOKEN_PATH])
+@pytest.mark.parametrize("value", ["", "ENV", "yes", "true ", "iptables,env"])
+def test_choice_that_does_not_exist_is_refused(read: Read, key: str, value: str) -> None:
+    with pytest.raises(BadAnnotation) as caught:
+        read({key: value})
+    assert caught.value.facts["annotation"] == key
+    assert "or remove it" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(("value", "wanted"), [(None, False), ("true", True), ("false", False)])
+def test_legacy_path_is_off_unless_requested(read: Read, value: str | None, wanted: bool) -> None:
+    annotations = {} if value is None else {names.LEGACY_TOKEN_PATH: value}
+    assert read(annotations).legacy_path is wanted

@@ -90,6 +90,8 @@ def _mutate(
         known,
         tenant_id=settings.tenant_id,
         custom_endpoint_annotation=settings.custom_endpoint_annotation,
+        proxy_mode=settings.proxy_mode,
+        legacy_path=settings.legacy_token_path,
     )
     return mutate(pod, config, settings).operations
 

@@ -37,6 +37,7 @@ ENV = st.sampled_from(
         names.ENV_CLIENT_ID,
         names.ENV_TOKEN_FILE,
         names.ENV_AUTHORITY_HOST,
+        names.ENV_MSI_ENDPOINT,
     ]
 )
 VOLUMES = st.sampled_from(
@@ -56,7 +57,10 @@ CONTAINERS = _optional(
     name=NAMES,
     env=_lists(_optional(name=ENV, value=st.text(max_size=2))),
     volumeMounts=_lists(
-        _optional(name=VOLUMES, mountPath=st.sampled_from(["/data", names.MOUNT_PATH]))
+        _optional(
+            name=VOLUMES,
+            mountPath=st.sampled_from(["/data", names.MOUNT_PATH, names.LEGACY_MOUNT_PATH]),
+        )
     ),
 )
 SPECS = _optional(
@@ -79,6 +83,8 @@ METADATA = _optional(
             names.PROXY_PORT: st.sampled_from(["8000", "65535", "0"]),
             names.SKIP_CONTAINERS: st.sampled_from(["web", ";", "azwi-proxy"]),
             names.TOKEN_EXPIRATION: st.sampled_from(["", "3600", "86400", "3599"]),
+            names.PROXY_MODE: st.sampled_from(["env", "env", "iptables", "x"]),
+            names.LEGACY_TOKEN_PATH: st.sampled_from(["true", "true", "false", "x"]),
             CUSTOM: st.sampled_from(["true", "TRUE", "false", ""]),
             names.PREFIX + "unknown": st.text(max_size=3),
         }
@@ -94,7 +100,7 @@ ACCOUNTS = _optional(
         names.PREFIX + "client": st.text(max_size=3),
     }
 )
-PLAIN = WebhookSettings(tenant_id="tenant")
+PLAIN = WebhookSettings(tenant_id="tenant", proxy_image="proxy:test")
 BINDING = replace(
     PLAIN,
     custom_suffix="identity-binding",
@@ -107,7 +113,8 @@ BINDING = replace(
 WEBHOOKS = st.sampled_from(
     [
         PLAIN,
-        replace(PLAIN, native_sidecar=False),
+        replace(PLAIN, native_sidecar=False, proxy_on_pod_address=True),
+        replace(PLAIN, proxy_mode="env", proxy_init_privileged=False, legacy_token_path=True),
         BINDING,
         replace(BINDING, native_sidecar=False, ca_signer="", ca_selector=None, ca_configmap="ca"),
     ]
@@ -220,7 +227,8 @@ def _drop_own_parts(pod: dict[str, Any]) -> dict[str, Any]:
     for group in ("containers", "initContainers"):
         _drop_prefixed(spec, group, names.PROXY_CONTAINER)
         for container in spec.get(group) or []:
-            _drop_prefixed(container, "env", "AZURE_")
+            for prefix in ("AZURE_", "MSI_", "IDENTITY_", "PODPASS_"):
+                _drop_prefixed(container, "env", prefix)
             _drop_prefixed(container, "volumeMounts", names.VOLUME_PREFIX)
     return pod
 

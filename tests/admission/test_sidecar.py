@@ -83,6 +83,22 @@ def test_only_the_proxy_init_container_is_privileged(
         "runAsNonRoot": True,
     }
     assert init["securityContext"]["capabilities"] == {"add": ["NET_ADMIN"], "drop": ["ALL"]}
+    assert init["securityContext"]["privileged"] is True
+
+
+def test_proxy_init_container_can_run_without_privilege(
+    mutate_pod: Function, mutate_and_apply: Function, make_pod: Function, settings: WebhookSettings
+) -> None:
+    pod = make_pod(PROXY)
+    unprivileged = dataclasses.replace(settings, proxy_init_privileged=False)
+    init = mutate_and_apply(pod, mutate_pod(pod, {}, unprivileged))["spec"]["initContainers"][-1]
+    assert init["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"add": ["NET_ADMIN", "NET_RAW"], "drop": ["ALL"]},
+        "privileged": False,
+        "runAsNonRoot": False,
+        "runAsUser": 0,
+    }
 
 
 @pytest.mark.parametrize("present", ["azwi-proxy", "azwi-proxy-init"])

@@ -9,6 +9,7 @@ from podpass import names
 from podpass.account.annotations import filter_annotations, parse_identity_config
 from podpass.account.model import Pod, ServiceAccount, parse_pod
 from podpass.admission.mutate import mutate
+from podpass.admission.sidecar import ENDPOINT_VARIABLES
 from podpass.admission.warnings import MAX_WARNINGS, list_label_warnings, list_warnings
 from podpass.settings import WebhookSettings
 
@@ -274,6 +275,61 @@ def test_container_user_that_bypasses_the_sidecar_is_warned_about(
     assert warned(make_pod(PROXY, containers=containers(1000))) == []
     proxy = [{"name": names.PROXY_CONTAINER, "securityContext": {"runAsUser": 1501}}]
     assert warned(make_pod(PROXY, initContainers=proxy)) == []
+
+
+def test_mode_env_has_only_the_warning_about_a_sidecar_that_cannot_start(
+    warned: Warn, make_pod: Function
+) -> None:
+    env = PROXY | {names.PROXY_MODE: "env"}
+
+    def pod(user: int) -> Any:
+        containers = [{"name": "web", "securityContext": {"runAsUser": 1501}}]
+        return make_pod(env, containers=containers, securityContext={"runAsUser": user})
+
+    _assert_one_short_line(warned(pod(0)), "prevents azwi-proxy from starting")
+    assert warned(pod(1000)) == []
+    assert warned(pod(1501)) == []
+
+
+def test_mode_without_a_sidecar_is_warned_about(warned: Warn, make_pod: Function) -> None:
+    _assert_one_short_line(
+        warned(make_pod({names.PROXY_MODE: "env"})), names.PROXY_MODE, "inject-proxy-sidecar"
+    )
+
+
+@pytest.mark.parametrize("name", sorted(ENDPOINT_VARIABLES - {"PODPASS_POD_ADDRESS"}))
+def test_variable_that_leads_away_from_the_sidecar_is_warned_about(
+    warned: Warn, make_pod: Function, name: str
+) -> None:
+    containers = [{"name": "web", "env": [{"name": "A"}, {"name": name, "value": "x"}]}]
+    env = PROXY | {names.PROXY_MODE: "env"}
+    _assert_one_short_line(warned(make_pod(env, containers=containers)), "'web'", name)
+    assert warned(make_pod(PROXY, containers=containers)) == []
+
+
+def test_volume_at_the_old_path_is_warned_about(warned: Warn, make_pod: Function) -> None:
+    mounts = [{"name": "links", "mountPath": names.LEGACY_MOUNT_PATH}]
+    containers = [{"name": "web", "volumeMounts": mounts}]
+    legacy = {names.LEGACY_TOKEN_PATH: "true"}
+    _assert_one_short_line(
+        warned(make_pod(legacy, containers=containers)), "'web'", names.LEGACY_MOUNT_PATH
+    )
+    assert warned(make_pod(containers=containers)) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "suggested"),
+    [
+        (names.OWN_PREFIX + "proxy-modes", names.PROXY_MODE),
+        (names.PREFIX + "proxy-mode", names.PROXY_MODE),
+        (names.PREFIX + "proxy-sidecar-prt", "proxy-sidecar-port"),
+    ],
+)
+def test_misspelled_annotation_of_the_sidecar_is_corrected(
+    warned: Warn, make_pod: Function, key: str, suggested: str
+) -> None:
+    (warning,) = warned(make_pod({key: "env"}))
+    assert f"did you mean {suggested}?" in warning
 
 
 @pytest.mark.parametrize("name", [names.ENV_CLIENT_SECRET, names.ENV_CLIENT_CERTIFICATE])

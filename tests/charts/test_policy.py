@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from podpass import names
 from podpass.kubernetes.client import APPLY_PATCH, KubeClient, KubeError
 from podpass.manifests import ManifestValues, build_policy_objects
 from podpass.manifests.policy import VOLUME
@@ -188,6 +189,7 @@ async def test_recorded_case_gives_the_same_result(client: KubeClient, number: i
             "service-account-token-expiration is soon, on the pod or on its ServiceAccount: want 3600",
         ),
         ({SIDECAR: "true"}, "only the webhook injects the sidecar"),
+        ({names.LEGACY_TOKEN_PATH: "true"}, "only the webhook mounts the token at a second path"),
         (
             {"azure.workload.identity/use-identity-binding": "True"},
             "only the webhook configures a custom",

@@ -144,8 +144,22 @@ def test_additional_values_reach_the_process(helm: Helm) -> None:
     assert settings.tls_min_version == "1.2"
     assert settings.proxy_image == "registry.example.com/proxy:1"
     assert settings.proxy_init_image == "registry.example.com/proxy-init:1"
+    assert (settings.proxy_mode, settings.proxy_init_privileged) == ("env", False)
+    assert settings.legacy_token_path is True
     selector = _settings(helm.render(SETS["a bundle by label"])).ca_selector
     assert selector == {"matchLabels": {"app": "<a & b>"}}
+
+
+def test_settings_of_the_sidecar_are_absent_by_default(helm: Helm) -> None:
+    """A release of azure-workload-identity is upgraded without a change of its ConfigMap."""
+    names = find(helm.render({}), "ConfigMap")["data"].keys()
+    assert not names & {"PROXY_MODE", "PROXY_INIT_PRIVILEGED", "LEGACY_TOKEN_PATH"}
+
+
+def test_image_in_the_extra_variables_is_enough_for_the_mode_env(helm: Helm) -> None:
+    extra = [{"name": "PROXY_IMAGE", "value": "registry.example.com/podpass-proxy:1"}]
+    settings = _settings(helm.render({"proxyMode": "env", "extraEnv": extra}))
+    assert (settings.proxy_mode, settings.proxy_image) == ("env", extra[0]["value"])
 
 
 def test_a_changed_setting_starts_new_pods_and_nothing_else_does(helm: Helm) -> None:

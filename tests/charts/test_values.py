@@ -100,6 +100,7 @@ def test_a_wrong_key_or_type_is_refused_by_name(
             },
             "certManager.enabled excludes certSecretName",
         ),
+        ({"proxyMode": "env"}, "proxyMode=env needs proxyImage"),
         ({"customTokenEndpoint": {"audience": "api://x"}}, "annotationSuffix and .audience need"),
         ({"customTokenEndpoint": {"annotationSuffix": "x"}}, "annotationSuffix and .audience need"),
         (

@@ -110,7 +110,8 @@ def admission(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdmissionTes
         signer = {"AZURE_KUBERNETES_CA_CTB_SIGNER_NAME": "example.com/custom"}
         selector = {"matchLabels": {"podpass": "yes"}}
         signer |= {"AZURE_KUBERNETES_CA_CTB_LABEL_SELECTOR": json.dumps(selector)}
-        webhook = stack.enter_context(_serving(place, kubectl, **signer))
+        images = {"PROXY_IMAGE": "podpass-proxy:test", "PROXY_INIT_IMAGE": "podpass-init:test"}
+        webhook = stack.enter_context(_serving(place, kubectl, **signer, **images))
         found = AdmissionTestbed(kubectl, webhook, audit)
         _register(found)
         yield found
@@ -221,6 +222,48 @@ def test_api_server_accepts_native_sidecars(admission: AdmissionTestbed) -> None
     assert order == [*(sidecar if native else []), "own", names.PROXY_INIT_CONTAINER]
     assert [each["name"] for each in spec["containers"]] == [*([] if native else sidecar), "app"]
     assert (spec["initContainers"][0].get("restartPolicy") == "Always") is native
+
+
+def _restricted_pod(namespace: str, name: str, mode: str) -> Any:
+    """Return a pod that requests the sidecar, and itself obeys the profile `restricted`."""
+    wanted = pod(name, inject_proxy_sidecar="true")
+    wanted["metadata"]["namespace"] = namespace
+    wanted["metadata"]["annotations"][names.PROXY_MODE] = mode
+    wanted["spec"]["containers"][0]["securityContext"] = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    return wanted
+
+
+def test_pod_security_restricted_accepts_the_mode_env_and_refuses_iptables(
+    admission: AdmissionTestbed,
+) -> None:
+    """The real plugin of the API server decides, on the pod that the webhook has changed."""
+    kubectl, namespace = admission.kubectl, "restricted"
+    kubectl("create", "namespace", namespace)
+    kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    kubectl("create", "serviceaccount", "web", "-n", namespace)
+    done = admission.apply(_restricted_pod(namespace, "redirected", "iptables"))
+    assert done.returncode == 1
+    assert 'violates PodSecurity "restricted:latest"' in done.stderr
+    assert f'"{names.PROXY_INIT_CONTAINER}"' in done.stderr
+    spec = admission.apply_checked(_restricted_pod(namespace, "unprivileged", "env"))["spec"]
+    both = [*spec.get("initContainers", []), *spec["containers"]]
+    assert [each["name"] for each in both] == [names.PROXY_CONTAINER, "app"]
+    found = environ(both[1])
+    assert found[names.ENV_IMDS_HOST] == "http://127.0.0.1:8000"
+    assert found[names.ENV_IDENTITY_ENDPOINT] == "http://127.0.0.1:8000/msi/token"
+
+
+def test_api_server_accepts_the_token_at_both_paths(admission: AdmissionTestbed) -> None:
+    wanted = pod("both-paths")
+    wanted["metadata"]["annotations"][names.LEGACY_TOKEN_PATH] = "true"
+    spec = admission.apply_checked(wanted)["spec"]
+    paths = [each["mountPath"] for each in spec["containers"][0]["volumeMounts"]]
+    assert {names.MOUNT_PATH, names.LEGACY_MOUNT_PATH} <= set(paths)
 
 
 def test_api_server_accepts_a_trust_bundle_for_the_custom_endpoint(

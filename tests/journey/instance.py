@@ -124,20 +124,39 @@ class Instance:
         self, name: str, account: str, command: list[str], labels: dict[str, str] | None = None
     ) -> tuple[str, str]:
         """Run a command as a pod; return the final phase and the log."""
+        self.create_pod(name, account, command, labels=labels)
+        return self.wait_for_end(name)
+
+    def create_pod(
+        self,
+        name: str,
+        account: str,
+        command: list[str],
+        *,
+        labels: dict[str, str] | None = None,
+        annotations: dict[str, str] | None = None,
+    ) -> None:
         container = {"name": "app", "image": "none", "command": command}
         spec = {"serviceAccountName": account, "restartPolicy": "Never", "containers": [container]}
-        meta = {"name": name, "labels": LABEL if labels is None else labels}
-        core = self.core
-        core.create_namespaced_pod(
+        chosen = LABEL if labels is None else labels
+        meta = {"name": name, "labels": chosen, "annotations": annotations or {}}
+        self.core.create_namespaced_pod(
             "default", {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
         )
+
+    def wait_for_end(self, name: str) -> tuple[str, str]:
+        """Wait until a pod has ended; return its phase and the log of its container `app`."""
+        core = self.core
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             phase = core.read_namespaced_pod(name, "default").status.phase
             if phase in ("Succeeded", "Failed"):
-                return phase, str(core.read_namespaced_pod_log(name, "default"))
+                return phase, self.pod_log(name)
             time.sleep(0.1)
         raise AssertionError("the pod did not end")
+
+    def pod_log(self, name: str, container: str = "app") -> str:
+        return str(self.core.read_namespaced_pod_log(name, "default", container=container))
 
     def run_on_host(self, account: str, command: list[str]) -> str:
         """Run a command with `podpass run --as ACCOUNT`; return its stdout."""

@@ -1,6 +1,7 @@
 """The command that runs for an image."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,16 @@ def test_sample_without_its_toolchain_names_what_to_install(
 def test_image_of_the_tutorials_first_pod_sleeps(images: InstanceImages) -> None:
     image = "mcr.microsoft.com/mirror/docker/library/rabbitmq:3.10-management-alpine"
     assert images.resolve(image, "") == ImageConfig(command=("sleep", "infinity"))
+
+
+@pytest.mark.parametrize("folder", ["podpass-", "mcr.microsoft.com/oss/azure/workload-identity/"])
+def test_images_of_the_sidecar_run_this_installation(images: InstanceImages, folder: str) -> None:
+    sidecar = images.resolve(f"{folder}proxy:v1.6.0", "IfNotPresent")
+    assert sidecar.entrypoint == (sys.executable, "-m", "podpass.cli", "proxy")
+    # The command of the webhook's postStart hook.
+    assert sidecar.programs == {"/proxy": sidecar.entrypoint}
+    init = images.resolve(f"{folder}proxy-init:v1.1.0", "IfNotPresent")
+    assert init.entrypoint[-1] == "proxy-init"
 
 
 @pytest.mark.parametrize("text", ["[", "[]", '{"a": 1}'])

@@ -20,3 +20,27 @@ def test_identity_binding_without_its_endpoint_is_refused(variable: str) -> None
     ):
         ProxySettings.from_environ({**POD, variable: "x"})
     assert ProxySettings.from_environ({**POD, **ENDPOINT, variable: "x"}).token_proxy
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.64.1.2", "127.255.255.254"])
+def test_sidecar_listens_on_a_loopback_address(address: str) -> None:
+    settings = ProxySettings.from_environ({**POD, "PROXY_ADDRESS": address})
+    assert settings.proxy_address == address
+    assert ProxySettings.from_environ(POD).proxy_address == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "address", ["", "0.0.0.0", "10.0.0.7", "169.254.169.254", "::1", "::", "localhost", "127.1"]
+)
+def test_address_that_others_can_reach_is_refused(address: str) -> None:
+    """Fails if another pod of a cluster could get this pod's tokens."""
+    with pytest.raises(SettingsError, match=r"PROXY_ADDRESS .* must be a loopback address"):
+        ProxySettings.from_environ({**POD, "PROXY_ADDRESS": address})
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("true", True), ("false", False)])
+def test_forwarding_is_on_unless_it_is_turned_off(text: str, wanted: bool) -> None:
+    assert ProxySettings.from_environ(POD).forward is True
+    assert ProxySettings.from_environ({**POD, "PROXY_FORWARD": text}).forward is wanted
+    with pytest.raises(SettingsError, match="PROXY_FORWARD"):
+        ProxySettings.from_environ({**POD, "PROXY_FORWARD": "maybe"})

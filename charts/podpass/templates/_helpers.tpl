@@ -38,6 +38,13 @@ azure-wi-webhook-cert-manager
 {{- end -}}
 {{- end -}}
 
+{{/* The names of the variables in `extraEnv`, which override the ConfigMap, as a JSON array. */}}
+{{- define "podpass.extraEnvNames" -}}
+{{- $names := list -}}
+{{- range .Values.extraEnv -}}{{- $names = append $names .name -}}{{- end -}}
+{{- toJson $names -}}
+{{- end -}}
+
 {{/* The environment variables of the webhook: the data of the ConfigMap, as JSON. */}}
 {{- define "podpass.config" -}}
 {{- $endpoint := .Values.customTokenEndpoint -}}
@@ -54,8 +61,11 @@ azure-wi-webhook-cert-manager
   "AZURE_KUBERNETES_CA_DATA" $endpoint.azureKubernetesCaData
   "AZURE_KUBERNETES_SNI_NAME" $endpoint.azureKubernetesSniName
   "AZURE_KUBERNETES_TOKEN_PROXY" $endpoint.azureKubernetesTokenProxy
+  "LEGACY_TOKEN_PATH" .Values.legacyTokenPath
   "PROXY_IMAGE" .Values.proxyImage
   "PROXY_INIT_IMAGE" .Values.proxyInitImage
+  "PROXY_INIT_PRIVILEGED" (ternary "false" "" (eq (toString .Values.proxyInitPrivileged) "false"))
+  "PROXY_MODE" (ternary "env" "" (eq (toString .Values.proxyMode) "env"))
 -}}
 {{- if $value -}}{{- $_ := set $data $name (toString $value) -}}{{- end -}}
 {{- end -}}
@@ -85,6 +95,9 @@ shows only the first error. */}}
 {{- end -}}
 {{- if and .Values.podDisruptionBudget.minAvailable .Values.podDisruptionBudget.maxUnavailable -}}
 {{- fail "podDisruptionBudget.minAvailable and .maxUnavailable exclude each other: set one to 0" -}}
+{{- end -}}
+{{- if and (eq (toString .Values.proxyMode) "env") (not .Values.proxyImage) (not (has "PROXY_IMAGE" (include "podpass.extraEnvNames" . | fromJsonArray))) -}}
+{{- fail "proxyMode=env needs proxyImage, an image of podpass' sidecar: that of azure-workload-identity does not serve this mode" -}}
 {{- end -}}
 {{- if and (or .Values.certSecretName .Values.caBundle) (not .Values.disableCertRotation) -}}
 {{- fail "certSecretName and caBundle need disableCertRotation=true: otherwise the webhook overwrites them" -}}

@@ -9,6 +9,8 @@ from typing import Any
 
 from podpass import names
 from podpass.account.model import (
+    IPTABLES,
+    PROXY_MODES,
     BadAnnotation,
     MalformedPod,
     Pod,
@@ -25,8 +27,17 @@ DEFAULT_PROXY_PORT = 8000
 
 ACCOUNT_ANNOTATIONS = frozenset({names.CLIENT_ID, names.TENANT_ID, names.TOKEN_EXPIRATION})
 POD_ANNOTATIONS = frozenset(
-    {names.TOKEN_EXPIRATION, names.SKIP_CONTAINERS, names.INJECT_PROXY, names.PROXY_PORT}
+    {
+        names.TOKEN_EXPIRATION,
+        names.SKIP_CONTAINERS,
+        names.INJECT_PROXY,
+        names.PROXY_PORT,
+        names.PROXY_MODE,
+        names.LEGACY_TOKEN_PATH,
+    }
 )
+PREFIXES = (names.PREFIX, names.OWN_PREFIX)
+_OFF, _ON = _SWITCH = ("false", "true")
 # The maximum number of cached unknown keys of a ServiceAccount; a few are enough for warnings.
 _MAX_UNKNOWN = 3
 # Integers as the reference parses them: no blanks, underscores, hexadecimal or non-ASCII digits.
@@ -46,12 +57,14 @@ def parse_identity_config(
     *,
     tenant_id: str,
     custom_endpoint_annotation: str | None = None,
+    proxy_mode: str = IPTABLES,
+    legacy_path: bool = False,
 ) -> PodIdentityConfig:
     """Parse and validate the annotations of a pod and its ServiceAccount.
 
     Shapes:  `tenant_id` is the webhook's default, for ServiceAccounts without a tenant annotation;
              `custom_endpoint_annotation` is the full key, None if the webhook serves no custom token
-             endpoint.
+             endpoint; `proxy_mode` and `legacy_path` are the webhook's defaults.
     Errors:  ProxyOnHostNetwork, BadAnnotation, in this order; proxy errors come before token errors.
     """
     # NOTE: the presence of the key counts, not its value: "false" injects the sidecar too, as in the
@@ -59,6 +72,7 @@ def parse_identity_config(
     wants_proxy = names.INJECT_PROXY in pod.annotations
     return PodIdentityConfig(
         proxy_port=_parse_proxy_port(pod) if wants_proxy else None,
+        proxy_mode=_parse_choice(pod, names.PROXY_MODE, PROXY_MODES, proxy_mode),
         token_seconds=_parse_token_seconds(pod, account),
         client_id=account.annotations.get(names.CLIENT_ID, ""),
         # An empty annotation means no tenant: the SDK chooses one.
@@ -66,6 +80,10 @@ def parse_identity_config(
         skip_containers=_parse_skip_containers(pod),
         custom_endpoint=custom_endpoint_annotation is not None
         and (_get_annotation(pod, custom_endpoint_annotation) or "").lower() == "true",
+        legacy_path=_parse_choice(
+            pod, names.LEGACY_TOKEN_PATH, _SWITCH, _ON if legacy_path else _OFF
+        )
+        == _ON,
     )
 
 
@@ -84,13 +102,29 @@ def _parse_proxy_port(pod: Pod) -> int:
     if pod.spec.get("hostNetwork") is True:
         raise ProxyOnHostNetwork(
             f"{pod} requests the proxy sidecar (annotation {names.INJECT_PROXY}) and hostNetwork: true",
-            hint="remove one of the two: with the host network the sidecar would redirect the whole node",
+            hint="remove one of the two: with the host network the sidecar would serve the whole node",
             annotation=names.INJECT_PROXY,
         )
     value = _get_annotation(pod, names.PROXY_PORT)
     if value is None:
         return DEFAULT_PROXY_PORT
     return _parse_integer(value, str(pod), names.PROXY_PORT, PORTS)
+
+
+def _parse_choice(pod: Pod, key: str, choices: tuple[str, ...], default: str) -> str:
+    value = _get_annotation(pod, key)
+    if value is None:
+        return default
+    if value not in choices:
+        expected = " or ".join(choices)
+        raise BadAnnotation(
+            f"{pod}: annotation {key} = {quote(value)} is not {expected}",
+            hint=f"set it to {expected}, or remove it",
+            object=str(pod),
+            annotation=key,
+            value=value[:64],
+        )
+    return value
 
 
 def _parse_token_seconds(pod: Pod, account: ServiceAccount) -> int:
@@ -129,11 +163,12 @@ def _parse_skip_containers(pod: Pod) -> frozenset[str]:
 def filter_annotations(annotations: Mapping[str, Any] | None) -> dict[str, str]:
     """Return the annotations of a ServiceAccount that `parse_identity_config` reads, and a few unknown keys.
 
-    Shapes:  only keys with the prefix of Workload ID; an unknown key has an empty value, for a warning.
+    Shapes:  only keys with the prefixes of Workload ID and podpass; an unknown key has an empty value, for a
+             warning.
     """
     if not annotations:
         return {}
-    own = [key for key in annotations if key.startswith(names.PREFIX)]
+    own = [key for key in annotations if key.startswith(PREFIXES)]
     known = {key: annotations[key] for key in own if key in ACCOUNT_ANNOTATIONS}
     unknown = [key for key in own if key not in ACCOUNT_ANNOTATIONS]
     return known | dict.fromkeys(unknown[:_MAX_UNKNOWN], "")

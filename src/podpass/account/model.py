@@ -10,6 +10,8 @@ from typing import Any
 
 from podpass.errors import Error
 
+# How requests for the metadata address reach the migration sidecar: by redirection, or by variables.
+IPTABLES, ENV = PROXY_MODES = ("iptables", "env")
 _NAME = (str, type(None))
 _ESCAPES = 40  # the maximum number of characters that escapes add to a value
 
@@ -42,9 +44,16 @@ class BadAnnotation(PodRefused):
 
 
 class ProxyOnHostNetwork(PodRefused):
-    """With the host network, the sidecar would redirect the traffic of the node, not of the pod."""
+    """With the host network, the sidecar would serve every process of the node, not the pod alone."""
 
     code = "proxy_on_host_network"
+
+
+class EnvModeUnavailable(PodRefused):
+    """The webhook injects the reference's sidecar, which does not serve the paths of the mode env."""
+
+    code = "env_mode_unavailable"
+    hint = "set PROXY_IMAGE of the webhook (proxyImage of the chart) to an image of podpass"
 
 
 class MountPathTaken(PodRefused):
@@ -200,6 +209,8 @@ def _get_text(holder: Mapping[str, Any], name: str) -> str:
 class PodIdentityConfig:
     """The validated configuration of a pod's identity, with all defaults.
 
+    Shapes:  `proxy_mode` is `iptables` or `env`; with `legacy_path`, the token is also at its path before
+             azure-workload-identity 1.6.0.
     Units:   `token_seconds` is 3600 to 86400; `proxy_port` is 1 to 65535, or None for no sidecar.
     """
 
@@ -208,4 +219,6 @@ class PodIdentityConfig:
     token_seconds: int
     skip_containers: frozenset[str] = frozenset()
     proxy_port: int | None = None
+    proxy_mode: str = IPTABLES
     custom_endpoint: bool = False
+    legacy_path: bool = False

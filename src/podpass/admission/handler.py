@@ -149,6 +149,8 @@ class AdmissionHandler:
                 account,
                 tenant_id=settings.tenant_id,
                 custom_endpoint_annotation=settings.custom_endpoint_annotation,
+                proxy_mode=settings.proxy_mode,
+                legacy_path=settings.legacy_token_path,
             )
             this.checked.append("annotations are in range")
             this.facts = {"client_id": config.client_id, "tenant_id": config.tenant_id}

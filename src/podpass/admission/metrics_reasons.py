@@ -9,6 +9,7 @@ REASON_LABELS = frozenset(
         "bad_annotation",
         "bad_review",
         "body_too_large",
+        "env_mode_unavailable",
         "internal_error",  # the log has the cause under the correlation ID in the message
         "malformed_pod",
         "mount_path_taken",

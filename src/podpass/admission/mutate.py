@@ -13,6 +13,8 @@ from typing import Any, TypedDict
 
 from podpass import names
 from podpass.account.model import (
+    ENV,
+    EnvModeUnavailable,
     MountPathTaken,
     PatchTooLarge,
     Pod,
@@ -23,6 +25,7 @@ from podpass.account.model import (
 )
 from podpass.admission import sidecar
 from podpass.settings import WebhookSettings
+from podpass.settings.webhook import REFERENCE_PROXY_IMAGE
 
 _SECRETS = frozenset({names.ENV_CLIENT_SECRET, names.ENV_CLIENT_CERTIFICATE})
 _DEFAULT_MODE = 420  # the API server sets this default between two passes
@@ -43,40 +46,53 @@ class PatchOperation(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerInjection:
-    """The additions to every container: environment variables and a volume mount."""
+    """The additions to every container: environment variables and volume mounts.
 
-    env: list[dict[str, str]]
+    Shapes:  `endpoints` are the variables of the mode `env`; `legacy_mount` is None without the path of
+             azure-workload-identity before 1.6.0.
+    """
+
+    env: list[dict[str, Any]]
+    endpoints: list[dict[str, Any]]
     mount: dict[str, Any]
+    legacy_mount: dict[str, Any] | None
 
     @property
     def size(self) -> int:
         """Return the approximate number of characters that the patch adds to each container."""
-        return _MOUNT_CHARS + sum(len(entry["name"]) + len(entry["value"]) for entry in self.env)
+        variables = [*self.env, *self.endpoints]
+        return _MOUNT_CHARS * 2 + sum(
+            len(entry["name"]) + len(entry.get("value", "")) for entry in variables
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class PodMutation:
     """The patch of a pod, and findings for warnings.
 
-    Shapes:  `secrets` lists credentials that SDKs try before the token, as (container, variable).
+    Shapes:  `secrets` lists credentials that SDKs try before the token, as (container, variable);
+             `conflicts` lists settings of a container that stay in place of ours, as (code of the warning,
+             container, variable or path).
     """
 
     operations: list[PatchOperation]
     secrets: list[tuple[str, str]] = field(default_factory=list)
+    conflicts: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 def mutate(pod: Pod, config: PodIdentityConfig, settings: WebhookSettings) -> PodMutation:
     """Compute the patch of a pod; it is empty if the pod already has everything.
 
-    Errors:  MalformedPod, MountPathTaken, PatchTooLarge.
+    Errors:  MalformedPod, EnvModeUnavailable, MountPathTaken, PatchTooLarge.
     """
     volume = choose_volume_name(pod, config)
-    mount = {"name": volume, "mountPath": names.MOUNT_PATH, "readOnly": True}
-    injection = ContainerInjection(env=build_environment(config, settings), mount=mount)
+    injection = _build_injection(pod, volume, config, settings)
     operations: list[PatchOperation] = []
     mutation = PodMutation(operations)
     budget = MAX_INJECTED_BYTES // injection.size
     for group in ("initContainers", "containers"):
+        # Without native sidecars, init containers end before the sidecar starts.
+        reaches_sidecar = group == "containers" or settings.native_sidecar
         for index, container in enumerate(list_objects(pod.spec, group)):
             if container.get("name", "") not in config.skip_containers:
                 if (budget := budget - 1) < 0:
@@ -87,13 +103,35 @@ def mutate(pod: Pod, config: PodIdentityConfig, settings: WebhookSettings) -> Po
                 present_names = collect_names(container, "env")
                 if not _SECRETS.isdisjoint(present_names):
                     mutation.secrets.extend(_find_secrets(container, present_names))
-                operations += _inject_container(
-                    pod, container, f"/spec/{group}/{index}", injection, present_names
-                )
+                where = f"/spec/{group}/{index}"
+                missing = [each for each in injection.env if each["name"] not in present_names]
+                if reaches_sidecar:
+                    missing += _endpoints(container, injection, present_names, mutation)
+                operations += _append(f"{where}/env", container.get("env"), missing)
+                operations += _inject_mounts(pod, container, where, injection, mutation)
     if config.proxy_port is not None:
         operations += _inject_proxy(pod, config, config.proxy_port, injection, settings)
     operations += _inject_volume(pod, build_volume(volume, config, settings))
     return mutation
+
+
+def _build_injection(
+    pod: Pod, volume: str, config: PodIdentityConfig, settings: WebhookSettings
+) -> ContainerInjection:
+    mount = {"name": volume, "mountPath": names.MOUNT_PATH, "readOnly": True}
+    endpoints: list[dict[str, Any]] = []
+    if config.proxy_port is not None and config.proxy_mode == ENV:
+        if settings.proxy_image == REFERENCE_PROXY_IMAGE:
+            raise EnvModeUnavailable(
+                f"{pod} requests the proxy mode env, which the image {settings.proxy_image} does not serve"
+            )
+        endpoints = sidecar.build_endpoint_variables(config.proxy_port, settings)
+    return ContainerInjection(
+        env=build_environment(config, settings),
+        endpoints=endpoints,
+        mount=mount,
+        legacy_mount=mount | {"mountPath": names.LEGACY_MOUNT_PATH} if config.legacy_path else None,
+    )
 
 
 def choose_volume_name(pod: Pod, config: PodIdentityConfig) -> str:
@@ -128,7 +166,7 @@ def _list_volumes_at_mount_path(pod: Pod, config: PodIdentityConfig) -> set[str 
     }
 
 
-def build_environment(config: PodIdentityConfig, settings: WebhookSettings) -> list[dict[str, str]]:
+def build_environment(config: PodIdentityConfig, settings: WebhookSettings) -> list[dict[str, Any]]:
     """Build the environment variables of every container in the reference's order; omit empty ones."""
     values = {
         names.ENV_CLIENT_ID: config.client_id,
@@ -158,6 +196,9 @@ def build_volume(name: str, config: PodIdentityConfig, settings: WebhookSettings
         "audience": settings.custom_audience if custom else settings.audience,
     }
     sources: list[dict[str, Any]] = [{"serviceAccountToken": token}]
+    if config.legacy_path:
+        # A second source in the same volume: a mount with subPath would never show a renewed token.
+        sources.append({"serviceAccountToken": token | {"path": names.LEGACY_TOKEN_FILE}})
     if custom and settings.ca_configmap:
         items = [{"key": "ca.crt", "path": names.CA_PATH}]
         source = {"name": settings.ca_configmap, "items": items, "optional": False}
@@ -179,27 +220,45 @@ def _find_secrets(
     ]
 
 
-def _inject_container(
+def _endpoints(
+    container: Mapping[str, Any],
+    injection: ContainerInjection,
+    present_names: set[str | None],
+    mutation: PodMutation,
+) -> list[dict[str, Any]]:
+    """Return the variables of the mode `env` for a container: all, or none if it has one of them."""
+    name = container.get("name") or ""
+    if not injection.endpoints or name in sidecar.CONTAINERS:
+        return []
+    if sidecar.ENDPOINT_VARIABLES.isdisjoint(present_names):
+        return injection.endpoints
+    for entry in container["env"]:
+        if entry.get("name") in sidecar.ENDPOINT_VARIABLES and not sidecar.is_own(
+            entry, injection.endpoints
+        ):
+            mutation.conflicts.append(("endpoint_set", name, entry["name"]))
+            break
+    return []
+
+
+def _inject_mounts(
     pod: Pod,
     container: Mapping[str, Any],
     where: str,
     injection: ContainerInjection,
-    present_names: set[str | None],
-) -> list[PatchOperation]:
-    """Add the missing variables and the mount to one container of the user."""
-    missing = [entry for entry in injection.env if entry["name"] not in present_names]
-    added = _append(f"{where}/env", container.get("env"), missing)
-    return added + _inject_mount(pod, container, where, injection.mount)
-
-
-def _inject_mount(
-    pod: Pod, container: Mapping[str, Any], where: str, desired: dict[str, Any]
+    mutation: PodMutation,
 ) -> list[PatchOperation]:
     where += "/volumeMounts"
+    desired, legacy = injection.mount, injection.legacy_mount
     mounts = list_objects(container, "volumeMounts")
     found: list[PatchOperation] | None = None
     for place, mount in enumerate(mounts):
-        if mount.get("name") == desired["name"]:
+        if legacy is not None and mount.get("mountPath") == names.LEGACY_MOUNT_PATH:
+            legacy = None
+            if mount.get("name") != desired["name"]:
+                what = "legacy_path_taken", container.get("name") or "", names.LEGACY_MOUNT_PATH
+                mutation.conflicts.append(what)
+        elif mount.get("name") == desired["name"]:
             if found is None:
                 found = _replace(f"{where}/{place}", mount, desired)
         elif mount.get("mountPath") == names.MOUNT_PATH:
@@ -210,7 +269,10 @@ def _inject_mount(
                 container=container.get("name"),
                 volume=mount.get("name"),
             )
-    return found if found is not None else _append(where, mounts, [desired])
+    missing = [] if legacy is None else [legacy]
+    if found is None:
+        return _append(where, mounts, [desired, *missing])
+    return found + _append(where, mounts, missing)
 
 
 def _inject_proxy(
@@ -222,11 +284,14 @@ def _inject_proxy(
 ) -> list[PatchOperation]:
     """Insert the migration sidecar first and its init container last, unless the pod has them.
 
-    With native sidecars, both are init containers. Otherwise the sidecar is the first ordinary container.
+    With native sidecars, both are init containers. Otherwise the sidecar is the first ordinary container. The
+    mode `env` has no init container.
     """
-    group = "initContainers" if settings.native_sidecar else "containers"
-    last = _list_if_missing(pod, "initContainers", sidecar.build_init_container(port, settings))
-    first = _list_if_missing(pod, group, sidecar.build_container(port, settings))
+    group, mode = "initContainers" if settings.native_sidecar else "containers", config.proxy_mode
+    last: list[dict[str, Any]] = []
+    if mode != ENV:
+        last = _list_if_missing(pod, "initContainers", sidecar.build_init_container(port, settings))
+    first = _list_if_missing(pod, group, sidecar.build_container(port, mode, settings))
     last = [_inject_own_container(container, config, injection) for container in last]
     first = [_inject_own_container(container, config, injection) for container in first]
     if settings.native_sidecar and not list_objects(pod.spec, group):
@@ -249,7 +314,8 @@ def _inject_own_container(
     if container["name"] in config.skip_containers:
         return container
     env = container.get("env", []) + injection.env
-    return container | {"env": env, "volumeMounts": [injection.mount]}
+    mounts = [mount for mount in (injection.mount, injection.legacy_mount) if mount is not None]
+    return container | {"env": env, "volumeMounts": mounts}
 
 
 def _inject_volume(pod: Pod, desired: dict[str, Any]) -> list[PatchOperation]:

@@ -1,17 +1,40 @@
-"""Build the two containers of the migration sidecar, exactly as the reference builds them.
+"""Build the migration sidecar, and what leads a workload that can only use IMDS to it. Pure.
 
-Pure. They serve workloads that can only use IMDS: the init container redirects requests for the metadata
-address to the sidecar, and the sidecar answers them.
+In the mode `iptables`, an init container redirects requests for the metadata address to the sidecar, exactly
+as in the reference. In the mode `env`, variables name the sidecar's address to the Azure SDKs; no container
+needs a privilege.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from podpass import names
+from podpass.account.model import ENV
 from podpass.errors import Error
 from podpass.settings import WebhookSettings
 
 _NATIVE_SINCE = (1, 32)
+_LOOPBACK = "127.0.0.1"
+# A pod of a local instance shares the loopback interface with all others, and has its own address there.
+_POD_ADDRESS = "PODPASS_POD_ADDRESS"
+_POD_IP = {"fieldRef": {"fieldPath": "status.podIP"}}
+# App Service requires a header, and its SDKs a value. The sidecar does not check it: it listens on loopback.
+_HEADER = "azwi-proxy"
+CONTAINERS = frozenset({names.PROXY_CONTAINER, names.PROXY_INIT_CONTAINER})
+# An SDK chooses its protocol by all of these together. One that a user sets must not get another meaning.
+ENDPOINT_VARIABLES = frozenset(
+    {
+        _POD_ADDRESS,
+        names.ENV_IMDS_HOST,
+        names.ENV_MSI_ENDPOINT,
+        names.ENV_MSI_SECRET,
+        names.ENV_IDENTITY_ENDPOINT,
+        names.ENV_IDENTITY_HEADER,
+        names.ENV_ARC_ENDPOINT,
+        names.ENV_IDENTITY_THUMBPRINT,
+    }
+)
 
 
 class UnknownVersion(Error):
@@ -32,23 +55,52 @@ def supports_native_sidecars(git_version: str) -> bool:
     return (int(found[1]), int(found[2])) >= _NATIVE_SINCE
 
 
+def build_endpoint_variables(port: int, settings: WebhookSettings) -> list[dict[str, Any]]:
+    """Build the variables by which the SDKs of a container find the sidecar."""
+    found: list[dict[str, Any]] = []
+    host = _LOOPBACK
+    if settings.proxy_on_pod_address:
+        found, host = [{"name": _POD_ADDRESS, "valueFrom": _POD_IP}], f"$({_POD_ADDRESS})"
+    origin = f"http://{host}:{port}"
+    values = {
+        names.ENV_IMDS_HOST: origin,
+        names.ENV_MSI_ENDPOINT: origin + names.MSI_TOKEN_PATH,
+        names.ENV_IDENTITY_ENDPOINT: origin + names.MSI_TOKEN_PATH,
+        names.ENV_IDENTITY_HEADER: _HEADER,
+    }
+    return found + [{"name": name, "value": value} for name, value in values.items()]
+
+
+def is_own(entry: Mapping[str, Any], endpoints: list[dict[str, Any]]) -> bool:
+    """Return whether a variable of a container is one of `endpoints`; an earlier pass has set it."""
+    # The API server adds a default to the source of the address.
+    return entry.get("name") == _POD_ADDRESS or entry in endpoints
+
+
 def build_init_container(port: int, settings: WebhookSettings) -> dict[str, Any]:
     """Build the init container that redirects; it needs the capability to change the pod's network."""
+    security: dict[str, Any] = {
+        "capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]},
+        "privileged": True,
+        "runAsNonRoot": False,
+        "runAsUser": 0,
+    }
+    if not settings.proxy_init_privileged:
+        security |= {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"add": ["NET_ADMIN", "NET_RAW"], "drop": ["ALL"]},
+            "privileged": False,
+        }
     return {
         "name": names.PROXY_INIT_CONTAINER,
         "image": settings.proxy_init_image,
         "imagePullPolicy": "IfNotPresent",
         "env": [{"name": "PROXY_PORT", "value": str(port)}],
-        "securityContext": {
-            "capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]},
-            "privileged": True,
-            "runAsNonRoot": False,
-            "runAsUser": 0,
-        },
+        "securityContext": security,
     }
 
 
-def build_container(port: int, settings: WebhookSettings) -> dict[str, Any]:
+def build_container(port: int, mode: str, settings: WebhookSettings) -> dict[str, Any]:
     """Build the sidecar; its log level is that of the webhook."""
     port_flag, log_flag = f"--proxy-port={port}", f"--log-level={settings.log_level}"
     probe = ["/proxy", port_flag, "--probe", log_flag]
@@ -67,6 +119,11 @@ def build_container(port: int, settings: WebhookSettings) -> dict[str, Any]:
             "runAsNonRoot": True,
         },
     }
+    if mode == ENV:
+        # The restricted profile requires it, and a pod may set it for each container alone.
+        built["securityContext"]["seccompProfile"] = {"type": "RuntimeDefault"}
+        if settings.proxy_on_pod_address:
+            built["env"] = [{"name": names.ENV_PROXY_ADDRESS, "valueFrom": _POD_IP}]
     if settings.native_sidecar:
         built["restartPolicy"] = "Always"
     return built

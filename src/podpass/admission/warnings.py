@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from podpass import names
-from podpass.account.annotations import ACCOUNT_ANNOTATIONS, POD_ANNOTATIONS
-from podpass.account.model import Pod, PodIdentityConfig, ServiceAccount, quote
+from podpass.account.annotations import ACCOUNT_ANNOTATIONS, POD_ANNOTATIONS, PREFIXES
+from podpass.account.model import ENV, Pod, PodIdentityConfig, ServiceAccount, quote
 from podpass.admission.mutate import PodMutation
 from podpass.guids import is_guid
 
@@ -36,6 +36,9 @@ TEXTS = {
     "proxy_cannot_start": "the pod's runAsUser 0 prevents azwi-proxy from starting; set it on containers",
     "proxy_redirected": "the pod's runAsUser {value} makes azwi-proxy call itself; set it on containers",
     "not_redirected": "{key} has runAsUser 1501, like azwi-proxy: its IMDS calls bypass the sidecar",
+    "mode_without_proxy": "annotation {key} has no effect without the annotation inject-proxy-sidecar",
+    "endpoint_set": "container {value}: {key} is set, so nothing leads its SDK to azwi-proxy",
+    "legacy_path_taken": "container {value} mounts its own volume at {key}, so no token is there",
     "secret_first": "container {value}: {key} is tried by DefaultAzureCredential before the token",
     "label_missing": '{account} has a client ID, but the pod lacks the label {key}: "true"',
     "label_not_true": '{account} has a client ID, but label {key} = {value} is not "true"',
@@ -74,16 +77,19 @@ def list_warnings(
     found: list[PendingWarning] = []
     _check_account(pod, account, config, found)
     for key in pod.annotations:
-        if key.startswith(names.PREFIX) and key not in POD_ANNOTATIONS and key != custom_endpoint:
+        if key.startswith(PREFIXES) and key not in POD_ANNOTATIONS and key != custom_endpoint:
             found += [(_classify_annotation(key), {"key": key})]
     for key in pod.labels:
-        if key.startswith(names.PREFIX) and key not in _LABELS:
+        if key.startswith(PREFIXES) and key not in _LABELS:
             known = key in POD_ANNOTATIONS or key in ACCOUNT_ANNOTATIONS
             found += [("annotation_as_label" if known else "unknown_label", {"key": key})]
     if config.skip_containers:
         _check_skipped_names(pod, config, found)
     if config.proxy_port is not None:
-        _check_proxy(pod, found)
+        _check_proxy(pod, config, found)
+    elif names.PROXY_MODE in pod.annotations:
+        found.append(("mode_without_proxy", {"key": names.PROXY_MODE}))
+    found += [(which, {"key": key, "value": name}) for which, name, key in mutation.conflicts]
     if where := _find_virtual_node(pod.spec):
         found.append(("virtual_node", {"key": where}))
     for container, variable in mutation.secrets:
@@ -141,9 +147,10 @@ def _suggest_key(key: str, which: str) -> str:
     known = {"unknown_label": _LABELS, "unknown_annotation": POD_ANNOTATIONS}.get(
         which, ACCOUNT_ANNOTATIONS
     )
-    names_only = [each.removeprefix(names.PREFIX) for each in sorted(known)]
-    near = difflib.get_close_matches(key.removeprefix(names.PREFIX).lower(), names_only, 1, 0.7)
-    return f"; did you mean {near[0]}?" if near else ""
+    # The part after the prefix; a key of podpass is suggested as a whole.
+    by_name = {each.removeprefix(names.PREFIX).rpartition("/")[2]: each for each in sorted(known)}
+    near = difflib.get_close_matches(key.rpartition("/")[2].lower(), by_name, 1, 0.7)
+    return f"; did you mean {by_name[near[0]].removeprefix(names.PREFIX)}?" if near else ""
 
 
 def _classify_annotation(key: str) -> str:
@@ -209,12 +216,16 @@ def _check_skipped_names(pod: Pod, config: PodIdentityConfig, found: list[Pendin
         found += [("skips_nothing", {"key": names.SKIP_CONTAINERS, "value": name})]
 
 
-def _check_proxy(pod: Pod, found: list[PendingWarning]) -> None:
+def _check_proxy(pod: Pod, config: PodIdentityConfig, found: list[PendingWarning]) -> None:
     """Find settings that prevent the sidecar from serving the pod, or that have no effect."""
     value = pod.annotations[names.INJECT_PROXY]
     if not isinstance(value, str) or value.lower() != "true":
         found.append(("proxy_by_presence", {"key": names.INJECT_PROXY, "value": value}))
     user = _run_as_user(pod.spec)
+    if config.proxy_mode == ENV:
+        if user == 0:
+            found.append(("proxy_cannot_start", {}))
+        return
     if user == _PROXY_UID:
         found.append(("not_redirected", {"key": "the pod"}))
     elif user is not None:

@@ -28,7 +28,7 @@ def command(arguments: tuple[str, ...]) -> None:
     if settings.probe:
         from podpass.imds.probe import wait_until_ready
 
-        wait_until_ready(settings.proxy_port)
+        wait_until_ready(settings.proxy_port, settings.proxy_address)
         return
     from podpass.servers.proxy.proxy import run
 

@@ -1,4 +1,7 @@
-"""Forward requests for other paths to the metadata service of the machine, as the reference does."""
+"""Forward requests for other paths to the metadata service of the machine, as the reference does.
+
+An instance on a laptop turns this off: its machine may be a virtual machine of the real Azure.
+"""
 
 import asyncio
 from collections.abc import Iterable
@@ -30,8 +33,8 @@ HeaderPairs = Iterable[tuple[bytes, bytes]]
 class Forwarder:
     """Sends requests to the metadata service directly, without a proxy of the environment."""
 
-    def __init__(self, address: str = ADDRESS) -> None:
-        self._address = address
+    def __init__(self, address: str = ADDRESS, *, is_enabled: bool = True) -> None:
+        self._address, self._is_enabled = address, is_enabled
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -41,6 +44,8 @@ class Forwarder:
 
     async def forward(self, method: str, target: str, headers: HeaderPairs, body: bytes) -> Reply:
         """Forward one request; a failure becomes an error response."""
+        if not self._is_enabled:
+            return text_error(404, "this sidecar answers token requests only")
         if not target.startswith("/"):
             # Text in front of the path would become a part of the host name.
             return text_error(400, "the target of the request is not a path")

@@ -16,7 +16,9 @@ class ProbeFailed(Error):
     hint = "see the log of the container azwi-proxy"
 
 
-def wait_until_ready(port: int, *, interval_seconds: float = _INTERVAL_SECONDS) -> None:
+def wait_until_ready(
+    port: int, address: str = "127.0.0.1", *, interval_seconds: float = _INTERVAL_SECONDS
+) -> None:
     """Poll `/readyz` until it succeeds.
 
     The reference exits immediately if nothing listens yet. Its hook then kills a container that only starts
@@ -28,15 +30,15 @@ def wait_until_ready(port: int, *, interval_seconds: float = _INTERVAL_SECONDS) 
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(interval_seconds)
-        reason = _unready_reason(port)
+        reason = _unready_reason(address, port)
         if not reason:
             return
     raise ProbeFailed(f"failed to probe: {reason}")
 
 
-def _unready_reason(port: int) -> str:
+def _unready_reason(address: str, port: int) -> str:
     """Return why the sidecar is not ready, or an empty string."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_SECONDS)
+    connection = http.client.HTTPConnection(address, port, timeout=_TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/readyz")
         status = connection.getresponse().status

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from podpass import names
 from podpass.local import azure_apis, ca
 from podpass.local.context import InstanceContext
-from podpass.local.environment import pod_environment
+from podpass.local.environment import container_environment
 from podpass.local.pod_access import PodAccess
 from podpass.settings.local import KUBE_APISERVER
 
@@ -98,8 +98,11 @@ class ClusterParts:
         from podpass.admission.service_accounts import ServiceAccountCache
         from podpass.kubernetes.client import KubeClient
         from podpass.local.managed_cluster import ManagedCluster
-        from podpass.local.registration import apply_rbac, runs_native_sidecars
-        from podpass.settings import WebhookSettings
+        from podpass.local.registration import (
+            apply_rbac,
+            build_webhook_settings,
+            runs_native_sidecars,
+        )
 
         url = self._config.url("webhook") + names.WEBHOOK_PATH
         enter = self._stack.enter_async_context
@@ -110,7 +113,7 @@ class ClusterParts:
         accounts = await enter(ServiceAccountCache(client))
         events = await enter(RefusalRecorder(client, self._clock))
         native = await runs_native_sidecars(client)
-        settings = WebhookSettings(tenant_id=self._config.tenant_id, native_sidecar=native)
+        settings = build_webhook_settings(self._config.tenant_id, native_sidecar=native)
         app = create_app(settings, accounts, events=events)
         await self._context.serve("webhook", app)
         self.managed = ManagedCluster(
@@ -130,6 +133,7 @@ class ClusterParts:
         from podpass.kubernetes.kubelet.kubelet import Kubelet, KubeletConfig
         from podpass.local.direct_tls import run_direct_tls
         from podpass.local.image_source import IMAGES_FILE, InstanceImages
+        from podpass.local.pod_access import pod_network
         from podpass.local.samples.builds import SampleBuilds
         from podpass.local.samples.cache import SampleCache, cache_folder
 
@@ -145,12 +149,13 @@ class ClusterParts:
                 node_name=ca.NODE_NAME,
                 folder=self._data_dir.path("pods"),
                 images=InstanceImages(self._data_dir.path(IMAGES_FILE), samples, builds),
-                environment=pod_environment(self._data_dir, ports["gateway"]),
+                environment=container_environment(self._data_dir, ports["gateway"]),
                 path=path,
                 port=ports["kubelet"],
                 hosts_file=self.direct.hosts.path,
                 hidden=self._data_dir.root,
                 shown=self._data_dir.public_files,
+                network=pod_network(ports, self.direct.address),
                 clock=self._clock,
             )
         )

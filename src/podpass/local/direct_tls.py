@@ -114,8 +114,9 @@ def _write_in_place(path: Path, content: bytes) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectTls:
-    """The socket for programs that ignore proxy variables, or None, and the hosts file."""
+    """The socket for programs that ignore proxy variables, or None, its address, and the hosts file."""
 
+    address: str
     socket: socket.socket | None
     hosts: HostsFile
 
@@ -136,7 +137,7 @@ async def run_direct_tls(
     sock = try_listen(address)
     try:
         async with HostsFile(path, address, list_hosts) as hosts:
-            yield DirectTls(socket=sock, hosts=hosts)
+            yield DirectTls(address=address, socket=sock, hosts=hosts)
     finally:
         if sock is not None:
             sock.close()

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 
+from podpass import names
 from podpass.local.datadir import DataDir
 
 # Hosts that clients reach without the proxy.
@@ -29,7 +30,7 @@ TRUSTSTORE_PASSWORD = "changeit"  # noqa: S105 Java's default; the store contain
 
 
 def pod_environment(data_dir: DataDir, gateway_port: int) -> dict[str, str]:
-    """Return the variables of every container; a container can override each."""
+    """Return the variables for programs in containers and on the host."""
     proxy, direct = f"http://127.0.0.1:{gateway_port}", ",".join(DIRECT)
     return {
         "HTTPS_PROXY": proxy,
@@ -45,6 +46,14 @@ def pod_environment(data_dir: DataDir, gateway_port: int) -> dict[str, str]:
         "NODE_USE_ENV_PROXY": "1",
         "JAVA_TOOL_OPTIONS": java_options(data_dir, gateway_port),
     }
+
+
+def container_environment(data_dir: DataDir, gateway_port: int) -> dict[str, str]:
+    """Return the variables of every container; a container can override each.
+
+    A migration sidecar forwards nothing: the machine may have a metadata service of the real Azure.
+    """
+    return {**pod_environment(data_dir, gateway_port), names.ENV_PROXY_FORWARD: "false"}
 
 
 def host_environment(

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from podpass import names
 from podpass.errors import Error
 from podpass.kubernetes.kubelet.images import ImageConfig, ImageNotPresent, ImageUnavailable
 from podpass.local.samples import catalogue
@@ -21,11 +22,18 @@ from podpass.local.samples.cache import SampleCache
 from podpass.local.samples.model import Readiness, Sample
 
 IMAGES_FILE = "images.json"
+_REFERENCE = "mcr.microsoft.com/oss/azure/workload-identity"
+_PODPASS = (sys.executable, "-m", "podpass.cli")
+_SIDECAR = ImageConfig(entrypoint=(*_PODPASS, "proxy"), programs={"/proxy": (*_PODPASS, "proxy")})
+_SIDECAR_INIT = ImageConfig(entrypoint=(*_PODPASS, "proxy-init"))
 # Images are never pulled. The program of each of these is on any machine that runs podpass.
 BUILT_IN: Mapping[str, ImageConfig] = {
     "busybox": ImageConfig(command=("sh",)),
     "python": ImageConfig(command=(sys.executable,)),
     "registry.k8s.io/pause": ImageConfig(entrypoint=("sleep", "infinity")),
+    # The migration sidecar, under the names of podpass and of the reference, which the webhook injects.
+    **dict.fromkeys((names.PROXY_IMAGE, f"{_REFERENCE}/proxy"), _SIDECAR),
+    **dict.fromkeys((names.PROXY_INIT_IMAGE, f"{_REFERENCE}/proxy-init"), _SIDECAR_INIT),
     # The first pod of the tutorial only runs, so that the reader can see the changes of the webhook.
     "mcr.microsoft.com/mirror/docker/library/rabbitmq": ImageConfig(command=("sleep", "infinity")),
 }

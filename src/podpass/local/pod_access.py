@@ -1,7 +1,10 @@
 """Which services the pods of an instance can reach, by their sandbox and the open ports."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from podpass import names
+from podpass.kubernetes.kubelet.pod_network import PodNetworkConfig
 from podpass.kubernetes.kubelet.sandbox import BUBBLEWRAP, NAMESPACES
 
 NOTES = {
@@ -9,6 +12,22 @@ NOTES = {
     "refused": "programs in pods that ignore HTTPS_PROXY cannot connect",
     "unprotected": "programs that ignore HTTPS_PROXY connect to the real Azure",
 }
+
+
+# The services that a pod uses, not those of the instance's own parts.
+_SERVICES = ("gateway", "kubernetes", "issuer", "authority", "azure", "vault")
+_HINT = f"Or annotate the pod with {names.PROXY_MODE}: env, which needs no privilege"
+
+
+def pod_network(ports: Mapping[str, int], direct_address: str) -> PodNetworkConfig:
+    """Return the network of a pod that has its own: the instance's services, and the metadata address.
+
+    Shapes:  `direct_address` is that of the socket for programs that ignore proxy variables.
+    """
+    services = [("127.0.0.1", ports[name]) for name in _SERVICES]
+    return PodNetworkConfig(
+        outbound=[*services, (direct_address, 443)], addresses=(names.IMDS_ADDRESS,), hint=_HINT
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,13 @@ import base64
 from collections.abc import Iterator
 from typing import Any
 
-from podpass import names
+from podpass import __version__, names
 from podpass.admission import sidecar
 from podpass.admission import webhook_configuration as registration
 from podpass.kubernetes.client import APPLY_PATCH, KubeClient, KubeError
+from podpass.kubernetes.kubelet.pod_addresses import usable_network
 from podpass.local import ca
+from podpass.settings import WebhookSettings
 
 _RBAC = "rbac.authorization.k8s.io"
 _WEBHOOKS = "admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
@@ -66,6 +68,19 @@ async def runs_native_sidecars(client: KubeClient) -> bool:
     """
     version = await client.get("/version")
     return sidecar.supports_native_sidecars(str(version.get("gitVersion")))
+
+
+def build_webhook_settings(tenant_id: str, *, native_sidecar: bool) -> WebhookSettings:
+    """Return the settings of the webhook of an instance, which has the migration sidecar built in."""
+    return WebhookSettings(
+        tenant_id=tenant_id,
+        native_sidecar=native_sidecar,
+        proxy_image=f"{names.PROXY_IMAGE}:{__version__}",
+        proxy_init_image=f"{names.PROXY_INIT_IMAGE}:{__version__}",
+        # Users read the sidecar's lines to see that a workload was moved.
+        log_level="info",
+        proxy_on_pod_address=usable_network() is not None,
+    )
 
 
 def _role(name: str, *rules: Object) -> Object:

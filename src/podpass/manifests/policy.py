@@ -216,6 +216,7 @@ def _build_checks_spec(values: ManifestValues) -> dict[str, Any]:
         f" + ', on the pod or on its ServiceAccount: want {low} to {high} seconds'"
     )
     sidecar = f"!('{names.INJECT_PROXY}' in object.metadata.?annotations.orValue({{}}))"
+    legacy = f"!('{names.LEGACY_TOKEN_PATH}' in object.metadata.?annotations.orValue({{}}))"
     endpoint = (
         f"!object.metadata.?annotations.orValue({{}}).exists(key,"
         f" key.startsWith('{names.USE_CUSTOM_ENDPOINT_PREFIX}')"
@@ -229,6 +230,11 @@ def _build_checks_spec(values: ManifestValues) -> dict[str, Any]:
             {
                 "expression": sidecar,
                 "message": f"{names.INJECT_PROXY}: only the webhook injects the sidecar;"
+                " this cluster has a policy instead",
+            },
+            {
+                "expression": legacy,
+                "message": f"{names.LEGACY_TOKEN_PATH}: only the webhook mounts the token at a second path;"
                 " this cluster has a policy instead",
             },
             {

@@ -157,6 +157,9 @@ class ManifestValues:
     tls_min_version: str = _declare("tlsMinVersion", "", among=("", "1.0", "1.1", "1.2", "1.3"))
     proxy_image: str = _declare("proxyImage", "")
     proxy_init_image: str = _declare("proxyInitImage", "")
+    proxy_mode: str = _declare("proxyMode", "iptables", among=("iptables", "env"))
+    proxy_init_privileged: bool = _declare("proxyInitPrivileged", True)
+    legacy_token_path: bool = _declare("legacyTokenPath", False)
     exempt_namespaces: tuple[str, ...] = _declare(
         "exemptNamespaces",
         ("kube-system",),
@@ -201,7 +204,13 @@ class ManifestValues:
                     key=key,
                 )
             found[known[key].name] = _parse(known[key], value)
-        return cls(**found)
+        values = cls(**found)
+        if values.proxy_mode == "env" and not values.proxy_image:
+            raise WrongValue(
+                "--set proxyMode=env: needs proxyImage, an image of podpass' sidecar",
+                key="proxyMode",
+            )
+        return values
 
     @property
     def exempt(self) -> list[str]:

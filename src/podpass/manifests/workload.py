@@ -55,8 +55,11 @@ def _build_data(values: ManifestValues) -> dict[str, str]:
         "AZURE_KUBERNETES_SNI_NAME": values.sni_name,
         "AZURE_KUBERNETES_TOKEN_PROXY": values.token_proxy,
         "AZURE_TENANT_ID": values.tenant_id,
+        "LEGACY_TOKEN_PATH": "true" if values.legacy_token_path else "",
         "PROXY_IMAGE": values.proxy_image,
         "PROXY_INIT_IMAGE": values.proxy_init_image,
+        "PROXY_INIT_PRIVILEGED": "" if values.proxy_init_privileged else "false",
+        "PROXY_MODE": "" if values.proxy_mode == "iptables" else values.proxy_mode,
     }
     return {name: value for name, value in settings.items() if value}
 

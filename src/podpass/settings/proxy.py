@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Any, Self
 
 from podpass import names
@@ -11,6 +12,7 @@ from podpass.settings.flags import parse_switch
 from podpass.settings.reading import DISABLED_ADDRESS, LOG_LEVELS, read_texts
 
 _SWITCHES = {"probe": "--probe", "strict": "--strict", "imds_errors": "--imds-errors"}
+_SWITCHES |= {"forward": names.ENV_PROXY_FORWARD}
 # The webhook sets both in a labelled pod.
 _REQUIRED = ("AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE")
 
@@ -27,10 +29,22 @@ class ProxySettings:
     """Settings of the migration sidecar."""
 
     proxy_port: int = setting("port on 127.0.0.1", flag="--proxy-port", default=8000)
+    proxy_address: str = setting(
+        "address in 127.0.0.0/8 instead of 127.0.0.1; a local instance sets it, because its pods share one"
+        " loopback interface",
+        variable=names.ENV_PROXY_ADDRESS,
+        default="127.0.0.1",
+    )
     probe: bool = setting(
         "wait until the sidecar on the port answers, then exit; for the postStart hook",
         flag="--probe",
         default=False,
+    )
+    forward: bool = setting(
+        "forward requests for other paths to the metadata service of the machine; a local instance sets it to"
+        " false",
+        variable=names.ENV_PROXY_FORWARD,
+        default=True,
     )
     log_level: str = setting(
         "log level: info, debug, trace or all; empty for warnings and errors only",
@@ -91,6 +105,7 @@ class ProxySettings:
         if not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536):
             problems.append(f"--proxy-port {port!r}: must be a port from 1 to 65535")
         values["proxy_port"] = int(port) if not problems else 0
+        problems += _check_address(raw.get("proxy_address", "127.0.0.1"))
         if raw.get("log_level", "") not in LOG_LEVELS:
             problems.append(f"--log-level {raw['log_level']!r}: must be info, debug, trace or all")
         if not values.get("probe"):
@@ -99,6 +114,17 @@ class ProxySettings:
         if problems:
             raise SettingsError(problems)
         return cls(**values)
+
+
+def _check_address(text: str) -> list[str]:
+    """Report an address that other machines or pods of a cluster could reach."""
+    try:
+        is_loopback = IPv4Address(text).is_loopback
+    except ValueError:
+        is_loopback = False
+    if is_loopback:
+        return []
+    return [f"{names.ENV_PROXY_ADDRESS} {text!r}: must be a loopback address, in 127.0.0.0/8"]
 
 
 def _check_binding(raw: Mapping[str, str]) -> list[str]:

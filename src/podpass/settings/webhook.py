@@ -24,6 +24,8 @@ _LOGIN_ENDPOINTS = {
     "azuregermancloud": "https://login.microsoftonline.de/",
 }
 _MAX_DELAY_SECONDS = 300
+REFERENCE_PROXY_IMAGE = "mcr.microsoft.com/oss/azure/workload-identity/proxy:v1.6.0"
+_PROXY_MODES = ("iptables", "env")
 _QUALIFIED_NAME = re.compile(r"[a-z0-9]([-_.a-z0-9]*[a-z0-9])?")
 
 
@@ -95,12 +97,34 @@ class WebhookSettings:
     proxy_image: str = setting(
         "image of the migration sidecar",
         variable="PROXY_IMAGE",
-        default="mcr.microsoft.com/oss/azure/workload-identity/proxy:v1.6.0",
+        default=REFERENCE_PROXY_IMAGE,
     )
     proxy_init_image: str = setting(
         "image of the container that redirects to the sidecar",
         variable="PROXY_INIT_IMAGE",
         default="mcr.microsoft.com/oss/azure/workload-identity/proxy-init:v1.6.0",
+    )
+    proxy_mode: str = setting(
+        "how requests of a pod reach its sidecar: iptables, by a redirection that an init container sets up,"
+        " or env, by variables that Azure SDKs read, without a privilege; a pod can choose by annotation",
+        variable="PROXY_MODE",
+        default="iptables",
+    )
+    proxy_init_privileged: bool = setting(
+        "run the container that redirects as privileged; false gives it NET_ADMIN and NET_RAW only",
+        variable="PROXY_INIT_PRIVILEGED",
+        default=True,
+    )
+    proxy_on_pod_address: bool = setting(
+        "whether the sidecar of the mode env listens on the address of its pod, for pods that share one"
+        " loopback interface; set by a local instance, not by a flag",
+        default=False,
+    )
+    legacy_token_path: bool = setting(
+        "mount the token also at /var/run/secrets/azure/tokens/azure-identity-token, its path before"
+        " azure-workload-identity 1.6.0; a pod can choose by annotation",
+        variable="LEGACY_TOKEN_PATH",
+        default=False,
     )
     native_sidecar: bool = setting(
         "whether the cluster runs sidecars as init containers, as 1.32 and later do; set from the version of"
@@ -210,6 +234,8 @@ class WebhookSettings:
             "authority_host": lambda text: _find_login_endpoint(text, environ),
             "audience": lambda text: text or names.EXCHANGE_AUDIENCE,
             "ca_selector": _parse_selector,
+            "proxy_init_privileged": lambda text: parse_switch("PROXY_INIT_PRIVILEGED", text),
+            "legacy_token_path": lambda text: parse_switch("LEGACY_TOKEN_PATH", text),
             "disable_cert_rotation": lambda text: parse_switch("--disable-cert-rotation", text),
             "refusal_events": lambda text: parse_switch("--refusal-events", text),
             "shutdown_delay_seconds": _parse_delay,
@@ -241,10 +267,15 @@ class WebhookSettings:
             ("--tls-min-version", self.tls_min_version, ("1.0", "1.1", "1.2", "1.3")),
             ("--metrics-backend", self.metrics_backend.lower(), ("prometheus",)),
             ("--log-level", self.log_level, LOG_LEVELS),
+            ("PROXY_MODE", self.proxy_mode, _PROXY_MODES),
         ):
             if value not in choices:
                 expected = ", ".join(choice or "empty" for choice in choices)
                 problems.append(f"{flag} {value!r}: want {expected}")
+        if self.proxy_mode == "env" and self.proxy_image == REFERENCE_PROXY_IMAGE:
+            problems.append(
+                "PROXY_MODE env needs PROXY_IMAGE: the sidecar of azure-workload-identity does not serve it"
+            )
         problems += self._check_addresses()
         if self.otlp_endpoint and not self.otlp_endpoint.startswith(("http://", "https://")):
             problems.append(f"--otlp-endpoint {self.otlp_endpoint!r}: want http:// or https://")

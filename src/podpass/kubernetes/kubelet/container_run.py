@@ -14,6 +14,7 @@ from podpass.kubernetes.kubelet import probes
 from podpass.kubernetes.kubelet.attachments import ContainerOutput
 from podpass.kubernetes.kubelet.context import KubeletContext
 from podpass.kubernetes.kubelet.logs import LogActivity, LogWriter
+from podpass.kubernetes.kubelet.pod_network import PodNetwork
 from podpass.kubernetes.kubelet.prepared_container import PreparedContainer
 from podpass.kubernetes.kubelet.probes import Prober, ProbeStatus
 from podpass.kubernetes.kubelet.process import ContainerProcess, Sink, StartError
@@ -46,10 +47,12 @@ class ContainerRun:
         container_id: str,
         reference: Reference,
         log: LogWriter,
+        network: PodNetwork | None = None,
     ) -> None:
         self._context, self._container, self._prepared = context, container, prepared
         self.container_id = container_id
         self._reference, self._log = reference, log
+        self._network = network
         self.activity = LogActivity()
         hook = (container.get("lifecycle") or {}).get("postStart")
         self.probe_status = (
@@ -258,6 +261,8 @@ class ContainerRun:
             default_env = {"TERM": "xterm", **process.default_env}
             process = replace(process, argv=terminal.wrap(process.argv), default_env=default_env)
         wrapped = self._context.sandbox.wrap(process, prepared.mounts, prepared.workdir)
+        if self._network is not None:
+            wrapped = self._network.wrap(wrapped)
         return await ContainerProcess.start(
             wrapped, mark, self._context.reaper, sink, stdin=stdin, terminal=terminal
         )

@@ -27,6 +27,7 @@ from podpass.kubernetes.kubelet.environment import ConfigError
 from podpass.kubernetes.kubelet.images import ImageNotPresent, ImageUnavailable
 from podpass.kubernetes.kubelet.lifecycle import PodPlan
 from podpass.kubernetes.kubelet.logs import LogActivity, LogWriter
+from podpass.kubernetes.kubelet.pod_network import PodNetwork
 from podpass.kubernetes.kubelet.prepared_container import PreparedContainer, pod_folder, prepare
 from podpass.kubernetes.kubelet.process import StartError
 from podpass.kubernetes.kubelet.termination_message import exit_reason, termination_message
@@ -67,6 +68,7 @@ class PodContainers:
     ) -> None:
         self._context, self._plan, self._on_change = context, plan, on_change
         self.pod = pod
+        self.network: PodNetwork | None = None
         self._folder = pod_folder(context, pod)
         spec = pod["spec"]
         self._specs = {
@@ -192,6 +194,7 @@ class PodContainers:
             container_id,
             self._reference(name),
             LogWriter(path, self._context.clock),
+            self.network,
         )
         try:
             await run.start()
@@ -252,6 +255,8 @@ class PodContainers:
 
     def _report_used_ports(self, name: str) -> None:
         address = self._context.node.pod_address
+        if self.network is not None:
+            return  # its ports are those of the pod alone
         if used := port_conflict.used_ports(self._specs[name], address):
             message = port_conflict.event_message(name, used, address)
             self._event(name, WARNING, port_conflict.REASON, message)

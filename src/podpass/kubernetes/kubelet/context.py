@@ -14,6 +14,7 @@ from podpass.kubernetes.kubelet.images import ImageSource
 from podpass.kubernetes.kubelet.lifecycle import RestartBackOff
 from podpass.kubernetes.kubelet.orphan_reaper import OrphanReaper
 from podpass.kubernetes.kubelet.pod_addresses import PodAddresses
+from podpass.kubernetes.kubelet.pod_network import PodNetworkConfig
 from podpass.kubernetes.kubelet.sandbox import Sandbox
 
 # A Deployment of thousands of pods would otherwise send all its requests at once and delay every other client
@@ -32,8 +33,9 @@ class KubeletContext:
     Shapes:  `folder` has one folder per pod, named by uid; `images` resolves an image to a command;
              `environment` and `path` are defaults for what a container sets; `services` are the variables
              with the address of the API server; `mark` identifies the processes of this kubelet; `addresses`
-             gives each pod its own; `concurrency` limits how many pods are bound, mounted and reported at the
-             same time.
+             gives each pod its own; `network` describes the networks of pods that need their own, and
+             `nsenter` is the program that enters them, None if the kubelet cannot create any; `concurrency`
+             limits how many pods are bound, mounted and reported at the same time.
     Units:   seconds.
     """
 
@@ -52,6 +54,8 @@ class KubeletContext:
     refresh_seconds: float
     clock: Clock
     addresses: PodAddresses
+    network: PodNetworkConfig = field(default_factory=PodNetworkConfig)
+    nsenter: str | None = None
     concurrency: asyncio.Semaphore = field(default_factory=_new_semaphore)
 
     def for_pod(self, pod: Mapping[str, Any]) -> Self:

@@ -4,7 +4,8 @@ An image has an entry point and a command, as in the OCI image specification: th
 replaces both, its `args` replace the command.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from podpass.errors import Error
@@ -12,10 +13,14 @@ from podpass.errors import Error
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageConfig:
-    """The program of an image: the entry point, followed by the command or by the container's `args`."""
+    """The program of an image: the entry point, followed by the command or by the container's `args`.
+
+    Shapes:  `programs` are paths that exist only in the image, and the commands that stand for them.
+    """
 
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
+    programs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class ImageUnavailable(Error):

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +24,7 @@ from podpass.kubernetes.kubelet.orphan_reaper import OrphanReaper
 from podpass.kubernetes.kubelet.pending_pods import NodeCapacity
 from podpass.kubernetes.kubelet.pod_addresses import PodAddresses, usable_network
 from podpass.kubernetes.kubelet.pod_manager import PodManager
+from podpass.kubernetes.kubelet.pod_network import PodNetworkConfig, find_nsenter
 from podpass.kubernetes.kubelet.pod_worker import PodWorker
 from podpass.kubernetes.kubelet.process import RUNTIME_VARIABLE, kill_marked
 from podpass.kubernetes.kubelet.sandbox import Mount, Sandbox
@@ -48,7 +49,7 @@ class KubeletConfig:
              the node and its pods, which distinguishes several nodes on one machine; `max_pods` is the
              capacity of the node. In a sandbox with mounts, `hosts_file` is /etc/hosts of every container,
              and pods cannot read the folder `hidden`, except its parts in `shown`; `sandboxes` are the kinds
-             of such a sandbox that are tried.
+             of such a sandbox that are tried; `network` is the network of pods that need their own.
     Units:   seconds. `stop_seconds` is the grace period of containers when the kubelet stops.
     """
 
@@ -65,6 +66,7 @@ class KubeletConfig:
     hidden: Path | None = None
     shown: Sequence[Path] = ()
     sandboxes: Sequence[str] = (sandbox.BUBBLEWRAP, sandbox.NAMESPACES)
+    network: PodNetworkConfig = field(default_factory=PodNetworkConfig)
     clock: Clock = system
     restarts: RestartBackOff = field(default_factory=RestartBackOff)
     refresh_seconds: float = 60.0
@@ -141,6 +143,7 @@ class Kubelet:
         capacity = NodeCapacity(spec.max_pods)
         scheduler = Scheduler(client, recorder, spec.name, spec.labels, capacity, config.clock)
         context = self._build_context(client, reaper, recorder, spec, mark)
+        context = replace(context, nsenter=await find_nsenter(config.path))
         self._pods = PodManager(context, scheduler, capacity)
         stack.push_async_callback(self._pods.stop, config.stop_seconds)
         for work, name in (
@@ -180,6 +183,7 @@ class Kubelet:
             refresh_seconds=config.refresh_seconds,
             clock=config.clock,
             addresses=self._addresses,
+            network=config.network,
         )
 
     def _find_worker(self, namespace: str, name: str) -> PodWorker | None:

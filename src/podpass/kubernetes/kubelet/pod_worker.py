@@ -13,6 +13,7 @@ from podpass.kubernetes.kubelet import ephemeral, lifecycle, status
 from podpass.kubernetes.kubelet.containers import PodContainers
 from podpass.kubernetes.kubelet.context import KubeletContext
 from podpass.kubernetes.kubelet.lifecycle import Decision
+from podpass.kubernetes.kubelet.pod_network import PodNetwork, needs_own_network
 from podpass.kubernetes.kubelet.prepared_container import pod_folder
 from podpass.kubernetes.kubelet.status_manager import StatusManager
 from podpass.kubernetes.kubelet.volume_manager import VolumeManager
@@ -47,6 +48,7 @@ class PodWorker:
         self._deleted = self._stopping = False
         self._compared_version: str | None = None
         self._mount_attempts = 0
+        self._network: PodNetwork | None = None
         self._retry_at = self._refresh_at = 0.0
 
     def update(self, pod: Pod) -> None:
@@ -73,11 +75,12 @@ class PodWorker:
         Errors:  OSError.
         """
         node = self._context.node
+        connect = self._network.connect if self._network else asyncio.open_connection
         try:
-            return await asyncio.open_connection(node.pod_address, port)
+            return await connect(node.pod_address, port)
         except ConnectionRefusedError:
             # In a real pod, a program may listen on the loopback address alone.
-            return await asyncio.open_connection("localhost", port)
+            return await connect("127.0.0.1" if self._network else "localhost", port)
 
     async def stop(self, seconds: float) -> None:
         """Stop all containers because the kubelet stops; the pod object is not deleted."""
@@ -98,6 +101,8 @@ class PodWorker:
         finally:
             reporting.cancel()
             await asyncio.gather(reporting, return_exceptions=True)
+            if self._network is not None:
+                await self._network.close()
 
     async def _try_sync(self) -> float | None:
         try:
@@ -199,14 +204,25 @@ class PodWorker:
                 if self._must_stop(now):
                     return True
                 await self._volumes.set_up(self._pod)
-        except VolumeError as exc:
-            self._event(WARNING, "FailedMount", exc.message)
+                await self._create_network()
+        except (VolumeError, OSError) as exc:
+            if isinstance(exc, VolumeError):
+                self._event(WARNING, "FailedMount", exc.message)
+            else:
+                self._event(WARNING, "FailedCreatePodSandBox", f"cannot create its network: {exc}")
             self._retry_at = now + min(0.5 * 2**self._mount_attempts, 30.0)
             self._mount_attempts = min(self._mount_attempts + 1, 10)
             return False
         self._mounted = True
         self._schedule_refresh()
         return True
+
+    async def _create_network(self) -> None:
+        context = self._context
+        if self._network is None and context.nsenter and needs_own_network(self._pod):
+            self._network = self.containers.network = await PodNetwork.open(
+                context.network, context.nsenter, self._pod, context.node.pod_address
+            )
 
     def _report(self, decision: Decision) -> None:
         """Send the status if it differs from the last one, or if another client overwrote it."""

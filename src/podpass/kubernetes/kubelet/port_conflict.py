@@ -13,7 +13,7 @@ REASON = "PortInUse"
 
 def used_ports(container: Mapping[str, Any], address: str) -> list[int]:
     """Return the declared TCP ports of a container that has ended on which some program listens."""
-    return [port for port in _declared_ports(container) if _is_used(address, port)]
+    return [port for port in declared_ports(container) if _is_used(address, port)]
 
 
 def event_message(name: str, ports: list[int], address: str) -> str:
@@ -26,7 +26,8 @@ def event_message(name: str, ports: list[int], address: str) -> str:
     )
 
 
-def _declared_ports(container: Mapping[str, Any]) -> Iterator[int]:
+def declared_ports(container: Mapping[str, Any]) -> Iterator[int]:
+    """Yield the TCP ports that a container declares."""
     for port in container.get("ports") or []:
         if port.get("protocol", "TCP") == "TCP":
             yield int(port["containerPort"])

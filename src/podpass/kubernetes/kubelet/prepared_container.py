@@ -11,6 +11,7 @@ from podpass.kubernetes.kubelet import environment, programs
 from podpass.kubernetes.kubelet.context import KubeletContext
 from podpass.kubernetes.kubelet.environment import ConfigError, expand
 from podpass.kubernetes.kubelet.images import ImageConfig
+from podpass.kubernetes.kubelet.pod_network import changes_network
 from podpass.kubernetes.kubelet.process import (
     CONTAINER_VARIABLE,
     RUNTIME_VARIABLE,
@@ -39,12 +40,14 @@ class PreparedContainer:
     workdir: str
     message_file: Path
     search: str = field(repr=False)
+    programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def with_command(self, command: Sequence[str], mark: str) -> "PreparedContainer":
         """Return the same settings with another command and another mark.
 
         Errors:  StartError.
         """
+        command = [*self.programs.get(command[0], command[:1]), *command[1:]]
         program = locate_program(command[0], self.search, self.mounts)
         default_env = {**self.process.default_env, CONTAINER_VARIABLE: mark}
         process = replace(self.process, argv=[program, *command[1:]], default_env=default_env)
@@ -66,6 +69,8 @@ async def prepare(
     references = environment.referenced_objects(container)
     found = await fetch_objects(context.client, pod["metadata"]["namespace"], references)
     values = environment.build_variables(container, pod, found, context.node, context.services)
+    if changes_network(container) and not pod["spec"].get("hostNetwork"):
+        _check_network(context, container)
     image = ImageConfig() if container.get("command") else _resolve_image(context, container)
     argv = environment.build_command_line(container, values, image)
     message_file = _create_message_file(folder, container)
@@ -94,7 +99,18 @@ async def prepare(
         workdir=container.get("workingDir") or "",
         message_file=message_file,
         search=search,
+        programs=image.programs,
     )
+
+
+def _check_network(context: KubeletContext, container: Mapping[str, Any]) -> None:
+    """Refuse a container that would otherwise change the network of the machine."""
+    if context.nsenter is None:
+        hint = f". {context.network.hint}" if context.network.hint else ""
+        raise ConfigError(
+            f"container {container['name']} needs the capability NET_ADMIN, and this kubelet cannot give its"
+            f" pod a network of its own: that needs root and the program nsenter{hint}"
+        )
 
 
 def pod_folder(context: KubeletContext, pod: Mapping[str, Any]) -> Path:

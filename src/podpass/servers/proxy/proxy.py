@@ -39,7 +39,11 @@ def run(settings: ProxySettings, clock: Clock = system) -> None:
     authority = find_authority(settings)
     disable_core_dumps()
     log.configure(level=_LEVELS[settings.log_level])
-    sock = bind("127.0.0.1", settings.proxy_port, otherwise="choose another with --proxy-port")
+    sock = bind(
+        settings.proxy_address,
+        settings.proxy_port,
+        otherwise="choose another with --proxy-port",
+    )
     metrics_sock = None
     if settings.metrics_addr != DISABLED_ADDRESS:
         metrics_sock = listen("--metrics-addr", settings.metrics_addr)
@@ -76,7 +80,8 @@ async def _serve(
     metrics_sock: socket.socket | None,
     clock: Clock,
 ) -> None:
-    client, forwarder, metrics = EntraClient(authority, clock), Forwarder(), ProxyMetrics()
+    client, metrics = EntraClient(authority, clock), ProxyMetrics()
+    forwarder = Forwarder(is_enabled=settings.forward)
     cache = TokenCache(client.request_token, clock)
     app = ImdsApp(
         cache,

@@ -1,0 +1,74 @@
+"""Pods of a local instance that know only IMDS read a secret through the built-in sidecar."""
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from podpass import names
+from tests.journey.instance import Instance
+
+INJECT = {names.INJECT_PROXY: "true"}
+ENV = INJECT | {names.PROXY_MODE: "env"}
+# Without the variables of App Service, the newest release would use the token file and not the sidecar.
+SDK = """
+from azure.identity import ManagedIdentityCredential
+from azure.keyvault.secrets import SecretClient
+client = SecretClient("https://journey-vault.vault.azure.net", ManagedIdentityCredential())
+print(client.get_secret("greeting").value)
+"""
+IMDS = """
+import json, urllib.error, urllib.request
+direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+base = "http://169.254.169.254/metadata/"
+query = "identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net"
+request = urllib.request.Request(base + query, headers={"Metadata": "true"})
+token = json.load(direct.open(request, timeout=30))["access_token"]
+secret = "https://journey-vault.vault.azure.net/secrets/greeting?api-version=7.4"
+request = urllib.request.Request(secret, headers={"Authorization": "Bearer " + token})
+print(json.load(urllib.request.urlopen(request, timeout=30))["value"])
+try:
+    direct.open(base + "instance", timeout=30)
+except urllib.error.HTTPError as exc:
+    print(exc.code, exc.read().decode().strip())
+"""
+needs_namespace = pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("nsenter") or not shutil.which("iptables"),
+    reason="the mode iptables needs root, nsenter and iptables",
+)
+
+
+def _sidecar_events(instance: Instance, pod: str) -> list[str]:
+    lines = instance.pod_log(pod, names.PROXY_CONTAINER).splitlines()
+    return [json.loads(line)["event"] for line in lines]
+
+
+def test_pods_of_the_mode_env_share_a_machine_and_read_a_secret(instance: Instance) -> None:
+    """Each sidecar listens on port 8000; the pods share one loopback interface."""
+    pods = ["env-a", "env-b", "env-c"]
+    for name in pods:
+        instance.create_pod(name, "web", ["python", "-c", SDK], annotations=ENV)
+    for name in pods:
+        phase, printed = instance.wait_for_end(name)
+        assert (phase, printed) == ("Succeeded", "hello\n")
+        events = _sidecar_events(instance, name)
+        assert "received token request" in events
+        assert "successfully acquired token" in events
+
+
+@needs_namespace
+def test_pod_of_the_mode_iptables_reads_a_secret_from_the_metadata_address(
+    instance: Instance,
+) -> None:
+    rules = ["iptables", "-t", "nat", "-S"]
+    before = subprocess.run(rules, capture_output=True, check=True).stdout
+    instance.create_pod("redirected", "web", ["python", "-c", IMDS], annotations=INJECT)
+    phase, printed = instance.wait_for_end("redirected")
+    assert phase == "Succeeded", printed
+    # Nothing is forwarded: the machine may have a metadata service of the real Azure.
+    assert printed.splitlines() == ["hello", "404 this sidecar answers token requests only"]
+    assert "169.254.169.254" in instance.pod_log("redirected", names.PROXY_INIT_CONTAINER)
+    assert "successfully acquired token" in _sidecar_events(instance, "redirected")
+    assert subprocess.run(rules, capture_output=True, check=True).stdout == before
