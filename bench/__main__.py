@@ -6,7 +6,7 @@ import sys
 from bench import rows
 from tests import process_reaper
 
-MODULES = ("admission", "exchange", "directory", "lookups", "start", "cluster", "plane")
+MODULES = ("admission", "proxy", "exchange", "directory", "lookups", "start", "cluster", "plane")
 
 
 def main() -> int:

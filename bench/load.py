@@ -1,4 +1,4 @@
-"""A load over TLS keep-alive: each connection sends the next request as soon as it has its response."""
+"""A load over keep-alive, with or without TLS: each connection sends a request after each response."""
 
 import asyncio
 import os
@@ -86,7 +86,12 @@ def median(rounds: Sequence[LoadResult]) -> LoadResult:
 
 
 async def run_load(
-    request: bytes, server: LoadedServer, tls: ssl.SSLContext, *, connections: int, seconds: float
+    request: bytes,
+    server: LoadedServer,
+    tls: ssl.SSLContext | None,
+    *,
+    connections: int,
+    seconds: float,
 ) -> LoadResult:
     """Send one request repeatedly; the first tenth of the time is warm-up and not counted."""
     await _run_connections(request, server.port, tls, connections, seconds / 10)
@@ -102,7 +107,7 @@ async def run_load(
 
 
 async def _run_connections(
-    request: bytes, port: int, tls: ssl.SSLContext, connections: int, seconds: float
+    request: bytes, port: int, tls: ssl.SSLContext | None, connections: int, seconds: float
 ) -> list[float]:
     loop = asyncio.get_running_loop()
     until, measured = time.perf_counter() + seconds, list[float]()
@@ -113,7 +118,7 @@ async def _run_connections(
                 "127.0.0.1",
                 port,
                 ssl=tls,
-                server_hostname="localhost",
+                server_hostname="localhost" if tls else None,
             )
         )[1]
         for _ in range(connections)

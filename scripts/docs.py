@@ -21,6 +21,7 @@ READERS = {
     "AuthoritySettings": "Read by `podpass authority`. `podpass up` ignores these flags and variables: it"
     " sets `origins` and uses the defaults for all other settings.",
     "LocalSettings": "Read by `podpass up`. Every command accepts `--data-dir` and its variable.",
+    "ProxyInitSettings": "Read by `podpass proxy-init`, with flags in Go syntax.",
     "ProxySettings": "Read by `podpass proxy`, with flags in Go syntax.",
     "VaultSettings": "`podpass up` sets `origins` and uses the defaults for all other settings. There"
     " are no flags and variables.",

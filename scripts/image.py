@@ -1,7 +1,9 @@
 """Build podpass's container image without Docker.
 
 `image.py root FOLDER [EXTRA ...]`, then `image.py pack FOLDER FILE`; `image.py archive FILE [EXTRA ...]` does
-both. The image contains these extras of podpass. An archive is an OCI image layout with one layer, for
+both. The image contains these extras of podpass. Between the two, `image.py target NAME FOLDER` adds what the
+image of one process needs; then `image.py pack FOLDER FILE NAME` (names: webhook, authority, proxy,
+proxy-init). An archive is an OCI image layout with one layer, for
 `podman load`, `skopeo copy oci-archive:FILE ...` or `docker load`. The same environment gives the same
 archive, byte for byte. Its software bill of materials (CycloneDX) is in the image and next to the archive.
 """
@@ -20,7 +22,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from image_root import PREFIX, USER, CannotAssemble, assemble
+from image_root import PREFIX, CannotAssemble, assemble
+from image_targets import ALL, TARGETS, ImageTarget, add_target
 
 SBOM = Path("usr/share/sbom/podpass.cdx.json")
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -68,7 +71,7 @@ def _component(distribution: metadata.Distribution) -> dict[str, Any]:
     return found | ({"licenses": [{"expression": licence}]} if licence else {})
 
 
-def write_archive(root: Path, file: Path, version: str) -> str:
+def write_archive(root: Path, file: Path, version: str, target: ImageTarget = ALL) -> str:
     """Pack a file system as an OCI image; return the digest of its manifest."""
     layer = _layer(root)
     packed = gzip.compress(layer, compresslevel=6, mtime=0)
@@ -77,11 +80,12 @@ def write_archive(root: Path, file: Path, version: str) -> str:
         "architecture": _MACHINES.get(machine, machine),
         "os": "linux",
         "config": {
-            "User": f"{USER}:{USER}",
+            "User": f"{target.user}:{target.user}",
             "Env": [f"PATH=/{PREFIX}/bin", "PYTHONDONTWRITEBYTECODE=1"],
-            "Cmd": ["podpass", "--help"],
+            **({"Entrypoint": list(target.entry_point)} if target.entry_point else {}),
+            **({"Cmd": list(target.command)} if target.command else {}),
             "WorkingDir": "/",
-            "Labels": labels(version),
+            "Labels": labels(version, target),
         },
         "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
         "history": [{"created_by": "scripts/image.py"}],
@@ -108,12 +112,12 @@ def write_archive(root: Path, file: Path, version: str) -> str:
     return digest
 
 
-def labels(version: str) -> dict[str, str]:
+def labels(version: str, target: ImageTarget = ALL) -> dict[str, str]:
     """Return the image's labels, under the names that registries and scanners read."""
     title = "org.opencontainers.image"
     return {
         f"{title}.title": "podpass",
-        f"{title}.description": "Microsoft Entra Workload ID, the whole loop: webhook and token service",
+        f"{title}.description": target.description,
         f"{title}.version": version,
         f"{title}.licenses": "Apache-2.0",
     }
@@ -164,8 +168,8 @@ def _tar(files: dict[str, bytes]) -> bytes:
     return stream.getvalue()
 
 
-def _pack(root: Path, file: Path) -> None:
-    print(write_archive(root, file, metadata.version("podpass")))
+def _pack(root: Path, file: Path, target: ImageTarget = ALL) -> None:
+    print(write_archive(root, file, metadata.version("podpass"), target))
     file.with_suffix(".cdx.json").write_text((root / SBOM).read_text())
 
 
@@ -174,8 +178,12 @@ def main() -> None:
     match sys.argv[1:]:
         case ["root", folder, *extras]:
             build_root(Path(folder), extras)
+        case ["target", name, folder]:
+            add_target(Path(folder), name)
         case ["pack", folder, name]:
             _pack(Path(folder), Path(name))
+        case ["pack", folder, name, target] if target in TARGETS:
+            _pack(Path(folder), Path(name), TARGETS[target])
         case ["archive", name, *extras]:
             with tempfile.TemporaryDirectory() as place:
                 build_root(Path(place), extras)

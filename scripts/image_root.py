@@ -71,13 +71,13 @@ def assemble(root: Path, extras: Sequence[str] = ()) -> list[metadata.Distributi
     """
     base = Path(sys.base_prefix)
     interpreter = Path(os.path.realpath(sys.executable))
-    _copy(interpreter, root / PREFIX / "bin" / f"python{VERSION}")
+    copy_file(interpreter, root / PREFIX / "bin" / f"python{VERSION}")
     for name in ("python", "python3"):
         (root / PREFIX / "bin" / name).symlink_to(f"python{VERSION}")
     standard = Path(sysconfig.get_path("stdlib", vars={"base": str(base)}))
     for path in _files(standard):
         if not _is_excluded(path.relative_to(standard)):
-            _copy(path, root / LIBRARY / path.relative_to(standard))
+            copy_file(path, root / LIBRARY / path.relative_to(standard))
     found = sorted(
         required_distributions(f"podpass[{','.join(extras)}]").values(),
         key=lambda one: one.name.lower(),
@@ -85,7 +85,7 @@ def assemble(root: Path, extras: Sequence[str] = ()) -> list[metadata.Distributi
     packages = root / LIBRARY / site_name(site.getsitepackages())
     for distribution in found:
         _install(distribution, root, packages)
-    _copy_libraries(root)
+    copy_libraries(root)
     _write_settings(root)
     _compile(root)
     return found
@@ -136,7 +136,8 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file with the mode of a program or of a plain file."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
     # Some modules of the standard library are also scripts; they must not be executable.
@@ -154,11 +155,11 @@ def _install(distribution: metadata.Distribution, root: Path, site: Path) -> Non
         path = Path(str(distribution.locate_file(file)))
         # Of the three names of this library, podpass loads only this one.
         if path.name in library.SONAMES and path.resolve().parent == libraries:
-            _copy(path, root / PREFIX / "lib" / path.name)
+            copy_file(path, root / PREFIX / "lib" / path.name)
         if ".." in file.parts or not path.is_file() or file.suffix in _SOURCES:
             continue
         if "__pycache__" not in file.parts and file.name not in ("RECORD", "direct_url.json"):
-            _copy(path, site / file)
+            copy_file(path, site / file)
 
 
 def _install_podpass(distribution: metadata.Distribution, site: Path) -> None:
@@ -168,19 +169,19 @@ def _install_podpass(distribution: metadata.Distribution, site: Path) -> None:
     package = Path(podpass.__path__[0])
     for path in _files(package):
         if "__pycache__" not in path.parts:
-            _copy(path, site / "podpass" / path.relative_to(package))
+            copy_file(path, site / "podpass" / path.relative_to(package))
     info = site / f"podpass-{distribution.version}.dist-info"
     info.mkdir(parents=True)
     text = distribution.read_text("METADATA") or ""
     (info / "METADATA").write_text(text)
 
 
-def _copy_libraries(root: Path) -> None:
+def copy_libraries(root: Path) -> None:
     """Copy the libraries of programs and modules, and the loader, to the loader's search path."""
     here = f"lib/{sysconfig.get_config_var('MULTIARCH')}"
-    objects = [path for path in _files(root) if path.suffix == ".so" or ".so." in path.name] + [
-        root / PREFIX / "bin" / f"python{VERSION}"
-    ]
+    programs = (root / PREFIX / "bin").iterdir()
+    objects = [path for path in _files(root) if path.suffix == ".so" or ".so." in path.name]
+    objects += [path for path in programs if not path.is_symlink() and path.name != "podpass"]
     for path in objects:
         done = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False)
         missing = set(re.findall(r"(\S+) => not found", done.stdout)) - {*library.RUNTIME}
@@ -191,10 +192,10 @@ def _copy_libraries(root: Path) -> None:
                 continue  # a package contains it
             target = root / (f"{here}/{name}" if name else where.lstrip("/"))
             if not target.exists():
-                _copy(Path(os.path.realpath(where)), target)
+                copy_file(Path(os.path.realpath(where)), target)
     # glibc loads it by name when a thread ends.
     for found in sorted(Path("/", here).glob("libgcc_s.so.1")):
-        _copy(Path(os.path.realpath(found)), root / here / found.name)
+        copy_file(Path(os.path.realpath(found)), root / here / found.name)
 
 
 def _write_settings(root: Path) -> None:
@@ -208,7 +209,7 @@ def _write_settings(root: Path) -> None:
     if authorities.cafile is None and not Path("/etc/ssl/certs/ca-certificates.crt").is_file():
         raise CannotAssemble("there are no CA certificates here: install ca-certificates")
     known = Path(authorities.cafile or "/etc/ssl/certs/ca-certificates.crt")
-    _copy(known, root / authorities.openssl_cafile.lstrip("/"))
+    copy_file(known, root / authorities.openssl_cafile.lstrip("/"))
     etc = root / "etc"
     etc.mkdir(exist_ok=True)
     (etc / "passwd").write_text(f"nonroot:x:{USER}:{USER}:nonroot:/nonexistent:/nonexistent\n")

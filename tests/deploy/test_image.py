@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -312,6 +313,99 @@ def test_dockerfile_builds_the_same_image(archive: tuple[Path, str]) -> None:
     assert f"USER {config['User']}\n" in final
     assert f"ENV {' '.join(config['Env'])}\n" in final
     assert f"CMD {json.dumps(config['Cmd'])}\n" in final
+
+
+# ------------------------------------------------------------------------------------------ targets
+
+
+@pytest.mark.parametrize(
+    ("target", "user", "entry_point"),
+    [
+        ("webhook", USER, ["podpass", "webhook"]),
+        ("authority", USER, ["podpass", "authority"]),
+        ("proxy", 1501, ["/proxy"]),
+        ("proxy-init", 0, ["podpass", "proxy-init"]),
+    ],
+)
+def test_dockerfile_has_the_image_of_each_process(
+    target: str, user: int, entry_point: list[str]
+) -> None:
+    """The reference's names; the redirection exempts user 1501, and only the init container is root."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import json, image, image_targets\n"
+        "found = image_targets.TARGETS[sys.argv[2]]\n"
+        "labels = image.labels(sys.argv[3], found)\n"
+        "print(json.dumps([found.user, found.entry_point, found.command, labels]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(ROOT / "scripts"), target, podpass.__version__],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)[:3] == [user, entry_point, []]
+    text = (ROOT / "deploy" / "Dockerfile").read_text()
+    stage = re.split(rf"FROM scratch AS {target}\n", text)[1].partition("FROM ")[0]
+    said = dict(re.findall(r'(org\.opencontainers\.\S+)="([^"]*)"', stage))
+    assert said == json.loads(done.stdout)[3]
+    assert f"USER {user}:{user}\n" in stage
+    assert f"ENTRYPOINT {json.dumps(entry_point)}\n" in stage
+    assert "RUN" not in stage
+    if target.startswith("proxy"):
+        assert f"COPY --from=build-{target} /image /\n" in stage
+        assert f"/src/scripts/image.py target {target} /image\n" in text
+    else:
+        assert "COPY --from=build /image /\n" in stage
+
+
+@pytest.fixture
+def target_root(root: Path, tmp_path: Path) -> Callable[[str], Path]:
+    def make(name: str) -> Path:
+        made = tmp_path / "target"
+        # Links are enough: a target only adds files.
+        subprocess.run(["cp", "-al", str(root), str(made)], check=True)
+        _script("target", name, str(made))
+        return made
+
+    return make
+
+
+def test_proxy_image_has_the_program_that_injected_containers_start(
+    target_root: Callable[[str], Path],
+) -> None:
+    made = target_root("proxy")
+    done = _run(made, "/proxy", "--proxy-port=8000", "--log-level=")
+    assert done.returncode == 2
+    assert "AZURE_TENANT_ID not set" in done.stderr
+    assert '"buildVersion":' in _run(made, "/proxy", "--version").stdout
+
+
+def test_proxy_init_image_redirects_in_a_network_namespace(
+    target_root: Callable[[str], Path],
+) -> None:
+    if os.geteuid() != 0 or not shutil.which("iptables", path="/usr/sbin:/sbin"):
+        pytest.skip("the rules need root, and the image needs an installed iptables")
+    made = target_root("proxy-init")
+    assert not SHELLS & {path.name for path in made.rglob("*")}
+    script = (
+        'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && mount --bind /proc "$0/proc" && '
+        "exec setpriv --bounding-set=-all,+net_admin,+net_raw,+sys_chroot "
+        "env -i PATH=/usr/local/bin KUBERNETES_SERVICE_HOST=10.0.0.1 "
+        '"$1" "$0" podpass proxy-init'
+    )
+    chroot = shutil.which("chroot") or "/usr/sbin/chroot"
+    command = ["unshare", "--mount", "--net", "bash", "-c", script, str(made), chroot]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "-A AZWI_PROXY_REDIRECT -p tcp -j REDIRECT --to-ports 8000" in done.stdout
+
+
+def test_unknown_target_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "image.py"), "target", "prxy", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "there is no target prxy; there are webhook, authority, proxy" in done.stderr
 
 
 def test_image_has_the_commands_of_chart_and_manifests(root: Path) -> None:

@@ -2,7 +2,7 @@
 
 import gzip
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ import yarl
 
 from podpass.http.server import Receive, Scope, Send, bind, read_body, respond, serving
 from podpass.imds.app import ImdsApp
-from podpass.imds.entra_client import Authority, Binding, EntraClient
+from podpass.imds.authority import Authority, Binding
+from podpass.imds.entra_client import EntraClient
 from podpass.imds.forwarder import Forwarder
 from podpass.imds.metrics import ProxyMetrics
 from podpass.imds.token_cache import TokenCache
+from podpass.servers.proxy.proxy import LIMITS
 from tests.exchange.conftest import ca, key_folders, start, world
 from tests.exchange.world import World
 
@@ -69,6 +71,13 @@ class Sidecar:
         return await self.get(f"/metadata/identity/oauth2/token?{resource}{query}", **options)
 
 
+def authority_at(url: str, world: World, token_file: Path) -> Authority:
+    """Return an authority at a URL whose certificate is of the world's CA."""
+    binding = Binding(url=url, ca_file=str(world.ca_file))
+    host = "https://login.microsoftonline.com/"
+    return Authority.from_urls(host, world.TENANT, token_file, binding)
+
+
 @pytest.fixture
 def options() -> dict[str, Any]:
     """Options of the sidecar; a test module may override them."""
@@ -76,27 +85,37 @@ def options() -> dict[str, Any]:
 
 
 @pytest.fixture
-async def sidecar(world: World, tmp_path: Path, options: dict[str, Any]) -> AsyncIterator[Sidecar]:
-    token_file = tmp_path / "token"
-    token_file.write_text(world.mint())
-    metadata, metrics = MetadataService(), ProxyMetrics()
+def token_file(world: World, tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text(world.mint())
+    return path
+
+
+@pytest.fixture
+async def sidecar(
+    world: World, token_file: Path, options: dict[str, Any]
+) -> AsyncIterator[Sidecar]:
+    async with running_sidecar(world, authority_at(world.url, world, token_file), options) as made:
+        yield made
+
+
+@asynccontextmanager
+async def running_sidecar(
+    world: World, authority: Authority, options: Mapping[str, Any] | None = None
+) -> AsyncIterator[Sidecar]:
+    """Run a sidecar that gets its tokens from this authority."""
+    metadata = MetadataService()
     async with AsyncExitStack() as stack:
         metadata_sock, sock = bind("127.0.0.1", 0), bind("127.0.0.1", 0)
-        authority = Authority(
-            host="https://login.microsoftonline.com/",
-            tenant_id=world.TENANT,
-            token_file=token_file,
-            binding=Binding(url=world.url, ca_file=str(world.ca_file)),
-        )
-        client = EntraClient(authority, world.clock)
         forwarder = Forwarder(f"http://127.0.0.1:{metadata_sock.getsockname()[1]}")
-        cache = TokenCache(client.request_token, world.clock)
-        for close in (client.close, forwarder.close, cache.close):
-            stack.push_async_callback(close)
-        settings = {"client_id": world.CLIENT, "strict": False, "imds_errors": False, **options}
+        cache = TokenCache(EntraClient(authority, world.clock).request_token, world.clock)
+        stack.push_async_callback(cache.close)
+        metrics = ProxyMetrics(cache, world.clock)
+        settings = {"client_id": world.CLIENT, "strict": False, "imds_errors": False}
+        settings |= options or {}
         app = ImdsApp(cache, forwarder, metrics, world.clock, server="test", **settings)
         await stack.enter_async_context(serving(metadata, metadata_sock))
-        await stack.enter_async_context(serving(app, sock))
+        await stack.enter_async_context(serving(app, sock, limits=LIMITS))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-        yield Sidecar(url, token_file, world, metadata, metrics, session)
+        yield Sidecar(url, authority.token_file, world, metadata, metrics, session)

@@ -29,6 +29,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Cluster": {
         "webhook": "Run the admission webhook",
         "proxy": "Run the migration sidecar: answer IMDS token requests with tokens of Workload ID",
+        "proxy-init": "Redirect the IMDS requests of a pod to the sidecar",
         "authority": "Run the token service for clusters without Entra",
         "manifests": "Print the Kubernetes objects of the chart, without Helm",
     },
@@ -70,7 +71,7 @@ class LazyGroup(SuggestingGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        module = importlib.import_module(f"podpass.cli.{cmd_name}")
+        module = importlib.import_module(f"podpass.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

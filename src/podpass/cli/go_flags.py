@@ -1,4 +1,4 @@
-"""Commands with the reference's flags in Go syntax: `podpass webhook` and `podpass proxy`."""
+"""Commands with flags in Go syntax, as in the reference: webhook, proxy and proxy-init."""
 
 import json
 import platform

@@ -1,6 +1,12 @@
 """The sidecar's application: routes, the token request, forwarding, and one log line for each request.
 
 Paths match as in the reference: a prefix decides, and the first segment may have any case.
+
+    path                                  protocol
+    /metadata/identity/oauth2/token       IMDS
+    /msi/token                            App Service (header with a secret), Cloud Shell (Metadata: true)
+    /readyz                               readiness
+    other paths                           forwarded to the machine's metadata service
 """
 
 import logging
@@ -23,9 +29,15 @@ from podpass.imds.token_query import BadTokenQuery, TokenQuery, parse_token_quer
 _log = logging.getLogger(__name__)
 
 _TOKEN_PATH = re.compile(r"/metadata/(?-i:identity/oauth2/token)", re.IGNORECASE)
+_MSI_PATH = re.compile(r"/msi/token/?", re.IGNORECASE)
 _READY_PATH = "/readyz"
+_FORM = "application/x-www-form-urlencoded"
 _MAX_BODY_BYTES = 64 * 1024
 _NO_METADATA_HEADER = "Required metadata header not specified"
+_NO_MSI_HEADER = (
+    "Required header not specified: X-IDENTITY-HEADER or secret (App Service), or Metadata: true"
+    " (Cloud Shell)"
+)
 _FORWARDED = "Requests with the header X-Forwarded-For are refused"
 
 
@@ -55,15 +67,18 @@ class ImdsApp:
         self._imds_errors = imds_errors or strict
         self._server = (b"server", server.encode())
 
-    def fast_path(self, scope: Scope, _body: bytes) -> Coroutine[Any, Any, Reply] | None:
+    def fast_path(self, scope: Scope, body: bytes) -> Coroutine[Any, Any, Reply] | None:
         """Return the response to a token request, or None for any other request."""
-        if _TOKEN_PATH.match(scope["path"]) and _clean_path(scope["path"]) is None:
-            return self._answer_token(scope)
+        if _is_token_path(scope["path"]) and _clean_path(scope["path"]) is None:
+            return self._answer_token(scope, body)
         return None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        reply = await self._route(scope, receive)
+        try:
+            reply = await self._route(scope, await read_body(receive, _MAX_BODY_BYTES))
+        except BodyTooLarge as exc:
+            reply = responses.text_error(413, exc.message)
         await send(
             {
                 "type": "http.response.start",
@@ -73,55 +88,52 @@ class ImdsApp:
         )
         await send({"type": "http.response.body", "body": reply.body})
 
-    async def _route(self, scope: Scope, receive: Receive) -> Reply:
+    async def _route(self, scope: Scope, body: bytes) -> Reply:
         path = scope["path"]
         if (cleaned := _clean_path(path)) is not None:
             return self._redirect(cleaned, scope)
-        if _TOKEN_PATH.match(path):
-            return await self._answer_token(scope)
+        if _is_token_path(path):
+            return await self._answer_token(scope, body)
         if path.startswith(_READY_PATH):
             _log.info("received readyz request", extra={"uri": path})
-            return responses.READY
-        return await self._forward(scope, receive)
+            expired = self._cache.status().expired
+            return responses.not_ready(expired) if expired else responses.READY
+        return await self._forward(scope, body)
 
-    async def _answer_token(self, scope: Scope) -> Reply:
+    async def _answer_token(self, scope: Scope, body: bytes) -> Reply:
         """Answer a token request; every failure becomes an error response."""
-        reply, outcome = await self._token_reply(scope)
+        is_msi = _MSI_PATH.fullmatch(scope["path"]) is not None
+        reply, outcome = await self._token_reply(scope, body, is_msi=is_msi)
         self._metrics.requests[outcome] += 1
         return Reply(reply.status, (*reply.headers, self._server), reply.body)
 
-    async def _token_reply(self, scope: Scope) -> tuple[Reply, str]:
-        if self._strict and (refusal := _refuse(scope)) is not None:
-            return refusal, "refused"
-        query_text = scope["query_string"].decode("latin-1")
-        _log.info("received token request", extra={"method": scope["method"], "uri": scope["path"]})
+    async def _token_reply(self, scope: Scope, body: bytes, *, is_msi: bool) -> tuple[Reply, str]:
+        imds_errors = self._imds_errors or is_msi
+        if refusal := _refuse(scope, is_strict=self._strict, is_msi=is_msi):
+            return responses.query_error(BadTokenQuery(refusal), imds_errors=True), "refused"
+        if _log.isEnabledFor(logging.INFO):
+            _log.info(
+                "received token request", extra={"method": scope["method"], "uri": scope["path"]}
+            )
+        form = body if body and _is_form(scope) else b""
         try:
-            query = parse_token_query(query_text, self._client_id)
+            query = parse_token_query(
+                scope["query_string"].decode("latin-1"), self._client_id, form.decode("latin-1")
+            )
         except BadTokenQuery as exc:
-            return responses.query_error(exc, imds_errors=self._imds_errors), "bad_request"
-        return await self._acquire(query)
-
-    async def _acquire(self, query: TokenQuery) -> tuple[Reply, str]:
-        key = (query.client_id, query.scope)
-        outcome = "cached"
-        token = self._cache.cached(key)
+            _log.warning("token_request_refused", extra={"cause": exc.message})
+            return responses.query_error(exc, imds_errors=imds_errors), "bad_request"
+        token, outcome = self._cache.cached((query.client_id, query.scope)), "cached"
         if token is None:
-            outcome = "acquired"
             try:
-                token = await self._cache.get(key)
+                token, outcome = await self._cache.get((query.client_id, query.scope)), "acquired"
             except TokenNotAcquired as exc:
-                return responses.token_error(exc, imds_errors=self._imds_errors), "failed"
-        _log.info(
-            "successfully acquired token",
-            extra={"client_id": query.client_id, "resource": query.resource, "from": outcome},
-        )
-        return responses.token_reply(query, token, self._clock()), outcome
+                return responses.token_error(exc, imds_errors=imds_errors), "failed"
+        if _log.isEnabledFor(logging.INFO):
+            _log_token(query, outcome)
+        return responses.token_reply(query, token, self._clock(), names_client=is_msi), outcome
 
-    async def _forward(self, scope: Scope, receive: Receive) -> Reply:
-        try:
-            body = await read_body(receive, _MAX_BODY_BYTES)
-        except BodyTooLarge as exc:
-            return responses.text_error(413, exc.message)
+    async def _forward(self, scope: Scope, body: bytes) -> Reply:
         query = scope["query_string"].decode("latin-1")
         target = scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
         reply = await self._forwarder.forward(scope["method"], target, scope["headers"], body)
@@ -135,13 +147,34 @@ class ImdsApp:
         return Reply(301, ((b"location", location),), b"")
 
 
-def _refuse(scope: Scope) -> Reply | None:
-    """Refuse a request without the header, as IMDS does: a redirect to the sidecar does not add it."""
-    if (header(scope, b"metadata") or "").lower() != "true":
-        return responses.query_error(BadTokenQuery(_NO_METADATA_HEADER), imds_errors=True)
-    if header(scope, b"x-forwarded-for") is not None:
-        return responses.query_error(BadTokenQuery(_FORWARDED), imds_errors=True)
-    return None
+def _log_token(query: TokenQuery, outcome: str) -> None:
+    if query.is_default:
+        _log.info("client_id not found in request, defaulting to AZURE_CLIENT_ID")
+    _log.info(
+        "successfully acquired token",
+        extra={"client_id": query.client_id, "resource": query.resource, "from": outcome},
+    )
+
+
+def _is_token_path(path: str) -> bool:
+    return _TOKEN_PATH.match(path) is not None or _MSI_PATH.fullmatch(path) is not None
+
+
+def _is_form(scope: Scope) -> bool:
+    return (header(scope, b"content-type") or "").partition(";")[0].strip().lower() == _FORM
+
+
+def _refuse(scope: Scope, *, is_strict: bool, is_msi: bool) -> str:
+    """Return why a request is refused, or an empty string: a redirect to the sidecar adds no header."""
+    has_metadata = (header(scope, b"metadata") or "").lower() == "true"
+    if is_msi:
+        if not (has_metadata or header(scope, b"x-identity-header") or header(scope, b"secret")):
+            return _NO_MSI_HEADER
+    elif is_strict and not has_metadata:
+        return _NO_METADATA_HEADER
+    if is_strict and header(scope, b"x-forwarded-for") is not None:
+        return _FORWARDED
+    return ""
 
 
 def _clean_path(path: str) -> str | None:

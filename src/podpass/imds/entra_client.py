@@ -1,32 +1,36 @@
-"""Exchange the pod's projected token for access tokens at the authority.
-
-With an identity binding (AZURE_KUBERNETES_TOKEN_PROXY), the request goes to the cluster's own endpoint: with
-its address, its server name and its CA.
-"""
+"""Exchange the pod's projected token for access tokens at the authority."""
 
 import asyncio
 import json
 import re
 import ssl
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
-
-import aiohttp
+from urllib.parse import urlencode
 
 from podpass import names
 from podpass.clock import Clock
-from podpass.errors import Error, SettingsError
-from podpass.imds.limited_read import read_limited
+from podpass.errors import Error
+from podpass.imds.authority import Authority, Binding
+from podpass.imds.http_client import HttpResponse, RequestFailed, Server, send_request
+from podpass.imds.regular_file import read_regular_file
 from podpass.imds.token_cache import AccessToken
 
 MAX_RESPONSE_BYTES = 256 * 1024
 MAX_TOKEN_FILE_BYTES = 64 * 1024
+_MAX_CA_BYTES = 1024 * 1024
 _SECONDS = 30.0
 _CONCURRENT = 16
+# The system's CAs are read again after this time: an operator may replace the file.
+_CA_SECONDS = 600.0
 _AADSTS = re.compile(r"AADSTS[0-9]{4,8}: ?[^\r\n]{0,500}")
+_JWT = re.compile(r"eyJ[\w.-]*")
+_KIND = re.compile(r"[\w.-]{1,64}")
+_MEDIA_TYPE = re.compile(r"[\w.+-]{1,40}/[\w.+-]{1,40}")
 _LIFETIME_SECONDS = 86_400 * 2
+_HEADERS = (
+    (b"content-type", b"application/x-www-form-urlencoded"),
+    (b"accept", b"application/json"),
+)
 
 
 class TokenNotAcquired(Error):
@@ -44,64 +48,15 @@ class TokenNotAcquired(Error):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Binding:
-    """The endpoint of an identity binding.
-
-    Shapes:  `sni` is empty for the host of `url`; at most one of `ca_file` and `ca_data` is set.
-    """
-
-    url: str
-    sni: str = ""
-    ca_file: str = ""
-    ca_data: str = ""
-
-    def check(self) -> None:
-        """Check the endpoint as the Azure SDKs do.
-
-        Errors:  SettingsError.
-        """
-        parts = urlsplit(self.url)
-        if parts.scheme != "https" or not parts.hostname:
-            problem = "must be an https URL"
-        elif parts.username or parts.password or parts.query or parts.fragment:
-            problem = "must not contain a user, a query or a fragment"
-        elif self.ca_file and self.ca_data:
-            problem = f"needs {names.ENV_CA_FILE} or AZURE_KUBERNETES_CA_DATA, not both"
-        else:
-            return
-        raise SettingsError([f"{names.ENV_TOKEN_PROXY} {problem}"])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authority:
-    """The token endpoint, and the file with the pod's projected token."""
-
-    host: str
-    tenant_id: str
-    token_file: Path
-    binding: Binding | None = None
-
-    @property
-    def token_url(self) -> str:
-        """Return the address of the token endpoint."""
-        path = f"{self.tenant_id}/oauth2/v2.0/token"
-        return f"{(self.binding.url if self.binding else self.host).rstrip('/')}/{path}"
-
-
 class EntraClient:
-    """Requests access tokens; use it as a context."""
+    """Requests access tokens."""
 
     def __init__(self, authority: Authority, clock: Clock) -> None:
         self._authority = authority
         self._clock = clock
         self._slots = asyncio.Semaphore(_CONCURRENT)
-        self._session: aiohttp.ClientSession | None = None
-
-    async def close(self) -> None:
-        """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
+        self._tls: ssl.SSLContext | None = None
+        self._tls_until = 0.0
 
     async def request_token(self, client_id: str, scope: str) -> AccessToken:
         """Request one access token.
@@ -115,49 +70,67 @@ class EntraClient:
             "client_assertion_type": names.JWT_BEARER,
             "client_assertion": _read_token(self._authority.token_file),
         }
-        now = self._clock()
+        now, url = self._clock(), self._authority.token_url
         try:
-            async with self._slots, asyncio.timeout(_SECONDS):
-                status, body = await self._post(form)
+            async with asyncio.timeout(_SECONDS), self._slots:
+                response = await self._post(urlencode(form).encode())
         except TimeoutError as exc:
-            raise TokenNotAcquired(
-                f"{self._authority.token_url} did not answer within {_SECONDS:.0f} seconds"
-            ) from exc
-        except (aiohttp.ClientError, ssl.SSLError, OSError) as exc:
-            raise TokenNotAcquired(
-                f"{self._authority.token_url} cannot be reached: {type(exc).__name__}: {exc}"
-            ) from exc
-        return _parse_response(status, body, now)
+            raise TokenNotAcquired(f"{url} did not answer within {_SECONDS:.0f} seconds") from exc
+        except RequestFailed as exc:
+            raise TokenNotAcquired(f"{url} sent no token: {exc.message}") from exc
+        except OSError as exc:
+            raise TokenNotAcquired(f"{url} cannot be reached: {_describe(exc)}") from exc
+        return _parse_response(response, now)
 
-    async def _post(self, form: dict[str, str]) -> tuple[int, bytes]:
-        binding = self._authority.binding
-        if self._session is None:
-            # The environment of the pod names the proxy and the CAs, as for every Azure SDK.
-            self._session = aiohttp.ClientSession(trust_env=binding is None)
-        more: dict[str, Any] = {}
-        if binding is not None:
+    async def _post(self, body: bytes) -> HttpResponse:
+        authority = self._authority
+        server = Server(
+            host=authority.host,
+            port=authority.port,
+            tls=self._client_tls(),
+            server_name=authority.binding.sni if authority.binding else "",
+            proxy=authority.proxy,
+        )
+        return await send_request(
+            server, "POST", authority.path, _HEADERS, body, max_bytes=MAX_RESPONSE_BYTES
+        )
+
+    def _client_tls(self) -> ssl.SSLContext:
+        if self._authority.binding is not None:
             # The CA is read for each request: the cluster rotates it while the sidecar runs.
-            more = {"ssl": _binding_tls(binding), "server_hostname": binding.sni or None}
-        async with self._session.post(
-            self._authority.token_url, data=form, allow_redirects=False, **more
-        ) as response:
-            return response.status, await read_limited(response.content, MAX_RESPONSE_BYTES + 1)
+            return _binding_tls(self._authority.binding)
+        now = asyncio.get_running_loop().time()
+        if self._tls is None or now >= self._tls_until:
+            # SSL_CERT_FILE and SSL_CERT_DIR of the pod name the CAs.
+            self._tls, self._tls_until = ssl.create_default_context(), now + _CA_SECONDS
+        return self._tls
+
+
+def _describe(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    return f"{type(error).__name__}: {error.strerror or error}"
 
 
 def _binding_tls(binding: Binding) -> ssl.SSLContext:
+    data = binding.ca_data
     try:
-        return ssl.create_default_context(
-            cafile=binding.ca_file or None, cadata=binding.ca_data or None
-        )
-    except (OSError, ssl.SSLError) as exc:
-        raise TokenNotAcquired(f"the CA of {binding.url} cannot be read: {exc}") from exc
+        if binding.ca_file:
+            data = read_regular_file(Path(binding.ca_file), _MAX_CA_BYTES).decode("ascii")
+            # Without certificates, the context would trust the system's CAs.
+            data = data or "empty"
+        return ssl.create_default_context(cadata=data or None)
+    except (OSError, ValueError) as exc:
+        is_content = isinstance(exc, ssl.SSLError | ValueError)
+        reason = "it is not a PEM file" if is_content else exc.strerror
+        source = binding.ca_file or names.ENV_CA_DATA
+        raise TokenNotAcquired(f"the CA {source} cannot be read: {reason}") from exc
 
 
 def _read_token(path: Path) -> str:
     """Read the projected token, each time: the kubelet replaces the file while the sidecar runs."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_TOKEN_FILE_BYTES + 1)
+        data = read_regular_file(path, MAX_TOKEN_FILE_BYTES + 1)
         text = data.decode("ascii").strip()
     except OSError as exc:
         raise TokenNotAcquired(f"the token file {path} cannot be read: {exc.strerror}") from exc
@@ -168,22 +141,25 @@ def _read_token(path: Path) -> str:
     return text
 
 
-def _parse_response(status: int, body: bytes, now: float) -> AccessToken:
+def _parse_response(response: HttpResponse, now: float) -> AccessToken:
     """Parse the response of a token endpoint; errors contain only the AADSTS sentence of its body."""
-    if len(body) > MAX_RESPONSE_BYTES:
-        raise TokenNotAcquired(
-            f"the authority's response is longer than {MAX_RESPONSE_BYTES} bytes"
-        )
+    status = response.status
     try:
-        values = json.loads(body)
+        values = json.loads(response.body)
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
-        raise TokenNotAcquired(f"the authority's response is not JSON (status {status})")
+        raise TokenNotAcquired(
+            f"the authority's response is not JSON (status {status}, {_media_type(response)})"
+        )
     if status != 200:
         said = _AADSTS.search(str(values.get("error_description", "")))
-        kind = str(values.get("error", ""))[:64]
-        message = said[0] if said else f"the authority refused the request: {kind} ({status})"
+        kind = _KIND.match(str(values.get("error", "")))
+        message = (
+            _JWT.sub("[token]", said[0])
+            if said
+            else f"the authority refused the request: {kind[0] if kind else 'no error code'} ({status})"
+        )
         number = message.partition(":")[0] if said else ""
         raise TokenNotAcquired(message, number=number, status=status)
     token, seconds = values.get("access_token"), _parse_lifetime(values.get("expires_in"))
@@ -199,3 +175,13 @@ def _parse_lifetime(value: object) -> int | None:
     except ValueError:
         return None
     return seconds if 0 < seconds <= _LIFETIME_SECONDS else None
+
+
+def _media_type(response: HttpResponse) -> str:
+    """Return the content type for a message: a login page of a proxy, for example, is text/html."""
+    for name, value in response.headers:
+        if name.lower() == b"content-type" and (
+            found := _MEDIA_TYPE.match(value.decode("latin-1"))
+        ):
+            return found[0]
+    return "no content type"

@@ -38,7 +38,13 @@ def wait_until_ready(
 
 def _unready_reason(address: str, port: int) -> str:
     """Return why the sidecar is not ready, or an empty string."""
-    connection = http.client.HTTPConnection(address, port, timeout=_TIMEOUT_SECONDS)
+    reason = _ask(address, port)
+    # On a host without IPv4, it listens on ::1.
+    return reason and _ask("::1", port) and reason
+
+
+def _ask(host: str, port: int) -> str:
+    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/readyz")
         status = connection.getresponse().status

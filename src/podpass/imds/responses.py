@@ -11,16 +11,22 @@ from podpass.imds.token_query import BadTokenQuery, TokenQuery
 _MARGIN_SECONDS = 10
 _TEXT = ((b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff"))
 _JSON = ((b"content-type", b"application/json"),)
-READY = Reply(200, ((b"content-type", b"text/plain; charset=utf-8"),), b"ok")
+_TEXT_TYPE = _TEXT[:1]
+READY = Reply(200, _TEXT_TYPE, b"ok")
 # Clients retry requests with these statuses.
 _TEMPORARY = 503
 
 
-def token_reply(query: TokenQuery, token: AccessToken, now: float) -> Reply:
+def token_reply(
+    query: TokenQuery, token: AccessToken, now: float, *, names_client: bool = False
+) -> Reply:
     """Return the response with a token.
 
-    Shapes:  `expires_in` and `not_before` are numbers as in the reference; `expires_on` is text.
+    Shapes:  `expires_in` and `not_before` are numbers as in the reference; `expires_on` is text. All clients
+             of App Service's and Cloud Shell's protocols can parse these forms. With `names_client`, the
+             response contains the client ID, as in these protocols.
     """
+    more = {"client_id": query.client_id} if names_client else {}
     body = orjson.dumps(
         {
             "access_token": token.token,
@@ -30,9 +36,17 @@ def token_reply(query: TokenQuery, token: AccessToken, now: float) -> Reply:
             "not_before": 0,
             "resource": query.resource,
             "token_type": "Bearer",
+            **more,
         }
     )
     return Reply(200, _JSON, body + b"\n")
+
+
+def not_ready(expired: int) -> Reply:
+    """Return the response of the readiness check while tokens cannot be refreshed."""
+    return text_error(
+        503, f"{expired} tokens expired and cannot be refreshed; see the log and the metrics"
+    )
 
 
 def query_error(error: BadTokenQuery, *, imds_errors: bool) -> Reply:

@@ -3,10 +3,12 @@
     remaining lifetime of the token       what a caller gets
     above the refresh point               the cached token
     below it                              the cached token; a refresh starts in the background
-    below `_MIN_SECONDS`                  a new token after a wait, or the error
+    below `_MIN_SECONDS`                  a new token after a wait; if the request fails, the cached token
+    below `_LAST_SECONDS`                 a new token after a wait, or the error
 
-The refresh point is a third of the lifetime. While the authority is unavailable, callers get the cached token
-as long as it is valid.
+The refresh point is a third of the lifetime. A failed refresh is repeated after `_RETRY_SECONDS`. A new token
+is returned to the callers that wait for it even if its lifetime is shorter than `_MIN_SECONDS`; the next
+caller then causes another request.
 """
 
 import asyncio
@@ -23,8 +25,12 @@ _log = logging.getLogger(__name__)
 # The reference caches this number of credentials.
 MAX_TOKENS = 128
 _MIN_SECONDS = 60.0
+# The responses report less than the real lifetime; what remains must be of use to the caller.
+_LAST_SECONDS = 15.0
 _REFRESH_SHARE = 1 / 3
 _RETRY_SECONDS = 30.0
+# After this time without a caller, nobody misses a token.
+_USED_SECONDS = 600.0
 
 TokenKey = tuple[str, str]
 """Client ID and scope."""
@@ -50,6 +56,32 @@ class _Entry:
     token: AccessToken | None = None
     pending: asyncio.Task[AccessToken] | None = None
     retry_at: float = 0.0
+    used: float = 0.0
+    # The time at which a caller first needed a refresh that has not succeeded yet.
+    due: float | None = None
+
+    def is_lost(self, now: float) -> bool:
+        """Return whether the token expired although a caller needed a refresh."""
+        is_first_attempt = self.pending is not None and not self.retry_at
+        return (
+            self.due is not None
+            and not is_first_attempt
+            and self.token is not None
+            and _remaining(self.token, now) < _LAST_SECONDS
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStatus:
+    """The state of the tokens that programs used in the last minutes.
+
+    Shapes:  `expired` counts tokens that expired because their refresh failed.
+    Units:   `overdue_seconds` is the longest time for which a refresh has been due.
+    """
+
+    tokens: int
+    expired: int
+    overdue_seconds: float
 
 
 class TokenCache:
@@ -59,27 +91,29 @@ class TokenCache:
         self._fetch = fetch
         self._clock = clock
         self._entries: OrderedDict[TokenKey, _Entry] = OrderedDict()
+        # For the metrics: the requests to the authority, and the times of the last ones.
+        self.refreshes, self.failures = 0, 0
+        self.refreshed_at, self.failed_at = 0.0, 0.0
 
     def cached(self, key: TokenKey) -> AccessToken | None:
         """Return a valid cached token, or None; start a refresh if it is due."""
         entry = self._entries.get(key)
         if entry is None or entry.token is None:
             return None
-        token, now = entry.token, self._clock()
-        remaining = token.expires - now
-        # A clock that was set back must not extend the lifetime of a token.
-        if remaining < _MIN_SECONDS or now < token.obtained - _MIN_SECONDS:
+        now = self._clock()
+        entry.used = now
+        remaining = _remaining(entry.token, now)
+        if remaining >= (entry.token.expires - entry.token.obtained) * _REFRESH_SHARE:
+            self._entries.move_to_end(key)
+            return entry.token if remaining >= _MIN_SECONDS else None
+        if entry.due is None:
+            entry.due = now
+        if remaining < _MIN_SECONDS:
             return None
         self._entries.move_to_end(key)
-        lifetime = token.expires - token.obtained
-        if (
-            remaining < lifetime * _REFRESH_SHARE
-            and entry.pending is None
-            and now >= entry.retry_at
-        ):
-            entry.pending = asyncio.create_task(self._refresh(key, entry))
-            entry.pending.add_done_callback(_ignore_result)
-        return token
+        if entry.pending is None and not now < entry.retry_at <= now + _RETRY_SECONDS:
+            self._start(key, entry)
+        return entry.token
 
     async def get(self, key: TokenKey) -> AccessToken:
         """Return a valid token.
@@ -91,11 +125,28 @@ class TokenCache:
         entry = self._entries.setdefault(key, _Entry())
         self._entries.move_to_end(key)
         self._evict()
-        if entry.pending is None:
-            entry.pending = asyncio.create_task(self._refresh(key, entry))
-            entry.pending.add_done_callback(_ignore_result)
-        # Shielded: a caller that disconnects must not cancel the request of the other callers.
-        return await asyncio.shield(entry.pending)
+        pending = entry.pending or self._start(key, entry)
+        try:
+            # Shielded: a caller that disconnects must not cancel the request of the other callers.
+            return await asyncio.shield(pending)
+        except Error:
+            if entry.token is not None and _remaining(entry.token, self._clock()) >= _LAST_SECONDS:
+                return entry.token
+            raise
+
+    def status(self) -> CacheStatus:
+        """Return the state of the tokens in use."""
+        now = self._clock()
+        used = [
+            entry
+            for entry in self._entries.values()
+            if entry.token is not None and abs(now - entry.used) < _USED_SECONDS
+        ]
+        return CacheStatus(
+            tokens=len(used),
+            expired=sum(entry.is_lost(now) for entry in used),
+            overdue_seconds=max((0.0, *(now - each.due for each in used if each.due is not None))),
+        )
 
     async def close(self) -> None:
         """Cancel the requests in flight."""
@@ -104,10 +155,17 @@ class TokenCache:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
 
+    def _start(self, key: TokenKey, entry: _Entry) -> asyncio.Task[AccessToken]:
+        entry.pending = asyncio.create_task(self._refresh(key, entry))
+        entry.pending.add_done_callback(_ignore_result)
+        return entry.pending
+
     async def _refresh(self, key: TokenKey, entry: _Entry) -> AccessToken:
         try:
-            entry.token = await self._fetch(*key)
+            token = await self._fetch(*key)
         except Error as exc:
+            self.failed_at = self._clock()
+            self.failures += 1
             entry.retry_at = self._clock() + _RETRY_SECONDS
             _log.warning(
                 "token_request_failed",
@@ -115,7 +173,10 @@ class TokenCache:
             )
             raise
         else:
-            return entry.token
+            entry.token, entry.due, entry.retry_at = token, None, 0.0
+            self.refreshed_at = entry.used = self._clock()
+            self.refreshes += 1
+            return token
         finally:
             entry.pending = None
 
@@ -125,6 +186,11 @@ class TokenCache:
         idle = [key for key, entry in self._entries.items() if entry.pending is None]
         for key in idle[: max(0, excess)]:
             del self._entries[key]
+
+
+def _remaining(token: AccessToken, now: float) -> float:
+    """Return the remaining lifetime. A clock that was set back must not extend it."""
+    return token.expires - now if now >= token.obtained - _MIN_SECONDS else 0.0
 
 
 def _ignore_result(task: asyncio.Task[AccessToken]) -> None:

@@ -1,22 +1,28 @@
-"""The query of a token request: which identity and which resource. Pure.
+"""The parameters of a token request: which identity and which resource. Pure.
 
-Unlike the reference, the sidecar refuses a parameter that names an identity in a way that it cannot serve:
-the response would be a token of another identity.
+Unlike the reference, the sidecar refuses parameters that it cannot read without doubt, or that name an
+identity in a way that it cannot serve: the response would be a token of another identity.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import parse_qs
+from functools import lru_cache
+from urllib.parse import unquote_plus
 
 from podpass import guids
 from podpass.errors import Error
 
 MAX_QUERY_CHARS = 8192
+MAX_PARAMETERS = 100
 _DEFAULT_SCOPE = "/.default"
-# Go ignores a parameter with one of these.
+# Go drops a parameter with one of these; then the pod's own identity would answer for another one.
 _MALFORMED = re.compile(r";|%(?![0-9A-Fa-f]{2})")
 # A managed identity has an object ID and a resource ID in Azure; the sidecar knows only client IDs.
 _OTHER_IDS = ("object_id", "principal_id", "msi_res_id", "mi_res_id")
+_READ = frozenset(("client_id", "resource", *_OTHER_IDS))
+# The name in App Service's protocol of 2017-09-01.
+_ALIASES = {"clientid": "client_id"}
 
 
 class BadTokenQuery(Error):
@@ -32,10 +38,14 @@ class BadTokenQuery(Error):
 
 @dataclass(frozen=True, slots=True)
 class TokenQuery:
-    """The identity and the resource of a token request, as the client wrote them."""
+    """The identity and the resource of a token request, as the client wrote them.
+
+    Shapes:  `is_default` says whether the client named no identity.
+    """
 
     client_id: str
     resource: str
+    is_default: bool = False
 
     @property
     def scope(self) -> str:
@@ -45,28 +55,26 @@ class TokenQuery:
         return self.resource + _DEFAULT_SCOPE
 
 
-def parse_token_query(query: str, default_client_id: str) -> TokenQuery:
-    """Parse the query of a token request; without `client_id`, the pod's own client ID is used.
+# A program repeats its requests.
+@lru_cache(maxsize=32)
+def parse_token_query(query: str, default_client_id: str, form: str = "") -> TokenQuery:
+    """Parse the query and the form of a token request; without `client_id`, the pod's own is used.
 
     Errors:  BadTokenQuery.
     """
-    if len(query) > MAX_QUERY_CHARS:
-        raise BadTokenQuery(f"The query is longer than {MAX_QUERY_CHARS} characters.")
-    pairs = [pair for pair in query.split("&") if pair and not _MALFORMED.search(pair)]
-    values = parse_qs("&".join(pairs)) if query.count("&") < 100 else {}
-    client_id = _first(values, "client_id")
-    other = next((name for name in _OTHER_IDS if _first(values, name)), "")
-    if other and not client_id:
+    values = _merge(_parse("query", query), _parse("form", form))
+    if other := next((name for name in _OTHER_IDS if values.get(name)), ""):
         raise BadTokenQuery(
             f"The parameter {other} is not supported: the sidecar knows identities by their client ID."
-            " Use the client_id parameter."
+            " Use only the client_id parameter."
         )
-    client_id = client_id or default_client_id
+    named = values.get("client_id", "")
+    client_id = named or default_client_id
     if not client_id:
         raise BadTokenQuery(
             "The client_id parameter or AZURE_CLIENT_ID environment variable must be set"
         )
-    resource = _first(values, "resource")
+    resource = values.get("resource", "")
     if not resource:
         raise BadTokenQuery("The resource parameter is required.")
     if not guids.is_guid(client_id):
@@ -74,8 +82,37 @@ def parse_token_query(query: str, default_client_id: str) -> TokenQuery:
     # The scope of a token request is a list that blanks separate.
     if not resource.isprintable() or " " in resource:
         raise BadTokenQuery("The resource must be one URI or GUID.", "invalid_resource")
-    return TokenQuery(client_id, resource)
+    return TokenQuery(client_id, resource, is_default=not named)
 
 
-def _first(values: dict[str, list[str]], name: str) -> str:
-    return values.get(name, [""])[0]
+def _merge(query: dict[str, str], form: dict[str, str]) -> dict[str, str]:
+    for name in query.keys() & form.keys():
+        if query[name] != form[name]:
+            raise BadTokenQuery(f"The query and the form have different values of {name}.")
+    return query | form
+
+
+def _parse(source: str, text: str) -> dict[str, str]:
+    """Return the parameters that the sidecar reads; `source` is the name for messages."""
+    if len(text) > MAX_QUERY_CHARS:
+        raise BadTokenQuery(f"The {source} is longer than {MAX_QUERY_CHARS} characters.")
+    if text.count("&") > MAX_PARAMETERS:
+        raise BadTokenQuery(f"The {source} has more than {MAX_PARAMETERS} parameters.")
+    found: dict[str, str] = {}
+    for name, value in _pairs(source, text):
+        if name in found:
+            raise BadTokenQuery(f"The {source} contains the parameter {name} more than once.")
+        if name in _READ:
+            found[name] = value
+    return found
+
+
+def _pairs(source: str, text: str) -> Iterator[tuple[str, str]]:
+    for pair in text.split("&"):
+        name, _, value = pair.partition("=")
+        name = unquote_plus(name).lower()
+        if _MALFORMED.search(pair):
+            raise BadTokenQuery(
+                f"The {source} contains a malformed parameter: {name[:32]!r}. Percent-encode `;` and `%`."
+            )
+        yield _ALIASES.get(name, name), unquote_plus(value)

@@ -17,10 +17,24 @@ def listen(flag: str, text: str) -> socket.socket:
     host, port = parse_address(flag, text)
     otherwise = f"choose another address with {flag}"
     if text.startswith(":"):
-        try:
-            return bind("::", port, otherwise=otherwise)
-        except (PortInUse, OSError) as exc:
-            cause = exc.__cause__ if isinstance(exc, PortInUse) else exc
-            if not isinstance(cause, OSError) or cause.errno not in _NO_SUCH_FAMILY:
-                raise
+        return _bind_first(("::", host), port, otherwise)
     return bind(host, port, otherwise=otherwise)
+
+
+def listen_on_loopback(flag: str, port: int, address: str = "127.0.0.1") -> socket.socket:
+    """Open a listening socket on an IPv4 loopback address, or on ::1 of a host without IPv4.
+
+    Errors:  PortInUse.
+    """
+    return _bind_first((address, "::1"), port, f"choose another with {flag}")
+
+
+def _bind_first(hosts: tuple[str, str], port: int, otherwise: str) -> socket.socket:
+    """Bind the first address; the second one only if this host has no addresses of its family."""
+    try:
+        return bind(hosts[0], port, otherwise=otherwise)
+    except (PortInUse, OSError) as exc:
+        cause = exc.__cause__ if isinstance(exc, PortInUse) else exc
+        if not isinstance(cause, OSError) or cause.errno not in _NO_SUCH_FAMILY:
+            raise
+    return bind(hosts[1], port, otherwise=otherwise)

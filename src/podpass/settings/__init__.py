@@ -9,7 +9,7 @@ from podpass.settings.authority import AuthoritySettings
 from podpass.settings.authority_process import AuthorityProcessSettings
 from podpass.settings.fields import describe, setting
 from podpass.settings.local import LocalSettings
-from podpass.settings.proxy import ProxySettings
+from podpass.settings.proxy import ProxyInitSettings, ProxySettings
 from podpass.settings.vault import AZURE_VAULTS, VaultOrigin, VaultSettings
 from podpass.settings.webhook import WebhookSettings
 
@@ -18,6 +18,7 @@ __all__ = [
     "AuthorityProcessSettings",
     "AuthoritySettings",
     "LocalSettings",
+    "ProxyInitSettings",
     "ProxySettings",
     "VaultOrigin",
     "VaultSettings",

@@ -1,8 +1,9 @@
-"""Settings of the migration sidecar, with the flags (in Go's syntax) and variables of the reference."""
+"""Settings of the migration sidecar and its init container, with the flags and variables of the reference."""
 
+import ipaddress
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from podpass import names
@@ -20,7 +21,7 @@ _REQUIRED = ("AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE")
 _BINDING = {
     "sni_name": names.ENV_SNI_NAME,
     "ca_file": names.ENV_CA_FILE,
-    "ca_data": "AZURE_KUBERNETES_CA_DATA",
+    "ca_data": names.ENV_CA_DATA,
 }
 
 
@@ -85,7 +86,17 @@ class ProxySettings:
     )
     sni_name: str = setting("its TLS name", variable=names.ENV_SNI_NAME, default="")
     ca_file: str = setting("file with its CA in PEM", variable=names.ENV_CA_FILE, default="")
-    ca_data: str = setting("its CA in PEM", variable="AZURE_KUBERNETES_CA_DATA", default="")
+    ca_data: str = setting("its CA in PEM", variable=names.ENV_CA_DATA, default="")
+    https_proxy: str = setting(
+        "HTTP proxy for requests to the authority, not for those to an identity binding; also https_proxy",
+        variable="HTTPS_PROXY",
+        default="",
+    )
+    no_proxy: str = setting(
+        "hosts, suffixes, addresses and networks that are reached without the proxy; also no_proxy",
+        variable="NO_PROXY",
+        default="",
+    )
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], argv: Sequence[str] = ()) -> Self:
@@ -94,6 +105,8 @@ class ProxySettings:
         Errors:  SettingsError with every problem.
         """
         raw, problems = read_texts(cls, environ, argv)
+        for name in ("https_proxy", "no_proxy"):
+            raw[name] = raw.get(name) or environ.get(name, "")
         values: dict[str, Any] = dict(raw)
         for name, flag in _SWITCHES.items():
             if name in raw:
@@ -101,10 +114,9 @@ class ProxySettings:
                     values[name] = parse_switch(flag, raw[name])
                 except ValueError as exc:
                     problems.append(str(exc))
-        port = raw.get("proxy_port", "8000")
-        if not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536):
-            problems.append(f"--proxy-port {port!r}: must be a port from 1 to 65535")
-        values["proxy_port"] = int(port) if not problems else 0
+        values["proxy_port"] = _parse_number(
+            "--proxy-port", raw.get("proxy_port", "8000"), problems
+        )
         problems += _check_address(raw.get("proxy_address", "127.0.0.1"))
         if raw.get("log_level", "") not in LOG_LEVELS:
             problems.append(f"--log-level {raw['log_level']!r}: must be info, debug, trace or all")
@@ -119,12 +131,81 @@ class ProxySettings:
 def _check_address(text: str) -> list[str]:
     """Report an address that other machines or pods of a cluster could reach."""
     try:
-        is_loopback = IPv4Address(text).is_loopback
+        is_loopback = ipaddress.IPv4Address(text).is_loopback
     except ValueError:
         is_loopback = False
     if is_loopback:
         return []
     return [f"{names.ENV_PROXY_ADDRESS} {text!r}: must be a loopback address, in 127.0.0.0/8"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyInitSettings:
+    """Settings of the sidecar's init container."""
+
+    proxy_port: int = setting(
+        "port of the sidecar", flag="--proxy-port", variable="PROXY_PORT", default=8000
+    )
+    metadata_ip: str = setting(
+        "IPv4 address of the metadata service",
+        flag="--metadata-ip",
+        variable="METADATA_IP",
+        default="169.254.169.254",
+    )
+    metadata_port: int = setting(
+        "port of the metadata service",
+        flag="--metadata-port",
+        variable="METADATA_PORT",
+        default=80,
+    )
+    proxy_uid: int = setting(
+        "user of the sidecar, whose requests are not redirected",
+        flag="--proxy-uid",
+        variable="PROXY_UID",
+        default=1501,
+    )
+    force: bool = setting(
+        "change the rules of the machine's network namespace, too", flag="--force", default=False
+    )
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str], argv: Sequence[str] = ()) -> Self:
+        """Read the settings from flags and environment variables.
+
+        Errors:  SettingsError with every problem.
+        """
+        raw, problems = read_texts(cls, environ, argv)
+        values: dict[str, Any] = {}
+        for field in fields(cls):
+            text, flag = raw.get(field.name, ""), field.metadata["flag"]
+            if not text:
+                continue
+            values[field.name] = text
+            if field.name == "force":
+                try:
+                    values[field.name] = parse_switch(flag, text)
+                except ValueError as exc:
+                    problems.append(str(exc))
+            elif field.type is int:
+                is_uid = field.name == "proxy_uid"
+                values[field.name] = _parse_number(flag, text, problems, is_uid=is_uid)
+        try:
+            ipaddress.IPv4Address(values.get("metadata_ip", "169.254.169.254"))
+        except ValueError:
+            problems.append(f"--metadata-ip {values['metadata_ip']!r}: must be an IPv4 address")
+        if problems:
+            raise SettingsError(problems)
+        return cls(**values)
+
+
+def _parse_number(flag: str, text: str, problems: list[str], *, is_uid: bool = False) -> int:
+    """Return a port or a user ID; report a problem for an invalid one."""
+    least, most = (0, 2**32 - 2) if is_uid else (1, 65535)
+    number = int(text) if re.fullmatch(r"[0-9]{1,10}", text) else -1
+    if not least <= number <= most:
+        kind = "a user ID" if is_uid else "a port"
+        problems.append(f"{flag} {text!r}: must be {kind} from {least} to {most}")
+    return number
 
 
 def _check_binding(raw: Mapping[str, str]) -> list[str]:

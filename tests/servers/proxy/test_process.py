@@ -102,6 +102,9 @@ def test_managed_identity_credential_reads_a_secret_through_the_sidecar(
         ((), {"AZURE_KUBERNETES_TOKEN_PROXY": "http://x"}, "must be an https URL"),
         ((), {"AZURE_KUBERNETES_TOKEN_PROXY": "https://a:b@x"}, "must not contain a user"),
         ((), {"AZURE_KUBERNETES_SNI_NAME": "x"}, "AZURE_KUBERNETES_TOKEN_PROXY not set"),
+        ((), {"AZURE_TENANT_ID": "a/b"}, "AZURE_TENANT_ID must be a GUID or a domain name"),
+        ((), {"AZURE_AUTHORITY_HOST": "http://x"}, "AZURE_AUTHORITY_HOST must be an https URL"),
+        ((), {"https_proxy": "socks5://x:1"}, "HTTPS_PROXY must be an http URL"),
     ],
 )
 def test_invalid_setting_is_reported_at_the_start(

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from podpass import __version__, log
 from podpass.clock import Clock, system
-from podpass.http.server import App, Drain, Limits, Receive, Scope, Send, bind, respond, serving
+from podpass.http.server import App, Drain, Limits, Receive, Scope, Send, respond, serving
 from podpass.imds.app import ImdsApp
-from podpass.imds.entra_client import Authority, Binding, EntraClient
+from podpass.imds.authority import Authority, Binding
+from podpass.imds.entra_client import EntraClient
 from podpass.imds.forwarder import Forwarder
 from podpass.imds.metrics import ProxyMetrics
 from podpass.imds.token_cache import TokenCache
 from podpass.servers.file_limits import disable_core_dumps
-from podpass.servers.listen import listen
+from podpass.servers.listen import listen, listen_on_loopback
 from podpass.servers.shutdown_signal import ShutdownSignal
 from podpass.settings.proxy import ProxySettings
 from podpass.settings.reading import DISABLED_ADDRESS
@@ -24,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 _LEVELS = {"": "warning", "info": "info", "debug": "debug", "trace": "debug", "all": "debug"}
 _SERVER = f"azure-workload-identity/proxy/v{__version__} (podpass)"
-_LIMITS = Limits(connections=1024, head_bytes=16 * 1024, head_seconds=5.0)
+LIMITS = Limits(connections=1024, head_bytes=16 * 1024, head_seconds=5.0)
 _DRAIN = Drain(keepalive_seconds=0.5, grace_seconds=5.0)
 _METRICS_TYPE = ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),)
 
@@ -39,10 +40,8 @@ def run(settings: ProxySettings, clock: Clock = system) -> None:
     authority = find_authority(settings)
     disable_core_dumps()
     log.configure(level=_LEVELS[settings.log_level])
-    sock = bind(
-        settings.proxy_address,
-        settings.proxy_port,
-        otherwise="choose another with --proxy-port",
+    sock = listen_on_loopback(
+        "--proxy-port", settings.proxy_port, address=settings.proxy_address
     )
     metrics_sock = None
     if settings.metrics_addr != DISABLED_ADDRESS:
@@ -64,12 +63,13 @@ def find_authority(settings: ProxySettings) -> Authority:
             ca_file=settings.ca_file,
             ca_data=settings.ca_data,
         )
-        binding.check()
-    return Authority(
-        host=settings.authority_host,
-        tenant_id=settings.tenant_id,
-        token_file=Path(settings.token_file),
-        binding=binding,
+    return Authority.from_urls(
+        settings.authority_host,
+        settings.tenant_id,
+        Path(settings.token_file),
+        binding,
+        https_proxy=settings.https_proxy,
+        no_proxy=settings.no_proxy,
     )
 
 
@@ -80,12 +80,11 @@ async def _serve(
     metrics_sock: socket.socket | None,
     clock: Clock,
 ) -> None:
-    client, metrics = EntraClient(authority, clock), ProxyMetrics()
-    forwarder = Forwarder(is_enabled=settings.forward)
-    cache = TokenCache(client.request_token, clock)
+    cache = TokenCache(EntraClient(authority, clock).request_token, clock)
+    metrics = ProxyMetrics(cache, clock)
     app = ImdsApp(
         cache,
-        forwarder,
+        Forwarder(is_enabled=settings.forward),
         metrics,
         clock,
         client_id=settings.client_id,
@@ -95,13 +94,14 @@ async def _serve(
     )
     async with AsyncExitStack() as stack:
         shutdown = stack.enter_context(ShutdownSignal())
-        for close in (client.close, forwarder.close, cache.close):
-            stack.push_async_callback(close)
+        stack.push_async_callback(cache.close)
         if metrics_sock is not None:
             await stack.enter_async_context(serving(_metrics_app(metrics), metrics_sock))
-        await stack.enter_async_context(serving(app, sock, limits=_LIMITS, drain=_DRAIN))
-        port = sock.getsockname()[1]
-        _log.warning("starting the proxy server", extra={"port": port, "userAgent": _SERVER})
+        await stack.enter_async_context(serving(app, sock, limits=LIMITS, drain=_DRAIN))
+        host, port = sock.getsockname()[:2]
+        _log.warning(
+            "starting the proxy server", extra={"host": host, "port": port, "userAgent": _SERVER}
+        )
         await shutdown.requested.wait()
         _log.warning("received shutdown signal")
 

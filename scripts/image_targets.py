@@ -1,0 +1,91 @@
+"""The images of the cluster's processes: one root file system, a start command and a user for each.
+
+The sidecar's images are drop-in replacements of the reference's: the injected containers start the program
+`/proxy`, and the redirection exempts the sidecar's user by its number.
+"""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from image_root import PREFIX, USER, VERSION, CannotAssemble, copy_file, copy_libraries
+
+PROXY_USER = 1501
+# Of iptables' extensions, the rules of the redirection need these.
+_EXTENSIONS = ("standard", "tcp", "owner", "REDIRECT", "NAT", "DNAT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageTarget:
+    """The start of an image; `entry_point` is empty for the image with all commands."""
+
+    description: str
+    entry_point: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    user: int = USER
+
+
+ALL = ImageTarget(
+    description="Microsoft Entra Workload ID, the whole loop: webhook and token service",
+    command=("podpass", "--help"),
+)
+TARGETS = {
+    "webhook": ImageTarget(
+        description="Microsoft Entra Workload ID: admission webhook",
+        entry_point=("podpass", "webhook"),
+    ),
+    "authority": ImageTarget(
+        description="Microsoft Entra Workload ID: token service for clusters without Entra",
+        entry_point=("podpass", "authority"),
+    ),
+    "proxy": ImageTarget(
+        description="Microsoft Entra Workload ID: migration sidecar",
+        entry_point=("/proxy",),
+        user=PROXY_USER,
+    ),
+    "proxy-init": ImageTarget(
+        description="Microsoft Entra Workload ID: redirection to the migration sidecar",
+        entry_point=("podpass", "proxy-init"),
+        user=0,
+    ),
+}
+
+
+def add_target(root: Path, name: str) -> None:
+    """Add to an assembled root file system what a target needs.
+
+    Errors:  CannotAssemble.
+    """
+    if name not in TARGETS:
+        raise CannotAssemble(f"there is no target {name}; there are {', '.join(TARGETS)}")
+    if name == "proxy":
+        launcher = root / "proxy"
+        launcher.write_text(
+            f"#!/{PREFIX}/bin/python{VERSION} -I\nimport sys\n\nfrom podpass.cli import main\n\n"
+            'main(["proxy", *sys.argv[1:]])\n'
+        )
+        launcher.chmod(0o755)
+    if name == "proxy-init":
+        _add_iptables(root)
+
+
+def _add_iptables(root: Path) -> None:
+    """Copy iptables with the extensions of the redirection; it finds its command by the name of the link."""
+    program = shutil.which("iptables", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    if program is None:
+        raise CannotAssemble("iptables is not installed here: install the package iptables")
+    binary = Path(program).resolve()
+    copy_file(binary, root / PREFIX / "bin" / binary.name)
+    (root / PREFIX / "bin" / "iptables").symlink_to(binary.name)
+    version = subprocess.run(
+        [program, "--version"], capture_output=True, text=True, check=False
+    ).stdout
+    folders = sorted(Path("/usr/lib").glob("*/xtables")) or sorted(Path("/usr/lib").glob("xtables"))
+    if not folders:
+        raise CannotAssemble(f"the extensions of {version.strip()} are not below /usr/lib")
+    wanted = {f"lib{kind}_{name}.so" for kind in ("xt", "ipt") for name in _EXTENSIONS}
+    for path in sorted(folders[0].iterdir()):
+        if path.name in wanted:
+            copy_file(path.resolve(), root / path.relative_to("/"))
+    copy_libraries(root)

@@ -1,0 +1,151 @@
+"""Where the sidecar gets its tokens: the token endpoint, the proxy, the file with the pod's token. Pure.
+
+With an identity binding (AZURE_KUBERNETES_TOKEN_PROXY), requests go to the cluster's own endpoint: to its
+address, with its server name and its CA.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from podpass import names
+from podpass.errors import SettingsError
+from podpass.imds.http_client import HttpProxy
+
+_TENANT = re.compile(r"[0-9A-Za-z.-]{1,255}")
+_HTTPS_PORT = 443
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """The endpoint of an identity binding.
+
+    Shapes:  `sni` is empty for the host of `url`; at most one of `ca_file` and `ca_data` is set.
+    """
+
+    url: str
+    sni: str = ""
+    ca_file: str = ""
+    ca_data: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authority:
+    """The token endpoint, and the file with the pod's projected token.
+
+    Shapes:  `path` begins with a slash; `binding` and `proxy` are never both set.
+    """
+
+    host: str
+    port: int
+    path: str
+    token_file: Path
+    binding: Binding | None = None
+    proxy: HttpProxy | None = None
+
+    @classmethod
+    def from_urls(
+        cls,
+        authority_host: str,
+        tenant_id: str,
+        token_file: Path,
+        binding: Binding | None = None,
+        *,
+        https_proxy: str = "",
+        no_proxy: str = "",
+    ) -> Self:
+        """Check the addresses as the Azure SDKs do.
+
+        Errors:  SettingsError.
+        """
+        if not _TENANT.fullmatch(tenant_id):
+            raise SettingsError(["AZURE_TENANT_ID must be a GUID or a domain name"])
+        variable, url = names.ENV_AUTHORITY_HOST, authority_host
+        if binding is not None:
+            variable, url = names.ENV_TOKEN_PROXY, binding.url
+            if binding.ca_file and binding.ca_data:
+                raise SettingsError(
+                    [f"{variable} needs {names.ENV_CA_FILE} or {names.ENV_CA_DATA}, not both"]
+                )
+        parts = _parse_https(variable, url)
+        host, port = str(parts.hostname), parts.port or _HTTPS_PORT
+        proxy = None
+        if binding is None and https_proxy and not _bypasses(no_proxy, host, port):
+            proxy = _parse_proxy(https_proxy)
+        return cls(
+            host=host,
+            port=port,
+            path=f"{parts.path.rstrip('/')}/{tenant_id}/oauth2/v2.0/token",
+            token_file=token_file,
+            binding=binding,
+            proxy=proxy,
+        )
+
+    @property
+    def token_url(self) -> str:
+        """Return the address of the token endpoint, for messages."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port == _HTTPS_PORT else f":{self.port}"
+        return f"https://{host}{port}{self.path}"
+
+
+def _parse_https(variable: str, url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise SettingsError([f"{variable} is not a URL"]) from None
+    if parts.scheme != "https" or not parts.hostname or port == 0:
+        raise SettingsError([f"{variable} must be an https URL"])
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise SettingsError([f"{variable} must not contain a user, a query or a fragment"])
+    return parts
+
+
+def _parse_proxy(url: str) -> HttpProxy:
+    problem = "HTTPS_PROXY must be an http URL with a host: http://proxy.example:8080"
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        port = parts.port
+    except ValueError:
+        raise SettingsError([problem]) from None
+    if parts.scheme != "http" or not parts.hostname or port == 0:
+        raise SettingsError([problem])
+    credentials = ""
+    if parts.username:
+        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return HttpProxy(host=parts.hostname, port=port or 80, credentials=credentials)
+
+
+def _bypasses(no_proxy: str, host: str, port: int) -> bool:
+    """Return whether NO_PROXY contains a host: `*`, a name, a suffix, an address, a network."""
+    return any(
+        _matches(entry.strip().lower(), host.lower(), port)
+        for entry in no_proxy.split(",")
+        if entry.strip()
+    )
+
+
+def _matches(entry: str, host: str, port: int) -> bool:
+    if entry == "*":
+        return True
+    if address := _parse_address(host):
+        try:
+            return address in ipaddress.ip_network(entry.strip("[]"), strict=False)
+        except ValueError:
+            pass
+    name, _, only = entry.rpartition(":") if re.search(r":[0-9]+\Z", entry) else (entry, "", "")
+    if only and int(only) != port:
+        return False
+    name = name.strip("[]").removeprefix("*").removeprefix(".")
+    return host == name or (bool(name) and host.endswith(f".{name}"))
+
+
+def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

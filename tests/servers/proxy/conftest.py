@@ -1,0 +1,5 @@
+"""A network namespace for one test."""
+
+from tests.servers.proxy.namespace import namespace
+
+__all__ = ["namespace"]
