@@ -40,9 +40,7 @@ def run(settings: ProxySettings, clock: Clock = system) -> None:
     authority = find_authority(settings)
     disable_core_dumps()
     log.configure(level=_LEVELS[settings.log_level])
-    sock = listen_on_loopback(
-        "--proxy-port", settings.proxy_port, address=settings.proxy_address
-    )
+    sock = listen_on_loopback("--proxy-port", settings.proxy_port, address=settings.proxy_address)
     metrics_sock = None
     if settings.metrics_addr != DISABLED_ADDRESS:
         metrics_sock = listen("--metrics-addr", settings.metrics_addr)
