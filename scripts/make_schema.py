@@ -15,7 +15,13 @@ TARGET = Path("src/podpass/kubernetes/apiserver/schema.json")
 
 ROOTS = (
     *("V1ConfigMap", "CoreV1Event", "V1Namespace", "V1Node", "V1Pod", "V1Secret"),
-    *("V1ServiceAccount", "V1Service", "V1Binding", "AuthenticationV1TokenRequest"),
+    *(
+        "V1ReplicationController",
+        "V1ServiceAccount",
+        "V1Service",
+        "V1Binding",
+        "AuthenticationV1TokenRequest",
+    ),
     *("V1SelfSubjectReview", "V1TokenReview", "V1LocalSubjectAccessReview"),
     *("V1SelfSubjectAccessReview", "V1SelfSubjectRulesReview", "V1SubjectAccessReview"),
     *("V1ClusterRoleBinding", "V1ClusterRole", "V1RoleBinding", "V1Role"),

@@ -15,10 +15,11 @@ from websockets.protocol import Protocol, Side, State
 from websockets.utils import accept_key
 
 from podpass.errors import Error
+from podpass.http.request_validation import Headers
 from podpass.http.server import Scope, header, header_values
 from podpass.http.upgrade import ByteStream, offered_upgrade
 
-__all__ = ["HandshakeError", "WebSocket", "accept", "offered_protocols"]
+__all__ = ["HandshakeError", "WebSocket", "accept", "negotiate", "offered_protocols"]
 
 # Go's library, which the API server uses, accepts messages of this size; clients send a file as one message.
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
@@ -51,12 +52,23 @@ def offered_protocols(scope: Scope) -> list[str] | None:
 def accept(scope: Scope, supported: Sequence[str]) -> "WebSocket":
     """Complete the handshake with the first offered subprotocol that is supported.
 
+    Errors:  HandshakeError.
+    """
+    headers, chosen = negotiate(scope, supported)
+    upgrade = offered_upgrade(scope)
+    assert upgrade is not None
+    return WebSocket(upgrade.accept(headers), chosen)
+
+
+def negotiate(scope: Scope, supported: Sequence[str]) -> tuple[Headers, str]:
+    """Return the headers of the response to a handshake, and the first offered subprotocol that is supported.
+
     Shapes:  `supported` contains an empty text if a client may offer none.
     Errors:  HandshakeError.
     """
-    offers, upgrade = offered_protocols(scope), offered_upgrade(scope)
+    offers = offered_protocols(scope)
     key = header(scope, b"sec-websocket-key") or ""
-    if offers is None or upgrade is None or scope["method"] != "GET" or len(key) != 24:
+    if offers is None or scope["method"] != "GET" or len(key) != 24:
         raise HandshakeError("not a WebSocket handshake")
     if header(scope, b"sec-websocket-version") != "13":
         raise HandshakeError("only version 13 of WebSocket is supported", 426)
@@ -71,17 +83,19 @@ def accept(scope: Scope, supported: Sequence[str]) -> "WebSocket":
     ]
     if chosen:
         headers.append((b"sec-websocket-protocol", chosen.encode()))
-    return WebSocket(upgrade.accept(headers), chosen)
+    return headers, chosen
 
 
 class WebSocket:
     """Messages of an accepted WebSocket; use it as a context, which closes the connection."""
 
-    def __init__(self, stream: ByteStream, protocol: str) -> None:
+    def __init__(
+        self, stream: ByteStream, protocol: str = "", max_message_bytes: int = MAX_MESSAGE_BYTES
+    ) -> None:
         self._stream = stream
         self.protocol = protocol
         self._frames = Protocol(
-            Side.SERVER, state=State.OPEN, max_size=MAX_MESSAGE_BYTES, logger=_SILENT
+            Side.SERVER, state=State.OPEN, max_size=max_message_bytes, logger=_SILENT
         )
         self._events: list[Frame] = []
         self._parts: list[bytes] = []
@@ -134,11 +148,15 @@ class WebSocket:
             self._frames.send_ping(b"")
             await self._flush()
 
-    async def close(self) -> None:
+    def abort(self) -> None:
+        """Close the connection without a close frame, for a client that does not read."""
+        self._stream.writer.transport.abort()
+
+    async def close(self, seconds: float = _CLOSE_SECONDS) -> None:
         """Send a close frame, wait for that of the client, and close the connection."""
         async with self._stream:
             try:
-                async with asyncio.timeout(_CLOSE_SECONDS):
+                async with asyncio.timeout(seconds):
                     if self._frames.state is State.OPEN:
                         self._frames.send_close(1000)
                         await self._flush()

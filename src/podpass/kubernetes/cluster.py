@@ -27,6 +27,7 @@ from podpass.kubernetes.apiserver.registry.pod_streams import PodStreamHandler
 from podpass.kubernetes.apiserver.registry.store import Registry
 from podpass.kubernetes.apiserver.request import UserInfo
 from podpass.kubernetes.apiserver.storage.storage import ObjectStore
+from podpass.kubernetes.apiserver.websocket_streams import WebSocketStreams
 from podpass.kubernetes.controllers.controller_manager import ControllerManager
 from podpass.kubernetes.service_account.signer import TokenSigner
 
@@ -73,6 +74,7 @@ class EmbeddedCluster:
         self.deletion_handler = DeletionHandler(self.registry)
         self._logs = PodLogHandler(self.store, config.kubelet_tls)
         self._streams = PodStreamHandler(self.registry, config.kubelet_tls)
+        self._websockets = WebSocketStreams()
         self._tasks: list[asyncio.Task[None]] = []
         self._watches: WatchHandler | None = None
         self._app: ApiServer | None = None
@@ -108,11 +110,11 @@ class EmbeddedCluster:
             rbac=self._rbac,
             discovery=DiscoveryHandler(auth_config, config.jwks_uri, self.registry.kinds),
             watches=self._watches,
+            websockets=self._websockets,
             kubelet_requests={
                 "log": self._logs.open,
                 **dict.fromkeys(("attach", "exec", "portforward"), self._streams.open),
             },
-            clock=config.clock,
         )
         self._tasks.append(asyncio.create_task(controllers.run()))
         return self
@@ -120,6 +122,7 @@ class EmbeddedCluster:
     def drain(self) -> None:
         """End every watch and stream, so that a server that stops does not wait for its clients."""
         self._streams.stop()
+        self._websockets.stop()
         if self._watches is not None:
             self._watches.stop()
 

@@ -192,3 +192,70 @@ async def test_service_gets_and_loses_addresses_with_its_type(api: ContractApi) 
     spec = await change(**outside)
     assert not {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"} & set(spec)
     assert "nodePort" not in spec["ports"][0]
+
+
+def _replication_controller(**spec: Any) -> dict[str, Any]:
+    template = {"metadata": {"labels": {"app": "rc"}}, "spec": pod()["spec"]}
+    return {"metadata": {"name": "rc"}, "spec": {"template": template, **spec}}
+
+
+async def test_replication_controller_has_defaults_and_creates_its_pods(api: ContractApi) -> None:
+    made = await api.create("replicationcontrollers", _replication_controller())
+    labels = {"app": "rc"}
+    assert (made["metadata"]["labels"], made["metadata"]["generation"]) == (labels, 1)
+    assert (made["spec"]["selector"], made["spec"]["replicas"]) == (labels, 1)
+    assert made["status"] == {"replicas": 0}
+    path = api.path("replicationcontrollers", "rc")
+    await api.patch(f"{path}/scale", {"spec": {"replicas": 2}})
+    done = await api.wait_for(
+        path, lambda reply: reply.body["status"].get("fullyLabeledReplicas") == 2
+    )
+    assert done.body["status"]["observedGeneration"] == 2
+    scale = await api.get(f"{path}/scale")
+    assert (scale["spec"], scale["status"]) == (
+        {"replicas": 2},
+        {"replicas": 2, "selector": "app=rc"},
+    )
+    owners = [
+        each["metadata"]["ownerReferences"] for each in (await api.get(api.path("pods")))["items"]
+    ]
+    assert [(owner["kind"], owner["controller"]) for (owner,) in owners] == [
+        ("ReplicationController", True)
+    ] * 2
+
+
+async def test_replication_controller_without_matching_labels_is_refused(api: ContractApi) -> None:
+    path = api.path("replicationcontrollers")
+    reply = await api.call("POST", path, _replication_controller(selector={"app": "other"}))
+    check_refused(reply, 422, "Invalid", "spec.template.metadata.labels")
+    reply = await api.call("POST", path, {"metadata": {"name": "rc"}})
+    check_refused(reply, 422, "Invalid", "spec.selector", "spec.template")
+    await api.create("replicationcontrollers", _replication_controller(replicas=0))
+    reply = await api.patch(f"{path}/rc", {"spec": {"selector": {"app": "other"}}})
+    check_refused(reply, 422, "Invalid", "spec.template.metadata.labels")
+    reply = await api.patch(f"{path}/rc", {"spec": {"selector": None}})
+    assert reply.body["spec"]["selector"] == {"app": "rc"}
+
+
+async def test_plain_deletion_of_a_replication_controller_orphans_its_pods(
+    api: ContractApi,
+) -> None:
+    await api.create("replicationcontrollers", _replication_controller())
+    await api.wait_for(api.path("pods"), lambda reply: len(reply.body["items"]) == 1)
+    path = api.path("replicationcontrollers", "rc")
+    assert (await api.call("DELETE", path)).status == 200
+    await api.wait_for(path, lambda reply: reply.status == 404)
+    (orphan,) = (await api.get(api.path("pods")))["items"]
+    assert "ownerReferences" not in orphan["metadata"]
+    assert "deletionTimestamp" not in orphan["metadata"]
+
+
+async def test_table_of_replication_controllers_has_their_selector(api: ContractApi) -> None:
+    await api.create("replicationcontrollers", _replication_controller(replicas=0))
+    accept = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    table = await api.get(api.path("replicationcontrollers"), accept=accept)
+    names = [column["name"] for column in table["columnDefinitions"]]
+    counts = ["Name", "Desired", "Current", "Ready", "Age"]
+    assert names == [*counts, "Containers", "Images", "Selector"]
+    (row,) = table["rows"]
+    assert [*row["cells"][:4], *row["cells"][5:]] == ["rc", 0, 0, 0, "c", "i", "app=rc"]

@@ -1,10 +1,13 @@
 """Watches: all changes in order, from a given version, for selected objects."""
 
+import base64
+import json
 from typing import Any
 
+import aiohttp
 import pytest
 
-from tests.control_plane.contract.api import ContractApi, config_map
+from tests.control_plane.contract.api import ADMIN, TIMEOUT_SECONDS, ContractApi, config_map
 
 ONE = "&fieldSelector=metadata.name=m"
 
@@ -88,3 +91,42 @@ async def test_metadata_only_watch_contains_only_metadata(api: ContractApi, befo
     assert reply.status == 200
     assert '"PartialObjectMetadata"' in reply.text
     assert '"data"' not in reply.text
+
+
+def _token_protocol(token: str) -> str:
+    encoded = base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
+    return f"base64url.bearer.authorization.k8s.io.{encoded}"
+
+
+async def test_changes_arrive_by_websocket_from_a_browser(api: ContractApi, before: str) -> None:
+    """A browser sends its token as a subprotocol, which the server does not confirm."""
+    path = f"{api.path('configmaps')}?watch=1&timeoutSeconds=60&resourceVersion={before}{ONE}"
+    url = api.server.url.replace("https", "wss") + path
+    protocols = (_token_protocol(ADMIN), "base64.binary.k8s.io")
+    async with api.session.ws_connect(
+        url, protocols=protocols, origin="https://localhost"
+    ) as socket:
+        assert socket.protocol == "base64.binary.k8s.io"
+        messages = [await socket.receive(timeout=TIMEOUT_SECONDS) for _ in "abc"]
+    assert {message.type for message in messages} == {aiohttp.WSMsgType.TEXT}
+    events = [json.loads(message.data) for message in messages]
+    assert _types_and_values(events) == [("ADDED", "1"), ("MODIFIED", "2"), ("DELETED", "2")]
+
+
+@pytest.mark.parametrize(
+    ("protocols", "status"),
+    [
+        ((), 403),
+        ((_token_protocol(ADMIN),), 401),
+        ((_token_protocol("another-token"), "x"), 401),
+        ((_token_protocol(ADMIN), _token_protocol(ADMIN), "x"), 401),
+    ],
+    ids=["no token", "no other subprotocol", "unknown token", "two tokens"],
+)
+async def test_websocket_without_one_valid_token_is_refused(
+    api: ContractApi, protocols: tuple[str, ...], status: int
+) -> None:
+    url = api.server.url.replace("https", "wss") + api.path("configmaps") + "?watch=1"
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await api.session.ws_connect(url, protocols=protocols, origin="https://localhost")
+    assert refused.value.status == status

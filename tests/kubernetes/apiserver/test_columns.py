@@ -341,6 +341,11 @@ COMPLETE = {"type": "Complete", "status": "True"}
             ["x", 3, 3, 2, "60s", *WIDE],
         ),
         (
+            "ReplicationController",
+            {"spec": {**WORKLOAD, "selector": {"app": "a"}}, "status": {"replicas": 3}},
+            ["x", 3, 3, 0, "60s", *WIDE],
+        ),
+        (
             "StatefulSet",
             {"spec": WORKLOAD, "status": {"readyReplicas": 1}},
             ["x", "1/3", "60s", *WIDE[:2]],

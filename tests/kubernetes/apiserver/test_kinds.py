@@ -113,4 +113,5 @@ def test_only_kinds_with_a_status_subresource_have_one() -> None:
     assert {kind.kind for kind in KINDS if kind.has_status} == {
         *("Namespace", "Node", "Pod", "Service", "PodDisruptionBudget", "CronJob", "Job"),
         *("CustomResourceDefinition", "DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"),
+        "ReplicationController",
     }

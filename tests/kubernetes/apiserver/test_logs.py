@@ -1,15 +1,18 @@
 """`pods/log` through a kubelet: found by its node's status, called with a client certificate, proxied."""
 
 import asyncio
+import base64
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+import aiohttp
 import pytest
 
 from podpass.http.server import bind, respond, server_tls, serving
+from tests.kubernetes.apiserver.test_websocket_streams import ADMIN, SECONDS, connect, refusal
 
 PODS = "/api/v1/namespaces/default/pods"
 
@@ -20,9 +23,9 @@ class Kubelet:
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, list[str]]]] = []
         self.status, self.port, self.location = 200, 0, ""
-        self.more = asyncio.Event()
+        self.more, self.gone = asyncio.Event(), asyncio.Event()
 
-    async def app(self, scope: Any, _receive: Any, send: Any) -> None:
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
         assert scope["extensions"]["tls"]["client_cert"], "the client sent no certificate"
         self.asked.append((scope["path"], parse_qs(scope["query_string"].decode())))
         if self.location and scope["path"] != self.location:
@@ -34,8 +37,21 @@ class Kubelet:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"first\n", "more_body": True})
         if self.asked[-1][1].get("follow") == ["true"]:
-            await self.more.wait()
+            await self._wait(receive)
         await send({"type": "http.response.body", "body": b"last\n"})
+
+    async def _wait(self, receive: Any) -> None:
+        """Wait for more output, or until the API server closes the connection."""
+
+        async def disconnect() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self.gone.set()
+
+        tasks = {asyncio.create_task(self.more.wait()), asyncio.create_task(disconnect())}
+        _, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
 
 
 @pytest.fixture
@@ -88,6 +104,58 @@ async def test_followed_log_is_streamed(running: Any, kubelet: Kubelet) -> None:
         kubelet.more.set()
         assert await asyncio.wait_for(answer.content.readline(), 5) == b"last\n"
         assert await answer.content.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("offered", "confirmed"),
+    [
+        ([], None),
+        (["binary.k8s.io"], "binary.k8s.io"),
+        (["v9.example", "base64.binary.k8s.io"], "base64.binary.k8s.io"),
+    ],
+)
+async def test_log_is_sent_by_websocket(
+    running: Any, kubelet: Kubelet, offered: list[str], confirmed: str | None
+) -> None:
+    async with connect(
+        running, f"{PODS}/p/log?container=a&follow=true", offered, **ADMIN
+    ) as socket:
+        assert socket.protocol == confirmed
+        parts: list[bytes] = []
+        async for message in socket:
+            is_text = message.type is aiohttp.WSMsgType.TEXT
+            assert is_text is (confirmed == "base64.binary.k8s.io")
+            parts.append(base64.b64decode(message.data) if is_text else message.data)
+            if b"first" in parts[-1]:
+                kubelet.more.set()
+        assert (parts[0], b"".join(parts)) == (b"", b"first\nlast\n")
+        assert socket.close_code == 1000
+
+
+async def test_kubelet_stops_a_log_when_the_client_closes_its_websocket(
+    running: Any, kubelet: Kubelet
+) -> None:
+    async with connect(running, f"{PODS}/p/log?container=a&follow=true", **ADMIN) as socket:
+        await socket.receive(timeout=SECONDS)
+    await asyncio.wait_for(kubelet.gone.wait(), SECONDS)
+
+
+async def test_log_by_websocket_ends_when_the_server_stops(running: Any, kubelet: Kubelet) -> None:
+    async with connect(running, f"{PODS}/p/log?container=a&follow=true", **ADMIN) as socket:
+        assert [(await socket.receive(timeout=SECONDS)).data for _ in "ab"] == [b"", b"first\n"]
+        running.cluster.drain()
+        assert (await socket.receive(timeout=SECONDS)).type is aiohttp.WSMsgType.CLOSE
+    await asyncio.wait_for(kubelet.gone.wait(), SECONDS)
+
+
+async def test_refused_log_by_websocket_is_an_ordinary_response(
+    running: Any, kubelet: Kubelet
+) -> None:
+    path = f"{PODS}/p/log?container=a"
+    assert await refusal(running, path, ["v9.example"], **ADMIN) == 400
+    assert await refusal(running, path, authorization="Bearer alice-token") == 403
+    assert not kubelet.asked
+    assert await refusal(running, f"{path}&tailLines=-1", **ADMIN) == 422
 
 
 async def test_container_name_is_required_for_a_pod_with_several(

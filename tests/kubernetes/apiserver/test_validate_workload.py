@@ -18,6 +18,7 @@ JOB_POD: Any = {"spec": {**POD_SPEC, "restartPolicy": "Never"}}
 SPECS: dict[str, Any] = {
     "Deployment": {"selector": SELECTOR, "template": TEMPLATE},
     "ReplicaSet": {"selector": SELECTOR, "template": TEMPLATE},
+    "ReplicationController": {"template": TEMPLATE},
     "DaemonSet": {"selector": SELECTOR, "template": TEMPLATE},
     "StatefulSet": {"selector": SELECTOR, "template": TEMPLATE, "serviceName": "s"},
     "Job": {"template": JOB_POD},
@@ -50,6 +51,7 @@ def test_minimal_workload_is_accepted(kind: str) -> None:
             (kind, ["spec.selector", "spec.template.spec.containers"])
             for kind in ("Deployment", "ReplicaSet", "DaemonSet", "StatefulSet")
         ),
+        ("ReplicationController", ["spec.selector", "spec.template"]),
         ("Job", ["spec.template.spec.containers", "spec.template.spec.restartPolicy"]),
         (
             "CronJob",
@@ -67,6 +69,39 @@ def test_empty_workload_reports_only_required_fields(kind: str, fields: list[str
     """Fails if a field with a default is reported as missing."""
     empty = new_object(kinds.kind_by_name(kind), {"metadata": {"name": "x"}})
     assert [each.field for each in validate.create(kinds.kind_by_name(kind), empty)] == fields
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda s: s.update(selector={"app": "b"}), [("Invalid", "spec.template.metadata.labels")]),
+        (lambda s: s.update(selector={"-": "b"}), [("Invalid", "spec.selector")]),
+        (lambda s: s["template"].pop("metadata"), [("Required", "spec.selector")]),
+        (lambda s: s.update(replicas=-1), [("Invalid", "spec.replicas")]),
+        (
+            lambda s: s["template"]["spec"].update(restartPolicy="Never"),
+            [("NotSupported", "spec.template.spec.restartPolicy")],
+        ),
+        (
+            lambda s: s["template"]["spec"].update(activeDeadlineSeconds=1),
+            [("Forbidden", "spec.template.spec.activeDeadlineSeconds")],
+        ),
+    ],
+)
+def test_invalid_replication_controller_is_refused(
+    change: Callable[[Any], object], expected: Any
+) -> None:
+    assert causes("ReplicationController", change)[: len(expected)] == expected
+
+
+def test_selector_of_a_replication_controller_may_change() -> None:
+    kind = kinds.kind_by_name("ReplicationController")
+    old = new_workload(kind.kind)
+    new = copy.deepcopy(old)
+    new["spec"]["selector"] = new["spec"]["template"]["metadata"]["labels"] = {"app": "b"}
+    assert validate.update(kind, new, old) == []
+    new["spec"]["selector"] = {}
+    assert [each.field for each in validate.update(kind, new, old)] == ["spec.selector"]
 
 
 WORKLOADS = ("Deployment", "ReplicaSet", "DaemonSet", "StatefulSet")

@@ -9,12 +9,14 @@ from tests.kubernetes.controllers.workloads import (
     BUDGETS,
     DEPLOYMENTS,
     PODS,
+    REPLICATION_CONTROLLERS,
     create,
     deployment,
     get,
     is_rolled_out,
     merge,
     pods,
+    replication_controller,
     serve_pods,
     set_pod_status,
     until,
@@ -67,6 +69,13 @@ async def test_budget_status_counts_its_pods(
     assert allowed["type"] == "DisruptionAllowed"
     assert allowed["status"] == ("True" if expected[3] else "False")
     assert found["status"]["observedGeneration"] == 1
+
+
+async def test_budget_expects_the_replicas_of_a_replication_controller(live: Any) -> None:
+    await create(live, REPLICATION_CONTROLLERS, replication_controller("web", 2))
+    await pods(live, "app=web", 2)
+    await create(live, BUDGETS, budget(maxUnavailable=1))
+    await until(live, PDB, lambda body: counts(body) == (2, 0, 1, 0))
 
 
 async def test_an_eviction_that_breaks_the_budget_is_refused(live: Any) -> None:

@@ -1,4 +1,4 @@
-"""ReplicaSets through the API: number and choice of pods, and status."""
+"""ReplicaSets and ReplicationControllers through the API: number and choice of pods, and status."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ import pytest
 from tests.kubernetes.controllers.workloads import (
     NAMESPACE,
     PODS,
+    REPLICATION_CONTROLLERS,
     SETS,
     create,
     deployment,
@@ -14,9 +15,13 @@ from tests.kubernetes.controllers.workloads import (
     get,
     merge,
     pods,
+    replication_controller,
     set_pod_status,
+    template,
     until,
 )
+
+POD_SPEC = {"containers": [{"name": "c", "image": "i:1"}]}
 
 
 def replica_set(name: str, replicas: int, **spec: Any) -> Any:
@@ -120,3 +125,64 @@ async def test_pod_has_the_metadata_of_the_template(live: Any) -> None:
     reference = pod["metadata"]["ownerReferences"][0]
     assert (reference["uid"], reference["controller"]) == (made["metadata"]["uid"], True)
     assert (await get(live, NAMESPACE))["status"]["phase"] == "Active"
+
+
+async def test_replication_controller_adopts_creates_and_releases_pods(live: Any) -> None:
+    orphan = {"metadata": {"name": "orphan", "labels": {"app": "rc", "tier": "x"}}}
+    await create(live, PODS, {**orphan, "spec": POD_SPEC})
+    made = await create(live, REPLICATION_CONTROLLERS, replication_controller("rc", 2))
+    found = await pods(live, "app=rc", 2)
+    reference = {each["metadata"]["ownerReferences"][0]["uid"] for each in found}
+    assert reference == {made["metadata"]["uid"]}
+    assert found[0]["metadata"]["ownerReferences"][0]["kind"] == "ReplicationController"
+    await merge(live, f"{PODS}/orphan", {"metadata": {"labels": {"app": "free"}}})
+    await until(live, f"{PODS}/orphan", lambda body: "ownerReferences" not in body["metadata"])
+    for pod in await pods(live, "app=rc", 2):
+        await set_pod_status(live, pod, "Running", ready=True)
+    path = f"{REPLICATION_CONTROLLERS}/rc"
+    status = (await until(live, path, lambda body: body["status"].get("readyReplicas") == 2))[
+        "status"
+    ]
+    counts = dict.fromkeys(("replicas", "readyReplicas", "availableReplicas"), 2)
+    assert status == {**counts, "fullyLabeledReplicas": 2, "observedGeneration": 1}
+
+
+async def test_replication_controller_deletes_a_pod_that_a_later_orphan_replaces(live: Any) -> None:
+    await create(live, REPLICATION_CONTROLLERS, replication_controller("rc", 1))
+    await pods(live, "app=rc", 1)
+    await create(
+        live, PODS, {"metadata": {"name": "late", "labels": {"app": "rc"}}, "spec": POD_SPEC}
+    )
+    await pods(live, "app=rc", 1)
+
+
+async def test_replication_controller_is_scaled(live: Any) -> None:
+    path = f"{REPLICATION_CONTROLLERS}/rc"
+    await create(live, REPLICATION_CONTROLLERS, replication_controller("rc", 2))
+    await pods(live, "app=rc", 2)
+    scale = await merge(live, f"{path}/scale", {"spec": {"replicas": 1}})
+    assert (scale["spec"], scale["status"]["selector"]) == ({"replicas": 1}, "app=rc")
+    await pods(live, "app=rc", 1)
+
+
+async def test_selector_and_labels_of_a_replication_controller_are_those_of_its_pods(
+    live: Any,
+) -> None:
+    body = {"metadata": {"name": "rc"}, "spec": {"template": template("rc")}}
+    made = await create(live, REPLICATION_CONTROLLERS, body)
+    assert (made["spec"]["selector"], made["metadata"]["labels"]) == ({"app": "rc"}, {"app": "rc"})
+    assert made["spec"]["replicas"] == 1
+
+
+async def test_deleted_replication_controller_leaves_its_pods_unless_asked(live: Any) -> None:
+    path = f"{REPLICATION_CONTROLLERS}/rc"
+    await create(live, REPLICATION_CONTROLLERS, replication_controller("rc", 1))
+    pod = f"{PODS}/{(await pods(live, 'app=rc', 1))[0]['metadata']['name']}"
+    assert (await live.call("DELETE", path)).status == 200
+    await until(live, path, lambda body: body is None)
+    left = await until(live, pod, lambda body: "ownerReferences" not in body["metadata"])
+    assert "deletionTimestamp" not in left["metadata"]
+    await create(live, REPLICATION_CONTROLLERS, replication_controller("rc", 1))
+    await until(live, pod, lambda body: "ownerReferences" in body["metadata"])
+    assert (await live.call("DELETE", f"{path}?propagationPolicy=Background")).status == 200
+    await until(live, pod, lambda body: body is None)

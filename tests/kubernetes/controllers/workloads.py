@@ -9,6 +9,7 @@ PODS = f"{NAMESPACE}/pods"
 EVENTS = f"{NAMESPACE}/events"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 SETS = "/apis/apps/v1/namespaces/default/replicasets"
+REPLICATION_CONTROLLERS = f"{NAMESPACE}/replicationcontrollers"
 JOBS = "/apis/batch/v1/namespaces/default/jobs"
 BUDGETS = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
 MERGE = "application/merge-patch+json"
@@ -24,6 +25,11 @@ def deployment(name: str, replicas: int = 2, image: str = "app:1", **spec: Any) 
     selector = {"matchLabels": {"app": name}}
     body = {"replicas": replicas, "selector": selector, "template": template(name, image)}
     return {"metadata": {"name": name}, "spec": {**body, **spec}}
+
+
+def replication_controller(name: str, replicas: int = 2) -> Any:
+    spec = {"replicas": replicas, "selector": {"app": name}, "template": template(name)}
+    return {"metadata": {"name": name}, "spec": spec}
 
 
 def job(name: str, restart: str = "Never", **spec: Any) -> Any:

@@ -29,6 +29,7 @@ _WORKLOADS = [
     *(f"{each}/scale" for each in _SCALABLE),
 ]
 _WORKLOADS_WITH_STATUS = [*_WORKLOADS, *(f"{each}/status" for each in ("daemonsets", *_SCALABLE))]
+_REPLICATION = ["replicationcontrollers", "replicationcontrollers/scale"]
 _OBJECTS = [
     "configmaps",
     "events",
@@ -55,6 +56,7 @@ def _paths(paths: Sequence[str]) -> _Rule:
 
 _VIEW = [
     _rule([""], [*_OBJECTS, "namespaces", "endpoints", "persistentvolumeclaims"], _READ),
+    _rule([""], [*_REPLICATION, "replicationcontrollers/status"], _READ),
     _rule(["apps"], _WORKLOADS_WITH_STATUS, _READ),
     _rule(["batch"], ["jobs", "jobs/status", "cronjobs", "cronjobs/status"], _READ),
     _rule(["networking.k8s.io"], ["networkpolicies"], _READ),
@@ -68,6 +70,7 @@ _EDIT = [
     _rule([""], ["serviceaccounts"], ["impersonate"]),
     _rule([""], ["serviceaccounts/token", "pods/eviction"], ["create"]),
     _rule([""], ["configmaps", "events", "pods", "secrets", "serviceaccounts", "services"], _WRITE),
+    _rule([""], _REPLICATION, _WRITE),
     _rule(["apps"], _WORKLOADS, _WRITE),
     _rule(["batch"], ["jobs", "cronjobs"], _WRITE),
     _rule(["policy"], ["poddisruptionbudgets"], _WRITE),

@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 
-from podpass.clock import Clock
 from podpass.http.server import Receive, Scope, Send
 from podpass.http.upgrade import offered_upgrade
 from podpass.kubernetes.apiserver import options, response
@@ -45,6 +44,7 @@ from podpass.kubernetes.apiserver.status import (
 )
 from podpass.kubernetes.apiserver.storage.fairness import FairQueue
 from podpass.kubernetes.apiserver.storage.storage import StoreError
+from podpass.kubernetes.apiserver.websocket_streams import WebSocketStreams
 from podpass.log import correlation_id
 
 _log = logging.getLogger(__name__)
@@ -69,16 +69,17 @@ class ApiServer:
         rbac: RbacAuthorizer,
         discovery: DiscoveryHandler,
         watches: WatchHandler,
+        websockets: WebSocketStreams,
         kubelet_requests: Mapping[str, Handler],
-        clock: Clock,
     ) -> None:
         deletion_handler = DeletionHandler(registry)
         subresources = PodSubresources(registry, deletion_handler)
         self._store = registry.store
         self._registry, self._deletion_handler = registry, deletion_handler
         self._authenticator, self._auth_config, self._rbac = authenticator, auth_config, rbac
-        self._discovery, self._watches, self._clock = discovery, watches, clock
-        self._reviews = ReviewHandler(authenticator, rbac, clock)
+        self._discovery, self._watches, self._websockets = discovery, watches, websockets
+        self._clock = registry.clock
+        self._reviews = ReviewHandler(authenticator, rbac, registry.clock)
         self._write_queue = FairQueue()
         self._verbs: Mapping[str, Handler] = {
             "get": self._get,
@@ -157,10 +158,12 @@ class ApiServer:
             return self._discovery.handle(request)
         try:
             handler = self._handler(request)
+            upgrade = self._websockets.negotiate(request)
             if info.verb not in _READ_VERBS:
                 # A write takes a millisecond and a disk flush; concurrent writes would block the event loop.
                 await self._write_queue.wait()
-            return await handler(request)
+            result = await handler(request)
+            return upgrade(result) if upgrade and isinstance(result, StreamResponse) else result
         except StatusError as exc:
             # The encoding depends on the request, which is known only here.
             return response.encode_status(exc, request)

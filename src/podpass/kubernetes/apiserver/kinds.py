@@ -251,6 +251,7 @@ KINDS: tuple[Kind, ...] = (
         field_selectors=_POD_FIELDS,
         has_generation=True,
     ),
+    _workload(CORE, "ReplicationController", "Jond2If31h0=", "rc", scaled=True),
     Kind(
         group=CORE,
         kind="Secret",

@@ -175,6 +175,13 @@ def requirements(selector: Mapping[str, Any]) -> list[Requirement]:
     ]
 
 
+def workload_selector(kind: Kind, workload: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the selector of a workload as a `LabelSelector`; a ReplicationController has only labels."""
+    selector: Mapping[str, Any] | None = (workload.get("spec") or {}).get("selector")
+    is_map = kind.type_name == "ReplicationController" and selector is not None
+    return {"matchLabels": selector} if is_map else selector
+
+
 def format_selector(selector: Mapping[str, Any] | None) -> str:
     """Format a `LabelSelector` as text, sorted by key; empty for an empty selector."""
     found = sorted(requirements(selector or {}), key=lambda each: each.key)

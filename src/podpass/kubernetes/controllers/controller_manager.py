@@ -63,6 +63,11 @@ class ControllerManager:
             self._recorders.append(made)
             return made
 
+        def replicas(kind: str, controller: str) -> Reconcile:
+            return ReplicaSetController(
+                kind_by_name(kind), lister, client(controller), recorder(controller)
+            ).reconcile
+
         self._recorders: list[EventRecorder] = []
         self._namespaces = NamespaceController(client("namespace-controller"), ca_file.read_text())
         self._garbage = GarbageCollector(lister, client("generic-garbage-collector"))
@@ -81,9 +86,8 @@ class ControllerManager:
             "PodDisruptionBudget": DisruptionController(
                 lister, client("disruption-controller")
             ).reconcile,
-            "ReplicaSet": ReplicaSetController(
-                lister, client("replicaset-controller"), recorder("replicaset-controller")
-            ).reconcile,
+            "ReplicaSet": replicas("ReplicaSet", "replicaset-controller"),
+            "ReplicationController": replicas("ReplicationController", "replication-controller"),
             "Service": EndpointSliceController(
                 lister, client("endpointslice-controller")
             ).reconcile,
@@ -192,7 +196,7 @@ class ControllerManager:
         if pod.tracked and (pod.deleting or not pod.controller):
             queue.add((_TRACKED_POD, namespace, name))
         if not pod.controller and change.affects_garbage_collection:  # an owner may adopt it
-            for kind in ("ReplicaSet", "Job"):
+            for kind in ("ReplicaSet", "ReplicationController", "Job"):
                 for entry in self._store.list_stored(kind_by_name(kind), namespace):
                     queue.add((kind, namespace, entry.name), self._delay())
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from podpass.kubernetes.apiserver.kinds import kind_by_name
-from podpass.kubernetes.apiserver.selectors import requirements
+from podpass.kubernetes.apiserver.kinds import Kind
+from podpass.kubernetes.apiserver.selectors import requirements, workload_selector
 from podpass.kubernetes.apiserver.status import StatusError
 from podpass.kubernetes.apiserver.storage.storage import Object
 from podpass.kubernetes.controllers.client import ControllerClient, owner_reference
@@ -43,21 +43,21 @@ def classify_pods(
 
 
 async def claim_pods(
-    lister: Lister, client: ControllerClient, kind: str, owner: Object
+    lister: Lister, client: ControllerClient, kind: Kind, owner: Object
 ) -> list[PodInfo]:
     """Return the pods of an owner after adopting orphans and releasing pods that no longer match.
 
     Errors:  StatusError; the reconcile is repeated.
     """
     metadata = owner["metadata"]
-    matches = selector_matches(owner["spec"].get("selector"))
+    matches = selector_matches(workload_selector(kind, owner))
     namespace = metadata["namespace"]
     claimed = classify_pods(matches, lister.pods_of(metadata["uid"]), lister.orphans(namespace))
     for pod in claimed.released:
         await _update_owners(client, pod, lambda owners: _without_owner(owners, metadata["uid"]))
     if metadata.get("deletionTimestamp"):
         return claimed.owned
-    reference = owner_reference(kind_by_name(kind), owner)
+    reference = owner_reference(kind, owner)
     for pod in claimed.adopted:
         await _update_owners(client, pod, lambda owners: [*owners, reference])
     return claimed.owned + claimed.adopted

@@ -12,7 +12,7 @@ from podpass.kubernetes.controllers.pod_info import PodInfo, controller, seconds
 _KIND = kind_by_name("PodDisruptionBudget")
 # An evicted pod that still exists after this time was not deleted.
 _DISRUPTION_SECONDS = 120.0
-_SCALED_KINDS = ("Deployment", "ReplicaSet", "StatefulSet")
+_SCALED_KINDS = ("Deployment", "ReplicaSet", "ReplicationController", "StatefulSet")
 
 
 class DisruptionController:

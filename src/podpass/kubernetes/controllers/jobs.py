@@ -34,7 +34,7 @@ class JobController:
         job = self._client.store.get(_KIND, namespace, name)
         if job is None or job["spec"].get("managedBy"):
             return None
-        pods = await controller_ref.claim_pods(self._lister, self._client, _KIND.kind, job)
+        pods = await controller_ref.claim_pods(self._lister, self._client, _KIND, job)
         if job_rules.is_finished(job):
             await self._remove_finalizers(pods, {pod.uid for pod in pods})
             return await self._delete_after_ttl(job)

@@ -1,8 +1,8 @@
-"""ReplicaSet controller: create or delete pods until their number equals `spec.replicas`."""
+"""ReplicaSet and ReplicationController controllers: create or delete pods until `spec.replicas` run."""
 
 import copy
 
-from podpass.kubernetes.apiserver.kinds import kind_by_name
+from podpass.kubernetes.apiserver.kinds import Kind
 from podpass.kubernetes.apiserver.storage.storage import Object
 from podpass.kubernetes.client.event_recorder import EventRecorder
 from podpass.kubernetes.controllers import controller_ref, replica_status
@@ -11,25 +11,25 @@ from podpass.kubernetes.controllers.lister import Lister
 from podpass.kubernetes.controllers.pod_control import BURST_REPLICAS, PodControl
 from podpass.kubernetes.controllers.workqueue import RequeueError
 
-_KIND = kind_by_name("ReplicaSet")
-
 
 class ReplicaSetController:
-    """Reconciles ReplicaSets."""
+    """Reconciles the objects of a kind: ReplicaSets or ReplicationControllers."""
 
-    def __init__(self, lister: Lister, client: ControllerClient, recorder: EventRecorder) -> None:
-        self._lister, self._client = lister, client
+    def __init__(
+        self, kind: Kind, lister: Lister, client: ControllerClient, recorder: EventRecorder
+    ) -> None:
+        self._kind, self._lister, self._client = kind, lister, client
         self._pod_control = PodControl(client, recorder)
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
-        """Create or delete pods of a ReplicaSet; return the requeue delay.
+        """Create or delete pods of an object; return the requeue delay.
 
         Errors:  StatusError, RequeueError.
         """
-        replica_set = self._client.store.get(_KIND, namespace, name)
+        replica_set = self._client.store.get(self._kind, namespace, name)
         if replica_set is None:
             return None
-        pods = await controller_ref.claim_pods(self._lister, self._client, _KIND.kind, replica_set)
+        pods = await controller_ref.claim_pods(self._lister, self._client, self._kind, replica_set)
         active = [pod for pod in pods if pod.active]
         failure, difference = "", 0
         if not replica_set["metadata"].get("deletionTimestamp"):
@@ -38,25 +38,25 @@ class ReplicaSetController:
             failure = await self._create_pods(replica_set, difference)
         elif difference < 0:
             surplus = replica_status.pods_to_delete(active, -difference, self._client.now)
-            await self._pod_control.delete(_KIND, replica_set, surplus)
+            await self._pod_control.delete(self._kind, replica_set, surplus)
         wait = await self._write_status(replica_set, failure)
         if failure:
             raise RequeueError(failure)
         return 0.0 if abs(difference) > BURST_REPLICAS else wait
 
     async def _create_pods(self, replica_set: Object, count: int) -> str:
-        reference = owner_reference(_KIND, replica_set)
+        reference = owner_reference(self._kind, replica_set)
         template = replica_set["spec"]["template"]
         pod = replica_status.pod_from_template(template, replica_set, reference)
         return await self._pod_control.create(
-            _KIND, replica_set, count, lambda _: copy.deepcopy(pod)
+            self._kind, replica_set, count, lambda _: copy.deepcopy(pod)
         )
 
     async def _write_status(self, reconciled: Object, failure: str) -> float | None:
         """Write the status; return the seconds until the next pod counts as available."""
         self._lister.sync()
         metadata, now = reconciled["metadata"], self._client.now
-        live = self._client.store.get(_KIND, metadata["namespace"], metadata["name"])
+        live = self._client.store.get(self._kind, metadata["namespace"], metadata["name"])
         if live is None or live["metadata"]["uid"] != metadata["uid"]:
             return None
         pods = self._lister.pods_of(metadata["uid"])
@@ -64,7 +64,7 @@ class ReplicaSetController:
         if "generation" in metadata:  # the generation that was reconciled, not a newer one
             new["observedGeneration"] = metadata["generation"]
         if new != live.get("status"):
-            await self._client.update(_KIND.kind, {**live, "status": new}, part="status")
+            await self._client.update(self._kind.kind, {**live, "status": new}, part="status")
         return replica_status.seconds_until_available(
             pods, live["spec"].get("minReadySeconds") or 0, now
         )

@@ -14,6 +14,7 @@ from podpass.crypto import jose
 from podpass.crypto.secret import Secret
 from podpass.errors import Error
 from podpass.http.server import Scope
+from podpass.kubernetes.apiserver.auth import websocket_token
 from podpass.kubernetes.apiserver.kinds import kind_by_name
 from podpass.kubernetes.apiserver.request import UserInfo
 from podpass.kubernetes.apiserver.status import unauthorized
@@ -68,11 +69,10 @@ class Authenticator:
         certificate = scope.get("extensions", {}).get("tls", {}).get("client_cert")
         if certificate and (user := _certificate_user(certificate)):
             return user
-        authorization = headers.get("authorization", "")
-        if not authorization:
-            return ANONYMOUS
-        scheme, _, token = authorization.partition(" ")
+        scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
+            token = websocket_token.offered_token(scope)
+        if not token:
             return ANONYMOUS
         try:
             return self.authenticate_token(token.strip(), self._auth_config.audiences)[0]

@@ -60,6 +60,9 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "ReplicaSet": {"spec": {}, "status": {}},
     "ReplicaSetSpec": {"template": {}, "replicas": 1},
     "ReplicaSetStatus": {"replicas": 0},
+    "ReplicationController": {"spec": {}, "status": {}},
+    "ReplicationControllerSpec": {"replicas": 1},
+    "ReplicationControllerStatus": {"replicas": 0},
     "RollingUpdateDaemonSet": {"maxUnavailable": 1, "maxSurge": 0},
     "RollingUpdateDeployment": {"maxUnavailable": "25%", "maxSurge": "25%"},
     "StatefulSet": {"spec": {}, "status": {}},
@@ -108,6 +111,19 @@ def _default_job(job: Object) -> None:
         metadata["labels"] = dict(labels)
 
 
+def _default_replication_controller(controller: Object) -> None:
+    """Use the labels of the pods as the selector and as labels if it has none."""
+    spec = controller.setdefault("spec", {})
+    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
+    if not labels:
+        return
+    if not spec.get("selector"):
+        spec["selector"] = dict(labels)
+    metadata = controller.setdefault("metadata", {})
+    if not metadata.get("labels"):
+        metadata["labels"] = dict(labels)
+
+
 def _default_network_policy(spec: Object) -> None:
     if not spec.get("policyTypes"):
         spec["policyTypes"] = ["Ingress", *(["Egress"] if spec.get("egress") else [])]
@@ -125,5 +141,6 @@ DEFAULTERS: Mapping[str, Callable[[Object], None]] = {
     "Job": _default_job,
     "NetworkPolicySpec": _default_network_policy,
     "PersistentVolumeClaim": _default_claim,
+    "ReplicationController": _default_replication_controller,
     "StatefulSetUpdateStrategy": _default_stateful,
 }

@@ -69,6 +69,7 @@ _RULES: dict[str, Mapping[str, ListRule]] = {
     "ValidatingWebhook": {"matchConditions": _NAME},
     "DeploymentStatus": {"conditions": _TYPE},
     "ReplicaSetStatus": {"conditions": _TYPE},
+    "ReplicationControllerStatus": {"conditions": _TYPE},
     "JobStatus": {"conditions": ListRule("type")},
     "PodDisruptionBudgetStatus": {"conditions": _TYPE},
     "CustomResourceDefinitionStatus": {"conditions": ListRule(None, ("type",))},
@@ -82,6 +83,7 @@ _ATOMIC_TYPES = {
 }
 _ATOMIC_MAPS = {
     ("PodSpec", "nodeSelector"),
+    ("ReplicationControllerSpec", "selector"),
     ("ServiceSpec", "selector"),
     ("ManagedFieldsEntry", "fieldsV1"),
 }

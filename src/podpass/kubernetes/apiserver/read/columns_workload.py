@@ -139,8 +139,16 @@ _CONTAINERS = (
     Column("Containers", _container_values("name"), "names of the containers", 1),
     Column("Images", _container_values("image"), "images of the containers", 1),
 )
-_WIDE = (*_CONTAINERS, Column("Selector", _selector(everything=""), "labels of the pods", 1))
-_WIDE_JOB = (*_CONTAINERS, Column("Selector", _selector(everything=NONE), "labels of the pods", 1))
+_SELECTED = "labels of the pods"
+_WIDE = (*_CONTAINERS, Column("Selector", _selector(everything=""), _SELECTED, 1))
+_WIDE_JOB = (*_CONTAINERS, Column("Selector", _selector(everything=NONE), _SELECTED, 1))
+_REPLICAS = (
+    NAME,
+    _count_column("Desired", _number("spec", "replicas"), "desired pods"),
+    _count_column("Current", _number("status", "replicas"), "existing pods"),
+    _count_column("Ready", _number("status", "readyReplicas"), "ready pods"),
+    AGE,
+)
 
 WORKLOADS: dict[str, tuple[Column, ...]] = {
     "ControllerRevision": (
@@ -243,13 +251,11 @@ WORKLOADS: dict[str, tuple[Column, ...]] = {
             "PreemptionPolicy", field_cell("preemptionPolicy"), "whether the pods preempt others"
         ),
     ),
-    "ReplicaSet": (
-        NAME,
-        _count_column("Desired", _number("spec", "replicas"), "desired pods"),
-        _count_column("Current", _number("status", "replicas"), "existing pods"),
-        _count_column("Ready", _number("status", "readyReplicas"), "ready pods"),
-        AGE,
-        *_WIDE,
+    "ReplicaSet": (*_REPLICAS, *_WIDE),
+    "ReplicationController": (
+        *_REPLICAS,
+        *_CONTAINERS,
+        Column("Selector", lambda obj, _: format_labels(_spec(obj).get("selector")), _SELECTED, 1),
     ),
     "StatefulSet": (
         NAME,

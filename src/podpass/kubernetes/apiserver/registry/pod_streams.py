@@ -17,6 +17,7 @@ from podpass.http.upgrade import BUFFER_BYTES, ByteStream, offered_upgrade
 from podpass.http.websocket_relay import relay_frames
 from podpass.kubernetes.apiserver.admission.plugins import CONNECT, AdmissionAttributes
 from podpass.kubernetes.apiserver.auth.rbac import authorizer_attributes
+from podpass.kubernetes.apiserver.auth.websocket_token import without_tokens
 from podpass.kubernetes.apiserver.read.listing import get_object
 from podpass.kubernetes.apiserver.registry import kubelets
 from podpass.kubernetes.apiserver.registry.store import Registry
@@ -36,8 +37,6 @@ _RESPONSE_HEADERS = (
     *("upgrade", "connection", "sec-websocket-accept", "sec-websocket-protocol"),
     "x-stream-protocol-version",
 )
-# A browser sends its token as a subprotocol, because it can set no other header.
-_TOKEN_PROTOCOL = "base64url.bearer.authorization.k8s.io."  # noqa: S105 the name of the protocol
 _CONNECT_SECONDS = 10.0
 _CHUNK = 64 * 1024
 
@@ -195,7 +194,7 @@ def _handshake_headers(request: Request) -> list[str]:
     for name in _REQUEST_HEADERS:
         values = header_values(request.scope, name)
         words = [word.strip() for value in values for word in value.split(",")]
-        kept = [word for word in words if word and not word.startswith(_TOKEN_PROTOCOL)]
+        kept = without_tokens(filter(None, words))
         if kept:
             lines.append(f"{name.decode()}: {', '.join(kept)}")
     return lines

@@ -15,7 +15,7 @@ from podpass.kubernetes.apiserver.registry.preconditions import check_preconditi
 from podpass.kubernetes.apiserver.registry.store import Registry
 from podpass.kubernetes.apiserver.request import Request
 from podpass.kubernetes.apiserver.response import Response
-from podpass.kubernetes.apiserver.selectors import format_selector, get_path
+from podpass.kubernetes.apiserver.selectors import format_selector, get_path, workload_selector
 from podpass.kubernetes.apiserver.status import (
     Cause,
     CauseType,
@@ -65,7 +65,7 @@ def _number(value: Any) -> int:
 def _selector(kind: Kind, workload: Object) -> str:
     """Return the selector of a scale; a custom resource has it as text."""
     if kind.custom is None:
-        return format_selector(workload["spec"].get("selector"))
+        return format_selector(workload_selector(kind, workload))
     path = _paths(kind).get("labelSelectorPath")
     found = get_path(workload, path) if path else None
     return found if isinstance(found, str) else ""

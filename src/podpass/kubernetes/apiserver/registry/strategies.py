@@ -26,9 +26,9 @@ CREATED_BY_UPDATE = frozenset(
 # The response to a deletion is the last state for these kinds, and a Status for the others.
 RETURNED_WHEN_DELETED = frozenset(("Namespace", "Pod", "Service", "ServiceAccount"))
 
-# The propagation policy of a deletion that names none; Background for the other kinds. A Job orphans its pods
-# for compatibility with clients from before propagation policies.
-DEFAULT_PROPAGATION = {"Job": "Orphan"}
+# The propagation policy of a deletion that names none; Background for the other kinds. These kinds orphan
+# their pods for compatibility with clients from before propagation policies.
+DEFAULT_PROPAGATION = {"Job": "Orphan", "ReplicationController": "Orphan"}
 
 _DEFINITION = "CustomResourceDefinition"
 _SYSTEM_FIELDS = (

@@ -46,6 +46,7 @@ _CREATE: Mapping[str, Rule] = {
     "PodDisruptionBudget": policy.validate_budget,
     "PriorityClass": policy.validate_priority_class,
     "ReplicaSet": workload.validate_replica_set,
+    "ReplicationController": workload.validate_replication_controller,
     "Role": rbac.validate_role,
     "RoleBinding": rbac.validate_binding,
     "Secret": core.validate_secret,
@@ -79,7 +80,9 @@ _NAMES: Mapping[str, Callable[[str], bool]] = {
         ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"), rules.is_path_segment
     ),
 }
-_TEMPLATED = frozenset(("DaemonSet", "Deployment", "Job", "ReplicaSet", "StatefulSet"))
+_TEMPLATED = frozenset(
+    ("DaemonSet", "Deployment", "Job", "ReplicaSet", "ReplicationController", "StatefulSet")
+)
 # Kinds that charts often contain. The response to a write of one has this warning.
 _KINDS_WITHOUT_CONTROLLER: Mapping[str, str] = {
     "CronJob": "this cluster stores CronJobs but starts no jobs; use `kubectl create job --from`",

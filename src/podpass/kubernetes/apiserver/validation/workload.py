@@ -1,4 +1,4 @@
-"""Rules for kinds with a pod template: deployments, replica sets, daemon sets, stateful sets.
+"""Rules for kinds with a pod template: deployments, replica sets and controllers, daemon sets, stateful sets.
 
 Source: k8s.io/kubernetes v1.34 pkg/apis/apps/validation.
 """
@@ -59,6 +59,19 @@ def validate_replica_set_update(new: Object, old: Object) -> Causes:
     """Check a changed ReplicaSet."""
     yield from validate_replica_set(new)
     yield from _validate_same_selector(new, old)
+
+
+def validate_replication_controller(obj: Object) -> Causes:
+    """Check a ReplicationController, whose selector is a map of labels that may change."""
+    spec = obj.get("spec") or {}
+    yield from validate_not_negative(spec, "replicas", "minReadySeconds")
+    labels, found = spec.get("selector") or {}, spec.get("template")
+    yield from rules.required(labels or None, "spec.selector")
+    yield from rules.labels(labels, "spec.selector")
+    yield from rules.required(found, "spec.template")
+    if found is not None:
+        selector = {"matchLabels": labels}
+        yield from _validate_pods(selector, found, "replication controller")
 
 
 def validate_daemon_set(obj: Object) -> Causes:
@@ -155,6 +168,16 @@ def _validate_selected(
         empty = not (selector.get("matchLabels") or selector.get("matchExpressions"))
         reason = f"must not be empty: it would select every pod for the {kind}"
         yield from rules.invalid(empty, "spec.selector", reason)
+    yield from _validate_pods(selector, found, kind, volumes)
+
+
+def _validate_pods(
+    selector: Object | None,
+    found: Object,
+    kind: str,
+    volumes: list[dict[str, Any]] | None = None,
+) -> Causes:
+    """Check a template, and that its pods match the selector and run until they are deleted."""
     yield from validate_selects_template(selector, found, "spec.template")
     pod: Object = found.get("spec") or {}
     if volumes:
