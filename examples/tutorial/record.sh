@@ -1,4 +1,4 @@
-# podpass sources this file before tutorial.sh. It wraps az and kubectl: each runs as usual, and a record of the call is
+# podpass sources this file before a script. It wraps az, kubectl and podpass: each runs as usual, and a record of the call is
 # written to file descriptor 3.
 #
 # A record is a sequence of NUL-terminated strings: `start`, line number, number of words, the words of the command; then
@@ -17,3 +17,4 @@ _record() {
 
 az() { _record az "$@"; }
 kubectl() { _record kubectl "$@"; }
+podpass() { _record podpass "$@"; }

@@ -49,3 +49,30 @@ def test_tutorial_runs_as_its_page_describes(az: str, tmp_path: Path) -> None:
     made = {entry.name for entry in home.iterdir()}
     assert not made & {".azure", ".kube", ".ssh", ".local", ".podpass"}
     assert not list(tmp_path.glob("podpass-tutorial-*"))
+
+
+def test_migration_runs_in_its_three_ways(tmp_path: Path) -> None:
+    """The commands of Microsoft's page about pod identity; the check of the logs is the command's own."""
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    done = subprocess.run(
+        [sys.executable, "-m", "podpass.cli", "tutorial", "--migrate", "--full"],
+        env={**os.environ, "XDG_CACHE_HOME": cache, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "cannot reach a package index" in done.stderr:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr + done.stdout[-3000:]
+    said = done.stdout
+    # The lines of the sidecar that Microsoft's page shows.
+    for line in (
+        "starting the proxy server",
+        "received token request",
+        "successfully acquired token",
+    ):
+        assert line in said
+    assert "azwi-proxy" in said
+    assert re.search(r"/legacy-serviceaccount\.yaml$", said, re.MULTILINE)
+    assert re.search(r"The tutorial succeeded: \d+ commands", said)
+    assert not list(tmp_path.glob("podpass-tutorial-*"))

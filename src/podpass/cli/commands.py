@@ -33,6 +33,10 @@ SECTIONS: dict[str, dict[str, str]] = {
         "authority": "Run the token service for clusters without Entra",
         "manifests": "Print the Kubernetes objects of the chart, without Helm",
     },
+    "Migration": {
+        "migrate": "Find out which workloads can use workload identity, and what others need",
+        "podidentity": "Generate manifests from the objects of pod identity",
+    },
     "Backup": {
         "backup": "Write all stored data to one file",
         "restore": "Restore all data from a backup file",
@@ -45,6 +49,10 @@ SECTIONS: dict[str, dict[str, str]] = {
         "completion": "Print a completion script for your shell",
     },
 }
+
+
+# Short names of the reference's command line.
+ALIASES = {"pi": "podidentity"}
 
 
 class SuggestingGroup(click.Group):
@@ -69,6 +77,7 @@ class LazyGroup(SuggestingGroup):
         return [name for section in SECTIONS.values() for name in section]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        cmd_name = ALIASES.get(cmd_name, cmd_name)
         if cmd_name not in self.list_commands(ctx):
             return None
         module = importlib.import_module(f"podpass.cli.{cmd_name.replace('-', '_')}")

@@ -7,6 +7,7 @@ import pytest
 
 from podpass.local import examples
 from podpass.local.tutorial.model import (
+    MIGRATE,
     CommandEnded,
     CommandStarted,
     Headings,
@@ -54,6 +55,47 @@ def test_script_that_ended_early_has_missing_results() -> None:
     assert len(find_problems([])) == 2
 
 
+def successful_migration() -> list[CommandEnded]:
+    logs = ["web-1", "legacy-1", "web-2", "web-3", "web-4", "web-5", "legacy-2", "legacy-3"]
+    without = {"web-1", "legacy-1", "web-4"}
+    return [
+        answer("podpass migrate scan namespace/default", code=3),
+        *(
+            answer(
+                f"kubectl logs pod/{name} -c app",
+                "no secret" if name in without else "x\nsecret: Hello!",
+            )
+            for name in logs
+        ),
+        answer("kubectl logs pod/legacy-2 -c azwi-proxy", "x"),
+        answer("kubectl get pods --selector aadpodidbinding --output name"),
+    ]
+
+
+def test_successful_migration_has_no_problems() -> None:
+    assert find_problems(successful_migration(), MIGRATE) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({0: answer("podpass migrate scan x", code=1)}, "exited with 1"),
+        ({3: answer("kubectl logs pod/web-2 -c app", "no secret")}, "read the secret as"),
+        ({5: answer("kubectl logs pod/web-4 -c app", "secret: Hello!")}, "read the secret as"),
+        (
+            {10: answer("kubectl get pods --selector aadpodidbinding", "pod/x")},
+            "label of pod identity",
+        ),
+    ],
+)
+def test_each_missing_result_of_the_migration_is_reported(
+    changed: dict[int, CommandEnded], said: str
+) -> None:
+    answers = [changed.get(number, each) for number, each in enumerate(successful_migration())]
+    (problem,) = find_problems(answers, MIGRATE)
+    assert said in problem
+
+
 def test_command_belongs_to_the_heading_above_it() -> None:
     headings = Headings("#!/bin/sh\n## One\na\n# no heading\nb\n## Two\nc\n")
     assert [headings.heading_of(line) for line in (1, 3, 5, 7)] == ["", "One", "One", "Two"]
@@ -87,7 +129,8 @@ def test_script_events_contain_commands_and_their_output(tmp_path: Path) -> None
     assert (first.code, first.out, first.err) == (3, "2 two words", "talk")
 
 
-def test_bash_parses_the_script() -> None:
-    script = examples.find_example("tutorial") / "tutorial.sh"
+@pytest.mark.parametrize("name", ["tutorial", "migrate"])
+def test_bash_parses_the_script(name: str) -> None:
+    script = examples.find_example(name) / f"{name}.sh"
     subprocess.run(["bash", "-n", script], check=True)
     assert Headings(script.read_text()).heading_of(10_000) == "Clean up"

@@ -4,6 +4,19 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+TUTORIAL, MIGRATE = "tutorial", "migrate"
+# Workloads of the migration, in the order of their logs, and whether they read the secret then.
+_MIGRATION = [
+    ("web", False),
+    ("legacy", False),
+    ("web", True),
+    ("web", True),
+    ("web", False),
+    ("web", True),
+    ("legacy", True),
+    ("legacy", True),
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandStarted:
@@ -55,10 +68,20 @@ def parse_events(texts: Iterator[str]) -> Iterator[CommandStarted | CommandEnded
             yield CommandEnded(command=command, code=code, out=out, err=err)
 
 
-def find_problems(results: Sequence[CommandEnded]) -> list[str]:
-    """Return failed commands and missing results; empty if the tutorial succeeded."""
-    failed = [f"`{each.command}` exited with {each.code}" for each in results if each.code != 0]
-    return failed or _missing_results(results)
+def find_problems(results: Sequence[CommandEnded], name: str = TUTORIAL) -> list[str]:
+    """Return failed commands and missing results of a script; empty if it succeeded."""
+    failed = [
+        f"`{each.command}` exited with {each.code}"
+        for each in results
+        if each.code not in _accepted_codes(each.command)
+    ]
+    check = _missing_migration_results if name == MIGRATE else _missing_results
+    return failed or check(results)
+
+
+def _accepted_codes(command: CommandStarted) -> Sequence[int]:
+    """Return the exit codes of success; a scan also reports its result by them."""
+    return (0, 3, 4) if list(command.words[:3]) == ["podpass", "migrate", "scan"] else (0,)
 
 
 def _missing_results(results: Sequence[CommandEnded]) -> list[str]:
@@ -69,4 +92,19 @@ def _missing_results(results: Sequence[CommandEnded]) -> list[str]:
     after = [each for each in results if "after-it-is-off" in each.command.words]
     if not after or after[-1].out:
         found.append("a pod created after workload identity was disabled still has its variables")
+    return found
+
+
+def _missing_migration_results(results: Sequence[CommandEnded]) -> list[str]:
+    """Check the order of the logs: without a token, each way with one, and the way back without."""
+    logs = [
+        (each.command.words[2].removeprefix("pod/").split("-")[0], each.out.splitlines()[-1:])
+        for each in results
+        if list(each.command.words[:2]) == ["kubectl", "logs"] and "app" in each.command.words
+    ]
+    secrets = [(name, line == ["secret: Hello!"]) for name, line in logs]
+    found = [] if secrets == _MIGRATION else [f"the workloads read the secret as {secrets}"]
+    left = [each for each in results if "aadpodidbinding" in each.command.words]
+    if not left or left[-1].out:
+        found.append("a pod still has the label of pod identity")
     return found

@@ -1,4 +1,4 @@
-"""Run the tutorial: start an instance, run the script, and print each command with its output."""
+"""Run a tutorial: start an instance, run its script, and print each command with its output."""
 
 import contextlib
 import os
@@ -17,7 +17,13 @@ from podpass.local import program
 from podpass.local.samples import catalogue, prepare
 from podpass.local.samples.cache import SampleCache, cache_folder
 from podpass.local.tutorial import azure_cli
-from podpass.local.tutorial.model import CommandEnded, CommandStarted, Headings, find_problems
+from podpass.local.tutorial.model import (
+    TUTORIAL,
+    CommandEnded,
+    CommandStarted,
+    Headings,
+    find_problems,
+)
 from podpass.local.tutorial.script import Script
 
 Echo = Callable[[str], None]
@@ -36,8 +42,9 @@ class TutorialFailed(Error):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TutorialOptions:
-    """Options of a run: the version of `az`, complete output, keep the directory."""
+    """Options of a run: the script, the version of `az`, complete output, keep the directory."""
 
+    script: str = TUTORIAL
     az: str = azure_cli.NEWEST
     full: bool = False
     keep: bool = False
@@ -53,7 +60,7 @@ def run_tutorial(
     _check_programs(environ)
     python = azure_cli.install(options.az, environ, now, echo)
     echo(f"az {azure_cli.version(python)}")
-    image = _image(environ, echo)
+    image = _image(environ, echo) if options.script == TUTORIAL else "python"
     folder = Path(tempfile.mkdtemp(prefix="podpass-tutorial-"))
     stopped = False
     try:
@@ -136,21 +143,22 @@ def _run_script(
 ) -> None:
     began = time.monotonic()
     results: list[CommandEnded] = []
-    script = Script(folder, environ)
+    script = Script(options.script, folder, environ)
     headings = Headings(script.text)
     step = ""
     # closing() ends the script also after an interrupt.
     with contextlib.closing(script.run()) as events:
         for event in events:
             if isinstance(event, CommandStarted):
-                if (heading := headings.heading_of(event.line)) != step:
+                # A function above the first heading belongs to the step that calls it.
+                if (heading := headings.heading_of(event.line)) not in ("", step):
                     step = heading
                     echo(f"\n# {step}")
                 echo(f"$ {event}")
             else:
                 results.append(event)
                 echo(_format_output(event, options.full))
-    if found := find_problems(results) or script.problems:
+    if found := find_problems(results, options.script) or script.problems:
         raise TutorialFailed("; ".join(found))
     took = time.monotonic() - began
     echo(f"\nThe tutorial succeeded: {len(results)} commands in {took:.0f} s.")

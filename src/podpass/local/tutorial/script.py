@@ -18,11 +18,12 @@ _SCRIPT_COMMAND = '. "$1"; . "$2"'
 
 
 class Script:
-    """One run of tutorial.sh; `problems` is set when the script has ended."""
+    """One run of a script, `tutorial` or `migrate`; `problems` is set when it has ended."""
 
-    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, name: str, folder: Path, environ: Mapping[str, str]) -> None:
         self._folder, self._environ = folder, environ
-        self._path = examples.find_example("tutorial") / "tutorial.sh"
+        self._path = examples.find_example(name) / f"{name}.sh"
+        self._recorder = examples.find_example("tutorial") / "record.sh"
         self.problems: list[str] = []
 
     @property
@@ -60,7 +61,7 @@ class Script:
             *("--data-dir", str(self._folder / "data"), "--as", "admin", "--quiet"),
             *("--", "env", f"KUBECONFIG={self._folder / 'kubeconfig'}"),
             *("bash", "-c", f"exec 3>&{descriptor} {descriptor}>&-; {_SCRIPT_COMMAND}", "tutorial"),
-            *(str(self._path.with_name("record.sh")), str(self._path)),
+            *(str(self._recorder), str(self._path)),
         ]
 
 

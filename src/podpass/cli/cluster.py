@@ -1,0 +1,38 @@
+"""The API server of commands that work on any cluster, chosen as kubectl chooses it."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from podpass.errors import UsageError
+from podpass.kubernetes.client import KubeClient, in_cluster
+
+
+def connect(kubeconfig: Path | None, environ: Mapping[str, str]) -> KubeClient:
+    """Connect by `--kubeconfig`, KUBECONFIG, ~/.kube/config, or as a pod.
+
+    Errors:  BadKubeconfig; UsageError for no file, or several files in KUBECONFIG.
+    """
+    path = kubeconfig or _find_kubeconfig(environ)
+    if path is not None:
+        return KubeClient.from_kubeconfig(path)
+    if environ.get("KUBERNETES_SERVICE_HOST"):
+        return KubeClient(in_cluster(environ))
+    raise UsageError(
+        "there is no kubeconfig",
+        hint="pass --kubeconfig FILE or set KUBECONFIG; for a local instance, `podpass env` sets it",
+    )
+
+
+def _find_kubeconfig(environ: Mapping[str, str]) -> Path | None:
+    named = [Path(each) for each in environ.get("KUBECONFIG", "").split(os.pathsep) if each]
+    existing = [path for path in named if path.exists()]
+    if len(existing) > 1:
+        raise UsageError(
+            "KUBECONFIG names several files",
+            hint="pass the one with the context of the cluster: --kubeconfig FILE",
+        )
+    if named:
+        return (existing or named)[0]
+    home = Path.home() / ".kube" / "config"
+    return home if home.exists() else None

@@ -1,0 +1,160 @@
+"""Find the files behind a target of `podpass migrate scan`: a path, an image, a pod, or a namespace."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from podpass.cli.client import read_status
+from podpass.cli.cluster import connect
+from podpass.errors import Error, UsageError
+from podpass.kubernetes.client import KubeClient
+from podpass.local.datadir import DataDir
+from podpass.local.image_source import IMAGES_FILE, InstanceImages
+from podpass.local.samples.cache import SampleCache, cache_folder
+
+_SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib64", "/usr")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_KINDS = {
+    "pod": "pod",
+    "pods": "pod",
+    "po": "pod",
+    "namespace": "namespace",
+    "namespaces": "namespace",
+    "ns": "namespace",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanTarget:
+    """What is scanned as one; without `paths`, `why` says why nothing can be scanned."""
+
+    name: str
+    paths: Sequence[Path] = ()
+    why: str = ""
+    notes: Sequence[str] = field(default=())
+
+
+async def find_targets(
+    word: str,
+    namespace: str,
+    data_dir: DataDir,
+    kubeconfig: Path | None,
+    environ: Mapping[str, str],
+) -> list[ScanTarget]:
+    """Return the targets of the argument.
+
+    Errors:  UsageError, KubeError, BadKubeconfig.
+    """
+    kind, slash, name = word.partition("/")
+    if slash and kind in _KINDS and not Path(word).exists():
+        images = _images(data_dir, environ)
+        is_pod = _KINDS[kind] == "pod"
+        path = f"/api/v1/namespaces/{_check(namespace if is_pod else name)}/pods"
+        path += f"/{_check(name)}" if is_pod else ""
+        async with _connect(data_dir, kubeconfig, environ) as client:
+            pods = [await client.get(path)] if is_pod else (await client.list(path))[0]
+            is_own = client.server == _own_server(data_dir)
+        return list(_targets_of_pods(pods, images if is_own else None))
+    if Path(word).exists():
+        return [ScanTarget(name=word, paths=[Path(word)])]
+    if "/" not in word or not word.startswith(("/", ".")):
+        target = _target_of_image(word, _images(data_dir, environ))
+        if target.paths:
+            return [target]
+    raise UsageError(
+        f"{word} is no file or folder, and no image whose program is on this machine",
+        hint=f"for a pod: pod/NAME; for a namespace: namespace/NAME; for an image: docker save {word} -o"
+        " image.tar, then: podpass migrate scan image.tar",
+    )
+
+
+def _check(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is not a valid name of a Kubernetes object",
+            hint="write pod/NAME or namespace/NAME",
+        )
+    return name
+
+
+def _own_server(data_dir: DataDir) -> str:
+    status = read_status(data_dir)
+    return str(status["kubernetes"]["server"]) if status else ""
+
+
+def _connect(data_dir: DataDir, kubeconfig: Path | None, environ: Mapping[str, str]) -> KubeClient:
+    """Connect to the cluster of the kubeconfig; without one, to the running instance."""
+    if kubeconfig is None and not environ.get("KUBECONFIG"):
+        status = read_status(data_dir)
+        kubeconfig = Path(status["kubernetes"]["kubeconfig"]) if status else None
+    return connect(kubeconfig, environ)
+
+
+def _images(data_dir: DataDir, environ: Mapping[str, str]) -> InstanceImages:
+    samples = SampleCache(cache_folder(environ), environ.get("PATH", os.defpath))
+    return InstanceImages(images_file=data_dir.path(IMAGES_FILE), samples=samples)
+
+
+def _targets_of_pods(
+    pods: Iterable[Mapping[str, Any]], images: InstanceImages | None
+) -> Iterable[ScanTarget]:
+    """Yield one target for each container of each pod."""
+    for pod in sorted(pods, key=lambda each: str(each["metadata"]["name"])):
+        spec = pod.get("spec") or {}
+        notes = (
+            ["the pod uses the network of the node: the sidecar cannot serve it"]
+            if spec.get("hostNetwork")
+            else []
+        )
+        for container in spec.get("containers") or ():
+            name = f"pod/{pod['metadata']['name']} container {container['name']}"
+            image = str(container.get("image") or "")
+            if images is None:
+                why = f"the image {image} is in another cluster's registry. {_how_to_save(image)}"
+                yield ScanTarget(name=name, why=why, notes=notes)
+                continue
+            command = [str(each) for each in container.get("command") or ()]
+            arguments = [str(each) for each in container.get("args") or ()]
+            found = (
+                _target_of_words([*command, *arguments], images.samples)
+                if command
+                else _target_of_image(image, images)
+            )
+            yield ScanTarget(name=name, paths=found.paths, why=found.why, notes=notes)
+
+
+def _target_of_image(image: str, images: InstanceImages) -> ScanTarget:
+    try:
+        program = images.resolve(image, "Never")
+    except Error as exc:
+        why = f"podpass has no program for the image {image}: {exc.message}. {_how_to_save(image)}"
+        return ScanTarget(name=image, why=why)
+    found = _target_of_words([*program.entrypoint, *program.command], images.samples)
+    return ScanTarget(name=image, paths=found.paths, why=found.why)
+
+
+def _how_to_save(image: str) -> str:
+    return f"Run: docker save {image or 'IMAGE'} -o image.tar; podpass migrate scan image.tar"
+
+
+def _target_of_words(words: Sequence[str], samples: SampleCache) -> ScanTarget:
+    """Return the files of a command: its program, the folders of its files, and its Python environment."""
+    paths: dict[Path, None] = {}
+    for number, word in enumerate(words):
+        found = samples.find(word) if number == 0 else word
+        if found is None or not found.startswith("/") or not Path(found).is_file():
+            continue
+        path = Path(found)
+        environment = path.parent.parent
+        if path.name.startswith("python") and (environment / "pyvenv.cfg").exists():
+            paths[environment] = None
+        elif str(path).startswith(_SYSTEM_FOLDERS):
+            paths[path] = None
+        else:
+            paths[path.parent] = None
+    if not paths:
+        return ScanTarget(name=" ".join(words), why="the command names no file that can be scanned")
+    return ScanTarget(name=" ".join(words), paths=list(paths))

@@ -1,0 +1,145 @@
+"""Read the objects of one namespace from the Kubernetes API."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from podpass.errors import Error
+from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.migration.podidentity.bindings import select_identities
+from podpass.migration.podidentity.model import (
+    BINDING_LABEL,
+    GROUP,
+    BoundIdentity,
+    Object,
+    UnsupportedWorkload,
+    Workload,
+)
+
+_COLLECTIONS = {
+    "Deployment": ("apps/v1", "deployments"),
+    "StatefulSet": ("apps/v1", "statefulsets"),
+    "DaemonSet": ("apps/v1", "daemonsets"),
+    "ReplicaSet": ("apps/v1", "replicasets"),
+    "Job": ("batch/v1", "jobs"),
+    "CronJob": ("batch/v1", "cronjobs"),
+    "ReplicationController": ("v1", "replicationcontrollers"),
+}
+_NOT_FOUND = 404
+# CronJob, Job, Pod is the longest chain of Kubernetes itself.
+_MAX_OWNERS = 8
+# Names become file names and parts of URLs.
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+
+
+class PodIdentityMissing(Error):
+    """The cluster has no objects of aad-pod-identity."""
+
+    code = "pod_identity_missing"
+    hint = "check the context of the kubeconfig; without pod identity there is nothing to move"
+
+
+class InvalidObject(Error):
+    """The API server returned an object that Kubernetes does not allow."""
+
+    code = "invalid_object"
+
+
+class NamespaceReader:
+    """Reads workloads and ServiceAccounts of a namespace."""
+
+    def __init__(self, client: KubeClient, namespace: str) -> None:
+        self._client, self._namespace = client, namespace
+
+    async def read_identities(self) -> dict[str, BoundIdentity]:
+        """Return the identity of each selector.
+
+        Errors:  PodIdentityMissing, KubeError.
+        """
+        try:
+            bindings, _ = await self._client.list(
+                self._path(f"{GROUP}/v1", "azureidentitybindings")
+            )
+            identities, _ = await self._client.list(self._path(f"{GROUP}/v1", "azureidentities"))
+        except KubeError as exc:
+            if exc.status == _NOT_FOUND:
+                raise PodIdentityMissing(
+                    f"the API server does not serve AzureIdentityBindings of {GROUP}/v1"
+                ) from exc
+            raise
+        return select_identities(bindings, identities)
+
+    async def read_workloads(self, identities: Mapping[str, BoundIdentity]) -> list[Workload]:
+        """Return the workloads whose pods have a label with one of the selectors.
+
+        Errors:  UnsupportedWorkload, InvalidObject, KubeError.
+        """
+        pods, _ = await self._client.list(
+            self._path("v1", "pods"), {"labelSelector": BINDING_LABEL}
+        )
+        found: dict[tuple[str, str], Workload] = {}
+        for pod in pods:
+            selector = pod["metadata"].get("labels", {}).get(BINDING_LABEL, "")
+            if selector not in identities:
+                continue
+            body = await self._find_top_owner({"apiVersion": "v1", "kind": "Pod"} | pod, found)
+            if body is not None:
+                workload = Workload(body=body, identity=identities[selector])
+                found[workload.kind, workload.name] = workload
+        return list(found.values())
+
+    async def read_accounts(self, names: Iterable[str]) -> dict[str, Object]:
+        """Return all ServiceAccounts of the namespace by name.
+
+        Errors:  KubeError; InvalidObject if one of `names` does not exist.
+        """
+        items, _ = await self._client.list(self._path("v1", "serviceaccounts"))
+        accounts = {str(each["metadata"]["name"]): each for each in items}
+        missing = sorted(set(names) - accounts.keys())
+        if missing:
+            raise InvalidObject(
+                f'serviceaccounts "{missing[0]}" not found in the namespace {self._namespace}',
+                hint="create it, or remove serviceAccountName from the workload",
+            )
+        return accounts
+
+    async def _find_top_owner(
+        self, body: Object, known: Mapping[tuple[str, str], Workload]
+    ) -> Object | None:
+        """Follow controller references to the top; None if the owner is in `known`."""
+        for _ in range(_MAX_OWNERS):
+            _check_name(body["metadata"]["name"])
+            reference = _controller(body)
+            if reference is None:
+                return None if (body["kind"], body["metadata"]["name"]) in known else body
+            body = await self._read_owner(reference)
+        raise UnsupportedWorkload(
+            f"{body['kind']} {body['metadata']['name']}: the chain of owners has more than {_MAX_OWNERS}"
+            " objects"
+        )
+
+    async def _read_owner(self, reference: Mapping[str, Any]) -> Object:
+        kind, name = str(reference.get("kind")), str(reference.get("name"))
+        if kind not in _COLLECTIONS:
+            raise UnsupportedWorkload(f"unsupported owner kind: {kind}, of the object {name}")
+        version, plural = _COLLECTIONS[kind]
+        _check_name(name)
+        found = await self._client.get(f"{self._path(version, plural)}/{name}")
+        return {"apiVersion": version, "kind": kind} | found
+
+    def _path(self, version: str, plural: str) -> str:
+        root = f"/api/{version}" if version == "v1" else f"/apis/{version}"
+        return f"{root}/namespaces/{self._namespace}/{plural}"
+
+
+def _controller(body: Object) -> Mapping[str, Any] | None:
+    references = body["metadata"].get("ownerReferences") or ()
+    return next((each for each in references if each.get("controller")), None)
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidObject(
+            f"{str(name)[:64]!r} is not a valid name of an object",
+            hint="check that the kubeconfig names the right API server",
+        )

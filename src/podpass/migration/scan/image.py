@@ -1,0 +1,273 @@
+"""Open the layers of an image: a tar archive of `docker save` or of OCI, or a folder with an OCI layout."""
+
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from podpass.migration.scan.folder import open_regular
+from podpass.migration.scan.limits import (
+    MAX_JSON_BYTES,
+    MAX_LAYERS,
+    MIB,
+    Budget,
+    check_ratio,
+    read_limited,
+)
+from podpass.migration.scan.model import ContentStream, LimitExceeded, ScanFailed
+from podpass.migration.scan.tar_stream import EntryType, read_entries
+
+_DIGEST = re.compile(r"(sha256|sha512):([0-9a-f]{64,128})")
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_MAX_INDEXES = 8
+_MAX_IMAGES = 64
+
+
+class NotAnImage(ScanFailed):
+    """A file or folder is not an image in a known format."""
+
+    code = "not_an_image"
+    hint = (
+        "save it again with `docker save IMAGE -o FILE.tar` or `ctr images export FILE.tar IMAGE`"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image of a file: its name, its operating system, and the names of its layers from the lowest on."""
+
+    name: str
+    system: str
+    layers: Sequence[str]
+
+
+class ImageFile:
+    """The parts of one image file or folder; use it as a context manager."""
+
+    def __init__(self, path: Path, budget: Budget) -> None:
+        self._budget = budget
+        self._stack = ExitStack()
+        self._open: Callable[[str], ContentStream | None]
+        if path.is_dir():
+            self._open = lambda name: self._open_below(path, name)
+        else:
+            with ExitStack() as stack:
+                self._open = _index_archive(stack.enter_context(path.open("rb")), path, budget)
+                self._stack = stack.pop_all()
+
+    def __enter__(self) -> "ImageFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def images(self) -> list[Image]:
+        """Return the images of the file.
+
+        Errors:  NotAnImage, LimitExceeded.
+        """
+        # docker writes both; its own list has the names.
+        if (manifest := self._json("manifest.json", required=False)) is not None:
+            found = [self._docker_image(each) for each in _objects(manifest)]
+        else:
+            found = list(self._oci_images(self._json("index.json")))
+        if not found:
+            raise NotAnImage("the file has no image for Linux or Windows")
+        if len(found) > _MAX_IMAGES:
+            raise LimitExceeded(f"the file has more than {_MAX_IMAGES} images")
+        return found
+
+    def open_layer(self, name: str) -> ContentStream:
+        """Open a layer as an uncompressed tar archive.
+
+        Errors:  NotAnImage if it is missing, or compressed in another way than by gzip.
+        """
+        stream = self._open(name)
+        if stream is None:
+            raise NotAnImage(f"the layer {name[:100]!r} is missing")
+        start = stream.read(4)
+        if start == _ZSTD:
+            raise NotAnImage(
+                f"the layer {name[:100]!r} is compressed with zstd, which is not supported",
+                hint="save the image with gzip: skopeo copy --dest-compress-format gzip"
+                " docker://IMAGE oci:FOLDER",
+            )
+        if start.startswith(_GZIP):
+            return _GzipLayer(start, stream, self._budget)
+        return _PlainLayer(start, stream, self._budget)
+
+    def _docker_image(self, entry: Mapping[str, Any]) -> Image:
+        config = _object(self._json(str(entry.get("Config")), required=False))
+        tags = [str(each) for each in entry.get("RepoTags") or ()]
+        layers = [str(each) for each in entry.get("Layers") or ()]
+        return _build_image(", ".join(tags[:4]), config, layers)
+
+    def _oci_images(self, index: Any) -> Iterator[Image]:
+        """Follow nested indexes to the manifests."""
+        pending = [(index, "")]
+        read = 0
+        while pending:
+            current, name = pending.pop(0)
+            for each in _objects(_object(current).get("manifests")):
+                read += 1
+                if read > _MAX_IMAGES:
+                    raise LimitExceeded(f"the file has more than {_MAX_IMAGES} manifests")
+                platform = _object(each.get("platform"))
+                if platform.get("os") == "unknown":
+                    continue  # an attestation, not an image
+                about = _object(each.get("annotations"))
+                called = str(
+                    about.get("io.containerd.image.name")
+                    or about.get("org.opencontainers.image.ref.name")
+                    or name
+                )
+                body = _object(self._json(_blob(each), required=False))
+                if "manifests" in body:
+                    pending.append((body, called))
+                elif body:
+                    config = _object(self._json(_blob(_object(body.get("config"))), required=False))
+                    layers = [_blob(layer) for layer in _objects(body.get("layers"))]
+                    yield _build_image(called, config, layers)
+
+    def _json(self, name: str, *, required: bool = True) -> Any:
+        stream = self._open(name)
+        if stream is None:
+            if required:
+                raise NotAnImage(f"it has no {name[:100]}")
+            return None
+        data = read_limited(stream, MAX_JSON_BYTES)
+        if data is None:
+            raise LimitExceeded(f"{name[:100]} has more than {MAX_JSON_BYTES // MIB} MiB")
+        try:
+            return orjson.loads(data)
+        except ValueError as exc:
+            raise NotAnImage(f"{name[:100]} is not valid JSON") from exc
+
+    def _open_below(self, root: Path, name: str) -> ContentStream | None:
+        """Open a part of a folder; a link is not followed, and the name cannot leave the folder."""
+        parts = Path(name).parts
+        if not parts or Path(name).is_absolute() or ".." in parts:
+            return None
+        for depth in range(1, len(parts)):
+            if root.joinpath(*parts[:depth]).is_symlink():
+                return None
+        file = open_regular(root / name)
+        return None if file is None else self._stack.enter_context(file)
+
+
+def _index_archive(
+    file: BinaryIO, path: Path, budget: Budget
+) -> Callable[[str], ContentStream | None]:
+    """Return a function that opens the members of an archive."""
+    start = file.read(4)
+    if start.startswith(_GZIP) or start == _ZSTD:
+        raise NotAnImage(f"{path} is compressed", hint=f"decompress it first: gunzip {path}")
+    file.seek(0)
+    members: dict[str, tuple[int, int]] = {}
+    for entry in read_entries(file, budget):
+        if entry.type is EntryType.FILE:
+            members[entry.path] = file.seek(0, os.SEEK_CUR), entry.content.left
+            file.seek(entry.content.left, 1)
+            entry.content.left = 0
+
+    def open_member(name: str) -> ContentStream | None:
+        found = members.get(name.removeprefix("./"))
+        return None if found is None else _Member(file, *found)
+
+    return open_member
+
+
+class _Member:
+    """A part of a file."""
+
+    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
+        self._file, self._at, self._left = file, start, size
+
+    def read(self, size: int = -1, /) -> bytes:
+        self._file.seek(self._at)
+        data = self._file.read(self._left if size < 0 else min(size, self._left))
+        self._at += len(data)
+        self._left -= len(data)
+        return data
+
+
+class _PlainLayer:
+    """A stream whose beginning has been read, and whose bytes are charged."""
+
+    def __init__(self, start: bytes, stream: ContentStream, budget: Budget) -> None:
+        self._start, self._stream, self._budget = start, stream, budget
+
+    def read(self, size: int = -1, /) -> bytes:
+        if self._start and size:
+            data, self._start = self._start[:size], self._start[size:]
+        else:
+            data = self._stream.read(min(size, MIB) if size >= 0 else MIB)
+        self._budget.charge_bytes(len(data))
+        return data
+
+
+class _GzipLayer:
+    """Decompresses a layer, with limits for its size and its ratio."""
+
+    def __init__(self, start: bytes, stream: ContentStream, budget: Budget) -> None:
+        self._stream, self._budget = stream, budget
+        self._decoder = zlib.decompressobj(31)
+        # Entries of an archive are read in small parts: the buffer is not copied for each.
+        self._input, self._buffer, self._at = start, b"", 0
+        self._compressed, self._content = len(start), 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        wanted = min(size, MIB) if size >= 0 else MIB
+        while self._at == len(self._buffer) and self._fill():
+            pass
+        data = self._buffer[self._at : self._at + wanted]
+        self._at += len(data)
+        return data
+
+    def _fill(self) -> bool:
+        """Replace the empty buffer by at most one MiB more; return False at the end."""
+        if not self._input:
+            self._input = self._stream.read(64 * 1024)
+            self._compressed += len(self._input)
+            if not self._input:
+                return False
+        if self._decoder.eof:  # a gzip file may have several members
+            self._decoder = zlib.decompressobj(31)
+        try:
+            data = self._decoder.decompress(self._input, MIB)
+        except zlib.error as exc:
+            raise NotAnImage("a layer is not valid gzip") from exc
+        self._input = (
+            self._decoder.unused_data if self._decoder.eof else self._decoder.unconsumed_tail
+        )
+        self._content += len(data)
+        self._budget.charge_bytes(len(data))
+        check_ratio(self._compressed, self._content)
+        self._buffer, self._at = data, 0
+        return True
+
+
+def _build_image(name: str, config: Mapping[str, Any], layers: list[str]) -> Image:
+    if len(layers) > MAX_LAYERS:
+        raise LimitExceeded(f"the image has more than {MAX_LAYERS} layers")
+    return Image(name=name, system=str(config.get("os") or "linux"), layers=layers)
+
+
+def _blob(descriptor: Mapping[str, Any]) -> str:
+    """Return the path of a blob; empty if its digest is not valid."""
+    found = _DIGEST.fullmatch(str(descriptor.get("digest")))
+    return f"blobs/{found[1]}/{found[2]}" if found else ""
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> list[Mapping[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

@@ -1,0 +1,71 @@
+"""The file system of an image: a layer hides files of the layers below it. Pure."""
+
+from collections.abc import Iterator, Sequence
+
+from podpass.migration.scan.model import Mention
+
+_WHITEOUT = ".wh."
+_OPAQUE = ".wh..wh..opq"
+
+
+class Overlay:
+    """The mentions of all layers so far, by path.
+
+    Only names that hide a known path are stored, so that the memory depends on the findings and not on the
+    image.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[str, Sequence[Mention]] = {}
+        self._layer: dict[str, Sequence[Mention]] = {}
+        self._folders: set[str] = set()
+        self._hidden: set[str] = set()
+
+    def start_layer(self) -> None:
+        """Add the layer so far to the layers below."""
+        self._found = {
+            path: each for path, each in self._found.items() if not self._is_hidden(path)
+        }
+        self._found |= self._layer
+        self._layer, self._hidden = {}, set()
+        self._folders = {folder for path in self._found for folder in _parents(path)}
+
+    def add_entry(self, path: str, *, is_folder: bool) -> None:
+        """Hide what the layers below have at the path of an entry, or at the path that a whiteout names."""
+        folder, _, name = path.rpartition("/")
+        if name == _OPAQUE:
+            self._hide(f"{folder}/" if folder else "/")
+        elif name.startswith(_WHITEOUT):
+            self._hide(f"{folder}/{name[len(_WHITEOUT) :]}".lstrip("/"))
+        elif not is_folder:
+            self._hide(path)
+            self._layer.pop(path, None)
+
+    def add_mentions(self, path: str, mentions: Sequence[Mention]) -> None:
+        self._layer[path] = mentions
+
+    def mentions(self) -> Iterator[tuple[str, Mention]]:
+        """Yield path and mention of all files that are visible in the image."""
+        self.start_layer()
+        for path, mentions in self._found.items():
+            for each in mentions:
+                yield path, each
+
+    def _hide(self, path: str) -> None:
+        """Hide a path, or with a final `/` what is below it."""
+        if path in self._found or path.rstrip("/") in self._folders or path == "/":
+            self._hidden.add(path)
+
+    def _is_hidden(self, path: str) -> bool:
+        if not self._hidden:
+            return False
+        return path in self._hidden or any(
+            folder in self._hidden or f"{folder}/" in self._hidden
+            for folder in (*_parents(path), "")
+        )
+
+
+def _parents(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
