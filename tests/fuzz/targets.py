@@ -33,6 +33,7 @@ from podpass.http.content_coding import BodyRefused, decode
 from tests.fuzz.connections import TINY, RecordingConnection, first_request
 from tests.fuzz.growth import growth
 from tests.fuzz.reviews import pod, review
+from tests.fuzz.scan import jar, layer, library_file
 
 ISSUER = "https://oidc.test/x/"
 PROXIES = (ip_network("10.0.0.0/8"),)
@@ -301,8 +302,11 @@ TARGETS: dict[str, FuzzTarget] = {
         growth,
         headers,
         http,
+        jar,
         json_object,
         jwks,
+        layer,
+        library_file,
         names,
         pod,
         review,

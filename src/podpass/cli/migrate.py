@@ -28,7 +28,7 @@ _COLUMNS = {
 
 @click.group
 def command() -> None:
-    """Move workloads from pod identity to workload identity."""
+    """Find out which workloads can use workload identity, and what others need."""
 
 
 @command.command("scan")

@@ -42,7 +42,7 @@ def _check_namespace(_: click.Context, __: click.Parameter, value: str) -> str:
 
 @click.group
 def command() -> None:
-    """Move workloads from pod identity (aad-pod-identity) to workload identity."""
+    """Generate manifests from the objects of pod identity."""
 
 
 @command.command("detect")

@@ -43,17 +43,19 @@ def body(kind: str = "Deployment", name: str = "web", account: str = "", **spec:
         "generation": 2,
         "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}"},
     }
-    template = {"metadata": {"labels": {"aadpodidbinding": "web"}}, "spec": pod}
+    labels = {"labels": {"aadpodidbinding": "web"}}
+    template: Object = {"metadata": labels | {"creationTimestamp": None}, "spec": pod}
     if kind == "Pod":
         return {
             "apiVersion": "v1",
             "kind": kind,
-            "metadata": meta | template["metadata"],
+            "metadata": meta | labels,
             "spec": pod,
         }
     workload: Object = {"template": template}
     if kind == "CronJob":
-        workload = {"schedule": "* * * * *", "jobTemplate": {"spec": workload}}
+        job = {"metadata": {"creationTimestamp": None}, "spec": workload}
+        workload = {"schedule": "* * * * *", "jobTemplate": job}
     return {
         "apiVersion": "v1",
         "kind": kind,
@@ -125,6 +127,7 @@ def test_workload_gets_sidecar_account_and_label(kind: str) -> None:
     assert template["metadata"]["labels"]["azure.workload.identity/use"] == "true"
     assert spec["containers"][0]["env"] == [{"name": "A", "value": "1e3"}]
     assert "status" not in made
+    assert "creationTimestamp" not in str(made)
     assert set(made["metadata"]) <= {"name", "namespace", "labels"}
     assert before == original
 

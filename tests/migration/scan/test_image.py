@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -314,8 +315,19 @@ def test_index_that_contains_itself_ends(tmp_path: Path) -> None:
 def test_number_of_findings_is_limited(tmp_path: Path) -> None:
     lines = "\n".join(f"azure-identity==1.{number}" for number in range(limits.MAX_FINDINGS + 1))
     path = docker_archive(tmp_path / "i.tar", layer({"requirements.txt": lines.encode()}))
-    with pytest.raises(LimitExceeded, match="10000"):
+    with pytest.raises(LimitExceeded, match="more than 2000"):
         scanned(path)
+
+
+def test_many_layers_that_change_deep_files_are_read_in_seconds(tmp_path: Path) -> None:
+    """The work of a layer depends on the findings below it and their depth, both limited."""
+    deep = "d/" * (limits.MAX_DEPTH - 1)
+    files = {f"{deep}{number}.egg-info": metadata("1.12.0") for number in range(900)}
+    upper = [layer({f"{deep}.wh.{number}.egg-info": b""}) for number in range(40)]
+    began = time.monotonic()
+    report = scanned(docker_archive(tmp_path / "i.tar", layer(files), *upper))
+    assert len(report.findings) == 860
+    assert time.monotonic() - began < 60
 
 
 def test_truncated_layer_is_refused(tmp_path: Path) -> None:

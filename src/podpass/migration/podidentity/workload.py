@@ -1,6 +1,7 @@
 """Convert one workload: add the sidecar, the ServiceAccount and the label. Pure."""
 
 import copy
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -55,6 +56,9 @@ def convert_workload(workload: Workload, account: str, options: DetectOptions) -
         containers.append(_build_proxy(options))
     spec.pop("serviceAccount", None)  # the deprecated name of the next field, with the old value
     spec["serviceAccountName"] = account
+    for meta in _nested_metadata(body):
+        if meta.get("creationTimestamp") is None:
+            meta.pop("creationTimestamp", None)  # API servers before 1.34 write null
     meta = template.setdefault("metadata", {})
     meta["labels"] = {**(meta.get("labels") or {}), names.USE_LABEL: "true"}
     return body
@@ -89,6 +93,13 @@ def _remove_server_fields(body: Object) -> None:
         for each in (meta, body["spec"]["template"].get("metadata") or {}):
             for label in _JOB_LABELS:
                 (each.get("labels") or {}).pop(label, None)
+
+
+def _nested_metadata(body: Object) -> Iterator[Object]:
+    """Yield the metadata of the templates within a workload."""
+    if body["kind"] == "CronJob":
+        yield body["spec"]["jobTemplate"].get("metadata") or {}
+    yield pod_template(body).get("metadata") or {}
 
 
 def _has_image(containers: Any, image: str) -> bool:

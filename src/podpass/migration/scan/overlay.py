@@ -18,25 +18,29 @@ class Overlay:
     def __init__(self) -> None:
         self._found: dict[str, Sequence[Mention]] = {}
         self._layer: dict[str, Sequence[Mention]] = {}
+        # Folders of all files ever found; a folder that is empty now costs only its name.
         self._folders: set[str] = set()
         self._hidden: set[str] = set()
+        self._hidden_folders: set[str] = set()
 
     def start_layer(self) -> None:
         """Add the layer so far to the layers below."""
-        self._found = {
-            path: each for path, each in self._found.items() if not self._is_hidden(path)
-        }
+        if self._hidden or self._hidden_folders:
+            self._found = {
+                path: each for path, each in self._found.items() if not self._is_hidden(path)
+            }
         self._found |= self._layer
-        self._layer, self._hidden = {}, set()
-        self._folders = {folder for path in self._found for folder in _parents(path)}
+        self._folders |= {folder for path in self._layer for folder in _parents(path)}
+        self._layer, self._hidden, self._hidden_folders = {}, set(), set()
 
     def add_entry(self, path: str, *, is_folder: bool) -> None:
         """Hide what the layers below have at the path of an entry, or at the path that a whiteout names."""
         folder, _, name = path.rpartition("/")
         if name == _OPAQUE:
-            self._hide(f"{folder}/" if folder else "/")
-        elif name.startswith(_WHITEOUT):
-            self._hide(f"{folder}/{name[len(_WHITEOUT) :]}".lstrip("/"))
+            self._hide(folder, is_content=True)
+        elif name.startswith(_WHITEOUT) and name != _WHITEOUT:
+            hidden = name[len(_WHITEOUT) :]
+            self._hide(f"{folder}/{hidden}" if folder else hidden)
         elif not is_folder:
             self._hide(path)
             self._layer.pop(path, None)
@@ -51,17 +55,18 @@ class Overlay:
             for each in mentions:
                 yield path, each
 
-    def _hide(self, path: str) -> None:
-        """Hide a path, or with a final `/` what is below it."""
-        if path in self._found or path.rstrip("/") in self._folders or path == "/":
+    def _hide(self, path: str, *, is_content: bool = False) -> None:
+        """Hide a path and what is below it, or only what is below it."""
+        if path in self._found and not is_content:
             self._hidden.add(path)
+        if path in self._folders or not path:
+            self._hidden_folders.add(path)
 
     def _is_hidden(self, path: str) -> bool:
-        if not self._hidden:
-            return False
-        return path in self._hidden or any(
-            folder in self._hidden or f"{folder}/" in self._hidden
-            for folder in (*_parents(path), "")
+        if path in self._hidden:
+            return True
+        return bool(self._hidden_folders) and any(
+            folder in self._hidden_folders for folder in (*_parents(path), "")
         )
 
 
