@@ -1,5 +1,6 @@
 """Generated pages are up to date; other pages name only files, tests, commands and links that exist."""
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -137,7 +138,8 @@ class _RecordingEnviron(dict[str, str]):
 def _variables_read(kind: type[Any]) -> set[str]:
     asked = _RecordingEnviron()
     if hasattr(kind, "from_environ"):
-        with pytest.raises(SettingsError):
+        # Some settings are required, but not those of every process.
+        with contextlib.suppress(SettingsError):
             kind.from_environ(asked)
     return asked.names
 

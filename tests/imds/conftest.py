@@ -111,8 +111,8 @@ async def running_sidecar(
         cache = TokenCache(EntraClient(authority, world.clock).request_token, world.clock)
         stack.push_async_callback(cache.close)
         metrics = ProxyMetrics(cache, world.clock)
-        settings = {"client_id": world.CLIENT, "strict": False, "imds_errors": False}
-        settings |= options or {}
+        defaults = {"client_id": world.CLIENT, "strict": False, "imds_errors": False}
+        settings: dict[str, Any] = {**defaults, **(options or {})}
         app = ImdsApp(cache, forwarder, metrics, world.clock, server="test", **settings)
         await stack.enter_async_context(serving(metadata, metadata_sock))
         await stack.enter_async_context(serving(app, sock, limits=LIMITS))

@@ -106,7 +106,7 @@ async def test_sdk_with_the_variables_of_a_protocol(
 
     def get_token() -> str:
         with ManagedIdentityCredential(client_id=client) as credential:
-            return credential.get_token("https://vault.azure.net/.default").token
+            return str(credential.get_token("https://vault.azure.net/.default").token)
 
     claims = jose.parse(await asyncio.to_thread(get_token)).claims
     assert claims["appid"] == (client or sidecar.world.CLIENT)

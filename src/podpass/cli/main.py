@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import sys
-import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,6 +80,8 @@ def _report_bug(exc: Exception) -> int:
         return _print_failure(
             FAILED, f"unexpected {type(exc).__name__}", "this is a bug in podpass; report it"
         )
+    import tempfile
+
     descriptor, name = tempfile.mkstemp(prefix="podpass-", suffix=".traceback")
     with os.fdopen(descriptor, "w") as file:
         traceback.print_exception(exc, file=file)

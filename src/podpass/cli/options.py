@@ -4,11 +4,12 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from podpass.local.datadir import DataDir, locate
+if TYPE_CHECKING:
+    from podpass.local.datadir import DataDir
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -18,13 +19,17 @@ def environ() -> Mapping[str, str]:
     return os.environ  # noqa: TID251 the only place that reads it
 
 
-def default_data_dir() -> DataDir:
+def default_data_dir() -> "DataDir":
     """Return the data directory of a command without `--data-dir`."""
+    from podpass.local.datadir import locate  # imported here: cluster processes do not need it
+
     configured = environ().get("PODPASS_DATA_DIR")
     return locate(Path(configured) if configured else None, environ())
 
 
-def _locate(ctx: click.Context, _: click.Parameter, value: Path | None) -> DataDir:
+def _locate(ctx: click.Context, _: click.Parameter, value: Path | None) -> "DataDir":
+    from podpass.local.datadir import locate
+
     return locate(value or ctx.find_root().params.get("data_dir"), environ())
 
 
@@ -82,7 +87,7 @@ def output(default: str = "table", *others: str) -> Decorator:
 _FORMATS = ["table", "json", "yaml"]
 
 
-def format_command(data_dir: DataDir, command: str) -> str:
+def format_command(data_dir: "DataDir", command: str) -> str:
     """Return a podpass command for this instance, for hints: `podpass down --data-dir D`."""
     import shlex
 

@@ -113,18 +113,17 @@ def _describe(error: OSError) -> str:
 
 
 def _binding_tls(binding: Binding) -> ssl.SSLContext:
-    data = binding.ca_data
+    data, source = binding.ca_data, binding.ca_file or names.ENV_CA_DATA
     try:
         if binding.ca_file:
             data = read_regular_file(Path(binding.ca_file), _MAX_CA_BYTES).decode("ascii")
             # Without certificates, the context would trust the system's CAs.
             data = data or "empty"
         return ssl.create_default_context(cadata=data or None)
-    except (OSError, ValueError) as exc:
-        is_content = isinstance(exc, ssl.SSLError | ValueError)
-        reason = "it is not a PEM file" if is_content else exc.strerror
-        source = binding.ca_file or names.ENV_CA_DATA
-        raise TokenNotAcquired(f"the CA {source} cannot be read: {reason}") from exc
+    except (ssl.SSLError, ValueError) as exc:
+        raise TokenNotAcquired(f"the CA {source} is not in PEM format") from exc
+    except OSError as exc:
+        raise TokenNotAcquired(f"the CA {source} cannot be read: {exc.strerror}") from exc
 
 
 def _read_token(path: Path) -> str:

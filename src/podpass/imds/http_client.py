@@ -150,7 +150,7 @@ async def _connect(
 
 
 def _discard(future: "asyncio.Future[Any]") -> None:
-    """Mark a result as read: after a failed handshake nobody waits for it."""
+    """Mark a result as read: after a failed handshake no caller waits for it."""
     if not future.cancel() and not future.cancelled():
         future.exception()
 

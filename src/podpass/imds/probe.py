@@ -40,7 +40,8 @@ def _unready_reason(address: str, port: int) -> str:
     """Return why the sidecar is not ready, or an empty string."""
     reason = _ask(address, port)
     # On a host without IPv4, it listens on ::1.
-    return reason and _ask("::1", port) and reason
+    # Only then: at an address of a pod, another program may listen on ::1.
+    return reason and (address != "127.0.0.1" or _ask("::1", port)) and reason
 
 
 def _ask(host: str, port: int) -> str:

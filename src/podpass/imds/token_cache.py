@@ -29,7 +29,7 @@ _MIN_SECONDS = 60.0
 _LAST_SECONDS = 15.0
 _REFRESH_SHARE = 1 / 3
 _RETRY_SECONDS = 30.0
-# After this time without a caller, nobody misses a token.
+# A token without a caller for this time is not in use.
 _USED_SECONDS = 600.0
 
 TokenKey = tuple[str, str]
