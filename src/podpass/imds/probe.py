@@ -39,9 +39,10 @@ def wait_until_ready(
 def _unready_reason(address: str, port: int) -> str:
     """Return why the sidecar is not ready, or an empty string."""
     reason = _ask(address, port)
-    # On a host without IPv4, it listens on ::1.
-    # Only then: at an address of a pod, another program may listen on ::1.
-    return reason and (address != "127.0.0.1" or _ask("::1", port)) and reason
+    # A host without IPv4: the sidecar listens on ::1. At the address of a pod, another program may listen on ::1.
+    if reason and address == "127.0.0.1" and not _ask("::1", port):
+        return ""
+    return reason
 
 
 def _ask(host: str, port: int) -> str:
