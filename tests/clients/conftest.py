@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.clients import matrix
+from tests.clients import matrix, sidecar_matrix
 from tests.clients.storage import run_azurite
 from tests.journey.instance import Instance, started
 
 ROWS = pytest.StashKey[dict[str, matrix.MatrixRow]]()
+SIDECAR_ROWS = pytest.StashKey[sidecar_matrix.SidecarRows]()
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +27,12 @@ def storage(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield host
 
 
+@pytest.fixture
+def sidecar_rows(request: pytest.FixtureRequest) -> sidecar_matrix.SidecarRows:
+    """Return the rows of the clients of the migration sidecar."""
+    return request.config.stash[SIDECAR_ROWS]
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-matrix", metavar="PAGE", help="replace the table of this page")
 
@@ -35,6 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "shows(what): fills a cell of the client's row of the matrix"
     )
     config.stash[ROWS] = matrix.sorted_rows()
+    config.stash[SIDECAR_ROWS] = sidecar_matrix.SidecarRows()
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
@@ -54,15 +62,34 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
     found = config.stash[ROWS].values()
-    if not any(row.tried for row in found):
-        return
-    made = matrix.format_table(found)
-    terminalreporter.section("client matrix")
-    terminalreporter.write(made)
-    page = config.getoption("--write-matrix", default=None)
-    if page and exitstatus == 0 and all(row.tried or row.reasons for row in found):
-        matrix.write_table(Path(page), made)
-    elif page:
-        terminalreporter.line(
-            f"{page} is not changed: it shows only complete runs without a failure"
+    if any(row.tried for row in found):
+        made = matrix.format_table(found)
+        is_complete = all(row.tried or row.reasons for row in found) and exitstatus == 0
+        _show(
+            terminalreporter, config, "client matrix", made, is_complete, matrix.BEGIN, matrix.END
         )
+    rows = config.stash[SIDECAR_ROWS]
+    if rows.found:
+        is_complete = rows.is_complete and exitstatus == 0
+        begin, end = sidecar_matrix.BEGIN, sidecar_matrix.END
+        title = "clients through the migration sidecar"
+        _show(terminalreporter, config, title, rows.format(), is_complete, begin, end)
+
+
+def _show(
+    reporter: Any,
+    config: pytest.Config,
+    title: str,
+    made: str,
+    is_complete: bool,
+    begin: str,
+    end: str,
+) -> None:
+    """Print a table, and write it to the page if the run was complete and nothing failed."""
+    reporter.section(title)
+    reporter.write(made)
+    page = config.getoption("--write-matrix", default=None)
+    if page and is_complete:
+        matrix.write_table(Path(page), made, begin, end)
+    elif page:
+        reporter.line(f"{page} is not changed: it shows only complete runs without a failure")

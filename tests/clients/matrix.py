@@ -1,6 +1,6 @@
 """The client matrix: the results of each client, one row for each package and version."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,9 +94,13 @@ def sorted_rows() -> dict[str, MatrixRow]:
 
 def format_table(found: Iterable[MatrixRow]) -> str:
     """Return the rows as a Markdown table with aligned columns."""
-    lines = [HEAD, *(row.cells() for row in found)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
-    # The last column has sentences and is not padded.
+    return align([HEAD, *(row.cells() for row in found)])
+
+
+def align(lines: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; the first line is its head."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    # The last column may have sentences and is not padded.
     widths[-1] = 1
     shown = [
         "| "
@@ -108,13 +112,13 @@ def format_table(found: Iterable[MatrixRow]) -> str:
     return "\n".join([shown[0], ruler, *shown[1:]]) + "\n"
 
 
-def write_table(page: Path, made: str) -> None:
-    """Replace the table of the page.
+def write_table(page: Path, made: str, begin: str = BEGIN, end: str = END) -> None:
+    """Replace what is between two marker comments of the page.
 
-    Errors:  ValueError if the page lacks the marker comments.
+    Errors:  ValueError if the page lacks them.
     """
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
+    before, found, rest = page.read_text().partition(begin)
+    _, ended, after = rest.partition(end)
+    if not (found and ended):
         raise ValueError(f"{page} has no place for the table")
-    page.write_text(f"{before}{BEGIN}\n\n{made}\n{END}{after}")
+    page.write_text(f"{before}{begin}\n\n{made}\n{end}{after}")

@@ -1,6 +1,7 @@
 """Installs, builds and starts the programs of each language.
 
-Shapes:  every function returns the beginning of a command line; an age is `oldest` or `newest`.
+Shapes:  every function returns the beginning of a command line; an age is `oldest`, `newest` or `before`: the
+         last release before workload identity.
 """
 
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 from tests.clients.installation import PROGRAMS, find_tool, python_commands, run_installation
 
-OLDEST, NEWEST = "oldest", "newest"
+OLDEST, NEWEST, BEFORE = "oldest", "newest", "before"
 
 
 def python(program: str, age: str, requirements: str = "") -> list[str]:
@@ -40,6 +41,9 @@ def npm(name: str, files: list[Path], age: str) -> Path:
 def java(program: str, age: str) -> list[str]:
     """Return Java and the compiled program with Maven's class path."""
     sources = sorted((PROGRAMS / "java").glob("*.java"))
+    if age == BEFORE:
+        # The other programs use classes that this release does not have.
+        sources = [each for each in sources if each.stem in (program, "Answer")]
     maven = [find_tool("mvn"), "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=lib"]
     compiler = [find_tool("javac"), "--release", "11", "-d", "classes", "-cp", "lib/*"]
     folder = run_installation(
@@ -68,6 +72,21 @@ def go(program: str, age: str) -> list[str]:
         made_with=version.stdout,
     )
     return [str(folder / program)]
+
+
+def go_managed(age: str) -> list[str]:
+    """Return the binary that uses the managed identity credentials."""
+    programs = PROGRAMS / "go" / "managed"
+    compiler = find_tool("go")
+    version = subprocess.run([compiler, "version"], capture_output=True, text=True, check=True)
+    folder = run_installation(
+        f"go-managed-{age}",
+        [programs / age / "go.mod", programs / age / "go.sum", programs / "main.go"],
+        [compiler, "build", "-mod=readonly", "-o", "client", "."],
+        newest=False,
+        made_with=version.stdout,
+    )
+    return [str(folder / "client")]
 
 
 def azmcp() -> list[str]:

@@ -127,7 +127,7 @@ async def test_response_of_the_metadata_service_is_bounded(sidecar: Sidecar) -> 
 @pytest.mark.parametrize(
     ("path", "location"),
     [
-        ("//metadata/identity/oauth2/token?a=b", "/metadata/identity/oauth2/token?a=b"),
+        ("///metadata/identity/oauth2/token?a=b", "/metadata/identity/oauth2/token?a=b"),
         ("/metadata//instance/", "/metadata/instance/"),
         ("/metadata/../readyz", "/readyz"),
     ],
@@ -139,6 +139,13 @@ async def test_path_with_empty_or_dot_segments_is_redirected(
     assert (status, headers["Location"]) == (301, location)
     assert "Server" not in headers
     assert not sidecar.metadata.seen
+
+
+async def test_token_path_with_two_slashes_is_answered(sidecar: Sidecar) -> None:
+    path = "//metadata/identity/oauth2/token?resource=https://vault.azure.net"
+    status, text, _ = await sidecar.get(path)
+    assert status == 200
+    assert json.loads(text)["resource"] == "https://vault.azure.net"
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/readyz/", "/readyz?verbose"])

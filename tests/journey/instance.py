@@ -1,12 +1,13 @@
 """An instance started by the command line, with operations of a cluster user."""
 
+import contextlib
 import json
 import os
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,8 +136,11 @@ class Instance:
         *,
         labels: dict[str, str] | None = None,
         annotations: dict[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
-        container = {"name": "app", "image": "none", "command": command}
+        """Create a pod with one container, `app`, that is not started again."""
+        variables = [{"name": key, "value": value} for key, value in (env or {}).items()]
+        container = {"name": "app", "image": "none", "command": command, "env": variables}
         spec = {"serviceAccountName": account, "restartPolicy": "Never", "containers": [container]}
         chosen = LABEL if labels is None else labels
         meta = {"name": name, "labels": chosen, "annotations": annotations or {}}
@@ -144,10 +148,10 @@ class Instance:
             "default", {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
         )
 
-    def wait_for_end(self, name: str) -> tuple[str, str]:
+    def wait_for_end(self, name: str, seconds: float = 60) -> tuple[str, str]:
         """Wait until a pod has ended; return its phase and the log of its container `app`."""
         core = self.core
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             phase = core.read_namespaced_pod(name, "default").status.phase
             if phase in ("Succeeded", "Failed"):
@@ -157,6 +161,18 @@ class Instance:
 
     def pod_log(self, name: str, container: str = "app") -> str:
         return str(self.core.read_namespaced_pod_log(name, "default", container=container))
+
+    def wait_for_log(self, name: str, text: str) -> None:
+        """Wait until a text is in the log of a pod."""
+        deadline = time.monotonic() + 60
+        found = ""
+        while time.monotonic() < deadline:
+            with contextlib.suppress(client.ApiException):
+                found = self.pod_log(name)
+            if text in found:
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"{name} did not log {text!r}: {found}")
 
     def run_on_host(self, account: str, command: list[str]) -> str:
         """Run a command with `podpass run --as ACCOUNT`; return its stdout."""

@@ -49,6 +49,17 @@ def test_pod_environment_contains_every_variable_of_the_client_families(data_dir
         assert Path(values[name]).is_relative_to(data_dir.root)
 
 
+def test_own_addresses_of_a_pod_are_exempt_from_the_proxy(data_dir: DataDir) -> None:
+    values = pod_environment(data_dir, 1, ["127.64.0.9"])
+    assert values["NO_PROXY"].split(",")[-1] == values["no_proxy"].split(",")[-1] == "127.64.0.9"
+    [hosts] = [
+        word
+        for word in values["JAVA_TOOL_OPTIONS"].split()
+        if word.startswith("-Dhttp.nonProxyHosts=")
+    ]
+    assert hosts.split("|")[-1] == "127.64.0.9"
+
+
 def test_no_proxy_contains_no_azure_host(data_dir: DataDir) -> None:
     """With such an entry, clients would send tokens of this instance to the real host."""
     direct = pod_environment(data_dir, 1)["NO_PROXY"]

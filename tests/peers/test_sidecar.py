@@ -39,7 +39,7 @@ SAME = [
     f"GET {PATH}?{VAULT}&client_id=",
     f"GET {PATH}",
     f"GET {PATH}?client_id={CLIENT}",
-    "GET //metadata/identity/oauth2/token?a=b",
+    "GET ///metadata/identity/oauth2/token?a=b",
     "GET /metadata//identity/oauth2/token?a=b%20c",
     "GET /metadata/../readyz",
     "GET /metadata/%2e%2e/readyz",

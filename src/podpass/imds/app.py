@@ -28,7 +28,7 @@ from podpass.imds.token_query import BadTokenQuery, TokenQuery, parse_token_quer
 
 _log = logging.getLogger(__name__)
 
-_TOKEN_PATH = re.compile(r"/metadata/(?-i:identity/oauth2/token)", re.IGNORECASE)
+_TOKEN_PATH = re.compile(r"/{1,2}metadata/(?-i:identity/oauth2/token)", re.IGNORECASE)
 _MSI_PATH = re.compile(r"/msi/token/?", re.IGNORECASE)
 _READY_PATH = "/readyz"
 _FORM = "application/x-www-form-urlencoded"
@@ -179,6 +179,9 @@ def _refuse(scope: Scope, *, is_strict: bool, is_msi: bool) -> str:
 
 def _clean_path(path: str) -> str | None:
     """Remove empty and dot segments from a path; return None if there are none."""
+    if _TOKEN_PATH.match(path):
+        # MSAL for Java sends two slashes if a variable names the authority host, and follows no redirect.
+        path = "/" + path.lstrip("/")
     if "//" not in path and "/." not in path:
         return None
     cleaned = "/" + posixpath.normpath(path).lstrip("/")

@@ -39,7 +39,7 @@ def wait_until_ready(
 def _unready_reason(address: str, port: int) -> str:
     """Return why the sidecar is not ready, or an empty string."""
     reason = _ask(address, port)
-    # A host without IPv4: the sidecar listens on ::1. At the address of a pod, another program may listen on ::1.
+    # A host without IPv4: the sidecar listens on ::1. At a pod's address, another program may listen there.
     if reason and address == "127.0.0.1" and not _ask("::1", port):
         return ""
     return reason

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from podpass import names
@@ -149,7 +150,7 @@ class ClusterParts:
                 node_name=ca.NODE_NAME,
                 folder=self._data_dir.path("pods"),
                 images=InstanceImages(self._data_dir.path(IMAGES_FILE), samples, builds),
-                environment=container_environment(self._data_dir, ports["gateway"]),
+                environment=partial(container_environment, self._data_dir, ports["gateway"]),
                 path=path,
                 port=ports["kubelet"],
                 hosts_file=self.direct.hosts.path,

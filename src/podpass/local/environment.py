@@ -7,7 +7,7 @@ directory or loopback addresses; nothing is installed system-wide.
 import json
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from podpass import names
 from podpass.local.datadir import DataDir
@@ -29,14 +29,20 @@ MARKER = "PODPASS_ENV"
 TRUSTSTORE_PASSWORD = "changeit"  # noqa: S105 Java's default; the store contains public certificates only
 
 
-def pod_environment(data_dir: DataDir, gateway_port: int) -> dict[str, str]:
-    """Return the variables for programs in containers and on the host."""
-    proxy, direct = f"http://127.0.0.1:{gateway_port}", ",".join(DIRECT)
+def pod_environment(
+    data_dir: DataDir, gateway_port: int, own_addresses: Sequence[str] = ()
+) -> dict[str, str]:
+    """Return the variables for programs in containers and on the host.
+
+    Shapes:  `own_addresses` are those at which only containers of the same pod answer.
+    """
+    # Azure's clients for Node and Java use the proxy for plain HTTP, too, and know no networks in this list.
+    proxy, direct = f"http://127.0.0.1:{gateway_port}", [*DIRECT, *own_addresses]
     return {
         "HTTPS_PROXY": proxy,
         "https_proxy": proxy,
-        "NO_PROXY": direct,
-        "no_proxy": direct,
+        "NO_PROXY": ",".join(direct),
+        "no_proxy": ",".join(direct),
         "SSL_CERT_FILE": str(data_dir.bundle),
         "SSL_CERT_DIR": str(data_dir.certs),
         "REQUESTS_CA_BUNDLE": str(data_dir.bundle),
@@ -44,16 +50,21 @@ def pod_environment(data_dir: DataDir, gateway_port: int) -> dict[str, str]:
         "NODE_EXTRA_CA_CERTS": str(data_dir.ca_file),
         # Node's fetch uses the proxy variables only with this setting (Node 24 and newer).
         "NODE_USE_ENV_PROXY": "1",
-        "JAVA_TOOL_OPTIONS": java_options(data_dir, gateway_port),
+        "JAVA_TOOL_OPTIONS": java_options(data_dir, gateway_port, direct),
     }
 
 
-def container_environment(data_dir: DataDir, gateway_port: int) -> dict[str, str]:
+def container_environment(
+    data_dir: DataDir, gateway_port: int, own_addresses: Sequence[str] = ()
+) -> dict[str, str]:
     """Return the variables of every container; a container can override each.
 
     A migration sidecar forwards nothing: the machine may have a metadata service of the real Azure.
     """
-    return {**pod_environment(data_dir, gateway_port), names.ENV_PROXY_FORWARD: "false"}
+    return {
+        **pod_environment(data_dir, gateway_port, own_addresses),
+        names.ENV_PROXY_FORWARD: "false",
+    }
 
 
 def host_environment(
@@ -88,9 +99,9 @@ _JAVA_PROPERTIES = (
 )
 
 
-def java_options(data_dir: DataDir, gateway_port: int) -> str:
+def java_options(data_dir: DataDir, gateway_port: int, direct: Sequence[str] = DIRECT) -> str:
     """Return the options for a JVM, which reads neither proxy variables nor PEM bundles."""
-    hosts = "|".join(_java_host(name) for name in DIRECT)
+    hosts = "|".join(_java_host(name) for name in direct)
     values = (
         str(data_dir.truststore),
         "PKCS12",

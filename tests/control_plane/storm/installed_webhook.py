@@ -224,7 +224,7 @@ def _config(plane: PlaneThread, folder: Path, number: int, address: str) -> Kube
         address=address,
         folder=folder / node_name(number),
         images=InstanceImages(folder / "images.json", SampleCache(folder / "samples", path)),
-        environment={},
+        environment=lambda _own: {},
         path=path,
         restarts=RestartBackOff(first=0.2, last=1.0),
     )

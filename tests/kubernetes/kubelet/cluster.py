@@ -108,7 +108,10 @@ class KubeletCluster:
                 self.folder / "images.json",
                 SampleCache(self.folder / "samples", programs(self.folder)),
             ),
-            "environment": {"SSL_CERT_FILE": str(self.ca_file), "NO_PROXY": "localhost"},
+            "environment": lambda own: {
+                "SSL_CERT_FILE": str(self.ca_file),
+                "NO_PROXY": ",".join(["localhost", *own]),
+            },
             "path": programs(self.folder),
             "restarts": RestartBackOff(first=0.3, last=1.0),
             "refresh_seconds": 0.3,

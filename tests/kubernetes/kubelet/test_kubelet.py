@@ -233,6 +233,18 @@ async def test_environment_has_the_values_of_all_sources(cluster: KubeletCluster
     }, "no other variable of the host is in the environment"
 
 
+async def test_address_of_the_pod_is_exempt_from_the_default_proxy(cluster: KubeletCluster) -> None:
+    ip = {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    own = {"name": "NO_PROXY", "value": "own"}
+    await cluster.run("default", shell('echo "$NO_PROXY $IP"', env=[ip]))
+    await cluster.run("own", shell('echo "$NO_PROXY"', env=[own]))
+    for name in ("default", "own"):
+        await cluster.phase(name, "Succeeded")
+    hosts, address = (await cluster.log("default")).split()
+    assert hosts == f"localhost,{address}"
+    assert await cluster.log("own") == "own\n"
+
+
 async def test_container_waits_for_a_missing_config_map(cluster: KubeletCluster) -> None:
     env = [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "later", "key": "a"}}}]
     await cluster.run("waits", shell('echo "$A"', env=env))

@@ -126,6 +126,20 @@ for port in map(int, sys.argv[1:]):
         assert (await bare_cluster.log("p")).split() == ["listed", "refused"]
 
 
+async def test_addresses_of_the_pods_own_network_are_exempt_from_the_default_proxy(
+    bare_cluster: KubeletCluster,
+) -> None:
+    network = PodNetworkConfig(addresses=["169.254.7.8"])
+    await bare_cluster.start(path=_path(bare_cluster), network=network)
+    await bare_cluster.run("own", shell('echo "$NO_PROXY"', securityContext=NET_ADMIN))
+    await bare_cluster.run("usual", shell('echo "$NO_PROXY"'))
+    for name in ("own", "usual"):
+        await bare_cluster.phase(name, "Succeeded")
+    assert (await bare_cluster.log("own")).strip().endswith(",169.254.7.8")
+    # Elsewhere the address is that of the machine.
+    assert "169.254.7.8" not in await bare_cluster.log("usual")
+
+
 async def test_declared_port_is_reached_at_the_address_of_the_pod(
     bare_cluster: KubeletCluster,
 ) -> None:

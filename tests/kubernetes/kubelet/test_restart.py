@@ -125,7 +125,7 @@ async def main():
     none = Path(sys.argv[2]) / "none"
     images = InstanceImages(none, SampleCache(none, sys.argv[3]))
     config = KubeletConfig(kubeconfig=Path(sys.argv[1]), node_name="test-node", folder=Path(sys.argv[2]),
-        images=images, environment={}, path=sys.argv[3])
+        images=images, environment=lambda own: {}, path=sys.argv[3])
     async with Kubelet(config):
         await asyncio.sleep(600)
 asyncio.run(main())

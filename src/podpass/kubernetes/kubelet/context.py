@@ -1,7 +1,7 @@
 """Dependencies that all pod workers share: the API client, the machine and the settings."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +20,9 @@ from podpass.kubernetes.kubelet.sandbox import Sandbox
 # A Deployment of thousands of pods would otherwise send all its requests at once and delay every other client
 # of the API server by half a minute.
 _MAX_CONCURRENT_PODS = 16
+
+# Gets the addresses at which only containers of the same pod answer; returns defaults for their variables.
+ContainerDefaults = Callable[[Sequence[str]], Mapping[str, str]]
 
 
 def _new_semaphore() -> asyncio.Semaphore:
@@ -46,7 +49,7 @@ class KubeletContext:
     node: NodeInfo
     folder: Path
     images: ImageSource
-    environment: Mapping[str, str] = field(repr=False)
+    environment: ContainerDefaults = field(repr=False)
     services: Mapping[str, str]
     path: str
     mark: str

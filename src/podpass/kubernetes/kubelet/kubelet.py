@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from podpass.http.server import App
 from podpass.kubernetes.client import KubeClient
 from podpass.kubernetes.client.event_recorder import EventLimits, EventRecorder
 from podpass.kubernetes.kubelet import node, sandbox
-from podpass.kubernetes.kubelet.context import KubeletContext
+from podpass.kubernetes.kubelet.context import ContainerDefaults, KubeletContext
 from podpass.kubernetes.kubelet.environment import service_variables
 from podpass.kubernetes.kubelet.images import ImageSource
 from podpass.kubernetes.kubelet.lifecycle import RestartBackOff
@@ -43,8 +43,8 @@ _INHERITED = ("LANG", "LC_ALL", "TZ")
 class KubeletConfig:
     """The configuration of a kubelet.
 
-    Shapes:  `folder` belongs to this kubelet alone and has one folder per pod; `environment` holds defaults
-             for the variables of every container; programs are searched next to this Python, then on `path`;
+    Shapes:  `folder` belongs to this kubelet alone and has one folder per pod; `environment` gives defaults
+             of variables to each container; programs are searched next to this Python, then on `path`;
              `images` resolves an image to a command; `app` is served on `port`; `address` is the address of
              the node and its pods, which distinguishes several nodes on one machine; `max_pods` is the
              capacity of the node. In a sandbox with mounts, `hosts_file` is /etc/hosts of every container,
@@ -57,7 +57,7 @@ class KubeletConfig:
     node_name: str
     folder: Path
     images: ImageSource
-    environment: Mapping[str, str] = field(repr=False)
+    environment: ContainerDefaults = field(repr=False)
     path: str
     port: int = 10250
     address: str = node.ADDRESS
@@ -175,7 +175,7 @@ class Kubelet:
             node=spec.info,
             folder=config.folder,
             images=config.images,
-            environment={**inherited, **config.environment},
+            environment=lambda own: {**inherited, **config.environment(own)},
             services=service_variables(client.server),
             path=config.path,
             mark=mark,

@@ -11,7 +11,7 @@ from podpass.kubernetes.kubelet import environment, programs
 from podpass.kubernetes.kubelet.context import KubeletContext
 from podpass.kubernetes.kubelet.environment import ConfigError, expand
 from podpass.kubernetes.kubelet.images import ImageConfig
-from podpass.kubernetes.kubelet.pod_network import changes_network
+from podpass.kubernetes.kubelet.pod_network import changes_network, needs_own_network
 from podpass.kubernetes.kubelet.process import (
     CONTAINER_VARIABLE,
     RUNTIME_VARIABLE,
@@ -180,7 +180,7 @@ def _default_variables(
         create_private_folder(folder / name)
     name = pod["spec"].get("hostname") or pod["metadata"]["name"]
     values = {
-        **context.environment,
+        **context.environment(_own_addresses(context, pod)),
         "PATH": programs.search_path(context.path),
         "HOME": str(folder / "home"),
         "HOSTNAME": name[:_HOST_NAME_LENGTH],
@@ -190,6 +190,12 @@ def _default_variables(
     if not any(mount.target == "/tmp" for mount in mounts):  # noqa: S108 a volume of the pod
         values["TMPDIR"] = str(folder / "tmp")
     return values
+
+
+def _own_addresses(context: KubeletContext, pod: Mapping[str, Any]) -> list[str]:
+    """Return the addresses at which only containers of the pod answer."""
+    address = context.node.pod_address
+    return [address, *(context.network.addresses if needs_own_network(pod) else ())]
 
 
 def locate_program(program: str, search: str, mounts: Sequence[Mount]) -> str:

@@ -1,0 +1,79 @@
+"""The table of clients through the migration sidecar: its cells, its reasons, and the page."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.clients import matrix, sidecar_matrix
+from tests.clients.sidecar_clients import MODES, SIDECAR_CLIENTS, YES, SidecarClient
+from tests.clients.sidecar_matrix import SidecarRows
+
+PAGE = (Path(__file__).parents[2] / "docs" / "clients.md").read_text()
+NAMES = [each.name for each in SIDECAR_CLIENTS]
+
+
+@pytest.mark.parametrize(
+    ("without", "with_client_id", "is_direct", "text"),
+    [
+        (True, True, False, "yes"),
+        (True, False, False, "without client ID"),
+        (False, True, False, "with client ID"),
+        (False, False, False, "no"),
+        (True, True, True, "direct"),
+        (False, False, True, "no"),
+    ],
+)
+def test_cell_says_which_requests_got_their_secret(
+    without: bool, with_client_id: bool, is_direct: bool, text: str
+) -> None:
+    assert sidecar_matrix.cell(without, with_client_id, is_direct=is_direct) == text
+
+
+def test_names_of_clients_are_unique() -> None:
+    assert len(set(NAMES)) == len(NAMES)
+
+
+def test_written_rows_are_read_again_without_the_numbers_of_reasons() -> None:
+    rows = SidecarRows()
+    for client in SIDECAR_CLIENTS:
+        rows.add(client, client.version or "99.0", ["yes"] * len(MODES))
+    assert rows.is_complete
+    page = f"{sidecar_matrix.BEGIN}\n\n{rows.format()}\n{sidecar_matrix.END}"
+    for client in SIDECAR_CLIENTS:
+        assert sidecar_matrix.documented_row(client, page) == ["yes"] * len(MODES)
+
+
+def test_row_of_another_client_is_not_the_row_of_this_one() -> None:
+    rows = SidecarRows()
+    rows.add(SIDECAR_CLIENTS[0], "1.0", ["yes"] * len(MODES))
+    page = f"{sidecar_matrix.BEGIN}\n{rows.format()}\n{sidecar_matrix.END}"
+    assert not rows.is_complete
+    assert sidecar_matrix.documented_row(SIDECAR_CLIENTS[1], page) == []
+    shown = page.replace(SIDECAR_CLIENTS[0].credential, "AnotherCredential")
+    assert sidecar_matrix.documented_row(SIDECAR_CLIENTS[0], shown) == []
+
+
+@pytest.mark.parametrize("client", SIDECAR_CLIENTS, ids=NAMES)
+def test_page_has_a_reason_for_every_cell_that_is_not_yes(client: SidecarClient) -> None:
+    cells = sidecar_matrix.documented_row(client, PAGE)
+    explained = [mode in client.reasons for mode in MODES]
+    assert [cell != YES for cell in cells] == explained
+
+
+def test_page_lists_the_reasons_of_the_clients() -> None:
+    table = PAGE.partition(sidecar_matrix.BEGIN)[2].partition(sidecar_matrix.END)[0]
+    for text, number in sidecar_matrix.reason_numbers().items():
+        assert f"\n{number}. {text}\n" in table
+
+
+def test_reason_has_one_number_for_all_its_cells() -> None:
+    numbers = sidecar_matrix.reason_numbers()
+    assert sorted(numbers.values()) == list(range(1, len(numbers) + 1))
+
+
+def test_only_the_table_between_its_own_markers_is_replaced(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    matrix.write_table(page, "table", sidecar_matrix.BEGIN, sidecar_matrix.END)
+    assert matrix.BEGIN in page.read_text()
+    assert sidecar_matrix.documented_row(SIDECAR_CLIENTS[0], page.read_text()) == []
