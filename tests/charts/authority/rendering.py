@@ -56,6 +56,7 @@ EVERYTHING: Values = {
         "annotations": {"lb.example.com/internal": "true"},
         "externalTrafficPolicy": "Local",
     },
+    "requireDatabase": True,
     "shutdownDelaySeconds": 30,
     "drainSeconds": 60,
     "podDisruptionBudget": {"minAvailable": "50%", "maxUnavailable": None},

@@ -137,10 +137,20 @@ async def test_draining_replica_reports_that_it_drains(tmp_path: Path) -> None:
     assert (code, body["reasons"]) == (503, ["draining"])
 
 
-@pytest.mark.parametrize("query", [b"require=cache", b"require=database&x=1", b"verbose"])
-async def test_unknown_query_of_readiness_is_refused(tmp_path: Path, query: bytes) -> None:
+@pytest.mark.parametrize("query", [b"require=cache", b"require=", b"require=database&require=x"])
+async def test_unknown_requirement_of_readiness_is_refused(tmp_path: Path, query: bytes) -> None:
     """A probe with a typing error must not pass as a check of the database."""
     assert (await _probe(create_app(_checker(_status()), tmp_path), query))[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("query", "code"), [(b"verbose", 200), (b"x=%ff&y", 200), (b"x=1&require=database", 503)]
+)
+async def test_other_queries_of_readiness_are_ignored(
+    tmp_path: Path, query: bytes, code: int
+) -> None:
+    app = create_app(_checker(_status(database=False)), tmp_path)
+    assert (await _probe(app, query))[0] == code
 
 
 def test_full_metrics_directory_is_an_error_before_start(

@@ -13,6 +13,7 @@ replica that has never reached the database is unready, because it has no keys.
 import asyncio
 import socket
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import orjson
 
@@ -22,23 +23,25 @@ from podpass.servers.authority.health_checks import HealthChecker
 from podpass.servers.authority.heartbeat import Heartbeat
 from podpass.servers.authority.shared_status import ProcessState
 
-# Whether the database must be up, by the query of `/readyz`.
-_REQUIREMENTS = {b"": False, b"require=database": True}
+_DATABASE = "database"
 
 
 def create_app(checker: HealthChecker, metrics_directory: Path) -> App:
     """Create the ASGI application of probes and metrics."""
 
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
-        path, query = scope["path"], scope["query_string"]
+        path = scope["path"]
         if scope["method"] not in ("GET", "HEAD"):
             await respond(send, 405, b"", ((b"allow", b"GET, HEAD"),))
         elif path == "/healthz":
             await _respond_probe(send, *checker.healthz())
-        elif path == "/readyz" and query in _REQUIREMENTS:
-            await _respond_probe(send, *checker.readyz(requires_database=_REQUIREMENTS[query]))
         elif path == "/readyz":
-            await respond(send, 400, b"unknown query: the only one is ?require=database\n", ())
+            required = {value for name, value in _parse_query(scope) if name == "require"}
+            if required - {_DATABASE}:
+                await respond(send, 400, b"unknown requirement: use ?require=database\n", ())
+            else:
+                result = checker.readyz(requires_database=_DATABASE in required)
+                await _respond_probe(send, *result)
         elif path == "/metrics":
             body, content_type = metrics.expose(checker, metrics_directory)
             await respond(send, 200, body, ((b"content-type", content_type),))
@@ -46,6 +49,10 @@ def create_app(checker: HealthChecker, metrics_directory: Path) -> App:
             await respond(send, 404, b"", ())
 
     return app
+
+
+def _parse_query(scope: Scope) -> list[tuple[str, str]]:
+    return parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
 
 
 async def _respond_probe(send: Send, is_ok: bool, facts: dict[str, object]) -> None:
