@@ -27,7 +27,7 @@ from tests.journey.instance import SECOND_CLIENT, Instance, started
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 
 PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
-# JVMs and `az` beside each other, on a machine with other work.
+# JVMs and `az` at the same time, on a machine with other work.
 SECONDS = 240
 
 

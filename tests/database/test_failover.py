@@ -23,7 +23,7 @@ def pair() -> Iterator[tuple[postgres.Server, postgres.Server]]:
 
 @dataclass
 class Load:
-    """Writers and readers of two replicas, and what they were told.
+    """Writers and readers of two replicas, and the answers that they got.
 
     Shapes:  `stale` has each read that returned less than was acknowledged before it.
     """

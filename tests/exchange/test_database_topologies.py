@@ -150,7 +150,7 @@ def test_replicas_behind_a_pooler_serve_and_notice_a_withdrawn_secret(
         load.wait_for_more(200)
         assert load.refused == []
         passwords = asyncio.run(replace_passwords(url, ()))
-        # Each replica has cached the secret. It cannot know of the change until it is told.
+        # Each replica has cached the secret. It cannot know of the change until a message arrives.
         wait_for_status(replicas, 401)
         refused = len(load.refused)
         wait_until(lambda: len(load.refused) > refused + 20)

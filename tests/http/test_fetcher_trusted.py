@@ -172,7 +172,7 @@ async def test_unusable_file_fails_the_start_and_each_request_without_blocking(
 
 
 async def test_host_name_of_a_named_url_may_not_have_a_loopback_address(api: ApiServer) -> None:
-    """An address in the URL is the operator's own; a name belongs to whoever answers DNS."""
+    """An address in the URL is the operator's own; a name can be changed by DNS servers."""
     url = api.url.replace("127.0.0.1", "localhost") + "/keys"
     trusted = TrustedUrls(urls=frozenset({url}), ca_file=api.ca_file)
     assert await _reason(Fetcher(FetchRules(trusted=trusted)), url) == "address"

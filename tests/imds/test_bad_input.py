@@ -59,7 +59,7 @@ ANSWERS = {
 
 
 async def _ask(sidecar: Sidecar, caplog: pytest.LogCaptureFixture, message: str) -> None:
-    """Send a token request that must fail with this message, and check that the sidecar goes on."""
+    """Send a token request that must fail with this message, and check that the sidecar still answers."""
     assertion = sidecar.token_file.read_text("latin-1") if sidecar.token_file.is_file() else "-"
     caplog.clear()
     status, text, headers = await sidecar.token()

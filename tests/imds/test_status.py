@@ -50,7 +50,7 @@ async def test_sidecar_with_an_expired_token_is_not_ready_until_a_refresh_succee
     assert (found["expired_tokens"], found["refresh_overdue_seconds"]) == (0, 0)
 
 
-async def test_token_that_nobody_uses_any_more_does_not_make_the_sidecar_unready(
+async def test_token_that_no_client_uses_any_more_does_not_make_the_sidecar_unready(
     sidecar: Sidecar,
 ) -> None:
     await sidecar.token()
