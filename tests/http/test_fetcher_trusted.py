@@ -113,6 +113,11 @@ async def test_ca_of_the_operator_replaces_the_system_cas(
     assert await _reason(fetcher, f"{api.url}/keys") == "unreachable"
 
 
+async def test_ca_file_may_have_comments_in_utf8(api: ApiServer) -> None:
+    api.ca_file.write_text(f"# Főtanúsítvány\n{api.ca_file.read_text()}\n# Autorité\n")
+    assert await Fetcher(api.rules("/keys")).get_json(f"{api.url}/keys") == {}
+
+
 async def test_rotated_token_and_ca_are_used_at_the_next_request(api: ApiServer) -> None:
     fetcher = Fetcher(api.rules("/keys"))
     right = api.ca_file.read_bytes()

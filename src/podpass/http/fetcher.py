@@ -233,9 +233,10 @@ def _read_ca(path: Path) -> str:
     Errors:  SettingsError.
     """
     try:
-        text = files.read_regular(path, _MAX_CA_BYTES).decode("ascii") or "-"
+        # Comments between the certificates may have other characters.
+        text = files.read_regular(path, _MAX_CA_BYTES).decode("ascii", "ignore") or "-"
         ssl.create_default_context(cadata=text)
-    except (UnicodeDecodeError, ssl.SSLError) as exc:
+    except ssl.SSLError as exc:
         raise SettingsError([f"{path}: not a PEM file of certificates"]) from exc
     except OSError as exc:
         raise SettingsError([f"{path}: the CA file cannot be read: {exc.strerror}"]) from exc

@@ -159,15 +159,20 @@ def _patch_containers(of: str) -> dict[str, Any]:
     mount = f"{{'name': dyn('{VOLUME}'), 'mountPath': dyn('{names.MOUNT_PATH}'), 'readOnly': dyn(true)}}"
     unmounted = f"!c.?volumeMounts.orValue([]).exists(m, m.mountPath == '{names.MOUNT_PATH}')"
     patches = [
-        _add_to_containers(of, "!has(c.env)", "env", "[]"),
+        _add_to_containers(of, _is_empty("c.?env"), "env", "[]"),
         *(
             _add_to_containers(of, _is_missing(index), "env/-", f"variables.env[{index}]")
             for index in range(len(_VARIABLES))
         ),
-        _add_to_containers(of, "!has(c.volumeMounts)", "volumeMounts", "[]"),
+        _add_to_containers(of, _is_empty("c.?volumeMounts"), "volumeMounts", "[]"),
         _add_to_containers(of, unmounted, "volumeMounts/-", mount),
     ]
     return _build_json_patch("\n+ ".join(patches))
+
+
+def _is_empty(path: str) -> str:
+    """Return the condition that a list is missing or empty: the API server removes an empty list."""
+    return f"{path}.orValue([]).size() == 0"
 
 
 def _is_missing(index: int) -> str:
@@ -199,8 +204,8 @@ def _patch_volume(audience: str) -> dict[str, Any]:
     volume = f"{{'name': dyn('{VOLUME}'), 'projected': dyn({{'sources': [{token}]}})}}"
     expression = f"""object.spec.?volumes.orValue([]).exists(v, v.name == '{VOLUME}')
 ? []
-: (has(object.spec.volumes)
-    ? [] : [JSONPatch{{op: 'add', path: '/spec/volumes', value: []}}])
+: ({_is_empty("object.spec.?volumes")}
+    ? [JSONPatch{{op: 'add', path: '/spec/volumes', value: []}}] : [])
   + [JSONPatch{{op: 'add', path: '/spec/volumes/-', value: {volume}}}]"""
     return _build_json_patch(expression)
 

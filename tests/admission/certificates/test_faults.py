@@ -273,9 +273,9 @@ async def test_deleted_secret_and_replaced_bundle_are_repaired(lab: Lab) -> None
     """Until the bundle is repaired, API servers refuse every labelled pod."""
     replicas = [await start_ready(lab), await start_ready(lab)]
     issuer = RsaCertificateIssuer(host=HOST, now=lab.clock(), policy=RotationPolicy())
-    other_ca = issuer.create_ca().certificate
+    foreign_ca = issuer.create_ca().certificate
     await lab.admin.delete(SECRET)
-    await lab.overwrite_bundles(other_ca)
+    await lab.overwrite_bundles(foreign_ca)
 
     async def is_trusted() -> bool:
         bundle = await read_bundle(lab)
