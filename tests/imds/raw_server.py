@@ -29,9 +29,11 @@ class RawServer:
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.requests.append(await read_request(reader))
         writer.write(self.answer)
-        while self.repeat:
+        while self.repeat and not writer.is_closing():
             writer.write(self.repeat)
             await writer.drain()
+            # `drain` may return at once each time; the client is in the same event loop.
+            await asyncio.sleep(0)
         if self.is_silent:
             await writer.drain()
             await reader.read()
