@@ -107,7 +107,7 @@ test-kubernetes: $(VENV)/.dev ## run the journey and the contract tests on a rea
 	PODPASS_TEST_KUBERNETES='$(KUBERNETES)' $(BIN)/python -m bench.peers
 	PODPASS_TEST_KUBERNETES='$(KUBERNETES)' $(PYTEST) -m kubernetes $(CLUSTERS) -rs $(if $(K),-k '$(K)') $(ALONE)
 
-test-conformance: $(VENV)/.dev ## run Kubernetes' own conformance tests on an instance, 12 minutes; the first run builds them with Go: K=text
+test-conformance: $(VENV)/.dev ## run Kubernetes' own conformance tests on an instance, 15 minutes; the first run builds them with Go: K=text
 	$(BIN)/python -m tests.conformance $(if $(K),--focus '$(K)')
 
 soak: $(VENV)/.dev ## run kill -9, outages, load and floods for hours; PARTS='kill-sqlite mixed', SOAK_MINUTES=30, ROUNDS=200, SEED=n

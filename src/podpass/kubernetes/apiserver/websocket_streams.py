@@ -5,6 +5,7 @@ Source: k8s.io/apiserver v0.34 pkg/endpoints/handlers/watch.go, pkg/util/wsstrea
 
 import asyncio
 import base64
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ _log = logging.getLogger(__name__)
 
 # A client sends only control frames; its messages are dropped.
 _MAX_RECEIVED_BYTES = 4096
-_STOP_SECONDS = 1.0
+# A client confirms the end after it has read everything; a server that stops waits less.
+_CLOSE_SECONDS, _STOP_SECONDS = 30.0, 1.0
 
 Upgrader = Callable[[StreamResponse], UpgradeResponse]
 """Returns the response that sends a stream by WebSocket."""
@@ -98,7 +100,7 @@ class WebSocketStreams:
             self._senders.discard(sender)
             await cancel_and_wait(sender)
             await cancel_and_wait(receiver)
-            await socket.close(*([_STOP_SECONDS] if self._is_stopping else []))
+            await socket.close(_STOP_SECONDS if self._is_stopping else _CLOSE_SECONDS)
 
 
 async def _send(socket: WebSocket, result: StreamResponse, encoding: _Encoding) -> None:
@@ -123,5 +125,6 @@ async def _send(socket: WebSocket, result: StreamResponse, encoding: _Encoding) 
 
 
 async def _drop_messages(socket: WebSocket) -> None:
-    while await socket.receive() is not None:
-        pass
+    with contextlib.suppress(OSError):
+        while await socket.receive() is not None:
+            pass
