@@ -28,6 +28,7 @@ OTHERS: dict[str, ServerFeature] = {
     "test_aggregated_discovery_is_returned_on_request": ServerFeature(
         "discovery in one answer", 30
     ),
+    "test_kind_is_in_aggregated_discovery": ServerFeature("discovery in one answer", 30),
     "test_without_an_audience_a_token_is_for_the_api_server": ServerFeature(
         "the credential a user came with", 30
     ),
@@ -43,6 +44,13 @@ OTHERS: dict[str, ServerFeature] = {
     ),
     "test_only_declared_fields_can_be_selected": ServerFeature(
         "selectable fields of custom resources", 31
+    ),
+    "test_definition_with_cel_rules_is_accepted": ServerFeature(
+        "selectable fields of custom resources", 31
+    ),
+    # Tried: 1.29 answers 405, 1.34 answers 403.
+    "test_deleted_definition_waits_for_its_objects": ServerFeature(
+        "the status for a new object of a deleted definition", 34
     ),
     "test_value_that_does_not_change_is_not_validated_again": ServerFeature(
         "validation of what changes in a custom resource", 30
