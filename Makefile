@@ -30,7 +30,7 @@ CLUSTERS = tests/charts tests/control_plane tests/kubernetes_clients
 ALONE  = $(if $(AGAIN),--last-failed --last-failed-no-failures=none -n 0)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo tutorial test check fix docs bench test-processes test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-conformance soak fuzz mutation rules clean
+.PHONY: help demo tutorial test check fix docs bench test-processes test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-node test-conformance soak fuzz mutation rules clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,7 +83,7 @@ bench: $(VENV)/.dev ## run the benchmarks; each figure is a ratio to a peer or a
 	$(BIN)/python -m bench
 
 test-processes: $(VENV)/.dev ## run tests that start, kill and drain processes, build images or wait for real time
-	$(PYTEST) -m 'processes and not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak)' -n 2 --dist loadfile tests -rs $(if $(K),-k '$(K)') $(ALONE)
+	$(PYTEST) -m 'processes and not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak or node)' -n 2 --dist loadfile tests -rs $(if $(K),-k '$(K)') $(ALONE)
 
 test-clients: $(VENV)/.dev ## test released SDKs of every language, oldest and newest, as pods; prints the client matrix
 	$(PYTEST) -m clients tests/clients -rs $(if $(K),-k '$(K)') $(if $(WRITE),--write-matrix '$(WRITE)') $(ALONE)
@@ -106,6 +106,10 @@ test-selfhost: $(VENV)/.dev ## test long-running released SDKs while keys, datab
 test-kubernetes: $(VENV)/.dev ## run the journey and the contract tests on a real API server, from KUBEBUILDER_ASSETS or built with Go: KUBERNETES=1.37.2, 1.29.15
 	PODPASS_TEST_KUBERNETES='$(KUBERNETES)' $(BIN)/python -m bench.peers
 	PODPASS_TEST_KUBERNETES='$(KUBERNETES)' $(PYTEST) -m kubernetes $(CLUSTERS) -rs $(if $(K),-k '$(K)') $(ALONE)
+
+test-node: $(VENV)/.dev ## test the webhook and the sidecar on a real node: kubelet, containerd, kube-proxy and DNS; needs root: K=text
+	$(BIN)/python -m tests.node.programs
+	$(PYTEST) -m node tests/node -rs $(if $(K),-k '$(K)') $(ALONE)
 
 test-conformance: $(VENV)/.dev ## run Kubernetes' own conformance tests on an instance, 15 minutes; the first run builds them with Go: K=text
 	$(BIN)/python -m tests.conformance $(if $(K),--focus '$(K)')

@@ -32,6 +32,7 @@ PROGRAMS = {
     "azwi": Program(folder="reference", package=_AZWI + "azwi"),
     "azwi-proxy": Program(folder="reference", package=_AZWI + "proxy"),
     "azwi-webhook": Program(folder="reference", package=_AZWI + "webhook"),
+    "coredns": Program(folder="coredns", package="github.com/coredns/coredns"),
     "external-secrets": Program(folder="external_secrets", package=EXTERNAL_SECRETS),
     # msgraph-sdk-go is azwi's library, and its build takes minutes: one version of it for both.
     "graph": Program(folder="reference", package="./graph"),
@@ -45,6 +46,7 @@ PROGRAMS = {
         f" -X {_HELM}pkg/lint/rules.k8sVersionMajor=1 -X {_HELM}pkg/lint/rules.k8sVersionMinor=37",
     ),
     "kubelogin": Program(folder="kubelogin", package="github.com/Azure/kubelogin"),
+    "pause": Program(folder="pause", package="."),
     **{
         f"{name}-{version}": program
         for version in controlplane.VERSIONS

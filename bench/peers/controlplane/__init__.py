@@ -12,6 +12,12 @@ NAMES = {
     "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
     "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
 }
+# What a real node and its pods need as well; `make test-node` runs them.
+NODE = {
+    "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
+    "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+    "kubelet": "k8s.io/kubernetes/cmd/kubelet",
+}
 # Kubernetes' own end-to-end tests, and the program that most of their pods run.
 TESTS = {
     "e2e.test": "k8s.io/kubernetes/test/e2e",
@@ -33,5 +39,5 @@ def programs(version: str) -> dict[str, Program]:
             ldflags=ldflags,
             is_test=name == "e2e.test",
         )
-        for name, package in (NAMES | TESTS).items()
+        for name, package in (NAMES | NODE | TESTS).items()
     }

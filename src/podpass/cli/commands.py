@@ -29,7 +29,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Cluster": {
         "webhook": "Run the admission webhook",
         "proxy": "Run the migration sidecar: answer IMDS token requests with tokens of Workload ID",
-        "proxy-init": "Redirect the IMDS requests of a pod to the sidecar",
+        "proxy-init": "Redirect a pod's requests to the metadata service to the sidecar, with iptables",
         "authority": "Run the token service for clusters without Entra",
         "manifests": "Print the Kubernetes objects of the chart, without Helm",
     },

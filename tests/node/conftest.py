@@ -1,0 +1,78 @@
+"""One real node for all tests of this folder; a test that needs other objects uses a namespace of its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.node.node import PODPASS_IMAGE, Node, running_node
+from tests.node.objects import container, create_namespace, pod
+from tests.node.programs import CannotRun
+
+_HERE = Path(__file__).parent
+CHART = _HERE.parents[1] / "charts" / "podpass"
+RELEASE = "workload-identity-webhook"
+SYSTEM = "azure-workload-identity-system"
+
+_TWO_TOKENS = """
+import base64, json, os, time
+from azure.identity import WorkloadIdentityCredential
+from azure.keyvault.secrets import SecretClient
+
+seen = ""
+for _ in range(2):
+    while (token := open(os.environ["AZURE_FEDERATED_TOKEN_FILE"]).read()) == seen:
+        time.sleep(1)
+    seen = token
+    part = token.split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    vault = SecretClient("https://demo-vault.vault.azure.net/", WorkloadIdentityCredential())
+    print(claims["jti"], claims["iat"], claims["exp"], vault.get_secret("greeting").value)
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder with `node`."""
+    for item in items:
+        if _HERE in item.path.parents:
+            item.add_marker(pytest.mark.node)
+            item.add_marker(pytest.mark.timeout(1800))
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[Node]:
+    """Run a node without the webhook."""
+    try:
+        with running_node() as running:
+            yield running
+    except CannotRun as exc:
+        pytest.skip(f"a real node: {exc}")
+
+
+@pytest.fixture(scope="session")
+def webhook(node: Node) -> Node:
+    """Install this project's chart as the installation guide does, with the image of this checkout."""
+    node.kubectl("create", "namespace", SYSTEM)
+    restricted = "pod-security.kubernetes.io/enforce=restricted"
+    node.kubectl("label", "namespace", SYSTEM, restricted)
+    tenant = f"azureTenantID={node.cloud.status['tenant_id']}"
+    image = f"image.repository={PODPASS_IMAGE}"
+    where = ("--namespace", SYSTEM, "--wait", "--timeout", "180s")
+    node.helm("install", RELEASE, str(CHART), "--set", tenant, "--set", image, *where)
+    return node
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _start_refreshing_pod_early(request: pytest.FixtureRequest) -> None:
+    """Let the minutes of a token's lifetime pass while the other tests run."""
+    if any("refreshing_pod" in getattr(each, "fixturenames", ()) for each in request.session.items):
+        request.getfixturevalue("refreshing_pod")
+
+
+@pytest.fixture(scope="session")
+def refreshing_pod(webhook: Node) -> Node:
+    """Start a pod that prints each of its first two tokens' ids and times, and the secret that it reads."""
+    webhook.kubectl("apply", "-f", str(_HERE / "token_policy.yaml"))
+    create_namespace(webhook, "refresh")
+    webhook.apply(pod("refreshing", "refresh", container(["python", "-uc", _TWO_TOKENS])))
+    return webhook

@@ -1,0 +1,29 @@
+"""Pods that are created all the time, while something happens to the webhook."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
+from tests.node.images import ROOT
+from tests.node.node import Node
+from tests.node.pki import SERVER
+from tests.node.sandbox import wait_until
+
+
+@contextlib.contextmanager
+def creating_pods(node: Node, namespace: str) -> Iterator[Callable[[], list[str]]]:
+    """Create pods directly until the context ends; yields a function that returns a line for each."""
+    files = (node.pki.ca, node.pki.certificate("admin"), node.pki.key("admin"))
+    script = ["-m", "tests.node.pod_creator", SERVER, *map(str, files), namespace]
+    name = f"creator-{namespace}"
+    where = {"PYTHONPATH": str(ROOT)}
+    service = node.sandbox.start(name, [sys.executable, *script], where)
+
+    def created() -> list[str]:
+        return service.log.read_text().splitlines()
+
+    wait_until(lambda: len(created()) > 3, 60, "the first pods are created")
+    try:
+        yield created
+    finally:
+        node.sandbox.stop(service)

@@ -1,0 +1,164 @@
+"""Container images without a registry and without Docker: layers from this machine's files, as archives.
+
+podpass's own image is the one that `scripts/image.py` builds. The others have one program each.
+"""
+
+import hashlib
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.peers.build import cache
+
+ROOT = Path(__file__).parents[2]
+USER = "65532:65532"
+_SCRIPT = ROOT / "scripts" / "image.py"
+_LIBRARY = re.compile(r"(?:=> )?(/\S+) \(0x")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image; `layers` are uncompressed tar files, the lowest first."""
+
+    name: str
+    layers: Sequence[Path]
+    command: Sequence[str] = ()
+    user: str = USER
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_archive(image: Image, file: Path) -> Path:
+    """Write an image as a Docker archive, which carries its full name."""
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {
+            "User": image.user,
+            "Env": [f"{key}={value}" for key, value in image.variables.items()],
+            "Entrypoint": [*image.command],
+            "WorkingDir": "/",
+        },
+        "rootfs": {"type": "layers", "diff_ids": [_digest(layer) for layer in image.layers]},
+    }
+    names = [f"{index}.tar" for index in range(len(image.layers))]
+    manifest = [{"Config": "config.json", "RepoTags": [image.name], "Layers": names}]
+    with tarfile.open(file, "w") as tar:
+        _add_bytes(tar, "config.json", json.dumps(config).encode())
+        _add_bytes(tar, "manifest.json", json.dumps(manifest).encode())
+        for name, layer in zip(names, image.layers, strict=True):
+            tar.add(layer, name)
+    return file
+
+
+def program_layer(file: Path, programs: Mapping[str, Path]) -> Path:
+    """Write a layer with programs by their paths in the image, and the libraries that they load."""
+    files = dict(programs)
+    for binary in programs.values():
+        done = subprocess.run(["ldd", binary], capture_output=True, text=True, check=False)
+        files |= {name: Path(name).resolve() for name in _LIBRARY.findall(done.stdout)}
+    with tarfile.open(file, "w") as tar:
+        for path in sorted(files):
+            tar.add(files[path], path.lstrip("/"), filter=_owned_by_root)
+    return file
+
+
+def text_layer(file: Path, texts: Mapping[str, bytes]) -> Path:
+    """Write a layer with files of the given contents."""
+    with tarfile.open(file, "w") as tar:
+        for path, content in texts.items():
+            _add_bytes(tar, path.lstrip("/"), content)
+    return file
+
+
+def podpass_archive() -> Path:
+    """Return podpass's image as an OCI archive; build it if its sources have changed."""
+
+    def build(folder: Path) -> None:
+        _run_script("archive", str(folder / "podpass.tar"))
+
+    return _cached("podpass-image", _podpass_sources(), build) / "podpass.tar"
+
+
+def target_layer(target: str) -> Path:
+    """Return the layer of an image of one process, as `deploy/Dockerfile` names it."""
+
+    def build(folder: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=folder) as root:
+            _run_script("root", root)
+            _run_script("target", target, root)
+            _pack(Path(root), folder / "layer.tar")
+
+    return _cached(f"{target}-target", _podpass_sources(), build) / "layer.tar"
+
+
+def client_layer() -> Path:
+    """Return a layer with Python and the released Azure SDK; it contains nothing that podpass changes."""
+
+    def build(folder: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=folder) as root:
+            _run_script("root", root, "demo")
+            for path in Path(root).glob("usr/local/lib/python*/*-packages/podpass*"):
+                shutil.rmtree(path)
+            _pack(Path(root), folder / "layer.tar")
+
+    return _cached("client-image", [ROOT / "constraints.txt", _SCRIPT], build) / "layer.tar"
+
+
+def _podpass_sources() -> list[Path]:
+    return [*(ROOT / "src").rglob("*"), *(ROOT / "scripts").glob("image*.py")]
+
+
+def _pack(root: Path, file: Path) -> None:
+    with tarfile.open(file, "w") as tar:
+        tar.add(root, ".", filter=_owned_by_root)
+
+
+def _cached(name: str, sources: Iterable[Path], build: Callable[[Path], None]) -> Path:
+    """Return the folder that `build` fills, once for each content of the sources."""
+    digest = hashlib.sha256(sys.version.encode())
+    for path in sorted(path for path in sources if path.is_file() and path.suffix != ".pyc"):
+        digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    folder = cache() / f"{name}-{digest.hexdigest()[:12]}"
+    if not folder.exists():
+        for older in cache().glob(f"{name}-*"):
+            shutil.rmtree(older, ignore_errors=True)
+        cache().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache(), prefix=f".{name}-") as part:
+            inner = Path(part, "content")
+            inner.mkdir()
+            build(inner)
+            inner.rename(folder)
+    return folder
+
+
+def _run_script(*arguments: str) -> None:
+    subprocess.run([sys.executable, str(_SCRIPT), *arguments], check=True, capture_output=True)
+
+
+def _digest(layer: Path) -> str:
+    with layer.open("rb") as content:
+        return "sha256:" + hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(content), 0o644
+    tar.addfile(entry, io.BytesIO(content))
+
+
+def _owned_by_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    if entry.isdir():
+        entry.mode = 0o1777 if entry.name.endswith("/tmp") else 0o755
+    elif entry.isfile():
+        entry.mode = 0o755 if entry.mode & 0o100 else 0o644
+    return entry
