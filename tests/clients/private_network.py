@@ -46,12 +46,15 @@ class PrivateNetwork:
 
 
 @contextmanager
-def private_network() -> Iterator[PrivateNetwork]:
-    """Create a namespace; the kernel removes it with its last process."""
+def private_network(program: Path = _SERVER) -> Iterator[PrivateNetwork]:
+    """Create a namespace with a server at the metadata address; the kernel removes it with its last process.
+
+    Shapes:  `program` is the server: it listens on port 80 of its first argument, and prints `ready`.
+    """
     unshare, ip = find_tool("unshare"), find_tool("ip")
     script = (
         f"{ip} link set lo up && {ip} address add {METADATA_ADDRESS}/32 dev lo"
-        f" && exec {sys.executable} -I {_SERVER} {METADATA_ADDRESS}"
+        f" && exec {sys.executable} -I {program} {METADATA_ADDRESS}"
     )
     with subprocess.Popen(
         [unshare, "--net", shutil.which("sh") or "sh", "-c", script],

@@ -15,6 +15,7 @@ from tests.clients.private_network import PrivateNetwork, private_network
 from tests.clients.program_output import parse_output
 from tests.clients.sidecar_clients import (
     ANNOTATIONS,
+    DIRECT,
     MODES,
     SIDECAR_CLIENTS,
     VARIABLES,
@@ -137,6 +138,9 @@ def find_problems(mode: str, outcome: Outcome, reason: Reason | None) -> list[st
         return [] if reason is None else [f"{mode}: it works, although the page has a reason"]
     if reason is None:
         return [f"{mode} is {outcome.text!r}, without a reason\n{outcome.printed}"]
+    # Only a client that does not ask the sidecar has a reason without an output.
+    if (outcome.text == DIRECT) != (not reason.output):
+        return [f"{mode} is {outcome.text!r}: {reason.text}\n{outcome.printed}"]
     if not re.search(reason.output, outcome.printed):
         return [f"{mode}: the client does not say {reason.output!r}\n{outcome.printed}"]
     return []

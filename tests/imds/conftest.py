@@ -33,6 +33,7 @@ class MetadataService:
 
     seen: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
     body: bytes | None = None
+    status: int = 203
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
@@ -45,7 +46,7 @@ class MetadataService:
         if self.body is None and "gzip" in headers.get("accept-encoding", ""):
             text = gzip.compress(text)
             answered.append((b"content-encoding", b"gzip"))
-        await respond(send, 203, text, tuple(answered))
+        await respond(send, self.status, text, tuple(answered))
 
 
 @dataclass

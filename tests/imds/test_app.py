@@ -107,6 +107,30 @@ async def test_compressed_answer_reaches_only_a_program_that_accepts_it(
     assert set(sent) == {"host", *(name.lower() for name in headers)}
 
 
+async def test_forwarded_head_has_the_length_of_the_body(sidecar: Sidecar) -> None:
+    status, text, answered = await sidecar.get(
+        "/metadata/instance", "HEAD", headers={"Accept-Encoding": "identity"}
+    )
+    assert (status, text) == (203, "")
+    assert answered["Content-Length"] == str(len("/metadata/instance"))
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_forwarded_answer_without_a_body_has_no_length(sidecar: Sidecar, status: int) -> None:
+    sidecar.metadata.status, sidecar.metadata.body = status, b""
+    found, text, answered = await sidecar.get("/metadata/instance")
+    assert (found, text) == (status, "")
+    assert "Content-Length" not in answered
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_redirect_of_the_metadata_service_is_returned(sidecar: Sidecar, status: int) -> None:
+    sidecar.metadata.status = status
+    found, _, answered = await sidecar.get("/metadata/instance")
+    assert (found, answered["X-Own"]) == (status, "1")
+    assert len(sidecar.metadata.seen) == 1
+
+
 async def test_target_without_a_path_is_not_forwarded(sidecar: Sidecar) -> None:
     port = sidecar.url.rpartition(":")[2]
     reader, writer = await asyncio.open_connection("127.0.0.1", int(port))

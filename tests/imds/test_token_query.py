@@ -18,6 +18,7 @@ VAULT = "https://vault.azure.net"
         ("resource=https%3A%2F%2Fvault.azure.net%2F", OWN, f"{VAULT}/"),
         (f"resource={VAULT}&bypass_cache=true&authority=x&&", OWN, VAULT),
         (f"resource={VAULT}&client_id={CLIENT.upper()}", CLIENT.upper(), VAULT),
+        (f"RESOURCE={VAULT}&Client_ID={CLIENT}", CLIENT, VAULT),
         # App Service's protocol of 2017-09-01.
         (f"resource={VAULT}&clientid={CLIENT}", CLIENT, VAULT),
         (f"resource={VAULT}&object_id=&client_id={CLIENT}", CLIENT, VAULT),

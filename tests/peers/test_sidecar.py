@@ -1,6 +1,6 @@
 """The reference's sidecar v1.6.0 and `podpass proxy` get the same requests and give the same answers.
 
-Requests for other paths are not sent here: both would forward them to the metadata service of the machine.
+Requests for other paths are in `test_sidecar_forward.py`: both forward them to the metadata service.
 """
 
 import http.client
@@ -17,7 +17,7 @@ import pytest
 
 from bench.peers.build import CannotBuild, build_program
 from podpass.crypto import jose
-from tests.journey.instance import CLIENT, Instance
+from tests.journey.instance import CLIENT, SECOND_CLIENT, Instance
 from tests.ports import free_port
 
 # A first build takes minutes.
@@ -87,12 +87,12 @@ def ports(environ: dict[str, str]) -> Iterator[list[int]]:
     except CannotBuild as exc:
         pytest.skip(f"azwi-proxy: {exc}")
     ours = [sys.executable, "-m", "podpass.cli", "proxy"]
-    with _running([str(reference)], environ) as first, _running(ours, environ) as second:
+    with running([str(reference)], environ) as first, running(ours, environ) as second:
         yield [first, second]
 
 
 @contextmanager
-def _running(command: list[str], environ: dict[str, str]) -> Iterator[int]:
+def running(command: list[str], environ: dict[str, str]) -> Iterator[int]:
     port = free_port()
     child = subprocess.Popen([*command, f"--proxy-port={port}"], env=environ, cwd=Path.cwd())
     try:
@@ -173,3 +173,18 @@ def test_query_that_both_refuse(ports: list[int], query: str) -> None:
     assert (reference[0], reference[2]) == (400, b"The resource parameter is required.\n")
     assert ours[0] == 400
     assert b"malformed parameter" in ours[2]
+
+
+def test_name_of_a_parameter_may_have_any_case(ports: list[int]) -> None:
+    """The reference returns a token of the pod's own identity for one that it does not know by this name."""
+    found = [_ask(port, f"GET {PATH}?{VAULT}&Client_ID={SECOND_CLIENT}") for port in ports]
+    assert [status for status, _, _ in found] == [200, 200]
+    tokens = [jose.parse(json.loads(body)["access_token"]).claims for _, _, body in found]
+    assert [claims["appid"] for claims in tokens] == [CLIENT, SECOND_CLIENT]
+
+
+def test_client_id_that_is_not_a_guid_is_a_bad_request(ports: list[int]) -> None:
+    """The reference asks the authority; clients repeat a request with its status."""
+    reference, ours = (_ask(port, f"GET {PATH}?{VAULT}&client_id=web") for port in ports)
+    assert (reference[0], ours[0]) == (500, 400)
+    assert b"is not a GUID" in ours[2]

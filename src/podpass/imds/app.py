@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from podpass.clock import Clock
 from podpass.http.reply import Reply
+from podpass.http.request_validation import Headers
 from podpass.http.server import BodyTooLarge, Receive, Scope, Send, header, read_body
 from podpass.imds import responses
 from podpass.imds.entra_client import TokenNotAcquired
@@ -33,6 +34,7 @@ _MSI_PATH = re.compile(r"/msi/token/?", re.IGNORECASE)
 _READY_PATH = "/readyz"
 _FORM = "application/x-www-form-urlencoded"
 _MAX_BODY_BYTES = 64 * 1024
+_NO_BODY_STATUSES = frozenset((204, 304))
 _NO_METADATA_HEADER = "Required metadata header not specified"
 _NO_MSI_HEADER = (
     "Required header not specified: X-IDENTITY-HEADER or secret (App Service), or Metadata: true"
@@ -83,7 +85,7 @@ class ImdsApp:
             {
                 "type": "http.response.start",
                 "status": reply.status,
-                "headers": [*reply.headers, _content_length(reply)],
+                "headers": [*reply.headers, *_content_length(reply)],
             }
         )
         await send({"type": "http.response.body", "body": reply.body})
@@ -190,5 +192,9 @@ def _clean_path(path: str) -> str | None:
     return cleaned if cleaned != path else None
 
 
-def _content_length(reply: Reply) -> tuple[bytes, bytes]:
-    return b"content-length", str(len(reply.body)).encode()
+def _content_length(reply: Reply) -> Headers:
+    """Return the header with the length of a body; RFC 9110 forbids it with some statuses."""
+    has_own = any(name == b"content-length" for name, _ in reply.headers)
+    if has_own or reply.status in _NO_BODY_STATUSES:
+        return ()
+    return ((b"content-length", str(len(reply.body)).encode()),)

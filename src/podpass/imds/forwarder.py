@@ -56,9 +56,9 @@ class Forwarder:
             return text_error(500, f"the metadata service sent no response: {exc.message}")
         except OSError as exc:
             return text_error(500, f"the metadata service cannot be reached: {type(exc).__name__}")
+        # A response to HEAD has the length of the body that GET would return.
+        dropped = _HOP_HEADERS - {b"content-length"} if method == "HEAD" else _HOP_HEADERS
         kept = [
-            (name.lower(), value)
-            for name, value in response.headers
-            if name.lower() not in _HOP_HEADERS
+            (name.lower(), value) for name, value in response.headers if name.lower() not in dropped
         ]
         return Reply(response.status, tuple(kept), response.body)
