@@ -1,7 +1,7 @@
 """The migration sidecar on one core, compared with the reference's process in the same run.
 
 Both answer token requests from their cache over plain HTTP with keep-alive. They get their token from an
-instance of podpass through its gateway, because the reference always asks login.microsoftonline.com. Measured
+instance of podpass through its gateway, because the reference always asks login.microsoftonline.com. The rows
 are the requests per second, the start, and the memory after the load.
 """
 
@@ -39,7 +39,7 @@ _READY_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sidecar:
+class SidecarCommand:
     """A command that runs a sidecar, its environment, and the core on which it runs."""
 
     command: list[str]
@@ -62,7 +62,7 @@ def run() -> Iterator[rows.Row]:
         os.sched_setaffinity(0, allowed)
 
 
-def _measure(sidecars: Mapping[str, Sidecar]) -> Iterator[rows.Row]:
+def _measure(sidecars: Mapping[str, SidecarCommand]) -> Iterator[rows.Row]:
     starts: dict[str, list[float]] = {name: [] for name in sidecars}
     used: list[float] = []
     for _ in range(STARTS):
@@ -103,19 +103,19 @@ def _environment(folder: Path) -> Iterator[dict[str, str]]:
         instance.podpass("down", check=False)
 
 
-def _sidecars(environ: Mapping[str, str], core: int) -> dict[str, Sidecar]:
+def _sidecars(environ: Mapping[str, str], core: int) -> dict[str, SidecarCommand]:
     ours = [sys.executable, "-m", "podpass.cli", "proxy"]
-    found = {"ours": Sidecar(command=ours, environ=environ, core=core)}
+    found = {"ours": SidecarCommand(command=ours, environ=environ, core=core)}
     try:
         reference = str(build_program("azwi-proxy"))
     except CannotBuild as exc:
         print(f"SKIPPED: {REFERENCE}: {exc}", file=sys.stderr)
         return found
-    return found | {REFERENCE: Sidecar(command=[reference], environ=environ, core=core)}
+    return found | {REFERENCE: SidecarCommand(command=[reference], environ=environ, core=core)}
 
 
 @contextmanager
-def _running(sidecar: Sidecar, seconds: list[float]) -> Iterator[LoadedServer]:
+def _running(sidecar: SidecarCommand, seconds: list[float]) -> Iterator[LoadedServer]:
     """Run a sidecar until it has a token in its cache; append the seconds until it was ready."""
     port = free_port()
     began = time.perf_counter()

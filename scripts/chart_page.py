@@ -26,10 +26,10 @@ helm install workload-identity-webhook charts/podpass \\
 Permissions in the namespace of the release: read and update the Secret `azure-wi-webhook-server-cert`, and
 create Secrets, so that the webhook creates this one again if it was deleted. Kubernetes cannot restrict
 `create` to a name. A user who controls a webhook pod can therefore create a Secret that another pod of the
-namespace waits for, or one with a token of another ServiceAccount there. They can read a Secret only under
-the one name above, so only while the webhook's own one is deleted, for which the webhook has no permission.
-Do not install the chart in a namespace with other workloads, such as `kube-system`. With cert-manager or
-`disableCertRotation`, the webhook has no permission on Secrets.
+namespace waits for, or one with a token of another ServiceAccount there. They can read only a Secret with
+the name above. That name is free only after the webhook's own Secret was deleted, and the webhook has no
+permission to delete it. Do not install the chart in a namespace with other workloads, such as
+`kube-system`. With cert-manager or `disableCertRotation`, the webhook has no permission on Secrets.
 """,
     "podpass-authority": """\
 Installs the token service, `podpass authority`: the objects of `deploy/authority`, with the same names.

@@ -12,13 +12,13 @@ from pathlib import Path
 from image_root import PREFIX, USER, VERSION, CannotAssemble, copy_file, copy_libraries
 
 PROXY_USER = 1501
-# Of iptables' extensions, the rules of the redirection need these.
+# The extensions of iptables that the rules of the redirection need.
 _EXTENSIONS = ("standard", "tcp", "owner", "REDIRECT", "NAT", "DNAT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageTarget:
-    """The start of an image; `entry_point` is empty for the image with all commands."""
+    """The description, command and user of an image; `entry_point` is empty if it has all commands."""
 
     description: str
     entry_point: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ def add_target(root: Path, name: str) -> None:
 
 
 def _add_iptables(root: Path) -> None:
-    """Copy iptables with the extensions of the redirection; it finds its command by the name of the link."""
+    """Copy iptables with the extensions of the redirection; its links select the command by their names."""
     program = shutil.which("iptables", path="/usr/sbin:/sbin:/usr/bin:/bin")
     if program is None:
         raise CannotAssemble("iptables is not installed here: install the package iptables")

@@ -247,7 +247,7 @@ class Pooler:
         return f"postgresql://podpass:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
-        """Start it, and wait until it accepts connections."""
+        """Start PgBouncer, and wait until it accepts connections."""
         command = [str(self.program), str(self.folder / "pgbouncer.ini")]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, **_user())
@@ -263,7 +263,7 @@ class Pooler:
                 return
 
     def stop(self) -> None:
-        """Stop it at once, which closes all connections."""
+        """Stop PgBouncer at once, which closes all connections."""
         if self.process is not None:
             self.process.terminate()
             self.process.wait(timeout=_START_SECONDS)

@@ -199,7 +199,7 @@ spec:
 kubectl rollout status deployment/web --timeout=120s
 wait_for_log web app "secret: Hello!"
 
-## The way back: the revision with pod identity, then workload identity again
+## Rollback: the revision with pod identity, then workload identity again
 
 kubectl rollout undo deployment/web --to-revision=1
 kubectl rollout status deployment/web --timeout=120s
@@ -208,7 +208,7 @@ kubectl rollout undo deployment/web --to-revision=3
 kubectl rollout status deployment/web --timeout=120s
 wait_for_log web app "secret: Hello!"
 
-## Way 2, the migration sidecar: for a while, with the program unchanged
+## Way 2, the migration sidecar: temporarily, with the program unchanged
 
 kubectl patch deployment legacy --patch "
 spec:

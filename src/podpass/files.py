@@ -65,11 +65,12 @@ def open_private(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path, max_bytes: int) -> bytes:
-    """Read a small regular file; a FIFO, a device or a directory is refused without blocking.
+    """Read a small regular file; refuse a FIFO, a device or a directory without blocking.
 
     Errors:  OSError with a `strerror` that says what is wrong.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    # Without O_NONBLOCK, opening a FIFO waits for a writer.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))

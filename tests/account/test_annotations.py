@@ -207,7 +207,7 @@ def test_proxy_mode_is_that_of_the_pod_or_the_default(
 
 @pytest.mark.parametrize("key", [names.PROXY_MODE, names.LEGACY_TOKEN_PATH])
 @pytest.mark.parametrize("value", ["", "ENV", "yes", "true ", "iptables,env"])
-def test_choice_that_does_not_exist_is_refused(read: Read, key: str, value: str) -> None:
+def test_invalid_choice_is_refused(read: Read, key: str, value: str) -> None:
     with pytest.raises(BadAnnotation) as caught:
         read({key: value})
     assert caught.value.facts["annotation"] == key

@@ -104,7 +104,7 @@ def test_shared_loopback_interface_needs_the_address_of_the_pod(
     spec = inject(make_pod(ENV), shared)
     source = {"fieldRef": {"fieldPath": "status.podIP"}}
     variables = list(_endpoints(spec["containers"][0]).items())
-    # Kubernetes expands a variable only in those after it.
+    # Kubernetes expands a variable only in variables that the list defines after it.
     assert variables[0] == ("PODPASS_POD_ADDRESS", source)
     assert variables[1][1] == "http://$(PODPASS_POD_ADDRESS):9000"
     assert {"name": "PROXY_ADDRESS", "valueFrom": source} in spec["initContainers"][0]["env"]

@@ -298,7 +298,7 @@ def test_mode_without_a_sidecar_is_warned_about(warned: Warn, make_pod: Function
 
 
 @pytest.mark.parametrize("name", sorted(ENDPOINT_VARIABLES - {"PODPASS_POD_ADDRESS"}))
-def test_variable_that_leads_away_from_the_sidecar_is_warned_about(
+def test_variable_that_bypasses_the_sidecar_is_warned_about(
     warned: Warn, make_pod: Function, name: str
 ) -> None:
     containers = [{"name": "web", "env": [{"name": "A"}, {"name": name, "value": "x"}]}]

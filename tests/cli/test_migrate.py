@@ -67,7 +67,9 @@ def test_control_characters_of_an_image_do_not_reach_the_terminal(
         assert not {each for each in shown if not each.isprintable()} - {"\n"}, form
 
 
-def test_folder_without_library_is_said_to_need_a_look(podpass: Podpass, tmp_path: Path) -> None:
+def test_folder_without_library_gets_a_hint_about_the_sidecar(
+    podpass: Podpass, tmp_path: Path
+) -> None:
     done = podpass("migrate", "scan", str(tmp_path))
     assert done.returncode == 0
     assert "no identity library found. A program that asks the metadata service" in done.stdout
@@ -77,7 +79,7 @@ def test_folder_without_library_is_said_to_need_a_look(podpass: Podpass, tmp_pat
     ("target", "code", "message"),
     [
         ("gone", 2, "docker save gone -o image.tar"),
-        ("./gone", 2, "no file or folder"),
+        ("./gone", 2, "is not a file or folder"),
         ("registry.example.com/team/app:1", 2, "docker save registry.example.com/team/app:1"),
         ("pod/../x", 2, "not a valid name"),
         ("pod/..", 2, "not a valid name"),

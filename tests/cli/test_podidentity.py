@@ -40,7 +40,7 @@ spec:
 """
 
 
-class Cluster:
+class PodIdentityCluster:
     """An instance with the kinds of pod identity, and its kubectl."""
 
     def __init__(self, podpass: Podpass) -> None:
@@ -66,12 +66,12 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster(make_podpass: Any) -> Cluster:
-    return Cluster(make_podpass())
+def cluster(make_podpass: Any) -> PodIdentityCluster:
+    return PodIdentityCluster(make_podpass())
 
 
 @pytest.fixture(scope="module")
-def converted(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def converted(cluster: PodIdentityCluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder with the files of a Deployment."""
     folder = tmp_path_factory.mktemp("detect")
     missing = cluster.detect("-o", str(folder / "none"))
@@ -99,7 +99,7 @@ def converted(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder / "a" / "b"
 
 
-def test_all_four_kinds_are_served(cluster: Cluster, converted: Path) -> None:
+def test_all_four_kinds_are_served(cluster: PodIdentityCluster, converted: Path) -> None:
     assert converted.exists()
     names = cluster.kubectl("api-resources", "--api-group=aadpodidentity.k8s.io", "-o", "name")
     assert {line.partition(".")[0] for line in names.splitlines()} == {
@@ -111,7 +111,7 @@ def test_all_four_kinds_are_served(cluster: Cluster, converted: Path) -> None:
 
 
 def test_kubectl_applies_the_files_and_changes_only_what_they_say(
-    cluster: Cluster, converted: Path
+    cluster: PodIdentityCluster, converted: Path
 ) -> None:
     before = json.loads(cluster.kubectl("get", "deployment", "web", "-o", "json"))
     cluster.kubectl("apply", "-f", str(converted))
@@ -127,7 +127,9 @@ def test_kubectl_applies_the_files_and_changes_only_what_they_say(
     assert labels["aadpodidbinding"] == "web"
 
 
-def test_file_that_the_user_edited_is_not_overwritten(cluster: Cluster, converted: Path) -> None:
+def test_file_that_the_user_edited_is_not_overwritten(
+    cluster: PodIdentityCluster, converted: Path
+) -> None:
     edited = converted / "web-serviceaccount.yaml"
     text = edited.read_text()
     edited.write_text(text + "# mine\n")
@@ -166,7 +168,7 @@ def test_wrong_option_is_refused_with_usage(
     ("given", "seconds"), [("90m", 5400), ("1h0m0.6s", 3601), ("86400s", 86400)]
 )
 def test_durations_have_the_syntax_of_go(
-    cluster: Cluster, converted: Path, tmp_path: Path, given: str, seconds: int
+    cluster: PodIdentityCluster, converted: Path, tmp_path: Path, given: str, seconds: int
 ) -> None:
     assert converted.exists()
     done = cluster.detect("-o", str(tmp_path), "--service-account-token-expiration", given)

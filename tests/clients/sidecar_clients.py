@@ -1,4 +1,4 @@
-"""Clients that get tokens from the migration sidecar, and the ways in which a pod leads them to it."""
+"""Clients that get tokens from the migration sidecar, and the modes in which they reach it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -10,48 +10,48 @@ ENV, IPTABLES, IMDS = "env", "iptables", "IMDS"
 
 
 @dataclass(frozen=True)
-class Reason:
+class CellReason:
     """Why a cell is not `yes`: for the page, and a pattern of the client's output that shows it."""
 
     text: str
     output: str = ""
 
 
-Reasons = Mapping[str, Reason]
+Reasons = Mapping[str, CellReason]
 
-_DIRECT = Reason(
+_DIRECT = CellReason(
     "The credential reads `AZURE_FEDERATED_TOKEN_FILE`, which the webhook sets, and exchanges the token"
     " itself."
 )
-_NOT_READ = Reason(
+_NOT_READ = CellReason(
     "The library does not read this variable and asks 169.254.169.254.", "169.254.169.254"
 )
-_FIXED = Reason("The address 169.254.169.254 is in the code.", "169.254.169.254")
-_REFUSED_ID = Reason(
+_FIXED = CellReason("The address 169.254.169.254 is in the code.", "169.254.169.254")
+_REFUSED_ID = CellReason(
     "`MSI_ENDPOINT` alone selects the protocol of Cloud Shell, for which the library refuses a client ID.",
     "(?i)cloud ?shell",
 )
-_NEEDS_SECRET = Reason(
+_NEEDS_SECRET = CellReason(
     "The library reads `MSI_ENDPOINT` only together with `MSI_SECRET`, and asks 169.254.169.254.",
     "169.254.169.254",
 )
-_REFUSED_WITH_SECRET = Reason(
+_REFUSED_WITH_SECRET = CellReason(
     "The library treats `MSI_ENDPOINT` as Cloud Shell's, with and without `MSI_SECRET`, and refuses a client"
-    " ID, in this release by a `NullPointerException`.",
+    " ID, in this release with a `NullPointerException`.",
     "NullPointerException",
 )
-_DROPPED_ID = Reason(
+_DROPPED_ID = CellReason(
     "The library treats `MSI_ENDPOINT` as Cloud Shell's, with and without `MSI_SECRET`, and sends no client"
     " ID: it gets a token of the pod's own identity, and the vault refuses it.",
     "403 Forbidden",
 )
-_NO_IDENTITY_SECRET = Reason(
+_NO_IDENTITY_SECRET = CellReason(
     "The library reads `IDENTITY_ENDPOINT`, and the secret from `IDENTITY_SECRET` or `MSI_SECRET`, never from"
     " `IDENTITY_HEADER`; without a secret it sends nothing.",
     "IDENTITY_SECRET",
 )
-_NO_IMDS = Reason("The function never asks 169.254.169.254.", "IDENTITY_ENDPOINT")
-_OTHER_COMMAND = Reason(
+_NO_IMDS = CellReason("The function never asks 169.254.169.254.", "IDENTITY_ENDPOINT")
+_OTHER_COMMAND = CellReason(
     "The command uses another variable, which is not set.", "no variable names an endpoint"
 )
 

@@ -1,4 +1,4 @@
-"""Released clients get tokens from the migration sidecar, in each way in which a pod leads them to it."""
+"""Released clients get tokens from the migration sidecar, in each mode in which they reach it."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ from tests.clients.sidecar_clients import (
     YES,
     SidecarClient,
 )
-from tests.clients.sidecar_reasons import ENV, Reason
+from tests.clients.sidecar_reasons import ENV, CellReason
 from tests.journey.instance import SECOND_CLIENT, Instance, started
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
@@ -33,16 +33,16 @@ SECONDS = 240
 
 
 @dataclass(frozen=True)
-class Place:
-    """An instance in a network of its own, with a sidecar at 127.0.0.1:8000."""
+class SidecarInstance:
+    """An instance in its own network namespace, with a sidecar at 127.0.0.1:8000."""
 
     instance: Instance
     network: PrivateNetwork
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    # The init container of the sidecar runs it.
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SidecarInstance]:
+    # The init container of the sidecar runs iptables.
     find_tool("iptables")
     with private_network() as network:
         stack = ExitStack()
@@ -53,7 +53,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             with network.entered():
                 instance.create_pod("sidecar", "web", ["podpass", "proxy", "--proxy-port", "8000"])
                 instance.wait_for_log("sidecar", "starting the proxy server")
-            yield Place(instance, network)
+            yield SidecarInstance(instance, network)
         finally:
             with network.entered():
                 stack.close()
@@ -69,13 +69,13 @@ class Outcome:
 
 
 def run(
-    place: Place,
+    place: SidecarInstance,
     client: SidecarClient,
     mode: str,
     command: list[str],
     more: Mapping[str, str] | None = None,
 ) -> Outcome:
-    """Run a client as a pod; it asks once without and once with a client ID.
+    """Run a client as a pod. The client requests a token without and a token with a client ID.
 
     Shapes:  `more` are variables besides those of the mode.
     """
@@ -105,7 +105,7 @@ def run(
 
 @pytest.mark.parametrize("client", SIDECAR_CLIENTS, ids=[each.name for each in SIDECAR_CLIENTS])
 def test_client_gets_tokens_in_the_documented_modes(
-    place: Place,
+    place: SidecarInstance,
     request: pytest.FixtureRequest,
     sidecar_rows: sidecar_matrix.SidecarRows,
     client: SidecarClient,
@@ -126,13 +126,15 @@ def test_client_gets_tokens_in_the_documented_modes(
         assert sidecar_matrix.documented_row(client, PAGE.read_text()) == texts
 
 
-def test_app_service_login_of_node_works_with_the_variable_of_the_guide(place: Place) -> None:
+def test_app_service_login_of_node_works_with_the_variable_of_the_guide(
+    place: SidecarInstance,
+) -> None:
     client = next(each for each in SIDECAR_CLIENTS if each.style == "nodeauth-app")
     outcome = run(place, client, ENV, client.command(), {"IDENTITY_SECRET": "any"})
     assert outcome.text == YES, outcome.printed
 
 
-def find_problems(mode: str, outcome: Outcome, reason: Reason | None) -> list[str]:
+def find_problems(mode: str, outcome: Outcome, reason: CellReason | None) -> list[str]:
     """Return how a cell differs from its reason: only a cell that works has none."""
     if outcome.text == YES:
         return [] if reason is None else [f"{mode}: it works, although the page has a reason"]

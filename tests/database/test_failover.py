@@ -70,7 +70,7 @@ async def test_standby_takes_over_from_a_primary_that_is_killed_under_load(
     with pytest.raises(DatabaseUnusable) as caught:
         await Database(postgres.several(standby, standby)).open()
     assert standby.password not in str(caught.value)
-    # The standby is first in the list, and is not used as long as it is one.
+    # The standby is first in the list, and is not used while it is a standby.
     load, url = Load(), postgres.several(standby, primary)
     async with (
         Database(url, patience=0.5) as one,

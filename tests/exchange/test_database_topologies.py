@@ -27,7 +27,7 @@ SECONDS = 30
 
 @dataclass
 class Exchanges:
-    """Token requests on open connections to both replicas, until it is stopped.
+    """Sends token requests to both replicas on open connections, until it is stopped.
 
     Shapes:  `refused` has the time and the answer of each request that got no token.
     """

@@ -19,7 +19,7 @@ LOOPBACK = ("127.0.0.0/8",)
 
 
 @dataclass
-class ApiServer:
+class FakeApiServer:
     """A server with its own CA, and the authorization header of each request by path."""
 
     url: str
@@ -42,7 +42,7 @@ class ApiServer:
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[ApiServer]:
+async def api(tmp_path: Path) -> AsyncIterator[FakeApiServer]:
     ca = trustme.CA()
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")
     (tmp_path / "token").write_text(TOKEN + "\n")
@@ -58,7 +58,7 @@ async def api(tmp_path: Path) -> AsyncIterator[ApiServer]:
     async with AsyncExitStack() as stack:
         sock = server.bind("127.0.0.1", 0)
         await stack.enter_async_context(server.serving(app, sock, tls))
-        found = ApiServer(url=f"https://127.0.0.1:{sock.getsockname()[1]}", folder=tmp_path)
+        found = FakeApiServer(url=f"https://127.0.0.1:{sock.getsockname()[1]}", folder=tmp_path)
         yield found
 
 
@@ -69,7 +69,7 @@ async def _reason(fetcher: Fetcher, url: str) -> str:
     return caught.value.reason
 
 
-async def test_token_is_sent_to_the_named_urls_only(api: ApiServer) -> None:
+async def test_token_is_sent_to_the_named_urls_only(api: FakeApiServer) -> None:
     fetcher = Fetcher(api.rules("/keys"))
     assert await fetcher.get_json(f"{api.url}/keys") == {}
     # The other paths of this server have neither the CA nor the address allowed.
@@ -78,14 +78,14 @@ async def test_token_is_sent_to_the_named_urls_only(api: ApiServer) -> None:
     assert api.received == [("/keys", f"Bearer {TOKEN}")]
 
 
-async def test_other_paths_of_an_allowed_server_get_no_token(api: ApiServer) -> None:
+async def test_other_paths_of_an_allowed_server_get_no_token(api: FakeApiServer) -> None:
     rules = api.rules("/keys", private=LOOPBACK)
     private = FetchRules(private=rules.private, private_ca_file=api.ca_file, trusted=rules.trusted)
     await Fetcher(private).get_json(f"{api.url}/api/v1/secrets")
     assert api.received == [("/api/v1/secrets", None)]
 
 
-async def test_token_is_not_sent_after_a_redirect(api: ApiServer) -> None:
+async def test_token_is_not_sent_after_a_redirect(api: FakeApiServer) -> None:
     api.redirect = f"{api.url}/keys"
     assert (
         await _reason(Fetcher(api.rules("/document", "/keys")), f"{api.url}/document") == "status"
@@ -93,14 +93,14 @@ async def test_token_is_not_sent_after_a_redirect(api: ApiServer) -> None:
     assert [path for path, _ in api.received] == ["/document"]
 
 
-async def test_token_is_not_sent_to_a_server_of_another_ca(api: ApiServer) -> None:
+async def test_token_is_not_sent_to_a_server_of_another_ca(api: FakeApiServer) -> None:
     trustme.CA().cert_pem.write_to_path(api.ca_file)
     assert await _reason(Fetcher(api.rules("/keys")), f"{api.url}/keys") == "unreachable"
     assert api.received == []
 
 
 async def test_ca_of_the_operator_replaces_the_system_cas(
-    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+    api: FakeApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A public CA could otherwise issue a certificate for a host that gets the token."""
     monkeypatch.setenv("SSL_CERT_FILE", str(api.ca_file))
@@ -113,12 +113,12 @@ async def test_ca_of_the_operator_replaces_the_system_cas(
     assert await _reason(fetcher, f"{api.url}/keys") == "unreachable"
 
 
-async def test_ca_file_may_have_comments_in_utf8(api: ApiServer) -> None:
+async def test_ca_file_may_have_comments_in_utf8(api: FakeApiServer) -> None:
     api.ca_file.write_text(f"# Főtanúsítvány\n{api.ca_file.read_text()}\n# Autorité\n")
     assert await Fetcher(api.rules("/keys")).get_json(f"{api.url}/keys") == {}
 
 
-async def test_rotated_token_and_ca_are_used_at_the_next_request(api: ApiServer) -> None:
+async def test_rotated_token_and_ca_are_used_at_the_next_request(api: FakeApiServer) -> None:
     fetcher = Fetcher(api.rules("/keys"))
     right = api.ca_file.read_bytes()
     trustme.CA().cert_pem.write_to_path(api.ca_file)
@@ -162,7 +162,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 @pytest.mark.parametrize("name", ["token_file", "ca_file"])
 @pytest.mark.parametrize("case", BROKEN)
 async def test_unusable_file_fails_the_start_and_each_request_without_blocking(
-    api: ApiServer, name: str, case: str
+    api: FakeApiServer, name: str, case: str
 ) -> None:
     fetcher = Fetcher(api.rules("/keys"))
     damage, says = BROKEN[case]
@@ -176,8 +176,8 @@ async def test_unusable_file_fails_the_start_and_each_request_without_blocking(
     assert api.received == []
 
 
-async def test_host_name_of_a_named_url_may_not_have_a_loopback_address(api: ApiServer) -> None:
-    """An address in the URL is the operator's own; a name can be changed by DNS servers."""
+async def test_host_name_of_a_named_url_may_not_have_a_loopback_address(api: FakeApiServer) -> None:
+    """The operator has written an address in the URL. A DNS server can change the address of a name."""
     url = api.url.replace("127.0.0.1", "localhost") + "/keys"
     trusted = TrustedUrls(urls=frozenset({url}), ca_file=api.ca_file)
     assert await _reason(Fetcher(FetchRules(trusted=trusted)), url) == "address"

@@ -75,7 +75,7 @@ async def serving_connections(
         try:
             await handler(reader, writer)
         except (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
-            pass  # the client does not want more
+            pass  # the client has closed the connection
         except asyncio.CancelledError:
             writer.transport.abort()
             raise

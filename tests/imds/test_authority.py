@@ -31,7 +31,7 @@ def _authority(
         (ENTRA, "https://proxy.example/p/", f"https://proxy.example/p/{TENANT}/oauth2/v2.0/token"),
     ],
 )
-def test_token_url(host: str, binding: str | None, url: str) -> None:
+def test_token_url_is_built_from_the_settings(host: str, binding: str | None, url: str) -> None:
     made = _authority(host, binding=Binding(url=binding) if binding else None)
     assert made.token_url == url
 
@@ -79,7 +79,7 @@ def test_binding_with_two_cas_is_refused() -> None:
     ],
     ids=range(5),
 )
-def test_proxy_of_the_environment(proxy: str, found: HttpProxy | None) -> None:
+def test_proxy_is_read_from_the_environment(proxy: str, found: HttpProxy | None) -> None:
     assert _authority(https_proxy=proxy).proxy == found
 
 
@@ -122,7 +122,9 @@ def test_request_to_an_identity_binding_uses_no_proxy() -> None:
         (".", "login.example", False),
     ],
 )
-def test_hosts_without_the_proxy(no_proxy: str, host: str, is_direct: bool) -> None:
+def test_hosts_in_no_proxy_are_reached_without_the_proxy(
+    no_proxy: str, host: str, is_direct: bool
+) -> None:
     made = _authority(f"https://{host}/", https_proxy="http://proxy:1", no_proxy=no_proxy)
     assert (made.proxy is None) == is_direct
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import trustme
 
+from podpass.files import read_regular
 from podpass.imds import entra_client
-from podpass.imds.regular_file import read_regular_file
 from tests.exchange.world import World
 from tests.imds.conftest import Sidecar, authority_at, running_sidecar
 from tests.imds.raw_server import RawServer, raw_server
@@ -76,7 +76,7 @@ async def _ask(sidecar: Sidecar, caplog: pytest.LogCaptureFixture, message: str)
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-async def test_unusable_answer_of_the_authority(
+async def test_invalid_response_of_the_authority_is_reported(
     world: World,
     ca: trustme.CA,
     token_file: Path,
@@ -98,7 +98,7 @@ async def test_unusable_answer_of_the_authority(
     [OK + b"\r\n", OK + b"Content-Length: 1000000000\r\n\r\n"],
     ids=("without a length", "with a length"),
 )
-async def test_huge_answer_of_the_authority_is_not_read_to_its_end(
+async def test_huge_response_of_the_authority_is_not_read_to_its_end(
     world: World, ca: trustme.CA, token_file: Path, caplog: pytest.LogCaptureFixture, head: bytes
 ) -> None:
     """Fails by its time limit without the bound: this answer never ends."""
@@ -113,7 +113,7 @@ async def test_huge_answer_of_the_authority_is_not_read_to_its_end(
 
 
 @pytest.mark.parametrize("answer", [b"", OK, OK + b"Content-Length: 9\r\n\r\n{}"])
-async def test_slow_authority(
+async def test_slow_authority_is_reported_after_the_timeout(
     world: World,
     ca: trustme.CA,
     token_file: Path,
@@ -131,7 +131,7 @@ async def test_slow_authority(
         await _ask(sidecar, caplog, "did not answer within 0 seconds")
 
 
-async def test_authority_that_is_away_and_comes_back(
+async def test_unavailable_authority_is_used_again_after_its_return(
     world: World, token_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with raw_server(RawServer()) as closed:
@@ -196,7 +196,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a link to itself": (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
     "an empty file": (Path.touch, "does not contain a token"),
     "binary": (lambda path: path.write_bytes(b"\xff\x00"), "does not contain a token"),
-    "64 KiB": (lambda path: path.write_bytes(b"a" * 65_537), "does not contain a token"),
+    "64 KiB": (lambda path: path.write_bytes(b"a" * 65_537), "larger than 65536 bytes"),
 }
 
 
@@ -219,7 +219,7 @@ def test_file_of_another_user_is_not_readable(tmp_path: Path) -> None:
         os.seteuid(65534)
     try:
         with pytest.raises(OSError, match="Permission denied"):
-            read_regular_file(path, 10)
+            read_regular(path, 10)
     finally:
         os.seteuid(was)
 
@@ -264,7 +264,7 @@ async def test_token_file_that_the_kubelet_replaces_is_read_again(
     ],
     ids=range(6),
 )
-async def test_request_for_no_certain_identity_is_refused(
+async def test_request_with_an_ambiguous_identity_is_refused(
     sidecar: Sidecar, caplog: pytest.LogCaptureFixture, query: str, message: str
 ) -> None:
     text = query.format(client=sidecar.world.CLIENT, other=sidecar.world.APPLICATION)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 import pytest
 import trustme
 
-from podpass.imds.http_client import HttpProxy, RequestFailed, Server, send_request
+from podpass.imds.http_client import HttpProxy, HttpServer, RequestFailed, send_request
 from tests.imds.raw_server import RawServer, raw_server, serving_connections
 
 
-async def _get(server: Server, method: str = "GET", body: bytes = b"") -> tuple[int, bytes]:
+async def _get(server: HttpServer, method: str = "GET", body: bytes = b"") -> tuple[int, bytes]:
     async with asyncio.timeout(60):
         found = await send_request(server, method, "/x?y", ((b"a", b"b"),), body, max_bytes=1000)
     return found.status, found.body
@@ -38,7 +38,7 @@ async def _get(server: Server, method: str = "GET", body: bytes = b"") -> tuple[
 )
 async def test_framing_of_the_response(answer: bytes, status: int, body: bytes) -> None:
     async with raw_server(RawServer(answer)) as made:
-        assert await _get(Server(host="127.0.0.1", port=made.port)) == (status, body)
+        assert await _get(HttpServer(host="127.0.0.1", port=made.port)) == (status, body)
     assert made.requests == [
         f"GET /x?y HTTP/1.1\r\nHost: 127.0.0.1:{made.port}\r\na: b\r\nConnection: close\r\n\r\n".encode()
     ]
@@ -47,7 +47,7 @@ async def test_framing_of_the_response(answer: bytes, status: int, body: bytes) 
 async def test_response_to_head_has_no_body() -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n"
     async with raw_server(RawServer(answer, is_silent=True)) as made:
-        assert await _get(Server(host="127.0.0.1", port=made.port), "HEAD") == (200, b"")
+        assert await _get(HttpServer(host="127.0.0.1", port=made.port), "HEAD") == (200, b"")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ async def test_request_that_would_contain_another_one_is_not_sent(
     async with raw_server(RawServer(b"HTTP/1.1 200 OK\r\n\r\n")) as made:
         with pytest.raises(RequestFailed, match="contain"):
             await send_request(
-                Server(host="127.0.0.1", port=made.port),
+                HttpServer(host="127.0.0.1", port=made.port),
                 *(method, target, ((b"a", header),), b""),
                 max_bytes=9,
             )
@@ -111,7 +111,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @asynccontextmanager
 async def _tunnel(
     ca: trustme.CA, proxy: ConnectProxy, credentials: str = ""
-) -> AsyncIterator[tuple[RawServer, Server]]:
+) -> AsyncIterator[tuple[RawServer, HttpServer]]:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"
     tls = ssl.create_default_context(cadata=ca.cert_pem.bytes().decode())
     async with (
@@ -119,7 +119,7 @@ async def _tunnel(
         serving_connections(proxy.handle) as port,
     ):
         proxy.target = made.port
-        server = Server(
+        server = HttpServer(
             host="login.example",
             port=443,
             tls=tls,
@@ -151,7 +151,9 @@ async def test_tls_goes_through_the_tunnel(ca: trustme.CA) -> None:
     ],
     ids=("refused", "closed", "long", "no HTTP"),
 )
-async def test_proxy_that_opens_no_tunnel(ca: trustme.CA, answer: bytes, message: str) -> None:
+async def test_proxy_that_refuses_the_tunnel_is_reported(
+    ca: trustme.CA, answer: bytes, message: str
+) -> None:
     async with _tunnel(ca, ConnectProxy(0, answer), "user:secret") as (made, server):
         with pytest.raises(RequestFailed, match=message) as failed:
             await _get(server)
@@ -163,13 +165,13 @@ async def test_certificate_in_the_tunnel_is_checked(ca: trustme.CA) -> None:
     """Fails if the proxy could read the pod's assertion."""
     async with _tunnel(trustme.CA(), ConnectProxy(0)) as (made, server):
         tls = ssl.create_default_context(cadata=ca.cert_pem.bytes().decode())
-        untrusting = Server(host=server.host, port=443, tls=tls, proxy=server.proxy)
+        untrusting = HttpServer(host=server.host, port=443, tls=tls, proxy=server.proxy)
         with pytest.raises(ssl.SSLCertVerificationError):
             await _get(untrusting, "POST", b"assertion")
         assert made.requests == []
 
 
-async def test_proxy_that_is_away(ca: trustme.CA) -> None:
+async def test_unreachable_proxy_is_reported(ca: trustme.CA) -> None:
     async with _tunnel(ca, ConnectProxy(0)) as (_, server):
         pass
     with pytest.raises(RequestFailed, match=r"the proxy 127\.0\.0\.1 cannot be reached"):

@@ -92,7 +92,7 @@ async def test_errors_are_json(sidecar: Sidecar, query: str, status: int, error:
     ],
     ids=("App Service", "Cloud Shell", "App Service 2017", "both"),
 )
-async def test_sdk_with_the_variables_of_a_protocol(
+async def test_sdk_gets_a_token_with_the_variables_of_a_protocol(
     sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
 ) -> None:
     sidecar.world.now = time.time()

@@ -1,4 +1,4 @@
-"""Readiness and metrics of a sidecar whose refresh stands still."""
+"""Readiness and metrics of a sidecar whose refresh fails."""
 
 from collections.abc import Mapping
 

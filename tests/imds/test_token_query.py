@@ -88,9 +88,7 @@ def test_request_that_cannot_succeed_is_refused_with_its_reason(
         ),
     ],
 )
-def test_identity_that_is_not_certain_is_never_replaced_by_that_of_the_pod(
-    query: str, message: str
-) -> None:
+def test_ambiguous_identity_is_never_replaced_by_that_of_the_pod(query: str, message: str) -> None:
     with pytest.raises(BadTokenQuery, match=message):
         parse_token_query(f"resource={VAULT}&{query}", OWN)
 

@@ -67,7 +67,7 @@ def test_pod_of_the_mode_iptables_reads_a_secret_from_the_metadata_address(
     instance.create_pod("redirected", "web", ["python", "-c", IMDS], annotations=INJECT)
     phase, printed = instance.wait_for_end("redirected")
     assert phase == "Succeeded", printed
-    # Nothing is forwarded: the machine may have a metadata service of the real Azure.
+    # Nothing is forwarded: the machine may be an Azure virtual machine.
     assert printed.splitlines() == ["hello", "404 this sidecar answers token requests only"]
     assert "169.254.169.254" in instance.pod_log("redirected", names.PROXY_INIT_CONTAINER)
     assert "successfully acquired token" in _sidecar_events(instance, "redirected")

@@ -176,7 +176,7 @@ def expected(reference: dict[str, Any]) -> dict[str, Any]:
     return cleaned
 
 
-def test_files_equal_those_of_the_reference_but_for_the_listed_differences(
+def test_files_equal_those_of_the_reference_except_for_the_listed_differences(
     outputs: Outputs,
 ) -> None:
     assert sorted(outputs.ours) == sorted(outputs.reference)
@@ -186,7 +186,7 @@ def test_files_equal_those_of_the_reference_but_for_the_listed_differences(
 
 
 def test_listed_differences_exist(outputs: Outputs) -> None:
-    """A row of the guide's table must not outlive the difference."""
+    """Fails if the guide's table lists a difference that no longer exists."""
     workloads = [each for each in outputs.reference.values() if each["kind"] != "ServiceAccount"]
     assert all(USE not in template_of(each)["metadata"].get("labels", {}) for each in workloads)
     assert all("status" in each for each in workloads)

@@ -160,7 +160,7 @@ def test_refusal_of_the_authority_has_the_status_of_the_reference(
 
 
 @pytest.mark.parametrize("request_line", STRICTER)
-def test_identity_that_is_not_certain_is_refused(ports: list[int], request_line: str) -> None:
+def test_ambiguous_identity_is_refused(ports: list[int], request_line: str) -> None:
     reference, ours = (_ask(port, request_line) for port in ports)
     assert reference[0] == 200
     assert ours[0] == 400
@@ -168,7 +168,7 @@ def test_identity_that_is_not_certain_is_refused(ports: list[int], request_line:
 
 
 @pytest.mark.parametrize("query", [f"{VAULT};client_id={CLIENT}", "resource=%zz"])
-def test_query_that_both_refuse(ports: list[int], query: str) -> None:
+def test_query_is_refused_by_both_programs(ports: list[int], query: str) -> None:
     reference, ours = (_ask(port, f"GET {PATH}?{query}") for port in ports)
     assert (reference[0], reference[2]) == (400, b"The resource parameter is required.\n")
     assert ours[0] == 400

@@ -97,7 +97,7 @@ shows only the first error. */}}
 {{- fail "podDisruptionBudget.minAvailable and .maxUnavailable exclude each other: set one to 0" -}}
 {{- end -}}
 {{- if and (eq (toString .Values.proxyMode) "env") (not .Values.proxyImage) (not (has "PROXY_IMAGE" (include "podpass.extraEnvNames" . | fromJsonArray))) -}}
-{{- fail "proxyMode=env needs proxyImage, an image of podpass' sidecar: that of azure-workload-identity does not serve this mode" -}}
+{{- fail "proxyMode=env needs proxyImage, an image of podpass' sidecar: the image of azure-workload-identity does not support this mode" -}}
 {{- end -}}
 {{- if and (or .Values.certSecretName .Values.caBundle) (not .Values.disableCertRotation) -}}
 {{- fail "certSecretName and caBundle need disableCertRotation=true: otherwise the webhook overwrites them" -}}

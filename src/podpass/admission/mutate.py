@@ -71,8 +71,8 @@ class PodMutation:
     """The patch of a pod, and findings for warnings.
 
     Shapes:  `secrets` lists credentials that SDKs try before the token, as (container, variable);
-             `conflicts` lists settings of a container that stay in place of ours, as (code of the warning,
-             container, variable or path).
+             `conflicts` lists settings of a container that are kept instead of the webhook's, as (code of the
+              warning, container, variable or path).
     """
 
     operations: list[PatchOperation]

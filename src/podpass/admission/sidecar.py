@@ -1,4 +1,4 @@
-"""Build the migration sidecar, and what leads a workload that can only use IMDS to it. Pure.
+"""Build the migration sidecar, and the redirection or the variables by which workloads reach it. Pure.
 
 In the mode `iptables`, an init container redirects requests for the metadata address to the sidecar, exactly
 as in the reference. In the mode `env`, variables name the sidecar's address to the Azure SDKs; no container
@@ -19,10 +19,11 @@ _LOOPBACK = "127.0.0.1"
 # A pod of a local instance shares the loopback interface with all others, and has its own address there.
 _POD_ADDRESS = "PODPASS_POD_ADDRESS"
 _POD_IP = {"fieldRef": {"fieldPath": "status.podIP"}}
-# App Service requires a header, and its SDKs a value. The sidecar does not check it: it listens on loopback.
+# App Service requires a header, and its SDKs require a value. The sidecar does not check it: it listens on
+# loopback.
 _HEADER = "azwi-proxy"
 CONTAINERS = frozenset({names.PROXY_CONTAINER, names.PROXY_INIT_CONTAINER})
-# An SDK chooses its protocol by all of these together. One that a user sets must not get another meaning.
+# An SDK chooses its protocol by all of these together. A variable of the user must keep its meaning.
 ENDPOINT_VARIABLES = frozenset(
     {
         _POD_ADDRESS,
@@ -120,7 +121,7 @@ def build_container(port: int, mode: str, settings: WebhookSettings) -> dict[str
         },
     }
     if mode == ENV:
-        # The restricted profile requires it, and a pod may set it for each container alone.
+        # The restricted profile requires it, and the pod may set it only on its own containers.
         built["securityContext"]["seccompProfile"] = {"type": "RuntimeDefault"}
         if settings.proxy_on_pod_address:
             built["env"] = [{"name": names.ENV_PROXY_ADDRESS, "valueFrom": _POD_IP}]

@@ -37,7 +37,7 @@ TEXTS = {
     "proxy_redirected": "the pod's runAsUser {value} makes azwi-proxy call itself; set it on containers",
     "not_redirected": "{key} has runAsUser 1501, like azwi-proxy: its IMDS calls bypass the sidecar",
     "mode_without_proxy": "annotation {key} has no effect without the annotation inject-proxy-sidecar",
-    "endpoint_set": "container {value}: {key} is set, so nothing leads its SDK to azwi-proxy",
+    "endpoint_set": "container {value}: {key} is set, so its SDK does not find azwi-proxy",
     "legacy_path_taken": "container {value} mounts its own volume at {key}, so no token is there",
     "secret_first": "container {value}: {key} is tried by DefaultAzureCredential before the token",
     "label_missing": '{account} has a client ID, but the pod lacks the label {key}: "true"',
@@ -147,7 +147,7 @@ def _suggest_key(key: str, which: str) -> str:
     known = {"unknown_label": _LABELS, "unknown_annotation": POD_ANNOTATIONS}.get(
         which, ACCOUNT_ANNOTATIONS
     )
-    # The part after the prefix; a key of podpass is suggested as a whole.
+    # Suggest the part after the prefix; for a key of podpass, suggest the whole key.
     by_name = {each.removeprefix(names.PREFIX).rpartition("/")[2]: each for each in sorted(known)}
     near = difflib.get_close_matches(key.rpartition("/")[2].lower(), by_name, 1, 0.7)
     return f"; did you mean {by_name[near[0]].removeprefix(names.PREFIX)}?" if near else ""

@@ -9,7 +9,7 @@ from podpass.kubernetes.client import KubeClient, in_cluster
 
 
 def connect(kubeconfig: Path | None, environ: Mapping[str, str]) -> KubeClient:
-    """Connect by `--kubeconfig`, KUBECONFIG, ~/.kube/config, or as a pod.
+    """Connect by `--kubeconfig`, KUBECONFIG, ~/.kube/config, or the in-cluster configuration of a pod.
 
     Errors:  BadKubeconfig; UsageError for no file, or several files in KUBECONFIG.
     """

@@ -29,7 +29,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanTarget:
-    """What is scanned as one; without `paths`, `why` says why nothing can be scanned."""
+    """The files that are scanned together; if `paths` is empty, `why` has the reason."""
 
     name: str
     paths: Sequence[Path] = ()
@@ -65,7 +65,7 @@ async def find_targets(
         if target.paths:
             return [target]
     raise UsageError(
-        f"{word} is no file or folder, and no image whose program is on this machine",
+        f"{word} is not a file or folder, and this machine has no program for an image of this name",
         hint=f"for a pod: pod/NAME; for a namespace: namespace/NAME; for an image: docker save {word} -o"
         " image.tar, then: podpass migrate scan image.tar",
     )

@@ -63,7 +63,7 @@ def accept(scope: Scope, supported: Sequence[str]) -> "WebSocket":
 def negotiate(scope: Scope, supported: Sequence[str]) -> tuple[Headers, str]:
     """Return the headers of the response to a handshake, and the first offered subprotocol that is supported.
 
-    Shapes:  `supported` contains an empty text if a client may offer none.
+    Shapes:  `supported` contains an empty string if a client may offer none.
     Errors:  HandshakeError.
     """
     offers = offered_protocols(scope)

@@ -167,7 +167,7 @@ def _is_form(scope: Scope) -> bool:
 
 
 def _refuse(scope: Scope, *, is_strict: bool, is_msi: bool) -> str:
-    """Return why a request is refused, or an empty string: a redirect to the sidecar adds no header."""
+    """Return why a request is refused, or an empty string; after a redirect, clients add no such header."""
     has_metadata = (header(scope, b"metadata") or "").lower() == "true"
     if is_msi:
         if not (has_metadata or header(scope, b"x-identity-header") or header(scope, b"secret")):

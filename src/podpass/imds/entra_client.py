@@ -7,12 +7,11 @@ import ssl
 from pathlib import Path
 from urllib.parse import urlencode
 
-from podpass import names
+from podpass import files, names
 from podpass.clock import Clock
 from podpass.errors import Error
 from podpass.imds.authority import Authority, Binding
-from podpass.imds.http_client import HttpResponse, RequestFailed, Server, send_request
-from podpass.imds.regular_file import read_regular_file
+from podpass.imds.http_client import HttpResponse, HttpServer, RequestFailed, send_request
 from podpass.imds.token_cache import AccessToken
 
 MAX_RESPONSE_BYTES = 256 * 1024
@@ -84,7 +83,7 @@ class EntraClient:
 
     async def _post(self, body: bytes) -> HttpResponse:
         authority = self._authority
-        server = Server(
+        server = HttpServer(
             host=authority.host,
             port=authority.port,
             tls=self._client_tls(),
@@ -116,7 +115,7 @@ def _binding_tls(binding: Binding) -> ssl.SSLContext:
     data, source = binding.ca_data, binding.ca_file or names.ENV_CA_DATA
     try:
         if binding.ca_file:
-            data = read_regular_file(Path(binding.ca_file), _MAX_CA_BYTES).decode("ascii")
+            data = files.read_regular(Path(binding.ca_file), _MAX_CA_BYTES).decode("ascii")
             # Without certificates, the context would trust the system's CAs.
             data = data or "empty"
         return ssl.create_default_context(cadata=data or None)
@@ -129,13 +128,12 @@ def _binding_tls(binding: Binding) -> ssl.SSLContext:
 def _read_token(path: Path) -> str:
     """Read the projected token, each time: the kubelet replaces the file while the sidecar runs."""
     try:
-        data = read_regular_file(path, MAX_TOKEN_FILE_BYTES + 1)
-        text = data.decode("ascii").strip()
+        text = files.read_regular(path, MAX_TOKEN_FILE_BYTES).decode("ascii").strip()
     except OSError as exc:
         raise TokenNotAcquired(f"the token file {path} cannot be read: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
         raise TokenNotAcquired(f"the token file {path} does not contain a token") from exc
-    if not text or len(data) > MAX_TOKEN_FILE_BYTES:
+    if not text:
         raise TokenNotAcquired(f"the token file {path} does not contain a token")
     return text
 
@@ -152,14 +150,14 @@ def _parse_response(response: HttpResponse, now: float) -> AccessToken:
             f"the authority's response is not JSON (status {status}, {_media_type(response)})"
         )
     if status != 200:
-        said = _AADSTS.search(str(values.get("error_description", "")))
+        description = _AADSTS.search(str(values.get("error_description", "")))
         kind = _KIND.match(str(values.get("error", "")))
         message = (
-            _JWT.sub("[token]", said[0])
-            if said
+            _JWT.sub("[token]", description[0])
+            if description
             else f"the authority refused the request: {kind[0] if kind else 'no error code'} ({status})"
         )
-        number = message.partition(":")[0] if said else ""
+        number = message.partition(":")[0] if description else ""
         raise TokenNotAcquired(message, number=number, status=status)
     token, seconds = values.get("access_token"), _parse_lifetime(values.get("expires_in"))
     if not isinstance(token, str) or not token.isascii() or not token or seconds is None:

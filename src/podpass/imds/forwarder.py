@@ -1,6 +1,6 @@
 """Forward requests for other paths to the metadata service of the machine, as the reference does.
 
-An instance on a laptop turns this off: its machine may be a virtual machine of the real Azure.
+An instance on a laptop turns this off: its machine may be an Azure virtual machine.
 """
 
 import asyncio
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from podpass.http.reply import Reply
 from podpass.http.request_validation import Headers
-from podpass.imds.http_client import RequestFailed, Server, send_request
+from podpass.imds.http_client import HttpServer, RequestFailed, send_request
 from podpass.imds.responses import text_error
 
 ADDRESS = "http://169.254.169.254:80"
@@ -33,7 +33,7 @@ class Forwarder:
     def __init__(self, address: str = ADDRESS, *, is_enabled: bool = True) -> None:
         self._is_enabled = is_enabled
         parts = urlsplit(address)
-        self._server = Server(host=parts.hostname or "", port=parts.port or 80)
+        self._server = HttpServer(host=parts.hostname or "", port=parts.port or 80)
         self._slots = asyncio.Semaphore(_CONCURRENT)
 
     async def forward(self, method: str, target: str, headers: Headers, body: bytes) -> Reply:

@@ -1,6 +1,6 @@
 """A small HTTP/1.1 client: one request per connection, bounded, with TLS and a CONNECT proxy.
 
-It replaces a client library because of its memory: a sidecar runs in each pod, and sends few requests.
+The sidecar uses it instead of a library to save memory, because a sidecar runs in each pod.
 """
 
 import asyncio
@@ -16,9 +16,9 @@ from podpass.errors import Error
 from podpass.http.request_validation import Headers
 
 MAX_HEAD_BYTES = 64 * 1024
-# A peer that does not answer close_notify must not keep the connection.
+# A peer that does not answer close_notify must not keep the connection open.
 _TLS_SHUTDOWN_SECONDS = 1.0
-# One line, and no blank: otherwise a part of a URL would become another header or another request.
+# No line break and no space: otherwise a part of a URL would become a header or a request.
 _TARGET = re.compile(r"/[!-~]*")
 _HOST = re.compile(r"[0-9A-Za-z._:-]+")
 _METHOD = re.compile(r"[A-Z]{1,32}")
@@ -43,7 +43,7 @@ class HttpProxy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
+class HttpServer:
     """The server of a request.
 
     Shapes:  `tls` is None for plain HTTP. `server_name` is the name in the TLS handshake if it is not `host`.
@@ -72,7 +72,7 @@ class HttpResponse:
 
 
 async def send_request(
-    server: Server, method: str, target: str, headers: Headers, body: bytes, *, max_bytes: int
+    server: HttpServer, method: str, target: str, headers: Headers, body: bytes, *, max_bytes: int
 ) -> HttpResponse:
     """Send one request and return its response, without following redirects; the caller limits the time.
 
@@ -93,7 +93,7 @@ async def send_request(
 
 
 def _serialize_head(
-    server: Server, method: str, target: str, headers: Headers, length: int
+    server: HttpServer, method: str, target: str, headers: Headers, length: int
 ) -> bytes:
     if not (
         _METHOD.fullmatch(method) and _TARGET.fullmatch(target) and _HOST.fullmatch(server.host)
@@ -111,7 +111,7 @@ def _serialize_head(
 
 
 async def _connect(
-    loop: asyncio.AbstractEventLoop, server: Server, exchange: "_Exchange"
+    loop: asyncio.AbstractEventLoop, server: HttpServer, exchange: "_Exchange"
 ) -> asyncio.Transport:
     name = server.server_name or server.host
     if server.proxy is None:
@@ -124,7 +124,7 @@ async def _connect(
             ssl_shutdown_timeout=_TLS_SHUTDOWN_SECONDS if server.tls else None,
         )
         return transport
-    assert server.tls is not None, "a proxy is for TLS only"
+    assert server.tls is not None, "a proxy is supported for TLS only"
     tunnel = _Tunnel(server, server.proxy, loop.create_future())
     try:
         raw, _ = await loop.create_connection(lambda: tunnel, server.proxy.host, server.proxy.port)
@@ -158,7 +158,7 @@ def _discard(future: "asyncio.Future[Any]") -> None:
 class _Tunnel(asyncio.Protocol):
     """Opens a tunnel through a proxy."""
 
-    def __init__(self, server: Server, proxy: HttpProxy, opened: asyncio.Future[None]) -> None:
+    def __init__(self, server: HttpServer, proxy: HttpProxy, opened: asyncio.Future[None]) -> None:
         host = f"[{server.host}]" if ":" in server.host else server.host
         target = f"{host}:{server.port}"
         head = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"
@@ -180,9 +180,9 @@ class _Tunnel(asyncio.Protocol):
             if _CONNECTED.match(self._received):
                 self.opened.set_result(None)
             else:
-                said = self._received[9:12].decode("ascii", "replace")
+                status = self._received[9:12].decode("ascii", "replace")
                 self.opened.set_exception(
-                    RequestFailed(f"the proxy refused the connection: status {said!r}")
+                    RequestFailed(f"the proxy refused the connection: status {status!r}")
                 )
         elif len(self._received) > MAX_HEAD_BYTES:
             self.opened.set_exception(RequestFailed("the response of the proxy is too long"))

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 # The reference caches this number of credentials.
 MAX_TOKENS = 128
 _MIN_SECONDS = 60.0
-# The responses report less than the real lifetime; what remains must be of use to the caller.
+# A response reports less than the real lifetime, and the caller needs some time to use the token.
 _LAST_SECONDS = 15.0
 _REFRESH_SHARE = 1 / 3
 _RETRY_SECONDS = 30.0
@@ -91,7 +91,7 @@ class TokenCache:
         self._fetch = fetch
         self._clock = clock
         self._entries: OrderedDict[TokenKey, _Entry] = OrderedDict()
-        # For the metrics: the requests to the authority, and the times of the last ones.
+        # For the metrics: the number of requests to the authority, and the times of the last ones.
         self.refreshes, self.failures = 0, 0
         self.refreshed_at, self.failed_at = 0.0, 0.0
 

@@ -1,7 +1,7 @@
 """The parameters of a token request: which identity and which resource. Pure.
 
-Unlike the reference, the sidecar refuses parameters that it cannot read without doubt, or that name an
-identity in a way that it cannot serve: the response would be a token of another identity.
+Unlike the reference, the sidecar refuses ambiguous parameters, and IDs that it does not know: otherwise, the
+response could be a token of another identity.
 """
 
 import re
@@ -16,7 +16,7 @@ from podpass.errors import Error
 MAX_QUERY_CHARS = 8192
 MAX_PARAMETERS = 100
 _DEFAULT_SCOPE = "/.default"
-# Go drops a parameter with one of these; then the pod's own identity would answer for another one.
+# The reference drops a parameter with one of these, and returns a token of the pod's own identity.
 _MALFORMED = re.compile(r";|%(?![0-9A-Fa-f]{2})")
 # A managed identity has an object ID and a resource ID in Azure; the sidecar knows only client IDs.
 _OTHER_IDS = ("object_id", "principal_id", "msi_res_id", "mi_res_id")
@@ -55,7 +55,7 @@ class TokenQuery:
         return self.resource + _DEFAULT_SCOPE
 
 
-# A program repeats its requests.
+# A program sends the same query again for each token.
 @lru_cache(maxsize=32)
 def parse_token_query(query: str, default_client_id: str, form: str = "") -> TokenQuery:
     """Parse the query and the form of a token request; without `client_id`, the pod's own is used.

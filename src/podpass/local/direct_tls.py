@@ -114,7 +114,7 @@ def _write_in_place(path: Path, content: bytes) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectTls:
-    """The socket for programs that ignore proxy variables, or None, its address, and the hosts file."""
+    """The socket for programs that ignore proxy variables (or None), its address, and the hosts file."""
 
     address: str
     socket: socket.socket | None

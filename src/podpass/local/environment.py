@@ -36,7 +36,8 @@ def pod_environment(
 
     Shapes:  `own_addresses` are those at which only containers of the same pod answer.
     """
-    # Azure's clients for Node and Java use the proxy for plain HTTP, too, and know no networks in this list.
+    # Azure's clients for Node and Java use the proxy for plain HTTP, too, and do not support networks in this
+    # list.
     proxy, direct = f"http://127.0.0.1:{gateway_port}", [*DIRECT, *own_addresses]
     return {
         "HTTPS_PROXY": proxy,
@@ -59,7 +60,7 @@ def container_environment(
 ) -> dict[str, str]:
     """Return the variables of every container; a container can override each.
 
-    A migration sidecar forwards nothing: the machine may have a metadata service of the real Azure.
+    A migration sidecar forwards nothing: the machine may be an Azure virtual machine.
     """
     return {
         **pod_environment(data_dir, gateway_port, own_addresses),

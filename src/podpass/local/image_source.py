@@ -31,7 +31,7 @@ BUILT_IN: Mapping[str, ImageConfig] = {
     "busybox": ImageConfig(command=("sh",)),
     "python": ImageConfig(command=(sys.executable,)),
     "registry.k8s.io/pause": ImageConfig(entrypoint=("sleep", "infinity")),
-    # The migration sidecar, under the names of podpass and of the reference, which the webhook injects.
+    # The migration sidecar. The webhook injects it under podpass' or the reference's image name.
     **dict.fromkeys((names.PROXY_IMAGE, f"{_REFERENCE}/proxy"), _SIDECAR),
     **dict.fromkeys((names.PROXY_INIT_IMAGE, f"{_REFERENCE}/proxy-init"), _SIDECAR_INIT),
     # The first pod of the tutorial only runs, so that the reader can see the changes of the webhook.

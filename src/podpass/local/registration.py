@@ -77,7 +77,7 @@ def build_webhook_settings(tenant_id: str, *, native_sidecar: bool) -> WebhookSe
         native_sidecar=native_sidecar,
         proxy_image=f"{names.PROXY_IMAGE}:{__version__}",
         proxy_init_image=f"{names.PROXY_INIT_IMAGE}:{__version__}",
-        # Users read the sidecar's lines to see that a workload was moved.
+        # The sidecar's log lines show users that a workload uses the sidecar.
         log_level="info",
         proxy_on_pod_address=usable_network() is not None,
     )

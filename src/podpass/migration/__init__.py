@@ -1,1 +1,1 @@
-"""Moves workloads from pod identity to workload identity: reads what there is, and changes nothing."""
+"""Tools for the migration from pod identity to workload identity; they change nothing on the cluster."""

@@ -136,9 +136,9 @@ class AuthoritySettings:
         default=None,
     )
     cluster_issuer: str = setting(
-        "issuer of a cluster whose API server the service reaches: its keys come from /openid/v1/jwks at the "
-        "issuer's own origin, whatever `jwks_uri` says, and the host may have a private address; it is "
-        "`issuer: cluster` in a seed",
+        "issuer of a cluster whose API server the service can reach: the service reads its keys from "
+        "/openid/v1/jwks at the issuer's origin and ignores `jwks_uri`; the host may have a private address; "
+        "it is `issuer: cluster` in a seed",
         **authority_flag("--cluster-issuer", "Issuers"),
         default="",
     )
@@ -148,8 +148,7 @@ class AuthoritySettings:
         default="",
     )
     cluster_ca_file: Path | None = setting(
-        "PEM file of the only CAs that the service trusts for that API server, instead of the system's CAs; "
-        "read for each fetch",
+        "PEM file of CAs that replace the system's CAs for that API server; read for each fetch",
         **authority_flag("--cluster-ca-file", "Issuers"),
         default=None,
     )

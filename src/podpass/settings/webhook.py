@@ -105,13 +105,13 @@ class WebhookSettings:
         default="mcr.microsoft.com/oss/azure/workload-identity/proxy-init:v1.6.0",
     )
     proxy_mode: str = setting(
-        "how requests of a pod reach its sidecar: iptables, by a redirection that an init container sets up,"
-        " or env, by variables that Azure SDKs read, without a privilege; a pod can choose by annotation",
+        "how IMDS requests of a pod reach its sidecar: iptables (an init container redirects them) or env"
+        " (Azure SDKs read variables, and no privilege is needed); an annotation overrides it for a pod",
         variable="PROXY_MODE",
         default="iptables",
     )
     proxy_init_privileged: bool = setting(
-        "run the container that redirects as privileged; false gives it NET_ADMIN and NET_RAW only",
+        "run the init container of the mode iptables as privileged; false: with NET_ADMIN and NET_RAW only",
         variable="PROXY_INIT_PRIVILEGED",
         default=True,
     )
@@ -122,7 +122,7 @@ class WebhookSettings:
     )
     legacy_token_path: bool = setting(
         "mount the token also at /var/run/secrets/azure/tokens/azure-identity-token, its path before"
-        " azure-workload-identity 1.6.0; a pod can choose by annotation",
+        " azure-workload-identity 1.6.0; an annotation overrides it for a pod",
         variable="LEGACY_TOKEN_PATH",
         default=False,
     )

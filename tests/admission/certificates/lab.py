@@ -29,7 +29,7 @@ USERS = {
     "admin-token": UserInfo(name="admin", uid="admin", groups=("system:masters",)),
     "webhook-token": UserInfo(name="webhook", uid="webhook", groups=()),
 }
-# The chart's permissions: one Secret by name, `create`, and those of the reference on configurations.
+# The chart's permissions: one Secret by name, `create` for Secrets, and the reference's on configurations.
 RULES: dict[str, list[dict[str, Any]]] = {
     "secrets": [
         {

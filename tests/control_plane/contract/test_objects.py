@@ -237,7 +237,7 @@ async def test_replication_controller_without_matching_labels_is_refused(api: Co
     assert reply.body["spec"]["selector"] == {"app": "rc"}
 
 
-async def test_plain_deletion_of_a_replication_controller_orphans_its_pods(
+async def test_deleting_a_replication_controller_without_propagation_policy_orphans_its_pods(
     api: ContractApi,
 ) -> None:
     await api.create("replicationcontrollers", _replication_controller())

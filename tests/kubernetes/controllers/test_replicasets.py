@@ -174,7 +174,7 @@ async def test_selector_and_labels_of_a_replication_controller_are_those_of_its_
     assert made["spec"]["replicas"] == 1
 
 
-async def test_deleted_replication_controller_leaves_its_pods_unless_asked(live: Any) -> None:
+async def test_deleted_replication_controller_orphans_its_pods_by_default(live: Any) -> None:
     path = f"{REPLICATION_CONTROLLERS}/rc"
     await create(live, REPLICATION_CONTROLLERS, replication_controller("rc", 1))
     pod = f"{PODS}/{(await pods(live, 'app=rc', 1))[0]['metadata']['name']}"

@@ -142,6 +142,6 @@ def test_exit_code_follows_the_largest_step(
     assert scan.exit_code([Report(target="u"), report]) == code
 
 
-def test_exit_code_of_a_needed_step_hides_no_undecided_target() -> None:
+def test_undecided_target_decides_the_exit_code_next_to_a_target_without_steps() -> None:
     undecided = Report(target="u", is_complete=False)
     assert scan.exit_code([undecided, Report(target="t")]) == 4

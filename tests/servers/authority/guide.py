@@ -22,8 +22,8 @@ PORTS = ("8443", "8444", "8095")
 
 
 @dataclass
-class Reader:
-    """A reader who runs the commands of the page in one directory; variables outlive their block."""
+class GuideRunner:
+    """Runs the commands of the page in one directory; later blocks can use the variables."""
 
     folder: Path
     environ: dict[str, str]
@@ -82,7 +82,7 @@ class Reader:
             time.sleep(0.1)
 
     def leave(self) -> None:
-        """Stop what was left running."""
+        """Stop the processes that still run."""
         if self.behind is not None:
             self.behind.send_signal(signal.SIGTERM)
             assert self.behind.wait(60) == 0
@@ -101,14 +101,14 @@ def _blocks() -> list[tuple[str, str]]:
 
 
 @contextmanager
-def reading(folder: Path, kubeconfig: Path) -> Iterator[Reader]:
+def reading(folder: Path, kubeconfig: Path) -> Iterator[GuideRunner]:
     """Provide a reader with a kubectl for one cluster."""
     for program in ("curl", "openssl"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not on this machine")
     place = folder / "try"
     place.mkdir()
-    reader = Reader(
+    reader = GuideRunner(
         folder=place,
         environ={
             **os.environ,
@@ -124,7 +124,7 @@ def reading(folder: Path, kubeconfig: Path) -> Iterator[Reader]:
         reader.leave()
 
 
-def check_result(reader: Reader, printed: str) -> None:
+def check_result(reader: GuideRunner, printed: str) -> None:
     """Check what the commands of the page have created and printed."""
     assert "identity web created" in printed
     assert "administrator ops created" in printed

@@ -46,7 +46,7 @@ _ROWS = (
     ("no_jwks_uri", "the document has no jwks_uri", "correct the document of the issuer"),
     (
         "empty_member",
-        "the document has an empty member that may not be empty",
+        "a required member of the document is empty",
         "correct the document of the issuer",
     ),
     (

@@ -116,7 +116,7 @@ async def _send(socket: WebSocket, result: StreamResponse, encoding: _Encoding) 
         _log.info("slow_client_disconnected", extra={"seconds": result.write_timeout})
         socket.abort()
     except OSError:
-        return  # the client is gone
+        return  # the client has disconnected
     except Exception:  # noqa: BLE001 a stream that fails must not fail the server
         _log.exception("stream_failed")
     finally:

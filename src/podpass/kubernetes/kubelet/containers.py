@@ -256,7 +256,7 @@ class PodContainers:
     def _report_used_ports(self, name: str) -> None:
         address = self._context.node.pod_address
         if self.network is not None:
-            return  # its ports are those of the pod alone
+            return  # the ports belong to the namespace of the pod
         if used := port_conflict.used_ports(self._specs[name], address):
             message = port_conflict.event_message(name, used, address)
             self._event(name, WARNING, port_conflict.REASON, message)

@@ -1,6 +1,6 @@
-"""A network namespace for a pod whose containers may change the network, such as by iptables rules.
+"""A network namespace for a pod whose containers may change the network, for example with iptables.
 
-Other pods share the network of the machine, where such a rule would concern every program. In the namespace
+Other pods share the network of the machine, where such a change would affect every program. In the namespace
 there is a loopback interface and nothing else: the machine needs no interface, no route and no rule, and
 nothing remains when the last process ends. The kubelet relays connections in both directions: to addresses of
 the machine that its configuration lists, and to the ports that the containers declare.
@@ -118,8 +118,8 @@ class PodNetwork:
         os.close(self._namespace)
 
     def wrap(self, spec: ProcessSpec) -> ProcessSpec:
-        """Return the process to start so that it runs in the namespace."""
-        # By the number of this process, because the descriptor is not inherited.
+        """Return the process with a command line that enters the namespace first."""
+        # The path contains the ID of this process, because the child does not inherit the descriptor.
         option = f"--net=/proc/{os.getpid()}/fd/{self._namespace}"
         return replace(spec, argv=[self._nsenter, option, "--", *spec.argv])
 
@@ -175,7 +175,7 @@ _Connect = Callable[[], Any]
 
 
 async def _relay(client: _Stream, connect: _Connect) -> None:
-    """Pass data between a client and the address that `connect` opens, until one of them is gone."""
+    """Pass data between a client and the address that `connect` opens, until one of them closes."""
     writers = [client[1]]
     try:
         with contextlib.suppress(OSError):

@@ -80,7 +80,7 @@ def find_problems(results: Sequence[CommandEnded], name: str = TUTORIAL) -> list
 
 
 def _accepted_codes(command: CommandStarted) -> Sequence[int]:
-    """Return the exit codes of success; a scan also reports its result by them."""
+    """Return the exit codes that count as success; a scan reports its result as an exit code."""
     return (0, 3, 4) if list(command.words[:3]) == ["podpass", "migrate", "scan"] else (0,)
 
 
@@ -96,7 +96,7 @@ def _missing_results(results: Sequence[CommandEnded]) -> list[str]:
 
 
 def _missing_migration_results(results: Sequence[CommandEnded]) -> list[str]:
-    """Check the order of the logs: without a token, each way with one, and the way back without."""
+    """Check the order of the logs: without a token, each way with one, and the rollback without."""
     logs = [
         (each.command.words[2].removeprefix("pod/").split("-")[0], each.out.splitlines()[-1:])
         for each in results

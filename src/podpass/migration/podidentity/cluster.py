@@ -36,7 +36,7 @@ class PodIdentityMissing(Error):
     """The cluster has no objects of aad-pod-identity."""
 
     code = "pod_identity_missing"
-    hint = "check the context of the kubeconfig; without pod identity there is nothing to move"
+    hint = "check the context of the kubeconfig; without pod identity there is nothing to migrate"
 
 
 class InvalidObject(Error):

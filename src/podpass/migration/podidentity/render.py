@@ -1,7 +1,7 @@
 """Render objects as YAML with comments. Pure.
 
-YAML has two versions in use: for kubectl an unquoted `y` or `1e3` is not a text. So every text is quoted that
-is not clearly one.
+Two versions of YAML are in use. kubectl does not read an unquoted `y` or `1e3` as a string. So each string
+that one of the versions may read as another type is quoted.
 """
 
 import re
@@ -18,7 +18,7 @@ _LABEL_COMMENT = "added: the webhook ignores pods without this label"
 
 
 class _Dumper(yaml.SafeDumper):
-    """Write texts of several lines as literal blocks, and quote doubtful ones."""
+    """Write texts of several lines as literal blocks, and quote texts that YAML may read as another type."""
 
     def represent_text(self, text: str) -> yaml.Node:
         style = "|" if "\n" in text else None if _is_plain(text) else '"'

@@ -26,7 +26,7 @@ SUPPORTED: Mapping[str, Successor] = {
     DOTNET: Successor("Azure.Identity", "1.9.0"),
     CPP: Successor("azure-identity-cpp", "1.6.0"),
 }
-# Libraries that no version of which supports workload identity.
+# Libraries without a version that supports workload identity.
 UNSUPPORTED: Mapping[str, frozenset[str]] = {
     PYTHON: frozenset({"adal", "msrestazure"}),
     NODE: frozenset({"adal-node", "@azure/ms-rest-nodeauth", "ms-rest-azure"}),
@@ -47,7 +47,7 @@ UNSUPPORTED: Mapping[str, frozenset[str]] = {
     ),
     CPP: frozenset(),
 }
-# MSAL is a part of the libraries above; alone, the program decides.
+# The libraries above use MSAL. For MSAL alone, the program decides whether the token file is used.
 MSAL: Mapping[str, frozenset[str]] = {
     PYTHON: frozenset({"msal"}),
     NODE: frozenset({"@azure/msal-node"}),
@@ -129,7 +129,7 @@ def _decide_step(mention: Mention) -> tuple[Result, str]:
     if mention.library in MSAL[mention.ecosystem]:
         return Result.SIDECAR, (
             "MSAL reads no variable of workload identity. A program that passes the token file as client"
-            f" assertion needs no step; for another one use {target}"
+            f" assertion needs no step; any other program needs {target}"
         )
     if mention.library != wanted.library:
         return Result.SIDECAR, (

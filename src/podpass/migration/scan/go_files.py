@@ -46,7 +46,7 @@ def read_vendor_modules(data: bytes) -> Iterator[Mention]:
 
 
 def read_binary(start: bytes, stream: ContentStream) -> Iterator[Mention]:
-    """Read the modules of a binary; `start` is what was read of it before."""
+    """Read the modules of a binary; `start` is the part that was already read."""
     text = _find_modules(start, stream).decode("utf-8", "replace")
     module, version = "", ""
     for line in [*text.splitlines(), "end"]:

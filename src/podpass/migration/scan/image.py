@@ -198,7 +198,7 @@ class _Member:
 
 
 class _PlainLayer:
-    """A stream whose beginning has been read, and whose bytes are charged."""
+    """A stream whose beginning has been read, and whose bytes count towards the limits."""
 
     def __init__(self, start: bytes, stream: ContentStream, budget: Budget) -> None:
         self._start, self._stream, self._budget = start, stream, budget

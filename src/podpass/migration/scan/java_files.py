@@ -1,6 +1,6 @@
 """Java: jars, also within other archives, pom.xml and the files of Gradle.
 
-A jar is read by its directory alone: Python's `zipfile` would create an object for each of its entries.
+A jar is read by its central directory, without Python's `zipfile`, which creates an object for each entry.
 """
 
 import re
@@ -71,7 +71,7 @@ def _list_entries(file: BinaryIO) -> Iterator[tuple[str, int, int]]:
         return
     _, _, _, _, _, length, start, _ = _END_OF_DIRECTORY.unpack_from(tail, at)
     if length > _MAX_DIRECTORY_BYTES or start == _ZIP64:
-        raise LimitExceeded("the directory of a jar is too large")
+        raise LimitExceeded("the central directory of a jar is too large")
     # Bytes before the archive, such as a start script, move all offsets.
     shift = tail_at + at - length - start
     if shift < 0:

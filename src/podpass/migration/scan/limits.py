@@ -17,7 +17,7 @@ MAX_TOTAL_BYTES = 32 * 1024 * MIB
 MAX_RATIO = 200
 MAX_LAYERS = 256
 MAX_FINDINGS = 2_000
-# Small files compress well; the ratio counts from here.
+# Small files compress well, so the ratio is not checked below this size.
 _RATIO_FLOOR_BYTES = 64 * MIB
 _CHARGE_PER_NAME = 64
 

@@ -18,7 +18,8 @@ class Overlay:
     def __init__(self) -> None:
         self._found: dict[str, Sequence[Mention]] = {}
         self._layer: dict[str, Sequence[Mention]] = {}
-        # Folders of all files ever found; a folder that is empty now costs only its name.
+        # All folders that had a finding. A folder whose findings are hidden now needs memory only for its
+        # name.
         self._folders: set[str] = set()
         self._hidden: set[str] = set()
         self._hidden_folders: set[str] = set()

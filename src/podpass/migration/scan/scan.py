@@ -92,7 +92,7 @@ def _scan_one(
         _note(report, f"{path[:100]}: not read, because it cannot be opened as a regular file")
         return
     with stream:
-        for mention in _read(path, _Charged(stream, budget), report):
+        for mention in _read(path, _CountedFile(stream, budget), report):
             budget.charge_finding()
             yield path, mention
 
@@ -107,8 +107,8 @@ def _read(path: str, stream: ContentStream, report: Report) -> list[Mention]:
         return []
 
 
-class _Charged:
-    """A file whose bytes are charged."""
+class _CountedFile:
+    """A file whose bytes count towards the limits."""
 
     def __init__(self, stream: ContentStream, budget: Budget) -> None:
         self._stream, self._budget = stream, budget

@@ -1,6 +1,6 @@
 """Read a tar archive as a stream: paths, types and contents, with limits.
 
-Python's `tarfile` reads extended headers of any size into memory, so it does not fit content of others.
+Python's `tarfile` reads extended headers of any size into memory, so it is not safe for untrusted content.
 """
 
 from collections.abc import Iterator

@@ -81,9 +81,9 @@ def _run(change: str) -> str:
     except subprocess.TimeoutExpired as exc:
         raise RedirectFailed(f"`{' '.join(command)}` did not end within {_SECONDS} s") from exc
     if done.returncode != 0:
-        said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+        message = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
         hint = "the table nat of iptables must be usable in the pod"
-        if _NO_PERMISSION.search(said):
+        if _NO_PERMISSION.search(message):
             hint = "the container needs runAsUser 0 and the capabilities NET_ADMIN and NET_RAW"
-        raise RedirectFailed(f"`{' '.join(command)}` failed: {said}", hint=hint)
+        raise RedirectFailed(f"`{' '.join(command)}` failed: {message}", hint=hint)
     return done.stdout

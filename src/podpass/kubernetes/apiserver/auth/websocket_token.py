@@ -15,7 +15,7 @@ _PREFIX = "base64url.bearer.authorization.k8s.io."
 
 
 def without_tokens(offers: Iterable[str]) -> list[str]:
-    """Return the subprotocols that are no tokens."""
+    """Return the subprotocols that are not tokens."""
     return [offer for offer in offers if not offer.startswith(_PREFIX)]
 
 

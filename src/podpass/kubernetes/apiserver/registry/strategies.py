@@ -26,7 +26,7 @@ CREATED_BY_UPDATE = frozenset(
 # The response to a deletion is the last state for these kinds, and a Status for the others.
 RETURNED_WHEN_DELETED = frozenset(("Namespace", "Pod", "Service", "ServiceAccount"))
 
-# The propagation policy of a deletion that names none; Background for the other kinds. These kinds orphan
+# The default propagation policy of deletions; other kinds use Background. These kinds orphan
 # their pods for compatibility with clients from before propagation policies.
 DEFAULT_PROPAGATION = {"Job": "Orphan", "ReplicationController": "Orphan"}
 
