@@ -7,7 +7,7 @@ import pytest
 from tests.clients import matrix, sidecar_matrix
 from tests.clients.sidecar_clients import MODES, SIDECAR_CLIENTS, YES, SidecarClient
 from tests.clients.sidecar_matrix import SidecarRows
-from tests.clients.sidecar_reasons import Reason
+from tests.clients.sidecar_reasons import CellReason
 from tests.clients.test_sidecar import Outcome, find_problems
 
 PAGE = (Path(__file__).parents[2] / "docs" / "clients.md").read_text()
@@ -34,18 +34,18 @@ def test_cell_says_which_requests_got_their_secret(
 @pytest.mark.parametrize(
     ("text", "reason", "has_problem"),
     [
-        ("direct", Reason("direct"), False),
-        ("no", Reason("direct"), True),
-        ("no", Reason("refused", "said"), False),
-        ("no", Reason("refused", "other"), True),
-        ("direct", Reason("refused", "said"), True),
+        ("direct", CellReason("direct"), False),
+        ("no", CellReason("direct"), True),
+        ("no", CellReason("refused", "said"), False),
+        ("no", CellReason("refused", "other"), True),
+        ("direct", CellReason("refused", "said"), True),
         ("no", None, True),
         ("yes", None, False),
-        ("yes", Reason("refused", "said"), True),
+        ("yes", CellReason("refused", "said"), True),
     ],
 )
 def test_cell_must_agree_with_its_reason(
-    text: str, reason: Reason | None, has_problem: bool
+    text: str, reason: CellReason | None, has_problem: bool
 ) -> None:
     assert bool(find_problems("env", Outcome(text, "1.0", "said"), reason)) == has_problem
 
