@@ -167,6 +167,31 @@ def test_namespace_lists_every_pod_and_what_to_run_for_unknown_images(running: P
     assert "the sidecar cannot serve it" in host["notes"][0]
 
 
+@pytest.mark.parametrize("name", ["kube-public", "gone"], ids=["empty", "missing"])
+def test_namespace_without_pods_is_not_decided(running: Podpass, name: str) -> None:
+    """Exit code 0 would say that no step is needed, for a namespace that the user misspelled."""
+    code, output = scan(running, f"namespace/{name}", env={"KUBECONFIG": ""})
+    assert code == 4
+    [target] = output["targets"]
+    assert target["result"] == "not decided"
+    assert "the namespace does not exist or has no pods" in target["notes"][0]
+
+
+def test_init_containers_are_scanned_except_those_of_the_webhook(running: Podpass) -> None:
+    body = json.loads(pod("inits", "example.com/unknown:1"))
+    old = {"name": "old", "image": "example.com/old"}
+    sidecar = {"name": "azwi-proxy", "image": "example.com/unknown:1"}
+    body["spec"]["initContainers"] = [old, sidecar]
+    environ = {"KUBECONFIG": running.status()["kubernetes"]["kubeconfig"]}
+    words = ["run", "--", "kubectl", "apply", "-n", "kube-node-lease", "-f", "-"]
+    done = running(*words, input=json.dumps(body), env=environ)
+    assert done.returncode == 0, done.stderr
+    code, output = scan(running, "pod/inits", "-n", "kube-node-lease", env={"KUBECONFIG": ""})
+    assert code == 3
+    names = [each["target"] for each in output["targets"]]
+    assert names == ["pod/inits container old", "pod/inits container app"]
+
+
 def test_images_of_another_cluster_are_not_taken_from_this_machine(
     running: Podpass, tmp_path: Path
 ) -> None:
@@ -185,4 +210,5 @@ def test_missing_pod_is_reported(running: Podpass) -> None:
     done = running("migrate", "scan", "pod/gone", env={"KUBECONFIG": ""})
     assert done.returncode == 1
     assert 'pods "gone" not found' in done.stderr
+    assert "kubectl get pods --namespace default" in done.stderr
     assert time.monotonic() - began < 60

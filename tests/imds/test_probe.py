@@ -42,6 +42,25 @@ def test_refused_connection_is_one_failed_attempt(monkeypatch: pytest.MonkeyPatc
     threads[0].join()
 
 
+def test_sidecar_of_a_busy_node_has_more_time_to_start_than_to_get_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hook that fails earlier kills the container, and its next start is as slow."""
+    port = free_port()
+    threads: list[threading.Thread] = []
+    waits: list[float] = []
+
+    def start_server_at_last(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == probe.REFUSED_ATTEMPTS - 1:
+            threads.append(_serve(port, [500, 200]))
+
+    monkeypatch.setattr(time, "sleep", start_server_at_last)
+    wait_until_ready(port)
+    threads[0].join()
+    assert sum(waits) >= 29
+
+
 def test_probe_fails_after_seven_attempts_and_names_the_last_reason() -> None:
     port = free_port()
     thread = _serve(port, [404] * probe.ATTEMPTS)

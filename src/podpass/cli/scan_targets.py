@@ -7,16 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from podpass import names
 from podpass.cli.client import read_status
 from podpass.cli.cluster import connect
 from podpass.errors import Error, UsageError
-from podpass.kubernetes.client import KubeClient
+from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.local.datadir import DataDir
 from podpass.local.image_source import IMAGES_FILE, InstanceImages
 from podpass.local.samples.cache import SampleCache, cache_folder
 
 _SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib64", "/usr")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_OWN_CONTAINERS = (names.PROXY_CONTAINER, names.PROXY_INIT_CONTAINER)
+_NO_PODS = "the namespace does not exist or has no pods. Workloads without pods are not scanned"
+_NOT_FOUND = 404
 _KINDS = {
     "pod": "pod",
     "pods": "pod",
@@ -25,6 +29,12 @@ _KINDS = {
     "namespaces": "namespace",
     "ns": "namespace",
 }
+
+
+class UnknownPod(Error):
+    """The cluster does not have the pod."""
+
+    code = "unknown_pod"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +65,10 @@ async def find_targets(
         path = f"/api/v1/namespaces/{_check(namespace if is_pod else name)}/pods"
         path += f"/{_check(name)}" if is_pod else ""
         async with _connect(data_dir, kubeconfig, environ) as client:
-            pods = [await client.get(path)] if is_pod else (await client.list(path))[0]
+            pods = [await _read_pod(client, path)] if is_pod else (await client.list(path))[0]
             is_own = client.server == _own_server(data_dir)
-        return list(_targets_of_pods(pods, images if is_own else None))
+        targets = list(_targets_of_pods(pods, images if is_own else None))
+        return targets or [ScanTarget(name=word, why=_NO_PODS)]
     if Path(word).exists():
         return [ScanTarget(name=word, paths=[Path(word)])]
     if "/" not in word or not word.startswith(("/", ".")):
@@ -78,6 +89,20 @@ def _check(name: str) -> str:
             hint="write pod/NAME or namespace/NAME",
         )
     return name
+
+
+async def _read_pod(client: KubeClient, path: str) -> Mapping[str, Any]:
+    try:
+        return await client.get(path)
+    except KubeError as exc:
+        if exc.status != _NOT_FOUND:
+            raise
+        namespace = path.split("/")[4]
+        raise UnknownPod(
+            exc.message,
+            hint=f"list the pods: kubectl get pods --namespace {namespace};"
+            " for another namespace, pass --namespace N",
+        ) from exc
 
 
 def _own_server(data_dir: DataDir) -> str:
@@ -109,7 +134,10 @@ def _targets_of_pods(
             if spec.get("hostNetwork")
             else []
         )
-        for container in spec.get("containers") or ():
+        containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+        for container in containers:
+            if container["name"] in _OWN_CONTAINERS:
+                continue
             name = f"pod/{pod['metadata']['name']} container {container['name']}"
             image = str(container.get("image") or "")
             if images is None:

@@ -6,6 +6,8 @@ import time
 from podpass.errors import Error
 
 ATTEMPTS = 7
+# Attempts while nothing listens: on a busy node, the sidecar itself may need this time to start.
+REFUSED_ATTEMPTS = 30
 _INTERVAL_SECONDS, _TIMEOUT_SECONDS = 1.0, 5.0
 
 
@@ -24,34 +26,35 @@ def wait_until_ready(
     The reference exits immediately if nothing listens yet. Its hook then kills a container that only starts
     slowly, so here a refused connection is one more failed attempt.
 
-    Errors:  ProbeFailed after the last attempt.
+    Errors:  ProbeFailed after `ATTEMPTS` other failures or `REFUSED_ATTEMPTS` refused connections.
     """
-    reason = ""
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(interval_seconds)
-        reason = _unready_reason(address, port)
+    refused, failed = 0, 0
+    while True:
+        reason, is_refused = _unready_reason(address, port)
         if not reason:
             return
-    raise ProbeFailed(f"failed to probe: {reason}")
+        refused, failed = refused + is_refused, failed + (not is_refused)
+        if failed == ATTEMPTS or refused == REFUSED_ATTEMPTS:
+            raise ProbeFailed(f"failed to probe: {reason}")
+        time.sleep(interval_seconds)
 
 
-def _unready_reason(address: str, port: int) -> str:
-    """Return why the sidecar is not ready, or an empty string."""
-    reason = _ask(address, port)
+def _unready_reason(address: str, port: int) -> tuple[str, bool]:
+    """Return why the sidecar is not ready, or an empty string, and whether nothing listens yet."""
+    reason, is_refused = _ask(address, port)
     # A host without IPv4: the sidecar listens on ::1. At a pod's address, another program may listen there.
-    if reason and address == "127.0.0.1" and not _ask("::1", port):
-        return ""
-    return reason
+    if reason and address == "127.0.0.1" and not _ask("::1", port)[0]:
+        return "", False
+    return reason, is_refused
 
 
-def _ask(host: str, port: int) -> str:
+def _ask(host: str, port: int) -> tuple[str, bool]:
     connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/readyz")
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as exc:
-        return f"{type(exc).__name__}: {exc}"
+        return f"{type(exc).__name__}: {exc}", isinstance(exc, ConnectionRefusedError)
     finally:
         connection.close()
-    return "" if status == 200 else f"/readyz answered {status}"
+    return ("" if status == 200 else f"/readyz answered {status}"), False

@@ -233,3 +233,24 @@ def test_interrupted_container_has_not_succeeded_even_with_exit_code_zero(
     decision = decide_for(plan(restart), m=records["m"])
     assert decision.start == start
     assert lifecycle.pod_phase(plan(restart), records, finished=decision.finished) == phase
+
+
+def test_pod_with_a_new_network_runs_its_init_containers_again_and_keeps_results() -> None:
+    job = plan("OnFailure", inits="i", mains="m n")
+    before = {"i": terminated(0), "m": terminated(0), "n": interrupted(143, delay=80)}
+    records = lifecycle.record_new_network(job, before)
+    assert decide(job, records, 100, BACK_OFF).start == ("i",)
+    assert lifecycle.pod_phase(job, records, finished=False) == "Pending"
+    records["i"] = lifecycle.record_start(records["i"], 100, "id", BACK_OFF)
+    assert (records["i"].restarts, records["i"].delay) == (1, 0)
+    assert decide(job, records, 100, BACK_OFF) == Decision()
+    records["i"] = terminated(0)
+    assert decide(job, records, 100, BACK_OFF).start == ("n",)
+    assert lifecycle.pod_phase(job, records, finished=False) == "Running"
+    records["n"] = lifecycle.record_start(records["n"], 100, "id", BACK_OFF)
+    assert decide(job, records, 100, BACK_OFF) == Decision()
+
+
+def test_ended_pod_stays_so_in_a_new_network() -> None:
+    records = {"i": terminated(0), "m": interrupted(143)}
+    assert lifecycle.record_new_network(plan("Never", inits="i"), records) == records

@@ -19,6 +19,7 @@ from tests.kubernetes.kubelet.cluster import (
     programs,
     shell,
     state,
+    status_of,
 )
 from tests.ports import free_port
 
@@ -104,6 +105,45 @@ async def test_all_containers_of_the_pod_share_a_network_that_is_not_the_machine
     own = (await bare_cluster.log("own")).strip()
     assert (await bare_cluster.log("own", container="setup")).strip() == own != machine
     assert (await bare_cluster.log("usual")).strip() == machine
+
+
+async def test_init_containers_run_again_in_the_new_network_after_a_restart(
+    bare_cluster: KubeletCluster,
+) -> None:
+    """Otherwise a pod with the migration sidecar has no redirection any more, and is ready."""
+    for restarts in range(3):
+        async with bare_cluster.running(path=_path(bare_cluster)):
+            if not restarts:
+                setup = shell(NAMESPACE, "setup", securityContext=NET_ADMIN)
+                app = shell(f"{NAMESPACE}; sleep 600")
+                await bare_cluster.run("p", app, initContainers=[setup], restartPolicy="Always")
+            pod = await bare_cluster.until(
+                "p",
+                lambda pod, times=restarts: (
+                    condition(pod, "Ready") == "True" and status_of(pod)["restartCount"] == times
+                ),
+            )
+            assert pod["status"]["initContainerStatuses"][0]["restartCount"] == restarts
+
+            async def has_output() -> bool:
+                return bool(await bare_cluster.log("p"))
+
+            await eventually(has_output)
+            own = await bare_cluster.log("p")
+            assert await bare_cluster.log("p", container="setup") == own
+    assert not [each for each in await bare_cluster.events("p") if each["reason"] == "BackOff"]
+
+
+async def test_ended_pod_is_not_initialized_again_after_a_restart(
+    bare_cluster: KubeletCluster,
+) -> None:
+    setup = shell(NAMESPACE, "setup", securityContext=NET_ADMIN)
+    async with bare_cluster.running(path=_path(bare_cluster)):
+        await bare_cluster.run("p", shell("sleep 600"), initContainers=[setup])
+        await bare_cluster.until("p", lambda pod: condition(pod, "Ready") == "True")
+    async with bare_cluster.running(path=_path(bare_cluster)):
+        pod = await bare_cluster.phase("p", "Failed")
+        assert pod["status"]["initContainerStatuses"][0]["restartCount"] == 0
 
 
 async def test_pod_reaches_the_listed_sockets_of_the_machine_and_no_others(

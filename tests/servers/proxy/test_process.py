@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -128,6 +130,11 @@ def test_port_in_use_is_reported(
 
 
 def test_probe_without_a_sidecar_fails(podpass: Podpass) -> None:
-    done = podpass("proxy", f"--proxy-port={free_port()}", "--probe", env=dict(os.environ))
+    """Another program has the port; without any, the probe would wait longer."""
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever).start()
+        port = other.server_port
+        done = podpass("proxy", f"--proxy-port={port}", "--probe", env=dict(os.environ))
+        other.shutdown()
     assert done.returncode == 1
-    assert "failed to probe: ConnectionRefusedError" in done.stderr
+    assert "failed to probe: /readyz answered 501" in done.stderr

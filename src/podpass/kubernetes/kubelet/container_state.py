@@ -53,7 +53,8 @@ State = Waiting | Running | Terminated
 class ContainerRecord:
     """The record of one container.
 
-    Shapes:  `last` is the run before the current state.
+    Shapes:  `last` is the run before the current state; `stale` if that run, or the current state, belongs to
+             an earlier network of the pod, and the container must run in the new one.
     Units:   `delay`, the backoff before the next restart, in seconds.
     """
 
@@ -63,6 +64,7 @@ class ContainerRecord:
     delay: float = 0.0
     started: bool = False
     ready: bool = False
+    stale: bool = False
 
     @property
     def previous(self) -> Terminated | None:

@@ -121,6 +121,11 @@ class PodContainers:
         """Start no container from now on, because the pod or the kubelet stops."""
         self._may_start = False
 
+    def set_network(self, network: PodNetwork) -> None:
+        """Start containers in this network; init containers that ran in an earlier one run again."""
+        self.network = network
+        self._records = lifecycle.record_new_network(self._plan, self._records)
+
     async def interrupt_all(self, seconds: float) -> None:
         """Stop all running containers because the kubelet stops; the next kubelet starts them again."""
         self._interrupted = True

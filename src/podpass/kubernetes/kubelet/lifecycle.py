@@ -104,7 +104,7 @@ def _due_inits(plan: PodPlan, records: ContainerRecords) -> list[str]:
                 due.append(name)
             if not record.started and not mains_ran:
                 break
-        elif not mains_ran and not _succeeded(record):
+        elif not mains_ran and not _has_initialized(record):
             if not isinstance(record.state, Running):
                 due.append(name)
             break
@@ -137,7 +137,7 @@ def record_start(
 ) -> ContainerRecord:
     """Return the record of a container whose process has just started."""
     previous = record.previous
-    if previous is None or previous.interrupted:
+    if previous is None or previous.interrupted or record.stale:
         delay = 0.0
     elif record.delay == 0 or _resets_back_off(previous, back_off):
         delay = back_off.first
@@ -149,6 +149,18 @@ def record_start(
         restarts=record.restarts + (previous is not None),
         delay=delay,
     )
+
+
+def record_new_network(plan: PodPlan, records: ContainerRecords) -> dict[str, ContainerRecord]:
+    """Return the records of a pod that gets a new network: its init containers must run again.
+
+    A pod that has ended stays so, as in the kubelet.
+    """
+    if are_mains_finished(plan, records):
+        return dict(records)
+    return {
+        name: replace(record, stale=record.previous is not None) for name, record in records.items()
+    }
 
 
 def record_start_failure(
@@ -175,7 +187,9 @@ def _resets_back_off(run: Terminated, back_off: RestartBackOff) -> bool:
 def is_crash_restart(record: ContainerRecord) -> bool:
     """Return whether the next start follows a crash, for the event BackOff."""
     previous = record.previous
-    return previous is not None and not previous.interrupted and record.delay > 0
+    if previous is None or previous.interrupted or record.stale:
+        return False
+    return record.delay > 0
 
 
 def is_initialized(plan: PodPlan, records: ContainerRecords) -> bool:
@@ -190,7 +204,7 @@ def unfinished_inits(plan: PodPlan, records: ContainerRecords) -> list[str]:
     return [
         name
         for name in plan.inits
-        if not (records[name].started if name in plan.sidecars else _succeeded(records[name]))
+        if not (records[name].started if name in plan.sidecars else _has_initialized(records[name]))
     ]
 
 
@@ -228,7 +242,17 @@ def _succeeded(record: ContainerRecord) -> bool:
     return isinstance(state, Terminated) and state.code == 0 and not state.interrupted
 
 
+def _has_initialized(record: ContainerRecord) -> bool:
+    """Return whether an init container succeeded in the current network of the pod."""
+    return _succeeded(record) and not record.stale
+
+
 def _has_run(record: ContainerRecord) -> bool:
+    """Return whether a container runs or ran in the current network of the pod."""
+    return _has_ever_run(record) and not record.stale
+
+
+def _has_ever_run(record: ContainerRecord) -> bool:
     return isinstance(record.state, Running) or record.previous is not None
 
 
@@ -244,6 +268,6 @@ def pod_phase(
         return "Failed" if finished else "Running"
     if finished:
         return "Succeeded" if all(_succeeded(record) for record in mains) else "Failed"
-    if not is_initialized(plan, records) or not all(_has_run(record) for record in mains):
+    if not is_initialized(plan, records) or not all(map(_has_ever_run, mains)):
         return "Pending"
     return "Running"

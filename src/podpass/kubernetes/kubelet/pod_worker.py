@@ -220,9 +220,10 @@ class PodWorker:
     async def _create_network(self) -> None:
         context = self._context
         if self._network is None and context.nsenter and needs_own_network(self._pod):
-            self._network = self.containers.network = await PodNetwork.open(
+            self._network = await PodNetwork.open(
                 context.network, context.nsenter, self._pod, context.node.pod_address
             )
+            self.containers.set_network(self._network)
 
     def _report(self, decision: Decision) -> None:
         """Send the status if it differs from the last one, or if another client overwrote it."""
