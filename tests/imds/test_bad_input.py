@@ -1,6 +1,7 @@
 """Bad input from the environment: each case has a clear answer and one log line, and nothing is leaked."""
 
 import asyncio
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,10 @@ ANSWERS = {
     "an endless lifetime": (_json('{"access_token":"x","expires_in":1e99}'), "no access token"),
     "an unknown error": (_json('{"error":"x\\ny"}', REFUSED), "refused the request: x (400)"),
     "an error without a code": (_json("{}", REFUSED), "refused the request: no error code (400)"),
+    "half of a surrogate pair": (
+        _json('{"error_description":"AADSTS7000: no \\ud800 app"}', REFUSED),
+        "AADSTS7000: no ? app",
+    ),
     "a server error": (
         b"HTTP/1.1 503 Busy\r\n\r\nbusy",
         "is not JSON (status 503, no content type)",
@@ -315,3 +320,44 @@ async def test_long_head_is_refused_and_the_connection_closed(sidecar: Sidecar) 
     assert b" 431 " in await reader.readline()
     await reader.read()
     writer.close()
+
+
+async def test_error_with_half_of_a_surrogate_pair_is_valid_json(
+    world: World, ca: trustme.CA, token_file: Path
+) -> None:
+    answer, _ = ANSWERS["half of a surrogate pair"]
+    async with (
+        raw_server(RawServer(answer), ca) as authority,
+        running_sidecar(
+            world,
+            authority_at(f"https://localhost:{authority.port}", world, token_file),
+            {"imds_errors": True},
+        ) as sidecar,
+    ):
+        status, text, _ = await sidecar.token()
+    assert status == 400
+    assert json.loads(text)["error_description"].startswith("AADSTS7000: no ? app")
+
+
+async def test_requests_that_wait_for_the_authority_are_limited(
+    world: World, token_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = entra_client.EntraClient(authority_at(world.url, world, token_file), world.clock)
+    gate = asyncio.Event()
+
+    async def wait(_: bytes) -> None:
+        await gate.wait()
+        raise OSError(0, "gone")
+
+    monkeypatch.setattr(client, "_post", wait)
+    waiting = [
+        asyncio.create_task(client.request_token(str(number), "x"))
+        for number in range(entra_client.MAX_WAITING)
+    ]
+    await asyncio.sleep(0.01)
+    with pytest.raises(entra_client.TokenNotAcquired, match="wait for the authority already"):
+        await asyncio.wait_for(client.request_token("one more", "x"), 5)
+    gate.set()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    with pytest.raises(entra_client.TokenNotAcquired, match="cannot be reached"):
+        await client.request_token("later", "x")

@@ -3,7 +3,7 @@
 import pytest
 
 from podpass.errors import SettingsError
-from podpass.settings.proxy import ProxySettings
+from podpass.settings.proxy import ProxyInitSettings, ProxySettings
 
 POD = {"AZURE_TENANT_ID": "t", "AZURE_FEDERATED_TOKEN_FILE": "/token"}
 ENDPOINT = {"AZURE_KUBERNETES_TOKEN_PROXY": "https://proxy.example"}
@@ -44,3 +44,23 @@ def test_forwarding_is_on_unless_it_is_turned_off(text: str, wanted: bool) -> No
     assert ProxySettings.from_environ({**POD, "PROXY_FORWARD": text}).forward is wanted
     with pytest.raises(SettingsError, match="PROXY_FORWARD"):
         ProxySettings.from_environ({**POD, "PROXY_FORWARD": "maybe"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["127.0.0.1 -j ACCEPT", "0.0.0.0/0", "::1", "localhost", "1.2.3.4\n", "!1.2.3.4", "1.2.3"],
+)
+def test_metadata_address_cannot_become_more_arguments_of_iptables(text: str) -> None:
+    with pytest.raises(SettingsError, match="must be an IPv4 address"):
+        ProxyInitSettings.from_environ({"METADATA_IP": text})
+
+
+@pytest.mark.parametrize("name", ["PROXY_PORT", "METADATA_PORT", "PROXY_UID"])
+@pytest.mark.parametrize(
+    "text", ["80 -j ACCEPT", "-1", "1:2", "80\n", "\u0668\u0660", "99999999999"]
+)
+def test_number_of_the_redirection_cannot_become_more_arguments_of_iptables(
+    name: str, text: str
+) -> None:
+    with pytest.raises(SettingsError, match="must be a"):
+        ProxyInitSettings.from_environ({name: text})

@@ -167,7 +167,8 @@ class WebSocket:
 
     def _take_frame(self, frame: Frame) -> bytes | None:
         """Return a message that this frame completes."""
-        self._parts.append(bytes(frame.data))
+        if frame.data:  # no limit of the size applies to empty frames
+            self._parts.append(bytes(frame.data))
         if not frame.fin:
             return None
         message, self._parts = b"".join(self._parts), []

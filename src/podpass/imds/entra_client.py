@@ -19,6 +19,8 @@ MAX_TOKEN_FILE_BYTES = 64 * 1024
 _MAX_CA_BYTES = 1024 * 1024
 _SECONDS = 30.0
 _CONCURRENT = 16
+# A request continues if its caller disconnects, so the limit of connections does not limit these.
+MAX_WAITING = 256
 # The system's CAs are read again after this time: an operator may replace the file.
 _CA_SECONDS = 600.0
 _AADSTS = re.compile(r"AADSTS[0-9]{4,8}: ?[^\r\n]{0,500}")
@@ -54,6 +56,7 @@ class EntraClient:
         self._authority = authority
         self._clock = clock
         self._slots = asyncio.Semaphore(_CONCURRENT)
+        self._waiting = 0
         self._tls: ssl.SSLContext | None = None
         self._tls_until = 0.0
 
@@ -62,6 +65,15 @@ class EntraClient:
 
         Errors:  TokenNotAcquired.
         """
+        if self._waiting >= MAX_WAITING:
+            raise TokenNotAcquired(f"{MAX_WAITING} token requests wait for the authority already")
+        self._waiting += 1
+        try:
+            return await self._request(client_id, scope)
+        finally:
+            self._waiting -= 1
+
+    async def _request(self, client_id: str, scope: str) -> AccessToken:
         form = {
             "grant_type": names.CLIENT_CREDENTIALS,
             "client_id": client_id,
@@ -150,7 +162,9 @@ def _parse_response(response: HttpResponse, now: float) -> AccessToken:
             f"the authority's response is not JSON (status {status}, {_media_type(response)})"
         )
     if status != 200:
-        description = _AADSTS.search(str(values.get("error_description", "")))
+        # JSON can contain half of a surrogate pair, which no response can.
+        text = str(values.get("error_description", "")).encode("utf-8", "replace").decode()
+        description = _AADSTS.search(text)
         kind = _KIND.match(str(values.get("error", "")))
         message = (
             _JWT.sub("[token]", description[0])

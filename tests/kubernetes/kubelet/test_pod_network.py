@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from podpass.kubernetes.kubelet.pod_network import PodNetworkConfig, needs_own_network
+from podpass.kubernetes.kubelet import pod_network
+from podpass.kubernetes.kubelet.pod_network import PodNetwork, PodNetworkConfig, needs_own_network
 from tests.kubernetes.kubelet.cluster import (
     KubeletCluster,
     condition,
@@ -271,3 +272,34 @@ async def test_path_of_a_pod_does_not_choose_the_program_that_enters_its_network
     await bare_cluster.phase("p", "Succeeded", "Failed")
     assert not (own / "escaped").exists()
     assert (await bare_cluster.log("p")).strip() == "ran"
+
+
+async def test_relayed_connections_of_a_pod_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pod_network, "_MAX_CONNECTIONS", 1)
+    done = asyncio.Event()
+
+    async def hold(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"x")
+        await done.wait()
+        writer.close()
+
+    async with await asyncio.start_server(hold, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        config = PodNetworkConfig(outbound=[("127.0.0.1", port)])
+        network = await PodNetwork.open(
+            config, "nsenter", {"spec": {"containers": []}}, "127.0.0.1"
+        )
+        writers = []
+        try:
+            first, writer = await network.connect("127.0.0.1", port)
+            writers.append(writer)
+            assert await asyncio.wait_for(first.read(1), 10) == b"x"
+            second, writer = await network.connect("127.0.0.1", port)
+            writers.append(writer)
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.wait_for(second.read(1), 10) == b""
+        finally:
+            done.set()
+            for each in writers:
+                each.close()
+            await network.close()

@@ -24,7 +24,7 @@ def identity(name: str, client_id: str, kind: int | None = 0) -> Object:
     return {"metadata": {"name": name}, "spec": spec}
 
 
-def binding(name: str, used: str, selector: str) -> Object:
+def binding(name: str, used: object, selector: object) -> Object:
     return {"metadata": {"name": name}, "spec": {"azureIdentity": used, "selector": selector}}
 
 
@@ -94,9 +94,14 @@ def test_first_binding_of_a_selector_has_precedence() -> None:
         ([binding("a", "other", "web")], [identity("one", CLIENT)]),
         ([binding("a", "one", "web")], [identity("one", CLIENT, 1)]),
         ([binding("a", "one", "web")], [identity("one", CLIENT, 2)]),
+        ([binding("a", "one", {"app": "web"})], [identity("one", CLIENT)]),
+        ([binding("a", ["one"], "web")], [identity("one", CLIENT)]),
         ([{"metadata": {"name": "a"}}], [{"metadata": {"name": "one"}}]),
     ],
-    ids=["no-selector", "no-identity", "unknown", "service-principal", "certificate", "no-spec"],
+    ids=(
+        *("no-selector", "no-identity", "unknown", "service-principal", "certificate"),
+        *("selector-of-another-type", "identity-of-another-type", "no-spec"),
+    ),
 )
 def test_binding_that_cannot_be_converted_is_ignored(
     bindings: list[Object], identities: list[Object]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from podpass.migration.scan import readers
 from podpass.migration.scan.go_files import ELF
 from podpass.migration.scan.model import LimitExceeded, Mention, Precision
 from podpass.migration.scan.readers import NotRead, choose_reader, read_file
@@ -283,6 +284,21 @@ def test_jar_that_names_a_library_too_often_is_refused() -> None:
     names = [f"META-INF/maven/g{number}/azure-identity/pom.properties" for number in range(65)]
     with pytest.raises(LimitExceeded, match="more than 64"):
         read("app.jar", jar(**dict.fromkeys(names, b"version=1\n")))
+
+
+def test_jar_above_the_limit_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = jar(**MERGED)
+    monkeypatch.setattr(readers, "MAX_JAR_BYTES", len(content))
+    assert len(read("app.jar", content)) == 1
+    monkeypatch.setattr(readers, "MAX_JAR_BYTES", len(content) - 1)
+    with pytest.raises(NotRead, match="more than"):
+        read("app.jar", content)
+
+
+def test_file_that_names_too_many_versions_is_refused() -> None:
+    lines = b"".join(b"adal==1.%d\n" % number for number in range(2001))
+    with pytest.raises(LimitExceeded, match="more than 2000 times"):
+        read("requirements.txt", lines)
 
 
 @pytest.mark.parametrize("cut", [10, 60, 100, 200])

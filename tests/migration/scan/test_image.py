@@ -2,9 +2,11 @@
 
 import gzip
 import io
+import json
 import os
 import tarfile
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -334,3 +336,64 @@ def test_truncated_layer_is_refused(tmp_path: Path) -> None:
     whole = layer({"a": bytes(10_000)})
     with pytest.raises(InvalidArchive, match="ends within"):
         scanned(docker_archive(tmp_path / "i.tar", whole[:4000]))
+
+
+def raw_archive(path: Path, manifest: object, **parts: bytes) -> Path:
+    path.write_bytes(layer({"manifest.json": json.dumps(manifest).encode(), **parts}))
+    return path
+
+
+@pytest.mark.parametrize("value", [5, {"a": 1}, "text", True])
+def test_docker_manifest_with_values_of_other_types_has_no_layers(
+    tmp_path: Path, value: object
+) -> None:
+    manifest = [{"Config": value, "RepoTags": value, "Layers": value}]
+    assert scanned(raw_archive(tmp_path / "image.tar", manifest)).findings == []
+
+
+def test_docker_manifest_is_counted_before_configurations_are_read(tmp_path: Path) -> None:
+    manifest = [{"Config": "invalid"}] * 65
+    with pytest.raises(LimitExceeded, match="64 images"):
+        scanned(raw_archive(tmp_path / "image.tar", manifest, invalid=b"{"))
+
+
+def test_error_with_a_name_of_the_image_has_no_control_character(tmp_path: Path) -> None:
+    archive = raw_archive(tmp_path / "image.tar", [{"Config": "\x1b[31mc"}], **{"\x1b[31mc": b"{"})
+    with pytest.raises(NotAnImage) as caught:
+        scanned(archive)
+    assert caught.value.message == "\\x1b[31mc is not valid JSON"
+
+
+def test_layer_of_empty_gzip_members_is_charged(tmp_path: Path) -> None:
+    archive = docker_archive(tmp_path / "image.tar", gzip.compress(b"") * 100 + gzip.compress(OLD))
+    budget = Budget()
+    with ImageFile(archive, budget) as file:
+        stream = file.open_layer(file.images()[0].layers[0])
+        while stream.read():
+            pass
+    assert Budget().total - budget.total >= 100 * 4096
+
+
+def test_wide_character_makes_a_name_more_expensive() -> None:
+    narrow, wide = Budget(), Budget()
+    narrow.charge_name("a" * 1000)
+    wide.charge_name("a" * 999 + "\U0001f600")
+    assert Budget().names - narrow.names < 1200
+    assert Budget().names - wide.names > 4000
+
+
+def test_many_deep_paths_take_the_memory_of_their_names(tmp_path: Path) -> None:
+    files = {
+        f"{number:04}{'/' + 'a' * 30:s}"
+        + ("/" + "b" * 30) * 119
+        + "/requirements.txt": b"adal==1.0\n"
+        for number in range(100)
+    }
+    archive = docker_archive(tmp_path / "image.tar", layer(files))
+    tracemalloc.start()
+    try:
+        assert len(scanned(archive).findings) == 100
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * 1024 * 1024

@@ -26,7 +26,9 @@ def select_identities(
     found: dict[str, BoundIdentity] = {}
     for binding in sorted(bindings, key=lambda each: str(each["metadata"]["name"])):
         spec = binding.get("spec") or {}
-        selector, name = spec.get("selector") or "", spec.get("azureIdentity") or ""
+        selector, name = spec.get("selector"), spec.get("azureIdentity")
+        if not isinstance(selector, str) or not isinstance(name, str):
+            continue  # the API server does not check these types in every release of the kinds
         if not selector or name not in known:
             continue
         first = found.get(selector)

@@ -20,13 +20,14 @@ from podpass.migration.scan.limits import (
     check_ratio,
     read_limited,
 )
-from podpass.migration.scan.model import ContentStream, LimitExceeded, ScanFailed
+from podpass.migration.scan.model import ContentStream, LimitExceeded, ScanFailed, printable
 from podpass.migration.scan.tar_stream import EntryType, read_entries
 
 _DIGEST = re.compile(r"(sha256|sha512):([0-9a-f]{64,128})")
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _MAX_INDEXES = 8
 _MAX_IMAGES = 64
+_CHARGE_PER_MEMBER = 4096
 
 
 class NotAnImage(ScanFailed):
@@ -74,13 +75,14 @@ class ImageFile:
         """
         # docker writes both; its own list has the names.
         if (manifest := self._json("manifest.json", required=False)) is not None:
-            found = [self._docker_image(each) for each in _objects(manifest)]
+            entries = _objects(manifest)
+            _check_images(len(entries))
+            found = [self._docker_image(each) for each in entries]
         else:
             found = list(self._oci_images(self._json("index.json")))
         if not found:
             raise NotAnImage("the file has no image for Linux or Windows")
-        if len(found) > _MAX_IMAGES:
-            raise LimitExceeded(f"the file has more than {_MAX_IMAGES} images")
+        _check_images(len(found))
         return found
 
     def open_layer(self, name: str) -> ContentStream:
@@ -104,8 +106,8 @@ class ImageFile:
 
     def _docker_image(self, entry: Mapping[str, Any]) -> Image:
         config = _object(self._json(str(entry.get("Config")), required=False))
-        tags = [str(each) for each in entry.get("RepoTags") or ()]
-        layers = [str(each) for each in entry.get("Layers") or ()]
+        tags = [str(each) for each in _list(entry.get("RepoTags"))]
+        layers = [str(each) for each in _list(entry.get("Layers"))]
         return _build_image(", ".join(tags[:4]), config, layers)
 
     def _oci_images(self, index: Any) -> Iterator[Image]:
@@ -136,18 +138,18 @@ class ImageFile:
                     yield _build_image(called, config, layers)
 
     def _json(self, name: str, *, required: bool = True) -> Any:
-        stream = self._open(name)
+        stream, shown = self._open(name), printable(name[:100])
         if stream is None:
             if required:
-                raise NotAnImage(f"it has no {name[:100]}")
+                raise NotAnImage(f"it has no {shown}")
             return None
         data = read_limited(stream, MAX_JSON_BYTES)
         if data is None:
-            raise LimitExceeded(f"{name[:100]} has more than {MAX_JSON_BYTES // MIB} MiB")
+            raise LimitExceeded(f"{shown} has more than {MAX_JSON_BYTES // MIB} MiB")
         try:
             return orjson.loads(data)
         except ValueError as exc:
-            raise NotAnImage(f"{name[:100]} is not valid JSON") from exc
+            raise NotAnImage(f"{shown} is not valid JSON") from exc
 
     def _open_below(self, root: Path, name: str) -> ContentStream | None:
         """Open a part of a folder; a link is not followed, and the name cannot leave the folder."""
@@ -239,6 +241,8 @@ class _GzipLayer:
                 return False
         if self._decoder.eof:  # a gzip file may have several members
             self._decoder = zlib.decompressobj(31)
+            # A member may be empty: without a charge, a file of them costs time only.
+            self._budget.charge_bytes(_CHARGE_PER_MEMBER)
         try:
             data = self._decoder.decompress(self._input, MIB)
         except zlib.error as exc:
@@ -251,6 +255,11 @@ class _GzipLayer:
         check_ratio(self._compressed, self._content)
         self._buffer, self._at = data, 0
         return True
+
+
+def _check_images(count: int) -> None:
+    if count > _MAX_IMAGES:
+        raise LimitExceeded(f"the file has more than {_MAX_IMAGES} images")
 
 
 def _build_image(name: str, config: Mapping[str, Any], layers: list[str]) -> Image:
@@ -270,4 +279,8 @@ def _object(value: Any) -> Mapping[str, Any]:
 
 
 def _objects(value: Any) -> list[Mapping[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+    return [each for each in _list(value) if isinstance(each, dict)]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

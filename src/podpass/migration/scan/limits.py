@@ -1,5 +1,6 @@
 """Limits of a scan. The content of an image is chosen by its author, so each kind of work has one."""
 
+import sys
 from dataclasses import dataclass
 
 from podpass.migration.scan.model import ContentStream, LimitExceeded
@@ -20,6 +21,7 @@ MAX_FINDINGS = 2_000
 # Small files compress well, so the ratio is not checked below this size.
 _RATIO_FLOOR_BYTES = 64 * MIB
 _CHARGE_PER_NAME = 64
+_SIZE_OF_STR = sys.getsizeof("")
 
 
 @dataclass(slots=True)
@@ -35,7 +37,8 @@ class Budget:
 
         Errors:  LimitExceeded.
         """
-        self.names -= len(path) + _CHARGE_PER_NAME
+        # The bytes in memory: one wide character makes all characters of a text wide.
+        self.names -= max(len(path), sys.getsizeof(path) - _SIZE_OF_STR) + _CHARGE_PER_NAME
         if self.names < 0:
             raise LimitExceeded(f"the names of all files have more than {MAX_NAMES_BYTES} bytes")
 

@@ -1,5 +1,6 @@
 """The file system of an image: a layer hides files of the layers below it. Pure."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from podpass.migration.scan.model import Mention
@@ -18,9 +19,8 @@ class Overlay:
     def __init__(self) -> None:
         self._found: dict[str, Sequence[Mention]] = {}
         self._layer: dict[str, Sequence[Mention]] = {}
-        # All folders that had a finding. A folder whose findings are hidden now needs memory only for its
-        # name.
-        self._folders: set[str] = set()
+        # Sorted, to find a folder by the names below it: a set of all parents of deep paths takes gigabytes.
+        self._sorted: list[str] = []
         self._hidden: set[str] = set()
         self._hidden_folders: set[str] = set()
 
@@ -31,7 +31,7 @@ class Overlay:
                 path: each for path, each in self._found.items() if not self._is_hidden(path)
             }
         self._found |= self._layer
-        self._folders |= {folder for path in self._layer for folder in _parents(path)}
+        self._sorted = sorted(self._found)
         self._layer, self._hidden, self._hidden_folders = {}, set(), set()
 
     def add_entry(self, path: str, *, is_folder: bool) -> None:
@@ -60,8 +60,13 @@ class Overlay:
         """Hide a path and what is below it, or only what is below it."""
         if path in self._found and not is_content:
             self._hidden.add(path)
-        if path in self._folders or not path:
+        if not path or self._is_folder(path):
             self._hidden_folders.add(path)
+
+    def _is_folder(self, path: str) -> bool:
+        """Return whether a file below a path was found in the layers below."""
+        at = bisect_left(self._sorted, f"{path}/")
+        return at < len(self._sorted) and self._sorted[at].startswith(f"{path}/")
 
     def _is_hidden(self, path: str) -> bool:
         if path in self._hidden:

@@ -11,13 +11,14 @@ import orjson
 
 from podpass.migration.scan import dotnet_files, go_files, java_files, node_files, python_files
 from podpass.migration.scan.limits import (
+    MAX_FINDINGS,
     MAX_JAR_BYTES,
     MAX_JSON_BYTES,
     MAX_TEXT_BYTES,
     MIB,
     read_limited,
 )
-from podpass.migration.scan.model import ContentStream, Mention, ScanFailed
+from podpass.migration.scan.model import ContentStream, LimitExceeded, Mention, ScanFailed
 
 Parse = Callable[[bytes], Iterator[Mention]]
 
@@ -108,7 +109,12 @@ def read_file(path: str, reader: FileReader, stream: ContentStream) -> list[Ment
 
     Errors:  NotRead; LimitExceeded.
     """
-    return list(dict.fromkeys(_read(path, reader, stream)))
+    found: dict[Mention, None] = {}
+    for mention in _read(path, reader, stream):
+        found[mention] = None
+        if len(found) > MAX_FINDINGS:
+            raise LimitExceeded(f"a file names an identity library more than {MAX_FINDINGS} times")
+    return list(found)
 
 
 def _read(path: str, reader: FileReader, stream: ContentStream) -> Iterator[Mention]:
