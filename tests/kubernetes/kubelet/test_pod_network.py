@@ -118,12 +118,11 @@ async def test_init_containers_run_again_in_the_new_network_after_a_restart(
                 setup = shell(NAMESPACE, "setup", securityContext=NET_ADMIN)
                 app = shell(f"{NAMESPACE}; sleep 600")
                 await bare_cluster.run("p", app, initContainers=[setup], restartPolicy="Always")
-            pod = await bare_cluster.until(
-                "p",
-                lambda pod, times=restarts: (
-                    condition(pod, "Ready") == "True" and status_of(pod)["restartCount"] == times
-                ),
-            )
+
+            def is_ready_again(pod: dict[str, Any], times: int = restarts) -> bool:
+                return condition(pod, "Ready") == "True" and status_of(pod)["restartCount"] == times
+
+            pod = await bare_cluster.until("p", is_ready_again)
             assert pod["status"]["initContainerStatuses"][0]["restartCount"] == restarts
 
             async def has_output() -> bool:
