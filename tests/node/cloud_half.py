@@ -12,11 +12,11 @@ from typing import Any
 
 from podpass import names
 from podpass.local.direct_tls import choose_address
-from tests.node.sandbox import NODE_ADDRESS, Sandbox, Service, wait_until
+from tests.node.sandbox import NODE_ADDRESS, Sandbox, SandboxError, Service, wait_until
 
 # A zone also has all names below it.
 ZONES = (*names.LOGIN_ALIASES, names.ARM_HOST, names.GRAPH_HOST, names.VAULT_SUFFIX)
-_READY_SECONDS = 120
+_READY_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,18 @@ class CloudHalf:
 
 
 def start_cloud_half(sandbox: Sandbox, seed: Path) -> CloudHalf:
-    """Start an instance with a seed, and lead Azure's port at the node's address to it."""
+    """Start an instance with a seed, and lead Azure's port at the node's address to it.
+
+    Errors:  SandboxError.
+    """
     data_dir = sandbox.folder / "cloud"
     up = ["up", "--port-base", "0", "--data-dir", str(data_dir), "--seed", str(seed)]
     service = sandbox.start("cloud", [sys.executable, "-m", "podpass.cli", *up])
     found: dict[str, Any] = {}
 
     def is_ready() -> bool:
+        if sandbox.exit_code(service) is not None:
+            raise SandboxError(f"the cloud half has exited: {service.log.read_text()[-2000:]}")
         done = _podpass(sandbox, "status", "-o", "json", check=False)
         if done.returncode == 0:
             found.update(json.loads(done.stdout))

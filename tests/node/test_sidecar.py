@@ -10,6 +10,7 @@ from tests.node import images
 from tests.node.conftest import CHART, RELEASE, SYSTEM
 from tests.node.node import BUNDLE, Node
 from tests.node.objects import CLIENT_ID, container, create_namespace, pod
+from tests.node.sandbox import wait_until
 
 PROXY_IMAGE, INIT_IMAGE = "podpass.test/proxy:0.1.0", "podpass.test/proxy-init:0.1.0"
 # The credential of an application from before workload identity: it asks the metadata service only.
@@ -40,7 +41,14 @@ def sidecar(webhook: Node) -> Node:
     chosen = f"proxyImage={PROXY_IMAGE},proxyInitImage={INIT_IMAGE},proxyInitPrivileged=false"
     where = ("--namespace", SYSTEM, "--wait", "--timeout", "300s", "--reuse-values")
     webhook.helm("upgrade", RELEASE, str(CHART), "--set", chosen, *where)
+    # Until its connections are drained, a replica that ends still serves with the settings of its start.
+    wait_until(lambda: not _ending(webhook), 300, "the replicas with the old settings have ended")
     return webhook
+
+
+def _ending(node: Node) -> list[str]:
+    pods = node.get("pods", "-n", SYSTEM, "-l", "azure-workload-identity.io/system=true")["items"]
+    return [each["metadata"]["name"] for each in pods if "deletionTimestamp" in each["metadata"]]
 
 
 def _imds_pod(name: str, namespace: str, mode: str) -> dict[str, Any]:
