@@ -1,6 +1,7 @@
 """Fuzz targets of `podpass migrate scan`: content of images, which their authors choose."""
 
 import io
+import struct
 import tarfile
 import zipfile
 from io import BytesIO
@@ -49,7 +50,7 @@ def jar(data: bytes) -> None:
         return
     try:
         names = zipfile.ZipFile(BytesIO(data)).namelist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError):
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError, struct.error):
         return
     for each in mentions:
         artifact = each.library.partition(":")[2]

@@ -84,7 +84,8 @@ def _list_entries(file: BinaryIO) -> Iterator[tuple[str, int, int]]:
         if entry[0] != b"PK\x01\x02":
             return
         name_size, extra_size, comment_size = entry[10:13]
-        name = directory[at + _ENTRY.size : at + _ENTRY.size + name_size]
+        # A name ends at a NUL, as for Python's `zipfile`.
+        name = directory[at + _ENTRY.size : at + _ENTRY.size + name_size].partition(b"\0")[0]
         yield name.decode("utf-8", "replace"), entry[16] + shift, entry[8]
         at += _ENTRY.size + name_size + extra_size + comment_size
 
