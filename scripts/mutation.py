@@ -130,7 +130,8 @@ def prepare(name: str) -> Path:
         "source_paths": ["src"],
         "only_mutate": [f"src/podpass/{file}"],
         "also_copy": ["src", "examples", "README.md"],
-        "pytest_add_cli_args": ["-p", "no:cacheprovider", "-p", "no:xdist"],
+        # mutmut limits the time of a mutation by itself.
+        "pytest_add_cli_args": ["-p", "no:cacheprovider", "-p", "no:xdist", "-o", "timeout=0"],
         "pytest_add_cli_args_test_selection": tests,
         "timeout_constant": 8.0,
         "use_git_change_detection": False,
@@ -155,7 +156,10 @@ def mutmut(folder: Path, *words: str) -> str:
 
 
 def mutate(name: str, children: int) -> Result:
-    """Apply all mutations of one module and return those that no test detects."""
+    """Apply all mutations of one module and return those that no test detects.
+
+    Errors:  exits if the tests fail without a mutation, or a mutation was not tested.
+    """
     folder = prepare(name)
     said = mutmut(folder, "run", "--max-children", str(children))
     (folder / "said.txt").write_text(said)
@@ -165,10 +169,12 @@ def mutate(name: str, children: int) -> Result:
 
 
 def collect(name: str, folder: Path) -> Result:
-    """Read the result of each change, and the changes that no test detected."""
+    """Read the result of each mutation, and the mutations that no test detected."""
     source = f"src/podpass/{MODULES[name][0]}"
     verdicts = json.loads((folder / "mutants" / f"{source}.meta").read_text())["exit_code_by_key"]
     counted = {"killed": 0, "survived": 0, "timeout": 0, "untested": 0}
+    if None in verdicts.values():
+        sys.exit(f"{name}: mutmut stopped before its end; see {folder / 'said.txt'}")
     for code in verdicts.values():
         counted[_VERDICTS.get(code, "timeout")] += 1
     left = [mutant for mutant, code in verdicts.items() if code in _LEFT]

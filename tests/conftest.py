@@ -21,8 +21,10 @@ _ON_BOTH = {"test_cost", "test_credentials", "test_groups", "test_paging"}
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect tests of an API that would only be repeated on PostgreSQL."""
     repeated = [item for item in items if _repeats(item)]
-    items[:] = [item for item in items if item not in repeated]
-    config.hook.pytest_deselected(items=repeated)
+    if repeated:
+        removed = set(repeated)
+        items[:] = [item for item in items if item not in removed]
+        config.hook.pytest_deselected(items=repeated)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -90,5 +90,7 @@ def _wait_for_end(pid: int) -> None:
 
 
 if __name__ == "__main__":
+    # A search for the processes of the run by their working directory must not find its reaper.
+    os.chdir("/")
     _wait_for_end(int(sys.argv[1]))
     end_processes(sys.argv[2])

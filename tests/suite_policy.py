@@ -1,7 +1,9 @@
 """Rules for every test run: allowed skips in CI, folders of suites, same examples, less repeated work."""
 
+import contextlib
 import functools
 import gc
+import importlib
 import os
 import re
 import tomllib
@@ -39,17 +41,37 @@ serialization.load_pem_private_key = _parse_once  # type: ignore[assignment]
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Collect without garbage collection, and exclude the collected tests from later collections.
 
     The tests are a million objects. Each full garbage collection would read all of them.
     """
     gc.disable()
     try:
+        import_share(session.config)
         return (yield)
     finally:
         gc.freeze()
         gc.enable()
+
+
+def import_share(config: pytest.Config) -> None:
+    """Import first, in a worker of pytest-xdist, its share of the modules.
+
+    Each worker collects all modules in the same order. Without compiled files, each of them would compile
+    every module. With shares, most modules are compiled by one worker only.
+    """
+    worker: dict[str, Any] = getattr(config, "workerinput", {})
+    folders = [Path(each) for each in config.args if Path(each).is_dir()]
+    if not worker or any(config.rootpath not in each.absolute().parents for each in folders):
+        return
+    first, step = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
+    files = sorted(each for folder in folders for each in folder.rglob("test_*.py"))
+    for file in files[first::step]:
+        parts = file.absolute().relative_to(config.rootpath).with_suffix("").parts
+        # The collection imports it again and reports the cause.
+        with contextlib.suppress(Exception, pytest.skip.Exception, pytest.fail.Exception):
+            importlib.import_module(".".join(parts))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

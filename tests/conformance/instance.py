@@ -105,7 +105,7 @@ def _files(folder: Path, agnhost: Path) -> dict[str, Path]:
 
 
 def _with_files(files: Mapping[str, Path], folder: Path) -> list[str]:
-    """Return the start of a command that sees these files in the root folder, and its own /tmp."""
+    """Return a command prefix that mounts these files in the root folder, with a /tmp of its own."""
     bubblewrap = shutil.which("bwrap")
     if bubblewrap is None:
         return []

@@ -92,6 +92,30 @@ def test_garbage_collection_is_on_during_tests_and_skips_the_collected_tests(
     assert _run(tmp_path, body, "").returncode == 0
 
 
+def test_each_worker_imports_its_own_share_of_the_modules_first(tmp_path: Path) -> None:
+    """Fails if all workers import, and compile, the modules in the same order."""
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ("tests.suite_policy",)\n')
+    (tmp_path / "suite").mkdir()
+    for name in ("test_a", "test_b"):
+        (tmp_path / "suite" / f"{name}.py").write_text(
+            "import os\n"
+            "with open(os.environ['PYTEST_XDIST_WORKER'], 'a') as file: file.write(__name__ + ' ')\n"
+            "def test_it(): pass\n"
+        )
+    options = ["-q", "-p", "no:cacheprovider", "--import-mode", "importlib", "-n", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "--rootdir", tmp_path, tmp_path / "suite"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "gw0").read_text().split() == ["suite.test_a", "suite.test_b"]
+    assert (tmp_path / "gw1").read_text().split() == ["suite.test_b", "suite.test_a"]
+
+
 def test_expected_failure_is_no_skip(tmp_path: Path) -> None:
     body = "import pytest\ndef test_it():\n    pytest.xfail('known')\n"
     assert _run(tmp_path, body, "true").returncode == 0

@@ -206,6 +206,7 @@ def test_too_few_tests_are_not_run_again(tmp_path: Path) -> None:
     assert made == ["make test"]
 
 
+@pytest.mark.timeout(600)  # it starts pytest, which a busy machine may let wait for minutes
 @pytest.mark.parametrize(
     ("ends", "noted"), [("passes", "0 0 1"), ("fails", "1 1 0"), ("stops", "3 0 0")]
 )
@@ -216,27 +217,33 @@ def test_end_of_a_suite_is_recorded(
     bodies = {"passes": "pass", "fails": "assert 0", "stops": "import pytest; pytest.exit('x', 3)"}
     (tmp_path / "conftest.py").write_text((ROOT / "tests/conftest.py").read_text())
     (tmp_path / "test_it.py").write_text(f"def test_it():\n    {bodies[ends]}\n")
-    subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *workers, "--rootdir", tmp_path, tmp_path],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""},
-        cwd=tmp_path,
-        capture_output=True,
-        check=False,
-    )
+    _pytest(tmp_path, *(("-p", "xdist", *workers) if workers else ()))
     found = json.loads((tmp_path / ".pytest_cache/v/podpass/ended").read_text())
     assert found == noted or (ends == "stops" and found[0] not in "01")
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("body", "code"), [("pass", 0), ("assert 0", 1)])
 def test_run_without_cache_keeps_its_exit_code(tmp_path: Path, body: str, code: int) -> None:
     """`make rules` runs without cache and would count an error while recording as a failed test."""
     (tmp_path / "conftest.py").write_text((ROOT / "tests/conftest.py").read_text())
     (tmp_path / "test_it.py").write_text(f"def test_it():\n    {body}\n")
+    assert _pytest(tmp_path, "-p", "no:cacheprovider") == code
+
+
+def _pytest(folder: Path, *options: str) -> int:
+    """Run pytest in a folder, with no plugin but those that are named; return its exit code."""
+    options = ("-q", *options, "--rootdir", str(folder))
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""},
-        cwd=tmp_path,
+        [sys.executable, "-m", "pytest", *options, folder],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYTEST_ADDOPTS": "",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
+        cwd=folder,
         capture_output=True,
         check=False,
     )
-    assert done.returncode == code
+    return done.returncode

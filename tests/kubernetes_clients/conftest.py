@@ -25,7 +25,7 @@ _TRIES = 5
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test of this folder with `kubernetes`."""
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if item.nodeid.startswith("tests/kubernetes_clients/"):
             item.add_marker(pytest.mark.kubernetes)
             item.add_marker(pytest.mark.timeout(1800))
 

@@ -34,7 +34,7 @@ for _ in range(2):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test of this folder with `node`."""
     for item in items:
-        if _HERE in item.path.parents:
+        if item.nodeid.startswith("tests/node/"):
             item.add_marker(pytest.mark.node)
             item.add_marker(pytest.mark.timeout(1800))
 

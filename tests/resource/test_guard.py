@@ -189,7 +189,7 @@ def test_missing_role_or_scope_is_refused() -> None:
 # ------------------------------------------------------------------------------ directory APIs
 
 
-async def test_directory_apis_get_caller_of_guard(
+async def test_directory_apis_get_the_caller_from_the_guard(
     published: Published, key: jose.SigningKey
 ) -> None:
     admit = admit_with(create_guard(published))

@@ -52,7 +52,7 @@ def command() -> None:
 def scan(
     data_dir: DataDir, namespace: str, kubeconfig: Path | None, output: str, target: str
 ) -> int:
-    """Find the identity libraries of an image, a folder, a pod or a namespace, and what each needs.
+    """Find the identity libraries of a workload, and what each of them needs.
 
     TARGET is a folder, a file of `docker save`, an OCI layout, an image of this instance, pod/NAME or
     namespace/NAME. The exit code is 0 if no migration step is needed, 3 if a library must be updated or

@@ -317,7 +317,7 @@ async def read_body(
 
 
 async def read_decoded_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """Read a whole request body and decode its content coding; `limit` holds for both forms.
+    """Read a whole request body and decode it; `limit` applies to the encoded and the decoded body.
 
     Errors:  BodyRefused: BodyTooLarge, UnsupportedCoding, InvalidCoding.
     """

@@ -82,11 +82,13 @@ class ProxySettings:
         default="https://login.microsoftonline.com/",
     )
     token_proxy: str = setting(
-        "URL of an identity binding's endpoint", variable=names.ENV_TOKEN_PROXY, default=""
+        "URL of the endpoint of an identity binding", variable=names.ENV_TOKEN_PROXY, default=""
     )
-    sni_name: str = setting("its TLS name", variable=names.ENV_SNI_NAME, default="")
-    ca_file: str = setting("file with its CA in PEM", variable=names.ENV_CA_FILE, default="")
-    ca_data: str = setting("its CA in PEM", variable=names.ENV_CA_DATA, default="")
+    sni_name: str = setting("TLS name of that endpoint", variable=names.ENV_SNI_NAME, default="")
+    ca_file: str = setting(
+        "file with the CA of that endpoint, in PEM", variable=names.ENV_CA_FILE, default=""
+    )
+    ca_data: str = setting("CA of that endpoint, in PEM", variable=names.ENV_CA_DATA, default="")
     https_proxy: str = setting(
         "HTTP proxy for requests to the authority, not for those to an identity binding; also https_proxy",
         variable="HTTPS_PROXY",

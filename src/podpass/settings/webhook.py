@@ -148,15 +148,17 @@ class WebhookSettings:
         "TLS name of the custom token endpoint", variable="AZURE_KUBERNETES_SNI_NAME", default=""
     )
     ca_data: str = setting(
-        "its CA certificate in PEM", variable="AZURE_KUBERNETES_CA_DATA", default=""
+        "CA certificate of the custom token endpoint, in PEM",
+        variable="AZURE_KUBERNETES_CA_DATA",
+        default="",
     )
     ca_configmap: str = setting(
-        "ConfigMap with its CA certificate under ca.crt",
+        "ConfigMap with the CA certificate of the custom token endpoint under ca.crt",
         variable="AZURE_KUBERNETES_CA_CONFIGMAP_NAME",
         default="",
     )
     ca_signer: str = setting(
-        "signer of the ClusterTrustBundle with its CA certificate",
+        "signer of the ClusterTrustBundle with the CA certificate of the custom token endpoint",
         variable="AZURE_KUBERNETES_CA_CTB_SIGNER_NAME",
         default="",
     )

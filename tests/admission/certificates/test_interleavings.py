@@ -5,8 +5,10 @@ server may still use.
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Generic, TypeVar
 
 import pytest
@@ -63,8 +65,8 @@ class Versioned(Generic[T]):
 
     def since(self, moment: float) -> Sequence[T]:
         """Return every value that it had after a time."""
-        ends = [at for at, _ in self.past[1:]] + [math.inf]
-        return [value for (_, value), end in zip(self.past, ends, strict=True) if end > moment]
+        first = bisect_right(self.past, moment, key=itemgetter(0)) - 1
+        return [value for _, value in self.past[first:]]
 
 
 @dataclass
@@ -180,11 +182,15 @@ class Cluster(RuleBasedStateMachine):
     @rule(which=which)
     def reconcile(self, which: int) -> None:
         for _ in range(4):
+            before = self.progress(which)
             self.read_configurations(which)
             self.read_secret(which)
             self.write_secret(which)
             for name in NAMES:
                 self.write_configuration(which, name)
+            # At the same time, the next round would read the same state and decide the same.
+            if self.progress(which) == before:
+                break
 
     # -------------------------------------------------------------------------------------- events
 
@@ -325,6 +331,11 @@ class Cluster(RuleBasedStateMachine):
                     if which != but:
                         self.reconcile(which)
             self.every_call_is_trusted()
+
+    def progress(self, which: int) -> tuple[object, ...]:
+        """Return what a reconcile of one replica can change."""
+        versions = [each.version for each in (self.secret, *self.configurations.values())]
+        return (*versions, self.replicas[which].status.served)
 
     def record_ready(self) -> None:
         for which, replica in enumerate(self.replicas):

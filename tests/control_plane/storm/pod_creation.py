@@ -42,7 +42,7 @@ _OURS = re.compile(r"webhook")
 
 
 def is_broken_call(message: str) -> bool:
-    """Return whether a message is about a call in flight at a kill, and not a refusal."""
+    """Return whether a message reports a call that a kill interrupted, not a refused call."""
     return _CUT.search(message) is not None
 
 

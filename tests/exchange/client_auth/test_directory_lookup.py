@@ -71,7 +71,7 @@ async def test_client_id_is_case_insensitive(directory: Directory) -> None:
         assert await directory_lookup.find_client(directory, TENANT, written) == identity
 
 
-async def test_client_that_cannot_act_gets_the_reason(directory: Directory) -> None:
+async def test_unknown_or_disabled_client_is_refused_with_its_code(directory: Directory) -> None:
     assert await expect_refusal(directory) == 700016
     await add_identities(directory, enabled=False)
     assert await expect_refusal(directory) == 7000112

@@ -25,6 +25,7 @@ from podpass.local import ca as certificates
 from podpass.local import registration
 from podpass.local.image_source import InstanceImages
 from podpass.local.samples.cache import SampleCache
+from tests import process_reaper
 
 NODE = "test-node"
 KUBELET_USER = certificates.CLIENTS[certificates.RUNTIME][0]
@@ -111,6 +112,8 @@ class KubeletCluster:
             "environment": lambda own: {
                 "SSL_CERT_FILE": str(self.ca_file),
                 "NO_PROXY": ",".join(["localhost", *own]),
+                # A run that is killed together with the kubelet's own reaper must leave no container.
+                **process_reaper.run_mark(),
             },
             "path": programs(self.folder),
             "restarts": RestartBackOff(first=0.3, last=1.0),

@@ -69,7 +69,7 @@ class Clusters:
         Errors:  NotFound; those of `step` and of `put`.
         """
 
-        def changed(write: Write) -> Cluster:
+        def apply_change(write: Write) -> Cluster:
             old = _read(write.connection, resource_ids.cluster_id(subscription_id, group, name))
             if old is None:
                 raise errors.NotFound("the cluster does not exist", name=name)
@@ -77,7 +77,7 @@ class Clusters:
             naming.raise_fault(naming.tags_fault(new.tags))
             return _put(write, old, new)[1]
 
-        return await self._session.write(changed)
+        return await self._session.write(apply_change)
 
     async def delete(self, subscription_id: str, group: str, name: str) -> bool:
         """Delete a cluster with the role assignments at its scope. Return whether it existed."""

@@ -87,7 +87,7 @@ class Directory:
     # Reads of every token request
 
     async def find_tenant(self, name: str) -> Tenant | None:
-        """Return a tenant by id or domain, compared without case."""
+        """Return a tenant by id or domain; upper and lower case are equal."""
         # Outside ASCII, lower() maps other characters to ASCII letters: the Kelvin sign becomes k.
         if not name.isascii() or not name.isprintable() or len(name) > _MAX_NAME:
             return None

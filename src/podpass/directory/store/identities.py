@@ -202,7 +202,7 @@ class Identities:
         Errors:  NotFound; those of `step` and of `put`.
         """
 
-        def changed(write: Write) -> Identity:
+        def apply_change(write: Write) -> Identity:
             old = identity_writes.read(write.connection, tenant_id.lower(), client_id.lower())
             if old is None:
                 raise errors.NotFound("the identity does not exist", client_id=client_id)
@@ -212,7 +212,7 @@ class Identities:
             rules.check_identity(new)
             return identity_writes.write_change(write, old, new)[1]
 
-        return await self._session.write(changed)
+        return await self._session.write(apply_change)
 
     async def put_credential(
         self, tenant_id: str, client_id: str, credential: FederatedCredential

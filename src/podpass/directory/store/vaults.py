@@ -91,7 +91,7 @@ class Vaults:
         Errors:  NotFound; those of `step` and of `put`.
         """
 
-        def changed(write: Write) -> Vault:
+        def apply_change(write: Write) -> Vault:
             old = _read(write.connection, name.lower())
             if old is None:
                 raise errors.NotFound("the vault does not exist", name=name)
@@ -99,7 +99,7 @@ class Vaults:
             _check(new)
             return _put(write, old, new)[1]
 
-        return await self._session.write(changed)
+        return await self._session.write(apply_change)
 
     async def delete(self, name: str) -> DeletedVault | None:
         """Soft-delete a vault and delete the role assignments at its scope; None if it does not exist."""

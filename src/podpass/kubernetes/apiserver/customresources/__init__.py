@@ -1,1 +1,1 @@
-"""CustomResourceDefinitions: their validation, and what a kind that one of them defines does differently."""
+"""CustomResourceDefinitions: their validation, and the behavior of the kinds that they define."""

@@ -264,7 +264,7 @@ class Registry:
             raise bad_request(f"the name in the body is not that of the URL ({target.name})")
         set_namespace(request, metadata)
 
-        def merged(live: Object | None) -> Object:
+        def merge(live: Object | None) -> Object:
             made = server_side_apply.apply(
                 kind,
                 live,
@@ -279,7 +279,7 @@ class Registry:
 
         if target.subresource or self.store.get_stored(kind, *request.namespaced_name) is not None:
             made = await self.guaranteed_update(
-                request, merged, write_options, "UpdateOptions", track_fields=False
+                request, merge, write_options, "UpdateOptions", track_fields=False
             )
             return made, False
         if metadata.get("uid") or metadata.get("resourceVersion"):
@@ -287,7 +287,7 @@ class Registry:
         self._require_create(request)
         return await self.create_object(
             request,
-            await worker.run(request.size, merged, None),
+            await worker.run(request.size, merge, None),
             write_options,
             track_fields=False,
         ), True
