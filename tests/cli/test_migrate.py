@@ -79,7 +79,8 @@ def test_folder_without_library_gets_a_hint_about_the_sidecar(
     ("target", "code", "message"),
     [
         ("gone", 2, "docker save gone -o image.tar"),
-        ("./gone", 2, "is not a file or folder"),
+        ("./gone", 2, "./gone does not exist"),
+        ("/nonexistent/x.tar", 2, "pass the path of a folder"),
         ("registry.example.com/team/app:1", 2, "docker save registry.example.com/team/app:1"),
         ("pod/../x", 2, "not a valid name"),
         ("pod/..", 2, "not a valid name"),

@@ -50,32 +50,6 @@ def test_azure_host_is_routed_to_its_service_and_others_are_not(
     assert found == (("127.0.0.1", PORTS[service]) if service else None)
 
 
-@pytest.mark.parametrize(
-    ("target", "expected"),
-    [
-        ("example.com:443", ("example.com", 443)),
-        ("[::1]:8443", ("::1", 8443)),
-        ("example.com", None),
-        ("example.com:", None),
-        ("example.com:0", None),
-        ("example.com:65536", None),
-        ("example.com:-1", None),
-        ("example.com:\uff14\uff14\uff13", None),
-        (":443", None),
-        ("::1:443", None),
-        ("http://example.com:443", None),
-    ],
-)
-def test_connect_target_is_parsed_into_host_and_port(
-    target: str, expected: tuple[str, int] | None
-) -> None:
-    if expected is None:
-        with pytest.raises(gateway.BadProxyRequest):
-            gateway.split_target(target)
-    else:
-        assert gateway.split_target(target) == expected
-
-
 @asynccontextmanager
 async def _listening(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[Address]:
     serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}

@@ -72,8 +72,7 @@ def scan(
 
 
 def _scan(targets: Sequence["ScanTarget"]) -> list["Report"]:
-    from podpass.migration.scan.model import Report, printable
-    from podpass.migration.scan.scan import scan_paths
+    from podpass.migration.scan.scan import report_unreadable, scan_paths
 
     reports = []
     with show_progress() as progress:
@@ -81,8 +80,7 @@ def _scan(targets: Sequence["ScanTarget"]) -> list["Report"]:
             if target.paths:
                 report = scan_paths(target.name, target.paths, progress)
             else:
-                report = Report(target=printable(target.name), notes=[printable(target.why)])
-                report.is_complete = False
+                report = report_unreadable(target.name, target.why)
             report.notes += target.notes
             reports.append(report)
         progress("", "")
@@ -101,17 +99,15 @@ def _print_report(report: "Report") -> None:
 
 
 def _conclude(report: "Report") -> str:
-    if report.findings:
-        return str(report.result)
-    if report.is_complete:
+    if report.is_complete and not report.findings:
         return "no identity library found. A program that asks the metadata service itself needs the sidecar"
-    return "not decided"
+    return report.conclusion
 
 
 def _as_json(report: "Report") -> dict[str, Any]:
     return {
         "target": report.target,
-        "result": str(report.result) if report.findings or report.is_complete else "not decided",
+        "result": report.conclusion,
         "complete": report.is_complete,
         "findings": [{**asdict(each), "result": str(each.result)} for each in report.findings],
         "notes": report.notes,

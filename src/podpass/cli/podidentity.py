@@ -9,12 +9,12 @@ import click
 from podpass.cli import options
 from podpass.cli.output import escape_unprintable, print_message
 from podpass.errors import UsageError
+from podpass.kubernetes.object_names import is_namespace_name
 
 _MIN_SECONDS, _MAX_SECONDS = 3600, 86400
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,9})?(?:h|ms|m|s|us|µs|ns)){1,8}")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns)")
-_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _FLAG = "--service-account-token-expiration"
 _NEXT_STEPS = """Next steps:
 1. Install the webhook: chart `charts/podpass`, `podpass manifests`, or the workload identity add-on of AKS.
@@ -35,7 +35,7 @@ def _parse_duration(_: click.Context, __: click.Parameter, value: str) -> int:
 
 
 def _check_namespace(_: click.Context, __: click.Parameter, value: str) -> str:
-    if not _NAMESPACE.fullmatch(value):
+    if not is_namespace_name(value):
         raise click.BadParameter(f"{value!r} is not a valid namespace name")
     return value
 

@@ -1,7 +1,6 @@
 """Find the files behind a target of `podpass migrate scan`: a path, an image, a pod, or a namespace."""
 
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +11,12 @@ from podpass.cli.client import read_status
 from podpass.cli.cluster import connect
 from podpass.errors import Error, UsageError
 from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.kubernetes.object_names import is_object_name
 from podpass.local.datadir import DataDir
 from podpass.local.image_source import IMAGES_FILE, InstanceImages
 from podpass.local.samples.cache import SampleCache, cache_folder
 
 _SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib64", "/usr")
-_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _OWN_CONTAINERS = (names.PROXY_CONTAINER, names.PROXY_INIT_CONTAINER)
 _NO_PODS = "the namespace does not exist or has no pods. Workloads without pods are not scanned"
 _NOT_FOUND = 404
@@ -71,10 +70,15 @@ async def find_targets(
         return targets or [ScanTarget(name=word, why=_NO_PODS)]
     if Path(word).exists():
         return [ScanTarget(name=word, paths=[Path(word)])]
-    if "/" not in word or not word.startswith(("/", ".")):
+    if not _is_path(word):
         target = _target_of_image(word, _images(data_dir, environ))
         if target.paths:
             return [target]
+    if _is_path(word):
+        raise UsageError(
+            f"{word} does not exist",
+            hint="pass the path of a folder, of a jar or another file, or of a file of `docker save`",
+        )
     raise UsageError(
         f"{word} is not a file or folder, and this machine has no program for an image of this name",
         hint=f"for a pod: pod/NAME; for a namespace: namespace/NAME; for an image: docker save {word} -o"
@@ -82,8 +86,13 @@ async def find_targets(
     )
 
 
+def _is_path(word: str) -> bool:
+    """Return whether a word can only be a path, because no image has such a name."""
+    return word.startswith(("/", ".", "~")) or word.endswith((".tar", ".tgz", ".tar.gz", ".jar"))
+
+
 def _check(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not is_object_name(name):
         raise UsageError(
             f"{name!r} is not a valid name of a Kubernetes object",
             hint="write pod/NAME or namespace/NAME",

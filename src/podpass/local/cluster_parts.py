@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from podpass.local import azure_apis, ca
 from podpass.local.context import InstanceContext
 from podpass.local.environment import container_environment
 from podpass.local.pod_access import PodAccess
+from podpass.local.ports import LOOPBACK
 from podpass.settings.local import KUBE_APISERVER
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class ClusterParts:
         self._on_restart = on_restart
         self._plane: ControlPlane | None = None
         self.direct: DirectTls
+        self.pod_gateway: socket.socket
 
     @property
     def pids(self) -> dict[str, int]:
@@ -131,6 +134,7 @@ class ClusterParts:
     async def start_kubelet(self, database: "Database", directory: "Directory") -> str:
         """Start the kubelet; return its node and how it isolates pods."""
         from podpass.directory.store.session import TOPIC
+        from podpass.http.server import bind
         from podpass.kubernetes.kubelet.kubelet import Kubelet, KubeletConfig
         from podpass.local.direct_tls import run_direct_tls
         from podpass.local.image_source import IMAGES_FILE, InstanceImages
@@ -141,6 +145,8 @@ class ClusterParts:
         direct = run_direct_tls(self._data_dir.path("hosts"), self._config, directory)
         self.direct = await self._stack.enter_async_context(direct)
         database.subscribe(TOPIC, self.direct.hosts.changed)
+        self.pod_gateway = bind(LOOPBACK, 0)
+        self._stack.callback(self.pod_gateway.close)
         ports, path = self._config.ports, self._context.environ.get("PATH", os.defpath)
         samples = SampleCache(cache_folder(self._context.environ), path)
         builds = await self._stack.enter_async_context(SampleBuilds(samples, self._context.environ))
@@ -156,7 +162,7 @@ class ClusterParts:
                 hosts_file=self.direct.hosts.path,
                 hidden=self._data_dir.root,
                 shown=self._data_dir.public_files,
-                network=pod_network(ports, self.direct.address),
+                network=pod_network(ports, self.direct.address, self.pod_gateway.getsockname()[1]),
                 clock=self._clock,
             )
         )

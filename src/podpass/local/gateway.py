@@ -11,21 +11,23 @@ import ipaddress
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from weakref import WeakSet
 
 from podpass import names
 from podpass.errors import Error
+from podpass.http.resolver import NameNotResolved
 from podpass.local import sni
+from podpass.local.pod_targets import Address, PodTargets, TargetRefused
+from podpass.local.proxy_request import BadProxyRequest, RequestHead, parse_head, split_target
 
 _log = logging.getLogger(__name__)
 
-Address = tuple[str, int]
 VaultExists = Callable[[str], Awaitable[bool]]
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+FindTargets = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 HTTPS = 443
 MAX_HEAD_BYTES = 16 * 1024
@@ -35,13 +37,6 @@ MAX_TUNNELS = 2000
 _CHUNK = 64 * 1024
 _STOP_SECONDS = 1.0
 _TLS_PORTS_ONLY = "the gateway serves this name on port 443 only"
-
-
-class BadProxyRequest(Error):
-    """The request is not a valid proxy request."""
-
-    code = "bad_proxy_request"
-    status = 400
 
 
 class HostUnreachable(Error):
@@ -86,41 +81,6 @@ def vault_name(host: str) -> str | None:
     return vault if vault and suffix == names.VAULT_SUFFIX else None
 
 
-def split_target(target: str) -> tuple[str, int]:
-    """Split `host:port` or `[address]:port`.
-
-    Errors:  BadProxyRequest.
-    """
-    host, colon, port = target.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        colon = ""
-    if not (colon and host and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
-        raise BadProxyRequest("the target of CONNECT must be host:port")
-    return host, int(port)
-
-
-@dataclass(frozen=True, slots=True)
-class RequestHead:
-    """The request line of a proxy request."""
-
-    method: str
-    target: str
-
-
-def parse_head(head: bytes) -> RequestHead:
-    """Parse the request line; the headers of a CONNECT request are ignored.
-
-    Errors:  BadProxyRequest.
-    """
-    line = head.split(b"\r\n", 1)[0].decode("latin-1")
-    parts = line.split(" ")
-    if len(parts) != 3 or not parts[2].startswith("HTTP/1.") or not parts[0].isalpha():
-        raise BadProxyRequest("the request is not HTTP/1.1")
-    return RequestHead(parts[0], parts[1])
-
-
 class Gateway:
     """Tunnels from clients to services of the instance or to other hosts."""
 
@@ -138,6 +98,7 @@ class Gateway:
         self._vault_exists = vault_exists
         self._head_seconds = head_seconds
         self._max_tunnels = max_tunnels
+        self._pod_targets = PodTargets()
         self._tunnels: set[asyncio.Task[None]] = set()
         self._stopping = False
         # A transport may outlive its task while its buffer drains to a slow peer.
@@ -150,6 +111,10 @@ class Gateway:
     async def handle_tls(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client that connects to an Azure host directly."""
         await self._handle(reader, writer, self._serve_tls)
+
+    async def handle_pod(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one client in a pod with its own network; it reaches no address of this machine."""
+        await self._handle(reader, writer, self._serve_pod)
 
     async def _handle(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, serve: Serve
@@ -170,13 +135,21 @@ class Gateway:
             self._tunnels.discard(task)
             _abort(writer)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_pod(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._serve(reader, writer, self._pod_targets.find)
+
+    async def _serve(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        find: FindTargets | None = None,
+    ) -> None:
         try:
             async with asyncio.timeout(self._head_seconds):
                 head = parse_head(await reader.readuntil(b"\r\n\r\n"))
             if head.method != "CONNECT":
                 return await _respond_without_tunnel(writer, head)
-            remote = await self._open(*split_target(head.target))
+            remote = await self._open(*split_target(head.target), find=find)
         except TimeoutError:
             return await _respond(writer, 408, "the request was not complete in time")
         except asyncio.LimitOverrunError:
@@ -184,7 +157,7 @@ class Gateway:
         except UnknownVault as exc:
             # Clients print only the reason phrase of a refused tunnel, not the body.
             return await _respond(writer, exc.status, exc.message, phrase=exc.message)
-        except (BadProxyRequest, HostUnreachable) as exc:
+        except (BadProxyRequest, HostUnreachable, TargetRefused) as exc:
             return await _respond(writer, exc.status, exc.message)
         try:
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -206,7 +179,9 @@ class Gateway:
         finally:
             _abort(remote[1])
 
-    async def _open(self, host: str, port: int, *, served_only: bool = False) -> Stream:
+    async def _open(
+        self, host: str, port: int, *, served_only: bool = False, find: FindTargets | None = None
+    ) -> Stream:
         if len(self._tunnels) > self._max_tunnels:
             raise HostUnreachable(f"the limit of {self._max_tunnels} open tunnels is reached")
         service = route(self._table, host)
@@ -217,15 +192,17 @@ class Gateway:
             await self._check_vault(host)
         elif served_only:
             raise HostUnreachable(f"the gateway does not serve {host}")
-        address = service or (host, port)
+        addresses = [service or (host, port)]
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                reader, writer = await asyncio.open_connection(*address, limit=_CHUNK)
+                if find is not None and service is None:
+                    addresses = await find(host, port)
+                reader, writer = await _connect(addresses)
         except TimeoutError as exc:
             raise HostUnreachable(
                 f"{host}:{port} did not respond within {CONNECT_SECONDS:.0f} seconds"
             ) from exc
-        except (OSError, UnicodeError) as exc:
+        except (OSError, UnicodeError, NameNotResolved) as exc:
             raise HostUnreachable(f"cannot connect to {host}:{port}: {_reason(exc)}") from exc
         # A tunnel to the gateway itself would let one request open thousands of tunnels.
         if _unmap_ipv4(writer.get_extra_info("peername")) == self._own:
@@ -274,6 +251,18 @@ async def _read_hello(reader: asyncio.StreamReader) -> tuple[str, bytes]:
     return hello.server_name(), bytes(hello.data)
 
 
+async def _connect(addresses: Sequence[Address]) -> Stream:
+    """Connect to the first address that responds.
+
+    Errors:  OSError, UnicodeError.
+    """
+    *others, last = addresses
+    for address in others:
+        with contextlib.suppress(OSError):
+            return await asyncio.open_connection(*address, limit=_CHUNK)
+    return await asyncio.open_connection(*last, limit=_CHUNK)
+
+
 async def _relay(client: Stream, remote: Stream) -> None:
     """Copy in both directions until both have ended; an error in one direction ends both."""
     try:
@@ -306,7 +295,7 @@ def _unmap_ipv4(peer: tuple[str, int]) -> Address:
 
 
 def _reason(exc: Exception) -> str:
-    if isinstance(exc, socket.gaierror | UnicodeError):
+    if isinstance(exc, socket.gaierror | UnicodeError | NameNotResolved):
         return "the host name does not resolve"
     if isinstance(exc, OSError) and exc.errno:
         return os.strerror(exc.errno)
@@ -358,6 +347,7 @@ async def run_gateway(
     sock: socket.socket,
     table: Mapping[str, Address],
     *,
+    pods: socket.socket | None = None,
     direct: socket.socket | None = None,
     vault_exists: VaultExists | None = None,
     head_seconds: float = HEAD_SECONDS,
@@ -365,14 +355,18 @@ async def run_gateway(
 ) -> AsyncIterator[Gateway]:
     """Run a gateway on a listening socket until the context ends.
 
-    Shapes:  `direct` is a listening socket for clients without proxy settings; `vault_exists` returns whether
-             a vault exists; without it the gateway accepts every vault name.
+    Shapes:  `pods` is a listening socket for pods with their own network, `direct` one for clients without
+             proxy settings; `vault_exists` returns whether a vault exists; without it the gateway accepts
+             every vault name.
     """
     own = sock.getsockname()[:2]
     gateway = Gateway(
         table, own, vault_exists=vault_exists, head_seconds=head_seconds, max_tunnels=max_tunnels
     )
     servers = [await asyncio.start_server(gateway.handle, sock=sock, limit=MAX_HEAD_BYTES)]
+    if pods is not None:
+        handle = gateway.handle_pod
+        servers.append(await asyncio.start_server(handle, sock=pods, limit=MAX_HEAD_BYTES))
     if direct is not None:
         servers.append(await asyncio.start_server(gateway.handle_tls, sock=direct, limit=_CHUNK))
     try:

@@ -118,6 +118,7 @@ class Instance:
         running = gateway.run_gateway(
             self._sockets["gateway"],
             table,
+            pods=cluster.pod_gateway,
             direct=cluster.direct.socket,
             vault_exists=cloud.has_vault,
         )

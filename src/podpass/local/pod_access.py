@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from podpass import names
 from podpass.kubernetes.kubelet.pod_network import PodNetworkConfig
 from podpass.kubernetes.kubelet.sandbox import BUBBLEWRAP, NAMESPACES
+from podpass.local.ports import LOOPBACK
 
 NOTES = {
     "served": "programs in pods need no proxy",
@@ -15,18 +16,26 @@ NOTES = {
 
 
 # The services that a pod uses, not those of the instance's own parts.
-_SERVICES = ("gateway", "kubernetes", "issuer", "authority", "azure", "vault")
+_SERVICES = ("kubernetes", "issuer", "authority", "azure", "vault")
 _HINT = f"Or annotate the pod with {names.PROXY_MODE}: env, which needs no privilege"
 
 
-def pod_network(ports: Mapping[str, int], direct_address: str) -> PodNetworkConfig:
+def pod_network(
+    ports: Mapping[str, int], direct_address: str, gateway_port: int
+) -> PodNetworkConfig:
     """Return the network of a pod that has its own: the instance's services, and the metadata address.
 
-    Shapes:  `direct_address` is that of the socket for programs that ignore proxy variables.
+    Shapes:  `direct_address` is that of the socket for programs that ignore proxy variables; `gateway_port`
+             is the gateway for such pods, which they reach at the port of the usual one.
     """
-    services = [("127.0.0.1", ports[name]) for name in _SERVICES]
+    addresses = [*((LOOPBACK, ports[name]) for name in _SERVICES), (direct_address, 443)]
     return PodNetworkConfig(
-        outbound=[*services, (direct_address, 443)], addresses=(names.IMDS_ADDRESS,), hint=_HINT
+        outbound={
+            (LOOPBACK, ports["gateway"]): (LOOPBACK, gateway_port),
+            **{each: each for each in addresses},
+        },
+        addresses=(names.IMDS_ADDRESS,),
+        hint=_HINT,
     )
 
 

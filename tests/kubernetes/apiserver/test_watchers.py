@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from podpass.kubernetes.apiserver import handler
+from podpass.kubernetes.apiserver import handler, websocket_streams
 from podpass.kubernetes.apiserver.read import object_response, watch, watch_view
 from podpass.kubernetes.apiserver.storage.fairness import CooperativeYield
 from podpass.kubernetes.apiserver.storage.watch_cache import WatchCache
@@ -129,8 +129,9 @@ async def test_watch_of_an_unchanged_resource_never_expires(live: Any) -> None:
     assert (gone["type"], gone["object"]["code"]) == ("ERROR", 410)
 
 
+@pytest.mark.parametrize("part", [handler, websocket_streams], ids=["http", "websocket"])
 async def test_client_that_does_not_read_is_disconnected(
-    live: Any, monkeypatch: pytest.MonkeyPatch
+    live: Any, monkeypatch: pytest.MonkeyPatch, part: Any
 ) -> None:
     """Fails without the timeout: the server would never release the connection and its data."""
     monkeypatch.setattr(watch, "_WRITE_TIMEOUT_SECONDS", 2.0)
@@ -140,20 +141,30 @@ async def test_client_that_does_not_read_is_disconnected(
         if event == "slow_client_disconnected":
             disconnected.set()
 
-    monkeypatch.setattr(handler._log, "info", log)
+    monkeypatch.setattr(part._log, "info", log)
     start = await create_map(live, "big")
     path = f"{MAPS}?watch=1&resourceVersion={start}"
-    async with open_watch(live, path) as blocked, open_watch(live, path) as other:
-        blocked.response.connection.transport.pause_reading()
+    async with AsyncExitStack() as stack:
+        other = await stack.enter_async_context(open_watch(live, path))
+        if part is handler:
+            blocked = await stack.enter_async_context(open_watch(live, path))
+            transport = blocked.response.connection.transport
+        else:
+            url = live.server.replace("https", "wss") + path
+            headers = {"authorization": "Bearer admin-token"}
+            socket = live.session.ws_connect(url, headers=headers)
+            transport = (await stack.enter_async_context(socket))._conn.transport
+        transport.pause_reading()
         for number in range(60):
             body = {"data": {"k": "x" * 450_000, "n": str(number)}}
             kind = "application/merge-patch+json"
             await live.call("PATCH", f"{MAPS}/big", body, content_type=kind)
             assert (await other.next())[1]["data"]["n"] == str(number)
         await asyncio.wait_for(disconnected.wait(), 30)
-        blocked.response.connection.transport.resume_reading()
-        with pytest.raises(aiohttp.ClientPayloadError):
-            await blocked.response.content.read()
+        transport.resume_reading()
+        if part is handler:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await blocked.response.content.read()
 
 
 async def test_watch_resumes_at_its_revision_after_a_restart(serve: Any) -> None:

@@ -1,6 +1,5 @@
 """Watches by WebSocket, and tokens in the handshake; `test_logs` has the logs."""
 
-import asyncio
 import base64
 import json
 from collections.abc import Sequence
@@ -8,9 +7,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-
-from podpass.kubernetes.apiserver import websocket_streams
-from podpass.kubernetes.apiserver.read import watch
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 ADMIN = {"authorization": "Bearer admin-token"}
@@ -141,26 +137,3 @@ async def test_watch_by_websocket_ends_when_the_server_stops(live: Any) -> None:
         live.cluster.drain()
         message = await socket.receive(timeout=SECONDS)
         assert message.type is aiohttp.WSMsgType.CLOSE
-
-
-async def test_websocket_client_that_does_not_read_is_disconnected(
-    live: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Fails without the timeout: the server would never release the connection and its data."""
-    monkeypatch.setattr(watch, "_WRITE_TIMEOUT_SECONDS", 2.0)
-    disconnected = asyncio.Event()
-
-    def log(event: str, **_: Any) -> None:
-        if event == "slow_client_disconnected":
-            disconnected.set()
-
-    monkeypatch.setattr(websocket_streams._log, "info", log)
-    path = f"{MAPS}?watch=1&resourceVersion={await create_map(live, 'big')}"
-    async with connect(live, path, **ADMIN) as socket:
-        socket._conn.transport.pause_reading()
-        for number in range(60):
-            body = {"data": {"k": "x" * 450_000, "n": str(number)}}
-            kind = "application/merge-patch+json"
-            await live.call("PATCH", f"{MAPS}/big", body, content_type=kind)
-        await asyncio.wait_for(disconnected.wait(), SECONDS)
-        socket._conn.transport.resume_reading()

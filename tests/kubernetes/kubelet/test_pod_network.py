@@ -29,6 +29,7 @@ pytestmark = pytest.mark.skipif(
     reason="only root can create a network namespace, with nsenter",
 )
 NET_ADMIN = {"capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]}}
+PRIVILEGED = {"privileged": True}
 NAMESPACE = "readlink /proc/self/ns/net"
 
 
@@ -76,7 +77,8 @@ def _count_namespaces() -> int:
     ("spec", "needed"),
     [
         ({}, False),
-        ({"securityContext": {"privileged": True}}, False),
+        ({"securityContext": {"privileged": True}}, True),
+        ({"securityContext": {"privileged": False}}, False),
         ({"securityContext": NET_ADMIN}, True),
         ({"securityContext": {"capabilities": {"add": ["cap_net_admin"]}}}, True),
         ({"securityContext": {"capabilities": {"add": ["ALL"]}}}, True),
@@ -92,12 +94,13 @@ def test_pod_needs_its_own_network_if_a_container_may_change_it(
     assert needs_own_network({"spec": {**spec, "hostNetwork": True}}) is False
 
 
+@pytest.mark.parametrize("context", [NET_ADMIN, PRIVILEGED], ids=["capability", "privileged"])
 @pytest.mark.parametrize("mounts", [False, True], ids=["rewrite", "bubblewrap"])
 async def test_all_containers_of_the_pod_share_a_network_that_is_not_the_machines(
-    bare_cluster: KubeletCluster, mounts: bool
+    bare_cluster: KubeletCluster, mounts: bool, context: dict[str, Any]
 ) -> None:
     await bare_cluster.start(path=_path(bare_cluster, *(["bwrap"] if mounts else [])))
-    setup = shell(NAMESPACE, "setup", securityContext=NET_ADMIN)
+    setup = shell(NAMESPACE, "setup", securityContext=context)
     await bare_cluster.run("own", shell(NAMESPACE), initContainers=[setup])
     await bare_cluster.run("usual", shell(NAMESPACE))
     for name in ("own", "usual"):
@@ -158,12 +161,18 @@ for port in map(int, sys.argv[1:]):
         print("refused")
 """
     async with _greeting(b"listed") as listed, _greeting(b"other") as other:
-        network = PodNetworkConfig(outbound=[("127.0.0.1", listed)])
+        renamed = free_port()
+        network = PodNetworkConfig(
+            outbound={
+                ("127.0.0.1", listed): ("127.0.0.1", listed),
+                ("127.0.0.1", renamed): ("127.0.0.1", other),
+            }
+        )
         await bare_cluster.start(path=_path(bare_cluster), network=network)
-        app = _python(code, listed, other, securityContext=NET_ADMIN)
+        app = _python(code, listed, other, renamed, securityContext=NET_ADMIN)
         await bare_cluster.run("p", app)
         await bare_cluster.phase("p", "Succeeded")
-        assert (await bare_cluster.log("p")).split() == ["listed", "refused"]
+        assert (await bare_cluster.log("p")).split() == ["listed", "refused", "other"]
 
 
 async def test_addresses_of_the_pods_own_network_are_exempt_from_the_default_proxy(
@@ -242,17 +251,18 @@ except OSError as exc:
     assert (await bare_cluster.log("p")).splitlines() == ["mine", "OSError Network is unreachable"]
 
 
+@pytest.mark.parametrize("context", [NET_ADMIN, PRIVILEGED], ids=["capability", "privileged"])
 async def test_container_that_may_change_the_network_does_not_start_without_a_network_of_its_own(
-    bare_cluster: KubeletCluster,
+    bare_cluster: KubeletCluster, context: dict[str, Any]
 ) -> None:
     network = PodNetworkConfig(hint="Do this instead")
     await bare_cluster.start(path=programs(bare_cluster.folder), network=network)
-    await bare_cluster.run("p", shell("true", securityContext=NET_ADMIN))
+    await bare_cluster.run("p", shell("true", securityContext=context))
     pod = await bare_cluster.until("p", lambda pod: "waiting" in state(pod))
     pod = await bare_cluster.until("p", lambda pod: state(pod)["waiting"].get("message"))
     waiting = state(pod)["waiting"]
     assert waiting["reason"] == "CreateContainerConfigError"
-    assert "container app needs the capability NET_ADMIN" in waiting["message"]
+    assert "app is privileged or needs the capability NET_ADMIN" in waiting["message"]
     assert waiting["message"].endswith(". Do this instead")
     event = await bare_cluster.event("p", "Failed")
     assert waiting["message"] in event["message"]
@@ -284,7 +294,7 @@ async def test_relayed_connections_of_a_pod_are_limited(monkeypatch: pytest.Monk
 
     async with await asyncio.start_server(hold, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        config = PodNetworkConfig(outbound=[("127.0.0.1", port)])
+        config = PodNetworkConfig(outbound={("127.0.0.1", port): ("127.0.0.1", port)})
         network = await PodNetwork.open(
             config, "nsenter", {"spec": {"containers": []}}, "127.0.0.1"
         )

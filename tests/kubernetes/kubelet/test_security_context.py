@@ -86,6 +86,16 @@ def test_other_containers_keep_their_capabilities(own: RunAs, context: Any) -> N
     assert asked(own, container=context).capabilities is None
 
 
+@pytest.mark.parametrize(
+    "context", [{"privileged": True}, {"capabilities": {"add": ["NET_ADMIN"]}}]
+)
+def test_pod_cannot_give_its_containers_capabilities(context: Any) -> None:
+    """The network of a pod is chosen by what its containers ask for."""
+    found = asked(ROOT, pod=context).capabilities
+    assert found is not None
+    assert "NET_ADMIN" not in found
+
+
 async def test_root_in_a_non_root_pod_is_a_config_error(cluster: KubeletCluster) -> None:
     await cluster.run("p", shell("true"), securityContext={"runAsNonRoot": True, "runAsUser": 0})
     pod = await cluster.until("p", lambda pod: "reason" in state(pod).get("waiting", {}))
@@ -160,7 +170,7 @@ async def test_read_only_root_leaves_volumes_and_devices_writable(
 @needs_bubblewrap
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has capabilities")
 async def test_container_of_root_cannot_mount(bare_cluster: KubeletCluster) -> None:
-    await bare_cluster.start(path=programs(bare_cluster.folder, "bwrap", "grep"))
+    await bare_cluster.start(path=programs(bare_cluster.folder, "bwrap", "grep", "nsenter"))
     script = "grep CapEff /proc/self/status"
     await bare_cluster.run("usual", shell(script))
     await bare_cluster.run("privileged", shell(script, securityContext={"privileged": True}))

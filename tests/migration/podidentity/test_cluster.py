@@ -189,6 +189,23 @@ def test_file_with_another_content_is_never_overwritten(is_link: bool, tmp_path:
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_file_that_another_program_creates_after_the_check_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, exists = tmp_path / "a.yaml", Path.exists
+
+    def create_after_check(path: Path) -> bool:
+        found = exists(path)
+        if path == file:
+            file.write_text("of another program")
+        return found
+
+    monkeypatch.setattr(Path, "exists", create_after_check)
+    with pytest.raises(OutputRefused, match=r"cannot write .*a\.yaml: File exists"):
+        run(cluster(pod("a")), tmp_path)
+    assert file.read_text() == "of another program"
+
+
 def test_directory_that_is_not_writable_is_reported(tmp_path: Path) -> None:
     with pytest.raises(OutputRefused, match="cannot write"):
         run(cluster(pod("a")), tmp_path / "gone")

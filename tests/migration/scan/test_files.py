@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from podpass.migration.scan import readers
+from podpass.migration.scan import limits, readers
 from podpass.migration.scan.go_files import ELF
 from podpass.migration.scan.model import LimitExceeded, Mention, Precision
-from podpass.migration.scan.readers import NotRead, choose_reader, read_file
+from podpass.migration.scan.readers import FileReader, NotRead, choose_reader, read_file
 
 AT_LEAST, UNKNOWN = Precision.AT_LEAST, Precision.UNKNOWN
 GO = "github.com/Azure/azure-sdk-for-go/sdk/azidentity"
@@ -194,7 +194,7 @@ def test_json_of_more_than_4_mib_is_not_read(path: str) -> None:
 @pytest.mark.parametrize("path", ["package-lock.json", "app.deps.json", "package.json"])
 def test_deeply_nested_json_is_not_read(path: str) -> None:
     with pytest.raises(NotRead, match="not valid JSON"):
-        read(path, b'{"packages":' + b"[" * 1_000_000)
+        read(path, b'{"packages":' + b"[" * 200_000)
 
 
 def modules(*lines: str) -> bytes:
@@ -293,6 +293,22 @@ def test_jar_above_the_limit_is_not_read(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(readers, "MAX_JAR_BYTES", len(content) - 1)
     with pytest.raises(NotRead, match="more than"):
         read("app.jar", content)
+
+
+@pytest.mark.parametrize("name", ["package-lock.json", "app.deps.json", "Pipfile.lock"])
+def test_json_file_with_too_many_values_is_not_read(name: str) -> None:
+    most = limits.MAX_JSON_VALUES
+    assert read(name, b'{"a":[' + b"0," * (most - 3) + b"0]}") == []
+    with pytest.raises(NotRead, match="250000 values"):
+        read(name, b'{"a":[' + b"0," * (most - 1) + b"0]}")
+
+
+def test_jar_above_the_limit_takes_no_more_temporary_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "MAX_JAR_BYTES", 1)
+    stream = BytesIO(bytes(10 * limits.MIB))
+    with pytest.raises(NotRead):
+        read_file("app.jar", FileReader(is_jar=True), stream)
+    assert stream.tell() == limits.MIB
 
 
 def test_file_that_names_too_many_versions_is_refused() -> None:

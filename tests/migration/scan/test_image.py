@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from podpass.migration.scan import limits, scan
-from podpass.migration.scan.image import ImageFile, NotAnImage
+from podpass.migration.scan import image_parts, limits, scan
+from podpass.migration.scan.image import ImageFile
+from podpass.migration.scan.image_parts import NotAnImage
 from podpass.migration.scan.limits import Budget
 from podpass.migration.scan.model import LimitExceeded, Report, Result, ScanFailed
 from podpass.migration.scan.tar_stream import InvalidArchive, read_entries
@@ -289,6 +290,44 @@ def test_manifest_of_more_than_4_mib_is_refused(tmp_path: Path) -> None:
     path.write_bytes(layer({"manifest.json": b"[]".ljust(limits.MAX_JSON_BYTES + 1)}))
     with pytest.raises(LimitExceeded, match="4 MiB"):
         scanned(path)
+
+
+@pytest.mark.parametrize("value", [b"{}", b"[]", b"0", b'{"":0}'], ids=range(4))
+def test_manifest_takes_limited_memory(tmp_path: Path, value: bytes) -> None:
+    """Without a limit of the values, 4 MiB of JSON take 185 MB."""
+    path = tmp_path / "image.tar"
+    count = (limits.MAX_JSON_BYTES - 2) // (len(value) + 1)
+    path.write_bytes(layer({"manifest.json": b"[" + b",".join([value] * count) + b"]"}))
+    tracemalloc.start()
+    try:
+        with pytest.raises(LimitExceeded, match=r"manifest.json has more than 250000 values"):
+            scanned(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * limits.MIB
+
+
+def test_number_of_files_in_an_archive_is_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = docker_archive(tmp_path / "image.tar", OLD)  # three files
+    monkeypatch.setattr(image_parts, "MAX_PARTS", 3)
+    assert versions(scanned(path)) == ["1.12.0"]
+    monkeypatch.setattr(image_parts, "MAX_PARTS", 2)
+    with pytest.raises(LimitExceeded, match="more than 2 files"):
+        scanned(path)
+
+
+@pytest.mark.parametrize("name", ["a" * 256, "\U0001f600"], ids=["long", "wide"])
+def test_name_that_no_image_has_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Names in an archive may take four bytes for each character."""
+    monkeypatch.setattr(image_parts, "MAX_PARTS", 1)
+    path = tmp_path / "image.tar"
+    path.write_bytes(layer({"manifest.json": b'[{"Layers": []}]', name: b"", f"{name}/x": b""}))
+    assert scanned(path).findings == []
 
 
 def test_number_of_layers_images_and_manifests_is_limited(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeVar
 
 from podpass.kubernetes.kubelet.port_conflict import declared_ports
@@ -41,11 +41,12 @@ _CAPABILITIES = frozenset({"NET_ADMIN", "ALL"})
 class PodNetworkConfig:
     """The network of pods that have their own.
 
-    Shapes:  pods reach the listening sockets `outbound` of the machine; packets to `addresses` stay in the
-             pod, where a rule can redirect them; `hint` says what to do where no namespace can be created.
+    Shapes:  a connection in the pod to a key of `outbound` is relayed to its value, a listening socket of the
+             machine; packets to `addresses` stay in the pod, where a rule can redirect them; `hint` says what
+             to do where no namespace can be created.
     """
 
-    outbound: Sequence[Address] = ()
+    outbound: Mapping[Address, Address] = field(default_factory=dict)
     addresses: Sequence[str] = ()
     hint: str = ""
 
@@ -58,8 +59,10 @@ def needs_own_network(pod: Mapping[str, Any]) -> bool:
 
 
 def changes_network(container: Mapping[str, Any]) -> bool:
-    """Return whether a container asks for the capability to change the network."""
+    """Return whether a container asks for the capability to change the network, alone or with all others."""
     context = container.get("securityContext") or {}
+    if context.get("privileged"):
+        return True
     added = (context.get("capabilities") or {}).get("add") or ()
     return not _CAPABILITIES.isdisjoint(name.upper().removeprefix("CAP_") for name in added)
 
@@ -97,8 +100,8 @@ class PodNetwork:
         """
         network = cls(await _run_in_thread(_create_namespace, config.addresses), nsenter)
         try:
-            for host, port in config.outbound:
-                await network._relay_out(host, port)
+            for address_in_pod, target in config.outbound.items():
+                await network._relay_out(address_in_pod, target)
             spec = pod["spec"]
             for container in (*(spec.get("initContainers") or []), *spec["containers"]):
                 for port in declared_ports(container):
@@ -138,9 +141,9 @@ class PodNetwork:
             raise
         return await asyncio.open_connection(sock=sock)
 
-    async def _relay_out(self, host: str, port: int) -> None:
-        sock = await _run_in_thread(_listen, self._namespace, host, port)
-        await self._serve(sock, lambda: asyncio.open_connection(host, port))
+    async def _relay_out(self, address: Address, target: Address) -> None:
+        sock = await _run_in_thread(_listen, self._namespace, *address)
+        await self._serve(sock, lambda: asyncio.open_connection(*target))
 
     async def _relay_in(self, address: str, port: int) -> None:
         sock = socket.socket()

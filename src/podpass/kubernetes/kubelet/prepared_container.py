@@ -108,8 +108,8 @@ def _check_network(context: KubeletContext, container: Mapping[str, Any]) -> Non
     if context.nsenter is None:
         hint = f". {context.network.hint}" if context.network.hint else ""
         raise ConfigError(
-            f"container {container['name']} needs the capability NET_ADMIN, and this kubelet cannot give its"
-            f" pod a network of its own: that needs root and the program nsenter{hint}"
+            f"container {container['name']} is privileged or needs the capability NET_ADMIN, and this kubelet"
+            f" cannot give its pod a network of its own: that needs root and the program nsenter{hint}"
         )
 
 

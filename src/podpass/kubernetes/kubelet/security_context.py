@@ -91,10 +91,12 @@ def read_security(
     """Return the security of a container; `own` is the user of the kubelet."""
     context = _effective_context(pod, container)
     run_as = _run_as(context, own)
-    keeps = run_as is not None or own.user != _ROOT or context.get("privileged")
+    # A pod's own context has neither of these fields, also where the API server stores unknown ones.
+    rights = container.get("securityContext") or {}
+    keeps = run_as is not None or own.user != _ROOT or rights.get("privileged")
     return ContainerSecurity(
         run_as=run_as,
-        capabilities=None if keeps else _capabilities(context.get("capabilities") or {}),
+        capabilities=None if keeps else _capabilities(rights.get("capabilities") or {}),
         read_only_root=bool(context.get("readOnlyRootFilesystem")),
     )
 

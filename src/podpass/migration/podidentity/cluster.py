@@ -1,11 +1,11 @@
 """Read the objects of one namespace from the Kubernetes API."""
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from podpass.errors import Error
 from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.kubernetes.object_names import is_object_name
 from podpass.migration.podidentity.bindings import select_identities
 from podpass.migration.podidentity.model import (
     BINDING_LABEL,
@@ -28,8 +28,6 @@ _COLLECTIONS = {
 _NOT_FOUND = 404
 # CronJob, Job, Pod is the longest chain of Kubernetes itself.
 _MAX_OWNERS = 8
-# Names become file names and parts of URLs.
-_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 
 class PodIdentityMissing(Error):
@@ -138,7 +136,7 @@ def _controller(body: Object) -> Mapping[str, Any] | None:
 
 
 def _check_name(name: object) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not is_object_name(name):
         raise InvalidObject(
             f"{str(name)[:64]!r} is not a valid name of an object",
             hint="check that the kubeconfig names the right API server",

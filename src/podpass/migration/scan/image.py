@@ -1,42 +1,28 @@
-"""Open the layers of an image: a tar archive of `docker save` or of OCI, or a folder with an OCI layout."""
+"""Read the manifests of an image: which images a file has, and which layers an image has."""
 
-import os
 import re
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 
-from podpass.migration.scan.folder import open_regular
+from podpass.migration.scan.image_parts import NotAnImage, open_parts
+from podpass.migration.scan.layer_stream import decompress_layer
 from podpass.migration.scan.limits import (
     MAX_JSON_BYTES,
+    MAX_JSON_VALUES,
     MAX_LAYERS,
     MIB,
     Budget,
-    check_ratio,
+    has_too_many_values,
     read_limited,
 )
-from podpass.migration.scan.model import ContentStream, LimitExceeded, ScanFailed, printable
-from podpass.migration.scan.tar_stream import EntryType, read_entries
+from podpass.migration.scan.model import ContentStream, LimitExceeded, printable
 
 _DIGEST = re.compile(r"(sha256|sha512):([0-9a-f]{64,128})")
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-_MAX_INDEXES = 8
 _MAX_IMAGES = 64
-_CHARGE_PER_MEMBER = 4096
-
-
-class NotAnImage(ScanFailed):
-    """A file or folder is not an image in a known format."""
-
-    code = "not_an_image"
-    hint = (
-        "save it again with `docker save IMAGE -o FILE.tar` or `ctr images export FILE.tar IMAGE`"
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,24 +35,17 @@ class Image:
 
 
 class ImageFile:
-    """The parts of one image file or folder; use it as a context manager."""
+    """The images of one file or folder; use it as a context manager."""
 
     def __init__(self, path: Path, budget: Budget) -> None:
         self._budget = budget
-        self._stack = ExitStack()
-        self._open: Callable[[str], ContentStream | None]
-        if path.is_dir():
-            self._open = lambda name: self._open_below(path, name)
-        else:
-            with ExitStack() as stack:
-                self._open = _index_archive(stack.enter_context(path.open("rb")), path, budget)
-                self._stack = stack.pop_all()
+        self._parts = open_parts(path, budget)
 
     def __enter__(self) -> "ImageFile":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        self._parts.close()
 
     def images(self) -> list[Image]:
         """Return the images of the file.
@@ -90,19 +69,10 @@ class ImageFile:
 
         Errors:  NotAnImage if it is missing, or compressed in another way than by gzip.
         """
-        stream = self._open(name)
+        stream = self._parts.open(name)
         if stream is None:
             raise NotAnImage(f"the layer {name[:100]!r} is missing")
-        start = stream.read(4)
-        if start == _ZSTD:
-            raise NotAnImage(
-                f"the layer {name[:100]!r} is compressed with zstd, which is not supported",
-                hint="save the image with gzip: skopeo copy --dest-compress-format gzip"
-                " docker://IMAGE oci:FOLDER",
-            )
-        if start.startswith(_GZIP):
-            return _GzipLayer(start, stream, self._budget)
-        return _PlainLayer(start, stream, self._budget)
+        return decompress_layer(name, stream, self._budget)
 
     def _docker_image(self, entry: Mapping[str, Any]) -> Image:
         config = _object(self._json(str(entry.get("Config")), required=False))
@@ -138,7 +108,7 @@ class ImageFile:
                     yield _build_image(called, config, layers)
 
     def _json(self, name: str, *, required: bool = True) -> Any:
-        stream, shown = self._open(name), printable(name[:100])
+        stream, shown = self._parts.open(name), printable(name[:100])
         if stream is None:
             if required:
                 raise NotAnImage(f"it has no {shown}")
@@ -146,115 +116,12 @@ class ImageFile:
         data = read_limited(stream, MAX_JSON_BYTES)
         if data is None:
             raise LimitExceeded(f"{shown} has more than {MAX_JSON_BYTES // MIB} MiB")
+        if has_too_many_values(data):
+            raise LimitExceeded(f"{shown} has more than {MAX_JSON_VALUES} values")
         try:
             return orjson.loads(data)
         except ValueError as exc:
             raise NotAnImage(f"{shown} is not valid JSON") from exc
-
-    def _open_below(self, root: Path, name: str) -> ContentStream | None:
-        """Open a part of a folder; a link is not followed, and the name cannot leave the folder."""
-        parts = Path(name).parts
-        if not parts or Path(name).is_absolute() or ".." in parts:
-            return None
-        for depth in range(1, len(parts)):
-            if root.joinpath(*parts[:depth]).is_symlink():
-                return None
-        file = open_regular(root / name)
-        return None if file is None else self._stack.enter_context(file)
-
-
-def _index_archive(
-    file: BinaryIO, path: Path, budget: Budget
-) -> Callable[[str], ContentStream | None]:
-    """Return a function that opens the members of an archive."""
-    start = file.read(4)
-    if start.startswith(_GZIP) or start == _ZSTD:
-        raise NotAnImage(f"{path} is compressed", hint=f"decompress it first: gunzip {path}")
-    file.seek(0)
-    members: dict[str, tuple[int, int]] = {}
-    for entry in read_entries(file, budget):
-        if entry.type is EntryType.FILE:
-            members[entry.path] = file.seek(0, os.SEEK_CUR), entry.content.left
-            file.seek(entry.content.left, 1)
-            entry.content.left = 0
-
-    def open_member(name: str) -> ContentStream | None:
-        found = members.get(name.removeprefix("./"))
-        return None if found is None else _Member(file, *found)
-
-    return open_member
-
-
-class _Member:
-    """A part of a file."""
-
-    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
-        self._file, self._at, self._left = file, start, size
-
-    def read(self, size: int = -1, /) -> bytes:
-        self._file.seek(self._at)
-        data = self._file.read(self._left if size < 0 else min(size, self._left))
-        self._at += len(data)
-        self._left -= len(data)
-        return data
-
-
-class _PlainLayer:
-    """A stream whose beginning has been read, and whose bytes count towards the limits."""
-
-    def __init__(self, start: bytes, stream: ContentStream, budget: Budget) -> None:
-        self._start, self._stream, self._budget = start, stream, budget
-
-    def read(self, size: int = -1, /) -> bytes:
-        if self._start and size:
-            data, self._start = self._start[:size], self._start[size:]
-        else:
-            data = self._stream.read(min(size, MIB) if size >= 0 else MIB)
-        self._budget.charge_bytes(len(data))
-        return data
-
-
-class _GzipLayer:
-    """Decompresses a layer, with limits for its size and its ratio."""
-
-    def __init__(self, start: bytes, stream: ContentStream, budget: Budget) -> None:
-        self._stream, self._budget = stream, budget
-        self._decoder = zlib.decompressobj(31)
-        # Entries of an archive are read in small parts: the buffer is not copied for each.
-        self._input, self._buffer, self._at = start, b"", 0
-        self._compressed, self._content = len(start), 0
-
-    def read(self, size: int = -1, /) -> bytes:
-        wanted = min(size, MIB) if size >= 0 else MIB
-        while self._at == len(self._buffer) and self._fill():
-            pass
-        data = self._buffer[self._at : self._at + wanted]
-        self._at += len(data)
-        return data
-
-    def _fill(self) -> bool:
-        """Replace the empty buffer by at most one MiB more; return False at the end."""
-        if not self._input:
-            self._input = self._stream.read(64 * 1024)
-            self._compressed += len(self._input)
-            if not self._input:
-                return False
-        if self._decoder.eof:  # a gzip file may have several members
-            self._decoder = zlib.decompressobj(31)
-            # A member may be empty: without a charge, a file of them costs time only.
-            self._budget.charge_bytes(_CHARGE_PER_MEMBER)
-        try:
-            data = self._decoder.decompress(self._input, MIB)
-        except zlib.error as exc:
-            raise NotAnImage("a layer is not valid gzip") from exc
-        self._input = (
-            self._decoder.unused_data if self._decoder.eof else self._decoder.unconsumed_tail
-        )
-        self._content += len(data)
-        self._budget.charge_bytes(len(data))
-        check_ratio(self._compressed, self._content)
-        self._buffer, self._at = data, 0
-        return True
 
 
 def _check_images(count: int) -> None:

@@ -11,9 +11,10 @@ MAX_PATH_CHARS = 4096
 MAX_DEPTH = 128
 MAX_NAMES_BYTES = 64 * MIB
 MAX_JSON_BYTES = 4 * MIB
+MAX_JSON_VALUES = 250_000
 MAX_TEXT_BYTES = 4 * MIB
 MAX_HEADER_BYTES = 64 * 1024
-MAX_JAR_BYTES = 512 * MIB
+MAX_JAR_BYTES = 256 * MIB
 MAX_TOTAL_BYTES = 32 * 1024 * MIB
 MAX_RATIO = 200
 MAX_LAYERS = 256
@@ -73,6 +74,14 @@ def check_ratio(compressed: int, content: int) -> None:
     """
     if content > _RATIO_FLOOR_BYTES and content > compressed * MAX_RATIO:
         raise LimitExceeded(f"a layer expands to more than {MAX_RATIO} times its size")
+
+
+def has_too_many_values(data: bytes) -> bool:
+    """Return whether a JSON text may have more values than the limit; each of them takes memory.
+
+    Shapes:  the characters that begin or separate values are counted, in texts too, so a text may have fewer.
+    """
+    return sum(map(data.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES
 
 
 def read_limited(stream: ContentStream, limit: int) -> bytes | None:

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from podpass.errors import Error
 
+NOT_DECIDED = "not decided"
+
 
 class Result(StrEnum):
     """The step that a library needs, from none to the largest."""
@@ -56,6 +58,11 @@ class Report:
     findings: Sequence[LibraryFinding] = ()
     notes: list[str] = field(default_factory=list)
     is_complete: bool = True
+
+    @property
+    def conclusion(self) -> str:
+        """Return the result, or that there is none because something was not read and nothing was found."""
+        return str(self.result) if self.findings or self.is_complete else NOT_DECIDED
 
     @property
     def result(self) -> Result:

@@ -14,8 +14,10 @@ from podpass.migration.scan.limits import (
     MAX_FINDINGS,
     MAX_JAR_BYTES,
     MAX_JSON_BYTES,
+    MAX_JSON_VALUES,
     MAX_TEXT_BYTES,
     MIB,
+    has_too_many_values,
     read_limited,
 )
 from podpass.migration.scan.model import ContentStream, LimitExceeded, Mention, ScanFailed
@@ -129,6 +131,8 @@ def _read(path: str, reader: FileReader, stream: ContentStream) -> Iterator[Ment
         data = read_limited(stream, limit)
         if data is None:
             raise NotRead(f"it has more than {limit // MIB} MiB")
+        if path.endswith(_JSON_ENDINGS) and has_too_many_values(data):
+            raise NotRead(f"it has more than {MAX_JSON_VALUES} values")
         try:
             yield from reader.parse(data)
         except (orjson.JSONDecodeError, RecursionError) as exc:

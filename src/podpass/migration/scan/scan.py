@@ -53,6 +53,13 @@ def scan_paths(target: str, paths: Sequence[Path], progress: Progress) -> Report
     return report
 
 
+def report_unreadable(target: str, why: str) -> Report:
+    """Return the report of a target whose files are not on this machine."""
+    report = Report(target=printable(target))
+    _note(report, why)
+    return report
+
+
 def is_image(path: Path) -> bool:
     """Return whether a path is an image: a tar archive, or a folder with an OCI layout."""
     if path.is_dir():
