@@ -117,7 +117,8 @@ def _commands(
     command: click.Command, context: click.Context
 ) -> Iterator[tuple[str, click.Command, click.Context]]:
     yield context.command_path, command, context
-    if isinstance(command, click.Group):
+    # The commands of `podpass azwi` are on the page already, without this word.
+    if isinstance(command, click.Group) and context.info_name != "azwi":
         for name in command.list_commands(context):
             child = command.get_command(context, name)
             if child is not None and not child.hidden:

@@ -5,6 +5,9 @@ Data goes to stdout, messages go to stderr. Exit codes: 0 success, 1 failure, 2 
 
 import sys
 from collections.abc import Sequence
+from pathlib import PurePath
+
+_REFERENCE = "azwi"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -14,6 +17,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:  # during the import; no command has started
         sys.exit(130)
     try:
-        sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+        sys.exit(run(_called_arguments() if arguments is None else arguments))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def _called_arguments() -> list[str]:
+    """Return the arguments of this process; a link named `azwi` runs `podpass azwi`."""
+    called = PurePath(sys.argv[0]).name.removesuffix(".exe")
+    return [_REFERENCE, *sys.argv[1:]] if called == _REFERENCE else sys.argv[1:]

@@ -33,6 +33,11 @@ SECTIONS: dict[str, dict[str, str]] = {
         "authority": "Run the token service for clusters without Entra",
         "manifests": "Print the Kubernetes objects of the chart, without Helm",
     },
+    "Workload identities": {
+        "serviceaccount": "Create and delete workload identities: identity, trust, ServiceAccount, role",
+        "jwks": "Print the JWKS of an issuer from PEM files",
+        "azwi": "Run a command line of the reference's azwi",
+    },
     "Migration": {
         "migrate": "Find out which workloads can use workload identity, and what others need",
         "podidentity": "Generate manifests from the objects of pod identity",
@@ -47,12 +52,13 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Shell": {
         "completion": "Print a completion script for your shell",
+        "version": "Print version and commit, in the form of the reference",
     },
 }
 
 
 # Short names of the reference's command line.
-ALIASES = {"pi": "podidentity"}
+ALIASES = {"pi": "podidentity", "sa": "serviceaccount"}
 
 
 class SuggestingGroup(click.Group):

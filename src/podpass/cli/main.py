@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -22,6 +23,22 @@ _DEFAULT_HINTS = {
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code; raise no exception except SystemExit."""
+    outcome = _run(arguments)
+    if isinstance(outcome, int):
+        return outcome
+    return _print_failure(outcome, as_reference=list(arguments[:1]) == ["azwi"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A failed command: its exit code, a message and a hint."""
+
+    code: int
+    message: str
+    hint: str
+
+
+def _run(arguments: Sequence[str]) -> "int | _Failure":
     from podpass.cli.commands import cli
 
     # A command without a log file prints warnings to stderr, with their facts.
@@ -34,11 +51,11 @@ def run(arguments: Sequence[str]) -> int:
         print(exc.format_message(), file=sys.stderr)  # noqa: T201 message to stderr
         return USAGE_ERROR
     except click.UsageError as exc:
-        return _print_failure(USAGE_ERROR, exc.format_message(), _usage_hint(exc))
+        return _Failure(USAGE_ERROR, exc.format_message(), _usage_hint(exc))
     except click.ClickException as exc:
-        return _print_failure(FAILED, exc.format_message(), "run the command with --help")
+        return _Failure(FAILED, exc.format_message(), "run the command with --help")
     except (click.Abort, KeyboardInterrupt):
-        return _print_failure(
+        return _Failure(
             INTERRUPTED, "interrupted", "run the command again; no change was applied partially"
         )
     except BrokenPipeError:
@@ -67,17 +84,17 @@ def _usage_hint(exc: click.UsageError) -> str:
     return f"see `{exc.ctx.command_path if exc.ctx else 'podpass'} --help`"
 
 
-def _report_error(exc: Error) -> int:
+def _report_error(exc: Error) -> _Failure:
     if os.environ.get(_DEBUG):  # noqa: TID251 only the command line reads the environment
         traceback.print_exception(exc)
     hint = exc.hint or _DEFAULT_HINTS.get(exc.exit_code, _DEFAULT_HINTS[FAILED])
-    return _print_failure(exc.exit_code, exc.message, hint)
+    return _Failure(exc.exit_code, exc.message, hint)
 
 
-def _report_bug(exc: Exception) -> int:
+def _report_bug(exc: Exception) -> _Failure:
     if os.environ.get(_DEBUG):  # noqa: TID251 only the command line reads the environment
         traceback.print_exception(exc)
-        return _print_failure(
+        return _Failure(
             FAILED, f"unexpected {type(exc).__name__}", "this is a bug in podpass; report it"
         )
     import tempfile
@@ -85,17 +102,21 @@ def _report_bug(exc: Exception) -> int:
     descriptor, name = tempfile.mkstemp(prefix="podpass-", suffix=".traceback")
     with os.fdopen(descriptor, "w") as file:
         traceback.print_exception(exc, file=file)
-    return _print_failure(
+    return _Failure(
         FAILED,
         f"unexpected {type(exc).__name__}",
         f"this is a bug in podpass; report it with the traceback in {Path(name)}",
     )
 
 
-def _print_failure(code: int, message: str, hint: str) -> int:
+def _print_failure(failure: _Failure, *, as_reference: bool) -> int:
+    """Print a failure and return its exit code; the reference has one code and one word for all."""
     from podpass.cli.invocation import localize
 
-    text = localize(f"podpass: {message}\n  {hint}")
+    code, prefix = failure.code, "podpass"
+    if as_reference:
+        code, prefix = (code if code == INTERRUPTED else FAILED), "Error"
+    text = localize(f"{prefix}: {failure.message}\n  {failure.hint}")
     with contextlib.suppress(BrokenPipeError):
         print(text, file=sys.stderr, flush=True)  # noqa: T201 message to stderr
     return code

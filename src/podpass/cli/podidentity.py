@@ -1,37 +1,20 @@
 """`podpass podidentity detect`, with the flags of `azwi podidentity detect`."""
 
 import asyncio
-import re
 from pathlib import Path
 
 import click
 
 from podpass.cli import options
 from podpass.cli.output import escape_unprintable, print_message
+from podpass.cli.token_expiration import FLAG, parse_token_expiration
 from podpass.errors import UsageError
 from podpass.kubernetes.object_names import is_namespace_name
 
-_MIN_SECONDS, _MAX_SECONDS = 3600, 86400
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,9})?(?:h|ms|m|s|us|µs|ns)){1,8}")
-_PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns)")
-_FLAG = "--service-account-token-expiration"
 _NEXT_STEPS = """Next steps:
 1. Install the webhook: chart `charts/podpass`, `podpass manifests`, or the workload identity add-on of AKS.
 2. Create a federated credential for each ServiceAccount of these files.
 3. Review the files, then apply them: kubectl apply -f FILE"""
-
-
-def _parse_duration(_: click.Context, __: click.Parameter, value: str) -> int:
-    """Parse a duration in the syntax of Go, such as 1h30m; return whole seconds."""
-    if not _DURATION.fullmatch(value):
-        raise click.BadParameter(f'invalid duration "{value}"; write for example 1h or 90m')
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(value))
-    if seconds < _MIN_SECONDS:
-        raise UsageError(f"{_FLAG} must be greater than or equal to 1h0m0s")
-    if seconds > _MAX_SECONDS:
-        raise UsageError(f"{_FLAG} must be less than or equal to 24h0m0s")
-    return round(seconds)
 
 
 def _check_namespace(_: click.Context, __: click.Parameter, value: str) -> str:
@@ -72,12 +55,12 @@ def command() -> None:
     help="Port of the migration sidecar.",
 )
 @click.option(
-    _FLAG,
+    FLAG,
     "token_seconds",
     default="1h",
     show_default=True,
     metavar="DURATION",
-    callback=_parse_duration,
+    callback=parse_token_expiration,
     help="Lifetime of the ServiceAccount tokens, 1h to 24h.",
 )
 @click.option(

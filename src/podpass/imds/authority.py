@@ -73,8 +73,8 @@ class Authority:
         parts = _parse_https(variable, url)
         host, port = str(parts.hostname), parts.port or _HTTPS_PORT
         proxy = None
-        if binding is None and https_proxy and not _bypasses(no_proxy, host, port):
-            proxy = _parse_proxy(https_proxy)
+        if binding is None:
+            proxy = choose_proxy(host, port, https_proxy=https_proxy, no_proxy=no_proxy)
         return cls(
             host=host,
             port=port,
@@ -103,6 +103,16 @@ def _parse_https(variable: str, url: str) -> SplitResult:
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise SettingsError([f"{variable} must not contain a user, a query or a fragment"])
     return parts
+
+
+def choose_proxy(host: str, port: int, *, https_proxy: str, no_proxy: str) -> HttpProxy | None:
+    """Return the proxy for a host by the values of HTTPS_PROXY and NO_PROXY; None for no proxy.
+
+    Errors:  SettingsError.
+    """
+    if not https_proxy or _bypasses(no_proxy, host, port):
+        return None
+    return _parse_proxy(https_proxy)
 
 
 def _parse_proxy(url: str) -> HttpProxy:

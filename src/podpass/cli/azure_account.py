@@ -1,0 +1,410 @@
+"""The Azure account of a command: options, cloud, subscription, tenant and sign-in.
+
+The options are those of the reference. They may be before or after a subcommand, as there.
+"""
+
+import configparser
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from podpass.errors import UsageError
+from podpass.guids import is_guid
+
+if TYPE_CHECKING:
+    from podpass.local.datadir import DataDir
+    from podpass.provision.api_client import ApiClient
+    from podpass.provision.connection import Connection, Report
+    from podpass.provision.endpoints import Endpoints
+    from podpass.provision.graph import GraphClient
+    from podpass.provision.resource_manager import ManagerClient
+    from podpass.provision.sign_in import TokenSource
+
+CLI, SECRET, CERTIFICATE = "cli", "client_secret", "client_certificate"
+INSTANCE, DEFAULT = "instance", "default"
+_METHOD_LIST = "cli, client_secret, client_certificate, instance (local), default (azure-identity)"
+METHODS = (CLI, SECRET, CERTIFICATE, INSTANCE, DEFAULT)
+_META = "podpass.azure"
+_MAX_PROFILE_BYTES = 16 * 1024 * 1024
+_NIL = "00000000-0000-0000-0000-000000000000"
+# Set by `podpass env`: the shell works with this instance.
+_MARKER = "PODPASS_ENV"
+
+_OPTIONS: Mapping[str, tuple[tuple[str, ...], str, str]] = {
+    "azure_env": (
+        ("--azure-env",),
+        "CLOUD",
+        "The target Azure cloud.  [default: AzurePublicCloud]",
+    ),
+    "subscription_id": (
+        ("-s", "--subscription-id"),
+        "ID",
+        "The Azure subscription.  [default: that of the Azure CLI]",
+    ),
+    "auth_method": (
+        ("--auth-method",),
+        "METHOD",
+        f"{_METHOD_LIST}.  [default: instance in a shell of `podpass env`, else cli]",
+    ),
+    "client_id": (
+        ("--client-id",),
+        "ID",
+        "Client ID, with client_secret and client_certificate; or AZURE_CLIENT_ID.",
+    ),
+    "client_secret": (
+        ("--client-secret",),
+        "SECRET",
+        "Client secret. Other users of the machine see arguments: prefer AZURE_CLIENT_SECRET.",
+    ),
+    "certificate_path": (
+        ("--certificate-path",),
+        "F",
+        "Client certificate in PEM format, with client_certificate.",
+    ),
+    "private_key_path": (
+        ("--private-key-path",),
+        "F",
+        "RSA key of the certificate in PEM format, with client_certificate.",
+    ),
+    "data_dir": (
+        ("--data-dir",),
+        "D",
+        "Data directory of the instance, with instance.  [default: PODPASS_DATA_DIR]",
+    ),
+    "kubeconfig": (
+        ("--kubeconfig",),
+        "F",
+        "Kubeconfig of the cluster.  [default: KUBECONFIG, then ~/.kube/config]",
+    ),
+}
+
+
+def _store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Store a given value where the context of every subcommand finds it."""
+    if value not in (None, False):
+        ctx.meta.setdefault(_META, {})[parameter.name] = value
+
+
+def set_debug(ctx: click.Context, *, on: bool) -> None:
+    """Switch the log of requests on or off for every subcommand."""
+    ctx.meta.setdefault(_META, {})["debug"] = on
+
+
+def build_options() -> list[click.Option]:
+    """Return the options of every command that uses an Azure account."""
+    found = [
+        click.Option(
+            [*flags, name], metavar=metavar, help=help_text, callback=_store, expose_value=False
+        )
+        for name, (flags, metavar, help_text) in _OPTIONS.items()
+    ]
+    debug = click.Option(
+        ["--debug"],
+        is_flag=True,
+        callback=_store,
+        expose_value=False,
+        help="Log each request to Azure, without its content.",
+    )
+    return [*found, debug]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountOptions:
+    """The values of the options; an empty text is an option that was not given."""
+
+    azure_env: str = ""
+    subscription_id: str = ""
+    auth_method: str | None = None
+    client_id: str = ""
+    client_secret: str = ""
+    certificate_path: str = ""
+    private_key_path: str = ""
+    data_dir: str = ""
+    kubeconfig: str = ""
+    debug: bool = False
+
+    @classmethod
+    def from_context(cls, ctx: click.Context) -> "AccountOptions":
+        """Collect the options of a command and of the groups above it."""
+        return cls(**ctx.meta.get(_META, {}))
+
+
+@dataclass(kw_only=True)
+class AzureAccount:
+    """A signed-in account: the clients of a command get everything from here."""
+
+    endpoints: "Endpoints"
+    subscription_id: str
+    tenant_id: str
+    tokens: "TokenSource"
+    connection: "Connection"
+    # The kubeconfig of the local instance, with `--auth-method instance`.
+    kubeconfig: Path | None = None
+
+    def graph(self) -> "GraphClient":
+        """Return a client of Microsoft Graph."""
+        from podpass.provision.graph import GraphClient
+
+        origin = self.endpoints.graph
+        return GraphClient(self._client("Microsoft Graph", origin, origin))
+
+    def manager(self) -> "ManagerClient":
+        """Return a client of Resource Manager."""
+        from podpass.provision.resource_manager import ManagerClient
+
+        return ManagerClient(self.manager_api(), self.subscription_id)
+
+    def manager_api(self) -> "ApiClient":
+        """Return a client for any request to Resource Manager."""
+        return self._client(
+            "Resource Manager", self.endpoints.manager, self.endpoints.manager_resource
+        )
+
+    def _client(self, service: str, origin: str, resource: str) -> "ApiClient":
+        from podpass.provision.api_client import ApiClient
+
+        return ApiClient(
+            service,
+            origin=origin,
+            resource=resource,
+            tokens=self.tokens,
+            connection=self.connection,
+        )
+
+
+async def sign_in(
+    chosen: AccountOptions, environ: Mapping[str, str], report: "Report"
+) -> AzureAccount:
+    """Check the options, find subscription and tenant, and prepare the sign-in; tokens are requested later.
+
+    Errors:  UsageError for an option; ApiError and SignInFailed for the tenant.
+    """
+    method = choose_method(chosen, environ)
+    if method == INSTANCE:
+        return _use_instance(chosen, environ, report)
+    from podpass.provision.connection import Connection
+    from podpass.provision.endpoints import find_endpoints
+    from podpass.provision.resource_manager import discover_tenant
+
+    prepare = _PREPARE[method](chosen, environ)
+    subscription = chosen.subscription_id
+    if not is_guid(subscription) or subscription == _NIL:
+        subscription = find_cli_subscription(environ)
+        report("No subscription provided, using selected subscription from Azure CLI")
+    endpoints = find_endpoints(
+        chosen.azure_env or "AzurePublicCloud",
+        stack_file=environ.get("AZURE_ENVIRONMENT_FILEPATH", ""),
+    )
+    connection = Connection(
+        https_proxy=environ.get("https_proxy") or environ.get("HTTPS_PROXY") or "",
+        no_proxy=environ.get("no_proxy") or environ.get("NO_PROXY") or "",
+        report=report,
+        trace=report if chosen.debug else _ignore,
+    )
+    tenant = await discover_tenant(connection, endpoints.manager, subscription)
+    return AzureAccount(
+        endpoints=endpoints,
+        subscription_id=subscription,
+        tenant_id=tenant,
+        tokens=prepare(connection, endpoints, tenant),
+        connection=connection,
+    )
+
+
+def _ignore(_: str) -> None:
+    """Log nothing."""
+
+
+def choose_method(chosen: AccountOptions, environ: Mapping[str, str]) -> str:
+    """Return the way to sign in.
+
+    Errors:  UsageError for an unknown one.
+    """
+    method = chosen.auth_method
+    if method is None:
+        method = INSTANCE if environ.get(_MARKER) and not chosen.client_secret else CLI
+    if not method:
+        raise UsageError("--auth-method is a required parameter")
+    if method == CLI and chosen.client_id and chosen.client_secret:
+        method = SECRET
+    if method not in METHODS:
+        raise UsageError(
+            f'--auth-method: ERROR: method unsupported. method="{method}"',
+            hint=f"use one of {', '.join(METHODS)}",
+        )
+    return method
+
+
+_Prepare = Callable[["Connection", "Endpoints", str], "TokenSource"]
+
+
+def _prepare_cli(_: AccountOptions, environ: Mapping[str, str]) -> _Prepare:
+    from podpass.provision.sign_in import AzureCliSignIn
+
+    return lambda _connection, _endpoints, tenant: AzureCliSignIn(tenant_id=tenant, environ=environ)
+
+
+def _prepare_secret(chosen: AccountOptions, environ: Mapping[str, str]) -> _Prepare:
+    from podpass.crypto.secret import Secret
+    from podpass.provision.sign_in import SecretSignIn
+
+    client_id = _client_id(chosen, environ)
+    secret = chosen.client_secret or environ.get("AZURE_CLIENT_SECRET", "")
+    if not secret:
+        raise UsageError('--client-secret must be specified when --auth-method="client_secret"')
+    return lambda connection, endpoints, tenant: SecretSignIn(
+        connection=connection,
+        login=endpoints.login,
+        tenant_id=tenant,
+        client_id=client_id,
+        client_secret=Secret(secret),
+    )
+
+
+def _prepare_certificate(chosen: AccountOptions, environ: Mapping[str, str]) -> _Prepare:
+    from podpass.provision.sign_in import CertificateSignIn, load_certificate
+
+    client_id = _client_id(chosen, environ)
+    if not (chosen.certificate_path and chosen.private_key_path):
+        raise UsageError(
+            "--certificate-path and --private-key-path must be specified when"
+            ' --auth-method="client_certificate"'
+        )
+    certificate, key = load_certificate(
+        Path(chosen.certificate_path), Path(chosen.private_key_path)
+    )
+    return lambda connection, endpoints, tenant: CertificateSignIn(
+        connection=connection,
+        login=endpoints.login,
+        tenant_id=tenant,
+        client_id=client_id,
+        certificate=certificate,
+        key=key,
+    )
+
+
+def _prepare_default(_: AccountOptions, __: Mapping[str, str]) -> _Prepare:
+    from podpass.provision.sign_in import AzureIdentitySignIn
+
+    return lambda _connection, endpoints, tenant: AzureIdentitySignIn(
+        tenant_id=tenant, login=endpoints.login
+    )
+
+
+_PREPARE: Mapping[str, Callable[[AccountOptions, Mapping[str, str]], _Prepare]] = {
+    CLI: _prepare_cli,
+    SECRET: _prepare_secret,
+    CERTIFICATE: _prepare_certificate,
+    DEFAULT: _prepare_default,
+}
+
+
+def _client_id(chosen: AccountOptions, environ: Mapping[str, str]) -> str:
+    client_id = chosen.client_id or environ.get("AZURE_CLIENT_ID", "")
+    if not is_guid(client_id):
+        raise UsageError(
+            f"parsing --client-id: invalid UUID length: {len(client_id)}"
+            if len(client_id) != len(_NIL)
+            else "parsing --client-id: invalid UUID format"
+        )
+    return client_id
+
+
+def _use_instance(
+    chosen: AccountOptions, environ: Mapping[str, str], report: "Report"
+) -> AzureAccount:
+    """Sign in as the administrator of the local instance; every request goes to its gateway."""
+    from podpass.cli.client import require_status
+    from podpass.crypto.secret import Secret
+    from podpass.provision.connection import Connection
+    from podpass.provision.endpoints import find_endpoints
+    from podpass.provision.sign_in import PasswordSignIn
+
+    data_dir = _locate(chosen, environ)
+    status = require_status(data_dir)
+    if chosen.azure_env.lower() not in ("", "azurepubliccloud", "azurecloud"):
+        raise UsageError("a local instance is AzurePublicCloud: omit --azure-env")
+    subscription, endpoints = status["subscription_id"], find_endpoints("AzurePublicCloud")
+    if chosen.subscription_id and chosen.subscription_id.lower() != subscription:
+        raise UsageError(
+            f"the instance has no subscription {chosen.subscription_id}",
+            hint=f"omit --subscription-id, or pass {subscription}",
+        )
+    connection = Connection(
+        https_proxy=status["gateway"],
+        ca_file=Path(status["ca_file"]),
+        report=report,
+        trace=report if chosen.debug else _ignore,
+    )
+    tokens = PasswordSignIn(
+        connection=connection,
+        login=endpoints.login,
+        tenant_id=status["tenant_id"],
+        username=status["admin"]["username"],
+        password=Secret(status["admin"]["password"]),
+    )
+    return AzureAccount(
+        endpoints=endpoints,
+        subscription_id=subscription,
+        tenant_id=status["tenant_id"],
+        tokens=tokens,
+        connection=connection,
+        kubeconfig=Path(status["kubernetes"]["kubeconfig"]),
+    )
+
+
+def _locate(chosen: AccountOptions, environ: Mapping[str, str]) -> "DataDir":
+    from podpass.local.datadir import locate
+
+    given = chosen.data_dir or environ.get("PODPASS_DATA_DIR") or environ.get(_MARKER)
+    return locate(Path(given) if given else None, environ)
+
+
+def find_cli_subscription(environ: Mapping[str, str]) -> str:
+    """Return the subscription that is selected in the Azure CLI, from its files.
+
+    Errors:  UsageError if there is none.
+    """
+    home = environ.get("AZURE_CONFIG_DIR") or str(Path(environ.get("HOME") or "~") / ".azure")
+    folder = Path(home).expanduser()
+    cloud = _read_ini(folder / "config", "cloud", "name") or "AzureCloud"
+    found = _read_ini(folder / "clouds.config", cloud, "subscription") or _read_profile(
+        folder / "azureProfile.json", cloud
+    )
+    if not is_guid(found):
+        raise UsageError(
+            "--subscription-id is required (and must be a valid UUID)",
+            hint="pass it, or select one: az account set --subscription NAME",
+        )
+    return found
+
+
+def _read_ini(file: Path, section: str, key: str) -> str:
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read_string(_read_text(file))
+        return parser.get(section, key)
+    except (OSError, ValueError, configparser.Error):
+        return ""
+
+
+def _read_profile(file: Path, cloud: str) -> str:
+    try:
+        profile = json.loads(_read_text(file))
+        return next(
+            str(each["id"])
+            for each in profile["subscriptions"]
+            if each.get("isDefault") and each.get("environmentName") == cloud
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
+        return ""
+
+
+def _read_text(file: Path) -> str:
+    from podpass.files import read_regular
+
+    return read_regular(file, _MAX_PROFILE_BYTES).decode("utf-8-sig")

@@ -1,0 +1,215 @@
+"""JSON requests with a bearer token to one API: error texts, pages, long-running operations, propagation."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+from podpass.imds.http_client import HttpResponse
+from podpass.provision.connection import Connection, header, parse_retry_after
+from podpass.provision.errors import ApiError, sanitize
+from podpass.provision.sign_in import TokenSource
+
+Object = dict[str, Any]
+Params = Mapping[str, str]
+Found = TypeVar("Found")
+
+_MAX_PAGES = 200
+_MAX_POLLS = 360
+_POLL_SECONDS = 5.0
+_RUNNING = frozenset({"accepted", "running", "inprogress", "creating", "updating", "deleting"})
+# New objects are visible to all servers of Entra after seconds, in rare cases after minutes.
+PROPAGATION_SECONDS = (1.0, 2.0, 3.0, 5.0, 8.0, 10.0, 15.0, 20.0, 25.0, 30.0)
+
+
+def quote_literal(text: str) -> str:
+    """Return a text as a string literal of OData: quotes are doubled."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def quote_segment(text: str) -> str:
+    """Return a text as one segment of a path."""
+    return quote(text, safe="=@()")
+
+
+class ApiClient:
+    """Requests to one API, with the tokens of a sign-in.
+
+    Shapes:  `origin` is an https origin; `resource` is that of the tokens; paths begin with a slash.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        *,
+        origin: str,
+        resource: str,
+        tokens: TokenSource,
+        connection: Connection,
+    ) -> None:
+        self.service = service
+        self.connection = connection
+        self._origin = origin
+        self._resource = resource
+        self._tokens = tokens
+
+    async def get(self, path: str, params: Params | None = None) -> Object:
+        """Read an object.
+
+        Errors:  ApiError.
+        """
+        return _object(await self._send("GET", self._url(path, params)), self.service)
+
+    async def find(self, path: str, params: Params | None = None) -> Object | None:
+        """Read an object; None if there is none.
+
+        Errors:  ApiError.
+        """
+        try:
+            return await self.get(path, params)
+        except ApiError as exc:
+            if exc.api_status == 404:
+                return None
+            raise
+
+    async def list(self, path: str, params: Params | None = None) -> list[Object]:
+        """Read a collection, page by page.
+
+        Errors:  ApiError.
+        """
+        url, found = self._url(path, params), list[Object]()
+        for _ in range(_MAX_PAGES):
+            page = _object(await self._send("GET", url), self.service)
+            found += page.get("value") or []
+            following = page.get("@odata.nextLink") or page.get("nextLink")
+            if not following:
+                return found
+            url = self._own_url(str(following))
+        raise ApiError(f"{self.service} returned more than {_MAX_PAGES} pages for {path}")
+
+    async def send(
+        self, method: str, path: str, body: Object | None = None, params: Params | None = None
+    ) -> Object:
+        """Send a request and wait for its long-running operation; return the object, or an empty one.
+
+        Errors:  ApiError.
+        """
+        response = await self._send(method, self._url(path, params), body)
+        operation = header(response, "azure-asyncoperation")
+        location = header(response, "location")
+        if response.status in (200, 201, 202) and (
+            operation or (response.status == 202 and location)
+        ):
+            await self._wait_for_operation(method, path, response, operation or location)
+            return await self.find(path, params) or {} if method != "DELETE" else {}
+        return _object(response, self.service) if response.body.strip() else {}
+
+    async def until(
+        self,
+        attempt: Callable[[], Awaitable[Found | None]],
+        *,
+        reason: str,
+        retry: Callable[[ApiError], bool] = lambda _: False,
+    ) -> Found:
+        """Repeat an attempt while a new object is not visible to all servers yet.
+
+        Shapes:  the attempt returns None, or raises an error for which `retry` is true, to be repeated.
+        Errors:  ApiError of the last attempt.
+        """
+        for seconds in (*PROPAGATION_SECONDS, None):
+            try:
+                found = await attempt()
+                failure = ApiError(f"{self.service}: {reason}, after two minutes still")
+            except ApiError as exc:
+                if not retry(exc):
+                    raise
+                found, failure = None, exc
+            if found is not None:
+                return found
+            if seconds is not None:
+                self.connection.report(f"{reason}; trying again in {seconds:.0f} seconds")
+                await self.connection.sleep(seconds)
+        raise failure
+
+    async def _wait_for_operation(
+        self, method: str, path: str, response: HttpResponse, address: str
+    ) -> None:
+        url = self._own_url(address)
+        for _ in range(_MAX_POLLS):
+            seconds = parse_retry_after(header(response, "retry-after"), _POLL_SECONDS)
+            self.connection.report(f"{self.service}: {method} {path} is in progress")
+            await self.connection.sleep(min(seconds, 60.0))
+            response = await self._send("GET", url)
+            answer = _object(response, self.service) if response.body.strip() else {}
+            status = str(answer.get("status") or "").lower()
+            if status in ("failed", "canceled"):
+                error = answer.get("error")
+                code, message = _error_of(answer if isinstance(error, dict) else {"error": {}})
+                raise ApiError(
+                    f"{self.service}: {method} {path} {status}: {code} {message}".rstrip(),
+                    api_status=409,
+                    api_code=code,
+                )
+            if response.status != 202 and status not in _RUNNING:
+                return
+        raise ApiError(f"{self.service}: {method} {path} did not complete in half an hour")
+
+    async def _send(self, method: str, url: str, body: Object | None = None) -> HttpResponse:
+        data = b"" if body is None else json.dumps(body).encode()
+        for is_last in (False, True):
+            token = await self._tokens.get_token(self._resource)
+            headers = {"Authorization": f"Bearer {token.reveal()}", "Accept": "application/json"}
+            if body is not None:
+                headers["Content-Type"] = "application/json"
+            response = await self.connection.send(method, url, headers=headers, body=data)
+            if response.status != 401 or is_last:
+                break
+            self._tokens.forget(self._resource)  # it may have been revoked
+        if response.status >= 300:
+            raise self._refusal(method, url, response)
+        return response
+
+    def _refusal(self, method: str, url: str, response: HttpResponse) -> ApiError:
+        try:
+            code, message = _error_of(json.loads(response.body))
+        except (ValueError, RecursionError):
+            code, message = "", ""
+        reason = ": ".join(each for each in (code, message) if each)
+        return ApiError(
+            f"{self.service} refused {method} {urlsplit(url).path} with status {response.status}"
+            + (f": {reason}" if reason else ""),
+            api_status=response.status,
+            api_code=code,
+        )
+
+    def _url(self, path: str, params: Params | None) -> str:
+        query = f"?{urlencode(params, quote_via=quote)}" if params else ""
+        return f"{self._origin}{path}{query}"
+
+    def _own_url(self, url: str) -> str:
+        """Return a URL that the API returned, if it is one of the API: a token must reach no other host.
+
+        Errors:  ApiError.
+        """
+        parts = urlsplit(url)
+        if f"{parts.scheme}://{parts.netloc}".lower() != self._origin.lower():
+            raise ApiError(f"{self.service} returned an address of another host")
+        return url
+
+
+def _object(response: HttpResponse, service: str) -> Object:
+    try:
+        value = json.loads(response.body)
+    except (ValueError, RecursionError) as exc:
+        raise ApiError(f"the response of {service} is not JSON") from exc
+    if not isinstance(value, dict):
+        raise ApiError(f"the response of {service} is not an object")
+    return value
+
+
+def _error_of(body: Any) -> tuple[str, str]:
+    """Return code and message of an error body of Graph or Resource Manager."""
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict):
+        return "", ""
+    return sanitize(error.get("code") or ""), sanitize(error.get("message") or "")

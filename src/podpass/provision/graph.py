@@ -1,0 +1,176 @@
+"""Applications, service principals and their federated credentials in Microsoft Graph."""
+
+from podpass.provision.api_client import ApiClient, Object, quote_literal, quote_segment
+from podpass.provision.errors import ApiError
+from podpass.provision.model import ApplicationInfo, CredentialInfo, PrincipalInfo
+
+_APPLICATIONS, _PRINCIPALS = "/v1.0/applications", "/v1.0/servicePrincipals"
+_FIELDS = "id,appId,displayName,passwordCredentials,keyCredentials"
+# Codes of Graph for a reference to an object that a server does not have yet.
+_NOT_REPLICATED = frozenset(
+    {"Request_ResourceNotFound", "ResourceNotFound", "NoBackingApplicationObject"}
+)
+
+
+def is_missing(exc: ApiError) -> bool:
+    """Return whether Graph does not find the object of a request."""
+    return exc.api_status == 404 or exc.api_code in _NOT_REPLICATED
+
+
+def _is_not_replicated(exc: ApiError) -> bool:
+    return is_missing(exc) or (exc.api_status == 400 and "appId" in exc.message)
+
+
+class GraphClient:
+    """The requests to Microsoft Graph that a workload identity needs."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    async def find_applications(self, name: str) -> list[ApplicationInfo]:
+        """Return the applications with a display name; it need not be unique.
+
+        Errors:  ApiError.
+        """
+        params = {"$filter": f"displayName eq {quote_literal(name)}", "$select": _FIELDS}
+        return [_application(each) for each in await self._client.list(_APPLICATIONS, params)]
+
+    async def get_application(self, object_id: str) -> ApplicationInfo | None:
+        """Return an application by its object id.
+
+        Errors:  ApiError.
+        """
+        path = f"{_APPLICATIONS}/{quote_segment(object_id)}"
+        found = await self._client.find(path, {"$select": _FIELDS})
+        return _application(found) if found else None
+
+    async def create_application(self, name: str) -> ApplicationInfo:
+        """Create an application; return when Graph finds it by its name.
+
+        Errors:  ApiError.
+        """
+        made = _application(await self._client.send("POST", _APPLICATIONS, {"displayName": name}))
+
+        async def find() -> ApplicationInfo | None:
+            found = await self.find_applications(name)
+            return next((one for one in found if one.object_id == made.object_id), None)
+
+        # A later run finds the application by its name; before that, it would create a second one.
+        return await self._client.until(
+            find, reason="waiting for Graph to list the new application"
+        )
+
+    async def delete_application(self, object_id: str) -> bool:
+        """Delete an application; return whether it existed.
+
+        Errors:  ApiError.
+        """
+        return await self._delete(f"{_APPLICATIONS}/{quote_segment(object_id)}")
+
+    async def find_principal(self, client_id: str) -> PrincipalInfo | None:
+        """Return the service principal of an application, by its client id.
+
+        Errors:  ApiError.
+        """
+        found = await self._list_principals(f"appId eq {quote_literal(client_id)}")
+        return found[0] if found else None
+
+    async def find_principals(self, name: str) -> list[PrincipalInfo]:
+        """Return the service principals with a display name.
+
+        Errors:  ApiError.
+        """
+        return await self._list_principals(f"displayName eq {quote_literal(name)}")
+
+    async def create_principal(self, client_id: str, tags: list[str]) -> PrincipalInfo:
+        """Create the service principal of an application.
+
+        Errors:  ApiError.
+        """
+
+        async def create() -> Object | None:
+            return await self._client.send("POST", _PRINCIPALS, {"appId": client_id, "tags": tags})
+
+        made = await self._client.until(
+            create, reason="waiting for Graph to find the new application", retry=_is_not_replicated
+        )
+        return _principal(made)
+
+    async def list_credentials(self, object_id: str) -> list[CredentialInfo]:
+        """Return the federated credentials of an application.
+
+        Errors:  ApiError.
+        """
+        return [_credential(each) for each in await self._client.list(_credentials_of(object_id))]
+
+    async def create_credential(self, object_id: str, credential: CredentialInfo) -> None:
+        """Create a federated credential of an application.
+
+        Errors:  ApiError.
+        """
+        body = {
+            "name": credential.name,
+            "issuer": credential.issuer,
+            "subject": credential.subject,
+            "description": credential.description,
+            "audiences": list(credential.audiences),
+        }
+
+        async def create() -> Object | None:
+            return await self._client.send("POST", _credentials_of(object_id), body)
+
+        await self._client.until(
+            create, reason="waiting for Graph to find the new application", retry=is_missing
+        )
+
+    async def delete_credential(self, object_id: str, credential_id: str) -> bool:
+        """Delete a federated credential of an application; return whether it existed.
+
+        Errors:  ApiError.
+        """
+        return await self._delete(f"{_credentials_of(object_id)}/{quote_segment(credential_id)}")
+
+    async def _delete(self, path: str) -> bool:
+        try:
+            await self._client.send("DELETE", path)
+        except ApiError as exc:
+            if is_missing(exc):
+                return False
+            raise
+        return True
+
+    async def _list_principals(self, condition: str) -> list[PrincipalInfo]:
+        params = {"$filter": condition, "$select": "id,appId,displayName"}
+        return [_principal(each) for each in await self._client.list(_PRINCIPALS, params)]
+
+
+def _credentials_of(object_id: str) -> str:
+    return f"{_APPLICATIONS}/{quote_segment(object_id)}/federatedIdentityCredentials"
+
+
+def _application(found: Object) -> ApplicationInfo:
+    return ApplicationInfo(
+        object_id=str(found["id"]),
+        client_id=str(found["appId"]),
+        name=str(found.get("displayName") or ""),
+        secrets=len(found.get("passwordCredentials") or []),
+        certificates=len(found.get("keyCredentials") or []),
+    )
+
+
+def _principal(found: Object) -> PrincipalInfo:
+    return PrincipalInfo(
+        object_id=str(found["id"]),
+        client_id=str(found.get("appId") or ""),
+        name=str(found.get("displayName") or ""),
+    )
+
+
+def _credential(found: Object) -> CredentialInfo:
+    return CredentialInfo(
+        id=str(found.get("id") or found.get("name")),
+        name=str(found.get("name") or ""),
+        issuer=str(found.get("issuer") or ""),
+        subject=str(found.get("subject") or ""),
+        audiences=tuple(str(each) for each in found.get("audiences") or ()),
+    )

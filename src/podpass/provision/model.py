@@ -1,0 +1,197 @@
+"""Data types: what is requested, what exists, and the steps between them. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from podpass.provision import naming
+
+# The phases, with the names of the reference; a managed identity takes the place of an application.
+APPLICATION, IDENTITY = "aad-application", "managed-identity"
+ACCOUNT, CREDENTIAL, ROLE = "service-account", "federated-identity", "role-assignment"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplicationInfo:
+    """An application in Graph; `secrets` and `certificates` are numbers."""
+
+    object_id: str
+    client_id: str
+    name: str
+    secrets: int = 0
+    certificates: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrincipalInfo:
+    """A service principal in Graph."""
+
+    object_id: str
+    client_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityInfo:
+    """A user-assigned managed identity in Resource Manager."""
+
+    resource_id: str
+    name: str
+    client_id: str
+    principal_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialInfo:
+    """A federated credential of an application or of a managed identity."""
+
+    name: str
+    issuer: str
+    subject: str
+    audiences: tuple[str, ...]
+    id: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountInfo:
+    """A ServiceAccount in the cluster."""
+
+    uid: str
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleInfo:
+    """A role definition."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssignmentInfo:
+    """A role assignment."""
+
+    id: str
+    scope: str
+    role_id: str
+    principal_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvisionRequest:
+    """What a command requests, by its flags; an empty text is a flag that was not given.
+
+    Shapes:  `phases` are the active ones, in order; `tenant_id` and `audience` come from the cloud.
+    """
+
+    phases: tuple[str, ...]
+    tenant_id: str = ""
+    audience: str = ""
+    namespace: str = "default"
+    account: str = ""
+    issuer: str = ""
+    token_seconds: int | None = None
+    application_name: str = ""
+    application_client_id: str = ""
+    application_object_id: str = ""
+    managed_identity: str = ""
+    resource_group: str = ""
+    location: str = ""
+    principal_name: str = ""
+    principal_object_id: str = ""
+    scope: str = ""
+    role: str = ""
+    assignment_id: str = ""
+
+    @property
+    def is_managed(self) -> bool:
+        """Return whether the identity is a managed identity."""
+        return bool(self.managed_identity)
+
+    @property
+    def resolved_name(self) -> str:
+        """Return the application's name: the given one, else the derived one, else an empty text."""
+        if self.application_name or not (self.namespace and self.account and self.issuer):
+            return self.application_name
+        return naming.derive_application_name(self.namespace, self.account, self.issuer)
+
+    @property
+    def subject(self) -> str:
+        return naming.build_subject(self.namespace, self.account)
+
+    @property
+    def credential(self) -> CredentialInfo:
+        """Return the federated credential that the request needs."""
+        derive = (
+            naming.derive_managed_credential_name
+            if self.is_managed
+            else naming.derive_credential_name
+        )
+        return CredentialInfo(
+            name=derive(self.namespace, self.account, self.issuer),
+            issuer=self.issuer,
+            subject=self.subject,
+            audiences=(self.audience,),
+            description=f"Federated Service Account for {self.namespace}/{self.account}",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What exists before the first step.
+
+    Shapes:  `location` is that of the resource group, None if the group does not exist. `pods` run with the
+             ServiceAccount; None if the account may not list them.
+    """
+
+    application: ApplicationInfo | None = None
+    principal: PrincipalInfo | None = None
+    identity: IdentityInfo | None = None
+    location: str | None = None
+    account: AccountInfo | None = None
+    credentials: tuple[CredentialInfo, ...] = ()
+    role: RoleInfo | None = None
+    assignment: AssignmentInfo | None = None
+    pods: tuple[str, ...] | None = ()
+
+
+class Kind(StrEnum):
+    """The kind of object of a step."""
+
+    APPLICATION = "application"
+    PRINCIPAL = "service principal"
+    IDENTITY = "managed identity"
+    ACCOUNT = "ServiceAccount"
+    CREDENTIAL = "federated credential"
+    ASSIGNMENT = "role assignment"
+
+
+class Action(StrEnum):
+    """What a step does with its object; KEEP and ABSENT change nothing."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    KEEP = "keep"
+    DELETE = "delete"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvisionStep:
+    """One step of a plan; `note` is a fact for the user, such as the replaced value."""
+
+    phase: str
+    kind: Kind
+    action: Action
+    name: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepEvent:
+    """A finished step, with the values that scripts read."""
+
+    step: ProvisionStep
+    fields: Mapping[str, str] = field(default_factory=dict)
