@@ -59,8 +59,8 @@ $(VENV)/.fuzz: pyproject.toml constraints.txt | $(VENV)/.dev
 demo: $(VENV)/.demo ## exchange one token of a pod for a secret, and show each step
 	@$(BIN)/podpass demo
 
-tutorial: $(VENV)/.dev ## run the AKS tutorial with the real az and kubectl: AZ=newest, oldest or a version; MIGRATE=yes for the migration
-	@$(BIN)/podpass tutorial --az $(AZ)$(if $(MIGRATE), --migrate)
+tutorial: $(VENV)/.dev ## run the AKS tutorial with the real az and kubectl: AZ=newest, oldest or a version; MIGRATE=yes for the migration, CONNECT=yes for Service Connector
+	@$(BIN)/podpass tutorial --az $(AZ)$(if $(MIGRATE), --migrate)$(if $(CONNECT), --connect)
 
 test: check ## run `check` and all fast tests that need only Python
 	$(PYTEST) -n 3 --dist loadfile $(if $(K),-k '$(K)') $(if $(filter tests,$(T)),--ignore tests/house) $(T) $(ALONE)

@@ -15,7 +15,7 @@ SKIP_CONTAINERS = PREFIX + "skip-containers"
 INJECT_PROXY = PREFIX + "inject-proxy-sidecar"
 PROXY_PORT = PREFIX + "proxy-sidecar-port"
 USE_CUSTOM_ENDPOINT_PREFIX = PREFIX + "use-"  # followed by the suffix from the webhook's settings
-# Annotations on a pod that only podpass has.
+# Prefix of annotations that only podpass has; those of a pod follow.
 OWN_PREFIX = "podpass.azure-workload-identity.io/"
 PROXY_MODE = OWN_PREFIX + "proxy-mode"
 LEGACY_TOKEN_PATH = OWN_PREFIX + "legacy-token-path"
@@ -60,6 +60,9 @@ PROXY_CONTAINER = "azwi-proxy"
 PROXY_INIT_CONTAINER = "azwi-proxy-init"
 # Images of these containers on a local instance, without registry and tag.
 PROXY_IMAGE, PROXY_INIT_IMAGE = "podpass-proxy", "podpass-proxy-init"
+
+# Annotation of a Secret that a connection of Service Connector owns: the connection's resource id.
+CONNECTION = OWN_PREFIX + "connection"
 
 # Audience of the projected token; also of the federated credential.
 EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"

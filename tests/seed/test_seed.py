@@ -559,3 +559,50 @@ async def test_objects_and_secrets_of_a_seed_are_in_the_audit_log(world: World) 
     assert await world.directory.audit.list() == before
     await world.apply(SEED.replace("hello", "changed"))
     assert len(await world.directory.audit.list()) == len(before) + 1
+
+
+TARGETS = """targets:
+- {name: acc, type: microsoft.storage/storageaccounts}
+- {name: ai, type: Microsoft.CognitiveServices/accounts, kind: OpenAI, location: westeurope}
+- {name: cache1, type: Microsoft.Cache/redis}
+"""
+
+
+async def test_targets_of_a_seed_are_stored_once(world: World) -> None:
+    assert await world.apply(TARGETS) == [
+        f"target {name} created" for name in ("acc", "ai", "cache1")
+    ]
+    assert await world.apply(TARGETS) == []
+    acc, ai, cache = sorted(
+        await world.directory.other_resources.page(SUBSCRIPTION), key=lambda one: one.name
+    )
+    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/podpass/providers"
+    assert acc.resource_id == f"{group}/Microsoft.Storage/storageAccounts/acc"
+    assert (ai.location, ai.document["kind"]) == ("westeurope", "OpenAI")
+    assert cache.document["properties"]["redisConfiguration"] == {"aadEnabled": "True"}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("targets:\n- {name: a.b, type: Microsoft.Cache/redis}\n", "want 1 to 63 letters"),
+        ("targets:\n- {name: a, type: Microsoft.Sql/servers}\n", "want one of Microsoft.Storage"),
+        ("targets:\n- {name: ai, type: Microsoft.Cache/redis, size: 1}\n", "size"),
+        (TARGETS + "- {name: ACC, type: Microsoft.Storage/storageAccounts}\n", "already in line 2"),
+    ],
+    ids=["name", "type", "key", "twice"],
+)
+async def test_invalid_target_is_refused_with_its_line(
+    world: World, text: str, problem: str
+) -> None:
+    with pytest.raises(UsageError, match=problem):
+        await world.apply(text)
+    assert await world.directory.other_resources.page(SUBSCRIPTION) == []
+
+
+async def test_target_in_another_location_is_refused_before_anything_changes(world: World) -> None:
+    await world.apply(TARGETS)
+    moved = SEED + TARGETS.replace("westeurope", "eastus")
+    with pytest.raises(UsageError, match="target ai: is in westeurope"):
+        await world.apply(moved)
+    assert await world.directory.find_vault("demo-vault") is None

@@ -76,3 +76,21 @@ def test_migration_runs_in_its_three_ways(tmp_path: Path) -> None:
     assert re.search(r"/legacy-serviceaccount\.yaml$", said, re.MULTILINE)
     assert re.search(r"The tutorial succeeded: \d+ commands", said)
     assert not list(tmp_path.glob("podpass-tutorial-*"))
+
+
+def test_service_connector_page_ends_with_the_secret_in_a_pod(tmp_path: Path) -> None:
+    """The commands of Microsoft's pages about Service Connector, with the newest az."""
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    done = subprocess.run(
+        [sys.executable, "-m", "podpass.cli", "tutorial", "--connect", "--full"],
+        env={**os.environ, "XDG_CACHE_HOME": cache, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "cannot reach a package index" in done.stderr:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr + done.stdout[-3000:]
+    assert "  secret: Hello!" in done.stdout.splitlines()
+    assert re.search(r"The tutorial succeeded: \d+ commands", done.stdout)
+    assert not list(tmp_path.glob("podpass-tutorial-*"))

@@ -3,6 +3,7 @@
 Source: https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
 """
 
+from podpass.directory.builtin_service_roles import SERVICE_ROLES
 from podpass.directory.model import RoleDefinition
 
 _VAULTS = "Microsoft.KeyVault/vaults"
@@ -386,4 +387,12 @@ _STORAGE = (
     ),
 )
 
-BUILT_IN = (*_GENERAL, *_IDENTITY, *VAULT_ROLES, *_VAULT_MANAGEMENT, *_CONTAINERS, *_STORAGE)
+BUILT_IN = (
+    *_GENERAL,
+    *_IDENTITY,
+    *VAULT_ROLES,
+    *_VAULT_MANAGEMENT,
+    *_CONTAINERS,
+    *_STORAGE,
+    *SERVICE_ROLES,
+)

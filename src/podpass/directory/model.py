@@ -200,6 +200,33 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherResource:
+    """A resource of a service that podpass does not serve, such as a storage account.
+
+    Shapes:  `type` is its namespace and type; `document` has its `kind`, `sku` and `properties`, which are
+             stored only.
+    """
+
+    resource_id: str
+    type: str
+    name: str
+    location: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    created: float = 0
+    document: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linker:
+    """A connection of Service Connector from a cluster to a target; `document` has its properties."""
+
+    resource_id: str
+    name: str
+    created: float = 0
+    document: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoleDefinition:
     """The permissions of a role; in a pattern, `*` matches any text.
 

@@ -1,13 +1,16 @@
 """The cluster of the instance for Resource Manager: its issuer, its kubeconfig, its webhook."""
 
 import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from podpass.directory.resource_manager.cluster_backend import ConnectionObjects
 from podpass.kubernetes.client import KubeClient
-from podpass.local import ca
+from podpass.local import ca, connection_objects
 from podpass.local.datadir import DataDir
 from podpass.local.registration import register_webhook, unregister_webhook
 
@@ -37,6 +40,18 @@ class ManagedCluster:
             else:
                 await unregister_webhook(admin)
         self.workload_identity = enabled
+
+    @asynccontextmanager
+    async def connection_written(self, objects: ConnectionObjects) -> AsyncIterator[None]:
+        """Write the objects of a connection; restore the earlier state if the block fails.
+
+        Errors:  ManagerError.
+        """
+        async with (
+            KubeClient.from_kubeconfig(self._data_dir.admin_kubeconfig) as admin,
+            connection_objects.written(admin, objects),
+        ):
+            yield
 
     def kubeconfig(self, name: str) -> bytes:
         """Return a self-contained kubeconfig of the cluster's administrator.

@@ -39,6 +39,7 @@ from podpass.seed.model import (
     with_issuer,
 )
 from podpass.seed.resources import create_application
+from podpass.seed.targets import put_target, target_id
 from podpass.seed.yaml_reader import Reader
 
 __all__ = ["Applied", "Seed", "apply_seed", "parse_seed"]
@@ -90,6 +91,10 @@ async def apply_seed(
     applied = list(await target.put(planned))
     for vault in seed.vaults:
         applied += await target.put_vault(vault)
+    for wanted in seed.targets:
+        group = resource_ids.group_id(subscription_id, GROUP)
+        change = await put_target(directory, wanted, group, LOCATION)
+        applied.append(Applied(what="target", name=wanted.name, change=change))
     for administrator in seed.administrators:
         applied.append(await target.put_administrator(administrator.name))
     return applied
@@ -136,6 +141,7 @@ class _Target:
             except Error as exc:
                 reader.add_problem(resource.line, f"resource {resource.name}: {exc.message}")
         await self._check_vaults(seed, reader)
+        await self._check_targets(seed, reader)
         await self._check_administrators(seed, reader)
         reader.finish()
         return planned
@@ -216,6 +222,14 @@ class _Target:
             for access in vault.access:
                 if fault := await self._unknown(access.identity, named):
                     reader.add_problem(access.line, f"vault {vault.name}: access: {fault}")
+
+    async def _check_targets(self, seed: Seed, reader: Reader) -> None:
+        group = resource_ids.group_id(self.subscription_id, GROUP)
+        for target in seed.targets:
+            old = await self.directory.other_resources.get(target_id(target, group))
+            if old is not None and target.location not in (None, old.location):
+                text = f"target {target.name}: is in {old.location} and cannot be moved"
+                reader.add_problem(target.line, text)
 
     async def _check_administrators(self, seed: Seed, reader: Reader) -> None:
         named = {identity.name for identity in seed.identities}

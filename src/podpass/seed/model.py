@@ -16,10 +16,11 @@ from podpass.errors import Error, UsageError
 from podpass.guids import is_lower_guid
 from podpass.resource import wire
 from podpass.seed.resources import SeedResource, parse_resource
+from podpass.seed.targets import SeedConnectionTarget, parse_target
 from podpass.seed.yaml_reader import Reader, line_of
 
 CLUSTER = "cluster"
-_SEED = ("identities", "resources", "vaults", "administrators")
+_SEED = ("identities", "resources", "vaults", "targets", "administrators")
 _IDENTITY = ("name", "kind", "client_id", "federated_credentials")
 _CREDENTIAL = ("name", "issuer", "subject", "audiences", "description")
 _VAULT = ("name", "location", "secrets", "access")
@@ -75,6 +76,7 @@ class Seed:
     identities: tuple[SeedIdentity, ...] = ()
     resources: tuple[SeedResource, ...] = ()
     vaults: tuple[SeedVault, ...] = ()
+    targets: tuple[SeedConnectionTarget, ...] = ()
     administrators: tuple[SeedName, ...] = ()
 
 
@@ -93,12 +95,14 @@ def parse_seed(text: str, filename: str) -> Seed:
         parse_resource(reader, n) for n in reader.read_list(top.get("resources"), "resources")
     ]
     vaults = [file.parse_vault(n) for n in reader.read_list(top.get("vaults"), "vaults")]
+    targets = [parse_target(reader, n) for n in reader.read_list(top.get("targets"), "targets")]
     named: list[SeedIdentity | SeedResource] = [*identities, *resources]
     file.check_unique("identity", ((i.line, i.name.lower()) for i in named))
     ids = [(i.line, i.client_id) for i in identities if i.client_id]
     ids += [(i.line, i.application_id) for i in resources if i.application_id]
     file.check_unique("client_id", ids)
     file.check_unique("vault", ((v.line, v.name) for v in vaults))
+    file.check_unique("target", ((t.line, f"{t.type}/{t.name}".lower()) for t in targets))
     administrators = [
         file.parse_name(n) for n in reader.read_list(top.get("administrators"), "administrators")
     ]
@@ -108,6 +112,7 @@ def parse_seed(text: str, filename: str) -> Seed:
         identities=tuple(identities),
         resources=tuple(resources),
         vaults=tuple(vaults),
+        targets=tuple(targets),
         administrators=tuple(administrators),
     )
 

@@ -108,6 +108,27 @@ CREATE TABLE key_credentials (
     FOREIGN KEY(tenant_id, client_id) REFERENCES identities (tenant_id, client_id) ON DELETE CASCADE
 ) STRICT;
 INSERT INTO "key_credentials" VALUES('5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0','11111111-aaaa-4bbb-8ccc-000000000002','k2','c',X'3082','ab',1.5,2.5);
+CREATE TABLE linkers (
+    resource_key TEXT NOT NULL,
+    resource_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    created REAL DEFAULT '0' NOT NULL,
+    document TEXT DEFAULT '{}' NOT NULL,
+    PRIMARY KEY (resource_key)
+) STRICT;
+INSERT INTO "linkers" VALUES('/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourcegroups/podpass/providers/microsoft.containerservice/managedclusters/c/providers/microsoft.servicelinker/linkers/kv','/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/podpass/providers/Microsoft.ContainerService/managedClusters/c/providers/Microsoft.ServiceLinker/linkers/kv','kv',1.0,'{}');
+CREATE TABLE other_resources (
+    resource_key TEXT NOT NULL,
+    resource_id TEXT NOT NULL,
+    type TEXT NOT NULL,
+    name TEXT NOT NULL,
+    location TEXT NOT NULL,
+    tags TEXT DEFAULT '{}' NOT NULL,
+    created REAL DEFAULT '0' NOT NULL,
+    document TEXT DEFAULT '{}' NOT NULL,
+    PRIMARY KEY (resource_key)
+) STRICT;
+INSERT INTO "other_resources" VALUES('/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourcegroups/podpass/providers/microsoft.storage/storageaccounts/acc','/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/podpass/providers/Microsoft.Storage/storageAccounts/acc','Microsoft.Storage/storageAccounts','acc','eastus','{}',1.0,'{}');
 CREATE TABLE password_credentials (
     tenant_id TEXT NOT NULL,
     client_id TEXT NOT NULL,

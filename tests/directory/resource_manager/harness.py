@@ -1,7 +1,8 @@
 """A test harness for Resource Manager: callers by name, and a fake cluster that records its calls."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,8 @@ from yarl import URL
 
 from podpass.directory.access import Caller, NotAdmitted, Reason
 from podpass.directory.model import Identity, IdentityKind, RoleAssignment
+from podpass.directory.resource_manager import errors
+from podpass.directory.resource_manager.cluster_backend import ConnectionObjects
 from podpass.directory.resource_manager.model import SubscriptionContext
 from podpass.directory.store.directory import Directory
 from tests.authority import ManualClock as ManualClock
@@ -32,6 +35,7 @@ class FakeCluster:
         self.workload_identity = True
         self.switched: list[bool] = []
         self.broken = False
+        self.written: list[ConnectionObjects] = []
 
     def kubeconfig(self, name: str) -> bytes:
         return f"clusters: [{{name: {name}}}]\n".encode()
@@ -41,6 +45,17 @@ class FakeCluster:
             raise RuntimeError("the API server is down")
         self.switched.append(on)
         self.workload_identity = on
+
+    @asynccontextmanager
+    async def connection_written(self, objects: ConnectionObjects) -> AsyncIterator[None]:
+        if self.broken:
+            raise errors.conflict("SecretExists", "The Secret exists.")
+        self.written.append(objects)
+        try:
+            yield
+        except BaseException:
+            self.written.remove(objects)
+            raise
 
 
 @dataclass

@@ -139,7 +139,7 @@ async def test_subscription_id_that_is_not_a_guid_is_rejected(manager: Any, name
         "/",
         "/nothing",
         f"{SUB}/nothing",
-        f"{GROUP}/providers/Microsoft.Storage/storageAccounts/x",
+        f"{GROUP}/providers/Microsoft.Network/virtualNetworks/x",
         f"{GROUP}/providers/Microsoft.KeyVault/vaults/v/keys",
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 
 from podpass.local import examples
 from podpass.local.tutorial.model import (
+    CONNECT,
     MIGRATE,
     CommandEnded,
     CommandStarted,
@@ -96,6 +97,35 @@ def test_each_missing_result_of_the_migration_is_reported(
     assert said in problem
 
 
+def successful_connection() -> list[CommandEnded]:
+    return [
+        answer("kubectl logs pod/connected", "secret: Hello!\n"),
+        answer("az aks connection validate --name c", '[{"result": "success"}]'),
+    ]
+
+
+def test_successful_connection_has_no_problems() -> None:
+    assert find_problems(successful_connection(), CONNECT) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({0: answer("kubectl logs pod/connected", "no secret")}, "does not contain the secret"),
+        (
+            {1: answer("az aks connection validate", '"success" "failure"')},
+            "check of the connection",
+        ),
+    ],
+)
+def test_each_missing_result_of_the_connection_is_reported(
+    changed: dict[int, CommandEnded], said: str
+) -> None:
+    answers = [changed.get(number, each) for number, each in enumerate(successful_connection())]
+    (problem,) = find_problems(answers, CONNECT)
+    assert said in problem
+
+
 def test_command_belongs_to_the_heading_above_it() -> None:
     headings = Headings("#!/bin/sh\n## One\na\n# no heading\nb\n## Two\nc\n")
     assert [headings.heading_of(line) for line in (1, 3, 5, 7)] == ["", "One", "One", "Two"]
@@ -129,7 +159,7 @@ def test_script_events_contain_commands_and_their_output(tmp_path: Path) -> None
     assert (first.code, first.out, first.err) == (3, "2 two words", "talk")
 
 
-@pytest.mark.parametrize("name", ["tutorial", "migrate"])
+@pytest.mark.parametrize("name", ["tutorial", "migrate", "connect"])
 def test_bash_parses_the_script(name: str) -> None:
     script = examples.find_example(name) / f"{name}.sh"
     subprocess.run(["bash", "-n", script], check=True)

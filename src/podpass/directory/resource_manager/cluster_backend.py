@@ -1,6 +1,25 @@
 """The interface to the Kubernetes cluster that Resource Manager shows as a managed cluster."""
 
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionObjects:
+    """What Service Connector writes into a namespace: a Secret and a ServiceAccount.
+
+    Shapes:  `connection_id` is the resource id of the connection, which owns the Secret; without
+             `secret_values` there is no Secret. The values are no secrets: endpoints and the client id.
+    """
+
+    connection_id: str
+    namespace: str
+    secret: str
+    secret_values: Mapping[str, str] | None
+    account: str
+    client_id: str
 
 
 class ClusterBackend(Protocol):
@@ -26,4 +45,11 @@ class ClusterBackend(Protocol):
 
     async def set_workload_identity(self, on: bool) -> None:
         """Register or unregister the webhook."""
+        ...
+
+    def connection_written(self, objects: ConnectionObjects) -> AbstractAsyncContextManager[None]:
+        """Write the objects of a connection; restore the earlier state if the block fails.
+
+        Errors:  ManagerError, if the namespace does not exist or an object has another owner.
+        """
         ...

@@ -47,7 +47,11 @@ async def require(context: OperationContext) -> Cluster:
 
 
 @contextmanager
-def _exclusive(context: OperationContext) -> Iterator[None]:
+def exclusive(context: OperationContext) -> Iterator[None]:
+    """Lock the cluster against concurrent writes.
+
+    Errors:  ManagerError, OperationNotAllowed, for the second writer.
+    """
     if not context.operations.try_lock(TYPE):
         text = "Another operation on the cluster is in progress. Retry when it is complete."
         raise errors.conflict("OperationNotAllowed", text)
@@ -58,7 +62,7 @@ def _exclusive(context: OperationContext) -> Iterator[None]:
 
 
 async def _put(context: OperationContext) -> ManagerResponse:
-    with _exclusive(context):
+    with exclusive(context):
         old = await find(context)
         if old is None:
             await _require_no_cluster(context)
@@ -165,14 +169,14 @@ async def webhook_enabled(context: OperationContext) -> AsyncIterator[None]:
         await context.cluster.set_workload_identity(True)
     try:
         yield
-    except Exception:
+    except BaseException:
         if not before:
             await context.cluster.set_workload_identity(False)
         raise
 
 
 async def _patch(context: OperationContext) -> ManagerResponse:
-    with _exclusive(context):
+    with exclusive(context):
         old = await require(context)
         wire.check_etag(context, "The cluster", _etag(context, old))
         tags = wire.tags(context.body)
@@ -188,7 +192,7 @@ async def _get(context: OperationContext) -> ManagerResponse:
 
 
 async def _delete(context: OperationContext) -> ManagerResponse:
-    with _exclusive(context):
+    with exclusive(context):
         old = await find(context)
         if old is None:
             return ManagerResponse(status=204)

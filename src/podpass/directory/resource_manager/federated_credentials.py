@@ -111,6 +111,20 @@ def _find_credential(identity: Identity, name: str) -> FederatedCredential | Non
 async def _put(context: OperationContext) -> ManagerResponse:
     identity = await _require_parent(context)
     _check_name(context.name)
+    require_region(identity)
+    old = _find_credential(identity, context.name)
+    new = parse(context, old.name if old else context.name)
+    with _exclusive(context, identity):
+        await asyncio.sleep(context.subscription.write_seconds)
+        await _write(context, identity, new)
+    return ManagerResponse(status=200 if old else 201, body=to_json(identity, new))
+
+
+def require_region(identity: Identity) -> None:
+    """Reject an identity of a region without federated credentials.
+
+    Errors:  ManagerError, MethodNotAllowed.
+    """
     if identity.location in locations.WITHOUT_FEDERATION:
         raise errors.ManagerError(
             405,
@@ -118,12 +132,6 @@ async def _put(context: OperationContext) -> ManagerResponse:
             f"Managed identities in '{identity.location}' cannot have federated identity credentials. Use an"
             " identity in another region.",
         )
-    old = _find_credential(identity, context.name)
-    new = parse(context, old.name if old else context.name)
-    with _exclusive(context, identity):
-        await asyncio.sleep(context.subscription.write_seconds)
-        await _write(context, identity, new)
-    return ManagerResponse(status=200 if old else 201, body=to_json(identity, new))
 
 
 async def _write(context: OperationContext, identity: Identity, new: FederatedCredential) -> None:

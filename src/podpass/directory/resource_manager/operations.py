@@ -62,6 +62,7 @@ _PARENTS = (
     _SUB,
     f"{_SUB}/providers/Microsoft.KeyVault/locations/{{location}}",
     f"{_SUB}/providers/Microsoft.ContainerService/locations/{{location}}",
+    f"{_SUB}/providers/Microsoft.ServiceLinker/locations/{{location}}",
 )
 
 ROUTES = (

@@ -8,7 +8,9 @@ from podpass.directory.resource_manager import (
     errors,
     federated_credentials,
     identities,
+    linker_wire,
     locations,
+    other_resources,
     role_assignments,
     role_definitions,
     vault_wire,
@@ -25,7 +27,7 @@ _READ = "Microsoft.Resources/subscriptions/providers/read"
 _EVERYWHERE = [region.display_name for region in locations.REGIONS]
 
 # For each namespace its types; for each type, if it has a location, and the api-versions that clients use.
-_TYPES: Mapping[str, Mapping[str, tuple[bool, tuple[str, ...]]]] = {
+_SERVED: Mapping[str, Mapping[str, tuple[bool, tuple[str, ...]]]] = {
     "Microsoft.Authorization": {
         role_assignments.TYPE: (False, ("2022-04-01", "2020-04-01-preview", "2015-07-01")),
         role_definitions.TYPE: (False, ("2022-05-01-preview", "2022-04-01", "2015-07-01")),
@@ -42,9 +44,24 @@ _TYPES: Mapping[str, Mapping[str, tuple[bool, tuple[str, ...]]]] = {
         identities.TYPE: (True, ("2025-05-31-preview", "2024-11-30", "2023-01-31", "2018-11-30")),
         federated_credentials.TYPE: (False, ("2025-01-31-preview", "2024-11-30", "2023-01-31")),
     },
+    "Microsoft.KubernetesConfiguration": {
+        "Microsoft.KubernetesConfiguration/extensions": (False, ("2024-11-01", "2023-05-01")),
+    },
+    "Microsoft.ServiceLinker": {
+        linker_wire.TYPE: (False, ("2024-07-01-preview", "2024-04-01", "2022-11-01-preview")),
+    },
     "Microsoft.Resources": {
         "Microsoft.Resources/resourceGroups": (True, ("2024-11-01", "2022-09-01", "2021-04-01")),
         "Microsoft.Resources/subscriptions": (False, ("2022-12-01", "2020-01-01", "2016-06-01")),
+    },
+}
+
+
+_TYPES = {
+    **_SERVED,
+    **{
+        kind.partition("/")[0]: {kind: (True, other_resources.API_VERSIONS)}
+        for kind in other_resources.TYPES
     },
 }
 

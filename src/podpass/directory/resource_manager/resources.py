@@ -21,8 +21,10 @@ from podpass.directory.store.identity_queries import Condition
 IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
 VAULT = "Microsoft.KeyVault/vaults"
 CLUSTER = "Microsoft.ContainerService/managedClusters"
+_OTHER = "other"  # resources of the services that podpass does not serve
 # The order of the list. A page ends at an entry of one of these types.
-_TYPES = (IDENTITY, VAULT, CLUSTER)
+_TYPES = (IDENTITY, VAULT, CLUSTER, _OTHER)
+_SERVED_TYPES = frozenset(one.lower() for one in _TYPES) - {_OTHER}
 _FILTERS = frozenset({"resourcetype", "name", "resourcegroup", "location", "tagname", "tagvalue"})
 _READ = "Microsoft.Resources/subscriptions/resources/read"
 
@@ -60,7 +62,8 @@ def to_json(found: Resource) -> dict[str, Any]:
 
 
 def page_key(found: Resource) -> str:
-    return f"{_TYPES.index(found.type)} {found.id}"
+    index = _TYPES.index(found.type if found.type in _TYPES else _OTHER)
+    return f"{index} {found.id}"
 
 
 async def fetch_page(
@@ -70,8 +73,8 @@ async def fetch_page(
     begin, _, position = (after or "0 ").partition(" ")
     found: list[Resource] = []
     for kind in _TYPES[int(begin) if begin.isdigit() else 0 :]:
-        wanted = context.query.filter.equal.get("resourcetype", kind)
-        if wanted.lower() == kind.lower():
+        wanted = context.query.filter.equal.get("resourcetype", kind).lower()
+        if kind.lower() == wanted or (kind == _OTHER and wanted not in _SERVED_TYPES):
             found += await _fetch_type(kind, context, group, position or None, limit - len(found))
         if len(found) >= limit:
             break
@@ -89,6 +92,9 @@ async def _fetch_type(
     if kind == CLUSTER:
         clusters = await directory.clusters.page(sub, group=group, after=after, limit=limit)
         return [_resource(kind, one.resource_id, one.location, one.tags) for one in clusters]
+    if kind == _OTHER:
+        others = await directory.other_resources.page(sub, group=group, after=after, limit=limit)
+        return [_resource(one.type, one.resource_id, one.location, one.tags) for one in others]
     name = context.query.filter.equal.get("name")
     identities = await directory.identities.page(
         context.subscription.tenant_id,
@@ -110,7 +116,8 @@ def _matches(context: OperationContext, found: Resource) -> bool:
     tags = {name.lower(): value for name, value in found.tags.items()}
     tag = wanted.get("tagname", "").lower()
     return (
-        wanted.get("name", found.name).lower() == found.name.lower()
+        wanted.get("resourcetype", found.type).lower() == found.type.lower()
+        and wanted.get("name", found.name).lower() == found.name.lower()
         and wanted.get("location", found.location).lower() == found.location
         and (not tag or tag in tags)
         and ("tagvalue" not in wanted or tags.get(tag) == wanted["tagvalue"])

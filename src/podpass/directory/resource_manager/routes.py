@@ -7,7 +7,9 @@ from podpass.directory.resource_manager import (
     federated_credentials,
     groups,
     identities,
+    linkers,
     operations,
+    other_resources,
     providers,
     resources,
     role_assignments,
@@ -29,6 +31,8 @@ _SERVED = (
     *deleted_vaults.ROUTES,
     *clusters.ROUTES,
     *cluster_subresources.ROUTES,
+    *linkers.ROUTES,
+    *other_resources.ROUTES,
     *operations.ROUTES,
 )
 

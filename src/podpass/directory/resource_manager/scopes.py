@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 
 from podpass.directory import resource_ids
-from podpass.directory.resource_manager import errors, resources
+from podpass.directory.resource_manager import errors, linker_targets, resources
 from podpass.directory.resource_manager.model import OperationContext
 
 _BY_TYPE = {one.lower(): one for one in (resources.IDENTITY, resources.VAULT, resources.CLUSTER)}
+_OTHER = frozenset(one.lower() for one in linker_targets.TYPES) - _BY_TYPE.keys()
 
 
 async def require_existing(context: OperationContext, scope: str) -> None:
@@ -31,7 +32,10 @@ async def require_existing(context: OperationContext, scope: str) -> None:
     if len(parts) < 8 or len(parts) % 2 or parts[4].lower() != "providers":
         raise _invalid_scope(scope)
     kind, name = f"{parts[5]}/{parts[6]}", parts[7]
-    if not await _exists(context, _BY_TYPE.get(kind.lower(), ""), group.name, name):
+    if kind.lower() in _OTHER:
+        if await context.directory.other_resources.get("/" + "/".join(parts[:8])) is None:
+            raise errors.resource_not_found(kind, name, group.name)
+    elif not await _exists(context, _BY_TYPE.get(kind.lower(), ""), group.name, name):
         raise errors.resource_not_found(kind, name, group.name)
 
 
@@ -77,6 +81,9 @@ async def _resolve(context: OperationContext, scope: str) -> str:
             context.subscription.tenant_id, resource_id=expected
         )
         resource = identity.resource_id if identity else None
+    elif "/".join(parts[5:7]) in _OTHER and len(parts) >= 8:
+        stored = await directory.other_resources.get("/" + "/".join(parts[:8]))
+        resource = stored.resource_id if stored else None
     if resource is not None:
         return "/".join([resource, *parts[8:]])
     return "/".join([resource_ids.group_id(sub, name), *parts[4:]])

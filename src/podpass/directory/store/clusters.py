@@ -12,10 +12,11 @@ from podpass.directory.model import Cluster, WriteResult
 from podpass.directory.store import role_assignments
 from podpass.directory.store.identity_queries import in_scope, is_below
 from podpass.directory.store.rows import check_group_exists, from_json, to_json
-from podpass.directory.store.schema import clusters
+from podpass.directory.store.schema import clusters, linkers
 from podpass.directory.store.session import Session, Write
 
 _CLUSTER = "Microsoft.ContainerService/managedClusters"
+_LINKER = "Microsoft.ServiceLinker/linkers"
 
 
 class Clusters:
@@ -57,7 +58,7 @@ class Clusters:
         def step(write: Write) -> WriteResult:
             if grouped:
                 check_group_exists(write.connection, cluster.resource_id)
-            return _put(write, _read(write.connection, cluster.resource_id), cluster)[0]
+            return put_in(write, cluster)
 
         return await self._session.write(step)
 
@@ -91,6 +92,11 @@ class Clusters:
         return await self._session.write(step)
 
 
+def put_in(write: Write, cluster: Cluster) -> WriteResult:
+    """Create or replace a cluster as part of a larger transaction."""
+    return _put(write, _read(write.connection, cluster.resource_id), cluster)[0]
+
+
 def remove_below(write: Write, scope: str) -> None:
     """Delete every cluster below a scope, as part of deleting a resource group."""
     query = select(clusters).where(is_below(clusters.c.resource_key, scope))
@@ -100,8 +106,16 @@ def remove_below(write: Write, scope: str) -> None:
 
 def _remove(write: Write, cluster: Cluster) -> None:
     write.connection.execute(delete(clusters).filter_by(resource_key=cluster.resource_id.lower()))
+    _remove_linkers(write, cluster.resource_id)
     role_assignments.delete_at(write, cluster.resource_id)
     write.record(f"{_CLUSTER}/delete", cluster.resource_id)
+
+
+def _remove_linkers(write: Write, cluster_id: str) -> None:
+    below = is_below(linkers.c.resource_key, cluster_id)
+    for resource_id in write.connection.scalars(select(linkers.c.resource_id).where(below)).all():
+        write.record(f"{_LINKER}/delete", resource_id)
+    write.connection.execute(delete(linkers).where(below))
 
 
 def _put(write: Write, old: Cluster | None, given: Cluster) -> tuple[WriteResult, Cluster]:

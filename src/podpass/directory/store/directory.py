@@ -27,6 +27,8 @@ from podpass.directory.store.cache import Cache
 from podpass.directory.store.clusters import Clusters
 from podpass.directory.store.groups import Groups
 from podpass.directory.store.identities import Identities
+from podpass.directory.store.linkers import Linkers
+from podpass.directory.store.other_resources import OtherResources
 from podpass.directory.store.permission_grants import PermissionGrants
 from podpass.directory.store.role_assignments import RoleAssignments
 from podpass.directory.store.role_definitions import RoleDefinitions
@@ -56,6 +58,8 @@ class Directory:
         self.groups = Groups(session)
         self.vaults = Vaults(session)
         self.clusters = Clusters(session)
+        self.linkers = Linkers(session)
+        self.other_resources = OtherResources(session)
         self.assignments = RoleAssignments(session)
         self.role_definitions = RoleDefinitions(session)
         self.app_roles = AppRoles(session)

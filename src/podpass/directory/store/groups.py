@@ -8,7 +8,13 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from podpass import database
 from podpass.directory import errors, naming, resource_ids
 from podpass.directory.model import ResourceGroup, WriteResult
-from podpass.directory.store import clusters, identity_writes, role_assignments, vaults
+from podpass.directory.store import (
+    clusters,
+    identity_writes,
+    other_resources,
+    role_assignments,
+    vaults,
+)
 from podpass.directory.store.rows import from_json, to_json
 from podpass.directory.store.schema import resource_groups
 from podpass.directory.store.session import Session, Write
@@ -53,8 +59,7 @@ class Groups:
     async def delete(self, subscription_id: str, name: str) -> bool:
         """Delete a group with everything in it, in one transaction. Return whether it existed.
 
-        Its vaults are soft-deleted. Identities, clusters and role assignments at and below the group are
-        deleted.
+        Its vaults are soft-deleted. Everything else at and below the group is deleted.
         """
         return await self._session.write(
             lambda write: _delete(write, subscription_id, name), seconds=_DELETE_SECONDS
@@ -87,6 +92,7 @@ def _delete(write: Write, subscription_id: str, name: str) -> bool:
     identity_writes.remove_below(write, scope)
     vaults.soft_delete_below(write, scope)
     clusters.remove_below(write, scope)
+    other_resources.remove_below(write, scope)
     role_assignments.delete_at(write, scope)
     write.connection.execute(delete(resource_groups).filter_by(**_key(subscription_id, name)))
     write.record(f"{_GROUP}/delete", resource_ids.group_id(subscription_id, old.name))

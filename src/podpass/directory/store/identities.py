@@ -202,17 +202,9 @@ class Identities:
         Errors:  NotFound; those of `step` and of `put`.
         """
 
-        def apply_change(write: Write) -> Identity:
-            old = identity_writes.read(write.connection, tenant_id.lower(), client_id.lower())
-            if old is None:
-                raise errors.NotFound("the identity does not exist", client_id=client_id)
-            new = step(old)
-            if identity_writes.key_of(new) != identity_writes.key_of(old):
-                raise errors.Conflict("ids of an identity cannot change", client_id=client_id)
-            rules.check_identity(new)
-            return identity_writes.write_change(write, old, new)[1]
-
-        return await self._session.write(apply_change)
+        return await self._session.write(
+            lambda write: identity_writes.change(write, tenant_id, client_id, step)
+        )
 
     async def put_credential(
         self, tenant_id: str, client_id: str, credential: FederatedCredential

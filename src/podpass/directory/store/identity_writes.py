@@ -1,11 +1,11 @@
 """Write identities in a transaction: create, replace, delete, with their audit entries."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, delete, or_, select
 
-from podpass.directory import errors, identity_changes
+from podpass.directory import errors, identity_changes, rules
 from podpass.directory.model import Identity, WriteResult
 from podpass.directory.store import identity_queries, role_assignments, rows
 from podpass.directory.store.schema import app_role_assignments, identities, permission_grants
@@ -91,6 +91,23 @@ def _read_existing(
 def key_of(identity: Identity) -> tuple[str, str]:
     """Return tenant ID and client ID."""
     return identity.tenant_id, identity.client_id
+
+
+def change(
+    write: Write, tenant_id: str, client_id: str, step: Callable[[Identity], Identity]
+) -> Identity:
+    """Change an identity by `step`, as part of a transaction.
+
+    Errors:  NotFound; Conflict for changed ids; those of `step` and of `rules.check_identity`.
+    """
+    old = read(write.connection, tenant_id.lower(), client_id.lower())
+    if old is None:
+        raise errors.NotFound("the identity does not exist", client_id=client_id)
+    new = step(old)
+    if key_of(new) != key_of(old):
+        raise errors.Conflict("ids of an identity cannot change", client_id=client_id)
+    rules.check_identity(new)
+    return write_change(write, old, new)[1]
 
 
 def write_change(

@@ -49,16 +49,7 @@ class RoleAssignments:
         Errors:  InvalidValue; AssignmentExists, if it exists with another name; Conflict, if another
                  assignment has its name; CorruptRowError.
         """
-        given = replace(
-            assignment,
-            scope=_scope(assignment.scope),
-            role=assignment.role.lower(),
-            principal_id=assignment.principal_id.lower(),
-            name=assignment.name.lower(),
-        )
-        if given.name:
-            naming.check_guid("name", given.name)
-        return await self._session.write(lambda write: _put(write, given))
+        return await self._session.write(lambda write: put_in(write, assignment))
 
     async def delete(self, name: str, scope: str | None = None) -> RoleAssignment | None:
         """Delete an assignment and return it; None if it does not exist.
@@ -102,6 +93,20 @@ class RoleAssignments:
             lambda connection: _list_union(connection, query, scopes, limit)
         )
         return sorted(found, key=lambda one: (one.scope, one.name))[:limit]
+
+
+def put_in(write: Write, assignment: RoleAssignment) -> WriteResult:
+    """Assign a role as part of a larger transaction."""
+    given = replace(
+        assignment,
+        scope=_scope(assignment.scope),
+        role=assignment.role.lower(),
+        principal_id=assignment.principal_id.lower(),
+        name=assignment.name.lower(),
+    )
+    if given.name:
+        naming.check_guid("name", given.name)
+    return _put(write, given)
 
 
 def delete_at(write: Write, scope: str) -> None:

@@ -203,6 +203,29 @@ clusters = strict_table(
     _document("document"),
 )
 
+other_resources = strict_table(
+    "other_resources",
+    metadata,
+    Column("resource_key", Text, primary_key=True),
+    Column("resource_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("location", Text, nullable=False),
+    _document("tags"),
+    _time("created"),
+    _document("document"),
+)
+
+linkers = strict_table(
+    "linkers",
+    metadata,
+    Column("resource_key", Text, primary_key=True),
+    Column("resource_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    _time("created"),
+    _document("document"),
+)
+
 role_definitions = strict_table(
     "role_definitions",
     metadata,

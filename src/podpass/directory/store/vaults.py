@@ -91,15 +91,7 @@ class Vaults:
         Errors:  NotFound; those of `step` and of `put`.
         """
 
-        def apply_change(write: Write) -> Vault:
-            old = _read(write.connection, name.lower())
-            if old is None:
-                raise errors.NotFound("the vault does not exist", name=name)
-            new = step(old)
-            _check(new)
-            return _put(write, old, new)[1]
-
-        return await self._session.write(apply_change)
+        return await self._session.write(lambda write: change_in(write, name, step))
 
     async def delete(self, name: str) -> DeletedVault | None:
         """Soft-delete a vault and delete the role assignments at its scope; None if it does not exist."""
@@ -178,6 +170,19 @@ class Vaults:
         return await self._session.read(
             lambda connection: database.decode_rows(connection.execute(query).all(), _to_vault)
         )
+
+
+def change_in(write: Write, name: str, step: Callable[[Vault], Vault]) -> Vault:
+    """Change a vault by `step` as part of a larger transaction.
+
+    Errors:  NotFound; those of `step` and of `put`.
+    """
+    old = _read(write.connection, name.lower())
+    if old is None:
+        raise errors.NotFound("the vault does not exist", name=name)
+    new = step(old)
+    _check(new)
+    return _put(write, old, new)[1]
 
 
 def soft_delete(write: Write, vault: Vault) -> DeletedVault:

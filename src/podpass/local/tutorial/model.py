@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-TUTORIAL, MIGRATE = "tutorial", "migrate"
+TUTORIAL, MIGRATE, CONNECT = "tutorial", "migrate", "connect"
 # Workloads of the migration, in the order of their logs, and whether they read the secret then.
 _MIGRATION = [
     ("web", False),
@@ -75,8 +75,7 @@ def find_problems(results: Sequence[CommandEnded], name: str = TUTORIAL) -> list
         for each in results
         if each.code not in _accepted_codes(each.command)
     ]
-    check = _missing_migration_results if name == MIGRATE else _missing_results
-    return failed or check(results)
+    return failed or _CHECKS[name](results)
 
 
 def _accepted_codes(command: CommandStarted) -> Sequence[int]:
@@ -108,3 +107,22 @@ def _missing_migration_results(results: Sequence[CommandEnded]) -> list[str]:
     if not left or left[-1].out:
         found.append("a pod still has the label of pod identity")
     return found
+
+
+def _missing_connection_results(results: Sequence[CommandEnded]) -> list[str]:
+    """Check the log of the pod, and that every check of the connection succeeded."""
+    found = []
+    logs = [each.out for each in results if list(each.command.words[:2]) == ["kubectl", "logs"]]
+    if not logs or logs[-1].strip() != "secret: Hello!":
+        found.append("the log of the pod does not contain the secret")
+    validated = [each.out for each in results if "validate" in each.command.words]
+    if not validated or '"success"' not in validated[-1] or '"failure"' in validated[-1]:
+        found.append("a check of the connection failed")
+    return found
+
+
+_CHECKS = {
+    TUTORIAL: _missing_results,
+    MIGRATE: _missing_migration_results,
+    CONNECT: _missing_connection_results,
+}

@@ -174,6 +174,21 @@ def _create_resources() -> None:
         _time("created"),
         _text("document", "{}"),
     )
+    _table(
+        "other_resources",
+        *_key("resource_key"),
+        *_required("resource_id", "type", "name", "location"),
+        _text("tags", "{}"),
+        _time("created"),
+        _text("document", "{}"),
+    )
+    _table(
+        "linkers",
+        *_key("resource_key"),
+        *_required("resource_id", "name"),
+        _time("created"),
+        _text("document", "{}"),
+    )
 
 
 def _create_roles() -> None:

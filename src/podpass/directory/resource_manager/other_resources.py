@@ -1,0 +1,128 @@
+"""Resources of services that podpass does not serve, such as storage accounts: stored and returned as sent.
+
+They are targets of connections and scopes of roles. No request to the service itself is served.
+"""
+
+from typing import Any
+
+from podpass.directory import resource_ids
+from podpass.directory.model import OtherResource, WriteResult
+from podpass.directory.resource_manager import errors, linker_targets, paging, resources, wire
+from podpass.directory.resource_manager.model import (
+    ManagerOperation,
+    ManagerResponse,
+    OperationContext,
+    Route,
+    crud_routes,
+)
+
+TYPES = tuple(one for one in linker_targets.TYPES if one != linker_targets.VAULT)
+API_VERSIONS = ("2024-11-01", "2024-01-01", "2023-05-01", "2022-05-01", "2021-04-15")
+_MEMBERS = ("kind", "sku", "identity", "properties")
+
+
+def to_json(found: OtherResource) -> dict[str, Any]:
+    """Return a stored resource as a response body."""
+    return {
+        "id": found.resource_id,
+        "name": found.name,
+        "type": found.type,
+        "location": found.location,
+        "tags": dict(found.tags),
+        **found.document,
+        "properties": {**found.document.get("properties", {}), "provisioningState": "Succeeded"},
+    }
+
+
+def _routes(kind: str) -> tuple[Route, ...]:
+    noun, handlers = f"resource {kind}", _Handlers(kind)
+    listing = ManagerOperation(title=f"list {noun}", action=f"{kind}/read", run=handlers.list_page)
+    one = f"{_GROUP}/providers/{kind}/{{name}}"
+    get, put, delete = handlers.get, handlers.put, handlers.delete
+    return (
+        Route(method="GET", path=f"{_SUB}/providers/{kind}", operation=listing),
+        Route(method="GET", path=f"{_GROUP}/providers/{kind}", operation=listing),
+        *crud_routes(one, kind, noun, get=get, put=put, delete=delete),
+    )
+
+
+class _Handlers:
+    """The operations on resources of one type."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    async def put(self, context: OperationContext) -> ManagerResponse:
+        if not linker_targets.is_name(context.name):
+            raise errors.bad_request(
+                "InvalidResourceName",
+                f"The name '{context.name[:80]}' is invalid: want 1 to 63 letters, digits, '-' and '_',"
+                " beginning and ending with a letter or digit.",
+            )
+        resource_id = await self._id(context)
+        location = wire.location(context.body, self._kind)
+        old = await context.directory.other_resources.get(resource_id)
+        if old is not None:
+            wire.require_same_location("resource", old.name, old.location, location)
+        new = OtherResource(
+            resource_id=old.resource_id if old else resource_id,
+            type=self._kind,
+            name=old.name if old else context.name,
+            location=location,
+            tags=wire.tags(context.body) or {},
+            document=_parse(context),
+        )
+        change = await context.directory.other_resources.put(new)
+        status = 201 if change is WriteResult.CREATED else 200
+        return ManagerResponse(status=status, body=to_json(new))
+
+    async def get(self, context: OperationContext) -> ManagerResponse:
+        found = await context.directory.other_resources.get(await self._id(context))
+        if found is None:
+            raise errors.resource_not_found(self._kind, context.name, context.group)
+        return ManagerResponse(body=to_json(found))
+
+    async def delete(self, context: OperationContext) -> ManagerResponse:
+        existed = await context.directory.other_resources.delete(await self._id(context))
+        return ManagerResponse(status=200 if existed else 204)
+
+    async def list_page(self, context: OperationContext) -> ManagerResponse:
+        context.query.filter.require_known(frozenset())
+        group = await resources.parent_group(context) if context.group else None
+
+        async def fetch(after: str | None, limit: int) -> list[OtherResource]:
+            return await context.directory.other_resources.page(
+                context.subscription_id, group=group, type_=self._kind, after=after, limit=limit
+            )
+
+        found = await paging.collect_page(context, fetch, _page_key)
+        return wire.page_response(context, found, to_json)
+
+    async def _id(self, context: OperationContext) -> str:
+        group = await resources.parent_group(context)
+        group_id = resource_ids.group_id(context.subscription_id, group)
+        return f"{group_id}/providers/{self._kind}/{context.name}"
+
+
+def _page_key(found: OtherResource) -> str:
+    return found.resource_id
+
+
+def _parse(context: OperationContext) -> dict[str, Any]:
+    """Return the members that are stored. Their content is not checked."""
+    found: dict[str, Any] = {}
+    for name in _MEMBERS:
+        value: Any = (
+            wire.text(context.body, name)
+            if name == "kind"
+            else wire.object_member(context.body, name)
+        )
+        if value:
+            found[name] = value
+    return found
+
+
+_SUB = "/subscriptions/{subscription}"
+_GROUP = f"{_SUB}/resourceGroups/{{group}}"
+
+ROUTES = tuple(route for kind in TYPES for route in _routes(kind))

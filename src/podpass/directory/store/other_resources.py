@@ -1,0 +1,124 @@
+"""Resources of services that podpass does not serve: they are stored and listed only."""
+
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from podpass import database
+from podpass.directory import errors, naming
+from podpass.directory.model import OtherResource, WriteResult
+from podpass.directory.store import role_assignments
+from podpass.directory.store.identity_queries import in_scope, is_below
+from podpass.directory.store.rows import check_group_exists, from_json, to_json
+from podpass.directory.store.schema import other_resources
+from podpass.directory.store.session import Session, Write
+
+
+class OtherResources:
+    """Stored resources by resource id, compared without case."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def get(self, resource_id: str) -> OtherResource | None:
+        """Return a resource, or None."""
+        return await self._session.read(lambda connection: _read(connection, resource_id))
+
+    async def page(
+        self,
+        subscription_id: str,
+        *,
+        group: str | None = None,
+        type_: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[OtherResource]:
+        """List resources of a subscription or a group, after the one with the resource id `after`."""
+        query = select(other_resources)
+        if type_ is not None:
+            query = query.filter_by(type=type_)
+        query = in_scope(query, other_resources.c.resource_key, subscription_id, group, after)
+        return await self._session.read(
+            lambda connection: database.decode_full_page(
+                limit, lambda size: connection.execute(query.limit(size)).all(), _to_resource
+            )
+        )
+
+    async def put(self, resource: OtherResource) -> WriteResult:
+        """Create or replace a resource; its resource group must exist.
+
+        Errors:  InvalidValue; GroupNotFound; Conflict for another location.
+        """
+        naming.raise_fault(naming.tags_fault(resource.tags))
+        return await self._session.write(lambda write: _put(write, resource))
+
+    async def delete(self, resource_id: str) -> bool:
+        """Delete a resource with the role assignments at its scope. Return whether it existed."""
+
+        def step(write: Write) -> bool:
+            old = _read(write.connection, resource_id)
+            if old is not None:
+                _remove(write, old)
+            return old is not None
+
+        return await self._session.write(step)
+
+
+def remove_below(write: Write, scope: str) -> None:
+    """Delete every resource below a scope, as part of deleting a resource group."""
+    query = select(other_resources).where(is_below(other_resources.c.resource_key, scope))
+    for row in write.connection.execute(query).all():
+        _remove(write, _to_resource(row))
+
+
+def _remove(write: Write, resource: OtherResource) -> None:
+    key = resource.resource_id.lower()
+    write.connection.execute(delete(other_resources).filter_by(resource_key=key))
+    role_assignments.delete_at(write, resource.resource_id)
+    write.record(f"{resource.type}/delete", resource.resource_id)
+
+
+def _put(write: Write, given: OtherResource) -> WriteResult:
+    check_group_exists(write.connection, given.resource_id)
+    old = _read(write.connection, given.resource_id)
+    new = replace(given, created=(old.created if old else given.created) or write.now)
+    if old == new:
+        return WriteResult.UNCHANGED
+    if old is not None and old.location != new.location:
+        raise errors.Conflict("the location of a resource cannot change", name=new.name)
+    key = {"resource_key": new.resource_id.lower()}
+    values = {
+        "resource_id": new.resource_id,
+        "type": new.type,
+        "name": new.name,
+        "location": new.location,
+        "tags": to_json(new.tags),
+        "created": new.created,
+        "document": to_json(new.document),
+    }
+    if old is None:
+        write.connection.execute(insert(other_resources).values(**key, **values))
+    else:
+        write.connection.execute(update(other_resources).filter_by(**key).values(**values))
+    write.record(f"{new.type}/write", new.resource_id)
+    return WriteResult.CREATED if old is None else WriteResult.UPDATED
+
+
+def _read(connection: Connection, resource_id: str) -> OtherResource | None:
+    query = select(other_resources).filter_by(resource_key=resource_id.lower())
+    row = connection.execute(query).first()
+    return None if row is None else _to_resource(row)
+
+
+@database.row_decoder(other_resources, key=lambda row: row.resource_id)
+def _to_resource(row: Row[Any]) -> OtherResource:
+    return OtherResource(
+        resource_id=row.resource_id,
+        type=row.type,
+        name=row.name,
+        location=row.location,
+        tags=from_json(row.tags),
+        created=row.created,
+        document=from_json(row.document),
+    )
