@@ -34,6 +34,8 @@ OTHERS = {
     "PODPASS_DEBUG": "any text: print the traceback of an error. Read by every command",
     "PODPASS_BUILD_COMMIT": "commit in the output of `--version`; set in the image build",
     "PODPASS_BUILD_DATE": "date in the output of `--version`; set in the image build",
+    "PODPASS_ISSUER_DIR": "key folder of the commands of `podpass issuer`",
+    "AZURE_STORAGE_KEY": "account key for a target `azure:` of `podpass issuer`, instead of a sign-in",
     "NO_COLOR": "any text: no colours in the progress output of `podpass up`",
 }
 

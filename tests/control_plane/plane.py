@@ -42,14 +42,23 @@ def programs() -> Programs:
 
 
 class PlaneThread:
-    """A control plane; `api_server_args` and `controller_args` are additional flags of its programs."""
+    """A control plane; `api_server_args` and `controller_args` are additional flags of its programs.
+
+    `token_args` are flags that replace those of the issuer's keys.
+    """
 
     def __init__(
-        self, folder: Path, api_server_args: Sequence[str] = (), controller_args: Sequence[str] = ()
+        self,
+        folder: Path,
+        api_server_args: Sequence[str] = (),
+        controller_args: Sequence[str] = (),
+        token_args: Sequence[str] = (),
+        issuer: str = ISSUER,
     ) -> None:
         self.data_dir = DataDir(folder)
         self.port = free_port()
         self._api_server_args, self._controller_args = api_server_args, controller_args
+        self._token_args, self._issuer = token_args, issuer
         self._background = BackgroundLoop()
         self._plane: ControlPlane | None = None
 
@@ -84,8 +93,9 @@ class PlaneThread:
         config = ControlPlaneConfig(
             programs=programs(),
             data_dir=self.data_dir,
-            issuer=ISSUER,
+            issuer=self._issuer,
             port=self.port,
+            token_args=self._token_args,
             api_server_args=[
                 f"--service-cluster-ip-range={SERVICE_ADDRESSES}",
                 *self._api_server_args,
@@ -130,10 +140,14 @@ async def _signal(plane: ControlPlane, name: str, number: signal.Signals) -> Non
 
 @contextmanager
 def running(
-    folder: Path, api_server_args: Sequence[str] = (), controller_args: Sequence[str] = ()
+    folder: Path,
+    api_server_args: Sequence[str] = (),
+    controller_args: Sequence[str] = (),
+    token_args: Sequence[str] = (),
+    issuer: str = ISSUER,
 ) -> Iterator[PlaneThread]:
     """Run a control plane; at the end all its processes have ended."""
-    plane = PlaneThread(folder, api_server_args, controller_args)
+    plane = PlaneThread(folder, api_server_args, controller_args, token_args, issuer)
     try:
         plane.start()
         yield plane

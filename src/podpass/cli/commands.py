@@ -31,6 +31,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "proxy": "Run the migration sidecar: answer IMDS token requests with tokens of Workload ID",
         "proxy-init": "Redirect a pod's requests to the metadata service to the sidecar, with iptables",
         "authority": "Run the token service for clusters without Entra",
+        "issuer": "Run the issuer of a cluster: keys, published documents, rotation, signer",
         "manifests": "Print the Kubernetes objects of the chart, without Helm",
     },
     "Workload identities": {

@@ -357,8 +357,8 @@ def _load_ec(jwk: Mapping[str, Any], kid: str | None) -> PublicKey:
     raise BadKey("the curve is not accepted", crv=str(jwk.get("crv")))
 
 
-def generate_rsa() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+def generate_rsa(bits: int = MIN_RSA_BITS) -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=bits)
 
 
 def private_key_pem(key: rsa.RSAPrivateKey) -> bytes:

@@ -87,9 +87,9 @@ class KubeClient:
         accept = _METADATA if metadata_only else _JSON
         return _object(await self._request("GET", path, params, accept=accept))
 
-    async def text(self, path: str, params: Params | None = None) -> str:
+    async def text(self, path: str, params: Params | None = None, *, accept: str = _JSON) -> str:
         """Read a response that is not JSON, such as a pod log or a health page."""
-        return (await self._request("GET", path, params)).decode("utf-8", "replace")
+        return (await self._request("GET", path, params, accept=accept)).decode("utf-8", "replace")
 
     async def create(self, path: str, body: Object, params: Params | None = None) -> Object:
         return _object(await self._request("POST", path, params, body))

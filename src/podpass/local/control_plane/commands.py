@@ -27,8 +27,8 @@ class Layout:
     """The parameters of the command lines.
 
     Shapes:  `port` is the port of the API server; `etcd_ports` are etcd's client and peer ports; `keys` are
-             the files of the issuer's private keys, the active key last; `api_server_args` and
-             `controller_args` are extra flags.
+             the files of the issuer's private keys, the active key last; `token_args` are flags that replace
+             those of `keys`; `api_server_args` and `controller_args` are extra flags.
     """
 
     programs: Programs
@@ -37,6 +37,7 @@ class Layout:
     port: int
     etcd_ports: tuple[int, int]
     keys: Sequence[Path]
+    token_args: Sequence[str] = ()
     api_server_args: Sequence[str] = ()
     controller_args: Sequence[str] = ()
 
@@ -125,9 +126,15 @@ def _tokens(layout: Layout) -> list[str]:
     return [
         f"--service-account-issuer={layout.issuer}",
         f"--service-account-jwks-uri={issuer_base(layout.issuer)}{JWKS_PATH}",
-        f"--service-account-signing-key-file={layout.keys[-1]}",
-        *(f"--service-account-key-file={key}" for key in layout.keys),
+        *(layout.token_args or _key_files(layout.keys)),
         f"--api-audiences={API_AUDIENCE}",
+    ]
+
+
+def _key_files(keys: Sequence[Path]) -> list[str]:
+    return [
+        f"--service-account-signing-key-file={keys[-1]}",
+        *(f"--service-account-key-file={key}" for key in keys),
     ]
 
 

@@ -39,7 +39,8 @@ class ControlPlaneConfig:
     """Configuration of a control plane.
 
     Shapes:  `data_dir` already contains the certificates, the kubeconfigs and the issuer's keys; `port` is a
-             free port for the API server; `api_server_args` and `controller_args` are extra flags;
+             free port for the API server; `token_args` are the flags of other keys or of an external signer
+             instead of the issuer's keys; `api_server_args` and `controller_args` are extra flags;
              `on_restart` is called after each restart of a program.
     """
 
@@ -47,6 +48,7 @@ class ControlPlaneConfig:
     data_dir: DataDir
     issuer: str
     port: int
+    token_args: Sequence[str] = ()
     api_server_args: Sequence[str] = ()
     controller_args: Sequence[str] = ()
     on_restart: Callable[[], None] = lambda: None
@@ -114,6 +116,7 @@ class ControlPlane:
             port=config.port,
             etcd_ports=_free_ports(),
             keys=sorted(config.data_dir.path("keys", "issuer").glob("*.pem")),
+            token_args=config.token_args,
             api_server_args=config.api_server_args,
             controller_args=config.controller_args,
         )

@@ -1,0 +1,5 @@
+"""The issuer of a cluster that brings its own: key files, published documents, and rotation without loss.
+
+`model` has the data types, `plan` decides the next step, `key_folder` stores keys and state, `documents`
+builds what is published, `targets` are the places where it is published, and `rotation` runs the steps.
+"""

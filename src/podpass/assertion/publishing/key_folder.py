@@ -1,0 +1,194 @@
+"""The folder of an issuer's keys: private keys, state, and the files that API servers read.
+
+    issuer.yaml         settings
+    state.json          the keys and how far each of them is
+    keys/KID.pem        private keys, mode 0600
+    signing.key         a link to the active private key: --service-account-signing-key-file
+    verification.pem    all public keys: --service-account-key-file
+
+Each file is replaced atomically, so a crash at any moment leaves the old or the new content.
+"""
+
+import contextlib
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from podpass import files
+from podpass.assertion.publishing import public_key, state_file
+from podpass.assertion.publishing.model import ClockReading, IssuerError, IssuerKey, IssuerState
+from podpass.crypto import jose
+
+STATE = "state.json"
+SIGNING_KEY = "signing.key"
+VERIFICATION_KEYS = "verification.pem"
+_KEYS = "keys"
+_LOCK = "lock"
+_MAX_STATE_BYTES = 1024 * 1024
+_MAX_KEY_BYTES = 64 * 1024
+
+
+class KeyFolder:
+    """The files of an issuer. One process changes them at a time; any process may read them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def state_path(self) -> Path:
+        return self.root / STATE
+
+    def key_path(self, kid: str) -> Path:
+        return self.root / _KEYS / f"{kid}.pem"
+
+    def prepare(self) -> None:
+        """Create the folder, accessible only to its owner."""
+        files.create_private_folder(self.root)
+        files.create_private_folder(self.root / _KEYS)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Lock out other commands that change the keys.
+
+        Errors:  IssuerError if another command has the lock.
+        """
+        with files.open_private(self.root / _LOCK) as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as exc:
+                raise IssuerError(
+                    f"another command changes the keys in {self.root}",
+                    hint="wait until it has ended, then run the command again",
+                ) from exc
+            self._remove_partial_files()
+            yield
+
+    def _remove_partial_files(self) -> None:
+        """Delete what a process that was killed left behind: it may contain a private key."""
+        for folder in (self.root, self.root / _KEYS):
+            for path in folder.glob(".*.part"):
+                files.remove(path)
+
+    def read_state(self) -> IssuerState:
+        """Read the state.
+
+        Errors:  IssuerError, with the file.
+        """
+        try:
+            data = files.read_regular(self.state_path, _MAX_STATE_BYTES)
+        except FileNotFoundError as exc:
+            raise IssuerError(
+                f"there are no keys in {self.root}",
+                hint="create the first one with `podpass issuer keygen`",
+            ) from exc
+        except OSError as exc:
+            raise IssuerError(
+                f"{self.state_path} cannot be read: {exc.strerror}", hint="check the file"
+            ) from exc
+        try:
+            return state_file.decode(data)
+        except IssuerError as exc:
+            raise IssuerError(
+                f"{self.state_path}: {exc.message}", hint="restore the folder from a backup"
+            ) from exc
+
+    def write_state(self, state: IssuerState) -> None:
+        """Replace the state; it is on the disk when this returns."""
+        files.write_private(self.state_path, state_file.encode(state))
+
+    def create_key(self, bits: int, now: float) -> IssuerKey:
+        """Generate a key and store its private part."""
+        return self.store_key(jose.generate_rsa(bits), now)
+
+    def import_key(self, path: Path, now: float) -> IssuerKey:
+        """Store a copy of an existing private key, such as the one that a cluster signs with.
+
+        Errors:  IssuerError, which never shows the content of the file.
+        """
+        try:
+            key = jose.load_private_pem(files.read_regular(path, _MAX_KEY_BYTES))
+            numbers = key.public_key().public_numbers()
+            jose.check_rsa_numbers(numbers.n, numbers.e)
+        except OSError as exc:
+            raise IssuerError(
+                f"{path} cannot be read: {exc.strerror}", hint="check --import"
+            ) from exc
+        except jose.BadKey as exc:
+            raise IssuerError(
+                f"{path} cannot be the key of an issuer: {exc.message}",
+                hint="Entra accepts RSA keys of 2048 to 4096 bits; create a new one without --import",
+            ) from exc
+        return self.store_key(key, now)
+
+    def store_key(self, key: rsa.RSAPrivateKey, now: float) -> IssuerKey:
+        """Store a private key, and return its entry for the state."""
+        kid = jose.public_key_id(key.public_key())
+        files.write_private(self.key_path(kid), jose.private_key_pem(key))
+        return IssuerKey(kid=kid, public_pem=public_key.encode(key.public_key()), created=now)
+
+    def read_private(self, kid: str) -> jose.SigningKey:
+        """Read a private key.
+
+        Errors:  IssuerError, which never shows the content of the file.
+        """
+        path = self.key_path(kid)
+        try:
+            key = jose.load_private_pem(files.read_regular(path, _MAX_KEY_BYTES))
+        except (OSError, jose.BadKey) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else exc.message
+            raise IssuerError(
+                f"{path} cannot be read: {reason}", hint="restore the folder from a backup"
+            ) from exc
+        if jose.public_key_id(key.public_key()) != kid:
+            raise IssuerError(
+                f"{path} contains another key", hint="restore the folder from a backup"
+            )
+        return jose.SigningKey(kid=kid, key=key)
+
+    def delete_private(self, kid: str) -> None:
+        """Delete a private key that signs no more."""
+        files.remove(self.key_path(kid))
+
+    def write_api_server_files(self, state: IssuerState) -> None:
+        """Write what API servers read at their start: the active private key, and all public keys."""
+        loaded = [key for key in reversed(state.keys) if key.kid in state.published]
+        keys = [state.active, *(key for key in loaded if key is not state.active)]
+        if state.active.withdrawn is not None:
+            keys = keys[1:]
+        data = "".join(key.public_pem for key in keys).encode()
+        path = self.root / VERIFICATION_KEYS
+        if not path.exists() or path.read_bytes() != data:
+            files.write_private(path, data)
+        self._link_signing_key(state.active.kid)
+
+    def _link_signing_key(self, kid: str) -> None:
+        link, target = self.root / SIGNING_KEY, Path(_KEYS) / f"{kid}.pem"
+        if link.is_symlink() and link.readlink() == target:
+            return
+        part = self.root / f".{SIGNING_KEY}.part"
+        part.unlink(missing_ok=True)
+        part.symlink_to(target)
+        part.replace(link)
+        files.sync_folder(self.root)
+
+    def unknown_private_keys(self, state: IssuerState) -> list[str]:
+        """Return the names of private keys that the state does not contain."""
+        known = {f"{key.kid}.pem" for key in state.keys}
+        return sorted(
+            path.name for path in (self.root / _KEYS).glob("*.pem") if path.name not in known
+        )
+
+
+def read_clock(seconds: float) -> ClockReading:
+    """Return the time together with the time since the start of the machine, where the system has it."""
+    boot_id = ""
+    with contextlib.suppress(OSError):
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    number = getattr(time, "CLOCK_BOOTTIME", None)
+    if not boot_id or number is None:
+        return ClockReading(seconds=seconds)
+    return ClockReading(seconds=seconds, boot_id=boot_id, boot_seconds=time.clock_gettime(number))

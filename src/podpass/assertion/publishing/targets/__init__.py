@@ -1,0 +1,46 @@
+"""Places where the documents of an issuer are published, behind one protocol.
+
+A target is written `folder:PATH`, `azure:https://ACCOUNT.blob.core.windows.net/$web`, `s3://BUCKET/PREFIX` or
+`command:PROGRAM ARGUMENTS`. The SDK of a target is imported when the target is used.
+"""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from podpass.assertion.publishing.model import IssuerError
+from podpass.assertion.publishing.targets.target import PublishTarget, TargetError
+
+__all__ = ["PublishTarget", "TargetError", "open_target"]
+
+_FORMS = (
+    "folder:PATH, azure:https://ACCOUNT.blob.core.windows.net/$web, s3://BUCKET/PREFIX or"
+    " command:PROGRAM"
+)
+
+
+def open_target(
+    text: str, folder: Path, environ: Mapping[str, str], s3_endpoint: str = ""
+) -> PublishTarget:
+    """Return the target of a text; a relative path is below the key folder.
+
+    Errors:  IssuerError for another text, TargetError if the SDK of the target is not installed.
+    """
+    kind, _, rest = text.partition(":")
+    if kind == "folder" and rest:
+        from podpass.assertion.publishing.targets.folder import FolderTarget
+
+        return FolderTarget(folder / Path(rest))
+    if kind == "azure" and rest.startswith("https://"):
+        from podpass.assertion.publishing.targets.azure_storage import AzureStorageTarget
+
+        return AzureStorageTarget(rest, environ)
+    if kind == "s3" and rest.removeprefix("//"):
+        from podpass.assertion.publishing.targets.s3 import S3Target
+
+        return S3Target(rest.removeprefix("//"), s3_endpoint)
+    if kind == "command" and rest.strip():
+        from podpass.assertion.publishing.targets.command import CommandTarget
+
+        return CommandTarget(shlex.split(rest))
+    raise IssuerError(f"{text!r} is not a target", hint=f"write {_FORMS}")

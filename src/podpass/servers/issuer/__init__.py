@@ -1,0 +1,1 @@
+"""The process that serves the published documents of an issuer."""
