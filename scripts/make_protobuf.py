@@ -20,7 +20,7 @@ PACKAGES = (
     "discovery/v1",
     *("core/v1", "rbac/v1", "admissionregistration/v1", "coordination/v1", "policy/v1"),
     *("authentication/v1", "authorization/v1", "apps/v1", "batch/v1", "autoscaling/v1"),
-    *("networking/v1", "scheduling/v1"),
+    *("networking/v1", "scheduling/v1", "storage/v1"),
 )
 STRUCT = re.compile(r"^type (\w+) struct \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 FIELD = re.compile(
@@ -55,6 +55,9 @@ def main() -> None:
     for source in sources:
         for name, found in structs(source.read_text()).items():
             known.setdefault(name, found)
+    # The models of the official client have this name for a type that two packages have.
+    drivers = structs((api / "storage/v1/types.go").read_text())
+    known["StorageV1TokenRequest"] = drivers["TokenRequest"]
     wanted = list(json.loads((FOLDER / "schema.json").read_text()))
     written: dict[str, dict[str, str]] = {}
     while wanted:

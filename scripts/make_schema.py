@@ -29,6 +29,7 @@ ROOTS = (
     *("V1Deployment", "V1ReplicaSet", "V1StatefulSet", "V1DaemonSet", "V1ControllerRevision"),
     *("V1Job", "V1CronJob", "V1Scale", "V1PodDisruptionBudget", "V1Eviction", "V1DeleteOptions"),
     *("V1NetworkPolicy", "V1PriorityClass", "V1EndpointSlice", "V1CustomResourceDefinition"),
+    *("V1CSIDriver",),
 )
 
 _STREAMS = dict.fromkeys(("stderr", "stdin", "stdout", "tty"), "boolean")

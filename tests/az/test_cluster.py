@@ -1,12 +1,15 @@
 """`az aks` with the only cluster: the instance's own."""
 
+import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.az.az_cli import AzCli, names
+from podpass.crypto import jose
+from tests.az.az_cli import AzCli, names, wait_for_result
 from tests.journey.instance import Instance
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
@@ -51,6 +54,81 @@ def test_cluster_is_shown_and_updated_and_its_credentials_work(
             check=False,
         )
         assert "namespace/default" in done.stdout, done.stderr
+
+
+def _can_list(az: AzCli, kubeconfig: Path) -> bool:
+    done = subprocess.run(
+        ["kubectl", "get", "namespaces", "-o", "name", "--kubeconfig", str(kubeconfig)],
+        env=dict(az.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return "namespace/default" in done.stdout
+
+
+def test_rotated_signing_keys_are_valid_together(
+    az: AzCli, instance: Instance, clustered: str
+) -> None:
+    """Rotate, and rotate again: the first key is withdrawn by the second rotation."""
+    where = f"-n cluster -g {clustered}"
+    first = instance.token("web")
+    _rotate_keys(az, instance, where)
+    second = instance.token("web")
+    assert _published_keys(instance) == [_kid(second), _kid(first)]
+    said = az.refused(f"aks oidc-issuer rotate-signing-keys -n absent -g {clustered} --yes")
+    assert "(ResourceNotFound)" in said
+    _rotate_keys(az, instance, where)
+    third = instance.token("web")
+    assert _published_keys(instance) == [_kid(third), _kid(second)]
+    assert instance.run_pod(f"keys-{az.version.replace('.', '-')}", "web") == (
+        "Succeeded",
+        "hello\n",
+    )
+
+
+def test_rotated_certificates_need_new_credentials(
+    az: AzCli, instance: Instance, clustered: str, tmp_path: Path
+) -> None:
+    where, file = f"-n cluster -g {clustered}", tmp_path / "kubeconfig"
+    get = f"aks get-credentials {where} --file {file} --overwrite-existing"
+    az(get)
+    assert _can_list(az, file)
+    authority = instance.data_dir / "ca" / "ca.pem"
+    old = authority.read_bytes()
+    az(f"aks rotate-certs {where} --yes")
+    wait_for_result(lambda: authority.read_bytes() != old, seconds=60)
+    wait_for_result(lambda: not (instance.data_dir / "ca" / "next.pem").exists(), seconds=60)
+    assert not _can_list(az, file)
+    az(get)
+    assert _can_list(az, file)
+    assert instance.run_pod(f"certs-{az.version.replace('.', '-')}", "web") == (
+        "Succeeded",
+        "hello\n",
+    )
+
+
+def _rotate_keys(az: AzCli, instance: Instance, where: str) -> None:
+    """Rotate, and wait until the new key signs."""
+    old = _kid(instance.token("web"))
+    az(f"aks oidc-issuer rotate-signing-keys {where} --yes")
+    wait_for_result(lambda: _kid(instance.token("web")) != old, seconds=60)
+
+
+def _kid(token: str) -> str | None:
+    return jose.parse(token).kid
+
+
+def _published_keys(instance: Instance) -> list[str]:
+    """Return the key IDs that the cluster publishes, the active key first."""
+    done = subprocess.run(
+        ["kubectl", "get", "--raw", "/openid/v1/jwks"],
+        env={**os.environ, "KUBECONFIG": instance.status["kubernetes"]["kubeconfig"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [key["kid"] for key in json.loads(done.stdout)["keys"]]
 
 
 def test_a_second_cluster_is_refused(newest: AzCli, group: str) -> None:

@@ -47,11 +47,11 @@ def _load(path: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificate(path.read_bytes())
 
 
-def test_ca_may_sign_leaf_certificates_only(data_dir: DataDir) -> None:
+def test_ca_may_sign_leaf_certificates_and_one_ca_below_it(data_dir: DataDir) -> None:
     authority = _load(data_dir.ca_file)
     constraints = authority.extensions.get_extension_for_class(x509.BasicConstraints)
     assert constraints.critical
-    assert (constraints.value.ca, constraints.value.path_length) == (True, 0)
+    assert (constraints.value.ca, constraints.value.path_length) == (True, 1)
     lifetime = authority.not_valid_after_utc - datetime.now(UTC)
     assert 3649 <= lifetime.days <= 3650
     name = authority.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value

@@ -7,16 +7,25 @@ import click
 from podpass.cli import options
 from podpass.cli.client import list_identities
 from podpass.cli.completion_values import complete_identities
-from podpass.cli.output import align, format_cell, print_output, print_skipped_rows
+from podpass.cli.output import (
+    align,
+    format_cell,
+    print_message,
+    print_output,
+    print_skipped_rows,
+)
 from podpass.errors import Error
 from podpass.local.datadir import DataDir
 
+# The warning begins with the 18th of 20 credentials.
+_WARN_BEFORE_LIMIT = 3
 _COLUMNS = {
     "NAME": "name",
     "KIND": "kind",
     "GROUP": "group",
     "CLIENT-ID": "client_id",
     "PRINCIPAL-ID": "principal_id",
+    "USED": "used",
     "CREDENTIALS": "credential_names",
 }
 
@@ -57,10 +66,16 @@ def list_(data_dir: DataDir, output: str) -> None:
     identities, skipped = list_identities(data_dir)
     found = sorted(identities, key=lambda row: (row["name"], row["client_id"]))
     rows = [
-        {**row, "credential_names": _credential_names(row), "group": _resource_group(row)}
+        {
+            **row,
+            "credential_names": _credential_names(row),
+            "group": _resource_group(row),
+            "used": _used_credentials(row),
+        }
         for row in found
     ]
     print_output(rows if output == "table" else found, output, _COLUMNS)
+    _warn_near_limit(found)
     print_skipped_rows(skipped)
 
 
@@ -85,7 +100,23 @@ def show(data_dir: DataDir, name: str, output: str) -> None:
         )
         raise AmbiguousIdentity(f"{len(found)} identities have the name {name}: {each}")
     _print_identity(found[0]) if output == "table" else print_output(found[0], output)
+    _warn_near_limit(found)
     print_skipped_rows(skipped)
+
+
+def _used_credentials(row: dict[str, Any]) -> str:
+    return f"{row['federated_credential_count']} of {row['federated_credential_limit']}"
+
+
+def _warn_near_limit(rows: list[dict[str, Any]]) -> None:
+    """Warn about identities that have almost the maximum number of federated credentials."""
+    for row in rows:
+        used, limit = row["federated_credential_count"], row["federated_credential_limit"]
+        if used > limit - _WARN_BEFORE_LIMIT:
+            print_message(
+                f"podpass: identity {row['name']} has {used} of {limit} federated credentials; use another"
+                " identity for more workloads"
+            )
 
 
 def _resource_group(row: dict[str, Any]) -> str:
@@ -94,9 +125,9 @@ def _resource_group(row: dict[str, Any]) -> str:
 
 
 def _print_identity(row: dict[str, Any]) -> None:
-    lines = [
-        [member, format_cell(row[member])] for member in row if member != "federated_credentials"
-    ]
+    counted = ("federated_credentials", "federated_credential_count", "federated_credential_limit")
+    lines = [[member, format_cell(row[member])] for member in row if member not in counted]
+    lines.append(["credentials", _used_credentials(row)])
     for credential in row["federated_credentials"]:
         trusted = f"{credential['subject']} of {credential['issuer']}"
         lines.append([f"credential {credential['name']}", trusted])

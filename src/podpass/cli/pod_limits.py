@@ -32,6 +32,15 @@ def describe_pods(status: Mapping[str, Any]) -> list[list[str]]:
     ]
 
 
+def outdated_warnings(status: Mapping[str, Any]) -> list[str]:
+    """Return a line for each pod whose variables differ from the annotations of its ServiceAccount."""
+    return [
+        f"pod {pod['namespace']}/{pod['name']} differs from its ServiceAccount {pod['service_account']}"
+        f" ({', '.join(sorted(pod['differs']))}): create the pod again"
+        for pod in status.get("outdated_pods", ())
+    ]
+
+
 def mount_warning(status: Mapping[str, Any], path: str) -> list[str]:
     """Return lines about mounts that do not exist, and how to get them; none if they exist.
 

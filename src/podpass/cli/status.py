@@ -46,6 +46,8 @@ def command(ctx: click.Context, data_dir: DataDir, output: str) -> None:
     if (problem := disk_errors.find_disk_problem(data_dir.root)) is not None:
         print_message(f"podpass: {problem}: writes to {data_dir.root} may fail")
         print_message(f"  {disk_errors.DiskNotWritable.hint}")
+    for warning in pod_limits.outdated_warnings(status):
+        print_message(f"podpass: {warning}")
     if output == "table":
         click.echo(align(status_rows(status), text_width()), nl=False)
     else:

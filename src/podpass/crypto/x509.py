@@ -50,9 +50,12 @@ def subject_key_id(key: PrivateKey) -> Extension:
     return x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False
 
 
-def basic_constraints(*, ca: bool) -> Extension:
-    """Return the extension that marks a CA or a leaf certificate; a CA may sign leaf certificates only."""
-    return x509.BasicConstraints(ca=ca, path_length=0 if ca else None), True
+def basic_constraints(*, ca: bool, path_length: int = 0) -> Extension:
+    """Return the extension that marks a CA or a leaf certificate.
+
+    Shapes:  `path_length` is the number of CAs below the CA; by default it may sign leaf certificates only.
+    """
+    return x509.BasicConstraints(ca=ca, path_length=path_length if ca else None), True
 
 
 def key_usage(

@@ -72,6 +72,10 @@ class Acceptor:
         sock.setblocking(False)
         self._resume()
 
+    def use_tls(self, tls: ssl.SSLContext) -> None:
+        """Use another TLS configuration for new connections."""
+        self._tls = tls
+
     @property
     def handshakes(self) -> set[asyncio.Future[None]]:
         """Return a future for each connection that has no protocol yet."""

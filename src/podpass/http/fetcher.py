@@ -121,6 +121,10 @@ class Fetcher:
         if rules.trusted.token_file is not None:
             _read_token(rules.trusted.token_file)
 
+    def reload_own_ca(self) -> None:
+        """Read the CA of this instance's own hosts again before the next fetch."""
+        self._contexts.pop(TrustStore.OWN, None)
+
     async def get_json(self, url: str) -> dict[str, Any]:
         """Fetch one JSON object.
 

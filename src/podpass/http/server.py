@@ -103,23 +103,6 @@ class Drain:
 DRAIN = Drain()
 
 
-class RunningServer:
-    """The counters of a running server."""
-
-    def __init__(self, state: ServerState) -> None:
-        self._state = state
-
-    @property
-    def connections(self) -> int:
-        """Return the number of open connections."""
-        return len(self._state.connections)
-
-    @property
-    def in_flight(self) -> int:
-        """Return the number of requests without a complete response."""
-        return len(self._state.tasks)
-
-
 class _Server:
     """Accept connections on one socket, and drain them when it stops.
 
@@ -168,6 +151,14 @@ class _Server:
             for connection in tuple(connections):
                 connection.transport.abort()
 
+    def replace_tls(self, tls: ssl.SSLContext) -> None:
+        """Use another TLS configuration; each open connection is closed after its next response."""
+        self._acceptor.use_tls(tls)
+        last: Any = connection_close_middleware(self._config.loaded_app)
+        connections: Any = self.state.connections
+        for connection in connections:
+            connection.close_after_next_response(last)
+
     def _new_connection(self) -> Connection:
         return Connection(config=self._config, server_state=self.state, app_state={})
 
@@ -190,6 +181,27 @@ class _Server:
     def _unfinished(self) -> set[asyncio.Future[None]]:
         """Return a future for each connection, each handshake and each request in flight."""
         return self._open_connections() | self.state.tasks
+
+
+class RunningServer:
+    """The counters and the TLS configuration of a running server."""
+
+    def __init__(self, server: _Server) -> None:
+        self._server = server
+
+    @property
+    def connections(self) -> int:
+        """Return the number of open connections."""
+        return len(self._server.state.connections)
+
+    @property
+    def in_flight(self) -> int:
+        """Return the number of requests without a complete response."""
+        return len(self._server.state.tasks)
+
+    def replace_tls(self, tls: ssl.SSLContext) -> None:
+        """Use another TLS configuration; each open connection is closed after its next response."""
+        self._server.replace_tls(tls)
 
 
 async def _wait_until_empty(
@@ -262,7 +274,7 @@ async def serving(
     try:
         server = _Server(config, sock, drain, connection_filter)
         try:
-            yield RunningServer(server.state)
+            yield RunningServer(server)
         finally:
             await server.stop()
     finally:

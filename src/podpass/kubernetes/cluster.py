@@ -78,6 +78,8 @@ class EmbeddedCluster:
         self._tasks: list[asyncio.Task[None]] = []
         self._watches: WatchHandler | None = None
         self._app: ApiServer | None = None
+        self._authenticator: Authenticator | None = None
+        self._controllers: ControllerManager | None = None
 
     @property
     def app(self) -> App:
@@ -103,9 +105,11 @@ class EmbeddedCluster:
             clock=config.clock,
         )
         self._watches = WatchHandler(store, config.clock)
+        self._authenticator = Authenticator(auth_config, store)
+        self._controllers = controllers
         self._app = ApiServer(
             registry=self.registry,
-            authenticator=Authenticator(auth_config, store),
+            authenticator=self._authenticator,
             auth_config=auth_config,
             rbac=self._rbac,
             discovery=DiscoveryHandler(auth_config, config.jwks_uri, self.registry.kinds),
@@ -118,6 +122,21 @@ class EmbeddedCluster:
         )
         self._tasks.append(asyncio.create_task(controllers.run()))
         return self
+
+    def publish_ca(self, ca_pem: bytes) -> None:
+        """Publish a CA bundle for pods in every namespace."""
+        assert self._controllers is not None, "the cluster is not open"
+        self._controllers.use_ca(ca_pem.decode())
+
+    def accept_client_cas(self, cas: bytes) -> None:
+        """Accept client certificates of these CAs (PEM) only, also on open connections."""
+        assert self._authenticator is not None, "the cluster is not open"
+        self._authenticator.accept_client_cas(cas)
+
+    def end_watches(self) -> None:
+        """End every open watch; its client sends the request again, with a credential that is valid now."""
+        assert self._watches is not None, "the cluster is not open"
+        self._watches.restart()
 
     def drain(self) -> None:
         """End every watch and stream, so that a server that stops does not wait for its clients."""

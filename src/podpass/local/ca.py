@@ -3,6 +3,9 @@
 The CA signs host names of Microsoft. Its key never leaves the data directory, and podpass installs the CA
 nowhere: programs trust it only through the variables of `podpass env`. Name constraints limit it to the names
 that the instance serves: an attacker with the key can impersonate no other host to these programs.
+
+The CA of a rotation (`ca_rotation`) is also signed by the CA that it replaces. Servers send that certificate
+with the leaf certificate, so that programs that run since before the rotation accept them.
 """
 
 import hashlib
@@ -30,7 +33,7 @@ from podpass.crypto.x509 import (
     key_usage,
     subject_key_id,
 )
-from podpass.files import sync_folder, write_private
+from podpass.files import sync_folder, write_private, write_private_pair
 from podpass.local.datadir import DataDir, DataDirError
 
 _log = logging.getLogger(__name__)
@@ -73,6 +76,8 @@ _LEAF_DAYS = 397  # the longest lifetime that all client families accept
 _RENEW_DAYS = 30
 _BACKDATE = timedelta(minutes=5)  # clocks of containers and virtual machines may be behind
 _CA_NAME = "podpass local CA of "
+# One CA may be below this one: the CA of a rotation, which it signs. That one signs leaf certificates only.
+_PATH_LENGTH = 1
 
 Certificate = x509.Certificate
 PrivateKey = ec.EllipticCurvePrivateKey
@@ -80,10 +85,14 @@ PrivateKey = ec.EllipticCurvePrivateKey
 
 @dataclass(frozen=True, slots=True)
 class InstanceCA:
-    """The certificate and the private key of the CA."""
+    """The certificate and the private key of the CA.
+
+    Shapes:  `chain` is the PEM of the same CA signed by the CA that it replaced, empty before a rotation.
+    """
 
     certificate: Certificate
     key: PrivateKey
+    chain: bytes = b""
 
 
 def ensure_certificates(
@@ -96,16 +105,23 @@ def ensure_certificates(
     """
     now = datetime.fromtimestamp(clock(), tz=UTC)
     ca = _load_or_create(data_dir, now, _name_constraints(hosts))
-    alternatives = _alternative_names(hosts)
-    if not _is_usable(data_dir, "leaf", ca, now, alternatives):
-        extensions: tuple[Extension, ...] = (_usage(client=False), (alternatives, False))
-        _issue(data_dir, "leaf", ca, now, build_name("podpass"), extensions)
-        _log.info("leaf_certificate_issued", extra={"names": len(hosts)})
+    ensure_leaf(data_dir, ca, now, hosts)
     for file, (user, group) in CLIENTS.items():
         named = [x509.SubjectAlternativeName([x509.DNSName(user)])] if file == ETCD_CLIENT else []
         if not _is_usable(data_dir, file, ca, now, *named):
             extensions = (_usage(client=True), *((name, False) for name in named))
             _issue(data_dir, file, ca, now, build_name(user, group), extensions)
+
+
+def ensure_leaf(
+    data_dir: DataDir, ca: InstanceCA, now: datetime, hosts: Sequence[str] = SERVER_NAMES
+) -> None:
+    """Issue the certificate of the servers, unless the stored one is usable."""
+    alternatives = _alternative_names(hosts)
+    if not _is_usable(data_dir, "leaf", ca, now, alternatives):
+        extensions: tuple[Extension, ...] = (_usage(client=False), (alternatives, False))
+        _issue(data_dir, "leaf", ca, now, build_name("podpass"), extensions, chain=ca.chain)
+        _log.info("leaf_certificate_issued", extra={"names": len(hosts)})
 
 
 def client_context(data_dir: DataDir, user: str) -> ssl.SSLContext:
@@ -121,16 +137,22 @@ def _load_or_create(
     certificate = data_dir.ca_file
     if not certificate.exists():
         return _create(data_dir, now, constraints)
-    found = _load(data_dir, now)
-    if not _has_extension(found.certificate, constraints):
+    found = load(data_dir, now)
+    required = (constraints, x509.BasicConstraints(ca=True, path_length=_PATH_LENGTH))
+    if not all(_has_extension(found.certificate, each) for each in required):
         return _create(data_dir, now, constraints)
     return found
 
 
-def _load(data_dir: DataDir, now: datetime) -> InstanceCA:
+def load(data_dir: DataDir, now: datetime) -> InstanceCA:
+    """Read the CA.
+
+    Errors:  DataDirError if a file is damaged, or the CA is not valid at this time.
+    """
     certificate, key = data_dir.ca_file, data_dir.path("ca", "ca.key")
     try:
-        found = InstanceCA(x509.load_pem_x509_certificate(certificate.read_bytes()), _load_key(key))
+        read = x509.load_pem_x509_certificate(certificate.read_bytes())
+        found = InstanceCA(read, _load_key(key), _read_chain(data_dir, read, now))
     except (OSError, ValueError, TypeError) as exc:
         raise _damaged(certificate, "it cannot be read") from exc
     if found.certificate.public_key() != found.key.public_key():
@@ -153,30 +175,78 @@ def _damaged(certificate: Path, reason: str) -> DataDirError:
     )
 
 
-def _create(data_dir: DataDir, now: datetime, constraints: x509.NameConstraints) -> InstanceCA:
+def _read_chain(data_dir: DataDir, ca: Certificate, now: datetime) -> bytes:
+    """Return the certificate from the replaced CA, or nothing if there is none for this CA and time."""
+    try:
+        pem = data_dir.replaced_ca_chain.read_bytes()
+        certificate = x509.load_pem_x509_certificate(pem)
+    except (OSError, ValueError):
+        return b""
+    is_valid = now < certificate.not_valid_after_utc
+    return pem if is_valid and certificate.public_key() == ca.public_key() else b""
+
+
+def build(
+    data_dir: DataDir, now: datetime, constraints: x509.NameConstraints | None = None
+) -> InstanceCA:
+    """Return a new CA, which is not stored."""
     key = ec.generate_private_key(ec.SECP256R1())
     # The suffix makes the name unique: clients find a CA by its name, and a folder may get a second CA.
     suffix = hashlib.sha256(_spki(key)).hexdigest()[:8]
-    name = build_name(f"{_CA_NAME}{data_dir.id}-{suffix}", "podpass")
     certificate = build_certificate(
-        subject=name,
+        subject=build_name(f"{_CA_NAME}{data_dir.id}-{suffix}", "podpass"),
         key=key,
         validity=(now - _BACKDATE, now + timedelta(days=_CA_DAYS)),
-        extensions=(
-            subject_key_id(key),
-            basic_constraints(ca=True),
-            key_usage(key_cert_sign=True, crl_sign=True),
-            (constraints, True),
-        ),
+        extensions=_ca_extensions(key, constraints or _name_constraints(SERVER_NAMES)),
     )
+    return InstanceCA(certificate, key)
+
+
+def cross_sign(new: InstanceCA, old: InstanceCA, now: datetime) -> bytes:
+    """Return the PEM of the new CA, signed by the old one."""
+    extensions = [
+        (x509.BasicConstraints(ca=True, path_length=0), True)
+        if isinstance(each.value, x509.BasicConstraints)
+        else (each.value, each.critical)
+        for each in new.certificate.extensions
+    ]
+    issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(old.key.public_key())
+    certificate = build_certificate(
+        subject=new.certificate.subject,
+        key=new.key,
+        validity=(now - _BACKDATE, old.certificate.not_valid_after_utc),
+        extensions=(*extensions, (issuer_key, False)),
+        issuer=old.certificate.subject,
+        signing_key=old.key,
+    )
+    return encode_pem(certificate)
+
+
+def store(data_dir: DataDir, ca: InstanceCA) -> None:
+    """Write the key and the certificate of a CA."""
+    write_private(data_dir.path("ca", "ca.key"), encode_key(ca.key))
+    write_private(data_dir.ca_file, encode_pem(ca.certificate))
+
+
+def _create(data_dir: DataDir, now: datetime, constraints: x509.NameConstraints) -> InstanceCA:
+    made = build(data_dir, now, constraints)
     # After a crash in between there is no certificate, and the next start creates a CA. A certificate without
     # its key, also an earlier one, would be reported as damaged.
     data_dir.ca_file.unlink(missing_ok=True)
     sync_folder(data_dir.ca_file.parent)
-    write_private(data_dir.path("ca", "ca.key"), _encode_key(key))
-    write_private(data_dir.ca_file, encode_pem(certificate))
-    _log.info("certificate_authority_created", extra={"subject": name.rfc4514_string()})
-    return InstanceCA(certificate, key)
+    store(data_dir, made)
+    subject = made.certificate.subject.rfc4514_string()
+    _log.info("certificate_authority_created", extra={"subject": subject})
+    return made
+
+
+def _ca_extensions(key: PrivateKey, constraints: x509.NameConstraints) -> tuple[Extension, ...]:
+    return (
+        subject_key_id(key),
+        basic_constraints(ca=True, path_length=_PATH_LENGTH),
+        key_usage(key_cert_sign=True, crl_sign=True),
+        (constraints, True),
+    )
 
 
 def _issue(
@@ -186,6 +256,8 @@ def _issue(
     now: datetime,
     subject: x509.Name,
     extensions: Sequence[Extension],
+    *,
+    chain: bytes = b"",
 ) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = build_certificate(
@@ -202,8 +274,10 @@ def _issue(
         issuer=ca.certificate.subject,
         signing_key=ca.key,
     )
-    write_private(data_dir.key(file), _encode_key(key))
-    write_private(data_dir.certificate(file), encode_pem(certificate))
+    write_private_pair(
+        (data_dir.key(file), encode_key(key)),
+        (data_dir.certificate(file), encode_pem(certificate) + chain),
+    )
 
 
 def _is_usable(
@@ -255,7 +329,8 @@ def _spki(key: PrivateKey) -> bytes:
     )
 
 
-def _encode_key(key: PrivateKey) -> bytes:
+def encode_key(key: PrivateKey) -> bytes:
+    """Encode a private key as PEM, without encryption."""
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -264,7 +339,15 @@ def _encode_key(key: PrivateKey) -> bytes:
 
 
 def _load_key(path: Path) -> PrivateKey:
-    key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    return parse_key(path.read_bytes())
+
+
+def parse_key(pem: bytes) -> PrivateKey:
+    """Parse a private key.
+
+    Errors:  ValueError, TypeError.
+    """
+    key = serialization.load_pem_private_key(pem, password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise TypeError("not an EC private key")
     return key

@@ -72,6 +72,7 @@ class CloudParts:
     async def start_authority(self) -> str:
         """Serve tokens, and sign `az` in; return the origin."""
         from podpass.exchange.app import create_app
+        from podpass.local.managed_cluster import REFETCH_SECONDS
         from podpass.settings import AuthoritySettings
 
         origins = [f"https://{alias}" for alias in names.LOGIN_ALIASES]
@@ -84,6 +85,7 @@ class CloudParts:
             pages_origin=self._config.direct_origin("authority"),
             administrators=(self._admin.id,),
             propagation_seconds=self._context.settings.propagation_seconds,
+            issuer_refetch_seconds=REFETCH_SECONDS,
             assertion_algorithms=tuple(self._context.settings.assertion_algorithms.split(",")),
         )
         keys = await self._stack.enter_async_context(self._authority_keys.running())

@@ -16,10 +16,21 @@ from podpass.local.ports import LOOPBACK
 from podpass.settings.local import KUBE_APISERVER
 
 if TYPE_CHECKING:
+    import ssl
+
     from podpass.database import Database
     from podpass.directory.store.directory import Directory
+    from podpass.kubernetes.client import KubeClient
+    from podpass.kubernetes.cluster import EmbeddedCluster
+    from podpass.kubernetes.kubelet.kubelet import Kubelet
     from podpass.local.control_plane.plane import ControlPlane
     from podpass.local.direct_tls import DirectTls
+    from podpass.local.managed_cluster import ManagedCluster, Rotations
+
+_NO_ROTATION = (
+    "Keys and certificates of a real control plane cannot be rotated while it runs, because its programs read"
+    " them at their start. Use `podpass up` without `--kubernetes kube-apiserver`"
+)
 
 
 class ClusterParts:
@@ -31,6 +42,11 @@ class ClusterParts:
         self._stack, self._clock = context.stack, context.clock
         self._on_restart = on_restart
         self._plane: ControlPlane | None = None
+        self._cluster: EmbeddedCluster | None = None
+        self._kubelet: Kubelet | None = None
+        self._webhook_client: KubeClient
+        self._kubelet_tls: ssl.SSLContext
+        self.managed: ManagedCluster
         self.direct: DirectTls
         self.pod_gateway: socket.socket
 
@@ -44,7 +60,7 @@ class ClusterParts:
         from podpass.assertion.keys import KeyRing
 
         folder = self._data_dir.path("keys", "issuer")
-        self._ring = await asyncio.to_thread(KeyRing.open, folder)
+        self._ring = await asyncio.to_thread(KeyRing.open, folder, self._clock)
 
     async def start_api_server(self) -> str:
         """Serve the Kubernetes API; return its URL."""
@@ -52,7 +68,8 @@ class ClusterParts:
             return await self._start_control_plane()
         from podpass.kubernetes.cluster import ClusterConfig, EmbeddedCluster
 
-        cluster = await self._stack.enter_async_context(
+        self._kubelet_tls = ca.client_context(self._data_dir, ca.KUBELET_CLIENT)
+        self._cluster = cluster = await self._stack.enter_async_context(
             EmbeddedCluster(
                 ClusterConfig(
                     database=self._data_dir.path("kubernetes.db"),
@@ -60,7 +77,7 @@ class ClusterParts:
                     signer=self._ring,
                     ca_file=self._data_dir.ca_file,
                     tokens={},
-                    kubelet_tls=ca.client_context(self._data_dir, ca.KUBELET_CLIENT),
+                    kubelet_tls=self._kubelet_tls,
                     clock=self._clock,
                 )
             )
@@ -114,6 +131,7 @@ class ClusterParts:
             await apply_rbac(admin)
             version = str((await admin.get("/version"))["gitVersion"])
         client = await enter(KubeClient.from_kubeconfig(self._data_dir.path("webhook.kubeconfig")))
+        self._webhook_client = client
         accounts = await enter(ServiceAccountCache(client))
         events = await enter(RefusalRecorder(client, self._clock))
         native = await runs_native_sidecars(client)
@@ -126,10 +144,52 @@ class ClusterParts:
             server=self._config.url("kubernetes"),
             version=version,
             webhook_url=url,
+            rotations=self._rotations(),
         )
         enabled = await azure_apis.is_workload_identity_enabled(directory, self._config)
         await self.managed.set_workload_identity(enabled)
         return url if enabled else f"{url}, disabled"
+
+    def _rotations(self) -> "Rotations":
+        from podpass.local.certificate_rotation import CertificateRotation, RotationHooks
+        from podpass.local.managed_cluster import Rotations
+
+        rotation = CertificateRotation(
+            self._data_dir,
+            self._context.tls,
+            RotationHooks(
+                accept=self._accept_clients, follow=self._follow_ca, withdraw=self._end_watches
+            ),
+            environ=self._context.environ,
+            clock=self._clock,
+        )
+        refused = "" if self._plane is None else _NO_ROTATION
+        return Rotations(ring=self._ring, certificates=rotation, refused=refused)
+
+    async def _follow_ca(self, ca_pem: bytes) -> None:
+        """Use a new CA, and the client certificates that it has signed.
+
+        Errors:  KubeError.
+        """
+        assert self._cluster is not None
+        assert self._kubelet is not None
+        await self.managed.use_ca(ca_pem)
+        self._cluster.publish_ca(ca_pem)
+        self._webhook_client.reload()
+        self._kubelet.reload_kubeconfig()
+        # NOTE: this context also trusts the earlier CA until the next start.
+        self._kubelet_tls.load_verify_locations(cadata=ca_pem.decode())
+        self._kubelet_tls.load_cert_chain(
+            self._data_dir.certificate(ca.KUBELET_CLIENT), self._data_dir.key(ca.KUBELET_CLIENT)
+        )
+
+    def _accept_clients(self, cas: bytes) -> None:
+        assert self._cluster is not None
+        self._cluster.accept_client_cas(cas)
+
+    def _end_watches(self) -> None:
+        assert self._cluster is not None
+        self._cluster.end_watches()
 
     async def start_kubelet(self, database: "Database", directory: "Directory") -> str:
         """Start the kubelet; return its node and how it isolates pods."""
@@ -138,6 +198,7 @@ class ClusterParts:
         from podpass.kubernetes.kubelet.kubelet import Kubelet, KubeletConfig
         from podpass.local.direct_tls import run_direct_tls
         from podpass.local.image_source import IMAGES_FILE, InstanceImages
+        from podpass.local.outdated_pods import OutdatedPods
         from podpass.local.pod_access import pod_network
         from podpass.local.samples.builds import SampleBuilds
         from podpass.local.samples.cache import SampleCache, cache_folder
@@ -150,7 +211,7 @@ class ClusterParts:
         ports, path = self._config.ports, self._context.environ.get("PATH", os.defpath)
         samples = SampleCache(cache_folder(self._context.environ), path)
         builds = await self._stack.enter_async_context(SampleBuilds(samples, self._context.environ))
-        runtime = Kubelet(
+        self._kubelet = runtime = Kubelet(
             KubeletConfig(
                 kubeconfig=self._data_dir.path("runtime.kubeconfig"),
                 node_name=ca.NODE_NAME,
@@ -168,7 +229,14 @@ class ClusterParts:
         )
         await self._context.serve("kubelet", runtime.app, clients=True)
         await self._stack.enter_async_context(runtime)
+        outdated = OutdatedPods(
+            self._webhook_client, self._config.tenant_id, self._on_restart, self._clock
+        )
+        await self._stack.enter_async_context(outdated)
         self.pods = PodAccess(
-            runtime.sandbox, runtime.pod_network, served=self.direct.socket is not None
+            runtime.sandbox,
+            runtime.pod_network,
+            served=self.direct.socket is not None,
+            find_outdated=outdated.describe,
         )
         return f"node {ca.NODE_NAME}, {runtime.sandbox}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from podpass import names
 from podpass.clock import Clock
 from podpass.local.datadir import DataDir, InstanceConfig
+from podpass.local.served_tls import ServedTls
 
 if TYPE_CHECKING:
     from podpass.http.fetcher import Fetcher
@@ -27,6 +28,7 @@ class InstanceContext:
     environ: Mapping[str, str]
     clock: Clock
     stack: AsyncExitStack
+    tls: ServedTls
 
     @property
     def direct_vault(self) -> str:
@@ -38,14 +40,11 @@ class InstanceContext:
 
         Shapes:  with `clients`, a client may present a certificate of the instance's CA.
         """
-        from podpass.http.server import server_tls, serving
+        from podpass.http.server import serving
 
-        tls = server_tls(
-            str(self.data_dir.certificate("leaf")),
-            str(self.data_dir.key("leaf")),
-            client_ca=str(self.data_dir.ca_file) if clients else None,
-        )
-        await self.stack.enter_async_context(serving(app, self.sockets[service], tls))
+        tls = self.tls.create_context(clients=clients)
+        running = serving(app, self.sockets[service], tls)
+        self.tls.add_server(await self.stack.enter_async_context(running), clients=clients)
         return self.config.url(service)
 
     def create_fetcher(self) -> "Fetcher":
@@ -54,4 +53,6 @@ class InstanceContext:
         from podpass.local.gateway import routes
 
         hosts = routes(self.config.ports)
-        return Fetcher(FetchRules(hosts=hosts, ca_file=self.data_dir.ca_file))
+        fetcher = Fetcher(FetchRules(hosts=hosts, ca_file=self.data_dir.ca_file))
+        self.tls.add_fetcher(fetcher)
+        return fetcher

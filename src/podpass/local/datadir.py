@@ -112,6 +112,11 @@ class DataDir:
         return self.path("ca", "ca.pem")
 
     @property
+    def replaced_ca_chain(self) -> Path:
+        """Return the file with the CA as signed by the CA that it replaced."""
+        return self.path("ca", "replaced.pem")
+
+    @property
     def bundle(self) -> Path:
         return self.path("ca", "bundle.pem")
 

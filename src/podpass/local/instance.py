@@ -13,12 +13,13 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from podpass.clock import Clock
-from podpass.local import ca, kubeconfig
+from podpass.local import ca, ca_rotation, kubeconfig
 from podpass.local.cloud_parts import CloudParts
 from podpass.local.cluster_parts import ClusterParts
 from podpass.local.context import InstanceContext
 from podpass.local.control_queries import InstanceQueries
 from podpass.local.datadir import DataDir, InstanceConfig
+from podpass.local.served_tls import ServedTls
 from podpass.local.start_limit import limit_start
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Instance:
             environ=self._environ,
             clock=self._clock,
             stack=stack,
+            tls=ServedTls(self.data_dir),
         )
         cloud = CloudParts(context)
         cluster = ClusterParts(context, on_restart=lambda: self.status_changed())
@@ -94,9 +96,11 @@ class Instance:
     def _write_certificates(self) -> None:
         from podpass.local import trust
 
+        ca_rotation.resume(self.data_dir)
         ca.ensure_certificates(self.data_dir, self._clock)
         trust.write_stores(self.data_dir, self._environ)
         kubeconfig.write_all(self.data_dir, self._config.url("kubernetes"))
+        ca_rotation.complete(self.data_dir)
 
     async def _gateway(
         self, context: InstanceContext, cloud: CloudParts, cluster: ClusterParts

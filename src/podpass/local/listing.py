@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from podpass import names
+from podpass.directory.rules import MAX_CREDENTIALS
 
 if TYPE_CHECKING:
     from podpass.database import CorruptRowError
@@ -21,6 +22,8 @@ def identity_row(found: "Identity") -> dict[str, Any]:
         "tenant_id": found.tenant_id,
         "resource_id": found.resource_id,
         "enabled": found.enabled,
+        "federated_credential_count": len(found.credentials),
+        "federated_credential_limit": MAX_CREDENTIALS,
         "federated_credentials": [
             {
                 "name": credential.name,

@@ -1,7 +1,8 @@
 """Which services the pods of an instance can reach, by their sandbox and the open ports."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from podpass import names
 from podpass.kubernetes.kubelet.pod_network import PodNetworkConfig
@@ -41,11 +42,15 @@ def pod_network(
 
 @dataclass(frozen=True, slots=True)
 class PodAccess:
-    """The sandbox and the network of the pods, and whether Azure's names are served without a proxy."""
+    """The sandbox and the network of the pods, and whether Azure's names are served without a proxy.
+
+    Shapes:  `find_outdated` returns the pods that differ from their account, as `OutdatedPods.describe`.
+    """
 
     sandbox: str
     network: str
     served: bool
+    find_outdated: Callable[[], list[dict[str, Any]]] = list
 
     @property
     def without_proxy(self) -> str:
@@ -61,10 +66,11 @@ class PodAccess:
     def note(self) -> str:
         return NOTES[self.without_proxy]
 
-    def status(self) -> dict[str, str]:
+    def status(self) -> dict[str, Any]:
         """Return the members of the status document that concern pods."""
         return {
             "sandbox": self.sandbox,
             "pod_network": self.network,
             "without_proxy": self.without_proxy,
+            "outdated_pods": self.find_outdated(),
         }

@@ -100,7 +100,13 @@ _RUNTIME_ROLE = _role(
     {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
 )
 # The chart's ClusterRole without the rules for certificate rotation: the instance's CA signs here.
-_WEBHOOK_ROLE = _role(WEBHOOK_ROLE, registration.READ_ACCOUNTS_RULE, registration.WRITE_EVENTS_RULE)
+# It also reads pods, to report those that differ from their account.
+_WEBHOOK_ROLE = _role(
+    WEBHOOK_ROLE,
+    registration.READ_ACCOUNTS_RULE,
+    registration.WRITE_EVENTS_RULE,
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+)
 
 
 def _bindings() -> Iterator[Object]:

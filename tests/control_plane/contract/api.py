@@ -12,8 +12,13 @@ from typing import Any
 import aiohttp
 import yaml
 
-ADMIN, ALICE = "admin-token", "alice-token"
-USERS = {ADMIN: ("admin", "system:masters"), ALICE: ("alice", "devs")}
+ADMIN, ALICE, NODE = "admin-token", "alice-token", "node-token"
+NODE_NAME = "n1"
+USERS = {
+    ADMIN: ("admin", "system:masters"),
+    ALICE: ("alice", "devs"),
+    NODE: (f"system:node:{NODE_NAME}", "system:nodes"),
+}
 MERGE, STRATEGIC = "application/merge-patch+json", "application/strategic-merge-patch+json"
 JSON, APPLY = "application/json-patch+json", "application/apply-patch+yaml"
 TIMEOUT_SECONDS = 20

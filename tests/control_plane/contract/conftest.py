@@ -89,7 +89,8 @@ def _real(folder: Path) -> Iterator[ContractServer]:
     users.touch(0o600)
     lines = [f'{token},{name},{name},"{group}"' for token, (name, group) in USERS.items()]
     users.write_text("\n".join(lines))
-    with running(folder / "plane", [f"--token-auth-file={users}"]) as plane:
+    flags = [f"--token-auth-file={users}", "--enable-admission-plugins=NodeRestriction"]
+    with running(folder / "plane", flags) as plane:
         yield ContractServer(kind=REAL, url=plane.server, ca_file=plane.ca_file, folder=folder)
 
 

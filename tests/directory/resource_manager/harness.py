@@ -1,7 +1,8 @@
 """A test harness for Resource Manager: callers by name, and a fake cluster that records its calls."""
 
+import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,9 +14,13 @@ from yarl import URL
 from podpass.directory.access import Caller, NotAdmitted, Reason
 from podpass.directory.model import Identity, IdentityKind, RoleAssignment
 from podpass.directory.resource_manager import errors
-from podpass.directory.resource_manager.cluster_backend import ConnectionObjects
+from podpass.directory.resource_manager.cluster_backend import (
+    ClusterOperationRefused,
+    ConnectionObjects,
+)
 from podpass.directory.resource_manager.model import SubscriptionContext
 from podpass.directory.store.directory import Directory
+from podpass.errors import Error
 from tests.authority import ManualClock as ManualClock
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
@@ -23,6 +28,12 @@ SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 SUB = f"/subscriptions/{SUBSCRIPTION}"
 ADMIN = "11111111-1111-4111-8111-111111111111"
 ISSUER = "https://eastus.oic.prod-aks.azure.com/tenant/cluster/"
+
+
+class DiskFull(Error):
+    """A failure of a rotation, with a message for users."""
+
+    code = "disk_full"
 
 
 class FakeCluster:
@@ -36,6 +47,28 @@ class FakeCluster:
         self.switched: list[bool] = []
         self.broken = False
         self.written: list[ConnectionObjects] = []
+        self.refusal: ClusterOperationRefused | None = None
+        self.rotations: list[str] = []
+        self.signs_at = 0.0
+        self.rotated = asyncio.Event()
+        self.rotated.set()
+
+    def check_rotation(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+
+    async def rotate_signing_keys(self) -> float:
+        self.rotations.append("keys")
+        return self.signs_at
+
+    def begin_certificate_rotation(self) -> Coroutine[Any, Any, None]:
+        self.rotations.append("certificates")
+        return self._rotate()
+
+    async def _rotate(self) -> None:
+        await self.rotated.wait()
+        if self.broken:
+            raise DiskFull("the disk is full")
 
     def kubeconfig(self, name: str) -> bytes:
         return f"clusters: [{{name: {name}}}]\n".encode()

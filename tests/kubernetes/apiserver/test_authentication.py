@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import trustme
 
 from podpass.assertion.keys import KeyRing
 from podpass.kubernetes.service_account.claims import ObjectRef, make_claims
@@ -53,6 +54,26 @@ def _kind(name: str) -> Any:
     from podpass.kubernetes.apiserver.kinds import kind_by_name
 
     return kind_by_name(name)
+
+
+async def test_client_certificate_of_a_replaced_ca_is_refused_on_an_open_connection(
+    live: Any, tmp_path: Path
+) -> None:
+    leaf = live.ca.issue_cert(common_name="podpass-admin", organization_name="system:masters")
+    leaf.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "client.pem"))
+    context = ssl.create_default_context(cafile=str(live.ca_file))
+    context.load_cert_chain(str(tmp_path / "client.pem"))
+    old, new = live.ca.cert_pem.bytes(), trustme.CA().cert_pem.bytes()
+    connector = aiohttp.TCPConnector(ssl=context, limit=1)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        statuses = []
+        for accepted in (None, old, old + new, new, new + old):
+            if accepted is not None:
+                live.cluster.accept_client_cas(accepted)
+            async with session.post(live.server + WHO, json={}) as answer:
+                statuses.append(answer.status)
+                await answer.read()
+    assert statuses == [201, 201, 201, 401, 201]
 
 
 async def test_client_certificate_gives_user_and_groups(live: Any, tmp_path: Path) -> None:

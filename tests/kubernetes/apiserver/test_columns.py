@@ -392,6 +392,22 @@ COMPLETE = {"type": "Complete", "status": "True"}
             ["x", 5, False, "60s", "Never"],
         ),
         (
+            "CSIDriver",
+            {
+                "spec": {
+                    "attachRequired": False,
+                    "tokenRequests": [{"audience": "a"}, {"audience": ""}, {"audience": "b"}],
+                    "volumeLifecycleModes": ["Ephemeral", "Persistent"],
+                }
+            },
+            ["x", False, False, False, "a,,b", False, "Ephemeral,Persistent", "60s"],
+        ),
+        (
+            "CSIDriver",
+            {"spec": {"attachRequired": True}},
+            ["x", True, False, False, "<unset>", False, "<none>", "60s"],
+        ),
+        (
             "EndpointSlice",
             {
                 "addressType": "IPv4",

@@ -27,7 +27,7 @@ from podpass.local.image_source import InstanceImages
 from podpass.local.samples.cache import SampleCache
 from tests import process_reaper
 
-NODE = "test-node"
+NODE = certificates.NODE_NAME  # a node gets tokens only of its own pods
 KUBELET_USER = certificates.CLIENTS[certificates.RUNTIME][0]
 PODS = "/api/v1/namespaces/default/pods"
 TOKENS = {

@@ -24,7 +24,7 @@ async def test_a_pod_runs_and_its_log_can_be_read(cluster: KubeletCluster) -> No
     await cluster.run("hello", shell("echo hello; echo oops >&2"))
     pod = await cluster.phase("hello", "Succeeded", "Failed")
     assert pod["status"]["phase"] == "Succeeded"
-    assert pod["spec"]["nodeName"] == "test-node"
+    assert pod["spec"]["nodeName"] == "podpass"
     assert state(pod)["terminated"]["exitCode"] == 0
     assert sorted((await cluster.log("hello")).splitlines()) == ["hello", "oops"]
 

@@ -124,7 +124,7 @@ from podpass.local.samples.cache import SampleCache
 async def main():
     none = Path(sys.argv[2]) / "none"
     images = InstanceImages(none, SampleCache(none, sys.argv[3]))
-    config = KubeletConfig(kubeconfig=Path(sys.argv[1]), node_name="test-node", folder=Path(sys.argv[2]),
+    config = KubeletConfig(kubeconfig=Path(sys.argv[1]), node_name="podpass", folder=Path(sys.argv[2]),
         images=images, environment=lambda own: {}, path=sys.argv[3])
     async with Kubelet(config):
         await asyncio.sleep(600)

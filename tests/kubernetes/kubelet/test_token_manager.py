@@ -52,7 +52,7 @@ async def test_token_is_bound_to_the_pod_and_has_the_requested_audience(
     assert claims["aud"] == [AUDIENCE]
     assert claims["sub"] == "system:serviceaccount:default:web"
     assert claims["kubernetes.io"]["pod"] == {"name": "bound", "uid": pod["metadata"]["uid"]}
-    assert claims["kubernetes.io"]["node"]["name"] == "test-node"
+    assert claims["kubernetes.io"]["node"]["name"] == "podpass"
     assert claims["exp"] - claims["iat"] in (3600, 3607, 31536000)
 
 
@@ -110,7 +110,7 @@ async def test_pod_waits_for_a_missing_service_account(cluster: KubeletCluster) 
     await cluster.client.create(ACCOUNTS, {"metadata": {"name": "brief"}})
     await cluster.run("orphan", shell("true"), serviceAccountName="brief", schedulerName="late")
     await cluster.client.delete(f"{ACCOUNTS}/brief")
-    target = {"apiVersion": "v1", "kind": "Node", "name": "test-node"}
+    target = {"apiVersion": "v1", "kind": "Node", "name": "podpass"}
     await cluster.client.create(f"{PODS}/orphan/binding", {"target": target})
     event = await cluster.event("orphan", "FailedMount")
     assert 'serviceaccounts "brief" not found' in event["message"]

@@ -1,9 +1,21 @@
 """The interface to the Kubernetes cluster that Resource Manager shows as a managed cluster."""
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+from podpass.errors import Error
+
+
+class ClusterOperationRefused(Error):
+    """The cluster cannot run an operation now (409), or not at all (501)."""
+
+    code = "cluster_operation_refused"
+
+    def __init__(self, message: str, *, status: int = 409) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,5 +63,26 @@ class ClusterBackend(Protocol):
         """Write the objects of a connection; restore the earlier state if the block fails.
 
         Errors:  ManagerError, if the namespace does not exist or an object has another owner.
+        """
+        ...
+
+    def check_rotation(self) -> None:
+        """Check that keys or certificates can be rotated now.
+
+        Errors:  ClusterOperationRefused.
+        """
+        ...
+
+    async def rotate_signing_keys(self) -> float:
+        """Publish a new key of the issuer; return the time from which it signs.
+
+        Errors:  ClusterOperationRefused.
+        """
+        ...
+
+    def begin_certificate_rotation(self) -> Coroutine[Any, Any, None]:
+        """Store a new CA of the cluster, and return the rotation; the next start completes it if it does not.
+
+        Errors:  ClusterOperationRefused.
         """
         ...

@@ -46,15 +46,23 @@ async def require(context: OperationContext) -> Cluster:
     return cluster
 
 
-@contextmanager
-def exclusive(context: OperationContext) -> Iterator[None]:
-    """Lock the cluster against concurrent writes.
+def lock(context: OperationContext) -> None:
+    """Lock the cluster for a write.
 
-    Errors:  ManagerError, OperationNotAllowed, for the second writer.
+    Errors:  ManagerError while another operation is in progress.
     """
     if not context.operations.try_lock(TYPE):
         text = "Another operation on the cluster is in progress. Retry when it is complete."
         raise errors.conflict("OperationNotAllowed", text)
+
+
+@contextmanager
+def exclusive(context: OperationContext) -> Iterator[None]:
+    """Hold the lock of the cluster.
+
+    Errors:  those of `lock`.
+    """
+    lock(context)
     try:
         yield
     finally:
@@ -70,12 +78,17 @@ async def _put(context: OperationContext) -> ManagerResponse:
         wire.check_etag(context, "The cluster", _etag(context, old))
         new, workload_identity = await _parse(context, old)
         await _store(context, new, workload_identity)
-    provider = f"/subscriptions/{context.subscription_id}/providers/Microsoft.ContainerService"
     return ManagerResponse(
         status=201 if old is None else 200,
         body=cluster_wire.to_json(context, context.cluster, new),
-        headers=operations.status_headers(context, f"{provider}/locations/{new.location}"),
+        headers=operations.status_headers(context, operations_parent(new)),
     )
+
+
+def operations_parent(cluster: Cluster) -> str:
+    """Return the path below which clients poll the operations of a cluster."""
+    provider = f"/subscriptions/{cluster.subscription_id}/providers/Microsoft.ContainerService"
+    return f"{provider}/locations/{cluster.location}"
 
 
 async def _require_no_cluster(context: OperationContext) -> None:
@@ -199,8 +212,7 @@ async def _delete(context: OperationContext) -> ManagerResponse:
         wire.check_etag(context, "The cluster", _etag(context, old))
         async with webhook_enabled(context):
             await context.directory.clusters.delete(context.subscription_id, old.group, old.name)
-    provider = f"/subscriptions/{context.subscription_id}/providers/Microsoft.ContainerService"
-    headers = operations.status_headers(context, f"{provider}/locations/{old.location}")
+    headers = operations.status_headers(context, operations_parent(old))
     return ManagerResponse(status=202, headers=headers)
 
 

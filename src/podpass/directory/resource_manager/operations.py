@@ -3,7 +3,10 @@
 Source:  https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
 """
 
+from typing import Any
+
 from podpass.directory.resource_manager import errors, wire
+from podpass.directory.resource_manager.async_operations import OperationState, OperationStatus
 from podpass.directory.resource_manager.model import (
     ManagerOperation,
     ManagerResponse,
@@ -11,6 +14,7 @@ from podpass.directory.resource_manager.model import (
     Route,
 )
 
+_FAILED = "OperationFailed"
 _RETRY_AFTER = ("Retry-After", "1")  # without it az waits for 30 seconds before its first poll
 
 
@@ -20,9 +24,11 @@ def location_headers(context: OperationContext, parent: str) -> tuple[tuple[str,
     return (_RETRY_AFTER, ("Location", _url(context, f"{parent}/operationresults/{operation}")))
 
 
-def status_headers(context: OperationContext, parent: str) -> tuple[tuple[str, str], ...]:
-    """Return the headers for a client that polls the status of the operation."""
-    operation = context.operations.complete(context.now)
+def status_headers(
+    context: OperationContext, parent: str, operation: str = ""
+) -> tuple[tuple[str, str], ...]:
+    """Return the headers for a client that polls the status of the operation; by default it is complete."""
+    operation = operation or context.operations.complete(context.now)
     return (
         _RETRY_AFTER,
         ("Azure-AsyncOperation", _url(context, f"{parent}/operations/{operation}")),
@@ -35,23 +41,36 @@ def _url(context: OperationContext, path: str) -> str:
 
 
 async def _get_status(context: OperationContext) -> ManagerResponse:
-    time = wire.format_time(_completed_at(context))
-    times = {"startTime": time, "endTime": time}
-    return ManagerResponse(
-        body={"id": context.path, "name": context.name, "status": "Succeeded", **times}
-    )
+    state = _require(context)
+    time = wire.format_time(min(state.time, context.now))
+    body: dict[str, Any] = {
+        "id": context.path,
+        "name": context.name,
+        "status": state.status,
+        "startTime": time,
+    }
+    if state.status is OperationStatus.IN_PROGRESS:
+        return ManagerResponse(body=body, headers=(_RETRY_AFTER,))
+    if state.status is OperationStatus.FAILED:
+        body |= {"error": {"code": _FAILED, "message": state.message}}
+    return ManagerResponse(body=body | {"endTime": time})
 
 
 async def _get_result(context: OperationContext) -> ManagerResponse:
-    _completed_at(context)
+    state = _require(context)
+    if state.status is OperationStatus.IN_PROGRESS:
+        location = ("Location", _url(context, context.path))
+        return ManagerResponse(status=202, headers=(_RETRY_AFTER, location))
+    if state.status is OperationStatus.FAILED:
+        raise errors.conflict(_FAILED, state.message)
     return ManagerResponse(status=200)
 
 
-def _completed_at(context: OperationContext) -> float:
-    time = context.operations.completed_at(context.name)
-    if time is None:
+def _require(context: OperationContext) -> OperationState:
+    state = context.operations.find(context.name, context.now)
+    if state is None:
         raise errors.not_found("NotFound", f"There is no operation '{context.name}'.")
-    return time
+    return state
 
 
 # No role is needed: the caller has the ID from the response of the operation.

@@ -1,6 +1,7 @@
 """The route table of Resource Manager."""
 
 from podpass.directory.resource_manager import (
+    cluster_rotations,
     cluster_subresources,
     clusters,
     deleted_vaults,
@@ -30,6 +31,7 @@ _SERVED = (
     *vaults.ROUTES,
     *deleted_vaults.ROUTES,
     *clusters.ROUTES,
+    *cluster_rotations.ROUTES,
     *cluster_subresources.ROUTES,
     *linkers.ROUTES,
     *other_resources.ROUTES,

@@ -253,7 +253,7 @@ class ApiServer:
 
     async def _token(self, request: Request) -> Response:
         form = response.negotiate(request, has_table=False)
-        obj = await token_request.request_token(request, self._store, self._auth_config)
+        obj = await token_request.request_token(request, self._store, self._auth_config, self._rbac)
         whole = object_response.with_type_meta(token_request.TOKEN_REQUEST, obj)
         return response.encode(request, whole, 201, form.media_type)
 

@@ -21,6 +21,7 @@ AUTHENTICATION = "authentication.k8s.io"
 AUTHORIZATION = "authorization.k8s.io"
 COORDINATION = "coordination.k8s.io"
 SCHEDULING = "scheduling.k8s.io"
+STORAGE = "storage.k8s.io"
 DISCOVERY = "discovery.k8s.io"
 APIEXTENSIONS = "apiextensions.k8s.io"
 
@@ -349,6 +350,13 @@ KINDS: tuple[Kind, ...] = (
         short_names=("pc",),
         namespaced=False,
         has_generation=True,
+    ),
+    Kind(
+        group=STORAGE,
+        kind="CSIDriver",
+        plural="csidrivers",
+        storage_hash="hL6j/rwBV5w=",
+        namespaced=False,
     ),
     Kind(group=COORDINATION, kind="Lease", plural="leases", storage_hash="gqkMMb/YqFM="),
     Kind(

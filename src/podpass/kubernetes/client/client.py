@@ -48,6 +48,7 @@ class KubeClient:
 
     def __init__(self, target: Target) -> None:
         self.target = target
+        self._kubeconfig: Path | None = None
         self._session: aiohttp.ClientSession | None = None
         self._trusted = _changed(target.ca_file)
         self._credential: PluginCredential | None = None
@@ -58,7 +59,17 @@ class KubeClient:
 
         Errors:  BadKubeconfig.
         """
-        return cls(read_kubeconfig(path))
+        client = cls(read_kubeconfig(path))
+        client._kubeconfig = path
+        return client
+
+    def reload(self) -> None:
+        """Read the kubeconfig again; requests in flight are completed with the old credential.
+
+        Errors:  BadKubeconfig.
+        """
+        assert self._kubeconfig is not None, "this client has no kubeconfig"
+        self.target = read_kubeconfig(self._kubeconfig)
 
     @property
     def server(self) -> str:
@@ -248,9 +259,7 @@ class KubeClient:
     ) -> "aiohttp.client._RequestContextManager":
         if self._session is None:
             # Only the CA of the kubeconfig is trusted, and only its proxy is used.
-            connector = aiohttp.TCPConnector(
-                ssl=self.target.tls or True, limit=0, socket_factory=_socket
-            )
+            connector = aiohttp.TCPConnector(limit=0, socket_factory=_socket)
             agent = {"user-agent": f"podpass/{__version__}"}
             self._session = aiohttp.ClientSession(
                 connector=connector, headers=agent, trust_env=False
@@ -269,6 +278,8 @@ class KubeClient:
             headers=headers,
             timeout=timeout,
             allow_redirects=False,
+            ssl=self.target.tls
+            or True,  # of this request: after a reload, a new connection is opened
             server_hostname=self.target.server_name,
             proxy=self.target.proxy.reveal() if self.target.proxy else None,
         )

@@ -103,6 +103,11 @@ class ControllerManager:
             if not entry.object()["metadata"].get("deletionTimestamp"):
                 self._namespaces.complete(entry.name)
 
+    def use_ca(self, ca: str) -> None:
+        """Publish another CA bundle in the ConfigMap of every namespace."""
+        self._namespaces.use_ca(ca)
+        self.prepare()
+
     async def run(self) -> None:
         """Reconcile until cancelled."""
         self._queue = queue = WorkQueue(asyncio.get_running_loop().time)

@@ -36,6 +36,10 @@ class NamespaceController:
         self._store = client.store
         self._deleted_since: dict[str, float] = {}
 
+    def use_ca(self, ca: str) -> None:
+        """Publish another CA bundle in the ConfigMap of each namespace that is reconciled from now on."""
+        self._ca = ca
+
     async def reconcile(self, _: str, name: str) -> float | None:
         """Complete a namespace, or empty a deleted one; return the requeue delay.
 

@@ -81,6 +81,7 @@ class Kubelet:
         self._stack = AsyncExitStack()
         self._sandbox: Sandbox = sandbox.PathRewriter()
         self._pods: PodManager | None = None
+        self._client: KubeClient | None = None
         self._addresses = PodAddresses(config.address, usable_network())
         self.app: App = create_app(self._find_worker, config.clock)
 
@@ -98,6 +99,11 @@ class Kubelet:
     def has_users(self) -> bool:
         """Return whether the sandbox obeys the user of a container."""
         return self._sandbox.has_users
+
+    def reload_kubeconfig(self) -> None:
+        """Read the kubeconfig again, because its certificates have changed."""
+        if self._client is not None:
+            self._client.reload()
 
     async def __aenter__(self) -> Self:
         try:
@@ -125,6 +131,7 @@ class Kubelet:
             kinds=config.sandboxes,
         )
         client = await stack.enter_async_context(KubeClient.from_kubeconfig(config.kubeconfig))
+        self._client = client
         reaper = await stack.enter_async_context(OrphanReaper(f"{RUNTIME_VARIABLE}={mark}"))
         spec = node.describe_node(
             config.node_name,

@@ -7,6 +7,8 @@ administrators.
 
 import contextlib
 import logging
+from collections.abc import Coroutine
+from typing import Any
 
 import orjson
 
@@ -74,6 +76,18 @@ class AbsentCluster:
     async def set_workload_identity(self, on: bool) -> None:
         """Raise NotImplementedError."""
         raise NotImplementedError(on)
+
+    def check_rotation(self) -> None:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
+
+    async def rotate_signing_keys(self) -> float:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
+
+    def begin_certificate_rotation(self) -> Coroutine[Any, Any, None]:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
 
 
 async def run_admin(env: WorkerEnv, lifeline: int, clock: Clock = system) -> int:

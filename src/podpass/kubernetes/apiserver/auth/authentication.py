@@ -3,10 +3,12 @@
 An invalid credential is refused; only a request without a credential is anonymous.
 """
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from podpass.clock import Clock
@@ -59,7 +61,12 @@ class Authenticator:
     def __init__(self, auth_config: AuthConfig, store: ObjectStore) -> None:
         self._auth_config = auth_config
         self._store = store
+        self._client_cas: bytes | None = None
         self._static = [(Secret(token), user) for token, user in auth_config.tokens.items()]
+
+    def accept_client_cas(self, cas: bytes) -> None:
+        """Accept client certificates of these CAs (PEM) only; TLS does not verify open connections again."""
+        self._client_cas = cas
 
     def authenticate(self, scope: Scope, headers: Mapping[str, str]) -> UserInfo:
         """Return the user of a request.
@@ -68,6 +75,9 @@ class Authenticator:
         """
         certificate = scope.get("extensions", {}).get("tls", {}).get("client_cert")
         if certificate and (user := _certificate_user(certificate)):
+            if self._client_cas is not None and not _is_issued_by(certificate, self._client_cas):
+                _log.info("client_certificate_rejected", extra={"reason": "it is of another CA"})
+                raise unauthorized()
             return user
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
@@ -184,6 +194,19 @@ def _add_authenticated_group(user: UserInfo) -> UserInfo:
         return user
     groups = (*user.groups, AUTHENTICATED)
     return UserInfo(name=user.name, uid=user.uid, groups=groups, extra=user.extra)
+
+
+@lru_cache(maxsize=64)
+def _is_issued_by(der: bytes, cas: bytes) -> bool:
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+
+    certificate = x509.load_der_x509_certificate(der)
+    for each in x509.load_pem_x509_certificates(cas):
+        with contextlib.suppress(ValueError, TypeError, InvalidSignature):
+            certificate.verify_directly_issued_by(each)
+            return True
+    return False
 
 
 def _certificate_user(der: bytes) -> UserInfo | None:

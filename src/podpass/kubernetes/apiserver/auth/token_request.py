@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 from podpass.clock import rfc3339
 from podpass.kubernetes.apiserver import decoding, options
+from podpass.kubernetes.apiserver.auth import node_restriction
 from podpass.kubernetes.apiserver.auth.authentication import AuthConfig
+from podpass.kubernetes.apiserver.auth.rbac import RbacAuthorizer
 from podpass.kubernetes.apiserver.kinds import Kind, kind_by_name
 from podpass.kubernetes.apiserver.patch import server_side_apply
 from podpass.kubernetes.apiserver.request import Request
@@ -44,18 +46,21 @@ class _BoundObjects:
     checked: tuple[str, ...] = ()
 
 
-async def request_token(request: Request, store: ObjectStore, auth_config: AuthConfig) -> Object:
+async def request_token(
+    request: Request, store: ObjectStore, auth_config: AuthConfig, rbac: RbacAuthorizer
+) -> Object:
     """Issue the token of a TokenRequest.
 
-    Errors:  StatusError 400, 404, 409, 422.
+    Errors:  StatusError 400, 403, 404, 409, 422.
     """
     started = time.perf_counter()
     body = await decoding.decode_type(request, _KIND, f"{_GROUP}/v1")
     namespace, name = request.namespaced_name
+    spec = body.get("spec") or {}
+    node_restriction.check_token_request(request, spec, store, rbac)
     account = store.get(request.kind, namespace, name)
     if account is None:
         raise not_found(request.kind, name)
-    spec = body.get("spec") or {}
     seconds = _limit_seconds(request, _requested_seconds(spec))
     audiences = spec.get("audiences") or list(auth_config.audiences)
     bound = _find_bound_objects(store, request, spec.get("boundObjectRef"), name)

@@ -131,6 +131,17 @@ def _controller(obj: Object, _now: float) -> str:
     return NONE
 
 
+def _token_audiences(driver: Object, _: float) -> str:
+    requests = _spec(driver).get("tokenRequests")
+    if requests is None:
+        return _UNSET
+    return ",".join(each.get("audience") or "" for each in requests)
+
+
+def _switch_column(name: str, field: str, meaning: str) -> Column:
+    return Column(name, lambda obj, _: bool(_spec(obj).get(field)), meaning, type="boolean")
+
+
 def _count_column(name: str, cell: Cell, meaning: str) -> Column:
     return Column(name, cell, meaning, type="integer")
 
@@ -170,6 +181,24 @@ WORKLOADS: dict[str, tuple[Column, ...]] = {
         Column("Last Schedule", _last_schedule, "time since the last job started"),
         AGE,
         *_WIDE_JOB,
+    ),
+    "CSIDriver": (
+        NAME,
+        _switch_column("AttachRequired", "attachRequired", "whether volumes are attached to nodes"),
+        _switch_column("PodInfoOnMount", "podInfoOnMount", "whether the driver gets the pod"),
+        _switch_column(
+            "StorageCapacity", "storageCapacity", "whether the driver reports its capacity"
+        ),
+        Column("TokenRequests", _token_audiences, "audiences of the tokens that the driver gets"),
+        _switch_column(
+            "RequiresRepublish", "requiresRepublish", "whether volumes are mounted again"
+        ),
+        Column(
+            "Modes",
+            lambda obj, _: ",".join(_spec(obj).get("volumeLifecycleModes") or ()) or NONE,
+            "kinds of volumes",
+        ),
+        AGE,
     ),
     "DaemonSet": (
         NAME,

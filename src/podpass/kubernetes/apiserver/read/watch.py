@@ -61,6 +61,12 @@ class WatchHandler:
         self._encodings = EncodingCache(store, clock)
         self._catch_up_queue = FairQueue()
         self._stopping = False
+        self._generation = 0
+
+    def restart(self) -> None:
+        """End every open watch; its client sends the request again."""
+        self._generation += 1
+        self._store.watch_cache.wake_all()
 
     def stop(self) -> None:
         """End every watch."""
@@ -72,11 +78,12 @@ class WatchHandler:
 
         Errors:  StatusError; for a revision that is too old the stream has an ERROR event, as clients expect.
         """
+        generation = self._generation
         watch = _WatchStream(
             self._plan(request),
             self._store,
             self._catch_up_queue,
-            lambda: self._stopping or request.info.kind is None,
+            lambda: self._stopping or generation != self._generation or request.info.kind is None,
         )
         return StreamResponse(200, watch.chunks(), write_timeout=_WRITE_TIMEOUT_SECONDS)
 

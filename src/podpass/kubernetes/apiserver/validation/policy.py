@@ -6,6 +6,7 @@ from typing import Any
 
 from podpass.kubernetes.apiserver.validation import rules
 from podpass.kubernetes.apiserver.validation.rules import Causes
+from podpass.kubernetes.apiserver.validation.volume import MAX_TOKEN_SECONDS, MIN_TOKEN_SECONDS
 from podpass.kubernetes.apiserver.validation.workload import validate_count_or_percent
 
 Object = Mapping[str, Any]
@@ -109,6 +110,19 @@ def validate_priority_class_update(new: Object, old: Object) -> Causes:
     yield from rules.forbidden(changed, "value", "cannot be changed once set")
     after, before = new.get("preemptionPolicy"), old.get("preemptionPolicy")
     yield from rules.immutable(after, before, "preemptionPolicy")
+
+
+def validate_csi_driver(obj: Object) -> Causes:
+    """Check the token requests of a CSIDriver; its other fields have no effect here."""
+    found = (obj.get("spec") or {}).get("tokenRequests")
+    requests = list(rules.indexed(found, "spec.tokenRequests"))
+    yield from rules.unique(
+        (each.get("audience") or "-", f"{here}.audience") for each, here in requests
+    )
+    for each, here in requests:
+        seconds = f"{here}.expirationSeconds"
+        limits = (MIN_TOKEN_SECONDS, MAX_TOKEN_SECONDS)
+        yield from rules.between(each.get("expirationSeconds"), *limits, seconds)
 
 
 def validate_endpoint_slice(obj: Object) -> Causes:

@@ -32,6 +32,7 @@ _CREATE: Mapping[str, Rule] = {
     "ClusterRoleBinding": rbac.validate_binding,
     "ConfigMap": core.validate_config_map,
     "CronJob": job.validate_cron_job,
+    "CSIDriver": policy.validate_csi_driver,
     "CustomResourceDefinition": custom_resource_definition.validate_definition,
     "DaemonSet": workload.validate_daemon_set,
     "Deployment": workload.validate_deployment,

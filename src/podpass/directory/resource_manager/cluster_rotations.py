@@ -1,0 +1,86 @@
+"""Rotations of the cluster: the signing keys of its issuer, and its certificates. Both are long-running.
+
+Source:  https://learn.microsoft.com/rest/api/aks/managed-clusters/rotate-service-account-signing-keys
+         https://learn.microsoft.com/rest/api/aks/managed-clusters/rotate-cluster-certificates
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from podpass.directory.model import Cluster
+from podpass.directory.resource_manager import clusters, errors, operations
+from podpass.directory.resource_manager.cluster_backend import ClusterOperationRefused
+from podpass.directory.resource_manager.cluster_wire import TYPE, is_issuer_enabled
+from podpass.directory.resource_manager.model import (
+    ManagerOperation,
+    ManagerResponse,
+    OperationContext,
+    Route,
+)
+from podpass.directory.store import audit_writer
+
+_KEYS, _CERTIFICATES = "rotateServiceAccountSigningKeys", "rotateClusterCertificates"
+
+
+async def _rotate_keys(context: OperationContext) -> ManagerResponse:
+    with clusters.exclusive(context), _refusals():
+        cluster = await clusters.require(context)
+        if not is_issuer_enabled(cluster.document):
+            text = f"The OIDC issuer of the cluster '{cluster.name}' is not enabled."
+            raise errors.bad_request("OIDCIssuerNotEnabled", text)
+        context.cluster.check_rotation()
+        await _record(context, cluster, _KEYS)
+        complete_at = await context.cluster.rotate_signing_keys()
+    return _accepted(context, cluster, context.operations.complete(complete_at))
+
+
+async def _rotate_certificates(context: OperationContext) -> ManagerResponse:
+    clusters.lock(context)
+    try:
+        with _refusals():
+            cluster = await clusters.require(context)
+            context.cluster.check_rotation()
+            await _record(context, cluster, _CERTIFICATES)
+            # Before the response: an accepted rotation must survive a crash.
+            work = context.cluster.begin_certificate_rotation()
+        operation = context.operations.start(work, TYPE, context.now)
+    except BaseException:
+        context.operations.unlock(TYPE)
+        raise
+    return _accepted(context, cluster, operation)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except ClusterOperationRefused as exc:
+        code = "OperationNotAllowed" if exc.status == 409 else "NotImplemented"
+        raise errors.ManagerError(exc.status, code, f"{exc.message}.") from exc
+
+
+async def _record(context: OperationContext, cluster: Cluster, verb: str) -> None:
+    action = f"{TYPE}/{verb}/action"
+    entry = audit_writer.create_entry(action, cluster.resource_id, context.now)
+    await context.directory.audit.record(entry)
+
+
+def _accepted(context: OperationContext, cluster: Cluster, operation: str) -> ManagerResponse:
+    parent = clusters.operations_parent(cluster)
+    headers = operations.status_headers(context, parent, operation)
+    return ManagerResponse(status=202, headers=headers)
+
+
+_ONE = f"/subscriptions/{{subscription}}/resourceGroups/{{group}}/providers/{TYPE}/{{name}}"
+
+ROUTES = tuple(
+    Route(
+        method="POST",
+        path=f"{_ONE}/{verb}",
+        operation=ManagerOperation(title=title, action=f"{TYPE}/{verb}/action", run=run),
+    )
+    for verb, title, run in (
+        (_KEYS, "rotate signing keys of cluster", _rotate_keys),
+        (_CERTIFICATES, "rotate certificates of cluster", _rotate_certificates),
+    )
+)

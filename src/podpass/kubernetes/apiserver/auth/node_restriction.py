@@ -1,0 +1,107 @@
+"""NodeRestriction for tokens: a node gets tokens only for its own pods, and for audiences that they name.
+
+A node whose credential is stolen could otherwise request a token of any account for any audience. The
+audiences are those of the pod's projected volumes and of the CSI drivers that it uses (the feature
+ServiceAccountNodeAudienceRestriction, on by default since Kubernetes 1.33); RBAC can allow more.
+Source: kubernetes/kubernetes plugin/pkg/admission/noderestriction.
+"""
+
+from collections.abc import Iterator
+
+from podpass.kubernetes.apiserver.auth.rbac import AuthorizerAttributes, RbacAuthorizer
+from podpass.kubernetes.apiserver.kinds import kind_by_name
+from podpass.kubernetes.apiserver.request import Request, UserInfo
+from podpass.kubernetes.apiserver.status import StatusError, forbidden
+from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
+
+AUDIENCE_VERB = "request-serviceaccounts-token-audience"
+_NODE_PREFIX, _NODES = "system:node:", "system:nodes"
+
+
+def check_token_request(
+    request: Request, spec: Object, store: ObjectStore, rbac: RbacAuthorizer
+) -> None:
+    """Refuse a node's request for a token that none of its pods needs; other users are not restricted.
+
+    Errors:  StatusError 403, 404.
+    """
+    user = request.user
+    if not _is_node(user):
+        return
+    node = user.name.removeprefix(_NODE_PREFIX)
+    if not node:
+        raise _forbidden(request, f'could not determine node from user "{user.name}"')
+    pod = _bound_pod(request, spec, store)
+    if (pod["spec"].get("nodeName") or "") != node:
+        raise _forbidden(
+            request, "node requested token bound to a pod scheduled on a different node"
+        )
+    _check_audience(request, spec, pod, store, rbac)
+
+
+def _is_node(user: UserInfo) -> bool:
+    return user.name.startswith(_NODE_PREFIX) and _NODES in user.groups
+
+
+def _bound_pod(request: Request, spec: Object, store: ObjectStore) -> Object:
+    ref = spec.get("boundObjectRef") or {}
+    name, uid = ref.get("name"), ref.get("uid")
+    if (ref.get("apiVersion"), ref.get("kind")) != ("v1", "Pod") or not name:
+        raise _forbidden(request, "node requested token not bound to a pod")
+    if not uid:
+        raise _forbidden(request, "node requested token with a pod binding without a uid")
+    pod = store.get(kind_by_name("Pod"), request.namespaced_name[0], name)
+    if pod is None:
+        raise StatusError(404, "NotFound", f'pod "{name}" not found', name=name, kind="pod")
+    if pod["metadata"]["uid"] != uid:
+        raise _forbidden(
+            request,
+            f"the UID in the bound object reference ({uid}) does not match the UID in record. The object"
+            " might have been deleted and then recreated",
+        )
+    return pod
+
+
+def _check_audience(
+    request: Request, spec: Object, pod: Object, store: ObjectStore, rbac: RbacAuthorizer
+) -> None:
+    audiences = spec.get("audiences") or [""]
+    if len(audiences) > 1:
+        raise _forbidden(request, "node may only request 0 or 1 audiences")
+    [audience] = audiences
+    if audience in _named_audiences(pod, store):
+        return
+    namespace, account = request.namespaced_name
+    wanted = AuthorizerAttributes(
+        verb=AUDIENCE_VERB, resource=audience, namespace=namespace, name=account
+    )
+    if rbac.authorize(request.user, wanted) is None:
+        raise _forbidden(
+            request,
+            f"audience {_quote(audience)} not found in pod spec volume, {request.user.name} is not authorized"
+            " to request tokens for this audience",
+        )
+
+
+def _named_audiences(pod: Object, store: ObjectStore) -> Iterator[str]:
+    """Yield the audiences that the volumes of a pod need; an empty one is that of the API server."""
+    for volume in pod["spec"].get("volumes") or ():
+        for source in (volume.get("projected") or {}).get("sources") or ():
+            if (token := source.get("serviceAccountToken")) is not None:
+                yield token.get("audience") or ""
+        if driver := (volume.get("csi") or {}).get("driver"):
+            found = store.get(kind_by_name("CSIDriver"), "", driver)
+            for wanted in ((found or {}).get("spec") or {}).get("tokenRequests") or ():
+                yield wanted.get("audience") or ""
+
+
+def _quote(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _forbidden(request: Request, reason: str) -> StatusError:
+    kind, name = request.kind, request.namespaced_name[1]
+    return forbidden(
+        kind.plural, f'{kind.resource} "{name}" is forbidden: {reason}', name=name, group=kind.group
+    )

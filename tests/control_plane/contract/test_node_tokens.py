@@ -1,0 +1,209 @@
+"""Tokens that a node requests: both servers refuse the same requests with the same messages."""
+
+from typing import Any
+
+import pytest
+
+from podpass.crypto import jose
+from tests.control_plane.contract.api import (
+    ADMIN,
+    NODE,
+    NODE_NAME,
+    ApiReply,
+    ContractApi,
+    check_refused,
+    pod,
+    unique_name,
+)
+
+AUDIENCE = "api://AzureADTokenExchange"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+DRIVERS = "/apis/storage.k8s.io/v1/csidrivers"
+UID = "00000000-0000-4000-8000-000000000000"
+BINDING = "contract-nodes"
+
+
+@pytest.fixture(autouse=True)
+async def node_role(api: ContractApi) -> None:
+    """Bind the role of nodes: only the node authorizer of a whole cluster does without it."""
+    body = {
+        "metadata": {"name": BINDING},
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "ClusterRole",
+            "name": "system:node",
+        },
+        "subjects": [
+            {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:nodes"}
+        ],
+    }
+    reply = await api.call("POST", f"{RBAC}/clusterrolebindings", body)
+    assert reply.status in (201, 409), reply.text
+
+
+async def _pod(api: ContractApi, *volumes: Any, node: str = NODE_NAME) -> dict[str, Any]:
+    """Create a pod on a node; return the reference that binds a token to it."""
+    made = await api.create(
+        "pods", pod(nodeName=node, automountServiceAccountToken=False, volumes=list(volumes))
+    )
+    return {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": made["metadata"]["uid"]}
+
+
+def _projected(*audiences: str) -> dict[str, Any]:
+    sources = [
+        {"serviceAccountToken": {"path": f"t{at}", "expirationSeconds": 3600, "audience": audience}}
+        for at, audience in enumerate(audiences)
+    ]
+    return {"name": "tokens", "projected": {"sources": sources}}
+
+
+async def _request(
+    api: ContractApi, ref: Any, *audiences: str, account: str = "default", token: str = NODE
+) -> ApiReply:
+    """Request a token; a server that has not seen the pod or the role yet is asked again."""
+    body = {"spec": {"audiences": list(audiences), "boundObjectRef": ref}}
+    path = api.path("serviceaccounts", account, "token")
+    return await api.wait_for(
+        path,
+        lambda reply: (
+            'pods "p" not found' not in reply.text and "cannot create resource" not in reply.text
+        ),
+        "POST",
+        body=body,
+        token=token,
+    )
+
+
+def _message(api: ContractApi, reply: ApiReply) -> str:
+    message = str(check_refused(reply, 403, "Forbidden")["message"])
+    assert reply.body["details"] == {"name": "default", "kind": "serviceaccounts"}
+    return message.replace(api.namespace, "NAMESPACE")
+
+
+async def test_node_gets_a_token_for_an_audience_of_the_pods_volumes(api: ContractApi) -> None:
+    ref = await _pod(api, _projected(AUDIENCE, "other"))
+    for audience in (AUDIENCE, "other"):
+        reply = await _request(api, ref, audience)
+        assert reply.status == 201, reply.text
+        assert jose.parse(reply.body["status"]["token"]).claims["aud"] == [audience]
+
+
+@pytest.mark.parametrize("audience", ["api://stolen", 'quo"te', "*"])
+async def test_node_gets_no_token_for_another_audience(api: ContractApi, audience: str) -> None:
+    ref = await _pod(api, _projected(AUDIENCE))
+    quoted = audience.replace('"', r"\"")
+    assert _message(api, await _request(api, ref, audience)) == (
+        f'serviceaccounts "default" is forbidden: audience "{quoted}" not found in pod spec volume, '
+        f"system:node:{NODE_NAME} is not authorized to request tokens for this audience"
+    )
+    reply = await _request(api, ref, audience, token=ADMIN)
+    assert reply.status == 201, reply.text
+
+
+async def test_node_gets_no_token_for_the_api_server_that_the_pod_does_not_mount(
+    api: ContractApi,
+) -> None:
+    ref = await _pod(api, _projected(AUDIENCE))
+    assert _message(api, await _request(api, ref)) == (
+        'serviceaccounts "default" is forbidden: audience "" not found in pod spec volume, '
+        f"system:node:{NODE_NAME} is not authorized to request tokens for this audience"
+    )
+
+
+async def test_node_gets_a_token_for_the_api_server_that_the_pod_mounts(api: ContractApi) -> None:
+    source = {"serviceAccountToken": {"path": "token"}}
+    ref = await _pod(api, {"name": "api", "projected": {"sources": [source]}})
+    reply = await _request(api, ref)
+    assert reply.status == 201, reply.text
+    assert jose.parse(reply.body["status"]["token"]).claims["aud"] == [
+        "https://kubernetes.default.svc"
+    ]
+
+
+async def test_node_gets_no_token_with_two_audiences(api: ContractApi) -> None:
+    ref = await _pod(api, _projected(AUDIENCE, "other"))
+    assert _message(api, await _request(api, ref, AUDIENCE, "other")) == (
+        'serviceaccounts "default" is forbidden: node may only request 0 or 1 audiences'
+    )
+
+
+async def test_node_gets_a_token_for_an_audience_of_a_csi_driver(api: ContractApi) -> None:
+    driver = unique_name("driver")
+    spec = {"tokenRequests": [{"audience": AUDIENCE}], "volumeLifecycleModes": ["Ephemeral"]}
+    made = await api.call("POST", DRIVERS, {"metadata": {"name": driver}, "spec": spec})
+    assert made.status == 201, made.text
+    try:
+        ref = await _pod(api, {"name": "v", "csi": {"driver": driver}})
+        path = api.path("serviceaccounts", "default", "token")
+        body = {"spec": {"audiences": [AUDIENCE], "boundObjectRef": ref}}
+        await api.wait_for(path, lambda reply: reply.status == 201, "POST", body=body, token=NODE)
+        assert "not found in pod spec volume" in _message(api, await _request(api, ref, "other"))
+    finally:
+        await api.call("DELETE", f"{DRIVERS}/{driver}")
+
+
+async def test_rbac_allows_a_node_more_audiences(api: ContractApi) -> None:
+    ref = await _pod(api, _projected(AUDIENCE))
+    name = unique_name("audiences")
+    rule = {
+        "apiGroups": [""],
+        "resources": ["api://more"],
+        "verbs": ["request-serviceaccounts-token-audience"],
+    }
+    await api.create("roles", {"metadata": {"name": name}, "rules": [rule]})
+    await api.create(
+        "rolebindings",
+        {
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [
+                {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:nodes"}
+            ],
+        },
+    )
+    path = api.path("serviceaccounts", "default", "token")
+    body = {"spec": {"audiences": ["api://more"], "boundObjectRef": ref}}
+    await api.wait_for(path, lambda reply: reply.status == 201, "POST", body=body, token=NODE)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (None, "node requested token not bound to a pod"),
+        ({"kind": "Secret"}, "node requested token not bound to a pod"),
+        ({"apiVersion": ""}, "node requested token not bound to a pod"),
+        ({"name": ""}, "node requested token not bound to a pod"),
+        ({"uid": ""}, "node requested token with a pod binding without a uid"),
+        (
+            {"uid": UID},
+            (
+                f"the UID in the bound object reference ({UID}) does not match the UID in record. "
+                "The object might have been deleted and then recreated"
+            ),
+        ),
+    ],
+)
+async def test_node_gets_only_tokens_that_are_bound_to_a_pod(
+    api: ContractApi, change: Any, reason: str
+) -> None:
+    ref = await _pod(api, _projected(AUDIENCE))
+    given = None if change is None else ref | change
+    message = _message(api, await _request(api, given, AUDIENCE))
+    assert message == f'serviceaccounts "default" is forbidden: {reason}'
+
+
+async def test_node_gets_no_token_of_a_pod_on_another_node(api: ContractApi) -> None:
+    ref = await _pod(api, _projected(AUDIENCE), node="n2")
+    assert _message(api, await _request(api, ref, AUDIENCE)) == (
+        'serviceaccounts "default" is forbidden: '
+        "node requested token bound to a pod scheduled on a different node"
+    )
+
+
+async def test_restriction_comes_before_the_missing_account_and_after_the_missing_pod(
+    api: ContractApi,
+) -> None:
+    ref = {"kind": "Pod", "apiVersion": "v1", "name": "none", "uid": UID}
+    found = check_refused(await _request(api, ref, AUDIENCE, account="missing"), 404, "NotFound")
+    assert found["message"] == 'pod "none" not found'
+    assert found["details"] == {"name": "none", "kind": "pod"}
