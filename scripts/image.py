@@ -1,11 +1,12 @@
 """Build podpass's container image without Docker.
 
 `image.py root FOLDER [EXTRA ...]`, then `image.py pack FOLDER FILE`; `image.py archive FILE [EXTRA ...]` does
-both. The image contains these extras of podpass. Between the two, `image.py target NAME FOLDER` adds what the
-image of one process needs; then `image.py pack FOLDER FILE NAME` (names: webhook, authority, proxy,
-proxy-init). An archive is an OCI image layout with one layer, for
-`podman load`, `skopeo copy oci-archive:FILE ...` or `docker load`. The same environment gives the same
-archive, byte for byte. Its software bill of materials (CycloneDX) is in the image and next to the archive.
+both. The image contains these extras of podpass. `image.py target NAME FOLDER`, then `image.py pack FOLDER
+FILE NAME`, make the image of one process (names: webhook, authority, proxy, proxy-init). Those of webhook,
+proxy and proxy-init contain only what their command imports, without debug information if `strip` is
+installed. An archive is an OCI image layout with one layer, for `podman load`, `skopeo copy
+oci-archive:FILE ...` or `docker load`. The same environment gives the same archive, byte for byte. Its
+software bill of materials (CycloneDX) is in the image and next to the archive.
 """
 
 import gzip
@@ -23,17 +24,18 @@ from pathlib import Path
 from typing import Any
 
 from image_root import PREFIX, CannotAssemble, assemble
-from image_targets import ALL, TARGETS, ImageTarget, add_target
+from image_targets import ALL, TARGETS, ImageTarget, add_programs, find_target
 
 SBOM = Path("usr/share/sbom/podpass.cdx.json")
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 _OCI = "application/vnd.oci.image"
 
 
-def build_root(root: Path, extras: Sequence[str] = ()) -> None:
+def build_root(root: Path, extras: Sequence[str] = (), target: ImageTarget = ALL) -> None:
     """Assemble the root file system with its software bill of materials."""
     root.mkdir(parents=True, exist_ok=True)
-    found = assemble(root, extras)
+    found = assemble(root, extras, target.module)
+    add_programs(root, target)
     path = root / SBOM
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(sbom(found), indent=2) + "\n")
@@ -179,7 +181,7 @@ def main() -> None:
         case ["root", folder, *extras]:
             build_root(Path(folder), extras)
         case ["target", name, folder]:
-            add_target(Path(folder), name)
+            build_root(Path(folder), target=find_target(name))
         case ["pack", folder, name]:
             _pack(Path(folder), Path(name))
         case ["pack", folder, name, target] if target in TARGETS:

@@ -1,5 +1,7 @@
 """The image's root file system: an interpreter, podpass with its dependencies, and no other program.
 
+The file system of one command has only the modules and the distributions that this command imports.
+
 It is copied from the environment that runs this module, so it needs no network and no base image.
 `deploy/Dockerfile` runs it in its first stage, and a test on any machine. It needs Linux with glibc, whose
 `ldd` lists libraries.
@@ -19,6 +21,8 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from image_imports import distribution_names, imported_modules
+
 from podpass.crypto.multibuffer import library
 
 try:
@@ -34,7 +38,10 @@ LIBRARY = PREFIX / "lib" / f"python{VERSION}"
 # Packages that only developers use, or that can run or install other programs.
 NOT_COPIED = {
     "__pycache__",
+    "curses",
+    "dbm",
     "dist-packages",
+    "distutils",
     "ensurepip",
     "idlelib",
     "lib2to3",
@@ -47,6 +54,14 @@ NOT_COPIED = {
     "turtledemo",
     "venv",
 }
+# Modules of the standard library for terminals, sound and old databases, some with libraries of their own.
+_NOT_COPIED_PREFIXES = (
+    *("_tkinter", "_test", "_ctypes_test", "_xx", "xx", "turtle"),
+    *("_curses", "_dbm", "_gdbm", "nis.", "ossaudiodev", "readline"),
+)
+# Packages of the standard library that are copied for one command only if podpass imports them.
+_LARGE = {"sqlite3"}
+_COMMAND_LINE = ("podpass.cli", "podpass.cli.main", "podpass.cli.commands")
 _SOURCES = {".c", ".h", ".pxd", ".pyi", ".pyx"}
 _LIBRARY = re.compile(r"(?:(\S+) => )?(/\S+) \(0x")
 
@@ -64,31 +79,55 @@ def site_name(site_packages: Sequence[str]) -> str:
     return "dist-packages" if "dist-packages" in names else "site-packages"
 
 
-def assemble(root: Path, extras: Sequence[str] = ()) -> list[metadata.Distribution]:
+def assemble(
+    root: Path, extras: Sequence[str] = (), command: str | None = None
+) -> list[metadata.Distribution]:
     """Write the file system into an empty folder; return the installed distributions.
 
-    Shapes:  `extras` are the extras of podpass to install.
+    Shapes:  `extras` are the extras of podpass to install; `command` is the module of the only command that
+             must run, None for all.
     """
     base = Path(sys.base_prefix)
     interpreter = Path(os.path.realpath(sys.executable))
     copy_file(interpreter, root / PREFIX / "bin" / f"python{VERSION}")
     for name in ("python", "python3"):
         (root / PREFIX / "bin" / name).symlink_to(f"python{VERSION}")
+    distributions, files, left_out = _contents(extras, command)
     standard = Path(sysconfig.get_path("stdlib", vars={"base": str(base)}))
     for path in _files(standard):
-        if not _is_excluded(path.relative_to(standard)):
+        if not _is_excluded(path.relative_to(standard), left_out):
             copy_file(path, root / LIBRARY / path.relative_to(standard))
-    found = sorted(
-        required_distributions(f"podpass[{','.join(extras)}]").values(),
-        key=lambda one: one.name.lower(),
-    )
+    found = sorted(distributions.values(), key=lambda one: one.name.lower())
     packages = root / LIBRARY / site_name(site.getsitepackages())
     for distribution in found:
-        _install(distribution, root, packages)
+        if distribution.name == "podpass":
+            _install_podpass(distribution, packages, files)
+        else:
+            _install(distribution, root, packages)
     copy_libraries(root)
+    if command is not None:
+        _remove_debug_information(root)
     _write_settings(root)
     _compile(root)
     return found
+
+
+def _contents(
+    extras: Sequence[str], command: str | None
+) -> tuple[dict[str, metadata.Distribution], list[Path], set[str]]:
+    """Return the distributions, the files of podpass, and the standard modules that are left out."""
+    import podpass
+
+    package = Path(podpass.__path__[0])
+    if command is None:
+        files = [path for path in _files(package) if "__pycache__" not in path.parts]
+        return required_distributions(f"podpass[{','.join(extras)}]"), files, set()
+    modules, others = imported_modules(package, [*_COMMAND_LINE, command])
+    distributions = {"podpass": metadata.distribution("podpass")}
+    for name in sorted(distribution_names(others)):
+        distributions |= required_distributions(name)
+    left_out = {f"{prefix}{name}" for name in _LARGE - others for prefix in ("", "_")}
+    return distributions, sorted(modules.values()), left_out
 
 
 def required_distributions(name: str) -> dict[str, metadata.Distribution]:
@@ -122,11 +161,12 @@ def _normalized_name(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _is_excluded(path: Path) -> bool:
+def _is_excluded(path: Path, left_out: set[str]) -> bool:
     return (
-        bool(NOT_COPIED.intersection(path.parts))
+        bool((NOT_COPIED | left_out).intersection(path.parts))
+        or path.name.partition(".")[0] in left_out
         or path.parts[0].startswith("config-")
-        or path.name.startswith(("_tkinter", "_test", "_ctypes_test", "_xx", "xx", "turtle"))
+        or path.name.startswith(_NOT_COPIED_PREFIXES)
     )
 
 
@@ -147,9 +187,6 @@ def copy_file(source: Path, target: Path) -> None:
 
 def _install(distribution: metadata.Distribution, root: Path, site: Path) -> None:
     """Copy a distribution without its commands; the only command is `podpass`, which is written below."""
-    if distribution.name == "podpass":
-        _install_podpass(distribution, site)
-        return
     libraries = Path(sysconfig.get_path("data"), "lib").resolve()
     for file in distribution.files or ():
         path = Path(str(distribution.locate_file(file)))
@@ -162,14 +199,15 @@ def _install(distribution: metadata.Distribution, root: Path, site: Path) -> Non
             copy_file(path, site / file)
 
 
-def _install_podpass(distribution: metadata.Distribution, site: Path) -> None:
+def _install_podpass(
+    distribution: metadata.Distribution, site: Path, files: Sequence[Path]
+) -> None:
     """Copy podpass from its import location, because an editable install lists none of its files."""
     import podpass
 
     package = Path(podpass.__path__[0])
-    for path in _files(package):
-        if "__pycache__" not in path.parts:
-            copy_file(path, site / "podpass" / path.relative_to(package))
+    for path in files:
+        copy_file(path, site / "podpass" / path.relative_to(package))
     info = site / f"podpass-{distribution.version}.dist-info"
     info.mkdir(parents=True)
     text = distribution.read_text("METADATA") or ""
@@ -196,6 +234,17 @@ def copy_libraries(root: Path) -> None:
     # glibc loads it by name when a thread ends.
     for found in sorted(Path("/", here).glob("libgcc_s.so.1")):
         copy_file(Path(os.path.realpath(found)), root / here / found.name)
+
+
+def _remove_debug_information(root: Path) -> None:
+    """Remove debug information from compiled files, if `strip` is installed; it is most of some wheels."""
+    if (program := shutil.which("strip")) is None:
+        return
+    for path in _files(root):
+        with path.open("rb") as content:
+            is_compiled = content.read(4) == b"\x7fELF"
+        if is_compiled and not path.is_symlink():
+            subprocess.run([program, "--strip-debug", str(path)], check=True, capture_output=True)
 
 
 def _write_settings(root: Path) -> None:

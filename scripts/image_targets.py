@@ -18,9 +18,13 @@ _EXTENSIONS = ("standard", "tcp", "owner", "REDIRECT", "NAT", "DNAT")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageTarget:
-    """The description, command and user of an image; `entry_point` is empty if it has all commands."""
+    """The description, command and user of an image; `entry_point` is empty if it has all commands.
+
+    Shapes:  `module` is the only command of podpass that the image can run, None for all.
+    """
 
     description: str
+    module: str | None = None
     entry_point: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     user: int = USER
@@ -32,6 +36,7 @@ ALL = ImageTarget(
 )
 TARGETS = {
     "webhook": ImageTarget(
+        module="podpass.cli.webhook",
         description="Microsoft Entra Workload ID: admission webhook",
         entry_point=("podpass", "webhook"),
     ),
@@ -40,11 +45,13 @@ TARGETS = {
         entry_point=("podpass", "authority"),
     ),
     "proxy": ImageTarget(
+        module="podpass.cli.proxy",
         description="Microsoft Entra Workload ID: migration sidecar",
         entry_point=("/proxy",),
         user=PROXY_USER,
     ),
     "proxy-init": ImageTarget(
+        module="podpass.cli.proxy_init",
         description="Microsoft Entra Workload ID: redirection to the migration sidecar",
         entry_point=("podpass", "proxy-init"),
         user=0,
@@ -52,21 +59,29 @@ TARGETS = {
 }
 
 
-def add_target(root: Path, name: str) -> None:
-    """Add to an assembled root file system what a target needs.
+def find_target(name: str) -> ImageTarget:
+    """Return a target by name.
 
     Errors:  CannotAssemble.
     """
     if name not in TARGETS:
         raise CannotAssemble(f"there is no target {name}; there are {', '.join(TARGETS)}")
-    if name == "proxy":
+    return TARGETS[name]
+
+
+def add_programs(root: Path, target: ImageTarget) -> None:
+    """Add to an assembled root file system the programs of the sidecar's images.
+
+    Errors:  CannotAssemble.
+    """
+    if target is TARGETS["proxy"]:
         launcher = root / "proxy"
         launcher.write_text(
             f"#!/{PREFIX}/bin/python{VERSION} -I\nimport sys\n\nfrom podpass.cli import main\n\n"
             'main(["proxy", *sys.argv[1:]])\n'
         )
         launcher.chmod(0o755)
-    if name == "proxy-init":
+    if target is TARGETS["proxy-init"]:
         _add_iptables(root)
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, func, literal_column, select, text
 from podpass.database import (
     Database,
     DatabaseBusy,
+    DatabaseFailed,
     DatabaseReadOnly,
     DatabaseUncertain,
     DatabaseUnusable,
@@ -235,6 +236,15 @@ async def test_value_too_large_for_an_index_is_unstorable(database: Database) ->
     with pytest.raises(UnstorableValue) as caught:
         await database.write(lambda connection: connection.execute(insert, {"name": many}))
     assert many[:20] not in repr(caught.value.facts)
+
+
+async def test_refused_setting_of_the_session_is_no_unstorable_value(database: Database) -> None:
+    """A server without time zone files refuses even UTC, and then no replica starts."""
+    setting = text("SELECT set_config('TimeZone', 'Nowhere/Unknown', false)")
+    with pytest.raises(DatabaseFailed, match="refuses a setting") as caught:
+        await database.read(lambda connection: connection.scalar(setting))
+    assert 'parameter "TimeZone"' in caught.value.facts["cause"]
+    assert "time zone files" in str(caught.value.hint)
 
 
 async def test_read_only_server_refuses_writes(database: Database) -> None:

@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,8 @@ from typing import Any
 import pytest
 
 import podpass
+from tests.deploy.image_root import ROOT, SHELLS, USER, run_in_image, run_script
 
-ROOT = Path(__file__).parents[2]
-USER = 65532
-SHELLS = {"sh", "bash", "dash", "ash", "zsh", "ksh", "busybox", "toybox"}
 INSTALLERS = {"pip", "ensurepip", "setuptools", "wheel", "easy_install", "apt", "dpkg"}
 
 pytestmark = [
@@ -29,17 +26,6 @@ pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.skipif(shutil.which("ldd") is None, reason="assembling an image needs `ldd`"),
 ]
-
-
-def _script(*arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "image.py"), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 def test_image_needs_no_package_that_podpass_does_not_install() -> None:
@@ -61,32 +47,14 @@ def test_image_needs_no_package_that_podpass_does_not_install() -> None:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("image") / "root"
-    _script("root", str(folder))
+    run_script("root", str(folder))
     return folder
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     file = tmp_path_factory.mktemp("archive") / "podpass.tar"
-    return file, _script("archive", str(file))
-
-
-def _run(root: Path, *command: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command in the image as its user with a read-only root, as a cluster does."""
-    if shutil.which("bwrap"):
-        user = ("--unshare-all", "--uid", str(USER), "--gid", str(USER), "--clearenv")
-        path = ("--setenv", "PATH", "/usr/local/bin", "--ro-bind", str(root), "/")
-        prefix = ["bwrap", *user, *path, "--proc", "/proc", "--dev", "/dev"]
-    elif os.geteuid() == 0 and shutil.which("unshare"):
-        script = (
-            'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && mount --bind /proc "$0/proc" && '
-            f'exec env -i PATH=/usr/local/bin "$1" --userspec={USER}:{USER} "$0" "${{@:2}}"'
-        )
-        chroot = shutil.which("chroot") or "/usr/sbin/chroot"
-        prefix = ["unshare", "--mount", "bash", "-c", script, str(root), chroot]
-    else:
-        pytest.skip("running an image needs bubblewrap, or root")
-    return subprocess.run([*prefix, *command], capture_output=True, text=True, check=False)
+    return file, run_script("archive", str(file))
 
 
 # ---------------------------------------------------------------------------------------- contents
@@ -130,7 +98,7 @@ def test_image_has_no_test_tools(root: Path) -> None:
 def test_packages_are_in_the_interpreters_search_path(root: Path) -> None:
     """Debian's interpreter uses another package folder; an image built from it must use the right one."""
     (site,) = root.glob("usr/local/lib/python*/*-packages")
-    looked_in = _run(root, "python3", "-Ic", "import sys; print(*sys.path)").stdout.split()
+    looked_in = run_in_image(root, "python3", "-Ic", "import sys; print(*sys.path)").stdout.split()
     assert f"/{site.relative_to(root)}" in looked_in
 
 
@@ -159,7 +127,7 @@ def test_bill_of_materials_lists_all_installed_distributions(root: Path) -> None
 
 
 def test_podpass_runs_as_the_unprivileged_user(root: Path) -> None:
-    done = _run(root, "podpass", "--version")
+    done = run_in_image(root, "podpass", "--version")
     assert (done.stdout, done.stderr) == (f"podpass {podpass.__version__}\n", "")
     values = (
         "--tenant-id",
@@ -167,7 +135,7 @@ def test_podpass_runs_as_the_unprivileged_user(root: Path) -> None:
         "--set",
         "image.repository=registry.example/podpass",
     )
-    assert "Deployment" in _run(root, "podpass", "manifests", *values).stdout
+    assert "Deployment" in run_in_image(root, "podpass", "manifests", *values).stdout
 
 
 def test_every_module_of_podpass_can_be_imported(root: Path) -> None:
@@ -179,7 +147,7 @@ def test_every_module_of_podpass_can_be_imported(root: Path) -> None:
         "import sqlite3, ssl, psycopg, uvloop\n"
         "print(len(found), len(ssl.create_default_context().get_ca_certs()))\n"
     )
-    done = _run(root, "python", "-c", script)
+    done = run_in_image(root, "python", "-c", script)
     assert done.returncode == 0, done.stderr
     modules, authorities = map(int, done.stdout.split())
     assert modules > 200
@@ -193,14 +161,14 @@ def test_process_is_unprivileged_and_cannot_write(root: Path) -> None:
         "    try:\n        open(where, 'w')\n"
         "    except OSError as exc:\n        print(exc.strerror)\n"
     )
-    done = _run(root, "python", "-c", script)
+    done = run_in_image(root, "python", "-c", script)
     assert done.stdout.splitlines() == [f"{USER} {USER}", *["Read-only file system"] * 3]
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the library is for x86-64")
 def test_multibuffer_extra_adds_the_library(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    _script("root", str(root), "multibuffer")
+    run_script("root", str(root), "multibuffer")
     script = (
         "from podpass.crypto import jose\n"
         "from podpass.crypto.multibuffer import library as multibuffer\n"
@@ -209,7 +177,7 @@ def test_multibuffer_extra_adds_the_library(tmp_path: Path) -> None:
         "else:\n    key = jose.generate_rsa()\n"
         "    print(library.file, len(library.load(key).sign([b'text'] * 8)))\n"
     )
-    done = _run(root, "python", "-c", script)
+    done = run_in_image(root, "python", "-c", script)
     assert done.returncode == 0, done.stderr
     if "avx512ifma" in Path("/proc/cpuinfo").read_text():
         assert re.fullmatch(r"/usr/local/lib/libcrypto_mb\.so\.\d+ 8\n", done.stdout)
@@ -293,7 +261,7 @@ def test_same_environment_builds_the_same_image(
     root: Path, archive: tuple[Path, str], tmp_path: Path
 ) -> None:
     """A reproducible image can be verified by building it from the same sources."""
-    assert _script("pack", str(root), str(tmp_path / "again.tar")) == archive[1]
+    assert run_script("pack", str(root), str(tmp_path / "again.tar")) == archive[1]
 
 
 def test_dockerfile_builds_the_same_image(archive: tuple[Path, str]) -> None:
@@ -303,7 +271,7 @@ def test_dockerfile_builds_the_same_image(archive: tuple[Path, str]) -> None:
         config = _json(tar, "blobs/" + manifest["config"]["digest"].replace(":", "/"))["config"]
     text = (ROOT / "deploy" / "Dockerfile").read_text()
     build, _, final = text.partition("FROM scratch\n")
-    assert "ARG EXTRAS=\n" in build
+    assert build.count("ARG EXTRAS=\n") == 2
     assert 'pip install --no-cache-dir -c /src/constraints.txt "/src${EXTRAS:+[$EXTRAS]}"' in build
     assert "/src/scripts/image.py root /image $EXTRAS\n" in build
     assert "COPY --from=build /image /\n" in final
@@ -313,99 +281,6 @@ def test_dockerfile_builds_the_same_image(archive: tuple[Path, str]) -> None:
     assert f"USER {config['User']}\n" in final
     assert f"ENV {' '.join(config['Env'])}\n" in final
     assert f"CMD {json.dumps(config['Cmd'])}\n" in final
-
-
-# ------------------------------------------------------------------------------------------ targets
-
-
-@pytest.mark.parametrize(
-    ("target", "user", "entry_point"),
-    [
-        ("webhook", USER, ["podpass", "webhook"]),
-        ("authority", USER, ["podpass", "authority"]),
-        ("proxy", 1501, ["/proxy"]),
-        ("proxy-init", 0, ["podpass", "proxy-init"]),
-    ],
-)
-def test_dockerfile_has_the_image_of_each_process(
-    target: str, user: int, entry_point: list[str]
-) -> None:
-    """The reference's names; the redirection exempts user 1501, and only the init container is root."""
-    program = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import json, image, image_targets\n"
-        "found = image_targets.TARGETS[sys.argv[2]]\n"
-        "labels = image.labels(sys.argv[3], found)\n"
-        "print(json.dumps([found.user, found.entry_point, found.command, labels]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(ROOT / "scripts"), target, podpass.__version__],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert json.loads(done.stdout)[:3] == [user, entry_point, []]
-    text = (ROOT / "deploy" / "Dockerfile").read_text()
-    stage = re.split(rf"FROM scratch AS {target}\n", text)[1].partition("FROM ")[0]
-    said = dict(re.findall(r'(org\.opencontainers\.\S+)="([^"]*)"', stage))
-    assert said == json.loads(done.stdout)[3]
-    assert f"USER {user}:{user}\n" in stage
-    assert f"ENTRYPOINT {json.dumps(entry_point)}\n" in stage
-    assert "RUN" not in stage
-    if target.startswith("proxy"):
-        assert f"COPY --from=build-{target} /image /\n" in stage
-        assert f"/src/scripts/image.py target {target} /image\n" in text
-    else:
-        assert "COPY --from=build /image /\n" in stage
-
-
-@pytest.fixture
-def target_root(root: Path, tmp_path: Path) -> Callable[[str], Path]:
-    def make(name: str) -> Path:
-        made = tmp_path / "target"
-        # Links are enough: a target only adds files.
-        subprocess.run(["cp", "-al", str(root), str(made)], check=True)
-        _script("target", name, str(made))
-        return made
-
-    return make
-
-
-def test_proxy_image_has_the_program_that_injected_containers_start(
-    target_root: Callable[[str], Path],
-) -> None:
-    made = target_root("proxy")
-    done = _run(made, "/proxy", "--proxy-port=8000", "--log-level=")
-    assert done.returncode == 2
-    assert "AZURE_TENANT_ID not set" in done.stderr
-    assert '"buildVersion":' in _run(made, "/proxy", "--version").stdout
-
-
-def test_proxy_init_image_redirects_in_a_network_namespace(
-    target_root: Callable[[str], Path],
-) -> None:
-    if os.geteuid() != 0 or not shutil.which("iptables", path="/usr/sbin:/sbin"):
-        pytest.skip("the rules need root, and the image needs an installed iptables")
-    made = target_root("proxy-init")
-    assert not SHELLS & {path.name for path in made.rglob("*")}
-    script = (
-        'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && mount --bind /proc "$0/proc" && '
-        "exec setpriv --bounding-set=-all,+net_admin,+net_raw,+sys_chroot "
-        "env -i PATH=/usr/local/bin KUBERNETES_SERVICE_HOST=10.0.0.1 "
-        '"$1" "$0" podpass proxy-init'
-    )
-    chroot = shutil.which("chroot") or "/usr/sbin/chroot"
-    command = ["unshare", "--mount", "--net", "bash", "-c", script, str(made), chroot]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "-A AZWI_PROXY_REDIRECT -p tcp -j REDIRECT --to-ports 8000" in done.stdout
-
-
-def test_unknown_target_is_refused(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "scripts" / "image.py"), "target", "prxy", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "there is no target prxy; there are webhook, authority, proxy" in done.stderr
 
 
 def test_image_has_the_commands_of_chart_and_manifests(root: Path) -> None:

@@ -3,15 +3,18 @@
 podpass's own image is the one that `scripts/image.py` builds. The others have one program each.
 """
 
+import contextlib
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +24,7 @@ from bench.peers.build import cache
 ROOT = Path(__file__).parents[2]
 USER = "65532:65532"
 _SCRIPT = ROOT / "scripts" / "image.py"
+_UNUSED_SECONDS = 2 * 24 * 3600
 _LIBRARY = re.compile(r"(?:=> )?(/\S+) \(0x")
 
 
@@ -84,7 +88,7 @@ def podpass_archive() -> Path:
     def build(folder: Path) -> None:
         _run_script("archive", str(folder / "podpass.tar"))
 
-    return _cached("podpass-image", _podpass_sources(), build) / "podpass.tar"
+    return cached("podpass-image", _podpass_sources(), build) / "podpass.tar"
 
 
 def target_layer(target: str) -> Path:
@@ -92,11 +96,10 @@ def target_layer(target: str) -> Path:
 
     def build(folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder) as root:
-            _run_script("root", root)
             _run_script("target", target, root)
             _pack(Path(root), folder / "layer.tar")
 
-    return _cached(f"{target}-target", _podpass_sources(), build) / "layer.tar"
+    return cached(f"{target}-target", _podpass_sources(), build) / "layer.tar"
 
 
 def client_layer() -> Path:
@@ -109,11 +112,15 @@ def client_layer() -> Path:
                 shutil.rmtree(path)
             _pack(Path(root), folder / "layer.tar")
 
-    return _cached("client-image", [ROOT / "constraints.txt", _SCRIPT], build) / "layer.tar"
+    return cached("client-image", [ROOT / "constraints.txt", *_scripts()], build) / "layer.tar"
 
 
 def _podpass_sources() -> list[Path]:
-    return [*(ROOT / "src").rglob("*"), *(ROOT / "scripts").glob("image*.py")]
+    return [*(ROOT / "src").rglob("*"), *_scripts()]
+
+
+def _scripts() -> list[Path]:
+    return [*_SCRIPT.parent.glob("image*.py")]
 
 
 def _pack(root: Path, file: Path) -> None:
@@ -121,22 +128,36 @@ def _pack(root: Path, file: Path) -> None:
         tar.add(root, ".", filter=_owned_by_root)
 
 
-def _cached(name: str, sources: Iterable[Path], build: Callable[[Path], None]) -> Path:
-    """Return the folder that `build` fills, once for each content of the sources."""
+def cached(name: str, sources: Iterable[Path], build: Callable[[Path], None]) -> Path:
+    """Return the folder that `build` fills, once for each content of the sources.
+
+    Other checkouts on this machine have other sources: a folder is removed when nothing has used it for days.
+    """
     digest = hashlib.sha256(sys.version.encode())
     for path in sorted(path for path in sources if path.is_file() and path.suffix != ".pyc"):
         digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
     folder = cache() / f"{name}-{digest.hexdigest()[:12]}"
     if not folder.exists():
-        for older in cache().glob(f"{name}-*"):
-            shutil.rmtree(older, ignore_errors=True)
         cache().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache(), prefix=f".{name}-") as part:
             inner = Path(part, "content")
             inner.mkdir()
             build(inner)
-            inner.rename(folder)
+            try:
+                inner.rename(folder)
+            except OSError:
+                if not folder.exists():  # otherwise another run has built the same
+                    raise
+    os.utime(folder)
+    _remove_unused(name)
     return folder
+
+
+def _remove_unused(name: str) -> None:
+    for folder in cache().glob(f"{name}-*"):
+        with contextlib.suppress(FileNotFoundError):  # another run removes it, too
+            if time.time() - folder.stat().st_mtime > _UNUSED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run_script(*arguments: str) -> None:

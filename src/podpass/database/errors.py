@@ -26,6 +26,8 @@ _BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED", "55P03", "40001", "40P01", "57", "08", 
 _CONNECTION_LOST = ("57P", "08")
 # A value that is too large for an index, or has a type or a character that the column does not accept.
 _UNSTORABLE = ("54000", "22")
+# A setting of the session, not a value: a server without its time zone files, for example, does not know UTC.
+_SETTING = "22023"
 # The user has no right to create tables in the schema, or no access to it.
 _FORBIDDEN = ("42501", "3F000")
 # Hints for a PostgreSQL server that cannot be reached, by a word in the driver's message: a connection that
@@ -142,6 +144,9 @@ def to_database_error(exc: SQLAlchemyError) -> Error:
     if name.startswith(_BUSY) or is_connection_lost(exc):
         busy = None if name.startswith("SQLITE") else _server_hint(cause)
         return DatabaseBusy("the database is busy", cause=cause, hint=busy)
+    if name == _SETTING:
+        refused = "see the log of the PostgreSQL server; it needs its time zone files, also for UTC"
+        return DatabaseFailed("the database refuses a setting", cause=cause, hint=refused)
     if name.startswith(_UNSTORABLE) or isinstance(exc, DataError):
         # The driver's message may show the value.
         return UnstorableValue("the database cannot store such a value", cause=name)

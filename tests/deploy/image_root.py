@@ -1,0 +1,43 @@
+"""An image built without Docker, and a command that runs in its root as a container does."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+USER = 65532
+SHELLS = {"sh", "bash", "dash", "ash", "zsh", "ksh", "busybox", "toybox"}
+
+
+def run_script(*arguments: str) -> str:
+    """Run `scripts/image.py`; return its output."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "image.py"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def run_in_image(root: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command in the image as its user with a read-only root, as a cluster does; or skip the test."""
+    if shutil.which("bwrap"):
+        user = ("--unshare-all", "--uid", str(USER), "--gid", str(USER), "--clearenv")
+        path = ("--setenv", "PATH", "/usr/local/bin", "--ro-bind", str(root), "/")
+        prefix = ["bwrap", *user, *path, "--proc", "/proc", "--dev", "/dev"]
+    elif os.geteuid() == 0 and shutil.which("unshare"):
+        script = (
+            'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && mount --bind /proc "$0/proc" && '
+            f'exec env -i PATH=/usr/local/bin "$1" --userspec={USER}:{USER} "$0" "${{@:2}}"'
+        )
+        chroot = shutil.which("chroot") or "/usr/sbin/chroot"
+        prefix = ["unshare", "--mount", "bash", "-c", script, str(root), chroot]
+    else:
+        pytest.skip("running an image needs bubblewrap, or root")
+    return subprocess.run([*prefix, *command], capture_output=True, text=True, check=False)
