@@ -109,7 +109,7 @@ test-kubernetes: $(VENV)/.dev ## run the journey and the contract tests on a rea
 
 test-node: $(VENV)/.dev ## test the webhook and the sidecar on a real node: kubelet, containerd, kube-proxy and DNS; needs root: K=text
 	$(BIN)/python -m tests.node.programs
-	$(PYTEST) -m node tests/node -rs $(if $(K),-k '$(K)') $(ALONE)
+	$(PYTEST) -m node tests/node -rsP $(if $(K),-k '$(K)') $(ALONE)
 
 test-conformance: $(VENV)/.dev ## run Kubernetes' own conformance tests on an instance, 15 minutes; the first run builds them with Go: K=text
 	$(BIN)/python -m tests.conformance $(if $(K),--focus '$(K)')

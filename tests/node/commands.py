@@ -8,6 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from podpass.local.control_plane.commands import (
+    controller_flags,
+    key_file_flags,
+    tls_flags,
+    token_flags,
+)
 from tests.node.pki import NODE_NAME, SERVICE_NETWORK, Pki
 from tests.node.programs import CNI_FOLDER
 from tests.node.sandbox import NODE_ADDRESS
@@ -52,18 +58,13 @@ def api_server(layout: Layout) -> list[str]:
     return [
         f"--etcd-servers={_ETCD}",
         *("--bind-address=0.0.0.0", f"--advertise-address={NODE_ADDRESS}", "--secure-port=6443"),
-        f"--tls-cert-file={pki.certificate('api-server')}",
-        f"--tls-private-key-file={pki.key('api-server')}",
-        f"--client-ca-file={pki.ca}",
-        "--kubelet-preferred-address-types=InternalIP",
-        f"--kubelet-client-certificate={pki.certificate('kubelet-client')}",
-        f"--kubelet-client-key={pki.key('kubelet-client')}",
+        *tls_flags(
+            pki.ca,
+            server=(pki.certificate("api-server"), pki.key("api-server")),
+            kubelet_client=(pki.certificate("kubelet-client"), pki.key("kubelet-client")),
+        ),
+        *token_flags(layout.issuer, key_file_flags(layout.issuer_keys)),
         f"--service-cluster-ip-range={SERVICE_NETWORK}",
-        f"--service-account-issuer={layout.issuer}",
-        f"--service-account-jwks-uri={layout.issuer.rstrip('/')}/openid/v1/jwks",
-        f"--service-account-signing-key-file={layout.issuer_keys[-1]}",
-        *(f"--service-account-key-file={key}" for key in layout.issuer_keys),
-        "--api-audiences=https://kubernetes.default.svc",
         *("--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction"),
         *("--allow-privileged=true", "--profiling=false"),
         # A test shortens the lifetime of tokens with a policy, a kind that is off by default.
@@ -74,12 +75,7 @@ def api_server(layout: Layout) -> list[str]:
 
 def controllers(layout: Layout) -> list[str]:
     """Return the arguments of the controllers."""
-    return [
-        f"--kubeconfig={layout.pki.kubeconfig('controllers')}",
-        f"--root-ca-file={layout.pki.ca}",
-        *("--use-service-account-credentials=true", "--leader-elect=false", "--profiling=false"),
-        "--secure-port=0",
-    ]
+    return controller_flags(layout.pki.kubeconfig("controllers"), layout.pki.ca)
 
 
 def scheduler(layout: Layout) -> list[str]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.node.node import PODPASS_IMAGE, Node, running_node
 from tests.node.objects import container, create_namespace, pod
 from tests.node.programs import CannotRun
+from tests.node.sandbox import left_by
 
 _HERE = Path(__file__).parent
 CHART = _HERE.parents[1] / "charts" / "podpass"
@@ -31,6 +33,12 @@ for _ in range(2):
 """
 
 
+def webhook_pods(node: Node, *, ending: bool = False) -> list[Any]:
+    """Return the webhook's pods that serve, or those that end."""
+    pods = node.get("pods", "-n", SYSTEM, "-l", "azure-workload-identity.io/system=true")["items"]
+    return [each for each in pods if ("deletionTimestamp" in each["metadata"]) is ending]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test of this folder with `node`."""
     for item in items:
@@ -41,10 +49,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def node() -> Iterator[Node]:
-    """Run a node without the webhook."""
+    """Run a node without the webhook; at its end, nothing of it may be left on the machine."""
     try:
         with running_node() as running:
             yield running
+        assert left_by(running.sandbox.folder.name) == []
     except CannotRun as exc:
         pytest.skip(f"a real node: {exc}")
 
@@ -57,7 +66,7 @@ def webhook(node: Node) -> Node:
     node.kubectl("label", "namespace", SYSTEM, restricted)
     tenant = f"azureTenantID={node.cloud.status['tenant_id']}"
     image = f"image.repository={PODPASS_IMAGE}"
-    where = ("--namespace", SYSTEM, "--wait", "--timeout", "180s")
+    where = ("--namespace", SYSTEM, "--wait", "--timeout", "600s")
     node.helm("install", RELEASE, str(CHART), "--set", tenant, "--set", image, *where)
     return node
 

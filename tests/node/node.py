@@ -15,6 +15,7 @@ from tests.node import commands, images, programs
 from tests.node.cloud_half import ZONES, CloudHalf, start_cloud_half
 from tests.node.pki import NODE_NAME, SERVER, Pki
 from tests.node.sandbox import NODE_ADDRESS, Sandbox, SandboxError, Service, sandbox, wait_until
+from tests.node.sandbox_init import remove_cgroups
 
 SEED = images.ROOT / "examples" / "quickstart" / "seed.yaml"
 DNS_IMAGE = "podpass.test/coredns:1"
@@ -22,7 +23,9 @@ PODPASS_IMAGE = "docker.io/library/podpass"
 # The image that the quick start names; here it has the Azure SDK and trusts the instance's CA.
 CLIENT_IMAGE = "docker.io/library/python:3.12-slim"
 _READY_SECONDS = 600
-# The kernel of a node that restarts has no processes, no pod networks and an empty /run.
+# kubectl and Helm end their waits themselves, with a message.
+_MARGIN_SECONDS = 60
+# The kernel of a node that restarts has no processes, no cgroups, no pod networks and an empty /run.
 _END_CONTAINERS = """
 pgrep containerd-shim | xargs -r kill -KILL
 find /sys/fs/cgroup -path "*$1/*" -name cgroup.procs -exec cat {} + | sort -u | xargs -r kill -KILL
@@ -43,7 +46,9 @@ class Node:
     binaries: Mapping[str, Path]
     services: dict[str, Service] = field(default_factory=dict)
 
-    def kubectl(self, *arguments: str, given: str = "", check: bool = True) -> str:
+    def kubectl(
+        self, *arguments: str, given: str = "", check: bool = True, seconds: float = 300
+    ) -> str:
         """Run kubectl as the administrator; return its output, with its errors if `check` is off."""
         found = binaries()
         binary = found["package"] or found["machine"]
@@ -53,6 +58,7 @@ class Node:
             *arguments,
             given=given,
             check=check,
+            seconds=seconds,
         )
         return done.stdout if check else done.stdout + done.stderr
 
@@ -68,7 +74,8 @@ class Node:
     def helm(self, *arguments: str) -> str:
         """Run Helm as the cluster's administrator; return its output."""
         kubeconfig = f"--kubeconfig={self.pki.kubeconfig('admin')}"
-        return self.sandbox.run(self.binaries["helm"], kubeconfig, *arguments).stdout
+        command: list[str | Path] = [self.binaries["helm"], kubeconfig, *arguments]
+        return self.sandbox.run(*command, seconds=_READY_SECONDS + _MARGIN_SECONDS).stdout
 
     def import_image(self, archive: Path, *options: str) -> None:
         """Import an image into the container runtime, as a pull would."""
@@ -85,13 +92,18 @@ class Node:
 
     def container_pid(self, namespace: str, pod: str, name: str = "") -> int:
         """Return the process id, in the sandbox, of a container, by default of the pod's first one."""
+        pid = self.find_pid(namespace, pod, name)
+        assert pid is not None, f"{namespace}/{pod}: the container does not run"
+        return pid
+
+    def find_pid(self, namespace: str, pod: str, name: str = "") -> int | None:
+        """Return the process id of a container, None while it does not run."""
         found = self.get("pod", pod, "-n", namespace)["status"]
         statuses = [*found["containerStatuses"], *found.get("initContainerStatuses", ())]
         status = next(each for each in statuses if name in ("", each["name"]))
-        container = status["containerID"].removeprefix("containerd://")
-        listed = self.ctr("tasks", "list").splitlines()
-        (pid,) = (line.split()[1] for line in listed if line.startswith(container))
-        return int(pid)
+        container = status.get("containerID", "").removeprefix("containerd://")
+        tasks = [line.split() for line in self.ctr("tasks", "list").splitlines()]
+        return next((int(pid) for task, pid, _ in tasks if task == container), None)
 
     def kill_container(self, namespace: str, pod: str) -> None:
         """Kill the processes of a pod's first container, as the kernel does when memory is short."""
@@ -123,11 +135,13 @@ class Node:
         for service in self.services.values():
             self.sandbox.stop(service, signal.SIGKILL)
         self.sandbox.run("sh", "-c", _END_CONTAINERS, "end", self.sandbox.cgroup)
+        # The kubelet would wait three seconds for the task of each of them.
+        remove_cgroups(f"{self.sandbox.folder.name}/kubepods")
         self.start_programs()
 
     def wait_for(self, *arguments: str, seconds: int = _READY_SECONDS) -> None:
         """Wait until `kubectl wait` or `kubectl rollout status` succeeds."""
-        self.kubectl(*arguments, f"--timeout={seconds}s")
+        self.kubectl(*arguments, f"--timeout={seconds}s", seconds=seconds + _MARGIN_SECONDS)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.peers.build import CannotBuild, build_program
 from bench.peers.controlplane import VERSIONS
+from tests.node import images
 
 CNI_FOLDER = Path("/usr/lib/cni")
 # Each program and the Debian package that has it.
@@ -93,6 +94,10 @@ def main() -> None:
     try:
         check_machine()
         build_programs()
+        images.podpass_archive()
+        images.client_layer()
+        for target in ("proxy", "proxy-init"):
+            images.target_layer(target)
     except CannotRun as exc:
         print(f"SKIPPED: a real node: {exc}", file=sys.stderr)
 

@@ -218,6 +218,23 @@ def leftovers() -> list[str]:
     return [*map(str, found), *(line for line in mounts if _PREFIX in line)]
 
 
+def left_by(name: str) -> list[str]:
+    """Return what the sandbox with this folder name has left: its files, cgroups, mounts and processes."""
+    processes = [
+        path.parent.name
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if _contains(path, name) or _contains(path.with_name("mounts"), name)
+    ]
+    return [*(each for each in leftovers() if name in each), *processes]
+
+
+def _contains(path: Path, text: str) -> bool:
+    try:
+        return text.encode() in path.read_bytes()
+    except OSError:
+        return False  # the process has ended
+
+
 def _remove(folder: Path) -> None:
     remove_cgroups(folder.name)
     shutil.rmtree(folder, ignore_errors=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.node.conftest import SYSTEM
+from tests.node.conftest import SYSTEM, webhook_pods
 from tests.node.creators import creating_pods
 from tests.node.node import Node
 from tests.node.objects import create_namespace, deployment, is_mutated
@@ -42,10 +42,7 @@ def _evict_pods(node: Node) -> None:
 
 
 def _running(node: Node) -> list[str]:
-    pods = node.get("pods", "-n", SYSTEM, "-l", "azure-workload-identity.io/system=true")["items"]
-    return [
-        each["metadata"]["name"] for each in pods if "deletionTimestamp" not in each["metadata"]
-    ]
+    return [each["metadata"]["name"] for each in webhook_pods(node)]
 
 
 @pytest.mark.parametrize("change", [_replace_pods, _evict_pods], ids=["rolling-update", "drain"])

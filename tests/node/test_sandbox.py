@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.node import programs
-from tests.node.sandbox import SandboxError, leftovers, sandbox, wait_until
+from tests.node.sandbox import SandboxError, left_by, leftovers, sandbox, wait_until
 
 ROOT = Path(__file__).parents[2]
 # It prints the folder and the process id, on the machine, of a process in the sandbox that ignores SIGTERM.
 OWNER = """
-import sys, time
+import signal, sys, time
 from tests.node.sandbox import sandbox
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
 with sandbox() as box:
     box.run("mount", "-t", "tmpfs", "tmpfs", box.folder / "lib")
     box.run("mkdir", "/sys/fs/cgroup/memory" + box.cgroup + "/below")
@@ -41,32 +42,15 @@ def _folder(owner: "subprocess.Popen[str]") -> str:
     return Path(owner.stdout.readline().strip()).name
 
 
-def _of(folder: str) -> list[str]:
-    """Return what a sandbox has left: its files, cgroups, mounts and processes."""
-    processes = [
-        path.parent.name
-        for path in Path("/proc").glob("[0-9]*/cmdline")
-        if _contains(path, folder) or _contains(path.with_name("mounts"), folder)
-    ]
-    return [*(each for each in leftovers() if folder in each), *processes]
-
-
-def _contains(path: Path, text: str) -> bool:
-    try:
-        return text.encode() in path.read_bytes()
-    except OSError:
-        return False  # the process has ended
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
 def test_nothing_is_left_when_the_owner_ends(number: signal.Signals) -> None:
     with _owner() as owner:
         folder = _folder(owner)
         assert folder
-        assert _of(folder)
+        assert left_by(folder)
         owner.send_signal(number)
         owner.wait()
-        wait_until(lambda: not _of(folder), 60, f"nothing of {folder} is left")
+        wait_until(lambda: not left_by(folder), 60, f"nothing of {folder} is left")
 
 
 def test_next_start_removes_what_is_left_when_the_first_process_was_killed_too() -> None:
@@ -79,10 +63,10 @@ def test_next_start_removes_what_is_left_when_the_first_process_was_killed_too()
         finally:
             owner.send_signal(signal.SIGKILL)
         owner.wait()
-    assert _of(folder)
+    assert left_by(folder)
     with sandbox():
-        assert not _of(folder)
-    assert not _of(folder)
+        assert not left_by(folder)
+    assert not left_by(folder)
 
 
 def _children(pids: list[int]) -> list[int]:

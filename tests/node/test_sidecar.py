@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from bench.peers.build import CannotBuild, build_program
 from podpass import names
 from tests.node import images
-from tests.node.conftest import CHART, RELEASE, SYSTEM
+from tests.node.conftest import CHART, RELEASE, SYSTEM, webhook_pods
+from tests.node.container_facts import describe, measure_start, read_facts
 from tests.node.node import BUNDLE, Node
 from tests.node.objects import CLIENT_ID, container, create_namespace, pod
 from tests.node.sandbox import wait_until
@@ -20,6 +22,16 @@ from azure.keyvault.secrets import SecretClient
 credential = ManagedIdentityCredential(client_id="{CLIENT_ID}")
 print(SecretClient("https://demo-vault.vault.azure.net/", credential).get_secret("greeting").value)
 """
+
+_READ_FOREVER = f"""
+import time
+while True:
+    exec({_READ!r}, {{}})
+    time.sleep(1)
+"""
+_REFERENCE_IMAGE = "podpass.test/reference-proxy:1.6.0"
+_PORT = 8000
+_MEMORY_MIB = 64
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +51,11 @@ def sidecar(webhook: Node) -> Node:
         )
         webhook.import_image(images.write_archive(image, folder / "sidecar.tar"))
     chosen = f"proxyImage={PROXY_IMAGE},proxyInitImage={INIT_IMAGE},proxyInitPrivileged=false"
-    where = ("--namespace", SYSTEM, "--wait", "--timeout", "300s", "--reuse-values")
+    where = ("--namespace", SYSTEM, "--wait", "--timeout", "600s", "--reuse-values")
     webhook.helm("upgrade", RELEASE, str(CHART), "--set", chosen, *where)
     # Until its connections are drained, a replica that ends still serves with the settings of its start.
-    wait_until(lambda: not _ending(webhook), 300, "the replicas with the old settings have ended")
+    wait_until(lambda: not webhook_pods(webhook, ending=True), 300, "the old replicas have ended")
     return webhook
-
-
-def _ending(node: Node) -> list[str]:
-    pods = node.get("pods", "-n", SYSTEM, "-l", "azure-workload-identity.io/system=true")["items"]
-    return [each["metadata"]["name"] for each in pods if "deletionTimestamp" in each["metadata"]]
 
 
 def _imds_pod(name: str, namespace: str, mode: str) -> dict[str, Any]:
@@ -79,15 +86,80 @@ def test_ordinary_sidecar_serves_an_application_of_imds(sidecar: Node, mode: str
     """The pod that a webhook makes for an API server before 1.32: the sidecar is a container."""
     namespace = f"ordinary-{mode}"
     create_namespace(sidecar, namespace)
-    wanted = json.dumps(_imds_pod("app", namespace, mode))
-    dry_run = ("create", "--dry-run=server", "-o", "json", "-f", "-")
-    found = json.loads(sidecar.kubectl(*dry_run, given=wanted))
-    spec = found["spec"]
-    (proxy,) = (each for each in spec["initContainers"] if each["name"] == "azwi-proxy")
+    found = _mutated(sidecar, _imds_pod("app", namespace, mode))
+    spec, proxy = found["spec"], _proxy(found)
     spec["initContainers"].remove(proxy)
-    del proxy["restartPolicy"], found["metadata"]["labels"]
+    del proxy["restartPolicy"]
     spec["containers"].insert(0, proxy)
     sidecar.apply(found)
     ended = "--for=jsonpath={.status.containerStatuses[?(@.name=='app')].state.terminated.reason}"
     sidecar.wait_for("wait", f"{ended}=Completed", "pod/app", "-n", namespace)
     assert sidecar.kubectl("logs", "app", "-n", namespace, "-c", "app") == "hello from the vault\n"
+
+
+@pytest.mark.parametrize("program", ["podpass", "reference"])
+def test_killed_sidecar_is_restarted_and_serves_again(sidecar: Node, program: str) -> None:
+    """The reference's program does the same in the same container."""
+    namespace = f"killed-{program}"
+    create_namespace(sidecar, namespace)
+    found = _imds_pod("app", namespace, "iptables")
+    found["spec"]["containers"] = [container(["python", "-uc", _READ_FOREVER])]
+    found = _mutated(sidecar, found)
+    if program == "reference":
+        _proxy(found)["image"] = _import_reference(sidecar)
+    sidecar.apply(found)
+
+    def count() -> int:
+        logs = ("logs", "app", "-n", namespace, "-c", "app")
+        lines = sidecar.kubectl(*logs, check=False).splitlines()
+        return lines.count("hello from the vault")
+
+    wait_until(lambda: count() > 1, 300, "the application reads its secret")
+    facts = read_facts(sidecar, namespace, "app", names.PROXY_CONTAINER)
+    assert (facts.user, facts.capabilities) == (1501, 0)
+    assert facts.no_new_privileges
+    assert facts.root_is_read_only
+    assert facts.memory_mib < _MEMORY_MIB
+    seconds = measure_start(sidecar, namespace, "app", names.PROXY_CONTAINER, _PORT)
+    print(describe(f"sidecar, {program}", facts, seconds))
+    before = count()
+    wait_until(lambda: count() > before + 1, 300, "the application reads its secret again")
+    sidecar.kubectl("delete", "pod", "app", "-n", namespace, "--wait=false")
+
+
+def _mutated(node: Node, found: dict[str, Any]) -> dict[str, Any]:
+    """Return a pod as the webhook changes it, without the label: the webhook does not change it again."""
+    dry_run = ("create", "--dry-run=server", "-o", "json", "-f", "-")
+    mutated: dict[str, Any] = json.loads(node.kubectl(*dry_run, given=json.dumps(found)))
+    del mutated["metadata"]["labels"]
+    return mutated
+
+
+def _proxy(found: dict[str, Any]) -> dict[str, Any]:
+    proxies = (
+        each for each in found["spec"]["initContainers"] if each["name"] == names.PROXY_CONTAINER
+    )
+    proxy: dict[str, Any] = next(proxies)
+    return proxy
+
+
+def _import_reference(node: Node) -> str:
+    """Import the reference's sidecar as an image that trusts the instance's CA; return its name."""
+    try:
+        binary = build_program("azwi-proxy")
+    except CannotBuild as exc:
+        pytest.skip(f"the reference's sidecar: {exc}")
+    folder = node.sandbox.folder
+    layers = [
+        images.program_layer(folder / "reference-proxy.layer", {"/proxy": binary}),
+        images.text_layer(folder / "ca.layer", {BUNDLE: node.cloud.ca.read_bytes()}),
+    ]
+    image = images.Image(
+        name=_REFERENCE_IMAGE,
+        layers=layers,
+        command=["/proxy"],
+        user="1501:1501",
+        variables={"SSL_CERT_FILE": BUNDLE},
+    )
+    node.import_image(images.write_archive(image, folder / "reference-proxy.tar"))
+    return _REFERENCE_IMAGE

@@ -7,7 +7,8 @@ import pytest
 
 from bench.peers.build import CannotBuild, build_program, module_folder
 from tests.node import images
-from tests.node.conftest import CHART, RELEASE, SYSTEM
+from tests.node.conftest import CHART, RELEASE, SYSTEM, webhook_pods
+from tests.node.container_facts import describe, measure_start, read_facts
 from tests.node.creators import creating_pods
 from tests.node.node import PODPASS_IMAGE, Node
 from tests.node.objects import create_namespace
@@ -15,6 +16,7 @@ from tests.node.sandbox import wait_until
 
 _MODULE = "github.com/Azure/azure-workload-identity"
 _IMAGE = "podpass.test/reference-webhook"
+_HEALTH = 9440
 _WAIT = ("--namespace", SYSTEM, "--wait", "--timeout", "600s")
 
 
@@ -36,10 +38,12 @@ def reference_chart(node: Node) -> str:
 @pytest.fixture
 def reference(webhook: Node, reference_chart: str) -> Iterator[Node]:
     """Install the reference in place of this project's chart, which is installed again at the end."""
+    _print_facts(webhook, "podpass")
     webhook.helm("uninstall", RELEASE, "--namespace", SYSTEM, "--wait")
     tenant = f"azureTenantID={webhook.cloud.status['tenant_id']}"
     image = f"image.repository={_IMAGE}"
     webhook.helm("install", RELEASE, reference_chart, "--set", tenant, "--set", image, *_WAIT)
+    _print_facts(webhook, "reference")
     yield webhook
     webhook.helm("upgrade", RELEASE, str(CHART), "--reset-then-reuse-values", *_SET, *_WAIT)
 
@@ -68,8 +72,13 @@ def test_upgrade_from_the_reference_and_rollback_leave_no_pod_unmutated(referenc
     assert refused <= said.total() // 50, said
 
 
+def _print_facts(node: Node, program: str) -> None:
+    """Print what a replica is. It kills one, so it must not run while pods are created."""
+    name = webhook_pods(node)[0]["metadata"]["name"]
+    facts = read_facts(node, SYSTEM, name)
+    print(describe(f"webhook, {program}", facts, measure_start(node, SYSTEM, name, "", _HEALTH)))
+
+
 def _images(node: Node) -> set[str]:
     """Return the images of the replicas that serve."""
-    pods = node.get("pods", "-n", SYSTEM, "-l", "azure-workload-identity.io/system=true")["items"]
-    running = [each for each in pods if "deletionTimestamp" not in each["metadata"]]
-    return {each["spec"]["containers"][0]["image"] for each in running}
+    return {each["spec"]["containers"][0]["image"] for each in webhook_pods(node)}

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from podpass import names
 from podpass.admission.certificates.model import RotationPolicy
 from podpass.admission.certificates.secret_codec import decode_secret, encode_secret
 from podpass.admission.certificates.x509 import RsaCertificateIssuer
-from tests.node.conftest import RELEASE, SYSTEM
+from tests.node.conftest import RELEASE, SYSTEM, webhook_pods
 from tests.node.container_facts import read_facts
 from tests.node.creators import creating_pods
 from tests.node.node import Node
@@ -32,7 +33,7 @@ print(client.get_secret("greeting").value)
 
 
 def test_helm_test_passes(webhook: Node) -> None:
-    output = webhook.helm("test", RELEASE, "--namespace", SYSTEM, "--timeout", "180s")
+    output = webhook.helm("test", RELEASE, "--namespace", SYSTEM, "--timeout", "600s")
     assert "Phase:          Succeeded" in output
     log = webhook.kubectl("logs", "-n", "default", f"{RELEASE}-test")
     assert log.startswith("mutated: a token of system:serviceaccount:default:default")
@@ -85,6 +86,8 @@ def test_webhook_renews_its_certificate_and_no_pod_is_refused(webhook: Node) -> 
         data = {key: base64.b64encode(value).decode() for key, value in old.items() if value}
         webhook.kubectl("patch", *_SECRET, "--type=merge", "-p", json.dumps({"data": data}))
         wait_until(lambda: _days_left(webhook) > 300, 120, "the webhook has renewed its leaf")
+        new = x509.load_pem_x509_certificate(_secret(webhook)[names.TLS_CERTIFICATE])
+        wait_until(lambda: _served(webhook) == [new, new], 120, "both replicas serve the new leaf")
         before = len(created())
         wait_until(lambda: len(created()) > before + 20, 120, "pods are created after the renewal")
     assert Counter(created()) == {"mutated": len(created())}
@@ -94,6 +97,19 @@ def test_webhook_renews_its_certificate_and_no_pod_is_refused(webhook: Node) -> 
 def _secret(node: Node) -> dict[str, bytes]:
     data = node.get(*_SECRET)["data"]
     return {key: base64.b64decode(value) for key, value in data.items()}
+
+
+def _served(node: Node) -> list[x509.Certificate]:
+    """Return the leaf that each replica serves."""
+    script = "import ssl, sys; print(ssl.get_server_certificate((sys.argv[1], 9443)))"
+    return [
+        x509.load_pem_x509_certificate(
+            node.sandbox.run(
+                sys.executable, "-IS", "-c", script, each["status"]["podIP"]
+            ).stdout.encode()
+        )
+        for each in webhook_pods(node)
+    ]
 
 
 def _days_left(node: Node) -> float:

@@ -82,7 +82,7 @@ def api_server(layout: Layout) -> list[str]:
         str(layout.programs.api_server),
         *_storage(layout),
         *_serving(layout),
-        *_tokens(layout),
+        *token_flags(layout.issuer, layout.token_args or key_file_flags(layout.keys)),
         "--authorization-mode=RBAC",
         f"--service-cluster-ip-range={_SERVICE_ADDRESSES}",
         # A Service with loopback endpoints would be refused, and no part needs it.
@@ -111,27 +111,45 @@ def _serving(layout: Layout) -> list[str]:
         f"--bind-address={_HOST}",
         f"--advertise-address={_HOST}",
         f"--secure-port={layout.port}",
-        f"--tls-cert-file={tls.certificate('leaf')}",
-        f"--tls-private-key-file={tls.key('leaf')}",
-        f"--client-ca-file={tls.ca_file}",
-        # The node name does not resolve.
-        "--kubelet-preferred-address-types=InternalIP",
         f"--kubelet-certificate-authority={tls.ca_file}",
-        f"--kubelet-client-certificate={tls.certificate(ca.KUBELET_CLIENT)}",
-        f"--kubelet-client-key={tls.key(ca.KUBELET_CLIENT)}",
+        *tls_flags(
+            tls.ca_file,
+            server=(tls.certificate("leaf"), tls.key("leaf")),
+            kubelet_client=(tls.certificate(ca.KUBELET_CLIENT), tls.key(ca.KUBELET_CLIENT)),
+        ),
     ]
 
 
-def _tokens(layout: Layout) -> list[str]:
+def tls_flags(
+    ca_file: Path, *, server: tuple[Path, Path], kubelet_client: tuple[Path, Path]
+) -> list[str]:
+    """Return the API server's flags for its certificate, its client certificate and the clients' CA.
+
+    Shapes:  `server` and `kubelet_client` are the files of a certificate and of its key.
+    """
     return [
-        f"--service-account-issuer={layout.issuer}",
-        f"--service-account-jwks-uri={issuer_base(layout.issuer)}{JWKS_PATH}",
-        *(layout.token_args or _key_files(layout.keys)),
+        f"--tls-cert-file={server[0]}",
+        f"--tls-private-key-file={server[1]}",
+        f"--client-ca-file={ca_file}",
+        # The node name does not resolve.
+        "--kubelet-preferred-address-types=InternalIP",
+        f"--kubelet-client-certificate={kubelet_client[0]}",
+        f"--kubelet-client-key={kubelet_client[1]}",
+    ]
+
+
+def token_flags(issuer: str, keys: Sequence[str]) -> list[str]:
+    """Return the API server's flags for ServiceAccount tokens; `keys` are those of `key_file_flags` or of a signer."""
+    return [
+        f"--service-account-issuer={issuer}",
+        f"--service-account-jwks-uri={issuer_base(issuer)}{JWKS_PATH}",
+        *keys,
         f"--api-audiences={API_AUDIENCE}",
     ]
 
 
-def _key_files(keys: Sequence[Path]) -> list[str]:
+def key_file_flags(keys: Sequence[Path]) -> list[str]:
+    """Return the API server's flags for key files; the last key signs, every key verifies."""
     return [
         f"--service-account-signing-key-file={keys[-1]}",
         *(f"--service-account-key-file={key}" for key in keys),
@@ -139,14 +157,21 @@ def _key_files(keys: Sequence[Path]) -> list[str]:
 
 
 def controllers(layout: Layout) -> list[str]:
-    """Return the command line of the controllers; each uses its own account, and none listens on a port."""
+    """Return the command line of the controllers."""
     return [
         str(layout.programs.controllers),
-        f"--kubeconfig={layout.data_dir.path(CONTROLLERS_KUBECONFIG)}",
-        f"--root-ca-file={layout.data_dir.ca_file}",
+        *controller_flags(layout.data_dir.path(CONTROLLERS_KUBECONFIG), layout.data_dir.ca_file),
+        *layout.controller_args,
+    ]
+
+
+def controller_flags(kubeconfig: Path, ca_file: Path) -> list[str]:
+    """Return the flags of the controllers; each uses its own account, and none listens on a port."""
+    return [
+        f"--kubeconfig={kubeconfig}",
+        f"--root-ca-file={ca_file}",
         "--use-service-account-credentials=true",
         "--leader-elect=false",
         "--secure-port=0",
         "--profiling=false",
-        *layout.controller_args,
     ]
