@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import gc
+import hashlib
 import importlib
 import os
 import re
@@ -38,6 +39,9 @@ def _parse_once(data: bytes, password: bytes | None = None, **options: Any) -> A
 
 
 serialization.load_pem_private_key = _parse_once  # type: ignore[assignment]
+
+# A hash of a password takes 45 ms, and tests sign in the same few users often.
+hashlib.scrypt = functools.lru_cache(maxsize=256)(hashlib.scrypt)  # type: ignore[assignment]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,6 +12,7 @@ import trustme
 
 from podpass.assertion.keys import KeyRing
 from podpass.database import Database
+from podpass.directory.store.directory import Directory
 from podpass.exchange.signing.key_set import AuthorityKeys
 from tests.exchange import world as worlds
 from tests.exchange.world import World
@@ -26,17 +27,19 @@ def ca() -> trustme.CA:
 
 @pytest.fixture(scope="session")
 def key_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Generate keys once, because it is slow; no test changes them."""
+    """Create keys, tables and test data once, because it is slow; each world has a copy."""
     folder = tmp_path_factory.mktemp("keys")
     KeyRing.open(folder / "issuer")
-    asyncio.run(_make_authority_keys(folder / "authority"))
+    asyncio.run(_make_authority(folder / "authority"))
     return folder
 
 
-async def _make_authority_keys(folder: Path) -> None:
+async def _make_authority(folder: Path) -> None:
     folder.mkdir()
-    async with Database(f"sqlite:///{folder / 'directory.db'}") as database:
+    database = Database(f"sqlite:///{folder / 'directory.db'}")
+    async with Directory(database) as directory:
         await AuthorityKeys.open(database, folder / "sealing.key", lambda: worlds.NOW)
+        await worlds.add_test_data(directory)
 
 
 @pytest.fixture

@@ -234,12 +234,12 @@ async def start(
     clock: Clock | None = None,
     **settings: Any,
 ) -> World:
+    """Start a world on a copy of the keys and of the database with the test data."""
     shutil.copytree(key_folders, folder / "keys")
     ca.cert_pem.write_to_path(folder / "ca.pem")
     ring = KeyRing.open(folder / "keys" / "issuer")
     database = Database(f"sqlite:///{folder / 'keys' / 'authority' / 'directory.db'}")
     directory = await stack.enter_async_context(Directory(database))
-    await add_test_data(directory)
     site = Site(issuer_app.create_app(ISSUER, ring))
     issuer_port = await listen(stack, ca, site, "eastus.oic.test")
     sock = server.bind("127.0.0.1", 0)

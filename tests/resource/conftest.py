@@ -1,6 +1,8 @@
 """Fixtures of the vault: over TLS, with an authority whose keys it fetches, for real clients."""
 
+import asyncio
 import contextlib
+import shutil
 import ssl
 import uuid
 from collections.abc import AsyncIterator
@@ -106,8 +108,29 @@ def signing_keys() -> list[jose.SigningKey]:
     return [jose.SigningKey(kid=f"key-{n}", key=jose.generate_rsa()) for n in range(2)]
 
 
+@pytest.fixture(scope="session")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Create a database with a tenant and a vault, and the vault's key, once; each world has a copy."""
+    folder = tmp_path_factory.mktemp("stored")
+    asyncio.run(_create_database(folder))
+    return folder
+
+
+async def _create_database(folder: Path) -> None:
+    async with (
+        Database(f"sqlite:///{folder}/directory.db") as database,
+        Directory(database, clock=ManualClock()) as directory,
+        SecretStore(database, folder / "vault.key"),
+    ):
+        await directory.create_tenant(Tenant(id=TENANT))
+        await directory.vaults.put(World.vault_of("demo-vault"))
+
+
 @pytest.fixture
-async def world(tmp_path: Path, signing_keys: list[jose.SigningKey]) -> AsyncIterator[World]:
+async def world(
+    tmp_path: Path, stored: Path, signing_keys: list[jose.SigningKey]
+) -> AsyncIterator[World]:
+    shutil.copytree(stored, tmp_path, dirs_exist_ok=True)
     ca, clock = trustme.CA(), ManualClock()
     leaf, ca_file = tmp_path / "leaf.pem", tmp_path / "ca.pem"
     ca.cert_pem.write_to_path(str(ca_file))
@@ -129,8 +152,6 @@ async def world(tmp_path: Path, signing_keys: list[jose.SigningKey]) -> AsyncIte
         enter = stack.enter_async_context
         database = await enter(Database(f"sqlite:///{tmp_path}/directory.db"))
         directory = await enter(Directory(database, clock=clock))
-        await directory.create_tenant(Tenant(id=TENANT))
-        await directory.vaults.put(World.vault_of("demo-vault"))
         store = await enter(SecretStore(database, tmp_path / "vault.key"))
         await enter(serving(authority, login, tls))
         await enter(serving(create_app(settings, directory, store, keys, clock), sock, tls))

@@ -334,8 +334,8 @@ class Cluster(RuleBasedStateMachine):
 
     def progress(self, which: int) -> tuple[object, ...]:
         """Return what a reconcile of one replica can change."""
-        versions = [each.version for each in (self.secret, *self.configurations.values())]
-        return (*versions, self.replicas[which].status.served)
+        versions = [each.version for each in self.configurations.values()]
+        return (self.secret.version, *versions, self.replicas[which].status.served)
 
     def record_ready(self) -> None:
         for which, replica in enumerate(self.replicas):

@@ -16,11 +16,11 @@ from tests.directory.graph.harness import ADMIN, DOMAIN, GUEST, TENANT, GraphHar
 
 
 @pytest.fixture
-async def graph(database_url: str) -> AsyncIterator[GraphHarness]:
+async def graph(directory_url: str) -> AsyncIterator[GraphHarness]:
     clock = ManualClock()
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        directory = await enter(Directory(Database(database_url), clock=clock))
+        directory = await enter(Directory(Database(directory_url), clock=clock))
         await directory.create_tenant(Tenant(id=TENANT, display_name="Contoso", domains=(DOMAIN,)))
         for object_id, name in ((ADMIN, "admin"), (GUEST, "guest")):
             await directory.users.put(

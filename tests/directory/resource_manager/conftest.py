@@ -25,7 +25,7 @@ from tests.directory.resource_manager.harness import (
 
 
 @pytest.fixture
-async def manager(database_url: str) -> AsyncIterator[ManagerHarness]:
+async def manager(directory_url: str) -> AsyncIterator[ManagerHarness]:
     clock, cluster = ManualClock(), FakeCluster()
     subscription = SubscriptionContext(
         tenant_id=TENANT,
@@ -39,7 +39,7 @@ async def manager(database_url: str) -> AsyncIterator[ManagerHarness]:
     sock = bind("127.0.0.1", 0)
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        directory = await enter(Directory(Database(database_url), clock=clock))
+        directory = await enter(Directory(Database(directory_url), clock=clock))
         await directory.create_tenant(Tenant(id=TENANT, domains=("contoso.example",)))
         await directory.users.put(User(id=ADMIN, tenant_id=TENANT, name="admin@contoso.example"))
         await directory.assign_role(RoleAssignment(scope=SUB, principal_id=ADMIN, role="Owner"))
