@@ -17,7 +17,6 @@ _RESOURCE = {
     "verbs": _VERBS,
 }
 _DISCOVERY: dict[str, Any] = {
-    "/version": {"major": "1", "minor": "34", "gitVersion": "v1.34.4"},
     "/api": {"kind": "APIVersions", "versions": ["v1"]},
     "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
     "/api/v1": {"kind": "APIResourceList", "groupVersion": "v1", "resources": [_RESOURCE]},
@@ -27,10 +26,13 @@ _DISCOVERY: dict[str, Any] = {
 class FakeApiServer:
     """Serves ServiceAccounts: the first is `default/sa`, the others are in two hundred namespaces."""
 
-    def __init__(self, accounts: int) -> None:
-        self._accounts = [_account(number) for number in range(accounts)]
+    def __init__(self, accounts: int, version: str = "v1.34.4") -> None:
+        major, minor = version.removeprefix("v").split(".")[:2]
+        about = {"major": major, "minor": minor, "gitVersion": version}
+        self._discovery = {**_DISCOVERY, "/version": about}
+        self.accounts = [_account(number) for number in range(accounts)]
         self._watches: set[asyncio.Queue[bytes | None]] = set()
-        self._version = accounts
+        self._revision = accounts
         self.lists = 0
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,14 +44,14 @@ class FakeApiServer:
             limit = int(query.get("limit", ["1000000"])[0])
             await respond(send, 200, self._page(limit, int(query.get("continue", ["0"])[0])))
         else:
-            found = _DISCOVERY.get(scope["path"])
+            found = self._discovery.get(scope["path"])
             await respond(send, 200 if found else 404, json.dumps(found or {}).encode())
 
     def touch(self, number: int) -> None:
         """Change an account and send the change to all watches."""
-        self._version += 1
-        account = self._accounts[number % len(self._accounts)]
-        account["metadata"]["resourceVersion"] = str(self._version)
+        self._revision += 1
+        account = self.accounts[number % len(self.accounts)]
+        account["metadata"]["resourceVersion"] = str(self._revision)
         self._send_to_watches(json.dumps({"type": "MODIFIED", "object": account}).encode() + b"\n")
 
     def expire(self) -> None:
@@ -64,11 +66,11 @@ class FakeApiServer:
 
     def _page(self, limit: int, begin: int) -> bytes:
         self.lists += begin == 0
-        metadata = {"resourceVersion": str(self._version)}
-        if begin + limit < len(self._accounts):
+        metadata = {"resourceVersion": str(self._revision)}
+        if begin + limit < len(self.accounts):
             metadata["continue"] = str(begin + limit)
         kind = {"kind": "ServiceAccountList", "apiVersion": "v1"}
-        items = self._accounts[begin : begin + limit]
+        items = self.accounts[begin : begin + limit]
         return json.dumps({**kind, "metadata": metadata, "items": items}).encode()
 
     async def _watch(self, receive: Receive, send: Send) -> None:

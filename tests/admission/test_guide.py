@@ -6,9 +6,12 @@ from pathlib import Path
 from podpass import names
 from podpass.admission import events
 from podpass.admission.metrics_reasons import REASON_LABELS
+from podpass.admission.sidecar import ENDPOINT_VARIABLES, build_endpoint_variables
 from podpass.admission.warnings import TEXTS
+from podpass.settings import WebhookSettings
 
 GUIDE = (Path(__file__).parents[2] / "docs/guides/admission.md").read_text()
+_NUMBERS = {4: "four", 7: "seven"}
 
 
 def _rows(heading: str) -> list[list[str]]:
@@ -42,3 +45,18 @@ def test_guide_has_the_event_limits_of_the_code() -> None:
     assert f"{events.BURST} writes, and one more every {events.SECONDS_EACH:.0f} seconds" in text
     assert (events.QUIET_SECONDS, "once a minute" in text) == (60.0, True)
     assert f"`{names.REFUSED_REASON}`" in GUIDE
+
+
+def test_guide_has_the_variables_of_the_mode_env() -> None:
+    part = GUIDE.partition("\n### The mode env\n")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| `([^`]+)`", part, re.MULTILINE)
+    settings = WebhookSettings.from_environ({"AZURE_TENANT_ID": "t"}, [])
+    built = build_endpoint_variables(8000, settings)
+    assert rows == [(each["name"], each["value"]) for each in built]
+    # The sentence after the table names the others that choose a protocol.
+    others = re.search(r"and by (`\w+`(?:(?:, | and )`\w+`)*)\.", part)
+    assert others is not None
+    named = {name for name, _ in rows} | set(re.findall(r"`(\w+)`", others[1]))
+    assert named == {each for each in ENDPOINT_VARIABLES if not each.startswith("PODPASS_")}
+    assert f"one of the {_NUMBERS[len(named)]}." in part.replace("\n", " ")
+    assert f"none of the {_NUMBERS[len(rows)]} variables" in part.replace("\n", " ")

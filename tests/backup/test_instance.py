@@ -491,3 +491,12 @@ def test_with_keys_is_refused_for_a_database(podpass: Podpass) -> None:
     done = podpass("backup", "--database", "sqlite:////x.db", "--with-keys", "x")
     assert done.returncode == 2
     assert "store the sealing key" in done.stderr
+
+
+def test_trust_is_refused_for_a_database(podpass: Podpass, tmp_path: Path) -> None:
+    """Nothing in a database of a cluster is a program of this machine."""
+    target = f"sqlite:///{tmp_path}/new.db"
+    done = podpass("restore", "--database", target, "--trust", str(tmp_path / "backup"))
+    assert done.returncode == 2
+    assert "--trust has no effect with --database" in done.stderr
+    assert not (tmp_path / "new.db").exists()

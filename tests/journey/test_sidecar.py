@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -33,6 +34,18 @@ try:
     direct.open(base + "instance", timeout=30)
 except urllib.error.HTTPError as exc:
     print(exc.code, exc.read().decode().strip())
+"""
+# A tunnel to a program of the machine: the gateway runs there.
+TUNNEL = """
+import http.client, os, sys, urllib.parse
+proxy = urllib.parse.urlsplit(os.environ["HTTPS_PROXY"]).netloc
+connection = http.client.HTTPConnection(proxy, timeout=30)
+connection.set_tunnel("localhost", int(sys.argv[1]))
+try:
+    connection.connect()
+    print("connected")
+except OSError as exc:
+    print(exc)
 """
 needs_namespace = pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("nsenter") or not shutil.which("iptables"),
@@ -72,3 +85,13 @@ def test_pod_of_the_mode_iptables_reads_a_secret_from_the_metadata_address(
     assert "169.254.169.254" in instance.pod_log("redirected", names.PROXY_INIT_CONTAINER)
     assert "successfully acquired token" in _sidecar_events(instance, "redirected")
     assert subprocess.run(rules, capture_output=True, check=True).stdout == before
+
+
+@needs_namespace
+def test_pod_with_its_own_network_gets_no_tunnel_to_the_machine(instance: Instance) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        command = ["python", "-c", TUNNEL, str(server.getsockname()[1])]
+        instance.create_pod("shared", "web", command)
+        instance.create_pod("own", "web", command, annotations=INJECT)
+        assert instance.wait_for_end("shared")[1] == "connected\n"
+        assert "502 Bad Gateway" in instance.wait_for_end("own")[1]

@@ -10,6 +10,7 @@ import click
 from podpass.cli import options
 from podpass.cli.backup_summary import print_summary, table_progress
 from podpass.cli.output import print_message
+from podpass.errors import UsageError
 from podpass.local.datadir import DataDir
 
 
@@ -50,6 +51,11 @@ def command(
     """
     from podpass.backup import restore
 
+    if database is not None and trust:
+        raise UsageError(
+            "--trust has no effect with --database: only a local instance runs programs of a backup",
+            hint="leave out --trust, or restore to a local instance with --data-dir",
+        )
     if database is not None:
         work = restore.restore_database(
             database, file, table_progress(), replaces=replace, sealing_key=sealing_key_file

@@ -7,7 +7,7 @@ import click
 
 from podpass import names
 from podpass.cli import options, pod_limits
-from podpass.cli.client import NotResponding, check_health, read_status
+from podpass.cli.client import NotResponding, call_control, check_health, read_status
 from podpass.cli.output import align, print_message, print_output, text_width
 from podpass.local import disk_errors
 from podpass.local.datadir import DataDir
@@ -43,6 +43,9 @@ def command(ctx: click.Context, data_dir: DataDir, output: str) -> None:
         if output != "table":
             print_output({**status, "ready": False}, output)
         raise
+    status = call_control(data_dir, "GET", "/status")
+    for stopped in status["stopped_containers"]:
+        print_message(f"podpass: {stopped} is stopped by a signal and responds to nothing")
     if (problem := disk_errors.find_disk_problem(data_dir.root)) is not None:
         print_message(f"podpass: {problem}: writes to {data_dir.root} may fail")
         print_message(f"  {disk_errors.DiskNotWritable.hint}")

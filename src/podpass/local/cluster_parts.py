@@ -238,5 +238,6 @@ class ClusterParts:
             runtime.pod_network,
             served=self.direct.socket is not None,
             find_outdated=outdated.describe,
+            stopped_containers=runtime.stopped_containers,
         )
         return f"node {ca.NODE_NAME}, {runtime.sandbox}"

@@ -192,7 +192,7 @@ class Gateway:
             await self._check_vault(host)
         elif served_only:
             raise HostUnreachable(f"the gateway does not serve {host}")
-        addresses = [service or (host, port)]
+        addresses: Sequence[Address] = [service or (host, port)]
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 if find is not None and service is None:

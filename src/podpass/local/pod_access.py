@@ -1,6 +1,6 @@
 """Which services the pods of an instance can reach, by their sandbox and the open ports."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,15 +42,17 @@ def pod_network(
 
 @dataclass(frozen=True, slots=True)
 class PodAccess:
-    """The sandbox and the network of the pods, and whether Azure's names are served without a proxy.
+    """What pods can do: their sandbox and network, and whether Azure's names are served without a proxy.
 
     Shapes:  `find_outdated` returns the pods that differ from their account, as `OutdatedPods.describe`.
+             `stopped_containers` returns the containers that a signal has stopped.
     """
 
     sandbox: str
     network: str
     served: bool
     find_outdated: Callable[[], list[dict[str, Any]]] = list
+    stopped_containers: Callable[[], Sequence[str]] = tuple
 
     @property
     def without_proxy(self) -> str:
@@ -73,4 +75,5 @@ class PodAccess:
             "pod_network": self.network,
             "without_proxy": self.without_proxy,
             "outdated_pods": self.find_outdated(),
+            "stopped_containers": list(self.stopped_containers()),
         }

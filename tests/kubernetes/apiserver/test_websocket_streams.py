@@ -8,6 +8,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from podpass.kubernetes.apiserver import websocket_streams
+
 MAPS = "/api/v1/namespaces/default/configmaps"
 ADMIN = {"authorization": "Bearer admin-token"}
 SECONDS = 30

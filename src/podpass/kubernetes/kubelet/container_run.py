@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 _MIN_GRACE_SECONDS = 2.0
 _MAX_OUTPUT = 4096
 _NO_LIMIT = 1e9
+_CHECK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,10 @@ class ContainerRun:
         self._network = network
         self.activity = LogActivity()
         hook = (container.get("lifecycle") or {}).get("postStart")
-        self.probe_status = (
+        self.probe_status = self._probed = (
             ProbeStatus(started=False, ready=False) if hook else probes.initial_status(container)
         )
+        self.stopped_pid: int | None = None
         self.output = ContainerOutput(log)
         self._process: ContainerProcess | None = None
         self._exec_count = 0
@@ -109,13 +111,14 @@ class ContainerRun:
         """Run hooks and probes until the container ends; return its exit code."""
         assert self._process is not None
         probing = asyncio.create_task(self._probe(on_change))
+        checking = asyncio.create_task(self._check_stopped(on_change))
         try:
             return await self._process.wait()
         finally:
             self._exited.set()
             for process in self._executions:
                 process.kill()
-            tasks = [probing] if self._stop_task is None else [probing, self._stop_task]
+            tasks = [probing, checking, *([self._stop_task] if self._stop_task else [])]
             for task in tasks:
                 task.cancel()
             for result in await asyncio.gather(*tasks, return_exceptions=True):
@@ -128,8 +131,8 @@ class ContainerRun:
         """Run the postStart hook, then the probes."""
 
         def set_status(status: ProbeStatus) -> None:
-            self.probe_status = status
-            on_change(status)
+            self._probed = status
+            self._publish(on_change)
 
         hook = (self._container.get("lifecycle") or {}).get("postStart")
         if hook:
@@ -147,6 +150,28 @@ class ContainerRun:
             lambda message: self._event(WARNING, "Unhealthy", message),
         )
         await prober.run()
+
+    async def _check_stopped(self, on_change: Callable[[ProbeStatus], None]) -> None:
+        """Report a program that a signal has stopped: it responds to nothing, and no probe may notice."""
+        while True:
+            await asyncio.sleep(_CHECK_SECONDS)
+            before, self.stopped_pid = self.stopped_pid, self.process.stopped_pid
+            if before == self.stopped_pid:
+                continue
+            if self.stopped_pid is not None:
+                name = self._container["name"]
+                self._event(
+                    WARNING,
+                    "ProcessStopped",
+                    f"Container {name} is stopped by a signal and responds to nothing. Continue it:"
+                    f" kill -CONT {self.stopped_pid}",
+                )
+            self._publish(on_change)
+
+    def _publish(self, on_change: Callable[[ProbeStatus], None]) -> None:
+        ready = self._probed.ready and self.stopped_pid is None
+        self.probe_status = replace(self._probed, ready=ready)
+        on_change(self.probe_status)
 
     def stop(self, seconds: float, why: str = "") -> None:
         """Stop the container, or shorten the grace period of a stop that has begun."""

@@ -106,6 +106,11 @@ class PodContainers:
         """Return the running container of this name."""
         return self._runs.get(name)
 
+    def stopped(self) -> dict[str, int]:
+        """Return the containers that a signal has stopped, and their processes."""
+        pids = {name: run.stopped_pid for name, run in self._runs.items()}
+        return {name: pid for name, pid in pids.items() if pid is not None}
+
     def grace_seconds(self) -> float:
         """Return the grace period of the pod."""
         given = self.pod["metadata"].get("deletionGracePeriodSeconds")

@@ -105,6 +105,10 @@ class Kubelet:
         if self._client is not None:
             self._client.reload()
 
+    def stopped_containers(self) -> list[str]:
+        """Return the containers that a signal has stopped, with pod and process."""
+        return self._pods.stopped_containers() if self._pods else []
+
     async def __aenter__(self) -> Self:
         try:
             await self._start()

@@ -27,6 +27,15 @@ class PodManager:
         """Return the worker of a pod by its name."""
         return self._workers.get(self._names.get((namespace, name), ""))
 
+    def stopped_containers(self) -> list[str]:
+        """Return the containers that a signal has stopped, with pod and process."""
+        return [
+            f"{namespace}/{name}: {container} (process {pid})"
+            for namespace, name in sorted(self._names)
+            if (worker := self.find(namespace, name))
+            for container, pid in worker.containers.stopped().items()
+        ]
+
     async def run(self) -> None:
         """Handle the watch events of all pods until cancelled."""
         async for kind, pod in self._context.client.watch("/api/v1/pods"):

@@ -114,6 +114,12 @@ class ContainerProcess:
     def pid(self) -> int:
         return self._child.pid
 
+    @property
+    def stopped_pid(self) -> int | None:
+        """Return the process of the program that a signal such as SIGSTOP has stopped, if any."""
+        children = _list_children(self.pid) if self._monitored else []
+        return next((pid for pid in (self.pid, *children) if _is_stopped(pid)), None)
+
     async def wait(self) -> int:
         """Wait until the program has exited, and kill the processes that it started.
 
@@ -177,6 +183,13 @@ def _list_children(pid: int) -> list[int]:
     with contextlib.suppress(OSError):
         return [int(word) for word in (_PROC / f"{pid}/task/{pid}/children").read_text().split()]
     return []
+
+
+def _is_stopped(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        # The name of the program, in parentheses, may contain any character.
+        return (_PROC / f"{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"T"
+    return False
 
 
 class _Output:

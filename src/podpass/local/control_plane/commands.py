@@ -139,7 +139,7 @@ def tls_flags(
 
 
 def token_flags(issuer: str, keys: Sequence[str]) -> list[str]:
-    """Return the API server's flags for ServiceAccount tokens; `keys` are those of `key_file_flags` or of a signer."""
+    """Return the API server's flags for ServiceAccount tokens, with those for its keys."""
     return [
         f"--service-account-issuer={issuer}",
         f"--service-account-jwks-uri={issuer_base(issuer)}{JWKS_PATH}",
