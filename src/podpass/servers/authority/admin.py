@@ -17,6 +17,7 @@ from podpass.crypto import jose
 from podpass.database import DatabaseFailed
 from podpass.directory.management_app import create_app as create_management_app
 from podpass.directory.model import Tenant
+from podpass.directory.resource_manager.cluster_backend import ConnectionObjects
 from podpass.directory.resources import GRAPH_APP_ID, MANAGER_APP_ID, audiences
 from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.http.server import (
@@ -76,6 +77,12 @@ class AbsentCluster:
     async def set_workload_identity(self, on: bool) -> None:
         """Raise NotImplementedError."""
         raise NotImplementedError(on)
+
+    def connection_written(
+        self, objects: ConnectionObjects
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        """Raise NotImplementedError."""
+        raise NotImplementedError(objects)
 
     def check_rotation(self) -> None:
         """Raise NotImplementedError."""
