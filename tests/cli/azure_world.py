@@ -17,6 +17,7 @@ from podpass.imds.http_client import HttpResponse
 from podpass.kubernetes.client import KubeClient
 from podpass.provision.api_client import ApiClient
 from podpass.provision.service_accounts import ServiceAccountClient
+from podpass.provision.sign_in import TokenSource
 from podpass.provision.steps import Clients
 from tests.local.instances import Podpass
 
@@ -34,6 +35,8 @@ class AzureWorld:
 
     podpass: Podpass
     status: dict[str, Any]
+    # One sign-in for all calls: the check of a password is slow by design.
+    tokens: TokenSource | None = None
 
     @classmethod
     def start(cls, podpass: Podpass) -> "AzureWorld":
@@ -78,7 +81,9 @@ class AzureWorld:
 
     async def account(self, report: Callable[[str], None] = ignore) -> AzureAccount:
         chosen = AccountOptions(auth_method="instance", data_dir=str(self.podpass.data_dir))
-        return await sign_in(chosen, {}, report)
+        account = await sign_in(chosen, {}, report)
+        self.tokens = account.tokens = self.tokens or account.tokens
+        return account
 
     def applications(self, name: str) -> list[dict[str, Any]]:
         return self.graph("/v1.0/applications", {"$filter": f"displayName eq '{name}'"})

@@ -114,7 +114,7 @@ def test_sign_in_options_are_checked_as_in_the_reference(
 
 
 def test_subscription_is_that_of_the_azure_cli(tmp_path: Path) -> None:
-    from podpass.cli.azure_account import find_cli_subscription
+    from podpass.cli.azure_cli_profile import find_cli_subscription
 
     environ = {"AZURE_CONFIG_DIR": str(tmp_path)}
     profile = [
@@ -140,6 +140,7 @@ def test_link_named_azwi_is_the_reference_and_logs_lines_that_scripts_read(
     issuer = ("--service-account-issuer-url", world.issuer)
     role = ("--azure-scope", world.scope, "--azure-role", "Reader")
     environ = {**world.podpass.environ, **world.environ()}
+    found = None
     for _ in range(2):
         done = subprocess.run(
             [str(link), *words, *issuer, *role],
@@ -154,8 +155,8 @@ def test_link_named_azwi_is_the_reference_and_logs_lines_that_scripts_read(
         assert re.search(r'"created an AAD application" logger="aad-application"', done.stderr)
         assert re.search(r'clientID="[0-9a-f-]{36}" objectID="[0-9a-f-]{36}"', done.stderr)
         found = re.search(r'roleAssignmentID="([^"]+)"', done.stderr)
-        assert found is not None
         assert "GET graph.microsoft.com/v1.0/applications returned status 200" in done.stderr
+    assert found is not None
     assert '"federated credential has been previously created"' in done.stderr
     assert '"Role assignment already exists"' in done.stderr
     delete = ("delete", "--service-account-name", "link", *issuer, "--role-assignment-id", found[1])

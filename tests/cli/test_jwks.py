@@ -21,7 +21,7 @@ from tests.provision.test_sign_in import write_certificate
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-CURVES = {
+CURVES: dict[str, ec.EllipticCurvePrivateKey] = {
     "ES256": ec.generate_private_key(ec.SECP256R1()),
     "ES384": ec.generate_private_key(ec.SECP384R1()),
     "ES512": ec.generate_private_key(ec.SECP521R1()),
@@ -82,7 +82,7 @@ def test_order_and_repeated_keys_are_kept_from_lists_and_files(tmp_path: Path) -
     second.write_bytes(_public(CURVES["ES384"]))
     done = run_here("jwks", "--public-keys", f"{second},{first}", "--public-keys", str(second))
     kids = [each["kid"] for each in json.loads(done.stdout)["keys"]]
-    expected = [CURVES["ES384"], RSA, CURVES["ES256"], CURVES["ES384"]]
+    expected: list[PrivateKey] = [CURVES["ES384"], RSA, CURVES["ES256"], CURVES["ES384"]]
     assert kids == [_kid(key) for key in expected]
 
 

@@ -12,7 +12,7 @@ import trustme
 
 from podpass.crypto.secret import Secret
 from podpass.provision.api_client import ApiClient
-from podpass.provision.connection import Connection
+from podpass.provision.connection import AzureConnection
 from tests.imds.raw_server import read_request, serving_connections
 
 
@@ -55,7 +55,7 @@ class ScriptedApi:
     """A running server: its origin, the requests so far, and a client that does not wait in real time."""
 
     origin: str
-    connection: Connection
+    connection: AzureConnection
     client: ApiClient
     tokens: FixedTokens
     requests: list[tuple[str, str, Mapping[str, str], bytes]]
@@ -106,7 +106,7 @@ async def scripted_api(
     (ca if trusted else other).cert_pem.write_to_path(str(ca_file))
     async with serving_connections(handle, tls) as port:
         origin = f"https://localhost:{port}"
-        connection = Connection(ca_file=ca_file, sleep=pause, report=reports.append)
+        connection = AzureConnection(ca_file=ca_file, sleep=pause, report=reports.append)
         tokens = FixedTokens()
         client = ApiClient(
             "the API", origin=origin, resource="https://r", tokens=tokens, connection=connection

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from podpass.provision.connection import Connection, parse_retry_after
+from podpass.provision.connection import AzureConnection, parse_retry_after
 from podpass.provision.errors import ApiError
 from tests.ports import free_port
 from tests.provision.api_server import ScriptedResponse, in_order, scripted_api
@@ -73,19 +73,19 @@ async def test_certificate_of_another_ca_is_refused(tmp_path: Path) -> None:
 async def test_unreachable_service_and_proxy_are_named() -> None:
     port = free_port()
     with pytest.raises(ApiError, match="localhost cannot be reached: ConnectionRefusedError"):
-        await Connection().send("POST", f"https://localhost:{port}/")
-    proxied = Connection(https_proxy=f"http://127.0.0.1:{port}")
+        await AzureConnection().send("POST", f"https://localhost:{port}/")
+    proxied = AzureConnection(https_proxy=f"http://127.0.0.1:{port}")
     with pytest.raises(ApiError, match=r"the proxy 127\.0\.0\.1 cannot be reached"):
         await proxied.send("POST", "https://management.azure.com/")
 
 
 async def test_plain_http_is_refused() -> None:
     with pytest.raises(ApiError, match="not an https URL"):
-        await Connection().send("POST", "http://localhost/")
+        await AzureConnection().send("POST", "http://localhost/")
 
 
 def test_password_of_the_proxy_is_not_in_the_representation() -> None:
-    assert "hunter2" not in repr(Connection(https_proxy="http://u:hunter2@proxy:8080"))
+    assert "hunter2" not in repr(AzureConnection(https_proxy="http://u:hunter2@proxy:8080"))
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 The options are those of the reference. They may be before or after a subcommand, as there.
 """
 
-import configparser
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from podpass.cli.azure_cli_profile import find_cli_subscription
 from podpass.errors import UsageError
 from podpass.guids import is_guid
 
 if TYPE_CHECKING:
     from podpass.local.datadir import DataDir
     from podpass.provision.api_client import ApiClient
-    from podpass.provision.connection import Connection, Report
+    from podpass.provision.connection import AzureConnection, Report
     from podpass.provision.endpoints import Endpoints
     from podpass.provision.graph import GraphClient
     from podpass.provision.resource_manager import ManagerClient
@@ -29,7 +28,6 @@ INSTANCE, DEFAULT = "instance", "default"
 _METHOD_LIST = "cli, client_secret, client_certificate, instance (local), default (azure-identity)"
 METHODS = (CLI, SECRET, CERTIFICATE, INSTANCE, DEFAULT)
 _META = "podpass.azure"
-_MAX_PROFILE_BYTES = 16 * 1024 * 1024
 _NIL = "00000000-0000-0000-0000-000000000000"
 # Set by `podpass env`: the shell works with this instance.
 _MARKER = "PODPASS_ENV"
@@ -141,7 +139,7 @@ class AzureAccount:
     subscription_id: str
     tenant_id: str
     tokens: "TokenSource"
-    connection: "Connection"
+    connection: "AzureConnection"
     # The kubeconfig of the local instance, with `--auth-method instance`.
     kubeconfig: Path | None = None
 
@@ -186,7 +184,7 @@ async def sign_in(
     method = choose_method(chosen, environ)
     if method == INSTANCE:
         return _use_instance(chosen, environ, report)
-    from podpass.provision.connection import Connection
+    from podpass.provision.connection import AzureConnection
     from podpass.provision.endpoints import find_endpoints
     from podpass.provision.resource_manager import discover_tenant
 
@@ -199,7 +197,7 @@ async def sign_in(
         chosen.azure_env or "AzurePublicCloud",
         stack_file=environ.get("AZURE_ENVIRONMENT_FILEPATH", ""),
     )
-    connection = Connection(
+    connection = AzureConnection(
         https_proxy=environ.get("https_proxy") or environ.get("HTTPS_PROXY") or "",
         no_proxy=environ.get("no_proxy") or environ.get("NO_PROXY") or "",
         report=report,
@@ -239,7 +237,7 @@ def choose_method(chosen: AccountOptions, environ: Mapping[str, str]) -> str:
     return method
 
 
-_Prepare = Callable[["Connection", "Endpoints", str], "TokenSource"]
+_Prepare = Callable[["AzureConnection", "Endpoints", str], "TokenSource"]
 
 
 def _prepare_cli(_: AccountOptions, environ: Mapping[str, str]) -> _Prepare:
@@ -320,7 +318,7 @@ def _use_instance(
     """Sign in as the administrator of the local instance; every request goes to its gateway."""
     from podpass.cli.client import require_status
     from podpass.crypto.secret import Secret
-    from podpass.provision.connection import Connection
+    from podpass.provision.connection import AzureConnection
     from podpass.provision.endpoints import find_endpoints
     from podpass.provision.sign_in import PasswordSignIn
 
@@ -334,7 +332,7 @@ def _use_instance(
             f"the instance has no subscription {chosen.subscription_id}",
             hint=f"omit --subscription-id, or pass {subscription}",
         )
-    connection = Connection(
+    connection = AzureConnection(
         https_proxy=status["gateway"],
         ca_file=Path(status["ca_file"]),
         report=report,
@@ -362,49 +360,3 @@ def _locate(chosen: AccountOptions, environ: Mapping[str, str]) -> "DataDir":
 
     given = chosen.data_dir or environ.get("PODPASS_DATA_DIR") or environ.get(_MARKER)
     return locate(Path(given) if given else None, environ)
-
-
-def find_cli_subscription(environ: Mapping[str, str]) -> str:
-    """Return the subscription that is selected in the Azure CLI, from its files.
-
-    Errors:  UsageError if there is none.
-    """
-    home = environ.get("AZURE_CONFIG_DIR") or str(Path(environ.get("HOME") or "~") / ".azure")
-    folder = Path(home).expanduser()
-    cloud = _read_ini(folder / "config", "cloud", "name") or "AzureCloud"
-    found = _read_ini(folder / "clouds.config", cloud, "subscription") or _read_profile(
-        folder / "azureProfile.json", cloud
-    )
-    if not is_guid(found):
-        raise UsageError(
-            "--subscription-id is required (and must be a valid UUID)",
-            hint="pass it, or select one: az account set --subscription NAME",
-        )
-    return found
-
-
-def _read_ini(file: Path, section: str, key: str) -> str:
-    parser = configparser.RawConfigParser()
-    try:
-        parser.read_string(_read_text(file))
-        return parser.get(section, key)
-    except (OSError, ValueError, configparser.Error):
-        return ""
-
-
-def _read_profile(file: Path, cloud: str) -> str:
-    try:
-        profile = json.loads(_read_text(file))
-        return next(
-            str(each["id"])
-            for each in profile["subscriptions"]
-            if each.get("isDefault") and each.get("environmentName") == cloud
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
-        return ""
-
-
-def _read_text(file: Path) -> str:
-    from podpass.files import read_regular
-
-    return read_regular(file, _MAX_PROFILE_BYTES).decode("utf-8-sig")

@@ -19,6 +19,7 @@ from podpass.cli.azure_account import (
     choose_method,
     sign_in,
 )
+from podpass.cli.completion_values import complete_identities, complete_namespaces
 from podpass.cli.output import print_message, print_output
 from podpass.cli.phase_log import PhaseLog
 from podpass.cli.token_expiration import FLAG, parse_token_expiration
@@ -156,6 +157,7 @@ def _build_option(name: str) -> click.Option:
             default="default",
             show_default=True,
             metavar="N",
+            shell_complete=complete_namespaces,
             help="Namespace of the ServiceAccount.",
         )
     if name == "token_seconds":
@@ -166,7 +168,10 @@ def _build_option(name: str) -> click.Option:
             help="Lifetime of the ServiceAccount's tokens, 1h to 24h.  [default: 1h]",
         )
     flag, metavar, text = _OPTIONS[name]
-    return click.Option([flag, name], default="", metavar=metavar, help=text)
+    complete = complete_identities if name == "managed_identity" else None
+    return click.Option(
+        [flag, name], default="", metavar=metavar, help=text, shell_complete=complete
+    )
 
 
 def _common_options(verb: str) -> list[click.Option]:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from podpass.imds.http_client import HttpResponse
-from podpass.provision.connection import Connection, header, parse_retry_after
+from podpass.provision.connection import AzureConnection, header, parse_retry_after
 from podpass.provision.errors import ApiError, sanitize
 from podpass.provision.sign_in import TokenSource
 
@@ -45,7 +45,7 @@ class ApiClient:
         origin: str,
         resource: str,
         tokens: TokenSource,
-        connection: Connection,
+        connection: AzureConnection,
     ) -> None:
         self.service = service
         self.connection = connection

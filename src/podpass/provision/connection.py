@@ -40,7 +40,7 @@ def header(response: HttpResponse, name: str) -> str:
 
 
 @dataclass(kw_only=True)
-class Connection:
+class AzureConnection:
     """How requests reach a service, and how they wait.
 
     Shapes:  `ca_file` replaces the CAs of the system. `sleep` and `report` are for waits: the pause itself,

@@ -18,7 +18,8 @@ class ApiError(Error):
     code = "azure_api"
 
     def __init__(self, message: str, *, api_status: int = 0, api_code: str = "") -> None:
-        super().__init__(message, api_status=api_status, api_code=api_code)
+        hint = None if api_status else "check the network, HTTPS_PROXY and --azure-env"
+        super().__init__(message, hint=hint, api_status=api_status, api_code=api_code)
         self.api_status = api_status
         self.api_code = api_code
 

@@ -157,7 +157,7 @@ class Observed:
     pods: tuple[str, ...] | None = ()
 
 
-class Kind(StrEnum):
+class ObjectKind(StrEnum):
     """The kind of object of a step."""
 
     APPLICATION = "application"
@@ -183,7 +183,7 @@ class ProvisionStep:
     """One step of a plan; `note` is a fact for the user, such as the replaced value."""
 
     phase: str
-    kind: Kind
+    kind: ObjectKind
     action: Action
     name: str
     note: str = ""

@@ -119,10 +119,14 @@ class Observer:
         )
 
     async def _check_subscription(self) -> None:
-        phases = self._phases & {IDENTITY, ROLE} or self._request.is_managed
-        if phases and self._phases != {ACCOUNT}:
-            phase = next(each for each in self._request.phases if each != ACCOUNT)
-            with reading(phase, "get the subscription"):
+        request = self._request
+        users = [
+            phase
+            for phase in request.phases
+            if phase in (IDENTITY, ROLE) or (phase == CREDENTIAL and request.is_managed)
+        ]
+        if users:
+            with reading(users[0], "get the subscription"):
                 await self._clients.of_manager.check_subscription()
 
     async def _find_identity_and_location(self) -> tuple[IdentityInfo | None, str | None]:
@@ -176,6 +180,8 @@ class Observer:
             if not name:
                 return None
             found = await graph.find_principals(name)
+            if not found and application is not None:
+                return await graph.find_principal(application.client_id)
         if len(found) > 1:
             raise _ambiguous(
                 ROLE,

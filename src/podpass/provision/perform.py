@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from podpass.provision import naming
-from podpass.provision.model import Action, Kind, Observed, ProvisionRequest, ProvisionStep
+from podpass.provision.model import Action, ObjectKind, Observed, ProvisionRequest, ProvisionStep
 from podpass.provision.plan import build_annotations, find_client_id, find_principal_id, find_trust
 from podpass.provision.steps import Clients
 
@@ -39,17 +39,17 @@ class Creation:
         Errors:  ApiError, KubeError, SignInFailed.
         """
         match step.kind:
-            case Kind.APPLICATION:
+            case ObjectKind.APPLICATION:
                 return await self._application(step)
-            case Kind.PRINCIPAL:
+            case ObjectKind.PRINCIPAL:
                 return await self._principal(step)
-            case Kind.IDENTITY:
+            case ObjectKind.IDENTITY:
                 return await self._identity(step)
-            case Kind.ACCOUNT:
+            case ObjectKind.ACCOUNT:
                 return await self._account(step)
-            case Kind.CREDENTIAL:
+            case ObjectKind.CREDENTIAL:
                 return await self._credential(step)
-            case Kind.ASSIGNMENT:
+            case ObjectKind.ASSIGNMENT:
                 return await self._assignment(step)
 
     async def _application(self, step: ProvisionStep) -> Fields:
@@ -147,23 +147,23 @@ class Deletion:
         request, manager = self.request, self.clients
         is_present = step.action is Action.DELETE
         match step.kind:
-            case Kind.ASSIGNMENT:
+            case ObjectKind.ASSIGNMENT:
                 found = self.observed.assignment
                 if is_present and found is not None:
                     await manager.of_manager.delete_assignment(found.id)
                 name = found.id if found else request.assignment_id
                 return {"roleAssignmentID": name}
-            case Kind.CREDENTIAL:
+            case ObjectKind.CREDENTIAL:
                 if is_present:
                     await self._delete_credential()
                 return {"subject": request.subject, "issuerURL": request.issuer}
-            case Kind.ACCOUNT:
+            case ObjectKind.ACCOUNT:
                 if is_present and self.observed.account is not None:
                     await manager.of_accounts.delete(
                         request.namespace, request.account, self.observed.account.uid
                     )
                 return {"namespace": request.namespace, "name": request.account}
-            case Kind.IDENTITY:
+            case ObjectKind.IDENTITY:
                 if is_present:
                     await manager.of_manager.delete_identity(
                         request.resource_group, request.managed_identity

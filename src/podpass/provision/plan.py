@@ -13,7 +13,7 @@ from podpass.provision.model import (
     ROLE,
     Action,
     CredentialInfo,
-    Kind,
+    ObjectKind,
     Observed,
     ProvisionRequest,
     ProvisionStep,
@@ -105,8 +105,8 @@ def _plan_application(request: ProvisionRequest, observed: Observed) -> list[Pro
             name=name,
         )
         for kind, found in (
-            (Kind.APPLICATION, observed.application),
-            (Kind.PRINCIPAL, observed.application and observed.principal),
+            (ObjectKind.APPLICATION, observed.application),
+            (ObjectKind.PRINCIPAL, observed.application and observed.principal),
         )
     ]
 
@@ -122,7 +122,9 @@ def _plan_identity(request: ProvisionRequest, observed: Observed) -> list[Provis
     action = Action.KEEP if observed.identity else Action.CREATE
     name = request.managed_identity
     note = "" if observed.identity else f"in {location}"
-    return [ProvisionStep(phase=IDENTITY, kind=Kind.IDENTITY, action=action, name=name, note=note)]
+    return [
+        ProvisionStep(phase=IDENTITY, kind=ObjectKind.IDENTITY, action=action, name=name, note=note)
+    ]
 
 
 def find_client_id(request: ProvisionRequest, observed: Observed) -> str:
@@ -148,7 +150,7 @@ def _plan_account(request: ProvisionRequest, observed: Observed) -> list[Provisi
     return [
         ProvisionStep(
             phase=ACCOUNT,
-            kind=Kind.ACCOUNT,
+            kind=ObjectKind.ACCOUNT,
             action=action,
             name=f"{request.namespace}/{request.account}",
             note=note,
@@ -185,7 +187,7 @@ def _plan_credential(request: ProvisionRequest, observed: Observed) -> list[Prov
     return [
         ProvisionStep(
             phase=CREDENTIAL,
-            kind=Kind.CREDENTIAL,
+            kind=ObjectKind.CREDENTIAL,
             action=Action.KEEP if found else Action.CREATE,
             name=found.name if found else wanted.name,
         )
@@ -218,7 +220,7 @@ def _plan_role(request: ProvisionRequest, observed: Observed) -> list[ProvisionS
         )
     action = Action.KEEP if observed.assignment else Action.CREATE
     name = f"{request.role} at {request.scope}"
-    return [ProvisionStep(phase=ROLE, kind=Kind.ASSIGNMENT, action=action, name=name)]
+    return [ProvisionStep(phase=ROLE, kind=ObjectKind.ASSIGNMENT, action=action, name=name)]
 
 
 _Plan = Callable[[ProvisionRequest, Observed], list[ProvisionStep]]
@@ -247,30 +249,30 @@ def plan_delete(request: ProvisionRequest, observed: Observed) -> tuple[Provisio
     return tuple(steps)
 
 
-_Target = tuple[Kind, str, object]
+_Target = tuple[ObjectKind, str, object]
 _DELETE_TARGETS: Mapping[str, Callable[[ProvisionRequest, Observed], _Target]] = {
     ROLE: lambda request, observed: (
-        Kind.ASSIGNMENT,
+        ObjectKind.ASSIGNMENT,
         request.assignment_id or f"{request.role} at {request.scope}",
         observed.assignment,
     ),
     CREDENTIAL: lambda request, observed: (
-        Kind.CREDENTIAL,
+        ObjectKind.CREDENTIAL,
         request.subject,
         find_trust(request.credential, observed.credentials),
     ),
     ACCOUNT: lambda request, observed: (
-        Kind.ACCOUNT,
+        ObjectKind.ACCOUNT,
         f"{request.namespace}/{request.account}",
         observed.account,
     ),
     APPLICATION: lambda request, observed: (
-        Kind.APPLICATION,
+        ObjectKind.APPLICATION,
         request.resolved_name or request.application_object_id,
         observed.application,
     ),
     IDENTITY: lambda request, observed: (
-        Kind.IDENTITY,
+        ObjectKind.IDENTITY,
         request.managed_identity,
         observed.identity,
     ),

@@ -4,7 +4,7 @@ import re
 from urllib.parse import quote
 
 from podpass.provision.api_client import ApiClient, Object, quote_literal, quote_segment
-from podpass.provision.connection import Connection, header
+from podpass.provision.connection import AzureConnection, header
 from podpass.provision.errors import ApiError, SignInFailed
 from podpass.provision.model import AssignmentInfo, CredentialInfo, IdentityInfo, RoleInfo
 
@@ -18,7 +18,7 @@ _TENANT = re.compile(r'authorization_uri="[^"]*/([0-9a-f-]{36})"')
 _UNKNOWN_PRINCIPAL = "PrincipalNotFound"
 
 
-async def discover_tenant(connection: Connection, manager: str, subscription_id: str) -> str:
+async def discover_tenant(connection: AzureConnection, manager: str, subscription_id: str) -> str:
     """Return the tenant of a subscription, which Resource Manager names to a caller without a token.
 
     Errors:  ApiError, SignInFailed.

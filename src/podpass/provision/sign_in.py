@@ -25,7 +25,7 @@ from podpass.clock import Clock, system
 from podpass.crypto.jose import BadKey, SigningKey, b64encode, load_private_pem
 from podpass.crypto.secret import Secret
 from podpass.errors import UsageError
-from podpass.provision.connection import Connection
+from podpass.provision.connection import AzureConnection
 from podpass.provision.errors import ApiError, SignInFailed, sanitize
 
 # The client id of the Azure CLI: a public client, so a password alone signs a user in.
@@ -83,7 +83,7 @@ class CachedTokens:
 class _EndpointSignIn(CachedTokens):
     """Tokens from the token endpoint of a tenant."""
 
-    connection: Connection
+    connection: AzureConnection
     login: str
     tenant_id: str
 

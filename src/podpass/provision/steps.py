@@ -16,7 +16,7 @@ from podpass.provision.model import (
     IDENTITY,
     ROLE,
     Action,
-    Kind,
+    ObjectKind,
     ProvisionStep,
     StepEvent,
 )
@@ -37,13 +37,13 @@ _RIGHTS = {
 }
 # The texts of the reference for each phase that fails.
 _TEXTS = {
-    (Kind.APPLICATION, Action.CREATE): "failed to create AAD application",
-    (Kind.PRINCIPAL, Action.CREATE): "failed to create service principal",
-    (Kind.ACCOUNT, Action.CREATE): "failed to create kubernetes service account",
-    (Kind.ACCOUNT, Action.UPDATE): "failed to update kubernetes service account",
-    (Kind.CREDENTIAL, Action.CREATE): "failed to add federated credential",
-    (Kind.ASSIGNMENT, Action.CREATE): "failed to create role assignment",
-    (Kind.APPLICATION, Action.DELETE): "failed to delete application",
+    (ObjectKind.APPLICATION, Action.CREATE): "failed to create AAD application",
+    (ObjectKind.PRINCIPAL, Action.CREATE): "failed to create service principal",
+    (ObjectKind.ACCOUNT, Action.CREATE): "failed to create kubernetes service account",
+    (ObjectKind.ACCOUNT, Action.UPDATE): "failed to update kubernetes service account",
+    (ObjectKind.CREDENTIAL, Action.CREATE): "failed to add federated credential",
+    (ObjectKind.ASSIGNMENT, Action.CREATE): "failed to create role assignment",
+    (ObjectKind.APPLICATION, Action.DELETE): "failed to delete application",
 }
 
 
