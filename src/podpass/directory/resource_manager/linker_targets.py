@@ -1,7 +1,7 @@
 """Targets of Service Connector: resource ids, default roles, and the values that a pod receives. Pure.
 
 Source:  https://learn.microsoft.com/azure/service-connector/concept-microsoft-entra-roles and the pages
-         `how-to-integrate-...` beside it
+         `how-to-integrate-...` next to it
 """
 
 import re
