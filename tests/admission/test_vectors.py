@@ -1,7 +1,7 @@
 """All recorded cases of the reference: the patched pod, with its order, and the decision.
 
 Most were recorded with an API server that has native sidecars. In the others, the sidecar is an ordinary
-container.
+container; `python -m tests.peers.record_admission` records those.
 """
 
 import dataclasses

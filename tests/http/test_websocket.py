@@ -33,6 +33,6 @@ async def test_empty_frames_of_a_message_take_no_memory() -> None:
         kept.append(len(socket._parts))
         return await read(size)
 
-    stream.read = count_parts  # type: ignore[method-assign]
+    stream.read = count_parts  # type: ignore[method-assign,assignment]
     assert await socket.receive() == b"ok"
     assert kept == [0] * 5

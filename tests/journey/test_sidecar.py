@@ -1,12 +1,18 @@
 """Pods of a local instance that know only IMDS read a secret through the built-in sidecar."""
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from kubernetes.client import ApiException
 
 from podpass import names
 from tests.journey.instance import Instance
@@ -95,3 +101,27 @@ def test_pod_with_its_own_network_gets_no_tunnel_to_the_machine(instance: Instan
         instance.create_pod("own", "web", command, annotations=INJECT)
         assert instance.wait_for_end("shared")[1] == "connected\n"
         assert "502 Bad Gateway" in instance.wait_for_end("own")[1]
+
+
+def test_stopped_container_is_named_by_status(instance: Instance) -> None:
+    instance.create_pod("stopped", "web", ["sh", "-c", "echo $$$$; exec sleep 600"], labels={})
+    pid = _wait_for(lambda: instance.pod_log("stopped"), "the pod did not start").strip()
+    os.kill(int(pid), signal.SIGSTOP)
+    done = _wait_for(lambda: _status_with_stopped(instance), "the status has no stopped container")
+    assert done.stderr.startswith(f"podpass: default/stopped: app (process {pid}) is stopped")
+    instance.core.delete_namespaced_pod("stopped", "default", grace_period_seconds=0)
+
+
+def _status_with_stopped(instance: Instance) -> Any:
+    done = instance.podpass("status", "-o", "json")
+    return done if json.loads(done.stdout)["stopped_containers"] else None
+
+
+def _wait_for(get: Callable[[], Any], failure: str) -> Any:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(ApiException):
+            if found := get():
+                return found
+        time.sleep(0.1)
+    raise AssertionError(failure)

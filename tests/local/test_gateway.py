@@ -13,7 +13,7 @@ import trustme
 
 from podpass.http.server import bind
 from podpass.local import gateway, ports, sni
-from podpass.local.gateway import Address
+from podpass.local.pod_targets import Address
 from tests.ports import free_port
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

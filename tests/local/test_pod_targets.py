@@ -11,8 +11,7 @@ import pytest
 from podpass.http.server import bind
 from podpass.kubernetes.kubelet import pod_network
 from podpass.local import gateway, pod_targets
-from podpass.local.gateway import Address
-from podpass.local.pod_targets import may_reach
+from podpass.local.pod_targets import Address, may_reach
 
 
 @pytest.mark.parametrize(
