@@ -14,10 +14,11 @@ from aiohttp import ClientSession
 from podpass.crypto import jose
 from podpass.directory.resources import EXCHANGE_APP_ID
 from podpass.local import tokens
+from tests import rsa_keys
 from tests.local.instances import CLIENT, Podpass
 
 NOW = 1_800_000_000.0
-KEY = jose.SigningKey(kid="k1", key=jose.generate_rsa())
+KEY = jose.SigningKey(kid="k1", key=rsa_keys.KEY)
 PUBLIC = jose.PublicKey(kid="k1", algs=frozenset({"RS256"}), key=KEY.key.public_key())
 EXCHANGE = "api://AzureADTokenExchange"
 CLUSTER = "https://eastus.oic.prod-aks.azure.com/t/u/"

@@ -5,10 +5,11 @@ from typing import Any
 
 from podpass.crypto import jose
 from podpass.http.fetcher import FetchError
+from tests import rsa_keys
 
 ISSUER = "https://oidc.test/x/"
 JWKS = "https://oidc.test/x/openid/v1/jwks"
-KEY = jose.rsa_jwk(jose.generate_rsa().public_key(), "first")
+KEY = jose.rsa_jwk(rsa_keys.KEY.public_key(), "first")
 
 
 class FakeIssuers:

@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from podpass import clock
 from tests.exchange import managed_identity_tokens
-from tests.exchange.client_auth.test_secrets import DER, KEY, SECRET, add_credentials
+from tests.exchange.client_auth.test_secrets import DER, SECRET, add_credentials
 from tests.exchange.sign_in.browser import AZ, LOOPBACK, Browser, browsing
 from tests.exchange.sign_in.test_grants import ARM
+from tests.rsa_keys import KEY
 
 if TYPE_CHECKING:
     from tests.exchange.conftest import Start

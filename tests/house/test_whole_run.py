@@ -187,7 +187,7 @@ def test_both_lists_of_suites_run_and_are_printed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("broken", "endless"),
-    [("test-kubernetes", "test-clients"), ("test-peers", "test-kubernetes")],
+    [("test-kubernetes", "test-clients"), ("test-tutorial", "test-kubernetes")],
 )
 def test_failure_in_one_list_stops_the_other(tmp_path: Path, broken: str, endless: str) -> None:
     code, said, made = _run(tmp_path, None, "0 0 9500", first=0, broken=broken, endless=endless)

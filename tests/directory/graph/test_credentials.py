@@ -17,9 +17,7 @@ from podpass.clock import rfc3339
 from podpass.crypto import jose
 from podpass.directory.model import Identity
 from tests.directory.graph.harness import TENANT, GraphHarness
-
-KEY = jose.generate_rsa()
-OTHER_KEY = jose.generate_rsa()
+from tests.rsa_keys import KEY, OTHER_KEY
 
 
 def certificate(key: Any = KEY, days: int = 30) -> x509.Certificate:

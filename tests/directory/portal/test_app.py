@@ -68,9 +68,9 @@ class Portal:
 
 
 @pytest.fixture
-async def portal(database_url: str) -> AsyncIterator[Portal]:
+async def portal(directory_url: str) -> AsyncIterator[Portal]:
     async with contextlib.AsyncExitStack() as stack:
-        directory = await stack.enter_async_context(Directory(Database(database_url)))
+        directory = await stack.enter_async_context(Directory(Database(directory_url)))
         await directory.create_tenant(Tenant(id=TENANT, display_name="Contoso"))
         session = await stack.enter_async_context(aiohttp.ClientSession())
         made = Portal(directory, session)

@@ -155,7 +155,8 @@ def page(host: str, path: str) -> bytes:
 
 async def fetch_result(url: str) -> str:
     """Return the result of a fetch: `ok` or its reason. `issuer:` fetches an issuer's keys by discovery."""
-    fetcher = Fetcher(FetchRules(seconds=1.5))
+    # Only this host never answers; a busy machine may need seconds for each of the others.
+    fetcher = Fetcher(FetchRules(seconds=1.5 if url == "https://silent.test/" else 15.0))
     try:
         if url.startswith("issuer:"):
             await fetch_keys(fetcher, url.removeprefix("issuer:"), ())

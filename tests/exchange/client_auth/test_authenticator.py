@@ -25,11 +25,10 @@ from podpass.exchange.token_request import Facts, TokenRequest
 from podpass.settings import AuthoritySettings
 from tests.exchange.client_auth.test_secrets import (
     DER,
-    KEY,
-    OTHER_KEY,
     create_password,
     to_key_credential,
 )
+from tests.rsa_keys import KEY, OTHER_KEY
 
 NOW = 10_000.0
 ISSUER, OURS = "https://oidc.test/x/", "https://login.test"

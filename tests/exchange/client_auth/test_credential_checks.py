@@ -21,12 +21,11 @@ from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.token_request import TokenRequest
 from tests.exchange.client_auth.test_secrets import (
     DER,
-    KEY,
-    OTHER_KEY,
     create_certificate,
     create_password,
     to_key_credential,
 )
+from tests.rsa_keys import KEY, OTHER_KEY
 
 NOW = 1000.0
 CLIENT = "33333333-3333-4333-8333-abcdefabcdef"

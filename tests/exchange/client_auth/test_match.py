@@ -19,6 +19,7 @@ from podpass.exchange.client_auth.assertion import UnverifiedAssertion, read_cla
 from podpass.exchange.client_auth.match import match
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.origins import Origins
+from tests import rsa_keys
 
 ISSUER = "https://issuer.test/"
 VALUES = (
@@ -30,7 +31,7 @@ VALUES = (
     | st.lists(st.text(max_size=3), max_size=2)
 )
 CLAIMS = st.dictionaries(st.sampled_from(["iss", "sub", "aud", "exp", "iat", "nbf"]), VALUES)
-SIGNER = jose.SigningKey(kid="k", key=jose.generate_rsa())
+SIGNER = jose.SigningKey(kid="k", key=rsa_keys.KEY)
 
 
 def credential(**changes: Any) -> FederatedCredential:

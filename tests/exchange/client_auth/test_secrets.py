@@ -17,13 +17,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from podpass import names
 from podpass.crypto import jose
 from podpass.directory.model import KeyCredential, PasswordCredential
+from tests.rsa_keys import KEY, OTHER_KEY
 
 if TYPE_CHECKING:
     from tests.exchange.world import Answer, World
 
 SECRET = "s3cr~et+with/odd%signs"
-KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-OTHER_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def create_certificate(key: Any, name: str = "app") -> bytes:

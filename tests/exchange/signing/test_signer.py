@@ -11,8 +11,9 @@ from podpass import log
 from podpass.crypto import jose
 from podpass.crypto.multibuffer import library as multibuffer
 from podpass.exchange.signing.signer import BATCH, MAX_WAIT_TICKS, OPENSSL, Signer
+from tests import rsa_keys
 
-KEY = jose.SigningKey(kid="k", key=jose.generate_rsa())
+KEY = jose.SigningKey(kid="k", key=rsa_keys.KEY)
 PUBLIC = jose.load_jwk(jose.rsa_jwk(KEY.key.public_key(), "k"))
 
 

@@ -1,6 +1,7 @@
 """Pods from the API to processes, as a cluster user sees them."""
 
 import shutil
+import sys
 from ipaddress import ip_address
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from podpass.kubernetes.client import STRATEGIC_PATCH, KubeError
 from podpass.kubernetes.kubelet.pod_addresses import NETWORK
+from tests import process_reaper
 from tests.kubernetes.kubelet.cluster import (
     PODS,
     KubeletCluster,
@@ -27,6 +29,17 @@ async def test_a_pod_runs_and_its_log_can_be_read(cluster: KubeletCluster) -> No
     assert pod["spec"]["nodeName"] == "podpass"
     assert state(pod)["terminated"]["exitCode"] == 0
     assert sorted((await cluster.log("hello")).splitlines()) == ["hello", "oops"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the reaper needs Linux")
+async def test_container_has_the_mark_by_which_a_killed_test_run_is_cleaned_up(
+    cluster: KubeletCluster,
+) -> None:
+    """A container has an environment of its own, and the reaper of the run finds processes by the mark."""
+    await cluster.run("marked", shell("env"))
+    await cluster.phase("marked", "Succeeded")
+    [entry] = [f"{name}={value}" for name, value in process_reaper.run_mark().items()]
+    assert entry in (await cluster.log("marked")).splitlines()
 
 
 async def test_a_running_pod_is_ready_and_its_log_can_be_followed(cluster: KubeletCluster) -> None:
