@@ -32,4 +32,4 @@ def test_cluster_starts_again_after_the_node_restarts(webhook: Node) -> None:
 def _have_restarted(pods: list[Any]) -> bool:
     """Return whether all containers have been started again; until then, the API server has old statuses."""
     statuses = [status for each in pods for status in each["status"]["containerStatuses"]]
-    return all(status["ready"] and status["restartCount"] for status in statuses)
+    return bool(statuses) and all(status["ready"] and status["restartCount"] for status in statuses)
