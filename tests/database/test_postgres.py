@@ -243,7 +243,7 @@ async def test_refused_setting_of_the_session_is_no_unstorable_value(database: D
     setting = text("SELECT set_config('TimeZone', 'Nowhere/Unknown', false)")
     with pytest.raises(DatabaseFailed, match="refuses a setting") as caught:
         await database.read(lambda connection: connection.scalar(setting))
-    assert 'parameter "TimeZone"' in caught.value.facts["cause"]
+    assert 'parameter "TimeZone"' in str(caught.value.facts["cause"])
     assert "time zone files" in str(caught.value.hint)
 
 

@@ -43,23 +43,26 @@ class Load:
 
     def run(self, clients: list[str], stranger: str) -> None:
         """Send requests on one connection after the other; the last client of each round is the stranger."""
-        connection = self._connect()
+        connection, used = self._connect(), time.monotonic()
         for number in itertools.count(1):
             refused = number % _REQUESTS_PER_STRANGER == 0
             client = stranger if refused else clients[number % len(clients)]
             if connection is None or number % _REQUESTS_PER_CONNECTION == 0:
                 if connection is not None:
                     connection.close()
-                connection = self._connect()
+                connection, used = self._connect(), time.monotonic()
             if connection is None:
                 time.sleep(_PAUSE_SECONDS)
                 continue
+            began = time.monotonic()
             try:
                 said = self._exchange(connection, client, is_stranger=refused)
             except (OSError, http.client.HTTPException) as exc:
-                said = f"broken {type(exc).__name__}"
+                # The idle time tells whether the service may have closed the connection at this moment.
+                said = f"broken {type(exc).__name__} after {began - used:.1f} s idle"
                 connection.close()
                 connection = None
+            used = time.monotonic()
             _print(said)
             time.sleep(_UNAVAILABLE_SECONDS if said == "unavailable" else _PAUSE_SECONDS)
 
