@@ -86,7 +86,8 @@ def _check(loop: IssuerLoop) -> None:
     assert load.rejected == []
     # Only a request that the signer has received at the moment of a kill fails; the kubelet repeats it.
     assert [each for each in load.failures if _IN_FLIGHT not in each] == []
-    assert len(load.failures) <= loop.signer_kills * issuer_loop.WORKERS
+    # A repeated request can reach the closed connection once more.
+    assert len(load.failures) <= 2 * loop.signer_kills * issuer_loop.WORKERS
 
 
 def test_no_token_is_rejected_while_keys_rotate_by_files(tmp_path: Path) -> None:
