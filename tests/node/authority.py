@@ -31,7 +31,7 @@ _API = "66666666-7777-4888-8999-aaaaaaaaaaaa"
 _AUDIENCE = "api://my-authority"
 # Both trust the ServiceAccount of the load, and the third one another.
 _CLIENTS = ("77777777-8888-4999-8aaa-bbbbbbbbbbbb", "99999999-aaaa-4bbb-8ccc-dddddddddddd")
-_STRANGER = "88888888-9999-4aaa-8bbb-cccccccccccc"
+_REFUSED = "88888888-9999-4aaa-8bbb-cccccccccccc"
 _DATABASE_IMAGE = "podpass.test/postgres:1"
 _LOAD = Path(__file__).with_name("exchange_load.py")
 
@@ -87,7 +87,7 @@ def _values(node: Node) -> dict[str, object]:
         about = {"issuer": "cluster", "subject": subject, "audiences": [_AUDIENCE]}
         return {"name": "load", **about}
 
-    accounts = {_CLIENTS[0]: "web", _CLIENTS[1]: "web", _STRANGER: "another"}
+    accounts = {_CLIENTS[0]: "web", _CLIENTS[1]: "web", _REFUSED: "another"}
     identities: list[dict[str, object]] = [
         {"name": f"web-{index}", "client_id": client, "federated_credentials": [credential(name)]}
         for index, (client, name) in enumerate(accounts.items())
@@ -145,7 +145,7 @@ def create_load_namespace(node: Node) -> None:
 @contextlib.contextmanager
 def exchanging(node: Node) -> Iterator[Callable[[], list[Exchange]]]:
     """Exchange tokens in a pod until the context ends; yields a function that returns all requests so far."""
-    arguments = [ORIGIN, _TENANT, _API, _STRANGER, *_CLIENTS]
+    arguments = [ORIGIN, _TENANT, _API, _REFUSED, *_CLIENTS]
     node.apply(_pod(["python", "-uc", _LOAD.read_text(), *arguments]))
     node.wait_for("wait", "-n", "load", "--for=condition=Ready", "pod/exchanging")
 

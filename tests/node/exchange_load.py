@@ -1,9 +1,9 @@
 """Exchange a pod's token all the time, until SIGTERM; print a line for each request: its time and its result.
 
-`exchange_load.py ORIGIN TENANT API STRANGER CLIENT ...`. Each client trusts the pod's ServiceAccount, and the
-stranger does not. It runs in a pod without podpass: PyJWT checks the tokens.
+`exchange_load.py ORIGIN TENANT API REFUSED CLIENT ...`. Each client trusts the pod's ServiceAccount, and the
+refused client does not. It runs in a pod without podpass: PyJWT checks the tokens.
 
-Results: `issued KID` for a token that is correct, `refused` for the stranger, `unavailable` for a 503 with
+Results: `issued KID` for a correct token, `refused` for the refused client, `unavailable` for 503 with
 Retry-After, `unconnected` if no connection was opened, `broken` if a connection ended without a response,
 and `wrong` for everything else. Nothing is sent again, so no failure is hidden.
 """
@@ -28,7 +28,7 @@ _THREADS = 4
 _PAUSE_SECONDS, _UNAVAILABLE_SECONDS = 0.02, 0.5
 # A client also opens new connections; the Service leads each to any replica.
 _REQUESTS_PER_CONNECTION = 25
-_REQUESTS_PER_STRANGER = 20
+_REQUESTS_PER_REFUSED = 20
 _UNTRUSTED_SUBJECT, _UNAVAILABLE = 700213, 90033
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -41,12 +41,12 @@ class Load:
         self._tls = ssl.create_default_context()
         self._keys: dict[str, Any] = {}
 
-    def run(self, clients: list[str], stranger: str) -> None:
-        """Send requests on one connection after the other; the last client of each round is the stranger."""
+    def run(self, clients: list[str], refused_client: str) -> None:
+        """Send requests on one connection after the other; the last one of each round is refused."""
         connection, used = self._connect(), time.monotonic()
         for number in itertools.count(1):
-            refused = number % _REQUESTS_PER_STRANGER == 0
-            client = stranger if refused else clients[number % len(clients)]
+            refused = number % _REQUESTS_PER_REFUSED == 0
+            client = refused_client if refused else clients[number % len(clients)]
             if connection is None or number % _REQUESTS_PER_CONNECTION == 0:
                 if connection is not None:
                     connection.close()
@@ -56,7 +56,7 @@ class Load:
                 continue
             began = time.monotonic()
             try:
-                said = self._exchange(connection, client, is_stranger=refused)
+                said = self._exchange(connection, client, is_refused=refused)
             except (OSError, http.client.HTTPException) as exc:
                 # The idle time tells whether the service may have closed the connection at this moment.
                 said = f"broken {type(exc).__name__} after {began - used:.1f} s idle"
@@ -77,7 +77,7 @@ class Load:
         return connection
 
     def _exchange(
-        self, connection: http.client.HTTPSConnection, client: str, *, is_stranger: bool
+        self, connection: http.client.HTTPSConnection, client: str, *, is_refused: bool
     ) -> str:
         with open(os.environ["AZURE_FEDERATED_TOKEN_FILE"]) as file:  # noqa: PTH123 for each request
             assertion = file.read()
@@ -94,9 +94,9 @@ class Load:
         found = json.loads(response.read())
         if response.status == 503 and response.headers["Retry-After"]:
             return "unavailable" if found["error_codes"] == [_UNAVAILABLE] else f"wrong {found}"
-        if is_stranger:
+        if is_refused:
             return (
-                "refused" if found.get("error_codes") == [_UNTRUSTED_SUBJECT] else "wrong stranger"
+                "refused" if found.get("error_codes") == [_UNTRUSTED_SUBJECT] else "wrong refusal"
             )
         if response.status != 200:
             return f"wrong {response.status} {found.get('error_description')}"
@@ -135,11 +135,11 @@ def _print(said: str) -> None:
 
 def main() -> None:
     """Run the threads until SIGTERM."""
-    origin, tenant, api, stranger, *clients = sys.argv[1:]
+    origin, tenant, api, refused_client, *clients = sys.argv[1:]
     load = Load(origin, tenant, api)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     for _ in range(_THREADS):
-        threading.Thread(target=load.run, args=(clients, stranger), daemon=True).start()
+        threading.Thread(target=load.run, args=(clients, refused_client), daemon=True).start()
     while True:
         signal.pause()
 

@@ -57,7 +57,7 @@ def test_image_of_another_checkout_is_removed_after_days_without_use(folder: Pat
     assert {*folder.glob("image-*")} == {used, own}
 
 
-def test_image_that_another_run_has_built_meanwhile_is_used(folder: Path) -> None:
+def test_image_that_another_run_has_built_at_the_same_time_is_used(folder: Path) -> None:
     def build(part: Path) -> None:
         own = images.cached("image", _sources(HERE), _build("another run"))
         assert own.parent == folder
