@@ -1,5 +1,6 @@
 """Fixtures and collection rules of all tests."""
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ BOTH = ("sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
 # only the tests of text order, paging, cost and conflicts are repeated.
 _EDGES = ("tests/directory/graph/", "tests/directory/resource_manager/")
 _ON_BOTH = {"test_cost", "test_credentials", "test_groups", "test_paging"}
+
+# A shell starts a background run with SIGINT ignored, and the programs that tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

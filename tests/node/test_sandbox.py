@@ -14,9 +14,8 @@ from tests.node.sandbox import SandboxError, left_by, leftovers, sandbox, wait_u
 ROOT = Path(__file__).parents[2]
 # It prints the folder and the process id, on the machine, of a process in the sandbox that ignores SIGTERM.
 OWNER = """
-import signal, sys, time
+import sys, time
 from tests.node.sandbox import sandbox
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
 with sandbox() as box:
     box.run("mount", "-t", "tmpfs", "tmpfs", box.folder / "lib")
     box.run("mkdir", "/sys/fs/cgroup/memory" + box.cgroup + "/below")
