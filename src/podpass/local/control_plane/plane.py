@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Self
@@ -83,11 +83,11 @@ class ControlPlane:
         self._services[name].send(number)
 
     async def until_ready(self) -> None:
-        """Wait until the API server is ready.
+        """Wait until the API server is ready; controllers that exit without it are started again.
 
         Errors:  ControlPlaneFailed.
         """
-        await self._wait_for(_READY)
+        await self._wait_for(_READY, (ETCD, API_SERVER))
 
     async def _start(self) -> None:
         data_dir = self._config.data_dir
@@ -137,19 +137,21 @@ class ControlPlane:
         self._stack.push_async_callback(service.stop)
         await service.start()
 
-    async def _wait_for(self, path: str) -> None:
-        """Poll a path until it succeeds; fail if a program exits or the time is over.
+    async def _wait_for(self, path: str, names: Collection[str] = ()) -> None:
+        """Poll a path until it succeeds; fail if one of the programs exits, or the time is over.
 
+        Shapes:  no `names` means every program that runs.
         Errors:  ControlPlaneFailed.
         """
-        exits = {name: each.exits for name, each in self._services.items()}
+        needed = {name: self._services[name] for name in names or self._services}
+        exits = {name: each.exits for name, each in needed.items()}
         deadline = time.monotonic() + _READY_SECONDS
         async with KubeClient.from_kubeconfig(self._config.data_dir.admin_kubeconfig) as client:
             while time.monotonic() < deadline:
                 with contextlib.suppress(KubeError):
                     await client.text(path)
                     return
-                for name, each in self._services.items():
+                for name, each in needed.items():
                     if each.exits > exits[name]:
                         raise _failed(each, "exited while starting")
                 await asyncio.sleep(_POLL_SECONDS)
