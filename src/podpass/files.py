@@ -35,7 +35,7 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def write_private_pair(first: tuple[Path, bytes], second: tuple[Path, bytes]) -> None:
-    """Write two files of a folder, as `write_private` does; a reader finds a mixed pair for microseconds.
+    """Write two files of a folder, as `write_private` does; for microseconds, a reader can find a mixed pair.
 
     A crash in between leaves a mixed pair, which the next start must detect.
 

@@ -493,7 +493,7 @@ def test_with_keys_is_refused_for_a_database(podpass: Podpass) -> None:
     assert "store the sealing key" in done.stderr
 
 
-def test_trust_is_refused_for_a_database(podpass: Podpass, tmp_path: Path) -> None:
+def test_option_trust_is_refused_for_a_database(podpass: Podpass, tmp_path: Path) -> None:
     """Nothing in a database of a cluster is a program of this machine."""
     target = f"sqlite:///{tmp_path}/new.db"
     done = podpass("restore", "--database", target, "--trust", str(tmp_path / "backup"))

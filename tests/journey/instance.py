@@ -22,6 +22,7 @@ CLIENT = "11111111-aaaa-4bbb-8ccc-000000000001"
 SECOND_CLIENT = "11111111-aaaa-4bbb-8ccc-000000000002"
 NO_ROLE_CLIENT = "11111111-aaaa-4bbb-8ccc-000000000003"
 AUDIENCE = "api://AzureADTokenExchange"
+AZURE_CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
 LABEL = {"azure.workload.identity/use": "true"}
 
 SEED = f"""
@@ -215,6 +216,18 @@ class Instance:
             ) as answer,
         ):
             return answer.status, await answer.json()
+
+    async def admin_token(self, session: aiohttp.ClientSession) -> str:
+        """Sign in to Resource Manager as the administrator; the session trusts the instance's CA."""
+        form = {
+            "grant_type": "password",
+            "client_id": AZURE_CLI,
+            "scope": "https://management.core.windows.net//.default",
+            **self.status["admin"],
+        }
+        url = f"{self.status['authority']}/{self.status['tenant_id']}/oauth2/v2.0/token"
+        async with session.post(url, data=form) as answer:
+            return str((await answer.json())["access_token"])
 
 
 @contextmanager

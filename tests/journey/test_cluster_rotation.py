@@ -19,7 +19,6 @@ import pytest
 from podpass.crypto import jose
 from podpass.kubernetes.client import KubeClient, KubeError
 from tests.journey.instance import AUDIENCE, CLIENT, Instance, started
-from tests.journey.test_switched_off import AZURE_CLI
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 
@@ -49,21 +48,10 @@ class Manager:
     @classmethod
     @asynccontextmanager
     async def open(cls, instance: Instance) -> AsyncIterator["Manager"]:
-        status = instance.status
-        context = ssl.create_default_context(cafile=status["ca_file"])
-        form = {
-            "grant_type": "password",
-            "client_id": AZURE_CLI,
-            "scope": "https://management.core.windows.net//.default",
-            "username": status["admin"]["username"],
-            "password": status["admin"]["password"],
-        }
-        tokens = f"{status['authority']}/{status['tenant_id']}/oauth2/v2.0/token"
+        context = ssl.create_default_context(cafile=instance.status["ca_file"])
         connector = aiohttp.TCPConnector(ssl=context)
         async with aiohttp.ClientSession(connector=connector) as session:
-            async with session.post(tokens, data=form) as answer:
-                token = (await answer.json())["access_token"]
-            yield cls(instance, session, token)
+            yield cls(instance, session, await instance.admin_token(session))
 
     async def send(self, method: str, path: str, body: Any = None) -> tuple[int, Any, Any]:
         """Send a request below the subscription; return status, JSON and headers."""

@@ -13,7 +13,6 @@ from tests.journey.instance import Instance, started
 
 pytestmark = pytest.mark.processes
 
-AZURE_CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
 SHOW = ["sh", "-c", "echo client=$AZURE_CLIENT_ID"]
 
 
@@ -30,24 +29,15 @@ async def send_request(
     """Send a request to Resource Manager as the administrator, below the subscription."""
     status = instance.status
     context = ssl.create_default_context(cafile=status["ca_file"])
-    form = {
-        "grant_type": "password",
-        "client_id": AZURE_CLI,
-        "scope": "https://management.core.windows.net//.default",
-        "username": status["admin"]["username"],
-        "password": status["admin"]["password"],
-    }
-    tokens = f"{status['authority']}/{status['tenant_id']}/oauth2/v2.0/token"
     base = f"{status['resource_manager']}/subscriptions/{status['subscription_id']}"
-    async with aiohttp.ClientSession() as session:
-        async with session.post(tokens, data=form, ssl=context) as answer:
-            token = (await answer.json())["access_token"]
+    connector = aiohttp.TCPConnector(ssl=context)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        token = await instance.admin_token(session)
         async with session.request(
             method,
             f"{base}/{path}?api-version=2026-06-01",
             json=body,
             headers={"Authorization": f"Bearer {token}"},
-            ssl=context,
         ) as answer:
             return answer.status, await answer.json(content_type=None)
 

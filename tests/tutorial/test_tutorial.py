@@ -51,12 +51,12 @@ def test_tutorial_runs_as_its_page_describes(az: str, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("podpass-tutorial-*"))
 
 
-def test_migration_runs_in_its_three_ways(tmp_path: Path) -> None:
-    """The commands of Microsoft's page about pod identity; the check of the logs is the command's own."""
+def _run_tutorial(folder: Path, option: str) -> str:
+    """Run a complete tutorial with its temporary files in a folder; return its output."""
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     done = subprocess.run(
-        [sys.executable, "-m", "podpass.cli", "tutorial", "--migrate", "--full"],
-        env={**os.environ, "XDG_CACHE_HOME": cache, "TMPDIR": str(tmp_path)},
+        [sys.executable, "-m", "podpass.cli", "tutorial", option, "--full"],
+        env={**os.environ, "XDG_CACHE_HOME": cache, "TMPDIR": str(folder)},
         capture_output=True,
         text=True,
         check=False,
@@ -64,7 +64,12 @@ def test_migration_runs_in_its_three_ways(tmp_path: Path) -> None:
     if "cannot reach a package index" in done.stderr:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr + done.stdout[-3000:]
-    said = done.stdout
+    return done.stdout
+
+
+def test_migration_runs_in_its_three_ways(tmp_path: Path) -> None:
+    """The commands of Microsoft's page about pod identity; the check of the logs is the command's own."""
+    said = _run_tutorial(tmp_path, "--migrate")
     # The lines of the sidecar that Microsoft's page shows.
     for line in (
         "starting the proxy server",
@@ -80,17 +85,7 @@ def test_migration_runs_in_its_three_ways(tmp_path: Path) -> None:
 
 def test_service_connector_page_ends_with_the_secret_in_a_pod(tmp_path: Path) -> None:
     """The commands of Microsoft's pages about Service Connector, with the newest az."""
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    done = subprocess.run(
-        [sys.executable, "-m", "podpass.cli", "tutorial", "--connect", "--full"],
-        env={**os.environ, "XDG_CACHE_HOME": cache, "TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if "cannot reach a package index" in done.stderr:
-        pytest.skip(done.stderr.strip())
-    assert done.returncode == 0, done.stderr + done.stdout[-3000:]
-    assert "  secret: Hello!" in done.stdout.splitlines()
-    assert re.search(r"The tutorial succeeded: \d+ commands", done.stdout)
+    said = _run_tutorial(tmp_path, "--connect")
+    assert "  secret: Hello!" in said.splitlines()
+    assert re.search(r"The tutorial succeeded: \d+ commands", said)
     assert not list(tmp_path.glob("podpass-tutorial-*"))

@@ -35,8 +35,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "manifests": "Print the Kubernetes objects of the chart, without Helm",
     },
     "Workload identities": {
-        "connect": "Let pods read a key vault: identity, trust, ServiceAccount and role in one command",
-        "serviceaccount": "Create and delete workload identities: identity, trust, ServiceAccount, role",
+        "connect": "Let pods read a key vault: identity, credential, ServiceAccount and role in one command",
+        "serviceaccount": "Create and delete workload identities: identity, credential, ServiceAccount, role",
         "jwks": "Print the JWKS of an issuer from PEM files",
         "azwi": "Run a command line of the reference's azwi",
     },

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from podpass.assertion.publishing.config import IssuerConfig
     from podpass.assertion.publishing.model import IssuerKey, IssuerState
     from podpass.assertion.publishing.plan import RotationWait
-    from podpass.assertion.publishing.rotation import Rotation, RotationRequest
+    from podpass.assertion.publishing.rotation import Rotation, RotationRequest, RotationTools
 
 _COLUMNS = {
     "KID": "kid",
@@ -64,20 +64,13 @@ class Interrupted(Error):
 
 def publish_now(folder: Path, *, replace: bool) -> tuple[str, int]:
     """Publish the documents; return the name of the target and the number of keys."""
-    from podpass.assertion.publishing import config, plan
     from podpass.assertion.publishing.key_folder import KeyFolder
-    from podpass.assertion.publishing.publish import publish
-    from podpass.assertion.publishing.targets import open_target
+    from podpass.assertion.publishing.rotation import Rotation, RotationRequest
 
-    settings, keys = config.read(folder), KeyFolder(folder)
-    target = open_target(settings.target, folder, options.environ(), settings.s3_endpoint)
-    with keys.lock():
-        state = keys.read_state()
-        publish(target, settings.issuer, state, system, replace=replace)
-        state = plan.acknowledge_publication(state, system())
-        keys.write_state(state)
-        keys.write_api_server_files(state)
-    return target.name, len(state.published)
+    tools = _collect_tools(folder)
+    with KeyFolder(folder).lock():
+        count = Rotation(tools, RotationRequest()).publish(overwrite=replace)
+    return tools.target.name, count
 
 
 def run_rotation(
@@ -88,6 +81,7 @@ def run_rotation(
 
     from podpass.assertion.publishing import plan
     from podpass.assertion.publishing.key_folder import KeyFolder
+    from podpass.assertion.publishing.rotation import Rotation
 
     keys = KeyFolder(folder)
     reason = ""
@@ -98,7 +92,7 @@ def run_rotation(
                 state = keys.read_state()
                 is_due = plan.is_old(state, system(), older_than_days * _DAY_SECONDS)
                 request = replace(request, start=is_due)
-            outcome = _run_once(_open_rotation(folder, request))
+            outcome = _run_once(Rotation(_collect_tools(folder), request))
         if outcome is None or outcome.is_manual or not wait:
             return outcome
         if outcome.reason != reason:
@@ -131,10 +125,10 @@ def _sleep(until: float) -> None:
         ) from exc
 
 
-def _open_rotation(folder: Path, request: "RotationRequest") -> "Rotation":
+def _collect_tools(folder: Path) -> "RotationTools":
     from podpass.assertion.publishing import api_servers, config
     from podpass.assertion.publishing.key_folder import KeyFolder, read_clock
-    from podpass.assertion.publishing.rotation import Rotation, RotationTools
+    from podpass.assertion.publishing.rotation import RotationTools
     from podpass.assertion.publishing.targets import open_target
 
     settings = config.read(folder)
@@ -142,7 +136,7 @@ def _open_rotation(folder: Path, request: "RotationRequest") -> "Rotation":
     def observe() -> Sequence[api_servers.ApiServerKeys]:
         return asyncio.run(api_servers.read_all(settings.kubeconfigs, settings.probe_account))
 
-    tools = RotationTools(
+    return RotationTools(
         folder=KeyFolder(folder),
         config=settings,
         target=open_target(settings.target, folder, options.environ(), settings.s3_endpoint),
@@ -151,7 +145,6 @@ def _open_rotation(folder: Path, request: "RotationRequest") -> "Rotation":
         log=print_message,
         environ=options.environ(),
     )
-    return Rotation(tools, request)
 
 
 def run_status(folder: Path, *, offline: bool, ca_file: Path | None) -> dict[str, Any]:
@@ -238,15 +231,11 @@ def _describe(due: object) -> str:
 
 
 def _row(state: "IssuerState", key: "IssuerKey") -> dict[str, Any]:
-    if key.withdrawn is not None:
-        name = "withdrawn"
-    elif key.signs is None:
-        name = "upcoming"
-    else:
-        name = "active" if key is state.active else "old"
+    from podpass.assertion.publishing.status import name_state
+
     return {
         "kid": key.kid,
-        "state": name,
+        "state": name_state(state, key),
         "leaked": key.is_leaked,
         "published": _time(key.published),
         "signs_from": _time(key.signs),

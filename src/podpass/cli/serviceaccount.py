@@ -248,7 +248,7 @@ def _build_verb(verb: str) -> click.Group:
 command = click.Group(
     "serviceaccount",
     params=list(build_options()),
-    help="Create and delete workload identities: identity, trust, ServiceAccount, role.",
+    help="Create and delete workload identities: identity, credential, ServiceAccount, role.",
 )
 command.add_command(_build_verb(_CREATE))
 command.add_command(_build_verb(_DELETE))

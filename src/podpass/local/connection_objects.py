@@ -56,7 +56,7 @@ class _Writer:
             try:
                 await step()
             except KubeError as exc:
-                # The object is harmless without the connection; the next run of the command takes it over.
+                # The object is harmless without the connection; the next run of the command adopts it.
                 _logger.warning(
                     "connection_object_not_restored",
                     extra={"cause": exc.message, "connection": self._objects.connection_id},

@@ -119,7 +119,7 @@ class ApiClient:
         for seconds in (*PROPAGATION_SECONDS, None):
             try:
                 found = await attempt()
-                failure = ApiError(f"{self.service}: {reason}, after two minutes still")
+                failure = ApiError(f"{self.service}: {reason} took more than two minutes")
             except ApiError as exc:
                 if not retry(exc):
                     raise

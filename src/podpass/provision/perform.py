@@ -5,7 +5,12 @@ from dataclasses import dataclass, field
 
 from podpass.provision import naming
 from podpass.provision.model import Action, ObjectKind, Observed, ProvisionRequest, ProvisionStep
-from podpass.provision.plan import build_annotations, find_client_id, find_principal_id, find_trust
+from podpass.provision.plan import (
+    build_annotations,
+    find_client_id,
+    find_credential,
+    find_principal_id,
+)
 from podpass.provision.steps import Clients
 
 Fields = Mapping[str, str]
@@ -182,7 +187,7 @@ class Deletion:
 
     async def _delete_credential(self) -> None:
         request, observed = self.request, self.observed
-        found = find_trust(request.credential, observed.credentials)
+        found = find_credential(request.credential, observed.credentials)
         assert found is not None
         if request.is_managed:
             await self.clients.of_manager.delete_credential(

@@ -158,7 +158,7 @@ def _plan_account(request: ProvisionRequest, observed: Observed) -> list[Provisi
     ]
 
 
-def find_trust(
+def find_credential(
     wanted: CredentialInfo, credentials: Sequence[CredentialInfo]
 ) -> CredentialInfo | None:
     """Return the credential with the issuer and the subject of the wanted one."""
@@ -174,7 +174,7 @@ def find_trust(
 
 def _plan_credential(request: ProvisionRequest, observed: Observed) -> list[ProvisionStep]:
     wanted = request.credential
-    found = find_trust(wanted, observed.credentials)
+    found = find_credential(wanted, observed.credentials)
     if found is not None and found.audiences != wanted.audiences:
         raise PhaseFailed(
             CREDENTIAL,
@@ -259,7 +259,7 @@ _DELETE_TARGETS: Mapping[str, Callable[[ProvisionRequest, Observed], _Target]] =
     CREDENTIAL: lambda request, observed: (
         ObjectKind.CREDENTIAL,
         request.subject,
-        find_trust(request.credential, observed.credentials),
+        find_credential(request.credential, observed.credentials),
     ),
     ACCOUNT: lambda request, observed: (
         ObjectKind.ACCOUNT,
@@ -339,7 +339,7 @@ def _other_trusts(request: ProvisionRequest, observed: Observed, name: str) -> l
         # Without a ServiceAccount, one credential can be that of this workload identity.
         own = observed.credentials[0] if len(observed.credentials) == 1 else None
     else:
-        own = find_trust(request.credential, observed.credentials)
+        own = find_credential(request.credential, observed.credentials)
     return [
         f"the {name} also trusts {each.subject} of {each.issuer}"
         for each in observed.credentials

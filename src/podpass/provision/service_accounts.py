@@ -1,4 +1,4 @@
-"""ServiceAccounts of a cluster: create, annotate and delete them without losing what others wrote."""
+"""ServiceAccounts of a cluster: create, annotate and delete them; changes by others are not overwritten."""
 
 from collections.abc import Mapping
 

@@ -94,24 +94,22 @@ async def run_steps(
 
 def _failure(step: ProvisionStep, exc: Error, progress: str) -> PhaseFailed:
     text = _TEXTS.get((step.kind, step.action), f"failed to {step.action} {step.kind}")
-    hint = f"{progress}; run the same command again to resume"
-    status = exc.api_status if isinstance(exc, ApiError) else exc.status
-    if isinstance(exc, ApiError | KubeError) and status == 403:
-        hint = f"the account needs {_RIGHTS[step.phase]}. {hint}"
-    elif isinstance(exc, SignInFailed) and exc.hint:
-        hint = f"{exc.hint}. {hint}"
+    hint = _add_fix(step.phase, exc, f"{progress}; run the same command again to resume")
     return PhaseFailed(step.phase, f"{text}: {exc.message}", hint=hint)
 
 
 def explain_refusal(phase: str, action: str, exc: Error) -> PhaseFailed:
     """Return the error of a read that failed before the first step."""
-    hint = "nothing was changed; run the same command again"
+    hint = _add_fix(phase, exc, "nothing was changed; run the same command again")
+    return PhaseFailed(phase, f"failed to {action}: {exc.message}", hint=hint)
+
+
+def _add_fix(phase: str, exc: Error, hint: str) -> str:
+    """Return a hint that begins with the fix of an error: the missing right, or its own hint."""
     status = exc.api_status if isinstance(exc, ApiError) else exc.status
     if isinstance(exc, ApiError | KubeError) and status == 403:
-        hint = f"the account needs {_RIGHTS[phase]}. {hint}"
-    elif exc.hint:
-        hint = f"{exc.hint}. {hint}"
-    return PhaseFailed(phase, f"failed to {action}: {exc.message}", hint=hint)
+        return f"the account needs {_RIGHTS[phase]}. {hint}"
+    return f"{exc.hint}. {hint}" if exc.hint else hint
 
 
 def _describe(steps: Sequence[ProvisionStep], number: int) -> str:

@@ -1,4 +1,4 @@
-"""`create` and `delete`: read what exists, plan, ask before others lose something, perform."""
+"""`create` and `delete`: read what exists, plan, ask before a deletion that affects others, perform."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

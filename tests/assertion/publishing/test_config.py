@@ -197,7 +197,7 @@ def test_key_of_a_size_that_entra_does_not_accept_is_not_imported(
     assert "PRIVATE" not in got.value.message
 
 
-def test_file_that_is_no_key_is_not_imported_and_not_shown(tmp_path: Path) -> None:
+def test_invalid_key_file_is_not_imported_and_not_shown(tmp_path: Path) -> None:
     (tmp_path / "sa.key").write_text("secret text")
     with pytest.raises(IssuerError, match="not a PEM private key") as got:
         _create(tmp_path / "one", imported=tmp_path / "sa.key")

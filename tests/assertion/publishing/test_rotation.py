@@ -295,6 +295,26 @@ def test_clock_before_the_last_step_is_refused_until_it_is_accepted(
     issuer.rotate_to_end()
 
 
+def test_publication_by_a_clock_that_was_set_back_does_not_shorten_the_wait_for_caches(
+    published_issuer: Issuer,
+) -> None:
+    issuer = published_issuer
+    issuer.folder.write_state(
+        replace(
+            issuer.state,
+            keys=(*issuer.state.keys, issuer.folder.create_key(2048, issuer.clock.now)),
+        )
+    )
+    issuer.clock.now -= WAITS.cache_seconds
+    with pytest.raises(IssuerError, match="seconds before the last step"):
+        Rotation(issuer.tools(), RotationRequest()).publish(overwrite=False)
+    issuer.clock.now += WAITS.cache_seconds
+    assert Rotation(issuer.tools(), RotationRequest()).publish(overwrite=False) == 2
+    wait = issuer.rotate()
+    assert wait is not None
+    assert wait.until == issuer.clock.now + WAITS.cache_seconds
+
+
 def test_clock_that_jumps_ahead_does_not_shorten_a_wait(published_issuer: Issuer) -> None:
     issuer = published_issuer
     boot = ClockReading(seconds=issuer.clock.now, boot_id="one", boot_seconds=100.0)

@@ -320,7 +320,7 @@ def test_number_of_files_in_an_archive_is_limited(
 
 
 @pytest.mark.parametrize("name", ["a" * 256, "\U0001f600"], ids=["long", "wide"])
-def test_name_that_no_image_has_is_not_kept(
+def test_invalid_image_name_is_not_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Names in an archive may take four bytes for each character."""

@@ -154,7 +154,9 @@ def test_only_requests_in_flight_fail_while_signers_are_replaced_with_sigterm(
     assert len(in_flight) <= REPLACEMENTS * WORKERS
 
 
-def test_metrics_and_readiness(start: Start, path: Path, issuer: Issuer, tmp_path: Path) -> None:
+def test_metrics_count_requests_and_missing_keys_make_it_unready(
+    start: Start, path: Path, issuer: Issuer, tmp_path: Path
+) -> None:
     port = free_port()
     process = start("--metrics-addr", f"127.0.0.1:{port}")
     _wait_until_started(process)

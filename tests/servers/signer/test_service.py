@@ -150,7 +150,7 @@ def test_private_key_of_another_kid_is_refused(source: FolderKeySource, issuer: 
         source.current()
 
 
-def test_private_key_is_in_no_message(source: FolderKeySource, issuer: Issuer) -> None:
+def test_no_message_contains_the_private_key(source: FolderKeySource, issuer: Issuer) -> None:
     path = issuer.folder.key_path(issuer.state.active.kid)
     path.write_text("-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n")
     with pytest.raises(IssuerError) as got:

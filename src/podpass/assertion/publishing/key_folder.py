@@ -52,7 +52,7 @@ class KeyFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Lock out other commands that change the keys.
+        """Lock the folder, so that another command that changes the keys is refused.
 
         Errors:  IssuerError if another command has the lock.
         """

@@ -103,6 +103,16 @@ class Rotation:
             due = self._next_step(start=start)
         return due
 
+    def publish(self, *, overwrite: bool) -> int:
+        """Publish the documents, or repair them; return the number of published keys.
+
+        Shapes:  `overwrite` is `replace` of `publish.publish`.
+        Errors:  IssuerError, TargetError.
+        """
+        self._check_clock()
+        self._publish_keys(overwrite=overwrite)
+        return len(self._state.published)
+
     def _repair_files(self) -> None:
         """Write the files of API servers again: a run may have been killed before it wrote them."""
         self._tools.folder.write_api_server_files(self._state)
@@ -144,11 +154,17 @@ class Rotation:
         self._save(replace(self._state, keys=(*self._state.keys, key)))
         self._tools.log(f"created the key {key.kid}")
 
-    def _publish(self, _: str) -> None:
+    def _publish_keys(self, *, overwrite: bool) -> None:
         tools = self._tools
-        publish.publish(tools.target, tools.config.issuer, self._state, self._now)
+        publish.publish(
+            tools.target, tools.config.issuer, self._state, self._now, replace=overwrite
+        )
         self._save(plan.acknowledge_publication(self._state, self._now()))
         tools.folder.write_api_server_files(self._state)
+
+    def _publish(self, _: str) -> None:
+        tools = self._tools
+        self._publish_keys(overwrite=False)
         tools.log(f"published {len(self._state.published)} keys to {tools.target.name}")
 
     def _load(self, kid: str) -> RotationWait | None:
@@ -284,6 +300,6 @@ class Rotation:
         if problem := plan.clock_problem(self._state.clock, reading):
             raise IssuerError(
                 problem,
-                hint="correct the clock. If it is correct now, run the command with --accept-clock: the"
-                " waits begin again",
+                hint="correct the clock. If it is correct now, run `podpass issuer rotate --accept-clock`:"
+                " the waits begin again",
             )

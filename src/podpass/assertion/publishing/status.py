@@ -7,7 +7,7 @@ from typing import Any
 from podpass.assertion.publishing import documents, entra_rules, plan
 from podpass.assertion.publishing.api_servers import ApiServerKeys
 from podpass.assertion.publishing.config import IssuerConfig
-from podpass.assertion.publishing.model import IssuerError, IssuerState
+from podpass.assertion.publishing.model import IssuerError, IssuerKey, IssuerState
 from podpass.assertion.publishing.targets.target import PublishTarget, TargetError
 
 
@@ -86,6 +86,15 @@ def check_api_server(
         if key.loaded is not None and key.withdrawn is None and key.kid not in keys.accepted
     ]
     return problems
+
+
+def name_state(state: IssuerState, key: IssuerKey) -> str:
+    """Return how far a key is: upcoming, active, old or withdrawn."""
+    if key.withdrawn is not None:
+        return "withdrawn"
+    if key.signs is None:
+        return "upcoming"
+    return "active" if key is state.active else "old"
 
 
 def check_state(config: IssuerConfig, state: IssuerState) -> list[str]:

@@ -43,10 +43,7 @@ def _to_json(name: str, fault: str) -> dict[str, Any]:
 
 
 async def _checks(context: OperationContext, request: LinkerRequest) -> AsyncIterator[_Check]:
-    target_check, identity_check = (
-        "The target exists",
-        "The identity exists",
-    )
+    target_check, identity_check = "The target exists", "The identity exists"
     try:
         target = await linker_setup.find_target(context, request.target_id)
         yield target_check, ""

@@ -8,7 +8,7 @@ or the end of the process between any two steps, leaves no access without its co
 import hashlib
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from podpass import names
 from podpass.directory import resource_ids, roles
@@ -60,11 +60,11 @@ class ConnectionTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkerPlan:
-    """The writes of one connection."""
+    """The writes of one connection; `registers_webhook` is true if workload identity is off."""
 
     change: LinkerChange
-    objects: ConnectionObjects | None = None
-    webhook: bool = field(default=False)
+    objects: ConnectionObjects
+    registers_webhook: bool
 
 
 @contextmanager
@@ -124,7 +124,11 @@ async def plan(context: OperationContext, cluster: Cluster, request: LinkerReque
         account=linker_wire.account_name(identity.client_id),
         client_id=identity.client_id,
     )
-    return LinkerPlan(change=change, objects=objects, webhook=not context.cluster.workload_identity)
+    return LinkerPlan(
+        change=change,
+        objects=objects,
+        registers_webhook=not context.cluster.workload_identity,
+    )
 
 
 async def carry_out(context: OperationContext, planned: LinkerPlan) -> WriteResult:
@@ -133,13 +137,12 @@ async def carry_out(context: OperationContext, planned: LinkerPlan) -> WriteResu
     Errors:  ManagerError, with the step that failed.
     """
     async with AsyncExitStack() as stack:
-        if planned.webhook:
+        if planned.registers_webhook:
             with _step("workload identity of the cluster", context.name):
                 await stack.enter_async_context(clusters.webhook_enabled(context))
-        if planned.objects is not None:
-            with _step("objects of the cluster", context.name):
-                written = context.cluster.connection_written(planned.objects)
-                await stack.enter_async_context(written)
+        with _step("objects of the cluster", context.name):
+            written = context.cluster.connection_written(planned.objects)
+            await stack.enter_async_context(written)
         with _step("connection with its credential and role", context.name):
             return await context.directory.linkers.apply(planned.change)
 

@@ -68,7 +68,7 @@ class _GzipLayer:
                 return False
         if self._decoder.eof:  # a gzip file may have several members
             self._decoder = zlib.decompressobj(31)
-            # A member may be empty: without a charge, a file of them costs time only.
+            # A member may be empty. Each one counts, because a file of empty members takes only time.
             self._budget.charge_bytes(_CHARGE_PER_MEMBER)
         try:
             data = self._decoder.decompress(self._input, MIB)

@@ -19,7 +19,7 @@ _MIN_RETRY_SECONDS, _MAX_RETRY_SECONDS = 1.0, 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VerificationKey:
+class AcceptedKey:
     """A public key that the API server accepts; `der` is the SubjectPublicKeyInfo."""
 
     kid: str
@@ -28,10 +28,10 @@ class VerificationKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignerKeys:
-    """The keys of one moment; `time` is when they were read."""
+    """A snapshot of the keys; `time` is when they were read."""
 
     active: jose.SigningKey
-    accepted: Sequence[VerificationKey]
+    accepted: Sequence[AcceptedKey]
     waits: RotationWaits
     time: float
 
@@ -121,10 +121,10 @@ class FolderKeySource:
         return keys
 
 
-def _accepted(state: IssuerState) -> list[VerificationKey]:
+def _accepted(state: IssuerState) -> list[AcceptedKey]:
     """Return the keys that the target has, and the active key in any case."""
     return [
-        VerificationKey(kid=key.kid, der=public_key.der(public_key.load(key.public_pem)))
+        AcceptedKey(kid=key.kid, der=public_key.der(public_key.load(key.public_pem)))
         for key in reversed(state.keys)
         if key is state.active or key.kid in state.published
     ]

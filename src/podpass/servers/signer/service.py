@@ -1,4 +1,4 @@
-"""The decisions of the signer: which header and signature a request gets, and which keys are listed. Pure."""
+"""The decisions of the signer: which header and signature a request gets, and which keys are listed."""
 
 from collections.abc import Callable
 from typing import Any

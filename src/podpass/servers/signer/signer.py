@@ -59,7 +59,7 @@ def _require_grpc() -> None:
 
 
 def _lock_socket(path: Path) -> IO[bytes]:
-    """Lock out another signer on the same socket; the kernel releases the lock of a killed process.
+    """Lock the socket, so that a second signer is refused; the kernel releases the lock of a killed process.
 
     Errors:  UsageError.
     """
