@@ -115,6 +115,14 @@ def is_world_accessible(path: Path) -> bool:
         return False
 
 
+def is_world_writable(path: Path) -> bool:
+    """Return whether others than a file's owner and group may write to it; False if it does not exist."""
+    try:
+        return bool(path.stat().st_mode & 0o002)
+    except OSError:
+        return False
+
+
 def remove(path: Path) -> None:
     """Delete a file durably, if it exists."""
     path.unlink(missing_ok=True)

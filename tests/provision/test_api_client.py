@@ -169,3 +169,53 @@ async def test_wait_for_a_new_object_ends_with_the_last_error(tmp_path: Path) ->
 def test_quotes_and_slashes_are_escaped() -> None:
     assert quote_literal("it's a 'name'") == "'it''s a ''name'''"
     assert quote_segment("../a?b#c/d%") == "..%2Fa%3Fb%23c%2Fd%25"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["abc", {"a": 1}, [1], [None], 5, True],
+    ids=["text", "object", "number", "null", "5", "bool"],
+)
+async def test_page_that_is_no_list_of_objects_is_an_error(tmp_path: Path, value: object) -> None:
+    async with scripted_api(tmp_path, in_order(ScriptedResponse(body={"value": value}))) as api:
+        with pytest.raises(ApiError, match="the response of the API is not a list of objects"):
+            await api.client.list("/x")
+
+
+async def test_address_of_the_next_page_that_is_no_url_is_an_error(tmp_path: Path) -> None:
+    page = ScriptedResponse(body={"value": [], "nextLink": "https://[::1"})
+    async with scripted_api(tmp_path, in_order(page)) as api:
+        with pytest.raises(ApiError, match="returned an address that is not a URL"):
+            await api.client.list("/x")
+
+
+async def test_collection_has_a_limited_size(tmp_path: Path) -> None:
+    """Attack: an API sends large pages without end, until the memory is full."""
+    address: list[str] = []
+    filler = "x" * (6 * 1024 * 1024)
+    async with scripted_api(
+        tmp_path,
+        lambda _method, _target: ScriptedResponse(
+            body={"value": [], "x": filler, "nextLink": address[0]}
+        ),
+    ) as api:
+        address.append(f"{api.origin}/x")
+        with pytest.raises(ApiError, match="returned more than 16777216 bytes"):
+            await api.client.list("/x")
+    assert len(api.requests) == 3
+
+
+@pytest.mark.parametrize(("retry_after", "polls"), [("0", 120), ("60", 2)])
+async def test_operation_that_never_ends_is_followed_for_a_limited_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retry_after: str, polls: int
+) -> None:
+    monkeypatch.setattr("podpass.provision.api_client._MAX_OPERATION_SECONDS", 120.0)
+
+    def running(_method: str, _target: str) -> ScriptedResponse:
+        headers = {"Location": f"{api.origin}/operation", "Retry-After": retry_after}
+        return ScriptedResponse(status=202, headers=headers)
+
+    async with scripted_api(tmp_path, running) as api:
+        with pytest.raises(ApiError, match="did not complete in half an hour"):
+            await api.client.send("DELETE", "/x")
+    assert (sum(api.pauses), len(api.pauses)) == (120, polls)

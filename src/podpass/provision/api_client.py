@@ -15,8 +15,9 @@ Params = Mapping[str, str]
 Found = TypeVar("Found")
 
 _MAX_PAGES = 200
-_MAX_POLLS = 360
-_POLL_SECONDS = 5.0
+_MAX_COLLECTION_BYTES = 16 * 1024 * 1024
+_MAX_OPERATION_SECONDS = 1800.0
+_MIN_POLL_SECONDS, _POLL_SECONDS, _MAX_POLL_SECONDS = 1.0, 5.0, 60.0
 _RUNNING = frozenset({"accepted", "running", "inprogress", "creating", "updating", "deleting"})
 # New objects are visible to all servers of Entra after seconds, in rare cases after minutes.
 PROPAGATION_SECONDS = (1.0, 2.0, 3.0, 5.0, 8.0, 10.0, 15.0, 20.0, 25.0, 30.0)
@@ -77,10 +78,15 @@ class ApiClient:
 
         Errors:  ApiError.
         """
-        url, found = self._url(path, params), list[Object]()
+        url, found, size = self._url(path, params), list[Object](), 0
         for _ in range(_MAX_PAGES):
-            page = _object(await self._send("GET", url), self.service)
-            found += page.get("value") or []
+            response = await self._send("GET", url)
+            size += len(response.body)
+            if size > _MAX_COLLECTION_BYTES:
+                limit = f"{_MAX_COLLECTION_BYTES} bytes"
+                raise ApiError(f"{self.service} returned more than {limit} for {path}")
+            page = _object(response, self.service)
+            found += _items(page, self.service)
             following = page.get("@odata.nextLink") or page.get("nextLink")
             if not following:
                 return found
@@ -135,10 +141,13 @@ class ApiClient:
         self, method: str, path: str, response: HttpResponse, address: str
     ) -> None:
         url = self._own_url(address)
-        for _ in range(_MAX_POLLS):
+        waited = 0.0
+        while waited < _MAX_OPERATION_SECONDS:
             seconds = parse_retry_after(header(response, "retry-after"), _POLL_SECONDS)
+            seconds = min(max(seconds, _MIN_POLL_SECONDS), _MAX_POLL_SECONDS)
+            waited += seconds
             self.connection.report(f"{self.service}: {method} {path} is in progress")
-            await self.connection.sleep(min(seconds, 60.0))
+            await self.connection.sleep(seconds)
             response = await self._send("GET", url)
             answer = _object(response, self.service) if response.body.strip() else {}
             status = str(answer.get("status") or "").lower()
@@ -191,7 +200,10 @@ class ApiClient:
 
         Errors:  ApiError.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError as exc:
+            raise ApiError(f"{self.service} returned an address that is not a URL") from exc
         if f"{parts.scheme}://{parts.netloc}".lower() != self._origin.lower():
             raise ApiError(f"{self.service} returned an address of another host")
         return url
@@ -205,6 +217,14 @@ def _object(response: HttpResponse, service: str) -> Object:
     if not isinstance(value, dict):
         raise ApiError(f"the response of {service} is not an object")
     return value
+
+
+def _items(page: Object, service: str) -> list[Object]:
+    """Return the objects of a page of a collection."""
+    items = page.get("value") or []
+    if not isinstance(items, list) or not all(isinstance(each, dict) for each in items):
+        raise ApiError(f"the response of {service} is not a list of objects")
+    return items
 
 
 def _error_of(body: Any) -> tuple[str, str]:

@@ -234,3 +234,29 @@ def test_second_command_is_refused_while_one_changes_the_keys(new_issuer: Issuer
         KeyFolder(new_issuer.folder.root).lock(),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    "target", [".", "..", "published/..", "keys", "keys/published", "/", "link"]
+)
+def test_folder_that_contains_private_keys_is_not_published(tmp_path: Path, target: str) -> None:
+    """Attack: a web server that publishes the target also serves the private keys."""
+    root = tmp_path / "issuer"
+    KeyFolder(root).prepare()
+    (root / "link").symlink_to(root)
+    with pytest.raises(IssuerError, match="contains private keys"):
+        open_target(f"folder:{target}", root, {})
+    assert open_target("folder:../published", root, {}).name == str(root / "../published")
+
+
+@pytest.mark.parametrize("folder", ["", "keys"])
+def test_folder_that_every_user_can_change_is_refused(new_issuer: Issuer, folder: str) -> None:
+    """Attack: another user replaces the keys, or the settings with a command to run."""
+    (new_issuer.folder.root / folder).chmod(0o777)
+    with (
+        pytest.raises(IssuerError, match="every user of this machine can replace files"),
+        new_issuer.folder.lock(),
+    ):
+        pass
+    with pytest.raises(IssuerError, match="every user of this machine can replace files"):
+        new_issuer.folder.read_state()

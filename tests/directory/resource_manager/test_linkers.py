@@ -570,3 +570,20 @@ async def test_validation_names_what_is_missing(manager: Any, web: dict[str, str
     await manager.send("DELETE", web["id"])
     _, bad, _ = await manager.send("POST", f"{ONE}/validateLinker")
     assert bad["properties"]["isConnectionAvailable"] is False
+
+
+async def test_caller_without_rights_does_not_learn_which_targets_exist(
+    manager: Any, web: dict[str, str]
+) -> None:
+    await define_role(manager, "connector", [one for one in _NEEDED if one != _READ])
+    codes = set()
+    for target in (VAULT, VAULT + "x", VAULT.replace("/rg/", "/other/")):
+        status, body, _ = await manager.send("PUT", ONE, linker(web, target), caller="connector")
+        codes.add((status, body["error"]["code"]))
+    assert codes == {(403, "AuthorizationFailed")}
+
+
+async def test_target_id_has_ascii_letters_only(manager: Any, web: dict[str, str]) -> None:
+    """Attack: a letter that only equals an ASCII letter without case stores a role at an unknown scope."""
+    target = ACCOUNT.replace("/subscriptions/", "/\u017fubscriptions/")
+    assert (await manager.send("PUT", ONE, linker(web, target)))[0] == 501

@@ -99,3 +99,29 @@ async def test_node_without_a_name_gets_no_token(cluster: Any) -> None:
     status, message = await _request(cluster, await _pod(cluster), AUDIENCE, token="nameless")
     assert status == 403
     assert message.endswith('could not determine node from user "system:node:"')
+
+
+async def test_node_creates_no_pod_that_chooses_an_account_or_an_audience(cluster: Any) -> None:
+    """Attack: the stolen credential of a node creates a pod, and requests the token of its account."""
+    spec = {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]}
+    source = {"serviceAccountToken": {"path": "t", "audience": AUDIENCE}}
+    projected = [{"name": "t", "projected": {"sources": [source]}}]
+    csi = [{"name": "t", "csi": {"driver": "d"}}]
+    mirror = {"name": "m", "annotations": {"kubernetes.io/config.mirror": "1"}}
+    for metadata, more, reason in (
+        ({"name": "m"}, {}, "can only create mirror pods"),
+        (mirror, {"nodeName": "n2"}, "with spec.nodeName set to itself"),
+        (mirror, {"serviceAccountName": "default"}, "that reference a service account"),
+        (mirror, {"volumes": projected}, "that reference tokens"),
+        (mirror, {"volumes": csi}, "that reference tokens"),
+    ):
+        body = {"metadata": metadata, "spec": spec | more}
+        reply = await cluster.call("POST", PODS, body, token="node-token")
+        assert reply.status == 403, more
+        assert reply.body["message"].endswith(reason)
+    made = await cluster.call("POST", PODS, {"metadata": mirror, "spec": spec}, token="node-token")
+    assert made.status == 201, made.text
+    uid = made.body["metadata"]["uid"]
+    ref = {"kind": "Pod", "apiVersion": "v1", "name": "m", "uid": uid}
+    for audiences in ((), (AUDIENCE,)):
+        assert (await _request(cluster, ref, *audiences))[0] == 403

@@ -20,13 +20,18 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from podpass import files
 from podpass.assertion.publishing import public_key, state_file
-from podpass.assertion.publishing.model import ClockReading, IssuerError, IssuerKey, IssuerState
+from podpass.assertion.publishing.model import (
+    PRIVATE_KEYS,
+    ClockReading,
+    IssuerError,
+    IssuerKey,
+    IssuerState,
+)
 from podpass.crypto import jose
 
 STATE = "state.json"
 SIGNING_KEY = "signing.key"
 VERIFICATION_KEYS = "verification.pem"
-_KEYS = "keys"
 _LOCK = "lock"
 _MAX_STATE_BYTES = 1024 * 1024
 _MAX_KEY_BYTES = 64 * 1024
@@ -43,19 +48,20 @@ class KeyFolder:
         return self.root / STATE
 
     def key_path(self, kid: str) -> Path:
-        return self.root / _KEYS / f"{kid}.pem"
+        return self.root / PRIVATE_KEYS / f"{kid}.pem"
 
     def prepare(self) -> None:
         """Create the folder, accessible only to its owner."""
         files.create_private_folder(self.root)
-        files.create_private_folder(self.root / _KEYS)
+        files.create_private_folder(self.root / PRIVATE_KEYS)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Lock the folder, so that another command that changes the keys is refused.
 
-        Errors:  IssuerError if another command has the lock.
+        Errors:  IssuerError if another command has the lock, or every user may replace the files.
         """
+        self._require_protected()
         with files.open_private(self.root / _LOCK) as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,9 +73,18 @@ class KeyFolder:
             self._remove_partial_files()
             yield
 
+    def _require_protected(self) -> None:
+        """Refuse a folder in which every user may replace keys and settings, which name commands to run."""
+        for folder in (self.root, self.root / PRIVATE_KEYS):
+            if files.is_world_writable(folder):
+                raise IssuerError(
+                    f"every user of this machine can replace files in {folder}",
+                    hint="remove that permission (chmod o-w), and check the files in the folder",
+                )
+
     def _remove_partial_files(self) -> None:
         """Delete what a process that was killed left behind: it may contain a private key."""
-        for folder in (self.root, self.root / _KEYS):
+        for folder in (self.root, self.root / PRIVATE_KEYS):
             for path in folder.glob(".*.part"):
                 files.remove(path)
 
@@ -78,6 +93,7 @@ class KeyFolder:
 
         Errors:  IssuerError, with the file.
         """
+        self._require_protected()
         try:
             data = files.read_regular(self.state_path, _MAX_STATE_BYTES)
         except FileNotFoundError as exc:
@@ -166,7 +182,7 @@ class KeyFolder:
         self._link_signing_key(state.active.kid)
 
     def _link_signing_key(self, kid: str) -> None:
-        link, target = self.root / SIGNING_KEY, Path(_KEYS) / f"{kid}.pem"
+        link, target = self.root / SIGNING_KEY, Path(PRIVATE_KEYS) / f"{kid}.pem"
         if link.is_symlink() and link.readlink() == target:
             return
         part = self.root / f".{SIGNING_KEY}.part"
@@ -179,7 +195,7 @@ class KeyFolder:
         """Return the names of private keys that the state does not contain."""
         known = {f"{key.kid}.pem" for key in state.keys}
         return sorted(
-            path.name for path in (self.root / _KEYS).glob("*.pem") if path.name not in known
+            path.name for path in (self.root / PRIVATE_KEYS).glob("*.pem") if path.name not in known
         )
 
 

@@ -7,6 +7,9 @@ from typing import Self
 
 from podpass.errors import Error
 
+# The folder of the private keys, below the key folder.
+PRIVATE_KEYS = "keys"
+
 
 class IssuerError(Error):
     """The keys of an issuer cannot be read, changed or published."""

@@ -91,8 +91,10 @@ async def plan(context: OperationContext, cluster: Cluster, request: LinkerReque
     Errors:  ManagerError, with the step that failed.
     """
     with _step("target", context.name):
+        name, kind = _parse_target(context, request.target_id)
+        # Before the lookup: a caller without this right must not learn which resources exist.
+        await _require(context, f"{kind.type}/read", name.resource_id)
         target = await find_target(context, request.target_id)
-        await _require(context, f"{target.kind.type}/read", target.name.resource_id)
         values = _configuration(target, request)
     with _step("identity", context.name):
         identity = await find_identity(context, request)
@@ -152,21 +154,7 @@ async def find_target(context: OperationContext, target_id: str) -> ConnectionTa
 
     Errors:  ManagerError.
     """
-    found = linker_targets.parse(target_id)
-    if found is None:
-        commands = dict.fromkeys(kind.command for kind in linker_targets.KINDS)
-        raise errors.ManagerError(
-            501,
-            "NotImplemented",
-            f"'{target_id[:300]}' is not the id of a target that podpass connects: {', '.join(commands)}.",
-        )
-    name, kind = found
-    if name.subscription_id != context.subscription_id:
-        raise errors.not_found(
-            "SubscriptionNotFound",
-            f"The target is in the subscription '{name.subscription_id}'; this instance has only"
-            f" '{context.subscription_id}'. Pass the id of a target in that subscription.",
-        )
+    name, kind = _parse_target(context, target_id)
     if await context.directory.groups.get(context.subscription_id, name.group) is None:
         raise errors.group_not_found(name.group)
     if kind.type == linker_targets.VAULT:
@@ -178,6 +166,29 @@ async def find_target(context: OperationContext, target_id: str) -> ConnectionTa
         )
     stored = await context.directory.other_resources.get(name.resource_id)
     return ConnectionTarget(name=name, kind=linker_targets.specialize(kind, stored), stored=stored)
+
+
+def _parse_target(context: OperationContext, target_id: str) -> tuple[TargetName, TargetKind]:
+    """Split the id of a target of this subscription.
+
+    Errors:  ManagerError.
+    """
+    found = linker_targets.parse(target_id)
+    if found is None:
+        commands = dict.fromkeys(kind.command for kind in linker_targets.KINDS)
+        raise errors.ManagerError(
+            501,
+            "NotImplemented",
+            f"'{target_id[:300]}' is not the id of a target that podpass connects: {', '.join(commands)}.",
+        )
+    name = found[0]
+    if name.subscription_id != context.subscription_id:
+        raise errors.not_found(
+            "SubscriptionNotFound",
+            f"The target is in the subscription '{name.subscription_id}'; this instance has only"
+            f" '{context.subscription_id}'. Pass the id of a target in that subscription.",
+        )
+    return found
 
 
 async def find_identity(context: OperationContext, request: LinkerRequest) -> Identity:

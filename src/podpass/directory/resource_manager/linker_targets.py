@@ -22,7 +22,7 @@ _SCOPE = f"https://{names.ARM_HOST}/.default"
 _CONNECTION_STRINGS = "2021-04-15"
 _ANY = re.compile(
     r"(/subscriptions/([^/]+)/resourcegroups/([^/]+)/providers/([^/]+/[^/]+)/([^/]+))(/.*)?",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 

@@ -20,6 +20,9 @@ KindLookup = Callable[[str, str, str], Kind | None]
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
 
+_NODE_PREFIX, _NODES = "system:node:", "system:nodes"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserInfo:
     """The authenticated user of a request.
@@ -31,6 +34,13 @@ class UserInfo:
     uid: str = ""
     groups: tuple[str, ...] = ()
     extra: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def node(self) -> str | None:
+        """Return the name of the node that this user is, perhaps empty; None for other users."""
+        if not self.name.startswith(_NODE_PREFIX) or _NODES not in self.groups:
+            return None
+        return self.name.removeprefix(_NODE_PREFIX)
 
     def body(self) -> dict[str, Any]:
         """Return the user as a `UserInfo` object, without empty fields."""

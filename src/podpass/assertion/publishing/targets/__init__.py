@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from podpass.assertion.publishing.model import IssuerError
+from podpass.assertion.publishing.model import PRIVATE_KEYS, IssuerError
 from podpass.assertion.publishing.targets.target import PublishTarget, TargetError
 
 __all__ = ["PublishTarget", "TargetError", "open_target"]
@@ -30,7 +30,9 @@ def open_target(
     if kind == "folder" and rest:
         from podpass.assertion.publishing.targets.folder import FolderTarget
 
-        return FolderTarget(folder / Path(rest))
+        root = folder / Path(rest)
+        _require_outside_of_keys(root, folder)
+        return FolderTarget(root)
     if kind == "azure" and rest.startswith("https://"):
         from podpass.assertion.publishing.targets.azure_storage import AzureStorageTarget
 
@@ -44,3 +46,13 @@ def open_target(
 
         return CommandTarget(shlex.split(rest))
     raise IssuerError(f"{text!r} is not a target", hint=f"write {_FORMS}")
+
+
+def _require_outside_of_keys(root: Path, folder: Path) -> None:
+    """Refuse a folder whose web server would also publish private keys: the key folder or one above it."""
+    published, keys = root.resolve(), folder.resolve()
+    if keys.is_relative_to(published) or published.is_relative_to(keys / PRIVATE_KEYS):
+        raise IssuerError(
+            f"the target {root} contains private keys: the key folder is {folder}",
+            hint="use a folder of its own, such as folder:published",
+        )

@@ -1,6 +1,7 @@
 """The built-in admission plugins.
 
-These are NamespaceLifecycle, ServiceAccount, Priority, DefaultTolerationSeconds and RuntimeClass.
+These are NamespaceLifecycle, NodeRestriction, ServiceAccount, Priority, DefaultTolerationSeconds and
+RuntimeClass.
 
 They run before the webhooks, and again after a webhook changed an object, so that a container that a webhook
 adds also gets the token of its account.
@@ -70,6 +71,7 @@ def admit(attributes: AdmissionAttributes, store: ObjectStore) -> None:
     if attributes.operation != CREATE or attributes.subresource or attributes.obj is None:
         return
     if attributes.kind.type_name == "Pod":
+        _node_restriction(attributes, attributes.obj)
         _service_account(attributes, attributes.obj, store)
         defaults.admit_pod(attributes.obj, _priority_classes(store))
         _runtime_class(attributes, attributes.obj)
@@ -112,6 +114,27 @@ def _terminating(attributes: AdmissionAttributes) -> StatusError:
 def _pod_forbidden(attributes: AdmissionAttributes, reason: str) -> StatusError:
     name = attributes.name
     return forbidden("pods", f'pods "{name}" is forbidden: {reason}', name=name)
+
+
+def _node_restriction(attributes: AdmissionAttributes, pod: Object) -> None:
+    """Refuse a pod that a node creates, except a mirror pod: the node would choose its account and tokens."""
+    node, spec = attributes.user.node, pod["spec"]
+    if node is None:
+        return
+    reason = ""
+    if _MIRROR_ANNOTATION not in (pod["metadata"].get("annotations") or {}):
+        reason = (
+            f'pod does not have "{_MIRROR_ANNOTATION}" annotation, node "{node}" can only create mirror'
+            " pods"
+        )
+    elif not node or spec.get("nodeName") != node:
+        reason = f'node "{node}" can only create pods with spec.nodeName set to itself'
+    elif spec.get("serviceAccountName"):
+        reason = f'node "{node}" can not create pods that reference a service account'
+    elif any(volume.get("projected") or volume.get("csi") for volume in spec.get("volumes") or ()):
+        reason = f'node "{node}" can not create pods that reference tokens'
+    if reason:
+        raise _pod_forbidden(attributes, reason)
 
 
 def _service_account(attributes: AdmissionAttributes, pod: Object, store: ObjectStore) -> None:

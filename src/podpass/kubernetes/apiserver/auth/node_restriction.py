@@ -10,12 +10,11 @@ from collections.abc import Iterator
 
 from podpass.kubernetes.apiserver.auth.rbac import AuthorizerAttributes, RbacAuthorizer
 from podpass.kubernetes.apiserver.kinds import kind_by_name
-from podpass.kubernetes.apiserver.request import Request, UserInfo
+from podpass.kubernetes.apiserver.request import Request
 from podpass.kubernetes.apiserver.status import StatusError, forbidden
 from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
 
 AUDIENCE_VERB = "request-serviceaccounts-token-audience"
-_NODE_PREFIX, _NODES = "system:node:", "system:nodes"
 
 
 def check_token_request(
@@ -25,22 +24,17 @@ def check_token_request(
 
     Errors:  StatusError 403, 404.
     """
-    user = request.user
-    if not _is_node(user):
+    node = request.user.node
+    if node is None:
         return
-    node = user.name.removeprefix(_NODE_PREFIX)
     if not node:
-        raise _forbidden(request, f'could not determine node from user "{user.name}"')
+        raise _forbidden(request, f'could not determine node from user "{request.user.name}"')
     pod = _bound_pod(request, spec, store)
     if (pod["spec"].get("nodeName") or "") != node:
         raise _forbidden(
             request, "node requested token bound to a pod scheduled on a different node"
         )
     _check_audience(request, spec, pod, store, rbac)
-
-
-def _is_node(user: UserInfo) -> bool:
-    return user.name.startswith(_NODE_PREFIX) and _NODES in user.groups
 
 
 def _bound_pod(request: Request, spec: Object, store: ObjectStore) -> Object:
