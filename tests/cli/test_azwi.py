@@ -31,6 +31,9 @@ def test_commands_and_aliases_are_those_of_the_reference() -> None:
         assert done.returncode == 0
         assert done.stdout.startswith("Usage: ")
     assert run_here("azwi", "help", "none").returncode == 1
+    phases = run_here("azwi", "sa", "create", "phase")
+    assert (phases.returncode, phases.stderr) == (0, "")
+    assert "role-assignment" in phases.stdout
 
 
 def test_version_has_two_lines() -> None:
@@ -52,12 +55,19 @@ def test_version_has_two_lines() -> None:
             ("sa", "create", "phase", "sa"),
             "failed to run pre-run for phase service-account: --service-account-name is required",
         ),
+        (
+            ("sa", "create", "phase", "sa", "--service-account-token-expiration", "59m"),
+            (
+                "failed to run pre-run for phase service-account: --service-account-token-expiration"
+                " must be greater than or equal to 1h0m0s"
+            ),
+        ),
         (("sa", "create", "--unknown"), "No such option"),
         (("unknown",), "No such command"),
         (("jwks",), "no public keys provided"),
         (("--debug=maybe", "version"), "--debug"),
     ],
-    ids=["phase", "flag", "unknown-flag", "unknown-command", "jwks", "debug"],
+    ids=["phase", "flag", "expiration", "unknown-flag", "unknown-command", "jwks", "debug"],
 )
 def test_failure_is_an_error_line_and_exit_code_1(words: tuple[str, ...], message: str) -> None:
     done = run_here("azwi", *words)

@@ -23,10 +23,11 @@ _DEFAULT_HINTS = {
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code; raise no exception except SystemExit."""
-    outcome = _run(arguments)
+    as_reference = list(arguments[:1]) == ["azwi"]
+    outcome = _run(arguments, as_reference=as_reference)
     if isinstance(outcome, int):
         return outcome
-    return _print_failure(outcome, as_reference=list(arguments[:1]) == ["azwi"])
+    return _print_failure(outcome, as_reference=as_reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class _Failure:
     hint: str
 
 
-def _run(arguments: Sequence[str]) -> "int | _Failure":
+def _run(arguments: Sequence[str], *, as_reference: bool) -> "int | _Failure":
     from podpass.cli.commands import cli
 
     # A command without a log file prints warnings to stderr, with their facts.
@@ -48,8 +49,10 @@ def _run(arguments: Sequence[str]) -> "int | _Failure":
         outcome = cli.main(list(arguments), prog_name="podpass", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as exc:
-        print(exc.format_message(), file=sys.stderr)  # noqa: T201 message to stderr
-        return USAGE_ERROR
+        # The reference prints the help of a group to stdout and succeeds.
+        output, code = (sys.stdout, DONE) if as_reference else (sys.stderr, USAGE_ERROR)
+        print(exc.format_message(), file=output)
+        return code
     except click.UsageError as exc:
         return _Failure(USAGE_ERROR, exc.format_message(), _usage_hint(exc))
     except click.ClickException as exc:

@@ -22,7 +22,7 @@ from podpass.cli.azure_account import (
 from podpass.cli.completion_values import complete_identities, complete_namespaces
 from podpass.cli.output import print_message, print_output
 from podpass.cli.phase_log import PhaseLog
-from podpass.cli.token_expiration import FLAG, parse_token_expiration
+from podpass.cli.token_expiration import FLAG, parse_phase_token_expiration
 from podpass.errors import UsageError
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _build_option(name: str) -> click.Option:
         return click.Option(
             [FLAG, name],
             metavar="DURATION",
-            callback=parse_token_expiration,
+            callback=parse_phase_token_expiration,
             help="Lifetime of the ServiceAccount's tokens, 1h to 24h.  [default: 1h]",
         )
     flag, metavar, text = _OPTIONS[name]

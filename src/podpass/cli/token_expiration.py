@@ -13,6 +13,16 @@ _DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,9})?(?:h|ms|m|s|us|µs|ns)){1,8}")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns)")
 
 
+def parse_phase_token_expiration(
+    ctx: click.Context, parameter: click.Parameter, value: str | None
+) -> int | None:
+    """Parse the duration of the phase service-account; a refused one names the phase."""
+    try:
+        return parse_token_expiration(ctx, parameter, value)
+    except UsageError as exc:
+        raise UsageError(f"failed to run pre-run for phase service-account: {exc.message}") from exc
+
+
 def parse_token_expiration(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
     """Parse a duration such as 1h30m; return whole seconds, halves rounded up as in the reference."""
     if value is None:

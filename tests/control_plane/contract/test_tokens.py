@@ -9,6 +9,7 @@ from tests.control_plane.contract.api import ADMIN, ContractApi, check_refused, 
 from tests.control_plane.plane import ISSUER
 
 AUDIENCE = "api://AzureADTokenExchange"
+UID = "00000000-0000-4000-8000-000000000000"
 REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 REVIEWS_OF_SELF = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
@@ -89,7 +90,47 @@ async def test_token_lifetime_that_is_too_short_or_too_long_is_refused(
     api: ContractApi, seconds: int
 ) -> None:
     reply = await _request_token(api, expirationSeconds=seconds)
-    check_refused(reply, 422, "Invalid", "spec.expirationSeconds")
+    found = check_refused(reply, 422, "Invalid", "spec.expirationSeconds")
+    assert f"spec.expirationSeconds: Invalid value: {seconds}: may not" in found["message"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "status", "reason", "message"),
+    [
+        (
+            {"name": "other"},
+            422,
+            "Invalid",
+            'metadata.name: Invalid value: "other": must match the service account name if specified',
+        ),
+        (
+            {"namespace": "other"},
+            400,
+            "BadRequest",
+            "does not match the namespace sent on the request",
+        ),
+    ],
+    ids=["name", "namespace"],
+)
+async def test_request_that_names_another_account_than_its_path_is_refused(
+    api: ContractApi, metadata: dict[str, str], status: int, reason: str, message: str
+) -> None:
+    path = api.path("serviceaccounts", "default", "token")
+    reply = await api.call("POST", path, {"metadata": metadata, "spec": {"audiences": ["a"]}})
+    assert message in check_refused(reply, status, reason)["message"]
+
+
+async def test_request_that_names_another_uid_is_a_conflict(api: ContractApi) -> None:
+    path = api.path("serviceaccounts", "default", "token")
+    reply = await api.call("POST", path, {"metadata": {"uid": UID}, "spec": {"audiences": ["a"]}})
+    message = str(check_refused(reply, 409, "Conflict")["message"])
+    assert f"the UID in the token request ({UID}) does not match" in message
+
+
+async def test_invalid_option_is_refused_before_a_token_is_signed(api: ContractApi) -> None:
+    path = api.path("serviceaccounts", "default", "token")
+    reply = await api.call("POST", f"{path}?dryRun=x", {"spec": {"expirationSeconds": 1}})
+    check_refused(reply, 422, "Invalid", "dryRun")
 
 
 async def test_token_bound_to_a_pod_names_the_pod_and_becomes_invalid_with_it(
@@ -110,16 +151,24 @@ async def test_token_bound_to_a_pod_names_the_pod_and_becomes_invalid_with_it(
 
 async def test_a_token_for_another_pods_uid_is_a_conflict(api: ContractApi) -> None:
     await api.create("pods", pod())
-    uid = "00000000-0000-4000-8000-000000000000"
-    bound = {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": uid}
-    check_refused(await _request_token(api, boundObjectRef=bound), 409, "Conflict")
+    bound = {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": UID}
+    found = check_refused(await _request_token(api, boundObjectRef=bound), 409, "Conflict")
+    assert found["message"].endswith(
+        f"({UID}) does not match the UID in record. The object might have been deleted and then recreated"
+    )
 
 
 async def test_a_token_for_a_pod_of_another_account_is_refused(api: ContractApi) -> None:
     await api.create("serviceaccounts", {"metadata": {"name": "other"}})
     await api.create("pods", pod(serviceAccountName="other"))
     bound = {"kind": "Pod", "apiVersion": "v1", "name": "p"}
-    check_refused(await _request_token(api, boundObjectRef=bound), 400, "BadRequest")
+    found = check_refused(await _request_token(api, boundObjectRef=bound), 400, "BadRequest")
+    assert found["message"] == (
+        'cannot bind token for serviceaccount "default" to pod running with different serviceaccount name.'
+    )
+    bound = {"kind": "Deployment", "apiVersion": "apps/v1", "name": "d"}
+    found = check_refused(await _request_token(api, boundObjectRef=bound), 400, "BadRequest")
+    assert found["message"] == "cannot bind token to object of type apps/v1, Kind=Deployment"
 
 
 async def test_token_for_a_missing_account_or_pod_is_not_found(api: ContractApi) -> None:

@@ -224,3 +224,32 @@ def unprocessable(message: str) -> StatusError:
 def internal(message: str) -> StatusError:
     """Report that a dependency of the API server failed (500), such as a webhook."""
     return StatusError(500, "InternalError", message, causes=[Cause("", message)])
+
+
+_ESCAPES = {
+    "\a": r"\a",
+    "\b": r"\b",
+    "\f": r"\f",
+    "\n": r"\n",
+    "\r": r"\r",
+    "\t": r"\t",
+    "\v": r"\v",
+    "\\": r"\\",
+    '"': r"\"",
+}
+
+
+def quote(text: str) -> str:
+    """Quote a text as Go's `%q` does: characters that cannot be printed are escaped."""
+    return f'"{"".join(map(_escape, text))}"'
+
+
+def _escape(char: str) -> str:
+    if char in _ESCAPES:
+        return _ESCAPES[char]
+    if char.isprintable():
+        return char
+    code = ord(char)
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -6,12 +6,10 @@ ServiceAccountNodeAudienceRestriction, on by default since Kubernetes 1.33); RBA
 Source: kubernetes/kubernetes plugin/pkg/admission/noderestriction.
 """
 
-from collections.abc import Iterator
-
 from podpass.kubernetes.apiserver.auth.rbac import AuthorizerAttributes, RbacAuthorizer
 from podpass.kubernetes.apiserver.kinds import kind_by_name
 from podpass.kubernetes.apiserver.request import Request
-from podpass.kubernetes.apiserver.status import StatusError, forbidden
+from podpass.kubernetes.apiserver.status import StatusError, forbidden, quote
 from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
 
 AUDIENCE_VERB = "request-serviceaccounts-token-audience"
@@ -63,7 +61,7 @@ def _check_audience(
     if len(audiences) > 1:
         raise _forbidden(request, "node may only request 0 or 1 audiences")
     [audience] = audiences
-    if audience in _named_audiences(pod, store):
+    if _is_named(request, audience, pod, store):
         return
     namespace, account = request.namespaced_name
     wanted = AuthorizerAttributes(
@@ -72,26 +70,44 @@ def _check_audience(
     if rbac.authorize(request.user, wanted) is None:
         raise _forbidden(
             request,
-            f"audience {_quote(audience)} not found in pod spec volume, {request.user.name} is not authorized"
+            f"audience {quote(audience)} not found in pod spec volume, {request.user.name} is not authorized"
             " to request tokens for this audience",
         )
 
 
-def _named_audiences(pod: Object, store: ObjectStore) -> Iterator[str]:
-    """Yield the audiences that the volumes of a pod need; an empty one is that of the API server."""
+def _is_named(request: Request, audience: str, pod: Object, store: ObjectStore) -> bool:
+    """Return whether a volume of a pod needs the audience; an empty one is that of the API server.
+
+    Errors:  StatusError 403 if no volume needs it, and an object that a volume names does not exist.
+    """
+    missing: dict[str, None] = {}
     for volume in pod["spec"].get("volumes") or ():
         for source in (volume.get("projected") or {}).get("sources") or ():
-            if (token := source.get("serviceAccountToken")) is not None:
-                yield token.get("audience") or ""
+            token = source.get("serviceAccountToken")
+            if token is not None and (token.get("audience") or "") == audience:
+                return True
+        if claim := _claim_name(pod, volume):
+            missing[f'persistentvolumeclaim "{claim}" not found'] = None
         if driver := (volume.get("csi") or {}).get("driver"):
             found = store.get(kind_by_name("CSIDriver"), "", driver)
-            for wanted in ((found or {}).get("spec") or {}).get("tokenRequests") or ():
-                yield wanted.get("audience") or ""
+            if found is None:
+                missing[f'csidriver.storage.k8s.io "{driver}" not found'] = None
+                continue
+            requests = found["spec"].get("tokenRequests") or ()
+            if any((each.get("audience") or "") == audience for each in requests):
+                return True
+    if missing:
+        [*reasons] = missing
+        reason = reasons[0] if len(reasons) == 1 else f"[{', '.join(reasons)}]"
+        raise _forbidden(request, f"error validating audience {quote(audience)}: {reason}")
+    return False
 
 
-def _quote(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _claim_name(pod: Object, volume: Object) -> str:
+    """Return the claim of a volume, or nothing; this API server has no claims."""
+    if "ephemeral" in volume:
+        return f"{pod['metadata']['name']}-{volume['name']}"
+    return str((volume.get("persistentVolumeClaim") or {}).get("claimName") or "")
 
 
 def _forbidden(request: Request, reason: str) -> StatusError:

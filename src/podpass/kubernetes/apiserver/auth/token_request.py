@@ -17,10 +17,12 @@ from podpass.kubernetes.apiserver.request import Request
 from podpass.kubernetes.apiserver.status import (
     Cause,
     CauseType,
+    StatusError,
     bad_request,
     conflict,
     invalid_options,
     not_found,
+    quote,
 )
 from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
 from podpass.kubernetes.service_account.claims import ObjectRef, make_claims, token_lifetime
@@ -56,11 +58,18 @@ async def request_token(
     started = time.perf_counter()
     body = await decoding.decode_type(request, _KIND, f"{_GROUP}/v1")
     namespace, name = request.namespaced_name
-    spec = body.get("spec") or {}
+    write_options = options.parse_write_options(request, "CreateOptions")
+    metadata, spec = body.get("metadata") or {}, body.get("spec") or {}
+    if metadata.get("namespace") not in (None, "", namespace):
+        raise bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
     node_restriction.check_token_request(request, spec, store, rbac)
+    _check_name(metadata.get("name"), name)
     account = store.get(request.kind, namespace, name)
     if account is None:
         raise not_found(request.kind, name)
+    _check_uid(metadata.get("uid"), account)
     seconds = _limit_seconds(request, _requested_seconds(spec))
     audiences = spec.get("audiences") or list(auth_config.audiences)
     bound = _find_bound_objects(store, request, spec.get("boundObjectRef"), name)
@@ -84,27 +93,7 @@ async def request_token(
     _log_hop(request, audiences, bound, time.perf_counter() - started)
     # The response names the requested lifetime, so that a kubelet renews in time if a longer one was granted.
     status = {"token": token, "expirationTimestamp": rfc3339(claims["iat"] + seconds)}
-    return _build_response(request, spec, audiences, seconds, auth_config) | {"status": status}
-
-
-def _build_response(
-    request: Request, spec: Object, audiences: Sequence[str], seconds: int, auth_config: AuthConfig
-) -> Object:
-    namespace, name = request.namespaced_name
-    response: Object = {
-        "metadata": {
-            "name": name,
-            "namespace": namespace,
-            "uid": str(uuid.uuid4()),
-            "creationTimestamp": rfc3339(auth_config.clock()),
-        },
-        "spec": {
-            "audiences": list(audiences),
-            "expirationSeconds": seconds,
-            "boundObjectRef": spec.get("boundObjectRef"),
-        },
-    }
-    write_options = options.parse_write_options(request, "CreateOptions")
+    response = _build_response(request, spec, audiences, seconds, auth_config.clock())
     response["metadata"]["managedFields"] = server_side_apply.track_update(
         TOKEN_REQUEST,
         None,
@@ -113,7 +102,45 @@ def _build_response(
         subresource="token",
         now=auth_config.clock(),
     )
-    return response
+    return response | {"status": status}
+
+
+def _check_name(given: str | None, name: str) -> None:
+    """Refuse a body that names another account than the path."""
+    if given and given != name:
+        reason = f"Invalid value: {quote(given)}: must match the service account name if specified"
+        cause = Cause(CauseType.INVALID, reason, "metadata.name")
+        raise invalid_options(_KIND, [cause], name=name, group=_GROUP)
+
+
+def _check_uid(given: str | None, account: Object) -> None:
+    """Refuse a body that names another uid than that of the account."""
+    name, uid = account["metadata"]["name"], account["metadata"]["uid"]
+    if given and given != uid:
+        message = (
+            f'Operation cannot be fulfilled on {_KIND}.{_GROUP} "{name}": the UID in the token request'
+            f" ({given}) does not match the UID of the service account ({uid})"
+        )
+        raise StatusError(409, "Conflict", message, name=name, kind=_KIND, group=_GROUP)
+
+
+def _build_response(
+    request: Request, spec: Object, audiences: Sequence[str], seconds: int, now: float
+) -> Object:
+    namespace, name = request.namespaced_name
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "uid": str(uuid.uuid4()),
+            "creationTimestamp": rfc3339(now),
+        },
+        "spec": {
+            "audiences": list(audiences),
+            "expirationSeconds": seconds,
+            "boundObjectRef": spec.get("boundObjectRef"),
+        },
+    }
 
 
 def _log_hop(
@@ -151,6 +178,7 @@ def _requested_seconds(spec: Object) -> int:
     elif seconds > _MAX_SECONDS:
         reason = "may not specify a duration larger than 2^32 seconds"
     if reason:
+        reason = f"Invalid value: {seconds}: {reason}"
         cause = Cause(CauseType.INVALID, reason, "spec.expirationSeconds")
         raise invalid_options(_KIND, [cause], group=_GROUP)
     return int(seconds)
@@ -176,15 +204,16 @@ def _find_bound_objects(
         return _BoundObjects(refs={})
     kind, namespace = ref.get("kind") or "", request.namespaced_name[0]
     if _BINDABLE.get(kind) != (ref.get("apiVersion") or "v1"):
-        raise bad_request(f"cannot bind token for serviceaccount to object of type {kind!r}")
+        group, _, version = (ref.get("apiVersion") or "").rpartition("/")
+        raise bad_request(f"cannot bind token to object of type {group}/{version}, Kind={kind}")
     found = _get_object(store, kind_by_name(kind), namespace, ref)
     checked = ("bound object exists", *(("its uid",) if ref.get("uid") else ()))
     if kind != "Pod":
         return _BoundObjects(refs={kind.lower(): _ref(found)}, checked=checked)
     if (found["spec"].get("serviceAccountName") or "default") != account:
         raise bad_request(
-            f"cannot bind token for serviceaccount {account!r} to pod running with different "
-            "serviceaccount name"
+            f"cannot bind token for serviceaccount {quote(account)} to pod running with different "
+            "serviceaccount name."
         )
     refs = {"pod": _ref(found)}
     if node_name := found["spec"].get("nodeName"):
@@ -202,8 +231,8 @@ def _get_object(store: ObjectStore, kind: Kind, namespace: str, ref: Object) -> 
     uid = ref.get("uid") or ""
     if uid and uid != found["metadata"]["uid"]:
         reason = (
-            f"the UID in the bound object reference ({uid}) does not match the UID in record "
-            f"({found['metadata']['uid']}). The object might have been deleted and then recreated"
+            f"the UID in the bound object reference ({uid}) does not match the UID in record. "
+            "The object might have been deleted and then recreated"
         )
         raise conflict(kind, name, reason, details_kind=kind.kind)
     return found
