@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.shell_completion import ShellComplete
 
 from podpass import __version__
+from podpass.cli.commands import cli
 from tests.cli.azure_world import AzureWorld, run_here
 
 LINE = re.compile(r'[IW]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ podpass\] "[^"]+"( \w+="[^"]*")*')
@@ -34,6 +36,18 @@ def test_commands_and_aliases_are_those_of_the_reference() -> None:
     phases = run_here("azwi", "sa", "create", "phase")
     assert (phases.returncode, phases.stderr) == (0, "")
     assert "role-assignment" in phases.stdout
+
+
+@pytest.mark.parametrize("command", ["connect", "serviceaccount", "azwi sa create phase app"])
+def test_sign_in_methods_and_clouds_are_completed(command: str) -> None:
+    for option, start, expected in (
+        ("--auth-method", "client", ["client_secret", "client_certificate"]),
+        ("--azure-env", "AzureCh", ["AzureChinaCloud"]),
+        ("--client-secret", "c", []),
+    ):
+        shell = ShellComplete(cli, {}, "podpass", "_PODPASS_COMPLETE")
+        found = shell.get_completions([*command.split(), option], start)
+        assert [each.value for each in found] == expected
 
 
 def test_version_has_two_lines() -> None:

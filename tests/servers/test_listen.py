@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from podpass.errors import UsageError
 from podpass.http.server import PortInUse
 from podpass.servers.listen import listen
 
@@ -48,3 +49,9 @@ def test_port_in_use_error_names_the_flag() -> None:
         with pytest.raises(PortInUse) as caught:
             listen("--health-addr", f":{sock.getsockname()[1]}")
         assert "--health-addr" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["", "host", "127.0.0.1", ":x", ":70000"])
+def test_text_that_is_not_an_address_is_refused_with_its_flag(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--listen .* must be HOST:PORT"):
+        listen("--listen", text)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from podpass.cli.azure_cli_profile import find_cli_subscription
 from podpass.errors import UsageError
@@ -92,11 +93,26 @@ def set_debug(ctx: click.Context, *, on: bool) -> None:
     ctx.meta.setdefault(_META, {})["debug"] = on
 
 
+def _complete(
+    _: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the values of the options that have fixed ones."""
+    from podpass.provision.endpoints import CLOUD_NAMES
+
+    values = {"auth_method": METHODS, "azure_env": CLOUD_NAMES}.get(parameter.name or "", ())
+    return [CompletionItem(each) for each in values if each.startswith(incomplete)]
+
+
 def build_options() -> list[click.Option]:
     """Return the options of every command that uses an Azure account."""
     found = [
         click.Option(
-            [*flags, name], metavar=metavar, help=help_text, callback=_store, expose_value=False
+            [*flags, name],
+            metavar=metavar,
+            help=help_text,
+            callback=_store,
+            expose_value=False,
+            shell_complete=None if metavar == "F" else _complete,
         )
         for name, (flags, metavar, help_text) in _OPTIONS.items()
     ]

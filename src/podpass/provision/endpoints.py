@@ -14,6 +14,7 @@ _STACK_FILE = "AZURE_ENVIRONMENT_FILEPATH"
 _FAILED = "failed to parse --azure-env as a valid target Azure cloud environment"
 # Names of the reference for the clouds that `az` names differently.
 _ALIASES = {"azurepubliccloud": PUBLIC.name, "azureusgovernmentcloud": "AzureUSGovernment"}
+CLOUD_NAMES = ("AzurePublicCloud", *list(CLOUDS)[1:], AZURE_STACK)
 _NAMES = {name.lower(): name for name in CLOUDS}
 
 
@@ -45,7 +46,7 @@ def find_endpoints(name: str, *, stack_file: str = "") -> Endpoints:
     if found is None:
         raise UsageError(
             f'{_FAILED}: there is no cloud named "{name.upper()}"',
-            hint=f"use AzurePublicCloud, {', '.join(list(CLOUDS)[1:])} or {AZURE_STACK}",
+            hint=f"use {', '.join(CLOUD_NAMES[:-1])} or {AZURE_STACK}",
         )
     return _endpoints_of(found)
 

@@ -3,6 +3,7 @@
 import errno
 import socket
 
+from podpass.errors import UsageError
 from podpass.http.server import PortInUse, bind
 from podpass.settings.reading import parse_address
 
@@ -12,9 +13,12 @@ _NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPOR
 def listen(flag: str, text: str) -> socket.socket:
     """Open a listening socket.
 
-    Errors:  PortInUse.
+    Errors:  PortInUse; UsageError if the text is not an address.
     """
-    host, port = parse_address(flag, text)
+    try:
+        host, port = parse_address(flag, text)
+    except ValueError as exc:
+        raise UsageError(str(exc), hint=f"correct {flag}") from exc
     otherwise = f"choose another address with {flag}"
     if text.startswith(":"):
         return _bind_first(("::", host), port, otherwise)

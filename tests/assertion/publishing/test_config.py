@@ -55,6 +55,10 @@ def test_key_files_are_not_refreshed_by_a_running_api_server() -> None:
         ({"probe_account": "default"}, "probe_account must be NAMESPACE/NAME"),
         ({"probe_account": "a/b/../c"}, "probe_account must be NAMESPACE/NAME"),
         ({"kubeconfigs": [1]}, "kubeconfigs must be a list of texts"),
+        ({"apply_command": "sh -c 'x"}, "apply_command: No closing quotation"),
+        ({"target": "ftp:host"}, "'ftp:host' is not a target: write folder:PATH"),
+        ({"target": "command: "}, "has no program"),
+        ({"target": "command:a 'b"}, "cannot be split into words"),
         ({"apply_comand": "x"}, "unknown setting 'apply_comand'"),
     ],
 )
@@ -176,6 +180,20 @@ def test_issuer_that_entra_does_not_accept_is_refused(
     with pytest.raises(IssuerError, match=problem):
         _create(tmp_path / "one", issuer=issuer)
     assert not (tmp_path / "one").exists()
+
+
+def test_target_that_does_not_exist_is_refused_before_the_folder_is_created(tmp_path: Path) -> None:
+    config = IssuerConfig(issuer=ISSUER, target="ftp:host")
+    with pytest.raises(IssuerError, match="'ftp:host' is not a target") as got:
+        setup.create(tmp_path / "one", config, imported=None, bits=2048, now=issuers.START)
+    assert got.value.hint == "correct the options"
+    assert not (tmp_path / "one").exists()
+
+
+def test_parent_that_is_a_file_is_reported_with_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(IssuerError, match="file/one cannot be changed: Not a directory"):
+        _create(tmp_path / "file" / "one")
 
 
 def test_key_of_the_cluster_is_imported(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """What is published, in which order, and what is never overwritten or lost."""
 
+import errno
 import json
+import os
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -260,3 +262,27 @@ def test_folder_that_every_user_can_change_is_refused(new_issuer: Issuer, folder
         pass
     with pytest.raises(IssuerError, match="every user of this machine can replace files"):
         new_issuer.folder.read_state()
+
+
+def test_full_disk_is_reported_with_the_folder(new_issuer: Issuer) -> None:
+    folder = new_issuer.folder
+    with (
+        pytest.raises(IssuerError, match="cannot be changed: No space left on device") as got,
+        folder.lock(),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert "free space" in got.value.hint
+
+
+def test_closed_output_is_not_an_error_of_the_folder(new_issuer: Issuer) -> None:
+    with pytest.raises(BrokenPipeError), new_issuer.folder.lock():
+        raise BrokenPipeError
+
+
+def test_missing_key_folder_is_not_created_by_a_lock(tmp_path: Path) -> None:
+    with (
+        pytest.raises(IssuerError, match="there is no issuer in"),
+        KeyFolder(tmp_path / "missing").lock(),
+    ):
+        pass
+    assert not (tmp_path / "missing").exists()

@@ -12,6 +12,7 @@ import yaml
 
 from podpass import files
 from podpass.assertion.publishing.model import IssuerError, RotationWaits, SigningMode
+from podpass.assertion.publishing.targets import target_problem
 
 FILE = "issuer.yaml"
 _MAX_BYTES = 64 * 1024
@@ -92,7 +93,7 @@ def read(folder: Path) -> IssuerConfig:
     return parse(found, str(path))
 
 
-def parse(found: Any, name: str) -> IssuerConfig:
+def parse(found: Any, name: str, *, hint: str = "correct the file") -> IssuerConfig:
     """Parse the settings; an unknown setting is refused by its name.
 
     Errors:  IssuerError that lists every problem.
@@ -117,12 +118,14 @@ def parse(found: Any, name: str) -> IssuerConfig:
     problems = reader.problems + _check(config)
     problems += [f"unknown setting {each!r}" for each in reader.rest]
     if problems:
-        raise IssuerError(f"{name}: {'; '.join(problems)}", hint="correct the file")
+        raise IssuerError(f"{name}: {'; '.join(problems)}", hint=hint)
     return config
 
 
 def _check(config: IssuerConfig) -> list[str]:
     problems = [f"{name} is required" for name in ("issuer", "target") if not getattr(config, name)]
+    if config.target and (problem := target_problem(config.target)):
+        problems.append(problem)
     if config.waits.token_seconds < _MIN_TOKEN_SECONDS:
         problems.append(f"token_seconds must be at least {_MIN_TOKEN_SECONDS}")
     if config.waits.refresh_seconds < 1:
@@ -149,7 +152,11 @@ class _SettingsReader:
     def texts(self, name: str) -> tuple[str, ...]:
         value = self.rest.pop(name, None) or []
         if isinstance(value, str):
-            value = shlex.split(value)
+            try:
+                value = shlex.split(value)
+            except ValueError as exc:
+                self.problems.append(f"{name}: {exc}")
+                return ()
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             self.problems.append(f"{name} must be a list of texts")
             return ()

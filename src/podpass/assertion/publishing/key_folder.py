@@ -59,10 +59,16 @@ class KeyFolder:
     def lock(self) -> Iterator[None]:
         """Lock the folder, so that another command that changes the keys is refused.
 
-        Errors:  IssuerError if another command has the lock, or every user may replace the files.
+        Errors:  IssuerError if another command has the lock, if every user may replace the files, or if a change
+                 fails inside.
         """
+        if not self.root.is_dir():
+            raise IssuerError(
+                f"there is no issuer in {self.root}",
+                hint="create one with `podpass issuer keygen`, or name its folder with --dir",
+            )
         self._require_protected()
-        with files.open_private(self.root / _LOCK) as stream:
+        with self.reporting_errors(), files.open_private(self.root / _LOCK) as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as exc:
@@ -81,6 +87,23 @@ class KeyFolder:
                     f"every user of this machine can replace files in {folder}",
                     hint="remove that permission (chmod o-w), and check the files in the folder",
                 )
+
+    @contextmanager
+    def reporting_errors(self) -> Iterator[None]:
+        """Translate an error of the file system, such as a full disk, into one that names the folder.
+
+        Errors:  IssuerError.
+        """
+        try:
+            yield
+        except ConnectionError:
+            raise  # a closed pipe of the output
+        except OSError as exc:
+            raise IssuerError(
+                f"{self.root} cannot be changed: {exc.strerror or exc}",
+                hint="check the owner of the folder and the free space of its disk, then run the"
+                " command again",
+            ) from exc
 
     def _remove_partial_files(self) -> None:
         """Delete what a process that was killed left behind: it may contain a private key."""

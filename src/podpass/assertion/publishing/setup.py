@@ -21,9 +21,10 @@ def create(
     if problems:
         raise IssuerError("; ".join(problems), hint="correct --issuer")
     # The same checks as for the file, so that the file can be read again.
-    config_file.parse(config_file.document(config), config_file.FILE)
+    config_file.parse(config_file.document(config), "issuer keygen", hint="correct the options")
     keys = KeyFolder(folder)
-    keys.prepare()
+    with keys.reporting_errors():
+        keys.prepare()
     with keys.lock():
         if keys.state_path.exists():
             raise IssuerError(

@@ -11,12 +11,38 @@ from pathlib import Path
 from podpass.assertion.publishing.model import PRIVATE_KEYS, IssuerError
 from podpass.assertion.publishing.targets.target import PublishTarget, TargetError
 
-__all__ = ["PublishTarget", "TargetError", "open_target"]
+__all__ = ["PublishTarget", "TargetError", "open_target", "target_problem"]
 
 _FORMS = (
     "folder:PATH, azure:https://ACCOUNT.blob.core.windows.net/$web, s3://BUCKET/PREFIX or"
     " command:PROGRAM"
 )
+
+
+def target_problem(text: str) -> str | None:
+    """Return why a text is not a target; None if it is one."""
+    kind, _, rest = text.partition(":")
+    match kind:
+        case "folder":
+            is_target = bool(rest)
+        case "azure":
+            is_target = rest.startswith("https://")
+        case "s3":
+            is_target = bool(rest.removeprefix("//"))
+        case "command":
+            return _command_problem(rest)
+        case _:
+            is_target = False
+    return None if is_target else f"{text!r} is not a target: write {_FORMS}"
+
+
+def _command_problem(text: str) -> str | None:
+    try:
+        return (
+            None if shlex.split(text) else f"the target 'command:' has no program: write {_FORMS}"
+        )
+    except ValueError as exc:
+        return f"the target 'command:' cannot be split into words: {exc}"
 
 
 def open_target(
@@ -26,26 +52,26 @@ def open_target(
 
     Errors:  IssuerError for another text, TargetError if the SDK of the target is not installed.
     """
+    if problem := target_problem(text):
+        raise IssuerError(problem, hint="correct `target` in issuer.yaml")
     kind, _, rest = text.partition(":")
-    if kind == "folder" and rest:
+    if kind == "folder":
         from podpass.assertion.publishing.targets.folder import FolderTarget
 
         root = folder / Path(rest)
         _require_outside_of_keys(root, folder)
         return FolderTarget(root)
-    if kind == "azure" and rest.startswith("https://"):
+    if kind == "azure":
         from podpass.assertion.publishing.targets.azure_storage import AzureStorageTarget
 
         return AzureStorageTarget(rest, environ)
-    if kind == "s3" and rest.removeprefix("//"):
+    if kind == "s3":
         from podpass.assertion.publishing.targets.s3 import S3Target
 
         return S3Target(rest.removeprefix("//"), s3_endpoint)
-    if kind == "command" and rest.strip():
-        from podpass.assertion.publishing.targets.command import CommandTarget
+    from podpass.assertion.publishing.targets.command import CommandTarget
 
-        return CommandTarget(shlex.split(rest))
-    raise IssuerError(f"{text!r} is not a target", hint=f"write {_FORMS}")
+    return CommandTarget(shlex.split(rest))
 
 
 def _require_outside_of_keys(root: Path, folder: Path) -> None:
