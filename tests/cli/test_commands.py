@@ -221,7 +221,7 @@ def test_identity_list_contains_the_documented_members(running: Podpass) -> None
     assert credential["audiences"] == ["api://AzureADTokenExchange"]
     assert yaml.safe_load(running("identity", "list", "-o", "yaml").stdout) == listed
     table = running("identity", "list").stdout.splitlines()
-    headings = ["NAME", "KIND", "GROUP", "CLIENT-ID", "PRINCIPAL-ID", "CREDENTIALS"]
+    headings = ["NAME", "KIND", "GROUP", "CLIENT-ID", "PRINCIPAL-ID", "USED", "CREDENTIALS"]
     assert table[0].split() == headings
     assert table[1].split()[:3] == ["web", "managed-identity", "podpass"]
 

@@ -24,6 +24,8 @@ def row(client_id: str, group: str | None) -> dict[str, Any]:
         "resource_id": ARM.format(group) if group else None,
         "enabled": True,
         "federated_credentials": [],
+        "federated_credential_count": 0,
+        "federated_credential_limit": 20,
     }
 
 

@@ -31,11 +31,11 @@ SECTIONS: dict[str, dict[str, str]] = {
         "proxy": "Run the migration sidecar: answer IMDS token requests with tokens of Workload ID",
         "proxy-init": "Redirect a pod's requests to the metadata service to the sidecar, with iptables",
         "authority": "Run the token service for clusters without Entra",
-        "issuer": "Run the issuer of a cluster: keys, published documents, rotation, signer",
+        "issuer": "Run the issuer of a cluster: its keys, its published documents, their rotation",
         "manifests": "Print the Kubernetes objects of the chart, without Helm",
     },
     "Workload identities": {
-        "connect": "Let pods read a key vault: identity, credential, ServiceAccount and role in one command",
+        "connect": "Let pods read the secrets of a key vault",
         "serviceaccount": "Create and delete workload identities: identity, credential, ServiceAccount, role",
         "jwks": "Print the JWKS of an issuer from PEM files",
         "azwi": "Run a command line of the reference's azwi",

@@ -242,7 +242,7 @@ async def test_environment_has_the_values_of_all_sources(cluster: KubeletCluster
         ),
         *("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "KUBERNETES_SERVICE_PORT_HTTPS"),
         *("KUBERNETES_PORT", "SSL_CERT_FILE", "NO_PROXY", "LANG", "LC_ALL", "TZ", "SHLVL", "_"),
-        *("OLDPWD", "PODPASS_RUNTIME", "PODPASS_CONTAINER"),
+        *("OLDPWD", "PODPASS_RUNTIME", "PODPASS_CONTAINER", "PYTEST_RUN_MARK"),
     }, "no other variable of the host is in the environment"
 
 

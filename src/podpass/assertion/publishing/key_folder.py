@@ -59,8 +59,7 @@ class KeyFolder:
     def lock(self) -> Iterator[None]:
         """Lock the folder, so that another command that changes the keys is refused.
 
-        Errors:  IssuerError if another command has the lock, if every user may replace the files, or if a change
-                 fails inside.
+        Errors:  IssuerError if the lock is taken, every user may replace the files, or a change fails.
         """
         if not self.root.is_dir():
             raise IssuerError(

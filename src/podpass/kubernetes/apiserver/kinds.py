@@ -329,6 +329,13 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(group=RBAC, kind="RoleBinding", plural="rolebindings", storage_hash="eGsCzGH6b1g="),
     Kind(group=RBAC, kind="Role", plural="roles", storage_hash="7FuwZcIIItM="),
+    Kind(
+        group=STORAGE,
+        kind="CSIDriver",
+        plural="csidrivers",
+        storage_hash="hL6j/rwBV5w=",
+        namespaced=False,
+    ),
     _webhooks("MutatingWebhookConfiguration", "Sqi0GUgDaX0="),
     _webhooks("ValidatingWebhookConfiguration", "B0wHjQmsGNk="),
     Kind(
@@ -350,13 +357,6 @@ KINDS: tuple[Kind, ...] = (
         short_names=("pc",),
         namespaced=False,
         has_generation=True,
-    ),
-    Kind(
-        group=STORAGE,
-        kind="CSIDriver",
-        plural="csidrivers",
-        storage_hash="hL6j/rwBV5w=",
-        namespaced=False,
     ),
     Kind(group=COORDINATION, kind="Lease", plural="leases", storage_hash="gqkMMb/YqFM="),
     Kind(
