@@ -340,19 +340,19 @@ async def test_customized_keys_rename_the_keys_of_the_secret(
             "resource group 'other'",
         ),
         ({"targetService": {"id": VAULT.replace("0b1f", "0b1e")}}, 404, "only '0b1f6471"),
-        ({"targetService": {"id": f"{PROVIDERS}/Microsoft.Sql/servers/x"}}, 501, "not the id of"),
+        ({"targetService": {"id": f"{PROVIDERS}/Microsoft.Sql/servers/x"}}, 400, "not the id of"),
         (
             {"targetService": {"id": f"{PROVIDERS}/Microsoft.Cache/redis/a.b/databases/0"}},
-            501,
+            400,
             "id",
         ),
         ({"auth": {"clientId": "nobody"}}, 404, "step 'identity' failed"),
         ({"auth": {"subscriptionId": "another"}}, 404, "identity is in the subscription"),
-        ({"auth": {"authType": "secret"}}, 501, "--workload-identity"),
+        ({"auth": {"authType": "secret"}}, 400, "--workload-identity"),
         ({"scope": "Not_A_Namespace"}, 400, "not a valid name"),
-        ({"clientType": "springBoot"}, 501, "client type 'springBoot'"),
+        ({"clientType": "springBoot"}, 400, "client type 'springBoot'"),
         ({"vNetSolution": {"type": "privateLink"}}, 400, "vNetSolution"),
-        ({"secretStore": {"keyVaultId": VAULT}}, 501, "--vault-id"),
+        ({"secretStore": {"keyVaultId": VAULT}}, 400, "--vault-id"),
         (
             {
                 "targetService": {
@@ -363,7 +363,7 @@ async def test_customized_keys_rename_the_keys_of_the_secret(
                     },
                 }
             },
-            501,
+            400,
             "--enable-csi",
         ),
     ],
@@ -586,4 +586,4 @@ async def test_caller_without_rights_does_not_learn_which_targets_exist(
 async def test_target_id_has_ascii_letters_only(manager: Any, web: dict[str, str]) -> None:
     """Attack: a letter that only equals an ASCII letter without case stores a role at an unknown scope."""
     target = ACCOUNT.replace("/subscriptions/", "/\u017fubscriptions/")
-    assert (await manager.send("PUT", ONE, linker(web, target)))[0] == 501
+    assert (await manager.send("PUT", ONE, linker(web, target)))[0] == 400

@@ -176,9 +176,8 @@ def _parse_target(context: OperationContext, target_id: str) -> tuple[TargetName
     found = linker_targets.parse(target_id)
     if found is None:
         commands = dict.fromkeys(kind.command for kind in linker_targets.KINDS)
-        raise errors.ManagerError(
-            501,
-            "NotImplemented",
+        raise errors.bad_request(
+            "NotSupported",
             f"'{target_id[:300]}' is not the id of a target that podpass connects: {', '.join(commands)}.",
         )
     name = found[0]

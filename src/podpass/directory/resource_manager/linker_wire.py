@@ -69,7 +69,7 @@ def account_name(client_id: str) -> str:
 def parse(body: Mapping[str, Any]) -> LinkerRequest:
     """Parse the body of a request that writes a connection.
 
-    Errors:  ManagerError; status 501 for what podpass does not serve.
+    Errors:  ManagerError, also for what podpass does not serve.
     """
     given = wire.object_member(body, "properties")
     target, auth = (wire.object_member(given, one) for one in ("targetService", "authInfo"))
@@ -136,8 +136,9 @@ def _reject_unserved(
 
 
 def _not_served(what: str) -> errors.ManagerError:
-    return errors.ManagerError(
-        501, "NotImplemented", f"Service Connector of podpass does not serve {what}."
+    # Not 501: clients and monitors count each 5xx as a failure of the server, and another body would pass.
+    return errors.bad_request(
+        "NotSupported", f"Service Connector of podpass does not serve {what}."
     )
 
 
