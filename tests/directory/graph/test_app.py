@@ -274,10 +274,13 @@ async def test_each_request_of_a_batch_needs_its_permission(graph: GraphHarness)
         [{"id": "1", "method": "GET", "url": "/me", "dependsOn": ["2"]}],
         [{"id": "1", "method": "TRACE", "url": "/me"}],
         [{"id": "1", "method": "POST", "url": "/$batch", "body": {}}],
+        [{"id": "1", "method": {}, "url": "/me"}],
+        [{"id": ["1"], "method": "GET", "url": "/me"}],
+        [{"id": "1", "method": "GET", "url": {}}],
         [{"id": "1", "method": "GET", "url": "//evil.example/me"}],
         ["x"],
     ],
-    ids=range(9),
+    ids=range(12),
 )
 async def test_invalid_batch_is_rejected(graph: GraphHarness, requests: object) -> None:
     reply = await graph.post("/$batch", {"requests": requests})

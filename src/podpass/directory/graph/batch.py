@@ -60,7 +60,9 @@ def _parse_part(given: object) -> BatchRequest:
         raise MalformedRequest("The batch is invalid: a request is not an object.")
     name, method, url = given.get("id"), given.get("method"), given.get("url")
     headers, after = given.get("headers") or {}, given.get("dependsOn") or []
-    if not isinstance(name, str) or not isinstance(url, str) or method not in _METHODS:
+    # A list or an object cannot be looked up in the set of methods.
+    is_known = isinstance(method, str) and method in _METHODS
+    if not isinstance(name, str) or not isinstance(url, str) or not is_known:
         raise MalformedRequest(
             "The batch is invalid: a request needs id, method and a relative url."
         )
@@ -77,7 +79,7 @@ def _parse_part(given: object) -> BatchRequest:
     content = given.get("body")
     return BatchRequest(
         id=name,
-        method=method,
+        method=str(method),
         path=quote(parts.path, safe=_SAFE),
         query=quote(parts.query, safe=_SAFE),
         headers={str(key).lower(): str(value) for key, value in headers.items()},
