@@ -63,7 +63,7 @@ tutorial: $(VENV)/.dev ## run the AKS tutorial with the real az and kubectl: AZ=
 	@$(BIN)/podpass tutorial --az $(AZ)$(if $(MIGRATE), --migrate)$(if $(CONNECT), --connect)
 
 test: check ## run `check` and all fast tests that need only Python
-	$(PYTEST) -n 3 --dist loadfile $(if $(K),-k '$(K)') $(if $(filter tests,$(T)),--ignore tests/house) $(T) $(ALONE)
+	$(PYTEST) -n 4 --dist loadfile $(if $(K),-k '$(K)') $(if $(filter tests,$(T)),--ignore tests/house) $(T) $(ALONE)
 
 check: $(VENV)/.dev ## check format, lint, types, layers and house rules
 	$(BIN)/ruff format --check .

@@ -103,8 +103,8 @@ def test_test_that_passes_alone_is_named_and_the_run_continues(tmp_path: Path) -
     assert any(call.startswith("make fuzz ") for call in made)
 
 
-def test_test_that_fails_side_by_side_is_run_again_after_both_lists(tmp_path: Path) -> None:
-    """While the other list runs, a slow machine would be the likely cause of a second failure, too."""
+def test_test_that_fails_side_by_side_is_run_again_after_all_lists(tmp_path: Path) -> None:
+    """While other lists run, a slow machine would be the likely cause of a second failure, too."""
     code, said, made = _run(tmp_path, ONE, FAILED, first=0, unsteady="test-az")
     assert code == 0
     assert made[-1] == "make test-az AGAIN=yes"
@@ -112,7 +112,7 @@ def test_test_that_fails_side_by_side_is_run_again_after_both_lists(tmp_path: Pa
     assert said.splitlines()[-1].endswith(ONE[0])
 
 
-def test_second_failure_after_both_lists_ends_the_run(tmp_path: Path) -> None:
+def test_second_failure_after_all_lists_ends_the_run(tmp_path: Path) -> None:
     code, said, made = _run(
         tmp_path, ONE, FAILED, first=0, unsteady="test-clients", again=2, then="1 1 0"
     )
@@ -177,7 +177,7 @@ def test_run_fails_when_a_later_suite_ran_no_test(tmp_path: Path) -> None:
     assert not any(call.startswith(("make rules", "make fuzz")) for call in made)
 
 
-def test_both_lists_of_suites_run_and_are_printed(tmp_path: Path) -> None:
+def test_all_lists_of_suites_run_and_are_printed(tmp_path: Path) -> None:
     code, said, made = _run(tmp_path, None, "0 0 9500", first=0)
     assert code == 0
     suites = {call.split()[1] for call in made if call.startswith("make test-")}
@@ -187,16 +187,20 @@ def test_both_lists_of_suites_run_and_are_printed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("broken", "endless"),
-    [("test-kubernetes", "test-clients"), ("test-tutorial", "test-kubernetes")],
+    [
+        ("test-kubernetes", "test-clients"),
+        ("test-tutorial", "test-kubernetes"),
+        ("test-az", "test-processes"),
+    ],
 )
-def test_failure_in_one_list_stops_the_other(tmp_path: Path, broken: str, endless: str) -> None:
+def test_failure_in_one_list_stops_the_others(tmp_path: Path, broken: str, endless: str) -> None:
     code, said, made = _run(tmp_path, None, "0 0 9500", first=0, broken=broken, endless=endless)
     assert code != 0
     assert f"ran {broken}" in said
     assert not any(call.startswith(("make rules", "make fuzz")) for call in made)
     pid, deadline = int((tmp_path / "endless_pid").read_text()), time.monotonic() + 30
     while _is_running(pid):
-        assert time.monotonic() < deadline, "the suite of the other list still runs"
+        assert time.monotonic() < deadline, "the suite of another list still runs"
         time.sleep(0.05)
 
 
