@@ -120,3 +120,14 @@ async def test_pod_template_without_the_label_is_warned_about(
 async def test_any_workload_is_allowed(webhook: Endpoint, body: bytes) -> None:
     response = await webhook.answer(body, path=names.WORKLOAD_ADVICE_PATH)
     assert response["allowed"] is True
+
+
+async def test_pod_that_is_not_changed_is_a_skipped_hop_with_its_cause(
+    webhook: Endpoint, make_pod: Function, log_lines: Function
+) -> None:
+    (warning,) = (await _send_review(webhook, make_pod()))["warnings"]
+    hop = log_lines()[-1]
+    assert (hop["event"], hop["stage"], hop["hop"]) == ("admission_skipped", "admission", True)
+    assert (hop["outcome"], hop["cause"], hop["account"]) == ("skipped", warning, "default")
+    await _send_review(webhook, make_pod({}, serviceAccountName="plain"))
+    assert log_lines()[-1] == hop

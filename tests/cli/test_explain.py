@@ -10,7 +10,6 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from podpass.cli.commands import cli
-from podpass.errors import Error
 from podpass.exchange.errors import explain
 from podpass.local.datadir import locate
 from podpass.names import USE_LABEL
@@ -69,9 +68,37 @@ def test_error_of_an_sdk_without_variables_names_the_command_that_finds_the_reas
     text = (
         "WorkloadIdentityCredential authentication unavailable. The workload options are not fully"
     )
-    refused = run(stdin=text).exception
-    assert isinstance(refused, Error)
-    assert "podpass explain --pod" in refused.hint
+    done = run(stdin=text)
+    assert done.exit_code == 0
+    assert "podpass explain --pod" in " ".join(done.stdout.split())
+
+
+FORBIDDEN = '(Forbidden) Caller is not authorized.\nInner error: {"code": "ForbiddenByRbac"}'
+
+
+def test_error_without_a_code_is_explained_as_text_and_json() -> None:
+    done = run("-", stdin=FORBIDDEN)
+    assert done.exit_code == 0
+    assert done.stdout.startswith("resource")
+    for words in ("ForbiddenByRbac", "has no role at the vault", "az role assignment create"):
+        assert words in done.stdout
+    (found,) = json.loads(run("-o", "json", stdin=FORBIDDEN).stdout)["recognized"]
+    assert (found["id"], found["stage"]) == ("vault_forbidden_by_rbac", "resource")
+    assert "az role assignment create" in found["run"]
+
+
+def test_large_log_is_explained_by_its_end() -> None:
+    """Sixteen megabytes of lines, with the error in the last one."""
+    text = "2026-01-02T03:04:05Z info request served\n" * 400_000
+    output = json.loads(run("-o", "json", stdin=f"{text}{FORBIDDEN}").stdout)
+    assert [each["id"] for each in output["recognized"]] == ["vault_forbidden_by_rbac"]
+
+
+def test_token_in_a_log_is_not_printed() -> None:
+    token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln"
+    done = run(stdin=f"sent client_assertion={token} and got {FORBIDDEN} for {token}")
+    assert "eyJ" not in done.output
+    assert "eyJ" not in run("-o", "json", stdin=f"{token} {FORBIDDEN} {token}").stdout
 
 
 def test_request_facts_are_read_from_the_log_of_the_instance(tmp_path: Path) -> None:

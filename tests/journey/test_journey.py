@@ -5,16 +5,17 @@ import sys
 import uuid
 
 from podpass.crypto import jose
-from podpass.local.token_trace import read_hops, select_hops
+from podpass.trace.hop import select_hops
+from podpass.trace.reader import end_position, read_all
 from tests.journey.instance import CLIENT, READ, SECOND_CLIENT, Instance
 
 
 def test_pod_reads_a_secret_without_a_stored_credential(instance: Instance) -> None:
     log = instance.data_dir / "podpass.log"
-    mark = log.stat().st_size
+    mark = end_position(log)
     phase, printed = instance.run_pod("whole", "web")
     assert (phase, printed) == ("Succeeded", "hello\n")
-    hops = select_hops(read_hops(log, mark))
+    hops = select_hops(read_all(log, mark))
     assert [hop.stage for hop in hops] == [
         "account",
         "admission",

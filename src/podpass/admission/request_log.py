@@ -40,7 +40,13 @@ class StageLogger:
         elif isinstance(error, Error):
             self.outcome = "refused"
             refusal = {**self.facts, **error.facts, "code": error.code, "reason": error.message}
+            if error.hint:
+                refusal["fix"] = error.hint
             self._log_result(logging.WARNING, f"{self.stage}_refused", refusal)
+        elif isinstance(error, Exception):
+            self.outcome = "internal_error"
+            failure = {**self.facts, "reason": "podpass failed; see the traceback in its log"}
+            self._log_result(logging.ERROR, f"{self.stage}_failed", failure)
 
     def _log_result(self, level: int, event: str, facts: dict[str, Any]) -> None:
         if self._log.isEnabledFor(level):

@@ -4,8 +4,10 @@ They never change or refuse an object: the response allows it even after an erro
 """
 
 import logging
+import time
 
-from podpass.account.model import ServiceAccount, parse_pod
+from podpass import log, names
+from podpass.account.model import Pod, ServiceAccount, parse_pod
 from podpass.admission.memory_budget import MemoryBudget, Reservation
 from podpass.admission.service_accounts import ServiceAccountReader
 from podpass.admission.warnings import list_label_warnings
@@ -18,7 +20,6 @@ from podpass.admission.wire import (
 )
 from podpass.errors import Error
 from podpass.http.server import Receive, Scope, header, read_body
-from podpass.log import correlation_id
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class WarningHandler:
             content_type = header(scope, b"content-type")
             review = parse_review(body, content_type, any_resource=self._workloads)
             api_version, uid = review.api_version, review.uid
-            correlation_id.set(uid)
+            log.correlation_id.set(uid)
             warnings = await self._find_warnings(review)
         except Error as exc:
             api_version = str(exc.facts.get("api_version", api_version))
@@ -75,7 +76,28 @@ class WarningHandler:
         if not review.creates_pod or (self._workloads and raw is None):
             return []
         pod = parse_pod(raw, review.namespace)
+        began = time.perf_counter()
         annotations = await self._accounts.read_annotations(pod.namespace, pod.account)
-        return list_label_warnings(
+        warnings = list_label_warnings(
             pod, ServiceAccount(namespace=pod.namespace, name=pod.account, annotations=annotations)
         )
+        if warnings and not self._workloads:
+            _log_skipped(pod, warnings[0], time.perf_counter() - began)
+        return warnings
+
+
+def _log_skipped(pod: Pod, cause: str, seconds: float) -> None:
+    """Log that the pod passes the webhook without a change, although its author probably wants one."""
+    log.hop(
+        _log,
+        "admission_skipped",
+        stage="admission",
+        asked=f"{names.ADVICE_PATH} for {pod}",
+        checked=(),
+        seconds=seconds,
+        outcome="skipped",
+        pod=pod.identity,
+        namespace=pod.namespace,
+        account=pod.account,
+        cause=cause,
+    )

@@ -1,6 +1,5 @@
 """`podpass audit`."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -20,16 +19,6 @@ _COLUMNS = {
     "TARGET": "target",
     "GRANT": "grant",
 }
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def _parse_duration(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
-    if value is None:
-        return None
-    found = re.fullmatch(r"([1-9]\d{0,8})([smhd])", value)
-    if found is None:
-        raise click.BadParameter("must be a number and s, m, h or d, for example 30m")
-    return int(found[1]) * _UNITS[found[2]]
 
 
 @click.command
@@ -46,7 +35,7 @@ def _parse_duration(_: click.Context, __: click.Parameter, value: str | None) ->
 @click.option(
     "--since",
     metavar="TIME",
-    callback=_parse_duration,
+    callback=options.parse_duration,
     help="Only entries of the last 30m, 12h, 7d, ...",
 )
 @click.option(

@@ -49,7 +49,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "restore": "Restore all data from a backup file",
     },
     "Troubleshooting": {
-        "explain": "Explain an AADSTS error: meaning, cause and resolution",
+        "trace": "Show the hops of a pod's tokens, refusals with cause and fix; live with -f",
+        "explain": "Explain the text of an error, or a whole log: meaning, cause and resolution",
         "token": "Inspect a token",
     },
     "Shell": {

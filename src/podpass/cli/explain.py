@@ -2,8 +2,9 @@
 
 import re
 import sys
-from collections.abc import Iterable
-from typing import Any
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 from click.shell_completion import CompletionItem
@@ -31,7 +32,9 @@ from podpass.local.credential_comparison import (
 )
 from podpass.local.datadir import DataDir
 
-_MAX_CHARS = 64 * 1024
+if TYPE_CHECKING:
+    from podpass.explain.recognition import RecognizedError
+
 # Facts of a logged request that help to compare it with the directory.
 _REQUEST_FIELDS = [
     "cause",
@@ -46,16 +49,8 @@ _REQUEST_FIELDS = [
     "credential",
 ]
 _CLIENT_ID = re.compile(rf"identifier '({guids.PATTERN})'", re.IGNORECASE)
-# Texts of the Azure SDKs when a pod has no variables of Workload ID.
-_NOT_INJECTED = re.compile(
-    r"workload options are not fully configured|WorkloadIdentityCredential|"
-    r"AZURE_(?:CLIENT_ID|TENANT_ID|FEDERATED_TOKEN_FILE)|no token file specified"
-)
-_NOT_INJECTED_HINT = (
-    "the program has no variables of Workload ID; to see why, run "
-    "`podpass explain --pod POD -n NAMESPACE`"
-)
-_USAGE_HINT = "pass a number (700213), a name (AADSTS700213), or the full text of an error"
+_USAGE_HINT = "pass a number (700213), a name (AADSTS700213), the full text of an error, or a log"
+_READ_BYTES = 1024 * 1024
 
 
 def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -101,24 +96,23 @@ def command(
     namespace: str,
     error: tuple[str, ...],
 ) -> None:
-    """Explain an AADSTS error: meaning, cause and resolution.
+    """Explain the text of an error, or a whole log: meaning, cause and resolution.
 
-    Pass codes or the full text of an error; without an argument it reads stdin. If the text contains a
-    correlation id that is in the log of the instance, the facts of that request are shown too, and the
-    federated credentials next to the assertion: a caret marks each character that differs. Exits with
-    status 1 when a code is unknown.
+    It recognizes AADSTS codes, the sentences of the Azure SDKs, Key Vault's errors, refusals and warnings of
+    the webhook, errors of the migration sidecar, and events of kubectl; also in JSON and with colours. Pass
+    codes or the text; without an argument it reads stdin, of a large input the last 8 MiB. If the text
+    contains a correlation id that is in the log of the instance, the facts of that request are shown too,
+    and the federated credentials next to the assertion: a caret marks each character that differs. Exits
+    with status 1 when nothing is recognized, or a code is unknown.
     """
     from podpass.exchange.errors import explain
+    from podpass.explain.recognition import recognize
 
-    text = (
-        _read_text(error) if pod is None else read_last_error(data_dir, namespace, pod)[:_MAX_CHARS]
-    )
-    found = explain.parse_error_text(text)
-    if not found.numbers:
-        missing_variables = _NOT_INJECTED.search(text) is not None
+    text = _read_text(error) if pod is None else read_last_error(data_dir, namespace, pod)
+    found = recognize(text)
+    if not found.numbers and not found.findings:
         raise Error(
-            "the text contains no AADSTS code",
-            hint=_NOT_INJECTED_HINT if missing_variables else _USAGE_HINT,
+            "the text contains no AADSTS code and no error that podpass knows", hint=_USAGE_HINT
         )
     known = [
         each for number in found.numbers if (each := explain.find_explanation(number)) is not None
@@ -131,6 +125,7 @@ def command(
     client, comparisons = _compare(data_dir, request, text)
     if output == "table":
         _print([*known], unknown, found.facts, request)
+        _print_findings(found.findings, is_first=not found.numbers)
         if client:
             click.echo("\n" + wrap_text(client))
         print_comparisons(comparisons)
@@ -139,6 +134,7 @@ def command(
             {
                 "codes": [_as_document(each) for each in known],
                 "unknown": unknown,
+                "recognized": [_finding_to_json(each) for each in found.findings],
                 **found.facts,
                 "request": request,
                 "client": client,
@@ -153,10 +149,44 @@ def _read_text(words: Iterable[str]) -> str:
     given = [word for word in words if word != "-"]
     if given:
         # Join the words of a text that the shell has split.
-        return " ".join(given)[:_MAX_CHARS]
+        return " ".join(given)
     if sys.stdin.isatty():
         raise UsageError("no error to explain was given", hint=_USAGE_HINT)
-    return sys.stdin.read(_MAX_CHARS)
+    return _read_end(sys.stdin.buffer)
+
+
+def _read_end(stream: BinaryIO) -> str:
+    """Read a stream to its end; return the first bytes, which may be a byte order mark, and the last."""
+    from podpass.explain.text import MAX_CHARS, decode
+
+    first = stream.read(_READ_BYTES)
+    rest: deque[bytes] = deque(maxlen=MAX_CHARS // _READ_BYTES)
+    while block := stream.read(_READ_BYTES):
+        rest.append(block)
+    return decode(b"".join((first, *rest)))
+
+
+def _finding_to_json(found: "RecognizedError") -> dict[str, Any]:
+    return {
+        "id": found.sentence.id,
+        "stage": found.sentence.stage,
+        "means": found.sentence.means,
+        "run": found.sentence.run,
+        "excerpt": found.excerpt,
+    }
+
+
+def _print_findings(findings: Sequence["RecognizedError"], *, is_first: bool) -> None:
+    for number, found in enumerate(findings):
+        if number or not is_first:
+            click.echo()
+        rows = [
+            [found.sentence.stage, found.sentence.id],
+            ["text", found.excerpt],
+            ["cause", f"{found.sentence.means}."],
+            ["resolution", f"{found.sentence.run}."],
+        ]
+        click.echo(align(rows, text_width()), nl=False)
 
 
 def _compare(
@@ -181,13 +211,13 @@ def _compare(
 
 def _find_request(data_dir: DataDir, correlation_id: str) -> dict[str, Any] | None:
     """Find a request in the log of the instance; the log contains no token and no secret."""
-    from podpass.local.token_trace import read_hops
+    from podpass.trace.reader import read_all
 
     if not correlation_id or not data_dir.log_file.exists():
         return None
     found = None
-    for hop in read_hops(data_dir.log_file):
-        if hop.stage == "exchange" and hop.facts.get("correlation_id") == correlation_id:
+    for hop in read_all(data_dir.log_file):
+        if hop.stage == "exchange" and hop.correlation_id == correlation_id:
             facts = {name: hop.facts[name] for name in _REQUEST_FIELDS if hop.facts.get(name)}
             found = {"passed": list(hop.checked), **facts}
     return found
@@ -232,7 +262,7 @@ def _print(
     if request is not None:
         rows = [[name, _format_value(value)] for name, value in request.items()]
         click.echo("\nThe request in the log of this instance:\n" + align(rows), nl=False)
-    elif "correlation_id" in facts:
+    elif "correlation_id" in facts and known:
         click.echo(
             wrap_text(
                 "To find the cause, search the log of the token service for the correlation id."

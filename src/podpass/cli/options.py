@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -17,6 +18,19 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 def environ() -> Mapping[str, str]:
     """Return the environment variables; commands pass them down as an argument."""
     return os.environ  # noqa: TID251 the only place that reads it
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    """Parse an option such as `--since 30m` to seconds."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d{0,8})([smhd])", value)
+    if found is None:
+        raise click.BadParameter("must be a number and s, m, h or d, for example 30m")
+    return int(found[1]) * _UNITS[found[2]]
 
 
 def default_data_dir() -> "DataDir":

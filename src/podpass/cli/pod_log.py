@@ -1,4 +1,4 @@
-"""The last AADSTS error in the log of a pod, for `podpass explain --pod`."""
+"""The last error in the log of a pod, for `podpass explain --pod`."""
 
 import asyncio
 from collections.abc import Mapping
@@ -30,13 +30,13 @@ class NothingInjectedInPod(Error):
 
 
 class NoCodeInLog(Error):
-    """The log of the pod contains no AADSTS code."""
+    """The log of the pod contains no error that podpass knows."""
 
     code = "no_code_in_log"
 
 
 def read_last_error(data_dir: DataDir, namespace: str, pod: str) -> str:
-    """Return the end of the log of a pod, from its last AADSTS code on.
+    """Return the end of the log of a pod, from its last AADSTS code on, or a log with another known error.
 
     Errors:  NotRunning, KubeError, PodNotFound, PodNotStarted, NothingInjectedInPod, NoCodeInLog.
     """
@@ -47,6 +47,12 @@ def read_last_error(data_dir: DataDir, namespace: str, pod: str) -> str:
         for number in reversed(range(len(lines))):
             if "AADSTS" in lines[number]:
                 return "\n".join(lines[number:])
+    from podpass.explain.recognition import recognize
+
+    if _is_injected(found):
+        for log in reversed(logs):
+            if recognize(log).findings:
+                return log
     raise _explain_missing_code(found, namespace, pod, has_logs=bool(logs))
 
 
@@ -83,11 +89,18 @@ def _containers(pod: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
 
 
+def _is_injected(pod: Mapping[str, Any]) -> bool:
+    return any(
+        each["name"] == names.ENV_TOKEN_FILE
+        for container in _containers(pod)
+        for each in container.get("env") or ()
+    )
+
+
 def _explain_missing_code(
     found: Mapping[str, Any], namespace: str, pod: str, *, has_logs: bool
 ) -> Error:
-    variables = {each["name"] for one in _containers(found) for each in one.get("env") or ()}
-    if names.ENV_TOKEN_FILE not in variables:
+    if not _is_injected(found):
         return _explain_nothing_injected(found, namespace, pod)
     if not has_logs:
         return PodNotStarted(
@@ -95,7 +108,7 @@ def _explain_missing_code(
             hint=f"see its events: kubectl describe pod {pod} -n {namespace}",
         )
     return NoCodeInLog(
-        f"the log of pod {namespace}/{pod} contains no AADSTS code",
+        f"the log of pod {namespace}/{pod} contains no error that podpass knows",
         hint=f"read it: kubectl logs {pod} -n {namespace} --all-containers",
     )
 

@@ -18,7 +18,8 @@ class Caller:
     """The caller, from a validated access token.
 
     Shapes:  `roles` are application permissions, `scopes` delegated permissions, `wids` a user's directory
-             roles (template ids); `name` is for the audit log only, never for a decision.
+             roles (template ids); `name` and `token_id` (the token's `uti`) are for logs only, never for a
+             decision.
     """
 
     object_id: str
@@ -29,6 +30,7 @@ class Caller:
     roles: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
     wids: frozenset[str] = frozenset()
+    token_id: str = ""
 
 
 class Reason(StrEnum):

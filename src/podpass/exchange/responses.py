@@ -57,7 +57,10 @@ def as_refusal(exc: Exception, facts: Facts) -> tuple[AadstsError, int]:
         return unavailable, logging.ERROR
     _log.error("request_failed", exc_info=exc, extra={"stage": "exchange", **facts})
     failure = AadstsError(50000)
-    facts["outcome"] = failure.entry.name
+    facts |= {
+        "outcome": failure.entry.name,
+        "cause": "podpass failed; see the traceback in its log",
+    }
     return failure, ALREADY_LOGGED
 
 

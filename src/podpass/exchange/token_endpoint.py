@@ -139,12 +139,11 @@ class TokenEndpoint:
         seconds = time.perf_counter() - began
         if self._observe is not None:
             self._observe(facts["outcome"], version, seconds)
-        if level == responses.ALREADY_LOGGED:
-            return
         log.hop(
             _log,
             "token_request_answered",
-            level=level,
+            # The traceback of a bug has a line of its own.
+            level=logging.INFO if level == responses.ALREADY_LOGGED else level,
             stage="exchange",
             asked=f"token for {facts.get('resource', 'a resource')}",
             checked=_without_skipped(tuple(checked), tuple(facts.pop("skipped", ()))),

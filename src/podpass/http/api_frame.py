@@ -23,6 +23,8 @@ from podpass.http.server import (
     validate_request_id,
 )
 
+INTERNAL_ERROR = "internal_error"
+_SEE_TRACEBACK = "podpass failed; see the traceback in its log"
 ResponseT = TypeVar("ResponseT")
 ProgressT = TypeVar("ProgressT", bound="RequestProgress")
 
@@ -93,6 +95,7 @@ class ApiFrame(ABC, Generic[ResponseT, ProgressT]):
             if expected is None:
                 extra = {"stage": self.stage, **progress.facts}
                 self.logger.exception(self.failed_event, extra=extra)
+                self._log_request(progress, INTERNAL_ERROR, {"cause": _SEE_TRACEBACK})
                 return self.internal_error(progress)
             self._log_request(progress, expected.outcome, expected.facts, expected.level)
             return expected.response

@@ -12,6 +12,7 @@ Paths match as in the reference: a prefix decides, and the first segment may hav
 import logging
 import posixpath
 import re
+import time
 from collections.abc import Coroutine
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +27,7 @@ from podpass.imds.forwarder import Forwarder
 from podpass.imds.metrics import ProxyMetrics
 from podpass.imds.token_cache import TokenCache
 from podpass.imds.token_query import BadTokenQuery, TokenQuery, parse_token_query
+from podpass.log import hop
 
 _log = logging.getLogger(__name__)
 
@@ -105,13 +107,17 @@ class ImdsApp:
     async def _answer_token(self, scope: Scope, body: bytes) -> Reply:
         """Answer a token request; every failure becomes an error response."""
         is_msi = _MSI_PATH.fullmatch(scope["path"]) is not None
-        reply, outcome = await self._token_reply(scope, body, is_msi=is_msi)
+        began = time.perf_counter()
+        reply, outcome = await self._token_reply(scope, body, began, is_msi=is_msi)
         self._metrics.requests[outcome] += 1
         return Reply(reply.status, (*reply.headers, self._server), reply.body)
 
-    async def _token_reply(self, scope: Scope, body: bytes, *, is_msi: bool) -> tuple[Reply, str]:
+    async def _token_reply(
+        self, scope: Scope, body: bytes, began: float, *, is_msi: bool
+    ) -> tuple[Reply, str]:
         imds_errors = self._imds_errors or is_msi
         if refusal := _refuse(scope, is_strict=self._strict, is_msi=is_msi):
+            _log_refused("refused", began, cause=refusal)
             return responses.query_error(BadTokenQuery(refusal), imds_errors=True), "refused"
         if _log.isEnabledFor(logging.INFO):
             _log.info(
@@ -123,16 +129,18 @@ class ImdsApp:
                 scope["query_string"].decode("latin-1"), self._client_id, form.decode("latin-1")
             )
         except BadTokenQuery as exc:
-            _log.warning("token_request_refused", extra={"cause": exc.message})
+            _log_refused("bad_request", began, cause=exc.message)
             return responses.query_error(exc, imds_errors=imds_errors), "bad_request"
         token, outcome = self._cache.cached((query.client_id, query.scope)), "cached"
         if token is None:
             try:
                 token, outcome = await self._cache.get((query.client_id, query.scope)), "acquired"
             except TokenNotAcquired as exc:
+                code = exc.number or exc.code
+                _log_refused("failed", began, query, cause=exc.message, code=code)
                 return responses.token_error(exc, imds_errors=imds_errors), "failed"
         if _log.isEnabledFor(logging.INFO):
-            _log_token(query, outcome)
+            _log_token(query, outcome, began)
         return responses.token_reply(query, token, self._clock(), names_client=is_msi), outcome
 
     async def _forward(self, scope: Scope, body: bytes) -> Reply:
@@ -149,12 +157,34 @@ class ImdsApp:
         return Reply(301, ((b"location", location),), b"")
 
 
-def _log_token(query: TokenQuery, outcome: str) -> None:
+def _log_token(query: TokenQuery, outcome: str, began: float) -> None:
     if query.is_default:
         _log.info("client_id not found in request, defaulting to AZURE_CLIENT_ID")
-    _log.info(
+    hop(
+        _log,
         "successfully acquired token",
-        extra={"client_id": query.client_id, "resource": query.resource, "from": outcome},
+        stage="imds",
+        asked=f"a token for {query.resource}",
+        checked=(),
+        seconds=time.perf_counter() - began,
+        client_id=query.client_id,
+        resource=query.resource,
+        outcome=outcome,
+    )
+
+
+def _log_refused(outcome: str, began: float, query: TokenQuery | None = None, **facts: str) -> None:
+    asked = {} if query is None else {"client_id": query.client_id, "resource": query.resource}
+    hop(
+        _log,
+        "token_request_refused",
+        level=logging.WARNING,
+        stage="imds",
+        asked=f"a token for {query.resource}" if query else "a token",
+        checked=(),
+        seconds=time.perf_counter() - began,
+        outcome=outcome,
+        **{**asked, **facts},
     )
 
 

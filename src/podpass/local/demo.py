@@ -25,9 +25,10 @@ from podpass.errors import Error
 from podpass.kubernetes.client import APPLY_PATCH, KubeClient, KubeError
 from podpass.kubernetes.service_account.names import subject
 from podpass.local import examples, program
-from podpass.local.token_trace import STAGES, log_size, read_hops, select_hops
 from podpass.names import USE_LABEL
 from podpass.settings.local import EMBEDDED
+from podpass.trace.hop import select_hops
+from podpass.trace.reader import end_position, read_all
 
 Echo = Callable[[str], None]
 Manifest = list[dict[str, Any]]
@@ -39,6 +40,8 @@ _SDK = {
     "azure.keyvault.secrets": "azure-keyvault-secrets",
 }
 _OTHER_ACCOUNT = "other"
+# Every token of a pod passes them; only the migration sidecar has another one, `imds`.
+_STAGES = ("account", "admission", "assertion", "exchange", "resource")
 _ADVICE = re.compile(r" See the troubleshooting guide for more information: \S+\.")
 
 
@@ -183,7 +186,7 @@ class Demo:
         )
 
     async def _show_success(self, client: KubeClient, manifest: Manifest) -> None:
-        mark = log_size(self._log)
+        mark = end_position(self._log)
         outcome = await self._run_pod(client, manifest)
         if outcome.phase != "Succeeded":
             raise DemoFailed(
@@ -193,8 +196,8 @@ class Demo:
             f"manifest   examples/quickstart/app.yaml: pod succeeded after {outcome.seconds:.1f} s"
         )
         self._echo(f"\nThe pod, which holds no secret, printed: {outcome.printed.strip()}\n")
-        hops = select_hops(read_hops(self._log, mark))
-        if [hop.stage for hop in hops] != list(STAGES):
+        hops = select_hops(read_all(self._log, mark))
+        if [hop.stage for hop in hops] != list(_STAGES):
             raise DemoFailed(f"the log contains only these hops: {[hop.stage for hop in hops]}")
         for number, hop in enumerate(hops, 1):
             self._echo(f"  {number} {hop.stage:10} {hop.asked:66} {hop.took_ms:6.1f} ms")
@@ -204,9 +207,9 @@ class Demo:
     async def _show_failure(
         self, client: KubeClient, manifest: Manifest, expected: FailureCase
     ) -> None:
-        mark = log_size(self._log)
+        mark = end_position(self._log)
         outcome = await self._run_pod(client, manifest)
-        hops = select_hops(read_hops(self._log, mark))
+        hops = select_hops(read_all(self._log, mark))
         reached = hops[-1].stage if hops else None
         if outcome.phase != "Failed" or reached != expected.last_stage:
             raise DemoFailed(

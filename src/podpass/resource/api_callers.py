@@ -41,4 +41,5 @@ def _caller(principal: Principal) -> Caller:
         roles=principal.roles,
         scopes=principal.scopes,
         wids=principal.wids,
+        token_id=str(principal.claims.get("uti") or ""),
     )

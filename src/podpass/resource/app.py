@@ -240,7 +240,9 @@ def _outcome(refused: errors.VaultError) -> str:
 
 def _cause(refused: errors.VaultError) -> dict[str, Any]:
     cause = refused.__cause__
-    facts: dict[str, Any] = {"cause": refused.message}
+    facts: dict[str, Any] = {"cause": refused.message, "status": refused.status}
     if isinstance(cause, Error):
         facts |= {"cause": cause.message, **cause.facts}
+    if refused.hint:
+        facts["fix"] = refused.hint
     return facts

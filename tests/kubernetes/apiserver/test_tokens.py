@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from podpass.crypto import jose
+from podpass.log import fingerprint
 
 TOKEN = "/api/v1/namespaces/default/serviceaccounts/web/token"
 PODS = "/api/v1/namespaces/default/pods"
@@ -153,3 +154,22 @@ async def test_requested_lifetime_is_limited_to_one_day(web: Any) -> None:
     assert f"{day + 1} seconds shortened to {day} seconds" in warning
     exact = await web.call("POST", TOKEN, {"spec": {"expirationSeconds": day}})
     assert (exact.status, exact.warnings) == (201, [])
+
+
+async def test_token_and_its_refusal_are_hops_of_the_pod(
+    web: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    ref = await bound_pod(web)
+    answer = await web.call("POST", TOKEN, {"spec": {"audiences": ["a"], "boundObjectRef": ref}})
+    wrong = {"audiences": ["a"], "boundObjectRef": ref, "expirationSeconds": 9}
+    refused = await web.call("POST", TOKEN, {"spec": wrong})
+    assert refused.status == 422
+    signed, hop = [vars(each) for each in caplog.records if hasattr(each, "hop")][-2:]
+    token = answer.body["status"]["token"]
+    assert signed["token_sha256"] == fingerprint(token)
+    assert (signed["pod"], signed["uid"], signed["outcome"]) == ("p", ref["uid"], "signed")
+    assert (hop["pod"], hop["uid"], hop["outcome"]) == ("p", ref["uid"], "refused")
+    assert hop["code"] == "Invalid"
+    assert "less than 10 minutes" in hop["cause"]
+    assert token not in caplog.text + str([vars(each) for each in caplog.records])

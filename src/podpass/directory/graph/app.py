@@ -213,7 +213,11 @@ class GraphApp(ApiFrame[GraphResponse, RequestProgress]):
         # other tenants even if the token check accepts several tenants.
         if caller.tenant_id.lower() != self._context.tenant_id:
             raise errors.GraphUnauthorized("The access token was issued for another tenant.")
-        progress.facts |= {"client_id": caller.app_id, "object_id": caller.object_id}
+        progress.facts |= {
+            "client_id": caller.app_id,
+            "object_id": caller.object_id,
+            "uti": caller.token_id,
+        }
         progress.checked.append("access token")
         return caller
 

@@ -174,7 +174,11 @@ class ResourceManagerApp(ApiFrame[ManagerResponse, ManagerProgress]):
             caller = await self._admit(header_values(scope, b"authorization"))
         except NotAdmitted as exc:
             raise errors.from_token_error(exc) from exc
-        progress.facts |= {"object_id": caller.object_id, "client_id": caller.app_id}
+        progress.facts |= {
+            "object_id": caller.object_id,
+            "client_id": caller.app_id,
+            "uti": caller.token_id,
+        }
         if caller.tenant_id != self._subscription.tenant_id:
             raise errors.ManagerUnauthorized(
                 401,

@@ -73,6 +73,7 @@ class TokenManager:
             issued = await self._request(projection, now)
         except KubeError as exc:
             if cached is None or now >= cached.expires_at:
+                self._log_refused(projection, exc, time.perf_counter() - began)
                 raise
             _log.warning("token_renewal_failed", extra=self._facts(projection, status=exc.status))
             return cached.token
@@ -103,18 +104,39 @@ class TokenManager:
 
     def _log_issued(self, projection: TokenProjection, issued: IssuedToken, seconds: float) -> None:
         """Log the token request: a real API server does not log the tokens that it signs."""
-        account = f"{self._pod['metadata']['namespace']}/{self._account}"
         log.hop(
             _log,
             "token_projected",
             stage="assertion",
-            asked=f"a token of {account} for {projection.audience or 'the API server'}",
+            asked=self._asked(projection),
             checked=("account and pod exist, according to the API server",),
             seconds=seconds,
             outcome=PROJECTED,
             level=logging.INFO,
-            **self._facts(projection, expires_at=int(issued.expires_at)),
+            **self._facts(
+                projection,
+                expires_at=int(issued.expires_at),
+                # The token service logs the same value, which connects an exchange with its pod.
+                token_sha256=log.fingerprint(issued.token.reveal()),
+            ),
         )
+
+    def _log_refused(self, projection: TokenProjection, refused: KubeError, seconds: float) -> None:
+        log.hop(
+            _log,
+            "token_projection_refused",
+            stage="assertion",
+            asked=self._asked(projection),
+            checked=(),
+            seconds=seconds,
+            outcome="refused",
+            level=logging.WARNING,
+            **self._facts(projection, code=refused.reason, cause=refused.message),
+        )
+
+    def _asked(self, projection: TokenProjection) -> str:
+        account = f"{self._pod['metadata']['namespace']}/{self._account}"
+        return f"a token of {account} for {projection.audience or 'the API server'}"
 
     @property
     def _account(self) -> str:
@@ -124,6 +146,7 @@ class TokenManager:
         meta = self._pod["metadata"]
         return {
             "pod": meta["name"],
+            "uid": meta["uid"],
             "namespace": meta["namespace"],
             "account": self._account,
             "audience": projection.audience,

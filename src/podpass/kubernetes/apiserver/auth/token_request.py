@@ -27,7 +27,7 @@ from podpass.kubernetes.apiserver.status import (
 from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
 from podpass.kubernetes.service_account.claims import ObjectRef, make_claims, token_lifetime
 from podpass.kubernetes.service_account.names import subject
-from podpass.log import hop
+from podpass.log import fingerprint, hop
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +57,21 @@ async def request_token(
     """
     started = time.perf_counter()
     body = await decoding.decode_type(request, _KIND, f"{_GROUP}/v1")
+    try:
+        return _issue(request, body, store, auth_config, rbac, started)
+    except StatusError as exc:
+        _log_refused(request, body.get("spec") or {}, exc, time.perf_counter() - started)
+        raise
+
+
+def _issue(
+    request: Request,
+    body: Object,
+    store: ObjectStore,
+    auth_config: AuthConfig,
+    rbac: RbacAuthorizer,
+    started: float,
+) -> Object:
     namespace, name = request.namespaced_name
     write_options = options.parse_write_options(request, "CreateOptions")
     metadata, spec = body.get("metadata") or {}, body.get("spec") or {}
@@ -90,7 +105,7 @@ async def request_token(
         **bound.refs,
     )
     token = auth_config.signer.sign(claims)
-    _log_hop(request, audiences, bound, time.perf_counter() - started)
+    _log_signed(request, audiences, bound, token, time.perf_counter() - started)
     # The response names the requested lifetime, so that a kubelet renews in time if a longer one was granted.
     status = {"token": token, "expirationTimestamp": rfc3339(claims["iat"] + seconds)}
     response = _build_response(request, spec, audiences, seconds, auth_config.clock())
@@ -143,8 +158,8 @@ def _build_response(
     }
 
 
-def _log_hop(
-    request: Request, audiences: Sequence[str], bound: _BoundObjects, seconds: float
+def _log_signed(
+    request: Request, audiences: Sequence[str], bound: _BoundObjects, token: str, seconds: float
 ) -> None:
     namespace, account = request.namespaced_name
     pod = bound.refs.get("pod")
@@ -156,11 +171,39 @@ def _log_hop(
         checked=(*_CHECKED, *bound.checked),
         seconds=seconds,
         pod=pod.name if pod else "",
+        uid=pod.uid if pod else "",
         namespace=namespace,
         account=account,
         sub=subject(namespace, account),
         audience=" ".join(audiences),
+        # The token service logs the same value, which connects an exchange with its pod.
+        token_sha256=fingerprint(token),
         outcome="signed",
+    )
+
+
+def _log_refused(request: Request, spec: Object, refused: StatusError, seconds: float) -> None:
+    namespace, account = request.namespaced_name
+    ref = spec.get("boundObjectRef") or {}
+    pod = ref if ref.get("kind") == "Pod" else {}
+    audience = " ".join(spec.get("audiences") or ())
+    hop(
+        _log,
+        "token_request_refused",
+        stage="assertion",
+        asked=f"a token of {namespace}/{account} for {audience or 'the API server'}",
+        checked=(),
+        seconds=seconds,
+        level=logging.WARNING,
+        pod=str(pod.get("name") or ""),
+        uid=str(pod.get("uid") or ""),
+        namespace=namespace,
+        account=account,
+        sub=subject(namespace, account),
+        audience=audience,
+        outcome="refused",
+        code=refused.reason,
+        cause=refused.message,
     )
 
 

@@ -1,0 +1,252 @@
+"""`podpass trace`."""
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from podpass.cli import options
+from podpass.cli.completion_values import (
+    complete_namespaces,
+    complete_pods,
+    complete_service_accounts,
+)
+from podpass.cli.output import escape_unprintable, print_message, text_width
+from podpass.clock import rfc3339
+from podpass.errors import Error
+from podpass.local.datadir import DataDir
+from podpass.trace.assignment import AssignedHop, TokenOwner
+from podpass.trace.hop import HopResult
+from podpass.trace.instance_log import InstanceLog
+
+_POLL_SECONDS = 0.25
+_MAX_SHOWN = 1000
+_KINDS = {"pod": "pod", "pods": "pod"} | dict.fromkeys(
+    ("sa", "serviceaccount", "serviceaccounts"), "account"
+)
+_API_SERVER = "kubernetes.default.svc"
+
+
+class NothingTraced(Error):
+    """The log has no hop of this pod or ServiceAccount."""
+
+    code = "nothing_traced"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceFilter:
+    """Which hops are shown.
+
+    Shapes:  `kind` is `pod`, `account` or empty for both; `name` is empty for all; `since` is RFC 3339 or
+             empty; `is_complete` also shows challenges and tokens for the API server.
+    """
+
+    namespace: str
+    kind: str
+    name: str
+    since: str
+    is_complete: bool
+
+    def includes(self, assigned: AssignedHop) -> bool:
+        """Return whether a hop is shown."""
+        hop = assigned.hop
+        if hop.time < self.since or not (self._is_of(assigned.workload) or not self.name):
+            return False
+        return self.is_complete or not (
+            hop.result is HopResult.CHALLENGE or _is_for_api_server(hop)
+        )
+
+    def _is_of(self, workload: TokenOwner) -> bool:
+        if workload.namespace != self.namespace:
+            return False
+        is_pod = workload.is_pod(self.name) and self.kind != "account"
+        return is_pod or (workload.account == self.name and self.kind != "pod")
+
+
+def _is_for_api_server(hop: Any) -> bool:
+    audience = hop.facts.get("audience")
+    return hop.stage == "assertion" and (audience == "" or _API_SERVER in str(audience))
+
+
+def _complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    found = [
+        *complete_pods(ctx, parameter, incomplete),
+        *complete_service_accounts(ctx, parameter, incomplete),
+    ]
+    return [*{item.value: item for item in found}.values()]
+
+
+@click.command
+@options.data_dir
+@click.option(
+    "--namespace",
+    "-n",
+    default="default",
+    show_default=True,
+    metavar="N",
+    shell_complete=complete_namespaces,
+    help="Namespace of the pod or ServiceAccount.",
+)
+@click.option("--follow", "-f", is_flag=True, help="Wait for further hops; Ctrl-C ends it.")
+@click.option(
+    "--since",
+    metavar="TIME",
+    callback=options.parse_duration,
+    help="Only hops of the last 30s, 10m, 12h, ...",
+)
+@click.option(
+    "--all",
+    "is_complete",
+    is_flag=True,
+    help="Also show tokens for the API server, and first requests without a token.",
+)
+@options.output("table", "json")
+@click.argument("name", metavar="[POD|SERVICEACCOUNT]", default="", shell_complete=_complete)
+def command(
+    data_dir: DataDir,
+    namespace: str,
+    follow: bool,
+    since: int | None,
+    is_complete: bool,
+    output: str,
+    name: str,
+) -> None:
+    """Show the hops of the tokens of a pod, from its admission to the resource.
+
+    A hop is one request: the admission of the pod, its projected token, the exchange, the request to the
+    migration sidecar, the resource. A refusal has its cause and its fix. The source is the log of the
+    instance, which has no token. Without an argument, the hops of all pods are shown. NAME is a pod or a
+    ServiceAccount; write pod/NAME or sa/NAME to choose one. With -f and -o json, each line is one hop.
+    """
+    kind, _, plain = name.rpartition("/")
+    if kind and kind not in _KINDS:
+        raise click.UsageError(f"{kind}/ is not pod/ or sa/")
+    if not data_dir.log_file.exists():
+        raise Error(
+            f"{data_dir.root} has no log of an instance",
+            hint=f"start an instance with `{options.format_command(data_dir, 'up --detach')}`",
+        )
+    wanted = TraceFilter(
+        namespace=namespace,
+        kind=_KINDS.get(kind, ""),
+        name=plain,
+        since="" if since is None else rfc3339(time.time() - since),
+        is_complete=is_complete,
+    )
+    log = InstanceLog(data_dir.log_file, data_dir.path("pods"))
+    if follow:
+        _follow(log, wanted, output)
+        return
+    shown = deque(filter(wanted.includes, log.read_all()), maxlen=_MAX_SHOWN)
+    if plain and not shown:
+        raise _nothing(data_dir, wanted)
+    if output == "json":
+        click.echo(json.dumps([_to_json(each) for each in shown], indent=2, ensure_ascii=False))
+        return
+    _print(_group(shown))
+    if len(shown) == _MAX_SHOWN:
+        print_message(f"only the last {_MAX_SHOWN} hops are shown; --since or a name selects fewer")
+
+
+def _nothing(data_dir: DataDir, wanted: TraceFilter) -> NothingTraced:
+    period = f" since {wanted.since}" if wanted.since else ""
+    see = options.format_command(data_dir, f"explain --pod {wanted.name} -n {wanted.namespace}")
+    return NothingTraced(
+        f"the log has no hop of {wanted.namespace}/{wanted.name}{period}",
+        hint=f"find out why with `{see}`; all hops: `{options.format_command(data_dir, 'trace')}`",
+    )
+
+
+def _follow(log: InstanceLog, wanted: TraceFilter, output: str) -> None:
+    try:
+        found = filter(wanted.includes, _read_forever(log))
+        if output == "json":
+            for each in found:
+                click.echo(json.dumps(_to_json(each), ensure_ascii=False))
+        else:
+            _print(found)
+    except KeyboardInterrupt:
+        return
+
+
+def _read_forever(log: InstanceLog) -> Iterator[AssignedHop]:
+    while True:
+        yield from log.read()
+        if log.is_end:
+            time.sleep(_POLL_SECONDS)
+
+
+def _group(found: Iterable[AssignedHop]) -> Iterator[AssignedHop]:
+    """Put the hops of one pod next to each other, the pod with the newest hop last."""
+    groups: dict[tuple[str, ...], list[AssignedHop]] = {}
+    for each in found:
+        key = _key(each.workload)
+        groups[key] = [*groups.pop(key, ()), each]
+    for group in groups.values():
+        yield from group
+
+
+def _key(workload: TokenOwner) -> tuple[str, ...]:
+    return workload.namespace, workload.pod, workload.account
+
+
+def _to_json(assigned: AssignedHop) -> dict[str, Any]:
+    from podpass.explain.hop import explain_hop
+
+    document = assigned.to_json()
+    if (found := explain_hop(assigned.hop)) is not None:
+        document |= {"cause": found.cause, "fix": found.fix}
+    return document
+
+
+def _print(found: Iterable[AssignedHop]) -> None:
+    last: tuple[str, ...] | None = None
+    for each in found:
+        if _key(each.workload) != last:
+            click.echo(("\n" if last else "") + _heading(each.workload))
+            last = _key(each.workload)
+        click.echo(_format(each))
+
+
+def _heading(workload: TokenOwner) -> str:
+    if not workload.namespace:
+        return f"pod {workload.uid}" if workload.uid else "no known pod"
+    account = f"{workload.namespace}/{workload.account}"
+    if not workload.pod:
+        return escape_unprintable(f"ServiceAccount {account}")
+    star = "*" if workload.is_prefix else ""
+    return escape_unprintable(
+        f"pod {workload.namespace}/{workload.pod}{star}, ServiceAccount {account}"
+    )
+
+
+def _format(assigned: AssignedHop) -> str:
+    import textwrap
+
+    from podpass.explain.hop import explain_hop
+
+    hop = assigned.hop
+    width = text_width() or 100
+    outcome = hop.code or hop.outcome
+    first = f"  {hop.time[11:19]}  {hop.stage:10} {escape_unprintable(outcome)}"
+    lines = [f"{first:<46} {hop.took_ms:8.1f} ms"]
+    facts = [("asked", hop.asked)]
+    if found := explain_hop(hop):
+        facts += [("cause", found.cause), ("fix", found.fix)]
+    elif hop.checked:
+        facts += [("checked", ", ".join(hop.checked))]
+    for label, text in facts:
+        if text:
+            lines += textwrap.wrap(
+                escape_unprintable(" ".join(text.split())),
+                width,
+                initial_indent=f"            {label:8} ",
+                subsequent_indent=" " * 21,
+                break_on_hyphens=False,
+                break_long_words=False,
+            )
+    return "\n".join(lines)

@@ -1,0 +1,78 @@
+"""Find known sentences in any text: errors of SDKs, Kubernetes, the webhook, Azure's resources. Pure.
+
+The work is linear in the length of the text: each sentence has fixed words that are searched once, and a
+bounded number of places is looked at more closely.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from podpass.exchange.errors import explain as codes
+from podpass.explain.sentence import Sentence
+from podpass.explain.sentences import SENTENCES
+from podpass.explain.text import clean
+
+MAX_PLACES = 20
+_NEAR_CHARS = 600
+_EXCERPT_CHARS = 200
+_BEFORE_CHARS = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecognizedError:
+    """A sentence that a text contains: where it begins in the clean text, and its words there."""
+
+    sentence: Sentence
+    position: int
+    excerpt: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recognition:
+    """What a text contains.
+
+    Shapes:  `findings` in the order of their causes: those that name a cause before those that only repeat
+             the failure of another; `numbers` and `facts` as in ParsedError.
+    """
+
+    numbers: tuple[int, ...]
+    facts: Mapping[str, str]
+    findings: tuple[RecognizedError, ...]
+
+
+def recognize(text: str) -> Recognition:
+    """Find AADSTS codes and known sentences in a text."""
+    cleaned = clean(text)
+    parsed = codes.parse_error_text(cleaned)
+    found = [each for sentence in SENTENCES if (each := _find(sentence, cleaned)) is not None]
+    hidden = {name for each in found for name in each.sentence.hides}
+    shown = [each for each in found if each.sentence.id not in hidden]
+    # The sentences around a cause only repeat that there is no token.
+    if parsed.numbers or any(not each.sentence.is_summary for each in shown):
+        shown = [each for each in shown if not each.sentence.is_summary]
+    shown.sort(key=lambda each: each.position)
+    return Recognition(numbers=parsed.numbers, facts=parsed.facts, findings=tuple(shown))
+
+
+def _find(sentence: Sentence, text: str) -> RecognizedError | None:
+    found = (_find_words(words, sentence.near, text) for words in sentence.words)
+    first = min(filter(None, found), default=None)
+    if first is None:
+        return None
+    at, size = first
+    begin = max(0, at - _BEFORE_CHARS)
+    excerpt = text[begin : at + max(size, _EXCERPT_CHARS)].strip()
+    return RecognizedError(sentence=sentence, position=at, excerpt=excerpt)
+
+
+def _find_words(words: str, near: tuple[str, ...], text: str) -> tuple[int, int] | None:
+    """Return place and length of fixed words that have one of the words `near` them."""
+    at = -1
+    for _ in range(MAX_PLACES):
+        at = text.find(words, at + 1)
+        if at < 0:
+            return None
+        around = text[max(0, at - _NEAR_CHARS) : at + len(words) + _NEAR_CHARS]
+        if not near or any(each in around for each in near):
+            return at, len(words)
+    return None

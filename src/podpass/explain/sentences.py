@@ -1,0 +1,338 @@
+"""The table of known sentences: fixed words of each, what they mean, and what to run.
+
+Source: `tests/vectors/sdk_errors.json` has the sentences of released SDKs, recorded from real clients; the
+others are those of the API server, the kubelet, the webhook, Key Vault, Storage and the sidecar.
+"""
+
+from podpass.explain.cluster_sentences import CLUSTER
+from podpass.explain.sentence import Sentence
+
+_LOOK_AT_POD = "podpass explain --pod POD -n NAMESPACE (local instance)"
+
+_SDK = (
+    Sentence(
+        id="sdk_not_injected",
+        stage="admission",
+        words=(
+            "workload options are not fully configured",
+            "tenantId, clientId, and federatedTokenFilePath are required parameters",
+            "are required parameters. In DefaultAzureCredential and ManagedIdentityCredential",
+            "'tenant_id' is required",
+            "clientId is a required parameter",
+            "tenantId is a required parameter",
+            "Must provide non-null values for Client ID",
+            "no client ID specified. Check pod configuration",
+            "no tenant ID specified. Check pod configuration",
+            "no token file specified. Check pod configuration",
+            "WorkloadIdentityCredential authentication unavailable. The workload options",
+            "WorkloadIdentityCredential authentication unavailable. Workload Identity",
+            "WorkloadIdentityCredential authentication unavailable. See the troubleshooting",
+            "Expected values AZURE_CLIENT_ID, AZURE_TENANT_ID, AZURE_FEDERATED_TOKEN_FILE",
+            "Azure Kubernetes environment is not set up correctly",
+            "Please ensure that the following environment variables are set",
+        ),
+        means="the container has not all of AZURE_CLIENT_ID, AZURE_TENANT_ID and"
+        " AZURE_FEDERATED_TOKEN_FILE, so the webhook did not inject an identity into the pod",
+        run="podpass explain --pod POD -n NAMESPACE names what is missing: the label"
+        ' azure.workload.identity/use: "true" on the pod template, or the annotation'
+        " azure.workload.identity/client-id on the ServiceAccount; then create the pod again",
+    ),
+    Sentence(
+        id="sdk_token_file_missing",
+        stage="assertion",
+        words=(
+            "No such file or directory",
+            "no such file or directory",
+            "NoSuchFileException",
+            "Could not find file",
+            "Could not find a part of the path",
+            "cannot find the file",
+        ),
+        near=("token", "AZURE_FEDERATED_TOKEN_FILE"),
+        means="the file that AZURE_FEDERATED_TOKEN_FILE names does not exist in the container",
+        run="kubectl exec POD -- ls -l /var/run/secrets/azure/tokens; create the pod again so that the"
+        " webhook mounts the token",
+    ),
+    Sentence(
+        id="sdk_ca_untrusted",
+        stage="exchange",
+        words=(
+            "CERTIFICATE_VERIFY_FAILED",
+            "certificate verify failed",
+            "unable to verify the first certificate",
+            "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+            "self-signed certificate in certificate chain",
+            "self signed certificate in certificate chain",
+            "SELF_SIGNED_CERT_IN_CHAIN",
+            "unable to get local issuer certificate",
+            "PKIX path building failed",
+            "PKIX path validation failed",
+            "trustAnchors parameter must be non-empty",
+            "x509: certificate signed by unknown authority",
+            "x509: certificate is not trusted",
+            "invalid peer certificate",
+            "The remote certificate is invalid",
+            "SSL certificate problem",
+            "SSL peer certificate or SSH remote key was not OK",
+            "its certificate is not trusted",
+        ),
+        means="the program does not trust the certificate of the server: its CA bundle lacks the CA",
+        run="on a local instance run the program with `podpass run -- COMMAND`; elsewhere set the CA"
+        " bundle that the program reads (SSL_CERT_FILE, NODE_EXTRA_CA_CERTS, the trust store of Java)",
+        hides=("sdk_authority_unreachable",),
+    ),
+    Sentence(
+        id="sdk_authority_unreachable",
+        stage="exchange",
+        words=(
+            "Failed to resolve",
+            "Name or service not known",
+            "Temporary failure in name resolution",
+            "getaddrinfo ENOTFOUND",
+            "getaddrinfo EAI_AGAIN",
+            "endpoints_resolution_error",
+            "network_error",
+            "UnknownHostException",
+            "no such host",
+            "Could not resolve host",
+            "Connection refused",
+            "connection refused",
+            "ECONNREFUSED",
+            "ECONNRESET",
+            "ETIMEDOUT",
+            "ConnectTimeoutException",
+            "i/o timeout",
+            "dial tcp",
+            "context deadline exceeded",
+            "error sending request for url",
+            "dns error",
+            "Network is unreachable",
+            "network is unreachable",
+            "cannot be reached",
+            "did not answer within",
+            "Max retries exceeded with url",
+            "Couldn't connect to server",
+        ),
+        near=(
+            "endpoints_resolution_error",
+            "login.microsoftonline",
+            "login.partner",
+            "oauth2",
+            "authority",
+            "AUTHORITY",
+            "Authority",
+            "openid-configuration",
+            "ClientAssertionCredential",
+            "WorkloadIdentityCredential",
+            "localhost",
+            "127.0.0.1",
+        ),
+        means="the program does not reach the authority: its name does not resolve, a proxy or a network"
+        " policy blocks it, or nothing listens there",
+        run="kubectl exec POD -- curl -sv https://login.microsoftonline.com/common/discovery/instance;"
+        " check AZURE_AUTHORITY_HOST, HTTPS_PROXY and NO_PROXY of the container",
+    ),
+    Sentence(
+        id="sdk_other_tenant",
+        stage="exchange",
+        words=(
+            "not configured to acquire tokens for tenant",
+            "isn't configured to acquire tokens for",
+        ),
+        means="the resource belongs to another tenant than AZURE_TENANT_ID of the container",
+        run="kubectl annotate serviceaccount NAME azure.workload.identity/tenant-id=TENANT_ID, then create"
+        " the pod again; or allow the tenant in the credential (additionally_allowed_tenants)",
+    ),
+    Sentence(
+        id="sdk_imds_unreachable",
+        stage="imds",
+        words=(
+            "no response from the IMDS endpoint",
+            "IMDS endpoint unavailable",
+            "The managed identity endpoint is not available",
+            "ManagedIdentityCredential authentication unavailable",
+            "IMDS token request timed out",
+            "no default identity is assigned to this resource",
+            "The requested identity isn't assigned to this resource",
+            "Identity not found",
+        ),
+        means="the program asked the metadata service of the machine (IMDS), which has no identity for it;"
+        " with Workload ID the token file is used instead",
+        run="label the pod; for a library without Workload ID add the annotation"
+        " azure.workload.identity/inject-proxy-sidecar; see `podpass migrate scan pod/POD`",
+        is_summary=True,
+    ),
+    Sentence(
+        id="sdk_no_credential",
+        stage="exchange",
+        words=(
+            "failed to retrieve a token from the included credentials",
+            "DefaultAzureCredential: failed to acquire a token",
+            "ChainedTokenCredential authentication failed",
+            "ChainedTokenCredential: failed to acquire a token",
+            "AggregateAuthenticationError",
+            "CredentialUnavailable",
+            "AuthenticationRequiredError",
+            "credential is not available",
+            "Failed to get token from",
+            "authentication unavailable",
+        ),
+        means="no credential of the chain returned a token; the text has no reason that podpass knows",
+        run=_LOOK_AT_POD,
+        is_summary=True,
+    ),
+)
+
+_RESOURCES = (
+    Sentence(
+        id="vault_forbidden_by_rbac",
+        stage="resource",
+        words=(
+            "ForbiddenByRbac",
+            "Caller is not authorized to perform action on resource",
+            "No role of the caller permits this",
+        ),
+        means="the identity got a token, but has no role at the vault that permits the operation",
+        run="assign Key Vault Secrets User to the identity at the vault: az role assignment create"
+        " --role 'Key Vault Secrets User' --assignee-object-id PRINCIPAL_ID --scope VAULT_ID",
+    ),
+    Sentence(
+        id="vault_forbidden_by_policy",
+        stage="resource",
+        words=(
+            "ForbiddenByPolicy",
+            "does not have secrets get permission on key vault",
+            "No access policy of the vault",
+        ),
+        means="the vault uses access policies, and none of them grants the permission to the identity",
+        run="az keyvault set-policy --name VAULT --object-id PRINCIPAL_ID --secret-permissions get",
+    ),
+    Sentence(
+        id="vault_forbidden_by_network",
+        stage="resource",
+        words=("ForbiddenByConnection", "ForbiddenByFirewall"),
+        means="the firewall of the vault does not permit the address of the pod",
+        run="az keyvault network-rule add --name VAULT --ip-address ADDRESS, or use a private endpoint",
+    ),
+    Sentence(
+        id="vault_wrong_audience",
+        stage="resource",
+        words=("AKV10022",),
+        means="the token is for another resource than the vault",
+        run="request the scope https://vault.azure.net/.default",
+    ),
+    Sentence(
+        id="vault_wrong_issuer",
+        stage="resource",
+        words=("AKV10032",),
+        means="the token is from another tenant than that of the vault",
+        run="set the annotation azure.workload.identity/tenant-id to the tenant of the vault",
+    ),
+    Sentence(
+        id="vault_unknown_key",
+        stage="resource",
+        words=("AKV10046",),
+        means="the vault finds no key with the id in the token: it was signed by another authority",
+        run="podpass token inspect TOKEN; compare `iss` with the authority of the vault",
+    ),
+    Sentence(
+        id="vault_secret_not_found",
+        stage="resource",
+        words=("SecretNotFound",),
+        means="the caller may read the vault, but the secret has another name, or was deleted",
+        run="az keyvault secret list --vault-name VAULT",
+    ),
+    Sentence(
+        id="vault_secret_disabled",
+        stage="resource",
+        words=("SecretDisabled",),
+        means="the secret is disabled",
+        run="az keyvault secret set-attributes --vault-name VAULT --name SECRET --enabled true",
+    ),
+    Sentence(
+        id="vault_not_found",
+        stage="resource",
+        words=("VaultNotFound", "vault.azure.net", "see `podpass vault list`"),
+        near=(
+            "podpass vault list",
+            "VaultNotFound",
+            "Failed to resolve",
+            "ENOTFOUND",
+            "EAI_AGAIN",
+            "UnknownHostException",
+            "no such host",
+            "Name or service not known",
+            "Could not resolve host",
+            "nodename nor servname",
+        ),
+        means="there is no vault of this name, so its host name does not resolve",
+        run="podpass vault list (local instance), or az keyvault list --query [].name",
+        hides=("sdk_authority_unreachable", "proxy_refused"),
+    ),
+    Sentence(
+        id="proxy_refused",
+        stage="resource",
+        words=("status code: 502", "connection failed: 502", "status: 502", "Bad Gateway"),
+        means="the proxy, on a local instance the gateway, did not connect to the host: no vault has this"
+        " name, or the host is not reachable",
+        run="podpass vault list (local instance); elsewhere check HTTPS_PROXY and the name of the host",
+    ),
+    Sentence(
+        id="storage_forbidden",
+        stage="resource",
+        words=("AuthorizationPermissionMismatch",),
+        means="the identity has no data role at the storage account",
+        run="az role assignment create --role 'Storage Blob Data Reader' --assignee-object-id PRINCIPAL_ID"
+        " --scope ACCOUNT_ID",
+    ),
+    Sentence(
+        id="arm_forbidden",
+        stage="resource",
+        words=("AuthorizationFailed",),
+        near=("does not have authorization to perform action", "over scope"),
+        means="the identity has no role that permits the action in Azure Resource Manager",
+        run="az role assignment create --role Reader --assignee-object-id PRINCIPAL_ID --scope SCOPE",
+    ),
+    Sentence(
+        id="graph_forbidden",
+        stage="resource",
+        words=("Authorization_RequestDenied",),
+        means="the identity has no application permission of Microsoft Graph for the operation",
+        run="podpass graph, or az rest: assign the app role to the service principal of the identity",
+    ),
+)
+
+_SIDECAR = (
+    Sentence(
+        id="imds_header_missing",
+        stage="imds",
+        words=("Required metadata header not specified",),
+        means="the request to the metadata service has no header Metadata: true",
+        run="send the header, as every Azure SDK does",
+    ),
+    Sentence(
+        id="imds_no_identity",
+        stage="imds",
+        words=("client_id parameter or AZURE_CLIENT_ID environment variable must be set",),
+        means="the sidecar does not know the identity: the ServiceAccount has no client id, and the request"
+        " names none",
+        run="kubectl annotate serviceaccount NAME azure.workload.identity/client-id=CLIENT_ID, then create"
+        " the pod again",
+    ),
+    Sentence(
+        id="imds_other_id",
+        stage="imds",
+        words=("the sidecar knows identities by their client ID",),
+        means="the program names its identity by object id or resource id",
+        run="name it by client id in the code (client_id, AZURE_CLIENT_ID)",
+    ),
+    Sentence(
+        id="imds_bad_resource",
+        stage="imds",
+        words=("The resource parameter is required", "The resource must be one URI or GUID"),
+        means="the request names no resource, or more than one",
+        run="request ?resource=https://vault.azure.net, one resource for each request",
+    ),
+)
+
+SENTENCES = (*_SDK, *_RESOURCES, *_SIDECAR, *CLUSTER)

@@ -1,0 +1,255 @@
+"""`podpass trace`: hops by pod, refusals with cause and fix, JSON, live output, and no token."""
+
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from podpass.cli.commands import cli
+from podpass.cli.main import run as run_command
+from podpass.errors import Error
+from podpass.names import CLIENT_ID, USE_LABEL
+from tests.local.instances import CLIENT, Podpass
+from tests.trace.test_hop import line
+
+GOOD = {"namespace": "default", "pod": "good", "account": "web", "uid": "u-good"}
+WRONG = {"namespace": "default", "pod": "wrong", "account": "other", "uid": "u-wrong"}
+SUBJECT = "system:serviceaccount:default:"
+SIGNED: dict[str, Any] = {"stage": "assertion", "outcome": "signed"}
+EXCHANGE = "api://AzureADTokenExchange"
+REFUSED = {"outcome": "AADSTS700213", "cause": "No record matches 'other'."}
+HOPS: list[dict[str, Any]] = [
+    {"stage": "admission", "outcome": "mutated", **GOOD},
+    {**SIGNED, "audience": "https://kubernetes.default.svc", "token_sha256": "k", **GOOD},
+    {**SIGNED, "audience": EXCHANGE, "token_sha256": "a", **GOOD},
+    {**SIGNED, "audience": EXCHANGE, "token_sha256": "b", **WRONG},
+    {"stage": "resource", "outcome": "challenge"},
+    {"outcome": "granted", "token_sha256": "a", "uti": "t", "sub": f"{SUBJECT}web"},
+    {**REFUSED, "token_sha256": "b", "sub": f"{SUBJECT}other"},
+    {"stage": "resource", "outcome": "ok", "uti": "t"},
+]
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    write(tmp_path, *HOPS)
+    return tmp_path
+
+
+def write(folder: Path, *hops: dict[str, Any], minute: int = 0) -> None:
+    with (folder / "podpass.log").open("ab") as log:
+        for number, values in enumerate(hops):
+            time = f"2026-01-02T03:{minute:02}:{number:02}.000Z"
+            log.write(line(**{"time": time, **values}) + b"\n")
+
+
+def trace(data_dir: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(
+        cli, ["trace", "--data-dir", str(data_dir), *arguments], env={"COLUMNS": "80"}
+    )
+
+
+def stages(data_dir: Path, *arguments: str) -> list[str]:
+    return [each["stage"] for each in json.loads(trace(data_dir, *arguments, "-o", "json").stdout)]
+
+
+def test_hops_of_a_pod_are_shown_from_admission_to_resource(data_dir: Path) -> None:
+    assert stages(data_dir, "good") == ["admission", "assertion", "exchange", "resource"]
+    assert trace(data_dir, "good").stdout.startswith("pod default/good, ServiceAccount default/web")
+
+
+@pytest.mark.parametrize("name", ["other", "sa/other", "serviceaccount/other", "pod/wrong"])
+def test_refusal_has_cause_and_fix(data_dir: Path, name: str) -> None:
+    shown = trace(data_dir, name).stdout
+    assert "exchange   AADSTS700213" in shown
+    assert "cause    No record matches 'other'." in shown
+    assert "fix      Set the subject to system:serviceaccount:NAMESPACE:NAME" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    last = json.loads(trace(data_dir, name, "-o", "json").stdout)[-1]
+    assert (last["result"], last["code"], last["pod"]) == ("refused", "AADSTS700213", "wrong")
+    assert "subject" in last["fix"]
+
+
+def test_kind_and_namespace_select(data_dir: Path) -> None:
+    for arguments in (("pod/other",), ("sa/good",), ("good", "-n", "team")):
+        error = trace(data_dir, *arguments).exception
+        assert isinstance(error, Error)
+        assert "podpass explain --pod" in error.hint or "explain --pod" in error.hint
+
+
+def test_all_shows_challenges_and_tokens_for_the_api_server(data_dir: Path) -> None:
+    assert len(stages(data_dir)) == len(HOPS) - 2
+    assert len(stages(data_dir, "--all")) == len(HOPS)
+    shown = trace(data_dir).stdout
+    assert shown.index("pod default/wrong") < shown.index("pod default/good")  # the newest is last
+
+
+def test_since_hides_older_hops_and_keeps_their_pods(data_dir: Path) -> None:
+    later = {"time": "2999-01-01T00:00:00.000Z", "outcome": "granted", "token_sha256": "a"}
+    write(data_dir, later)
+    (found,) = json.loads(trace(data_dir, "good", "--since", "10m", "-o", "json").stdout)
+    assert found["pod"] == "good"
+    assert "since" in str(trace(data_dir, "wrong", "--since", "10m").exception)
+
+
+def test_hops_of_the_sidecar_are_those_of_its_pod(data_dir: Path) -> None:
+    logs = data_dir / "pods" / "u-good" / "logs" / "azwi-proxy"
+    logs.mkdir(parents=True)
+    failed = line(
+        stage="imds", outcome="failed", code="AADSTS700016", time="2026-01-02T03:00:05.500Z"
+    )
+    (logs / "0.log").write_bytes(b"2026-01-02T03:00:05.5Z stderr F " + failed + b"\n")
+    assert stages(data_dir, "good") == ["admission", "assertion", "exchange", "imds", "resource"]
+
+
+def test_control_characters_of_a_log_are_escaped(data_dir: Path) -> None:
+    write(data_dir, {"stage": "admission", "outcome": "\x1b[2Jx", **GOOD, "pod": "\x1b]0;x\x07"})
+    shown = trace(data_dir).stdout
+    assert "\x1b" not in shown
+    assert "\\u001b" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(("deploy/x",), 2), (("--since", "x"), 2), (("nothing",), 1)]
+)
+def test_wrong_argument_is_refused(data_dir: Path, arguments: tuple[str, ...], code: int) -> None:
+    assert run_command(["trace", "--data-dir", str(data_dir), *arguments]) == code
+
+
+def test_missing_instance_is_reported_with_the_command(tmp_path: Path) -> None:
+    error = trace(tmp_path / "none").exception
+    assert isinstance(error, Error)
+    assert "up --detach" in error.hint
+
+
+class LiveTrace:
+    """`podpass trace -f -o json` in the background."""
+
+    def __init__(self, data_dir: Path, *arguments: str) -> None:
+        command = [sys.executable, "-m", "podpass.cli", "trace", "-f", "-o", "json", *arguments]
+        self.process = subprocess.Popen(
+            command,
+            env={**os.environ, "PODPASS_DATA_DIR": str(data_dir)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for each in self.process.stdout:
+            self.lines.put(each)
+
+    def next(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.lines.get(timeout=60))
+        return found
+
+    def end(self) -> tuple[int, str]:
+        self.process.send_signal(signal.SIGINT)
+        code = self.process.wait(60)
+        assert self.process.stderr is not None
+        return code, self.process.stderr.read()
+
+
+@pytest.fixture
+def live(data_dir: Path) -> Iterator[LiveTrace]:
+    started = LiveTrace(data_dir, "sa/web")
+    yield started
+    started.process.kill()
+    started.process.communicate()
+
+
+@pytest.mark.processes
+def test_new_hops_appear_also_after_rotation_and_in_a_new_log(
+    data_dir: Path, live: LiveTrace
+) -> None:
+    log = data_dir / "podpass.log"
+    assert [live.next()["stage"] for _ in range(4)] == [
+        *("admission", "assertion", "exchange", "resource")
+    ]
+    granted = {"outcome": "granted", "token_sha256": "a"}
+    write(data_dir, {**granted, "number": 1}, minute=1)
+    assert live.next()["facts"]["number"] == 1
+    log.replace(log.with_name("podpass.log.1"))
+    write(data_dir, {**granted, "number": 2}, minute=2)
+    assert live.next()["facts"]["number"] == 2
+    log.unlink()
+    log.with_name("podpass.log.1").unlink()
+    write(data_dir, {**granted, "number": 3}, minute=3)
+    assert live.next()["facts"]["number"] == 3
+    assert live.end() == (0, "")
+
+
+@pytest.mark.processes
+def test_follow_waits_without_a_busy_loop(data_dir: Path, live: LiveTrace) -> None:
+    for _ in range(4):
+        live.next()
+
+    def cpu_ticks() -> int:
+        fields = Path(f"/proc/{live.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+    before = cpu_ticks()
+    write(data_dir, {"outcome": "granted", "token_sha256": "a"})
+    live.next()
+    with pytest.raises(queue.Empty):
+        live.lines.get(timeout=5)
+    # Of 500 ticks in five seconds.
+    assert cpu_ticks() - before < 100
+    assert live.end()[0] == 0
+
+
+READ = """
+from azure.identity import WorkloadIdentityCredential
+from azure.keyvault.secrets import SecretClient
+vault = SecretClient("https://tools-vault.vault.azure.net", WorkloadIdentityCredential())
+try:
+    print(vault.get_secret("greeting").value)
+except Exception as exc:
+    print(exc)
+"""
+
+
+def run_pod(running: Podpass, name: str, account: str) -> None:
+    kubectl = ["run", "-q", "--", "kubectl"]
+    running(*kubectl, "create", "serviceaccount", account)
+    running(*kubectl, "annotate", "serviceaccount", account, f"{CLIENT_ID}={CLIENT}", "--overwrite")
+    container = {"name": "c", "image": "none", "command": [sys.executable, "-c", READ]}
+    spec = {"serviceAccountName": account, "restartPolicy": "Never", "containers": [container]}
+    meta = {"name": name, "labels": {USE_LABEL: "true"}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+    assert running(*kubectl, "create", "-f", "-", input=json.dumps(pod)).returncode == 0
+    ended = "--for=jsonpath={.status.phase}=Succeeded"
+    assert running(*kubectl, "wait", ended, f"pod/{name}", "--timeout=60s").returncode == 0
+
+
+@pytest.mark.processes
+def test_hops_of_real_pods_are_separated_and_contain_no_token(
+    running: Podpass, make_podpass: Callable[[], Podpass]
+) -> None:
+    del make_podpass
+    run_pod(running, "traced", "web")
+    run_pod(running, "traced-wrong", "traced-other")
+    output = running("trace", "traced", "-o", "json").stdout
+    found = json.loads(output)
+    assert [each["stage"] for each in found] == [
+        *("account", "admission", "assertion", "exchange", "resource")
+    ]
+    assert {each["pod"] for each in found} == {"traced"}
+    wrong = json.loads(running("trace", "pod/traced-wrong", "-o", "json").stdout)
+    assert [each["result"] for each in wrong][-1] == "refused"
+    assert wrong[-1]["code"] == "AADSTS700213"
+    everything = running("trace", "--all").stdout + running("trace", "--all", "-o", "json").stdout
+    assert re.search(r"eyJ[\w-]{10}", everything) is None

@@ -1,0 +1,63 @@
+"""The sentences of released SDKs after each failure are recognized by `podpass explain`.
+
+`PODPASS_RECORD_ERRORS=yes make test-clients K=error_sentences` writes them to tests/vectors/sdk_errors.json,
+which the fast tests read.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from podpass.explain.recognition import recognize
+from tests.clients.error_sentences import (
+    CLIENTS,
+    FAILURES,
+    ErrorClient,
+    create_accounts,
+    run_failure,
+)
+from tests.journey.instance import Instance
+
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
+
+VECTORS = Path(__file__).parents[1] / "vectors" / "sdk_errors.json"
+CASES = [(client, kind) for client in CLIENTS for kind in client.kinds]
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Iterator[list[dict[str, object]]]:
+    """Collect the outputs, and write them if the run records."""
+    found: list[dict[str, object]] = []
+    yield found
+    if os.environ.get("PODPASS_RECORD_ERRORS") and found:
+        text = json.dumps({"source": SOURCE, "errors": found}, indent=1, ensure_ascii=False)
+        VECTORS.write_text(text + "\n")
+
+
+SOURCE = "recorded by tests/clients/test_error_sentences.py from released SDKs in pods"
+
+
+@pytest.mark.parametrize(("client", "kind"), CASES, ids=[f"{c.name}-{k}" for c, k in CASES])
+def test_todays_sentences_of_the_sdk_are_recognized(
+    instance: Instance,
+    tmp_path: Path,
+    recorded: list[dict[str, object]],
+    client: ErrorClient,
+    kind: str,
+) -> None:
+    create_accounts(instance)
+    missing = {}
+    for failure in FAILURES:
+        if kind not in failure.kinds:
+            continue
+        text = run_failure(instance, client, kind, failure, tmp_path)
+        entry = {"client": client.name, "kind": kind, "failure": failure.name}
+        recorded.append({**entry, "expected": list(failure.expected), "text": text})
+        found = recognize(text)
+        ids = {*map(str, found.numbers), *(each.sentence.id for each in found.findings)}
+        if not ids & {*failure.expected}:
+            missing[failure.name] = (ids, text)
+    assert missing == {}

@@ -1,0 +1,129 @@
+"""Known sentences in texts: of SDKs as recorded, of clusters, in logs of any size."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podpass.admission.warnings import TEXTS
+from podpass.explain import recognition
+from podpass.explain.recognition import MAX_PLACES, recognize
+from podpass.explain.sentences import SENTENCES
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+SDK = json.loads((VECTORS / "sdk_errors.json").read_text())["errors"]
+CLUSTER = json.loads((VECTORS / "cluster_errors.json").read_text())["errors"]
+FORBIDDEN = """(Forbidden) Caller is not authorized to perform action on resource.
+Code: Forbidden
+Inner error: {
+    "code": "ForbiddenByRbac"
+}"""
+
+
+def ids(text: str) -> list[str]:
+    found = recognize(text)
+    return [*map(str, found.numbers), *(each.sentence.id for each in found.findings)]
+
+
+def name(entry: dict[str, Any]) -> str:
+    return "-".join(str(entry[key]) for key in ("client", "kind", "failure") if key in entry)
+
+
+@pytest.mark.parametrize("entry", [*SDK, *CLUSTER], ids=name)
+def test_recorded_sentence_is_recognized(entry: dict[str, Any]) -> None:
+    found = ids(entry["text"])
+    assert {*found} & {*entry["expected"]}, found
+
+
+@pytest.mark.parametrize("entry", SDK, ids=name)
+def test_recorded_sentence_is_recognized_in_a_log_line(entry: dict[str, Any]) -> None:
+    """As a JSON string in a JSON string, after other lines of a log."""
+    line = json.dumps({"msg": json.dumps({"error": entry["text"]})})
+    log = "\n".join([*(f'{{"msg":"started {n}"}}' for n in range(50)), line])
+    assert {*ids(log)} & {*entry["expected"]}
+
+
+def test_every_client_and_failure_is_recorded() -> None:
+    clients = {entry["client"] for entry in SDK}
+    assert {each.partition("-")[0] for each in clients} >= {"python", "node", "java", "go"}
+    for client in clients:
+        failures = {entry["failure"] for entry in SDK if entry["client"] == client}
+        assert len(failures) >= 10, client
+
+
+@pytest.mark.parametrize("text", ["", "no idea", "200 OK", "error", "token", "x" * 5000])
+def test_other_text_has_no_finding(text: str) -> None:
+    assert ids(text) == []
+
+
+def test_cause_hides_sentences_that_repeat_it() -> None:
+    assert ids(f"DefaultAzureCredential: failed to acquire a token.\n{FORBIDDEN}") == [
+        "vault_forbidden_by_rbac"
+    ]
+    assert ids("CredentialUnavailableError: authentication unavailable") == ["sdk_no_credential"]
+
+
+def test_findings_are_in_the_order_of_the_text() -> None:
+    label = "ServiceAccount a/b has a client ID, but the pod lacks the label azure.workload.identity/use"
+    assert ids(f"{FORBIDDEN} {label}") == ["vault_forbidden_by_rbac", "admission_label_missing"]
+
+
+def test_excerpt_is_bounded_and_has_the_words() -> None:
+    (found,) = recognize("x" * 9000 + FORBIDDEN + "y" * 9000).findings
+    assert "authorized" in found.excerpt
+    assert len(found.excerpt) <= 300
+
+
+@pytest.mark.parametrize(
+    "code", [each for each in TEXTS if each.startswith(("label_", "client_id_"))]
+)
+def test_warning_of_the_webhook_is_recognized(code: str) -> None:
+    values = {"account": "ServiceAccount a/b", "key": "azure.workload.identity/use", "value": "'x'"}
+    assert ids(TEXTS[code].format(**values))
+
+
+def test_sentences_have_unique_ids_and_say_what_to_run() -> None:
+    assert len({each.id for each in SENTENCES}) == len(SENTENCES)
+    known = {each.id for each in SENTENCES}
+    for each in SENTENCES:
+        assert each.means[0].islower() or each.means.startswith("SDK")
+        assert not each.run.endswith(".")
+        assert {*each.hides} <= known
+
+
+class CountingText(str):
+    """A text that counts how far it is searched."""
+
+    __slots__ = ()
+    searched = 0
+
+    def find(self, *arguments: Any) -> int:
+        found = super().find(*arguments)
+        begin = arguments[1] if len(arguments) > 1 else 0
+        CountingText.searched += (len(self) if found < 0 else found) - begin
+        return found
+
+
+@pytest.mark.parametrize(
+    "unit", ["Connection refused ", "no such host ", "expirationSeconds ", "x"]
+)
+def test_work_grows_linearly_with_the_text(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each fixed text is searched once, and at most a fixed number of places is looked at."""
+    monkeypatch.setattr(recognition, "clean", CountingText)
+    words = sum(len(each.words) for each in SENTENCES)
+    for size in (1_000, 100_000):
+        CountingText.searched = 0
+        recognize(unit * (size // len(unit)))
+        assert CountingText.searched <= words * (size + MAX_PLACES * 100)
+
+
+WORDS = [word for each in SENTENCES for word in (*each.words, *each.near)]
+
+
+@given(st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=20)), max_size=12))
+def test_any_text_is_read(parts: list[str]) -> None:
+    for found in recognize(" ".join(parts)).findings:
+        assert found.excerpt
