@@ -11,6 +11,8 @@ from chart_page import chart_page
 
 from podpass import settings
 from podpass.cli.commands import cli
+from podpass.doctor.checks import CHECKS
+from podpass.doctor.model import Stage
 from podpass.exchange.errors import catalogue, other_errors
 
 # The commands that read each class, and those that set its fields in code.
@@ -157,8 +159,27 @@ def _format_attacks(items: list[dict[str, Any]]) -> Iterator[str]:
         yield ""
 
 
+def checks_page() -> str:
+    """List the checks of `podpass doctor`, in the order in which it makes them."""
+    lines = [
+        "# Checks of podpass doctor\n",
+        MADE,
+        "`podpass doctor` makes the checks in this order. The first finding is the first wrong thing on the",
+        "token's way. A check is named after the problem that it finds. How to use the command:",
+        "[guides/doctor.md](guides/doctor.md).\n",
+    ]
+    for stage in Stage:
+        rows = [each for each in CHECKS if each.stage is stage]
+        if rows:
+            lines += [f"## {stage}\n", "| check | what must hold |", "|---|---|"]
+            lines += [f"| `{each.id}` | {each.meaning} |" for each in rows]
+            lines.append("")
+    return "\n".join(lines)
+
+
 PAGES = {
     "attacks.md": attacks_page,
+    "checks.md": checks_page,
     "errors.md": errors_page,
     "settings.md": settings_page,
     "cli.md": cli_page,

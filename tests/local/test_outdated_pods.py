@@ -6,7 +6,8 @@ import pytest
 
 from podpass import names
 from podpass.cli import pod_limits
-from podpass.local.outdated_pods import find_differences, injected_values, read_pod
+from podpass.doctor.admission_drift import find_differences, injected_values
+from podpass.local.outdated_pods import read_pod
 
 TENANT = "22222222-aaaa-4bbb-8ccc-000000000001"
 
@@ -92,7 +93,7 @@ def test_variables_are_compared_with_the_annotations(
 ) -> None:
     pod = read_pod(_pod(_env(*INJECTED)))
     assert pod is not None
-    assert find_differences(pod, annotations, TENANT) == differs
+    assert find_differences(pod.variables, annotations, TENANT) == differs
 
 
 def test_status_warns_about_each_pod() -> None:

@@ -71,6 +71,21 @@ def list_warnings(
 ) -> list[str]:
     """Return the warnings about a labelled pod; most pods have none.
 
+    Shapes:  as for `find_warnings`.
+    """
+    found = find_warnings(pod, account, config, mutation, custom_endpoint)
+    return _render_first(found) if found else []
+
+
+def find_warnings(
+    pod: Pod,
+    account: ServiceAccount,
+    config: PodIdentityConfig,
+    mutation: PodMutation,
+    custom_endpoint: str | None,
+) -> list[PendingWarning]:
+    """Return the probable mistakes of a labelled pod and its ServiceAccount, not rendered.
+
     Shapes:  `mutation` is the result of `mutate`, which has validated the pod's lists; `custom_endpoint` is
              the annotation that requests the custom token endpoint, None if the webhook serves none.
     """
@@ -94,7 +109,7 @@ def list_warnings(
         found.append(("virtual_node", {"key": where}))
     for container, variable in mutation.secrets:
         found += [("secret_first", {"key": variable, "value": container})]
-    return _render_first(found) if found else []
+    return found
 
 
 def list_label_warnings(pod: Pod, account: ServiceAccount) -> list[str]:
@@ -102,27 +117,34 @@ def list_label_warnings(pod: Pod, account: ServiceAccount) -> list[str]:
 
     Such a pod has the label as an annotation, or its ServiceAccount has a client ID.
     """
+    found = find_label_warnings(pod, account)
+    return _render_first(found) if found else []
+
+
+def find_label_warnings(pod: Pod, account: ServiceAccount) -> list[PendingWarning]:
+    """Return the probable mistake of a pod without the label, as `list_label_warnings`, not rendered."""
     value = pod.labels.get(names.USE_LABEL)
     if value == "true":
         return []
     if value is None and names.USE_LABEL in pod.annotations:
-        return _render_first([("label_as_annotation", {"key": names.USE_LABEL})])
+        return [("label_as_annotation", {"key": names.USE_LABEL})]
     if not account.annotations.get(names.CLIENT_ID):
         return []
     which = "label_missing" if value is None else "label_not_true"
-    return _render_first([(which, {"account": account, "key": names.USE_LABEL, "value": value})])
+    return [(which, {"account": account, "key": names.USE_LABEL, "value": value})]
 
 
 def _render_first(found: list[PendingWarning]) -> list[str]:
     """Render the first warnings only: a pod with a thousand mistakes must not delay other requests."""
     few = found if len(found) <= MAX_WARNINGS else found[: MAX_WARNINGS - 1]
-    texts = [_render(*each) for each in few]
+    texts = [render(*each) for each in few]
     if len(few) < len(found):
         texts.append(TEXTS["more"].format(value=len(found) - len(few)))
     return texts
 
 
-def _render(which: str, facts: Mapping[str, object]) -> str:
+def render(which: str, facts: Mapping[str, object]) -> str:
+    """Return the text of a warning."""
     shown = {
         name: quote(fact, _MAX_CHARS) if name == "value" else fact for name, fact in facts.items()
     }

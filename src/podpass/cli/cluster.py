@@ -4,8 +4,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from podpass.cli.client import read_status
 from podpass.errors import UsageError
 from podpass.kubernetes.client import KubeClient, in_cluster
+from podpass.local.datadir import DataDir
 
 
 def connect(kubeconfig: Path | None, environ: Mapping[str, str]) -> KubeClient:
@@ -22,6 +24,19 @@ def connect(kubeconfig: Path | None, environ: Mapping[str, str]) -> KubeClient:
         "there is no kubeconfig",
         hint="pass --kubeconfig FILE or set KUBECONFIG; for a local instance, `podpass env` sets it",
     )
+
+
+def connect_to_cluster(
+    data_dir: DataDir, kubeconfig: Path | None, environ: Mapping[str, str]
+) -> KubeClient:
+    """Connect to the cluster of the kubeconfig; without one, to the running instance.
+
+    Errors:  as `connect`.
+    """
+    if kubeconfig is None and not environ.get("KUBECONFIG"):
+        status = read_status(data_dir)
+        kubeconfig = Path(status["kubernetes"]["kubeconfig"]) if status else None
+    return connect(kubeconfig, environ)
 
 
 def _find_kubeconfig(environ: Mapping[str, str]) -> Path | None:

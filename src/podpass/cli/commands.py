@@ -49,6 +49,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "restore": "Restore all data from a backup file",
     },
     "Troubleshooting": {
+        "doctor": "Find the first wrong thing on the way of a workload's tokens",
         "trace": "Show the hops of a pod's tokens, refusals with cause and fix; live with -f",
         "explain": "Explain the text of an error, or a whole log: meaning, cause and resolution",
         "token": "Inspect a token",

@@ -98,10 +98,10 @@ def _wrap(cell: str, width: int) -> list[str]:
     return textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
 
 
-def wrap_text(text: str) -> str:
-    """Wrap a paragraph to the terminal."""
+def wrap_text(text: str, margin: int = 0) -> str:
+    """Wrap a paragraph to the terminal, without the columns of a margin."""
     width = text_width()
-    return text if width is None else "\n".join(_wrap(text, width))
+    return text if width is None else "\n".join(_wrap(text, max(width - margin, _MIN_WIDTH)))
 
 
 def escape_unprintable(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from podpass import names
 from podpass.cli.client import read_status
-from podpass.cli.cluster import connect
+from podpass.cli.cluster import connect_to_cluster
 from podpass.errors import Error, UsageError
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.object_names import is_object_name
@@ -63,7 +63,7 @@ async def find_targets(
         is_pod = _KINDS[kind] == "pod"
         path = f"/api/v1/namespaces/{_check(namespace if is_pod else name)}/pods"
         path += f"/{_check(name)}" if is_pod else ""
-        async with _connect(data_dir, kubeconfig, environ) as client:
+        async with connect_to_cluster(data_dir, kubeconfig, environ) as client:
             pods = [await _read_pod(client, path)] if is_pod else (await client.list(path))[0]
             is_own = client.server == _own_server(data_dir)
         targets = list(_targets_of_pods(pods, images if is_own else None))
@@ -117,14 +117,6 @@ async def _read_pod(client: KubeClient, path: str) -> Mapping[str, Any]:
 def _own_server(data_dir: DataDir) -> str:
     status = read_status(data_dir)
     return str(status["kubernetes"]["server"]) if status else ""
-
-
-def _connect(data_dir: DataDir, kubeconfig: Path | None, environ: Mapping[str, str]) -> KubeClient:
-    """Connect to the cluster of the kubeconfig; without one, to the running instance."""
-    if kubeconfig is None and not environ.get("KUBECONFIG"):
-        status = read_status(data_dir)
-        kubeconfig = Path(status["kubernetes"]["kubeconfig"]) if status else None
-    return connect(kubeconfig, environ)
 
 
 def _images(data_dir: DataDir, environ: Mapping[str, str]) -> InstanceImages:

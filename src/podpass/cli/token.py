@@ -18,7 +18,7 @@ from podpass.local.datadir import DataDir, load_config
 
 if TYPE_CHECKING:
     from podpass.crypto.jose import UnverifiedToken
-    from podpass.local.tokens import CheckResult, Finding
+    from podpass.local.tokens import CheckResult, TokenInspection
 
 _MAX_FILE_BYTES = 64 * 1024
 _UNTRUSTED = "no federated credential of this instance trusts it"
@@ -89,7 +89,7 @@ def _check_signature(
 
 
 def _check_trust(
-    data_dir: DataDir, finding: "Finding"
+    data_dir: DataDir, finding: "TokenInspection"
 ) -> tuple["CheckResult | None", list[CredentialComparison]]:
     """Check whether a federated credential trusts a client assertion.
 
@@ -175,7 +175,7 @@ def _fetch(data_dir: DataDir, url: str) -> dict[str, Any]:
 
 
 def _print_finding(
-    finding: "Finding",
+    finding: "TokenInspection",
     signature: "CheckResult",
     trust: "CheckResult | None",
     output: str,

@@ -5,13 +5,14 @@ created afterwards. Each pod that differs gets an Event, and `podpass status` li
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
 from podpass import names
 from podpass.clock import Clock
+from podpass.doctor.admission_drift import Differences, find_differences, injected_values
 from podpass.kubernetes.client import KubeClient
 from podpass.kubernetes.client.event_recorder import WARNING, EventLimits, EventRecorder, RateLimit
 from podpass.tasks import background_task
@@ -23,12 +24,8 @@ REASON = "ServiceAccountChanged"
 LABELLED = {"labelSelector": f"{names.USE_LABEL}=true"}
 _ENDED = ("Succeeded", "Failed")
 _LIMITS = EventLimits(max_series=1000, per_bucket=RateLimit(burst=5, seconds_each=60.0))
-# Members that the webhook adds together, in this order; see `injected_values`.
-_ORDER = (names.ENV_CLIENT_ID, names.ENV_TENANT_ID, names.ENV_TOKEN_FILE)
 
 Object = Mapping[str, Any]
-Differences = dict[str, tuple[str, str]]
-"""The variables that differ: the value of the pod, and that of a pod that is created now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,26 +45,6 @@ class LabelledPod:
         return f"{self.ref['namespace']}/{self.account}"
 
 
-def injected_values(env: Sequence[Object]) -> dict[str, str]:
-    """Return client and tenant as the webhook has set them; empty where it has set none.
-
-    A variable of the pod's author is omitted: it takes precedence over the account. The webhook appends its
-    variables together, so those directly before the token file are its own.
-    """
-    position = {str(each.get("name")): at for at, each in enumerate(env)}
-    at = position.get(names.ENV_TOKEN_FILE)
-    if at is None:
-        return {}
-    found = {name: "" for name in _ORDER[:-1] if name not in position}
-    for name in reversed(_ORDER[:-1]):
-        at -= 1
-        if at < 0 or env[at].get("name") != name or "value" not in env[at]:
-            at += 1
-        else:
-            found[name] = str(env[at]["value"])
-    return found
-
-
 def read_pod(pod: Object) -> LabelledPod | None:
     """Return what matters of a pod; None if it has ended, is being deleted, or was not mutated."""
     metadata, spec = pod["metadata"], pod["spec"]
@@ -81,21 +58,6 @@ def read_pod(pod: Object) -> LabelledPod | None:
             account = spec.get("serviceAccountName") or "default"
             return LabelledPod(ref=ref, account=account, variables=variables)
     return None
-
-
-def find_differences(
-    pod: LabelledPod, annotations: Mapping[str, str], tenant_id: str
-) -> Differences:
-    """Return the variables that a pod that is created now would have with another value."""
-    current = {
-        names.ENV_CLIENT_ID: annotations.get(names.CLIENT_ID, ""),
-        names.ENV_TENANT_ID: annotations.get(names.TENANT_ID, tenant_id),
-    }
-    return {
-        name: (value, current[name])
-        for name, value in pod.variables.items()
-        if value != current[name]
-    }
 
 
 class OutdatedPods:
@@ -173,7 +135,7 @@ class OutdatedPods:
             account = None if pod is None else self._accounts.get(pod.account_key)
             differs: Differences = {}
             if pod is not None and account is not None:
-                differs = find_differences(pod, account, self._tenant_id)
+                differs = find_differences(pod.variables, account, self._tenant_id)
             if differs:
                 self._found[key] = differs
             if pod is not None and differs and differs != before:

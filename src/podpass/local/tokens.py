@@ -18,7 +18,7 @@ _DAY, _HOUR, _MINUTE = 86400, 3600, 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class TokenInspection:
     """The result of an inspection.
 
     Shapes:  `hop` is a stage's name, or `unknown`; `state` is `valid`, `expired`, `not yet valid` or
@@ -41,11 +41,11 @@ class CheckResult:
     text: str
 
 
-def inspect_token(token: UnverifiedToken, now: float) -> Finding:
+def inspect_token(token: UnverifiedToken, now: float) -> TokenInspection:
     """Inspect the claims of a token."""
     hop, what = classify(token.claims)
     state, lifetime = check_lifetime(token.claims, now)
-    return Finding(
+    return TokenInspection(
         hop=hop, what=what, state=state, lifetime=lifetime, header=token.header, claims=token.claims
     )
 
@@ -111,7 +111,7 @@ def check_lifetime(claims: Mapping[str, Any], now: float) -> tuple[str, str]:
     return "valid", f"expires {rfc3339(ends)}, in {format_duration(ends - now)}"
 
 
-def is_refused(finding: Finding, *results: CheckResult | None) -> bool:
+def is_refused(finding: TokenInspection, *results: CheckResult | None) -> bool:
     """Return whether no service would accept a token; a check that was not possible does not count.
 
     Shapes:  a result is None if the check does not apply to the token.

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -195,6 +195,31 @@ class KubeClient:
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             raise KubeUnreachable(self.server, _cause(exc)) from exc
 
+    async def websocket(
+        self, path: str, params: Sequence[tuple[str, str]], protocols: Sequence[str], seconds: float
+    ) -> aiohttp.ClientWebSocketResponse:
+        """Open a WebSocket to a subresource such as `exec`; the caller closes it.
+
+        Errors:  KubeError.
+        """
+        await self._run_plugin()
+        session, how = self._prepare()
+        try:
+            opened: aiohttp.ClientWebSocketResponse = await session.ws_connect(
+                self.target.server + path,
+                params=params,
+                protocols=protocols,
+                timeout=aiohttp.ClientWSTimeout(ws_receive=seconds, ws_close=seconds),
+                **how,
+            )
+        except aiohttp.WSServerHandshakeError as exc:
+            self._forget_credential(exc.status)
+            message = f"the API server refused the stream with status {exc.status}"
+            raise KubeError(exc.status, "Refused", message) from exc
+        except (aiohttp.ClientError, OSError) as exc:
+            raise KubeUnreachable(self.server, _cause(exc)) from exc
+        return opened
+
     async def _request(
         self,
         method: str,
@@ -257,6 +282,23 @@ class KubeClient:
         accept: str = _JSON,
         timeout: aiohttp.ClientTimeout = _REQUEST_TIMEOUT,
     ) -> "aiohttp.client._RequestContextManager":
+        session, how = self._prepare()
+        headers = {"accept": accept, **how.pop("headers")}
+        if data is not None:
+            headers["content-type"] = content_type
+        return session.request(
+            method,
+            self.target.server + path,
+            params=params,
+            data=data,
+            headers=headers,
+            timeout=timeout,
+            allow_redirects=False,
+            **how,
+        )
+
+    def _prepare(self) -> tuple[aiohttp.ClientSession, dict[str, Any]]:
+        """Return the session, and the credential, trust and proxy of the next request."""
         if self._session is None:
             # Only the CA of the kubeconfig is trusted, and only its proxy is used.
             connector = aiohttp.TCPConnector(limit=0, socket_factory=_socket)
@@ -265,24 +307,16 @@ class KubeClient:
                 connector=connector, headers=agent, trust_env=False
             )
         self._reload_ca()
-        headers = {"accept": accept, **self.target.headers()}
+        headers = self.target.headers()
         if self._credential is not None and self._credential.token is not None:
             headers["authorization"] = f"Bearer {self._credential.token.reveal()}"
-        if data is not None:
-            headers["content-type"] = content_type
-        return self._session.request(
-            method,
-            self.target.server + path,
-            params=params,
-            data=data,
-            headers=headers,
-            timeout=timeout,
-            allow_redirects=False,
-            ssl=self.target.tls
-            or True,  # of this request: after a reload, a new connection is opened
-            server_hostname=self.target.server_name,
-            proxy=self.target.proxy.reveal() if self.target.proxy else None,
-        )
+        return self._session, {
+            "headers": headers,
+            # Of this request: after a reload, a new connection is opened.
+            "ssl": self.target.tls or True,
+            "server_hostname": self.target.server_name,
+            "proxy": self.target.proxy.reveal() if self.target.proxy else None,
+        }
 
     def _reload_ca(self) -> None:
         """Trust a new CA as soon as it is in the file."""

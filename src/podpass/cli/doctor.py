@@ -1,0 +1,119 @@
+"""`podpass doctor`."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from podpass.cli import options
+from podpass.cli.completion_values import complete_namespaces, complete_pods
+from podpass.cli.output import escape_unprintable, print_message, print_output, wrap_text
+from podpass.local.datadir import DataDir
+
+if TYPE_CHECKING:
+    from podpass.doctor.model import Diagnosis, Finding
+
+_WRONG, _NOT_READ = 1, 3
+
+
+@click.command
+@options.data_dir
+@click.option(
+    "-n",
+    "--namespace",
+    default="default",
+    show_default=True,
+    metavar="N",
+    shell_complete=complete_namespaces,
+    help="Namespace of the workload.",
+)
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="F",
+    help="Kubeconfig of the cluster.  [default: KUBECONFIG, then the running instance, then ~/.kube/config]",
+)
+@options.output("table", "json", "yaml")
+@click.argument(
+    "target", default="", metavar="[POD|SERVICEACCOUNT|NAMESPACE]", shell_complete=complete_pods
+)
+def command(
+    data_dir: DataDir, namespace: str, kubeconfig: Path | None, output: str, target: str
+) -> int:
+    """Find out why a workload gets no token: the first wrong thing, and the command that fixes it.
+
+    Checks the stages of a token in order, from the ServiceAccount to the resource. The argument is a name, or
+    pod/NAME, serviceaccount/NAME or namespace/NAME; without it, all workloads of the namespace with an
+    identity are checked. Nothing is changed: podpass reads objects, sends a pod as a dry run, and runs
+    one command in the pod that prints no secret. The exit code is 0 if nothing is wrong, 1 if something is,
+    and 3 if nothing wrong was found but something could not be read.
+    """
+    found = asyncio.run(_diagnose(data_dir, kubeconfig, target, namespace))
+    if output == "table":
+        _print(found)
+    else:
+        print_output({"workloads": [_as_json(each) for each in found]}, output)
+    if not all(each.is_healthy for each in found):
+        return _WRONG
+    return 0 if all(each.is_complete for each in found) else _NOT_READ
+
+
+async def _diagnose(
+    data_dir: DataDir, kubeconfig: Path | None, target: str, namespace: str
+) -> Sequence["Diagnosis"]:
+    from podpass.cli.cluster import connect_to_cluster
+    from podpass.doctor.run import diagnose
+    from podpass.doctor.targets import MAX_WORKLOADS, find_workloads
+
+    async with connect_to_cluster(data_dir, kubeconfig, options.environ()) as client:
+        workloads = await find_workloads(client, target, namespace)
+        if len(workloads) == MAX_WORKLOADS:
+            print_message(f"only the first {MAX_WORKLOADS} workloads are checked")
+        return await diagnose(client, workloads)
+
+
+def _print(found: Sequence["Diagnosis"]) -> None:
+    for diagnosis in found:
+        click.echo(f"{diagnosis.workload}: {_conclude(diagnosis)}")
+        for finding in diagnosis.findings:
+            _print_finding(finding)
+        reasons: dict[str, list[str]] = {}
+        for each in diagnosis.not_checked:
+            reasons.setdefault(each.reason, []).append(each.check)
+        for reason, checks in reasons.items():
+            text = f"not checked ({', '.join(checks)}): {escape_unprintable(reason)}"
+            click.echo(_indent(text, "  "))
+
+
+def _conclude(diagnosis: "Diagnosis") -> str:
+    passed = f"{len(diagnosis.passed)} checks passed"
+    if diagnosis.findings:
+        count = len(diagnosis.findings)
+        return f"{count} problem{'s' if count > 1 else ''}, {passed}"
+    return f"nothing wrong, {passed}"
+
+
+def _print_finding(finding: "Finding") -> None:
+    click.echo(f"  {finding.stage}: {finding.check}")
+    click.echo(_indent(f"{escape_unprintable(f'{finding.object}: {finding.message}')}", "    "))
+    # A command is not wrapped, so that it can be copied.
+    click.echo(f"    fix: {escape_unprintable(finding.fix)}")
+
+
+def _indent(text: str, margin: str) -> str:
+    return "\n".join(margin + line for line in wrap_text(text, len(margin)).splitlines())
+
+
+def _as_json(diagnosis: "Diagnosis") -> dict[str, Any]:
+    return {
+        "workload": diagnosis.workload,
+        "healthy": diagnosis.is_healthy,
+        "findings": [asdict(each) | {"stage": str(each.stage)} for each in diagnosis.findings],
+        "not_checked": [
+            asdict(each) | {"stage": str(each.stage)} for each in diagnosis.not_checked
+        ],
+        "passed": list(diagnosis.passed),
+    }

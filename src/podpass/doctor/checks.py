@@ -1,0 +1,59 @@
+"""All checks in one table, in the order of the stages, and the walk through it. Pure."""
+
+from collections.abc import Sequence
+
+from podpass.doctor import (
+    account_checks,
+    cloud_checks,
+    pod_checks,
+    webhook_checks,
+    webhook_service_checks,
+)
+from podpass.doctor.check import DoctorCheck, Facts
+from podpass.doctor.model import Diagnosis, FactUnread, Finding, NotChecked, Stage
+
+_ORDER = list(Stage)
+CHECKS: Sequence[DoctorCheck] = sorted(
+    (
+        *account_checks.CHECKS,
+        *webhook_checks.REGISTRATION,
+        *webhook_service_checks.CHECKS,
+        *webhook_checks.EFFECT,
+        *pod_checks.CHECKS,
+        *cloud_checks.CHECKS,
+    ),
+    key=lambda each: _ORDER.index(each.stage),
+)
+
+
+def examine(facts: Facts) -> Diagnosis:
+    """Run every check; the first finding is the first wrong thing on the token's way."""
+    findings, not_checked, passed = [], [], []
+    for check in CHECKS:
+        try:
+            problem = check.run(facts)
+        except FactUnread as exc:
+            not_checked.append(
+                NotChecked(
+                    check=check.id, stage=check.stage, reason=exc.message, optional=check.optional
+                )
+            )
+            continue
+        if problem is None:
+            passed.append(check.id)
+        else:
+            findings.append(
+                Finding(
+                    check=check.id,
+                    stage=check.stage,
+                    object=problem.object,
+                    message=problem.message,
+                    fix=problem.fix,
+                )
+            )
+    return Diagnosis(
+        workload=facts.cluster.workload,
+        findings=findings,
+        not_checked=not_checked,
+        passed=passed,
+    )

@@ -1,0 +1,347 @@
+"""Read the cluster half of a diagnosis with the caller's own permissions; nothing is changed.
+
+The only requests that are not `get` or `list` are the dry run of a pod and the command in a container.
+"""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from podpass import names
+from podpass.clock import Clock
+from podpass.doctor.admission_decision import AdmissionDecision, decide
+from podpass.doctor.admission_drift import find_template, without_injection
+from podpass.doctor.cluster_model import (
+    ClusterFacts,
+    ContainerFacts,
+    Preview,
+    WebhookService,
+)
+from podpass.doctor.container_probe import build_command, parse_output
+from podpass.doctor.model import MaybeObject, Object, Unread
+from podpass.kubernetes.client import KubeClient, KubeError, KubeUnreachable
+from podpass.kubernetes.client.pod_exec import run_command
+
+_WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+_POLICIES = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies"
+_POLICY_NAME = "azure-wi-policy"
+_KEYS = "/openid/v1/jwks"
+_JWKS_TYPE = "application/jwk-set+json"
+_MIRROR = "kubernetes.io/config.mirror"
+_NOT_FOUND, _FORBIDDEN = 404, 403
+_OWNERS = {
+    "ReplicaSet": "apis/apps/v1/namespaces/{}/replicasets",
+    "Deployment": "apis/apps/v1/namespaces/{}/deployments",
+    "StatefulSet": "apis/apps/v1/namespaces/{}/statefulsets",
+    "DaemonSet": "apis/apps/v1/namespaces/{}/daemonsets",
+    "Job": "apis/batch/v1/namespaces/{}/jobs",
+    "CronJob": "apis/batch/v1/namespaces/{}/cronjobs",
+}
+_REFUSED_BY_ADMISSION = ("admission webhook", "failed calling webhook", "ValidatingAdmissionPolicy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadRef:
+    """What is diagnosed: a pod, or a ServiceAccount without a pod."""
+
+    namespace: str
+    account: str = ""
+    pod: str = ""
+
+
+class ClusterReader:
+    """Reads facts from one API server; objects of the cluster are read once for all workloads."""
+
+    def __init__(self, client: KubeClient, clock: Clock) -> None:
+        self._client, self._clock = client, clock
+        self._shared: dict[str, asyncio.Task[Any]] = {}
+
+    async def read_objects(self, workload: WorkloadRef) -> ClusterFacts:
+        """Read the objects of a workload, concurrently where one does not depend on another.
+
+        Errors:  KubeUnreachable.
+        """
+        namespace = workload.namespace
+        core = f"/api/v1/namespaces/{quote(namespace, safe='')}"
+        shared = asyncio.gather(
+            self._once(f"/api/v1/namespaces/{quote(namespace, safe='')}"),
+            self._once_registrations(),
+            self._once("/.well-known/openid-configuration"),
+            self._once(_KEYS),
+        )
+        pod: MaybeObject = None
+        if workload.pod:
+            pod = await self._read(f"{core}/pods/{quote(workload.pod, safe='')}")
+        account_name = workload.account or _account_of(pod)
+        account, (owner, controller), node = await asyncio.gather(
+            self._read(f"{core}/serviceaccounts/{quote(account_name, safe='')}"),
+            self._find_owner(namespace, pod),
+            self._find_node(pod),
+        )
+        manifest = _manifest_of(namespace, account_name, workload, pod, controller)
+        preview = await self._preview(namespace, manifest)
+        found, registrations, discovery, jwks = await shared
+        services, certificate = await self._read_services(registrations)
+        return ClusterFacts(
+            now=self._clock(),
+            server=self._client.server,
+            namespace_name=namespace,
+            account_name=account_name,
+            pod_name=workload.pod,
+            namespace=found,
+            account=account,
+            pod=pod,
+            owner=owner,
+            node=node,
+            registrations=registrations,
+            services=services,
+            certificate=certificate,
+            preview=preview,
+            discovery=discovery or Unread("the API server publishes no discovery document"),
+            jwks=jwks or Unread("the API server publishes no keys"),
+            decision=_decide(namespace, account_name, account, manifest),
+        )
+
+    async def probe_container(self, facts: ClusterFacts) -> ClusterFacts:
+        """Read the inside of the first running container that has the token."""
+        if not isinstance(facts.pod, dict):
+            return facts
+        container = _choose_container(facts.pod)
+        if isinstance(container, Unread):
+            return replace(facts, container=container)
+        return replace(facts, container=await self._run_probe(facts, container))
+
+    async def _run_probe(self, facts: ClusterFacts, container: Object) -> ContainerFacts | Unread:
+        name, before = str(container["name"]), self._clock()
+        try:
+            done = await run_command(
+                self._client,
+                facts.namespace_name,
+                facts.pod_name,
+                name,
+                build_command(container),
+            )
+        except KubeError as exc:
+            return Unread(f"no command could run in container {name}: {exc.message}")
+        if done.error and not done.output:
+            return Unread(f"container {name} has no shell, or it ended at once: {done.error}")
+        return parse_output(name, done.output, (before + self._clock()) / 2)
+
+    async def _once(self, path: str) -> Any:
+        """Read a document that several workloads need."""
+        if path not in self._shared:
+            self._shared[path] = asyncio.ensure_future(self._read(path))
+        return await asyncio.shield(self._shared[path])
+
+    async def _once_registrations(self) -> Sequence[Object] | Unread:
+        found = await self._once(_WEBHOOKS)
+        if not isinstance(found, dict):
+            return found or ()
+        listed = [each for each in found.get("items") or () if _mutation_entries(each)]
+        if not listed:
+            policy = await self._once(f"{_POLICIES}/{_POLICY_NAME}")
+            return [policy] if isinstance(policy, dict) else ()
+        return listed
+
+    async def _read(self, path: str, params: Mapping[str, str] | None = None) -> Any:
+        """Return a document; None if it does not exist, Unread if the caller may not read it.
+
+        Errors:  KubeUnreachable.
+        """
+        try:
+            if path == _KEYS:
+                return orjson.loads(await self._client.text(path, accept=_JWKS_TYPE))
+            return await self._client.get(path, params)
+        except KubeUnreachable:
+            raise
+        except KubeError as exc:
+            if exc.status == _NOT_FOUND:
+                return None
+            return Unread(_first_line(exc.message))
+
+    async def _preview(self, namespace: str, manifest: MaybeObject) -> Preview | Unread:
+        """Create the pod again as a dry run, which calls the webhooks and stores nothing."""
+        if manifest is None or isinstance(manifest, Unread):
+            return manifest or Unread("the pod does not exist")
+        if _MIRROR in (manifest["metadata"].get("annotations") or {}):
+            return Unread("the pod is a static pod, which no webhook changes")
+        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods"
+        try:
+            made = await self._client.create(path, manifest, {"dryRun": "All"})
+        except KubeUnreachable:
+            raise
+        except KubeError as exc:
+            if exc.status == _FORBIDDEN and not exc.message.startswith(_REFUSED_BY_ADMISSION):
+                return Unread(f"no dry run of the pod: {_first_line(exc.message)}")
+            if any(each in exc.message for each in _REFUSED_BY_ADMISSION):
+                return Preview(refusal=_first_line(exc.message))
+            return Unread(f"no dry run of the pod: {_first_line(exc.message)}")
+        return Preview(pod=made)
+
+    async def _find_owner(
+        self, namespace: str, pod: MaybeObject
+    ) -> tuple[MaybeObject, MaybeObject]:
+        """Return the workload that a user edits, such as a Deployment, and the controller of the pod."""
+        controller = await self._read_controller(namespace, pod)
+        if not isinstance(controller, dict):
+            return controller, controller
+        owner = await self._read_controller(namespace, controller)
+        return (owner if isinstance(owner, dict) else controller), controller
+
+    async def _read_controller(self, namespace: str, thing: MaybeObject) -> MaybeObject:
+        reference = _controller_of(thing if isinstance(thing, dict) else None)
+        collection = _OWNERS.get(str(reference.get("kind", "")))
+        if collection is None:
+            return None
+        name = quote(str(reference.get("name", "")), safe="")
+        found = await self._read(f"/{collection.format(quote(namespace, safe=''))}/{name}")
+        return {**found, "kind": reference["kind"]} if isinstance(found, dict) else found
+
+    async def _find_node(self, pod: MaybeObject) -> MaybeObject:
+        name = (pod.get("spec") or {}).get("nodeName") if isinstance(pod, dict) else None
+        return await self._once(f"/api/v1/nodes/{quote(str(name), safe='')}") if name else None
+
+    async def _read_services(
+        self, registrations: Sequence[Object] | Unread
+    ) -> tuple[dict[str, WebhookService | Unread], bytes | Unread | None]:
+        """Read the Services of the webhooks, and the serving certificate of the first one."""
+        services: dict[str, WebhookService | Unread] = {}
+        certificate: bytes | Unread | None = None
+        for entry in (
+            (each for one in registrations for each in _mutation_entries(one))
+            if not isinstance(registrations, Unread)
+            else ()
+        ):
+            named = (entry.get("clientConfig") or {}).get("service")
+            if not named:
+                continue
+            namespace, name = str(named.get("namespace", "")), str(named.get("name", ""))
+            if f"{namespace}/{name}" not in services:
+                services[f"{namespace}/{name}"] = await self._read_service(namespace, name)
+                if len(services) == 1:
+                    certificate = await self._read_certificate(namespace)
+        return services, certificate
+
+    async def _read_service(self, namespace: str, name: str) -> WebhookService | Unread:
+        core = quote(namespace, safe="")
+        service, slices = await asyncio.gather(
+            self._once(f"/api/v1/namespaces/{core}/services/{quote(name, safe='')}"),
+            self._read(
+                f"/apis/discovery.k8s.io/v1/namespaces/{core}/endpointslices",
+                {"labelSelector": f"kubernetes.io/service-name={name}"},
+            ),
+        )
+        if isinstance(service, Unread) or isinstance(slices, Unread):
+            return service if isinstance(service, Unread) else slices
+        ready = sum(
+            len(endpoint.get("addresses") or ())
+            for each in (slices or {}).get("items") or ()
+            for endpoint in each.get("endpoints") or ()
+            if (endpoint.get("conditions") or {}).get("ready") is not False
+        )
+        reference = f"{namespace}/{name}"
+        return WebhookService(reference=reference, exists=service is not None, ready=ready)
+
+    async def _read_certificate(self, namespace: str) -> bytes | Unread | None:
+        """Return the certificate of the webhook's Secret; its key is dropped at once."""
+        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/secrets/{names.CERTIFICATE_SECRET}"
+        secret = await self._once(path)
+        if not isinstance(secret, dict):
+            return secret if isinstance(secret, Unread) else None
+        try:
+            return base64.b64decode((secret.get("data") or {}).get(names.TLS_CERTIFICATE) or "")
+        except (binascii.Error, ValueError):
+            return b""
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0][:500] if text else "no reason was given"
+
+
+def _account_of(pod: MaybeObject) -> str:
+    spec = pod.get("spec") or {} if isinstance(pod, dict) else {}
+    return str(spec.get("serviceAccountName") or "default")
+
+
+def _controller_of(thing: Object | None) -> Mapping[str, Any]:
+    owners = ((thing or {}).get("metadata") or {}).get("ownerReferences") or ()
+    return next((each for each in owners if each.get("controller")), {})
+
+
+def _mutation_entries(configuration: Object) -> list[Object]:
+    """Return the entries of a configuration that give pods their identity."""
+    return [
+        each
+        for each in configuration.get("webhooks") or ()
+        if each.get("name") == names.WEBHOOK_NAME
+    ]
+
+
+def _example_pod(namespace: str, account: str) -> Object:
+    """Return the smallest labelled pod of a ServiceAccount."""
+    security = {
+        "allowPrivilegeEscalation": False,
+        "runAsNonRoot": True,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    container = {"name": "app", "image": "podpass-doctor", "securityContext": security}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "generateName": "podpass-doctor-",
+            "namespace": namespace,
+            "labels": {names.USE_LABEL: "true"},
+        },
+        "spec": {"serviceAccountName": account, "containers": [container]},
+    }
+
+
+def _manifest_of(
+    namespace: str, account: str, workload: WorkloadRef, pod: MaybeObject, controller: MaybeObject
+) -> MaybeObject:
+    """Return the pod that a client would send now; None for a pod that does not exist."""
+    if isinstance(pod, Unread):
+        return pod
+    if pod is None:
+        return None if workload.pod else _example_pod(namespace, account)
+    known_controller = controller if isinstance(controller, dict) else None
+    return without_injection(pod, find_template(pod, known_controller))
+
+
+def _decide(
+    namespace: str, name: str, account: MaybeObject, manifest: MaybeObject
+) -> AdmissionDecision | None:
+    if not isinstance(account, dict) or not isinstance(manifest, dict):
+        return None
+    annotations = (account.get("metadata") or {}).get("annotations") or {}
+    return decide(manifest, namespace, name, annotations)
+
+
+def _choose_container(pod: Object) -> Object | Unread:
+    """Return the first running container with the token, else the first running one."""
+    statuses = {
+        each.get("name"): each for each in (pod.get("status") or {}).get("containerStatuses") or ()
+    }
+    running = [
+        each
+        for each in (pod.get("spec") or {}).get("containers") or ()
+        if each.get("name") != names.PROXY_CONTAINER
+        and "running" in ((statuses.get(each.get("name")) or {}).get("state") or {})
+    ]
+    if not running:
+        return Unread("no container of the pod is running")
+    with_token = (
+        each
+        for each in running
+        if any(entry.get("name") == names.ENV_TOKEN_FILE for entry in each.get("env") or ())
+    )
+    chosen: Object = next(with_token, running[0])
+    return chosen

@@ -1,0 +1,94 @@
+"""Each broken set-up of the cluster half is named exactly, and a healthy one is not."""
+
+from pathlib import Path
+
+import pytest
+
+from podpass import names
+from podpass.doctor.checks import CHECKS
+from podpass.doctor.cluster_facts import WorkloadRef
+from podpass.doctor.model import Diagnosis
+from podpass.doctor.run import diagnose
+from podpass.kubernetes.client import KubeClient
+from tests.doctor.broken_cluster import OTHER, SETUPS, BrokenSetup
+from tests.doctor.lab import CLIENT, TENANT, Lab, read_no_cloud
+
+
+@pytest.mark.parametrize("setup", SETUPS, ids=lambda each: each.name)
+async def test_broken_setup_is_named(lab: Lab, setup: BrokenSetup) -> None:
+    await setup.arrange(lab)
+    found = await lab.diagnose(account=setup.account)
+    assert tuple(each.check for each in found.findings) == setup.checks
+    for each in found.findings:
+        assert each.object
+        assert each.message
+        assert each.fix
+
+
+async def test_healthy_pod_has_no_finding(lab: Lab) -> None:
+    await lab.account()
+    made = await lab.pod()
+    found = await lab.diagnose()
+    assert found.findings == []
+    assert found.is_complete
+    variables = {each["name"]: each["value"] for each in made["spec"]["containers"][0]["env"]}
+    assert variables[names.ENV_CLIENT_ID] == CLIENT
+    assert variables[names.ENV_TENANT_ID] == TENANT
+
+
+async def test_healthy_account_without_a_pod_has_no_finding(lab: Lab) -> None:
+    await lab.account()
+    found = await lab.diagnose(account="web")
+    assert found.findings == []
+    assert found.is_complete
+
+
+async def test_healthy_webhook_with_a_service_has_no_finding(lab: Lab) -> None:
+    await lab.service()
+    await lab.register_service()
+    await lab.account()
+    await lab.pod()
+    assert (await lab.diagnose()).findings == []
+
+
+async def _diagnose_as(lab: Lab, kubeconfig: Path) -> Diagnosis:
+    workload = WorkloadRef(namespace=lab.namespace, pod="web")
+    async with KubeClient.from_kubeconfig(kubeconfig) as client:
+        [found] = await diagnose(client, [workload], read_cloud=read_no_cloud)
+    return found
+
+
+async def test_what_may_not_be_read_is_reported_and_not_guessed(lab: Lab) -> None:
+    await lab.account()
+    await lab.pod()
+    found = await _diagnose_as(lab, await lab.as_reader("pods", "serviceaccounts"))
+    assert found.findings == []
+    assert not found.is_complete
+    unread = {each.check: each.reason for each in found.not_checked}
+    assert {"namespace-missing", "webhook-missing", "namespace-exempt", "pod-outdated"} <= {*unread}
+    assert "cannot" in unread["webhook-missing"]
+    assert "label-missing" in found.passed
+    assert "client-id-missing" in found.passed
+
+
+async def test_outdated_pod_is_named_without_the_right_to_create_pods(lab: Lab) -> None:
+    await lab.account()
+    await lab.pod()
+    await lab.annotate(client_id=OTHER)
+    found = await _diagnose_as(lab, await lab.as_reader("pods", "serviceaccounts"))
+    [finding] = found.findings
+    assert finding.check == "pod-outdated"
+    assert OTHER in finding.message
+
+
+async def test_caller_without_any_right_gets_no_finding(lab: Lab) -> None:
+    await lab.account(client_id="not a GUID")
+    await lab.pod(labels={})
+    found = await _diagnose_as(lab, await lab.as_reader("services"))
+    assert found.findings == []
+    assert not found.is_complete
+
+
+def test_every_check_has_its_own_id() -> None:
+    listed = [each.id for each in CHECKS]
+    assert len(set(listed)) == len(listed)

@@ -1,0 +1,228 @@
+"""Set-ups that only the inside of a running container shows, on a local instance."""
+
+import asyncio
+import base64
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from podpass import names
+from podpass.doctor.cluster_facts import WorkloadRef
+from podpass.doctor.model import Diagnosis
+from podpass.doctor.run import diagnose
+from podpass.kubernetes.client import KubeClient
+from tests.doctor.lab import read_no_cloud
+from tests.local.instances import CLIENT, Podpass
+
+pytestmark = pytest.mark.processes
+
+_numbers = itertools.count()
+_SLEEP = ["sleep", "100000"]
+Object = dict[str, Any]
+
+
+@dataclass
+class Room:
+    """A namespace of a running instance, in which pods really run."""
+
+    client: KubeClient
+    namespace: str
+    podpass: Podpass
+
+    async def create(self, kind: str, name: str, api: str = "v1", **body: Any) -> Object:
+        made = {"apiVersion": api, "kind": kind, "metadata": {"name": name}, **body}
+        path = f"/api/v1/namespaces/{self.namespace}/{kind.lower()}s"
+        return await self.client.create(path, made)
+
+    async def pod(
+        self,
+        container: Object,
+        until: Callable[[Object], bool],
+        annotations: Object | None = None,
+        **spec: Any,
+    ) -> None:
+        """Create the pod `web` and wait for its status."""
+        about: Object = {"name": "web", "labels": {names.USE_LABEL: "true"}}
+        about["annotations"] = annotations or {}
+        one = {"name": "app", "image": "none", "command": _SLEEP, **container}
+        spec = {"serviceAccountName": "web", "containers": [one], **spec}
+        await self.create("Pod", "web", metadata=about, spec=spec)
+        path = f"/api/v1/namespaces/{self.namespace}/pods"
+        async with asyncio.timeout(60):
+            async for _, item in self.client.watch(path):
+                if until(item):
+                    return
+
+    async def diagnose(self) -> Diagnosis:
+        [found] = await diagnose(
+            self.client,
+            [WorkloadRef(namespace=self.namespace, pod="web")],
+            read_cloud=read_no_cloud,
+        )
+        return found
+
+    async def token(self, **changes: Any) -> str:
+        """Return a token like that of the pod with other claims; its signature is not valid."""
+        path = f"/api/v1/namespaces/{self.namespace}/serviceaccounts/web/token"
+        made = await self.client.create(path, {"spec": {"audiences": [names.EXCHANGE_AUDIENCE]}})
+        header, claims, _ = made["status"]["token"].split(".")
+        given = [_decode(header), _decode(claims)]
+        for part in given:
+            part |= {name: value for name, value in changes.items() if name in part}
+        return ".".join([*map(_encode, given), "c2lnbmF0dXJl"])
+
+
+def _decode(part: str) -> Object:
+    found: Object = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    return found
+
+
+def _encode(part: Object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+
+
+def _is_running(pod: Object) -> bool:
+    statuses = pod.get("status", {}).get("containerStatuses") or [{}]
+    return all("running" in (each.get("state") or {}) for each in statuses)
+
+
+def _has_restarted(pod: Object) -> bool:
+    statuses = pod.get("status", {}).get("containerStatuses") or [{}]
+    waiting = (statuses[0].get("state") or {}).get("waiting") or {}
+    return waiting.get("reason") == "CrashLoopBackOff"
+
+
+@pytest.fixture
+async def room(running: Podpass) -> AsyncIterator[Room]:
+    name = f"container-{next(_numbers)}"
+    async with KubeClient.from_kubeconfig(running.data_dir / "admin.kubeconfig") as client:
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        await client.create("/api/v1/namespaces", body)
+        made = Room(client=client, namespace=name, podpass=running)
+        about = {"name": "web", "annotations": {names.CLIENT_ID: CLIENT}}
+        await made.create("ServiceAccount", "web", metadata=about)
+        yield made
+        await client.delete(f"/api/v1/namespaces/{name}")
+
+
+def _env(**variables: str) -> list[Object]:
+    return [{"name": name, "value": value} for name, value in variables.items()]
+
+
+async def test_healthy_pod_has_no_finding(room: Room) -> None:
+    await room.pod({}, _is_running)
+    found = await room.diagnose()
+    assert found.findings == []
+    assert {"token-file-missing", "token-subject", "token-key-unknown"} <= {*found.passed}
+
+
+async def test_healthy_pod_with_the_sidecar_has_no_finding(room: Room) -> None:
+    annotations = {names.INJECT_PROXY: "true", names.PROXY_MODE: "env"}
+    await room.pod({}, _is_running, annotations)
+    assert (await room.diagnose()).findings == []
+
+
+async def test_unreachable_authority_is_named(room: Room) -> None:
+    await room.pod({"env": _env(AZURE_AUTHORITY_HOST="https://127.0.0.1:1/")}, _is_running)
+    found = await room.diagnose()
+    assert [each.check for each in found.findings] == ["authority-unreachable"]
+
+
+async def test_missing_token_file_is_named(room: Room) -> None:
+    token = {"path": "token", "audience": names.EXCHANGE_AUDIENCE}
+    volume = {"name": "own", "projected": {"sources": [{"serviceAccountToken": token}]}}
+    mounts = [{"name": "own", "mountPath": "/own"}, {"name": "empty", "mountPath": "/own/inner"}]
+    container = {"env": _env(AZURE_FEDERATED_TOKEN_FILE="/own/inner/token"), "volumeMounts": mounts}
+    await room.pod(container, _is_running, volumes=[volume, {"name": "empty", "emptyDir": {}}])
+    found = await room.diagnose()
+    named = [each.check for each in found.findings]
+    assert named == ["token-volume-missing", "token-file-missing"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "check"),
+    [
+        ({"sub": "system:serviceaccount:other:web"}, "token-subject"),
+        ({"aud": ["https://vault.azure.net"]}, "token-audience"),
+        ({"exp": 1}, "token-expired"),
+        ({"iss": "https://issuer.example/"}, "token-issuer"),
+        ({"kid": "another"}, "token-key-unknown"),
+    ],
+    ids=["subject", "audience", "expired", "issuer", "key"],
+)
+async def test_token_of_a_secret_is_named(room: Room, changes: Object, check: str) -> None:
+    token = await room.token(**changes)
+    await room.create("Secret", "own", stringData={"token": token})
+    await room.pod(
+        {
+            "env": _env(AZURE_FEDERATED_TOKEN_FILE="/own/token"),
+            "volumeMounts": [{"name": "own", "mountPath": "/own"}],
+        },
+        _is_running,
+        volumes=[{"name": "own", "secret": {"secretName": "own"}}],
+    )
+    found = await room.diagnose()
+    assert [each.check for each in found.findings] == ["token-volume-missing", check]
+
+
+async def _mount_file(room: Room, key: str, text: str, path: str, **env: str) -> None:
+    await room.create("ConfigMap", "files", data={key: text})
+    items = [{"key": key, "path": path, "mode": 0o755}]
+    await room.pod(
+        {"env": _env(**env), "volumeMounts": [{"name": "files", "mountPath": "/files"}]},
+        _is_running,
+        volumes=[{"name": "files", "configMap": {"name": "files", "items": items}}],
+    )
+
+
+async def test_old_sdk_is_named(room: Room) -> None:
+    metadata = "Metadata-Version: 2.1\nName: azure-identity\nVersion: 1.5.0\n"
+    path = "azure_identity-1.5.0.dist-info/METADATA"
+    await _mount_file(room, "metadata", metadata, path, PYTHONPATH="/files")
+    [found] = (await room.diagnose()).findings
+    assert found.check == "sdk-too-old"
+    assert "1.13.0" in found.message
+
+
+async def test_wrong_clock_is_named(room: Room) -> None:
+    script = "#!/bin/sh\necho $(( $(/bin/date +%s) + 3600 ))\n"
+    await _mount_file(room, "date", script, "date", PATH="/files:/usr/local/bin:/usr/bin:/bin")
+    [found] = (await room.diagnose()).findings
+    assert found.check == "clock-wrong"
+    assert "ahead of" in found.message
+
+
+async def test_crashing_container_is_named(room: Room) -> None:
+    await room.pod({"command": ["false"]}, _has_restarted)
+    found = await room.diagnose()
+    assert [each.check for each in found.findings] == ["container-not-running"]
+
+
+async def test_output_has_no_token_and_the_exit_code_follows_the_result(room: Room) -> None:
+    container = {"env": _env(AZURE_CLIENT_SECRET="top-s3cret")}
+    await room.pod(container, _is_running)
+    kubectl = ["-n", room.namespace, "--kubeconfig", str(room.podpass.data_dir / "kubeconfig")]
+    for form in ("table", "json", "yaml"):
+        done = room.podpass("doctor", "pod/web", *kubectl, "-o", form)
+        assert done.returncode == 1, done.stderr
+        assert "secret-first" in done.stdout
+        assert "top-s3cret" not in done.stdout + done.stderr
+        assert "eyJ" not in done.stdout + done.stderr  # the beginning of every JWT
+    healthy = room.podpass("doctor", "serviceaccount/default", *kubectl)
+    assert healthy.returncode == 1
+    missing = room.podpass("doctor", "absent", *kubectl)
+    assert missing.returncode == 1
+    assert "kubectl get pods,serviceaccounts" in missing.stderr
+
+
+async def test_one_pod_takes_under_two_seconds_without_load(room: Room) -> None:
+    """The bound is wide, because the machine of the tests may be busy; the figure is in the guide."""
+    await room.pod({}, _is_running)
+    begin = time.monotonic()
+    assert (await room.diagnose()).findings == []
+    assert time.monotonic() - begin < 20
