@@ -18,6 +18,7 @@ MODULES      ?=
 RULES        ?=
 CHANGED      ?=
 RULES_SECONDS ?=
+SITE         ?= site
 
 # Without compiled files, each worker of a suite and each process that a test starts compiles all modules again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -30,7 +31,7 @@ CLUSTERS = tests/charts tests/control_plane tests/doctor tests/kubernetes_client
 ALONE  = $(if $(AGAIN),--last-failed --last-failed-no-failures=none -n 0)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo tutorial test check fix docs bench test-processes test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-node test-conformance soak fuzz mutation rules clean
+.PHONY: help demo tutorial test check fix docs site bench test-processes test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-node test-conformance soak fuzz mutation rules clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +57,11 @@ $(VENV)/.fuzz: pyproject.toml constraints.txt | $(VENV)/.dev
 	@$(BIN)/python scripts/install.py -c constraints.txt -e '.[fuzz]' || $(BIN)/python scripts/install.py -c constraints.txt mutmut
 	@touch $@
 
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing the generator of the documentation site into $(VENV)"
+	@$(BIN)/python scripts/install.py -c constraints.txt -e '.[docs]'
+	@touch $@
+
 demo: $(VENV)/.demo ## exchange one token of a pod for a secret, and show each step
 	@$(BIN)/podpass demo
 
@@ -79,10 +85,14 @@ fix: $(VENV)/.dev ## format, and apply the linter's fixes
 docs: $(VENV)/.dev ## generate the pages that are made from the program
 	$(BIN)/python scripts/docs.py
 
+site: $(VENV)/.docs ## build the documentation site into site/, offline, and check every link: SITE=folder
+	$(BIN)/python scripts/site.py .cache/site-pages
+	TMPDIR=$(CURDIR)/.cache NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir $(SITE)
+
 bench: $(VENV)/.dev ## run the benchmarks; each figure is a ratio to a peer or a limit of the same run
 	$(BIN)/python -m bench
 
-test-processes: $(VENV)/.dev ## run tests that start, kill and drain processes, build images or wait for real time
+test-processes: $(VENV)/.dev $(VENV)/.docs ## run tests that start, kill and drain processes, build images or wait for real time
 	$(PYTEST) -m 'processes and not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak or node)' -n 2 --dist loadfile tests -rs $(if $(K),-k '$(K)') $(ALONE)
 
 test-clients: $(VENV)/.dev ## test released SDKs of every language, oldest and newest, as pods; prints the client matrix
@@ -129,4 +139,4 @@ rules: $(VENV)/.dev ## delete each trust rule in a copy, and check that its test
 	$(BIN)/python scripts/rules.py $(RULES) $(if $(CHANGED),--changed $(CHANGED)) $(if $(RULES_SECONDS),--seconds $(RULES_SECONDS))
 
 clean: ## remove the files that the targets have created
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) site .cache .mypy_cache .ruff_cache .pytest_cache

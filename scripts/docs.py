@@ -1,13 +1,16 @@
 """Generate the pages from the program or from lists in the tests. `--check` only compares."""
 
+import functools
 import sys
+import textwrap
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 from chart_page import chart_page
+from dashboards import DASHBOARDS, dashboard
 
 from podpass import settings
 from podpass.cli.commands import cli
@@ -177,7 +180,47 @@ def checks_page() -> str:
     return "\n".join(lines)
 
 
+PACK = DOCS.parent / "deploy/observability"
+# The alerts that each chart installs, and the dashboards.
+OF_A_CHART = {"podpass": ("webhook", "sidecar"), "podpass-authority": ("authority",)}
+
+
+def alerts(*names: str) -> str:
+    """Return the groups of alerts of some files, as Prometheus reads them."""
+    texts = [(PACK / f"alerts/{name}.yaml").read_text().partition("groups:\n")[2] for name in names]
+    return "".join(["# Made by `make docs` from deploy/observability/alerts.\ngroups:\n", *texts])
+
+
+def prometheus_rule() -> str:
+    """Return all alerts as PrometheusRules, for `kubectl apply`."""
+    head = "# Made by `make docs` from deploy/observability/alerts.\n"
+    return head + "---\n".join(
+        "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\n"
+        f"metadata:\n  name: podpass-{name}\nspec:\n"
+        + textwrap.indent(alerts(name).partition("\n")[2], "  ")
+        for name in DASHBOARDS
+    )
+
+
+def pack() -> dict[str, Callable[[], str]]:
+    """Return the files of the observability pack, and the copies in the charts."""
+    files: dict[str, Callable[[], str]] = {
+        "../deploy/observability/prometheusrule.yaml": prometheus_rule
+    }
+    for name in DASHBOARDS:
+        files[f"../deploy/observability/dashboards/{name}.json"] = functools.partial(
+            dashboard, name
+        )
+    for chart, names in OF_A_CHART.items():
+        files[f"../charts/{chart}/files/alerts.yaml"] = functools.partial(alerts, *names)
+        for name in names:
+            copy = f"../charts/{chart}/files/dashboards/{name}.json"
+            files[copy] = functools.partial(dashboard, name, indent=None)
+    return files
+
+
 PAGES = {
+    **pack(),
     "attacks.md": attacks_page,
     "checks.md": checks_page,
     "errors.md": errors_page,
@@ -197,6 +240,7 @@ def main() -> None:
             if not path.exists() or path.read_text() != text:
                 outdated.append(f"docs/{name}")
         else:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
     if outdated:
         sys.exit(f"outdated: {', '.join(outdated)}; ")

@@ -47,6 +47,12 @@ PROGRAMS = {
     ),
     "kubelogin": Program(folder="kubelogin", package="github.com/Azure/kubelogin"),
     "pause": Program(folder="pause", package="."),
+    # Without the clients of every cloud, which promtool needs for the check of scrape configurations only.
+    "promtool": Program(
+        folder="prometheus",
+        package="github.com/prometheus/prometheus/cmd/promtool",
+        tags="remove_all_sd",
+    ),
     **{
         f"{name}-{version}": program
         for version in controlplane.VERSIONS
@@ -116,7 +122,8 @@ def _build(program: Program, source: Path, place: Path, binary: Path) -> None:
     shutil.copytree(source, copy, dirs_exist_ok=True)
     part = place / "part"  # a build that is killed leaves no file of the final name
     verb = ["test", "-c"] if program.is_test else ["build"]
-    command = [go, *verb, "-mod=mod", "-ldflags", program.ldflags, "-o", str(part)]
+    tags = ["-tags", program.tags] if program.tags else []
+    command = [go, *verb, "-mod=mod", *tags, "-ldflags", program.ldflags, "-o", str(part)]
     try:
         done = subprocess.run(
             [*command, program.package],

@@ -13,5 +13,7 @@ class Program:
     folder: str
     package: str
     ldflags: str = "-s -w"
+    # Build tags. The repr, which names a binary's folder, omits them.
+    tags: str = field(default="", repr=False)
     # The package has no main: its tests are the program. The repr, which names a binary's folder, omits it.
     is_test: bool = field(default=False, repr=False)

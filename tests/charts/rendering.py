@@ -24,7 +24,7 @@ RELEASE = "workload-identity-webhook"
 NAMESPACE = "azure-workload-identity-system"
 TENANT = "11111111-2222-4333-8444-555555555555"
 # Kinds of other projects, which have no schema in Kubernetes.
-FOREIGN = {"Issuer", "Certificate", "ServiceMonitor"}
+FOREIGN = {"Issuer", "Certificate", "PrometheusRule", "ServiceMonitor"}
 OLDEST, NEWEST = "1.25", "1.37"
 
 Object = dict[str, Any]
@@ -129,6 +129,12 @@ SETS: dict[str, Values] = {
         "events": {"enabled": False},
         "advice": {"enabled": True, "timeoutSeconds": 1},
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "prometheusRule": {
+            "enabled": True,
+            "labels": {"release": "prometheus"},
+            "docsURL": "https://docs.example.com",
+        },
+        "dashboards": {"enabled": True, "annotations": {"folder": "Azure"}},
         "networkPolicy": {
             "metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
             "egress": [{"ports": [{"port": 443, "protocol": "TCP"}]}],

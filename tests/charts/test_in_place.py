@@ -169,6 +169,7 @@ def test_api_server_accepts_every_set_of_values(release: HelmRelease, tmp_path: 
         given = {
             **values,
             "serviceMonitor": {"enabled": False},
+            "prometheusRule": {"enabled": False},
             "azureTenantID": TENANT,
             "image": {"repository": "podpass", **values.get("image", {})},
         }

@@ -121,7 +121,7 @@ def find_target(objects: list[Object]) -> int:
 def _settings(objects: list[Object]) -> WebhookSettings:
     """Parse flags and variables as the process does; an unknown one fails."""
     only = container(objects)
-    environ = dict(find(objects, "ConfigMap")["data"])
+    environ = dict(find(objects, "ConfigMap", "azure-wi-webhook-config")["data"])
     environ |= {one["name"]: one.get("value", NAMESPACE) for one in only["env"]}
     known = [flag for flag in only["args"] if flag.partition("=")[0] not in NOT_SETTINGS]
     return WebhookSettings.from_environ(environ, known)
@@ -279,6 +279,16 @@ def test_service_monitor_selects_the_metrics_port(helm: Helm) -> None:
         if one["kind"] == "Service" and wanted.items() <= one["metadata"]["labels"].items()
     ]
     assert matched == ["azure-wi-webhook-metrics"]
+
+
+@pytest.mark.parametrize("value", ["serviceMonitor", "prometheusRule"])
+def test_label_that_prometheus_selects_overrides_the_label_of_the_chart(
+    helm: Helm, value: str
+) -> None:
+    """By default, kube-prometheus-stack selects objects by `release`, a label that the chart sets too."""
+    found = helm.render({value: {"enabled": True, "labels": {"release": "prometheus"}}})
+    kind = value[0].upper() + value[1:]
+    assert find(found, kind)["metadata"]["labels"]["release"] == "prometheus"
 
 
 def test_replicas_are_spread_and_have_a_disruption_budget(helm: Helm) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from tests import observability
 from tests.imds.conftest import Sidecar
 
 
@@ -31,6 +32,11 @@ async def test_refresh_that_fails_is_seen_before_the_token_expires(sidecar: Side
     assert (found["tokens"], found["expired_tokens"]) == (1, 0)
     # The token is still served, so the sidecar is ready.
     assert (await sidecar.get("/readyz"))[0] == 200
+
+
+async def test_pack_uses_metrics_and_labels_that_a_sidecar_exports(sidecar: Sidecar) -> None:
+    await sidecar.token()
+    assert not observability.missing("sidecar", sidecar.metrics.render().decode())
 
 
 async def test_sidecar_with_an_expired_token_is_not_ready_until_a_refresh_succeeds(

@@ -92,6 +92,12 @@ EVERYTHING: Values = {
     "podLabels": {"team": "platform", "app.kubernetes.io/name": "mine"},
     "podAnnotations": {"example.com/a": "b"},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "15s"},
+    "prometheusRule": {
+        "enabled": True,
+        "labels": {"release": "prometheus"},
+        "docsURL": "https://docs.example.com",
+    },
+    "dashboards": {"enabled": True, "labels": {"dash": "1"}, "annotations": {"folder": "Azure"}},
     "extraEnv": [{"name": "PODPASS_DEBUG", "value": "1"}],
     "extraVolumes": [{"name": "more", "configMap": {"name": "kube-root-ca.crt"}}],
     "extraVolumeMounts": [{"name": "more", "mountPath": "/more", "readOnly": True}],

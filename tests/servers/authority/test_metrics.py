@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from podpass.exchange.metrics import OUTCOMES
+from tests import observability
 from tests.servers.authority.running import Authority
 
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
@@ -44,6 +45,12 @@ def test_alerts_use_existing_metrics_and_outcomes() -> None:
     for name in names:
         assert re.sub(r"_(total|bucket)$", "", name) in _list_documented_metrics()
     assert {"AADSTS50000", "AADSTS90033", "throttled"} <= OUTCOMES
+
+
+def test_pack_uses_metrics_and_labels_that_a_running_authority_exports(running: Authority) -> None:
+    assert running.request_token().status == 200
+    running.until(lambda: "podpass_exchange_requests_total{" in running.get("/metrics").body)
+    assert not observability.missing("authority", running.get("/metrics").body)
 
 
 def test_requests_of_all_workers_are_summed(running: Authority) -> None:

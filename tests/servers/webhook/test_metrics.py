@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests import observability
 from tests.servers.webhook.running import Webhook, pod, review
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -101,6 +102,12 @@ def test_alerts_use_existing_series(webhook: Webhook) -> None:
     for name, label in set(labelled) - unknown:
         if name.startswith("podpass_"):
             assert any(one.startswith(name) and label in one for one in series), (name, label)
+
+
+def test_pack_uses_metrics_and_labels_that_a_running_webhook_exports(webhook: Webhook) -> None:
+    webhook.start()
+    webhook.review(pod(account="missing"), "team-0")
+    assert not observability.missing("webhook", webhook.get("/metrics", "metrics").text)
 
 
 def test_alerts_use_the_job_of_the_charts_service_monitor() -> None:
