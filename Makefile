@@ -31,7 +31,7 @@ CLUSTERS = tests/charts tests/control_plane tests/doctor tests/kubernetes_client
 ALONE  = $(if $(AGAIN),--last-failed --last-failed-no-failures=none -n 0)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo tutorial test check fix docs site bench test-processes test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-node test-conformance soak fuzz mutation rules clean
+.PHONY: help demo tutorial test check fix docs site bench test-processes test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-node test-conformance soak fuzz mutation rules release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,11 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing podpass and its test tools into $(VENV) (a minute or two the first time)"
 	@$(BIN)/python scripts/install.py -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.release: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing podpass and the tools of a release into $(VENV)"
+	@$(BIN)/python scripts/install.py -c constraints.txt -e '.[release]'
+	@touch $@
 
 # atheris is not available for every interpreter; `make fuzz` then reports that it is skipped.
 $(VENV)/.fuzz: pyproject.toml constraints.txt | $(VENV)/.dev
@@ -138,5 +143,11 @@ mutation: $(VENV)/.fuzz ## run mutation tests of the exchange: MODULES='jose mat
 rules: $(VENV)/.dev ## delete each trust rule in a copy, and check that its tests fail: RULES="word ...", CHANGED=hours, RULES_SECONDS=n
 	$(BIN)/python scripts/rules.py $(RULES) $(if $(CHANGED),--changed $(CHANGED)) $(if $(RULES_SECONDS),--seconds $(RULES_SECONDS))
 
+# The folder is made from the commit that is checked out. Nothing is sent: `plan` prints what a release publishes.
+release: $(VENV)/.release ## build all files of a release into dist/, install and run them, print what would be published: TAG=v1.2.3
+	$(BIN)/python scripts/release build $(if $(TAG),--tag $(TAG))
+	$(BIN)/python scripts/release verify
+	$(BIN)/python scripts/release plan
+
 clean: ## remove the files that the targets have created
-	rm -rf $(VENV) site .cache .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) site dist .cache .mypy_cache .ruff_cache .pytest_cache

@@ -29,10 +29,14 @@ _AZWI = "github.com/Azure/azure-workload-identity/cmd/"
 _HELM = "helm.sh/helm/v3/"
 EXTERNAL_SECRETS = "github.com/external-secrets/external-secrets"
 PROGRAMS = {
+    "actionlint": Program(
+        folder="actionlint", package="github.com/rhysd/actionlint/cmd/actionlint"
+    ),
     "azwi": Program(folder="reference", package=_AZWI + "azwi"),
     "azwi-proxy": Program(folder="reference", package=_AZWI + "proxy"),
     "azwi-webhook": Program(folder="reference", package=_AZWI + "webhook"),
     "coredns": Program(folder="coredns", package="github.com/coredns/coredns"),
+    "crane": Program(folder="crane", package="github.com/google/go-containerregistry/cmd/crane"),
     "external-secrets": Program(folder="external_secrets", package=EXTERNAL_SECRETS),
     # msgraph-sdk-go is azwi's library, and its build takes minutes: one version of it for both.
     "graph": Program(folder="reference", package="./graph"),

@@ -1,6 +1,7 @@
 """The environment of clients: all variables, quoted for each shell and read back by real shells."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -112,6 +113,12 @@ def _after(command: list[str], values: dict[str, str]) -> dict[str, str]:
 def test_other_syntaxes_double_their_own_quotes() -> None:
     assert format_exports({"A": "it's \\"}, "fish") == "set -gx A 'it\\'s \\\\'\n"
     assert format_exports({"A": "it's"}, "powershell") == "$Env:A = 'it''s'\n"
+
+
+def test_value_cannot_end_its_own_block_in_a_file_of_github_actions() -> None:
+    text = format_exports({"A": "one\nB=2", "C": "three"}, "github")
+    assert re.fullmatch(r"A<<(end-\w{32})\none\nB=2\n\1\nC<<(end-\w{32})\nthree\n\2\n", text)
+    assert text != format_exports({"A": "one\nB=2", "C": "three"}, "github")
 
 
 def test_json_output_has_the_same_values(data_dir: DataDir) -> None:

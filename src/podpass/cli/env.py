@@ -57,6 +57,7 @@ def command(data_dir: DataDir, shell: str, output: str) -> None:
     sh, bash, zsh   eval "$(podpass env)"
     fish            podpass env --shell fish | source
     powershell      podpass env --shell powershell | Out-String | Invoke-Expression
+    GitHub Actions  podpass env --shell github >> "$GITHUB_ENV"
 
     If no instance is running, the output makes `eval` fail, and kubectl and az of this shell reach no other
     cluster and subscription. PODPASS_ENV is set only if the environment is complete. az is signed in as the

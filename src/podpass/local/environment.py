@@ -6,6 +6,7 @@ directory or loopback addresses; nothing is installed system-wide.
 
 import json
 import re
+import secrets
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 
@@ -151,9 +152,16 @@ def _powershell(name: str, value: str) -> str:
     return f"$Env:{name} = '{escaped}'"
 
 
+def _github(name: str, value: str) -> str:
+    """Format a variable for the file GITHUB_ENV; no value can contain the delimiter."""
+    delimiter = f"end-{secrets.token_hex(16)}"
+    return f"{name}<<{delimiter}\n{value}\n{delimiter}"
+
+
 SHELLS: Mapping[str, Callable[[str, str], str]] = {
     "sh": _sh,
     "fish": _fish,
+    "github": _github,
     "powershell": _powershell,
 }
 
@@ -166,6 +174,7 @@ def format_exports(values: Mapping[str, str], shell: str) -> str:
 _FAILURES: Mapping[str, str] = {
     "sh": f"unset {MARKER}\nfalse\n",
     "fish": f"set -e {MARKER}\nfalse\n",
+    "github": f"{MARKER}=\n",  # the step fails by its exit code
     "powershell": f"Remove-Item Env:{MARKER} -ErrorAction Ignore\nthrow 'podpass env failed'\n",
 }
 
