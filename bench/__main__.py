@@ -6,7 +6,17 @@ import sys
 from bench import rows
 from tests import process_reaper
 
-MODULES = ("admission", "proxy", "exchange", "directory", "lookups", "start", "cluster", "plane")
+MODULES = (
+    "admission",
+    "proxy",
+    "exchange",
+    "directory",
+    "lookups",
+    "start",
+    "plugin",
+    "cluster",
+    "plane",
+)
 
 
 def main() -> int:

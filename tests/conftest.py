@@ -10,7 +10,7 @@ import pytest
 from tests import postgres
 from tests.local.instances import SEED, Podpass
 
-pytest_plugins = ("tests.process_reaper", "tests.suite_policy")
+pytest_plugins = ("podpass.pytest.plugin", "tests.process_reaper", "tests.suite_policy")
 
 BOTH = ("sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
 # All tests of the stores run on both databases. The APIs above do not depend on the database; on PostgreSQL

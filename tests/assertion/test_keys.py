@@ -253,3 +253,15 @@ def test_acknowledged_key_survives_sigkill(folder: Path) -> None:
         # The last line may be incomplete. A rotation withdraws all keys but the last two.
         acknowledged = output[: output.rindex("\n")].split("\n")[-1]
         assert acknowledged in [key.kid for key in KeyRing.open(folder).public]
+
+
+def test_reload_uses_the_restored_files(ring: KeyRing, folder: Path) -> None:
+    first, (file,) = ring.active.kid, list(folder.iterdir())
+    content = file.read_bytes()
+    ring.rotate()
+    ring.retire(first)
+    for each in folder.iterdir():
+        each.unlink()
+    file.write_bytes(content)
+    ring.reload()
+    assert [key.kid for key in ring.public] == [first]

@@ -64,7 +64,7 @@ class KeyRing:
 
     def __init__(self, folder: Path, keys: Sequence[StoredKey], clock: Clock) -> None:
         self._folder, self._clock = folder, clock
-        self._keys = sorted(keys, key=lambda each: each.number)
+        self._keys = list(keys)
 
     @classmethod
     def open(cls, folder: Path, clock: Clock = system) -> "KeyRing":
@@ -73,11 +73,18 @@ class KeyRing:
         Errors:  KeyRingError, naming the file that is not a private key.
         """
         files.create_private_folder(folder)
-        ring = cls(folder, [_read(path) for path in folder.glob("*" + _SUFFIX)], clock)
+        ring = cls(folder, _read_all(folder), clock)
         if not ring._keys:
             ring.rotate()
         ring._delete_withdrawn()
         return ring
+
+    def reload(self) -> None:
+        """Read the keys again, after another program has changed the files.
+
+        Errors:  KeyRingError.
+        """
+        self._keys = _read_all(self._folder)
 
     @property
     def active(self) -> jose.SigningKey:
@@ -162,6 +169,11 @@ class KeyRing:
     def _delete(self, each: StoredKey) -> None:
         files.remove(each.path)
         self._keys.remove(each)
+
+
+def _read_all(folder: Path) -> list[StoredKey]:
+    found = [_read(path) for path in folder.glob("*" + _SUFFIX)]
+    return sorted(found, key=lambda each: each.number)
 
 
 def _read(path: Path) -> StoredKey:

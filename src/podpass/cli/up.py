@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import click
@@ -41,6 +42,7 @@ OPTIONS_IGNORED = 3
 @options.output("text", "json")
 @click.option("--ready-fd", type=int, hidden=True)
 @click.option("--seed-name", default="-", hidden=True)
+@click.option("--for-tests", type=click.Path(path_type=Path), hidden=True)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -51,6 +53,7 @@ def command(
     output: str,
     ready_fd: int | None,
     seed_name: str,
+    for_tests: Path | None,
     **chosen: Any,
 ) -> None:
     """Start an instance on this machine.
@@ -64,7 +67,7 @@ def command(
     """
     settings = LocalSettings(data_dir=data_dir.root, **chosen)
     if ready_fd is not None:
-        _run_daemon(data_dir, settings, _read_seed(seed, seed_name), ready_fd)
+        _run_daemon(data_dir, settings, _read_seed(seed, seed_name), ready_fd, for_tests)
         return
     text = _read_seed(seed, seed)
     prepare(data_dir)
@@ -213,14 +216,26 @@ def _foreground(
 
 
 def _run_daemon(
-    data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str] | None, ready_fd: int
+    data_dir: DataDir,
+    settings: LocalSettings,
+    seed: tuple[str, str] | None,
+    ready_fd: int,
+    for_tests: Path | None,
 ) -> None:
-    """Run as the child of `--detach`; report success or failure through the pipe."""
+    """Run as the child of `--detach`; report success or failure through the pipe.
+
+    Shapes:  `for_tests` is the file that the processes which use an instance for tests have locked.
+    """
     from podpass.local.daemon import StartupPipe
     from podpass.local.run import run
 
     pipe = StartupPipe(ready_fd)
     try:
+        harness = None
+        if for_tests is not None:
+            from podpass.local.harness.harness import Harness
+
+            harness = Harness(for_tests)
         run(
             data_dir,
             settings=settings,
@@ -228,6 +243,7 @@ def _run_daemon(
             environ=options.environ(),
             progress=pipe.progress,
             ready=pipe.report_ready,
+            harness=harness,
         )
     except Error as exc:
         pipe.report_failure(exc.code, exc.message, exc.hint)

@@ -40,7 +40,6 @@ from podpass.exchange.throttling import (
 from podpass.exchange.token_endpoint import TokenEndpoint
 from podpass.exchange.token_request import Facts
 from podpass.http.server import (
-    App,
     BodyRefused,
     Headers,
     Receive,
@@ -73,17 +72,19 @@ def create_app(
     limiter: RequestLimiter | None = None,
     observe: RequestObserver | None = None,
     signer: Signer | None = None,
-) -> App:
+) -> "TokenService":
     """Create the application of the token service.
 
     Shapes:  `limiter` limits the requests of a client and of an address, `observe` records the responses,
              `signer` signs the tokens.
     """
     signer = signer or Signer()
-    return _TokenService(settings, directory, fetcher, keys, clock, limiter, observe, signer)
+    return TokenService(settings, directory, fetcher, keys, clock, limiter, observe, signer)
 
 
-class _TokenService:
+class TokenService:
+    """The ASGI application; `issuer_keys` caches the keys of the issuers."""
+
     def __init__(
         self,
         settings: AuthoritySettings,
@@ -103,9 +104,8 @@ class _TokenService:
         self._clock = clock
         self._limiter = limiter
         self._origins = Origins.from_settings(settings)
-        authenticator = ClientAuthenticator(
-            directory, IssuerKeyCache(fetcher, settings, clock), keys, settings, clock
-        )
+        self.issuer_keys = IssuerKeyCache(fetcher, settings, clock)
+        authenticator = ClientAuthenticator(directory, self.issuer_keys, keys, settings, clock)
         signin = SignIn(directory, authenticator, keys, clock, settings.administrators)
         self._sign_in_app = SignInApp(
             signin, directory, keys.token_sealer, settings, clock, limiter=limiter

@@ -35,7 +35,7 @@ class CloudParts:
 
         # The sealing key of the token service is stored outside the database with the sealed keys.
         path = self._data_dir.path("keys", "authority.key")
-        self._authority_keys = await AuthorityKeys.open(self.database, path, self._clock)
+        self.authority_keys = await AuthorityKeys.open(self.database, path, self._clock)
 
     async def open_directory(self) -> str:
         """Open the directory, and create its tenant and administrator; return the tenant."""
@@ -85,23 +85,27 @@ class CloudParts:
             pages_origin=self._config.direct_origin("authority"),
             administrators=(self._admin.id,),
             propagation_seconds=self._context.settings.propagation_seconds,
-            issuer_refetch_seconds=REFETCH_SECONDS,
+            issuer_refetch_seconds=self._refetch_seconds(REFETCH_SECONDS),
             assertion_algorithms=tuple(self._context.settings.assertion_algorithms.split(",")),
         )
-        keys = await self._stack.enter_async_context(self._authority_keys.running())
-        app = create_app(
-            settings, self.directory, self._context.create_fetcher(), keys, self._clock
-        )
+        keys = await self._stack.enter_async_context(self.authority_keys.running())
+        fetcher = self._context.create_fetcher()
+        app = create_app(settings, self.directory, fetcher, keys, self._clock)
+        self.issuer_keys = app.issuer_keys
         await self._context.serve("authority", app)
         self._sign_az_in()
         return self._config.direct_origin("authority")
+
+    def _refetch_seconds(self, usual: int) -> int:
+        """Return the interval of fetches for an unknown key ID; tests rotate keys more often."""
+        return usual if self._context.faults is None else 0
 
     def _sign_az_in(self) -> None:
         from podpass.exchange.sign_in import refresh_tokens
         from podpass.exchange.sign_in.well_known_clients import AZURE_CLI
         from podpass.local import azure_config
 
-        seal, admin, clock = self._authority_keys.token_sealer, self._admin, self._clock
+        seal, admin, clock = self.authority_keys.token_sealer, self._admin, self._clock
         azure_config.sign_in_administrator(
             self._data_dir.path("azure"),
             azure_config.AzAccount(
@@ -134,10 +138,15 @@ class CloudParts:
             resource=self._context.direct_vault,
         )
         settings = VaultSettings(origins=(AZURE_VAULTS, direct))
-        self._keys = PublishedKeys(self._context.create_fetcher(), settings.keys_url, self._clock)
+        self.published_keys = PublishedKeys(
+            self._context.create_fetcher(),
+            settings.keys_url,
+            self._clock,
+            interval_seconds=self._refetch_seconds(10),
+        )
         purge_job = PurgeJob(self.directory, store, self._clock)
         await self._stack.enter_async_context(purge_job)
-        app = create_app(settings, self.directory, store, self._keys, self._clock)
+        app = create_app(settings, self.directory, store, self.published_keys, self._clock)
         await self._context.serve("vault", app)
         return f"https://*.{names.VAULT_SUFFIX}"
 
@@ -146,7 +155,7 @@ class CloudParts:
         app = azure_apis.create_app(
             self.directory,
             managed,
-            self._keys,
+            self.published_keys,
             self._config,
             self._clock,
             authority=self._config.direct_origin("authority"),

@@ -42,7 +42,7 @@ class ClusterParts:
         self._stack, self._clock = context.stack, context.clock
         self._on_restart = on_restart
         self._plane: ControlPlane | None = None
-        self._cluster: EmbeddedCluster | None = None
+        self.cluster: EmbeddedCluster | None = None
         self._kubelet: Kubelet | None = None
         self._webhook_client: KubeClient
         self._kubelet_tls: ssl.SSLContext
@@ -60,7 +60,7 @@ class ClusterParts:
         from podpass.assertion.keys import KeyRing
 
         folder = self._data_dir.path("keys", "issuer")
-        self._ring = await asyncio.to_thread(KeyRing.open, folder, self._clock)
+        self.ring = await asyncio.to_thread(KeyRing.open, folder, self._clock)
 
     async def start_api_server(self) -> str:
         """Serve the Kubernetes API; return its URL."""
@@ -69,12 +69,12 @@ class ClusterParts:
         from podpass.kubernetes.cluster import ClusterConfig, EmbeddedCluster
 
         self._kubelet_tls = ca.client_context(self._data_dir, ca.KUBELET_CLIENT)
-        self._cluster = cluster = await self._stack.enter_async_context(
+        self.cluster = cluster = await self._stack.enter_async_context(
             EmbeddedCluster(
                 ClusterConfig(
                     database=self._data_dir.path("kubernetes.db"),
                     issuer=self._config.issuer,
-                    signer=self._ring,
+                    signer=self.ring,
                     ca_file=self._data_dir.ca_file,
                     tokens={},
                     kubelet_tls=self._kubelet_tls,
@@ -109,7 +109,7 @@ class ClusterParts:
         """Serve the discovery document and the keys; return the issuer."""
         from podpass.assertion.app import create_app
 
-        await self._context.serve("issuer", create_app(self._config.issuer, self._ring))
+        await self._context.serve("issuer", create_app(self._config.issuer, self.ring))
         return self._config.issuer
 
     async def start_webhook(self, directory: "Directory") -> str:
@@ -164,17 +164,17 @@ class ClusterParts:
             clock=self._clock,
         )
         refused = "" if self._plane is None else _NO_ROTATION
-        return Rotations(ring=self._ring, certificates=rotation, refused=refused)
+        return Rotations(ring=self.ring, certificates=rotation, refused=refused)
 
     async def _follow_ca(self, ca_pem: bytes) -> None:
         """Use a new CA, and the client certificates that it has signed.
 
         Errors:  KubeError.
         """
-        assert self._cluster is not None
+        assert self.cluster is not None
         assert self._kubelet is not None
         await self.managed.use_ca(ca_pem)
-        self._cluster.publish_ca(ca_pem)
+        self.cluster.publish_ca(ca_pem)
         self._webhook_client.reload()
         self._kubelet.reload_kubeconfig()
         # NOTE: this context also trusts the earlier CA until the next start.
@@ -184,12 +184,12 @@ class ClusterParts:
         )
 
     def _accept_clients(self, cas: bytes) -> None:
-        assert self._cluster is not None
-        self._cluster.accept_client_cas(cas)
+        assert self.cluster is not None
+        self.cluster.accept_client_cas(cas)
 
     def _end_watches(self) -> None:
-        assert self._cluster is not None
-        self._cluster.end_watches()
+        assert self.cluster is not None
+        self.cluster.end_watches()
 
     async def start_kubelet(self, database: "Database", directory: "Directory") -> str:
         """Start the kubelet; return its node and how it isolates pods."""

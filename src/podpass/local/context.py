@@ -14,12 +14,16 @@ from podpass.local.served_tls import ServedTls
 if TYPE_CHECKING:
     from podpass.http.fetcher import Fetcher
     from podpass.http.server import App
+    from podpass.local.faults import FaultInjector
     from podpass.settings import LocalSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceContext:
-    """The context in which parts start; each started part is pushed on `stack`."""
+    """The context in which parts start; each started part is pushed on `stack`.
+
+    Shapes:  only an instance for tests has `faults`.
+    """
 
     data_dir: DataDir
     config: InstanceConfig
@@ -29,6 +33,7 @@ class InstanceContext:
     clock: Clock
     stack: AsyncExitStack
     tls: ServedTls
+    faults: "FaultInjector | None" = None
 
     @property
     def direct_vault(self) -> str:
@@ -42,6 +47,8 @@ class InstanceContext:
         """
         from podpass.http.server import serving
 
+        if self.faults is not None:
+            app = self.faults.wrap(service, app)
         tls = self.tls.create_context(clients=clients)
         running = serving(app, self.sockets[service], tls)
         self.tls.add_server(await self.stack.enter_async_context(running), clients=clients)

@@ -6,6 +6,7 @@ of the data directory can read: a caller of this API can give any role to any id
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
@@ -76,9 +77,16 @@ class _MethodNotAllowed(Error):
     status = 405
 
 
-def create_app(instance: ControlBackend, token: Secret) -> App:
-    """Create the control application."""
-    routes = _routes(instance)
+def create_app(
+    instance: ControlBackend,
+    token: Secret,
+    more: Mapping[str, tuple[str, Handler]] = MappingProxyType({}),
+) -> App:
+    """Create the control application.
+
+    Shapes:  `more` are further paths, each with its method and its handler.
+    """
+    routes = {**_routes(instance), **more}
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/healthz" and scope["method"] == "GET":

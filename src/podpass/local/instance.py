@@ -23,6 +23,7 @@ from podpass.local.served_tls import ServedTls
 from podpass.local.start_limit import limit_start
 
 if TYPE_CHECKING:
+    from podpass.local.harness.harness import Harness
     from podpass.settings import LocalSettings
 
 _log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Instance:
         *,
         environ: Mapping[str, str],
         clock: Clock,
+        harness: "Harness | None" = None,
     ) -> None:
         self.data_dir = data_dir
         self._config = config
@@ -49,6 +51,7 @@ class Instance:
         self._settings = settings
         self._environ = environ
         self._clock = clock
+        self._harness = harness
         self.status_changed: Callable[[], None] = lambda: None
 
     async def start(self, stack: AsyncExitStack, progress: Progress) -> None:
@@ -62,6 +65,7 @@ class Instance:
             clock=self._clock,
             stack=stack,
             tls=ServedTls(self.data_dir),
+            faults=None if self._harness is None else self._harness.faults,
         )
         cloud = CloudParts(context)
         cluster = ClusterParts(context, on_restart=lambda: self.status_changed())
@@ -84,6 +88,16 @@ class Instance:
                 detail = await step()
             progress(part, detail)
             _log.info("part_started", extra={"part": part})
+
+    async def take_baseline(self) -> None:
+        """Store the state to which tests reset the instance, if it is for tests."""
+        if self._harness is not None:
+            await self._harness.take_baseline()
+
+    def on_unused(self, stop: Callable[[], None]) -> None:
+        """Call `stop` in the event loop when no process uses an instance for tests any more."""
+        if self._harness is not None:
+            self._harness.watch_users(stop)
 
     async def _secrets(self, cloud: CloudParts, cluster: ClusterParts) -> str:
         """Create or read certificates and keys, in parallel, because generating RSA keys is slow."""
@@ -117,7 +131,12 @@ class Instance:
             pods=cluster.pods,
             clock=self._clock,
         )
-        await context.serve("control", control.create_app(self.queries, self._config.control_token))
+        if self._harness is not None:
+            self._harness.attach(self.data_dir, self._config, cloud, cluster)
+        # Only the harness has paths for tests: faults, another clock, signatures of any claims.
+        routes = {} if self._harness is None else self._harness.routes()
+        app = control.create_app(self.queries, self._config.control_token, routes)
+        await context.serve("control", app)
         table = gateway.routes(self._config.ports)
         running = gateway.run_gateway(
             self._sockets["gateway"],

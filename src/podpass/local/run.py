@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import TYPE_CHECKING
 
 from podpass import files, log
 from podpass.clock import Clock, system
@@ -24,6 +25,9 @@ from podpass.local.lock import Lock, check_lock_file
 from podpass.servers.file_limits import raise_file_limit
 from podpass.servers.shutdown_signal import ShutdownSignal
 from podpass.settings import LocalSettings
+
+if TYPE_CHECKING:
+    from podpass.local.harness.harness import Harness
 
 _log = logging.getLogger(__name__)
 
@@ -49,15 +53,17 @@ def run(
     progress: Progress,
     ready: Callable[[], None],
     clock: Clock = system,
+    harness: "Harness | None" = None,
 ) -> None:
     """Run an instance in a prepared data directory until a signal stops it.
 
-    Shapes:  `seed` is the text of a seed and the name of its file.
+    Shapes:  `seed` is the text of a seed and the name of its file; with `harness`, the instance is for tests,
+             and also stops when no process uses it.
     Errors:  KeyboardInterrupt after a Ctrl-C before it was ready; AlreadyRunning, LockRemoved, PortInUse,
              DataDirError, DiskNotWritable, and errors of the parts about their data.
     """
     with disk_errors.translate_disk_errors():
-        _run(data_dir, settings, seed, environ, progress, ready, clock)
+        _run(data_dir, settings, seed, environ, progress, ready, clock, harness)
 
 
 def _run(
@@ -68,6 +74,7 @@ def _run(
     progress: Progress,
     ready: Callable[[], None],
     clock: Clock,
+    harness: "Harness | None",
 ) -> None:
     lock = Lock(data_dir.lock_file)
     if not lock.acquire():
@@ -84,7 +91,13 @@ def _run(
         try:
             with _create_runner() as runner:
                 instance = Instance(
-                    data_dir, config, sockets, settings, environ=environ, clock=clock
+                    data_dir,
+                    config,
+                    sockets,
+                    settings,
+                    environ=environ,
+                    clock=clock if harness is None else harness.clock,
+                    harness=harness,
                 )
                 ended_by = runner.run(_run_until_signal(instance, seed, progress, ready))
         finally:
@@ -113,6 +126,7 @@ async def _run_until_signal(
 
     stack = AsyncExitStack()
     with ShutdownSignal(_handled_signals(), on_repeat=_exit_on_interrupt) as shutdown:
+        instance.on_unused(shutdown.requested.set)
         try:
             return None if await shutdown.wait_after(start()) else shutdown.number
         finally:
@@ -143,6 +157,7 @@ async def _start(
         progress("seed", "")
         changed = await instance.queries.apply(*seed)
         progress("seed", f"{len(changed)} changes from {seed[1]}")
+    await instance.take_baseline()
     _write_status(instance)
     instance.status_changed = partial(_write_status, instance)
     _log.info("instance_ready", extra={"took_ms": round((time.monotonic() - began) * 1000)})

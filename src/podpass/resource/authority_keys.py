@@ -45,7 +45,7 @@ class PublishedKeys:
         self._fetcher = fetcher
         self._url = url
         retry = min(_RETRY_SECONDS, interval_seconds)
-        policy = KeyCachePolicy(
+        self._policy = KeyCachePolicy(
             refresh_seconds=REFRESH_SECONDS,
             fresh_seconds=REFRESH_SECONDS,
             max_age_seconds=STALE_SECONDS,
@@ -53,7 +53,8 @@ class PublishedKeys:
             refetch_seconds=interval_seconds,
             failed_refetch_seconds=retry,
         )
-        self._keys = KeyCache(self._fetch, policy, clock)
+        self._clock = clock
+        self.clear()
 
     async def find(self, kid: str) -> jose.PublicKey | None:
         """Find a published key.
@@ -65,6 +66,10 @@ class PublishedKeys:
         except NoUsableKeys as exc:
             raise KeysUnavailable("the authority's keys are unavailable") from exc
         return found[-1] if found else None
+
+    def clear(self) -> None:
+        """Drop the keys; the next token fetches them."""
+        self._keys = KeyCache(self._fetch, self._policy, self._clock)
 
     async def _fetch(self) -> KeysById:
         try:

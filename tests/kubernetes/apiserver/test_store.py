@@ -19,10 +19,11 @@ from podpass.kubernetes.apiserver.storage.storage import (
     AlreadyExists,
     ObjectStore,
     RevisionConflict,
+    StoredObject,
     StoreError,
 )
 
-MAPS = kind_by_name("ConfigMap")
+MAPS, NAMESPACES = kind_by_name("ConfigMap"), kind_by_name("Namespace")
 
 
 def config_map(name: str, **data: str) -> dict[str, Any]:
@@ -189,3 +190,67 @@ def test_corrupt_row_is_named_with_a_hint(tmp_path: Path) -> None:
         ObjectStore(path).open()
     assert "configmaps default/web" in refused.value.message
     assert "restore" in refused.value.hint
+
+
+def keep_nothing(_resource: str, _stored: StoredObject) -> bool:
+    return False
+
+
+def contents(store: ObjectStore) -> dict[str, Any]:
+    return {each.name: each.object()["data"] for each in store.list_stored(MAPS)}
+
+
+def test_restored_objects_survive_a_restart_and_watchers_see_each_change(
+    open_store: Callable[[], ObjectStore],
+) -> None:
+    store = open_store()
+    for name in ("changed", "deleted", "same"):
+        store.create(MAPS, config_map(name, value="before"))
+    wanted, before = store.snapshot(), contents(store)
+    store.update(MAPS, config_map("changed", value="after"), 1)
+    store.delete(MAPS, config_map("deleted"), 2)
+    store.create(MAPS, config_map("created"))
+    revision = store.revision
+    store.restore(wanted, keep_nothing)
+    assert contents(store) == before
+    events = store.watch_cache.events_since(revision, MAPS.resource)
+    assert [(each.type, each.name, each.revision) for each in events] == [
+        ("MODIFIED", "changed", revision + 1),
+        ("DELETED", "created", revision + 2),
+        ("ADDED", "deleted", revision + 3),
+    ]
+    store.close()
+    again = open_store()
+    assert (contents(again), again.revision) == (before, revision + 3)
+
+
+def test_restore_leaves_objects_that_are_kept(open_store: Callable[[], ObjectStore]) -> None:
+    store = open_store()
+    wanted = store.snapshot()
+    store.create(MAPS, config_map("kept"))
+    store.restore(wanted, lambda _resource, stored: stored.name == "kept")
+    assert list(contents(store)) == ["kept"]
+
+
+@pytest.mark.parametrize("link", ["owner", "event", "namespace"])
+def test_late_write_for_an_object_that_restore_removed_is_refused(
+    open_store: Callable[[], ObjectStore], link: str
+) -> None:
+    store = open_store()
+    store.create(NAMESPACES, {"metadata": {"name": "one", "uid": "n1"}})
+    wanted = store.snapshot()
+    store.create(NAMESPACES, {"metadata": {"name": "gone", "uid": "n2"}})
+    owner = config_map("owner")
+    owner["metadata"]["uid"] = "u1"
+    store.create(MAPS, owner)
+    store.restore(wanted, keep_nothing)
+    late = config_map("late")
+    if link == "owner":
+        late["metadata"]["ownerReferences"] = [{"uid": "u1"}]
+    elif link == "event":
+        late["involvedObject"] = {"uid": "u1"}
+    else:
+        late["metadata"]["namespace"] = "gone"
+    with pytest.raises(RevisionConflict):
+        store.create(MAPS, late)
+    store.create(MAPS, config_map("later"))

@@ -91,6 +91,11 @@ class IssuerKeyCache:
                 raise exc.failure from exc
             raise IssuerUnavailable("the issuer's keys are too old", reason="stale") from exc
 
+    def clear(self) -> None:
+        """Drop the keys of all issuers; the next request of each issuer fetches them."""
+        self._entries.clear()
+        self._key_count = 0
+
     def _entry(self, issuer: str) -> _IssuerEntry:
         entry = self._entries.get(issuer)
         if entry is None:

@@ -9,7 +9,7 @@ watch cache is empty after a start, so clients with an older watch must list aga
 import os
 import sqlite3
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ NamespacedName = tuple[str, str]
 
 _VERSION = 1
 _RESTORE_HINT = "restore the file from a backup, or move it away to start with an empty cluster"
+_MAX_REMOVED = 1000
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _TABLES = """
 CREATE TABLE objects (
@@ -79,6 +80,10 @@ class StoredObject:
         return value
 
 
+Snapshot = Mapping[str, Mapping[NamespacedName, StoredObject]]
+"""The objects of each resource at one time."""
+
+
 class ObjectStore:
     """All objects of one cluster; open it before use."""
 
@@ -87,6 +92,7 @@ class ObjectStore:
         self._database: sqlite3.Connection | None = None
         self._objects: dict[str, dict[NamespacedName, StoredObject]] = {}
         self._names: dict[str, list[NamespacedName]] = {}  # sorted, so that no list request sorts
+        self._removed: list[str] = []  # the last UIDs that `restore` has removed
         self.revision = 0
         self.watch_cache = WatchCache(0)
 
@@ -203,11 +209,13 @@ class ObjectStore:
     def create(self, kind: Kind, obj: Mapping[str, Any]) -> Object:
         """Store a new object with the next revision.
 
-        Errors:  AlreadyExists, StoreError.
+        Errors:  AlreadyExists, StoreError; RevisionConflict for an object of one that `restore` has removed.
         """
         namespace, name = _name_of(obj)
         if self.get_stored(kind, namespace, name) is not None:
             raise AlreadyExists(f"{kind.resource} {name} exists")
+        if self._removed and self._is_late(namespace, obj):
+            raise RevisionConflict(f"{kind.resource} {name} belongs to an object that is gone")
         return self._write(kind, ADDED, obj, None)
 
     def update(self, kind: Kind, obj: Mapping[str, Any], read_revision: int) -> Object:
@@ -223,6 +231,60 @@ class ObjectStore:
         Errors:  RevisionConflict, StoreError.
         """
         return self._write(kind, DELETED, obj, self._require_revision(kind, obj, read_revision))
+
+    def snapshot(self) -> Snapshot:
+        """Return the stored objects, to restore them later."""
+        return {resource: dict(found) for resource, found in self._objects.items()}
+
+    def restore(self, wanted: Snapshot, keep: Callable[[str, StoredObject], bool]) -> None:
+        """Restore the objects of a snapshot in one transaction; watchers get an event for each change.
+
+        Restored objects get new revisions: revisions never decrease.
+
+        Shapes:  an object for which `keep` is true stays as it is, and is not created again.
+        Errors:  StoreError.
+        """
+        events = list(self._plan_restore(wanted, keep))
+        if not events:
+            return
+        self._commit(*events)
+        for event in events:
+            self._apply(event)
+        removed = (
+            event.object()["metadata"].get("uid") for event in events if event.type == DELETED
+        )
+        self._removed = [*self._removed, *filter(None, removed)][-_MAX_REMOVED:]
+
+    def _is_late(self, namespace: str, obj: Mapping[str, Any]) -> bool:
+        """Return whether a controller or the kubelet writes for an object that `restore` has removed."""
+        if namespace and ("", namespace) not in self._objects.get("namespaces", {}):
+            return True
+        owners = [*(obj["metadata"].get("ownerReferences") or ()), obj.get("involvedObject") or {}]
+        return any(each.get("uid") in self._removed for each in owners)
+
+    def _plan_restore(
+        self, wanted: Snapshot, keep: Callable[[str, StoredObject], bool]
+    ) -> Iterator[WatchEvent]:
+        revision = self.revision
+        for resource in sorted({*self._objects, *wanted}):
+            now, then = self._objects.get(resource, {}), wanted.get(resource, {})
+            for key in sorted({*now, *then}):
+                before, after = now.get(key), then.get(key)
+                stored = after or before
+                if before == after or stored is None or keep(resource, stored):
+                    continue
+                revision += 1
+                change = DELETED if after is None else ADDED if before is None else MODIFIED
+                yield WatchEvent(
+                    revision=revision,
+                    type=change,
+                    resource=resource,
+                    namespace=key[0],
+                    name=key[1],
+                    raw=_with_revision(stored.raw, revision),
+                    before=before.raw if before else None,
+                    replaced=before.revision if before else 0,
+                )
 
     def _require_revision(
         self, kind: Kind, obj: Mapping[str, Any], read_revision: int
@@ -243,53 +305,53 @@ class ObjectStore:
             stored = kind.custom.to_storage(stored)
         raw = orjson.dumps(stored)
         namespace, name = _name_of(obj)
-        self._commit(kind.resource, namespace, name, None if change == DELETED else raw)
-        self.revision = revision
-        self._update_memory(kind, change, StoredObject(namespace, name, revision, raw))
-        self.watch_cache.append(
-            WatchEvent(
-                revision=revision,
-                type=change,
-                resource=kind.resource,
-                namespace=namespace,
-                name=name,
-                raw=raw,
-                before=before.raw if before else None,
-                replaced=before.revision if before else 0,
-            )
+        event = WatchEvent(
+            revision=revision,
+            type=change,
+            resource=kind.resource,
+            namespace=namespace,
+            name=name,
+            raw=raw,
+            before=before.raw if before else None,
+            replaced=before.revision if before else 0,
         )
+        self._commit(event)
+        self._apply(event)
         return stored if kind.custom is None else kind.custom.from_storage(stored)
 
-    def _update_memory(self, kind: Kind, change: str, stored: StoredObject) -> None:
-        key = stored.namespace, stored.name
-        found = self._objects.setdefault(kind.resource, {})
-        keys = self._names.setdefault(kind.resource, [])
-        if change == DELETED:
+    def _apply(self, event: WatchEvent) -> None:
+        """Update the memory after the commit of a change, and wake the watchers."""
+        self.revision = event.revision
+        key = event.namespace, event.name
+        found = self._objects.setdefault(event.resource, {})
+        keys = self._names.setdefault(event.resource, [])
+        if event.type == DELETED:
             del found[key], keys[bisect_left(keys, key)]
-            return
-        if change == ADDED:
-            insort(keys, key)
-        found[key] = stored
+        else:
+            if event.type == ADDED:
+                insort(keys, key)
+            found[key] = StoredObject(*key, event.revision, event.raw)
+        self.watch_cache.append(event)
 
-    def _commit(self, resource: str, namespace: str, name: str, raw: bytes | None) -> None:
-        """Write one change and the revision in one transaction; memory is updated after the commit."""
+    def _commit(self, *events: WatchEvent) -> None:
+        """Write changes and the revision in one transaction; memory is updated after the commit."""
         database = self._database
         if database is None:
             raise StoreError("the store is closed")
         try:
             with database:
                 database.execute("BEGIN IMMEDIATE")
-                if raw is None:
-                    database.execute(
-                        "DELETE FROM objects WHERE resource=? AND namespace=? AND name=?",
-                        (resource, namespace, name),
-                    )
-                else:
-                    database.execute(
-                        "INSERT OR REPLACE INTO objects VALUES (?,?,?,?)",
-                        (resource, namespace, name, raw),
-                    )
-                database.execute("UPDATE revision SET value=?", (self.revision + 1,))
+                for event in events:
+                    key = event.resource, event.namespace, event.name
+                    if event.type == DELETED:
+                        database.execute(
+                            "DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", key
+                        )
+                    else:
+                        database.execute(
+                            "INSERT OR REPLACE INTO objects VALUES (?,?,?,?)", (*key, event.raw)
+                        )
+                database.execute("UPDATE revision SET value=?", (events[-1].revision,))
         except sqlite3.Error as exc:
             raise StoreError(f"cannot write {self._path}: {exc}", path=str(self._path)) from exc
 
@@ -297,6 +359,12 @@ class ObjectStore:
 def _name_of(obj: Mapping[str, Any]) -> NamespacedName:
     metadata = obj["metadata"]
     return metadata.get("namespace", ""), metadata["name"]
+
+
+def _with_revision(raw: bytes, revision: int) -> bytes:
+    stored = orjson.loads(raw)
+    stored["metadata"]["resourceVersion"] = str(revision)
+    return orjson.dumps(stored)
 
 
 def _revision_of(raw: bytes) -> int:

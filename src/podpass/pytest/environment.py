@@ -1,0 +1,64 @@
+"""The environment of the test process, in which Azure SDKs use the instance and one of its identities."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from podpass import names
+
+if TYPE_CHECKING:
+    import pytest
+
+    from podpass.pytest.instance import Podpass
+    from podpass.pytest.objects import IdentityHandle
+
+# azure-identity 1.25 and later then use no other sign-in of the machine, and do not ask its metadata service.
+_CREDENTIALS = "AZURE_TOKEN_CREDENTIALS"
+_ONLY_WORKLOAD_IDENTITY = "WorkloadIdentityCredential"
+
+
+class TestEnvironment:
+    """Environment variables of one test; all are restored at its end."""
+
+    __test__ = False  # not a class of tests
+
+    def __init__(self, podpass: "Podpass", patch: "pytest.MonkeyPatch", folder: Path) -> None:
+        self._podpass, self._patch, self._folder = podpass, patch, folder
+
+    def use_gateway(self) -> None:
+        """Route Azure's hosts to the instance, trust its CA, and remove other sign-ins."""
+        from podpass.local.host_identity import IDENTITY_VARIABLES
+
+        for name in (*IDENTITY_VARIABLES, _CREDENTIALS):
+            self._patch.delenv(name, raising=False)
+        self._set(self._podpass.environment())
+
+    def sign_in(self, identity: "IdentityHandle", *, account: str = "", token: str = "") -> None:
+        """Make `DefaultAzureCredential` use an identity, with a token of a ServiceAccount.
+
+        Shapes:  `account` is by default the first ServiceAccount that the identity trusts; `token` replaces
+                 its token, for tests of refusals.
+        """
+        if not token:
+            account = account or identity.account
+            self._podpass.kubernetes.create_account(account, identity.client_id)
+            token = self._podpass.kubernetes.request_token(account)
+        file = self._folder / f"{identity.client_id}.token"
+        file.touch(mode=0o600)
+        file.write_text(token)
+        self._set(workload_variables(identity, file))
+
+    def _set(self, values: Mapping[str, str]) -> None:
+        for name, value in values.items():
+            self._patch.setenv(name, value)
+
+
+def workload_variables(identity: "IdentityHandle", token_file: Path) -> dict[str, str]:
+    """Return the variables that the webhook injects, for a token in a file."""
+    return {
+        names.ENV_CLIENT_ID: identity.client_id,
+        names.ENV_TENANT_ID: identity.tenant_id,
+        names.ENV_TOKEN_FILE: str(token_file),
+        names.ENV_AUTHORITY_HOST: "https://login.microsoftonline.com/",
+        _CREDENTIALS: _ONLY_WORKLOAD_IDENTITY,
+    }

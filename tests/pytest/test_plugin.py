@@ -1,0 +1,129 @@
+"""Test sessions of another project: workers, a shared instance, sessions that end in any way."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podpass.local.lock import lock_holder
+
+pytestmark = pytest.mark.processes
+
+TESTS = """
+import json, os, pathlib, time
+import pytest
+
+@pytest.fixture(autouse=True)
+def note(podpass, request):
+    file = pathlib.Path(os.environ["NOTES"]) / f"{request.node.name}.json"
+    file.write_text(json.dumps({"data_dir": str(podpass.data_dir), "pid": os.getpid()}))
+
+@pytest.mark.parametrize("number", range(6))
+def test_names_are_free(podpass, podpass_namespace, number):
+    if not podpass.is_shared:
+        podpass.create_identity("web", accounts=["default/web"])
+        with pytest.raises(LookupError):
+            podpass.identity("other")
+    podpass.kubernetes.create_account(f"{podpass_namespace}/web")
+"""
+UNUSED = """
+import sys
+
+def test_nothing_of_podpass_is_imported():
+    loaded = sorted(name for name in sys.modules if name.startswith("podpass"))
+    assert loaded == ["podpass", "podpass.pytest", "podpass.pytest.plugin"]
+"""
+WAITING = """
+import os, pathlib, signal
+
+def test_waits(podpass):
+    (pathlib.Path(os.environ["NOTES"]) / "waiting.json").write_text(str(podpass.data_dir))
+    signal.pause()
+"""
+
+
+def command(*arguments: str) -> list[str]:
+    # The name is that of the entry point, which an older installation does not have.
+    chosen = ["-p", "podpass.pytest.plugin", "-p", "no:cacheprovider"]
+    return [sys.executable, "-m", "pytest", "-q", *chosen, *arguments]
+
+
+def run_tests(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    (folder / "test_project.py").write_text(text)
+    return subprocess.run(
+        command(f"--basetemp={folder / 'base'}", *arguments),
+        cwd=folder,
+        env={**os.environ, "NOTES": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+
+
+def notes(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(each.read_text()) for each in sorted(folder.glob("test_*.json"))]
+
+
+def is_running(data_dir: str) -> bool:
+    return lock_holder(Path(data_dir) / "lock") is not None
+
+
+def wait_for_stop(data_dir: str) -> None:
+    """Wait until no process holds the lock of an instance."""
+    deadline = time.monotonic() + 60
+    while is_running(data_dir) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(data_dir)
+
+
+def test_session_without_its_fixtures_imports_and_starts_nothing(tmp_path: Path) -> None:
+    done = run_tests(tmp_path, UNUSED)
+    assert done.returncode == 0, done.stdout
+    assert not list((tmp_path / "base").glob("podpass*"))
+
+
+def test_each_worker_has_an_instance_of_its_own(tmp_path: Path) -> None:
+    done = run_tests(tmp_path, TESTS, "-n", "2")
+    assert done.returncode == 0, done.stdout
+    pairs = {(each["pid"], each["data_dir"]) for each in notes(tmp_path)}
+    assert len(pairs) == 2
+    assert len({data_dir for _, data_dir in pairs}) == 2
+    assert not any(is_running(data_dir) for _, data_dir in pairs)
+
+
+def test_workers_share_an_instance_that_stops_after_the_last_one(tmp_path: Path) -> None:
+    done = run_tests(tmp_path, TESTS, "-n", "2", "--podpass-shared")
+    assert done.returncode == 0, done.stdout
+    found = notes(tmp_path)
+    assert len({each["pid"] for each in found}) == 2
+    (data_dir,) = {each["data_dir"] for each in found}
+    wait_for_stop(data_dir)
+
+
+def test_instance_stops_after_its_test_process_was_killed(tmp_path: Path) -> None:
+    (tmp_path / "test_project.py").write_text(WAITING)
+    session = subprocess.Popen(
+        command(f"--basetemp={tmp_path / 'base'}"),
+        cwd=tmp_path,
+        env={**os.environ, "NOTES": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+    )
+    descriptor = os.pidfd_open(session.pid)
+    deadline = time.monotonic() + 60
+    note = tmp_path / "waiting.json"
+    while not (note.exists() and note.read_text()) and time.monotonic() < deadline:
+        ended, _, _ = select.select([descriptor], [], [], 0.05)
+        assert not ended
+    os.close(descriptor)
+    assert is_running(note.read_text())
+    session.send_signal(signal.SIGKILL)
+    session.wait()
+    wait_for_stop(note.read_text())
