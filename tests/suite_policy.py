@@ -30,8 +30,8 @@ settings.register_profile(
 )
 settings.load_profile("shared")
 
-# OpenSSL checks the numbers of a private key when it parses one, which takes 36 ms. The keys of tests are good,
-# and many tests parse the same few.
+# OpenSSL checks the numbers of a private key when it parses one, which takes 36 ms. Tests use good keys, and
+# many tests parse the same few.
 _parse = functools.lru_cache(maxsize=256)(serialization.load_pem_private_key)
 
 
