@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from podpass.kubernetes.client import KubeClient
-from tests.control_plane import plane
 from tests.doctor.lab import Authority, Lab
 from tests.kubernetes.conftest import ca, ring, serve  # noqa: F401 fixtures
 
@@ -18,7 +17,9 @@ _CLUSTER_IP = "127.96.0.77"  # in plane.SERVICE_ADDRESSES
 
 
 @pytest.fixture(scope="session")
-def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[plane.PlaneThread]:
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from tests.control_plane import plane  # needs the programs of bench
+
     with plane.running(tmp_path_factory.mktemp("doctor")) as running:
         yield running
 

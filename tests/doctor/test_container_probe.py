@@ -4,13 +4,14 @@ import base64
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from podpass.doctor.cluster_model import ContainerFacts, PodToken, Reached
-from podpass.doctor.container_probe import build_command, parse_output
+from podpass.doctor.container_probe import build_command, build_python_command, parse_output
 from podpass.doctor.model import Unread
 
 _MARK = "podpass-doctor"
@@ -63,6 +64,31 @@ def test_signature_never_leaves_the_container(tmp_path: Path) -> None:
         issued=10.0,
         key_id="k1",
     )
+
+
+def test_image_with_python_alone_prints_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(_token(CLAIMS))
+    command = build_python_command({"command": [sys.executable]})
+    environ = {
+        "AZURE_FEDERATED_TOKEN_FILE": str(file),
+        "AZURE_CLIENT_SECRET": "s3cret",
+        "AZURE_AUTHORITY_HOST": "https://127.0.0.1:1/",
+    }
+    done = subprocess.run(
+        command, env=environ, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert _SIGNATURE not in done.stdout
+    assert "s3cret" not in done.stdout
+    found = parse_output("app", done.stdout, 0.0)
+    assert isinstance(found, ContainerFacts)
+    assert isinstance(found.token, PodToken)
+    assert found.token.subject == "s"
+    assert isinstance(found.clock_offset, float)
+    assert isinstance(found.authority, Reached)
+    assert "refused" in found.authority.error
+    assert isinstance(found.libraries, dict)
+    assert "python:azure-identity" in found.libraries
 
 
 def test_shell_without_any_other_program_reads_the_token(tmp_path: Path) -> None:

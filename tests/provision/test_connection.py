@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from podpass.provision.connection import AzureConnection, parse_retry_after
+from podpass.provision.connection import AzureConnection, RequestLimits, parse_retry_after
 from podpass.provision.errors import ApiError
 from tests.ports import free_port
 from tests.provision.api_server import ScriptedResponse, in_order, scripted_api
@@ -45,6 +45,26 @@ async def test_lost_connection_is_repeated_for_idempotent_methods_only(
         with pytest.raises(ApiError, match="localhost sent no usable response"):
             await api.connection.send(method, f"{api.origin}/x")
     assert len(api.requests) == requests
+
+
+async def test_limits_of_a_connection_are_used(tmp_path: Path) -> None:
+    async with scripted_api(tmp_path, in_order(ScriptedResponse(status=503), OK)) as api:
+        api.connection.limits = RequestLimits(attempts=1, seconds=20.0)
+        assert (await api.connection.send("GET", f"{api.origin}/x")).status == 503
+    assert api.pauses == []
+
+
+@pytest.mark.parametrize(
+    ("environ", "proxy"),
+    [
+        ({"HTTPS_PROXY": "http://a:1", "https_proxy": "http://b:2"}, "http://b:2"),
+        ({"HTTPS_PROXY": "http://a:1", "https_proxy": ""}, "http://a:1"),
+        ({}, ""),
+    ],
+)
+def test_proxy_of_the_environment_is_used(environ: dict[str, str], proxy: str) -> None:
+    made = AzureConnection.from_environ({**environ, "NO_PROXY": "x"})
+    assert (made.https_proxy, made.no_proxy) == (proxy, "x")
 
 
 async def test_long_throttling_is_an_error_that_names_the_time(tmp_path: Path) -> None:

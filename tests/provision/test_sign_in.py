@@ -1,5 +1,6 @@
 """Each way to sign in: what is sent, what is returned, and how a failure reads."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -175,6 +176,20 @@ class _Counting(CachedTokens):
     async def request(self, resource: str) -> tuple[Secret, float]:
         self.number += 1
         return Secret(f"{resource}-{self.number}"), 3600.0
+
+
+class _Slow(_Counting):
+    async def request(self, resource: str) -> tuple[Secret, float]:
+        await asyncio.sleep(0)  # lets the other calls begin
+        return await super().request(resource)
+
+
+async def test_concurrent_calls_share_one_request() -> None:
+    tokens = _Slow()
+    found = await asyncio.gather(*(tokens.get_token(GRAPH) for _ in range(3)))
+    assert {each.reveal() for each in found} == {found[0].reveal()}
+    other = await tokens.get_token("https://other")
+    assert other.reveal() != found[0].reveal()
 
 
 async def test_token_is_used_until_five_minutes_before_it_expires() -> None:

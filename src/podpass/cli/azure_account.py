@@ -3,10 +3,11 @@
 The options are those of the reference. They may be before or after a subcommand, as there.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 from click.shell_completion import CompletionItem
@@ -18,7 +19,7 @@ from podpass.guids import is_guid
 if TYPE_CHECKING:
     from podpass.local.datadir import DataDir
     from podpass.provision.api_client import ApiClient
-    from podpass.provision.connection import AzureConnection, Report
+    from podpass.provision.connection import AzureConnection, Report, RequestLimits
     from podpass.provision.endpoints import Endpoints
     from podpass.provision.graph import GraphClient
     from podpass.provision.resource_manager import ManagerClient
@@ -103,8 +104,8 @@ def _complete(
     return [CompletionItem(each) for each in values if each.startswith(incomplete)]
 
 
-def build_options() -> list[click.Option]:
-    """Return the options of every command that uses an Azure account."""
+def build_options(without: Collection[str] = ()) -> list[click.Option]:
+    """Return the options of every command that uses an Azure account, without those that it has itself."""
     found = [
         click.Option(
             [*flags, name],
@@ -115,6 +116,7 @@ def build_options() -> list[click.Option]:
             shell_complete=None if metavar == "F" else _complete,
         )
         for name, (flags, metavar, help_text) in _OPTIONS.items()
+        if name not in without
     ]
     debug = click.Option(
         ["--debug"],
@@ -158,13 +160,19 @@ class AzureAccount:
     connection: "AzureConnection"
     # The kubeconfig of the local instance, with `--auth-method instance`.
     kubeconfig: Path | None = None
+    # Further hosts of its token service: that of direct mode, with `--auth-method instance`.
+    login_hosts: tuple[str, ...] = ()
 
     def graph(self) -> "GraphClient":
         """Return a client of Microsoft Graph."""
         from podpass.provision.graph import GraphClient
 
+        return GraphClient(self.graph_api())
+
+    def graph_api(self) -> "ApiClient":
+        """Return a client for any request to Microsoft Graph."""
         origin = self.endpoints.graph
-        return GraphClient(self._client("Microsoft Graph", origin, origin))
+        return self._client("Microsoft Graph", origin, origin)
 
     def manager(self) -> "ManagerClient":
         """Return a client of Resource Manager."""
@@ -191,7 +199,10 @@ class AzureAccount:
 
 
 async def sign_in(
-    chosen: AccountOptions, environ: Mapping[str, str], report: "Report"
+    chosen: AccountOptions,
+    environ: Mapping[str, str],
+    report: "Report",
+    limits: "RequestLimits | None" = None,
 ) -> AzureAccount:
     """Check the options, find subscription and tenant, and prepare the sign-in; tokens are requested later.
 
@@ -199,8 +210,8 @@ async def sign_in(
     """
     method = choose_method(chosen, environ)
     if method == INSTANCE:
-        return _use_instance(chosen, environ, report)
-    from podpass.provision.connection import AzureConnection
+        return _use_instance(chosen, environ, report, limits)
+    from podpass.provision.connection import PATIENT, AzureConnection
     from podpass.provision.endpoints import find_endpoints
     from podpass.provision.resource_manager import discover_tenant
 
@@ -213,11 +224,9 @@ async def sign_in(
         chosen.azure_env or "AzurePublicCloud",
         stack_file=environ.get("AZURE_ENVIRONMENT_FILEPATH", ""),
     )
-    connection = AzureConnection(
-        https_proxy=environ.get("https_proxy") or environ.get("HTTPS_PROXY") or "",
-        no_proxy=environ.get("no_proxy") or environ.get("NO_PROXY") or "",
-        report=report,
-        trace=report if chosen.debug else _ignore,
+    trace = report if chosen.debug else _ignore
+    connection = AzureConnection.from_environ(
+        environ, report=report, trace=trace, limits=limits or PATIENT
     )
     tenant = await discover_tenant(connection, endpoints.manager, subscription)
     return AzureAccount(
@@ -329,12 +338,15 @@ def _client_id(chosen: AccountOptions, environ: Mapping[str, str]) -> str:
 
 
 def _use_instance(
-    chosen: AccountOptions, environ: Mapping[str, str], report: "Report"
+    chosen: AccountOptions,
+    environ: Mapping[str, str],
+    report: "Report",
+    limits: "RequestLimits | None",
 ) -> AzureAccount:
     """Sign in as the administrator of the local instance; every request goes to its gateway."""
     from podpass.cli.client import require_status
     from podpass.crypto.secret import Secret
-    from podpass.provision.connection import AzureConnection
+    from podpass.provision.connection import PATIENT, AzureConnection
     from podpass.provision.endpoints import find_endpoints
     from podpass.provision.sign_in import PasswordSignIn
 
@@ -353,6 +365,7 @@ def _use_instance(
         ca_file=Path(status["ca_file"]),
         report=report,
         trace=report if chosen.debug else _ignore,
+        limits=limits or PATIENT,
     )
     tokens = PasswordSignIn(
         connection=connection,
@@ -368,6 +381,7 @@ def _use_instance(
         tokens=tokens,
         connection=connection,
         kubeconfig=Path(status["kubernetes"]["kubeconfig"]),
+        login_hosts=(urlsplit(status["authority"]).netloc,),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from podpass.cli import options
+from podpass.cli import doctor_cloud, options
 from podpass.cli.completion_values import complete_namespaces, complete_pods
 from podpass.cli.output import escape_unprintable, print_message, print_output, wrap_text
 from podpass.local.datadir import DataDir
@@ -40,8 +40,16 @@ _WRONG, _NOT_READ = 1, 3
 @click.argument(
     "target", default="", metavar="[POD|SERVICEACCOUNT|NAMESPACE]", shell_complete=complete_pods
 )
+@click.pass_context
 def command(
-    data_dir: DataDir, namespace: str, kubeconfig: Path | None, output: str, target: str
+    ctx: click.Context,
+    /,
+    data_dir: DataDir,
+    namespace: str,
+    kubeconfig: Path | None,
+    output: str,
+    target: str,
+    **cloud: Any,
 ) -> int:
     """Find out why a workload gets no token: the first wrong thing, and the command that fixes it.
 
@@ -51,7 +59,8 @@ def command(
     one command in the pod that prints no secret. The exit code is 0 if nothing is wrong, 1 if something is,
     and 3 if nothing wrong was found but something could not be read.
     """
-    found = asyncio.run(_diagnose(data_dir, kubeconfig, target, namespace))
+    chosen = doctor_cloud.CloudOptions.from_context(ctx, data_dir, **cloud)
+    found = asyncio.run(_diagnose(data_dir, kubeconfig, target, namespace, chosen))
     if output == "table":
         _print(found)
     else:
@@ -61,8 +70,15 @@ def command(
     return 0 if all(each.is_complete for each in found) else _NOT_READ
 
 
+command.params += doctor_cloud.OPTIONS
+
+
 async def _diagnose(
-    data_dir: DataDir, kubeconfig: Path | None, target: str, namespace: str
+    data_dir: DataDir,
+    kubeconfig: Path | None,
+    target: str,
+    namespace: str,
+    cloud: doctor_cloud.CloudOptions,
 ) -> Sequence["Diagnosis"]:
     from podpass.cli.cluster import connect_to_cluster
     from podpass.doctor.run import diagnose
@@ -72,7 +88,8 @@ async def _diagnose(
         workloads = await find_workloads(client, target, namespace)
         if len(workloads) == MAX_WORKLOADS:
             print_message(f"only the first {MAX_WORKLOADS} workloads are checked")
-        return await diagnose(client, workloads)
+        reader = await doctor_cloud.open_cloud(cloud, options.environ(), client)
+        return await diagnose(client, workloads, read_cloud=reader.read)
 
 
 def _print(found: Sequence["Diagnosis"]) -> None:

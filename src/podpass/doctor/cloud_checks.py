@@ -1,5 +1,11 @@
 """The checks of the cloud half: issuer, directory, exchange and resource. Pure."""
 
+from podpass.doctor import directory_checks, exchange_checks, issuer_checks, resource_checks
 from podpass.doctor.check import DoctorCheck
 
-CHECKS: tuple[DoctorCheck, ...] = ()
+CHECKS: tuple[DoctorCheck, ...] = (
+    *issuer_checks.CHECKS,
+    *directory_checks.CHECKS,
+    *exchange_checks.CHECKS,
+    *resource_checks.CHECKS,
+)

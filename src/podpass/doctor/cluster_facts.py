@@ -23,7 +23,7 @@ from podpass.doctor.cluster_model import (
     Preview,
     WebhookService,
 )
-from podpass.doctor.container_probe import build_command, parse_output
+from podpass.doctor.container_probe import build_command, build_python_command, parse_output
 from podpass.doctor.model import MaybeObject, Object, Unread
 from podpass.kubernetes.client import KubeClient, KubeError, KubeUnreachable
 from podpass.kubernetes.client.pod_exec import run_command
@@ -118,20 +118,16 @@ class ClusterReader:
         return replace(facts, container=await self._run_probe(facts, container))
 
     async def _run_probe(self, facts: ClusterFacts, container: Object) -> ContainerFacts | Unread:
-        name, before = str(container["name"]), self._clock()
-        try:
-            done = await run_command(
-                self._client,
-                facts.namespace_name,
-                facts.pod_name,
-                name,
-                build_command(container),
-            )
-        except KubeError as exc:
-            return Unread(f"no command could run in container {name}: {exc.message}")
-        if done.error and not done.output:
-            return Unread(f"container {name} has no shell, or it ended at once: {done.error}")
-        return parse_output(name, done.output, (before + self._clock()) / 2)
+        where = facts.namespace_name, facts.pod_name, str(container["name"])
+        for command in (build_command(container), build_python_command(container)):
+            before = self._clock()
+            try:
+                done = await run_command(self._client, *where, command)
+            except KubeError as exc:
+                return Unread(f"no command could run in container {where[2]}: {exc.message}")
+            if done.output:
+                return parse_output(where[2], done.output, (before + self._clock()) / 2)
+        return Unread(f"container {where[2]} has neither a shell nor Python")
 
     async def _once(self, path: str) -> Any:
         """Read a document that several workloads need."""

@@ -23,6 +23,7 @@ VARIABLES = (
     names.ENV_TOKEN_PROXY,
 )
 _MARK = "podpass-doctor"
+_TOKEN_FILE = f"{names.MOUNT_PATH}/{names.TOKEN_PATH}"
 _MAX_CHARS = 300
 _MISSING, _UNREADABLE = "missing", "unreadable"
 # Libraries of Python and Node, which the interpreter itself can name.
@@ -33,6 +34,44 @@ for name in ("azure-identity", "msal", "adal", "msrestazure"):
         print("podpass-doctor lib python:%s %s" % (name, m.version(name)))
     except m.PackageNotFoundError:
         pass
+"""
+_CONNECT = """
+import sys, urllib.error, urllib.request
+try:
+    urllib.request.urlopen(sys.argv[1], timeout=3).close()
+    error = ""
+except urllib.error.HTTPError:
+    error = ""
+except Exception as exc:
+    error = " ".join(str(getattr(exc, "reason", exc)).split())
+print("podpass-doctor net", sys.argv[1], error, flush=True)
+"""
+# For images with Python and without a shell.
+_PYTHON_ALONE = """
+import os, subprocess, sys, time
+def show(*words):
+    print("podpass-doctor", *words, flush=True)
+variables, default, libraries, connect = sys.argv[1:]
+for name in variables.split():
+    show("env", name + "=" + os.environ.get(name, ""))
+file = os.environ.get("AZURE_FEDERATED_TOKEN_FILE") or default
+if not os.path.exists(file):
+    show("token missing")
+else:
+    try:
+        with open(file) as content:
+            show("token", content.read().rpartition(".")[0])
+    except OSError:
+        show("token unreadable")
+show("clock", int(time.time()))
+show("has python")
+exec(libraries)
+host = os.environ.get("AZURE_AUTHORITY_HOST", "").rstrip("/")
+if host:
+    tenant = os.environ.get("AZURE_TENANT_ID") or "common"
+    sys.argv[1:] = [host + "/" + tenant + "/v2.0/.well-known/openid-configuration"]
+    exec(connect)
+show("end")
 """
 _NODE = """
 for (const name of ["@azure/identity", "@azure/msal-node", "adal-node", "ms-rest-azure"])
@@ -59,10 +98,11 @@ connect() {
     [ "$c" = 0 ] || [ "$c" = 8 ] && e= || e=${e:-exit code $c}
     case $e in *"server returned error: HTTP"*) e=;; esac
     echo "$m net $u $e"
+  elif command -v "$p" >/dev/null; then "$p" -c "$4" "$u"
   fi
 }
-if [ -n "$u" ]; then u=$u/${AZURE_TENANT_ID:-common}/v2.0/.well-known/openid-configuration; connect & fi
 p=$1; command -v "${p:=python3}" >/dev/null || p=python
+if [ -n "$u" ]; then u=$u/${AZURE_TENANT_ID:-common}/v2.0/.well-known/openid-configuration; connect & fi
 if command -v "$p" >/dev/null; then echo "$m has python"; "$p" -c "$2" 2>/dev/null & fi
 if command -v node >/dev/null; then echo "$m has node"; node -e "$3" 2>/dev/null & fi
 wait
@@ -72,14 +112,21 @@ echo "$m end"
 
 def build_command(container: Mapping[str, object]) -> list[str]:
     """Return the command for a container; its own Python is used if its command names one."""
-    script = _SHELL % {
-        "variables": " ".join(VARIABLES),
-        "token_file": f"{names.MOUNT_PATH}/{names.TOKEN_PATH}",
-    }
+    script = _SHELL % {"variables": " ".join(VARIABLES), "token_file": _TOKEN_FILE}
+    return ["sh", "-c", script, _MARK, _find_interpreter(container), _PYTHON, _NODE, _CONNECT]
+
+
+def build_python_command(container: Mapping[str, object]) -> list[str]:
+    """Return the command for a container without a shell."""
+    interpreter = _find_interpreter(container) or "python3"
+    own = [interpreter, "-c", _PYTHON_ALONE]
+    return [*own, " ".join(VARIABLES), _TOKEN_FILE, _PYTHON, _CONNECT]
+
+
+def _find_interpreter(container: Mapping[str, object]) -> str:
     words = container.get("command")
     first = str(words[0]) if isinstance(words, list) and words else ""
-    interpreter = first if re.fullmatch(r"(?:.*/)?python[0-9.]*", first) else ""
-    return ["sh", "-c", script, _MARK, interpreter, _PYTHON, _NODE]
+    return first if re.fullmatch(r"(?:.*/)?python[0-9.]*", first) else ""
 
 
 def parse_output(container: str, output: str, now: float) -> ContainerFacts | Unread:
@@ -97,8 +144,7 @@ def parse_output(container: str, output: str, now: float) -> ContainerFacts | Un
     }
     return ContainerFacts(
         name=container,
-        token_file=environment.get(names.ENV_TOKEN_FILE)
-        or f"{names.MOUNT_PATH}/{names.TOKEN_PATH}",
+        token_file=environment.get(names.ENV_TOKEN_FILE) or _TOKEN_FILE,
         environment=environment,
         token=_parse_token(rows.get("token", ["unreadable"])[0]),
         clock_offset=_parse_clock(rows.get("clock", [""])[0], now),
@@ -152,7 +198,7 @@ def _parse_clock(text: str, now: float) -> float | Unread:
 
 def _parse_connection(rows: Sequence[str]) -> Reached | Unread:
     if not rows:
-        return Unread("the container has no AZURE_AUTHORITY_HOST, or neither curl nor wget")
+        return Unread("the container has no AZURE_AUTHORITY_HOST, or none of curl, wget and Python")
     url, _, error = rows[0].partition(" ")
     return Reached(url=url[:_MAX_CHARS], error=error[:_MAX_CHARS])
 

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from podpass import __version__
@@ -20,12 +21,21 @@ Sleep = Callable[[float], Awaitable[None]]
 Report = Callable[[str], None]
 
 _MAX_BYTES = 8 * 1024 * 1024
-_SECONDS = 60.0
-_ATTEMPTS = 6
 _MAX_WAIT_SECONDS = 60.0
 _IDEMPOTENT = frozenset({"GET", "PUT", "DELETE"})
 _THROTTLED = frozenset({429, 503})
 _BROKEN = frozenset({500, 502, 504})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLimits:
+    """How often a request is sent at most, and the seconds for one response."""
+
+    attempts: int
+    seconds: float
+
+
+PATIENT = RequestLimits(attempts=6, seconds=60.0)
 
 
 def ignore(_: str) -> None:
@@ -53,7 +63,17 @@ class AzureConnection:
     sleep: Sleep = asyncio.sleep
     report: Report = ignore
     trace: Report = ignore
+    limits: RequestLimits = PATIENT
     _tls: ssl.SSLContext | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str], **how: Any) -> Self:
+        """Create a connection through the proxy that the environment names."""
+        return cls(
+            https_proxy=environ.get("https_proxy") or environ.get("HTTPS_PROXY") or "",
+            no_proxy=environ.get("no_proxy") or environ.get("NO_PROXY") or "",
+            **how,
+        )
 
     async def send(
         self,
@@ -69,18 +89,18 @@ class AzureConnection:
         Errors:  ApiError if the service does not respond.
         """
         host = urlsplit(url).hostname or ""
-        for attempt in range(1, _ATTEMPTS + 1):
+        for attempt in range(1, self.limits.attempts + 1):
             try:
                 response = await self._send_once(method, url, headers or {}, body)
             except ApiError as exc:
-                if method not in _IDEMPOTENT or attempt == _ATTEMPTS:
+                if method not in _IDEMPOTENT or attempt >= self.limits.attempts:
                     raise
                 await self._wait(2.0**attempt, exc.message)
                 continue
             repeated = response.status in _THROTTLED or (
                 response.status in _BROKEN and method in _IDEMPOTENT
             )
-            if not repeated or attempt == _ATTEMPTS:
+            if not repeated or attempt >= self.limits.attempts:
                 return response
             seconds = parse_retry_after(header(response, "retry-after"), 2.0**attempt)
             if seconds > _MAX_WAIT_SECONDS:
@@ -114,12 +134,14 @@ class AzureConnection:
             (key.encode(), value.encode("latin-1")) for key, value in all_headers.items()
         )
         try:
-            async with asyncio.timeout(_SECONDS):
+            async with asyncio.timeout(self.limits.seconds):
                 response = await send_request(
                     server, method, target, fields, body, max_bytes=_MAX_BYTES
                 )
         except TimeoutError as exc:
-            raise ApiError(f"{host} did not respond within {_SECONDS:.0f} seconds") from exc
+            raise ApiError(
+                f"{host} did not respond within {self.limits.seconds:.0f} seconds"
+            ) from exc
         except RequestFailed as exc:
             raise ApiError(f"{host} sent no usable response: {exc.message}") from exc
         except OSError as exc:

@@ -44,6 +44,15 @@ class GraphClient:
         found = await self._client.find(path, {"$select": _FIELDS})
         return _application(found) if found else None
 
+    async def find_application(self, client_id: str) -> ApplicationInfo | None:
+        """Return an application by its client id.
+
+        Errors:  ApiError.
+        """
+        params = {"$filter": f"appId eq {quote_literal(client_id)}", "$select": _FIELDS}
+        found = await self._client.list(_APPLICATIONS, params)
+        return _application(found[0]) if found else None
+
     async def create_application(self, name: str) -> ApplicationInfo:
         """Create an application; return when Graph finds it by its name.
 

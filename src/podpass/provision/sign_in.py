@@ -57,18 +57,20 @@ class CachedTokens:
 
     clock: Clock = system
     _stored: dict[str, tuple[Secret, float]] = field(default_factory=dict, repr=False)
+    _locks: dict[str, asyncio.Lock] = field(default_factory=dict, repr=False)
 
     async def get_token(self, resource: str) -> Secret:
-        """Return a stored token, or request one.
+        """Return a stored token, or request one; concurrent calls share one request.
 
         Errors:  SignInFailed.
         """
-        token, expires = self._stored.get(resource, (None, 0.0))
-        now = self.clock()
-        if token is None or now >= expires - _EARLY_SECONDS:
-            token, seconds = await self.request(resource)
-            self._stored[resource] = token, now + seconds
-        return token
+        async with self._locks.setdefault(resource, asyncio.Lock()):
+            token, expires = self._stored.get(resource, (None, 0.0))
+            now = self.clock()
+            if token is None or now >= expires - _EARLY_SECONDS:
+                token, seconds = await self.request(resource)
+                self._stored[resource] = token, now + seconds
+            return token
 
     def forget(self, resource: str) -> None:
         """Discard a token that an API refused."""

@@ -1,0 +1,224 @@
+"""Compare the token of a workload with federated credentials, letter by letter. Pure.
+
+Entra looks for a credential with the issuer, then the audience, then the subject of the token, and compares
+bytes. The credential that was meant is the one that differs only in a slash, in case or in a few characters.
+"""
+
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from urllib.parse import urlsplit
+
+from podpass.provision.model import CredentialInfo
+
+ISSUER, AUDIENCE, SUBJECT = "issuer", "audience", "subject"
+MEMBERS = (ISSUER, AUDIENCE, SUBJECT)
+_ACCOUNT = "system:serviceaccount:"
+_EXCHANGE = "api://azureadtokenexchange"
+_NEAR_CHARS = 2
+_MAX_COMPARED = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PresentedToken:
+    """What the token of a workload presents; a credential has one audience, a token may have several."""
+
+    issuer: str
+    subject: str
+    audiences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A member of a credential that differs from the token; `cause` is a clause about the reason."""
+
+    member: str
+    expected: str
+    presented: str
+    cause: str
+    is_near: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mismatch:
+    """No credential matches: the one that was meant, and its differences in the order of the check."""
+
+    credential: CredentialInfo
+    differences: tuple[Difference, ...]
+
+    @property
+    def member(self) -> str:
+        """Return the member that is named first."""
+        return self.differences[0].member
+
+    @property
+    def is_near(self) -> bool:
+        """Return whether the credential was clearly meant: each difference is a small one."""
+        return all(each.is_near for each in self.differences)
+
+
+def find_mismatch(
+    credentials: Sequence[CredentialInfo], presented: PresentedToken
+) -> Mismatch | None:
+    """Return the credential that was most likely meant; None if one matches, or if there is none."""
+    compared = [
+        Mismatch(credential=each, differences=_compare(each, presented))
+        for each in credentials[:_MAX_COMPARED]
+        if not is_flexible(each)
+    ]
+    if not compared or any(not each.differences for each in compared):
+        return None
+    return min(compared, key=_rank)
+
+
+def matches(credential: CredentialInfo, presented: PresentedToken) -> bool:
+    """Return whether Entra accepts a token by this credential."""
+    return not _compare(credential, presented)
+
+
+def is_flexible(credential: CredentialInfo) -> bool:
+    """Return whether a credential has an expression in place of a subject."""
+    return not credential.subject
+
+
+def _rank(one: Mismatch) -> tuple[bool, int, int, float]:
+    """Order mismatches: near ones first, then those that pass more of the checks, then the most similar."""
+    unlike = sum(1 - _similarity(each.expected, each.presented) for each in one.differences)
+    progress = MEMBERS.index(one.member)
+    return not one.is_near, len(one.differences), -progress, unlike
+
+
+def _similarity(one: str, other: str) -> float:
+    matcher = SequenceMatcher(None, one, other, autojunk=False)
+    return matcher.quick_ratio()  # the exact ratio takes quadratic time
+
+
+def _compare(credential: CredentialInfo, presented: PresentedToken) -> tuple[Difference, ...]:
+    given = _choose_audience(credential.audiences, presented.audiences)
+    pairs = {
+        ISSUER: (credential.issuer, presented.issuer),
+        AUDIENCE: given,
+        SUBJECT: (credential.subject, presented.subject),
+    }
+    return tuple(
+        _describe(member, expected, actual)
+        for member, (expected, actual) in pairs.items()
+        if expected != actual
+    )
+
+
+def _choose_audience(wanted: Sequence[str], given: Sequence[str]) -> tuple[str, str]:
+    """Return the audiences to compare: equal ones if there are any, else the first of each."""
+    for each in given:
+        if each in wanted:
+            return each, each
+    return next(iter(wanted), ""), next(iter(given), "")
+
+
+def _describe(member: str, expected: str, presented: str) -> Difference:
+    cause = _find_common_cause(expected, presented)
+    if cause:
+        return Difference(
+            member=member, expected=expected, presented=presented, cause=cause, is_near=True
+        )
+    return Difference(
+        member=member,
+        expected=expected,
+        presented=presented,
+        cause=_CAUSES[member](expected, presented),
+        is_near=_differs_in_few(expected, presented),
+    )
+
+
+def _find_common_cause(expected: str, presented: str) -> str:
+    """Return the cause of a difference that is easily overlooked; empty if there is none."""
+    if expected.strip() == presented.strip():
+        return "white space at an end differs"
+    if expected.rstrip("/") == presented.rstrip("/"):
+        if expected.endswith("/") and presented.endswith("/"):
+            return "the number of slashes at the end differs"
+        return f"only the {'credential' if expected.endswith('/') else 'token'} ends with a slash"
+    if expected.casefold() == presented.casefold():
+        return "only the case of letters differs"
+    if unicodedata.normalize("NFKC", expected) == unicodedata.normalize("NFKC", presented):
+        return "characters look alike and are not the same"
+    return ""
+
+
+def _differs_in_few(expected: str, presented: str) -> bool:
+    """Return whether two texts differ in one place of a few characters."""
+    start = common_prefix(expected, presented)
+    rest, other = expected[start:], presented[start:]
+    end = common_prefix(rest[::-1], other[::-1])
+    return max(len(rest), len(other)) - end <= _NEAR_CHARS
+
+
+def common_prefix(one: str, other: str) -> int:
+    """Return the number of equal characters at the start."""
+    for position, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return position
+    return min(len(one), len(other))
+
+
+def _issuer_cause(expected: str, presented: str) -> str:
+    try:
+        wanted, given = urlsplit(expected), urlsplit(presented)
+    except ValueError:
+        return "it is not a URL"
+    if wanted.scheme != given.scheme and expected.partition(":")[2] == presented.partition(":")[2]:
+        return f"the scheme is {wanted.scheme or 'missing'}"
+    if expected.endswith("/.well-known/openid-configuration"):
+        return "it is the URL of the discovery document, not the issuer"
+    if wanted.netloc == given.netloc:
+        return "it is another path of the same host, as of another cluster"
+    return "it is the issuer of another cluster"
+
+
+def _subject_cause(expected: str, presented: str) -> str:
+    if "*" in expected:
+        return "Entra compares subjects without wildcards"
+    if not expected.startswith(_ACCOUNT):
+        if expected.replace("/", ":") == presented.removeprefix(_ACCOUNT):
+            return f"a subject begins with {_ACCOUNT}"
+        return "it is not the subject of a ServiceAccount"
+    namespace, _, account = presented.removeprefix(_ACCOUNT).partition(":")
+    wanted_namespace, _, wanted_account = expected.removeprefix(_ACCOUNT).partition(":")
+    if (wanted_namespace, wanted_account) == (account, namespace):
+        return "namespace and ServiceAccount are exchanged"
+    if wanted_account == account:
+        return "it is the subject of another namespace"
+    if wanted_namespace == namespace:
+        return "it is the subject of another ServiceAccount"
+    return "it is the subject of another namespace and ServiceAccount"
+
+
+def _audience_cause(expected: str, presented: str) -> str:
+    both = (expected.casefold(), presented.casefold())
+    if all(each.startswith(_EXCHANGE) for each in both):
+        return "it is the audience of another cloud"
+    return "it is another audience"
+
+
+_CAUSES: Mapping[str, Callable[[str, str], str]] = {
+    ISSUER: _issuer_cause,
+    SUBJECT: _subject_cause,
+    AUDIENCE: _audience_cause,
+}
+
+
+def describe_position(expected: str, presented: str) -> str:
+    """Return the first character that differs, such as `character 31 is "W" and not "w"`."""
+    start = common_prefix(expected, presented)
+    wanted, given = _character(expected, start), _character(presented, start)
+    return f"character {start + 1} is {wanted} and not {given}"
+
+
+def _character(text: str, position: int) -> str:
+    if position >= len(text):
+        return "missing"
+    char = text[position]
+    if "!" <= char <= "~":
+        return f'"{char}"'
+    return f"U+{ord(char):04X} {unicodedata.name(char, '')}".rstrip()

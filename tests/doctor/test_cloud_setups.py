@@ -1,0 +1,392 @@
+"""Set-ups whose cloud half is broken by one object; each must be named exactly, a healthy one not at all."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+
+from podpass.doctor.checks import CHECKS
+from podpass.doctor.model import Diagnosis
+from podpass.local.control_plane.programs import ASSETS
+from tests.cli.azure_world import AzureWorld
+from tests.doctor.cloud_world import CloudWorld, Workload, connected
+from tests.local.instances import Podpass
+
+Break = Callable[[CloudWorld, Workload], None]
+BreakLater = Callable[[CloudWorld, Workload], Awaitable[object]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetUp:
+    """One broken set-up.
+
+    Shapes:  `before` changes the workload before its objects are created, `after` changes the objects;
+             `finding` is the id of the check that must name it first, `says` a part of the message.
+    """
+
+    id: str
+    finding: str
+    says: str
+    before: Break = lambda _world, _workload: None
+    after: BreakLater | None = None
+
+
+def _trust(**changes: object) -> Break:
+    """Return a change of the only credential; `{name}` stands for the ServiceAccount."""
+
+    def change(world: CloudWorld, workload: Workload) -> None:
+        filled = {
+            key: value.format(name=workload.name, issuer=world.world.issuer.rstrip("/"))
+            if isinstance(value, str)
+            else value
+            for key, value in changes.items()
+        }
+        workload.credentials = [world.credential(workload.name, **filled)]
+
+    return change
+
+
+def _set(**changes: object) -> Break:
+    def change(_: CloudWorld, workload: Workload) -> None:
+        for key, value in changes.items():
+            setattr(workload, key, value)
+
+    return change
+
+
+def _twenty(world: CloudWorld, workload: Workload) -> None:
+    workload.credentials = [
+        world.credential(f"team-{number}", name=f"trust-{number}") for number in range(20)
+    ]
+
+
+def _two(world: CloudWorld, workload: Workload) -> None:
+    """Trust another ServiceAccount of this cluster, and the right one without the slash."""
+    issuer = world.world.issuer
+    workload.credentials = [
+        world.credential("another", name="another"),
+        world.credential(workload.name, name="meant", issuer=issuer.rstrip("/")),
+    ]
+
+
+def _use_tenant_id(world: CloudWorld, workload: Workload) -> None:
+    workload.client_id = world.account.tenant_id
+
+
+async def _disable(world: CloudWorld, workload: Workload) -> None:
+    path = f"/servicePrincipals/{workload.ids['principal']}"
+    await world.graph("PATCH", path, {"accountEnabled": False})
+
+
+async def _assign_other_vault(world: CloudWorld, workload: Workload) -> None:
+    await world.assign(
+        workload.ids["principal"], "Key Vault Secrets User", world.vault_id("other-vault")
+    )
+
+
+def _policy(id_name: str, *permissions: str) -> BreakLater:
+    async def change(world: CloudWorld, workload: Workload) -> None:
+        policy = {
+            "tenantId": world.account.tenant_id,
+            "objectId": workload.ids[id_name],
+            "permissions": {"secrets": list(permissions)},
+        }
+        await world.put_vault("policies", uses_roles=False, policies=[policy])
+
+    return change
+
+
+_REAL = "kube-apiserver"
+_UNKNOWN = "99999999-aaaa-4bbb-8ccc-000000000001"
+_BY_POLICY = _set(vault="policies", role=None)
+SETUPS = (
+    SetUp(
+        id="unknown-client-id",
+        finding="identity-unknown",
+        says="no application and no managed identity",
+        before=_set(client_id=_UNKNOWN),
+    ),
+    SetUp(
+        id="principal-id-as-client-id",
+        finding="identity-unknown",
+        says="the object id of the service principal of principal-id-as-client-id; its client id is",
+        before=_set(client_from="principal"),
+    ),
+    SetUp(
+        id="object-id-as-client-id",
+        finding="identity-unknown",
+        says="the object id of the application of object-id-as-client-id",
+        before=_set(kind="application", client_from="application"),
+    ),
+    SetUp(
+        id="tenant-id-as-client-id",
+        finding="identity-unknown",
+        says="not a client id but the tenant id",
+        before=_use_tenant_id,
+    ),
+    SetUp(
+        id="no-service-principal",
+        finding="principal-missing",
+        says="no service principal",
+        before=_set(kind="application-alone", role=None),
+    ),
+    SetUp(
+        id="disabled-service-principal",
+        finding="principal-disabled",
+        says="disabled",
+        before=_set(kind="application"),
+        after=_disable,
+    ),
+    SetUp(
+        id="no-credential",
+        finding="credential-missing",
+        says="trusts no ServiceAccount",
+        before=_set(credentials=[]),
+    ),
+    SetUp(
+        id="no-credential-of-application",
+        finding="credential-missing",
+        says="trusts no ServiceAccount",
+        before=_set(credentials=[], kind="application"),
+    ),
+    SetUp(
+        id="issuer-without-slash",
+        finding="credential-issuer-differs",
+        says="only the token ends with a slash",
+        before=_trust(issuer="{issuer}"),
+    ),
+    SetUp(
+        id="issuer-of-other-cluster",
+        finding="credential-issuer-differs",
+        says="it is another path of the same host, as of another cluster",
+        before=_trust(issuer="https://eastus.oic.prod-aks.azure.com/t/other/"),
+    ),
+    SetUp(
+        id="issuer-of-other-host",
+        finding="credential-issuer-differs",
+        says="it is the issuer of another cluster",
+        before=_trust(issuer="https://issuer.invalid/"),
+    ),
+    SetUp(
+        id="issuer-is-discovery-url",
+        finding="credential-issuer-differs",
+        says="the URL of the discovery document",
+        before=_trust(issuer="{issuer}/.well-known/openid-configuration"),
+    ),
+    SetUp(
+        id="slash-next-to-other-account",
+        finding="credential-issuer-differs",
+        says="only the token ends with a slash",
+        before=_two,
+    ),
+    SetUp(
+        id="subject-in-other-case",
+        finding="credential-subject-differs",
+        says='character 31 is "S" and not "s"',
+        before=_trust(subject="system:serviceaccount:default:Subject-in-other-case"),
+    ),
+    SetUp(
+        id="subject-of-other-namespace",
+        finding="credential-subject-differs",
+        says="of another namespace",
+        before=_trust(subject="system:serviceaccount:production:{name}"),
+    ),
+    SetUp(
+        id="subject-of-other-account",
+        finding="credential-subject-differs",
+        says="of another ServiceAccount",
+        before=_trust(subject="system:serviceaccount:default:frontend"),
+    ),
+    SetUp(
+        id="subject-with-one-letter-more",
+        finding="credential-subject-differs",
+        says='is "s" and not missing',
+        before=_trust(subject="system:serviceaccount:default:{name}s"),
+    ),
+    SetUp(
+        id="subject-exchanged",
+        finding="credential-subject-differs",
+        says="namespace and ServiceAccount are exchanged",
+        before=_trust(subject="system:serviceaccount:{name}:default"),
+    ),
+    SetUp(
+        id="subject-without-prefix",
+        finding="credential-subject-differs",
+        says="a subject begins with system:serviceaccount:",
+        before=_trust(subject="default:{name}"),
+    ),
+    SetUp(
+        id="audience-of-credential",
+        finding="credential-audience-differs",
+        says="it is the audience of another cloud",
+        before=_trust(audiences=["api://AzureADTokenExchangeUSGov"]),
+    ),
+    SetUp(
+        id="audience-in-other-case",
+        finding="credential-audience-differs",
+        says="only the case of letters differs",
+        before=_trust(audiences=["api://azureadtokenexchange"]),
+    ),
+    SetUp(
+        id="audience-of-pod",
+        finding="credential-audience-differs",
+        says="it is another audience",
+        before=_set(audience="https://kubernetes.default.svc"),
+    ),
+    SetUp(
+        id="twenty-others",
+        finding="credential-limit",
+        says="20 of 20",
+        before=_twenty,
+    ),
+    SetUp(
+        id="unknown-tenant",
+        finding="tenant-unknown",
+        says="knows no such tenant",
+        before=_set(tenant_id=_UNKNOWN),
+    ),
+    SetUp(
+        id="authority-of-other-cloud",
+        finding="authority-of-other-cloud",
+        says="the token service of AzureUSGovernment, and the identity is in AzureCloud",
+        before=_set(authority_host="https://login.microsoftonline.us/"),
+    ),
+    SetUp(
+        id="misspelled-authority",
+        finding="authority-of-other-cloud",
+        says="no token service of a known cloud",
+        before=_set(authority_host="https://login.microsoftonline.co/"),
+    ),
+    SetUp(
+        id="authority-without-tls",
+        finding="authority-of-other-cloud",
+        says="not an https URL",
+        before=_set(authority_host="http://login.microsoftonline.com/"),
+    ),
+    SetUp(
+        id="unknown-vault",
+        finding="vault-unknown",
+        says="no such vault",
+        before=_set(vault="no-such-vault", role=None),
+    ),
+    SetUp(
+        id="no-role",
+        finding="role-missing",
+        says="has no role there",
+        before=_set(role=None),
+    ),
+    SetUp(
+        id="role-at-other-vault",
+        finding="role-missing",
+        says="it has Key Vault Secrets User at /subscriptions/",
+        before=_set(role=None),
+        after=_assign_other_vault,
+    ),
+    SetUp(
+        id="role-for-management",
+        finding="role-insufficient",
+        says="Key Vault Contributor",
+        before=_set(role="Key Vault Contributor"),
+    ),
+    SetUp(
+        id="role-for-metadata",
+        finding="role-insufficient",
+        says="Key Vault Reader",
+        before=_set(role="Key Vault Reader"),
+    ),
+    SetUp(
+        id="no-access-policy",
+        finding="access-policy-missing",
+        says="none lets managed identity no-access-policy read secrets",
+        before=_BY_POLICY,
+    ),
+    SetUp(
+        id="access-policy-of-client-id",
+        finding="access-policy-missing",
+        says="names its client id",
+        before=_BY_POLICY,
+        after=_policy("client", "get"),
+    ),
+    SetUp(
+        id="access-policy-without-get",
+        finding="access-policy-missing",
+        says="read secrets",
+        before=_BY_POLICY,
+        after=_policy("principal", "list", "set"),
+    ),
+)
+
+
+def _start_real(make_podpass: Callable[[], Podpass]) -> Podpass:
+    """Start an instance with a real API server, or skip."""
+    from tests.control_plane import plane  # needs the programs of bench
+
+    with pytest.MonkeyPatch.context() as patch:
+        if folder := plane.environ().get(ASSETS):
+            patch.setenv(ASSETS, folder)
+        podpass = make_podpass()
+        podpass.up("--kubernetes", _REAL)
+    return podpass
+
+
+@pytest.fixture(
+    scope="module", params=["embedded", pytest.param(_REAL, marks=pytest.mark.kubernetes)]
+)
+def world(request: pytest.FixtureRequest, make_podpass: Callable[[], Podpass]) -> AzureWorld:
+    is_real = request.param == _REAL
+    podpass = _start_real(make_podpass) if is_real else request.getfixturevalue("running")
+    found = AzureWorld(podpass=podpass, status=podpass.status())
+
+    async def create_shared() -> None:
+        async with connected(found) as world:
+            await world.create_shared()
+
+    asyncio.run(create_shared())
+    return found
+
+
+def _diagnose(world: AzureWorld, setup: SetUp) -> Diagnosis:
+    async def run() -> Diagnosis:
+        async with connected(world) as cloud:
+            workload = Workload(name=setup.id, credentials=[cloud.credential(setup.id)])
+            setup.before(cloud, workload)
+            await cloud.create(workload)
+            if setup.after is not None:
+                await setup.after(cloud, workload)
+            return await cloud.diagnose(workload)
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("setup", SETUPS, ids=lambda each: each.id)
+def test_broken_setup_is_named(world: AzureWorld, setup: SetUp) -> None:
+    found = _diagnose(world, setup)
+    assert found.findings, found.not_checked
+    first = found.findings[0]
+    assert first.check == setup.finding
+    assert setup.says in first.message
+    assert first.fix
+
+
+_HEALTHY = (
+    SetUp(id="healthy-managed-identity", finding="", says=""),
+    SetUp(id="healthy-application", finding="", says="", before=_set(kind="application")),
+    SetUp(
+        id="healthy-by-access-policy",
+        finding="",
+        says="",
+        before=_BY_POLICY,
+        after=_policy("principal", "get"),
+    ),
+)
+
+
+@pytest.mark.parametrize("setup", _HEALTHY, ids=lambda each: each.id)
+def test_healthy_setup_is_not_named_and_every_check_is_made(
+    world: AzureWorld, setup: SetUp
+) -> None:
+    found = _diagnose(world, setup)
+    assert list(found.findings) == []
+    assert list(found.not_checked) == []
+    assert len(found.passed) == len(CHECKS)
