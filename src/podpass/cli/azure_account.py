@@ -4,7 +4,7 @@ The options are those of the reference. They may be before or after a subcommand
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -158,10 +158,11 @@ class AzureAccount:
     tenant_id: str
     tokens: "TokenSource"
     connection: "AzureConnection"
-    # The kubeconfig of the local instance, with `--auth-method instance`.
+    # The kubeconfig and the log of the local instance, with `--auth-method instance`.
     kubeconfig: Path | None = None
     # Further hosts of its token service: that of direct mode, with `--auth-method instance`.
     login_hosts: tuple[str, ...] = ()
+    log_file: Path | None = None
 
     def graph(self) -> "GraphClient":
         """Return a client of Microsoft Graph."""
@@ -260,6 +261,18 @@ def choose_method(chosen: AccountOptions, environ: Mapping[str, str]) -> str:
             hint=f"use one of {', '.join(METHODS)}",
         )
     return method
+
+
+def default_to_instance(chosen: AccountOptions, environ: Mapping[str, str]) -> AccountOptions:
+    """Return the options, with the sign-in to the running instance without another cluster or account."""
+    from podpass.cli.client import read_status
+
+    given = (chosen.auth_method, chosen.kubeconfig, chosen.subscription_id, chosen.azure_env)
+    if any(given) or (environ.get("KUBECONFIG") and not chosen.data_dir):
+        return chosen
+    if read_status(_locate(chosen, environ)) is None:
+        return chosen
+    return replace(chosen, auth_method=INSTANCE)
 
 
 _Prepare = Callable[["AzureConnection", "Endpoints", str], "TokenSource"]
@@ -382,6 +395,7 @@ def _use_instance(
         connection=connection,
         kubeconfig=Path(status["kubernetes"]["kubeconfig"]),
         login_hosts=(urlsplit(status["authority"]).netloc,),
+        log_file=data_dir.log_file,
     )
 
 

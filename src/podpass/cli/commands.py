@@ -52,6 +52,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "doctor": "Find the first wrong thing on the way of a workload's tokens",
         "trace": "Show the hops of a pod's tokens, refusals with cause and fix; live with -f",
         "explain": "Explain the text of an error, or a whole log: meaning, cause and resolution",
+        "graph": "Show who can become which identity, and what each reaches",
+        "drift": "Find running pods that differ from what admission would give them now",
         "token": "Inspect a token",
     },
     "Shell": {

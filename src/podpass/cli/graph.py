@@ -1,0 +1,129 @@
+"""`podpass graph`: who can become whom, and reach what."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from podpass.cli import options
+from podpass.cli.azure_account import AccountOptions, build_options, default_to_instance, sign_in
+from podpass.cli.completion_values import complete_identities
+from podpass.cli.output import escape_unprintable, print_message, print_output, wrap_text
+
+if TYPE_CHECKING:
+    from podpass.doctor.trust_model import TrustFacts, TrustGraph
+
+_CONTINUED = 3
+_FORMATS = ["text", "json", "yaml", "mermaid", "svg"]
+
+
+def _run(focus: str, output: str, allow_issuer: tuple[str, ...]) -> None:
+    from podpass.doctor.trust_drawing import to_mermaid, to_svg
+    from podpass.doctor.trust_graph import build_graph
+    from podpass.doctor.trust_model import to_document
+
+    chosen = AccountOptions.from_context(click.get_current_context())
+    facts = asyncio.run(_read(chosen, frozenset(allow_issuer)))
+    graph = build_graph(facts, focus)
+    if output == "text":
+        _print_text(graph)
+    elif output in ("mermaid", "svg"):
+        click.echo(to_svg(graph) if output == "svg" else to_mermaid(graph), nl=False)
+    else:
+        print_output(to_document(graph), output)
+    if output != "text":
+        for each in graph.unread:
+            print_message(f"podpass: not read: {each}")
+
+
+async def _read(given: AccountOptions, allowed: frozenset[str]) -> "TrustFacts":
+    from podpass.cli.cluster import connect as connect_to_cluster
+    from podpass.doctor.azure_snapshot import AzureReader
+    from podpass.doctor.cluster_accounts import read_accounts
+    from podpass.doctor.trust_model import TrustFacts
+
+    environ = options.environ()
+    chosen = default_to_instance(given, environ)
+    account = await sign_in(chosen, environ, print_message)
+    kubeconfig = Path(chosen.kubeconfig) if chosen.kubeconfig else account.kubeconfig
+    async with connect_to_cluster(kubeconfig, environ) as cluster:
+        accounts = await read_accounts(cluster, account.endpoints.audience)
+    reader = AzureReader(
+        manager=account.manager_api(),
+        graph=account.graph_api(),
+        subscription_id=account.subscription_id,
+        tenant_id=account.tenant_id,
+        login=account.endpoints.login,
+        named=frozenset((each.client_id or "").lower() for each in accounts.accounts or ()),
+    )
+    directory = await reader.read(_read_exchanges(account.log_file))
+    return TrustFacts(cluster=accounts, directory=directory, allowed_issuers=allowed)
+
+
+def _read_exchanges(log_file: Path | None) -> Mapping[tuple[str, str], str] | None:
+    """Return the last exchange with each credential from the log of the instance."""
+    if log_file is None:
+        return None
+    from podpass.trace.hop import HopResult
+    from podpass.trace.reader import read_all
+
+    found: dict[tuple[str, str], str] = {}
+    for hop in read_all(log_file):
+        is_granted = hop.stage == "exchange" and hop.result is HopResult.PASSED
+        if is_granted and hop.facts.get("credential"):
+            found[str(hop.facts.get("client_id")), str(hop.facts["credential"])] = hop.time
+    return found
+
+
+def _print_text(graph: "TrustGraph") -> None:
+    from podpass.doctor.trust_report import describe
+
+    for line in describe(graph):
+        text, indent = escape_unprintable(line.text), " " * line.indent
+        if not line.wraps or not text:
+            click.echo(indent + text if text else "")
+            continue
+        first, *rest = wrap_text(text, line.indent + _CONTINUED).splitlines()
+        click.echo(indent + first)
+        for each in rest:
+            click.echo(indent + " " * _CONTINUED + each)
+
+
+_OPTIONS = (
+    click.Option(
+        ["--allow-issuer"],
+        multiple=True,
+        metavar="URL",
+        help="Issuer that credentials may trust; may be repeated. Others become findings.",
+    ),
+    click.Option(
+        ["-o", "--output"],
+        type=click.Choice(_FORMATS),
+        default="text",
+        show_default=True,
+        help="Output format.",
+    ),
+)
+
+command = click.Command(
+    "graph",
+    params=[
+        click.Argument(
+            ["focus"],
+            required=False,
+            default="",
+            metavar="[IDENTITY|NAMESPACE]",
+            shell_complete=complete_identities,
+        ),
+        *_OPTIONS,
+        *build_options(),
+    ],
+    callback=_run,
+    help="Show which ServiceAccounts can become which identities, and which resources those reach.\n\n"
+    "Findings name credentials that match nothing, wide roles, shared identities, and accounts that their"
+    " identity does not trust. Give the name or client id of an identity, or a namespace, for a part; write"
+    " identity/NAME or namespace/NAME if both exist. It works on a local instance, and on Azure with the"
+    " kubeconfig of a cluster and your own sign-in; it only reads.",
+)

@@ -1,0 +1,68 @@
+"""Read the facts of the trust graph from the directory of this process."""
+
+from collections.abc import Mapping
+
+from podpass.clouds import PUBLIC, Cloud
+from podpass.directory.model import Vault, VaultAccess
+from podpass.directory.store.directory import Directory
+from podpass.doctor.trust_model import VAULT_TYPE, DirectorySnapshot, ResourceFacts
+
+_IDENTITY_TYPE = "Microsoft.ManagedIdentity/userAssignedIdentities"
+_PAGE = 200
+
+
+async def read_directory(
+    directory: Directory,
+    tenant_id: str,
+    *,
+    origins: tuple[str, ...] = (),
+    cloud: Cloud = PUBLIC,
+    exchanges: Mapping[tuple[str, str], str] | None = None,
+) -> DirectorySnapshot:
+    """Return the identities, roles and resources of a tenant; corrupt rows are left out.
+
+    Shapes:  `origins` are those of the token service besides the cloud's own.
+    """
+    identities = []
+    after = None
+    while True:
+        page = await directory.identities.page(tenant_id, after=after, limit=_PAGE)
+        identities += page
+        if len(page) < _PAGE:
+            break
+        after = page[-1].client_id
+    assignments = await directory.assignments.list()
+    found = []
+    for role_id in dict.fromkeys(each.role for each in assignments):
+        role = await directory.role_definitions.get(role_id)
+        if role is not None:
+            found.append(role)
+    vaults = [vault_facts(each) for each in await directory.list_vaults(tenant_id)]
+    managed = [
+        ResourceFacts(id=each.resource_id, type=_IDENTITY_TYPE, name=each.name)
+        for each in identities
+        if each.resource_id
+    ]
+    return DirectorySnapshot(
+        tenant_id=tenant_id,
+        issuers=tuple(
+            f"{origin}/{tenant_id}/v2.0"
+            for origin in dict.fromkeys((f"https://{cloud.login}", *origins))
+        ),
+        identities=tuple(identities),
+        assignments=tuple(assignments),
+        roles=tuple(found),
+        resources=(*vaults, *managed),
+        exchanges=exchanges,
+    )
+
+
+def vault_facts(vault: Vault) -> ResourceFacts:
+    """Return a vault as a resource of the graph."""
+    return ResourceFacts(
+        id=vault.resource_id,
+        type=VAULT_TYPE,
+        name=vault.name,
+        uses_roles=vault.access is VaultAccess.ROLES,
+        policies=vault.policies,
+    )
