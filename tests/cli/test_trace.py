@@ -87,6 +87,13 @@ def test_kind_and_namespace_select(data_dir: Path) -> None:
         assert "podpass explain --pod" in error.hint or "explain --pod" in error.hint
 
 
+def test_namespace_alone_selects_its_pods(data_dir: Path) -> None:
+    write(data_dir, {"stage": "admission", "outcome": "mutated", **GOOD, "namespace": "team"})
+    assert stages(data_dir, "-n", "team") == ["admission"]
+    assert len(stages(data_dir, "-n", "default")) == len(HOPS) - 2
+    assert len(stages(data_dir)) == len(HOPS) - 1
+
+
 def test_all_shows_challenges_and_tokens_for_the_api_server(data_dir: Path) -> None:
     assert len(stages(data_dir)) == len(HOPS) - 2
     assert len(stages(data_dir, "--all")) == len(HOPS)

@@ -85,6 +85,11 @@ def test_warning_of_the_webhook_is_recognized(code: str) -> None:
     assert ids(TEXTS[code].format(**values))
 
 
+def test_event_of_the_kubelet_is_recognized() -> None:
+    event = 'MountVolume.SetUp failed for volume "token" : serviceaccounts "web" not found'
+    assert ids(f"Warning FailedMount pod/web {event}") == ["token_account_not_found"]
+
+
 def test_sentences_have_unique_ids_and_say_what_to_run() -> None:
     assert len({each.id for each in SENTENCES}) == len(SENTENCES)
     known = {each.id for each in SENTENCES}

@@ -22,7 +22,6 @@ from podpass.cli.output import (
     text_width,
     wrap_text,
 )
-from podpass.cli.pod_log import read_last_error
 from podpass.errors import Error, UsageError
 from podpass.local.credential_comparison import (
     CredentialComparison,
@@ -108,7 +107,7 @@ def command(
     from podpass.exchange.errors import explain
     from podpass.explain.recognition import recognize
 
-    text = _read_text(error) if pod is None else read_last_error(data_dir, namespace, pod)
+    text = _read_text(error) if pod is None else _read_pod_log(data_dir, namespace, pod)
     found = recognize(text)
     if not found.numbers and not found.findings:
         raise Error(
@@ -143,6 +142,12 @@ def command(
             output,
         )
     ctx.exit(1 if unknown else 0)
+
+
+def _read_pod_log(data_dir: DataDir, namespace: str, pod: str) -> str:
+    from podpass.cli.pod_log import read_last_error  # imports asyncio
+
+    return read_last_error(data_dir, namespace, pod)
 
 
 def _read_text(words: Iterable[str]) -> str:

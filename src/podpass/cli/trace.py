@@ -41,8 +41,8 @@ class NothingTraced(Error):
 class TraceFilter:
     """Which hops are shown.
 
-    Shapes:  `kind` is `pod`, `account` or empty for both; `name` is empty for all; `since` is RFC 3339 or
-             empty; `is_complete` also shows challenges and tokens for the API server.
+    Shapes:  `namespace` and `name` are empty for all; `kind` is `pod`, `account` or empty for both; `since`
+             is RFC 3339 or empty; `is_complete` also shows challenges and tokens for the API server.
     """
 
     namespace: str
@@ -54,15 +54,17 @@ class TraceFilter:
     def includes(self, assigned: AssignedHop) -> bool:
         """Return whether a hop is shown."""
         hop = assigned.hop
-        if hop.time < self.since or not (self._is_of(assigned.workload) or not self.name):
+        if hop.time < self.since or not self._is_of(assigned.workload):
             return False
         return self.is_complete or not (
             hop.result is HopResult.CHALLENGE or _is_for_api_server(hop)
         )
 
     def _is_of(self, workload: TokenOwner) -> bool:
-        if workload.namespace != self.namespace:
+        if self.namespace and workload.namespace != self.namespace:
             return False
+        if not self.name:
+            return True
         is_pod = workload.is_pod(self.name) and self.kind != "account"
         return is_pod or (workload.account == self.name and self.kind != "pod")
 
@@ -85,11 +87,9 @@ def _complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -
 @click.option(
     "--namespace",
     "-n",
-    default="default",
-    show_default=True,
     metavar="N",
     shell_complete=complete_namespaces,
-    help="Namespace of the pod or ServiceAccount.",
+    help="Namespace of the pod or ServiceAccount.  [default: default; without a name all]",
 )
 @click.option("--follow", "-f", is_flag=True, help="Wait for further hops; Ctrl-C ends it.")
 @click.option(
@@ -108,7 +108,7 @@ def _complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -
 @click.argument("name", metavar="[POD|SERVICEACCOUNT]", default="", shell_complete=_complete)
 def command(
     data_dir: DataDir,
-    namespace: str,
+    namespace: str | None,
     follow: bool,
     since: int | None,
     is_complete: bool,
@@ -131,7 +131,7 @@ def command(
             hint=f"start an instance with `{options.format_command(data_dir, 'up --detach')}`",
         )
     wanted = TraceFilter(
-        namespace=namespace,
+        namespace=namespace or ("default" if plain else ""),
         kind=_KINDS.get(kind, ""),
         name=plain,
         since="" if since is None else rfc3339(time.time() - since),

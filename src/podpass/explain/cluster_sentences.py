@@ -105,6 +105,15 @@ CLUSTER = (
         run="kubectl get serviceaccount -n NAMESPACE; kubectl describe pod POD -n NAMESPACE",
     ),
     Sentence(
+        id="token_account_not_found",
+        stage="assertion",
+        words=('serviceaccounts "',),
+        near=('" not found',),
+        means="the ServiceAccount of a pod that exists was deleted, so its token cannot be requested",
+        run="create the ServiceAccount again, with the annotation azure.workload.identity/client-id",
+        hides=("token_request_refused",),
+    ),
+    Sentence(
         id="token_volume_not_mounted",
         stage="assertion",
         words=("MountVolume.SetUp failed for volume",),

@@ -13,7 +13,7 @@ from podpass.explain.sentences import SENTENCES
 from podpass.explain.text import clean
 
 MAX_PLACES = 20
-_NEAR_CHARS = 600
+_NEAR_CHARS = 300
 _EXCERPT_CHARS = 200
 _BEFORE_CHARS = 40
 

@@ -124,13 +124,20 @@ _SDK = (
             "openid-configuration",
             "ClientAssertionCredential",
             "WorkloadIdentityCredential",
-            "localhost",
-            "127.0.0.1",
+            "msal4j",
         ),
         means="the program does not reach the authority: its name does not resolve, a proxy or a network"
         " policy blocks it, or nothing listens there",
         run="kubectl exec POD -- curl -sv https://login.microsoftonline.com/common/discovery/instance;"
         " check AZURE_AUTHORITY_HOST, HTTPS_PROXY and NO_PROXY of the container",
+    ),
+    Sentence(
+        id="sdk_exchange_refused",
+        stage="exchange",
+        words=("Server returned HTTP response code: 4",),
+        near=("oauth2/v2.0/token",),
+        means="the token service refused the exchange, and this release of the SDK hides the AADSTS code",
+        run="podpass trace POD (local instance) shows the code; or use a newer release of azure-identity for Java",
     ),
     Sentence(
         id="sdk_other_tenant",
@@ -148,6 +155,8 @@ _SDK = (
         stage="imds",
         words=(
             "no response from the IMDS endpoint",
+            "ImdsCredential.get_token failed",
+            "ManagedIdentityCredential: Authentication failed",
             "IMDS endpoint unavailable",
             "The managed identity endpoint is not available",
             "ManagedIdentityCredential authentication unavailable",
@@ -272,7 +281,13 @@ _RESOURCES = (
     Sentence(
         id="proxy_refused",
         stage="resource",
-        words=("status code: 502", "connection failed: 502", "status: 502", "Bad Gateway"),
+        words=(
+            "HttpProxyConnectException",
+            "status code: 502",
+            "connection failed: 502",
+            "status: 502",
+            "Bad Gateway",
+        ),
         means="the proxy, on a local instance the gateway, did not connect to the host: no vault has this"
         " name, or the host is not reachable",
         run="podpass vault list (local instance); elsewhere check HTTPS_PROXY and the name of the host",

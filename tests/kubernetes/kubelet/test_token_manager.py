@@ -106,7 +106,10 @@ async def test_token_request_is_logged_without_the_token(
     assert token.rsplit(".", 1)[1] not in shown
 
 
-async def test_pod_waits_for_a_missing_service_account(cluster: KubeletCluster) -> None:
+async def test_pod_waits_for_a_missing_service_account(
+    cluster: KubeletCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     await cluster.client.create(ACCOUNTS, {"metadata": {"name": "brief"}})
     await cluster.run("orphan", shell("true"), serviceAccountName="brief", schedulerName="late")
     await cluster.client.delete(f"{ACCOUNTS}/brief")
@@ -114,3 +117,7 @@ async def test_pod_waits_for_a_missing_service_account(cluster: KubeletCluster) 
     await cluster.client.create(f"{PODS}/orphan/binding", {"target": target})
     event = await cluster.event("orphan", "FailedMount")
     assert 'serviceaccounts "brief" not found' in event["message"]
+    hop = next(vars(each) for each in caplog.records if each.message == "token_projection_refused")
+    assert (hop["hop"], hop["pod"], hop["outcome"]) == (True, "orphan", "refused")
+    assert hop["code"] == "NotFound"
+    assert 'serviceaccounts "brief" not found' in hop["cause"]
