@@ -31,7 +31,7 @@ CLUSTERS = tests/charts tests/control_plane tests/doctor tests/kubernetes_client
 ALONE  = $(if $(AGAIN),--last-failed --last-failed-no-failures=none -n 0)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo tutorial test check fix docs site bench test-processes test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-node test-conformance soak fuzz mutation rules release clean
+.PHONY: help demo tutorial test check fix docs site bench test-processes test-browser test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-node test-conformance soak fuzz mutation rules release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,11 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.release: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing podpass and the tools of a release into $(VENV)"
 	@$(BIN)/python scripts/install.py -c constraints.txt -e '.[release]'
+	@touch $@
+
+$(VENV)/.browser: pyproject.toml constraints.txt | $(VENV)/.dev
+	@echo "installing the tools of the browser tests into $(VENV)"
+	@$(BIN)/python scripts/install.py -c constraints.txt -e '.[browser]'
 	@touch $@
 
 # atheris is not available for every interpreter; `make fuzz` then reports that it is skipped.
@@ -98,7 +103,11 @@ bench: $(VENV)/.dev ## run the benchmarks; each figure is a ratio to a peer or a
 	$(BIN)/python -m bench
 
 test-processes: $(VENV)/.dev $(VENV)/.docs ## run tests that start, kill and drain processes, build images or wait for real time
-	$(PYTEST) -m 'processes and not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak or node)' -n 2 --dist loadfile tests -rs $(if $(K),-k '$(K)') $(ALONE)
+	$(PYTEST) -m 'processes and not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak or node or browser)' -n 2 --dist loadfile tests -rs $(if $(K),-k '$(K)') $(ALONE)
+
+test-browser: $(VENV)/.browser ## test the console in a real Chromium; installs it if possible, skips otherwise: WRITE=yes for the screenshots
+	$(BIN)/python -m tests.browser.programs
+	$(PYTEST) -m browser tests/browser -rs $(if $(K),-k '$(K)') $(if $(WRITE),--write-screenshots docs/images) $(ALONE)
 
 test-clients: $(VENV)/.dev ## test released SDKs of every language, oldest and newest, as pods; prints the client matrix
 	$(PYTEST) -m clients tests/clients -rs $(if $(K),-k '$(K)') $(if $(WRITE),--write-matrix '$(WRITE)') $(ALONE)

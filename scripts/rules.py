@@ -21,7 +21,8 @@ PARTS = ("src", "tests", "examples", "docs", "pyproject.toml", "README.md")
 JOBS = 2
 # A rule's tests may be in the tier of processes; suites that need other programs are excluded.
 _NEEDS_ONLY_PYTHON = (
-    "not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak)"
+    "not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak"
+    " or browser)"
 )
 Rule = dict[str, Any]
 

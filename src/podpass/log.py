@@ -9,11 +9,12 @@ import hashlib
 import logging
 import os
 import select
+import socket
 import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from itertools import islice
 from pathlib import Path
@@ -146,6 +147,7 @@ class _JsonHandler(logging.Handler):
         super().__init__()
         self._json = json
         self._pending: list[LogEntry] = []
+        self._hop_reader: socket.socket | None = None
         self._flush = CoalescedCallback(self.flush)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -165,7 +167,22 @@ class _JsonHandler(logging.Handler):
         with self._locked():
             entries, self._pending = self._pending, []
             if entries:
-                self._write([self._json.serialize(entry) for entry in entries])
+                lines = [self._json.serialize(entry) for entry in entries]
+                self._write(lines)
+                self._copy_hops(lines)
+
+    def copy_hops_to(self, reader: socket.socket) -> None:
+        """Send a copy of each hop to a datagram socket."""
+        self._hop_reader = reader
+
+    def _copy_hops(self, lines: Sequence[bytes]) -> None:
+        if self._hop_reader is None:
+            return
+        for line in lines:
+            if b'"hop":true' in line:
+                # A reader that is slow, or absent, loses hops and delays nothing.
+                with suppress(OSError):
+                    self._hop_reader.send(line, socket.MSG_DONTWAIT)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -305,3 +322,10 @@ def configure(
         library.handlers[:] = [handler]
         library.setLevel(logging.WARNING)
         library.propagate = False
+
+
+def copy_hops_to(reader: socket.socket) -> None:
+    """Send a copy of each hop that is logged to a datagram socket; a full one loses hops."""
+    for handler in _root.handlers:
+        if isinstance(handler, _JsonHandler):
+            handler.copy_hops_to(reader)

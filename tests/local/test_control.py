@@ -16,6 +16,7 @@ from podpass.http.server import bind, serving
 from podpass.local.control import MAX_SEED_BYTES, create_app
 
 TOKEN = Secret("the-token-of-the-data-dir")
+LINK = "http://127.0.0.1:1/open/code"
 BEARER = {"Authorization": f"Bearer {TOKEN.reveal()}"}
 
 
@@ -86,7 +87,10 @@ class Client:
 async def client(instance: Recorder) -> AsyncIterator[Client]:
     sock = bind("127.0.0.1", 0)
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-    async with serving(create_app(instance, TOKEN), sock), ClientSession(url) as session:
+    async with (
+        serving(create_app(instance, TOKEN, lambda: LINK), sock),
+        ClientSession(url) as session,
+    ):
         yield Client(session)
 
 
@@ -109,6 +113,7 @@ async def client(instance: Recorder) -> AsyncIterator[Client]:
         ("GET", "/identities"),
         ("GET", "/vaults"),
         ("GET", "/audit"),
+        ("POST", "/console/links"),
     ],
 )
 async def test_request_without_the_token_is_refused_with_401(
@@ -153,6 +158,12 @@ async def test_seed_is_applied_with_the_name_of_its_file(
     answer = await client.post("/apply?filename=a%20b.yaml", data="ä: 1", headers=BEARER)
     assert answer.json == {"changed": ["identity web created"]}
     assert instance.applied == [("ä: 1", "a b.yaml")]
+
+
+async def test_link_of_the_console_is_created_by_post_only(client: Client) -> None:
+    answer = await client.post("/console/links", headers=BEARER)
+    assert (answer.status, answer.json) == (200, {"link": LINK})
+    assert (await client.get("/console/links", headers=BEARER)).status == 405
 
 
 async def test_refusal_contains_message_and_hint(client: Client) -> None:

@@ -90,7 +90,8 @@ def test_status_contains_all_addresses(running: Podpass) -> None:
     assert status["kubernetes"]["kind"] == "embedded"
     assert status["kubernetes"]["issuer"].startswith("https://eastus.oic.prod-aks.azure.com/")
     assert status["kubernetes"]["webhook"].endswith("/mutate-v1-pod")
-    assert status["console"] is None
+    facts = json.loads((running.data_dir / "instance.json").read_text())
+    assert status["console"] == f"http://127.0.0.1:{facts['ports']['console']}"
     assert set(status["admin"]) == {"username", "password"}
     assert status["sandbox"] in ("bubblewrap", "namespaces", "rewrite")
     assert status["pod_network"] in ("pod-addresses", "node-address")

@@ -85,6 +85,7 @@ def status_rows(status: dict[str, Any]) -> list[list[str]]:
         ["vault", f"{status['vault']} (https://NAME.{names.VAULT_SUFFIX} through the gateway)"],
         ["vault, direct", f"{_direct_vault(status['vault'])} (without the gateway)"],
         ["ARM and Graph", f"{status['resource_manager']} (without the gateway)"],
+        ["console", f"{status['console']} (podpass console prints a link)"],
         ["tenant", status["tenant_id"]],
         ["subscription", status["subscription_id"]],
         [

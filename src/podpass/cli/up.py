@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from podpass.cli import options, pod_limits
 from podpass.cli.client import check_health, read_status
+from podpass.cli.console import create_link
 from podpass.cli.output import align, print_message, print_output, slow_notice
 from podpass.errors import Error
 from podpass.local.datadir import DataDir, prepare, write_version
@@ -128,7 +129,8 @@ def _join_running(
         changed = apply_to_instance(data_dir, seed[0].encode(), seed[1])
         if output != "json":
             print_changes(changed)
-    _print_ready(data_dir, status, output, started=False, ignored=ignored)
+    link = create_link(data_dir)
+    _print_ready(data_dir, status, output, link, started=False, ignored=ignored)
     return ignored
 
 
@@ -189,7 +191,8 @@ def _detach(
             progress=progress,
             stdin=seed[0] if seed is not None else "",
         )
-    _print_ready(data_dir, _wait_ready(data_dir), output)
+    status = _wait_ready(data_dir)
+    _print_ready(data_dir, status, output, create_link(data_dir))
 
 
 def _foreground(
@@ -200,9 +203,9 @@ def _foreground(
 
     with show_progress() as progress:
 
-        def ready() -> None:
+        def ready(link: str) -> None:
             progress("", "")
-            _print_ready(data_dir, _wait_ready(data_dir), output)
+            _print_ready(data_dir, _wait_ready(data_dir), output, link)
 
         run(
             data_dir,
@@ -242,7 +245,7 @@ def _run_daemon(
             seed=seed,
             environ=options.environ(),
             progress=pipe.progress,
-            ready=pipe.report_ready,
+            ready=lambda _link: pipe.report_ready(),
             harness=harness,
         )
     except Error as exc:
@@ -265,13 +268,15 @@ def _print_ready(
     data_dir: DataDir,
     status: dict[str, Any],
     output: str,
+    link: str,
     *,
     started: bool = True,
     ignored: Sequence[str] = (),
 ) -> None:
     """Print the ready message: addresses, and commands to run next; or the status as JSON."""
     if output == "json":
-        print_output({**status, "started": started, "ignored": list(ignored)}, output)
+        facts = {"started": started, "ignored": list(ignored), "console_link": link}
+        print_output({**status, **facts}, output)
         sys.stdout.flush()  # `up` in the foreground keeps running
         return
 
@@ -283,6 +288,7 @@ def _print_ready(
         ["  gateway", status["gateway"]],
         ["  authority", status["authority"]],
         ["  vault", status["vault"]],
+        ["  console", f"{link} (opens once)"],
     ]
     for line in pod_limits.mount_warning(status, options.environ().get("PATH", os.defpath)):
         print_message(line)

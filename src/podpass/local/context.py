@@ -40,6 +40,12 @@ class InstanceContext:
         """Return the origin of the vaults for clients without the gateway."""
         return f"https://{names.DIRECT_VAULT_SUFFIX}:{self.config.ports['vault']}"
 
+    async def serve_http(self, service: str, app: "App") -> None:
+        """Serve an application without TLS on the socket of a service."""
+        from podpass.http.server import serving
+
+        await self.stack.enter_async_context(serving(app, self.sockets[service]))
+
     async def serve(self, service: str, app: "App", *, clients: bool = False) -> str:
         """Serve an application on the socket of a service; return its URL.
 

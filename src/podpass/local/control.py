@@ -80,13 +80,15 @@ class _MethodNotAllowed(Error):
 def create_app(
     instance: ControlBackend,
     token: Secret,
+    create_link: Callable[[], str],
     more: Mapping[str, tuple[str, Handler]] = MappingProxyType({}),
 ) -> App:
     """Create the control application.
 
-    Shapes:  `more` are further paths, each with its method and its handler.
+    Shapes:  `create_link` returns a one-time link of the console; `more` are further paths, each with its
+             method and its handler.
     """
-    routes = {**_routes(instance), **more}
+    routes = {**_routes(instance, create_link), **more}
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/healthz" and scope["method"] == "GET":
@@ -109,7 +111,9 @@ def create_app(
     return app
 
 
-def _routes(instance: ControlBackend) -> dict[str, tuple[str, Handler]]:
+def _routes(
+    instance: ControlBackend, create_link: Callable[[], str]
+) -> dict[str, tuple[str, Handler]]:
     """Return the method and the handler of each path."""
 
     async def status(_query: Query, _receive: Receive) -> dict[str, Any]:
@@ -128,12 +132,16 @@ def _routes(instance: ControlBackend) -> dict[str, tuple[str, Handler]]:
     async def audit(query: Query, _receive: Receive) -> dict[str, Any]:
         return await instance.audit(query)
 
+    async def console_link(_query: Query, _receive: Receive) -> dict[str, Any]:
+        return {"link": create_link()}
+
     return {
         "/status": ("GET", status),
         "/apply": ("POST", apply),
         "/identities": ("GET", identities),
         "/vaults": ("GET", vaults),
         "/audit": ("GET", audit),
+        "/console/links": ("POST", console_link),
     }
 
 

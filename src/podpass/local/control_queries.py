@@ -59,7 +59,7 @@ class InstanceQueries:
             "graph": self._config.direct_origin("azure"),
             "vault": self._config.direct_origin("vault"),
             "control": self._config.direct_origin("control"),
-            "console": None,
+            "console": self._config.console,
             "ca_file": str(self._data_dir.ca_file),
             "log": str(self._data_dir.log_file),
             "tenant_id": self._config.tenant_id,

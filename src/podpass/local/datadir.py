@@ -74,6 +74,10 @@ class InstanceConfig:
     def gateway(self) -> str:
         return f"http://127.0.0.1:{self.ports['gateway']}"
 
+    @property
+    def console(self) -> str:
+        return f"http://127.0.0.1:{self.ports['console']}"
+
     def url(self, service: str) -> str:
         return f"https://127.0.0.1:{self.ports[service]}"
 

@@ -23,6 +23,7 @@ from podpass.local.served_tls import ServedTls
 from podpass.local.start_limit import limit_start
 
 if TYPE_CHECKING:
+    from podpass.console.model import ConsoleSource
     from podpass.local.harness.harness import Harness
     from podpass.settings import LocalSettings
 
@@ -81,6 +82,7 @@ class Instance:
             "resource manager and graph": lambda: cloud.start_apis(cluster.managed),
             "kubelet": lambda: cluster.start_kubelet(cloud.database, cloud.directory),
             "gateway": lambda: self._gateway(context, cloud, cluster),
+            "console": lambda: self._console(context, cloud, cluster),
         }
         for part, step in steps.items():
             progress(part, "")
@@ -119,7 +121,7 @@ class Instance:
     async def _gateway(
         self, context: InstanceContext, cloud: CloudParts, cluster: ClusterParts
     ) -> str:
-        from podpass.local import control, gateway
+        from podpass.local import gateway
 
         self.queries = InstanceQueries(
             self.data_dir,
@@ -133,10 +135,6 @@ class Instance:
         )
         if self._harness is not None:
             self._harness.attach(self.data_dir, self._config, cloud, cluster)
-        # Only the harness has paths for tests: faults, another clock, signatures of any claims.
-        routes = {} if self._harness is None else self._harness.routes()
-        app = control.create_app(self.queries, self._config.control_token, routes)
-        await context.serve("control", app)
         table = gateway.routes(self._config.ports)
         running = gateway.run_gateway(
             self._sockets["gateway"],
@@ -147,3 +145,36 @@ class Instance:
         )
         await context.stack.enter_async_context(running)
         return f"{self._config.gateway}; {cluster.pods.note}"
+
+    async def _console(
+        self, context: InstanceContext, cloud: CloudParts, cluster: ClusterParts
+    ) -> str:
+        """Serve the console and the control API, which creates its links; return the console's address."""
+        from podpass.local import control
+        from podpass.local.console import LocalConsole
+
+        def create_source(stack: AsyncExitStack) -> "ConsoleSource":
+            from podpass.kubernetes.client import KubeClient
+            from podpass.local.console_source import InstanceSource
+
+            kube = KubeClient.from_kubeconfig(self.data_dir.admin_kubeconfig)
+            stack.push_async_exit(kube)
+            return InstanceSource(
+                self.data_dir,
+                self._config,
+                cloud.directory,
+                kube,
+                cluster.pods.find_outdated,
+            )
+
+        console = LocalConsole(self._config.console, create_source, self._clock)
+        self.create_link = console.create_link
+        await context.stack.enter_async_context(console)
+        await context.serve_http("console", console)
+        context.stack.callback(console.drain)
+        # Only the harness has paths for tests: faults, another clock, signatures of any claims.
+        routes = {} if self._harness is None else self._harness.routes()
+        token = self._config.control_token
+        app = control.create_app(self.queries, token, console.create_link, routes)
+        await context.serve("control", app)
+        return self._config.console

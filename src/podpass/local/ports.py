@@ -17,6 +17,7 @@ SERVICES = (
     "azure",
     "vault",
     "control",
+    "console",
 )
 
 

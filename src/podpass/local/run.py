@@ -34,6 +34,9 @@ _log = logging.getLogger(__name__)
 Progress = Callable[[str, str], None]
 """Called twice for each part: with an empty string when it starts, with its address when it is ready."""
 
+Ready = Callable[[str], None]
+"""Called once when all parts are ready, with a one-time link of the console."""
+
 _STOP_SECONDS = 15.0
 
 
@@ -51,7 +54,7 @@ def run(
     seed: tuple[str, str] | None,
     environ: Mapping[str, str],
     progress: Progress,
-    ready: Callable[[], None],
+    ready: Ready,
     clock: Clock = system,
     harness: "Harness | None" = None,
 ) -> None:
@@ -72,7 +75,7 @@ def _run(
     seed: tuple[str, str] | None,
     environ: Mapping[str, str],
     progress: Progress,
-    ready: Callable[[], None],
+    ready: Ready,
     clock: Clock,
     harness: "Harness | None",
 ) -> None:
@@ -116,13 +119,13 @@ def _create_runner() -> asyncio.Runner:
 
 
 async def _run_until_signal(
-    instance: Instance, seed: tuple[str, str] | None, progress: Progress, ready: Callable[[], None]
+    instance: Instance, seed: tuple[str, str] | None, progress: Progress, ready: Ready
 ) -> int | None:
     """Start, wait for a signal, stop; return the signal if it arrived during the start."""
 
     async def start() -> None:
         await _start(instance, stack, seed, progress)
-        ready()
+        ready(instance.create_link())
 
     stack = AsyncExitStack()
     with ShutdownSignal(_handled_signals(), on_repeat=_exit_on_interrupt) as shutdown:

@@ -7,6 +7,7 @@ administrators.
 
 import contextlib
 import logging
+import socket
 from collections.abc import Coroutine
 from typing import Any
 
@@ -36,6 +37,7 @@ from podpass.http.tls import ReloadingTls
 from podpass.resource.api_callers import admit_with
 from podpass.resource.guard import Guard, KeysUnavailable, TokenRefused
 from podpass.servers.authority import metrics, resources
+from podpass.servers.authority.console import AuthorityConsole
 from podpass.servers.authority.heartbeat import Heartbeat
 from podpass.servers.authority.resources import AuthorityResources, Settings
 from podpass.servers.authority.shared_status import ProcessState
@@ -97,15 +99,24 @@ class AbsentCluster:
         raise NotImplementedError
 
 
-async def run_admin(env: WorkerEnv, lifeline: int, clock: Clock = system) -> int:
-    """Serve the admin APIs until SIGTERM; return the exit code."""
+async def run_admin(
+    env: WorkerEnv, lifeline: int, clock: Clock = system, *, hops: socket.socket | None = None
+) -> int:
+    """Serve the admin APIs until SIGTERM; return the exit code.
+
+    Shapes:  `hops` receives the hops of the workers; without it, there is no console.
+    """
     return await run_process(
-        env, lifeline, lambda stack, heartbeat: _start(stack, env, heartbeat, clock)
+        env, lifeline, lambda stack, heartbeat: _start(stack, env, heartbeat, clock, hops)
     )
 
 
 async def _start(
-    stack: contextlib.AsyncExitStack, env: WorkerEnv, heartbeat: Heartbeat, clock: Clock
+    stack: contextlib.AsyncExitStack,
+    env: WorkerEnv,
+    heartbeat: Heartbeat,
+    clock: Clock,
+    hops: socket.socket | None,
 ) -> None:
     process = env.settings.process
     tls = ReloadingTls(process.tls_certificate, process.tls_key, clock)
@@ -120,15 +131,21 @@ async def _start(
             heartbeat.shutdown.requested.set,
         )
     )
+    app: App = AdminApp(env.settings, opened, clock)
+    console: AuthorityConsole | None = None
+    if hops is not None:
+        app = console = AuthorityConsole(env.settings, opened, hops, clock, otherwise=app)
     await stack.enter_async_context(
         serving(
-            AdminApp(env.settings, opened, clock),
+            app,
             env.sock,
             tls.context,
             limits=Limits(connections=_CONNECTIONS),
             drain=drain_settings(process),
         )
     )
+    if console is not None:
+        stack.callback(console.close)
     heartbeat.set_state(ProcessState.READY)
 
 

@@ -17,7 +17,7 @@ from podpass.http.server import bind
 from podpass.http.tls import read_pair
 from podpass.servers.authority import metrics
 from podpass.servers.authority.heartbeat import Heartbeat
-from podpass.servers.authority.resources import Settings
+from podpass.servers.authority.resources import Settings, has_console
 from podpass.servers.authority.shared_status import SharedStatus
 from podpass.servers.authority.supervisor import ChildProcess, Supervisor, Timeouts
 from podpass.servers.file_limits import disable_core_dumps, raise_file_limit
@@ -36,6 +36,7 @@ class _ProcessPlan:
     shared: SharedStatus
     sockets: Mapping[str, socket.socket]
     metrics_directory: Path
+    hops: tuple[socket.socket, socket.socket] | None
 
 
 def run(settings: Settings, *, ready: OnReady) -> None:
@@ -55,7 +56,11 @@ def run(settings: Settings, *, ready: OnReady) -> None:
         directory = stack.enter_context(metrics.metrics_directory())
         shared = SharedStatus(process.workers + 2)
         plan = _ProcessPlan(
-            settings=settings, shared=shared, sockets=sockets, metrics_directory=directory
+            settings=settings,
+            shared=shared,
+            sockets=sockets,
+            metrics_directory=directory,
+            hops=_create_hop_sockets(settings, stack),
         )
         _import_all(settings)
         log.configure(level=process.log_level)
@@ -76,6 +81,19 @@ def run(settings: Settings, *, ready: OnReady) -> None:
             on_drain=lambda: _close(sockets, except_for=""),
         ).run()
         _log.info("authority_stopped")
+
+
+def _create_hop_sockets(
+    settings: Settings, stack: ExitStack
+) -> tuple[socket.socket, socket.socket] | None:
+    """Return the sockets through which the workers show their hops to the console, if it is served."""
+    if not has_console(settings):
+        return None
+    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    for each in pair:
+        each.setblocking(False)
+        stack.enter_context(each)
+    return pair
 
 
 def _bind(settings: Settings, stack: ExitStack) -> dict[str, socket.socket]:
@@ -114,6 +132,8 @@ def _run_worker(plan: _ProcessPlan, number: int, lifeline: int) -> int:
     from podpass.servers.authority.worker import WorkerEnv, run_worker
 
     sock = _keep_socket(plan, "service", {"worker": number})
+    if plan.hops is not None:
+        log.copy_hops_to(plan.hops[1])
     env = WorkerEnv(number=number, sock=sock, shared=plan.shared, settings=plan.settings)
     return _run(run_worker(env, lifeline))
 
@@ -140,7 +160,7 @@ def _run_admin(plan: _ProcessPlan, number: int, lifeline: int) -> int:
 
     sock = _keep_socket(plan, "admin", {"worker": "admin"})
     env = WorkerEnv(number=number, sock=sock, shared=plan.shared, settings=plan.settings)
-    return _run(run_admin(env, lifeline))
+    return _run(run_admin(env, lifeline, hops=plan.hops[0] if plan.hops else None))
 
 
 def _keep_socket(plan: _ProcessPlan, name: str, facts: Mapping[str, object]) -> socket.socket:

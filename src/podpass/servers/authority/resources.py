@@ -35,6 +35,11 @@ class Settings:
     exchange: AuthoritySettings
 
 
+def has_console(settings: Settings) -> bool:
+    """Return whether the admin address serves the console: browsers need its origin."""
+    return bool(settings.process.admin_listen and settings.process.admin_origin)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorityResources:
     """The open resources of a process."""

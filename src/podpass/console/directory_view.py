@@ -1,0 +1,111 @@
+"""What the console shows of a directory: identities with roles, and the audit log."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from podpass.clock import rfc3339
+from podpass.console.fixes import KnownObjects
+from podpass.console.model import Listing
+from podpass.database import collecting_errors
+from podpass.directory.model import Identity
+from podpass.directory.rules import MAX_CREDENTIALS
+from podpass.directory.store.directory import Directory
+
+_IDENTITIES = 200
+_MAX_ASSIGNMENTS = 5000
+_AUDIT_ROWS = 200
+_MAX_VAULTS = 500
+
+Row = Mapping[str, Any]
+
+
+class DirectoryView:
+    """Reads bounded listings of one tenant; rows that cannot be read are counted."""
+
+    def __init__(self, directory: Directory, tenant_id: str) -> None:
+        self._directory, self._tenant_id = directory, tenant_id
+
+    async def identities(self) -> Listing:
+        """List one page of identities with their credentials and roles."""
+        with collecting_errors() as damaged:
+            found = await self._page()
+            roles = await self._roles()
+        rows = [_identity_row(each, roles.get(each.object_id, ())) for each in found]
+        more = len(found) == _IDENTITIES
+        return Listing(rows=rows, more=more, skipped=len(list(damaged)))
+
+    async def known_objects(self) -> KnownObjects:
+        """Return identities by client ID and vaults by name."""
+        with collecting_errors():
+            identities = await self._page()
+            vaults = await self._directory.list_vaults(self._tenant_id)
+        return KnownObjects(
+            identities={each.client_id: _identity_row(each, ()) for each in identities},
+            vaults={each.name: {"resource_id": each.resource_id} for each in vaults[:_MAX_VAULTS]},
+        )
+
+    async def audit(self) -> Listing:
+        """List the last changes, the newest first; those of roles name the role and the principal."""
+        with collecting_errors() as damaged:
+            found = await self._directory.audit.list(limit=_AUDIT_ROWS)
+            names = await self._role_names({each.details.get("role", "") for each in found})
+            names |= {each.object_id: each.name for each in await self._page()}
+        rows = [
+            {
+                "time": rfc3339(each.time),
+                "who": each.actor_name or each.actor,
+                "action": each.action,
+                "target": each.target,
+                "role": _name_of(names, each.details.get("role", "")),
+                "principal": _name_of(names, each.details.get("principal", "")),
+            }
+            for each in found
+        ]
+        return Listing(rows=rows, more=len(found) == _AUDIT_ROWS, skipped=len(list(damaged)))
+
+    async def _page(self) -> Sequence[Identity]:
+        return await self._directory.identities.page(self._tenant_id, limit=_IDENTITIES)
+
+    async def _roles(self) -> Mapping[str, Sequence[Row]]:
+        """Return role and scope of each assignment, by principal ID."""
+        assignments = await self._directory.assignments.list(limit=_MAX_ASSIGNMENTS)
+        names = await self._role_names({each.role for each in assignments})
+        found: dict[str, list[Row]] = {}
+        for one in assignments:
+            row = {"role": names[one.role], "scope": one.scope}
+            found.setdefault(one.principal_id, []).append(row)
+        return found
+
+    async def _role_names(self, roles: set[str]) -> dict[str, str]:
+        """Return the names of roles by ID; the ID of one that does not exist."""
+        names = {}
+        for role in sorted(roles - {""}):
+            definition = await self._directory.role_definitions.get(role)
+            names[role] = definition.name if definition else role
+        return names
+
+
+def _name_of(names: Mapping[str, str], id_: str) -> str:
+    return names.get(id_, id_)
+
+
+def _identity_row(found: Identity, roles: Sequence[Row]) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "kind": str(found.kind),
+        "client_id": found.client_id,
+        "principal_id": found.object_id,
+        "resource_id": found.resource_id,
+        "enabled": found.enabled,
+        "federated_credential_limit": MAX_CREDENTIALS,
+        "federated_credentials": [
+            {
+                "name": each.name,
+                "issuer": each.issuer,
+                "subject": each.subject,
+                "audiences": list(each.audiences),
+            }
+            for each in found.credentials
+        ],
+        "roles": roles,
+    }

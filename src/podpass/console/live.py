@@ -1,0 +1,168 @@
+"""Server-sent events: each message is what has changed since the last one, at most one screen of lines.
+
+A slow reader is sent fewer and not older messages: nothing is queued, because each message is made from the
+timeline when the reader takes it.
+"""
+
+import asyncio
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from podpass.console import pages
+from podpass.console.fixes import KnownObjects
+from podpass.console.model import ConsoleSource
+from podpass.console.pages import PageContext
+from podpass.console.timeline import ExchangeTrace, Timeline
+from podpass.errors import Error
+from podpass.http.server import Receive, Send
+
+POLL_SECONDS = 0.4
+_LISTING_POLLS = 5
+_IDLE_POLLS = 36  # a comment keeps the connection open, and reveals one that has ended
+_FORM = re.compile(r"([A-Za-z0-9_-]{1,16})\.([0-9]{1,15})\.([0-9]{1,15})")
+_STREAM = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The position of a reader: revision of the timeline, and number of the last line.
+
+    Shapes:  `run` tells the timelines of two runs apart; the text form is the ID of an event.
+    """
+
+    run: str
+    revision: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.run}.{self.revision}.{self.number}"
+
+
+class LiveView:
+    """Makes the messages for the readers of one console."""
+
+    def __init__(self, source: ConsoleSource) -> None:
+        self._source = source
+        self._run = secrets.token_urlsafe(6)
+
+    def cursor(self) -> Cursor:
+        """Return the position after everything that the timeline has now."""
+        timeline = self._source.timeline
+        return Cursor(self._run, timeline.revision, timeline.last_number)
+
+    def parse(self, text: str) -> Cursor:
+        """Return the position in an event's ID; that of an earlier run is the beginning of this one."""
+        found = _FORM.fullmatch(text)
+        if found is None or found[1] != self._run:
+            return Cursor(self._run, 0, 0)
+        return Cursor(self._run, int(found[2]), int(found[3]))
+
+    async def message(self, context: PageContext, view: str, after: Cursor) -> str:
+        """Return what a view must change after a position; empty for nothing."""
+        timeline = self._source.timeline
+        if timeline.revision == after.revision:
+            return ""
+        limit = pages.MAX_ROWS.get(view, 0)
+        is_list = view in ("loop", "exchanges")
+        refusals = timeline.newest_refusals(limit, after=after.number) if view == "refusals" else []
+        known = await self._known() if refusals else KnownObjects()
+        return pages.render_part(
+            context,
+            "update",
+            view=view,
+            stages=pages.stage_rows(timeline),
+            exchanges=pages.exchange_rows(
+                timeline.newest(limit, after=after.number) if is_list else ()
+            ),
+            changed=pages.exchange_rows(_changed(timeline, after, limit) if is_list else ()),
+            refusals=pages.refusal_rows(refusals, known),
+        ).strip()
+
+    async def _known(self) -> KnownObjects:
+        try:
+            return await self._source.known_objects()
+        except Error:  # the commands then have placeholders
+            return KnownObjects()
+
+    async def stream(
+        self,
+        send: Send,
+        context: PageContext,
+        view: str,
+        after: Cursor,
+        wait: Callable[[float], Awaitable[bool]],
+    ) -> None:
+        """Send messages until `wait` returns False: the reader has gone, or the session has ended."""
+        await send({"type": "http.response.start", "status": 200, "headers": _STREAM})
+        await self._send(send, ": connected\n\n")
+        listing, idle, polls = None, 0, 0
+        while True:
+            await self._source.refresh()
+            # Before the message is made: what arrives later is in the next one.
+            position = self.cursor()
+            text = await self.message(context, view, after)
+            event = format_event(text, str(position)) if text else ""
+            after = position
+            if view == "pods" and polls % _LISTING_POLLS == 0:
+                now = await self._pods()
+                event += "event: changed\ndata: pods\n\n" if listing not in (None, now) else ""
+                listing = now
+            idle = 0 if event else idle + 1
+            if event or idle % _IDLE_POLLS == 0:
+                await self._send(send, event or ": idle\n\n")
+            polls += 1
+            if not await wait(POLL_SECONDS):
+                break
+        await self._send(send, "event: ended\ndata: ended\n\n", more=False)
+
+    async def _pods(self) -> object:
+        try:
+            return (await self._source.pods()).rows
+        except Error:
+            return ()
+
+    async def _send(self, send: Send, text: str, *, more: bool = True) -> None:
+        body = text.encode("utf-8", "replace")
+        await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+def _changed(timeline: Timeline, after: Cursor, limit: int) -> list[ExchangeTrace]:
+    found = timeline.changed_since(after.revision, limit)
+    return [each for each in found if each.number <= after.number]
+
+
+def format_event(data: str, position: str) -> str:
+    """Format one event; each line of the data gets its own field."""
+    lines = "".join(f"data: {line}\n" for line in data.splitlines())
+    return f"id: {position}\n{lines}\n"
+
+
+def wait_for_end(
+    receive: Receive, stopping: asyncio.Event, is_signed_in: Callable[[], bool]
+) -> Callable[[float], Awaitable[bool]]:
+    """Return a function that waits, and returns False when the stream must end."""
+    gone = asyncio.ensure_future(_disconnected(receive))
+
+    async def wait(seconds: float) -> bool:
+        stop = asyncio.ensure_future(stopping.wait())
+        try:
+            await asyncio.wait({gone, stop}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+        is_open = not gone.done() and not stopping.is_set() and is_signed_in()
+        if not is_open:
+            gone.cancel()
+        return is_open
+
+    return wait
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,68 @@
+"""What the console shows comes from a `ConsoleSource`: a local instance, or an authority."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from podpass.console.fixes import KnownObjects
+from podpass.console.pod_view import PodView
+from podpass.console.timeline import Timeline
+
+Row = Mapping[str, Any]
+# The views in the order of the navigation; the first is the start page.
+VIEWS = ("loop", "exchanges", "refusals", "pods", "identities", "graph", "audit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Rows of a view; `more` if there are others, `skipped` counts those that cannot be read."""
+
+    rows: Sequence[Any]
+    more: bool = False
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustGraphView:
+    """The trust graph: an image, and the same as text for those who do not see it."""
+
+    svg: str
+    edges: Sequence[Row]
+    findings: Sequence[Row]
+
+
+class ConsoleSource(Protocol):
+    """The data of the console. Every method returns a bounded number of rows."""
+
+    @property
+    def title(self) -> str:
+        """Return the name of what the console shows."""
+
+    @property
+    def views(self) -> Sequence[str]:
+        """Return those of `VIEWS` that have data."""
+
+    @property
+    def timeline(self) -> Timeline:
+        """Return the exchanges and refusals so far."""
+
+    async def refresh(self) -> None:
+        """Add what has happened since the last call to the timeline."""
+
+    async def pods(self) -> Listing:
+        """List pods."""
+
+    async def identities(self) -> Listing:
+        """List identities with their federated credentials and roles."""
+
+    async def known_objects(self) -> KnownObjects:
+        """Return identities and vaults for the commands of refusals."""
+
+    async def audit(self) -> Listing:
+        """List the last changes, the newest first."""
+
+    async def graph(self) -> TrustGraphView | None:
+        """Return the trust graph; None if it is not available."""
+
+
+__all__ = ["VIEWS", "ConsoleSource", "Listing", "PodView", "TrustGraphView"]

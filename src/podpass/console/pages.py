@@ -1,0 +1,183 @@
+"""Render the pages of the console with Jinja2; every value is escaped. Pure, but for reading templates."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from podpass.console import texts
+from podpass.console.fixes import Fix, KnownObjects, explain_refusal
+from podpass.console.texts import Texts
+from podpass.console.timeline import ExchangeTrace, Refusal, Timeline, account_of, claims
+from podpass.trace.hop import STAGES, Hop, HopResult
+
+MAX_ROWS = {"loop": 10, "exchanges": 100, "refusals": 50}
+# Fingerprints that connect hops; they tell a reader nothing.
+_HIDDEN = ("token_sha256",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageContext:
+    """What every page needs: where it is, whose data it shows, and its language."""
+
+    base: str
+    title: str
+    views: Sequence[str]
+    t: Texts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeRow:
+    """A line of the list of exchanges."""
+
+    number: int
+    hop: Hop
+    refused: bool
+    who: str
+    what: str
+    resources: Sequence[Hop]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HopRow:
+    """A hop in an opened line."""
+
+    stage: str
+    asked: str
+    checked: Sequence[str]
+    took_ms: float
+    outcome: str
+    refused: bool
+    cause: str
+    facts: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusalRow:
+    """A refusal with its explanation."""
+
+    number: int
+    hop: Hop
+    who: str
+    fix: Fix
+
+
+def _create_environment() -> Environment:
+    loader = PackageLoader("podpass.console")
+    return Environment(
+        loader=loader,
+        autoescape=True,
+        auto_reload=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+
+
+_environment = _create_environment()
+
+
+def render(context: PageContext, view: str, path: str, **values: Any) -> bytes:
+    """Render a page of a view."""
+    template = values.pop("template", view)
+    text = _environment.get_template(f"{template}.html").render(
+        base=context.base,
+        title=context.title,
+        views=context.views,
+        t=context.t,
+        languages=[texts.load(each) for each in texts.LANGUAGES],
+        view=view,
+        path=path,
+        **values,
+    )
+    return text.encode("utf-8", "replace")
+
+
+def render_sign_in(base: str, t: Texts, *, fault: bool) -> bytes:
+    """Render the form for administrators."""
+    return _environment.get_template("sign-in.html").render(base=base, t=t, fault=fault).encode()
+
+
+def render_part(context: PageContext, template: str, **values: Any) -> str:
+    """Render a part of a page, which htmx inserts."""
+    found = _environment.get_template(f"{template}.html")
+    return found.render(base=context.base, t=context.t, **values)
+
+
+def stage_rows(timeline: Timeline) -> list[Mapping[str, Any]]:
+    """Return the counts of all stages in their order."""
+    counts = timeline.counts
+    return [
+        {
+            "name": stage,
+            "passed": counts[stage].passed,
+            "refused": counts[stage].refused,
+            "last": counts[stage].last,
+        }
+        for stage in STAGES
+    ]
+
+
+def exchange_rows(found: Iterable[ExchangeTrace]) -> list[ExchangeRow]:
+    """Return the lines of some exchanges."""
+    return [
+        ExchangeRow(
+            number=each.number,
+            hop=each.hop,
+            refused=each.hop.result is HopResult.REFUSED,
+            who=describe_caller(each.hop),
+            what=each.hop.fact("resource") or each.hop.fact("client_id") or each.hop.asked,
+            resources=each.resources,
+        )
+        for each in found
+    ]
+
+
+def refusal_rows(found: Iterable[Refusal], known: KnownObjects) -> list[RefusalRow]:
+    """Return the lines of some refusals, each explained."""
+    return [
+        RefusalRow(
+            number=each.number,
+            hop=each.hop,
+            who=describe_caller(each.hop),
+            fix=explain_refusal(each.hop, known),
+        )
+        for each in found
+    ]
+
+
+def hop_values(exchange: ExchangeTrace) -> dict[str, Any]:
+    """Return the values of the template of an exchange's hops."""
+    return {
+        "number": exchange.number,
+        "hops": [_hop_row(hop) for hop in exchange.hops],
+        "claims": list(claims(exchange)),
+    }
+
+
+def _hop_row(hop: Hop) -> HopRow:
+    shown = {name: value for name, value in hop.facts.items() if name not in _HIDDEN}
+    return HopRow(
+        stage=hop.stage,
+        asked=hop.asked,
+        checked=hop.checked,
+        took_ms=hop.took_ms,
+        outcome=hop.outcome,
+        refused=hop.result is HopResult.REFUSED,
+        cause=hop.cause,
+        facts=[(name, _as_text(value)) for name, value in shown.items()],
+    )
+
+
+def describe_caller(hop: Hop) -> str:
+    """Return who asked: the ServiceAccount, another subject, or the client."""
+    if (account := account_of(hop)) is not None:
+        return "/".join(account)
+    return hop.fact("sub") or hop.fact("client_id")
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

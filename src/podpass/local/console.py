@@ -1,0 +1,83 @@
+"""The console of an instance: an address on loopback, one-time links, and the application on first use.
+
+Templates and pages are imported with the first request, because most instances are never looked at.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from podpass.clock import Clock
+from podpass.console.access import LinkAccess
+from podpass.http.server import Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from podpass.console.app import ConsoleApp
+    from podpass.console.model import ConsoleSource
+
+_BASE_BYTES = 12
+
+
+class LocalConsole:
+    """The ASGI application of the console. Use it as a context manager.
+
+    Shapes:  `origin` is an http address: browsers treat loopback as secure, and they do not trust the CA of
+             the instance. `create_source` returns the data and is called once.
+    """
+
+    def __init__(
+        self,
+        origin: str,
+        create_source: "Callable[[AsyncExitStack], ConsoleSource]",
+        clock: Clock,
+    ) -> None:
+        self.origin = origin
+        self._base = f"/{secrets.token_urlsafe(_BASE_BYTES)}"
+        self._access = LinkAccess(self._base, clock)
+        self._create_source = create_source
+        self._stack = AsyncExitStack()
+        self._app: ConsoleApp | None = None
+        self._opening = asyncio.Lock()
+
+    async def __aenter__(self) -> "LocalConsole":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def create_link(self) -> str:
+        """Return a new one-time link."""
+        return self.origin + self._access.create_link()
+
+    def drain(self) -> None:
+        """End the event streams, so that the server can stop."""
+        if self._app is not None:
+            self._app.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app or await self._open()
+        await app(scope, receive, send)
+
+    async def _open(self) -> "ConsoleApp":
+        async with self._opening:
+            if self._app is None:
+                # In a thread: the import takes a quarter of a second.
+                module: Any = await asyncio.to_thread(_import_app)
+                port = self.origin.rpartition(":")[2]
+                self._app = module.ConsoleApp(
+                    self._create_source(self._stack),
+                    self._access,
+                    base=self._base,
+                    scheme="http",
+                    hosts=frozenset({f"127.0.0.1:{port}", f"localhost:{port}"}),
+                )
+        assert self._app is not None
+        return self._app
+
+
+def _import_app() -> Any:
+    from podpass.console import app
+
+    return app

@@ -1,0 +1,133 @@
+"""What the console of an instance shows: the log, the Kubernetes API and the directory."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from podpass.console import pod_view
+from podpass.console.directory_view import DirectoryView
+from podpass.console.fixes import KnownObjects
+from podpass.console.model import VIEWS, Listing, TrustGraphView
+from podpass.console.timeline import Timeline
+from podpass.kubernetes.client import KubeClient
+from podpass.local.datadir import DataDir, InstanceConfig
+from podpass.trace.instance_log import InstanceLog
+from podpass.trace.reader import LogPosition, end_position
+
+if TYPE_CHECKING:
+    from podpass.directory.store.directory import Directory
+
+# The end of the log that is read when the console is opened: about 20,000 hops.
+_HISTORY_BYTES = 16 * 1024 * 1024
+_MAX_PODS = 500
+
+
+class InstanceSource:
+    """The data of one running instance."""
+
+    views = VIEWS
+
+    def __init__(
+        self,
+        data_dir: DataDir,
+        config: InstanceConfig,
+        directory: "Directory",
+        kube: KubeClient,
+        find_outdated: Callable[[], list[dict[str, Any]]],
+    ) -> None:
+        self.title = str(data_dir.root)
+        self.timeline = Timeline()
+        self._tenant_id = config.tenant_id
+        self._origins = (config.direct_origin("authority"), config.url("authority"))
+        self._directory = directory
+        self._view = DirectoryView(directory, config.tenant_id)
+        self._kube, self._find_outdated = kube, find_outdated
+        end = end_position(data_dir.log_file)
+        begin = LogPosition(end.file, max(end.offset - _HISTORY_BYTES, 0))
+        self._log = InstanceLog(data_dir.log_file, data_dir.path("pods"), begin)
+        self._has_whole_log = end.offset <= _HISTORY_BYTES
+        self._reading = asyncio.Lock()
+
+    async def refresh(self) -> None:
+        """Read the new lines of the logs; other parts of the instance run between two steps."""
+        async with self._reading:
+            while True:
+                for each in self._log.read():
+                    self.timeline.add(each.hop)
+                if self._log.is_end:
+                    return
+                await asyncio.sleep(0)
+
+    async def pods(self) -> Listing:
+        """List pods by namespace and name, and what admission did to each."""
+        outdated = {(each["namespace"], each["name"]): each for each in self._find_outdated()}
+        found: list[Mapping[str, Any]] = []
+        async for page, _ in self._kube.pages("/api/v1/pods"):
+            found += page
+            if len(found) > _MAX_PODS:
+                break
+        rows = [
+            pod_view.describe(pod, _describe_differences(outdated.get(_key(pod))))
+            for pod in found[:_MAX_PODS]
+        ]
+        return Listing(rows=rows, more=len(found) > _MAX_PODS)
+
+    async def identities(self) -> Listing:
+        """List one page of identities with their credentials and roles."""
+        return await self._view.identities()
+
+    async def known_objects(self) -> KnownObjects:
+        """Return identities by client ID and vaults by name."""
+        return await self._view.known_objects()
+
+    async def audit(self) -> Listing:
+        """List the last changes, the newest first."""
+        return await self._view.audit()
+
+    async def graph(self) -> TrustGraphView:
+        """Return the trust graph.
+
+        Errors:  KubeError, DatabaseFailed, GraphTooLarge.
+        """
+        from podpass.doctor.cluster_accounts import read_accounts
+        from podpass.doctor.directory_snapshot import read_directory
+        from podpass.doctor.trust_drawing import to_svg
+        from podpass.doctor.trust_graph import build_graph
+        from podpass.doctor.trust_model import TrustFacts
+
+        facts = TrustFacts(
+            cluster=await read_accounts(self._kube),
+            directory=await read_directory(
+                self._directory,
+                self._tenant_id,
+                origins=self._origins,
+                # Without the beginning of the log, a credential without an exchange may have been used.
+                exchanges=self.timeline.credential_uses if self._has_whole_log else None,
+            ),
+        )
+        found = build_graph(facts)
+        names = {node.id: node.name for node in found.nodes}
+        return TrustGraphView(
+            svg=to_svg(found),
+            edges=[
+                {"source": names[one.source], "kind": str(one.kind), "target": names[one.target]}
+                for one in found.edges
+            ],
+            findings=[
+                {"text": f"{one.object}: {one.message}", "fix": one.fix} for one in found.findings
+            ],
+        )
+
+
+def _key(pod: Mapping[str, Any]) -> tuple[str, str]:
+    metadata = pod.get("metadata") or {}
+    return str(metadata.get("namespace", "")), str(metadata.get("name", ""))
+
+
+def _describe_differences(outdated: Mapping[str, Any] | None) -> Sequence[str]:
+    if outdated is None:
+        return ()
+    return [
+        f"{name}: {values['pod'] or '-'} → {values['service_account'] or '-'}"
+        for name, values in sorted(outdated["differs"].items())
+    ]

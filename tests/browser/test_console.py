@@ -1,0 +1,359 @@
+"""The console in a real Chromium: every view with real exchanges, live, by keyboard, on a phone."""
+
+import asyncio
+import json
+import shlex
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import HOSTILE
+from tests.browser.pages import PATIENCE_MS, VIEWS, ConsolePages, Session
+from tests.console.hops import exchange_facts, line
+from tests.journey.instance import CLIENT, Instance
+
+pytestmark = pytest.mark.browser
+
+PHONE: dict[str, Any] = {
+    "viewport": {"width": 360, "height": 740},
+    "is_mobile": True,
+    "has_touch": True,
+}
+PRINT_TOKENS = """
+import os
+from azure.identity import WorkloadIdentityCredential
+print(open(os.environ["AZURE_FEDERATED_TOKEN_FILE"]).read())
+print(WorkloadIdentityCredential().get_token("https://vault.azure.net/.default").token)
+"""
+
+
+def append_to_log(instance: Instance, lines: list[bytes]) -> None:
+    """Add lines to the log as the instance does."""
+    with (instance.data_dir / "podpass.log").open("ab") as log:
+        log.write(b"".join(lines))
+
+
+def test_loop_counts_the_requests_of_each_stage(page: Session) -> None:
+    tab = page.show("")
+    for stage in ("account", "admission", "assertion", "exchange", "resource"):
+        assert int(tab.locator(f"#stage-{stage} .counts b").first.inner_text()) > 0
+    assert int(tab.locator("#stage-exchange .counts a b").inner_text()) > 0
+    assert tab.locator("#exchanges > li").count() > 1
+
+
+def test_exchange_opens_into_its_hops_with_decoded_claims(page: Session) -> None:
+    tab = page.show("exchanges")
+    row = tab.locator("#exchanges > li", has_text="default/web").last
+    row.locator("summary").first.click()
+    row.locator(".claims").wait_for()
+    stages = row.locator(".hop h3").all_inner_texts()
+    names = ["ServiceAccount", "Admission", "Projected token", "Token exchange", "Resource"]
+    assert [text.split(" ")[0] for text in stages] == [name.split(" ")[0] for name in names]
+    claims = row.get_by_role("region", name="Claims of the access token")
+    assert "https://vault.azure.net" in claims.inner_text()
+    assert CLIENT in claims.inner_text()
+    assert "system:serviceaccount:default:web" in row.inner_text()
+
+
+def test_refusal_has_cause_and_a_command_to_copy(console: ConsolePages) -> None:
+    session = console.open(permissions=["clipboard-read", "clipboard-write"])
+    tab = session.show("refusals")
+    refusal = tab.locator(".refusal", has_text="default/untrusted").first
+    assert "AADSTS700213" in refusal.inner_text()
+    assert "Resolution" in refusal.inner_text()
+    refusal.get_by_text("Show the command").click()
+    refusal.get_by_role("button", name="Copy").click()
+    refusal.get_by_role("button", name="Copied").wait_for()
+    words = shlex.split(tab.evaluate("navigator.clipboard.readText()"))
+    assert words[:4] == ["az", "identity", "federated-credential", "create"]
+    assert "system:serviceaccount:default:untrusted" in words
+
+
+def test_pods_show_what_admission_did(page: Session) -> None:
+    tab = page.show("pods")
+    row = tab.locator("tr", has_text="default/reader")
+    assert "changed by the webhook" in row.inner_text()
+    assert CLIENT in row.inner_text()
+    assert "api://AzureADTokenExchange" in row.inner_text()
+
+
+def test_identities_show_credentials_and_roles(page: Session) -> None:
+    tab = page.show("identities")
+    card = tab.locator("section.card", has=tab.get_by_role("heading", name="web managed"))
+    assert "system:serviceaccount:default:batch" in card.inner_text()
+    assert "Key Vault Secrets User" in card.inner_text()
+    assert "Federated credentials (3 of 20)" in card.inner_text()
+
+
+def test_audit_shows_the_changes_of_the_seed(page: Session) -> None:
+    tab = page.show("audit")
+    assert "Key Vault Secrets User" in tab.locator("table").inner_text()
+
+
+def test_trust_graph_shows_picture_and_table(page: Session) -> None:
+    tab = page.show("graph")
+    picture = tab.locator("figure img")
+    assert tab.evaluate(
+        "image => image.complete && image.naturalWidth > 100", picture.element_handle()
+    )
+    assert "default/web" in tab.locator("table").first.inner_text()
+
+
+def test_new_exchange_of_a_pod_appears_without_a_reload(page: Session, instance: Instance) -> None:
+    tab = page.show("exchanges")
+    before = tab.locator("#exchanges > li").first.get_attribute("id")
+    tab.evaluate("window.notReloaded = true")
+    phase, _ = instance.run_pod("live", "web")
+    assert phase == "Succeeded"
+    tab.wait_for_function(
+        "before => document.querySelector('#exchanges > li').id !== before", arg=before
+    )
+    row = tab.locator("#exchanges > li").first
+    assert "default/web" in row.inner_text()
+    row.get_by_text("uses: 1").wait_for()
+    assert tab.evaluate("window.notReloaded")
+
+
+def test_new_pod_appears_without_a_reload(page: Session, instance: Instance) -> None:
+    tab = page.show("pods")
+    instance.create_pod("appears", "web", [sys.executable, "-c", "pass"])
+    tab.get_by_role("rowheader", name="default/appears").wait_for()
+
+
+def test_10000_events_do_not_slow_the_page(page: Session, instance: Instance) -> None:
+    tab = page.show("exchanges")
+    row = tab.locator("#exchanges > li").first
+    row.locator("summary").first.click()
+    row.locator(".hop").first.wait_for()
+    opened = row.get_attribute("id")
+    for part in range(20):
+        facts = [exchange_facts("many", f"p{part}-{number}") for number in range(500)]
+        append_to_log(instance, [line("exchange", "granted", **each) for each in facts])
+    last = exchange_facts("last-of-all", "last")
+    append_to_log(instance, [line("exchange", "granted", **last)])
+    tab.locator("#exchanges > li", has_text="default/last-of-all").wait_for()
+    # The list is bounded; a line that is open stays until twice the bound.
+    assert tab.locator("#exchanges > li").count() <= 101
+    assert tab.evaluate("document.querySelectorAll('*').length") < 5000
+    # 60 frames and an answer of the server: seconds even on a busy machine, minutes if the page were slow.
+    milliseconds = tab.evaluate(
+        """async () => {
+            const begin = performance.now();
+            for (let frame = 0; frame < 60; frame += 1) {
+                await new Promise(requestAnimationFrame);
+            }
+            return performance.now() - begin;
+        }"""
+    )
+    assert milliseconds < 20_000
+    first = tab.locator("#exchanges > li").first
+    first.locator("summary").first.click()
+    first.locator(".claims").wait_for()
+    assert opened
+
+
+async def _refuse_hostile_requests(instance: Instance) -> None:
+    assertion = instance.token("web")
+    for form in (
+        {"client_id": HOSTILE},
+        {"scope": f"{HOSTILE}/.default"},
+        {"client_assertion_type": HOSTILE},
+    ):
+        await instance.exchange(assertion, correlation_id="hostile", **form)
+
+
+def test_hostile_names_are_shown_and_harmless(page: Session, instance: Instance) -> None:
+    # In a thread, because Playwright runs the event loop of this one.
+    with ThreadPoolExecutor() as threads:
+        threads.submit(asyncio.run, _refuse_hostile_requests(instance)).result()
+    names = {"sub": f"system:serviceaccount:{HOSTILE}:{HOSTILE}", "resource": HOSTILE}
+    append_to_log(instance, [line("exchange", "granted", **exchange_facts(token="h") | names)])
+    for view in ("", "exchanges", "refusals"):
+        tab = page.show(view)
+        tab.get_by_text(HOSTILE).first.wait_for()
+        for summary in tab.locator("#exchanges > li > details > summary, .fix > summary").all()[:3]:
+            summary.click()
+        assert tab.locator("main img").count() == 0
+        assert "pwned" not in tab.title()
+
+
+def test_live_line_with_a_hostile_name_is_harmless(page: Session, instance: Instance) -> None:
+    tab = page.show("exchanges")
+    name = f"{HOSTILE}<script>document.title='pwned'</script>"
+    facts = exchange_facts("x", "h2", sub=f"system:serviceaccount:live:{name}")
+    append_to_log(instance, [line("exchange", "granted", **facts)])
+    tab.locator("#exchanges > li", has_text="live/").wait_for()
+    assert tab.locator("main img, main script").count() == 0
+    assert "pwned" not in tab.title()
+
+
+def test_console_is_usable_by_keyboard_alone(page: Session) -> None:
+    tab = page.show("exchanges")
+
+    def focused() -> str:
+        return str(tab.evaluate("document.activeElement.innerText.trim().split('\\n')[0]"))
+
+    tab.keyboard.press("Tab")
+    assert focused() == "Skip to the content"
+    tab.keyboard.press("Enter")
+    tab.keyboard.press("Tab")
+    tab.keyboard.press("Enter")
+    tab.locator("#exchanges .claims").first.wait_for()
+    # Back to the navigation: from the first line over both languages.
+    for _ in range(3):
+        tab.keyboard.press("Shift+Tab")
+    assert focused() == "Audit"
+    assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    tab.keyboard.press("Enter")
+    tab.wait_for_url("**/audit")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"color_scheme": "dark"}, PHONE, {"locale": "zh-CN"}],
+    ids=["light", "dark", "phone", "chinese"],
+)
+def test_every_view_passes_the_accessibility_checks(
+    console: ConsolePages, axe: str, how: dict[str, Any]
+) -> None:
+    session = console.open(**how)
+    for view in VIEWS:
+        tab = session.show(view)
+        # The policy of the page allows no script of another origin, and the debugger ignores the policy.
+        for summary in tab.locator("#exchanges summary, .fix > summary").all()[:2]:
+            summary.click()
+        if view == "exchanges":
+            tab.locator(".claims").first.wait_for()
+        tab.evaluate(axe)
+        found = tab.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        problems = [
+            (each["id"], [node["target"] for node in each["nodes"]][:3])
+            for each in found["violations"]
+        ]
+        assert problems == [], view
+
+
+def test_no_view_is_wider_than_a_phone(console: ConsolePages) -> None:
+    session = console.open(**PHONE)
+    for view in VIEWS:
+        tab = session.show(view)
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 360, view
+
+
+def test_dark_mode_has_dark_pages(console: ConsolePages) -> None:
+    for scheme, is_dark in (("light", False), ("dark", True)):
+        tab = console.open(color_scheme=scheme).show("")
+        color = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+        red = int(color.partition("(")[2].partition(",")[0])
+        assert (red < 100) == is_dark
+
+
+def test_language_follows_the_browser_and_the_switch(console: ConsolePages) -> None:
+    session = console.open(locale="zh-CN")
+    tab = session.show("exchanges")
+    assert tab.locator("h1").inner_text() == "令牌交换"
+    tab.get_by_role("button", name="English").click()
+    tab.wait_for_url("**/exchanges")
+    assert tab.locator("h1").inner_text() == "Exchanges"
+    session.show("pods")
+    assert tab.locator("html").get_attribute("lang") == "en"
+
+
+def test_no_page_contains_a_token(page: Session, instance: Instance) -> None:
+    done = instance.run_on_host("web", [sys.executable, "-c", PRINT_TOKENS])
+    tokens = done.split()
+    assert len(tokens) == 2
+    texts = []
+    for view in VIEWS:
+        tab = page.show(view)
+        for summary in tab.locator("#exchanges > li > details > summary").all()[:5]:
+            summary.click()
+        if view == "exchanges":
+            tab.locator(".claims").nth(4).wait_for()
+        texts.append(tab.content())
+    status = instance.status
+    secrets = [status["admin"]["password"]]
+    secrets.append(json.loads((instance.data_dir / "instance.json").read_text())["control_token"])
+    for token in tokens:
+        secrets += token.split(".")[1:]
+    for secret in secrets:
+        assert not any(secret in text for text in texts)
+    assert "default/web" in texts[1]
+
+
+def test_pages_work_without_scripts(console: ConsolePages) -> None:
+    session = console.open(java_script_enabled=False)
+    tab = session.tab
+    tab.goto(session.base + "exchanges")
+    row = tab.locator("#exchanges > li").first
+    row.locator("summary").click()
+    row.get_by_role("link", name="Open as a page").click()
+    assert tab.locator(".claims").count() == 1
+    assert "Reload the page" in tab.locator("#live").inner_text()
+
+
+def test_link_opens_one_session(console: ConsolePages, chromium: Any) -> None:
+    link = console.link()
+    console.open(link=link)
+    context = chromium.new_context()
+    tab = context.new_page()
+    assert tab.goto(link).status == 403
+    assert "podpass console" in tab.content()
+    assert tab.goto(console.instance.status["console"]).status == 401
+    context.close()
+
+
+def test_link_in_a_page_of_another_site_signs_in(console: ConsolePages, chromium: Any) -> None:
+    """A link in a web terminal, or in a file that `podpass console --open` writes, is such a link."""
+    context = chromium.new_context()
+    tab = context.new_page()
+    tab.goto("data:text/html,<a href='" + console.link() + "'>console</a>")
+    tab.get_by_text("console").click()
+    tab.wait_for_selector("main")
+    context.close()
+
+
+def test_sign_out_ends_live_updates_in_every_tab(console: ConsolePages) -> None:
+    session = console.open()
+    session.show("")
+    second = session.context.new_page()
+    second.goto(session.base)
+    second.wait_for_selector("#live.on")
+    second.get_by_role("button", name="Sign out").click()
+    session.tab.wait_for_selector("#live.ended")
+    session.problems.clear()
+
+
+SHOTS = {
+    "": "loop",
+    "exchanges": "exchanges",
+    "refusals": "refusals",
+    "pods": "pods",
+    "graph": "graph",
+}
+
+
+def test_screenshots_of_the_documentation(
+    console: ConsolePages, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    wanted = request.config.getoption("--write-screenshots")
+    folder = Path(wanted) if wanted else tmp_path
+    session = console.open(viewport={"width": 1100, "height": 700}, reduced_motion="reduce")
+    for view, name in SHOTS.items():
+        tab = session.show(view)
+        for summary in tab.locator("#exchanges > li > details > summary, .fix > summary").all()[:1]:
+            if view:
+                summary.click()
+        if view == "exchanges":
+            tab.locator(".claims").first.wait_for()
+        tab.evaluate(
+            "document.querySelector('.brand .about').textContent = '~/.local/state/podpass'"
+        )
+        file = folder / f"console-{name}.png"
+        tab.screenshot(path=file)
+        assert 5_000 < file.stat().st_size < 150_000
+    assert tab.evaluate("devicePixelRatio") == 1
+    assert PATIENCE_MS

@@ -1,0 +1,82 @@
+"""The commands for refusals: with real values, and quoted for a shell."""
+
+import json
+import shlex
+
+import pytest
+
+from podpass.console.fixes import KnownObjects, explain_refusal
+from tests.console.hops import CLIENT, ISSUER, exchange_facts, hop
+
+GROUP = "/subscriptions/s/resourceGroups/apps/providers/Microsoft.ManagedIdentity/userAssignedIdentities/web"
+MANAGED = {"name": "web", "resource_id": GROUP, "principal_id": "principal"}
+VAULT = {"name": "v", "resource_id": "/subscriptions/s/resourceGroups/apps/vaults/v"}
+KNOWN = KnownObjects(identities={CLIENT: MANAGED}, vaults={"v": VAULT})
+HOSTILE = "x'; rm -rf ~ #$(id)`id`\n"
+
+
+def options(command: str) -> dict[str, str]:
+    words = shlex.split(command)
+    return {word: words[at + 1] for at, word in enumerate(words[:-1]) if word.startswith("--")}
+
+
+@pytest.mark.parametrize("code", ["AADSTS70021", "AADSTS700211", "AADSTS700212", "AADSTS700213"])
+def test_missing_credential_of_a_managed_identity(code: str) -> None:
+    fix = explain_refusal(hop("exchange", code, **exchange_facts("other", "")), KNOWN)
+    assert options(fix.command) == {
+        "--name": "default-other",
+        "--identity-name": "web",
+        "--resource-group": "apps",
+        "--issuer": ISSUER,
+        "--subject": "system:serviceaccount:default:other",
+        "--audiences": "api://AzureADTokenExchange",
+    }
+    assert fix.cause
+    assert fix.resolution
+
+
+def test_missing_credential_of_an_application() -> None:
+    refused = hop("exchange", "AADSTS700213", **exchange_facts("other", ""))
+    fix = explain_refusal(refused, KnownObjects())
+    found = options(fix.command)
+    assert found["--id"] == CLIENT
+    assert json.loads(found["--parameters"])["subject"] == "system:serviceaccount:default:other"
+
+
+def test_unknown_client() -> None:
+    refused = hop("exchange", "AADSTS700016", **exchange_facts("web", ""))
+    command = explain_refusal(refused, KNOWN).command
+    assert command.startswith("kubectl annotate serviceaccount web -n default ")
+
+
+def test_other_codes_are_explained_by_the_command_line() -> None:
+    refused = hop("exchange", "AADSTS50027", **exchange_facts())
+    assert explain_refusal(refused, KNOWN).command == "podpass explain AADSTS50027"
+
+
+def test_missing_role_at_a_vault() -> None:
+    refused = hop("resource", "ForbiddenByRbac", vault="v", client_id=CLIENT)
+    assert options(explain_refusal(refused, KNOWN).command) == {
+        "--role": "Key Vault Secrets User",
+        "--assignee-object-id": "principal",
+        "--assignee-principal-type": "ServicePrincipal",
+        "--scope": VAULT["resource_id"],
+    }
+
+
+def test_refused_admission_shows_the_account() -> None:
+    refused = hop("account", "refused", code="bad_annotation", namespace="n", account="a")
+    fix = explain_refusal(refused, KNOWN)
+    assert (fix.code, fix.command) == ("bad_annotation", "kubectl describe serviceaccount a -n n")
+
+
+def test_refusal_without_a_known_fix_has_no_command() -> None:
+    assert explain_refusal(hop("imds", "bad_request"), KNOWN).command == ""
+
+
+@pytest.mark.parametrize("code", ["AADSTS700213", "AADSTS700016"])
+@pytest.mark.parametrize("known", [KNOWN, KnownObjects()], ids=["managed", "application"])
+def test_values_of_requests_are_one_word_each(code: str, known: KnownObjects) -> None:
+    facts = exchange_facts(HOSTILE, "", iss=HOSTILE)
+    command = explain_refusal(hop("exchange", code, **facts), known).command
+    assert not {"rm", "$(id)`id`", "-rf"} & set(shlex.split(command))

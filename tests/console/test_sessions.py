@@ -1,0 +1,88 @@
+"""One-time links and sessions of the console."""
+
+from podpass.console.sessions import (
+    LINK_SECONDS,
+    MAX_LINKS,
+    MAX_SESSIONS,
+    SESSION_SECONDS,
+    Sessions,
+)
+
+
+class Time:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_link_gives_one_session_and_no_second() -> None:
+    sessions = Sessions(Time())
+    code = sessions.create_link()
+    session = sessions.redeem(code)
+    assert session is not None
+    assert sessions.is_signed_in(session)
+    assert sessions.redeem(code) is None
+
+
+def test_link_expires() -> None:
+    time = Time()
+    sessions = Sessions(time)
+    late, early = sessions.create_link(), sessions.create_link()
+    time.now += LINK_SECONDS - 1
+    assert sessions.redeem(early)
+    time.now += 1
+    assert sessions.redeem(late) is None
+
+
+def test_session_expires() -> None:
+    time = Time()
+    sessions = Sessions(time)
+    session = sessions.redeem(sessions.create_link())
+    assert session is not None
+    time.now += SESSION_SECONDS - 1
+    assert sessions.is_signed_in(session)
+    time.now += 1
+    assert not sessions.is_signed_in(session)
+
+
+def test_session_ends_with_the_sign_out() -> None:
+    sessions = Sessions(Time())
+    first, second = (sessions.redeem(sessions.create_link()) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    sessions.end(first)
+    assert not sessions.is_signed_in(first)
+    assert sessions.is_signed_in(second)
+
+
+def test_oldest_links_and_sessions_are_dropped() -> None:
+    sessions = Sessions(Time())
+    codes = [sessions.create_link() for _ in range(MAX_LINKS + 1)]
+    assert sessions.redeem(codes[0]) is None
+    assert sessions.redeem(codes[1])
+    opened = [sessions.redeem(sessions.create_link()) for _ in range(MAX_SESSIONS + 1)]
+    assert [sessions.is_signed_in(each or "") for each in opened[:2]] == [False, True]
+
+
+def test_a_link_is_no_session_and_a_session_is_no_link() -> None:
+    sessions = Sessions(Time())
+    code = sessions.create_link()
+    assert not sessions.is_signed_in(code)
+    session = sessions.redeem(code)
+    assert sessions.redeem(session or "") is None
+
+
+def test_other_values_are_refused() -> None:
+    sessions = Sessions(Time())
+    code = sessions.create_link()
+    for value in ("", "x", code[:-1], code + "=", "x" * 100_000, "\udcff"):
+        assert not sessions.is_signed_in(value)
+        assert sessions.redeem(value) is None
+    assert sessions.redeem(code)
+
+
+def test_no_value_is_stored_as_text() -> None:
+    sessions = Sessions(Time())
+    code = sessions.create_link()
+    assert code not in repr(vars(sessions._links))

@@ -1,0 +1,182 @@
+"""The timeline of the console: which hops belong together, and what is stored of them."""
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podpass.console.timeline import (
+    MAX_EXCHANGES,
+    MAX_REFUSALS,
+    Timeline,
+    account_of,
+    claims,
+    clip,
+)
+from podpass.trace.hop import STAGES
+from tests.console.hops import CLIENT, exchange_facts, hop
+
+POD = {"pod": "p", "namespace": "default", "account": "web"}
+TOKEN = ".".join(
+    base64.urlsafe_b64encode(each).decode().rstrip("=")
+    for each in (b'{"alg":"RS256"}', b'{"sub":"someone"}', b"signature")
+)
+
+
+def filled() -> Timeline:
+    timeline = Timeline()
+    timeline.add(hop("account", "read", **POD))
+    timeline.add(hop("admission", "mutated", **POD))
+    timeline.add(hop("assertion", "signed", audience="api://AzureADTokenExchange", **POD))
+    timeline.add(hop("assertion", "signed", audience="https://kubernetes.default.svc", **POD))
+    timeline.add(hop("exchange", "granted", **exchange_facts()))
+    timeline.add(hop("resource", "challenge", vault="v"))
+    timeline.add(hop("resource", "ok", uti="uti-1", vault="v"))
+    return timeline
+
+
+def test_exchange_has_the_hops_of_its_account_and_the_uses_of_its_token() -> None:
+    [found] = filled().newest(10)
+    assert [each.stage for each in found.hops] == [
+        *("account", "admission", "assertion", "exchange", "resource")
+    ]
+    assert found.account == ("default", "web")
+    assert found.hops[2].fact("audience") == "api://AzureADTokenExchange"
+
+
+def test_exchange_of_another_account_has_only_its_own_hops() -> None:
+    timeline = filled()
+    timeline.add(hop("exchange", "granted", **exchange_facts("other", "uti-2")))
+    timeline.add(hop("resource", "ok", uti="uti-3", vault="v"))
+    newest = timeline.newest(1)[0]
+    assert [each.stage for each in newest.hops] == ["exchange"]
+
+
+def test_counts_separate_passed_from_refused_and_ignore_challenges() -> None:
+    timeline = filled()
+    timeline.add(hop("exchange", "AADSTS700213", **exchange_facts("other", "")))
+    counts = {stage: (each.passed, each.refused) for stage, each in timeline.counts.items()}
+    assert counts == {
+        "account": (1, 0),
+        "admission": (1, 0),
+        "assertion": (2, 0),
+        "exchange": (1, 1),
+        "imds": (0, 0),
+        "resource": (1, 0),
+    }
+    [refusal] = timeline.newest_refusals(10)
+    assert refusal.hop.code == "AADSTS700213"
+
+
+def test_hop_of_the_issuer_is_kept_when_the_kubelet_reports_the_same_token() -> None:
+    timeline = Timeline()
+    audience = {"audience": "api://AzureADTokenExchange"}
+    timeline.add(hop("assertion", "signed", sub="system:serviceaccount:default:web", **audience))
+    timeline.add(hop("assertion", "projected", **audience, **POD))
+    timeline.add(hop("exchange", "granted", **exchange_facts()))
+    assert timeline.newest(1)[0].before[0].outcome == "signed"
+
+
+def test_claims_are_those_of_the_log_and_a_refused_exchange_has_no_access_token() -> None:
+    timeline = filled()
+    timeline.add(hop("exchange", "AADSTS700213", **exchange_facts("other", "")))
+    refused, granted = timeline.newest(2)
+    assert dict(claims(granted))["access_token"][:2] == [
+        ("aud", "https://vault.azure.net"),
+        ("appid", CLIENT),
+    ]
+    assert [kind for kind, _ in claims(refused)] == ["assertion"]
+
+
+def test_many_hops_leave_a_bounded_number_of_exchanges_and_refusals() -> None:
+    timeline = Timeline()
+    for number in range(2500):
+        outcome = "AADSTS700213" if number % 10 == 0 else "granted"
+        timeline.add(hop("exchange", outcome, **exchange_facts(f"a{number}", f"t{number}")))
+        timeline.add(hop("resource", "ok", uti=f"t{number}"))
+    assert len(timeline.newest(10**6)) == MAX_EXCHANGES
+    assert len(timeline.newest_refusals(10**6)) == MAX_REFUSALS
+    assert len(timeline._by_token) == MAX_EXCHANGES
+    assert len(timeline._before) <= 2000
+    assert timeline.counts["exchange"].passed == 2250
+
+
+def test_uses_of_one_token_are_bounded() -> None:
+    timeline = Timeline()
+    timeline.add(hop("exchange", "granted", **exchange_facts()))
+    for _ in range(100):
+        timeline.add(hop("resource", "ok", uti="uti-1"))
+    assert len(timeline.newest(1)[0].resources) == 20
+
+
+def test_newest_and_changed_exchanges_after_a_position() -> None:
+    timeline = filled()
+    position, revision = timeline.last_number, timeline.revision
+    assert timeline.newest(10, after=position) == []
+    assert timeline.changed_since(revision, 10) == []
+    timeline.add(hop("resource", "ok", uti="uti-1"))
+    timeline.add(hop("exchange", "granted", **exchange_facts("b", "uti-9")))
+    assert [each.number for each in timeline.newest(10, after=position)] == [position + 1]
+    assert [each.number for each in timeline.changed_since(revision, 10)] == [
+        position + 1,
+        position,
+    ]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"asked": f"x {TOKEN}"},
+        {"cause": f"assertion={TOKEN}&x"},
+        {"outcome": TOKEN},
+        {"checked": [TOKEN]},
+        {"list": [TOKEN]},
+        {"map": {"deep": TOKEN}},
+        {TOKEN: "name"},
+        {"correlation_id": TOKEN},
+    ],
+    ids=["asked", "cause", "outcome", "checked", "list", "map", "name", "id"],
+)
+def test_text_that_looks_like_a_token_is_not_stored(facts: dict[str, object]) -> None:
+    stored = clip(hop("exchange", **facts))  # type: ignore[arg-type]
+    assert TOKEN.split(".")[1] not in repr(stored)
+    assert "[token]" in repr(stored)
+
+
+def test_stored_texts_are_short() -> None:
+    facts = {f"f{number}": "x" * 10_000 for number in range(1000)}
+    stored = clip(hop("exchange", asked="y" * 100_000, **facts))
+    assert len(repr(stored)) < 40 * 600 + 2000
+
+
+def test_deep_values_are_cut() -> None:
+    value: object = "end"
+    for _ in range(50):
+        value = [value]
+    assert "end" not in repr(clip(hop("exchange", deep=value)))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([*STAGES, "unknown"]),
+            st.sampled_from(
+                ["ok", "granted", "challenge", "AADSTS50027", "Forbidden", "projected"]
+            ),
+            st.dictionaries(
+                st.sampled_from(["sub", "uti", "namespace", "account", "audience", "aud"]),
+                st.one_of(st.none(), st.integers(0, 9), st.text(max_size=8), st.lists(st.text())),
+            ),
+        ),
+        max_size=40,
+    )
+)
+def test_any_hops_are_accepted(hops: list[tuple[str, str, dict[str, object]]]) -> None:
+    timeline = Timeline()
+    for stage, outcome, facts in hops:
+        timeline.add(hop(stage, outcome, **facts))
+    for each in timeline.newest(100):
+        assert each.hops
+        dict(claims(each))
+        account_of(each.hop)
