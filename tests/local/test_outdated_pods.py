@@ -6,7 +6,7 @@ import pytest
 
 from podpass import names
 from podpass.cli import pod_limits
-from podpass.doctor.admission_drift import find_differences, injected_values
+from podpass.drift.comparison import find_differences, injected_values
 from podpass.local.outdated_pods import read_pod
 
 TENANT = "22222222-aaaa-4bbb-8ccc-000000000001"

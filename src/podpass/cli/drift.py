@@ -13,9 +13,9 @@ from podpass.errors import UsageError
 from podpass.local.datadir import DataDir
 
 if TYPE_CHECKING:
-    from podpass.doctor.admission_drift import Drift
-    from podpass.doctor.drift_plan import ControllerRef, DriftReport
-    from podpass.doctor.rollout_restart import Restart
+    from podpass.drift.comparison import Drift
+    from podpass.drift.plan import ControllerRef, DriftReport
+    from podpass.drift.rollout_restart import Restart
 
 _DIFFERENT, _FAILED, _NOT_READ = 1, 1, 3
 _TIMEOUT_SECONDS = 300
@@ -77,8 +77,8 @@ async def _run(
 ) -> "tuple[DriftReport, list[Restart]]":
     from podpass.cli.cluster import connect_to_cluster
     from podpass.clock import system
-    from podpass.doctor.drift_reader import read_drift
-    from podpass.doctor.rollout_restart import Restarter
+    from podpass.drift.reader import read_drift
+    from podpass.drift.rollout_restart import Restarter
 
     async with connect_to_cluster(data_dir, kubeconfig, options.environ()) as client:
         report = await read_drift(client, namespace)
@@ -95,7 +95,7 @@ async def _run(
 
 
 def _exit_code(report: "DriftReport", restarts: "list[Restart]", *, restart: bool) -> int:
-    from podpass.doctor.rollout_restart import RestartResult
+    from podpass.drift.rollout_restart import RestartResult
 
     if restart and any(each.result is not RestartResult.RESTARTED for each in restarts):
         return _FAILED

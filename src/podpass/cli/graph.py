@@ -13,16 +13,16 @@ from podpass.cli.completion_values import complete_identities
 from podpass.cli.output import escape_unprintable, print_message, print_output, wrap_text
 
 if TYPE_CHECKING:
-    from podpass.doctor.trust_model import TrustFacts, TrustGraph
+    from podpass.trust_graph.model import TrustFacts, TrustGraph
 
 _CONTINUED = 3
 _FORMATS = ["text", "json", "yaml", "mermaid", "svg"]
 
 
 def _run(focus: str, output: str, allow_issuer: tuple[str, ...]) -> None:
-    from podpass.doctor.trust_drawing import to_mermaid, to_svg
-    from podpass.doctor.trust_graph import build_graph
-    from podpass.doctor.trust_model import to_document
+    from podpass.trust_graph.drawing import to_mermaid, to_svg
+    from podpass.trust_graph.graph import build_graph
+    from podpass.trust_graph.model import to_document
 
     chosen = AccountOptions.from_context(click.get_current_context())
     facts = asyncio.run(_read(chosen, frozenset(allow_issuer)))
@@ -40,9 +40,9 @@ def _run(focus: str, output: str, allow_issuer: tuple[str, ...]) -> None:
 
 async def _read(given: AccountOptions, allowed: frozenset[str]) -> "TrustFacts":
     from podpass.cli.cluster import connect as connect_to_cluster
-    from podpass.doctor.azure_snapshot import AzureReader
-    from podpass.doctor.cluster_accounts import read_accounts
-    from podpass.doctor.trust_model import TrustFacts
+    from podpass.trust_graph.azure_snapshot import AzureReader
+    from podpass.trust_graph.cluster_accounts import read_accounts
+    from podpass.trust_graph.model import TrustFacts
 
     environ = options.environ()
     chosen = default_to_instance(given, environ)
@@ -78,7 +78,7 @@ def _read_exchanges(log_file: Path | None) -> Mapping[tuple[str, str], str] | No
 
 
 def _print_text(graph: "TrustGraph") -> None:
-    from podpass.doctor.trust_report import describe
+    from podpass.trust_graph.report import describe
 
     for line in describe(graph):
         text, indent = escape_unprintable(line.text), " " * line.indent

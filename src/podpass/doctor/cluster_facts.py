@@ -16,7 +16,6 @@ import orjson
 from podpass import names
 from podpass.clock import Clock
 from podpass.doctor.admission_decision import AdmissionDecision, decide
-from podpass.doctor.admission_drift import find_template, without_injection
 from podpass.doctor.cluster_model import (
     ClusterFacts,
     ContainerFacts,
@@ -25,6 +24,7 @@ from podpass.doctor.cluster_model import (
 )
 from podpass.doctor.container_probe import build_command, build_python_command, parse_output
 from podpass.doctor.model import MaybeObject, Object, Unread
+from podpass.drift.comparison import find_template, without_injection
 from podpass.kubernetes.client import KubeClient, KubeError, KubeUnreachable
 from podpass.kubernetes.client.pod_exec import run_command
 

@@ -7,10 +7,10 @@ from podpass.account.model import ProxyOnHostNetwork
 from podpass.clouds import CLOUDS
 from podpass.doctor import fixes
 from podpass.doctor.account_checks import edits, warning_check, workload_of
-from podpass.doctor.admission_drift import is_injected
 from podpass.doctor.check import DoctorCheck, Facts
 from podpass.doctor.cluster_model import ClusterFacts, ContainerFacts, PodToken, Preview
 from podpass.doctor.model import Object, Problem, Stage, known
+from podpass.drift.comparison import is_injected
 from podpass.migration.scan.decision import decide_all
 from podpass.migration.scan.model import Mention, Result
 

@@ -6,17 +6,17 @@ from podpass import names
 from podpass.account.model import BadAnnotation, MountPathTaken, ProxyOnHostNetwork
 from podpass.doctor import fixes
 from podpass.doctor.account_checks import edits, labels_of, warning_check, workload_of
-from podpass.doctor.admission_drift import (
+from podpass.doctor.check import DoctorCheck, Facts
+from podpass.doctor.cluster_model import ClusterFacts, Preview
+from podpass.doctor.model import FactUnread, Object, Problem, Stage, Unread, known
+from podpass.doctor.webhook_service_checks import INSTALL, entries, has_finding, is_working, restart
+from podpass.drift.comparison import (
     find_differences,
     find_drift,
     injected_values,
     is_injected,
     list_containers,
 )
-from podpass.doctor.check import DoctorCheck, Facts
-from podpass.doctor.cluster_model import ClusterFacts, Preview
-from podpass.doctor.model import FactUnread, Object, Problem, Stage, Unread, known
-from podpass.doctor.webhook_service_checks import INSTALL, entries, has_finding, is_working, restart
 from podpass.kubernetes.apiserver.selectors import matches
 
 _SHOWN = 3

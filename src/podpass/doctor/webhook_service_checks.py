@@ -11,10 +11,10 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from podpass import names
-from podpass.doctor.admission_drift import is_injected
 from podpass.doctor.check import DoctorCheck, Facts
 from podpass.doctor.cluster_model import ClusterFacts, Preview
 from podpass.doctor.model import FactUnread, Object, Problem, Stage, known
+from podpass.drift.comparison import is_injected
 
 INSTALL = (
     "install the webhook: helm install workload-identity-webhook; on AKS: az aks update --name CLUSTER"

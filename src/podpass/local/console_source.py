@@ -89,11 +89,11 @@ class InstanceSource:
 
         Errors:  KubeError, DatabaseFailed, GraphTooLarge.
         """
-        from podpass.doctor.cluster_accounts import read_accounts
-        from podpass.doctor.directory_snapshot import read_directory
-        from podpass.doctor.trust_drawing import to_svg
-        from podpass.doctor.trust_graph import build_graph
-        from podpass.doctor.trust_model import TrustFacts
+        from podpass.trust_graph.cluster_accounts import read_accounts
+        from podpass.trust_graph.directory_snapshot import read_directory
+        from podpass.trust_graph.drawing import to_svg
+        from podpass.trust_graph.graph import build_graph
+        from podpass.trust_graph.model import TrustFacts
 
         facts = TrustFacts(
             cluster=await read_accounts(self._kube),

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from podpass import names
 from podpass.clock import Clock
-from podpass.doctor.admission_drift import Differences, find_differences, injected_values
+from podpass.drift.comparison import Differences, find_differences, injected_values
 from podpass.kubernetes.client import KubeClient
 from podpass.kubernetes.client.event_recorder import WARNING, EventLimits, EventRecorder, RateLimit
 from podpass.tasks import background_task

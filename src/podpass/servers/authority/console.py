@@ -136,10 +136,10 @@ class AuthoritySource:
 
         Errors:  DatabaseFailed, GraphTooLarge.
         """
-        from podpass.doctor.directory_snapshot import read_directory
-        from podpass.doctor.trust_drawing import to_svg
-        from podpass.doctor.trust_graph import build_graph
-        from podpass.doctor.trust_model import ClusterAccounts, TrustFacts
+        from podpass.trust_graph.directory_snapshot import read_directory
+        from podpass.trust_graph.drawing import to_svg
+        from podpass.trust_graph.graph import build_graph
+        from podpass.trust_graph.model import ClusterAccounts, TrustFacts
 
         directory = await read_directory(
             self._directory, self._tenant_id, origins=tuple(self._origins)

@@ -9,7 +9,7 @@ edges.
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
-from podpass.doctor.trust_model import (
+from podpass.trust_graph.model import (
     EdgeKind,
     GraphTooLarge,
     NodeKind,

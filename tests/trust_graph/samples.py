@@ -5,7 +5,7 @@ from typing import Any
 from podpass import names
 from podpass.directory import resource_ids, roles
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind, RoleAssignment
-from podpass.doctor.trust_model import (
+from podpass.trust_graph.model import (
     VAULT_TYPE,
     AccountFacts,
     ClusterAccounts,

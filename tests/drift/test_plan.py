@@ -8,8 +8,8 @@ from podpass import names
 from podpass.account.annotations import filter_annotations, parse_identity_config
 from podpass.account.model import ServiceAccount, parse_pod
 from podpass.admission.mutate import mutate
-from podpass.doctor.admission_drift import Drift
-from podpass.doctor.drift_plan import (
+from podpass.drift.comparison import Drift
+from podpass.drift.plan import (
     Candidate,
     ControllerRef,
     Owners,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from podpass import names
-from podpass.doctor.admission_drift import Drift, find_drift, is_injected, without_injection
+from podpass.drift.comparison import Drift, find_drift, is_injected, without_injection
 
 Object = Mapping[str, Any]
 # Controllers that replace their pods when the template changes, with their collections.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from podpass import names
-from tests.doctor.rollouts import Rollouts, check_restart, deployment
+from tests.drift.rollouts import Rollouts, check_restart, deployment
 from tests.local.instances import CLIENT, Podpass
 
 pytestmark = pytest.mark.processes

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from podpass.doctor.trust_drawing import describe_scope
-from podpass.doctor.trust_model import EdgeKind, NodeKind, TrustEdge, TrustGraph, TrustNode
+from podpass.trust_graph.drawing import describe_scope
+from podpass.trust_graph.model import EdgeKind, NodeKind, TrustEdge, TrustGraph, TrustNode
 
 
 class Line(NamedTuple):

@@ -7,8 +7,8 @@ import pytest_asyncio
 
 from podpass import names
 from podpass.directory.model import Identity
-from podpass.doctor.directory_snapshot import read_directory
-from podpass.doctor.trust_graph import (
+from podpass.trust_graph.directory_snapshot import read_directory
+from podpass.trust_graph.graph import (
     OPERATIONS,
     become,
     build_graph,
@@ -16,9 +16,9 @@ from podpass.doctor.trust_graph import (
     find_access,
     find_matches,
 )
-from podpass.doctor.trust_model import AccountFacts, EdgeKind, TrustFacts
-from tests.doctor import random_directory
-from tests.doctor.random_directory import ACCOUNTS, AUDIENCES, RandomDirectory, assertion_of
+from podpass.trust_graph.model import AccountFacts, EdgeKind, TrustFacts
+from tests.trust_graph import random_directory
+from tests.trust_graph.random_directory import ACCOUNTS, AUDIENCES, RandomDirectory, assertion_of
 
 SEEDS = range(8)
 pytestmark = pytest.mark.asyncio(loop_scope="module")

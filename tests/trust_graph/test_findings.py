@@ -8,10 +8,10 @@ import pytest
 from podpass import names
 from podpass.directory import roles
 from podpass.directory.model import IdentityKind, RoleDefinition
-from podpass.doctor.trust_findings import describe_width
-from podpass.doctor.trust_graph import build_graph
-from podpass.doctor.trust_model import TrustFacts, TrustFinding
-from tests.doctor.trust_samples import (
+from podpass.trust_graph.findings import describe_width
+from podpass.trust_graph.graph import build_graph
+from podpass.trust_graph.model import TrustFacts, TrustFinding
+from tests.trust_graph.samples import (
     GROUP,
     ISSUER,
     OBJECT,

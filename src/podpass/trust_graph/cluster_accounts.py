@@ -1,8 +1,8 @@
 """Read the facts of the trust graph from a cluster: its issuer and its ServiceAccounts."""
 
 from podpass import names
-from podpass.doctor.trust_model import AccountFacts, ClusterAccounts
 from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.trust_graph.model import AccountFacts, ClusterAccounts
 
 _ACCOUNTS = "/api/v1/serviceaccounts"
 _DISCOVERY = "/.well-known/openid-configuration"

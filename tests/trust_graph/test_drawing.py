@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podpass.doctor import trust_drawing
-from podpass.doctor.trust_drawing import describe_scope, to_mermaid, to_svg
-from podpass.doctor.trust_graph import build_graph
-from podpass.doctor.trust_model import GraphTooLarge, TrustGraph
-from tests.doctor.trust_samples import SUBSCRIPTION, VAULT, account, credential, facts, identity
+from podpass.trust_graph import drawing
+from podpass.trust_graph.drawing import describe_scope, to_mermaid, to_svg
+from podpass.trust_graph.graph import build_graph
+from podpass.trust_graph.model import GraphTooLarge, TrustGraph
+from tests.trust_graph.samples import SUBSCRIPTION, VAULT, account, credential, facts, identity
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "\"><script>alert(1)</script>&\x00\u202e`'];click n0 call x()"
@@ -88,7 +88,7 @@ def test_drawings_are_equal_for_equal_graphs() -> None:
 
 
 def test_a_graph_that_is_too_large_to_draw_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trust_drawing, "MAX_DRAWN_NODES", 3)
+    monkeypatch.setattr(drawing, "MAX_DRAWN_NODES", 3)
     for draw in (to_svg, to_mermaid):
         with pytest.raises(GraphTooLarge, match="at most 3 nodes"):
             draw(build_graph(facts()))

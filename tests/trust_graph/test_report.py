@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from podpass.doctor.trust_graph import build_graph
-from podpass.doctor.trust_report import describe
-from tests.doctor.trust_samples import CLIENT, VAULT, account, credential, facts, identity
+from podpass.trust_graph.graph import build_graph
+from podpass.trust_graph.report import describe
+from tests.trust_graph.samples import CLIENT, VAULT, account, credential, facts, identity
 
 
 def lines_of(**directory: Any) -> list[str]:

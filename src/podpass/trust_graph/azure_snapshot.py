@@ -17,9 +17,9 @@ from podpass.directory.model import (
     RoleAssignment,
     RoleDefinition,
 )
-from podpass.doctor.trust_model import VAULT_TYPE, DirectorySnapshot, ResourceFacts
 from podpass.provision.api_client import ApiClient, Object, quote_segment
 from podpass.provision.errors import ApiError
+from podpass.trust_graph.model import VAULT_TYPE, DirectorySnapshot, ResourceFacts
 
 _IDENTITIES = {"api-version": "2023-01-31"}
 _ROLES = {"api-version": "2022-04-01"}

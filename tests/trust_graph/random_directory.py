@@ -22,9 +22,6 @@ from podpass.directory.model import (
 )
 from podpass.directory.resources import EXCHANGE_APP_ID
 from podpass.directory.store.directory import Directory
-from podpass.doctor.directory_snapshot import vault_facts
-from podpass.doctor.trust_graph import OPERATIONS
-from podpass.doctor.trust_model import AccountFacts, ClusterAccounts, DirectorySnapshot, TrustFacts
 from podpass.exchange.access_token import Exchange, build_claims
 from podpass.exchange.client_auth.authenticator import (
     Acr,
@@ -40,6 +37,9 @@ from podpass.resource.authorization import authorize
 from podpass.resource.checks import Principal
 from podpass.resource.errors import Forbidden, ForbiddenByPolicy
 from podpass.settings import AuthoritySettings
+from podpass.trust_graph.directory_snapshot import vault_facts
+from podpass.trust_graph.graph import OPERATIONS
+from podpass.trust_graph.model import AccountFacts, ClusterAccounts, DirectorySnapshot, TrustFacts
 from tests.rsa_keys import KEY
 
 NOW = 1_750_000_000.0

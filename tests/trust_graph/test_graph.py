@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from podpass.directory.model import IdentityKind
-from podpass.doctor import trust_graph
-from podpass.doctor.trust_graph import build_graph
-from podpass.doctor.trust_model import (
+from podpass.errors import UsageError
+from podpass.trust_graph import graph
+from podpass.trust_graph.graph import build_graph
+from podpass.trust_graph.model import (
     EdgeKind,
     GraphTooLarge,
     NodeKind,
@@ -17,8 +18,7 @@ from podpass.doctor.trust_model import (
     TrustGraph,
     to_document,
 )
-from podpass.errors import UsageError
-from tests.doctor.trust_samples import (
+from tests.trust_graph.samples import (
     CLIENT,
     GROUP,
     SUBSCRIPTION,
@@ -159,7 +159,7 @@ def test_an_identity_is_found_by_its_client_id_in_any_case() -> None:
 
 
 def test_a_graph_with_too_many_edges_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trust_graph, "MAX_EDGES", 2)
+    monkeypatch.setattr(graph, "MAX_EDGES", 2)
     with pytest.raises(GraphTooLarge, match="more than 2 edges"):
         build_graph(facts())
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from podpass.doctor.drift_plan import (
+from podpass.drift.plan import (
     RESTARTABLE,
     Candidate,
     ControllerRef,

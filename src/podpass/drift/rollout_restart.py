@@ -8,14 +8,14 @@ from enum import StrEnum
 from urllib.parse import quote
 
 from podpass.clock import Clock
-from podpass.doctor.drift_plan import (
+from podpass.drift.plan import (
     RESTARTABLE,
     ControllerRef,
     find_obstacle,
     is_selected,
     read_rollout,
 )
-from podpass.doctor.drift_reader import read_budgets
+from podpass.drift.reader import read_budgets
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.client.client import STRATEGIC_PATCH
 

@@ -1,7 +1,7 @@
 """Compute who can become whom and reach what, from the facts. Pure.
 
 An edge exists exactly where the token service would answer an exchange, and where a role or an access policy
-applies; `tests/doctor/test_trust_graph_exchanges.py` compares the two on random directories.
+applies; `tests/trust_graph/test_exchanges.py` compares the two on random directories.
 """
 
 from bisect import bisect_left
@@ -20,7 +20,7 @@ from podpass.directory.model import (
 )
 from podpass.directory.resources import EXCHANGE_APP_ID
 from podpass.directory.rules import MAX_CREDENTIALS
-from podpass.doctor.trust_model import (
+from podpass.trust_graph.model import (
     AccountFacts,
     EdgeKind,
     GraphTooLarge,
@@ -242,8 +242,8 @@ def build_graph(facts: TrustFacts, focus: str = "") -> TrustGraph:
     Shapes:  `focus` is a name, or `identity/NAME` or `namespace/NAME`.
     Errors:  UsageError for a name that is neither; GraphTooLarge.
     """
-    from podpass.doctor.trust_findings import find_findings
-    from podpass.doctor.trust_focus import select
+    from podpass.trust_graph.findings import find_findings
+    from podpass.trust_graph.focus import select
 
     matches = list(find_matches(facts))
     identities, accounts = select(facts, matches, focus)

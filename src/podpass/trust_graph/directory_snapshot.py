@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from podpass.clouds import PUBLIC, Cloud
 from podpass.directory.model import Vault, VaultAccess
 from podpass.directory.store.directory import Directory
-from podpass.doctor.trust_model import VAULT_TYPE, DirectorySnapshot, ResourceFacts
+from podpass.trust_graph.model import VAULT_TYPE, DirectorySnapshot, ResourceFacts
 
 _IDENTITY_TYPE = "Microsoft.ManagedIdentity/userAssignedIdentities"
 _PAGE = 200

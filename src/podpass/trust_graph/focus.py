@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from podpass.directory.model import Identity
-from podpass.doctor.trust_graph import CredentialMatch
-from podpass.doctor.trust_model import AccountFacts, TrustFacts
 from podpass.errors import UsageError
+from podpass.trust_graph.graph import CredentialMatch
+from podpass.trust_graph.model import AccountFacts, TrustFacts
 
 _IDENTITY, _NAMESPACE = "identity", "namespace"
 

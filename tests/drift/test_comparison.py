@@ -12,7 +12,7 @@ from podpass import names
 from podpass.account.annotations import filter_annotations, parse_identity_config
 from podpass.account.model import PodRefused, ServiceAccount, parse_pod
 from podpass.admission.mutate import mutate
-from podpass.doctor.admission_drift import find_drift, find_template, is_injected, without_injection
+from podpass.drift.comparison import find_drift, find_template, is_injected, without_injection
 from podpass.settings import WebhookSettings
 
 _VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "admission.json").read_text())

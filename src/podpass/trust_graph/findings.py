@@ -13,7 +13,8 @@ from podpass.directory.model import (
     RoleDefinition,
 )
 from podpass.directory.rules import MAX_CREDENTIALS
-from podpass.doctor.trust_graph import (
+from podpass.guids import is_guid
+from podpass.trust_graph.graph import (
     CredentialMatch,
     account_id,
     can_sign_in,
@@ -21,8 +22,7 @@ from podpass.doctor.trust_graph import (
     identity_id,
     is_injected,
 )
-from podpass.doctor.trust_model import AccountFacts, TrustFacts, TrustFinding
-from podpass.guids import is_guid
+from podpass.trust_graph.model import AccountFacts, TrustFacts, TrustFinding
 
 # The finding begins with the 18th of 20 credentials.
 _FREE_CREDENTIALS = 3
