@@ -56,6 +56,13 @@ def test_links_of_a_page_resolve(page: str) -> None:
     assert not [link for link in links if not (folder / link).exists()]
 
 
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    listed = set(re.findall(r"^ +- ([\w/-]+\.md)$", _read("mkdocs.yml"), re.MULTILINE))
+    pages = {page.removeprefix("docs/") for page in PAGES if page.startswith("docs/")}
+    wanted = {page for page in pages if not page.startswith("decisions/")}
+    assert not wanted - listed, "add the page to `nav` in mkdocs.yml"
+
+
 def test_guide_lists_every_reason_for_an_issuer_failure() -> None:
     sources = (
         "http/fetcher.py",

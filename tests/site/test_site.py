@@ -13,14 +13,15 @@ import pytest
 from tests.site.built import BuiltSite, HtmlPage
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.processes
+# The first test builds the site, for 10 seconds on an idle machine.
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 # What a style sheet loads from a host.
 _FOREIGN = re.compile(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//([\w.-]+)")
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> BuiltSite:
-    """Build the site, without network, in a folder of this test."""
+    """Build the site in a folder of this test."""
     if importlib.util.find_spec("mkdocs") is None:
         pytest.skip("the generator of the site is not installed: `make site` installs it")
     folder = tmp_path_factory.mktemp("site")
