@@ -161,6 +161,11 @@ SETS: dict[str, Values] = {
 }
 
 
+def read_objects(text: str) -> list[Object]:
+    """Parse the objects of a chart, with libyaml: the dashboards have thousands of lines."""
+    return [one for one in yaml.load_all(text, Loader=yaml.CSafeLoader) if one]
+
+
 @dataclass(frozen=True)
 class Helm:
     """The Helm program and a chart; `required` are the values without a default."""
@@ -205,7 +210,7 @@ class Helm:
     ) -> list[Object]:
         done = self.template(values, name=name, namespace=namespace)
         assert done.returncode == 0, done.stderr
-        return [one for one in yaml.safe_load_all(done.stdout) if one]
+        return read_objects(done.stdout)
 
     def refusal(self, values: Values, *, name: str | None = None) -> str:
         done = self.template(values, name=name)

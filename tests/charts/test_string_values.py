@@ -1,13 +1,13 @@
 """A string value stays a string: it cannot add keys, and does not become a number or a boolean."""
 
 import copy
+import functools
 import json
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.charts.authority.rendering import CHART as AUTHORITY
 from tests.charts.authority.rendering import EVERYTHING, ORIGIN
@@ -20,12 +20,18 @@ from tests.charts.rendering import (
     Helm,
     Object,
     Values,
+    read_objects,
 )
 from tests.charts.schema import ChartFiles
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its import emits deprecation warnings
-    import kubernetes_validate
+    import kubernetes_validate.utils
+
+# Each validation would parse a schema and all definitions again.
+kubernetes_validate.utils.schema_contents = functools.cache(
+    kubernetes_validate.utils.schema_contents
+)
 
 pytestmark = pytest.mark.kubernetes
 
@@ -112,7 +118,7 @@ def _rendered(helm: Helm, text: str) -> Iterator[tuple[str, list[Object] | None]
                 assert refused or "execution error" in done.stderr, (where, done.stderr)
                 yield where, None
             else:
-                yield where, [one for one in yaml.safe_load_all(done.stdout) if one]
+                yield where, read_objects(done.stdout)
 
 
 def test_line_break_in_a_value_adds_no_field(helm: Helm) -> None:
