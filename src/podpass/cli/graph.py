@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.shell_completion import CompletionItem
 
 from podpass.cli import options
 from podpass.cli.azure_account import AccountOptions, build_options, default_to_instance, sign_in
-from podpass.cli.completion_values import complete_identities
+from podpass.cli.completion_values import complete_identities, complete_namespaces
 from podpass.cli.output import escape_unprintable, print_message, print_output, wrap_text
 
 if TYPE_CHECKING:
@@ -91,6 +92,16 @@ def _print_text(graph: "TrustGraph") -> None:
             click.echo(indent + " " * _CONTINUED + each)
 
 
+def _complete(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the names of identities and namespaces."""
+    return [
+        *complete_identities(ctx, parameter, incomplete),
+        *complete_namespaces(ctx, parameter, incomplete),
+    ]
+
+
 _OPTIONS = (
     click.Option(
         ["--allow-issuer"],
@@ -115,15 +126,17 @@ command = click.Command(
             required=False,
             default="",
             metavar="[IDENTITY|NAMESPACE]",
-            shell_complete=complete_identities,
+            shell_complete=_complete,
         ),
         *_OPTIONS,
         *build_options(),
     ],
     callback=_run,
-    help="Show which ServiceAccounts can become which identities, and which resources those reach.\n\n"
-    "Findings name credentials that match nothing, wide roles, shared identities, and accounts that their"
-    " identity does not trust. Give the name or client id of an identity, or a namespace, for a part; write"
-    " identity/NAME or namespace/NAME if both exist. It works on a local instance, and on Azure with the"
-    " kubeconfig of a cluster and your own sign-in; it only reads.",
+    help="Show who can become which identity, and what each reaches.\n\n"
+    "Lists the ServiceAccounts of a cluster, the federated credentials that accept their tokens, the"
+    " identities, and the resources that their roles reach. Findings name credentials that match nothing,"
+    " wide roles, shared identities, and accounts that their identity does not trust. Give the name or client"
+    " id of an identity, or a namespace, for a part; write identity/NAME or namespace/NAME if both exist. It"
+    " works on a local instance, and on Azure with the kubeconfig of a cluster and your own sign-in; it only"
+    " reads.",
 )

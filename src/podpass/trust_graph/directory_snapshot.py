@@ -1,8 +1,10 @@
 """Read the facts of the trust graph from the directory of this process."""
 
+import contextlib
 from collections.abc import Mapping
 
 from podpass.clouds import PUBLIC, Cloud
+from podpass.database import CorruptRowError
 from podpass.directory.model import Vault, VaultAccess
 from podpass.directory.store.directory import Directory
 from podpass.trust_graph.model import VAULT_TYPE, DirectorySnapshot, ResourceFacts
@@ -15,13 +17,15 @@ async def read_directory(
     directory: Directory,
     tenant_id: str,
     *,
+    subscription_id: str = "",
     origins: tuple[str, ...] = (),
     cloud: Cloud = PUBLIC,
     exchanges: Mapping[tuple[str, str], str] | None = None,
 ) -> DirectorySnapshot:
     """Return the identities, roles and resources of a tenant; corrupt rows are left out.
 
-    Shapes:  `origins` are those of the token service besides the cloud's own.
+    Shapes:  resources besides vaults and managed identities are read with `subscription_id` only; `origins`
+             are those of the token service besides the cloud's own.
     """
     identities = []
     after = None
@@ -34,9 +38,11 @@ async def read_directory(
     assignments = await directory.assignments.list()
     found = []
     for role_id in dict.fromkeys(each.role for each in assignments):
-        role = await directory.role_definitions.get(role_id)
-        if role is not None:
-            found.append(role)
+        # A corrupt role grants nothing.
+        with contextlib.suppress(CorruptRowError):
+            role = await directory.role_definitions.get(role_id)
+            if role is not None:
+                found.append(role)
     vaults = [vault_facts(each) for each in await directory.list_vaults(tenant_id)]
     managed = [
         ResourceFacts(id=each.resource_id, type=_IDENTITY_TYPE, name=each.name)
@@ -52,9 +58,23 @@ async def read_directory(
         identities=tuple(identities),
         assignments=tuple(assignments),
         roles=tuple(found),
-        resources=(*vaults, *managed),
+        resources=(*vaults, *managed, *await _read_others(directory, subscription_id)),
         exchanges=exchanges,
     )
+
+
+async def _read_others(directory: Directory, subscription_id: str) -> list[ResourceFacts]:
+    found: list[ResourceFacts] = []
+    after = None
+    while subscription_id:
+        page = await directory.other_resources.page(subscription_id, after=after, limit=_PAGE)
+        found += [
+            ResourceFacts(id=each.resource_id, type=each.type, name=each.name) for each in page
+        ]
+        if len(page) < _PAGE:
+            break
+        after = page[-1].resource_id
+    return found
 
 
 def vault_facts(vault: Vault) -> ResourceFacts:
