@@ -38,7 +38,7 @@ from podpass.resource.checks import Principal
 from podpass.resource.errors import Forbidden, ForbiddenByPolicy
 from podpass.settings import AuthoritySettings
 from podpass.trust_graph.directory_snapshot import vault_facts
-from podpass.trust_graph.graph import OPERATIONS
+from podpass.trust_graph.edges import OPERATIONS
 from podpass.trust_graph.model import AccountFacts, ClusterAccounts, DirectorySnapshot, TrustFacts
 from tests.rsa_keys import KEY
 

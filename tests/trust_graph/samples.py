@@ -10,7 +10,7 @@ from podpass.trust_graph.model import (
     AccountFacts,
     ClusterAccounts,
     DirectorySnapshot,
-    ResourceFacts,
+    ResourceSnapshot,
     TrustFacts,
 )
 
@@ -20,7 +20,7 @@ ISSUER = "https://oic.example/cluster/"
 CLIENT = "33333333-3333-4333-8333-000000000001"
 OBJECT = "55555555-5555-4555-8555-000000000001"
 GROUP = resource_ids.group_id(SUBSCRIPTION, "g")
-VAULT = ResourceFacts(
+VAULT = ResourceSnapshot(
     id=resource_ids.vault_id(SUBSCRIPTION, "g", "store"), type=VAULT_TYPE, name="store"
 )
 

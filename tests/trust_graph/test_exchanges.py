@@ -8,14 +8,14 @@ import pytest_asyncio
 from podpass import names
 from podpass.directory.model import Identity
 from podpass.trust_graph.directory_snapshot import read_directory
-from podpass.trust_graph.graph import (
+from podpass.trust_graph.edges import (
     OPERATIONS,
     become,
-    build_graph,
     can_sign_in,
     find_access,
     find_matches,
 )
+from podpass.trust_graph.graph import build_graph
 from podpass.trust_graph.model import AccountFacts, EdgeKind, TrustFacts
 from tests.trust_graph import random_directory
 from tests.trust_graph.random_directory import ACCOUNTS, AUDIENCES, RandomDirectory, assertion_of

@@ -14,7 +14,7 @@ from podpass.trust_graph.model import (
     EdgeKind,
     GraphTooLarge,
     NodeKind,
-    ResourceFacts,
+    ResourceSnapshot,
     TrustGraph,
     to_document,
 )
@@ -70,7 +70,7 @@ def test_json_document_has_nodes_edges_findings_and_what_was_not_read() -> None:
 
 
 def test_a_role_without_an_action_for_a_resource_does_not_reach_it() -> None:
-    storage = ResourceFacts(
+    storage = ResourceSnapshot(
         id=f"{GROUP}/providers/Microsoft.Storage/storageAccounts/files",
         type="Microsoft.Storage/storageAccounts",
         name="files",

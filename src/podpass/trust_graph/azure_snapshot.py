@@ -19,7 +19,7 @@ from podpass.directory.model import (
 )
 from podpass.provision.api_client import ApiClient, Object, quote_segment
 from podpass.provision.errors import ApiError
-from podpass.trust_graph.model import VAULT_TYPE, DirectorySnapshot, ResourceFacts
+from podpass.trust_graph.model import VAULT_TYPE, DirectorySnapshot, ResourceSnapshot
 
 _IDENTITIES = {"api-version": "2023-01-31"}
 _ROLES = {"api-version": "2022-04-01"}
@@ -200,7 +200,7 @@ class AzureReader:
         found = await self._list("role definitions", self.manager, path, _ROLES)
         return tuple(_role(each) for each in found)
 
-    async def _resources(self) -> tuple[ResourceFacts, ...]:
+    async def _resources(self) -> tuple[ResourceSnapshot, ...]:
         listed, vaults = await asyncio.gather(
             self._list("resources", self.manager, f"{self._subscription}/resources", _RESOURCES),
             self._list(
@@ -211,7 +211,7 @@ class AzureReader:
             ),
         )
         found = {
-            _text(each, "id").lower(): ResourceFacts(
+            _text(each, "id").lower(): ResourceSnapshot(
                 id=_text(each, "id"), type=_text(each, "type"), name=_text(each, "name")
             )
             for each in listed
@@ -276,9 +276,9 @@ def _role(found: Mapping[str, Any]) -> RoleDefinition:
     )
 
 
-def _vault(found: Mapping[str, Any]) -> ResourceFacts:
+def _vault(found: Mapping[str, Any]) -> ResourceSnapshot:
     properties = _object(found, "properties")
-    return ResourceFacts(
+    return ResourceSnapshot(
         id=_text(found, "id"),
         type=VAULT_TYPE,
         name=_text(found, "name"),

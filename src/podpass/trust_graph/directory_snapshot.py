@@ -7,7 +7,7 @@ from podpass.clouds import PUBLIC, Cloud
 from podpass.database import CorruptRowError
 from podpass.directory.model import Vault, VaultAccess
 from podpass.directory.store.directory import Directory
-from podpass.trust_graph.model import VAULT_TYPE, DirectorySnapshot, ResourceFacts
+from podpass.trust_graph.model import VAULT_TYPE, DirectorySnapshot, ResourceSnapshot
 
 _IDENTITY_TYPE = "Microsoft.ManagedIdentity/userAssignedIdentities"
 _PAGE = 200
@@ -45,7 +45,7 @@ async def read_directory(
                 found.append(role)
     vaults = [vault_facts(each) for each in await directory.list_vaults(tenant_id)]
     managed = [
-        ResourceFacts(id=each.resource_id, type=_IDENTITY_TYPE, name=each.name)
+        ResourceSnapshot(id=each.resource_id, type=_IDENTITY_TYPE, name=each.name)
         for each in identities
         if each.resource_id
     ]
@@ -63,13 +63,13 @@ async def read_directory(
     )
 
 
-async def _read_others(directory: Directory, subscription_id: str) -> list[ResourceFacts]:
-    found: list[ResourceFacts] = []
+async def _read_others(directory: Directory, subscription_id: str) -> list[ResourceSnapshot]:
+    found: list[ResourceSnapshot] = []
     after = None
     while subscription_id:
         page = await directory.other_resources.page(subscription_id, after=after, limit=_PAGE)
         found += [
-            ResourceFacts(id=each.resource_id, type=each.type, name=each.name) for each in page
+            ResourceSnapshot(id=each.resource_id, type=each.type, name=each.name) for each in page
         ]
         if len(page) < _PAGE:
             break
@@ -77,9 +77,9 @@ async def _read_others(directory: Directory, subscription_id: str) -> list[Resou
     return found
 
 
-def vault_facts(vault: Vault) -> ResourceFacts:
+def vault_facts(vault: Vault) -> ResourceSnapshot:
     """Return a vault as a resource of the graph."""
-    return ResourceFacts(
+    return ResourceSnapshot(
         id=vault.resource_id,
         type=VAULT_TYPE,
         name=vault.name,

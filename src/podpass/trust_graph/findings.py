@@ -14,15 +14,15 @@ from podpass.directory.model import (
 )
 from podpass.directory.rules import MAX_CREDENTIALS
 from podpass.guids import is_guid
-from podpass.trust_graph.graph import (
-    CredentialMatch,
+from podpass.trust_graph.edges import CredentialMatch, can_sign_in, is_injected
+from podpass.trust_graph.model import (
+    AccountFacts,
+    TrustFacts,
+    TrustFinding,
     account_id,
-    can_sign_in,
     credential_id,
     identity_id,
-    is_injected,
 )
-from podpass.trust_graph.model import AccountFacts, TrustFacts, TrustFinding
 
 # The finding begins with the 18th of 20 credentials.
 _FREE_CREDENTIALS = 3

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 from podpass.directory.model import Identity
 from podpass.errors import UsageError
-from podpass.trust_graph.graph import CredentialMatch
+from podpass.trust_graph.edges import CredentialMatch
 from podpass.trust_graph.model import AccountFacts, TrustFacts
 
 _IDENTITY, _NAMESPACE = "identity", "namespace"

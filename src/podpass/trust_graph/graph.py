@@ -1,239 +1,37 @@
-"""Compute who can become whom and reach what, from the facts. Pure.
+"""Build the graph of who can become whom and reach what, all of it or a part. Pure."""
 
-An edge exists exactly where the token service would answer an exchange, and where a role or an access policy
-applies; `tests/trust_graph/test_exchanges.py` compares the two on random directories.
-"""
-
-from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-
-from podpass.directory import resource_ids, roles
 from podpass.directory.model import (
-    AccessPolicy,
     FederatedCredential,
     Identity,
-    IdentityKind,
     RoleAssignment,
-    RoleDefinition,
 )
-from podpass.directory.resources import EXCHANGE_APP_ID
 from podpass.directory.rules import MAX_CREDENTIALS
+from podpass.trust_graph.edges import (
+    CredentialMatch,
+    ResourceAccess,
+    can_sign_in,
+    find_access,
+    find_matches,
+    is_injected,
+)
+from podpass.trust_graph.findings import find_findings
+from podpass.trust_graph.focus import select
 from podpass.trust_graph.model import (
     AccountFacts,
     EdgeKind,
     GraphTooLarge,
     NodeKind,
-    ResourceFacts,
     TrustEdge,
     TrustFacts,
     TrustGraph,
     TrustNode,
+    account_id,
+    credential_id,
+    identity_id,
 )
 
 MAX_EDGES = 50_000
-# Operations on the secrets of a vault: the name in access policies, and the data action of roles.
-OPERATIONS = {
-    "get": roles.GET_SECRET,
-    "list": roles.READ_METADATA,
-    "set": roles.SET_SECRET,
-    "delete": roles.DELETE_SECRET,
-    "backup": roles.BACKUP_SECRET,
-    "restore": roles.RESTORE_SECRET,
-    "recover": roles.RECOVER_SECRET,
-    "purge": roles.PURGE_SECRET,
-}
-_ALL, _PURGE = "all", "purge"
 _ORDER = {kind: at for at, kind in enumerate(NodeKind)}
-_SUBJECT = "system:serviceaccount:"
-
-
-@dataclass(frozen=True, slots=True)
-class CredentialMatch:
-    """The owner of tokens that a credential of an identity accepts: an account or a managed identity."""
-
-    owner: AccountFacts | Identity
-    credential: FederatedCredential
-    identity: Identity
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceAccess:
-    """A role or an access policy of an identity at a resource, or at the `part` of it."""
-
-    identity: Identity
-    granted: RoleAssignment | AccessPolicy
-    role: RoleDefinition | None
-    resource: ResourceFacts
-    operations: tuple[str, ...]
-    part: str = ""
-
-
-def can_sign_in(identity: Identity) -> bool:
-    """Return whether the token service issues tokens for an identity."""
-    return identity.enabled and identity.has_principal
-
-
-def find_matches(facts: TrustFacts) -> Iterator[CredentialMatch]:
-    """Yield each credential with the account or managed identity whose tokens match it.
-
-    A pod can request a token with any audience for its account, so the audience of the credential does not
-    decide; `is_injected` tells whether the token that the webhook injects has it.
-    """
-    accounts = {f"{_SUBJECT}{each.namespace}:{each.name}": each for each in _accounts(facts)}
-    managed = {
-        each.object_id: each
-        for each in facts.directory.identities
-        if each.kind is IdentityKind.MANAGED_IDENTITY and each.enabled
-    }
-    own = frozenset(facts.directory.issuers)
-    for identity in facts.directory.identities:
-        for credential in identity.credentials:
-            if credential.issuer in own:
-                found = managed.get(credential.subject)
-                if found is not None and _accepts_managed(identity, credential, facts):
-                    yield CredentialMatch(found, credential, identity)
-            elif credential.issuer == facts.cluster.issuer and credential.subject in accounts:
-                yield CredentialMatch(accounts[credential.subject], credential, identity)
-
-
-def is_injected(credential: FederatedCredential, facts: TrustFacts) -> bool:
-    """Return whether the credential accepts the audience of the tokens that the webhook injects."""
-    return facts.cluster.audience in credential.audiences
-
-
-def _accepts_managed(
-    identity: Identity, credential: FederatedCredential, facts: TrustFacts
-) -> bool:
-    # As in Entra, only applications accept tokens of a managed identity.
-    wanted = {EXCHANGE_APP_ID, facts.cluster.audience}
-    return identity.kind is IdentityKind.APPLICATION and not wanted.isdisjoint(credential.audiences)
-
-
-def _accounts(facts: TrustFacts) -> tuple[AccountFacts, ...]:
-    return facts.cluster.accounts or ()
-
-
-def become(account: AccountFacts, matches: Iterable[CredentialMatch]) -> dict[str, Identity]:
-    """Return the identities that a pod of an account can become, by client id; also in several steps."""
-    following: dict[int | str, list[Identity]] = defaultdict(list)
-    for match in matches:
-        if can_sign_in(match.identity):
-            following[_owner_key(match.owner)].append(match.identity)
-    found: dict[str, Identity] = {}
-    waiting = list(following[_owner_key(account)])
-    while waiting:
-        identity = waiting.pop()
-        if identity.client_id not in found:
-            found[identity.client_id] = identity
-            waiting += following[_owner_key(identity)]
-    return found
-
-
-def _owner_key(owner: AccountFacts | Identity) -> str:
-    return f"account/{owner.key}" if isinstance(owner, AccountFacts) else identity_id(owner)
-
-
-def find_access(facts: TrustFacts, identities: Iterable[Identity]) -> Iterator[ResourceAccess]:
-    """Yield each role and access policy of the identities with each resource that it applies to."""
-    by_principal = {each.object_id.lower(): each for each in identities if each.has_principal}
-    defined = {role.id.lower(): role for role in facts.directory.roles}
-    resources = _ResourceTree(facts.directory.resources)
-    for assignment in facts.directory.assignments:
-        identity = by_principal.get(assignment.principal_id.lower())
-        role = defined.get(assignment.role.lower())
-        if identity is not None and role is not None:
-            for resource in resources.below(assignment.scope):
-                operations = _operations_of_role(role, resource)
-                if operations or _touches(role, resource):
-                    yield ResourceAccess(identity, assignment, role, resource, operations)
-            if (around := resources.around(assignment.scope)) is not None:
-                part = assignment.scope.rstrip("/")[len(around.id.rstrip("/")) + 1 :]
-                operations = _operations_of_role(role, around)
-                if operations or _touches(role, around):
-                    yield ResourceAccess(identity, assignment, role, around, operations, part)
-    for resource in facts.directory.resources:
-        if not resource.is_vault or resource.uses_roles:
-            continue
-        for policy in resource.policies:
-            identity = by_principal.get(policy.object_id)
-            if identity is not None and _applies(policy, identity):
-                yield ResourceAccess(
-                    identity, policy, None, resource, _operations_of_policy(policy)
-                )
-
-
-def _applies(policy: AccessPolicy, identity: Identity) -> bool:
-    same = (policy.tenant_id, policy.object_id) == (identity.tenant_id, identity.object_id)
-    return same and policy.application_id in (None, identity.client_id)
-
-
-def _operations_of_role(role: RoleDefinition, resource: ResourceFacts) -> tuple[str, ...]:
-    if not resource.is_vault or not resource.uses_roles:
-        return ()
-    return tuple(
-        name for name, action in OPERATIONS.items() if roles.allows(role, action, data=True)
-    )
-
-
-def _operations_of_policy(policy: AccessPolicy) -> tuple[str, ...]:
-    # `all` is older than `purge` and does not include it.
-    return tuple(
-        name
-        for name in OPERATIONS
-        if name in policy.secrets or (_ALL in policy.secrets and name != _PURGE)
-    )
-
-
-def _touches(role: RoleDefinition, resource: ResourceFacts) -> bool:
-    """Return whether a role has an action for resources of this type."""
-    prefix = f"{resource.type}/".lower()
-    for pattern in (*role.actions, *role.data_actions):
-        fixed, star, _ = pattern.lower().partition("*")
-        if fixed.startswith(prefix) or (star and prefix.startswith(fixed)):
-            return True
-    return False
-
-
-class _ResourceTree:
-    """Finds the resources at and below a scope in logarithmic time."""
-
-    def __init__(self, resources: Iterable[ResourceFacts]) -> None:
-        self._by_id = {each.id.lower().rstrip("/"): each for each in resources}
-        self._ids = sorted(self._by_id)
-
-    def below(self, scope: str) -> Iterator[ResourceFacts]:
-        """Yield the resources at a scope and below it."""
-        lower = scope.lower().rstrip("/")
-        if lower in self._by_id:
-            yield self._by_id[lower]
-        for at in range(bisect_left(self._ids, lower + "/"), len(self._ids)):
-            if not self._ids[at].startswith(lower + "/"):
-                return
-            yield self._by_id[self._ids[at]]
-
-    def around(self, scope: str) -> ResourceFacts | None:
-        """Return the resource that a scope is a part of."""
-        for parent in resource_ids.scopes_above(scope)[1:]:
-            if parent in self._by_id:
-                return self._by_id[parent]
-        return None
-
-
-def identity_id(identity: Identity) -> str:
-    """Return the id of an identity's node."""
-    return f"identity/{identity.client_id}"
-
-
-def account_id(key: str) -> str:
-    """Return the id of an account's node."""
-    return f"account/{key}"
-
-
-def credential_id(identity: Identity, credential: FederatedCredential) -> str:
-    """Return the id of a credential's node."""
-    return f"credential/{identity.client_id}/{credential.name}"
 
 
 def build_graph(facts: TrustFacts, focus: str = "") -> TrustGraph:
@@ -242,9 +40,6 @@ def build_graph(facts: TrustFacts, focus: str = "") -> TrustGraph:
     Shapes:  `focus` is a name, or `identity/NAME` or `namespace/NAME`.
     Errors:  UsageError for a name that is neither; GraphTooLarge.
     """
-    from podpass.trust_graph.findings import find_findings
-    from podpass.trust_graph.focus import select
-
     matches = list(find_matches(facts))
     identities, accounts = select(facts, matches, focus)
     builder = _GraphBuilder(facts)

@@ -6,7 +6,13 @@ from enum import StrEnum
 from typing import Any
 
 from podpass import names
-from podpass.directory.model import AccessPolicy, Identity, RoleAssignment, RoleDefinition
+from podpass.directory.model import (
+    AccessPolicy,
+    FederatedCredential,
+    Identity,
+    RoleAssignment,
+    RoleDefinition,
+)
 from podpass.errors import UsageError
 
 VAULT_TYPE = "Microsoft.KeyVault/vaults"
@@ -35,7 +41,7 @@ class AccountFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceFacts:
+class ResourceSnapshot:
     """An Azure resource; `policies` authorize the callers of a vault that does not use roles."""
 
     id: str
@@ -66,7 +72,7 @@ class DirectorySnapshot:
     identities: tuple[Identity, ...] = ()
     assignments: tuple[RoleAssignment, ...] = ()
     roles: tuple[RoleDefinition, ...] = ()
-    resources: tuple[ResourceFacts, ...] = ()
+    resources: tuple[ResourceSnapshot, ...] = ()
     exchanges: Mapping[tuple[str, str], str] | None = None
     has_all_identities: bool = True
     without_credentials: frozenset[str] = frozenset()
@@ -161,6 +167,21 @@ class TrustGraph:
     edges: tuple[TrustEdge, ...]
     findings: tuple[TrustFinding, ...] = ()
     unread: tuple[str, ...] = ()
+
+
+def identity_id(identity: Identity) -> str:
+    """Return the id of an identity's node."""
+    return f"identity/{identity.client_id}"
+
+
+def account_id(key: str) -> str:
+    """Return the id of an account's node."""
+    return f"account/{key}"
+
+
+def credential_id(identity: Identity, credential: FederatedCredential) -> str:
+    """Return the id of a credential's node."""
+    return f"credential/{identity.client_id}/{credential.name}"
 
 
 def to_document(graph: TrustGraph) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from podpass.database import Database
 from podpass.directory import resource_ids
 from podpass.directory.model import OtherResource, ResourceGroup, RoleAssignment, Tenant
 from podpass.directory.store.directory import Directory
-from podpass.doctor.directory_snapshot import read_directory
-from tests.doctor.trust_samples import GROUP, SUBSCRIPTION, TENANT, assignment, identity
+from podpass.trust_graph.directory_snapshot import read_directory
+from tests.trust_graph.samples import GROUP, SUBSCRIPTION, TENANT, assignment, identity
 
 STORAGE = "Microsoft.Storage/storageAccounts"
 
