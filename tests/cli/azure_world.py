@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from podpass.cli.azure_account import AccountOptions, AzureAccount, sign_in
+from podpass.cli.account_options import AccountOptions
+from podpass.cli.azure_account import AzureAccount, sign_in
 from podpass.cli.main import run
 from podpass.imds.http_client import HttpResponse
 from podpass.kubernetes.client import KubeClient

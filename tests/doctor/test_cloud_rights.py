@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from podpass.cli.azure_account import AccountOptions
+from podpass.cli.account_options import AccountOptions
 from podpass.cli.doctor_cloud import CloudOptions, open_cloud
 from podpass.directory.roles import GET_SECRET
 from podpass.doctor.check import Facts

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from podpass.cli.azure_account import AccountOptions, AzureAccount, sign_in
+from podpass.cli.account_options import AccountOptions
+from podpass.cli.azure_account import AzureAccount, sign_in
 from podpass.errors import Error, UsageError
 from podpass.kubernetes.client import KubeClient
 from podpass.provision.connect import Connected, ConnectRequest, connect, pod_lines

@@ -8,7 +8,7 @@ import re
 
 import click
 
-from podpass.cli.azure_account import set_debug
+from podpass.cli.account_options import set_debug
 from podpass.cli.commands import ALIASES, SuggestingGroup
 from podpass.cli.serviceaccount import REFERENCE
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from podpass.cli import options
-from podpass.cli.azure_account import AccountOptions, build_options, sign_in
+from podpass.cli.account_options import AccountOptions, build_options
+from podpass.cli.azure_account import sign_in
 from podpass.cli.completion_values import complete_identities, complete_vaults
 from podpass.cli.output import print_message, print_output
 from podpass.cli.phase_log import PhaseLog

@@ -7,14 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from podpass.cli.azure_account import (
-    INSTANCE,
-    AccountOptions,
-    AzureAccount,
-    build_options,
-    choose_method,
-    sign_in,
-)
+from podpass.cli.account_options import INSTANCE, AccountOptions, build_options
+from podpass.cli.azure_account import AzureAccount, choose_method, sign_in
 from podpass.cli.completion_values import complete_vaults
 from podpass.cli.output import print_message
 from podpass.errors import UsageError

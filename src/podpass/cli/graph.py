@@ -9,7 +9,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from podpass.cli import options
-from podpass.cli.azure_account import AccountOptions, build_options, default_to_instance, sign_in
+from podpass.cli.account_options import AccountOptions, build_options
+from podpass.cli.azure_account import default_to_instance, sign_in
 from podpass.cli.completion_values import complete_identities, complete_namespaces
 from podpass.cli.output import escape_unprintable, print_message, print_output, wrap_text
 

@@ -11,14 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from podpass.cli import options
-from podpass.cli.azure_account import (
-    INSTANCE,
-    AccountOptions,
-    AzureAccount,
-    build_options,
-    choose_method,
-    sign_in,
-)
+from podpass.cli.account_options import INSTANCE, AccountOptions, build_options
+from podpass.cli.azure_account import AzureAccount, choose_method, sign_in
 from podpass.cli.completion_values import complete_identities, complete_namespaces
 from podpass.cli.output import print_message, print_output
 from podpass.cli.phase_log import PhaseLog
