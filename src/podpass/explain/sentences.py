@@ -137,7 +137,8 @@ _SDK = (
         words=("Server returned HTTP response code: 4",),
         near=("oauth2/v2.0/token",),
         means="the token service refused the exchange, and this release of the SDK hides the AADSTS code",
-        run="podpass trace POD (local instance) shows the code; or use a newer release of azure-identity for Java",
+        run="podpass trace POD (local instance) shows the code; or use a newer release of azure-identity for"
+        " Java",
     ),
     Sentence(
         id="sdk_other_tenant",
