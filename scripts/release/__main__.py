@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import artifacts
+import installed
 import notes
 import programs
 import publish
@@ -39,7 +40,9 @@ def main() -> None:
                 choices=list(artifacts.IMAGES),
                 help="build only this image; repeatable",
             )
-        if name in ("build", "images", "verify", "plan", "push"):
+        if name == "charts":
+            command.add_argument("--work", type=Path, required=True, help="folder of `verify`")
+        if name in ("build", "images", "verify", "charts", "plan", "push"):
             command.add_argument(
                 "--dist", type=Path, default=Path("dist"), help="folder of the files"
             )
@@ -63,6 +66,7 @@ def main() -> None:
         notes.BadFragment,
         programs.Failed,
         programs.Missing,
+        installed.PortInUse,
         source.Refused,
     ) as exc:
         sys.exit(f"no release: {exc}")
@@ -101,6 +105,12 @@ def _verify(options: argparse.Namespace) -> None:
     verify.verify(options.dist.absolute(), source.read_version(options.root), options.root, _say)
 
 
+def _charts(options: argparse.Namespace) -> None:
+    """Run the charts, as `verify` does it in a network of its own."""
+    version = source.read_version(options.root)
+    verify.charts(options.dist.absolute(), version, options.work, print)
+
+
 def _plan(options: argparse.Namespace) -> None:
     """Print what a release publishes; nothing is sent."""
     version = source.read_version(options.root)
@@ -133,6 +143,7 @@ _COMMANDS = {
     "build": (_build, "build all files into dist/"),
     "images": (_images, "build the images of this machine only, for `build --images`"),
     "verify": (_verify, "install the files of dist/ in clean environments and run them"),
+    "charts": (_charts, "the part of `verify` that runs in a network of its own"),
     "plan": (_plan, "print what a release publishes; nothing is sent"),
     "push": (_push, "upload images and charts to a registry"),
     "changelog": (_changelog, "move the fragments of changelog.d into CHANGELOG.md"),

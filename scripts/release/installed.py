@@ -80,8 +80,11 @@ def install_authority(helm: str, chart: tuple[str, ...], running: Instance) -> N
     run_helm("install", "podpass-authority", *chart, "--values", str(values))
     url = f"https://localhost:{_PORTS[0]}/{TENANT}/v2.0/.well-known/openid-configuration"
     trusted = ssl.create_default_context(cadata=authority)
-    with urllib.request.urlopen(url, context=trusted, timeout=30) as answer:
-        document = json.load(answer)
+    try:
+        with urllib.request.urlopen(url, context=trusted, timeout=30) as answer:
+            document = json.load(answer)
+    except OSError as exc:
+        raise programs.Failed(f"the service of the chart does not answer at {url}: {exc}") from exc
     if document["token_endpoint"] != f"https://localhost:{_PORTS[0]}/{TENANT}/oauth2/v2.0/token":
         raise programs.Failed(f"the service has another token endpoint: {document}")
     programs.run(helm, "uninstall", "podpass-authority", *options[:2], environ=variables, only=True)
@@ -96,6 +99,8 @@ def _values(folder: Path) -> Mapping[str, object]:
         "workers": 1,
         "shutdownDelaySeconds": 0,
         "runAsUser": None,
+        # The seed creates the tenant.
+        "seed": {"identities": [{"name": "web"}]},
         # The containers of the chart have a read-only root.
         "extraVolumes": [{"name": "data", "hostPath": {"path": str(folder)}}],
         "extraVolumeMounts": [{"name": "data", "mountPath": str(folder)}],
