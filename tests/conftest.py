@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from podpass.pytest.instance import Podpass as Instance
 from tests import postgres
 from tests.local.instances import SEED, Podpass
 
@@ -93,10 +94,12 @@ def podpass(make_podpass: Callable[[], Podpass]) -> Podpass:
 
 
 @pytest.fixture(scope="session")
-def running(make_podpass: Callable[[], Podpass]) -> Podpass:
-    """An instance that tests share and do not stop."""
-    shared = make_podpass()
-    seed = shared.data_dir.parent / "seed.yaml"
-    seed.write_text(SEED)
-    shared.up("--seed", str(seed))
-    return shared
+def podpass_seed() -> str:
+    """The seed of the instance that the pytest plugin starts."""
+    return SEED
+
+
+@pytest.fixture(scope="session")
+def running(podpass_instance: Instance) -> Podpass:
+    """The command line on the plugin's instance, which tests share and do not stop."""
+    return Podpass(podpass_instance.data_dir)

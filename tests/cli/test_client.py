@@ -10,8 +10,6 @@ import trustme
 
 from podpass.cli import client, output
 from podpass.errors import Error
-from podpass.local.datadir import DataDir
-from tests.local.instances import Podpass
 
 
 @pytest.mark.parametrize(
@@ -40,10 +38,3 @@ def test_wait_notice_and_error_name_the_service(
             client.request(port, tmp_path / "ca.crt", "GET", "/", host=host)
         thread.join()
     assert notices == [f"waiting for {service} to respond on port {port}, for up to 30 seconds"]
-
-
-@pytest.mark.parametrize("path", ["/tests/reset", "/tests/fault", "/tests/sign", "/tests/clock"])
-def test_instance_that_is_not_for_tests_has_no_paths_of_tests(running: Podpass, path: str) -> None:
-    """The owner's token is not enough: no client can make a usual instance sign any claims."""
-    with pytest.raises(client.RequestRefused, match="the control API has no path"):
-        client.call_control(DataDir(running.data_dir), "POST", path, b"{}")

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from podpass.cli import down, output
+from podpass.cli import client, down, output
 from podpass.http.server import bind
 from podpass.local import ports
+from podpass.local.datadir import DataDir
 from podpass.local.lock import lock_holder
 from tests.local.instances import SEED, Podpass
 
@@ -446,3 +447,11 @@ def test_wait_notice_is_printed_once(podpass: Podpass) -> None:
     assert said.endswith(", for up to 30 seconds\n")
     assert (asking.returncode, more) == (0, "")
     assert listed.startswith("NAME")
+
+
+def test_instance_that_is_not_for_tests_has_no_paths_of_tests(podpass: Podpass) -> None:
+    """The owner's token is not enough: no client can make a usual instance sign any claims."""
+    podpass.up()
+    for name in ("baseline", "clock", "fault", "recover", "reset", "rotate", "sign"):
+        with pytest.raises(client.RequestRefused, match="the control API has no path"):
+            client.call_control(DataDir(podpass.data_dir), "POST", f"/tests/{name}", b"{}")

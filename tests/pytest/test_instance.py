@@ -18,10 +18,10 @@ from podpass.pytest.environment import TestEnvironment
 from podpass.pytest.instance import Podpass
 from podpass.pytest.tokens import ExchangeRefused, decode
 
-ACCOUNT = "default/seeded"
+ACCOUNT = "default/web"
 
 
-def read_greeting(name: str = "seeded-vault") -> str:
+def read_greeting(name: str = "tools-vault") -> str:
     """Read a secret as an application does; azure-core must not retry for a minute."""
     credential = DefaultAzureCredential(retry_total=0)
     client = SecretClient(f"https://{name}.vault.azure.net", credential, retry_total=0)
@@ -35,7 +35,7 @@ def refusal(request: Callable[[], object]) -> int:
 
 
 def assertion_refusal(podpass: Podpass, **how: Any) -> int:
-    web = podpass.identity("seeded")
+    web = podpass.identity("web")
     account = how.pop("account", ACCOUNT)
     assertion = podpass.tokens.assertion(account, **how)
     return refusal(lambda: podpass.tokens.access_token(web, assertion=assertion))
@@ -47,14 +47,14 @@ def assertion_refusal(podpass: Podpass, **how: Any) -> int:
 def test_default_azure_credential_reads_a_secret_in_the_test_process(
     podpass: Podpass, podpass_env: TestEnvironment
 ) -> None:
-    podpass_env.sign_in(podpass.identity("seeded"))
+    podpass_env.sign_in(podpass.identity("web"))
     assert read_greeting() == "hello"
 
 
 def test_identity_and_vault_are_created_without_az(
     podpass: Podpass, podpass_env: TestEnvironment
 ) -> None:
-    web = podpass.create_identity("web", accounts=["shop/web"])
+    web = podpass.create_identity("shop", accounts=["shop/web"])
     vault = podpass.create_vault("shop-vault", {"greeting": "from the shop"}, readers=[web])
     podpass_env.sign_in(web)
     assert vault.url == "https://shop-vault.vault.azure.net"
@@ -82,20 +82,20 @@ def test_environment_has_no_other_sign_in_and_is_restored(
         assert "AZURE_TOKEN_CREDENTIALS" not in os.environ
         assert os.environ["HTTPS_PROXY"] == podpass.gateway
         assert os.environ["REQUESTS_CA_BUNDLE"].startswith(str(podpass.data_dir))
-        environment.sign_in(podpass.identity("seeded"))
+        environment.sign_in(podpass.identity("web"))
         assert os.environ["AZURE_TOKEN_CREDENTIALS"] == "WorkloadIdentityCredential"
     assert dict(os.environ) == before
 
 
 def test_pod_is_mutated_by_the_webhook_and_reads_the_secret(podpass: Podpass) -> None:
-    podpass.kubernetes.create_account(ACCOUNT, podpass.identity("seeded").client_id)
+    podpass.kubernetes.create_account(ACCOUNT, podpass.identity("web").client_id)
     program = (
         "import os; token = open(os.environ['AZURE_FEDERATED_TOKEN_FILE']).read();"
         " print(os.environ['AZURE_CLIENT_ID'], len(token) > 500)"
     )
     ended = podpass.kubernetes.run(ACCOUNT, ["python", "-c", program])
     assert ended.phase == "Succeeded", ended
-    assert ended.log == f"{podpass.identity('seeded').client_id} True\n"
+    assert ended.log == f"{podpass.identity('web').client_id} True\n"
 
 
 def test_dry_run_shows_the_webhooks_contract(podpass: Podpass, podpass_namespace: str) -> None:
@@ -142,14 +142,14 @@ def test_wrong_assertion_is_refused(podpass: Podpass, how: dict[str, Any], numbe
 
 def test_minted_assertion_is_accepted_like_a_projected_token(podpass: Podpass) -> None:
     podpass.kubernetes.create_account(ACCOUNT)
-    web = podpass.identity("seeded")
+    web = podpass.identity("web")
     minted = podpass.tokens.access_token(web, assertion=podpass.tokens.assertion(ACCOUNT))
     assert decode(minted)["sub"] == decode(podpass.tokens.access_token(web))["sub"]
 
 
 def test_changed_access_token_is_refused_by_the_vault(podpass: Podpass) -> None:
     podpass.kubernetes.create_account(ACCOUNT)
-    token = podpass.tokens.access_token(podpass.identity("seeded"))
+    token = podpass.tokens.access_token(podpass.identity("web"))
     good = podpass.tokens.change(token)
     wrong: Mapping[str, str] = {
         "aud": podpass.tokens.change(token, aud="https://storage.azure.com"),
@@ -167,7 +167,7 @@ def vault_status(podpass: Podpass, token: str) -> int:
     import requests
 
     response = requests.get(
-        "https://seeded-vault.vault.azure.net/secrets/greeting?api-version=7.4",
+        "https://tools-vault.vault.azure.net/secrets/greeting?api-version=7.4",
         headers={"Authorization": f"Bearer {token}"},
         proxies={"https": podpass.gateway},
         verify=str(podpass.ca_file),
@@ -182,7 +182,7 @@ def vault_status(podpass: Podpass, token: str) -> int:
 def test_authority_that_is_away_fails_the_sdk_and_recovers(
     podpass: Podpass, podpass_env: TestEnvironment
 ) -> None:
-    podpass_env.sign_in(podpass.identity("seeded"))
+    podpass_env.sign_in(podpass.identity("web"))
     with podpass.faults.away(), pytest.raises(ClientAuthenticationError):
         read_greeting()
     assert read_greeting() == "hello"
@@ -190,7 +190,7 @@ def test_authority_that_is_away_fails_the_sdk_and_recovers(
 
 def test_aadsts_error_is_injected_once_and_for_one_client(podpass: Podpass) -> None:
     podpass.kubernetes.create_account(ACCOUNT)
-    web = podpass.identity("seeded")
+    web = podpass.identity("web")
     podpass.faults.aadsts(90033, times=1, client_id=web.client_id)
     podpass.faults.aadsts(50000, client_id="11111111-2222-4333-8444-555555555555")
     assert refusal(lambda: podpass.tokens.access_token(web)) == 90033
@@ -200,10 +200,10 @@ def test_aadsts_error_is_injected_once_and_for_one_client(podpass: Podpass) -> N
 def test_vault_status_is_injected_and_the_sdk_retries(
     podpass: Podpass, podpass_env: TestEnvironment
 ) -> None:
-    podpass_env.sign_in(podpass.identity("seeded"))
+    podpass_env.sign_in(podpass.identity("web"))
     podpass.faults.status(503, times=1)
     client = SecretClient(
-        "https://seeded-vault.vault.azure.net", DefaultAzureCredential(), retry_backoff_factor=0
+        "https://tools-vault.vault.azure.net", DefaultAzureCredential(), retry_backoff_factor=0
     )
     assert client.get_secret("greeting").value == "hello"
     podpass.faults.status(429, retry_after=7)
@@ -216,7 +216,7 @@ def test_vault_status_is_injected_and_the_sdk_retries(
 
 def test_slow_authority_delays_the_token(podpass: Podpass) -> None:
     podpass.kubernetes.create_account(ACCOUNT)
-    web = podpass.identity("seeded")
+    web = podpass.identity("web")
     podpass.faults.slow(0.2, times=1)
     began = datetime.now(UTC)
     podpass.tokens.access_token(web)
@@ -249,7 +249,7 @@ def test_wrong_fault_is_refused(podpass: Podpass, fault: dict[str, Any]) -> None
 
 def test_token_is_expired_after_the_clock_moved(podpass: Podpass) -> None:
     podpass.kubernetes.create_account(ACCOUNT)
-    assertion, web = podpass.tokens.projected(ACCOUNT), podpass.identity("seeded")
+    assertion, web = podpass.tokens.projected(ACCOUNT), podpass.identity("web")
     token = podpass.tokens.access_token(web, assertion=assertion)
     podpass.move_clock(days=2)
     assert refusal(lambda: podpass.tokens.access_token(web, assertion=assertion)) == 700024
@@ -261,7 +261,7 @@ def test_token_is_expired_after_the_clock_moved(podpass: Podpass) -> None:
 @pytest.mark.parametrize("withdraw", [False, True])
 def test_issuer_key_is_rotated(podpass: Podpass, withdraw: bool) -> None:
     podpass.kubernetes.create_account(ACCOUNT)
-    web, old = podpass.identity("seeded"), podpass.tokens.projected(ACCOUNT)
+    web, old = podpass.identity("web"), podpass.tokens.projected(ACCOUNT)
     podpass.tokens.access_token(web, assertion=old)
     podpass.rotate_issuer_key(withdraw=withdraw)
     assert podpass.tokens.access_token(web, assertion=podpass.tokens.projected(ACCOUNT))
@@ -275,7 +275,7 @@ def test_issuer_key_is_rotated(podpass: Podpass, withdraw: bool) -> None:
 
 def test_authority_key_is_withdrawn(podpass: Podpass) -> None:
     podpass.kubernetes.create_account(ACCOUNT)
-    web = podpass.identity("seeded")
+    web = podpass.identity("web")
     old = podpass.tokens.access_token(web)
     podpass.rotate_authority_key(withdraw=True)
     assert vault_status(podpass, old) == 401
@@ -300,8 +300,8 @@ def test_expired_client_secret_is_refused_with_7000222(podpass: Podpass) -> None
 def test_vault_secret_expires_or_is_disabled(
     podpass: Podpass, podpass_env: TestEnvironment
 ) -> None:
-    podpass_env.sign_in(podpass.identity("seeded"))
-    vault = podpass.vault("seeded-vault")
+    podpass_env.sign_in(podpass.identity("web"))
+    vault = podpass.vault("tools-vault")
     vault.expire("greeting")
     client = SecretClient(vault.url, DefaultAzureCredential())
     expires = client.get_secret("greeting").properties.expires_on
@@ -339,11 +339,11 @@ def create_identity(podpass: Podpass, name: str) -> None:
 
 
 def change_seeded_identity(podpass: Podpass, name: str) -> None:
-    podpass.create_identity("seeded", accounts=[f"default/{name}"])
+    podpass.create_identity("web", accounts=[f"default/{name}"])
 
 
 def change_secret(podpass: Podpass, name: str) -> None:
-    podpass.create_vault("seeded-vault", {"greeting": name, name: name})
+    podpass.create_vault("tools-vault", {"greeting": name, name: name})
 
 
 def create_vault(podpass: Podpass, name: str) -> None:
@@ -395,7 +395,7 @@ CHANGES = [
 ]
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     changes=st.lists(
         st.tuples(st.sampled_from(CHANGES), st.sampled_from(["one", "two"])), max_size=8
@@ -410,7 +410,7 @@ def test_reset_after_any_changes_gives_the_state_of_the_start(
         change(podpass, name)
     podpass.reset()
     assert observed(podpass) == before
-    web = podpass.identity("seeded")
+    web = podpass.identity("web")
     assertion = podpass.tokens.assertion(ACCOUNT)
     assert vault_status(podpass, podpass.tokens.access_token(web, assertion=assertion)) == 200
 

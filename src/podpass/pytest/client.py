@@ -23,6 +23,13 @@ class InstanceRequestFailed(Error):
         self.body = body
 
 
+class InstanceNotResponding(Error):
+    """The instance does not respond: it was stopped, or it is blocked."""
+
+    code = "instance_not_responding"
+    hint = "check podpass.log in the data directory of the instance, below the folder of --basetemp"
+
+
 class ServiceConnection:
     """A connection to one service of the instance, opened again after the service closed it."""
 
@@ -46,7 +53,7 @@ class ServiceConnection:
         """Send a request; return the decoded JSON of the response, or its text.
 
         Shapes:  `body` is sent as it is if it is bytes, otherwise as JSON.
-        Errors:  InstanceRequestFailed; OSError if the instance does not respond.
+        Errors:  InstanceRequestFailed, InstanceNotResponding.
         """
         response = self._send(method, path, body, content_type)
         return _decode(response, response.read())
@@ -54,7 +61,7 @@ class ServiceConnection:
     def lines(self, path: str) -> Generator[Any]:
         """Send a GET request; yield the decoded JSON of each line of the response while it arrives.
 
-        Errors:  InstanceRequestFailed; OSError, also if no line arrives for 30 seconds.
+        Errors:  InstanceRequestFailed, InstanceNotResponding; TimeoutError if no line arrives for 30 seconds.
         """
         response = self._send("GET", path, None, "")
         if response.status >= http.client.BAD_REQUEST:
@@ -74,16 +81,24 @@ class ServiceConnection:
     ) -> http.client.HTTPResponse:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         headers = {**self._headers, **({"Content-Type": content_type} if data is not None else {})}
-        is_reused = self._http.sock is not None
         try:
-            self._http.request(method, path, body=data, headers=headers)
-            return self._http.getresponse()
-        except (http.client.RemoteDisconnected, ConnectionError, http.client.CannotSendRequest):
+            if self._http.sock is not None:
+                try:
+                    return self._exchange(method, path, data, headers)
+                except (http.client.HTTPException, ConnectionError):
+                    self.close()  # the service closes idle connections
+            return self._exchange(method, path, data, headers)
+        except (http.client.HTTPException, OSError) as exc:
             self.close()
-            # The service closes idle connections; a new connection that fails is an error.
-            if not is_reused:
-                raise
-        self._http.request(method, path, body=data, headers=headers)
+            raise InstanceNotResponding(
+                f"the instance does not respond to {method} {path.partition('?')[0]}:"
+                f" {type(exc).__name__}"
+            ) from exc
+
+    def _exchange(
+        self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]
+    ) -> http.client.HTTPResponse:
+        self._http.request(method, path, body=data, headers=dict(headers))
         return self._http.getresponse()
 
 
