@@ -1,5 +1,7 @@
 """The workloads that the argument of the command names."""
 
+import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -8,10 +10,12 @@ from typing import Any
 import pytest
 
 from podpass.doctor.cluster_facts import WorkloadRef
+from podpass.doctor.run import diagnose
 from podpass.doctor.targets import WorkloadNotFound, find_workloads
 from podpass.errors import UsageError
-from podpass.kubernetes.client import KubeClient
+from podpass.kubernetes.client import KubeClient, KubeUnreachable, Target
 from tests.doctor.lab import Authority, Lab
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -87,3 +91,13 @@ async def lab_without_webhook(serve: Callable[..., Any], tmp_path: Path) -> Asyn
         )
         await made.reset()
         yield made
+
+
+async def test_server_that_is_away_ends_in_one_error(caplog: pytest.LogCaptureFixture) -> None:
+    target = Target(server=f"http://127.0.0.1:{free_port()}")
+    async with KubeClient(target) as client:
+        with pytest.raises(KubeUnreachable):
+            await diagnose(client, [WorkloadRef(namespace="n", pod="web")])
+    gc.collect()  # an exception that no code has retrieved is logged with its task
+    await asyncio.sleep(0)
+    assert [each for each in caplog.records if each.name == "asyncio"] == []

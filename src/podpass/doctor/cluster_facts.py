@@ -67,14 +67,22 @@ class ClusterReader:
 
         Errors:  KubeUnreachable.
         """
+        own, shared = await asyncio.gather(
+            self._read_own(workload), self._read_shared(workload.namespace)
+        )
+        return ClusterFacts(
+            now=self._clock(),
+            server=self._client.server,
+            namespace_name=workload.namespace,
+            pod_name=workload.pod,
+            **own,
+            **shared,
+        )
+
+    async def _read_own(self, workload: WorkloadRef) -> dict[str, Any]:
+        """Read what belongs to one workload."""
         namespace = workload.namespace
         core = f"/api/v1/namespaces/{quote(namespace, safe='')}"
-        shared = asyncio.gather(
-            self._once(f"/api/v1/namespaces/{quote(namespace, safe='')}"),
-            self._once_registrations(),
-            self._once("/.well-known/openid-configuration"),
-            self._once(_KEYS),
-        )
         pod: MaybeObject = None
         if workload.pod:
             pod = await self._read(f"{core}/pods/{quote(workload.pod, safe='')}")
@@ -85,28 +93,33 @@ class ClusterReader:
             self._find_node(pod),
         )
         manifest = _manifest_of(namespace, account_name, workload, pod, controller)
-        preview = await self._preview(namespace, manifest)
-        found, registrations, discovery, jwks = await shared
-        services, certificate = await self._read_services(registrations)
-        return ClusterFacts(
-            now=self._clock(),
-            server=self._client.server,
-            namespace_name=namespace,
-            account_name=account_name,
-            pod_name=workload.pod,
-            namespace=found,
-            account=account,
-            pod=pod,
-            owner=owner,
-            node=node,
-            registrations=registrations,
-            services=services,
-            certificate=certificate,
-            preview=preview,
-            discovery=discovery or Unread("the API server publishes no discovery document"),
-            jwks=jwks or Unread("the API server publishes no keys"),
-            decision=_decide(namespace, account_name, account, manifest),
+        return {
+            "account_name": account_name,
+            "account": account,
+            "pod": pod,
+            "owner": owner,
+            "node": node,
+            "preview": await self._preview(namespace, manifest),
+            "decision": _decide(namespace, account_name, account, manifest),
+        }
+
+    async def _read_shared(self, namespace: str) -> dict[str, Any]:
+        """Read what belongs to the cluster and to the namespace."""
+        found, registrations, discovery, jwks = await asyncio.gather(
+            self._once(f"/api/v1/namespaces/{quote(namespace, safe='')}"),
+            self._once_registrations(),
+            self._once("/.well-known/openid-configuration"),
+            self._once(_KEYS),
         )
+        services, certificate = await self._read_services(registrations)
+        return {
+            "namespace": found,
+            "registrations": registrations,
+            "services": services,
+            "certificate": certificate,
+            "discovery": discovery or Unread("the API server publishes no discovery document"),
+            "jwks": jwks or Unread("the API server publishes no keys"),
+        }
 
     async def probe_container(self, facts: ClusterFacts) -> ClusterFacts:
         """Read the inside of the first running container that has the token."""
