@@ -55,7 +55,7 @@ def _run(
     make.write_text(MAKE)
     make.chmod(0o755)
     # The run would otherwise install these on a machine that lacks them.
-    for program in ("bwrap", "zsh", "fish", "postgres"):
+    for program in ("bwrap", "zsh", "fish", "chromium", "postgres"):
         shutil.copy(make, folder / program)
     for name, said in (
         ("cache/lastfailed", None if failed is None else dict.fromkeys(failed, True)),
@@ -82,7 +82,7 @@ def _run(
     )
     made = (folder / "made").read_text().splitlines()
     # Two suites that install packages at the same time would break each other.
-    assert made[0] == "make .venv/.fuzz"
+    assert made[0] == "make .venv/.fuzz .venv/.browser"
     return done.returncode, done.stdout, made[1:]
 
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -155,6 +156,7 @@ def test_second_start_prints_its_status_and_ignored_options_as_json(
     assert document.pop("started") is False
     (line,) = document.pop("ignored")
     assert line.startswith("--propagation-delay 30 is ignored")
+    assert document.pop("console_link").startswith(document["console"])
     assert document == running.status()
 
 
@@ -181,7 +183,8 @@ def test_concurrent_start_waits_for_the_first_start(podpass: Podpass) -> None:
     ]
     outcomes = [process.communicate(timeout=60) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], outcomes
-    assert len({out for out, _ in outcomes}) == 1
+    # Each gets a link of its own.
+    assert len({re.sub("/open/[^ ]+", "", out) for out, _ in outcomes}) == 1
     assert podpass("down").returncode == 0
     _check_nothing_is_left(podpass)
 

@@ -12,7 +12,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Local loop": {
         "up": "Start an instance on this machine",
         "status": "Show the status and the addresses of the instance",
-        "console": "Print a one-time link to the console, which shows the loop in a browser",
+        "console": "Print a one-time link to the console of the instance",
         "get": "Print one value of the instance, such as its tenant or issuer",
         "env": "Print environment variables that point clients at this instance",
         "run": "Run one command with the environment variables of `podpass env`",
