@@ -19,7 +19,6 @@ class Session:
     base: str = ""
     problems: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
-    bodies: list[str] = field(default_factory=list)
 
     def show(self, view: str) -> Any:
         """Open a view and wait until it is live; return the tab."""

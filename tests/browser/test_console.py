@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import HOSTILE
-from tests.browser.pages import PATIENCE_MS, VIEWS, ConsolePages, Session
+from tests.browser.pages import VIEWS, ConsolePages, Session
 from tests.console.hops import exchange_facts, line
 from tests.journey.instance import CLIENT, Instance
 
@@ -128,7 +128,6 @@ def test_10000_events_do_not_slow_the_page(page: Session, instance: Instance) ->
     row = tab.locator("#exchanges > li").first
     row.locator("summary").first.click()
     row.locator(".hop").first.wait_for()
-    opened = row.get_attribute("id")
     for part in range(20):
         facts = [exchange_facts("many", f"p{part}-{number}") for number in range(500)]
         append_to_log(instance, [line("exchange", "granted", **each) for each in facts])
@@ -152,7 +151,6 @@ def test_10000_events_do_not_slow_the_page(page: Session, instance: Instance) ->
     first = tab.locator("#exchanges > li").first
     first.locator("summary").first.click()
     first.locator(".claims").wait_for()
-    assert opened
 
 
 async def _refuse_hostile_requests(instance: Instance) -> None:
@@ -355,5 +353,3 @@ def test_screenshots_of_the_documentation(
         file = folder / f"console-{name}.png"
         tab.screenshot(path=file)
         assert 5_000 < file.stat().st_size < 150_000
-    assert tab.evaluate("devicePixelRatio") == 1
-    assert PATIENCE_MS

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from podpass.console.fixes import KnownObjects
-from podpass.console.pod_view import PodView
 from podpass.console.timeline import Timeline
 
 Row = Mapping[str, Any]
@@ -63,6 +62,3 @@ class ConsoleSource(Protocol):
 
     async def graph(self) -> TrustGraphView | None:
         """Return the trust graph; None if it is not available."""
-
-
-__all__ = ["VIEWS", "ConsoleSource", "Listing", "PodView", "TrustGraphView"]

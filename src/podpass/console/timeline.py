@@ -124,10 +124,6 @@ class Timeline:
         """Return those of the newest exchanges that got a further hop since a revision."""
         return [each for each in self.newest(limit) if each.changed > revision]
 
-    def admission_of(self, account: Account) -> Hop | None:
-        """Return the last admission hop of a ServiceAccount's pods."""
-        return self._before.get(account, {}).get("admission")
-
     def _add_exchange(self, hop: Hop) -> None:
         self._numbers += 1
         known = self._before.get(account_of(hop) or ("", ""), {})
