@@ -1,10 +1,12 @@
 """Set-ups of the cluster half that are broken in one place, and what `podpass doctor` must name."""
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from podpass import names
+from podpass.clock import rfc3339
 from tests.doctor.lab import CLIENT, SYSTEM, Authority, Lab
 
 OTHER = "33333333-aaaa-4bbb-8ccc-000000000002"
@@ -370,6 +372,21 @@ async def container_crashes(lab: Lab) -> None:
     await lab.account()
     waiting = {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"}
     await lab.pod(status=_status("app", {"waiting": waiting}, restarts=4))
+
+
+@_broken("container-not-running")
+async def container_has_ended_between_two_crashes(lab: Lab) -> None:
+    await lab.account()
+    await lab.pod(status=_status("app", {"terminated": {"exitCode": 1}}, restarts=1))
+
+
+@_broken("container-not-running")
+async def container_runs_between_two_crashes(lab: Lab) -> None:
+    await lab.account()
+    status = _status("app", {"running": {}}, restarts=2)
+    crash = {"exitCode": 1, "finishedAt": rfc3339(time.time() - 30)}
+    status["containerStatuses"][0]["lastState"] = {"terminated": crash}
+    await lab.pod(status=status)
 
 
 @_broken("pod-unscheduled")

@@ -9,6 +9,7 @@ from podpass.doctor import fixes
 from podpass.doctor.account_checks import edits, warning_check, workload_of
 from podpass.doctor.check import DoctorCheck, Facts
 from podpass.doctor.cluster_model import ClusterFacts, ContainerFacts, PodToken, Preview
+from podpass.doctor.container_status import NOT_STARTED, describe_stop, list_statuses
 from podpass.doctor.model import Object, Problem, Stage, known
 from podpass.drift.comparison import is_injected
 from podpass.migration.scan.decision import decide_all
@@ -17,7 +18,6 @@ from podpass.migration.scan.model import Mention, Result
 MAX_CLOCK_SECONDS = 240  # Entra accepts a difference of five minutes
 _AUDIENCES = frozenset(cloud.exchange_audience for cloud in CLOUDS.values())
 _MANY_RESTARTS = 3
-_NOT_STARTED = ("PodInitializing", "ContainerCreating")
 
 
 def _pod(facts: Facts) -> Object | None:
@@ -41,26 +41,17 @@ def _token(facts: Facts) -> PodToken | None:
     return None if container is None else known(container.token)
 
 
-def _statuses(pod: Object) -> Iterator[Object]:
-    status = pod.get("status") or {}
-    for group in ("initContainerStatuses", "containerStatuses"):
-        yield from status.get(group) or ()
-
-
 def _find_waiting_container(facts: Facts) -> Problem | None:
     pod = _pod(facts)
     if pod is None:
         return None
-    for each in _statuses(pod):
+    for each in list_statuses(pod):
         if each.get("name") in (names.PROXY_CONTAINER, names.PROXY_INIT_CONTAINER):
             continue
-        waiting = (each.get("state") or {}).get("waiting")
-        if waiting and waiting.get("reason") not in _NOT_STARTED:
-            reason, text = waiting.get("reason") or "waiting", waiting.get("message") or ""
+        if cause := describe_stop(each, facts.cluster.now):
             return Problem(
                 facts.cluster.workload,
-                f"container {each['name']} does not run: {reason}"
-                + (f": {text[:200]}" if text else ""),
+                f"container {each['name']} does not run: {cause}",
                 f"kubectl logs {facts.cluster.pod_name} -n {facts.cluster.namespace_name} -c"
                 f" {each['name']} --previous; `podpass explain` takes its text",
             )
@@ -279,12 +270,12 @@ def _find_failing_sidecar(facts: Facts) -> Problem | None:
     if pod is None:
         return None
     own = (names.PROXY_CONTAINER, names.PROXY_INIT_CONTAINER)
-    for each in (each for each in _statuses(pod) if each.get("name") in own):
+    for each in (each for each in list_statuses(pod) if each.get("name") in own):
         state = each.get("state") or {}
         waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
         failed = ended.get("exitCode") not in (None, 0)
         restarts = int(each.get("restartCount") or 0)
-        is_stuck = waiting and waiting.get("reason") not in _NOT_STARTED
+        is_stuck = waiting and waiting.get("reason") not in NOT_STARTED
         if is_stuck or failed or restarts >= _MANY_RESTARTS:
             reason = waiting.get("reason") or ended.get("reason") or f"{restarts} restarts"
             return Problem(

@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from podpass import names
-from podpass.drift.comparison import Drift, find_drift, is_injected, without_injection
+from podpass.drift.comparison import (
+    Drift,
+    find_drift,
+    find_template,
+    is_injected,
+    without_injection,
+)
 
 Object = Mapping[str, Any]
 # Controllers that replace their pods when the template changes, with their collections.
@@ -145,7 +151,7 @@ def _revision(pod: Object, controller: ControllerRef) -> tuple[str, ...]:
 
 
 def _as_sent(pod: Object, controller: Object | None) -> dict[str, Any]:
-    sent = without_injection(pod)
+    sent = without_injection(pod, find_template(pod, controller))
     sent["metadata"]["generateName"] = "podpass-drift-"
     if controller is None:
         return sent
