@@ -25,7 +25,10 @@ def test_every_schema_value_has_a_default_and_a_readme_row(
 
 @BOTH
 def test_every_default_is_known_to_the_schema(files: ChartFiles) -> None:
-    below = ("nodeSelector.", "podAnnotations.", "resources.limits.", "resources.requests.")
+    below = (
+        *("dashboards.labels.", "nodeSelector.", "podAnnotations."),
+        *("resources.limits.", "resources.requests."),
+    )
     assert not {key for key in keys(files.defaults) if not key.startswith(below)} - files.known
 
 

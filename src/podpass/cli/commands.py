@@ -50,8 +50,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "restore": "Restore all data from a backup file",
     },
     "Troubleshooting": {
-        "doctor": "Find the first wrong thing on the way of a workload's tokens",
-        "trace": "Show the hops of a pod's tokens, refusals with cause and fix; live with -f",
+        "doctor": "Find out why a workload gets no token: the first wrong thing, and the command that fixes it",
+        "trace": "Show the hops of the tokens of a pod, from its admission to the resource",
         "explain": "Explain the text of an error, or a whole log: meaning, cause and resolution",
         "graph": "Show who can become which identity, and what each reaches",
         "drift": "Find running pods that differ from what admission would give them now",

@@ -31,6 +31,6 @@ def test_guide_lists_the_metrics() -> None:
 
 def test_guide_lists_the_warnings() -> None:
     code = "".join(path.read_text() for path in (ROOT / "src/podpass/imds").glob("*.py"))
-    events = set(re.findall(r'_log\.warning\(\s*"(\w+)"', code))
+    events = set(re.findall(r'(?:_log\.warning\(|_log,)\s*"(\w+)"', code))
     assert events == {"token_request_failed", "token_request_refused"}
     assert not [event for event in events if f"| `{event}` |" not in GUIDE]
