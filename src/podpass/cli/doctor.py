@@ -51,7 +51,7 @@ def command(
     target: str,
     **cloud: Any,
 ) -> int:
-    """Find out why a workload gets no token: the first wrong thing, and the command that fixes it.
+    """Find out why a workload gets no token: the first wrong thing, and its fix.
 
     Checks the stages of a token in order, from the ServiceAccount to the resource. The argument is a name, or
     pod/NAME, serviceaccount/NAME or namespace/NAME; without it, all workloads of the namespace with an
