@@ -168,7 +168,7 @@ def checks_page() -> str:
         "# Checks of podpass doctor\n",
         MADE,
         "`podpass doctor` makes the checks in this order. The first finding is the first wrong thing on the",
-        "token's way. A check is named after the problem that it finds. How to use the command:",
+        "token's path. A check is named after the problem that it finds. How to use the command:",
         "[guides/doctor.md](guides/doctor.md).\n",
     ]
     for stage in Stage:

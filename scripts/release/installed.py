@@ -57,7 +57,7 @@ def instance(work: Path) -> Iterator[Instance]:
 
 
 def install_authority(helm: str, chart: tuple[str, ...], running: Instance) -> None:
-    """Install the chart of the token service, ask the service for its document, and uninstall it.
+    """Install the chart of the token service, request its discovery document, and uninstall it.
 
     Errors:  PortInUse, Failed.
     """

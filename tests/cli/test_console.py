@@ -37,7 +37,7 @@ def test_link_opens_the_console_once(running: Podpass) -> None:
     target = re.search(r"url=([^\"]+)", page)
     assert target
     for view, text in (
-        ("", "The way of a token"),
+        ("", "The path of a token"),
         ("identities", CLIENT),
         ("audit", "tools-vault"),
         ("pods", "Pods"),
@@ -95,7 +95,7 @@ def test_console_without_an_instance_says_how_to_start_one(podpass: Podpass) -> 
 
 
 def test_templates_are_not_imported_before_the_first_request() -> None:
-    """Most instances are never looked at, and their start and memory must not grow."""
+    """Most consoles are never opened: the start and the memory of an instance must not grow."""
     code = "import sys, podpass.local.console; print('jinja2' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

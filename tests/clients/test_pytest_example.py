@@ -31,7 +31,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> str:
         newest=True,
         made_with=wheel.name,
     )
-    # The environment is kept for a week; podpass itself changes more often.
+    # The environment is reused for a week; podpass itself changes more often.
     command = [str(installed / "bin" / "python"), "-m", "pip", "install", "-q", "--no-deps"]
     subprocess.run([*command, "--force-reinstall", str(wheel)], check=True, timeout=300)
     return command[0]

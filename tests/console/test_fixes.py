@@ -56,7 +56,10 @@ def test_other_codes_are_explained_by_the_command_line() -> None:
 
 def test_missing_role_at_a_vault() -> None:
     refused = hop("resource", "ForbiddenByRbac", vault="v", client_id=CLIENT)
-    assert options(explain_refusal(refused, KNOWN).command) == {
+    fix = explain_refusal(refused, KNOWN)
+    assert "no role at the vault" in fix.cause
+    assert "Key Vault Secrets User" in fix.resolution
+    assert options(fix.command) == {
         "--role": "Key Vault Secrets User",
         "--assignee-object-id": "principal",
         "--assignee-principal-type": "ServicePrincipal",
@@ -65,9 +68,11 @@ def test_missing_role_at_a_vault() -> None:
 
 
 def test_refused_admission_shows_the_account() -> None:
-    refused = hop("account", "refused", code="bad_annotation", namespace="n", account="a")
+    facts = {"code": "bad_annotation", "cause": "not a GUID", "fix": "correct the annotation"}
+    refused = hop("account", "refused", namespace="n", account="a", **facts)
     fix = explain_refusal(refused, KNOWN)
     assert (fix.code, fix.command) == ("bad_annotation", "kubectl describe serviceaccount a -n n")
+    assert (fix.says, fix.resolution) == ("not a GUID", "correct the annotation")
 
 
 def test_refusal_without_a_known_fix_has_no_command() -> None:

@@ -196,7 +196,7 @@ async def test_too_many_streams_are_refused_and_a_closed_one_is_free_again(
             assert second.status == 503
     status = 503
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while status == 503:  # until the server has noticed that the first reader has gone
+        while status == 503:  # until the server has detected that the first reader is disconnected
             async with open_stream(console) as again:
                 status = again.status
     assert status == 200

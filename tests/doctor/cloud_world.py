@@ -18,7 +18,7 @@ from podpass.doctor.cloud_facts import CloudReader
 from podpass.doctor.cluster_facts import ClusterReader
 from podpass.doctor.cluster_model import ClusterFacts, Preview
 from podpass.doctor.model import Diagnosis
-from podpass.doctor.resource_facts import Wanted
+from podpass.doctor.resource_facts import RequestedResource
 from podpass.kubernetes.client import KubeClient
 from tests.cli.azure_world import AUDIENCE, AzureWorld
 
@@ -185,7 +185,7 @@ class CloudWorld:
             self.account.endpoints,
             self.account.connection,
             to_cloud_account(self.account, is_instance=True),
-            wanted=Wanted(vault=wanted.vault, action=GET_SECRET, is_data=True),
+            wanted=RequestedResource(vault=wanted.vault, action=GET_SECRET, is_data=True),
             cluster=self.cluster if exchange else None,
         )
         return examine(Facts(cluster=cluster, cloud=await reader.read(cluster)))

@@ -1,4 +1,4 @@
-"""An issuer on the name issuer.example: an HTTPS server behind a proxy that leads every name to it."""
+"""An issuer on the name issuer.example: an HTTPS server behind a proxy that connects every name to it."""
 
 import json
 import ssl

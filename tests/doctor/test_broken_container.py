@@ -27,7 +27,7 @@ Object = dict[str, Any]
 
 
 @dataclass
-class Room:
+class ContainerLab:
     """A namespace of a running instance, in which pods really run."""
 
     client: KubeClient
@@ -98,12 +98,12 @@ def _has_restarted(pod: Object) -> bool:
 
 
 @pytest.fixture
-async def room(running: Podpass) -> AsyncIterator[Room]:
+async def container_lab(running: Podpass) -> AsyncIterator[ContainerLab]:
     name = f"container-{next(_numbers)}"
     async with KubeClient.from_kubeconfig(running.data_dir / "admin.kubeconfig") as client:
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         await client.create("/api/v1/namespaces", body)
-        made = Room(client=client, namespace=name, podpass=running)
+        made = ContainerLab(client=client, namespace=name, podpass=running)
         about = {"name": "web", "annotations": {names.CLIENT_ID: CLIENT}}
         await made.create("ServiceAccount", "web", metadata=about)
         yield made
@@ -114,32 +114,34 @@ def _env(**variables: str) -> list[Object]:
     return [{"name": name, "value": value} for name, value in variables.items()]
 
 
-async def test_healthy_pod_has_no_finding(room: Room) -> None:
-    await room.pod({}, _is_running)
-    found = await room.diagnose()
+async def test_healthy_pod_has_no_finding(container_lab: ContainerLab) -> None:
+    await container_lab.pod({}, _is_running)
+    found = await container_lab.diagnose()
     assert found.findings == []
     assert {"token-file-missing", "token-subject", "token-key-unknown"} <= {*found.passed}
 
 
-async def test_healthy_pod_with_the_sidecar_has_no_finding(room: Room) -> None:
+async def test_healthy_pod_with_the_sidecar_has_no_finding(container_lab: ContainerLab) -> None:
     annotations = {names.INJECT_PROXY: "true", names.PROXY_MODE: "env"}
-    await room.pod({}, _is_running, annotations)
-    assert (await room.diagnose()).findings == []
+    await container_lab.pod({}, _is_running, annotations)
+    assert (await container_lab.diagnose()).findings == []
 
 
-async def test_unreachable_authority_is_named(room: Room) -> None:
-    await room.pod({"env": _env(AZURE_AUTHORITY_HOST="https://127.0.0.1:1/")}, _is_running)
-    found = await room.diagnose()
+async def test_unreachable_authority_is_named(container_lab: ContainerLab) -> None:
+    await container_lab.pod({"env": _env(AZURE_AUTHORITY_HOST="https://127.0.0.1:1/")}, _is_running)
+    found = await container_lab.diagnose()
     assert [each.check for each in found.findings] == ["authority-unreachable"]
 
 
-async def test_missing_token_file_is_named(room: Room) -> None:
+async def test_missing_token_file_is_named(container_lab: ContainerLab) -> None:
     token = {"path": "token", "audience": names.EXCHANGE_AUDIENCE}
     volume = {"name": "own", "projected": {"sources": [{"serviceAccountToken": token}]}}
     mounts = [{"name": "own", "mountPath": "/own"}, {"name": "empty", "mountPath": "/own/inner"}]
     container = {"env": _env(AZURE_FEDERATED_TOKEN_FILE="/own/inner/token"), "volumeMounts": mounts}
-    await room.pod(container, _is_running, volumes=[volume, {"name": "empty", "emptyDir": {}}])
-    found = await room.diagnose()
+    await container_lab.pod(
+        container, _is_running, volumes=[volume, {"name": "empty", "emptyDir": {}}]
+    )
+    found = await container_lab.diagnose()
     named = [each.check for each in found.findings]
     assert named == ["token-volume-missing", "token-file-missing"]
 
@@ -155,10 +157,12 @@ async def test_missing_token_file_is_named(room: Room) -> None:
     ],
     ids=["subject", "audience", "expired", "issuer", "key"],
 )
-async def test_token_of_a_secret_is_named(room: Room, changes: Object, check: str) -> None:
-    token = await room.token(**changes)
-    await room.create("Secret", "own", stringData={"token": token})
-    await room.pod(
+async def test_token_of_a_secret_is_named(
+    container_lab: ContainerLab, changes: Object, check: str
+) -> None:
+    token = await container_lab.token(**changes)
+    await container_lab.create("Secret", "own", stringData={"token": token})
+    await container_lab.pod(
         {
             "env": _env(AZURE_FEDERATED_TOKEN_FILE="/own/token"),
             "volumeMounts": [{"name": "own", "mountPath": "/own"}],
@@ -166,63 +170,74 @@ async def test_token_of_a_secret_is_named(room: Room, changes: Object, check: st
         _is_running,
         volumes=[{"name": "own", "secret": {"secretName": "own"}}],
     )
-    found = await room.diagnose()
+    found = await container_lab.diagnose()
     assert [each.check for each in found.findings] == ["token-volume-missing", check]
 
 
-async def _mount_file(room: Room, key: str, text: str, path: str, **env: str) -> None:
-    await room.create("ConfigMap", "files", data={key: text})
+async def _mount_file(
+    container_lab: ContainerLab, key: str, text: str, path: str, **env: str
+) -> None:
+    await container_lab.create("ConfigMap", "files", data={key: text})
     items = [{"key": key, "path": path, "mode": 0o755}]
-    await room.pod(
+    await container_lab.pod(
         {"env": _env(**env), "volumeMounts": [{"name": "files", "mountPath": "/files"}]},
         _is_running,
         volumes=[{"name": "files", "configMap": {"name": "files", "items": items}}],
     )
 
 
-async def test_old_sdk_is_named(room: Room) -> None:
+async def test_old_sdk_is_named(container_lab: ContainerLab) -> None:
     metadata = "Metadata-Version: 2.1\nName: azure-identity\nVersion: 1.5.0\n"
     path = "azure_identity-1.5.0.dist-info/METADATA"
-    await _mount_file(room, "metadata", metadata, path, PYTHONPATH="/files")
-    [found] = (await room.diagnose()).findings
+    await _mount_file(container_lab, "metadata", metadata, path, PYTHONPATH="/files")
+    [found] = (await container_lab.diagnose()).findings
     assert found.check == "sdk-too-old"
     assert "1.13.0" in found.message
 
 
-async def test_wrong_clock_is_named(room: Room) -> None:
+async def test_wrong_clock_is_named(container_lab: ContainerLab) -> None:
     script = "#!/bin/sh\necho $(( $(/bin/date +%s) + 3600 ))\n"
-    await _mount_file(room, "date", script, "date", PATH="/files:/usr/local/bin:/usr/bin:/bin")
-    [found] = (await room.diagnose()).findings
+    await _mount_file(
+        container_lab, "date", script, "date", PATH="/files:/usr/local/bin:/usr/bin:/bin"
+    )
+    [found] = (await container_lab.diagnose()).findings
     assert found.check == "clock-wrong"
     assert "ahead of" in found.message
 
 
-async def test_crashing_container_is_named(room: Room) -> None:
-    await room.pod({"command": ["false"]}, _has_restarted)
-    found = await room.diagnose()
+async def test_crashing_container_is_named(container_lab: ContainerLab) -> None:
+    await container_lab.pod({"command": ["false"]}, _has_restarted)
+    found = await container_lab.diagnose()
     assert [each.check for each in found.findings] == ["container-not-running"]
 
 
-async def test_output_has_no_token_and_the_exit_code_follows_the_result(room: Room) -> None:
+async def test_output_has_no_token_and_the_exit_code_follows_the_result(
+    container_lab: ContainerLab,
+) -> None:
     container = {"env": _env(AZURE_CLIENT_SECRET="top-s3cret")}
-    await room.pod(container, _is_running)
-    kubectl = ["-n", room.namespace, "--kubeconfig", str(room.podpass.data_dir / "kubeconfig")]
+    await container_lab.pod(container, _is_running)
+    kubectl = [
+        "-n",
+        container_lab.namespace,
+        "--kubeconfig",
+        str(container_lab.podpass.data_dir / "kubeconfig"),
+    ]
     for form in ("table", "json", "yaml"):
-        done = room.podpass("doctor", "pod/web", *kubectl, "-o", form)
+        done = container_lab.podpass("doctor", "pod/web", *kubectl, "-o", form)
         assert done.returncode == 1, done.stderr
         assert "secret-first" in done.stdout
         assert "top-s3cret" not in done.stdout + done.stderr
         assert "eyJ" not in done.stdout + done.stderr  # the beginning of every JWT
-    healthy = room.podpass("doctor", "serviceaccount/default", *kubectl)
+    healthy = container_lab.podpass("doctor", "serviceaccount/default", *kubectl)
     assert healthy.returncode == 1
-    missing = room.podpass("doctor", "absent", *kubectl)
+    missing = container_lab.podpass("doctor", "absent", *kubectl)
     assert missing.returncode == 1
     assert "kubectl get pods,serviceaccounts" in missing.stderr
 
 
-async def test_one_pod_takes_under_two_seconds_without_load(room: Room) -> None:
+async def test_one_pod_takes_under_two_seconds_without_load(container_lab: ContainerLab) -> None:
     """The bound is wide, because the machine of the tests may be busy; the figure is in the guide."""
-    await room.pod({}, _is_running)
+    await container_lab.pod({}, _is_running)
     begin = time.monotonic()
-    assert (await room.diagnose()).findings == []
+    assert (await container_lab.diagnose()).findings == []
     assert time.monotonic() - begin < 20

@@ -22,7 +22,11 @@ from podpass.doctor.cluster_model import ClusterFacts, PodToken, Preview
 from podpass.doctor.directory_facts import IdentityReader
 from podpass.doctor.model import Diagnosis, Unread
 from podpass.doctor.pod_manifest import find_vault
-from podpass.doctor.resource_facts import ResourceReader, Wanted, parse_wanted
+from podpass.doctor.resource_facts import (
+    RequestedResource,
+    ResourceReader,
+    parse_requested_resource,
+)
 from podpass.errors import UsageError
 from podpass.provision.connection import RequestLimits
 from podpass.provision.endpoints import find_endpoints
@@ -121,7 +125,7 @@ def test_expression_in_place_of_a_subject(
     assert (named[0] if named else None) == finding
 
 
-def test_room_is_no_problem_if_one_of_twenty_was_meant() -> None:
+def test_full_list_of_credentials_is_no_problem_if_one_was_meant() -> None:
     others = [replace(TRUST, name=f"n{n}", subject=f"{SUBJECT}-{n}x9") for n in range(19)]
     near = (*others, replace(TRUST, subject=SUBJECT.upper()))
     assert _named(_examine(replace(CLOUD, credentials=near)))[0] == "credential-subject-differs"
@@ -252,20 +256,26 @@ _GET = "Microsoft.KeyVault/vaults/secrets/getSecret/action"
     ("given", "wanted"),
     [
         (("", ""), None),
-        (("shop", ""), Wanted(vault="shop", action=_GET, is_data=True)),
-        (("https://shop.vault.azure.net/", ""), Wanted(vault="shop", action=_GET, is_data=True)),
-        (("shop.vault.azure.net", ""), Wanted(vault="shop", action=_GET, is_data=True)),
-        ((_VAULT_ID, ""), Wanted(resource_id=_VAULT_ID, action=_GET, is_data=True)),
-        (("", _VAULT_ID + "/"), Wanted(resource_id=_VAULT_ID, action=_GET, is_data=True)),
-        (("", "/subscriptions/s"), Wanted(resource_id="/subscriptions/s", is_data=True)),
+        (("shop", ""), RequestedResource(vault="shop", action=_GET, is_data=True)),
+        (
+            ("https://shop.vault.azure.net/", ""),
+            RequestedResource(vault="shop", action=_GET, is_data=True),
+        ),
+        (("shop.vault.azure.net", ""), RequestedResource(vault="shop", action=_GET, is_data=True)),
+        ((_VAULT_ID, ""), RequestedResource(resource_id=_VAULT_ID, action=_GET, is_data=True)),
+        (
+            ("", _VAULT_ID + "/"),
+            RequestedResource(resource_id=_VAULT_ID, action=_GET, is_data=True),
+        ),
+        (("", "/subscriptions/s"), RequestedResource(resource_id="/subscriptions/s", is_data=True)),
         (
             ("", "/subscriptions/s", "x/read"),
-            Wanted(resource_id="/subscriptions/s", action="x/read"),
+            RequestedResource(resource_id="/subscriptions/s", action="x/read"),
         ),
     ],
 )
-def test_resource_of_the_options(given: tuple[str, ...], wanted: Wanted | None) -> None:
-    assert parse_wanted(*given) == wanted
+def test_resource_of_the_options(given: tuple[str, ...], wanted: RequestedResource | None) -> None:
+    assert parse_requested_resource(*given) == wanted
 
 
 @pytest.mark.parametrize(
@@ -281,7 +291,7 @@ def test_resource_of_the_options(given: tuple[str, ...], wanted: Wanted | None) 
 )
 def test_resource_that_is_not_valid(given: tuple[str, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        parse_wanted(*given)
+        parse_requested_resource(*given)
 
 
 def _script(answers: dict[str, Any]) -> Callable[[str, str], ScriptedResponse]:
@@ -383,7 +393,7 @@ async def test_no_request_and_no_token_goes_to_an_authority_of_the_pod_alone(
 ) -> None:
     async with (
         scripted_api(tmp_path, _script({})) as api,
-        # Every name leads to the scripted server, whose certificate is that of another name.
+        # Every name is connected to the scripted server, whose certificate is that of another name.
         connect_proxy(int(api.origin.rpartition(":")[2])) as proxy,
     ):
         connection = replace(api.connection, https_proxy=proxy)
@@ -408,7 +418,7 @@ async def test_id_of_a_role_is_a_path_and_no_other_host(tmp_path: Path) -> None:
         api.connection.https_proxy = proxy
         api.connection.limits = RequestLimits(attempts=1, seconds=20.0)
         reader = ResourceReader(api.client, "s")
-        found = await reader.read(Wanted(resource_id="/subscriptions/s"), "p")
+        found = await reader.read(RequestedResource(resource_id="/subscriptions/s"), "p")
     assert isinstance(found, ResourceFacts)
     assert found.roles == ()
     assert len(api.targets) == 1

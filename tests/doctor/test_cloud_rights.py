@@ -1,4 +1,4 @@
-"""The cloud half with a sign-in as against Azure: its host names, and callers with and without rights."""
+"""The cloud half with a sign-in and the host names of Azure, by callers with and without rights."""
 
 import asyncio
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from podpass.doctor.check import Facts
 from podpass.doctor.checks import examine
 from podpass.doctor.cloud_model import CloudFacts
 from podpass.doctor.model import Diagnosis, Unread
-from podpass.doctor.resource_facts import Wanted
+from podpass.doctor.resource_facts import RequestedResource
 from podpass.errors import UsageError
 from tests.cli.azure_world import AzureWorld
 from tests.doctor.cloud_world import CloudWorld, Workload, connected
@@ -114,7 +114,7 @@ def shell(rights: RightsWorld, monkeypatch: pytest.MonkeyPatch) -> Any:
 
         async def run() -> tuple[CloudFacts, Diagnosis]:
             account = AccountOptions(auth_method=method, subscription_id=caller.subscription_id)
-            wanted = Wanted(vault=workload.vault, action=GET_SECRET, is_data=True)
+            wanted = RequestedResource(vault=workload.vault, action=GET_SECRET, is_data=True)
             chosen = CloudOptions(account=account, wanted=wanted, exchange=exchange)
             async with connected(rights.world) as world:
                 reader = await open_cloud(chosen, environ, world.cluster)

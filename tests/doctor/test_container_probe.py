@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from podpass.doctor.cluster_model import ContainerFacts, PodToken, Reached
+from podpass.doctor.cluster_model import ConnectionResult, ContainerFacts, PodToken
 from podpass.doctor.container_probe import build_command, build_python_command, parse_output
 from podpass.doctor.model import Unread
 
@@ -85,7 +85,7 @@ def test_image_with_python_alone_prints_the_same(tmp_path: Path) -> None:
     assert isinstance(found.token, PodToken)
     assert found.token.subject == "s"
     assert isinstance(found.clock_offset, float)
-    assert isinstance(found.authority, Reached)
+    assert isinstance(found.authority, ConnectionResult)
     assert "refused" in found.authority.error
     assert isinstance(found.libraries, dict)
     assert "python:azure-identity" in found.libraries
@@ -138,10 +138,10 @@ def test_clock_is_compared_with_this_machine() -> None:
 
 def test_connection_has_its_error() -> None:
     found = _parse("net https://login/x curl: (6) Could not resolve host")
-    assert found.authority == Reached(
+    assert found.authority == ConnectionResult(
         url="https://login/x", error="curl: (6) Could not resolve host"
     )
-    assert _parse("net https://login/x ").authority == Reached(url="https://login/x")
+    assert _parse("net https://login/x ").authority == ConnectionResult(url="https://login/x")
 
 
 def test_libraries_are_empty_only_if_an_interpreter_was_there() -> None:

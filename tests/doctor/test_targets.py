@@ -93,7 +93,9 @@ async def lab_without_webhook(serve: Callable[..., Any], tmp_path: Path) -> Asyn
         yield made
 
 
-async def test_server_that_is_away_ends_in_one_error(caplog: pytest.LogCaptureFixture) -> None:
+async def test_unreachable_server_is_reported_with_one_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     target = Target(server=f"http://127.0.0.1:{free_port()}")
     async with KubeClient(target) as client:
         with pytest.raises(KubeUnreachable):

@@ -110,6 +110,16 @@ def test_a_pod_that_the_webhook_has_missed_differs() -> None:
     assert {names.ENV_CLIENT_ID, names.ENV_TOKEN_FILE, names.MOUNT_PATH} <= members
 
 
+def test_a_variable_that_the_template_has_does_not_differ() -> None:
+    sent = pod()
+    sent["spec"]["containers"][0]["env"] = [{"name": names.ENV_CLIENT_ID, "value": "mine"}]
+    template = {"metadata": {"labels": LABEL}, "spec": sent["spec"]}
+    owners = Owners(
+        templates={DEPLOYMENT: {"spec": {"template": template}}}, deployments=OWNERS.deployments
+    )
+    assert differences(admit(sent), owners=owners) == ()
+
+
 def test_a_label_that_was_added_to_the_template_counts() -> None:
     template = {"metadata": {"labels": LABEL}, "spec": {"serviceAccountName": "web"}}
     owners = Owners(
@@ -171,7 +181,7 @@ def test_the_controller_of_a_pod_is_found(owner: str, controller: ControllerRef)
     assert candidate(pod(owner=owner)).controller == controller
 
 
-def test_pods_of_one_revision_are_asked_about_once() -> None:
+def test_pods_of_one_revision_need_one_dry_run() -> None:
     pods = [pod("web-1-a"), pod("web-1-b"), pod("bare-1", owner=""), pod("bare-2", owner="")]
     assert len({each.revision for each in find_candidates(pods, OWNERS)}) == 3
 
@@ -202,12 +212,22 @@ def rolling(**values: Any) -> dict[str, Any]:
         ("Deployment", rolling(maxUnavailable=0), [budget(healthy=3, desired=3)], ""),
         ("Deployment", rolling(maxUnavailable=1), [budget(healthy=3, desired=2)], ""),
         ("Deployment", rolling(maxUnavailable=1), [budget(healthy=3, desired=3)], "allows 0 of 3"),
-        ("Deployment", rolling(maxUnavailable="67%"), [budget(healthy=3, desired=2)], "takes 2"),
-        ("Deployment", {"spec": {"strategy": {"type": "Recreate"}}}, [budget()], "takes 3"),
+        (
+            "Deployment",
+            rolling(maxUnavailable="67%"),
+            [budget(healthy=3, desired=2)],
+            "2 pods unavailable",
+        ),
+        (
+            "Deployment",
+            {"spec": {"strategy": {"type": "Recreate"}}},
+            [budget()],
+            "3 pods unavailable",
+        ),
         ("Deployment", {"spec": {"strategy": {"type": "Recreate"}}}, [], ""),
         ("Deployment", {"spec": {"paused": True}}, [], "is paused"),
         ("Deployment", rolling(maxUnavailable=1), [{"metadata": {"name": "n"}}], "no status yet"),
-        ("StatefulSet", {}, [budget(healthy=3, desired=3)], "takes 1"),
+        ("StatefulSet", {}, [budget(healthy=3, desired=3)], "1 pods unavailable"),
         ("StatefulSet", {"spec": {"updateStrategy": {"type": "OnDelete"}}}, [], "OnDelete"),
         (
             "StatefulSet",

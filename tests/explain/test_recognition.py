@@ -116,7 +116,7 @@ class CountingText(str):
     "unit", ["Connection refused ", "no such host ", "expirationSeconds ", "x"]
 )
 def test_work_grows_linearly_with_the_text(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each fixed text is searched once, and at most a fixed number of places is looked at."""
+    """Each fixed text is searched once, and at most a fixed number of places is examined."""
     monkeypatch.setattr(recognition, "clean", CountingText)
     words = sum(len(each.words) for each in SENTENCES)
     for size in (1_000, 100_000):

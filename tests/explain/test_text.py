@@ -1,4 +1,4 @@
-"""Cleaning of a text: colours, escapes, wrapped lines, encodings, and no token in the result."""
+"""Cleaning of a text: colors, escapes, wrapped lines, encodings, and no token in the result."""
 
 import pytest
 from hypothesis import given

@@ -103,7 +103,7 @@ def test_test_that_passes_alone_is_named_and_the_run_continues(tmp_path: Path) -
     assert any(call.startswith("make fuzz ") for call in made)
 
 
-def test_test_that_fails_side_by_side_is_run_again_after_all_lists(tmp_path: Path) -> None:
+def test_test_that_fails_in_parallel_is_run_again_after_all_lists(tmp_path: Path) -> None:
     """While other lists run, a slow machine would be the likely cause of a second failure, too."""
     code, said, made = _run(tmp_path, ONE, FAILED, first=0, unsteady="test-az")
     assert code == 0

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from podpass.doctor.credential_difference import PresentedToken
 from podpass.local.credential_comparison import (
-    Presented,
     compare,
     explain_client_id,
     mark_differences,
@@ -33,7 +33,7 @@ def credential(name: str, **changes: Any) -> dict[str, Any]:
     return {"name": name, **members, **changes}
 
 
-def presented(**changes: str) -> Presented:
+def presented(**changes: str) -> PresentedToken:
     found = read_presented({**CLAIMS, **changes})
     assert found is not None
     return found
@@ -66,6 +66,23 @@ def test_most_similar_credential_is_first() -> None:
     )
     assert [each.credential for each in found] == ["case", "space", "far"]
     assert (found[0].identity, found[0].client_id) == ("near", "client-of-near")
+
+
+def test_one_letter_counts_less_than_another_account_as_in_doctor() -> None:
+    found = compare(
+        [
+            identity("account", credential("account", subject="system:serviceaccount:default:api")),
+            identity(
+                "slash", credential("slash", issuer=ISSUER.rstrip("/"), audiences=["API://x"])
+            ),
+            identity(
+                "both",
+                credential("both", issuer=ISSUER.rstrip("/"), subject=SUBJECT.replace("w", "W")),
+            ),
+        ],
+        presented(),
+    )
+    assert [each.credential for each in found] == ["both", "account", "slash"]
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def vault_status(podpass: Podpass, token: str) -> int:
 # ------------------------------------------------------------------------------------------------ faults
 
 
-def test_authority_that_is_away_fails_the_sdk_and_recovers(
+def test_unreachable_authority_fails_the_sdk_and_recovers(
     podpass: Podpass, podpass_env: TestEnvironment
 ) -> None:
     podpass_env.sign_in(podpass.identity("web"))

@@ -16,7 +16,7 @@ _FOLDER = ROOT / "scripts" / "release"
 
 @pytest.fixture(scope="session")
 def load() -> Iterator[Callable[[str], Any]]:
-    """Return a function that imports a module of `scripts/release`; its names are no others' at the end."""
+    """Return a function that imports a module of `scripts/release`; the modules are removed at the end."""
     before = set(sys.modules)
     sys.path.insert(0, str(_FOLDER))
     yield importlib.import_module

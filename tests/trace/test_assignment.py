@@ -43,7 +43,7 @@ def test_other_subject_belongs_to_no_pod(sub: str) -> None:
     assert found.workload == TokenOwner()
 
 
-def test_refused_exchange_does_not_name_the_token_of_another() -> None:
+def test_refused_exchange_does_not_name_the_token_of_another_pod() -> None:
     """A refused request may claim any value; only a granted one has issued the token."""
     found = assign(
         SIGNED,

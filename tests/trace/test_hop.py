@@ -1,4 +1,4 @@
-"""A line of a log as a hop: its result, code and cause; a line that is none."""
+"""A line of a log as a hop: its result, code and cause. Other lines are no hops."""
 
 import json
 from typing import Any

@@ -66,7 +66,7 @@ def test_rotation_between_two_steps_loses_and_repeats_no_hop(log: Path) -> None:
 def test_position_in_a_deleted_file_continues_with_the_oldest_file(log: Path) -> None:
     write(log, 1, 2, 3)
     _, position = numbers(log)
-    log.rename(log.with_name("kept"))  # its number must not be used again
+    log.rename(log.with_name("kept"))  # its inode must not be reused
     write(log, 4)
     assert numbers(log, position)[0] == [4]
 
@@ -78,7 +78,7 @@ def test_truncated_log_is_read_from_its_beginning(log: Path) -> None:
     assert numbers(log, position)[0] == [9]
 
 
-def test_new_file_with_the_number_of_a_deleted_one_is_read_from_its_beginning(log: Path) -> None:
+def test_new_file_with_the_inode_of_a_deleted_one_is_read_from_its_beginning(log: Path) -> None:
     """Here the same file with another content: as long as before, and longer."""
     write(log, 1)
     _, position = numbers(log)

@@ -62,14 +62,14 @@ def test_wrong_token_is_refused(
 
 
 @pytest.mark.usefixtures("greeter")
-def test_outage_of_the_token_service_is_survived(podpass: Podpass) -> None:
+def test_application_recovers_after_an_outage_of_the_token_service(podpass: Podpass) -> None:
     with podpass.faults.away("authority"):
         assert greet(VAULT, retry_total=0) != "hello"
     assert greet(VAULT) == "hello"
 
 
 @pytest.mark.usefixtures("greeter")
-def test_busy_vault_is_asked_again(podpass: Podpass) -> None:
+def test_request_to_a_busy_vault_is_retried(podpass: Podpass) -> None:
     podpass.faults.status(503, "vault", times=2)
     assert greet(VAULT, retry_backoff_factor=0) == "hello"
 

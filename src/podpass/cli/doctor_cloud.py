@@ -15,11 +15,11 @@ from podpass.errors import UsageError
 
 if TYPE_CHECKING:
     from podpass.doctor.cloud_facts import CloudAccount, CloudReader
-    from podpass.doctor.resource_facts import Wanted
+    from podpass.doctor.resource_facts import RequestedResource
     from podpass.kubernetes.client import KubeClient
     from podpass.local.datadir import DataDir
 
-# A diagnosis says what does not respond; it does not wait for it.
+# The doctor reports a service that does not respond, and does not wait for it.
 _SECONDS = 5.0
 _PUBLIC = "AzurePublicCloud"
 
@@ -63,7 +63,7 @@ class CloudOptions:
     """The account that reads, the resource of the workload, and whether a token is exchanged."""
 
     account: AccountOptions
-    wanted: "Wanted | None" = None
+    wanted: "RequestedResource | None" = None
     exchange: bool = False
 
     @classmethod
@@ -82,11 +82,11 @@ class CloudOptions:
 
         Errors:  UsageError.
         """
-        from podpass.doctor.resource_facts import parse_wanted
+        from podpass.doctor.resource_facts import parse_requested_resource
 
         return cls(
             account=replace(AccountOptions.from_context(ctx), data_dir=str(data_dir.root)),
-            wanted=parse_wanted(vault, resource, action, data_action),
+            wanted=parse_requested_resource(vault, resource, action, data_action),
             exchange=exchange,
         )
 

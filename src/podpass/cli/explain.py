@@ -98,7 +98,7 @@ def command(
     """Explain the text of an error, or a whole log: meaning, cause and resolution.
 
     It recognizes AADSTS codes, the sentences of the Azure SDKs, Key Vault's errors, refusals and warnings of
-    the webhook, errors of the migration sidecar, and events of kubectl; also in JSON and with colours. Pass
+    the webhook, errors of the migration sidecar, and events of kubectl; also in JSON and with colors. Pass
     codes or the text; without an argument it reads stdin, of a large input the last 8 MiB. If the text
     contains a correlation id that is in the log of the instance, the facts of that request are shown too,
     and the federated credentials next to the assertion: a caret marks each character that differs. Exits

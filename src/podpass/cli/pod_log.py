@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from podpass import names
 from podpass.cli.client import require_status
+from podpass.drift.comparison import is_injected, list_containers
 from podpass.errors import Error
 from podpass.local.datadir import DataDir
 
@@ -49,7 +50,7 @@ def read_last_error(data_dir: DataDir, namespace: str, pod: str) -> str:
                 return "\n".join(lines[number:])
     from podpass.explain.recognition import recognize
 
-    if _is_injected(found):
+    if is_injected(found):
         for log in reversed(logs):
             if recognize(log).findings:
                 return log
@@ -75,7 +76,7 @@ async def _read_logs(
                 hint="list the pods of all namespaces: kubectl get pods -A; "
                 "then pass its name and -n NAMESPACE",
             ) from exc
-        for container in _containers(found):
+        for container in list_containers(found):
             try:
                 query = {"tailLines": "500", "container": container["name"]}
                 logs.append(await client.text(f"{path}/log", query))
@@ -85,22 +86,10 @@ async def _read_logs(
     return found, logs
 
 
-def _containers(pod: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
-
-
-def _is_injected(pod: Mapping[str, Any]) -> bool:
-    return any(
-        each["name"] == names.ENV_TOKEN_FILE
-        for container in _containers(pod)
-        for each in container.get("env") or ()
-    )
-
-
 def _explain_missing_code(
     found: Mapping[str, Any], namespace: str, pod: str, *, has_logs: bool
 ) -> Error:
-    if not _is_injected(found):
+    if not is_injected(found):
         return _explain_nothing_injected(found, namespace, pod)
     if not has_logs:
         return PodNotStarted(

@@ -99,7 +99,7 @@ class ConsoleApp:
         return bool(scope["method"] == "GET" and scope["path"] == f"{self._base}/events")
 
     def _check(self, scope: Scope) -> Response | None:
-        """Return the response to a request that gets nothing of the console, or None."""
+        """Return the response to a request that must not reach the console, or None."""
         if not is_expected_host(scope, self._hosts):
             return text_response(421, "This console is served under another host name.\n")
         if is_from_other_site(scope):

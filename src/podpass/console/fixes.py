@@ -1,6 +1,5 @@
 """What a refusal means, and the command that fixes it. Pure; a command is only shown, never run."""
 
-import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -9,7 +8,9 @@ from typing import Any
 
 from podpass import names
 from podpass.console.timeline import account_of
-from podpass.exchange.errors.explain import find_explanation
+from podpass.explain.hop import explain_hop
+from podpass.provision.credential_commands import CredentialOwner, create_credential
+from podpass.provision.model import CredentialInfo
 from podpass.trace.hop import Hop
 
 Row = Mapping[str, Any]
@@ -17,7 +18,6 @@ _NUMBER = re.compile(r"AADSTS([0-9]{4,8})")
 # The issuer, the subject or the audience of the assertion has no federated credential.
 _NO_CREDENTIAL = frozenset({70021, 700211, 700212, 700213})
 _UNKNOWN_CLIENT = frozenset({700016})
-_GROUP = re.compile(r"/resourcegroups/([^/]+)/", re.IGNORECASE)
 _VAULT_ROLE = "Key Vault Secrets User"
 _FORBIDDEN = ("Forbidden", "ForbiddenByRbac", "forbidden")
 
@@ -43,14 +43,14 @@ class KnownObjects:
 
 def explain_refusal(hop: Hop, known: KnownObjects) -> Fix:
     """Explain a refused hop."""
-    found = _NUMBER.search(hop.code)
-    explanation = find_explanation(int(found[1])) if found else None
+    found = explain_hop(hop)
+    number = _NUMBER.search(hop.code)
     return Fix(
         code=hop.code,
-        says=hop.cause,
-        cause=explanation.cause if explanation else "",
-        resolution=explanation.resolution if explanation else "",
-        command=_command(hop, int(found[1]) if found else 0, known),
+        says=found.cause if found else hop.cause,
+        cause=found.meaning if found else "",
+        resolution=found.fix if found else "",
+        command=_command(hop, int(number[1]) if number else 0, known),
     )
 
 
@@ -73,23 +73,18 @@ def _create_credential(hop: Hop, known: KnownObjects) -> str:
     subject, issuer = hop.fact("sub"), hop.fact("iss")
     name = re.sub(r"[^A-Za-z0-9]+", "-", subject.rpartition("serviceaccount:")[2]).strip("-")
     identity = known.identities.get(hop.fact("client_id"), {})
-    group = _GROUP.search(str(identity.get("resource_id") or ""))
-    if group is not None:
-        return _join(
-            *("az", "identity", "federated-credential", "create", "--name", name or "credential"),
-            *("--identity-name", str(identity["name"]), "--resource-group", group[1]),
-            *("--issuer", issuer, "--subject", subject, "--audiences", names.EXCHANGE_AUDIENCE),
-        )
-    credential = {
-        "name": name or "credential",
-        "issuer": issuer,
-        "subject": subject,
-        "audiences": [names.EXCHANGE_AUDIENCE],
-    }
-    return _join(
-        *("az", "ad", "app", "federated-credential", "create", "--id", hop.fact("client_id")),
-        *("--parameters", json.dumps(credential)),
+    owner = CredentialOwner(
+        name=str(identity.get("name") or ""),
+        client_id=hop.fact("client_id"),
+        resource_id=str(identity.get("resource_id") or ""),
     )
+    credential = CredentialInfo(
+        name=name or "credential",
+        issuer=issuer,
+        subject=subject,
+        audiences=(names.EXCHANGE_AUDIENCE,),
+    )
+    return create_credential(owner, credential)
 
 
 def _annotate_account(hop: Hop) -> str:

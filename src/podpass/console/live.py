@@ -33,7 +33,8 @@ _STREAM = [
 class Cursor:
     """The position of a reader: revision of the timeline, and number of the last line.
 
-    Shapes:  `run` tells the timelines of two runs apart; the text form is the ID of an event.
+    Shapes:  `run` identifies the run of the process, so that a position in another one is not used; the text
+             form is the ID of an event.
     """
 
     run: str
@@ -98,7 +99,7 @@ class LiveView:
         after: Cursor,
         wait: Callable[[float], Awaitable[bool]],
     ) -> None:
-        """Send messages until `wait` returns False: the reader has gone, or the session has ended."""
+        """Send messages until `wait` returns False: the reader is disconnected, or the session has ended."""
         await send({"type": "http.response.start", "status": 200, "headers": _STREAM})
         await self._send(send, ": connected\n\n")
         listing, idle, polls = None, 0, 0

@@ -23,7 +23,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustGraphView:
-    """The trust graph: an image, and the same as text for those who do not see it."""
+    """The trust graph: an image, and the same as text for screen readers."""
 
     svg: str
     edges: Sequence[Row]

@@ -14,7 +14,7 @@ from podpass.console.timeline import ExchangeTrace, Refusal, Timeline, account_o
 from podpass.trace.hop import STAGES, Hop, HopResult
 
 MAX_ROWS = {"loop": 10, "exchanges": 100, "refusals": 50}
-# Fingerprints that connect hops; they tell a reader nothing.
+# Fingerprints that connect hops; they have no meaning for a user.
 _HIDDEN = ("token_sha256",)
 
 
@@ -171,7 +171,7 @@ def _hop_row(hop: Hop) -> HopRow:
 
 
 def describe_caller(hop: Hop) -> str:
-    """Return who asked: the ServiceAccount, another subject, or the client."""
+    """Return the caller of a hop: the ServiceAccount, another subject, or the client."""
     if (account := account_of(hop)) is not None:
         return "/".join(account)
     return hop.fact("sub") or hop.fact("client_id")

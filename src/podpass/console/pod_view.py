@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podpass import names
+from podpass.drift.comparison import list_containers
 
 Object = Mapping[str, Any]
 _VARIABLES = (
@@ -38,7 +39,7 @@ class PodView:
 def describe(pod: Object, differs: Sequence[str] = ()) -> PodView:
     """Return what admission did to a pod."""
     metadata, spec = pod.get("metadata") or {}, pod.get("spec") or {}
-    containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+    containers = list_containers(pod)
     variables = _find_variables(containers)
     token = _find_token(spec.get("volumes") or ())
     is_labelled = (metadata.get("labels") or {}).get(names.USE_LABEL) == "true"

@@ -11,7 +11,7 @@ from podpass.clock import Clock
 
 LINK_SECONDS = 900
 SESSION_SECONDS = 12 * 3600
-# The oldest is dropped when there are more.
+# When there are more, the oldest is removed.
 MAX_LINKS = 16
 MAX_SESSIONS = 64
 _MAX_CHARS = 64

@@ -67,7 +67,7 @@ class StageCount:
 
 
 class Timeline:
-    """Keeps the last exchanges and refusals, and counts all hops."""
+    """Stores the last exchanges and refusals, and counts all hops."""
 
     def __init__(self) -> None:
         self.revision = 0

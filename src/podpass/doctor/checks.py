@@ -1,4 +1,4 @@
-"""All checks in one table, in the order of the stages, and the walk through it. Pure."""
+"""All checks in one table, in the order of the stages, and the function that runs them. Pure."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ CHECKS: Sequence[DoctorCheck] = sorted(
 
 
 def examine(facts: Facts) -> Diagnosis:
-    """Run every check; the first finding is the first wrong thing on the token's way."""
+    """Run every check; the first finding is the first wrong thing on the token's path."""
     findings, not_checked, passed = [], [], []
     for check in CHECKS:
         try:

@@ -24,7 +24,7 @@ from podpass.doctor.exchange_facts import AuthorityReader, request_token
 from podpass.doctor.issuer_facts import IssuerReader
 from podpass.doctor.model import Unread
 from podpass.doctor.pod_manifest import find_audience, find_vault
-from podpass.doctor.resource_facts import ResourceReader, Wanted
+from podpass.doctor.resource_facts import RequestedResource, ResourceReader
 from podpass.guids import is_guid
 from podpass.kubernetes.client import KubeClient
 from podpass.provision.api_client import ApiClient
@@ -71,7 +71,7 @@ class CloudReader:
         connection: AzureConnection,
         account: CloudAccount | Unread,
         *,
-        wanted: Wanted | None = None,
+        wanted: RequestedResource | None = None,
         cluster: KubeClient | None = None,
     ) -> None:
         self._endpoints = endpoints
@@ -189,11 +189,11 @@ class CloudReader:
         reader = ResourceReader(account.manager, account.subscription_id)
         return await reader.read(wanted, identity.principal_id)
 
-    def _guess_resource(self, cluster: ClusterFacts) -> Wanted | None:
+    def _guess_resource(self, cluster: ClusterFacts) -> RequestedResource | None:
         """Return the vault that a variable of the pod names; what the workload does there is not known."""
         cloud = CLOUDS.get(self._endpoints.cloud)
         name = find_vault(cluster, cloud.vaults[0].removeprefix("https://")) if cloud else ""
-        return Wanted(vault=name) if name else None
+        return RequestedResource(vault=name) if name else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

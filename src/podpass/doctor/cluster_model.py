@@ -41,7 +41,7 @@ class PodToken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reached:
+class ConnectionResult:
     """The result of one connection from the pod to the authority; `error` is empty if it answered."""
 
     url: str
@@ -62,7 +62,7 @@ class ContainerFacts:
     token: PodToken | Unread | None
     environment: Mapping[str, str] | Unread
     clock_offset: float | Unread
-    authority: Reached | Unread
+    authority: ConnectionResult | Unread
     libraries: Mapping[str, str] | Unread
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import orjson
 
 from podpass import names
-from podpass.doctor.cluster_model import ContainerFacts, PodToken, Reached
+from podpass.doctor.cluster_model import ConnectionResult, ContainerFacts, PodToken
 from podpass.doctor.model import Unread
 
 VARIABLES = (
@@ -196,11 +196,11 @@ def _parse_clock(text: str, now: float) -> float | Unread:
     return int(text) - now
 
 
-def _parse_connection(rows: Sequence[str]) -> Reached | Unread:
+def _parse_connection(rows: Sequence[str]) -> ConnectionResult | Unread:
     if not rows:
         return Unread("the container has no AZURE_AUTHORITY_HOST, or none of curl, wget and Python")
     url, _, error = rows[0].partition(" ")
-    return Reached(url=url[:_MAX_CHARS], error=error[:_MAX_CHARS])
+    return ConnectionResult(url=url[:_MAX_CHARS], error=error[:_MAX_CHARS])
 
 
 def _parse_libraries(rows: Mapping[str, Sequence[str]]) -> Mapping[str, str] | Unread:

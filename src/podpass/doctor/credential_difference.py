@@ -1,7 +1,8 @@
 """Compare the token of a workload with federated credentials, letter by letter. Pure.
 
-Entra looks for a credential with the issuer, then the audience, then the subject of the token, and compares
-bytes. The credential that was meant is the one that differs only in a slash, in case or in a few characters.
+Entra searches for a credential with the issuer, then the audience, then the subject of the token, and
+compares bytes. The credential that was meant is the one that differs only in a slash, in case or in a few
+characters.
 """
 
 import unicodedata
@@ -72,6 +73,11 @@ def find_mismatch(
     return min(compared, key=_rank)
 
 
+def rank(credential: CredentialInfo, presented: PresentedToken) -> tuple[bool, int, int, float]:
+    """Return a key that sorts the credential that was most likely meant first, and a match before it."""
+    return _rank(Mismatch(credential=credential, differences=_compare(credential, presented)))
+
+
 def matches(credential: CredentialInfo, presented: PresentedToken) -> bool:
     """Return whether Entra accepts a token by this credential."""
     return not _compare(credential, presented)
@@ -84,6 +90,8 @@ def is_flexible(credential: CredentialInfo) -> bool:
 
 def _rank(one: Mismatch) -> tuple[bool, int, int, float]:
     """Order mismatches: near ones first, then those that pass more of the checks, then the most similar."""
+    if not one.differences:
+        return False, 0, 0, 0.0
     unlike = sum(1 - _similarity(each.expected, each.presented) for each in one.differences)
     progress = MEMBERS.index(one.member)
     return not one.is_near, len(one.differences), -progress, unlike

@@ -1,11 +1,8 @@
 """The checks of the stage directory: the identity, and its trust in the ServiceAccount. Pure."""
 
-import json
-import shlex
 from collections.abc import Callable, Sequence
 
 from podpass import names
-from podpass.directory import resource_ids
 from podpass.doctor import credential_difference
 from podpass.doctor.check import DoctorCheck, Facts
 from podpass.doctor.cloud_model import DirectoryIdentity
@@ -13,6 +10,11 @@ from podpass.doctor.credential_difference import Difference, Mismatch, Presented
 from podpass.doctor.issuer_checks import find_token
 from podpass.doctor.model import FactUnread, Problem, Stage, Unread, known
 from podpass.doctor.pod_manifest import find_audience
+from podpass.provision.credential_commands import (
+    CredentialOwner,
+    create_credential,
+    update_credential,
+)
 from podpass.provision.errors import sanitize
 from podpass.provision.model import CredentialInfo
 from podpass.provision.naming import MAX_CREDENTIALS
@@ -197,51 +199,26 @@ def _repair(identity: DirectoryIdentity, found: Mismatch, presented: PresentedTo
     """Return the command: a near credential is corrected, for another one a new one is created."""
     if not found.is_near:
         return _create(identity, presented)
-    name = _quote(found.credential.name)
-    if identity.is_managed:
-        return f"az identity federated-credential update --name {name} {_arguments(identity, presented)}"
-    return (
-        f"az ad app federated-credential update --id {identity.client_id}"
-        f" --federated-credential-id {name} --parameters {_parameters(presented)}"
-    )
-
-
-def _arguments(identity: DirectoryIdentity, presented: PresentedToken) -> str:
-    place = resource_ids.group_of(identity.resource_id)
-    group = _quote(place[1]) if place else "GROUP"
-    return (
-        f"--identity-name {_quote(identity.name)} --resource-group {group}"
-        f" --issuer {_quote(presented.issuer)} --subject {_quote(presented.subject)}"
-        f" --audiences {_quote(_first(presented))}"
-    )
-
-
-def _quote(text: str) -> str:
-    """Quote a text for a shell; names come from a directory that others write."""
-    return shlex.quote(sanitize(text))
-
-
-def _first(presented: PresentedToken) -> str:
-    return next(iter(presented.audiences), "")
+    return update_credential(_owner(identity), _trusting(found.credential.name, presented))
 
 
 def _create(identity: DirectoryIdentity, presented: PresentedToken) -> str:
-    if identity.is_managed:
-        arguments = _arguments(identity, presented)
-        return f"az identity federated-credential create --name NAME {arguments}"
-    named = _parameters(presented, name="NAME")
-    return f"az ad app federated-credential create --id {identity.client_id} --parameters {named}"
+    return create_credential(_owner(identity), _trusting("NAME", presented))
 
 
-def _parameters(presented: PresentedToken, **more: str) -> str:
-    """Return the properties of a credential, quoted for a shell."""
-    members = {
-        **more,
-        "issuer": presented.issuer,
-        "subject": presented.subject,
-        "audiences": [_first(presented)],
-    }
-    return shlex.quote(json.dumps(members))
+def _owner(identity: DirectoryIdentity) -> CredentialOwner:
+    return CredentialOwner(
+        name=identity.name, client_id=identity.client_id, resource_id=identity.resource_id
+    )
+
+
+def _trusting(name: str, presented: PresentedToken) -> CredentialInfo:
+    return CredentialInfo(
+        name=name,
+        issuer=presented.issuer,
+        subject=presented.subject,
+        audiences=presented.audiences[:1],
+    )
 
 
 def _check_limit(facts: Facts) -> Problem | None:

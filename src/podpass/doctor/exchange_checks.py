@@ -133,7 +133,7 @@ def _check_lifetime(facts: Facts) -> Problem | None:
         return None
     return Problem(
         f"token of {facts.cluster.workload}",
-        f"its lifetime is {hours:.0f} hours, and Entra accepts at most 24",
+        f"its lifetime is {hours:.0f} hours, and Entra accepts at most 25",
         f"set the annotation {names.TOKEN_EXPIRATION} to at most 86400, then restart the pod",
     )
 
@@ -147,7 +147,7 @@ def _check_not_future(facts: Facts) -> Problem | None:
         f"token of {facts.cluster.workload}",
         f"it is valid only in {ahead / 60:.0f} minutes by the clock of the token service: the clock"
         " of the API server is ahead",
-        "synchronise the clocks of the control plane: `timedatectl` shows whether NTP is active",
+        "synchronize the clocks of the control plane: `timedatectl` shows whether NTP is active",
     )
 
 
@@ -210,7 +210,7 @@ CHECKS: tuple[DoctorCheck, ...] = (
         "the audience of the token is that of the cloud",
         _check_cloud_audience,
     ),
-    _row("token-lives-too-long", "the token lives at most 24 hours", _check_lifetime),
+    _row("token-lives-too-long", "the token lives at most 25 hours", _check_lifetime),
     _row("token-not-yet-valid", "the clock of the API server is not ahead", _check_not_future),
     _row(
         "credential-not-visible", "the token service has the credential already", _check_propagation

@@ -1,4 +1,4 @@
-"""Ask the token service about a tenant, and try one exchange; no token leaves this module."""
+"""Read what the token service publishes about a tenant, and try one exchange. No token leaves this module."""
 
 import json
 import re

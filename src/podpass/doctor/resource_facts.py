@@ -26,7 +26,7 @@ _MAX_ROLES = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class RequestedResource:
     """The resource that a workload wants to use: a vault by name, or any resource by its id.
 
     Shapes:  `action` is what it wants to do there, empty for anything; with `is_data`, a data action.
@@ -38,9 +38,9 @@ class Wanted:
     is_data: bool = False
 
 
-def parse_wanted(
+def parse_requested_resource(
     vault: str, resource: str, action: str = "", data_action: str = ""
-) -> Wanted | None:
+) -> RequestedResource | None:
     """Read the options of a resource; None if no resource was named.
 
     Shapes:  `vault` is a name, a URL or a resource id; without an action, secrets of it are read.
@@ -66,7 +66,7 @@ def parse_wanted(
             )
         if _VAULT_ID.fullmatch(found):
             data_action = data_action or roles.GET_SECRET
-        return Wanted(resource_id=found, action=action or data_action, is_data=is_data)
+        return RequestedResource(resource_id=found, action=action or data_action, is_data=is_data)
     host = urlsplit(vault if "://" in vault else f"//{vault}").hostname or ""
     name = host.partition(".")[0]
     if not _VAULT_NAME.fullmatch(name):
@@ -74,7 +74,9 @@ def parse_wanted(
             f"--vault {vault[:200]!r} is not a vault",
             hint="pass its name, its URL or its resource id",
         )
-    return Wanted(vault=name, action=action or data_action or roles.GET_SECRET, is_data=is_data)
+    return RequestedResource(
+        vault=name, action=action or data_action or roles.GET_SECRET, is_data=is_data
+    )
 
 
 class ResourceReader:
@@ -84,7 +86,7 @@ class ResourceReader:
         self._manager = manager
         self._subscription = subscription_id
 
-    async def read(self, wanted: Wanted, principal_id: str) -> ResourceFacts | Unread:
+    async def read(self, wanted: RequestedResource, principal_id: str) -> ResourceFacts | Unread:
         """Return the resource, with the roles of a principal in its subscription."""
         found = await readable(self._find_vault(wanted))
         if isinstance(found, Unread):
@@ -107,7 +109,7 @@ class ResourceReader:
             policies=tuple(_policy(each) for each in properties.get("accessPolicies") or ()),
         )
 
-    async def _find_vault(self, wanted: Wanted) -> Object | None:
+    async def _find_vault(self, wanted: RequestedResource) -> Object | None:
         """Return the vault; None for a resource of another type, or if there is no such vault."""
         if wanted.resource_id:
             if not _VAULT_ID.fullmatch(wanted.resource_id):

@@ -1,4 +1,4 @@
-"""Diagnose workloads: read the facts of each concurrently, then walk the checks."""
+"""Diagnose workloads: read the facts of each concurrently, then run the checks."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence

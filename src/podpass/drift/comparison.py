@@ -1,9 +1,10 @@
 """Compare a pod with what admission would create now. Pure.
 
-The webhook changes a pod only when it is created. A changed annotation, a webhook that was away and a label
-that was added later therefore leave a running pod as it was. `without_injection` gives the pod that a client
-would send again; a dry run of it, or the webhook's own patch, gives the expected pod of `find_drift`. Where
-neither is possible, `find_differences` compares the variables with the annotations of the account.
+The webhook changes a pod only when it is created. A changed annotation, a webhook that was unavailable and
+a label that was added later therefore leave a running pod as it was. `without_injection` returns the pod
+that a client would send again; a dry run of it, or the webhook's own patch, gives the expected pod of
+`find_drift`. Where neither is possible, `find_differences` compares the variables with the annotations of
+the account.
 """
 
 from collections.abc import Mapping, Sequence
@@ -178,7 +179,8 @@ def without_injection(pod: Object, template: Object | None = None) -> dict[str, 
     """Return the pod as its creator sent it: without status, node, and what the webhook has added.
 
     Shapes:  the name is replaced by a prefix, so that a dry run does not conflict with the running pod.
-             `template` tells variables of the author from those of the webhook; without it, their place does.
+             `template` distinguishes variables of the author from those of the webhook; without it, their
+             position does.
     """
     written = None if template is None else _names_by_container(template)
     own = _own_names(template or {})

@@ -87,7 +87,7 @@ class Owners:
     deployments: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
 
     def controller_of(self, pod: Object) -> ControllerRef:
-        """Return the workload that a person changes to change a pod."""
+        """Return the workload whose template defines a pod, or the pod itself."""
         metadata = pod.get("metadata") or {}
         namespace = str(metadata.get("namespace", ""))
         for owner in metadata.get("ownerReferences") or ():
@@ -120,13 +120,13 @@ class Candidate:
 
 
 def find_candidates(pods: Iterable[Object], owners: Owners) -> list[Candidate]:
-    """Return the running pods that have an identity, or whose controller asks for one."""
+    """Return the running pods that have an identity, or whose controller requests one."""
     found = []
     for pod in pods:
         metadata = pod.get("metadata") or {}
         if (pod.get("status") or {}).get("phase") in _ENDED or metadata.get("deletionTimestamp"):
             continue
-        # A static pod is no object that admission could change.
+        # The kubelet creates a static pod, and admission cannot change it.
         if _MIRROR in (metadata.get("annotations") or {}):
             continue
         controller = owners.controller_of(pod)
@@ -177,7 +177,7 @@ def compare(candidate: Candidate, answer: Object | str) -> PodDrift | UncheckedP
     if isinstance(answer, str):
         return UncheckedPod(namespace=namespace, name=name, reason=answer)
     if candidate.wants_identity and not is_injected(answer):
-        # A restart would take the identity away: the webhook is away, and its failures are ignored.
+        # A restart would remove the identity: the webhook is unavailable, and its failures are ignored.
         return UncheckedPod(
             namespace=namespace,
             name=name,
@@ -208,7 +208,7 @@ def find_obstacle(
     rolling = strategy.get("rollingUpdate") or {}
     if kind == "StatefulSet" and rolling.get("partition"):
         return f"its partition {rolling['partition']} keeps pods below that number unchanged"
-    taken = _taken_at_once(kind, strategy, pods)
+    unavailable = _max_unavailable(kind, strategy, pods)
     for budget in budgets:
         name = str((budget.get("metadata") or {}).get("name", ""))
         status = budget.get("status") or {}
@@ -216,15 +216,15 @@ def find_obstacle(
         if healthy is None or desired is None:
             return f"the PodDisruptionBudget {name} has no status yet"
         allowed = max(int(healthy) - int(desired), 0)
-        if taken > allowed:
+        if unavailable > allowed:
             return (
-                f"its rollout takes {taken} pods away at once, and the PodDisruptionBudget {name} allows"
-                f" {allowed} of {healthy} healthy ones"
+                f"its rollout may make {unavailable} pods unavailable at once, and the PodDisruptionBudget"
+                f" {name} allows {allowed} of {healthy} healthy ones"
             )
     return None
 
 
-def _taken_at_once(kind: str, strategy: Object, pods: int) -> int:
+def _max_unavailable(kind: str, strategy: Object, pods: int) -> int:
     """Return how many pods of a controller its rollout may make unavailable at the same time."""
     if strategy.get("type") == "Recreate":
         return pods
@@ -282,7 +282,7 @@ def read_rollout(kind: str, controller: Object) -> RolloutState:
     generation = int((controller.get("metadata") or {}).get("generation") or 0)
     status = controller.get("status") or {}
     if int(status.get("observedGeneration") or 0) < generation:
-        return RolloutState(progress="its controller has not seen the change yet")
+        return RolloutState(progress="its controller has not observed the change yet")
     if kind == "DaemonSet":
         wanted = int(status.get("desiredNumberScheduled") or 0)
         updated = int(status.get("updatedNumberScheduled") or 0)

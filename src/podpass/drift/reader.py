@@ -1,4 +1,4 @@
-"""Read the pods of a cluster, and ask its API server what admission would give them now."""
+"""Read the pods of a cluster, and what admission would give them now, by dry runs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -38,7 +38,7 @@ async def read_drift(client: KubeClient, namespace: str) -> DriftReport:
         candidates += find_candidates(items, owners)
     limit = asyncio.Semaphore(_PARALLEL)
     by_revision = {each.revision: each for each in candidates}
-    answers = await asyncio.gather(*(_ask(client, each, limit) for each in by_revision.values()))
+    answers = await asyncio.gather(*(_admit(client, each, limit) for each in by_revision.values()))
     answer_of = dict(zip(by_revision, answers, strict=True))
     results = [compare(each, answer_of[each.revision]) for each in candidates]
     return DriftReport(
@@ -48,7 +48,9 @@ async def read_drift(client: KubeClient, namespace: str) -> DriftReport:
     )
 
 
-async def _ask(client: KubeClient, candidate: Candidate, limit: asyncio.Semaphore) -> Object | str:
+async def _admit(
+    client: KubeClient, candidate: Candidate, limit: asyncio.Semaphore
+) -> Object | str:
     """Return the pod that admission would create, or why there is none."""
     namespace = candidate.controller.namespace
     path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods"

@@ -7,12 +7,16 @@ from podpass.explain.recognition import recognize
 from podpass.trace.hop import Hop, HopResult
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HopExplanation:
-    """The cause of a refusal, and its fix; both may be empty."""
+    """The cause of a refusal, and its fix; each may be empty.
+
+    Shapes:  `cause` is what the stage logged; `meaning` is the usual cause of the error.
+    """
 
     cause: str
-    fix: str
+    meaning: str = ""
+    fix: str = ""
 
 
 def explain_hop(hop: Hop) -> HopExplanation | None:
@@ -21,10 +25,15 @@ def explain_hop(hop: Hop) -> HopExplanation | None:
         return None
     cause, fix = hop.cause, hop.fact("fix")
     if fix:
-        return HopExplanation(cause.splitlines()[0] if cause else "", fix)
+        return HopExplanation(cause=cause.splitlines()[0] if cause else "", fix=fix)
     numbers = codes.parse_error_text(f"{hop.code} {cause}").numbers
     known = next(filter(None, map(codes.find_explanation, numbers)), None)
     if known is not None:
-        return HopExplanation(cause or known.cause, f"{known.resolution}.")
+        return HopExplanation(
+            cause=cause or known.cause, meaning=known.cause, fix=f"{known.resolution}."
+        )
     found = recognize(f"{hop.outcome} {cause}").findings
-    return HopExplanation(cause, found[0].sentence.run if found else "")
+    if not found:
+        return HopExplanation(cause=cause)
+    sentence = found[0].sentence
+    return HopExplanation(cause=cause, meaning=f"{sentence.means}.", fix=f"{sentence.run}.")

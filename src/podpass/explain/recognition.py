@@ -1,7 +1,7 @@
 """Find known sentences in any text: errors of SDKs, Kubernetes, the webhook, Azure's resources. Pure.
 
 The work is linear in the length of the text: each sentence has fixed words that are searched once, and a
-bounded number of places is looked at more closely.
+bounded number of places is examined for the words near them.
 """
 
 from collections.abc import Mapping

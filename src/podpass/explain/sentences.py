@@ -7,7 +7,7 @@ others are those of the API server, the kubelet, the webhook, Key Vault, Storage
 from podpass.explain.cluster_sentences import CLUSTER
 from podpass.explain.sentence import Sentence
 
-_LOOK_AT_POD = "podpass explain --pod POD -n NAMESPACE (local instance)"
+_EXPLAIN_POD = "podpass explain --pod POD -n NAMESPACE (local instance)"
 
 _SDK = (
     Sentence(
@@ -188,7 +188,7 @@ _SDK = (
             "authentication unavailable",
         ),
         means="no credential of the chain returned a token; the text has no reason that podpass knows",
-        run=_LOOK_AT_POD,
+        run=_EXPLAIN_POD,
         is_summary=True,
     ),
 )

@@ -1,4 +1,4 @@
-"""Clean a text for the search: colours, escapes of JSON and HTML, wrapped lines, tokens.
+"""Clean a text for the search: colors, escapes of JSON and HTML, wrapped lines, tokens.
 
 Pure; the work is linear in the length of the text.
 """
@@ -8,7 +8,7 @@ import re
 
 MAX_CHARS = 8 * 1024 * 1024
 _MIN_WRAP_COLUMN = 40
-_COLOURS = re.compile(
+_COLORS = re.compile(
     r"\x1b(?:\[[0-9;:?]{0,64}[ -/]{0,8}[@-~]|\][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)?)"
 )
 _ESCAPES = re.compile(r"\\{1,8}(?:([nrt])|u([0-9a-fA-F]{4})|([\"'/]))")
@@ -29,13 +29,13 @@ def decode(data: bytes) -> str:
 
 
 def clean(text: str) -> str:
-    """Return a text in one line, without escapes and colours, so that sentences can be found in it.
+    """Return a text in one line, without escapes and colors, so that sentences can be found in it.
 
     A later part of a text that is longer than MAX_CHARS is kept: the last error of a log matters most.
     """
     text = _ESCAPES.sub(_unescape, text[-MAX_CHARS:])
     text = _ENTITIES.sub(lambda found: html.unescape(found[0]), text)
-    text = _COLOURS.sub("", text)
+    text = _COLORS.sub("", text)
     text = _SECRETS.sub(r"\1\2[secret]", _TOKENS.sub("[token]", text))
     return _BLANKS.sub(" ", _join_wrapped(text)).strip()
 

@@ -1,6 +1,6 @@
 """The console of an instance: an address on loopback, one-time links, and the application on first use.
 
-Templates and pages are imported with the first request, because most instances are never looked at.
+Templates and pages are imported with the first request, because most consoles are never opened.
 """
 
 import asyncio

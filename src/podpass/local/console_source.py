@@ -89,10 +89,9 @@ class InstanceSource:
 
         Errors:  KubeError, DatabaseFailed, GraphTooLarge.
         """
+        from podpass.console import graph_view
         from podpass.trust_graph.cluster_accounts import read_accounts
         from podpass.trust_graph.directory_snapshot import read_directory
-        from podpass.trust_graph.drawing import to_svg
-        from podpass.trust_graph.graph import build_graph
         from podpass.trust_graph.model import TrustFacts
 
         facts = TrustFacts(
@@ -105,18 +104,7 @@ class InstanceSource:
                 exchanges=self.timeline.credential_uses if self._has_whole_log else None,
             ),
         )
-        found = build_graph(facts)
-        names = {node.id: node.name for node in found.nodes}
-        return TrustGraphView(
-            svg=to_svg(found),
-            edges=[
-                {"source": names[one.source], "kind": str(one.kind), "target": names[one.target]}
-                for one in found.edges
-            ],
-            findings=[
-                {"text": f"{one.object}: {one.message}", "fix": one.fix} for one in found.findings
-            ],
-        )
+        return graph_view.describe(facts)
 
 
 def _key(pod: Mapping[str, Any]) -> tuple[str, str]:

@@ -1,6 +1,7 @@
-"""Compare an assertion with the federated credentials of identities, character by character. Pure.
+"""Compare an assertion with the federated credentials of identities, for a report of all of them. Pure.
 
-An identity is a row of `listing.identity_row`.
+An identity is a row of `listing.identity_row`. `doctor.credential_difference` decides which credential was
+meant.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,18 +9,10 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
 
-MEMBERS = ("issuer", "audience", "subject")
+from podpass.doctor.credential_difference import MEMBERS, PresentedToken, rank
+from podpass.provision.model import CredentialInfo
 
 Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Presented:
-    """The claims of an assertion that a credential must match."""
-
-    issuer: str
-    subject: str
-    audiences: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,30 +31,40 @@ class CredentialComparison:
     differs: tuple[str, ...]
 
 
-def read_presented(claims: Mapping[str, Any]) -> Presented | None:
+def read_presented(claims: Mapping[str, Any]) -> PresentedToken | None:
     """Read issuer, subject and audiences of claims or of a logged request; None if one is missing."""
     audiences = claims.get("aud") or ()
     listed = [audiences] if isinstance(audiences, str) else list(audiences)
     if not claims.get("iss") or not claims.get("sub") or not listed:
         return None
-    return Presented(
+    return PresentedToken(
         issuer=str(claims["iss"]),
         subject=str(claims["sub"]),
         audiences=tuple(str(each) for each in listed),
     )
 
 
-def compare(identities: Iterable[Row], presented: Presented) -> list[CredentialComparison]:
-    """Compare every credential, those with the fewest differences first."""
-    found = [
-        _compare_one(identity, credential, presented)
+def compare(identities: Iterable[Row], presented: PresentedToken) -> list[CredentialComparison]:
+    """Compare every credential, the one that was most likely meant first."""
+    pairs = [
+        (identity, credential)
         for identity in identities
         for credential in identity["federated_credentials"]
     ]
-    return sorted(found, key=_distance)
+    pairs.sort(key=lambda pair: rank(_read_credential(pair[1]), presented))
+    return [_compare_one(*pair, presented) for pair in pairs]
 
 
-def _compare_one(identity: Row, credential: Row, presented: Presented) -> CredentialComparison:
+def _read_credential(row: Row) -> CredentialInfo:
+    return CredentialInfo(
+        name=row["name"],
+        issuer=row["issuer"],
+        subject=row["subject"],
+        audiences=tuple(row["audiences"]),
+    )
+
+
+def _compare_one(identity: Row, credential: Row, presented: PresentedToken) -> CredentialComparison:
     wanted = credential["audiences"]
     audience = next((each for each in presented.audiences if each in wanted), None)
     expected = {
@@ -82,14 +85,6 @@ def _compare_one(identity: Row, credential: Row, presented: Presented) -> Creden
         presented=given,
         differs=tuple(name for name in MEMBERS if expected[name] != given[name]),
     )
-
-
-def _distance(one: CredentialComparison) -> tuple[int, float]:
-    unlike = (
-        1 - SequenceMatcher(None, one.expected[name], one.presented[name], autojunk=False).ratio()
-        for name in one.differs
-    )
-    return len(one.differs), sum(unlike)
 
 
 def mark_differences(expected: str, presented: str) -> str:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from podpass.pytest.instance import Podpass
     from podpass.pytest.objects import IdentityHandle
 
-# azure-identity 1.25 and later then use no other sign-in of the machine, and do not ask its metadata service.
+# azure-identity 1.25 and later then use no other sign-in of the machine, and send no request to its
+# metadata service.
 _CREDENTIALS = "AZURE_TOKEN_CREDENTIALS"
 _ONLY_WORKLOAD_IDENTITY = "WorkloadIdentityCredential"
 

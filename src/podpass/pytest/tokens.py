@@ -105,19 +105,6 @@ class Tokens:
         }
         return self._exchange(form)
 
-    def access_token_by_secret(self, client_id: str, secret: str, scope: str = VAULT_SCOPE) -> str:
-        """Exchange a client secret for an access token.
-
-        Errors:  ExchangeRefused.
-        """
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": client_id,
-            "scope": scope,
-            "client_secret": secret,
-        }
-        return self._exchange(form)
-
     def change(
         self,
         token: str,

@@ -68,7 +68,7 @@ class PublishedKeys:
         return found[-1] if found else None
 
     def clear(self) -> None:
-        """Drop the keys; the next token fetches them."""
+        """Drop the keys; the next token check fetches them."""
         self._keys = KeyCache(self._fetch, self._policy, self._clock)
 
     async def _fetch(self) -> KeysById:

@@ -18,10 +18,10 @@ _FORM = re.compile(r"([0-9]{1,20})-([0-9]{1,20})-([0-9]{1,10})")
 
 @dataclass(frozen=True, slots=True)
 class LogPosition:
-    """A position in a log: the number of its file, an offset, and a checksum of the beginning of the file.
+    """A position in a log: the inode of its file, an offset, and a checksum of the beginning of the file.
 
-    Shapes:  the text form is `FILE-OFFSET-CHECKSUM`. File number 0 stands for the beginning of the oldest
-             file; checksum 0 is not compared. A file system gives the number of a deleted file to a new one,
+    Shapes:  the text form is `INODE-OFFSET-CHECKSUM`. Inode 0 stands for the beginning of the oldest
+             file; checksum 0 is not compared. A file system reuses the inode of a deleted file for a new one,
              which begins with another time.
     """
 
@@ -34,7 +34,7 @@ class LogPosition:
 
     @classmethod
     def parse(cls, text: str) -> "LogPosition":
-        """Parse the text form; another text is the beginning."""
+        """Parse the text form; any other text means the beginning."""
         found = _FORM.fullmatch(text)
         return cls(*map(int, found.groups())) if found else cls()
 
@@ -69,11 +69,11 @@ def read_hops(log: Path, position: LogPosition = START) -> HopBatch:
     """
     with ExitStack() as opened:
         files = [opened.enter_context(file) for file in _open_files(log)]
-        numbers = [os.fstat(file.fileno()).st_ino for file in files]
-        first = numbers.index(position.file) if position.file in numbers else 0
+        inodes = [os.fstat(file.fileno()).st_ino for file in files]
+        first = inodes.index(position.file) if position.file in inodes else 0
         for at in range(first, len(files)):
             head = _checksum(files[at])
-            is_same = position.file == numbers[at] and position.head in (0, head)
+            is_same = position.file == inodes[at] and position.head in (0, head)
             begin = position.offset if is_same else 0
             begin = begin if begin <= os.fstat(files[at].fileno()).st_size else 0
             files[at].seek(begin)
@@ -82,7 +82,7 @@ def read_hops(log: Path, position: LogPosition = START) -> HopBatch:
             # A line that is longer than a step is not a hop, and is skipped in parts.
             size = chunk.rfind(b"\n") + 1 or (len(chunk) if is_full else 0)
             if size or is_newest:
-                end = LogPosition(numbers[at], begin + size, head)
+                end = LogPosition(inodes[at], begin + size, head)
                 return HopBatch(
                     hops=tuple(_parse_lines(chunk[:size], replace(end, offset=begin))),
                     position=end,
@@ -107,11 +107,11 @@ def _open_files(log: Path) -> list[BinaryIO]:
     for path in (log, log.with_name(f"{log.name}.1")):
         with suppress(FileNotFoundError):
             file = path.open("rb")
-            number = os.fstat(file.fileno()).st_ino
-            if number in files:
+            inode = os.fstat(file.fileno()).st_ino
+            if inode in files:
                 file.close()
             else:
-                files[number] = file
+                files[inode] = file
     return [*reversed(files.values())]
 
 

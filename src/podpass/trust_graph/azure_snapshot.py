@@ -134,7 +134,7 @@ class AzureReader:
         return await self._with_states(identities)
 
     async def _with_states(self, identities: Sequence[Identity]) -> tuple[Identity, ...]:
-        """Read of each managed identity whether it is enabled, which only its service principal tells."""
+        """Read of each managed identity whether it is enabled, which only its service principal shows."""
 
         async def read(identity: Identity) -> Identity:
             path = f"/v1.0/servicePrincipals/{quote_segment(identity.object_id)}"

@@ -71,7 +71,7 @@ def find_matches(facts: TrustFacts) -> Iterator[CredentialMatch]:
     """Yield each credential with the account or managed identity whose tokens match it.
 
     A pod can request a token with any audience for its account, so the audience of the credential does not
-    decide; `is_injected` tells whether the token that the webhook injects has it.
+    decide; `is_injected` returns whether the token that the webhook injects has it.
     """
     accounts = {f"{_SUBJECT}{each.namespace}:{each.name}": each for each in _accounts(facts)}
     managed = {
@@ -138,13 +138,13 @@ def find_access(facts: TrustFacts, identities: Iterable[Identity]) -> Iterator[R
         if identity is not None and role is not None:
             for resource in resources.below(assignment.scope):
                 operations = _operations_of_role(role, resource)
-                if operations or _touches(role, resource):
+                if operations or _has_action_for(role, resource):
                     yield ResourceAccess(identity, assignment, role, resource, operations)
-            if (around := resources.around(assignment.scope)) is not None:
-                part = assignment.scope.rstrip("/")[len(around.id.rstrip("/")) + 1 :]
-                operations = _operations_of_role(role, around)
-                if operations or _touches(role, around):
-                    yield ResourceAccess(identity, assignment, role, around, operations, part)
+            if (parent := resources.containing(assignment.scope)) is not None:
+                part = assignment.scope.rstrip("/")[len(parent.id.rstrip("/")) + 1 :]
+                operations = _operations_of_role(role, parent)
+                if operations or _has_action_for(role, parent):
+                    yield ResourceAccess(identity, assignment, role, parent, operations, part)
     for resource in facts.directory.resources:
         if not resource.is_vault or resource.uses_roles:
             continue
@@ -178,7 +178,7 @@ def _operations_of_policy(policy: AccessPolicy) -> tuple[str, ...]:
     )
 
 
-def _touches(role: RoleDefinition, resource: ResourceSnapshot) -> bool:
+def _has_action_for(role: RoleDefinition, resource: ResourceSnapshot) -> bool:
     """Return whether a role has an action for resources of this type."""
     prefix = f"{resource.type}/".lower()
     for pattern in (*role.actions, *role.data_actions):
@@ -205,7 +205,7 @@ class _ResourceTree:
                 return
             yield self._by_id[self._ids[at]]
 
-    def around(self, scope: str) -> ResourceSnapshot | None:
+    def containing(self, scope: str) -> ResourceSnapshot | None:
         """Return the resource that a scope is a part of."""
         for parent in resource_ids.scopes_above(scope)[1:]:
             if parent in self._by_id:

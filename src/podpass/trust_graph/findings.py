@@ -14,6 +14,8 @@ from podpass.directory.model import (
 )
 from podpass.directory.rules import MAX_CREDENTIALS
 from podpass.guids import is_guid
+from podpass.provision.credential_commands import CredentialOwner, create_credential
+from podpass.provision.model import CredentialInfo
 from podpass.trust_graph.edges import CredentialMatch, can_sign_in, is_injected
 from podpass.trust_graph.model import (
     AccountFacts,
@@ -127,24 +129,27 @@ def _not_trusted(facts: TrustFacts, account: AccountFacts, identity: Identity) -
         node=account_id(account.key),
         object=f"ServiceAccount {account.key}",
         message=f"its identity {identity.name} does not trust it: {why}",
-        fix=_create(identity, account.name, facts.cluster.issuer, subject),
+        fix=_create(facts, identity, account),
     )
 
 
-def _create(identity: Identity, name: str, issuer: str, subject: str) -> str:
-    located = resource_ids.group_of(identity.resource_id or "")
-    if located is not None:
-        return _command(
-            *("az", "identity", "federated-credential", "create", "--name", name),
-            *("--identity-name", identity.name, "--resource-group", located[1]),
-            *("--issuer", issuer, "--subject", subject),
+def _create(facts: TrustFacts, identity: Identity, account: AccountFacts) -> str:
+    if identity.resource_id:
+        owner = CredentialOwner(
+            name=identity.name, client_id=identity.client_id, resource_id=identity.resource_id
         )
-    _, _, namespace, account = subject.split(":")
+        credential = CredentialInfo(
+            name=account.name,
+            issuer=facts.cluster.issuer,
+            subject=f"system:serviceaccount:{account.namespace}:{account.name}",
+            audiences=(facts.cluster.audience,),
+        )
+        return create_credential(owner, credential)
     return _command(
         *("podpass", "serviceaccount", "create", "phase", "federated-identity"),
-        *("--service-account-issuer-url", issuer),
-        *("--service-account-namespace", namespace, "--service-account-name", account),
-        *("--aad-application-name", identity.name),
+        *("--service-account-issuer-url", facts.cluster.issuer),
+        *("--service-account-namespace", account.namespace),
+        *("--service-account-name", account.name, "--aad-application-name", identity.name),
     )
 
 

@@ -114,7 +114,7 @@ async def test_refused_stream_has_the_status_of_the_server(serve: Callable[..., 
     assert caught.value.status == 403
 
 
-async def test_server_that_is_away_is_unreachable() -> None:
+async def test_connection_to_a_closed_port_fails() -> None:
     client = KubeClient(Target(server=f"http://127.0.0.1:{free_port()}"))
     with pytest.raises(KubeUnreachable):
         await _run(client)

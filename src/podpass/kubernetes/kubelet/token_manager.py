@@ -108,7 +108,7 @@ class TokenManager:
             _log,
             "token_projected",
             stage="assertion",
-            asked=self._asked(projection),
+            asked=self._describe_request(projection),
             checked=("account and pod exist, according to the API server",),
             seconds=seconds,
             outcome=PROJECTED,
@@ -126,7 +126,7 @@ class TokenManager:
             _log,
             "token_projection_refused",
             stage="assertion",
-            asked=self._asked(projection),
+            asked=self._describe_request(projection),
             checked=(),
             seconds=seconds,
             outcome="refused",
@@ -134,7 +134,7 @@ class TokenManager:
             **self._facts(projection, code=refused.reason, cause=refused.message),
         )
 
-    def _asked(self, projection: TokenProjection) -> str:
+    def _describe_request(self, projection: TokenProjection) -> str:
         account = f"{self._pod['metadata']['namespace']}/{self._account}"
         return f"a token of {account} for {projection.audience or 'the API server'}"
 

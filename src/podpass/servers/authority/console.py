@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BASE = "/console"
 _MAX_HOP_BYTES = 64 * 1024
-# Others get the event loop after this many hops.
+# The event loop runs other tasks after this many hops.
 _HOPS_PER_STEP = 200
 
 
@@ -136,23 +136,11 @@ class AuthoritySource:
 
         Errors:  DatabaseFailed, GraphTooLarge.
         """
+        from podpass.console import graph_view
         from podpass.trust_graph.directory_snapshot import read_directory
-        from podpass.trust_graph.drawing import to_svg
-        from podpass.trust_graph.graph import build_graph
         from podpass.trust_graph.model import ClusterAccounts, TrustFacts
 
         directory = await read_directory(
             self._directory, self._tenant_id, origins=tuple(self._origins)
         )
-        found = build_graph(TrustFacts(cluster=ClusterAccounts(), directory=directory))
-        names = {node.id: node.name for node in found.nodes}
-        return TrustGraphView(
-            svg=to_svg(found),
-            edges=[
-                {"source": names[one.source], "kind": str(one.kind), "target": names[one.target]}
-                for one in found.edges
-            ],
-            findings=[
-                {"text": f"{one.object}: {one.message}", "fix": one.fix} for one in found.findings
-            ],
-        )
+        return graph_view.describe(TrustFacts(cluster=ClusterAccounts(), directory=directory))
