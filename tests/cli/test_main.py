@@ -3,6 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
+from podpass.cli.main import FAILED, run
+from podpass.cli.output import print_message
+from podpass.errors import Error
+
 CODE = """
 import logging
 from podpass.cli.main import run
@@ -22,3 +28,22 @@ def test_log_warnings_are_printed_with_their_facts() -> None:
     first, second = done.stderr.splitlines()
     assert first.endswith(r"warning signing_keys_damaged folder='a\nb'")
     assert "query not terminated" in second
+
+
+def test_control_characters_in_a_message_do_not_reach_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An API server, a webhook or a pod chooses the text of its error."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise Error("no\x1b]0;x\x07\x9b2J\u202e\nsecond", hint="try\x1b[2J again")
+
+    monkeypatch.setattr("podpass.cli.commands.cli.main", fail)
+    assert run(["doctor"]) == FAILED
+    print_message("not read: \x1b[2J\u4e2d")
+    assert capsys.readouterr().err.splitlines() == [
+        r"podpass: no\x1b]0;x\x07\x9b2J\u202e",
+        "second",
+        r"  try\x1b[2J again",
+        "not read: \\x1b[2J\u4e2d",
+    ]

@@ -119,8 +119,20 @@ def test_hops_of_the_sidecar_are_those_of_its_pod(data_dir: Path) -> None:
     assert stages(data_dir, "good") == ["admission", "assertion", "exchange", "imds", "resource"]
 
 
+@pytest.mark.parametrize("stage", ["account", "admission", "assertion", "exchange", "resource"])
+def test_pod_cannot_forge_hops_of_other_stages(data_dir: Path, stage: str) -> None:
+    """Its log is read because of a name, which any container can have."""
+    before = stages(data_dir)
+    logs = data_dir / "pods" / "u-wrong" / "logs" / "azwi-proxy"
+    logs.mkdir(parents=True)
+    forged = line(stage=stage, outcome="granted", time="2026-01-02T03:00:05.500Z", uti="t", **GOOD)
+    (logs / "0.log").write_bytes(b"2026-01-02T03:00:05.5Z stderr F " + forged + b"\n")
+    assert stages(data_dir) == before
+
+
 def test_control_characters_of_a_log_are_escaped(data_dir: Path) -> None:
     write(data_dir, {"stage": "admission", "outcome": "\x1b[2Jx", **GOOD, "pod": "\x1b]0;x\x07"})
+    write(data_dir, {"stage": "imds", "time": "2026-01-02T\x1b[2J\x9b3J", "uid": "u-good"})
     shown = trace(data_dir).stdout
     assert "\x1b" not in shown
     assert "\\u001b" in shown

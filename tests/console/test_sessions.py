@@ -17,8 +17,8 @@ class Time:
 
 
 def test_link_gives_one_session_and_no_second() -> None:
-    sessions = Sessions(Time())
-    code = sessions.create_link()
+    sessions: Sessions[str] = Sessions(Time())
+    code = sessions.create_link("me")
     session = sessions.redeem(code)
     assert session is not None
     assert sessions.is_signed_in(session)
@@ -27,8 +27,8 @@ def test_link_gives_one_session_and_no_second() -> None:
 
 def test_link_expires() -> None:
     time = Time()
-    sessions = Sessions(time)
-    late, early = sessions.create_link(), sessions.create_link()
+    sessions: Sessions[str] = Sessions(time)
+    late, early = sessions.create_link("me"), sessions.create_link("me")
     time.now += LINK_SECONDS - 1
     assert sessions.redeem(early)
     time.now += 1
@@ -37,8 +37,8 @@ def test_link_expires() -> None:
 
 def test_session_expires() -> None:
     time = Time()
-    sessions = Sessions(time)
-    session = sessions.redeem(sessions.create_link())
+    sessions: Sessions[str] = Sessions(time)
+    session = sessions.redeem(sessions.create_link("me"))
     assert session is not None
     time.now += SESSION_SECONDS - 1
     assert sessions.is_signed_in(session)
@@ -47,8 +47,8 @@ def test_session_expires() -> None:
 
 
 def test_session_ends_with_the_sign_out() -> None:
-    sessions = Sessions(Time())
-    first, second = (sessions.redeem(sessions.create_link()) for _ in range(2))
+    sessions: Sessions[str] = Sessions(Time())
+    first, second = (sessions.redeem(sessions.create_link("me")) for _ in range(2))
     assert first is not None
     assert second is not None
     sessions.end(first)
@@ -57,25 +57,25 @@ def test_session_ends_with_the_sign_out() -> None:
 
 
 def test_oldest_links_and_sessions_are_dropped() -> None:
-    sessions = Sessions(Time())
-    codes = [sessions.create_link() for _ in range(MAX_LINKS + 1)]
+    sessions: Sessions[str] = Sessions(Time())
+    codes = [sessions.create_link("me") for _ in range(MAX_LINKS + 1)]
     assert sessions.redeem(codes[0]) is None
     assert sessions.redeem(codes[1])
-    opened = [sessions.redeem(sessions.create_link()) for _ in range(MAX_SESSIONS + 1)]
+    opened = [sessions.redeem(sessions.create_link("me")) for _ in range(MAX_SESSIONS + 1)]
     assert [sessions.is_signed_in(each or "") for each in opened[:2]] == [False, True]
 
 
 def test_a_link_is_no_session_and_a_session_is_no_link() -> None:
-    sessions = Sessions(Time())
-    code = sessions.create_link()
+    sessions: Sessions[str] = Sessions(Time())
+    code = sessions.create_link("me")
     assert not sessions.is_signed_in(code)
     session = sessions.redeem(code)
     assert sessions.redeem(session or "") is None
 
 
 def test_other_values_are_refused() -> None:
-    sessions = Sessions(Time())
-    code = sessions.create_link()
+    sessions: Sessions[str] = Sessions(Time())
+    code = sessions.create_link("me")
     for value in ("", "x", code[:-1], code + "=", "x" * 100_000, "\udcff"):
         assert not sessions.is_signed_in(value)
         assert sessions.redeem(value) is None
@@ -83,6 +83,14 @@ def test_other_values_are_refused() -> None:
 
 
 def test_no_value_is_stored_as_text() -> None:
-    sessions = Sessions(Time())
-    code = sessions.create_link()
+    sessions: Sessions[str] = Sessions(Time())
+    code = sessions.create_link("me")
     assert code not in repr(vars(sessions._links))
+
+
+def test_session_has_the_owner_of_its_link_or_its_sign_in() -> None:
+    sessions: Sessions[str] = Sessions(Time())
+    session = sessions.redeem(sessions.create_link("a"))
+    assert sessions.owner(session or "") == "a"
+    assert sessions.owner(sessions.open("b")) == "b"
+    assert sessions.owner("other") is None

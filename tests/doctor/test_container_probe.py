@@ -131,6 +131,25 @@ def test_claims_of_other_types_are_shown_as_text() -> None:
     assert (found.issuer, found.subject, found.audiences, found.expires) == ("5", "", ("one",), 0.0)
 
 
+@pytest.mark.parametrize(
+    ("audience", "shown"),
+    [(5, ("5",)), (True, ("True",)), (None, ()), ([1, "b"], ("1", "b"))],
+    ids=["number", "boolean", "none", "list"],
+)
+def test_audience_of_another_type_is_shown_as_text(
+    audience: object, shown: tuple[str, ...]
+) -> None:
+    found = _parse(f"token {_token({'aud': audience}).rpartition('.')[0]}").token
+    assert isinstance(found, PodToken)
+    assert found.audiences == shown
+
+
+@pytest.mark.parametrize("digits", [13, 400, 5000])
+def test_clock_without_a_time_is_unread(digits: int) -> None:
+    """A container may print more digits than a number can be made of."""
+    assert isinstance(_parse(f"clock {'9' * digits}").clock_offset, Unread)
+
+
 def test_clock_is_compared_with_this_machine() -> None:
     assert _parse("clock 160", now=100.0).clock_offset == 60.0
     assert isinstance(_parse("clock ").clock_offset, Unread)

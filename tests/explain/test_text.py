@@ -50,12 +50,23 @@ def test_output_that_powershell_wrote_is_decoded(encoding: str) -> None:
         "client_secret=s3cr3t~value&grant_type=x",
         '"access_token": "opaque-s3cr3t~value"',
         r"\"refresh_token\":\"0.s3cr3t~value\"",
+        "AZURE_CLIENT_SECRET=s3cr3t~value",
+        "clientSecret: 's3cr3t~value'",
+        "client_secret=" + "x" * 5000 + "s3cr3t~value",
     ],
+    ids=["jwt", "form", "json", "escaped json", "variable", "yaml", "long"],
 )
 def test_token_or_secret_is_removed(secret: str) -> None:
     cleaned = clean(f"AADSTS700213 {secret} end")
     assert "s3cr3t~value" not in cleaned
     assert "eyJ" not in cleaned
+
+
+def test_token_in_several_lines_is_removed() -> None:
+    token = "eyJ" + "a" * 300 + ".eyJ" + "b" * 300 + "." + "signed" * 60
+    shown = f"CredentialUnavailableError: got {token} from it"
+    lines = [shown[at : at + 80] for at in range(0, len(shown), 80)]
+    assert clean("\n".join(lines)) == "CredentialUnavailableError: got [token] from it"
 
 
 def test_end_of_a_long_text_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,7 @@ async def _diagnose(
 
 def _print(found: Sequence["Diagnosis"]) -> None:
     for diagnosis in found:
-        click.echo(f"{diagnosis.workload}: {_conclude(diagnosis)}")
+        click.echo(f"{escape_unprintable(diagnosis.workload)}: {_conclude(diagnosis)}")
         for finding in diagnosis.findings:
             _print_finding(finding)
         reasons: dict[str, list[str]] = {}

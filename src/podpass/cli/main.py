@@ -115,11 +115,13 @@ def _report_bug(exc: Exception) -> _Failure:
 def _print_failure(failure: _Failure, *, as_reference: bool) -> int:
     """Print a failure and return its exit code; the reference has one code and one word for all."""
     from podpass.cli.invocation import localize
+    from podpass.cli.output import escape_controls
 
     code, prefix = failure.code, "podpass"
     if as_reference:
         code, prefix = (code if code == INTERRUPTED else FAILED), "Error"
-    text = localize(f"{prefix}: {failure.message}\n  {failure.hint}")
+    # A message may contain the text of an API server, a webhook or a pod.
+    text = escape_controls(localize(f"{prefix}: {failure.message}\n  {failure.hint}"))
     with contextlib.suppress(BrokenPipeError):
         print(text, file=sys.stderr, flush=True)  # noqa: T201 message to stderr
     return code

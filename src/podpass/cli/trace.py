@@ -232,7 +232,7 @@ def _format(assigned: AssignedHop) -> str:
     hop = assigned.hop
     width = text_width() or 100
     outcome = hop.code or hop.outcome
-    first = f"  {hop.time[11:19]}  {hop.stage:10} {escape_unprintable(outcome)}"
+    first = "  " + escape_unprintable(f"{hop.time[11:19]}  {hop.stage:10} {outcome}")
     lines = [f"{first:<46} {hop.took_ms:8.1f} ms"]
     facts = [("asked", hop.asked)]
     if found := explain_hop(hop):

@@ -11,6 +11,7 @@ from podpass.http.server import Receive, Scope
 
 COOKIE = "podpass-console"
 LINK_PATH = "/open/"
+_LINK_HOLDER = "the holder of the link"
 NO_SESSION = (
     "The console needs a one-time link: run `podpass console` and open the link that it prints.\n"
 )
@@ -22,7 +23,7 @@ _LINK_USED = (
 class ConsoleAccess(Protocol):
     """Decides who may use a console."""
 
-    def is_signed_in(self, scope: Scope) -> bool:
+    async def is_signed_in(self, scope: Scope) -> bool:
         """Return whether a request belongs to a session."""
 
     async def enter(self, scope: Scope, receive: Receive) -> Response | None:
@@ -44,13 +45,13 @@ class LinkAccess:
 
     def __init__(self, base: str, clock: Clock) -> None:
         self._base = base
-        self._sessions = Sessions(clock)
+        self._sessions: Sessions[str] = Sessions(clock)
 
     def create_link(self) -> str:
         """Return the path of a new one-time link."""
-        return LINK_PATH + self._sessions.create_link()
+        return LINK_PATH + self._sessions.create_link(_LINK_HOLDER)
 
-    def is_signed_in(self, scope: Scope) -> bool:
+    async def is_signed_in(self, scope: Scope) -> bool:
         """Return whether a request has the cookie of a session."""
         return self._sessions.is_signed_in(read_cookie(scope, COOKIE))
 

@@ -114,7 +114,7 @@ class ConsoleApp:
         """Return the response to a request that signs in or has no session, or None."""
         if (entered := await self._access.enter(scope, receive)) is not None:
             return entered
-        if not self._access.is_signed_in(scope):
+        if not await self._access.is_signed_in(scope):
             return self._access.no_session(scope)
         return None
 

@@ -145,7 +145,7 @@ def format_event(data: str, position: str) -> str:
 
 
 def wait_for_end(
-    receive: Receive, stopping: asyncio.Event, is_signed_in: Callable[[], bool]
+    receive: Receive, stopping: asyncio.Event, is_signed_in: Callable[[], Awaitable[bool]]
 ) -> Callable[[float], Awaitable[bool]]:
     """Return a function that waits, and returns False when the stream must end."""
     gone = asyncio.ensure_future(_disconnected(receive))
@@ -156,7 +156,7 @@ def wait_for_end(
             await asyncio.wait({gone, stop}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.cancel()
-        is_open = not gone.done() and not stopping.is_set() and is_signed_in()
+        is_open = not gone.done() and not stopping.is_set() and await is_signed_in()
         if not is_open:
             gone.cancel()
         return is_open

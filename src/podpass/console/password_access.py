@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from podpass.clock import Clock
@@ -17,10 +18,22 @@ _log = logging.getLogger(__name__)
 # With this prefix, browsers require Secure and Path=/, and no other host can set the cookie.
 COOKIE = "__Host-podpass-console"
 _MAX_FORM_BYTES = 4096
+_RECHECK_SECONDS = 5.0
 _PUBLIC_FILES = ("static/console.css", "static/icon.svg")
 
-CheckPassword = Callable[[str, str], Awaitable[bool]]
-"""Returns whether a user name and a password are those of an administrator; may raise Error."""
+IsCurrent = Callable[[], Awaitable[bool]]
+"""Returns whether a user is an administrator with the password of the sign-in; may raise Error."""
+
+CheckPassword = Callable[[str, str], Awaitable[IsCurrent | None]]
+"""Checks the user name and the password of an administrator; None if they are not; may raise Error."""
+
+
+@dataclass(slots=True)
+class _SignedIn:
+    """The administrator of a session, and when they were checked last."""
+
+    is_current: IsCurrent
+    checked: float
 
 
 class PasswordAccess:
@@ -28,12 +41,26 @@ class PasswordAccess:
 
     def __init__(self, base: str, check: CheckPassword, clock: Clock) -> None:
         self._base = base
-        self._check = check
-        self._sessions = Sessions(clock)
+        self._check, self._clock = check, clock
+        self._sessions: Sessions[_SignedIn] = Sessions(clock)
 
-    def is_signed_in(self, scope: Scope) -> bool:
-        """Return whether a request has the cookie of a session."""
-        return self._sessions.is_signed_in(read_cookie(scope, COOKIE))
+    async def is_signed_in(self, scope: Scope) -> bool:
+        """Return whether a request has the cookie of a session of a user who is still an administrator.
+
+        A changed password and a deleted user end their sessions within seconds.
+        """
+        found = self._sessions.owner(read_cookie(scope, COOKIE))
+        if found is None:
+            return False
+        if 0 <= self._clock() - found.checked < _RECHECK_SECONDS:
+            return True
+        try:
+            is_current = await found.is_current()
+        except Error as exc:
+            _log.info("console_session_refused", extra={"code": exc.code})
+            return False
+        found.checked = self._clock() if is_current else found.checked
+        return is_current
 
     async def enter(self, scope: Scope, receive: Receive) -> Response | None:
         """Serve the sign-in form, and sign in."""
@@ -49,21 +76,23 @@ class PasswordAccess:
         except BodyTooLarge:
             return text_response(413, "The form is too long.\n")
         form = parse_qs(body.decode("utf-8", "replace"), max_num_fields=8)
-        if not await self._is_administrator(form):
+        is_current = await self._sign_in(form)
+        if is_current is None:
             return self._form(scope, 403, fault=True)
-        cookie = self._cookie(self._sessions.open(), SESSION_SECONDS)
+        session = self._sessions.open(_SignedIn(is_current, self._clock()))
+        cookie = self._cookie(session, SESSION_SECONDS)
         return 303, b"", ((b"location", f"{self._base}/".encode()), cookie)
 
-    async def _is_administrator(self, form: dict[str, list[str]]) -> bool:
+    async def _sign_in(self, form: dict[str, list[str]]) -> IsCurrent | None:
         name, password = form.get("username", [""])[0], form.get("password", [""])[0]
         try:
-            is_administrator = await self._check(name, password)
+            found = await self._check(name, password)
         except Error as exc:
             # The form does not say whether a user exists, is locked, or is no administrator.
             _log.info("console_sign_in_refused", extra={"code": exc.code})
-            return False
-        _log.info("console_signed_in" if is_administrator else "console_sign_in_refused")
-        return is_administrator
+            return None
+        _log.info("console_signed_in" if found else "console_sign_in_refused")
+        return found
 
     def no_session(self, scope: Scope) -> Response:
         """Return the sign-in form."""

@@ -6,6 +6,7 @@ Only hashes are stored: neither a link nor a cookie can be read from the memory 
 import hashlib
 import secrets
 from collections import OrderedDict
+from typing import Generic, TypeVar
 
 from podpass.clock import Clock
 
@@ -15,57 +16,63 @@ SESSION_SECONDS = 12 * 3600
 MAX_LINKS = 16
 MAX_SESSIONS = 64
 _MAX_CHARS = 64
+Owner = TypeVar("Owner")
 
 
-class Expiring:
-    """Random values that are valid for a time; a value is known by its hash only."""
+class Expiring(Generic[Owner]):
+    """Random values that are valid for a time, each with an owner; a value is known by its hash only."""
 
     def __init__(self, seconds: float, maximum: int, clock: Clock) -> None:
         self._seconds, self._maximum, self._clock = seconds, maximum, clock
-        self._ends: OrderedDict[bytes, float] = OrderedDict()
+        self._ends: OrderedDict[bytes, tuple[float, Owner]] = OrderedDict()
 
-    def issue(self) -> str:
+    def issue(self, owner: Owner) -> str:
         """Create a value; drop the oldest if there are too many."""
         value = secrets.token_urlsafe(18)  # 144 bits
-        self._ends[_hash(value)] = self._clock() + self._seconds
+        self._ends[_hash(value)] = self._clock() + self._seconds, owner
         while len(self._ends) > self._maximum:
             self._ends.popitem(last=False)
         return value
 
-    def is_valid(self, value: str) -> bool:
-        """Return whether a value was issued and has not expired."""
-        ends = self._ends.get(_hash(value)) if len(value) <= _MAX_CHARS else None
-        return ends is not None and self._clock() < ends
+    def owner(self, value: str) -> Owner | None:
+        """Return the owner of a value; None if it was not issued, or has expired."""
+        found = self._ends.get(_hash(value)) if len(value) <= _MAX_CHARS else None
+        return found[1] if found is not None and self._clock() < found[0] else None
 
-    def redeem(self, value: str) -> bool:
-        """Return whether a value is valid, and remove it."""
-        is_valid = self.is_valid(value)
+    def redeem(self, value: str) -> Owner | None:
+        """Return the owner of a valid value, and remove it."""
+        owner = self.owner(value)
         self._ends.pop(_hash(value[:_MAX_CHARS]), None)
-        return is_valid
+        return owner
 
 
-class Sessions:
-    """The sessions of one console: a link is redeemed once, and gives a session."""
+class Sessions(Generic[Owner]):
+    """The sessions of one console: a link is redeemed once, and gives a session; or a sign-in opens one."""
 
     def __init__(self, clock: Clock) -> None:
-        self._links = Expiring(LINK_SECONDS, MAX_LINKS, clock)
-        self._sessions = Expiring(SESSION_SECONDS, MAX_SESSIONS, clock)
+        self._links: Expiring[Owner] = Expiring(LINK_SECONDS, MAX_LINKS, clock)
+        self._sessions: Expiring[Owner] = Expiring(SESSION_SECONDS, MAX_SESSIONS, clock)
 
-    def create_link(self) -> str:
+    def create_link(self, owner: Owner) -> str:
         """Return the code of a new one-time link."""
-        return self._links.issue()
+        return self._links.issue(owner)
 
     def redeem(self, code: str) -> str | None:
         """Return a new session for a link's code; None if the code is unknown, used or expired."""
-        return self.open() if self._links.redeem(code) else None
+        owner = self._links.redeem(code)
+        return None if owner is None else self.open(owner)
 
-    def open(self) -> str:
+    def open(self, owner: Owner) -> str:
         """Return a new session, for a caller that is authenticated in another way."""
-        return self._sessions.issue()
+        return self._sessions.issue(owner)
+
+    def owner(self, session: str) -> Owner | None:
+        """Return the owner of a valid session, or None."""
+        return self._sessions.owner(session)
 
     def is_signed_in(self, session: str) -> bool:
         """Return whether a session is valid."""
-        return self._sessions.is_valid(session)
+        return self._sessions.owner(session) is not None
 
     def end(self, session: str) -> None:
         """End a session."""

@@ -25,6 +25,7 @@ VARIABLES = (
 _MARK = "podpass-doctor"
 _TOKEN_FILE = f"{names.MOUNT_PATH}/{names.TOKEN_PATH}"
 _MAX_CHARS = 300
+_MAX_CLOCK_DIGITS = 12
 _MISSING, _UNREADABLE = "missing", "unreadable"
 # Libraries of Python and Node, which the interpreter itself can name.
 _PYTHON = """
@@ -167,11 +168,11 @@ def _parse_token(text: str) -> PodToken | Unread | None:
     if not all(isinstance(each, dict) for each in parts):
         return Unread("the token file does not contain a JWT")
     about, found = parts
-    audiences = found.get("aud") or ()
+    audiences = found.get("aud") or []
     return PodToken(
         issuer=_text(found.get("iss")),
         subject=_text(found.get("sub")),
-        audiences=tuple(map(_text, [audiences] if isinstance(audiences, str) else list(audiences))),
+        audiences=tuple(map(_text, audiences if isinstance(audiences, list) else [audiences])),
         expires=_number(found.get("exp")),
         issued=_number(found.get("iat")),
         key_id=_text(about.get("kid")),
@@ -193,6 +194,8 @@ def _number(value: object) -> float:
 def _parse_clock(text: str, now: float) -> float | Unread:
     if not text.isdecimal():
         return Unread("the container has no program `date`")
+    if len(text) > _MAX_CLOCK_DIGITS:
+        return Unread("the program `date` of the container prints no time")
     return int(text) - now
 
 

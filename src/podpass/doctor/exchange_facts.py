@@ -97,11 +97,11 @@ def parse_token(text: str) -> PodToken:
     """
     token = jose.parse(text)
     claims = token.claims
-    given = claims.get("aud") or ()
+    given = claims.get("aud") or []
     return PodToken(
         issuer=str(claims.get("iss") or ""),
         subject=str(claims.get("sub") or ""),
-        audiences=(given,) if isinstance(given, str) else tuple(str(each) for each in given),
+        audiences=tuple(str(each) for each in (given if isinstance(given, list) else [given])),
         expires=_number(claims.get("exp")),
         issued=_number(claims.get("iat")),
         key_id=token.kid or "",

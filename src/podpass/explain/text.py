@@ -11,13 +11,14 @@ _MIN_WRAP_COLUMN = 40
 _COLORS = re.compile(
     r"\x1b(?:\[[0-9;:?]{0,64}[ -/]{0,8}[@-~]|\][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)?)"
 )
-_ESCAPES = re.compile(r"\\{1,8}(?:([nrt])|u([0-9a-fA-F]{4})|([\"'/]))")
+_ESCAPES = re.compile(r"\\{1,8}+(?:([nrt])|u([0-9a-fA-F]{4})|([\"'/]))")
 _ENTITIES = re.compile(r"&(?:#[0-9]{1,4}|#[xX][0-9a-fA-F]{1,4}|quot|amp|apos|lt|gt|nbsp);")
 # A token begins like this; the search must not repeat it, and the output must not contain it.
 _TOKENS = re.compile(r"eyJ[\w.-]*")
 _SECRETS = re.compile(
-    r"(client_secret|client_assertion|access_token|refresh_token|password)"
-    r"([\"'=: ]{1,6})[^\s\"'&,]{1,4096}"
+    r"(client[_-]?secret|client[_-]?assertion|access[_-]?token|refresh[_-]?token|password)"
+    r"([\"'=: ]{1,6})[^\s\"'&,]+",
+    re.IGNORECASE,
 )
 _BLANKS = re.compile(r"\s+")
 _BYTE_ORDER = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb": "utf-8-sig"}
@@ -35,9 +36,10 @@ def clean(text: str) -> str:
     """
     text = _ESCAPES.sub(_unescape, text[-MAX_CHARS:])
     text = _ENTITIES.sub(lambda found: html.unescape(found[0]), text)
-    text = _COLORS.sub("", text)
+    # Joined first: of a token in several lines, only the first one looks like a token.
+    text = _join_wrapped(_COLORS.sub("", text))
     text = _SECRETS.sub(r"\1\2[secret]", _TOKENS.sub("[token]", text))
-    return _BLANKS.sub(" ", _join_wrapped(text)).strip()
+    return _BLANKS.sub(" ", text).strip()
 
 
 def _unescape(found: re.Match[str]) -> str:

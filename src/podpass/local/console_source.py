@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # The end of the log that is read when the console is opened: about 20,000 hops.
 _HISTORY_BYTES = 16 * 1024 * 1024
+# One step reads 256 KiB of each log: enough for the history.
+_MAX_STEPS = 80
 _MAX_PODS = 500
 
 
@@ -49,9 +51,15 @@ class InstanceSource:
         self._reading = asyncio.Lock()
 
     async def refresh(self) -> None:
-        """Read the new lines of the logs; other parts of the instance run between two steps."""
+        """Read the new lines of the logs; other parts of the instance run between two steps.
+
+        A pod may print lines faster than they are read, so the number of steps is limited.
+        """
+        is_read_by_another = self._reading.locked()
         async with self._reading:
-            while True:
+            if is_read_by_another:
+                return
+            for _ in range(_MAX_STEPS):
                 for each in self._log.read():
                     self.timeline.add(each.hop)
                 if self._log.is_end:

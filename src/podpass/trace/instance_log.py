@@ -9,6 +9,8 @@ from podpass.trace.assignment import AssignedHop, HopAssigner
 from podpass.trace.hop import Hop
 from podpass.trace.reader import START, LogPosition, read_hops
 
+_SIDECAR_STAGE = "imds"
+
 
 class InstanceLog:
     """The hops of an instance, read in steps; each step continues after the one before.
@@ -54,4 +56,7 @@ class InstanceLog:
             batch = read_hops(log, position)
             self._sidecar_positions[log] = batch.position
             uid = log.parents[2].name
-            yield from (replace(hop, facts={**hop.facts, "uid": uid}) for hop in batch.hops)
+            for hop in batch.hops:
+                # A pod names its containers, so it can write any line: it speaks for its own sidecar only.
+                if hop.stage == _SIDECAR_STAGE:
+                    yield replace(hop, facts={**hop.facts, "uid": uid})

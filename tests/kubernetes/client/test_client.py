@@ -20,6 +20,7 @@ from podpass.kubernetes.client import (
     Target,
     read_kubeconfig,
 )
+from podpass.kubernetes.client import client as client_module
 
 
 async def test_each_verb_is_sent_as_kubernetes_expects(server: Any) -> None:
@@ -163,6 +164,27 @@ async def test_missing_server_is_unreachable() -> None:
             await client.get("/")
     assert caught.value.status == 503
     assert caught.value.message == "no answer from http://127.0.0.1:1: Connection refused"
+
+
+async def test_list_without_end_is_refused(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_MAX_PAGES", 3)
+    server.handler = lambda _: (200, {"metadata": {"continue": "more"}, "items": []})
+    async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
+        with pytest.raises(KubeError, match="more than 3 pages"):
+            await client.list("/l")
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"items": {"a": 1}}, {"items": ["a"]}, {"items": 5}, {"metadata": ["a"], "items": []}],
+    ids=["mapping", "texts", "number", "metadata"],
+)
+async def test_list_of_other_things_than_objects_is_refused(server: Any, answer: Any) -> None:
+    server.handler = lambda _: (200, answer)
+    async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
+        with pytest.raises(KubeError, match="not a list of objects"):
+            await client.list("/l")
 
 
 async def test_list_is_returned_in_pages(server: Any) -> None:

@@ -285,9 +285,9 @@ async def add_test_data(url: str, secret: str = SECRET) -> None:
             )
 
 
-async def add_users(url: str) -> None:
+async def add_users(url: str, secret: str = SECRET) -> None:
     """Add two users to the directory, as a restored backup may contain them."""
-    password = hash_password(SECRET)
+    password = hash_password(secret)
     async with Database(url) as database, Directory(database) as directory:
         for user_id, name in ((NAMED, "named"), (ANNA, "anna")):
             await directory.users.put(

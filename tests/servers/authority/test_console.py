@@ -132,6 +132,18 @@ def test_session_ends_with_the_sign_out(connection: http.client.HTTPConnection) 
     assert call(connection, "/console/audit", Cookie=cookie)[0] == 401
 
 
+def test_changed_password_ends_the_session(
+    admin: Authority, connection: http.client.HTTPConnection
+) -> None:
+    cookie = sign_in(connection, "named", SECRET)
+    assert call(connection, "/console/audit", Cookie=cookie)[0] == 200
+    asyncio.run(add_users(admin.database, "another-password"))
+    try:
+        admin.until(lambda: call(connection, "/console/audit", Cookie=cookie)[0] == 401)
+    finally:
+        asyncio.run(add_users(admin.database))
+
+
 def test_session_opens_no_admin_api(connection: http.client.HTTPConnection) -> None:
     cookie = sign_in(connection, "named", SECRET)
     status, _, _ = call(connection, "/v1.0/applications", Cookie=cookie)

@@ -30,6 +30,7 @@ _JSON = "application/json"
 _METADATA = _JSON + ";as=PartialObjectMetadata;g=meta.k8s.io;v=v1," + _JSON
 _METADATA_LIST = _JSON + ";as=PartialObjectMetadataList;g=meta.k8s.io;v=v1," + _JSON
 _PAGE = 250
+_MAX_PAGES = 4000  # a million objects
 _UNAUTHORIZED = 401
 _MAX_MESSAGE = 1024
 _MAX_LINE_BYTES = 16 * 1024 * 1024
@@ -160,16 +161,23 @@ class KubeClient:
         """Yield the pages of a collection, each with the resource version of the collection.
 
         Shapes:  at most 250 objects a page, so that no page blocks the event loop for long.
+        Errors:  KubeError, also for a collection that does not end.
         """
         accept = _METADATA_LIST if metadata_only else _JSON
         page: dict[str, str] = {**(params or {}), "limit": str(_PAGE)}
-        while True:
+        for _ in range(_MAX_PAGES):
             answer = _object(await self._request("GET", path, page, accept=accept))
-            about = answer.get("metadata", {})
-            yield answer.get("items") or [], str(about.get("resourceVersion", ""))
+            about, items = answer.get("metadata") or {}, answer.get("items") or []
+            parts = (about, *items) if isinstance(items, list) else (None,)
+            if not all(isinstance(each, dict) for each in parts):
+                raise KubeError(
+                    502, "BadAnswer", f"the response to {path} is not a list of objects"
+                )
+            yield items, str(about.get("resourceVersion", ""))
             if not about.get("continue"):
                 return
-            page["continue"] = about["continue"]
+            page["continue"] = str(about["continue"])
+        raise KubeError(502, "BadAnswer", f"{path} has more than {_MAX_PAGES} pages")
 
     async def stream(
         self, path: str, params: Params, seconds: float, *, metadata_only: bool = False

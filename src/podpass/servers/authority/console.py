@@ -20,6 +20,7 @@ from podpass.trace.hop import parse_hop
 if TYPE_CHECKING:
     from podpass.console.app import ConsoleApp
     from podpass.console.fixes import KnownObjects
+    from podpass.console.password_access import IsCurrent
 
 BASE = "/console"
 _MAX_HOP_BYTES = 64 * 1024
@@ -80,12 +81,18 @@ class AuthorityConsole:
         opened = self._opened
         users = UserAuthenticator(opened.directory, opened.database, self._clock)
 
-        async def check(name: str, password: str) -> bool:
+        async def check(name: str, password: str) -> "IsCurrent | None":
             tenant = await opened.directory.find_tenant(self._settings.process.tenant_id)
             if tenant is None:
-                return False
+                return None
             approval = await users.authenticate(tenant, name, password)
-            return approval.user_id in self._settings.exchange.administrators
+            if approval.user_id not in self._settings.exchange.administrators:
+                return None
+
+            async def is_current() -> bool:
+                return (await users.find_user(approval)).id == approval.user_id
+
+            return is_current
 
         self._app = ConsoleApp(
             AuthoritySource(self._settings, opened, self._timeline),
