@@ -132,3 +132,10 @@ WORDS = [word for each in SENTENCES for word in (*each.words, *each.near)]
 def test_any_text_is_read(parts: list[str]) -> None:
     for found in recognize(" ".join(parts)).findings:
         assert found.excerpt
+
+
+def test_excerpt_has_only_the_line_of_the_error() -> None:
+    text = f"the secret is hunter2\n{FORBIDDEN}\nhunter3"
+    assert FORBIDDEN.splitlines()[0] in [each.excerpt for each in recognize(text).findings]
+    for found in recognize(text).findings:
+        assert "hunter" not in found.excerpt

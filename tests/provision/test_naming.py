@@ -1,5 +1,7 @@
 """Derived names: the reference's vectors, and limits."""
 
+import re
+
 import pytest
 
 from podpass.provision import naming
@@ -100,3 +102,22 @@ def test_valid_value_has_no_problem(field: str, value: str) -> None:
 )
 def test_invalid_value_has_a_problem(field: str, value: str) -> None:
     assert naming.find_problem(field, value) != ""
+
+
+@pytest.mark.parametrize(
+    ("account", "taken", "is_account"),
+    [
+        ("web", (), True),
+        ("web", ("other",), True),
+        ("web", ("Web",), False),
+        ("we", (), False),
+        ("web.app", (), False),
+        ("w" * 121, (), False),
+    ],
+)
+def test_name_of_a_further_credential_is_valid_and_free(
+    account: str, taken: tuple[str, ...], is_account: bool
+) -> None:
+    name = naming.choose_credential_name("shop", account, "https://issuer.example/", taken)
+    assert (name == account) is is_account
+    assert re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]{2,119}", name)

@@ -52,7 +52,7 @@ CASES: dict[str, tuple[Callable[[], TrustFacts], str, str, str]] = {
         lambda: with_credential(subject="system:serviceaccount:default:Web"),
         "account_not_trusted",
         "its credential web has the subject system:serviceaccount:default:Web; case counts",
-        "az identity federated-credential create",
+        f"update --name web --identity-name web --resource-group g --issuer {ISSUER} --subject {SUBJECT}",
     ),
     "other-issuer": (
         lambda: with_credential(issuer=ISSUER.rstrip("/")),
@@ -189,6 +189,25 @@ def test_finding_is_reported_with_its_fix(case: str) -> None:
     assert len(found) == 1, build_graph(make()).findings
     assert message in found[0].message
     assert fix in found[0].fix
+
+
+def test_commands_for_a_subject_of_other_case_can_be_run_in_any_order() -> None:
+    found = build_graph(with_credential(subject="system:serviceaccount:default:Web")).findings
+    fixes = {each.code: each.fix for each in found}
+    assert fixes["subject_matches_nothing"] == fixes["account_not_trusted"]
+
+
+def test_subject_of_other_case_is_deleted_when_the_right_one_exists() -> None:
+    old = credential("old", subject="system:serviceaccount:default:Web")
+    graph = build_graph(facts(identities=(identity(credentials=(credential(), old)),)))
+    fixes = {each.code: each.fix for each in graph.findings}
+    assert "delete --name old" in fixes["subject_matches_nothing"]
+
+
+def test_new_credential_does_not_replace_one_with_the_name_of_the_account() -> None:
+    graph = build_graph(with_credential(issuer="https://other.example/"))
+    fix = next(each.fix for each in graph.findings if each.code == "account_not_trusted")
+    assert "create --name default-web-" in fix
 
 
 # Facts that are almost those of a finding.

@@ -121,9 +121,17 @@ def warning_check(
         found = () if decision is None else decision.warnings.get(code, ())
         if not found:
             return None
-        return Problem(place(facts.cluster), "; ".join(found), fix(facts.cluster))
+        object_name = place(facts.cluster)
+        message = "; ".join(_remove_object(each, object_name) for each in found)
+        return Problem(object_name, message, fix(facts.cluster))
 
     return run
+
+
+def _remove_object(warning: str, object_name: str) -> str:
+    """Return a warning without the object at its beginning, which a finding names already."""
+    text = warning.removeprefix(f"{object_name}: ")
+    return f"it {text.removeprefix(object_name).lstrip()}" if text.startswith(object_name) else text
 
 
 def workload_of(facts: ClusterFacts) -> str:

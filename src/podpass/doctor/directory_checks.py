@@ -17,7 +17,7 @@ from podpass.provision.credential_commands import (
 )
 from podpass.provision.errors import sanitize
 from podpass.provision.model import CredentialInfo
-from podpass.provision.naming import MAX_CREDENTIALS
+from podpass.provision.naming import MAX_CREDENTIALS, choose_credential_name
 
 
 def is_same_directory(facts: Facts) -> bool:
@@ -135,7 +135,7 @@ def _check_any(facts: Facts) -> Problem | None:
     return Problem(
         identity.title,
         "it has no federated credential, so it trusts no ServiceAccount",
-        _create(identity, read_presented(facts)),
+        _create(facts, identity, read_presented(facts)),
     )
 
 
@@ -151,7 +151,7 @@ def _check_flexible(facts: Facts) -> Problem | None:
     return Problem(
         _title((meant or flexible)[0], identity),
         "it has an expression in place of a subject, which Entra does not accept for tokens of Kubernetes",
-        _create(identity, presented),
+        _create(facts, identity, presented),
     )
 
 
@@ -165,7 +165,7 @@ def _check_member(member: str) -> Callable[[Facts], Problem | None]:
         return Problem(
             _title(found.credential, identity),
             _describe(found, len(credentials)),
-            _repair(identity, found, presented),
+            _repair(facts, identity, found, presented),
         )
 
     return check
@@ -195,15 +195,20 @@ def _describe_one(one: Difference) -> str:
     return text
 
 
-def _repair(identity: DirectoryIdentity, found: Mismatch, presented: PresentedToken) -> str:
+def _repair(
+    facts: Facts, identity: DirectoryIdentity, found: Mismatch, presented: PresentedToken
+) -> str:
     """Return the command: a near credential is corrected, for another one a new one is created."""
     if not found.is_near:
-        return _create(identity, presented)
+        return _create(facts, identity, presented)
     return update_credential(_owner(identity), _trusting(found.credential.name, presented))
 
 
-def _create(identity: DirectoryIdentity, presented: PresentedToken) -> str:
-    return create_credential(_owner(identity), _trusting("NAME", presented))
+def _create(facts: Facts, identity: DirectoryIdentity, presented: PresentedToken) -> str:
+    namespace, account = facts.cluster.namespace_name, facts.cluster.account_name
+    taken = [each.name for each in known(facts.cloud.credentials)]
+    name = choose_credential_name(namespace, account, presented.issuer, taken)
+    return create_credential(_owner(identity), _trusting(name, presented))
 
 
 def _owner(identity: DirectoryIdentity) -> CredentialOwner:

@@ -17,8 +17,9 @@ from podpass.doctor.model import FactUnread, Object, Problem, Stage, known
 from podpass.drift.comparison import is_injected
 
 INSTALL = (
-    "install the webhook: helm install workload-identity-webhook; on AKS: az aks update --name CLUSTER"
-    " --resource-group GROUP --enable-oidc-issuer --enable-workload-identity; on a local instance: podpass up"
+    "install the webhook: docs/guides/install.md has the `helm install`; on AKS: az aks update --name CLUSTER"
+    " --resource-group GROUP --enable-oidc-issuer --enable-workload-identity; on a local instance: podpass"
+    " down, then podpass up"
 )
 _RESTART = "kubectl rollout restart deployment azure-wi-webhook-controller-manager -n {}"
 

@@ -4,13 +4,15 @@ The work is linear in the length of the text: each sentence has fixed words that
 bounded number of places is examined for the words near them.
 """
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from podpass.exchange.errors import explain as codes
 from podpass.explain.sentence import Sentence
 from podpass.explain.sentences import SENTENCES
-from podpass.explain.text import clean
+from podpass.explain.text import clean_lines
 
 MAX_PLACES = 20
 _NEAR_CHARS = 300
@@ -42,9 +44,13 @@ class Recognition:
 
 def recognize(text: str) -> Recognition:
     """Find AADSTS codes and known sentences in a text."""
-    cleaned = clean(text)
+    lines = clean_lines(text)
+    cleaned = " ".join(lines)
+    starts = [0, *accumulate(len(line) + 1 for line in lines)]
     parsed = codes.parse_error_text(cleaned)
-    found = [each for sentence in SENTENCES if (each := _find(sentence, cleaned)) is not None]
+    found = [
+        each for sentence in SENTENCES if (each := _find(sentence, cleaned, starts)) is not None
+    ]
     hidden = {name for each in found for name in each.sentence.hides}
     shown = [each for each in found if each.sentence.id not in hidden]
     # The sentences around a cause only repeat that there is no token.
@@ -54,14 +60,16 @@ def recognize(text: str) -> Recognition:
     return Recognition(numbers=parsed.numbers, facts=parsed.facts, findings=tuple(shown))
 
 
-def _find(sentence: Sentence, text: str) -> RecognizedError | None:
+def _find(sentence: Sentence, text: str, starts: Sequence[int]) -> RecognizedError | None:
     found = (_find_words(words, sentence.near, text) for words in sentence.words)
     first = min(filter(None, found), default=None)
     if first is None:
         return None
     at, size = first
-    begin = max(0, at - _BEFORE_CHARS)
-    excerpt = text[begin : at + max(size, _EXCERPT_CHARS)].strip()
+    # Other lines of a log can contain anything, also a secret that a program printed.
+    begin = max(starts[bisect_right(starts, at) - 1], at - _BEFORE_CHARS)
+    line_end = starts[bisect_right(starts, at + size - 1)]
+    excerpt = text[begin : min(line_end, at + max(size, _EXCERPT_CHARS))].strip()
     return RecognizedError(sentence=sentence, position=at, excerpt=excerpt)
 
 

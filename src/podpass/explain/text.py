@@ -30,7 +30,12 @@ def decode(data: bytes) -> str:
 
 
 def clean(text: str) -> str:
-    """Return a text in one line, without escapes and colors, so that sentences can be found in it.
+    """Return a text in one line, without escapes and colors, so that sentences can be found in it."""
+    return " ".join(clean_lines(text))
+
+
+def clean_lines(text: str) -> list[str]:
+    """Return the lines of a text that are not blank, without escapes and colors.
 
     A later part of a text that is longer than MAX_CHARS is kept: the last error of a log matters most.
     """
@@ -39,7 +44,8 @@ def clean(text: str) -> str:
     # Joined first: of a token in several lines, only the first one looks like a token.
     text = _join_wrapped(_COLORS.sub("", text))
     text = _SECRETS.sub(r"\1\2[secret]", _TOKENS.sub("[token]", text))
-    return _BLANKS.sub(" ", text).strip()
+    lines = (_BLANKS.sub(" ", line).strip() for line in text.split("\n"))
+    return [line for line in lines if line]
 
 
 def _unescape(found: re.Match[str]) -> str:

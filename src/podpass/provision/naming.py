@@ -8,6 +8,7 @@ import base64
 import hashlib
 import re
 import uuid
+from collections.abc import Iterable
 
 from podpass.guids import is_guid
 
@@ -20,6 +21,7 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _MAX_SUBDOMAIN = 253
 _IDENTITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,127}")
+_CREDENTIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,119}")
 _GROUP = re.compile(r"[\w().-]{0,89}[\w()-]")
 _SCOPE = re.compile(r"(/[\w().@ -]+)+")
 _ASSIGNMENT = re.compile(
@@ -52,6 +54,17 @@ def derive_managed_credential_name(namespace: str, account: str, issuer: str) ->
     readable = f"{namespace}-{account}".replace(".", "-")[:_READABLE_CHARS]
     digest = hashlib.sha256(f"{namespace}-{account}-{issuer}".encode()).hexdigest()
     return f"{readable}-{digest[:_HASH_CHARS]}"
+
+
+def choose_credential_name(namespace: str, account: str, issuer: str, taken: Iterable[str]) -> str:
+    """Return a name for a further credential of an identity: that of the account, if it is free and valid.
+
+    `az identity federated-credential create` replaces a credential that has the name already.
+    """
+    is_taken = account.lower() in {each.lower() for each in taken}
+    if _CREDENTIAL.fullmatch(account) and not is_taken:
+        return account
+    return derive_managed_credential_name(namespace, account, issuer)
 
 
 def derive_assignment_name(scope: str, role_id: str, principal_id: str) -> str:

@@ -14,8 +14,13 @@ from podpass.directory.model import (
 )
 from podpass.directory.rules import MAX_CREDENTIALS
 from podpass.guids import is_guid
-from podpass.provision.credential_commands import CredentialOwner, create_credential
+from podpass.provision.credential_commands import (
+    CredentialOwner,
+    create_credential,
+    update_credential,
+)
 from podpass.provision.model import CredentialInfo
+from podpass.provision.naming import choose_credential_name
 from podpass.trust_graph.edges import CredentialMatch, can_sign_in, is_injected
 from podpass.trust_graph.model import (
     AccountFacts,
@@ -129,28 +134,42 @@ def _not_trusted(facts: TrustFacts, account: AccountFacts, identity: Identity) -
         node=account_id(account.key),
         object=f"ServiceAccount {account.key}",
         message=f"its identity {identity.name} does not trust it: {why}",
-        fix=_create(facts, identity, account),
+        fix=_trust(facts, identity, facts.cluster.issuer, subject),
     )
 
 
-def _create(facts: TrustFacts, identity: Identity, account: AccountFacts) -> str:
+def _trust(facts: TrustFacts, identity: Identity, issuer: str, subject: str) -> str:
+    """Return the command that makes an identity trust a subject: it corrects a credential of other case."""
+    _, _, namespace, account = subject.split(":")
     if identity.resource_id:
         owner = CredentialOwner(
             name=identity.name, client_id=identity.client_id, resource_id=identity.resource_id
         )
+        similar = _name_of_other_case(identity, issuer, subject)
+        taken = (each.name for each in identity.credentials)
         credential = CredentialInfo(
-            name=account.name,
-            issuer=facts.cluster.issuer,
-            subject=f"system:serviceaccount:{account.namespace}:{account.name}",
+            name=similar or choose_credential_name(namespace, account, issuer, taken),
+            issuer=issuer,
+            subject=subject,
             audiences=(facts.cluster.audience,),
         )
-        return create_credential(owner, credential)
+        write = update_credential if similar else create_credential
+        return write(owner, credential)
     return _command(
         *("podpass", "serviceaccount", "create", "phase", "federated-identity"),
-        *("--service-account-issuer-url", facts.cluster.issuer),
-        *("--service-account-namespace", account.namespace),
-        *("--service-account-name", account.name, "--aad-application-name", identity.name),
+        *("--service-account-issuer-url", issuer),
+        *("--service-account-namespace", namespace, "--service-account-name", account),
+        *("--aad-application-name", identity.name),
     )
+
+
+def _name_of_other_case(identity: Identity, issuer: str, subject: str) -> str | None:
+    """Return the name of the credential whose subject differs only in case; None if none has to change."""
+    of_issuer = [each for each in identity.credentials if each.issuer == issuer]
+    if any(each.subject == subject for each in of_issuer):
+        return None
+    similar = (each.name for each in of_issuer if each.subject.lower() == subject.lower())
+    return next(similar, None)
 
 
 def _delete(identity: Identity, credential: FederatedCredential) -> str:
@@ -193,7 +212,13 @@ def _of_credential(
             near = get_close_matches(credential.subject, subjects, n=1, cutoff=0.85)
             hint = f"; the most similar is {near[0]}" if near else ""
             message = f"no ServiceAccount of the cluster has its subject {credential.subject}{hint}"
-            yield finding("subject_matches_nothing", message, _delete(identity, credential))
+            # A subject of other case is corrected: its deletion would undo the fix of `account_not_trusted`.
+            other = near[0] if near and near[0].lower() == credential.subject.lower() else ""
+            if other and _name_of_other_case(identity, credential.issuer, other) == credential.name:
+                fix = _trust(facts, identity, credential.issuer, other)
+            else:
+                fix = _delete(identity, credential)
+            yield finding("subject_matches_nothing", message, fix)
         return
     if is_of_cluster and not is_injected(credential, facts):
         message = (
