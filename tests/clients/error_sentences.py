@@ -126,6 +126,16 @@ def _expired_token(instance: Instance, folder: Path) -> dict[str, str]:
     return {"AZURE_FEDERATED_TOKEN_FILE": str(file)}
 
 
+def _empty_file(_: Instance, folder: Path) -> dict[str, str]:
+    (folder / "empty").touch()
+    return {"AZURE_FEDERATED_TOKEN_FILE": str(folder / "empty")}
+
+
+def _without_proxy(_: Instance, __: Path) -> dict[str, str]:
+    """Let every SDK resolve names itself; nothing outside this machine has the names of the tests."""
+    return dict.fromkeys(("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"), "")
+
+
 def _other_ca(instance: Instance, folder: Path) -> dict[str, str]:
     """Let every SDK trust only another CA."""
     bundle = folder / "other-ca.pem"
@@ -171,6 +181,32 @@ FAILURES = (
         env={"AZURE_AUTHORITY_HOST": _CLOSED},
         expected=("sdk_authority_unreachable", "50049", "proxy_refused"),
     ),
+    Failure(
+        name="no-client-id",
+        account="no-client-id",
+        expected=("sdk_not_injected",),
+    ),
+    Failure(
+        name="malformed-tenant",
+        env={"AZURE_TENANT_ID": "my tenant"},
+        expected=("sdk_tenant_malformed", "sdk_other_tenant"),
+    ),
+    Failure(
+        name="token-file-empty",
+        prepare=_empty_file,
+        expected=("sdk_token_file_unreadable", "7000216"),
+    ),
+    Failure(
+        name="authority-without-tls",
+        env={"AZURE_AUTHORITY_HOST": "http://login.microsoftonline.com/"},
+        expected=("sdk_authority_malformed",),
+    ),
+    Failure(
+        name="unknown-host",
+        env={"VAULT_URL": "https://no-such-vault.invalid"},
+        prepare=_without_proxy,
+        expected=("sdk_host_unreachable", "proxy_refused"),
+    ),
     Failure(name="expired-token", prepare=_expired_token, expected=("700024",)),
     Failure(name="bad-ca", prepare=_other_ca, expected=("sdk_ca_untrusted",)),
     Failure(
@@ -187,6 +223,7 @@ def create_accounts(instance: Instance) -> None:
     """Create the ServiceAccounts of the failures."""
     key = "azure.workload.identity/"
     instance.account("other", {f"{key}client-id": CLIENT})
+    instance.account("no-client-id", {})
     instance.account("unknown-client", {f"{key}client-id": UNKNOWN})
     instance.account("wrong-tenant", {f"{key}client-id": CLIENT, f"{key}tenant-id": UNKNOWN})
 

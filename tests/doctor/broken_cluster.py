@@ -10,6 +10,7 @@ from podpass.clock import rfc3339
 from tests.doctor.lab import CLIENT, SYSTEM, Authority, Lab
 
 OTHER = "33333333-aaaa-4bbb-8ccc-000000000002"
+_LABEL = {names.USE_LABEL: "true"}
 _VOLUMES: list[Any] = [{"name": "own", "emptyDir": {}}]
 _PROXY = {"inject-proxy-sidecar": "true"}
 
@@ -33,6 +34,11 @@ def _broken(*checks: str, account: str = "") -> Callable[[Any], Any]:
         return arrange
 
     return add
+
+
+@_broken("namespace-missing", account="web")
+async def namespace_does_not_exist(lab: Lab) -> None:
+    lab.namespace += "-absent"
 
 
 @_broken("pod-missing")
@@ -367,6 +373,56 @@ async def container_has_the_user_of_the_sidecar(lab: Lab) -> None:
     await lab.pod(annotations=_PROXY, container={"securityContext": {"runAsUser": 1501}})
 
 
+@_broken("annotation-as-label")
+async def client_id_is_also_a_label(lab: Lab) -> None:
+    await lab.account()
+    await lab.pod(labels=_LABEL | {names.CLIENT_ID: CLIENT})
+
+
+@_broken("label-unknown")
+async def label_has_one_letter_more(lab: Lab) -> None:
+    await lab.account()
+    await lab.pod(labels=_LABEL | {names.USE_LABEL + "d": "true"})
+
+
+@_broken("legacy-path-taken")
+async def container_mounts_at_the_earlier_path(lab: Lab) -> None:
+    await lab.configure(legacy_token_path=True)
+    await lab.account()
+    mounts = [{"name": "own", "mountPath": names.LEGACY_MOUNT_PATH}]
+    await lab.pod(container={"volumeMounts": mounts}, volumes=_VOLUMES)
+
+
+@_broken("mode-without-proxy")
+async def mode_is_set_without_the_sidecar(lab: Lab) -> None:
+    await lab.account()
+    await lab.pod(own={names.PROXY_MODE: "env"})
+
+
+@_broken("proxy-redirected")
+async def pod_with_the_sidecar_has_a_user(lab: Lab) -> None:
+    await lab.account()
+    await lab.pod(annotations=_PROXY, securityContext={"runAsUser": 1000})
+
+
+@_broken("endpoint-set")
+async def container_sets_the_endpoint_of_the_sidecar(lab: Lab) -> None:
+    await lab.account()
+    env = [{"name": names.ENV_IDENTITY_ENDPOINT, "value": "http://169.254.169.254"}]
+    await lab.pod(annotations=_PROXY, own={names.PROXY_MODE: "env"}, container={"env": env})
+
+
+@_broken("proxy-not-running")
+async def sidecar_restarts_again_and_again(lab: Lab) -> None:
+    await lab.account()
+    now = rfc3339(time.time())
+    ended = {"terminated": {"exitCode": 1, "finishedAt": now, "startedAt": now, "reason": "Error"}}
+    running: Any = {"running": {"startedAt": now}}
+    status = _status(names.PROXY_CONTAINER, running, restarts=5, last=ended)
+    status["initContainerStatuses"] = status.pop("containerStatuses")
+    await lab.pod(annotations=_PROXY, status=status)
+
+
 @_broken("container-not-running")
 async def container_crashes(lab: Lab) -> None:
     await lab.account()
@@ -404,7 +460,7 @@ async def sidecar_crashes(lab: Lab) -> None:
     await lab.pod(annotations=_PROXY, status=status)
 
 
-def _status(container: str, state: Any, restarts: int) -> dict[str, Any]:
+def _status(container: str, state: Any, restarts: int, last: Any = None) -> dict[str, Any]:
     one = {"name": container, "state": state, "restartCount": restarts, "ready": False}
-    one |= {"image": "none", "imageID": "", "lastState": {}}
+    one |= {"image": "none", "imageID": "", "lastState": last or {}}
     return {"phase": "Running", "containerStatuses": [one]}

@@ -10,7 +10,7 @@ import datetime as dt
 import ipaddress
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ SYSTEM = names.SYSTEM_NAMESPACE
 SERVICE_HOST = f"{names.WEBHOOK_SERVICE}.{SYSTEM}.svc"
 _WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 _LABEL = {names.USE_LABEL: "true"}
+SETTINGS = WebhookSettings(tenant_id=TENANT, proxy_image="podpass-proxy:test", native_sidecar=True)
 
 Object = dict[str, Any]
 
@@ -132,6 +133,7 @@ class Lab:
     stack: AsyncExitStack
     cluster_ip: str | None = None
     port: int = 0
+    settings: WebhookSettings = SETTINGS
 
     @property
     def _core(self) -> str:
@@ -156,11 +158,15 @@ class Lab:
         *,
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
+        own: Mapping[str, str] | None = None,
         container: Mapping[str, Any] | None = None,
         status: Mapping[str, Any] | None = None,
         **spec: Any,
     ) -> Object:
-        """Create a pod of the account `web`; no kubelet of this cluster starts it."""
+        """Create a pod of the account `web`; no kubelet of this cluster starts it.
+
+        Shapes:  the keys of `annotations` have no prefix, those of `own` have theirs.
+        """
         body = {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -169,7 +175,8 @@ class Lab:
                 "labels": dict(_LABEL if labels is None else labels),
                 "annotations": {
                     names.PREFIX + key: value for key, value in (annotations or {}).items()
-                },
+                }
+                | dict(own or {}),
             },
             "spec": pod_spec(container, **spec),
         }
@@ -314,6 +321,13 @@ class Lab:
         secret |= {"metadata": {"name": names.CERTIFICATE_SECRET}}
         await self.client.create(f"{core}/secrets", secret)
 
+    async def configure(self, **settings: Any) -> None:
+        """Serve and register the webhook with other settings."""
+        self.settings = replace(self.settings, **settings)
+        certificate = self.authority.sign("127.0.0.1")
+        self.port = await self.stack.enter_async_context(self._served(*certificate))
+        await self.register()
+
     async def start(self) -> None:
         """Serve the webhook at `port`, and register it in a cluster with nothing but the namespaces."""
         certificate = self.authority.sign("127.0.0.1")
@@ -329,7 +343,7 @@ class Lab:
         files[0].write_bytes(certificate)
         files[1].write_bytes(key)
         sock = bind("127.0.0.1", 0)
-        app = other or create_app(SETTINGS, DirectReader(self.client))
+        app = other or create_app(self.settings, DirectReader(self.client))
         async with serving(app, sock, server_tls(str(files[0]), str(files[1]))):
             yield sock.getsockname()[1]
 
@@ -390,9 +404,6 @@ class Lab:
 async def read_no_cloud(_: ClusterFacts) -> CloudFacts:
     """Return no facts of the cloud half, which has its own tests."""
     return CloudFacts()
-
-
-SETTINGS = WebhookSettings(tenant_id=TENANT, proxy_image="podpass-proxy:test", native_sidecar=True)
 
 
 def pod_spec(container: Mapping[str, Any] | None, **more: Any) -> Object:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import itertools
 import json
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -193,6 +194,23 @@ async def test_old_sdk_is_named(container_lab: ContainerLab) -> None:
     [found] = (await container_lab.diagnose()).findings
     assert found.check == "sdk-too-old"
     assert "1.13.0" in found.message
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node: install Node.js")
+@pytest.mark.parametrize(
+    ("package", "version", "says"),
+    [("@azure/identity", "3.1.4", "3.2.0"), ("@azure/ms-rest-nodeauth", "3.1.1", "sidecar")],
+    ids=["identity", "nodeauth"],
+)
+async def test_old_sdk_of_node_is_named(
+    container_lab: ContainerLab, package: str, version: str, says: str
+) -> None:
+    text = json.dumps({"name": package, "version": version})
+    await _mount_file(container_lab, "package", text, f"{package}/package.json", NODE_PATH="/files")
+    [found] = (await container_lab.diagnose()).findings
+    assert found.check == "sdk-too-old"
+    assert f"{package} {version}" in found.message
+    assert says in found.message + found.fix
 
 
 async def test_wrong_clock_is_named(container_lab: ContainerLab) -> None:

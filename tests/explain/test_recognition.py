@@ -59,6 +59,32 @@ def test_other_text_has_no_finding(text: str) -> None:
     assert ids(text) == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "PermissionError: [Errno 13] Permission denied: '/var/run/secrets/azure/tokens/azure-identity-token'",
+        "open /var/run/secrets/azure/wi/token/azure-identity-token: permission denied",
+        "AuthenticationRequiredError: EISDIR: illegal operation on a directory, read",
+        "Failed to read federated token from file. java.io.IOException: Is a directory",
+        "java.nio.file.AccessDeniedException: /var/run/secrets/azure/wi/token/azure-identity-token",
+    ],
+)
+def test_token_file_without_a_right_to_read_is_recognized(text: str) -> None:
+    assert ids(text) == ["sdk_token_file_unreadable"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mkdir /data: permission denied",
+        "Readiness probe failed: dial tcp 10.0.0.1:8080: connect: connection refused",
+        "curl: (6) Could not resolve host: example.com",
+    ],
+)
+def test_error_of_another_file_or_program_has_no_finding(text: str) -> None:
+    assert ids(text) == []
+
+
 def test_cause_hides_sentences_that_repeat_it() -> None:
     assert ids(f"DefaultAzureCredential: failed to acquire a token.\n{FORBIDDEN}") == [
         "vault_forbidden_by_rbac"

@@ -49,6 +49,8 @@ def _find_missing_account(facts: Facts) -> Problem | None:
     cluster = facts.cluster
     if known(cluster.account) is not None or (cluster.pod_name and cluster.pod is None):
         return None
+    if cluster.namespace is None:
+        return None
     return Problem(
         account_of(cluster),
         "the ServiceAccount does not exist, so no pod with it can be created",

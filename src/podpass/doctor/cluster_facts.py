@@ -92,15 +92,19 @@ class ClusterReader:
             self._find_owner(namespace, pod),
             self._find_node(pod),
         )
-        manifest = _manifest_of(namespace, account_name, workload, pod, controller)
+        if workload.pod:
+            manifest = _sent_again(pod, controller, account)
+        else:
+            manifest = _example_pod(namespace, account_name)
+        preview = await self._preview(namespace, manifest)
         return {
             "account_name": account_name,
             "account": account,
             "pod": pod,
             "owner": owner,
             "node": node,
-            "preview": await self._preview(namespace, manifest),
-            "decision": _decide(namespace, account_name, account, manifest),
+            "preview": preview,
+            "decision": _decide(namespace, account, manifest, _injected_pod(preview, pod)),
         }
 
     async def _read_shared(self, namespace: str) -> dict[str, Any]:
@@ -313,25 +317,34 @@ def _example_pod(namespace: str, account: str) -> Object:
     }
 
 
-def _manifest_of(
-    namespace: str, account: str, workload: WorkloadRef, pod: MaybeObject, controller: MaybeObject
-) -> MaybeObject:
+def _sent_again(pod: MaybeObject, controller: MaybeObject, account: MaybeObject) -> MaybeObject:
     """Return the pod that a client would send now; None for a pod that does not exist."""
-    if isinstance(pod, Unread):
+    if not isinstance(pod, dict):
         return pod
-    if pod is None:
-        return None if workload.pod else _example_pod(namespace, account)
-    known_controller = controller if isinstance(controller, dict) else None
-    return without_injection(pod, find_template(pod, known_controller))
+    template = find_template(pod, controller if isinstance(controller, dict) else None)
+    authors: tuple[str, ...] = ()
+    if isinstance(account, dict):
+        annotations = (account.get("metadata") or {}).get("annotations") or {}
+        authors = () if names.CLIENT_ID in annotations else (names.ENV_CLIENT_ID,)
+    return without_injection(pod, template, authors)
+
+
+def _injected_pod(preview: Preview | Unread, pod: MaybeObject) -> Object | None:
+    """Return the pod of the dry run, else the running one."""
+    if isinstance(preview, Preview) and preview.pod is not None:
+        return preview.pod
+    return pod if isinstance(pod, dict) else None
 
 
 def _decide(
-    namespace: str, name: str, account: MaybeObject, manifest: MaybeObject
+    namespace: str, account: MaybeObject, manifest: MaybeObject, injected: Object | None
 ) -> AdmissionDecision | None:
     if not isinstance(account, dict) or not isinstance(manifest, dict):
         return None
-    annotations = (account.get("metadata") or {}).get("annotations") or {}
-    return decide(manifest, namespace, name, annotations)
+    about = account.get("metadata") or {}
+    return decide(
+        manifest, namespace, str(about.get("name")), about.get("annotations") or {}, injected
+    )
 
 
 def _choose_container(pod: Object) -> Object | Unread:

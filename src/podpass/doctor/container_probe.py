@@ -75,7 +75,9 @@ if host:
 show("end")
 """
 _NODE = """
-for (const name of ["@azure/identity", "@azure/msal-node", "adal-node", "ms-rest-azure"])
+const names = ["@azure/identity", "@azure/msal-node", "@azure/ms-rest-nodeauth", "adal-node",
+  "ms-rest-azure"];
+for (const name of names)
   try { console.log("podpass-doctor lib node:" + name + " " + require(name + "/package.json").version) }
   catch {}
 """

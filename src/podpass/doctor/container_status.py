@@ -25,7 +25,8 @@ def describe_stop(status: Object, now: float) -> str:
         return str(waiting.get("reason") or "it waits") + (f": {text}" if text else "")
     # Between two crashes a container runs, or has ended, for a moment.
     earlier = (status.get("lastState") or {}).get("terminated") or {}
-    for each in (ended, earlier if now - _seconds(earlier) < _RECENT_SECONDS else {}):
+    is_recent = not ended and now - _seconds(earlier) < _RECENT_SECONDS
+    for each in (ended, earlier if is_recent else {}):
         if each.get("exitCode"):
             restarts = status.get("restartCount", 0)
             return f"it ended with exit code {each['exitCode']}, after {restarts} restarts"

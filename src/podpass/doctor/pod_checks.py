@@ -9,7 +9,7 @@ from podpass.doctor import fixes
 from podpass.doctor.account_checks import edits, warning_check, workload_of
 from podpass.doctor.check import DoctorCheck, Facts
 from podpass.doctor.cluster_model import ClusterFacts, ContainerFacts, PodToken, Preview
-from podpass.doctor.container_status import NOT_STARTED, describe_stop, list_statuses
+from podpass.doctor.container_status import describe_stop, list_statuses
 from podpass.doctor.model import Object, Problem, Stage, known
 from podpass.drift.comparison import is_injected
 from podpass.migration.scan.decision import decide_all
@@ -271,16 +271,13 @@ def _find_failing_sidecar(facts: Facts) -> Problem | None:
         return None
     own = (names.PROXY_CONTAINER, names.PROXY_INIT_CONTAINER)
     for each in (each for each in list_statuses(pod) if each.get("name") in own):
-        state = each.get("state") or {}
-        waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
-        failed = ended.get("exitCode") not in (None, 0)
-        restarts = int(each.get("restartCount") or 0)
-        is_stuck = waiting and waiting.get("reason") not in NOT_STARTED
-        if is_stuck or failed or restarts >= _MANY_RESTARTS:
-            reason = waiting.get("reason") or ended.get("reason") or f"{restarts} restarts"
+        is_running = "running" in (each.get("state") or {})
+        if is_running and int(each.get("restartCount") or 0) < _MANY_RESTARTS:
+            continue
+        if cause := describe_stop(each, facts.cluster.now):
             return Problem(
                 facts.cluster.workload,
-                f"the sidecar's container {each['name']} does not work: {reason}",
+                f"the sidecar's container {each['name']} does not work: {cause}",
                 f"kubectl logs {facts.cluster.pod_name} -n {facts.cluster.namespace_name} -c"
                 f" {each['name']} --previous",
             )

@@ -7,7 +7,7 @@ that a client would send again; a dry run of it, or the webhook's own patch, giv
 the account.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -175,12 +175,14 @@ def find_template(pod: Object, controller: Object | None) -> Object | None:
     return found if isinstance(found, dict) and found.get("kind") == "Pod" else None
 
 
-def without_injection(pod: Object, template: Object | None = None) -> dict[str, Any]:
+def without_injection(
+    pod: Object, template: Object | None = None, authors: Collection[str] = ()
+) -> dict[str, Any]:
     """Return the pod as its creator sent it: without status, node, and what the webhook has added.
 
     Shapes:  the name is replaced by a prefix, so that a dry run does not conflict with the running pod.
              `template` distinguishes variables of the author from those of the webhook; without it, their
-             position does.
+             position does, except for those of `authors`, which the webhook does not set.
     """
     written = None if template is None else _names_by_container(template)
     own = _own_names(template or {})
@@ -189,7 +191,7 @@ def without_injection(pod: Object, template: Object | None = None) -> dict[str, 
         spec.pop(name, None)
     for group in _GROUPS:
         kept = [
-            _strip_container(each, written, own)
+            _strip_container(each, written, own, authors)
             for each in spec.get(group) or ()
             if each.get("name") in own or each.get("name") not in sidecar.CONTAINERS
         ]
@@ -223,12 +225,17 @@ def _names_by_container(template: Object) -> dict[str, set[str]]:
 
 
 def _strip_container(
-    container: Object, written: Mapping[str, set[str]] | None, volumes: set[str]
+    container: Object,
+    written: Mapping[str, set[str]] | None,
+    volumes: set[str],
+    authors: Collection[str],
 ) -> dict[str, Any]:
     stripped = dict(container)
     own = None if written is None else written.get(str(container.get("name", "")))
     if env := container.get("env"):
-        stripped["env"] = _strip_variables(env) if own is None else _keep_variables(env, own)
+        stripped["env"] = (
+            _strip_variables(env, authors) if own is None else _keep_variables(env, own)
+        )
     if mounts := container.get("volumeMounts"):
         stripped["volumeMounts"] = [
             each
@@ -245,7 +252,7 @@ def _keep_variables(env: Sequence[Object], own: set[str]) -> list[Object]:
     return [each for each in env if each.get("name") not in ours]
 
 
-def _strip_variables(env: Sequence[Object]) -> list[Object]:
+def _strip_variables(env: Sequence[Object], authors: Collection[str]) -> list[Object]:
     """Remove the variables that the webhook appended: those next to its own token file, in its order.
 
     A token file with another path is the author's; then all variables are taken for the author's.
@@ -256,7 +263,8 @@ def _strip_variables(env: Sequence[Object]) -> list[Object]:
         return list(env)
     first, last = at, at + 1
     for name in reversed(_BEFORE):
-        if first and env[first - 1].get("name") == name and "value" in env[first - 1]:
+        is_ours = name not in authors
+        if is_ours and first and env[first - 1].get("name") == name and "value" in env[first - 1]:
             first -= 1
     for name in _AFTER:
         if last < len(env) and env[last].get("name") == name and "value" in env[last]:

@@ -6,6 +6,7 @@ others are those of the API server, the kubelet, the webhook, Key Vault, Storage
 
 from podpass.explain.cluster_sentences import CLUSTER
 from podpass.explain.sentence import Sentence
+from podpass.explain.setup_sentences import SETUP
 
 _EXPLAIN_POD = "podpass explain --pod POD -n NAMESPACE (local instance)"
 
@@ -18,6 +19,8 @@ _SDK = (
             "tenantId, clientId, and federatedTokenFilePath are required parameters",
             "are required parameters. In DefaultAzureCredential and ManagedIdentityCredential",
             "'tenant_id' is required",
+            "'client_id' is required",
+            "'token_file_path' is required",
             "clientId is a required parameter",
             "tenantId is a required parameter",
             "Must provide non-null values for Client ID",
@@ -351,4 +354,4 @@ _SIDECAR = (
     ),
 )
 
-SENTENCES = (*_SDK, *_RESOURCES, *_SIDECAR, *CLUSTER)
+SENTENCES = (*_SDK, *SETUP, *_RESOURCES, *_SIDECAR, *CLUSTER)
