@@ -140,7 +140,7 @@ def _not_trusted(facts: TrustFacts, account: AccountFacts, identity: Identity) -
 
 def _trust(facts: TrustFacts, identity: Identity, issuer: str, subject: str) -> str:
     """Return the command that makes an identity trust a subject: it corrects a credential of other case."""
-    _, _, namespace, account = subject.split(":")
+    _, _, namespace, account = subject.split(":", 3)
     if identity.resource_id:
         owner = CredentialOwner(
             name=identity.name, client_id=identity.client_id, resource_id=identity.resource_id
