@@ -170,9 +170,7 @@ class KubeClient:
             about, items = answer.get("metadata") or {}, answer.get("items") or []
             parts = (about, *items) if isinstance(items, list) else (None,)
             if not all(isinstance(each, dict) for each in parts):
-                raise KubeError(
-                    502, "BadAnswer", f"the response to {path} is not a list of objects"
-                )
+                raise KubeError(502, "BadAnswer", f"{path} is not a list of objects")
             yield items, str(about.get("resourceVersion", ""))
             if not about.get("continue"):
                 return
