@@ -48,9 +48,7 @@ def recognize(text: str) -> Recognition:
     cleaned = " ".join(lines)
     starts = [0, *accumulate(len(line) + 1 for line in lines)]
     parsed = codes.parse_error_text(cleaned)
-    found = [
-        each for sentence in SENTENCES if (each := _find(sentence, cleaned, starts)) is not None
-    ]
+    found = find_sentences(cleaned, starts)
     hidden = {name for each in found for name in each.sentence.hides}
     shown = [each for each in found if each.sentence.id not in hidden]
     # The sentences around a cause only repeat that there is no token.
@@ -58,6 +56,15 @@ def recognize(text: str) -> Recognition:
         shown = [each for each in shown if not each.sentence.is_summary]
     shown.sort(key=lambda each: each.position)
     return Recognition(numbers=parsed.numbers, facts=parsed.facts, findings=tuple(shown))
+
+
+def find_sentences(text: str, starts: Sequence[int]) -> list[RecognizedError]:
+    """Find the known sentences in a clean text.
+
+    Shapes:  `starts` are the positions of its lines, and the position after the last one.
+    """
+    found = (_find(sentence, text, starts) for sentence in SENTENCES)
+    return [each for each in found if each is not None]
 
 
 def _find(sentence: Sentence, text: str, starts: Sequence[int]) -> RecognizedError | None:
