@@ -401,14 +401,15 @@ def test_a_seed_can_come_from_stdin(podpass: Podpass) -> None:
     podpass("down")
 
 
-def test_log_of_an_instance_contains_no_tokens_and_no_secrets(running: Podpass) -> None:
-    token = running("run", "--", "kubectl", "create", "token", "default").stdout.strip()
-    log = (running.data_dir / "podpass.log").read_text()
-    facts = json.loads((running.data_dir / "instance.json").read_text())
+def test_log_of_an_instance_contains_no_tokens_and_no_secrets(podpass: Podpass) -> None:
+    podpass.up()
+    token = podpass("run", "--", "kubectl", "create", "token", "default").stdout.strip()
+    log = (podpass.data_dir / "podpass.log").read_text()
+    facts = json.loads((podpass.data_dir / "instance.json").read_text())
     assert "instance_ready" in log
     for secret in (token, facts["control_token"], facts["admin"]["password"]):
         assert secret not in log
-    assert not (running.data_dir / "podpass.err").read_text()
+    assert not (podpass.data_dir / "podpass.err").read_text()
 
 
 def test_instance_that_does_not_respond_is_not_ready(podpass: Podpass) -> None:
