@@ -99,7 +99,11 @@ def podpass_seed() -> str:
     return SEED
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running(podpass_instance: Instance) -> Podpass:
-    """The command line on the plugin's instance, which tests share and do not stop."""
+    """The command line on the plugin's instance, which tests share and do not stop.
+
+    Each module begins with the state of the seed: another vault or more audit entries would change outputs.
+    """
+    podpass_instance.reset()
     return Podpass(podpass_instance.data_dir)

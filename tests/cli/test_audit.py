@@ -10,17 +10,10 @@ from podpass.directory.builtin_roles import OWNER
 from podpass.directory.model import RoleAssignment, Tenant
 from podpass.directory.store.directory import Directory
 from podpass.local.audit import list_changes
-from podpass.pytest.instance import Podpass as Instance
 from tests.directory.database_faults import corrupt
 from tests.local.instances import CLIENT, SEED, Podpass
 
 TENANT = "22222222-aaaa-4bbb-8ccc-00000000000f"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def start_state(podpass_instance: Instance) -> None:
-    """Remove the entries of other modules: `podpass audit` shows the newest ones."""
-    podpass_instance.reset()
 
 
 def rows(podpass: Podpass, *options: str) -> list[dict[str, str]]:

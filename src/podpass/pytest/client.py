@@ -85,7 +85,7 @@ class ServiceConnection:
             if self._http.sock is not None:
                 try:
                     return self._exchange(method, path, data, headers)
-                except (http.client.HTTPException, ConnectionError):
+                except (http.client.HTTPException, ConnectionError, ssl.SSLEOFError):
                     self.close()  # the service closes idle connections
             return self._exchange(method, path, data, headers)
         except (http.client.HTTPException, OSError) as exc:
