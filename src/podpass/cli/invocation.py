@@ -38,3 +38,13 @@ def _shorten(path: Path) -> str:
         return str(path.relative_to(here)) if here != Path("/") else str(path)
     except (ValueError, OSError):
         return str(path)
+
+
+def escape_controls(text: str) -> str:
+    """Return a message without control and direction characters, except for its line ends and tabs."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
+        for char in text
+    )

@@ -114,8 +114,7 @@ def _report_bug(exc: Exception) -> _Failure:
 
 def _print_failure(failure: _Failure, *, as_reference: bool) -> int:
     """Print a failure and return its exit code; the reference has one code and one word for all."""
-    from podpass.cli.invocation import localize
-    from podpass.cli.output import escape_controls
+    from podpass.cli.invocation import escape_controls, localize
 
     code, prefix = failure.code, "podpass"
     if as_reference:

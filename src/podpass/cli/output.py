@@ -109,16 +109,6 @@ def escape_unprintable(text: str) -> str:
     return text if text.isprintable() else json.dumps(text)
 
 
-def escape_controls(text: str) -> str:
-    """Return a message without control and direction characters, except for its line ends and tabs."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
-        for char in text
-    )
-
-
 def format_cell(value: object) -> str:
     """Format a value for people: `-` for none, yes or no, a list with commas."""
     if value is None or value == "":
@@ -132,7 +122,7 @@ def format_cell(value: object) -> str:
 
 def print_message(text: str) -> None:
     """Print a message to stderr."""
-    from podpass.cli.invocation import localize
+    from podpass.cli.invocation import escape_controls, localize
 
     click.echo(escape_controls(localize(text)), err=True)
 
