@@ -301,6 +301,7 @@ def test_start_and_stop_print_json(podpass: Podpass) -> None:
     started = podpass("up", "--detach", "--port-base", "0", "-o", "json")
     document = json.loads(started.stdout)
     assert (document.pop("started"), document.pop("ignored")) == (True, [])
+    assert document.pop("console_link").startswith(document["console"])
     assert document == podpass.status()
     result = {"data_dir": str(podpass.data_dir), "killed": False}
     for stopped in (True, False):
