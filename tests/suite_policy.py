@@ -16,6 +16,23 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from hypothesis import HealthCheck, settings
 
+_MEMORY = Path("/dev/shm")
+_MEMORY_BYTES = 4 << 30
+
+
+def _is_large(folder: Path) -> bool:
+    """Return whether a folder has room for the files of a test run, and may hold programs."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize >= _MEMORY_BYTES and not found.f_flag & os.ST_NOEXEC
+
+
+# Databases wait for the disk at each commit. pytest makes its temporary folders below this one.
+if _is_large(_MEMORY):
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+
 _IN_CI = os.environ.get("CI") == "true"
 # pytest-xdist sets it in its workers; tables and sentences of the command line would be wrapped to it.
 os.environ.pop("COLUMNS", None)
@@ -57,6 +74,7 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(50_000)
         gc.enable()
 
 

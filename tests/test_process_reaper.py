@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import PATIENCE_SECONDS, is_running, wait_until_ended
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the reaper needs Linux")
 ROOT = Path(__file__).parents[1]
 # The shell exits immediately, so its child is detached: it has no parent in the test run, and a separate
@@ -20,7 +22,6 @@ def test_starts_a_daemon():
     subprocess.run(["setsid", "sh", "-c", "sleep 600 & echo $! > {file}.part; mv {file}.part {file}"])
     time.sleep({seconds})
 """
-PATIENCE_SECONDS = 30
 
 
 def _start(folder: Path, seconds: int) -> "subprocess.Popen[bytes]":
@@ -30,20 +31,6 @@ def _start(folder: Path, seconds: int) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "pytest", "-q", "-c", str(folder / "pytest.ini")]
     command += ["-p", "tests.process_reaper", "-p", "no:cacheprovider", str(test)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def _wait_until_ended(pid: int) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while _is_running(pid):
-        assert time.monotonic() < deadline, f"process {pid} outlives its test run"
-        time.sleep(0.05)
 
 
 @pytest.mark.processes
@@ -57,7 +44,7 @@ def test_daemon_is_killed_with_its_test_run(tmp_path: Path, how: signal.Signals 
             time.sleep(0.05)
         pid = int(file.read_text())
         if how is not None:
-            assert _is_running(pid)
+            assert is_running(pid)
             os.kill(run.pid, how)
         run.wait(PATIENCE_SECONDS)
-    _wait_until_ended(pid)
+    wait_until_ended(pid)

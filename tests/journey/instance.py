@@ -5,7 +5,6 @@ import json
 import os
 import ssl
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import aiohttp
 from kubernetes import client, config
 
 from podpass.crypto import jose
+from tests.local import preloaded
 
 CLIENT = "11111111-aaaa-4bbb-8ccc-000000000001"
 SECOND_CLIENT = "11111111-aaaa-4bbb-8ccc-000000000002"
@@ -76,14 +76,8 @@ class Instance:
     def podpass(
         self, *arguments: str, check: bool = True, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "podpass.cli", *arguments],
-            env={**os.environ, "PODPASS_DATA_DIR": str(self.data_dir), **(env or {})},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        environ = {**os.environ, "PODPASS_DATA_DIR": str(self.data_dir), **(env or {})}
+        done = preloaded.run(arguments, environ)
         assert not check or done.returncode == 0, done.stderr + done.stdout
         return done
 

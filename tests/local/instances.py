@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.local import preloaded
+
 CLIENT = "22222222-aaaa-4bbb-8ccc-000000000001"
 SEED = f"""
 identities:
@@ -39,15 +41,20 @@ class Podpass:
 
     def __call__(self, *arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:
         """Run a command; its output must not contain a traceback."""
-        done = subprocess.run(
-            self.command(*arguments),
-            env={**self.environ, **how.pop("env", {})},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=90,
-            **how,
-        )
+        environ = {**self.environ, **how.pop("env", {})}
+        if how.keys() <= {"cwd", "input"}:
+            given: str = how.get("input", "")
+            done = preloaded.run(arguments, environ, cwd=how.get("cwd"), given=given)
+        else:
+            done = subprocess.run(
+                self.command(*arguments),
+                env=environ,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=90,
+                **how,
+            )
         assert "Traceback" not in done.stderr + done.stdout, done.stderr
         return done
 

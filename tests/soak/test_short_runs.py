@@ -25,7 +25,7 @@ def server() -> Iterator[postgres.Server]:
         yield running
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_mixed_load_on_sqlite_gets_no_wrong_response(tmp_path: Path, seed: int) -> None:
     """Workers share the file: every worker uses a change of another worker within a second."""
     url = f"sqlite:///{tmp_path / 'directory.db'}"
@@ -38,7 +38,7 @@ async def test_mixed_load_on_sqlite_gets_no_wrong_response(tmp_path: Path, seed:
     assert len(report["answers"]) > 10, "only some kinds of responses were returned"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_acknowledged_admin_changes_survive_kill_9(tmp_path: Path, seed: int) -> None:
     url, flags = f"sqlite:///{tmp_path / 'directory.db'}", (*FLAGS, *admin.FLAGS)
     async with run_testbed(tmp_path, url, flags=flags) as testbed:
@@ -49,7 +49,7 @@ async def test_acknowledged_admin_changes_survive_kill_9(tmp_path: Path, seed: i
     assert report["changes answered"] > 0, "the replica was killed before the first change"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_well_behaved_clients_are_served_during_a_flood(tmp_path: Path) -> None:
     async with run_testbed(tmp_path, f"sqlite:///{tmp_path / 'directory.db'}") as testbed:
         testbed.start(1)
@@ -59,7 +59,7 @@ async def test_well_behaved_clients_are_served_during_a_flood(tmp_path: Path) ->
 
 
 @pytest.mark.postgres
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_service_recovers_from_one_database_outage(
     tmp_path: Path, server: postgres.Server
 ) -> None:
@@ -71,7 +71,7 @@ async def test_service_recovers_from_one_database_outage(
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_mixed_load_on_two_replicas_gets_no_wrong_response(
     tmp_path: Path, server: postgres.Server, seed: int
 ) -> None:
@@ -85,7 +85,7 @@ async def test_mixed_load_on_two_replicas_gets_no_wrong_response(
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_service_recovers_when_the_database_is_available_again(
     tmp_path: Path, server: postgres.Server
 ) -> None:
@@ -96,7 +96,7 @@ async def test_service_recovers_when_the_database_is_available_again(
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_no_exchange_fails_when_a_replica_is_drained_or_another_is_killed(
     tmp_path: Path, server: postgres.Server
 ) -> None:

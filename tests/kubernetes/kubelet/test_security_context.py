@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,9 +145,10 @@ async def test_read_only_root_leaves_volumes_and_devices_writable(
     bare_cluster: KubeletCluster,
 ) -> None:
     await bare_cluster.start(path=programs(bare_cluster.folder, "bwrap", "touch"))
+    outside = Path(__file__).with_name("written-by-a-pod")
     script = (
         "touch /data/x && echo volume; echo x > /dev/null && echo device;"
-        f" touch {bare_cluster.folder}/x || echo read-only; touch /new || echo read-only;"
+        f" touch {outside} || echo read-only; touch /new || echo read-only;"
         " echo x > /dev/termination-log && echo message"
     )
     for mount_path in ("/data", "/srv"):
@@ -164,7 +166,7 @@ async def test_read_only_root_leaves_volumes_and_devices_writable(
         lines = (await bare_cluster.log(name)).splitlines()
         expected = ["volume", "device", "read-only", "read-only", "message"]
         assert [line for line in lines if "touch" not in line] == expected
-    assert not (bare_cluster.folder / "x").exists()
+    assert not outside.exists()
 
 
 @needs_bubblewrap

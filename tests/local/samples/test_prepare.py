@@ -19,6 +19,7 @@ from podpass.local.samples.prepare import (
 )
 from podpass.local.samples.progress import LOCK_FILE
 from tests.local.samples.conftest import Machine
+from tests.processes import wait_until_ended
 
 GO = 'echo "$CGO_ENABLED $GOFLAGS" > settings; echo "#!/bin/sh" > sample; chmod +x sample'
 
@@ -170,8 +171,8 @@ def test_stopped_build_leaves_no_process_and_no_folder(machine: Machine, go: Sam
     with pytest.raises(BuildStopped):
         prepare(go, machine.cache, machine.environ, print, stop=stop)
     watching.join()
-    stat = Path(f"/proc/{pids.read_text().strip()}/stat")
-    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    # On a busy machine, a killed process ends later than the call that kills it.
+    wait_until_ended(int(pids.read_text()))
     assert not [path for path in machine.cache.root.iterdir() if path.is_dir()]
 
 

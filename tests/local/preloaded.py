@@ -1,0 +1,125 @@
+"""Run the command line in processes that need not import it.
+
+A command imports modules for 0.3 s, and the fast tests run a thousand commands. A server imports all of them
+once for each test run, and forks for each command. A command has its own process, environment, files and exit
+code, as with `python -m podpass.cli`. Tests of start and end start real ones.
+"""
+
+import atexit
+import contextlib
+import functools
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+_SECONDS = 90
+_MESSAGE_BYTES = 1 << 20
+_ROOT = Path(__file__).parents[2]
+# What commands import only when they need it.
+_LATER = ("aiohttp", "alembic.command", "podpass.local.instance", "rich.console")
+
+
+def run(
+    arguments: tuple[str, ...], environ: dict[str, str], *, cwd: Path | None = None, given: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a command with a text on its standard input.
+
+    Errors:  TimeoutError.
+    """
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3)]
+        files[0].write(given)
+        files[0].seek(0)
+        connection = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        connection.settimeout(_SECONDS)
+        connection.connect(_server_address())
+        request = json.dumps([arguments, environ, str(cwd or Path.cwd())]).encode()
+        socket.send_fds(connection, [request], [file.fileno() for file in files])
+        code = int(connection.recv(_MESSAGE_BYTES))
+        for file in files[1:]:
+            file.seek(0)
+        return subprocess.CompletedProcess(arguments, code, files[1].read(), files[2].read())
+
+
+@functools.cache
+def _server_address() -> str:
+    """Start the server of this process and return its address; the server ends with this process."""
+    address = f"\0podpass-tests-{os.getpid()}-{os.urandom(8).hex()}"
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(address)
+    listener.listen(32)
+    command = [sys.executable, "-c", "from tests.local import preloaded; preloaded.serve()"]
+    # `tests/process_reaper.py` ends it with the run.
+    files = [(os.POSIX_SPAWN_DUP2, listener.fileno(), 0)]
+    with listener:
+        environ = {**os.environ, "PYTHONPATH": str(_ROOT)}
+        os.posix_spawn(command[0], command, environ, file_actions=files)
+    return address
+
+
+def serve() -> None:
+    """Import every command, and fork for each connection on the socket that is standard input."""
+    cli = importlib.import_module("podpass.cli")
+    main: Callable[[], None] = cli.main  # before the module of this name takes its place
+    for module in pkgutil.iter_modules(cli.__path__):
+        # A command of an extra that is not installed.
+        with contextlib.suppress(ImportError):
+            if not module.name.startswith("__"):
+                importlib.import_module(f"podpass.cli.{module.name}")
+    for name in _LATER:
+        importlib.import_module(name)
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with socket.socket(fileno=os.dup(0)) as listener:
+        while True:
+            connection, _ = listener.accept()
+            if not os.fork():
+                break
+            connection.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    request, files, _, _ = socket.recv_fds(connection, _MESSAGE_BYTES, 3)
+    if command := os.fork():
+        connection.send(str(os.waitstatus_to_exitcode(os.waitpid(command, 0)[1])).encode())
+        os._exit(0)
+    connection.close()
+    _enter(files, *json.loads(request))
+    _end(main)
+
+
+def _enter(files: list[int], arguments: list[str], environ: dict[str, str], cwd: str) -> None:
+    """Take over files, arguments, environment and folder of a command."""
+    for standard, file in enumerate(files):
+        os.dup2(file, standard)
+        os.close(file)
+    os.environ.clear()
+    os.environ.update(environ)
+    os.chdir(cwd)
+    sys.argv = [str(_ROOT / "src/podpass/cli/__main__.py"), *arguments]
+
+
+def _end(main: Callable[[], None]) -> None:
+    """Run a command line, and end as an interpreter does but for freeing all modules, which takes 50 ms."""
+    code: object = 1
+    try:
+        main()
+    except SystemExit as exc:
+        code = exc.code
+    except BaseException:  # noqa: BLE001 the interpreter would print it, too
+        traceback.print_exc()
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else 1)
