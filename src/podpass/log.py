@@ -28,6 +28,7 @@ from podpass.tasks import CoalescedCallback
 
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 HOP = "hop"
+DRY_RUN = "dry_run"
 # The parts of a line: time, level, logger, event, correlation ID, values.
 LogEntry = tuple[float, int, str, str, str, dict[str, Any]]
 MAX_FILE_BYTES = 64 * 1024 * 1024

@@ -39,6 +39,15 @@ async def test_pod_is_mutated(
         assert line["checked"]
 
 
+async def test_log_marks_a_dry_run(
+    webhook: Endpoint, make_pod: Function, log_lines: Function
+) -> None:
+    assert (await webhook.review(make_pod(), dryRun=True))["allowed"]
+    assert [line.get("dry_run") for line in log_lines() if line.get("hop")] == [True, True]
+    await webhook.review(make_pod())
+    assert [line.get("dry_run") for line in log_lines() if line.get("hop")][-2:] == [None, None]
+
+
 async def test_complete_pod_is_allowed_without_patch(
     webhook: Endpoint, make_pod: Function, mutate_pod: Function, mutate_and_apply: Function
 ) -> None:

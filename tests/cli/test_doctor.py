@@ -1,6 +1,7 @@
 """`podpass doctor`: its output, and its exit codes."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,9 +53,11 @@ def test_exit_code_follows_the_result(
     assert shown["workload"] == "pod n/web"
 
 
-def _run(monkeypatch: pytest.MonkeyPatch, diagnosis: Diagnosis, *arguments: str) -> Any:
+def _run(
+    monkeypatch: pytest.MonkeyPatch, diagnosis: Diagnosis | list[Diagnosis], *arguments: str
+) -> Any:
     async def found(*_: object) -> list[Diagnosis]:
-        return [diagnosis]
+        return diagnosis if isinstance(diagnosis, list) else [diagnosis]
 
     monkeypatch.setattr(doctor, "_diagnose", found)
     return CliRunner().invoke(
@@ -89,3 +92,25 @@ def test_control_characters_of_an_object_are_escaped(monkeypatch: pytest.MonkeyP
     text = _run(monkeypatch, Diagnosis(workload="pod n/web", findings=[hostile])).stdout
     assert "\x1b" not in text
     assert "\x07" not in text
+
+
+def _without_label(name: str) -> Diagnosis:
+    finding = replace(_FINDING, object=f"pod n/{name}", fix=f"kubectl delete pod {name} -n n")
+    return Diagnosis(workload=f"pod n/{name}", findings=[finding])
+
+
+def test_workloads_with_the_same_result_are_named_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A namespace with many pods of one Deployment prints the same fix once."""
+    same = [_without_label(f"web-{number}") for number in range(6)]
+    other = Diagnosis(workload="pod n/api")
+    shown = _run(monkeypatch, [*same, other]).stdout
+    assert shown == (
+        "pod n/web-0: 1 problem, 0 checks passed\n"
+        "  account: label-missing\n"
+        "    pod n/web-0: the pod has no label\n"
+        "    fix: kubectl delete pod web-0 -n n\n"
+        "  the same for pod n/web-1, pod n/web-2, pod n/web-3 and 2 others\n"
+        "pod n/api: nothing wrong, 0 checks passed\n"
+    )
+    document = _run(monkeypatch, [*same, other], "-o", "json").stdout
+    assert len(json.loads(document)["workloads"]) == 7

@@ -87,6 +87,14 @@ async def test_all_namespaces_are_compared(running: Podpass, rollouts: Rollouts)
     assert "drift --restart` restarts their controllers" in done.stderr
 
 
+def test_namespace_that_does_not_exist_is_refused(running: Podpass) -> None:
+    done = running("drift", "nosuch")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "the namespace nosuch does not exist" in done.stderr
+    assert "kubectl get namespaces" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -184,12 +184,13 @@ def test_principal_id_used_as_client_id_is_recognized(running: Podpass) -> None:
         if row["name"] == "web"
     ]
     refused = RefusedWorkload(running, web["principal_id"])
-    said = f"{web['principal_id']} is the principal id of web, not its client id"
-    assert said in refused.explain().stdout
-    assert json.loads(refused.explain("-o", "json").stdout)["client"].startswith(said)
+    about = "the object id of the service principal of web; its client id is"
+    said = f"{web['principal_id']} is not a client id but {about} {web['client_id']}"
+    assert said in " ".join(refused.explain().stdout.split())
+    assert json.loads(refused.explain("-o", "json").stdout)["client"] == said
     # Also from the text alone, such as the log of a pod that was deleted.
     text = f"AADSTS700016: Application with identifier '{web['principal_id']}' was not found"
-    assert said in running("explain", text).stdout
+    assert said in " ".join(running("explain", text).stdout.split())
 
 
 @pytest.mark.processes

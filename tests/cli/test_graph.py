@@ -148,13 +148,27 @@ def test_what_the_caller_may_not_read_is_reported_and_not_guessed(seeded: Podpas
         *("--subscription-id", status["subscription_id"]),
         *("--kubeconfig", status["kubernetes"]["kubeconfig"]),
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 3, done.stderr
     document = json.loads(done.stdout)
     unread = {each.partition(":")[0] for each in document["unread"]}
     assert {"applications", "managed identities", "role assignments"} <= unread
     assert "podpass: not read: applications: Microsoft Graph refused" in done.stderr
     # The identities of the accounts may exist: nothing is reported about them.
     assert document["findings"] == []
+
+
+def test_unreachable_cluster_is_no_success(seeded: Podpass, tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "config"
+    cluster = {"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}
+    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+    config = {"clusters": [cluster], "contexts": [context], "current-context": "c"}
+    kubeconfig.write_text(json.dumps({**config, "users": [{"name": "u", "user": {"token": "t"}}]}))
+    method = ("--auth-method", "instance", "--kubeconfig", str(kubeconfig))
+    done = seeded("graph", *method)
+    assert done.returncode == 3, done.stderr
+    assert "ServiceAccounts of the cluster: no answer from http://127.0.0.1:1" in " ".join(
+        done.stdout.split()
+    )
 
 
 def test_output_has_no_token(seeded: Podpass) -> None:

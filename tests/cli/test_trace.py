@@ -119,6 +119,55 @@ def test_hops_of_the_sidecar_are_those_of_its_pod(data_dir: Path) -> None:
     assert stages(data_dir, "good") == ["admission", "assertion", "exchange", "imds", "resource"]
 
 
+def _write_sidecar(data_dir: Path, uid: str, **values: Any) -> None:
+    logs = data_dir / "pods" / uid / "logs" / "azwi-proxy"
+    logs.mkdir(parents=True)
+    entry = line(stage="imds", time="2026-01-02T03:00:59.500Z", **values)
+    (logs / "0.log").write_bytes(b"2026-01-02T03:00:59.5Z stderr F " + entry + b"\n")
+
+
+@pytest.mark.parametrize(
+    ("uid", "request_id", "outcome", "is_claimed"),
+    [
+        ("u-good", "r-1", "acquired", False),
+        ("u-good", "r-1", "cached", False),
+        ("u-good", "r-1", "failed", True),
+        ("u-good", "r-2", "acquired", True),
+        ("u-good", "", "acquired", True),
+        ("u-wrong", "r-1", "acquired", True),
+    ],
+    ids=["same-exchange", "cached", "other-result", "no-exchange", "no-id", "other-pod"],
+)
+def test_hop_of_a_sidecar_without_its_exchange_is_only_claimed(
+    data_dir: Path, uid: str, request_id: str, outcome: str, is_claimed: bool
+) -> None:
+    granted = {"outcome": "granted", "token_sha256": "a", "sub": f"{SUBJECT}web"}
+    write(data_dir, {**granted, "correlation_id": "r-1", "time": "2026-01-02T03:00:58.000Z"})
+    values = {"outcome": outcome, "correlation_id": request_id, "confirmed": True}
+    _write_sidecar(data_dir, uid, **values)
+    name = uid.removeprefix("u-")
+    found = json.loads(trace(data_dir, name, "-o", "json").stdout)[-1]
+    assert found["stage"] == "imds"
+    assert found["facts"]["confirmed"] is not is_claimed
+    shown = " ".join(trace(data_dir, name).stdout.split())
+    assert ("claimed by the pod's own log" in shown) is is_claimed
+
+
+def test_dry_run_is_no_admission(data_dir: Path) -> None:
+    dry = {**GOOD, "pod": "podpass-doctor- (prefix)", "uid": "", "dry_run": True}
+    write(data_dir, {"stage": "admission", "outcome": "mutated", **dry}, minute=5)
+    assert "podpass-doctor" not in trace(data_dir).stdout
+    assert "podpass-doctor" in trace(data_dir, "--all").stdout
+
+
+@pytest.mark.parametrize("char", ["\x7f", "\x85", "\x9b", "\u202e"])
+def test_json_has_no_control_character_of_a_log(data_dir: Path, char: str) -> None:
+    write(data_dir, {"stage": "admission", "outcome": f"a{char}b", **GOOD})
+    printed = trace(data_dir, "good", "-o", "json").stdout
+    assert printed.replace("\n", "").isprintable()
+    assert json.loads(printed)[-1]["outcome"] == f"a{char}b"
+
+
 @pytest.mark.parametrize("stage", ["account", "admission", "assertion", "exchange", "resource"])
 def test_pod_cannot_forge_hops_of_other_stages(data_dir: Path, stage: str) -> None:
     """Its log is read because of a name, which any container can have."""

@@ -5,6 +5,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import trustme
@@ -26,6 +27,9 @@ _TOKEN = re.compile(r"eyJ[\w.-]*")
 _OBJECT = re.compile(r"0x[0-9a-f]{6,}")
 _NO_GUID = "00000000-0000-4000-8000-000000000000"
 _NOISE = re.compile("JAVA_TOOL_OPTIONS|^SLF4J|^resolved tenant|^tenantId =")
+# The kinds of clients: Azure Identity with a vault client, MSAL alone, an identity library for Storage.
+WORKLOAD, MSAL, STORAGE = "workload", "msal", "storage"
+_SCOPE = "https://vault.azure.net/.default"
 # A closed port of this machine.
 _CLOSED = "https://localhost:9/"
 
@@ -35,12 +39,15 @@ class ErrorClient:
     """One released SDK, and the credentials of it whose errors are recorded.
 
     Shapes:  `hides_codes` if its errors have the HTTP status of the token service, but not the AADSTS code.
+             `arguments` of the command replace the kind; `without` are failures that it cannot have.
     """
 
     name: str
     command: Callable[[], list[str]]
     kinds: tuple[str, ...] = ("workload",)
     hides_codes: bool = False
+    arguments: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
     def expected(self, failure: "Failure") -> tuple[str, ...]:
         """Return what must be recognized, one of these."""
@@ -61,7 +68,7 @@ class Failure:
     labels: dict[str, str] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[Instance, Path], Mapping[str, str]] = lambda _, __: {}
-    kinds: tuple[str, ...] = ("workload", "default")
+    kinds: tuple[str, ...] = (WORKLOAD, "default")
 
 
 def _python(age: str) -> Callable[[], list[str]]:
@@ -95,7 +102,51 @@ def _go(age: str) -> Callable[[], list[str]]:
     return command
 
 
-CLIENTS = tuple(
+def _rust() -> list[str]:
+    files = [PROGRAMS / "rust" / name for name in ("Cargo.toml", "main.rs")]
+    build = [find_tool("cargo"), "build", "--quiet"]
+    folder = run_installation("rust", files, build, newest=False)
+    return [str(folder / "target" / "debug" / "sentences")]
+
+
+# Each prints the error of the exchange; without MSAL's own text, those of HTTP libraries are printed.
+_ALONE = {
+    "msal-python": lambda age: toolchains.python("msal_app", age),
+    "msal-node": lambda age: toolchains.node("msal", age),
+    "msal-java": lambda age: toolchains.java("Msal", age),
+    "msal-go": lambda age: [*toolchains.go("client", age), "msal"],
+}
+_OTHERS = (
+    ErrorClient(name="rust-newest", command=_rust, without=("unknown-host",)),
+    ErrorClient(
+        name="dotnet-newest",
+        command=toolchains.azmcp,
+        arguments=("Azure.Identity", "workload", _SCOPE),
+        hides_codes=True,
+        # It chooses the authority by its own setting.
+        without=("unknown-host", "authority-unreachable", "authority-without-tls"),
+    ),
+    *(
+        ErrorClient(
+            name=f"cpp-{age}",
+            command=partial(toolchains.python, "storage", age, "storage-"),
+            kinds=(STORAGE,),
+            arguments=("localhost:9", "default", _SCOPE),
+        )
+        for age in (OLDEST, NEWEST)
+    ),
+    *(
+        ErrorClient(
+            name=f"{name}-{age}",
+            command=partial(command, age),
+            kinds=(MSAL,),
+            arguments=("string", _SCOPE),
+        )
+        for name, command in _ALONE.items()
+        for age in (OLDEST, NEWEST)
+    ),
+)
+CLIENTS = _OTHERS + tuple(
     ErrorClient(
         name=f"{language}-{age}",
         command=make(age),
@@ -151,20 +202,23 @@ def _other_ca(instance: Instance, folder: Path) -> dict[str, str]:
     }
 
 
+_ALL = (WORKLOAD, "default", MSAL, STORAGE)
 FAILURES = (
     # The oldest azure-identity for Python leaves the credential out of its chain without a word about it.
     Failure(name="no-label", labels={}, expected=("sdk_not_injected", "sdk_no_credential")),
-    Failure(name="wrong-subject", account="other", expected=("700213",)),
-    Failure(name="unknown-client", account="unknown-client", expected=("700016",)),
+    Failure(name="wrong-subject", account="other", expected=("700213",), kinds=_ALL),
+    Failure(name="unknown-client", account="unknown-client", expected=("700016",), kinds=_ALL),
     Failure(
         name="wrong-tenant",
         account="wrong-tenant",
         expected=("90002", "sdk_other_tenant"),
+        kinds=_ALL,
     ),
     Failure(
         name="no-role",
         env={"AZURE_CLIENT_ID": NO_ROLE_CLIENT},
         expected=("vault_forbidden_by_rbac",),
+        kinds=(WORKLOAD, "default", MSAL),
     ),
     Failure(
         name="vault-missing",
@@ -180,6 +234,7 @@ FAILURES = (
         name="authority-unreachable",
         env={"AZURE_AUTHORITY_HOST": _CLOSED},
         expected=("sdk_authority_unreachable", "50049", "proxy_refused"),
+        kinds=_ALL,
     ),
     Failure(
         name="no-client-id",
@@ -189,17 +244,20 @@ FAILURES = (
     Failure(
         name="malformed-tenant",
         env={"AZURE_TENANT_ID": "my tenant"},
-        expected=("sdk_tenant_malformed", "sdk_other_tenant"),
+        expected=("sdk_tenant_malformed", "sdk_other_tenant", "900023"),
+        kinds=_ALL,
     ),
     Failure(
         name="token-file-empty",
         prepare=_empty_file,
         expected=("sdk_token_file_unreadable", "7000216"),
+        kinds=_ALL,
     ),
     Failure(
         name="authority-without-tls",
         env={"AZURE_AUTHORITY_HOST": "http://login.microsoftonline.com/"},
         expected=("sdk_authority_malformed",),
+        kinds=_ALL,
     ),
     Failure(
         name="unknown-host",
@@ -207,8 +265,8 @@ FAILURES = (
         prepare=_without_proxy,
         expected=("sdk_host_unreachable", "proxy_refused"),
     ),
-    Failure(name="expired-token", prepare=_expired_token, expected=("700024",)),
-    Failure(name="bad-ca", prepare=_other_ca, expected=("sdk_ca_untrusted",)),
+    Failure(name="expired-token", prepare=_expired_token, expected=("700024",), kinds=_ALL),
+    Failure(name="bad-ca", prepare=_other_ca, expected=("sdk_ca_untrusted",), kinds=_ALL),
     Failure(
         name="no-metadata-service",
         labels={},
@@ -234,7 +292,10 @@ def run_failure(
     """Run a client in a broken pod; return its cleaned output."""
     name = f"{client.name}-{kind}-{failure.name}"
     env = {"VAULT_URL": VAULT, **failure.env, **failure.prepare(instance, folder)}
-    command = [*client.command(), kind]
+    if kind == STORAGE:
+        # Its chain continues with managed identity: with that of App Service, and not with the machine's.
+        env |= {"IDENTITY_ENDPOINT": "http://127.0.0.1:9/", "IDENTITY_HEADER": "none"}
+    command = [*client.command(), *(client.arguments or (kind,))]
     instance.create_pod(name, failure.account, command, labels=failure.labels, env=env)
     _, printed = instance.wait_for_end(name, 120)
     return clean_output(printed, instance, folder)

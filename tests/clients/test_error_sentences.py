@@ -33,8 +33,15 @@ def recorded() -> Iterator[list[dict[str, object]]]:
     found: list[dict[str, object]] = []
     yield found
     if os.environ.get("PODPASS_RECORD_ERRORS") and found:
+        ran = {_key(each) for each in found}
+        known = json.loads(VECTORS.read_text())["errors"]
+        found = [*(each for each in known if _key(each) not in ran), *found]
         text = json.dumps({"source": SOURCE, "errors": found}, indent=1, ensure_ascii=False)
         VECTORS.write_text(text + "\n")
+
+
+def _key(entry: dict[str, object]) -> tuple[object, object]:
+    return entry["client"], entry["kind"]
 
 
 SOURCE = "recorded by tests/clients/test_error_sentences.py from released SDKs in pods"
@@ -51,7 +58,7 @@ def test_todays_sentences_of_the_sdk_are_recognized(
     create_accounts(instance)
     missing = {}
     for failure in FAILURES:
-        if kind not in failure.kinds:
+        if kind not in failure.kinds or failure.name in client.without:
             continue
         text = run_failure(instance, client, kind, failure, tmp_path)
         entry = {"client": client.name, "kind": kind, "failure": failure.name}

@@ -1,6 +1,7 @@
 """The timeline of the console: which hops belong together, and what is stored of them."""
 
 import base64
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from podpass.console.timeline import (
     claims,
     clip,
 )
-from podpass.trace.hop import STAGES
+from podpass.trace.hop import STAGES, Hop
 from tests.console.hops import CLIENT, exchange_facts, hop
 
 POD = {"pod": "p", "namespace": "default", "account": "web"}
@@ -43,6 +44,49 @@ def test_exchange_has_the_hops_of_its_account_and_the_uses_of_its_token() -> Non
     ]
     assert found.account == ("default", "web")
     assert found.hops[2].fact("audience") == "api://AzureADTokenExchange"
+
+
+def _sidecar(outcome: str = "acquired", **facts: Any) -> Hop:
+    about = {"namespace": "default", "account": "web", "confirmed": True, "correlation_id": "r-1"}
+    return hop("imds", outcome, **{**about, **facts})
+
+
+def test_request_to_the_sidecar_is_part_of_its_exchange() -> None:
+    timeline = Timeline()
+    timeline.add(hop("exchange", "granted", correlation_id="r-1", **exchange_facts()))
+    timeline.add(hop("resource", "ok", uti="uti-1", vault="v"))
+    before = timeline.revision
+    timeline.add(_sidecar())
+    timeline.add(_sidecar("cached"))
+    [found] = timeline.newest(10)
+    assert [each.stage for each in found.hops] == ["exchange", "imds", "imds", "resource"]
+    assert timeline.changed_since(before, 10) == [found]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"confirmed": False},
+        {"correlation_id": "r-2"},
+        {"account": "other"},
+        {"outcome": "failed"},
+    ],
+    ids=["claimed", "other-id", "other-account", "other-result"],
+)
+def test_other_request_to_a_sidecar_is_not_part_of_the_exchange(facts: dict[str, Any]) -> None:
+    timeline = Timeline()
+    timeline.add(hop("exchange", "granted", correlation_id="r-1", **exchange_facts()))
+    timeline.add(_sidecar(**facts))
+    [found] = timeline.newest(10)
+    assert [each.stage for each in found.hops] == ["exchange"]
+
+
+def test_dry_run_is_not_in_the_timeline() -> None:
+    timeline = Timeline()
+    timeline.add(hop("admission", "mutated", dry_run=True, **POD))
+    timeline.add(hop("admission", "refused", dry_run=True, **POD))
+    assert timeline.revision == 0
+    assert timeline.counts["admission"].passed == timeline.counts["admission"].refused == 0
 
 
 def test_exchange_of_another_account_has_only_its_own_hops() -> None:

@@ -1,5 +1,6 @@
 """An instance whose objects are created and broken by REST, and the diagnosis of one workload in it."""
 
+import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -21,7 +22,9 @@ from podpass.doctor.model import Diagnosis
 from podpass.doctor.resource_facts import RequestedResource
 from podpass.kubernetes.client import KubeClient
 from tests.cli.azure_world import AUDIENCE, AzureWorld
+from tests.doctor.lab import pod_spec
 
+NO_CLIENT_ID = "none"
 READER = "Key Vault Secrets User"
 ROLES = {
     READER: "4633458b-17de-408a-b874-0445c86b69e6",
@@ -34,6 +37,7 @@ _IDENTITY = {"api-version": "2023-01-31"}
 _VAULT = {"api-version": "2023-07-01"}
 _ROLE = {"api-version": "2022-04-01"}
 _PREFIX = "azure.workload.identity"
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 @dataclass(kw_only=True)
@@ -54,6 +58,7 @@ class Workload:
     role: str | None = READER
     scope: str = ""
     vault: str = "doctor-vault"
+    has_pod: bool = False
     ids: dict[str, str] = field(default_factory=dict)
 
 
@@ -124,11 +129,33 @@ class CloudWorld:
                 wanted.ids["principal"], wanted.role, wanted.scope or self.vault_id(wanted.vault)
             )
         annotations = {f"{_PREFIX}/client-id": wanted.client_id or wanted.ids[wanted.client_from]}
+        if wanted.client_id == NO_CLIENT_ID:
+            annotations = {}
         if wanted.tenant_id:
             annotations[f"{_PREFIX}/tenant-id"] = wanted.tenant_id
         meta = {"name": wanted.name, "annotations": annotations}
         body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}
         await self.cluster.create("/api/v1/namespaces/default/serviceaccounts", body)
+        if wanted.has_pod:
+            await self._create_pod(wanted.name)
+
+    async def _create_pod(self, name: str) -> None:
+        """Create a pod as `kubectl apply` does, which the webhook changes and no kubelet starts."""
+        spec = pod_spec(None) | {"serviceAccountName": name}
+        meta: dict[str, Any] = {"name": name, "labels": {f"{_PREFIX}/use": "true"}}
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+        meta["annotations"] = {_LAST_APPLIED: json.dumps(body)}
+        await self.cluster.create("/api/v1/namespaces/default/pods", body)
+
+    async def annotate(self, name: str, client_id: str | None) -> None:
+        """Change or remove the annotation of a ServiceAccount."""
+        meta = {"annotations": {f"{_PREFIX}/client-id": client_id}}
+        path = f"/api/v1/namespaces/default/serviceaccounts/{name}"
+        await self.cluster.patch(path, {"metadata": meta})
+
+    async def delete_vault(self, name: str) -> None:
+        """Soft-delete a vault."""
+        await self.manage("DELETE", self.vault_id(name), None, _VAULT)
 
     async def _create_managed(self, wanted: Workload) -> None:
         path = (
@@ -171,11 +198,14 @@ class CloudWorld:
         """Read the cluster half of a workload."""
         reader = ClusterReader(self.cluster, time.time)
         found = await reader.read_objects(
-            cluster_facts.WorkloadRef(namespace="default", account=wanted.name)
+            cluster_facts.WorkloadRef(namespace="default", pod=wanted.name)
+            if wanted.has_pod
+            else cluster_facts.WorkloadRef(namespace="default", account=wanted.name)
         )
         assert isinstance(found.preview, Preview)
         assert found.preview.pod
-        _overwrite(found.preview.pod, wanted)
+        if not wanted.has_pod:
+            _overwrite(found.preview.pod, wanted)
         return found
 
     async def diagnose(self, wanted: Workload, *, exchange: bool = True) -> Diagnosis:

@@ -95,6 +95,32 @@ async def test_outdated_pod_is_named_without_the_right_to_create_pods(lab: Lab) 
     assert OTHER in finding.message
 
 
+async def test_restart_is_no_unconditional_fix_while_the_new_client_id_is_not_known(
+    lab: Lab,
+) -> None:
+    await lab.account()
+    await lab.pod()
+    await lab.annotate(client_id=OTHER)
+    [finding] = (await lab.diagnose()).findings
+    assert finding.fix.startswith("if the new client id is right: ")
+    assert finding.fix.endswith(f"--overwrite {names.CLIENT_ID}={CLIENT}")
+
+
+async def test_client_id_of_the_pod_is_the_fix_of_an_annotation_that_was_broken(lab: Lab) -> None:
+    await lab.account()
+    await lab.deployment(on_template=True)
+    await lab.annotate(client_id="my-identity")
+    [finding] = (await lab.diagnose()).findings
+    assert finding.check == "client-id-malformed"
+    assert finding.fix.endswith(f"--overwrite {names.CLIENT_ID}={CLIENT}")
+
+
+async def test_guid_of_an_annotation_is_used_without_the_blank(lab: Lab) -> None:
+    await lab.account(client_id=f" {{{CLIENT}}} ")
+    [finding] = (await lab.diagnose(account="web")).findings
+    assert finding.fix.endswith(f"--overwrite {names.CLIENT_ID}={CLIENT}")
+
+
 async def test_caller_without_any_right_gets_no_finding(lab: Lab) -> None:
     await lab.account(client_id="not a GUID")
     await lab.pod(labels={})

@@ -245,7 +245,7 @@ def test_unknown_vault_is_not_called_missing_if_another_subscription_may_have_it
     resource = ResourceFacts(title="vault shop", exists=False)
     found = _examine(replace(CLOUD, resource=resource))
     assert _named(found) == []
-    assert "pass its resource id" in _reason(found, "vault-unknown")
+    assert "pass the resource id" in _reason(found, "vault-unknown")
 
 
 _VAULT_ID = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.KeyVault/vaults/shop"

@@ -10,7 +10,7 @@ from podpass.doctor.checks import CHECKS
 from podpass.doctor.model import Diagnosis
 from podpass.local.control_plane.programs import ASSETS
 from tests.cli.azure_world import AzureWorld
-from tests.doctor.cloud_world import CloudWorld, Workload, connected
+from tests.doctor.cloud_world import NO_CLIENT_ID, CloudWorld, Workload, connected
 from tests.local.instances import Podpass
 
 Break = Callable[[CloudWorld, Workload], None]
@@ -22,7 +22,8 @@ class SetUp:
     """One broken set-up.
 
     Shapes:  `before` changes the workload before its objects are created, `after` changes the objects;
-             `finding` is the id of the check that must name it first, `says` a part of the message.
+             `finding` is the id of the check that must name it first, `says` a part of the message. `fix` is
+             a part of its fix, with the ids of the workload in braces. `only` if nothing else may be found.
     """
 
     id: str
@@ -30,6 +31,8 @@ class SetUp:
     says: str
     before: Break = lambda _world, _workload: None
     after: BreakLater | None = None
+    fix: str = ""
+    only: bool = False
 
 
 def _trust(**changes: object) -> Break:
@@ -97,7 +100,33 @@ def _policy(id_name: str, *permissions: str) -> BreakLater:
     return change
 
 
+def _annotate(client_id: str | None) -> BreakLater:
+    """Return a change of the annotation while the pod runs."""
+
+    async def change(world: CloudWorld, workload: Workload) -> None:
+        await world.annotate(workload.name, client_id)
+
+    return change
+
+
+async def _annotate_other_identity(world: CloudWorld, workload: Workload) -> None:
+    """Set the client id of an identity that trusts another ServiceAccount."""
+    other = Workload(name="identity-of-another", credentials=[world.credential("another")])
+    await world.create(other)
+    await world.annotate(workload.name, other.ids["client"])
+
+
+async def _annotate_principal(world: CloudWorld, workload: Workload) -> None:
+    await world.annotate(workload.name, workload.ids["principal"])
+
+
+async def _delete_vault(world: CloudWorld, workload: Workload) -> None:
+    await world.put_vault(workload.vault, uses_roles=True)
+    await world.delete_vault(workload.vault)
+
+
 _REAL = "kube-apiserver"
+_SET_CLIENT_ID = "--overwrite azure.workload.identity/client-id={client}"
 _UNKNOWN = "99999999-aaaa-4bbb-8ccc-000000000001"
 _BY_POLICY = _set(vault="policies", role=None)
 SETUPS = (
@@ -106,12 +135,14 @@ SETUPS = (
         finding="identity-unknown",
         says="no application and no managed identity",
         before=_set(client_id=_UNKNOWN),
+        fix=_SET_CLIENT_ID,
     ),
     SetUp(
         id="principal-id-as-client-id",
         finding="identity-unknown",
         says="the object id of the service principal of principal-id-as-client-id; its client id is",
         before=_set(client_from="principal"),
+        fix=_SET_CLIENT_ID,
     ),
     SetUp(
         id="object-id-as-client-id",
@@ -124,6 +155,65 @@ SETUPS = (
         finding="identity-unknown",
         says="not a client id but the tenant id",
         before=_use_tenant_id,
+    ),
+    SetUp(
+        id="annotation-changed-to-unknown-id",
+        finding="client-id-wrong",
+        says=f"its annotation client-id is {_UNKNOWN}, and no application and no managed identity",
+        before=_set(has_pod=True),
+        after=_annotate(_UNKNOWN),
+        fix=_SET_CLIENT_ID,
+        only=True,
+    ),
+    SetUp(
+        id="annotation-changed-to-other-identity",
+        finding="client-id-wrong",
+        says="that of managed identity identity-of-another, which has no federated credential that trusts",
+        before=_set(has_pod=True),
+        after=_annotate_other_identity,
+        fix=_SET_CLIENT_ID,
+        only=True,
+    ),
+    SetUp(
+        id="annotation-changed-to-principal-id",
+        finding="client-id-wrong",
+        says="not a client id but the object id of the service principal",
+        before=_set(has_pod=True),
+        after=_annotate_principal,
+        fix=_SET_CLIENT_ID,
+        only=True,
+    ),
+    SetUp(
+        id="annotation-changed-to-name",
+        finding="client-id-malformed",
+        says="a client ID is a GUID",
+        before=_set(has_pod=True),
+        after=_annotate("my-identity"),
+        fix=_SET_CLIENT_ID,
+        only=True,
+    ),
+    SetUp(
+        id="annotation-removed",
+        finding="client-id-missing",
+        says="AZURE_CLIENT_ID is not set",
+        before=_set(has_pod=True),
+        after=_annotate(None),
+        fix=_SET_CLIENT_ID,
+        only=True,
+    ),
+    SetUp(
+        id="no-annotation-but-an-identity-that-trusts",
+        finding="client-id-missing",
+        says="AZURE_CLIENT_ID is not set",
+        before=_set(client_id=NO_CLIENT_ID),
+        fix=_SET_CLIENT_ID,
+    ),
+    SetUp(
+        id="name-in-place-of-client-id",
+        finding="client-id-malformed",
+        says="a client ID is a GUID",
+        before=_set(client_id="name-in-place-of-client-id", credentials=[]),
+        fix=_SET_CLIENT_ID,
     ),
     SetUp(
         id="no-service-principal",
@@ -268,7 +358,23 @@ SETUPS = (
         id="unknown-vault",
         finding="vault-unknown",
         says="no such vault",
-        before=_set(vault="no-such-vault", role=None),
+        before=_set(vault="wrong", role=None),
+        fix="podpass vault list",
+    ),
+    SetUp(
+        id="misspelled-vault",
+        finding="vault-unknown",
+        says="no such vault",
+        before=_set(vault="doctor-valt", role=None),
+        fix="in the pod: https://doctor-vault.",
+    ),
+    SetUp(
+        id="deleted-vault",
+        finding="vault-unknown",
+        says="it was deleted, and can be recovered",
+        before=_set(vault="deleted-vault", role=None),
+        after=_delete_vault,
+        fix="az keyvault recover --name deleted-vault",
     ),
     SetUp(
         id="no-role",
@@ -346,27 +452,32 @@ def world(request: pytest.FixtureRequest, make_podpass: Callable[[], Podpass]) -
     return found
 
 
-def _diagnose(world: AzureWorld, setup: SetUp) -> Diagnosis:
-    async def run() -> Diagnosis:
+def _diagnose(world: AzureWorld, setup: SetUp) -> tuple[Diagnosis, str]:
+    """Return the diagnosis of a set-up, and the part of the fix that is expected."""
+
+    async def run() -> tuple[Diagnosis, str]:
         async with connected(world) as cloud:
             workload = Workload(name=setup.id, credentials=[cloud.credential(setup.id)])
             setup.before(cloud, workload)
             await cloud.create(workload)
             if setup.after is not None:
                 await setup.after(cloud, workload)
-            return await cloud.diagnose(workload)
+            return await cloud.diagnose(workload), setup.fix.format_map(workload.ids)
 
     return asyncio.run(run())
 
 
 @pytest.mark.parametrize("setup", SETUPS, ids=lambda each: each.id)
 def test_broken_setup_is_named(world: AzureWorld, setup: SetUp) -> None:
-    found = _diagnose(world, setup)
+    found, fix = _diagnose(world, setup)
     assert found.findings, found.not_checked
-    first = found.findings[0]
+    first, *others = found.findings
     assert first.check == setup.finding
     assert setup.says in first.message
     assert first.fix
+    assert fix in first.fix
+    if setup.only:
+        assert others == []
 
 
 _HEALTHY = (
@@ -386,7 +497,7 @@ _HEALTHY = (
 def test_healthy_setup_is_not_named_and_every_check_is_made(
     world: AzureWorld, setup: SetUp
 ) -> None:
-    found = _diagnose(world, setup)
+    found, _ = _diagnose(world, setup)
     assert list(found.findings) == []
     assert list(found.not_checked) == []
     assert len(found.passed) == len(CHECKS)

@@ -13,6 +13,8 @@ from podpass.imds.entra_client import EntraClient, TokenNotAcquired
 from tests.exchange.world import listen
 from tests.imds.conftest import MetadataService, Sidecar, authority_at
 
+UNKNOWN_CLIENT = "99999999-aaaa-4bbb-8ccc-000000000009"
+
 PATH = "/metadata/identity/oauth2/token"
 QUERY = "?resource=https://vault.azure.net"
 
@@ -241,3 +243,20 @@ async def test_metadata_service_is_not_asked_through_a_proxy(
     monkeypatch.delenv("NO_PROXY", raising=False)
     assert (await sidecar.get("/metadata/instance"))[0] == 203
     assert len(sidecar.metadata.seen) == 1
+
+
+async def test_hop_has_the_correlation_id_of_the_exchange(
+    sidecar: Sidecar, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A refused exchange has it too; a cached token has that of the exchange which returned it."""
+    caplog.set_level("INFO")
+    resource = "/metadata/identity/oauth2/token?resource=https://vault.azure.net"
+    for target in (resource, resource, f"{resource}&client_id={UNKNOWN_CLIENT}"):
+        await sidecar.get(target)
+    hops = [vars(each) for each in caplog.records if vars(each).get("hop")]
+    answered = [
+        (each["correlation_id"], each["outcome"]) for each in hops if each["stage"] == "imds"
+    ]
+    assert [outcome for _, outcome in answered] == ["acquired", "cached", "failed"]
+    assert len({request_id for request_id, _ in answered}) == 2
+    assert answered[0][0] == answered[1][0]

@@ -350,7 +350,7 @@ async def test_requests_that_wait_for_the_authority_are_limited(
     client = entra_client.EntraClient(authority_at(world.url, world, token_file), world.clock)
     gate = asyncio.Event()
 
-    async def wait(_: bytes) -> None:
+    async def wait(_: bytes, __: str) -> None:
         await gate.wait()
         raise OSError(0, "gone")
 

@@ -75,6 +75,11 @@ def test_pods_of_the_mode_env_share_a_machine_and_read_a_secret(instance: Instan
         events = _sidecar_events(instance, name)
         assert "received token request" in events
         assert "successfully acquired token" in events
+        traced = json.loads(instance.podpass("trace", f"pod/{name}", "-o", "json").stdout)
+        [imds] = [each for each in traced if each["stage"] == "imds"]
+        assert imds["facts"]["confirmed"] is True
+        [exchange] = [each for each in traced if each["stage"] == "exchange"]
+        assert imds["correlation_id"] == exchange["correlation_id"]
 
 
 @needs_namespace

@@ -7,7 +7,6 @@ import pytest
 from podpass.doctor.credential_difference import PresentedToken
 from podpass.local.credential_comparison import (
     compare,
-    explain_client_id,
     mark_differences,
     read_presented,
 )
@@ -99,21 +98,6 @@ def test_one_letter_counts_less_than_another_account_as_in_doctor() -> None:
 )
 def test_each_different_character_is_marked(expected: str, given: str, marks: str) -> None:
     assert mark_differences(expected, given) == marks
-
-
-def test_other_ids_used_as_client_id_are_recognized() -> None:
-    known = [identity("web"), identity("api")]
-    assert explain_client_id("client-of-web", known, "tenant") is None
-    assert explain_client_id("unknown", known, "tenant") is None
-    for used, words in (
-        ("Principal-of-API", "is the principal id of api"),
-        ("application-of-api", "is the object id of the application of api"),
-    ):
-        said = explain_client_id(used, known, "tenant")
-        assert said is not None
-        assert words in said
-        assert said.endswith("The client id is client-of-api")
-    assert "is the tenant id" in str(explain_client_id("tenant", known, "tenant"))
 
 
 @pytest.mark.parametrize("missing", ["iss", "sub", "aud"])

@@ -125,7 +125,7 @@ class AdmissionHandler:
             return build_allow_response(review.api_version, review.uid)
         account, config = await self._read_config(state, review)
         assert state.pod is not None
-        operations, warnings = self._mutate(state.pod, account, config)
+        operations, warnings = self._mutate(state.pod, account, config, dry_run=review.dry_run)
         state.outcome = "mutated" if operations else "unchanged"
         audit = _build_audit_annotations(config) if operations else None
         return build_allow_response(
@@ -136,7 +136,8 @@ class AdmissionHandler:
         self, state: _RequestState, review: AdmissionRequest
     ) -> tuple[ServiceAccount, PodIdentityConfig]:
         settings = self._settings
-        with StageLogger(_log, "account", "ServiceAccount {pod.namespace}/{pod.account}") as this:
+        asked, dry_run = "ServiceAccount {pod.namespace}/{pod.account}", review.dry_run
+        with StageLogger(_log, "account", asked, dry_run=dry_run) as this:
             this.pod = state.pod = pod = parse_pod(review.object, review.namespace)
             account = ServiceAccount(
                 namespace=pod.namespace,
@@ -158,9 +159,10 @@ class AdmissionHandler:
         return account, config
 
     def _mutate(
-        self, pod: Pod, account: ServiceAccount, config: PodIdentityConfig
+        self, pod: Pod, account: ServiceAccount, config: PodIdentityConfig, *, dry_run: bool
     ) -> tuple[list[PatchOperation], list[str]]:
-        with StageLogger(_log, "admission", names.WEBHOOK_PATH + " for {pod}", pod) as this:
+        asked = names.WEBHOOK_PATH + " for {pod}"
+        with StageLogger(_log, "admission", asked, pod, dry_run=dry_run) as this:
             mutation = mutate(pod, config, self._settings)
             operations = mutation.operations
             this.checked.append("no other volume is mounted at the token's path")

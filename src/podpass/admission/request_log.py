@@ -7,20 +7,30 @@ from typing import Any, Self
 
 from podpass.account.model import Pod
 from podpass.errors import Error
-from podpass.log import hop
+from podpass.log import DRY_RUN, hop
 
 
 class StageLogger:
     """Measures one stage and logs its result once, also after an error; use it as a context.
 
     Shapes:  `asked` describes the request, with members of the pod in braces. It is formatted only if the
-             line is logged: by default most lines are not.
+             line is logged: by default most lines are not. The line of a dry run says so: no pod was created.
     """
 
-    __slots__ = ("_asked", "_log", "checked", "facts", "outcome", "pod", "stage", "started")
+    __slots__ = (
+        *("_asked", "_dry_run", "_log", "checked", "facts", "outcome", "pod", "stage", "started"),
+    )
 
-    def __init__(self, log: logging.Logger, stage: str, asked: str, pod: Pod | None = None) -> None:
-        self._log, self._asked = log, asked
+    def __init__(
+        self,
+        log: logging.Logger,
+        stage: str,
+        asked: str,
+        pod: Pod | None = None,
+        *,
+        dry_run: bool = False,
+    ) -> None:
+        self._log, self._asked, self._dry_run = log, asked, dry_run
         self.stage, self.pod, self.outcome = stage, pod, ""
         self.checked: list[str] = []
         self.facts: dict[str, Any] = {}
@@ -50,9 +60,12 @@ class StageLogger:
 
     def _log_result(self, level: int, event: str, facts: dict[str, Any]) -> None:
         if self._log.isEnabledFor(level):
-            pod, about = self.pod, {}
+            pod = self.pod
+            about: dict[str, object] = {}
             if pod is not None:
                 about = {"pod": pod.identity, "namespace": pod.namespace, "account": pod.account}
+            if self._dry_run:
+                about[DRY_RUN] = True
             hop(
                 self._log,
                 event,

@@ -82,11 +82,12 @@ class WarningHandler:
             pod, ServiceAccount(namespace=pod.namespace, name=pod.account, annotations=annotations)
         )
         if warnings and not self._workloads:
-            _log_skipped(pod, warnings[0], time.perf_counter() - began)
+            about = {log.DRY_RUN: True} if review.dry_run else {}
+            _log_skipped(pod, warnings[0], time.perf_counter() - began, **about)
         return warnings
 
 
-def _log_skipped(pod: Pod, cause: str, seconds: float) -> None:
+def _log_skipped(pod: Pod, cause: str, seconds: float, **about: bool) -> None:
     """Log that the pod passes the webhook without a change, although its author probably wants one."""
     log.hop(
         _log,
@@ -100,4 +101,5 @@ def _log_skipped(pod: Pod, cause: str, seconds: float) -> None:
         namespace=pod.namespace,
         account=pod.account,
         cause=cause,
+        **about,
     )

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from podpass.doctor.model import Diagnosis, Finding
 
 _WRONG, _NOT_READ = 1, 3
+_MAX_WORKLOADS = 50
+_MAX_NAMES = 3
 
 
 @click.command
@@ -82,27 +84,56 @@ async def _diagnose(
 ) -> Sequence["Diagnosis"]:
     from podpass.cli.cluster import connect_to_cluster
     from podpass.doctor.run import diagnose
-    from podpass.doctor.targets import MAX_WORKLOADS, find_workloads
+    from podpass.doctor.targets import find_workloads
 
     async with connect_to_cluster(data_dir, kubeconfig, options.environ()) as client:
         workloads = await find_workloads(client, target, namespace)
-        if len(workloads) == MAX_WORKLOADS:
-            print_message(f"only the first {MAX_WORKLOADS} workloads are checked")
+        if len(workloads) > _MAX_WORKLOADS:
+            count = f"the first {_MAX_WORKLOADS} of {len(workloads)} workloads"
+            print_message(f"only {count} are checked; pass the name of another one to check it")
         reader = await doctor_cloud.open_cloud(cloud, options.environ(), client)
-        return await diagnose(client, workloads, read_cloud=reader.read)
+        return await diagnose(client, workloads[:_MAX_WORKLOADS], read_cloud=reader.read)
 
 
 def _print(found: Sequence["Diagnosis"]) -> None:
+    """Print each result once, with the names of all workloads that have it."""
+    groups: dict[object, list[Diagnosis]] = {}
     for diagnosis in found:
-        click.echo(f"{escape_unprintable(diagnosis.workload)}: {_conclude(diagnosis)}")
-        for finding in diagnosis.findings:
-            _print_finding(finding)
-        reasons: dict[str, list[str]] = {}
-        for each in diagnosis.not_checked:
-            reasons.setdefault(each.reason, []).append(each.check)
-        for reason, checks in reasons.items():
-            text = f"not checked ({', '.join(checks)}): {escape_unprintable(reason)}"
-            click.echo(_indent(text, "  "))
+        groups.setdefault(_describe_result(diagnosis), []).append(diagnosis)
+    for first, *others in groups.values():
+        _print_one(first)
+        if others:
+            names = ", ".join(each.workload for each in others[:_MAX_NAMES])
+            more = len(others) - _MAX_NAMES
+            text = f"the same for {names}" + (f" and {more} others" if more > 0 else "")
+            click.echo(_indent(escape_unprintable(text), "  "))
+
+
+def _describe_result(diagnosis: "Diagnosis") -> object:
+    """Return the result without the name of its workload, so that equal ones are equal."""
+    name = diagnosis.workload.rpartition("/")[2]
+
+    def hide(text: str) -> str:
+        return text.replace(name, "")
+
+    findings = [
+        (each.check, *map(hide, (each.object, each.message, each.fix)))
+        for each in diagnosis.findings
+    ]
+    not_checked = [(each.check, hide(each.reason)) for each in diagnosis.not_checked]
+    return tuple(findings), tuple(not_checked), tuple(diagnosis.passed)
+
+
+def _print_one(diagnosis: "Diagnosis") -> None:
+    click.echo(f"{escape_unprintable(diagnosis.workload)}: {_conclude(diagnosis)}")
+    for finding in diagnosis.findings:
+        _print_finding(finding)
+    reasons: dict[str, list[str]] = {}
+    for each in diagnosis.not_checked:
+        reasons.setdefault(each.reason, []).append(each.check)
+    for reason, checks in reasons.items():
+        text = f"not checked ({', '.join(checks)}): {escape_unprintable(reason)}"
+        click.echo(_indent(text, "  "))
 
 
 def _conclude(diagnosis: "Diagnosis") -> str:

@@ -55,8 +55,8 @@ def command(
     image do not reach pods that run already. podpass sends each pod to the API server as a dry run, which
     calls the webhook and stores nothing, and compares the answer with the pod. NAMESPACE is `default` if it
     is omitted. With --restart, PodDisruptionBudgets are respected, and the first rollout that does not end
-    stops the command. The exit code is 0 if no pod differs or all were restarted, 1 if pods differ, and 3 if
-    none differs but some could not be compared.
+    stops the command. The exit code is 0 if no pod differs or all were restarted, 1 if pods differ or the
+    namespace does not exist, and 3 if none differs but some could not be compared.
     """
     if given["all_namespaces"] and namespace:
         raise UsageError("pass a namespace or --all-namespaces, not both")

@@ -23,12 +23,7 @@ from podpass.cli.output import (
     wrap_text,
 )
 from podpass.errors import Error, UsageError
-from podpass.local.credential_comparison import (
-    CredentialComparison,
-    compare,
-    explain_client_id,
-    read_presented,
-)
+from podpass.local.credential_comparison import CredentialComparison, compare, read_presented
 from podpass.local.datadir import DataDir
 
 if TYPE_CHECKING:
@@ -210,8 +205,26 @@ def _compare(
     presented = read_presented(request or {})
     own = [row for row in identities if row["client_id"] == client_id.lower()]
     trusted = "trust" in (request or {}).get("passed", ())
-    wrong = explain_client_id(client_id, identities, status["tenant_id"])
+    wrong = None if own else _explain_client_id(data_dir, client_id)
     return wrong, [] if presented is None or trusted else compare(own, presented)
+
+
+def _explain_client_id(data_dir: DataDir, client_id: str) -> str | None:
+    """Return what a client id is that no identity of the instance has; None if it is unknown."""
+    import asyncio
+
+    from podpass.cli.account_options import INSTANCE, AccountOptions
+    from podpass.cli.azure_account import sign_in
+    from podpass.doctor.directory_facts import IdentityReader
+
+    async def read() -> str | None:
+        chosen = AccountOptions(auth_method=INSTANCE, data_dir=str(data_dir.root))
+        account = await sign_in(chosen, options.environ(), print_message)
+        reader = IdentityReader(account.graph_api(), account.manager_api(), account.subscription_id)
+        other = await reader.explain_id(client_id, account.tenant_id)
+        return None if other is None else f"{client_id} is not a client id but {other}"
+
+    return asyncio.run(read())
 
 
 def _find_request(data_dir: DataDir, correlation_id: str) -> dict[str, Any] | None:

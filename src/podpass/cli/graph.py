@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from podpass.trust_graph.model import TrustFacts, TrustGraph
 
 _CONTINUED = 3
+_NOT_READ = 3  # the exit code, as of `podpass doctor`
 _FORMATS = ["text", "json", "yaml", "mermaid", "svg"]
 
 
-def _run(focus: str, output: str, allow_issuer: tuple[str, ...]) -> None:
+def _run(focus: str, output: str, allow_issuer: tuple[str, ...]) -> int:
     from podpass.trust_graph.drawing import to_mermaid, to_svg
     from podpass.trust_graph.graph import build_graph
     from podpass.trust_graph.model import to_document
@@ -38,6 +39,9 @@ def _run(focus: str, output: str, allow_issuer: tuple[str, ...]) -> None:
     if output != "text":
         for each in graph.unread:
             print_message(f"podpass: not read: {each}")
+    # Without accounts or identities, a subject or a finding that is missing means nothing.
+    is_partial = facts.cluster.unread or not facts.directory.has_all_identities
+    return _NOT_READ if is_partial else 0
 
 
 async def _read(given: AccountOptions, allowed: frozenset[str]) -> "TrustFacts":
@@ -139,5 +143,6 @@ command = click.Command(
     " wide roles, shared identities, and accounts that their identity does not trust. Give the name or client"
     " id of an identity, or a namespace, for a part; write identity/NAME or namespace/NAME if both exist. It"
     " works on a local instance, and on Azure with the kubeconfig of a cluster and your own sign-in; it only"
-    " reads.",
+    " reads. The exit code is 3 if the ServiceAccounts or the issuer of the cluster, or identities, could not"
+    " be read; the output then says what.",
 )

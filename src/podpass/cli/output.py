@@ -23,13 +23,37 @@ def print_output(value: Any, form: str, columns: Mapping[str, str] | None = None
     Shapes:  for `table`, `value` is a list of rows and `columns` maps each heading to a member of a row.
     """
     if form == "json":
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        click.echo(to_json(value, indent=2))
     elif form == "yaml":
-        import yaml
-
-        click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
+        click.echo(_to_yaml(value), nl=False)
     else:
         click.echo(table(value, columns or {}), nl=False)
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Return a value as JSON in which control and direction characters are escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    if text.replace("\n", "").isprintable():
+        return text
+    # Outside strings, JSON has no other character that is not printable.
+    return "".join(
+        char if char.isprintable() or char == "\n" else _escape_in_json(char) for char in text
+    )
+
+
+def _escape_in_json(char: str) -> str:
+    return "\\u007f" if char == "\x7f" else json.dumps(char)[1:-1]  # JSON permits DEL in a string
+
+
+def _to_yaml(value: Any) -> str:
+    import yaml
+
+    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    if text.replace("\n", "").isprintable():
+        return text
+    # YAML does not escape U+0085 and direction characters.
+    escaped: str = yaml.safe_dump(value, sort_keys=False)
+    return escaped
 
 
 def table(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
@@ -106,7 +130,7 @@ def wrap_text(text: str, margin: int = 0) -> str:
 
 def escape_unprintable(text: str) -> str:
     """Return the text as JSON if it contains control or direction characters, else unchanged."""
-    return text if text.isprintable() else json.dumps(text)
+    return text if text.isprintable() else to_json(text)
 
 
 def format_cell(value: object) -> str:

@@ -1,6 +1,5 @@
 """`podpass trace`."""
 
-import json
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -15,7 +14,7 @@ from podpass.cli.completion_values import (
     complete_pods,
     complete_service_accounts,
 )
-from podpass.cli.output import escape_unprintable, print_message, text_width
+from podpass.cli.output import escape_unprintable, print_message, text_width, to_json
 from podpass.clock import rfc3339
 from podpass.errors import Error
 from podpass.local.datadir import DataDir
@@ -42,7 +41,7 @@ class TraceFilter:
     """Which hops are shown.
 
     Shapes:  `namespace` and `name` are empty for all; `kind` is `pod`, `account` or empty for both; `since`
-             is RFC 3339 or empty; `is_complete` also shows challenges and tokens for the API server.
+             is RFC 3339 or empty; `is_complete` also shows challenges, dry runs and the API server's tokens.
     """
 
     namespace: str
@@ -57,7 +56,7 @@ class TraceFilter:
         if hop.time < self.since or not self._is_of(assigned.workload):
             return False
         return self.is_complete or not (
-            hop.result is HopResult.CHALLENGE or _is_for_api_server(hop)
+            hop.result is HopResult.CHALLENGE or hop.is_dry_run or _is_for_api_server(hop)
         )
 
     def _is_of(self, workload: TokenOwner) -> bool:
@@ -102,7 +101,7 @@ def _complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -
     "--all",
     "is_complete",
     is_flag=True,
-    help="Also show tokens for the API server, and first requests without a token.",
+    help="Also show dry runs, tokens for the API server, and first requests without a token.",
 )
 @options.output("table", "json")
 @click.argument("name", metavar="[POD|SERVICEACCOUNT]", default="", shell_complete=_complete)
@@ -119,7 +118,8 @@ def command(
 
     A hop is one request: the admission of the pod, its projected token, the exchange, the request to the
     migration sidecar, the resource. A refusal has its cause and its fix. The source is the log of the
-    instance, which has no token. Without an argument, the hops of all pods are shown. NAME is a pod or a
+    instance, which has no token; a pod writes the log of its sidecar itself, and what no exchange confirms is
+    marked as claimed. Without an argument, the hops of all pods are shown. NAME is a pod or a
     ServiceAccount; write pod/NAME or sa/NAME to choose one. With -f and -o json, each line is one hop.
     """
     kind, _, plain = name.rpartition("/")
@@ -145,7 +145,7 @@ def command(
     if plain and not shown:
         raise _nothing(data_dir, wanted)
     if output == "json":
-        click.echo(json.dumps([_to_json(each) for each in shown], indent=2, ensure_ascii=False))
+        click.echo(to_json([_to_document(each) for each in shown], indent=2))
         return
     _print(_group(shown))
     if len(shown) == _MAX_SHOWN:
@@ -166,7 +166,7 @@ def _follow(log: InstanceLog, wanted: TraceFilter, output: str) -> None:
         found = filter(wanted.includes, _read_forever(log))
         if output == "json":
             for each in found:
-                click.echo(json.dumps(_to_json(each), ensure_ascii=False))
+                click.echo(to_json(_to_document(each)))
         else:
             _print(found)
     except KeyboardInterrupt:
@@ -194,7 +194,7 @@ def _key(workload: TokenOwner) -> tuple[str, ...]:
     return workload.namespace, workload.pod, workload.account
 
 
-def _to_json(assigned: AssignedHop) -> dict[str, Any]:
+def _to_document(assigned: AssignedHop) -> dict[str, Any]:
     from podpass.explain.hop import explain_hop
 
     document = assigned.to_json()
@@ -235,6 +235,8 @@ def _format(assigned: AssignedHop) -> str:
     first = "  " + escape_unprintable(f"{hop.time[11:19]}  {hop.stage:10} {outcome}")
     lines = [f"{first:<46} {hop.took_ms:8.1f} ms"]
     facts = [("asked", hop.asked)]
+    if hop.is_claimed:
+        facts.append(("source", "claimed by the pod's own log; no exchange confirms it"))
     if found := explain_hop(hop):
         facts += [("cause", found.cause), ("fix", found.fix)]
     elif hop.checked:

@@ -5,7 +5,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from podpass.names import EXCHANGE_AUDIENCE
 from podpass.trace.hop import STAGES, Hop, HopResult
@@ -23,25 +23,29 @@ _SUBJECT = "system:serviceaccount:"
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)*")
 
 Account = tuple[str, str]
+Key = TypeVar("Key")
+_Request = tuple[str, HopResult, Account | None]
 
 
 @dataclass(slots=True, kw_only=True)
 class ExchangeTrace:
     """One token exchange: what preceded it for the ServiceAccount, and the requests with its token.
 
-    Shapes:  `number` grows by one with each exchange; `changed` is the revision of the last change.
+    Shapes:  `number` grows by one with each exchange; `changed` is the revision of the last change. `sidecar`
+             are the requests to the migration sidecar that got its token.
     """
 
     number: int
     changed: int
     hop: Hop
     before: tuple[Hop, ...] = ()
+    sidecar: list[Hop] = field(default_factory=list)
     resources: list[Hop] = field(default_factory=list)
 
     @property
     def hops(self) -> tuple[Hop, ...]:
         """Return all hops in the order of the stages."""
-        return (*self.before, self.hop, *self.resources)
+        return (*self.before, self.hop, *self.sidecar, *self.resources)
 
     @property
     def account(self) -> Account | None:
@@ -78,12 +82,13 @@ class Timeline:
         self._numbers = 0
         self._exchanges: OrderedDict[int, ExchangeTrace] = OrderedDict()
         self._by_token: OrderedDict[str, int] = OrderedDict()
+        self._by_request: OrderedDict[_Request, int] = OrderedDict()
         self._before: OrderedDict[Account, dict[str, Hop]] = OrderedDict()
 
     def add(self, hop: Hop) -> None:
         """Add a hop, in log order."""
         count = self.counts.get(hop.stage)
-        if count is None or hop.result is HopResult.CHALLENGE:
+        if count is None or hop.is_dry_run or hop.result is HopResult.CHALLENGE:
             return
         hop = clip(hop)
         self.revision += 1
@@ -99,6 +104,8 @@ class Timeline:
                 self._add_exchange(hop)
             case "resource":
                 self._add_resource(hop)
+            case "imds":
+                self._add_sidecar(hop)
             case _:
                 self._remember(hop)
 
@@ -138,14 +145,22 @@ class Timeline:
             if len(self.credential_uses) > _MAX_CREDENTIALS:
                 self.credential_uses.popitem(last=False)
         if token := hop.fact("uti"):
-            self._by_token[token] = self._numbers
-            if len(self._by_token) > MAX_EXCHANGES:
-                self._by_token.popitem(last=False)
+            _put(self._by_token, token, self._numbers)
+        if hop.correlation_id:
+            _put(self._by_request, _request_of(hop), self._numbers)
 
     def _add_resource(self, hop: Hop) -> None:
         found = self._exchanges.get(self._by_token.get(hop.fact("uti"), 0))
         if found is not None and len(found.resources) < _MAX_RESOURCES:
             found.resources.append(hop)
+            found.changed = self.revision
+
+    def _add_sidecar(self, hop: Hop) -> None:
+        """Add a hop of a sidecar to its exchange; what only the pod claims belongs to none."""
+        number = self._by_request.get(_request_of(hop), 0)
+        found = None if hop.is_claimed else self._exchanges.get(number)
+        if found is not None and len(found.sidecar) < _MAX_RESOURCES:
+            found.sidecar.append(hop)
             found.changed = self.revision
 
     def _remember(self, hop: Hop) -> None:
@@ -161,6 +176,16 @@ class Timeline:
             known[hop.stage] = hop
         if len(self._before) > _MAX_ACCOUNTS:
             self._before.popitem(last=False)
+
+
+def _request_of(hop: Hop) -> _Request:
+    return hop.correlation_id, hop.result, account_of(hop)
+
+
+def _put(numbers: OrderedDict[Key, int], key: Key, number: int) -> None:
+    numbers[key] = number
+    if len(numbers) > MAX_EXCHANGES:
+        numbers.popitem(last=False)
 
 
 def account_of(hop: Hop) -> Account | None:

@@ -114,7 +114,7 @@ def _find_invalid_annotation(facts: Facts) -> Problem | None:
 
 
 def warning_check(
-    code: str, place: Callable[[ClusterFacts], str], fix: Callable[[ClusterFacts], str]
+    code: str, place: Callable[[ClusterFacts], str], fix: Callable[[Facts], str]
 ) -> Run:
     """Return a check that finds a warning of the webhook's rules."""
 
@@ -125,7 +125,7 @@ def warning_check(
             return None
         object_name = place(facts.cluster)
         message = "; ".join(_remove_object(each, object_name) for each in found)
-        return Problem(object_name, message, fix(facts.cluster))
+        return Problem(object_name, message, fix(facts))
 
     return run
 
@@ -141,34 +141,36 @@ def workload_of(facts: ClusterFacts) -> str:
     return facts.workload
 
 
-def _on_account(key: str, value: str) -> Callable[[ClusterFacts], str]:
-    return lambda facts: fixes.annotate_account(facts, key, value)
-
-
-def edits(change: str) -> Callable[[ClusterFacts], str]:
+def edits(change: str) -> Callable[[Facts], str]:
     """Return a fix that changes the pod."""
-    return lambda facts: fixes.edit_pod(facts, change)
+    return lambda facts: fixes.edit_pod(facts.cluster, change)
 
 
-def _edit_account(facts: ClusterFacts) -> str:
-    return f"kubectl edit serviceaccount {facts.account_name} -n {facts.namespace_name}"
+def _edit_account(facts: Facts) -> str:
+    cluster = facts.cluster
+    return f"kubectl edit serviceaccount {cluster.account_name} -n {cluster.namespace_name}"
 
 
-def _missing_client_id(facts: ClusterFacts) -> str:
-    return (
-        fixes.annotate_account(facts, names.CLIENT_ID, "CLIENT_ID")
-        + "; or use the annotated account: serviceAccountName in the pod template"
-    )
+def _label_template(facts: Facts) -> str:
+    return fixes.label_template(facts.cluster)
 
 
-_ROWS: tuple[tuple[str, str, Run], ...] = (
+def _set_tenant(facts: Facts) -> str:
+    """Return the command with the tenant that was read, else one that uses the webhook's default."""
+    tenant = facts.cloud.tenant_id
+    if isinstance(tenant, Unread):
+        return fixes.remove_annotation(facts.cluster, names.TENANT_ID)
+    return fixes.annotate_account(facts.cluster, names.TENANT_ID, tenant)
+
+
+_SELECTION: tuple[tuple[str, str, Run], ...] = (
     ("namespace-missing", "the namespace exists", _find_missing_namespace),
     ("pod-missing", "the pod exists", _find_missing_pod),
     ("account-missing", "the ServiceAccount of the pod exists", _find_missing_account),
     (
         "label-as-annotation",
         f"`{names.USE_LABEL}` is a label, not an annotation",
-        warning_check("label_as_annotation", workload_of, fixes.label_template),
+        warning_check("label_as_annotation", workload_of, _label_template),
     ),
     (
         "label-on-owner",
@@ -177,25 +179,17 @@ _ROWS: tuple[tuple[str, str, Run], ...] = (
     ),
     ("label-not-true", 'the value of the label is `"true"`', _find_wrong_label),
     ("label-missing", f"the pod has the label `{names.USE_LABEL}`", _find_missing_label),
-    (
-        "client-id-missing",
-        "the ServiceAccount has the annotation client-id, or each container its own variable",
-        warning_check("client_id_missing", account_of, _missing_client_id),
-    ),
-    (
-        "client-id-malformed",
-        "the annotation client-id is a GUID",
-        warning_check("client_id_malformed", account_of, _on_account(names.CLIENT_ID, "CLIENT_ID")),
-    ),
+)
+_ANNOTATIONS: tuple[tuple[str, str, Run], ...] = (
     (
         "tenant-empty",
         "the annotation tenant-id is not empty",
-        warning_check("tenant_empty", account_of, _on_account(names.TENANT_ID, "TENANT_ID")),
+        warning_check("tenant_empty", account_of, _set_tenant),
     ),
     (
         "tenant-malformed",
         "the annotation tenant-id is a GUID or a domain",
-        warning_check("tenant_malformed", account_of, _on_account(names.TENANT_ID, "TENANT_ID")),
+        warning_check("tenant_malformed", account_of, _set_tenant),
     ),
     (
         "annotation-invalid",
@@ -238,4 +232,7 @@ _ROWS: tuple[tuple[str, str, Run], ...] = (
         warning_check("skips_nothing", workload_of, edits("correct skip-containers")),
     ),
 )
-CHECKS = tuple(DoctorCheck(name, Stage.ACCOUNT, meaning, run) for name, meaning, run in _ROWS)
+SELECTION, ANNOTATIONS = (
+    tuple(DoctorCheck(name, Stage.ACCOUNT, meaning, run) for name, meaning, run in rows)
+    for rows in (_SELECTION, _ANNOTATIONS)
+)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from podpass.doctor import (
     account_checks,
+    client_id_checks,
     cloud_checks,
     pod_checks,
     webhook_checks,
@@ -15,7 +16,9 @@ from podpass.doctor.model import Diagnosis, FactUnread, Finding, NotChecked, Sta
 _ORDER = list(Stage)
 CHECKS: Sequence[DoctorCheck] = sorted(
     (
-        *account_checks.CHECKS,
+        *account_checks.SELECTION,
+        *client_id_checks.ANNOTATION,
+        *account_checks.ANNOTATIONS,
         *webhook_checks.REGISTRATION,
         *webhook_service_checks.CHECKS,
         *webhook_checks.EFFECT,

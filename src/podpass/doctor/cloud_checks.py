@@ -1,10 +1,17 @@
 """The checks of the cloud half: issuer, directory, exchange and resource. Pure."""
 
-from podpass.doctor import directory_checks, exchange_checks, issuer_checks, resource_checks
+from podpass.doctor import (
+    client_id_checks,
+    directory_checks,
+    exchange_checks,
+    issuer_checks,
+    resource_checks,
+)
 from podpass.doctor.check import DoctorCheck
 
 CHECKS: tuple[DoctorCheck, ...] = (
     *issuer_checks.CHECKS,
+    *client_id_checks.IDENTITY,
     *directory_checks.CHECKS,
     *exchange_checks.CHECKS,
     *resource_checks.CHECKS,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from podpass import names
 from podpass.clouds import CLOUDS
 from podpass.doctor.cloud_model import (
     NO_EXCHANGE,
@@ -15,15 +16,19 @@ from podpass.doctor.cloud_model import (
     CloudFacts,
     DirectoryIdentity,
     ExchangeFacts,
+    IdentityCandidate,
     IssuerFacts,
+    NamedIdentity,
+    OtherId,
     ResourceFacts,
 )
 from podpass.doctor.cluster_model import ClusterFacts
+from podpass.doctor.credential_difference import PresentedToken, matches
 from podpass.doctor.directory_facts import IdentityReader
 from podpass.doctor.exchange_facts import AuthorityReader, request_token
 from podpass.doctor.issuer_facts import IssuerReader
 from podpass.doctor.model import Unread
-from podpass.doctor.pod_manifest import find_audience, find_vault
+from podpass.doctor.pod_manifest import find_audience, find_next_client_id, find_vault
 from podpass.doctor.resource_facts import RequestedResource, ResourceReader
 from podpass.guids import is_guid
 from podpass.kubernetes.client import KubeClient
@@ -80,6 +85,7 @@ class CloudReader:
         self._cluster = cluster
         self._issuers = IssuerReader(connection)
         self._authority = AuthorityReader(connection)
+        self._identities: asyncio.Future[Sequence[NamedIdentity] | Unread] | None = None
 
     async def read(self, cluster: ClusterFacts) -> CloudFacts:
         """Return what the cloud says about one workload."""
@@ -100,8 +106,10 @@ class CloudReader:
             authority=authority,
             exchange=exchange,
             identity=directory.identity,
-            meaning=directory.meaning,
+            other_id=directory.other_id,
             credentials=directory.credentials,
+            next=directory.next,
+            candidates=directory.candidates,
             resource=directory.resource,
         )
 
@@ -158,30 +166,65 @@ class CloudReader:
         )
 
     async def _read_directory(self, cluster: ClusterFacts) -> "_DirectoryFacts":
-        account, client_id = self._account, cluster.client_id
+        account = self._account
         if isinstance(account, Unread):
-            return _DirectoryFacts(identity=account, credentials=account, resource=account)
-        if not is_guid(client_id):
-            unread = _NO_CLIENT_ID if not client_id else Unread("the client id is not a GUID")
-            return _DirectoryFacts(identity=unread, credentials=unread, resource=unread)
-        reader = IdentityReader(account.graph, account.manager, account.subscription_id)
-        identity = await reader.find_identity(client_id)
-        if isinstance(identity, Unread):
-            return _DirectoryFacts(identity=identity, credentials=identity, resource=identity)
-        if identity is None:
-            meaning = await reader.explain_id(client_id, account.tenant_id)
-            unread = Unread("there is no identity with the client id")
             return _DirectoryFacts(
-                identity=None, meaning=meaning, credentials=unread, resource=unread
+                identity=account, credentials=account, candidates=account, resource=account
             )
-        credentials, resource = await asyncio.gather(
-            reader.list_credentials(identity), self._read_resource(account, identity, cluster)
+        reader = IdentityReader(account.graph, account.manager, account.subscription_id)
+        identity = await _find_identity(reader, cluster.client_id)
+        named, resource, following = await asyncio.gather(
+            reader.complete(cluster.client_id, identity, account.tenant_id),
+            self._read_resource(account, identity, cluster),
+            self._read_next(reader, account, cluster),
         )
-        return _DirectoryFacts(identity=identity, credentials=credentials, resource=resource)
+        # Searched only if the client id, or the next one, names no identity: it takes many requests.
+        used = [named] if following is None else [named, following]
+        candidates: Sequence[IdentityCandidate] | Unread = ()
+        if any(_is_no_identity(each) for each in used):
+            candidates = await self._find_candidates(reader, cluster)
+        return _DirectoryFacts(
+            identity=identity,
+            other_id=named.other,
+            credentials=named.credentials,
+            next=following,
+            candidates=candidates,
+            resource=resource,
+        )
+
+    async def _read_next(
+        self, reader: IdentityReader, account: CloudAccount, cluster: ClusterFacts
+    ) -> NamedIdentity | None:
+        client_id = find_next_client_id(cluster)
+        if client_id is None:
+            return None
+        identity = await _find_identity(reader, client_id)
+        return await reader.complete(client_id, identity, account.tenant_id)
+
+    async def _find_candidates(
+        self, reader: IdentityReader, cluster: ClusterFacts
+    ) -> Sequence[IdentityCandidate] | Unread:
+        """Return the identities that trust the workload, or whose name is the annotation client-id."""
+        if self._identities is None:  # read once for all workloads
+            self._identities = asyncio.ensure_future(reader.list_identities())
+        listed = await asyncio.shield(self._identities)
+        issuer = cluster.issuer
+        if isinstance(listed, Unread):
+            return listed
+        if isinstance(issuer, Unread):
+            return issuer
+        audience = find_audience(cluster) or self._endpoints.audience
+        presented = PresentedToken(issuer=issuer, subject=cluster.subject, audiences=(audience,))
+        return _choose_candidates(listed, presented, cluster.annotations.get(names.CLIENT_ID, ""))
 
     async def _read_resource(
-        self, account: CloudAccount, identity: DirectoryIdentity, cluster: ClusterFacts
+        self,
+        account: CloudAccount,
+        identity: DirectoryIdentity | Unread | None,
+        cluster: ClusterFacts,
     ) -> ResourceFacts | Unread | None:
+        if not isinstance(identity, DirectoryIdentity):
+            return identity or Unread("there is no identity with the client id")
         if (wanted := self._wanted or self._guess_resource(cluster)) is None:
             return None
         if not identity.principal_id:
@@ -196,6 +239,39 @@ class CloudReader:
         return RequestedResource(vault=name) if name else None
 
 
+async def _find_identity(
+    reader: IdentityReader, client_id: str
+) -> DirectoryIdentity | Unread | None:
+    if not is_guid(client_id):
+        return Unread("the client id is not a GUID") if client_id else _NO_CLIENT_ID
+    return await reader.find_identity(client_id)
+
+
+def _choose_candidates(
+    listed: Sequence[NamedIdentity], presented: PresentedToken, wanted: str
+) -> Sequence[IdentityCandidate]:
+    """Return the identities that trust a token, and those with the wanted name."""
+    found = []
+    for each in listed:
+        credentials = each.credentials
+        is_trusting = not isinstance(credentials, Unread) and any(
+            matches(one, presented) for one in credentials
+        )
+        if isinstance(each.identity, DirectoryIdentity) and (
+            is_trusting or each.identity.name == wanted.strip()
+        ):
+            found.append(
+                IdentityCandidate(
+                    name=each.identity.name, client_id=each.client_id, is_trusting=is_trusting
+                )
+            )
+    return found
+
+
+def _is_no_identity(named: NamedIdentity) -> bool:
+    return named.identity is None or not is_guid(named.client_id)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _DirectoryFacts:
     """What needs a sign-in."""
@@ -203,4 +279,6 @@ class _DirectoryFacts:
     identity: DirectoryIdentity | Unread | None
     credentials: Sequence[CredentialInfo] | Unread
     resource: ResourceFacts | Unread | None
-    meaning: str = ""
+    candidates: Sequence[IdentityCandidate] | Unread
+    next: NamedIdentity | None = None
+    other_id: OtherId | None = None

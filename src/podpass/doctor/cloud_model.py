@@ -92,6 +92,39 @@ class DirectoryIdentity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherId:
+    """An id that was used as client id and is another one; `client_id` is the right one, empty if unknown."""
+
+    meaning: str
+    client_id: str = ""
+
+    def __str__(self) -> str:
+        return self.meaning + (f"; its client id is {self.client_id}" if self.client_id else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedIdentity:
+    """What a client id names: an identity with its credentials.
+
+    Shapes:  `identity` is None if no object has the client id; `other` then says what else has it.
+    """
+
+    client_id: str
+    identity: DirectoryIdentity | Unread | None
+    credentials: Sequence[CredentialInfo] | Unread
+    other: OtherId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityCandidate:
+    """An identity that the annotation client-id may have meant: it has this name, or trusts the token."""
+
+    name: str
+    client_id: str
+    is_trusting: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AssignedRole:
     """A role of the identity at a scope; `permissions` has an entry for each block of its definition."""
 
@@ -112,20 +145,29 @@ class VaultPolicy:
 class ResourceFacts:
     """The resource that the workload wants to use.
 
-    Shapes:  `exists` is false if the caller's subscription has no such vault. `action` is what the workload
-             wants to do, empty for any; with `is_data`, a data action. `uses_roles` is false for a vault with
-             access policies. `roles` are all roles of the identity in the subscription of the resource, and
-             above it.
+    Shapes:  `exists` is false if the caller's subscription has no such vault, `is_exact` if no other
+             subscription can have it. Of such a vault, `deleted` says that it is soft-deleted, and `similar`
+             are the URLs of vaults with a similar name. `action` is what the workload wants to do, empty for
+             any; with `is_data`, a data action. `uses_roles` is false for a vault with access policies.
+             `roles` are all roles of the identity in the subscription of the resource, and above it.
     """
 
     title: str
     resource_id: str = ""
     exists: bool = True
+    is_exact: bool = False
+    deleted: bool = False
+    similar: Sequence[str] = ()
     action: str = ""
     is_data: bool = False
     uses_roles: bool = True
     roles: Sequence[AssignedRole] | Unread = ()
     policies: Sequence[VaultPolicy] = ()
+
+    @property
+    def is_vault(self) -> bool:
+        """Return whether it is a key vault."""
+        return "/providers/microsoft.keyvault/vaults/" in self.resource_id.lower()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +191,9 @@ class CloudFacts:
     Shapes:  `cloud` is the name of the signed-in cloud, `login_hosts` are the hosts of its token service,
              `audience` is the one of its federated credentials. `is_only_directory` is true if there is no
              other directory, as on a local instance. `identity` is None if no object has the client id;
-             `meaning` then says what else has it, empty if nothing. `resource` is None if none was named.
+             `other_id` then says what else has it. `next` is what the client id names that the pod would get
+             if it were created again, None if it would keep its own. `candidates` are read if no identity has
+             one of these client ids. `resource` is None if none was named.
     """
 
     cloud: str = ""
@@ -160,7 +204,9 @@ class CloudFacts:
     issuer: IssuerFacts | Unread = _NO_SIGN_IN
     authority: AuthorityFacts | Unread = _NO_SIGN_IN
     identity: DirectoryIdentity | Unread | None = _NO_SIGN_IN
-    meaning: str = ""
+    other_id: OtherId | None = None
     credentials: Sequence[CredentialInfo] | Unread = _NO_SIGN_IN
+    next: NamedIdentity | None = None
+    candidates: Sequence[IdentityCandidate] | Unread = _NO_SIGN_IN
     resource: ResourceFacts | Unread | None = None
     exchange: ExchangeFacts | Unread = NO_EXCHANGE

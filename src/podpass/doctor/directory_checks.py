@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-from podpass import names
 from podpass.doctor import credential_difference
 from podpass.doctor.check import DoctorCheck, Facts
 from podpass.doctor.cloud_model import DirectoryIdentity
@@ -47,29 +46,6 @@ def require_identity(facts: Facts) -> DirectoryIdentity:
     if found is None:
         raise FactUnread("the identity does not exist")
     return found
-
-
-def _check_identity(facts: Facts) -> Problem | None:
-    if known(facts.cloud.identity) is not None:
-        return None
-    cloud, client_id = facts.cloud, sanitize(facts.cluster.client_id)
-    if not facts.cloud.meaning and not cloud.is_only_directory and not is_same_directory(facts):
-        tenant = sanitize(facts.cluster.tenant_id)
-        raise FactUnread(
-            f"the workload uses the tenant {tenant}, the sign-in is for {known(cloud.tenant_id)}"
-        )
-    if facts.cloud.meaning:
-        return Problem(
-            f"client id {client_id}",
-            f"this is not a client id but {sanitize(facts.cloud.meaning)}",
-            f"set the annotation {names.CLIENT_ID} of the ServiceAccount to the client id",
-        )
-    return Problem(
-        f"client id {client_id}",
-        f"no application and no managed identity of the tenant {known(cloud.tenant_id)} has this client id",
-        f"correct the annotation {names.CLIENT_ID}; `az identity list --query"
-        ' "[].{name:name,clientId:clientId}"` lists the managed identities',
-    )
 
 
 def _check_principal(facts: Facts) -> Problem | None:
@@ -246,9 +222,6 @@ def _row(name: str, meaning: str, run: Callable[[Facts], Problem | None]) -> Doc
 
 
 CHECKS: tuple[DoctorCheck, ...] = (
-    _row(
-        "identity-unknown", "an application or managed identity has the client id", _check_identity
-    ),
     _row(
         "identity-system-assigned",
         "the managed identity is user-assigned",

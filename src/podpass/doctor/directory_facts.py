@@ -1,10 +1,11 @@
 """Read the identity with a client id, and its federated credentials, from Graph and Resource Manager."""
 
-from collections.abc import Awaitable
+import asyncio
+from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 from podpass.directory import resource_ids
-from podpass.doctor.cloud_model import DirectoryIdentity
+from podpass.doctor.cloud_model import DirectoryIdentity, NamedIdentity, OtherId
 from podpass.doctor.model import Object, Unread
 from podpass.errors import SettingsError
 from podpass.guids import is_guid
@@ -16,6 +17,8 @@ from podpass.provision.resource_manager import ManagerClient
 
 T = TypeVar("T")
 
+_MAX_LISTED = 100  # of each kind; reading a credential takes a request for each identity
+_CONCURRENT = 8
 _PRINCIPALS = "/v1.0/servicePrincipals"
 _IDENTITIES = {"api-version": "2023-01-31"}
 _MANAGED = "ManagedIdentity"
@@ -54,10 +57,28 @@ class IdentityReader:
         managed = await readable(self._find_in_subscription(client_id))
         return managed if isinstance(managed, DirectoryIdentity) else found
 
-    async def explain_id(self, client_id: str, tenant_id: str) -> str:
-        """Return what an id is that is no client id; empty if it is unknown."""
+    async def complete(
+        self, client_id: str, identity: DirectoryIdentity | Unread | None, tenant_id: str
+    ) -> NamedIdentity:
+        """Return what a client id names, with the credentials of its identity."""
+        other: OtherId | None = None
+        credentials: Sequence[CredentialInfo] | Unread = Unread(
+            "there is no identity with the client id"
+        )
+        if isinstance(identity, DirectoryIdentity):
+            credentials = await self.list_credentials(identity)
+        elif isinstance(identity, Unread):
+            credentials = identity
+        else:
+            other = await self.explain_id(client_id, tenant_id)
+        return NamedIdentity(
+            client_id=client_id, identity=identity, credentials=credentials, other=other
+        )
+
+    async def explain_id(self, client_id: str, tenant_id: str) -> OtherId | None:
+        """Return what an id is that is no client id; None if it is unknown."""
         if client_id.lower() == tenant_id.lower():
-            return "the tenant id"
+            return OtherId(meaning="the tenant id")
         meanings = (
             (_PRINCIPALS, "the object id of the service principal"),
             ("/v1.0/applications", "the object id of the application"),
@@ -65,9 +86,36 @@ class IdentityReader:
         for path, meaning in meanings if is_guid(client_id) else ():
             found = await readable(self._api.find(f"{path}/{quote_segment(client_id)}"))
             if isinstance(found, dict):
-                name, own = found.get("displayName") or "", found.get("appId") or ""
-                return f"{meaning} of {name}; its client id is {own}"
-        return ""
+                name, own = found.get("displayName") or "", str(found.get("appId") or "")
+                return OtherId(meaning=f"{meaning} of {name}", client_id=own)
+        return None
+
+    async def list_identities(self) -> Sequence[NamedIdentity] | Unread:
+        """Return identities with their credentials, at most 100 of each kind.
+
+        Shapes:  unread if neither managed identities nor applications may be read.
+        """
+        managed, applications = await asyncio.gather(
+            readable(self._list_managed_identities()), readable(self._list_applications())
+        )
+        if isinstance(managed, Unread) and isinstance(applications, Unread):
+            return managed
+        found = [
+            each
+            for listed in (managed, applications)
+            if not isinstance(listed, Unread)
+            for each in listed[:_MAX_LISTED]
+        ]
+        limit = asyncio.Semaphore(_CONCURRENT)
+
+        async def read(identity: DirectoryIdentity) -> NamedIdentity:
+            async with limit:
+                credentials = await self.list_credentials(identity)
+            return NamedIdentity(
+                client_id=identity.client_id, identity=identity, credentials=credentials
+            )
+
+        return await asyncio.gather(*map(read, found))
 
     async def list_credentials(
         self, identity: DirectoryIdentity
@@ -106,21 +154,39 @@ class IdentityReader:
         )
 
     async def _find_in_subscription(self, client_id: str) -> DirectoryIdentity | None:
+        found = await self._list_managed_identities()
+        return next((each for each in found if each.client_id == client_id.lower()), None)
+
+    async def _list_managed_identities(self) -> list[DirectoryIdentity]:
         path = (
             f"/subscriptions/{self._subscription}/providers/Microsoft.ManagedIdentity"
             "/userAssignedIdentities"
         )
+        found = []
         for each in await self._manager.list(path, _IDENTITIES):
             properties = each.get("properties") or {}
-            if str(properties.get("clientId")).lower() == client_id.lower():
-                return DirectoryIdentity(
+            found.append(
+                DirectoryIdentity(
                     name=str(each.get("name") or ""),
-                    client_id=client_id,
+                    client_id=str(properties.get("clientId") or "").lower(),
                     principal_id=str(properties.get("principalId") or ""),
                     resource_id=str(each.get("id") or ""),
                     enabled=Unread("Graph may not be read"),
                 )
-        return None
+            )
+        return found
+
+    async def _list_applications(self) -> list[DirectoryIdentity]:
+        params = {"$select": "id,appId,displayName", "$top": str(_MAX_LISTED)}
+        page = await self._api.get("/v1.0/applications", params)
+        return [
+            DirectoryIdentity(
+                name=str(each.get("displayName") or ""),
+                client_id=str(each.get("appId") or "").lower(),
+                application_id=str(each.get("id") or ""),
+            )
+            for each in page.get("value") or ()
+        ]
 
     async def _list_managed(self, resource_id: str) -> tuple[CredentialInfo, ...]:
         place = resource_ids.group_of(resource_id)

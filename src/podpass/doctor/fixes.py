@@ -18,6 +18,11 @@ def annotate_account(facts: ClusterFacts, key: str, value: str) -> str:
     )
 
 
+def remove_annotation(facts: ClusterFacts, key: str) -> str:
+    """Return the command that removes an annotation of the ServiceAccount."""
+    return f"kubectl annotate serviceaccount {facts.account_name} -n {facts.namespace_name} {key}-"
+
+
 def label_template(facts: ClusterFacts) -> str:
     """Return the command that sets the label where it is read: on the pod template."""
     owner = owner_of(facts)

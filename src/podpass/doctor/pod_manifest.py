@@ -1,10 +1,17 @@
-"""What the manifest of a pod says: the audience of its token, and the vault that its variables name. Pure."""
+"""What the manifest of a pod says: audience of its token, next client id, vault of its variables. Pure."""
 
 import re
 
 from podpass import names
 from podpass.doctor.cluster_model import ClusterFacts, ContainerFacts, PodToken, Preview
-from podpass.doctor.model import Object
+from podpass.doctor.model import Object, Unread
+from podpass.drift.comparison import (
+    find_differences,
+    find_drift,
+    injected_values,
+    is_injected,
+    list_containers,
+)
 
 
 def find_audience(cluster: ClusterFacts) -> str:
@@ -18,6 +25,34 @@ def find_audience(cluster: ClusterFacts) -> str:
             if str(token.get("path")).rpartition("/")[2] == names.LEGACY_TOKEN_FILE:
                 return str(token.get("audience") or "")
     return ""
+
+
+def find_next_client_id(cluster: ClusterFacts) -> str | None:
+    """Return the client id that a pod would get if it were created again; None if it keeps its own.
+
+    Shapes:  empty if it would get none.
+    """
+    pod, preview = cluster.pod, cluster.preview
+    if not isinstance(pod, dict) or not is_injected(pod):
+        return None
+    if isinstance(preview, Unread):
+        return _compare_with_account(cluster, pod)
+    if preview.pod is None or not is_injected(preview.pod):
+        return None
+    found = find_drift(pod, preview.pod)
+    return next((each.expected for each in found if each.member == names.ENV_CLIENT_ID), None)
+
+
+def _compare_with_account(cluster: ClusterFacts, pod: Object) -> str | None:
+    """Return the annotation if the webhook has given another client id to a container."""
+    if not isinstance(cluster.account, dict):
+        return None
+    for container in list_containers(pod):
+        values = injected_values(container.get("env") or ())
+        differences = find_differences(values, cluster.annotations, None)
+        if names.ENV_CLIENT_ID in differences:
+            return differences[names.ENV_CLIENT_ID][1]
+    return None
 
 
 def find_vault(cluster: ClusterFacts, suffix: str) -> str:

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable, Sequence
 
 from podpass.directory import resource_ids, roles
+from podpass.directory.builtin_roles import VAULT_ROLES
 from podpass.doctor.check import DoctorCheck, Facts
 from podpass.doctor.cloud_model import AssignedRole, DirectoryIdentity, ResourceFacts
 from podpass.doctor.directory_checks import require_identity
@@ -35,15 +36,30 @@ def _check_exists(facts: Facts) -> Problem | None:
     found = _resource(facts)
     if found.exists:
         return None
-    if not facts.cloud.is_only_directory:
-        raise FactUnread(
-            f"the subscription that was read has no {found.title}; pass its resource id with --vault"
+    name = found.title.rpartition(" ")[2]
+    if found.deleted:
+        return Problem(
+            found.title,
+            "it was deleted, and can be recovered with its secrets; its role assignments were deleted too",
+            f"az keyvault recover --name {name}",
         )
-    return Problem(
-        found.title,
-        "the subscription has no such vault",
-        "correct the name; `podpass vault list` prints the vaults",
-    )
+    similar = [sanitize(each) for each in found.similar]
+    if not facts.cloud.is_only_directory and not found.is_exact:
+        near = f"; a vault with a similar name is {similar[0]}" if similar else ""
+        raise FactUnread(
+            f"the subscription that was read has no {found.title}{near}; pass the resource id of a vault"
+            " of another subscription with --vault"
+        )
+    return Problem(found.title, "there is no such vault", _correct_vault(facts, similar))
+
+
+def _correct_vault(facts: Facts, similar: Sequence[str]) -> str:
+    if len(similar) == 1:
+        return f"correct the address of the vault in the program or in the pod: {similar[0]}"
+    listing = "podpass vault list" if facts.cloud.is_only_directory else "az keyvault list -o table"
+    if similar:
+        return f"use one of {', '.join(similar)}; `{listing}` prints all vaults"
+    return f"`{listing}` prints the vaults; correct the address in the program or in the pod"
 
 
 def _allows(role: AssignedRole, found: ResourceFacts) -> bool:
@@ -94,14 +110,28 @@ def _check_allowed(facts: Facts) -> Problem | None:
 
 
 def _assign(found: ResourceFacts, identity: DirectoryIdentity) -> str:
-    role = "ROLE"
-    if found.action == roles.GET_SECRET:
-        role = shlex.quote(roles.least_for(found.action).name)
     scope = shlex.quote(sanitize(found.resource_id))
-    return (
-        f"az role assignment create --role {role} --scope {scope}"
-        f" --assignee-object-id {identity.principal_id} --assignee-principal-type ServicePrincipal"
+    assignee = (
+        f"--assignee-object-id {identity.principal_id} --assignee-principal-type ServicePrincipal"
     )
+    role = _choose_role(found)
+    if role:
+        return f"az role assignment create --role {shlex.quote(role)} --scope {scope} {assignee}"
+    return (
+        f'`az role definition list --scope {scope} --query "[].roleName"` lists the roles, then:'
+        f" az role assignment create --role ROLE --scope {scope} {assignee}"
+    )
+
+
+def _choose_role(found: ResourceFacts) -> str:
+    """Return the least role of a vault for the action, without one for reading secrets; empty if unknown."""
+    action = found.action or (roles.GET_SECRET if found.is_vault else "")
+    allowed = (
+        each.name
+        for each in VAULT_ROLES
+        if roles.allows(each, action, data=found.is_data or not found.action)
+    )
+    return next(allowed, "") if found.is_vault else ""
 
 
 def _check_policy(facts: Facts) -> Problem | None:

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from urllib.parse import quote, urlsplit
 
 from podpass.directory import roles
@@ -23,6 +24,7 @@ _VAULT_ID = re.compile(
 _RESOURCE_ID = re.compile(r"/subscriptions/[0-9A-Za-z-]+(?:/[\w().@ -]+)*")
 _VAULT_NAME = re.compile(r"[A-Za-z0-9-]{3,24}")
 _MAX_ROLES = 50
+_MAX_SIMILAR, _MIN_SIMILARITY = 3, 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,13 @@ class RequestedResource:
     resource_id: str = ""
     action: str = ""
     is_data: bool = False
+
+    @property
+    def vault_name(self) -> str:
+        """Return the name of the vault; empty for another resource."""
+        if self.resource_id and not _VAULT_ID.fullmatch(self.resource_id):
+            return ""
+        return self.vault or self.resource_id.rpartition("/")[2]
 
 
 def parse_requested_resource(
@@ -91,9 +100,9 @@ class ResourceReader:
         found = await readable(self._find_vault(wanted))
         if isinstance(found, Unread):
             return found
+        if found is None and (name := wanted.vault_name):
+            return await self._describe_missing(name, is_exact=bool(wanted.resource_id))
         resource_id = str((found or {}).get("id") or wanted.resource_id)
-        if not resource_id:
-            return ResourceFacts(title=f"vault {wanted.vault}", exists=False)
         assigned: Sequence[AssignedRole] | Unread = await readable(
             self._list_roles(resource_id.split("/")[2], principal_id)
         )
@@ -112,14 +121,36 @@ class ResourceReader:
     async def _find_vault(self, wanted: RequestedResource) -> Object | None:
         """Return the vault; None for a resource of another type, or if there is no such vault."""
         if wanted.resource_id:
-            if not _VAULT_ID.fullmatch(wanted.resource_id):
+            if not wanted.vault_name:
                 return None
-            return await self._manager.get(quote(wanted.resource_id, safe="/()@"), _VAULTS)
-        path = f"/subscriptions/{self._subscription}/providers/Microsoft.KeyVault/vaults"
-        for each in await self._manager.list(path, _VAULTS):
+            return await self._manager.find(quote(wanted.resource_id, safe="/()@"), _VAULTS)
+        for each in await self._list("vaults"):
             if str(each.get("name")).lower() == wanted.vault.lower():
                 return each
         return None
+
+    async def _list(self, collection: str) -> list[Object]:
+        path = f"/subscriptions/{self._subscription}/providers/Microsoft.KeyVault/{collection}"
+        return await self._manager.list(path, _VAULTS)
+
+    async def _describe_missing(self, name: str, *, is_exact: bool) -> ResourceFacts:
+        """Return whether a vault that does not exist was deleted, and vaults with a similar name."""
+        listed, gone = await asyncio.gather(
+            readable(self._list("vaults")), readable(self._list("deletedVaults"))
+        )
+        deleted = () if isinstance(gone, Unread) else gone
+        urls = {
+            str(each.get("name")).lower(): str((each.get("properties") or {}).get("vaultUri") or "")
+            for each in (() if isinstance(listed, Unread) else listed)
+        }
+        near = get_close_matches(name.lower(), list(urls), _MAX_SIMILAR, _MIN_SIMILARITY)
+        return ResourceFacts(
+            title=f"vault {name}",
+            exists=False,
+            is_exact=is_exact,
+            deleted=any(str(each.get("name")).lower() == name.lower() for each in deleted),
+            similar=tuple(urls[each].rstrip("/") for each in near),
+        )
 
     async def _list_roles(self, subscription: str, principal_id: str) -> Sequence[AssignedRole]:
         path = f"/subscriptions/{subscription}/providers/Microsoft.Authorization/roleAssignments"

@@ -10,7 +10,6 @@ from podpass.errors import Error, UsageError
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.object_names import is_object_name
 
-MAX_WORKLOADS = 50
 _KINDS = {
     **dict.fromkeys(("pod", "pods", "po"), "pod"),
     **dict.fromkeys(("serviceaccount", "serviceaccounts", "sa"), "serviceaccount"),
@@ -51,7 +50,7 @@ async def find_workloads(client: KubeClient, word: str, namespace: str) -> list[
     if kind == "serviceaccount" or await _exists(client, namespace, "serviceaccounts", name):
         pods = await _list(client, namespace, "pods", {"fieldSelector": _runs_as(name)})
         found = [WorkloadRef(namespace=namespace, pod=each) for each in _names(pods)]
-        return found[:MAX_WORKLOADS] or [WorkloadRef(namespace=namespace, account=name)]
+        return found or [WorkloadRef(namespace=namespace, account=name)]
     if await _exists(client, "", "namespaces", name):
         return await _list_namespace(client, name)
     raise WorkloadNotFound(
@@ -78,7 +77,7 @@ async def _list_namespace(client: KubeClient, namespace: str) -> list[WorkloadRe
             f" has the annotation {names.CLIENT_ID}",
             hint="pass the name of a pod or of a ServiceAccount; for another namespace, -n NAMESPACE",
         )
-    return found[:MAX_WORKLOADS]
+    return found
 
 
 def _is_labelled(pod: Mapping[str, Any]) -> bool:

@@ -1,12 +1,13 @@
 """The checks of the webhook: registered, selecting, reachable, trusted, and what it does to the pod. Pure."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from podpass import names
 from podpass.account.model import BadAnnotation, MountPathTaken, ProxyOnHostNetwork
 from podpass.doctor import fixes
 from podpass.doctor.account_checks import edits, labels_of, warning_check, workload_of
 from podpass.doctor.check import DoctorCheck, Facts
+from podpass.doctor.client_id_checks import is_next_id_unread, is_next_id_wrong
 from podpass.doctor.cluster_model import ClusterFacts, Preview
 from podpass.doctor.model import FactUnread, Object, Problem, Stage, Unread, known
 from podpass.doctor.webhook_service_checks import INSTALL, entries, has_finding, is_working, restart
@@ -222,21 +223,39 @@ def _find_outdated_pod(facts: Facts) -> Problem | None:
         return _compare_with_account(facts, cluster.pod, preview)
     if preview.pod is None or not is_working(cluster):
         return None
-    found = find_drift(cluster.pod, preview.pod)
+    if not is_injected(cluster.pod):
+        return Problem(
+            cluster.workload,
+            "the pod has no identity, but would get one now: it is older than its label, or the webhook"
+            " was not called when it was created",
+            fixes.create_again(cluster),
+        )
+    found = [
+        each for each in find_drift(cluster.pod, preview.pod) if not _is_to_stay(facts, each.member)
+    ]
     if not found:
         return None
-    if not is_injected(cluster.pod):
-        cause = (
-            "the pod has no identity, but would get one now: it is older than its label, or the webhook"
-            " was not called when it was created"
-        )
-    else:
-        cause = "the pod is older than its configuration: " + "; ".join(
-            f"{each.place}: {each.member} is {each.present or 'not set'}, now it would be"
-            f" {each.expected or 'not set'}"
-            for each in found[:_SHOWN]
-        )
-    return Problem(cluster.workload, cause, fixes.create_again(cluster))
+    cause = "the pod is older than its configuration: " + "; ".join(
+        f"{each.place}: {each.member} is {each.present or 'not set'}, now it would be"
+        f" {each.expected or 'not set'}"
+        for each in found[:_SHOWN]
+    )
+    return Problem(cluster.workload, cause, _create_again(facts, {each.member for each in found}))
+
+
+def _is_to_stay(facts: Facts, member: str) -> bool:
+    """Return whether the value of the pod is right, and the annotation wrong: another check names that."""
+    return member == names.ENV_CLIENT_ID and is_next_id_wrong(facts)
+
+
+def _create_again(facts: Facts, members: Collection[str]) -> str:
+    """Return the fix; if it is not known that the new client id is right, also how to keep the old one."""
+    cluster = facts.cluster
+    again = fixes.create_again(cluster)
+    if names.ENV_CLIENT_ID not in members or not is_next_id_unread(facts):
+        return again
+    old = fixes.annotate_account(cluster, names.CLIENT_ID, cluster.client_id)
+    return f"if the new client id is right: {again}; otherwise: {old}"
 
 
 def _compare_with_account(facts: Facts, pod: Object, preview: Unread) -> Problem | None:
@@ -248,11 +267,13 @@ def _compare_with_account(facts: Facts, pod: Object, preview: Unread) -> Problem
     for container in list_containers(pod) if account is not None else ():
         values = injected_values(container.get("env") or ())
         for name, (old, new) in find_differences(values, facts.cluster.annotations, None).items():
+            if _is_to_stay(facts, name):
+                continue
             return Problem(
                 facts.cluster.workload,
                 f"the pod is older than the annotations of its ServiceAccount: {name} is"
                 f" {old or 'not set'}, now it would be {new or 'not set'}",
-                fixes.create_again(facts.cluster),
+                _create_again(facts, {name}),
             )
     raise FactUnread(preview.reason)
 

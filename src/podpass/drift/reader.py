@@ -17,6 +17,7 @@ from podpass.drift.plan import (
     compare,
     find_candidates,
 )
+from podpass.errors import Error
 from podpass.kubernetes.client import KubeClient, KubeError
 
 _DRY_RUN = {"dryRun": "All"}
@@ -26,12 +27,20 @@ _FORBIDDEN, _NOT_FOUND = 403, 404
 _REPLICA_SETS = "/apis/apps/v1/namespaces/{}/replicasets"
 
 
+class NamespaceNotFound(Error):
+    """The namespace does not exist."""
+
+    code = "namespace_not_found"
+    hint = "list the namespaces: kubectl get namespaces; then pass one of them, or --all-namespaces"
+
+
 async def read_drift(client: KubeClient, namespace: str) -> DriftReport:
     """Compare every pod of a namespace that has an identity; an empty name is every namespace.
 
     Shapes:  each revision of a controller costs one dry run, which calls the webhooks and stores nothing.
-    Errors:  KubeError if pods or their controllers may not be read.
+    Errors:  KubeError if pods or their controllers may not be read; NamespaceNotFound.
     """
+    await _require_namespace(client, namespace)
     owners = await _read_owners(client, namespace)
     candidates: list[Candidate] = []
     async for items in _pages(client, "/api/v1/namespaces/{}/pods", namespace):
@@ -46,6 +55,19 @@ async def read_drift(client: KubeClient, namespace: str) -> DriftReport:
         pods=[each for each in results if isinstance(each, PodDrift)],
         unchecked=[each for each in results if isinstance(each, UncheckedPod)],
     )
+
+
+async def _require_namespace(client: KubeClient, namespace: str) -> None:
+    """Check that a namespace exists, unless the caller may not know: a list of its pods is empty anyway."""
+    if not namespace:
+        return
+    try:
+        await client.get(f"/api/v1/namespaces/{quote(namespace, safe='')}", metadata_only=True)
+    except KubeError as exc:
+        if exc.status == _NOT_FOUND:
+            raise NamespaceNotFound(f"the namespace {namespace} does not exist") from exc
+        if exc.status != _FORBIDDEN:
+            raise
 
 
 async def _admit(

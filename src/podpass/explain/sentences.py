@@ -75,6 +75,7 @@ _SDK = (
             "x509: certificate is not trusted",
             "invalid peer certificate",
             "The remote certificate is invalid",
+            "The SSL connection could not be established",
             "SSL certificate problem",
             "SSL peer certificate or SSH remote key was not OK",
             "its certificate is not trusted",
@@ -137,11 +138,16 @@ _SDK = (
     Sentence(
         id="sdk_exchange_refused",
         stage="exchange",
-        words=("Server returned HTTP response code: 4",),
-        near=("oauth2/v2.0/token",),
-        means="the token service refused the exchange, and this release of the SDK hides the AADSTS code",
-        run="podpass trace POD (local instance) shows the code; or use a newer release of azure-identity for"
-        " Java",
+        words=(
+            "Server returned HTTP response code: 4",
+            "ClientAssertionCredential authentication failed: .",
+            'ClientAssertionCredential authentication failed: "',
+        ),
+        near=("oauth2/v2.0/token", "CredentialUnavailableException"),
+        means="the token service refused the exchange, and the program or its SDK hides the AADSTS code",
+        run="podpass trace POD (local instance) shows the code; elsewhere podpass doctor POD --exchange, or a"
+        " newer release of azure-identity for Java",
+        hides=("sdk_no_credential",),
     ),
     Sentence(
         id="sdk_other_tenant",
@@ -291,6 +297,7 @@ _RESOURCES = (
             "connection failed: 502",
             "status: 502",
             "Bad Gateway",
+            "failed with status code '502'",
         ),
         means="the proxy, on a local instance the gateway, did not connect to the host: no vault has this"
         " name, or the host is not reachable",

@@ -15,6 +15,8 @@ SETUP = (
             "EISDIR",
             "No content on the file",
             "NullPointerException: assertion",
+            "assertion JWT cannot be null or empty",
+            "client_credential needs to follow this format",
         ),
         near=(
             "identity-token",
@@ -25,6 +27,8 @@ SETUP = (
             "AuthenticationRequiredError",
             "federated token",
             "NullPointerException: assertion",
+            "assertion JWT cannot be null or empty",
+            "client_credential needs to follow this format",
         ),
         means="the program cannot read the file that AZURE_FEDERATED_TOKEN_FILE names: its user has no"
         " right to, or the file is empty or a directory",
@@ -44,6 +48,7 @@ SETUP = (
         stage="exchange",
         words=(
             "is an invalid authority",
+            "should consist of an https url with hostname",
             "address must use the 'https' protocol",
             "Authority host must use https scheme",
             "cannot use an authority host without https",

@@ -137,10 +137,11 @@ class ImdsApp:
                 token, outcome = await self._cache.get((query.client_id, query.scope)), "acquired"
             except TokenNotAcquired as exc:
                 code = exc.number or exc.code
-                _log_refused("failed", began, query, cause=exc.message, code=code)
+                facts = {"cause": exc.message, "code": code, "correlation_id": exc.request_id}
+                _log_refused("failed", began, query, **facts)
                 return responses.token_error(exc, imds_errors=imds_errors), "failed"
         if _log.isEnabledFor(logging.INFO):
-            _log_token(query, outcome, began)
+            _log_token(query, outcome, began, token.request_id)
         return responses.token_reply(query, token, self._clock(), names_client=is_msi), outcome
 
     async def _forward(self, scope: Scope, body: bytes) -> Reply:
@@ -157,7 +158,7 @@ class ImdsApp:
         return Reply(301, ((b"location", location),), b"")
 
 
-def _log_token(query: TokenQuery, outcome: str, began: float) -> None:
+def _log_token(query: TokenQuery, outcome: str, began: float, request_id: str) -> None:
     if query.is_default:
         _log.info("client_id not found in request, defaulting to AZURE_CLIENT_ID")
     hop(
@@ -170,6 +171,7 @@ def _log_token(query: TokenQuery, outcome: str, began: float) -> None:
         client_id=query.client_id,
         resource=query.resource,
         outcome=outcome,
+        correlation_id=request_id,
     )
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import ssl
+import uuid
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -37,16 +38,20 @@ _HEADERS = (
 class TokenNotAcquired(Error):
     """The authority returned no token; `number` is the AADSTS code of a refusal, or empty.
 
-    Shapes:  `status` is the authority's status, 502 if it returned no usable response.
+    Shapes:  `status` is the authority's status, 502 if it returned no usable response. `request_id` is empty
+             if there was no response.
     """
 
     code = "token_not_acquired"
     status = 502
 
-    def __init__(self, message: str, *, number: str = "", status: int = 502) -> None:
+    def __init__(
+        self, message: str, *, number: str = "", status: int = 502, request_id: str = ""
+    ) -> None:
         super().__init__(message)
         self.number = number
         self.status = status
+        self.request_id = request_id
 
 
 class EntraClient:
@@ -82,18 +87,20 @@ class EntraClient:
             "client_assertion": _read_token(self._authority.token_file),
         }
         now, url = self._clock(), self._authority.token_url
+        # The authority logs the exchange with this ID, so that the sidecar's line can be found next to it.
+        request_id = str(uuid.uuid4())
         try:
             async with asyncio.timeout(_SECONDS), self._slots:
-                response = await self._post(urlencode(form).encode())
+                response = await self._post(urlencode(form).encode(), request_id)
         except TimeoutError as exc:
             raise TokenNotAcquired(f"{url} did not answer within {_SECONDS:.0f} seconds") from exc
         except RequestFailed as exc:
             raise TokenNotAcquired(f"{url} sent no token: {exc.message}") from exc
         except OSError as exc:
             raise TokenNotAcquired(f"{url} cannot be reached: {_describe(exc)}") from exc
-        return _parse_response(response, now)
+        return _parse_response(response, now, request_id)
 
-    async def _post(self, body: bytes) -> HttpResponse:
+    async def _post(self, body: bytes, request_id: str) -> HttpResponse:
         authority = self._authority
         server = HttpServer(
             host=authority.host,
@@ -102,8 +109,9 @@ class EntraClient:
             server_name=authority.binding.sni if authority.binding else "",
             proxy=authority.proxy,
         )
+        headers = (*_HEADERS, (b"client-request-id", request_id.encode()))
         return await send_request(
-            server, "POST", authority.path, _HEADERS, body, max_bytes=MAX_RESPONSE_BYTES
+            server, "POST", authority.path, headers, body, max_bytes=MAX_RESPONSE_BYTES
         )
 
     def _client_tls(self) -> ssl.SSLContext:
@@ -150,7 +158,7 @@ def _read_token(path: Path) -> str:
     return text
 
 
-def _parse_response(response: HttpResponse, now: float) -> AccessToken:
+def _parse_response(response: HttpResponse, now: float, request_id: str = "") -> AccessToken:
     """Parse the response of a token endpoint; errors contain only the AADSTS sentence of its body."""
     status = response.status
     try:
@@ -172,11 +180,11 @@ def _parse_response(response: HttpResponse, now: float) -> AccessToken:
             else f"the authority refused the request: {kind[0] if kind else 'no error code'} ({status})"
         )
         number = message.partition(":")[0] if description else ""
-        raise TokenNotAcquired(message, number=number, status=status)
+        raise TokenNotAcquired(message, number=number, status=status, request_id=request_id)
     token, seconds = values.get("access_token"), _parse_lifetime(values.get("expires_in"))
     if not isinstance(token, str) or not token.isascii() or not token or seconds is None:
         raise TokenNotAcquired("the authority's response contains no access token")
-    return AccessToken(token=token, obtained=now, expires=now + seconds)
+    return AccessToken(token=token, obtained=now, expires=now + seconds, request_id=request_id)
 
 
 def _parse_lifetime(value: object) -> int | None:

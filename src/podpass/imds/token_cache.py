@@ -38,7 +38,7 @@ TokenKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessToken:
-    """An access token.
+    """An access token; `request_id` is the correlation ID of the exchange that returned it.
 
     Units:   `obtained` and `expires` in seconds since the epoch.
     """
@@ -46,6 +46,7 @@ class AccessToken:
     token: str
     obtained: float
     expires: float
+    request_id: str = ""
 
     def __repr__(self) -> str:
         return f"AccessToken(expires={self.expires})"

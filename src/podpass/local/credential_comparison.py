@@ -4,7 +4,7 @@ An identity is a row of `listing.identity_row`. `doctor.credential_difference` d
 meant.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
@@ -97,24 +97,3 @@ def mark_differences(expected: str, presented: str) -> str:
             for position in range(begin, max(end, begin + 1)):
                 marks[position] = "^"
     return "".join(marks).rstrip()
-
-
-def explain_client_id(client_id: str, identities: Sequence[Row], tenant_id: str) -> str | None:
-    """Explain which other id was used as client id; None if it is a client id or unknown."""
-    wrong = client_id.lower()
-    if any(row["client_id"] == wrong for row in identities):
-        return None
-    if wrong == tenant_id:
-        return f"{client_id} is the tenant id, not a client id"
-    for row in identities:
-        meanings = {
-            "principal_id": "principal id",
-            "application_id": "object id of the application",
-        }
-        for member, meaning in meanings.items():
-            if row.get(member) == wrong:
-                return (
-                    f"{client_id} is the {meaning} of {row['name']}, not its client id. "
-                    f"The client id is {row['client_id']}"
-                )
-    return None

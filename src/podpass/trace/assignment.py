@@ -4,14 +4,17 @@ A hop of the account, the admission and the assertion names its pod. The exchang
 assertion that it received, which the assertion's hop has, too; the resource logs the `uti` of the access
 token, which the exchange logged; the migration sidecar's log is that of its pod. Where no such value is
 known, the subject names the ServiceAccount.
+
+A pod writes the log of its own sidecar, so it can write any line there. A hop of the sidecar is confirmed if
+the token service logged an exchange of the same ServiceAccount with the same correlation ID and result.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from podpass.trace.hop import PROJECTED, Hop, HopResult
+from podpass.trace.hop import CONFIRMED, PROJECTED, Hop, HopResult
 
 _REMEMBERED = 20_000
 # Resource Manager and Graph log the stage `directory`.
@@ -65,6 +68,7 @@ class HopAssigner:
         self._tokens: _Recent[TokenOwner] = _Recent()
         self._signed: _Recent[str] = _Recent()
         self._pods: _Recent[TokenOwner] = _Recent()
+        self._exchanges: _Recent[HopResult] = _Recent()
 
     def assign_all(self, hops: Iterable[Hop]) -> Iterator[AssignedHop]:
         """Assign each hop; leave out those that repeat another hop."""
@@ -78,6 +82,12 @@ class HopAssigner:
         An own API server and the kubelet both log the tokens of pods; a real API server logs none.
         """
         workload = self._find(hop)
+        if hop.stage == "exchange" and workload.account and hop.correlation_id:
+            self._exchanges.put(_exchange_key(hop, workload), hop.result)
+        if hop.stage == "imds":
+            is_confirmed = self._exchanges.get(_exchange_key(hop, workload)) is hop.result
+            about = {"namespace": workload.namespace, "account": workload.account}
+            hop = replace(hop, facts={**hop.facts, **about, CONFIRMED: is_confirmed})
         if hop.stage == "assertion":
             key = "/".join((workload.namespace, workload.pod, hop.fact("audience")))
             if hop.outcome == PROJECTED or hop.event == "token_projection_refused":
@@ -105,6 +115,10 @@ class HopAssigner:
         if uti and hop.result is HopResult.PASSED:
             self._tokens.put(uti, workload)
         return workload
+
+
+def _exchange_key(hop: Hop, workload: TokenOwner) -> str:
+    return f"{workload.namespace}/{workload.account}/{hop.correlation_id}"
 
 
 class _Recent(Generic[Value]):

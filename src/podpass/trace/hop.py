@@ -7,11 +7,13 @@ from typing import Any
 
 import orjson
 
-from podpass.log import HOP
+from podpass.log import DRY_RUN, HOP
 from podpass.names import EXCHANGE_AUDIENCE
 
 STAGES = ("account", "admission", "assertion", "exchange", "imds", "resource")
 CHALLENGED, PROJECTED, SKIPPED = "challenge", "projected", "skipped"
+# Whether an exchange confirms a hop that a pod wrote about itself.
+CONFIRMED = "confirmed"
 _MARK = b'"hop":true'
 _PASSED = frozenset(
     {
@@ -72,6 +74,16 @@ class Hop:
     def cause(self) -> str:
         """Return the sentence that the stage logged about a refusal, or an empty text."""
         return self.fact("cause") or self.fact("reason")
+
+    @property
+    def is_dry_run(self) -> bool:
+        """Return whether no pod was created, as when `podpass doctor` compares pods."""
+        return self.facts.get(DRY_RUN) is True
+
+    @property
+    def is_claimed(self) -> bool:
+        """Return whether only the log of the pod itself says that this hop took place."""
+        return self.facts.get(CONFIRMED) is False
 
     def fact(self, name: str) -> str:
         """Return a value of the line as text; empty if the line has none."""
@@ -145,4 +157,4 @@ def select_hops(hops: Iterable[Hop]) -> list[Hop]:
 def _belongs_to_token(hop: Hop) -> bool:
     if hop.stage == "assertion":
         return hop.facts.get("audience") == EXCHANGE_AUDIENCE
-    return hop.result not in (HopResult.CHALLENGE, HopResult.SKIPPED)
+    return not hop.is_dry_run and hop.result not in (HopResult.CHALLENGE, HopResult.SKIPPED)

@@ -72,7 +72,7 @@ def _of_accounts(facts: TrustFacts, matches: Sequence[CredentialMatch]) -> Itera
         if identity is None:
             # What was not read may be the identity.
             if facts.directory.has_all_identities:
-                yield _unknown_identity(facts, account)
+                yield _unknown_identity(facts, account, matches)
         elif not can_sign_in(identity):
             yield TrustFinding(
                 code="identity_disabled",
@@ -88,21 +88,22 @@ def _of_accounts(facts: TrustFacts, matches: Sequence[CredentialMatch]) -> Itera
             yield _not_trusted(facts, account, identity)
 
 
-def _unknown_identity(facts: TrustFacts, account: AccountFacts) -> TrustFinding:
+def _unknown_identity(
+    facts: TrustFacts, account: AccountFacts, matches: Sequence[CredentialMatch]
+) -> TrustFinding:
     given = account.client_id or ""
     by_object = {each.object_id: each for each in facts.directory.identities}
     other = by_object.get(given.lower())
     if other is not None:
         message = f"its client-id annotation is the principal id of {other.name}, not its client id"
         fix = _annotate(account, other.client_id)
-    elif is_guid(given):
-        message = f"its client-id annotation {given} names no identity that was read in the tenant"
-        fix = "`az identity list` and `az ad app list` print the client ids; " + _annotate(
-            account, "CLIENT-ID"
-        )
     else:
         message = f"its client-id annotation {given[:64]!r} is not a GUID"
-        fix = _annotate(account, "CLIENT-ID")
+        if is_guid(given):
+            message = (
+                f"its client-id annotation {given} names no identity that was read in the tenant"
+            )
+        fix = _annotate_with_trusting(account, matches)
     return TrustFinding(
         code="identity_unknown",
         node=account_id(account.key),
@@ -110,6 +111,19 @@ def _unknown_identity(facts: TrustFacts, account: AccountFacts) -> TrustFinding:
         message=message,
         fix=fix,
     )
+
+
+def _annotate_with_trusting(account: AccountFacts, matches: Sequence[CredentialMatch]) -> str:
+    """Return the command with the only identity that trusts the account, else where client ids are listed."""
+    trusting = {
+        each.identity.client_id
+        for each in matches
+        if isinstance(each.owner, AccountFacts) and each.owner.key == account.key
+    }
+    if len(trusting) == 1:
+        return _annotate(account, trusting.pop())
+    command = _annotate(account, "CLIENT-ID")
+    return f"`az identity list` and `az ad app list` print the client ids; {command}"
 
 
 def _annotate(account: AccountFacts, client_id: str) -> str:

@@ -19,6 +19,7 @@ from podpass.kubernetes.client import (
     KubeUnreachable,
     Target,
     read_kubeconfig,
+    responses,
 )
 from podpass.kubernetes.client import client as client_module
 
@@ -164,6 +165,26 @@ async def test_missing_server_is_unreachable() -> None:
             await client.get("/")
     assert caught.value.status == 503
     assert caught.value.message == "no answer from http://127.0.0.1:1: Connection refused"
+
+
+async def test_unreachable_server_is_reported_with_its_kubeconfig(server: Any) -> None:
+    path = server.kubeconfig({}, server="https://127.0.0.1:1")
+    async with KubeClient.from_kubeconfig(path) as client:
+        with pytest.raises(KubeUnreachable) as caught:
+            await client.get("/")
+    assert str(path) in caught.value.hint
+
+
+async def test_response_without_end_is_refused(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(responses, "MAX_RESPONSE_BYTES", 1024 * 1024)
+    server.handler = lambda _: (200, {"a": "x" * 1024 * 1024})
+    async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
+        with pytest.raises(KubeError, match=r"to GET /l is larger than 1 MiB"):
+            await client.get("/l")
+        server.handler = lambda _: (200, {"a": "x" * 1000 * 1024})
+        assert len((await client.get("/l"))["a"]) == 1000 * 1024
 
 
 async def test_list_without_end_is_refused(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,12 @@ from podpass.kubernetes.client.client import (
     MERGE_PATCH,
     STRATEGIC_PATCH,
     KubeClient,
-    Object,
     Params,
 )
 from podpass.kubernetes.client.config import Target, in_cluster, read_kubeconfig
 from podpass.kubernetes.client.errors import BadKubeconfig, KubeError, KubeUnreachable
 from podpass.kubernetes.client.reflector import BackOff
+from podpass.kubernetes.client.responses import Object
 
 __all__ = [
     "APPLY_PATCH",

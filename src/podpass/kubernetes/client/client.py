@@ -16,12 +16,19 @@ from podpass.kubernetes.client import reflector
 from podpass.kubernetes.client.config import Target, read_kubeconfig
 from podpass.kubernetes.client.errors import KubeError, KubeUnreachable
 from podpass.kubernetes.client.exec_plugin import PluginCredential, load_certificate
+from podpass.kubernetes.client.responses import (
+    Object,
+    error_of,
+    parse_object,
+    read_body,
+    read_lines,
+    status_error,
+)
 
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
-Object = dict[str, Any]
 Params = Mapping[str, str]
 Page = tuple[list[Object], str]
 
@@ -32,8 +39,6 @@ _METADATA_LIST = _JSON + ";as=PartialObjectMetadataList;g=meta.k8s.io;v=v1," + _
 _PAGE = 250
 _MAX_PAGES = 4000  # a million objects
 _UNAUTHORIZED = 401
-_MAX_MESSAGE = 1024
-_MAX_LINE_BYTES = 16 * 1024 * 1024
 _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=10)
 # A watch may be silent for minutes. Keep-alive probes detect a server that has disappeared.
 _KEEP_ALIVE = (
@@ -97,27 +102,27 @@ class KubeClient:
     ) -> Object:
         """Read an object or a list; `path` starts at the server's root."""
         accept = _METADATA if metadata_only else _JSON
-        return _object(await self._request("GET", path, params, accept=accept))
+        return parse_object(await self._request("GET", path, params, accept=accept))
 
     async def text(self, path: str, params: Params | None = None, *, accept: str = _JSON) -> str:
         """Read a response that is not JSON, such as a pod log or a health page."""
         return (await self._request("GET", path, params, accept=accept)).decode("utf-8", "replace")
 
     async def create(self, path: str, body: Object, params: Params | None = None) -> Object:
-        return _object(await self._request("POST", path, params, body))
+        return parse_object(await self._request("POST", path, params, body))
 
     async def replace(self, path: str, body: Object, params: Params | None = None) -> Object:
-        return _object(await self._request("PUT", path, params, body))
+        return parse_object(await self._request("PUT", path, params, body))
 
     async def patch(
         self, path: str, body: Any, content_type: str = MERGE_PATCH, params: Params | None = None
     ) -> Object:
-        return _object(await self._request("PATCH", path, params, body, content_type))
+        return parse_object(await self._request("PATCH", path, params, body, content_type))
 
     async def delete(
         self, path: str, body: Object | None = None, params: Params | None = None
     ) -> Object:
-        return _object(await self._request("DELETE", path, params, body))
+        return parse_object(await self._request("DELETE", path, params, body))
 
     async def create_event(self, namespace: str, event: Object) -> None:
         """Create an Event; see `EventSink`."""
@@ -166,7 +171,7 @@ class KubeClient:
         accept = _METADATA_LIST if metadata_only else _JSON
         page: dict[str, str] = {**(params or {}), "limit": str(_PAGE)}
         for _ in range(_MAX_PAGES):
-            answer = _object(await self._request("GET", path, page, accept=accept))
+            answer = parse_object(await self._request("GET", path, page, accept=accept))
             about, items = answer.get("metadata") or {}, answer.get("items") or []
             parts = (about, *items) if isinstance(items, list) else (None,)
             if not all(isinstance(each, dict) for each in parts):
@@ -191,15 +196,15 @@ class KubeClient:
             async with self._open("GET", path, params, accept=accept, timeout=timeout) as answer:
                 if answer.status >= 300:
                     self._forget_credential(answer.status)
-                    raise _error_of(answer.status, await answer.read())
-                async for line in _lines(answer.content):
+                    raise error_of(answer.status, await read_body(answer))
+                async for line in read_lines(answer.content):
                     event = orjson.loads(line)
                     kind, item = event.get("type", ""), event.get("object") or {}
                     if kind == "ERROR":
-                        raise _status_error(int(item.get("code") or 500), item)
+                        raise status_error(int(item.get("code") or 500), item)
                     yield kind, item
         except (aiohttp.ClientError, OSError, ValueError) as exc:
-            raise KubeUnreachable(self.server, _cause(exc)) from exc
+            raise KubeUnreachable(self.server, _cause(exc), self._kubeconfig) from exc
 
     async def websocket(
         self, path: str, params: Sequence[tuple[str, str]], protocols: Sequence[str], seconds: float
@@ -223,7 +228,7 @@ class KubeClient:
             message = f"the API server refused the stream with status {exc.status}"
             raise KubeError(exc.status, "Refused", message) from exc
         except (aiohttp.ClientError, OSError) as exc:
-            raise KubeUnreachable(self.server, _cause(exc)) from exc
+            raise KubeUnreachable(self.server, _cause(exc), self._kubeconfig) from exc
         return opened
 
     async def _request(
@@ -242,7 +247,7 @@ class KubeClient:
             status, content = await self._send(method, path, params, data, content_type, accept)
             self._forget_credential(status)
         if status >= 300:
-            raise _error_of(status, content)
+            raise error_of(status, content)
         return content
 
     async def _send(
@@ -257,9 +262,9 @@ class KubeClient:
         await self._run_plugin()
         try:
             async with self._open(method, path, params, data, content_type, accept) as answer:
-                return answer.status, await answer.read()
+                return answer.status, await read_body(answer)
         except (aiohttp.ClientError, OSError) as exc:
-            raise KubeUnreachable(self.server, _cause(exc)) from exc
+            raise KubeUnreachable(self.server, _cause(exc), self._kubeconfig) from exc
 
     async def _run_plugin(self) -> None:
         """Get the credential of the kubeconfig's plugin for the next request."""
@@ -357,43 +362,7 @@ def _cause(exc: Exception) -> str:
         return f"its certificate is not trusted: {why}"
     if isinstance(exc, aiohttp.ClientConnectorDNSError):
         return "its host name does not resolve"
+    if isinstance(exc, TimeoutError):
+        return "it did not answer in time"
     number = getattr(exc, "errno", None) or 0
     return os.strerror(number) if number > 0 else type(exc).__name__
-
-
-def _object(content: bytes) -> Object:
-    try:
-        value = orjson.loads(content)
-    except ValueError as exc:
-        raise KubeError(502, "BadAnswer", "the response of the API server is not JSON") from exc
-    if not isinstance(value, dict):
-        raise KubeError(502, "BadAnswer", "the response of the API server is not an object")
-    return value
-
-
-def _error_of(status: int, content: bytes) -> KubeError:
-    """Return the error of the Status in the body; a body of another kind is ignored."""
-    try:
-        body = orjson.loads(content)
-    except ValueError:
-        body = None
-    return _status_error(status, body)
-
-
-def _status_error(status: int, body: Any) -> KubeError:
-    if not isinstance(body, dict) or body.get("kind") != "Status":
-        return KubeError(status, "Unknown", f"the API server returned status {status}")
-    message = str(body.get("message") or f"the API server returned status {status}")[:_MAX_MESSAGE]
-    return KubeError(status, str(body.get("reason") or "Unknown"), message)
-
-
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    # StreamReader.readline stops at 64 KiB; a ConfigMap alone may have a megabyte.
-    rest = b""
-    async for chunk in content.iter_any():
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            if line:
-                yield line
-        if len(rest) > _MAX_LINE_BYTES:
-            raise ValueError("a watch event is too long")

@@ -64,7 +64,10 @@ def read_kubeconfig(path: Path) -> Target:
     try:
         config = yaml.safe_load(path.read_text())
     except OSError as exc:
-        raise BadKubeconfig(f"cannot read {path}: {exc.strerror}", path=str(path)) from exc
+        hint = "pass an existing kubeconfig: --kubeconfig FILE, or the variable KUBECONFIG"
+        raise BadKubeconfig(
+            f"cannot read {path}: {exc.strerror}", hint=hint, path=str(path)
+        ) from exc
     except (ValueError, yaml.YAMLError) as exc:
         raise BadKubeconfig(f"cannot read {path}: it is not YAML", path=str(path)) from exc
     context = _named(config, "contexts", "context", _text(config, "current-context"), path)
@@ -162,7 +165,13 @@ def _named(config: Any, group: str, kind: str, name: str, path: Path) -> dict[st
     for entry in entries or []:
         if isinstance(entry, dict) and entry.get("name") == name:
             return dict(entry.get(kind) or {})
-    raise BadKubeconfig(f"{path}: no {kind} named {name!r}", path=str(path), entry=name)
+    hint = None
+    if kind == "context":
+        hint = (
+            "choose one with `kubectl config use-context`; `kubectl config get-contexts` lists them"
+        )
+    fault = f"no {kind} named {name!r}" if name else f"no {kind} is chosen"
+    raise BadKubeconfig(f"{path}: {fault}", hint=hint, path=str(path), entry=name)
 
 
 def _tls(cluster: dict[str, Any], user: dict[str, Any], path: Path) -> ssl.SSLContext:

@@ -1,5 +1,7 @@
 """Errors of requests to the API server."""
 
+from pathlib import Path
+
 from podpass.errors import Error
 
 
@@ -18,12 +20,13 @@ class KubeUnreachable(KubeError):
     """The API server did not respond."""
 
     code = "kubernetes_unreachable"
-    hint = (
-        "check that the API server runs, the kubeconfig has its address, and the clock is correct"
-    )
 
-    def __init__(self, server: str, cause: str) -> None:
+    def __init__(self, server: str, cause: str, kubeconfig: Path | None = None) -> None:
         super().__init__(503, "Unreachable", f"no answer from {server}: {cause}")
+        source = "the kubeconfig" if kubeconfig is None else str(kubeconfig)
+        self.hint = (
+            f"check that the API server runs, {source} has its address, and the clock is correct"
+        )
 
 
 class BadKubeconfig(Error):

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-VAULT = "https://journey-vault.vault.azure.net"
+VAULT = os.environ.get("VAULT_URL", "https://journey-vault.vault.azure.net")
 # Without the gateway the program can reach the token service but no vault.
 DIRECT = "DIRECT" in os.environ
 PATIENCE_SECONDS = 300

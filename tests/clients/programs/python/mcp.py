@@ -77,7 +77,7 @@ def bundled_version(program: str, package: str) -> str:
 
 if __name__ == "__main__":
     azmcp, package, wanted, _, *rest = sys.argv[1:]
-    first = assertion()
+    first = assertion() if rest else ""
     server = Server(azmcp, wanted)
     emit(secret=server.secret(), version=bundled_version(azmcp, package))
     if rest:
