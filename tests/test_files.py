@@ -64,3 +64,19 @@ def test_removing_missing_file_succeeds(tmp_path: Path) -> None:
     files.remove(tmp_path / "key")
     files.remove(tmp_path / "key")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_for_tests", [False, True], ids=["instance", "instance for tests"])
+def test_only_an_instance_for_tests_does_not_wait_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_for_tests: bool
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    monkeypatch.setattr(files, "_is_durable", True)
+    if is_for_tests:
+        files.skip_sync()
+    files.write_private(tmp_path / "a", b"data")
+    files.sync(tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b"data"
+    assert bool(synced) is not is_for_tests
+    assert files.is_durable() is not is_for_tests

@@ -18,7 +18,7 @@ import programs
 import publish
 import source
 import verify
-from oci import BadLayout
+from oci import InvalidImageLayout
 from provenance import Builder
 
 _REGISTRY = "ghcr.io/OWNER"
@@ -62,12 +62,12 @@ def main() -> None:
     try:
         options.function(options)
     except (
-        BadLayout,
-        notes.BadFragment,
-        programs.Failed,
-        programs.Missing,
+        InvalidImageLayout,
+        notes.InvalidFragment,
+        programs.ProgramFailed,
+        programs.ProgramMissing,
         installed.PortInUse,
-        source.Refused,
+        source.ReleaseRefused,
     ) as exc:
         sys.exit(f"no release: {exc}")
 
@@ -87,7 +87,7 @@ def _build(options: argparse.Namespace) -> None:
     for line in made.not_built:
         _say(f"NOT BUILT: {line}")
     if made.not_built and found.is_tagged:
-        raise source.Refused("a tagged release has all files; install what is missing")
+        raise source.ReleaseRefused("a tagged release has all files; install what is missing")
     _say(f"podpass {found.version} of commit {found.commit[:12]} is in {options.dist}")
 
 

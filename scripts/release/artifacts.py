@@ -63,7 +63,7 @@ class Build:
         """Build each chart with Helm: its package, and the package as an OCI layout."""
         try:
             helm = programs.find("helm")
-        except programs.Missing as exc:
+        except programs.ProgramMissing as exc:
             self.not_built.append(f"charts: {exc}")
             return
         packages = self._work / "charts"
@@ -81,7 +81,7 @@ class Build:
         for name in names:
             try:
                 self._image(name, built)
-            except programs.Failed as exc:
+            except programs.ProgramFailed as exc:
                 self.not_built.append(f"image {name}: {str(exc).splitlines()[-1]}")
         version = self._source.version
         for name in IMAGES:
@@ -145,13 +145,13 @@ def digest(file: Path) -> str:
 def check_sums(folder: Path) -> int:
     """Compare all files with SHA256SUMS; return their number.
 
-    Errors:  Failed.
+    Errors:  ProgramFailed.
     """
     lines = (folder / SUMS).read_text().splitlines()
     listed = {name: value for value, name in (line.split("  ", 1) for line in lines)}
     found = {file.name: digest(file) for file in folder.iterdir() if file.name != SUMS}
     if different := sorted({name for name, _ in found.items() ^ listed.items()}):
-        raise programs.Failed(f"{SUMS} does not describe {', '.join(different)}")
+        raise programs.ProgramFailed(f"{SUMS} does not describe {', '.join(different)}")
     return len(listed)
 
 

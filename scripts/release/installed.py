@@ -59,7 +59,7 @@ def instance(work: Path) -> Iterator[Instance]:
 def install_authority(helm: str, chart: tuple[str, ...], running: Instance) -> None:
     """Install the chart of the token service, request its discovery document, and uninstall it.
 
-    Errors:  PortInUse, Failed.
+    Errors:  PortInUse, ProgramFailed.
     """
     for port in _PORTS:
         with socket.socket() as probe:
@@ -84,9 +84,11 @@ def install_authority(helm: str, chart: tuple[str, ...], running: Instance) -> N
         with urllib.request.urlopen(url, context=trusted, timeout=30) as answer:
             document = json.load(answer)
     except OSError as exc:
-        raise programs.Failed(f"the service of the chart does not answer at {url}: {exc}") from exc
+        raise programs.ProgramFailed(
+            f"the service of the chart does not answer at {url}: {exc}"
+        ) from exc
     if document["token_endpoint"] != f"https://localhost:{_PORTS[0]}/{TENANT}/oauth2/v2.0/token":
-        raise programs.Failed(f"the service has another token endpoint: {document}")
+        raise programs.ProgramFailed(f"the service has another token endpoint: {document}")
     programs.run(helm, "uninstall", "podpass-authority", *options[:2], environ=variables, only=True)
 
 

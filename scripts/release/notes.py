@@ -9,14 +9,14 @@ _ENTRY = r"^## {version}(?: \(([^)]*)\))?\n(.*?)(?=^## |\Z)"
 _FRAGMENT = re.compile(r"[a-z0-9-]+\.(added|changed|fixed|security)\.md")
 
 
-class BadFragment(Exception):
+class InvalidFragment(Exception):
     """A fragment whose name gives no kind, or which is empty."""
 
 
 def fragments(root: Path) -> dict[str, list[str]]:
     """Return the texts of the fragments by kind, in the order of their names.
 
-    Errors:  BadFragment.
+    Errors:  InvalidFragment.
     """
     found: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for path in sorted((root / "changelog.d").glob("*.md")):
@@ -24,7 +24,9 @@ def fragments(root: Path) -> dict[str, list[str]]:
             continue
         name, text = _FRAGMENT.fullmatch(path.name), path.read_text().strip()
         if name is None or not text:
-            raise BadFragment(f"changelog.d/{path.name}: name it WHAT.KIND.md, and write a text")
+            raise InvalidFragment(
+                f"changelog.d/{path.name}: name it WHAT.KIND.md, and write a text"
+            )
         found[name[1]].append(text)
     return found
 

@@ -19,7 +19,7 @@ CHART_CONFIG = "application/vnd.cncf.helm.config.v1+json"
 CHART_CONTENT = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 
 
-class BadLayout(Exception):
+class InvalidImageLayout(Exception):
     """A file is not a layout of one image, or two files have the same platform."""
 
 
@@ -38,7 +38,7 @@ class Layout:
 def read_layout(file: Path) -> Layout:
     """Read a layout and check the digest of each blob.
 
-    Errors:  BadLayout.
+    Errors:  InvalidImageLayout.
     """
     with tarfile.open(file) as tar:
         files = {entry.name: tar.extractfile(entry) for entry in tar if entry.isfile()}
@@ -48,30 +48,32 @@ def read_layout(file: Path) -> Layout:
         if name.startswith("blobs/sha256/"):
             blobs[_digest(blob)] = blob
             if _digest(blob) != f"sha256:{name.rpartition('/')[2]}":
-                raise BadLayout(f"{file.name}: the content of {name} has another digest")
+                raise InvalidImageLayout(f"{file.name}: the content of {name} has another digest")
     try:
         return Layout(json.loads(content["index.json"])["manifests"], blobs)
     except KeyError as exc:
-        raise BadLayout(f"{file.name} is no OCI image layout") from exc
+        raise InvalidImageLayout(f"{file.name} is no OCI image layout") from exc
 
 
 def join_images(files: Iterable[Path], repository: str, version: str) -> bytes:
     """Return a layout with one index of the images of several platforms, in the order of the platforms.
 
-    Errors:  BadLayout.
+    Errors:  InvalidImageLayout.
     """
     blobs: dict[str, bytes] = {}
     found: dict[str, dict[str, Any]] = {}
     for file in files:
         layout = read_layout(file)
         if len(layout.entries) != 1:
-            raise BadLayout(f"{file.name} has {len(layout.entries)} images instead of one")
+            raise InvalidImageLayout(f"{file.name} has {len(layout.entries)} images instead of one")
         digest = layout.entries[0]["digest"]
         config = layout.read(layout.read(digest)["config"]["digest"])
         platform = {"architecture": config["architecture"], "os": config["os"]}
         name = f"{platform['os']}/{platform['architecture']}"
         if name in found:
-            raise BadLayout(f"two files have an image for {name}; the second is {file.name}")
+            raise InvalidImageLayout(
+                f"two files have an image for {name}; the second is {file.name}"
+            )
         size = len(layout.blobs[digest])
         found[name] = {"mediaType": MANIFEST, "digest": digest, "size": size, "platform": platform}
         blobs |= layout.blobs

@@ -13,25 +13,25 @@ sys.path.insert(0, str(ROOT))
 from bench.peers.build import CannotBuild, build_program  # noqa: E402
 
 
-class Failed(Exception):
+class ProgramFailed(Exception):
     """A program failed; the message has the end of its output."""
 
 
-class Missing(Exception):
+class ProgramMissing(Exception):
     """A program is not available here; the message gives the reason."""
 
 
 def find(name: str) -> str:
     """Return the path of helm or crane, from the PATH or built from its Go module.
 
-    Errors:  Missing.
+    Errors:  ProgramMissing.
     """
     if found := shutil.which(name):
         return found
     try:
         return str(build_program(name))
     except CannotBuild as exc:
-        raise Missing(f"{name} is not installed, and cannot be built: {exc}") from exc
+        raise ProgramMissing(f"{name} is not installed, and cannot be built: {exc}") from exc
 
 
 def run(
@@ -43,7 +43,7 @@ def run(
 ) -> str:
     """Run a program with additional variables, or with them only; return its output.
 
-    Errors:  Failed.
+    Errors:  ProgramFailed.
     """
     variables = {**({} if only else os.environ), **(environ or {})}
     done = subprocess.run(
@@ -51,7 +51,7 @@ def run(
     )
     if done.returncode != 0:
         end = (done.stdout + done.stderr).strip()[-3000:]
-        raise Failed(f"{' '.join(command[:4])} exited with {done.returncode}:\n{end}")
+        raise ProgramFailed(f"{' '.join(command[:4])} exited with {done.returncode}:\n{end}")
     return done.stdout
 
 

@@ -38,7 +38,7 @@ def plan(dist: Path, registry: str, version: str) -> list[str]:
 def push(one: Upload) -> str:
     """Upload a layout; return its name with its digest.
 
-    Errors:  Missing, Failed.
+    Errors:  ProgramMissing, ProgramFailed.
     """
     with tempfile.TemporaryDirectory() as folder, tarfile.open(one.file) as tar:
         tar.extractall(folder, filter="data")

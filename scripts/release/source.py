@@ -40,7 +40,7 @@ COPIES = {
 }
 
 
-class Refused(Exception):
+class ReleaseRefused(Exception):
     """No release can be made; the message gives the reason and what to do."""
 
 
@@ -61,11 +61,11 @@ class Source:
 def read_version(root: Path) -> str:
     """Return the version, which `src/podpass/__init__.py` defines.
 
-    Errors:  Refused.
+    Errors:  ReleaseRefused.
     """
     found = _VERSION.search((root / "src/podpass/__init__.py").read_text())
     if found is None:
-        raise Refused("src/podpass/__init__.py has no __version__")
+        raise ReleaseRefused("src/podpass/__init__.py has no __version__")
     return found[1]
 
 
@@ -102,25 +102,25 @@ def open_source(root: Path, tag: str | None = None) -> Source:
     """Check the commit that is checked out, and its tags.
 
     Shapes:  `tag` is a tag that the caller is about to publish; tags of the commit are read as well.
-    Errors:  Refused.
+    Errors:  ReleaseRefused.
     """
     version = read_version(root)
     if changed := _git(root, "status", "--porcelain").splitlines():
         names = ", ".join(line[3:] for line in changed[:5])
-        raise Refused(f"the working tree has changes: {names}. Commit them, or remove them")
+        raise ReleaseRefused(f"the working tree has changes: {names}. Commit them, or remove them")
     if lines := other_versions(root, version):
-        raise Refused(
+        raise ReleaseRefused(
             f"the version is {version}, but {'; '.join(lines)}."
             f" Run: python scripts/release version {version}"
         )
     tags = [name for name in _git(root, "tag", "--points-at", "HEAD").split() if name[:1] == "v"]
     tags += [tag] if tag else []
     if wrong := sorted({name for name in tags if name != f"v{version}"}):
-        raise Refused(
+        raise ReleaseRefused(
             f"the tag {wrong[0]} is not the version {version}: tag v{version}, or change the version"
         )
     if tags and (reason := notes.unfinished(root, version)):
-        raise Refused(f"{reason}. Run: python scripts/release changelog")
+        raise ReleaseRefused(f"{reason}. Run: python scripts/release changelog")
     return Source(
         root=root,
         version=version,
@@ -147,8 +147,8 @@ def _run(root: Path, *arguments: str) -> bytes:
     try:
         done = subprocess.run(command, capture_output=True, check=True)
     except OSError as exc:
-        raise Refused(f"git cannot be started: {exc.strerror}. Install git") from exc
+        raise ReleaseRefused(f"git cannot be started: {exc.strerror}. Install git") from exc
     except subprocess.CalledProcessError as exc:
         reason = exc.stderr.decode(errors="replace").strip()
-        raise Refused(f"a release is made from a git checkout: {reason}") from exc
+        raise ReleaseRefused(f"a release is made from a git checkout: {reason}") from exc
     return done.stdout

@@ -21,7 +21,7 @@ _SERVING = re.compile(r"serving on port (\d+)")
 def verify(dist: Path, version: str, root: Path, say: Callable[[str], None]) -> None:
     """Check the checksums, then run the wheel and the charts.
 
-    Errors:  Failed.
+    Errors:  ProgramFailed.
     """
     say(f"checksums: {artifacts.check_sums(dist)} files")
     # Not below /tmp: a pod of an instance may have a /tmp of its own, and needs the interpreter.
@@ -53,7 +53,7 @@ def verify(dist: Path, version: str, root: Path, say: Callable[[str], None]) -> 
                 )
                 folders = ("--dist", str(dist), "--work", folder)
                 say(programs.run(*network, *command, *folders).rstrip())
-        except (programs.Missing, installed.PortInUse) as exc:
+        except (programs.ProgramMissing, installed.PortInUse) as exc:
             say(f"NOT VERIFIED: charts: {exc}")
 
 
@@ -65,10 +65,10 @@ def _wheel(dist: Path, version: str, root: Path, work: Path, say: Callable[[str]
     podpass, environ = str(python.with_name("podpass")), installed.environment(work)
     found = programs.run(podpass, "--version", environ=environ, only=True, cwd=work).strip()
     if found != f"podpass {version}":
-        raise programs.Failed(f"the wheel prints {found} instead of podpass {version}")
+        raise programs.ProgramFailed(f"the wheel prints {found} instead of podpass {version}")
     output = programs.run(podpass, "demo", environ=environ, only=True, cwd=work)
     if "hello from the vault" not in output:
-        raise programs.Failed(f"the demo did not read the secret:\n{output[-2000:]}")
+        raise programs.ProgramFailed(f"the demo did not read the secret:\n{output[-2000:]}")
     say("wheel: installed; its demo read the secret")
 
 
@@ -76,7 +76,7 @@ def charts(dist: Path, version: str, work: Path, say: Callable[[str], None]) -> 
     """Upload images and charts to a registry on loopback, and install a chart from there.
 
     Shapes:  `work` contains the environment of the wheel in `venv`.
-    Errors:  Missing, PortInUse, Failed.
+    Errors:  ProgramMissing, PortInUse, ProgramFailed.
     """
     helm, crane = programs.find("helm"), programs.find("crane")
     with _registry(crane, work) as registry:
@@ -90,7 +90,7 @@ def charts(dist: Path, version: str, work: Path, say: Callable[[str], None]) -> 
             helm, "template", "webhook", charts["podpass"], *options, *values, environ=_home(work)
         )
         if f"image: {image}:{version}" not in rendered.replace('"', ""):
-            raise programs.Failed("the chart podpass does not use the image of its version")
+            raise programs.ProgramFailed("the chart podpass does not use the image of its version")
         say(f"chart podpass: rendered from the registry, with the image {version}")
         with installed.instance(work) as running:
             chart = (charts["podpass-authority"], *options)
@@ -117,7 +117,7 @@ def _registry(crane: str, work: Path) -> Iterator[str]:
                 if found := _SERVING.search(line):
                     break
             else:
-                raise programs.Failed("the registry on loopback did not start")
+                raise programs.ProgramFailed("the registry on loopback did not start")
             yield f"127.0.0.1:{found[1]}"
         finally:
             process.kill()

@@ -1,7 +1,7 @@
 """Small private files that must be durable: keys, references to other files, state.
 
 A reader reads either the complete old content or the complete new content. When a write returns, the content
-is on the disk.
+is on the disk, except in the process of an instance for tests, whose data is deleted after the tests.
 """
 
 import errno
@@ -12,6 +12,23 @@ from typing import BinaryIO
 
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
+_is_durable = True
+
+
+def skip_sync() -> None:
+    """Never wait for the disk in this process, because its data is deleted after tests."""
+    global _is_durable
+    _is_durable = False
+
+
+def is_durable() -> bool:
+    """Return whether writes of this process are on the disk before they are acknowledged."""
+    return _is_durable
+
+
+def _sync(descriptor: int) -> None:
+    if _is_durable:
+        os.fsync(descriptor)
 
 
 def create_private_folder(folder: Path) -> None:
@@ -61,7 +78,7 @@ def _write_part(part: Path, data: bytes) -> None:
     with os.fdopen(handle, "wb") as stream:
         stream.write(data)
         stream.flush()
-        os.fsync(stream.fileno())
+        _sync(stream.fileno())
 
 
 def create_private(path: Path, data: bytes) -> bool:
@@ -132,7 +149,7 @@ def remove(path: Path) -> None:
 def sync(path: Path) -> None:
     """Sync a file and its directory to the disk."""
     with path.open("rb") as stream:
-        os.fsync(stream.fileno())
+        _sync(stream.fileno())
     sync_folder(path.parent)
 
 
@@ -140,6 +157,6 @@ def sync_folder(folder: Path) -> None:
     """Sync a directory to the disk; a rename in it is durable only after that."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(handle)
+        _sync(handle)
     finally:
         os.close(handle)

@@ -153,6 +153,37 @@ def test_10000_events_do_not_slow_the_page(page: Session, instance: Instance) ->
     first.locator(".claims").wait_for()
 
 
+SEED = """
+identities:
+  - name: live-{view}
+    federated_credentials:
+      - {{name: live, issuer: cluster, subject: "system:serviceaccount:default:live-{view}"}}
+"""
+
+
+@pytest.mark.parametrize("view", ["identities", "graph", "audit"])
+def test_change_of_the_directory_appears_without_a_reload(
+    page: Session, instance: Instance, tmp_path: Path, view: str
+) -> None:
+    tab = page.show(view)
+    (tmp_path / "seed.yaml").write_text(SEED.format(view=view))
+    instance.podpass("apply", "-f", str(tmp_path / "seed.yaml"))
+    tab.locator("#listing").get_by_text(f"live-{view}").first.wait_for()
+    assert tab.locator("#listing").count() == 1
+
+
+def test_page_without_events_says_that_it_is_not_connected(
+    page: Session, instance: Instance
+) -> None:
+    """A stopped process keeps its connections open; the server sends an event every 14 seconds."""
+    page.tab.clock.install()
+    tab = page.show("exchanges")
+    tab.clock.fast_forward(60_000)
+    tab.wait_for_selector("#live.off")
+    append_to_log(instance, [line("exchange", "granted", **exchange_facts("back", "back"))])
+    tab.wait_for_selector("#live.on")
+
+
 async def _refuse_hostile_requests(instance: Instance) -> None:
     assertion = instance.token("web")
     for form in (

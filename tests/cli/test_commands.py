@@ -71,6 +71,19 @@ def test_help_imports_no_command_and_no_large_library(podpass: Podpass) -> None:
     }
 
 
+def test_explain_imports_no_large_library_and_no_http_client(podpass: Podpass) -> None:
+    program = (
+        "import sys; from podpass.cli.main import run; run(['explain', 'AADSTS700213']);"
+        "print(*sorted(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [podpass.command()[0], "-c", program], capture_output=True, text=True, check=True
+    )
+    heavy = {"asyncio", "aiohttp", "cryptography", "http.client", "rich", "sqlalchemy", "ssl"}
+    assert "AADSTS700213" in done.stdout
+    assert not set(done.stderr.split()) & {*heavy, "subprocess", "uvicorn", "yaml"}
+
+
 @pytest.mark.parametrize("flag", ["--version", "-V"])
 def test_version_is_printed(podpass: Podpass, flag: str) -> None:
     assert podpass(flag).stdout == f"podpass {__version__}\n"

@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from podpass.cli import client
+from podpass.cli import trace as trace_command
 from podpass.cli.commands import cli
 from podpass.cli.main import run as run_command
 from podpass.errors import Error
+from podpass.local.datadir import DataDir
 from podpass.names import CLIENT_ID, USE_LABEL
 from tests.local.instances import CLIENT, Podpass
 from tests.trace.test_hop import line
@@ -257,7 +260,34 @@ def test_new_hops_appear_also_after_rotation_and_in_a_new_log(
     log.with_name("podpass.log.1").unlink()
     write(data_dir, {**granted, "number": 3}, minute=3)
     assert live.next()["facts"]["number"] == 3
-    assert live.end() == (0, "")
+    assert live.end() == (0, f"no instance is running in {data_dir}; waiting for one\n")
+
+
+def test_follow_reports_when_the_instance_stops_and_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(trace_command, "_CHECK_SECONDS", 0.0)
+    answers: list[dict[str, Any] | Error | None] = [
+        *({"pids": {"podpass": 1}}, Error("it does not respond"), Error("it does not respond")),
+        *(None, {"pids": {"podpass": 1}}),
+    ]
+
+    def read_status(_: DataDir) -> dict[str, Any] | None:
+        answer = answers.pop(0)
+        if isinstance(answer, Error):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(client, "read_status", read_status)
+    monkeypatch.setattr(client, "check_health", lambda *_: None)
+    watch = trace_command.InstanceWatch(DataDir(tmp_path))
+    while answers:
+        watch.check()
+    assert capsys.readouterr().err.splitlines() == [
+        "it does not respond",
+        f"no instance is running in {tmp_path}; waiting for one",
+        "the instance responds again",
+    ]
 
 
 @pytest.mark.processes

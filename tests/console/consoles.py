@@ -31,10 +31,14 @@ class GivenSource:
     known: KnownObjects = field(default_factory=KnownObjects)
     trust: TrustGraphView | None = None
     failure: Error | None = None
+    revisions: dict[str, object] = field(default_factory=dict)
 
     async def refresh(self) -> None:
         while self.pending:
             self.timeline.add(self.pending.pop(0))
+
+    async def revision(self, view: str) -> object:
+        return self.revisions.get(view, self._listing(view))
 
     async def pods(self) -> Listing:
         return self._listing("pods")

@@ -87,6 +87,20 @@ async def test_unavailable_data_is_reported_with_503() -> None:
             assert "the API server does not respond" in answer.text
 
 
+async def test_session_that_cannot_be_checked_is_unavailable_and_no_sign_in_form(
+    console: RunningConsole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: object) -> bool:
+        raise Error("the database is unavailable")
+
+    monkeypatch.setattr(console.access, "is_signed_in", fail)
+    for path in ("/", "/audit", "/events?view=loop"):
+        answer = await console.get(path)
+        assert answer.status == 503
+        assert "the database is unavailable" in answer.text
+        assert "content-security-policy" in answer.headers
+
+
 async def test_bug_is_logged_and_its_response_has_no_details(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -233,7 +233,9 @@ def hostile_source() -> GivenSource:
     }
     edge = dict.fromkeys(("source", "kind", "target"), HOSTILE)
     finding = {"text": HOSTILE, "fix": HOSTILE}
-    source.trust = TrustGraphView(svg="<svg/>", edges=[edge], findings=[finding])
+    source.trust = TrustGraphView(
+        svg="<svg/>", version="1", edges=[edge], findings=[finding], unread=[HOSTILE]
+    )
     return source
 
 
@@ -249,7 +251,7 @@ async def test_hostile_names_are_only_text(page: str) -> None:
         assert not found.inline_scripts
         assert not any(name.startswith("on") or name == "style" for name in found.attributes)
         images = [values["src"] for tag, values in found.elements if tag == "img"]
-        assert images == ([f"{BASE}/graph.svg"] if page == "graph" else [])
+        assert images == ([f"{BASE}/graph.svg?v=1"] if page == "graph" else [])
         assert HOSTILE in "".join(found.texts)
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import aiohttp
 import pytest
 
-from podpass.console import app, pages, texts
-from podpass.console.live import LiveView, format_event
+from podpass.console import app, live, pages, texts
+from podpass.console.live import LISTINGS, LiveView, format_event
 from podpass.console.pages import PageContext
+from podpass.errors import Error
 from tests.console.consoles import BASE, GivenSource, RunningConsole, running_console
 from tests.console.hops import exchange_facts, hop
 
@@ -104,6 +105,86 @@ async def test_first_connection_begins_where_the_page_ended(console: RunningCons
         assert numbers(await next_event(events(answer))) == [3]
 
 
+async def test_page_of_another_replica_gets_the_lines_of_this_one_instead_of_its_own(
+    console: RunningConsole,
+) -> None:
+    """Equal numbers of two replicas are different exchanges, so the lists are not mixed."""
+    async with open_stream(console, last="other-run.5.5") as answer:
+        stream = events(answer)
+        emptied = await next_event(stream)
+        assert (
+            '<hx-partial hx-target="#exchanges" hx-swap="innerHTML"></hx-partial>' in emptied.data
+        )
+        add(console, 1, 1)
+        assert 'hx-swap="afterbegin"' in (await next_event(stream)).data
+    run = emptied.id.partition(".")[0]
+    here = await console.get(f"/exchanges/1/hops?run={run}")
+    elsewhere = await console.get("/exchanges/1/hops?run=other-run")
+    assert "default:web" in here.text
+    assert "default:web" not in elsewhere.text
+    assert "another replica" in elsewhere.text
+
+
+@pytest.mark.parametrize("view", LISTINGS)
+async def test_page_of_a_listing_gets_an_event_when_it_has_changed(
+    console: RunningConsole, view: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "LISTING_SECONDS", 0.0)
+    console.source.revisions[view] = 1
+    page = await console.get(f"/{view}")
+    seen = re.search(r"&amp;seen=([0-9a-f]+)", page.text)
+    assert seen
+    assert f'hx-get="{BASE}/{view}" hx-select="#listing"' in page.text
+    # Between the page and its stream.
+    console.source.revisions[view] = 2
+    async with open_stream(console, view, f"&seen={seen[1]}") as answer:
+        stream = events(answer)
+        first = await next_event(stream)
+        assert (first.name, first.data) == ("changed", f"{view}\n")
+        console.source.revisions[view] = 3
+        assert (await next_event(stream)).name == "changed"
+
+
+async def test_listing_is_read_once_for_many_readers_and_less_often_if_it_takes_long() -> None:
+    source, clock = GivenSource(), iter([0.0, 3.0, 3.5, 62.9, 63.1, 63.1])
+    view = LiveView(source)
+    reads = 0
+
+    async def revision(_: str) -> object:
+        nonlocal reads
+        reads += 1
+        return reads
+
+    source.revision = revision  # type: ignore[method-assign,assignment]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("podpass.console.live._now", lambda: next(clock))
+        found = [await view.revision("graph") for _ in range(4)]
+    assert len(set(found[:3])) == 1
+    assert found[3] != found[2]
+    assert reads == 2
+
+
+async def test_listing_that_cannot_be_read_is_no_change(console: RunningConsole) -> None:
+    console.source.failure = Error("the database is unavailable")
+    assert await LiveView(console.source).revision("identities") == ""
+
+
+async def test_stream_whose_session_cannot_be_checked_is_opened_again_by_the_page() -> None:
+    view = LiveView(source := GivenSource())
+    context = PageContext(base=BASE, title="", views=source.views, t=texts.load("en"))
+    sent: list[dict[str, object]] = []
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    async def wait(_: float) -> bool:
+        raise Error("the database is unavailable")
+
+    await view.stream(send, context, "loop", view.cursor(), "", wait)  # type: ignore[arg-type]
+    assert sent[-1]["more_body"] is False
+    assert not [each for each in sent if b"ended" in each.get("body", b"")]  # type: ignore[operator]
+
+
 @pytest.mark.parametrize("last", ["", "x", "other-run.5.5", "1.2.3.4", "9" * 5000])
 async def test_reader_with_an_unknown_position_gets_the_newest_lines(
     console: RunningConsole, last: str
@@ -140,7 +221,7 @@ async def test_slow_reader_gets_the_newest_lines_and_no_queue() -> None:
         await asyncio.sleep(0)
         return len(sent) < 4
 
-    work = asyncio.create_task(view.stream(send, context, "exchanges", view.cursor(), wait))
+    work = asyncio.create_task(view.stream(send, context, "exchanges", view.cursor(), "", wait))
     for number in range(5000):
         source.timeline.add(hop("exchange", "granted", **exchange_facts("web", f"t{number}")))
         if number % 100 == 0:

@@ -7,26 +7,33 @@ from urllib.parse import urlencode
 import pytest
 
 from podpass.console import password_access
-from podpass.console.password_access import IsCurrent, PasswordAccess
+from podpass.console.password_access import PasswordAccess
+from podpass.database import DatabaseFailed
 from podpass.errors import Error
 from tests.console.test_sessions import Time
 
 
 class Administrators:
-    """One administrator, whose right a test takes away."""
+    """The sessions of one administrator, whose right a test takes away."""
 
     def __init__(self) -> None:
-        self.is_current: bool | Error = True
+        self.is_current = True
+        self.failure: Error | None = None
         self.checks = 0
 
-    async def check(self, name: str, password: str) -> IsCurrent | None:
-        return self._is_current if (name, password) == ("anna", "right") else None
+    async def open(self, name: str, password: str) -> str | None:
+        if self.failure is not None:
+            raise self.failure
+        return "a-session" if (name, password) == ("anna", "right") else None
 
-    async def _is_current(self) -> bool:
+    async def is_valid(self, session: str) -> bool:
         self.checks += 1
-        if isinstance(self.is_current, Error):
-            raise self.is_current
-        return self.is_current
+        if self.failure is not None:
+            raise self.failure
+        return self.is_current and session == "a-session"
+
+    async def end(self, session: str) -> None:
+        self.is_current = self.is_current and session != "a-session"
 
 
 def _receive(body: bytes) -> Any:
@@ -50,29 +57,68 @@ async def _sign_in(access: PasswordAccess, password: str) -> dict[str, Any] | No
     return {"method": "GET", "headers": [(b"cookie", cookie.partition(b";")[0])]}
 
 
-@pytest.mark.parametrize(
-    "end", [False, Error("the password has changed")], ids=["user", "password"]
-)
-async def test_session_ends_when_the_user_is_no_administrator_any_more(end: bool | Error) -> None:
+async def test_session_ends_when_the_user_is_no_administrator_any_more() -> None:
     time, users = Time(), Administrators()
-    access = PasswordAccess("/console", users.check, time)
+    access = PasswordAccess("/console", users, time)
     assert await _sign_in(access, "wrong") is None
     request = await _sign_in(access, "right")
     assert request is not None
-    time.now += password_access._RECHECK_SECONDS
     assert await access.is_signed_in(request)
-    users.is_current = end
+    users.is_current = False
     time.now += password_access._RECHECK_SECONDS
     assert not await access.is_signed_in(request)
     assert not await access.is_signed_in(request)
+
+
+async def test_sign_out_ends_the_session_at_once() -> None:
+    access = PasswordAccess("/console", Administrators(), Time())
+    request = await _sign_in(access, "right")
+    assert request is not None
+    assert await access.is_signed_in(request)
+    await access.sign_out(request)
+    assert not await access.is_signed_in(request)
+
+
+async def test_database_that_fails_is_no_wrong_password_and_ends_no_session() -> None:
+    time, users = Time(), Administrators()
+    access = PasswordAccess("/console", users, time)
+    request = await _sign_in(access, "right")
+    assert request is not None
+    users.failure = DatabaseFailed("the database is unavailable")
+    with pytest.raises(DatabaseFailed):
+        await _sign_in(access, "right")
+    with pytest.raises(DatabaseFailed):
+        await access.is_signed_in(request)
+    users.failure = None
+    assert await access.is_signed_in(request)
+
+
+async def test_error_of_the_sign_in_is_a_refusal() -> None:
+    users = Administrators()
+    users.failure = Error("the user is locked")
+    assert await _sign_in(PasswordAccess("/console", users, Time()), "right") is None
+
+
+async def test_number_of_remembered_checks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(password_access, "_MAX_CHECKED", 2)
+    users = Administrators()
+    users.is_valid = _accept  # type: ignore[method-assign,assignment]
+    access = PasswordAccess("/console", users, Time())
+    for number in range(5):
+        cookie = f"{password_access.COOKIE}=session-{number}".encode()
+        assert await access.is_signed_in({"method": "GET", "headers": [(b"cookie", cookie)]})
+    assert len(access._checked) == 2
+
+
+async def _accept(_: str) -> bool:
+    return True
 
 
 async def test_requests_within_seconds_are_checked_once() -> None:
     time, users = Time(), Administrators()
-    access = PasswordAccess("/console", users.check, time)
+    access = PasswordAccess("/console", users, time)
     request = await _sign_in(access, "right")
     assert request is not None
-    time.now += password_access._RECHECK_SECONDS
     for _ in range(5):
         assert await access.is_signed_in(request)
     assert users.checks == 1

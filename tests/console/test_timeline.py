@@ -133,6 +133,23 @@ def test_claims_are_those_of_the_log_and_a_refused_exchange_has_no_access_token(
     assert [kind for kind, _ in claims(refused)] == ["assertion"]
 
 
+def test_claims_have_roles_and_the_time_when_each_token_expires() -> None:
+    timeline = Timeline()
+    facts = exchange_facts(exp=1_796_000_000, token_exp=1_796_003_600, roles=["Reader", "Writer"])
+    timeline.add(hop("exchange", "granted", **facts))
+    found = {kind: dict(pairs) for kind, pairs in claims(timeline.newest(1)[0])}
+    assert found["assertion"]["exp"] == "1796000000 (2026-11-30T00:53:20Z)"
+    assert found["access_token"]["exp"] == "1796003600 (2026-11-30T01:53:20Z)"
+    assert found["access_token"]["roles"] == "Reader, Writer"
+
+
+@pytest.mark.parametrize("exp", [-1, 253_402_300_800, 1e300, "soon", None])
+def test_expiry_that_is_no_date_is_shown_as_it_is(exp: object) -> None:
+    timeline = Timeline()
+    timeline.add(hop("exchange", "AADSTS700024", **exchange_facts(exp=exp)))
+    assert dict(dict(claims(timeline.newest(1)[0]))["assertion"])["exp"] == str(exp)
+
+
 def test_many_hops_leave_a_bounded_number_of_exchanges_and_refusals() -> None:
     timeline = Timeline()
     for number in range(2500):

@@ -145,7 +145,7 @@ def test_changed_file_is_not_verified(
     assert artifacts.check_sums(copy) == len(_digests(dist)) - 1
     (copy / "release-notes.md").write_text("other")
     (copy / "new").touch()
-    with pytest.raises(programs.Failed, match=r"does not describe new, release-notes.md"):
+    with pytest.raises(programs.ProgramFailed, match=r"does not describe new, release-notes.md"):
         artifacts.check_sums(copy)
 
 

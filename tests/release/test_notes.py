@@ -70,7 +70,7 @@ def test_fragment_without_kind_or_text_is_refused(
     notes: Any, small: Path, name: str, text: str
 ) -> None:
     (small / "changelog.d" / name).write_text(text)
-    with pytest.raises(notes.BadFragment, match=f"changelog.d/{name}"):
+    with pytest.raises(notes.InvalidFragment, match=f"changelog.d/{name}"):
         notes.fragments(small)
 
 

@@ -53,14 +53,14 @@ def test_images_of_two_machines_are_joined_in_one_index(oci: Any, tmp_path: Path
 
 def test_two_images_of_one_platform_are_refused(oci: Any, tmp_path: Path) -> None:
     files = [_image(oci, tmp_path / name, "arm64") for name in ("one", "two")]
-    with pytest.raises(oci.BadLayout, match="two files have an image for linux/arm64"):
+    with pytest.raises(oci.InvalidImageLayout, match="two files have an image for linux/arm64"):
         oci.join_images(files, "podpass", "1.2.3")
 
 
 def test_layout_with_a_changed_blob_is_refused(oci: Any, tmp_path: Path) -> None:
     file = _image(oci, tmp_path / "image", "amd64")
     file.write_bytes(file.read_bytes().replace(b"layer\0", b"other\0"))
-    with pytest.raises(oci.BadLayout, match="has another digest"):
+    with pytest.raises(oci.InvalidImageLayout, match="has another digest"):
         oci.read_layout(file)
 
 

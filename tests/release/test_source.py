@@ -28,7 +28,7 @@ def test_clean_commit_is_accepted_with_its_time(source: Any, small: Path) -> Non
 @pytest.mark.parametrize("name", ["CHANGELOG.md", "new.txt"], ids=["changed", "untracked"])
 def test_working_tree_with_changes_is_refused(source: Any, small: Path, name: str) -> None:
     (small / name).write_text("changed\n")
-    with pytest.raises(source.Refused, match=f"has changes: {name}. Commit them"):
+    with pytest.raises(source.ReleaseRefused, match=f"has changes: {name}. Commit them"):
         source.open_source(small)
 
 
@@ -40,10 +40,10 @@ def test_tag_of_the_version_is_accepted(source: Any, small: Path) -> None:
 
 @pytest.mark.parametrize("tag", ["v9.9.9", "v0.1", "v0.1.0-rc1"])
 def test_tag_of_another_version_is_refused(source: Any, small: Path, tag: str) -> None:
-    with pytest.raises(source.Refused, match=f"the tag {re.escape(tag)} is not the version"):
+    with pytest.raises(source.ReleaseRefused, match=f"the tag {re.escape(tag)} is not the version"):
         source.open_source(small, tag)
     git(small, "tag", tag)
-    with pytest.raises(source.Refused, match=f"the tag {re.escape(tag)} is not the version"):
+    with pytest.raises(source.ReleaseRefused, match=f"the tag {re.escape(tag)} is not the version"):
         source.open_source(small)
 
 
@@ -57,7 +57,7 @@ def test_tag_needs_a_finished_changelog(source: Any, small: Path) -> None:
     git(small, "add", "--all")
     git(small, "commit", "--quiet", "--message=fix")
     assert source.open_source(small)
-    with pytest.raises(source.Refused, match=r"1 fragments .* scripts/release changelog"):
+    with pytest.raises(source.ReleaseRefused, match=r"1 fragments .* scripts/release changelog"):
         source.open_source(small, f"v{VERSION}")
 
 
@@ -66,7 +66,7 @@ def test_copy_with_another_version_is_refused(source: Any, small: Path) -> None:
     chart.write_text(chart.read_text().replace("\nversion: 0.1.0", "\nversion: 0.0.9"))
     git(small, "commit", "--quiet", "--all", "--message=other")
     with pytest.raises(
-        source.Refused, match=r"charts/podpass/Chart.yaml has 0.0.9.*release version 0.1.0"
+        source.ReleaseRefused, match=r"charts/podpass/Chart.yaml has 0.0.9.*release version 0.1.0"
     ):
         source.open_source(small)
 
@@ -112,5 +112,5 @@ def test_export_has_the_files_of_the_commit_with_fixed_modes(
 
 def test_folder_without_git_is_refused(source: Any, small: Path, tmp_path: Path) -> None:
     (small / ".git").rename(tmp_path / "gone")
-    with pytest.raises(source.Refused, match="a release is made from a git checkout"):
+    with pytest.raises(source.ReleaseRefused, match="a release is made from a git checkout"):
         source.open_source(small)

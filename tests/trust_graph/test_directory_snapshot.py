@@ -1,6 +1,8 @@
 """The facts that are read from the directory of this process."""
 
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,3 +57,16 @@ async def test_identities_of_another_tenant_are_left_out(directory: Directory) -
     await directory.create_tenant(Tenant(id=other))
     await directory.identities.put(replace(identity(), tenant_id=other))
     assert (await read_directory(directory, TENANT)).identities == ()
+
+
+async def test_corrupt_row_is_named_because_the_graph_lacks_it(
+    directory: Directory, tmp_path: Path
+) -> None:
+    await directory.identities.put(identity())
+    with closing(sqlite3.connect(tmp_path / "d.db", isolation_level=None)) as file:
+        file.execute("UPDATE identities SET document = '{'")
+    directory.clear_caches()
+    found = await read_directory(directory, TENANT)
+    assert found.identities == ()
+    assert len(found.unread) == 1
+    assert "identities cannot be read" in found.unread[0]

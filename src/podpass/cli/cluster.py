@@ -22,7 +22,8 @@ def connect(kubeconfig: Path | None, environ: Mapping[str, str]) -> KubeClient:
         return KubeClient(in_cluster(environ))
     raise UsageError(
         "there is no kubeconfig",
-        hint="pass --kubeconfig FILE or set KUBECONFIG; for a local instance, `podpass env` sets it",
+        hint="pass --kubeconfig FILE or set KUBECONFIG; for a local instance, run"
+        " `podpass up --detach`, and `podpass env` sets it",
     )
 
 

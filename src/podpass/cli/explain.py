@@ -11,9 +11,7 @@ from click.shell_completion import CompletionItem
 
 from podpass import guids
 from podpass.cli import options
-from podpass.cli.client import list_identities, read_status
 from podpass.cli.completion_values import complete_namespaces, complete_pods
-from podpass.cli.credential_report import print_comparisons, to_json
 from podpass.cli.output import (
     align,
     escape_unprintable,
@@ -23,11 +21,11 @@ from podpass.cli.output import (
     wrap_text,
 )
 from podpass.errors import Error, UsageError
-from podpass.local.credential_comparison import CredentialComparison, compare, read_presented
 from podpass.local.datadir import DataDir
 
 if TYPE_CHECKING:
     from podpass.explain.recognition import RecognizedError
+    from podpass.local.credential_comparison import CredentialComparison
 
 # Facts of a logged request that help to compare it with the directory.
 _REQUEST_FIELDS = [
@@ -122,7 +120,7 @@ def command(
         _print_findings(found.findings, is_first=not found.numbers)
         if client:
             click.echo("\n" + wrap_text(client))
-        print_comparisons(comparisons)
+        _print_comparisons(comparisons)
     else:
         print_output(
             {
@@ -132,7 +130,7 @@ def command(
                 **found.facts,
                 "request": request,
                 "client": client,
-                "credentials": [to_json(each) for each in comparisons],
+                "credentials": _comparisons_to_json(comparisons),
             },
             output,
         )
@@ -191,15 +189,20 @@ def _print_findings(findings: Sequence["RecognizedError"], *, is_first: bool) ->
 
 def _compare(
     data_dir: DataDir, request: dict[str, Any] | None, text: str
-) -> tuple[str | None, list[CredentialComparison]]:
+) -> "tuple[str | None, list[CredentialComparison]]":
     """Compare a refused request with the directory of the instance, if it is running.
 
     Shapes:  returns what is wrong with the client id, and the credentials of its identity.
     """
     named = _CLIENT_ID.search(text)
     client_id = (request or {}).get("client_id") or (named[1] if named else None)
+    if not client_id:
+        return None, []
+    from podpass.cli.client import list_identities, read_status  # imports an HTTP client
+    from podpass.local.credential_comparison import compare, read_presented
+
     status = read_status(data_dir)
-    if not client_id or status is None:
+    if status is None:
         return None, []
     identities, _ = list_identities(data_dir)
     presented = read_presented(request or {})
@@ -227,12 +230,27 @@ def _explain_client_id(data_dir: DataDir, client_id: str) -> str | None:
     return asyncio.run(read())
 
 
+def _print_comparisons(comparisons: "Sequence[CredentialComparison]") -> None:
+    if comparisons:
+        from podpass.cli.credential_report import print_comparisons
+
+        print_comparisons(comparisons)
+
+
+def _comparisons_to_json(comparisons: "Sequence[CredentialComparison]") -> list[dict[str, Any]]:
+    if not comparisons:
+        return []
+    from podpass.cli.credential_report import to_json
+
+    return [to_json(each) for each in comparisons]
+
+
 def _find_request(data_dir: DataDir, correlation_id: str) -> dict[str, Any] | None:
     """Find a request in the log of the instance; the log contains no token and no secret."""
-    from podpass.trace.reader import read_all
-
     if not correlation_id or not data_dir.log_file.exists():
         return None
+    from podpass.trace.reader import read_all  # imports asyncio
+
     found = None
     for hop in read_all(data_dir.log_file):
         if hop.stage == "exchange" and hop.correlation_id == correlation_id:

@@ -23,6 +23,7 @@ from podpass.trace.hop import HopResult
 from podpass.trace.instance_log import InstanceLog
 
 _POLL_SECONDS = 0.25
+_CHECK_SECONDS = 5.0
 _MAX_SHOWN = 1000
 _KINDS = {"pod": "pod", "pods": "pod"} | dict.fromkeys(
     ("sa", "serviceaccount", "serviceaccounts"), "account"
@@ -139,7 +140,7 @@ def command(
     )
     log = InstanceLog(data_dir.log_file, data_dir.path("pods"))
     if follow:
-        _follow(log, wanted, output)
+        _follow(log, wanted, output, InstanceWatch(data_dir))
         return
     shown = deque(filter(wanted.includes, log.read_all()), maxlen=_MAX_SHOWN)
     if plain and not shown:
@@ -161,9 +162,38 @@ def _nothing(data_dir: DataDir, wanted: TraceFilter) -> NothingTraced:
     )
 
 
-def _follow(log: InstanceLog, wanted: TraceFilter, output: str) -> None:
+class InstanceWatch:
+    """Reports when the instance stops, does not respond, or is back: its log alone would only be silent."""
+
+    def __init__(self, data_dir: DataDir) -> None:
+        self._data_dir = data_dir
+        self._checked, self._state = float("-inf"), ""
+
+    def check(self) -> None:
+        """Print a change of the state to stderr; at most one check in some seconds."""
+        if time.monotonic() - self._checked < _CHECK_SECONDS:
+            return
+        state = self._read_state()
+        if state != self._state:
+            print_message(state or "the instance responds again")
+        self._checked, self._state = time.monotonic(), state
+
+    def _read_state(self) -> str:
+        from podpass.cli.client import check_health, read_status
+
+        try:
+            status = read_status(self._data_dir)
+            if status is None:
+                return f"no instance is running in {self._data_dir.root}; waiting for one"
+            check_health(self._data_dir, status["pids"]["podpass"])
+        except Error as exc:
+            return exc.message
+        return ""
+
+
+def _follow(log: InstanceLog, wanted: TraceFilter, output: str, watch: InstanceWatch) -> None:
     try:
-        found = filter(wanted.includes, _read_forever(log))
+        found = filter(wanted.includes, _read_forever(log, watch))
         if output == "json":
             for each in found:
                 click.echo(to_json(_to_document(each)))
@@ -173,10 +203,11 @@ def _follow(log: InstanceLog, wanted: TraceFilter, output: str) -> None:
         return
 
 
-def _read_forever(log: InstanceLog) -> Iterator[AssignedHop]:
+def _read_forever(log: InstanceLog, watch: InstanceWatch) -> Iterator[AssignedHop]:
     while True:
         yield from log.read()
         if log.is_end:
+            watch.check()
             time.sleep(_POLL_SECONDS)
 
 

@@ -236,8 +236,10 @@ def _run_daemon(
     try:
         harness = None
         if for_tests is not None:
+            from podpass import files
             from podpass.local.harness.harness import Harness
 
+            files.skip_sync()
             harness = Harness(for_tests)
         run(
             data_dir,

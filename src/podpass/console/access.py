@@ -23,6 +23,10 @@ _LINK_USED = (
 class ConsoleAccess(Protocol):
     """Decides who may use a console."""
 
+    @property
+    def has_sign_in(self) -> bool:
+        """Return whether a session begins with a sign-in instead of a link."""
+
     async def is_signed_in(self, scope: Scope) -> bool:
         """Return whether a request belongs to a session."""
 
@@ -32,7 +36,7 @@ class ConsoleAccess(Protocol):
     def no_session(self, scope: Scope) -> Response:
         """Return the response to a request without a session."""
 
-    def sign_out(self, scope: Scope) -> Response:
+    async def sign_out(self, scope: Scope) -> Response:
         """End the session of a request."""
 
 
@@ -42,6 +46,8 @@ class LinkAccess:
     Shapes:  `base` is the path of all pages. Browsers send a cookie to every port of a host, but only to its
              path; `base` cannot be guessed, so other local services do not receive the cookie.
     """
+
+    has_sign_in = False
 
     def __init__(self, base: str, clock: Clock) -> None:
         self._base = base
@@ -80,7 +86,7 @@ class LinkAccess:
         del scope
         return text_response(401, NO_SESSION)
 
-    def sign_out(self, scope: Scope) -> Response:
+    async def sign_out(self, scope: Scope) -> Response:
         """End the session of a request."""
         self._sessions.end(read_cookie(scope, COOKIE))
         status, body, headers = text_response(200, NO_SESSION)

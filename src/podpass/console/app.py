@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 
 MAX_STREAMS = 32
 _MAX_FORM_BYTES = 2048
+_MAX_QUERY_BYTES = 200
 _LANGUAGE_COOKIE = "podpass-language"
 _YEAR_SECONDS = 31_536_000
 _POLICY = (
@@ -51,6 +52,7 @@ _PROTECTION: Headers = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
 )
+_UNAVAILABLE = "The console is unavailable: {}. Reload this page later.\n"
 _NO_STORE = (b"cache-control", b"no-store")
 _SVG = (b"content-type", b"image/svg+xml")
 # A picture may have style attributes; opened as a page, it can do nothing.
@@ -90,6 +92,10 @@ class ConsoleApp:
                 await self._stream(scope, receive, send)
                 return
             status, body, headers = refusal or await self._respond(scope, receive)
+        except Error as exc:
+            # Without its store, an authority cannot tell who sends the request.
+            _log.warning("console_data_unavailable", extra={"code": exc.code})
+            status, body, headers = text_response(503, _UNAVAILABLE.format(exc.message))
         except Exception as exc:  # noqa: BLE001 a bug is logged, and its response has no details
             _log.error("console_request_failed", exc_info=exc)
             status, body, headers = 500, b"The console failed. The log has the cause.\n", (TEXT,)
@@ -137,7 +143,7 @@ class ConsoleApp:
         try:
             await self._source.refresh()
             if argument:
-                return self._exchange(context, argument)
+                return self._exchange(context, argument, scope)
             return await self._page(context, view, path)
         except Error as exc:
             _log.warning("console_data_unavailable", extra={"code": exc.code, "view": view})
@@ -145,8 +151,10 @@ class ConsoleApp:
             return 503, page, (HTML,)
 
     async def _page(self, context: PageContext, view: str, path: str) -> Response:
+        # Before the data is read: what changes later is in the next message.
+        seen = await self._live.revision(view)
         values = await self._read(view)
-        return 200, self._render(context, view, path, **values), (HTML,)
+        return 200, self._render(context, view, path, seen=seen, **values), (HTML,)
 
     async def _read(self, view: str) -> dict[str, Any]:
         """Return the values of a view's template."""
@@ -170,9 +178,12 @@ class ConsoleApp:
             "max_rows": limit,
         }
 
-    def _exchange(self, context: PageContext, argument: str) -> Response:
+    def _exchange(self, context: PageContext, argument: str, scope: Scope) -> Response:
         """Return an exchange as a page, or only its hops for a line that is opened."""
         number, _, part = argument.partition("/")
+        if part == "hops" and _query(scope, "run") not in ("", self._live.run):
+            # A number of another run, or of another replica, has another meaning here.
+            return 200, pages.render_part(context, "elsewhere").encode(), (HTML,)
         found = self._source.timeline.exchange(int(number)) if _is_number(number) else None
         values = pages.hop_values(found) if found is not None else {"number": 0}
         if part == "hops" and found is not None:
@@ -205,7 +216,7 @@ class ConsoleApp:
         except BodyTooLarge:
             return text_response(413, "The form is too long.\n")
         if rest == "sign-out":
-            return self._access.sign_out(scope)
+            return await self._access.sign_out(scope)
         form = parse_qs(body.decode("utf-8", "replace"), max_num_fields=8)
         return self._set_language(form.get("language", [""])[0], form.get("back", [""])[0])
 
@@ -225,9 +236,8 @@ class ConsoleApp:
         if self._streams >= MAX_STREAMS:
             await _send(send, scope, 503, b"Too many pages are open.\n", (TEXT,))
             return
-        query = parse_qs(scope["query_string"].decode("latin-1")[:200], max_num_fields=8)
-        view = query.get("view", [""])[0]
-        after = header(scope, b"last-event-id") or query.get("after", [""])[0]
+        view = _query(scope, "view")
+        after = header(scope, b"last-event-id") or _query(scope, "after")
         self._streams += 1
         try:
             await self._live.stream(
@@ -235,6 +245,7 @@ class ConsoleApp:
                 self._context(scope),
                 view if view in self._source.views else self._source.views[0],
                 self._live.parse(after),
+                _query(scope, "seen"),
                 live.wait_for_end(
                     receive, self._stopping, lambda: self._access.is_signed_in(scope)
                 ),
@@ -250,10 +261,20 @@ class ConsoleApp:
             title=self._source.title,
             views=self._source.views,
             t=texts.load(language),
+            run=self._live.run,
+            has_sign_in=self._access.has_sign_in,
         )
 
     def _render(self, context: PageContext, view: str, path: str, **values: Any) -> bytes:
+        values.setdefault("seen", "")
         return pages.render(context, view, path, cursor=self._live.cursor(), **values)
+
+
+def _query(scope: Scope, name: str) -> str:
+    """Return a parameter of the query; empty if the request has none."""
+    text = scope["query_string"].decode("latin-1")[:_MAX_QUERY_BYTES]
+    values: list[str] = parse_qs(text, max_num_fields=8).get(name, [""])
+    return values[0]
 
 
 def _is_number(text: str) -> bool:

@@ -63,6 +63,10 @@ class DirectoryView:
         ]
         return Listing(rows=rows, more=len(found) == _AUDIT_ROWS, skipped=len(list(damaged)))
 
+    async def revision(self) -> int:
+        """Return a number that changes with each change of the directory."""
+        return await self._directory.audit.last_serial()
+
     async def _page(self) -> Sequence[Identity]:
         return await self._directory.identities.page(self._tenant_id, limit=_IDENTITIES)
 

@@ -1,5 +1,7 @@
 """What the console shows of the trust graph."""
 
+import hashlib
+
 from podpass.console.model import TrustGraphView
 from podpass.trust_graph.drawing import to_svg
 from podpass.trust_graph.graph import build_graph
@@ -12,9 +14,12 @@ def describe(facts: TrustFacts) -> TrustGraphView:
     Errors:  GraphTooLarge.
     """
     found = build_graph(facts)
+    svg = to_svg(found)
     names = {node.id: node.name for node in found.nodes}
     return TrustGraphView(
-        svg=to_svg(found),
+        svg=svg,
+        version=hashlib.sha256(svg.encode("utf-8", "replace")).hexdigest()[:16],
+        unread=found.unread,
         edges=[
             {"source": names[one.source], "kind": str(one.kind), "target": names[one.target]}
             for one in found.edges

@@ -1,14 +1,17 @@
 """Server-sent events: each message is what has changed since the last one, at most one screen of lines.
 
 A slow reader is sent fewer and not older messages: nothing is queued, because each message is made from the
-timeline when the reader takes it.
+timeline when the reader takes it. Of listings, a message says only that they have changed: the page reads
+them again.
 """
 
 import asyncio
+import hashlib
 import re
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import monotonic as _now
 
 from podpass.console import pages
 from podpass.console.fixes import KnownObjects
@@ -19,8 +22,15 @@ from podpass.errors import Error
 from podpass.http.server import Receive, Send
 
 POLL_SECONDS = 0.4
-_LISTING_POLLS = 5
-_IDLE_POLLS = 36  # a comment keeps the connection open, and reveals one that has ended
+LISTING_SECONDS = 2.0
+# Reading what tells whether a listing has changed takes at most this part of the time.
+_LISTING_SHARE = 0.05
+# Views whose data is read as a whole.
+LISTINGS = ("pods", "identities", "graph", "audit")
+# After 14 seconds, an event keeps the connection open and reveals one that has ended. A page that gets no
+# event for 45 seconds says that it is not connected: the process may be stopped.
+_IDLE_POLLS = 36
+_ALIVE = "event: alive\ndata: alive\n\n"
 _FORM = re.compile(r"([A-Za-z0-9_-]{1,16})\.([0-9]{1,15})\.([0-9]{1,15})")
 _STREAM = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -34,15 +44,26 @@ class Cursor:
     """The position of a reader: revision of the timeline, and number of the last line.
 
     Shapes:  `run` identifies the run of the process, so that a position in another one is not used; the text
-             form is the ID of an event.
+             form is the ID of an event. `resets` is true for the position in another run: the lines of the
+             page are then not those of this process, and are replaced.
     """
 
     run: str
     revision: int
     number: int
+    resets: bool = False
 
     def __str__(self) -> str:
         return f"{self.run}.{self.revision}.{self.number}"
+
+
+@dataclass(slots=True)
+class _Revision:
+    """The revision of a listing, and until when it is not read again."""
+
+    text: str = ""
+    until: float = 0.0
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class LiveView:
@@ -50,24 +71,25 @@ class LiveView:
 
     def __init__(self, source: ConsoleSource) -> None:
         self._source = source
-        self._run = secrets.token_urlsafe(6)
+        self.run = secrets.token_urlsafe(6)
+        self._revisions = {view: _Revision() for view in LISTINGS}
 
     def cursor(self) -> Cursor:
         """Return the position after everything that the timeline has now."""
         timeline = self._source.timeline
-        return Cursor(self._run, timeline.revision, timeline.last_number)
+        return Cursor(self.run, timeline.revision, timeline.last_number)
 
     def parse(self, text: str) -> Cursor:
         """Return the position in an event's ID; that of an earlier run is the beginning of this one."""
         found = _FORM.fullmatch(text)
-        if found is None or found[1] != self._run:
-            return Cursor(self._run, 0, 0)
-        return Cursor(self._run, int(found[2]), int(found[3]))
+        if found is None or found[1] != self.run:
+            return Cursor(self.run, 0, 0, resets=found is not None)
+        return Cursor(self.run, int(found[2]), int(found[3]))
 
     async def message(self, context: PageContext, view: str, after: Cursor) -> str:
         """Return what a view must change after a position; empty for nothing."""
         timeline = self._source.timeline
-        if timeline.revision == after.revision:
+        if timeline.revision == after.revision and not after.resets:
             return ""
         limit = pages.MAX_ROWS.get(view, 0)
         is_list = view in ("loop", "exchanges")
@@ -77,6 +99,7 @@ class LiveView:
             context,
             "update",
             view=view,
+            resets=after.resets,
             stages=pages.stage_rows(timeline),
             exchanges=pages.exchange_rows(
                 timeline.newest(limit, after=after.number) if is_list else ()
@@ -97,12 +120,16 @@ class LiveView:
         context: PageContext,
         view: str,
         after: Cursor,
+        seen: str,
         wait: Callable[[float], Awaitable[bool]],
     ) -> None:
-        """Send messages until `wait` returns False: the reader is disconnected, or the session has ended."""
+        """Send messages until `wait` returns False: the reader is disconnected, or the session has ended.
+
+        Shapes:  `seen` is the revision of the listing in the page, or empty.
+        """
         await send({"type": "http.response.start", "status": 200, "headers": _STREAM})
         await self._send(send, ": connected\n\n")
-        listing, idle, polls = None, 0, 0
+        idle = 0
         while True:
             await self._source.refresh()
             # Before the message is made: what arrives later is in the next one.
@@ -110,23 +137,41 @@ class LiveView:
             text = await self.message(context, view, after)
             event = format_event(text, str(position)) if text else ""
             after = position
-            if view == "pods" and polls % _LISTING_POLLS == 0:
-                now = await self._pods()
-                event += "event: changed\ndata: pods\n\n" if listing not in (None, now) else ""
-                listing = now
+            now = await self.revision(view) or seen
+            if now != seen:
+                event += f"event: changed\ndata: {view}\n\n" if seen else ""
+                seen = now
             idle = 0 if event else idle + 1
             if event or idle % _IDLE_POLLS == 0:
-                await self._send(send, event or ": idle\n\n")
-            polls += 1
-            if not await wait(POLL_SECONDS):
-                break
+                await self._send(send, event or _ALIVE)
+            try:
+                if not await wait(POLL_SECONDS):
+                    break
+            except Error:
+                # The session cannot be checked now: the page connects again.
+                await self._send(send, "", more=False)
+                return
         await self._send(send, "event: ended\ndata: ended\n\n", more=False)
 
-    async def _pods(self) -> object:
-        try:
-            return (await self._source.pods()).rows
-        except Error:
-            return ()
+    async def revision(self, view: str) -> str:
+        """Return a text that changes when a listing does; empty for other views, and if it cannot be read.
+
+        It is read for all readers together, and less often if reading takes long.
+        """
+        known = self._revisions.get(view)
+        if known is None:
+            return ""
+        async with known.reading:
+            begun = _now()
+            if begun >= known.until:
+                try:
+                    found = repr(await self._source.revision(view))
+                    known.text = hashlib.sha256(found.encode("utf-8", "replace")).hexdigest()[:16]
+                except Error:
+                    known.text = ""
+                now = _now()
+                known.until = now + max(LISTING_SECONDS, (now - begun) / _LISTING_SHARE)
+        return known.text
 
     async def _send(self, send: Send, text: str, *, more: bool = True) -> None:
         body = text.encode("utf-8", "replace")

@@ -23,11 +23,17 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustGraphView:
-    """The trust graph: an image, and the same as text for screen readers."""
+    """The trust graph: an image, and the same as text for screen readers.
+
+    Shapes:  `version` changes with the image, so that a browser loads it again; `unread` are sentences about
+             what could not be read.
+    """
 
     svg: str
+    version: str
     edges: Sequence[Row]
     findings: Sequence[Row]
+    unread: Sequence[str] = ()
 
 
 class ConsoleSource(Protocol):
@@ -47,6 +53,9 @@ class ConsoleSource(Protocol):
 
     async def refresh(self) -> None:
         """Add what has happened since the last call to the timeline."""
+
+    async def revision(self, view: str) -> object:
+        """Return a value whose `repr` changes when a view of listings changes; may raise Error."""
 
     async def pods(self) -> Listing:
         """List pods."""

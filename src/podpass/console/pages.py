@@ -20,12 +20,18 @@ _HIDDEN = ("token_sha256",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageContext:
-    """What every page needs: where it is, whose data it shows, and its language."""
+    """What every page needs: where it is, whose data it shows, and its language.
+
+    Shapes:  `run` identifies the run of the process, whose numbers the lines have; `has_sign_in` is whether a
+             session begins with a sign-in instead of a link.
+    """
 
     base: str
     title: str
     views: Sequence[str]
     t: Texts
+    run: str = ""
+    has_sign_in: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +92,8 @@ def render(context: PageContext, view: str, path: str, **values: Any) -> bytes:
         title=context.title,
         views=context.views,
         t=context.t,
+        run=context.run,
+        has_sign_in=context.has_sign_in,
         languages=[texts.load(each) for each in texts.LANGUAGES],
         view=view,
         path=path,
@@ -102,7 +110,7 @@ def render_sign_in(base: str, t: Texts, *, fault: bool) -> bytes:
 def render_part(context: PageContext, template: str, **values: Any) -> str:
     """Render a part of a page, which htmx inserts."""
     found = _environment.get_template(f"{template}.html")
-    return found.render(base=context.base, t=context.t, **values)
+    return found.render(base=context.base, t=context.t, run=context.run, **values)
 
 
 def stage_rows(timeline: Timeline) -> list[Mapping[str, Any]]:

@@ -1,15 +1,17 @@
 """Who may use the console of an authority: its administrators, with user name and password."""
 
+import hashlib
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections import OrderedDict
+from typing import Protocol
 from urllib.parse import parse_qs
 
 from podpass.clock import Clock
 from podpass.console import pages, texts
 from podpass.console.request_checks import read_cookie
 from podpass.console.responses import HTML, Response, static_response, text_response
-from podpass.console.sessions import SESSION_SECONDS, Sessions
+from podpass.console.sessions import SESSION_SECONDS
+from podpass.database import DatabaseFailed
 from podpass.errors import Error
 from podpass.http.server import BodyTooLarge, Receive, Scope, header, read_body
 
@@ -17,50 +19,57 @@ _log = logging.getLogger(__name__)
 
 # With this prefix, browsers require Secure and Path=/, and no other host can set the cookie.
 COOKIE = "__Host-podpass-console"
+_COOKIE_CHARS = 1024
 _MAX_FORM_BYTES = 4096
 _RECHECK_SECONDS = 5.0
+_MAX_CHECKED = 256
 _PUBLIC_FILES = ("static/console.css", "static/icon.svg")
 
-IsCurrent = Callable[[], Awaitable[bool]]
-"""Returns whether a user is an administrator with the password of the sign-in; may raise Error."""
 
-CheckPassword = Callable[[str, str], Awaitable[IsCurrent | None]]
-"""Checks the user name and the password of an administrator; None if they are not; may raise Error."""
+class AdministratorSessions(Protocol):
+    """Opens and checks sessions; all replicas of an authority accept the same ones."""
 
+    async def open(self, name: str, password: str) -> str | None:
+        """Return a session for the user name and the password of an administrator; may raise Error."""
 
-@dataclass(slots=True)
-class _SignedIn:
-    """The administrator of a session, and when they were checked last."""
+    async def is_valid(self, session: str) -> bool:
+        """Return whether a session is open and its user still an administrator; may raise DatabaseFailed."""
 
-    is_current: IsCurrent
-    checked: float
+    async def end(self, session: str) -> None:
+        """End a session; may raise DatabaseFailed."""
 
 
 class PasswordAccess:
     """Admits requests with the cookie of a session, which the sign-in form gives."""
 
-    def __init__(self, base: str, check: CheckPassword, clock: Clock) -> None:
+    has_sign_in = True
+
+    def __init__(self, base: str, sessions: AdministratorSessions, clock: Clock) -> None:
         self._base = base
-        self._check, self._clock = check, clock
-        self._sessions: Sessions[_SignedIn] = Sessions(clock)
+        self._sessions, self._clock = sessions, clock
+        # When each session was checked last, by the hash of the cookie.
+        self._checked: OrderedDict[bytes, float] = OrderedDict()
 
     async def is_signed_in(self, scope: Scope) -> bool:
         """Return whether a request has the cookie of a session of a user who is still an administrator.
 
-        A changed password and a deleted user end their sessions within seconds.
+        A sign-out, a changed password and a deleted user end a session within seconds, on every replica.
+
+        Errors:  DatabaseFailed.
         """
-        found = self._sessions.owner(read_cookie(scope, COOKIE))
-        if found is None:
+        session = read_cookie(scope, COOKIE, _COOKIE_CHARS)
+        if not session:
             return False
-        if 0 <= self._clock() - found.checked < _RECHECK_SECONDS:
+        key, now = _hash(session), self._clock()
+        if 0 <= now - self._checked.get(key, now - _RECHECK_SECONDS) < _RECHECK_SECONDS:
             return True
-        try:
-            is_current = await found.is_current()
-        except Error as exc:
-            _log.info("console_session_refused", extra={"code": exc.code})
-            return False
-        found.checked = self._clock() if is_current else found.checked
-        return is_current
+        is_valid = await self._sessions.is_valid(session)
+        self._checked.pop(key, None)
+        if is_valid:
+            self._checked[key] = now
+            if len(self._checked) > _MAX_CHECKED:
+                self._checked.popitem(last=False)
+        return is_valid
 
     async def enter(self, scope: Scope, receive: Receive) -> Response | None:
         """Serve the sign-in form, and sign in."""
@@ -76,31 +85,37 @@ class PasswordAccess:
         except BodyTooLarge:
             return text_response(413, "The form is too long.\n")
         form = parse_qs(body.decode("utf-8", "replace"), max_num_fields=8)
-        is_current = await self._sign_in(form)
-        if is_current is None:
+        session = await self._sign_in(form)
+        if session is None:
             return self._form(scope, 403, fault=True)
-        session = self._sessions.open(_SignedIn(is_current, self._clock()))
         cookie = self._cookie(session, SESSION_SECONDS)
         return 303, b"", ((b"location", f"{self._base}/".encode()), cookie)
 
-    async def _sign_in(self, form: dict[str, list[str]]) -> IsCurrent | None:
+    async def _sign_in(self, form: dict[str, list[str]]) -> str | None:
         name, password = form.get("username", [""])[0], form.get("password", [""])[0]
         try:
-            found = await self._check(name, password)
+            session = await self._sessions.open(name, password)
+        except DatabaseFailed:
+            raise  # the password may be correct
         except Error as exc:
             # The form does not say whether a user exists, is locked, or is no administrator.
             _log.info("console_sign_in_refused", extra={"code": exc.code})
             return None
-        _log.info("console_signed_in" if found else "console_sign_in_refused")
-        return found
+        _log.info("console_signed_in" if session else "console_sign_in_refused")
+        return session
 
     def no_session(self, scope: Scope) -> Response:
         """Return the sign-in form."""
         return self._form(scope, 401)
 
-    def sign_out(self, scope: Scope) -> Response:
-        """End the session of a request."""
-        self._sessions.end(read_cookie(scope, COOKIE))
+    async def sign_out(self, scope: Scope) -> Response:
+        """End the session of a request.
+
+        Errors:  DatabaseFailed.
+        """
+        session = read_cookie(scope, COOKIE, _COOKIE_CHARS)
+        await self._sessions.end(session)
+        self._checked.pop(_hash(session), None)
         status, body, headers = self._form(scope, 200)
         return status, body, (*headers, self._cookie("", 0))
 
@@ -112,3 +127,7 @@ class PasswordAccess:
     def _cookie(self, value: str, seconds: int) -> tuple[bytes, bytes]:
         text = f"{COOKIE}={value}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Strict"
         return b"set-cookie", text.encode()
+
+
+def _hash(session: str) -> bytes:
+    return hashlib.sha256(session.encode("utf-8", "surrogatepass")).digest()

@@ -41,12 +41,12 @@ def is_prefetch(scope: Scope) -> bool:
     return any(word in purpose.lower() for word in _PREFETCH)
 
 
-def read_cookie(scope: Scope, name: str) -> str:
-    """Return the value of a cookie; empty if the request has none, or several."""
+def read_cookie(scope: Scope, name: str, max_chars: int = _COOKIE_CHARS) -> str:
+    """Return the value of a cookie; empty if the request has none, several, or a longer one."""
     found = [
         value
         for line in header_values(scope, b"cookie")
         for key, _, value in (part.strip().partition("=") for part in line.split(";"))
         if key == name
     ]
-    return found[0] if len(found) == 1 and len(found[0]) <= _COOKIE_CHARS else ""
+    return found[0] if len(found) == 1 and len(found[0]) <= max_chars else ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, TypeVar
 
+from podpass.clock import rfc3339
 from podpass.names import EXCHANGE_AUDIENCE
 from podpass.trace.hop import STAGES, Hop, HopResult
 
@@ -18,6 +19,7 @@ _MAX_RESOURCES = 20
 _MAX_CREDENTIALS = 20_000
 _MAX_FACTS, _MAX_ITEMS, _MAX_CHARS = 40, 30, 500
 _MAX_DEPTH = 3
+_MAX_TIME = 253_402_300_800  # the year 10000, which no date has
 _SUBJECT = "system:serviceaccount:"
 # Three parts in base64url, as every compact JWS has them. Hops contain no token; this keeps it so.
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)*")
@@ -240,7 +242,8 @@ def claims(exchange: ExchangeTrace) -> Iterator[tuple[str, list[tuple[str, str]]
     """
     hop = exchange.hop
     for kind, names in _CLAIMS.items():
-        found = [(claim, _as_text(hop.facts[fact])) for claim, fact in names if fact in hop.facts]
+        facts = hop.facts
+        found = [(claim, _claim_text(claim, facts[fact])) for claim, fact in names if fact in facts]
         if found and (kind == "assertion" or hop.result is HopResult.PASSED):
             yield kind, found
 
@@ -253,9 +256,19 @@ _CLAIMS = {
         ("appid", "client_id"),
         ("oid", "oid"),
         ("tid", "tenant_id"),
+        ("roles", "roles"),
+        ("scp", "scp"),
+        ("exp", "token_exp"),
         ("uti", "uti"),
     ),
 }
+
+
+def _claim_text(claim: str, value: Any) -> str:
+    """Return a claim as text; a time also as a date."""
+    text = _as_text(value)
+    is_time = claim == "exp" and isinstance(value, int | float) and 0 <= value < _MAX_TIME
+    return f"{text} ({rfc3339(value)})" if is_time else text
 
 
 def _as_text(value: Any) -> str:

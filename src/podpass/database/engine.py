@@ -231,7 +231,7 @@ def _on_sqlite_connect(connection: Any, _record: object) -> None:
         f"busy_timeout = {_LOCK_MILLISECONDS}",
         "journal_mode = WAL",
         # Full: a commit is on the disk before it is acknowledged.
-        "synchronous = FULL",
+        "synchronous = FULL" if files.is_durable() else "synchronous = OFF",
         "foreign_keys = ON",
         # 16 MB: enough for the index pages of a million credentials.
         "cache_size = -16384",

@@ -55,6 +55,13 @@ def build_claims(exchange: Exchange, *, now: float, seconds: int, uti: str) -> d
     return claims
 
 
+def log_facts(claims: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts about an issued access token for the log; they identify it, and do not contain it."""
+    facts = {"uti": claims["uti"], "oid": claims["oid"], "token_exp": claims["exp"]}
+    facts.update({name: claims[name] for name in ("roles", "scp") if name in claims})
+    return facts
+
+
 def _v1_claims(exchange: Exchange, times: dict[str, int], uti: str) -> dict[str, Any]:
     tenant, identity = exchange.tenant, exchange.identity
     issuer = exchange.cloud.v1_issuer(tenant.id)

@@ -69,7 +69,8 @@ wrong_codes = strict_table(
     Index("authority_wrong_codes_at", "at"),
 )
 
-# Consent forms that were sent, by digest. A row is deleted when its form would have expired.
+# Consent forms that were sent and sessions that have ended, by digest. A row is deleted when a session would
+# have expired.
 used_forms = strict_table(
     "authority_used_forms",
     metadata,

@@ -115,7 +115,7 @@ class TokenEndpoint:
         uti = jose.b64encode(os.urandom(16))
         key = await self._keys.current()
         claims = access_token.build_claims(exchange, now=now, seconds=seconds, uti=uti)
-        facts["uti"], facts["oid"] = uti, exchange.identity.object_id
+        facts.update(access_token.log_facts(claims))
         token = await self._signer.sign(key, claims, access_token.build_header(claims, key.kid))
         return orjson.dumps(
             access_token.build_response(

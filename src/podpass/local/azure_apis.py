@@ -1,5 +1,7 @@
 """Resource Manager, Microsoft Graph and the portal's API of an instance, on one port."""
 
+import asyncio
+import importlib
 from typing import TYPE_CHECKING
 
 from podpass.clock import Clock
@@ -8,14 +10,21 @@ from podpass.directory.resources import GRAPH_APP_ID, MANAGER_APP_ID, PORTAL_APP
 from podpass.local.datadir import InstanceConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from podpass.directory.access import Admit
     from podpass.directory.resource_manager.cluster_backend import ClusterBackend
     from podpass.directory.store.directory import Directory
-    from podpass.http.server import App
+    from podpass.http.server import App, Receive, Scope, Send
     from podpass.resource.guard import KeySource
 
 TENANT_NAME = "podpass local"
 SUBSCRIPTION_NAME = "podpass"
+_APPS = (
+    "podpass.directory.graph.app",
+    "podpass.directory.portal.app",
+    "podpass.directory.resource_manager.app",
+)
 
 
 async def is_workload_identity_enabled(directory: "Directory", config: InstanceConfig) -> bool:
@@ -24,6 +33,35 @@ async def is_workload_identity_enabled(directory: "Directory", config: InstanceC
 
     clusters = await directory.clusters.page(config.subscription_id, limit=1)
     return cluster_wire.is_workload_identity_enabled(clusters[0].document if clusters else {})
+
+
+class AzureApis:
+    """The ASGI application of the APIs, which is imported and created with the first request.
+
+    Most programs only exchange tokens and read secrets, so an instance starts without it.
+    """
+
+    def __init__(self, create: "Callable[[], App]") -> None:
+        self._create = create
+        self._app: App | None = None
+        self._creating = asyncio.Lock()
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        app = self._app or await self._open()
+        await app(scope, receive, send)
+
+    async def _open(self) -> "App":
+        async with self._creating:
+            if self._app is None:
+                # In a thread: the import takes a tenth of a second.
+                await asyncio.to_thread(_import_apps)
+                self._app = self._create()
+        return self._app
+
+
+def _import_apps() -> None:
+    for name in _APPS:
+        importlib.import_module(name)
 
 
 def create_app(

@@ -1,5 +1,6 @@
 """The parts of one instance that replace Azure: directory, authority, vaults and the management APIs."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from podpass import names
@@ -152,7 +153,8 @@ class CloudParts:
 
     async def start_apis(self, managed: "ManagedCluster") -> str:
         """Serve Resource Manager and Microsoft Graph; return their addresses."""
-        app = azure_apis.create_app(
+        create = partial(
+            azure_apis.create_app,
             self.directory,
             managed,
             self.published_keys,
@@ -162,7 +164,7 @@ class CloudParts:
             graph_origin=self._config.direct_origin("azure"),
             vault_suffix=self._context.direct_vault.removeprefix("https://"),
         )
-        await self._context.serve("azure", app)
+        await self._context.serve("azure", azure_apis.AzureApis(create))
         return f"https://{names.ARM_HOST}, https://{names.GRAPH_HOST}"
 
     async def has_vault(self, name: str) -> bool:

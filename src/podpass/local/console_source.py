@@ -66,6 +66,20 @@ class InstanceSource:
                     return
                 await asyncio.sleep(0)
 
+    async def revision(self, view: str) -> object:
+        """Return what a view shows, or numbers that change with it.
+
+        Errors:  KubeError, DatabaseFailed.
+        """
+        if view == "pods":
+            return (await self.pods()).rows
+        serial = await self._view.revision()
+        if view != "graph":
+            return serial
+        from podpass.trust_graph.cluster_accounts import read_accounts
+
+        return serial, len(self.timeline.credential_uses), await read_accounts(self._kube)
+
     async def pods(self) -> Listing:
         """List pods by namespace and name, and what admission did to each."""
         outdated = {(each["namespace"], each["name"]): each for each in self._find_outdated()}

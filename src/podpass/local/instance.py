@@ -5,6 +5,7 @@ Kubernetes API, the authority and the vault through published keys.
 """
 
 import asyncio
+import importlib
 import logging
 import os
 import socket
@@ -21,6 +22,7 @@ from podpass.local.control_queries import InstanceQueries
 from podpass.local.datadir import DataDir, InstanceConfig
 from podpass.local.served_tls import ServedTls
 from podpass.local.start_limit import limit_start
+from podpass.settings.local import KUBE_APISERVER
 
 if TYPE_CHECKING:
     from podpass.console.model import ConsoleSource
@@ -30,6 +32,15 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[str, str], None]
+
+# Those with the longest imports of the steps after the keys.
+_MODULES = (
+    "podpass.directory.store.directory",
+    "podpass.exchange.app",
+    "podpass.resource.app",
+    "podpass.kubernetes.kubelet.kubelet",
+)
+_ALL_MODULES = (*_MODULES, "podpass.kubernetes.cluster")
 
 
 class Instance:
@@ -104,7 +115,11 @@ class Instance:
     async def _secrets(self, cloud: CloudParts, cluster: ClusterParts) -> str:
         """Create or read certificates and keys, in parallel, because generating RSA keys is slow."""
         opening = [asyncio.create_task(each.open_keys()) for each in (cluster, cloud)]
+        # Threads generate the keys of a new instance while this thread works.
+        await asyncio.sleep(0)
         self._write_certificates()
+        for name in _MODULES if self._settings.kubernetes == KUBE_APISERVER else _ALL_MODULES:
+            importlib.import_module(name)
         for each in opening:
             await each
         return str(self.data_dir.ca_file)

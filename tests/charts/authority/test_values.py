@@ -177,6 +177,8 @@ def test_user_keys_that_duplicate_chart_keys_are_rendered_once(chart: AuthorityC
             assert "podpass/config: mine" not in part
         if "kind: ServiceMonitor" in part:
             assert part.partition("spec:")[0].count("app.kubernetes.io/name:") == 1
+            assert "app.kubernetes.io/name: mine" in part.partition("spec:")[0]
+            assert "app.kubernetes.io/name: mine" not in part.partition("spec:")[2]
 
 
 @pytest.mark.parametrize("name", ["1abc", "my.rel", "1abc-podpass-authority"])

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -218,7 +219,12 @@ async def test_unavailable_webhook_follows_its_failure_policy(
     assert (await _post(api, labelled_config_map("open"))).status == 201
     await hooks.register(hooks.spec(closed_url, "b.example.com", failurePolicy="Fail"))
     body = check_refused(await _post(api, labelled_config_map("closed")), 500, "InternalError")
-    assert 'failed calling webhook "b.example.com"' in body["message"]
+    url, port = f"{closed_url}?timeout=10s", urlsplit(closed_url).port
+    cause = f'Post "{url}": dial tcp 127.0.0.1:{port}: connect: connection refused'
+    begin = (
+        'Internal error occurred: failed calling webhook "b.example.com": failed to call webhook'
+    )
+    assert body["message"] == f"{begin}: {cause}"
     assert (await _post(api, config_map("unlabelled"))).status == 201
 
 
@@ -240,7 +246,8 @@ async def test_webhook_certificate_of_another_ca_is_a_failure(
         client = {"url": one.url, "caBundle": other.bundle}
         await hooks.register(hooks.spec(one.url, clientConfig=client))
         body = check_refused(await _post(api), 500, "InternalError")
-    assert "certificate" in body["message"]
+    words = "tls: failed to verify certificate: x509: certificate signed by unknown authority"
+    assert f'Post "{one.url}?timeout=10s": {words}' in body["message"]
     assert not one.asked
 
 
@@ -252,8 +259,7 @@ async def test_a_webhook_that_takes_too_long_is_a_failure(
     await hooks.register(hooks.spec(one.url, timeoutSeconds=1))
     body = check_refused(await _post(api), 500, "InternalError")
     assert 'failed calling webhook "hook.example.com"' in body["message"]
-    assert "timeout=1s" in body["message"]
-    assert "context deadline exceeded" in body["message"]
+    assert body["message"].endswith(f'Post "{one.url}?timeout=1s": context deadline exceeded')
 
 
 async def test_patch_that_cannot_be_applied_is_an_internal_error(

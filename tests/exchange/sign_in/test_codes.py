@@ -24,10 +24,9 @@ from podpass.exchange.sign_in import passwords
 from podpass.exchange.sign_in.authorization_codes import AuthorizationCodes
 from podpass.exchange.sign_in.clients import Platform
 from podpass.exchange.sign_in.codes import SKEW_SECONDS, Approval, AuthorizationCode
-from podpass.exchange.sign_in.csrf import FORM_SECONDS
 from podpass.exchange.sign_in.device_codes import DeviceCodes
 from podpass.exchange.sign_in.lockout import LOCKOUT_SECONDS, MAX_ATTEMPTS, PasswordLockout
-from podpass.exchange.sign_in.used_forms import UsedForms
+from podpass.exchange.sign_in.used_forms import SESSION_SECONDS, UsedForms
 from podpass.exchange.signing.token_sealer import BrokenSeal, TokenSealer
 
 APPROVAL = Approval(tenant_id="t", user_id="ada", password="print", authenticated=7)
@@ -130,7 +129,7 @@ async def test_used_form_is_stored_until_a_slow_replica_refuses_it_as_expired(
 ) -> None:
     await world.one.forms.use("a")
     world.other.offset = -SKEW_SECONDS + 1.0
-    world.now += FORM_SECONDS + SKEW_SECONDS - 2
+    world.now += SESSION_SECONDS + SKEW_SECONDS - 2
     await world.one.forms.use("b")
     assert await expect_refusal(world.other.forms.use("a")) == 50089
     world.now += 3

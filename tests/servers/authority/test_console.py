@@ -3,6 +3,8 @@
 import asyncio
 import http.client
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from signal import SIGKILL
 from urllib.parse import urlencode
 
 import pytest
@@ -110,7 +112,10 @@ def test_administrator_sees_directory_and_exchanges_of_all_workers(
         status, page, _ = call(connection, f"/console/{view}", Cookie=cookie)
         assert status == 200, view
         assert "<h1>" in page
-    assert CLIENT in call(connection, "/console/identities", Cookie=cookie)[1]
+    page = call(connection, "/console/identities", Cookie=cookie)[1]
+    assert CLIENT in page
+    assert "Reload the page to sign in again" in page
+    assert "podpass console for a new link" not in page
     for _ in range(10):
         assert admin.request_token().status == 200
     assert admin.request_token(client_secret="wrong").status == 401
@@ -130,6 +135,36 @@ def test_session_ends_with_the_sign_out(connection: http.client.HTTPConnection) 
     assert call(connection, "/console/audit", Cookie=cookie)[0] == 200
     assert call(connection, "/console/sign-out", {}, Cookie=cookie)[0] == 200
     assert call(connection, "/console/audit", Cookie=cookie)[0] == 401
+
+
+@pytest.fixture
+def replica(admin: Authority, tmp_path: Path) -> Iterator[http.client.HTTPConnection]:
+    """Start another authority with the same database; connect to its console."""
+    other = Authority(folder=tmp_path, ca=admin.ca)
+    other.write_certificate()
+    try:
+        other.start(
+            workers=1,
+            admin_listen="127.0.0.1:0",
+            admin_origin=ORIGIN,
+            tenant_id=TENANT,
+            administrator=NAMED,
+            database=admin.database,
+            sealing_key_file=admin.folder / "seal.key",
+        )
+        with closing_connection(other.connect("admin")) as connection:
+            yield connection
+    finally:
+        other.stop(SIGKILL)
+
+
+def test_session_of_one_replica_is_valid_at_another(
+    admin: Authority, connection: http.client.HTTPConnection, replica: http.client.HTTPConnection
+) -> None:
+    cookie = sign_in(connection, "named", SECRET)
+    assert call(replica, "/console/audit", Cookie=cookie)[0] == 200
+    assert call(replica, "/console/sign-out", {}, Cookie=cookie)[0] == 200
+    admin.until(lambda: call(connection, "/console/audit", Cookie=cookie)[0] == 401)
 
 
 def test_changed_password_ends_the_session(

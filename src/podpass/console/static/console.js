@@ -12,8 +12,8 @@ function trimLists() {
       }
     }
     const empty = document.getElementById("empty");
-    if (empty && list.children.length > 0) {
-      empty.hidden = true;
+    if (empty) {
+      empty.hidden = list.children.length > 0;
     }
   }
 }
@@ -48,8 +48,30 @@ function end() {
   showState("ended");
 }
 
-document.addEventListener("htmx:sse:after:connection", () => showState("on"));
-document.addEventListener("htmx:sse:after:message", trimLists);
+// The server sends an event every 14 seconds; without one, its process may be stopped.
+const silenceMilliseconds = 45000;
+let heard = 0;
+
+function hear() {
+  heard = Date.now();
+  if (!ended) {
+    showState("on");
+  }
+}
+
+setInterval(() => {
+  if (heard && !ended && Date.now() - heard > silenceMilliseconds) {
+    showState("off");
+  }
+}, 5000);
+
+document.addEventListener("htmx:sse:after:connection", hear);
+document.addEventListener("alive", hear);
+document.addEventListener("changed", hear);
+document.addEventListener("htmx:sse:after:message", () => {
+  hear();
+  trimLists();
+});
 document.addEventListener("ended", end);
 document.addEventListener("htmx:sse:before:connection", (event) => {
   const connection = event.detail.connection;

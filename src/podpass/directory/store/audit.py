@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, func, select
 
 from podpass import database
 from podpass.directory.model import AuditEntry
@@ -29,6 +29,11 @@ class Audit:
         await self._session.write(
             lambda write: write_entries(write.connection, [one]), clears_caches=False
         )
+
+    async def last_serial(self) -> int:
+        """Return the number of the newest entry; 0 if there is none."""
+        query = select(func.max(audit_entries.c.serial))
+        return await self._session.read(lambda c: c.execute(query).scalar_one() or 0)
 
     async def list(
         self, *, after: int | None = None, limit: int = 100, since: float | None = None

@@ -226,6 +226,7 @@ def _record_claims(assertion: UnverifiedAssertion, facts: Facts) -> None:
         sub=assertion.subject,
         aud=assertion.audiences,
         kid=assertion.key_id,
+        exp=assertion.expires,
     )
 
 

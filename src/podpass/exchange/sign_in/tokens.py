@@ -15,7 +15,12 @@ from podpass.clouds import PUBLIC, Cloud
 from podpass.crypto import jose
 from podpass.directory.access import GLOBAL_ADMINISTRATOR
 from podpass.directory.model import ResourcePrincipal, Tenant, User
-from podpass.exchange.access_token import BACKDATED_SECONDS, build_header, v2_issuer
+from podpass.exchange.access_token import (
+    BACKDATED_SECONDS,
+    build_header,
+    log_facts,
+    v2_issuer,
+)
 from podpass.exchange.client_auth.authenticator import Acr, ClientAuthentication
 from podpass.exchange.sign_in import refresh_tokens, scope
 from podpass.exchange.sign_in.clients import Client
@@ -180,7 +185,7 @@ class UserTokens:
     async def issue(self, exchange: UserExchange, request: TokenRequest, facts: Facts) -> bytes:
         """Sign the requested tokens, and return the response as JSON."""
         now, seconds = self._clock(), self._settings.user_token_seconds
-        facts["uti"] = uti = jose.b64encode(os.urandom(16))
+        uti = jose.b64encode(os.urandom(16))
         claims = build_access_claims(
             exchange,
             now=now,
@@ -188,6 +193,7 @@ class UserTokens:
             uti=uti,
             administers=exchange.user.id in self._settings.administrators,
         )
+        facts.update(log_facts(claims))
         key = await self._keys.current()
         tokens = {
             "access_token": await self._signer.sign(key, claims, build_header(claims, key.kid))

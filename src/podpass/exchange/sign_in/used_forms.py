@@ -1,13 +1,15 @@
-"""Consent forms that were sent, in the database: all replicas together accept each form once.
+"""Sealed values that are no longer accepted, in the database: sent consent forms, and ended sessions.
 
-A form contains the approval of its user, so a second submission would grant and sign in without a password.
-Rows have a keyed digest of the form's ID. A row is written only for a form that this service sealed after a
-correct password, so callers cannot fill the table.
+All replicas together accept a form once, and a session until its sign-out. A form contains the approval of
+its user, so a second submission would grant and sign in without a password. Rows have a keyed digest of the
+value's ID. A row is written only for a value that this service sealed after a correct password, so callers
+cannot fill the table.
 """
 
 import secrets
+from collections.abc import Callable
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Select, insert, select
 
 from podpass.clock import Clock
 from podpass.database import Database
@@ -15,19 +17,21 @@ from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.schema import used_forms
 from podpass.exchange.sign_in import code_rows
 from podpass.exchange.sign_in.codes import SKEW_SECONDS
-from podpass.exchange.sign_in.csrf import FORM_SECONDS
 from podpass.exchange.signing.token_sealer import TokenSealer
 
-_FORM = "consent-form"
+_FORM, _SESSION = "consent-form", "console-session"
+# The longest lifetime of a value: that of a session. A form is valid for a shorter time.
+SESSION_SECONDS = 12 * 3600
+_KEEP_SECONDS = SESSION_SECONDS + SKEW_SECONDS
 
 
 def create_id() -> str:
-    """Create the ID of a form, for its sealed token."""
+    """Create the ID of a form or a session, for its sealed value."""
     return secrets.token_urlsafe(16)
 
 
 class UsedForms:
-    """Stores which forms were sent, until these forms have expired."""
+    """Stores which forms were sent and which sessions have ended, until these have expired."""
 
     def __init__(self, database: Database, seal: TokenSealer, clock: Clock) -> None:
         self._database = database
@@ -39,15 +43,37 @@ class UsedForms:
 
         Errors:  AadstsError 50089 for a form that was sent before; DatabaseFailed.
         """
-        digest, now = self._seal.digest(_FORM, form_id), self._clock()
-        sent = select(used_forms.c.digest).where(used_forms.c.digest == digest)
+        step = self._store_once(self._seal.digest(_FORM, form_id))
+        if not await self._database.write(step):
+            raise AadstsError(50089)
+
+    async def end_session(self, session_id: str) -> None:
+        """Record that a session has ended.
+
+        Errors:  DatabaseFailed.
+        """
+        await self._database.write(self._store_once(self._seal.digest(_SESSION, session_id)))
+
+    async def has_ended(self, session_id: str) -> bool:
+        """Return whether a session has ended.
+
+        Errors:  DatabaseFailed.
+        """
+        ended = _find(self._seal.digest(_SESSION, session_id))
+        return await self._database.read(lambda c: c.execute(ended).first() is not None)
+
+    def _store_once(self, digest: bytes) -> Callable[[Connection], bool]:
+        now = self._clock()
 
         def step(connection: Connection) -> bool:
-            code_rows.delete_expired(connection, used_forms, "at", now, FORM_SECONDS + SKEW_SECONDS)
-            if connection.execute(sent).first() is not None:
+            code_rows.delete_expired(connection, used_forms, "at", now, _KEEP_SECONDS)
+            if connection.execute(_find(digest)).first() is not None:
                 return False
             connection.execute(insert(used_forms).values(digest=digest, at=now))
             return True
 
-        if not await self._database.write(step):
-            raise AadstsError(50089)
+        return step
+
+
+def _find(digest: bytes) -> Select[tuple[bytes]]:
+    return select(used_forms.c.digest).where(used_forms.c.digest == digest)

@@ -20,7 +20,6 @@ from podpass.trace.hop import parse_hop
 if TYPE_CHECKING:
     from podpass.console.app import ConsoleApp
     from podpass.console.fixes import KnownObjects
-    from podpass.console.password_access import IsCurrent
 
 BASE = "/console"
 _MAX_HOP_BYTES = 64 * 1024
@@ -76,32 +75,43 @@ class AuthorityConsole:
         """Create the application with the first request, because most administrators use other clients."""
         from podpass.console.app import ConsoleApp
         from podpass.console.password_access import PasswordAccess
-        from podpass.exchange.sign_in.users import UserAuthenticator
-
-        opened = self._opened
-        users = UserAuthenticator(opened.directory, opened.database, self._clock)
-
-        async def check(name: str, password: str) -> "IsCurrent | None":
-            tenant = await opened.directory.find_tenant(self._settings.process.tenant_id)
-            if tenant is None:
-                return None
-            approval = await users.authenticate(tenant, name, password)
-            if approval.user_id not in self._settings.exchange.administrators:
-                return None
-
-            async def is_current() -> bool:
-                return (await users.find_user(approval)).id == approval.user_id
-
-            return is_current
 
         self._app = ConsoleApp(
-            AuthoritySource(self._settings, opened, self._timeline),
-            PasswordAccess(BASE, check, self._clock),
+            AuthoritySource(self._settings, self._opened, self._timeline),
+            PasswordAccess(
+                BASE, TenantSessions(self._settings, self._opened, self._clock), self._clock
+            ),
             base=BASE,
             scheme="https",
             hosts=frozenset({urlsplit(self._settings.process.admin_origin).netloc}),
         )
         return self._app
+
+
+class TenantSessions:
+    """The sessions of the administrators of the configured tenant."""
+
+    def __init__(self, settings: Settings, opened: AuthorityResources, clock: Clock) -> None:
+        from podpass.exchange.sign_in.console_sessions import ConsoleSessions
+        from podpass.exchange.sign_in.users import UserAuthenticator
+
+        self._directory, self._tenant_id = opened.directory, settings.process.tenant_id
+        self._sessions = ConsoleSessions(
+            UserAuthenticator(opened.directory, opened.database, clock),
+            opened.database,
+            opened.keys.token_sealer,
+            settings.exchange.administrators,
+            clock,
+        )
+        self.is_valid, self.end = self._sessions.is_valid, self._sessions.end
+
+    async def open(self, name: str, password: str) -> str | None:
+        """Return a session for the user name and the password of an administrator, or None.
+
+        Errors:  AadstsError 50034, 50053, 50126; DatabaseFailed.
+        """
+        tenant = await self._directory.find_tenant(self._tenant_id)
+        return None if tenant is None else await self._sessions.open(tenant, name, password)
 
 
 class AuthoritySource:
@@ -121,6 +131,11 @@ class AuthoritySource:
 
     async def refresh(self) -> None:
         """Do nothing: hops are added as they arrive."""
+
+    async def revision(self, view: str) -> object:
+        """Return the number of the directory's last change."""
+        del view
+        return await self._view.revision()
 
     async def pods(self) -> Listing:
         """Return no pods: an authority does not know them."""

@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -156,6 +157,8 @@ class WebhookDispatcher:
     ) -> Object:
         import aiohttp
 
+        from podpass.kubernetes.apiserver.admission import webhook_errors
+
         version = next((v for v in webhook.spec["admissionReviewVersions"] if v in _VERSIONS), "")
         if not version:
             raise WebhookFailed(
@@ -179,18 +182,19 @@ class WebhookDispatcher:
             except aiohttp.ServerDisconnectedError:
                 # A keep-alive connection from before the webhook's restart; no response was received on it.
                 content = await self._post(url, body, request_options)
-        except TimeoutError as exc:
-            reason = f'Post "{url}": no response within {seconds} s (context deadline exceeded)'
-            raise WebhookFailed(reason) from exc
         except (aiohttp.ClientError, OSError, ValueError) as exc:
-            raise WebhookFailed(f"Post {url!r}: {exc}") from exc
+            name = server_name or urlsplit(url).hostname or ""
+            reason = webhook_errors.describe_failure(exc, name)
+            raise WebhookFailed(f'Post "{url}": {reason}') from exc
         return webhook_response.parse(content, uid, version, mutates=mutates)
 
     async def _post(self, url: str, body: bytes, request_options: Mapping[str, Any]) -> bytes:
         # A file object, because aiohttp warns about large bodies that are bytes; a new one for each attempt.
         async with self._open().post(url, data=io.BytesIO(body), **request_options) as response:
             if not 200 <= response.status <= 299:
-                raise WebhookFailed(f"the server returned status {response.status}")
+                from podpass.kubernetes.apiserver.admission.webhook_errors import describe_status
+
+                raise WebhookFailed(describe_status(response.status))
             content = bytearray()
             async for chunk in response.content.iter_any():
                 content += chunk

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from podpass.errors import Error
+from podpass.files import is_durable
 from podpass.kubernetes.apiserver.kinds import Kind
 from podpass.kubernetes.apiserver.storage.watch_cache import (
     ADDED,
@@ -124,7 +125,7 @@ class ObjectStore:
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=FULL")
+        database.execute(f"PRAGMA synchronous={'FULL' if is_durable() else 'OFF'}")
         version = database.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
             database.executescript(f"BEGIN;{_TABLES}PRAGMA user_version={_VERSION};COMMIT;")
