@@ -109,9 +109,17 @@ def write_archive(root: Path, file: Path, version: str, target: ImageTarget = AL
     files = {f"blobs/sha256/{name}": content for name, content in blobs.items()}
     files["oci-layout"] = _json({"imageLayoutVersion": "1.0.0"})
     files["index.json"] = _json(index)
+    files["manifest.json"] = _json(_docker_manifest(manifest, version))
     file.write_bytes(_tar(files))
     digest: str = named["digest"]
     return digest
+
+
+def _docker_manifest(manifest: dict[str, Any], version: str) -> list[dict[str, Any]]:
+    """Return the manifest with which Docker before version 25 loads the same archive."""
+    config, layers = manifest["config"], manifest["layers"]
+    paths = [f"blobs/sha256/{each['digest'].removeprefix('sha256:')}" for each in (config, *layers)]
+    return [{"Config": paths[0], "RepoTags": [f"podpass:{version}"], "Layers": paths[1:]}]
 
 
 def labels(version: str, target: ImageTarget = ALL) -> dict[str, str]:

@@ -241,6 +241,9 @@ def test_archive_is_an_oci_image_with_correct_digests(archive: tuple[Path, str])
         assert named["annotations"]["io.containerd.image.name"] == name
         manifest = _json(tar, f"blobs/sha256/{digest.removeprefix('sha256:')}")
         config = _json(tar, f"blobs/sha256/{manifest['config']['digest'].removeprefix('sha256:')}")
+        (docker,) = _json(tar, "manifest.json")
+        assert {docker["Config"], *docker["Layers"]} <= set(blobs)
+        assert docker["RepoTags"] == [f"podpass:{podpass.__version__}"]
     assert config["config"]["User"] == f"{USER}:{USER}"
     assert config["config"]["Labels"]["org.opencontainers.image.version"] == podpass.__version__
     assert file.with_suffix(".cdx.json").exists()

@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -87,7 +88,10 @@ async def test_pod_does_not_reach_a_loopback_service_that_other_programs_reach(h
         assert await _connect(usual, f"{host}:{port}") == (200, "reached")
         status, text = await _connect(pods, f"{host}:{port}")
     assert status == 502
-    assert f"{host.strip('[]')}:{port}: a pod with its own network reaches neither" in text
+    assert (
+        f"{host.strip('[]')}:{port}: pods and containers with their own network reach neither"
+        in text
+    )
 
 
 async def test_host_with_one_refused_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,3 +129,56 @@ async def test_unknown_host_is_reported_to_the_pod() -> None:
         status, text = await _connect(pods, "a..b:443")
     assert status == 502
     assert "the host name does not resolve" in text
+
+
+class _FromOutside:
+    """A connection that another machine or container has opened, to an address outside loopback."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        own = ("192.0.2.1", 18440)
+        return own if name == "sockname" else self._writer.get_extra_info(name, default)
+
+
+@contextlib.asynccontextmanager
+async def _run_outside() -> AsyncIterator[tuple[Address, Address]]:
+    """Run a gateway for clients outside; yield its address, and that of a server on loopback."""
+    async with await asyncio.start_server(_greet, "127.0.0.1", 0) as server:
+        address = server.sockets[0].getsockname()[:2]
+        served = gateway.Gateway(
+            {"vault.azure.net": address},
+            ("0.0.0.0", 18440),
+            vault_exists=None,
+            head_seconds=10,
+            max_tunnels=10,
+        )
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            outside: Any = _FromOutside(writer)
+            await served.handle(reader, outside)
+
+        async with await asyncio.start_server(handle, "127.0.0.1", 0) as proxy:
+            yield proxy.sockets[0].getsockname()[:2], address
+            await served.stop()
+
+
+async def test_client_outside_reaches_azure_and_no_loopback_service() -> None:
+    async with _run_outside() as (proxy, (_, port)):
+        assert await _connect(proxy, "vault.azure.net:443") == (200, "reached")
+        status, text = await _connect(proxy, f"localhost:{port}")
+    assert (status, "pods and containers" in text) == (502, True)
+
+
+async def test_gateway_on_all_addresses_does_not_connect_to_itself() -> None:
+    """Programs of the same container reach loopback services, but not the gateway again."""
+    sock = bind("0.0.0.0", 0)
+    async with gateway.run_gateway(sock, {}):
+        port = sock.getsockname()[1]
+        for host in ("127.0.0.1", "127.0.0.2"):
+            status, text = await _connect(("127.0.0.1", port), f"{host}:{port}")
+            assert (status, text) == (502, "the gateway does not connect to itself\n")

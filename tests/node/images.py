@@ -86,9 +86,9 @@ def podpass_archive() -> Path:
     """Return podpass's image as an OCI archive; build it if its sources have changed."""
 
     def build(folder: Path) -> None:
-        _run_script("archive", str(folder / "podpass.tar"))
+        run_script("archive", str(folder / "podpass.tar"))
 
-    return cached("podpass-image", _podpass_sources(), build) / "podpass.tar"
+    return cached("podpass-image", podpass_sources(), build) / "podpass.tar"
 
 
 def target_layer(target: str) -> Path:
@@ -96,10 +96,10 @@ def target_layer(target: str) -> Path:
 
     def build(folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder) as root:
-            _run_script("target", target, root)
+            run_script("target", target, root)
             _pack(Path(root), folder / "layer.tar")
 
-    return cached(f"{target}-target", _podpass_sources(), build) / "layer.tar"
+    return cached(f"{target}-target", podpass_sources(), build) / "layer.tar"
 
 
 def client_layer() -> Path:
@@ -107,7 +107,7 @@ def client_layer() -> Path:
 
     def build(folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder) as root:
-            _run_script("root", root, "demo")
+            run_script("root", root, "demo")
             for path in Path(root).glob("usr/local/lib/python*/*-packages/podpass*"):
                 shutil.rmtree(path)
             _pack(Path(root), folder / "layer.tar")
@@ -115,7 +115,8 @@ def client_layer() -> Path:
     return cached("client-image", [ROOT / "constraints.txt", *_scripts()], build) / "layer.tar"
 
 
-def _podpass_sources() -> list[Path]:
+def podpass_sources() -> list[Path]:
+    """Return the files that the images of podpass depend on."""
     return [*(ROOT / "src").rglob("*"), *_scripts()]
 
 
@@ -160,7 +161,8 @@ def _remove_unused(name: str) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run_script(*arguments: str) -> None:
+def run_script(*arguments: str) -> None:
+    """Run the script that builds podpass's images."""
     subprocess.run([sys.executable, str(_SCRIPT), *arguments], check=True, capture_output=True)
 
 

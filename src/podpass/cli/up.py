@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -20,6 +20,9 @@ from podpass.errors import Error
 from podpass.local.datadir import DataDir, prepare, write_version
 from podpass.local.lock import lock_holder
 from podpass.settings import LocalSettings
+
+if TYPE_CHECKING:
+    from podpass.local.harness.harness import Harness
 
 _READY_TIMEOUT_SECONDS = 30.0
 OPTIONS_IGNORED = 3
@@ -37,13 +40,14 @@ OPTIONS_IGNORED = 3
     "--seed", metavar="FILE", help="Seed file to apply: identities, vaults and roles, as YAML."
 )
 @options.setting(LocalSettings, "port_base", "N")
+@options.setting(LocalSettings, "listen", "ADDRESS")
 @options.setting(LocalSettings, "kubernetes", "KIND")
 @options.setting(LocalSettings, "propagation_seconds", "SECONDS")
 @options.setting(LocalSettings, "assertion_algorithms", "ALGORITHMS")
 @options.output("text", "json")
 @click.option("--ready-fd", type=int, hidden=True)
 @click.option("--seed-name", default="-", hidden=True)
-@click.option("--for-tests", type=click.Path(path_type=Path), hidden=True)
+@click.option("--for-tests", type=click.Path(path_type=Path, allow_dash=True), hidden=True)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -75,8 +79,10 @@ def command(
     write_version(data_dir)
     if lock_holder(data_dir.lock_file) is None:
         try:
-            start = _detach if detach else _foreground
-            start(data_dir, settings, text, output)
+            if detach:
+                _detach(data_dir, settings, text, output)
+            else:
+                _foreground(data_dir, settings, text, output, _create_harness(for_tests))
         except Error as exc:
             # Another process may have started the instance at the same time; then use that instance.
             if "already_running" not in (exc.code, exc.facts.get("cause")):
@@ -177,7 +183,7 @@ def _detach(
     from podpass.local import daemon
 
     arguments = ["up", "--data-dir", str(data_dir.root), "--port-base", str(settings.port_base)]
-    arguments += ["--kubernetes", settings.kubernetes]
+    arguments += ["--listen", settings.listen, "--kubernetes", settings.kubernetes]
     arguments += ["--propagation-delay", str(settings.propagation_seconds)]
     arguments += ["--assertion-algorithm", settings.assertion_algorithms]
     if seed is not None:
@@ -196,7 +202,11 @@ def _detach(
 
 
 def _foreground(
-    data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str] | None, output: str
+    data_dir: DataDir,
+    settings: LocalSettings,
+    seed: tuple[str, str] | None,
+    output: str,
+    harness: "Harness | None",
 ) -> None:
     from podpass.cli.progress import show_progress
     from podpass.local.run import run
@@ -214,8 +224,24 @@ def _foreground(
             environ=options.environ(),
             progress=progress,
             ready=ready,
+            harness=harness,
         )
     print_message("stopped")
+
+
+def _create_harness(users: Path | None) -> "Harness | None":
+    """Return the harness of an instance for tests.
+
+    Shapes:  `users` is the file that the processes which use the instance have locked, or `-`: it then runs
+             until it is stopped.
+    """
+    if users is None:
+        return None
+    from podpass import files
+    from podpass.local.harness.harness import Harness
+
+    files.skip_sync()
+    return Harness(None if users == Path("-") else users)
 
 
 def _run_daemon(
@@ -225,22 +251,12 @@ def _run_daemon(
     ready_fd: int,
     for_tests: Path | None,
 ) -> None:
-    """Run as the child of `--detach`; report success or failure through the pipe.
-
-    Shapes:  `for_tests` is the file that the processes which use an instance for tests have locked.
-    """
+    """Run as the child of `--detach`; report success or failure through the pipe."""
     from podpass.local.daemon import StartupPipe
     from podpass.local.run import run
 
     pipe = StartupPipe(ready_fd)
     try:
-        harness = None
-        if for_tests is not None:
-            from podpass import files
-            from podpass.local.harness.harness import Harness
-
-            files.skip_sync()
-            harness = Harness(for_tests)
         run(
             data_dir,
             settings=settings,
@@ -248,7 +264,7 @@ def _run_daemon(
             environ=options.environ(),
             progress=pipe.progress,
             ready=lambda _link: pipe.report_ready(),
-            harness=harness,
+            harness=_create_harness(for_tests),
         )
     except Error as exc:
         pipe.report_failure(exc.code, exc.message, exc.hint)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from podpass import names
 from podpass.local.datadir import DataDir
+from podpass.local.ports import LOOPBACK
 
 # Hosts that clients reach without the proxy.
 DIRECT = (
@@ -31,7 +32,10 @@ TRUSTSTORE_PASSWORD = "changeit"  # noqa: S105 Java's default; the store contain
 
 
 def pod_environment(
-    data_dir: DataDir, gateway_port: int, own_addresses: Sequence[str] = ()
+    data_dir: DataDir,
+    gateway_port: int,
+    own_addresses: Sequence[str] = (),
+    gateway_host: str = LOOPBACK,
 ) -> dict[str, str]:
     """Return the variables for programs in containers and on the host.
 
@@ -39,7 +43,7 @@ def pod_environment(
     """
     # Azure's clients for Node and Java use the proxy for plain HTTP, too, and do not support networks in this
     # list.
-    proxy, direct = f"http://127.0.0.1:{gateway_port}", [*DIRECT, *own_addresses]
+    proxy, direct = f"http://{gateway_host}:{gateway_port}", [*DIRECT, *own_addresses]
     return {
         "HTTPS_PROXY": proxy,
         "https_proxy": proxy,
@@ -52,7 +56,7 @@ def pod_environment(
         "NODE_EXTRA_CA_CERTS": str(data_dir.ca_file),
         # Node's fetch uses the proxy variables only with this setting (Node 24 and newer).
         "NODE_USE_ENV_PROXY": "1",
-        "JAVA_TOOL_OPTIONS": java_options(data_dir, gateway_port, direct),
+        "JAVA_TOOL_OPTIONS": java_options(data_dir, gateway_port, direct, gateway_host),
     }
 
 
@@ -101,14 +105,19 @@ _JAVA_PROPERTIES = (
 )
 
 
-def java_options(data_dir: DataDir, gateway_port: int, direct: Sequence[str] = DIRECT) -> str:
+def java_options(
+    data_dir: DataDir,
+    gateway_port: int,
+    direct: Sequence[str] = DIRECT,
+    gateway_host: str = LOOPBACK,
+) -> str:
     """Return the options for a JVM, which reads neither proxy variables nor PEM bundles."""
     hosts = "|".join(_java_host(name) for name in direct)
     values = (
         str(data_dir.truststore),
         "PKCS12",
         TRUSTSTORE_PASSWORD,
-        "127.0.0.1",
+        gateway_host,
         gateway_port,
         hosts,
     )

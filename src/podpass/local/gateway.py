@@ -19,8 +19,9 @@ from podpass import names
 from podpass.errors import Error
 from podpass.http.resolver import NameNotResolved
 from podpass.local import sni
-from podpass.local.pod_targets import Address, PodTargets, TargetRefused
+from podpass.local.pod_targets import Address, PodTargets, TargetRefused, may_reach
 from podpass.local.proxy_request import BadProxyRequest, RequestHead, parse_head, split_target
+from podpass.settings.local import ALL_ADDRESSES
 
 _log = logging.getLogger(__name__)
 
@@ -105,8 +106,9 @@ class Gateway:
         self._transports: WeakSet[asyncio.WriteTransport] = WeakSet()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one client: its request, then its tunnel."""
-        await self._handle(reader, writer, self._serve)
+        """Serve one client: its request, then its tunnel; one outside as a pod with its own network."""
+        is_local = ipaddress.ip_address(writer.get_extra_info("sockname")[0]).is_loopback
+        await self._handle(reader, writer, self._serve if is_local else self._serve_pod)
 
     async def handle_tls(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client that connects to an Azure host directly."""
@@ -205,12 +207,20 @@ class Gateway:
         except (OSError, UnicodeError, NameNotResolved) as exc:
             raise HostUnreachable(f"cannot connect to {host}:{port}: {_reason(exc)}") from exc
         # A tunnel to the gateway itself would let one request open thousands of tunnels.
-        if _unmap_ipv4(writer.get_extra_info("peername")) == self._own:
+        peer = _unmap_ipv4(writer.get_extra_info("peername"))
+        if self._is_own(peer):
             _abort(writer)
             raise HostUnreachable("the gateway does not connect to itself")
         self._transports.add(writer.transport)
         _log.debug("tunnel_opened", extra={"host": host, "port": port, "served": bool(service)})
         return reader, writer
+
+    def _is_own(self, peer: Address) -> bool:
+        """Return whether an address is that of the gateway's own socket."""
+        host, port = self._own
+        return peer[1] == port and (
+            peer[0] == host or (host == ALL_ADDRESSES and not may_reach(peer[0]))
+        )
 
     async def _check_vault(self, host: str) -> None:
         vault = vault_name(host)

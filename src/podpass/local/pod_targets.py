@@ -36,8 +36,8 @@ class PodTargets:
         found = await self._resolver.find(host)
         if not all(map(may_reach, found)):
             raise TargetRefused(
-                f"{host}:{port}: a pod with its own network reaches neither loopback and link-local addresses"
-                " nor other addresses of this machine"
+                f"{host}:{port}: pods and containers with their own network reach neither loopback and"
+                " link-local addresses nor other addresses of this machine"
             )
         return [(address, port) for address in found]
 

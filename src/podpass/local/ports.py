@@ -7,6 +7,9 @@ from podpass.http.server import PortInUse, bind
 
 LOOPBACK = "127.0.0.1"
 _HINT = "use other ports with --port-base N (0 selects free ports)"
+# What `--listen` exposes: the gateway, which then reaches no address of this machine, and services that check
+# every caller.
+EXPOSED = frozenset({"gateway", "kubernetes", "authority", "control"})
 SERVICES = (
     "gateway",
     "kubernetes",
@@ -21,20 +24,23 @@ SERVICES = (
 )
 
 
-def bind_all(base: int, saved: Mapping[str, int]) -> dict[str, socket.socket]:
+def bind_all(
+    base: int, saved: Mapping[str, int], listen: str = LOOPBACK
+) -> dict[str, socket.socket]:
     """Open the listening sockets of all services.
 
     Shapes:  `base` is the first of consecutive ports; 0 selects the saved ports, or free ports instead of
-             those that are in use.
+             those that are in use. `listen` is the address of the services that other machines may use.
     Errors:  PortInUse; then all sockets are closed.
     """
     sockets: dict[str, socket.socket] = {}
     try:
         for offset, service in enumerate(SERVICES):
+            address = listen if service in EXPOSED else LOOPBACK
             sockets[service] = (
-                bind(LOOPBACK, base + offset, otherwise=_HINT)
+                bind(address, base + offset, otherwise=_HINT)
                 if base
-                else _bind_saved(saved.get(service, 0))
+                else _bind_saved(address, saved.get(service, 0))
             )
     except PortInUse:
         close_all(sockets)
@@ -42,11 +48,11 @@ def bind_all(base: int, saved: Mapping[str, int]) -> dict[str, socket.socket]:
     return sockets
 
 
-def _bind_saved(port: int) -> socket.socket:
+def _bind_saved(address: str, port: int) -> socket.socket:
     try:
-        return bind(LOOPBACK, port)
+        return bind(address, port)
     except PortInUse:
-        return bind(LOOPBACK, 0)
+        return bind(address, 0)
 
 
 def port_numbers(sockets: Mapping[str, socket.socket]) -> dict[str, int]:

@@ -47,18 +47,18 @@ class TestEnvironment:
         file = self._folder / f"{identity.client_id}.token"
         file.touch(mode=0o600)
         file.write_text(token)
-        self._set(workload_variables(identity, file))
+        self._set(workload_variables(identity.client_id, identity.tenant_id, file))
 
     def _set(self, values: Mapping[str, str]) -> None:
         for name, value in values.items():
             self._patch.setenv(name, value)
 
 
-def workload_variables(identity: "IdentityHandle", token_file: Path) -> dict[str, str]:
+def workload_variables(client_id: str, tenant_id: str, token_file: Path) -> dict[str, str]:
     """Return the variables that the webhook injects, for a token in a file."""
     return {
-        names.ENV_CLIENT_ID: identity.client_id,
-        names.ENV_TENANT_ID: identity.tenant_id,
+        names.ENV_CLIENT_ID: client_id,
+        names.ENV_TENANT_ID: tenant_id,
         names.ENV_TOKEN_FILE: str(token_file),
         names.ENV_AUTHORITY_HOST: "https://login.microsoftonline.com/",
         _CREDENTIALS: _ONLY_WORKLOAD_IDENTITY,

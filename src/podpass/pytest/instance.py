@@ -13,7 +13,7 @@ from podpass.pytest.client import ServiceConnection
 from podpass.pytest.faults import Faults
 from podpass.pytest.kubernetes import Kubernetes
 from podpass.pytest.objects import IdentityHandle, VaultHandle, read_identity
-from podpass.pytest.process import InstanceProcess
+from podpass.pytest.process import InstanceProcess, RunningInstance
 from podpass.pytest.tokens import Tokens
 
 Seed = str | Path | Mapping[str, Any] | None
@@ -29,7 +29,7 @@ class Podpass:
     Shapes:  `is_shared` is true if other test processes use it too; it is then not reset.
     """
 
-    def __init__(self, process: InstanceProcess, *, is_shared: bool = False) -> None:
+    def __init__(self, process: RunningInstance, *, is_shared: bool = False) -> None:
         from podpass.local.datadir import load_config
 
         self._process = process
@@ -63,7 +63,7 @@ class Podpass:
         Errors:  Error, with the cause of a failed start.
         """
         process = InstanceProcess(folder)
-        process.join(_seed_text(seed), os.environ)  # noqa: TID251 the environment of the tests
+        process.join(seed_text(seed), os.environ)  # noqa: TID251 the environment of the tests
         return cls(process, is_shared=is_shared)
 
     def stop(self) -> None:
@@ -110,7 +110,7 @@ class Podpass:
         Errors:  InstanceRequestFailed, with line and cause of each problem.
         """
         query = urlencode({"filename": "the seed of the test"})
-        text = _seed_text(seed).encode()
+        text = seed_text(seed).encode()
         answer = self._control.request("POST", f"/apply?{query}", text, "application/yaml")
         return [str(each) for each in answer["changed"]]
 
@@ -229,7 +229,8 @@ def _subject(account: str) -> str:
     return _SUBJECT.format(namespace or "default", name)
 
 
-def _seed_text(seed: Seed) -> str:
+def seed_text(seed: Seed) -> str:
+    """Return the text of a seed."""
     if isinstance(seed, Path):
         return seed.read_text()
     # JSON is YAML.

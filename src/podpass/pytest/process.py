@@ -11,10 +11,25 @@ import select
 import signal
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from podpass.errors import Error
 
+if TYPE_CHECKING:
+    from podpass.local.datadir import DataDir
+
 _STOP_SECONDS = 20.0
+
+
+class RunningInstance(Protocol):
+    """An instance that runs, as a process or in a container; its files are in `data_dir`."""
+
+    @property
+    def data_dir(self) -> "DataDir": ...
+
+    def leave(self) -> None: ...
+
+    def stop(self) -> None: ...
 
 
 class InstanceProcess:
@@ -23,9 +38,14 @@ class InstanceProcess:
     def __init__(self, folder: Path) -> None:
         from podpass.local.datadir import DataDir
 
-        self.data_dir = DataDir(folder / "data")
+        self._data_dir = DataDir(folder / "data")
         self._folder = folder
         self._users: int | None = None
+
+    @property
+    def data_dir(self) -> "DataDir":
+        """Return the data directory."""
+        return self._data_dir
 
     @property
     def users_file(self) -> Path:

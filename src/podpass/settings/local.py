@@ -8,6 +8,7 @@ from podpass.settings.authority import ALGORITHMS
 from podpass.settings.fields import setting
 
 _MAX_PROPAGATION = 3600
+LOOPBACK, ALL_ADDRESSES = LISTEN = ("127.0.0.1", "0.0.0.0")  # noqa: S104 chosen by the user only
 EMBEDDED, KUBE_APISERVER = KINDS = ("embedded", "kube-apiserver")
 
 
@@ -26,6 +27,13 @@ class LocalSettings:
         flag="--port-base",
         variable="PODPASS_PORT_BASE",
         default=18440,
+    )
+    listen: str = setting(
+        "address of the gateway, the Kubernetes API, the token service and the control API: 127.0.0.1, or "
+        "0.0.0.0 in a container with clients outside",
+        flag="--listen",
+        variable="PODPASS_LISTEN",
+        default=LOOPBACK,
     )
     kubernetes: str = setting(
         "Kubernetes API to run: embedded, or kube-apiserver with etcd from KUBEBUILDER_ASSETS or the PATH",
@@ -62,6 +70,8 @@ class LocalSettings:
             problems.append(f"{given}: {sorted(unknown)} must be among {', '.join(ALGORITHMS)}")
         if not 0 <= self.port_base <= 65535 - 16:
             problems.append(f"--port-base {self.port_base}: must be 0 or a port up to {65535 - 16}")
+        if self.listen not in LISTEN:
+            problems.append(f"--listen {self.listen}: must be {' or '.join(LISTEN)}")
         if self.kubernetes not in KINDS:
             problems.append(f"--kubernetes {self.kubernetes}: must be {' or '.join(KINDS)}")
         if not 0 <= self.propagation_seconds <= _MAX_PROPAGATION:

@@ -42,10 +42,11 @@ _KEY_TABLES = {"authority_keys", "authority_seals"}
 class Harness:
     """Everything that tests may do to an instance beyond its public APIs.
 
-    Shapes:  each process that uses the instance holds a shared lock on `lock_file`.
+    Shapes:  each process that uses the instance holds a shared lock on `lock_file`; without it, the instance
+             runs until it is stopped.
     """
 
-    def __init__(self, lock_file: Path) -> None:
+    def __init__(self, lock_file: Path | None) -> None:
         self._lock_file = lock_file
         self.clock = MovableClock()
         self.faults = FaultInjector(self.clock)
@@ -64,11 +65,13 @@ class Harness:
 
     def watch_users(self, stop: Callable[[], None]) -> None:
         """Call `stop` in the event loop when no process holds the lock any more."""
-        loop = asyncio.get_running_loop()
+        if self._lock_file is None:
+            return
+        loop, lock_file = asyncio.get_running_loop(), self._lock_file
 
         def wait() -> None:
             with contextlib.suppress(OSError, RuntimeError):  # the loop may be closed
-                descriptor = os.open(self._lock_file, os.O_RDWR)
+                descriptor = os.open(lock_file, os.O_RDWR)
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 loop.call_soon_threadsafe(stop)
 

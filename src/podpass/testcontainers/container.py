@@ -1,0 +1,175 @@
+"""The container of an instance, and the settings of its clients on the host and in other containers."""
+
+import tarfile
+import tempfile
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Self
+
+from testcontainers.core.container import DockerContainer
+from testcontainers.core.network import Network
+from testcontainers.core.wait_strategies import LogMessageWaitStrategy
+
+from podpass import __version__, files, names
+from podpass.errors import Error, UsageError
+from podpass.local import azure_config, ca, kubeconfig, trust
+from podpass.local.datadir import DataDir, load_config, save_config
+from podpass.local.environment import pod_environment
+from podpass.local.ports import EXPOSED, SERVICES
+from podpass.pytest.environment import workload_variables
+from podpass.pytest.instance import Podpass, Seed, seed_text
+from podpass.settings.local import ALL_ADDRESSES
+
+IMAGE = f"podpass:{__version__}"
+_ALIAS = "podpass"
+_PORT_BASE = 18440
+_PORTS = {name: _PORT_BASE + offset for offset, name in enumerate(SERVICES)}
+_FOLDER = DataDir(Path("/tmp/podpass"))  # noqa: S108 of the image, which has one user
+_SEED_FILE = "/tmp/seed.yaml"  # noqa: S108
+_CLIENT_FOLDER = DataDir(Path("/podpass"))
+_READY_SECONDS = 120
+_READABLE = 0o444
+
+
+class ContainerFailed(Error):
+    """The instance did not start in its container."""
+
+    code = "container_failed"
+
+
+class PodpassContainer(DockerContainer):
+    """An instance of podpass in a container; `podpass` is its interface for tests."""
+
+    def __init__(self, image: str = IMAGE, *, seed: Seed = None, **more: Any) -> None:
+        super().__init__(image, **more)
+        self._connected: Podpass | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self.with_exposed_ports(*sorted(_PORTS[name] for name in EXPOSED))
+        self.with_copy_into_container(seed_text(seed).encode(), _SEED_FILE, _READABLE)
+        self.waiting_for(
+            LogMessageWaitStrategy("podpass is ready").with_startup_timeout(_READY_SECONDS)
+        )
+        self.with_command(
+            [
+                *("podpass", "up", "--data-dir", str(_FOLDER.root)),
+                *("--port-base", str(_PORT_BASE), "--listen", ALL_ADDRESSES),
+                *("--for-tests", "-", "--seed", _SEED_FILE, "--seed-name", "the seed of the tests"),
+            ]
+        )
+
+    @property
+    def podpass(self) -> Podpass:
+        """Return the instance: seeding, tokens, faults, `reset`, and the variables of programs on the host.
+
+        Errors:  UsageError before the start.
+        """
+        if self._connected is None:
+            raise UsageError("the container has not been started", hint="use `with`, or start()")
+        return self._connected
+
+    def start(self) -> Self:
+        """Start the instance, and wait until it is ready.
+
+        Errors:  ContainerFailed, with the last lines of its output.
+        """
+        if self._network is not None and not self._network_aliases:
+            self.with_network_aliases(_ALIAS)
+        try:
+            super().start()
+        except (RuntimeError, TimeoutError) as exc:
+            lines = b"\n".join(self.get_logs()).decode(errors="replace").strip().splitlines()
+            self.stop()
+            raise ContainerFailed(
+                f"the instance did not start in its container: {' '.join(lines[-2:])}"
+            ) from exc
+        self._folder = tempfile.TemporaryDirectory(prefix="podpass-")
+        data_dir = self._copy_files(DataDir(Path(self._folder.name, "data")))
+        self._connected = Podpass(_ContainerProcess(data_dir))
+        return self
+
+    def stop(self, force: bool = True, delete_volume: bool = True) -> None:
+        """Remove the container and the copied files."""
+        if self._connected is not None:
+            self._connected.stop()
+            self._connected = None
+        super().stop(force, delete_volume)
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def configure(self, other: DockerContainer, account: str = "") -> DockerContainer:
+        """Let another container of the same network use the instance, as pods of a ServiceAccount; return it.
+
+        Shapes:  `other` has not been started; its token is valid for one hour from now.
+        Errors:  UsageError, if this container is in no network; InstanceRequestFailed.
+        """
+        if not isinstance(self._network, Network) or not self._network_aliases:
+            raise UsageError(
+                "other containers cannot reach this one",
+                hint="give it a network: PodpassContainer(network=network)",
+            )
+        podpass, alias = self.podpass, self._network_aliases[0]
+        own = DataDir(podpass.data_dir)
+        other.with_network(self._network)
+        other.with_envs(**pod_environment(_CLIENT_FOLDER, _PORTS["gateway"], (alias,), alias))
+        for source in (*own.public_files[:-1], *own.certs.iterdir()):
+            target = _CLIENT_FOLDER.root / source.relative_to(own.root)
+            other.with_copy_into_container(source.read_bytes(), str(target), _READABLE)
+        if account:
+            self._give_identity(other, account)
+        return other
+
+    def _give_identity(self, other: DockerContainer, account: str) -> None:
+        token = self.podpass.kubernetes.request_token(account)
+        namespace, _, name = account.rpartition("/")
+        found = self.podpass.kubernetes.get("ServiceAccount", name, namespace or "default")
+        annotations = found["metadata"].get("annotations") or {}
+        file = _CLIENT_FOLDER.path(Path(names.TOKEN_PATH).name)
+        other.with_copy_into_container(token.encode(), str(file), _READABLE)
+        client_id = annotations.get(names.CLIENT_ID, "")
+        tenant_id = annotations.get(names.TENANT_ID, self.podpass.tenant_id)
+        other.with_envs(**workload_variables(client_id, tenant_id, file))
+
+    def _copy_files(self, data_dir: DataDir) -> DataDir:
+        """Copy what clients need, with the ports of the host; the CA's key stays in the container."""
+        files.create_private_folder(data_dir.root)
+        copied = (
+            _FOLDER.path("instance.json"),
+            _FOLDER.ca_file,
+            _FOLDER.certificate(ca.ADMIN),
+            _FOLDER.key(ca.ADMIN),
+        )
+        for source in copied:
+            target = data_dir.root / source.relative_to(_FOLDER.root)
+            files.create_private_folder(target.parent)
+            files.write_private(target, self._read(source))
+        ports = {name: int(self.get_exposed_port(_PORTS[name])) for name in EXPOSED}
+        config = load_config(data_dir)
+        config = replace(config, ports={**config.ports, **ports})
+        save_config(data_dir, config)
+        trust.write_stores(data_dir, {})
+        azure_config.create_signed_out(data_dir.path("azure"))
+        server = kubeconfig.render(data_dir, ca.ADMIN, config.url("kubernetes"))
+        files.write_private(data_dir.kubeconfig, server.encode())
+        return data_dir
+
+    def _read(self, path: Path) -> bytes:
+        chunks, _ = self.get_wrapped_container().get_archive(str(path))
+        with tarfile.open(fileobj=BytesIO(b"".join(chunks))) as archive:
+            for member in archive:
+                if (content := archive.extractfile(member)) is not None:
+                    return content.read()
+        raise ContainerFailed(f"the container has no file {path}")
+
+
+class _ContainerProcess:
+    """The instance of a container, which ends with its container."""
+
+    def __init__(self, data_dir: DataDir) -> None:
+        self.data_dir = data_dir
+
+    def leave(self) -> None:
+        """Do nothing: the container is stopped by its owner."""
+
+    stop = leave

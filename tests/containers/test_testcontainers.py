@@ -1,0 +1,80 @@
+"""`podpass.testcontainers` with the released Testcontainers, on Docker Engine and on podman."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.containers.engine import Engine
+from tests.containers.guide import write_listings
+from tests.node.images import ROOT
+
+_PROGRAMS = Path(__file__).parent / "client_programs"
+_SEED = ROOT / "examples" / "quickstart" / "seed.yaml"
+
+
+def _run_tests(engine: Engine, python: str, folder: Path, *names: str) -> str:
+    write_listings(folder, *names)
+    command = (python, "-m", "pytest", "-p", "no:cacheprovider", "-v")
+    return engine.run(*command, folder=folder).stdout
+
+
+def test_listings_of_python_pass(docker: Engine, python: str, tmp_path: Path) -> None:
+    """A program on the host, and an unmodified image beside the instance."""
+    names = ("conftest.py", "test_host.py", "test_container.py")
+    assert "2 passed" in _run_tests(docker, python, tmp_path, *names)
+
+
+def test_listings_of_python_pass_with_podman(podman: Engine, python: str, tmp_path: Path) -> None:
+    names = ("conftest.py", "test_host.py", "test_container.py")
+    assert "2 passed" in _run_tests(podman, python, tmp_path, *names)
+
+
+@pytest.fixture(scope="module")
+def answers(docker: Engine, python: str) -> dict[str, str]:
+    """Run the program that tries what a container may do; return its lines by their names."""
+    output = docker.run(python, _PROGRAMS / "limits.py", _SEED).stdout
+    return dict(line.split(": ", 1) for line in output.splitlines())
+
+
+def test_seed_of_a_file_is_applied(answers: dict[str, str]) -> None:
+    assert answers["identity"] == "7c1f4d2e-5b0a-4f6e-9d3c-2a8b6e1f0c57"
+
+
+def test_reset_removes_what_a_test_has_created(answers: dict[str, str]) -> None:
+    assert answers["after reset"] == "the instance has no identity 'late'"
+
+
+def test_kubectl_uses_the_kubeconfig_on_the_host(answers: dict[str, str]) -> None:
+    assert answers["kubectl"] == "serviceaccount/web"
+
+
+def test_ca_key_and_admin_password_of_az_stay_in_the_container(answers: dict[str, str]) -> None:
+    assert "ca/ca.pem" in answers["files"]
+    assert "ca.key" not in answers["files"]
+
+
+@pytest.mark.parametrize("service", ["webhook", "kubelet", "issuer", "azure", "vault", "console"])
+def test_other_services_listen_on_loopback_only(answers: dict[str, str], service: str) -> None:
+    assert answers[f"{service} from a container"] == "Connection refused"
+
+
+@pytest.mark.parametrize("service", ["gateway", "kubernetes", "authority", "control"])
+def test_exposed_service_is_reached_from_a_container(answers: dict[str, str], service: str) -> None:
+    assert answers[f"{service} from a container"] == "connected"
+
+
+@pytest.mark.parametrize(
+    "target", ["127.0.0.1:18448", "localhost:18442", "podpass:18447", "169.254.169.254:80"]
+)
+def test_gateway_connects_a_container_to_no_loopback_service(
+    answers: dict[str, str], target: str
+) -> None:
+    assert answers[f"tunnel to {target}"] == "502"
+
+
+def test_bad_seed_fails_the_start_with_its_cause(answers: dict[str, str]) -> None:
+    assert "unknown key 'vault'" in answers["bad seed"]
+
+
+def test_container_without_network_is_explained(answers: dict[str, str]) -> None:
+    assert answers["no network"] == "other containers cannot reach this one"
