@@ -28,6 +28,8 @@ READERS = {
     "LocalSettings": "Read by `podpass up`. Every command accepts `--data-dir` and its variable.",
     "ProxyInitSettings": "Read by `podpass proxy-init`, with flags in Go syntax.",
     "ProxySettings": "Read by `podpass proxy`, with flags in Go syntax.",
+    "StorageSettings": "`podpass up` sets them by `--azurite` and `AZURITE_ACCOUNTS`. There are no other flags"
+    " and variables.",
     "VaultSettings": "`podpass up` sets `origins` and uses the defaults for all other settings. There"
     " are no flags and variables.",
     "WebhookSettings": "Read by `podpass webhook`, with flags in Go syntax. `podpass up` ignores these flags"
@@ -41,6 +43,7 @@ OTHERS = {
     "PODPASS_BUILD_DATE": "date in the output of `--version`; set in the image build",
     "PODPASS_ISSUER_DIR": "key folder of the commands of `podpass issuer`",
     "AZURE_STORAGE_KEY": "account key for a target `azure:` of `podpass issuer`, instead of a sign-in",
+    "AZURITE_ACCOUNTS": "accounts and keys of Azurite, as Azurite reads them; read by `podpass up --azurite`",
     "NO_COLOR": "any text: no colours in the progress output of `podpass up`",
 }
 

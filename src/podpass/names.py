@@ -108,6 +108,12 @@ VAULT_SUFFIX = "vault.azure.net"
 # Vaults without the gateway. Two labels, because TLS libraries refuse a wildcard directly below `localhost`.
 DIRECT_VAULT_SUFFIX = "vault.localhost"
 ISSUER_SUFFIX = "oic.prod-aks.azure.com"
+STORAGE_RESOURCE = "https://storage.azure.com"
+# Hosts of storage accounts are `{account}.{service}.core.windows.net`.
+STORAGE_SUFFIX = "core.windows.net"
+STORAGE_SERVICES = ("blob", "queue", "table")
+# Azurite's own variable with its accounts and their keys.
+ENV_AZURITE_ACCOUNTS = "AZURITE_ACCOUNTS"
 
 # Grant and assertion types on the token endpoint.
 CLIENT_CREDENTIALS = "client_credentials"

@@ -17,7 +17,7 @@ from tests.journey.instance import Instance
 from tests.ports import free_port
 
 CONTAINER = "podpass"
-START_SECONDS = 30
+START_SECONDS = 120
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def run_azurite(instance: Instance, folder: Path, environ: Mapping[str, str]) ->
         command, env={**os.environ, **environ}, stdout=subprocess.DEVNULL, cwd=folder
     ) as running:
         try:
-            _wait_for(port, running)
+            wait_for(port, running)
             asyncio.run(_make_container(instance, f"https://127.0.0.1:{port}/devstoreaccount1"))
             yield f"127.0.0.1:{port}"
         finally:
@@ -62,7 +62,8 @@ async def _make_container(instance: Instance, account: str) -> None:
         assert made.status == 201, await made.text()
 
 
-def _wait_for(port: int, running: subprocess.Popen[bytes]) -> None:
+def wait_for(port: int, running: subprocess.Popen[bytes]) -> None:
+    """Wait until a server listens on a port."""
     for _ in range(START_SECONDS * 10):
         assert running.poll() is None, "azurite has exited"
         try:

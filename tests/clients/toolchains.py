@@ -97,10 +97,33 @@ def azmcp() -> list[str]:
     return [sys.executable, str(PROGRAMS / "python" / "mcp.py"), str(found[0])]
 
 
-def azurite() -> list[str]:
-    """Return the command of Azure's emulator of blob storage."""
+def azurite(program: str = "azurite-blob") -> list[str]:
+    """Return the command of Azure's emulator of storage; `azurite` also serves queues and tables."""
     folder = npm("azurite", [PROGRAMS / "azurite" / "package.json"], NEWEST)
-    return [find_tool("node"), str(folder / "node_modules" / ".bin" / "azurite-blob")]
+    return [find_tool("node"), str(folder / "node_modules" / ".bin" / program)]
+
+
+def storage(language: str) -> list[str]:
+    """Return the program that uses a storage account, in Python, Node or Go."""
+    programs = PROGRAMS / "storage"
+    if language == "python":
+        commands = python_commands("-r", "python.txt")
+        listed = [programs / "python.txt"]
+        folder = run_installation("storage-python", listed, *commands, newest=True)
+        return [str(folder / "bin" / "python"), str(programs / "accounts.py")]
+    if language == "node":
+        files = [programs / "package.json", programs / "accounts.cjs"]
+        return [find_tool("node"), str(npm("storage-node", files, NEWEST) / "accounts.cjs")]
+    compiler = find_tool("go")
+    version = subprocess.run([compiler, "version"], capture_output=True, text=True, check=True)
+    folder = run_installation(
+        "storage-go",
+        [programs / name for name in ("go.mod", "go.sum", "accounts.go")],
+        [compiler, "build", "-mod=readonly", "-o", "client", "."],
+        newest=False,
+        made_with=version.stdout,
+    )
+    return [str(folder / "client")]
 
 
 def clock() -> Path:

@@ -31,7 +31,7 @@ from podpass.directory.model import (
     User,
 )
 from podpass.directory.store.directory import Directory
-from podpass.exchange.app import create_app
+from podpass.exchange.app import TokenService, create_app
 from podpass.exchange.sign_in import passwords
 from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.http import server
@@ -118,6 +118,7 @@ class World:
     ring: KeyRing
     keys: AuthorityKeys = field(init=False)
     fetcher: Fetcher = field(init=False)
+    app: TokenService = field(init=False)
     sealing: Path
     site: Site
     session: aiohttp.ClientSession
@@ -260,8 +261,8 @@ async def start(
     world.fetcher = Fetcher(FetchRules(hosts=hosts, ca_file=folder / "ca.pem"))
     origins = ("https://login.microsoftonline.com", "https://login.windows.net", url)
     described = AuthoritySettings(**{"origins": origins, **settings})
-    app = create_app(described, directory, world.fetcher, world.keys, clock or world.clock)
-    await listen(stack, ca, app, "localhost", sock)
+    world.app = create_app(described, directory, world.fetcher, world.keys, clock or world.clock)
+    await listen(stack, ca, world.app, "localhost", sock)
     return world
 
 

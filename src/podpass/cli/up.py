@@ -44,6 +44,7 @@ OPTIONS_IGNORED = 3
 @options.setting(LocalSettings, "kubernetes", "KIND")
 @options.setting(LocalSettings, "propagation_seconds", "SECONDS")
 @options.setting(LocalSettings, "assertion_algorithms", "ALGORITHMS")
+@options.setting(LocalSettings, "azurite", "URL")
 @options.output("text", "json")
 @click.option("--ready-fd", type=int, hidden=True)
 @click.option("--seed-name", default="-", hidden=True)
@@ -186,6 +187,7 @@ def _detach(
     arguments += ["--listen", settings.listen, "--kubernetes", settings.kubernetes]
     arguments += ["--propagation-delay", str(settings.propagation_seconds)]
     arguments += ["--assertion-algorithm", settings.assertion_algorithms]
+    arguments += ["--azurite", settings.azurite]
     if seed is not None:
         # Pass the text on stdin: the child runs in another directory and has another stdin.
         arguments += ["--seed", "-", "--seed-name", seed[1]]

@@ -25,6 +25,7 @@ from podpass.exchange.client_auth.issuer_keys import IssuerKeyCache
 from podpass.exchange.client_credentials import ClientCredentialsVerifier
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.form_reader import receive_form
+from podpass.exchange.managed_identity import ManagedIdentityTokens
 from podpass.exchange.metrics import RequestObserver
 from podpass.exchange.origins import Origins
 from podpass.exchange.sign_in.app import Handler, SignInApp
@@ -83,7 +84,10 @@ def create_app(
 
 
 class TokenService:
-    """The ASGI application; `issuer_keys` caches the keys of the issuers."""
+    """The ASGI application; `issuer_keys` caches the keys of the issuers.
+
+    Shapes:  `managed_identities` issues tokens to the process itself, for its managed identity endpoint.
+    """
 
     def __init__(
         self,
@@ -110,8 +114,12 @@ class TokenService:
         self._sign_in_app = SignInApp(
             signin, directory, keys.token_sealer, settings, clock, limiter=limiter
         )
+        verifier = ClientCredentialsVerifier(directory, authenticator)
+        self.managed_identities = ManagedIdentityTokens(
+            directory, verifier, keys, settings, clock, signer
+        )
         self._tokens = TokenEndpoint(
-            ClientCredentialsVerifier(directory, authenticator),
+            verifier,
             signin,
             keys,
             settings,

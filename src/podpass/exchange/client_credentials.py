@@ -50,12 +50,7 @@ class ClientCredentialsVerifier:
         client_auth = await self._authenticator.authenticate(tenant, identity, request, facts)
         requested = scope.requested_resource(request)
         facts["resource"] = requested
-        resource = await directory_lookup.find_resource(directory, tenant, requested)
-        roles: tuple[str, ...] = ()
-        if resource.app_id not in _WITHOUT_ROLES:
-            roles = await directory.app_roles.roles_of(identity.object_id, resource.app_id)
-        if not roles and resource.app_id not in _BUILT_IN:
-            await self._check_assigned(tenant, identity, resource)
+        resource, roles = await self.find_access(tenant, identity, requested)
         return Exchange(
             tenant=tenant,
             identity=identity,
@@ -66,6 +61,22 @@ class ClientCredentialsVerifier:
             origin=request.origin,
             cloud=request.cloud,
         )
+
+    async def find_access(
+        self, tenant: Tenant, identity: Identity, requested: str
+    ) -> tuple[ResourcePrincipal, tuple[str, ...]]:
+        """Return the requested resource, and the app roles that a client has of it.
+
+        Errors:  AadstsError 500011, 501051.
+        """
+        directory = self._directory
+        resource = await directory_lookup.find_resource(directory, tenant, requested)
+        roles: tuple[str, ...] = ()
+        if resource.app_id not in _WITHOUT_ROLES:
+            roles = await directory.app_roles.roles_of(identity.object_id, resource.app_id)
+        if not roles and resource.app_id not in _BUILT_IN:
+            await self._check_assigned(tenant, identity, resource)
+        return resource, roles
 
     async def _check_assigned(
         self, tenant: Tenant, identity: Identity, resource: ResourcePrincipal

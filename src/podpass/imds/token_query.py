@@ -20,7 +20,7 @@ _DEFAULT_SCOPE = "/.default"
 _MALFORMED = re.compile(r";|%(?![0-9A-Fa-f]{2})")
 # A managed identity has an object ID and a resource ID in Azure; the sidecar knows only client IDs.
 _OTHER_IDS = ("object_id", "principal_id", "msi_res_id", "mi_res_id")
-_READ = frozenset(("client_id", "resource", *_OTHER_IDS))
+_READ = frozenset(("client_id", "resource", "api-version", *_OTHER_IDS))
 # The name in App Service's protocol of 2017-09-01.
 _ALIASES = {"clientid": "client_id"}
 
@@ -55,6 +55,46 @@ class TokenQuery:
         return self.resource + _DEFAULT_SCOPE
 
 
+@dataclass(frozen=True, slots=True)
+class IdentityQuery:
+    """The resource of a token request, and the ID by which it selects an identity.
+
+    Shapes:  `selector` is `client_id`, `object_id`, `resource_id`, or empty.
+    """
+
+    resource: str
+    selector: str = ""
+    value: str = ""
+
+
+_SELECTORS = {
+    "client_id": "client_id",
+    "object_id": "object_id",
+    "principal_id": "object_id",
+    "mi_res_id": "resource_id",
+    "msi_res_id": "resource_id",
+}
+
+
+def parse_identity_query(query: str) -> IdentityQuery:
+    """Parse the query of a request to an endpoint that knows identities by all their IDs.
+
+    Errors:  BadTokenQuery.
+    """
+    values = _parse("query", query)
+    if not values.get("api-version"):
+        raise BadTokenQuery("The api-version parameter is required.")
+    given = [(name, values[name]) for name in _SELECTORS if values.get(name)]
+    if len(given) > 1:
+        raise BadTokenQuery(
+            "Only one of client_id, object_id and mi_res_id can select an identity."
+        )
+    resource = _check_resource(values.get("resource", ""))
+    if not given:
+        return IdentityQuery(resource)
+    return IdentityQuery(resource, _SELECTORS[given[0][0]], given[0][1])
+
+
 # A program sends the same query again for each token.
 @lru_cache(maxsize=32)
 def parse_token_query(query: str, default_client_id: str, form: str = "") -> TokenQuery:
@@ -79,10 +119,16 @@ def parse_token_query(query: str, default_client_id: str, form: str = "") -> Tok
         raise BadTokenQuery("The resource parameter is required.")
     if not guids.is_guid(client_id):
         raise BadTokenQuery(f"The client ID {client_id[:64]!r} is not a GUID.")
+    return TokenQuery(client_id, _check_resource(resource), is_default=not named)
+
+
+def _check_resource(resource: str) -> str:
+    if not resource:
+        raise BadTokenQuery("The resource parameter is required.")
     # The scope of a token request is a list that blanks separate.
     if not resource.isprintable() or " " in resource:
         raise BadTokenQuery("The resource must be one URI or GUID.", "invalid_resource")
-    return TokenQuery(client_id, resource, is_default=not named)
+    return resource
 
 
 def _merge(query: dict[str, str], form: dict[str, str]) -> dict[str, str]:

@@ -54,6 +54,7 @@ SERVER_NAMES = (
     names.VAULT_SUFFIX,
     f"*.{names.VAULT_SUFFIX}",
     f"*.{names.ISSUER_SUFFIX}",
+    *(f"*.{service}.{names.STORAGE_SUFFIX}" for service in names.STORAGE_SERVICES),
 )
 SERVER_ADDRESSES = ("127.0.0.1", "::1")
 _LOOPBACK = ("127.0.0.0/8", "::1/128")

@@ -151,6 +151,21 @@ class CloudParts:
         await self._context.serve("vault", app)
         return f"https://*.{names.VAULT_SUFFIX}"
 
+    async def start_storage(self) -> str:
+        """Serve storage accounts in front of Azurite; return their addresses."""
+        from podpass.resource.storage.app import create_app
+        from podpass.settings.storage import StorageSettings, parse_accounts, parse_services
+
+        settings = StorageSettings(
+            tenant_id=self._config.tenant_id,
+            services=parse_services(self._context.settings.azurite),
+            keys=parse_accounts(self._context.environ.get(names.ENV_AZURITE_ACCOUNTS, "")),
+        )
+        app = create_app(settings, self.directory, self.published_keys, self._clock)
+        self._stack.push_async_callback(app.close)
+        await self._context.serve("storage", app)
+        return ", ".join(f"https://*.{each}.{names.STORAGE_SUFFIX}" for each in settings.services)
+
     async def start_apis(self, managed: "ManagedCluster") -> str:
         """Serve Resource Manager and Microsoft Graph; return their addresses."""
         create = partial(

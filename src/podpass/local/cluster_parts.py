@@ -202,8 +202,10 @@ class ClusterParts:
         from podpass.local.pod_access import pod_network
         from podpass.local.samples.builds import SampleBuilds
         from podpass.local.samples.cache import SampleCache, cache_folder
+        from podpass.settings.storage import parse_services
 
-        direct = run_direct_tls(self._data_dir.path("hosts"), self._config, directory)
+        served = parse_services(self._context.settings.azurite)
+        direct = run_direct_tls(self._data_dir.path("hosts"), self._config, directory, served)
         self.direct = await self._stack.enter_async_context(direct)
         database.subscribe(TOPIC, self.direct.hosts.changed)
         self.pod_gateway = bind(LOOPBACK, 0)

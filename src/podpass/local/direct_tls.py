@@ -123,15 +123,27 @@ class DirectTls:
 
 @contextlib.asynccontextmanager
 async def run_direct_tls(
-    path: Path, config: InstanceConfig, directory: Directory
+    path: Path, config: InstanceConfig, directory: Directory, storage: Iterable[str] = ()
 ) -> AsyncIterator[DirectTls]:
-    """Open the socket, and keep the hosts file at `path` current until the context ends."""
+    """Open the socket, and keep the hosts file at `path` current until the context ends.
+
+    Shapes:  `storage` are the services of storage accounts that are served.
+    """
     fixed = [name for name in gateway.routes(config.ports) if not name.startswith("*.")]
     fixed.append(urlsplit(config.issuer).netloc)
 
     async def list_hosts() -> list[str]:
         vaults = await directory.list_vaults()
-        return [*fixed, *(f"{vault.name}.{names.VAULT_SUFFIX}" for vault in vaults)]
+        accounts = await directory.list_storage_accounts(config.subscription_id) if storage else ()
+        return [
+            *fixed,
+            *(f"{vault.name}.{names.VAULT_SUFFIX}" for vault in vaults),
+            *(
+                f"{account.name}.{service}.{names.STORAGE_SUFFIX}"
+                for account in accounts
+                for service in storage
+            ),
+        ]
 
     address = choose_address(path)
     sock = try_listen(address)

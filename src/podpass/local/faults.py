@@ -16,7 +16,7 @@ from podpass.exchange.errors.catalogue import TABLE, AadstsError
 from podpass.http.server import JSON, App, Receive, Reply, Scope, Send, read_body, respond
 
 AWAY, SLOW, AADSTS, STATUS = KINDS = ("away", "slow", "aadsts", "status")
-SERVICES = ("authority", "azure", "issuer", "kubernetes", "vault", "webhook")
+SERVICES = ("authority", "azure", "issuer", "kubernetes", "storage", "vault", "webhook")
 MAX_SECONDS = 300.0
 MAX_FAULTS = 100
 _MAX_FORM = 64 * 1024

@@ -11,7 +11,7 @@ import ipaddress
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from weakref import WeakSet
 
@@ -53,8 +53,13 @@ class UnknownVault(HostUnreachable):
     code = "unknown_vault"
 
 
-def routes(ports: Mapping[str, int], host: str = "127.0.0.1") -> dict[str, Address]:
-    """Return the routing table from host names to services; `*.` matches one label, as in a certificate."""
+def routes(
+    ports: Mapping[str, int], host: str = "127.0.0.1", storage: Iterable[str] = ()
+) -> dict[str, Address]:
+    """Return the routing table from host names to services; `*.` matches one label, as in a certificate.
+
+    Shapes:  `storage` are the services of storage accounts that are served: `blob`, `queue`, `table`.
+    """
     table = dict.fromkeys(names.LOGIN_ALIASES, "authority")
     table |= {
         names.ARM_HOST: "azure",
@@ -63,6 +68,7 @@ def routes(ports: Mapping[str, int], host: str = "127.0.0.1") -> dict[str, Addre
         names.VAULT_SUFFIX: "vault",
         f"*.{names.VAULT_SUFFIX}": "vault",
         f"*.{names.ISSUER_SUFFIX}": "issuer",
+        **{f"*.{service}.{names.STORAGE_SUFFIX}": "storage" for service in storage},
     }
     return {name: (host, ports[service]) for name, service in table.items()}
 

@@ -89,6 +89,7 @@ class Instance:
             "directory": cloud.open_directory,
             "authority": cloud.start_authority,
             "vault": cloud.start_vault,
+            **({"storage": cloud.start_storage} if self._settings.azurite else {}),
             "webhook": lambda: cluster.start_webhook(cloud.directory),
             "resource manager and graph": lambda: cloud.start_apis(cluster.managed),
             "kubelet": lambda: cluster.start_kubelet(cloud.database, cloud.directory),
@@ -137,6 +138,7 @@ class Instance:
         self, context: InstanceContext, cloud: CloudParts, cluster: ClusterParts
     ) -> str:
         from podpass.local import gateway
+        from podpass.settings.storage import parse_services
 
         self.queries = InstanceQueries(
             self.data_dir,
@@ -150,7 +152,8 @@ class Instance:
         )
         if self._harness is not None:
             self._harness.attach(self.data_dir, self._config, cloud, cluster)
-        table = gateway.routes(self._config.ports)
+        served = parse_services(self._settings.azurite)
+        table = gateway.routes(self._config.ports, storage=served)
         running = gateway.run_gateway(
             self._sockets["gateway"],
             table,

@@ -17,7 +17,7 @@ NOTES = {
 
 
 # The services that a pod uses, not those of the instance's own parts.
-_SERVICES = ("kubernetes", "issuer", "authority", "azure", "vault")
+_SERVICES = ("kubernetes", "issuer", "authority", "azure", "vault", "storage")
 _HINT = f"Or annotate the pod with {names.PROXY_MODE}: env, which needs no privilege"
 
 

@@ -21,6 +21,7 @@ SERVICES = (
     "vault",
     "control",
     "console",
+    "storage",
 )
 
 

@@ -28,6 +28,7 @@ from podpass.directory.store.integrity import validate_stored_identity, validate
 from podpass.errors import Error
 from podpass.resource.model import AuditContext, SecretAttributes, vault_key
 from podpass.resource.store import SecretStore
+from podpass.seed import storage
 from podpass.seed.administrator import grant_all
 from podpass.seed.model import (
     CLUSTER,
@@ -91,6 +92,8 @@ async def apply_seed(
     applied = list(await target.put(planned))
     for vault in seed.vaults:
         applied += await target.put_vault(vault)
+    for account in seed.storage_accounts:
+        applied += await target.put_storage_account(account)
     for wanted in seed.targets:
         group = resource_ids.group_id(subscription_id, GROUP)
         change = await put_target(directory, wanted, group, LOCATION)
@@ -141,6 +144,7 @@ class _Target:
             except Error as exc:
                 reader.add_problem(resource.line, f"resource {resource.name}: {exc.message}")
         await self._check_vaults(seed, reader)
+        await self._check_storage(seed, reader)
         await self._check_targets(seed, reader)
         await self._check_administrators(seed, reader)
         reader.finish()
@@ -222,6 +226,17 @@ class _Target:
             for access in vault.access:
                 if fault := await self._unknown(access.identity, named):
                     reader.add_problem(access.line, f"vault {vault.name}: access: {fault}")
+
+    async def _check_storage(self, seed: Seed, reader: Reader) -> None:
+        named = {identity.name for identity in seed.identities}
+        group = resource_ids.group_id(self.subscription_id, GROUP)
+        for account in seed.storage_accounts:
+            where = f"storage account {account.name}"
+            if fault := await storage.find_fault(self.directory, account, group):
+                reader.add_problem(account.line, f"{where}: {fault}")
+            for access in account.access:
+                if fault := await self._unknown(access.identity, named):
+                    reader.add_problem(access.line, f"{where}: access: {fault}")
 
     async def _check_targets(self, seed: Seed, reader: Reader) -> None:
         group = resource_ids.group_id(self.subscription_id, GROUP)
@@ -325,6 +340,23 @@ class _Target:
         """Return the audit record of an action, in the same form as for a request to the vault."""
         base = f"https://{vault.name}.{names.VAULT_SUFFIX}"
         return AuditContext(action=action, base=base, now=self.clock())
+
+    async def put_storage_account(self, wanted: storage.SeedStorageAccount) -> Iterable[Applied]:
+        """Write a storage account and its role assignments."""
+        group = resource_ids.group_id(self.subscription_id, GROUP)
+        change = await storage.put_account(self.directory, wanted, group, LOCATION)
+        applied = [Applied(what="storage account", name=wanted.name, change=change)]
+        principals = {}
+        for access in wanted.access:
+            identity = await self._find(access.identity)
+            assert identity is not None, "checked before the first write"
+            principals[access.identity] = identity.object_id
+        for access, assignment in storage.assignments(wanted, group, principals):
+            change = await self.directory.assign_role(assignment)
+            place = "/".join(filter(None, (wanted.name, access.below.rpartition("/")[2])))
+            name = f"{access.role} on {place} for {access.identity}"
+            applied.append(Applied(what="role", name=name, change=change))
+        return applied
 
     async def _put_access(self, vault: Vault, access: SeedAccess) -> Applied:
         identity = await self._find(access.identity)

@@ -16,11 +16,12 @@ from podpass.errors import Error, UsageError
 from podpass.guids import is_lower_guid
 from podpass.resource import wire
 from podpass.seed.resources import SeedResource, parse_resource
+from podpass.seed.storage import SeedStorageAccount, parse_account
 from podpass.seed.targets import SeedConnectionTarget, parse_target
 from podpass.seed.yaml_reader import Reader, line_of
 
 CLUSTER = "cluster"
-_SEED = ("identities", "resources", "vaults", "targets", "administrators")
+_SEED = ("identities", "resources", "vaults", "storage_accounts", "targets", "administrators")
 _IDENTITY = ("name", "kind", "client_id", "federated_credentials")
 _CREDENTIAL = ("name", "issuer", "subject", "audiences", "description")
 _VAULT = ("name", "location", "secrets", "access")
@@ -76,6 +77,7 @@ class Seed:
     identities: tuple[SeedIdentity, ...] = ()
     resources: tuple[SeedResource, ...] = ()
     vaults: tuple[SeedVault, ...] = ()
+    storage_accounts: tuple[SeedStorageAccount, ...] = ()
     targets: tuple[SeedConnectionTarget, ...] = ()
     administrators: tuple[SeedName, ...] = ()
 
@@ -95,6 +97,10 @@ def parse_seed(text: str, filename: str) -> Seed:
         parse_resource(reader, n) for n in reader.read_list(top.get("resources"), "resources")
     ]
     vaults = [file.parse_vault(n) for n in reader.read_list(top.get("vaults"), "vaults")]
+    accounts = [
+        parse_account(reader, n)
+        for n in reader.read_list(top.get("storage_accounts"), "storage_accounts")
+    ]
     targets = [parse_target(reader, n) for n in reader.read_list(top.get("targets"), "targets")]
     named: list[SeedIdentity | SeedResource] = [*identities, *resources]
     file.check_unique("identity", ((i.line, i.name.lower()) for i in named))
@@ -102,6 +108,7 @@ def parse_seed(text: str, filename: str) -> Seed:
     ids += [(i.line, i.application_id) for i in resources if i.application_id]
     file.check_unique("client_id", ids)
     file.check_unique("vault", ((v.line, v.name) for v in vaults))
+    file.check_unique("storage account", ((a.line, a.name) for a in accounts))
     file.check_unique("target", ((t.line, f"{t.type}/{t.name}".lower()) for t in targets))
     administrators = [
         file.parse_name(n) for n in reader.read_list(top.get("administrators"), "administrators")
@@ -112,6 +119,7 @@ def parse_seed(text: str, filename: str) -> Seed:
         identities=tuple(identities),
         resources=tuple(resources),
         vaults=tuple(vaults),
+        storage_accounts=tuple(accounts),
         targets=tuple(targets),
         administrators=tuple(administrators),
     )

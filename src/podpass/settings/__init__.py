@@ -10,6 +10,7 @@ from podpass.settings.authority_process import AuthorityProcessSettings
 from podpass.settings.fields import describe, setting
 from podpass.settings.local import LocalSettings
 from podpass.settings.proxy import ProxyInitSettings, ProxySettings
+from podpass.settings.storage import StorageSettings
 from podpass.settings.vault import AZURE_VAULTS, VaultOrigin, VaultSettings
 from podpass.settings.webhook import WebhookSettings
 
@@ -20,6 +21,7 @@ __all__ = [
     "LocalSettings",
     "ProxyInitSettings",
     "ProxySettings",
+    "StorageSettings",
     "VaultOrigin",
     "VaultSettings",
     "WebhookSettings",

@@ -6,6 +6,7 @@ from pathlib import Path
 from podpass.errors import SettingsError
 from podpass.settings.authority import ALGORITHMS
 from podpass.settings.fields import setting
+from podpass.settings.storage import parse_services
 
 _MAX_PROPAGATION = 3600
 LOOPBACK, ALL_ADDRESSES = LISTEN = ("127.0.0.1", "0.0.0.0")  # noqa: S104 chosen by the user only
@@ -57,6 +58,14 @@ class LocalSettings:
         default="RS256,RS384,RS512",
     )
 
+    azurite: str = setting(
+        "address of Azurite's blob service, http://HOST:PORT, with queues and tables on the next two ports, "
+        "or blob=URL,queue=URL,table=URL; without it, no storage accounts are served",
+        flag="--azurite",
+        variable="PODPASS_AZURITE",
+        default="",
+    )
+
     def by_flag(self) -> dict[str, object]:
         """Return all settings except the data directory, by flag."""
         return {
@@ -64,7 +73,11 @@ class LocalSettings:
         }
 
     def __post_init__(self) -> None:
-        problems = []
+        problems: list[str] = []
+        try:
+            parse_services(self.azurite)
+        except SettingsError as exc:
+            problems += exc.problems
         if unknown := set(self.assertion_algorithms.split(",")) - set(ALGORITHMS):
             given = f"--assertion-algorithm {self.assertion_algorithms}"
             problems.append(f"{given}: {sorted(unknown)} must be among {', '.join(ALGORITHMS)}")

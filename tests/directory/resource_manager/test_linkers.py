@@ -279,6 +279,20 @@ async def test_stored_resource_is_shown_listed_and_a_scope_of_roles(manager: Any
     assert (await manager.send("GET", ACCOUNT))[0] == 404
 
 
+async def test_storage_account_has_the_only_valid_name(manager: Any) -> None:
+    body = {"location": "eastus", "properties": {}}
+    assert (await manager.send("PUT", ACCOUNT, body))[0] == 201
+    for name in ("Orders", "my-account", "ab", "a" * 25):
+        path = f"{PROVIDERS}/Microsoft.Storage/storageAccounts/{name}"
+        status, refused, _ = await manager.send("PUT", path, body)
+        assert (status, refused["error"]["code"]) == (400, "AccountNameInvalid")
+    other = GROUP.replace(GROUP.rpartition("/")[2], "other")
+    assert (await manager.send("PUT", other, {"location": "eastus"}))[0] == 201
+    status, refused, _ = await manager.send("PUT", ACCOUNT.replace(GROUP, other), body)
+    assert (status, refused["error"]["code"]) == (409, "StorageAccountAlreadyTaken")
+    assert (await manager.send("PUT", ACCOUNT, body))[0] == 200
+
+
 async def test_vault_with_access_policies_gets_a_policy(manager: Any, web: dict[str, str]) -> None:
     await manager.vault("demo-vault", enableRbacAuthorization=False, accessPolicies=[])
     assert (await manager.send("PUT", ONE, linker(web)))[0] == 201

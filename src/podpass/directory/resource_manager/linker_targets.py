@@ -25,6 +25,7 @@ _ANY = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
+_ACCOUNT_NAME = re.compile(r"[a-z0-9]{3,24}")
 
 VAULT = "Microsoft.KeyVault/vaults"
 STORAGE = "Microsoft.Storage/storageAccounts"
@@ -179,6 +180,11 @@ TYPES = tuple(dict.fromkeys(kind.type for kind in KINDS))
 def is_name(name: str) -> bool:
     """Return whether a name can be a label of a host name, which is part of the values of a pod."""
     return _NAME.fullmatch(name) is not None
+
+
+def is_account_name(name: str) -> bool:
+    """Return whether a storage account can have a name."""
+    return _ACCOUNT_NAME.fullmatch(name) is not None
 
 
 def parse(target_id: str) -> tuple[TargetName, TargetKind] | None:

@@ -62,6 +62,8 @@ class _Handlers:
         resource_id = await self._id(context)
         location = wire.location(context.body, self._kind)
         old = await context.directory.other_resources.get(resource_id)
+        if old is None:
+            await self._check_name(context)
         if old is not None:
             wire.require_same_location("resource", old.name, old.location, location)
         new = OtherResource(
@@ -75,6 +77,23 @@ class _Handlers:
         change = await context.directory.other_resources.put(new)
         status = 201 if change is WriteResult.CREATED else 200
         return ManagerResponse(status=status, body=to_json(new))
+
+    async def _check_name(self, context: OperationContext) -> None:
+        """Check that a new storage account has a name for a host, which no other account has.
+
+        Errors:  ManagerError.
+        """
+        if self._kind != linker_targets.STORAGE:
+            return
+        if not linker_targets.is_account_name(context.name):
+            raise errors.bad_request(
+                "AccountNameInvalid",
+                f"The name '{context.name[:80]}' is invalid: want 3 to 24 lower-case letters and digits.",
+            )
+        if await context.directory.other_resources.page_named(self._kind, context.name):
+            raise errors.conflict(
+                "StorageAccountAlreadyTaken", f"The storage account {context.name} exists already."
+            )
 
     async def get(self, context: OperationContext) -> ManagerResponse:
         found = await context.directory.other_resources.get(await self._id(context))

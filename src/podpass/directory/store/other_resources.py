@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from podpass import database
 from podpass.directory import errors, naming
@@ -24,6 +24,15 @@ class OtherResources:
     async def get(self, resource_id: str) -> OtherResource | None:
         """Return a resource, or None."""
         return await self._session.read(lambda connection: _read(connection, resource_id))
+
+    async def page_named(self, type_: str, name: str) -> list[OtherResource]:
+        """List the resources of a type with a name, compared without case: at most two."""
+        query = select(other_resources).where(
+            other_resources.c.type == type_, func.lower(other_resources.c.name) == name.lower()
+        )
+        return await self._session.read(
+            lambda connection: [_to_resource(row) for row in connection.execute(query.limit(2))]
+        )
 
     async def page(
         self,

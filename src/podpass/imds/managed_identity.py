@@ -1,0 +1,227 @@
+"""A managed identity endpoint for containers without a cluster: IMDS, and App Service's protocol.
+
+    path                                  protocol      who may call it
+    /metadata/identity/oauth2/token       IMDS          every container that reaches the address
+    /msi/token                            App Service   a container with the secret header of an identity
+
+A program that another site makes send a request adds no `Metadata` header, and a proxy adds its own header;
+such requests are refused.
+"""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+
+from podpass.clock import Clock
+from podpass.errors import Error
+from podpass.http.reply import Reply
+from podpass.http.server import Receive, Scope, Send, header, header_values, respond
+from podpass.imds import responses
+from podpass.imds.entra_client import TokenNotAcquired
+from podpass.imds.identity_headers import IdentityHeaders
+from podpass.imds.token_cache import AccessToken
+from podpass.imds.token_query import (
+    BadTokenQuery,
+    IdentityQuery,
+    TokenQuery,
+    parse_identity_query,
+)
+from podpass.log import hop
+
+_log = logging.getLogger(__name__)
+
+_IMDS = re.compile(r"/metadata/identity/oauth2/token/?", re.IGNORECASE)
+_APP_SERVICE = re.compile(r"/msi/token/?", re.IGNORECASE)
+_JSON = ((b"content-type", b"application/json; charset=utf-8"),)
+_CLIENT_HEADERS = (b"x-identity-header", b"secret")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssignedIdentity:
+    """A managed identity that callers of the endpoint can use."""
+
+    name: str
+    client_id: str
+    object_id: str
+    resource_id: str
+
+
+class IdentityNotFound(Error):
+    """No identity of the endpoint is selected by the request."""
+
+    code = "identity_not_found"
+    status = 400
+
+
+class IdentitySource(Protocol):
+    """The managed identities, and their tokens."""
+
+    async def find(self, query: IdentityQuery, owner: str | None) -> Sequence[AssignedIdentity]:
+        """Return the identities that a query selects, at most two.
+
+        Shapes:  `owner` is the only name that is allowed; without it, every identity that is assigned to the
+                 address is allowed.
+        """
+
+    async def acquire(self, identity: AssignedIdentity, resource: str) -> AccessToken:
+        """Return a token of an identity.
+
+        Errors:  TokenNotAcquired.
+        """
+
+
+class ManagedIdentityApp:
+    """The ASGI application of the endpoint."""
+
+    def __init__(
+        self,
+        source: IdentitySource,
+        headers: IdentityHeaders,
+        clock: Clock,
+        *,
+        serves_imds: bool = True,
+    ) -> None:
+        self._serves_imds = serves_imds
+        self._source = source
+        self._headers = headers
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Answer one request; a body is not read."""
+        reply = await self._route(scope)
+        await respond(
+            send, reply.status, reply.body, [*reply.headers, (b"cache-control", b"no-store")]
+        )
+
+    async def _route(self, scope: Scope) -> Reply:
+        path, method = scope["path"], scope["method"]
+        is_imds = self._serves_imds and _IMDS.fullmatch(path) is not None
+        if not is_imds and _APP_SERVICE.fullmatch(path) is None:
+            return responses.text_error(404, "this endpoint answers only requests for tokens")
+        if method != "GET":
+            return responses.text_error(405, "request a token with GET")
+        return await (self._imds(scope) if is_imds else self._app_service(scope))
+
+    async def _imds(self, scope: Scope) -> Reply:
+        began = time.perf_counter()
+        try:
+            _check_origin(scope)
+            _check_metadata(scope)
+            query = _parse_query(scope)
+            identity = select(await self._source.find(query, None), query)
+            return await self._token(identity, query, began)
+        except BadTokenQuery as exc:
+            _log_refused(began, exc)
+            return responses.query_error(exc, imds_errors=True)
+        except IdentityNotFound as exc:
+            _log_refused(began, exc)
+            return responses.query_error(BadTokenQuery(exc.message), imds_errors=True)
+        except TokenNotAcquired as exc:
+            _log_refused(began, exc)
+            return responses.token_error(exc, imds_errors=True)
+
+    async def _app_service(self, scope: Scope) -> Reply:
+        began = time.perf_counter()
+        try:
+            _check_origin(scope)
+            name = self._identity_of_header(scope)
+            if name is None:
+                _log_refused(began, IdentityNotFound("the identity header is missing or wrong"))
+                return _app_service_error(401, "The identity header is missing or wrong.")
+            query = _parse_query(scope)
+            own = [one for one in await self._source.find(query, name) if one.name == name]
+            return await self._token(select(own, query), query, began)
+        except (BadTokenQuery, IdentityNotFound) as exc:
+            _log_refused(began, exc)
+            return _app_service_error(400, exc.message)
+        except TokenNotAcquired as exc:
+            _log_refused(began, exc)
+            # Clients retry a request with status 500.
+            return _app_service_error(400 if exc.number else 500, exc.message)
+
+    def _identity_of_header(self, scope: Scope) -> str | None:
+        given = [value for name in _CLIENT_HEADERS for value in header_values(scope, name)]
+        return self._headers.find(given[0]) if len(given) == 1 else None
+
+    async def _token(self, identity: AssignedIdentity, query: IdentityQuery, began: float) -> Reply:
+        token = await self._source.acquire(identity, query.resource)
+        hop(
+            _log,
+            "managed_identity_request_answered",
+            stage="imds",
+            asked=f"a token for {query.resource}",
+            checked=("header", "identity"),
+            seconds=time.perf_counter() - began,
+            client_id=identity.client_id,
+            resource=query.resource,
+            outcome="acquired",
+        )
+        answered = TokenQuery(identity.client_id, query.resource)
+        return responses.token_reply(answered, token, self._clock(), names_client=True)
+
+
+def select(assigned: Sequence[AssignedIdentity], query: IdentityQuery) -> AssignedIdentity:
+    """Return the identity that a request selects; without a selection, the only one.
+
+    Errors:  IdentityNotFound.
+    """
+    found = [one for one in assigned if _matches(one, query)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise IdentityNotFound("Identity not found")
+    raise IdentityNotFound(
+        "Multiple user assigned identities exist, please specify the client_id, object_id or mi_res_id of"
+        " the identity in the token request"
+    )
+
+
+def _matches(identity: AssignedIdentity, query: IdentityQuery) -> bool:
+    match query.selector:
+        case "client_id":
+            return identity.client_id.lower() == query.value.lower()
+        case "object_id":
+            return identity.object_id.lower() == query.value.lower()
+        case "resource_id":
+            return identity.resource_id.lower() == query.value.lower()
+    return True
+
+
+def _check_origin(scope: Scope) -> None:
+    # A proxy adds this header. A request that a browser or a server forwards must not get a token.
+    if header(scope, b"x-forwarded-for") is not None:
+        raise BadTokenQuery("Requests with the header X-Forwarded-For are refused")
+
+
+def _check_metadata(scope: Scope) -> None:
+    if [value.lower() for value in header_values(scope, b"metadata")] != ["true"]:
+        raise BadTokenQuery("Required metadata header not specified")
+
+
+def _parse_query(scope: Scope) -> IdentityQuery:
+    return parse_identity_query(scope["query_string"].decode("latin-1"))
+
+
+def _app_service_error(status: int, message: str) -> Reply:
+    body = {"statusCode": status, "message": message, "correlationId": str(uuid.uuid4())}
+    return Reply(status, _JSON, orjson.dumps(body))
+
+
+def _log_refused(began: float, exc: Error) -> None:
+    hop(
+        _log,
+        "managed_identity_request_refused",
+        level=logging.WARNING,
+        stage="imds",
+        asked="a token",
+        checked=(),
+        seconds=time.perf_counter() - began,
+        outcome="refused",
+        cause=exc.message,
+    )

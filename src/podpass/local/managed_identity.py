@@ -1,0 +1,100 @@
+"""The managed identity endpoint of an instance: identities of its directory, tokens of its token service."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from podpass.clock import Clock
+from podpass.crypto.secret import Secret
+from podpass.directory.model import Identity, IdentityKind
+from podpass.exchange.errors.catalogue import AadstsError
+from podpass.imds.entra_client import TokenNotAcquired
+from podpass.imds.identity_headers import IdentityHeaders
+from podpass.imds.managed_identity import AssignedIdentity, ManagedIdentityApp
+from podpass.imds.token_cache import AccessToken
+from podpass.imds.token_query import IdentityQuery
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from podpass.directory.store.directory import Directory
+    from podpass.exchange.managed_identity import ManagedIdentityTokens
+
+
+class DirectoryIdentities:
+    """The managed identities of one tenant, and their tokens.
+
+    Shapes:  `names` are the assigned identities; without names, every managed identity is assigned.
+    """
+
+    def __init__(
+        self,
+        directory: "Directory",
+        tokens: "ManagedIdentityTokens",
+        tenant_id: str,
+        names: Sequence[str],
+        clock: Clock,
+    ) -> None:
+        self._directory = directory
+        self._tokens = tokens
+        self._tenant_id = tenant_id
+        self._names = names
+        self._clock = clock
+
+    async def find(self, query: IdentityQuery, owner: str | None) -> Sequence[AssignedIdentity]:
+        """Return the identities that a query selects, at most two."""
+        allowed = self._names if owner is None else (owner,)
+        return [
+            AssignedIdentity(
+                name=one.name,
+                client_id=one.client_id,
+                object_id=one.object_id,
+                resource_id=one.resource_id or "",
+            )
+            for one in await self._candidates(query, allowed)
+            if one.kind is IdentityKind.MANAGED_IDENTITY and (not allowed or one.name in allowed)
+        ][:2]
+
+    async def _candidates(self, query: IdentityQuery, allowed: Sequence[str]) -> Sequence[Identity]:
+        identities, tenant_id = self._directory.identities, self._tenant_id
+        if query.selector == "client_id":
+            found = await identities.get(tenant_id, query.value)
+            return [found] if found else []
+        if query.selector:
+            found = await identities.find(tenant_id, **{query.selector: query.value})
+            return [found] if found else []
+        if not allowed:
+            managed = IdentityKind.MANAGED_IDENTITY
+            return await identities.page(tenant_id, kind=managed, limit=2)
+        return [one for name in allowed for one in await identities.list(tenant_id, name)]
+
+    async def acquire(self, identity: AssignedIdentity, resource: str) -> AccessToken:
+        """Return a token of an identity.
+
+        Errors:  TokenNotAcquired.
+        """
+        try:
+            issued = await self._tokens.issue(self._tenant_id, identity.client_id, resource)
+        except AadstsError as exc:
+            text = f"{exc.entry.name}: {exc.message}"
+            raise TokenNotAcquired(text, number=exc.entry.name, status=exc.status) from exc
+        return AccessToken(token=issued.token, obtained=self._clock(), expires=issued.expires)
+
+
+def create_app(
+    directory: "Directory",
+    tokens: "ManagedIdentityTokens",
+    tenant_id: str,
+    clock: Clock,
+    *,
+    names: Sequence[str] = (),
+    headers: "Mapping[str, Secret]",
+) -> ManagedIdentityApp:
+    """Create the application of the endpoint.
+
+    Shapes:  `names` are the identities that IMDS' protocol can use; `headers` maps the name of an identity to
+             the secret header of App Service's protocol. Without names, IMDS can use every managed identity;
+             with headers and without names it is off, because it needs no secret.
+    """
+    source = DirectoryIdentities(directory, tokens, tenant_id, names, clock)
+    serves_imds = bool(names) or not headers
+    return ManagedIdentityApp(source, IdentityHeaders(headers), clock, serves_imds=serves_imds)

@@ -1,0 +1,285 @@
+"""The edge of storage: it checks the token and the roles of a request, and passes it on to Azurite.
+
+The body of a request is read only after these checks. Bodies are streamed in both directions.
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from podpass import database, log
+from podpass.clock import Clock
+from podpass.directory.resources import STORAGE_APP_ID, audiences
+from podpass.errors import Error
+from podpass.http.api_frame import (
+    ApiFrame,
+    EncodedResponse,
+    ErrorOutcome,
+    RequestProgress,
+    common_headers,
+    request_ids,
+)
+from podpass.http.request_path import raw_path
+from podpass.http.server import (
+    BodyRefused,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    header,
+    header_values,
+    read_body,
+    respond,
+)
+from podpass.resource import authorization as caller_checks
+from podpass.resource import guard
+from podpass.resource.guard import KeySource, Principal
+from podpass.resource.storage import azurite, errors, wire
+from podpass.resource.storage.authorization import StorageDirectory, authorize
+from podpass.resource.storage.model import Service, StorageHost, StorageRequest
+from podpass.resource.storage.operations import find_operation
+from podpass.settings.storage import StorageSettings
+
+_OVERRIDES = (b"x-http-method", b"x-http-method-override", b"x-method-override")
+_BEARER = "bearer"
+# The largest batch of Azure's tables.
+_MAX_BATCH_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(slots=True, kw_only=True)
+class _Progress(RequestProgress):
+    """The progress of a request; `status` is set when its response has begun."""
+
+    send: Send
+    service: Service = Service.BLOB
+    status: int = 0
+    extra: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+
+class StorageApp(ApiFrame[EncodedResponse | None, _Progress]):
+    """The ASGI application that serves all storage accounts of the directory."""
+
+    logger = logging.getLogger(__name__)
+    stage = "resource"
+    answered_event = "storage_request_answered"
+    failed_event = "storage_request_failed"
+
+    def __init__(
+        self,
+        settings: StorageSettings,
+        directory: StorageDirectory,
+        keys: KeySource,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._keys = keys
+        self._clock = clock
+        self._azurite = azurite.Azurite(settings.services, settings.keys, clock)
+
+    async def close(self) -> None:
+        """Close the connections to Azurite."""
+        await self._azurite.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        progress = self.begin(scope)
+        progress.send = send
+        log.correlation_id.set(progress.correlation_id)
+        refusal = await self.run(self.serve(scope, receive, progress), progress)
+        # After an error in the middle of a response, the server closes the connection.
+        if refusal is not None and not progress.status:
+            body = b"" if scope["method"] == "HEAD" else refusal.body
+            await respond(send, refusal.status, body, refusal.headers)
+
+    def begin(self, scope: Scope) -> _Progress:
+        """Return the progress of a new request."""
+
+        async def unset(_message: object) -> None:
+            raise AssertionError("the application sets it")
+
+        ids = request_ids(scope, b"x-ms-client-request-id")
+        return _Progress(asked="a storage account", send=unset, **ids)
+
+    def error_outcome(
+        self, exc: Exception, progress: _Progress
+    ) -> ErrorOutcome[EncodedResponse | None] | None:
+        """Map an error to its response."""
+        facts: dict[str, object] = {}
+        level = logging.INFO
+        if isinstance(exc, database.DatabaseFailed):
+            facts, level = dict(exc.facts), logging.ERROR
+            exc = errors.Unavailable("The directory is unavailable.", hint=exc.hint)
+        if isinstance(exc, BodyRefused):
+            exc = errors.from_refused_body(exc)
+        if isinstance(exc, errors.StorageError):
+            facts |= {"cause": exc.message, "status": exc.status}
+            if isinstance(exc.__cause__, Error):
+                facts |= {"cause": exc.__cause__.message, **exc.__cause__.facts}
+            if exc.hint:
+                facts["fix"] = exc.hint
+            outcome = "challenge" if isinstance(exc, errors.NoAuthentication) else exc.code
+            response = self._refusal(exc, progress)
+            return ErrorOutcome(response=response, outcome=outcome, facts=facts, level=level)
+        return None
+
+    def internal_error(self, progress: _Progress) -> EncodedResponse:
+        """Return the response to an unexpected error."""
+        error = errors.StorageError("podpass had an internal error.")
+        error.status, error.wire_code = 500, "InternalError"
+        return self._refusal(error, progress)
+
+    def encode(
+        self, _scope: Scope, response: EncodedResponse | None, _progress: _Progress
+    ) -> EncodedResponse:
+        """Return a refusal; other responses are streamed."""
+        assert response is not None
+        return response
+
+    def _refusal(self, exc: errors.StorageError, progress: _Progress) -> EncodedResponse:
+        body = wire.error_body(exc, progress.service, progress.request_id, self._clock())
+        headers: list[tuple[bytes, bytes]] = [
+            (b"content-type", wire.content_type(progress.service)),
+            (b"x-ms-error-code", exc.wire_code.encode()),
+            *common_headers(progress, b"x-ms-request-id"),
+        ]
+        if progress.client_request_id is not None:
+            headers.append((b"x-ms-client-request-id", progress.client_request_id.encode()))
+        if exc.status == errors.InvalidToken.status:
+            challenge = wire.challenge(self._settings.authority, self._settings.tenant_id)
+            headers.append((b"www-authenticate", challenge.encode()))
+        return EncodedResponse(exc.status, body, headers)
+
+    async def serve(
+        self, scope: Scope, receive: Receive, progress: _Progress
+    ) -> EncodedResponse | None:
+        """Check a request and pass it on."""
+        host = wire.parse_host(header(scope, b"host"))
+        if host is None or host.service not in self._settings.services:
+            raise errors.InvalidUri("This host is not a storage account that podpass serves.")
+        progress.service = host.service
+        progress.asked = f"{scope['method'][:10]} in {host.name}"
+        account = await self._directory.find_storage_account(host.account)
+        if account is None:
+            raise errors.account_not_found(host.account, host.service)
+        progress.facts["storage_account"] = account.name
+        query = wire.parse_query(scope["query_string"])
+        principal = await self._admit(scope, host, progress)
+        request = _parse_request(scope, host, query)
+        operation = find_operation(request)
+        progress.asked = f"{operation.title} in {host.name}"
+        progress.facts["container"] = request.target.container
+        allowed = await authorize(self._directory, principal, account, host.service, operation)
+        progress.checked.append(allowed)
+        body: AsyncIterator[bytes] | bytes | None = None
+        if operation.is_batch:
+            whole = await read_body(receive, _MAX_BATCH_BYTES)
+            body = wire.rewrite_batch(whole, host)
+        elif operation.has_body and _announces_body(scope):
+            body = _read(receive)
+        await self._forward(scope, host, progress, body)
+        return None
+
+    async def _admit(self, scope: Scope, host: StorageHost, progress: _Progress) -> Principal:
+        given = header_values(scope, b"authorization")
+        scheme, _, token = given[0].partition(" ") if given else ("", "", "")
+        if scheme and scheme.lower() != _BEARER:
+            raise errors.KeyNotPermitted(
+                "Requests that are signed with an account key are refused."
+            )
+        if token:
+            progress.facts["token_sha256"] = log.fingerprint(token.strip())
+        try:
+            found = self._create_guard(host)
+            principal = await found.admit(given)
+            caller_checks.check_scope(principal)
+        except guard.TokenRefused as exc:
+            raise errors.from_token_error(exc, f"https://{host.name}") from exc
+        except guard.KeysUnavailable as exc:
+            raise errors.Unavailable(
+                "Tokens cannot be checked at the moment.", hint=exc.hint
+            ) from exc
+        progress.facts |= {"client_id": principal.app_id, "uti": principal.claims.get("uti")}
+        progress.checked += [
+            f"signature by key {principal.key_id}",
+            f"issuer {found.requirements.issuer}",
+            f"audience {principal.claims['aud']}",
+            "lifetime",
+        ]
+        return principal
+
+    def _create_guard(self, host: StorageHost) -> guard.Guard:
+        return guard.Guard(
+            tenant_id=self._settings.tenant_id,
+            # A token for another account must not be accepted.
+            audiences=audiences(STORAGE_APP_ID, [f"https://{host.name}"]),
+            authorities=(),
+            keys=self._keys,
+            clock=self._clock,
+        )
+
+    async def _forward(
+        self,
+        scope: Scope,
+        host: StorageHost,
+        progress: _Progress,
+        body: AsyncIterator[bytes] | bytes | None,
+    ) -> None:
+        path = raw_path(scope).decode("ascii")
+        query = bytes(scope["query_string"]).decode("ascii")
+        headers: Headers = scope["headers"]
+        sending = self._azurite.send(host, scope["method"], path, query, headers, body)
+        async with sending as response:
+            progress.status = response.status
+            progress.facts["status"] = response.status
+            await progress.send(
+                {
+                    "type": "http.response.start",
+                    "status": response.status,
+                    "headers": azurite.without_hops(response.raw_headers),
+                }
+            )
+            async for chunk in response.content.iter_any():
+                await progress.send(
+                    {"type": "http.response.body", "body": chunk, "more_body": True}
+                )
+            await progress.send({"type": "http.response.body", "body": b""})
+
+
+def create_app(
+    settings: StorageSettings, directory: StorageDirectory, keys: KeySource, clock: Clock
+) -> StorageApp:
+    """Create the ASGI application; its owner closes it."""
+    return StorageApp(settings, directory, keys, clock)
+
+
+def _parse_request(scope: Scope, host: StorageHost, query: dict[str, str]) -> StorageRequest:
+    if any(header_values(scope, name) for name in _OVERRIDES):
+        # Azurite would run the operation of this method.
+        raise errors.InvalidHeader("A header that replaces the method is not accepted.")
+    target = wire.parse_target(host.service, raw_path(scope).decode("latin-1"))
+    sources = header_values(scope, b"x-ms-copy-source")
+    return StorageRequest(
+        host=host,
+        method=scope["method"],
+        target=target,
+        query=query,
+        copy_source=wire.parse_source(host, sources) if sources else "",
+    )
+
+
+def _announces_body(scope: Scope) -> bool:
+    chunked = header(scope, b"transfer-encoding") is not None
+    return chunked or (header(scope, b"content-length") or "0") != "0"
+
+
+async def _read(receive: Receive) -> AsyncIterator[bytes]:
+    """Return the body of a request in parts; the first read makes the server send 100 Continue."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError("the client disconnected")
+        if chunk := message.get("body", b""):
+            yield chunk
+        if not message.get("more_body"):
+            return

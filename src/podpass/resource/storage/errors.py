@@ -1,0 +1,148 @@
+"""The errors of storage, with the status and code of Azure Storage. The messages are podpass's own.
+
+Source: https://learn.microsoft.com/rest/api/storageservices/status-and-error-codes2
+"""
+
+from podpass.errors import Error
+from podpass.http.server import BodyRefused
+from podpass.resource.checks import Check, Principal, TokenRefused
+from podpass.resource.storage.model import Service
+
+
+class StorageError(Error):
+    """An error of a storage request; the response contains `wire_code`."""
+
+    wire_code = "InvalidInput"
+    status = 400
+
+
+class InvalidUri(StorageError):
+    """The host, path or query of a request cannot be read in one way only."""
+
+    code = "invalid_uri"
+    wire_code = "InvalidUri"
+
+
+class InvalidHeader(StorageError):
+    """A header is not accepted."""
+
+    code = "invalid_header"
+    wire_code = "InvalidHeaderValue"
+
+
+class NotSupported(StorageError):
+    """An operation that podpass does not pass on, because it knows no permission for it."""
+
+    code = "not_supported"
+    wire_code = "FeatureNotSupportedOnAccount"
+    hint = "docs/guides/storage.md lists the operations"
+
+
+class NoAuthentication(StorageError):
+    """The request has no token."""
+
+    code = "missing_token"
+    wire_code = "NoAuthenticationInformation"
+    status = 401
+
+
+class InvalidToken(StorageError):
+    """The token is invalid."""
+
+    code = "unauthorized"
+    wire_code = "InvalidAuthenticationInfo"
+    status = 401
+
+
+class KeyNotPermitted(StorageError):
+    """The request is signed with an account key or has a shared access signature."""
+
+    code = "key_not_permitted"
+    wire_code = "KeyBasedAuthenticationNotPermitted"
+    status = 403
+    hint = (
+        "sign in with a token: pass a credential of azure-identity to the client instead of a key"
+    )
+
+
+class PermissionMismatch(StorageError):
+    """The caller has no role that allows the operation."""
+
+    code = "forbidden"
+    wire_code = "AuthorizationPermissionMismatch"
+    status = 403
+
+
+class CannotVerifySource(StorageError):
+    """The source of a copy is outside the account."""
+
+    code = "copy_source"
+    wire_code = "CannotVerifyCopySource"
+    status = 403
+
+
+class AccountNotFound(StorageError):
+    """No storage account has this name; in Azure, the host name would not resolve."""
+
+    code = "account_not_found"
+    wire_code = "ResourceNotFound"
+    status = 404
+    hint = "add the account with a seed file and `podpass apply -f FILE`, or `az storage account create`"
+
+
+class Unavailable(StorageError):
+    """Azurite, the keys of the authority or the database cannot be reached."""
+
+    code = "storage_unavailable"
+    wire_code = "ServerBusy"
+    status = 503
+
+
+def from_refused_body(refused: BodyRefused) -> StorageError:
+    """Convert the error of a batch that is too large."""
+    error = StorageError(f"The request is not accepted: {refused.message}.")
+    error.status, error.wire_code = refused.status, "RequestBodyTooLarge"
+    return error
+
+
+def from_token_error(refused: TokenRefused, audience: str) -> StorageError:
+    """Convert an error of the token to an error of storage."""
+    if refused.check is Check.MISSING:
+        return NoAuthentication("The request has no bearer token.")
+    if refused.check is Check.AUDIENCE:
+        text = (
+            f"The token is for {refused.facts.get('found')}; storage requires one for {audience}."
+        )
+        return InvalidToken(text, hint=refused.hint, check=refused.check.value)
+    return InvalidToken(
+        f"The access token is invalid: {refused.message}.",
+        hint=refused.hint,
+        check=refused.check.value,
+    )
+
+
+def permission_mismatch(
+    principal: Principal, caller: str, scope: str, action: str, role: str
+) -> PermissionMismatch:
+    """Return the error of a missing role, with the command that grants it; `role` may be empty."""
+    kind = "User" if principal.is_user else "ServicePrincipal"
+    fix = (
+        (
+            f"Grant it with `az role assignment create --role '{role}' --assignee-object-id "
+            f"{principal.object_id} --assignee-principal-type {kind} --scope {scope}`."
+        )
+        if role
+        else "Grant a role that allows this action."
+    )
+    return PermissionMismatch(
+        f"No role of {caller} permits {action} at {scope}. {fix}",
+        hint=fix,
+        role=role,
+        scope=scope,
+        action=action,
+    )
+
+
+def account_not_found(name: str, service: Service) -> AccountNotFound:
+    """Return the error that no account has the name in a host."""
+    return AccountNotFound(f"This instance has no storage account {name}.", service=service.value)

@@ -1,0 +1,93 @@
+"""Data types of storage: what a request addresses, and the actions that its operation needs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from podpass import names
+
+ACCOUNTS = "Microsoft.Storage/storageAccounts"
+
+
+class Service(StrEnum):
+    """A service of a storage account, by the label in its host name."""
+
+    BLOB = "blob"
+    QUEUE = "queue"
+    TABLE = "table"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageHost:
+    """The account and the service in a Host header."""
+
+    account: str
+    service: Service
+
+    @property
+    def name(self) -> str:
+        """Return the host name."""
+        return f"{self.account}.{self.service}.{names.STORAGE_SUFFIX}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a request addresses: the account, or a container, queue or table, or an item in it.
+
+    Shapes:  `container` is the name of a container, queue or table, empty for the account; `item` is what
+             follows in the path: a blob, `messages`, `messages/ID`, or the key of an entity.
+    """
+
+    container: str = ""
+    item: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """An action that a role must allow; `data` says whether it is a data action."""
+
+    name: str
+    data: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement:
+    """The permissions of a request at one scope.
+
+    Shapes:  one of the `alternatives` must be allowed completely; `container` is empty for the account.
+    """
+
+    alternatives: tuple[tuple[Action, ...], ...]
+    container: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """An operation: its name for logs, and all permissions that it needs."""
+
+    title: str
+    requirements: tuple[Requirement, ...]
+    has_body: bool = False
+    is_batch: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageRequest:
+    """The parts of a request that decide which operation it is.
+
+    Shapes:  query parameters are unique and decoded; header names are in lower case.
+    """
+
+    host: StorageHost
+    method: str
+    target: Target
+    query: Mapping[str, str]
+    copy_source: str = ""
+
+
+def container_scope(account_id: str, service: Service, container: str) -> str:
+    """Return the scope of a container, queue or table; the account for an empty name."""
+    if not container:
+        return account_id
+    kind = "containers" if service is Service.BLOB else f"{service}s"
+    return f"{account_id}/{service}Services/default/{kind}/{container}"

@@ -1,0 +1,178 @@
+"""Which permission each operation needs, and which built-in roles have it."""
+
+import pytest
+
+from podpass.directory import roles
+from podpass.directory.model import RoleDefinition
+from podpass.resource.storage import wire
+from podpass.resource.storage.authorization import _allowing, least_role
+from podpass.resource.storage.errors import InvalidUri, NotSupported
+from podpass.resource.storage.model import Operation, Service, StorageHost, StorageRequest
+from podpass.resource.storage.operations import find_operation
+
+ROLES = tuple(one for one in roles.BUILT_IN if one.name.startswith("Storage "))
+
+
+def operation(request: str, service: str, source: str = "") -> Operation:
+    method, _, target = request.partition(" ")
+    path, _, query = target.partition("?")
+    kind = Service(service)
+    return find_operation(
+        StorageRequest(
+            host=StorageHost(account="orders", service=kind),
+            method=method,
+            target=wire.parse_target(kind, path),
+            query=wire.parse_query(query.encode()),
+            copy_source=source,
+        )
+    )
+
+
+def allowed(found: Operation) -> str:
+    """Return the initial letters of the built-in roles that allow an operation alone."""
+    names = [
+        one.name.removeprefix("Storage ").replace("Data ", "")
+        for one in ROLES
+        if all(_allowing((one,), each) is not None for each in found.requirements)
+    ]
+    return ", ".join(names)
+
+
+READ = "Blob Reader, Blob Contributor, Blob Owner"
+WRITE = "Blob Contributor, Blob Owner"
+BLOBS = {
+    "GET /?comp=list": READ,
+    "GET /?restype=service&comp=properties": "",
+    "PUT /?restype=service&comp=properties": "",
+    "GET /?comp=blobs&where=x": "Blob Owner",
+    "PUT /c01?restype=container": WRITE,
+    "GET /c01?restype=container": READ,
+    "HEAD /c01?restype=container&comp=metadata": READ,
+    "PUT /c01?restype=container&comp=metadata": WRITE,
+    "PUT /c01?restype=container&comp=lease": WRITE,
+    "DELETE /c01?restype=container": WRITE,
+    "GET /c01?restype=container&comp=list&prefix=a": READ,
+    "GET /c01/a": READ,
+    "HEAD /c01/a": READ,
+    "GET /c01/a?comp=blocklist&blocklisttype=all": READ,
+    "GET /c01/a?snapshot=1": READ,
+    "GET /c01/a?comp=tags": "Blob Owner",
+    "PUT /c01/a": WRITE,
+    "PUT /c01/a?comp=block&blockid=1": WRITE,
+    "PUT /c01/a?comp=blocklist": WRITE,
+    "PUT /c01/a?comp=page": WRITE,
+    "PUT /c01/a?comp=appendblock": WRITE,
+    "PUT /c01/a?comp=metadata": WRITE,
+    "PUT /c01/a?comp=lease": WRITE,
+    "PUT /c01/a?comp=snapshot": WRITE,
+    "PUT /c01/a?comp=tier": WRITE,
+    "PUT /c01/a?comp=copy&copyid=1": WRITE,
+    "PUT /c01/a?comp=tags": "Blob Owner",
+    "DELETE /c01/a": WRITE,
+}
+READ_QUEUE = "Queue Reader, Queue Contributor"
+QUEUES = {
+    "GET /?comp=list": READ_QUEUE,
+    "PUT /jobs": "Queue Contributor",
+    "DELETE /jobs": "Queue Contributor",
+    "GET /jobs?comp=metadata": READ_QUEUE,
+    "PUT /jobs?comp=metadata": "Queue Contributor",
+    "GET /jobs/messages?peekonly=true": "Queue Reader, Queue Contributor, Queue Message Processor",
+    "GET /jobs/messages": "Queue Contributor, Queue Message Processor",
+    "GET /jobs/messages?peekonly=True": "Queue Contributor, Queue Message Processor",
+    "POST /jobs/messages": "Queue Contributor, Queue Message Sender",
+    "DELETE /jobs/messages": "Queue Contributor",
+    "PUT /jobs/messages/1?popreceipt=1": "Queue Contributor",
+    "DELETE /jobs/messages/1?popreceipt=1": "Queue Contributor, Queue Message Processor",
+}
+READ_TABLE = "Table Reader, Table Contributor"
+TABLES = {
+    "GET /Tables": READ_TABLE,
+    "POST /Tables": "Table Contributor",
+    "DELETE /Tables('people')": "Table Contributor",
+    "GET /people()": READ_TABLE,
+    "GET /people": READ_TABLE,
+    "GET /people(PartitionKey='a',RowKey='b')": READ_TABLE,
+    "POST /people": "Table Contributor",
+    "PUT /people(PartitionKey='a',RowKey='b')": "Table Contributor",
+    "PATCH /people(PartitionKey='a',RowKey='b')": "Table Contributor",
+    "MERGE /people(PartitionKey='a',RowKey='b')": "Table Contributor",
+    "DELETE /people(PartitionKey='a',RowKey='b')": "Table Contributor",
+    "POST /$batch": "Table Contributor",
+}
+
+
+@pytest.mark.parametrize(
+    ("service", "request_", "expected"),
+    [
+        (service, request, expected)
+        for service, table in (("blob", BLOBS), ("queue", QUEUES), ("table", TABLES))
+        for request, expected in table.items()
+    ],
+)
+def test_built_in_roles_that_allow_an_operation(service: str, request_: str, expected: str) -> None:
+    assert allowed(operation(request_, service)) == expected
+
+
+@pytest.mark.parametrize(
+    ("service", "request_"),
+    [
+        ("blob", "POST /?restype=service&comp=userdelegationkey"),
+        ("blob", "POST /?comp=batch"),
+        ("blob", "POST /c01?restype=container&comp=batch"),
+        ("blob", "GET /c01?restype=container&comp=acl"),
+        ("blob", "PUT /c01?restype=container&comp=acl"),
+        ("blob", "GET /c01"),
+        ("blob", "PUT /c01"),
+        ("blob", "GET /c01?restype=Container"),
+        ("blob", "GET /c01/a?restype=container&comp=list"),
+        ("blob", "GET /c01/a?comp=Tags"),
+        ("blob", "PUT /c01/a?comp=expiry"),
+        ("blob", "DELETE /c01/a?deletetype=permanent"),
+        ("blob", "DELETE /c01/a?DeleteType=permanent"),
+        ("blob", "OPTIONS /c01/a"),
+        ("queue", "GET /jobs?comp=acl"),
+        ("queue", "GET /jobs/other"),
+        ("queue", "GET /jobs/messages/1/2"),
+        ("table", "GET /people?comp=acl"),
+        ("table", "HEAD /people"),
+        ("table", "GET /$batch"),
+    ],
+)
+def test_operation_without_a_known_permission_is_refused(service: str, request_: str) -> None:
+    with pytest.raises(NotSupported):
+        operation(request_, service)
+
+
+def test_copy_needs_two_permissions() -> None:
+    found = operation("PUT /c02/a", "blob", source="c01")
+    assert [one.container for one in found.requirements] == ["c02", "c01"]
+    assert [least_role(one) for one in found.requirements] == [
+        "Storage Blob Data Contributor",
+        "Storage Blob Data Reader",
+    ]
+
+
+def test_container_cannot_be_a_copy() -> None:
+    with pytest.raises(InvalidUri):
+        operation("PUT /c02?restype=container", "blob", source="c01")
+
+
+def test_batch_needs_its_permissions_in_the_whole_account() -> None:
+    [requirement] = operation("POST /$batch", "table").requirements
+    assert requirement.container == ""
+    names = {action.name.rpartition("/")[2] for action in requirement.alternatives[0]}
+    assert names == {"read", "write", "delete"}
+
+
+def test_roles_complete_each_other() -> None:
+    custom = [
+        RoleDefinition(id=part, name=part, description="", data_actions=(action,))
+        for part, action in (
+            ("read", "Microsoft.Storage/storageAccounts/queueServices/queues/messages/read"),
+            ("delete", "Microsoft.Storage/storageAccounts/queueServices/queues/messages/delete"),
+        )
+    ]
+    [requirement] = operation("GET /jobs/messages", "queue").requirements
+    assert _allowing(custom, requirement) == ["delete", "read"]
+    assert _allowing(custom[:1], requirement) is None
