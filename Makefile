@@ -27,7 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTEST = $(BIN)/python -m pytest
 # The folders whose tests need PostgreSQL, or a real control plane; tests/suite_policy.py refuses such tests elsewhere.
 STORES   = tests/backup tests/database tests/directory tests/exchange tests/resource tests/soak
-CLUSTERS = tests/charts tests/control_plane tests/doctor tests/kubernetes_clients
+CLUSTERS = tests/charts tests/cloud tests/control_plane tests/doctor tests/kubernetes_clients
 ALONE  = $(if $(AGAIN),--last-failed --last-failed-no-failures=none -n 0)
 
 .DEFAULT_GOAL := help

@@ -48,7 +48,7 @@ class AdmissionRequest:
     """The request of an AdmissionReview.
 
     Shapes:  `uid` is repeated in the response; `object` is the raw pod, not validated; `creates_pod` is false
-             for operations on an existing pod.
+             for operations on an existing pod; `old_object` is the object before an update.
     """
 
     api_version: str
@@ -57,6 +57,7 @@ class AdmissionRequest:
     creates_pod: bool = True
     dry_run: bool = False
     object: Any = field(repr=False)
+    old_object: Any = field(default=None, repr=False)
 
 
 def parse_review(
@@ -109,6 +110,7 @@ def _parse_request(request: object, api_version: str, any_resource: bool) -> Adm
         # Every value but false counts as a dry run: then the webhook only omits the Event.
         dry_run=(request.get("dryRun") or False) is not False,
         object=request.get("object"),
+        old_object=request.get("oldObject"),
     )
 
 

@@ -1,5 +1,7 @@
 """Build X.509 certificates. Importing this module costs 9 MB; processes that only verify tokens avoid it."""
 
+import hashlib
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -83,3 +85,50 @@ def key_usage(
 def encode_pem(certificate: x509.Certificate) -> bytes:
     """Encode a certificate as PEM."""
     return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def subject_hash(certificate: x509.Certificate) -> int:
+    """Compute the file name with which OpenSSL finds a certificate in a folder.
+
+    Source:  OpenSSL x509_name_canon: each set of attributes in DER order, text as UTF8String, lower case,
+             spaces folded, without the outer SEQUENCE; the first four bytes of its SHA-1, little-endian.
+    """
+    canonical = b""
+    for rdn in certificate.subject.rdns:
+        attributes = sorted(_encode_attribute(attribute) for attribute in rdn)
+        canonical += encode_der(0x31, b"".join(attributes))
+    digest = hashlib.sha1(canonical, usedforsecurity=False).digest()
+    return int.from_bytes(digest[:4], "little")
+
+
+def _encode_attribute(attribute: x509.NameAttribute[str | bytes]) -> bytes:
+    oid = encode_der(0x06, _encode_oid(attribute.oid.dotted_string))
+    value = attribute.value
+    if isinstance(value, bytes):  # a bit string, which OpenSSL leaves as it is
+        return encode_der(0x30, oid + encode_der(0x03, b"\x00" + value))
+    folded = " ".join(_SPACES.split(value.translate(_LOWER))).strip(" ")
+    return encode_der(0x30, oid + encode_der(0x0C, folded.encode()))
+
+
+_SPACES = re.compile(r"[ \t-\r]+")
+_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+
+
+def _encode_oid(dotted: str) -> bytes:
+    first, second, *rest = (int(part) for part in dotted.split("."))
+    encoded = b""
+    for part in (first * 40 + second, *rest):
+        digits = [part & 0x7F]
+        while part := part >> 7:
+            digits.insert(0, 0x80 | part & 0x7F)
+        encoded += bytes(digits)
+    return encoded
+
+
+def encode_der(tag: int, content: bytes) -> bytes:
+    """Encode a value by tag, length and content."""
+    size = len(content)
+    if size < 0x80:
+        return bytes([tag, size]) + content
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(length)]) + length + content

@@ -4,7 +4,6 @@ Clients also connect to public hosts through the gateway, so a store with only t
 these connections. There are three forms: a PEM bundle, a folder with hashed names, a Java trust store.
 """
 
-import hashlib
 import os
 import re
 import ssl
@@ -16,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
+from podpass.crypto.x509 import subject_hash
 from podpass.files import write_private
 from podpass.local.datadir import DataDir
 from podpass.local.environment import TRUSTSTORE_PASSWORD
@@ -108,30 +108,3 @@ def _write_folder(folder: Path, own: bytes) -> None:
         path = folder / file
         if not path.exists() or path.read_bytes() != content:
             write_private(path, content)
-
-
-def subject_hash(certificate: x509.Certificate) -> int:
-    """Compute the file name with which OpenSSL finds a certificate in a folder.
-
-    Source:  OpenSSL x509_name_canon: each attribute as UTF8String, lower case, spaces folded, without
-             the outer SEQUENCE; the first four bytes of its SHA-1, little-endian.
-    """
-    canonical = b""
-    for rdn in certificate.subject.rdns:
-        for attribute in rdn:
-            text = " ".join(str(attribute.value).lower().split()).encode()
-            oid = _oid(attribute.oid.dotted_string)
-            canonical += _der(0x31, _der(0x30, _der(0x06, oid) + _der(0x0C, text)))
-    digest = hashlib.sha1(canonical, usedforsecurity=False).digest()
-    return int.from_bytes(digest[:4], "little")
-
-
-def _der(tag: int, content: bytes) -> bytes:
-    assert len(content) < 128, "the subject of the CA is short"
-    return bytes([tag, len(content)]) + content
-
-
-def _oid(dotted: str) -> bytes:
-    first, second, *rest = (int(part) for part in dotted.split("."))
-    assert all(part < 128 for part in rest), "the attribute types of a name are 2.5.4.x"
-    return bytes([first * 40 + second, *rest])

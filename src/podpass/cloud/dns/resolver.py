@@ -1,0 +1,259 @@
+"""The resolver of the cloud: answers for the names that the gateway serves, with the gateway's address.
+
+A vault that does not exist has no name, as in Azure, and a new vault has one at once. Other names are
+refused, or forwarded to another server if one is given (`--dns pods`).
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import dns.rcode
+
+from podpass import names
+from podpass.cloud.dns.messages import (
+    MAX_QUERY_BYTES,
+    Address,
+    Query,
+    build_answer,
+    build_error,
+    is_reply_to,
+    read_query,
+    with_number,
+)
+from podpass.cloud.dns.served_names import find_zone, is_served, list_zones, normalize
+
+_log = logging.getLogger(__name__)
+
+VaultExists = Callable[[str], Awaitable[bool]]
+Upstream = tuple[str, int]
+
+MAX_IN_FLIGHT = 512
+MAX_CONNECTIONS = 128
+_IDLE_SECONDS = 10.0
+_UPSTREAM_SECONDS = 5.0
+_LENGTH = struct.Struct("!H")
+
+
+class CloudResolver:
+    """Answers queries for the served names.
+
+    Shapes:  `served` are names as in the table of the gateway; `addresses` are those of the gateway;
+             `upstream` is the server for all other names, None to refuse them.
+    """
+
+    def __init__(
+        self,
+        served: Collection[str],
+        addresses: Sequence[Address],
+        *,
+        vault_exists: VaultExists,
+        upstream: Upstream | None = None,
+    ) -> None:
+        self._served = frozenset(map(normalize, served))
+        self._zones = list_zones(served)
+        self._addresses = addresses
+        self._vault_exists = vault_exists
+        self._upstream = upstream
+
+    async def answer(self, wire: bytes, *, tcp: bool) -> bytes | None:
+        """Return the reply to a packet, None for no reply."""
+        query = read_query(wire)
+        if not isinstance(query, Query):
+            return query
+        try:
+            return await self._answer(query, tcp=tcp)
+        except (OSError, EOFError, TimeoutError) as exc:
+            _log.warning("dns_upstream_failed", extra={"cause": type(exc).__name__})
+        except Exception:  # noqa: BLE001 an internal error becomes a reply, so clients need not wait
+            _log.exception("dns_query_failed")
+        return build_error(query, dns.rcode.SERVFAIL)
+
+    async def _answer(self, query: Query, *, tcp: bool) -> bytes:
+        zone = find_zone(query.name, self._zones)
+        if zone is not None and query.is_internet:
+            exists = is_served(query.name, self._served) and await self._has_vault(query.name)
+            return build_answer(query, zone, self._addresses if exists else None)
+        if self._upstream is None or zone is not None:
+            return build_error(query, dns.rcode.REFUSED)
+        async with asyncio.timeout(_UPSTREAM_SECONDS):
+            forward = _forward_tcp if tcp else _forward_udp
+            return await forward(self._upstream, query)
+
+    async def _has_vault(self, name: str) -> bool:
+        label, _, parent = name.partition(".")
+        return parent != names.VAULT_SUFFIX or await self._vault_exists(label)
+
+
+async def _forward_udp(upstream: Upstream, query: Query) -> bytes:
+    # A socket for each query has a port of its own, which is as hard to guess as the number.
+    loop = asyncio.get_running_loop()
+    reply: asyncio.Future[bytes] = loop.create_future()
+    number = secrets.randbits(16)
+    transport, _ = await loop.create_datagram_endpoint(
+        lambda: _UpstreamReply(reply, query, number), remote_addr=upstream
+    )
+    try:
+        transport.sendto(with_number(query.wire, number))
+        return with_number(await reply, _number(query))
+    finally:
+        transport.close()
+
+
+class _UpstreamReply(asyncio.DatagramProtocol):
+    """Waits for the reply of the other server; ignores other packets."""
+
+    def __init__(self, reply: "asyncio.Future[bytes]", query: Query, number: int) -> None:
+        self._reply, self._query, self._number = reply, query, number
+
+    def datagram_received(self, data: bytes, addr: object) -> None:  # noqa: ARG002
+        if not self._reply.done() and is_reply_to(data, self._query, self._number):
+            self._reply.set_result(data)
+
+    def error_received(self, exc: Exception) -> None:
+        if not self._reply.done():
+            self._reply.set_exception(exc)
+
+
+async def _forward_tcp(upstream: Upstream, query: Query) -> bytes:
+    reader, writer = await asyncio.open_connection(*upstream)
+    try:
+        number = secrets.randbits(16)
+        writer.write(_LENGTH.pack(len(query.wire)) + with_number(query.wire, number))
+        (size,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+        data = await reader.readexactly(size)
+        if not is_reply_to(data, query, number):
+            raise ConnectionError("the reply is for another query")
+        return with_number(data, _number(query))
+    finally:
+        writer.close()
+
+
+def _number(query: Query) -> int:
+    return int.from_bytes(query.wire[:2], "big")
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    """Answers UDP packets, a limited number at a time; drops the others, which clients send again."""
+
+    def __init__(self, resolver: CloudResolver) -> None:
+        self._resolver = resolver
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        if len(self._tasks) < MAX_IN_FLIGHT:
+            task = asyncio.create_task(self._answer(data, addr))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, data: bytes, client: Any) -> None:
+        reply = await self._resolver.answer(data, tcp=False)
+        if reply is not None and self._transport is not None and not self._transport.is_closing():
+            self._transport.sendto(reply, client)
+
+    async def stop(self) -> None:
+        """Stop receiving, and cancel the queries in flight."""
+        if self._transport is not None:
+            self._transport.close()
+        await _cancel(self._tasks)
+
+
+class _Connections:
+    """Answers queries of TCP connections, one after the other on each."""
+
+    def __init__(self, resolver: CloudResolver) -> None:
+        self._resolver = resolver
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection until the client closes it, is idle, or sends too large a query."""
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            if len(self._tasks) < MAX_CONNECTIONS:
+                self._tasks.add(task)
+                await self._serve(reader, writer)
+        except (OSError, EOFError, TimeoutError):
+            pass  # the client is gone, or idle
+        except asyncio.CancelledError:
+            # NOTE: not re-raised after `stop`, because asyncio's streams would log it as an error.
+            if not self._stopping:
+                raise
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            async with asyncio.timeout(_IDLE_SECONDS):
+                (size,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+                if size > MAX_QUERY_BYTES:
+                    return
+                query = await reader.readexactly(size)
+            reply = await self._resolver.answer(query, tcp=True)
+            if reply is None:
+                return
+            writer.write(_LENGTH.pack(len(reply)) + reply)
+            async with asyncio.timeout(_IDLE_SECONDS):
+                await writer.drain()
+
+    async def stop(self) -> None:
+        """Close all connections."""
+        self._stopping = True
+        await _cancel(self._tasks)
+
+
+async def _cancel(tasks: Collection["asyncio.Task[None]"]) -> None:
+    running = list(tasks)
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running)
+
+
+@asynccontextmanager
+async def run_resolver(
+    resolver: CloudResolver, udp: socket.socket, tcp: socket.socket
+) -> AsyncIterator[None]:
+    """Answer queries on a UDP socket and a listening TCP socket until the context ends."""
+    udp.setblocking(False)
+    connections = _Connections(resolver)
+    loop = asyncio.get_running_loop()
+    _, datagrams = await loop.create_datagram_endpoint(lambda: _Datagrams(resolver), sock=udp)
+    server = await asyncio.start_server(connections.handle, sock=tcp, limit=2 * MAX_QUERY_BYTES)
+    try:
+        yield
+    finally:
+        server.close()
+        await datagrams.stop()
+        await connections.stop()
+        with contextlib.suppress(OSError):
+            await server.wait_closed()
+
+
+def bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """Return a UDP socket and a listening TCP socket on one port; 0 selects a free one.
+
+    Errors:  OSError.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with contextlib.ExitStack() as stack:
+        tcp = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        udp = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tcp.bind((host, port))
+        udp.bind((host, tcp.getsockname()[1]))
+        tcp.listen(MAX_CONNECTIONS)
+        stack.pop_all()
+    return udp, tcp

@@ -1,0 +1,3 @@
+module podpass.test/trust
+
+go 1.21

@@ -1,0 +1,80 @@
+"""A resolver of the cloud on loopback, and a client for it."""
+
+import asyncio
+import ipaddress
+import struct
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import dns.asyncquery
+import dns.message
+
+from podpass.cloud.dns import resolver
+from tests.cloud.dns.corefiles import SERVED
+
+ADDRESSES = [ipaddress.ip_address("10.96.7.7"), ipaddress.ip_address("fd00::77")]
+HOST = "127.0.0.1"
+
+
+@dataclass
+class Cloud:
+    """A resolver that runs, and the vaults that exist."""
+
+    host: str = HOST
+    port: int = 0
+    vaults: set[str] = field(default_factory=set)
+    fails: bool = False
+    waits: asyncio.Event | None = None
+    upstream: resolver.Upstream | None = None
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def has_vault(self, name: str) -> bool:
+        if self.waits is not None:
+            await self.waits.wait()
+        if self.fails:
+            raise RuntimeError("the database is unavailable")
+        return name in self.vaults
+
+    async def ask(
+        self, name: str, kind: str = "A", *, tcp: bool = False, edns: int = -1, rdclass: str = "IN"
+    ) -> dns.message.Message:
+        query = dns.message.make_query(name, kind, rdclass, use_edns=edns)
+        send = dns.asyncquery.tcp if tcp else dns.asyncquery.udp
+        return await send(query, self.host, port=self.port, timeout=30)
+
+    async def send_tcp(self, *packets: bytes) -> bytes:
+        """Send length-prefixed packets on one connection; return all that comes back."""
+        reader, writer = await asyncio.open_connection(self.host, self.port)
+        for packet in packets:
+            writer.write(struct.pack("!H", len(packet)) + packet)
+        writer.write_eof()
+        received = await reader.read()
+        writer.close()
+        return received
+
+    async def start(self) -> None:
+        """Start the resolver, on the port that it had before."""
+        answers = resolver.CloudResolver(
+            SERVED, ADDRESSES, vault_exists=self.has_vault, upstream=self.upstream
+        )
+        udp, tcp = resolver.bind(self.host, self.port)
+        self.port = tcp.getsockname()[1]
+        await self._stack.enter_async_context(resolver.run_resolver(answers, udp, tcp))
+
+    async def stop(self) -> None:
+        """Stop the resolver."""
+        await self._stack.aclose()
+
+
+@asynccontextmanager
+async def running(
+    upstream: resolver.Upstream | None = None, host: str = HOST
+) -> AsyncIterator[Cloud]:
+    """Run a resolver with the vault `demo`."""
+    cloud = Cloud(host=host, vaults={"demo"}, upstream=upstream)
+    await cloud.start()
+    try:
+        yield cloud
+    finally:
+        await cloud.stop()

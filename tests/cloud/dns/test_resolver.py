@@ -1,0 +1,287 @@
+"""The resolver on loopback, asked by a real client."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator
+
+import dns.edns
+import dns.flags
+import dns.message
+import dns.rcode
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podpass.cloud.dns import messages, resolver
+from tests.cloud.dns.server import HOST, Cloud, running
+
+QUERY = dns.message.make_query("demo.vault.azure.net", "A").to_wire()
+
+
+@pytest.fixture
+async def cloud() -> AsyncIterator[Cloud]:
+    async with running() as found:
+        yield found
+
+
+def _addresses(reply: dns.message.Message) -> list[str]:
+    return [record.address for rrset in reply.answer for record in rrset]
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "login.microsoftonline.com",
+        "LOGIN.Windows.NET",
+        "graph.microsoft.com",
+        "vault.azure.net",
+        "demo.vault.azure.net",
+        "DEMO.vault.azure.net",
+        "eastus.oic.prod-aks.azure.com",
+    ],
+)
+async def test_served_name_has_the_addresses_of_the_gateway(
+    cloud: Cloud, name: str, tcp: bool
+) -> None:
+    reply = await cloud.ask(name, tcp=tcp)
+    assert _addresses(reply) == ["10.96.7.7"]
+    assert reply.flags & dns.flags.AA
+    assert reply.question[0].name.to_text() == name + ".", "the case of the question is repeated"
+    assert _addresses(await cloud.ask(name, "AAAA", tcp=tcp)) == ["fd00::77"]
+
+
+async def test_new_vault_has_a_name_at_once_and_a_deleted_one_has_none(cloud: Cloud) -> None:
+    name = "new.vault.azure.net"
+    reply = await cloud.ask(name)
+    assert reply.rcode() == dns.rcode.NXDOMAIN
+    (soa,) = reply.authority
+    assert (soa.name.to_text(), soa.ttl, soa[0].minimum) == ("vault.azure.net.", 1, 1)
+    cloud.vaults.add("new")
+    assert _addresses(await cloud.ask(name)) == ["10.96.7.7"]
+    cloud.vaults.remove("new")
+    assert (await cloud.ask(name, "AAAA")).rcode() == dns.rcode.NXDOMAIN
+
+
+@pytest.mark.parametrize("kind", ["TXT", "MX", "HTTPS", "NS", "ANY", "TYPE65000"])
+async def test_other_type_of_a_served_name_has_no_data(cloud: Cloud, kind: str) -> None:
+    reply = await cloud.ask("graph.microsoft.com", kind)
+    assert (reply.rcode(), reply.answer) == (dns.rcode.NOERROR, [])
+    assert len(reply.authority) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("a.demo.vault.azure.net", dns.rcode.NXDOMAIN),
+        ("beta.graph.microsoft.com", dns.rcode.NXDOMAIN),
+        ("www.microsoft.com", dns.rcode.REFUSED),
+        (".", dns.rcode.REFUSED),
+    ],
+)
+async def test_name_that_is_not_served_has_no_address(
+    cloud: Cloud, name: str, code: dns.rcode.Rcode
+) -> None:
+    assert (await cloud.ask(name)).rcode() == code
+
+
+async def test_other_class_is_refused(cloud: Cloud) -> None:
+    reply = await cloud.ask("graph.microsoft.com", rdclass="CH")
+    assert reply.rcode() == dns.rcode.REFUSED
+
+
+async def test_edns_is_answered_and_another_version_is_refused(cloud: Cloud) -> None:
+    reply = await cloud.ask("graph.microsoft.com", edns=0)
+    assert (reply.edns, reply.payload, _addresses(reply)) == (0, 1232, ["10.96.7.7"])
+    assert (await cloud.ask("graph.microsoft.com")).edns == -1
+    assert (await cloud.ask("graph.microsoft.com", edns=1)).rcode() == dns.rcode.BADVERS
+
+
+async def test_failing_directory_is_a_server_failure(cloud: Cloud) -> None:
+    cloud.fails = True
+    reply = await cloud.ask("demo.vault.azure.net")
+    assert reply.rcode() == dns.rcode.SERVFAIL
+    assert _addresses(await cloud.ask("graph.microsoft.com")) == ["10.96.7.7"]
+
+
+async def test_connection_carries_several_queries(cloud: Cloud) -> None:
+    received = await cloud.send_tcp(QUERY, QUERY)
+    (size,) = struct.unpack("!H", received[:2])
+    assert len(received) == 2 * (2 + size)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [b"", b"\0" * 11, b"\0\0\x80\0" + QUERY[4:], b"\0" * (messages.MAX_QUERY_BYTES + 1)],
+    ids=["empty", "short", "response", "huge"],
+)
+async def test_packet_that_is_no_query_ends_the_connection(cloud: Cloud, packet: bytes) -> None:
+    assert await cloud.send_tcp(packet, QUERY) == b""
+
+
+def test_response_and_short_packet_get_no_reply() -> None:
+    response = QUERY[:2] + b"\x81\x80" + QUERY[4:]
+    for packet in (response, QUERY[:11], b""):
+        assert messages.read_query(packet) is None
+
+
+async def test_flood_of_packets_is_bounded_and_the_resolver_answers_afterwards(
+    cloud: Cloud,
+) -> None:
+    cloud.waits = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.connect((HOST, cloud.port))
+        before = len(asyncio.all_tasks())
+        for _ in range(resolver.MAX_IN_FLIGHT + 100):
+            await loop.sock_sendall(sock, QUERY)
+            # The loop reads one packet in each iteration.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) - before == resolver.MAX_IN_FLIGHT
+        cloud.waits.set()
+        cloud.waits = None
+        assert await loop.sock_recv(sock, 512)
+        while len(asyncio.all_tasks()) > before:  # noqa: ASYNC110 there is no event for it
+            await asyncio.sleep(0)
+    assert _addresses(await cloud.ask("demo.vault.azure.net")) == ["10.96.7.7"]
+
+
+async def test_connections_are_bounded(cloud: Cloud) -> None:
+    opened = [
+        await asyncio.open_connection(HOST, cloud.port) for _ in range(resolver.MAX_CONNECTIONS)
+    ]
+    # After an answer, the resolver serves the connection.
+    for _, writer in opened:
+        writer.write(struct.pack("!H", len(QUERY)) + QUERY)
+    for reader, _ in opened:
+        assert await reader.readexactly(2)
+    opened.append(await asyncio.open_connection(HOST, cloud.port))
+    reader, writer = opened[-1]
+    writer.write(struct.pack("!H", len(QUERY)) + QUERY)
+    with contextlib.suppress(ConnectionResetError):
+        assert await reader.read(1) == b"", "closed without an answer"
+    for _, writer in opened:
+        writer.close()
+    await asyncio.gather(*(each.wait_closed() for _, each in opened), return_exceptions=True)
+
+
+async def test_other_names_are_forwarded_to_the_dns_of_the_cluster(cloud: Cloud) -> None:
+    async with running((HOST, cloud.port)) as front:
+        cloud.vaults.add("far")
+        # Its zone is served here, so the other server is not asked.
+        assert (await front.ask("far.vault.azure.net")).rcode() == dns.rcode.NXDOMAIN
+        for tcp in (False, True):
+            reply = await front.ask("www.example.org", tcp=tcp)
+            assert reply.rcode() == dns.rcode.REFUSED, "the answer of the other server"
+
+
+class _Upstream(asyncio.DatagramProtocol):
+    """Answers with forged packets first."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        query = dns.message.from_wire(data)
+        reply = dns.message.make_response(query)
+        answers = [reply.to_wire()]
+        forged = dns.message.make_response(dns.message.make_query("evil.example", "A"))
+        forged.id = query.id
+        answers.insert(0, forged.to_wire())  # another question
+        reply.set_rcode(dns.rcode.REFUSED)
+        answers.insert(0, struct.pack("!H", query.id ^ 1) + reply.to_wire()[2:])  # another number
+        answers.insert(0, data)  # not a response
+        answers.insert(0, b"\0")
+        for answer in answers:
+            self.transport.sendto(answer, addr)  # type: ignore[attr-defined]
+
+
+async def test_forged_reply_of_another_question_or_number_is_ignored() -> None:
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(_Upstream, local_addr=(HOST, 0))
+    port = transport.get_extra_info("sockname")[1]
+    async with running((HOST, port)) as front:
+        reply = await front.ask("www.example.org")
+        assert reply.rcode() == dns.rcode.NOERROR
+        assert reply.question[0].name.to_text() == "www.example.org."
+    transport.close()
+
+
+async def test_unreachable_upstream_is_a_server_failure() -> None:
+    udp, tcp = resolver.bind(HOST, 0)
+    port = tcp.getsockname()[1]
+    udp.close()
+    tcp.close()
+    async with running((HOST, port)) as front:
+        for use_tcp in (False, True):
+            reply = await front.ask("www.example.org", tcp=use_tcp)
+            assert reply.rcode() == dns.rcode.SERVFAIL
+
+
+def test_bind_reports_a_port_that_is_in_use() -> None:
+    udp, tcp = resolver.bind(HOST, 0)
+    with pytest.raises(OSError, match="in use"):
+        resolver.bind(HOST, tcp.getsockname()[1])
+    udp.close()
+    tcp.close()
+
+
+@given(st.binary(max_size=64) | st.binary(max_size=40).map(lambda tail: QUERY[:20] + tail))
+def test_any_packet_gets_a_short_reply_or_none(packet: bytes) -> None:
+    found = messages.read_query(packet)
+    if isinstance(found, bytes):
+        assert found[:2] == packet[:2]
+        assert found[2] & 0x80
+        assert len(found) <= 512
+    elif found is not None:
+        assert found.wire == packet
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({4: b"\0\0"}, dns.rcode.FORMERR),
+        ({4: b"\0\2"}, dns.rcode.FORMERR),
+        ({6: b"\xff\xff"}, dns.rcode.FORMERR),
+        ({8: b"\0\1"}, dns.rcode.FORMERR),
+        ({10: b"\0\3"}, dns.rcode.FORMERR),
+        ({10: b"\0\1"}, dns.rcode.FORMERR),
+        ({12: b"\xc0\x0c"}, dns.rcode.FORMERR),
+        ({2: b"\x28\0"}, dns.rcode.NOTIMP),
+    ],
+    ids=[
+        *("no-question", "two-questions", "answers", "authority", "additional", "cut"),
+        *("pointer-to-itself", "update"),
+    ],
+)
+def test_malformed_query_is_refused(change: dict[int, bytes], code: int) -> None:
+    packet = bytearray(QUERY)
+    for place, value in change.items():
+        packet[place : place + len(value)] = value
+    reply = messages.read_query(bytes(packet))
+    assert isinstance(reply, bytes)
+    assert reply[:2] == QUERY[:2]
+    assert reply[3] & 15 == code
+
+
+def test_query_that_is_valid_and_too_large_is_refused_before_it_is_parsed() -> None:
+    padding = dns.edns.GenericOption("PADDING", b"x" * messages.MAX_QUERY_BYTES)
+    large = dns.message.make_query("demo.vault.azure.net", "A", use_edns=0, options=[padding])
+    record = b"\1a\0\0\1\0\1\0\0\0\5\0\4\1\2\3\4"
+    many = QUERY[:10] + b"\0\3" + QUERY[12:] + 3 * record
+    for packet in (large.to_wire(max_size=65535), many):
+        assert dns.message.from_wire(packet).question
+        reply = messages.read_query(packet)
+        assert isinstance(reply, bytes)
+        assert reply[3] & 15 == dns.rcode.FORMERR
+
+
+def test_longest_names_and_many_addresses_fit_into_every_packet() -> None:
+    name = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 45, "vault.azure.net"])
+    query = messages.read_query(dns.message.make_query(name, "A", use_edns=0).to_wire())
+    assert isinstance(query, messages.Query)
+    assert len(messages.build_answer(query, "vault.azure.net", None)) <= 512
