@@ -28,8 +28,8 @@ READERS = {
     "LocalSettings": "Read by `podpass up`. Every command accepts `--data-dir` and its variable.",
     "ProxyInitSettings": "Read by `podpass proxy-init`, with flags in Go syntax.",
     "ProxySettings": "Read by `podpass proxy`, with flags in Go syntax.",
-    "StorageSettings": "`podpass up` sets them by `--azurite` and `AZURITE_ACCOUNTS`. There are no other flags"
-    " and variables.",
+    "StorageSettings": "`podpass up` sets them by `--azurite` and `AZURITE_ACCOUNTS`. There are no other"
+    " flags and variables.",
     "VaultSettings": "`podpass up` sets `origins` and uses the defaults for all other settings. There"
     " are no flags and variables.",
     "WebhookSettings": "Read by `podpass webhook`, with flags in Go syntax. `podpass up` ignores these flags"

@@ -34,6 +34,7 @@ COPIES = {
     "docs/guides/install.md": (rf"/podpass:{_TAG}", rf"image\.release={_TAG}"),
     "docs/guides/self-host.md": (rf"/podpass:{_TAG}",),
     "docs/guides/sidecar.md": (rf"/proxy(?:-init)?:{_TAG}",),
+    "docs/guides/testcontainers.md": (rf"podpass:{_TAG}",),
     "examples/ci/azure-pipelines.yml": (rf"podpass\[demo\]=={_TAG}",),
     "examples/ci/github-actions.yml": (rf"/podpass@v{_TAG}",),
     "examples/ci/gitlab-ci.yml": (rf"podpass\[demo\]=={_TAG}",),

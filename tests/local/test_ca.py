@@ -72,7 +72,8 @@ def test_leaf_certificate_contains_the_names_of_azure_and_of_the_cluster(data_di
         hosts
     )
     assert {"localhost", "*.vault.localhost", "*.oic.prod-aks.azure.com"} <= set(hosts)
-    assert not [host for host in hosts if "blob" in host]
+    assert {f"*.{each}.core.windows.net" for each in ("blob", "queue", "table")} <= set(hosts)
+    assert not [host for host in hosts if "servicebus" in host]
     assert len(names.get_values_for_type(x509.IPAddress)) == 2
 
 

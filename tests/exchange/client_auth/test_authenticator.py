@@ -169,6 +169,7 @@ async def test_federated_assertion_authenticates_by_its_credential(
         "iss": ISSUER,
         "sub": "sub",
         "aud": ("aud",),
+        "exp": NOW + 60,
         "kid": "key",
         "credential": "web",
     }
