@@ -203,6 +203,13 @@ def test_missing_instance_is_reported_with_the_command(tmp_path: Path) -> None:
     assert "up --detach" in error.hint
 
 
+def test_data_dir_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "version").mkdir()
+    error = trace(tmp_path).exception
+    assert isinstance(error, Error)
+    assert "as a data directory" in error.message
+
+
 class LiveTrace:
     """`podpass trace -f -o json` in the background."""
 

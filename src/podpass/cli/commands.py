@@ -110,7 +110,7 @@ class LazyGroup(SuggestingGroup):
 )
 @click.option(
     "--data-dir",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="D",
     envvar="PODPASS_DATA_DIR",
     help="Data directory of the instance; or PODPASS_DATA_DIR.  [default: $XDG_STATE_HOME/podpass]",

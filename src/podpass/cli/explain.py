@@ -1,5 +1,6 @@
 """`podpass explain`."""
 
+import os
 import re
 import sys
 from collections import deque
@@ -247,7 +248,7 @@ def _comparisons_to_json(comparisons: "Sequence[CredentialComparison]") -> list[
 
 def _find_request(data_dir: DataDir, correlation_id: str) -> dict[str, Any] | None:
     """Find a request in the log of the instance; the log contains no token and no secret."""
-    if not correlation_id or not data_dir.log_file.exists():
+    if not correlation_id or not os.access(data_dir.log_file, os.R_OK):
         return None
     from podpass.trace.reader import read_all  # imports asyncio
 

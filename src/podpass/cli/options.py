@@ -49,7 +49,7 @@ def _locate(ctx: click.Context, _: click.Parameter, value: Path | None) -> "Data
 
 data_dir: Decorator = click.option(
     "--data-dir",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="D",
     callback=_locate,
     help="Data directory of the instance; or PODPASS_DATA_DIR.  [default: $XDG_STATE_HOME/podpass]",

@@ -17,7 +17,7 @@ from podpass.cli.completion_values import (
 from podpass.cli.output import escape_unprintable, print_message, text_width, to_json
 from podpass.clock import rfc3339
 from podpass.errors import Error
-from podpass.local.datadir import DataDir
+from podpass.local.datadir import DataDir, check_version
 from podpass.trace.assignment import AssignedHop, TokenOwner
 from podpass.trace.hop import HopResult
 from podpass.trace.instance_log import InstanceLog
@@ -126,6 +126,7 @@ def command(
     kind, _, plain = name.rpartition("/")
     if kind and kind not in _KINDS:
         raise click.UsageError(f"{kind}/ is not pod/ or sa/")
+    check_version(data_dir)
     if not data_dir.log_file.exists():
         raise Error(
             f"{data_dir.root} has no log of an instance",
