@@ -48,6 +48,23 @@ helm install podpass-authority charts/podpass-authority --namespace podpass \\
   --set origin=https://authority.example.com --set tenantID=TENANT --set image.repository=REGISTRY/podpass
 ```
 """,
+    "podpass-cloud": """\
+Installs the cloud half, `podpass cloud serve`, into a test cluster: one pod with the token service, the
+directory, Resource Manager and key vaults. For test clusters only. `podpass cloud install` applies the same
+objects, and does the two steps that a chart cannot do: it leads Azure's names in the cluster's DNS to the
+Service, and installs the webhook for identities if the cluster has none. Step by step:
+[docs/guides/cloud.md](../../docs/guides/cloud.md).
+
+```sh
+helm install podpass-cloud charts/podpass-cloud --namespace podpass-cloud --create-namespace \\
+  --set-file seed=seed.yaml
+```
+
+Permissions. In its namespace the pod reads and updates one Secret, which keeps its tenant, its CA and its
+keys, and reads its Service. In the whole cluster it reads namespaces, creates ConfigMaps, changes the two
+ConfigMaps with the CA, and updates the registration of its own webhook. Kubernetes cannot limit `create` to
+names.
+""",
 }
 
 

@@ -25,6 +25,7 @@ READERS = {
     " or its flag is repeated.",
     "AuthoritySettings": "Read by `podpass authority`. `podpass up` ignores these flags and variables: it"
     " sets `origins` and uses the defaults for all other settings.",
+    "CloudSettings": "Read by `podpass cloud serve`. The chart `podpass-cloud` sets what a cluster needs.",
     "LocalSettings": "Read by `podpass up`. Every command accepts `--data-dir` and its variable.",
     "ProxyInitSettings": "Read by `podpass proxy-init`, with flags in Go syntax.",
     "ProxySettings": "Read by `podpass proxy`, with flags in Go syntax.",
@@ -231,6 +232,7 @@ PAGES = {
     "cli.md": cli_page,
     "../charts/podpass/README.md": lambda: chart_page("podpass", MADE),
     "../charts/podpass-authority/README.md": lambda: chart_page("podpass-authority", MADE),
+    "../charts/podpass-cloud/README.md": lambda: chart_page("podpass-cloud", MADE),
 }
 
 

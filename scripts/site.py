@@ -23,6 +23,7 @@ OUTSIDE = {
     "changelog-fragments.md": "changelog.d/README.md",
     "charts/podpass.md": "charts/podpass/README.md",
     "charts/podpass-authority.md": "charts/podpass-authority/README.md",
+    "charts/podpass-cloud.md": "charts/podpass-cloud/README.md",
 }
 # Folders that a page may link to, by the list of their files in the site.
 _LISTED = {"docs/decisions": "decisions/index.md", "docs/openapi": "openapi/index.md"}

@@ -15,7 +15,7 @@ import programs
 from provenance import Builder, statement
 from source import Source, export
 
-CHARTS = ("podpass", "podpass-authority")
+CHARTS = ("podpass", "podpass-authority", "podpass-cloud")
 # The images, each with the target of scripts/image.py; the first has all commands.
 IMAGES = {
     "podpass": "",

@@ -17,11 +17,11 @@ from podpass.admission.events import RefusalRecorder
 from podpass.admission.handler import create_app
 from podpass.admission.service_accounts import ServiceAccountCache
 from podpass.assertion.keys import KeyRing
+from podpass.cloud import ca
 from podpass.crypto.secret import Secret
 from podpass.http.server import bind, serving
 from podpass.kubernetes.client import KubeClient, KubeError, Target
 from podpass.kubernetes.cluster import ClusterConfig, EmbeddedCluster, UserInfo
-from podpass.local import ca
 from podpass.local.registration import apply_rbac, webhook_configuration
 from podpass.settings import WebhookSettings
 from tests.admission.endpoint import Endpoint

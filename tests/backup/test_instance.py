@@ -17,9 +17,9 @@ import pytest
 from podpass.backup import archive, restore
 from podpass.backup.model import Manifest
 from podpass.cli.backup_summary import format_size
+from podpass.cloud.datadir import DataDir
 from podpass.exchange.sign_in import passwords
 from podpass.local import finish_restore
-from podpass.local.datadir import DataDir
 from tests.local.instances import SEED, Podpass
 
 pytestmark = pytest.mark.processes

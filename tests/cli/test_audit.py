@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from podpass.cloud.audit import list_changes
 from podpass.database import Database
 from podpass.directory.builtin_roles import OWNER
 from podpass.directory.model import RoleAssignment, Tenant
 from podpass.directory.store.directory import Directory
-from podpass.local.audit import list_changes
 from tests.directory.database_faults import corrupt
 from tests.local.instances import CLIENT, SEED, Podpass
 

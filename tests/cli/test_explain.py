@@ -10,8 +10,8 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from podpass.cli.commands import cli
+from podpass.cloud.datadir import locate
 from podpass.exchange.errors import explain
-from podpass.local.datadir import locate
 from podpass.names import USE_LABEL
 from tests.local.instances import CLIENT, Podpass
 

@@ -19,8 +19,8 @@ from podpass.cli import client
 from podpass.cli import trace as trace_command
 from podpass.cli.commands import cli
 from podpass.cli.main import run as run_command
+from podpass.cloud.datadir import DataDir
 from podpass.errors import Error
-from podpass.local.datadir import DataDir
 from podpass.names import CLIENT_ID, USE_LABEL
 from tests.local.instances import CLIENT, Podpass
 from tests.trace.test_hop import line

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from podpass.clock import system
+from podpass.cloud.datadir import DataDir, load_config
 from podpass.database import Database
 from podpass.directory.store.directory import Directory
 from podpass.exchange.app import create_app
@@ -19,7 +20,6 @@ from podpass.http.fetcher import Fetcher, FetchRules
 from podpass.http.server import bind, serving
 from podpass.imds.identity_headers import parse_headers
 from podpass.local import managed_identity
-from podpass.local.datadir import DataDir, load_config
 from podpass.settings import AuthoritySettings
 
 

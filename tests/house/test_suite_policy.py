@@ -122,7 +122,7 @@ def test_expected_failure_is_no_skip(tmp_path: Path) -> None:
 
 
 def test_listed_skip_is_allowed_for_its_reason_only() -> None:
-    test = "tests/local/test_datadir.py::test_x"
+    test = "tests/cloud/test_datadir.py::test_x"
     assert suite_policy.forbidden_skip(test, "permissions do not bind the superuser") is None
     assert suite_policy.forbidden_skip(test, "another reason")
     assert suite_policy.forbidden_skip(

@@ -10,10 +10,11 @@ import pytest
 from cryptography import x509
 
 from podpass import clock
-from podpass.local import ca, ca_rotation, trust
+from podpass.cloud import ca
+from podpass.cloud.datadir import DataDir, DataDirError, initialise, prepare
+from podpass.cloud.served_tls import ServedTls
+from podpass.local import ca_rotation, trust
 from podpass.local.certificate_rotation import CertificateRotation, RotationHooks
-from podpass.local.datadir import DataDir, DataDirError, initialise, prepare
-from podpass.local.served_tls import ServedTls
 
 DAY = 24 * 3600
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+from podpass.cloud.datadir import DataDir
 from podpass.local import console_source
 from podpass.local.console_source import InstanceSource
-from podpass.local.datadir import DataDir
 from tests.trace.test_hop import line
 
 

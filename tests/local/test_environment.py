@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from podpass.local.datadir import DataDir
+from podpass.cloud.datadir import DataDir
 from podpass.local.environment import (
     as_json,
     format_exports,

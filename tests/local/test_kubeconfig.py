@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from podpass.local.datadir import DataDir
+from podpass.cloud.datadir import DataDir
 from podpass.local.kubeconfig import write_all
 
 SERVER = "https://127.0.0.1:18440"

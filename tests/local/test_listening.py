@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from podpass.cloud import ports
 from podpass.errors import SettingsError
-from podpass.local import ports
 from podpass.settings import LocalSettings
 
 

@@ -1,7 +1,7 @@
 """The network of a pod that may change it."""
 
+from podpass.cloud.ports import SERVICES
 from podpass.local.pod_access import pod_network
-from podpass.local.ports import SERVICES
 
 
 def test_pod_reaches_the_services_of_the_instance_but_not_its_own_parts() -> None:

@@ -6,10 +6,10 @@ import orjson
 import pytest
 
 from podpass.admission.sidecar import UnknownVersion
+from podpass.cloud import ca as authority
 from podpass.http.server import Receive, Scope, Send, bind, respond, serving
 from podpass.kubernetes.client import KubeClient
 from podpass.kubernetes.client.config import Target
-from podpass.local import ca as authority
 from podpass.local.registration import apply_rbac, runs_native_sidecars
 from tests.kubernetes.conftest import Live, ca, live, ring, serve
 

@@ -15,10 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 from podpass.cli import client, down, output
+from podpass.cloud import ports
+from podpass.cloud.datadir import DataDir
+from podpass.cloud.lock import lock_holder
 from podpass.http.server import bind
-from podpass.local import ports
-from podpass.local.datadir import DataDir
-from podpass.local.lock import lock_holder
 from tests.local.instances import SEED, Podpass
 
 pytestmark = pytest.mark.processes

@@ -15,8 +15,8 @@ from podpass.backup import database_reader, instance, sealing_check
 from podpass.backup.archive import Writer
 from podpass.backup.model import BackupRefused, Manifest, Progress, Store
 from podpass.clock import Clock
+from podpass.cloud.datadir import DataDir
 from podpass.database import Database
-from podpass.local.datadir import DataDir
 
 # A day, because a backup may be large. Writers do not wait for the backup.
 _MAX_SECONDS = 24 * 3600.0

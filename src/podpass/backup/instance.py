@@ -14,10 +14,10 @@ from pathlib import Path
 
 from podpass.backup.archive import PART_BYTES, Writer
 from podpass.backup.model import BackupRefused, InvalidBackupFile, Manifest
+from podpass.cloud.datadir import DataDir, InstanceConfig, check_version, load_config
 from podpass.crypto.envelope import decode_sealing_key
 from podpass.directory import naming
 from podpass.guids import is_lower_guid
-from podpass.local.datadir import DataDir, InstanceConfig, check_version, load_config
 
 DATABASE, CLUSTER, INSTANCE = "directory.db", "kubernetes.db", "instance.json"
 _IMAGES = "images.json"

@@ -16,11 +16,8 @@ from podpass import files
 from podpass.backup import archive, database_writer, instance, model, sealing_check
 from podpass.backup.model import BackupRefused, InvalidBackupFile, Manifest, Progress
 from podpass.backup.tables import TOPICS
-from podpass.database import Database
-from podpass.directory.store.schema import users
-from podpass.local import finish_restore
-from podpass.local.administrator import admin_id
-from podpass.local.datadir import (
+from podpass.cloud.administrator import admin_id
+from podpass.cloud.datadir import (
     DataDir,
     InstanceConfig,
     load_config,
@@ -28,7 +25,10 @@ from podpass.local.datadir import (
     save_config,
     write_version,
 )
-from podpass.local.lock import Lock, check_lock_file
+from podpass.cloud.lock import Lock, check_lock_file
+from podpass.database import Database
+from podpass.directory.store.schema import users
+from podpass.local import finish_restore
 
 _MAX_SECONDS = 24 * 3600.0
 _STAGING = "restore.part"

@@ -9,34 +9,35 @@ import click
 from podpass.cli import options
 from podpass.cli.client import call_control
 from podpass.cli.output import print_message, print_output
+from podpass.cloud.datadir import DataDir
 from podpass.errors import UsageError
-from podpass.local.datadir import DataDir
 
 
 @click.command
 @options.data_dir
 @options.output("text", "json")
 @click.option("-f", "--filename", required=True, metavar="FILE", help="Seed file; - reads stdin.")
-def command(data_dir: DataDir, output: str, filename: str) -> None:
+@click.option("--stdin-bytes", type=int, hidden=True)
+def command(data_dir: DataDir, output: str, filename: str, stdin_bytes: int | None) -> None:
     """Apply a seed file to the running instance.
 
     It creates or updates identities, federated credentials, vaults, secrets and roles. Applying the same
     file again changes nothing.
     """
-    changed = apply_to_instance(data_dir, read_seed(filename), filename)
+    changed = apply_to_instance(data_dir, read_seed(filename, stdin_bytes), filename)
     if output == "json":
         print_output({"changed": changed}, output)
     else:
         print_changes(changed)
 
 
-def read_seed(filename: str) -> bytes:
-    """Read a seed file.
+def read_seed(filename: str, stdin_bytes: int | None = None) -> bytes:
+    """Read a seed file, or exactly this many bytes of a standard input that does not end.
 
     Errors:  UsageError.
     """
     if filename == "-":
-        return sys.stdin.buffer.read()
+        return sys.stdin.buffer.read(-1 if stdin_bytes is None else stdin_bytes)
     try:
         return Path(filename).read_bytes()
     except OSError as exc:
@@ -44,6 +45,21 @@ def read_seed(filename: str) -> bytes:
             f"cannot read {filename}: {exc.strerror}",
             hint="pass the path of an existing seed file",
         ) from exc
+
+
+def read_valid_seed(filename: str, name: str) -> str:
+    """Read a seed file and check it; `name` is its name in messages.
+
+    Errors:  UsageError, and the errors of `parse_seed`.
+    """
+    from podpass.seed.apply import parse_seed
+
+    try:
+        text = read_seed(filename).decode()
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"{name} is not UTF-8", hint="save the file as UTF-8") from exc
+    parse_seed(text, name)
+    return text
 
 
 def apply_to_instance(data_dir: DataDir, text: bytes, filename: str) -> list[str]:

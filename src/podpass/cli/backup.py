@@ -9,8 +9,8 @@ from podpass.cli import options
 from podpass.cli.backup_summary import format_size, print_summary, table_progress
 from podpass.cli.output import print_message
 from podpass.clock import system
+from podpass.cloud.datadir import DataDir
 from podpass.errors import UsageError
-from podpass.local.datadir import DataDir
 
 
 @click.command

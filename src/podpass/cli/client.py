@@ -13,9 +13,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from podpass.cli.output import slow_notice
+from podpass.cloud.datadir import DataDir, check_version, load_config
+from podpass.cloud.lock import check_lock_file, lock_holder
 from podpass.errors import Error, UsageError
-from podpass.local.datadir import DataDir, check_version, load_config
-from podpass.local.lock import check_lock_file, lock_holder
 
 _CONTROL_HOST = "localhost"
 _TIMEOUT_SECONDS = 30.0

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from podpass.cli.client import read_status
+from podpass.cloud.datadir import DataDir
 from podpass.errors import UsageError
 from podpass.kubernetes.client import KubeClient, in_cluster
-from podpass.local.datadir import DataDir
 
 
 def connect(kubeconfig: Path | None, environ: Mapping[str, str]) -> KubeClient:
@@ -15,7 +15,7 @@ def connect(kubeconfig: Path | None, environ: Mapping[str, str]) -> KubeClient:
 
     Errors:  BadKubeconfig; UsageError for no file, or several files in KUBECONFIG.
     """
-    path = kubeconfig or _find_kubeconfig(environ)
+    path = kubeconfig or find_kubeconfig(environ)
     if path is not None:
         return KubeClient.from_kubeconfig(path)
     if environ.get("KUBERNETES_SERVICE_HOST"):
@@ -40,7 +40,11 @@ def connect_to_cluster(
     return connect(kubeconfig, environ)
 
 
-def _find_kubeconfig(environ: Mapping[str, str]) -> Path | None:
+def find_kubeconfig(environ: Mapping[str, str]) -> Path | None:
+    """Return the kubeconfig that kubectl would read, None if there is none.
+
+    Errors:  UsageError for several files in KUBECONFIG.
+    """
     named = [Path(each) for each in environ.get("KUBECONFIG", "").split(os.pathsep) if each]
     existing = [path for path in named if path.exists()]
     if len(existing) > 1:

@@ -35,6 +35,9 @@ SECTIONS: dict[str, dict[str, str]] = {
         "issuer": "Run the issuer of a cluster: its keys, its published documents, their rotation",
         "manifests": "Print the Kubernetes objects of the chart, without Helm",
     },
+    "Test cluster": {
+        "cloud": "Give any cluster an Azure of its own: the cloud half of podpass, for tests",
+    },
     "Workload identities": {
         "connect": "Let pods read the secrets of a key vault",
         "serviceaccount": "Create and delete workload identities: identity, credential, ServiceAccount, role",

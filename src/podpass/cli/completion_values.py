@@ -7,8 +7,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from podpass.cli.options import default_data_dir, environ
+from podpass.cloud.datadir import DataDir, locate
 from podpass.errors import Error
-from podpass.local.datadir import DataDir, locate
 
 _PAGE = {"limit": "500"}
 

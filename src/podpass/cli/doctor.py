@@ -11,7 +11,7 @@ import click
 from podpass.cli import doctor_cloud, options
 from podpass.cli.completion_values import complete_namespaces, complete_pods
 from podpass.cli.output import escape_unprintable, print_message, print_output, wrap_text
-from podpass.local.datadir import DataDir
+from podpass.cloud.datadir import DataDir
 
 if TYPE_CHECKING:
     from podpass.doctor.model import Diagnosis, Finding

@@ -14,10 +14,10 @@ from podpass.cli.output import print_message
 from podpass.errors import UsageError
 
 if TYPE_CHECKING:
+    from podpass.cloud.datadir import DataDir
     from podpass.doctor.cloud_facts import CloudAccount, CloudReader
     from podpass.doctor.resource_facts import RequestedResource
     from podpass.kubernetes.client import KubeClient
-    from podpass.local.datadir import DataDir
 
 # The doctor reports a service that does not respond, and does not wait for it.
 _SECONDS = 5.0
@@ -133,7 +133,7 @@ async def open_cloud(
 def _is_instance(chosen: AccountOptions, cluster: "KubeClient") -> bool:
     """Return whether a cluster is that of the running instance."""
     from podpass.cli.client import read_status
-    from podpass.local.datadir import DataDir
+    from podpass.cloud.datadir import DataDir
 
     status = read_status(DataDir(Path(chosen.data_dir))) if chosen.data_dir else None
     return status is not None and status["kubernetes"]["server"] == cluster.server

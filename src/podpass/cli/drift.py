@@ -9,8 +9,8 @@ import click
 from podpass.cli import options
 from podpass.cli.completion_values import complete_namespaces
 from podpass.cli.output import escape_unprintable, print_message, print_output, wrap_text
+from podpass.cloud.datadir import DataDir
 from podpass.errors import UsageError
-from podpass.local.datadir import DataDir
 
 if TYPE_CHECKING:
     from podpass.drift.comparison import Drift

@@ -6,7 +6,7 @@ import click
 
 from podpass.cli import options
 from podpass.cli.client import require_status
-from podpass.local.datadir import DataDir, load_config
+from podpass.cloud.datadir import DataDir, load_config
 from podpass.local.environment import (
     SHELLS,
     as_json,

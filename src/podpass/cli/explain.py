@@ -21,8 +21,8 @@ from podpass.cli.output import (
     text_width,
     wrap_text,
 )
+from podpass.cloud.datadir import DataDir
 from podpass.errors import Error, UsageError
-from podpass.local.datadir import DataDir
 
 if TYPE_CHECKING:
     from podpass.explain.recognition import RecognizedError

@@ -4,7 +4,7 @@ import click
 
 from podpass.cli import options
 from podpass.cli.client import require_status
-from podpass.local.datadir import DataDir
+from podpass.cloud.datadir import DataDir
 
 _VALUES = {
     "tenant": ("tenant_id",),

@@ -8,10 +8,10 @@ import click
 
 from podpass.cli import options
 from podpass.cli.output import print_message, print_output
+from podpass.cloud.datadir import DataDir, check_version, prepare, write_version
 from podpass.errors import Error, UsageError
 from podpass.kubernetes.kubelet.images import ImageConfig
 from podpass.local import images
-from podpass.local.datadir import DataDir, check_version, prepare, write_version
 from podpass.local.image_source import base_name
 from podpass.local.samples import catalogue
 from podpass.local.samples.cache import SampleCache, cache_folder

@@ -66,7 +66,7 @@ def command(mode: str, namespace: str, tenant_id: str, sets: tuple[str, ...], ou
     from podpass import manifests
     from podpass.admission.warnings import is_tenant
 
-    _check_namespace(namespace)
+    check_namespace(namespace)
     only = manifests.POLICY_KEYS if mode == "policy" else None
     values = manifests.ManifestValues.from_sets(
         sets, only=only, tenant_id=tenant_id, namespace=namespace
@@ -81,10 +81,14 @@ def command(mode: str, namespace: str, tenant_id: str, sets: tuple[str, ...], ou
         if mode == "policy"
         else manifests.build_webhook_objects(values)
     )
-    click.echo(_render(objects, output), nl=False)
+    click.echo(render(objects, output), nl=False)
 
 
-def _check_namespace(namespace: str) -> None:
+def check_namespace(namespace: str) -> None:
+    """Check the name of a namespace.
+
+    Errors:  UsageError.
+    """
     letters = namespace.replace("-", "")
     if not (
         0 < len(namespace) <= _NAME_CHARS
@@ -98,13 +102,17 @@ def _check_namespace(namespace: str) -> None:
         )
 
 
-def _render(objects: Sequence[dict[str, Any]], form: str) -> str:
+def render(objects: Sequence[dict[str, Any]], form: str) -> str:
+    """Format objects for kubectl, as one list in JSON or as documents in YAML."""
     if form == "json":
         return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}, indent=2) + "\n"
     import yaml
 
     class Dumper(yaml.SafeDumper):
-        """Write texts of several lines as literal blocks."""
+        """Write texts of several lines as literal blocks, and each value in full."""
+
+        def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 signature of the base class
+            return True
 
         def represent_text(self, text: str) -> yaml.Node:
             style = "|" if "\n" in text else None

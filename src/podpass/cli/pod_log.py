@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 from podpass import names
 from podpass.cli.client import require_status
+from podpass.cloud.datadir import DataDir
 from podpass.drift.comparison import is_injected, list_containers
 from podpass.errors import Error
-from podpass.local.datadir import DataDir
 
 
 class PodNotFound(Error):

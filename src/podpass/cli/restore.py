@@ -10,8 +10,8 @@ import click
 from podpass.cli import options
 from podpass.cli.backup_summary import print_summary, table_progress
 from podpass.cli.output import print_message
+from podpass.cloud.datadir import DataDir
 from podpass.errors import UsageError
-from podpass.local.datadir import DataDir
 
 
 @click.command

@@ -13,8 +13,8 @@ from podpass.cli import options
 from podpass.cli.completion_values import complete_namespaces, complete_service_accounts
 from podpass.cli.env import instance_environment
 from podpass.cli.output import print_message
+from podpass.cloud.datadir import DataDir
 from podpass.errors import Error, UsageError
-from podpass.local.datadir import DataDir
 from podpass.local.environment import MARKER
 from podpass.local.proxy_support import find_proxy_warning
 
@@ -108,7 +108,7 @@ def _choose_identity(
     own: Mapping[str, str],
 ) -> tuple[dict[str, str], str]:
     """Return the variables of the chosen identity, and its description."""
-    from podpass.local import azure_config
+    from podpass.cloud import azure_config
     from podpass.local.host_identity import describe_identity
 
     if identity == _ADMIN or (identity is None and _is_az(words)):
@@ -132,7 +132,8 @@ def _sign_out(data_dir: DataDir) -> tuple[dict[str, str], Path]:
 
     `DefaultAzureCredential` would use that sign-in, and a missing identity would look like success.
     """
-    from podpass.local import azure_config, host_token
+    from podpass.cloud import azure_config
+    from podpass.local import host_token
 
     folder = host_token.create_folder(data_dir, os.getpid())
     azure_config.create_signed_out(folder / "azure")

@@ -9,9 +9,9 @@ from podpass import names
 from podpass.cli import options, pod_limits
 from podpass.cli.client import NotResponding, call_control, check_health, read_status
 from podpass.cli.output import align, print_message, print_output, text_width
-from podpass.local import disk_errors
-from podpass.local.datadir import DataDir
-from podpass.local.lock import check_lock_file, lock_holder
+from podpass.cloud import disk_errors
+from podpass.cloud.datadir import DataDir
+from podpass.cloud.lock import check_lock_file, lock_holder
 from podpass.local.pod_access import NOTES
 
 

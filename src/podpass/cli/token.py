@@ -12,9 +12,9 @@ from podpass.cli.client import list_identities, read_status, request
 from podpass.cli.credential_report import print_comparisons, to_json
 from podpass.cli.output import align, print_output
 from podpass.clock import system
+from podpass.cloud.datadir import DataDir, load_config
 from podpass.errors import Error, UsageError
 from podpass.local.credential_comparison import CredentialComparison, compare, read_presented
-from podpass.local.datadir import DataDir, load_config
 
 if TYPE_CHECKING:
     from podpass.crypto.jose import UnverifiedToken
@@ -153,7 +153,7 @@ def _published_keys(data_dir: DataDir, claims: Any) -> Any:
 
 def _fetch(data_dir: DataDir, url: str) -> dict[str, Any]:
     """Fetch a document from this instance only: the address comes from the token, so it is not trusted."""
-    from podpass.local.gateway import HTTPS, route, routes
+    from podpass.cloud.gateway import HTTPS, route, routes
 
     ports = load_config(data_dir).ports
     try:

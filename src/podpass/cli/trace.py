@@ -16,8 +16,8 @@ from podpass.cli.completion_values import (
 )
 from podpass.cli.output import escape_unprintable, print_message, text_width, to_json
 from podpass.clock import rfc3339
+from podpass.cloud.datadir import DataDir, check_version
 from podpass.errors import Error
-from podpass.local.datadir import DataDir, check_version
 from podpass.trace.assignment import AssignedHop, TokenOwner
 from podpass.trace.hop import HopResult
 from podpass.trace.instance_log import InstanceLog

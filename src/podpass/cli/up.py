@@ -16,9 +16,9 @@ from podpass.cli import options, pod_limits
 from podpass.cli.client import check_health, read_status
 from podpass.cli.console import create_link
 from podpass.cli.output import align, print_message, print_output, slow_notice
+from podpass.cloud.datadir import DataDir, prepare, write_version
+from podpass.cloud.lock import lock_holder
 from podpass.errors import Error
-from podpass.local.datadir import DataDir, prepare, write_version
-from podpass.local.lock import lock_holder
 from podpass.settings import LocalSettings
 
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ def command(
     """
     settings = LocalSettings(data_dir=data_dir.root, **chosen)
     if ready_fd is not None:
-        _run_daemon(data_dir, settings, _read_seed(seed, seed_name), ready_fd, for_tests)
+        _run_daemon(data_dir, settings, _check_seed(seed, seed_name), ready_fd, for_tests)
         return
-    text = _read_seed(seed, seed)
+    text = _check_seed(seed, seed)
     prepare(data_dir)
     write_version(data_dir)
     if lock_holder(data_dir.lock_file) is None:
@@ -94,23 +94,13 @@ def command(
     ctx.exit(OPTIONS_IGNORED if ignored else 0)
 
 
-def _read_seed(seed: str | None, name: str | None) -> tuple[str, str] | None:
-    """Read and parse a seed before the instance starts; `name` is its name in messages.
-
-    Errors:  UsageError, and the errors of `parse_seed`.
-    """
+def _check_seed(seed: str | None, name: str | None) -> tuple[str, str] | None:
+    """Read and parse a seed before the instance starts; `name` is its name in messages."""
     if seed is None or name is None:
         return None
-    from podpass.cli.apply import read_seed
-    from podpass.errors import UsageError
-    from podpass.seed.apply import parse_seed
+    from podpass.cli.apply import read_valid_seed
 
-    try:
-        text = read_seed(seed).decode()
-    except UnicodeDecodeError as exc:
-        raise UsageError(f"{name} is not UTF-8", hint="save the file as UTF-8") from exc
-    parse_seed(text, name)
-    return text, name
+    return read_valid_seed(seed, name), name
 
 
 def _join_running(

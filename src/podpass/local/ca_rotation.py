@@ -12,11 +12,11 @@ from pathlib import Path
 from cryptography import x509
 
 from podpass.clock import Clock, system
+from podpass.cloud import ca
+from podpass.cloud.ca import InstanceCA
+from podpass.cloud.datadir import DataDir, DataDirError
 from podpass.crypto.x509 import encode_pem
 from podpass.files import remove, write_private
-from podpass.local import ca
-from podpass.local.ca import InstanceCA
-from podpass.local.datadir import DataDir, DataDirError
 
 _log = logging.getLogger(__name__)
 

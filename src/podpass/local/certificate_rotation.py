@@ -16,10 +16,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from podpass.clock import Clock
+from podpass.cloud import ca
+from podpass.cloud.datadir import DataDir
+from podpass.cloud.served_tls import ServedTls
 from podpass.crypto.x509 import encode_pem
-from podpass.local import ca, ca_rotation, trust
-from podpass.local.datadir import DataDir
-from podpass.local.served_tls import ServedTls
+from podpass.local import ca_rotation, trust
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,11 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from podpass import names
-from podpass.local import azure_apis, ca
+from podpass.cloud import azure_apis, ca
+from podpass.cloud.ports import LOOPBACK
 from podpass.local.context import InstanceContext
 from podpass.local.environment import container_environment
 from podpass.local.pod_access import PodAccess
-from podpass.local.ports import LOOPBACK
 from podpass.settings.local import KUBE_APISERVER
 
 if TYPE_CHECKING:

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from podpass.cloud.datadir import DataDir, InstanceConfig
 from podpass.console import pod_view
 from podpass.console.directory_view import DirectoryView
 from podpass.console.fixes import KnownObjects
 from podpass.console.model import VIEWS, Listing, TrustGraphView
 from podpass.console.timeline import Timeline
 from podpass.kubernetes.client import KubeClient
-from podpass.local.datadir import DataDir, InstanceConfig
 from podpass.trace.instance_log import InstanceLog
 from podpass.trace.reader import LogPosition, end_position
 

@@ -1,12 +1,12 @@
-"""Queries of the control API: status, identities, vaults and audit log; and the application of seeds."""
+"""Queries of the control API of a local instance: those of its cloud half, and its status."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from podpass import names
 from podpass.clock import Clock
-from podpass.local import listing
-from podpass.local.datadir import DataDir, InstanceConfig
+from podpass.cloud.datadir import DataDir, InstanceConfig
+from podpass.cloud.queries import CloudQueries
 from podpass.local.pod_access import PodAccess
 from podpass.settings import LocalSettings
 
@@ -15,10 +15,7 @@ if TYPE_CHECKING:
     from podpass.resource.store import SecretStore
 
 
-_PAGE = 200
-
-
-class InstanceQueries:
+class InstanceQueries(CloudQueries):
     """Handles the requests of the control API for a running instance."""
 
     def __init__(
@@ -33,13 +30,11 @@ class InstanceQueries:
         pods: PodAccess,
         clock: Clock,
     ) -> None:
-        self._data_dir = data_dir
-        self._config = config
-        self._directory = directory
-        self._secret_store = secret_store
+        super().__init__(
+            data_dir, config, directory, secret_store, issuer=config.issuer, clock=clock
+        )
         self._settings, self._pids = settings, pids
         self._pods = pods
-        self._clock = clock
 
     def status(self) -> dict[str, Any]:
         """Return the status document of `podpass status -o json`."""
@@ -53,81 +48,9 @@ class InstanceQueries:
                 "kind": self._settings.kubernetes,
                 "webhook": self._config.url("webhook") + names.WEBHOOK_PATH,
             },
-            "gateway": self._config.gateway,
-            "authority": self._config.direct_origin("authority"),
-            "resource_manager": self._config.direct_origin("azure"),
-            "graph": self._config.direct_origin("azure"),
-            "vault": self._config.direct_origin("vault"),
-            "control": self._config.direct_origin("control"),
+            **self.addresses(),
             "console": self._config.console,
-            "ca_file": str(self._data_dir.ca_file),
-            "log": str(self._data_dir.log_file),
-            "tenant_id": self._config.tenant_id,
-            "subscription_id": self._config.subscription_id,
-            "admin": {
-                "username": self._config.admin_username,
-                "password": self._config.admin_password.reveal(),
-            },
             **self._pods.status(),
             "settings": self._settings.by_flag(),
             "pids": dict(self._pids()),
-        }
-
-    async def apply(self, text: str, filename: str) -> list[str]:
-        """Apply a seed and return the changes."""
-        from podpass.directory.model import WriteResult
-        from podpass.seed.apply import apply_seed, parse_seed
-
-        applied = await apply_seed(
-            parse_seed(text, filename),
-            self._directory,
-            self._secret_store,
-            issuer=self._config.issuer,
-            tenant_id=self._config.tenant_id,
-            subscription_id=self._config.subscription_id,
-            clock=self._clock,
-        )
-        return [str(each) for each in applied if each.change is not WriteResult.UNCHANGED]
-
-    async def identities(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """List one page of the identities.
-
-        Shapes:  `query` may contain `after` of the previous page; the last page has no `after`. `damaged`
-                 contains a message and a hint for each row that cannot be read.
-        """
-        from podpass.database import collecting_errors
-
-        tenant_id, after = self._config.tenant_id, query.get("after")
-        with collecting_errors() as damaged:
-            found = await self._directory.identities.page(tenant_id, after=after, limit=_PAGE)
-        return {
-            "value": [listing.identity_row(identity) for identity in found],
-            "after": found[-1].client_id if len(found) == _PAGE else None,
-            "damaged": listing.skipped_rows(damaged),
-        }
-
-    async def audit(self, filters: Mapping[str, str]) -> dict[str, Any]:
-        """List changes; `damaged` contains a message and a hint for each row that cannot be read."""
-        from podpass.database import collecting_errors
-        from podpass.local import audit
-
-        with collecting_errors() as damaged:
-            found = await audit.list_changes(
-                self._directory, filters, self._clock, self._config.tenant_id
-            )
-        return {"value": found, "damaged": listing.skipped_rows(damaged)}
-
-    async def vaults(self) -> dict[str, Any]:
-        """List vaults; `damaged` contains a message and a hint for each row that cannot be read."""
-        from podpass.database import collecting_errors
-        from podpass.resource.model import vault_key
-
-        with collecting_errors() as damaged:
-            found = await self._directory.list_vaults(self._config.tenant_id)
-        secrets = await self._secret_store.counts()
-        return {
-            "value": [
-                listing.vault_row(vault, secrets.get(vault_key(vault), 0)) for vault in found
-            ],
-            "damaged": listing.skipped_rows(damaged),
         }

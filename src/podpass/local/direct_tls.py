@@ -17,10 +17,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from podpass import names
+from podpass.cloud import gateway
+from podpass.cloud.datadir import InstanceConfig
 from podpass.directory.store.directory import Directory
 from podpass.http.server import PortInUse, bind
-from podpass.local import gateway
-from podpass.local.datadir import InstanceConfig
 
 _log = logging.getLogger(__name__)
 

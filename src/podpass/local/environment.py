@@ -11,8 +11,8 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 
 from podpass import names
-from podpass.local.datadir import DataDir
-from podpass.local.ports import LOOPBACK
+from podpass.cloud.datadir import DataDir
+from podpass.cloud.ports import LOOPBACK
 
 # Hosts that clients reach without the proxy.
 DIRECT = (

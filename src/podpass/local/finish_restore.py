@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from podpass import files
-from podpass.local.datadir import DataDir
+from podpass.cloud.datadir import DataDir
 
 
 def pending_folder(data_dir: DataDir) -> Path:

@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from podpass import files
+from podpass.cloud.datadir import DataDir
 from podpass.errors import Error
 from podpass.kubernetes.kubelet.token_manager import IssuedToken
-from podpass.local.datadir import DataDir
 from podpass.local.process import has_exited
 
 _FOLDER = "run"

@@ -11,17 +11,20 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
+from podpass import names
 from podpass.clock import Clock
-from podpass.local import ca, ca_rotation, kubeconfig
-from podpass.local.cloud_parts import CloudParts
+from podpass.cloud import ca
+from podpass.cloud.datadir import DataDir, InstanceConfig
+from podpass.cloud.parts import CloudParts
+from podpass.cloud.served_tls import ServedTls
+from podpass.cloud.start_limit import limit_start
+from podpass.local import ca_rotation, kubeconfig
 from podpass.local.cluster_parts import ClusterParts
 from podpass.local.context import InstanceContext
 from podpass.local.control_queries import InstanceQueries
-from podpass.local.datadir import DataDir, InstanceConfig
-from podpass.local.served_tls import ServedTls
-from podpass.local.start_limit import limit_start
 from podpass.settings.local import KUBE_APISERVER
 
 if TYPE_CHECKING:
@@ -89,7 +92,7 @@ class Instance:
             "directory": cloud.open_directory,
             "authority": cloud.start_authority,
             "vault": cloud.start_vault,
-            **({"storage": cloud.start_storage} if self._settings.azurite else {}),
+            **({"storage": partial(self._storage, cloud)} if self._settings.azurite else {}),
             "webhook": lambda: cluster.start_webhook(cloud.directory),
             "resource manager and graph": lambda: cloud.start_apis(cluster.managed),
             "kubelet": lambda: cluster.start_kubelet(cloud.database, cloud.directory),
@@ -134,10 +137,14 @@ class Instance:
         kubeconfig.write_all(self.data_dir, self._config.url("kubernetes"))
         ca_rotation.complete(self.data_dir)
 
+    async def _storage(self, cloud: CloudParts) -> str:
+        accounts = self._environ.get(names.ENV_AZURITE_ACCOUNTS, "")
+        return await cloud.start_storage(self._settings.azurite, accounts)
+
     async def _gateway(
         self, context: InstanceContext, cloud: CloudParts, cluster: ClusterParts
     ) -> str:
-        from podpass.local import gateway
+        from podpass.cloud import gateway
         from podpass.settings.storage import parse_services
 
         self.queries = InstanceQueries(
@@ -168,7 +175,7 @@ class Instance:
         self, context: InstanceContext, cloud: CloudParts, cluster: ClusterParts
     ) -> str:
         """Serve the console and the control API, which creates its links; return the console's address."""
-        from podpass.local import control
+        from podpass.cloud import control
         from podpass.local.console import LocalConsole
 
         def create_source(stack: AsyncExitStack) -> "ConsoleSource":

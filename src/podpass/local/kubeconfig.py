@@ -5,9 +5,9 @@ from pathlib import Path
 
 import yaml
 
+from podpass.cloud import ca
+from podpass.cloud.datadir import DataDir
 from podpass.files import write_private
-from podpass.local import ca
-from podpass.local.datadir import DataDir
 
 CONTEXT = "podpass"
 _FILES = {

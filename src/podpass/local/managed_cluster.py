@@ -12,21 +12,21 @@ from typing import Any
 import yaml
 
 from podpass.assertion.keys import KeyRing
+from podpass.cloud import ca
+from podpass.cloud.datadir import DataDir, DataDirError
+from podpass.cloud.parts import REFETCH_SECONDS
 from podpass.crypto import jose
 from podpass.directory.resource_manager.cluster_backend import (
     ClusterOperationRefused,
     ConnectionObjects,
 )
 from podpass.kubernetes.client import KubeClient
-from podpass.local import ca, connection_objects
+from podpass.local import connection_objects
 from podpass.local.certificate_rotation import CertificateRotation
-from podpass.local.datadir import DataDir, DataDirError
 from podpass.local.registration import register_webhook, unregister_webhook
 
 _log = logging.getLogger(__name__)
 
-# The authority of the instance fetches the issuer's keys for an unknown key ID at most once in this time.
-REFETCH_SECONDS = 5
 # A key is published for this time before it signs: every cache of the keys then has it, or may fetch it.
 PUBLISH_SECONDS = REFETCH_SECONDS + 1
 

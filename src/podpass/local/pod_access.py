@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from podpass import names
+from podpass.cloud.ports import LOOPBACK
 from podpass.kubernetes.kubelet.pod_network import PodNetworkConfig
 from podpass.kubernetes.kubelet.sandbox import BUBBLEWRAP, NAMESPACES
-from podpass.local.ports import LOOPBACK
 
 NOTES = {
     "served": "programs in pods need no proxy",

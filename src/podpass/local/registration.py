@@ -10,9 +10,9 @@ from typing import Any
 from podpass import __version__, names
 from podpass.admission import sidecar
 from podpass.admission import webhook_configuration as registration
+from podpass.cloud import ca
 from podpass.kubernetes.client import APPLY_PATCH, KubeClient, KubeError
 from podpass.kubernetes.kubelet.pod_addresses import usable_network
-from podpass.local import ca
 from podpass.settings import WebhookSettings
 
 _RBAC = "rbac.authorization.k8s.io"

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 from podpass import files, log
 from podpass.clock import Clock, system
-from podpass.errors import Error
-from podpass.local import disk_errors, finish_restore, ports
-from podpass.local.datadir import DataDir, initialise, save_ports
+from podpass.cloud import disk_errors, ports
+from podpass.cloud.datadir import DataDir, initialise, save_ports
+from podpass.cloud.lock import AlreadyRunning, Lock, check_lock_file
+from podpass.local import finish_restore
 from podpass.local.instance import Instance
-from podpass.local.lock import Lock, check_lock_file
 from podpass.servers.file_limits import raise_file_limit
 from podpass.servers.shutdown_signal import ShutdownSignal
 from podpass.settings import LocalSettings
@@ -38,13 +38,6 @@ Ready = Callable[[str], None]
 """Called once when all parts are ready, with a one-time link of the console."""
 
 _STOP_SECONDS = 15.0
-
-
-class AlreadyRunning(Error):
-    """Another process is running this instance."""
-
-    code = "already_running"
-    hint = "check it with `podpass status`, or stop it with `podpass down`"
 
 
 def run(
@@ -82,7 +75,10 @@ def _run(
     lock = Lock(data_dir.lock_file)
     if not lock.acquire():
         check_lock_file(data_dir.lock_file)
-        raise AlreadyRunning(f"an instance is already running in {data_dir.root}")
+        raise AlreadyRunning(
+            f"an instance is already running in {data_dir.root}",
+            hint="check it with `podpass status`, or stop it with `podpass down`",
+        )
     try:
         data_dir.status_file.unlink(missing_ok=True)
         finish_restore.finish(data_dir)

@@ -15,9 +15,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
+from podpass.cloud.datadir import DataDir
 from podpass.crypto.x509 import subject_hash
 from podpass.files import write_private
-from podpass.local.datadir import DataDir
 from podpass.local.environment import TRUSTSTORE_PASSWORD
 
 _PEM = re.compile(

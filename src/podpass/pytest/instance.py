@@ -30,7 +30,7 @@ class Podpass:
     """
 
     def __init__(self, process: RunningInstance, *, is_shared: bool = False) -> None:
-        from podpass.local.datadir import load_config
+        from podpass.cloud.datadir import load_config
 
         self._process = process
         self._data_dir = data_dir = process.data_dir

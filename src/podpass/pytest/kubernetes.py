@@ -9,7 +9,7 @@ from podpass.errors import Error
 from podpass.pytest.client import InstanceRequestFailed, ServiceConnection
 
 if TYPE_CHECKING:
-    from podpass.local.datadir import DataDir
+    from podpass.cloud.datadir import DataDir
 
 _CONFLICT = 409
 _ENDED = ("Succeeded", "Failed")
@@ -23,7 +23,7 @@ class Kubernetes:
     """
 
     def __init__(self, data_dir: "DataDir", port: int) -> None:
-        from podpass.local import ca
+        from podpass.cloud import ca
 
         self.server = f"https://127.0.0.1:{port}"
         self.kubeconfig = data_dir.kubeconfig

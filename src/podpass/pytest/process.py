@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from podpass.errors import Error
 
 if TYPE_CHECKING:
-    from podpass.local.datadir import DataDir
+    from podpass.cloud.datadir import DataDir
 
 _STOP_SECONDS = 20.0
 
@@ -36,7 +36,7 @@ class InstanceProcess:
     """An instance in a folder; `join` starts it, or uses the one that another test process has started."""
 
     def __init__(self, folder: Path) -> None:
-        from podpass.local.datadir import DataDir
+        from podpass.cloud.datadir import DataDir
 
         self._data_dir = DataDir(folder / "data")
         self._folder = folder
@@ -80,7 +80,7 @@ class InstanceProcess:
 
         Errors:  Error, if it does not stop.
         """
-        from podpass.local.lock import lock_holder
+        from podpass.cloud.lock import lock_holder
 
         if pid := lock_holder(self.data_dir.lock_file):
             with contextlib.suppress(ProcessLookupError):
@@ -93,7 +93,8 @@ class InstanceProcess:
         return self.data_dir.status_file.exists() and read_status(self.data_dir) is not None
 
     def _start(self, seed: str, environ: Mapping[str, str]) -> None:
-        from podpass.local import daemon, datadir
+        from podpass.cloud import datadir
+        from podpass.local import daemon
 
         datadir.prepare(self.data_dir)
         datadir.write_version(self.data_dir)

@@ -72,11 +72,13 @@ async def apply_seed(
     tenant_id: str,
     subscription_id: str,
     clock: Clock = system,
+    stable_ids: bool = False,
 ) -> list[Applied]:
     """Apply a seed to one tenant. Return the result for each object.
 
     Shapes:  `issuer` replaces `issuer: cluster` in the file. A file that needs an issuer or a store is
-             rejected if it is missing.
+             rejected if it is missing. With `stable_ids`, an identity without a client ID in the file gets
+             one that depends only on the tenant and its name.
     Errors:  UsageError with file and line, before anything is written; errors of the directory and store.
     """
     target = _Target(
@@ -86,6 +88,7 @@ async def apply_seed(
         tenant_id=tenant_id,
         subscription_id=subscription_id,
         clock=clock,
+        stable_ids=stable_ids,
     )
     planned = await target.plan(seed)
     await target.put_group()
@@ -113,6 +116,7 @@ class _Target:
     tenant_id: str
     subscription_id: str
     clock: Clock
+    stable_ids: bool
 
     async def plan(self, seed: Seed) -> list[tuple[Identity, Identity | None]]:
         """Check the complete seed. Return each identity in its new and its current state."""
@@ -173,14 +177,19 @@ class _Target:
         managed = wanted.kind is IdentityKind.MANAGED_IDENTITY
         return Identity(
             tenant_id=self.tenant_id,
-            client_id=wanted.client_id or str(uuid.uuid4()),
-            object_id=str(uuid.uuid4()),
+            client_id=wanted.client_id or self._generate_id("client", wanted.name),
+            object_id=self._generate_id("object", wanted.name),
             name=wanted.name,
             kind=wanted.kind,
             resource_id=self._resource_id(wanted.name) if managed else None,
             location=LOCATION if managed else "",
             credentials=credentials,
         )
+
+    def _generate_id(self, kind: str, name: str) -> str:
+        if not self.stable_ids:
+            return str(uuid.uuid4())
+        return str(uuid.uuid5(uuid.UUID(self.tenant_id), f"{kind}/{name.lower()}"))
 
     def _resource_id(self, name: str) -> str:
         return resource_ids.identity_id(self.subscription_id, GROUP, name)

@@ -25,6 +25,24 @@ def listen(flag: str, text: str) -> socket.socket:
     return bind(host, port, otherwise=otherwise)
 
 
+def listen_for_queries(flag: str, text: str) -> tuple[socket.socket, socket.socket]:
+    """Open a UDP socket and a listening TCP socket on the same address, for DNS.
+
+    Errors:  PortInUse; UsageError if the text is not an address.
+    """
+    tcp = listen(flag, text)
+    udp = socket.socket(tcp.family, socket.SOCK_DGRAM)
+    try:
+        udp.bind(tcp.getsockname())
+    except OSError as exc:
+        tcp.close()
+        udp.close()
+        raise PortInUse(
+            f"cannot listen on UDP {text}: {exc.strerror}", hint=f"correct {flag}"
+        ) from exc
+    return udp, tcp
+
+
 def listen_on_loopback(flag: str, port: int, address: str = "127.0.0.1") -> socket.socket:
     """Open a listening socket on an IPv4 loopback address, or on ::1 of a host without IPv4.
 

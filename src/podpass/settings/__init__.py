@@ -7,6 +7,7 @@ without flag and variable is set only in code.
 
 from podpass.settings.authority import AuthoritySettings
 from podpass.settings.authority_process import AuthorityProcessSettings
+from podpass.settings.cloud import CloudSettings
 from podpass.settings.fields import describe, setting
 from podpass.settings.local import LocalSettings
 from podpass.settings.proxy import ProxyInitSettings, ProxySettings
@@ -18,6 +19,7 @@ __all__ = [
     "AZURE_VAULTS",
     "AuthorityProcessSettings",
     "AuthoritySettings",
+    "CloudSettings",
     "LocalSettings",
     "ProxyInitSettings",
     "ProxySettings",

@@ -12,11 +12,12 @@ from testcontainers.core.network import Network
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
 from podpass import __version__, files, names
+from podpass.cloud import azure_config, ca
+from podpass.cloud.datadir import DataDir, load_config, save_config
+from podpass.cloud.ports import EXPOSED, SERVICES
 from podpass.errors import Error, UsageError
-from podpass.local import azure_config, ca, kubeconfig, trust
-from podpass.local.datadir import DataDir, load_config, save_config
+from podpass.local import kubeconfig, trust
 from podpass.local.environment import pod_environment
-from podpass.local.ports import EXPOSED, SERVICES
 from podpass.pytest.environment import workload_variables
 from podpass.pytest.instance import Podpass, Seed, seed_text
 from podpass.settings.local import ALL_ADDRESSES

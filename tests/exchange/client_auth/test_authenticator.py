@@ -171,7 +171,6 @@ async def test_federated_assertion_authenticates_by_its_credential(
         "aud": ("aud",),
         "exp": NOW + 60,
         "kid": "key",
-        "exp": 10_060.0,
         "credential": "web",
     }
 

@@ -15,13 +15,13 @@ import trustme
 import yaml
 
 from podpass.assertion.keys import KeyRing
+from podpass.cloud import ca as certificates
 from podpass.http.server import bind, server_tls, serving
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.cluster import ClusterConfig, EmbeddedCluster, UserInfo
 from podpass.kubernetes.kubelet.kubelet import Kubelet, KubeletConfig
 from podpass.kubernetes.kubelet.lifecycle import RestartBackOff
 from podpass.kubernetes.kubelet.server import API_SERVER_CLIENT
-from podpass.local import ca as certificates
 from podpass.local import registration
 from podpass.local.image_source import InstanceImages
 from podpass.local.samples.cache import SampleCache

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from podpass.local import ca
+from podpass.cloud import ca
+from podpass.cloud.datadir import DataDir
 from podpass.local.control_plane import commands
 from podpass.local.control_plane.commands import Layout
 from podpass.local.control_plane.programs import Programs
-from podpass.local.datadir import DataDir
 
 ISSUER = "https://oidc.example/issuer/"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from podpass.local.lock import Lock
+from podpass.cloud.lock import Lock
 from podpass.local.samples import cache as cached
 from podpass.local.samples.catalogue import find_by_name
 from podpass.local.samples.model import Sample

@@ -59,17 +59,7 @@ def read_kubeconfig(path: Path) -> Target:
              client-go.
     Errors:  BadKubeconfig, naming the file and the entry.
     """
-    import yaml  # imported late: a pod has no kubeconfig and needs no YAML
-
-    try:
-        config = yaml.safe_load(path.read_text())
-    except OSError as exc:
-        hint = "pass an existing kubeconfig: --kubeconfig FILE, or the variable KUBECONFIG"
-        raise BadKubeconfig(
-            f"cannot read {path}: {exc.strerror}", hint=hint, path=str(path)
-        ) from exc
-    except (ValueError, yaml.YAMLError) as exc:
-        raise BadKubeconfig(f"cannot read {path}: it is not YAML", path=str(path)) from exc
+    config = _load(path)
     context = _named(config, "contexts", "context", _text(config, "current-context"), path)
     cluster = _named(config, "clusters", "cluster", _text(context, "cluster"), path)
     user = _named(config, "users", "user", _text(context, "user"), path)
@@ -92,6 +82,25 @@ def read_kubeconfig(path: Path) -> Target:
         proxy=_parse_proxy(_text(cluster, "proxy-url"), path),
         plugin=parse_plugin(plugin, cluster, path) if isinstance(plugin, dict) else None,
     )
+
+
+def read_current_context(path: Path) -> str:
+    """Return the name of the current context, empty if there is none.
+
+    Errors:  BadKubeconfig.
+    """
+    return _text(_load(path), "current-context")
+
+
+def _load(path: Path) -> Any:
+    import yaml  # imported late: a pod has no kubeconfig and needs no YAML
+
+    try:
+        return yaml.safe_load(path.read_text())
+    except OSError as exc:
+        raise BadKubeconfig(f"cannot read {path}: {exc.strerror}", path=str(path)) from exc
+    except (ValueError, yaml.YAMLError) as exc:
+        raise BadKubeconfig(f"cannot read {path}: it is not YAML", path=str(path)) from exc
 
 
 def _check_insecure(cluster: dict[str, Any], server: str, path: Path) -> None:

@@ -16,7 +16,8 @@ from podpass.kubernetes.client.client import KubeClient
 from podpass.kubernetes.client.errors import KubeError
 
 _PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
-_STDOUT, _STDERR, _ERROR = 1, 2, 3
+_STDIN, _STDOUT, _STDERR, _ERROR = 0, 1, 2, 3
+_CHUNK = 32 * 1024
 _NO_SUCH_PROGRAM = 127
 
 
@@ -43,19 +44,25 @@ async def run_command(
     *,
     seconds: float = 10.0,
     max_bytes: int = 256 * 1024,
+    given: bytes = b"",
 ) -> CommandResult:
-    """Run a command without input and return its result.
+    """Run a command and return its result.
 
+    Shapes:  `given` is written to its standard input, whose end older API servers cannot signal: the command
+             must know how much to read.
     Units:   the command is abandoned after `seconds`; output beyond `max_bytes` ends it too.
     Errors:  KubeError, with status 504 after `seconds`.
     """
     path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}/exec"
     params = [("container", container), ("stdout", "true"), ("stderr", "true")]
+    params += [("stdin", "true")] if given else []
     params += [("command", word) for word in command]
     try:
         async with asyncio.timeout(seconds):
             socket = await client.websocket(path, params, _PROTOCOLS, seconds)
             async with socket:
+                for start in range(0, len(given), _CHUNK):
+                    await socket.send_bytes(bytes([_STDIN]) + given[start : start + _CHUNK])
                 return await _read(socket, max_bytes)
     except TimeoutError as exc:
         message = f"the command in container {container} did not end within {seconds:.0f} seconds"

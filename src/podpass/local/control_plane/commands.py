@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from podpass.cloud import ca
+from podpass.cloud.datadir import DataDir
 from podpass.kubernetes.service_account.discovery import issuer_base
 from podpass.kubernetes.service_account.names import JWKS_PATH
-from podpass.local import ca
 from podpass.local.control_plane.programs import Programs
-from podpass.local.datadir import DataDir
 
 API_AUDIENCE = "https://kubernetes.default.svc"
 CONTROLLERS_KUBECONFIG = "controllers.kubeconfig"

@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from podpass import files
+from podpass.cloud import azure_apis, ca
+from podpass.cloud.datadir import DataDir, InstanceConfig
+from podpass.cloud.tables import Tables, read_tables, restore_tables
 from podpass.crypto import jose
 from podpass.errors import UsageError
 from podpass.http.server import BodyTooLarge, Receive, read_body
-from podpass.local import azure_apis, ca
-from podpass.local.datadir import DataDir, InstanceConfig
 from podpass.local.faults import FaultInjector
 from podpass.local.harness.clock import MovableClock
-from podpass.local.harness.tables import Tables, read_tables, restore_tables
 
 if TYPE_CHECKING:
+    from podpass.cloud.control import Handler
+    from podpass.cloud.parts import CloudParts
     from podpass.kubernetes.apiserver.storage.storage import Snapshot, StoredObject
-    from podpass.local.cloud_parts import CloudParts
     from podpass.local.cluster_parts import ClusterParts
-    from podpass.local.control import Handler
 
 _log = logging.getLogger(__name__)
 
@@ -159,18 +159,13 @@ class Harness:
         if moved:
             await self._cloud.authority_keys.refresh()
         if moved or wanted != now:
-            self._forget_keys()
+            self._cloud.forget_keys()
 
     def _read_files(self) -> dict[Path, bytes]:
         """Return the files of the issuer's keys and of the images."""
         found = [*self._data_dir.path("keys", "issuer").glob("*.pem")]
         found += self._data_dir.root.glob("images.json")
         return {path: path.read_bytes() for path in found}
-
-    def _forget_keys(self) -> None:
-        """Make authority and vault fetch the keys again: tests do not wait for caches."""
-        self._cloud.issuer_keys.clear()
-        self._cloud.published_keys.clear()
 
     # -------------------------------------------------------------------------------------------- API
 
@@ -223,7 +218,7 @@ class Harness:
             kid = keys.active.kid
         else:
             raise UsageError("keys must be 'issuer' or 'authority'")
-        self._forget_keys()
+        self._cloud.forget_keys()
         return {"kid": kid, "before": before}
 
     async def _sign(self, given: dict[str, Any]) -> dict[str, Any]:

@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from podpass.cloud.lock import Lock
 from podpass.errors import Error
 from podpass.files import create_private_folder
-from podpass.local.lock import Lock
 from podpass.local.samples import progress, ready
 from podpass.local.samples.cache import COMPLETE, SampleCache, source_files, source_folder
 from podpass.local.samples.model import Sample, Step

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import orjson
 
+from podpass.cloud.lock import lock_holder
 from podpass.files import write_private
-from podpass.local.lock import lock_holder
 
 LOCK_FILE, PROGRESS_FILE = ".lock", ".progress.json"
 _MAX_OUTPUT = 80

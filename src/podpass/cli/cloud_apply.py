@@ -1,0 +1,46 @@
+"""`podpass cloud apply`."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import click
+
+from podpass.cli import options
+from podpass.cli.apply import print_changes, read_valid_seed
+from podpass.cli.cloud_cluster import (
+    kubeconfig_option,
+    namespace_option,
+    open_cluster,
+    run_in_pod,
+)
+from podpass.cli.output import print_output
+
+
+@click.command
+@kubeconfig_option
+@namespace_option
+@options.output("text", "json")
+@click.option("-f", "--filename", required=True, metavar="FILE", help="Seed file; - reads stdin.")
+def command(kubeconfig: Path | None, namespace: str, output: str, filename: str) -> None:
+    """Apply a seed file to the installed cloud: identities, federated credentials, vaults and roles.
+
+    `issuer: cluster` means the cluster in which the cloud runs. Applying the same file again changes nothing.
+    A pod that is replaced applies the seed of `podpass cloud install` only.
+    """
+    text = read_valid_seed(filename, filename).encode()
+    changed = asyncio.run(_run(kubeconfig, namespace, text))
+    if output == "json":
+        print_output({"changed": changed}, output)
+    else:
+        print_changes(changed)
+
+
+async def _run(kubeconfig: Path | None, namespace: str, text: bytes) -> list[str]:
+    client, _ = open_cluster(kubeconfig)
+    command = ["apply", "-f", "-", "--stdin-bytes", str(len(text)), "-o", "json"]
+    async with client:
+        changed: list[str] = json.loads(await run_in_pod(client, namespace, command, text))[
+            "changed"
+        ]
+    return changed

@@ -1,0 +1,156 @@
+"""`podpass cloud install`."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from podpass import __version__
+from podpass.cli import options
+from podpass.cli.cloud_cluster import (
+    kubeconfig_option,
+    namespace_option,
+    open_cluster,
+    read_cloud_status,
+)
+from podpass.cli.completion_values import complete_namespaces
+from podpass.cli.output import align, print_message, text_width
+from podpass.cloud.install.objects import CloudValues
+
+DEFAULT_IMAGE = f"podpass:{__version__}"
+_TIMEOUT_SECONDS = 180
+
+
+@click.command
+@kubeconfig_option
+@namespace_option
+@click.option(
+    "--image",
+    metavar="IMAGE",
+    help=f"Image of podpass, as the nodes have it or can pull it.  [default: {DEFAULT_IMAGE}]",
+)
+@click.option("--seed", metavar="FILE", help="Seed file: identities, vaults and roles, as YAML.")
+@click.option(
+    "--claim",
+    metavar="NAME",
+    help="PersistentVolumeClaim for the data.  [default: the data ends with the pod]",
+)
+@click.option(
+    "--for",
+    "selected",
+    multiple=True,
+    default=("default",),
+    show_default=True,
+    metavar="N",
+    shell_complete=complete_namespaces,
+    help="Namespace whose pods trust the cloud; repeatable. It gets the label podpass.dev/cloud: enabled.",
+)
+@click.option(
+    "--all-namespaces", "-A", is_flag=True, help="The pods of all namespaces but the system's."
+)
+@click.option(
+    "--dns",
+    type=click.Choice(["cluster", "pods", "none"]),
+    default="cluster",
+    show_default=True,
+    help="Where Azure's names lead to the cloud: in CoreDNS, in the chosen pods only, or nowhere.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Check everything and print the changes; change nothing."
+)
+@click.option(
+    "--yes-this-cluster",
+    "confirmed",
+    metavar="CONTEXT",
+    help="Install although the cluster looks like AKS, EKS, GKE or OpenShift; CONTEXT repeats its name.",
+)
+@click.option(
+    "--timeout",
+    type=click.IntRange(1, 3600),
+    default=_TIMEOUT_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time to wait for the pod.",
+)
+@options.output("text", "json", "yaml")
+def command(kubeconfig: Path | None, namespace: str, output: str, **given: Any) -> None:
+    """Give the cluster of the current context an Azure of its own.
+
+    One pod serves tokens, directory, Resource Manager and key vaults for the pods of this cluster, and
+    trusts the cluster's issuer. A second run changes nothing. With `-o yaml` or `-o json` the objects are
+    printed and nothing is changed. It is for test clusters only.
+    """
+    from podpass.cli.manifests import check_namespace, render
+
+    check_namespace(namespace)
+    values = _read_values(namespace, given)
+    if output != "text":
+        from podpass.cloud.install.objects import build_objects
+
+        click.echo(render(build_objects(_with_defaults(values)), output), nl=False)
+        return
+    asyncio.run(_run(kubeconfig, values, given))
+
+
+def _read_values(namespace: str, given: dict[str, Any]) -> CloudValues:
+    seed = ""
+    if given["seed"] is not None:
+        from podpass.cli.apply import read_valid_seed
+
+        seed = read_valid_seed(given["seed"], given["seed"])
+    return CloudValues(
+        image=given["image"] or "",
+        namespace=namespace,
+        seed=seed,
+        claim=given["claim"] or "",
+        all_namespaces=given["all_namespaces"],
+    )
+
+
+def _with_defaults(values: CloudValues) -> CloudValues:
+    return values if values.image else replace(values, image=DEFAULT_IMAGE)
+
+
+async def _run(kubeconfig: Path | None, values: CloudValues, given: dict[str, Any]) -> None:
+    from podpass.clock import system
+    from podpass.cloud.install.installer import Installer, InstallRequest
+
+    client, context = open_cluster(kubeconfig)
+    request = InstallRequest(
+        values=values,
+        context=context,
+        confirmed=given["confirmed"],
+        dns=given["dns"],
+        selected=() if given["all_namespaces"] else given["selected"],
+    )
+    async with client:
+        installer = Installer(
+            client=client,
+            report=click.echo,
+            progress=print_message,
+            timeout=given["timeout"],
+            clock=system,
+        )
+        checked = await installer.check(request, DEFAULT_IMAGE)
+        await installer.apply(checked, dry_run=given["dry_run"])
+        if given["dry_run"]:
+            print_message("this was a dry run: nothing has changed")
+            return
+        await installer.wait(values.namespace)
+        status = await read_cloud_status(client, values.namespace)
+        await installer.connect_pods(request, checked, status["tenant_id"])
+    _print_ready(status, installer.changes, values.namespace)
+
+
+def _print_ready(status: dict[str, Any], changed: int, namespace: str) -> None:
+    click.echo(f"podpass cloud is ready in namespace {namespace}; {changed} changes")
+    rows = [
+        ["  tenant", status["tenant_id"]],
+        ["  issuer", f"{status['issuer']} (`issuer: cluster` in a seed)"],
+        ["  vaults", ", ".join(status["vaults"]) or "none; apply a seed"],
+    ]
+    click.echo(align(rows, text_width()), nl=False)
+    click.echo("next: podpass cloud apply -f seed.yaml   to add identities and vaults")
+    click.echo("      podpass cloud status               to see what runs")

@@ -1,0 +1,58 @@
+"""`podpass cloud serve`."""
+
+import sys
+from typing import Any
+
+import click
+
+from podpass.cli import options
+from podpass.cli.output import print_message, print_output
+from podpass.cloud.datadir import DataDir
+from podpass.settings import CloudSettings
+
+
+@click.command
+@options.data_dir
+@options.setting(CloudSettings, "listen", "ADDRESS")
+@options.setting(CloudSettings, "health_listen", "ADDRESS")
+@options.setting(CloudSettings, "tenant_id", "GUID")
+@options.setting(CloudSettings, "service", "NAME")
+@options.setting(CloudSettings, "dns_upstream", "ADDRESS")
+@options.setting(CloudSettings, "dns_listen", "ADDRESS")
+@options.setting(CloudSettings, "webhook_listen", "ADDRESS")
+@options.setting(CloudSettings, "identity_secret", "NAME")
+@options.setting(CloudSettings, "propagation_seconds", "SECONDS")
+@options.setting(CloudSettings, "assertion_algorithms", "ALGORITHMS")
+@click.option(
+    "--seed", metavar="FILE", help="Seed file to apply: identities, vaults and roles, as YAML."
+)
+@options.output("text", "json")
+def command(data_dir: DataDir, seed: str | None, output: str, **chosen: Any) -> None:
+    """Run the cloud half in this process: one address for all of Azure's names.
+
+    The data folder has the database, the CA and the keys. A process that starts again with the same folder
+    is the same cloud. In a pod, `issuer: cluster` in the seed means the cluster of that pod.
+    """
+    from podpass import log
+    from podpass.cli.apply import read_valid_seed
+    from podpass.cloud.process import run
+
+    settings = CloudSettings(data_dir=data_dir.root, **chosen)
+    text = None if seed is None else (read_valid_seed(seed, seed), seed)
+    log.configure()
+
+    def ready(status: dict[str, Any]) -> None:
+        if output == "json":
+            print_output({**status, "admin": {"username": status["admin"]["username"]}}, output)
+            sys.stdout.flush()
+        else:
+            print_message(f"the cloud half is ready on {settings.listen}")
+
+    run(
+        data_dir,
+        settings=settings,
+        seed=text,
+        environ=options.environ(),
+        progress=lambda _part, _detail: None,
+        ready=ready,
+    )

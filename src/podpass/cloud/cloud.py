@@ -1,0 +1,227 @@
+"""The parts of the cloud half alone, and the order in which they start; `process` starts and stops them."""
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from podpass import files
+from podpass.clock import Clock
+from podpass.cloud import ca, control, gateway, health, ports, signing_keys
+from podpass.cloud.cluster import SurroundingCluster, find_cluster
+from podpass.cloud.context import CloudContext
+from podpass.cloud.datadir import DataDir, initialise, save_ports
+from podpass.cloud.identity_secret import IdentitySecret
+from podpass.cloud.in_cluster import ClusterServices, ClusterSockets
+from podpass.cloud.parts import CloudParts
+from podpass.cloud.queries import CloudQueries
+from podpass.cloud.reset import CloudReset
+from podpass.cloud.served_tls import ServedTls
+from podpass.cloud.start_limit import limit_start
+from podpass.errors import Error
+from podpass.http.server import Receive, serving
+from podpass.kubernetes.client import KubeClient
+from podpass.kubernetes.client.config import in_cluster
+from podpass.kubernetes.service_account.names import MOUNT_PATH
+from podpass.settings import CloudSettings
+from podpass.tasks import background_task
+
+_log = logging.getLogger(__name__)
+
+Progress = Callable[[str, str], None]
+
+SERVICES = ("gateway", "authority", "azure", "vault", "control")
+# The signing keys rotate every few weeks, and the next key exists long before it signs.
+_COPY_SECONDS = 3600.0
+
+
+class CloudInstance:
+    """All parts of the cloud half, in one event loop.
+
+    Shapes:  `opened` are the listening sockets for other hosts, `tls` and `health`; the process that opened
+             them closes them.
+    """
+
+    def __init__(
+        self,
+        data_dir: DataDir,
+        settings: CloudSettings,
+        opened: Mapping[str, socket.socket],
+        *,
+        environ: Mapping[str, str],
+        clock: Clock,
+    ) -> None:
+        self._data_dir, self._settings, self._opened = data_dir, settings, opened
+        self._environ, self._clock = environ, clock
+        self._cluster = find_cluster(environ)
+        self._is_ready = False
+
+    async def start(
+        self, stack: AsyncExitStack, seed: tuple[str, str] | None, progress: Progress
+    ) -> dict[str, Any]:
+        """Start all parts in order; return the status document."""
+        app = health.create_app(lambda: self._is_ready)
+        await stack.enter_async_context(serving(app, self._opened["health"]))
+        client = await self._connect(stack)
+        secret = self._secret(client)
+        copied = await secret.restore(self._data_dir) if secret else b""
+        context = self._create_context(stack)
+        parts = CloudParts(context)
+        queries = await self._start_parts(context, parts, copied, progress)
+        await self._start_control(context, parts, queries, secret, seed)
+        if seed is not None:
+            progress("seed", "")
+            changed = await queries.apply(*seed)
+            progress("seed", f"{len(changed)} changes from {seed[1]}")
+        if secret is not None:
+            await self._keep_identity(stack, secret, parts)
+        if client is not None and self._settings.service:
+            progress("resolver and trust webhook", "")
+            progress("resolver and trust webhook", await self._serve_cluster(client, stack, parts))
+        status = queries.status()
+        files.write_private(self._data_dir.status_file, json.dumps(status, indent=2).encode())
+        self._is_ready = True
+        return status
+
+    async def _connect(self, stack: AsyncExitStack) -> KubeClient | None:
+        if not (self._settings.identity_secret or self._settings.service):
+            return None
+        return await stack.enter_async_context(KubeClient(in_cluster(self._environ)))
+
+    def _secret(self, client: KubeClient | None) -> IdentitySecret | None:
+        name = self._settings.identity_secret
+        return IdentitySecret(client, _own_namespace(), name) if client and name else None
+
+    async def _serve_cluster(
+        self, client: KubeClient, stack: AsyncExitStack, parts: CloudParts
+    ) -> str:
+        services = ClusterServices(
+            client,
+            _own_namespace(),
+            self._settings.service,
+            ca=self._data_dir.ca_file.read_bytes(),
+            dns_upstream=self._settings.dns_upstream,
+            clock=self._clock,
+        )
+        sockets = ClusterSockets(
+            dns_udp=self._opened["dns_udp"],
+            dns_tcp=self._opened["dns_tcp"],
+            webhook=self._opened["webhook"],
+        )
+        return await services.start(stack, sockets, parts.has_vault)
+
+    def _create_context(self, stack: AsyncExitStack) -> CloudContext:
+        config = initialise(self._data_dir, tenant_id=self._settings.tenant_id.lower())
+        sockets = ports.bind_all(0, config.ports, SERVICES)
+        stack.callback(ports.close_all, sockets)
+        return CloudContext(
+            data_dir=self._data_dir,
+            config=save_ports(self._data_dir, config, ports.port_numbers(sockets)),
+            sockets=sockets,
+            settings=self._settings,
+            clock=self._clock,
+            stack=stack,
+            tls=ServedTls(self._data_dir),
+            cluster=self._cluster,
+        )
+
+    async def _start_parts(
+        self, context: CloudContext, parts: CloudParts, copied: bytes, progress: Progress
+    ) -> CloudQueries:
+        await parts.open_database()
+        surrounding = SurroundingCluster(self._cluster)
+        steps: dict[str, Callable[[], Awaitable[str]]] = {
+            "certificates and keys": lambda: self._open_keys(parts, copied),
+            "directory": parts.open_directory,
+            "authority": parts.start_authority,
+            "vault": parts.start_vault,
+            "resource manager and graph": lambda: parts.start_apis(surrounding),
+            "gateway": lambda: self._start_gateway(context, parts),
+        }
+        for part, step in steps.items():
+            progress(part, "")
+            async with limit_start(part, self._data_dir.root):
+                detail = await step()
+            progress(part, detail)
+            _log.info("part_started", extra={"part": part})
+        return CloudQueries(
+            self._data_dir,
+            context.config,
+            parts.directory,
+            parts.secret_store,
+            issuer=self._cluster.issuer if self._cluster else None,
+            clock=self._clock,
+            # ServiceAccounts name client IDs, and a pod with an empty folder applies the seed again.
+            stable_ids=True,
+        )
+
+    async def _start_control(
+        self,
+        context: CloudContext,
+        parts: CloudParts,
+        queries: CloudQueries,
+        secret: IdentitySecret | None,
+        seed: tuple[str, str] | None,
+    ) -> None:
+        """Serve the control API to the commands that run in this pod."""
+        store = None if secret is None else partial(self._store_identity, secret, parts)
+        reset = CloudReset(
+            parts,
+            queries,
+            self._data_dir.root,
+            seed=seed,
+            store_identity=store,
+            clock=self._clock,
+        )
+
+        async def handle_reset(_query: control.Query, _receive: Receive) -> dict[str, Any]:
+            return await reset.run()
+
+        more = {"/reset": ("POST", handle_reset)}
+        app = control.create_app(queries, context.config.control_token, more=more)
+        await context.serve("control", app)
+
+    async def _store_identity(self, secret: IdentitySecret, parts: CloudParts) -> None:
+        await secret.store(self._data_dir, await signing_keys.copy_out(parts.database))
+
+    async def _open_keys(self, parts: CloudParts, copied: bytes) -> str:
+        ca.ensure_certificates(self._data_dir, self._clock)
+        if copied:
+            await signing_keys.copy_in(parts.database, copied)
+        await parts.open_keys()
+        return str(self._data_dir.ca_file)
+
+    async def _start_gateway(self, context: CloudContext, parts: CloudParts) -> str:
+        running = gateway.run_gateway(
+            context.sockets["gateway"],
+            gateway.routes(context.config.ports),
+            direct=self._opened["tls"],
+            vault_exists=parts.has_vault,
+        )
+        await context.stack.enter_async_context(running)
+        return self._settings.listen
+
+    async def _keep_identity(
+        self, stack: AsyncExitStack, secret: IdentitySecret, parts: CloudParts
+    ) -> None:
+        """Store the identity of this cloud in its Secret now, and again after the signing keys rotate."""
+
+        async def keep() -> None:
+            while True:
+                await asyncio.sleep(_COPY_SECONDS)
+                try:
+                    await self._store_identity(secret, parts)
+                except Error as exc:
+                    _log.warning("identity_store_failed", extra={"cause": exc.message})
+
+        await self._store_identity(secret, parts)
+        await stack.enter_async_context(background_task(keep(), "identity secret"))
+
+
+def _own_namespace() -> str:
+    return Path(MOUNT_PATH, "namespace").read_text().strip()

@@ -1,0 +1,111 @@
+"""What all parts of one cloud share: data directory, configuration, sockets, and the exit stack."""
+
+import socket
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from podpass import names
+from podpass.clock import Clock
+from podpass.cloud.datadir import DataDir, InstanceConfig
+from podpass.cloud.served_tls import ServedTls
+
+if TYPE_CHECKING:
+    from podpass.http.fetcher import Fetcher
+    from podpass.http.server import App
+
+
+class TokenRules(Protocol):
+    """The settings of the token service."""
+
+    @property
+    def propagation_seconds(self) -> int: ...
+
+    @property
+    def assertion_algorithms(self) -> str: ...
+
+
+class ServiceWrapper(Protocol):
+    """Changes the applications of an instance for tests."""
+
+    def wrap(self, service: str, app: "App") -> "App": ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustedCluster:
+    """A cluster whose API server publishes the keys of its tokens.
+
+    Shapes:  `issuer` is the exact `iss` of its tokens; `server` is the origin of the API server. The token in
+             `token_file` is sent to that origin alone.
+    """
+
+    issuer: str
+    server: str
+    ca_file: Path
+    token_file: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudContext:
+    """The context in which parts start; each started part is pushed on `stack`.
+
+    Shapes:  only an instance for tests has `faults`.
+    """
+
+    data_dir: DataDir
+    config: InstanceConfig
+    sockets: Mapping[str, socket.socket]
+    settings: TokenRules
+    clock: Clock
+    stack: AsyncExitStack
+    tls: ServedTls
+    cluster: TrustedCluster | None = None
+    faults: ServiceWrapper | None = None
+
+    @property
+    def direct_vault(self) -> str:
+        """Return the origin of the vaults for clients without the gateway."""
+        return f"https://{names.DIRECT_VAULT_SUFFIX}:{self.config.ports['vault']}"
+
+    async def serve_http(self, service: str, app: "App") -> None:
+        """Serve an application without TLS on the socket of a service."""
+        from podpass.http.server import serving
+
+        await self.stack.enter_async_context(serving(app, self.sockets[service]))
+
+    async def serve(self, service: str, app: "App", *, clients: bool = False) -> str:
+        """Serve an application on the socket of a service; return its URL.
+
+        Shapes:  with `clients`, a client may present a certificate of the instance's CA.
+        """
+        from podpass.http.server import serving
+
+        if self.faults is not None:
+            app = self.faults.wrap(service, app)
+        tls = self.tls.create_context(clients=clients)
+        running = serving(app, self.sockets[service], tls)
+        self.tls.add_server(await self.stack.enter_async_context(running), clients=clients)
+        return self.config.url(service)
+
+    def create_fetcher(self) -> "Fetcher":
+        """Create a fetcher that reaches the Azure hosts of this instance, and the keys of its cluster."""
+        from podpass.cloud.gateway import routes
+        from podpass.http.fetcher import Fetcher, FetchRules, TrustedUrls
+
+        hosts = routes(self.config.ports)
+        trusted = TrustedUrls(urls=frozenset())
+        if self.cluster is not None:
+            from podpass.exchange.client_auth.issuer_discovery import ClusterIssuer
+
+            found = ClusterIssuer(issuer=self.cluster.issuer, server=self.cluster.server)
+            trusted = TrustedUrls(
+                urls=frozenset((found.document_url, found.jwks_url)),
+                ca_file=self.cluster.ca_file,
+                token_file=self.cluster.token_file,
+            )
+        rules = FetchRules(hosts=hosts, ca_file=self.data_dir.ca_file, trusted=trusted)
+        fetcher = Fetcher(rules)
+        self.tls.add_fetcher(fetcher)
+        return fetcher

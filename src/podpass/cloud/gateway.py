@@ -1,0 +1,402 @@
+"""The gateway: a CONNECT proxy on loopback that serves Azure's host names from this instance.
+
+Clients that ignore proxy variables connect to its second socket; the server name of TLS selects the service.
+The gateway relays bytes and does not terminate TLS. Connections to an Azure host go to the loopback port of
+the service, which has the leaf certificate. Connections to other hosts are tunnelled unchanged.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from weakref import WeakSet
+
+from podpass import names
+from podpass.cloud import sni
+from podpass.cloud.pod_targets import Address, PodTargets, TargetRefused, may_reach
+from podpass.cloud.proxy_request import BadProxyRequest, RequestHead, parse_head, split_target
+from podpass.errors import Error
+from podpass.http.resolver import NameNotResolved
+from podpass.settings.local import ALL_ADDRESSES
+
+_log = logging.getLogger(__name__)
+
+VaultExists = Callable[[str], Awaitable[bool]]
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+FindTargets = Callable[[str, int], Awaitable[Sequence[Address]]]
+
+HTTPS = 443
+MAX_HEAD_BYTES = 16 * 1024
+HEAD_SECONDS = 10.0
+CONNECT_SECONDS = 15.0
+MAX_TUNNELS = 2000
+_CHUNK = 64 * 1024
+_STOP_SECONDS = 1.0
+_TLS_PORTS_ONLY = "the gateway serves this name on port 443 only"
+
+
+class HostUnreachable(Error):
+    """The requested host cannot be reached."""
+
+    code = "unreachable"
+    status = 502
+
+
+class UnknownVault(HostUnreachable):
+    """The vault does not exist; in Azure its host name would not resolve."""
+
+    code = "unknown_vault"
+
+
+_SERVICES = {
+    **dict.fromkeys(names.LOGIN_ALIASES, "authority"),
+    names.ARM_HOST: "azure",
+    names.GRAPH_HOST: "azure",
+    names.PORTAL_HOST: "azure",
+    names.VAULT_SUFFIX: "vault",
+    f"*.{names.VAULT_SUFFIX}": "vault",
+    f"*.{names.ISSUER_SUFFIX}": "issuer",
+}
+# What the cloud half serves; the issuer belongs to the cluster half.
+SERVED_NAMES = tuple(name for name, service in _SERVICES.items() if service != "issuer")
+
+
+def routes(
+    ports: Mapping[str, int], host: str = "127.0.0.1", storage: Iterable[str] = ()
+) -> dict[str, Address]:
+    """Return the routing table from host names to services; `*.` matches one label, as in a certificate.
+
+    Shapes:  it has the names of the services that have a port. `storage` are the services of storage accounts
+             that are served: `blob`, `queue`, `table`.
+    """
+    table = _SERVICES | {f"*.{each}.{names.STORAGE_SUFFIX}": "storage" for each in storage}
+    return {name: (host, ports[service]) for name, service in table.items() if service in ports}
+
+
+def route(table: Mapping[str, Address], host: str) -> Address | None:
+    """Return the service address for a host, None for a host outside Azure.
+
+    Shapes:  the comparison ignores case and a trailing dot.
+    """
+    name = host.lower().removesuffix(".")
+    return table.get(name) or table.get("*." + name.partition(".")[2])
+
+
+def vault_name(host: str) -> str | None:
+    """Return the vault name in a host name, None if the host is not a vault."""
+    vault, _, suffix = host.lower().removesuffix(".").partition(".")
+    return vault if vault and suffix == names.VAULT_SUFFIX else None
+
+
+class Gateway:
+    """Tunnels from clients to services of the instance or to other hosts."""
+
+    def __init__(
+        self,
+        table: Mapping[str, Address],
+        own: Address,
+        *,
+        vault_exists: VaultExists | None,
+        head_seconds: float,
+        max_tunnels: int,
+    ) -> None:
+        self._table = table
+        self._own = own
+        self._vault_exists = vault_exists
+        self._head_seconds = head_seconds
+        self._max_tunnels = max_tunnels
+        self._pod_targets = PodTargets()
+        self._tunnels: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        # A transport may outlive its task while its buffer drains to a slow peer.
+        self._transports: WeakSet[asyncio.WriteTransport] = WeakSet()
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one client: its request, then its tunnel; one outside as a pod with its own network."""
+        is_local = ipaddress.ip_address(writer.get_extra_info("sockname")[0]).is_loopback
+        await self._handle(reader, writer, self._serve if is_local else self._serve_pod)
+
+    async def handle_tls(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one client that connects to an Azure host directly."""
+        await self._handle(reader, writer, self._serve_tls)
+
+    async def handle_pod(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one client in a pod with its own network; it reaches no address of this machine."""
+        await self._handle(reader, writer, self._serve_pod)
+
+    async def _handle(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, serve: Serve
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tunnels.add(task)
+        self._transports.add(writer.transport)
+        try:
+            await serve(reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # the client disconnected
+        except asyncio.CancelledError:
+            # NOTE: not re-raised after `stop`, because asyncio's streams would log it as an error.
+            if not self._stopping:
+                raise
+        finally:
+            self._tunnels.discard(task)
+            _abort(writer)
+
+    async def _serve_pod(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._serve(reader, writer, self._pod_targets.find)
+
+    async def _serve(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        find: FindTargets | None = None,
+    ) -> None:
+        try:
+            async with asyncio.timeout(self._head_seconds):
+                head = parse_head(await reader.readuntil(b"\r\n\r\n"))
+            if head.method != "CONNECT":
+                return await _respond_without_tunnel(writer, head)
+            remote = await self._open(*split_target(head.target), find=find)
+        except TimeoutError:
+            return await _respond(writer, 408, "the request was not complete in time")
+        except asyncio.LimitOverrunError:
+            return await _respond(writer, 431, "the request headers are too long")
+        except UnknownVault as exc:
+            # Clients print only the reason phrase of a refused tunnel, not the body.
+            return await _respond(writer, exc.status, exc.message, phrase=exc.message)
+        except (BadProxyRequest, HostUnreachable, TargetRefused) as exc:
+            return await _respond(writer, exc.status, exc.message)
+        try:
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await _relay((reader, writer), remote)
+        finally:
+            _abort(remote[1])
+
+    async def _serve_tls(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(self._head_seconds):
+                host, hello = await _read_hello(reader)
+            remote = await self._open(host, HTTPS, served_only=True)
+        except (TimeoutError, sni.BadHello, HostUnreachable):
+            writer.write(sni.UNRECOGNIZED_NAME)
+            return
+        try:
+            remote[1].write(hello)
+            await _relay((reader, writer), remote)
+        finally:
+            _abort(remote[1])
+
+    async def _open(
+        self, host: str, port: int, *, served_only: bool = False, find: FindTargets | None = None
+    ) -> Stream:
+        if len(self._tunnels) > self._max_tunnels:
+            raise HostUnreachable(f"the limit of {self._max_tunnels} open tunnels is reached")
+        service = route(self._table, host)
+        # Never forward another port of an Azure host: the request may contain a token of this instance.
+        if service is not None and port != HTTPS:
+            raise HostUnreachable(f"{host}:{port}: {_TLS_PORTS_ONLY}")
+        if service is not None:
+            await self._check_vault(host)
+        elif served_only:
+            raise HostUnreachable(f"the gateway does not serve {host}")
+        addresses: Sequence[Address] = [service or (host, port)]
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                if find is not None and service is None:
+                    addresses = await find(host, port)
+                reader, writer = await _connect(addresses)
+        except TimeoutError as exc:
+            raise HostUnreachable(
+                f"{host}:{port} did not respond within {CONNECT_SECONDS:.0f} seconds"
+            ) from exc
+        except (OSError, UnicodeError, NameNotResolved) as exc:
+            raise HostUnreachable(f"cannot connect to {host}:{port}: {_reason(exc)}") from exc
+        # A tunnel to the gateway itself would let one request open thousands of tunnels.
+        peer = _unmap_ipv4(writer.get_extra_info("peername"))
+        if self._is_own(peer):
+            _abort(writer)
+            raise HostUnreachable("the gateway does not connect to itself")
+        self._transports.add(writer.transport)
+        _log.debug("tunnel_opened", extra={"host": host, "port": port, "served": bool(service)})
+        return reader, writer
+
+    def _is_own(self, peer: Address) -> bool:
+        """Return whether an address is that of the gateway's own socket."""
+        host, port = self._own
+        return peer[1] == port and (
+            peer[0] == host or (host == ALL_ADDRESSES and not may_reach(peer[0]))
+        )
+
+    async def _check_vault(self, host: str) -> None:
+        vault = vault_name(host)
+        if vault is None or self._vault_exists is None or await self._vault_exists(vault):
+            return
+        # The name goes into the status line, so only printable ASCII is allowed.
+        shown = "".join(char for char in vault if char.isascii() and char.isprintable())
+        refused = UnknownVault(f"vault {shown} does not exist, see `podpass vault list`")
+        _log.warning(
+            "vault_unknown", extra={"host": host, "vault": shown, "cause": refused.message}
+        )
+        raise refused
+
+    async def stop(self) -> None:
+        """Close all open tunnels."""
+        self._stopping = True
+        tunnels = list(self._tunnels)
+        for task in tunnels:
+            task.cancel()
+        if tunnels:
+            await asyncio.wait(tunnels, timeout=_STOP_SECONDS)
+        for transport in list(self._transports):
+            transport.abort()
+
+
+async def _read_hello(reader: asyncio.StreamReader) -> tuple[str, bytes]:
+    """Read a ClientHello; return its server name and the data that was read.
+
+    Errors:  BadHello; IncompleteReadError if the client disconnects.
+    """
+    hello = sni.HelloReader()
+    while not hello.is_complete:
+        header = await reader.readexactly(sni.HEADER_BYTES)
+        length = sni.record_length(header)
+        if len(hello.data) + len(header) + length > MAX_HEAD_BYTES:
+            raise sni.BadHello("the ClientHello is too long")
+        hello.add(header, await reader.readexactly(length))
+    return hello.server_name(), bytes(hello.data)
+
+
+async def _connect(addresses: Sequence[Address]) -> Stream:
+    """Connect to the first address that responds.
+
+    Errors:  OSError, UnicodeError.
+    """
+    *others, last = addresses
+    for address in others:
+        with contextlib.suppress(OSError):
+            return await asyncio.open_connection(*address, limit=_CHUNK)
+    return await asyncio.open_connection(*last, limit=_CHUNK)
+
+
+async def _relay(client: Stream, remote: Stream) -> None:
+    """Copy in both directions until both have ended; an error in one direction ends both."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_copy(client[0], remote[1]))
+            group.create_task(_copy(remote[0], client[1]))
+    except* OSError:
+        pass
+
+
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    while data := await source.read(_CHUNK):
+        sink.write(data)
+        # Wait for a slow peer, so that a tunnel buffers only a bounded amount.
+        await sink.drain()
+    if sink.can_write_eof() and not sink.is_closing():
+        sink.write_eof()
+
+
+def _abort(writer: asyncio.StreamWriter) -> None:
+    """Close the connection without waiting; the transport still flushes its buffer."""
+    if not writer.transport.is_closing():
+        writer.close()
+
+
+def _unmap_ipv4(peer: tuple[str, int]) -> Address:
+    """Convert an IPv4-mapped IPv6 address (::ffff:127.0.0.1) to IPv4."""
+    mapped = getattr(ipaddress.ip_address(peer[0].partition("%")[0]), "ipv4_mapped", None)
+    return (str(mapped) if mapped else peer[0]), peer[1]
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, socket.gaierror | UnicodeError | NameNotResolved):
+        return "the host name does not resolve"
+    if isinstance(exc, OSError) and exc.errno:
+        return os.strerror(exc.errno)
+    return "no address of the host responds"
+
+
+async def _respond_without_tunnel(writer: asyncio.StreamWriter, head: RequestHead) -> None:
+    if head.target == "/healthz" and head.method in ("GET", "HEAD"):
+        await _respond(writer, 200, "ok" if head.method == "GET" else "")
+    elif head.target.lower().startswith("http://"):
+        await _respond(
+            writer,
+            501,
+            "the podpass gateway supports only HTTPS (CONNECT); unset HTTP_PROXY for plain HTTP",
+        )
+    else:
+        await _respond(writer, 405, "this is the podpass gateway, a proxy: set it as HTTPS_PROXY")
+
+
+_PHRASES = {
+    200: "OK",
+    400: "Bad Request",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    431: "Request Header Fields Too Large",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+}
+
+
+async def _respond(
+    writer: asyncio.StreamWriter, status: int, text: str, *, phrase: str | None = None
+) -> None:
+    body = (text + "\n").encode() if text else b""
+    allow = "Allow: CONNECT\r\n" if status == 405 else ""
+    head = (
+        f"HTTP/1.1 {status} {phrase or _PHRASES[status]}\r\n{allow}"
+        "Content-Type: text/plain; charset=utf-8\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    writer.write(head.encode() + body)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_STOP_SECONDS):
+            await writer.drain()
+
+
+@asynccontextmanager
+async def run_gateway(
+    sock: socket.socket,
+    table: Mapping[str, Address],
+    *,
+    pods: socket.socket | None = None,
+    direct: socket.socket | None = None,
+    vault_exists: VaultExists | None = None,
+    head_seconds: float = HEAD_SECONDS,
+    max_tunnels: int = MAX_TUNNELS,
+) -> AsyncIterator[Gateway]:
+    """Run a gateway on a listening socket until the context ends.
+
+    Shapes:  `pods` is a listening socket for pods with their own network, `direct` one for clients without
+             proxy settings; `vault_exists` returns whether a vault exists; without it the gateway accepts
+             every vault name.
+    """
+    own = sock.getsockname()[:2]
+    gateway = Gateway(
+        table, own, vault_exists=vault_exists, head_seconds=head_seconds, max_tunnels=max_tunnels
+    )
+    servers = [await asyncio.start_server(gateway.handle, sock=sock, limit=MAX_HEAD_BYTES)]
+    if pods is not None:
+        handle = gateway.handle_pod
+        servers.append(await asyncio.start_server(handle, sock=pods, limit=MAX_HEAD_BYTES))
+    if direct is not None:
+        servers.append(await asyncio.start_server(gateway.handle_tls, sock=direct, limit=_CHUNK))
+    try:
+        yield gateway
+    finally:
+        for server in servers:
+            server.close()
+        await gateway.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                for server in servers:
+                    await server.wait_closed()

@@ -1,0 +1,173 @@
+"""What the cloud half serves to its cluster besides Azure: the resolver of its names, and the CA for pods."""
+
+import asyncio
+import base64
+import contextlib
+import ipaddress
+import logging
+import socket
+import ssl
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from podpass.clock import Clock
+from podpass.cloud import gateway, webhook_certificate
+from podpass.cloud.dns.pod_dns import PodDns
+from podpass.cloud.dns.resolver import CloudResolver, VaultExists, run_resolver
+from podpass.cloud.trust import bundles
+from podpass.cloud.trust.injection import BundleNames
+from podpass.cloud.trust.objects import CONFIGURATION
+from podpass.cloud.trust.publisher import BundlePublisher
+from podpass.cloud.trust.webhook import create_app
+from podpass.errors import Error
+from podpass.http.server import serving
+from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.tasks import background_task
+
+_log = logging.getLogger(__name__)
+
+_CONFIGURATION_PATH = (
+    f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{CONFIGURATION}"
+)
+_NOT_FOUND = 404
+_DNS_PORT = 53
+_DEFAULT_DOMAIN = "cluster.local"
+_RECONCILE_SECONDS = 30.0
+_SYSTEM_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+
+
+class NoServiceAddress(Error):
+    """The Service of the cloud cannot be read, or has no address."""
+
+    code = "cloud_service"
+    hint = "run `podpass cloud install` again, which creates it"
+
+
+class NoPublicRoots(Error):
+    """The image has no public root certificates."""
+
+    code = "no_public_roots"
+    hint = "add the package ca-certificates to the image"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSockets:
+    """The listening sockets for the pods and for the API server."""
+
+    dns_udp: socket.socket
+    dns_tcp: socket.socket
+    webhook: socket.socket
+
+
+class ClusterServices:
+    """The resolver and the trust webhook of one cloud, behind one Service of its namespace."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        namespace: str,
+        service: str,
+        *,
+        ca: bytes,
+        dns_upstream: str,
+        clock: Clock,
+    ) -> None:
+        self._client = client
+        self._namespace, self._service = namespace, service
+        self._ca, self._clock = ca, clock
+        self._dns_upstream = dns_upstream
+
+    async def start(
+        self, stack: AsyncExitStack, sockets: ClusterSockets, vault_exists: VaultExists
+    ) -> str:
+        """Start both; each started part is pushed on the exit stack. Return the address of the Service.
+
+        Errors:  NoServiceAddress, NoPublicRoots, BadBundle, KubeError.
+        """
+        addresses = await self._read_addresses()
+        served = gateway.SERVED_NAMES
+        upstream = (self._dns_upstream, _DNS_PORT) if self._dns_upstream else None
+        resolver = CloudResolver(served, addresses, vault_exists=vault_exists, upstream=upstream)
+        await stack.enter_async_context(run_resolver(resolver, sockets.dns_udp, sockets.dns_tcp))
+        host = f"{self._service}.{self._namespace}.svc"
+        certificate = webhook_certificate.create(host, self._clock())
+        names = BundleNames()
+        publisher = BundlePublisher(
+            self._client, names, bundles.build(read_public_roots(), self._ca), self._namespace
+        )
+        dns = PodDns(resolver=str(addresses[0]), domain=read_cluster_domain()) if upstream else None
+        app = create_app(names, publisher.ensure, dns=dns)
+        await stack.enter_async_context(serving(app, sockets.webhook, certificate.tls))
+        await self._register(certificate.pem)
+        work = self._keep_registered(certificate.pem)
+        await stack.enter_async_context(background_task(work, "trust webhook"))
+        return ", ".join(map(str, addresses))
+
+    async def _read_addresses(self) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+        path = f"/api/v1/namespaces/{self._namespace}/services/{self._service}"
+        try:
+            spec: Mapping[str, Any] = (await self._client.get(path)).get("spec") or {}
+            found = spec.get("clusterIPs") or [spec.get("clusterIP")]
+            return [ipaddress.ip_address(str(each)) for each in found]
+        except (KubeError, ValueError) as exc:
+            name = f"{self._namespace}/{self._service}"
+            raise NoServiceAddress(f"Service {name} has no usable address: {exc}") from exc
+
+    async def _register(self, pem: bytes) -> None:
+        """Write the certificate into the registration of the webhook, if there is one.
+
+        Errors:  KubeError.
+        """
+        try:
+            found = await self._client.get(_CONFIGURATION_PATH)
+        except KubeError as exc:
+            if exc.status == _NOT_FOUND:
+                return
+            raise
+        bundle = base64.b64encode(pem).decode()
+        hooks = found.get("webhooks") or []
+        if all(each["clientConfig"].get("caBundle") == bundle for each in hooks):
+            return
+        for each in hooks:
+            each["clientConfig"]["caBundle"] = bundle
+        await self._client.replace(_CONFIGURATION_PATH, found)
+        _log.info("trust_webhook_registered", extra={"configuration": CONFIGURATION})
+
+    async def _keep_registered(self, pem: bytes) -> None:
+        while True:
+            await asyncio.sleep(_RECONCILE_SECONDS)
+            try:
+                await self._register(pem)
+            except Error as exc:
+                _log.warning("trust_webhook_register_failed", extra={"cause": exc.message})
+
+
+def read_cluster_domain(path: Path = Path("/etc/resolv.conf")) -> str:
+    """Return the domain of the cluster: this pod searches `svc.DOMAIN`."""
+    try:
+        words = path.read_text().split()
+    except OSError:
+        return _DEFAULT_DOMAIN
+    found = [word.removeprefix("svc.") for word in words if word.startswith("svc.")]
+    return found[0] if found else _DEFAULT_DOMAIN
+
+
+def read_public_roots() -> bytes:
+    """Return the public root certificates of this image.
+
+    Errors:  NoPublicRoots.
+    """
+    default = ssl.get_default_verify_paths().cafile
+    for name in (default, *_SYSTEM_BUNDLES):
+        with contextlib.suppress(OSError):
+            if name and (found := Path(name).read_bytes()):
+                return found
+    raise NoPublicRoots("this image has no public root certificates")

@@ -1,0 +1,89 @@
+"""The webhook that gives pods their identity: keep the one of the cluster, or install podpass's."""
+
+from typing import Any
+
+from podpass import names
+from podpass.cloud.install import apply
+from podpass.cloud.install.objects import OWNER_LABELS, CloudValues, Object
+from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.manifests import ManifestValues, build_webhook_objects
+from podpass.manifests.meta import CONFIG, DEPLOYMENT
+
+DEPLOYMENT_PATH = f"/apis/apps/v1/namespaces/{names.SYSTEM_NAMESPACE}/deployments/{DEPLOYMENT}"
+_REGISTRATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+_NOT_FOUND = 404
+
+
+async def find_foreign(client: KubeClient) -> dict[str, Any] | None:
+    """Return the registration of a webhook for identities that this installation does not own.
+
+    Errors:  KubeError.
+    """
+    try:
+        found = await client.get(f"{_REGISTRATIONS}/{names.WEBHOOK_CONFIGURATION}")
+    except KubeError as exc:
+        if exc.status == _NOT_FOUND:
+            return None
+        raise
+    labels = found["metadata"].get("labels") or {}
+    return None if OWNER_LABELS.items() <= labels.items() else found
+
+
+async def read_tenant(client: KubeClient, registration: dict[str, Any]) -> str:
+    """Return the default tenant of a webhook, empty if its configuration cannot be found.
+
+    Errors:  KubeError.
+    """
+    for hook in registration.get("webhooks") or ():
+        service = (hook.get("clientConfig") or {}).get("service") or {}
+        if not service.get("namespace"):
+            continue
+        path = f"/api/v1/namespaces/{service['namespace']}/configmaps/{CONFIG}"
+        try:
+            data = (await client.get(path)).get("data") or {}
+        except KubeError as exc:
+            if exc.status == _NOT_FOUND:
+                continue
+            raise
+        return str(data.get("AZURE_TENANT_ID", ""))
+    return ""
+
+
+def build_own(values: CloudValues, tenant_id: str) -> list[Object]:
+    """Build the objects of podpass's webhook, marked as a part of this installation."""
+    repository, digest, tag = _split_image(values.image)
+    sets = [f"image.repository={repository}", "replicaCount=1"]
+    sets += [f"image.digest={digest}"] if digest else []
+    sets += [f"image.release={tag}"] if tag else []
+    sets += [f"image.pullPolicy={values.pull_policy}"] if values.pull_policy else []
+    manifest = ManifestValues.from_sets(sets, tenant_id=tenant_id, namespace=names.SYSTEM_NAMESPACE)
+    objects = build_webhook_objects(manifest)
+    for item in objects:
+        item["metadata"]["labels"] |= OWNER_LABELS
+    return objects
+
+
+def _split_image(image: str) -> tuple[str, str, str]:
+    """Return repository, digest and tag of an image; the last two may be empty."""
+    name, _, digest = image.partition("@")
+    repository, colon, tag = name.rpartition(":")
+    if not colon or "/" in tag:  # the colon is that of a registry's port
+        return name, digest, ""
+    return repository, digest, tag
+
+
+async def apply_own(
+    client: KubeClient, objects: list[Object], *, dry_run: bool
+) -> list[tuple[str, apply.ObjectChange]]:
+    """Apply the objects of podpass's webhook.
+
+    Errors:  NotOurs, KubeError.
+    """
+    existing = await apply.check_owned(client, objects)
+    return [
+        (
+            apply.describe(item),
+            await apply.apply(client, item, existing.get(apply.describe(item)), dry_run=dry_run),
+        )
+        for item in objects
+    ]

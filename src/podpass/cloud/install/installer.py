@@ -1,0 +1,290 @@
+"""Install, upgrade and remove the cloud half in a cluster; all checks come before the first change."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from podpass.clock import Clock
+from podpass.cloud.install import apply as objects
+from podpass.cloud.install import cluster_dns, identity_webhook, namespaces
+from podpass.cloud.install.apply import ObjectChange, describe
+from podpass.cloud.install.objects import (
+    NAME,
+    OWNER_LABELS,
+    SEED,
+    SEED_KEY,
+    CloudValues,
+    Object,
+    build_objects,
+)
+from podpass.cloud.install.rights import check_rights, list_rights
+from podpass.cloud.install.rollout import (
+    NotReady,
+    describe_pods,
+    is_rolled_out,
+    list_pods,
+    wait_until_ready,
+)
+from podpass.cloud.install.safety import check_cluster
+from podpass.errors import Error
+from podpass.kubernetes.client import KubeClient
+
+Report = Callable[[str], None]
+Sleep = Callable[[float], Awaitable[None]]
+
+CLUSTER_DNS, POD_DNS, NO_DNS = "cluster", "pods", "none"
+_POLL_SECONDS = 0.5
+
+
+class InstalledElsewhere(Error):
+    """The cluster has another installation, in another namespace."""
+
+    code = "installed_elsewhere"
+
+
+class WaitTimeout(Error):
+    """A step of the installation did not end in time."""
+
+    code = "cloud_install_timeout"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallRequest:
+    """What the user asks for.
+
+    Shapes:  `selected` are the namespaces whose pods get the CA; `confirmed` repeats the name of a context
+             that looks like that of a managed cluster.
+    """
+
+    values: CloudValues
+    context: str
+    confirmed: str | None = None
+    dns: str = CLUSTER_DNS
+    selected: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedCluster:
+    """What the checks have found: the objects that exist, and the webhook that is kept."""
+
+    existing: Mapping[str, Object]
+    foreign_webhook: bool
+    values: CloudValues
+
+
+@dataclass(slots=True, kw_only=True)
+class Installer:
+    """One installation; `report` gets a line for each change, `progress` for each thing it waits for.
+
+    Units:   `timeout` is the seconds to wait for each pod.
+    """
+
+    client: KubeClient
+    report: Report
+    progress: Report
+    timeout: float
+    clock: Clock
+    sleep: Sleep = asyncio.sleep
+    changes: int = field(default=0, init=False)
+
+    async def check(self, request: InstallRequest, default_image: str) -> CheckedCluster:
+        """Check that the installation may begin; complete the values by those of an earlier one.
+
+        Errors:  MissingRights, NotATestCluster, InstalledElsewhere, NotOurs, NoCoreDns, CorefileError,
+                 UsageError, KubeError.
+        """
+        client, values = self.client, request.values
+        await check_rights(client, list_rights(values.namespace))
+        nodes, _ = await client.list("/api/v1/nodes")
+        labels = [node["metadata"].get("labels") or {} for node in nodes]
+        check_cluster(request.context, client.server, labels, request.confirmed)
+        await self._check_elsewhere(values.namespace)
+        await namespaces.check_namespaces(client, request.selected)
+        if request.dns == CLUSTER_DNS:
+            await cluster_dns.check_dns(client, values.namespace)
+        existing = await objects.check_owned(client, build_objects(values))
+        foreign = await identity_webhook.find_foreign(client)
+        values = keep_earlier(values, existing)
+        if request.dns == POD_DNS:
+            values = replace(values, dns_upstream=await cluster_dns.find_server(client))
+        if foreign is not None and not values.tenant_id:
+            tenant = await identity_webhook.read_tenant(client, foreign)
+            values = replace(values, tenant_id=tenant)
+        return CheckedCluster(
+            existing=existing,
+            foreign_webhook=foreign is not None,
+            values=values if values.image else replace(values, image=default_image),
+        )
+
+    async def _check_elsewhere(self, namespace: str) -> None:
+        others = [each for each in await find_installations(self.client) if each != namespace]
+        if others:
+            raise InstalledElsewhere(
+                f"namespace {others[0]} has an installation; a cluster has one, because it has one DNS",
+                hint=f"use that one with --namespace {others[0]}, or remove it:"
+                f" podpass cloud uninstall --namespace {others[0]}",
+            )
+
+    async def apply(self, checked: CheckedCluster, *, dry_run: bool = False) -> None:
+        """Apply the objects of the cloud; a second run changes nothing.
+
+        Errors:  KubeError.
+        """
+        is_new = f"namespace/{checked.values.namespace}" not in checked.existing
+        for item in build_objects(checked.values):
+            # A namespace that does not exist yet has no room for a dry run.
+            if dry_run and is_new:
+                change = ObjectChange.CREATED
+            else:
+                existing = checked.existing.get(describe(item))
+                change = await objects.apply(self.client, item, existing, dry_run=dry_run)
+            self._changed(describe(item), change)
+
+    async def wait(self, namespace: str) -> None:
+        """Wait until the cloud is ready.
+
+        Errors:  NotReady, KubeError.
+        """
+        await wait_until_ready(
+            self.client,
+            namespace,
+            seconds=self.timeout,
+            report=self.progress,
+            clock=self.clock,
+            sleep=self.sleep,
+        )
+
+    async def connect_pods(
+        self, request: InstallRequest, checked: CheckedCluster, tenant_id: str
+    ) -> None:
+        """Give pods their identity, the CA and the names of Azure; the cloud is ready.
+
+        Errors:  NotOurs, CorefileError, WaitTimeout, KubeError.
+        """
+        if checked.foreign_webhook:
+            self.progress("the webhook for identities that the cluster has is kept")
+        else:
+            own = identity_webhook.build_own(checked.values, tenant_id)
+            for name, change in await identity_webhook.apply_own(self.client, own, dry_run=False):
+                self._changed(name, change)
+            await self._wait_for("the webhook for identities", self._has_webhook)
+        for name in await namespaces.enable(self.client, request.selected):
+            self._changed(f"namespace/{name}", "labelled")
+        if request.dns == CLUSTER_DNS:
+            address = (await self._read_service(checked.values.namespace))["spec"]["clusterIP"]
+            if await cluster_dns.add(self.client, checked.values.namespace, address):
+                self._changed("coredns in kube-system", ObjectChange.CONFIGURED)
+        elif await cluster_dns.remove(self.client, checked.values.namespace):
+            self._changed("coredns in kube-system", "restored")
+        await self._wait_for("CoreDNS", lambda: cluster_dns.is_restarted(self.client))
+
+    async def _has_webhook(self) -> bool:
+        return is_rolled_out(await self.client.get(identity_webhook.DEPLOYMENT_PATH))
+
+    async def _read_service(self, namespace: str) -> dict[str, Any]:
+        return await self.client.get(f"/api/v1/namespaces/{namespace}/services/{NAME}")
+
+    async def _wait_for(self, what: str, is_done: Callable[[], Awaitable[bool]]) -> None:
+        deadline, is_reported = self.clock() + self.timeout, False
+        while not await is_done():
+            if not is_reported:
+                self.progress(f"waiting for {what}")
+                is_reported = True
+            if self.clock() >= deadline:
+                raise WaitTimeout(
+                    f"{what} is not ready after {self.timeout:.0f} seconds",
+                    hint="run `podpass cloud install` again; it continues where it stopped",
+                )
+            await self.sleep(_POLL_SECONDS)
+
+    def _changed(self, name: str, change: str) -> None:
+        self.changes += change != ObjectChange.UNCHANGED
+        self.report(f"{name} {change}")
+
+    async def uninstall(self, namespace: str) -> None:
+        """Remove an installation, also a half-done one: first the names, last its namespace.
+
+        Errors:  CorefileError, WaitTimeout, KubeError.
+        """
+        if await cluster_dns.remove(self.client, namespace):
+            self._changed("coredns in kube-system", "restored")
+        await self._wait_for("CoreDNS", lambda: cluster_dns.is_restarted(self.client))
+        values = CloudValues(image="podpass", namespace=namespace)
+        own = build_objects(values)
+        registration = next(item for item in own if item["kind"] == "MutatingWebhookConfiguration")
+        # Before its pod: the API server would refuse the pods of the selected namespaces.
+        await self._delete(registration)
+        for each in await namespaces.clear(self.client):
+            self._changed(each, "removed")
+        webhook = identity_webhook.build_own(values, "00000000-0000-0000-0000-000000000000")
+        for item in (*reversed(webhook), *reversed(own)):
+            await self._delete(item)
+        for item in (webhook[0], own[0]):
+            await self._wait_for(describe(item), partial(self._is_gone, item))
+
+    async def _delete(self, item: Object) -> None:
+        if await objects.delete(self.client, item):
+            self._changed(describe(item), "deleted")
+
+    async def _is_gone(self, item: Object) -> bool:
+        found = await objects.read(self.client, item)
+        return found is None or "deletionTimestamp" not in found["metadata"]
+
+
+def keep_earlier(values: CloudValues, existing: Mapping[str, Object]) -> CloudValues:
+    """Return the values with those of the earlier installation where none are given."""
+    deployment, seed = existing.get(f"deployment/{NAME}"), existing.get(f"configmap/{SEED}")
+    image, claim, tenant = "", "", ""
+    if deployment is not None:
+        pod = deployment["spec"]["template"]["spec"]
+        container = pod["containers"][0]
+        image = str(container["image"])
+        variables = {each["name"]: each.get("value", "") for each in container.get("env") or ()}
+        tenant = variables.get("PODPASS_CLOUD_TENANT_ID", "")
+        volume: Object = next((each for each in pod["volumes"] if each["name"] == "data"), {})
+        claim = str((volume.get("persistentVolumeClaim") or {}).get("claimName", ""))
+    return replace(
+        values,
+        image=values.image or image,
+        seed=values.seed or str(((seed or {}).get("data") or {}).get(SEED_KEY, "")),
+        claim=values.claim or claim,
+        tenant_id=values.tenant_id or tenant,
+    )
+
+
+async def find_installations(client: KubeClient) -> list[str]:
+    """Return the namespaces that have an installation.
+
+    Errors:  KubeError.
+    """
+    selector = ",".join(f"{key}={value}" for key, value in OWNER_LABELS.items())
+    found, _ = await client.list("/apis/apps/v1/deployments", {"labelSelector": selector})
+    return sorted(
+        each["metadata"]["namespace"] for each in found if each["metadata"]["name"] == NAME
+    )
+
+
+async def observe(client: KubeClient, namespace: str) -> dict[str, Any]:
+    """Return what the cluster has of an installation: its image, its address, and the state of its pod.
+
+    Errors:  KubeError.
+    """
+    own = build_objects(CloudValues(image="", namespace=namespace))
+    items = {describe(item): item for item in own}
+    deployment = await objects.read(client, items[f"deployment/{NAME}"])
+    service = await objects.read(client, items[f"service/{NAME}"])
+    if deployment is None:
+        return {"ready": False, "pod": "not installed", "image": "", "address": ""}
+    try:
+        state = describe_pods(await list_pods(client, namespace))
+    except NotReady as exc:
+        state = exc.message
+    is_ready = is_rolled_out(deployment)
+    return {
+        "ready": is_ready,
+        "pod": "ready" if is_ready else state,
+        "image": deployment["spec"]["template"]["spec"]["containers"][0]["image"],
+        "address": (service or {}).get("spec", {}).get("clusterIP", ""),
+    }

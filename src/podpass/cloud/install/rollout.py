@@ -1,0 +1,121 @@
+"""Wait until the pod of an installation is ready, and say why it is not."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from podpass.clock import Clock
+from podpass.cloud.install.objects import NAME, SELECTOR
+from podpass.errors import Error
+from podpass.kubernetes.client import KubeClient
+
+_POLL_SECONDS = 0.5
+# The kubelet sets these reasons when it has tried; it tries again, but seldom with another result.
+_HOPELESS = {
+    "ErrImageNeverPull": "the image is not on the node and must not be pulled",
+    "InvalidImageName": "the name of the image is not valid",
+    "ImagePullBackOff": "the image cannot be pulled",
+    "CreateContainerConfigError": "the container cannot be created",
+}
+_IMAGE_HINT = (
+    "load it into the cluster (`kind load docker-image`, `k3d image import`, `minikube image load`) or name"
+    " another one with --image"
+)
+_MAX_MESSAGE = 300
+
+Report = Callable[[str], None]
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class NotReady(Error):
+    """The pod of the installation does not become ready."""
+
+    code = "cloud_not_ready"
+
+
+async def wait_until_ready(
+    client: KubeClient,
+    namespace: str,
+    *,
+    seconds: float,
+    report: Report,
+    clock: Clock,
+    sleep: Sleep = asyncio.sleep,
+) -> None:
+    """Wait until the newest pod is ready.
+
+    Errors:  NotReady, KubeError.
+    """
+    deadline, said = clock() + seconds, ""
+    while True:
+        deployment = await client.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{NAME}")
+        if is_rolled_out(deployment):
+            return
+        state = "waiting for the pod to be created"
+        if int((deployment.get("status") or {}).get("updatedReplicas") or 0):
+            state = describe_pods(await list_pods(client, namespace))
+        if state != said:
+            said = state
+            report(state)
+        if clock() >= deadline:
+            raise NotReady(
+                f"after {seconds:.0f} seconds: {state}",
+                hint=f"read its log: kubectl logs -n {namespace} deployment/{NAME}",
+            )
+        await sleep(_POLL_SECONDS)
+
+
+async def list_pods(client: KubeClient, namespace: str) -> list[dict[str, Any]]:
+    """Return the pods of the installation."""
+    selector = ",".join(f"{key}={value}" for key, value in SELECTOR.items())
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    pods, _ = await client.list(path, {"labelSelector": selector})
+    return pods
+
+
+def is_rolled_out(deployment: Mapping[str, Any]) -> bool:
+    """Return whether the pod of the current template is ready, and no other one is left."""
+    status = deployment.get("status") or {}
+    observed = int(status.get("observedGeneration") or 0)
+    wanted = int(deployment["spec"].get("replicas", 1))
+    counts = [int(status.get(name) or 0) for name in ("replicas", "updatedReplicas")]
+    is_current = observed >= int(deployment["metadata"].get("generation", 0))
+    return (
+        is_current
+        and counts == [wanted] * 2
+        and int(status.get("availableReplicas") or 0) == wanted
+    )
+
+
+def describe_pods(pods: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the newest pod waits for.
+
+    Errors:  NotReady for a state that waiting does not end.
+    """
+    running = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    if not running:
+        return "waiting for the pod to be created" if not pods else "waiting for the old pod to end"
+    pod = max(running, key=lambda each: str(each["metadata"].get("creationTimestamp")))
+    name = pod["metadata"]["name"]
+    for status in (pod.get("status") or {}).get("containerStatuses") or ():
+        waiting = (status.get("state") or {}).get("waiting") or {}
+        reason, message = str(waiting.get("reason", "")), str(waiting.get("message", ""))
+        if reason in _HOPELESS:
+            raise NotReady(
+                f"pod {name}: {_HOPELESS[reason]} ({status.get('image')}): {message[:_MAX_MESSAGE]}",
+                hint=_IMAGE_HINT if "mage" in reason else None,
+            )
+        if reason == "CrashLoopBackOff":
+            raise NotReady(
+                f"pod {name} exits at its start",
+                hint=f"read its log: kubectl logs -n {pod['metadata']['namespace']} {name} --previous",
+            )
+        if reason:
+            return f"pod {name}: {reason}"
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    for condition in conditions:
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return (
+                f"pod {name} is not scheduled: {str(condition.get('message', ''))[:_MAX_MESSAGE]}"
+            )
+    return f"pod {name} is starting"

@@ -1,0 +1,107 @@
+"""Run the cloud half alone: lock the data directory, start all parts, wait for a signal, stop all parts."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from podpass.clock import Clock, system
+from podpass.cloud import disk_errors, ports
+from podpass.cloud.cloud import CloudInstance
+from podpass.cloud.datadir import DataDir, prepare
+from podpass.cloud.lock import AlreadyRunning, Lock, check_lock_file
+from podpass.servers.file_limits import raise_file_limit
+from podpass.servers.listen import listen, listen_for_queries
+from podpass.servers.shutdown_signal import ShutdownSignal
+from podpass.settings import CloudSettings
+
+if TYPE_CHECKING:
+    import socket
+
+_log = logging.getLogger(__name__)
+
+Progress = Callable[[str, str], None]
+Ready = Callable[[dict[str, Any]], None]
+"""Called once when all parts are ready, with the status document."""
+
+_STOP_SECONDS = 10.0
+
+
+def run(
+    data_dir: DataDir,
+    *,
+    settings: CloudSettings,
+    seed: tuple[str, str] | None,
+    environ: Mapping[str, str],
+    progress: Progress,
+    ready: Ready,
+    clock: Clock = system,
+) -> None:
+    """Run the cloud half until a signal stops it.
+
+    Shapes:  `seed` is the text of a seed and the name of its file.
+    Errors:  AlreadyRunning, PortInUse, DataDirError, DiskNotWritable, IdentitySecretError, and errors of the
+             parts about their data.
+    """
+    import uvloop
+
+    with disk_errors.translate_disk_errors():
+        prepare(data_dir)
+        lock = Lock(data_dir.lock_file)
+        if not lock.acquire():
+            check_lock_file(data_dir.lock_file)
+            raise AlreadyRunning(
+                f"another process uses {data_dir.root}",
+                hint="stop that process, or use another folder with --data-dir D",
+            )
+        opened: dict[str, socket.socket] = {}
+        try:
+            opened |= _open(settings)
+            raise_file_limit()
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                cloud = CloudInstance(data_dir, settings, opened, environ=environ, clock=clock)
+                runner.run(_run_until_signal(cloud, seed, progress, ready))
+        finally:
+            ports.close_all(opened)
+            data_dir.status_file.unlink(missing_ok=True)
+            lock.release()
+
+
+def _open(settings: CloudSettings) -> "dict[str, socket.socket]":
+    """Open the listening sockets for other hosts.
+
+    Errors:  PortInUse.
+    """
+    opened = {
+        "tls": listen("--listen", settings.listen),
+        "health": listen("--health-listen", settings.health_listen),
+    }
+    if settings.service:
+        opened["webhook"] = listen("--webhook-listen", settings.webhook_listen)
+        opened["dns_udp"], opened["dns_tcp"] = listen_for_queries(
+            "--dns-listen", settings.dns_listen
+        )
+    return opened
+
+
+async def _run_until_signal(
+    cloud: CloudInstance, seed: tuple[str, str] | None, progress: Progress, ready: Ready
+) -> None:
+    async def start() -> None:
+        began = time.monotonic()
+        ready(await cloud.start(stack, seed, progress))
+        _log.info("cloud_ready", extra={"took_ms": round((time.monotonic() - began) * 1000)})
+
+    stack = AsyncExitStack()
+    with ShutdownSignal() as shutdown:
+        try:
+            await shutdown.wait_after(start())
+        finally:
+            _log.info("cloud_stopping")
+            try:
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await stack.aclose()
+            except TimeoutError:
+                _log.error("cloud_stop_timed_out", extra={"seconds": _STOP_SECONDS})

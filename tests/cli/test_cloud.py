@@ -1,0 +1,76 @@
+"""`podpass cloud`: what it prints and refuses. `tests/node/test_cloud.py` installs and uses it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from podpass.cloud.install.objects import CloudValues, build_objects
+from tests.local.instances import Podpass
+
+
+def _kubeconfig(podpass: Podpass) -> dict[str, str]:
+    return {"KUBECONFIG": str(podpass.status()["kubernetes"]["kubeconfig"])}
+
+
+def test_objects_are_printed_without_a_cluster(podpass: Podpass, tmp_path: Path) -> None:
+    seed = tmp_path / "seed.yaml"
+    seed.write_text("vaults: []\n")
+    arguments = ("cloud", "install", "--seed", str(seed), "--image", "podpass:9", "-o")
+    environ = {"KUBECONFIG": str(tmp_path / "absent")}
+    wanted = build_objects(CloudValues(image="podpass:9", seed="vaults: []\n"))
+    printed = podpass(*arguments, "yaml", env=environ)
+    assert list(yaml.safe_load_all(printed.stdout)) == wanted
+    assert json.loads(podpass(*arguments, "json", env=environ).stdout)["items"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("install", "--namespace", "Bad_Name"), "is not a valid namespace name"),
+        (("install", "--seed", "/nonexistent"), "cannot read /nonexistent"),
+        (("status",), "cannot read"),
+        (("apply", "-f", "/nonexistent"), "cannot read /nonexistent"),
+        (("serve", "--listen", "x"), "--listen 'x': must be HOST:PORT"),
+        (("instal",), "Did you mean 'install'?"),
+    ],
+    ids=["namespace", "seed", "no-cluster", "no-file", "address", "typo"],
+)
+def test_wrong_call_says_what_is_wrong(
+    podpass: Podpass, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    done = podpass("cloud", *arguments, env={"KUBECONFIG": str(tmp_path / "absent")})
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+    assert done.stdout == ""
+
+
+def test_status_of_a_cluster_without_an_installation(running: Podpass) -> None:
+    done = running("cloud", "status", "-o", "json", env=_kubeconfig(running))
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {
+        "context": "podpass",
+        "namespace": "podpass-cloud",
+        "ready": False,
+        "pod": "not installed",
+        "image": "",
+        "address": "",
+    }
+
+
+def test_command_for_a_running_cloud_names_the_installation(running: Podpass) -> None:
+    done = running("cloud", "reset", env=_kubeconfig(running))
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "podpass: namespace podpass-cloud has no cloud that is ready",
+        "  install it with `podpass cloud install`, or see `podpass cloud status`",
+    ]
+
+
+def test_context_that_is_not_the_current_one_is_refused(running: Podpass) -> None:
+    arguments = ("cloud", "install", "--dns", "none", "--yes-this-cluster", "production")
+    done = running(*arguments, env=_kubeconfig(running))
+    assert done.returncode == 1
+    assert "--yes-this-cluster production is not the current context, podpass" in done.stderr
+    assert running("cloud", "status", env=_kubeconfig(running)).returncode == 1

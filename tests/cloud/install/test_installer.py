@@ -1,0 +1,183 @@
+"""Installation and removal in the embedded cluster: objects, checks before the first change, ownership."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from podpass.clock import system
+from podpass.cloud.install import apply as objects
+from podpass.cloud.install import namespaces
+from podpass.cloud.install.apply import NotOurs
+from podpass.cloud.install.installer import (
+    NO_DNS,
+    InstalledElsewhere,
+    Installer,
+    InstallRequest,
+    keep_earlier,
+)
+from podpass.cloud.install.objects import CloudValues, build_objects
+from podpass.cloud.install.rights import MissingRights
+from podpass.cloud.trust.objects import MANAGED_LABEL, NAMESPACE_LABEL
+from podpass.errors import UsageError
+from podpass.kubernetes.client import KubeClient
+from tests.kubernetes.conftest import Live, ca, live, ring, serve
+
+__all__ = ["ca", "live", "ring", "serve"]
+
+VALUES = CloudValues(image="podpass:1", seed="vaults: []\n")
+IMAGE = "podpass:default"
+
+
+@pytest.fixture
+async def admin(live: Live) -> AsyncIterator[KubeClient]:
+    async with KubeClient.from_kubeconfig(live.kubeconfig()) as client:
+        yield client
+
+
+def installer(client: KubeClient) -> Installer:
+    lines: list[str] = []
+    return Installer(
+        client=client, report=lines.append, progress=lines.append, timeout=60, clock=system
+    )
+
+
+def request(values: CloudValues = VALUES, **more: Any) -> InstallRequest:
+    return InstallRequest(values=values, context="kind-kind", dns=NO_DNS, **more)
+
+
+async def install(client: KubeClient, values: CloudValues = VALUES) -> Installer:
+    made = installer(client)
+    await made.apply(await made.check(request(values), IMAGE))
+    return made
+
+
+async def find_all(client: KubeClient) -> list[str]:
+    found = [await objects.read(client, item) for item in build_objects(VALUES)]
+    return [objects.describe(each) for each in found if each is not None]
+
+
+async def test_second_installation_changes_nothing(admin: KubeClient) -> None:
+    assert (await install(admin)).changes == len(build_objects(VALUES))
+    assert (await install(admin)).changes == 0
+    # Without arguments, the earlier values are kept.
+    assert (await install(admin, CloudValues(image=""))).changes == 0
+
+
+async def test_upgrade_changes_only_what_differs(admin: KubeClient) -> None:
+    await install(admin)
+    assert (await install(admin, CloudValues(image="podpass:2"))).changes == 1
+
+
+async def test_removal_leaves_nothing(admin: KubeClient) -> None:
+    await install(admin)
+    await namespaces.enable(admin, ["default"])
+    about = {"name": "podpass-cloud-trust", "labels": {MANAGED_LABEL: "true"}}
+    await admin.create("/api/v1/namespaces/default/configmaps", {"metadata": about})
+    await installer(admin).uninstall("podpass-cloud")
+    assert await find_all(admin) == []
+    left, _ = await admin.list("/api/v1/configmaps", {"labelSelector": MANAGED_LABEL})
+    assert left == []
+    default = await admin.get("/api/v1/namespaces/default")
+    assert NAMESPACE_LABEL not in (default["metadata"].get("labels") or {})
+    again = installer(admin)
+    await again.uninstall("podpass-cloud")
+    assert again.changes == 0
+
+
+async def test_half_done_installation_is_completed_and_removed(admin: KubeClient) -> None:
+    await install(admin)
+    for item in build_objects(VALUES)[-3:]:
+        assert await objects.delete(admin, item)
+    assert (await install(admin)).changes == 3
+    for item in build_objects(VALUES)[1:5]:
+        assert await objects.delete(admin, item)
+    await installer(admin).uninstall("podpass-cloud")
+    assert await find_all(admin) == []
+
+
+async def test_dry_run_changes_nothing(admin: KubeClient) -> None:
+    made = installer(admin)
+    await made.apply(await made.check(request(), IMAGE), dry_run=True)
+    assert made.changes == len(build_objects(VALUES))
+    assert await find_all(admin) == []
+    await install(admin)
+    made = installer(admin)
+    changed = CloudValues(image="podpass:2")
+    await made.apply(await made.check(request(changed), IMAGE), dry_run=True)
+    assert made.changes == 1
+    assert (await install(admin)).changes == 0
+
+
+async def test_object_of_another_owner_is_refused_before_the_first_change(
+    admin: KubeClient,
+) -> None:
+    about = {"metadata": {"name": "podpass-cloud"}}
+    await admin.create("/apis/rbac.authorization.k8s.io/v1/clusterroles", about)
+    with pytest.raises(NotOurs, match="clusterrole/podpass-cloud exists already"):
+        await install(admin)
+    assert await find_all(admin) == ["clusterrole/podpass-cloud"]
+    await installer(admin).uninstall("podpass-cloud")
+    assert await find_all(admin) == ["clusterrole/podpass-cloud"]
+
+
+async def test_second_installation_in_another_namespace_is_refused(admin: KubeClient) -> None:
+    await install(admin)
+    with pytest.raises(InstalledElsewhere, match="namespace podpass-cloud has an installation"):
+        await installer(admin).check(
+            request(CloudValues(image="podpass:1", namespace="other")), IMAGE
+        )
+
+
+async def test_missing_rights_are_named(live: Live) -> None:
+    async with KubeClient.from_kubeconfig(live.kubeconfig("alice-token")) as alice:
+        with pytest.raises(MissingRights) as caught:
+            await installer(alice).check(request(), IMAGE)
+    message = caught.value.message
+    assert "create secrets in namespace podpass-cloud" in message
+    assert "create mutatingwebhookconfigurations.admissionregistration.k8s.io" in message
+    assert caught.value.hint is not None
+    assert "cluster-admin" in caught.value.hint
+
+
+async def test_missing_namespace_is_refused(admin: KubeClient) -> None:
+    with pytest.raises(UsageError, match="--for shop: the cluster has no such namespace"):
+        await installer(admin).check(request(selected=("default", "shop")), IMAGE)
+
+
+async def test_tenant_of_the_webhook_that_is_there_is_taken(admin: KubeClient) -> None:
+    tenant = "11111111-2222-4333-8444-555555555555"
+    await admin.create("/api/v1/namespaces", {"metadata": {"name": "wi"}})
+    config = {"metadata": {"name": "azure-wi-webhook-config"}, "data": {"AZURE_TENANT_ID": tenant}}
+    await admin.create("/api/v1/namespaces/wi/configmaps", config)
+    hook = {
+        "name": "mutation.azure-workload-identity.io",
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "clientConfig": {"service": {"name": "webhook", "namespace": "wi"}},
+    }
+    registration = {
+        "metadata": {"name": "azure-wi-webhook-mutating-webhook-configuration"},
+        "webhooks": [hook],
+    }
+    path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+    await admin.create(path, registration)
+    checked = await installer(admin).check(request(), IMAGE)
+    assert checked.foreign_webhook
+    assert checked.values.tenant_id == tenant
+
+
+def test_earlier_values_are_kept_where_none_are_given() -> None:
+    earlier = CloudValues(image="podpass:9", seed="vaults: []", claim="data", tenant_id="t")
+    existing = {objects.describe(item): item for item in build_objects(earlier)}
+    assert keep_earlier(CloudValues(image=""), existing) == earlier
+    given = CloudValues(image="podpass:10", seed="identities: []", claim="other", tenant_id="u")
+    assert keep_earlier(given, existing) == given
+
+
+def test_no_object_contains_a_key() -> None:
+    (secret,) = [each for each in build_objects(VALUES) if each["kind"] == "Secret"]
+    assert "data" not in secret
+    assert "stringData" not in secret
+    assert "PRIVATE KEY" not in json.dumps(build_objects(VALUES))

@@ -1,0 +1,407 @@
+"""The gateway with real TLS: hosts that it serves, tunnels and refuses."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trustme
+
+from podpass.cloud import gateway, ports, sni
+from podpass.cloud.pod_targets import Address
+from podpass.http.server import bind
+from tests.ports import free_port
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+PORTS = {name: 1000 + n for n, name in enumerate(ports.SERVICES)}
+TABLE = gateway.routes(PORTS)
+
+
+@pytest.mark.parametrize(
+    ("host", "service"),
+    [
+        ("login.microsoftonline.com", "authority"),
+        ("LOGIN.MicrosoftOnline.com", "authority"),
+        ("login.microsoftonline.com.", "authority"),
+        ("sts.windows.net", "authority"),
+        ("management.azure.com", "azure"),
+        ("graph.microsoft.com", "azure"),
+        ("vault.azure.net", "vault"),
+        ("demo-vault.vault.azure.net", "vault"),
+        ("eastus.oic.prod-aks.azure.com", "issuer"),
+        ("a.b.vault.azure.net", None),
+        ("vault.azure.net.evil.example", None),
+        ("evilvault.azure.net", None),
+        ("login.microsoftonline.com.evil.example", None),
+        ("example.com", None),
+        ("localhost", None),
+        ("", None),
+    ],
+)
+def test_azure_host_is_routed_to_its_service_and_others_are_not(
+    host: str, service: str | None
+) -> None:
+    found = gateway.route(TABLE, host)
+    assert found == (("127.0.0.1", PORTS[service]) if service else None)
+
+
+@asynccontextmanager
+async def _listening(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[Address]:
+    serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving[task] = writer
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await serve(reader, writer)
+
+    server = await asyncio.start_server(tracked, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield server.sockets[0].getsockname()[:2]
+    finally:
+        server.close()
+        for task, writer in serving.items():
+            task.cancel()
+            writer.transport.abort()
+        await asyncio.gather(*serving, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _gateway(table: Mapping[str, Address], **limits: Any) -> AsyncIterator[Address]:
+    sock = bind("127.0.0.1", 0)
+    async with gateway.run_gateway(sock, table, **limits):
+        yield sock.getsockname()[:2]
+
+
+async def _connect(proxy: Address, target: str) -> tuple[bytes, Stream]:
+    reader, writer = await asyncio.open_connection(*proxy)
+    writer.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+    return (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0], (reader, writer)
+
+
+async def _send_request(proxy: Address, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection(*proxy)
+    writer.write(request)
+    try:
+        return await reader.read()
+    finally:
+        writer.close()
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+
+def _authority(*names: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names).configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return server, client
+
+
+async def test_tls_of_an_azure_host_is_terminated_by_the_service_of_this_instance() -> None:
+    server, client = _authority("demo-vault.vault.azure.net")
+    async with (
+        _listening(_echo, server) as service,
+        _gateway({"*.vault.azure.net": service}) as proxy,
+    ):
+        status, (reader, writer) = await _connect(proxy, "demo-vault.vault.azure.net:443")
+        assert status == b"HTTP/1.1 200 Connection established"
+        await writer.start_tls(client, server_hostname="demo-vault.vault.azure.net")
+        writer.write(b"hello")
+        assert await reader.readexactly(5) == b"hello"
+        writer.close()
+
+
+async def test_tls_of_another_host_is_tunnelled_unchanged() -> None:
+    """The client gets the certificate of the remote host: TLS is not terminated."""
+    server, client = _authority("localhost")
+    async with _listening(_echo, server) as (_, port), _gateway({}) as proxy:
+        status, (reader, writer) = await _connect(proxy, f"localhost:{port}")
+        assert status.startswith(b"HTTP/1.1 200")
+        await writer.start_tls(client, server_hostname="localhost")
+        writer.write(b"hello")
+        assert await reader.readexactly(5) == b"hello"
+        writer.close()
+
+
+async def test_bytes_sent_with_the_request_are_not_lost() -> None:
+    async with _listening(_echo) as service, _gateway({"vault.azure.net": service}) as proxy:
+        reader, writer = await asyncio.open_connection(*proxy)
+        writer.write(b"CONNECT vault.azure.net:443 HTTP/1.1\r\n\r\nearly")
+        await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readexactly(5) == b"early"
+        writer.close()
+
+
+async def test_half_closed_connection_still_receives() -> None:
+    async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        size = len(await reader.read())
+        writer.write(str(size).encode())
+        writer.close()
+
+    async with _listening(count) as service, _gateway({"vault.azure.net": service}) as proxy:
+        _, (reader, writer) = await _connect(proxy, "vault.azure.net:443")
+        writer.write(b"x" * 100_000)
+        writer.write_eof()
+        assert await reader.read() == b"100000"
+        writer.close()
+
+
+async def test_stalled_reader_applies_back_pressure_to_the_sender() -> None:
+    """Without back-pressure, one slow download would fill the memory of the instance."""
+    sent = 0
+    stalled = asyncio.Event()
+
+    async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        try:
+            while sent < 256 * 1024 * 1024:
+                writer.write(b"x" * 65536)
+                await asyncio.wait_for(writer.drain(), 0.5)
+                sent += 65536
+        except TimeoutError:
+            stalled.set()
+        writer.transport.abort()
+
+    async with _listening(flood) as service, _gateway({"vault.azure.net": service}) as proxy:
+        _, (reader, writer) = await _connect(proxy, "vault.azure.net:443")
+        del reader  # stop reading
+        async with asyncio.timeout(30):
+            await stalled.wait()
+        assert sent < 64 * 1024 * 1024
+        writer.transport.abort()
+
+
+@asynccontextmanager
+async def _direct(table: Mapping[str, Address], **limits: Any) -> AsyncIterator[Address]:
+    direct = bind("127.0.0.1", 0)
+    async with _gateway(table, direct=direct, **limits):
+        yield direct.getsockname()[:2]
+
+
+async def test_server_name_of_a_direct_connection_selects_the_service() -> None:
+    """Clients that ignore proxy variables connect without a request to the proxy."""
+    server, client = _authority("demo-vault.vault.azure.net")
+    async with (
+        _listening(_echo, server) as service,
+        _direct({"*.vault.azure.net": service}, vault_exists=_demo_exists) as address,
+    ):
+        reader, writer = await asyncio.open_connection(
+            *address, ssl=client, server_hostname="demo-vault.vault.azure.net"
+        )
+        writer.write(b"hello")
+        assert await reader.readexactly(5) == b"hello"
+        writer.close()
+
+
+@pytest.mark.parametrize("host", ["localhost", "gone.vault.azure.net"])
+async def test_direct_connection_to_another_name_is_refused(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second socket serves only Azure's names; it is not an open relay, even to a host that responds."""
+    server, client = _authority(host)
+    async with (
+        _listening(_echo, server) as service,
+        _direct({"*.vault.azure.net": service}, vault_exists=_demo_exists) as address,
+    ):
+        monkeypatch.setattr(gateway, "HTTPS", service[1])
+        with pytest.raises(ssl.SSLError) as refused:
+            await asyncio.open_connection(*address, ssl=client, server_hostname=host)
+        assert refused.value.reason == "TLSV1_UNRECOGNIZED_NAME"
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", b""])
+async def test_direct_connection_without_a_hello_is_closed(data: bytes) -> None:
+    async with _direct({}, head_seconds=0.05) as address:
+        assert await _send_request(address, data) in (sni.UNRECOGNIZED_NAME, b"")
+
+
+async def test_hello_that_arrives_byte_by_byte_is_read_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Parsing all data again at each byte took eleven seconds for a hello of 16 KB."""
+    records, read = 1000, 0
+    record_length = sni.record_length
+
+    def count(header: bytes) -> int:
+        nonlocal read
+        read += 1
+        return record_length(header)
+
+    monkeypatch.setattr(sni, "record_length", count)
+    message = b"\x01" + records.to_bytes(3) + bytes(records)
+    async with _direct({}) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in message:
+            for part in (b"\x16\x03\x01\x00\x01", bytes([byte])):
+                writer.write(part)
+                await asyncio.sleep(0)
+        assert await reader.read() == sni.UNRECOGNIZED_NAME
+        writer.close()
+    assert read == len(message)
+
+
+async def test_hello_over_the_limit_is_refused() -> None:
+    """Fails without the limit: a client would send records until the time limit."""
+    hello = b"\x16\x03\x01\x40\x00\x01\xff\xff\xff" + bytes(gateway.MAX_HEAD_BYTES)
+    async with _direct({}, head_seconds=600) as address, asyncio.timeout(60):
+        assert await _send_request(address, hello) == sni.UNRECOGNIZED_NAME
+
+
+@pytest.mark.parametrize("port", [80, 8443])
+async def test_other_port_of_an_azure_host_is_refused(port: int) -> None:
+    """A client with another port must not send its token to the real host."""
+    async with _gateway(TABLE) as proxy:
+        status, (reader, writer) = await _connect(proxy, f"login.microsoftonline.com:{port}")
+        assert status == b"HTTP/1.1 502 Bad Gateway"
+        assert b"443 only" in await reader.read()
+        writer.close()
+
+
+async def _demo_exists(name: str) -> bool:
+    return name == "demo-vault"
+
+
+async def test_connection_to_an_unknown_vault_is_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In Azure the host name would not resolve; here the tunnel is refused with a reason."""
+    async with _gateway(TABLE, vault_exists=_demo_exists) as proxy:
+        status, (reader, writer) = await _connect(proxy, "Other-Vault.vault.azure.net:443")
+        assert status.startswith(b"HTTP/1.1 502 ")
+        for text in (status, await reader.read()):
+            assert b"vault other-vault does not exist" in text
+            assert b"podpass vault list" in text
+        writer.close()
+    record = next(each for each in caplog.records if each.getMessage() == "vault_unknown")
+    assert vars(record)["host"] == "Other-Vault.vault.azure.net"
+    assert "vault other-vault does not exist" in vars(record)["cause"]
+
+
+async def test_existing_vaults_and_other_hosts_are_connected() -> None:
+    async with _listening(_echo) as service:
+        table = dict.fromkeys(("*.vault.azure.net", "vault.azure.net", "sts.windows.net"), service)
+        async with _gateway(table, vault_exists=_demo_exists) as proxy:
+            for host in ("DEMO-vault.vault.azure.net.", "vault.azure.net", "sts.windows.net"):
+                status, (_, writer) = await _connect(proxy, f"{host}:443")
+                assert status.startswith(b"HTTP/1.1 200 ")
+                writer.close()
+
+
+async def test_unknown_vault_name_cannot_inject_a_header() -> None:
+    async with _gateway(TABLE, vault_exists=_demo_exists) as proxy:
+        answer = await _send_request(
+            proxy, b"CONNECT a\nb\x1b\xe9.vault.azure.net:443 HTTP/1.1\r\n\r\n"
+        )
+    assert answer.startswith(b"HTTP/1.1 502 vault ab does not exist")
+
+
+async def test_refused_connection_is_reported_with_host_and_reason() -> None:
+    port = free_port()
+    async with _gateway({}) as proxy:
+        status, (reader, writer) = await _connect(proxy, f"127.0.0.1:{port}")
+        assert status.startswith(b"HTTP/1.1 502")
+        body = (await reader.read()).decode()
+        assert f"127.0.0.1:{port}" in body
+        assert "refused" in body
+        writer.close()
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 300])
+async def test_unresolvable_host_is_refused_with_502(host: str) -> None:
+    async with _gateway({}) as proxy:
+        status, (_, writer) = await _connect(proxy, f"{host}:443")
+        assert status.startswith(b"HTTP/1.1 502")
+        writer.close()
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"])
+async def test_the_gateway_does_not_connect_to_itself(name: str) -> None:
+    async with _gateway({}) as proxy:
+        status, (reader, writer) = await _connect(proxy, f"{name}:{proxy[1]}")
+        assert status.startswith(b"HTTP/1.1 502")
+        assert b"itself" in await reader.read()
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status", "words"),
+    [
+        (b"GET /healthz HTTP/1.1", b"200", b"ok"),
+        (b"GET http://example.com/ HTTP/1.1", b"501", b"only HTTPS"),
+        (b"GET / HTTP/1.1", b"405", b"HTTPS_PROXY"),
+        (b"POST /healthz HTTP/1.1", b"405", b"HTTPS_PROXY"),
+        (b"CONNECT example.com HTTP/1.1", b"400", b"host:port"),
+        (b"CONNECT  HTTP/1.1", b"400", b"host:port"),
+        (b"SSH-2.0-OpenSSH", b"400", b"is not HTTP"),
+        (b"\x16\x03\x01\x02", b"400", b"is not HTTP"),
+        (b"CONNECT example.com:443 HTTP/2", b"400", b"is not HTTP"),
+    ],
+)
+async def test_request_other_than_connect_is_refused_with_an_explanation(
+    request_line: bytes, status: bytes, words: bytes
+) -> None:
+    async with _gateway({}) as proxy:
+        answer = await _send_request(proxy, request_line + b"\r\nHost: x\r\n\r\n")
+    assert answer.split(b" ", 2)[1] == status
+    assert words in answer
+
+
+async def test_too_large_request_head_is_refused() -> None:
+    async with _gateway({}) as proxy:
+        # One segment: the gateway reads all of it, so closing the connection does not discard the response.
+        head = b"CONNECT x:443 HTTP/1.1\r\nX: " + b"a" * gateway.MAX_HEAD_BYTES
+        assert b" 431 " in await _send_request(proxy, head)
+
+
+async def test_incomplete_request_head_times_out() -> None:
+    """Slow request heads would exhaust the connections of the gateway (slowloris)."""
+    async with _gateway({}, head_seconds=0.05) as proxy:
+        assert b" 408 " in await _send_request(proxy, b"CONNECT x:443 HTT")
+
+
+async def test_stop_closes_open_tunnels() -> None:
+    async with _listening(_echo) as service:
+        async with _gateway({"vault.azure.net": service}) as proxy:
+            _, (reader, writer) = await _connect(proxy, "vault.azure.net:443")
+            idle_reader, idle_writer = await asyncio.open_connection(*proxy)
+        async with asyncio.timeout(5):
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            with contextlib.suppress(ConnectionError):
+                assert await idle_reader.read() == b""
+        for each in (writer, idle_writer):
+            each.close()
+    with pytest.raises(OSError):  # noqa: PT011 which one is the system's choice
+        await asyncio.open_connection(*proxy)
+
+
+async def test_tunnels_above_the_limit_are_refused_until_one_closes() -> None:
+    async with (
+        _listening(_echo) as service,
+        _gateway({"vault.azure.net": service}, max_tunnels=1) as own,
+    ):
+        status, (reader, writer) = await _connect(own, "vault.azure.net:443")
+        assert b" 200 " in status
+        refused, (_, other) = await _connect(own, "vault.azure.net:443")
+        assert b" 502 " in refused
+        writer.write_eof()
+        assert await reader.read() == b""
+        writer.close()
+        other.close()
+        again, (_, third) = await _connect(own, "vault.azure.net:443")
+        assert b" 200 " in again
+        third.close()

@@ -1,0 +1,181 @@
+"""The cloud half alone: one address for all of Azure's names, and the same cloud after a restart."""
+
+import json
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from podpass.clock import system
+from podpass.cloud.cloud import CloudInstance
+from podpass.cloud.datadir import DataDir, load_config, prepare
+from podpass.http.server import bind
+from podpass.settings import CloudSettings
+
+TENANT = "11111111-2222-4333-8444-555555555555"
+SEED = "vaults: [{name: demo-vault, secrets: {greeting: hello}}]\nidentities: [{name: web}]\n"
+
+
+class _Resolver(aiohttp.abc.AbstractResolver):
+    """Leads every name to loopback, as the DNS of a cluster leads Azure's names to the Service."""
+
+    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[Any]:
+        return [
+            {
+                "hostname": host,
+                "host": "127.0.0.1",
+                "port": port,
+                "family": family,
+                "proto": 0,
+                "flags": 0,
+            }
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+class Running:
+    """A running cloud, and its address."""
+
+    def __init__(self, data_dir: DataDir, status: dict[str, Any], port: int, health: int) -> None:
+        self.data_dir, self.status = data_dir, status
+        self.port, self.health = port, health
+
+    async def get(self, host: str, path: str) -> tuple[int, Any]:
+        """Send a request as a pod does: by the name, at the one port, with the CA."""
+        tls = ssl.create_default_context(cafile=str(self.data_dir.ca_file))
+        connector = aiohttp.TCPConnector(resolver=_Resolver(), ssl=tls)
+        headers = {"Host": host}
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get(f"https://{host}:{self.port}{path}", headers=headers) as response,
+        ):
+            return response.status, json.loads(await response.read())
+
+    async def probe(self, path: str) -> int:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{self.health}{path}") as response,
+        ):
+            return response.status
+
+
+@asynccontextmanager
+async def run(folder: Path, seed: str | None = SEED) -> AsyncIterator[Running]:
+    data_dir = DataDir(folder)
+    prepare(data_dir)
+    settings = CloudSettings(data_dir=folder, tenant_id=TENANT)
+    opened = {"tls": bind("127.0.0.1", 0), "health": bind("127.0.0.1", 0)}
+    ports = [opened[name].getsockname()[1] for name in ("tls", "health")]
+    cloud = CloudInstance(data_dir, settings, opened, environ={}, clock=system)
+    async with AsyncExitStack() as stack:
+        given = None if seed is None else (seed, "seed.yaml")
+        status = await cloud.start(stack, given, lambda _part, _detail: None)
+        yield Running(data_dir, status, *ports)
+
+
+async def _keys(running: Running) -> list[str]:
+    _, keys = await running.get("login.microsoftonline.com", "/common/discovery/v2.0/keys")
+    return [each["kid"] for each in keys["keys"]]
+
+
+async def test_cloud_serves_azure_by_name_and_is_the_same_after_a_restart(tmp_path: Path) -> None:
+    async with run(tmp_path / "cloud") as running:
+        assert running.status["tenant_id"] == TENANT
+        path = f"/{TENANT}/v2.0/.well-known/openid-configuration"
+        status, document = await running.get("login.microsoftonline.com", path)
+        assert (status, document["issuer"]) == (
+            200,
+            f"https://login.microsoftonline.com/{TENANT}/v2.0",
+        )
+        status, body = await running.get(
+            "demo-vault.vault.azure.net", "/secrets/greeting?api-version=7.4"
+        )
+        assert (status, body["error"]["code"]) == (401, "Unauthorized")
+        for host, path in (
+            ("graph.microsoft.com", "/v1.0/servicePrincipals"),
+            ("management.azure.com", "/subscriptions?api-version=2022-12-01"),
+        ):
+            assert (await running.get(host, path))[0] == 401
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await running.get("later-vault.vault.azure.net", "/secrets/x?api-version=7.4")
+        assert [await running.probe(path) for path in ("/healthz", "/readyz", "/")] == [
+            200,
+            200,
+            404,
+        ]
+        keys, ca = await _keys(running), running.data_dir.ca_file.read_bytes()
+    async with run(tmp_path / "cloud", seed=None) as again:
+        assert await _keys(again) == keys
+        assert again.data_dir.ca_file.read_bytes() == ca
+        assert again.status["tenant_id"] == TENANT
+        assert (await again.get("demo-vault.vault.azure.net", "/secrets?api-version=7.4"))[0] == 401
+
+
+async def test_reset_returns_to_the_seed_and_refuses_earlier_tokens(tmp_path: Path) -> None:
+    async with run(tmp_path / "cloud") as running:
+        keys = await _keys(running)
+        control = running.status["control"]
+        assert await _apply(running, "vaults: [{name: later-vault}]") == 200
+        assert (await running.get("later-vault.vault.azure.net", "/secrets?api-version=7.4"))[
+            0
+        ] == 401
+        status, body = await _control(running, f"{control}/reset")
+        assert (status, body.keys()) == (200, {"took_ms"})
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await running.get("later-vault.vault.azure.net", "/secrets?api-version=7.4")
+        assert (await running.get("demo-vault.vault.azure.net", "/secrets?api-version=7.4"))[
+            0
+        ] == 401
+        assert not set(keys) & set(await _keys(running))
+        # The control token is that of the data directory, which only the process and its owner can read.
+        assert (await _control(running, f"{control}/reset", token="x"))[0] == 401
+        assert await _apply(running, "vaults: [{name: later-vault}]") == 200
+
+
+async def test_identity_has_the_same_client_id_in_an_empty_folder(tmp_path: Path) -> None:
+    found = []
+    for name in ("first", "second"):
+        async with run(tmp_path / name) as running:
+            url = f"{running.status['control']}/identities"
+            _, body = await _control(running, url, method="GET")
+            found.append([(each["name"], each["client_id"]) for each in body["value"]])
+    assert found[0] == found[1]
+    assert found[0][0][0] == "web"
+
+
+async def _apply(running: Running, seed: str) -> int:
+    status, _ = await _control(running, f"{running.status['control']}/apply", seed)
+    return status
+
+
+async def _control(
+    running: Running, url: str, body: str = "", token: str | None = None, method: str = "POST"
+) -> tuple[int, Any]:
+    own = load_config(running.data_dir).control_token.reveal()
+    tls = ssl.create_default_context(cafile=str(running.data_dir.ca_file))
+    headers = {"Authorization": f"Bearer {token or own}"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, url, data=body.encode(), headers=headers, ssl=tls) as response,
+    ):
+        return response.status, json.loads(await response.read())
+
+
+async def test_seed_with_issuer_cluster_is_refused_outside_a_cluster(tmp_path: Path) -> None:
+    seed = "identities: [{name: web, federated_credentials: [{name: web, issuer: cluster, subject: b}]}]"
+    with pytest.raises(Exception, match="this instance has no cluster"):
+        async with run(tmp_path / "cloud", seed):
+            raise AssertionError("it must not start")
+
+
+def test_settings_are_checked_together(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="--listen") as caught:
+        CloudSettings(data_dir=tmp_path, listen="x", tenant_id="y", propagation_seconds=-1)
+    for flag in ("--listen x", "--tenant-id y", "--propagation-delay -1"):
+        assert flag.replace(" x", "") in str(caught.value)

@@ -1,0 +1,64 @@
+"""Queries of the control API: long lists are returned in pages, which the command line joins."""
+
+import uuid
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from podpass.cli import client
+from podpass.clock import system
+from podpass.cloud import queries
+from podpass.cloud.datadir import DataDir, InstanceConfig
+from podpass.cloud.queries import CloudQueries
+from podpass.database import Database
+from podpass.directory.model import Identity, Tenant
+from podpass.directory.store.directory import Directory
+
+TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
+
+
+class OfTenant:
+    """An instance configuration with only the member that lists need."""
+
+    tenant_id = TENANT
+
+
+@pytest.mark.parametrize("count", [0, 3, 4, 5])
+async def test_identities_are_returned_in_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """A long page would block the other parts of the instance."""
+    monkeypatch.setattr(queries, "_PAGE", 2)
+    made = [
+        Identity(
+            tenant_id=TENANT,
+            client_id=str(uuid.UUID(int=number)),
+            object_id=str(uuid.uuid4()),
+            name=f"web-{9 - number}",
+            resource_id=f"/subscriptions/s/identities/{number}",
+        )
+        for number in range(count)
+    ]
+    pages: dict[str, dict[str, Any]] = {}
+    async with Directory(Database(f"sqlite:///{tmp_path}/directory.db")) as directory:
+        await directory.create_tenant(Tenant(id=TENANT))
+        await directory.identities.put_many(made)
+        facts = cast("InstanceConfig", OfTenant())
+        here, store = DataDir(tmp_path), cast("Any", None)
+        asked = CloudQueries(here, facts, directory, store, issuer=None, clock=system)
+        after: str | None = ""
+        while after is not None:
+            page = await asked.identities({"after": after} if after else {})
+            assert len(page["value"]) <= 2
+            pages[after] = page
+            after = page["after"]
+
+    def control(_: DataDir, verb: str, path: str) -> dict[str, Any]:
+        assert verb == "GET"
+        return pages[dict(parse_qsl(urlsplit(path).query)).get("after", "")]
+
+    monkeypatch.setattr(client, "call_control", control)
+    names = [row["name"] for row in client.list_identities(DataDir(tmp_path))[0]]
+    assert names == [one.name for one in made]
