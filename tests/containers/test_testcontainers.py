@@ -19,7 +19,7 @@ def _run_tests(engine: Engine, python: str, folder: Path, *names: str) -> str:
 
 
 def test_listings_of_python_pass(docker: Engine, python: str, tmp_path: Path) -> None:
-    """A program on the host, and an unmodified image beside the instance."""
+    """A program on the host, and an unmodified image next to the instance."""
     names = ("conftest.py", "test_host.py", "test_container.py")
     assert "2 passed" in _run_tests(docker, python, tmp_path, *names)
 

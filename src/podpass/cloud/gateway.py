@@ -228,10 +228,9 @@ class Gateway:
 
     def _is_own(self, peer: Address) -> bool:
         """Return whether an address is that of the gateway's own socket."""
-        host, port = self._own
-        return peer[1] == port and (
-            peer[0] == host or (host == ALL_ADDRESSES and not may_reach(peer[0]))
-        )
+        (host, port), (address, its_port) = self._own, peer
+        is_own = address == host or (host == ALL_ADDRESSES and not may_reach(address))
+        return its_port == port and is_own
 
     async def _check_vault(self, host: str) -> None:
         vault = vault_name(host)
@@ -240,9 +239,8 @@ class Gateway:
         # The name goes into the status line, so only printable ASCII is allowed.
         shown = "".join(char for char in vault if char.isascii() and char.isprintable())
         refused = UnknownVault(f"vault {shown} does not exist, see `podpass vault list`")
-        _log.warning(
-            "vault_unknown", extra={"host": host, "vault": shown, "cause": refused.message}
-        )
+        facts = {"host": host, "vault": shown, "cause": refused.message}
+        _log.warning("vault_unknown", extra=facts)
         raise refused
 
     async def stop(self) -> None:
