@@ -116,6 +116,10 @@ async def _annotate_other_identity(world: CloudWorld, workload: Workload) -> Non
     await world.annotate(workload.name, other.ids["client"])
 
 
+async def _annotate_own_identity(world: CloudWorld, workload: Workload) -> None:
+    await world.annotate(workload.name, workload.ids["client"])
+
+
 async def _annotate_principal(world: CloudWorld, workload: Workload) -> None:
     await world.annotate(workload.name, workload.ids["principal"])
 
@@ -182,6 +186,14 @@ SETUPS = (
         after=_annotate_principal,
         fix=_SET_CLIENT_ID,
         only=True,
+    ),
+    SetUp(
+        id="pod-with-deleted-identity-and-right-annotation",
+        finding="pod-outdated",
+        says=f"AZURE_CLIENT_ID is {_UNKNOWN}, now it would be",
+        before=_set(has_pod=True, client_id=_UNKNOWN),
+        after=_annotate_own_identity,
+        fix="kubectl delete pod",
     ),
     SetUp(
         id="annotation-changed-to-name",

@@ -47,10 +47,14 @@ def test_recorded_sentence_is_recognized_in_a_log_line(entry: dict[str, Any]) ->
 
 def test_every_client_and_failure_is_recorded() -> None:
     clients = {entry["client"] for entry in SDK}
-    assert {each.partition("-")[0] for each in clients} >= {"python", "node", "java", "go"}
+    assert {each.partition("-")[0] for each in clients} >= {
+        *("python", "node", "java", "go", "rust", "dotnet", "cpp", "msal")
+    }
     for client in clients:
         failures = {entry["failure"] for entry in SDK if entry["client"] == client}
-        assert len(failures) >= 10, client
+        # MSAL alone has no chain and no webhook's variables; the errors of C++ name no cause.
+        least = {"msal": 9, "cpp": 1}.get(client.partition("-")[0], 10)
+        assert len(failures) >= least, client
 
 
 @pytest.mark.parametrize("text", ["", "no idea", "200 OK", "error", "token", "x" * 5000])

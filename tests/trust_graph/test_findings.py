@@ -70,7 +70,16 @@ CASES: dict[str, tuple[Callable[[], TrustFacts], str, str, str]] = {
         lambda: facts(accounts=(account(client_id="33333333-3333-4333-8333-00000000000f"),)),
         "identity_unknown",
         "names no identity that was read in the tenant",
-        "kubectl annotate serviceaccount web --namespace default --overwrite",
+        f"--overwrite azure.workload.identity/client-id={identity().client_id}",
+    ),
+    "unknown-client-that-nothing-trusts": (
+        lambda: facts(
+            accounts=(account(client_id="33333333-3333-4333-8333-00000000000f"),),
+            identities=(identity(credentials=()),),
+        ),
+        "identity_unknown",
+        "names no identity that was read in the tenant",
+        "`az identity list` and `az ad app list` print the client ids; kubectl annotate",
     ),
     "principal-id": (
         lambda: facts(accounts=(account(client_id=OBJECT),)),

@@ -41,7 +41,7 @@ def _find_client_id(facts: Facts) -> str:
     if _is_present_identity_right(facts) or (is_unread and is_guid(present)):
         return present
     for named in (facts.cloud.other_id, facts.cloud.next and facts.cloud.next.other):
-        if named is not None and named.client_id:
+        if named is not None and is_guid(named.client_id):
             return named.client_id
     candidates = _list_candidates(facts)
     for wanted in (
@@ -180,7 +180,10 @@ def _check_identity(facts: Facts) -> Problem | None:
 def _correct(facts: Facts) -> str:
     """Return the fix of a client id that the workload has now: in its own variable, or in the annotation."""
     cluster = facts.cluster
-    if cluster.client_id != cluster.annotations.get(names.CLIENT_ID, cluster.client_id):
+    if find_next_client_id(cluster) is not None:
+        if not is_next_id_wrong(facts):
+            return fixes.create_again(cluster)
+    elif cluster.client_id != cluster.annotations.get(names.CLIENT_ID, cluster.client_id):
         return fixes.edit_pod(cluster, f"correct or remove the variable {names.ENV_CLIENT_ID}")
     fix = suggest_fix(facts)
     return f"{fix}; then {fixes.create_again(cluster)}" if cluster.pod_name else fix

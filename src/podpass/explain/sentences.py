@@ -25,6 +25,7 @@ _SDK = (
             "tenantId is a required parameter",
             "Must provide non-null values for Client ID",
             "no client ID specified. Check pod configuration",
+            "no client id specified. Check pod configuration",
             "no tenant ID specified. Check pod configuration",
             "no token file specified. Check pod configuration",
             "WorkloadIdentityCredential authentication unavailable. The workload options",
@@ -74,6 +75,7 @@ _SDK = (
             "x509: certificate signed by unknown authority",
             "x509: certificate is not trusted",
             "invalid peer certificate",
+            "InvalidCertificate(",
             "The remote certificate is invalid",
             "The SSL connection could not be established",
             "SSL certificate problem",
@@ -197,7 +199,8 @@ _SDK = (
             "authentication unavailable",
         ),
         means="no credential of the chain returned a token; the text has no reason that podpass knows",
-        run=_EXPLAIN_POD,
+        run=f"{_EXPLAIN_POD}; podpass doctor POD; for C++ set AZURE_LOG_LEVEL=verbose in the container, which"
+        " logs the reason",
         is_summary=True,
     ),
 )
@@ -298,6 +301,7 @@ _RESOURCES = (
             "status: 502",
             "Bad Gateway",
             "failed with status code '502'",
+            "TunnelUnsuccessful",
         ),
         means="the proxy, on a local instance the gateway, did not connect to the host: no vault has this"
         " name, or the host is not reachable",

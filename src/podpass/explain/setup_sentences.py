@@ -17,6 +17,7 @@ SETUP = (
             "NullPointerException: assertion",
             "assertion JWT cannot be null or empty",
             "client_credential needs to follow this format",
+            "invalid_client_credential",
         ),
         near=(
             "identity-token",
@@ -29,6 +30,7 @@ SETUP = (
             "NullPointerException: assertion",
             "assertion JWT cannot be null or empty",
             "client_credential needs to follow this format",
+            "invalid_client_credential",
         ),
         means="the program cannot read the file that AZURE_FEDERATED_TOKEN_FILE names: its user has no"
         " right to, or the file is empty or a directory",
@@ -38,17 +40,34 @@ SETUP = (
     Sentence(
         id="sdk_tenant_malformed",
         stage="account",
-        words=("Invalid tenant id provided", "Invalid tenant ID provided", "invalid tenantID"),
+        words=(
+            "Invalid tenant id provided",
+            "Invalid tenant ID provided",
+            "invalid tenantID",
+            "invalid tenant ID",
+        ),
         means="the variable AZURE_TENANT_ID is neither a GUID nor a domain",
         run="kubectl annotate serviceaccount NAME --overwrite azure.workload.identity/tenant-id=TENANT_ID,"
         " then create the pod again",
+    ),
+    Sentence(
+        id="sdk_authority_document",
+        stage="exchange",
+        words=("openid_config_error", "untrusted_authority"),
+        means="the token service publishes no document for this authority and tenant: the tenant does not"
+        " exist or is not valid, or the host is not that of a token service",
+        run="check AZURE_TENANT_ID and AZURE_AUTHORITY_HOST of the container: kubectl exec POD -- env;"
+        " podpass doctor POD",
+        hides=("sdk_authority_unreachable",),
     ),
     Sentence(
         id="sdk_authority_malformed",
         stage="exchange",
         words=(
             "is an invalid authority",
-            "should consist of an https url with hostname",
+            "should consist of an https url",
+            "authority_uri_insecure",
+            "authority host doesn't use HTTPS scheme",
             "address must use the 'https' protocol",
             "Authority host must use https scheme",
             "cannot use an authority host without https",
