@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from podpass.cli import up
+from podpass.local.datadir import DataDir
+from podpass.local.harness.harness import Harness
 from podpass.settings import LocalSettings
 from podpass.settings.fields import setting
 
@@ -25,3 +28,29 @@ def test_only_chosen_settings_are_returned_by_flag(
     with up.command.make_context("up", arguments) as ctx:
         settings = More(data_dir=tmp_path, port_base=0)
         assert up._chosen_settings(ctx, settings) == {"--port-base": 0, "--kubernetes": "embedded"}
+
+
+def test_address_of_an_instance_in_a_container_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    addresses = dict.fromkeys(("gateway", "authority", "vault"), "https://127.0.0.1:1")
+    status: dict[str, Any] = {
+        **addresses,
+        "kubernetes": {"server": "https://127.0.0.1:2"},
+        "sandbox": "bubblewrap",
+        "settings": {"--listen": "0.0.0.0"},
+    }
+    up._print_ready(DataDir(Path("/data")), status, "text", "http://127.0.0.1:3/open/x")
+    assert "control API listen on 0.0.0.0" in capsys.readouterr().err
+    status["settings"] = {}  # an instance of an earlier release
+    up._print_ready(DataDir(Path("/data")), status, "text", "http://127.0.0.1:3/open/x")
+    assert "listen on" not in capsys.readouterr().err
+
+
+def test_instance_for_tests_has_users_or_runs_until_it_is_stopped(tmp_path: Path) -> None:
+    assert up._create_harness(None) is None
+    stopped: list[str] = []
+    alone = up._create_harness(Path("-"))
+    assert alone is not None
+    alone.watch_users(lambda: stopped.append("stopped"))  # needs no event loop: it watches nothing
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        Harness(tmp_path / "users.lock").watch_users(lambda: None)
+    assert stopped == []

@@ -7,13 +7,12 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 from tests.node.sandbox import Sandbox, sandbox, wait_until
+from tests.node.sandbox_init import remove_cgroups
 
 _READY_SECONDS = 60
 _DOCKER = "/run/docker.sock"
 _PODMAN = "/run/podman.sock"
 _PODMAN_SETTINGS = """
-[containers]
-cgroups = "disabled"
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
@@ -69,8 +68,10 @@ def docker_engine() -> Iterator[Engine]:
 
 @contextlib.contextmanager
 def podman_engine() -> Iterator[Engine]:
-    """Run podman's service."""
-    with sandbox() as box:
+    """Run podman's service; it creates a cgroup outside that of the sandbox, which is removed."""
+    with contextlib.ExitStack() as stack:
+        stack.callback(remove_cgroups, "libpod_parent")
+        box = stack.enter_context(sandbox())
         settings = box.folder / "containers.conf"
         settings.write_text(_PODMAN_SETTINGS)
         command = ["podman", "system", "service", "--time", "0", f"unix://{_PODMAN}"]

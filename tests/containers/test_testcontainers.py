@@ -48,7 +48,7 @@ def test_kubectl_uses_the_kubeconfig_on_the_host(answers: dict[str, str]) -> Non
     assert answers["kubectl"] == "serviceaccount/web"
 
 
-def test_ca_key_and_admin_password_of_az_stay_in_the_container(answers: dict[str, str]) -> None:
+def test_ca_key_stays_in_the_container(answers: dict[str, str]) -> None:
     assert "ca/ca.pem" in answers["files"]
     assert "ca.key" not in answers["files"]
 

@@ -20,6 +20,7 @@ from podpass.cloud.datadir import DataDir, prepare, write_version
 from podpass.cloud.lock import lock_holder
 from podpass.errors import Error
 from podpass.settings import LocalSettings
+from podpass.settings.local import LOOPBACK
 
 if TYPE_CHECKING:
     from podpass.local.harness.harness import Harness
@@ -300,6 +301,9 @@ def _print_ready(
         ["  vault", status["vault"]],
         ["  console", f"{link} (opens once)"],
     ]
+    if (listen := status["settings"].get("--listen", LOOPBACK)) != LOOPBACK:
+        print_message(f"gateway, Kubernetes API, token service and control API listen on {listen}:")
+        print_message("  outside a container, other machines can use this one as a proxy")
     for line in pod_limits.mount_warning(status, options.environ().get("PATH", os.defpath)):
         print_message(line)
     click.echo("podpass is ready")

@@ -55,7 +55,7 @@ class PodpassContainer(DockerContainer):
             [
                 *("podpass", "up", "--data-dir", str(_FOLDER.root)),
                 *("--port-base", str(_PORT_BASE), "--listen", ALL_ADDRESSES),
-                *("--for-tests", "-", "--seed", _SEED_FILE, "--seed-name", "the seed of the tests"),
+                *("--for-tests", "-", "--seed", _SEED_FILE),
             ]
         )
 
