@@ -139,3 +139,11 @@ def test_az_lists_blobs_after_it_has_assigned_the_role(cloud: Cloud) -> None:
         f" {user} --assignee-principal-type User --scope {account}"
     )
     assert "a b/ü.txt" in {each["name"] for each in cloud.az(listing)}
+
+
+def test_az_creates_an_account(cloud: Cloud) -> None:
+    created = cloud.az("storage account create -n another -g podpass -l eastus")
+    assert created["primaryEndpoints"]["blob"] == "https://another.blob.core.windows.net/"
+    assert {each["name"] for each in cloud.az("storage account list")} == {"orders", "another"}
+    taken = cloud.az.refused("storage account create -n another -g other -l eastus")
+    assert "another" in taken

@@ -50,6 +50,15 @@ def test_azure_host_is_routed_to_its_service_and_others_are_not(
     assert found == (("127.0.0.1", PORTS[service]) if service else None)
 
 
+def test_storage_hosts_are_routed_only_if_their_service_is_served() -> None:
+    host = "orders.blob.core.windows.net"
+    assert gateway.route(TABLE, host) is None
+    served = gateway.routes({**PORTS, "storage": 999}, storage=("blob",))
+    assert gateway.route(served, host) == ("127.0.0.1", 999)
+    assert gateway.route(served, "orders.queue.core.windows.net") is None
+    assert gateway.route(served, "blob.core.windows.net") is None
+
+
 @asynccontextmanager
 async def _listening(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[Address]:
     serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}

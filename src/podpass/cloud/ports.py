@@ -21,8 +21,9 @@ SERVICES = (
     "vault",
     "control",
     "console",
-    "storage",
 )
+# Served only in front of Azurite.
+STORAGE = "storage"
 
 
 def bind_all(

@@ -31,7 +31,7 @@ _CREDENTIAL = "managed identity endpoint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IssuedToken:
+class ManagedIdentityToken:
     """An access token.
 
     Units:   `expires` in seconds since the epoch.
@@ -60,7 +60,7 @@ class ManagedIdentityTokens:
         self._clock = clock
         self._signer = signer
 
-    async def issue(self, tenant_id: str, client_id: str, requested: str) -> IssuedToken:
+    async def issue(self, tenant_id: str, client_id: str, requested: str) -> ManagedIdentityToken:
         """Issue a token of a managed identity for a resource.
 
         Errors:  AadstsError 700016, 7000112, 7000229 for the identity, 70011, 500011, 501051 for the
@@ -105,4 +105,4 @@ class ManagedIdentityTokens:
             credential=_CREDENTIAL,
             outcome=GRANTED,
         )
-        return IssuedToken(token=token, expires=int(now) + seconds)
+        return ManagedIdentityToken(token=token, expires=int(now) + seconds)

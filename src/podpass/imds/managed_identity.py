@@ -28,7 +28,7 @@ from podpass.imds.identity_headers import IdentityHeaders
 from podpass.imds.token_cache import AccessToken
 from podpass.imds.token_query import (
     BadTokenQuery,
-    IdentityQuery,
+    ManagedIdentityQuery,
     TokenQuery,
     parse_identity_query,
 )
@@ -52,17 +52,19 @@ class AssignedIdentity:
     resource_id: str
 
 
-class IdentityNotFound(Error):
+class AssignedIdentityNotFound(Error):
     """No identity of the endpoint is selected by the request."""
 
-    code = "identity_not_found"
+    code = "assigned_identity_not_found"
     status = 400
 
 
 class IdentitySource(Protocol):
     """The managed identities, and their tokens."""
 
-    async def find(self, query: IdentityQuery, owner: str | None) -> Sequence[AssignedIdentity]:
+    async def find(
+        self, query: ManagedIdentityQuery, owner: str | None
+    ) -> Sequence[AssignedIdentity]:
         """Return the identities that a query selects, at most two.
 
         Shapes:  `owner` is the only name that is allowed; without it, every identity that is assigned to the
@@ -119,7 +121,7 @@ class ManagedIdentityApp:
         except BadTokenQuery as exc:
             _log_refused(began, exc)
             return responses.query_error(exc, imds_errors=True)
-        except IdentityNotFound as exc:
+        except AssignedIdentityNotFound as exc:
             _log_refused(began, exc)
             return responses.query_error(BadTokenQuery(exc.message), imds_errors=True)
         except TokenNotAcquired as exc:
@@ -132,12 +134,14 @@ class ManagedIdentityApp:
             _check_origin(scope)
             name = self._identity_of_header(scope)
             if name is None:
-                _log_refused(began, IdentityNotFound("the identity header is missing or wrong"))
+                _log_refused(
+                    began, AssignedIdentityNotFound("the identity header is missing or wrong")
+                )
                 return _app_service_error(401, "The identity header is missing or wrong.")
             query = _parse_query(scope)
             own = [one for one in await self._source.find(query, name) if one.name == name]
             return await self._token(select(own, query), query, began)
-        except (BadTokenQuery, IdentityNotFound) as exc:
+        except (BadTokenQuery, AssignedIdentityNotFound) as exc:
             _log_refused(began, exc)
             return _app_service_error(400, exc.message)
         except TokenNotAcquired as exc:
@@ -149,7 +153,9 @@ class ManagedIdentityApp:
         given = [value for name in _CLIENT_HEADERS for value in header_values(scope, name)]
         return self._headers.find(given[0]) if len(given) == 1 else None
 
-    async def _token(self, identity: AssignedIdentity, query: IdentityQuery, began: float) -> Reply:
+    async def _token(
+        self, identity: AssignedIdentity, query: ManagedIdentityQuery, began: float
+    ) -> Reply:
         token = await self._source.acquire(identity, query.resource)
         hop(
             _log,
@@ -166,23 +172,23 @@ class ManagedIdentityApp:
         return responses.token_reply(answered, token, self._clock(), names_client=True)
 
 
-def select(assigned: Sequence[AssignedIdentity], query: IdentityQuery) -> AssignedIdentity:
+def select(assigned: Sequence[AssignedIdentity], query: ManagedIdentityQuery) -> AssignedIdentity:
     """Return the identity that a request selects; without a selection, the only one.
 
-    Errors:  IdentityNotFound.
+    Errors:  AssignedIdentityNotFound.
     """
     found = [one for one in assigned if _matches(one, query)]
     if len(found) == 1:
         return found[0]
     if not found:
-        raise IdentityNotFound("Identity not found")
-    raise IdentityNotFound(
+        raise AssignedIdentityNotFound("Identity not found")
+    raise AssignedIdentityNotFound(
         "Multiple user assigned identities exist, please specify the client_id, object_id or mi_res_id of"
         " the identity in the token request"
     )
 
 
-def _matches(identity: AssignedIdentity, query: IdentityQuery) -> bool:
+def _matches(identity: AssignedIdentity, query: ManagedIdentityQuery) -> bool:
     match query.selector:
         case "client_id":
             return identity.client_id.lower() == query.value.lower()
@@ -204,7 +210,7 @@ def _check_metadata(scope: Scope) -> None:
         raise BadTokenQuery("Required metadata header not specified")
 
 
-def _parse_query(scope: Scope) -> IdentityQuery:
+def _parse_query(scope: Scope) -> ManagedIdentityQuery:
     return parse_identity_query(scope["query_string"].decode("latin-1"))
 
 

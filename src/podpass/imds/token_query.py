@@ -56,7 +56,7 @@ class TokenQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class IdentityQuery:
+class ManagedIdentityQuery:
     """The resource of a token request, and the ID by which it selects an identity.
 
     Shapes:  `selector` is `client_id`, `object_id`, `resource_id`, or empty.
@@ -76,7 +76,7 @@ _SELECTORS = {
 }
 
 
-def parse_identity_query(query: str) -> IdentityQuery:
+def parse_identity_query(query: str) -> ManagedIdentityQuery:
     """Parse the query of a request to an endpoint that knows identities by all their IDs.
 
     Errors:  BadTokenQuery.
@@ -91,8 +91,8 @@ def parse_identity_query(query: str) -> IdentityQuery:
         )
     resource = _check_resource(values.get("resource", ""))
     if not given:
-        return IdentityQuery(resource)
-    return IdentityQuery(resource, _SELECTORS[given[0][0]], given[0][1])
+        return ManagedIdentityQuery(resource)
+    return ManagedIdentityQuery(resource, _SELECTORS[given[0][0]], given[0][1])
 
 
 # A program sends the same query again for each token.

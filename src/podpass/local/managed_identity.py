@@ -11,7 +11,7 @@ from podpass.imds.entra_client import TokenNotAcquired
 from podpass.imds.identity_headers import IdentityHeaders
 from podpass.imds.managed_identity import AssignedIdentity, ManagedIdentityApp
 from podpass.imds.token_cache import AccessToken
-from podpass.imds.token_query import IdentityQuery
+from podpass.imds.token_query import ManagedIdentityQuery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,9 @@ class DirectoryIdentities:
         self._names = names
         self._clock = clock
 
-    async def find(self, query: IdentityQuery, owner: str | None) -> Sequence[AssignedIdentity]:
+    async def find(
+        self, query: ManagedIdentityQuery, owner: str | None
+    ) -> Sequence[AssignedIdentity]:
         """Return the identities that a query selects, at most two."""
         allowed = self._names if owner is None else (owner,)
         return [
@@ -54,7 +56,9 @@ class DirectoryIdentities:
             if one.kind is IdentityKind.MANAGED_IDENTITY and (not allowed or one.name in allowed)
         ][:2]
 
-    async def _candidates(self, query: IdentityQuery, allowed: Sequence[str]) -> Sequence[Identity]:
+    async def _candidates(
+        self, query: ManagedIdentityQuery, allowed: Sequence[str]
+    ) -> Sequence[Identity]:
         identities, tenant_id = self._directory.identities, self._tenant_id
         if query.selector == "client_id":
             found = await identities.get(tenant_id, query.value)

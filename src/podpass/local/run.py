@@ -84,7 +84,8 @@ def _run(
         finish_restore.finish(data_dir)
         config = initialise(data_dir)
         _configure_logging(data_dir)
-        sockets = ports.bind_all(settings.port_base, config.ports, settings.listen)
+        services = (*ports.SERVICES, *((ports.STORAGE,) if settings.azurite else ()))
+        sockets = ports.bind_all(settings.port_base, config.ports, services, settings.listen)
         config = save_ports(data_dir, config, ports.port_numbers(sockets))
         raise_file_limit()  # each tunnel needs descriptors, and the usual soft limit is 1024
         try:

@@ -263,7 +263,9 @@ async def test_stored_openai_account_has_the_values_of_openai(
 async def test_stored_resource_is_shown_listed_and_a_scope_of_roles(manager: Any) -> None:
     body = {"location": "eastus", "kind": "StorageV2", "tags": {"a": "b"}, "properties": {"x": 1}}
     status, made, _ = await manager.send("PUT", ACCOUNT, body)
-    assert (status, made["id"], made["kind"]) == (201, ACCOUNT, "StorageV2")
+    assert (status, made["id"], made["kind"]) == (200, ACCOUNT, "StorageV2")
+    assert made["properties"]["x"] == 1
+    assert made["properties"]["primaryEndpoints"]["blob"] == "https://acc.blob.core.windows.net/"
     assert (await manager.send("GET", ACCOUNT))[1] == made
     assert (await manager.send("PUT", ACCOUNT, body))[0] == 200
     for path in (f"{PROVIDERS}/Microsoft.Storage/storageAccounts", f"{GROUP}/resources"):
@@ -281,7 +283,12 @@ async def test_stored_resource_is_shown_listed_and_a_scope_of_roles(manager: Any
 
 async def test_storage_account_has_the_only_valid_name(manager: Any) -> None:
     body = {"location": "eastus", "properties": {}}
-    assert (await manager.send("PUT", ACCOUNT, body))[0] == 201
+    check = f"{SUB}/providers/Microsoft.Storage/checkNameAvailability"
+    assert (await manager.send("POST", check, {"name": "acc"}))[1] == {"nameAvailable": True}
+    assert (await manager.send("PUT", ACCOUNT, body))[0] == 200
+    for name, reason in (("acc", "AlreadyExists"), ("Acc", "AccountNameInvalid")):
+        _, found, _ = await manager.send("POST", check, {"name": name})
+        assert (found["nameAvailable"], found["reason"]) == (False, reason)
     for name in ("Orders", "my-account", "ab", "a" * 25):
         path = f"{PROVIDERS}/Microsoft.Storage/storageAccounts/{name}"
         status, refused, _ = await manager.send("PUT", path, body)

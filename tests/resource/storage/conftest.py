@@ -5,7 +5,7 @@ import contextlib
 import shutil
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ from podpass.directory.model import (
     Tenant,
 )
 from podpass.directory.store.directory import Directory
-from podpass.http.server import Receive, Scope, Send, bind, read_body, serving
+from podpass.http.server import bind, serving
 from podpass.resource.storage.app import create_app
 from podpass.settings.storage import StorageSettings, parse_accounts
 from tests.authority import TENANT, Authority, ManualClock
+from tests.resource.storage.recording_server import RecordingServer
+from tests.rsa_keys import KEY
 
 SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg"
@@ -37,45 +39,6 @@ STORAGE = "https://storage.azure.com"
 
 def account_id(name: str = "orders", group: str = GROUP) -> str:
     return f"{group}/providers/Microsoft.Storage/storageAccounts/{name}"
-
-
-@dataclass
-class RecordingServer:
-    """A server in Azurite's place: it records requests and returns a prepared response."""
-
-    requests: list[dict[str, Any]] = field(default_factory=list)
-    status: int = 200
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    chunks: list[bytes] = field(default_factory=lambda: [b"stored"])
-    aborts: bool = False
-    received: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await read_body(receive, 64 * 1024 * 1024)
-        self.requests.append(
-            {
-                "method": scope["method"],
-                "target": f"{scope['raw_path'].decode()}?{scope['query_string'].decode()}",
-                "headers": [
-                    (name.decode(), value.decode("latin-1")) for name, value in scope["headers"]
-                ],
-                "body": body,
-            }
-        )
-        self.received.set()
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        for chunk in self.chunks:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        if not self.aborts:
-            await send({"type": "http.response.body", "body": b""})
-
-    @property
-    def last(self) -> dict[str, Any]:
-        return self.requests[-1]
-
-    def header(self, name: str) -> list[str]:
-        """Return all values of a header of the last request."""
-        return [value for key, value in self.last["headers"] if key == name]
 
 
 class StaticKeys:
@@ -139,7 +102,7 @@ class World:
 
 @pytest.fixture(scope="session")
 def storage_key() -> jose.SigningKey:
-    return jose.SigningKey(kid="key-0", key=jose.generate_rsa())
+    return jose.SigningKey(kid="key-0", key=KEY)
 
 
 @pytest.fixture(scope="session")

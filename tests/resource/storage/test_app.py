@@ -13,6 +13,7 @@ import pytest
 
 from podpass.directory.model import ResourceGroup
 from tests.authority import TENANT
+from tests.kubernetes.kubelet.cluster import eventually
 from tests.ports import free_port
 from tests.resource.storage.conftest import (
     ACCOUNT_KEY,
@@ -382,3 +383,45 @@ async def test_log_has_no_token_key_or_signature(
     sent = re.search(r"sig=([^&]+)", world.server.last["target"])
     assert sent
     assert sent[1] not in logged
+
+
+def outcomes(caplog: pytest.LogCaptureFixture) -> list[object]:
+    return [vars(each).get("outcome") for each in caplog.records]
+
+
+async def test_download_ends_when_the_client_disconnects(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = await world.caller(READER)
+    world.server.chunks = [b"x" * 65536] * 1000
+    with caplog.at_level(logging.INFO):
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+        head = f"GET /invoices/a HTTP/1.1\r\nHost: {BLOBS}\r\nAuthorization: Bearer {token}\r\n\r\n"
+        writer.write(head.encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.transport.abort()
+        await eventually(lambda: "storage_client_disconnected" in outcomes(caplog))
+
+
+async def test_upload_ends_when_the_client_disconnects(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = await world.caller(CONTRIBUTOR)
+    with caplog.at_level(logging.INFO):
+        _, writer = await asyncio.open_connection("127.0.0.1", world.port)
+        head = (
+            f"PUT /invoices/a HTTP/1.1\r\nHost: {BLOBS}\r\nAuthorization: Bearer {token}\r\n"
+            "Content-Length: 1000000\r\n\r\n"
+        )
+        writer.write(head.encode() + b"x" * 1000)
+        await writer.drain()
+        await asyncio.wait_for(world.server.started.wait(), 30)
+        writer.transport.abort()
+        await eventually(lambda: "storage_client_disconnected" in outcomes(caplog))
+    assert not world.server.requests
+
+
+async def test_metadata_outside_ascii_keeps_its_bytes(world: World) -> None:
+    token = await world.caller(CONTRIBUTOR)
+    await world.send("PUT", "/invoices/a", token, body=b"x", headers={"x-ms-meta-a": "ü"})
+    assert world.server.header("x-ms-meta-a") == ["ü".encode().decode("latin-1")]

@@ -6,14 +6,14 @@ from podpass.directory import roles
 from podpass.directory.model import RoleDefinition
 from podpass.resource.storage import wire
 from podpass.resource.storage.authorization import _allowing, least_role
-from podpass.resource.storage.errors import InvalidUri, NotSupported
-from podpass.resource.storage.model import Operation, Service, StorageHost, StorageRequest
+from podpass.resource.storage.errors import InvalidUri, StorageNotSupported
+from podpass.resource.storage.model import Service, StorageHost, StorageOperation, StorageRequest
 from podpass.resource.storage.operations import find_operation
 
 ROLES = tuple(one for one in roles.BUILT_IN if one.name.startswith("Storage "))
 
 
-def operation(request: str, service: str, source: str = "") -> Operation:
+def operation(request: str, service: str, source: str = "") -> StorageOperation:
     method, _, target = request.partition(" ")
     path, _, query = target.partition("?")
     kind = Service(service)
@@ -28,7 +28,7 @@ def operation(request: str, service: str, source: str = "") -> Operation:
     )
 
 
-def allowed(found: Operation) -> str:
+def allowed(found: StorageOperation) -> str:
     """Return the initial letters of the built-in roles that allow an operation alone."""
     names = [
         one.name.removeprefix("Storage ").replace("Data ", "")
@@ -140,7 +140,7 @@ def test_built_in_roles_that_allow_an_operation(service: str, request_: str, exp
     ],
 )
 def test_operation_without_a_known_permission_is_refused(service: str, request_: str) -> None:
-    with pytest.raises(NotSupported):
+    with pytest.raises(StorageNotSupported):
         operation(request_, service)
 
 

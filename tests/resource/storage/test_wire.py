@@ -4,7 +4,7 @@ import pytest
 
 from podpass.resource.storage import wire
 from podpass.resource.storage.errors import CannotVerifySource, InvalidUri, KeyNotPermitted
-from podpass.resource.storage.model import Service, StorageHost, Target
+from podpass.resource.storage.model import Service, StorageHost, StorageTarget
 
 BLOB, QUEUE, TABLE = Service.BLOB, Service.QUEUE, Service.TABLE
 HOST = StorageHost(account="orders", service=BLOB)
@@ -34,29 +34,29 @@ def test_host_names_the_account(host: str | None, account: str | None) -> None:
 @pytest.mark.parametrize(
     ("service", "path", "target"),
     [
-        (BLOB, "/", Target()),
-        (BLOB, "/invoices", Target(container="invoices")),
-        (BLOB, "/invoices/", Target(container="invoices")),
-        (BLOB, "/invoices/a/b", Target(container="invoices", item="a/b")),
-        (BLOB, "/invoices%2Fa", Target(container="invoices", item="a")),
-        (BLOB, "/invoices/a%252e", Target(container="invoices", item="a%2e")),
-        (BLOB, "/%24web/index.html", Target(container="$web", item="index.html")),
-        (QUEUE, "/jobs/messages/1", Target(container="jobs", item="messages/1")),
-        (TABLE, "/", Target()),
-        (TABLE, "/Tables", Target(item="Tables")),
-        (TABLE, "/Tables()", Target(item="Tables")),
-        (TABLE, "/Tables('people')", Target(container="people", item="Tables")),
-        (TABLE, "/$batch", Target(item="$batch")),
-        (TABLE, "/people", Target(container="people")),
-        (TABLE, "/people()", Target(container="people")),
+        (BLOB, "/", StorageTarget()),
+        (BLOB, "/invoices", StorageTarget(container="invoices")),
+        (BLOB, "/invoices/", StorageTarget(container="invoices")),
+        (BLOB, "/invoices/a/b", StorageTarget(container="invoices", item="a/b")),
+        (BLOB, "/invoices%2Fa", StorageTarget(container="invoices", item="a")),
+        (BLOB, "/invoices/a%252e", StorageTarget(container="invoices", item="a%2e")),
+        (BLOB, "/%24web/index.html", StorageTarget(container="$web", item="index.html")),
+        (QUEUE, "/jobs/messages/1", StorageTarget(container="jobs", item="messages/1")),
+        (TABLE, "/", StorageTarget()),
+        (TABLE, "/Tables", StorageTarget(item="Tables")),
+        (TABLE, "/Tables()", StorageTarget(item="Tables")),
+        (TABLE, "/Tables('people')", StorageTarget(container="people", item="Tables")),
+        (TABLE, "/$batch", StorageTarget(item="$batch")),
+        (TABLE, "/people", StorageTarget(container="people")),
+        (TABLE, "/people()", StorageTarget(container="people")),
         (
             TABLE,
             "/people(PartitionKey='a%2Fb',RowKey='c')",
-            Target(container="people", item="PartitionKey='a/b',RowKey='c'"),
+            StorageTarget(container="people", item="PartitionKey='a/b',RowKey='c'"),
         ),
     ],
 )
-def test_path_names_container_and_item(service: Service, path: str, target: Target) -> None:
+def test_path_names_container_and_item(service: Service, path: str, target: StorageTarget) -> None:
     assert wire.parse_target(service, path) == target
 
 

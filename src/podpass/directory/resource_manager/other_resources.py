@@ -5,6 +5,7 @@ They are targets of connections and scopes of roles. No request to the service i
 
 from typing import Any
 
+from podpass import names
 from podpass.directory import resource_ids
 from podpass.directory.model import OtherResource, WriteResult
 from podpass.directory.resource_manager import errors, linker_targets, paging, resources, wire
@@ -30,8 +31,19 @@ def to_json(found: OtherResource) -> dict[str, Any]:
         "location": found.location,
         "tags": dict(found.tags),
         **found.document,
-        "properties": {**found.document.get("properties", {}), "provisioningState": "Succeeded"},
+        "properties": {
+            **found.document.get("properties", {}),
+            **_endpoints(found),
+            "provisioningState": "Succeeded",
+        },
     }
+
+
+def _endpoints(found: OtherResource) -> dict[str, Any]:
+    if found.type != linker_targets.STORAGE:
+        return {}
+    hosts = {each: f"{found.name}.{each}.{names.STORAGE_SUFFIX}" for each in names.STORAGE_SERVICES}
+    return {"primaryEndpoints": {service: f"https://{host}/" for service, host in hosts.items()}}
 
 
 def _routes(kind: str) -> tuple[Route, ...]:
@@ -75,7 +87,9 @@ class _Handlers:
             document=_parse(context),
         )
         change = await context.directory.other_resources.put(new)
-        status = 201 if change is WriteResult.CREATED else 200
+        # The client of storage accounts accepts no 201.
+        is_account = self._kind == linker_targets.STORAGE
+        status = 201 if change is WriteResult.CREATED and not is_account else 200
         return ManagerResponse(status=status, body=to_json(new))
 
     async def _check_name(self, context: OperationContext) -> None:
@@ -85,15 +99,11 @@ class _Handlers:
         """
         if self._kind != linker_targets.STORAGE:
             return
-        if not linker_targets.is_account_name(context.name):
-            raise errors.bad_request(
-                "AccountNameInvalid",
-                f"The name '{context.name[:80]}' is invalid: want 3 to 24 lower-case letters and digits.",
-            )
-        if await context.directory.other_resources.page_named(self._kind, context.name):
-            raise errors.conflict(
-                "StorageAccountAlreadyTaken", f"The storage account {context.name} exists already."
-            )
+        match await _name_problem(context, context.name):
+            case "AccountNameInvalid", text:
+                raise errors.bad_request("AccountNameInvalid", text)
+            case "AlreadyExists", text:
+                raise errors.conflict("StorageAccountAlreadyTaken", text)
 
     async def get(self, context: OperationContext) -> ManagerResponse:
         found = await context.directory.other_resources.get(await self._id(context))
@@ -123,6 +133,24 @@ class _Handlers:
         return f"{group_id}/providers/{self._kind}/{context.name}"
 
 
+async def _name_problem(context: OperationContext, name: str) -> tuple[str, str] | None:
+    """Return why a new storage account cannot have a name: Azure's reason and a text."""
+    if not linker_targets.is_account_name(name):
+        text = f"The name '{name[:80]}' is invalid: want 3 to 24 lower-case letters and digits."
+        return "AccountNameInvalid", text
+    if await context.directory.other_resources.page_named(linker_targets.STORAGE, name):
+        return "AlreadyExists", f"The storage account {name} exists already."
+    return None
+
+
+async def _check_account_name(context: OperationContext) -> ManagerResponse:
+    problem = await _name_problem(context, wire.text(context.body, "name") or "")
+    if problem is None:
+        return ManagerResponse(body={"nameAvailable": True})
+    reason, text = problem
+    return ManagerResponse(body={"nameAvailable": False, "reason": reason, "message": text})
+
+
 def _page_key(found: OtherResource) -> str:
     return found.resource_id
 
@@ -144,4 +172,16 @@ def _parse(context: OperationContext) -> dict[str, Any]:
 _SUB = "/subscriptions/{subscription}"
 _GROUP = f"{_SUB}/resourceGroups/{{group}}"
 
-ROUTES = tuple(route for kind in TYPES for route in _routes(kind))
+ROUTES = (
+    *(route for kind in TYPES for route in _routes(kind)),
+    Route(
+        method="POST",
+        path=f"{_SUB}/providers/Microsoft.Storage/checkNameAvailability",
+        operation=ManagerOperation(
+            title="check name of storage account",
+            action="Microsoft.Storage/checkNameAvailability/read",
+            run=_check_account_name,
+            reads_body=True,
+        ),
+    ),
+)

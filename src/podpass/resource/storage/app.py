@@ -5,7 +5,7 @@ The body of a request is read only after these checks. Bodies are streamed in bo
 
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from podpass import database, log
 from podpass.clock import Clock
@@ -39,6 +39,7 @@ from podpass.resource.storage.authorization import StorageDirectory, authorize
 from podpass.resource.storage.model import Service, StorageHost, StorageRequest
 from podpass.resource.storage.operations import find_operation
 from podpass.settings.storage import StorageSettings
+from podpass.tasks import background_task
 
 _OVERRIDES = (b"x-http-method", b"x-http-method-override", b"x-method-override")
 _BEARER = "bearer"
@@ -47,16 +48,16 @@ _MAX_BATCH_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(slots=True, kw_only=True)
-class _Progress(RequestProgress):
+class _StorageProgress(RequestProgress):
     """The progress of a request; `status` is set when its response has begun."""
 
     send: Send
     service: Service = Service.BLOB
     status: int = 0
-    extra: list[tuple[bytes, bytes]] = field(default_factory=list)
+    disconnected: bool = False
 
 
-class StorageApp(ApiFrame[EncodedResponse | None, _Progress]):
+class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
     """The ASGI application that serves all storage accounts of the directory."""
 
     logger = logging.getLogger(__name__)
@@ -92,24 +93,24 @@ class StorageApp(ApiFrame[EncodedResponse | None, _Progress]):
             body = b"" if scope["method"] == "HEAD" else refusal.body
             await respond(send, refusal.status, body, refusal.headers)
 
-    def begin(self, scope: Scope) -> _Progress:
+    def begin(self, scope: Scope) -> _StorageProgress:
         """Return the progress of a new request."""
 
         async def unset(_message: object) -> None:
             raise AssertionError("the application sets it")
 
         ids = request_ids(scope, b"x-ms-client-request-id")
-        return _Progress(asked="a storage account", send=unset, **ids)
+        return _StorageProgress(asked="a storage account", send=unset, **ids)
 
     def error_outcome(
-        self, exc: Exception, progress: _Progress
+        self, exc: Exception, progress: _StorageProgress
     ) -> ErrorOutcome[EncodedResponse | None] | None:
         """Map an error to its response."""
         facts: dict[str, object] = {}
         level = logging.INFO
         if isinstance(exc, database.DatabaseFailed):
             facts, level = dict(exc.facts), logging.ERROR
-            exc = errors.Unavailable("The directory is unavailable.", hint=exc.hint)
+            exc = errors.StorageUnavailable("The directory is unavailable.", hint=exc.hint)
         if isinstance(exc, BodyRefused):
             exc = errors.from_refused_body(exc)
         if isinstance(exc, errors.StorageError):
@@ -123,20 +124,20 @@ class StorageApp(ApiFrame[EncodedResponse | None, _Progress]):
             return ErrorOutcome(response=response, outcome=outcome, facts=facts, level=level)
         return None
 
-    def internal_error(self, progress: _Progress) -> EncodedResponse:
+    def internal_error(self, progress: _StorageProgress) -> EncodedResponse:
         """Return the response to an unexpected error."""
         error = errors.StorageError("podpass had an internal error.")
         error.status, error.wire_code = 500, "InternalError"
         return self._refusal(error, progress)
 
     def encode(
-        self, _scope: Scope, response: EncodedResponse | None, _progress: _Progress
+        self, _scope: Scope, response: EncodedResponse | None, _progress: _StorageProgress
     ) -> EncodedResponse:
         """Return a refusal; other responses are streamed."""
         assert response is not None
         return response
 
-    def _refusal(self, exc: errors.StorageError, progress: _Progress) -> EncodedResponse:
+    def _refusal(self, exc: errors.StorageError, progress: _StorageProgress) -> EncodedResponse:
         body = wire.error_body(exc, progress.service, progress.request_id, self._clock())
         headers: list[tuple[bytes, bytes]] = [
             (b"content-type", wire.content_type(progress.service)),
@@ -145,13 +146,13 @@ class StorageApp(ApiFrame[EncodedResponse | None, _Progress]):
         ]
         if progress.client_request_id is not None:
             headers.append((b"x-ms-client-request-id", progress.client_request_id.encode()))
-        if exc.status == errors.InvalidToken.status:
+        if exc.status == errors.InvalidStorageToken.status:
             challenge = wire.challenge(self._settings.authority, self._settings.tenant_id)
             headers.append((b"www-authenticate", challenge.encode()))
         return EncodedResponse(exc.status, body, headers)
 
     async def serve(
-        self, scope: Scope, receive: Receive, progress: _Progress
+        self, scope: Scope, receive: Receive, progress: _StorageProgress
     ) -> EncodedResponse | None:
         """Check a request and pass it on."""
         host = wire.parse_host(header(scope, b"host"))
@@ -176,11 +177,23 @@ class StorageApp(ApiFrame[EncodedResponse | None, _Progress]):
             whole = await read_body(receive, _MAX_BATCH_BYTES)
             body = wire.rewrite_batch(whole, host)
         elif operation.has_body and _announces_body(scope):
-            body = _read(receive)
-        await self._forward(scope, host, progress, body)
+            body = _read(receive, progress)
+        try:
+            if isinstance(body, AsyncIterator):
+                await self._forward(scope, host, progress, body)
+            else:
+                # A blob can be large: stop when nobody reads it any more.
+                async with background_task(_watch(receive, progress), "client of storage"):
+                    await self._forward(scope, host, progress, body)
+        except errors.StorageUnavailable as exc:
+            if progress.disconnected:
+                raise errors.ClientDisconnected("the client closed its connection") from exc
+            raise
         return None
 
-    async def _admit(self, scope: Scope, host: StorageHost, progress: _Progress) -> Principal:
+    async def _admit(
+        self, scope: Scope, host: StorageHost, progress: _StorageProgress
+    ) -> Principal:
         given = header_values(scope, b"authorization")
         scheme, _, token = given[0].partition(" ") if given else ("", "", "")
         if scheme and scheme.lower() != _BEARER:
@@ -196,7 +209,7 @@ class StorageApp(ApiFrame[EncodedResponse | None, _Progress]):
         except guard.TokenRefused as exc:
             raise errors.from_token_error(exc, f"https://{host.name}") from exc
         except guard.KeysUnavailable as exc:
-            raise errors.Unavailable(
+            raise errors.StorageUnavailable(
                 "Tokens cannot be checked at the moment.", hint=exc.hint
             ) from exc
         progress.facts |= {"client_id": principal.app_id, "uti": principal.claims.get("uti")}
@@ -222,7 +235,7 @@ class StorageApp(ApiFrame[EncodedResponse | None, _Progress]):
         self,
         scope: Scope,
         host: StorageHost,
-        progress: _Progress,
+        progress: _StorageProgress,
         body: AsyncIterator[bytes] | bytes | None,
     ) -> None:
         path = raw_path(scope).decode("ascii")
@@ -240,6 +253,8 @@ class StorageApp(ApiFrame[EncodedResponse | None, _Progress]):
                 }
             )
             async for chunk in response.content.iter_any():
+                if progress.disconnected:
+                    raise errors.ClientDisconnected("the client closed its connection")
                 await progress.send(
                     {"type": "http.response.body", "body": chunk, "more_body": True}
                 )
@@ -273,11 +288,19 @@ def _announces_body(scope: Scope) -> bool:
     return chunked or (header(scope, b"content-length") or "0") != "0"
 
 
-async def _read(receive: Receive) -> AsyncIterator[bytes]:
+async def _watch(receive: Receive, progress: _StorageProgress) -> None:
+    """Wait until the client disconnects; the body of the request is ignored."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    progress.disconnected = True
+
+
+async def _read(receive: Receive, progress: _StorageProgress) -> AsyncIterator[bytes]:
     """Return the body of a request in parts; the first read makes the server send 100 Continue."""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
+            progress.disconnected = True
             raise ConnectionResetError("the client disconnected")
         if chunk := message.get("body", b""):
             yield chunk

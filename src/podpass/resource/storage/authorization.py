@@ -8,9 +8,9 @@ from podpass.directory.model import Identity, OtherResource, RoleDefinition
 from podpass.resource.checks import Principal
 from podpass.resource.storage.errors import permission_mismatch
 from podpass.resource.storage.model import (
-    Operation,
-    Requirement,
+    RoleRequirement,
     Service,
+    StorageOperation,
     container_scope,
 )
 
@@ -30,7 +30,7 @@ async def authorize(
     principal: Principal,
     account: OtherResource,
     service: Service,
-    operation: Operation,
+    operation: StorageOperation,
 ) -> str:
     """Return the roles that allow an operation.
 
@@ -54,7 +54,7 @@ async def authorize(
     return f"role {' and '.join(dict.fromkeys(used))} on storage account {account.name}"
 
 
-def _allowing(held: Sequence[RoleDefinition], requirement: Requirement) -> list[str] | None:
+def _allowing(held: Sequence[RoleDefinition], requirement: RoleRequirement) -> list[str] | None:
     """Return the roles that together allow one of the alternatives, None if there are none."""
     for actions in requirement.alternatives:
         found = [
@@ -66,7 +66,7 @@ def _allowing(held: Sequence[RoleDefinition], requirement: Requirement) -> list[
     return None
 
 
-def least_role(requirement: Requirement) -> str:
+def least_role(requirement: RoleRequirement) -> str:
     """Return the first built-in storage role that allows an operation alone, or an empty text."""
     storage = (one for one in roles.BUILT_IN if one.name.startswith(_PREFIX))
     return next((one.name for one in storage if _allowing((one,), requirement) is not None), "")

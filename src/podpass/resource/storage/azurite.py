@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from podpass.clock import Clock
 from podpass.crypto.secret import Secret
 from podpass.http.request_validation import Headers
-from podpass.resource.storage.errors import Unavailable
+from podpass.resource.storage.errors import StorageUnavailable
 from podpass.resource.storage.model import StorageHost
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Azurite:
     ) -> AsyncIterator["aiohttp.ClientResponse"]:
         """Send a request; the response is open until the context ends.
 
-        Errors:  Unavailable.
+        Errors:  StorageUnavailable.
         """
         import aiohttp
         from yarl import URL
@@ -76,7 +76,7 @@ class Azurite:
         signature = self._sign(host.account)
         origin = self._services[host.service]
         url = URL(f"{origin}{path}?{query + '&' if query else ''}{signature}", encoded=True)
-        sent = [(name.decode(), value.decode("latin-1")) for name, value in forwarded(headers)]
+        sent = [(name.decode(), _decode(value)) for name, value in forwarded(headers)]
         if body is None or isinstance(body, bytes):
             sent = [pair for pair in sent if pair[0] != "content-length"]
         try:
@@ -90,8 +90,8 @@ class Azurite:
                 skip_auto_headers=("accept", "accept-encoding", "user-agent", "content-type"),
             ) as response:
                 yield response
-        except (aiohttp.ClientConnectionError, TimeoutError) as exc:
-            raise Unavailable(
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            raise StorageUnavailable(
                 f"Azurite's {host.service} service does not respond.",
                 hint=f"check that Azurite runs at {origin}",
             ) from exc
@@ -115,11 +115,11 @@ class Azurite:
     def _sign(self, account: str) -> str:
         """Return the parameters of a shared access signature.
 
-        Errors:  Unavailable if the account's key is unknown.
+        Errors:  StorageUnavailable if the account's key is unknown.
         """
         key = self._keys.get(account)
         if key is None:
-            raise Unavailable(
+            raise StorageUnavailable(
                 f"Azurite has no account {account}.",
                 hint=f"start Azurite and podpass with AZURITE_ACCOUNTS='{account}:KEY'",
             )
@@ -150,6 +150,14 @@ def account_signature(account: str, key: Secret, expiry: str) -> str:
             "sig": b64encode(signed).decode(),
         }
     )
+
+
+def _decode(value: bytes) -> str:
+    """Decode a header value so that aiohttp, which encodes UTF-8, sends the same bytes where possible."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def forwarded(headers: Headers) -> list[tuple[bytes, bytes]]:

@@ -19,21 +19,21 @@ class StorageError(Error):
 class InvalidUri(StorageError):
     """The host, path or query of a request cannot be read in one way only."""
 
-    code = "invalid_uri"
+    code = "storage_invalid_uri"
     wire_code = "InvalidUri"
 
 
 class InvalidHeader(StorageError):
     """A header is not accepted."""
 
-    code = "invalid_header"
+    code = "storage_invalid_header"
     wire_code = "InvalidHeaderValue"
 
 
-class NotSupported(StorageError):
+class StorageNotSupported(StorageError):
     """An operation that podpass does not pass on, because it knows no permission for it."""
 
-    code = "not_supported"
+    code = "storage_not_supported"
     wire_code = "FeatureNotSupportedOnAccount"
     hint = "docs/guides/storage.md lists the operations"
 
@@ -41,15 +41,15 @@ class NotSupported(StorageError):
 class NoAuthentication(StorageError):
     """The request has no token."""
 
-    code = "missing_token"
+    code = "storage_missing_token"
     wire_code = "NoAuthenticationInformation"
     status = 401
 
 
-class InvalidToken(StorageError):
+class InvalidStorageToken(StorageError):
     """The token is invalid."""
 
-    code = "unauthorized"
+    code = "storage_unauthorized"
     wire_code = "InvalidAuthenticationInfo"
     status = 401
 
@@ -57,7 +57,7 @@ class InvalidToken(StorageError):
 class KeyNotPermitted(StorageError):
     """The request is signed with an account key or has a shared access signature."""
 
-    code = "key_not_permitted"
+    code = "storage_key_not_permitted"
     wire_code = "KeyBasedAuthenticationNotPermitted"
     status = 403
     hint = (
@@ -68,7 +68,7 @@ class KeyNotPermitted(StorageError):
 class PermissionMismatch(StorageError):
     """The caller has no role that allows the operation."""
 
-    code = "forbidden"
+    code = "storage_forbidden"
     wire_code = "AuthorizationPermissionMismatch"
     status = 403
 
@@ -76,26 +76,34 @@ class PermissionMismatch(StorageError):
 class CannotVerifySource(StorageError):
     """The source of a copy is outside the account."""
 
-    code = "copy_source"
+    code = "storage_copy_source"
     wire_code = "CannotVerifyCopySource"
     status = 403
 
 
-class AccountNotFound(StorageError):
+class StorageAccountNotFound(StorageError):
     """No storage account has this name; in Azure, the host name would not resolve."""
 
-    code = "account_not_found"
+    code = "storage_account_not_found"
     wire_code = "ResourceNotFound"
     status = 404
     hint = "add the account with a seed file and `podpass apply -f FILE`, or `az storage account create`"
 
 
-class Unavailable(StorageError):
+class StorageUnavailable(StorageError):
     """Azurite, the keys of the authority or the database cannot be reached."""
 
     code = "storage_unavailable"
     wire_code = "ServerBusy"
     status = 503
+
+
+class ClientDisconnected(StorageError):
+    """The client closed its connection; no response reaches it."""
+
+    code = "storage_client_disconnected"
+    wire_code = "OperationTimedOut"
+    status = 500
 
 
 def from_refused_body(refused: BodyRefused) -> StorageError:
@@ -113,8 +121,8 @@ def from_token_error(refused: TokenRefused, audience: str) -> StorageError:
         text = (
             f"The token is for {refused.facts.get('found')}; storage requires one for {audience}."
         )
-        return InvalidToken(text, hint=refused.hint, check=refused.check.value)
-    return InvalidToken(
+        return InvalidStorageToken(text, hint=refused.hint, check=refused.check.value)
+    return InvalidStorageToken(
         f"The access token is invalid: {refused.message}.",
         hint=refused.hint,
         check=refused.check.value,
@@ -143,6 +151,8 @@ def permission_mismatch(
     )
 
 
-def account_not_found(name: str, service: Service) -> AccountNotFound:
+def account_not_found(name: str, service: Service) -> StorageAccountNotFound:
     """Return the error that no account has the name in a host."""
-    return AccountNotFound(f"This instance has no storage account {name}.", service=service.value)
+    return StorageAccountNotFound(
+        f"This instance has no storage account {name}.", service=service.value
+    )

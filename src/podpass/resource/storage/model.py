@@ -31,7 +31,7 @@ class StorageHost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class StorageTarget:
     """What a request addresses: the account, or a container, queue or table, or an item in it.
 
     Shapes:  `container` is the name of a container, queue or table, empty for the account; `item` is what
@@ -43,7 +43,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class RoleAction:
     """An action that a role must allow; `data` says whether it is a data action."""
 
     name: str
@@ -51,22 +51,22 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Requirement:
+class RoleRequirement:
     """The permissions of a request at one scope.
 
     Shapes:  one of the `alternatives` must be allowed completely; `container` is empty for the account.
     """
 
-    alternatives: tuple[tuple[Action, ...], ...]
+    alternatives: tuple[tuple[RoleAction, ...], ...]
     container: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class StorageOperation:
     """An operation: its name for logs, and all permissions that it needs."""
 
     title: str
-    requirements: tuple[Requirement, ...]
+    requirements: tuple[RoleRequirement, ...]
     has_body: bool = False
     is_batch: bool = False
 
@@ -80,7 +80,7 @@ class StorageRequest:
 
     host: StorageHost
     method: str
-    target: Target
+    target: StorageTarget
     query: Mapping[str, str]
     copy_source: str = ""
 

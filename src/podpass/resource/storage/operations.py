@@ -7,13 +7,13 @@ Source: https://learn.microsoft.com/rest/api/storageservices/authorize-with-azur
 
 from collections.abc import Mapping
 
-from podpass.resource.storage.errors import InvalidUri, NotSupported
+from podpass.resource.storage.errors import InvalidUri, StorageNotSupported
 from podpass.resource.storage.model import (
     ACCOUNTS,
-    Action,
-    Operation,
-    Requirement,
+    RoleAction,
+    RoleRequirement,
     Service,
+    StorageOperation,
     StorageRequest,
 )
 from podpass.resource.storage.wire import fixed_parameters
@@ -23,16 +23,16 @@ _CONTAINERS = f"{_BLOBS}/containers"
 _QUEUES = f"{ACCOUNTS}/queueServices"
 _TABLES = f"{ACCOUNTS}/tableServices"
 
-Alternatives = tuple[tuple[Action, ...], ...]
+Alternatives = tuple[tuple[RoleAction, ...], ...]
 
 
 def _manage(action: str) -> Alternatives:
-    return ((Action(action, data=False),),)
+    return ((RoleAction(action, data=False),),)
 
 
 def _data(*actions: str) -> Alternatives:
     """Return one alternative that needs all of the data actions."""
-    return (tuple(map(Action, actions)),)
+    return (tuple(map(RoleAction, actions)),)
 
 
 _READ_BLOB = _data(f"{_CONTAINERS}/blobs/read")
@@ -153,34 +153,34 @@ _BATCHES: _Table = {("POST", "", ""): ("batch of entities", _BATCH)}
 _WITH_BODY = frozenset(("PUT", "POST", "PATCH", "MERGE"))
 
 
-def find_operation(request: StorageRequest) -> Operation:
+def find_operation(request: StorageRequest) -> StorageOperation:
     """Return the operation of a request.
 
-    Errors:  NotSupported; InvalidUri.
+    Errors:  StorageNotSupported; InvalidUri.
     """
     method = "GET" if request.method == "HEAD" else request.method
     if request.method == "HEAD" and request.host.service is Service.TABLE:
-        raise NotSupported("Tables have no HEAD requests.")
+        raise StorageNotSupported("Tables have no HEAD requests.")
     table = _table(request)
     found = table.get((method, *fixed_parameters(request.query)))
     if found is None:
-        raise NotSupported(
+        raise StorageNotSupported(
             f"podpass does not pass on this operation of {request.host.service} storage:"
             f" {_describe(request)}."
         )
     title, alternatives = found
     if method == "DELETE" and "deletetype" in {name.lower() for name in request.query}:
-        raise NotSupported("podpass does not pass on permanent deletions of blobs.")
+        raise StorageNotSupported("podpass does not pass on permanent deletions of blobs.")
     # Another value than `true` makes Azurite receive the message.
     if title == "receive messages" and request.query.get("peekonly") == "true":
         title, alternatives = "peek messages", _PEEK
     container = request.target.container
-    requirements = [Requirement(alternatives=alternatives, container=container)]
+    requirements = [RoleRequirement(alternatives=alternatives, container=container)]
     if request.copy_source:
         if table is not _BLOB or method != "PUT":
             raise InvalidUri("Only a blob can be a copy of another blob.")
-        requirements.append(Requirement(alternatives=_READ_BLOB, container=request.copy_source))
-    return Operation(
+        requirements.append(RoleRequirement(alternatives=_READ_BLOB, container=request.copy_source))
+    return StorageOperation(
         title=title,
         requirements=tuple(requirements),
         has_body=method in _WITH_BODY,

@@ -20,7 +20,7 @@ from podpass.resource.storage.errors import (
     KeyNotPermitted,
     StorageError,
 )
-from podpass.resource.storage.model import Service, StorageHost, Target
+from podpass.resource.storage.model import Service, StorageHost, StorageTarget
 
 _HOST = re.compile(
     rf"([a-z0-9]{{3,24}})\.({'|'.join(names.STORAGE_SERVICES)})\.{re.escape(names.STORAGE_SUFFIX)}"
@@ -50,7 +50,7 @@ def parse_host(host: str | None) -> StorageHost | None:
     return StorageHost(account=found[1], service=Service(found[2])) if found else None
 
 
-def parse_target(service: Service, raw: str) -> Target:
+def parse_target(service: Service, raw: str) -> StorageTarget:
     """Parse the path of a request as it was sent.
 
     Errors:  InvalidUri.
@@ -72,24 +72,24 @@ def parse_target(service: Service, raw: str) -> Target:
         raise InvalidUri("The name of the container or queue is invalid.")
     if item and not container:
         raise InvalidUri("The path has no container.")
-    return Target(container=container, item=item)
+    return StorageTarget(container=container, item=item)
 
 
-def _parse_table(path: str) -> Target:
+def _parse_table(path: str) -> StorageTarget:
     """Return the table and the key in a path; for the list of tables, the item is `Tables`."""
     section, slash, rest = path.partition("/")
     if section == _BATCH and not rest:
-        return Target(item=_BATCH)
+        return StorageTarget(item=_BATCH)
     if section in ("", _SERVICE_TABLE, f"{_SERVICE_TABLE}()") and not slash:
-        return Target(item=_SERVICE_TABLE if section else "")
+        return StorageTarget(item=_SERVICE_TABLE if section else "")
     # The key of an entity may contain a slash; the name of its table ends before it.
     if found := _TABLES.fullmatch(path):
-        return Target(container=found[1] or "", item=_SERVICE_TABLE)
+        return StorageTarget(container=found[1] or "", item=_SERVICE_TABLE)
     found = _TABLE.fullmatch(path)
     if found is None or found[1].lower() == _SERVICE_TABLE.lower():
         raise InvalidUri("The name of the table, or the key of the entity, is invalid.")
     key = (found[2] or "").removeprefix("(").removesuffix(")")
-    return Target(container=found[1], item=key)
+    return StorageTarget(container=found[1], item=key)
 
 
 def parse_query(query: bytes) -> dict[str, str]:
