@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from podpass.cli import up
-from podpass.local.datadir import DataDir
+from podpass.cloud.datadir import DataDir
 from podpass.local.harness.harness import Harness
 from podpass.settings import LocalSettings
 from podpass.settings.fields import setting

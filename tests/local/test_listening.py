@@ -22,7 +22,7 @@ def test_every_service_of_an_instance_listens_on_loopback_only() -> None:
 
 
 def test_only_four_services_listen_outside_a_container() -> None:
-    sockets = ports.bind_all(0, {}, "0.0.0.0")
+    sockets = ports.bind_all(0, {}, listen="0.0.0.0")
     try:
         where = {name: sock.getsockname()[0] for name, sock in sockets.items()}
     finally:

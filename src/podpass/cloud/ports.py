@@ -30,6 +30,7 @@ def bind_all(
     base: int,
     saved: Mapping[str, int],
     services: Sequence[str] = SERVICES,
+    *,
     listen: str = LOOPBACK,
 ) -> dict[str, socket.socket]:
     """Open the listening sockets of services.

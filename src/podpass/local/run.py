@@ -85,7 +85,7 @@ def _run(
         config = initialise(data_dir)
         _configure_logging(data_dir)
         services = (*ports.SERVICES, *((ports.STORAGE,) if settings.azurite else ()))
-        sockets = ports.bind_all(settings.port_base, config.ports, services, settings.listen)
+        sockets = ports.bind_all(settings.port_base, config.ports, services, listen=settings.listen)
         config = save_ports(data_dir, config, ports.port_numbers(sockets))
         raise_file_limit()  # each tunnel needs descriptors, and the usual soft limit is 1024
         try:
