@@ -29,8 +29,8 @@ def pod_network(
     Shapes:  `direct_address` is that of the socket for programs that ignore proxy variables; `gateway_port`
              is the gateway for such pods, which they reach at the port of the usual one.
     """
-    served = [(LOOPBACK, ports[name]) for name in _SERVICES if name in ports]
-    addresses = [*served, (direct_address, 443)]
+    served = filter(ports.__contains__, _SERVICES)
+    addresses = [*((LOOPBACK, ports[name]) for name in served), (direct_address, 443)]
     return PodNetworkConfig(
         outbound={
             (LOOPBACK, ports["gateway"]): (LOOPBACK, gateway_port),
