@@ -31,10 +31,10 @@ identities:
     client_id: {CLIENT}2
     federated_credentials:
       - {{name: pods, issuer: cluster, subject: "system:serviceaccount:default:reader"}}
-  - name: nobody
+  - name: powerless
     client_id: {CLIENT}3
     federated_credentials:
-      - {{name: pods, issuer: cluster, subject: "system:serviceaccount:default:nobody"}}
+      - {{name: pods, issuer: cluster, subject: "system:serviceaccount:default:powerless"}}
 storage_accounts:
   - name: orders
     access:
@@ -86,7 +86,7 @@ def _started(folder: Path, port: int) -> Iterator[Cloud]:
         seed = folder / "storage.yaml"
         seed.write_text(SEED)
         instance.podpass("apply", "-f", str(seed))
-        for number, name in enumerate(("writer", "reader", "nobody"), 1):
+        for number, name in enumerate(("writer", "reader", "powerless"), 1):
             instance.account(name, {"azure.workload.identity/client-id": f"{CLIENT}{number}"})
         yield Cloud(instance, signed_in_cli(VERSIONS[0], instance, folder / "home"))
 
@@ -106,7 +106,7 @@ def test_released_library_writes_and_reads_with_a_role_and_is_refused_without(
     cloud: Cloud, language: str, arguments: tuple[str, ...], result: str
 ) -> None:
     assert cloud.use("writer", language, *arguments).get("result") == result
-    refused = cloud.use("nobody", language, *arguments)
+    refused = cloud.use("powerless", language, *arguments)
     assert refused["refused"] == 403, refused
     assert "AuthorizationPermissionMismatch" in f"{refused['code']} {refused['text']}"
     assert "az role assignment create --role" in refused["text"]

@@ -58,8 +58,8 @@ ACCESS = "storage_accounts:\n- name: orders\n  access:\n  - "
         ("storage_accounts:\n- {name: orders}\n- {name: orders}\n", "already in line 2"),
         (f"{ACCESS}{{identity: web, role: Blob Reader}}\n", "role 'Blob Reader' does not exist"),
         (
-            f"{ACCESS}{{identity: nobody, role: Storage Blob Data Reader}}\n",
-            "no identity 'nobody'",
+            f"{ACCESS}{{identity: missing, role: Storage Blob Data Reader}}\n",
+            "no identity 'missing'",
         ),
         (
             f"{ACCESS}{{identity: web, role: Storage Blob Data Reader, container: a, queue: b}}\n",

@@ -88,7 +88,7 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
         progress.send = send
         log.correlation_id.set(progress.correlation_id)
         refusal = await self.run(self.serve(scope, receive, progress), progress)
-        # After an error in the middle of a response, the server closes the connection.
+        # After an error within a response, the server closes the connection.
         if refusal is not None and not progress.status:
             body = b"" if scope["method"] == "HEAD" else refusal.body
             await respond(send, refusal.status, body, refusal.headers)
@@ -182,7 +182,7 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
             if isinstance(body, AsyncIterator):
                 await self._forward(scope, host, progress, body)
             else:
-                # A blob can be large: stop when nobody reads it any more.
+                # A blob can be large: stop when the client has gone.
                 async with background_task(_watch(receive, progress), "client of storage"):
                     await self._forward(scope, host, progress, body)
         except errors.StorageUnavailable as exc:
