@@ -44,6 +44,8 @@ OTHERS = {
     "PODPASS_BUILD_DATE": "date in the output of `--version`; set in the image build",
     "PODPASS_ISSUER_DIR": "key folder of the commands of `podpass issuer`",
     "AZURE_STORAGE_KEY": "account key for a target `azure:` of `podpass issuer`, instead of a sign-in",
+    "PODPASS_CLOUD_IDENTITY_HEADERS": "header values of App Service's protocol, as NAME=VALUE, for"
+    " `podpass cloud serve --managed-identity-listen`",
     "AZURITE_ACCOUNTS": "accounts and keys of Azurite, as Azurite reads them; read by `podpass up --azurite`",
     "NO_COLOR": "any text: no colours in the progress output of `podpass up`",
 }

@@ -114,6 +114,7 @@ STORAGE_SUFFIX = "core.windows.net"
 STORAGE_SERVICES = ("blob", "queue", "table")
 # Azurite's own variable with its accounts and their keys.
 ENV_AZURITE_ACCOUNTS = "AZURITE_ACCOUNTS"
+ENV_IDENTITY_HEADERS = "PODPASS_CLOUD_IDENTITY_HEADERS"
 
 # Grant and assertion types on the token endpoint.
 CLIENT_CREDENTIALS = "client_credentials"

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from podpass.clock import system
+from podpass.cloud import managed_identity
 from podpass.cloud.datadir import DataDir, load_config
 from podpass.database import Database
 from podpass.directory.store.directory import Directory
@@ -19,7 +20,6 @@ from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.http.fetcher import Fetcher, FetchRules
 from podpass.http.server import bind, serving
 from podpass.imds.identity_headers import parse_headers
-from podpass.local import managed_identity
 from podpass.settings import AuthoritySettings
 
 

@@ -1,9 +1,11 @@
 """The cloud half alone: one address for all of Azure's names, and the same cloud after a restart."""
 
 import json
+import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from podpass.clock import system
 from podpass.cloud.cloud import CloudInstance
 from podpass.cloud.datadir import DataDir, load_config, prepare
+from podpass.errors import SettingsError
 from podpass.http.server import bind
 from podpass.settings import CloudSettings
 
@@ -46,11 +49,13 @@ class Running:
         self.data_dir, self.status = data_dir, status
         self.port, self.health = port, health
 
-    async def get(self, host: str, path: str) -> tuple[int, Any]:
+    async def get(
+        self, host: str, path: str, more: Mapping[str, str] | None = None
+    ) -> tuple[int, Any]:
         """Send a request as a pod does: by the name, at the one port, with the CA."""
         tls = ssl.create_default_context(cafile=str(self.data_dir.ca_file))
         connector = aiohttp.TCPConnector(resolver=_Resolver(), ssl=tls)
-        headers = {"Host": host}
+        headers = {"Host": host, **(more or {})}
         async with (
             aiohttp.ClientSession(connector=connector) as session,
             session.get(f"https://{host}:{self.port}{path}", headers=headers) as response,
@@ -66,17 +71,87 @@ class Running:
 
 
 @asynccontextmanager
-async def run(folder: Path, seed: str | None = SEED) -> AsyncIterator[Running]:
+async def run(
+    folder: Path,
+    seed: str | None = SEED,
+    environ: Mapping[str, str] | None = None,
+    more: Mapping[str, socket.socket] | None = None,
+    **chosen: str,
+) -> AsyncIterator[Running]:
     data_dir = DataDir(folder)
     prepare(data_dir)
-    settings = CloudSettings(data_dir=folder, tenant_id=TENANT)
-    opened = {"tls": bind("127.0.0.1", 0), "health": bind("127.0.0.1", 0)}
+    settings = replace(CloudSettings(data_dir=folder, tenant_id=TENANT), **chosen)  # type: ignore[arg-type]
+    opened = {"tls": bind("127.0.0.1", 0), "health": bind("127.0.0.1", 0), **(more or {})}
     ports = [opened[name].getsockname()[1] for name in ("tls", "health")]
-    cloud = CloudInstance(data_dir, settings, opened, environ={}, clock=system)
+    cloud = CloudInstance(data_dir, settings, opened, environ=environ or {}, clock=system)
     async with AsyncExitStack() as stack:
         given = None if seed is None else (seed, "seed.yaml")
         status = await cloud.start(stack, given, lambda _part, _detail: None)
         yield Running(data_dir, status, *ports)
+
+
+HEADER = "0123456789abcdef-web"
+
+
+@asynccontextmanager
+async def run_with_endpoint(folder: Path, **chosen: str) -> AsyncIterator[tuple[Running, int]]:
+    """Run the cloud half with its managed identity endpoint; the identity `web` has a header value."""
+    seed = (
+        "identities: [{name: web}, {name: other}]\n"
+        "vaults: [{name: demo-vault, secrets: {greeting: hello},"
+        " access: [{identity: web, role: Key Vault Secrets User}]}]\n"
+    )
+    endpoint = bind("127.0.0.1", 0)
+    environ = {"PODPASS_CLOUD_IDENTITY_HEADERS": f"web={HEADER}"}
+    chosen = {"managed_identity_listen": "127.0.0.1:0", **chosen}
+    async with run(folder, seed, environ, {"managed_identity": endpoint}, **chosen) as running:
+        yield running, endpoint.getsockname()[1]
+
+
+async def _ask(port: int, path: str, headers: Mapping[str, str]) -> tuple[int, Any]:
+    url = f"http://127.0.0.1:{port}{path}&resource=https://vault.azure.net"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(url, headers=headers) as response,
+    ):
+        text = await response.text()
+        return response.status, json.loads(text) if text.startswith("{") else text
+
+
+APP_SERVICE = "/msi/token?api-version=2019-08-01"
+IMDS = "/metadata/identity/oauth2/token?api-version=2018-02-01"
+SECRET = "/secrets/greeting?api-version=7.4"
+
+
+async def test_container_with_a_header_value_reads_the_secret_of_its_identity(
+    tmp_path: Path,
+) -> None:
+    async with run_with_endpoint(tmp_path / "cloud") as (running, port):
+        status, body = await _ask(port, APP_SERVICE, {"X-IDENTITY-HEADER": HEADER})
+        assert status == 200, body
+        bearer = {"Authorization": f"Bearer {body['access_token']}"}
+        status, secret = await running.get("demo-vault.vault.azure.net", SECRET, bearer)
+        assert (status, secret["value"]) == (200, "hello")
+        assert (await _ask(port, APP_SERVICE, {"X-IDENTITY-HEADER": HEADER + "x"}))[0] == 401
+        # Header values exist, and no identity is assigned to the address.
+        assert (await _ask(port, IMDS, {"Metadata": "true"}))[0] == 404
+
+
+async def test_address_of_imds_gives_the_assigned_identity(tmp_path: Path) -> None:
+    async with run_with_endpoint(tmp_path / "cloud", managed_identities="web") as (running, port):
+        status, body = await _ask(port, IMDS, {"Metadata": "true"})
+        assert status == 200, body
+        bearer = {"Authorization": f"Bearer {body['access_token']}"}
+        status, _ = await running.get("demo-vault.vault.azure.net", SECRET, bearer)
+        assert status == 200
+
+
+async def test_invalid_header_value_is_refused_at_the_start_and_not_shown(tmp_path: Path) -> None:
+    environ = {"PODPASS_CLOUD_IDENTITY_HEADERS": "web=short-value"}
+    with pytest.raises(SettingsError, match="PODPASS_CLOUD_IDENTITY_HEADERS, entry 1") as caught:
+        async with run(tmp_path / "cloud", None, environ):
+            raise AssertionError("it must not start")
+    assert "short-value" not in str(caught.value)
 
 
 async def _keys(running: Running) -> list[str]:
@@ -176,6 +251,17 @@ async def test_seed_with_issuer_cluster_is_refused_outside_a_cluster(tmp_path: P
 
 def test_settings_are_checked_together(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="--listen") as caught:
-        CloudSettings(data_dir=tmp_path, listen="x", tenant_id="y", propagation_seconds=-1)
-    for flag in ("--listen x", "--tenant-id y", "--propagation-delay -1"):
+        CloudSettings(
+            data_dir=tmp_path,
+            listen="x",
+            tenant_id="y",
+            propagation_seconds=-1,
+            managed_identities="web",
+        )
+    for flag in (
+        "--managed-identities needs",
+        "--listen x",
+        "--tenant-id y",
+        "--propagation-delay -1",
+    ):
         assert flag.replace(" x", "") in str(caught.value)

@@ -21,6 +21,8 @@ from podpass.settings import CloudSettings
 @options.setting(CloudSettings, "dns_listen", "ADDRESS")
 @options.setting(CloudSettings, "webhook_listen", "ADDRESS")
 @options.setting(CloudSettings, "identity_secret", "NAME")
+@options.setting(CloudSettings, "managed_identity_listen", "ADDRESS")
+@options.setting(CloudSettings, "managed_identities", "NAMES")
 @options.setting(CloudSettings, "propagation_seconds", "SECONDS")
 @options.setting(CloudSettings, "assertion_algorithms", "ALGORITHMS")
 @click.option(

@@ -1,11 +1,12 @@
 """The CA of an instance and the certificates that it signs.
 
-The CA signs host names of Microsoft. Its key never leaves the data directory, and podpass installs the CA
-nowhere: programs trust it only through the variables of `podpass env`. Name constraints limit it to the names
-that the instance serves: an attacker with the key can impersonate no other host to these programs.
+The CA signs host names of Microsoft. Its key is in the data directory; in a cluster also in the Secret of the
+cloud (`identity_secret`), and nowhere else. No system trusts the CA: only programs with the variables of
+`podpass env`, and containers of the namespaces that the trust webhook selects. Name constraints limit it to
+the names that the instance serves: an attacker with the key can impersonate no other host to these programs.
 
-The CA of a rotation (`ca_rotation`) is also signed by the CA that it replaces. Servers send that certificate
-with the leaf certificate, so that programs that run since before the rotation accept them.
+The CA of a rotation (`podpass.local.ca_rotation`) is also signed by the CA that it replaces. Servers send
+that certificate with the leaf certificate, so that programs that run since before the rotation accept them.
 """
 
 import hashlib
@@ -164,7 +165,7 @@ def load(data_dir: DataDir, now: datetime) -> InstanceCA:
             f"the CA certificate in {certificate.parent} is valid from {begins} to {ends}, but the clock of"
             f" this machine is {now}",
             hint=f"correct the clock; if it is correct, remove the folder {certificate.parent}: the next"
-            " `podpass up` creates a new CA",
+            " start creates a new CA",
         )
     return found
 
@@ -172,7 +173,7 @@ def load(data_dir: DataDir, now: datetime) -> InstanceCA:
 def _damaged(certificate: Path, reason: str) -> DataDirError:
     return DataDirError(
         f"the CA in {certificate.parent} is damaged: {reason}",
-        hint=f"remove the folder {certificate.parent}; the next `podpass up` creates a new CA",
+        hint=f"remove the folder {certificate.parent}; the next start creates a new CA",
     )
 
 

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from podpass import files
+from podpass import files, names
 from podpass.clock import Clock
-from podpass.cloud import ca, control, gateway, health, ports, signing_keys
+from podpass.cloud import ca, control, gateway, health, managed_identity, ports, signing_keys
 from podpass.cloud.cluster import SurroundingCluster, find_cluster
 from podpass.cloud.context import CloudContext
 from podpass.cloud.datadir import DataDir, initialise, save_ports
@@ -25,6 +25,7 @@ from podpass.cloud.served_tls import ServedTls
 from podpass.cloud.start_limit import limit_start
 from podpass.errors import Error
 from podpass.http.server import Receive, serving
+from podpass.imds.identity_headers import parse_headers
 from podpass.kubernetes.client import KubeClient
 from podpass.kubernetes.client.config import in_cluster
 from podpass.kubernetes.service_account.names import MOUNT_PATH
@@ -59,6 +60,9 @@ class CloudInstance:
         self._data_dir, self._settings, self._opened = data_dir, settings, opened
         self._environ, self._clock = environ, clock
         self._cluster = find_cluster(environ)
+        self._headers = parse_headers(
+            environ.get(names.ENV_IDENTITY_HEADERS, ""), names.ENV_IDENTITY_HEADERS
+        )
         self._is_ready = False
 
     async def start(
@@ -80,6 +84,8 @@ class CloudInstance:
             progress("seed", f"{len(changed)} changes from {seed[1]}")
         if secret is not None:
             await self._keep_identity(stack, secret, parts)
+        if "managed_identity" in self._opened:
+            await self._serve_managed_identity(stack, context, parts)
         if client is not None and self._settings.service:
             progress("resolver and trust webhook", "")
             progress("resolver and trust webhook", await self._serve_cluster(client, stack, parts))
@@ -96,6 +102,19 @@ class CloudInstance:
     def _secret(self, client: KubeClient | None) -> IdentitySecret | None:
         name = self._settings.identity_secret
         return IdentitySecret(client, _own_namespace(), name) if client and name else None
+
+    async def _serve_managed_identity(
+        self, stack: AsyncExitStack, context: CloudContext, parts: CloudParts
+    ) -> None:
+        app = managed_identity.create_app(
+            parts.directory,
+            parts.managed_identity_tokens,
+            context.config.tenant_id,
+            self._clock,
+            names=self._settings.assigned_identities,
+            headers=self._headers,
+        )
+        await stack.enter_async_context(serving(app, self._opened["managed_identity"]))
 
     async def _serve_cluster(
         self, client: KubeClient, stack: AsyncExitStack, parts: CloudParts

@@ -1,7 +1,8 @@
 """The control API of an instance, for its command line: status, directory queries, and applying a seed.
 
-It listens on loopback with TLS. Every request except `/healthz` needs the control token, which only the owner
-of the data directory can read: a caller of this API can give any role to any identity.
+It listens on loopback with TLS, or with `podpass up --listen` on all addresses of a container. Every request
+except `/healthz` needs the control token, which only the owner of the data directory can read: a caller of
+this API can give any role to any identity.
 """
 
 import logging

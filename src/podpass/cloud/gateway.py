@@ -1,8 +1,8 @@
 """The gateway: a CONNECT proxy on loopback that serves Azure's host names from this instance.
 
-Clients that ignore proxy variables connect to its second socket; the server name of TLS selects the service.
-The gateway relays bytes and does not terminate TLS. Connections to an Azure host go to the loopback port of
-the service, which has the leaf certificate. Connections to other hosts are tunnelled unchanged.
+Clients that ignore proxy variables, and the pods of a cluster, connect to its second socket, and the server
+name of TLS selects the service. The gateway relays bytes and does not terminate TLS. Connections to an Azure
+host go to the loopback port of the service. Connections to other hosts are tunnelled unchanged.
 """
 
 import asyncio

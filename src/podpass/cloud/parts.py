@@ -108,6 +108,7 @@ class CloudParts:
         fetcher = self._context.create_fetcher()
         app = create_app(settings, self.directory, fetcher, keys, self._clock)
         self.issuer_keys = app.issuer_keys
+        self.managed_identity_tokens = app.managed_identities
         await self._context.serve("authority", app)
         self._sign_az_in()
         return self._config.direct_origin("authority")

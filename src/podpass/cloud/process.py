@@ -78,6 +78,10 @@ def _open(settings: CloudSettings) -> "dict[str, socket.socket]":
         "tls": listen("--listen", settings.listen),
         "health": listen("--health-listen", settings.health_listen),
     }
+    if settings.managed_identity_listen:
+        opened["managed_identity"] = listen(
+            "--managed-identity-listen", settings.managed_identity_listen
+        )
     if settings.service:
         opened["webhook"] = listen("--webhook-listen", settings.webhook_listen)
         opened["dns_udp"], opened["dns_tcp"] = listen_for_queries(

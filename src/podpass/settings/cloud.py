@@ -74,6 +74,20 @@ class CloudSettings:
         variable="PODPASS_CLOUD_IDENTITY_SECRET",
         default="",
     )
+    managed_identity_listen: str = setting(
+        "address of the managed identity endpoint (HTTP) for containers without a cluster; without it, the "
+        "endpoint is not served",
+        flag="--managed-identity-listen",
+        variable="PODPASS_CLOUD_MANAGED_IDENTITY_LISTEN",
+        default="",
+    )
+    managed_identities: str = setting(
+        "comma-separated names of the managed identities that every caller of the endpoint can use by IMDS' "
+        "protocol; without names and without header values, all of them",
+        flag="--managed-identities",
+        variable="PODPASS_CLOUD_MANAGED_IDENTITIES",
+        default="",
+    )
     propagation_seconds: int = setting(
         "seconds until a new federated credential is trusted; in Entra this takes up to two minutes",
         flag="--propagation-delay",
@@ -92,17 +106,21 @@ class CloudSettings:
         problems = []
         if self.tenant_id and not guids.is_lower_guid(self.tenant_id.lower()):
             problems.append(f"--tenant-id {self.tenant_id}: must be a GUID")
-        addresses = (
+        addresses: tuple[tuple[str, str], ...] = (
             ("--listen", self.listen),
             ("--health-listen", self.health_listen),
             ("--dns-listen", self.dns_listen),
             ("--webhook-listen", self.webhook_listen),
         )
+        if self.managed_identity_listen:
+            addresses += (("--managed-identity-listen", self.managed_identity_listen),)
         for flag, text in addresses:
             try:
                 parse_address(flag, text)
             except ValueError as exc:
                 problems.append(str(exc))
+        if self.managed_identities and not self.managed_identity_listen:
+            problems.append("--managed-identities needs --managed-identity-listen")
         if self.dns_upstream and not _is_address(self.dns_upstream):
             problems.append(f"--dns-upstream {self.dns_upstream}: must be an IP address")
         if unknown := set(self.assertion_algorithms.split(",")) - set(ALGORITHMS):
@@ -113,6 +131,11 @@ class CloudSettings:
             problems.append(f"{delay}: must be 0 to {_MAX_PROPAGATION} seconds")
         if problems:
             raise SettingsError(problems)
+
+    @property
+    def assigned_identities(self) -> tuple[str, ...]:
+        """Return the names of the identities that IMDS' protocol can use."""
+        return tuple(filter(None, map(str.strip, self.managed_identities.split(","))))
 
 
 def _is_address(text: str) -> bool:

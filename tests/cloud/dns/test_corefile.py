@@ -23,8 +23,7 @@ def test_block_is_added_and_removed_exactly(name: str) -> None:
     assert {key.port for key in first.keys} == {":53"}
     assert first.plugins == {"errors", "forward"}
     assert [block.keys for block in others] == [block.keys for block in parse(before).blocks]
-    assert corefile.find_owner(added) == ANSWERS.owner
-    assert corefile.remove_block(added) == before
+    assert corefile.remove_block(added, owner=ANSWERS.owner) == before
 
 
 def test_second_edit_changes_nothing_and_a_new_address_replaces_the_block() -> None:
@@ -38,7 +37,7 @@ def test_second_edit_changes_nothing_and_a_new_address_replaces_the_block() -> N
 
 def test_text_without_a_block_is_returned_unchanged() -> None:
     assert corefile.remove_block("anything {") == "anything {"
-    assert corefile.find_owner(KUBEADM) is None
+    assert corefile.remove_block(KUBEADM) == KUBEADM
 
 
 def test_edits_around_the_block_are_kept() -> None:

@@ -105,15 +105,6 @@ def remove_block(corefile: str, *, owner: str | None = None) -> str:
     return corefile[: found.start()] + corefile[found.end() :]
 
 
-def find_owner(corefile: str) -> str | None:
-    """Return the owner of the block, None if there is no block.
-
-    Errors:  BlockEdited.
-    """
-    found = _find_block(corefile)
-    return None if found is None else found["owner"]
-
-
 def imports_custom_servers(corefile: str) -> bool:
     """Return whether the Corefile imports server blocks from `coredns-custom`, as that of k3s and AKS does.
 

@@ -1,4 +1,4 @@
-"""The managed identity endpoint of an instance: identities of its directory, tokens of its token service."""
+"""The managed identity endpoint of the cloud half: its identities, and tokens of its token service."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

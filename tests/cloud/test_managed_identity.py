@@ -10,11 +10,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+from podpass.cloud import managed_identity
 from podpass.crypto import jose
 from podpass.crypto.secret import Secret
 from podpass.directory.model import Identity
 from podpass.http.server import bind, serving
-from podpass.local import managed_identity
 from tests.exchange.conftest import ca, key_folders, start, world
 from tests.exchange.world import World
 
