@@ -51,8 +51,8 @@ helm install podpass-authority charts/podpass-authority --namespace podpass \\
     "podpass-cloud": """\
 Installs the cloud half, `podpass cloud serve`, into a test cluster: one pod with the token service, the
 directory, Resource Manager and key vaults. For test clusters only. `podpass cloud install` applies the same
-objects, and does the two steps that a chart cannot do: it leads Azure's names in the cluster's DNS to the
-Service, and installs the webhook for identities if the cluster has none. Step by step:
+objects, and does the two steps that a chart cannot do: it makes Azure's names resolve to the Service in the
+cluster's DNS, and installs the webhook for identities if the cluster has none. Step by step:
 [docs/guides/cloud.md](../../docs/guides/cloud.md).
 
 ```sh

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from podpass.cli import up
+from podpass.cli.status import _storage_rows
 from podpass.cloud.datadir import DataDir
 from podpass.local.harness.harness import Harness
 from podpass.settings import LocalSettings
@@ -43,6 +44,16 @@ def test_address_of_an_instance_in_a_container_is_named(capsys: pytest.CaptureFi
     status["settings"] = {}  # an instance of an earlier release
     up._print_ready(DataDir(Path("/data")), status, "text", "http://127.0.0.1:3/open/x")
     assert "listen on" not in capsys.readouterr().err
+
+
+def test_status_names_the_storage_of_an_instance_with_azurite() -> None:
+    azurite = "http://127.0.0.1:10000"
+    [row] = _storage_rows({"settings": {"--azurite": azurite}})
+    assert row == [
+        "storage",
+        f"https://NAME.blob.core.windows.net through the gateway (data: {azurite})",
+    ]
+    assert _storage_rows({"settings": {}}) == []
 
 
 def test_instance_for_tests_has_users_or_runs_until_it_is_stopped(tmp_path: Path) -> None:

@@ -119,6 +119,11 @@ def test_dry_run_shows_the_webhooks_contract(podpass: Podpass, podpass_namespace
     assert missing.value.status == 404
 
 
+def test_pytest_prints_the_hint_of_a_refused_request() -> None:
+    error = InstanceRequestFailed(400, "the seed is invalid", {}, "fix the seed")
+    assert error.__notes__ == ["fix the seed"]
+
+
 # ------------------------------------------------------------------------------------------------ tokens
 
 

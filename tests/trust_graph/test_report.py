@@ -4,8 +4,17 @@ from dataclasses import replace
 from typing import Any
 
 from podpass.trust_graph.graph import build_graph
+from podpass.trust_graph.model import ResourceSnapshot
 from podpass.trust_graph.report import describe
-from tests.trust_graph.samples import CLIENT, VAULT, account, credential, facts, identity
+from tests.trust_graph.samples import (
+    CLIENT,
+    VAULT,
+    account,
+    assignment,
+    credential,
+    facts,
+    identity,
+)
 
 
 def lines_of(**directory: Any) -> list[str]:
@@ -46,6 +55,15 @@ def test_what_was_not_read_is_at_the_end() -> None:
 def test_management_only_and_parts_are_named() -> None:
     lines = lines_of(resources=(replace(VAULT, uses_roles=False),))
     assert "-> vaults store: management only (Key Vault Secrets User)" in lines
+
+
+def test_role_at_another_resource_than_a_vault_is_not_called_management() -> None:
+    account_type = "Microsoft.Storage/storageAccounts"
+    scope = f"{VAULT.id.partition('/providers/')[0]}/providers/{account_type}/orders"
+    orders = ResourceSnapshot(id=scope, type=account_type, name="orders")
+    role = assignment("Storage Blob Data Contributor", scope.lower())
+    lines = lines_of(resources=(orders,), assignments=(role,))
+    assert "-> storageAccounts orders: actions of the role (Storage Blob Data Contributor)" in lines
 
 
 def test_a_command_is_one_line() -> None:

@@ -55,7 +55,7 @@ _TIMEOUT_SECONDS = 180
     type=click.Choice(["cluster", "pods", "none"]),
     default="cluster",
     show_default=True,
-    help="Where Azure's names lead to the cloud: in CoreDNS, in the chosen pods only, or nowhere.",
+    help="Where Azure's names resolve to the cloud: in CoreDNS, in the chosen pods only, or nowhere.",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Check everything and print the changes; change nothing."

@@ -72,6 +72,13 @@ def _direct_vault(origin: str) -> str:
     return f"https://NAME.{names.DIRECT_VAULT_SUFFIX}:{urlsplit(origin).port}"
 
 
+def _storage_rows(status: dict[str, Any]) -> list[list[str]]:
+    """Return the row of the storage accounts; none without `--azurite`."""
+    azurite = status["settings"].get("--azurite")
+    host = f"https://NAME.blob.{names.STORAGE_SUFFIX}"
+    return [["storage", f"{host} through the gateway (data: {azurite})"]] if azurite else []
+
+
 def status_rows(status: dict[str, Any]) -> list[list[str]]:
     """Format a status as rows of name and value."""
     kubernetes = status["kubernetes"]
@@ -84,6 +91,7 @@ def status_rows(status: dict[str, Any]) -> list[list[str]]:
         ["authority", f"{status['authority']} (AZURE_AUTHORITY_HOST without the gateway)"],
         ["vault", f"{status['vault']} (https://NAME.{names.VAULT_SUFFIX} through the gateway)"],
         ["vault, direct", f"{_direct_vault(status['vault'])} (without the gateway)"],
+        *_storage_rows(status),
         ["ARM and Graph", f"{status['resource_manager']} (without the gateway)"],
         ["console", f"{status['console']} (podpass console prints a link)"],
         ["tenant", status["tenant_id"]],

@@ -117,7 +117,7 @@ class Gateway:
         self._transports: WeakSet[asyncio.WriteTransport] = WeakSet()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one client: its request, then its tunnel; one outside as a pod with its own network."""
+        """Serve one client, its request and its tunnel; limit another host like a pod with a network."""
         is_local = ipaddress.ip_address(writer.get_extra_info("sockname")[0]).is_loopback
         await self._handle(reader, writer, self._serve if is_local else self._serve_pod)
 

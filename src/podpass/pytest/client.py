@@ -19,6 +19,8 @@ class InstanceRequestFailed(Error):
 
     def __init__(self, status: int, message: str, body: Mapping[str, Any], hint: str = "") -> None:
         super().__init__(message, hint=hint or None)
+        if hint:
+            self.add_note(hint)  # pytest prints notes
         self.status = status
         self.body = body
 

@@ -46,7 +46,9 @@ from podpass.seed.yaml_reader import Reader
 __all__ = ["Applied", "Seed", "apply_seed", "parse_seed"]
 
 GROUP = "podpass"
-NO_CLUSTER = "this instance has no cluster; write the issuer in the seed, or use --cluster-issuer"
+NO_CLUSTER = (
+    "this instance has no cluster; write the issuer in the seed (authority seed: --cluster-issuer)"
+)
 NO_VAULTS = "the token service has no vaults"
 LOCATION = "eastus"
 

@@ -143,7 +143,7 @@ def _svg_edge(
 def _name_of(edge: TrustEdge) -> str:
     operations = edge.details.get("operations") or ()
     if edge.kind is EdgeKind.REACHES:
-        return ", ".join(operations) or "management"
+        return ", ".join(operations) or "other actions of the role"
     return str(edge.kind)
 
 

@@ -4,7 +4,14 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from podpass.trust_graph.drawing import describe_scope
-from podpass.trust_graph.model import EdgeKind, NodeKind, TrustEdge, TrustGraph, TrustNode
+from podpass.trust_graph.model import (
+    VAULT_TYPE,
+    EdgeKind,
+    NodeKind,
+    TrustEdge,
+    TrustGraph,
+    TrustNode,
+)
 
 
 class Line(NamedTuple):
@@ -16,7 +23,7 @@ class Line(NamedTuple):
 
 
 def describe(graph: TrustGraph) -> Iterator[Line]:
-    """Yield the lines: for each identity who can become it and what it reaches, then the findings."""
+    """Yield the lines: for each identity which accounts can become it, and its resources; then findings."""
     index = _Index(graph)
     identities = sorted(index.of_kind(NodeKind.IDENTITY), key=lambda node: (node.name, node.id))
     for identity in identities:
@@ -74,13 +81,19 @@ def _describe_role(index: "_Index", role: TrustNode) -> Iterator[Line]:
         kind = str(resource.details["type"]).rpartition("/")[2]
         part = f", only {edge.details['part']}" if edge.details["part"] else ""
         operations = ", ".join(edge.details["operations"])
-        what = f"{operations} secrets" if operations else "management only"
+        what = f"{operations} secrets" if operations else _describe_other_actions(resource)
         by = (
             f"{role.name}"
             if role.details["scope"] == resource.details["resource_id"].lower()
             else f"{role.name} at {scope}"
         )
         yield Line(2, f"-> {kind} {resource.name}{part}: {what} ({by})")
+
+
+def _describe_other_actions(resource: TrustNode) -> str:
+    """Describe a role without operations on secrets; the graph evaluates data actions of vaults only."""
+    is_vault = str(resource.details["type"]).lower() == VAULT_TYPE.lower()
+    return "management only" if is_vault else "actions of the role"
 
 
 def _describe_accounts_without(index: "_Index") -> Iterator[Line]:

@@ -51,6 +51,12 @@ def test_unsupported_authentication_is_refused_with_its_name(server: Any, entry:
     assert caught.value.facts["entry"] == next(iter(entry))
 
 
+def test_kubeconfig_that_does_not_exist_is_refused_with_the_option(tmp_path: Path) -> None:
+    with pytest.raises(BadKubeconfig) as caught:
+        read_kubeconfig(tmp_path / "missing")
+    assert "--kubeconfig" in caught.value.hint
+
+
 async def test_server_without_verification_is_used_with_a_warning(
     server: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -85,7 +85,7 @@ def test_path_names_container_and_item(service: Service, path: str, target: Stor
         (TABLE, "/1people"),
     ],
 )
-def test_path_with_a_second_reading_is_refused(service: Service, path: str) -> None:
+def test_path_that_azurite_could_parse_differently_is_refused(service: Service, path: str) -> None:
     with pytest.raises(InvalidUri):
         wire.parse_target(service, path)
 
@@ -117,7 +117,7 @@ def test_query_is_decoded() -> None:
         b"&".join(b"p%d=1" % number for number in range(60)),
     ],
 )
-def test_query_with_a_second_reading_is_refused(query: bytes) -> None:
+def test_query_that_azurite_could_parse_differently_is_refused(query: bytes) -> None:
     with pytest.raises(InvalidUri):
         wire.parse_query(query)
 
@@ -162,7 +162,7 @@ def test_other_source_of_a_copy_is_refused(values: list[str]) -> None:
         ("https://orders.blob.core.windows.net/invoices/a?sig=abc", KeyNotPermitted),
     ],
 )
-def test_source_of_a_copy_has_one_reading_only(url: str, error: type[Exception]) -> None:
+def test_ambiguous_source_of_a_copy_is_refused(url: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         wire.parse_source(HOST, [url])
 

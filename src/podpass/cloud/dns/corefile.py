@@ -38,7 +38,7 @@ _UNDO = "remove the lines from `# podpass-cloud begin` to `# podpass-cloud end`,
 
 
 class BlockEdited(CorefileError):
-    """The block of podpass was changed, or is there twice, so its removal could remove something else."""
+    """The block of podpass was changed, or is duplicated, so its removal could remove something else."""
 
     code = "corefile_block_edited"
     hint = _UNDO
@@ -71,7 +71,7 @@ class Answers:
     def __post_init__(self) -> None:
         # These values become configuration: a space or a brace would change its structure.
         if str(ipaddress.ip_address(self.resolver.partition("%")[0])) != self.resolver:
-            raise ValueError("the resolver is not an IP address in its usual form")
+            raise ValueError("the resolver is not an IP address in canonical form")
         if not self.zones or not all(map(_ZONE.fullmatch, self.zones)):
             raise ValueError("the zones are not host names")
         if not _OWNER.fullmatch(self.owner):
@@ -148,7 +148,7 @@ def _find_block(corefile: str) -> re.Match[str] | None:
         return None
     found = _BLOCK.search(corefile)
     if found is None or (begins, ends) != (1, 1):
-        raise BlockEdited("the block of podpass in the Corefile is incomplete or there twice")
+        raise BlockEdited("the block of podpass in the Corefile is incomplete or duplicated")
     if found["digest"] != _digest(found["owner"], found["body"]):
         raise BlockEdited("the block of podpass in the Corefile was edited")
     return found

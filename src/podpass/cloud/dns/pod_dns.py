@@ -23,7 +23,7 @@ class PodDns:
 
 
 def lead_to_resolver(pod: Pod, dns: PodDns | None) -> tuple[list[PatchOperation], list[str]]:
-    """Return the patch of a pod's DNS, and a warning if Azure's names lead to Azure there.
+    """Return the patch of a pod's DNS, and a warning if Azure's names resolve to Azure there.
 
     Shapes:  without `dns`, the DNS of the cluster is changed instead, and the patch is empty.
     """
@@ -61,11 +61,11 @@ def lead_to_resolver(pod: Pod, dns: PodDns | None) -> tuple[list[PatchOperation]
 def _describe(pod: Pod, *, on_host: bool, policy: str) -> str:
     if on_host:
         return (
-            f"{pod} is on the network of its node, so Azure's names lead to Azure, not to podpass"
+            f"{pod} is on the network of its node, so Azure's names resolve to Azure, not to podpass"
             f" cloud; set dnsPolicy: {_CLUSTER_ON_HOST_NETWORK}"
         )
     return (
-        f"{pod} has dnsPolicy {policy}, so Azure's names lead to Azure, not to podpass cloud; set"
+        f"{pod} has dnsPolicy {policy}, so Azure's names resolve to Azure, not to podpass cloud; set"
         f" dnsPolicy: {_CLUSTER}"
     )
 

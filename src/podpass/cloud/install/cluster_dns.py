@@ -1,4 +1,4 @@
-"""Lead Azure's names to the cloud in CoreDNS, and restore its configuration letter by letter."""
+"""Make CoreDNS resolve Azure's names to the cloud, and restore its configuration byte for byte."""
 
 import hashlib
 from dataclasses import dataclass
@@ -39,14 +39,20 @@ class NoDnsServer(Error):
     """The address of the cluster's DNS server cannot be found."""
 
     code = "no_dns_server"
-    hint = "install with --dns none, and lead Azure's names to the Service podpass-cloud yourself"
+    hint = (
+        "install with --dns none, and make Azure's names resolve to the Service podpass-cloud yourself;"
+        " the cluster of `podpass up` needs no installation"
+    )
 
 
 class NoCoreDns(Error):
     """The DNS server of the cluster is not CoreDNS, or has its configuration in another place."""
 
     code = "no_coredns"
-    hint = "install with --dns pods, which does not change the DNS of the cluster"
+    hint = (
+        "install with --dns pods, which does not change the DNS of the cluster;"
+        " the cluster of `podpass up` needs no installation"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

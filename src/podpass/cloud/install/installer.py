@@ -134,7 +134,7 @@ class Installer:
         """
         is_new = f"namespace/{checked.values.namespace}" not in checked.existing
         for item in build_objects(checked.values):
-            # A namespace that does not exist yet has no room for a dry run.
+            # The API server refuses a dry run in a namespace that does not exist yet.
             if dry_run and is_new:
                 change = ObjectChange.CREATED
             else:

@@ -11,7 +11,7 @@ from podpass.kubernetes.client import KubeClient
 
 _POLL_SECONDS = 0.5
 # The kubelet sets these reasons when it has tried; it tries again, but seldom with another result.
-_HOPELESS = {
+_FATAL_REASONS = {
     "ErrImageNeverPull": "the image is not on the node and must not be pulled",
     "InvalidImageName": "the name of the image is not valid",
     "ImagePullBackOff": "the image cannot be pulled",
@@ -100,9 +100,9 @@ def describe_pods(pods: Sequence[Mapping[str, Any]]) -> str:
     for status in (pod.get("status") or {}).get("containerStatuses") or ():
         waiting = (status.get("state") or {}).get("waiting") or {}
         reason, message = str(waiting.get("reason", "")), str(waiting.get("message", ""))
-        if reason in _HOPELESS:
+        if reason in _FATAL_REASONS:
             raise NotReady(
-                f"pod {name}: {_HOPELESS[reason]} ({status.get('image')}): {message[:_MAX_MESSAGE]}",
+                f"pod {name}: {_FATAL_REASONS[reason]} ({status.get('image')}): {message[:_MAX_MESSAGE]}",
                 hint=_IMAGE_HINT if "mage" in reason else None,
             )
         if reason == "CrashLoopBackOff":

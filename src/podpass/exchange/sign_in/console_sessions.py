@@ -1,7 +1,7 @@
 """Sessions of administrators for the console, sealed, so that every replica accepts what another has opened.
 
-The cookie contains the approval of the user: a changed password, a deleted user and a right that was taken
-away end the session everywhere. The database stores only which sessions were ended by a sign-out.
+The cookie contains the approval of the user: a changed password, a deleted user and a removed role
+end the session at every replica. The database stores only which sessions were ended by a sign-out.
 """
 
 from collections.abc import Collection

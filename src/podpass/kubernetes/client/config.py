@@ -98,7 +98,11 @@ def _load(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text())
     except OSError as exc:
-        raise BadKubeconfig(f"cannot read {path}: {exc.strerror}", path=str(path)) from exc
+        raise BadKubeconfig(
+            f"cannot read {path}: {exc.strerror}",
+            hint="pass the path of an existing kubeconfig with --kubeconfig or KUBECONFIG",
+            path=str(path),
+        ) from exc
     except (ValueError, yaml.YAMLError) as exc:
         raise BadKubeconfig(f"cannot read {path}: it is not YAML", path=str(path)) from exc
 

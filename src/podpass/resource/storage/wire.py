@@ -56,7 +56,7 @@ def parse_target(service: Service, raw: str) -> StorageTarget:
     Errors:  InvalidUri.
     """
     if len(raw) > _MAX_CHARS or not raw.startswith("/"):
-        raise InvalidUri("The path is too long.")
+        raise InvalidUri("The path is too long, or does not begin with '/'.")
     try:
         path = unquote(raw, errors="strict")[1:]
     except UnicodeDecodeError as exc:
@@ -69,7 +69,10 @@ def parse_target(service: Service, raw: str) -> StorageTarget:
     if service is Service.TABLE:
         return _parse_table(path)
     if container and not _CONTAINER.fullmatch(container):
-        raise InvalidUri("The name of the container or queue is invalid.")
+        raise InvalidUri(
+            "The name of the container or queue is invalid: want 3 to 63 lower-case letters, digits and"
+            " single '-'."
+        )
     if item and not container:
         raise InvalidUri("The path has no container.")
     return StorageTarget(container=container, item=item)

@@ -32,7 +32,7 @@ _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACK
 
 
 def describe_failure(exc: Exception, name: str) -> str:
-    """Return the words for a call that got no response.
+    """Return the message for a call that got no response.
 
     Shapes:  `name` is the host that the certificate must be valid for.
     """
@@ -59,7 +59,7 @@ def describe_failure(exc: Exception, name: str) -> str:
 
 
 def describe_status(status: int) -> str:
-    """Return the words for a response with a status that is not a success."""
+    """Return the message for a response with a status that is not a success."""
     if status >= 500 and status not in _STATUS_ERRORS:
         return 'an error on the server ("unknown") has prevented the request from succeeding'
     other = (
