@@ -1,5 +1,8 @@
 """Wait for processes that a test does not own."""
 
+import os
+import select
+import signal
 import time
 from pathlib import Path
 
@@ -19,3 +22,14 @@ def wait_until_ended(pid: int) -> None:
     while is_running(pid):
         assert time.monotonic() < deadline, f"process {pid} still runs"
         time.sleep(0.05)
+
+
+def kill(pid: int) -> None:
+    """Kill a process and return when all its threads have ended: it then holds no lock and no port."""
+    process = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+        ended, _, _ = select.select([process], [], [], PATIENCE_SECONDS)
+    finally:
+        os.close(process)
+    assert ended, f"process {pid} still runs"

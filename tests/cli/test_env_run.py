@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import processes
 from tests.local.instances import Podpass
 
 WANTED = {
@@ -100,7 +101,7 @@ def test_failed_env_prints_no_json_and_the_syntax_of_the_shell(podpass: Podpass)
 @pytest.mark.processes
 def test_eval_of_env_fails_after_the_instance_was_killed(podpass: Podpass) -> None:
     status = podpass.up()
-    os.kill(status["pids"]["podpass"], signal.SIGKILL)
+    processes.kill(status["pids"]["podpass"])
     line = f'set -e; eval "$({shlex.join(podpass.command("env"))})"; echo continued'
     done = subprocess.run(
         ["sh", "-c", line], env=podpass.environ, capture_output=True, text=True, check=False

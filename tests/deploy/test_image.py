@@ -141,13 +141,13 @@ def test_podpass_runs_as_the_unprivileged_user(root: Path) -> None:
 def test_every_module_of_podpass_can_be_imported(root: Path) -> None:
     """All modules can be imported, including the libraries that C and Rust modules load.
 
-    The image has no optional packages, which the modules of the external signer import at their start, and no
-    pytest, which the plugin imports.
+    The image has no optional packages, which the modules of the external signer and of Testcontainers import
+    at their start, and no pytest, which the plugin imports.
     """
     script = (
         "import importlib, pkgutil, podpass\n"
         "walk = pkgutil.walk_packages(podpass.__path__, 'podpass.')\n"
-        "without = ('podpass.pytest.', 'podpass.servers.signer.')\n"
+        "without = ('podpass.pytest.', 'podpass.servers.signer.', 'podpass.testcontainers')\n"
         "names = [one.name for one in walk if not one.name.startswith(without)]\n"
         "found = [importlib.import_module(n) for n in names if not n.endswith('__main__')]\n"
         "import sqlite3, ssl, psycopg, uvloop\n"

@@ -2,8 +2,6 @@
 
 import asyncio
 import base64
-import os
-import signal
 import ssl
 import time
 from collections import Counter
@@ -18,6 +16,7 @@ import pytest
 
 from podpass.crypto import jose
 from podpass.kubernetes.client import KubeClient, KubeError
+from tests import processes
 from tests.journey.instance import AUDIENCE, CLIENT, Instance, started
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
@@ -285,7 +284,7 @@ async def test_rotation_is_completed_after_sigkill(instance: Instance, milliseco
         status, _, _ = await manager.send("POST", f"{CLUSTER}/{CERTIFICATES}")
         assert status == 202
         await asyncio.sleep(milliseconds / 1000)
-        os.kill(instance.status["pids"]["podpass"], signal.SIGKILL)
+        processes.kill(instance.status["pids"]["podpass"])
     await asyncio.to_thread(instance.up)
     assert not (instance.data_dir / "ca" / "next.pem").exists()
     assert _published_cas(instance) == {_ca(instance)}
@@ -301,7 +300,7 @@ async def test_key_rotation_is_completed_after_sigkill(instance: Instance) -> No
         assert status == 202, body
         status, body, _ = await manager.send("POST", f"{CLUSTER}/{KEYS}")
         assert (status, body["error"]["code"]) == (409, "OperationNotAllowed")
-        os.kill(instance.status["pids"]["podpass"], signal.SIGKILL)
+        processes.kill(instance.status["pids"]["podpass"])
     await asyncio.to_thread(instance.up)
     async with Manager.open(instance) as manager:
         deadline = time.monotonic() + 60

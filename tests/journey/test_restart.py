@@ -1,14 +1,12 @@
 """State after a kill -9 of the instance, and after the removal of a signing key."""
 
-import os
-import signal
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import processes
 from tests.journey.instance import Instance, started
 
 pytestmark = pytest.mark.processes
@@ -22,13 +20,7 @@ def own_instance(tmp_path: Path) -> Iterator[Instance]:
 
 def _kill(own_instance: Instance) -> None:
     for pid in own_instance.status["pids"].values():
-        os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and any(
-        Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_text()
-        for pid in own_instance.status["pids"].values()
-    ):
-        time.sleep(0.05)
+        processes.kill(pid)
 
 
 async def test_killed_instance_keeps_objects_keys_secrets_and_valid_tokens(

@@ -19,6 +19,7 @@ from podpass.cloud import ports
 from podpass.cloud.datadir import DataDir
 from podpass.cloud.lock import lock_holder
 from podpass.http.server import bind
+from tests import processes
 from tests.local.instances import SEED, Podpass
 
 pytestmark = pytest.mark.processes
@@ -299,7 +300,7 @@ def test_killed_instance_restarts_with_the_same_ports_and_identity(podpass: Podp
     uid = podpass(*account).stdout
     token = podpass("run", "--", "kubectl", "create", "token", "kept").stdout
     listed = podpass("identity", "list", "-o", "json").stdout
-    os.kill(before["pids"]["podpass"], signal.SIGKILL)
+    processes.kill(before["pids"]["podpass"])
     deadline = time.monotonic() + PATIENCE_SECONDS
     while _alive(before["pids"]["podpass"]) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -24,6 +24,7 @@ pytestmark = [
 
 # One image is enough to compare: each is assembled, compiled and packed in the same way.
 _BUILD = ("build", "--image", "podpass-webhook")
+CHARTS = ("podpass", "podpass-authority", "podpass-cloud")
 VERSION = podpass.__version__
 
 
@@ -67,8 +68,8 @@ def test_folder_has_every_kind_of_file(dist: Path) -> None:
         f"podpass-{VERSION}.tar.gz",
         f"podpass-{VERSION}-py3-none-any.whl",
         f"podpass-{VERSION}.cdx.json",
-        *(f"{chart}-{VERSION}.tgz" for chart in ("podpass", "podpass-authority")),
-        *(f"{chart}-{VERSION}.chart.oci.tar" for chart in ("podpass", "podpass-authority")),
+        *(f"{chart}-{VERSION}.tgz" for chart in CHARTS),
+        *(f"{chart}-{VERSION}.chart.oci.tar" for chart in CHARTS),
         f"podpass-webhook-{VERSION}.image.oci.tar",
         *(path.name for path in dist.glob(f"podpass-webhook-{VERSION}-linux-*.cdx.json")),
         "release-notes.md",
@@ -118,7 +119,7 @@ def test_release_runs_from_its_folder(dist: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "NOT VERIFIED" not in done.stderr
     assert "wheel: installed; its demo read the secret" in done.stderr
-    assert "registry on loopback: 3 images and charts uploaded" in done.stderr
+    assert "registry on loopback: 4 images and charts uploaded" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("chart podpass-authority: installed")
 
 
@@ -133,6 +134,7 @@ def test_plan_names_each_target_and_sends_nothing(checkout: Path, dist: Path) ->
         f"registry registry.example/team/podpass-webhook:{VERSION}",
         f"registry registry.example/team/charts/podpass:{VERSION}",
         f"registry registry.example/team/charts/podpass-authority:{VERSION}",
+        f"registry registry.example/team/charts/podpass-cloud:{VERSION}",
         f"release v{VERSION}, with release-notes.md and {len(_digests(dist))} files",
     ]
 
