@@ -13,6 +13,7 @@ import pytest
 from podpass.cloud import managed_identity
 from podpass.crypto import jose
 from podpass.crypto.secret import Secret
+from podpass.database import DatabaseFailed
 from podpass.directory.model import Identity
 from podpass.http.server import bind, serving
 from tests.exchange.conftest import ca, key_folders, start, world
@@ -112,6 +113,30 @@ async def test_forwarded_request_and_request_without_metadata_header_are_refused
         status, body = await endpoint.get(IMDS, headers)
     assert (status, body["error"]) == (400, "invalid_request")
     assert text in body["error_description"]
+
+
+@pytest.mark.parametrize(
+    "host", ["rebound.example.com", "rebound.example.com.:80", "127.0.0.1.nip.io", "8.b.d.ip6.arpa"]
+)
+async def test_request_for_a_public_host_name_is_refused(world: World, host: str) -> None:
+    async with running(world, headers=HEADERS, names=("web",)) as endpoint:
+        status, body = await endpoint.get(IMDS, {**METADATA, "Host": host})
+        # The secret header proves the caller.
+        assert await endpoint.client(APP_SERVICE, {**WEB, "Host": host}) == world.CLIENT
+    assert (status, body["error"]) == (400, "invalid_request")
+    assert "Host header is a public name" in body["error_description"]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("169.254.169.254", "127.0.0.1:8080", "[::1]", "[::1]:8080", "localhost:8080", "podpass"),
+        *("podpass:8080", "podpass.app_default:8080", "host.docker.internal", "podpass.ns.svc"),
+    ],
+)
+async def test_address_and_private_name_are_accepted(world: World, host: str) -> None:
+    async with running(world) as endpoint:
+        assert await endpoint.client(IMDS, {**METADATA, "Host": host}) == world.CLIENT
 
 
 @pytest.mark.parametrize(
@@ -232,6 +257,22 @@ async def test_disabled_identity_gets_no_token(world: World) -> None:
         status, body = await endpoint.get(IMDS, METADATA)
         assert (status, body["error_description"][:14]) == (400, "AADSTS7000112:")
         assert (await endpoint.get(APP_SERVICE, WEB))[0] == 400
+
+
+@pytest.mark.parametrize("method", ["list", "get"])
+async def test_failed_database_is_a_temporary_error(
+    world: World, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    async def fail(*_arguments: object) -> None:
+        raise DatabaseFailed("the disk is full")
+
+    async with running(world, headers=HEADERS, names=("web",)) as endpoint:
+        monkeypatch.setattr(world.directory.identities, method, fail)
+        status, body = await endpoint.get(IMDS, METADATA)
+        assert (status, body["error"]) == (503, "server_error")
+        assert body["error_description"] == "The directory is unavailable: the disk is full"
+        status, body = await endpoint.get(APP_SERVICE, WEB)
+        assert (status, body["statusCode"]) == (500, 500)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """The managed identity endpoint of the cloud half: its identities, and tokens of its token service."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from podpass.clock import Clock
 from podpass.crypto.secret import Secret
+from podpass.database import DatabaseFailed
 from podpass.directory.model import Identity, IdentityKind
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.imds.entra_client import TokenNotAcquired
@@ -43,8 +45,13 @@ class DirectoryIdentities:
     async def find(
         self, query: ManagedIdentityQuery, owner: str | None
     ) -> Sequence[AssignedIdentity]:
-        """Return the identities that a query selects, at most two."""
+        """Return the identities that a query selects, at most two.
+
+        Errors:  TokenNotAcquired if the database fails.
+        """
         allowed = self._names if owner is None else (owner,)
+        with _database_errors():
+            candidates = await self._candidates(query, allowed)
         return [
             AssignedIdentity(
                 name=one.name,
@@ -52,7 +59,7 @@ class DirectoryIdentities:
                 object_id=one.object_id,
                 resource_id=one.resource_id or "",
             )
-            for one in await self._candidates(query, allowed)
+            for one in candidates
             if one.kind is IdentityKind.MANAGED_IDENTITY and (not allowed or one.name in allowed)
         ][:2]
 
@@ -77,11 +84,21 @@ class DirectoryIdentities:
         Errors:  TokenNotAcquired.
         """
         try:
-            issued = await self._tokens.issue(self._tenant_id, identity.client_id, resource)
+            with _database_errors():
+                issued = await self._tokens.issue(self._tenant_id, identity.client_id, resource)
         except AadstsError as exc:
             text = f"{exc.entry.name}: {exc.message}"
             raise TokenNotAcquired(text, number=exc.entry.name, status=exc.status) from exc
         return AccessToken(token=issued.token, obtained=self._clock(), expires=issued.expires)
+
+
+@contextmanager
+def _database_errors() -> Iterator[None]:
+    """Convert errors of the database to a temporary error, which clients retry."""
+    try:
+        yield
+    except DatabaseFailed as exc:
+        raise TokenNotAcquired(f"The directory is unavailable: {exc.message}") from exc
 
 
 def create_app(

@@ -5,9 +5,11 @@
     /msi/token                            App Service   a container with the secret header of an identity
 
 A program that another site makes send a request adds no `Metadata` header, and a proxy adds its own header;
-such requests are refused.
+such requests are refused. So are requests of IMDS' protocol for a public host name: a web page can add every
+header to a request to its own name, and can resolve this name to the endpoint's address (DNS rebinding).
 """
 
+import ipaddress
 import logging
 import re
 import time
@@ -40,6 +42,8 @@ _IMDS = re.compile(r"/metadata/identity/oauth2/token/?", re.IGNORECASE)
 _APP_SERVICE = re.compile(r"/msi/token/?", re.IGNORECASE)
 _JSON = ((b"content-type", b"application/json; charset=utf-8"),)
 _CLIENT_HEADERS = (b"x-identity-header", b"secret")
+# No public name ends with one of these labels (RFC 6761, 6762; ICANN reserves `internal`).
+_PRIVATE_LABELS = frozenset(("internal", "invalid", "local", "localhost", "svc", "test"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,7 @@ class IdentitySource(Protocol):
 
         Shapes:  `owner` is the only name that is allowed; without it, every identity that is assigned to the
                  address is allowed.
+        Errors:  TokenNotAcquired.
         """
 
     async def acquire(self, identity: AssignedIdentity, resource: str) -> AccessToken:
@@ -114,6 +119,7 @@ class ManagedIdentityApp:
         began = time.perf_counter()
         try:
             _check_origin(scope)
+            _check_host(scope)
             _check_metadata(scope)
             query = _parse_query(scope)
             identity = select(await self._source.find(query, None), query)
@@ -203,6 +209,26 @@ def _check_origin(scope: Scope) -> None:
     # A proxy adds this header. A request that a browser or a server forwards must not get a token.
     if header(scope, b"x-forwarded-for") is not None:
         raise BadTokenQuery("Requests with the header X-Forwarded-For are refused")
+
+
+def _check_host(scope: Scope) -> None:
+    given = header_values(scope, b"host")
+    if len(given) != 1 or not is_private_host(given[0]):
+        raise BadTokenQuery(
+            "The Host header is a public name. Use the address of the endpoint, or a name without dots"
+        )
+
+
+def is_private_host(host: str) -> bool:
+    """Return whether a Host header is an address, or a name that is not public."""
+    name = host.rpartition(":")[0] if re.search(r":[0-9]*\Z", host) else host
+    try:
+        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        _, dot, last = name.lower().removesuffix(".").rpartition(".")
+        # No public top-level domain has an underscore; Docker's networks often have one.
+        return not dot or last in _PRIVATE_LABELS or "_" in last
+    return True
 
 
 def _check_metadata(scope: Scope) -> None:

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from podpass.directory.model import ResourceGroup
+from podpass.resource.storage import azurite
 from tests.authority import TENANT
 from tests.kubernetes.kubelet.cluster import eventually
 from tests.ports import free_port
@@ -324,6 +325,8 @@ async def test_azurite_that_does_not_run_is_reported(
     assert "check that Azurite runs at http://127.0.0.1:" in str(
         [vars(record).get("fix") for record in caplog.records]
     )
+    answered = [each for each in caplog.records if each.msg == "storage_request_answered"]
+    assert [each.levelname for each in answered] == ["WARNING"]
 
 
 async def test_response_that_ends_early_closes_the_connection(world: World) -> None:
@@ -419,6 +422,28 @@ async def test_upload_ends_when_the_client_disconnects(
         writer.transport.abort()
         await eventually(lambda: "storage_client_disconnected" in outcomes(caplog))
     assert not world.server.requests
+
+
+async def test_upload_ends_when_azurite_stops_reading(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was stopped (SIGSTOP) keeps its connections and reads nothing."""
+    monkeypatch.setattr(azurite, "_STALL_SECONDS", 0.5)
+    token, ended = await world.caller(CONTRIBUTOR), asyncio.Event()
+
+    async def accept(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await ended.wait()
+        writer.close()
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0, limit=1024) as server:
+        world.services["blob"] = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        large = io.BytesIO(b"x" * 30_000_000)
+        try:
+            async with asyncio.timeout(20):
+                status, body, _ = await world.send("PUT", "/invoices/a", token, body=large)
+        finally:
+            ended.set()
+    assert (status, code(body)) == (503, "ServerBusy")
 
 
 async def test_metadata_outside_ascii_keeps_its_bytes(world: World) -> None:

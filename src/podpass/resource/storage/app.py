@@ -113,6 +113,8 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
             exc = errors.StorageUnavailable("The directory is unavailable.", hint=exc.hint)
         if isinstance(exc, BodyRefused):
             exc = errors.from_refused_body(exc)
+        if isinstance(exc, errors.StorageUnavailable):
+            level = max(level, logging.WARNING)
         if isinstance(exc, errors.StorageError):
             facts |= {"cause": exc.message, "status": exc.status}
             if isinstance(exc.__cause__, Error):

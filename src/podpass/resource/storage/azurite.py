@@ -3,6 +3,7 @@
 Azurite verifies this signature. The caller's token is never passed on, because Azurite logs headers.
 """
 
+import asyncio
 import hashlib
 import hmac
 import io
@@ -27,8 +28,9 @@ _SECONDS = 5 * 60
 _PERMISSIONS, _SERVICES, _RESOURCE_TYPES = "rwdxylacuptfi", "bqt", "sco"
 _CONNECTIONS = 64
 _CONNECT_SECONDS = 5.0
-# Between two reads of a response; a slow upload is limited by the server.
-_READ_SECONDS = 120.0
+# Between two reads of a response, and until Azurite has taken a part of a body; a slow client is limited by
+# the server.
+_STALL_SECONDS = 120.0
 CHUNK_BYTES = 64 * 1024
 # Headers of one connection, and those that podpass sets itself.
 _HOP = frozenset(
@@ -80,15 +82,18 @@ class Azurite:
         if body is None or isinstance(body, bytes):
             sent = [pair for pair in sent if pair[0] != "content-length"]
         try:
-            async with self._open_session().request(
-                method,
-                url,
-                # Azurite reads the account from the host name.
-                headers=[("host", host.name), *sent],
-                data=io.BytesIO(body) if isinstance(body, bytes) else body,
-                allow_redirects=False,
-                skip_auto_headers=("accept", "accept-encoding", "user-agent", "content-type"),
-            ) as response:
+            async with (
+                asyncio.timeout(None) as stall,
+                self._open_session().request(
+                    method,
+                    url,
+                    # Azurite reads the account from the host name.
+                    headers=[("host", host.name), *sent],
+                    data=_prepare_body(body, stall),
+                    allow_redirects=False,
+                    skip_auto_headers=("accept", "accept-encoding", "user-agent", "content-type"),
+                ) as response,
+            ):
                 yield response
         except (aiohttp.ClientError, TimeoutError) as exc:
             raise StorageUnavailable(
@@ -105,7 +110,7 @@ class Azurite:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
                 timeout=aiohttp.ClientTimeout(
-                    total=None, connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS
+                    total=None, connect=_CONNECT_SECONDS, sock_read=_STALL_SECONDS
                 ),
                 read_bufsize=CHUNK_BYTES,
                 trust_env=False,
@@ -150,6 +155,26 @@ def account_signature(account: str, key: Secret, expiry: str) -> str:
             "sig": b64encode(signed).decode(),
         }
     )
+
+
+def _prepare_body(
+    body: AsyncIterator[bytes] | bytes | None, stall: asyncio.Timeout
+) -> AsyncIterator[bytes] | io.BytesIO | None:
+    if isinstance(body, bytes):
+        return io.BytesIO(body)
+    return None if body is None else _limit_stall(body, stall)
+
+
+async def _limit_stall(body: AsyncIterator[bytes], stall: asyncio.Timeout) -> AsyncIterator[bytes]:
+    """Return a body in parts; `stall` ends the request if Azurite does not take a part in time.
+
+    aiohttp limits only reads. A stopped Azurite would keep the request and its connection without a limit.
+    """
+    async for chunk in body:
+        stall.reschedule(asyncio.get_running_loop().time() + _STALL_SECONDS)
+        yield chunk
+        if not stall.expired():
+            stall.reschedule(None)
 
 
 def _decode(value: bytes) -> str:
