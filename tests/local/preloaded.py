@@ -63,7 +63,9 @@ def _server_address() -> str:
     # `tests/process_reaper.py` ends it with the run.
     files = [(os.POSIX_SPAWN_DUP2, listener.fileno(), 0)]
     with listener:
-        environ = {**os.environ, "PYTHONPATH": str(_ROOT)}
+        # `make rules` names the copy of the sources in PYTHONPATH.
+        paths = [*os.environ.get("PYTHONPATH", "").split(os.pathsep), str(_ROOT)]
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         os.posix_spawn(command[0], command, environ, file_actions=files)
     return address
 
