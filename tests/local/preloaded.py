@@ -43,7 +43,7 @@ def run(
         files[0].seek(0)
         connection = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
         connection.settimeout(_SECONDS)
-        connection.connect(_server_address())
+        connection.connect(_server_address(_network()))
         request = json.dumps([arguments, environ, str(cwd or Path.cwd())]).encode()
         socket.send_fds(connection, [request], [file.fileno() for file in files])
         code = int(connection.recv(_MESSAGE_BYTES))
@@ -52,9 +52,17 @@ def run(
         return subprocess.CompletedProcess(arguments, code, files[1].read(), files[2].read())
 
 
+def _network() -> str:
+    """Return the network namespace of this thread, which its commands share."""
+    try:
+        return str(Path("/proc/thread-self/ns/net").readlink())
+    except OSError:
+        return ""
+
+
 @functools.cache
-def _server_address() -> str:
-    """Start the server of this process and return its address; the server ends with this process."""
+def _server_address(_network: str) -> str:
+    """Start the server of this process and network; return its address. It ends with this process."""
     address = f"\0podpass-tests-{os.getpid()}-{os.urandom(8).hex()}"
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(address)
