@@ -6,6 +6,9 @@ import pytest
 
 from podpass.provision.api_client import quote_literal, quote_segment
 from podpass.provision.errors import ApiError
+from podpass.provision.graph import GraphClient
+from podpass.provision.resource_manager import ManagerClient
+from podpass.provision.vaults import find_vaults
 from tests.provision.api_server import ScriptedResponse, in_order, scripted_api
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJhIjoxfQ.c2ln"
@@ -79,6 +82,20 @@ async def test_response_that_is_no_object_is_an_error(tmp_path: Path, body: byte
     async with scripted_api(tmp_path, in_order(ScriptedResponse(body=body))) as api:
         with pytest.raises(ApiError, match="the response of the API is not"):
             await api.client.get("/x")
+
+
+async def test_object_without_its_id_is_an_error(tmp_path: Path) -> None:
+    page = ScriptedResponse(body={"value": [{"name": "web", "displayName": "web"}]})
+    async with scripted_api(tmp_path, in_order(*[page] * 3)) as api:
+        graph = GraphClient(api.client)
+        roles = ManagerClient(api.client, "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0")
+        for request in (
+            graph.find_applications("web"),
+            roles.find_roles("/subscriptions/s", "Reader"),
+            find_vaults(api.client, "s"),
+        ):
+            with pytest.raises(ApiError, match="an object without 'id'"):
+                await request
 
 
 async def test_refused_token_is_replaced_once(tmp_path: Path) -> None:

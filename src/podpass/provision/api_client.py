@@ -33,6 +33,17 @@ def quote_segment(text: str) -> str:
     return quote(text, safe="=@()")
 
 
+def required(found: Object, name: str) -> str:
+    """Return a member without which an object cannot be used.
+
+    Errors:  ApiError, also for an empty object, which a request without a response body returns.
+    """
+    value = found.get(name)
+    if not value:
+        raise ApiError(f"the API returned an object without '{name}'")
+    return str(value)
+
+
 class ApiClient:
     """Requests to one API, with the tokens of a sign-in.
 

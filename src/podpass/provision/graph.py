@@ -1,6 +1,6 @@
 """Applications, service principals and their federated credentials in Microsoft Graph."""
 
-from podpass.provision.api_client import ApiClient, Object, quote_literal, quote_segment
+from podpass.provision.api_client import ApiClient, Object, quote_literal, quote_segment, required
 from podpass.provision.errors import ApiError
 from podpass.provision.model import ApplicationInfo, CredentialInfo, PrincipalInfo
 
@@ -159,8 +159,8 @@ def _credentials_of(object_id: str) -> str:
 
 def _application(found: Object) -> ApplicationInfo:
     return ApplicationInfo(
-        object_id=str(found["id"]),
-        client_id=str(found["appId"]),
+        object_id=required(found, "id"),
+        client_id=required(found, "appId"),
         name=str(found.get("displayName") or ""),
         secrets=len(found.get("passwordCredentials") or []),
         certificates=len(found.get("keyCredentials") or []),
@@ -169,7 +169,7 @@ def _application(found: Object) -> ApplicationInfo:
 
 def _principal(found: Object) -> PrincipalInfo:
     return PrincipalInfo(
-        object_id=str(found["id"]),
+        object_id=required(found, "id"),
         client_id=str(found.get("appId") or ""),
         name=str(found.get("displayName") or ""),
     )

@@ -3,7 +3,7 @@
 import re
 from urllib.parse import quote
 
-from podpass.provision.api_client import ApiClient, Object, quote_literal, quote_segment
+from podpass.provision.api_client import ApiClient, Object, quote_literal, quote_segment, required
 from podpass.provision.connection import AzureConnection, header
 from podpass.provision.errors import ApiError, SignInFailed
 from podpass.provision.model import AssignmentInfo, CredentialInfo, IdentityInfo, RoleInfo
@@ -130,7 +130,7 @@ class ManagerClient:
         params = {**_ROLES, "$filter": f"roleName eq {quote_literal(role)}"}
         path = f"{_quote_scope(scope)}{_AUTHORIZATION}/roleDefinitions"
         found = await self._client.list(path, params)
-        return [RoleInfo(id=str(each["id"]), name=role) for each in found]
+        return [RoleInfo(id=required(each, "id"), name=role) for each in found]
 
     async def get_role(self, scope: str, guid: str) -> RoleInfo | None:
         """Return a role definition by its GUID.
@@ -142,7 +142,7 @@ class ManagerClient:
         if found is None:
             return None
         name = (found.get("properties") or {}).get("roleName") or guid
-        return RoleInfo(id=str(found["id"]), name=str(name))
+        return RoleInfo(id=required(found, "id"), name=str(name))
 
     async def find_assignment(
         self, scope: str, role_id: str, principal_id: str
@@ -232,7 +232,7 @@ def _guid(role_id: str) -> str:
 def _identity(found: Object) -> IdentityInfo:
     properties = found.get("properties") or {}
     return IdentityInfo(
-        resource_id=str(found["id"]),
+        resource_id=required(found, "id"),
         name=str(found.get("name") or ""),
         client_id=str(properties.get("clientId") or ""),
         principal_id=str(properties.get("principalId") or ""),
@@ -253,7 +253,7 @@ def _credential(found: Object) -> CredentialInfo:
 def _assignment(found: Object) -> AssignmentInfo:
     properties = found.get("properties") or {}
     return AssignmentInfo(
-        id=str(found["id"]),
+        id=required(found, "id"),
         scope=str(properties.get("scope") or ""),
         role_id=str(properties.get("roleDefinitionId") or ""),
         principal_id=str(properties.get("principalId") or ""),

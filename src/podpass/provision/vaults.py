@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from podpass.provision.api_client import ApiClient, Object
+from podpass.provision.api_client import ApiClient, Object, required
 
 _VAULTS = {"api-version": "2023-07-01"}
 
@@ -34,7 +34,7 @@ async def find_vaults(client: ApiClient, subscription_id: str) -> list[VaultInfo
 def _vault(found: Object) -> VaultInfo:
     properties = found.get("properties") or {}
     return VaultInfo(
-        resource_id=str(found["id"]),
+        resource_id=required(found, "id"),
         name=str(found.get("name") or ""),
         url=str(properties.get("vaultUri") or ""),
         uses_roles=bool(properties.get("enableRbacAuthorization")),

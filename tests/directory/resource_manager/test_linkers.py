@@ -1,5 +1,6 @@
 """Service Connector over HTTP: what a connection writes, what it needs, and what remains after a failure."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -566,6 +567,30 @@ async def test_connection_is_shown_listed_changed_and_deleted(
     # What the connection wrote stays, as in Azure.
     after = await state(manager, web)
     assert (after[:2], after[5]) == (before[:2], before[5])
+
+
+async def test_patch_does_not_undo_a_change_that_was_made_meanwhile(
+    manager: Any, web: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await manager.send("PUT", ONE, linker(web))
+    linkers, has_read, goes_on = manager.directory.linkers, asyncio.Event(), asyncio.Event()
+    read = linkers.get
+
+    async def stop_after_the_first_read(*key: str) -> Any:
+        found = await read(*key)
+        if not has_read.is_set():
+            has_read.set()
+            await goes_on.wait()
+        return found
+
+    monkeypatch.setattr(linkers, "get", stop_after_the_first_read)
+    patch = asyncio.create_task(manager.send("PATCH", ONE, {"properties": {"clientType": "java"}}))
+    await has_read.wait()
+    other, _, _ = await manager.send("PUT", ONE, linker(web, clientType="dotnet"))
+    goes_on.set()
+    assert ((await patch)[0], other) == (200, 409)
+    _, stored, _ = await manager.send("GET", ONE)
+    assert stored["properties"]["clientType"] == "java"
 
 
 async def test_connections_are_deleted_with_their_cluster(

@@ -3,8 +3,6 @@
 Source:  https://learn.microsoft.com/rest/api/servicelinker/linker
 """
 
-from typing import Any
-
 from podpass.directory.model import Cluster, Linker, WriteResult
 from podpass.directory.resource_manager import (
     clusters,
@@ -18,7 +16,7 @@ from podpass.directory.resource_manager import (
     resources,
     wire,
 )
-from podpass.directory.resource_manager.linker_wire import TYPE
+from podpass.directory.resource_manager.linker_wire import TYPE, LinkerRequest
 from podpass.directory.resource_manager.model import (
     ManagerOperation,
     ManagerResponse,
@@ -46,30 +44,33 @@ async def _require_linker(context: OperationContext) -> tuple[Cluster, Linker]:
 
 
 async def _put(context: OperationContext) -> ManagerResponse:
-    return await _write(context, context.body)
+    linker_wire.check_name(context.name)
+    request = linker_wire.parse(context.body)
+    with clusters.exclusive(context):
+        return await _write(context, request)
 
 
 async def _patch(context: OperationContext) -> ManagerResponse:
-    _, linker = await _require_linker(context)
     given = wire.object_member(context.body, "properties")
     present = {name: value for name, value in given.items() if value is not None}
-    return await _write(context, {"properties": {**linker.document, **present}})
-
-
-async def _write(context: OperationContext, body: Any) -> ManagerResponse:
-    linker_wire.check_name(context.name)
-    request = linker_wire.parse(body)
+    # The stored properties are read under the lock: a change made meanwhile would be undone otherwise.
     with clusters.exclusive(context):
-        cluster = await _require_cluster(context)
-        old = await context.directory.linkers.get(cluster.resource_id, context.name)
-        if old is not None and old.document["scope"] != request.namespace:
-            raise errors.bad_request(
-                "ValidationFailed",
-                f"The connection '{old.name}' is in the namespace '{old.document['scope']}', which cannot"
-                " change. Delete the connection first, or use another name.",
-            )
-        planned = await linker_setup.plan(context, cluster, request)
-        change = await linker_setup.carry_out(context, planned)
+        _, linker = await _require_linker(context)
+        merged = {"properties": {**linker.document, **present}}
+        return await _write(context, linker_wire.parse(merged))
+
+
+async def _write(context: OperationContext, request: LinkerRequest) -> ManagerResponse:
+    cluster = await _require_cluster(context)
+    old = await context.directory.linkers.get(cluster.resource_id, context.name)
+    if old is not None and old.document["scope"] != request.namespace:
+        raise errors.bad_request(
+            "ValidationFailed",
+            f"The connection '{old.name}' is in the namespace '{old.document['scope']}', which cannot"
+            " change. Delete the connection first, or use another name.",
+        )
+    planned = await linker_setup.plan(context, cluster, request)
+    change = await linker_setup.carry_out(context, planned)
     return ManagerResponse(
         status=201 if change is WriteResult.CREATED else 200,
         body=linker_wire.to_json(planned.change.linker),
