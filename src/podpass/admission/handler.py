@@ -98,7 +98,7 @@ class AdmissionHandler:
         self._events = events
 
     async def answer(self, scope: Scope, receive: Receive) -> bytes:
-        """Return the AdmissionReview that answers a request, valid or not."""
+        """Return the response to an AdmissionReview, also to an invalid one."""
         state, reservation = _RequestState(), Reservation(self._budget)
         try:
             body = await read_body(receive, MAX_BODY_BYTES, reservation.reserve)

@@ -26,7 +26,7 @@ INTERNAL_ERROR = "internal_error"
 
 
 class MetricsRecorder(Protocol):
-    """Called once for each admission response; responses of the second entry, which only warns, do not count.
+    """Records each admission response, except those of the entry that only warns.
 
     Shapes:  `outcome` is "mutated", "unchanged", "refused" (the user must fix the pod) or "failed" (an error
              of podpass or the API server). `reason` is one of REASON_LABELS for the last two, otherwise

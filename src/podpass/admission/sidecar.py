@@ -73,13 +73,13 @@ def build_endpoint_variables(port: int, settings: WebhookSettings) -> list[dict[
 
 
 def is_own(entry: Mapping[str, Any], endpoints: list[dict[str, Any]]) -> bool:
-    """Return whether a variable of a container is one of `endpoints`; an earlier pass has set it."""
+    """Return whether an earlier pass has set a variable: it equals one of `endpoints`."""
     # The API server adds a default to the source of the address.
     return entry.get("name") == _POD_ADDRESS or entry in endpoints
 
 
 def build_init_container(port: int, settings: WebhookSettings) -> dict[str, Any]:
-    """Build the init container that redirects; it needs the capability to change the pod's network."""
+    """Build the init container that redirects requests; it needs the capability NET_ADMIN."""
     security: dict[str, Any] = {
         "capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]},
         "privileged": True,

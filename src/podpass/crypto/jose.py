@@ -59,7 +59,7 @@ class MalformedToken(Error):
 
 
 class BadSignature(Error):
-    """The signature was not made over this text by this key."""
+    """The signature is not valid for this text and this key."""
 
     code = "bad_signature"
     status = 401

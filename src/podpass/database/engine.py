@@ -261,7 +261,7 @@ def _on_postgres_begin(connection: Connection) -> None:
 
 
 def adapt_to_pooler(connection: Any, row: Sequence[Any] | None) -> bool:
-    """Return whether a new connection is to a pooler; if it is, prepare no statements on it.
+    """Return whether a connection is to a pooler; for a pooler, disable prepared statements.
 
     Shapes:  `row` is the result of SESSION. A pooler gives its clients process IDs of its own.
     """

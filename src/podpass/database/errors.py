@@ -49,7 +49,7 @@ class DatabaseUnusable(Error):
 
 
 class DatabaseFailed(Error):
-    """The database failed: its disk is full, read-only or corrupt, or the user has no right to it.
+    """The database failed: a full, read-only or corrupt disk, or a missing permission.
 
     Shapes:  `message` is one sentence without file names, safe to send to a caller; `cause` in the facts is
              the database's own message. `retry_seconds` is None if a retry does not help.
@@ -61,7 +61,7 @@ class DatabaseFailed(Error):
 
     @property
     def retry_after_seconds(self) -> int:
-        """Return the seconds for Retry-After; never 0, because clients retry even if that does not help."""
+        """Return the seconds for Retry-After, at least 1, because clients retry in any case."""
         return self.retry_seconds or 30
 
 
@@ -179,5 +179,5 @@ def _server_hint(cause: str) -> str:
 
 
 def first_line(message: object) -> str:
-    """Return the first line of a driver's message: a later DETAIL line shows values."""
+    """Return the first line of a driver's message; the DETAIL line after it contains values."""
     return str(message).partition("\n")[0] if message is not None else ""

@@ -113,7 +113,7 @@ def row_decoder(
     [Callable[Concatenate[Any, Arguments], Model]],
     Callable[Concatenate[Any, Arguments], Model],
 ]:
-    """Turn a function that builds a model object from a row into a decoder that validates the row first.
+    """Create a decorator that validates a row before a function builds a model from it.
 
     Shapes:  `source` is the table or query that the rows come from; `key` names a row in errors; `table` is
              required for a query.
@@ -139,7 +139,7 @@ def row_decoder(
 
 @contextmanager
 def collecting_errors() -> Iterator[list[CorruptRowError]]:
-    """Collect the corrupt rows that lists leave out inside this context, each once."""
+    """Collect, once each, the corrupt rows that lists omit inside this context."""
     collected: list[CorruptRowError] = []
     token = _collected.set(collected)
     try:

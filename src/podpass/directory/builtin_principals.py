@@ -37,7 +37,7 @@ GRAPH_ROLES: Mapping[str, str] = {
 
 
 def object_id(tenant_id: str, app_id: str) -> str:
-    """Return the object id of a built-in principal in a tenant. It is stable and unique."""
+    """Return the stable and unique object id of a built-in principal in a tenant."""
     return str(uuid.uuid5(_SPACE, f"{tenant_id}/{app_id}"))
 
 

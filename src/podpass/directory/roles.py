@@ -51,7 +51,7 @@ def is_permitted(held: Iterable[RoleDefinition], action: str, *, data: bool = Fa
 
 
 def may_assign(held: Iterable[RoleDefinition], action: str, role_id: str | None) -> bool:
-    """Return whether any of the roles allows its holder to assign a role; None means every role."""
+    """Return whether one of the roles allows to assign a role; None stands for every role."""
     return any(
         allows(one, action) and (one.assigns is None or role_id in one.assigns) for one in held
     )

@@ -56,7 +56,7 @@ def build_claims(exchange: Exchange, *, now: float, seconds: int, uti: str) -> d
 
 
 def log_facts(claims: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the facts about an issued access token for the log; they identify it, and do not contain it."""
+    """Return log fields that identify an issued access token without containing the token."""
     facts = {"uti": claims["uti"], "oid": claims["oid"], "token_exp": claims["exp"]}
     facts.update({name: claims[name] for name in ("roles", "scp") if name in claims})
     return facts

@@ -123,7 +123,7 @@ class ExchangeMetrics:
 
 
 def observe_all(histogram: "Histogram", amounts: Sequence[float]) -> None:
-    """Observe amounts like Histogram.observe, but write each value that processes share only once.
+    """Observe several amounts, with one write for each value that processes share.
 
     Shapes:  an amount counts in the first bucket whose upper bound it does not exceed.
     """

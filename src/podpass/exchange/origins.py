@@ -51,7 +51,7 @@ class Origins:
         return self._by_host.get(netloc.lower().removesuffix(":443"))
 
     def for_endpoint(self, url: str) -> str | None:
-        """Return the origin of an authority URL: of this service or of one of Azure's clouds, or None."""
+        """Return the origin of an authority URL of this service or an Azure cloud, or None."""
         parts = urlsplit(url)
         if parts.scheme != "https":
             return None

@@ -130,7 +130,7 @@ class RateLimiter:
             self._blocked.remove(network)
 
     def on_extra_work(self, source: str, requests: int) -> None:
-        """Count a request that cost as much as several against its address."""
+        """Count a request as several against its address limit, because it needed more work."""
         self._sources.take(_to_network(source), self._clock(), requests)
 
     def acquire_device_code(self, source: str) -> float | None:

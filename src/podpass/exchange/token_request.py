@@ -141,7 +141,7 @@ def correlation_id(headers: Iterable[tuple[bytes, bytes]], query: bytes) -> str:
 
 
 def new_id() -> str:
-    """Return a random GUID (version 4). `uuid.uuid4` takes twice as long, and each response has one."""
+    """Return a random GUID (version 4), faster than `uuid.uuid4`."""
     random = os.urandom(16)
     h = random.hex()
     return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{'89ab'[random[8] >> 6]}{h[17:20]}-{h[20:]}"

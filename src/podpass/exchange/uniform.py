@@ -20,7 +20,7 @@ GRID_SECONDS = 0.1
 
 
 async def as_uniform_error(refused: AadstsError, began: float) -> AadstsError:
-    """Return the error for the caller, after a wait until the next point of the time grid.
+    """Return the uniform error for the caller, delayed to the next point of the time grid.
 
     Units:   `began` by `time.perf_counter`.
     """

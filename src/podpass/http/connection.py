@@ -134,7 +134,7 @@ class Connection(HttpToolsProtocol):
         return self._lost
 
     def close_after_next_response(self, app: Any) -> None:
-        """Use this application for the next request; its response should close the connection."""
+        """Serve the next request with this application, whose response ends the connection."""
         self.app = app
         if self._reading is None:
             self._fast_path = None

@@ -59,7 +59,7 @@ class Upgrade:
         return "Upgrade()"
 
     def add_early(self, data: bytes) -> None:
-        """Keep bytes that arrive before the response 101; a client that sends many is disconnected."""
+        """Buffer bytes received before the response 101; disconnect above the limit."""
         self._early += data
         if len(self._early) > BUFFER_BYTES:
             self._transport.abort()

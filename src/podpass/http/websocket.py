@@ -140,7 +140,7 @@ class WebSocket:
         await self._flush()
 
     async def ping(self) -> None:
-        """Send a ping, which detects that the client is gone.
+        """Send a ping, which detects a disconnected client.
 
         Errors:  ConnectionError.
         """

@@ -57,7 +57,7 @@ class Authority:
         https_proxy: str = "",
         no_proxy: str = "",
     ) -> Self:
-        """Check the addresses as the Azure SDKs do.
+        """Create an authority from addresses, after the checks of the Azure SDKs.
 
         Errors:  SettingsError.
         """

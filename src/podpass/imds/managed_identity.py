@@ -57,7 +57,7 @@ class AssignedIdentity:
 
 
 class AssignedIdentityNotFound(Error):
-    """No identity of the endpoint is selected by the request."""
+    """The request selects no identity of the endpoint."""
 
     code = "assigned_identity_not_found"
     status = 400

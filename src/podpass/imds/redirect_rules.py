@@ -16,7 +16,7 @@ OUTPUT, SIDECAR, REDIRECT = "OUTPUT", "AZWI_PROXY_OUTPUT", "AZWI_PROXY_REDIRECT"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redirect:
-    """What is redirected, to where, and the user whose requests are not."""
+    """The redirected address and port, the port of the sidecar, and the exempt user."""
 
     metadata_ip: str
     metadata_port: int
@@ -42,7 +42,7 @@ class Redirect:
 
 
 def plan_changes(current: Sequence[str], redirect: Redirect) -> list[str]:
-    """Return the changes from the current rules to the wanted ones; none if they are in effect.
+    """Return the changes from the current rules to the redirection; empty if it is in effect.
 
     The jump is the last change: until then, nothing is redirected.
     """

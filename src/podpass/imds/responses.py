@@ -57,7 +57,7 @@ def query_error(error: BadTokenQuery, *, imds_errors: bool) -> Reply:
 
 
 def token_error(error: TokenNotAcquired, *, imds_errors: bool) -> Reply:
-    """Return the response if there is no token; the reference's status is 500, which clients retry."""
+    """Return the error response; the reference's status is 500, which clients retry."""
     hint = f" Run: podpass explain {error.number}" if error.number else ""
     message = f"{error.message}{hint}"
     if not imds_errors:

@@ -116,7 +116,7 @@ class BackupTooLarge(BadParameter):
 
 
 class SecretPurgeProtected(VaultError):
-    """Purge protection: deleted secrets stay until their retention time is over."""
+    """Purge protection prevents the purge of a deleted secret during its retention time."""
 
     code = "secret_purge_protected"
     wire_code = "Forbidden"
@@ -208,7 +208,7 @@ def from_token_error(refused: TokenRefused, issuer: str, resource: str) -> Unaut
 
 
 def not_found(name: str) -> SecretNotFound:
-    """Return the error that a secret, or a version of it, does not exist."""
+    """Return the error for a secret, or a version of a secret, that does not exist."""
     return SecretNotFound(
         f"The vault has no secret {name}. If it was deleted, `az keyvault secret list-deleted` lists it"
         " and `az keyvault secret recover` recovers it.",
@@ -217,7 +217,7 @@ def not_found(name: str) -> SecretNotFound:
 
 
 def name_taken(name: str) -> NameTaken:
-    """Return the error that a deleted secret has the name."""
+    """Return the error for a name that a deleted secret has."""
     return NameTaken(
         f"A deleted secret has the name {name}. Recover it, or purge it and then create the new secret.",
         name=name,
@@ -225,7 +225,7 @@ def name_taken(name: str) -> NameTaken:
 
 
 def name_in_use(name: str, *, deleted: bool) -> VaultError:
-    """Return the error that a backup cannot replace a secret, deleted or not."""
+    """Return the error for a restore to a name that a secret, deleted or not, already has."""
     if deleted:
         return name_taken(name)
     return NameInUse(
@@ -236,7 +236,7 @@ def name_in_use(name: str, *, deleted: bool) -> VaultError:
 
 
 def purge_protected(vault: Vault) -> SecretPurgeProtected:
-    """Return the error that the vault has purge protection."""
+    """Return the error for a purge in a vault with purge protection."""
     return SecretPurgeProtected(
         "The vault has purge protection: deleted secrets cannot be purged manually. They are purged "
         f"automatically after {vault.retention_days} days.\r\n"
@@ -246,7 +246,7 @@ def purge_protected(vault: Vault) -> SecretPurgeProtected:
 
 
 def policy_denied(principal: Principal, vault: Vault, permission: str) -> ForbiddenByPolicy:
-    """Return the error of a missing permission, with the command that grants it."""
+    """Return the error for a missing permission, with the command that grants it."""
     issuer = names.v1_issuer(principal.tenant_id)
     resolution = (
         f"Grant it with `az keyvault set-policy --name {vault.name} --object-id {principal.object_id} "
@@ -280,7 +280,7 @@ def _grant_instruction(principal: Principal, caller: str, vault: Vault, role: st
 def rbac_denied(
     principal: Principal, identity: str | None, vault: Vault, action: str, secret: str
 ) -> Forbidden:
-    """Return the error of a missing role, with the vault and the command that grants the role.
+    """Return the error for a missing role, with the vault and the command that grants the role.
 
     Shapes:  `identity` is the caller's name in the directory; `secret` may be empty.
     """

@@ -31,7 +31,7 @@ async def purge(directory: VaultDirectory, store: SecretStore, clock: Clock) -> 
 
 
 class PurgeJob:
-    """Purges at the start and at an interval until the context ends."""
+    """Purges vaults and secrets at the start and at an interval, until the context ends."""
 
     def __init__(
         self,

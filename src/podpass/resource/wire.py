@@ -38,7 +38,7 @@ class VaultContext:
 
 
 def check_name(name: str) -> str:
-    """Check that a secret can have a name; this also refuses path separators.
+    """Check that a name is valid for a secret; path separators are refused.
 
     Errors:  BadParameter.
     """

@@ -72,7 +72,7 @@ def encode_bundle(found: Sequence[CertificateAuthority]) -> bytes:
 
 @lru_cache(maxsize=16)  # every reconcile decodes the same bundles
 def decode_bundle(pem: bytes) -> tuple[CertificateAuthority, ...]:
-    """Return the certificates of a bundle without duplicates; skip blocks that are no valid certificate."""
+    """Return the certificates of a bundle without duplicates; skip invalid blocks."""
     found: dict[str, CertificateAuthority] = {}
     for match in _BLOCK.finditer(pem):
         if match[1] == _CERTIFICATE:

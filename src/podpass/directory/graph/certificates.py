@@ -44,14 +44,14 @@ _MEMBERS = frozenset(
 def list_to_json(
     identity: Identity, *, of_principal: bool, whole: bool = False
 ) -> list[dict[str, Any]]:
-    """Show the certificates of an application or its service principal; `whole` includes the DER bytes."""
+    """Return the certificates of an object as JSON; with `whole`, include the DER bytes."""
     return [
         to_json(one, whole=whole) for one in _certificates_of(identity, of_principal=of_principal)
     ]
 
 
 def to_json(one: KeyCredential, *, whole: bool = False) -> dict[str, Any]:
-    """Show a certificate; with `whole`, include its DER bytes."""
+    """Return a certificate as JSON; with `whole`, include the DER bytes."""
     return {
         "customKeyIdentifier": jose.b64decode(one.thumbprint).hex().upper(),
         "displayName": one.display_name or None,

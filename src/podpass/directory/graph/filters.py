@@ -69,7 +69,7 @@ def plan_query(expr: Expression | None, schema: FilterSchema) -> QueryPlan:
 
 
 def normalize_names(expr: Expression, schema: FilterSchema) -> Expression:
-    """Spell the properties in a filter as the collection does; callers may use any case."""
+    """Return a filter whose property names have the spelling of the collection."""
     every = (*schema.indexed, *schema.scanned, *schema.collections)
     known = {name.lower(): tuple(name.split("/")) for name in every}
 

@@ -38,7 +38,7 @@ _MAX_NAME = 120
 
 
 def list_to_json(identity: Identity, *, of_principal: bool) -> list[dict[str, Any]]:
-    """Show the secrets of an application or of its service principal, without their values."""
+    """Return the secrets of an object as JSON, without the secret values."""
     principal_ids = identity.principal.get(OF_PRINCIPAL, ())
     return [
         to_json(one) for one in identity.passwords if (one.key_id in principal_ids) is of_principal
@@ -46,7 +46,7 @@ def list_to_json(identity: Identity, *, of_principal: bool) -> list[dict[str, An
 
 
 def to_json(one: PasswordCredential, text: str | None = None) -> dict[str, Any]:
-    """Show a secret; only the response that creates it contains the value."""
+    """Return a secret as JSON; only the response to its creation contains the value."""
     return {
         "customKeyIdentifier": None,
         "displayName": one.display_name or None,
@@ -126,7 +126,7 @@ def generate_initial(
 
 
 def retain_listed(identity: Identity, given: object, *, of_principal: bool) -> Identity:
-    """Keep the secrets of an object that a PATCH lists and remove the others; a PATCH cannot add secrets.
+    """Remove the secrets of an object that a PATCH does not list; a PATCH cannot add secrets.
 
     Errors:  InvalidRequest.
     """

@@ -183,5 +183,5 @@ async def respond_not_found(request: GraphRequest) -> GraphResponse:
 
 
 async def list_nothing(request: GraphRequest) -> GraphResponse:
-    """Return an empty list: memberships, deleted items."""
+    """Return an empty list, for memberships and deleted items."""
     return paging.list_items(request, [], FilterSchema(name="directoryObject"), "directoryObjects")

@@ -170,7 +170,7 @@ def parse_time(path: str, value: object) -> float:
 
 
 def find_property_name(item: Mapping[str, Any], asked: str) -> str:
-    """Return the name of a property as the object spells it; callers may use any case."""
+    """Return the name of a property in the object's spelling; the caller may use any case."""
     if asked in item:
         return asked
     return next((name for name in item if name.lower() == asked.lower()), asked)

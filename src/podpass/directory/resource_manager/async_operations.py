@@ -53,7 +53,7 @@ class AsyncOperations:
         self._failed: OrderedDict[str, str] = OrderedDict()
 
     def complete(self, at: float) -> str:
-        """Return the ID of an operation that is complete at a time, now or soon."""
+        """Return the ID of an operation that is complete from a given time on."""
         head = int(at * 1000).to_bytes(_TIME_BYTES) + os.urandom(_RANDOM_BYTES)
         return str(uuid.UUID(bytes=head + self._checksum(head)))
 

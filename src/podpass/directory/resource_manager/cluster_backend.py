@@ -81,7 +81,7 @@ class ClusterBackend(Protocol):
         ...
 
     def begin_certificate_rotation(self) -> Coroutine[Any, Any, None]:
-        """Store a new CA of the cluster, and return the rotation; the next start completes it if it does not.
+        """Store a new CA and return its rotation; the next start completes an interrupted one.
 
         Errors:  ClusterOperationRefused.
         """

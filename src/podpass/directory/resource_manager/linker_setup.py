@@ -51,7 +51,7 @@ _POLICIES_WRITE = f"{linker_targets.VAULT}/accessPolicies/write"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionTarget:
-    """A target that may be connected; `stored` is absent for one that is not stored here."""
+    """The target of a connection; `stored` is None for a target without a stored resource."""
 
     name: TargetName
     kind: TargetKind

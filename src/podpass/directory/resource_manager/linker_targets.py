@@ -39,7 +39,7 @@ APP_CONFIGURATION = "Microsoft.AppConfiguration/configurationStores"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetName:
-    """The resource of a target id: its own id, without a database or a service below it, and its parts."""
+    """The Azure resource that a target id names; `resource_id` ends at the resource."""
 
     resource_id: str
     subscription_id: str
@@ -50,7 +50,7 @@ class TargetName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetKind:
-    """One command of `az aks connection create`: what its identity receives, and its pods.
+    """A target type of `az aks connection create`: default roles, and the values for pods.
 
     Shapes:  `below` matches what follows the resource in the target id, in lower case; `values` gets the
              resource and its stored form, and returns values without the client id; `client_id` is the key
@@ -178,12 +178,12 @@ TYPES = tuple(dict.fromkeys(kind.type for kind in KINDS))
 
 
 def is_name(name: str) -> bool:
-    """Return whether a name can be a label of a host name, which is part of the values of a pod."""
+    """Return whether a name can be a label in the host names that pods receive."""
     return _NAME.fullmatch(name) is not None
 
 
 def is_account_name(name: str) -> bool:
-    """Return whether a storage account can have a name."""
+    """Return whether a name is valid for a storage account."""
     return _ACCOUNT_NAME.fullmatch(name) is not None
 
 

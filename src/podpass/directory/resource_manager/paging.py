@@ -61,7 +61,7 @@ async def collect_page(
 async def read_check(
     context: OperationContext, action: str
 ) -> Callable[[str], Awaitable[bool]] | None:
-    """Return the check for each entry, for a caller that may read only a part; None if it may read all.
+    """Return the access check for each entry; None if the caller may read every entry.
 
     Errors:  ManagerError for a caller without any role at or below the scope.
     """

@@ -21,7 +21,7 @@ class RouteMatch:
 
 
 def split_path(raw_path: bytes) -> list[str]:
-    """Split a path into names without slashes and without other characters that could form another path.
+    """Split a path into names; refuse a name whose characters could form another path.
 
     Empty segments are removed, because clients join a scope with a leading slash to another slash.
 

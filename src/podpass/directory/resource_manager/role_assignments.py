@@ -112,7 +112,7 @@ async def _parse_principal(context: OperationContext) -> tuple[str, str]:
 
 
 async def principal_type(context: OperationContext, object_id: str) -> str | None:
-    """Return the type of the principal with an object ID; None if there is none."""
+    """Return the type of the principal with an object ID; None if no principal has the ID."""
     found = await context.directory.identities.find(
         context.subscription.tenant_id, object_id=object_id
     )

@@ -173,7 +173,7 @@ def etag(shown: Mapping[str, Any]) -> str:
 
 
 def check_etag(context: OperationContext, resource: str, current: str | None) -> None:
-    """Reject a write if If-Match or If-None-Match does not match the current ETag; None if nothing exists.
+    """Reject a write if its If-Match or If-None-Match header does not allow the current ETag.
 
     Errors:  ManagerError, PreconditionFailed.
     """

@@ -62,7 +62,7 @@ class Linkers:
         return await self._session.write(lambda write: _apply(write, change))
 
     async def delete(self, source_id: str, name: str) -> bool:
-        """Delete a connection. What it granted stays. Return whether it existed."""
+        """Delete a connection but not the access that it granted. Return whether it existed."""
         resource_id = resource_ids.linker_id(source_id, name)
 
         def step(write: Write) -> bool:

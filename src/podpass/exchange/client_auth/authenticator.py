@@ -90,7 +90,7 @@ class ClientAuthenticator:
     async def authenticate(
         self, tenant: Tenant, identity: Identity, request: TokenRequest, facts: Facts
     ) -> ClientAuthentication:
-        """Check the credential in a request; the issuer of an assertion decides how it is checked.
+        """Check the credential in a request; the issuer of an assertion selects the checks.
 
         Errors:  AadstsError of the first check that fails.
         """
@@ -262,7 +262,7 @@ def check_lifetime(assertion: UnverifiedAssertion, longest: int) -> None:
 
 
 def check_time(assertion: UnverifiedAssertion, now: float, early: int) -> None:
-    """Check that now is between `nbf` and `exp`; `exp` itself is too late (RFC 7519 section 4.1.4).
+    """Check that the time is from `nbf` to before `exp` (RFC 7519 section 4.1.4).
 
     Errors:  AadstsError 700024.
     """

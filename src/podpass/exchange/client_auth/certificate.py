@@ -25,7 +25,7 @@ _PS256 = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.
 
 
 def is_self_issued(token: jose.UnverifiedToken) -> bool:
-    """Return whether the issuer of a token is an application: a client ID, while other issuers are URLs."""
+    """Return whether the issuer of a token is a client ID, that is, an application."""
     issuer = token.claims.get("iss")
     return is_guid(issuer)
 

@@ -48,7 +48,7 @@ class GrantStore(Protocol):
 
 
 class DirectoryReader(Protocol):
-    """The part of the directory that the token service uses: it reads all, and writes only consents."""
+    """The directory data that the token service reads, and the consents that it writes."""
 
     @property
     def users(self) -> UserReader: ...

@@ -39,7 +39,7 @@ class Client:
 
     @property
     def description(self) -> str:
-        """Return the kind and ID of the client: its name is chosen by the owner of the application."""
+        """Return the kind and ID of the client, without the name that its owner chose."""
         kind = "built-in tool" if self.identity is None else "application of this directory"
         return f"{kind}, {self.id}"
 
@@ -50,7 +50,7 @@ class Client:
 
     @property
     def is_public(self) -> bool:
-        """Return whether the client is public: in grants without a redirect URI it need not authenticate."""
+        """Return whether the client may use grants without a redirect URI unauthenticated."""
         if self.identity is None:
             return True
         return self.identity.document.get("isFallbackPublicClient") is True

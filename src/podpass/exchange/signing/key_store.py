@@ -232,7 +232,7 @@ def unseal_token_seal(found: StoredKeys, sealer: Sealer) -> bytes | None:
 
 
 def require_intact(found: StoredKeys, sealer: Sealer, known: Mapping[str, UnsealedKey]) -> None:
-    """Check that every key and the token seal can be unsealed; a process does not start with a damaged one.
+    """Check, before a process starts, that every key and the token seal can be unsealed.
 
     Errors:  InvalidSealingKey, DamagedKeysError.
     """

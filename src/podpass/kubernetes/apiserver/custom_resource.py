@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 
 class CustomResource(Protocol):
-    """What the kind of a CustomResourceDefinition does differently; `customresources` implements it."""
+    """The operations of a custom kind that differ from those of built-in kinds."""
 
     @property
     def type_name(self) -> str:
@@ -49,11 +49,11 @@ class CustomResource(Protocol):
 
     @property
     def digest(self) -> str:
-        """Return a text that changes with the definition."""
+        """Return a digest that changes when the definition changes."""
         ...
 
     def type_errors(self, obj: Mapping[str, Any]) -> list[str]:
-        """Return what makes an object unreadable; each text begins with a path."""
+        """Return the type errors of an object; each text begins with a path."""
         ...
 
     def unknown_fields(self, obj: Mapping[str, Any]) -> list[str]:

@@ -74,7 +74,7 @@ class Kind:
 
     @property
     def key(self) -> str:
-        """Return the name of the kind in the keys of controllers; all versions of a kind have the same."""
+        """Return the name in keys of controllers, the same for all versions of the kind."""
         return self.resource if self.custom else self.kind
 
     @property

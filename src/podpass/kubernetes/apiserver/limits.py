@@ -17,7 +17,7 @@ MAX_DEPTH = 250  # the JSON encoder stops at 254, and an object is inside a list
 
 
 def check_values(value: Any) -> None:
-    """Refuse a decoded body or a changed object with too many values, or with many values deep inside.
+    """Refuse a body or an object with too many values, or with too many deeply nested values.
 
     Errors:  StatusError 413.
     """

@@ -37,7 +37,7 @@ class UserInfo:
 
     @property
     def node(self) -> str | None:
-        """Return the name of the node that this user is, perhaps empty; None for other users."""
+        """Return the node name, perhaps empty, of a node's user; None for other users."""
         if not self.name.startswith(_NODE_PREFIX) or _NODES not in self.groups:
             return None
         return self.name.removeprefix(_NODE_PREFIX)
@@ -141,7 +141,7 @@ def _verb(method: str, name: str, query: Mapping[str, Sequence[str]]) -> str:
 
 
 def check_timeout(info: RequestInfo, query: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a `timeout` of the query that is no duration in Go's syntax; watches and logs ignore it.
+    """Refuse a `timeout` parameter that is not a Go duration, except for watches and logs.
 
     Errors:  StatusError 400.
     """
@@ -181,7 +181,7 @@ class Request:
 
     @property
     def kind(self) -> Kind:
-        """Return the kind of the request's resource; the handler must have checked that there is one."""
+        """Return the kind of the resource; the handler must have checked that it exists."""
         kind = self.info.kind
         assert kind is not None
         return kind

@@ -54,7 +54,7 @@ class StreamResponse:
 
 @dataclass(frozen=True, slots=True)
 class UpgradeResponse:
-    """A response 101; then `relay` gets the connection, and closes it at the end."""
+    """A response 101, after which `relay` owns the connection and closes it."""
 
     headers: Sequence[tuple[bytes, bytes]]
     relay: Callable[[ByteStream], Awaitable[None]]

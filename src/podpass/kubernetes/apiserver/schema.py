@@ -80,7 +80,7 @@ def _types() -> dict[str, Mapping[str, str]]:
 
 
 def types() -> Types:
-    """Return the fields of every type, without the `!` marks; registered types are among them."""
+    """Return the fields of every type, including registered types, without the `!` marks."""
     return _types()
 
 

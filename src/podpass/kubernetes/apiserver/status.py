@@ -132,7 +132,7 @@ def bad_request(message: str) -> StatusError:
 
 
 def not_a_number(name: str, text: str) -> StatusError:
-    """Refuse a parameter; the message shows only as many characters as a number can have."""
+    """Refuse a parameter that is not a number; the message shows only its first characters."""
     return bad_request(f"{name} {text[:20]!r} is not a number")
 
 

@@ -16,13 +16,13 @@ _OPERATION_FIELDS = ("op", "path", "from", "value")
 
 @dataclass(slots=True)
 class Unknown:
-    """The unknown fields of a body: their paths, and the same as identities of objects with a key."""
+    """The unknown fields of a body: as paths, and as pairs of an object id and a key."""
 
     paths: list[str] = field(default_factory=list)
     keys: set[tuple[int, str]] = field(default_factory=set)
 
     def add(self, obj: dict[str, Any], key: str, path: str | None) -> None:
-        """Add a field; without a path it is only recognized, not listed."""
+        """Add a field; a field without a path is recognized but not listed."""
         if path is not None:
             self.paths.append(path)
         self.keys.add((id(obj), key))

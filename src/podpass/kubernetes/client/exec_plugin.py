@@ -41,7 +41,7 @@ class PluginFailed(KubeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginCredential:
-    """What a plugin printed; `expires` is in epoch seconds, None for no expiry."""
+    """The credential that a plugin printed; `expires` is in epoch seconds, or None."""
 
     token: Secret | None = None
     certificate: str | None = None
@@ -167,7 +167,7 @@ def _describe_cluster(cluster: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_credential(output: bytes, version: str) -> PluginCredential:
-    """Parse the output of a plugin; no error contains it.
+    """Parse the output of a plugin; error messages never contain the output.
 
     Errors:  PluginFailed.
     """

@@ -17,7 +17,7 @@ _MAX_MESSAGE = 1024
 
 
 def parse_object(content: bytes) -> Object:
-    """Return a JSON object.
+    """Parse a response body as a JSON object.
 
     Errors:  KubeError.
     """

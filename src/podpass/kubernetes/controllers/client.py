@@ -89,7 +89,7 @@ class ControllerClient:
     async def delete(
         self, kind: str, namespace: str, name: str, uid: str, *, policy: str = BACKGROUND
     ) -> None:
-        """Delete an object by uid; an object that does not exist is no error.
+        """Delete an object by uid; ignore an object that does not exist.
 
         Errors:  StatusError.
         """

@@ -16,7 +16,7 @@ class CustomResourceDefinitionController:
         self._client, self._store = client, client.store
 
     async def reconcile(self, _: str, name: str) -> None:
-        """Set the conditions of a definition, or empty a deleted one.
+        """Set the conditions of a definition, or delete the objects of a deleted definition.
 
         Errors:  StatusError, RevisionConflict.
         """

@@ -96,7 +96,7 @@ def _ends_first(job: Object, pod: PodInfo) -> bool:
 
 
 def waits_for_failed(job: Object) -> bool:
-    """Return whether a pod that is being deleted is replaced only when it has ended."""
+    """Return whether a Job replaces a terminating pod only after the pod has ended."""
     return bool(job["spec"].get("podReplacementPolicy") == "Failed")
 
 

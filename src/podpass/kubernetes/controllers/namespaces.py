@@ -41,7 +41,7 @@ class NamespaceController:
         self._ca = ca
 
     async def reconcile(self, _: str, name: str) -> float | None:
-        """Complete a namespace, or empty a deleted one; return the requeue delay.
+        """Create the default objects of a namespace or delete its contents; return the delay.
 
         Errors:  StatusError, RevisionConflict, AlreadyExists.
         """

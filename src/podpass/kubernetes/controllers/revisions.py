@@ -33,7 +33,7 @@ _MAX_HISTORY = 2000
 
 
 def template_hash(template: Mapping[str, Any], collisions: int) -> str:
-    """Return the hash of a template in letters that form no words.
+    """Return the hash of a template in characters that are safe in names.
 
     kube-controller-manager hashes the Go representation of its types, which no other program can reproduce.
     """

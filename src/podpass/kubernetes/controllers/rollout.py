@@ -43,7 +43,7 @@ def bounds(deployment: Object) -> tuple[int, int]:
 
 
 def resolve(value: Any, whole: int, rounded: Any) -> int:
-    """Resolve a number or a percentage of the whole."""
+    """Resolve a number, or a percentage of a total, to a number of pods."""
     if isinstance(value, str):
         return int(rounded(int(value.rstrip("%")) * whole / 100))
     return int(value)

@@ -12,7 +12,7 @@ STUCK_SECONDS = 30.0
 
 
 class ContainerOutput:
-    """Passes on the output of a container."""
+    """Writes the output of a container to its log and to attached clients."""
 
     def __init__(self, log: LogWriter) -> None:
         self._log = log
@@ -30,7 +30,7 @@ class ContainerOutput:
 
     @contextmanager
     def attached(self, sink: Sink) -> Iterator[None]:
-        """Send the output from now on to a client too."""
+        """Send the container's output, from now on, to an additional client."""
         self._attached.add(sink)
         try:
             yield

@@ -123,7 +123,7 @@ class PodContainers:
             run.stop(seconds)
 
     def forbid_start(self) -> None:
-        """Start no container from now on, because the pod or the kubelet stops."""
+        """Prevent further container starts, because the pod or the kubelet stops."""
         self._may_start = False
 
     def set_network(self, network: PodNetwork) -> None:

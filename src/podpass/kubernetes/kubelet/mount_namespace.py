@@ -26,7 +26,7 @@ _OLD, _NEW = "/old", "/new"
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Build the view, and replace this process by the program after `--`."""
+    """Mount the container's paths, then replace this process with the program after `--`."""
     end = arguments.index("--")
     options, argv = list(_parse(arguments[:end])), arguments[end + 1 :]
     libc = ctypes.CDLL(None, use_errno=True)

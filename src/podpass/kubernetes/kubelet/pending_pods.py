@@ -37,7 +37,7 @@ class PendingPods:
                 del self._queues[namespace]
 
     def pop(self, used: Mapping[str, int], excluded: Collection[str] = ()) -> Pod | None:
-        """Remove and return the first pod of the namespace that uses least; None if no pod may be taken.
+        """Pop the first pod of the namespace with the smallest use; None if there is no pod.
 
         Shapes:  `used` is a number per namespace; among equals, the namespace that was served longest ago.
         """
@@ -84,7 +84,7 @@ class NodeCapacity:
         self._add(self._reserved, pod)
 
     def admit(self, pod: Pod) -> bool:
-        """Count a pod that is bound to the node; return False if the node has no place for it.
+        """Count a pod that is bound to the node; return False if the node is full.
 
         A pod that another kubelet has started, before a restart, keeps its place.
         """

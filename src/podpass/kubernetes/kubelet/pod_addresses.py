@@ -17,7 +17,7 @@ NETWORK = IPv4Network("127.64.0.0/10")
 
 
 class PodAddresses:
-    """The addresses of the pods of a node; every pod has that of the node if the machine has no others.
+    """The pod addresses of a node; pods share the node's address if no others are usable.
 
     Linux answers on every address of 127.0.0.0/8, other systems only on those that were configured.
     """
@@ -42,7 +42,7 @@ class PodAddresses:
         return found
 
     def release(self, uid: str) -> None:
-        """Make the address of a pod free."""
+        """Release the address of a pod."""
         for address in [address for address, user in self._used.items() if user == uid]:
             del self._used[address]
 

@@ -59,7 +59,7 @@ def needs_own_network(pod: Mapping[str, Any]) -> bool:
 
 
 def changes_network(container: Mapping[str, Any]) -> bool:
-    """Return whether a container asks for the capability to change the network, alone or with all others."""
+    """Return whether a container is privileged or may change the network by a capability."""
     context = container.get("securityContext") or {}
     if context.get("privileged"):
         return True

@@ -12,12 +12,12 @@ REASON = "PortInUse"
 
 
 def used_ports(container: Mapping[str, Any], address: str) -> list[int]:
-    """Return the declared TCP ports of a container that has ended on which some program listens."""
+    """Return the declared TCP ports of an ended container on which another program listens."""
     return [port for port in declared_ports(container) if _is_used(address, port)]
 
 
 def event_message(name: str, ports: list[int], address: str) -> str:
-    """Return the message of the event about these ports."""
+    """Return the message of the event about ports in use."""
     listed = ", ".join(map(str, ports))
     return (
         f"container {name} ended with an error while another program listens on its port {listed}: pods "

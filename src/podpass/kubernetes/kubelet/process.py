@@ -152,7 +152,7 @@ class ContainerProcess:
         await asyncio.gather(*(output.task for output in self._outputs), return_exceptions=True)
 
     def terminate(self) -> None:
-        """Send SIGTERM to the whole group.
+        """Send SIGTERM to the process group.
 
         With bubblewrap, SIGTERM goes to its child: bubblewrap itself would exit at once and kill the
         container.
@@ -162,7 +162,7 @@ class ContainerProcess:
             _send_signal(group, signal.SIGTERM)
 
     def hang_up(self) -> None:
-        """Ask the program to end because its client is gone: SIGHUP, as from a terminal, and SIGTERM."""
+        """Send SIGHUP and SIGTERM to the program, because its client has disconnected."""
         groups = _list_children(self.pid) if self._monitored else []
         for group in groups or [self.pid]:
             _send_signal(group, signal.SIGHUP)

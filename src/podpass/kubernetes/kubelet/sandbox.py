@@ -202,7 +202,7 @@ def _capability_options(names: Iterable[str]) -> list[str]:
 
 
 class KernelNamespaces(Bubblewrap):
-    """The same bind mounts without bubblewrap, by a program of this package."""
+    """Bind mounts in a separate mount namespace, made by a program of this package."""
 
     name = NAMESPACES
     monitors = False

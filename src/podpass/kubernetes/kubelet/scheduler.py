@@ -105,7 +105,7 @@ class Scheduler:
         self._changed.set()
 
     def release(self, uid: str) -> None:
-        """Give the place of a pod that has ended or is deleted to the next one."""
+        """Release the node capacity of an ended or deleted pod, and bind the next pod."""
         if self._capacity.release(uid):
             self._changed.set()
 

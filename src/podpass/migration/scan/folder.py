@@ -49,7 +49,7 @@ def _list_folder(root: Path, folder: str, budget: Budget) -> list["os.DirEntry[s
 
 
 def open_regular(path: Path) -> BinaryIO | None:
-    """Open a file; None if it is a link or no regular file any more, or cannot be read."""
+    """Open a regular file; None if the path is a link or another type, or cannot be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

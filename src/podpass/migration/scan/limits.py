@@ -27,7 +27,7 @@ _SIZE_OF_STR = sys.getsizeof("")
 
 @dataclass(slots=True)
 class Budget:
-    """What is left of the limits of one run."""
+    """The remaining limits of one run."""
 
     names: int = MAX_NAMES_BYTES
     total: int = MAX_TOTAL_BYTES
@@ -68,7 +68,7 @@ def is_path_allowed(path: str) -> bool:
 
 
 def check_ratio(compressed: int, content: int) -> None:
-    """Refuse content that was compressed more than real files are.
+    """Refuse content with a higher compression ratio than real files have.
 
     Errors:  LimitExceeded.
     """

@@ -61,7 +61,7 @@ class Report:
 
     @property
     def conclusion(self) -> str:
-        """Return the result, or that there is none because something was not read and nothing was found."""
+        """Return the result, or "not decided" if an incomplete scan has no findings."""
         return str(self.result) if self.findings or self.is_complete else NOT_DECIDED
 
     @property

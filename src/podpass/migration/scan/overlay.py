@@ -25,7 +25,7 @@ class Overlay:
         self._hidden_folders: set[str] = set()
 
     def start_layer(self) -> None:
-        """Add the layer so far to the layers below."""
+        """Merge the current layer into the layers below, and start the next layer."""
         if self._hidden or self._hidden_folders:
             self._found = {
                 path: each for path, each in self._found.items() if not self._is_hidden(path)
@@ -35,7 +35,7 @@ class Overlay:
         self._layer, self._hidden, self._hidden_folders = {}, set(), set()
 
     def add_entry(self, path: str, *, is_folder: bool) -> None:
-        """Hide what the layers below have at the path of an entry, or at the path that a whiteout names."""
+        """Hide files of lower layers at the path of an entry or of a whiteout's target."""
         folder, _, name = path.rpartition("/")
         if name == _OPAQUE:
             self._hide(folder, is_content=True)

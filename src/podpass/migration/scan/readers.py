@@ -69,14 +69,14 @@ class NotRead(ScanFailed):
 
 @dataclass(frozen=True, slots=True)
 class FileReader:
-    """How a file is read: whole by `parse`, as a jar, or as a binary of Go if it is one."""
+    """How a file is read: by `parse`, as a jar, or, without both, as a Go binary."""
 
     parse: Parse | None = None
     is_jar: bool = False
 
 
 def choose_reader(path: str) -> FileReader | None:
-    """Return how a file is read; None if its path says that it names no library."""
+    """Return the reader of a file; None if its path cannot name a library."""
     name = path.rpartition("/")[2]
     if name == "package.json":
         return _choose_node_reader(path)

@@ -16,7 +16,7 @@ _MAX_HEADERS = 16
 
 
 class EntryType(Enum):
-    """The types that matter here; devices, sockets and pipes are OTHER."""
+    """The types of entries; devices, sockets and pipes are OTHER."""
 
     FILE = "file"
     FOLDER = "folder"
@@ -57,7 +57,7 @@ class Content:
         return data
 
     def skip(self) -> None:
-        """Read what is left, so that the stream is at the next entry."""
+        """Read the rest of the content, so that the stream is at the next entry."""
         while self.left:
             self.read(MIB)
         left = self._padding

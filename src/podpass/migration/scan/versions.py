@@ -12,7 +12,7 @@ Key = tuple[tuple[int, ...], bool]
 
 
 def version_key(version: str) -> Key | None:
-    """Return a key that sorts versions; a pre-release sorts before its release. None if it is no version."""
+    """Return a sort key with a pre-release before its release; None for an invalid version."""
     found = _RELEASE.fullmatch(version.strip())
     if found is None:
         return None

@@ -135,7 +135,7 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
     def encode(
         self, _scope: Scope, response: EncodedResponse | None, _progress: _StorageProgress
     ) -> EncodedResponse:
-        """Return a refusal; other responses are streamed."""
+        """Serialize a refusal; other responses are streamed."""
         assert response is not None
         return response
 
@@ -156,7 +156,7 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
     async def serve(
         self, scope: Scope, receive: Receive, progress: _StorageProgress
     ) -> EncodedResponse | None:
-        """Check a request and pass it on."""
+        """Check a request and forward it to Azurite."""
         host = wire.parse_host(header(scope, b"host"))
         if host is None or host.service not in self._settings.services:
             raise errors.InvalidUri("This host is not a storage account that podpass serves.")

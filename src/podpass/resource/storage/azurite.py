@@ -191,7 +191,7 @@ def forwarded(headers: Headers) -> list[tuple[bytes, bytes]]:
 
 
 def without_hops(headers: Headers, dropped: frozenset[bytes] = _HOP) -> list[tuple[bytes, bytes]]:
-    """Return headers without those of one connection, including the ones that `Connection` names."""
+    """Return headers without hop-by-hop headers and without those that `Connection` names."""
     named = {
         option.strip().lower()
         for name, value in headers

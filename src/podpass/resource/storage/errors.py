@@ -31,7 +31,7 @@ class InvalidHeader(StorageError):
 
 
 class StorageNotSupported(StorageError):
-    """An operation that podpass does not pass on, because it knows no permission for it."""
+    """An operation that podpass refuses, because the permission that it needs is unknown."""
 
     code = "storage_not_supported"
     wire_code = "FeatureNotSupportedOnAccount"
@@ -132,7 +132,7 @@ def from_token_error(refused: TokenRefused, audience: str) -> StorageError:
 def permission_mismatch(
     principal: Principal, caller: str, scope: str, action: str, role: str
 ) -> PermissionMismatch:
-    """Return the error of a missing role, with the command that grants it; `role` may be empty."""
+    """Return the error for a missing role, with the command that grants `role`, if any."""
     kind = "User" if principal.is_user else "ServicePrincipal"
     fix = (
         (
@@ -152,7 +152,7 @@ def permission_mismatch(
 
 
 def account_not_found(name: str, service: Service) -> StorageAccountNotFound:
-    """Return the error that no account has the name in a host."""
+    """Return the error for a host name that names no existing storage account."""
     return StorageAccountNotFound(
         f"This instance has no storage account {name}.", service=service.value
     )

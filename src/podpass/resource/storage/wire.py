@@ -45,7 +45,7 @@ _BATCH = "$batch"
 
 
 def parse_host(host: str | None) -> StorageHost | None:
-    """Return the account and service of a Host header, None for another host; the port is ignored."""
+    """Return the account and service of a Host header; None for another host."""
     found = _HOST.fullmatch((host or "").lower().partition(":")[0])
     return StorageHost(account=found[1], service=Service(found[2])) if found else None
 

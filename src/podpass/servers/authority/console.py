@@ -115,7 +115,7 @@ class TenantSessions:
 
 
 class AuthoritySource:
-    """The data of an authority: it knows no pods, and of the cluster only the subjects of tokens."""
+    """The console's data of an authority, which cannot read pods or ServiceAccounts."""
 
     views: Sequence[str] = ("loop", "exchanges", "refusals", "identities", "graph", "audit")
 
@@ -138,7 +138,7 @@ class AuthoritySource:
         return await self._view.revision()
 
     async def pods(self) -> Listing:
-        """Return no pods: an authority does not know them."""
+        """Return an empty list: an authority cannot read pods."""
         return Listing(rows=())
 
     async def identities(self) -> Listing:

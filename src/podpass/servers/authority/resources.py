@@ -36,7 +36,7 @@ class Settings:
 
 
 def has_console(settings: Settings) -> bool:
-    """Return whether the admin address serves the console: browsers need its origin."""
+    """Return whether the admin address serves the console, which needs a configured origin."""
     return bool(settings.process.admin_listen and settings.process.admin_origin)
 
 

@@ -26,7 +26,7 @@ class RedirectFailed(Error):
 
 
 class NotInPod(Error):
-    """The rules would change the firewall of this machine."""
+    """The command runs outside a pod, so the rules would change the machine's firewall."""
 
     code = "not_in_pod"
 

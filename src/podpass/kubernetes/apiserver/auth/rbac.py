@@ -91,7 +91,7 @@ class RbacAuthorizer:
         self._roles: dict[tuple[str, str], list[PolicyRule]] = {}
 
     def authorize(self, user: UserInfo, attributes: AuthorizerAttributes) -> str | None:
-        """Return the reason why a user may do this; None if no rule allows it."""
+        """Return the reason why RBAC allows a request; None if no rule allows it."""
         if MASTERS in user.groups:
             return ""
         for grant in self._first_grants(user, attributes.namespace):
@@ -100,7 +100,7 @@ class RbacAuthorizer:
         return None
 
     def check(self, user: UserInfo, attributes: AuthorizerAttributes) -> None:
-        """Raise an error unless a user may do this.
+        """Raise an error unless RBAC allows a request.
 
         Errors:  StatusError 403, with the message of kube-apiserver.
         """

@@ -14,7 +14,7 @@ CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 
 @dataclass(frozen=True, slots=True)
 class DefinitionCondition:
-    """One condition without its time."""
+    """A condition without its transition time."""
 
     type: str
     status: str

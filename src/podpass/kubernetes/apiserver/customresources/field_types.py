@@ -32,12 +32,12 @@ class FieldTypes:
     atomic_fields: set[tuple[str, str]] = field(default_factory=set)
 
     def register(self) -> None:
-        """Make the types known to the rules of schema and merge."""
+        """Register the types with the schema and with the merge rules."""
         schema.register(self.fields)
         list_merge.register(self.rules, self.atomic_types, self.atomic_fields)
 
     def unregister(self) -> None:
-        """Forget the types."""
+        """Remove the types from the schema and from the merge rules."""
         schema.unregister(self.fields)
         list_merge.unregister(self.rules, self.atomic_types, self.atomic_fields)
 

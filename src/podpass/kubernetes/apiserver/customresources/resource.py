@@ -63,7 +63,7 @@ class VersionedResource:
 
     @property
     def digest(self) -> str:
-        """Return a text that changes with the definition."""
+        """Return a digest that changes when the definition changes."""
         metadata = self._definition["metadata"]
         text = f"{metadata['uid']}/{metadata.get('generation')}/{self._version['name']}"
         return hashlib.sha256(text.encode()).hexdigest()
@@ -85,7 +85,7 @@ class VersionedResource:
         return self.schema
 
     def type_errors(self, obj: Mapping[str, Any]) -> list[str]:
-        """Return what makes an object unreadable: only metadata is decoded into a type."""
+        """Return the type errors of an object; only its metadata is decoded into a type."""
         return structural.metadata_errors(self.schema, obj)
 
     def unknown_fields(self, obj: Mapping[str, Any]) -> list[str]:
@@ -105,7 +105,7 @@ class VersionedResource:
         return obj if self._storage is None else structural.prune(self._storage, obj)[0]
 
     def from_storage(self, obj: Object) -> Object:
-        """Convert a stored object to this version; fields of the definition may have changed since."""
+        """Convert a stored object to this version of the definition, which may be newer."""
         pruned = structural.prune(self.schema, obj)[0]
         structural.set_defaults(self.schema, pruned)
         return pruned

@@ -88,7 +88,7 @@ def _set_condition(new: Object, generation: int, now: float) -> None:
 
 
 def can_ignore_budget(pod: Object) -> bool:
-    """Return whether a pod is not running or already deleted, so that its budget does not matter."""
+    """Return whether an eviction needs no budget: the pod is not running or already deleted."""
     phase = (pod.get("status") or {}).get("phase")
     return phase in _NOT_RUNNING or "deletionTimestamp" in pod["metadata"]
 
@@ -110,7 +110,7 @@ def find_budget(pod: Object, budgets: Sequence[Object]) -> Object | None:
 
 
 def needs_disruption(budget: Object, pod: Object) -> bool:
-    """Return whether an eviction uses a disruption of the budget; that of an unready pod may not."""
+    """Return whether an eviction counts as a disruption; an unready pod may be exempt."""
     conditions = (pod.get("status") or {}).get("conditions") or ()
     if any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions):
         return True
@@ -122,7 +122,7 @@ def needs_disruption(budget: Object, pod: Object) -> bool:
 
 
 def check_and_decrement(budget: Object, pod: str, now: float) -> Object:
-    """Return the budget's status with one disruption less, for a pod by its name.
+    """Return the budget's status after the eviction of a pod: one allowed disruption less.
 
     Errors:  StatusError 429 if no disruption is allowed, 403 if too many pods are being disrupted.
     """

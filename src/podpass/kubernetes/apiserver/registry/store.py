@@ -306,7 +306,7 @@ class Registry:
         *,
         track_fields: bool = True,
     ) -> Object:
-        """Change a live object; retry if another client changed it first and this client named no revision.
+        """Update a live object; retry after a conflict if the client named no revision.
 
         Errors:  StatusError.
         """

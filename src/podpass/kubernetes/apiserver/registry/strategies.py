@@ -82,7 +82,7 @@ def generate_selector(job: Object) -> None:
 
 
 def prepare_for_update(kind: Kind, live: Object, sent: Object, subresource: str) -> Object:
-    """Return the sent object, with the fields that this path must not change from the live object."""
+    """Return the sent object, with the live values of fields that this path must not change."""
     new = copy.deepcopy(sent)
     metadata = new.setdefault("metadata", {})
     for name in _SYSTEM_FIELDS:
@@ -192,7 +192,7 @@ def _release_node_ports(spec: Object, old: Object) -> None:
 
 
 def allocate(kind: Kind, obj: Object, store: ObjectStore) -> None:
-    """Set the addresses that a changed service needs since its type has changed.
+    """Set the cluster IP and node ports that a service needs after a change of its type.
 
     Errors:  StatusError 422.
     """

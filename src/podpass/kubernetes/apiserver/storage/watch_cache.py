@@ -146,7 +146,7 @@ class WatchCache:
             self._waiting[resource].discard(future)
 
     def wake(self, resource: str) -> None:
-        """Wake the watchers of a resource, so that they look whether it is still served."""
+        """Wake the watchers of a resource; each checks whether the resource is still served."""
         self._wake(resource)
 
     def wake_all(self) -> None:

@@ -75,13 +75,13 @@ class CommandClient(Protocol):
     size: WindowSize
 
     async def run(self) -> None:
-        """Receive input and sizes until the client is gone."""
+        """Receive input and terminal sizes until the client disconnects."""
 
     async def write(self, stream: str, data: bytes) -> None:
-        """Send output; empty data is its end. Raises OSError if the client is gone."""
+        """Send output; empty data is its end. Raises OSError if the client disconnected."""
 
     async def ping(self) -> None:
-        """Check that the client is there. Raises OSError if it is gone."""
+        """Check the connection to the client. Raises OSError if the client disconnected."""
 
     async def finish(self, status: Status) -> None:
-        """Send the result of the command, the last message. Raises OSError if the client is gone."""
+        """Send the result as the last message. Raises OSError if the client disconnected."""

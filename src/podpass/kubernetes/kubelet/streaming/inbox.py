@@ -33,7 +33,7 @@ class Inbox:
             self._changed.notify_all()
 
     async def discard(self) -> None:
-        """Drop the data and all that follows: its reader has gone."""
+        """Discard all data, including later data, because nothing reads the inbox any more."""
         async with self._changed:
             self._discarded = True
             self._data.clear()

@@ -56,7 +56,7 @@ def parse_port(text: str) -> int:
 
 
 async def forward(channel: Channel, port: int, connect: Connect) -> None:
-    """Forward one connection until the pod closes it or the client is gone.
+    """Forward one connection until the pod closes it or the client disconnects.
 
     Errors:  OSError.
     """
@@ -200,7 +200,7 @@ class WebSocketPortForward:
         self._channels = [_SocketChannel(socket, codec, 2 * at) for at in range(len(ports))]
 
     async def run(self) -> None:
-        """Forward until all connections have ended or the client is gone."""
+        """Forward until all connections have ended or the client disconnects."""
         for channel, port in zip(self._channels, self._ports, strict=True):
             await channel.open(port)
         receiving = asyncio.create_task(self._receive())

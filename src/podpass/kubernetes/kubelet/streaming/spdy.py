@@ -98,7 +98,7 @@ class SpdyConnection:
             await self._transport.write(frame)
 
     async def ping(self) -> None:
-        """Send a ping, which detects that the client is gone.
+        """Send a ping, which detects a disconnected client.
 
         Errors:  OSError.
         """

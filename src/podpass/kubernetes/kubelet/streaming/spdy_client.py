@@ -67,7 +67,7 @@ class SpdyClient:
         return cls(connection, protocol, streams)
 
     async def run(self) -> None:
-        """Receive sizes until the client is gone; input arrives by itself."""
+        """Receive terminal sizes until the client disconnects; `stdin` receives the input."""
         resizing = asyncio.create_task(self._receive_sizes())
         try:
             while (stream := await self._connection.incoming.get()) is not None:

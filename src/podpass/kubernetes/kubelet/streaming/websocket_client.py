@@ -75,7 +75,7 @@ class WebSocketClient:
         await self._send(_ERROR, b"")
 
     async def run(self) -> None:
-        """Receive input and sizes until the client is gone."""
+        """Receive input and terminal sizes until the client disconnects."""
         while (message := await self._socket.receive()) is not None:
             if (parts := self._codec.decode(message)) is None:
                 continue
@@ -89,7 +89,7 @@ class WebSocketClient:
                 self.size.update(data)
 
     async def write(self, stream: str, data: bytes) -> None:
-        """Send output; there is no message for its end."""
+        """Send output; the protocol has no message for the end of the output."""
         if data:
             await self._send(_OUTPUTS[stream], data)
 
