@@ -106,7 +106,8 @@ def _go(age: str) -> Callable[[], list[str]]:
     return command
 
 
-def _rust() -> list[str]:
+def build_rust() -> list[str]:
+    """Return the program that uses Microsoft's SDK for Rust."""
     files = [PROGRAMS / "rust" / name for name in ("Cargo.toml", "main.rs")]
     build = [find_tool("cargo"), "build", "--quiet"]
     folder = run_installation("rust", files, build, newest=False)
@@ -119,7 +120,7 @@ _ALONE = {
     "msal-node": lambda age: toolchains.node("msal", age),
 }
 _OTHERS = (
-    ErrorClient(name="rust-newest", command=_rust, without=("unknown-host",)),
+    ErrorClient(name="rust-newest", command=build_rust, without=("unknown-host",)),
     ErrorClient(
         name="dotnet-newest",
         command=toolchains.azmcp,

@@ -17,7 +17,9 @@ import trustme
 from podpass.cloud.trust import bundles
 from podpass.cloud.trust.injection import BundleNames, build_variables
 from podpass.http.server import bind, respond, server_context, serving
+from tests.clients import toolchains
 from tests.clients.catalogue import CLIENTS, GRAPH, ClientPackage
+from tests.clients.error_sentences import build_rust
 from tests.clients.installation import PROGRAMS, find_tool, install_python, run_installation
 from tests.clients.program_output import parse_output
 from tests.clients.toolchains import NEWEST
@@ -53,6 +55,16 @@ def _java() -> list[str]:
     return [find_tool("java"), "-XX:TieredStopAtLevel=1", "-cp", str(folder), "Trust"]
 
 
+def _java_native() -> list[str]:
+    *_, path, _ = toolchains.java("AzureIdentity", NEWEST)
+    libraries = Path(path.partition(":")[0]).with_name("lib")
+    build = [find_tool("javac"), "--release", "11", "-cp", f"{libraries}/*", "NativeTls.java"]
+    sources = [_TRUST / "NativeTls.java"]
+    folder = run_installation("java-native-trust", sources, build, newest=False)
+    path = f"{folder}:{libraries}/*"
+    return [find_tool("java"), "-XX:TieredStopAtLevel=1", "-cp", path, "NativeTls"]
+
+
 def _shell(program: str) -> list[str]:
     find_tool(program)
     return ["sh", str(_TRUST / "curl.sh"), program]
@@ -66,6 +78,7 @@ PLAIN: dict[str, Callable[[], list[str]]] = {
     "node-fetch": lambda: [find_tool("node"), str(_TRUST / "fetch.mjs")],
     "go": _go,
     "java": _java,
+    "java-netty-native": _java_native,
     "curl": lambda: _shell("curl"),
     "git": lambda: _shell("git"),
 }
@@ -177,33 +190,45 @@ SDKS = [
 ]
 
 
-@pytest.mark.parametrize("client", SDKS, ids=[each.name for each in SDKS])
-def test_sdk_reads_a_secret_with_the_variables_of_the_patch(
-    client: ClientPackage, instance: Instance, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    """The names reach the instance through its gateway; the trust is that of a container."""
-    folder = tmp_path / "trust"
-    folder.mkdir()
+def _prepare_sdk(instance: Instance, folder: Path) -> dict[str, str]:
+    """Return the variables of a container, and those with which a process reaches the instance."""
+    trust = folder / "trust"
+    trust.mkdir()
     if not SYSTEM.exists():
         pytest.skip("the system has no bundle of public roots")
     own = Path(instance.status["ca_file"]).read_bytes()
-    variables = _write_bundle(folder, SYSTEM.read_bytes(), own)
-    (tmp_path / "token").write_text(instance.token("web"))
+    (folder / "token").write_text(instance.token("web"))
     gateway = instance.status["gateway"]
     port = gateway.rpartition(":")[2]
-    environ = {
-        **variables,
+    return {
+        **_write_bundle(trust, SYSTEM.read_bytes(), own),
         "HTTPS_PROXY": gateway,
         "NO_PROXY": "localhost,127.0.0.1",
         # Java reads no proxy variables; these options are apart from those of the patch.
         "JDK_JAVA_OPTIONS": f"-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort={port}",
         "AZURE_TENANT_ID": instance.status["tenant_id"],
         "AZURE_CLIENT_ID": CLIENT,
-        "AZURE_FEDERATED_TOKEN_FILE": str(tmp_path / "token"),
+        "AZURE_FEDERATED_TOKEN_FILE": str(folder / "token"),
         "AZURE_AUTHORITY_HOST": "https://login.microsoftonline.com/",
     }
+
+
+@pytest.mark.parametrize("client", SDKS, ids=[each.name for each in SDKS])
+def test_sdk_reads_a_secret_with_the_variables_of_the_patch(
+    client: ClientPackage, instance: Instance, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """The names reach the instance through its gateway; the trust is that of a container."""
+    environ = _prepare_sdk(instance, tmp_path)
     host = [request.getfixturevalue("storage")] if client.storage else []
     style = "workload" if "workload" in client.styles else client.styles[-1]
     printed = _run([*client.command(), *host, style, f"{GRAPH}/.default"], environ, tmp_path)
     expected = client.expected_output
     assert {name: parse_output(printed).get(name) for name in expected} == dict(expected)
+
+
+def test_microsofts_sdk_for_rust_reads_a_secret_with_the_variables_of_the_patch(
+    instance: Instance, tmp_path: Path
+) -> None:
+    vault = {"VAULT_URL": "https://journey-vault.vault.azure.net/"}
+    printed = _run(build_rust(), _prepare_sdk(instance, tmp_path) | vault, tmp_path)
+    assert parse_output(printed) == {"secret": "hello"}

@@ -74,6 +74,24 @@ def go(program: str, age: str) -> list[str]:
     return [str(folder / program)]
 
 
+def go_static(age: str) -> Path:
+    """Return the binary `client` without a C library, for an image without any."""
+    programs = PROGRAMS / "go"
+    pinned = [programs / age / name for name in ("go.mod", "go.sum")]
+    sources = [each for each in sorted(programs.glob("*.go")) if "_test" not in each.stem]
+    compiler = find_tool("go")
+    version = subprocess.run([compiler, "version"], capture_output=True, text=True, check=True)
+    build = [compiler, "build", "-mod=readonly", "-ldflags=-s -w", "-o", "client", "."]
+    folder = run_installation(
+        f"go-static-{age}",
+        [*pinned, *sources],
+        ["env", "CGO_ENABLED=0", *build],
+        newest=False,
+        made_with=version.stdout,
+    )
+    return folder / "client"
+
+
 def go_managed(age: str) -> list[str]:
     """Return the binary that uses the managed identity credentials."""
     programs = PROGRAMS / "go" / "managed"

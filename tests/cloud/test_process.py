@@ -168,6 +168,9 @@ async def test_cloud_serves_azure_by_name_and_is_the_same_after_a_restart(tmp_pa
             200,
             f"https://login.microsoftonline.com/{TENANT}/v2.0",
         )
+        # A browser of a container, and the page that explains an error, are led to a name that it can reach.
+        sign_in = f"https://login.microsoftonline.com/{TENANT}/oauth2/v2.0/authorize"
+        assert document["authorization_endpoint"] == sign_in
         status, body = await running.get(
             "demo-vault.vault.azure.net", "/secrets/greeting?api-version=7.4"
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.node.cloud_installation import cloud  # noqa: F401 a fixture
 from tests.node.node import PODPASS_IMAGE, Node, running_node
 from tests.node.objects import container, create_namespace, pod
 from tests.node.programs import CannotRun

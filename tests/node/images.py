@@ -64,10 +64,20 @@ def write_archive(image: Image, file: Path) -> Path:
 
 def program_layer(file: Path, programs: Mapping[str, Path]) -> Path:
     """Write a layer with programs by their paths in the image, and the libraries that they load."""
-    files = dict(programs)
-    for binary in programs.values():
+    return file_layer(file, {**programs, **find_libraries(programs.values())})
+
+
+def find_libraries(binaries: Iterable[Path]) -> dict[str, Path]:
+    """Return the libraries that programs load, by the paths at which they look for them."""
+    found: dict[str, Path] = {}
+    for binary in binaries:
         done = subprocess.run(["ldd", binary], capture_output=True, text=True, check=False)
-        files |= {name: Path(name).resolve() for name in _LIBRARY.findall(done.stdout)}
+        found |= {name: Path(name).resolve() for name in _LIBRARY.findall(done.stdout)}
+    return found
+
+
+def file_layer(file: Path, files: Mapping[str, Path]) -> Path:
+    """Write a layer with files and folders by their paths in the image."""
     with tarfile.open(file, "w") as tar:
         for path in sorted(files):
             tar.add(files[path], path.lstrip("/"), filter=_owned_by_root)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.peers.build import CannotBuild, build_program
 from bench.peers.controlplane import VERSIONS
-from tests.node import images
+from tests.node import images, language_images
 
 CNI_FOLDER = Path("/usr/lib/cni")
 # Each program and the Debian package that has it.
@@ -25,6 +25,8 @@ _PACKAGES = {
     "sysctl": "procps",
     "unshare": "util-linux",
 }
+# A test without them is skipped, and the node runs.
+_OPTIONAL = {"musl-gcc": "musl-tools"}
 _CNI_PACKAGE = "containernetworking-plugins"
 _KUBERNETES = (
     *("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
@@ -53,7 +55,7 @@ def find(name: str) -> str | None:
 
 def install_packages() -> None:
     """Install the missing packages where that is possible; none of them starts a service."""
-    missing = missing_packages()
+    missing = [*missing_packages(), *(each for name, each in _OPTIONAL.items() if not find(name))]
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
         for command in (["update"], ["install", "-y", "--no-install-recommends", *missing]):
@@ -98,6 +100,7 @@ def main() -> None:
         images.client_layer()
         for target in ("proxy", "proxy-init"):
             images.target_layer(target)
+        language_images.build_all()
     except CannotRun as exc:
         print(f"SKIPPED: a real node: {exc}", file=sys.stderr)
 

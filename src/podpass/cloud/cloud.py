@@ -146,6 +146,8 @@ class CloudInstance:
             clock=self._clock,
             stack=stack,
             tls=ServedTls(self._data_dir),
+            # Its clients are in other containers: no port of this one's loopback leads them here.
+            login=f"https://{names.LOGIN_HOST}",
             cluster=self._cluster,
         )
 

@@ -51,7 +51,7 @@ class TrustedCluster:
 class CloudContext:
     """The context in which parts start; each started part is pushed on `stack`.
 
-    Shapes:  only an instance for tests has `faults`.
+    Shapes:  only an instance for tests has `faults`; `login` is the origin of the sign-in page for browsers.
     """
 
     data_dir: DataDir
@@ -61,6 +61,7 @@ class CloudContext:
     clock: Clock
     stack: AsyncExitStack
     tls: ServedTls
+    login: str
     cluster: TrustedCluster | None = None
     faults: ServiceWrapper | None = None
 

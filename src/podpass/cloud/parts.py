@@ -96,7 +96,7 @@ class CloudParts:
                 self._config.direct_origin("authority"),
                 self._config.url("authority"),
             ),
-            pages_origin=self._config.direct_origin("authority"),
+            pages_origin=self._context.login,
             administrators=(self._admin.id,),
             propagation_seconds=self._context.settings.propagation_seconds,
             issuer_refetch_seconds=self._refetch_seconds(REFETCH_SECONDS),

@@ -80,6 +80,7 @@ class Instance:
             clock=self._clock,
             stack=stack,
             tls=ServedTls(self.data_dir),
+            login=self._config.direct_origin("authority"),
             faults=None if self._harness is None else self._harness.faults,
         )
         cloud = CloudParts(context)

@@ -94,6 +94,45 @@ def test_variable_of_the_user_stays_and_is_named_in_a_warning(variable: str) -> 
     assert apply_patch(pod, injection.operations)["spec"]["containers"][0]["env"] == env
 
 
+def _env(**variables: str) -> list[Any]:
+    return [{"name": name, "value": value} for name, value in variables.items()]
+
+
+@pytest.mark.parametrize(
+    ("env", "warned"),
+    [
+        (_env(HTTPS_PROXY="http://proxy:3128"), True),
+        (_env(all_proxy="http://proxy:3128", NO_PROXY="localhost, .azure.net"), True),
+        (
+            _env(https_proxy="http://proxy:3128", NO_PROXY="xlogin.microsoftonline.com,azure.net"),
+            True,
+        ),
+        (
+            _env(
+                https_proxy="http://proxy:3128", no_proxy=" login.microsoftonline.com, .Azure.net"
+            ),
+            False,
+        ),
+        (
+            _env(
+                HTTPS_PROXY="http://proxy:3128", NO_PROXY="*.microsoftonline.com,*.vault.azure.net"
+            ),
+            False,
+        ),
+        (_env(HTTPS_PROXY="http://proxy:3128", NO_PROXY="*"), False),
+        ([*_env(HTTPS_PROXY="http://proxy:3128"), {"name": "NO_PROXY", "valueFrom": {}}], False),
+        (_env(HTTPS_PROXY=""), False),
+        (_env(HTTP_PROXY="http://proxy:3128"), False),
+    ],
+)
+def test_author_is_warned_of_a_proxy_that_asks_azure_itself(env: list[Any], warned: bool) -> None:
+    injection = inject_raw(make_pod({"name": "web", "env": env}))
+    assert len(injection.warnings) == warned
+    for warning in injection.warnings:
+        assert "add login.microsoftonline.com,.vault.azure.net to NO_PROXY" in warning
+        assert "proxy:3128" not in warning
+
+
 def test_second_pass_changes_nothing() -> None:
     once = patched(_every_kind())
     assert inject_raw(once).operations == []

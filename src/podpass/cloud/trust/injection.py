@@ -21,12 +21,16 @@ from podpass.account.model import (
 )
 from podpass.admission.mutate import PatchOperation
 from podpass.cloud.trust.bundles import BUNDLE, CA, TRUST_STORE
+from podpass.names import LOGIN_HOST, VAULT_SUFFIX
 
 # No pod has as many containers; without the limit, a review of empty objects would have a patch of 400 MB.
 MAX_CONTAINERS = 2000
 MAX_WARNINGS = 10
 _JAVA_STORE = "truststore.jks"
 _JAVA_OPTIONS = "JAVA_TOOL_OPTIONS"
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+_NO_PROXY = ("NO_PROXY", "no_proxy")
+_AZURE = (LOGIN_HOST, f".{VAULT_SUFFIX}")
 _MIRROR = "kubernetes.io/config.mirror"
 _DEFAULT_MODE = 420  # the API server sets this default between two passes
 
@@ -113,6 +117,7 @@ def inject(pod: Pod, names: BundleNames, *, old: Mapping[str, Any] | None = None
         injection.operations.extend(_inject_source(where, container, names))
         if len(injection.warnings) < MAX_WARNINGS:
             injection.warnings.extend(_find_conflicts(pod, container, names))
+            injection.warnings.extend(_find_proxy(pod, container))
     injection.operations.extend(volume)
     return injection
 
@@ -202,6 +207,29 @@ def _find_conflicts(pod: Pod, container: Mapping[str, Any], names: BundleNames) 
                 f"{who} sets {name}, which stays as it is; its clients trust podpass cloud only if"
                 f" that file or folder contains {names.mount_path}/{CA}"
             )
+
+
+def _find_proxy(pod: Pod, container: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a warning if a proxy resolves Azure's names for the container: it would reach Azure itself."""
+    values = {each.get("name"): each.get("value") for each in list_objects(container, "env")}
+    proxies = [name for name in _PROXIES if values.get(name)]
+    if not proxies:
+        return
+    excluded = [values[name] for name in _NO_PROXY if name in values]
+    known = [value for value in excluded if isinstance(value, str)]
+    # A value that comes from elsewhere is unknown.
+    if known == excluded and not _covers(",".join(known)):
+        yield (
+            f"{pod}: container {quote(container.get('name'))} sets {proxies[0]}, and that proxy asks Azure"
+            f" itself; add {','.join(_AZURE)} to NO_PROXY"
+        )
+
+
+def _covers(no_proxy: str) -> bool:
+    """Return whether a value of NO_PROXY excludes Azure's names that every workload needs."""
+    entries = {entry.strip().lower() for entry in no_proxy.split(",")} - {""}
+    suffixes = tuple("." + entry.removeprefix("*").lstrip(".") for entry in entries - {"*"})
+    return "*" in entries or all(f".{name.lstrip('.')}".endswith(suffixes) for name in _AZURE)
 
 
 _VARIABLES = build_variables(BundleNames())

@@ -1,4 +1,4 @@
-// Reads a secret and prints the error. VAULT_URL is the vault.
+// Reads a secret; prints it, or the error. VAULT_URL is the vault.
 use azure_core::http::{ClientOptions, RetryOptions};
 use azure_identity::{
     ClientAssertionCredentialOptions, WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
@@ -12,7 +12,7 @@ fn once() -> ClientOptions {
     }
 }
 
-async fn read() -> azure_core::Result<()> {
+async fn read() -> azure_core::Result<String> {
     let credential = WorkloadIdentityCredential::new(Some(WorkloadIdentityCredentialOptions {
         credential_options: ClientAssertionCredentialOptions {
             client_options: once(),
@@ -25,14 +25,14 @@ async fn read() -> azure_core::Result<()> {
     };
     let vault = std::env::var("VAULT_URL").unwrap_or_default();
     let client = SecretClient::new(&vault, credential, Some(options))?;
-    client.get_secret("greeting", None).await?.into_model()?;
-    Ok(())
+    let secret = client.get_secret("greeting", None).await?.into_model()?;
+    Ok(secret.value.unwrap_or_default())
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     match read().await {
-        Ok(()) => println!("read"),
+        Ok(secret) => println!("{{\"secret\": \"{secret}\"}}"),
         Err(error) => println!("{error}\n{error:?}"),
     }
 }
