@@ -32,6 +32,16 @@ async def cancel_and_wait(task: "asyncio.Task[None] | None") -> None:
             await task
 
 
+async def close_in_time(stack: contextlib.AsyncExitStack, seconds: float) -> bool:
+    """Close what is on an exit stack; return False if it takes longer, and the rest stays open."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stack.aclose()
+    except TimeoutError:
+        return False
+    return True
+
+
 class CoalescedCallback:
     """Runs a callback once per event-loop iteration, however often it was scheduled.
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from podpass.cli import up
-from podpass.cli.status import _storage_rows
+from podpass.cli.status import _storage_rows, status_rows
 from podpass.cloud.datadir import DataDir
 from podpass.local.harness.harness import Harness
-from podpass.settings import LocalSettings
+from podpass.settings import CloudSettings, LocalSettings
 from podpass.settings.fields import setting
 
 
@@ -54,6 +54,34 @@ def test_status_names_the_storage_of_an_instance_with_azurite() -> None:
         f"https://NAME.blob.core.windows.net through the gateway (data: {azurite})",
     ]
     assert _storage_rows({"settings": {}}) == []
+
+
+def test_status_of_the_cloud_half_alone_names_what_containers_use(tmp_path: Path) -> None:
+    settings = CloudSettings(
+        data_dir=tmp_path,
+        listen=":443",
+        dns_listen=":53",
+        azurite="http://azurite:10000",
+        trust_dir="/trust",
+    )
+    status = {
+        "kubernetes": {"kind": "external"},
+        "listens": settings.listens,
+        "tenant_id": "t",
+        "subscription_id": "s",
+        "ca_file": "/data/ca/ca.pem",
+        "pids": {"podpass": 7},
+    }
+    assert status_rows(status) == [
+        ["azure", ":443"],
+        ["resolver", ":53"],
+        ["azurite", "http://azurite:10000"],
+        ["trust", "/trust"],
+        ["tenant", "t"],
+        ["subscription", "s"],
+        ["ca_file", "/data/ca/ca.pem"],
+        ["process", "7"],
+    ]
 
 
 def test_instance_for_tests_has_users_or_runs_until_it_is_stopped(tmp_path: Path) -> None:

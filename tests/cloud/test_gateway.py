@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trustme
 
-from podpass.cloud import gateway, ports, sni
+from podpass.cloud import gateway, ports, sni, tunnel
 from podpass.cloud.pod_targets import Address
 from podpass.http.server import bind
 from tests.ports import free_port
@@ -265,7 +265,7 @@ async def test_hello_that_arrives_byte_by_byte_is_read_once(
 
 async def test_hello_over_the_limit_is_refused() -> None:
     """Fails without the limit: a client would send records until the time limit."""
-    hello = b"\x16\x03\x01\x40\x00\x01\xff\xff\xff" + bytes(gateway.MAX_HEAD_BYTES)
+    hello = b"\x16\x03\x01\x40\x00\x01\xff\xff\xff" + bytes(tunnel.MAX_HEAD_BYTES)
     async with _direct({}, head_seconds=600) as address, asyncio.timeout(60):
         assert await _send_request(address, hello) == sni.UNRECOGNIZED_NAME
 
@@ -372,7 +372,7 @@ async def test_request_other_than_connect_is_refused_with_an_explanation(
 async def test_too_large_request_head_is_refused() -> None:
     async with _gateway({}) as proxy:
         # One segment: the gateway reads all of it, so closing the connection does not discard the response.
-        head = b"CONNECT x:443 HTTP/1.1\r\nX: " + b"a" * gateway.MAX_HEAD_BYTES
+        head = b"CONNECT x:443 HTTP/1.1\r\nX: " + b"a" * tunnel.MAX_HEAD_BYTES
         assert b" 431 " in await _send_request(proxy, head)
 
 

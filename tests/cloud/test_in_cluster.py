@@ -53,13 +53,13 @@ def services(client: KubeClient, upstream: str = "") -> ClusterServices:
         "podpass-cloud",
         "podpass-cloud",
         ca=trustme.CA().cert_pem.bytes(),
-        dns_upstream=upstream,
+        upstream=(upstream, 53) if upstream else None,
         clock=system,
     )
 
 
-async def has_vault(name: str) -> bool:
-    return name == "demo-vault"
+async def has_host(name: str) -> bool:
+    return name in ("demo-vault.vault.azure.net", "login.microsoftonline.com")
 
 
 async def ask(sockets: ClusterSockets, name: str) -> list[str]:
@@ -108,7 +108,7 @@ async def test_names_have_the_address_of_the_service_and_the_webhook_is_register
         "/api/v1/namespaces/default", {"metadata": {"labels": {"podpass.dev/cloud": "enabled"}}}
     )
     async with AsyncExitStack() as stack:
-        address = await services(admin).start(stack, sockets, has_vault)
+        address = await services(admin).start(stack, sockets, has_host)
         assert address == service["spec"]["clusterIP"]
         assert await ask(sockets, "login.microsoftonline.com") == [address]
         assert await ask(sockets, "demo-vault.vault.azure.net") == [address]
@@ -127,7 +127,7 @@ async def test_names_have_the_address_of_the_service_and_the_webhook_is_register
 async def test_missing_service_is_refused(admin: KubeClient, sockets: ClusterSockets) -> None:
     async with AsyncExitStack() as stack:
         with pytest.raises(NoServiceAddress, match="podpass-cloud/podpass-cloud"):
-            await services(admin).start(stack, sockets, has_vault)
+            await services(admin).start(stack, sockets, has_host)
     for each in (sockets.dns_udp, sockets.dns_tcp, sockets.webhook):
         each.close()
 

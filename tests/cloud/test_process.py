@@ -108,8 +108,11 @@ async def run_with_endpoint(folder: Path, **chosen: str) -> AsyncIterator[tuple[
         yield running, endpoint.getsockname()[1]
 
 
-async def _ask(port: int, path: str, headers: Mapping[str, str]) -> tuple[int, Any]:
-    url = f"http://127.0.0.1:{port}{path}&resource=https://vault.azure.net"
+async def ask_endpoint(
+    port: int, path: str, headers: Mapping[str, str], resource: str = "https://vault.azure.net"
+) -> tuple[int, Any]:
+    """Ask the managed identity endpoint for a token."""
+    url = f"http://127.0.0.1:{port}{path}&resource={resource}"
     async with (
         aiohttp.ClientSession() as session,
         session.get(url, headers=headers) as response,
@@ -127,19 +130,21 @@ async def test_container_with_a_header_value_reads_the_secret_of_its_identity(
     tmp_path: Path,
 ) -> None:
     async with run_with_endpoint(tmp_path / "cloud") as (running, port):
-        status, body = await _ask(port, APP_SERVICE, {"X-IDENTITY-HEADER": HEADER})
+        status, body = await ask_endpoint(port, APP_SERVICE, {"X-IDENTITY-HEADER": HEADER})
         assert status == 200, body
         bearer = {"Authorization": f"Bearer {body['access_token']}"}
         status, secret = await running.get("demo-vault.vault.azure.net", SECRET, bearer)
         assert (status, secret["value"]) == (200, "hello")
-        assert (await _ask(port, APP_SERVICE, {"X-IDENTITY-HEADER": HEADER + "x"}))[0] == 401
+        assert (await ask_endpoint(port, APP_SERVICE, {"X-IDENTITY-HEADER": HEADER + "x"}))[
+            0
+        ] == 401
         # Header values exist, and no identity is assigned to the address.
-        assert (await _ask(port, IMDS, {"Metadata": "true"}))[0] == 404
+        assert (await ask_endpoint(port, IMDS, {"Metadata": "true"}))[0] == 404
 
 
 async def test_address_of_imds_gives_the_assigned_identity(tmp_path: Path) -> None:
     async with run_with_endpoint(tmp_path / "cloud", managed_identities="web") as (running, port):
-        status, body = await _ask(port, IMDS, {"Metadata": "true"})
+        status, body = await ask_endpoint(port, IMDS, {"Metadata": "true"})
         assert status == 200, body
         bearer = {"Authorization": f"Bearer {body['access_token']}"}
         status, _ = await running.get("demo-vault.vault.azure.net", SECRET, bearer)
@@ -260,11 +265,41 @@ def test_settings_are_checked_together(tmp_path: Path) -> None:
             tenant_id="y",
             propagation_seconds=-1,
             managed_identities="web",
+            dns_address="x",
+            dns_upstream="y",
+            azurite="z",
         )
     for flag in (
         "--managed-identities needs",
+        "--dns-address needs",
+        "--dns-upstream needs",
+        "--dns-address: must",
+        "--dns-upstream: must",
+        "--azurite",
         "--listen x",
         "--tenant-id y",
         "--propagation-delay -1",
     ):
         assert flag.replace(" x", "") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("", None),
+        ("10.0.0.1", ("10.0.0.1", 53)),
+        ("10.0.0.1:5353", ("10.0.0.1", 5353)),
+        ("fd00::1", ("fd00::1", 53)),
+        ("[fd00::1]:5353", ("fd00::1", 5353)),
+    ],
+)
+def test_address_of_the_other_dns_server_is_parsed(
+    tmp_path: Path, given: str, found: tuple[str, int] | None
+) -> None:
+    settings = CloudSettings(data_dir=tmp_path, dns_listen=":53", dns_upstream=given)
+    assert settings.find_upstream() == found
+
+
+def test_service_has_a_resolver_without_an_address(tmp_path: Path) -> None:
+    assert CloudSettings(data_dir=tmp_path).resolver_address == ""
+    assert CloudSettings(data_dir=tmp_path, service="cloud").resolver_address == ":5353"

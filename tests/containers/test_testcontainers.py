@@ -19,9 +19,9 @@ def _run_tests(engine: Engine, python: str, folder: Path, *names: str) -> str:
 
 
 def test_listings_of_python_pass(docker: Engine, python: str, tmp_path: Path) -> None:
-    """A program on the host, and an unmodified image next to the instance."""
-    names = ("conftest.py", "test_host.py", "test_container.py")
-    assert "2 passed" in _run_tests(docker, python, tmp_path, *names)
+    """A program on the host, and unmodified images with workload identity and with a managed identity."""
+    names = ("conftest.py", "test_host.py", "test_container.py", "test_managed_identity.py")
+    assert "3 passed" in _run_tests(docker, python, tmp_path, *names)
 
 
 def test_listings_of_python_pass_with_podman(podman: Engine, python: str, tmp_path: Path) -> None:
@@ -78,3 +78,32 @@ def test_bad_seed_fails_the_start_with_its_cause(answers: dict[str, str]) -> Non
 
 def test_container_without_network_is_explained(answers: dict[str, str]) -> None:
     assert answers["no network"] == "other containers cannot reach this one"
+
+
+@pytest.fixture(scope="module")
+def plain(docker: Engine, python: str) -> dict[str, str]:
+    """Run the program that tries what a container next to the cloud half may do."""
+    output = docker.run(python, _PROGRAMS / "cloud_limits.py").stdout
+    return dict(line.split(": ", 1) for line in output.splitlines())
+
+
+def test_identity_without_a_role_is_refused_in_another_container(plain: dict[str, str]) -> None:
+    assert plain["powerless"] == "True"
+
+
+@pytest.mark.parametrize("name", ["missing", "app"])
+def test_identity_that_is_not_a_managed_identity_of_the_seed_is_explained(
+    plain: dict[str, str], name: str
+) -> None:
+    expected = f"the seed has no managed identity '{name}'; it has: powerless, web"
+    assert plain[name] == expected
+
+
+def test_names_lead_to_the_cloud_and_only_for_existing_vaults(plain: dict[str, str]) -> None:
+    assert plain["demo-vault.vault.azure.net"] == plain["address"]
+    assert plain["other-vault.vault.azure.net"] == "Name or service not known"
+    assert plain["podpass"] == plain["address"], "Docker's own names still resolve"
+
+
+def test_container_without_an_identity_has_no_header_value(plain: dict[str, str]) -> None:
+    assert plain["header"] == "False"

@@ -84,11 +84,11 @@ def file_layer(file: Path, files: Mapping[str, Path]) -> Path:
     return file
 
 
-def text_layer(file: Path, texts: Mapping[str, bytes]) -> Path:
+def text_layer(file: Path, texts: Mapping[str, bytes], *, mode: int = 0o644) -> Path:
     """Write a layer with files of the given contents."""
     with tarfile.open(file, "w") as tar:
         for path, content in texts.items():
-            _add_bytes(tar, path.lstrip("/"), content)
+            _add_bytes(tar, path.lstrip("/"), content, mode)
     return file
 
 
@@ -112,17 +112,21 @@ def target_layer(target: str) -> Path:
     return cached(f"{target}-target", podpass_sources(), build) / "layer.tar"
 
 
-def client_layer() -> Path:
-    """Return a layer with Python and the released Azure SDK; it contains nothing that podpass changes."""
+def client_layer(*extras: str) -> Path:
+    """Return a layer with Python and the released Azure SDK; it contains nothing that podpass changes.
+
+    Shapes:  `extras` are extras of podpass whose packages it has, too.
+    """
 
     def build(folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder) as root:
-            run_script("root", root, "demo")
+            run_script("root", root, "demo", *extras)
             for path in Path(root).glob("usr/local/lib/python*/*-packages/podpass*"):
                 shutil.rmtree(path)
             _pack(Path(root), folder / "layer.tar")
 
-    return cached("client-image", [ROOT / "constraints.txt", *_scripts()], build) / "layer.tar"
+    name = "-".join(("client-image", *extras))
+    return cached(name, [ROOT / "constraints.txt", *_scripts()], build) / "layer.tar"
 
 
 def podpass_sources() -> list[Path]:
@@ -181,9 +185,9 @@ def _digest(layer: Path) -> str:
         return "sha256:" + hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes, mode: int = 0o644) -> None:
     entry = tarfile.TarInfo(name)
-    entry.size, entry.mode = len(content), 0o644
+    entry.size, entry.mode = len(content), mode
     tar.addfile(entry, io.BytesIO(content))
 
 

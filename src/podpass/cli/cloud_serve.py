@@ -17,14 +17,15 @@ from podpass.settings import CloudSettings
 @options.setting(CloudSettings, "health_listen", "ADDRESS")
 @options.setting(CloudSettings, "tenant_id", "GUID")
 @options.setting(CloudSettings, "service", "NAME")
-@options.setting(CloudSettings, "dns_upstream", "ADDRESS")
 @options.setting(CloudSettings, "dns_listen", "ADDRESS")
+@options.setting(CloudSettings, "dns_address", "ADDRESSES")
+@options.setting(CloudSettings, "dns_upstream", "ADDRESS")
 @options.setting(CloudSettings, "webhook_listen", "ADDRESS")
 @options.setting(CloudSettings, "identity_secret", "NAME")
 @options.setting(CloudSettings, "managed_identity_listen", "ADDRESS")
 @options.setting(CloudSettings, "managed_identities", "NAMES")
-@options.setting(CloudSettings, "propagation_seconds", "SECONDS")
-@options.setting(CloudSettings, "assertion_algorithms", "ALGORITHMS")
+@options.setting(CloudSettings, "trust_dir", "FOLDER")
+@options.azure_settings(CloudSettings)
 @click.option(
     "--seed", metavar="FILE", help="Seed file to apply: identities, vaults and roles, as YAML."
 )

@@ -86,6 +86,22 @@ def setting(settings: type[Any], name: str, metavar: str) -> Decorator:
     )
 
 
+def azure_settings(settings: type[Any]) -> Decorator:
+    """Add the options that `podpass up` and `podpass cloud serve` share, except the data directory."""
+    shared = (
+        ("propagation_seconds", "SECONDS"),
+        ("assertion_algorithms", "ALGORITHMS"),
+        ("azurite", "URL"),
+    )
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for name, metavar in reversed(shared):
+            command = setting(settings, name, metavar)(command)
+        return command
+
+    return decorate
+
+
 def output(default: str = "table", *others: str) -> Decorator:
     """Add the option `-o`, the output format."""
     return click.option(

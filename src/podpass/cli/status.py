@@ -44,13 +44,11 @@ def command(ctx: click.Context, data_dir: DataDir, output: str) -> None:
             print_output({**status, "ready": False}, output)
         raise
     status = call_control(data_dir, "GET", "/status")
-    for stopped in status["stopped_containers"]:
-        print_message(f"podpass: {stopped} is stopped by a signal and responds to nothing")
+    if not _is_cloud_alone(status):
+        _print_pod_problems(status)
     if (problem := disk_errors.find_disk_problem(data_dir.root)) is not None:
         print_message(f"podpass: {problem}: writes to {data_dir.root} may fail")
         print_message(f"  {disk_errors.DiskNotWritable.hint}")
-    for warning in pod_limits.outdated_warnings(status):
-        print_message(f"podpass: {warning}")
     if output == "table":
         click.echo(align(status_rows(status), text_width()), nl=False)
     else:
@@ -67,6 +65,18 @@ def _print_not_ready(data_dir: DataDir) -> None:
         print_message(f"  try again in a few seconds; its log is {data_dir.log_file}")
 
 
+def _is_cloud_alone(status: dict[str, Any]) -> bool:
+    """Return whether this is the status of `podpass cloud serve`, which has no cluster half."""
+    return bool(status["kubernetes"]["kind"] == "external")
+
+
+def _print_pod_problems(status: dict[str, Any]) -> None:
+    for stopped in status["stopped_containers"]:
+        print_message(f"podpass: {stopped} is stopped by a signal and responds to nothing")
+    for warning in pod_limits.outdated_warnings(status):
+        print_message(f"podpass: {warning}")
+
+
 def _direct_vault(origin: str) -> str:
     """Return the URL of a vault on the port of the vault service, for clients without the gateway."""
     return f"https://NAME.{names.DIRECT_VAULT_SUFFIX}:{urlsplit(origin).port}"
@@ -81,6 +91,14 @@ def _storage_rows(status: dict[str, Any]) -> list[list[str]]:
 
 def status_rows(status: dict[str, Any]) -> list[list[str]]:
     """Format a status as rows of name and value."""
+    if _is_cloud_alone(status):
+        return [
+            *([name, address] for name, address in status["listens"].items()),
+            ["tenant", status["tenant_id"]],
+            ["subscription", status["subscription_id"]],
+            ["ca_file", status["ca_file"]],
+            ["process", str(status["pids"]["podpass"])],
+        ]
     kubernetes = status["kubernetes"]
     return [
         ["gateway", f"{status['gateway']} (HTTPS_PROXY for Azure host names)"],

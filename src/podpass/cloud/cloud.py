@@ -12,9 +12,10 @@ from typing import Any
 
 from podpass import files, names
 from podpass.clock import Clock
-from podpass.cloud import ca, control, gateway, health, managed_identity, ports, signing_keys
+from podpass.cloud import ca, control, gateway, health, ports, signing_keys
 from podpass.cloud.cluster import SurroundingCluster, find_cluster
-from podpass.cloud.context import CloudContext
+from podpass.cloud.container_services import ContainerServices
+from podpass.cloud.context import CloudContext, Progress
 from podpass.cloud.datadir import DataDir, initialise, save_ports
 from podpass.cloud.identity_secret import IdentitySecret
 from podpass.cloud.in_cluster import ClusterServices, ClusterSockets
@@ -30,11 +31,10 @@ from podpass.kubernetes.client import KubeClient
 from podpass.kubernetes.client.config import in_cluster
 from podpass.kubernetes.service_account.names import MOUNT_PATH
 from podpass.settings import CloudSettings
+from podpass.settings.storage import parse_services
 from podpass.tasks import background_task
 
 _log = logging.getLogger(__name__)
-
-Progress = Callable[[str, str], None]
 
 SERVICES = ("gateway", "authority", "azure", "vault", "control")
 # The signing keys rotate every few weeks, and the next key exists long before it signs.
@@ -63,6 +63,7 @@ class CloudInstance:
         self._headers = parse_headers(
             environ.get(names.ENV_IDENTITY_HEADERS, ""), names.ENV_IDENTITY_HEADERS
         )
+        self._storage = tuple(parse_services(settings.azurite))
         self._is_ready = False
 
     async def start(
@@ -71,12 +72,14 @@ class CloudInstance:
         """Start all parts in order; return the status document."""
         app = health.create_app(lambda: self._is_ready)
         await stack.enter_async_context(serving(app, self._opened["health"]))
+        containers = ContainerServices(self._settings, self._opened, self._headers, self._clock)
         client = await self._connect(stack)
         secret = self._secret(client)
         copied = await secret.restore(self._data_dir) if secret else b""
         context = self._create_context(stack)
         parts = CloudParts(context)
         queries = await self._start_parts(context, parts, copied, progress)
+        containers.write_trust(self._data_dir.ca_file)
         await self._start_control(context, parts, queries, secret, seed)
         if seed is not None:
             progress("seed", "")
@@ -84,8 +87,8 @@ class CloudInstance:
             progress("seed", f"{len(changed)} changes from {seed[1]}")
         if secret is not None:
             await self._keep_identity(stack, secret, parts)
-        if "managed_identity" in self._opened:
-            await self._serve_managed_identity(stack, context, parts)
+        await containers.serve_identities(stack, parts, context.config.tenant_id)
+        await containers.serve_resolver(stack, self._served_names(), parts.has_host)
         if client is not None and self._settings.service:
             progress("resolver and trust webhook", "")
             progress("resolver and trust webhook", await self._serve_cluster(client, stack, parts))
@@ -103,19 +106,6 @@ class CloudInstance:
         name = self._settings.identity_secret
         return IdentitySecret(client, _own_namespace(), name) if client and name else None
 
-    async def _serve_managed_identity(
-        self, stack: AsyncExitStack, context: CloudContext, parts: CloudParts
-    ) -> None:
-        app = managed_identity.create_app(
-            parts.directory,
-            parts.managed_identity_tokens,
-            context.config.tenant_id,
-            self._clock,
-            names=self._settings.assigned_identities,
-            headers=self._headers,
-        )
-        await stack.enter_async_context(serving(app, self._opened["managed_identity"]))
-
     async def _serve_cluster(
         self, client: KubeClient, stack: AsyncExitStack, parts: CloudParts
     ) -> str:
@@ -124,7 +114,8 @@ class CloudInstance:
             _own_namespace(),
             self._settings.service,
             ca=self._data_dir.ca_file.read_bytes(),
-            dns_upstream=self._settings.dns_upstream,
+            served=self._served_names(),
+            upstream=self._settings.find_upstream(),
             clock=self._clock,
         )
         sockets = ClusterSockets(
@@ -132,11 +123,12 @@ class CloudInstance:
             dns_tcp=self._opened["dns_tcp"],
             webhook=self._opened["webhook"],
         )
-        return await services.start(stack, sockets, parts.has_vault)
+        return await services.start(stack, sockets, parts.has_host)
 
     def _create_context(self, stack: AsyncExitStack) -> CloudContext:
         config = initialise(self._data_dir, tenant_id=self._settings.tenant_id.lower())
-        sockets = ports.bind_all(0, config.ports, SERVICES)
+        services = (*SERVICES, *((ports.STORAGE,) if self._storage else ()))
+        sockets = ports.bind_all(0, config.ports, services)
         stack.callback(ports.close_all, sockets)
         return CloudContext(
             data_dir=self._data_dir,
@@ -161,6 +153,7 @@ class CloudInstance:
             "directory": parts.open_directory,
             "authority": parts.start_authority,
             "vault": parts.start_vault,
+            **({"storage": partial(self._start_storage, parts)} if self._storage else {}),
             "resource manager and graph": lambda: parts.start_apis(surrounding),
             "gateway": lambda: self._start_gateway(context, parts),
         }
@@ -179,6 +172,7 @@ class CloudInstance:
             clock=self._clock,
             # ServiceAccounts name client IDs, and a pod with an empty folder applies the seed again.
             stable_ids=True,
+            listens=self._settings.listens,
         )
 
     async def _start_control(
@@ -217,10 +211,17 @@ class CloudInstance:
         await parts.open_keys()
         return str(self._data_dir.ca_file)
 
+    async def _start_storage(self, parts: CloudParts) -> str:
+        accounts = self._environ.get(names.ENV_AZURITE_ACCOUNTS, "")
+        return await parts.start_storage(self._settings.azurite, accounts)
+
+    def _served_names(self) -> tuple[str, ...]:
+        return (*gateway.SERVED_NAMES, *gateway.storage_names(self._storage))
+
     async def _start_gateway(self, context: CloudContext, parts: CloudParts) -> str:
         running = gateway.run_gateway(
             context.sockets["gateway"],
-            gateway.routes(context.config.ports),
+            gateway.routes(context.config.ports, storage=self._storage),
             direct=self._opened["tls"],
             vault_exists=parts.has_vault,
         )

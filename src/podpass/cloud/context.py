@@ -1,7 +1,7 @@
 """What all parts of one cloud share: data directory, configuration, sockets, and the exit stack."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,10 @@ from podpass.cloud.served_tls import ServedTls
 if TYPE_CHECKING:
     from podpass.http.fetcher import Fetcher
     from podpass.http.server import App
+
+
+Progress = Callable[[str, str], None]
+"""Called twice for each part: with an empty string when it starts, with its address when it is ready."""
 
 
 class TokenRules(Protocol):

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
-import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -18,7 +17,19 @@ from weakref import WeakSet
 from podpass import names
 from podpass.cloud import sni
 from podpass.cloud.pod_targets import Address, PodTargets, TargetRefused, may_reach
-from podpass.cloud.proxy_request import BadProxyRequest, RequestHead, parse_head, split_target
+from podpass.cloud.proxy_request import BadProxyRequest, parse_head, split_target
+from podpass.cloud.proxy_response import respond, respond_without_tunnel
+from podpass.cloud.tunnel import (
+    CHUNK_BYTES,
+    MAX_HEAD_BYTES,
+    Stream,
+    abort,
+    connect,
+    describe_error,
+    read_hello,
+    relay,
+    unmap_ipv4,
+)
 from podpass.errors import Error
 from podpass.http.resolver import NameNotResolved
 from podpass.settings.local import ALL_ADDRESSES
@@ -26,16 +37,13 @@ from podpass.settings.local import ALL_ADDRESSES
 _log = logging.getLogger(__name__)
 
 VaultExists = Callable[[str], Awaitable[bool]]
-Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 FindTargets = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 HTTPS = 443
-MAX_HEAD_BYTES = 16 * 1024
 HEAD_SECONDS = 10.0
 CONNECT_SECONDS = 15.0
 MAX_TUNNELS = 2000
-_CHUNK = 64 * 1024
 _STOP_SECONDS = 1.0
 _TLS_PORTS_ONLY = "the gateway serves this name on port 443 only"
 
@@ -66,6 +74,11 @@ _SERVICES = {
 SERVED_NAMES = tuple(name for name, service in _SERVICES.items() if service != "issuer")
 
 
+def storage_names(services: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of storage accounts: one for each of `blob`, `queue` and `table` that is served."""
+    return tuple(f"*.{each}.{names.STORAGE_SUFFIX}" for each in services)
+
+
 def routes(
     ports: Mapping[str, int], host: str = "127.0.0.1", storage: Iterable[str] = ()
 ) -> dict[str, Address]:
@@ -74,7 +87,7 @@ def routes(
     Shapes:  it has the names of the services that have a port. `storage` are the services of storage accounts
              that are served: `blob`, `queue`, `table`.
     """
-    table = _SERVICES | {f"*.{each}.{names.STORAGE_SUFFIX}": "storage" for each in storage}
+    table = _SERVICES | dict.fromkeys(storage_names(storage), "storage")
     return {name: (host, ports[service]) for name, service in table.items() if service in ports}
 
 
@@ -146,7 +159,7 @@ class Gateway:
                 raise
         finally:
             self._tunnels.discard(task)
-            _abort(writer)
+            abort(writer)
 
     async def _serve_pod(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._serve(reader, writer, self._pod_targets.find)
@@ -161,36 +174,36 @@ class Gateway:
             async with asyncio.timeout(self._head_seconds):
                 head = parse_head(await reader.readuntil(b"\r\n\r\n"))
             if head.method != "CONNECT":
-                return await _respond_without_tunnel(writer, head)
+                return await respond_without_tunnel(writer, head)
             remote = await self._open(*split_target(head.target), find=find)
         except TimeoutError:
-            return await _respond(writer, 408, "the request was not complete in time")
+            return await respond(writer, 408, "the request was not complete in time")
         except asyncio.LimitOverrunError:
-            return await _respond(writer, 431, "the request headers are too long")
+            return await respond(writer, 431, "the request headers are too long")
         except UnknownVault as exc:
             # Clients print only the reason phrase of a refused tunnel, not the body.
-            return await _respond(writer, exc.status, exc.message, phrase=exc.message)
+            return await respond(writer, exc.status, exc.message, phrase=exc.message)
         except (BadProxyRequest, HostUnreachable, TargetRefused) as exc:
-            return await _respond(writer, exc.status, exc.message)
+            return await respond(writer, exc.status, exc.message)
         try:
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            await _relay((reader, writer), remote)
+            await relay((reader, writer), remote)
         finally:
-            _abort(remote[1])
+            abort(remote[1])
 
     async def _serve_tls(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(self._head_seconds):
-                host, hello = await _read_hello(reader)
+                host, hello = await read_hello(reader)
             remote = await self._open(host, HTTPS, served_only=True)
         except (TimeoutError, sni.BadHello, HostUnreachable):
             writer.write(sni.UNRECOGNIZED_NAME)
             return
         try:
             remote[1].write(hello)
-            await _relay((reader, writer), remote)
+            await relay((reader, writer), remote)
         finally:
-            _abort(remote[1])
+            abort(remote[1])
 
     async def _open(
         self, host: str, port: int, *, served_only: bool = False, find: FindTargets | None = None
@@ -210,17 +223,19 @@ class Gateway:
             async with asyncio.timeout(CONNECT_SECONDS):
                 if find is not None and service is None:
                     addresses = await find(host, port)
-                reader, writer = await _connect(addresses)
+                reader, writer = await connect(addresses)
         except TimeoutError as exc:
             raise HostUnreachable(
                 f"{host}:{port} did not respond within {CONNECT_SECONDS:.0f} seconds"
             ) from exc
         except (OSError, UnicodeError, NameNotResolved) as exc:
-            raise HostUnreachable(f"cannot connect to {host}:{port}: {_reason(exc)}") from exc
+            raise HostUnreachable(
+                f"cannot connect to {host}:{port}: {describe_error(exc)}"
+            ) from exc
         # A tunnel to the gateway itself would let one request open thousands of tunnels.
-        peer = _unmap_ipv4(writer.get_extra_info("peername"))
+        peer = unmap_ipv4(writer.get_extra_info("peername"))
         if self._is_own(peer):
-            _abort(writer)
+            abort(writer)
             raise HostUnreachable("the gateway does not connect to itself")
         self._transports.add(writer.transport)
         _log.debug("tunnel_opened", extra={"host": host, "port": port, "served": bool(service)})
@@ -255,112 +270,6 @@ class Gateway:
             transport.abort()
 
 
-async def _read_hello(reader: asyncio.StreamReader) -> tuple[str, bytes]:
-    """Read a ClientHello; return its server name and the data that was read.
-
-    Errors:  BadHello; IncompleteReadError if the client disconnects.
-    """
-    hello = sni.HelloReader()
-    while not hello.is_complete:
-        header = await reader.readexactly(sni.HEADER_BYTES)
-        length = sni.record_length(header)
-        if len(hello.data) + len(header) + length > MAX_HEAD_BYTES:
-            raise sni.BadHello("the ClientHello is too long")
-        hello.add(header, await reader.readexactly(length))
-    return hello.server_name(), bytes(hello.data)
-
-
-async def _connect(addresses: Sequence[Address]) -> Stream:
-    """Connect to the first address that responds.
-
-    Errors:  OSError, UnicodeError.
-    """
-    *others, last = addresses
-    for address in others:
-        with contextlib.suppress(OSError):
-            return await asyncio.open_connection(*address, limit=_CHUNK)
-    return await asyncio.open_connection(*last, limit=_CHUNK)
-
-
-async def _relay(client: Stream, remote: Stream) -> None:
-    """Copy in both directions until both have ended; an error in one direction ends both."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_copy(client[0], remote[1]))
-            group.create_task(_copy(remote[0], client[1]))
-    except* OSError:
-        pass
-
-
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    while data := await source.read(_CHUNK):
-        sink.write(data)
-        # Wait for a slow peer, so that a tunnel buffers only a bounded amount.
-        await sink.drain()
-    if sink.can_write_eof() and not sink.is_closing():
-        sink.write_eof()
-
-
-def _abort(writer: asyncio.StreamWriter) -> None:
-    """Close the connection without waiting; the transport still flushes its buffer."""
-    if not writer.transport.is_closing():
-        writer.close()
-
-
-def _unmap_ipv4(peer: tuple[str, int]) -> Address:
-    """Convert an IPv4-mapped IPv6 address (::ffff:127.0.0.1) to IPv4."""
-    mapped = getattr(ipaddress.ip_address(peer[0].partition("%")[0]), "ipv4_mapped", None)
-    return (str(mapped) if mapped else peer[0]), peer[1]
-
-
-def _reason(exc: Exception) -> str:
-    if isinstance(exc, socket.gaierror | UnicodeError | NameNotResolved):
-        return "the host name does not resolve"
-    if isinstance(exc, OSError) and exc.errno:
-        return os.strerror(exc.errno)
-    return "no address of the host responds"
-
-
-async def _respond_without_tunnel(writer: asyncio.StreamWriter, head: RequestHead) -> None:
-    if head.target == "/healthz" and head.method in ("GET", "HEAD"):
-        await _respond(writer, 200, "ok" if head.method == "GET" else "")
-    elif head.target.lower().startswith("http://"):
-        await _respond(
-            writer,
-            501,
-            "the podpass gateway supports only HTTPS (CONNECT); unset HTTP_PROXY for plain HTTP",
-        )
-    else:
-        await _respond(writer, 405, "this is the podpass gateway, a proxy: set it as HTTPS_PROXY")
-
-
-_PHRASES = {
-    200: "OK",
-    400: "Bad Request",
-    405: "Method Not Allowed",
-    408: "Request Timeout",
-    431: "Request Header Fields Too Large",
-    501: "Not Implemented",
-    502: "Bad Gateway",
-}
-
-
-async def _respond(
-    writer: asyncio.StreamWriter, status: int, text: str, *, phrase: str | None = None
-) -> None:
-    body = (text + "\n").encode() if text else b""
-    allow = "Allow: CONNECT\r\n" if status == 405 else ""
-    head = (
-        f"HTTP/1.1 {status} {phrase or _PHRASES[status]}\r\n{allow}"
-        "Content-Type: text/plain; charset=utf-8\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    )
-    writer.write(head.encode() + body)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_STOP_SECONDS):
-            await writer.drain()
-
-
 @asynccontextmanager
 async def run_gateway(
     sock: socket.socket,
@@ -387,7 +296,9 @@ async def run_gateway(
         handle = gateway.handle_pod
         servers.append(await asyncio.start_server(handle, sock=pods, limit=MAX_HEAD_BYTES))
     if direct is not None:
-        servers.append(await asyncio.start_server(gateway.handle_tls, sock=direct, limit=_CHUNK))
+        servers.append(
+            await asyncio.start_server(gateway.handle_tls, sock=direct, limit=CHUNK_BYTES)
+        )
     try:
         yield gateway
     finally:

@@ -2,12 +2,10 @@
 
 import asyncio
 import base64
-import contextlib
 import ipaddress
 import logging
 import socket
-import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +14,9 @@ from typing import Any
 from podpass.clock import Clock
 from podpass.cloud import gateway, webhook_certificate
 from podpass.cloud.dns.pod_dns import PodDns
-from podpass.cloud.dns.resolver import CloudResolver, VaultExists, run_resolver
+from podpass.cloud.dns.resolver import CloudResolver, HostExists, Upstream, run_resolver
 from podpass.cloud.trust import bundles
+from podpass.cloud.trust.folder import read_public_roots
 from podpass.cloud.trust.injection import BundleNames
 from podpass.cloud.trust.objects import CONFIGURATION
 from podpass.cloud.trust.publisher import BundlePublisher
@@ -33,15 +32,8 @@ _CONFIGURATION_PATH = (
     f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{CONFIGURATION}"
 )
 _NOT_FOUND = 404
-_DNS_PORT = 53
 _DEFAULT_DOMAIN = "cluster.local"
 _RECONCILE_SECONDS = 30.0
-_SYSTEM_BUNDLES = (
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-)
 
 
 class NoServiceAddress(Error):
@@ -49,13 +41,6 @@ class NoServiceAddress(Error):
 
     code = "cloud_service"
     hint = "run `podpass cloud install` again, which creates it"
-
-
-class NoPublicRoots(Error):
-    """The image has no public root certificates."""
-
-    code = "no_public_roots"
-    hint = "add the package ca-certificates to the image"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,25 +62,27 @@ class ClusterServices:
         service: str,
         *,
         ca: bytes,
-        dns_upstream: str,
+        served: Collection[str] = gateway.SERVED_NAMES,
+        upstream: Upstream | None,
         clock: Clock,
     ) -> None:
         self._client = client
         self._namespace, self._service = namespace, service
         self._ca, self._clock = ca, clock
-        self._dns_upstream = dns_upstream
+        self._served, self._upstream = served, upstream
 
     async def start(
-        self, stack: AsyncExitStack, sockets: ClusterSockets, vault_exists: VaultExists
+        self, stack: AsyncExitStack, sockets: ClusterSockets, host_exists: HostExists
     ) -> str:
         """Start both; each started part is pushed on the exit stack. Return the address of the Service.
 
         Errors:  NoServiceAddress, NoPublicRoots, BadBundle, KubeError.
         """
         addresses = await self._read_addresses()
-        served = gateway.SERVED_NAMES
-        upstream = (self._dns_upstream, _DNS_PORT) if self._dns_upstream else None
-        resolver = CloudResolver(served, addresses, vault_exists=vault_exists, upstream=upstream)
+        upstream = self._upstream
+        resolver = CloudResolver(
+            self._served, addresses, host_exists=host_exists, upstream=upstream
+        )
         await stack.enter_async_context(run_resolver(resolver, sockets.dns_udp, sockets.dns_tcp))
         host = f"{self._service}.{self._namespace}.svc"
         certificate = webhook_certificate.create(host, self._clock())
@@ -158,16 +145,3 @@ def read_cluster_domain(path: Path = Path("/etc/resolv.conf")) -> str:
         return _DEFAULT_DOMAIN
     found = [word.removeprefix("svc.") for word in words if word.startswith("svc.")]
     return found[0] if found else _DEFAULT_DOMAIN
-
-
-def read_public_roots() -> bytes:
-    """Return the public root certificates of this image.
-
-    Errors:  NoPublicRoots.
-    """
-    default = ssl.get_default_verify_paths().cafile
-    for name in (default, *_SYSTEM_BUNDLES):
-        with contextlib.suppress(OSError):
-            if name and (found := Path(name).read_bytes()):
-                return found
-    raise NoPublicRoots("this image has no public root certificates")

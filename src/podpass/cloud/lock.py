@@ -4,9 +4,11 @@ The holder locks the file and the folder: without the second lock, a user who re
 another instance on the same databases.
 """
 
+import contextlib
 import fcntl
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from podpass.errors import Error
@@ -72,6 +74,22 @@ class Lock:
         os.close(self._folder)
         self._folder = None
         return False
+
+
+@contextlib.contextmanager
+def hold_lock(path: Path, problem: str, hint: str) -> Iterator[None]:
+    """Hold the lock of an instance until the context ends.
+
+    Errors:  AlreadyRunning with the problem and the hint; LockRemoved.
+    """
+    lock = Lock(path)
+    if not lock.acquire():
+        check_lock_file(path)
+        raise AlreadyRunning(problem, hint=hint)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def check_lock_file(path: Path) -> None:

@@ -209,3 +209,18 @@ class CloudParts:
     async def has_vault(self, name: str) -> bool:
         """Return whether a vault exists."""
         return await self.directory.find_vault(name) is not None
+
+    async def has_host(self, host: str) -> bool:
+        """Return whether the vault or the storage account of a host exists; another host always does.
+
+        Shapes:  `host` is in lower case without a trailing dot.
+        """
+        from podpass.resource.storage.wire import parse_host
+
+        label, _, parent = host.partition(".")
+        if parent == names.VAULT_SUFFIX:
+            return await self.has_vault(label)
+        storage = parse_host(host)
+        if storage is None:
+            return not host.endswith(f".{names.STORAGE_SUFFIX}")
+        return await self.directory.find_storage_account(storage.account) is not None

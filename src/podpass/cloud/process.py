@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 from podpass.clock import Clock, system
 from podpass.cloud import disk_errors, ports
 from podpass.cloud.cloud import CloudInstance
+from podpass.cloud.context import Progress
 from podpass.cloud.datadir import DataDir, prepare
-from podpass.cloud.lock import AlreadyRunning, Lock, check_lock_file
+from podpass.cloud.lock import hold_lock
 from podpass.servers.file_limits import raise_file_limit
 from podpass.servers.listen import listen, listen_for_queries
 from podpass.servers.shutdown_signal import ShutdownSignal
 from podpass.settings import CloudSettings
+from podpass.tasks import close_in_time
 
 if TYPE_CHECKING:
     import socket
 
 _log = logging.getLogger(__name__)
 
-Progress = Callable[[str, str], None]
 Ready = Callable[[dict[str, Any]], None]
 """Called once when all parts are ready, with the status document."""
 
@@ -49,24 +50,19 @@ def run(
 
     with disk_errors.translate_disk_errors():
         prepare(data_dir)
-        lock = Lock(data_dir.lock_file)
-        if not lock.acquire():
-            check_lock_file(data_dir.lock_file)
-            raise AlreadyRunning(
-                f"another process uses {data_dir.root}",
-                hint="stop that process, or use another folder with --data-dir D",
-            )
-        opened: dict[str, socket.socket] = {}
-        try:
-            opened |= _open(settings)
-            raise_file_limit()
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                cloud = CloudInstance(data_dir, settings, opened, environ=environ, clock=clock)
-                runner.run(_run_until_signal(cloud, seed, progress, ready))
-        finally:
-            ports.close_all(opened)
-            data_dir.status_file.unlink(missing_ok=True)
-            lock.release()
+        problem = f"another process uses {data_dir.root}"
+        hint = "stop that process, or use another folder with --data-dir D"
+        with hold_lock(data_dir.lock_file, problem, hint):
+            opened: dict[str, socket.socket] = {}
+            try:
+                opened |= _open(settings)
+                raise_file_limit()
+                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                    cloud = CloudInstance(data_dir, settings, opened, environ=environ, clock=clock)
+                    runner.run(_run_until_signal(cloud, seed, progress, ready))
+            finally:
+                ports.close_all(opened)
+                data_dir.status_file.unlink(missing_ok=True)
 
 
 def _open(settings: CloudSettings) -> "dict[str, socket.socket]":
@@ -84,8 +80,9 @@ def _open(settings: CloudSettings) -> "dict[str, socket.socket]":
         )
     if settings.service:
         opened["webhook"] = listen("--webhook-listen", settings.webhook_listen)
+    if settings.resolver_address:
         opened["dns_udp"], opened["dns_tcp"] = listen_for_queries(
-            "--dns-listen", settings.dns_listen
+            "--dns-listen", settings.resolver_address
         )
     return opened
 
@@ -104,8 +101,5 @@ async def _run_until_signal(
             await shutdown.wait_after(start())
         finally:
             _log.info("cloud_stopping")
-            try:
-                async with asyncio.timeout(_STOP_SECONDS):
-                    await stack.aclose()
-            except TimeoutError:
+            if not await close_in_time(stack, _STOP_SECONDS):
                 _log.error("cloud_stop_timed_out", extra={"seconds": _STOP_SECONDS})

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from podpass.clock import Clock
@@ -21,6 +22,7 @@ class CloudQueries:
 
     Shapes:  `issuer` replaces `issuer: cluster` in a seed; a seed that needs it is rejected without one.
              With `stable_ids`, a seed gives the same client IDs in an empty directory of the same tenant.
+             `listens` maps what is served to other hosts to its address.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class CloudQueries:
         issuer: str | None,
         clock: Clock,
         stable_ids: bool = False,
+        listens: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._data_dir = data_dir
         self._config = config
@@ -41,6 +44,7 @@ class CloudQueries:
         self._issuer = issuer
         self._clock = clock
         self._stable_ids = stable_ids
+        self._listens = listens
 
     def with_stores(self, directory: "Directory", secret_store: "SecretStore") -> "CloudQueries":
         """Return the same queries on other stores."""
@@ -61,6 +65,7 @@ class CloudQueries:
             "data_dir": str(self._data_dir.root),
             "kubernetes": {"issuer": self._issuer, "kind": "external"},
             **self.addresses(),
+            "listens": dict(self._listens),
             "console": None,
             "pids": {"podpass": os.getpid()},
         }

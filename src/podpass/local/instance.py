@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from podpass import names
 from podpass.clock import Clock
 from podpass.cloud import ca
+from podpass.cloud.context import Progress
 from podpass.cloud.datadir import DataDir, InstanceConfig
 from podpass.cloud.parts import CloudParts
 from podpass.cloud.served_tls import ServedTls
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from podpass.settings import LocalSettings
 
 _log = logging.getLogger(__name__)
-
-Progress = Callable[[str, str], None]
 
 # Those with the longest imports of the steps after the keys.
 _MODULES = (

@@ -18,21 +18,20 @@ from typing import TYPE_CHECKING
 from podpass import files, log
 from podpass.clock import Clock, system
 from podpass.cloud import disk_errors, ports
+from podpass.cloud.context import Progress
 from podpass.cloud.datadir import DataDir, initialise, save_ports
-from podpass.cloud.lock import AlreadyRunning, Lock, check_lock_file
+from podpass.cloud.lock import hold_lock
 from podpass.local import finish_restore
 from podpass.local.instance import Instance
 from podpass.servers.file_limits import raise_file_limit
 from podpass.servers.shutdown_signal import ShutdownSignal
 from podpass.settings import LocalSettings
+from podpass.tasks import close_in_time
 
 if TYPE_CHECKING:
     from podpass.local.harness.harness import Harness
 
 _log = logging.getLogger(__name__)
-
-Progress = Callable[[str, str], None]
-"""Called twice for each part: with an empty string when it starts, with its address when it is ready."""
 
 Ready = Callable[[str], None]
 """Called once when all parts are ready, with a one-time link of the console."""
@@ -72,14 +71,9 @@ def _run(
     clock: Clock,
     harness: "Harness | None",
 ) -> None:
-    lock = Lock(data_dir.lock_file)
-    if not lock.acquire():
-        check_lock_file(data_dir.lock_file)
-        raise AlreadyRunning(
-            f"an instance is already running in {data_dir.root}",
-            hint="check it with `podpass status`, or stop it with `podpass down`",
-        )
-    try:
+    problem = f"an instance is already running in {data_dir.root}"
+    hint = "check it with `podpass status`, or stop it with `podpass down`"
+    with hold_lock(data_dir.lock_file, problem, hint):
         data_dir.status_file.unlink(missing_ok=True)
         finish_restore.finish(data_dir)
         config = initialise(data_dir)
@@ -103,8 +97,6 @@ def _run(
         finally:
             ports.close_all(sockets)
             data_dir.status_file.unlink(missing_ok=True)
-    finally:
-        lock.release()
     if ended_by == signal.SIGINT:
         raise KeyboardInterrupt
 
@@ -170,10 +162,7 @@ def _write_status(instance: Instance) -> None:
 
 
 async def _stop(stack: AsyncExitStack) -> None:
-    try:
-        async with asyncio.timeout(_STOP_SECONDS):
-            await stack.aclose()
-    except TimeoutError:
+    if not await close_in_time(stack, _STOP_SECONDS):
         # The exit of the process frees ports and lock; `podpass down` must not wait longer for slow pods.
         _log.error("instance_stop_timed_out", extra={"seconds": _STOP_SECONDS})
 

@@ -183,12 +183,7 @@ class _VaultApp(ApiFrame[vault.VaultResponse, _Progress]):
             ) from exc
         # The authority logs the token's `uti` too, which connects the two hops.
         progress.facts |= {"client_id": principal.app_id, "uti": principal.claims.get("uti")}
-        progress.checked += [
-            f"signature by key {principal.key_id}",
-            f"issuer {tenant_guard.requirements.issuer}",
-            f"audience {principal.claims['aud']}",
-            "lifetime",
-        ]
+        progress.checked += authorization.list_checks(principal, tenant_guard.requirements.issuer)
         return principal
 
     def _find_guard(self, tenant_id: str) -> guard.Guard:

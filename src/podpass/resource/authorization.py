@@ -50,6 +50,16 @@ def check_scope(principal: Principal) -> None:
         raise TokenRefused(f"the token lacks the scope {_SCOPE}", check=Check.CALLER)
 
 
+def list_checks(principal: Principal, issuer: str) -> list[str]:
+    """Return what was checked in the token of a caller, for the log."""
+    return [
+        f"signature by key {principal.key_id}",
+        f"issuer {issuer}",
+        f"audience {principal.claims['aud']}",
+        "lifetime",
+    ]
+
+
 async def find_vault(directory: VaultDirectory, name: str | None) -> Vault:
     """Return a vault by name, or the only vault if no name is given.
 

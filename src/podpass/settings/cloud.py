@@ -2,27 +2,21 @@
 
 import ipaddress
 from dataclasses import dataclass
-from pathlib import Path
 
 from podpass import guids
 from podpass.errors import SettingsError
-from podpass.settings.authority import ALGORITHMS
+from podpass.settings.azure import AzureSettings
 from podpass.settings.fields import setting
 from podpass.settings.reading import parse_address
 
-_MAX_PROPAGATION = 3600
+_DNS_PORT = 53
+_SERVICE_RESOLVER = ":5353"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CloudSettings:
+class CloudSettings(AzureSettings):
     """Settings of `podpass cloud serve`, the cloud half alone."""
 
-    data_dir: Path = setting(
-        "folder of the data; created if it does not exist",
-        flag="--data-dir",
-        variable="PODPASS_DATA_DIR",
-        shown="$XDG_STATE_HOME/podpass",
-    )
     listen: str = setting(
         "address of the gateway: TLS for all Azure names, selected by SNI",
         flag="--listen",
@@ -48,18 +42,26 @@ class CloudSettings:
         variable="PODPASS_CLOUD_SERVICE",
         default="",
     )
+    dns_listen: str = setting(
+        "address of the resolver, UDP and TCP; :5353 with --service; without both, no resolver is served",
+        flag="--dns-listen",
+        variable="PODPASS_CLOUD_DNS_LISTEN",
+        default="",
+    )
+    dns_address: str = setting(
+        "comma-separated IP addresses to which the resolver leads Azure's names; by default the address of "
+        "this machine that the client reaches; with --service, always that of the Service",
+        flag="--dns-address",
+        variable="PODPASS_CLOUD_DNS_ADDRESS",
+        default="",
+    )
     dns_upstream: str = setting(
-        "address of the cluster's DNS server: the webhook gives pods the resolver as their DNS server, and "
-        "the resolver forwards all other names to this address",
+        "address of the DNS server for all other names, IP or IP:PORT; by default the first nameserver of "
+        "/etc/resolv.conf; with --service there is no default, and with it the webhook gives pods the "
+        "resolver as their DNS server",
         flag="--dns-upstream",
         variable="PODPASS_CLOUD_DNS_UPSTREAM",
         default="",
-    )
-    dns_listen: str = setting(
-        "address of the resolver, UDP and TCP",
-        flag="--dns-listen",
-        variable="PODPASS_CLOUD_DNS_LISTEN",
-        default=":5353",
     )
     webhook_listen: str = setting(
         "address of the webhook that gives pods the CA",
@@ -88,47 +90,47 @@ class CloudSettings:
         variable="PODPASS_CLOUD_MANAGED_IDENTITIES",
         default="",
     )
-    propagation_seconds: int = setting(
-        "seconds until a new federated credential is trusted; in Entra this takes up to two minutes",
-        flag="--propagation-delay",
-        variable="PODPASS_PROPAGATION_DELAY",
-        default=0,
-    )
-    assertion_algorithms: str = setting(
-        "comma-separated signature algorithms that are accepted in pods' tokens; Entra accepts the RSA "
-        "algorithms, ES256 and ES384 are an extension",
-        flag="--assertion-algorithm",
-        variable="PODPASS_ASSERTION_ALGORITHM",
-        default="RS256,RS384,RS512",
+    trust_dir: str = setting(
+        "folder into which the CA and the public root certificates are written for other containers, in the "
+        "forms that clients read; without it, they are not written",
+        flag="--trust-dir",
+        variable="PODPASS_CLOUD_TRUST_DIR",
+        default="",
     )
 
     def __post_init__(self) -> None:
-        problems = []
+        problems = self.list_problems()
         if self.tenant_id and not guids.is_lower_guid(self.tenant_id.lower()):
             problems.append(f"--tenant-id {self.tenant_id}: must be a GUID")
         addresses: tuple[tuple[str, str], ...] = (
             ("--listen", self.listen),
             ("--health-listen", self.health_listen),
-            ("--dns-listen", self.dns_listen),
             ("--webhook-listen", self.webhook_listen),
+            ("--dns-listen", self.dns_listen),
+            ("--managed-identity-listen", self.managed_identity_listen),
         )
-        if self.managed_identity_listen:
-            addresses += (("--managed-identity-listen", self.managed_identity_listen),)
+        optional = ("--dns-listen", "--managed-identity-listen")
         for flag, text in addresses:
+            if not text and flag in optional:
+                continue
             try:
                 parse_address(flag, text)
             except ValueError as exc:
                 problems.append(str(exc))
         if self.managed_identities and not self.managed_identity_listen:
             problems.append("--managed-identities needs --managed-identity-listen")
-        if self.dns_upstream and not _is_address(self.dns_upstream):
-            problems.append(f"--dns-upstream {self.dns_upstream}: must be an IP address")
-        if unknown := set(self.assertion_algorithms.split(",")) - set(ALGORITHMS):
-            given = f"--assertion-algorithm {self.assertion_algorithms}"
-            problems.append(f"{given}: {sorted(unknown)} must be among {', '.join(ALGORITHMS)}")
-        if not 0 <= self.propagation_seconds <= _MAX_PROPAGATION:
-            delay = f"--propagation-delay {self.propagation_seconds}"
-            problems.append(f"{delay}: must be 0 to {_MAX_PROPAGATION} seconds")
+        if self.dns_upstream and not self.resolver_address:
+            problems.append("--dns-upstream needs --dns-listen or --service")
+        if self.dns_address and (self.service or not self.dns_listen):
+            problems.append("--dns-address needs --dns-listen, without --service")
+        for flag, parse in (
+            ("--dns-upstream", self.find_upstream),
+            ("--dns-address", self.find_addresses),
+        ):
+            try:
+                parse()
+            except ValueError:
+                problems.append(f"{flag}: must be an IP address")
         if problems:
             raise SettingsError(problems)
 
@@ -137,10 +139,41 @@ class CloudSettings:
         """Return the names of the identities that IMDS' protocol can use."""
         return tuple(filter(None, map(str.strip, self.managed_identities.split(","))))
 
+    @property
+    def resolver_address(self) -> str:
+        """Return the address of the resolver; empty if none is served."""
+        return self.dns_listen or (_SERVICE_RESOLVER if self.service else "")
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    @property
+    def listens(self) -> dict[str, str]:
+        """Return what is served to other hosts with its address, and where the data of storage is."""
+        found = {
+            "azure": self.listen,
+            "managed identities": self.managed_identity_listen,
+            "resolver": self.resolver_address,
+            "azurite": self.azurite,
+            "trust": self.trust_dir,
+        }
+        return {name: text for name, text in found.items() if text}
+
+    def find_upstream(self) -> tuple[str, int] | None:
+        """Return address and port of `dns_upstream`, None if it is not set.
+
+        Errors:  ValueError.
+        """
+        text = self.dns_upstream
+        if not text:
+            return None
+        if text.count(":") == 1 or text.startswith("["):
+            host, port = parse_address("--dns-upstream", text)
+        else:
+            host, port = text, _DNS_PORT
+        return str(ipaddress.ip_address(host)), port
+
+    def find_addresses(self) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+        """Return the addresses of `dns_address`.
+
+        Errors:  ValueError.
+        """
+        given = filter(None, map(str.strip, self.dns_address.split(",")))
+        return [ipaddress.ip_address(each) for each in given]

@@ -1,28 +1,19 @@
 """Settings of the local loop."""
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 from podpass.errors import SettingsError
-from podpass.settings.authority import ALGORITHMS
+from podpass.settings.azure import AzureSettings
 from podpass.settings.fields import setting
-from podpass.settings.storage import parse_services
 
-_MAX_PROPAGATION = 3600
 LOOPBACK, ALL_ADDRESSES = LISTEN = ("127.0.0.1", "0.0.0.0")  # noqa: S104 chosen by the user only
 EMBEDDED, KUBE_APISERVER = KINDS = ("embedded", "kube-apiserver")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LocalSettings:
+class LocalSettings(AzureSettings):
     """Settings of `podpass up`, the local loop."""
 
-    data_dir: Path = setting(
-        "data directory of the instance",
-        flag="--data-dir",
-        variable="PODPASS_DATA_DIR",
-        shown="$XDG_STATE_HOME/podpass",
-    )
     port_base: int = setting(
         "first of the loopback ports; 0 selects free ports, and reuses them on the next start with 0",
         flag="--port-base",
@@ -43,29 +34,6 @@ class LocalSettings:
         default="embedded",
     )
 
-    propagation_seconds: int = setting(
-        "seconds until a new federated credential is trusted; in Entra this takes up to two minutes",
-        flag="--propagation-delay",
-        variable="PODPASS_PROPAGATION_DELAY",
-        default=0,
-    )
-
-    assertion_algorithms: str = setting(
-        "comma-separated signature algorithms that are accepted in pods' tokens; Entra accepts the RSA "
-        "algorithms, ES256 and ES384 are an extension",
-        flag="--assertion-algorithm",
-        variable="PODPASS_ASSERTION_ALGORITHM",
-        default="RS256,RS384,RS512",
-    )
-
-    azurite: str = setting(
-        "address of Azurite's blob service, http://HOST:PORT, with queues and tables on the next two ports, "
-        "or blob=URL,queue=URL,table=URL; without it, no storage accounts are served",
-        flag="--azurite",
-        variable="PODPASS_AZURITE",
-        default="",
-    )
-
     def by_flag(self) -> dict[str, object]:
         """Return all settings except the data directory, by flag."""
         return {
@@ -73,22 +41,12 @@ class LocalSettings:
         }
 
     def __post_init__(self) -> None:
-        problems: list[str] = []
-        try:
-            parse_services(self.azurite)
-        except SettingsError as exc:
-            problems += exc.problems
-        if unknown := set(self.assertion_algorithms.split(",")) - set(ALGORITHMS):
-            given = f"--assertion-algorithm {self.assertion_algorithms}"
-            problems.append(f"{given}: {sorted(unknown)} must be among {', '.join(ALGORITHMS)}")
+        problems = self.list_problems()
         if not 0 <= self.port_base <= 65535 - 16:
             problems.append(f"--port-base {self.port_base}: must be 0 or a port up to {65535 - 16}")
         if self.listen not in LISTEN:
             problems.append(f"--listen {self.listen}: must be {' or '.join(LISTEN)}")
         if self.kubernetes not in KINDS:
             problems.append(f"--kubernetes {self.kubernetes}: must be {' or '.join(KINDS)}")
-        if not 0 <= self.propagation_seconds <= _MAX_PROPAGATION:
-            delay = f"--propagation-delay {self.propagation_seconds}"
-            problems.append(f"{delay}: must be 0 to {_MAX_PROPAGATION} seconds")
         if problems:
             raise SettingsError(problems)

@@ -1,5 +1,7 @@
-"""An instance in a container, for tests that use Testcontainers: `pip install podpass[testcontainers]`."""
+"""Podpass in a container, for tests that use Testcontainers: `pip install podpass[testcontainers]`."""
 
-from podpass.testcontainers.container import IMAGE, PodpassContainer
+from podpass.testcontainers.base import IMAGE
+from podpass.testcontainers.cloud import CloudContainer
+from podpass.testcontainers.container import PodpassContainer
 
-__all__ = ["IMAGE", "PodpassContainer"]
+__all__ = ["IMAGE", "CloudContainer", "PodpassContainer"]

@@ -1,61 +1,43 @@
 """The container of an instance, and the settings of its clients on the host and in other containers."""
 
-import tarfile
 import tempfile
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
 
 from testcontainers.core.container import DockerContainer
-from testcontainers.core.network import Network
-from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
-from podpass import __version__, files, names
+from podpass import files, names
 from podpass.cloud import azure_config, ca
 from podpass.cloud.datadir import DataDir, load_config, save_config
 from podpass.cloud.ports import EXPOSED, SERVICES
-from podpass.errors import Error, UsageError
+from podpass.errors import UsageError
 from podpass.local import kubeconfig, trust
 from podpass.local.environment import pod_environment
 from podpass.pytest.environment import workload_variables
 from podpass.pytest.instance import Podpass, Seed, seed_text
 from podpass.settings.local import ALL_ADDRESSES
+from podpass.testcontainers.base import FOLDER, IMAGE, READABLE, SEED_FILE, InstanceContainer
 
-IMAGE = f"podpass:{__version__}"
-_ALIAS = "podpass"
 _PORT_BASE = 18440
 _PORTS = {name: _PORT_BASE + offset for offset, name in enumerate(SERVICES)}
-_FOLDER = DataDir(Path("/tmp/podpass"))  # noqa: S108 of the image, which has one user
-_SEED_FILE = "/tmp/seed.yaml"  # noqa: S108
+_FOLDER = DataDir(FOLDER)
 _CLIENT_FOLDER = DataDir(Path("/podpass"))
-_READY_SECONDS = 120
-_READABLE = 0o444
 
 
-class ContainerFailed(Error):
-    """The instance did not start in its container."""
-
-    code = "container_failed"
-
-
-class PodpassContainer(DockerContainer):
+class PodpassContainer(InstanceContainer):
     """An instance of podpass in a container; `podpass` is its interface for tests."""
 
     def __init__(self, image: str = IMAGE, *, seed: Seed = None, **more: Any) -> None:
-        super().__init__(image, **more)
+        super().__init__(image, seed_text(seed), "podpass is ready", **more)
         self._connected: Podpass | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.with_exposed_ports(*sorted(_PORTS[name] for name in EXPOSED))
-        self.with_copy_into_container(seed_text(seed).encode(), _SEED_FILE, _READABLE)
-        self.waiting_for(
-            LogMessageWaitStrategy("podpass is ready").with_startup_timeout(_READY_SECONDS)
-        )
         self.with_command(
             [
                 *("podpass", "up", "--data-dir", str(_FOLDER.root)),
                 *("--port-base", str(_PORT_BASE), "--listen", ALL_ADDRESSES),
-                *("--for-tests", "-", "--seed", _SEED_FILE),
+                *("--for-tests", "-", "--seed", SEED_FILE),
             ]
         )
 
@@ -74,16 +56,7 @@ class PodpassContainer(DockerContainer):
 
         Errors:  ContainerFailed, with the last lines of its output.
         """
-        if self._network is not None and not self._network_aliases:
-            self.with_network_aliases(_ALIAS)
-        try:
-            super().start()
-        except (RuntimeError, TimeoutError) as exc:
-            lines = b"\n".join(self.get_logs()).decode(errors="replace").strip().splitlines()
-            self.stop()
-            raise ContainerFailed(
-                f"the instance did not start in its container: {' '.join(lines[-2:])}"
-            ) from exc
+        super().start()
         self._folder = tempfile.TemporaryDirectory(prefix="podpass-")
         data_dir = self._copy_files(DataDir(Path(self._folder.name, "data")))
         self._connected = Podpass(_ContainerProcess(data_dir))
@@ -105,18 +78,12 @@ class PodpassContainer(DockerContainer):
         Shapes:  `other` has not been started; its token is valid for one hour from now.
         Errors:  UsageError, if this container is in no network; InstanceRequestFailed.
         """
-        if not isinstance(self._network, Network) or not self._network_aliases:
-            raise UsageError(
-                "other containers cannot reach this one",
-                hint="give it a network: PodpassContainer(network=network)",
-            )
-        podpass, alias = self.podpass, self._network_aliases[0]
-        own = DataDir(podpass.data_dir)
-        other.with_network(self._network)
+        alias = self.join(other)
+        own = DataDir(self.podpass.data_dir)
         other.with_envs(**pod_environment(_CLIENT_FOLDER, _PORTS["gateway"], (alias,), alias))
         for source in (*own.public_files[:-1], *own.certs.iterdir()):
             target = _CLIENT_FOLDER.root / source.relative_to(own.root)
-            other.with_copy_into_container(source.read_bytes(), str(target), _READABLE)
+            other.with_copy_into_container(source.read_bytes(), str(target), READABLE)
         if account:
             self._give_identity(other, account)
         return other
@@ -127,7 +94,7 @@ class PodpassContainer(DockerContainer):
         found = self.podpass.kubernetes.get("ServiceAccount", name, namespace or "default")
         annotations = found["metadata"].get("annotations") or {}
         file = _CLIENT_FOLDER.path(Path(names.TOKEN_PATH).name)
-        other.with_copy_into_container(token.encode(), str(file), _READABLE)
+        other.with_copy_into_container(token.encode(), str(file), READABLE)
         client_id = annotations.get(names.CLIENT_ID, "")
         tenant_id = annotations.get(names.TENANT_ID, self.podpass.tenant_id)
         other.with_envs(**workload_variables(client_id, tenant_id, file))
@@ -144,7 +111,7 @@ class PodpassContainer(DockerContainer):
         for source in copied:
             target = data_dir.root / source.relative_to(_FOLDER.root)
             files.create_private_folder(target.parent)
-            files.write_private(target, self._read(source))
+            files.write_private(target, self.read_file(source))
         ports = {name: int(self.get_exposed_port(_PORTS[name])) for name in EXPOSED}
         config = load_config(data_dir)
         config = replace(config, ports={**config.ports, **ports})
@@ -154,14 +121,6 @@ class PodpassContainer(DockerContainer):
         server = kubeconfig.render(data_dir, ca.ADMIN, config.url("kubernetes"))
         files.write_private(data_dir.kubeconfig, server.encode())
         return data_dir
-
-    def _read(self, path: Path) -> bytes:
-        chunks, _ = self.get_wrapped_container().get_archive(str(path))
-        with tarfile.open(fileobj=BytesIO(b"".join(chunks))) as archive:
-            for member in archive:
-                if (content := archive.extractfile(member)) is not None:
-                    return content.read()
-        raise ContainerFailed(f"the container has no file {path}")
 
 
 class _ContainerProcess:

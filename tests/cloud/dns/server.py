@@ -3,7 +3,7 @@
 import asyncio
 import ipaddress
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -11,6 +11,7 @@ import dns.asyncquery
 import dns.message
 
 from podpass.cloud.dns import resolver
+from podpass.cloud.dns.messages import Address
 from tests.cloud.dns.corefiles import SERVED
 
 ADDRESSES = [ipaddress.ip_address("10.96.7.7"), ipaddress.ip_address("fd00::77")]
@@ -27,14 +28,17 @@ class Cloud:
     fails: bool = False
     waits: asyncio.Event | None = None
     upstream: resolver.Upstream | None = None
+    addresses: Sequence[Address] = tuple(ADDRESSES)
+    loops: bool = False
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
-    async def has_vault(self, name: str) -> bool:
+    async def has_host(self, name: str) -> bool:
         if self.waits is not None:
             await self.waits.wait()
-        if self.fails:
+        if self.fails and name.endswith(".vault.azure.net"):
             raise RuntimeError("the database is unavailable")
-        return name in self.vaults
+        label, _, parent = name.partition(".")
+        return parent != "vault.azure.net" or label in self.vaults
 
     async def ask(
         self, name: str, kind: str = "A", *, tcp: bool = False, edns: int = -1, rdclass: str = "IN"
@@ -55,11 +59,12 @@ class Cloud:
 
     async def start(self) -> None:
         """Start the resolver, on the port that it had before."""
-        answers = resolver.CloudResolver(
-            SERVED, ADDRESSES, vault_exists=self.has_vault, upstream=self.upstream
-        )
         udp, tcp = resolver.bind(self.host, self.port)
         self.port = tcp.getsockname()[1]
+        upstream = (self.host, self.port) if self.loops else self.upstream
+        answers = resolver.CloudResolver(
+            SERVED, self.addresses, host_exists=self.has_host, upstream=upstream
+        )
         await self._stack.enter_async_context(resolver.run_resolver(answers, udp, tcp))
 
     async def stop(self) -> None:
@@ -69,10 +74,14 @@ class Cloud:
 
 @asynccontextmanager
 async def running(
-    upstream: resolver.Upstream | None = None, host: str = HOST
+    upstream: resolver.Upstream | None = None,
+    host: str = HOST,
+    addresses: Sequence[Address] = tuple(ADDRESSES),
+    *,
+    loops: bool = False,
 ) -> AsyncIterator[Cloud]:
-    """Run a resolver with the vault `demo`."""
-    cloud = Cloud(host=host, vaults={"demo"}, upstream=upstream)
+    """Run a resolver with the vault `demo`; with `loops`, it forwards to itself."""
+    cloud = Cloud(host=host, vaults={"demo"}, upstream=upstream, addresses=addresses, loops=loops)
     await cloud.start()
     try:
         yield cloud

@@ -179,6 +179,28 @@ async def test_other_names_are_forwarded_to_the_dns_of_the_cluster(cloud: Cloud)
             assert reply.rcode() == dns.rcode.REFUSED, "the answer of the other server"
 
 
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+async def test_without_an_address_it_answers_with_the_one_that_the_client_reaches(
+    tcp: bool,
+) -> None:
+    async with running(addresses=()) as found:
+        assert _addresses(await found.ask("graph.microsoft.com", tcp=tcp)) == ["127.0.0.1"]
+        reply = await found.ask("graph.microsoft.com", "AAAA", tcp=tcp)
+        assert (reply.rcode(), reply.answer) == (dns.rcode.NOERROR, [])
+
+
+def test_address_of_a_client_by_ipv4_on_an_ipv6_socket_is_read() -> None:
+    assert str(resolver.find_own_address("::ffff:127.0.0.1")) == "127.0.0.1"
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+async def test_query_that_returns_from_the_other_server_is_refused(tcp: bool) -> None:
+    """Fails without the check: the query goes around until the time limit."""
+    async with running(loops=True) as found:
+        reply = await found.ask("www.example.org", tcp=tcp)
+        assert reply.rcode() == dns.rcode.REFUSED
+
+
 class _Upstream(asyncio.DatagramProtocol):
     """Answers with forged packets first."""
 

@@ -24,7 +24,7 @@ from podpass.directory.model import (
 )
 from podpass.directory.store.directory import Directory
 from podpass.http.server import bind, serving
-from podpass.resource.storage.app import create_app
+from podpass.resource.storage.app import StorageApp, create_app
 from podpass.settings.storage import StorageSettings, parse_accounts
 from tests.authority import TENANT, Authority, ManualClock
 from tests.resource.storage.recording_server import RecordingServer
@@ -63,6 +63,7 @@ class World:
     services: dict[str, str]
     port: int
     session: aiohttp.ClientSession
+    app: StorageApp
 
     async def caller(self, *roles: str, scope: str = "", name: str = "web") -> str:
         """Return a token of a new identity with roles at a scope, by default the account."""
@@ -166,4 +167,5 @@ async def world(
             services=services,
             port=port,
             session=session,
+            app=app,
         )

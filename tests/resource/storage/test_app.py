@@ -372,6 +372,62 @@ async def test_batch_that_is_too_large_is_refused(world: World) -> None:
     assert not world.server.requests
 
 
+_BLOCK = b"<Latest>" + b"A" * 88 + b"</Latest>"
+
+
+async def test_longest_block_list_is_passed_on_and_a_longer_one_is_refused(world: World) -> None:
+    token = await world.caller(CONTRIBUTOR)
+    longest = b"<BlockList>%b</BlockList>" % (_BLOCK * 50_000)
+    path = "/invoices/a?comp=blocklist"
+    assert (await world.send("PUT", path, token, body=io.BytesIO(longest)))[0] == 200
+    assert world.server.last["body"] == longest
+    more = longest.replace(b"<BlockList>", b"<BlockList>" + _BLOCK.replace(b"Latest", b"Committed"))
+    status, body, _ = await world.send("PUT", path, token, body=io.BytesIO(more))
+    assert (status, code(body)) == (400, "BlockListTooLong")
+    status, body, _ = await world.send("PUT", path, token, body=io.BytesIO(b"x" * 7_000_000))
+    assert (status, code(body)) == (413, "RequestBodyTooLarge")
+    assert len(world.server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"x-ms-tags": "a=b"}, {"x-ms-copy-source-tag-option": "COPY"}],
+    ids=["tags", "copied-tags"],
+)
+async def test_tags_in_a_header_need_the_role_that_may_set_tags(
+    world: World, headers: dict[str, str]
+) -> None:
+    token = await world.caller(CONTRIBUTOR)
+    status, body, _ = await world.send("PUT", "/invoices/a", token, headers=headers)
+    assert (status, code(body)) == (403, "AuthorizationPermissionMismatch")
+    assert b"Storage Blob Data Owner" in body
+    owner = await world.caller("Storage Blob Data Owner", name="owner")
+    assert (await world.send("PUT", "/invoices/a", owner, headers=headers))[0] == 200
+    without = {"x-ms-copy-source-tag-option": "REPLACE"}
+    assert (await world.send("PUT", "/invoices/a", token, headers=without))[0] == 200
+
+
+async def test_connection_that_azurite_does_not_read_is_closed_in_time(world: World) -> None:
+    """Fails without the limit: aiohttp waits until all sent data has left."""
+    token, ended, began = await world.caller(CONTRIBUTOR), asyncio.Event(), asyncio.Event()
+
+    async def accept(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        began.set()
+        await ended.wait()
+        writer.close()
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0, limit=1024) as server:
+        world.services["blob"] = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        large = io.BytesIO(b"x" * 30_000_000)
+        sending = asyncio.create_task(world.send("PUT", "/invoices/a", token, body=large))
+        await asyncio.wait_for(began.wait(), 30)
+        async with asyncio.timeout(30):
+            await world.app.close()
+        ended.set()
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+
+
 async def test_log_has_no_token_key_or_signature(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

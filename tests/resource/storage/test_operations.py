@@ -13,7 +13,14 @@ from podpass.resource.storage.operations import find_operation
 ROLES = tuple(one for one in roles.BUILT_IN if one.name.startswith("Storage "))
 
 
-def operation(request: str, service: str, source: str = "") -> StorageOperation:
+def operation(
+    request: str,
+    service: str,
+    source: str = "",
+    *,
+    sets_tags: bool = False,
+    copies_tags: bool = False,
+) -> StorageOperation:
     method, _, target = request.partition(" ")
     path, _, query = target.partition("?")
     kind = Service(service)
@@ -24,6 +31,8 @@ def operation(request: str, service: str, source: str = "") -> StorageOperation:
             target=wire.parse_target(kind, path),
             query=wire.parse_query(query.encode()),
             copy_source=source,
+            sets_tags=sets_tags,
+            copies_tags=copies_tags,
         )
     )
 
@@ -151,6 +160,53 @@ def test_copy_needs_two_permissions() -> None:
         "Storage Blob Data Contributor",
         "Storage Blob Data Reader",
     ]
+
+
+@pytest.mark.parametrize("request_", ["PUT /c01/a", "PUT /c01/a?comp=blocklist"])
+def test_tags_of_an_upload_need_the_permission_for_tags(request_: str) -> None:
+    """As in Azure, Storage Blob Data Contributor is not enough."""
+    assert allowed(operation(request_, "blob", sets_tags=True)) == "Blob Owner"
+    assert allowed(operation(request_, "blob")) == WRITE
+
+
+def test_copied_tags_need_the_permission_for_tags() -> None:
+    found = operation("PUT /c02/a", "blob", source="c01", copies_tags=True)
+    owner = "Storage Blob Data Owner"
+    assert [(one.container, least_role(one)) for one in found.requirements] == [
+        ("c02", "Storage Blob Data Contributor"),
+        ("c01", "Storage Blob Data Reader"),
+        ("c01", owner),
+        ("c02", owner),
+    ]
+
+
+@pytest.mark.parametrize(
+    "include", ["include=tags", "include=metadata,tags", "Include=Tags", "include=metadata%2Ctags"]
+)
+def test_tags_of_a_listing_need_the_permission_for_tags(include: str) -> None:
+    listing = "GET /c01?restype=container&comp=list"
+    assert allowed(operation(f"{listing}&{include}", "blob")) == "Blob Owner"
+    assert allowed(operation(f"{listing}&include=metadata", "blob")) == READ
+
+
+@pytest.mark.parametrize(
+    ("request_", "service", "limit"),
+    [
+        ("PUT /c01/a", "blob", None),
+        ("PUT /c01/a?comp=block&blockid=1", "blob", None),
+        ("PUT /c01/a?comp=page", "blob", None),
+        ("PUT /c01/a?comp=appendblock", "blob", None),
+        ("PUT /c01/a?comp=blocklist", "blob", 6_400_000),
+        ("PUT /c01/a?comp=tags", "blob", 4 * 1024 * 1024),
+        ("POST /people", "table", 4 * 1024 * 1024),
+        ("POST /jobs/messages", "queue", 4 * 1024 * 1024),
+        ("GET /c01/a", "blob", 0),
+    ],
+)
+def test_only_the_content_of_blobs_has_no_limit(
+    request_: str, service: str, limit: int | None
+) -> None:
+    assert operation(request_, service).max_body_bytes == limit
 
 
 def test_container_cannot_be_a_copy() -> None:

@@ -1,11 +1,12 @@
 """The resolver of the cloud: answers for the names that the gateway serves, with the gateway's address.
 
-A vault that does not exist has no name, as in Azure, and a new vault has one at once. Other names are
-refused, or forwarded to another server if one is given (`--dns pods`).
+A vault or storage account that does not exist has no name, as in Azure, and a new one has a name at once.
+Other names are refused, or forwarded to another server if one is given.
 """
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import secrets
 import socket
@@ -16,7 +17,6 @@ from typing import Any, cast
 
 import dns.rcode
 
-from podpass import names
 from podpass.cloud.dns.messages import (
     MAX_QUERY_BYTES,
     Address,
@@ -31,7 +31,7 @@ from podpass.cloud.dns.served_names import find_zone, is_served, list_zones, nor
 
 _log = logging.getLogger(__name__)
 
-VaultExists = Callable[[str], Awaitable[bool]]
+HostExists = Callable[[str], Awaitable[bool]]
 Upstream = tuple[str, int]
 
 MAX_IN_FLIGHT = 512
@@ -44,8 +44,10 @@ _LENGTH = struct.Struct("!H")
 class CloudResolver:
     """Answers queries for the served names.
 
-    Shapes:  `served` are names as in the table of the gateway; `addresses` are those of the gateway;
-             `upstream` is the server for all other names, None to refuse them.
+    Shapes:  `served` are names as in the table of the gateway; `addresses` are those of the gateway, or none
+             for the address of this machine that the client reaches; `host_exists` returns whether a served
+             name belongs to something that exists; `upstream` is the server for all other names, None to
+             refuse them.
     """
 
     def __init__(
@@ -53,49 +55,70 @@ class CloudResolver:
         served: Collection[str],
         addresses: Sequence[Address],
         *,
-        vault_exists: VaultExists,
+        host_exists: HostExists,
         upstream: Upstream | None = None,
     ) -> None:
         self._served = frozenset(map(normalize, served))
         self._zones = list_zones(served)
         self._addresses = addresses
-        self._vault_exists = vault_exists
+        self._host_exists = host_exists
         self._upstream = upstream
+        self._forwarded: set[bytes] = set()
 
-    async def answer(self, wire: bytes, *, tcp: bool) -> bytes | None:
-        """Return the reply to a packet, None for no reply."""
+    async def answer(self, wire: bytes, client: str, *, tcp: bool) -> bytes | None:
+        """Return the reply to a packet from the address of a client, None for no reply."""
         query = read_query(wire)
         if not isinstance(query, Query):
             return query
         try:
-            return await self._answer(query, tcp=tcp)
+            return await self._answer(query, client, tcp=tcp)
         except (OSError, EOFError, TimeoutError) as exc:
             _log.warning("dns_upstream_failed", extra={"cause": type(exc).__name__})
         except Exception:  # noqa: BLE001 an internal error becomes a reply, so clients need not wait
             _log.exception("dns_query_failed")
         return build_error(query, dns.rcode.SERVFAIL)
 
-    async def _answer(self, query: Query, *, tcp: bool) -> bytes:
+    async def _answer(self, query: Query, client: str, *, tcp: bool) -> bytes:
         zone = find_zone(query.name, self._zones)
         if zone is not None and query.is_internet:
-            exists = is_served(query.name, self._served) and await self._has_vault(query.name)
-            return build_answer(query, zone, self._addresses if exists else None)
+            exists = is_served(query.name, self._served) and await self._host_exists(query.name)
+            found = self._addresses or [find_own_address(client)] if exists else None
+            return build_answer(query, zone, found)
         if self._upstream is None or zone is not None:
             return build_error(query, dns.rcode.REFUSED)
-        async with asyncio.timeout(_UPSTREAM_SECONDS):
-            forward = _forward_tcp if tcp else _forward_udp
-            return await forward(self._upstream, query)
+        return await self._forward(self._upstream, query, tcp=tcp)
 
-    async def _has_vault(self, name: str) -> bool:
-        label, _, parent = name.partition(".")
-        return parent != names.VAULT_SUFFIX or await self._vault_exists(label)
+    async def _forward(self, upstream: Upstream, query: Query, *, tcp: bool) -> bytes:
+        # A server that forwards to this resolver would send each query around until it expires.
+        if query.wire in self._forwarded:
+            return build_error(query, dns.rcode.REFUSED)
+        number = secrets.randbits(16)
+        sent = with_number(query.wire, number)
+        self._forwarded.add(sent)
+        try:
+            async with asyncio.timeout(_UPSTREAM_SECONDS):
+                forward = _forward_tcp if tcp else _forward_udp
+                return await forward(upstream, query, number)
+        finally:
+            self._forwarded.discard(sent)
 
 
-async def _forward_udp(upstream: Upstream, query: Query) -> bytes:
+def find_own_address(client: str) -> Address:
+    """Return the address of this machine from which it reaches a client, so that the client reaches it.
+
+    Errors:  OSError if there is no route.
+    """
+    family = socket.AF_INET6 if ":" in client else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.connect((client, 1))  # of a datagram socket, this sends nothing
+        own = ipaddress.ip_address(sock.getsockname()[0].partition("%")[0])
+    return getattr(own, "ipv4_mapped", None) or own
+
+
+async def _forward_udp(upstream: Upstream, query: Query, number: int) -> bytes:
     # A socket for each query has a port of its own, which is as hard to guess as the number.
     loop = asyncio.get_running_loop()
     reply: asyncio.Future[bytes] = loop.create_future()
-    number = secrets.randbits(16)
     transport, _ = await loop.create_datagram_endpoint(
         lambda: _UpstreamReply(reply, query, number), remote_addr=upstream
     )
@@ -121,10 +144,9 @@ class _UpstreamReply(asyncio.DatagramProtocol):
             self._reply.set_exception(exc)
 
 
-async def _forward_tcp(upstream: Upstream, query: Query) -> bytes:
+async def _forward_tcp(upstream: Upstream, query: Query, number: int) -> bytes:
     reader, writer = await asyncio.open_connection(*upstream)
     try:
-        number = secrets.randbits(16)
         writer.write(_LENGTH.pack(len(query.wire)) + with_number(query.wire, number))
         (size,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
         data = await reader.readexactly(size)
@@ -157,7 +179,7 @@ class _Datagrams(asyncio.DatagramProtocol):
             task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, data: bytes, client: Any) -> None:
-        reply = await self._resolver.answer(data, tcp=False)
+        reply = await self._resolver.answer(data, client[0], tcp=False)
         if reply is not None and self._transport is not None and not self._transport.is_closing():
             self._transport.sendto(reply, client)
 
@@ -195,13 +217,14 @@ class _Connections:
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        client = writer.get_extra_info("peername")[0]
         while True:
             async with asyncio.timeout(_IDLE_SECONDS):
                 (size,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
                 if size > MAX_QUERY_BYTES:
                     return
                 query = await reader.readexactly(size)
-            reply = await self._resolver.answer(query, tcp=True)
+            reply = await self._resolver.answer(query, client, tcp=True)
             if reply is None:
                 return
             writer.write(_LENGTH.pack(len(reply)) + reply)

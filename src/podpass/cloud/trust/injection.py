@@ -26,7 +26,7 @@ from podpass.names import LOGIN_HOST, VAULT_SUFFIX
 # No pod has as many containers; without the limit, a review of empty objects would have a patch of 400 MB.
 MAX_CONTAINERS = 2000
 MAX_WARNINGS = 10
-_JAVA_STORE = "truststore.jks"
+JAVA_STORE = "truststore.jks"
 _JAVA_OPTIONS = "JAVA_TOOL_OPTIONS"
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 _NO_PROXY = ("NO_PROXY", "no_proxy")
@@ -172,7 +172,7 @@ def _insert(path: str, present: Sequence[Any], value: Any, place: str) -> PatchO
 
 def _inject_volume(pod: Pod, names: BundleNames) -> list[PatchOperation]:
     # The API server allows two paths of one key only in two sources.
-    store = [{"key": TRUST_STORE, "path": _JAVA_STORE}]
+    store = [{"key": TRUST_STORE, "path": JAVA_STORE}]
     sources = [
         {"configMap": {"name": names.bundle, "optional": False}},
         {"configMap": {"name": names.bundle, "items": store, "optional": False}},

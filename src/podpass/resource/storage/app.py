@@ -36,15 +36,14 @@ from podpass.resource import guard
 from podpass.resource.guard import KeySource, Principal
 from podpass.resource.storage import azurite, errors, wire
 from podpass.resource.storage.authorization import StorageDirectory, authorize
-from podpass.resource.storage.model import Service, StorageHost, StorageRequest
-from podpass.resource.storage.operations import find_operation
+from podpass.resource.storage.model import Service, StorageHost, StorageOperation, StorageRequest
+from podpass.resource.storage.operations import MAX_BLOCKS, find_operation
 from podpass.settings.storage import StorageSettings
 from podpass.tasks import background_task
 
 _OVERRIDES = (b"x-http-method", b"x-http-method-override", b"x-method-override")
 _BEARER = "bearer"
-# The largest batch of Azure's tables.
-_MAX_BATCH_BYTES = 4 * 1024 * 1024
+_TAGS, _TAG_OPTION = b"x-ms-tags", b"x-ms-copy-source-tag-option"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -175,11 +174,10 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
         allowed = await authorize(self._directory, principal, account, host.service, operation)
         progress.checked.append(allowed)
         body: AsyncIterator[bytes] | bytes | None = None
-        if operation.is_batch:
-            whole = await read_body(receive, _MAX_BATCH_BYTES)
-            body = wire.rewrite_batch(whole, host)
-        elif operation.has_body and _announces_body(scope):
+        if operation.max_body_bytes is None and _announces_body(scope):
             body = _read(receive, progress)
+        elif operation.max_body_bytes:
+            body = await _read_document(receive, host, operation)
         try:
             if isinstance(body, AsyncIterator):
                 await self._forward(scope, host, progress, body)
@@ -215,12 +213,7 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
                 "Tokens cannot be checked at the moment.", hint=exc.hint
             ) from exc
         progress.facts |= {"client_id": principal.app_id, "uti": principal.claims.get("uti")}
-        progress.checked += [
-            f"signature by key {principal.key_id}",
-            f"issuer {found.requirements.issuer}",
-            f"audience {principal.claims['aud']}",
-            "lifetime",
-        ]
+        progress.checked += caller_checks.list_checks(principal, found.requirements.issuer)
         return principal
 
     def _create_guard(self, host: StorageHost) -> guard.Guard:
@@ -282,7 +275,24 @@ def _parse_request(scope: Scope, host: StorageHost, query: dict[str, str]) -> St
         target=target,
         query=query,
         copy_source=wire.parse_source(host, sources) if sources else "",
+        sets_tags=header(scope, _TAGS) is not None,
+        copies_tags=any(each.lower() != "replace" for each in header_values(scope, _TAG_OPTION)),
     )
+
+
+async def _read_document(
+    receive: Receive, host: StorageHost, operation: StorageOperation
+) -> bytes | None:
+    """Read a body that is a document, within its limit; return None for an empty one.
+
+    Errors:  BodyRefused, BlockListTooLong.
+    """
+    body = await read_body(receive, operation.max_body_bytes or 0)
+    if operation.is_batch:
+        return wire.rewrite_batch(body, host)
+    if operation.is_block_list and wire.count_blocks(body) > MAX_BLOCKS:
+        raise errors.BlockListTooLong(f"A blob has at most {MAX_BLOCKS} blocks.")
+    return body or None
 
 
 def _announces_body(scope: Scope) -> bool:

@@ -4,6 +4,7 @@ Azurite verifies this signature. The caller's token is never passed on, because 
 """
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import io
@@ -28,6 +29,7 @@ _SECONDS = 5 * 60
 _PERMISSIONS, _SERVICES, _RESOURCE_TYPES = "rwdxylacuptfi", "bqt", "sco"
 _CONNECTIONS = 64
 _CONNECT_SECONDS = 5.0
+_CLOSE_SECONDS = 1.0
 # Between two reads of a response, and until Azurite has taken a part of a body; a slow client is limited by
 # the server.
 _STALL_SECONDS = 120.0
@@ -54,9 +56,12 @@ class Azurite:
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
-        """Close the connections to Azurite."""
+        """Close the connections to Azurite, also those that it does not read."""
         if self._session is not None:
-            await self._session.close()
+            with contextlib.suppress(TimeoutError):
+                # aiohttp waits until the sent data has left; a stopped Azurite never takes it.
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._session.close()
 
     @asynccontextmanager
     async def send(

@@ -38,6 +38,13 @@ class StorageNotSupported(StorageError):
     hint = "docs/guides/storage.md lists the operations"
 
 
+class BlockListTooLong(StorageError):
+    """A block list has more blocks than a blob may have."""
+
+    code = "storage_block_list_too_long"
+    wire_code = "BlockListTooLong"
+
+
 class NoAuthentication(StorageError):
     """The request has no token."""
 
@@ -107,7 +114,7 @@ class ClientDisconnected(StorageError):
 
 
 def from_refused_body(refused: BodyRefused) -> StorageError:
-    """Convert the error of a batch that is too large."""
+    """Convert the error of a document that is too large."""
     error = StorageError(f"The request is not accepted: {refused.message}.")
     error.status, error.wire_code = refused.status, "RequestBodyTooLarge"
     return error

@@ -63,19 +63,24 @@ class RoleRequirement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageOperation:
-    """An operation: its name for logs, and all permissions that it needs."""
+    """An operation: its name for logs, and all permissions that it needs.
+
+    Shapes:  `max_body_bytes` is 0 without a body, and None for the content of a blob, which is streamed.
+    """
 
     title: str
     requirements: tuple[RoleRequirement, ...]
-    has_body: bool = False
+    max_body_bytes: int | None = 0
     is_batch: bool = False
+    is_block_list: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageRequest:
     """The parts of a request that decide which operation it is.
 
-    Shapes:  query parameters are unique and decoded; header names are in lower case.
+    Shapes:  query parameters are unique and decoded. `sets_tags` is set for a request that has tags in its
+             headers, `copies_tags` for one that copies those of its source.
     """
 
     host: StorageHost
@@ -83,6 +88,8 @@ class StorageRequest:
     target: StorageTarget
     query: Mapping[str, str]
     copy_source: str = ""
+    sets_tags: bool = False
+    copies_tags: bool = False
 
 
 def container_scope(account_id: str, service: Service, container: str) -> str:

@@ -5,7 +5,7 @@ An operation that is not in these tables is refused, because no permission for i
 Source: https://learn.microsoft.com/rest/api/storageservices/authorize-with-azure-active-directory
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from podpass.resource.storage.errors import InvalidUri, StorageNotSupported
 from podpass.resource.storage.model import (
@@ -151,6 +151,14 @@ _ENTITY: _Table = {
 }
 _BATCHES: _Table = {("POST", "", ""): ("batch of entities", _BATCH)}
 _WITH_BODY = frozenset(("PUT", "POST", "PATCH", "MERGE"))
+# The content of blobs is streamed. Azurite keeps the body of every other operation in memory.
+_STREAMED = frozenset(f"put blob{part}" for part in ("", " block", " page", " appendblock"))
+_BLOCK_LIST = "put blob blocklist"
+MAX_BLOCKS = 50_000
+# A block's longest ID has 88 characters, and its element 25 more.
+_MAX_BLOCK_LIST_BYTES = MAX_BLOCKS * 128
+# The largest batch of Azure's tables; other documents are smaller.
+_MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 
 
 def find_operation(request: StorageRequest) -> StorageOperation:
@@ -180,12 +188,38 @@ def find_operation(request: StorageRequest) -> StorageOperation:
         if table is not _BLOB or method != "PUT":
             raise InvalidUri("Only a blob can be a copy of another blob.")
         requirements.append(RoleRequirement(alternatives=_READ_BLOB, container=request.copy_source))
+        if request.copies_tags:
+            requirements.append(
+                RoleRequirement(alternatives=_READ_TAGS, container=request.copy_source)
+            )
+    requirements += [
+        RoleRequirement(alternatives=each, container=container)
+        for each in _list_tag_permissions(request, method, title)
+    ]
     return StorageOperation(
         title=title,
         requirements=tuple(requirements),
-        has_body=method in _WITH_BODY,
+        max_body_bytes=_limit_body(title) if method in _WITH_BODY else 0,
         is_batch=table is _BATCHES,
+        is_block_list=title == _BLOCK_LIST,
     )
+
+
+def _list_tag_permissions(
+    request: StorageRequest, method: str, title: str
+) -> Iterator[Alternatives]:
+    """Return the permissions for the tags that a request about something else writes or reads."""
+    if (request.sets_tags or request.copies_tags) and method == "PUT":
+        yield _WRITE_TAGS
+    included = [value for name, value in request.query.items() if name.lower() == "include"]
+    if title == "list blobs" and any("tags" in value.lower().split(",") for value in included):
+        yield _READ_TAGS
+
+
+def _limit_body(title: str) -> int | None:
+    if title in _STREAMED:
+        return None
+    return _MAX_BLOCK_LIST_BYTES if title == _BLOCK_LIST else _MAX_DOCUMENT_BYTES
 
 
 def _table(request: StorageRequest) -> _Table:

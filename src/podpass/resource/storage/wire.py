@@ -40,6 +40,7 @@ SIGNATURE = frozenset(
         *("spk", "srk", "epk", "erk"),
     )
 )
+_BLOCK = re.compile(rb"<(?:Latest|Committed|Uncommitted)\b", re.ASCII)
 _SERVICE_TABLE = "Tables"
 _BATCH = "$batch"
 
@@ -144,6 +145,11 @@ def rewrite_batch(body: bytes, host: StorageHost) -> bytes:
     """Add the account to the URLs of a batch's operations, because Azurite expects it there."""
     line = rb"^((?:GET|POST|PUT|PATCH|MERGE|DELETE) https?://%b)/" % re.escape(host.name.encode())
     return re.sub(line, rb"\1/%b/" % host.account.encode(), body, flags=re.MULTILINE)
+
+
+def count_blocks(body: bytes) -> int:
+    """Return the number of blocks in the body of a block list."""
+    return len(_BLOCK.findall(body))
 
 
 def challenge(authority: str, tenant_id: str) -> str:

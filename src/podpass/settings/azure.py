@@ -1,0 +1,58 @@
+"""Settings of the cloud half, with a cluster half (`podpass up`) or alone (`podpass cloud serve`)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from podpass.errors import SettingsError
+from podpass.settings.authority import ALGORITHMS
+from podpass.settings.fields import setting
+from podpass.settings.storage import parse_services
+
+_MAX_PROPAGATION = 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AzureSettings:
+    """Settings that every cloud half has."""
+
+    data_dir: Path = setting(
+        "data directory of the instance; created if it does not exist",
+        flag="--data-dir",
+        variable="PODPASS_DATA_DIR",
+        shown="$XDG_STATE_HOME/podpass",
+    )
+    propagation_seconds: int = setting(
+        "seconds until a new federated credential is trusted; in Entra this takes up to two minutes",
+        flag="--propagation-delay",
+        variable="PODPASS_PROPAGATION_DELAY",
+        default=0,
+    )
+    assertion_algorithms: str = setting(
+        "comma-separated signature algorithms that are accepted in pods' tokens; Entra accepts the RSA "
+        "algorithms, ES256 and ES384 are an extension",
+        flag="--assertion-algorithm",
+        variable="PODPASS_ASSERTION_ALGORITHM",
+        default="RS256,RS384,RS512",
+    )
+    azurite: str = setting(
+        "address of Azurite's blob service, http://HOST:PORT, with queues and tables on the next two ports, "
+        "or blob=URL,queue=URL,table=URL; without it, no storage accounts are served",
+        flag="--azurite",
+        variable="PODPASS_AZURITE",
+        default="",
+    )
+
+    def list_problems(self) -> list[str]:
+        """Return what is wrong with these settings."""
+        problems: list[str] = []
+        try:
+            parse_services(self.azurite)
+        except SettingsError as exc:
+            problems += exc.problems
+        if unknown := set(self.assertion_algorithms.split(",")) - set(ALGORITHMS):
+            given = f"--assertion-algorithm {self.assertion_algorithms}"
+            problems.append(f"{given}: {sorted(unknown)} must be among {', '.join(ALGORITHMS)}")
+        if not 0 <= self.propagation_seconds <= _MAX_PROPAGATION:
+            delay = f"--propagation-delay {self.propagation_seconds}"
+            problems.append(f"{delay}: must be 0 to {_MAX_PROPAGATION} seconds")
+        return problems
