@@ -16,6 +16,7 @@ MODULES = (
     "plugin",
     "cluster",
     "plane",
+    "cloud",
 )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from podpass.cli.cloud_install import find_other_issuers
 from podpass.cloud.install.objects import CloudValues, build_objects
 from tests.local.instances import Podpass
 
@@ -44,6 +45,31 @@ def test_wrong_call_says_what_is_wrong(
     assert done.returncode in (1, 2)
     assert message in done.stderr
     assert done.stdout == ""
+
+
+def test_credential_that_trusts_another_issuer_is_a_warning() -> None:
+    issuer = "https://kubernetes.default.svc.cluster.local"
+    credentials = "".join(
+        f"      - {{name: c-{number}, issuer: '{each}', subject: 'system:serviceaccount:a:b'}}\n"
+        for number, each in enumerate(("cluster", issuer, issuer + "/"))
+    )
+    seed = f"identities:\n  - name: web\n    federated_credentials:\n{credentials}"
+    (warning,) = find_other_issuers(seed, issuer)
+    assert f"identity web trusts {issuer}/, " in warning
+    assert "write `issuer: cluster`" in warning
+    assert find_other_issuers("", issuer) == []
+
+
+def test_credential_that_the_api_server_refuses_has_a_hint(
+    running: Podpass, tmp_path: Path
+) -> None:
+    config = yaml.safe_load(Path(_kubeconfig(running)["KUBECONFIG"]).read_text())
+    config["users"][0]["user"] = {"token": "expired"}
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    done = running("cloud", "install", env={"KUBECONFIG": str(tmp_path / "kubeconfig")})
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "podpass: Unauthorized"
+    assert "kubectl auth whoami" in done.stderr
 
 
 def test_status_of_a_cluster_without_an_installation(running: Podpass) -> None:

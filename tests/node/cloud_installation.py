@@ -41,7 +41,7 @@ class Installation:
 
     def podpass(self, *arguments: str, given: str = "") -> str:
         """Run a command of `podpass cloud` as the administrator of the cluster; return its output."""
-        return _podpass(self.node, *arguments, given=given)
+        return run_podpass(self.node, *arguments, given=given)
 
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.podpass("status", "-o", "json"))
@@ -56,7 +56,8 @@ class Installation:
         return self.node.kubectl("logs", name, "-n", "shop")
 
 
-def _podpass(node: Node, *arguments: str, given: str = "") -> str:
+def run_podpass(node: Node, *arguments: str, given: str = "") -> str:
+    """Run a command of `podpass cloud` as the administrator of a cluster; return its output."""
     kubeconfig = f"KUBECONFIG={node.pki.kubeconfig('admin')}"
     command = [sys.executable, "-m", "podpass.cli", "cloud", *arguments]
     return str(node.sandbox.run("env", kubeconfig, *command, given=given, seconds=290).stdout)

@@ -65,11 +65,16 @@ def webhook(node: Node) -> Node:
     node.kubectl("create", "namespace", SYSTEM)
     restricted = "pod-security.kubernetes.io/enforce=restricted"
     node.kubectl("label", "namespace", SYSTEM, restricted)
+    install_webhook(node)
+    return node
+
+
+def install_webhook(node: Node) -> None:
+    """Install the chart into its namespace, which exists."""
     tenant = f"azureTenantID={node.cloud.status['tenant_id']}"
     image = f"image.repository={PODPASS_IMAGE}"
     where = ("--namespace", SYSTEM, "--wait", "--timeout", "600s")
     node.helm("install", RELEASE, str(CHART), "--set", tenant, "--set", image, *where)
-    return node
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.peers, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-EXAMPLE = ROOT / "examples" / "ci" / "github-actions.yml"
+EXAMPLES = sorted((ROOT / "examples" / "ci").glob("github-*.yml"))
 SCHEMAS = {
     ".github/workflows/ci.yml": "vendor.github-workflows",
     ".github/workflows/release.yml": "vendor.github-workflows",
@@ -22,7 +22,9 @@ SCHEMAS = {
     "compose.yaml": "vendor.compose-spec",
     "examples/ci/azure-pipelines.yml": "vendor.azure-pipelines",
     "examples/ci/github-actions.yml": "vendor.github-workflows",
+    "examples/ci/github-kind.yml": "vendor.github-workflows",
     "examples/ci/gitlab-ci.yml": "vendor.gitlab-ci",
+    "examples/ci/gitlab-kind.yml": "vendor.gitlab-ci",
 }
 
 
@@ -40,7 +42,7 @@ def actionlint() -> str:
 
 def test_actionlint_finds_nothing_in_workflows_and_action(actionlint: str) -> None:
     """It also reads action.yml, because a workflow uses it with `uses: ./`."""
-    done = _run(actionlint, "-no-color", *map(str, [*WORKFLOWS, EXAMPLE]))
+    done = _run(actionlint, "-no-color", *map(str, [*WORKFLOWS, *EXAMPLES]))
     assert done.returncode == 0, done.stdout
 
 

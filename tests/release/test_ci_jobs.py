@@ -1,7 +1,6 @@
 """The scripts of the composite action, of GitLab CI and of Azure Pipelines run as their systems run them."""
 
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.release.action_runner import Runner
 from tests.release.checkout import ROOT
 from tests.release.wheelhouse import build_wheel, download_packages
 
@@ -107,64 +107,8 @@ def test_azure_pipeline_reads_a_secret_and_stops_its_instance(job: Job) -> None:
     assert "no instance is running" in job.run("! .venv/bin/podpass status 2>&1")
 
 
-class Runner:
-    """What a runner of GitHub does with the steps of an action: inputs, conditions, and command files."""
-
-    def __init__(self, job: Job) -> None:
-        self.job, self.outputs = job, {}
-        self._files = {}
-        for name in ("GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_PATH"):
-            self._files[name] = job.temporary / name
-            self._files[name].touch()
-            job.environ[name] = str(self._files[name])
-        job.environ |= {"RUNNER_TEMP": str(job.temporary), "GITHUB_ACTION_PATH": str(ROOT)}
-        job.environ["PODPASS_BIN"] = str(job.temporary / "podpass/venv/bin/podpass")
-
-    outputs: dict[str, str]
-
-    def use(self, action: dict[str, Any], **given: str) -> None:
-        """Run the steps of a composite action."""
-        inputs = {name: one["default"] for name, one in action["inputs"].items()} | given
-        for step in action["runs"]["steps"]:
-            assert step["shell"] == "bash"
-            if self._applies(step.get("if", ""), inputs):
-                env = {
-                    name: self._expand(text, inputs) for name, text in step.get("env", {}).items()
-                }
-                self.run(step["run"], **env)
-
-    def run(self, script: str, **variables: str) -> str:
-        """Run a step and read its command files."""
-        output = self.job.run(script, **variables)
-        self.job.environ |= self._read("GITHUB_ENV")
-        self.outputs |= self._read("GITHUB_OUTPUT")
-        for line in self._files["GITHUB_PATH"].read_text().split():
-            self.job.environ["PATH"] = f"{line}:{self.job.environ['PATH']}"
-        self._files["GITHUB_PATH"].write_text("")
-        return output
-
-    def _read(self, name: str) -> dict[str, str]:
-        text = self._files[name].read_text()
-        blocks = re.findall(r"^(\w+)<<(\S+)\n(.*?)\n\2$", text, re.MULTILINE | re.DOTALL)
-        lines = re.findall(r"^([\w-]+)=(.*)$", text, re.MULTILINE)
-        return dict(lines) | {name: value for name, _, value in blocks}
-
-    def _expand(self, text: str, inputs: Mapping[str, str]) -> str:
-        known = {f"inputs.{name}": value for name, value in inputs.items()}
-        known["runner.temp"] = str(self.job.temporary)
-        return re.sub(r"\$\{\{ ([\w.-]+) \}\}", lambda found: known[found[1]], text)
-
-    @staticmethod
-    def _applies(condition: str, inputs: Mapping[str, str]) -> bool:
-        if not condition:
-            return True
-        found = re.fullmatch(r"inputs\.(\w+) (==|!=) '(\w*)'", condition)
-        assert found, condition
-        return (inputs[found[1]] == found[3]) is (found[2] == "==")
-
-
 def test_action_starts_an_instance_for_the_next_steps(job: Job) -> None:
-    runner, workflow = Runner(job), _load(ROOT / ".github" / "workflows" / "ci.yml")
+    runner, workflow = Runner(job, ROOT), _load(ROOT / ".github" / "workflows" / "ci.yml")
     steps = workflow["jobs"]["action"]["steps"]
     (used,) = [step for step in steps if step.get("uses") == "./"]
     given = {name: str(ROOT / path) for name, path in used["with"].items()}
@@ -181,10 +125,28 @@ def test_action_starts_an_instance_for_the_next_steps(job: Job) -> None:
 
 
 def test_action_without_export_sets_no_variable_of_clients(job: Job) -> None:
-    runner = Runner(job)
+    runner = Runner(job, ROOT)
     package = job.environ["PODPASS"]
     runner.use(_load(ROOT / "action.yml"), package=package, export="false")
     assert "HTTPS_PROXY" not in job.environ
     assert "KUBECONFIG" not in job.environ
     assert runner.run("podpass status -o json")
     runner.run("podpass down")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"cluster": "microk8s"}, "cluster: microk8s is not kind, k3d, minikube or other"),
+        ({"cluster": "other"}, "cluster: other needs the input image"),
+        ({"cluster": "kind"}, "there is no cluster; create it in a step before this one"),
+    ],
+    ids=["unknown", "no-image", "no-cluster"],
+)
+def test_action_refuses_a_wrong_cluster_before_it_installs_anything(
+    job: Job, given: dict[str, str], message: str
+) -> None:
+    runner = Runner(job, ROOT)
+    with pytest.raises(AssertionError, match=message):
+        runner.use(_load(ROOT / "action.yml"), **given)
+    assert not Path(job.environ["PODPASS_BIN"]).exists()

@@ -449,7 +449,7 @@ vaults:
     assert set(expected) <= set(found)
     begins = [
         "seed.yaml:8: identity web: federated credential w: name 'w': want 3 to 120",
-        "seed.yaml:8: identity web: federated credential w: issuer 'http://x': want an https URL",
+        "seed.yaml:8: identity web: federated credential w: issuer 'http://x': want an https URL, or",
         "seed.yaml:8: identity web: federated credential w: subject 'a:*': subjects are compared",
         "seed.yaml:8: identity web: federated credential w: want exactly one audience, not 0",
         "seed.yaml:9: identity web: federated credential: name is missing",

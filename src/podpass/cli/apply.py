@@ -52,7 +52,7 @@ def read_valid_seed(filename: str, name: str) -> str:
 
     Errors:  UsageError, and the errors of `parse_seed`.
     """
-    from podpass.seed.apply import parse_seed
+    from podpass.seed.model import parse_seed
 
     try:
         text = read_seed(filename).decode()

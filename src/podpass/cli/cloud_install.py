@@ -21,6 +21,7 @@ from podpass.cloud.install.objects import CloudValues
 
 DEFAULT_IMAGE = f"podpass:{__version__}"
 _TIMEOUT_SECONDS = 180
+_MAX_WARNINGS = 10
 
 
 @click.command
@@ -142,6 +143,21 @@ async def _run(kubeconfig: Path | None, values: CloudValues, given: dict[str, An
         status = await read_cloud_status(client, values.namespace)
         await installer.connect_pods(request, checked, status["tenant_id"])
     _print_ready(status, installer.changes, values.namespace)
+    for line in find_other_issuers(checked.values.seed, status["issuer"]):
+        print_message(line)
+
+
+def find_other_issuers(seed: str, issuer: str) -> list[str]:
+    """Return a warning for each credential of a seed that trusts another issuer than the cluster's."""
+    from podpass.seed.model import CLUSTER, parse_seed
+
+    return [
+        f"warning: the seed's identity {identity.name} trusts {credential.issuer}, and the issuer of this"
+        f" cluster is {issuer}; for pods of this cluster, write `issuer: {CLUSTER}`"
+        for identity in (parse_seed(seed, "seed").identities if seed else ())
+        for credential in identity.credentials
+        if credential.issuer not in (CLUSTER, issuer)
+    ][:_MAX_WARNINGS]
 
 
 def _print_ready(status: dict[str, Any], changed: int, namespace: str) -> None:

@@ -18,7 +18,7 @@ from podpass.cloud.dns.resolver import CloudResolver, HostExists, Upstream, run_
 from podpass.cloud.trust import bundles
 from podpass.cloud.trust.folder import read_public_roots
 from podpass.cloud.trust.injection import BundleNames
-from podpass.cloud.trust.objects import CONFIGURATION
+from podpass.cloud.trust.objects import CONFIGURATION, CONFIGURATION_PATH
 from podpass.cloud.trust.publisher import BundlePublisher
 from podpass.cloud.trust.webhook import create_app
 from podpass.errors import Error
@@ -28,9 +28,6 @@ from podpass.tasks import background_task
 
 _log = logging.getLogger(__name__)
 
-_CONFIGURATION_PATH = (
-    f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{CONFIGURATION}"
-)
 _NOT_FOUND = 404
 _DEFAULT_DOMAIN = "cluster.local"
 _RECONCILE_SECONDS = 30.0
@@ -114,7 +111,7 @@ class ClusterServices:
         Errors:  KubeError.
         """
         try:
-            found = await self._client.get(_CONFIGURATION_PATH)
+            found = await self._client.get(CONFIGURATION_PATH)
         except KubeError as exc:
             if exc.status == _NOT_FOUND:
                 return
@@ -125,7 +122,7 @@ class ClusterServices:
             return
         for each in hooks:
             each["clientConfig"]["caBundle"] = bundle
-        await self._client.replace(_CONFIGURATION_PATH, found)
+        await self._client.replace(CONFIGURATION_PATH, found)
         _log.info("trust_webhook_registered", extra={"configuration": CONFIGURATION})
 
     async def _keep_registered(self, pem: bytes) -> None:

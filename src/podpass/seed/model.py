@@ -212,7 +212,9 @@ class _SeedParser:
         )
         for fault in rules.credential_faults(with_issuer(credential, _SOME_ISSUER), kind):
             culprit = entry.get(fault.field, node)
-            read.add_problem(line_of(culprit), f"{where} {credential.name}: {fault.message}")
+            hint = f", or the word {CLUSTER}" if fault.field == "issuer" else ""
+            problem = f"{where} {credential.name}: {fault.message}{hint}"
+            read.add_problem(line_of(culprit), problem)
         return credential
 
     def parse_name(self, node: yaml.Node) -> SeedName:

@@ -17,9 +17,14 @@ from podpass.cloud.install.installer import (
     InstallRequest,
     keep_earlier,
 )
-from podpass.cloud.install.objects import CloudValues, build_objects
-from podpass.cloud.install.rights import MissingRights
-from podpass.cloud.trust.objects import MANAGED_LABEL, NAMESPACE_LABEL
+from podpass.cloud.install.objects import CloudValues, build_objects, build_registration
+from podpass.cloud.install.rights import MissingRights, Right, list_rights
+from podpass.cloud.trust.objects import (
+    CONFIGURATION_PATH,
+    MANAGED_LABEL,
+    NAMESPACE_LABEL,
+    selects_all_namespaces,
+)
 from podpass.errors import UsageError
 from podpass.kubernetes.client import KubeClient
 from tests.kubernetes.conftest import Live, ca, live, ring, serve
@@ -97,6 +102,19 @@ async def test_half_done_installation_is_completed_and_removed(admin: KubeClient
     assert await find_all(admin) == []
 
 
+async def test_all_namespaces_are_not_selected_before_the_cloud_is_ready(
+    admin: KubeClient,
+) -> None:
+    values = CloudValues(image="podpass:1", all_namespaces=True)
+    await install(admin, values)
+    registration = await admin.get(CONFIGURATION_PATH)
+    assert not selects_all_namespaces(registration)
+    # An upgrade leaves the selection of the installation that is there.
+    await objects.apply(admin, build_registration(values), registration)
+    await install(admin, values)
+    assert selects_all_namespaces(await admin.get(CONFIGURATION_PATH))
+
+
 async def test_dry_run_changes_nothing(admin: KubeClient) -> None:
     made = installer(admin)
     await made.apply(await made.check(request(), IMAGE), dry_run=True)
@@ -135,10 +153,47 @@ async def test_missing_rights_are_named(live: Live) -> None:
         with pytest.raises(MissingRights) as caught:
             await installer(alice).check(request(), IMAGE)
     message = caught.value.message
-    assert "create secrets in namespace podpass-cloud" in message
-    assert "create mutatingwebhookconfigurations.admissionregistration.k8s.io" in message
+    # Both namespaces, each kind of object, and the rights of the roles that are created.
+    verbs = "create/delete/get/patch: serviceaccounts, roles, rolebindings, "
+    assert f"in namespace podpass-cloud, {verbs}" in message
+    assert f"in namespace azure-workload-identity-system, {verbs}" in message
+    assert "in namespace kube-system, get/update: configmaps" in message
+    assert "in the whole cluster, list: nodes, deployments" in message
     assert caught.value.hint is not None
     assert "cluster-admin" in caught.value.hint
+
+
+async def test_removal_without_rights_is_refused_before_the_first_change(
+    admin: KubeClient, live: Live
+) -> None:
+    await install(admin)
+    async with KubeClient.from_kubeconfig(live.kubeconfig("alice-token")) as alice:
+        with pytest.raises(MissingRights, match="in namespace podpass-cloud, delete/get: "):
+            await installer(alice).uninstall("podpass-cloud")
+    assert (await install(admin)).changes == 0
+
+
+def test_right_of_a_created_role_is_needed() -> None:
+    rights = list_rights("podpass-cloud", build_objects(VALUES))
+    assert Right(verb="update", resource="secrets", namespace="podpass-cloud") in rights
+
+
+async def test_webhook_object_of_another_owner_is_refused_before_the_first_change(
+    admin: KubeClient,
+) -> None:
+    about = {"metadata": {"name": "azure-wi-webhook-manager-role"}}
+    await admin.create("/apis/rbac.authorization.k8s.io/v1/clusterroles", about)
+    with pytest.raises(NotOurs, match="clusterrole/azure-wi-webhook-manager-role exists already"):
+        await install(admin)
+    assert await find_all(admin) == []
+
+
+async def test_namespace_that_was_there_is_used_and_stays(admin: KubeClient) -> None:
+    await admin.create("/api/v1/namespaces", {"metadata": {"name": "podpass-cloud"}})
+    made = await install(admin)
+    assert made.changes == len(build_objects(VALUES)) - 1
+    await installer(admin).uninstall("podpass-cloud")
+    assert await find_all(admin) == ["namespace/podpass-cloud"]
 
 
 async def test_missing_namespace_is_refused(admin: KubeClient) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from podpass.cloud.install.rollout import NotReady, describe_pods, is_rolled_out
+from podpass.cloud.install.rollout import NotReady, describe_pods, has_new_pod, is_rolled_out
 
 METADATA = {"name": "cloud-1", "namespace": "podpass-cloud", "creationTimestamp": "2026-01-01"}
 
@@ -77,3 +77,20 @@ def test_state_that_waiting_does_not_end_is_an_error(reason: str, text: str, hin
 def test_deployment_is_rolled_out(status: dict[str, int], expected: bool) -> None:
     deployment = {"metadata": {"generation": 2}, "spec": {"replicas": 1}, "status": status}
     assert is_rolled_out(deployment) is expected
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1}, True),
+        ({"observedGeneration": 2, "replicas": 1}, False),
+        ({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1}, False),
+        ({}, False),
+    ],
+    ids=["created", "not-created", "pod-of-the-earlier-template", "new"],
+)
+def test_only_a_pod_of_the_current_template_is_the_new_one(
+    status: dict[str, int], expected: bool
+) -> None:
+    deployment = {"metadata": {"generation": 2}, "spec": {"replicas": 1}, "status": status}
+    assert has_new_pod(deployment) is expected

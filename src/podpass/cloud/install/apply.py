@@ -1,5 +1,6 @@
 """Apply objects with server-side apply, and delete them; only objects with the owner's label are touched."""
 
+import asyncio
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
@@ -10,7 +11,7 @@ from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.client.client import APPLY_PATCH
 
 FIELD_MANAGER = "podpass-cloud"
-_NOT_FOUND = 404
+_NOT_FOUND, _CONFLICT = 404, 409
 _PLURALS = {
     "Namespace": "namespaces",
     "ServiceAccount": "serviceaccounts",
@@ -48,17 +49,16 @@ def describe(item: Object) -> str:
 
 
 async def check_owned(client: KubeClient, objects: Sequence[Object]) -> dict[str, Object]:
-    """Read the existing objects by name; refuse those of others.
+    """Read the existing objects by name; refuse those of others, but a namespace, which may be there.
 
     Errors:  NotOurs, KubeError.
     """
     found = {}
-    for item in objects:
-        existing = await read(client, item)
+    stored = await asyncio.gather(*(read(client, item) for item in objects))
+    for item, existing in zip(objects, stored, strict=True):
         if existing is None:
             continue
-        labels = existing["metadata"].get("labels") or {}
-        if not OWNER_LABELS.items() <= labels.items():
+        if not _is_owned(existing) and item["kind"] != "Namespace":
             raise NotOurs(
                 f"{describe(item)} exists already and does not belong to podpass",
                 hint="install into another namespace with --namespace, or delete that object",
@@ -74,11 +74,27 @@ async def apply(
 
     Errors:  KubeError.
     """
+    if existing is not None and not _is_owned(existing):
+        # A namespace that was there before: the installation does not own it.
+        return ObjectChange.UNCHANGED
     query = f"fieldManager={FIELD_MANAGER}&force=true" + ("&dryRun=All" if dry_run else "")
     applied = await client.patch(f"{_path(item)}?{query}", item, APPLY_PATCH)
     if existing is None:
         return ObjectChange.CREATED
     return ObjectChange.CONFIGURED if _differ(existing, applied) else ObjectChange.UNCHANGED
+
+
+async def create(client: KubeClient, item: Object) -> None:
+    """Create an object, unless it exists.
+
+    Errors:  KubeError.
+    """
+    collection = _path(item).rpartition("/")[0]
+    try:
+        await client.create(f"{collection}?fieldManager={FIELD_MANAGER}-first", item)
+    except KubeError as exc:
+        if exc.status != _CONFLICT:
+            raise
 
 
 async def delete(client: KubeClient, item: Object) -> bool:
@@ -87,8 +103,7 @@ async def delete(client: KubeClient, item: Object) -> bool:
     Errors:  KubeError.
     """
     existing = await read(client, item)
-    labels = (existing or {}).get("metadata", {}).get("labels") or {}
-    if existing is None or not OWNER_LABELS.items() <= labels.items():
+    if existing is None or not _is_owned(existing):
         return False
     # Another object of the same name, made in between, is not deleted.
     precondition = {"preconditions": {"uid": existing["metadata"]["uid"]}}
@@ -113,11 +128,31 @@ async def read(client: KubeClient, item: Object) -> Object | None:
         raise
 
 
+def plural(item: Object) -> str:
+    """Return the resource of an object as paths and roles name it."""
+    return _PLURALS[item["kind"]]
+
+
+def group_of(item: Object) -> str:
+    """Return the API group of an object; the core group is empty."""
+    group, slash, _ = item["apiVersion"].partition("/")
+    return str(group) if slash else ""
+
+
+def namespace_of(item: Object) -> str:
+    """Return the namespace of an object, empty if it belongs to the whole cluster."""
+    return str(item["metadata"].get("namespace", ""))
+
+
 def _path(item: Object) -> str:
-    version, metadata = item["apiVersion"], item["metadata"]
-    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
-    scope = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
-    return f"{root}{scope}/{_PLURALS[item['kind']]}/{metadata['name']}"
+    version, namespace = item["apiVersion"], namespace_of(item)
+    root = f"/apis/{version}" if group_of(item) else f"/api/{version}"
+    scope = f"/namespaces/{namespace}" if namespace else ""
+    return f"{root}{scope}/{plural(item)}/{item['metadata']['name']}"
+
+
+def _is_owned(item: Object) -> bool:
+    return OWNER_LABELS.items() <= (item["metadata"].get("labels") or {}).items()
 
 
 def _differ(before: Object, after: Object) -> bool:

@@ -1,5 +1,6 @@
 """The webhook that gives pods their identity: keep the one of the cluster, or install podpass's."""
 
+import asyncio
 from typing import Any
 
 from podpass import names
@@ -11,6 +12,8 @@ from podpass.manifests.meta import CONFIG, DEPLOYMENT
 
 DEPLOYMENT_PATH = f"/apis/apps/v1/namespaces/{names.SYSTEM_NAMESPACE}/deployments/{DEPLOYMENT}"
 _REGISTRATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+# The names of the objects do not depend on it.
+ANY_TENANT = "00000000-0000-0000-0000-000000000000"
 _NOT_FOUND = 404
 
 
@@ -73,17 +76,37 @@ def _split_image(image: str) -> tuple[str, str, str]:
 
 
 async def apply_own(
-    client: KubeClient, objects: list[Object], *, dry_run: bool
+    client: KubeClient, objects: list[Object], now: float
 ) -> list[tuple[str, apply.ObjectChange]]:
-    """Apply the objects of podpass's webhook.
+    """Apply the objects of podpass's webhook; at the first time, create its certificate with them.
 
+    Units:   `now` in seconds since the epoch.
     Errors:  NotOurs, KubeError.
     """
     existing = await apply.check_owned(client, objects)
-    return [
-        (
-            apply.describe(item),
-            await apply.apply(client, item, existing.get(apply.describe(item)), dry_run=dry_run),
-        )
-        for item in objects
-    ]
+    certified: dict[str, Object] = {}
+    if not any(apply.describe(item) in existing for item in objects if _has_certificate(item)):
+        certified = await asyncio.to_thread(_certify, objects, now)
+    changes = []
+    for item in objects:
+        name = apply.describe(item)
+        if name in certified:
+            # Key and CA are fields of another manager, so a later apply leaves the rotated ones.
+            await apply.create(client, certified[name])
+        changes.append((name, await apply.apply(client, item, existing.get(name))))
+    return changes
+
+
+def _has_certificate(item: Object) -> bool:
+    return item["kind"] in ("Secret", "MutatingWebhookConfiguration")
+
+
+def _certify(objects: list[Object], now: float) -> dict[str, Object]:
+    """Return the Secret and the registration, by name, with a new certificate."""
+    from podpass.cloud.install.first_certificate import create_first_certificate
+
+    host = f"{names.WEBHOOK_SERVICE}.{names.SYSTEM_NAMESPACE}.svc"
+    certificate = create_first_certificate(host, now)
+    return {
+        apply.describe(item): certificate.add_to(item) for item in objects if _has_certificate(item)
+    }

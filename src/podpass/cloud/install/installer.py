@@ -18,8 +18,9 @@ from podpass.cloud.install.objects import (
     CloudValues,
     Object,
     build_objects,
+    build_registration,
 )
-from podpass.cloud.install.rights import check_rights, list_rights
+from podpass.cloud.install.rights import check_rights, list_removal_rights, list_rights
 from podpass.cloud.install.rollout import (
     NotReady,
     describe_pods,
@@ -28,6 +29,7 @@ from podpass.cloud.install.rollout import (
     wait_until_ready,
 )
 from podpass.cloud.install.safety import check_cluster
+from podpass.cloud.trust.objects import CONFIGURATION, selects_all_namespaces
 from podpass.errors import Error
 from podpass.kubernetes.client import KubeClient
 
@@ -96,7 +98,12 @@ class Installer:
                  UsageError, KubeError.
         """
         client, values = self.client, request.values
-        await check_rights(client, list_rights(values.namespace))
+        own_webhook = identity_webhook.build_own(
+            values if values.image else replace(values, image=default_image),
+            identity_webhook.ANY_TENANT,
+        )
+        rights = list_rights(values.namespace, [*build_objects(values), *own_webhook])
+        await check_rights(client, rights)
         nodes, _ = await client.list("/api/v1/nodes")
         labels = [node["metadata"].get("labels") or {} for node in nodes]
         check_cluster(request.context, client.server, labels, request.confirmed)
@@ -106,6 +113,8 @@ class Installer:
             await cluster_dns.check_dns(client, values.namespace)
         existing = await objects.check_owned(client, build_objects(values))
         foreign = await identity_webhook.find_foreign(client)
+        if foreign is None:
+            await objects.check_owned(client, own_webhook)
         values = keep_earlier(values, existing)
         if request.dns == POD_DNS:
             values = replace(values, dns_upstream=await cluster_dns.find_server(client))
@@ -133,7 +142,7 @@ class Installer:
         Errors:  KubeError.
         """
         is_new = f"namespace/{checked.values.namespace}" not in checked.existing
-        for item in build_objects(checked.values):
+        for item in build_objects(self._until_ready(checked)):
             # The API server refuses a dry run in a namespace that does not exist yet.
             if dry_run and is_new:
                 change = ObjectChange.CREATED
@@ -141,6 +150,17 @@ class Installer:
                 existing = checked.existing.get(describe(item))
                 change = await objects.apply(self.client, item, existing, dry_run=dry_run)
             self._changed(describe(item), change)
+
+    @staticmethod
+    def _until_ready(checked: CheckedCluster) -> CloudValues:
+        """Return the values without a webhook for all namespaces, unless the cluster has it already.
+
+        Otherwise a cloud that does not become ready would stop the creation of every pod.
+        """
+        registration = checked.existing.get(f"mutatingwebhookconfiguration/{CONFIGURATION}")
+        if registration is not None and selects_all_namespaces(registration):
+            return checked.values
+        return replace(checked.values, all_namespaces=False)
 
     async def wait(self, namespace: str) -> None:
         """Wait until the cloud is ready.
@@ -167,9 +187,12 @@ class Installer:
             self.progress("the webhook for identities that the cluster has is kept")
         else:
             own = identity_webhook.build_own(checked.values, tenant_id)
-            for name, change in await identity_webhook.apply_own(self.client, own, dry_run=False):
+            for name, change in await identity_webhook.apply_own(self.client, own, self.clock()):
                 self._changed(name, change)
-            await self._wait_for("the webhook for identities", self._has_webhook)
+        if checked.values.all_namespaces and self._until_ready(checked) != checked.values:
+            registration = build_registration(checked.values)
+            await objects.apply(self.client, registration, registration)
+            self._changed("all namespaces but the system's", "selected")
         for name in await namespaces.enable(self.client, request.selected):
             self._changed(f"namespace/{name}", "labelled")
         if request.dns == CLUSTER_DNS:
@@ -178,6 +201,9 @@ class Installer:
                 self._changed("coredns in kube-system", ObjectChange.CONFIGURED)
         elif await cluster_dns.remove(self.client, checked.values.namespace):
             self._changed("coredns in kube-system", "restored")
+        # Both start at the same time.
+        if not checked.foreign_webhook:
+            await self._wait_for("the webhook for identities", self._has_webhook)
         await self._wait_for("CoreDNS", lambda: cluster_dns.is_restarted(self.client))
 
     async def _has_webhook(self) -> bool:
@@ -206,20 +232,22 @@ class Installer:
     async def uninstall(self, namespace: str) -> None:
         """Remove an installation, also a half-done one: first the names, last its namespace.
 
-        Errors:  CorefileError, WaitTimeout, KubeError.
+        Errors:  MissingRights, CorefileError, WaitTimeout, KubeError.
         """
+        values = CloudValues(image="podpass", namespace=namespace)
+        own = build_objects(values)
+        webhook = identity_webhook.build_own(values, identity_webhook.ANY_TENANT)
+        await check_rights(self.client, list_removal_rights([*own, *webhook]))
         if await cluster_dns.remove(self.client, namespace):
             self._changed("coredns in kube-system", "restored")
         await self._wait_for("CoreDNS", lambda: cluster_dns.is_restarted(self.client))
-        values = CloudValues(image="podpass", namespace=namespace)
-        own = build_objects(values)
         registration = next(item for item in own if item["kind"] == "MutatingWebhookConfiguration")
         # Before its pod: the API server would refuse the pods of the selected namespaces.
         await self._delete(registration)
         for each in await namespaces.clear(self.client):
             self._changed(each, "removed")
-        webhook = identity_webhook.build_own(values, "00000000-0000-0000-0000-000000000000")
-        for item in (*reversed(webhook), *reversed(own)):
+        # A webhook that still runs would create its Secret again: first it loses the right to.
+        for item in sorted((*reversed(webhook), *reversed(own)), key=_is_deleted_late):
             await self._delete(item)
         for item in (webhook[0], own[0]):
             await self._wait_for(describe(item), partial(self._is_gone, item))
@@ -231,6 +259,11 @@ class Installer:
     async def _is_gone(self, item: Object) -> bool:
         found = await objects.read(self.client, item)
         return found is None or "deletionTimestamp" not in found["metadata"]
+
+
+def _is_deleted_late(item: Object) -> int:
+    """Return the stage in which an object is deleted; Secrets come next to last, namespaces last."""
+    return {"Secret": 1, "Namespace": 2}.get(item["kind"], 0)
 
 
 def keep_earlier(values: CloudValues, existing: Mapping[str, Object]) -> CloudValues:

@@ -7,7 +7,6 @@ from typing import Any
 from podpass import __version__
 from podpass.cloud.trust.injection import BundleNames
 from podpass.cloud.trust.objects import (
-    CONFIGURATION,
     WEBHOOK_PATH,
     build_configuration,
     build_rules,
@@ -58,7 +57,7 @@ def build_objects(values: CloudValues) -> list[Object]:
         _build(values, "v1", "ServiceAccount", NAME, automountServiceAccountToken=False),
         _build(values, f"{_RBAC}/v1", "Role", NAME, rules=_build_rules()),
         _build(values, f"{_RBAC}/v1", "RoleBinding", NAME, **_bind(values)),
-        _build_cluster_wide("ClusterRole", rules=_build_cluster_rules()),
+        _build_cluster_wide("ClusterRole", rules=build_rules(BundleNames())),
         _build_cluster_wide("ClusterRoleBinding", **_bind(values, "ClusterRole")),
         _build(values, "v1", "Secret", IDENTITY_SECRET, type="Opaque"),
         _build(values, "v1", "ConfigMap", SEED, data={SEED_KEY: values.seed}),
@@ -90,17 +89,6 @@ def _build_rules() -> list[Object]:
         },
         {"apiGroups": [""], "resources": ["services"], "resourceNames": [NAME], "verbs": ["get"]},
     ]
-
-
-def _build_cluster_rules() -> list[Object]:
-    """Allow the pod to give selected namespaces the CA, and to register its webhook's certificate."""
-    registration = {
-        "apiGroups": ["admissionregistration.k8s.io"],
-        "resources": ["mutatingwebhookconfigurations"],
-        "resourceNames": [CONFIGURATION],
-        "verbs": ["get", "update"],
-    }
-    return [*build_rules(BundleNames()), registration]
 
 
 def build_registration(values: CloudValues) -> Object:

@@ -1,9 +1,11 @@
 """Check the caller's rights before anything is changed, and name each that is missing."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from podpass.cloud.install.apply import group_of, namespace_of, plural
+from podpass.cloud.install.objects import Object
 from podpass.errors import Error
 from podpass.kubernetes.client import KubeClient
 
@@ -25,49 +27,58 @@ class Right:
     group: str = ""
     namespace: str = ""
 
-    def __str__(self) -> str:
-        of = f"{self.resource}.{self.group}" if self.group else self.resource
-        return f"{self.verb} {of}" + (f" in namespace {self.namespace}" if self.namespace else "")
+
+_DNS = "kube-system"
+_AT_ONCE = 16
 
 
-def list_rights(namespace: str) -> list[Right]:
-    """Return the rights that install and uninstall need."""
-    namespaced = (
-        ("", "serviceaccounts"),
-        ("", "secrets"),
-        ("", "configmaps"),
-        ("", "services"),
-        ("apps", "deployments"),
-        ("rbac.authorization.k8s.io", "roles"),
-        ("rbac.authorization.k8s.io", "rolebindings"),
-    )
-    rights = [Right(verb=verb, resource="namespaces") for verb in ("get", "create", "patch")]
+def list_rights(namespace: str, objects: Sequence[Object]) -> list[Right]:
+    """Return the rights that an installation needs, and its removal later.
+
+    Shapes:  `objects` are all that it creates. The API server refuses a role with a right that its creator
+             lacks, so the rights of the roles are needed too.
+    """
+    rights = _list_for(objects, ("get", "create", "patch", "delete"))
+    rights += [right for item in objects if "rules" in item for right in _list_granted(item)]
     rights += [
-        Right(verb=verb, resource=resource, group=group, namespace=namespace)
-        for group, resource in namespaced
-        for verb in ("create", "patch", "delete")
-    ]
-    cluster_wide = (
-        ("rbac.authorization.k8s.io", "clusterroles"),
-        ("rbac.authorization.k8s.io", "clusterrolebindings"),
-        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
-    )
-    rights += [
-        Right(verb=verb, resource=resource, group=group)
-        for group, resource in cluster_wide
-        for verb in ("create", "patch", "delete")
-    ]
-    return [
-        *rights,
         Right(verb="list", resource="nodes"),
         Right(verb="list", resource="deployments", group="apps"),
-        Right(verb="list", resource="configmaps"),
         Right(verb="list", resource="pods", namespace=namespace),
         # The commands of `podpass cloud` ask the running cloud in its pod.
         Right(verb="create", resource="pods/exec", namespace=namespace),
-        Right(verb="update", resource="configmaps", namespace="kube-system"),
-        Right(verb="patch", resource="deployments", group="apps", namespace="kube-system"),
     ]
+    return list(dict.fromkeys(rights + list_removal_rights(objects)))
+
+
+def list_removal_rights(objects: Sequence[Object]) -> list[Right]:
+    """Return the rights that the removal of an installation needs."""
+    return [
+        *_list_for(objects, ("get", "delete")),
+        *(Right(verb=verb, resource="configmaps") for verb in ("list", "delete")),
+        *(Right(verb=verb, resource="namespaces") for verb in ("list", "patch")),
+        *(Right(verb=verb, resource="configmaps", namespace=_DNS) for verb in ("get", "update")),
+        *(
+            Right(verb=verb, resource="deployments", group="apps", namespace=_DNS)
+            for verb in ("get", "patch")
+        ),
+    ]
+
+
+def _list_for(objects: Sequence[Object], verbs: Sequence[str]) -> list[Right]:
+    return [
+        Right(verb=verb, resource=plural(item), group=group_of(item), namespace=namespace_of(item))
+        for item in objects
+        for verb in verbs
+    ]
+
+
+def _list_granted(role: Object) -> Iterator[Right]:
+    namespace = namespace_of(role)
+    for rule in role["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                for verb in rule["verbs"]:
+                    yield Right(verb=verb, resource=resource, group=group, namespace=namespace)
 
 
 async def check_rights(client: KubeClient, rights: Sequence[Right]) -> None:
@@ -75,15 +86,39 @@ async def check_rights(client: KubeClient, rights: Sequence[Right]) -> None:
 
     Errors:  MissingRights, KubeError.
     """
-    allowed = await asyncio.gather(*(_has(client, each) for each in rights))
-    missing = [
-        str(each) for each, is_allowed in zip(rights, allowed, strict=True) if not is_allowed
-    ]
+    # An administrator of the cluster, as almost always: one request.
+    if await _has(client, Right(verb="*", resource="*", group="*")):
+        return
+    limit = asyncio.Semaphore(_AT_ONCE)
+
+    async def has(right: Right) -> bool:
+        async with limit:
+            return await _has(client, right)
+
+    allowed = await asyncio.gather(*map(has, rights))
+    missing = [each for each, is_allowed in zip(rights, allowed, strict=True) if not is_allowed]
     if missing:
         raise MissingRights(
-            f"your account may not: {', '.join(missing)}",
-            hint="use an account with the ClusterRole cluster-admin, as kind, k3s and minikube give it",
+            "your account lacks these rights:\n    " + "\n    ".join(describe(missing)),
+            hint="use an account with the ClusterRole cluster-admin, as kind, k3s and minikube give it; an"
+            " administrator can bind it to yours: kubectl create clusterrolebinding NAME"
+            " --clusterrole=cluster-admin --user=USER",
         )
+
+
+def describe(rights: Sequence[Right]) -> list[str]:
+    """Return one text for all rights with the same verbs in the same namespace."""
+    verbs: dict[tuple[str, str], list[str]] = {}
+    for right in rights:
+        verbs.setdefault((right.namespace, right.resource), []).append(right.verb)
+    resources: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (namespace, resource), each in verbs.items():
+        resources.setdefault((namespace, tuple(sorted(each))), []).append(resource)
+    return [
+        (f"in namespace {namespace}" if namespace else "in the whole cluster")
+        + f", {'/'.join(each)}: {', '.join(names)}"
+        for (namespace, each), names in sorted(resources.items())
+    ]
 
 
 async def _has(client: KubeClient, right: Right) -> bool:

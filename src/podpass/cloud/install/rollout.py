@@ -52,7 +52,7 @@ async def wait_until_ready(
         if is_rolled_out(deployment):
             return
         state = "waiting for the pod to be created"
-        if int((deployment.get("status") or {}).get("updatedReplicas") or 0):
+        if has_new_pod(deployment):
             state = describe_pods(await list_pods(client, namespace))
         if state != said:
             said = state
@@ -76,15 +76,25 @@ async def list_pods(client: KubeClient, namespace: str) -> list[dict[str, Any]]:
 def is_rolled_out(deployment: Mapping[str, Any]) -> bool:
     """Return whether the pod of the current template is ready, and no other one is left."""
     status = deployment.get("status") or {}
-    observed = int(status.get("observedGeneration") or 0)
     wanted = int(deployment["spec"].get("replicas", 1))
     counts = [int(status.get(name) or 0) for name in ("replicas", "updatedReplicas")]
-    is_current = observed >= int(deployment["metadata"].get("generation", 0))
     return (
-        is_current
+        _is_observed(deployment)
         and counts == [wanted] * 2
         and int(status.get("availableReplicas") or 0) == wanted
     )
+
+
+def has_new_pod(deployment: Mapping[str, Any]) -> bool:
+    """Return whether the pod of the current template exists; until then, the newest pod is an earlier one."""
+    status = deployment.get("status") or {}
+    return _is_observed(deployment) and int(status.get("updatedReplicas") or 0) > 0
+
+
+def _is_observed(deployment: Mapping[str, Any]) -> bool:
+    """Return whether the status is that of the current specification."""
+    observed = int((deployment.get("status") or {}).get("observedGeneration") or 0)
+    return observed >= int(deployment["metadata"].get("generation", 0))
 
 
 def describe_pods(pods: Sequence[Mapping[str, Any]]) -> str:

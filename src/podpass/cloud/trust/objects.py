@@ -13,6 +13,9 @@ NAMESPACE_LABEL, ENABLED, DISABLED = "podpass.dev/cloud", "enabled", "disabled"
 MANAGED_LABEL = "podpass.dev/cloud-managed"
 FINGERPRINT = "podpass.dev/trust-fingerprint"
 CONFIGURATION = "podpass-cloud-trust"
+CONFIGURATION_PATH = (
+    f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{CONFIGURATION}"
+)
 WEBHOOK_NAME = "trust.cloud.podpass.dev"
 WEBHOOK_PATH = "/trust-v1-pod"
 SYSTEM_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease")
@@ -111,10 +114,20 @@ def is_selected(namespace: Object, own_namespace: str, *, all_namespaces: bool) 
     return all_namespaces or (metadata.get("labels") or {}).get(NAMESPACE_LABEL) == ENABLED
 
 
+def selects_all_namespaces(registration: Object) -> bool:
+    """Return whether a registration selects namespaces without the label, too."""
+    hooks = registration.get("webhooks") or ()
+    return bool(hooks) and not any(
+        NAMESPACE_LABEL in ((each.get("namespaceSelector") or {}).get("matchLabels") or {})
+        for each in hooks
+    )
+
+
 def build_rules(names: BundleNames) -> list[Object]:
     """Build the ClusterRole rules with which the webhook writes the ConfigMaps of selected namespaces.
 
-    Kubernetes cannot limit `create` to names. All other verbs are limited to the two ConfigMaps.
+    Kubernetes cannot limit `create` to names. All other verbs are limited to the two ConfigMaps, and to the
+    registration: the webhook writes its certificate into it, and reads whether it selects all namespaces.
     """
     return [
         {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]},
@@ -124,5 +137,11 @@ def build_rules(names: BundleNames) -> list[Object]:
             "resources": ["configmaps"],
             "resourceNames": [names.bundle, names.environment],
             "verbs": ["get", "patch"],
+        },
+        {
+            "apiGroups": ["admissionregistration.k8s.io"],
+            "resources": ["mutatingwebhookconfigurations"],
+            "resourceNames": [CONFIGURATION],
+            "verbs": ["get", "update"],
         },
     ]

@@ -5,7 +5,14 @@ import logging
 import re
 
 from podpass.cloud.trust.injection import BundleNames
-from podpass.cloud.trust.objects import FINGERPRINT, Object, build_config_maps, is_selected
+from podpass.cloud.trust.objects import (
+    CONFIGURATION_PATH,
+    FINGERPRINT,
+    Object,
+    build_config_maps,
+    is_selected,
+    selects_all_namespaces,
+)
 from podpass.errors import Error
 from podpass.kubernetes.client import KubeClient, KubeError
 
@@ -39,12 +46,10 @@ class BundlePublisher:
         names: BundleNames,
         files: dict[str, bytes],
         own_namespace: str,
-        *,
-        all_namespaces: bool = False,
     ) -> None:
         self._client = client
         self._objects = build_config_maps(names, files)
-        self._own_namespace, self._all_namespaces = own_namespace, all_namespaces
+        self._own_namespace = own_namespace
 
     async def ensure(self, namespace: str) -> None:
         """Write the ConfigMaps of a namespace, unless it has the current ones.
@@ -95,8 +100,13 @@ class BundlePublisher:
             await self._client.patch(path + metadata["name"], change, _JSON_PATCH)
 
     async def _is_selected(self, namespace: str) -> bool:
+        """Return whether the registration selects a namespace; its selector is read where it matters."""
         found = await self._client.get(f"/api/v1/namespaces/{namespace}", metadata_only=True)
-        return is_selected(found, self._own_namespace, all_namespaces=self._all_namespaces)
+        if is_selected(found, self._own_namespace, all_namespaces=False):
+            return True
+        if not is_selected(found, self._own_namespace, all_namespaces=True):
+            return False
+        return selects_all_namespaces(await self._client.get(CONFIGURATION_PATH))
 
     async def _is_current(self, path: str, desired: Object) -> bool:
         metadata = desired["metadata"]

@@ -4,6 +4,12 @@ from pathlib import Path
 
 from podpass.errors import Error
 
+_HINTS = {
+    401: "check the credential with `kubectl auth whoami`, and the context with"
+    " `kubectl config current-context`",
+    403: "ask an administrator of the cluster for this right, or use another context",
+}
+
 
 class KubeError(Error):
     """The API server refused a request; `status`, `reason` and `message` are those of its Status."""
@@ -13,6 +19,7 @@ class KubeError(Error):
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(message, kubernetes_status=status, reason=reason)
         self.status = status
+        self.hint = _HINTS.get(status, "")
         self.reason = reason
 
 

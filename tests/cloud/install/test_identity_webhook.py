@@ -1,0 +1,84 @@
+"""podpass's webhook, installed with the cloud: its first certificate, and later ones."""
+
+import base64
+import ssl
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from podpass.admission.certificates.secret_codec import decode_secret
+from podpass.cloud.install import identity_webhook
+from podpass.cloud.install.apply import ObjectChange
+from podpass.cloud.install.objects import CloudValues, Object
+from podpass.kubernetes.client import KubeClient
+from tests.kubernetes.conftest import Live, ca, live, ring, serve
+
+__all__ = ["ca", "live", "ring", "serve"]
+
+NOW = time.time()
+TENANT = "11111111-2222-4333-8444-555555555555"
+HOST = "azure-wi-webhook-webhook-service.azure-workload-identity-system.svc"
+SECRET = "/api/v1/namespaces/azure-workload-identity-system/secrets/azure-wi-webhook-server-cert"
+REGISTRATION = (
+    "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+    "/azure-wi-webhook-mutating-webhook-configuration"
+)
+
+
+@pytest.fixture
+async def admin(live: Live) -> AsyncIterator[KubeClient]:
+    async with KubeClient.from_kubeconfig(live.kubeconfig()) as client:
+        yield client
+
+
+def objects() -> list[Object]:
+    return identity_webhook.build_own(CloudValues(image="podpass:1"), TENANT)
+
+
+async def read_data(admin: KubeClient) -> dict[str, bytes]:
+    found = (await admin.get(SECRET))["data"]
+    return {name: base64.b64decode(value) for name, value in found.items()}
+
+
+async def read_bundles(admin: KubeClient) -> list[Any]:
+    hooks = (await admin.get(REGISTRATION))["webhooks"]
+    return [base64.b64decode(each["clientConfig"].get("caBundle", "")) for each in hooks]
+
+
+async def test_registration_has_the_ca_of_the_first_certificate(admin: KubeClient) -> None:
+    await identity_webhook.apply_own(admin, objects(), NOW)
+    data = await read_data(admin)
+    stored = decode_secret(data, HOST)
+    assert stored.current is not None
+    assert stored.leaf is not None
+    assert stored.faults == ()
+    assert stored.leaf.ca_id == stored.current.id
+    assert await read_bundles(admin) == [data["ca.crt"]]
+    ssl.create_default_context(cadata=data["ca.crt"].decode())
+
+
+async def test_later_installation_keeps_the_certificate_that_the_webhook_has_rotated(
+    admin: KubeClient,
+) -> None:
+    await identity_webhook.apply_own(admin, objects(), NOW)
+    secret, registration = await admin.get(SECRET), await admin.get(REGISTRATION)
+    rotated = base64.b64encode(b"rotated").decode()
+    secret["data"]["ca.crt"] = registration["webhooks"][0]["clientConfig"]["caBundle"] = rotated
+    await admin.replace(SECRET, secret)
+    await admin.replace(REGISTRATION, registration)
+    changes = await identity_webhook.apply_own(admin, objects(), NOW)
+    assert {change for _, change in changes} == {ObjectChange.UNCHANGED}
+    assert (await read_data(admin))["ca.crt"] == b"rotated"
+    assert await read_bundles(admin) == [b"rotated"]
+
+
+async def test_no_certificate_is_created_for_a_secret_that_is_there(admin: KubeClient) -> None:
+    await identity_webhook.apply_own(admin, objects(), NOW)
+    before = await read_data(admin)
+    await admin.delete(REGISTRATION)
+    await identity_webhook.apply_own(admin, objects(), NOW)
+    assert await read_data(admin) == before
+    # The webhook adds its CA to the new registration.
+    assert await read_bundles(admin) == [b""]
