@@ -569,7 +569,7 @@ async def test_connection_is_shown_listed_changed_and_deleted(
     assert (after[:2], after[5]) == (before[:2], before[5])
 
 
-async def test_patch_does_not_undo_a_change_that_was_made_meanwhile(
+async def test_put_is_a_conflict_while_a_patch_is_in_progress(
     manager: Any, web: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await manager.send("PUT", ONE, linker(web))

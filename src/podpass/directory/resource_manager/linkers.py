@@ -53,7 +53,7 @@ async def _put(context: OperationContext) -> ManagerResponse:
 async def _patch(context: OperationContext) -> ManagerResponse:
     given = wire.object_member(context.body, "properties")
     present = {name: value for name, value in given.items() if value is not None}
-    # The stored properties are read under the lock: a change made meanwhile would be undone otherwise.
+    # The stored properties are read under the lock: a PATCH would undo a change of another request otherwise.
     with clusters.exclusive(context):
         _, linker = await _require_linker(context)
         merged = {"properties": {**linker.document, **present}}
