@@ -38,3 +38,15 @@ def test_wait_notice_and_error_name_the_service(
             client.request(port, tmp_path / "ca.crt", "GET", "/", host=host)
         thread.join()
     assert notices == [f"waiting for {service} to respond on port {port}, for up to 30 seconds"]
+
+
+def test_service_that_completes_no_handshake_is_reported_before_the_limit_of_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel accepts the connection of a process that does not run."""
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.crt")
+    monkeypatch.setattr(client, "_HANDSHAKE_SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(client.NotResponding, match="did not respond on port"):
+            client.request(port, tmp_path / "ca.crt", "GET", "/")

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -429,14 +430,21 @@ def test_completion_completes_commands_and_options(podpass: Podpass) -> None:
 
 
 def test_names_of_the_instance_are_completed(running: Podpass) -> None:
-    pod = {
+    pod: Any = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "completed-pod"},
         "spec": {"containers": [{"name": "c", "image": "none", "command": ["true"]}]},
     }
     running("run", "-q", "--", "kubectl", "apply", "-f", "-", input=json.dumps(pod))
+    job: Any = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "completed-job"}}
+    template = {"spec": {**pod["spec"], "restartPolicy": "Never"}}
+    job |= {"spec": {"suspend": True, "template": template}}
+    running("run", "-q", "--", "kubectl", "apply", "-f", "-", input=json.dumps(job))
     for words, expected in (
+        ("podpass doctor comp", {"completed-pod"}),
+        ("podpass doctor jo", {"job/completed-job"}),
+        ("podpass doctor job/", {"job/completed-job"}),
         ("podpass identity show w", {"web"}),
         ("podpass audit --target ", {"web", "tools-vault"}),
         ("podpass run -n kube-sys", {"kube-system"}),

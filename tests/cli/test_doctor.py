@@ -73,7 +73,7 @@ def test_text_names_stage_check_object_and_fix(monkeypatch: pytest.MonkeyPatch) 
         passed=["pod-missing"],
     )
     assert _run(monkeypatch, diagnosis).stdout == (
-        "pod n/web: 1 problem, 1 checks passed\n"
+        "pod n/web: 1 problem, 1 check passed\n"
         "  account: label-missing\n"
         "    pod n/web: the pod has no label\n"
         f"    fix: {_FINDING.fix}\n"

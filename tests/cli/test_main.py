@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from podpass.cli.main import FAILED, run
+from podpass.cli.main import FAILED, USAGE_ERROR, run
 from podpass.cli.output import print_message
 from podpass.errors import Error
 
@@ -47,3 +48,25 @@ def test_control_characters_in_a_message_do_not_reach_the_terminal(
         r"  try\x1b[2J again",
         "not read: \\x1b[2J\u4e2d",
     ]
+
+
+@pytest.mark.parametrize(("is_link", "named"), [(True, "azwi"), (False, "podpass azwi")])
+def test_hint_names_the_command_that_was_called(
+    capsys: pytest.CaptureFixture[str], is_link: bool, named: str
+) -> None:
+    assert run(["azwi", "serviceaccount", "creat"], is_link=is_link) == FAILED
+    assert f"{named} serviceaccount --help`" in capsys.readouterr().err
+    assert run(["azwi", "--help"], is_link=is_link) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: {named} [OPTIONS]")
+
+
+def test_graph_without_an_instance_says_how_to_start_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("KUBECONFIG", "PODPASS_ENV"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AZURE_CONFIG_DIR", str(tmp_path))
+    assert run(["graph", "--data-dir", str(tmp_path / "none")]) == USAGE_ERROR
+    said = capsys.readouterr().err
+    assert "no instance is running" in said
+    assert "up --detach`" in said

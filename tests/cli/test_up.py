@@ -1,5 +1,7 @@
 """The settings given on the command line or in the environment."""
 
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,8 +9,10 @@ from typing import Any
 import pytest
 
 from podpass.cli import up
+from podpass.cli.client import NotResponding
 from podpass.cli.status import _storage_rows, status_rows
-from podpass.cloud.datadir import DataDir
+from podpass.cloud.datadir import DataDir, write_version
+from podpass.cloud.lock import Lock
 from podpass.local.harness.harness import Harness
 from podpass.settings import CloudSettings, LocalSettings
 from podpass.settings.fields import setting
@@ -93,3 +97,41 @@ def test_instance_for_tests_has_users_or_runs_until_it_is_stopped(tmp_path: Path
     with pytest.raises(RuntimeError, match="no running event loop"):
         Harness(tmp_path / "users.lock").watch_users(lambda: None)
     assert stopped == []
+
+
+class EndingInstance:
+    """A process that holds the lock of a data directory, has the status ready, and serves nothing."""
+
+    def __init__(self, folder: Path, *, checks_before_the_end: int) -> None:
+        self.data_dir, self.lock = DataDir(folder), Lock(DataDir(folder).lock_file)
+        self._left = checks_before_the_end
+        assert self.lock.acquire()
+        write_version(self.data_dir)
+        status = {"pids": {"podpass": os.getpid()}}
+        self.data_dir.status_file.write_text(json.dumps(status))
+
+    def check_health(self, _: DataDir, __: int) -> None:
+        """Refuse, as a closed port does; after some checks the process has ended."""
+        self._left -= 1
+        if self._left == 0:
+            self.lock.release()
+        raise NotResponding("closed")
+
+
+def test_start_waits_for_an_instance_that_is_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ending = EndingInstance(tmp_path, checks_before_the_end=3)
+    monkeypatch.setattr(up, "check_health", ending.check_health)
+    assert up._find_running(ending.data_dir) is None
+
+
+def test_instance_that_neither_responds_nor_ends_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck = EndingInstance(tmp_path, checks_before_the_end=-1)
+    monkeypatch.setattr(up, "check_health", stuck.check_health)
+    monkeypatch.setattr(up, "_ENDING_SECONDS", 0.0)
+    with pytest.raises(NotResponding):
+        up._find_running(stuck.data_dir)
+    stuck.lock.release()

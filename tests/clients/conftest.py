@@ -1,5 +1,7 @@
 """One instance for all clients, and the matrix of their results."""
 
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from tests.clients import matrix, sidecar_matrix
 from tests.clients.storage import run_azurite
 from tests.journey.instance import Instance, started
 
+ERRORS = Path(__file__).parents[1] / "vectors" / "sdk_errors.json"
 ROWS = pytest.StashKey[dict[str, matrix.MatrixRow]]()
 SIDECAR_ROWS = pytest.StashKey[sidecar_matrix.SidecarRows]()
 
@@ -25,6 +28,20 @@ def storage(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """Return host and port of a blob service for the instance's pods."""
     with run_azurite(instance, tmp_path_factory.mktemp("blobs"), {}) as host:
         yield host
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Iterator[list[dict[str, object]]]:
+    """Collect the errors that SDKs printed, and write them if the run records."""
+    found: list[dict[str, object]] = []
+    yield found
+    if os.environ.get("PODPASS_RECORD_ERRORS") and found:
+        ran = {(each["client"], each["kind"]) for each in found}
+        known = json.loads(ERRORS.read_text())["errors"]
+        found = [*(each for each in known if (each["client"], each["kind"]) not in ran), *found]
+        source = "recorded by tests/clients/test_error_sentences.py from released SDKs in pods"
+        text = json.dumps({"source": source, "errors": found}, indent=1, ensure_ascii=False)
+        ERRORS.write_text(text + "\n")
 
 
 @pytest.fixture

@@ -118,6 +118,8 @@ def build_rust() -> list[str]:
 _ALONE = {
     "msal-python": lambda age: toolchains.python("msal_app", age),
     "msal-node": lambda age: toolchains.node("msal", age),
+    "msal-java": lambda age: toolchains.java("Msal", age),
+    "msal-go": lambda age: [*toolchains.go("client", age), "msal"],
 }
 _OTHERS = (
     ErrorClient(name="rust-newest", command=build_rust, without=("unknown-host",)),

@@ -4,9 +4,6 @@
 which the fast tests read.
 """
 
-import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,28 +20,7 @@ from tests.journey.instance import Instance
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
 
-VECTORS = Path(__file__).parents[1] / "vectors" / "sdk_errors.json"
 CASES = [(client, kind) for client in CLIENTS for kind in client.kinds]
-
-
-@pytest.fixture(scope="module")
-def recorded() -> Iterator[list[dict[str, object]]]:
-    """Collect the outputs, and write them if the run records."""
-    found: list[dict[str, object]] = []
-    yield found
-    if os.environ.get("PODPASS_RECORD_ERRORS") and found:
-        ran = {_key(each) for each in found}
-        known = json.loads(VECTORS.read_text())["errors"]
-        found = [*(each for each in known if _key(each) not in ran), *found]
-        text = json.dumps({"source": SOURCE, "errors": found}, indent=1, ensure_ascii=False)
-        VECTORS.write_text(text + "\n")
-
-
-def _key(entry: dict[str, object]) -> tuple[object, object]:
-    return entry["client"], entry["kind"]
-
-
-SOURCE = "recorded by tests/clients/test_error_sentences.py from released SDKs in pods"
 
 
 @pytest.mark.parametrize(("client", "kind"), CASES, ids=[f"{c.name}-{k}" for c, k in CASES])

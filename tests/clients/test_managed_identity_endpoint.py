@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from podpass.explain.recognition import recognize
 from tests.clients import toolchains
 from tests.clients.private_network import METADATA_ADDRESS, PrivateNetwork, private_network
 from tests.clients.program_output import parse_output
@@ -127,7 +128,9 @@ def test_other_header_is_another_identity_and_a_wrong_one_is_none(
     other = {"IDENTITY_ENDPOINT": app_service, "IDENTITY_HEADER": OTHER_HEADER}
     assert "ForbiddenByRbac" in place.run(command, other)["managed"]
     wrong = {"IDENTITY_ENDPOINT": app_service, "IDENTITY_HEADER": f"{HEADER}x"}
-    assert "The identity header is missing or wrong" in place.run(command, wrong)["managed"]
+    said = place.run(command, wrong)["managed"]
+    assert "The identity header is missing or wrong" in said
+    assert [each.sentence.id for each in recognize(said).findings] == ["imds_identity_header"]
 
 
 @pytest.mark.parametrize("language", PROGRAMS)

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from podpass.explain.recognition import recognize
 from tests.az.az_cli import VERSIONS, AzCli, signed_in_cli
 from tests.clients import toolchains
+from tests.clients.error_sentences import clean_output
+from tests.clients.installation import PROGRAMS
 from tests.clients.program_output import parse_output
 from tests.clients.storage import wait_for
 from tests.journey.instance import Instance, started
@@ -110,6 +113,45 @@ def test_released_library_writes_and_reads_with_a_role_and_is_refused_without(
     assert refused["refused"] == 403, refused
     assert "AuthorizationPermissionMismatch" in f"{refused['code']} {refused['text']}"
     assert "az role assignment create --role" in refused["text"]
+
+
+@pytest.mark.parametrize(
+    ("language", "failure", "account", "expected"),
+    [
+        ("python", "storage-no-role", "powerless", "storage_forbidden"),
+        ("python", "storage-no-role-queue", "powerless", "storage_forbidden"),
+        ("python", "storage-no-role-table", "powerless", "storage_forbidden"),
+        ("python", "storage-account-key", "writer", "storage_key_not_permitted"),
+        ("python", "storage-no-credential", "writer", "storage_public_access"),
+        ("python", "storage-other-audience", "writer", "storage_token_refused"),
+        ("python", "storage-no-blob", "writer", "storage_object_not_found"),
+        ("python", "storage-no-account", "writer", "storage_account_not_found"),
+        ("node", "storage-no-role", "powerless", "storage_forbidden"),
+        ("go", "storage-no-role", "powerless", "storage_forbidden"),
+    ],
+    ids=lambda each: str(each),
+)
+def test_sentence_of_a_refusal_is_recognized(
+    cloud: Cloud,
+    recorded: list[dict[str, object]],
+    tmp_path: Path,
+    language: str,
+    failure: str,
+    account: str,
+    expected: str,
+) -> None:
+    command = toolchains.storage(language)
+    if language == "python":
+        cloud.use("writer", "python", "blob", "orders")  # its container exists
+        name = "absent" if failure == "storage-no-account" else "orders"
+        refusals = str(PROGRAMS / "storage" / "refusals.py")
+        printed = cloud.instance.run_on_host(account, [command[0], refusals, failure, name])
+    else:
+        printed = str(cloud.use(account, language, "orders")["text"])
+    text = clean_output(printed, cloud.instance, tmp_path)
+    entry = {"client": f"storage-{language}", "kind": "storage", "failure": failure}
+    recorded.append({**entry, "expected": [expected], "text": text})
+    assert expected in [each.sentence.id for each in recognize(text).findings], text
 
 
 def test_reader_of_a_container_reads_and_cannot_write(cloud: Cloud) -> None:

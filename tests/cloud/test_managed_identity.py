@@ -15,6 +15,7 @@ from podpass.crypto import jose
 from podpass.crypto.secret import Secret
 from podpass.database import DatabaseFailed
 from podpass.directory.model import Identity
+from podpass.explain.recognition import recognize
 from podpass.http.server import bind, serving
 from tests.exchange.conftest import ca, key_folders, start, world
 from tests.exchange.world import World
@@ -179,6 +180,31 @@ async def test_request_that_selects_no_single_identity_is_refused(
         status, body = await endpoint.get(f"{IMDS}{query}", METADATA)
     assert (status, body["error"]) == (400, error)
     assert text in body["error_description"]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "expected"),
+    [
+        (IMDS, {}, "imds_header_missing"),
+        (IMDS, {**METADATA, "X-Forwarded-For": "192.0.2.1"}, "imds_forwarded"),
+        (IMDS, {**METADATA, "Host": "rebound.example.com"}, "imds_forwarded"),
+        (IMDS, METADATA, "imds_several_identities"),
+        (f"{IMDS}&client_id=web", METADATA, "imds_identity_unknown"),
+        (IMDS.partition("&")[0], METADATA, "imds_bad_resource"),
+        (APP_SERVICE, {"X-IDENTITY-HEADER": "wrong"}, "imds_identity_header"),
+        (APP_SERVICE, {}, "imds_identity_header"),
+    ],
+)
+async def test_refusal_of_the_endpoint_is_explained(
+    world: World, path: str, headers: Mapping[str, str], expected: str
+) -> None:
+    await add_second(world)
+    async with running(world, headers=HEADERS, names=("web", "second")) as endpoint:
+        status, body = await endpoint.get(path, headers)
+    assert status in (400, 401)
+    # As azure-identity for Python prints it.
+    text = f"ManagedIdentityCredential authentication unavailable. {json.dumps(body)}"
+    assert [each.sentence.id for each in recognize(text).findings] == [expected]
 
 
 async def test_identity_that_is_not_assigned_is_not_found(world: World) -> None:

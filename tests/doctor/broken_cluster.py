@@ -445,6 +445,16 @@ async def container_runs_between_two_crashes(lab: Lab) -> None:
     await lab.pod(status=status)
 
 
+@_broken("container-not-running")
+async def liveness_probe_fails_again_and_again(lab: Lab) -> None:
+    """The kubelet sends SIGTERM, as at a restart of the node."""
+    await lab.account()
+    now = time.time()
+    ended = {"terminated": {"exitCode": 143, "finishedAt": rfc3339(now - 5)}}
+    running = {"running": {"startedAt": rfc3339(now - 4)}}
+    await lab.pod(status=_status("app", running, restarts=4, last=ended))
+
+
 @_broken("pod-unscheduled")
 async def no_node_fits(lab: Lab) -> None:
     await lab.account()

@@ -185,7 +185,9 @@ class Lab:
             made = await self.client.patch(f"{self._core}/pods/{name}/status", {"status": status})
         return made
 
-    async def deployment(self, name: str = "web", *, on_template: bool, **metadata: Any) -> None:
+    async def deployment(
+        self, name: str = "web", *, on_template: bool, with_pod: bool = True, **metadata: Any
+    ) -> None:
         """Create a Deployment, its ReplicaSet and its pod, as the controllers do."""
         labels = {"app": name}
         template = {"metadata": {"labels": labels | (_LABEL if on_template else {})}}
@@ -203,7 +205,14 @@ class Lab:
         made = await self.client.create(f"{apps}/replicasets", body)
         pod = {"apiVersion": "v1", "kind": "Pod", "spec": pod_spec(None)}
         about = {**template["metadata"], "name": name, **_owned_by("ReplicaSet", made)}
-        await self.client.create(f"{self._core}/pods", pod | {"metadata": about})
+        if with_pod:
+            await self.client.create(f"{self._core}/pods", pod | {"metadata": about})
+
+    async def label_template(self, name: str, value: str) -> None:
+        """Set the label of a Deployment's pod template; no controller of this cluster creates pods."""
+        template = {"metadata": {"labels": {names.USE_LABEL: value}}}
+        path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{name}"
+        await self.client.patch(path, {"spec": {"template": template}})
 
     async def annotate(self, name: str = "web", **annotations: str) -> None:
         """Change annotations of a ServiceAccount."""
@@ -392,10 +401,15 @@ class Lab:
         path.write_text(yaml.safe_dump(config))
         return path
 
-    async def diagnose(self, *, pod: str = "web", account: str = "") -> Diagnosis:
+    async def diagnose(
+        self, *, pod: str = "web", account: str = "", controller: str = ""
+    ) -> Diagnosis:
         """Return the diagnosis of one workload of the namespace."""
         workload = WorkloadRef(
-            namespace=self.namespace, pod="" if account else pod, account=account
+            namespace=self.namespace,
+            pod="" if account or controller else pod,
+            account=account,
+            controller=controller,
         )
         [found] = await diagnose(self.client, [workload], read_cloud=read_no_cloud)
         return found

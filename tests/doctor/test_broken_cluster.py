@@ -11,7 +11,7 @@ from podpass.doctor.model import Diagnosis
 from podpass.doctor.run import diagnose
 from podpass.kubernetes.client import KubeClient
 from tests.doctor.broken_cluster import OTHER, SETUPS, BrokenSetup
-from tests.doctor.lab import CLIENT, TENANT, Lab, read_no_cloud
+from tests.doctor.lab import CLIENT, TENANT, Lab, pod_spec, read_no_cloud
 
 _WITHOUT_A_SIGN_IN = {
     "no sign-in to the cloud was chosen: pass --auth-method",
@@ -55,6 +55,43 @@ async def test_healthy_account_without_a_pod_has_no_finding(lab: Lab) -> None:
     found = await lab.diagnose(account="web")
     assert found.findings == []
     assert not _unread_of_the_cluster(found)
+
+
+async def test_healthy_pod_template_without_a_pod_has_no_finding(lab: Lab) -> None:
+    await lab.account()
+    await lab.deployment(on_template=True, with_pod=False)
+    found = await lab.diagnose(controller="Deployment/web")
+    assert found.workload == f"pod template of Deployment {lab.namespace}/web"
+    assert found.findings == []
+    assert not _unread_of_the_cluster(found)
+
+
+async def test_pod_template_is_examined_before_a_pod_has_it(lab: Lab) -> None:
+    """The pod is healthy; the next one would not be."""
+    await lab.account()
+    await lab.deployment(on_template=True)
+    await lab.label_template("web", "yes")
+    assert (await lab.diagnose()).findings == []
+    [finding] = (await lab.diagnose(controller="Deployment/web")).findings
+    assert finding.check == "label-not-true"
+    assert finding.fix.startswith(f"kubectl patch deployment web -n {lab.namespace} -p")
+
+
+async def test_pod_template_that_the_webhook_refuses_is_named(lab: Lab) -> None:
+    await lab.account(service_account_token_expiration="60")
+    await lab.deployment(on_template=True, with_pod=False)
+    found = await lab.diagnose(controller="Deployment/web")
+    assert [each.check for each in found.findings] == ["annotation-invalid"]
+
+
+async def test_template_of_a_job_is_fixed_in_the_manifest_of_the_job(lab: Lab) -> None:
+    await lab.account()
+    spec = {"template": {"spec": pod_spec(None, restartPolicy="Never")}, "suspend": True}
+    body = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "once"}, "spec": spec}
+    await lab.client.create(f"/apis/batch/v1/namespaces/{lab.namespace}/jobs", body)
+    [finding] = (await lab.diagnose(controller="Job/once")).findings
+    assert finding.check == "label-missing"
+    assert finding.fix.endswith("then delete the Job and create it again")
 
 
 async def test_healthy_webhook_with_a_service_has_no_finding(lab: Lab) -> None:

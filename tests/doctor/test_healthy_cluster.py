@@ -38,6 +38,18 @@ async def account_has_every_annotation(lab: Lab) -> None:
 
 
 @_healthy
+async def node_of_the_pod_was_restarted(lab: Lab) -> None:
+    """A container that SIGTERM has ended runs again."""
+    await lab.account()
+    now = time.time()
+    ended = {"exitCode": 143, "finishedAt": rfc3339(now - 5)}
+    state = {"running": {"startedAt": rfc3339(now - 4)}}
+    one = {"name": "app", "state": state, "restartCount": 1, "ready": True}
+    one |= {"image": "none", "imageID": "", "lastState": {"terminated": ended}}
+    await lab.pod(status={"phase": "Running", "containerStatuses": [one]})
+
+
+@_healthy
 async def client_id_has_capitals(lab: Lab) -> None:
     await lab.account(client_id=CLIENT.upper())
     await lab.pod()

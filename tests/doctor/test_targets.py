@@ -60,10 +60,47 @@ async def test_name_is_a_pod_before_it_is_an_account(names: Lab) -> None:
     assert await _find(names, "pod/absent") == [WorkloadRef(namespace=space, pod="absent")]
 
 
+async def test_deployment_is_its_template_and_its_newest_pods(names: Lab) -> None:
+    """The controllers of the API server create the pods."""
+    await names.deployment("shop", on_template=True, with_pod=False)
+    apps = f"/apis/apps/v1/namespaces/{names.namespace}/deployments/shop"
+    await names.client.patch(apps, {"spec": {"replicas": 5}})
+
+    async def find_pods() -> set[str]:
+        path = f"/api/v1/namespaces/{names.namespace}/pods"
+        return {
+            each["metadata"]["name"]
+            for each in (await names.client.list(path))[0]
+            if each["metadata"]["name"].startswith("shop-")
+        }
+
+    async with asyncio.timeout(30):
+        while len(await find_pods()) < 5:  # noqa: ASYNC110 a controller creates them
+            await asyncio.sleep(0.05)
+    template, *pods = await _find(names, "deployment/shop")
+    assert await _find(names, "deploy/shop") == [template, *pods]
+    assert template == WorkloadRef(namespace=names.namespace, controller="Deployment/shop")
+    assert len(pods) == 3
+    assert {each.pod for each in pods} < await find_pods()
+
+
+async def test_name_is_a_deployment_before_it_is_an_account(names: Lab) -> None:
+    await names.deployment("idle", on_template=True, with_pod=False)
+    expected = [WorkloadRef(namespace=names.namespace, controller="Deployment/idle")]
+    assert await _find(names, "idle") == expected
+
+
+@pytest.mark.parametrize("word", ["deployment/web", "job/web", "sts/web", "ds/web"])
+async def test_controller_that_does_not_exist_is_reported(names: Lab, word: str) -> None:
+    """Other objects have the name."""
+    with pytest.raises(WorkloadNotFound, match="has no"):
+        await _find(names, word)
+
+
 async def test_unknown_name_fails_with_the_next_step(names: Lab) -> None:
     with pytest.raises(WorkloadNotFound) as caught:
         await _find(names, "absent")
-    assert "kubectl get pods,serviceaccounts" in caught.value.hint
+    assert "kubectl get pods,deployments,serviceaccounts" in caught.value.hint
 
 
 async def test_namespace_without_a_workload_fails(names: Lab) -> None:

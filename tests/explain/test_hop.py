@@ -9,6 +9,14 @@ def test_fix_that_the_stage_logged_is_used() -> None:
     assert explain_hop(refused) == HopExplanation(cause="not a GUID", fix="correct it")
 
 
+def test_fix_at_the_end_of_the_cause_is_shown_once() -> None:
+    """As in a refusal of storage, whose client prints the message alone."""
+    refused = hop(
+        "resource", "storage_forbidden", cause="No role. Grant `az x`.", fix="Grant `az x`."
+    )
+    assert explain_hop(refused) == HopExplanation(cause="No role.", fix="Grant `az x`.")
+
+
 def test_code_without_a_logged_cause_has_its_usual_cause() -> None:
     found = explain_hop(hop("exchange", "AADSTS700213"))
     assert found is not None

@@ -149,11 +149,12 @@ def test_minted_assertion_is_accepted_like_a_projected_token(podpass: Podpass) -
     podpass.kubernetes.create_account(ACCOUNT)
     web = podpass.identity("web")
     minted = podpass.tokens.access_token(web, assertion=podpass.tokens.assertion(ACCOUNT))
-    assert decode(minted)["sub"] == decode(podpass.tokens.access_token(web))["sub"]
+    projected = podpass.tokens.access_token(web, assertion=podpass.tokens.projected(ACCOUNT))
+    assert decode(minted)["sub"] == decode(projected)["sub"]
 
 
 def test_changed_access_token_is_refused_by_the_vault(podpass: Podpass) -> None:
-    podpass.kubernetes.create_account(ACCOUNT)
+    """The ServiceAccount that the identity trusts does not exist."""
     token = podpass.tokens.access_token(podpass.identity("web"))
     good = podpass.tokens.change(token)
     wrong: Mapping[str, str] = {

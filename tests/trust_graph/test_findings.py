@@ -45,7 +45,7 @@ CASES: dict[str, tuple[Callable[[], TrustFacts], str, str, str]] = {
     "no-credential": (
         lambda: facts(identities=(identity(credentials=()),)),
         "account_not_trusted",
-        f"none of its 0 credentials has the subject {SUBJECT}",
+        f"no credential of it has the subject {SUBJECT}",
         f"create --name web --identity-name web --resource-group g --issuer {ISSUER} --subject {SUBJECT}",
     ),
     "case-of-subject": (

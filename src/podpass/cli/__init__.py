@@ -17,12 +17,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:  # during the import; no command has started
         sys.exit(130)
     try:
-        sys.exit(run(_called_arguments() if arguments is None else arguments))
+        if arguments is not None:
+            sys.exit(run(arguments))
+        sys.exit(run([*_called_command(), *sys.argv[1:]], is_link=bool(_called_command())))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
 
-def _called_arguments() -> list[str]:
-    """Return the arguments of this process; a link named `azwi` runs `podpass azwi`."""
+def _called_command() -> list[str]:
+    """Return the command of this program's name: a link named `azwi` runs `podpass azwi`."""
     called = PurePath(sys.argv[0]).name.removesuffix(".exe")
-    return [_REFERENCE, *sys.argv[1:]] if called == _REFERENCE else sys.argv[1:]
+    return [_REFERENCE] if called == _REFERENCE else []

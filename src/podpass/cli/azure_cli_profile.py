@@ -8,13 +8,18 @@ from pathlib import Path
 from podpass.errors import UsageError
 from podpass.guids import is_guid
 
+
+class SubscriptionNotChosen(UsageError):
+    """No option names a subscription, and none is selected in the Azure CLI."""
+
+
 _MAX_PROFILE_BYTES = 16 * 1024 * 1024
 
 
 def find_cli_subscription(environ: Mapping[str, str]) -> str:
     """Return the subscription that is selected in the Azure CLI, from its files.
 
-    Errors:  UsageError if there is none.
+    Errors:  SubscriptionNotChosen.
     """
     home = environ.get("AZURE_CONFIG_DIR") or str(Path(environ.get("HOME") or "~") / ".azure")
     folder = Path(home).expanduser()
@@ -23,7 +28,7 @@ def find_cli_subscription(environ: Mapping[str, str]) -> str:
         folder / "azureProfile.json", cloud
     )
     if not is_guid(found):
-        raise UsageError(
+        raise SubscriptionNotChosen(
             "--subscription-id is required (and must be a valid UUID)",
             hint="pass it, or select one: az account set --subscription NAME",
         )

@@ -16,9 +16,12 @@ from podpass.cli.output import slow_notice
 from podpass.cloud.datadir import DataDir, check_version, load_config
 from podpass.cloud.lock import check_lock_file, lock_holder
 from podpass.errors import Error, UsageError
+from podpass.local.process import is_stopped
 
 _CONTROL_HOST = "localhost"
 _TIMEOUT_SECONDS = 30.0
+# The event loop of a process that works completes a handshake long before, also on a slow machine.
+_HANDSHAKE_SECONDS = 10.0
 _HEALTH_TIMEOUT_SECONDS = 2.0
 
 
@@ -70,6 +73,7 @@ def check_health(data_dir: DataDir, pid: int) -> None:
     """
     from podpass.cli.options import format_command
 
+    _check_not_stopped(data_dir, pid)
     port = load_config(data_dir).ports["control"]
     try:
         status, _ = _send(
@@ -81,6 +85,18 @@ def check_health(data_dir: DataDir, pid: int) -> None:
         raise NotResponding(
             f"the instance in {data_dir.root}, process {pid}, does not respond",
             hint=f"stop it with `{format_command(data_dir, 'down')}`, then start it again",
+        )
+
+
+def _check_not_stopped(data_dir: DataDir, pid: int) -> None:
+    """Check that no signal has stopped the instance: connections to it are accepted, and never answered.
+
+    Errors:  NotResponding.
+    """
+    if is_stopped(pid):
+        raise NotResponding(
+            f"the instance in {data_dir.root}, process {pid}, does not respond: a signal has stopped it",
+            hint=f"continue it with `kill -CONT {pid}`, or with `fg` in the terminal where Ctrl-Z stopped it",
         )
 
 
@@ -102,9 +118,9 @@ def call_control(
 ) -> dict[str, Any]:
     """Send a request to the control API of the instance.
 
-    Errors:  NotRunning, RequestRefused; UsageError if the instance reports a wrong request.
+    Errors:  NotRunning, NotResponding, RequestRefused; UsageError if the instance reports a wrong request.
     """
-    require_status(data_dir)
+    _check_not_stopped(data_dir, require_status(data_dir)["pids"]["podpass"])
     config = load_config(data_dir)
     status, answer = request(
         config.ports["control"],
@@ -157,8 +173,9 @@ def request(
             status, text = _send(port, ca_file, method, path, host=host, body=body, headers=headers)
         answer = json.loads(text or b"{}")
     except TimeoutError as exc:
-        raise Error(
-            f"{service} did not respond on port {port} within {_TIMEOUT_SECONDS:.0f} seconds",
+        waited = _HANDSHAKE_SECONDS if isinstance(exc, _HandshakeTimeout) else _TIMEOUT_SECONDS
+        raise NotResponding(
+            f"{service} did not respond on port {port} within {waited:.0f} seconds",
             hint="try again; if it fails again, check `podpass status` and podpass.log in the data directory",
         ) from exc
     except (OSError, ValueError, http.client.HTTPException) as exc:
@@ -167,6 +184,10 @@ def request(
             hint="stop it with `podpass down`, then start it again",
         ) from exc
     return status, answer if isinstance(answer, dict) else {}
+
+
+class _HandshakeTimeout(TimeoutError):
+    """The service accepted no connection, or did not complete the TLS handshake."""
 
 
 def _send(
@@ -182,10 +203,15 @@ def _send(
 ) -> tuple[int, bytes]:
     context = ssl.create_default_context(cafile=str(ca_file))
     connection = http.client.HTTPSConnection(host, timeout=seconds, context=context)
+    first = min(seconds, _HANDSHAKE_SECONDS)
     try:
-        plain = socket.create_connection(("127.0.0.1", port), timeout=seconds)
-        connection.sock = plain  # so that close() closes it if the handshake fails
-        connection.sock = context.wrap_socket(plain, server_hostname=host)
+        try:
+            plain = socket.create_connection(("127.0.0.1", port), timeout=first)
+            connection.sock = plain  # so that close() closes it if the handshake fails
+            connection.sock = context.wrap_socket(plain, server_hostname=host)
+        except TimeoutError as exc:
+            raise _HandshakeTimeout from exc
+        connection.sock.settimeout(seconds)
         connection.request(method, path, body=body, headers=headers or {})
         response = connection.getresponse()
         return response.status, response.read()

@@ -66,6 +66,24 @@ def complete_pods(ctx: click.Context, _: click.Parameter, incomplete: str) -> li
     return _list_objects(ctx, f"/api/v1/namespaces/{_namespace(ctx)}/pods", incomplete)
 
 
+def complete_workloads(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the names of pods in the chosen namespace, and its controllers as `deployment/NAME`."""
+    apis = {"deployment": "apps", "statefulset": "apps", "daemonset": "apps", "job": "batch"}
+    prefix, slash, name = incomplete.partition("/")
+    if slash:
+        found, kinds = [], [kind for kind in apis if kind == prefix]
+    else:
+        found = complete_pods(ctx, parameter, incomplete)
+        kinds = [kind for kind in apis if prefix and kind.startswith(prefix)]
+    for kind in kinds:
+        path = f"/apis/{apis[kind]}/v1/namespaces/{_namespace(ctx)}/{kind}s"
+        names = _list_objects(ctx, path, name)
+        found += [CompletionItem(f"{kind}/{each.value}") for each in names]
+    return found
+
+
 def complete_service_accounts(
     ctx: click.Context, _: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from podpass.cli import doctor_cloud, options
-from podpass.cli.completion_values import complete_namespaces, complete_pods
+from podpass.cli.completion_values import complete_namespaces, complete_workloads
 from podpass.cli.output import escape_unprintable, print_message, print_output, wrap_text
 from podpass.cloud.datadir import DataDir
 
@@ -40,7 +40,10 @@ _MAX_NAMES = 3
 )
 @options.output("table", "json", "yaml")
 @click.argument(
-    "target", default="", metavar="[POD|SERVICEACCOUNT|NAMESPACE]", shell_complete=complete_pods
+    "target",
+    default="",
+    metavar="[POD|DEPLOYMENT|SERVICEACCOUNT|NAMESPACE]",
+    shell_complete=complete_workloads,
 )
 @click.pass_context
 def command(
@@ -56,10 +59,11 @@ def command(
     """Find out why a workload gets no token: the first wrong thing, and its fix.
 
     Checks the stages of a token in order, from the ServiceAccount to the resource. The argument is a name, or
-    pod/NAME, serviceaccount/NAME or namespace/NAME; without it, all workloads of the namespace with an
-    identity are checked. Nothing is changed: podpass reads objects, sends a pod as a dry run, and runs
-    one command in the pod that prints no secret. The exit code is 0 if nothing is wrong, 1 if something is,
-    and 3 if nothing wrong was found but something could not be read.
+    pod/NAME, deployment/NAME (also statefulset, daemonset, job), serviceaccount/NAME or namespace/NAME;
+    without it, all workloads of the namespace with an identity are checked. Of a Deployment, the pod template
+    and the newest three pods are checked. Nothing is changed: podpass reads objects, sends a pod as a dry
+    run, and runs one command in the pod that prints no secret. The exit code is 0 if nothing is wrong, 1 if
+    something is, and 3 if nothing wrong was found but something could not be read.
     """
     chosen = doctor_cloud.CloudOptions.from_context(ctx, data_dir, **cloud)
     found = asyncio.run(_diagnose(data_dir, kubeconfig, target, namespace, chosen))
@@ -137,7 +141,7 @@ def _print_one(diagnosis: "Diagnosis") -> None:
 
 
 def _conclude(diagnosis: "Diagnosis") -> str:
-    passed = f"{len(diagnosis.passed)} checks passed"
+    passed = f"{len(diagnosis.passed)} check{'' if len(diagnosis.passed) == 1 else 's'} passed"
     if diagnosis.findings:
         count = len(diagnosis.findings)
         return f"{count} problem{'s' if count > 1 else ''}, {passed}"

@@ -11,8 +11,10 @@ from click.shell_completion import CompletionItem
 from podpass.cli import options
 from podpass.cli.account_options import AccountOptions, build_options
 from podpass.cli.azure_account import default_to_instance, sign_in
+from podpass.cli.azure_cli_profile import SubscriptionNotChosen
 from podpass.cli.completion_values import complete_identities, complete_namespaces
 from podpass.cli.output import escape_unprintable, print_message, print_output, wrap_text
+from podpass.errors import UsageError
 
 if TYPE_CHECKING:
     from podpass.trust_graph.model import TrustFacts, TrustGraph
@@ -52,7 +54,14 @@ async def _read(given: AccountOptions, allowed: frozenset[str]) -> "TrustFacts":
 
     environ = options.environ()
     chosen = default_to_instance(given, environ)
-    account = await sign_in(chosen, environ, print_message)
+    try:
+        account = await sign_in(chosen, environ, print_message)
+    except SubscriptionNotChosen as exc:
+        raise UsageError(
+            "no instance is running, and no Azure subscription is selected",
+            hint="start an instance with `podpass up --detach`; for Azure, sign in with `az login`, or pass"
+            " --subscription-id",
+        ) from exc
     kubeconfig = Path(chosen.kubeconfig) if chosen.kubeconfig else account.kubeconfig
     async with connect_to_cluster(kubeconfig, environ) as cluster:
         accounts = await read_accounts(cluster, account.endpoints.audience)

@@ -149,7 +149,7 @@ def publish(folder: Path, replace: bool) -> None:
     from podpass.cli.issuer_run import publish_now
 
     name, count = publish_now(folder, replace=replace)
-    click.echo(f"published {count} keys to {name}")
+    click.echo(f"published {count} key{'' if count == 1 else 's'} to {name}")
 
 
 @command.command("rotate")

@@ -15,16 +15,20 @@ from podpass.errors import Error
 
 DONE, FAILED, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130
 _DEBUG = "PODPASS_DEBUG"
+_COMPLETE = "_PODPASS_COMPLETE"
 _DEFAULT_HINTS = {
     FAILED: "run the command again with PODPASS_DEBUG=1 to see the traceback",
     USAGE_ERROR: "correct the command and run it again; --help lists the options",
 }
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run a command line and return its exit code; raise no exception except SystemExit."""
+def run(arguments: Sequence[str], *, is_link: bool = False) -> int:
+    """Run a command line and return its exit code; raise no exception except SystemExit.
+
+    Shapes:  with `is_link`, the user called a link that has the name of the first argument.
+    """
     as_reference = list(arguments[:1]) == ["azwi"]
-    outcome = _run(arguments, as_reference=as_reference)
+    outcome = _run(arguments, "" if is_link else "podpass", as_reference=as_reference)
     if isinstance(outcome, int):
         return outcome
     return _print_failure(outcome, as_reference=as_reference)
@@ -39,14 +43,16 @@ class _Failure:
     hint: str
 
 
-def _run(arguments: Sequence[str], *, as_reference: bool) -> "int | _Failure":
+def _run(arguments: Sequence[str], name: str, *, as_reference: bool) -> "int | _Failure":
     from podpass.cli.commands import cli
 
     # A command without a log file prints warnings to stderr, with their facts.
     logging.lastResort = StderrHandler(logging.WARNING)
     stdout = sys.stdout
     try:
-        outcome = cli.main(list(arguments), prog_name="podpass", standalone_mode=False)
+        outcome = cli.main(
+            list(arguments), prog_name=name, complete_var=_COMPLETE, standalone_mode=False
+        )
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as exc:
         # The reference prints the help of a group to stdout and succeeds.
@@ -58,9 +64,7 @@ def _run(arguments: Sequence[str], *, as_reference: bool) -> "int | _Failure":
     except click.ClickException as exc:
         return _Failure(FAILED, exc.format_message(), "run the command with --help")
     except (click.Abort, KeyboardInterrupt):
-        return _Failure(
-            INTERRUPTED, "interrupted", "run the command again; no change was applied partially"
-        )
+        return _Failure(INTERRUPTED, "interrupted", "run the command again")
     except BrokenPipeError:
         return _discard_stdout()
     except SystemExit as exc:

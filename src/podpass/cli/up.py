@@ -13,12 +13,13 @@ import click
 from click.core import ParameterSource
 
 from podpass.cli import options, pod_limits
-from podpass.cli.client import check_health, read_status
+from podpass.cli.client import NotResponding, check_health, read_status
 from podpass.cli.console import create_link
 from podpass.cli.output import align, print_message, print_output, slow_notice
 from podpass.cloud.datadir import DataDir, prepare, write_version
 from podpass.cloud.lock import lock_holder
 from podpass.errors import Error
+from podpass.local.process import is_stopped
 from podpass.settings import LocalSettings
 from podpass.settings.local import LOOPBACK
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from podpass.local.harness.harness import Harness
 
 _READY_TIMEOUT_SECONDS = 30.0
+_WAITING = f"waiting for the instance to be ready, for up to {_READY_TIMEOUT_SECONDS:.0f} seconds"
+_ENDING_SECONDS = 3.0
 OPTIONS_IGNORED = 3
 
 
@@ -77,7 +80,8 @@ def command(
     text = _check_seed(seed, seed)
     prepare(data_dir)
     write_version(data_dir)
-    if lock_holder(data_dir.lock_file) is None:
+    running = _find_running(data_dir)
+    if running is None:
         try:
             if detach:
                 _detach(data_dir, settings, text, output)
@@ -87,10 +91,38 @@ def command(
             # Another process may have started the instance at the same time; then use that instance.
             if "already_running" not in (exc.code, exc.facts.get("cause")):
                 raise
+            running = _find_running(data_dir)
+            if running is None:
+                raise
         else:
             return
-    ignored = _join_running(data_dir, _chosen_settings(ctx, settings), text, output)
+    ignored = _join_running(data_dir, running, _chosen_settings(ctx, settings), text, output)
     ctx.exit(OPTIONS_IGNORED if ignored else 0)
+
+
+def _find_running(data_dir: DataDir) -> dict[str, Any] | None:
+    """Return the status of the running instance, as soon as it is ready; None if none is running.
+
+    Shapes:  an instance that is ending, as after `kill -9`, does not respond any more, and still holds the
+             lock for a moment; its end is waited for.
+    Errors:  NotResponding if it does not end; Error if it does not become ready.
+    """
+    started = time.monotonic()
+    with slow_notice(_WAITING):
+        while lock_holder(data_dir.lock_file) is not None:
+            waited = time.monotonic() - started
+            if waited > _READY_TIMEOUT_SECONDS:
+                raise _not_ready(data_dir)
+            if status := read_status(data_dir):
+                try:
+                    check_health(data_dir, status["pids"]["podpass"])
+                except NotResponding:
+                    if is_stopped(status["pids"]["podpass"]) or waited > _ENDING_SECONDS:
+                        raise
+                else:
+                    return status
+            time.sleep(0.05)
+    return None
 
 
 def _check_seed(seed: str | None, name: str | None) -> tuple[str, str] | None:
@@ -103,14 +135,16 @@ def _check_seed(seed: str | None, name: str | None) -> tuple[str, str] | None:
 
 
 def _join_running(
-    data_dir: DataDir, given: Mapping[str, object], seed: tuple[str, str] | None, output: str
+    data_dir: DataDir,
+    status: dict[str, Any],
+    given: Mapping[str, object],
+    seed: tuple[str, str] | None,
+    output: str,
 ) -> list[str]:
-    """Use the running instance: wait until it is ready, apply the seed, print its addresses.
+    """Use the running instance: apply the seed, print its addresses.
 
     Shapes:  returns a line for each option that the instance does not use.
     """
-    status = _wait_ready(data_dir)
-    check_health(data_dir, status["pids"]["podpass"])
     print_message(f"an instance is already running in {data_dir.root}")
     if ignored := _ignored_options(given, status["settings"]):
         for line in ignored:
@@ -151,16 +185,18 @@ def _ignored_options(given: Mapping[str, object], active: Mapping[str, object]) 
 
 def _wait_ready(data_dir: DataDir) -> dict[str, Any]:
     deadline = time.monotonic() + _READY_TIMEOUT_SECONDS
-    with slow_notice(
-        f"waiting for the instance to be ready, for up to {_READY_TIMEOUT_SECONDS:.0f} seconds"
-    ):
+    with slow_notice(_WAITING):
         while time.monotonic() < deadline:
             if status := read_status(data_dir):
                 return status
             if lock_holder(data_dir.lock_file) is None:
                 raise Error("the instance exited while starting", hint=f"check {data_dir.log_file}")
             time.sleep(0.05)
-    raise Error(
+    raise _not_ready(data_dir)
+
+
+def _not_ready(data_dir: DataDir) -> Error:
+    return Error(
         f"the instance in {data_dir.root} is not ready after {_READY_TIMEOUT_SECONDS:.0f} seconds",
         hint=f"check {data_dir.log_file}, or stop it with `podpass down`",
     )

@@ -35,7 +35,7 @@ _KEYS = "/openid/v1/jwks"
 _JWKS_TYPE = "application/jwk-set+json"
 _MIRROR = "kubernetes.io/config.mirror"
 _NOT_FOUND, _FORBIDDEN = 404, 403
-_OWNERS = {
+CONTROLLERS = {
     "ReplicaSet": "apis/apps/v1/namespaces/{}/replicasets",
     "Deployment": "apis/apps/v1/namespaces/{}/deployments",
     "StatefulSet": "apis/apps/v1/namespaces/{}/statefulsets",
@@ -48,11 +48,15 @@ _REFUSED_BY_ADMISSION = ("admission webhook", "failed calling webhook", "Validat
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadRef:
-    """What is diagnosed: a pod, or a ServiceAccount without a pod."""
+    """What is diagnosed: a pod, the pod template of a controller, or a ServiceAccount without a pod.
+
+    Shapes:  `controller` is `Deployment/NAME`, and the same for the other kinds of CONTROLLERS.
+    """
 
     namespace: str
     account: str = ""
     pod: str = ""
+    controller: str = ""
 
 
 class ClusterReader:
@@ -75,6 +79,7 @@ class ClusterReader:
             server=self._client.server,
             namespace_name=workload.namespace,
             pod_name=workload.pod,
+            controller=workload.controller,
             **own,
             **shared,
         )
@@ -86,17 +91,21 @@ class ClusterReader:
         pod: MaybeObject = None
         if workload.pod:
             pod = await self._read(f"{core}/pods/{quote(workload.pod, safe='')}")
+        elif workload.controller:
+            pod = await self._read_template(namespace, workload.controller)
         account_name = workload.account or _account_of(pod)
         account, (owner, controller), node = await asyncio.gather(
             self._read(f"{core}/serviceaccounts/{quote(account_name, safe='')}"),
             self._find_owner(namespace, pod),
             self._find_node(pod),
         )
-        if workload.pod:
+        if workload.pod or workload.controller:
             manifest = _sent_again(pod, controller, account)
         else:
             manifest = _example_pod(namespace, account_name)
         preview = await self._preview(namespace, manifest)
+        if workload.controller:
+            pod = _injected_pod(preview, pod)
         return {
             "account_name": account_name,
             "account": account,
@@ -127,7 +136,7 @@ class ClusterReader:
 
     async def probe_container(self, facts: ClusterFacts) -> ClusterFacts:
         """Read the inside of the first running container that has the token."""
-        if not isinstance(facts.pod, dict):
+        if not isinstance(facts.pod, dict) or not facts.pod_name:
             return facts
         container = _choose_container(facts.pod)
         if isinstance(container, Unread):
@@ -209,12 +218,22 @@ class ClusterReader:
 
     async def _read_controller(self, namespace: str, thing: MaybeObject) -> MaybeObject:
         reference = _controller_of(thing if isinstance(thing, dict) else None)
-        collection = _OWNERS.get(str(reference.get("kind", "")))
-        if collection is None:
+        if reference.get("kind") not in CONTROLLERS:
             return None
-        name = quote(str(reference.get("name", "")), safe="")
-        found = await self._read(f"/{collection.format(quote(namespace, safe=''))}/{name}")
+        found = await self._once(controller_path(namespace, reference["kind"], reference["name"]))
         return {**found, "kind": reference["kind"]} if isinstance(found, dict) else found
+
+    async def _read_template(self, namespace: str, controller: str) -> MaybeObject:
+        """Return the pod that a controller creates from its template, before admission."""
+        kind, _, name = controller.partition("/")
+        found: MaybeObject = await self._once(controller_path(namespace, kind, name))
+        if not isinstance(found, dict):
+            return found
+        template = (found.get("spec") or {}).get("template") or {}
+        about = template.get("metadata") or {}
+        owner = {"controller": True, "kind": kind, "name": name}
+        metadata = {**about, "namespace": namespace, "ownerReferences": [owner]}
+        return {"metadata": metadata, "spec": template.get("spec") or {}}
 
     async def _find_node(self, pod: MaybeObject) -> MaybeObject:
         name = (pod.get("spec") or {}).get("nodeName") if isinstance(pod, dict) else None
@@ -271,6 +290,12 @@ class ClusterReader:
             return base64.b64decode((secret.get("data") or {}).get(names.TLS_CERTIFICATE) or "")
         except (binascii.Error, ValueError):
             return b""
+
+
+def controller_path(namespace: str, kind: str, name: str) -> str:
+    """Return the path of a controller of pods, such as a Deployment."""
+    collection = CONTROLLERS[kind].format(quote(namespace, safe=""))
+    return f"/{collection}/{quote(name, safe='')}"
 
 
 def _first_line(text: str) -> str:

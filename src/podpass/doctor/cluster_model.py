@@ -71,12 +71,13 @@ class ClusterFacts:
     """What the API server returned about one workload.
 
     Shapes:  `namespace`, `account` and `pod` are None if the object does not exist; `pod_name` is empty for
-             a ServiceAccount without a pod, and `pod` is None then. `owner` is the workload that creates the
-             pod, such as a Deployment. `registrations` are the configurations of the webhook. `services` has
-             their Services by NAMESPACE/NAME. `certificate` is the webhook's serving certificate (PEM), None
-             if its Secret does not exist. `decision` is the result of the webhook's rules, None without an
-             account. `discovery` and `jwks` are the documents of the API server. `container` is None without
-             a pod.
+             a ServiceAccount without a pod, and `pod` is None then. `controller` is `Deployment/NAME` if the
+             workload is a pod template; `pod` is what admission makes of it. `owner` is the workload that
+             creates the pod, such as a Deployment. `registrations` are the configurations of
+             the webhook. `services` has their Services by NAMESPACE/NAME. `certificate` is the webhook's
+             serving certificate (PEM), None if its Secret does not exist. `decision` is the result of the
+             webhook's rules, None without an account. `discovery` and `jwks` are the documents of the API
+             server. `container` is None without a pod.
     Units:   `now` is this machine's clock, in seconds since 1970.
     """
 
@@ -85,6 +86,7 @@ class ClusterFacts:
     namespace_name: str
     account_name: str
     pod_name: str = ""
+    controller: str = ""
     namespace: MaybeObject
     account: MaybeObject
     pod: MaybeObject = None
@@ -109,6 +111,9 @@ class ClusterFacts:
         """Return how reports name the workload."""
         if self.pod_name:
             return f"pod {self.namespace_name}/{self.pod_name}"
+        if self.controller:
+            kind, _, name = self.controller.partition("/")
+            return f"pod template of {kind} {self.namespace_name}/{name}"
         return f"ServiceAccount {self.namespace_name}/{self.account_name}"
 
     @property

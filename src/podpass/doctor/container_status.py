@@ -7,6 +7,9 @@ from podpass.doctor.model import Object
 
 NOT_STARTED = ("PodInitializing", "ContainerCreating")
 _RECENT_SECONDS = 600
+_STABLE_SECONDS = 60
+_MANY_RESTARTS = 3
+_SIGTERM = 143  # the exit code of a process that this signal ended
 
 
 def list_statuses(pod: Object) -> Iterator[Object]:
@@ -25,17 +28,39 @@ def describe_stop(status: Object, now: float) -> str:
         return str(waiting.get("reason") or "it waits") + (f": {text}" if text else "")
     # Between two crashes a container runs, or has ended, for a moment.
     earlier = (status.get("lastState") or {}).get("terminated") or {}
-    is_recent = not ended and now - _seconds(earlier) < _RECENT_SECONDS
+    is_recent = not ended and now - _seconds(earlier, "finishedAt") < _RECENT_SECONDS
+    if _was_stopped(status, earlier, now):
+        is_recent = False
     for each in (ended, earlier if is_recent else {}):
         if each.get("exitCode"):
-            restarts = status.get("restartCount", 0)
-            return f"it ended with exit code {each['exitCode']}, after {restarts} restarts"
+            count = status.get("restartCount", 0)
+            restarts = "1 restart" if count == 1 else f"{count} restarts"
+            after = f", after {restarts}" if count else ""
+            return f"it ended with exit code {each['exitCode']}{after}"
     return ""
 
 
-def _seconds(ended: Object) -> float:
-    """Return when a container ended, in seconds since 1970; 0 if that is not known."""
+def find_log(status: Object) -> str:
+    """Return the option of `kubectl logs` for the log of the run that failed; empty for the newest run."""
+    has_ended = "terminated" in (status.get("state") or {})
+    return " --previous" if status.get("restartCount") and not has_ended else ""
+
+
+def _was_stopped(status: Object, earlier: Object, now: float) -> bool:
+    """Return whether a container that runs was stopped and not crashed, as by a restart of its node.
+
+    Shapes:  a failed liveness probe sends the same signal, but again and again.
+    """
+    running = (status.get("state") or {}).get("running") or {}
+    if earlier.get("exitCode") != _SIGTERM or not running:
+        return False
+    is_stable = now - _seconds(running, "startedAt") > _STABLE_SECONDS
+    return is_stable or int(status.get("restartCount") or 0) < _MANY_RESTARTS
+
+
+def _seconds(state: Object, name: str) -> float:
+    """Return a time of a container's state, in seconds since 1970; 0 if it is not known."""
     try:
-        return datetime.fromisoformat(str(ended.get("finishedAt"))).timestamp()
+        return datetime.fromisoformat(str(state.get(name))).timestamp()
     except ValueError:
         return 0.0

@@ -27,9 +27,11 @@ def label_template(facts: ClusterFacts) -> str:
     """Return the command that sets the label where it is read: on the pod template."""
     owner = owner_of(facts)
     if owner is None:
+        creator = _creator_of(facts)
+        where = "pod" if creator == "pod" else f"pod template in the {creator}"
         return (
-            f'set {names.USE_LABEL}: "true" in metadata.labels of the pod\'s manifest, then delete the'
-            " pod and create it again"
+            f'set {names.USE_LABEL}: "true" in metadata.labels of the {where}\'s manifest, then delete the'
+            f" {creator} and create it again"
         )
     labels = f'{{"labels":{{"{names.USE_LABEL}":"true"}}}}'
     patch = f'{{"spec":{{"template":{{"metadata":{labels}}}}}}}'
@@ -51,8 +53,17 @@ def edit_pod(facts: ClusterFacts, change: str) -> str:
     """Return how to change the pod: in the template of its owner, else in its manifest."""
     owner = owner_of(facts)
     if owner is None:
-        return f"{change} in the pod's manifest, then delete the pod and create it again"
+        creator = _creator_of(facts)
+        return (
+            f"{change} in the {creator}'s manifest, then delete the {creator} and create it again"
+        )
     return f"{change}: kubectl edit {owner[0].lower()} {owner[1]} -n {facts.namespace_name}"
+
+
+def _creator_of(facts: ClusterFacts) -> str:
+    """Return what is created again to change a pod that no command can edit: a Job, or the pod."""
+    owner: Any = facts.owner
+    return "Job" if isinstance(owner, Mapping) and owner.get("kind") == "Job" else "pod"
 
 
 def owner_of(facts: ClusterFacts) -> tuple[str, str] | None:

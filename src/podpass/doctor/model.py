@@ -84,8 +84,8 @@ class NotChecked:
 class Diagnosis:
     """The results for one workload, in the order of the stages.
 
-    Shapes:  `workload` is `pod NAMESPACE/NAME` or `ServiceAccount NAMESPACE/NAME`; `passed` has the ids of
-             the checks that found nothing.
+    Shapes:  `workload` is `pod NAMESPACE/NAME`, `ServiceAccount NAMESPACE/NAME` or, for a Deployment, `pod
+             template of Deployment NAMESPACE/NAME`; `passed` has the ids of the checks that found nothing.
     """
 
     workload: str

@@ -9,7 +9,7 @@ from podpass.doctor import fixes
 from podpass.doctor.account_checks import edits, warning_check, workload_of
 from podpass.doctor.check import DoctorCheck, Facts
 from podpass.doctor.cluster_model import ClusterFacts, ContainerFacts, PodToken, Preview
-from podpass.doctor.container_status import describe_stop, list_statuses
+from podpass.doctor.container_status import describe_stop, find_log, list_statuses
 from podpass.doctor.model import Object, Problem, Stage, known
 from podpass.drift.comparison import is_injected
 from podpass.migration.scan.decision import decide_all
@@ -53,7 +53,7 @@ def _find_waiting_container(facts: Facts) -> Problem | None:
                 facts.cluster.workload,
                 f"container {each['name']} does not run: {cause}",
                 f"kubectl logs {facts.cluster.pod_name} -n {facts.cluster.namespace_name} -c"
-                f" {each['name']} --previous; `podpass explain` takes its text",
+                f" {each['name']}{find_log(each)}; `podpass explain` takes its text",
             )
     return None
 
@@ -279,7 +279,7 @@ def _find_failing_sidecar(facts: Facts) -> Problem | None:
                 facts.cluster.workload,
                 f"the sidecar's container {each['name']} does not work: {cause}",
                 f"kubectl logs {facts.cluster.pod_name} -n {facts.cluster.namespace_name} -c"
-                f" {each['name']} --previous",
+                f" {each['name']}{find_log(each)}",
             )
     return None
 

@@ -160,7 +160,9 @@ def _find_mount_conflict(facts: Facts) -> Problem | None:
 
 
 def _is_labelled(facts: ClusterFacts) -> bool:
-    return not facts.pod_name or labels_of(facts).get(names.USE_LABEL) == "true"
+    if facts.pod is None and not facts.pod_name:
+        return True  # the dry run of a ServiceAccount is a labelled pod
+    return labels_of(facts).get(names.USE_LABEL) == "true"
 
 
 def _find_fail_open(facts: Facts) -> Problem | None:
@@ -170,7 +172,8 @@ def _find_fail_open(facts: Facts) -> Problem | None:
         return None
     preview = cluster.preview
     unchanged = isinstance(preview, Preview) and preview.pod is not None and not is_working(cluster)
-    missed = isinstance(cluster.pod, dict) and not is_injected(cluster.pod)
+    pod = cluster.pod if cluster.pod_name else None
+    missed = isinstance(pod, dict) and not is_injected(pod)
     for name, entry in _selected_entries(cluster):
         if entry.get("failurePolicy") == "Ignore" and (unchanged or missed):
             return Problem(
@@ -217,7 +220,7 @@ def _find_virtual_node(facts: Facts) -> Problem | None:
 
 def _find_outdated_pod(facts: Facts) -> Problem | None:
     cluster, preview = facts.cluster, facts.cluster.preview
-    if not isinstance(cluster.pod, dict) or not _is_labelled(cluster):
+    if not isinstance(cluster.pod, dict) or not cluster.pod_name or not _is_labelled(cluster):
         return None
     if isinstance(preview, Unread):
         return _compare_with_account(facts, cluster.pod, preview)

@@ -3,6 +3,7 @@
 from podpass.explain.sentence import Sentence
 
 _WEBHOOK = "azure-workload-identity"
+_TRUST_WEBHOOK = "trust.cloud.podpass.dev"
 
 CLUSTER = (
     Sentence(
@@ -153,5 +154,82 @@ CLUSTER = (
         near=("azwi-proxy-init", "privileged", "NET_ADMIN"),
         means="the Pod Security level of the namespace forbids the privileged init container of the sidecar",
         run="use the annotation podpass.azure-workload-identity.io/proxy-mode: env",
+    ),
+    Sentence(
+        id="trust_webhook_unreachable",
+        stage="admission",
+        words=("failed calling webhook", "failed to call webhook"),
+        near=(_TRUST_WEBHOOK,),
+        means="the API server cannot call the webhook of podpass cloud, so no pod is created in namespaces"
+        " that use the cloud",
+        run="podpass cloud status; kubectl get pods -n podpass-cloud",
+        hides=("webhook_unreachable", "sdk_ca_untrusted", "sdk_authority_unreachable"),
+    ),
+    Sentence(
+        id="trust_path_taken",
+        stage="admission",
+        words=("the path of the CA bundle",),
+        near=("mounts volume",),
+        means="a container mounts a volume of its own at the path of podpass cloud's CA bundle",
+        run="mount the volume at another path in the pod template",
+        hides=("trust_refused",),
+    ),
+    Sentence(
+        id="trust_volume_taken",
+        stage="admission",
+        words=("has another volume with the name podpass-cloud-trust",),
+        means="the pod has a volume with the name of podpass cloud's CA bundle",
+        run="give that volume another name in the pod template",
+        hides=("trust_refused",),
+    ),
+    Sentence(
+        id="trust_bundle_not_written",
+        stage="admission",
+        words=("cannot write the CA bundle into namespace",),
+        means="podpass cloud has no permission to write its CA bundle into the namespace, or the API server"
+        " refused it",
+        run="podpass cloud status; podpass cloud install sets the permissions again",
+        hides=("trust_refused",),
+    ),
+    Sentence(
+        id="trust_namespace_not_selected",
+        stage="admission",
+        words=("is not selected",),
+        near=(_TRUST_WEBHOOK,),
+        means="the namespace does not use podpass cloud, but its webhook was called for a pod of it",
+        run="podpass cloud install --for NAMESPACE selects it",
+        hides=("trust_refused",),
+    ),
+    Sentence(
+        id="trust_refused",
+        stage="admission",
+        words=("denied the request",),
+        near=(_TRUST_WEBHOOK,),
+        means="podpass cloud refuses the pod; the sentence after `denied the request` has the reason",
+        run="correct what the sentence names; docs/guides/cloud.md",
+        hides=("webhook_refused",),
+    ),
+    Sentence(
+        id="trust_pod_is_older",
+        stage="admission",
+        words=("so its debug container does not trust the CA",),
+        means="the pod was created before podpass cloud was installed, so none of its containers trusts it",
+        run="kubectl rollout restart deployment NAME -n NAMESPACE, then debug the new pod",
+    ),
+    Sentence(
+        id="trust_variable_taken",
+        stage="admission",
+        words=("which stays as it is",),
+        near=("podpass cloud",),
+        means="a container sets a variable itself that names its CA bundle, so its clients do not trust"
+        " podpass cloud",
+        run="remove the variable, or add the CA to that bundle: the sentence names the file",
+    ),
+    Sentence(
+        id="trust_names_resolve_to_azure",
+        stage="exchange",
+        words=("so Azure's names resolve to Azure, not to podpass cloud",),
+        means="the pod uses the DNS of its node, so its requests go to Azure instead of podpass cloud",
+        run="set the dnsPolicy that the sentence names in the pod template",
     ),
 )

@@ -25,7 +25,9 @@ def explain_hop(hop: Hop) -> HopExplanation | None:
         return None
     cause, fix = hop.cause, hop.fact("fix")
     if fix:
-        return HopExplanation(cause=cause.splitlines()[0] if cause else "", fix=fix)
+        # Some messages end with their fix, because the client prints nothing else.
+        first = cause.splitlines()[0].replace(fix, "").strip() if cause else ""
+        return HopExplanation(cause=first, fix=fix)
     numbers = codes.parse_error_text(f"{hop.code} {cause}").numbers
     known = next(filter(None, map(codes.find_explanation, numbers)), None)
     if known is not None:

@@ -76,7 +76,7 @@ def _find(sentence: Sentence, text: str, starts: Sequence[int]) -> RecognizedErr
     # Other lines of a log can contain anything, also a secret that a program printed.
     begin = max(starts[bisect_right(starts, at) - 1], at - _BEFORE_CHARS)
     line_end = starts[bisect_right(starts, at + size - 1)]
-    excerpt = text[begin : min(line_end, at + max(size, _EXCERPT_CHARS))].strip()
+    excerpt = text[begin : min(line_end, at + max(size, _EXCERPT_CHARS))].strip().lstrip(":;,) ")
     return RecognizedError(sentence=sentence, position=at, excerpt=excerpt)
 
 

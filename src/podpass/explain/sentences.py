@@ -5,6 +5,7 @@ others are those of the API server, the kubelet, the webhook, Key Vault, Storage
 """
 
 from podpass.explain.cluster_sentences import CLUSTER
+from podpass.explain.resource_sentences import METADATA, RESOURCES, STORAGE
 from podpass.explain.sentence import Sentence
 from podpass.explain.setup_sentences import SETUP
 
@@ -70,6 +71,7 @@ _SDK = (
             "SELF_SIGNED_CERT_IN_CHAIN",
             "unable to get local issuer certificate",
             "PKIX path building failed",
+            "unable to find valid certification path",
             "PKIX path validation failed",
             "trustAnchors parameter must be non-empty",
             "x509: certificate signed by unknown authority",
@@ -175,7 +177,6 @@ _SDK = (
             "IMDS token request timed out",
             "no default identity is assigned to this resource",
             "The requested identity isn't assigned to this resource",
-            "Identity not found",
         ),
         means="the program asked the metadata service of the machine (IMDS), which has no identity for it;"
         " with Workload ID the token file is used instead",
@@ -205,164 +206,4 @@ _SDK = (
     ),
 )
 
-_RESOURCES = (
-    Sentence(
-        id="vault_forbidden_by_rbac",
-        stage="resource",
-        words=(
-            "ForbiddenByRbac",
-            "Caller is not authorized to perform action on resource",
-            "No role of the caller permits this",
-        ),
-        means="the identity got a token, but has no role at the vault that permits the operation",
-        run="assign Key Vault Secrets User to the identity at the vault: az role assignment create"
-        " --role 'Key Vault Secrets User' --assignee-object-id PRINCIPAL_ID --scope VAULT_ID",
-    ),
-    Sentence(
-        id="vault_forbidden_by_policy",
-        stage="resource",
-        words=(
-            "ForbiddenByPolicy",
-            "does not have secrets get permission on key vault",
-            "No access policy of the vault",
-        ),
-        means="the vault uses access policies, and none of them grants the permission to the identity",
-        run="az keyvault set-policy --name VAULT --object-id PRINCIPAL_ID --secret-permissions get",
-    ),
-    Sentence(
-        id="vault_forbidden_by_network",
-        stage="resource",
-        words=("ForbiddenByConnection", "ForbiddenByFirewall"),
-        means="the firewall of the vault does not permit the address of the pod",
-        run="az keyvault network-rule add --name VAULT --ip-address ADDRESS, or use a private endpoint",
-    ),
-    Sentence(
-        id="vault_wrong_audience",
-        stage="resource",
-        words=("AKV10022",),
-        means="the token is for another resource than the vault",
-        run="request the scope https://vault.azure.net/.default",
-    ),
-    Sentence(
-        id="vault_wrong_issuer",
-        stage="resource",
-        words=("AKV10032",),
-        means="the token is from another tenant than that of the vault",
-        run="set the annotation azure.workload.identity/tenant-id to the tenant of the vault",
-    ),
-    Sentence(
-        id="vault_unknown_key",
-        stage="resource",
-        words=("AKV10046",),
-        means="the vault finds no key with the id in the token: it was signed by another authority",
-        run="podpass token inspect TOKEN; compare `iss` with the authority of the vault",
-    ),
-    Sentence(
-        id="vault_secret_not_found",
-        stage="resource",
-        words=("SecretNotFound",),
-        means="the caller may read the vault, but the secret has another name, or was deleted",
-        run="az keyvault secret list --vault-name VAULT",
-    ),
-    Sentence(
-        id="vault_secret_disabled",
-        stage="resource",
-        words=("SecretDisabled",),
-        means="the secret is disabled",
-        run="az keyvault secret set-attributes --vault-name VAULT --name SECRET --enabled true",
-    ),
-    Sentence(
-        id="vault_not_found",
-        stage="resource",
-        words=("VaultNotFound", "vault.azure.net", "see `podpass vault list`"),
-        near=(
-            "podpass vault list",
-            "VaultNotFound",
-            "Failed to resolve",
-            "ENOTFOUND",
-            "EAI_AGAIN",
-            "UnknownHostException",
-            "no such host",
-            "Name or service not known",
-            "Could not resolve host",
-            "nodename nor servname",
-        ),
-        means="there is no vault of this name, so its host name does not resolve",
-        run="podpass vault list (local instance), or az keyvault list --query [].name",
-        hides=("sdk_authority_unreachable", "proxy_refused"),
-    ),
-    Sentence(
-        id="proxy_refused",
-        stage="resource",
-        words=(
-            "HttpProxyConnectException",
-            "status code: 502",
-            "connection failed: 502",
-            "status: 502",
-            "Bad Gateway",
-            "failed with status code '502'",
-            "TunnelUnsuccessful",
-        ),
-        means="the proxy, on a local instance the gateway, did not connect to the host: no vault has this"
-        " name, or the host is not reachable",
-        run="podpass vault list (local instance); elsewhere check HTTPS_PROXY and the name of the host",
-    ),
-    Sentence(
-        id="storage_forbidden",
-        stage="resource",
-        words=("AuthorizationPermissionMismatch",),
-        means="the identity has no data role at the storage account",
-        run="az role assignment create --role 'Storage Blob Data Reader' --assignee-object-id PRINCIPAL_ID"
-        " --scope ACCOUNT_ID",
-    ),
-    Sentence(
-        id="arm_forbidden",
-        stage="resource",
-        words=("AuthorizationFailed",),
-        near=("does not have authorization to perform action", "over scope"),
-        means="the identity has no role that permits the action in Azure Resource Manager",
-        run="az role assignment create --role Reader --assignee-object-id PRINCIPAL_ID --scope SCOPE",
-    ),
-    Sentence(
-        id="graph_forbidden",
-        stage="resource",
-        words=("Authorization_RequestDenied",),
-        means="the identity has no application permission of Microsoft Graph for the operation",
-        run="podpass graph, or az rest: assign the app role to the service principal of the identity",
-    ),
-)
-
-_SIDECAR = (
-    Sentence(
-        id="imds_header_missing",
-        stage="imds",
-        words=("Required metadata header not specified",),
-        means="the request to the metadata service has no header Metadata: true",
-        run="send the header, as every Azure SDK does",
-    ),
-    Sentence(
-        id="imds_no_identity",
-        stage="imds",
-        words=("client_id parameter or AZURE_CLIENT_ID environment variable must be set",),
-        means="the sidecar does not know the identity: the ServiceAccount has no client id, and the request"
-        " names none",
-        run="kubectl annotate serviceaccount NAME azure.workload.identity/client-id=CLIENT_ID, then create"
-        " the pod again",
-    ),
-    Sentence(
-        id="imds_other_id",
-        stage="imds",
-        words=("the sidecar knows identities by their client ID",),
-        means="the program names its identity by object id or resource id",
-        run="name it by client id in the code (client_id, AZURE_CLIENT_ID)",
-    ),
-    Sentence(
-        id="imds_bad_resource",
-        stage="imds",
-        words=("The resource parameter is required", "The resource must be one URI or GUID"),
-        means="the request names no resource, or more than one",
-        run="request ?resource=https://vault.azure.net, one resource for each request",
-    ),
-)
-
-SENTENCES = (*_SDK, *SETUP, *_RESOURCES, *_SIDECAR, *CLUSTER)
+SENTENCES = (*_SDK, *SETUP, *RESOURCES, *STORAGE, *METADATA, *CLUSTER)

@@ -53,7 +53,12 @@ SETUP = (
     Sentence(
         id="sdk_authority_document",
         stage="exchange",
-        words=("openid_config_error", "untrusted_authority"),
+        words=(
+            "openid_config_error",
+            "untrusted_authority",
+            "MsalJsonParsingException",
+            "MsalClientException: com.fasterxml.jackson.core.JsonParseException",
+        ),
         means="the token service publishes no document for this authority and tenant: the tenant does not"
         " exist or is not valid, or the host is not that of a token service",
         run="check AZURE_TENANT_ID and AZURE_AUTHORITY_HOST of the container: kubectl exec POD -- env;"
@@ -66,6 +71,9 @@ SETUP = (
         words=(
             "is an invalid authority",
             "should consist of an https url",
+            "authority url scheme must be https",
+            "authority must be an https URL",
+            "authority should use the 'https' scheme",
             "authority_uri_insecure",
             "authority host doesn't use HTTPS scheme",
             "address must use the 'https' protocol",

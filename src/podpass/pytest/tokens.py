@@ -93,7 +93,8 @@ class Tokens:
     ) -> str:
         """Exchange a token of a ServiceAccount for an access token, as an SDK does.
 
-        Shapes:  the default assertion is a token of the identity's first ServiceAccount.
+        Shapes:  the default assertion is like a token of the first ServiceAccount that the identity trusts,
+                 which need not exist.
         Errors:  ExchangeRefused.
         """
         form = {
@@ -101,7 +102,7 @@ class Tokens:
             "client_id": identity.client_id,
             "scope": scope,
             "client_assertion_type": _ASSERTION_TYPE,
-            "client_assertion": assertion or self.projected(identity.account),
+            "client_assertion": assertion or self.assertion(identity.account),
         }
         return self._exchange(form)
 

@@ -142,7 +142,9 @@ def _not_trusted(facts: TrustFacts, account: AccountFacts, identity: Identity) -
     elif similar:
         why = f"its credential {similar[0].name} has the subject {similar[0].subject}; case counts"
     else:
-        why = f"none of its {len(identity.credentials)} credentials has the subject {subject}"
+        count = len(identity.credentials)
+        others = f"none of its {count} credentials has" if count > 1 else "no credential of it has"
+        why = f"{others} the subject {subject}"
     return TrustFinding(
         code="account_not_trusted",
         node=account_id(account.key),

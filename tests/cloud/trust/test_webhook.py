@@ -19,6 +19,7 @@ from podpass.cloud.trust import bundles, objects
 from podpass.cloud.trust.publisher import BundlePublisher
 from podpass.cloud.trust.webhook import create_app
 from podpass.crypto.secret import Secret
+from podpass.explain.recognition import recognize
 from podpass.http.server import bind, server_context, serving
 from podpass.kubernetes.client import APPLY_PATCH, KubeClient, KubeError, Target
 from podpass.kubernetes.cluster import ClusterConfig, EmbeddedCluster, UserInfo
@@ -81,6 +82,11 @@ class Api:
         ):
             assert answer.status == 200
             return dict((await answer.json())["response"])
+
+
+def explained(text: str) -> list[str]:
+    """Return what `podpass explain` recognizes."""
+    return [each.sentence.id for each in recognize(text).findings]
 
 
 def _review(pod: Any, namespace: str = "team", **request: Any) -> Object:
@@ -236,6 +242,10 @@ async def test_review_of_any_program_writes_into_no_other_namespace(api: Api) ->
         invalid = namespace in ("../../nodes", "a?b", "A")
         expected = "no valid namespace" if invalid else namespace
         assert expected in response["status"]["message"]
+        if namespace == "other":
+            message = f'admission webhook "{objects.WEBHOOK_NAME}" denied the request: '
+            found = explained(message + response["status"]["message"])
+            assert found == ["trust_namespace_not_selected"]
     for name in ("kube-system", "other", OWN_NAMESPACE):
         with pytest.raises(KubeError):
             await api.config_map(NAMES.bundle, name)
@@ -247,6 +257,7 @@ async def test_webhook_that_is_away_refuses_the_pod_by_name(api: Api) -> None:
     status, refusal, _ = await api.create(make_pod())
     assert status == 500
     assert objects.WEBHOOK_NAME in refusal["message"]
+    assert explained(refusal["message"]) == ["trust_webhook_unreachable"]
 
 
 async def test_missing_permission_refuses_the_pod_with_the_reason(api: Api) -> None:
@@ -255,6 +266,7 @@ async def test_missing_permission_refuses_the_pod_with_the_reason(api: Api) -> N
     assert status == 500
     assert "cannot write the CA bundle into namespace team" in refusal["message"]
     assert "podpass cloud status" in refusal["message"]
+    assert explained(refusal["message"]) == ["trust_bundle_not_written"]
 
 
 async def test_conflicts_are_refused_or_named_in_warnings(api: Api) -> None:
@@ -266,6 +278,10 @@ async def test_conflicts_are_refused_or_named_in_warnings(api: Api) -> None:
     status, refusal, _ = await api.create(pod)
     assert status == 400
     assert "the path of the CA bundle" in refusal["message"]
+    assert explained(refusal["message"]) == ["trust_path_taken"]
+    volumes = [{"name": NAMES.bundle, "emptyDir": {}}]
+    _, refusal, _ = await api.create(make_pod(volumes=volumes))
+    assert explained(refusal["message"]) == ["trust_volume_taken"]
     env = [{"name": "JAVA_TOOL_OPTIONS", "value": "-Xmx1g"}]
     status, made, (host, java) = await api.create(
         make_pod({"name": "web", "image": "w", "env": env}, hostNetwork=True)
@@ -274,6 +290,8 @@ async def test_conflicts_are_refused_or_named_in_warnings(api: Api) -> None:
     assert made["spec"]["containers"][0]["env"] == env
     assert "network of its node" in host
     assert "JAVA_TOOL_OPTIONS" in java
+    assert explained(host) == ["trust_names_resolve_to_azure"]
+    assert explained(java) == ["trust_variable_taken"]
 
 
 INVALID = {
@@ -293,7 +311,8 @@ async def test_review_that_is_not_valid_is_denied(api: Api) -> None:
     for name, body in INVALID.items():
         response = await api.review(body)
         assert response["allowed"] is False, name
-        assert response["status"]["message"], name
+        message = f'admission webhook "{objects.WEBHOOK_NAME}" denied the request: '
+        assert explained(message + response["status"]["message"]) == ["trust_refused"], name
 
 
 async def test_debug_container_gets_the_bundle(api: Api) -> None:

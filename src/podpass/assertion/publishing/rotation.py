@@ -165,7 +165,8 @@ class Rotation:
     def _publish(self, _: str) -> None:
         tools = self._tools
         self._publish_keys(overwrite=False)
-        tools.log(f"published {len(self._state.published)} keys to {tools.target.name}")
+        count = len(self._state.published)
+        tools.log(f"published {count} key{'' if count == 1 else 's'} to {tools.target.name}")
 
     def _load(self, kid: str) -> RotationWait | None:
         self._tools.folder.write_api_server_files(self._state)

@@ -32,10 +32,15 @@ def create(
                 hint="replace its key with `podpass issuer rotate`, or name another folder with --dir",
             )
         key = keys.create_key(bits, now) if imported is None else keys.import_key(imported, now)
-        files.write_private(folder / config_file.FILE, config_file.encode(config))
-        state = IssuerState(keys=(key,), clock=read_clock(now)).with_key(
-            key.kid, loaded=now, signs=now, confirmed=now
-        )
-        keys.write_state(state)
+        try:
+            files.write_private(folder / config_file.FILE, config_file.encode(config))
+            state = IssuerState(keys=(key,), clock=read_clock(now)).with_key(
+                key.kid, loaded=now, signs=now, confirmed=now
+            )
+            keys.write_state(state)
+        except BaseException:
+            # No state names this key, so no later command would delete it.
+            keys.delete_private(key.kid)
+            raise
         keys.write_api_server_files(state)
     return key

@@ -14,19 +14,29 @@ import reactor.core.publisher.Mono;
 public final class Msal {
     private Msal() {}
 
-    public static void main(String[] arguments) throws Exception {
+    public static void main(String[] arguments) {
+        try {
+            run(arguments);
+        } catch (Throwable failed) {
+            failed.printStackTrace();
+            System.exit(1); // as below
+        }
+        System.exit(0); // threads of the HTTP client would keep the program running
+    }
+
+    private static void run(String[] arguments) throws Exception {
         String first = Answer.assertion();
         ConfidentialClientApplication app = made(arguments[0]);
+        // First without Azure's client, which repeats a request whose token was refused.
+        String audience = Answer.audience(token(app, arguments[1]).getToken());
         // The credential interface of Azure's clients.
         TokenCredential credential = asked -> Mono.fromCallable(() -> token(app, asked.getScopes().get(0)));
         String secret = Answer.secret(credential);
-        String audience = Answer.audience(token(app, arguments[1]).getToken());
         Answer.say("secret", secret, "audience", audience, "version", version());
         if (arguments.length > 2) {
             Answer.waitForAnother(first);
             Answer.say("later", Answer.audience(token(app, arguments[2]).getToken()));
         }
-        System.exit(0); // threads of the HTTP client would keep the program running
     }
 
     static ConfidentialClientApplication made(String style) throws Exception {
