@@ -1,20 +1,25 @@
 """Queries of the control API: long lists are returned in pages, which the command line joins."""
 
 import uuid
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+import yaml
 
 from podpass.cli import client
 from podpass.clock import system
 from podpass.cloud import queries
 from podpass.cloud.datadir import DataDir, InstanceConfig
+from podpass.cloud.demo import build_seed
 from podpass.cloud.queries import CloudQueries
 from podpass.database import Database
 from podpass.directory.model import Identity, Tenant
 from podpass.directory.store.directory import Directory
+from podpass.errors import UsageError
+from podpass.resource.store import SecretStore
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 
@@ -62,3 +67,27 @@ async def test_identities_are_returned_in_pages(
     monkeypatch.setattr(client, "call_control", control)
     names = [row["name"] for row in client.list_identities(DataDir(tmp_path))[0]]
     assert names == [one.name for one in made]
+
+
+async def test_demo_is_removed_and_no_other_identity_or_vault(tmp_path: Path) -> None:
+    """The vault leaves no soft-deleted one behind, and no secrets."""
+    config = InstanceConfig.new(TENANT)
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(Database(f"sqlite:///{tmp_path}/directory.db"))
+        directory = await stack.enter_async_context(Directory(database))
+        store = await stack.enter_async_context(SecretStore(database, tmp_path / "vault.key"))
+        await directory.create_tenant(Tenant(id=TENANT))
+        asked = CloudQueries(
+            DataDir(tmp_path), config, directory, store, issuer="https://i.example", clock=system
+        )
+        for name in ("podpass-demo-1", "web"):
+            await asked.apply(yaml.safe_dump(build_seed(name)), "seed")
+        with pytest.raises(UsageError, match="'web' is not a demo"):
+            await asked.remove_demo("web")
+        removed = await asked.remove_demo("podpass-demo-1")
+        assert removed == ["identity podpass-demo-1", "vault podpass-demo-1"]
+        assert await asked.remove_demo("podpass-demo-1") == []
+        assert [each["name"] for each in (await asked.identities({}))["value"]] == ["web"]
+        [vault] = (await asked.vaults())["value"]
+        assert (vault["name"], len(await store.counts())) == ("web", 1)
+        assert await directory.vaults.deleted() == []

@@ -10,10 +10,12 @@ import click
 from podpass.cli import options
 from podpass.cli.cluster import connect, find_kubeconfig
 from podpass.cli.completion_values import complete_namespaces
-from podpass.cloud.install.objects import NAMESPACE
+from podpass.cloud.install.object_names import NAMESPACE
 from podpass.errors import Error
 from podpass.kubernetes.client import KubeClient
 from podpass.kubernetes.client.config import read_current_context
+
+_FORBIDDEN = 403
 
 kubeconfig_option = click.option(
     "--kubeconfig",
@@ -32,12 +34,6 @@ namespace_option = click.option(
 )
 
 
-class NotInstalled(Error):
-    """The namespace has no pod of an installation that is ready."""
-
-    code = "cloud_not_installed"
-
-
 def open_cluster(kubeconfig: Path | None) -> tuple[KubeClient, str]:
     """Connect to the cluster of the current context; return the client and the name of the context.
 
@@ -49,23 +45,26 @@ def open_cluster(kubeconfig: Path | None) -> tuple[KubeClient, str]:
     return client, read_current_context(path) if path is not None else ""
 
 
-async def find_pod(client: KubeClient, namespace: str) -> str:
-    """Return the name of the cloud's pod.
+async def find_installation(client: KubeClient) -> str:
+    """Return the namespace of the installation; the default one if the caller may not search.
 
     Errors:  NotInstalled, KubeError.
     """
-    from podpass.cloud.install.rollout import list_pods
+    from podpass.cloud.install.installer import find_installations
+    from podpass.cloud.install.rollout import NotInstalled
+    from podpass.kubernetes.client import KubeError
 
-    for pod in await list_pods(client, namespace):
-        statuses = (pod.get("status") or {}).get("containerStatuses") or ()
-        if "deletionTimestamp" not in pod["metadata"] and any(
-            each.get("ready") for each in statuses
-        ):
-            return str(pod["metadata"]["name"])
-    raise NotInstalled(
-        f"namespace {namespace} has no cloud that is ready",
-        hint="install it with `podpass cloud install`, or see `podpass cloud status`",
-    )
+    try:
+        found = await find_installations(client)
+    except KubeError as exc:
+        if exc.status != _FORBIDDEN:
+            raise
+        return NAMESPACE
+    if not found:
+        raise NotInstalled(
+            "the cluster has no podpass cloud", hint="install it with `podpass cloud install`"
+        )
+    return found[0]
 
 
 async def run_in_pod(
@@ -75,6 +74,7 @@ async def run_in_pod(
 
     Errors:  NotInstalled, KubeError; Error with the message of the command.
     """
+    from podpass.cloud.install.rollout import find_pod
     from podpass.kubernetes.client.pod_exec import run_command
 
     pod = await find_pod(client, namespace)
@@ -88,12 +88,20 @@ async def run_in_pod(
     return done.output
 
 
+async def run_in_pod_json(client: KubeClient, namespace: str, *action: str) -> dict[str, Any]:
+    """Run an action of `podpass cloud control` in the cloud's pod; return its result.
+
+    Errors:  NotInstalled, KubeError; Error with the message of the action.
+    """
+    found: dict[str, Any] = json.loads(
+        await run_in_pod(client, namespace, ["cloud", "control", *action])
+    )
+    return found
+
+
 async def read_cloud_status(client: KubeClient, namespace: str) -> dict[str, Any]:
     """Return the status of the running cloud, without its administrator.
 
     Errors:  NotInstalled, KubeError.
     """
-    status: dict[str, Any] = json.loads(
-        await run_in_pod(client, namespace, ["cloud", "control", "info"])
-    )
-    return status
+    return await run_in_pod_json(client, namespace, "info")

@@ -1,6 +1,8 @@
 """`podpass cloud control`: what commands outside the pod ask the running cloud, in its pod."""
 
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 import click
 
@@ -13,13 +15,22 @@ from podpass.cloud.datadir import DataDir
 
 @click.command(hidden=True)
 @options.data_dir
-@click.argument("action", type=click.Choice(["info", "reset"]))
-def command(data_dir: DataDir, action: str) -> None:
-    """Print facts of the running cloud as JSON, or reset it; nothing in the output is secret."""
-    print_output(
-        call_control(data_dir, "POST", "/reset") if action == "reset" else _read_info(data_dir),
-        "json",
-    )
+@click.argument("action", type=click.Choice(["info", "reset", "sign-in", "remove-demo"]))
+@click.argument("name", default="")
+def command(data_dir: DataDir, action: str, name: str) -> None:
+    """Print facts of the running cloud as JSON, or change it, for commands outside the pod.
+
+    The output of `sign-in` is for `podpass cloud env` and `run` alone: it has a refresh token.
+    """
+    actions: dict[str, Callable[[], dict[str, Any]]] = {
+        "info": lambda: _read_info(data_dir),
+        "reset": lambda: call_control(data_dir, "POST", "/reset"),
+        "sign-in": lambda: _read_info(data_dir) | call_control(data_dir, "POST", "/sign-in"),
+        "remove-demo": lambda: call_control(
+            data_dir, "POST", f"/demo/remove?{urlencode({'name': name})}"
+        ),
+    }
+    print_output(actions[action](), "json")
 
 
 def _read_info(data_dir: DataDir) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """`podpass cloud reset`."""
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from podpass.cli.cloud_cluster import (
     kubeconfig_option,
     namespace_option,
     open_cluster,
-    run_in_pod,
+    run_in_pod_json,
 )
 from podpass.cli.output import print_output
 
@@ -37,7 +36,4 @@ def command(kubeconfig: Path | None, namespace: str, output: str) -> None:
 async def _run(kubeconfig: Path | None, namespace: str) -> dict[str, Any]:
     client, _ = open_cluster(kubeconfig)
     async with client:
-        done: dict[str, Any] = json.loads(
-            await run_in_pod(client, namespace, ["cloud", "control", "reset"])
-        )
-    return done
+        return await run_in_pod_json(client, namespace, "reset")

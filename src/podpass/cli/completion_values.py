@@ -1,7 +1,9 @@
-"""Names that the shell completes: identities, vaults, namespaces, pods and ServiceAccounts of the instance.
+"""Names that the shell completes: identities, vaults, namespaces, pods and ServiceAccounts.
 
-Without a running instance there are none: a completion prints no error.
+Without a running instance, or a cluster that responds, there are none: a completion prints no error.
 """
+
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -9,6 +11,9 @@ from click.shell_completion import CompletionItem
 from podpass.cli.options import default_data_dir, environ
 from podpass.cloud.datadir import DataDir, locate
 from podpass.errors import Error
+
+if TYPE_CHECKING:
+    from podpass.kubernetes.client import KubeClient
 
 _PAGE = {"limit": "500"}
 
@@ -58,12 +63,12 @@ def complete_namespaces(
     ctx: click.Context, _: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Return the names of namespaces."""
-    return _list_objects(ctx, "/api/v1/namespaces", incomplete)
+    return _list_objects(ctx, "namespaces", incomplete)
 
 
 def complete_pods(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the names of pods in the chosen namespace."""
-    return _list_objects(ctx, f"/api/v1/namespaces/{_namespace(ctx)}/pods", incomplete)
+    return _list_objects(ctx, f"namespaces/{_namespace(ctx)}/pods", incomplete)
 
 
 def complete_workloads(
@@ -88,7 +93,7 @@ def complete_service_accounts(
     ctx: click.Context, _: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Return `admin` and the names of ServiceAccounts in the chosen namespace."""
-    path = f"/api/v1/namespaces/{_namespace(ctx)}/serviceaccounts"
+    path = f"namespaces/{_namespace(ctx)}/serviceaccounts"
     found = _list_objects(ctx, path, incomplete)
     return [*([CompletionItem("admin")] if "admin".startswith(incomplete) else []), *found]
 
@@ -105,20 +110,40 @@ def _data_dir(ctx: click.Context) -> DataDir:
     return default_data_dir() if given is None else locate(given, environ())
 
 
+def complete_accounts_of_all_namespaces(
+    ctx: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return `admin`, and the ServiceAccounts of the cluster as NAMESPACE/NAME."""
+    accounts = [f"{each['namespace']}/{each['name']}" for each in _read(ctx, "serviceaccounts")]
+    return [CompletionItem(each) for each in ["admin", *accounts] if each.startswith(incomplete)]
+
+
 def _list_objects(ctx: click.Context, path: str, incomplete: str) -> list[CompletionItem]:
+    names = [each["name"] for each in _read(ctx, path)]
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def _read(ctx: click.Context, path: str) -> list[dict[str, Any]]:
+    """Read the metadata of objects; nothing if the cluster does not respond."""
     import asyncio
 
+    async def read() -> list[dict[str, Any]]:
+        async with _connect(ctx) as client:
+            page = await client.get(f"/api/v1/{path}", _PAGE, metadata_only=True)
+        return [item["metadata"] for item in page["items"]]
+
+    try:
+        return asyncio.run(read())
+    except Error:
+        return []
+
+
+def _connect(ctx: click.Context) -> "KubeClient":
+    """Connect to the cluster of the command: that of its kubeconfig, or that of the instance."""
+    from podpass.cli.cluster import connect_to_cluster
     from podpass.kubernetes.client import KubeClient
 
     data_dir = _data_dir(ctx)
-
-    async def read() -> list[str]:
-        async with KubeClient.from_kubeconfig(data_dir.admin_kubeconfig) as client:
-            page = await client.get(path, _PAGE, metadata_only=True)
-        return [item["metadata"]["name"] for item in page["items"]]
-
-    try:
-        names = asyncio.run(read())
-    except Error:
-        return []
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    if any(each.name == "kubeconfig" for each in ctx.command.params):
+        return connect_to_cluster(data_dir, ctx.params.get("kubeconfig"), environ())
+    return KubeClient.from_kubeconfig(data_dir.admin_kubeconfig)

@@ -1,5 +1,6 @@
 """`podpass env`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -10,13 +11,14 @@ from podpass.cloud.datadir import DataDir, load_config
 from podpass.local.environment import (
     SHELLS,
     as_json,
+    client_configuration,
     format_exports,
     format_failure,
     host_environment,
 )
 
 
-class _FailingEval(click.Command):
+class FailingEval(click.Command):
     """A command that prints lines whose `eval` fails if it cannot print the environment.
 
     Without output, `eval "$(podpass env)"` would succeed, and the next commands would use the cluster and the
@@ -27,7 +29,7 @@ class _FailingEval(click.Command):
         try:
             return super().make_context(*arguments, **extra)
         except click.UsageError:
-            click.echo(format_failure(options.default_data_dir(), "sh"), nl=False)
+            click.echo(format_failure(self.failed_configuration({}), "sh"), nl=False)
             raise
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -35,20 +37,27 @@ class _FailingEval(click.Command):
             return super().invoke(ctx)
         except BaseException:
             if ctx.params["output"] == "shell":
-                failure = format_failure(ctx.params["data_dir"], ctx.params["shell"])
-                click.echo(failure, nl=False)
+                configuration = self.failed_configuration(ctx.params)
+                click.echo(format_failure(configuration, ctx.params["shell"]), nl=False)
             raise
 
+    def failed_configuration(self, params: Mapping[str, Any]) -> dict[str, str]:
+        """Return the variables to export although the command failed."""
+        return client_configuration(params.get("data_dir") or options.default_data_dir())
 
-@click.command(cls=_FailingEval)
-@options.data_dir
-@click.option(
+
+shell_option = click.option(
     "--shell",
     type=click.Choice(list(SHELLS)),
     default="sh",
     show_default=True,
     help="Syntax of the output.",
 )
+
+
+@click.command(cls=FailingEval)
+@options.data_dir
+@shell_option
 @options.output("shell", "json")
 def command(data_dir: DataDir, shell: str, output: str) -> None:
     """Print environment variables that point clients at this instance.

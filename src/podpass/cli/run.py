@@ -6,9 +6,11 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from podpass import names
 from podpass.cli import options
 from podpass.cli.completion_values import complete_namespaces, complete_service_accounts
 from podpass.cli.env import instance_environment
@@ -18,7 +20,10 @@ from podpass.errors import Error, UsageError
 from podpass.local.environment import MARKER
 from podpass.local.proxy_support import find_proxy_warning
 
-_ADMIN = "admin"
+if TYPE_CHECKING:
+    from podpass.local.host_identity import RequestedIdentity
+
+ADMIN = "admin"
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127  # as in a shell
 
 
@@ -73,13 +78,13 @@ def command(
     The command replaces the podpass process: podpass exits with its exit code, and signals reach it
     directly. A command that does not exist exits with 127, one that cannot be executed with 126.
     """
-    if namespace is not None and identity in (None, _ADMIN):
+    if namespace is not None and identity in (None, ADMIN):
         raise UsageError(
             "--namespace is only for a ServiceAccount", hint="add --as SERVICEACCOUNT, or omit it"
         )
     own = options.environ()
     values = instance_environment(data_dir)
-    _check_found(words[0], own.get("PATH", os.defpath))
+    check_found(words[0], own.get("PATH", os.defpath))
     if quiet is False and own.get(MARKER, values[MARKER]) != values[MARKER]:
         print_message(
             f"podpass: this shell uses the instance in {own[MARKER]}; the command uses {data_dir.root}"
@@ -94,10 +99,10 @@ def command(
         ) from exc
     if not quiet:
         print_message(f"podpass: identity of the command: {description}")
-    environment = {**(own if identity is None else _without_identity(own)), **values, **changed}
+    environment = {**(own if identity is None else without_identity(own)), **values, **changed}
     if warning := find_proxy_warning(words, environment):
         print_message(warning)
-    _execute(words, environment)
+    execute(words, environment)
 
 
 def _choose_identity(
@@ -108,17 +113,31 @@ def _choose_identity(
     own: Mapping[str, str],
 ) -> tuple[dict[str, str], str]:
     """Return the variables of the chosen identity, and its description."""
+    if identity is not None and identity != ADMIN:
+        return _use_service_account(data_dir, identity, namespace)
+    if uses_sign_in(identity, words):
+        return {}, describe_sign_in(data_dir)
+    return sign_out(data_dir)[0], describe_own(own)
+
+
+def uses_sign_in(identity: str | None, words: tuple[str, ...]) -> bool:
+    """Return whether the command uses the sign-in of az."""
+    return identity == ADMIN or (identity is None and _is_az(words))
+
+
+def describe_sign_in(data_dir: DataDir) -> str:
+    """Describe the user who is signed in to az."""
     from podpass.cloud import azure_config
+
+    name = azure_config.signed_in_name(data_dir.path("azure"))
+    return f"{name}, the sign-in of az" if name else "none, because az is signed out"
+
+
+def describe_own(own: Mapping[str, str]) -> str:
+    """Describe the identity that the user's own variables choose."""
     from podpass.local.host_identity import describe_identity
 
-    if identity == _ADMIN or (identity is None and _is_az(words)):
-        name = azure_config.signed_in_name(data_dir.path("azure"))
-        return {}, f"{name}, the sign-in of az" if name else "none, because az is signed out"
-    if identity is not None:
-        return _use_service_account(data_dir, identity, namespace)
-    found = describe_identity(own)
-    signed_out = _sign_out(data_dir)[0]
-    return signed_out, found or (
+    return describe_identity(own) or (
         "none; pass --as SERVICEACCOUNT for the identity of a pod, or --as admin"
     )
 
@@ -127,7 +146,7 @@ def _is_az(words: tuple[str, ...]) -> bool:
     return Path(words[0]).name == "az" or words[1:3] == ("-m", "azure.cli")
 
 
-def _sign_out(data_dir: DataDir) -> tuple[dict[str, str], Path]:
+def sign_out(data_dir: DataDir) -> tuple[dict[str, str], Path]:
     """Return the variables that hide the sign-in of az, and the private folder of the command.
 
     `DefaultAzureCredential` would use that sign-in, and a missing identity would look like success.
@@ -144,9 +163,7 @@ def _use_service_account(
     data_dir: DataDir, text: str, namespace: str
 ) -> tuple[dict[str, str], str]:
     """Request the token of a ServiceAccount, keep it valid, and return the variables of its pods."""
-    from podpass import files, names
     from podpass.kubernetes.client import KubeClient
-    from podpass.kubernetes.kubelet.token_manager import IssuedToken
     from podpass.local import host_identity, host_token
 
     account = host_identity.parse_account(text, namespace)
@@ -155,35 +172,35 @@ def _use_service_account(
             f"--as {text!r} is not a ServiceAccount",
             hint="use NAME with -n NAMESPACE, NAMESPACE/NAME, or system:serviceaccount:NAMESPACE:NAME",
         )
+    identity = asyncio.run(
+        host_identity.request_identity(
+            lambda: KubeClient.from_kubeconfig(data_dir.admin_kubeconfig), account
+        )
+    )
+    signed_out, folder = sign_out(data_dir)
+    token_file = write_token(folder, identity)
+    host_token.start_refresher(folder, identity.issued, token_file, identity.renew)
+    variables = {**identity.variables, names.ENV_TOKEN_FILE: str(token_file)}
+    return {**signed_out, **variables}, identity.description
 
-    async def request() -> tuple[host_identity.Injection, IssuedToken]:
-        async with KubeClient.from_kubeconfig(data_dir.admin_kubeconfig) as client:
-            injection = await host_identity.request_injection(client, account)
-            return injection, await host_identity.request_token(client, account, injection)
 
-    injection, issued = asyncio.run(request())
+def write_token(folder: Path, identity: "RequestedIdentity") -> Path:
+    """Write the token of an identity into the private folder of the command; return its file."""
+    from podpass import files
 
-    async def renew() -> IssuedToken:
-        async with KubeClient.from_kubeconfig(data_dir.admin_kubeconfig) as client:
-            return await host_identity.request_token(client, account, injection)
-
-    signed_out, folder = _sign_out(data_dir)
     token_file = folder / Path(names.TOKEN_PATH).name
-    files.write_private(token_file, issued.token.reveal().encode())
-    host_token.start_refresher(folder, issued, token_file, renew)
-    client_id = injection.variables.get(names.ENV_CLIENT_ID)
-    described = f"client id {client_id}" if client_id else f"no annotation {names.CLIENT_ID}"
-    variables = {**injection.variables, names.ENV_TOKEN_FILE: str(token_file)}
-    return {**signed_out, **variables}, f"ServiceAccount {account}, {described}"
+    files.write_private(token_file, identity.issued.token.reveal().encode())
+    return token_file
 
 
-def _without_identity(own: Mapping[str, str]) -> dict[str, str]:
+def without_identity(own: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without the variables that choose an identity."""
     from podpass.local.host_identity import without_identity
 
     return without_identity(own)
 
 
-def _check_found(word: str, path: str) -> None:
+def check_found(word: str, path: str) -> None:
     """Check that the command exists, before a token is requested for it.
 
     Errors:  CommandNotFound.
@@ -196,7 +213,11 @@ def _check_found(word: str, path: str) -> None:
     raise CommandNotFound(f"cannot run {word}: command not found")
 
 
-def _execute(words: tuple[str, ...], environment: dict[str, str]) -> None:
+def execute(words: tuple[str, ...], environment: dict[str, str]) -> None:
+    """Replace this process by the command.
+
+    Errors:  CannotRun.
+    """
     try:
         # The command replaces this process, so that signals and the exit code need no forwarding.
         os.execvpe(words[0], words, environment)  # noqa: S606 the user chose the command

@@ -88,6 +88,16 @@ def sign_in_administrator(
     return True
 
 
+def forget_access_tokens(folder: Path) -> None:
+    """Remove the cached access tokens, which the services refuse after a reset of the cloud.
+
+    Errors:  OSError.
+    """
+    cache = _read_json(folder / _TOKENS)
+    if cache.pop("AccessToken", None):
+        files.write_private(folder / _TOKENS, json.dumps(cache, indent=4).encode())
+
+
 def create_signed_out(folder: Path) -> None:
     """Create a configuration of az in which no user is signed in.
 

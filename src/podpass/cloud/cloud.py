@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -197,7 +198,21 @@ class CloudInstance:
         async def handle_reset(_query: control.Query, _receive: Receive) -> dict[str, Any]:
             return await reset.run()
 
-        more = {"/reset": ("POST", handle_reset)}
+        async def handle_sign_in(_query: control.Query, _receive: Receive) -> dict[str, Any]:
+            return {
+                "account": asdict(parts.az_account),
+                "refresh_token": await parts.issue_refresh_token(),
+                "published_keys": [each.kid for each in parts.authority_keys.published],
+            }
+
+        async def handle_remove(query: control.Query, _receive: Receive) -> dict[str, Any]:
+            return {"removed": await queries.remove_demo(query.get("name", ""))}
+
+        more = {
+            "/reset": ("POST", handle_reset),
+            "/sign-in": ("POST", handle_sign_in),
+            "/demo/remove": ("POST", handle_remove),
+        }
         app = control.create_app(queries, context.config.control_token, more=more)
         await context.serve("control", app)
 

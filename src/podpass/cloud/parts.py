@@ -9,6 +9,7 @@ from podpass.cloud import administrator, azure_apis
 from podpass.cloud.context import CloudContext
 
 if TYPE_CHECKING:
+    from podpass.cloud.azure_config import AzAccount
     from podpass.database import Database
     from podpass.directory.model import User
     from podpass.directory.resource_manager.cluster_backend import ClusterBackend
@@ -130,18 +131,35 @@ class CloudParts:
         seal, admin, clock = self.authority_keys.token_sealer, self._admin, self._clock
         azure_config.sign_in_administrator(
             self._data_dir.path("azure"),
-            azure_config.AzAccount(
-                tenant_id=self._config.tenant_id,
-                tenant_name=azure_apis.TENANT_NAME,
-                user_id=admin.id,
-                user_name=admin.name,
-                subscription_id=self._config.subscription_id,
-                subscription_name=azure_apis.SUBSCRIPTION_NAME,
-            ),
+            self.az_account,
             mint=lambda: refresh_tokens.issue(seal, admin, AZURE_CLI, clock=clock),
             works=lambda token: refresh_tokens.is_valid(seal, token, admin, clock=clock),
             clock=clock,
         )
+
+    @property
+    def az_account(self) -> "AzAccount":
+        """Return the administrator as `az` stores a signed-in user."""
+        from podpass.cloud.azure_config import AzAccount
+
+        return AzAccount(
+            tenant_id=self._config.tenant_id,
+            tenant_name=azure_apis.TENANT_NAME,
+            user_id=self._admin.id,
+            user_name=self._admin.name,
+            subscription_id=self._config.subscription_id,
+            subscription_name=azure_apis.SUBSCRIPTION_NAME,
+        )
+
+    async def issue_refresh_token(self) -> str:
+        """Issue a refresh token of the administrator for Azure CLI."""
+        from podpass.exchange.sign_in import refresh_tokens
+        from podpass.exchange.sign_in.well_known_clients import AZURE_CLI
+
+        # Read again: a reset hashes the password with another salt, which makes earlier tokens invalid.
+        admin = await self.directory.users.get(self._admin.id) or self._admin
+        seal = self.authority_keys.token_sealer
+        return refresh_tokens.issue(seal, admin, AZURE_CLI, clock=self._clock)
 
     async def start_vault(self) -> str:
         """Serve the vaults; return their address."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from podpass.clock import Clock
 from podpass.cloud import listing
 from podpass.cloud.datadir import DataDir, InstanceConfig
+from podpass.errors import UsageError
 
 if TYPE_CHECKING:
     from podpass.directory.store.directory import Directory
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 
 _PAGE = 200
+# Identity, vault and namespace of `podpass cloud demo` have a name with this prefix.
+DEMO_PREFIX = "podpass-demo-"
 
 
 class CloudQueries:
@@ -105,6 +108,28 @@ class CloudQueries:
             stable_ids=self._stable_ids,
         )
         return [str(each) for each in applied if each.change is not WriteResult.UNCHANGED]
+
+    async def remove_demo(self, name: str) -> list[str]:
+        """Remove the identity and the vault of a demo, with its secrets; return what was removed.
+
+        Errors:  UsageError for a name that is not that of a demo.
+        """
+        from podpass.resource.model import vault_key
+
+        if not name.startswith(DEMO_PREFIX):
+            raise UsageError(f"{name!r} is not a demo", hint=f"its name begins with {DEMO_PREFIX}")
+        removed = []
+        tenant_id = self._config.tenant_id
+        for identity in await self._directory.identities.list(tenant_id, name):
+            await self._directory.identities.delete(tenant_id, identity.client_id)
+            removed.append(f"identity {name}")
+        vault = await self._directory.vaults.get(name)
+        if vault is not None:
+            await self._directory.vaults.delete(name)
+            await self._directory.vaults.purge(name)
+            await self._secret_store.clear({vault_key(vault)})
+            removed.append(f"vault {name}")
+        return removed
 
     async def identities(self, query: Mapping[str, str]) -> dict[str, Any]:
         """List one page of the identities.

@@ -4,6 +4,7 @@ The wanted state is computed, not stored: a second database gets the tenant, the
 and its rows replace those of the running cloud. So a reset is the same with a volume and after an upgrade.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,6 +18,7 @@ from podpass.cloud.queries import CloudQueries
 from podpass.cloud.tables import Tables, read_tables, restore_tables
 from podpass.database import Database
 from podpass.directory.store.session import TOPIC
+from podpass.exchange.signing.key import generate_keys
 from podpass.resource.store import SecretStore
 
 _log = logging.getLogger(__name__)
@@ -51,7 +53,8 @@ class CloudReset:
     async def run(self) -> dict[str, Any]:
         """Reset the cloud; return how long it took."""
         began = time.monotonic()
-        wanted = await self._compute()
+        # Keys are generated in threads, while the rows are computed.
+        generated, wanted = await asyncio.gather(generate_keys(2, self._clock()), self._compute())
         present = await self._parts.database.read(
             lambda connection: frozenset(read_tables(connection))
         )
@@ -65,7 +68,7 @@ class CloudReset:
         await self._parts.database.write(
             lambda connection: restore_tables(connection, restored), topics=(TOPIC,)
         )
-        await self._parts.authority_keys.replace_all()
+        await self._parts.authority_keys.replace_all(generated)
         self._parts.forget_keys()
         if self._store_identity is not None:
             await self._store_identity()

@@ -76,19 +76,33 @@ def container_environment(
 def host_environment(
     data_dir: DataDir, gateway_port: int, environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the variables for programs outside the cluster; the user's Java options are preserved."""
-    values = pod_environment(data_dir, gateway_port)
+    """Return the variables for programs outside the cluster."""
+    return {
+        **client_environment(data_dir, gateway_port, environ),
+        **client_configuration(data_dir),
+        "PODPASS_DATA_DIR": str(data_dir.root),
+    }
+
+
+def client_environment(
+    data_dir: DataDir, gateway_port: int, environ: Mapping[str, str], direct: Sequence[str] = ()
+) -> dict[str, str]:
+    """Return the variables for Azure's clients on the host; the user's Java options are preserved.
+
+    Shapes:  `direct` are further hosts that clients reach without the proxy.
+    """
+    values = pod_environment(data_dir, gateway_port, direct)
     preserved = user_java_options(environ.get("JAVA_TOOL_OPTIONS", ""))
     return {
         **values,
         "JAVA_TOOL_OPTIONS": " ".join([*preserved, values["JAVA_TOOL_OPTIONS"]]),
-        **_client_configuration(data_dir),
-        "PODPASS_DATA_DIR": str(data_dir.root),
+        "AZURE_CONFIG_DIR": str(data_dir.path("azure")),
         MARKER: str(data_dir.root),
     }
 
 
-def _client_configuration(data_dir: DataDir) -> dict[str, str]:
+def client_configuration(data_dir: DataDir) -> dict[str, str]:
+    """Return the variables that name the configurations of kubectl and az."""
     return {
         "KUBECONFIG": str(data_dir.kubeconfig),
         "AZURE_CONFIG_DIR": str(data_dir.path("azure")),
@@ -188,13 +202,13 @@ _FAILURES: Mapping[str, str] = {
 }
 
 
-def format_failure(data_dir: DataDir, shell: str) -> str:
+def format_failure(configuration: Mapping[str, str], shell: str) -> str:
     """Format lines whose `eval` fails, for a shell that asked for an instance which is not running.
 
-    They also point kubectl and az at that instance: a script that ignores the failure must not reach the
-    cluster and the subscription of the user.
+    Shapes:  `configuration` points az, and kubectl, at that instance: a script that ignores the failure must
+             not reach the subscription and the cluster of the user.
     """
-    return format_exports(_client_configuration(data_dir), shell) + _FAILURES[shell]
+    return format_exports(configuration, shell) + _FAILURES[shell]
 
 
 def as_json(values: Mapping[str, str]) -> str:

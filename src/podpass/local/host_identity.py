@@ -4,7 +4,7 @@ The webhook decides both: a dry run of a pod with this ServiceAccount shows what
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -97,14 +97,22 @@ def parse_account(text: str, namespace: str) -> Account:
 
 
 def build_pod(account: Account) -> dict[str, Any]:
-    """Return a pod of the ServiceAccount that the webhook mutates."""
+    """Return a pod of the ServiceAccount that the webhook mutates, and that the restricted profile allows."""
+    restricted = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"generateName": "podpass-run-", "labels": {names.USE_LABEL: "true"}},
         "spec": {
             "serviceAccountName": account.name,
-            "containers": [{"name": _CONTAINER, "image": "podpass-run"}],
+            "containers": [
+                {"name": _CONTAINER, "image": "podpass-run", "securityContext": restricted}
+            ],
         },
     }
 
@@ -186,6 +194,42 @@ async def request_token(client: KubeClient, account: Account, injection: Injecti
     status = (await client.create(path, body))["status"]
     expires = datetime.fromisoformat(status["expirationTimestamp"]).timestamp()
     return IssuedToken(token=Secret(status["token"]), issued_at=now, expires_at=expires)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestedIdentity:
+    """The identity of a ServiceAccount: the variables of its pods, its token, and how to renew it."""
+
+    account: Account
+    variables: Mapping[str, str]
+    issued: IssuedToken
+    renew: Callable[[], Awaitable[IssuedToken]]
+
+    @property
+    def description(self) -> str:
+        client_id = self.variables.get(names.ENV_CLIENT_ID)
+        described = f"client id {client_id}" if client_id else f"no annotation {names.CLIENT_ID}"
+        return f"ServiceAccount {self.account}, {described}"
+
+
+async def request_identity(
+    open_client: Callable[[], KubeClient], account: Account
+) -> RequestedIdentity:
+    """Request what a pod of the ServiceAccount has.
+
+    Errors:  NoServiceAccount, NothingInjected; KubeError if the API server does not respond.
+    """
+    async with open_client() as client:
+        injection = await request_injection(client, account)
+        issued = await request_token(client, account, injection)
+
+    async def renew() -> IssuedToken:
+        async with open_client() as client:
+            return await request_token(client, account, injection)
+
+    return RequestedIdentity(
+        account=account, variables=injection.variables, issued=issued, renew=renew
+    )
 
 
 def without_identity(environ: Mapping[str, str]) -> dict[str, str]:

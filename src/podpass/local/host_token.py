@@ -9,8 +9,9 @@ import os
 import resource
 import shutil
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 from podpass import files
 from podpass.cloud.datadir import DataDir
@@ -21,8 +22,12 @@ from podpass.local.process import has_exited
 _FOLDER = "run"
 _POLL_SECONDS = 1.0
 _RETRY_SECONDS = 10.0
+_STREAMS, _MAX_DESCRIPTORS = 3, 1024
 
 RequestToken = Callable[[], Awaitable[IssuedToken]]
+Runs = Callable[[], bool]
+Work = Callable[[Runs], Coroutine[Any, Any, object]]
+"""Works while its argument returns that the program runs."""
 
 
 def create_folder(data_dir: DataDir, pid: int) -> Path:
@@ -40,11 +45,31 @@ def create_folder(data_dir: DataDir, pid: int) -> Path:
 def start_refresher(
     folder: Path, issued: IssuedToken, token_file: Path, request: RequestToken
 ) -> None:
-    """Start the process that replaces the token file until this process has ended.
+    """Start the process that replaces the token file until this process has ended."""
+    start_companion(folder, lambda runs: refresh(issued, token_file, request, runs))
+
+
+def start_companion(folder: Path, work: Work, keep: Sequence[int] = ()) -> None:
+    """Start a process that works until this process has ended, and deletes the folder then.
+
+    Shapes:  `keep` are the descriptors that it uses.
+    """
+    pid = os.getpid()
+
+    def run() -> None:
+        try:
+            asyncio.run(work(lambda: not has_exited(pid)))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    start_process(run, keep)
+
+
+def start_process(run: Callable[[], None], keep: Sequence[int] = ()) -> None:
+    """Run a function in a background process.
 
     It is started by two forks, so that the program has no child that it did not start.
     """
-    pid = os.getpid()
     child = os.fork()
     if child:
         os.waitpid(child, 0)
@@ -54,28 +79,40 @@ def start_refresher(
         os._exit(0)
     code = 1
     try:
-        _close_streams()
-        asyncio.run(refresh(issued, token_file, request, lambda: not has_exited(pid)))
-        shutil.rmtree(folder, ignore_errors=True)
+        _close_streams(keep)
+        run()
         code = 0
     finally:
         os._exit(code)
 
 
-def _close_streams() -> None:
-    """Release the terminal and the pipes of the program, and its working directory."""
+def _close_streams(keep: Sequence[int]) -> None:
+    """Release the terminal, the pipes and the connections of the program, and its working directory.
+
+    Objects of the program still exist here, such as the transports of a closed event loop, and close their
+    descriptors when they are deleted. So each number stays in use: a new socket with such a number would be
+    closed with the old object.
+    """
     os.chdir("/")
     null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in range(3):
-        os.dup2(null, descriptor)
-    os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    for descriptor in {*range(_STREAMS), *_open_descriptors()} - {null, *keep}:
+        os.dup2(null, descriptor, inheritable=descriptor < _STREAMS)
+
+
+def _open_descriptors() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208 names, not paths
+    except OSError:  # another operating system
+        return list(
+            range(_STREAMS, min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], _MAX_DESCRIPTORS))
+        )
 
 
 async def refresh(
     issued: IssuedToken,
     token_file: Path,
     request: RequestToken,
-    runs: Callable[[], bool],
+    runs: Runs,
     *,
     clock: Callable[[], float] = time.time,
     wait: Callable[[float], Awaitable[object]] = asyncio.sleep,

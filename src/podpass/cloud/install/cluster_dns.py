@@ -14,7 +14,8 @@ from podpass.cloud.dns.corefile import (
 )
 from podpass.cloud.dns.served_names import list_zones
 from podpass.cloud.gateway import SERVED_NAMES
-from podpass.cloud.install.objects import NAME, OWNER_LABELS
+from podpass.cloud.install.object_names import NAME
+from podpass.cloud.install.objects import OWNER_LABELS
 from podpass.errors import Error
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.client.client import MERGE_PATCH
@@ -130,6 +131,22 @@ async def remove(client: KubeClient, namespace: str) -> bool:
     changed = await _write(client, found, corefile, custom)
     await _restart(client, None)
     return changed
+
+
+async def has_block(client: KubeClient, namespace: str) -> bool:
+    """Return whether CoreDNS forwards Azure's names to this installation.
+
+    Errors:  CorefileError, KubeError.
+    """
+    try:
+        found = await read_configuration(client)
+    except NoCoreDns:
+        return False
+    owner = f"{namespace}/{NAME}"
+    return (
+        remove_block(found.corefile, owner=owner) != found.corefile
+        or without_custom_keys(found.custom_data, owner=owner) != found.custom_data
+    )
 
 
 async def is_restarted(client: KubeClient) -> bool:

@@ -10,8 +10,8 @@ from podpass.clock import Clock
 from podpass.cloud.install import apply as objects
 from podpass.cloud.install import cluster_dns, identity_webhook, namespaces
 from podpass.cloud.install.apply import ObjectChange, describe
+from podpass.cloud.install.object_names import NAME
 from podpass.cloud.install.objects import (
-    NAME,
     OWNER_LABELS,
     SEED,
     SEED_KEY,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podpass import __version__
+from podpass.cloud.install.object_names import NAME, NAMESPACE, PORT, SELECTOR
 from podpass.cloud.trust.injection import BundleNames
 from podpass.cloud.trust.objects import (
     WEBHOOK_PATH,
@@ -14,16 +15,13 @@ from podpass.cloud.trust.objects import (
 
 Object = dict[str, Any]
 
-NAME = "podpass-cloud"
-NAMESPACE = "podpass-cloud"
 IDENTITY_SECRET = "podpass-cloud-identity"  # noqa: S105 a name
 SEED = "podpass-cloud-seed"
 # Every object of an installation has this label; `uninstall` deletes nothing without it.
 OWNER_LABELS = {"app.kubernetes.io/part-of": "podpass-cloud"}
-SELECTOR = {"app.kubernetes.io/name": NAME}
 LABELS = {**OWNER_LABELS, **SELECTOR, "app.kubernetes.io/version": __version__}
 SEED_KEY = "seed.yaml"
-PORT, HEALTH_PORT, DNS_PORT, WEBHOOK_PORT = 8443, 8095, 5353, 9443
+HEALTH_PORT, DNS_PORT, WEBHOOK_PORT = 8095, 5353, 9443
 DATA_DIR = "/var/lib/podpass/cloud"
 
 _UID = 65532

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from podpass.clock import Clock
-from podpass.cloud.install.objects import NAME, SELECTOR
+from podpass.cloud.install.object_names import NAME, SELECTOR
 from podpass.errors import Error
 from podpass.kubernetes.client import KubeClient
 
@@ -31,6 +31,12 @@ class NotReady(Error):
     """The pod of the installation does not become ready."""
 
     code = "cloud_not_ready"
+
+
+class NotInstalled(Error):
+    """The namespace has no pod of an installation that is ready."""
+
+    code = "cloud_not_installed"
 
 
 async def wait_until_ready(
@@ -71,6 +77,23 @@ async def list_pods(client: KubeClient, namespace: str) -> list[dict[str, Any]]:
     path = f"/api/v1/namespaces/{namespace}/pods"
     pods, _ = await client.list(path, {"labelSelector": selector})
     return pods
+
+
+async def find_pod(client: KubeClient, namespace: str) -> str:
+    """Return the name of the cloud's pod that is ready.
+
+    Errors:  NotInstalled, KubeError.
+    """
+    for pod in await list_pods(client, namespace):
+        statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+        if "deletionTimestamp" not in pod["metadata"] and any(
+            each.get("ready") for each in statuses
+        ):
+            return str(pod["metadata"]["name"])
+    raise NotInstalled(
+        f"namespace {namespace} has no cloud that is ready",
+        hint="install it with `podpass cloud install`, or see `podpass cloud status`",
+    )
 
 
 def is_rolled_out(deployment: Mapping[str, Any]) -> bool:

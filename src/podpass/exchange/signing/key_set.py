@@ -279,13 +279,14 @@ class AuthorityKeys:
                 kid=kid,
             )
 
-    async def replace_all(self) -> None:
+    async def replace_all(self, generated: Sequence[key.AuthorityKey] = ()) -> None:
         """Create new keys, sign with them immediately, and withdraw all other keys, which leaked or are lost.
 
+        Shapes:  `generated` are two keys of `generate_keys`, if the caller has some.
         Errors:  DatabaseFailed.
         """
         now = self._clock()
-        made = await key.generate_keys(2, now)
+        made = generated or await key.generate_keys(2, now)
         await self._run_transaction(
             lambda connection: transactions.replace_all(
                 connection, self._sealer, self.schedule, made=made, now=now

@@ -207,10 +207,18 @@ class KubeClient:
             raise KubeUnreachable(self.server, _cause(exc), self._kubeconfig) from exc
 
     async def websocket(
-        self, path: str, params: Sequence[tuple[str, str]], protocols: Sequence[str], seconds: float
+        self,
+        path: str,
+        params: Sequence[tuple[str, str]],
+        protocols: Sequence[str],
+        seconds: float | None,
+        *,
+        close_seconds: float | None = None,
     ) -> aiohttp.ClientWebSocketResponse:
         """Open a WebSocket to a subresource such as `exec`; the caller closes it.
 
+        Units:   `seconds` limits the time to each message, None if there is no limit; `close_seconds` the
+                 time to the other side's answer to a close, by default `seconds`.
         Errors:  KubeError.
         """
         await self._run_plugin()
@@ -220,7 +228,9 @@ class KubeClient:
                 self.target.server + path,
                 params=params,
                 protocols=protocols,
-                timeout=aiohttp.ClientWSTimeout(ws_receive=seconds, ws_close=seconds),
+                timeout=aiohttp.ClientWSTimeout(
+                    ws_receive=seconds, ws_close=seconds if close_seconds is None else close_seconds
+                ),
                 **how,
             )
         except aiohttp.WSServerHandshakeError as exc:

@@ -1,0 +1,93 @@
+"""What `podpass cloud env` and `podpass cloud run` share: the folder of the context, and its variables."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from podpass.cli import options
+from podpass.cli.cloud_cluster import open_cluster, run_in_pod_json
+from podpass.cli.cluster import connect, find_kubeconfig
+from podpass.errors import Error
+
+if TYPE_CHECKING:
+    from podpass.cloud.datadir import DataDir
+    from podpass.local.forwarded_cloud import CloudTarget
+
+_FORBIDDEN = 403
+
+
+class FolderNotWritable(Error):
+    """The folder of the context cannot be written."""
+
+    code = "cloud_folder_not_writable"
+    hint = "free space on the disk, or set XDG_STATE_HOME to a folder that you can write to"
+
+
+def find_target(kubeconfig: Path | None, namespace: str) -> "CloudTarget":
+    """Return the installation of the current context.
+
+    Errors:  BadKubeconfig, UsageError.
+    """
+    from podpass.local.forwarded_cloud import CloudTarget
+
+    environ = options.environ()
+    found = kubeconfig or find_kubeconfig(environ)
+    # The background process has another working directory.
+    path = None if found is None else found.absolute()
+    client, context = open_cluster(path)
+    return CloudTarget(
+        context=context,
+        server=client.server,
+        namespace=namespace,
+        open_client=lambda: connect(path, environ),
+    )
+
+
+async def read_facts(target: "CloudTarget") -> dict[str, Any]:
+    """Read what clients need of the running cloud, and check that connections are forwarded.
+
+    Errors:  NotInstalled, MissingRights, KubeError.
+    """
+    from podpass.cloud.install.object_names import PORT
+    from podpass.cloud.install.rights import check_rights
+    from podpass.cloud.install.rollout import find_pod
+    from podpass.kubernetes.client import KubeError
+    from podpass.kubernetes.client.port_forward import forward_port
+
+    async with target.open_client() as client:
+        try:
+            found = await run_in_pod_json(client, target.namespace, "sign-in")
+            pod = await find_pod(client, target.namespace)
+            async with forward_port(client, target.namespace, pod, PORT):
+                return found
+        except KubeError as exc:
+            if exc.status == _FORBIDDEN:
+                await check_rights(client, list_host_rights(target.namespace))
+            raise
+
+
+def list_host_rights(namespace: str) -> list[Any]:
+    """Return the rights that forwarding needs."""
+    from podpass.cloud.install.rights import Right
+
+    needed = (
+        ("list", "pods"),
+        ("get", "pods/exec"),
+        ("create", "pods/exec"),
+        ("get", "pods/portforward"),
+        ("create", "pods/portforward"),
+    )
+    return [Right(verb=verb, resource=resource, namespace=namespace) for verb, resource in needed]
+
+
+def build_environment(
+    data_dir: "DataDir", target: "CloudTarget", port: int, kubeconfig: Path | None
+) -> dict[str, str]:
+    """Return the variables for Azure's clients; kubectl still reaches the API server directly."""
+    from podpass.local.environment import DIRECT, client_environment
+
+    host = urlsplit(target.server).hostname or ""
+    direct = [host] if host and host not in DIRECT else []
+    values = client_environment(data_dir, port, options.environ(), direct)
+    chosen = {} if kubeconfig is None else {"KUBECONFIG": str(kubeconfig.absolute())}
+    return {**values, **chosen}

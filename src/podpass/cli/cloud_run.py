@@ -1,0 +1,153 @@
+"""`podpass cloud run`."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from podpass import names
+from podpass.cli import options
+from podpass.cli.cloud_cluster import kubeconfig_option, namespace_option
+from podpass.cli.completion_values import complete_accounts_of_all_namespaces
+from podpass.cli.output import print_message
+from podpass.cli.run import (
+    ADMIN,
+    check_found,
+    describe_own,
+    describe_sign_in,
+    execute,
+    sign_out,
+    uses_sign_in,
+    without_identity,
+    write_token,
+)
+from podpass.errors import UsageError
+
+if TYPE_CHECKING:
+    from podpass.cloud.datadir import DataDir
+    from podpass.local.forwarded_cloud import CloudTarget
+    from podpass.local.host_identity import Account, RequestedIdentity
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@kubeconfig_option
+@namespace_option
+@click.option(
+    "--as",
+    "identity",
+    metavar="SERVICEACCOUNT",
+    shell_complete=complete_accounts_of_all_namespaces,
+    help="Run as pods with this ServiceAccount: NAME, NAME.NAMESPACE or NAMESPACE/NAME; or as `admin`: the"
+    " administrator of the cloud.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Do not print the identity of the command.")
+@click.argument("words", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
+def command(
+    kubeconfig: Path | None,
+    namespace: str,
+    identity: str | None,
+    quiet: bool,
+    words: tuple[str, ...],
+) -> None:
+    """Run one command of this machine against the installed cloud.
+
+    While the command runs, a port of this machine is forwarded to the cloud through the API server, also
+    after the cloud's pod is replaced. The command has the variables of `podpass cloud env`.
+
+    Without --as, only az is signed in, as the administrator of the cloud. With --as, the command has the
+    variables that the webhook injects into pods of the ServiceAccount. The token is renewed while it runs.
+
+    The command replaces the podpass process: podpass exits with its exit code, and signals reach it
+    directly. A command that does not exist exits with 127, one that cannot be executed with 126.
+    """
+    from podpass.cli.cloud_host import FolderNotWritable, build_environment, find_target
+    from podpass.local import forwarded_cloud
+    from podpass.local.proxy_support import find_proxy_warning
+
+    own = options.environ()
+    check_found(words[0], own.get("PATH", os.defpath))
+    account = None if identity in (None, ADMIN) else parse_account(str(identity))
+    target = find_target(kubeconfig, namespace)
+    data_dir = forwarded_cloud.locate(target, own)
+    facts, requested = asyncio.run(_request(target, account))
+    try:
+        with forwarded_cloud.exclusive(data_dir):
+            forwarded_cloud.write_files(data_dir, facts, own)
+            signed_out, folder = sign_out(data_dir)
+        changed, port = _start(data_dir, target, folder, requested)
+    except OSError as exc:
+        raise FolderNotWritable(f"cannot write to {data_dir.root}: {exc.strerror}") from exc
+    if requested is not None:
+        description = requested.description
+    elif uses_sign_in(identity, words):
+        signed_out, description = {}, describe_sign_in(data_dir)
+    else:
+        description = describe_own(own)
+    if not quiet:
+        print_message(f"podpass: identity of the command: {description}")
+    environment = {
+        **(own if identity is None else without_identity(own)),
+        **build_environment(data_dir, target, port, kubeconfig),
+        **signed_out,
+        **changed,
+    }
+    if warning := find_proxy_warning(words, environment):
+        print_message(warning)
+    execute(words, environment)
+
+
+def parse_account(text: str) -> "Account":
+    """Parse NAME, NAME.NAMESPACE, NAMESPACE/NAME, or system:serviceaccount:NAMESPACE:NAME.
+
+    A name may contain dots, a namespace not: `NAMESPACE/NAME` is for a name with a dot.
+
+    Errors:  UsageError.
+    """
+    from podpass.local import host_identity
+
+    if not {"/", ":"} & set(text) and "." in text:
+        name, _, namespace = text.rpartition(".")
+        account = host_identity.Account(namespace=namespace, name=name)
+    else:
+        account = host_identity.parse_account(text, "default")
+    if not account.name or not account.namespace:
+        raise UsageError(
+            f"--as {text!r} is not a ServiceAccount",
+            hint="use NAME, NAME.NAMESPACE, NAMESPACE/NAME, or system:serviceaccount:NAMESPACE:NAME",
+        )
+    return account
+
+
+async def _request(
+    target: "CloudTarget", account: "Account | None"
+) -> "tuple[dict[str, Any], RequestedIdentity | None]":
+    from podpass.cli.cloud_host import read_facts
+    from podpass.local.host_identity import request_identity
+
+    if account is None:
+        return await read_facts(target), None
+    facts, requested = await asyncio.gather(
+        read_facts(target), request_identity(target.open_client, account)
+    )
+    return facts, requested
+
+
+def _start(
+    data_dir: "DataDir",
+    target: "CloudTarget",
+    folder: Path,
+    requested: "RequestedIdentity | None",
+) -> tuple[Mapping[str, str], int]:
+    """Forward and renew the token while the command runs; return the identity's variables, and the port."""
+    from podpass.local import forwarded_cloud, host_token
+
+    if requested is None:
+        return {}, forwarded_cloud.start_companion(data_dir, target, folder)
+    token_file = write_token(folder, requested)
+    renew = partial(host_token.refresh, requested.issued, token_file, requested.renew)
+    port = forwarded_cloud.start_companion(data_dir, target, folder, [renew])
+    return {**requested.variables, names.ENV_TOKEN_FILE: str(token_file)}, port

@@ -1,0 +1,168 @@
+"""Forward connections of this machine to the gateway of a cloud in a cluster.
+
+Each connection is one stream through the API server to port 8443 of the cloud's pod. A connection that is
+opened while the pod is replaced waits for the next pod: what the client has sent is sent again, until the
+cloud has answered once. After the first answer, the end of the stream is the end of the connection, and the
+client opens a new one.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from podpass.clock import Clock
+from podpass.cloud import gateway
+from podpass.cloud.install.object_names import PORT
+from podpass.cloud.install.rollout import NotInstalled, find_pod
+from podpass.errors import Error
+from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.kubernetes.client.port_forward import PortForward, forward_port
+
+_log = logging.getLogger(__name__)
+
+_CHUNK = 32 * 1024
+# A ClientHello fits; a client that sends more before the first answer is not connected to another pod.
+_MAX_REPLAY = 64 * 1024
+_POLL_SECONDS = 0.5
+_WAIT_SECONDS = 60.0
+# After the client's last byte, the rest of an answer may follow.
+_LINGER_SECONDS = 5.0
+_CLIENT_ERRORS = frozenset({401, 403})
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class CloudForwarder:
+    """Forwards connections to the pod of one installation that is ready."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        namespace: str,
+        *,
+        clock: Clock,
+        sleep: Sleep = asyncio.sleep,
+        port: int = PORT,
+        wait_seconds: float = _WAIT_SECONDS,
+    ) -> None:
+        self._client, self._namespace, self._port = client, namespace, port
+        self._clock, self._sleep, self._wait_seconds = clock, sleep, wait_seconds
+        self._pod = ""
+        self._finding = asyncio.Lock()
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forward one connection until it ends."""
+        try:
+            await self._forward(reader, writer)
+        except Error as exc:
+            _log.warning("forward_failed", extra={"cause": exc.message})
+        except OSError:
+            pass  # the client is gone
+        finally:
+            writer.close()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        deadline, sent = self._clock() + self._wait_seconds, bytearray()
+        while True:
+            pod = await self._find_pod(deadline)
+            try:
+                async with forward_port(self._client, self._namespace, pod, self._port) as stream:
+                    if sent:
+                        await stream.send(bytes(sent))
+                    if await _relay(stream, reader, writer, sent):
+                        return
+            except KubeError as exc:
+                if exc.status in _CLIENT_ERRORS or self._clock() >= deadline:
+                    raise
+                _log.info("forward_retried", extra={"pod": pod, "cause": exc.message})
+            if reader.at_eof() or len(sent) > _MAX_REPLAY or self._clock() >= deadline:
+                return
+            self._forget(pod)
+            await self._sleep(_POLL_SECONDS)
+
+    async def _find_pod(self, deadline: float) -> str:
+        """Return the pod that is ready; wait for it until the deadline.
+
+        Errors:  NotInstalled, KubeError.
+        """
+        async with self._finding:
+            while not self._pod:
+                try:
+                    self._pod = await find_pod(self._client, self._namespace)
+                except (NotInstalled, KubeError) as exc:
+                    is_refused = isinstance(exc, KubeError) and exc.status in _CLIENT_ERRORS
+                    if is_refused or self._clock() >= deadline:
+                        raise
+                    await self._sleep(_POLL_SECONDS)
+            return self._pod
+
+    def _forget(self, pod: str) -> None:
+        if self._pod == pod:
+            self._pod = ""
+
+
+async def _relay(
+    stream: PortForward,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    sent: bytearray,
+) -> bool:
+    """Copy in both directions; return whether the pod has answered.
+
+    Errors:  KubeError before the first answer; OSError if the client is gone.
+    """
+    is_answered = False
+
+    async def send() -> None:
+        while data := await reader.read(_CHUNK):
+            if not is_answered:
+                sent.extend(data)
+            await stream.send(data)
+        await asyncio.sleep(_LINGER_SECONDS)
+
+    async def receive() -> None:
+        nonlocal is_answered
+        while data := await stream.receive():
+            is_answered = True
+            writer.write(data)
+            # Wait for a slow client, so that a connection buffers only a bounded amount.
+            await writer.drain()
+
+    tasks = [asyncio.create_task(send()), asyncio.create_task(receive())]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    except KubeError:
+        if not is_answered:
+            raise
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return is_answered
+
+
+@asynccontextmanager
+async def run_forwarder(
+    client: KubeClient, namespace: str, sock: socket.socket, *, clock: Clock
+) -> AsyncIterator[None]:
+    """Run a proxy on a listening socket: Azure's names reach the cloud, other names their hosts."""
+    forwarder = CloudForwarder(client, namespace, clock=clock)
+    async with AsyncExitStack() as stack:
+        server = await asyncio.start_server(forwarder.handle, "127.0.0.1", 0, limit=_CHUNK)
+        stack.push_async_callback(_stop, server)
+        port = server.sockets[0].getsockname()[1]
+        ports = dict.fromkeys(("authority", "azure", "vault"), port)
+        await stack.enter_async_context(gateway.run_gateway(sock, gateway.routes(ports)))
+        yield
+
+
+async def _stop(server: asyncio.Server) -> None:
+    server.close()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            await server.wait_closed()

@@ -1,0 +1,6 @@
+"""The names of an installation that commands need without building its objects."""
+
+NAME = "podpass-cloud"
+NAMESPACE = "podpass-cloud"
+SELECTOR = {"app.kubernetes.io/name": NAME}
+PORT = 8443

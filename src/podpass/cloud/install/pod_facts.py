@@ -1,0 +1,81 @@
+"""Read what `podpass cloud status POD` examines."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from podpass.cloud.dns.server_blocks import CorefileError
+from podpass.cloud.install import cluster_dns
+from podpass.cloud.install.object_names import NAME
+from podpass.cloud.pod_report import InstallationFacts, PodFacts
+from podpass.cloud.trust.injection import BundleNames
+from podpass.cloud.trust.objects import CONFIGURATION
+from podpass.errors import Error
+from podpass.kubernetes.client import KubeClient, KubeError
+
+_REGISTRATION = (
+    f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{CONFIGURATION}"
+)
+_FORBIDDEN, _NOT_FOUND = 403, 404
+
+
+class NoSuchPod(Error):
+    """The pod does not exist."""
+
+    code = "no_such_pod"
+
+
+async def read_pod(client: KubeClient, namespace: str, name: str) -> PodFacts:
+    """Read a pod, its namespace, and the ConfigMap with the CA there.
+
+    Errors:  NoSuchPod, KubeError.
+    """
+    pod = await _read(client, f"/api/v1/namespaces/{namespace}/pods/{name}")
+    if pod is None:
+        raise NoSuchPod(
+            f"pod {namespace}/{name} does not exist", hint=f"kubectl get pods -n {namespace}"
+        )
+    bundle = BundleNames().bundle
+    return PodFacts(
+        pod=pod,
+        namespace=await client.get(f"/api/v1/namespaces/{namespace}"),
+        bundle=await _read(client, f"/api/v1/namespaces/{namespace}/configmaps/{bundle}"),
+    )
+
+
+async def read_cloud(
+    client: KubeClient, namespace: str, status: Mapping[str, Any]
+) -> InstallationFacts:
+    """Read the objects of an installation.
+
+    Shapes:  `status` is that of the running cloud.
+    Errors:  KubeError.
+    """
+    service = await client.get(f"/api/v1/namespaces/{namespace}/services/{NAME}")
+    return InstallationFacts(
+        namespace=namespace,
+        tenant_id=status["tenant_id"],
+        ca=status["ca"],
+        resolver=str(service["spec"].get("clusterIP", "")),
+        registration=await _read(client, _REGISTRATION),
+        cluster_dns=await _forwards_names(client, namespace),
+    )
+
+
+async def _forwards_names(client: KubeClient, namespace: str) -> bool | None:
+    try:
+        return await cluster_dns.has_block(client, namespace)
+    except CorefileError:
+        return False
+    except KubeError as exc:
+        if exc.status != _FORBIDDEN:
+            raise
+        return None
+
+
+async def _read(client: KubeClient, path: str) -> dict[str, Any] | None:
+    try:
+        return await client.get(path)
+    except KubeError as exc:
+        if exc.status == _NOT_FOUND:
+            return None
+        raise

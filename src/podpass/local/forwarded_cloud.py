@@ -1,0 +1,236 @@
+"""A cloud in a cluster, for programs of this machine: their files, and the process that forwards.
+
+Each context has a private folder below `$XDG_STATE_HOME/podpass-cloud`: the CA of the cloud with the public
+CAs, a configuration of az in which the administrator is signed in, and the port of the background process.
+Nothing is installed system-wide.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from podpass import log
+from podpass.clock import system
+from podpass.cloud import azure_config
+from podpass.cloud.datadir import DataDir, default_root
+from podpass.cloud.forwarder import run_forwarder
+from podpass.cloud.lock import Lock, lock_holder
+from podpass.cloud.ports import LOOPBACK
+from podpass.errors import Error
+from podpass.files import create_private_folder, write_private
+from podpass.kubernetes.client import KubeClient
+from podpass.local import host_token, trust
+from podpass.local.process import has_exited
+from podpass.servers.file_limits import raise_file_limit
+
+_FOLDER = "podpass-cloud"
+_MAX_SLUG = 40
+_POLL_SECONDS = 0.05
+_WATCH_SECONDS = 1.0
+_STOP_SECONDS = 10.0
+_BACKLOG = 128
+
+OpenClient = Callable[[], KubeClient]
+
+
+class ForwarderFailed(Error):
+    """The background process did not start, or did not stop."""
+
+    code = "forwarder_failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudTarget:
+    """The installation that is forwarded: its cluster, its namespace, and how to connect."""
+
+    context: str
+    server: str
+    namespace: str
+    open_client: OpenClient
+
+
+def root(environ: Mapping[str, str]) -> Path:
+    """Return the folder of all contexts."""
+    return default_root(environ).with_name(_FOLDER)
+
+
+def locate(target: CloudTarget, environ: Mapping[str, str]) -> DataDir:
+    """Return the folder of one installation without accessing the disk."""
+    slug = re.sub(r"[^A-Za-z0-9._-]", "-", target.context)[:_MAX_SLUG].strip(".-") or "cluster"
+    parts = (target.context, target.server, target.namespace)
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+    return DataDir(root(environ) / f"{slug}-{digest}")
+
+
+@contextmanager
+def exclusive(data_dir: DataDir) -> Iterator[None]:
+    """Let one command at a time change the folder.
+
+    Errors:  OSError.
+    """
+    _create_folders(data_dir)
+    descriptor = os.open(data_dir.path("setup.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_files(data_dir: DataDir, facts: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+    """Write the CA of the cloud with the public CAs, and sign its administrator in to az.
+
+    Shapes:  `facts` are those of `podpass cloud control sign-in`.
+    Errors:  OSError.
+    """
+    _create_folders(data_dir)
+    ca = str(facts["ca"]).encode()
+    if not data_dir.ca_file.exists() or data_dir.ca_file.read_bytes() != ca:
+        write_private(data_dir.ca_file, ca)
+    # Files of clouds are not those of public CAs.
+    own = f"{root(environ)}/"
+    trust.write_stores(data_dir, {k: v for k, v in environ.items() if not v.startswith(own)})
+    tenant = data_dir.path("tenant")
+    if _read(tenant) != facts["tenant_id"]:
+        # A new installation has other users: the sign-in of the earlier one is of no use.
+        shutil.rmtree(data_dir.path("azure"), ignore_errors=True)
+        write_private(tenant, str(facts["tenant_id"]).encode())
+    keys = data_dir.path("published-keys")
+    if not set(_read(keys).split()) & set(facts["published_keys"]):
+        azure_config.forget_access_tokens(data_dir.path("azure"))
+    write_private(keys, "\n".join(facts["published_keys"]).encode())
+    azure_config.sign_in_administrator(
+        data_dir.path("azure"),
+        azure_config.AzAccount(**facts["account"]),
+        mint=lambda: str(facts["refresh_token"]),
+        works=lambda _token: False,  # after a reset, an earlier token is refused
+        clock=system,
+    )
+
+
+def start_companion(
+    data_dir: DataDir,
+    target: CloudTarget,
+    folder: Path,
+    others: Sequence[host_token.Work] = (),
+) -> int:
+    """Forward until the program that replaces this process has ended; return the port.
+
+    Shapes:  `folder` is that of the program, and is deleted then; `others` is work for the same time.
+    """
+    sock = _listen(0)
+
+    async def work(runs: host_token.Runs) -> None:
+        await asyncio.gather(
+            _forward(data_dir, target, sock, runs), *(each(runs) for each in others)
+        )
+
+    with sock:
+        host_token.start_companion(folder, work, (sock.fileno(),))
+        return int(sock.getsockname()[1])
+
+
+def start_background(data_dir: DataDir, target: CloudTarget) -> tuple[int, int]:
+    """Forward in a background process, unless one does; return its process id and its port.
+
+    The caller holds `exclusive`. The port is that of the last time, so that exported environments stay valid.
+
+    Errors:  ForwarderFailed, OSError.
+    """
+    port_file = data_dir.path("port")
+    holder = lock_holder(data_dir.lock_file)
+    if holder:
+        return holder, int(_read(port_file) or 0)
+    sock = _listen(int(_read(port_file) or 0))
+    write_private(port_file, str(sock.getsockname()[1]).encode())
+    reading, writing = os.pipe()
+
+    def run() -> None:
+        lock = Lock(data_dir.lock_file)
+        if lock.acquire():
+            os.write(writing, b"1")
+            os.close(writing)
+            asyncio.run(_forward(data_dir, target, sock, lambda: True))
+
+    with sock:
+        host_token.start_process(run, (sock.fileno(), writing))
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            is_started = pipe.read() == b"1"
+        pid = lock_holder(data_dir.lock_file)
+        if not is_started or not pid:
+            raise ForwarderFailed(
+                "the background process that forwards has exited",
+                hint=f"read {data_dir.log_file}, or use `podpass cloud run -- CMD`",
+            )
+        return pid, int(sock.getsockname()[1])
+
+
+def stop_background(data_dir: DataDir) -> bool:
+    """Stop the background process; return whether there was one.
+
+    Errors:  ForwarderFailed.
+    """
+    pid = lock_holder(data_dir.lock_file)
+    if not pid:
+        return False
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while not has_exited(pid):
+        if time.monotonic() > deadline:
+            raise ForwarderFailed(
+                f"process {pid} does not end", hint=f"end it yourself: kill -KILL {pid}"
+            )
+        time.sleep(_POLL_SECONDS)
+    data_dir.lock_file.unlink(missing_ok=True)
+    return True
+
+
+async def _forward(
+    data_dir: DataDir, target: CloudTarget, sock: socket.socket, runs: host_token.Runs
+) -> None:
+    log.configure(file=data_dir.log_file)
+    raise_file_limit()
+    async with (
+        target.open_client() as client,
+        run_forwarder(client, target.namespace, sock, clock=system),
+    ):
+        while runs():  # noqa: ASYNC110 another process ends, which sets no event
+            await asyncio.sleep(_WATCH_SECONDS)
+
+
+def _listen(port: int) -> socket.socket:
+    """Listen on a loopback port; on another one if it is taken."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((LOOPBACK, port))
+    except OSError:
+        sock.bind((LOOPBACK, 0))
+    sock.listen(_BACKLOG)
+    return sock
+
+
+def _create_folders(data_dir: DataDir) -> None:
+    # Each one by itself: a parent that is created on the way would be open to other users.
+    for folder in (data_dir.root.parent, data_dir.root, data_dir.ca_file.parent):
+        create_private_folder(folder)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,139 @@
+"""Connections to the cloud's pod: replaced pods, refusals, and several connections, on a small API server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp import web
+
+from podpass.clock import system
+from podpass.cloud.forwarder import CloudForwarder
+from podpass.kubernetes.client import KubeClient, Target
+
+
+@dataclass
+class Cluster:
+    """An API server with the pods of an installation; a pod echoes with its name, or has just ended."""
+
+    pods: list[str] = field(default_factory=lambda: ["cloud-1"])
+    ended: set[str] = field(default_factory=set)
+    replaced_by: str = ""
+    refused: bool = False
+    listed: int = 0
+    opened: list[str] = field(default_factory=list)
+
+    async def list_pods(self, _: web.Request) -> web.Response:
+        self.listed += 1
+        ready = {"containerStatuses": [{"ready": True}]}
+        pods = [{"metadata": {"name": name}, "status": ready} for name in self.pods]
+        return web.json_response({"metadata": {}, "items": pods})
+
+    async def forward(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info["name"]
+        self.opened.append(name)
+        if self.refused:
+            return web.json_response({}, status=403)
+        if name not in self.pods:
+            return web.json_response({}, status=404)
+        socket = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
+        await socket.prepare(request)
+        for channel in (b"\x00", b"\x01"):
+            await socket.send_bytes(channel + b"\xfb\x20")
+        async for message in socket:
+            if name in self.ended:
+                self.pods = [self.replaced_by] if self.replaced_by else []
+                break
+            await socket.send_bytes(b"\x00" + name.encode() + b":" + message.data[1:])
+            if message.data == b"\x00end":
+                break
+        await socket.close()
+        return socket
+
+
+@asynccontextmanager
+async def forwarded(cluster: Cluster, *, wait_seconds: float = 20) -> AsyncIterator[int]:
+    """Serve the API and a forwarder; yield its port."""
+    app = web.Application()
+    app.router.add_get("/api/v1/namespaces/n/pods", cluster.list_pods)
+    app.router.add_get("/api/v1/namespaces/n/pods/{name}/portforward", cluster.forward)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    target = Target(server=f"http://127.0.0.1:{runner.addresses[0][1]}")
+    async with KubeClient(target) as client:
+
+        async def pause(_: float) -> None:
+            await asyncio.sleep(0)
+
+        forwarder = CloudForwarder(
+            client, "n", clock=system, sleep=pause, wait_seconds=wait_seconds
+        )
+        server = await asyncio.start_server(forwarder.handle, "127.0.0.1", 0)
+        async with server:
+            yield server.sockets[0].getsockname()[1]
+    await runner.cleanup()
+
+
+async def ask(port: int, text: bytes) -> bytes:
+    """Send a text on a new connection; return the answer, nothing if there is none."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(text)
+    try:
+        return await reader.read(100)
+    finally:
+        writer.close()
+
+
+async def test_many_connections_reach_the_pod_that_is_searched_once() -> None:
+    cluster = Cluster()
+    async with forwarded(cluster) as port:
+        texts = [f"text {number}".encode() for number in range(20)]
+        answers = await asyncio.gather(*(ask(port, text) for text in texts))
+    assert answers == [b"cloud-1:" + text for text in texts]
+    assert cluster.listed == 1
+
+
+async def test_connection_during_a_replacement_reaches_the_next_pod() -> None:
+    cluster = Cluster(ended={"cloud-1"}, replaced_by="cloud-2")
+    async with forwarded(cluster) as port:
+        assert await ask(port, b"hello") == b"cloud-2:hello"
+    assert cluster.opened == ["cloud-1", "cloud-2"]
+
+
+async def test_deleted_pod_is_searched_again() -> None:
+    cluster = Cluster()
+    async with forwarded(cluster) as port:
+        assert await ask(port, b"one") == b"cloud-1:one"
+        cluster.pods = ["cloud-2"]
+        assert await ask(port, b"two") == b"cloud-2:two"
+
+
+async def test_connection_ends_when_no_pod_becomes_ready_in_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "podpass")
+    async with forwarded(Cluster(pods=[]), wait_seconds=0) as port:
+        assert await ask(port, b"hello") == b""
+    [record] = [each for each in caplog.records if each.message == "forward_failed"]
+    assert vars(record)["cause"] == "namespace n has no cloud that is ready"
+
+
+async def test_refusal_of_the_api_server_is_not_retried() -> None:
+    cluster = Cluster(refused=True)
+    async with forwarded(cluster) as port:
+        assert await ask(port, b"hello") == b""
+    assert cluster.opened == ["cloud-1"]
+
+
+async def test_answered_connection_ends_with_the_pod() -> None:
+    cluster = Cluster()
+    async with forwarded(cluster) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for text in (b"one", b"end"):
+            writer.write(text)
+            assert await reader.read(100) == b"cloud-1:" + text
+        assert await reader.read(100) == b""
+        writer.close()
+    assert cluster.opened == ["cloud-1"]

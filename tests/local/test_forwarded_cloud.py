@@ -1,0 +1,137 @@
+"""The files of the programs of this machine that use a cloud in a cluster: one private folder per context."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from podpass.cloud.datadir import DataDir
+from podpass.kubernetes.client import KubeClient, Target
+from podpass.local import forwarded_cloud
+from podpass.local.environment import client_environment
+from podpass.local.forwarded_cloud import CloudTarget
+
+_TENANT = "11111111-2222-4333-8444-555555555555"
+_OTHER = "22222222-2222-4333-8444-555555555555"
+
+
+def target(**changed: str) -> CloudTarget:
+    values = {"context": "kind-kind", "server": "https://127.0.0.1:6443", "namespace": "n"}
+    return CloudTarget(
+        **{**values, **changed},
+        open_client=lambda: KubeClient(Target(server="https://127.0.0.1:6443")),
+    )
+
+
+def facts(tenant: str = _TENANT, ca: str = "", token: str = "first") -> dict[str, Any]:
+    """Return what the cloud's pod answers."""
+    account = {
+        "tenant_id": tenant,
+        "tenant_name": "podpass",
+        "user_id": "33333333-2222-4333-8444-555555555555",
+        "user_name": "admin@podpass.onmicrosoft.com",
+        "subscription_id": "44444444-2222-4333-8444-555555555555",
+        "subscription_name": "podpass",
+    }
+    return {
+        "tenant_id": tenant,
+        "ca": ca or trustme.CA().cert_pem.bytes().decode(),
+        "account": account,
+        "refresh_token": token,
+        "published_keys": ["key-1", "key-2"],
+    }
+
+
+def refresh_token(folder: Path) -> str:
+    cache = json.loads((folder / "azure" / "msal_token_cache.json").read_text())
+    [token] = cache["RefreshToken"].values()
+    return str(token["secret"])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"context": "other"}, {"server": "https://127.0.0.1:7443"}, {"namespace": "m"}],
+    ids=["context", "server", "namespace"],
+)
+def test_each_installation_has_its_own_folder(tmp_path: Path, changed: dict[str, str]) -> None:
+    environ = {"XDG_STATE_HOME": str(tmp_path)}
+    found = forwarded_cloud.locate(target(), environ)
+    assert forwarded_cloud.locate(target(), environ) == found
+    assert forwarded_cloud.locate(target(**changed), environ) != found
+    assert found.root.parent == tmp_path / "podpass-cloud"
+
+
+def test_name_of_a_context_is_never_a_path(tmp_path: Path) -> None:
+    for context in ("../../etc", "arn:aws:eks:x:cluster/a", "..", ""):
+        found = forwarded_cloud.locate(target(context=context), {"XDG_STATE_HOME": str(tmp_path)})
+        assert found.root.parent == tmp_path / "podpass-cloud"
+
+
+def test_files_are_private_and_trust_the_cloud(tmp_path: Path) -> None:
+    data_dir, given = DataDir(tmp_path / "cloud"), facts()
+    forwarded_cloud.write_files(data_dir, given, {})
+    assert data_dir.ca_file.read_text() == given["ca"]
+    assert given["ca"].strip() in data_dir.bundle.read_text()
+    assert data_dir.root.stat().st_mode & 0o077 == 0
+    assert refresh_token(data_dir.root) == "first"
+
+
+def test_new_token_replaces_the_earlier_one(tmp_path: Path) -> None:
+    """After a reset of the cloud, earlier tokens are refused."""
+    data_dir, given = DataDir(tmp_path / "cloud"), facts()
+    forwarded_cloud.write_files(data_dir, given, {})
+    forwarded_cloud.write_files(data_dir, {**given, "refresh_token": "second"}, {})
+    assert refresh_token(data_dir.root) == "second"
+
+
+@pytest.mark.parametrize(
+    ("keys", "left"),
+    [(["key-2", "key-3"], True), (["key-3", "key-4"], False)],
+    ids=["rotated", "reset"],
+)
+def test_access_tokens_from_before_a_reset_are_removed(
+    tmp_path: Path, keys: list[str], left: bool
+) -> None:
+    """A rotation keeps a published key, a reset replaces all of them."""
+    data_dir, given = DataDir(tmp_path / "cloud"), facts()
+    forwarded_cloud.write_files(data_dir, given, {})
+    path = data_dir.root / "azure" / "msal_token_cache.json"
+    cache = {**json.loads(path.read_text()), "AccessToken": {"one": {"secret": "x"}}}
+    path.write_text(json.dumps(cache))
+    forwarded_cloud.write_files(data_dir, {**given, "published_keys": keys}, {})
+    assert ("AccessToken" in json.loads(path.read_text())) is left
+
+
+def test_sign_in_of_an_earlier_installation_is_removed(tmp_path: Path) -> None:
+    data_dir = DataDir(tmp_path / "cloud")
+    forwarded_cloud.write_files(data_dir, facts(), {})
+    forwarded_cloud.write_files(data_dir, facts(_OTHER, token="second"), {})
+    profile = json.loads((data_dir.root / "azure" / "azureProfile.json").read_text())
+    assert [each["tenantId"] for each in profile["subscriptions"]] == [_OTHER]
+
+
+def test_user_who_signed_out_stays_signed_out(tmp_path: Path) -> None:
+    data_dir, given = DataDir(tmp_path / "cloud"), facts()
+    forwarded_cloud.write_files(data_dir, given, {})
+    profile = data_dir.root / "azure" / "azureProfile.json"
+    profile.write_text('{"subscriptions": []}')
+    forwarded_cloud.write_files(data_dir, given, {})
+    assert profile.read_text() == '{"subscriptions": []}'
+
+
+def test_ca_of_another_cloud_in_the_environment_is_not_trusted(tmp_path: Path) -> None:
+    environ = {"XDG_STATE_HOME": str(tmp_path)}
+    first, second = facts(), facts()
+    other = forwarded_cloud.locate(target(context="other"), environ)
+    forwarded_cloud.write_files(other, first, environ)
+    data_dir = forwarded_cloud.locate(target(), environ)
+    shell = {**environ, **client_environment(other, 4242, {})}
+    forwarded_cloud.write_files(data_dir, second, shell)
+    assert second["ca"].strip() in data_dir.bundle.read_text()
+    assert first["ca"].strip() not in data_dir.bundle.read_text()
+
+
+def test_without_a_background_process_stop_does_nothing(tmp_path: Path) -> None:
+    assert not forwarded_cloud.stop_background(DataDir(tmp_path))
