@@ -28,6 +28,8 @@ class CannotBuild(Exception):
 _AZWI = "github.com/Azure/azure-workload-identity/cmd/"
 _HELM = "helm.sh/helm/v3/"
 EXTERNAL_SECRETS = "github.com/external-secrets/external-secrets"
+SECRETS_STORE_DRIVER = "sigs.k8s.io/secrets-store-csi-driver"
+SECRETS_STORE_PROVIDER = "github.com/Azure/secrets-store-csi-driver-provider-azure"
 PROGRAMS = {
     "actionlint": Program(
         folder="actionlint", package="github.com/rhysd/actionlint/cmd/actionlint"
@@ -51,11 +53,20 @@ PROGRAMS = {
     ),
     "kubelogin": Program(folder="kubelogin", package="github.com/Azure/kubelogin"),
     "pause": Program(folder="pause", package="."),
+    "plugin-registrar": Program(folder="plugin_registrar", package="."),
     # Without the clients of every cloud, which promtool needs for the check of scrape configurations only.
     "promtool": Program(
         folder="prometheus",
         package="github.com/prometheus/prometheus/cmd/promtool",
         tags="remove_all_sd",
+    ),
+    "secrets-store-driver": Program(
+        folder="secrets_store_driver",
+        package=SECRETS_STORE_DRIVER + "/cmd/secrets-store-csi-driver",
+    ),
+    "secrets-store-provider": Program(
+        folder="secrets_store_provider",
+        package=SECRETS_STORE_PROVIDER + "/cmd",
     ),
     **{
         f"{name}-{version}": program

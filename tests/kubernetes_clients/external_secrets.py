@@ -42,22 +42,24 @@ def copy_chart(folder: Path) -> Path:
     return chart
 
 
-def store(provider: dict[str, Any]) -> dict[str, Any]:
+def store(
+    provider: dict[str, Any], name: str = "store", namespace: str = "default"
+) -> dict[str, Any]:
     """Return a SecretStore with a provider."""
     return {
         "apiVersion": "external-secrets.io/v1",
         "kind": "SecretStore",
-        "metadata": {"name": "store", "namespace": "default"},
+        "metadata": {"name": name, "namespace": namespace},
         "spec": {"provider": provider},
     }
 
 
-def external_secret(key: str, interval: str = "1h") -> dict[str, Any]:
+def external_secret(key: str, interval: str = "1h", namespace: str = "default") -> dict[str, Any]:
     """Return an ExternalSecret that copies one key of the store to the Secret `copied`."""
     return {
         "apiVersion": "external-secrets.io/v1",
         "kind": "ExternalSecret",
-        "metadata": {"name": "wanted", "namespace": "default"},
+        "metadata": {"name": "wanted", "namespace": namespace},
         "spec": {
             "refreshInterval": interval,
             "secretStoreRef": {"name": "store", "kind": "SecretStore"},

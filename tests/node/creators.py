@@ -17,6 +17,8 @@ def creating_pods(node: Node, namespace: str) -> Iterator[Callable[[], list[str]
     script = ["-m", "tests.node.pod_creator", SERVER, *map(str, files), namespace]
     name = f"creator-{namespace}"
     where = {"PYTHONPATH": str(ROOT)}
+    # Without the lines of an earlier one: a program's output is appended.
+    (node.sandbox.folder / f"{name}.log").unlink(missing_ok=True)
     service = node.sandbox.start(name, [sys.executable, *script], where)
 
     def created() -> list[str]:

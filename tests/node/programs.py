@@ -33,6 +33,11 @@ _KUBERNETES = (
     *("kubelet", "kube-proxy"),
 )
 _OTHERS = ("coredns", "helm", "pause")
+# Without one of them, only its own tests are skipped.
+ADDONS = (
+    *("external-secrets", "plugin-registrar"),
+    *("secrets-store-driver", "secrets-store-provider"),
+)
 _PATH = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin{os.pathsep}/sbin"
 
 
@@ -103,6 +108,12 @@ def main() -> None:
         language_images.build_all()
     except CannotRun as exc:
         print(f"SKIPPED: a real node: {exc}", file=sys.stderr)
+        return
+    for name in ADDONS:
+        try:
+            build_program(name)
+        except CannotBuild as exc:
+            print(f"SKIPPED: {name}: {exc}", file=sys.stderr)
 
 
 if __name__ == "__main__":

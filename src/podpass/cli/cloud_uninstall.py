@@ -46,8 +46,11 @@ async def _run(client: KubeClient, namespace: str, timeout: int) -> None:
             timeout=timeout,
             clock=system,
         )
-        await installer.uninstall(namespace)
+        served = await installer.uninstall(namespace)
     if installer.changes:
         click.echo("podpass cloud is removed")
+        for each in served:
+            click.echo(f"next: replace the older pods of {each}: the CA that they mount is gone")
+            click.echo(f"      kubectl rollout restart -n {each} deployment")
     else:
         print_message(f"namespace {namespace} has no installation; nothing was deleted")

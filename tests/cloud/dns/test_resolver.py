@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podpass.cloud.dns import messages, resolver
-from tests.cloud.dns.server import HOST, Cloud, running
+from tests.cloud.dns.corefiles import SERVED
+from tests.cloud.dns.server import ADDRESSES, HOST, Cloud, running
 
 QUERY = dns.message.make_query("demo.vault.azure.net", "A").to_wire()
 
@@ -242,6 +243,39 @@ async def test_unreachable_upstream_is_a_server_failure() -> None:
         for use_tcp in (False, True):
             reply = await front.ask("www.example.org", tcp=use_tcp)
             assert reply.rcode() == dns.rcode.SERVFAIL
+
+
+async def test_failures_are_logged_once_a_minute_with_their_number(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 1000.0
+
+    async def fail(_name: str) -> bool:
+        raise RuntimeError("the database is unavailable")
+
+    answers = resolver.CloudResolver(SERVED, ADDRESSES, vault_exists=fail, clock=lambda: now)
+    for now in (1000.0, 1001.0, 1059.9, 1060.0, 1061.0):  # noqa: B007 the clock reads it
+        assert await answers.answer(QUERY, tcp=False) is not None
+    lines = [each for each in caplog.records if each.getMessage() == "dns_query_failed"]
+    assert [vars(each)["failed"] for each in lines] == [1, 3]
+    assert all(each.exc_info for each in lines)
+
+
+async def test_unreachable_upstream_is_logged_without_a_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    udp, tcp = resolver.bind(HOST, 0)
+    port = tcp.getsockname()[1]
+    udp.close()
+    tcp.close()
+    query = dns.message.make_query("www.example.org", "A").to_wire()
+    answers = resolver.CloudResolver(
+        SERVED, ADDRESSES, vault_exists=Cloud().has_vault, upstream=(HOST, port)
+    )
+    for _ in range(3):
+        await answers.answer(query, tcp=True)
+    (line,) = (each for each in caplog.records if each.getMessage() == "dns_upstream_failed")
+    assert (vars(line)["cause"], line.exc_info) == ("ConnectionRefusedError", None)
 
 
 def test_bind_reports_a_port_that_is_in_use() -> None:

@@ -80,7 +80,7 @@ async def test_removal_leaves_nothing(admin: KubeClient) -> None:
     await namespaces.enable(admin, ["default"])
     about = {"name": "podpass-cloud-trust", "labels": {MANAGED_LABEL: "true"}}
     await admin.create("/api/v1/namespaces/default/configmaps", {"metadata": about})
-    await installer(admin).uninstall("podpass-cloud")
+    assert await installer(admin).uninstall("podpass-cloud") == ["default"]
     assert await find_all(admin) == []
     left, _ = await admin.list("/api/v1/configmaps", {"labelSelector": MANAGED_LABEL})
     assert left == []

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import dns.rcode
 
+from podpass.clock import Clock, system
 from podpass.cloud.dns.messages import (
     MAX_QUERY_BYTES,
     Address,
@@ -38,6 +39,8 @@ MAX_IN_FLIGHT = 512
 MAX_CONNECTIONS = 128
 _IDLE_SECONDS = 10.0
 _UPSTREAM_SECONDS = 5.0
+# Any pod sends as many queries as it likes, and each of them may fail.
+_LOG_SECONDS = 60.0
 _LENGTH = struct.Struct("!H")
 
 
@@ -57,6 +60,7 @@ class CloudResolver:
         *,
         host_exists: HostExists,
         upstream: Upstream | None = None,
+        clock: Clock = system,
     ) -> None:
         self._served = frozenset(map(normalize, served))
         self._zones = list_zones(served)
@@ -64,6 +68,7 @@ class CloudResolver:
         self._host_exists = host_exists
         self._upstream = upstream
         self._forwarded: set[bytes] = set()
+        self._failures = FailureLog(clock)
 
     async def answer(self, wire: bytes, client: str, *, tcp: bool) -> bytes | None:
         """Return the reply to a packet from the address of a client, None for no reply."""
@@ -73,9 +78,9 @@ class CloudResolver:
         try:
             return await self._answer(query, client, tcp=tcp)
         except (OSError, EOFError, TimeoutError) as exc:
-            _log.warning("dns_upstream_failed", extra={"cause": type(exc).__name__})
-        except Exception:  # noqa: BLE001 an internal error becomes a reply, so clients need not wait
-            _log.exception("dns_query_failed")
+            self._failures.report("dns_upstream_failed", exc)
+        except Exception as exc:  # noqa: BLE001 an internal error becomes a reply, so clients need not wait
+            self._failures.report("dns_query_failed", exc)
         return build_error(query, dns.rcode.SERVFAIL)
 
     async def _answer(self, query: Query, client: str, *, tcp: bool) -> bytes:
@@ -113,6 +118,26 @@ def find_own_address(client: str) -> Address:
         sock.connect((client, 1))  # of a datagram socket, this sends nothing
         own = ipaddress.ip_address(sock.getsockname()[0].partition("%")[0])
     return getattr(own, "ipv4_mapped", None) or own
+
+
+class FailureLog:
+    """Logs failed queries, each event once a minute, with the number of failures since its last line."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._next: dict[str, float] = {}
+        self._failed: dict[str, int] = {}
+
+    def report(self, event: str, exc: Exception) -> None:
+        """Count a failure, and log it unless the event has a line of the last minute."""
+        self._failed[event] = self._failed.get(event, 0) + 1
+        now = self._clock()
+        if now < self._next.get(event, now):
+            return
+        self._next[event] = now + _LOG_SECONDS
+        is_network = isinstance(exc, OSError | EOFError)
+        facts = {"cause": type(exc).__name__, "failed": self._failed.pop(event)}
+        _log.warning(event, extra=facts, exc_info=None if is_network else exc)
 
 
 async def _forward_udp(upstream: Upstream, query: Query, number: int) -> bytes:

@@ -221,7 +221,7 @@ class Installer:
             if self.clock() >= deadline:
                 raise WaitTimeout(
                     f"{what} is not ready after {self.timeout:.0f} seconds",
-                    hint="run `podpass cloud install` again; it continues where it stopped",
+                    hint="run the command again; it continues where it stopped",
                 )
             await self.sleep(_POLL_SECONDS)
 
@@ -229,9 +229,10 @@ class Installer:
         self.changes += change != ObjectChange.UNCHANGED
         self.report(f"{name} {change}")
 
-    async def uninstall(self, namespace: str) -> None:
+    async def uninstall(self, namespace: str) -> list[str]:
         """Remove an installation, also a half-done one: first the names, last its namespace.
 
+        Shapes:  the namespaces whose pods had the CA: containers in them cannot start again.
         Errors:  MissingRights, CorefileError, WaitTimeout, KubeError.
         """
         values = CloudValues(image="podpass", namespace=namespace)
@@ -244,6 +245,7 @@ class Installer:
         registration = next(item for item in own if item["kind"] == "MutatingWebhookConfiguration")
         # Before its pod: the API server would refuse the pods of the selected namespaces.
         await self._delete(registration)
+        served = await namespaces.find_served(self.client)
         for each in await namespaces.clear(self.client):
             self._changed(each, "removed")
         # A webhook that still runs would create its Secret again: first it loses the right to.
@@ -251,6 +253,7 @@ class Installer:
             await self._delete(item)
         for item in (webhook[0], own[0]):
             await self._wait_for(describe(item), partial(self._is_gone, item))
+        return served
 
     async def _delete(self, item: Object) -> None:
         if await objects.delete(self.client, item):

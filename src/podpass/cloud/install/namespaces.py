@@ -1,6 +1,7 @@
 """Choose the namespaces whose pods trust the cloud, and remove what was written into them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from podpass.cloud.trust.objects import ENABLED, MANAGED_LABEL, NAMESPACE_LABEL
 from podpass.errors import UsageError
@@ -44,14 +45,21 @@ async def enable(client: KubeClient, names: Sequence[str]) -> list[str]:
     return changed
 
 
+async def find_served(client: KubeClient) -> list[str]:
+    """Return the namespaces that have the CA, because a pod was created in them.
+
+    Errors:  KubeError.
+    """
+    return sorted({each["metadata"]["namespace"] for each in await _list_bundles(client)})
+
+
 async def clear(client: KubeClient) -> list[str]:
     """Remove the labels, and the ConfigMaps with the CA, of all namespaces; return what was removed.
 
     Errors:  KubeError.
     """
     removed = []
-    found, _ = await client.list("/api/v1/configmaps", {"labelSelector": f"{MANAGED_LABEL}=true"})
-    for each in found:
+    for each in await _list_bundles(client):
         namespace, name = each["metadata"]["namespace"], each["metadata"]["name"]
         await _delete(client, f"/api/v1/namespaces/{namespace}/configmaps/{name}")
         removed.append(f"configmap/{name} in {namespace}")
@@ -62,6 +70,11 @@ async def clear(client: KubeClient) -> list[str]:
         await client.patch(f"/api/v1/namespaces/{name}", change, MERGE_PATCH)
         removed.append(f"label {NAMESPACE_LABEL} of namespace {name}")
     return removed
+
+
+async def _list_bundles(client: KubeClient) -> list[dict[str, Any]]:
+    found, _ = await client.list("/api/v1/configmaps", {"labelSelector": f"{MANAGED_LABEL}=true"})
+    return found
 
 
 async def _delete(client: KubeClient, path: str) -> None:

@@ -34,7 +34,9 @@ class BundleNotWritten(Error):
 
     code = "trust_bundle_not_written"
     status = 500
-    hint = "check the permissions of podpass cloud: `podpass cloud status`"
+    hint = (
+        "try again; if it stays so, check podpass cloud and its permissions: `podpass cloud status`"
+    )
 
 
 class BundlePublisher:
