@@ -253,9 +253,9 @@ async def test_failures_are_logged_once_a_minute_with_their_number(
     async def fail(_name: str) -> bool:
         raise RuntimeError("the database is unavailable")
 
-    answers = resolver.CloudResolver(SERVED, ADDRESSES, vault_exists=fail, clock=lambda: now)
+    answers = resolver.CloudResolver(SERVED, ADDRESSES, host_exists=fail, clock=lambda: now)
     for now in (1000.0, 1001.0, 1059.9, 1060.0, 1061.0):  # noqa: B007 the clock reads it
-        assert await answers.answer(QUERY, tcp=False) is not None
+        assert await answers.answer(QUERY, HOST, tcp=False) is not None
     lines = [each for each in caplog.records if each.getMessage() == "dns_query_failed"]
     assert [vars(each)["failed"] for each in lines] == [1, 3]
     assert all(each.exc_info for each in lines)
@@ -270,10 +270,10 @@ async def test_unreachable_upstream_is_logged_without_a_traceback(
     tcp.close()
     query = dns.message.make_query("www.example.org", "A").to_wire()
     answers = resolver.CloudResolver(
-        SERVED, ADDRESSES, vault_exists=Cloud().has_vault, upstream=(HOST, port)
+        SERVED, ADDRESSES, host_exists=Cloud().has_host, upstream=(HOST, port)
     )
     for _ in range(3):
-        await answers.answer(query, tcp=True)
+        await answers.answer(query, HOST, tcp=True)
     (line,) = (each for each in caplog.records if each.getMessage() == "dns_upstream_failed")
     assert (vars(line)["cause"], line.exc_info) == ("ConnectionRefusedError", None)
 
