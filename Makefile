@@ -31,7 +31,7 @@ CLUSTERS = tests/charts tests/cloud tests/control_plane tests/doctor tests/kuber
 ALONE  = $(if $(AGAIN),--last-failed --last-failed-no-failures=none -n 0)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo tutorial test check fix docs site bench test-processes test-browser test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-node test-containers test-conformance soak fuzz mutation rules release clean
+.PHONY: help demo tutorial test check lint house fix docs site bench test-processes test-browser test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-node test-containers test-conformance soak fuzz mutation rules release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,12 +81,18 @@ tutorial: $(VENV)/.dev ## run the AKS tutorial with the real az and kubectl: AZ=
 test: check ## run `check` and all fast tests that need only Python
 	$(PYTEST) -n 4 --dist loadfile $(if $(K),-k '$(K)') $(if $(filter tests,$(T)),--ignore tests/house) $(T) $(ALONE)
 
+# The linters use one core, so the tests of the house rules run at the same time.
 check: $(VENV)/.dev ## check format, lint, types, layers and house rules
+	@$(MAKE) --no-print-directory -j 2 lint house
+
+lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(PYTEST) -n 3 tests/house
+
+house: $(VENV)/.dev
+	$(PYTEST) -n 2 tests/house
 
 fix: $(VENV)/.dev ## format, and apply the linter's fixes
 	$(BIN)/ruff format .
@@ -103,7 +109,7 @@ bench: $(VENV)/.dev ## run the benchmarks; each figure is a ratio to a peer or a
 	$(BIN)/python -m bench
 
 test-processes: $(VENV)/.dev $(VENV)/.docs ## run tests that start, kill and drain processes, build images or wait for real time
-	$(PYTEST) -m 'processes and not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak or node or browser or containers)' -n 2 --dist loadfile tests -rs $(if $(K),-k '$(K)') $(ALONE)
+	$(PYTEST) -m 'processes and not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak or node or browser or containers)' -n 3 --dist loadfile tests -rs $(if $(K),-k '$(K)') $(ALONE)
 
 test-browser: $(VENV)/.browser ## test the console in a real Chromium; installs it if possible, skips otherwise: WRITE=yes for the screenshots
 	$(BIN)/python -m tests.browser.programs
@@ -119,7 +125,7 @@ test-az: $(VENV)/.dev ## test the released `az`, newest and oldest, on an instan
 	$(PYTEST) -m az -n 2 --dist loadfile tests/az -rs $(ALONE)
 
 test-peers: $(VENV)/.dev ## test Azure's management SDKs, Graph's, azwi and kubelogin on an instance, and its APIs with schemathesis
-	$(PYTEST) -m peers tests/peers -rs $(ALONE)
+	$(PYTEST) -m peers -n 2 --dist loadfile tests/peers -rs $(ALONE)
 
 test-postgres: $(VENV)/.dev ## run the store's tests on a real PostgreSQL; installs it if possible, skips otherwise
 	$(PYTEST) -m postgres -n 2 --dist loadfile $(STORES) -rs $(if $(K),-k '$(K)') $(ALONE)
@@ -129,7 +135,7 @@ test-selfhost: $(VENV)/.dev ## test long-running released SDKs while keys, datab
 
 test-kubernetes: $(VENV)/.dev ## run the journey and the contract tests on a real API server, from KUBEBUILDER_ASSETS or built with Go: KUBERNETES=1.37.2, 1.29.15
 	PODPASS_TEST_KUBERNETES='$(KUBERNETES)' $(BIN)/python -m bench.peers
-	PODPASS_TEST_KUBERNETES='$(KUBERNETES)' $(PYTEST) -m kubernetes $(CLUSTERS) -rs $(if $(K),-k '$(K)') $(ALONE)
+	PODPASS_TEST_KUBERNETES='$(KUBERNETES)' $(PYTEST) -m kubernetes -n 2 --dist loadfile $(CLUSTERS) -rs $(if $(K),-k '$(K)') $(ALONE)
 
 test-node: $(VENV)/.dev ## test the webhook and the sidecar on a real node: kubelet, containerd, kube-proxy and DNS; needs root: K=text
 	$(BIN)/python -m tests.node.programs

@@ -8,8 +8,12 @@ does not select this port for other sockets, and a server that sets SO_REUSEADDR
 import atexit
 import contextlib
 import errno
+import fcntl
+import os
 import socket
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 _HOST = "127.0.0.1"
 _BASES = range(20000, 30000, 50)
@@ -40,6 +44,15 @@ def free_base(count: int) -> int:
         else:
             return base
     raise AssertionError("no free ports")
+
+
+@contextlib.contextmanager
+def exclusive_port(port: int) -> Iterator[None]:
+    """Hold a port for a program that can use no other one; other test runs of this user wait."""
+    lock = Path(tempfile.gettempdir(), f"podpass-tests-{os.getuid()}-port-{port}.lock")
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _reserve(ports: Iterable[int]) -> list[socket.socket]:

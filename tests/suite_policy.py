@@ -1,5 +1,6 @@
 """Rules for every test run: allowed skips in CI, folders of suites, same examples, less repeated work."""
 
+import collections
 import contextlib
 import functools
 import gc
@@ -14,7 +15,12 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import HealthCheck, settings
+from sqlalchemy import Dialect
+from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy.util import LRUCache
+from xdist.scheduler import LoadFileScheduling
 
 _MEMORY = Path("/dev/shm")
 _MEMORY_BYTES = 4 << 30
@@ -41,6 +47,15 @@ _MAKEFILE = Path(__file__).parents[1] / "Makefile"
 # The Makefile's variable with the folders of a mark; the suite of the mark collects no other folder.
 _FOLDERS = {"postgres": "STORES", "kubernetes": "CLUSTERS"}
 
+# The tests of each of these folders share a control plane or a port, so one worker runs all of them. The
+# first folder that a test is in counts.
+_ONE_WORKER = (
+    "tests/control_plane/contract/",
+    "tests/control_plane/",
+    "tests/doctor/",
+    "tests/kubernetes_clients/",
+)
+
 # Hypothesis judges answers, not how fast a busy machine is. In CI it draws the same examples in each run.
 settings.register_profile(
     "shared", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=_IN_CI
@@ -58,8 +73,43 @@ def _parse_once(data: bytes, password: bytes | None = None, **options: Any) -> A
 
 serialization.load_pem_private_key = _parse_once  # type: ignore[assignment]
 
+# Creating a key takes 60 ms. No test needs more different keys at the same time than these.
+_MAX_KEYS = 40
+_keys: collections.deque[rsa.RSAPrivateKey] = collections.deque()
+_generate = rsa.generate_private_key
+
+
+def _next_key(public_exponent: int, key_size: int, backend: Any = None) -> rsa.RSAPrivateKey:
+    """Create a key, or return the one that was not used for the longest time."""
+    if (public_exponent, key_size) != (65537, 2048):
+        return _generate(public_exponent, key_size, backend)
+    full = len(_keys) == _MAX_KEYS
+    _keys.append(_keys.popleft() if full else _generate(public_exponent, key_size))
+    return _keys[-1]
+
+
+rsa.generate_private_key = _next_key
+
 # A hash of a password takes 45 ms, and tests sign in the same few users often.
 hashlib.scrypt = functools.lru_cache(maxsize=256)(hashlib.scrypt)  # type: ignore[assignment]
+
+
+# SQLAlchemy compiles each statement once for each engine, and most tests create an engine. Dialects of one
+# class compile a statement to the same text.
+_compile_for_engine = ClauseElement._compile_w_cache
+_dialects: dict[type[Dialect], Dialect] = {}
+_compiled: LRUCache[Any, Any] = LRUCache(3000)
+
+
+def _compile_once(
+    statement: ClauseElement, dialect: Dialect, *, compiled_cache: Any, **options: Any
+) -> Any:
+    shared = _dialects.setdefault(type(dialect), dialect)
+    cache = None if compiled_cache is None else _compiled
+    return _compile_for_engine(statement, shared, compiled_cache=cache, **options)
+
+
+ClauseElement._compile_w_cache = _compile_once  # type: ignore[method-assign, assignment]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -113,6 +163,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 )
 
 
+class _ControlPlaneScheduling(LoadFileScheduling):  # type: ignore[misc]
+    """Gives whole files to workers, and whole folders whose tests share a control plane."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return shared_folder(nodeid) or str(super()._split_scope(nodeid))
+
+
+def shared_folder(nodeid: str) -> str | None:
+    """Return the folder whose tests one worker runs, or None if files may be run by several."""
+    return next((each for each in _ONE_WORKER if nodeid.startswith(each)), None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Start each control plane of `make test-kubernetes` in one worker only."""
+    if config.getoption("markexpr") == "kubernetes":
+        return _ControlPlaneScheduling(config, log)
+    return None
+
+
 @functools.cache
 def _listed(mark: str) -> frozenset[str]:
     found = re.search(rf"^{_FOLDERS[mark]} *= (.*)$", _MAKEFILE.read_text(), re.MULTILINE)
@@ -147,10 +217,17 @@ def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn a skip that is not allowed into a failure."""
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip that is not allowed into a failure; drop what a passed test has printed.
+
+    A worker would send each log line of each test three times, and the run prints it of failed tests only.
+    """
     report = yield
     _refuse_skip(report)
+    if report.passed and hasattr(item.config, "workerinput"):
+        report.sections.clear()
     return report
 
 

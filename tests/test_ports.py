@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+import threading
+
+from tests.ports import exclusive_port, free_port
 
 
 def test_reserved_ports_are_closed_when_the_process_exits() -> None:
@@ -10,3 +13,18 @@ def test_reserved_ports_are_closed_when_the_process_exits() -> None:
         [sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stderr == ""
+
+
+def test_exclusive_port_is_given_to_one_run_at_a_time() -> None:
+    port, entered = free_port(), threading.Event()
+
+    def enter() -> None:
+        with exclusive_port(port):
+            entered.set()
+
+    other = threading.Thread(target=enter)
+    with exclusive_port(port):
+        other.start()
+        assert not entered.wait(0.2)
+    assert entered.wait(30)
+    other.join()

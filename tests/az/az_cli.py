@@ -19,6 +19,7 @@ from podpass.errors import Error
 from podpass.local.samples.prepare import RegistryUnreachable
 from podpass.local.tutorial import azure_cli
 from tests.journey.instance import Instance
+from tests.local import preloaded
 
 VERSIONS = (azure_cli.NEWEST, "oldest")
 
@@ -47,14 +48,11 @@ class AzCli:
         return done.stderr
 
     def run(self, line: str, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(line, *words),
-            env=dict(self.environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
+        return preloaded.run(
+            [*shlex.split(line), *words],
+            self.environ,
+            program=preloaded.AZ,
+            python=str(self.python),
         )
 
     def command(self, line: str, *words: str) -> list[str]:

@@ -14,7 +14,7 @@ from tests.charts.rendering import CHART, NAMESPACE, RELEASE, SETS, TENANT, Helm
 from tests.control_plane import plane
 from tests.local.kubectl import Kubectl, binaries
 
-pytestmark = pytest.mark.kubernetes
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 
 DEPLOYMENT = "azure-wi-webhook-controller-manager"
 REGISTRATION = "azure-wi-webhook-mutating-webhook-configuration"

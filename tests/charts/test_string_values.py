@@ -33,7 +33,8 @@ kubernetes_validate.utils.schema_contents = functools.cache(
     kubernetes_validate.utils.schema_contents
 )
 
-pytestmark = pytest.mark.kubernetes
+# Hundreds of programs are started, which takes minutes on a busy machine.
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(1200)]
 
 # A line break with fields of a pod's spec, as they are next to `containers` in a Deployment.
 MORE = "a\n      hostNetwork: true\n      hostPID: true"

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests import suite_policy
 
@@ -128,3 +129,25 @@ def test_listed_skip_is_allowed_for_its_reason_only() -> None:
     assert suite_policy.forbidden_skip(
         "tests/x.py::test_x", "permissions do not bind the superuser"
     )
+
+
+@pytest.mark.parametrize(
+    ("test", "folder"),
+    [
+        (
+            "tests/control_plane/contract/test_lists.py::test_it[a/b]",
+            "tests/control_plane/contract/",
+        ),
+        ("tests/control_plane/storm/test_storm.py::test_it", "tests/control_plane/"),
+        ("tests/charts/test_lint.py::test_it", None),
+    ],
+)
+def test_tests_that_share_a_control_plane_are_run_by_one_worker(
+    test: str, folder: str | None
+) -> None:
+    assert suite_policy.shared_folder(test) == folder
+
+
+def test_keys_that_are_created_one_after_the_other_differ() -> None:
+    keys = [rsa.generate_private_key(65537, 2048) for _ in range(3)]
+    assert len({key.private_numbers().d for key in keys}) == 3

@@ -1,7 +1,7 @@
 """Unmodified Go programs on an embedded API server; each is built once, or its tests are skipped."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from tests.kubernetes.conftest import ca, ring, serve
 from tests.kubernetes_clients.command import CommandLineClient
 from tests.kubernetes_clients.reference import SERVICE, ReferenceWebhook
 from tests.local.kubectl import binaries
+from tests.ports import exclusive_port
 
 __all__ = ["ca", "ring", "serve"]
 
@@ -73,10 +74,18 @@ def helm(helm_binary: Path, live: Any) -> CommandLineClient:
 
 
 @pytest.fixture
+def reference_port() -> Iterator[None]:
+    """Hold the reference's port: the peers suite runs the reference at the same time."""
+    with exclusive_port(_PORT):
+        yield
+
+
+@pytest.fixture
 async def reference(
-    webhook_binary: Path, live: Any, kubectl: CommandLineClient
+    reference_port: None, webhook_binary: Path, live: Any, kubectl: CommandLineClient
 ) -> AsyncIterator[ReferenceWebhook]:
     """Run the reference's webhook; it is ready and has created its certificate."""
+    assert reference_port is None
     program = ReferenceWebhook(webhook_binary, live, kubectl)
     await program.install()
     for _ in range(_TRIES):

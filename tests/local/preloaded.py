@@ -1,9 +1,13 @@
-"""Run the command line in processes that need not import it.
+"""Run a command line in processes that need not import its modules.
 
-A command imports modules for 0.3 s, and the fast tests run a thousand commands. A server imports all of them
-once for each test run, and forks for each command. A command has its own process, environment, files and exit
-code, as with `python -m podpass.cli`. Tests of start and end start real ones.
+A command of podpass imports modules for 0.3 s, one of `az` for 0.5 s to 2 s, and the tests run thousands. A
+server imports all of them once for each test run, and forks for each command. A command has its own process,
+environment, files and exit code, as with `python -m podpass.cli`. Tests of start and end start real ones.
+
+The Python of `az` runs this module, too, 3.9 or newer: it imports nothing but the standard library.
 """
+
+from __future__ import annotations
 
 import atexit
 import contextlib
@@ -13,6 +17,7 @@ import importlib
 import json
 import os
 import pkgutil
+import runpy
 import signal
 import socket
 import subprocess
@@ -20,18 +25,28 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-_SECONDS = 90
+PODPASS = "podpass.cli"
+AZ = "azure.cli"
+_SECONDS = 120
 _MESSAGE_BYTES = 1 << 20
 _ROOT = Path(__file__).parents[2]
 # What commands import only when they need it.
 _LATER = ("aiohttp", "alembic.command", "podpass.local.instance", "rich.console")
+# `azure.cli` reads the environment when it is imported: each command imports it itself.
+_NOT_SHARED = ("azure.cli", "__main__", "__mp_main__", "tests")
 
 
 def run(
-    arguments: tuple[str, ...], environ: dict[str, str], *, cwd: Path | None = None, given: str = ""
+    arguments: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    cwd: Path | None = None,
+    given: str = "",
+    program: str = PODPASS,
+    python: str = sys.executable,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command with a text on its standard input.
 
@@ -43,8 +58,8 @@ def run(
         files[0].seek(0)
         connection = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
         connection.settimeout(_SECONDS)
-        connection.connect(_server_address(_network()))
-        request = json.dumps([arguments, environ, str(cwd or Path.cwd())]).encode()
+        connection.connect(_server_address(python, program, _network()))
+        request = json.dumps([list(arguments), dict(environ), str(cwd or Path.cwd())]).encode()
         socket.send_fds(connection, [request], [file.fileno() for file in files])
         code = int(connection.recv(_MESSAGE_BYTES))
         for file in files[1:]:
@@ -61,13 +76,14 @@ def _network() -> str:
 
 
 @functools.cache
-def _server_address(_network: str) -> str:
-    """Start the server of this process and network; return its address. It ends with this process."""
+def _server_address(python: str, program: str, _network: str) -> str:
+    """Start the server of a program in this network; return its address. It ends with this process."""
     address = f"\0podpass-tests-{os.getpid()}-{os.urandom(8).hex()}"
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(address)
     listener.listen(32)
-    command = [sys.executable, "-c", "from tests.local import preloaded; preloaded.serve()"]
+    code = f"from tests.local import preloaded; preloaded.serve({program!r})"
+    command = [python, "-c", code]
     # `tests/process_reaper.py` ends it with the run.
     files = [(os.POSIX_SPAWN_DUP2, listener.fileno(), 0)]
     with listener:
@@ -78,22 +94,16 @@ def _server_address(_network: str) -> str:
     return address
 
 
-def serve() -> None:
-    """Import every command, and fork for each connection on the socket that is standard input."""
-    cli = importlib.import_module("podpass.cli")
-    main: Callable[[], None] = cli.main  # before the module of this name takes its place
-    for module in pkgutil.iter_modules(cli.__path__):
-        # A command of an extra that is not installed.
-        with contextlib.suppress(ImportError):
-            if not module.name.startswith("__"):
-                importlib.import_module(f"podpass.cli.{module.name}")
-    for name in _LATER:
-        importlib.import_module(name)
-    gc.freeze()
+def serve(program: str) -> None:
+    """Fork for each connection on the socket that is standard input, and run a command of the program."""
+    main = _podpass() if program == PODPASS else _module(program)
+    reports, report = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(fileno=os.dup(0)) as listener:
         while True:
+            gc.freeze()
             connection, _ = listener.accept()
+            _import_reported(reports)
             if not os.fork():
                 break
             connection.close()
@@ -104,7 +114,38 @@ def serve() -> None:
         os._exit(0)
     connection.close()
     _enter(files, *json.loads(request))
-    _end(main)
+    _end(main, report)
+
+
+def _podpass() -> Callable[[], object]:
+    """Import every command of podpass; return its main function."""
+    cli = importlib.import_module(PODPASS)
+    main: Callable[[], object] = cli.main  # before the module of this name takes its place
+    for module in pkgutil.iter_modules(cli.__path__):
+        # A command of an extra that is not installed.
+        with contextlib.suppress(ImportError):
+            if not module.name.startswith("__"):
+                importlib.import_module(f"{PODPASS}.{module.name}")
+    for name in _LATER:
+        importlib.import_module(name)
+    return main
+
+
+def _module(program: str) -> Callable[[], object]:
+    """Return a function that does the same as `python -m` with a module."""
+    return functools.partial(runpy.run_module, program, run_name="__main__", alter_sys=True)
+
+
+def _import_reported(reports: socket.socket) -> None:
+    """Import what earlier commands had to import."""
+    names: set[str] = set()
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            names |= set(json.loads(reports.recv(_MESSAGE_BYTES, socket.MSG_DONTWAIT)))
+    for name in sorted(names - set(sys.modules)):
+        # Some modules can be imported only by another one.
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
 
 
 def _enter(files: list[int], arguments: list[str], environ: dict[str, str], cwd: str) -> None:
@@ -118,13 +159,15 @@ def _enter(files: list[int], arguments: list[str], environ: dict[str, str], cwd:
     sys.argv = [str(_ROOT / "src/podpass/cli/__main__.py"), *arguments]
 
 
-def _end(main: Callable[[], None]) -> None:
+def _end(main: Callable[[], object], report: socket.socket) -> None:
     """Run a command line, and end as an interpreter does but for freeing all modules, which takes 50 ms."""
     code: object = 1
+    shared = set(sys.modules)
     try:
         main()
+        code = 0
     except SystemExit as exc:
-        code = exc.code
+        code = exc.code or 0
     except BaseException:  # noqa: BLE001 the interpreter would print it, too
         traceback.print_exc()
     threading._shutdown()  # type: ignore[attr-defined]
@@ -132,4 +175,7 @@ def _end(main: Callable[[], None]) -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
+    names = [each for each in set(sys.modules) - shared if not each.startswith(_NOT_SHARED)]
+    with contextlib.suppress(BlockingIOError):
+        report.send(json.dumps(names).encode(), socket.MSG_DONTWAIT)
     os._exit(code if isinstance(code, int) else 1)

@@ -5,7 +5,7 @@ import base64
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from tests import process_reaper
 from tests.admission.certificates import reference
 from tests.admission.certificates.conftest import ca, lab, rbac_only_lab, ring
 from tests.admission.certificates.lab import HOST, NAMESPACE, Lab, handshake, wait_until
+from tests.ports import exclusive_port
 
 __all__ = ["ca", "lab", "rbac_only_lab", "ring"]  # fixtures
 
@@ -28,15 +29,16 @@ PORT = 9443  # the reference can use no other port
 
 
 @pytest.fixture(scope="module")
-def program() -> Path:
+def program() -> Iterator[Path]:
     try:
         program = build_program("azwi-webhook")
     except CannotBuild as exc:
         pytest.skip(f"the reference's webhook: {exc}")
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", PORT)) == 0:
-            pytest.skip(f"the reference's webhook: another process listens on port {PORT}")
-    return program
+    with exclusive_port(PORT):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", PORT)) == 0:
+                pytest.skip(f"the reference's webhook: another process listens on port {PORT}")
+        yield program
 
 
 @asynccontextmanager

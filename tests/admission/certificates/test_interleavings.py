@@ -30,6 +30,8 @@ from podpass.admission.certificates.model import (
 from podpass.admission.certificates.status import CLOCK, CertificateStatus
 from tests.admission.certificates.fake_issuer import BACKDATE, NOW, POLICY, FakeIssuer
 
+pytestmark = pytest.mark.timeout(600)  # many seconds of CPU time, which a busy machine gives slowly
+
 NAMES = ("one", "two")
 REPLICAS = 3
 ENDPOINT_SECONDS = 20  # until a replica that is not ready no longer gets calls

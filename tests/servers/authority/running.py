@@ -22,6 +22,7 @@ from podpass.database import Database
 from podpass.directory.model import Identity, IdentityKind, PasswordCredential, Tenant, User
 from podpass.directory.store.directory import Directory
 from podpass.exchange.sign_in.passwords import hash_password
+from tests.local import preloaded
 
 TENANT = "11111111-1111-4111-8111-111111111111"
 CLIENT = "44444444-4444-4444-8444-444444444444"
@@ -107,13 +108,7 @@ class Authority:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another command of `podpass authority`."""
-        return subprocess.run(
-            [sys.executable, "-m", "podpass.cli", "authority", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        return preloaded.run(["authority", *arguments], os.environ)
 
     def start(self, **flags: object) -> dict[str, Any]:
         """Start the authority, and wait until it is ready."""
