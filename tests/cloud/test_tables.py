@@ -24,7 +24,7 @@ CHANGES = (
     "UPDATE owners SET name = 'other', data = NULL",
     "INSERT INTO owners (name) VALUES ('new')",
     "INSERT OR IGNORE INTO parts SELECT id, 'new' FROM owners",
-    "UPDATE parts SET name = name || '!'",
+    "UPDATE OR IGNORE parts SET name = name || '!'",
 )
 
 
