@@ -67,7 +67,7 @@ def test_removing_missing_file_succeeds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_for_tests", [False, True], ids=["instance", "instance for tests"])
-def test_only_an_instance_for_tests_does_not_wait_for_the_disk(
+def test_files_are_synced_unless_the_instance_is_for_tests(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_for_tests: bool
 ) -> None:
     synced: list[int] = []

@@ -46,7 +46,7 @@ def _endpoints(container: Any) -> dict[str, Any]:
     }
 
 
-def test_every_container_gets_the_variables_and_no_init_container_redirects(
+def test_all_containers_get_endpoint_variables_and_no_redirect_container_is_injected(
     inject: Function, make_pod: Function
 ) -> None:
     spec = inject(make_pod(ENV, initContainers=[{"name": "one"}]))
@@ -70,7 +70,7 @@ def test_init_containers_without_native_sidecars_get_no_variables(
 
 @pytest.mark.parametrize("name", sorted(ENDPOINT_VARIABLES))
 @pytest.mark.parametrize("entry", [{"value": ""}, {"valueFrom": {"fieldRef": {}}}])
-def test_container_with_one_of_the_variables_keeps_it_and_gets_none(
+def test_container_that_defines_one_endpoint_variable_gets_no_others(
     inject: Function, make_pod: Function, name: str, entry: dict[str, Any]
 ) -> None:
     own = {"name": name, **entry}
@@ -97,7 +97,7 @@ def test_the_mode_of_the_webhook_applies_to_pods_without_the_annotation(
     assert _endpoints(inject(make_pod(), env)["containers"][0]) == {}
 
 
-def test_shared_loopback_interface_needs_the_address_of_the_pod(
+def test_sidecar_uses_the_pod_address_if_pods_share_the_loopback_interface(
     inject: Function, make_pod: Function, settings: WebhookSettings
 ) -> None:
     shared = dataclasses.replace(settings, proxy_on_pod_address=True)
@@ -122,7 +122,9 @@ def test_image_of_the_reference_is_refused(
     assert mutate_pod(make_pod(PROXY), {}, reference)
 
 
-def test_sidecar_obeys_the_restricted_profile(inject: Function, make_pod: Function) -> None:
+def test_sidecar_of_the_mode_env_meets_the_restricted_pod_security_standard(
+    inject: Function, make_pod: Function
+) -> None:
     (sidecar,) = inject(make_pod(ENV))["initContainers"]
     assert find_restricted_violations(sidecar) == []
     _, init = inject(make_pod(PROXY))["initContainers"]

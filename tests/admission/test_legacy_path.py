@@ -58,7 +58,7 @@ def test_the_setting_applies_to_pods_without_the_annotation(
     assert OLD_PATH not in _paths(mutate_and_apply(pod, mutate_pod(pod))["spec"]["containers"][0])
 
 
-def test_volume_of_the_user_at_the_old_path_stays(
+def test_user_volume_mounted_at_the_legacy_path_is_unchanged(
     mutate_pod: Function, mutate_and_apply: Function, make_pod: Function
 ) -> None:
     own = {"name": "links", "mountPath": OLD_PATH}

@@ -50,7 +50,7 @@ async def test_pod_refused_by_the_first_entry_is_allowed_by_the_second(
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"{}", b" " * 4_000_000, b'{"request":{"uid":"u","namespace":[]}}']
 )
-async def test_any_input_is_allowed(webhook: Endpoint, body: bytes) -> None:
+async def test_warn_endpoint_allows_malformed_reviews(webhook: Endpoint, body: bytes) -> None:
     response = await webhook.answer(body, path=names.ADVICE_PATH)
     assert response["allowed"] is True
     assert response["uid"] == ("u" if b'"u"' in body else "")
@@ -122,7 +122,7 @@ async def test_any_workload_is_allowed(webhook: Endpoint, body: bytes) -> None:
     assert response["allowed"] is True
 
 
-async def test_pod_that_is_not_changed_is_a_skipped_hop_with_its_cause(
+async def test_pod_without_the_label_is_logged_as_a_skipped_hop_with_the_warning_as_cause(
     webhook: Endpoint, make_pod: Function, log_lines: Function
 ) -> None:
     (warning,) = (await _send_review(webhook, make_pod()))["warnings"]

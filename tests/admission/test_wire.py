@@ -70,14 +70,16 @@ def test_response_has_warnings_and_audit_annotations() -> None:
         ({"operation": "CREATE", "subResource": "eviction"}, False),
     ],
 )
-def test_only_create_of_pods_creates_a_pod(request_: dict[str, Any], creates: bool) -> None:
+def test_only_the_create_operation_of_pods_counts_as_pod_creation(
+    request_: dict[str, Any], creates: bool
+) -> None:
     assert parse_review(_body(uid="u", **request_), JSON).creates_pod is creates
 
 
 @pytest.mark.parametrize(
     ("value", "dry"), [(None, False), (False, False), (True, True), ("false", True), (1, True)]
 )
-def test_every_value_but_false_is_a_dry_run(value: Any, dry: bool) -> None:
+def test_dry_run_value_other_than_false_or_null_is_a_dry_run(value: Any, dry: bool) -> None:
     assert parse_review(_body(uid="u", dryRun=value), JSON).dry_run is dry
 
 

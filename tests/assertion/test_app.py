@@ -112,7 +112,7 @@ def test_trailing_slash_of_issuer_does_not_change_document_urls() -> None:
     ],
     ids=["document", "keys"],
 )
-async def test_documents_have_one_media_type_as_those_of_an_api_server(
+async def test_document_is_served_only_with_the_media_type_of_an_api_server(
     get_document: Ask, path: str, accepted: str, refused: str
 ) -> None:
     for accept in (accepted, "*/*", f"{refused}, {accepted};q=0.5"):

@@ -201,7 +201,7 @@ def test_clock_that_is_set_back_does_not_stop_the_rotation(
     assert _published(timed) == [newest, new]
 
 
-def test_clock_that_is_ahead_for_a_while_withdraws_no_key(
+def test_temporarily_fast_clock_withdraws_no_key_permanently(
     timed: KeyRing, clock: ManualClock
 ) -> None:
     timed.rotate()

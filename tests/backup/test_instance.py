@@ -287,7 +287,7 @@ def test_unfinished_restore_is_ignored_at_start(instance: Podpass) -> None:
     assert list_identity_names(instance) == ["web"]
 
 
-def test_backup_of_an_instance_restores_a_database_but_not_the_reverse(
+def test_instance_backup_restores_a_database_and_a_database_backup_no_instance(
     podpass: Podpass, stopped_instance: Podpass, tmp_path: Path
 ) -> None:
     url = f"sqlite:///{stopped_instance.data_dir}/directory.db"
@@ -425,7 +425,7 @@ def test_keys_and_passwords_of_a_backup_are_restored_only_with_trust(
     assert not (podpass.data_dir / "directory.db").exists()
 
 
-def test_files_of_a_backup_are_written_with_one_part_in_memory(tmp_path: Path) -> None:
+def test_files_of_a_backup_are_restored_with_bounded_memory(tmp_path: Path) -> None:
     path, target = tmp_path / "file", DataDir(tmp_path / "target")
     with path.open("wb") as stream:
         writer = archive.Writer(stream)
@@ -487,7 +487,7 @@ def test_backup_of_a_directory_without_an_instance_is_refused(podpass: Podpass) 
     assert not podpass.data_dir.exists()
 
 
-def test_with_keys_is_refused_for_a_database(podpass: Podpass) -> None:
+def test_option_with_keys_is_refused_for_a_database(podpass: Podpass) -> None:
     done = podpass("backup", "--database", "sqlite:////x.db", "--with-keys", "x")
     assert done.returncode == 2
     assert "store the sealing key" in done.stderr

@@ -16,7 +16,7 @@ from bench.token_load import TokenLoad
         (9.0, None, None, False),
     ],
 )
-def test_a_row_that_misses_is_marked_and_counted(
+def test_row_that_misses_its_target_is_marked_and_counted(
     capsys: pytest.CaptureFixture[str],
     ratio: float,
     least: float | None,

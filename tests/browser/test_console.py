@@ -36,7 +36,7 @@ def append_to_log(instance: Instance, lines: list[bytes]) -> None:
         log.write(b"".join(lines))
 
 
-def test_loop_counts_the_requests_of_each_stage(page: Session) -> None:
+def test_loop_view_counts_the_requests_of_each_stage(page: Session) -> None:
     tab = page.show("")
     for stage in ("account", "admission", "assertion", "exchange", "resource"):
         assert int(tab.locator(f"#stage-{stage} .counts b").first.inner_text()) > 0
@@ -44,7 +44,7 @@ def test_loop_counts_the_requests_of_each_stage(page: Session) -> None:
     assert tab.locator("#exchanges > li").count() > 1
 
 
-def test_exchange_opens_into_its_hops_with_decoded_claims(page: Session) -> None:
+def test_opened_exchange_shows_its_hops_and_decoded_claims(page: Session) -> None:
     tab = page.show("exchanges")
     row = tab.locator("#exchanges > li", has_text="default/web").last
     row.locator("summary").first.click()
@@ -88,7 +88,7 @@ def test_identities_show_credentials_and_roles(page: Session) -> None:
     assert "Federated credentials (3 of 20)" in card.inner_text()
 
 
-def test_audit_shows_the_changes_of_the_seed(page: Session) -> None:
+def test_audit_view_shows_a_role_of_the_seed(page: Session) -> None:
     tab = page.show("audit")
     assert "Key Vault Secrets User" in tab.locator("table").inner_text()
 
@@ -172,7 +172,7 @@ def test_change_of_the_directory_appears_without_a_reload(
     assert tab.locator("#listing").count() == 1
 
 
-def test_page_without_events_says_that_it_is_not_connected(
+def test_page_that_receives_no_events_shows_that_it_is_disconnected(
     page: Session, instance: Instance
 ) -> None:
     """A stopped process keeps its connections open; the server sends an event every 14 seconds."""
@@ -194,7 +194,9 @@ async def _refuse_hostile_requests(instance: Instance) -> None:
         await instance.exchange(assertion, correlation_id="hostile", **form)
 
 
-def test_hostile_names_are_shown_and_harmless(page: Session, instance: Instance) -> None:
+def test_hostile_names_are_shown_as_text_and_add_no_markup(
+    page: Session, instance: Instance
+) -> None:
     # In a thread, because Playwright runs the event loop of this one.
     with ThreadPoolExecutor() as threads:
         threads.submit(asyncio.run, _refuse_hostile_requests(instance)).result()
@@ -209,7 +211,7 @@ def test_hostile_names_are_shown_and_harmless(page: Session, instance: Instance)
         assert "pwned" not in tab.title()
 
 
-def test_live_line_with_a_hostile_name_is_harmless(page: Session, instance: Instance) -> None:
+def test_live_update_with_a_hostile_name_adds_no_markup(page: Session, instance: Instance) -> None:
     tab = page.show("exchanges")
     name = f"{HOSTILE}<script>document.title='pwned'</script>"
     facts = exchange_facts("x", "h2", sub=f"system:serviceaccount:live:{name}")
@@ -265,14 +267,14 @@ def test_every_view_passes_the_accessibility_checks(
         assert problems == [], view
 
 
-def test_no_view_is_wider_than_a_phone(console: ConsolePages) -> None:
+def test_every_view_fits_the_width_of_a_phone(console: ConsolePages) -> None:
     session = console.open(**PHONE)
     for view in VIEWS:
         tab = session.show(view)
         assert tab.evaluate("document.documentElement.scrollWidth") <= 360, view
 
 
-def test_dark_mode_has_dark_pages(console: ConsolePages) -> None:
+def test_pages_have_a_dark_background_only_in_dark_mode(console: ConsolePages) -> None:
     for scheme, is_dark in (("light", False), ("dark", True)):
         tab = console.open(color_scheme=scheme).show("")
         color = tab.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -324,7 +326,9 @@ def test_pages_work_without_scripts(console: ConsolePages) -> None:
     assert "Reload the page" in tab.locator("#live").inner_text()
 
 
-def test_link_opens_one_session(console: ConsolePages, chromium: Any) -> None:
+def test_second_browser_cannot_use_the_same_sign_in_link(
+    console: ConsolePages, chromium: Any
+) -> None:
     link = console.link()
     console.open(link=link)
     context = chromium.new_context()
@@ -365,7 +369,7 @@ SHOTS = {
 }
 
 
-def test_screenshots_of_the_documentation(
+def test_screenshots_of_the_documentation_can_be_taken(
     console: ConsolePages, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     wanted = request.config.getoption("--write-screenshots")

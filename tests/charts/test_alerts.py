@@ -73,7 +73,7 @@ def _test(rule: dict[str, Any], case: Case) -> dict[str, Any]:
     }
 
 
-def test_every_alert_fires_when_it_must_and_only_then(
+def test_every_alert_fires_only_in_its_firing_cases(
     promtool: str, chart: Helm, name: str, tmp_path: Path
 ) -> None:
     spec = _spec(chart)
@@ -137,7 +137,7 @@ def test_manifest_and_chart_have_the_same_alerts(helm: Helm) -> None:
     assert [group for one in listed for group in one["spec"]["groups"]] == of_charts
 
 
-def test_runbook_links_lead_to_a_copy_of_the_site(chart: Helm) -> None:
+def test_runbook_links_have_the_configured_docs_url_and_an_existing_heading(chart: Helm) -> None:
     spec = _spec(chart, {"docsURL": "https://docs.example.com/podpass/"})
     links = [
         rule["annotations"]["runbook_url"] for group in spec["groups"] for rule in group["rules"]
@@ -150,7 +150,7 @@ def test_runbook_links_lead_to_a_copy_of_the_site(chart: Helm) -> None:
         assert f"\n### {anchor}\n" in (ROOT / f"docs/{path}.md").read_text().lower()
 
 
-def test_address_that_is_no_url_is_refused(chart: Helm) -> None:
+def test_docs_url_that_is_not_a_url_is_refused(chart: Helm) -> None:
     for address in ("docs.example.com", "https://a b", "https://a$1", "javascript:x"):
         assert "/prometheusRule/docsURL" in chart.refusal({"prometheusRule": {"docsURL": address}})
 

@@ -61,7 +61,9 @@ def test_chart_renders_the_objects_of_the_command(chart: Helm, name: str) -> Non
     [({"tenantID": "x"}, "tenantID"), ({"imagee": {}}, "imagee"), ({"seed": {}}, "seed")],
     ids=["tenant", "unknown-key", "seed-not-a-text"],
 )
-def test_wrong_value_is_refused_by_name(chart: Helm, given: dict[str, Any], named: str) -> None:
+def test_error_names_an_invalid_value_of_the_cloud_chart(
+    chart: Helm, given: dict[str, Any], named: str
+) -> None:
     assert named in chart.refusal(given)
 
 

@@ -111,7 +111,7 @@ def test_every_value_of_the_command_has_the_charts_default() -> None:
             assert (list(default) if isinstance(default, tuple) else default) == found, key
 
 
-def test_every_value_is_in_a_compared_set() -> None:
+def test_every_manifest_value_is_in_a_set_of_values_that_a_test_compares() -> None:
     tried = {text.partition("=")[0] for sets in SETS.values() for text in sets}
     keys = {f.metadata["key"] for f in fields(ManifestValues) if f.metadata}
     assert keys - tried == {"azureTenantID"}

@@ -156,13 +156,13 @@ def test_settings_of_the_sidecar_are_absent_by_default(helm: Helm) -> None:
     assert not names & {"PROXY_MODE", "PROXY_INIT_PRIVILEGED", "LEGACY_TOKEN_PATH"}
 
 
-def test_image_in_the_extra_variables_is_enough_for_the_mode_env(helm: Helm) -> None:
+def test_mode_env_accepts_a_proxy_image_from_extra_env(helm: Helm) -> None:
     extra = [{"name": "PROXY_IMAGE", "value": "registry.example.com/podpass-proxy:1"}]
     settings = _settings(helm.render({"proxyMode": "env", "extraEnv": extra}))
     assert (settings.proxy_mode, settings.proxy_image) == ("env", extra[0]["value"])
 
 
-def test_a_changed_setting_starts_new_pods_and_nothing_else_does(helm: Helm) -> None:
+def test_webhook_pods_are_replaced_only_if_a_setting_changes(helm: Helm) -> None:
     def mark(values: dict[str, Any]) -> str:
         template = find(helm.render(values), "Deployment")["spec"]["template"]["metadata"]
         text: str = template["annotations"]["podpass/config"]
@@ -225,7 +225,7 @@ def test_rotated_certificate_is_read_through_the_api_and_not_mounted(helm: Helm)
     assert not _settings(found).disable_cert_rotation
 
 
-def test_advice_is_off_by_default_and_never_refuses_a_pod(helm: Helm) -> None:
+def test_advice_entry_is_off_by_default_and_cannot_refuse_a_pod(helm: Helm) -> None:
     assert len(find(helm.render(), "MutatingWebhookConfiguration")["webhooks"]) == 1
     entry = find(helm.render({"advice": {"enabled": True}}), "MutatingWebhookConfiguration")[
         "webhooks"
@@ -311,7 +311,7 @@ def test_container_has_memory_limit_and_no_cpu_limit(helm: Helm) -> None:
     assert resources["requests"].keys() == {"cpu", "memory"}
 
 
-def test_notes_describe_unexpected_settings(helm: Helm, tmp_path: Path) -> None:
+def test_chart_notes_describe_unusual_settings(helm: Helm, tmp_path: Path) -> None:
     """Helm prints notes only when it installs, so they are rendered here as another file of the chart."""
     chart = tmp_path / "podpass"
     shutil.copytree(CHART, chart)

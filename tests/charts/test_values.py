@@ -71,7 +71,7 @@ pytestmark = pytest.mark.kubernetes
         ),
     ],
 )
-def test_a_wrong_key_or_type_is_refused_by_name(
+def test_error_names_a_webhook_value_with_an_unknown_key_or_a_wrong_type(
     helm: Helm, values: Values, where: str, said: str
 ) -> None:
     refusal = helm.refusal(values)

@@ -155,7 +155,7 @@ def test_subscription_is_that_of_the_azure_cli(tmp_path: Path) -> None:
     assert find_cli_subscription(environ) == other
 
 
-def test_link_named_azwi_is_the_reference_and_logs_lines_that_scripts_read(
+def test_link_named_azwi_behaves_like_the_reference_and_prints_its_log_lines(
     world: AzureWorld, tmp_path: Path
 ) -> None:
     link = tmp_path / "azwi"

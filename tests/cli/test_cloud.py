@@ -38,7 +38,7 @@ def test_objects_are_printed_without_a_cluster(podpass: Podpass, tmp_path: Path)
     ],
     ids=["namespace", "seed", "no-cluster", "no-file", "address", "typo"],
 )
-def test_wrong_call_says_what_is_wrong(
+def test_invalid_cloud_command_is_refused_with_the_reason(
     podpass: Podpass, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     done = podpass("cloud", *arguments, env={"KUBECONFIG": str(tmp_path / "absent")})
@@ -72,7 +72,9 @@ def test_credential_that_the_api_server_refuses_has_a_hint(
     assert "kubectl auth whoami" in done.stderr
 
 
-def test_status_of_a_cluster_without_an_installation(running: Podpass) -> None:
+def test_cloud_status_of_a_cluster_without_an_installation_is_not_installed(
+    running: Podpass,
+) -> None:
     done = running("cloud", "status", "-o", "json", env=_kubeconfig(running))
     assert done.returncode == 1
     assert json.loads(done.stdout) == {
@@ -85,7 +87,7 @@ def test_status_of_a_cluster_without_an_installation(running: Podpass) -> None:
     }
 
 
-def test_command_for_a_running_cloud_names_the_installation(running: Podpass) -> None:
+def test_reset_without_an_installation_names_the_install_command(running: Podpass) -> None:
     done = running("cloud", "reset", env=_kubeconfig(running))
     assert done.returncode == 1
     assert done.stderr.splitlines() == [

@@ -276,9 +276,9 @@ def test_forwarding_ends_with_the_command(host: CloudHost) -> None:
     ("arguments", "code", "message"),
     [
         (
-            ("run", "--as", "nobody", "--", "true"),
+            ("run", "--as", "missing", "--", "true"),
             1,
-            "ServiceAccount default/nobody does not exist",
+            "ServiceAccount default/missing does not exist",
         ),
         (("run", "--as", "/", "--", "true"), 2, "--as '/' is not a ServiceAccount"),
         (("run", "--", "no-such-program"), 127, "no-such-program: command not found"),

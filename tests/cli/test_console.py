@@ -50,7 +50,7 @@ def test_link_opens_the_console_once(running: Podpass) -> None:
     assert get(origin + target[1])[0] == 401
 
 
-def test_link_as_json_and_on_a_second_up(running: Podpass) -> None:
+def test_console_link_is_printed_as_json_and_by_a_second_up(running: Podpass) -> None:
     link = json.loads(running("console", "-o", "json").stdout)["link"]
     again = json.loads(running("up", "-o", "json").stdout)
     assert again["console_link"] != link

@@ -56,7 +56,7 @@ def test_problems_are_printed_in_the_order_of_the_stages_without_a_token(world: 
     assert "eyJ" not in done.stdout + done.stderr
 
 
-def test_without_a_resource_the_role_is_not_checked_and_that_is_no_fault(world: AzureWorld) -> None:
+def test_doctor_without_a_resource_skips_the_role_check_and_succeeds(world: AzureWorld) -> None:
     done = _run(world, "sa/reported")
     assert done.returncode == 0, done.stdout
     assert "no resource was named: pass --vault or --resource" in " ".join(done.stdout.split())

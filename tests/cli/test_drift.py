@@ -27,7 +27,7 @@ async def test_pods_that_differ_are_restarted(running: Podpass, rollouts: Rollou
     await check_restart(rollouts, lambda *words: running("drift", *words), CLIENT)
 
 
-async def test_budget_stops_a_restart_that_it_does_not_allow(
+async def test_restart_that_a_disruption_budget_forbids_is_not_started(
     running: Podpass, rollouts: Rollouts
 ) -> None:
     budget = {
@@ -48,7 +48,7 @@ async def test_budget_stops_a_restart_that_it_does_not_allow(
     assert await rollouts.pods() == before
 
 
-async def test_restart_stops_at_the_first_rollout_that_does_not_end(
+async def test_restart_stops_at_the_first_rollout_that_does_not_complete(
     running: Podpass, rollouts: Rollouts
 ) -> None:
     await rollouts.create(deployment("first"), deployment("second"), client_id=CLIENT)

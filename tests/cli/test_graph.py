@@ -106,7 +106,7 @@ def test_graph_of_a_namespace_is_written_for_80_columns(seeded: Podpass) -> None
     assert [each for each in lines if len(each) > 80 and "fix: " not in each] == []
 
 
-def test_drawings_are_written(seeded: Podpass) -> None:
+def test_graph_is_drawn_as_svg_and_mermaid(seeded: Podpass) -> None:
     svg = seeded("graph", "graph-app", "-o", "svg")
     root = ET.fromstring(svg.stdout)
     assert root.tag.endswith("svg")
@@ -115,7 +115,7 @@ def test_drawings_are_written(seeded: Podpass) -> None:
     assert mermaid.stdout.startswith("flowchart LR\n")
 
 
-def test_exchange_of_a_credential_removes_its_finding(seeded: Podpass) -> None:
+def test_graph_shows_the_last_exchange_of_a_credential(seeded: Podpass) -> None:
     before = graph(seeded, CLIENT)
     [node] = [each for each in before["nodes"] if each["id"] == f"credential/{CLIENT}/web"]
     if node["last_exchange"] is None:
@@ -138,7 +138,7 @@ async def _create_account(kubeconfig: Path) -> None:
         await client.create("/api/v1/namespaces/default/serviceaccounts", {"metadata": metadata})
 
 
-def test_what_the_caller_may_not_read_is_reported_and_not_guessed(seeded: Podpass) -> None:
+def test_unreadable_parts_of_the_graph_are_reported_with_exit_code_3(seeded: Podpass) -> None:
     """The caller is a workload that may read the secrets of a vault and nothing else."""
     status = seeded.status()
     words = (*seeded.command("graph")[:3], "graph", "--auth-method", "default", "-o", "json")
@@ -157,7 +157,7 @@ def test_what_the_caller_may_not_read_is_reported_and_not_guessed(seeded: Podpas
     assert document["findings"] == []
 
 
-def test_unreachable_cluster_is_no_success(seeded: Podpass, tmp_path: Path) -> None:
+def test_unreachable_cluster_is_reported_with_exit_code_3(seeded: Podpass, tmp_path: Path) -> None:
     kubeconfig = tmp_path / "config"
     cluster = {"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}
     context = {"name": "c", "context": {"cluster": "c", "user": "u"}}

@@ -58,7 +58,7 @@ def test_client_id_selects_one_identity() -> None:
     assert "3333" in run("show", "3333").output
 
 
-def test_values_are_shown_as_in_a_table() -> None:
+def test_shown_identity_formats_missing_and_boolean_values_as_text() -> None:
     lines = dict(line.split(maxsplit=1) for line in run("show", "1111").output.splitlines())
     assert (lines["application_id"], lines["enabled"]) == ("-", "yes")
 

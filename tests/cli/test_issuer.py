@@ -79,7 +79,7 @@ def served(keys: Path, port: int, ca_file: Path) -> Iterator[Path]:
     assert process.returncode == 0
 
 
-def test_status_agrees_with_what_is_served(served: Path, ca_file: Path) -> None:
+def test_status_of_a_served_issuer_has_no_problems(served: Path, ca_file: Path) -> None:
     found = json.loads(
         _run("status", "--dir", str(served), "--ca-file", str(ca_file), "-o", "json").stdout
     )
@@ -89,7 +89,9 @@ def test_status_agrees_with_what_is_served(served: Path, ca_file: Path) -> None:
     assert found["keys"][0]["kid"] in table
 
 
-def test_problem_makes_the_status_fail(served: Path, ca_file: Path) -> None:
+def test_status_fails_if_the_published_documents_have_a_problem(
+    served: Path, ca_file: Path
+) -> None:
     done = _run("status", "--dir", str(served), status=1)
     assert "cannot be read as verifiers read it: the URL cannot be fetched" in done.stderr
     (served / "published" / "openid/v1/jwks").write_text('{"keys":[]}')
@@ -97,7 +99,9 @@ def test_problem_makes_the_status_fail(served: Path, ca_file: Path) -> None:
     assert done.stderr.count("lacks the key") == 2, "in the folder, and as verifiers read it"
 
 
-def test_rotation_by_hand_names_each_next_action(served: Path, port: int, ca_file: Path) -> None:
+def test_manual_rotation_names_the_next_action_at_each_step(
+    served: Path, port: int, ca_file: Path
+) -> None:
     done = _run("rotate", "--dir", str(served))
     assert "waiting: all API servers must accept the key: restart them" in done.stdout
     done = _run("rotate", "--dir", str(served), "--applied")
@@ -113,7 +117,7 @@ def test_rotation_by_hand_names_each_next_action(served: Path, port: int, ca_fil
         assert len(json.load(answer)["keys"]) == 2
 
 
-def test_old_enough_key_only_is_rotated_by_a_timer(served: Path) -> None:
+def test_option_older_than_rotates_only_a_key_of_that_age(served: Path) -> None:
     done = _run("rotate", "--dir", str(served), "--older-than", "90")
     assert "the rotation is complete" in done.stdout
     assert len(list((served / "keys").iterdir())) == 1
@@ -171,7 +175,7 @@ def test_folder_without_an_issuer_is_an_error_with_the_next_command(tmp_path: Pa
         assert "issuer keygen`" in done.stderr
 
 
-def test_documents_that_are_not_in_a_folder_are_not_served(tmp_path: Path) -> None:
+def test_documents_published_by_a_command_are_not_served(tmp_path: Path) -> None:
     folder = str(tmp_path / "keys")
     target = ("--target", "command:true")
     _run("keygen", "--dir", folder, "--issuer", "https://oidc.example/", *target)

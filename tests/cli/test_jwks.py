@@ -76,7 +76,7 @@ def test_ec_key_has_the_algorithm_of_its_curve(tmp_path: Path, alg: str) -> None
     assert jwt.decode(token, jwt.PyJWK(jwk).key, [alg]) == {"a": 1}
 
 
-def test_order_and_repeated_keys_are_kept_from_lists_and_files(tmp_path: Path) -> None:
+def test_order_and_duplicates_of_given_keys_are_preserved(tmp_path: Path) -> None:
     first, second = tmp_path / "1.pem", tmp_path / "2.pem"
     first.write_bytes(_public(RSA) + b"\n" + _public(CURVES["ES256"]))
     second.write_bytes(_public(CURVES["ES384"]))
@@ -97,7 +97,7 @@ def test_certificate_is_published_and_the_file_is_private(tmp_path: Path) -> Non
     assert text == json.dumps(json.loads(text), indent=2)
 
 
-def test_failure_has_the_words_of_the_reference(tmp_path: Path) -> None:
+def test_jwks_error_messages_equal_those_of_the_reference(tmp_path: Path) -> None:
     none = run_here("jwks")
     assert (none.returncode, none.stderr.splitlines()[0]) == (2, "podpass: no public keys provided")
     missing = run_here("jwks", "--public-keys", str(tmp_path / "none"))

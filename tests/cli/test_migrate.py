@@ -29,7 +29,7 @@ def scan(podpass: Podpass, *words: str, **how: Any) -> tuple[int, dict[str, Any]
     ],
     ids=["none", "update", "sidecar", "check", "empty"],
 )
-def test_exit_code_and_result_of_an_image(
+def test_image_scan_has_the_exit_code_and_result_of_its_libraries(
     podpass: Podpass, tmp_path: Path, content: dict[str, bytes], code: int, result: str
 ) -> None:
     image = docker_archive(tmp_path / "image.tar", layer(content))
@@ -88,7 +88,7 @@ def test_folder_without_library_gets_a_hint_about_the_sidecar(
         ("pod/a", 2, "there is no kubeconfig"),
     ],
 )
-def test_unknown_target_says_what_to_run(
+def test_error_for_an_unknown_target_names_the_next_command(
     podpass: Podpass, tmp_path: Path, target: str, code: int, message: str
 ) -> None:
     environ = {"HOME": str(tmp_path), "KUBECONFIG": ""}
@@ -155,7 +155,9 @@ def test_pod_is_scanned_by_the_program_of_its_image(running: Podpass) -> None:
     assert output["targets"][0]["target"] == "pod/old container app"
 
 
-def test_namespace_lists_every_pod_and_what_to_run_for_unknown_images(running: Podpass) -> None:
+def test_namespace_scan_lists_every_pod_and_the_command_for_an_unknown_image(
+    running: Podpass,
+) -> None:
     code, output = scan(running, "namespace/default", env={"KUBECONFIG": ""})
     assert code == 3
     by_name = {each["target"]: each for each in output["targets"]}
@@ -169,7 +171,7 @@ def test_namespace_lists_every_pod_and_what_to_run_for_unknown_images(running: P
 
 
 @pytest.mark.parametrize("name", ["kube-public", "gone"], ids=["empty", "missing"])
-def test_namespace_without_pods_is_not_decided(running: Podpass, name: str) -> None:
+def test_namespace_without_pods_has_the_result_not_decided(running: Podpass, name: str) -> None:
     """Exit code 0 would say that no step is needed, for a namespace that the user misspelled."""
     code, output = scan(running, f"namespace/{name}", env={"KUBECONFIG": ""})
     assert code == 4
@@ -193,7 +195,7 @@ def test_init_containers_are_scanned_except_those_of_the_webhook(running: Podpas
     assert names == ["pod/inits container old", "pod/inits container app"]
 
 
-def test_images_of_another_cluster_are_not_taken_from_this_machine(
+def test_image_of_another_cluster_is_not_looked_up_on_this_machine(
     running: Podpass, tmp_path: Path
 ) -> None:
     """The same API server under another name is another cluster."""

@@ -12,7 +12,7 @@ def status(sandbox: str, network: str = "pod-addresses") -> dict[str, str]:
 
 
 @pytest.mark.parametrize("manager", ["apt-get", "dnf", "apk", "pacman", "zypper"])
-def test_missing_mounts_are_announced_with_the_command_that_installs_bubblewrap(
+def test_warning_about_missing_mounts_names_the_command_that_installs_bubblewrap(
     tmp_path: Path, manager: str
 ) -> None:
     (tmp_path / manager).touch(mode=0o755)

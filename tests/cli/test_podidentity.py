@@ -99,7 +99,9 @@ def converted(cluster: PodIdentityCluster, tmp_path_factory: pytest.TempPathFact
     return folder / "a" / "b"
 
 
-def test_all_four_kinds_are_served(cluster: PodIdentityCluster, converted: Path) -> None:
+def test_all_four_kinds_of_aad_pod_identity_are_served(
+    cluster: PodIdentityCluster, converted: Path
+) -> None:
     assert converted.exists()
     names = cluster.kubectl("api-resources", "--api-group=aadpodidentity.k8s.io", "-o", "name")
     assert {line.partition(".")[0] for line in names.splitlines()} == {
@@ -110,7 +112,7 @@ def test_all_four_kinds_are_served(cluster: PodIdentityCluster, converted: Path)
     }
 
 
-def test_kubectl_applies_the_files_and_changes_only_what_they_say(
+def test_applied_files_change_only_the_account_label_and_sidecar_of_a_workload(
     cluster: PodIdentityCluster, converted: Path
 ) -> None:
     before = json.loads(cluster.kubectl("get", "deployment", "web", "-o", "json"))

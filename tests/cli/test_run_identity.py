@@ -127,7 +127,7 @@ def test_identity_that_does_not_exist_is_refused_with_a_hint(
     assert words in done.stderr
 
 
-def test_program_without_identity_is_not_the_administrator(host: Podpass) -> None:
+def test_program_without_an_identity_does_not_get_the_administrators_sign_in(host: Podpass) -> None:
     """Fails when `DefaultAzureCredential` finds the sign-in of az: a missing identity looks like success."""
     values, said = environment(host)
     folder = Path(values["AZURE_CONFIG_DIR"])
@@ -143,7 +143,9 @@ def test_administrator_identity_must_be_requested_and_is_printed(host: Podpass) 
     assert "identity of the command: admin@podpass.onmicrosoft.com, the sign-in of az" in said
 
 
-def test_az_keeps_its_sign_in(host: Podpass, tmp_path: Path) -> None:
+def test_az_started_by_podpass_run_uses_the_sign_in_of_the_instance(
+    host: Podpass, tmp_path: Path
+) -> None:
     program = tmp_path / "az"
     program.write_text('#!/bin/sh\necho "$AZURE_CONFIG_DIR"\n')
     program.chmod(0o700)

@@ -152,7 +152,7 @@ def test_dry_run_prints_the_steps_and_changes_nothing(world: AzureWorld) -> None
     assert world.service_account("dry") is not None
 
 
-def test_existing_service_account_keeps_what_others_wrote(world: AzureWorld) -> None:
+def test_labels_and_fields_of_an_existing_service_account_are_preserved(world: AzureWorld) -> None:
     world.put_service_account(
         {
             "metadata": {
@@ -183,7 +183,9 @@ def test_existing_service_account_keeps_what_others_wrote(world: AzureWorld) -> 
     assert EXPIRATION not in found["metadata"]["annotations"]
 
 
-def test_deletion_of_what_others_use_needs_a_confirmation(world: AzureWorld) -> None:
+def test_deletion_of_an_application_with_other_credentials_needs_confirmation(
+    world: AzureWorld,
+) -> None:
     named = ("--aad-application-name", "shared", "--skip-phases", "ra")
     world.succeed("create", *_named(world, "one"), *named)
     world.succeed("create", *_named(world, "two"), *named)
@@ -222,7 +224,7 @@ def _answer(world: AzureWorld, words: tuple[str, ...], answer: str) -> int:
     return process.returncode
 
 
-def test_deletion_with_yes_asks_nothing(world: AzureWorld) -> None:
+def test_deletion_with_option_yes_asks_for_no_confirmation(world: AzureWorld) -> None:
     for name in ("y1", "y2"):
         world.succeed(
             "create", *_named(world, name), "--aad-application-name", "yes", "--skip-phases", "ra"
@@ -258,7 +260,7 @@ def test_phases_are_skipped_by_a_list(world: AzureWorld) -> None:
     assert "phase 'x' not found" in unknown.stderr
 
 
-def test_second_application_of_the_same_name_is_not_chosen_by_chance(world: AzureWorld) -> None:
+def test_ambiguous_application_name_is_refused_with_the_id_of_each(world: AzureWorld) -> None:
     async def create_two(account: Any) -> list[str]:
         made = [await account.graph().create_application("twin") for _ in range(2)]
         return [each.object_id for each in made]

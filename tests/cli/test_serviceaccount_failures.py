@@ -184,7 +184,7 @@ def test_run_that_is_interrupted_at_any_request_is_resumed_by_the_same_command(
     assert number > 7  # the last one was not interrupted
 
 
-def test_failed_phase_names_what_is_done_and_what_is_not(world: AzureWorld) -> None:
+def test_failed_phase_lists_completed_and_remaining_steps(world: AzureWorld) -> None:
     request = _request(world, "failed")
 
     async def work(account: Any) -> tuple[list[StepEvent], PhaseFailed]:
@@ -235,7 +235,9 @@ def _write_kubeconfig(path: Path, port: int) -> Path:
     return path
 
 
-async def test_ctrl_c_names_the_phase_and_what_is_done(world: AzureWorld, tmp_path: Path) -> None:
+async def test_ctrl_c_lists_the_interrupted_phase_and_completed_and_remaining_steps(
+    world: AzureWorld, tmp_path: Path
+) -> None:
     creating = asyncio.Event()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -87,7 +87,7 @@ def test_token_is_refused_if_expired_or_if_a_check_failed(
         ({"exp": -1}, "without expiry", "no service accepts it"),
     ],
 )
-def test_token_is_valid_until_its_expiry_second(
+def test_validity_of_an_inspected_token_follows_exp_and_nbf(
     claims: dict[str, Any], state: str, words: str
 ) -> None:
     found = tokens.check_lifetime(claims, NOW)
@@ -262,7 +262,7 @@ def test_token_is_read_from_an_argument_a_file_or_stdin(podpass: Podpass, tmp_pa
 
 
 @pytest.mark.processes
-def test_terminal_is_not_read(podpass: Podpass) -> None:
+def test_token_inspect_does_not_wait_for_input_from_a_terminal(podpass: Podpass) -> None:
     """Fails when the command waits for input that the user does not know of."""
     controller, terminal = os.openpty()
     try:

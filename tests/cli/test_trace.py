@@ -83,7 +83,7 @@ def test_refusal_has_cause_and_fix(data_dir: Path, name: str) -> None:
     assert "subject" in last["fix"]
 
 
-def test_kind_and_namespace_select(data_dir: Path) -> None:
+def test_target_of_another_kind_or_namespace_is_refused_with_a_hint(data_dir: Path) -> None:
     for arguments in (("pod/other",), ("sa/good",), ("good", "-n", "team")):
         error = trace(data_dir, *arguments).exception
         assert isinstance(error, Error)
@@ -104,7 +104,9 @@ def test_all_shows_challenges_and_tokens_for_the_api_server(data_dir: Path) -> N
     assert shown.index("pod default/wrong") < shown.index("pod default/good")  # the newest is last
 
 
-def test_since_hides_older_hops_and_keeps_their_pods(data_dir: Path) -> None:
+def test_option_since_hides_older_hops_and_still_assigns_newer_ones_to_their_pod(
+    data_dir: Path,
+) -> None:
     later = {"time": "2999-01-01T00:00:00.000Z", "outcome": "granted", "token_sha256": "a"}
     write(data_dir, later)
     (found,) = json.loads(trace(data_dir, "good", "--since", "10m", "-o", "json").stdout)
@@ -141,7 +143,7 @@ def _write_sidecar(data_dir: Path, uid: str, **values: Any) -> None:
     ],
     ids=["same-exchange", "cached", "other-result", "no-exchange", "no-id", "other-pod"],
 )
-def test_hop_of_a_sidecar_without_its_exchange_is_only_claimed(
+def test_sidecar_hop_that_matches_no_exchange_is_marked_as_claimed(
     data_dir: Path, uid: str, request_id: str, outcome: str, is_claimed: bool
 ) -> None:
     granted = {"outcome": "granted", "token_sha256": "a", "sub": f"{SUBJECT}web"}
@@ -156,7 +158,7 @@ def test_hop_of_a_sidecar_without_its_exchange_is_only_claimed(
     assert ("claimed by the pod's own log" in shown) is is_claimed
 
 
-def test_dry_run_is_no_admission(data_dir: Path) -> None:
+def test_admission_hop_of_a_dry_run_is_shown_only_with_all(data_dir: Path) -> None:
     dry = {**GOOD, "pod": "podpass-doctor- (prefix)", "uid": "", "dry_run": True}
     write(data_dir, {"stage": "admission", "outcome": "mutated", **dry}, minute=5)
     assert "podpass-doctor" not in trace(data_dir).stdout
@@ -250,7 +252,7 @@ def live(data_dir: Path) -> Iterator[LiveTrace]:
 
 
 @pytest.mark.processes
-def test_new_hops_appear_also_after_rotation_and_in_a_new_log(
+def test_follow_shows_new_hops_after_a_log_rotation_and_in_a_new_log(
     data_dir: Path, live: LiveTrace
 ) -> None:
     log = data_dir / "podpass.log"
@@ -270,7 +272,7 @@ def test_new_hops_appear_also_after_rotation_and_in_a_new_log(
     assert live.end() == (0, f"no instance is running in {data_dir}; waiting for one\n")
 
 
-def test_follow_reports_when_the_instance_stops_and_when_it_is_back(
+def test_follow_reports_when_the_instance_stops_and_when_it_responds_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(trace_command, "_CHECK_SECONDS", 0.0)

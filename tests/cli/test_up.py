@@ -25,7 +25,7 @@ class More(LocalSettings):
     added: int = setting("a number", flag="--added", variable="PODPASS_ADDED", default=1)
 
 
-def test_only_chosen_settings_are_returned_by_flag(
+def test_only_explicitly_given_settings_are_returned_with_their_flag(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PODPASS_KUBERNETES", "embedded")

@@ -24,7 +24,7 @@ CASES = [(client, kind) for client in CLIENTS for kind in client.kinds]
 
 
 @pytest.mark.parametrize(("client", "kind"), CASES, ids=[f"{c.name}-{k}" for c, k in CASES])
-def test_todays_sentences_of_the_sdk_are_recognized(
+def test_errors_of_released_sdks_are_recognized_by_explain(
     instance: Instance,
     tmp_path: Path,
     recorded: list[dict[str, object]],

@@ -135,7 +135,9 @@ def _issuer(folder: Path, target: PublishTarget) -> TargetIssuer:
     return issuer
 
 
-def test_missing_file_is_none_and_a_written_one_is_read_back(target: PublishTarget) -> None:
+def test_read_returns_none_for_a_missing_file_and_otherwise_the_last_write(
+    target: PublishTarget,
+) -> None:
     assert target.read("missing/file") is None
     now = target.write("some/file", b"one")
     assert now is not None
@@ -189,7 +191,9 @@ def test_missing_bucket_is_reported(s3_url: str) -> None:
         target.read(documents.JWKS)
 
 
-def test_store_that_is_away_names_the_step(s3_url: str, tmp_path: Path) -> None:
+def test_rotation_with_an_unavailable_store_names_the_step_and_resumes_later(
+    s3_url: str, tmp_path: Path
+) -> None:
     issuer = _issuer(tmp_path / "issuer", open_target(f"s3://{BUCKET}/away", Path("/"), {}, s3_url))
     active = issuer.state.active.kid
     port = free_port()

@@ -121,7 +121,7 @@ def test_net_reads_the_secret_with_the_identity_of_its_header(
     assert place.run(command, variables)["secret"] == "hello"
 
 
-def test_other_header_is_another_identity_and_a_wrong_one_is_none(
+def test_identity_header_selects_its_identity_and_a_wrong_header_is_refused(
     place: Place, app_service: str
 ) -> None:
     command = [*PROGRAMS["Python"](), "managed"]

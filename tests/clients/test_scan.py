@@ -30,7 +30,7 @@ def installation(client: ClientPackage) -> Path:
 
 
 @pytest.mark.parametrize("client", IDENTITY, ids=[each.name for each in IDENTITY])
-def test_release_that_works_needs_no_step(client: ClientPackage) -> None:
+def test_supported_client_release_needs_no_migration_step(client: ClientPackage) -> None:
     report = scan_paths(client.name, [installation(client)], ignore_progress)
     library = SUPPORTED[ECOSYSTEMS[client.language]].library
     found = [each for each in report.findings if each.library == library]

@@ -25,7 +25,7 @@ NAMES = [each.name for each in SIDECAR_CLIENTS]
         (False, False, True, "no"),
     ],
 )
-def test_cell_says_which_requests_got_their_secret(
+def test_cell_text_depends_on_which_requests_got_the_secret(
     without: bool, with_client_id: bool, is_direct: bool, text: str
 ) -> None:
     assert sidecar_matrix.cell(without, with_client_id, is_direct=is_direct) == text
@@ -44,7 +44,7 @@ def test_cell_says_which_requests_got_their_secret(
         ("yes", CellReason("refused", "said"), True),
     ],
 )
-def test_cell_must_agree_with_its_reason(
+def test_cell_that_contradicts_its_reason_is_a_problem(
     text: str, reason: CellReason | None, has_problem: bool
 ) -> None:
     assert bool(find_problems("env", Outcome(text, "1.0", "said"), reason)) == has_problem

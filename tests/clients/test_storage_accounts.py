@@ -105,7 +105,7 @@ def _started(folder: Path, port: int) -> Iterator[Cloud]:
     ],
     ids=["python-blob", "python-queue", "python-table", "node-blob", "go-blob"],
 )
-def test_released_library_writes_and_reads_with_a_role_and_is_refused_without(
+def test_released_library_reads_and_writes_only_with_a_role(
     cloud: Cloud, language: str, arguments: tuple[str, ...], result: str
 ) -> None:
     assert cloud.use("writer", language, *arguments).get("result") == result

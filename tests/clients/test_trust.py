@@ -133,7 +133,7 @@ def _run(command: list[str], environ: dict[str, str], folder: Path) -> str:
 
 
 @pytest.mark.parametrize("client", PLAIN)
-def test_client_trusts_the_cloud_and_the_public_roots_and_no_other(
+def test_client_with_the_bundle_trusts_only_the_cloud_and_public_roots(
     client: str, urls: list[str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "trust"
@@ -146,13 +146,13 @@ def test_client_trusts_the_cloud_and_the_public_roots_and_no_other(
 
 
 @pytest.mark.parametrize("client", PLAIN)
-def test_client_trusts_nothing_of_it_without_the_variables(
+def test_client_without_the_variables_trusts_no_ca_of_the_bundle(
     client: str, urls: list[str], tmp_path: Path
 ) -> None:
     assert _run([*PLAIN[client](), *urls], {}, tmp_path).split() == ["refused"] * 3
 
 
-def test_node_keeps_the_roots_that_it_brings(tmp_path: Path) -> None:
+def test_node_with_the_bundle_still_trusts_its_built_in_roots(tmp_path: Path) -> None:
     folder = tmp_path / "trust"
     folder.mkdir()
     variables = _write_bundle(folder, PUBLIC.cert_pem.bytes(), OWN.cert_pem.bytes())

@@ -42,19 +42,19 @@ def test_conformance_specs_are_read_from_the_list() -> None:
         parse_list(LIST, ["[sig-x] D is slow"])
 
 
-def test_specs_with_a_cause_do_not_run() -> None:
+def test_spec_listed_under_a_cause_is_not_run() -> None:
     selection = select([A, B, C], [cause("[sig-x] B "), cause(C)])
     assert selection.run == (A,)
     assert set(selection.not_run["cause"]) == {C}
 
 
 @pytest.mark.parametrize("names", [("[sig-x] E",), (A, "[sig-x] A ")], ids=["unknown", "twice"])
-def test_entry_that_matches_nothing_or_the_same_is_an_error(names: tuple[str, ...]) -> None:
+def test_list_entry_that_is_unknown_or_duplicate_is_an_error(names: tuple[str, ...]) -> None:
     with pytest.raises(ListIsWrong):
         select([A, B, C], [cause(*names)])
 
 
-def test_every_cause_has_a_reason_and_names() -> None:
+def test_every_cause_in_the_list_has_a_reason_and_spec_names() -> None:
     """The names themselves are checked by each run: only e2e.test knows them."""
     spec_list = read_spec_list()
     assert spec_list.least_passed > 100
@@ -63,7 +63,7 @@ def test_every_cause_has_a_reason_and_names() -> None:
     assert all(name.startswith("[sig-") for each in spec_list.causes for name in each.names)
 
 
-def test_run_fails_for_failed_and_missing_specs_and_for_too_few() -> None:
+def test_run_fails_for_a_failed_or_missing_spec_or_too_few_passed_specs() -> None:
     selection = select([A, B, C], [])
     passed = {name: result(name) for name in (A, B, C)}
     assert faults(selection, passed, 3) == []
@@ -126,6 +126,6 @@ def test_spec_that_relies_on_a_missing_file_runs_in_a_cluster_of_its_own() -> No
     assert [is_serial(each) for each in (spec, f"{A} [Serial]", B)] == [True, True, False]
 
 
-def test_specs_of_one_port_are_in_one_process() -> None:
+def test_specs_that_share_a_port_run_in_one_process() -> None:
     hooks = [f"[sig-api-machinery] AdmissionWebhook {at}" for at in range(3)]
     assert divide([*hooks, A, B, C], 2) == [hooks, [A, C], [B]]

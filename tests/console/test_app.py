@@ -20,7 +20,7 @@ async def console() -> AsyncIterator[RunningConsole]:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("view", VIEWS)
-async def test_every_view_without_data_says_so(
+async def test_view_without_data_shows_an_empty_state(
     console: RunningConsole, view: str, language: str
 ) -> None:
     page = "" if view == VIEWS[0] else view
@@ -87,7 +87,7 @@ async def test_unavailable_data_is_reported_with_503() -> None:
             assert "the API server does not respond" in answer.text
 
 
-async def test_session_that_cannot_be_checked_is_unavailable_and_no_sign_in_form(
+async def test_failed_session_check_gets_503_and_no_sign_in_form(
     console: RunningConsole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(_: object) -> bool:
@@ -112,7 +112,7 @@ async def test_bug_is_logged_and_its_response_has_no_details(
     assert "console_request_failed" in caplog.text
 
 
-async def test_listing_names_what_it_leaves_out(console: RunningConsole) -> None:
+async def test_listing_reports_omitted_and_unreadable_entries(console: RunningConsole) -> None:
     console.source.listings["audit"] = Listing(rows=(), more=True, skipped=3)
     answer = await console.get("/audit")
     assert "There are more entries" in answer.text
@@ -140,7 +140,7 @@ async def test_view_without_data_is_neither_linked_nor_served() -> None:
         assert (await console.get("/graph.svg")).status == 404
 
 
-async def test_row_of_json_facts_is_readable(console: RunningConsole) -> None:
+async def test_list_and_object_facts_of_a_hop_are_shown_as_text(console: RunningConsole) -> None:
     facts = exchange_facts(roles=["a", "b"], nested={"k": 1})
     console.source.timeline.add(hop("exchange", "granted", **facts))
     answer = await console.get("/exchanges/1/hops")

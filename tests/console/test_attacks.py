@@ -31,14 +31,14 @@ async def console() -> AsyncIterator[RunningConsole]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-async def test_nothing_is_served_without_the_cookie(console: RunningConsole, page: str) -> None:
+async def test_page_without_a_valid_cookie_gets_401(console: RunningConsole, page: str) -> None:
     for headers in ({}, {"Cookie": "podpass-console=guess"}, {"Cookie": f"x={console.cookie}"}):
         answer = await console.send("GET", f"{BASE}/{page}", headers)
         assert (answer.status, answer.cookies) == (401, [])
         assert answer.text == access.NO_SESSION
 
 
-async def test_other_paths_need_the_cookie_too(console: RunningConsole) -> None:
+async def test_path_outside_the_console_without_a_cookie_gets_401(console: RunningConsole) -> None:
     for path in ("/", "/favicon.ico", f"{BASE}", "/open", "/metrics"):
         assert (await console.send("GET", path)).status == 401, path
 
@@ -90,7 +90,9 @@ async def test_request_of_another_site_is_refused(console: RunningConsole) -> No
         assert (await console.get("/", **navigation)).status == 200
 
 
-async def test_get_changes_nothing(console: RunningConsole) -> None:
+async def test_get_request_to_a_form_path_is_404_and_changes_nothing(
+    console: RunningConsole,
+) -> None:
     for form in ("language", "sign-out"):
         answer = await console.get(f"/{form}?language=zh")
         assert (answer.status, answer.cookies) == (404, [])
@@ -104,7 +106,7 @@ async def test_other_methods_are_refused(console: RunningConsole) -> None:
     assert (await console.post("/pods")).status == 405
 
 
-async def test_link_works_once(console: RunningConsole) -> None:
+async def test_second_request_to_a_sign_in_link_is_refused(console: RunningConsole) -> None:
     link = console.access.create_link()
     first, second = [await console.send("GET", link) for _ in range(2)]
     assert (first.status, second.status) == (200, 403)
@@ -164,7 +166,9 @@ async def test_form_that_is_too_long_is_refused(console: RunningConsole) -> None
     assert (await console.post("/language", {"language": "xx"})).status == 400
 
 
-async def test_every_response_has_the_strict_policy(console: RunningConsole) -> None:
+async def test_every_response_has_the_strict_content_security_policy(
+    console: RunningConsole,
+) -> None:
     console.source.timeline.add(hop("exchange", **exchange_facts()))
     answers = [
         await console.get(f"/{page}") for page in PAGES if page not in ("events", "graph.svg")
@@ -240,7 +244,7 @@ def hostile_source() -> GivenSource:
 
 
 @pytest.mark.parametrize("page", [*VIEWS[1:], "", "exchanges/3", "exchanges/3/hops"])
-async def test_hostile_names_are_only_text(page: str) -> None:
+async def test_hostile_names_add_no_script_handler_or_image_to_a_page(page: str) -> None:
     async with running_console(hostile_source()) as console:
         answer = await console.get(f"/{page}")
         assert answer.status == 200
@@ -255,7 +259,7 @@ async def test_hostile_names_are_only_text(page: str) -> None:
         assert HOSTILE in "".join(found.texts)
 
 
-async def test_opened_as_a_page_the_picture_can_do_nothing() -> None:
+async def test_graph_svg_opened_as_a_page_is_sandboxed() -> None:
     async with running_console(hostile_source()) as console:
         answer = await console.get("/graph.svg")
         assert answer.headers["content-type"] == "image/svg+xml"
@@ -264,6 +268,6 @@ async def test_opened_as_a_page_the_picture_can_do_nothing() -> None:
         assert policy.endswith("sandbox")
 
 
-async def test_traversal_of_files_is_refused(console: RunningConsole) -> None:
+async def test_path_traversal_to_other_files_is_refused(console: RunningConsole) -> None:
     for name in ("../app.py", "..%2fapp.py", "sources.json", "", "/etc/passwd"):
         assert (await console.get(f"/static/{name}")).status == 404, name

@@ -21,7 +21,7 @@ def options(command: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("code", ["AADSTS70021", "AADSTS700211", "AADSTS700212", "AADSTS700213"])
-def test_missing_credential_of_a_managed_identity(code: str) -> None:
+def test_fix_for_a_missing_managed_identity_credential_creates_it(code: str) -> None:
     fix = explain_refusal(hop("exchange", code, **exchange_facts("other", "")), KNOWN)
     assert options(fix.command) == {
         "--name": "default-other",
@@ -35,7 +35,7 @@ def test_missing_credential_of_a_managed_identity(code: str) -> None:
     assert fix.resolution
 
 
-def test_missing_credential_of_an_application() -> None:
+def test_fix_for_a_missing_application_credential_creates_it() -> None:
     refused = hop("exchange", "AADSTS700213", **exchange_facts("other", ""))
     fix = explain_refusal(refused, KnownObjects())
     found = options(fix.command)
@@ -43,7 +43,7 @@ def test_missing_credential_of_an_application() -> None:
     assert json.loads(found["--parameters"])["subject"] == "system:serviceaccount:default:other"
 
 
-def test_unknown_client() -> None:
+def test_fix_for_an_unknown_client_annotates_the_service_account() -> None:
     refused = hop("exchange", "AADSTS700016", **exchange_facts("web", ""))
     command = explain_refusal(refused, KNOWN).command
     assert command.startswith("kubectl annotate serviceaccount web -n default ")
@@ -54,7 +54,7 @@ def test_other_codes_are_explained_by_the_command_line() -> None:
     assert explain_refusal(refused, KNOWN).command == "podpass explain AADSTS50027"
 
 
-def test_missing_role_at_a_vault() -> None:
+def test_fix_for_a_missing_role_at_a_vault_assigns_the_role() -> None:
     refused = hop("resource", "ForbiddenByRbac", vault="v", client_id=CLIENT)
     fix = explain_refusal(refused, KNOWN)
     assert "no role at the vault" in fix.cause
@@ -81,7 +81,9 @@ def test_refusal_without_a_known_fix_has_no_command() -> None:
 
 @pytest.mark.parametrize("code", ["AADSTS700213", "AADSTS700016"])
 @pytest.mark.parametrize("known", [KNOWN, KnownObjects()], ids=["managed", "application"])
-def test_values_of_requests_are_one_word_each(code: str, known: KnownObjects) -> None:
+def test_request_values_in_a_fix_command_are_quoted_as_one_word(
+    code: str, known: KnownObjects
+) -> None:
     facts = exchange_facts(HOSTILE, "", iss=HOSTILE)
     command = explain_refusal(hop("exchange", code, **facts), known).command
     assert not {"rm", "$(id)`id`", "-rf"} & set(shlex.split(command))

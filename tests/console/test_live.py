@@ -73,7 +73,7 @@ def add(console: RunningConsole, first: int, last: int) -> None:
     ]
 
 
-async def test_new_exchange_reaches_the_reader_and_a_use_changes_its_line(
+async def test_reader_receives_a_new_exchange_and_later_updates_of_its_row(
     console: RunningConsole,
 ) -> None:
     async with open_stream(console) as answer:
@@ -86,7 +86,7 @@ async def test_new_exchange_reaches_the_reader_and_a_use_changes_its_line(
         assert '<hx-partial hx-target="#u-1"' in changed.data
 
 
-async def test_reader_that_comes_back_gets_only_what_it_missed(console: RunningConsole) -> None:
+async def test_reconnected_reader_receives_only_missed_exchanges(console: RunningConsole) -> None:
     async with open_stream(console) as answer:
         add(console, 1, 3)
         seen = await next_event(events(answer))
@@ -95,7 +95,9 @@ async def test_reader_that_comes_back_gets_only_what_it_missed(console: RunningC
         assert numbers(await next_event(events(answer))) == [5, 4]
 
 
-async def test_first_connection_begins_where_the_page_ended(console: RunningConsole) -> None:
+async def test_first_connection_continues_after_the_last_row_of_the_page(
+    console: RunningConsole,
+) -> None:
     add(console, 1, 2)
     page = await console.get("/exchanges")
     found = re.search(r"&amp;after=([^\"]+)", page.text)
@@ -105,7 +107,7 @@ async def test_first_connection_begins_where_the_page_ended(console: RunningCons
         assert numbers(await next_event(events(answer))) == [3]
 
 
-async def test_page_of_another_replica_gets_the_lines_of_this_one_instead_of_its_own(
+async def test_reader_from_another_replica_gets_its_rows_replaced(
     console: RunningConsole,
 ) -> None:
     """Equal numbers of two replicas are different exchanges, so the lists are not mixed."""
@@ -145,7 +147,7 @@ async def test_page_of_a_listing_gets_an_event_when_it_has_changed(
         assert (await next_event(stream)).name == "changed"
 
 
-async def test_listing_is_read_once_for_many_readers_and_less_often_if_it_takes_long() -> None:
+async def test_listing_is_read_once_for_all_readers_and_less_often_if_it_is_slow() -> None:
     source, clock = GivenSource(), iter([0.0, 3.0, 3.5, 62.9, 63.1, 63.1])
     view = LiveView(source)
     reads = 0
@@ -164,12 +166,12 @@ async def test_listing_is_read_once_for_many_readers_and_less_often_if_it_takes_
     assert reads == 2
 
 
-async def test_listing_that_cannot_be_read_is_no_change(console: RunningConsole) -> None:
+async def test_unreadable_listing_counts_as_unchanged(console: RunningConsole) -> None:
     console.source.failure = Error("the database is unavailable")
     assert await LiveView(console.source).revision("identities") == ""
 
 
-async def test_stream_whose_session_cannot_be_checked_is_opened_again_by_the_page() -> None:
+async def test_failed_session_check_closes_the_stream_without_an_ended_event() -> None:
     view = LiveView(source := GivenSource())
     context = PageContext(base=BASE, title="", views=source.views, t=texts.load("en"))
     sent: list[dict[str, object]] = []
@@ -266,7 +268,7 @@ async def test_stream_ends_when_the_server_stops(console: RunningConsole) -> Non
         assert [each.name async for each in events(answer)] == ["ended"]
 
 
-async def test_too_many_streams_are_refused_and_a_closed_one_is_free_again(
+async def test_stream_over_the_limit_is_refused_until_another_one_closes(
     console: RunningConsole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app, "MAX_STREAMS", 1)
@@ -283,7 +285,7 @@ async def test_too_many_streams_are_refused_and_a_closed_one_is_free_again(
     assert status == 200
 
 
-async def test_data_of_an_event_cannot_end_the_event() -> None:
+async def test_line_breaks_in_event_data_add_no_other_field() -> None:
     """Every character that ends a line for a browser, or for Python, begins another field of data."""
     for end in ("\n", "\r", "\r\n", "\v", "\f", "\x85", "\u2028"):
         text = format_event(f"a{end}{end}event: evil{end}data: x", "run.1.1")

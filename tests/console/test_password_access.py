@@ -57,7 +57,7 @@ async def _sign_in(access: PasswordAccess, password: str) -> dict[str, Any] | No
     return {"method": "GET", "headers": [(b"cookie", cookie.partition(b";")[0])]}
 
 
-async def test_session_ends_when_the_user_is_no_administrator_any_more() -> None:
+async def test_session_ends_when_its_user_is_no_longer_an_administrator() -> None:
     time, users = Time(), Administrators()
     access = PasswordAccess("/console", users, time)
     assert await _sign_in(access, "wrong") is None
@@ -79,7 +79,7 @@ async def test_sign_out_ends_the_session_at_once() -> None:
     assert not await access.is_signed_in(request)
 
 
-async def test_database_that_fails_is_no_wrong_password_and_ends_no_session() -> None:
+async def test_database_failure_is_raised_and_ends_no_session() -> None:
     time, users = Time(), Administrators()
     access = PasswordAccess("/console", users, time)
     request = await _sign_in(access, "right")
@@ -93,13 +93,13 @@ async def test_database_that_fails_is_no_wrong_password_and_ends_no_session() ->
     assert await access.is_signed_in(request)
 
 
-async def test_error_of_the_sign_in_is_a_refusal() -> None:
+async def test_sign_in_that_raises_an_error_is_refused() -> None:
     users = Administrators()
     users.failure = Error("the user is locked")
     assert await _sign_in(PasswordAccess("/console", users, Time()), "right") is None
 
 
-async def test_number_of_remembered_checks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_number_of_cached_session_checks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(password_access, "_MAX_CHECKED", 2)
     users = Administrators()
     users.is_valid = _accept  # type: ignore[method-assign,assignment]

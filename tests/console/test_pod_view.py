@@ -32,7 +32,7 @@ def test_mutated_pod_shows_variables_token_and_sidecar() -> None:
     assert found.sidecars == (names.PROXY_CONTAINER,)
 
 
-def test_labelled_pod_without_changes_was_missed() -> None:
+def test_labelled_pod_without_injection_has_the_verdict_missed() -> None:
     assert describe(pod(containers=[{"name": "a"}])).verdict == "missed"
 
 
@@ -41,5 +41,5 @@ def test_pod_without_the_label_is_unlabelled() -> None:
     assert describe({}).account == "default"
 
 
-def test_differences_are_shown() -> None:
+def test_given_differences_are_in_the_description_of_a_pod() -> None:
     assert describe(pod(), ["a: x"]).differs == ("a: x",)

@@ -16,7 +16,7 @@ class Time:
         return self.now
 
 
-def test_link_gives_one_session_and_no_second() -> None:
+def test_link_code_creates_a_session_only_once() -> None:
     sessions: Sessions[str] = Sessions(Time())
     code = sessions.create_link("me")
     session = sessions.redeem(code)
@@ -46,7 +46,7 @@ def test_session_expires() -> None:
     assert not sessions.is_signed_in(session)
 
 
-def test_session_ends_with_the_sign_out() -> None:
+def test_sign_out_ends_only_its_own_session() -> None:
     sessions: Sessions[str] = Sessions(Time())
     first, second = (sessions.redeem(sessions.create_link("me")) for _ in range(2))
     assert first is not None
@@ -65,7 +65,7 @@ def test_oldest_links_and_sessions_are_dropped() -> None:
     assert [sessions.is_signed_in(each or "") for each in opened[:2]] == [False, True]
 
 
-def test_a_link_is_no_session_and_a_session_is_no_link() -> None:
+def test_link_code_and_session_are_not_interchangeable() -> None:
     sessions: Sessions[str] = Sessions(Time())
     code = sessions.create_link("me")
     assert not sessions.is_signed_in(code)
@@ -73,7 +73,7 @@ def test_a_link_is_no_session_and_a_session_is_no_link() -> None:
     assert sessions.redeem(session or "") is None
 
 
-def test_other_values_are_refused() -> None:
+def test_unknown_or_malformed_codes_are_refused() -> None:
     sessions: Sessions[str] = Sessions(Time())
     code = sessions.create_link("me")
     for value in ("", "x", code[:-1], code + "=", "x" * 100_000, "\udcff"):
@@ -82,7 +82,7 @@ def test_other_values_are_refused() -> None:
     assert sessions.redeem(code)
 
 
-def test_no_value_is_stored_as_text() -> None:
+def test_link_code_is_not_stored_in_plain_text() -> None:
     sessions: Sessions[str] = Sessions(Time())
     code = sessions.create_link("me")
     assert code not in repr(vars(sessions._links))

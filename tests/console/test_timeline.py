@@ -144,13 +144,13 @@ def test_claims_have_roles_and_the_time_when_each_token_expires() -> None:
 
 
 @pytest.mark.parametrize("exp", [-1, 253_402_300_800, 1e300, "soon", None])
-def test_expiry_that_is_no_date_is_shown_as_it_is(exp: object) -> None:
+def test_exp_claim_that_is_not_a_valid_date_is_shown_unchanged(exp: object) -> None:
     timeline = Timeline()
     timeline.add(hop("exchange", "AADSTS700024", **exchange_facts(exp=exp)))
     assert dict(dict(claims(timeline.newest(1)[0]))["assertion"])["exp"] == str(exp)
 
 
-def test_many_hops_leave_a_bounded_number_of_exchanges_and_refusals() -> None:
+def test_number_of_stored_exchanges_and_refusals_is_bounded() -> None:
     timeline = Timeline()
     for number in range(2500):
         outcome = "AADSTS700213" if number % 10 == 0 else "granted"
@@ -163,7 +163,7 @@ def test_many_hops_leave_a_bounded_number_of_exchanges_and_refusals() -> None:
     assert timeline.counts["exchange"].passed == 2250
 
 
-def test_uses_of_one_token_are_bounded() -> None:
+def test_number_of_stored_uses_of_a_token_is_bounded() -> None:
     timeline = Timeline()
     timeline.add(hop("exchange", "granted", **exchange_facts()))
     for _ in range(100):
@@ -171,7 +171,7 @@ def test_uses_of_one_token_are_bounded() -> None:
     assert len(timeline.newest(1)[0].resources) == 20
 
 
-def test_newest_and_changed_exchanges_after_a_position() -> None:
+def test_only_exchanges_added_or_changed_after_a_position_are_returned() -> None:
     timeline = filled()
     position, revision = timeline.last_number, timeline.revision
     assert timeline.newest(10, after=position) == []
@@ -211,7 +211,7 @@ def test_stored_texts_are_short() -> None:
     assert len(repr(stored)) < 40 * 600 + 2000
 
 
-def test_deep_values_are_cut() -> None:
+def test_deeply_nested_values_are_truncated() -> None:
     value: object = "end"
     for _ in range(50):
         value = [value]

@@ -31,7 +31,7 @@ def pod(kubectl: Kubectl) -> Iterator[str]:
     kubectl("delete", "pod", "streams")
 
 
-def test_developer_works_in_a_pod_through_the_real_api_server(
+def test_exec_cp_port_forward_and_attach_work_through_the_real_api_server(
     kubectl: Kubectl, pod: str, tmp_path: Path
 ) -> None:
     streams.check_commands(kubectl, pod)

@@ -56,7 +56,7 @@ def test_missing_key_file_is_created_only_on_request(tmp_path: Path) -> None:
     assert (tmp_path / "keys" / "my.key").stat().st_mode & 0o777 == 0o600
 
 
-def test_concurrent_creation_of_a_key_file_creates_one(tmp_path: Path) -> None:
+def test_concurrent_creators_of_a_key_file_create_exactly_one(tmp_path: Path) -> None:
     path = tmp_path / "my.key"
     done: list[bool] = []
     starting = threading.Barrier(8)

@@ -26,7 +26,7 @@ def test_url_with_several_servers_is_parsed(hosts: str, names: str, ports: str) 
     assert "se,cr" not in engine.redact_url(url)
 
 
-def test_url_with_one_server_accepts_a_read_only_one() -> None:
+def test_url_with_one_server_accepts_a_read_only_server() -> None:
     url = engine.parse_url(f"postgresql://podpass:{PASSWORD}@db1/directory")
     assert "target_session_attrs" not in engine.connect_arguments(url)
 

@@ -93,7 +93,9 @@ async def test_database_of_each_revision_is_upgraded_with_its_rows(
 
 
 @pytest.mark.parametrize(("store", "revision"), DUMPS)
-def test_dump_has_the_tables_of_its_revision(tmp_path: Path, store: str, revision: str) -> None:
+def test_dump_of_a_revision_has_the_tables_that_its_migrations_create(
+    tmp_path: Path, store: str, revision: str
+) -> None:
     """A released migration never changes, so its dump never changes."""
     _, chain = STORES[store]
     path = restore(tmp_path / "dump.db", (store, revision))

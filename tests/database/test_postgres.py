@@ -230,7 +230,7 @@ async def test_frozen_server_blocks_neither_a_write_nor_close(
         os.kill(pid[0], signal.SIGCONT)
 
 
-async def test_value_too_large_for_an_index_is_unstorable(database: Database) -> None:
+async def test_value_too_large_for_an_index_raises_unstorable_value(database: Database) -> None:
     many = "".join(chr(0x4E00 + (n * 7919) % 20000) for n in range(9000))
     insert = text("INSERT INTO things VALUES (:name, 1)")
     with pytest.raises(UnstorableValue) as caught:
@@ -238,7 +238,7 @@ async def test_value_too_large_for_an_index_is_unstorable(database: Database) ->
     assert many[:20] not in repr(caught.value.facts)
 
 
-async def test_refused_setting_of_the_session_is_no_unstorable_value(database: Database) -> None:
+async def test_refused_session_setting_raises_database_failed(database: Database) -> None:
     """A server without time zone files refuses even UTC, and then no replica starts."""
     setting = text("SELECT set_config('TimeZone', 'Nowhere/Unknown', false)")
     with pytest.raises(DatabaseFailed, match="refuses a setting") as caught:

@@ -21,7 +21,7 @@ IDENTITY = Identity(
 )
 
 
-async def test_text_that_one_bit_made_a_blob_is_a_corrupt_row(tmp_path: Path) -> None:
+async def test_text_column_that_a_flipped_bit_made_a_blob_is_a_corrupt_row(tmp_path: Path) -> None:
     path = tmp_path / "directory.db"
     async with Database(f"sqlite:///{path}") as database, Directory(database, (), system) as one:
         await one.create_tenant(Tenant(id=TENANT, display_name="t", domains=()))

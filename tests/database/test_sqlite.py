@@ -104,7 +104,7 @@ async def test_removed_file_is_noticed_and_logged_once(
     await database.ping()
 
 
-async def test_missing_file_is_not_created_without_make(tmp_path: Path) -> None:
+async def test_missing_file_is_not_created_if_make_is_false(tmp_path: Path) -> None:
     path = tmp_path / "mistyped.db"
     with pytest.raises(DatabaseUnusable, match="No such file"):
         await Database(f"sqlite:///{path}", make=False).open()
@@ -147,7 +147,7 @@ async def test_invalid_utf8_is_returned_as_bytes_and_fails_no_list(
         assert [type(name) for name in found] == [str, InvalidUtf8, str]
 
 
-async def test_second_run_for_invalid_utf8_sees_the_same_state(
+async def test_retry_after_invalid_utf8_reads_the_same_snapshot(
     database: Database, path: Path
 ) -> None:
     await _insert_invalid_utf8(database, path)

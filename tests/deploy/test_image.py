@@ -28,7 +28,7 @@ pytestmark = [
 ]
 
 
-def test_image_needs_no_package_that_podpass_does_not_install() -> None:
+def test_required_distributions_are_found_without_the_package_packaging() -> None:
     """`make demo` installs no `packaging`."""
     program = (
         "import sys; sys.modules['packaging'] = None; sys.path.insert(0, sys.argv[1])\n"

@@ -115,7 +115,7 @@ print(len(found), len(names))
         ),
     ],
 )
-def test_image_of_one_process_has_what_it_imports_and_no_other_package(
+def test_image_of_one_process_has_only_the_packages_that_it_imports(
     target: str, distributions: set[str], target_root: Callable[[str], Path]
 ) -> None:
     if target == "proxy-init" and not shutil.which("iptables", path="/usr/sbin:/sbin"):

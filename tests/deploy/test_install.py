@@ -41,7 +41,7 @@ def test_one_package_is_counted_in_the_singular(install: Any) -> None:
     assert install.describe("Collecting click\n", 1) == "1 package found, collecting click"
 
 
-def test_begin_of_the_installation_is_printed_at_once(
+def test_number_of_packages_is_printed_when_their_installation_begins(
     install: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Also without a terminal and after less than ten seconds: pip is silent while it installs."""

@@ -111,7 +111,7 @@ def test_alert_names_and_panel_ids_are_unique() -> None:
         assert len(places) == len(set(places)), "panels overlap"
 
 
-def test_missing_metric_and_label_are_found() -> None:
+def test_missing_metrics_and_labels_are_reported() -> None:
     exposition = 'podpass_proxy_tokens 1\npodpass_proxy_requests_total{other="x"} 1\n'
     found = missing("sidecar", exposition)
     assert "podpass_proxy_requests_total{outcome}" in found
@@ -119,7 +119,7 @@ def test_missing_metric_and_label_are_found() -> None:
     assert "podpass_proxy_tokens" not in found
 
 
-def test_expressions_of_alerts_and_panels_are_read() -> None:
+def test_alert_and_panel_expressions_are_returned_by_title() -> None:
     found = dict(expressions("sidecar"))
     assert found["PodpassSidecarRefreshOverdue"] == "podpass_proxy_refresh_overdue_seconds > 600"
     assert found["Tokens in use"] == "sum(podpass_proxy_tokens)"

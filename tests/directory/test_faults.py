@@ -307,7 +307,7 @@ async def test_corrupt_cluster_is_left_out_of_a_list(directory: Directory, tmp_p
     assert [one.name for one in await directory.clusters.page(SUB)] == ["b"]
 
 
-async def test_list_of_more_identities_than_the_value_limit_of_a_statement(
+async def test_list_of_1100_identities_stays_below_the_value_limit_of_a_statement(
     directory: Directory, make_identity: MakeIdentity
 ) -> None:
     asked: list[int] = []

@@ -439,7 +439,7 @@ async def test_page_by_name_after_a_deleted_identity_is_refused(directory: Direc
         await directory.identities.page(TENANT, where=begins, after=OTHER)
 
 
-async def test_conditions_compare_as_graph_does(
+async def test_filter_conditions_compare_text_as_graph_does(
     directory: Directory, make_app: MakeIdentity
 ) -> None:
     one = await put(directory, make_app("Ünder_score%", identifier_uris=("https://a.example/x",)))

@@ -71,7 +71,7 @@ def test_name_that_is_similar_to_the_endpoint_of_an_account_is_unknown(name: str
     assert Resources().find(name) is None
 
 
-def test_further_resource_does_not_replace_one_of_microsoft() -> None:
+def test_additional_resource_does_not_replace_a_microsoft_resource() -> None:
     """Fails if tokens that clients request for the vault are issued for another resource."""
     other = ResourcePrincipal(
         app_id="11111111-1111-4111-8111-111111111111",
@@ -84,7 +84,7 @@ def test_further_resource_does_not_replace_one_of_microsoft() -> None:
     assert found.find("https://other.example") == other
 
 
-def test_table_is_consistent() -> None:
+def test_ids_and_uris_of_built_in_resources_are_unique() -> None:
     ids = [one.app_id for one in BUILT_IN]
     uris = [uri for one in BUILT_IN for uri in one.uris]
     assert len(set(ids)) == len(ids)

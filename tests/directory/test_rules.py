@@ -51,7 +51,9 @@ def test_application_refuses_other_credential_names(make_credential: Make, name:
 
 
 @pytest.mark.parametrize("field", ["issuer", "subject", "audiences"])
-def test_600_characters_are_accepted_and_601_refused(make_credential: Make, field: str) -> None:
+def test_credential_value_of_600_characters_is_accepted_and_of_601_refused(
+    make_credential: Make, field: str
+) -> None:
     text = "https://x/" + "y" * 590
 
     def value(text: str) -> Any:

@@ -20,7 +20,7 @@ _WITHOUT_A_SIGN_IN = {
 
 
 @pytest.mark.parametrize("setup", SETUPS, ids=lambda each: each.name)
-async def test_broken_setup_is_named(lab: Lab, setup: BrokenSetup) -> None:
+async def test_broken_cluster_setup_has_exactly_its_findings(lab: Lab, setup: BrokenSetup) -> None:
     await setup.arrange(lab)
     found = await lab.diagnose(account=setup.account)
     assert tuple(each.check for each in found.findings) == setup.checks
@@ -109,7 +109,7 @@ async def _diagnose_as(lab: Lab, kubeconfig: Path) -> Diagnosis:
     return found
 
 
-async def test_what_may_not_be_read_is_reported_and_not_guessed(lab: Lab) -> None:
+async def test_objects_that_the_caller_cannot_read_are_reported_as_not_checked(lab: Lab) -> None:
     await lab.account()
     await lab.pod()
     found = await _diagnose_as(lab, await lab.as_reader("pods", "serviceaccounts"))
@@ -122,7 +122,7 @@ async def test_what_may_not_be_read_is_reported_and_not_guessed(lab: Lab) -> Non
     assert "client-id-missing" in found.passed
 
 
-async def test_outdated_pod_is_named_without_the_right_to_create_pods(lab: Lab) -> None:
+async def test_outdated_pod_is_reported_without_permission_to_create_pods(lab: Lab) -> None:
     await lab.account()
     await lab.pod()
     await lab.annotate(client_id=OTHER)
@@ -132,7 +132,7 @@ async def test_outdated_pod_is_named_without_the_right_to_create_pods(lab: Lab) 
     assert OTHER in finding.message
 
 
-async def test_restart_is_no_unconditional_fix_while_the_new_client_id_is_not_known(
+async def test_fix_after_a_client_id_change_is_a_conditional_restart(
     lab: Lab,
 ) -> None:
     await lab.account()
@@ -143,7 +143,7 @@ async def test_restart_is_no_unconditional_fix_while_the_new_client_id_is_not_kn
     assert finding.fix.endswith(f"--overwrite {names.CLIENT_ID}={CLIENT}")
 
 
-async def test_client_id_of_the_pod_is_the_fix_of_an_annotation_that_was_broken(lab: Lab) -> None:
+async def test_fix_of_a_malformed_annotation_is_the_client_id_of_the_pod(lab: Lab) -> None:
     await lab.account()
     await lab.deployment(on_template=True)
     await lab.annotate(client_id="my-identity")
@@ -152,7 +152,7 @@ async def test_client_id_of_the_pod_is_the_fix_of_an_annotation_that_was_broken(
     assert finding.fix.endswith(f"--overwrite {names.CLIENT_ID}={CLIENT}")
 
 
-async def test_guid_of_an_annotation_is_used_without_the_blank(lab: Lab) -> None:
+async def test_fix_of_an_annotation_with_blanks_or_braces_is_the_plain_guid(lab: Lab) -> None:
     await lab.account(client_id=f" {{{CLIENT}}} ")
     [finding] = (await lab.diagnose(account="web")).findings
     assert finding.fix.endswith(f"--overwrite {names.CLIENT_ID}={CLIENT}")

@@ -158,7 +158,7 @@ async def test_missing_token_file_is_named(container_lab: ContainerLab) -> None:
     ],
     ids=["subject", "audience", "expired", "issuer", "key"],
 )
-async def test_token_of_a_secret_is_named(
+async def test_invalid_token_that_a_secret_contains_is_reported(
     container_lab: ContainerLab, changes: Object, check: str
 ) -> None:
     token = await container_lab.token(**changes)

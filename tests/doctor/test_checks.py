@@ -44,11 +44,11 @@ def _find(**changes: Any) -> list[str]:
     return found
 
 
-def test_admission_policy_takes_the_place_of_a_webhook() -> None:
+def test_admission_policy_counts_as_a_registered_webhook() -> None:
     policy = {"kind": "MutatingAdmissionPolicy", "metadata": {"name": "azure-wi-policy"}}
     assert _find(registrations=[policy], preview=Preview(pod=_INJECTED)) == []
     assert _find(registrations=[], preview=Preview(pod=_INJECTED)) == ["webhook-missing"]
 
 
-def test_nothing_is_found_where_nothing_was_read() -> None:
+def test_unread_namespace_and_account_have_no_findings() -> None:
     assert _find(namespace=_UNREAD, account=_UNREAD) == []

@@ -97,7 +97,7 @@ def _named(found: Diagnosis) -> list[str]:
     return [each.check for each in found.findings]
 
 
-def test_right_facts_have_no_finding() -> None:
+def test_correct_facts_have_no_findings() -> None:
     assert _named(_examine()) == []
 
 
@@ -118,14 +118,14 @@ def test_ids_of_checks_are_unique() -> None:
         ),
     ],
 )
-def test_expression_in_place_of_a_subject(
+def test_flexible_credential_is_reported_only_if_no_other_one_is_meant(
     credentials: Sequence[CredentialInfo], finding: str | None
 ) -> None:
     named = _named(_examine(replace(CLOUD, credentials=credentials)))
     assert (named[0] if named else None) == finding
 
 
-def test_full_list_of_credentials_is_no_problem_if_one_was_meant() -> None:
+def test_credential_limit_is_reported_only_if_no_credential_is_similar() -> None:
     others = [replace(TRUST, name=f"n{n}", subject=f"{SUBJECT}-{n}x9") for n in range(19)]
     near = (*others, replace(TRUST, subject=SUBJECT.upper()))
     assert _named(_examine(replace(CLOUD, credentials=near)))[0] == "credential-subject-differs"
@@ -142,12 +142,14 @@ def test_full_list_of_credentials_is_no_problem_if_one_was_meant() -> None:
         ({"issued": NOW + 301}, "token-not-yet-valid"),
     ],
 )
-def test_times_of_the_token(times: dict[str, float], finding: str | None) -> None:
+def test_token_that_lives_too_long_or_is_not_yet_valid_is_reported(
+    times: dict[str, float], finding: str | None
+) -> None:
     exchange = ExchangeFacts(token=replace(TOKEN, **times), status=200)  # type: ignore[arg-type]
     assert _named(_examine(replace(CLOUD, exchange=exchange))) == ([finding] if finding else [])
 
 
-def test_clock_of_the_token_service_counts_and_not_that_of_this_machine() -> None:
+def test_token_times_are_compared_with_the_clock_of_the_token_service() -> None:
     cluster = replace(_cluster(), now=NOW - 7200)
     assert _named(_examine(CLOUD, cluster)) == []
     unread = replace(CLOUD, authority=_UNREAD)
@@ -162,7 +164,7 @@ def test_clock_of_the_token_service_counts_and_not_that_of_this_machine() -> Non
         (replace(APPLICATION, application_id="", resource_id="/x"), "tenant-of-other-identity"),
     ],
 )
-def test_tenant_of_the_pod_that_is_not_that_of_the_identity(
+def test_pod_tenant_that_differs_from_the_tenant_of_the_identity_is_reported(
     identity: DirectoryIdentity, finding: str | None
 ) -> None:
     authority = AuthorityFacts(url="", tenant_id=OTHER_TENANT)
@@ -179,7 +181,7 @@ def _reason(found: Diagnosis, check: str) -> str:
     return next(each.reason for each in found.not_checked if each.check == check)
 
 
-def test_identity_of_a_tenant_that_was_not_read_is_not_called_missing() -> None:
+def test_identity_in_an_unread_tenant_is_not_reported_as_missing() -> None:
     authority = AuthorityFacts(url="", tenant_id=OTHER_TENANT)
     cloud = replace(CLOUD, authority=authority, identity=None, credentials=_UNREAD)
     found = _examine(cloud, _cluster(OTHER_TENANT))
@@ -190,7 +192,7 @@ def test_identity_of_a_tenant_that_was_not_read_is_not_called_missing() -> None:
     ]
 
 
-def test_authority_of_a_cloud_that_was_not_read_is_not_called_wrong() -> None:
+def test_authority_of_an_unread_cloud_is_not_reported_as_wrong() -> None:
     cluster = _cluster(AZURE_AUTHORITY_HOST="https://login.microsoftonline.us/")
     cloud = replace(CLOUD, authority=_UNREAD, identity=None, credentials=_UNREAD, exchange=_UNREAD)
     found = _examine(cloud, cluster)
@@ -198,7 +200,7 @@ def test_authority_of_a_cloud_that_was_not_read_is_not_called_wrong() -> None:
     assert "--azure-env AzureUSGovernment" in _reason(found, "authority-of-other-cloud")
 
 
-def test_audience_of_another_cloud() -> None:
+def test_audience_of_another_cloud_is_reported() -> None:
     usgov = f"{AUDIENCE}USGov"
     token = replace(TOKEN, audiences=(usgov,))
     cloud = replace(
@@ -221,7 +223,7 @@ def test_audience_of_another_cloud() -> None:
         (0, (TRUST,), ["exchange-refused"]),
     ],
 )
-def test_refused_exchange(
+def test_refused_exchange_is_reported_with_its_check(
     number: int, credentials: Sequence[CredentialInfo] | Unread, finding: list[str]
 ) -> None:
     exchange = ExchangeFacts(token=TOKEN, status=401, number=number, message="refused")
@@ -230,7 +232,7 @@ def test_refused_exchange(
     assert all(each.fix for each in found.findings)
 
 
-def test_names_of_a_directory_are_harmless_in_messages_and_commands() -> None:
+def test_hostile_directory_names_are_escaped_in_messages_and_commands() -> None:
     name = "x'; rm -rf ~ #\n\x1b[31m"
     hostile = replace(TRUST, name=name, subject=SUBJECT.upper())
     identity = replace(APPLICATION, name=name)
@@ -241,7 +243,7 @@ def test_names_of_a_directory_are_harmless_in_messages_and_commands() -> None:
     assert "--federated-credential-id 'x'\"'\"'; rm -rf ~ #" in finding.fix
 
 
-def test_unknown_vault_is_not_called_missing_if_another_subscription_may_have_it() -> None:
+def test_vault_that_another_subscription_may_have_is_not_reported_as_missing() -> None:
     resource = ResourceFacts(title="vault shop", exists=False)
     found = _examine(replace(CLOUD, resource=resource))
     assert _named(found) == []
@@ -274,7 +276,9 @@ _GET = "Microsoft.KeyVault/vaults/secrets/getSecret/action"
         ),
     ],
 )
-def test_resource_of_the_options(given: tuple[str, ...], wanted: RequestedResource | None) -> None:
+def test_requested_resource_is_parsed_from_the_options(
+    given: tuple[str, ...], wanted: RequestedResource | None
+) -> None:
     assert parse_requested_resource(*given) == wanted
 
 
@@ -289,7 +293,7 @@ def test_resource_of_the_options(given: tuple[str, ...], wanted: RequestedResour
         (("a/b c", ""), "is not a vault"),
     ],
 )
-def test_resource_that_is_not_valid(given: tuple[str, ...], message: str) -> None:
+def test_invalid_resource_option_is_a_usage_error(given: tuple[str, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse_requested_resource(*given)
 
@@ -343,7 +347,9 @@ async def test_system_assigned_identity_is_named(tmp_path: Path) -> None:
     assert _named(found) == ["identity-system-assigned"]
 
 
-async def test_application_that_may_not_be_read_is_not_called_missing(tmp_path: Path) -> None:
+async def test_application_that_the_caller_cannot_read_is_not_reported_as_missing(
+    tmp_path: Path,
+) -> None:
     principal = {"value": [{"id": "p", "appId": CLIENT, "displayName": "web"}]}
 
     def answer(_: str, target: str) -> ScriptedResponse:
@@ -361,7 +367,7 @@ async def test_application_that_may_not_be_read_is_not_called_missing(tmp_path: 
     assert "Denied" in _reason(found, "credential-missing")
 
 
-async def test_flexible_credential_of_graph_has_no_subject(tmp_path: Path) -> None:
+async def test_graph_credential_without_a_subject_is_reported_as_flexible(tmp_path: Path) -> None:
     flexible = {"id": "1", "name": "flexible", "issuer": ISSUER, "subject": None}
     answers = {
         "/v1.0/servicePrincipals": {"value": [{"id": "p", "appId": CLIENT}]},
@@ -388,7 +394,7 @@ async def test_flexible_credential_of_graph_has_no_subject(tmp_path: Path) -> No
         "https://[/",
     ],
 )
-async def test_no_request_and_no_token_goes_to_an_authority_of_the_pod_alone(
+async def test_authority_that_only_the_pod_names_gets_no_request_and_no_token(
     tmp_path: Path, host: str
 ) -> None:
     async with (
@@ -408,7 +414,7 @@ async def test_no_request_and_no_token_goes_to_an_authority_of_the_pod_alone(
     assert all("oauth2" not in target for target in api.targets)
 
 
-async def test_id_of_a_role_is_a_path_and_no_other_host(tmp_path: Path) -> None:
+async def test_hostile_role_definition_id_sends_no_request_to_another_host(tmp_path: Path) -> None:
     role = {"roleDefinitionId": "@attacker.example/role", "scope": "/"}
     answers = {"/subscriptions/s/providers": {"value": [{"properties": role}]}}
     async with (
@@ -434,5 +440,5 @@ async def test_id_of_a_role_is_a_path_and_no_other_host(tmp_path: Path) -> None:
         ("shop", ""),
     ],
 )
-def test_vault_that_a_variable_of_the_pod_names(value: str, vault: str) -> None:
+def test_vault_is_found_only_in_a_vault_url_of_the_pods_variables(value: str, vault: str) -> None:
     assert find_vault(_cluster(VAULT_URL=value), "vault.azure.net") == vault

@@ -128,7 +128,7 @@ def shell(rights: RightsWorld, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize("method", ["client_secret", "default"])
-def test_caller_who_may_read_finds_the_wrong_letter(
+def test_reader_gets_the_position_of_the_wrong_letter_in_the_subject(
     rights: RightsWorld, shell: Any, method: str
 ) -> None:
     facts, found = shell(rights.reader, rights.wrong, method)
@@ -137,7 +137,7 @@ def test_caller_who_may_read_finds_the_wrong_letter(
     assert not facts.is_only_directory
 
 
-def test_healthy_workload_is_not_named_and_no_token_is_requested(
+def test_healthy_workload_has_no_findings_and_no_token_is_requested(
     rights: RightsWorld, shell: Any
 ) -> None:
     facts, found = shell(rights.reader, rights.healthy)
@@ -151,7 +151,7 @@ def test_healthy_workload_is_not_named_and_no_token_is_requested(
     }
 
 
-def test_exchange_on_request_checks_everything(rights: RightsWorld, shell: Any) -> None:
+def test_requested_exchange_leaves_no_check_unread(rights: RightsWorld, shell: Any) -> None:
     facts, found = shell(rights.reader, rights.healthy, exchange=True)
     assert facts.exchange.status == 200
     assert (list(found.findings), list(found.not_checked)) == ([], [])
@@ -166,7 +166,7 @@ def test_without_graph_a_managed_identity_is_found_in_the_subscription(
     assert unread["principal-disabled"] == "Graph may not be read"
 
 
-def test_caller_without_rights_gets_what_was_not_read_listed(
+def test_caller_without_permissions_gets_a_list_of_unread_checks(
     rights: RightsWorld, shell: Any
 ) -> None:
     _, found = shell(rights.without_rights, rights.wrong)
@@ -199,7 +199,7 @@ def test_without_a_sign_in_the_issuer_and_the_tenant_are_checked(
     assert {"issuer-private", "discovery-unreachable", "tenant-unknown"} <= set(found.passed)
 
 
-def test_wrong_option_is_an_error_and_no_unread_fact(rights: RightsWorld) -> None:
+def test_unsupported_sign_in_method_is_a_usage_error(rights: RightsWorld) -> None:
     async def run() -> None:
         async with connected(rights.world) as world:
             chosen = CloudOptions(account=AccountOptions(auth_method="magic"))

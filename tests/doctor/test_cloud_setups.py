@@ -480,7 +480,7 @@ def _diagnose(world: AzureWorld, setup: SetUp) -> tuple[Diagnosis, str]:
 
 
 @pytest.mark.parametrize("setup", SETUPS, ids=lambda each: each.id)
-def test_broken_setup_is_named(world: AzureWorld, setup: SetUp) -> None:
+def test_broken_cloud_setup_is_reported_with_its_fix(world: AzureWorld, setup: SetUp) -> None:
     found, fix = _diagnose(world, setup)
     assert found.findings, found.not_checked
     first, *others = found.findings

@@ -48,7 +48,7 @@ def _run(folder: Path, *, path: str = "/usr/bin:/bin", **environ: str) -> str:
     return done.stdout
 
 
-def test_signature_never_leaves_the_container(tmp_path: Path) -> None:
+def test_probe_prints_no_token_signature_and_no_secret(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(_token(CLAIMS))
     output = _run(tmp_path, AZURE_FEDERATED_TOKEN_FILE=str(file), AZURE_CLIENT_SECRET="s3cret")
@@ -66,7 +66,7 @@ def test_signature_never_leaves_the_container(tmp_path: Path) -> None:
     )
 
 
-def test_image_with_python_alone_prints_the_same(tmp_path: Path) -> None:
+def test_probe_with_python_but_no_shell_prints_the_same_facts(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(_token(CLAIMS))
     command = build_python_command({"command": [sys.executable]})
@@ -91,7 +91,7 @@ def test_image_with_python_alone_prints_the_same(tmp_path: Path) -> None:
     assert "python:azure-identity" in found.libraries
 
 
-def test_shell_without_any_other_program_reads_the_token(tmp_path: Path) -> None:
+def test_probe_with_a_shell_but_no_other_program_reads_the_token(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(_token(CLAIMS))
     output = _run(
@@ -108,7 +108,7 @@ def test_shell_without_any_other_program_reads_the_token(tmp_path: Path) -> None
     assert isinstance(found.libraries, Unread)
 
 
-def test_missing_token_file_is_not_unread(tmp_path: Path) -> None:
+def test_missing_token_file_is_reported_as_absent(tmp_path: Path) -> None:
     output = _run(tmp_path, AZURE_FEDERATED_TOKEN_FILE=str(tmp_path / "absent"))
     found = parse_output("app", output, 0.0)
     assert isinstance(found, ContainerFacts)
@@ -120,7 +120,7 @@ def test_missing_token_file_is_not_unread(tmp_path: Path) -> None:
     ["unreadable", "", "abc", "e30.", "e30.bm90IGpzb24", "bnVsbA.bnVsbA", "W10.W10"],
     ids=["unreadable", "empty", "no parts", "no claims", "no JSON", "null", "lists"],
 )
-def test_malformed_token_is_unread(text: str) -> None:
+def test_malformed_token_is_reported_as_unread(text: str) -> None:
     assert isinstance(_parse(f"token {text}").token, Unread)
 
 
@@ -145,7 +145,7 @@ def test_audience_of_another_type_is_shown_as_text(
 
 
 @pytest.mark.parametrize("digits", [13, 400, 5000])
-def test_clock_without_a_time_is_unread(digits: int) -> None:
+def test_clock_value_that_is_not_a_time_is_reported_as_unread(digits: int) -> None:
     """A container may print more digits than a number can be made of."""
     assert isinstance(_parse(f"clock {'9' * digits}").clock_offset, Unread)
 
@@ -155,7 +155,7 @@ def test_clock_is_compared_with_this_machine() -> None:
     assert isinstance(_parse("clock ").clock_offset, Unread)
 
 
-def test_connection_has_its_error() -> None:
+def test_connection_result_has_the_error_of_curl() -> None:
     found = _parse("net https://login/x curl: (6) Could not resolve host")
     assert found.authority == ConnectionResult(
         url="https://login/x", error="curl: (6) Could not resolve host"
@@ -163,13 +163,13 @@ def test_connection_has_its_error() -> None:
     assert _parse("net https://login/x ").authority == ConnectionResult(url="https://login/x")
 
 
-def test_libraries_are_empty_only_if_an_interpreter_was_there() -> None:
+def test_libraries_are_unread_if_the_container_has_no_interpreter() -> None:
     assert _parse("has python").libraries == {}
     assert _parse("has python", "lib python:msal 1.2").libraries == {"python:msal": "1.2"}
     assert isinstance(_parse().libraries, Unread)
 
 
-def test_output_of_a_command_that_ended_early_is_unread() -> None:
+def test_incomplete_probe_output_is_reported_as_unread() -> None:
     assert isinstance(parse_output("app", f"{_MARK} clock 1\n", 1.0), Unread)
     assert isinstance(parse_output("app", "", 1.0), Unread)
 

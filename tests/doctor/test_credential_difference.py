@@ -41,7 +41,9 @@ def _first(*credentials: CredentialInfo) -> tuple[str, str, str, bool]:
         ("https://[", "it is not a URL", False),
     ],
 )
-def test_cause_of_a_different_issuer(issuer: str, cause: str, is_near: bool) -> None:
+def test_issuer_that_differs_is_reported_with_its_cause(
+    issuer: str, cause: str, is_near: bool
+) -> None:
     assert _first(replace(RIGHT, issuer=issuer)) == ("right", "issuer", cause, is_near)
 
 
@@ -69,7 +71,9 @@ def test_cause_of_a_different_issuer(issuer: str, cause: str, is_near: bool) -> 
         ),
     ],
 )
-def test_cause_of_a_different_subject(subject: str, cause: str, is_near: bool) -> None:
+def test_subject_that_differs_is_reported_with_its_cause(
+    subject: str, cause: str, is_near: bool
+) -> None:
     assert _first(replace(RIGHT, subject=subject)) == ("right", "subject", cause, is_near)
 
 
@@ -81,7 +85,7 @@ def test_cause_of_a_different_subject(subject: str, cause: str, is_near: bool) -
         ("https://vault.azure.net", "it is another audience"),
     ],
 )
-def test_cause_of_a_different_audience(audience: str, cause: str) -> None:
+def test_audience_that_differs_is_reported_with_its_cause(audience: str, cause: str) -> None:
     assert _first(replace(RIGHT, audiences=(audience,)))[1:3] == ("audience", cause)
 
 
@@ -91,7 +95,7 @@ def test_one_of_several_audiences_is_enough() -> None:
     assert matches(RIGHT, token)
 
 
-def test_small_difference_counts_more_than_another_account_of_the_cluster() -> None:
+def test_credential_with_a_small_difference_precedes_one_of_another_account() -> None:
     other = replace(RIGHT, name="other", subject="system:serviceaccount:shop:catalog")
     slash = replace(RIGHT, name="slash", issuer=ISSUER.rstrip("/"))
     assert _first(other, slash)[0] == "slash"
@@ -103,14 +107,14 @@ def test_credential_of_this_cluster_is_named_before_one_of_another_cluster() -> 
     assert _first(far, own)[:2] == ("own", "subject")
 
 
-def test_first_member_in_the_order_of_entra_is_named() -> None:
+def test_differences_are_listed_in_the_order_in_which_entra_checks() -> None:
     both = replace(RIGHT, audiences=("other",), subject="system:serviceaccount:shop:Cart")
     found = find_mismatch([both], TOKEN)
     assert found is not None
     assert [each.member for each in found.differences] == ["audience", "subject"]
 
 
-def test_expression_is_not_compared() -> None:
+def test_credential_without_a_subject_is_not_compared() -> None:
     assert find_mismatch([replace(RIGHT, subject="")], TOKEN) is None
     assert not matches(replace(RIGHT, subject=""), TOKEN)
 
@@ -125,7 +129,9 @@ def test_expression_is_not_compared() -> None:
         ("\x00", "a", 'character 1 is U+0000 and not "a"'),
     ],
 )
-def test_position_of_the_first_difference(expected: str, presented: str, text: str) -> None:
+def test_first_difference_is_described_by_position_and_characters(
+    expected: str, presented: str, text: str
+) -> None:
     assert describe_position(expected, presented) == text
 
 
@@ -140,7 +146,7 @@ _credentials = st.builds(
 
 
 @given(st.lists(_credentials, max_size=4))
-def test_mismatch_is_found_exactly_if_no_credential_is_equal(
+def test_mismatch_is_found_if_and_only_if_no_credential_is_equal(
     credentials: list[CredentialInfo],
 ) -> None:
     regular = [each for each in credentials if each.subject]
@@ -160,14 +166,16 @@ def test_mismatch_is_found_exactly_if_no_credential_is_equal(
 
 
 @given(_texts, _texts)
-def test_prefix_is_equal_and_ends_at_a_difference(one: str, other: str) -> None:
+def test_common_prefix_ends_at_the_first_difference(one: str, other: str) -> None:
     length = common_prefix(one, other)
     assert one[:length] == other[:length]
     assert one[length : length + 1] != other[length : length + 1] or one == other
 
 
 @given(st.sampled_from(["issuer", "subject"]), st.data())
-def test_one_changed_letter_is_near_and_named(member: str, data: st.DataObject) -> None:
+def test_one_changed_letter_is_a_near_mismatch_at_its_position(
+    member: str, data: st.DataObject
+) -> None:
     text = getattr(TOKEN, member)
     position = data.draw(st.integers(0, len(text) - 1))
     letter = data.draw(st.sampled_from("xyz").filter(lambda each: each != text[position]))

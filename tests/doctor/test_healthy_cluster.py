@@ -225,7 +225,7 @@ async def init_container_succeeded_at_the_second_attempt(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("arrange", HEALTHY, ids=lambda each: each.__name__)
-async def test_healthy_setup_is_not_named(
+async def test_healthy_cluster_setup_has_no_findings(
     lab: Lab, arrange: Callable[[Lab], Awaitable[Any]]
 ) -> None:
     await arrange(lab)

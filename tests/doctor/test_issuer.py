@@ -271,7 +271,9 @@ async def test_keys_at_a_private_address_are_not_contacted(tmp_path: Path) -> No
     assert found.keys is None
 
 
-def test_keys_of_the_api_server_count_without_a_token(tmp_path: Path) -> None:
+def test_published_keys_are_compared_with_the_api_servers_keys_without_a_token(
+    tmp_path: Path,
+) -> None:
     cluster = replace(_facts(ISSUER), container=None)
     assert _checks(_diagnose(tmp_path, issuer_server.healthy(), cluster)) == []
     other = replace(cluster, jwks={"keys": [{"kid": "new"}]})
@@ -333,5 +335,5 @@ async def test_name_with_a_private_address_is_named(monkeypatch: pytest.MonkeyPa
         ("fe80::1%eth0", True),
     ],
 )
-def test_private_names(host: str, is_private: bool) -> None:
+def test_private_host_names_are_recognized(host: str, is_private: bool) -> None:
     assert bool(find_private_name(host)) is is_private

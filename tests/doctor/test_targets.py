@@ -48,7 +48,7 @@ async def test_namespace_has_labelled_pods_and_annotated_accounts(names: Lab) ->
     assert await find_workloads(names.client, space, "default") == expected
 
 
-async def test_name_is_a_pod_before_it_is_an_account(names: Lab) -> None:
+async def test_target_name_is_searched_among_pods_before_service_accounts(names: Lab) -> None:
     space = names.namespace
     assert await _find(names, "web") == [WorkloadRef(namespace=space, pod="web")]
     assert await _find(names, "sa/web") == [WorkloadRef(namespace=space, pod="web")]

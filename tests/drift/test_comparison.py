@@ -71,14 +71,14 @@ def test_changed_annotations_are_drift() -> None:
     }
 
 
-def test_pod_that_the_webhook_missed_is_drift() -> None:
+def test_pod_without_injection_differs_from_what_admission_creates() -> None:
     pod = _pod()
     found = find_drift(pod, _admit(pod, client_id="one"))
     assert {each.place for each in found} == {"container app", "volume"}
     assert all(each.present == "" for each in found)
 
 
-def test_other_name_of_the_pod_is_no_drift() -> None:
+def test_different_pod_name_is_not_drift() -> None:
     first, second = _pod(), _pod()
     second["metadata"]["name"] = "other"
     assert find_drift(_admit(first, client_id="x"), _admit(second, client_id="x")) == ()
@@ -92,7 +92,7 @@ def test_sidecar_that_was_added_to_the_annotations_is_drift() -> None:
     assert found == {"sidecar"}
 
 
-def test_own_client_id_is_kept_when_the_template_has_it() -> None:
+def test_client_id_variable_of_the_template_is_not_treated_as_injected() -> None:
     """Without the template, a variable directly before those of the webhook is taken for its own."""
     own = {"name": names.ENV_CLIENT_ID, "value": "mine"}
     pod = _pod(own)
@@ -105,7 +105,7 @@ def test_own_client_id_is_kept_when_the_template_has_it() -> None:
     assert container["env"] == []
 
 
-def test_template_is_read_from_what_kubectl_applied() -> None:
+def test_template_is_read_from_the_last_applied_annotation() -> None:
     applied = {"kind": "Pod", "spec": {"containers": [{"name": "app"}]}}
     key = "kubectl.kubernetes.io/last-applied-configuration"
     pod = _pod(annotations={key: json.dumps(applied)})
@@ -114,7 +114,7 @@ def test_template_is_read_from_what_kubectl_applied() -> None:
     assert find_template(_pod(annotations={key: "[]"}), None) is None
 
 
-def test_own_token_file_is_kept() -> None:
+def test_token_file_variable_of_the_user_is_not_treated_as_injected() -> None:
     own = {"name": names.ENV_TOKEN_FILE, "value": "/own/token"}
     admitted = _admit(_pod(own), client_id="x")
     assert own in without_injection(admitted)["spec"]["containers"][0]["env"]

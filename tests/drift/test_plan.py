@@ -81,7 +81,7 @@ def differences(running: dict[str, Any], **now: Any) -> tuple[Drift, ...]:
     return () if found is None else found.differs
 
 
-def test_a_pod_that_admission_would_create_again_does_not_differ() -> None:
+def test_pod_that_admission_would_create_unchanged_has_no_differences() -> None:
     assert differences(admit(pod())) == ()
 
 
@@ -99,7 +99,7 @@ CHANGES: dict[str, tuple[dict[str, Any], str, str, str]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_changed_setting_is_named(change: str) -> None:
+def test_changed_setting_is_reported_with_present_and_expected_value(change: str) -> None:
     now, member, present, expected = CHANGES[change]
     [found] = differences(admit(pod()), **now)
     assert (found.member, found.present, found.expected) == (member, present, expected)
@@ -120,7 +120,7 @@ def test_a_variable_that_the_template_has_does_not_differ() -> None:
     assert differences(admit(sent), owners=owners) == ()
 
 
-def test_a_label_that_was_added_to_the_template_counts() -> None:
+def test_label_added_to_the_template_is_a_difference() -> None:
     template = {"metadata": {"labels": LABEL}, "spec": {"serviceAccountName": "web"}}
     owners = Owners(
         templates={DEPLOYMENT: {"spec": {"template": template}}}, deployments=OWNERS.deployments
@@ -130,7 +130,7 @@ def test_a_label_that_was_added_to_the_template_counts() -> None:
     assert differences(plain, owners=owners)
 
 
-def test_a_label_that_was_removed_from_the_template_counts() -> None:
+def test_label_removed_from_the_template_is_a_difference() -> None:
     owners = Owners(
         templates={DEPLOYMENT: {"spec": {"template": {"metadata": {}}}}},
         deployments=OWNERS.deployments,
@@ -138,7 +138,7 @@ def test_a_label_that_was_removed_from_the_template_counts() -> None:
     assert differences(admit(pod()), owners=owners)
 
 
-def test_without_the_webhook_nothing_is_restarted() -> None:
+def test_pod_is_unchecked_if_the_dry_run_injects_nothing() -> None:
     one = candidate(admit(pod()))
     found = compare(one, one.sent)
     assert isinstance(found, UncheckedPod)
@@ -177,7 +177,9 @@ def test_a_pod_that_admission_does_not_change_is_not_compared(changes: dict[str,
     ],
     ids=["deployment", "replicaset", "statefulset", "job", "bare"],
 )
-def test_the_controller_of_a_pod_is_found(owner: str, controller: ControllerRef) -> None:
+def test_controller_of_a_pod_is_found_through_its_owners(
+    owner: str, controller: ControllerRef
+) -> None:
     assert candidate(pod(owner=owner)).controller == controller
 
 
@@ -240,7 +242,7 @@ def rolling(**values: Any) -> dict[str, Any]:
     ],
     ids=str,
 )
-def test_obstacles_of_a_restart(
+def test_controller_that_cannot_be_restarted_has_a_reason(
     kind: str, controller: dict[str, Any], budgets: list[dict[str, Any]], reason: str
 ) -> None:
     found = find_obstacle(kind, controller, budgets, 3)
@@ -299,7 +301,7 @@ def test_rollout_of_a_stateful_set_is_read_from_its_revisions() -> None:
     assert rollout("StatefulSet", {**status, "updateRevision": "a"}).is_done
 
 
-def test_rollout_of_a_daemon_set_counts_its_nodes() -> None:
+def test_daemon_set_rollout_is_done_when_every_scheduled_pod_is_available() -> None:
     status = {"desiredNumberScheduled": 3, "updatedNumberScheduled": 3}
     assert not rollout("DaemonSet", {**status, "numberAvailable": 2}).is_done
     assert rollout("DaemonSet", {**status, "numberAvailable": 3}).is_done

@@ -54,7 +54,7 @@ async def test_assertion_is_exchanged_for_a_token_of_one_day(world: "World") -> 
     assert answer.body["expires_on"] == claims["exp"] == int(world.NOW) + 86399
 
 
-async def test_lookup_by_claim_reads_only_the_workload(
+async def test_lookup_by_claim_does_not_read_the_whole_identity(
     world: "World", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def whole(*_: str) -> None:

@@ -45,7 +45,7 @@ async def test_documents_tokens_and_keys_have_the_names_of_the_cloud(
     assert realm["cloud_instance_name"] == cloud.instance
 
 
-def test_us_government_cloud_has_its_names() -> None:
+def test_host_names_and_audiences_of_each_cloud_are_the_documented_ones() -> None:
     """The test repeats the names of each cloud, so that a change of the table fails."""
     us, china = CLOUDS["AzureUSGovernment"], CLOUDS["AzureChinaCloud"]
     assert (us.login, us.instance) == ("login.microsoftonline.us", "microsoftonline.us")

@@ -253,7 +253,7 @@ def test_every_number_of_the_catalogue_is_tested() -> None:
     }
 
 
-def test_every_error_table_has_a_coverage_test() -> None:
+def test_every_row_of_the_error_table_is_in_a_coverage_test() -> None:
     """Fails if an error table has entries that no test provokes; the tests of the other tables are named."""
     elsewhere = {
         *USER_ROWS,  # test_user_refusals::test_every_sign_in_error_number_has_a_cause
@@ -271,7 +271,7 @@ def test_every_entry_has_a_resolution_and_a_step() -> None:
         assert not entry.resolution.endswith(".")
 
 
-def test_passed_steps_of_an_error_are_known() -> None:
+def test_error_lists_the_steps_that_passed_before_it() -> None:
     assert AadstsError(70025, client="c", name="n").checked == STEPS[: STEPS.index("trust")]
     assert AadstsError(900561, method="GET").checked == ()
 

@@ -9,7 +9,9 @@ from tests.exchange.world import World
 VAULT = "https://vault.azure.net"
 
 
-async def test_token_equals_that_of_an_exchange_but_for_its_ids(world: World) -> None:
+async def test_managed_identity_token_equals_an_exchanged_token_except_for_uti(
+    world: World,
+) -> None:
     exchanged = (await world.request_token()).claims()
     issued = await world.app.managed_identities.issue(world.TENANT, world.CLIENT, VAULT)
     token = jose.parse(issued.token)

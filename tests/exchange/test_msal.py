@@ -118,7 +118,7 @@ def claims_of(result: dict[str, Any]) -> dict[str, Any]:
     return dict(jwt.decode(result["access_token"], options={"verify_signature": False}))
 
 
-async def test_username_and_password_then_other_resources_by_refresh_token(
+async def test_password_sign_in_then_refresh_token_gets_tokens_for_other_resources(
     live: "World", port_mapping: PortMappingSession
 ) -> None:
     app = await public(port_mapping)

@@ -69,7 +69,7 @@ def test_ambiguous_form_is_refused(body: bytes, reason: str) -> None:
     assert reason in expect_refusal(body)
 
 
-def test_parameter_limit_is_exact() -> None:
+def test_form_with_64_parameters_is_accepted_and_with_65_refused() -> None:
     body = "&".join(f"p{number}=" for number in range(token_request.MAX_PARAMETERS))
     assert len(token_request.parse_form(body.encode())) == token_request.MAX_PARAMETERS
     assert "more than 64" in expect_refusal(body.encode() + b"&x=")
@@ -78,7 +78,7 @@ def test_parameter_limit_is_exact() -> None:
 @pytest.mark.parametrize(
     "kind", [None, FORM, FORM.upper(), f" {FORM} ; charset=utf-8", f"{FORM};x"]
 )
-def test_form_needs_its_content_type_or_none(kind: str | None) -> None:
+def test_form_is_read_with_its_content_type_or_without_one(kind: str | None) -> None:
     assert token_request.read_form(b"a=b", kind, None) == {"a": "b"}
 
 
@@ -151,7 +151,7 @@ def test_generated_request_id_is_a_random_guid() -> None:
     assert all(len({each[19] + each[place] for each in made}) == 4 * 16 for place in free)
 
 
-def test_missing_parameter_is_empty() -> None:
+def test_missing_parameter_is_returned_as_empty_text() -> None:
     request = token_request.TokenRequest(tenant="t", version=2, origin="o", form={"a": "b"})
     assert (request.get("a"), request.get("b")) == ("b", "")
     assert "'b'" not in repr(request)

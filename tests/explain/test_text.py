@@ -24,7 +24,7 @@ def test_escapes_are_removed(given_text: str, expected: str) -> None:
     assert clean(given_text) == expected
 
 
-def test_lines_that_a_terminal_cut_are_joined() -> None:
+def test_words_that_a_terminal_wrapped_are_joined() -> None:
     sentence = (
         "The workload options are not fully configured. See the troubleshooting guide for more"
     )
@@ -32,7 +32,7 @@ def test_lines_that_a_terminal_cut_are_joined() -> None:
     assert clean("\n".join(cut)) == sentence
 
 
-def test_lines_of_other_lengths_stay_words() -> None:
+def test_line_break_between_lines_of_different_lengths_becomes_a_blank() -> None:
     assert clean("one line of words that is long enough to be\nthe longest") == (
         "one line of words that is long enough to be the longest"
     )

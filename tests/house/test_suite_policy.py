@@ -117,7 +117,7 @@ def test_each_worker_imports_its_own_share_of_the_modules_first(tmp_path: Path) 
     assert (tmp_path / "gw1").read_text().split() == ["suite.test_b", "suite.test_a"]
 
 
-def test_expected_failure_is_no_skip(tmp_path: Path) -> None:
+def test_expected_failure_does_not_count_as_a_forbidden_skip(tmp_path: Path) -> None:
     body = "import pytest\ndef test_it():\n    pytest.xfail('known')\n"
     assert _run(tmp_path, body, "true").returncode == 0
 

@@ -49,7 +49,7 @@ def _noted(translations: Any, text: str, source: str = SOURCE) -> str:
     return f"---\nlang: zh\ntranslated:\n{digests}---\n{text}"
 
 
-def test_translations_are_those_of_their_sources() -> None:
+def test_every_translation_is_up_to_date_with_its_source() -> None:
     done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, (
         done.stderr + "correct the translation, then: python scripts/translations.py --accept PAGE"
@@ -105,7 +105,7 @@ def test_section_that_changed_after_its_translation_is_named(translations: Any) 
     assert translations.differences(page, SOURCE.replace("Run `podpass", "Run\n`podpass")) == []
 
 
-def test_section_may_be_left_out_by_name_only(translations: Any) -> None:
+def test_section_may_be_omitted_only_if_the_page_names_it(translations: Any) -> None:
     first = TRANSLATED.partition("## ")[0]
     page = _noted(translations, first).replace("lang: zh\n", "lang: zh\nleft_out: [Second]\n")
     assert translations.differences(page, SOURCE) == []
@@ -113,7 +113,7 @@ def test_section_may_be_left_out_by_name_only(translations: Any) -> None:
     assert translations.differences(page, SOURCE) == ["no section 'Third' in the source"]
 
 
-def test_accept_notes_the_sections_of_the_source(
+def test_accept_records_the_sections_of_the_source(
     translations: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(translations, "ROOT", tmp_path)

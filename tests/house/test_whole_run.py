@@ -97,7 +97,7 @@ def test_test_that_passes_alone_is_named_and_the_run_continues(tmp_path: Path) -
     assert any(call.startswith("make fuzz ") for call in made)
 
 
-def test_test_that_fails_in_parallel_is_run_again_after_all_lists(tmp_path: Path) -> None:
+def test_failed_test_of_a_parallel_suite_is_rerun_after_all_suites(tmp_path: Path) -> None:
     """While other lists run, a slow machine would be the likely cause of a second failure, too."""
     code, said, made = _run(tmp_path, ONE, FAILED, first=0, unsteady="test-az")
     assert code == 0
@@ -106,7 +106,7 @@ def test_test_that_fails_in_parallel_is_run_again_after_all_lists(tmp_path: Path
     assert said.splitlines()[-1].endswith(ONE[0])
 
 
-def test_second_failure_after_all_lists_ends_the_run(tmp_path: Path) -> None:
+def test_rerun_that_fails_again_after_all_suites_ends_the_run(tmp_path: Path) -> None:
     code, said, made = _run(
         tmp_path, ONE, FAILED, first=0, unsteady="test-clients", again=2, then="1 1 0"
     )
@@ -171,7 +171,7 @@ def test_run_fails_when_a_later_suite_ran_no_test(tmp_path: Path) -> None:
     assert not any(call.startswith(("make rules", "make fuzz")) for call in made)
 
 
-def test_all_lists_of_suites_run_and_are_printed(tmp_path: Path) -> None:
+def test_every_suite_runs_and_is_printed(tmp_path: Path) -> None:
     code, said, made = _run(tmp_path, None, "0 0 19500", first=0)
     assert code == 0
     suites = {call.split()[1] for call in made if call.startswith("make test-")}

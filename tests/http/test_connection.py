@@ -168,19 +168,19 @@ async def _send_parts(app: App, parts: Sequence[bytes], **options: Any) -> bytes
 
 
 @pytest.mark.parametrize("name", CORPUS)
-async def test_both_paths_send_equal_responses(name: str) -> None:
+async def test_fast_path_and_asgi_path_send_equal_responses(name: str) -> None:
     parts = [CORPUS[name] + LAST]
     assert await _send_parts(FastPathApp(), parts) == await _send_parts(App(), parts)
 
 
 @pytest.mark.parametrize("name", [name for name in CORPUS if len(CORPUS[name]) < 500])
-async def test_both_paths_send_equal_responses_to_single_bytes(name: str) -> None:
+async def test_fast_path_and_asgi_path_send_equal_responses_byte_by_byte(name: str) -> None:
     parts = [b"%c" % char for char in CORPUS[name] + LAST]
     assert await _send_parts(FastPathApp(), parts) == await _send_parts(App(), parts)
 
 
 @pytest.mark.parametrize("cut", range(1, len(POST + LAST)))
-async def test_request_may_be_split_anywhere(cut: int) -> None:
+async def test_request_split_at_any_byte_gets_its_response(cut: int) -> None:
     text, app = POST + LAST, FastPathApp()
     answer = await _send_parts(app, [text[:cut], text[cut:]])
     assert answer.count(b"HTTP/1.1 200 OK") == 2

@@ -131,7 +131,7 @@ def test_ratio_stops_decoding_before_the_limit(work: dict[str, int]) -> None:
     assert work["out"] <= UNLIMITED_RATIO_BYTES + 1
 
 
-def test_blocks_without_content_are_read_only_up_to_the_overhead(work: dict[str, int]) -> None:
+def test_empty_compressed_blocks_are_refused_after_the_overhead_limit(work: dict[str, int]) -> None:
     with pytest.raises(InvalidCoding):
         decode("gzip", EMPTY_BLOCKS, LIMIT)
     assert work["in"] <= MAX_OVERHEAD_BYTES + 4096 < len(EMPTY_BLOCKS)

@@ -107,7 +107,7 @@ def test_public_address_is_accepted(address: str) -> None:
 
 
 @given(strategies.ip_addresses())
-def test_address_that_is_private_by_python_is_not_public(
+def test_address_that_python_does_not_call_global_is_refused(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> None:
     """A newer Python may know a range that the list does not contain yet."""

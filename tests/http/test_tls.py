@@ -383,7 +383,7 @@ def test_certificate_expiry_is_logged_daily_while_serving(
     assert len(events) <= 10
 
 
-def test_is_stale_until_a_certificate_is_loaded(files: Files) -> None:
+def test_certificate_is_stale_until_a_valid_pair_is_loaded(files: Files) -> None:
     files.write(files.issue())
     reloading = files.open()
     seen = []
@@ -397,7 +397,7 @@ def test_is_stale_until_a_certificate_is_loaded(files: Files) -> None:
     assert seen == [(True, 1), (False, 1)]
 
 
-async def test_files_are_checked_while_watching(files: Files) -> None:
+async def test_changed_certificate_files_are_loaded_while_watching(files: Files) -> None:
     files.write(files.issue())
     reloading = files.open()
     async with _serve(reloading) as port, reloading.watching(0.01):

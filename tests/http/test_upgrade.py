@@ -65,7 +65,7 @@ async def test_bytes_sent_together_with_the_request_are_not_lost() -> None:
         assert await reader.readexactly(10) == b"EARLY LATE"
 
 
-async def test_refused_offer_is_an_ordinary_response_and_the_last_one() -> None:
+async def test_refused_upgrade_gets_an_ordinary_response_and_closes_the_connection() -> None:
     sent = REQUEST.replace(b"GET /", b"GET /refused") + b"\r\n"
     async with connected(EchoApp(), sent) as (reader, _):
         assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
@@ -110,7 +110,7 @@ class Writer:
         """Wait for nothing."""
 
 
-async def test_each_frame_is_one_write() -> None:
+async def test_each_websocket_frame_is_relayed_in_one_write() -> None:
     """Fails if frames are joined: older Python clients do not see the second frame of a TLS record."""
     frames = [b"\x82\x01a", b"\x82\x00", b"\x82\x7e\x01\x00" + b"b" * 256, b"\x88\x02\x03\xe8"]
     reader, writer = asyncio.StreamReader(), Writer()

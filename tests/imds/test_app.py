@@ -45,7 +45,7 @@ async def test_token_is_cached_by_client_and_resource(sidecar: Sidecar) -> None:
     )
 
 
-async def test_trailing_slash_of_the_resource_is_in_the_audience(sidecar: Sidecar) -> None:
+async def test_audience_has_the_trailing_slash_of_the_resource(sidecar: Sidecar) -> None:
     _, text, _ = await sidecar.token("resource=https://vault.azure.net/")
     body = json.loads(text)
     assert body["resource"] == "https://vault.azure.net/"
@@ -62,7 +62,9 @@ async def test_trailing_slash_of_the_resource_is_in_the_audience(sidecar: Sideca
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_token_paths_of_the_reference(sidecar: Sidecar, path: str, method: str) -> None:
+async def test_every_token_path_of_the_reference_returns_a_token(
+    sidecar: Sidecar, path: str, method: str
+) -> None:
     assert (await sidecar.get(path, method))[0] == 200
     assert not sidecar.metadata.seen
 
@@ -175,7 +177,7 @@ async def test_token_path_with_two_slashes_is_answered(sidecar: Sidecar) -> None
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/readyz/", "/readyz?verbose"])
-async def test_ready_path_answers_ok(sidecar: Sidecar, path: str) -> None:
+async def test_readiness_path_of_the_sidecar_returns_ok(sidecar: Sidecar, path: str) -> None:
     assert (await sidecar.get(path))[:2] == (200, "ok")
 
 
@@ -234,7 +236,7 @@ async def test_redirect_of_the_authority_is_not_followed(sidecar: Sidecar, ca: t
     assert target.seen == []
 
 
-async def test_metadata_service_is_not_asked_through_a_proxy(
+async def test_request_to_the_metadata_service_does_not_use_a_proxy(
     sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails if the proxy is used: its machine has another metadata service, and other identities."""

@@ -141,7 +141,7 @@ async def test_slow_authority_is_reported_after_the_timeout(
         await _ask(sidecar, caplog, "did not answer within 0 seconds")
 
 
-async def test_unavailable_authority_is_used_again_after_its_return(
+async def test_request_succeeds_after_the_unavailable_authority_is_available_again(
     world: World, token_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with raw_server(RawServer()) as closed:

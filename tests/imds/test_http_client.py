@@ -36,7 +36,9 @@ async def _get(server: HttpServer, method: str = "GET", body: bytes = b"") -> tu
     ],
     ids=("length", "chunks", "end of connection", "no body", "interim"),
 )
-async def test_framing_of_the_response(answer: bytes, status: int, body: bytes) -> None:
+async def test_response_body_is_read_by_its_framing(
+    answer: bytes, status: int, body: bytes
+) -> None:
     async with raw_server(RawServer(answer)) as made:
         assert await _get(HttpServer(host="127.0.0.1", port=made.port)) == (status, body)
     assert made.requests == [
@@ -61,7 +63,7 @@ async def test_response_to_head_has_no_body() -> None:
     ],
     ids=range(5),
 )
-async def test_request_that_would_contain_another_one_is_not_sent(
+async def test_request_with_line_breaks_or_blanks_is_not_sent(
     method: str, target: str, header: bytes
 ) -> None:
     async with raw_server(RawServer(b"HTTP/1.1 200 OK\r\n\r\n")) as made:

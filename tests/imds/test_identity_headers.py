@@ -9,7 +9,7 @@ from podpass.imds.identity_headers import IdentityHeaders, parse_headers
 WEB, BATCH = "0123456789abcdef", "fedcba9876543210"
 
 
-def test_value_belongs_to_one_identity() -> None:
+def test_header_value_selects_only_its_own_identity() -> None:
     headers = IdentityHeaders({"web": Secret(WEB), "batch": Secret(BATCH)})
     assert headers.find(WEB) == "web"
     assert headers.find(BATCH) == "batch"

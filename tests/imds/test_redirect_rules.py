@@ -25,7 +25,7 @@ INSTALLED = [
 JUMP = INSTALLED[7]
 
 
-def test_rules_of_the_reference_need_no_change() -> None:
+def test_installed_rules_of_the_reference_are_not_changed() -> None:
     assert plan_changes(INSTALLED, WANTED) == []
 
 
@@ -54,7 +54,7 @@ def test_second_equal_jump_is_deleted() -> None:
     ],
     ids=("jump", "exempt user", "redirect"),
 )
-def test_only_what_is_missing_is_added(missing: str, changes: list[str]) -> None:
+def test_only_missing_rules_are_added(missing: str, changes: list[str]) -> None:
     current = [rule for rule in INSTALLED if rule != missing]
     assert plan_changes(current, WANTED) == changes
 

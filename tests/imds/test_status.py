@@ -15,7 +15,7 @@ def _metrics(sidecar: Sidecar) -> Mapping[str, float]:
     }
 
 
-async def test_refresh_that_fails_is_seen_before_the_token_expires(sidecar: Sidecar) -> None:
+async def test_failing_refresh_is_in_the_metrics_before_the_token_expires(sidecar: Sidecar) -> None:
     assert "last_refresh_age_seconds" not in _metrics(sidecar)
     await sidecar.token()
     lifetime = 86_400
@@ -34,7 +34,9 @@ async def test_refresh_that_fails_is_seen_before_the_token_expires(sidecar: Side
     assert (await sidecar.get("/readyz"))[0] == 200
 
 
-async def test_pack_uses_metrics_and_labels_that_a_sidecar_exports(sidecar: Sidecar) -> None:
+async def test_alerts_and_dashboard_use_metrics_and_labels_that_a_sidecar_exports(
+    sidecar: Sidecar,
+) -> None:
     await sidecar.token()
     assert not observability.missing("sidecar", sidecar.metrics.render().decode())
 

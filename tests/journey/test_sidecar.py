@@ -64,7 +64,9 @@ def _sidecar_events(instance: Instance, pod: str) -> list[str]:
     return [json.loads(line)["event"] for line in lines]
 
 
-def test_pods_of_the_mode_env_share_a_machine_and_read_a_secret(instance: Instance) -> None:
+def test_sidecars_of_several_pods_on_one_machine_do_not_conflict_in_mode_env(
+    instance: Instance,
+) -> None:
     """Each sidecar listens on port 8000; the pods share one loopback interface."""
     pods = ["env-a", "env-b", "env-c"]
     for name in pods:
@@ -99,7 +101,9 @@ def test_pod_of_the_mode_iptables_reads_a_secret_from_the_metadata_address(
 
 
 @needs_namespace
-def test_pod_with_its_own_network_gets_no_tunnel_to_the_machine(instance: Instance) -> None:
+def test_pod_with_its_own_network_cannot_connect_to_a_port_of_the_machine(
+    instance: Instance,
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         command = ["python", "-c", TUNNEL, str(server.getsockname()[1])]
         instance.create_pod("shared", "web", command)

@@ -31,7 +31,7 @@ def _source(folder: Path) -> InstanceSource:
     return InstanceSource(DataDir(folder), cast("Any", config), unused, unused, list)
 
 
-async def test_log_that_does_not_end_delays_a_page_by_a_limited_number_of_steps(
+async def test_endless_log_is_read_in_a_bounded_number_of_steps(
     tmp_path: Path,
 ) -> None:
     source, log = _source(tmp_path), EndlessLog()
@@ -40,7 +40,7 @@ async def test_log_that_does_not_end_delays_a_page_by_a_limited_number_of_steps(
     assert log.reads == console_source._MAX_STEPS
 
 
-async def test_pages_that_are_read_at_once_read_the_log_once(tmp_path: Path) -> None:
+async def test_concurrent_page_requests_read_the_log_once(tmp_path: Path) -> None:
     source, log = _source(tmp_path), EndlessLog()
     source._log = cast("Any", log)
     await asyncio.gather(*(source.refresh() for _ in range(5)))

@@ -67,7 +67,7 @@ def test_most_similar_credential_is_first() -> None:
     assert (found[0].identity, found[0].client_id) == ("near", "client-of-near")
 
 
-def test_one_letter_counts_less_than_another_account_as_in_doctor() -> None:
+def test_credential_that_differs_by_one_letter_precedes_one_of_another_account() -> None:
     found = compare(
         [
             identity("account", credential("account", subject="system:serviceaccount:default:api")),

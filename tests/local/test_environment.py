@@ -110,12 +110,12 @@ def _after(command: list[str], values: dict[str, str]) -> dict[str, str]:
     return {name: found[name] for name in values}
 
 
-def test_other_syntaxes_double_their_own_quotes() -> None:
+def test_fish_and_powershell_exports_escape_quotes() -> None:
     assert format_exports({"A": "it's \\"}, "fish") == "set -gx A 'it\\'s \\\\'\n"
     assert format_exports({"A": "it's"}, "powershell") == "$Env:A = 'it''s'\n"
 
 
-def test_value_cannot_end_its_own_block_in_a_file_of_github_actions() -> None:
+def test_github_export_uses_a_random_delimiter_for_each_value() -> None:
     text = format_exports({"A": "one\nB=2", "C": "three"}, "github")
     assert re.fullmatch(r"A<<(end-\w{32})\none\nB=2\n\1\nC<<(end-\w{32})\nthree\n\2\n", text)
     assert text != format_exports({"A": "one\nB=2", "C": "three"}, "github")

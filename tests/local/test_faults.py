@@ -52,7 +52,7 @@ async def test_without_faults_the_fast_path_is_used(authority: str, faults: Faul
     faults.remove(added.id)
 
 
-async def test_request_that_does_not_fit_reaches_the_application_with_its_body(
+async def test_request_that_no_fault_matches_reaches_the_application(
     authority: str, faults: FaultInjector
 ) -> None:
     faults.add({"service": "authority", "kind": "away", "client_id": "other"})

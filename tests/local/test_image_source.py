@@ -74,7 +74,7 @@ def test_sample_without_its_toolchain_names_what_to_install(
     assert caught.value.message.endswith("To start the container: install Go 1.23 or newer")
 
 
-def test_image_of_the_tutorials_first_pod_sleeps(images: InstanceImages) -> None:
+def test_rabbitmq_image_of_the_tutorial_runs_sleep(images: InstanceImages) -> None:
     image = "mcr.microsoft.com/mirror/docker/library/rabbitmq:3.10-management-alpine"
     assert images.resolve(image, "") == ImageConfig(command=("sleep", "infinity"))
 

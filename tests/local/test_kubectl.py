@@ -98,7 +98,7 @@ def test_describe_shows_a_pod_and_its_events(kubectl: Kubectl, name: str) -> Non
     assert name in nodes
 
 
-def test_debug_returns_and_describe_shows_why_no_container_runs(
+def test_describe_shows_why_the_container_of_kubectl_debug_does_not_run(
     kubectl: Kubectl, name: str
 ) -> None:
     start(kubectl, name, {"command": ["sleep", "600"]})

@@ -32,7 +32,7 @@ def test_only_four_services_listen_outside_a_container() -> None:
     assert {where[name] for name in where.keys() - exposed} == {"127.0.0.1"}
 
 
-def test_address_of_the_instance_is_loopback_or_all(tmp_path: Path) -> None:
+def test_listen_address_other_than_loopback_or_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         SettingsError, match=r"--listen 10\.0\.0\.7: must be 127\.0\.0\.1 or 0\.0\.0\.0"
     ):

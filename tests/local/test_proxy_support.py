@@ -20,7 +20,7 @@ from podpass.local.proxy_support import find_proxy_warning, reads_proxy
         ((26, 0), True),
     ],
 )
-def test_node_reads_proxy_variables_from_22_21_and_24_5(
+def test_node_reads_proxy_variables_from_versions_22_21_and_24_5_on(
     version: tuple[int, int], reads: bool
 ) -> None:
     assert reads_proxy(version) is reads

@@ -215,7 +215,7 @@ def test_down_returns_after_the_instance_has_stopped_completely(podpass: Podpass
     assert (again.returncode, "no instance is running" in again.stderr) == (0, True)
 
 
-def test_down_reports_waiting_and_killing(
+def test_down_reports_that_it_waits_and_then_kills_the_instance(
     podpass: Podpass, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pid = podpass.up()["pids"]["podpass"]
@@ -431,7 +431,7 @@ def test_instance_that_does_not_respond_is_not_ready(podpass: Podpass) -> None:
     assert podpass("status").returncode == 0
 
 
-def test_instance_that_is_not_for_tests_has_no_paths_of_tests(podpass: Podpass) -> None:
+def test_test_control_paths_are_refused_unless_the_instance_is_for_tests(podpass: Podpass) -> None:
     """The owner's token is not enough: no client can make a usual instance sign any claims."""
     podpass.up()
     for name in ("baseline", "clock", "fault", "recover", "reset", "rotate", "sign"):

@@ -144,7 +144,7 @@ def test_webhook_ignores_its_own_namespace() -> None:
         ("exemptNamespaces=kube-system,Kube_System", WrongValue, "names of namespaces"),
     ],
 )
-def test_invalid_value_is_refused_by_name(text: str, error: type[Any], message: str) -> None:
+def test_error_names_an_invalid_manifest_value(text: str, error: type[Any], message: str) -> None:
     with pytest.raises(error) as refused:
         ManifestValues.from_sets([text], tenant_id=TENANT)
     assert message in refused.value.message
@@ -170,7 +170,7 @@ def _read_chart_rule(key: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "declared", [f for f in fields(ManifestValues) if f.metadata], ids=lambda f: f.name
 )
-def test_value_has_the_rule_of_the_chart_schema(declared: Field[Any]) -> None:
+def test_rule_of_each_manifest_value_equals_that_of_the_chart_schema(declared: Field[Any]) -> None:
     schema_rule, rule = _read_chart_rule(declared.metadata["key"]), declared.metadata["rule"]
     low, high = rule.between or (None, None)
     assert list(rule.among) == schema_rule.get("enum", [])

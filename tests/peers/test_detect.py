@@ -185,7 +185,7 @@ def test_files_equal_those_of_the_reference_except_for_the_listed_differences(
         assert without_empty(made) == expected(outputs.reference[name]), name
 
 
-def test_listed_differences_exist(outputs: Outputs) -> None:
+def test_listed_differences_from_the_reference_still_exist(outputs: Outputs) -> None:
     """Fails if the guide's table lists a difference that no longer exists."""
     workloads = [each for each in outputs.reference.values() if each["kind"] != "ServiceAccount"]
     assert all(USE not in template_of(each)["metadata"].get("labels", {}) for each in workloads)

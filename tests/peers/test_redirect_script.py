@@ -41,7 +41,7 @@ def redirect_rules(namespace: Namespace) -> list[str]:
     ],
     ids=("defaults", "port", "all"),
 )
-def test_rules_are_those_of_the_reference(
+def test_iptables_rules_equal_those_of_the_reference(
     namespace: Namespace, script: Path, settings: dict[str, str]
 ) -> None:
     assert namespace.podpass("proxy-init", **settings).returncode == 0

@@ -142,7 +142,7 @@ def _comparable(body: bytes) -> Any:
 
 
 @pytest.mark.parametrize("request_line", SAME)
-def test_answer_is_that_of_the_reference(ports: list[int], request_line: str) -> None:
+def test_sidecar_response_equals_that_of_the_reference(ports: list[int], request_line: str) -> None:
     (status, headers, body), ours = (_ask(port, request_line) for port in ports)
     assert (ours[0], ours[1], _comparable(ours[2])) == (status, headers, _comparable(body))
 

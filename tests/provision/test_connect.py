@@ -122,7 +122,7 @@ def test_account_of_another_identity_is_refused(instance: Instance) -> None:
     ],
     ids=["vault", "namespace", "account", "identity", "group", "long", "role", "absent", "sub"],
 )
-def test_value_that_does_not_fit_is_refused_before_the_first_change(
+def test_invalid_value_is_refused_before_the_first_change(
     instance: Instance, given: dict[str, Any], text: str
 ) -> None:
     before = instance.podpass("audit", "-o", "json").stdout

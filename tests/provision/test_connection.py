@@ -47,7 +47,7 @@ async def test_lost_connection_is_repeated_for_idempotent_methods_only(
     assert len(api.requests) == requests
 
 
-async def test_limits_of_a_connection_are_used(tmp_path: Path) -> None:
+async def test_configured_attempt_limit_of_a_connection_is_applied(tmp_path: Path) -> None:
     async with scripted_api(tmp_path, in_order(ScriptedResponse(status=503), OK)) as api:
         api.connection.limits = RequestLimits(attempts=1, seconds=20.0)
         assert (await api.connection.send("GET", f"{api.origin}/x")).status == 503

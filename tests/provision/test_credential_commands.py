@@ -43,7 +43,7 @@ def test_credential_of_an_application_is_created_and_updated() -> None:
     assert json.loads(given) == members
 
 
-def test_unknown_resource_group_is_a_placeholder() -> None:
+def test_command_for_an_unknown_resource_group_has_a_placeholder() -> None:
     owner = CredentialOwner(name="web", client_id="c", resource_id="unknown")
     assert "--resource-group GROUP " in create_credential(owner, credential())
 
@@ -52,7 +52,9 @@ def test_unknown_resource_group_is_a_placeholder() -> None:
 @pytest.mark.parametrize(
     "command", [create_credential, update_credential], ids=["create", "update"]
 )
-def test_hostile_values_are_one_word_each(command: object, resource_id: str) -> None:
+def test_hostile_values_in_a_credential_command_are_quoted_as_one_word(
+    command: object, resource_id: str
+) -> None:
     assert callable(command)
     owner = CredentialOwner(name=HOSTILE, client_id=HOSTILE, resource_id=resource_id)
     words = shlex.split(command(owner, credential(HOSTILE)))

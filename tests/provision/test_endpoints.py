@@ -43,7 +43,7 @@ def test_every_endpoint_is_that_of_the_cloud(
     assert (found.manager_resource, found.audience) == (manager, audience)
 
 
-def test_names_of_the_reference_and_of_az_mean_the_same_cloud() -> None:
+def test_cloud_names_of_the_reference_and_of_az_select_the_same_cloud() -> None:
     assert find_endpoints("AzurePublicCloud") == find_endpoints("AzureCloud")
     assert find_endpoints("AzureUSGovernmentCloud") == find_endpoints("AzureUSGovernment")
     assert find_endpoints("AzureGermanCloud").login == "https://login.microsoftonline.de"

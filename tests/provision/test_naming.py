@@ -115,7 +115,7 @@ def test_invalid_value_has_a_problem(field: str, value: str) -> None:
         ("w" * 121, (), False),
     ],
 )
-def test_name_of_a_further_credential_is_valid_and_free(
+def test_name_of_an_additional_credential_is_valid_and_unused(
     account: str, taken: tuple[str, ...], is_account: bool
 ) -> None:
     name = naming.choose_credential_name("shop", account, "https://issuer.example/", taken)

@@ -226,7 +226,9 @@ OWN = replace(COMPLETE, credentials=(REQUEST.credential,))
     ],
     ids=["own", "trust", "pods", "unknown", "identity", "bare", "secrets", "assignment"],
 )
-def test_uses_by_others_are_found(changed: dict[str, Any], words: list[str]) -> None:
+def test_other_users_of_an_application_are_found_before_deletion(
+    changed: dict[str, Any], words: list[str]
+) -> None:
     found = find_other_users(DELETE, replace(OWN, **changed))
     assert len(found) == len(words)
     assert all(word in text for word, text in zip(words, found, strict=True))
@@ -237,12 +239,12 @@ def test_uses_of_objects_that_stay_are_ignored() -> None:
     assert find_other_users(replace(DELETE, phases=("role-assignment",)), observed) == []
 
 
-def test_other_trusts_of_a_managed_identity_are_found() -> None:
+def test_other_credentials_of_a_managed_identity_are_found_before_deletion() -> None:
     observed = Observed(identity=IDENTITY, credentials=(OTHER, DELETE_MANAGED.credential))
     assert len(find_other_users(DELETE_MANAGED, observed)) == 1
 
 
-def test_one_credential_without_a_service_account_is_assumed_to_be_its_own() -> None:
+def test_single_credential_without_a_requested_account_is_not_another_users() -> None:
     request = ProvisionRequest(phases=("aad-application",), application_name="x")
     assert find_other_users(request, replace(OWN, credentials=(OTHER,))) == []
     two = (OTHER, replace(OTHER, name="n2", subject="s2"))

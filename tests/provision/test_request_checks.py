@@ -109,7 +109,7 @@ def test_missing_flag_is_named_with_its_phase(
         ("managed-identity", {"managed_identity": "web", "resource_group": "g"}),
     ],
 )
-def test_complete_flags_pass(phase: str, flags: dict[str, str]) -> None:
+def test_phase_with_all_its_flags_is_accepted(phase: str, flags: dict[str, str]) -> None:
     check_create(_request(phase, **flags))
 
 

@@ -243,7 +243,7 @@ def test_slow_authority_delays_the_token(podpass: Podpass) -> None:
     ],
     ids=["service", "aadsts-vault", "number", "status", "seconds", "times", "field", "missing"],
 )
-def test_wrong_fault_is_refused(podpass: Podpass, fault: dict[str, Any]) -> None:
+def test_invalid_fault_is_refused(podpass: Podpass, fault: dict[str, Any]) -> None:
     with pytest.raises(InstanceRequestFailed) as refused:
         podpass.faults._add(**fault)
     assert refused.value.status == 400
@@ -453,7 +453,7 @@ def test_baseline_is_the_state_to_which_reset_returns(podpass: Podpass) -> None:
         podpass.apply({})
 
 
-def test_shared_instance_refuses_what_would_disturb_others(podpass: Podpass) -> None:
+def test_shared_instance_refuses_operations_that_affect_other_tests(podpass: Podpass) -> None:
     podpass.is_shared = True
     try:
         for forbidden in (

@@ -63,7 +63,7 @@ def test_two_builds_of_a_commit_are_equal_byte_for_byte(
     assert _digests(tmp_path / "another-folder" / "other") == _digests(dist)
 
 
-def test_folder_has_every_kind_of_file(dist: Path) -> None:
+def test_release_folder_contains_exactly_the_expected_files(dist: Path) -> None:
     assert set(_digests(dist)) == {
         f"podpass-{VERSION}.tar.gz",
         f"podpass-{VERSION}-py3-none-any.whl",

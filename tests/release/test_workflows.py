@@ -88,7 +88,7 @@ def test_workflow_has_no_secret() -> None:
         assert "secrets." not in (_FOLDER / name).read_text()
 
 
-def test_only_a_tag_publishes() -> None:
+def test_release_workflow_runs_only_for_a_version_tag() -> None:
     # YAML 1.1 reads the key `on` as true.
     assert _load(_FOLDER / "release.yml")[True] == {"push": {"tags": ["v*"]}}  # type: ignore[index]
     jobs = _load(_FOLDER / "release.yml")["jobs"]

@@ -59,7 +59,7 @@ async def authorized_by(
     return await authorize(known, who, one, action=action, permission=permission, secret=secret)
 
 
-async def test_only_vault_is_found_without_name() -> None:
+async def test_single_vault_is_found_without_its_name() -> None:
     one, two = vault("one"), vault("two")
     assert await find_vault(FakeDirectory([one]), None) == one
     assert await find_vault(FakeDirectory([one, two]), "two") == two
@@ -161,7 +161,7 @@ async def test_access_policy_of_another_caller_is_ignored(how: dict[str, str]) -
     assert caught.value.facts == {"permission": "get", "vault": "one"}
 
 
-async def test_policy_with_application_is_for_user_through_it() -> None:
+async def test_policy_with_application_id_applies_only_through_that_application() -> None:
     one = vault_with_access_policies(policy("get", application_id="app"))
     assert await authorized_by(FakeDirectory([one]), CALLER, one, roles.GET_SECRET)
     through_another = replace(CALLER, app_id="app2")

@@ -50,7 +50,7 @@ def test_forwarding_is_on_unless_it_is_turned_off(text: str, wanted: bool) -> No
     "text",
     ["127.0.0.1 -j ACCEPT", "0.0.0.0/0", "::1", "localhost", "1.2.3.4\n", "!1.2.3.4", "1.2.3"],
 )
-def test_metadata_address_cannot_become_more_arguments_of_iptables(text: str) -> None:
+def test_metadata_address_that_is_not_ipv4_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="must be an IPv4 address"):
         ProxyInitSettings.from_environ({"METADATA_IP": text})
 
@@ -59,8 +59,6 @@ def test_metadata_address_cannot_become_more_arguments_of_iptables(text: str) ->
 @pytest.mark.parametrize(
     "text", ["80 -j ACCEPT", "-1", "1:2", "80\n", "\u0668\u0660", "99999999999"]
 )
-def test_number_of_the_redirection_cannot_become_more_arguments_of_iptables(
-    name: str, text: str
-) -> None:
+def test_redirect_setting_that_is_not_a_valid_number_is_refused(name: str, text: str) -> None:
     with pytest.raises(SettingsError, match="must be a"):
         ProxyInitSettings.from_environ({name: text})

@@ -62,7 +62,7 @@ def test_accounts_have_the_form_that_azurite_reads() -> None:
     assert KEY not in repr(found)
 
 
-def test_without_accounts_there_is_the_one_of_azurite() -> None:
+def test_empty_account_setting_means_the_default_account_of_azurite() -> None:
     assert list(parse_accounts("")) == ["devstoreaccount1"]
 
 

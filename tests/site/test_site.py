@@ -87,7 +87,7 @@ def test_no_page_loads_anything_from_another_host(site: BuiltSite) -> None:
     assert not [name for name, page in site.pages.items() if asking.search(page.text)]
 
 
-def test_reader_of_pages_reports_what_a_browser_loads() -> None:
+def test_html_page_lists_urls_that_a_browser_loads() -> None:
     page = HtmlPage(
         '<link rel="stylesheet" href="https://a.example/x.css"><script src="//b.example/y.js"></script>'
         '<link rel="canonical" href="https://c.example/"><a href="https://d.example/">d</a>'

@@ -59,7 +59,7 @@ def test_sidecar_belongs_to_the_pod_with_the_uid_of_its_log() -> None:
     assert assign({"stage": "imds", "uid": "u2"})[0].workload == TokenOwner(uid="u2")
 
 
-def test_pod_of_a_controller_has_a_prefix_at_admission() -> None:
+def test_admission_hop_with_a_name_prefix_matches_pods_of_that_prefix() -> None:
     (found,) = assign({"stage": "admission", **WEB, "uid": "", "pod": "web- (prefix)"})
     assert found.workload.is_pod("web-1")
     assert not found.workload.is_pod("api-1")
@@ -83,7 +83,7 @@ def test_kubelet_does_not_repeat_the_hop_of_the_api_server(
     assert len(assign({**SIGNED, **second})) == 1
 
 
-def test_state_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_remembered_assertions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assignment, "_REMEMBERED", 10)
     assigner = HopAssigner()
     for number in range(100):

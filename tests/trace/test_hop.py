@@ -45,7 +45,7 @@ def hop(**values: Any) -> Hop:
         ("challenge", HopResult.CHALLENGE),
     ],
 )
-def test_outcome_gives_the_result(outcome: str, result: HopResult) -> None:
+def test_result_of_a_hop_follows_its_outcome(outcome: str, result: HopResult) -> None:
     assert hop(outcome=outcome).result is result
 
 
@@ -70,7 +70,7 @@ def test_line_of_a_container_log_is_parsed() -> None:
 @pytest.mark.parametrize(
     "text", [b"", b'{"hop":true', b'["hop",{"hop":true}]', b'{"a":"\\"hop\\":true"}', b'"hop":true']
 )
-def test_other_line_is_no_hop(text: bytes) -> None:
+def test_log_line_that_is_not_a_hop_is_ignored(text: bytes) -> None:
     assert parse_hop(text) is None
 
 

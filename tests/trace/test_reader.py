@@ -37,7 +37,7 @@ def test_missing_log_has_no_hop(log: Path) -> None:
     assert end_position(log) == START
 
 
-def test_half_a_line_is_read_when_it_is_complete(log: Path) -> None:
+def test_incomplete_line_is_read_only_when_it_is_complete(log: Path) -> None:
     whole = line(number=2) + b"\n"
     write(log, 1)
     with log.open("ab") as file:
@@ -104,7 +104,7 @@ def test_one_step_reads_a_bounded_part(log: Path) -> None:
     assert numbers(log)[0] == [*range(5000)]
 
 
-def test_position_of_a_hop_continues_after_it(log: Path) -> None:
+def test_reader_continues_after_the_position_of_a_hop(log: Path) -> None:
     write(log, 1, 2, 3)
     second = [*read_all(log)][1]
     position = LogPosition.parse(second.position)
@@ -113,7 +113,7 @@ def test_position_of_a_hop_continues_after_it(log: Path) -> None:
     assert LogPosition.parse("../x") == START
 
 
-def test_any_cuts_and_rotations_give_every_hop_once(log: Path) -> None:
+def test_every_hop_is_read_once_whatever_the_writes_and_rotations(log: Path) -> None:
     draw, position, found, written = random.Random(7), START, list[int](), 0
     for _ in range(60):
         count = draw.randrange(4)

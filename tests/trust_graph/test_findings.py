@@ -264,11 +264,11 @@ HEALTHY: dict[str, Callable[[], TrustFacts]] = {
 
 
 @pytest.mark.parametrize("case", HEALTHY)
-def test_similar_facts_have_no_finding(case: str) -> None:
+def test_healthy_facts_next_to_a_finding_have_no_finding(case: str) -> None:
     assert build_graph(HEALTHY[case]()).findings == ()
 
 
-def test_width_of_a_custom_role_is_that_of_its_actions() -> None:
+def test_breadth_of_a_custom_role_is_described_by_its_actions() -> None:
     def role(**permissions: Any) -> RoleDefinition:
         return RoleDefinition(id="r", name="custom", **permissions)
 

@@ -102,7 +102,7 @@ def test_roles_of_other_principals_are_not_in_the_graph() -> None:
     assert names_of(build_graph(facts(assignments=(other,))), NodeKind.ROLE) == set()
 
 
-def test_a_managed_identity_leads_to_an_application() -> None:
+def test_graph_of_an_application_contains_the_managed_identity_that_it_trusts() -> None:
     application = identity(
         "app",
         2,
@@ -135,7 +135,7 @@ def test_a_namespace_shows_its_identities_and_all_their_accounts() -> None:
     assert [each.code for each in graph.findings] == ["shared_identity"]
 
 
-def test_a_name_of_identity_and_namespace_needs_its_kind() -> None:
+def test_ambiguous_name_is_refused_with_the_kinds_to_choose_from() -> None:
     known = facts(accounts=(account("web"),))
     with pytest.raises(UsageError) as refused:
         build_graph(known, "web")
@@ -164,7 +164,7 @@ def test_a_graph_with_too_many_edges_is_refused(monkeypatch: pytest.MonkeyPatch)
         build_graph(facts())
 
 
-def test_without_accounts_the_directory_is_shown_alone() -> None:
+def test_graph_without_readable_accounts_shows_only_the_directory() -> None:
     graph = build_graph(facts(accounts=None))
     assert names_of(graph, NodeKind.ACCOUNT) == set()
     assert [each.code for each in graph.findings] == []

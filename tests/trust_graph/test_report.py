@@ -52,7 +52,7 @@ def test_what_was_not_read_is_at_the_end() -> None:
     ]
 
 
-def test_management_only_and_parts_are_named() -> None:
+def test_report_marks_access_that_is_management_only() -> None:
     lines = lines_of(resources=(replace(VAULT, uses_roles=False),))
     assert "-> vaults store: management only (Key Vault Secrets User)" in lines
 
@@ -66,7 +66,7 @@ def test_role_at_another_resource_than_a_vault_is_not_called_management() -> Non
     assert "-> storageAccounts orders: actions of the role (Storage Blob Data Contributor)" in lines
 
 
-def test_a_command_is_one_line() -> None:
+def test_fix_command_is_not_wrapped() -> None:
     graph = build_graph(facts(identities=(identity(credentials=()),), accounts=(account(),)))
     [fix] = [line for line in describe(graph) if line.text.startswith("fix: ")]
     assert not fix.wraps

@@ -67,7 +67,7 @@ def _run_tutorial(folder: Path, option: str) -> str:
     return done.stdout
 
 
-def test_migration_runs_in_its_three_ways(tmp_path: Path) -> None:
+def test_pod_identity_migration_runs_as_its_page_describes(tmp_path: Path) -> None:
     """The commands of Microsoft's page about pod identity; the check of the logs is the command's own."""
     said = _run_tutorial(tmp_path, "--migrate")
     # The lines of the sidecar that Microsoft's page shows.

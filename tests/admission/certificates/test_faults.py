@@ -429,7 +429,9 @@ async def test_unavailable_api_server_is_logged_once_and_replica_recovers(
     assert events(caplog, "certificate_rotation_recovered")
 
 
-async def test_leaf_that_openssl_refuses_does_not_extend_a_disconnection(lab: Lab) -> None:
+async def test_reconnected_replica_is_ready_again_although_openssl_refuses_the_stored_leaf(
+    lab: Lab,
+) -> None:
     """Such a leaf counts as missing, and no replica removes the current CA."""
     replica = await start_ready(lab)
     await lab.grant("secrets", _drop_verb("secrets", "update"))

@@ -82,7 +82,7 @@ def should_serve_leaf(
     )
 
 
-def test_default_renewal_is_a_day_before_the_reference() -> None:
+def test_default_policy_renews_a_leaf_one_day_earlier_than_the_reference() -> None:
     """Fails if replicas of the reference, which rotate without an overlap, could rotate first."""
     assert RotationPolicy().renew_before_seconds == 91 * DAY
     assert RotationPolicy().leaf_seconds == 365 * DAY
@@ -349,7 +349,7 @@ def test_next_reconcile_is_at_the_end_of_the_next_wait() -> None:
     )
 
 
-def test_only_steps_after_damage_are_repairs() -> None:
+def test_step_is_a_repair_only_if_the_secret_has_faults() -> None:
     assert not planner.is_repair(AddCA())
     due = plan(STEADY, now=LEAF.not_after - POLICY.renew_before_seconds)
     first = plan(StoredCertificates(current=A), served=None)

@@ -110,7 +110,7 @@ def test_private_keys_are_not_in_repr(stored: StoredCertificates) -> None:
     assert "PRIVATE" not in repr(stored)
 
 
-def test_empty_secret_is_not_a_fault() -> None:
+def test_empty_secret_is_decoded_without_faults() -> None:
     assert secret_codec.decode_secret({}, HOST) == StoredCertificates()
     assert (
         secret_codec.decode_secret({names.CA_CERTIFICATE: b"", "other": b"x"}, HOST)
@@ -118,7 +118,7 @@ def test_empty_secret_is_not_a_fault() -> None:
     )
 
 
-def test_key_of_no_ca_is_ignored(stored: StoredCertificates) -> None:
+def test_added_key_that_matches_no_ca_is_ignored(stored: StoredCertificates) -> None:
     data = secret_codec.encode_secret(stored) | {
         names.ADDED_CA_KEY: secret_codec.encode_secret(stored)[names.TLS_KEY]
     }
@@ -138,7 +138,7 @@ def test_key_of_no_ca_is_ignored(stored: StoredCertificates) -> None:
         (names.TLS_KEY, b"", "tls.key cannot be read"),
     ],
 )
-def test_unusable_part_is_named(
+def test_unusable_member_of_the_secret_is_named_in_its_faults(
     stored: StoredCertificates, name: str, value: bytes, fault: str
 ) -> None:
     found = secret_codec.decode_secret(secret_codec.encode_secret(stored) | {name: value}, HOST)
@@ -148,7 +148,7 @@ def test_unusable_part_is_named(
     assert found.leaf is None
 
 
-def test_key_before_the_certificates_is_a_fault(stored: StoredCertificates) -> None:
+def test_ca_crt_that_begins_with_a_private_key_is_a_fault(stored: StoredCertificates) -> None:
     """The reference reads the first PEM block, of any type."""
     data = secret_codec.encode_secret(stored)
     data[names.CA_CERTIFICATE] = data[names.CA_KEY] + data[names.CA_CERTIFICATE]

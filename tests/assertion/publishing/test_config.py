@@ -33,7 +33,7 @@ def test_written_settings_are_read_back(tmp_path: Path) -> None:
     assert config_file.read(tmp_path) == FULL
 
 
-def test_key_files_are_not_refreshed_by_a_running_api_server() -> None:
+def test_rotation_by_key_files_does_not_wait_for_a_refresh() -> None:
     assert FULL.rotation_waits == FULL.waits
     by_files = IssuerConfig(issuer=ISSUER, target="folder:a", waits=FULL.waits)
     assert by_files.rotation_waits == RotationWaits(
@@ -62,7 +62,9 @@ def test_key_files_are_not_refreshed_by_a_running_api_server() -> None:
         ({"apply_comand": "x"}, "unknown setting 'apply_comand'"),
     ],
 )
-def test_wrong_setting_is_refused_by_name(changes: dict[str, Any], problem: str) -> None:
+def test_invalid_issuer_setting_is_refused_with_its_name(
+    changes: dict[str, Any], problem: str
+) -> None:
     with pytest.raises(IssuerError) as got:
         config_file.parse(config_file.document(FULL) | changes, "issuer.yaml")
     assert problem in got.value.message

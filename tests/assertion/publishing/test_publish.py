@@ -42,7 +42,9 @@ class RecordingTarget:
         return self._now
 
 
-def test_documents_are_those_of_an_api_server(published_issuer: Issuer) -> None:
+def test_published_documents_have_the_members_of_an_api_servers_documents(
+    published_issuer: Issuer,
+) -> None:
     root = published_issuer.folder.root / "published"
     discovery = json.loads((root / documents.DISCOVERY).read_bytes())
     assert discovery["issuer"] == ISSUER
@@ -145,7 +147,7 @@ def test_failed_write_is_repeated_by_the_next_run(new_issuer: Issuer, failing: i
     assert target.files.keys() == {documents.JWKS, documents.DISCOVERY}
 
 
-def test_target_that_stores_something_else_is_an_error(new_issuer: Issuer) -> None:
+def test_target_that_stores_other_bytes_than_written_is_an_error(new_issuer: Issuer) -> None:
     class Forgetful(RecordingTarget):
         def write(self, path: str, body: bytes) -> float | None:
             return super().write(path, body[:-1])
@@ -187,7 +189,9 @@ def test_folder_that_cannot_be_written_is_reported() -> None:
     assert "check that the folder exists" in got.value.hint
 
 
-def test_command_gets_the_documents_and_returns_them(new_issuer: Issuer, tmp_path: Path) -> None:
+def test_command_target_stores_the_documents_and_returns_them(
+    new_issuer: Issuer, tmp_path: Path
+) -> None:
     script = tmp_path / "store"
     script.write_text(
         '#!/bin/sh\nfile="$1/$(echo "$3" | tr / _)"\n'
@@ -224,12 +228,12 @@ def test_unknown_target_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["http://store.example", "store.example", "ftp://127.0.0.1"])
-def test_bucket_is_used_by_https_only(endpoint: str) -> None:
+def test_bucket_endpoint_that_is_not_https_is_refused(endpoint: str) -> None:
     with pytest.raises(TargetError, match="is not the https URL of a store"):
         open_target("s3://bucket/path", Path("/"), {}, endpoint)
 
 
-def test_second_command_is_refused_while_one_changes_the_keys(new_issuer: Issuer) -> None:
+def test_command_is_refused_while_another_command_changes_the_keys(new_issuer: Issuer) -> None:
     with (
         new_issuer.folder.lock(),
         pytest.raises(IssuerError, match="another command changes the keys"),
@@ -274,7 +278,7 @@ def test_full_disk_is_reported_with_the_folder(new_issuer: Issuer) -> None:
     assert "free space" in got.value.hint
 
 
-def test_closed_output_is_not_an_error_of_the_folder(new_issuer: Issuer) -> None:
+def test_broken_pipe_is_not_reported_as_an_error_of_the_key_folder(new_issuer: Issuer) -> None:
     with pytest.raises(BrokenPipeError), new_issuer.folder.lock():
         raise BrokenPipeError
 

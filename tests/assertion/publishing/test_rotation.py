@@ -43,7 +43,7 @@ def test_new_key_is_published_before_it_signs_and_the_old_one_until_its_tokens_e
     assert [key.kid for key in issuer.state.keys] == [new.kid]
 
 
-def test_run_without_start_begins_no_rotation(published_issuer: Issuer) -> None:
+def test_run_that_may_not_start_a_rotation_changes_nothing(published_issuer: Issuer) -> None:
     before = published_issuer.state
     assert published_issuer.rotate(start=False) is None
     assert published_issuer.state == before
@@ -82,7 +82,7 @@ def test_files_of_api_servers_are_repaired_by_the_next_run(published_issuer: Iss
     assert (root / "signing.key").resolve().exists()
 
 
-def test_refresh_of_api_servers_is_waited_for_if_it_is_longer_than_the_caches(
+def test_rotation_waits_for_the_refresh_time_if_it_exceeds_the_cache_time(
     tmp_path: Path,
 ) -> None:
     issuer = issuers.create(tmp_path / "issuer")
@@ -93,7 +93,7 @@ def test_refresh_of_api_servers_is_waited_for_if_it_is_longer_than_the_caches(
     assert wait.until == issuer.clock.now + WAITS.refresh_seconds
 
 
-def test_no_cached_key_set_lacks_the_key_of_a_token_in_twenty_rotations(
+def test_cached_key_sets_verify_every_valid_token_during_twenty_rotations(
     published_issuer: Issuer,
 ) -> None:
     issuer = published_issuer
@@ -215,7 +215,7 @@ def test_rotation_by_key_files_waits_for_two_restarts(tmp_path: Path) -> None:
     assert not issuer.folder.key_path(old).exists()
 
 
-def test_without_kubeconfig_the_operator_states_each_restart(tmp_path: Path) -> None:
+def test_operator_must_confirm_each_restart_if_there_is_no_kubeconfig(tmp_path: Path) -> None:
     issuer = issuers.create(tmp_path / "issuer", SigningMode.FILES)
     wait = issuer.rotate()
     assert wait is not None
@@ -234,7 +234,7 @@ def test_without_kubeconfig_the_operator_states_each_restart(tmp_path: Path) -> 
     assert "have not expired" in wait.reason
 
 
-def test_one_statement_counts_for_one_restart(tmp_path: Path) -> None:
+def test_one_confirmation_counts_for_one_restart_only(tmp_path: Path) -> None:
     """With a leaked key there is no wait between the steps that need a restart."""
     issuer = issuers.create(tmp_path / "issuer", SigningMode.FILES)
     old = issuer.state.active.kid
@@ -245,7 +245,7 @@ def test_one_statement_counts_for_one_restart(tmp_path: Path) -> None:
     assert issuer.folder.key_path(old).exists()
 
 
-def test_leaked_key_is_not_forgotten_while_an_api_server_accepts_it(tmp_path: Path) -> None:
+def test_rotation_waits_until_no_api_server_accepts_the_leaked_key(tmp_path: Path) -> None:
     issuer = issuers.create(tmp_path / "issuer")
     old = issuer.state.active.kid
     issuer.observed = lambda: [
@@ -295,7 +295,7 @@ def test_clock_before_the_last_step_is_refused_until_it_is_accepted(
     issuer.rotate_to_end()
 
 
-def test_publication_by_a_clock_that_was_set_back_does_not_shorten_the_wait_for_caches(
+def test_clock_set_back_at_publication_does_not_shorten_the_cache_wait(
     published_issuer: Issuer,
 ) -> None:
     issuer = published_issuer

@@ -26,7 +26,9 @@ def test_missing_document_is_named(new_issuer: Issuer) -> None:
     assert problem.endswith("has no .well-known/openid-configuration: run `podpass issuer publish`")
 
 
-def test_lost_unknown_and_withdrawn_keys_are_named(published_issuer: Issuer) -> None:
+def test_missing_unknown_and_withdrawn_keys_of_the_target_are_named(
+    published_issuer: Issuer,
+) -> None:
     issuer = published_issuer
     path = issuer.folder.root / "published" / documents.JWKS
     old, first = path.read_bytes(), issuer.state.active.kid
@@ -76,7 +78,7 @@ def _server(issuer: Issuer, /, **changes: object) -> list[str]:
     )
 
 
-def test_api_server_is_compared_with_the_keys(published_issuer: Issuer) -> None:
+def test_api_server_that_differs_from_the_key_folder_is_reported(published_issuer: Issuer) -> None:
     assert _server(published_issuer) == []
     (problem,) = _server(published_issuer, signing="other")
     assert "signs with the key other, which is not published" in problem
@@ -99,7 +101,9 @@ def test_api_server_that_still_signs_with_the_old_key_is_named(published_issuer:
     assert f"signs with the key {old}; the active key is {issuer.state.active.kid}" in problem
 
 
-def test_public_documents_are_compared(published_issuer: Issuer) -> None:
+def test_public_documents_that_differ_from_the_key_folder_are_reported(
+    published_issuer: Issuer,
+) -> None:
     root = published_issuer.folder.root / "published"
     public = PublicDocuments(
         discovery=jose.loads_object((root / documents.DISCOVERY).read_bytes()),

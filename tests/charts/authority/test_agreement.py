@@ -211,7 +211,7 @@ def test_command_refuses_resources_that_the_schema_refuses(resource: Any) -> Non
         parse_seed(yaml.safe_dump({"resources": [resource]}), "seed.yaml")
 
 
-def test_every_value_is_in_a_rendered_set() -> None:
+def test_every_chart_value_is_in_a_set_of_values_that_a_test_renders() -> None:
     used = {key for values in SETS.values() for key in keys(values)}
     assert FILES.ours - used == {"tenantID", "image.tag"}
 

@@ -110,7 +110,7 @@ def _values(**more: Any) -> Values:
     }
 
 
-def test_the_service_runs_and_is_seeded_changed_and_removed(
+def test_installed_authority_is_seeded_upgraded_and_uninstalled(
     chart: AuthorityChart, kubectl: Kubectl, authority: Authority
 ) -> None:
     def helm(*arguments: str, values: Values | None = None) -> str:

@@ -107,7 +107,9 @@ def test_selectors_match_the_replicas_and_not_test_or_seed_pods(
             assert not [each for each in selectors if each.items() <= seeding.items()]
 
 
-def test_readiness_requires_the_database_if_the_value_says_so(chart: AuthorityChart) -> None:
+def test_readiness_requires_the_database_only_if_require_database_is_set(
+    chart: AuthorityChart,
+) -> None:
     for required, path in ((False, "/readyz"), (True, "/readyz?require=database")):
         only = container(chart.render({**EVERYTHING, "requireDatabase": required}))
         assert only["readinessProbe"]["httpGet"]["path"] == path
@@ -171,7 +173,7 @@ def test_every_value_has_an_effect(chart: AuthorityChart, everything: list[Objec
     assert idle == ["podLabels.app.kubernetes.io/name"]  # the selector of the replicas
 
 
-def test_each_pod_value_is_in_its_field(everything: list[Object]) -> None:
+def test_each_value_for_pods_is_rendered_in_its_field(everything: list[Object]) -> None:
     spec = find(everything, "Deployment")["spec"]
     template, only = spec["template"], container(everything)
     pod, given = template["spec"], EVERYTHING
@@ -240,7 +242,7 @@ def test_each_setting_reaches_the_process(everything: list[Object]) -> None:
     assert set(data) <= {row["variable"] for kind in kinds for row in describe(kind)}
 
 
-def test_replicas_alone_get_the_ca_and_a_token_for_the_api_server(
+def test_only_replicas_get_the_cluster_ca_and_a_token_for_the_api_server(
     chart: AuthorityChart, everything: list[Object]
 ) -> None:
     pod = find(everything, "Deployment")["spec"]["template"]["spec"]
@@ -260,7 +262,7 @@ def test_replicas_alone_get_the_ca_and_a_token_for_the_api_server(
         assert not [one for one in other["volumes"] if "projected" in one]
 
 
-def test_a_changed_setting_starts_new_pods_and_nothing_else_does(chart: AuthorityChart) -> None:
+def test_authority_pods_are_replaced_only_if_a_setting_changes(chart: AuthorityChart) -> None:
     def mark(values: dict[str, Any]) -> str:
         template = find(chart.render(values), "Deployment")["spec"]["template"]["metadata"]
         text: str = template["annotations"]["podpass/config"]
@@ -321,7 +323,9 @@ def test_seed_pods_may_connect_to_the_database_and_accept_no_connections(
     assert "NetworkPolicy" not in {one["kind"] for one in bare}
 
 
-def test_failing_seed_job_ends_and_keeps_its_log(everything: list[Object]) -> None:
+def test_failing_seed_job_ends_before_the_timeout_of_helm_and_keeps_its_logs(
+    everything: list[Object],
+) -> None:
     """Helm waits five minutes; a Job whose pods restart loses their logs."""
     job = find(everything, "Job")["spec"]
     assert job["template"]["spec"]["restartPolicy"] == "Never"

@@ -91,7 +91,7 @@ TRUST = {"name": "web", "issuer": "cluster", "subject": "system:serviceaccount:d
         ({"databaseSecret": ""}, "/databaseSecret", "pattern"),
     ],
 )
-def test_a_wrong_key_or_type_is_refused_by_name(
+def test_error_names_an_authority_value_with_an_unknown_key_or_a_wrong_type(
     chart: AuthorityChart, values: Values, where: str, said: str
 ) -> None:
     refusal = chart.refusal(values)

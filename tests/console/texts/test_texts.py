@@ -55,5 +55,7 @@ def test_each_text_is_used_and_each_used_text_exists() -> None:
         ("", "a," * 100_000, "en"),
     ],
 )
-def test_language_of_a_request(cookie: str, accept: str, expected: str) -> None:
+def test_request_language_is_that_of_the_cookie_or_of_accept_language(
+    cookie: str, accept: str, expected: str
+) -> None:
     assert texts.choose_language(cookie, accept) == expected

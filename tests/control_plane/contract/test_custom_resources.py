@@ -334,7 +334,9 @@ async def test_watch_ends_when_the_definition_is_deleted(api: ContractApi, jobs:
         await asyncio.wait_for(stream.read(), 60)
 
 
-async def test_deletion_answers_with_a_status(api: ContractApi, jobs: CustomApi) -> None:
+async def test_deletion_of_a_custom_resource_returns_a_status(
+    api: ContractApi, jobs: CustomApi
+) -> None:
     uid = (await jobs.create())["metadata"]["uid"]
     reply = await api.call("DELETE", jobs.path("a"))
     details = {"name": "a", "group": jobs.group, "kind": "jobs", "uid": uid}
@@ -394,7 +396,7 @@ async def test_role_allows_a_custom_kind(api: ContractApi, jobs: CustomApi) -> N
     check_refused(refused, 403, "Forbidden")
 
 
-async def test_deleted_namespace_takes_its_custom_resources(
+async def test_deletion_of_a_namespace_deletes_its_custom_resources(
     api: ContractApi, jobs: CustomApi
 ) -> None:
     await jobs.create()

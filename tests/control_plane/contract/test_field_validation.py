@@ -111,7 +111,7 @@ IN_JSON_PATCH = [
     ],
     ids=["merge", "strategic", "json"],
 )
-async def test_problems_of_a_patch_precede_those_of_the_patched_object(
+async def test_problems_of_a_patch_are_listed_before_those_of_the_patched_object(
     api: ContractApi, media_type: str, patch: str, in_patch: list[str]
 ) -> None:
     await api.create("configmaps", config_map(a="1"))

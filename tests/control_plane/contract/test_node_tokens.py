@@ -195,7 +195,7 @@ async def test_missing_object_of_a_volume_is_named(
     )
 
 
-async def test_rbac_allows_a_node_more_audiences(api: ContractApi) -> None:
+async def test_node_gets_a_token_for_an_audience_that_rbac_allows(api: ContractApi) -> None:
     ref = await _pod(api, _projected(AUDIENCE))
     name = unique_name("audiences")
     rule = {
@@ -253,7 +253,7 @@ async def test_node_gets_no_token_of_a_pod_on_another_node(api: ContractApi) -> 
     )
 
 
-async def test_restriction_comes_before_the_missing_account_and_after_the_missing_pod(
+async def test_missing_pod_is_reported_before_a_missing_account(
     api: ContractApi,
 ) -> None:
     ref = {"kind": "Pod", "apiVersion": "v1", "name": "none", "uid": UID}

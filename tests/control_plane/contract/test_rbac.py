@@ -94,7 +94,9 @@ async def test_role_for_one_name_allows_the_list_of_this_name_only(
     assert body["message"].startswith("configmaps is forbidden: ")
 
 
-async def test_name_that_no_object_can_have_is_not_authorized_as_a_name(api: ContractApi) -> None:
+async def test_role_for_an_invalid_name_does_not_allow_a_list_by_that_name(
+    api: ContractApi,
+) -> None:
     await _allow(api, _role("named", "list", names=["a/b"]))
     path = api.path("configmaps") + "?fieldSelector=metadata.name%3Da%2Fb"
     body = check_refused(await api.call("GET", path, token=ALICE), 403, "Forbidden")
@@ -102,7 +104,9 @@ async def test_name_that_no_object_can_have_is_not_authorized_as_a_name(api: Con
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-async def test_namespaces_are_not_found_inside_a_namespace(api: ContractApi, method: str) -> None:
+async def test_path_of_namespaces_below_a_namespace_is_not_found(
+    api: ContractApi, method: str
+) -> None:
     await _allow(api, _role("all", "list", "create", "deletecollection", resource="namespaces"))
     body = {"metadata": {"name": "stolen"}} if method == "POST" else None
     reply = await api.call(method, api.path("namespaces"), body, token=ALICE)

@@ -32,7 +32,7 @@ async def test_changes_arrive_in_order(api: ContractApi, before: str) -> None:
     assert _types_and_values(events) == [("ADDED", "1"), ("MODIFIED", "2"), ("DELETED", "2")]
 
 
-async def test_resource_versions_grow_and_a_deletion_has_its_own(
+async def test_resource_versions_of_events_increase_and_are_unique(
     api: ContractApi, before: str
 ) -> None:
     events = await api.watch(api.path("configmaps"), f"&resourceVersion={before}{ONE}")

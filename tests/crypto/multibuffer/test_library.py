@@ -44,7 +44,7 @@ def test_signatures_equal_those_of_openssl(
     assert signatures == [_sign_with_openssl(KEY, text) for text in TEXTS[:count]]
 
 
-def test_loaded_keys_do_not_mix(library: multibuffer.MultiBufferLibrary) -> None:
+def test_each_loaded_key_gives_its_own_signatures(library: multibuffer.MultiBufferLibrary) -> None:
     others = [generate_rsa() for _ in range(3)]
     loaded = [library.load(key) for key in others]
     for key, one in zip(others, loaded, strict=True):
@@ -125,7 +125,7 @@ def test_key_with_unequal_primes_is_rejected(library: multibuffer.MultiBufferLib
         library.load(_key_with_unequal_primes())
 
 
-def test_refused_text_raises_instead_of_returning_zeros(
+def test_text_that_the_library_refuses_raises_an_error(
     library: multibuffer.MultiBufferLibrary,
 ) -> None:
     """Fails if the status is not checked: the signature would be the zeros of the output buffer."""

@@ -176,7 +176,7 @@ async def test_caller_who_is_not_an_administrator_of_the_tenant_is_refused(
         (PATH.replace("true", "false"), "POST", 400),
     ],
 )
-async def test_other_request_is_refused(
+async def test_consent_request_with_another_method_path_or_query_is_refused(
     portal: Portal, path: str, method: str, status: int
 ) -> None:
     await register(portal, access(GRAPH_APP_ID, USER_READ))

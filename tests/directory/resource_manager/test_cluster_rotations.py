@@ -85,7 +85,7 @@ async def test_failed_rotation_shows_its_reason_and_can_be_repeated(manager: Any
 @pytest.mark.parametrize(
     ("status", "code"), [(409, "OperationNotAllowed"), (501, "NotImplemented")]
 )
-async def test_cluster_that_cannot_rotate_says_why_and_changes_nothing(
+async def test_refused_rotation_returns_the_message_of_the_cluster_and_changes_nothing(
     manager: Any, verb: str, status: int, code: str
 ) -> None:
     await manager.send("PUT", ONE, cluster(**ON))
@@ -101,7 +101,7 @@ async def test_cluster_that_cannot_rotate_says_why_and_changes_nothing(
 
 
 @BOTH
-async def test_rotation_needs_a_role_a_cluster_and_this_subscription(
+async def test_rotation_of_a_missing_cluster_or_without_a_role_is_refused(
     manager: Any, verb: str
 ) -> None:
     status, body, _ = await manager.send("POST", f"{ONE}/{verb}")

@@ -121,7 +121,9 @@ async def test_duplicate_trust_error_names_the_other_credential(
 @pytest.mark.parametrize(
     ("field", "length"), [("subject", 600), ("issuer", 600 - len("https://x/"))]
 )
-async def test_600_characters_are_accepted(manager: Any, field: str, length: int) -> None:
+async def test_subject_or_issuer_of_600_characters_is_accepted(
+    manager: Any, field: str, length: int
+) -> None:
     value = "x" * length if field == "subject" else "https://x/" + "x" * length
     assert (await manager.send("PUT", ONE, credential(**{field: value})))[0] == 201
 

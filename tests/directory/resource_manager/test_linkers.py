@@ -125,7 +125,9 @@ async def test_connection_writes_credential_roles_and_objects(
         assert any(one.startswith(action) for one in entries), action
 
 
-async def test_second_run_changes_nothing(manager: Any, web: dict[str, str]) -> None:
+async def test_repeated_put_of_a_connection_changes_nothing(
+    manager: Any, web: dict[str, str]
+) -> None:
     await manager.send("PUT", ONE, linker(web))
     manager.cluster.written.clear()
     before = await state(manager, web)
@@ -250,7 +252,7 @@ async def test_target_of_an_unserved_service_gets_its_values_and_roles(
     assert shown == written.secret_values
 
 
-async def test_stored_openai_account_has_the_values_of_openai(
+async def test_connection_to_a_stored_openai_account_has_the_openai_endpoint(
     manager: Any, web: dict[str, str]
 ) -> None:
     target = f"{PROVIDERS}/Microsoft.CognitiveServices/accounts/ai"
@@ -261,7 +263,9 @@ async def test_stored_openai_account_has_the_values_of_openai(
     assert written.secret_values["AZURE_OPENAI_BASE"] == "https://ai.openai.azure.com/"
 
 
-async def test_stored_resource_is_shown_listed_and_a_scope_of_roles(manager: Any) -> None:
+async def test_stored_resource_is_shown_and_listed_and_accepts_role_assignments(
+    manager: Any,
+) -> None:
     body = {"location": "eastus", "kind": "StorageV2", "tags": {"a": "b"}, "properties": {"x": 1}}
     status, made, _ = await manager.send("PUT", ACCOUNT, body)
     assert (status, made["id"], made["kind"]) == (200, ACCOUNT, "StorageV2")
@@ -282,7 +286,7 @@ async def test_stored_resource_is_shown_listed_and_a_scope_of_roles(manager: Any
     assert (await manager.send("GET", ACCOUNT))[0] == 404
 
 
-async def test_storage_account_has_the_only_valid_name(manager: Any) -> None:
+async def test_storage_account_with_an_invalid_or_used_name_is_refused(manager: Any) -> None:
     body = {"location": "eastus", "properties": {}}
     check = f"{SUB}/providers/Microsoft.Storage/checkNameAvailability"
     assert (await manager.send("POST", check, {"name": "acc"}))[1] == {"nameAvailable": True}
@@ -323,7 +327,7 @@ async def test_requested_roles_replace_the_default_roles(manager: Any, web: dict
     )
 
 
-async def test_opt_out_leaves_out_access_or_configuration(
+async def test_opted_out_connection_writes_no_access_or_no_configuration(
     manager: Any, web: dict[str, str]
 ) -> None:
     before = await state(manager, web)
@@ -337,7 +341,7 @@ async def test_opt_out_leaves_out_access_or_configuration(
     assert written.secret_values is None
 
 
-async def test_customized_keys_rename_the_keys_of_the_secret(
+async def test_customized_keys_rename_secret_keys_and_invalid_ones_are_refused(
     manager: Any, web: dict[str, str]
 ) -> None:
     renamed = {"AZURE_KEYVAULT_RESOURCEENDPOINT": "VAULT_URL"}
@@ -603,7 +607,9 @@ async def test_connections_are_deleted_with_their_cluster(
     assert f"Microsoft.ServiceLinker/linkers/delete {ONE}" in await audit(manager)
 
 
-async def test_validation_names_what_is_missing(manager: Any, web: dict[str, str]) -> None:
+async def test_validation_of_a_connection_names_the_missing_role(
+    manager: Any, web: dict[str, str]
+) -> None:
     await manager.send("PUT", ONE, linker(web))
     _, good, _ = await manager.send("POST", f"{ONE}/validateLinker")
     details = good["properties"]["validationDetail"]

@@ -108,7 +108,7 @@ def test_response_is_delayed_to_the_next_grid_time(elapsed: float) -> None:
     assert 0 < uniform.seconds_to_grid(elapsed) <= uniform.GRID_SECONDS + 1e-9
 
 
-def test_only_steps_up_to_client_authentication_are_uniform() -> None:
+def test_only_refusals_up_to_client_authentication_are_uniform() -> None:
     assert set(STEPS) - uniform.HIDDEN_STEPS == {
         "wire",
         "tenant",

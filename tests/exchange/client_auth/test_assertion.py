@@ -54,7 +54,7 @@ def test_missing_iat_counts_as_zero(issued: Any) -> None:
     assert read_valid_claims(iat=issued).issued == 0
 
 
-def test_missing_nbf_is_none() -> None:
+def test_assertion_without_nbf_has_no_not_before_time() -> None:
     assert read_valid_claims().not_before is None
     assert read_valid_claims(nbf=0).not_before == 0
 

@@ -355,7 +355,7 @@ async def test_credential_for_own_token_has_the_propagation_delay(
     assert (await harness.expect_refusal(sign_own_token())).entry.number == 70025
 
 
-async def test_credential_may_use_another_origin_of_the_service(
+async def test_credential_with_the_issuer_of_another_configured_origin_matches(
     harness: AuthenticatorHarness,
 ) -> None:
     harness.settings = replace(SETTINGS, origins=(OURS, "https://alias.test"))

@@ -90,7 +90,7 @@ async def test_request_with_expired_keys_waits_for_a_fetch(
     assert web.fetches == 2
 
 
-async def test_short_fresh_time_is_respected(web: FakeIssuers) -> None:
+async def test_keys_are_fetched_again_after_a_short_fresh_time(web: FakeIssuers) -> None:
     """Fails if the retry delay also applies after a success: keys would be used longer than configured."""
     issuers = IssuerKeyCache(web, AuthoritySettings(issuer_fresh_seconds=1), web.clock)
     await issuers.find_keys(ISSUER, "first")
@@ -178,7 +178,7 @@ async def test_clock_set_back_does_not_extend_the_key_lifetime(
 # --------------------------------------------------------------------------------------------- outages
 
 
-async def test_keys_outlive_an_outage_up_to_a_limit(
+async def test_stored_keys_are_used_during_an_outage_up_to_a_limit(
     web: FakeIssuers, issuers: IssuerKeyCache
 ) -> None:
     await issuers.find_keys(ISSUER, "first")
@@ -326,7 +326,7 @@ async def test_slow_issuers_do_not_delay_issuers_in_use(
         assert caught.value.facts["reason"] == "timeout"
 
 
-async def test_slow_issuer_uses_only_slots_of_slow_issuers(
+async def test_slow_issuers_use_no_fetch_slots_of_fast_issuers(
     web: FakeIssuers, issuers: IssuerKeyCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails if slow issuers use the slots of fast issuers: a few hundred would occupy them all."""

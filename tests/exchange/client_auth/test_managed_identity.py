@@ -57,7 +57,7 @@ async def test_own_token_is_verified_without_a_fetch(world: "World") -> None:
     assert world.site.hits == []
 
 
-async def test_all_origins_are_one_issuer(world: "World") -> None:
+async def test_own_token_of_another_origin_matches_the_documented_issuer(world: "World") -> None:
     """The credential has the documented issuer; the token has the origin of its request."""
     await own.trust(world, issuer=f"https://login.microsoftonline.com/{world.TENANT}/v2.0")
     assert (await own.present(world, await own.get_token(world))).status == 200

@@ -119,7 +119,7 @@ def test_claims_of_any_type_are_accepted_or_refused(claims: Mapping[str, Any]) -
 
 
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=20), max_size=8))
-def test_any_form_survives_encoding_and_parsing(form: dict[str, str]) -> None:
+def test_any_encoded_form_is_parsed_unchanged(form: dict[str, str]) -> None:
     assert token_request.parse_form(urlencode(form).encode()) == form
 
 
@@ -182,7 +182,7 @@ def test_any_scope_is_parsed_or_refused(text: str) -> None:
         assert exc.entry.number in {70011, 1002012, 700022}
 
 
-def test_origin_is_configured_for_any_host_header() -> None:
+def test_unknown_host_header_selects_the_main_origin() -> None:
     origins = Origins(("https://login.test", "https://localhost:8443", "https://localhost:9443"))
     assert origins.for_host("login.test") == "https://login.test"
     assert origins.for_host("LOGIN.test:443") == "https://login.test"

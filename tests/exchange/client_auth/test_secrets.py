@@ -347,7 +347,7 @@ async def test_self_issued_assertion_of_another_application_is_refused(
     ).code == 700021
 
 
-async def test_issuer_decides_how_an_assertion_is_checked(world: "World") -> None:
+async def test_assertion_with_a_url_as_issuer_is_checked_as_federated(world: "World") -> None:
     await add_credentials(world)
     assert (await world.request_token(None, client_id=world.APPLICATION)).claims()[
         "appidacr"

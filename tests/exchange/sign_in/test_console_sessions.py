@@ -89,7 +89,7 @@ async def test_only_an_administrator_with_the_password_gets_a_session(world: Wor
     assert caught.value.entry.number == 50126
 
 
-async def test_sign_out_at_one_replica_ends_the_session_at_all_and_no_other_session(
+async def test_sign_out_at_one_replica_ends_only_that_session_at_all_replicas(
     world: World,
 ) -> None:
     session, second = await world.one.open(), await world.one.open()
@@ -110,14 +110,16 @@ async def test_changed_password_ends_the_session_at_all_replicas(world: World) -
         assert not await each.sessions.is_valid(session)
 
 
-async def test_user_whose_right_was_taken_away_has_no_session(world: World) -> None:
+async def test_session_of_a_user_who_is_no_longer_an_administrator_is_invalid(world: World) -> None:
     session = await world.one.open()
     assert session is not None
     world.other.administrators.clear()
     assert not await world.other.sessions.is_valid(session)
 
 
-async def test_session_expires_and_one_of_a_faster_clock_is_accepted(world: World) -> None:
+async def test_session_expires_and_is_accepted_before_its_start_within_the_skew(
+    world: World,
+) -> None:
     session = await world.one.open()
     assert session is not None
     begun = world.now
@@ -131,7 +133,7 @@ async def test_session_expires_and_one_of_a_faster_clock_is_accepted(world: Worl
         assert await world.other.sessions.is_valid(session) is is_valid
 
 
-async def test_ended_session_stays_ended_until_it_has_expired(world: World) -> None:
+async def test_ended_session_is_stored_until_it_expires(world: World) -> None:
     session = await world.one.open()
     assert session is not None
     await world.one.sessions.end(session)
@@ -142,14 +144,14 @@ async def test_ended_session_stays_ended_until_it_has_expired(world: World) -> N
     assert not await world.other.sessions.is_valid(session)
 
 
-async def test_new_seal_ends_all_sessions(world: World) -> None:
+async def test_replaced_sealing_key_ends_all_sessions(world: World) -> None:
     session = await world.one.open()
     assert session is not None
     world.other.seal.set_key(bytes(32))
     assert not await world.other.sessions.is_valid(session)
 
 
-async def test_value_for_another_purpose_is_no_session(world: World) -> None:
+async def test_value_sealed_for_another_purpose_is_not_a_session(world: World) -> None:
     session = await world.one.open()
     assert session is not None
     values = world.one.seal.open("console-session", session)

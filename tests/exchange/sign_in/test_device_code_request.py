@@ -30,7 +30,9 @@ async def test_first_failed_check_determines_error(world: "World", fixed: int, n
     assert (await world.post(path, client_id=client, scope=scope)).code == number
 
 
-async def test_log_has_checked_steps(world: "World", caplog: pytest.LogCaptureFixture) -> None:
+async def test_log_of_a_device_code_request_lists_the_checked_steps(
+    world: "World", caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO, logger="podpass"):
         await world.post("/common/oauth2/v2.0/devicecode", client_id=AZ, scope="openid")
     [line] = [one for one in caplog.records if one.message == "device_code_issued"]

@@ -108,7 +108,7 @@ async def public_app(world: "World", **document: Any) -> None:
 # ------------------------------------------------------------------------------------ issued tokens
 
 
-async def test_user_realm_is_managed(world: "World") -> None:
+async def test_realm_is_managed_for_own_domains_and_unknown_for_others(world: "World") -> None:
     path = "/common/UserRealm/{}?api-version=1.0"
     answer = await world.send(path.format("admin%40contoso.test"), method="GET")
     assert (answer.body["account_type"], answer.body["domain_name"]) == ("Managed", "contoso.test")

@@ -8,7 +8,7 @@ from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.exchange.signing.key_store import TOPIC
 
 
-async def test_stop_during_a_key_change_is_handled(tmp_path: Path) -> None:
+async def test_key_task_stops_when_cancelled_during_a_notification(tmp_path: Path) -> None:
     async with Database(f"sqlite:///{tmp_path}/keys.db") as database:
         keys = await AuthorityKeys.open(database, bytes(32))
         async with keys.running():

@@ -52,7 +52,7 @@ def test_new_database_has_an_active_and_a_next_key() -> None:
     assert schedule.initial_activations(NOW, SCHEDULE) == (NOW, NOW + 1000)
 
 
-def test_key_is_due_without_a_next_key_and_signs_a_rotation_later() -> None:
+def test_next_key_is_planned_for_one_rotation_after_the_last_key_activates() -> None:
     assert schedule.next_activation([A, B], NOW + 999, SCHEDULE) is None
     assert schedule.next_activation([A, B], NOW + 1000, SCHEDULE) == NOW + 2000
 
@@ -79,7 +79,7 @@ def test_immediate_rotation_does_not_wait() -> None:
     assert activates == (young, NOW)
 
 
-def test_key_created_by_a_fast_clock_counts_from_now() -> None:
+def test_publish_time_of_a_key_created_by_a_fast_clock_starts_now() -> None:
     strange = create_slot(2, NOW + 1000, created=NOW + 1e6)
     activates = schedule.plan_early_rotation(
         [A, strange], NOW, SCHEDULE, replaces="k1", at_once=False

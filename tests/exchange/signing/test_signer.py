@@ -147,7 +147,7 @@ async def test_single_token_waits_a_few_iterations_only_with_a_batch_signer(
 
 
 @pytest.mark.parametrize("kid", ["other", KEY.kid])
-async def test_batch_has_one_key(kid: str) -> None:
+async def test_tokens_of_two_keys_are_not_in_one_batch(kid: str) -> None:
     """Fails if a batch mixes keys: at a rotation, a token would have the other key's ID."""
     other = jose.SigningKey(kid=kid, key=jose.generate_rsa())
     library = FakeBatchSigner()

@@ -62,7 +62,7 @@ async def test_two_clusters_in_one_process_have_their_own_kinds(serve: Callable[
 
 
 @pytest.mark.parametrize("kind", ["Pod", "Service", "Namespace", "Job", "Role", "Node", "Event"])
-async def test_custom_kind_with_a_built_in_name_has_none_of_its_rules(
+async def test_rules_of_a_built_in_kind_do_not_apply_to_a_custom_kind_of_its_name(
     live: Live, kind: str
 ) -> None:
     body = definition(kind, text=TEXT)
@@ -118,7 +118,7 @@ async def test_foreground_deletion_waits_for_custom_dependents(live: Live) -> No
     await until(live, f"{path}/a", 404)
 
 
-async def test_types_of_a_deleted_definition_are_forgotten(live: Live) -> None:
+async def test_schema_types_of_a_deleted_definition_are_released(live: Live) -> None:
     def custom_types() -> set[str]:
         gc.collect()
         return {name for name in schema.types() if name.startswith(schema.CUSTOM)}
@@ -150,7 +150,7 @@ async def test_pattern_takes_linear_time(live: Live) -> None:
     assert refused.body["details"]["causes"][0]["field"].endswith("[text].pattern")
 
 
-async def test_schema_never_refers_to_another_document(live: Live) -> None:
+async def test_schema_that_references_another_document_is_refused(live: Live) -> None:
     body = definition(text=TEXT | {"$ref": "https://other.example/schema"})
     assert (await live.call("POST", DEFINITIONS, body)).status == 422
 

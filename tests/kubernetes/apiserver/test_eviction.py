@@ -22,7 +22,7 @@ def test_disruption_is_decremented_and_the_pod_recorded() -> None:
     assert spent["conditions"][0]["reason"] == "InsufficientPods"
 
 
-def test_budget_without_an_observed_status_refuses() -> None:
+def test_eviction_is_refused_while_the_budget_status_is_outdated() -> None:
     """Fails if the status of an older generation of a budget is used."""
     with pytest.raises(StatusError) as caught:
         eviction.check_and_decrement(budget(generation=2, disruptionsAllowed=1), "p", NOW)

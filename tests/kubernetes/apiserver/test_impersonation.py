@@ -51,7 +51,9 @@ async def grant(live: Any, *rules: dict[str, Any], to: dict[str, str] = _ALICE) 
     await live.call("POST", f"{RBAC}/clusterrolebindings", body)
 
 
-async def test_repeated_header_is_several_values_and_a_comma_is_data(live: Any) -> None:
+async def test_impersonation_header_may_repeat_and_a_comma_does_not_separate_values(
+    live: Any,
+) -> None:
     """Fails if lines are joined: the group `a,system:masters` would be two groups, one of them privileged."""
     found = await whoami(
         live,

@@ -75,7 +75,7 @@ def test_kind_is_found_by_path_and_by_name() -> None:
     assert kinds.find_kind("apps", "v1", "pods") is None
 
 
-def test_kind_has_its_names() -> None:
+def test_kind_has_its_api_version_resource_prefix_and_list_kind() -> None:
     lease = kinds.kind_by_name("Lease")
     assert lease.api_version == "coordination.k8s.io/v1"
     assert lease.resource == "leases.coordination.k8s.io"

@@ -71,7 +71,7 @@ def test_inlined_messages_are_decoded() -> None:
     }
 
 
-def test_zero_of_a_pointer_is_preserved_and_other_zeros_are_dropped() -> None:
+def test_zero_of_an_optional_field_is_preserved_and_other_zeros_are_dropped() -> None:
     """Fails if pointers and plain fields are not distinguished."""
     raw = field(1, metadata("p")) + field(
         2, field(4, 0) + field(8, "") + field(11, 0) + field(21, 0)

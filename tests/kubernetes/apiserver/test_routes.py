@@ -196,7 +196,7 @@ def covers(attributes: AuthorizerAttributes, call: StoreCall) -> bool:
 
 
 @pytest.mark.parametrize(("method", "query"), REQUESTS)
-async def test_store_is_asked_only_for_what_was_authorized(
+async def test_store_reads_and_writes_only_the_authorized_object(
     live: Any, monkeypatch: pytest.MonkeyPatch, method: str, query: str
 ) -> None:
     """Fails if a path has other attributes for the authorizer than for the registry."""
@@ -248,7 +248,7 @@ def test_method_named_like_a_verb_is_refused(method: str) -> None:
         ("metadata.name", ""),
     ],
 )
-def test_selected_name_is_the_name_that_the_selector_requires(selector: str, name: str) -> None:
+def test_name_required_by_a_field_selector_is_the_authorized_name(selector: str, name: str) -> None:
     """Fails if a user who may list one name selects other objects."""
     path, query = "/api/v1/namespaces/default/pods", {"fieldSelector": [selector]}
     assert parse_request_info("GET", path, query).selected_name == name

@@ -224,7 +224,9 @@ def test_restored_objects_survive_a_restart_and_watchers_see_each_change(
     assert (contents(again), again.revision) == (before, revision + 3)
 
 
-def test_restore_leaves_objects_that_are_kept(open_store: Callable[[], ObjectStore]) -> None:
+def test_restore_does_not_delete_objects_that_the_caller_keeps(
+    open_store: Callable[[], ObjectStore],
+) -> None:
     store = open_store()
     wanted = store.snapshot()
     store.create(MAPS, config_map("kept"))

@@ -127,7 +127,7 @@ def test_element_order_is_applied_and_live_items_keep_their_position() -> None:
     assert merged["containers"][1] == {"name": "c", "image": "new"}
 
 
-def test_element_order_alone_reorders() -> None:
+def test_element_order_directive_without_items_reorders_the_list() -> None:
     change = {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]}
     merged = spec_of(change, containers=[{"name": "a"}, {"name": "b"}])
     assert names(merged["containers"]) == ["b", "a"]
@@ -143,7 +143,7 @@ def test_element_order_with_a_deletion_is_applied() -> None:
     assert names(merged["containers"]) == ["b"]
 
 
-def test_only_retained_keys_stay() -> None:
+def test_retain_keys_directive_removes_all_other_keys() -> None:
     change = {"volumes": [{"name": "v", "$retainKeys": ["name", "configMap"], "configMap": {}}]}
     merged = spec_of(change, volumes=[{"name": "v", "emptyDir": {}}])
     assert merged["volumes"] == [{"name": "v", "configMap": {}}]

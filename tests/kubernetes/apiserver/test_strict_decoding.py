@@ -35,7 +35,7 @@ def test_deep_body_is_walked_without_recursion() -> None:
     assert found.startswith('duplicate field "a.a.a')
 
 
-def test_only_problems_have_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_is_built_only_for_a_reported_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails if a path is built for each key: below long keys that takes quadratic time."""
     calls: list[Sequence[str]] = []
     path = strict_decoding._path

@@ -33,7 +33,7 @@ FAILURES: dict[str, tuple[Exception, str]] = {
 
 
 @pytest.mark.parametrize("how", FAILURES)
-def test_failed_call_has_the_words_of_the_real_api_server(how: str) -> None:
+def test_message_for_a_failed_call_equals_that_of_the_real_api_server(how: str) -> None:
     exc, words = FAILURES[how]
     assert webhook_errors.describe_failure(exc, "hook.test") == words
 
@@ -59,7 +59,7 @@ ERRORS = {"no name": aiohttp.ClientConnectorDNSError, "refused": aiohttp.ClientC
 
 
 @pytest.mark.parametrize("how", CONNECTIONS)
-def test_connection_that_fails_has_the_words_of_the_real_api_server(how: str) -> None:
+def test_message_for_a_failed_connection_equals_that_of_the_real_api_server(how: str) -> None:
     cause, words = CONNECTIONS[how]
     key = ConnectionKey("::1", 9, True, True, None, None, None)
     error: Exception
@@ -82,5 +82,7 @@ def test_connection_that_fails_has_the_words_of_the_real_api_server(how: str) ->
         (302, "the server responded with the status code 302 but did not return more information"),
     ],
 )
-def test_status_has_the_words_of_the_real_api_server(status: int, words: str) -> None:
+def test_message_for_an_error_status_equals_that_of_the_real_api_server(
+    status: int, words: str
+) -> None:
     assert webhook_errors.describe_status(status) == words

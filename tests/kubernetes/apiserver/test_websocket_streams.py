@@ -90,7 +90,7 @@ async def test_request_without_a_stream_ignores_the_offer_of_a_websocket(live: A
 
 
 @pytest.mark.parametrize("place", [0, 1])
-async def test_token_in_the_handshake_is_accepted_and_not_confirmed(live: Any, place: int) -> None:
+async def test_token_in_the_handshake_is_accepted_and_not_returned(live: Any, place: int) -> None:
     path = f"{MAPS}?watch=1&resourceVersion={await create_map(live, 'a')}"
     offered = ["v1.example"]
     offered.insert(place, token("admin-token"))

@@ -114,7 +114,7 @@ async def test_other_requests_are_answered_during_a_large_one(
     assert (await large).status == 200
 
 
-async def test_step_of_a_small_request_runs_directly() -> None:
+async def test_small_request_runs_in_the_event_loop_and_a_large_one_in_a_thread() -> None:
     assert await worker.run(worker.SMALL_BYTES, threading.get_ident) == threading.get_ident()
     assert await worker.run(worker.SMALL_BYTES + 1, threading.get_ident) != threading.get_ident()
     assert worker.size_of({"a": "b"}) == 9

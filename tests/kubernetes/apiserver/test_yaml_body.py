@@ -20,7 +20,7 @@ from podpass.kubernetes.apiserver.status import StatusError
         *("# only a comment", "---\na: 1\n...\n", "? a\n: b", "a:\n- b\n-\n", '"a\\n\\u00e9": 1'),
     ],
 )
-def test_values_are_those_of_the_library(text: str) -> None:
+def test_yaml_values_equal_those_of_pyyaml(text: str) -> None:
     expected = yaml.safe_load(text)
     found = yaml_body.parse(text.encode())
     assert (found, repr(found)) == (expected, repr(expected))

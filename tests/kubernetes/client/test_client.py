@@ -201,7 +201,9 @@ async def test_list_without_end_is_refused(server: Any, monkeypatch: pytest.Monk
     [{"items": {"a": 1}}, {"items": ["a"]}, {"items": 5}, {"metadata": ["a"], "items": []}],
     ids=["mapping", "texts", "number", "metadata"],
 )
-async def test_list_of_other_things_than_objects_is_refused(server: Any, answer: Any) -> None:
+async def test_list_response_whose_items_are_not_objects_is_refused(
+    server: Any, answer: Any
+) -> None:
     server.handler = lambda _: (200, answer)
     async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
         with pytest.raises(KubeError, match="not a list of objects"):

@@ -50,7 +50,7 @@ async def test_a_job_is_complete_when_its_pods_have_succeeded(live: Any) -> None
         assert "finalizers" not in pod["metadata"]
 
 
-async def test_deleted_pods_stay_counted(live: Any) -> None:
+async def test_job_still_counts_succeeded_pods_after_their_deletion(live: Any) -> None:
     """Fails if the counts come only from the pods that exist."""
     await create(live, JOBS, job("j", completions=2))
     for count in (1, 2):

@@ -108,7 +108,7 @@ async def test_no_pod_is_created_in_a_terminating_namespace(live: Any) -> None:
 
 
 @pytest.mark.parametrize("part", ["replicas", "readyReplicas"])
-async def test_wrong_status_is_corrected(live: Any, part: str) -> None:
+async def test_status_that_another_client_changed_is_corrected(live: Any, part: str) -> None:
     await create(live, SETS, replica_set("rs", 1))
     await until(live, f"{SETS}/rs", lambda body: body["status"].get("replicas") == 1)
     await merge(live, f"{SETS}/rs/status", {"status": {part: 7}})

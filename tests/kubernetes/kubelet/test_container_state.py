@@ -46,6 +46,6 @@ def test_invalid_file_counts_as_missing(tmp_path: Path, data: bytes) -> None:
     assert load_records(tmp_path / "none", 0) == {}
 
 
-def test_the_file_is_private(tmp_path: Path) -> None:
+def test_state_file_is_readable_by_the_owner_only(tmp_path: Path) -> None:
     save_records(tmp_path / "r", {})
     assert (tmp_path / "r").stat().st_mode & 0o777 == 0o600

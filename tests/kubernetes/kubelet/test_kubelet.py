@@ -32,7 +32,7 @@ async def test_a_pod_runs_and_its_log_can_be_read(cluster: KubeletCluster) -> No
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the reaper needs Linux")
-async def test_container_has_the_mark_by_which_a_killed_test_run_is_cleaned_up(
+async def test_container_environment_contains_the_mark_of_the_test_run(
     cluster: KubeletCluster,
 ) -> None:
     """A container has an environment of its own, and the reaper of the run finds processes by the mark."""

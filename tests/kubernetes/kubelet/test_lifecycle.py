@@ -92,7 +92,9 @@ def test_init_containers_do_not_run_again_after_a_main_container_ran() -> None:
         ("Never", 1, False),
     ],
 )
-def test_restart_policy_decides_about_the_restart(restart: str, code: int, again: bool) -> None:
+def test_exited_container_restarts_as_its_restart_policy_says(
+    restart: str, code: int, again: bool
+) -> None:
     decision = decide_for(plan(restart), m=terminated(code))
     assert (decision.start == ("m",)) is again
     assert decision.finished is not again
@@ -191,7 +193,7 @@ def test_pod_past_its_deadline_fails_even_if_its_containers_succeeded() -> None:
     assert lifecycle.pod_phase(plan(), {"m": terminated(0)}, finished=True, failed=True) == "Failed"
 
 
-def test_start_failures_with_another_retry_time_are_the_same() -> None:
+def test_start_failures_that_differ_only_in_the_retry_time_are_equal() -> None:
     waiting = lifecycle.record_start_failure(NEW, "ImageUnknown", "add it", 102)
     again = lifecycle.record_start_failure(waiting, "ImageUnknown", "add it", 104)
     assert lifecycle.is_same_failure(waiting, again)
@@ -251,6 +253,6 @@ def test_pod_with_a_new_network_runs_its_init_containers_again_and_keeps_results
     assert decide(job, records, 100, BACK_OFF) == Decision()
 
 
-def test_ended_pod_stays_so_in_a_new_network() -> None:
+def test_records_of_an_ended_pod_are_unchanged_by_a_new_network() -> None:
     records = {"i": terminated(0), "m": interrupted(143)}
     assert lifecycle.record_new_network(plan("Never", inits="i"), records) == records

@@ -129,7 +129,7 @@ async def test_follow_ends_if_the_container_has_ended(tmp_path: Path) -> None:
     assert await asyncio.wait_for(text(tmp_path / "l", follow=True), 30) == "all\n"
 
 
-def test_timestamps_sort_as_times() -> None:
+def test_log_timestamps_sort_in_time_order() -> None:
     times = [0.0, 0.5, 1.0, 1.000001, 59.999999, 60.0]
     assert sorted(map(format_timestamp, times)) == [format_timestamp(each) for each in times]
 

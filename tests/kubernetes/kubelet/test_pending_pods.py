@@ -48,7 +48,7 @@ def test_removed_pod_is_not_popped_and_a_newer_version_keeps_its_place() -> None
     assert popped(queue, {}) == "a-2"
 
 
-def test_pod_keeps_its_place_from_its_binding_to_its_end() -> None:
+def test_pod_occupies_one_place_from_its_binding_until_its_end() -> None:
     capacity = NodeCapacity(2)
     capacity.reserve(pod("a", "1"))
     assert capacity.admit(pod("a", "1"))

@@ -58,7 +58,7 @@ def test_pod_on_the_network_of_the_node_has_its_address() -> None:
     assert PodAddresses("127.0.0.3", None).assign(pod("a")) == "127.0.0.3"
 
 
-def test_machine_that_answers_on_one_address_only_has_no_network(
+def test_machine_without_usable_loopback_addresses_has_no_pod_network(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pod_addresses, "NETWORK", IPv4Network("192.0.2.0/24"))
@@ -94,7 +94,9 @@ async def test_replicas_listen_on_the_same_port_of_their_own_addresses(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux answers on all of 127.0.0.0/8")
-async def test_port_of_the_loopback_address_is_forwarded_too(cluster: KubeletCluster) -> None:
+async def test_port_of_a_program_that_listens_on_127_0_0_1_is_forwarded(
+    cluster: KubeletCluster,
+) -> None:
     """In a real pod, kubectl port-forward reaches a program that listens on 127.0.0.1 alone."""
     port = free_port()
     container = {
@@ -111,7 +113,7 @@ async def test_port_of_the_loopback_address_is_forwarded_too(cluster: KubeletClu
         await channels.until(0, b"local")
 
 
-async def test_second_replica_on_all_addresses_gets_an_event(
+async def test_port_conflict_of_replicas_that_listen_on_all_addresses_gets_an_event(
     cluster: KubeletCluster,
 ) -> None:
     """Fails without the event: a replica that cannot listen looks like a program with an error."""
@@ -134,7 +136,9 @@ async def test_second_replica_on_all_addresses_gets_an_event(
     assert not [each for each in await cluster.events("one") if each["reason"] == "PortInUse"]
 
 
-async def test_failure_without_a_conflict_has_no_such_event(cluster: KubeletCluster) -> None:
+async def test_failure_without_a_port_conflict_gets_no_port_in_use_event(
+    cluster: KubeletCluster,
+) -> None:
     ports = [{"containerPort": free_port()}, {"containerPort": 53, "protocol": "UDP"}]
     await cluster.run("fails", {**shell("exit 1"), "ports": ports})
     await cluster.phase("fails", "Failed")

@@ -96,7 +96,7 @@ def test_pod_needs_its_own_network_if_a_container_may_change_it(
 
 @pytest.mark.parametrize("context", [NET_ADMIN, PRIVILEGED], ids=["capability", "privileged"])
 @pytest.mark.parametrize("mounts", [False, True], ids=["rewrite", "bubblewrap"])
-async def test_all_containers_of_the_pod_share_a_network_that_is_not_the_machines(
+async def test_containers_of_a_pod_share_a_network_namespace_of_their_own(
     bare_cluster: KubeletCluster, mounts: bool, context: dict[str, Any]
 ) -> None:
     await bare_cluster.start(path=_path(bare_cluster, *(["bwrap"] if mounts else [])))
@@ -268,7 +268,7 @@ async def test_container_that_may_change_the_network_does_not_start_without_a_ne
     assert waiting["message"] in event["message"]
 
 
-async def test_path_of_a_pod_does_not_choose_the_program_that_enters_its_network(
+async def test_nsenter_is_not_searched_in_the_path_variable_of_the_pod(
     bare_cluster: KubeletCluster,
 ) -> None:
     own = bare_cluster.folder / "own"

@@ -154,7 +154,7 @@ async def test_container_in_bubblewrap_gets_sigterm_and_sigkill(
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="there is no /proc")
-async def test_mark_with_the_same_prefix_is_not_killed() -> None:
+async def test_process_whose_mark_only_begins_with_the_mark_is_not_killed() -> None:
     """Fails with a search for a prefix: one instance would kill the containers of another."""
     longer = await asyncio.create_subprocess_exec(
         "sleep", "600", env={**os.environ, "PODPASS_CONTAINER": MARK + "-2"}

@@ -72,7 +72,7 @@ async def test_paths_are_rewritten_without_bubblewrap_and_namespaces(tmp_path: P
     assert (await choose_sandbox(str(tmp_path), kinds=["bubblewrap"])).name == "rewrite"
 
 
-def test_kernel_is_tried_before_paths_are_rewritten(tmp_path: Path) -> None:
+def test_kernel_namespaces_are_preferred_to_rewritten_paths(tmp_path: Path) -> None:
     """Fails if mounts need bubblewrap: most images of Linux come without it."""
     own = KernelNamespaces()
     works = subprocess.run([*own.command, "--dev-bind", "/", "/", "--", "true"], check=False)
@@ -237,7 +237,7 @@ def test_pod_reads_only_its_own_part_of_the_hidden_folder(
     assert (data / "ca" / "ca.pem").read_text() == "<ca/ca.pem>"
 
 
-def test_root_cannot_remove_what_covers_the_hidden_folder(tmp_path: Path) -> None:
+def test_root_in_a_pod_cannot_unmount_the_cover_of_the_hidden_folder(tmp_path: Path) -> None:
     """Fails if the program keeps the capability to unmount: root in a pod would read the instance's keys."""
     if asyncio.run(choose_sandbox(os.defpath, kinds=["namespaces"])).name != "namespaces":
         pytest.skip("a sandbox by namespaces does not work here")

@@ -104,7 +104,7 @@ async def test_root_in_a_non_root_pod_is_a_config_error(cluster: KubeletCluster)
     assert "breaks non-root policy" in (await cluster.event("p", "Failed"))["message"]
 
 
-async def test_context_that_the_sandbox_cannot_obey_is_reported_by_an_event(
+async def test_security_context_that_the_sandbox_cannot_apply_gets_an_event(
     cluster: KubeletCluster,
 ) -> None:
     container = shell("true", securityContext={"readOnlyRootFilesystem": True})

@@ -120,7 +120,7 @@ def test_cluster_without_pod_identity_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pods", [[], [pod("a", label="unknown")]], ids=["no-pods", "no-binding"])
-def test_nothing_found_writes_no_file(pods: list[Objects], tmp_path: Path) -> None:
+def test_no_file_is_written_if_no_pod_has_a_binding(pods: list[Objects], tmp_path: Path) -> None:
     assert run(cluster(*pods), tmp_path).files == ()
     assert list(tmp_path.iterdir()) == []
 
@@ -153,7 +153,7 @@ def test_workload_that_cannot_be_converted_writes_no_file(
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/passwd", "a/b", "", "A", "a\n", 7])
-def test_name_that_is_no_object_name_does_not_become_a_file(name: Any, tmp_path: Path) -> None:
+def test_invalid_object_name_is_refused_and_no_file_is_written(name: Any, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
     with pytest.raises(InvalidObject, match="not a valid name"):

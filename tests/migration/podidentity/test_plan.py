@@ -137,7 +137,7 @@ def test_workload_gets_sidecar_account_and_label(kind: str) -> None:
     assert before == original
 
 
-def test_containers_are_those_of_the_reference() -> None:
+def test_injected_containers_equal_those_of_the_reference() -> None:
     spec = pod_template(parsed(plan(body(), proxy_port=8001))["web.yaml"])["spec"]
     assert spec["initContainers"][0] == {
         "name": "azwi-proxy-init",
@@ -195,7 +195,7 @@ def test_workload_with_the_default_account_gets_a_new_one(account: str) -> None:
     assert "serviceAccount" not in pod_template(made["web.yaml"])["spec"]
 
 
-def test_own_account_of_a_workload_keeps_its_content() -> None:
+def test_existing_service_account_of_a_workload_is_preserved() -> None:
     existing: Any = {
         "metadata": {
             "name": "worker",
@@ -296,7 +296,7 @@ def test_manifest_says_what_must_be_done_by_hand(kind: str, count: int) -> None:
     assert text.count('use: "true" # added: the webhook ignores pods without this label\n') == 1
 
 
-def test_comment_is_at_the_label_even_if_a_script_has_the_same_line() -> None:
+def test_comment_for_the_label_does_not_change_a_script_with_the_same_line() -> None:
     script = '  azure.workload.identity/use: "true"\n  azure.workload.identity/use: label-mark\n'
     made = body()
     made["spec"]["template"]["spec"]["containers"][0]["args"] = [script, "label-mark"]
@@ -333,6 +333,6 @@ def test_text_that_yaml_may_read_as_another_type_is_quoted(value: str) -> None:
     assert f'name: "{value}"' in text or "\\" in text
 
 
-def test_comment_cannot_continue_as_yaml() -> None:
+def test_line_breaks_in_a_comment_add_no_yaml() -> None:
     text = render({"kind": "A"}, ["one\nb: 1\u2028c: 1\x85d: 1"])
     assert yaml.safe_load(text) == {"kind": "A"}

@@ -96,7 +96,7 @@ def test_msal_is_not_counted_next_to_the_library_that_uses_it() -> None:
         ("latest", Precision.EXACT, Result.CHECK),
     ],
 )
-def test_range_and_unknown_version_are_decided_by_what_they_allow(
+def test_version_range_or_unknown_version_has_its_own_result(
     version: str, precision: Precision, result: Result
 ) -> None:
     [finding] = decide(Mention(PYTHON, "azure-identity", version, precision))

@@ -171,7 +171,7 @@ def test_file_names_its_libraries(path: str, text: str, expected: str) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"null", b'"x"', b"[[[", b"\0" * 99])
 @pytest.mark.parametrize("path", sorted({path for path, _, _ in TEXTS}))
-def test_other_content_names_no_library(path: str, content: bytes) -> None:
+def test_unexpected_content_names_no_library_version(path: str, content: bytes) -> None:
     try:
         found = read(path, content)
     except NotRead as exc:
@@ -348,5 +348,5 @@ def test_package_that_pip_installed_is_found() -> None:
         "node_modules/a/node_modules/b/package.json",
     ],
 )
-def test_file_that_can_name_no_library_is_not_opened(path: str) -> None:
+def test_file_whose_path_cannot_name_a_library_is_not_opened(path: str) -> None:
     assert choose_reader(path) is None

@@ -199,7 +199,7 @@ def test_deep_path_is_not_read(tmp_path: Path) -> None:
     assert (report.findings, report.is_complete) == ([], False)
 
 
-def test_names_of_all_files_have_a_budget() -> None:
+def test_total_length_of_archive_names_is_limited() -> None:
     content = layer({f"{'a' * 80}/{number}": b"" for number in range(100)})
     budget = Budget(names=100 * 200)
     assert len(list(read_entries(io.BytesIO(content), budget))) == 100
@@ -344,7 +344,7 @@ def test_number_of_layers_images_and_manifests_is_limited(tmp_path: Path) -> Non
         scanned(path)
 
 
-def test_index_that_contains_itself_ends(tmp_path: Path) -> None:
+def test_image_index_that_contains_itself_is_refused(tmp_path: Path) -> None:
     digest = "a" * 64
     loop = f'{{"manifests": [{{"digest": "sha256:{digest}"}}]}}'.encode()
     path = tmp_path / "image.tar"
@@ -403,7 +403,7 @@ def test_error_with_a_name_of_the_image_has_no_control_character(tmp_path: Path)
     assert caught.value.message == "\\x1b[31mc is not valid JSON"
 
 
-def test_layer_of_empty_gzip_members_is_charged(tmp_path: Path) -> None:
+def test_empty_gzip_members_of_a_layer_count_against_the_size_limit(tmp_path: Path) -> None:
     archive = docker_archive(tmp_path / "image.tar", gzip.compress(b"") * 100 + gzip.compress(OLD))
     budget = Budget()
     with ImageFile(archive, budget) as file:
@@ -413,7 +413,7 @@ def test_layer_of_empty_gzip_members_is_charged(tmp_path: Path) -> None:
     assert Budget().total - budget.total >= 100 * 4096
 
 
-def test_wide_character_makes_a_name_more_expensive() -> None:
+def test_name_with_a_wide_character_counts_four_times_its_length() -> None:
     narrow, wide = Budget(), Budget()
     narrow.charge_name("a" * 1000)
     wide.charge_name("a" * 999 + "\U0001f600")
@@ -421,7 +421,7 @@ def test_wide_character_makes_a_name_more_expensive() -> None:
     assert Budget().names - wide.names > 4000
 
 
-def test_many_deep_paths_take_the_memory_of_their_names(tmp_path: Path) -> None:
+def test_memory_for_many_deep_paths_is_bounded(tmp_path: Path) -> None:
     files = {
         f"{number:04}{'/' + 'a' * 30:s}"
         + ("/" + "b" * 30) * 119

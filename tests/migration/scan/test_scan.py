@@ -76,7 +76,7 @@ def test_other_file_systems_are_not_entered() -> None:
     assert "proc" in skipped
 
 
-def test_names_in_a_folder_have_a_budget(tmp_path: Path) -> None:
+def test_total_length_of_file_names_in_a_folder_is_limited(tmp_path: Path) -> None:
     for number in range(50):
         write(tmp_path / f"{number}", b"")
     with pytest.raises(LimitExceeded, match="names"):

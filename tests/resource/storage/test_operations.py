@@ -119,7 +119,9 @@ TABLES = {
         for request, expected in table.items()
     ],
 )
-def test_built_in_roles_that_allow_an_operation(service: str, request_: str, expected: str) -> None:
+def test_storage_operation_is_allowed_by_exactly_its_built_in_roles(
+    service: str, request_: str, expected: str
+) -> None:
     assert allowed(operation(request_, service)) == expected
 
 
@@ -209,7 +211,7 @@ def test_only_the_content_of_blobs_has_no_limit(
     assert operation(request_, service).max_body_bytes == limit
 
 
-def test_container_cannot_be_a_copy() -> None:
+def test_container_creation_with_a_copy_source_is_refused() -> None:
     with pytest.raises(InvalidUri):
         operation("PUT /c02?restype=container", "blob", source="c01")
 
@@ -221,7 +223,7 @@ def test_batch_needs_its_permissions_in_the_whole_account() -> None:
     assert names == {"read", "write", "delete"}
 
 
-def test_roles_complete_each_other() -> None:
+def test_two_roles_together_allow_an_operation() -> None:
     custom = [
         RoleDefinition(id=part, name=part, description="", data_actions=(action,))
         for part, action in (

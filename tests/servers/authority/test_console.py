@@ -97,7 +97,7 @@ def test_sign_in_of_another_origin_or_host_is_refused(
     assert call(connection, "/console/sign-in", form, Host="evil.example")[0] == 421
 
 
-def test_cookie_is_secure(connection: http.client.HTTPConnection) -> None:
+def test_session_cookie_has_all_security_attributes(connection: http.client.HTTPConnection) -> None:
     form = {"username": f"named@{DOMAIN}", "password": SECRET}
     _, _, headers = call(connection, "/console/sign-in", form)
     attributes = {each.strip() for each in headers["set-cookie"].split(";")[1:]}
@@ -196,7 +196,7 @@ def test_passwords_and_sessions_are_not_logged(
     assert cookie.partition("=")[2] not in admin.log
 
 
-def test_without_an_origin_there_is_no_console(authority: Authority) -> None:
+def test_console_is_not_served_if_no_origin_is_configured(authority: Authority) -> None:
     authority.start(workers=1, admin_listen="127.0.0.1:0", tenant_id=TENANT)
     with closing_connection(authority.connect("admin")) as connection:
         status, page, _ = call(connection, "/console/")

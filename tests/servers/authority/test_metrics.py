@@ -47,7 +47,9 @@ def test_alerts_use_existing_metrics_and_outcomes() -> None:
     assert {"AADSTS50000", "AADSTS90033", "throttled"} <= OUTCOMES
 
 
-def test_pack_uses_metrics_and_labels_that_a_running_authority_exports(running: Authority) -> None:
+def test_alerts_and_dashboard_use_metrics_and_labels_that_an_authority_exports(
+    running: Authority,
+) -> None:
     assert running.request_token().status == 200
     running.until(lambda: "podpass_exchange_requests_total{" in running.get("/metrics").body)
     assert not observability.missing("authority", running.get("/metrics").body)

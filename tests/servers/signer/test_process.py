@@ -84,7 +84,7 @@ def _sign(path: Path, claims: str = CLAIMS) -> Any:
     return _call(path, "Sign", messages.SignJWTRequest(claims=claims), messages.SignJWTResponse)
 
 
-def test_three_methods_answer_and_only_the_owner_may_connect(
+def test_signer_serves_its_three_methods_on_a_private_socket(
     start: Start, path: Path, issuer: Issuer
 ) -> None:
     start()
@@ -154,7 +154,7 @@ def test_only_requests_in_flight_fail_while_signers_are_replaced_with_sigterm(
     assert len(in_flight) <= REPLACEMENTS * WORKERS
 
 
-def test_metrics_count_requests_and_missing_keys_make_it_unready(
+def test_signer_counts_requests_and_is_unready_without_keys(
     start: Start, path: Path, issuer: Issuer, tmp_path: Path
 ) -> None:
     port = free_port()

@@ -76,13 +76,17 @@ def test_text_that_is_not_the_claims_of_a_token_is_not_signed(
         SignerService(source).sign(messages.SignJWTRequest(claims=claims))
 
 
-def test_keys_have_the_time_and_the_refresh_hint(source: FolderKeySource, issuer: Issuer) -> None:
+def test_fetched_keys_have_the_current_time_and_the_refresh_hint(
+    source: FolderKeySource, issuer: Issuer
+) -> None:
     answer = SignerService(source).fetch_keys(None)
     assert answer.data_timestamp.seconds == issuer.clock.now
     assert answer.refresh_hint_seconds == WAITS.refresh_seconds
 
 
-def test_longest_token_lifetime_is_that_of_the_waits(source: FolderKeySource) -> None:
+def test_maximum_token_lifetime_equals_the_configured_rotation_wait(
+    source: FolderKeySource,
+) -> None:
     answer = SignerService(source).metadata(None)
     assert answer.max_token_expiration_seconds == WAITS.token_seconds
 

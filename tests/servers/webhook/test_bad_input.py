@@ -140,7 +140,7 @@ def test_another_type_of_content_is_refused(running_webhook: Webhook) -> None:
     assert _code(running_webhook.post(GOOD, {"content-type": "text/plain"})) == 400
 
 
-def test_duplicate_member_names_are_harmless(running_webhook: Webhook) -> None:
+def test_last_duplicate_uid_of_a_review_is_used(running_webhook: Webhook) -> None:
     twice = GOOD.replace(b'"uid":', b'"uid": "first", "uid":')
     answer = running_webhook.post(twice).body["response"]
     assert answer["uid"] == json.loads(GOOD)["request"]["uid"]

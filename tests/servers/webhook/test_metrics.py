@@ -104,7 +104,9 @@ def test_alerts_use_existing_series(webhook: Webhook) -> None:
             assert any(one.startswith(name) and label in one for one in series), (name, label)
 
 
-def test_pack_uses_metrics_and_labels_that_a_running_webhook_exports(webhook: Webhook) -> None:
+def test_alerts_and_dashboard_use_metrics_and_labels_that_a_webhook_exports(
+    webhook: Webhook,
+) -> None:
     webhook.start()
     webhook.review(pod(account="missing"), "team-0")
     assert not observability.missing("webhook", webhook.get("/metrics", "metrics").text)

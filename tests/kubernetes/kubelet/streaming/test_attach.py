@@ -28,7 +28,7 @@ async def test_output_and_input_are_those_of_the_container(cluster: KubeletClust
     assert await cluster.log("reader") == "got one\ngot two\n"
 
 
-async def test_end_of_the_first_input_ends_that_of_a_container_with_stdin_once(
+async def test_stdin_once_container_gets_end_of_file_when_the_first_client_ends_its_input(
     cluster: KubeletCluster,
 ) -> None:
     await cluster.run("once", shell(READ, stdin=True, stdinOnce=True))

@@ -60,13 +60,15 @@ async def test_output_and_exit_code_are_separate(cluster: KubeletCluster, pod: s
     assert done.protocol == V4
 
 
-async def test_mounts_of_the_container_are_there(cluster: KubeletCluster, pod: str) -> None:
+async def test_command_reads_a_mount_of_the_container(cluster: KubeletCluster, pod: str) -> None:
     done = await run(cluster, pod, "cat", "/etc/settings/colour")
     assert (done.text(), done.exit_code) == ("blue", 0)
     assert done.status == {"metadata": {}, "status": "Success"}
 
 
-async def test_input_is_passed_and_v5_ends_it(cluster: KubeletCluster, pod: str) -> None:
+async def test_v5_protocol_sends_input_and_its_end_to_the_command(
+    cluster: KubeletCluster, pod: str
+) -> None:
     query = command("cat", stdin=True)
     async with opened(cluster, pod, query, protocols=(V5, V4)) as channels:
         assert channels.protocol == V5
@@ -87,7 +89,9 @@ async def test_client_gets_a_message_when_the_connection_is_open(
         assert channels.received == {STDOUT: b""}
 
 
-async def test_browsers_get_base64(cluster: KubeletCluster, pod: str) -> None:
+async def test_base64_protocol_for_browsers_encodes_output_and_status(
+    cluster: KubeletCluster, pod: str
+) -> None:
     query = command("sh", "-c", "echo hello; exit 3")
     async with opened(cluster, pod, query, protocols=("v4.base64.channel.k8s.io",)) as channels:
         await channels.finish()
@@ -127,7 +131,9 @@ async def test_unknown_program_is_named(cluster: KubeletCluster, pod: str) -> No
     assert 'exec: "nothing-here": executable file not found in $PATH' in done.status["message"]
 
 
-async def test_command_ends_when_its_client_is_gone(cluster: KubeletCluster, pod: str) -> None:
+async def test_command_is_ended_when_its_client_disconnects(
+    cluster: KubeletCluster, pod: str
+) -> None:
     """Fails if a session forgets its processes: they would run until the pod ends."""
     async with opened(
         cluster, pod, command("sh", "-c", f"echo up; sleep 600 & {WAIT}")
@@ -179,7 +185,7 @@ async def test_idle_session_ends(
         ("ended", command("true"), 404, 'container not found ("app")'),
     ],
 )
-async def test_wrong_request_is_refused_before_the_upgrade(
+async def test_invalid_exec_request_is_refused_before_the_upgrade(
     cluster: KubeletCluster,
     pod: str,
     pod_name: str,

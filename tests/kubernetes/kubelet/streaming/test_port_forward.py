@@ -106,7 +106,7 @@ async def test_several_connections_share_a_tunnel(
     assert spdy.data[error] == b""
 
 
-async def test_refused_connection_is_an_error_of_its_pair_only(
+async def test_refused_port_connection_does_not_affect_other_connections(
     cluster: KubeletCluster, pod: str, port: int, unused_tcp_port: int
 ) -> None:
     async with tunnel(cluster, pod) as spdy:
@@ -138,7 +138,9 @@ async def test_stream_without_its_pair_is_reset(
     assert spdy.reset == {alone, other}
 
 
-async def test_ports_have_two_channels_each(cluster: KubeletCluster, pod: str, port: int) -> None:
+async def test_each_forwarded_port_has_a_data_and_an_error_channel(
+    cluster: KubeletCluster, pod: str, port: int
+) -> None:
     query = [("ports", str(port)), ("ports", str(port))]
     async with opened(cluster, pod, query, **FORWARD) as channels:
         await channels.send(2, b"second")

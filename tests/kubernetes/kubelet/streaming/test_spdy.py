@@ -38,7 +38,7 @@ async def receive(sent: bytes) -> tuple[SpdyConnection, Bytes]:
     return connection, transport
 
 
-def test_headers_survive_a_round_trip_with_a_shared_history() -> None:
+def test_header_codec_round_trip_with_shared_compression_state_is_unchanged() -> None:
     sender, receiver = HeaderCodec(), HeaderCodec()
     for number in range(3):
         headers = {"streamtype": "data", "port": "80", "requestid": str(number)}
@@ -83,7 +83,7 @@ def test_frames_of_other_versions_and_long_control_frames_are_refused(head: byte
 
 
 @pytest.mark.parametrize("numbers", [(2,), (3, 1), (1, 1)])
-async def test_connection_ends_if_stream_numbers_do_not_rise(numbers: tuple[int, ...]) -> None:
+async def test_connection_closes_if_stream_ids_do_not_increase(numbers: tuple[int, ...]) -> None:
     codec = HeaderCodec()
     sent = b"".join(syn_stream(number, codec) for number in numbers)
     connection, _ = await receive(sent + syn_stream(9, codec))
@@ -108,7 +108,7 @@ async def test_ping_of_a_client_is_answered() -> None:
     assert transport.written == ping
 
 
-async def test_data_of_a_stream_ends_with_its_last_frame() -> None:
+async def test_stream_ends_after_the_frame_with_the_fin_flag() -> None:
     codec = HeaderCodec()
     sent = syn_stream(1, codec) + spdy_frames.data_frame(1, b"x" * 100_000, spdy_frames.FIN)
     connection, _ = await receive(sent + spdy_frames.data_frame(99, b"unknown"))
