@@ -35,13 +35,18 @@ COPIES = {
     "deploy/values.yaml": (r"^  tag: (\S+)$",),
     "docs/guides/ci.md": (rf"podpass@v{_TAG}",),
     "docs/guides/cloud.md": (rf"podpass:{_TAG}",),
+    "docs/guides/kind.md": (rf"podpass:{_TAG}", rf"podpass@v{_TAG}"),
     "docs/guides/install.md": (rf"/podpass:{_TAG}", rf"image\.release={_TAG}"),
     "docs/guides/self-host.md": (rf"/podpass:{_TAG}",),
     "docs/guides/sidecar.md": (rf"/proxy(?:-init)?:{_TAG}",),
     "docs/guides/testcontainers.md": (rf"podpass:{_TAG}",),
+    "examples/ci/app.yaml": _IMAGE,
     "examples/ci/azure-pipelines.yml": (rf"podpass\[demo\]=={_TAG}",),
     "examples/ci/github-actions.yml": (rf"/podpass@v{_TAG}",),
+    "examples/ci/github-kind.yml": (rf"/podpass@v{_TAG}",),
     "examples/ci/gitlab-ci.yml": (rf"podpass\[demo\]=={_TAG}",),
+    "examples/ci/gitlab-kind.yml": (rf"podpass\[demo\]=={_TAG}", rf"tags/v{_TAG}\.tar"),
+    "examples/compose/compose.yaml": _IMAGE,
 }
 
 

@@ -63,12 +63,12 @@ def complete_namespaces(
     ctx: click.Context, _: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Return the names of namespaces."""
-    return _list_objects(ctx, "namespaces", incomplete)
+    return _list_objects(ctx, "/api/v1/namespaces", incomplete)
 
 
 def complete_pods(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the names of pods in the chosen namespace."""
-    return _list_objects(ctx, f"namespaces/{_namespace(ctx)}/pods", incomplete)
+    return _list_objects(ctx, f"/api/v1/namespaces/{_namespace(ctx)}/pods", incomplete)
 
 
 def complete_workloads(
@@ -93,7 +93,7 @@ def complete_service_accounts(
     ctx: click.Context, _: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Return `admin` and the names of ServiceAccounts in the chosen namespace."""
-    path = f"namespaces/{_namespace(ctx)}/serviceaccounts"
+    path = f"/api/v1/namespaces/{_namespace(ctx)}/serviceaccounts"
     found = _list_objects(ctx, path, incomplete)
     return [*([CompletionItem("admin")] if "admin".startswith(incomplete) else []), *found]
 
@@ -114,7 +114,9 @@ def complete_accounts_of_all_namespaces(
     ctx: click.Context, _: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Return `admin`, and the ServiceAccounts of the cluster as NAMESPACE/NAME."""
-    accounts = [f"{each['namespace']}/{each['name']}" for each in _read(ctx, "serviceaccounts")]
+    accounts = [
+        f"{each['namespace']}/{each['name']}" for each in _read(ctx, "/api/v1/serviceaccounts")
+    ]
     return [CompletionItem(each) for each in ["admin", *accounts] if each.startswith(incomplete)]
 
 
@@ -129,7 +131,7 @@ def _read(ctx: click.Context, path: str) -> list[dict[str, Any]]:
 
     async def read() -> list[dict[str, Any]]:
         async with _connect(ctx) as client:
-            page = await client.get(f"/api/v1/{path}", _PAGE, metadata_only=True)
+            page = await client.get(path, _PAGE, metadata_only=True)
         return [item["metadata"] for item in page["items"]]
 
     try:
