@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from podpass.cli.cloud_host import find_target
 from podpass.cli.cloud_install import find_other_issuers
 from podpass.cloud.install.objects import CloudValues, build_objects
 from tests.local.instances import Podpass
@@ -102,3 +103,24 @@ def test_context_that_is_not_the_current_one_is_refused(running: Podpass) -> Non
     assert done.returncode == 1
     assert "--yes-this-cluster production is not the current context, podpass" in done.stderr
     assert running("cloud", "status", env=_kubeconfig(running)).returncode == 1
+
+
+def test_target_stays_in_its_context_when_another_one_becomes_current(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`podpass cloud run --as` renews a token for hours: never one of another cluster."""
+    path, names = tmp_path / "config", ("first", "second")
+    config = {
+        "current-context": "first",
+        "contexts": [{"name": each, "context": {"cluster": each, "user": each}} for each in names],
+        "clusters": [
+            {"name": each, "cluster": {"server": f"http://{each}.example"}} for each in names
+        ],
+        "users": [{"name": each, "user": {"token": each}} for each in names],
+    }
+    path.write_text(yaml.safe_dump(config))
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    target = find_target(None, "podpass-cloud")
+    assert target.context == "first"
+    path.write_text(yaml.safe_dump({**config, "current-context": "second"}))
+    assert target.open_client().server == target.server == "http://first.example"

@@ -4,12 +4,14 @@ The cluster is that of an instance, whose kubelet runs the pod. `tests/node/test
 """
 
 import json
+import os
 import shutil
 import signal
 import ssl
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -183,6 +185,23 @@ def test_stopped_background_process_comes_back_on_its_port(host: CloudHost) -> N
     assert exported(host) == before
 
 
+def test_background_process_that_hangs_is_reported_and_a_killed_one_is_replaced(
+    host: CloudHost,
+) -> None:
+    before = exported(host)
+    pid = int(host.cloud("env").stderr.split()[1])
+    os.kill(pid, signal.SIGSTOP)
+    done = host.cloud("env")
+    assert done.returncode == 1
+    assert f"process {pid}, which forwards, does not respond on port" in done.stderr
+    assert f"kill -KILL {pid}" in done.stderr
+    os.kill(pid, signal.SIGKILL)
+    while not has_exited(pid):
+        time.sleep(0.01)
+    assert exported(host) == before
+    assert fetch(before, _VAULT)[0] == 401
+
+
 def test_failed_environment_makes_eval_fail(host: CloudHost) -> None:
     done = host.cloud("env", "--namespace", "empty")
     assert done.returncode == 1
@@ -307,11 +326,5 @@ def test_missing_rights_are_named(host: CloudHost) -> None:
     kubeconfig.write_text(json.dumps(shown))
     done = host.cloud("env", "--kubeconfig", str(kubeconfig))
     assert done.returncode == 1
-    needed = (
-        "get pods/exec",
-        "create pods/exec",
-        "get pods/portforward",
-        "create pods/portforward",
-    )
-    rights = ", ".join(f"{each} in namespace {_NAMESPACE}" for each in needed)
-    assert f"your account may not: {rights}" in done.stderr
+    rights = f"in namespace {_NAMESPACE}, create/get: pods/exec, pods/portforward"
+    assert f"your account lacks these rights:\n    {rights}\n" in done.stderr

@@ -1,6 +1,7 @@
 """Connections to the cloud's pod: replaced pods, refusals, and several connections, on a small API server."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,11 +22,13 @@ class Cluster:
     ended: set[str] = field(default_factory=set)
     replaced_by: str = ""
     refused: bool = False
+    list_seconds: float = 0
     listed: int = 0
     opened: list[str] = field(default_factory=list)
 
     async def list_pods(self, _: web.Request) -> web.Response:
         self.listed += 1
+        await asyncio.sleep(self.list_seconds)
         ready = {"containerStatuses": [{"ready": True}]}
         pods = [{"metadata": {"name": name}, "status": ready} for name in self.pods]
         return web.json_response({"metadata": {}, "items": pods})
@@ -53,7 +56,9 @@ class Cluster:
 
 
 @asynccontextmanager
-async def forwarded(cluster: Cluster, *, wait_seconds: float = 20) -> AsyncIterator[int]:
+async def forwarded(
+    cluster: Cluster, *, wait_seconds: float = 20, max_connections: int = 100
+) -> AsyncIterator[int]:
     """Serve the API and a forwarder; yield its port."""
     app = web.Application()
     app.router.add_get("/api/v1/namespaces/n/pods", cluster.list_pods)
@@ -68,7 +73,12 @@ async def forwarded(cluster: Cluster, *, wait_seconds: float = 20) -> AsyncItera
             await asyncio.sleep(0)
 
         forwarder = CloudForwarder(
-            client, "n", clock=system, sleep=pause, wait_seconds=wait_seconds
+            client,
+            "n",
+            clock=system,
+            sleep=pause,
+            wait_seconds=wait_seconds,
+            max_connections=max_connections,
         )
         server = await asyncio.start_server(forwarder.handle, "127.0.0.1", 0)
         async with server:
@@ -137,3 +147,48 @@ async def test_answered_connection_ends_with_the_pod() -> None:
         assert await reader.read(100) == b""
         writer.close()
     assert cluster.opened == ["cloud-1"]
+
+
+async def test_connections_are_limited(caplog: pytest.LogCaptureFixture) -> None:
+    """Any program of this machine can open them, and each is one to the API server."""
+    caplog.set_level("INFO", "podpass")
+    cluster = Cluster()
+    async with forwarded(cluster, max_connections=1) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"one")
+        assert await reader.read(100) == b"cloud-1:one"
+        with contextlib.suppress(ConnectionError):
+            assert await ask(port, b"two") == b""
+        writer.write(b"end")
+        assert await reader.read(100) == b"cloud-1:end"
+        assert await reader.read(100) == b""
+        writer.close()
+        assert await ask(port, b"three") == b"cloud-1:three"
+    [cause, *_] = [vars(each)["cause"] for each in caplog.records if "cause" in vars(each)]
+    assert cause == "1 connections are open"
+
+
+async def test_long_data_before_the_first_answer_is_not_sent_to_the_next_pod() -> None:
+    """It would be incomplete: what is sent again is limited."""
+    cluster = Cluster(ended={"cloud-1"}, replaced_by="cloud-2")
+    async with forwarded(cluster) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(40):
+                writer.write(bytes(64 * 1024))
+                await writer.drain()
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read(100) == b""
+        writer.close()
+    assert cluster.opened == ["cloud-1"]
+
+
+async def test_waiting_connections_end_together_when_the_api_server_is_slow() -> None:
+    """Fails without the check: each connection waits for the searches of all before it."""
+    cluster = Cluster(pods=[], list_seconds=0.3)
+    async with forwarded(cluster, wait_seconds=0.2) as port:
+        answers = await asyncio.gather(
+            *(ask(port, b"hello") for _ in range(8)), return_exceptions=True
+        )
+    assert all(each == b"" or isinstance(each, ConnectionError) for each in answers)
+    assert cluster.listed == 1

@@ -1,6 +1,8 @@
 """The files of the programs of this machine that use a cloud in a cluster: one private folder per context."""
 
 import json
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +10,11 @@ import pytest
 import trustme
 
 from podpass.cloud.datadir import DataDir
+from podpass.cloud.lock import Lock
 from podpass.kubernetes.client import KubeClient, Target
 from podpass.local import forwarded_cloud
 from podpass.local.environment import client_environment
-from podpass.local.forwarded_cloud import CloudTarget
+from podpass.local.forwarded_cloud import CloudTarget, FolderNotPrivate, ForwarderFailed
 
 _TENANT = "11111111-2222-4333-8444-555555555555"
 _OTHER = "22222222-2222-4333-8444-555555555555"
@@ -135,3 +138,50 @@ def test_ca_of_another_cloud_in_the_environment_is_not_trusted(tmp_path: Path) -
 
 def test_without_a_background_process_stop_does_nothing(tmp_path: Path) -> None:
     assert not forwarded_cloud.stop_background(DataDir(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["", "x", "70000", "9" * 5000, "-1"])
+def test_port_file_that_is_damaged_is_not_used(tmp_path: Path, text: str) -> None:
+    """A full disk truncates it."""
+    data_dir = DataDir(tmp_path)
+    data_dir.path("port").write_text(text)
+    lock = Lock(data_dir.lock_file)
+    assert lock.acquire()
+    with pytest.raises(ForwarderFailed, match="does not respond on port 0") as refused:
+        forwarded_cloud.start_background(data_dir, target())
+    assert refused.value.hint == f"end it: kill -KILL {os.getpid()}, then try again"
+    lock.release()
+
+
+def test_background_process_that_is_stopped_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forwarded_cloud, "_RESPONSE_SECONDS", 0.1)
+    data_dir, lock = DataDir(tmp_path), Lock(DataDir(tmp_path).lock_file)
+    assert lock.acquire()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        data_dir.path("port").write_text(str(port))
+        with pytest.raises(ForwarderFailed, match=f"does not respond on port {port}"):
+            forwarded_cloud.start_background(data_dir, target())
+    lock.release()
+
+
+@pytest.mark.parametrize("folder", ["podpass-cloud", "podpass-cloud/kind"])
+def test_folder_that_other_users_may_write_to_is_refused(tmp_path: Path, folder: str) -> None:
+    """They could have put a CA into it."""
+    data_dir = DataDir(tmp_path / "podpass-cloud" / "kind")
+    data_dir.root.mkdir(parents=True, mode=0o700)
+    (tmp_path / folder).chmod(0o777)
+    with pytest.raises(FolderNotPrivate, match="other users may write to it"):
+        forwarded_cloud.write_files(data_dir, facts(), {})
+    assert not data_dir.ca_file.exists()
+
+
+def test_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with (
+        pytest.raises(FolderNotPrivate, match="belongs to another user"),
+        forwarded_cloud.exclusive(DataDir(tmp_path / "cloud")),
+    ):
+        pass

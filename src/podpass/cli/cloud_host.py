@@ -39,7 +39,8 @@ def find_target(kubeconfig: Path | None, namespace: str) -> "CloudTarget":
         context=context,
         server=client.server,
         namespace=namespace,
-        open_client=lambda: connect(path, environ),
+        # Not of a context that becomes the current one later: a token of that cluster would be sent here.
+        open_client=lambda: connect(path, environ, context),
     )
 
 

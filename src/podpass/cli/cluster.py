@@ -10,14 +10,15 @@ from podpass.errors import UsageError
 from podpass.kubernetes.client import KubeClient, in_cluster
 
 
-def connect(kubeconfig: Path | None, environ: Mapping[str, str]) -> KubeClient:
+def connect(kubeconfig: Path | None, environ: Mapping[str, str], context: str = "") -> KubeClient:
     """Connect by `--kubeconfig`, KUBECONFIG, ~/.kube/config, or the in-cluster configuration of a pod.
 
+    Shapes:  `context` is one of the kubeconfig, by default the current one.
     Errors:  BadKubeconfig; UsageError for no file, or several files in KUBECONFIG.
     """
     path = kubeconfig or find_kubeconfig(environ)
     if path is not None:
-        return KubeClient.from_kubeconfig(path)
+        return KubeClient.from_kubeconfig(path, context)
     if environ.get("KUBERNETES_SERVICE_HOST"):
         return KubeClient(in_cluster(environ))
     raise UsageError(

@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 _CHUNK = 32 * 1024
 # A ClientHello fits; a client that sends more before the first answer is not connected to another pod.
 _MAX_REPLAY = 64 * 1024
+# Any program of this machine can connect, and each connection is one to the API server.
+_MAX_CONNECTIONS = gateway.MAX_TUNNELS
 _POLL_SECONDS = 0.5
 _WAIT_SECONDS = 60.0
 # After the client's last byte, the rest of an answer may follow.
@@ -33,6 +35,18 @@ _LINGER_SECONDS = 5.0
 _CLIENT_ERRORS = frozenset({401, 403})
 
 Sleep = Callable[[float], Awaitable[None]]
+
+
+class TooManyConnections(Error):
+    """The limit of connections is reached."""
+
+    code = "too_many_connections"
+
+
+class NotFoundInTime(Error):
+    """Another connection has searched for a pod until the deadline."""
+
+    code = "cloud_not_found_in_time"
 
 
 class CloudForwarder:
@@ -47,21 +61,27 @@ class CloudForwarder:
         sleep: Sleep = asyncio.sleep,
         port: int = PORT,
         wait_seconds: float = _WAIT_SECONDS,
+        max_connections: int = _MAX_CONNECTIONS,
     ) -> None:
         self._client, self._namespace, self._port = client, namespace, port
         self._clock, self._sleep, self._wait_seconds = clock, sleep, wait_seconds
+        self._max_connections, self._connections = max_connections, 0
         self._pod = ""
         self._finding = asyncio.Lock()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward one connection until it ends."""
+        self._connections += 1
         try:
+            if self._connections > self._max_connections:
+                raise TooManyConnections(f"{self._max_connections} connections are open")
             await self._forward(reader, writer)
         except Error as exc:
             _log.warning("forward_failed", extra={"cause": exc.message})
         except OSError:
             pass  # the client is gone
         finally:
+            self._connections -= 1
             writer.close()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -86,9 +106,13 @@ class CloudForwarder:
     async def _find_pod(self, deadline: float) -> str:
         """Return the pod that is ready; wait for it until the deadline.
 
-        Errors:  NotInstalled, KubeError.
+        Errors:  NotInstalled, KubeError, NotFoundInTime.
         """
+        began = self._clock()
         async with self._finding:
+            # An API server that does not respond must not hold each connection as long as all before it.
+            if not self._pod and began < deadline <= self._clock():
+                raise NotFoundInTime("no pod of the cloud was found in time")
             while not self._pod:
                 try:
                     self._pod = await find_pod(self._client, self._namespace)
@@ -118,7 +142,8 @@ async def _relay(
 
     async def send() -> None:
         while data := await reader.read(_CHUNK):
-            if not is_answered:
+            # One byte more than the limit says that this connection is not sent again.
+            if not is_answered and len(sent) <= _MAX_REPLAY:
                 sent.extend(data)
             await stream.send(data)
         await asyncio.sleep(_LINGER_SECONDS)

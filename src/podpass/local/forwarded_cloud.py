@@ -8,6 +8,7 @@ Nothing is installed system-wide.
 import asyncio
 import fcntl
 import hashlib
+import http.client
 import os
 import re
 import shutil
@@ -39,7 +40,10 @@ _MAX_SLUG = 40
 _POLL_SECONDS = 0.05
 _WATCH_SECONDS = 1.0
 _STOP_SECONDS = 10.0
+_RESPONSE_SECONDS = 5.0
 _BACKLOG = 128
+_WRITABLE_BY_OTHERS = 0o022
+_MAX_PORT, _PORT_DIGITS = 65535, 5
 
 OpenClient = Callable[[], KubeClient]
 
@@ -48,6 +52,12 @@ class ForwarderFailed(Error):
     """The background process did not start, or did not stop."""
 
     code = "forwarder_failed"
+
+
+class FolderNotPrivate(Error):
+    """Other users can write to the folder of the context."""
+
+    code = "cloud_folder_not_private"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,13 +156,15 @@ def start_background(data_dir: DataDir, target: CloudTarget) -> tuple[int, int]:
 
     The caller holds `exclusive`. The port is that of the last time, so that exported environments stay valid.
 
-    Errors:  ForwarderFailed, OSError.
+    Errors:  ForwarderFailed also if the running one does not respond; OSError.
     """
     port_file = data_dir.path("port")
+    port = _read_port(port_file)
     holder = lock_holder(data_dir.lock_file)
     if holder:
-        return holder, int(_read(port_file) or 0)
-    sock = _listen(int(_read(port_file) or 0))
+        _check_responds(holder, port)
+        return holder, port
+    sock = _listen(port)
     write_private(port_file, str(sock.getsockname()[1]).encode())
     reading, writing = os.pipe()
 
@@ -223,10 +235,52 @@ def _listen(port: int) -> socket.socket:
     return sock
 
 
+def _check_responds(pid: int, port: int) -> None:
+    """Check that the gateway of the background process responds.
+
+    Errors:  ForwarderFailed.
+    """
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_RESPONSE_SECONDS)
+    try:
+        connection.request("GET", "/healthz")
+        if connection.getresponse().status == http.HTTPStatus.OK:
+            return
+    except (OSError, http.client.HTTPException):
+        pass
+    finally:
+        connection.close()
+    raise ForwarderFailed(
+        f"process {pid}, which forwards, does not respond on port {port}",
+        hint=f"end it: kill -KILL {pid}, then try again",
+    )
+
+
 def _create_folders(data_dir: DataDir) -> None:
     # Each one by itself: a parent that is created on the way would be open to other users.
     for folder in (data_dir.root.parent, data_dir.root, data_dir.ca_file.parent):
         create_private_folder(folder)
+        _check_owner(folder)
+
+
+def _check_owner(folder: Path) -> None:
+    """Check that no other user can have put files into the folder: a CA that programs would trust.
+
+    Errors:  FolderNotPrivate.
+    """
+    status = folder.stat()
+    if status.st_uid != os.geteuid() or status.st_mode & _WRITABLE_BY_OTHERS:
+        raise FolderNotPrivate(
+            f"{folder} belongs to another user, or other users may write to it",
+            hint="set XDG_STATE_HOME to a folder that only you can write to, or check the files in it and"
+            f" run: chmod 700 {folder}",
+        )
+
+
+def _read_port(path: Path) -> int:
+    """Return the port in a file; 0 if there is none, as after a full disk."""
+    text = _read(path)
+    port = int(text) if text.isascii() and text.isdecimal() and len(text) <= _PORT_DIGITS else 0
+    return port if port <= _MAX_PORT else 0
 
 
 def _read(path: Path) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from podpass import names
 from podpass.crypto.secret import Secret
@@ -141,7 +142,7 @@ async def request_injection(client: KubeClient, account: Account) -> Injection:
 
     Errors:  NoServiceAccount, NothingInjected; KubeError if the API server does not respond.
     """
-    path = f"/api/v1/namespaces/{account.namespace}/pods"
+    path = f"/api/v1/namespaces/{quote(account.namespace, safe='')}/pods"
     try:
         pod = await client.create(path, build_pod(account), {"dryRun": "All"})
     except KubeError as exc:
@@ -189,7 +190,8 @@ async def request_token(client: KubeClient, account: Account, injection: Injecti
         "kind": "TokenRequest",
         "spec": {"audiences": [injection.audience], "expirationSeconds": injection.seconds},
     }
-    path = f"/api/v1/namespaces/{account.namespace}/serviceaccounts/{account.name}/token"
+    namespace, name = quote(account.namespace, safe=""), quote(account.name, safe="")
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
     now = time.time()
     status = (await client.create(path, body))["status"]
     expires = datetime.fromisoformat(status["expirationTimestamp"]).timestamp()

@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 
+import dns.asyncquery
 import dns.edns
 import dns.flags
 import dns.message
@@ -341,3 +342,65 @@ def test_longest_names_and_many_addresses_fit_into_every_packet() -> None:
     query = messages.read_query(dns.message.make_query(name, "A", use_edns=0).to_wire())
     assert isinstance(query, messages.Query)
     assert len(messages.build_answer(query, "vault.azure.net", None)) <= 512
+
+
+async def test_loop_through_a_forwarder_that_changes_the_number_ends() -> None:
+    """Two resolvers forward to each other; each changes the number, as most forwarders do."""
+    sockets = [resolver.bind(HOST, 0) for _ in range(2)]
+    ports = [tcp.getsockname()[1] for _, tcp in sockets]
+    received = 0
+
+    class Counting(resolver.CloudResolver):
+        async def answer(self, wire: bytes, client: str, *, tcp: bool) -> bytes | None:
+            nonlocal received
+            received += 1
+            return await super().answer(wire, client, tcp=tcp)
+
+    async def exists(_name: str) -> bool:
+        return True
+
+    async with contextlib.AsyncExitStack() as stack:
+        for (udp, tcp), port in zip(sockets, reversed(ports), strict=True):
+            found = Counting(["graph.microsoft.com"], (), host_exists=exists, upstream=(HOST, port))
+            await stack.enter_async_context(resolver.run_resolver(found, udp, tcp))
+        query = dns.message.make_query("www.example.org", "A")
+        reply = await dns.asyncquery.udp(query, HOST, port=ports[0], timeout=30)
+        # Refused if two of the random numbers are equal, as for a loop without another forwarder.
+        assert reply.rcode() in (dns.rcode.SERVFAIL, dns.rcode.REFUSED)
+    assert received <= 2 * resolver.MAX_SAME_QUESTION + 1
+
+
+class _LargeUpstream(asyncio.DatagramProtocol):
+    """Answers with more than fits into one packet."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        reply = dns.message.make_response(dns.message.from_wire(data)).to_wire()
+        self.transport.sendto(reply + bytes(4000), addr)  # type: ignore[attr-defined]
+
+
+async def test_large_reply_of_another_server_is_truncated_over_udp() -> None:
+    """A query with a forged source address would send it to another host."""
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(_LargeUpstream, local_addr=(HOST, 0))
+    async with running((HOST, transport.get_extra_info("sockname")[1])) as front:
+        query = dns.message.make_query("www.example.org", "TXT", use_edns=0, payload=65535)
+        with pytest.raises(dns.message.Truncated) as refused:
+            await dns.asyncquery.udp(
+                query, HOST, port=front.port, timeout=30, raise_on_truncation=True
+            )
+    reply = refused.value.kwargs["message"]
+    assert (reply.id, reply.question, reply.answer) == (query.id, query.question, [])
+    transport.close()
+
+
+async def test_query_of_another_class_for_a_served_name_is_not_forwarded() -> None:
+    udp, tcp = resolver.bind(HOST, 0)
+    port = tcp.getsockname()[1]
+    udp.close()
+    tcp.close()
+    async with running((HOST, port)) as front:
+        reply = await front.ask("demo.vault.azure.net", rdclass="CH")
+        assert reply.rcode() == dns.rcode.REFUSED, "the other server would be unreachable"

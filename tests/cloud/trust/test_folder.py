@@ -54,3 +54,17 @@ def test_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     file.write_text("x")
     with pytest.raises(TrustFolderRefused, match="cannot write"):
         write_folder(file, PUBLIC, FIRST)
+
+
+def test_link_that_a_container_left_in_the_folder_is_not_followed(tmp_path: Path) -> None:
+    key, folder = tmp_path / "ca.key", tmp_path / "trust"
+    key.write_text("secret")
+    key.chmod(0o600)
+    write_folder(folder, PUBLIC, FIRST)
+    for name in (".podpass.part", "ca.crt"):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(key)
+    write_folder(folder, PUBLIC, FIRST)
+    assert (key.read_text(), stat.S_IMODE(key.stat().st_mode)) == ("secret", 0o600)
+    assert (folder / "ca.crt").read_bytes() == FIRST
+    assert not [each for each in folder.iterdir() if each.is_symlink()]

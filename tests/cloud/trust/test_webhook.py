@@ -346,3 +346,8 @@ async def test_with_pod_dns_the_patch_has_the_resolver() -> None:
     sent.clear()
     await app({"type": "http", "path": "/other", "headers": headers}, receive, send)
     assert sent[0]["status"] == 404
+
+
+@pytest.mark.parametrize("registration", [{}, {"webhooks": []}, {"webhooks": None}])
+def test_registration_without_webhooks_selects_no_namespace(registration: dict[str, Any]) -> None:
+    assert not objects.selects_all_namespaces(registration)

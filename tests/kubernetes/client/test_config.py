@@ -236,3 +236,30 @@ def test_unreadable_ca_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "ca.crt").write_text("no certificate")
     with pytest.raises(BadKubeconfig, match=r"ca\.crt cannot be read"):
         in_cluster({"KUBERNETES_SERVICE_HOST": "::1", "KUBERNETES_SERVICE_PORT": "1"}, tmp_path)
+
+
+async def test_client_of_a_context_stays_in_it_when_another_one_becomes_current(
+    tmp_path: Path,
+) -> None:
+    """Otherwise a token of another cluster would be requested, and sent to this one's cloud."""
+    path = tmp_path / "config"
+    config = {
+        "current-context": "first",
+        "contexts": [
+            {"name": name, "context": {"cluster": name, "user": name}}
+            for name in ("first", "second")
+        ],
+        "clusters": [
+            {"name": name, "cluster": {"server": f"http://{name}.example"}}
+            for name in ("first", "second")
+        ],
+        "users": [{"name": name, "user": {"token": name}} for name in ("first", "second")],
+    }
+    path.write_text(yaml.safe_dump(config))
+    client = KubeClient.from_kubeconfig(path, "first")
+    path.write_text(yaml.safe_dump({**config, "current-context": "second"}))
+    client.reload()
+    assert client.server == KubeClient.from_kubeconfig(path, "first").server
+    assert client.server == "http://first.example"
+    assert client.target.headers() == {"authorization": "Bearer first"}
+    assert KubeClient.from_kubeconfig(path).server == "http://second.example"

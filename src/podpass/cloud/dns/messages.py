@@ -24,7 +24,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 MAX_QUERY_BYTES = 4096
 _HEADER = struct.Struct("!6H")
 _MAX_ADDITIONAL = 2  # EDNS, and a signature
-_QR, _RD = 0x8000, 0x0100
+_QR, _TC, _RD = 0x8000, 0x0200, 0x0100
 _PAYLOAD = 1232  # fits into one packet on every network (DNS flag day 2020)
 # Seconds that others may keep an address, and that a name does not exist.
 _TTL, _NEGATIVE_TTL = 5, 1
@@ -106,6 +106,17 @@ def build_answer(query: Query, zone: str, addresses: Sequence[Address] | None) -
 def with_number(wire: bytes, number: int) -> bytes:
     """Return a packet with another number."""
     return struct.pack("!H", number) + wire[2:]
+
+
+def limit_datagram(wire: bytes, query: Query) -> bytes:
+    """Return a reply of another server, or a truncated one if it is too large for UDP.
+
+    Otherwise one small query with a forged source address would send a large reply there.
+    """
+    if len(wire) <= _PAYLOAD:
+        return wire
+    number, flags, *_ = _HEADER.unpack_from(wire)
+    return _HEADER.pack(number, flags | _TC, 1, 0, 0, 0) + query.question
 
 
 def is_reply_to(wire: bytes, query: Query, number: int) -> bool:

@@ -11,6 +11,7 @@ import logging
 import secrets
 import socket
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -25,6 +26,7 @@ from podpass.cloud.dns.messages import (
     build_answer,
     build_error,
     is_reply_to,
+    limit_datagram,
     read_query,
     with_number,
 )
@@ -37,6 +39,7 @@ Upstream = tuple[str, int]
 
 MAX_IN_FLIGHT = 512
 MAX_CONNECTIONS = 128
+MAX_SAME_QUESTION = 64
 _IDLE_SECONDS = 10.0
 _UPSTREAM_SECONDS = 5.0
 # Any pod sends as many queries as it likes, and each of them may fail.
@@ -67,6 +70,7 @@ class CloudResolver:
         self._addresses = addresses
         self._host_exists = host_exists
         self._upstream = upstream
+        self._questions: Counter[bytes] = Counter()
         self._forwarded: set[bytes] = set()
         self._failures = FailureLog(clock)
 
@@ -97,15 +101,22 @@ class CloudResolver:
         # A server that forwards to this resolver would send each query around until it expires.
         if query.wire in self._forwarded:
             return build_error(query, dns.rcode.REFUSED)
+        # In a loop through another forwarder, which changes the number, queries are only counted.
+        if self._questions[query.question] >= MAX_SAME_QUESTION:
+            return build_error(query, dns.rcode.SERVFAIL)
         number = secrets.randbits(16)
         sent = with_number(query.wire, number)
         self._forwarded.add(sent)
+        self._questions[query.question] += 1
         try:
             async with asyncio.timeout(_UPSTREAM_SECONDS):
                 forward = _forward_tcp if tcp else _forward_udp
                 return await forward(upstream, query, number)
         finally:
             self._forwarded.discard(sent)
+            self._questions[query.question] -= 1
+            if not self._questions[query.question]:
+                del self._questions[query.question]
 
 
 def find_own_address(client: str) -> Address:
@@ -149,7 +160,7 @@ async def _forward_udp(upstream: Upstream, query: Query, number: int) -> bytes:
     )
     try:
         transport.sendto(with_number(query.wire, number))
-        return with_number(await reply, _number(query))
+        return limit_datagram(with_number(await reply, _number(query)), query)
     finally:
         transport.close()
 

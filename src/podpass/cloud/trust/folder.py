@@ -1,6 +1,7 @@
 """Write the bundle into a folder that containers without a cluster mount."""
 
 import contextlib
+import os
 import re
 import ssl
 from pathlib import Path
@@ -76,11 +77,19 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
         raise TrustFolderRefused(f"{folder} has other files, such as {min(others)[:80]!r}")
     for name, content in files.items():
         part = folder / _PART
-        part.write_bytes(content)
-        part.chmod(_FILE_MODE)
+        _create(part, content)
         part.replace(folder / name)
     for name in present - files.keys() - {_PART}:
         (folder / name).unlink()
+
+
+def _create(path: Path, content: bytes) -> None:
+    # A container that may write to the folder could leave a link here to a file of this process.
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _FILE_MODE)
+    with os.fdopen(handle, "wb") as stream:
+        os.fchmod(handle, _FILE_MODE)
+        stream.write(content)
 
 
 def _is_own(name: str) -> bool:

@@ -55,18 +55,19 @@ class KubeClient:
     def __init__(self, target: Target) -> None:
         self.target = target
         self._kubeconfig: Path | None = None
+        self._context = ""
         self._session: aiohttp.ClientSession | None = None
         self._trusted = _changed(target.ca_file)
         self._credential: PluginCredential | None = None
 
     @classmethod
-    def from_kubeconfig(cls, path: Path) -> Self:
-        """Connect to the API server of the current context.
+    def from_kubeconfig(cls, path: Path, context: str = "") -> Self:
+        """Connect to the API server of a context, by default the current one.
 
         Errors:  BadKubeconfig.
         """
-        client = cls(read_kubeconfig(path))
-        client._kubeconfig = path
+        client = cls(read_kubeconfig(path, context))
+        client._kubeconfig, client._context = path, context
         return client
 
     def reload(self) -> None:
@@ -75,7 +76,7 @@ class KubeClient:
         Errors:  BadKubeconfig.
         """
         assert self._kubeconfig is not None, "this client has no kubeconfig"
-        self.target = read_kubeconfig(self._kubeconfig)
+        self.target = read_kubeconfig(self._kubeconfig, self._context)
 
     @property
     def server(self) -> str:

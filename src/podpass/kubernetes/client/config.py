@@ -52,15 +52,16 @@ class Target:
         return {"authorization": f"Bearer {token}"} if token else {}
 
 
-def read_kubeconfig(path: Path) -> Target:
-    """Read the current context of a kubeconfig.
+def read_kubeconfig(path: Path, context_name: str = "") -> Target:
+    """Read a context of a kubeconfig, by default the current one.
 
     Shapes:  files are relative to the folder of the kubeconfig; `*-data` has precedence over a file, as in
              client-go.
     Errors:  BadKubeconfig, naming the file and the entry.
     """
     config = _load(path)
-    context = _named(config, "contexts", "context", _text(config, "current-context"), path)
+    chosen = context_name or _text(config, "current-context")
+    context = _named(config, "contexts", "context", chosen, path)
     cluster = _named(config, "clusters", "cluster", _text(context, "cluster"), path)
     user = _named(config, "users", "user", _text(context, "user"), path)
     for entry in (cluster, user):
