@@ -33,7 +33,7 @@ async def cancel_and_wait(task: "asyncio.Task[None] | None") -> None:
 
 
 async def close_in_time(stack: contextlib.AsyncExitStack, seconds: float) -> bool:
-    """Close what is on an exit stack; return False if it takes longer, and the rest stays open."""
+    """Close an exit stack; return False if it does not finish in time, and leave the rest open."""
     try:
         async with asyncio.timeout(seconds):
             await stack.aclose()

@@ -4,12 +4,18 @@ import queue
 import socket
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import trustme
 
 from podpass.cli import client, output
-from podpass.errors import Error
+from podpass.cli.account_options import AccountOptions
+from podpass.cli.azure_account import choose_kubeconfig
+from podpass.cli.cluster import find_instance_kubeconfig
+from podpass.cloud.datadir import DataDir
+from podpass.errors import Error, UsageError
 
 
 @pytest.mark.parametrize(
@@ -50,3 +56,25 @@ def test_service_that_completes_no_handshake_is_reported_before_the_limit_of_an_
         port = server.getsockname()[1]
         with pytest.raises(client.NotResponding, match="did not respond on port"):
             client.request(port, tmp_path / "ca.crt", "GET", "/")
+
+
+def test_command_that_needs_a_cluster_is_refused_for_the_cloud_half_alone(tmp_path: Path) -> None:
+    status = {"kubernetes": {"kind": "external", "issuer": None}, "pids": {"podpass": 7}}
+    with pytest.raises(client.NoCluster, match="it has no cluster and no console"):
+        client.check_has_cluster(DataDir(tmp_path), status)
+    client.check_has_cluster(DataDir(tmp_path), {"kubernetes": {"kind": "managed"}})
+
+
+def test_cloud_half_alone_has_no_kubeconfig() -> None:
+    external = {"kubernetes": {"kind": "external", "issuer": None}}
+    assert find_instance_kubeconfig(external) is None
+    found = find_instance_kubeconfig({"kubernetes": {"kubeconfig": "/d/kubeconfig"}})
+    assert found == Path("/d/kubeconfig")
+
+
+def test_instance_without_a_cluster_needs_a_kubeconfig(tmp_path: Path) -> None:
+    account = cast("Any", SimpleNamespace(log_file=tmp_path / "podpass.log", kubeconfig=None))
+    with pytest.raises(UsageError, match="which has no cluster"):
+        choose_kubeconfig(AccountOptions(), account)
+    chosen = AccountOptions(kubeconfig="/d/kubeconfig")
+    assert choose_kubeconfig(chosen, account) == Path("/d/kubeconfig")

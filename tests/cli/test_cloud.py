@@ -86,6 +86,10 @@ def test_cloud_status_of_a_cluster_without_an_installation_is_not_installed(
         "image": "",
         "address": "",
     }
+    assert done.stderr.splitlines() == [
+        "podpass: namespace podpass-cloud has no podpass cloud",
+        "  install it with `podpass cloud install`, or pass its namespace with -n N",
+    ]
 
 
 def test_reset_without_an_installation_names_the_install_command(running: Podpass) -> None:
@@ -95,6 +99,12 @@ def test_reset_without_an_installation_names_the_install_command(running: Podpas
         "podpass: namespace podpass-cloud has no cloud that is ready",
         "  install it with `podpass cloud install`, or see `podpass cloud status`",
     ]
+
+
+def test_command_without_a_kubeconfig_names_ways_to_a_cluster(podpass: Podpass) -> None:
+    done = podpass("cloud", "status", env={"KUBECONFIG": ""})
+    assert done.returncode == 2
+    assert "kind create cluster" in done.stderr
 
 
 def test_context_that_is_not_the_current_one_is_refused(running: Podpass) -> None:

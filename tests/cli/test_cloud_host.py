@@ -300,10 +300,11 @@ def test_forwarding_ends_with_the_command(host: CloudHost) -> None:
             "ServiceAccount default/missing does not exist",
         ),
         (("run", "--as", "/", "--", "true"), 2, "--as '/' is not a ServiceAccount"),
+        (("run", "--as", "a/b/c", "--", "true"), 2, "--as 'a/b/c' is not a ServiceAccount"),
         (("run", "--", "no-such-program"), 127, "no-such-program: command not found"),
         (("run", "-n", "empty", "--", "true"), 1, "namespace empty has no cloud that is ready"),
     ],
-    ids=["account", "name", "command", "namespace"],
+    ids=["account", "name", "more-than-a-name", "command", "namespace"],
 )
 def test_wrong_call_says_what_is_wrong(
     host: CloudHost, arguments: tuple[str, ...], code: int, message: str

@@ -115,6 +115,7 @@ def test_name_with_its_namespace_selects_a_service_account(host: Podpass, name: 
         (("--as", ""), 2, "is not a ServiceAccount"),
         (("--as", "system:serviceaccount:web"), 2, "is not a ServiceAccount"),
         (("--as", "team/"), 2, "is not a ServiceAccount"),
+        (("--as", "team/web/more"), 2, "is not a ServiceAccount"),
         (("-n", "team"), 2, "--as SERVICEACCOUNT"),
         (("--as", "admin", "-n", "team"), 2, "only for a ServiceAccount"),
     ],

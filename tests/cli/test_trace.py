@@ -360,3 +360,14 @@ def test_hops_of_real_pods_are_separated_and_contain_no_token(
     assert wrong[-1]["code"] == "AADSTS700213"
     everything = running("trace", "--all").stdout + running("trace", "--all", "-o", "json").stdout
     assert re.search(r"eyJ[\w-]{10}", everything) is None
+
+
+def test_cloud_half_alone_names_where_its_log_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = {"kubernetes": {"kind": "external"}}
+    monkeypatch.setattr(trace_command, "read_status", lambda _: status)
+    monkeypatch.setattr(trace_command, "check_version", lambda _: None)
+    done = CliRunner().invoke(cli, ["trace", "--data-dir", str(tmp_path)])
+    assert isinstance(done.exception, Error)
+    assert "logs to stderr only" in done.exception.message

@@ -101,7 +101,7 @@ async def test_container_reads_a_blob_by_name_and_other_accounts_have_no_name(
         assert served.azurite.header("host") == [BLOBS]
 
 
-async def test_resolver_leads_to_the_given_addresses(tmp_path: Path) -> None:
+async def test_resolver_answers_with_the_given_addresses(tmp_path: Path) -> None:
     given = "192.0.2.7, 192.0.2.8"
     async with serve(tmp_path / "cloud", dns_address=given) as served:
         assert sorted(await served.resolve(BLOBS)) == ["192.0.2.7", "192.0.2.8"]

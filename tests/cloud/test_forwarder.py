@@ -96,7 +96,7 @@ async def ask(port: int, text: bytes) -> bytes:
         writer.close()
 
 
-async def test_many_connections_reach_the_pod_that_is_searched_once() -> None:
+async def test_many_connections_search_for_the_pod_once() -> None:
     cluster = Cluster()
     async with forwarded(cluster) as port:
         texts = [f"text {number}".encode() for number in range(20)]

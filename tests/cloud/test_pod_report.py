@@ -86,7 +86,7 @@ def changed(change: Change) -> PodFacts:
     return PodFacts(pod=pod, namespace=namespace, bundle=facts.bundle)
 
 
-def test_good_pod_has_nothing_wrong() -> None:
+def test_healthy_pod_passes_every_check() -> None:
     checks = examine(good(), cloud())
     assert first_wrong(checks) is None
     wanted = ["namespace", "label", "variables", "token", "trust", "CA", "names"]
@@ -291,7 +291,7 @@ def test_skipped_container_needs_no_variables() -> None:
     ],
     ids=["own-ca", "proxy", "host-alias"],
 )
-def test_limit_is_named_and_is_not_wrong(change: Change, detail: str) -> None:
+def test_limit_is_reported_and_does_not_fail_the_pod(change: Change, detail: str) -> None:
     checks = examine(changed(change), cloud())
     assert first_wrong(checks) is None
     limits = [each for each in checks if each.state == LIMIT and detail in each.detail]

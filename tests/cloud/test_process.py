@@ -273,14 +273,14 @@ def test_settings_are_checked_together(tmp_path: Path) -> None:
         "--managed-identities needs",
         "--dns-address needs",
         "--dns-upstream needs",
-        "--dns-address: must",
-        "--dns-upstream: must",
+        "'x': must be IP addresses",
+        "--dns-upstream 'y': must",
         "--azurite",
-        "--listen x",
+        "--listen",
         "--tenant-id y",
         "--propagation-delay -1",
     ):
-        assert flag.replace(" x", "") in str(caught.value)
+        assert flag in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def example(docker: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         docker.run("docker-compose", "--project-name", "compose", *files, "down", "--volumes")
 
 
-def test_container_to_develop_in_uses_azure(example: Engine, tmp_path: Path) -> None:
+def test_development_container_uses_azure(example: Engine, tmp_path: Path) -> None:
     options = (
         *("--workspace-folder", images.COMPOSE_EXAMPLE),
         *("--docker-compose-path", "docker-compose"),

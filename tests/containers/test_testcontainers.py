@@ -99,7 +99,7 @@ def test_identity_that_is_not_a_managed_identity_of_the_seed_is_explained(
     assert plain[name] == expected
 
 
-def test_names_lead_to_the_cloud_and_only_for_existing_vaults(plain: dict[str, str]) -> None:
+def test_names_resolve_to_the_cloud_and_only_for_existing_vaults(plain: dict[str, str]) -> None:
     assert plain["demo-vault.vault.azure.net"] == plain["address"]
     assert plain["other-vault.vault.azure.net"] == "Name or service not known"
     assert plain["podpass"] == plain["address"], "Docker's own names still resolve"

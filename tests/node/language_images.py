@@ -112,7 +112,7 @@ def _dotnet() -> Content:
     # .NET opens OpenSSL's libraries by name when it needs them.
     tls = _find_libraries([Path(_ssl.__file__)])
     files = {path: file for path, file in tls.items() if "libssl" in path or "libcrypto" in path}
-    # Microsoft's small images have no ICU, and say so with this variable.
+    # Microsoft's small images have no ICU and set this variable.
     variables = {"DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "true"}
     return Content(files={"/app": program.parent, **files}, binaries=[program], variables=variables)
 

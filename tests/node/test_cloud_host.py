@@ -192,7 +192,7 @@ def test_interrupted_demo_removes_everything(host: Host) -> None:
     assert _objects_of_demos(host) == ""
 
 
-def test_status_of_a_pod_says_what_it_has(host: Host) -> None:
+def test_status_of_a_healthy_pod_passes_every_check(host: Host) -> None:
     host.node.apply(pod("complete", "shop", container(["sleep", "600"])))
     done = host.cloud("status", "complete", "-n", "shop", "-o", "json")
     found = json.loads(done.stdout)
@@ -212,7 +212,7 @@ def test_status_of_a_pod_names_the_first_wrong_thing_and_its_fix(host: Host) -> 
     assert 'add azure.workload.identity/use: "true" to the pod template' in done.stderr
 
 
-def test_status_of_a_pod_that_is_older_than_the_selection_of_its_namespace(host: Host) -> None:
+def test_pod_created_before_its_namespace_was_selected_has_no_trust(host: Host) -> None:
     about = {"name": "early", "labels": {"app": "early"}}
     host.node.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": about})
     account = {"name": "web", "namespace": "early"}
@@ -228,7 +228,7 @@ def test_status_of_a_pod_that_is_older_than_the_selection_of_its_namespace(host:
     host.node.kubectl("delete", "namespace", "early", "--wait=false")
 
 
-def test_deployment_is_not_a_pod(host: Host) -> None:
+def test_status_of_a_deployment_reports_a_missing_pod(host: Host) -> None:
     host.node.apply(deployment("empty", "shop"))
     done = host.cloud("status", "empty", "-n", "shop", check=False)
     assert done.returncode == 1

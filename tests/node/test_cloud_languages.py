@@ -92,7 +92,7 @@ curl -sSf -H "Accept: application/json" "$uri" && echo
 """
 
 
-def test_error_leads_a_container_to_a_page_that_it_can_reach(languages: Languages) -> None:
+def test_error_links_to_a_page_that_a_container_can_reach(languages: Languages) -> None:
     node, app = languages.node, container(["sh", "-c", _OPEN_ERROR_PAGE], languages.image("curl"))
     node.apply(pod("error-page", "shop", app, serviceAccountName="other"))
     node.wait_for("wait", _ENDED, "pod/error-page", "-n", "shop")

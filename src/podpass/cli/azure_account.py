@@ -242,6 +242,7 @@ def _use_instance(
 ) -> AzureAccount:
     """Sign in as the administrator of the local instance; every request goes to its gateway."""
     from podpass.cli.client import require_status
+    from podpass.cli.cluster import find_instance_kubeconfig
     from podpass.crypto.secret import Secret
     from podpass.provision.connection import PATIENT, AzureConnection
     from podpass.provision.endpoints import find_endpoints
@@ -277,10 +278,25 @@ def _use_instance(
         tenant_id=status["tenant_id"],
         tokens=tokens,
         connection=connection,
-        kubeconfig=Path(status["kubernetes"]["kubeconfig"]),
+        kubeconfig=find_instance_kubeconfig(status),
         login_hosts=(urlsplit(status["authority"]).netloc,),
         log_file=data_dir.log_file,
     )
+
+
+def choose_kubeconfig(chosen: AccountOptions, account: AzureAccount) -> Path | None:
+    """Return the kubeconfig of the options, else that of the instance, else None: that of kubectl.
+
+    Errors:  UsageError for an instance without a cluster: it does not trust that of kubectl.
+    """
+    if chosen.kubeconfig:
+        return Path(chosen.kubeconfig)
+    if account.log_file is not None and account.kubeconfig is None:
+        raise UsageError(
+            "the instance is `podpass cloud serve`, which has no cluster",
+            hint="pass the kubeconfig of a cluster that it trusts: --kubeconfig FILE",
+        )
+    return account.kubeconfig
 
 
 def _locate(chosen: AccountOptions, environ: Mapping[str, str]) -> "DataDir":

@@ -37,6 +37,12 @@ class NotResponding(Error):
     code = "not_responding"
 
 
+class NoCluster(UsageError):
+    """The instance is the cloud half alone, and the command needs a cluster."""
+
+    code = "no_cluster"
+
+
 class RequestRefused(Error):
     """The instance refused a request; message and hint come from the instance."""
 
@@ -111,6 +117,24 @@ def require_status(data_dir: DataDir) -> dict[str, Any]:
     if status is None:
         raise not_running(data_dir, format_command(data_dir, "up --detach"))
     return status
+
+
+def is_cloud_alone(status: dict[str, Any]) -> bool:
+    """Return whether this is the status of `podpass cloud serve`, which has no cluster half."""
+    return bool(status["kubernetes"]["kind"] == "external")
+
+
+def check_has_cluster(data_dir: DataDir, status: dict[str, Any]) -> None:
+    """Check that the instance has a cluster half, for commands that need its API server or its console.
+
+    Errors:  NoCluster.
+    """
+    if is_cloud_alone(status):
+        raise NoCluster(
+            f"the instance in {data_dir.root} is `podpass cloud serve`, process"
+            f" {status['pids']['podpass']}: it has no cluster and no console",
+            hint="use an instance of `podpass up` with another --data-dir D",
+        )
 
 
 def call_control(

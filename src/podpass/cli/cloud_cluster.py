@@ -16,6 +16,10 @@ from podpass.kubernetes.client import KubeClient
 from podpass.kubernetes.client.config import read_current_context
 
 _FORBIDDEN = 403
+_HINT = (
+    "create a test cluster, for example with `kind create cluster`; for an existing one, pass"
+    " --kubeconfig FILE or set KUBECONFIG"
+)
 
 kubeconfig_option = click.option(
     "--kubeconfig",
@@ -41,7 +45,7 @@ def open_cluster(kubeconfig: Path | None) -> tuple[KubeClient, str]:
     """
     environ = options.environ()
     path = kubeconfig or find_kubeconfig(environ)
-    client = connect(kubeconfig, environ)
+    client = connect(kubeconfig, environ, hint=_HINT)
     return client, read_current_context(path) if path is not None else ""
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _FailingEval(FailingEval):
-    """The same, but kubectl keeps the kubeconfig of the user."""
+    """A FailingEval that does not change KUBECONFIG."""
 
     def failed_configuration(self, params: Mapping[str, Any]) -> dict[str, str]:  # noqa: ARG002
         from podpass.local.forwarded_cloud import root

@@ -114,7 +114,11 @@ def parse_account(text: str) -> "Account":
         account = host_identity.Account(namespace=namespace, name=name)
     else:
         account = host_identity.parse_account(text, "default")
-    if not account.name or not account.namespace:
+    if (
+        not account.name
+        or not account.namespace
+        or {"/", ":"} & {*account.name, *account.namespace}
+    ):
         raise UsageError(
             f"--as {text!r} is not a ServiceAccount",
             hint="use NAME, NAME.NAMESPACE, NAMESPACE/NAME, or system:serviceaccount:NAMESPACE:NAME",

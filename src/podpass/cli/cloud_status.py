@@ -16,7 +16,7 @@ from podpass.cli.cloud_cluster import (
 )
 from podpass.cli.completion_values import complete_namespaces, complete_pods
 from podpass.cli.output import align, print_message, print_output, text_width
-from podpass.cloud.install.object_names import NAMESPACE
+from podpass.cloud.install.object_names import NAMESPACE, NOT_INSTALLED
 
 if TYPE_CHECKING:
     from podpass.cloud.pod_report import PodCheck
@@ -39,8 +39,8 @@ def command(
 ) -> None:
     """Show the cloud that is installed in the cluster: its pod, tenant, issuer and vaults.
 
-    With POD, show what this pod has of it: identity, token, CA and names; the first thing that is wrong and
-    its fix; and limits, which podpass cannot check from outside.
+    With POD, show whether this pod can use it: identity, token, CA and names; the first thing that is wrong
+    and its fix; and limits, which podpass cannot check from outside.
 
     Exits with status 1 when the cloud is not installed or not ready, or when something of the pod is wrong.
     """
@@ -51,6 +51,9 @@ def command(
         click.echo(align(_rows(status), text_width()), nl=False)
     else:
         print_output(status, output)
+    if status["pod"] == NOT_INSTALLED:
+        print_message(f"podpass: namespace {status['namespace']} has no podpass cloud")
+        print_message("  install it with `podpass cloud install`, or pass its namespace with -n N")
     ctx.exit(0 if status["ready"] else 1)
 
 

@@ -3,14 +3,22 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from podpass.cli.client import read_status
 from podpass.cloud.datadir import DataDir
 from podpass.errors import UsageError
 from podpass.kubernetes.client import KubeClient, in_cluster
 
+_HINT = (
+    "pass --kubeconfig FILE or set KUBECONFIG; for a local instance, run `podpass up --detach`, and"
+    " `podpass env` sets it"
+)
 
-def connect(kubeconfig: Path | None, environ: Mapping[str, str], context: str = "") -> KubeClient:
+
+def connect(
+    kubeconfig: Path | None, environ: Mapping[str, str], context: str = "", *, hint: str = _HINT
+) -> KubeClient:
     """Connect by `--kubeconfig`, KUBECONFIG, ~/.kube/config, or the in-cluster configuration of a pod.
 
     Shapes:  `context` is one of the kubeconfig, by default the current one.
@@ -23,8 +31,7 @@ def connect(kubeconfig: Path | None, environ: Mapping[str, str], context: str = 
         return KubeClient(in_cluster(environ))
     raise UsageError(
         "there is no kubeconfig",
-        hint="pass --kubeconfig FILE or set KUBECONFIG; for a local instance, run"
-        " `podpass up --detach`, and `podpass env` sets it",
+        hint=hint,
     )
 
 
@@ -37,8 +44,14 @@ def connect_to_cluster(
     """
     if kubeconfig is None and not environ.get("KUBECONFIG"):
         status = read_status(data_dir)
-        kubeconfig = Path(status["kubernetes"]["kubeconfig"]) if status else None
+        kubeconfig = find_instance_kubeconfig(status) if status else None
     return connect(kubeconfig, environ)
+
+
+def find_instance_kubeconfig(status: Mapping[str, Any]) -> Path | None:
+    """Return the kubeconfig of an instance; None for `podpass cloud serve`, which has no cluster."""
+    found = status["kubernetes"].get("kubeconfig")
+    return None if found is None else Path(found)
 
 
 def find_kubeconfig(environ: Mapping[str, str]) -> Path | None:

@@ -1,14 +1,13 @@
 """`podpass connect`."""
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from podpass.cli import options
 from podpass.cli.account_options import AccountOptions, build_options
-from podpass.cli.azure_account import sign_in
+from podpass.cli.azure_account import choose_kubeconfig, sign_in
 from podpass.cli.completion_values import complete_identities, complete_vaults
 from podpass.cli.output import print_message, print_output
 from podpass.cli.phase_log import PhaseLog
@@ -39,7 +38,7 @@ async def _connect(
 
     environ, log = options.environ(), PhaseLog(as_reference=False)
     account = await sign_in(chosen, environ, log.report)
-    kubeconfig = Path(chosen.kubeconfig) if chosen.kubeconfig else account.kubeconfig
+    kubeconfig = choose_kubeconfig(chosen, account)
     async with connect_to_cluster(kubeconfig, environ) as cluster:
         wanted = connect.ConnectRequest(
             vault=vault,

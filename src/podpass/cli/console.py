@@ -6,7 +6,7 @@ import webbrowser
 import click
 
 from podpass.cli import options
-from podpass.cli.client import call_control
+from podpass.cli.client import call_control, check_has_cluster, require_status
 from podpass.cli.output import print_message, print_output
 from podpass.cloud.datadir import DataDir
 from podpass.errors import Error
@@ -38,8 +38,9 @@ def command(data_dir: DataDir, output: str, opens: bool) -> None:
 def create_link(data_dir: DataDir) -> str:
     """Return a new one-time link of the running instance.
 
-    Errors:  NotRunning; Error if the instance does not respond.
+    Errors:  NotRunning, NoCluster; Error if the instance does not respond.
     """
+    check_has_cluster(data_dir, require_status(data_dir))
     return str(call_control(data_dir, "POST", "/console/links")["link"])
 
 

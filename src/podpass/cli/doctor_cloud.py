@@ -136,7 +136,7 @@ def _is_instance(chosen: AccountOptions, cluster: "KubeClient") -> bool:
     from podpass.cloud.datadir import DataDir
 
     status = read_status(DataDir(Path(chosen.data_dir))) if chosen.data_dir else None
-    return status is not None and status["kubernetes"]["server"] == cluster.server
+    return status is not None and status["kubernetes"].get("server") == cluster.server
 
 
 def to_cloud_account(account: AzureAccount, *, is_instance: bool) -> "CloudAccount":

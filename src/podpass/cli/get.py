@@ -3,7 +3,7 @@
 import click
 
 from podpass.cli import options
-from podpass.cli.client import require_status
+from podpass.cli.client import check_has_cluster, require_status
 from podpass.cloud.datadir import DataDir
 
 _VALUES = {
@@ -42,6 +42,8 @@ def command(data_dir: DataDir, name: str) -> None:
     admin, password                  sign-in of the administrator
     """
     value = require_status(data_dir)
+    if _VALUES[name][0] == "kubernetes":
+        check_has_cluster(data_dir, value)
     for member in _VALUES[name]:
         value = value[member]
     click.echo(value)

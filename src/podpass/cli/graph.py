@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 
 from podpass.cli import options
 from podpass.cli.account_options import AccountOptions, build_options
-from podpass.cli.azure_account import default_to_instance, sign_in
+from podpass.cli.azure_account import choose_kubeconfig, default_to_instance, sign_in
 from podpass.cli.azure_cli_profile import SubscriptionNotChosen
 from podpass.cli.completion_values import complete_identities, complete_namespaces
 from podpass.cli.output import escape_unprintable, print_message, print_output, wrap_text
@@ -62,7 +62,7 @@ async def _read(given: AccountOptions, allowed: frozenset[str]) -> "TrustFacts":
             hint="start an instance with `podpass up --detach`; for Azure, sign in with `az login`, or pass"
             " --subscription-id",
         ) from exc
-    kubeconfig = Path(chosen.kubeconfig) if chosen.kubeconfig else account.kubeconfig
+    kubeconfig = choose_kubeconfig(chosen, account)
     async with connect_to_cluster(kubeconfig, environ) as cluster:
         accounts = await read_accounts(cluster, account.endpoints.audience)
     reader = AzureReader(
@@ -79,7 +79,7 @@ async def _read(given: AccountOptions, allowed: frozenset[str]) -> "TrustFacts":
 
 def _read_exchanges(log_file: Path | None) -> Mapping[tuple[str, str], str] | None:
     """Return the last exchange with each credential from the log of the instance."""
-    if log_file is None:
+    if log_file is None or not log_file.exists():  # `podpass cloud serve` logs to stderr
         return None
     from podpass.trace.hop import HopResult
     from podpass.trace.reader import read_all

@@ -79,7 +79,7 @@ def setting(settings: type[Any], name: str, metavar: str) -> Decorator:
         name,
         type=type(declared.default),
         default=declared.default,
-        show_default=True,
+        show_default=declared.default != "",
         envvar=declared.metadata["variable"],
         metavar=metavar,
         help=f"{meaning[0].upper()}{meaning[1:]}.",

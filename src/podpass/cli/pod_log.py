@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from podpass import names
-from podpass.cli.client import require_status
+from podpass.cli.client import check_has_cluster, require_status
 from podpass.cloud.datadir import DataDir
 from podpass.drift.comparison import is_injected, list_containers
 from podpass.errors import Error
@@ -41,7 +41,7 @@ def read_last_error(data_dir: DataDir, namespace: str, pod: str) -> str:
 
     Errors:  NotRunning, KubeError, PodNotFound, PodNotStarted, NothingInjectedInPod, NoCodeInLog.
     """
-    require_status(data_dir)
+    check_has_cluster(data_dir, require_status(data_dir))
     found, logs = asyncio.run(_read_logs(data_dir, namespace, pod))
     for log in reversed(logs):
         lines = log.splitlines()

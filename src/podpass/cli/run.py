@@ -39,7 +39,7 @@ class CommandNotFound(CannotRun):
 
     code = "command_not_found"
     exit_code = _NOT_FOUND
-    hint = "check the command: podpass run -- CMD ARGUMENTS"
+    hint = "check the spelling of the command after --, and PATH"
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -163,15 +163,21 @@ def _use_service_account(
     data_dir: DataDir, text: str, namespace: str
 ) -> tuple[dict[str, str], str]:
     """Request the token of a ServiceAccount, keep it valid, and return the variables of its pods."""
+    from podpass.cli.client import check_has_cluster, require_status
     from podpass.kubernetes.client import KubeClient
     from podpass.local import host_identity, host_token
 
     account = host_identity.parse_account(text, namespace)
-    if not account.name or not account.namespace:
+    if (
+        not account.name
+        or not account.namespace
+        or {"/", ":"} & {*account.name, *account.namespace}
+    ):
         raise UsageError(
             f"--as {text!r} is not a ServiceAccount",
             hint="use NAME with -n NAMESPACE, NAMESPACE/NAME, or system:serviceaccount:NAMESPACE:NAME",
         )
+    check_has_cluster(data_dir, require_status(data_dir))
     identity = asyncio.run(
         host_identity.request_identity(
             lambda: KubeClient.from_kubeconfig(data_dir.admin_kubeconfig), account

@@ -116,7 +116,7 @@ async def _read_pod(client: KubeClient, path: str) -> Mapping[str, Any]:
 
 def _own_server(data_dir: DataDir) -> str:
     status = read_status(data_dir)
-    return str(status["kubernetes"]["server"]) if status else ""
+    return str(status["kubernetes"].get("server", "")) if status else ""
 
 
 def _images(data_dir: DataDir, environ: Mapping[str, str]) -> InstanceImages:

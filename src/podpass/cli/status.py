@@ -7,7 +7,13 @@ import click
 
 from podpass import names
 from podpass.cli import options, pod_limits
-from podpass.cli.client import NotResponding, call_control, check_health, read_status
+from podpass.cli.client import (
+    NotResponding,
+    call_control,
+    check_health,
+    is_cloud_alone,
+    read_status,
+)
 from podpass.cli.output import align, print_message, print_output, text_width
 from podpass.cloud import disk_errors
 from podpass.cloud.datadir import DataDir
@@ -44,7 +50,7 @@ def command(ctx: click.Context, data_dir: DataDir, output: str) -> None:
             print_output({**status, "ready": False}, output)
         raise
     status = call_control(data_dir, "GET", "/status")
-    if not _is_cloud_alone(status):
+    if not is_cloud_alone(status):
         _print_pod_problems(status)
     if (problem := disk_errors.find_disk_problem(data_dir.root)) is not None:
         print_message(f"podpass: {problem}: writes to {data_dir.root} may fail")
@@ -63,11 +69,6 @@ def _print_not_ready(data_dir: DataDir) -> None:
     else:
         print_message(f"podpass: the instance in {data_dir.root} is starting")
         print_message(f"  try again in a few seconds; its log is {data_dir.log_file}")
-
-
-def _is_cloud_alone(status: dict[str, Any]) -> bool:
-    """Return whether this is the status of `podpass cloud serve`, which has no cluster half."""
-    return bool(status["kubernetes"]["kind"] == "external")
 
 
 def _print_pod_problems(status: dict[str, Any]) -> None:
@@ -91,7 +92,7 @@ def _storage_rows(status: dict[str, Any]) -> list[list[str]]:
 
 def status_rows(status: dict[str, Any]) -> list[list[str]]:
     """Format a status as rows of name and value."""
-    if _is_cloud_alone(status):
+    if is_cloud_alone(status):
         return [
             *([name, address] for name, address in status["listens"].items()),
             ["tenant", status["tenant_id"]],

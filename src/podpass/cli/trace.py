@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from podpass.cli import options
+from podpass.cli.client import is_cloud_alone, read_status
 from podpass.cli.completion_values import (
     complete_namespaces,
     complete_pods,
@@ -128,6 +129,11 @@ def command(
         raise click.UsageError(f"{kind}/ is not pod/ or sa/")
     check_version(data_dir)
     if not data_dir.log_file.exists():
+        if (status := read_status(data_dir)) and is_cloud_alone(status):
+            raise Error(
+                f"the instance in {data_dir.root} is `podpass cloud serve`, which logs to stderr only",
+                hint="read the output of that process, for example with `docker logs CONTAINER`",
+            )
         raise Error(
             f"{data_dir.root} has no log of an instance",
             hint=f"start an instance with `{options.format_command(data_dir, 'up --detach')}`",

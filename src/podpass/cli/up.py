@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from podpass.cli import options, pod_limits
-from podpass.cli.client import NotResponding, check_health, read_status
+from podpass.cli.client import NotResponding, check_has_cluster, check_health, read_status
 from podpass.cli.console import create_link
 from podpass.cli.output import align, print_message, print_output, slow_notice
 from podpass.cloud.datadir import DataDir, prepare, write_version
@@ -144,7 +144,9 @@ def _join_running(
     """Use the running instance: apply the seed, print its addresses.
 
     Shapes:  returns a line for each option that the instance does not use.
+    Errors:  NoCluster.
     """
+    check_has_cluster(data_dir, status)
     print_message(f"an instance is already running in {data_dir.root}")
     if ignored := _ignored_options(given, status["settings"]):
         for line in ignored:

@@ -139,7 +139,7 @@ class CloudInstance:
             clock=self._clock,
             stack=stack,
             tls=ServedTls(self._data_dir),
-            # Its clients are in other containers: no port of this one's loopback leads them here.
+            # Its clients are in other containers, which cannot reach a loopback port of this one.
             login=f"https://{names.LOGIN_HOST}",
             cluster=self._cluster,
         )

@@ -144,7 +144,7 @@ class CloudDemo:
             if self.clock() >= deadline:
                 raise CloudDemoFailed(
                     f"the pod did not end within {self.timeout:.0f} seconds: {said or phase}",
-                    hint="give the image of the cloud, or another one with Python: --image IMAGE",
+                    hint="pass --image IMAGE: one with Python that the nodes have or can pull",
                 )
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -195,8 +195,8 @@ class CloudDemo:
                 raise
             return
         raise CloudDemoFailed(
-            f"namespace {name} is not gone after {self.timeout:.0f} seconds",
-            hint=f"kubectl get namespace {name} -o yaml says what it waits for",
+            f"namespace {name} still exists after {self.timeout:.0f} seconds",
+            hint=f"run `kubectl get namespace {name} -o yaml`: its conditions name the cause",
         )
 
 

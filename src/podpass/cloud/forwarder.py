@@ -79,7 +79,7 @@ class CloudForwarder:
         except Error as exc:
             _log.warning("forward_failed", extra={"cause": exc.message})
         except OSError:
-            pass  # the client is gone
+            pass  # the client has disconnected
         finally:
             self._connections -= 1
             writer.close()
@@ -136,7 +136,7 @@ async def _relay(
 ) -> bool:
     """Copy in both directions; return whether the pod has answered.
 
-    Errors:  KubeError before the first answer; OSError if the client is gone.
+    Errors:  KubeError before the first answer; OSError if the client has disconnected.
     """
     is_answered = False
 

@@ -245,8 +245,8 @@ def _find_limits(facts: PodFacts) -> Iterator[PodCheck]:
     yield PodCheck(
         name="clients",
         state=LIMIT,
-        detail="a client with roots of its own ignores the CA: Rust with webpki roots, Java with"
-        " Netty's native TLS, native images, pinned certificates; an image's ENV is replaced",
+        detail="a client with roots of its own ignores the CA: Rust with webpki roots, native images of"
+        " Java, pinned certificates; an image's ENV is replaced",
     )
 
 

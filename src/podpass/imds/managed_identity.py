@@ -56,6 +56,12 @@ class AssignedIdentity:
     resource_id: str
 
 
+_IMDS_OFF = (
+    "IMDS is off, because no identity is assigned to this address: set --managed-identities, or send the"
+    " header value to IDENTITY_ENDPOINT"
+)
+
+
 class AssignedIdentityNotFound(Error):
     """The request selects no identity of the endpoint."""
 
@@ -108,7 +114,9 @@ class ManagedIdentityApp:
 
     async def _route(self, scope: Scope) -> Reply:
         path, method = scope["path"], scope["method"]
-        is_imds = self._serves_imds and _IMDS.fullmatch(path) is not None
+        is_imds = _IMDS.fullmatch(path) is not None
+        if is_imds and not self._serves_imds:
+            return responses.text_error(404, _IMDS_OFF)
         if not is_imds and _APP_SERVICE.fullmatch(path) is None:
             return responses.text_error(404, "this endpoint answers only requests for tokens")
         if method != "GET":

@@ -256,7 +256,7 @@ def _check_responds(pid: int, port: int) -> None:
 
 
 def _create_folders(data_dir: DataDir) -> None:
-    # Each one by itself: a parent that is created on the way would be open to other users.
+    # Create each folder separately: `parents=True` would give a parent the default mode.
     for folder in (data_dir.root.parent, data_dir.root, data_dir.ca_file.parent):
         create_private_folder(folder)
         _check_owner(folder)

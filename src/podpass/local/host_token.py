@@ -27,7 +27,7 @@ _STREAMS, _MAX_DESCRIPTORS = 3, 1024
 RequestToken = Callable[[], Awaitable[IssuedToken]]
 Runs = Callable[[], bool]
 Work = Callable[[Runs], Coroutine[Any, Any, object]]
-"""Works while its argument returns that the program runs."""
+"""Work that is repeated while its argument, a predicate, returns True."""
 
 
 def create_folder(data_dir: DataDir, pid: int) -> Path:

@@ -36,7 +36,7 @@ class CloudSettings(AzureSettings):
         default="",
     )
     service: str = setting(
-        "Service of the pod's namespace that leads to this pod: the resolver answers with its address, and "
+        "Service of the pod's namespace that selects this pod: the resolver answers with its address, and "
         "the API server calls the trust webhook through it; without it, neither is served",
         flag="--service",
         variable="PODPASS_CLOUD_SERVICE",
@@ -49,7 +49,7 @@ class CloudSettings(AzureSettings):
         default="",
     )
     dns_address: str = setting(
-        "comma-separated IP addresses to which the resolver leads Azure's names; by default the address of "
+        "comma-separated IP addresses to which Azure's names resolve; by default the address of "
         "this machine that the client reaches; with --service, always that of the Service",
         flag="--dns-address",
         variable="PODPASS_CLOUD_DNS_ADDRESS",
@@ -123,14 +123,14 @@ class CloudSettings(AzureSettings):
             problems.append("--dns-upstream needs --dns-listen or --service")
         if self.dns_address and (self.service or not self.dns_listen):
             problems.append("--dns-address needs --dns-listen, without --service")
-        for flag, parse in (
-            ("--dns-upstream", self.find_upstream),
-            ("--dns-address", self.find_addresses),
+        for flag, text, form, parse in (
+            ("--dns-upstream", self.dns_upstream, "IP or IP:PORT", self.find_upstream),
+            ("--dns-address", self.dns_address, "IP addresses, as IP,IP", self.find_addresses),
         ):
             try:
                 parse()
             except ValueError:
-                problems.append(f"{flag}: must be an IP address")
+                problems.append(f"{flag} {text!r}: must be {form}")
         if problems:
             raise SettingsError(problems)
 

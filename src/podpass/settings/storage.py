@@ -70,7 +70,7 @@ def parse_services(text: str) -> dict[str, str]:
 
 
 def _parse_origin(url: str) -> tuple[str, str, int]:
-    problem = SettingsError([f"--azurite {url[:80]!r}: want http://HOST:PORT without a path"])
+    problem = SettingsError([f"--azurite {url[:80]!r}: must be http://HOST:PORT without a path"])
     try:
         parts = urlsplit(url)
         port = parts.port

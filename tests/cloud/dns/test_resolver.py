@@ -182,7 +182,7 @@ async def test_other_names_are_forwarded_to_the_dns_of_the_cluster(cloud: Cloud)
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
-async def test_without_an_address_it_answers_with_the_one_that_the_client_reaches(
+async def test_resolver_without_an_address_answers_with_the_one_that_the_client_reaches(
     tcp: bool,
 ) -> None:
     async with running(addresses=()) as found:

@@ -74,7 +74,7 @@ async def test_later_installation_keeps_the_certificate_that_the_webhook_has_rot
     assert await read_bundles(admin) == [b"rotated"]
 
 
-async def test_no_certificate_is_created_for_a_secret_that_is_there(admin: KubeClient) -> None:
+async def test_no_certificate_is_created_for_an_existing_secret(admin: KubeClient) -> None:
     await identity_webhook.apply_own(admin, objects(), NOW)
     before = await read_data(admin)
     await admin.delete(REGISTRATION)

@@ -188,7 +188,7 @@ async def test_webhook_object_of_another_owner_is_refused_before_the_first_chang
     assert await find_all(admin) == []
 
 
-async def test_namespace_that_was_there_is_used_and_stays(admin: KubeClient) -> None:
+async def test_existing_namespace_is_used_and_not_removed(admin: KubeClient) -> None:
     await admin.create("/api/v1/namespaces", {"metadata": {"name": "podpass-cloud"}})
     made = await install(admin)
     assert made.changes == len(build_objects(VALUES)) - 1

@@ -35,7 +35,7 @@ async def create_service(admin: KubeClient) -> str:
 async def test_missing_pod_is_an_error_with_the_command_that_lists_pods(admin: KubeClient) -> None:
     with pytest.raises(NoSuchPod, match="pod default/web does not exist") as caught:
         await read_pod(admin, "default", "web")
-    assert caught.value.hint == "kubectl get pods -n default"
+    assert caught.value.hint == "list the pods: kubectl get pods -n default"
 
 
 async def test_config_map_of_the_namespace_is_read_if_there_is_one(admin: KubeClient) -> None:

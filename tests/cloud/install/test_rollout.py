@@ -89,7 +89,7 @@ def test_deployment_is_rolled_out(status: dict[str, int], expected: bool) -> Non
     ],
     ids=["created", "not-created", "pod-of-the-earlier-template", "new"],
 )
-def test_only_a_pod_of_the_current_template_is_the_new_one(
+def test_only_a_pod_of_the_current_template_counts_as_new(
     status: dict[str, int], expected: bool
 ) -> None:
     deployment = {"metadata": {"generation": 2}, "spec": {"replicas": 1}, "status": status}

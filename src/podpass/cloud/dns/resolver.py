@@ -98,7 +98,7 @@ class CloudResolver:
         return await self._forward(self._upstream, query, tcp=tcp)
 
     async def _forward(self, upstream: Upstream, query: Query, *, tcp: bool) -> bytes:
-        # A server that forwards to this resolver would send each query around until it expires.
+        # A server that forwards to this resolver would create a loop.
         if query.wire in self._forwarded:
             return build_error(query, dns.rcode.REFUSED)
         # In a loop through another forwarder, which changes the number, queries are only counted.
@@ -243,7 +243,7 @@ class _Connections:
                 self._tasks.add(task)
                 await self._serve(reader, writer)
         except (OSError, EOFError, TimeoutError):
-            pass  # the client is gone, or idle
+            pass  # the client has disconnected, or idle
         except asyncio.CancelledError:
             # NOTE: not re-raised after `stop`, because asyncio's streams would log it as an error.
             if not self._stopping:

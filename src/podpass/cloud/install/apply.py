@@ -49,7 +49,7 @@ def describe(item: Object) -> str:
 
 
 async def check_owned(client: KubeClient, objects: Sequence[Object]) -> dict[str, Object]:
-    """Read the existing objects by name; refuse those of others, but a namespace, which may be there.
+    """Read the existing objects by name; refuse those of another owner, except a namespace.
 
     Errors:  NotOurs, KubeError.
     """

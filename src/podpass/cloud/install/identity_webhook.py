@@ -78,7 +78,7 @@ def _split_image(image: str) -> tuple[str, str, str]:
 async def apply_own(
     client: KubeClient, objects: list[Object], now: float
 ) -> list[tuple[str, apply.ObjectChange]]:
-    """Apply the objects of podpass's webhook; at the first time, create its certificate with them.
+    """Apply the objects of podpass's webhook; the first installation also creates its certificate.
 
     Units:   `now` in seconds since the epoch.
     Errors:  NotOurs, KubeError.

@@ -10,7 +10,7 @@ from podpass.clock import Clock
 from podpass.cloud.install import apply as objects
 from podpass.cloud.install import cluster_dns, identity_webhook, namespaces
 from podpass.cloud.install.apply import ObjectChange, describe
-from podpass.cloud.install.object_names import NAME
+from podpass.cloud.install.object_names import NAME, NOT_INSTALLED
 from podpass.cloud.install.objects import (
     OWNER_LABELS,
     SEED,
@@ -248,7 +248,7 @@ class Installer:
         served = await namespaces.find_served(self.client)
         for each in await namespaces.clear(self.client):
             self._changed(each, "removed")
-        # A webhook that still runs would create its Secret again: first it loses the right to.
+        # A running webhook would create its Secret again, so its right to do so is deleted first.
         for item in sorted((*reversed(webhook), *reversed(own)), key=_is_deleted_late):
             await self._delete(item)
         for item in (webhook[0], own[0]):
@@ -312,7 +312,7 @@ async def observe(client: KubeClient, namespace: str) -> dict[str, Any]:
     deployment = await objects.read(client, items[f"deployment/{NAME}"])
     service = await objects.read(client, items[f"service/{NAME}"])
     if deployment is None:
-        return {"ready": False, "pod": "not installed", "image": "", "address": ""}
+        return {"ready": False, "pod": NOT_INSTALLED, "image": "", "address": ""}
     try:
         state = describe_pods(await list_pods(client, namespace))
     except NotReady as exc:

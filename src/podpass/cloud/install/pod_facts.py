@@ -32,7 +32,8 @@ async def read_pod(client: KubeClient, namespace: str, name: str) -> PodFacts:
     pod = await _read(client, f"/api/v1/namespaces/{namespace}/pods/{name}")
     if pod is None:
         raise NoSuchPod(
-            f"pod {namespace}/{name} does not exist", hint=f"kubectl get pods -n {namespace}"
+            f"pod {namespace}/{name} does not exist",
+            hint=f"list the pods: kubectl get pods -n {namespace}",
         )
     bundle = BundleNames().bundle
     return PodFacts(

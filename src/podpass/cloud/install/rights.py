@@ -86,7 +86,7 @@ async def check_rights(client: KubeClient, rights: Sequence[Right]) -> None:
 
     Errors:  MissingRights, KubeError.
     """
-    # An administrator of the cluster, as almost always: one request.
+    # Most callers are cluster-admin: then one request is enough.
     if await _has(client, Right(verb="*", resource="*", group="*")):
         return
     limit = asyncio.Semaphore(_AT_ONCE)

@@ -105,7 +105,11 @@ def _load(path: Path) -> Any:
             path=str(path),
         ) from exc
     except (ValueError, yaml.YAMLError) as exc:
-        raise BadKubeconfig(f"cannot read {path}: it is not YAML", path=str(path)) from exc
+        raise BadKubeconfig(
+            f"cannot read {path}: it is not YAML",
+            hint="correct the file, or pass another one with --kubeconfig or KUBECONFIG",
+            path=str(path),
+        ) from exc
 
 
 def _check_insecure(cluster: dict[str, Any], server: str, path: Path) -> None:

@@ -59,7 +59,7 @@ class Azurite:
         """Close the connections to Azurite, also those that it does not read."""
         if self._session is not None:
             with contextlib.suppress(TimeoutError):
-                # aiohttp waits until the sent data has left; a stopped Azurite never takes it.
+                # aiohttp waits until sent data is written; a stopped Azurite never reads it.
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await self._session.close()
 
