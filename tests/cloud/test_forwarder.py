@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from podpass.clock import system
-from podpass.cloud.forwarder import CloudForwarder
+from podpass.cloud.forwarder import CloudForwarder, run_forwarder
 from podpass.kubernetes.client import KubeClient, Target
 
 
@@ -56,10 +57,8 @@ class Cluster:
 
 
 @asynccontextmanager
-async def forwarded(
-    cluster: Cluster, *, wait_seconds: float = 20, max_connections: int = 100
-) -> AsyncIterator[int]:
-    """Serve the API and a forwarder; yield its port."""
+async def connected(cluster: Cluster) -> AsyncIterator[KubeClient]:
+    """Serve the API; yield a client of it."""
     app = web.Application()
     app.router.add_get("/api/v1/namespaces/n/pods", cluster.list_pods)
     app.router.add_get("/api/v1/namespaces/n/pods/{name}/portforward", cluster.forward)
@@ -68,6 +67,16 @@ async def forwarded(
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     target = Target(server=f"http://127.0.0.1:{runner.addresses[0][1]}")
     async with KubeClient(target) as client:
+        yield client
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def forwarded(
+    cluster: Cluster, *, wait_seconds: float = 20, max_connections: int = 100
+) -> AsyncIterator[int]:
+    """Serve the API and a forwarder; yield its port."""
+    async with connected(cluster) as client:
 
         async def pause(_: float) -> None:
             await asyncio.sleep(0)
@@ -83,7 +92,6 @@ async def forwarded(
         server = await asyncio.start_server(forwarder.handle, "127.0.0.1", 0)
         async with server:
             yield server.sockets[0].getsockname()[1]
-    await runner.cleanup()
 
 
 async def ask(port: int, text: bytes) -> bytes:
@@ -192,3 +200,21 @@ async def test_waiting_connections_end_together_when_the_api_server_is_slow() ->
         )
     assert all(each == b"" or isinstance(each, ConnectionError) for each in answers)
     assert cluster.listed == 1
+
+
+async def test_end_of_the_proxy_ends_open_connections_without_an_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sock = socket.create_server(("127.0.0.1", 0))
+    async with connected(Cluster()) as client:
+        async with run_forwarder(client, "n", sock, clock=system):
+            reader, writer = await asyncio.open_connection(*sock.getsockname())
+            writer.write(b"CONNECT login.microsoftonline.com:443 HTTP/1.1\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            writer.write(b"one")
+            assert await reader.read(100) == b"cloud-1:one"
+        running = [repr(each.get_coro()) for each in asyncio.all_tasks()]
+        assert not [each for each in running if "CloudForwarder" in each]
+        assert await reader.read(100) == b""
+        writer.close()
+    assert not [each for each in caplog.records if each.name == "asyncio"]

@@ -281,6 +281,10 @@ def test_skipped_container_needs_no_variables() -> None:
             _set_variable("SSL_CERT_FILE", "/own"),
             "container app sets SSL_CERT_FILE; its value wins",
         ),
+        (
+            _set_variable("JAVA_TOOL_OPTIONS", "-Xmx1g"),
+            "container app sets JAVA_TOOL_OPTIONS; its value wins",
+        ),
         (_set_variable("HTTPS_PROXY", "http://p"), "container app sets HTTPS_PROXY"),
         (
             lambda pod, _: pod["spec"].update(
@@ -288,8 +292,14 @@ def test_skipped_container_needs_no_variables() -> None:
             ),
             "hostAliases give graph.microsoft.com the address 10.0.0.1",
         ),
+        (
+            lambda pod, _: pod["spec"].update(
+                hostAliases=[{"ip": "10.0.0.1", "hostnames": ["demo.vault.azure.net", "a.example"]}]
+            ),
+            "hostAliases give demo.vault.azure.net the address 10.0.0.1",
+        ),
     ],
-    ids=["own-ca", "proxy", "host-alias"],
+    ids=["own-ca", "own-java-options", "proxy", "host-alias", "host-alias-of-a-vault"],
 )
 def test_limit_is_reported_and_does_not_fail_the_pod(change: Change, detail: str) -> None:
     checks = examine(changed(change), cloud())
@@ -297,3 +307,22 @@ def test_limit_is_reported_and_does_not_fail_the_pod(change: Change, detail: str
     limits = [each for each in checks if each.state == LIMIT and detail in each.detail]
     assert limits
     assert all(each.fix for each in limits)
+
+
+def test_fix_of_a_limit_fits_its_variable() -> None:
+    def change(pod: dict[str, Any], namespace: dict[str, Any]) -> None:
+        _set_variable("JAVA_TOOL_OPTIONS", "-Xmx1g")(pod, namespace)
+        _set_variable("HTTPS_PROXY", "http://p")(pod, namespace)
+
+    fixes = {each.name: each.fix for each in examine(changed(change), cloud())}
+    store = "append -Djavax.net.ssl.trustStore=/etc/podpass/trust/truststore.p12"
+    assert fixes["own CA"].startswith(store)
+    assert fixes["proxy"] == "add login.microsoftonline.com,.vault.azure.net to NO_PROXY"
+
+
+def test_proxy_that_is_not_asked_for_azures_names_is_no_limit() -> None:
+    def change(pod: dict[str, Any], namespace: dict[str, Any]) -> None:
+        _set_variable("HTTPS_PROXY", "http://p")(pod, namespace)
+        _set_variable("NO_PROXY", "login.microsoftonline.com,.vault.azure.net")(pod, namespace)
+
+    assert "proxy" not in {each.name for each in examine(changed(change), cloud())}

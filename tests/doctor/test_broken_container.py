@@ -250,7 +250,7 @@ async def test_output_has_no_token_and_the_exit_code_follows_the_result(
     assert healthy.returncode == 1
     missing = container_lab.podpass("doctor", "absent", *kubectl)
     assert missing.returncode == 1
-    assert "kubectl get pods,serviceaccounts" in missing.stderr
+    assert "kubectl get pods,deployments,serviceaccounts" in missing.stderr
 
 
 async def test_one_pod_takes_under_two_seconds_without_load(container_lab: ContainerLab) -> None:

@@ -10,9 +10,12 @@ import pytest
 from kubernetes import client, config
 from kubernetes.stream import portforward, stream
 
+from podpass.kubernetes.client import KubeClient
+from podpass.kubernetes.client.port_forward import ForwardFailed, forward_port
 from tests.local import kubectl_streams as streams
 from tests.local.instances import Podpass
 from tests.local.kubectl import Kubectl, binaries
+from tests.ports import free_port
 
 pytestmark = pytest.mark.processes
 
@@ -105,3 +108,21 @@ def test_python_client_forwards_ports(core: client.CoreV1Api, pod: str) -> None:
     answer = b"".join(iter(lambda: socket.recv(65536), b""))
     assert answer.endswith(f"{pod} 3".encode())
     assert forward.error(port) is None
+
+
+async def test_client_of_podpass_forwards_ports(
+    core: client.CoreV1Api, running: Podpass, pod: str
+) -> None:
+    """The client of `podpass cloud env` and `run`, on the kubelet's own protocol."""
+    port = int(core.read_namespaced_pod_log(pod, "default").split()[1])
+    kubeconfig = Path(running.status()["kubernetes"]["kubeconfig"])
+    async with KubeClient.from_kubeconfig(kubeconfig) as kube:
+        async with forward_port(kube, "default", pod, port) as opened:
+            await opened.send(b"POST / HTTP/1.0\r\ncontent-length: 3\r\n\r\nabc")
+            answer = b""
+            while data := await opened.receive():
+                answer += data
+        assert answer.endswith(f"{pod} 3".encode())
+        async with forward_port(kube, "default", pod, free_port()) as refused:
+            with pytest.raises(ForwardFailed, match="Connection refused"):
+                await refused.receive()

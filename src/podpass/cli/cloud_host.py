@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from podpass.local.forwarded_cloud import CloudTarget
 
 _FORBIDDEN = 403
+_ADMIN_HINT = (
+    "use an account with the ClusterRole admin in the namespace of the cloud; an administrator can bind it to"
+    " yours: kubectl create rolebinding NAME --clusterrole=admin --user=USER -n {}"
+)
 
 
 class FolderNotWritable(Error):
@@ -63,7 +67,8 @@ async def read_facts(target: "CloudTarget") -> dict[str, Any]:
                 return found
         except KubeError as exc:
             if exc.status == _FORBIDDEN:
-                await check_rights(client, list_host_rights(target.namespace))
+                rights = list_host_rights(target.namespace)
+                await check_rights(client, rights, _ADMIN_HINT.format(target.namespace))
             raise
 
 

@@ -15,6 +15,7 @@ from podpass.errors import Error
 if TYPE_CHECKING:
     from podpass.kubernetes.client import KubeClient
 
+_CORE = "/api/v1"
 _PAGE = {"limit": "500"}
 
 
@@ -63,12 +64,12 @@ def complete_namespaces(
     ctx: click.Context, _: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Return the names of namespaces."""
-    return _list_objects(ctx, "/api/v1/namespaces", incomplete)
+    return _list_objects(ctx, f"{_CORE}/namespaces", incomplete)
 
 
 def complete_pods(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the names of pods in the chosen namespace."""
-    return _list_objects(ctx, f"/api/v1/namespaces/{_namespace(ctx)}/pods", incomplete)
+    return _list_objects(ctx, f"{_CORE}/namespaces/{_namespace(ctx)}/pods", incomplete)
 
 
 def complete_workloads(
@@ -93,7 +94,7 @@ def complete_service_accounts(
     ctx: click.Context, _: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Return `admin` and the names of ServiceAccounts in the chosen namespace."""
-    path = f"/api/v1/namespaces/{_namespace(ctx)}/serviceaccounts"
+    path = f"{_CORE}/namespaces/{_namespace(ctx)}/serviceaccounts"
     found = _list_objects(ctx, path, incomplete)
     return [*([CompletionItem("admin")] if "admin".startswith(incomplete) else []), *found]
 
@@ -114,9 +115,8 @@ def complete_accounts_of_all_namespaces(
     ctx: click.Context, _: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Return `admin`, and the ServiceAccounts of the cluster as NAMESPACE/NAME."""
-    accounts = [
-        f"{each['namespace']}/{each['name']}" for each in _read(ctx, "/api/v1/serviceaccounts")
-    ]
+    found = _read(ctx, f"{_CORE}/serviceaccounts")
+    accounts = [f"{each['namespace']}/{each['name']}" for each in found]
     return [CompletionItem(each) for each in ["admin", *accounts] if each.startswith(incomplete)]
 
 
@@ -142,10 +142,13 @@ def _read(ctx: click.Context, path: str) -> list[dict[str, Any]]:
 
 def _connect(ctx: click.Context) -> "KubeClient":
     """Connect to the cluster of the command: that of its kubeconfig, or that of the instance."""
-    from podpass.cli.cluster import connect_to_cluster
+    from podpass.cli.cluster import connect, connect_to_cluster
     from podpass.kubernetes.client import KubeClient
 
-    data_dir = _data_dir(ctx)
-    if any(each.name == "kubeconfig" for each in ctx.command.params):
-        return connect_to_cluster(data_dir, ctx.params.get("kubeconfig"), environ())
-    return KubeClient.from_kubeconfig(data_dir.admin_kubeconfig)
+    parameters = {each.name for each in ctx.command.params}
+    kubeconfig = ctx.params.get("kubeconfig")
+    if "kubeconfig" not in parameters:
+        return KubeClient.from_kubeconfig(_data_dir(ctx).admin_kubeconfig)
+    if "data_dir" not in parameters:  # `podpass cloud` has nothing to do with a running instance
+        return connect(kubeconfig, environ())
+    return connect_to_cluster(_data_dir(ctx), kubeconfig, environ())

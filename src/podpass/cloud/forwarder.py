@@ -32,6 +32,7 @@ _POLL_SECONDS = 0.5
 _WAIT_SECONDS = 60.0
 # After the client's last byte, the rest of an answer may follow.
 _LINGER_SECONDS = 5.0
+_STOP_SECONDS = 1.0
 _CLIENT_ERRORS = frozenset({401, 403})
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -65,24 +66,41 @@ class CloudForwarder:
     ) -> None:
         self._client, self._namespace, self._port = client, namespace, port
         self._clock, self._sleep, self._wait_seconds = clock, sleep, wait_seconds
-        self._max_connections, self._connections = max_connections, 0
+        self._max_connections = max_connections
         self._pod = ""
         self._finding = asyncio.Lock()
+        self._connections: set[asyncio.Task[None]] = set()
+        self._stopping = False
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward one connection until it ends."""
-        self._connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
         try:
-            if self._connections > self._max_connections:
+            if len(self._connections) > self._max_connections:
                 raise TooManyConnections(f"{self._max_connections} connections are open")
             await self._forward(reader, writer)
         except Error as exc:
             _log.warning("forward_failed", extra={"cause": exc.message})
         except OSError:
             pass  # the client has disconnected
+        except asyncio.CancelledError:
+            # NOTE: not re-raised after `stop`, because asyncio's streams would log it as an error.
+            if not self._stopping:
+                raise
         finally:
-            self._connections -= 1
+            self._connections.discard(task)
             writer.close()
+
+    async def stop(self) -> None:
+        """End all connections."""
+        self._stopping = True
+        connections = list(self._connections)
+        for task in connections:
+            task.cancel()
+        if connections:
+            await asyncio.wait(connections, timeout=_STOP_SECONDS)
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         deadline, sent = self._clock() + self._wait_seconds, bytearray()
@@ -179,15 +197,16 @@ async def run_forwarder(
     forwarder = CloudForwarder(client, namespace, clock=clock)
     async with AsyncExitStack() as stack:
         server = await asyncio.start_server(forwarder.handle, "127.0.0.1", 0, limit=_CHUNK)
-        stack.push_async_callback(_stop, server)
+        stack.push_async_callback(_stop, server, forwarder)
         port = server.sockets[0].getsockname()[1]
         ports = dict.fromkeys(("authority", "azure", "vault"), port)
         await stack.enter_async_context(gateway.run_gateway(sock, gateway.routes(ports)))
         yield
 
 
-async def _stop(server: asyncio.Server) -> None:
+async def _stop(server: asyncio.Server, forwarder: CloudForwarder) -> None:
     server.close()
+    await forwarder.stop()
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(_STOP_SECONDS):
             await server.wait_closed()

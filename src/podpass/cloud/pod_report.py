@@ -5,15 +5,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from podpass import names
+from podpass.cloud.dns.served_names import is_served
 from podpass.cloud.gateway import SERVED_NAMES
 from podpass.cloud.trust.bundles import CA
-from podpass.cloud.trust.injection import BundleNames, build_variables
+from podpass.cloud.trust.injection import (
+    NO_PROXY_FIX,
+    BundleNames,
+    build_variables,
+    find_bypassing_proxy,
+    fix_own_value,
+)
 from podpass.cloud.trust.objects import (
     DISABLED,
     ENABLED,
     NAMESPACE_LABEL,
     is_selected,
     list_exempt_namespaces,
+    selects_all_namespaces,
 )
 
 Object = Mapping[str, Any]
@@ -26,7 +34,6 @@ _REQUIRED = (
     names.ENV_TOKEN_FILE,
     names.ENV_AUTHORITY_HOST,
 )
-_PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 _CLUSTER, _CLUSTER_ON_HOST_NETWORK = "ClusterFirst", "ClusterFirstWithHostNet"
 _AGAIN = "then create the pod again, for example: kubectl rollout restart"
 
@@ -94,8 +101,7 @@ def _check_namespace(facts: PodFacts, cloud: InstallationFacts) -> PodCheck:
     if namespace in list_exempt_namespaces(cloud.namespace):
         detail = f"pods of {namespace} are never changed"
         return _wrong(name, detail, "use another namespace for the pod")
-    selector = cloud.registration["webhooks"][0].get("namespaceSelector") or {}
-    all_namespaces = not selector.get("matchLabels")
+    all_namespaces = selects_all_namespaces(dict(cloud.registration))
     if not is_selected(dict(facts.namespace), cloud.namespace, all_namespaces=all_namespaces):
         detail = f"{namespace} has no label {NAMESPACE_LABEL}: {ENABLED}"
         fix = f"kubectl label namespace {namespace} {NAMESPACE_LABEL}={ENABLED}; {_AGAIN}"
@@ -225,19 +231,15 @@ def _check_names(facts: PodFacts, cloud: InstallationFacts) -> PodCheck:
 def _find_limits(facts: PodFacts) -> Iterator[PodCheck]:
     """Name what the cloud cannot decide: values of the user that win, and clients with their own roots."""
     for container in _containers(facts.pod):
-        found = _variables(container)
-        taken = sorted(found.keys() & build_variables(_NAMES).keys())
-        if taken:
-            detail = f"container {container['name']} sets {', '.join(taken)}; its value wins"
-            fix = f"add {_NAMES.mount_path}/{CA} to that file, or remove the variable"
+        for name in sorted(_variables(container).keys() & build_variables(_NAMES).keys()):
+            detail = f"container {container['name']} sets {name}; its value wins"
+            fix = f"{fix_own_value(name, _NAMES)}, or remove the variable"
             yield PodCheck(name="own CA", state=LIMIT, detail=detail, fix=fix)
-        proxies = [each for each in _PROXIES if found.get(each)]
-        if proxies:
-            detail = f"container {container['name']} sets {proxies[0]}: the proxy resolves names"
-            fix = f"add Azure's names to NO_PROXY: {', '.join(sorted(SERVED_NAMES)[:3])}, ..."
-            yield PodCheck(name="proxy", state=LIMIT, detail=detail, fix=fix)
+        if proxy := find_bypassing_proxy(container):
+            detail = f"container {container['name']} sets {proxy}: the proxy resolves names"
+            yield PodCheck(name="proxy", state=LIMIT, detail=detail, fix=NO_PROXY_FIX)
     for alias in facts.pod["spec"].get("hostAliases") or ():
-        own = sorted(set(alias.get("hostnames") or ()) & set(SERVED_NAMES))
+        own = sorted(each for each in alias.get("hostnames") or () if is_served(each, SERVED_NAMES))
         if own:
             detail = f"hostAliases give {', '.join(own)} the address {alias.get('ip')}"
             fix = "remove them from the pod template"

@@ -64,7 +64,7 @@ class _Writer:
 
     async def _require_namespace(self) -> None:
         name = self._objects.namespace
-        found = await self._find(f"/api/v1/namespaces/{name}")
+        found = await self._client.find(f"/api/v1/namespaces/{name}")
         if found is None:
             raise errors.bad_request(
                 "NamespaceNotFound",
@@ -74,7 +74,7 @@ class _Writer:
     async def _write_secret(self, values: Mapping[str, str]) -> None:
         name, owner = self._objects.secret, self._objects.connection_id
         data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
-        old = await self._find(f"{self._base}/secrets/{name}")
+        old = await self._client.find(f"{self._base}/secrets/{name}")
         if old is None:
             await self._create("secrets", _secret(name, owner, data))
             return
@@ -96,7 +96,7 @@ class _Writer:
 
     async def _write_account(self) -> None:
         name, client_id = self._objects.account, self._objects.client_id
-        old = await self._find(f"{self._base}/serviceaccounts/{name}")
+        old = await self._client.find(f"{self._base}/serviceaccounts/{name}")
         if old is None:
             await self._create("serviceaccounts", _account(name, client_id))
             return
@@ -128,14 +128,6 @@ class _Writer:
         version = made["metadata"]["resourceVersion"]
         before = {**old, "metadata": {**old["metadata"], "resourceVersion": version}}
         self._undo.append(lambda: self._client.replace(path, before, _MANAGER))
-
-    async def _find(self, path: str) -> _Object | None:
-        try:
-            return await self._client.get(path)
-        except KubeError as exc:
-            if exc.status == 404:
-                return None
-            raise
 
 
 def _secret(name: str, owner: str, data: Mapping[str, str]) -> _Object:

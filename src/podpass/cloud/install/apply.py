@@ -120,12 +120,7 @@ async def read(client: KubeClient, item: Object) -> Object | None:
 
     Errors:  KubeError.
     """
-    try:
-        return await client.get(_path(item))
-    except KubeError as exc:
-        if exc.status == _NOT_FOUND:
-            return None
-        raise
+    return await client.find(_path(item))
 
 
 def plural(item: Object) -> str:

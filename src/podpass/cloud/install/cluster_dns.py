@@ -77,10 +77,10 @@ async def read_configuration(client: KubeClient) -> DnsConfiguration:
 
     Errors:  NoCoreDns, KubeError.
     """
-    main = await _read(client, _MAIN)
+    main = await client.find(_MAIN)
     if main is None or not (main.get("data") or {}).get(_COREFILE):
         raise NoCoreDns("the cluster has no ConfigMap kube-system/coredns with a Corefile")
-    return DnsConfiguration(main=main, custom=await _read(client, _CUSTOM))
+    return DnsConfiguration(main=main, custom=await client.find(_CUSTOM))
 
 
 async def find_server(client: KubeClient) -> str:
@@ -89,7 +89,7 @@ async def find_server(client: KubeClient) -> str:
     Errors:  NoDnsServer, KubeError.
     """
     for path in _DNS_SERVICES:
-        service = await _read(client, path)
+        service = await client.find(path)
         if service is not None:
             return str(service["spec"]["clusterIP"])
     raise NoDnsServer("the cluster has no Service kube-system/kube-dns")
@@ -154,7 +154,7 @@ async def is_restarted(client: KubeClient) -> bool:
 
     Errors:  KubeError.
     """
-    deployment = await _read(client, _DEPLOYMENT)
+    deployment = await client.find(_DEPLOYMENT)
     if deployment is None:
         return True
     status = deployment.get("status") or {}
@@ -222,12 +222,3 @@ async def _restart(client: KubeClient, digest: str | None) -> None:
     except KubeError as exc:
         if exc.status != _NOT_FOUND:
             raise
-
-
-async def _read(client: KubeClient, path: str) -> dict[str, Any] | None:
-    try:
-        return await client.get(path)
-    except KubeError as exc:
-        if exc.status == _NOT_FOUND:
-            return None
-        raise

@@ -6,7 +6,7 @@ from typing import Any
 from podpass import names
 from podpass.cloud.install import apply
 from podpass.cloud.install.objects import OWNER_LABELS, CloudValues, Object
-from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.kubernetes.client import KubeClient
 from podpass.manifests import ManifestValues, build_webhook_objects
 from podpass.manifests.meta import CONFIG, DEPLOYMENT
 
@@ -14,7 +14,6 @@ DEPLOYMENT_PATH = f"/apis/apps/v1/namespaces/{names.SYSTEM_NAMESPACE}/deployment
 _REGISTRATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 # The names of the objects do not depend on it.
 ANY_TENANT = "00000000-0000-0000-0000-000000000000"
-_NOT_FOUND = 404
 
 
 async def find_foreign(client: KubeClient) -> dict[str, Any] | None:
@@ -22,12 +21,9 @@ async def find_foreign(client: KubeClient) -> dict[str, Any] | None:
 
     Errors:  KubeError.
     """
-    try:
-        found = await client.get(f"{_REGISTRATIONS}/{names.WEBHOOK_CONFIGURATION}")
-    except KubeError as exc:
-        if exc.status == _NOT_FOUND:
-            return None
-        raise
+    found = await client.find(f"{_REGISTRATIONS}/{names.WEBHOOK_CONFIGURATION}")
+    if found is None:
+        return None
     labels = found["metadata"].get("labels") or {}
     return None if OWNER_LABELS.items() <= labels.items() else found
 
@@ -42,13 +38,8 @@ async def read_tenant(client: KubeClient, registration: dict[str, Any]) -> str:
         if not service.get("namespace"):
             continue
         path = f"/api/v1/namespaces/{service['namespace']}/configmaps/{CONFIG}"
-        try:
-            data = (await client.get(path)).get("data") or {}
-        except KubeError as exc:
-            if exc.status == _NOT_FOUND:
-                continue
-            raise
-        return str(data.get("AZURE_TENANT_ID", ""))
+        if (config := await client.find(path)) is not None:
+            return str((config.get("data") or {}).get("AZURE_TENANT_ID", ""))
     return ""
 
 

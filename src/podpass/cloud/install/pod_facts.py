@@ -8,14 +8,11 @@ from podpass.cloud.install import cluster_dns
 from podpass.cloud.install.object_names import NAME
 from podpass.cloud.pod_report import InstallationFacts, PodFacts
 from podpass.cloud.trust.injection import BundleNames
-from podpass.cloud.trust.objects import CONFIGURATION
+from podpass.cloud.trust.objects import CONFIGURATION_PATH
 from podpass.errors import Error
 from podpass.kubernetes.client import KubeClient, KubeError
 
-_REGISTRATION = (
-    f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{CONFIGURATION}"
-)
-_FORBIDDEN, _NOT_FOUND = 403, 404
+_FORBIDDEN = 403
 
 
 class NoSuchPod(Error):
@@ -29,7 +26,7 @@ async def read_pod(client: KubeClient, namespace: str, name: str) -> PodFacts:
 
     Errors:  NoSuchPod, KubeError.
     """
-    pod = await _read(client, f"/api/v1/namespaces/{namespace}/pods/{name}")
+    pod = await client.find(f"/api/v1/namespaces/{namespace}/pods/{name}")
     if pod is None:
         raise NoSuchPod(
             f"pod {namespace}/{name} does not exist",
@@ -39,7 +36,7 @@ async def read_pod(client: KubeClient, namespace: str, name: str) -> PodFacts:
     return PodFacts(
         pod=pod,
         namespace=await client.get(f"/api/v1/namespaces/{namespace}"),
-        bundle=await _read(client, f"/api/v1/namespaces/{namespace}/configmaps/{bundle}"),
+        bundle=await client.find(f"/api/v1/namespaces/{namespace}/configmaps/{bundle}"),
     )
 
 
@@ -57,7 +54,7 @@ async def read_cloud(
         tenant_id=status["tenant_id"],
         ca=status["ca"],
         resolver=str(service["spec"].get("clusterIP", "")),
-        registration=await _read(client, _REGISTRATION),
+        registration=await client.find(CONFIGURATION_PATH),
         cluster_dns=await _forwards_names(client, namespace),
     )
 
@@ -71,12 +68,3 @@ async def _forwards_names(client: KubeClient, namespace: str) -> bool | None:
         if exc.status != _FORBIDDEN:
             raise
         return None
-
-
-async def _read(client: KubeClient, path: str) -> dict[str, Any] | None:
-    try:
-        return await client.get(path)
-    except KubeError as exc:
-        if exc.status == _NOT_FOUND:
-            return None
-        raise

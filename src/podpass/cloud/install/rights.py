@@ -30,6 +30,10 @@ class Right:
 
 _DNS = "kube-system"
 _AT_ONCE = 16
+_CLUSTER_ADMIN = (
+    "use an account with the ClusterRole cluster-admin, as kind, k3s and minikube give it; an administrator"
+    " can bind it to yours: kubectl create clusterrolebinding NAME --clusterrole=cluster-admin --user=USER"
+)
 
 
 def list_rights(namespace: str, objects: Sequence[Object]) -> list[Right]:
@@ -81,8 +85,10 @@ def _list_granted(role: Object) -> Iterator[Right]:
                     yield Right(verb=verb, resource=resource, group=group, namespace=namespace)
 
 
-async def check_rights(client: KubeClient, rights: Sequence[Right]) -> None:
-    """Check that the caller has all rights.
+async def check_rights(
+    client: KubeClient, rights: Sequence[Right], hint: str = _CLUSTER_ADMIN
+) -> None:
+    """Check that the caller has all rights; the hint says how to get them.
 
     Errors:  MissingRights, KubeError.
     """
@@ -100,9 +106,7 @@ async def check_rights(client: KubeClient, rights: Sequence[Right]) -> None:
     if missing:
         raise MissingRights(
             "your account lacks these rights:\n    " + "\n    ".join(describe(missing)),
-            hint="use an account with the ClusterRole cluster-admin, as kind, k3s and minikube give it; an"
-            " administrator can bind it to yours: kubectl create clusterrolebinding NAME"
-            " --clusterrole=cluster-admin --user=USER",
+            hint=hint,
         )
 
 

@@ -31,6 +31,7 @@ _JAVA_OPTIONS = "JAVA_TOOL_OPTIONS"
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 _NO_PROXY = ("NO_PROXY", "no_proxy")
 _AZURE = (LOGIN_HOST, f".{VAULT_SUFFIX}")
+NO_PROXY_FIX = f"add {','.join(_AZURE)} to NO_PROXY"
 _MIRROR = "kubernetes.io/config.mirror"
 _DEFAULT_MODE = 420  # the API server sets this default between two passes
 
@@ -200,7 +201,7 @@ def _find_conflicts(pod: Pod, container: Mapping[str, Any], names: BundleNames) 
         if name == _JAVA_OPTIONS:
             yield (
                 f"{who} sets {name}, which stays as it is, so Java does not trust podpass cloud;"
-                f" append {_java_options(names.mount_path).partition(' ')[0]}"
+                f" {fix_own_value(name, names)}"
             )
         else:
             yield (
@@ -209,20 +210,38 @@ def _find_conflicts(pod: Pod, container: Mapping[str, Any], names: BundleNames) 
             )
 
 
+def fix_own_value(name: str, names: BundleNames) -> str:
+    """Return what to change in a variable of the user that has the name of one of the bundle's."""
+    if name == _JAVA_OPTIONS:
+        return f"append {_java_options(names.mount_path).partition(' ')[0]}"
+    return f"add {names.mount_path}/{CA} to that file or folder"
+
+
 def _find_proxy(pod: Pod, container: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a warning if a proxy resolves Azure's names for the container: it would reach Azure itself."""
+    if proxy := find_bypassing_proxy(container):
+        yield (
+            f"{pod}: container {quote(container.get('name'))} sets {proxy}, and that proxy asks Azure"
+            f" itself; {NO_PROXY_FIX}"
+        )
+
+
+def find_bypassing_proxy(container: Mapping[str, Any]) -> str | None:
+    """Return the variable of a proxy that resolves Azure's names for the container, None without one.
+
+    That proxy would reach Azure itself.
+
+    Errors:  MalformedPod.
+    """
     values = {each.get("name"): each.get("value") for each in list_objects(container, "env")}
     proxies = [name for name in _PROXIES if values.get(name)]
     if not proxies:
-        return
+        return None
     excluded = [values[name] for name in _NO_PROXY if name in values]
     known = [value for value in excluded if isinstance(value, str)]
     # A value that comes from elsewhere is unknown.
-    if known == excluded and not _covers(",".join(known)):
-        yield (
-            f"{pod}: container {quote(container.get('name'))} sets {proxies[0]}, and that proxy asks Azure"
-            f" itself; add {','.join(_AZURE)} to NO_PROXY"
-        )
+    if known != excluded or _covers(",".join(known)):
+        return None
+    return proxies[0]
 
 
 def _covers(no_proxy: str) -> bool:

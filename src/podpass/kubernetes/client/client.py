@@ -38,7 +38,7 @@ _METADATA = _JSON + ";as=PartialObjectMetadata;g=meta.k8s.io;v=v1," + _JSON
 _METADATA_LIST = _JSON + ";as=PartialObjectMetadataList;g=meta.k8s.io;v=v1," + _JSON
 _PAGE = 250
 _MAX_PAGES = 4000  # a million objects
-_UNAUTHORIZED = 401
+_UNAUTHORIZED, _NOT_FOUND = 401, 404
 _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=10)
 # A watch may be silent for minutes. Keep-alive probes detect a server that has disappeared.
 _KEEP_ALIVE = (
@@ -104,6 +104,15 @@ class KubeClient:
         """Read an object or a list; `path` starts at the server's root."""
         accept = _METADATA if metadata_only else _JSON
         return parse_object(await self._request("GET", path, params, accept=accept))
+
+    async def find(self, path: str) -> Object | None:
+        """Read an object, None if it does not exist."""
+        try:
+            return await self.get(path)
+        except KubeError as exc:
+            if exc.status == _NOT_FOUND:
+                return None
+            raise
 
     async def text(self, path: str, params: Params | None = None, *, accept: str = _JSON) -> str:
         """Read a response that is not JSON, such as a pod log or a health page."""
