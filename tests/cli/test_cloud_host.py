@@ -208,6 +208,8 @@ def test_failed_environment_makes_eval_fail(host: CloudHost) -> None:
     assert "namespace empty has no cloud that is ready" in done.stderr
     assert done.stdout.splitlines()[-1] == "false"
     assert "KUBECONFIG" not in done.stdout
+    # az of this shell must not reach the subscription of the user.
+    assert f"AZURE_CONFIG_DIR={host.folder / 'state' / 'podpass-cloud' / 'none'}" in done.stdout
     ended = subprocess.run(["sh", "-c", 'eval "$0"', done.stdout], check=False)
     assert ended.returncode == 1
 
@@ -261,9 +263,11 @@ def test_program_reaches_the_cloud_also_after_its_pod_is_replaced(host: CloudHos
 
 @pytest.mark.parametrize("name", ["web", "web.default", "default/web"])
 def test_program_has_the_variables_of_pods(host: CloudHost, name: str) -> None:
-    done = host.cloud("run", "--as", name, "--", sys.executable, "-c", _SHOW)
+    own = {"AZURE_CLIENT_SECRET": "of the user", "AZURE_TENANT_ID": "of the user"}
+    done = host.cloud("run", "--as", name, "--", sys.executable, "-c", _SHOW, **own)
     assert done.returncode == 0, done.stderr
     values = json.loads(done.stdout)
+    assert "of the user" not in values.values()
     assert values["AZURE_CLIENT_ID"] == CLIENT
     assert values["AZURE_AUTHORITY_HOST"] == "https://login.microsoftonline.com/"
     # The sign-in of az is hidden: a missing identity would look like success.
