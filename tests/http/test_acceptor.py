@@ -421,6 +421,12 @@ async def test_stop_does_not_wait_for_missing_close_notify(
     kept.close()
 
 
+def _count_descriptors() -> int:
+    """Return the number of open descriptors; 0 where the system does not list them."""
+    files = Path("/proc/self/fd")
+    return len(list(files.iterdir())) if files.exists() else 0
+
+
 async def test_failed_handshakes_leak_no_file_descriptor(
     leaf: tuple[trustme.CA, Path],
 ) -> None:
@@ -429,8 +435,8 @@ async def test_failed_handshakes_leak_no_file_descriptor(
     trust = ssl.create_default_context()
     ca.configure_trust(trust)
     sock = serve.bind("127.0.0.1", 0)
-    files = Path("/proc/self/fd")
     async with serve.serving(_app, sock, serve.server_tls(str(path), str(path))):
+        before = _count_descriptors()
         for text in (REQUEST, b"\x16\x03\x01\x00\x05junk!", b"\x00" * 600, b""):
             for _ in range(10):
                 _, writer = await asyncio.open_connection(*sock.getsockname())
@@ -443,6 +449,7 @@ async def test_failed_handshakes_leak_no_file_descriptor(
                     assert b"200 OK" in await good_reader.readuntil(b"{}")
                 good.close()
                 writer.close()
-        if files.exists():
-            await asyncio.sleep(0.1)
-            assert len(list(files.iterdir())) < 60
+        # Each of the 40 failed handshakes would leak one. A few belong to connections that are ending.
+        async with asyncio.timeout(30):
+            while _count_descriptors() >= before + 20:  # noqa: ASYNC110 the kernel sets no event
+                await asyncio.sleep(0.01)
