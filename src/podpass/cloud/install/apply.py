@@ -12,6 +12,8 @@ from podpass.kubernetes.client.client import APPLY_PATCH
 
 FIELD_MANAGER = "podpass-cloud"
 _NOT_FOUND, _CONFLICT = 404, 409
+# The deployment controller writes it some time after the object is created.
+_REVISION = "deployment.kubernetes.io/revision"
 _PLURALS = {
     "Namespace": "namespaces",
     "ServiceAccount": "serviceaccounts",
@@ -158,4 +160,6 @@ def _without_bookkeeping(item: Object) -> dict[str, Any]:
     kept = {key: value for key, value in item.items() if key != "status"}
     ignored = ("managedFields", "resourceVersion", "generation")
     kept["metadata"] = {key: value for key, value in item["metadata"].items() if key not in ignored}
+    annotations = item["metadata"].get("annotations") or {}
+    kept["metadata"]["annotations"] = {k: v for k, v in annotations.items() if k != _REVISION}
     return kept
