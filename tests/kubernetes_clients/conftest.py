@@ -98,10 +98,10 @@ async def reference(
 
 
 async def _wait_for_port() -> None:
-    """Wait until no process listens on the reference's port."""
+    """Wait until no process listens on the reference's port; the reference needs it on all addresses."""
     for _ in range(_PORT_SECONDS):
         try:
-            bind("127.0.0.1", _PORT).close()
+            bind("0.0.0.0", _PORT).close()
         except PortInUse:
             await asyncio.sleep(1)
         else:

@@ -37,6 +37,8 @@ NODES, REPLICAS = 4, 2
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/azure-wi-webhook-controller-manager"
 _SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets/{names.CERTIFICATE_SECRET}"
 _PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+# The reference's webhook can use port 9443 only, of all addresses; its tests run at the same time.
+_PORT = 19443
 _TIMEOUT_SECONDS = 120
 _POLL_SECONDS = 0.1
 
@@ -51,7 +53,7 @@ VALUES = {
         {"name": "HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
     ],
     "extraArgs": [
-        "--webhook-addr=$(HOST_IP):9443",
+        f"--webhook-addr=$(HOST_IP):{_PORT}",
         "--health-addr=$(HOST_IP):9440",
         "--metrics-addr=$(HOST_IP):8095",
     ],
@@ -120,7 +122,7 @@ class InstalledWebhook:
             with contextlib.suppress(KubeError):
                 pods, _ = await self.admin.list(_PODS)
                 self._balancer.endpoints = [
-                    (pod["status"]["podIP"], 9443)
+                    (pod["status"]["podIP"], _PORT)
                     for pod in pods
                     if is_ready(pod) and not pod["metadata"].get("deletionTimestamp")
                 ]
