@@ -125,7 +125,7 @@ test-az: $(VENV)/.dev ## test the released `az`, newest and oldest, on an instan
 	$(PYTEST) -m az -n 2 --dist loadfile tests/az -rs $(ALONE)
 
 test-peers: $(VENV)/.dev ## test Azure's management SDKs, Graph's, azwi and kubelogin on an instance, and its APIs with schemathesis
-	$(PYTEST) -m peers -n 2 --dist loadfile tests/peers -rs $(ALONE)
+	$(PYTEST) -m peers tests/peers -rs $(ALONE)
 
 test-postgres: $(VENV)/.dev ## run the store's tests on a real PostgreSQL; installs it if possible, skips otherwise
 	$(PYTEST) -m postgres -n 2 --dist loadfile $(STORES) -rs $(if $(K),-k '$(K)') $(ALONE)
