@@ -28,6 +28,8 @@ PYTEST = $(BIN)/python -m pytest
 # The folders whose tests need PostgreSQL, or a real control plane; tests/suite_policy.py refuses such tests elsewhere.
 STORES   = tests/backup tests/database tests/directory tests/exchange tests/resource tests/soak
 CLUSTERS = tests/charts tests/cloud tests/control_plane tests/doctor tests/kubernetes_clients
+# The files whose tests have the mark `processes`: each worker imports all files that it collects.
+PROCESSES = $(shell grep -rl --include='test_*.py' 'mark\.processes' tests | LC_ALL=C sort)
 ALONE  = $(if $(AGAIN),--last-failed --last-failed-no-failures=none -n 0)
 
 .DEFAULT_GOAL := help
@@ -109,7 +111,7 @@ bench: $(VENV)/.dev ## run the benchmarks; each figure is a ratio to a peer or a
 	$(BIN)/python -m bench
 
 test-processes: $(VENV)/.dev $(VENV)/.docs ## run tests that start, kill and drain processes, build images or wait for real time
-	$(PYTEST) -m 'processes and not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak or node or browser or containers)' -n 2 --dist loadfile tests -rs $(if $(K),-k '$(K)') $(ALONE)
+	$(PYTEST) -m 'processes and not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak or node or browser or containers)' -n 2 --dist loadfile $(PROCESSES) -rs $(if $(K),-k '$(K)') $(ALONE)
 
 test-browser: $(VENV)/.browser ## test the console in a real Chromium; installs it if possible, skips otherwise: WRITE=yes for the screenshots
 	$(BIN)/python -m tests.browser.programs

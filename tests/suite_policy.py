@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Generator
 from pathlib import Path
@@ -21,6 +22,9 @@ from sqlalchemy import Dialect
 from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.util import LRUCache
 from xdist.scheduler import LoadFileScheduling
+
+# jsonschema imports it, if it is installed, for a format that no test uses. Its grammar takes 1 s to build.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
 _MEMORY = Path("/dev/shm")
 _MEMORY_BYTES = 4 << 30
@@ -148,7 +152,7 @@ def import_share(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a test that its suite would not find, because the Makefile does not list its folder.
+    """Refuse a test that its suite would not find, because the Makefile does not list its folder or file.
 
     Errors:  UsageError.
     """
@@ -156,6 +160,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items if _MAKEFILE.exists() else ():
         folder = "/".join(item.nodeid.split("/")[:2])
         for mark in item.iter_markers():
+            if mark.name == "processes" and not _names_processes(item.path):
+                raise pytest.UsageError(
+                    f"{item.nodeid} has the mark processes, but its file does not contain `mark.processes`,"
+                    " by which `make test-processes` finds it"
+                )
             if mark.name in _FOLDERS and folder not in _listed(mark.name):
                 raise pytest.UsageError(
                     f"{item.nodeid} has the mark {mark.name}, but `make test-{mark.name}` does not"
@@ -181,6 +190,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     if config.getoption("markexpr") == "kubernetes":
         return _ControlPlaneScheduling(config, log)
     return None
+
+
+@functools.cache
+def _names_processes(path: Path) -> bool:
+    return "mark.processes" in path.read_text()
 
 
 @functools.cache

@@ -1,9 +1,11 @@
 """The sentences of released SDKs after each failure are recognized by `podpass explain`.
 
 `PODPASS_RECORD_ERRORS=yes make test-clients K=error_sentences` writes them to tests/vectors/sdk_errors.json,
-which the fast tests read.
+which the fast tests read. Only such a run has the oldest releases: they do not change, and a change of
+podpass's own sentences appears in those of the newest ones.
 """
 
+import os
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,13 @@ from tests.journey.instance import Instance
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
 
-CASES = [(client, kind) for client in CLIENTS for kind in client.kinds]
+RECORDS = bool(os.environ.get("PODPASS_RECORD_ERRORS"))
+CASES = [
+    (client, kind)
+    for client in CLIENTS
+    if RECORDS or "-oldest" not in client.name
+    for kind in client.kinds
+]
 
 
 @pytest.mark.parametrize(("client", "kind"), CASES, ids=[f"{c.name}-{k}" for c, k in CASES])
