@@ -182,7 +182,7 @@ def test_every_suite_runs_and_is_printed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("broken", "endless", "never"),
     [
-        ("test-kubernetes", "test-tutorial", "make test-clients"),
+        ("test-kubernetes", "test-tutorial", "make test-selfhost"),
         ("test-tutorial", "test-clients", "make fuzz"),
         ("test-az", "test-processes", "make rules"),
     ],
