@@ -11,10 +11,11 @@ from bench.peers.kubernetes import environ
 
 
 def main() -> None:
-    """Build what is missing: Helm, the reference's webhook, External Secrets, promtool, a control plane."""
+    """Build what is missing, one program after the other."""
     _try("helm", lambda: build_program("helm"))
     _try("the reference's webhook", lambda: build_program("azwi-webhook"))
     _try("External Secrets", lambda: build_program("external-secrets"))
+    _try("cert-manager's solver", lambda: build_program("cert-manager-solver"))
     _try("promtool", lambda: build_program("promtool"))
     _try("a real control plane", environ)
 

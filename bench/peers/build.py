@@ -37,6 +37,8 @@ PROGRAMS = {
     "azwi": Program(folder="reference", package=_AZWI + "azwi"),
     "azwi-proxy": Program(folder="reference", package=_AZWI + "proxy"),
     "azwi-webhook": Program(folder="reference", package=_AZWI + "webhook"),
+    # The solver alone: the command of cert-manager is a module of its own, which the proxy does not have.
+    "cert-manager-solver": Program(folder="cert_manager", package="."),
     "coredns": Program(folder="coredns", package="github.com/coredns/coredns"),
     "crane": Program(folder="crane", package="github.com/google/go-containerregistry/cmd/crane"),
     "external-secrets": Program(folder="external_secrets", package=EXTERNAL_SECRETS),

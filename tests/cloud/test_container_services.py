@@ -23,6 +23,7 @@ storage_accounts:
   - name: orders
     access: [{identity: web, role: Storage Blob Data Reader}]
 vaults: [{name: demo-vault}]
+dns_zones: [{name: example.test}]
 """
 ACCOUNTS = "orders:a2V5IG9mIHRoZSBhY2NvdW50"
 BLOBS = "orders.blob.core.windows.net"
@@ -89,6 +90,7 @@ async def test_container_reads_a_blob_by_name_and_other_accounts_have_no_name(
             "other.blob.core.windows.net",
             "-.blob.core.windows.net",
             "other.vault.azure.net",
+            "www.example.test",
         ):
             assert await served.resolve(name) == ["NXDOMAIN"]
         # Azurite's other services are not served, so these names are those of the other server.

@@ -25,6 +25,7 @@ from podpass.cloud.in_cluster import (
 )
 from podpass.cloud.install import apply as objects
 from podpass.cloud.install.objects import CloudValues, build_objects
+from podpass.directory.model import DnsLookup
 from podpass.http.server import bind
 from podpass.kubernetes.client import KubeClient
 from podpass.servers.listen import listen_for_queries
@@ -60,6 +61,12 @@ def services(client: KubeClient, upstream: str = "") -> ClusterServices:
 
 async def has_host(name: str) -> bool:
     return name in ("demo-vault.vault.azure.net", "login.microsoftonline.com")
+
+
+async def look_up(host: str) -> DnsLookup | None:
+    """Return empty zones, one of which has the name of the cluster's domain."""
+    zone = next((one for one in ("example.test", "cluster.local") if host.endswith(one)), None)
+    return None if zone is None else DnsLookup(zone=zone, exists=False)
 
 
 async def ask(sockets: ClusterSockets, name: str) -> list[str]:
@@ -108,12 +115,14 @@ async def test_names_have_the_address_of_the_service_and_the_webhook_is_register
         "/api/v1/namespaces/default", {"metadata": {"labels": {"podpass.dev/cloud": "enabled"}}}
     )
     async with AsyncExitStack() as stack:
-        address = await services(admin).start(stack, sockets, has_host)
+        address = await services(admin).start(stack, sockets, has_host, look_up)
         assert address == service["spec"]["clusterIP"]
         assert await ask(sockets, "login.microsoftonline.com") == [address]
         assert await ask(sockets, "demo-vault.vault.azure.net") == [address]
         assert await ask(sockets, "other-vault.vault.azure.net") == ["NXDOMAIN"]
         assert await ask(sockets, "example.com") == ["REFUSED"]
+        assert await ask(sockets, "www.example.test") == ["NXDOMAIN"]
+        assert await ask(sockets, "web.shop.svc.cluster.local") == ["REFUSED"]
         path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
         registration = await admin.get(f"{path}/podpass-cloud-trust")
         (hook,) = registration["webhooks"]
@@ -127,7 +136,7 @@ async def test_names_have_the_address_of_the_service_and_the_webhook_is_register
 async def test_missing_service_is_refused(admin: KubeClient, sockets: ClusterSockets) -> None:
     async with AsyncExitStack() as stack:
         with pytest.raises(NoServiceAddress, match="podpass-cloud/podpass-cloud"):
-            await services(admin).start(stack, sockets, has_host)
+            await services(admin).start(stack, sockets, has_host, look_up)
     for each in (sockets.dns_udp, sockets.dns_tcp, sockets.webhook):
         each.close()
 

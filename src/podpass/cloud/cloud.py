@@ -89,7 +89,7 @@ class CloudInstance:
         if secret is not None:
             await self._keep_identity(stack, secret, parts)
         await containers.serve_identities(stack, parts, context.config.tenant_id)
-        await containers.serve_resolver(stack, self._served_names(), parts.has_host)
+        await containers.serve_resolver(stack, self._served_names(), parts)
         if client is not None and self._settings.service:
             progress("resolver and trust webhook", "")
             progress("resolver and trust webhook", await self._serve_cluster(client, stack, parts))
@@ -124,7 +124,8 @@ class CloudInstance:
             dns_tcp=self._opened["dns_tcp"],
             webhook=self._opened["webhook"],
         )
-        return await services.start(stack, sockets, parts.has_host)
+        look_up = parts.directory.dns_zones.look_up
+        return await services.start(stack, sockets, parts.has_host, look_up)
 
     def _create_context(self, stack: AsyncExitStack) -> CloudContext:
         config = initialise(self._data_dir, tenant_id=self._settings.tenant_id.lower())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from podpass.clock import Clock
 from podpass.cloud import managed_identity
-from podpass.cloud.dns.resolver import CloudResolver, HostExists, Upstream, run_resolver
+from podpass.cloud.dns.resolver import CloudResolver, Upstream, run_resolver
 from podpass.cloud.parts import CloudParts
 from podpass.cloud.trust.folder import read_public_roots, write_folder
 from podpass.crypto.secret import Secret
@@ -65,7 +65,7 @@ class ContainerServices:
         await stack.enter_async_context(serving(app, self._opened["managed_identity"]))
 
     async def serve_resolver(
-        self, stack: AsyncExitStack, served: Collection[str], host_exists: HostExists
+        self, stack: AsyncExitStack, served: Collection[str], parts: CloudParts
     ) -> None:
         """Serve the resolver, if it has an address and there is no cluster, which has its own."""
         if self._settings.service or "dns_udp" not in self._opened:
@@ -74,7 +74,11 @@ class ContainerServices:
         if upstream is None:
             _log.warning("dns_upstream_missing", extra={"file": str(_RESOLV_CONF)})
         resolver = CloudResolver(
-            served, self._settings.find_addresses(), host_exists=host_exists, upstream=upstream
+            served,
+            self._settings.find_addresses(),
+            host_exists=parts.has_host,
+            look_up=parts.directory.dns_zones.look_up,
+            upstream=upstream,
         )
         udp, tcp = self._opened["dns_udp"], self._opened["dns_tcp"]
         await stack.enter_async_context(run_resolver(resolver, udp, tcp))

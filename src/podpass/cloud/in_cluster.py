@@ -14,7 +14,7 @@ from typing import Any
 from podpass.clock import Clock
 from podpass.cloud import gateway, webhook_certificate
 from podpass.cloud.dns.pod_dns import PodDns
-from podpass.cloud.dns.resolver import CloudResolver, HostExists, Upstream, run_resolver
+from podpass.cloud.dns.resolver import CloudResolver, HostExists, LookUp, Upstream, run_resolver
 from podpass.cloud.trust import bundles
 from podpass.cloud.trust.folder import read_public_roots
 from podpass.cloud.trust.injection import BundleNames
@@ -69,16 +69,25 @@ class ClusterServices:
         self._served, self._upstream = served, upstream
 
     async def start(
-        self, stack: AsyncExitStack, sockets: ClusterSockets, host_exists: HostExists
+        self,
+        stack: AsyncExitStack,
+        sockets: ClusterSockets,
+        host_exists: HostExists,
+        look_up: LookUp,
     ) -> str:
         """Start both; each started part is pushed on the exit stack. Return the address of the Service.
 
         Errors:  NoServiceAddress, NoPublicRoots, BadBundle, KubeError.
         """
         addresses = await self._read_addresses()
-        upstream = self._upstream
+        upstream, domain = self._upstream, read_cluster_domain()
         resolver = CloudResolver(
-            self._served, addresses, host_exists=host_exists, upstream=upstream
+            self._served,
+            addresses,
+            host_exists=host_exists,
+            look_up=look_up,
+            reserved=[domain],
+            upstream=upstream,
         )
         await stack.enter_async_context(run_resolver(resolver, sockets.dns_udp, sockets.dns_tcp))
         host = f"{self._service}.{self._namespace}.svc"
@@ -87,7 +96,7 @@ class ClusterServices:
         publisher = BundlePublisher(
             self._client, names, bundles.build(read_public_roots(), self._ca), self._namespace
         )
-        dns = PodDns(resolver=str(addresses[0]), domain=read_cluster_domain()) if upstream else None
+        dns = PodDns(resolver=str(addresses[0]), domain=domain) if upstream else None
         app = create_app(names, publisher.ensure, dns=dns)
         await stack.enter_async_context(serving(app, sockets.webhook, certificate.tls))
         await self._register(certificate.pem)

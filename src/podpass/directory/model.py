@@ -201,7 +201,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherResource:
-    """A resource of a service that podpass does not serve, such as a storage account.
+    """A resource that needs no table of its own, such as a storage account or a DNS zone.
 
     Shapes:  `type` is its namespace and type; `document` has its `kind`, `sku` and `properties`, which are
              stored only.
@@ -214,6 +214,36 @@ class OtherResource:
     tags: Mapping[str, str] = field(default_factory=dict)
     created: float = 0
     document: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsRecordSet:
+    """The records of one type and name in a DNS zone.
+
+    Shapes:  `zone_id` is the resource id of the zone; `type` is in upper case; `name` is relative to the
+             zone, `@` for the zone itself; each record has the fields of its type: one text, and for TXT one
+             or more strings.
+    Units:   `ttl` is in seconds.
+    """
+
+    zone_id: str
+    type: str
+    name: str
+    ttl: int
+    records: tuple[tuple[str, ...], ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsLookup:
+    """What a DNS zone has for a host name.
+
+    Shapes:  `zone` is the name of the zone; `exists` is whether it has the host name, or a name below it.
+    """
+
+    zone: str
+    exists: bool
+    record_sets: tuple[DnsRecordSet, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,6 @@ from podpass.crypto.secret import Secret
 from podpass.database import DatabaseFailed
 from podpass.directory import errors, resource_ids, rules
 from podpass.directory.model import (
-    FederatedCredential,
     Identity,
     IdentityKind,
     ResourceGroup,
@@ -28,19 +27,20 @@ from podpass.directory.store.integrity import validate_stored_identity, validate
 from podpass.errors import Error
 from podpass.resource.model import AuditContext, SecretAttributes, vault_key
 from podpass.resource.store import SecretStore
-from podpass.seed import storage
+from podpass.seed import dns_zones, storage
+from podpass.seed.access import SeedAccess
 from podpass.seed.administrator import grant_all
 from podpass.seed.model import (
     CLUSTER,
     Seed,
-    SeedAccess,
     SeedIdentity,
     SeedVault,
     parse_seed,
     with_issuer,
 )
 from podpass.seed.resources import create_application
-from podpass.seed.targets import put_target, target_id
+from podpass.seed.results import Applied, identity_results
+from podpass.seed.targets import SeedConnectionTarget, put_target, target_id
 from podpass.seed.yaml_reader import Reader
 
 __all__ = ["Applied", "Seed", "apply_seed", "parse_seed"]
@@ -51,18 +51,6 @@ NO_CLUSTER = (
 )
 NO_VAULTS = "the token service has no vaults"
 LOCATION = "eastus"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
-    """The result for one object of the file."""
-
-    what: str
-    name: str
-    change: WriteResult
-
-    def __str__(self) -> str:
-        return f"{self.what} {self.name} {self.change.value}"
 
 
 async def apply_seed(
@@ -99,10 +87,10 @@ async def apply_seed(
         applied += await target.put_vault(vault)
     for account in seed.storage_accounts:
         applied += await target.put_storage_account(account)
+    for zone in seed.dns_zones:
+        applied += await target.put_dns_zone(zone)
     for wanted in seed.targets:
-        group = resource_ids.group_id(subscription_id, GROUP)
-        change = await put_target(directory, wanted, group, LOCATION)
-        applied.append(Applied(what="target", name=wanted.name, change=change))
+        applied.append(await target.put_target(wanted))
     for administrator in seed.administrators:
         applied.append(await target.put_administrator(administrator.name))
     return applied
@@ -119,6 +107,10 @@ class _Target:
     subscription_id: str
     clock: Clock
     stable_ids: bool
+
+    @property
+    def _group_id(self) -> str:
+        return resource_ids.group_id(self.subscription_id, GROUP)
 
     async def plan(self, seed: Seed) -> list[tuple[Identity, Identity | None]]:
         """Check the complete seed. Return each identity in its new and its current state."""
@@ -150,7 +142,7 @@ class _Target:
             except Error as exc:
                 reader.add_problem(resource.line, f"resource {resource.name}: {exc.message}")
         await self._check_vaults(seed, reader)
-        await self._check_storage(seed, reader)
+        await self._check_storage_and_dns(seed, reader)
         await self._check_targets(seed, reader)
         await self._check_administrators(seed, reader)
         reader.finish()
@@ -234,25 +226,31 @@ class _Target:
                 if deleted.vault.resource_id.lower() != self._vault_id(vault.name).lower():
                     text = f"a deleted vault has this name: {deleted.vault.resource_id}"
                     reader.add_problem(vault.line, f"vault {vault.name}: {text}")
-            for access in vault.access:
-                if fault := await self._unknown(access.identity, named):
-                    reader.add_problem(access.line, f"vault {vault.name}: access: {fault}")
+            await self._check_access(reader, f"vault {vault.name}", vault.access, named)
 
-    async def _check_storage(self, seed: Seed, reader: Reader) -> None:
+    async def _check_storage_and_dns(self, seed: Seed, reader: Reader) -> None:
         named = {identity.name for identity in seed.identities}
-        group = resource_ids.group_id(self.subscription_id, GROUP)
         for account in seed.storage_accounts:
             where = f"storage account {account.name}"
-            if fault := await storage.find_fault(self.directory, account, group):
+            if fault := await storage.find_fault(self.directory, account, self._group_id):
                 reader.add_problem(account.line, f"{where}: {fault}")
-            for access in account.access:
-                if fault := await self._unknown(access.identity, named):
-                    reader.add_problem(access.line, f"{where}: access: {fault}")
+            await self._check_access(reader, where, account.access, named)
+        for zone in seed.dns_zones:
+            where = f"DNS zone {zone.name}"
+            if fault := await dns_zones.find_fault(self.directory, zone, self._group_id):
+                reader.add_problem(zone.line, f"{where}: {fault}")
+            await self._check_access(reader, where, zone.access, named)
+
+    async def _check_access(
+        self, reader: Reader, where: str, access: Iterable[SeedAccess], named: set[str]
+    ) -> None:
+        for one in access:
+            if fault := await self._unknown(one.identity, named):
+                reader.add_problem(one.line, f"{where}: access: {fault}")
 
     async def _check_targets(self, seed: Seed, reader: Reader) -> None:
-        group = resource_ids.group_id(self.subscription_id, GROUP)
         for target in seed.targets:
-            old = await self.directory.other_resources.get(target_id(target, group))
+            old = await self.directory.other_resources.get(target_id(target, self._group_id))
             if old is not None and target.location not in (None, old.location):
                 text = f"target {target.name}: is in {old.location} and cannot be moved"
                 reader.add_problem(target.line, text)
@@ -293,7 +291,7 @@ class _Target:
     async def put(self, planned: Sequence[tuple[Identity, Identity | None]]) -> Iterable[Applied]:
         """Write the identities with their credentials, in one transaction."""
         await self.directory.identities.put_many(new for new, _ in planned)
-        return [result for new, old in planned for result in _identity_results(new, old)]
+        return [result for new, old in planned for result in identity_results(new, old)]
 
     async def put_administrator(self, name: str) -> Applied:
         """Grant an identity administrator rights."""
@@ -321,8 +319,7 @@ class _Target:
         for name, value in wanted.secrets.items():
             change = await self._put_secret(vault, name, value)
             applied.append(Applied(what="secret", name=f"{vault.name}/{name}", change=change))
-        applied += [await self._put_access(vault, access) for access in wanted.access]
-        return applied
+        return [*applied, *await self._put_access(vault.resource_id, vault.name, wanted.access)]
 
     async def _recover_vault(self, name: str) -> Vault | None:
         # A deleted vault keeps its name, so it must be recovered before it can be changed.
@@ -354,47 +351,35 @@ class _Target:
 
     async def put_storage_account(self, wanted: storage.SeedStorageAccount) -> Iterable[Applied]:
         """Write a storage account and its role assignments."""
-        group = resource_ids.group_id(self.subscription_id, GROUP)
-        change = await storage.put_account(self.directory, wanted, group, LOCATION)
-        applied = [Applied(what="storage account", name=wanted.name, change=change)]
-        principals = {}
-        for access in wanted.access:
-            identity = await self._find(access.identity)
+        change = await storage.put_account(self.directory, wanted, self._group_id, LOCATION)
+        applied = Applied(what="storage account", name=wanted.name, change=change)
+        resource_id = storage.account_id(wanted, self._group_id)
+        return [applied, *await self._put_access(resource_id, wanted.name, wanted.access)]
+
+    async def put_dns_zone(self, wanted: dns_zones.SeedDnsZone) -> Iterable[Applied]:
+        """Write a DNS zone and its role assignments."""
+        change = await dns_zones.put_zone(self.directory, wanted, self._group_id)
+        applied = Applied(what="DNS zone", name=wanted.name, change=change)
+        resource_id = dns_zones.zone_id(wanted, self._group_id)
+        return [applied, *await self._put_access(resource_id, wanted.name, wanted.access)]
+
+    async def put_target(self, wanted: SeedConnectionTarget) -> Applied:
+        """Write a target of connections."""
+        change = await put_target(self.directory, wanted, self._group_id, LOCATION)
+        return Applied(what="target", name=wanted.name, change=change)
+
+    async def _put_access(
+        self, resource_id: str, resource: str, access: Iterable[SeedAccess]
+    ) -> list[Applied]:
+        applied = []
+        for one in access:
+            identity = await self._find(one.identity)
             assert identity is not None, "checked before the first write"
-            principals[access.identity] = identity.object_id
-        for access, assignment in storage.assignments(wanted, group, principals):
-            change = await self.directory.assign_role(assignment)
-            place = "/".join(filter(None, (wanted.name, access.below.rpartition("/")[2])))
-            name = f"{access.role} on {place} for {access.identity}"
+            scope = "/".join(filter(None, (resource_id, one.below)))
+            change = await self.directory.assign_role(
+                RoleAssignment(scope=scope, principal_id=identity.object_id, role=one.role)
+            )
+            place = "/".join(filter(None, (resource, one.below.rpartition("/")[2])))
+            name = f"{one.role} on {place} for {identity.name}"
             applied.append(Applied(what="role", name=name, change=change))
         return applied
-
-    async def _put_access(self, vault: Vault, access: SeedAccess) -> Applied:
-        identity = await self._find(access.identity)
-        assert identity is not None, "checked before the first write"
-        change = await self.directory.assign_role(
-            RoleAssignment(
-                scope=vault.resource_id, principal_id=identity.object_id, role=access.role
-            )
-        )
-        name = f"{access.role} on {vault.name} for {identity.name}"
-        return Applied(what="role", name=name, change=change)
-
-
-def _identity_results(new: Identity, old: Identity | None) -> Iterable[Applied]:
-    before = {credential.name: credential for credential in old.credentials} if old else {}
-    change = WriteResult.UNCHANGED if old else WriteResult.CREATED
-    if old is not None and replace(new, credentials=old.credentials) != old:
-        change = WriteResult.UPDATED
-    yield Applied(what="identity", name=new.name, change=change)
-    for credential in new.credentials:
-        change = _change(before.get(credential.name), credential)
-        name = f"{new.name}/{credential.name}"
-        yield Applied(what="federated credential", name=name, change=change)
-
-
-def _change(old: FederatedCredential | None, new: FederatedCredential) -> WriteResult:
-    if old is None:
-        return WriteResult.CREATED
-    same = old == replace(new, id=old.id, created=old.created)
-    return WriteResult.UNCHANGED if same else WriteResult.UPDATED

@@ -10,22 +10,26 @@ import yaml
 
 from podpass import names
 from podpass.crypto.secret import Secret
-from podpass.directory import naming, roles, rules
+from podpass.directory import naming, rules
 from podpass.directory.model import FederatedCredential, IdentityKind
-from podpass.errors import Error, UsageError
+from podpass.errors import Error
 from podpass.guids import is_lower_guid
 from podpass.resource import wire
+from podpass.seed.access import SeedAccess, parse_access
+from podpass.seed.dns_zones import SeedDnsZone, parse_zone
 from podpass.seed.resources import SeedResource, parse_resource
 from podpass.seed.storage import SeedStorageAccount, parse_account
 from podpass.seed.targets import SeedConnectionTarget, parse_target
 from podpass.seed.yaml_reader import Reader, line_of
 
 CLUSTER = "cluster"
-_SEED = ("identities", "resources", "vaults", "storage_accounts", "targets", "administrators")
+_SEED = (
+    *("identities", "resources", "vaults", "storage_accounts", "dns_zones", "targets"),
+    "administrators",
+)
 _IDENTITY = ("name", "kind", "client_id", "federated_credentials")
 _CREDENTIAL = ("name", "issuer", "subject", "audiences", "description")
 _VAULT = ("name", "location", "secrets", "access")
-_ACCESS = ("identity", "role")
 # Replaces `cluster` while the other rules are checked.
 _SOME_ISSUER = "https://issuer.example/"
 
@@ -39,15 +43,6 @@ class SeedIdentity:
     kind: IdentityKind = IdentityKind.MANAGED_IDENTITY
     client_id: str | None = None
     credentials: tuple[FederatedCredential, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedAccess:
-    """A role of an identity, given by name, on a vault."""
-
-    line: int
-    identity: str
-    role: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +73,7 @@ class Seed:
     resources: tuple[SeedResource, ...] = ()
     vaults: tuple[SeedVault, ...] = ()
     storage_accounts: tuple[SeedStorageAccount, ...] = ()
+    dns_zones: tuple[SeedDnsZone, ...] = ()
     targets: tuple[SeedConnectionTarget, ...] = ()
     administrators: tuple[SeedName, ...] = ()
 
@@ -101,6 +97,7 @@ def parse_seed(text: str, filename: str) -> Seed:
         parse_account(reader, n)
         for n in reader.read_list(top.get("storage_accounts"), "storage_accounts")
     ]
+    zones = [parse_zone(reader, n) for n in reader.read_list(top.get("dns_zones"), "dns_zones")]
     targets = [parse_target(reader, n) for n in reader.read_list(top.get("targets"), "targets")]
     named: list[SeedIdentity | SeedResource] = [*identities, *resources]
     file.check_unique("identity", ((i.line, i.name.lower()) for i in named))
@@ -109,6 +106,7 @@ def parse_seed(text: str, filename: str) -> Seed:
     file.check_unique("client_id", ids)
     file.check_unique("vault", ((v.line, v.name) for v in vaults))
     file.check_unique("storage account", ((a.line, a.name) for a in accounts))
+    file.check_unique("DNS zone", ((z.line, z.name) for z in zones))
     file.check_unique("target", ((t.line, f"{t.type}/{t.name}".lower()) for t in targets))
     administrators = [
         file.parse_name(n) for n in reader.read_list(top.get("administrators"), "administrators")
@@ -120,6 +118,7 @@ def parse_seed(text: str, filename: str) -> Seed:
         resources=tuple(resources),
         vaults=tuple(vaults),
         storage_accounts=tuple(accounts),
+        dns_zones=tuple(zones),
         targets=tuple(targets),
         administrators=tuple(administrators),
     )
@@ -234,7 +233,7 @@ class _SeedParser:
             name=name,
             location=read.read_text(entry.get("location"), f"{where}: location"),
             secrets=self._parse_secrets(entry.get("secrets"), where),
-            access=tuple(self._parse_access(child, where) for child in access),
+            access=tuple(parse_access(read, child, where)[0] for child in access),
         )
 
     def _parse_secrets(self, node: yaml.Node | None, where: str) -> dict[str, Secret]:
@@ -254,17 +253,6 @@ class _SeedParser:
         lines = ((line_of(child), name.lower()) for name, child in entries.items())
         self.check_unique(f"{where}: secret", lines)
         return found
-
-    def _parse_access(self, node: yaml.Node, vault: str) -> SeedAccess:
-        read, where = self._reader, f"{vault}: access"
-        entry = read.read_mapping(node, where, _ACCESS, required=_ACCESS)
-        role = read.read_text(entry.get("role"), f"{where}: role") or ""
-        try:
-            role = roles.find_role(role).name if role else ""
-        except UsageError as exc:
-            read.add_problem(line_of(entry["role"]), f"{where}: {exc.message}; {exc.hint}")
-        identity = read.read_text(entry.get("identity"), f"{where}: identity") or ""
-        return SeedAccess(line=line_of(node), identity=identity, role=role)
 
 
 def with_issuer(credential: FederatedCredential, issuer: str) -> FederatedCredential:

@@ -1,16 +1,15 @@
 """Storage accounts of a seed file: their roles, on the account or on a container, queue or table."""
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import yaml
 
-from podpass.directory import roles
-from podpass.directory.model import OtherResource, RoleAssignment, WriteResult
+from podpass.directory.model import OtherResource, WriteResult
 from podpass.directory.resource_manager import linker_targets
 from podpass.directory.store.directory import Directory
-from podpass.errors import UsageError
+from podpass.seed.access import SeedAccess, parse_access
 from podpass.seed.yaml_reader import Reader, line_of
 
 _KEYS = ("name", "location", "access")
@@ -19,18 +18,7 @@ _PARTS = {
     "queue": "queueServices/default/queues",
     "table": "tableServices/default/tables",
 }
-_ACCESS = ("identity", "role", *_PARTS)
 _PART = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){2,62}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedStorageAccess:
-    """A role of an identity, given by name; `below` is the container, queue or table under the account."""
-
-    line: int
-    identity: str
-    role: str
-    below: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +28,7 @@ class SeedStorageAccount:
     line: int
     name: str
     location: str | None = None
-    access: tuple[SeedStorageAccess, ...] = ()
+    access: tuple[SeedAccess, ...] = ()
 
 
 def parse_account(read: Reader, node: yaml.Node) -> SeedStorageAccount:
@@ -60,20 +48,9 @@ def parse_account(read: Reader, node: yaml.Node) -> SeedStorageAccount:
     )
 
 
-def _parse_access(read: Reader, node: yaml.Node, account: str) -> SeedStorageAccess:
-    where = f"{account}: access"
-    entry = read.read_mapping(node, where, _ACCESS, required=("identity", "role"))
-    role = read.read_text(entry.get("role"), f"{where}: role") or ""
-    try:
-        role = roles.find_role(role).name if role else ""
-    except UsageError as exc:
-        read.add_problem(line_of(entry["role"]), f"{where}: {exc.message}")
-    return SeedStorageAccess(
-        line=line_of(node),
-        identity=read.read_text(entry.get("identity"), f"{where}: identity") or "",
-        role=role,
-        below=_parse_below(read, entry, node, where),
-    )
+def _parse_access(read: Reader, node: yaml.Node, account: str) -> SeedAccess:
+    access, entry = parse_access(read, node, account, tuple(_PARTS))
+    return replace(access, below=_parse_below(read, entry, node, f"{account}: access"))
 
 
 def _parse_below(read: Reader, entry: Mapping[str, yaml.Node], node: yaml.Node, where: str) -> str:
@@ -122,13 +99,3 @@ async def put_account(
             else {"kind": "StorageV2", "sku": {"name": "Standard_LRS"}},
         )
     )
-
-
-def assignments(
-    wanted: SeedStorageAccount, group_id: str, principals: Mapping[str, str]
-) -> Iterable[tuple[SeedStorageAccess, RoleAssignment]]:
-    """Return the role assignments of an account; `principals` maps names to object IDs."""
-    for access in wanted.access:
-        scope = "/".join(filter(None, (account_id(wanted, group_id), access.below)))
-        principal_id = principals[access.identity]
-        yield access, RoleAssignment(scope=scope, principal_id=principal_id, role=access.role)

@@ -12,10 +12,15 @@ import dns.message
 
 from podpass.cloud.dns import resolver
 from podpass.cloud.dns.messages import Address
+from podpass.directory.model import DnsLookup
 from tests.cloud.dns.corefiles import SERVED
 
 ADDRESSES = [ipaddress.ip_address("10.96.7.7"), ipaddress.ip_address("fd00::77")]
 HOST = "127.0.0.1"
+
+
+async def no_zones(_host: str) -> DnsLookup | None:
+    return None
 
 
 @dataclass
@@ -30,6 +35,8 @@ class Cloud:
     upstream: resolver.Upstream | None = None
     addresses: Sequence[Address] = tuple(ADDRESSES)
     loops: bool = False
+    look_up: resolver.LookUp = no_zones
+    reserved: Sequence[str] = ()
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def has_host(self, name: str) -> bool:
@@ -63,7 +70,12 @@ class Cloud:
         self.port = tcp.getsockname()[1]
         upstream = (self.host, self.port) if self.loops else self.upstream
         answers = resolver.CloudResolver(
-            SERVED, self.addresses, host_exists=self.has_host, upstream=upstream
+            SERVED,
+            self.addresses,
+            host_exists=self.has_host,
+            look_up=self.look_up,
+            reserved=self.reserved,
+            upstream=upstream,
         )
         await self._stack.enter_async_context(resolver.run_resolver(answers, udp, tcp))
 
@@ -79,9 +91,19 @@ async def running(
     addresses: Sequence[Address] = tuple(ADDRESSES),
     *,
     loops: bool = False,
+    look_up: resolver.LookUp = no_zones,
+    reserved: Sequence[str] = (),
 ) -> AsyncIterator[Cloud]:
     """Run a resolver with the vault `demo`; with `loops`, it forwards to itself."""
-    cloud = Cloud(host=host, vaults={"demo"}, upstream=upstream, addresses=addresses, loops=loops)
+    cloud = Cloud(
+        host=host,
+        vaults={"demo"},
+        upstream=upstream,
+        addresses=addresses,
+        loops=loops,
+        look_up=look_up,
+        reserved=reserved,
+    )
     await cloud.start()
     try:
         yield cloud

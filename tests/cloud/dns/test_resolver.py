@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from podpass.cloud.dns import messages, resolver
 from tests.cloud.dns.corefiles import SERVED
-from tests.cloud.dns.server import ADDRESSES, HOST, Cloud, running
+from tests.cloud.dns.server import ADDRESSES, HOST, Cloud, no_zones, running
 
 QUERY = dns.message.make_query("demo.vault.azure.net", "A").to_wire()
 
@@ -254,7 +254,9 @@ async def test_failures_are_logged_once_a_minute_with_their_number(
     async def fail(_name: str) -> bool:
         raise RuntimeError("the database is unavailable")
 
-    answers = resolver.CloudResolver(SERVED, ADDRESSES, host_exists=fail, clock=lambda: now)
+    answers = resolver.CloudResolver(
+        SERVED, ADDRESSES, host_exists=fail, look_up=no_zones, clock=lambda: now
+    )
     for now in (1000.0, 1001.0, 1059.9, 1060.0, 1061.0):  # noqa: B007 the clock reads it
         assert await answers.answer(QUERY, HOST, tcp=False) is not None
     lines = [each for each in caplog.records if each.getMessage() == "dns_query_failed"]
@@ -271,7 +273,7 @@ async def test_unreachable_upstream_is_logged_without_a_traceback(
     tcp.close()
     query = dns.message.make_query("www.example.org", "A").to_wire()
     answers = resolver.CloudResolver(
-        SERVED, ADDRESSES, host_exists=Cloud().has_host, upstream=(HOST, port)
+        SERVED, ADDRESSES, host_exists=Cloud().has_host, look_up=no_zones, upstream=(HOST, port)
     )
     for _ in range(3):
         await answers.answer(query, HOST, tcp=True)
@@ -361,7 +363,13 @@ async def test_loop_through_a_forwarder_that_changes_the_number_ends() -> None:
 
     async with contextlib.AsyncExitStack() as stack:
         for (udp, tcp), port in zip(sockets, reversed(ports), strict=True):
-            found = Counting(["graph.microsoft.com"], (), host_exists=exists, upstream=(HOST, port))
+            found = Counting(
+                ["graph.microsoft.com"],
+                (),
+                host_exists=exists,
+                look_up=no_zones,
+                upstream=(HOST, port),
+            )
             await stack.enter_async_context(resolver.run_resolver(found, udp, tcp))
         query = dns.message.make_query("www.example.org", "A")
         reply = await dns.asyncquery.udp(query, HOST, port=ports[0], timeout=30)

@@ -129,6 +129,19 @@ CREATE TABLE other_resources (
     PRIMARY KEY (resource_key)
 ) STRICT;
 INSERT INTO "other_resources" VALUES('/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourcegroups/podpass/providers/microsoft.storage/storageaccounts/acc','/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/podpass/providers/Microsoft.Storage/storageAccounts/acc','Microsoft.Storage/storageAccounts','acc','eastus','{}',1.0,'{}');
+INSERT INTO "other_resources" VALUES('/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourcegroups/podpass/providers/microsoft.network/dnszones/example.test','/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/podpass/providers/Microsoft.Network/dnsZones/example.test','Microsoft.Network/dnsZones','example.test','global','{}',1.0,'{}');
+CREATE TABLE dns_record_sets (
+    zone_key TEXT NOT NULL,
+    name_key TEXT NOT NULL,
+    type TEXT NOT NULL,
+    zone_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    ttl INTEGER NOT NULL,
+    document TEXT DEFAULT '{}' NOT NULL,
+    PRIMARY KEY (zone_key, name_key, type),
+    FOREIGN KEY(zone_key) REFERENCES other_resources (resource_key) ON DELETE CASCADE
+) STRICT;
+INSERT INTO "dns_record_sets" VALUES('/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourcegroups/podpass/providers/microsoft.network/dnszones/example.test','_acme-challenge.www','TXT','/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/podpass/providers/Microsoft.Network/dnsZones/example.test','_acme-challenge.www',60,'{"records":[["one"]],"metadata":{}}');
 CREATE TABLE password_credentials (
     tenant_id TEXT NOT NULL,
     client_id TEXT NOT NULL,
@@ -245,6 +258,7 @@ CREATE INDEX identities_by_resource ON identities (tenant_id, resource_key);
 CREATE INDEX identities_by_kind ON identities (tenant_id, kind, client_id);
 CREATE INDEX identifier_uris_by_client ON identifier_uris (tenant_id, client_id);
 CREATE UNIQUE INDEX vaults_by_resource ON vaults (resource_key);
+CREATE INDEX other_resources_by_name ON other_resources (type, name);
 CREATE UNIQUE INDEX role_assignments_by_name ON role_assignments (name);
 CREATE INDEX role_assignments_by_scope ON role_assignments (scope, name);
 CREATE INDEX ix_permission_grants_resource_id ON permission_grants (resource_id);

@@ -1,7 +1,7 @@
 """Read DNS queries and build the replies. Pure.
 
-A query is checked for size and counts before it is parsed, so the work for a packet is bounded. Every reply
-of this module is shorter than 512 bytes, so none is ever truncated, and a forged source address gains little.
+A query is checked for size and counts before it is parsed, so the work for a packet is bounded. A reply over
+UDP has no more bytes than the client accepts, so a forged source address gains little.
 """
 
 import ipaddress
@@ -26,6 +26,7 @@ _HEADER = struct.Struct("!6H")
 _MAX_ADDITIONAL = 2  # EDNS, and a signature
 _QR, _TC, _RD = 0x8000, 0x0200, 0x0100
 _PAYLOAD = 1232  # fits into one packet on every network (DNS flag day 2020)
+_MIN_PAYLOAD = 512  # what every client accepts (RFC 1035)
 # Seconds that others may keep an address, and that a name does not exist.
 _TTL, _NEGATIVE_TTL = 5, 1
 _TYPES = {dns.rdatatype.A: 4, dns.rdatatype.AAAA: 6}
@@ -83,8 +84,7 @@ def build_error(query: Query, code: dns.rcode.Rcode) -> bytes:
 def build_answer(query: Query, zone: str, addresses: Sequence[Address] | None) -> bytes:
     """Build the reply for a name of a zone: its addresses, or that it does not exist if they are None."""
     code = dns.rcode.NXDOMAIN if addresses is None else dns.rcode.NOERROR
-    reply = _reply(query.message, code)
-    reply.flags |= dns.flags.AA
+    reply = begin_answer(query, code)
     question = query.message.question[0]
     version = _TYPES.get(question.rdtype)
     found = [str(each) for each in addresses or () if each.version == version]
@@ -94,13 +94,22 @@ def build_answer(query: Query, zone: str, addresses: Sequence[Address] | None) -
         )
         reply.answer.append(answer)
     else:
-        # The record tells caches how long the name, or its type, does not exist.
-        text = f"podpass. podpass. 1 3600 600 86400 {_NEGATIVE_TTL}"
-        soa = dns.rrset.from_text(
-            zone + ".", _NEGATIVE_TTL, dns.rdataclass.IN, dns.rdatatype.SOA, text
-        )
-        reply.authority.append(soa)
+        add_authority(reply, zone)
     return reply.to_wire()
+
+
+def begin_answer(query: Query, code: dns.rcode.Rcode) -> dns.message.Message:
+    """Return an authoritative reply without records."""
+    reply = _reply(query.message, code)
+    reply.flags |= dns.flags.AA
+    return reply
+
+
+def add_authority(reply: dns.message.Message, zone: str) -> None:
+    """Add the record that tells caches how long a name of a zone, or its type, does not exist."""
+    text = f"podpass. podpass. 1 3600 600 86400 {_NEGATIVE_TTL}"
+    soa = dns.rrset.from_text(zone + ".", _NEGATIVE_TTL, dns.rdataclass.IN, dns.rdatatype.SOA, text)
+    reply.authority.append(soa)
 
 
 def with_number(wire: bytes, number: int) -> bytes:
@@ -109,11 +118,12 @@ def with_number(wire: bytes, number: int) -> bytes:
 
 
 def limit_datagram(wire: bytes, query: Query) -> bytes:
-    """Return a reply of another server, or a truncated one if it is too large for UDP.
+    """Return a reply, or a truncated one if it is too large for UDP.
 
     Otherwise one small query with a forged source address would send a large reply there.
     """
-    if len(wire) <= _PAYLOAD:
+    accepted = _MIN_PAYLOAD if query.message.edns < 0 else query.message.payload
+    if len(wire) <= min(max(accepted, _MIN_PAYLOAD), _PAYLOAD):
         return wire
     number, flags, *_ = _HEADER.unpack_from(wire)
     return _HEADER.pack(number, flags | _TC, 1, 0, 0, 0) + query.question

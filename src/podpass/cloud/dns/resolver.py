@@ -1,7 +1,8 @@
 """The resolver of the cloud: answers for the names that the gateway serves, with the gateway's address.
 
 A vault or storage account that does not exist has no name, as in Azure, and a new one has a name at once.
-Other names are refused, or forwarded to another server if one is given.
+Names of DNS zones that users have created have their records. Other names are refused, or forwarded to
+another server if one is given.
 """
 
 import asyncio
@@ -31,15 +32,19 @@ from podpass.cloud.dns.messages import (
     with_number,
 )
 from podpass.cloud.dns.served_names import find_zone, is_served, list_zones, normalize
+from podpass.cloud.dns.zone_answers import FoundName, build_zone_answer, find_alias
+from podpass.directory.model import DnsLookup
 
 _log = logging.getLogger(__name__)
 
 HostExists = Callable[[str], Awaitable[bool]]
+LookUp = Callable[[str], Awaitable[DnsLookup | None]]
 Upstream = tuple[str, int]
 
 MAX_IN_FLIGHT = 512
 MAX_CONNECTIONS = 128
 MAX_SAME_QUESTION = 64
+MAX_ALIASES = 8
 _IDLE_SECONDS = 10.0
 _UPSTREAM_SECONDS = 5.0
 # Any pod sends as many queries as it likes, and each of them may fail.
@@ -52,8 +57,9 @@ class CloudResolver:
 
     Shapes:  `served` are names as in the table of the gateway; `addresses` are those of the gateway, or none
              for the address of this machine that the client reaches; `host_exists` returns whether a served
-             name belongs to something that exists; `upstream` is the server for all other names, None to
-             refuse them.
+             name belongs to something that exists; `look_up` returns what a DNS zone has for another name;
+             `reserved` are domains that no zone answers for; `upstream` is the server for all other names,
+             None to refuse them.
     """
 
     def __init__(
@@ -62,13 +68,16 @@ class CloudResolver:
         addresses: Sequence[Address],
         *,
         host_exists: HostExists,
+        look_up: LookUp,
+        reserved: Collection[str] = (),
         upstream: Upstream | None = None,
         clock: Clock = system,
     ) -> None:
         self._served = frozenset(map(normalize, served))
         self._zones = list_zones(served)
         self._addresses = addresses
-        self._host_exists = host_exists
+        self._host_exists, self._look_up = host_exists, look_up
+        self._reserved = frozenset(map(normalize, reserved))
         self._upstream = upstream
         self._questions: Counter[bytes] = Counter()
         self._forwarded: set[bytes] = set()
@@ -93,9 +102,25 @@ class CloudResolver:
             exists = is_served(query.name, self._served) and await self._host_exists(query.name)
             found = self._addresses or [find_own_address(client)] if exists else None
             return build_answer(query, zone, found)
+        if query.is_internet and (names := await self._find_names(query)):
+            wire = build_zone_answer(query, names)
+            return wire if tcp else limit_datagram(wire, query)
         if self._upstream is None or zone is not None:
             return build_error(query, dns.rcode.REFUSED)
         return await self._forward(self._upstream, query, tcp=tcp)
+
+    async def _find_names(self, query: Query) -> list[FoundName]:
+        """Return what the zones have for a name, and for the names that it is an alias of."""
+        found, name = list[FoundName](), query.name
+        while len(found) <= MAX_ALIASES and find_zone(name, self._reserved) is None:
+            lookup = await self._look_up(name)
+            if lookup is None:
+                break
+            found.append(FoundName(name, lookup))
+            if (alias := find_alias(query, lookup)) is None:
+                break
+            name = normalize(alias)
+        return found
 
     async def _forward(self, upstream: Upstream, query: Query, *, tcp: bool) -> bytes:
         # A server that forwards to this resolver would create a loop.

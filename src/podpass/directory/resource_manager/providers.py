@@ -22,6 +22,7 @@ from podpass.directory.resource_manager.model import (
     OperationContext,
     Route,
 )
+from podpass.directory.store.dns_zones import TYPE as DNS_ZONES
 
 _READ = "Microsoft.Resources/subscriptions/providers/read"
 _EVERYWHERE = [region.display_name for region in locations.REGIONS]
@@ -43,6 +44,9 @@ _SERVED: Mapping[str, Mapping[str, tuple[bool, tuple[str, ...]]]] = {
     "Microsoft.ManagedIdentity": {
         identities.TYPE: (True, ("2025-05-31-preview", "2024-11-30", "2023-01-31", "2018-11-30")),
         federated_credentials.TYPE: (False, ("2025-01-31-preview", "2024-11-30", "2023-01-31")),
+    },
+    "Microsoft.Network": {
+        DNS_ZONES: (True, ("2023-07-01-preview", "2018-05-01", "2017-10-01", "2016-04-01")),
     },
     "Microsoft.KubernetesConfiguration": {
         "Microsoft.KubernetesConfiguration/extensions": (False, ("2024-11-01", "2023-05-01")),

@@ -26,6 +26,7 @@ from podpass.directory.store.app_roles import AppRoles
 from podpass.directory.store.audit import Audit
 from podpass.directory.store.cache import Cache
 from podpass.directory.store.clusters import Clusters
+from podpass.directory.store.dns_zones import DnsZones
 from podpass.directory.store.groups import Groups
 from podpass.directory.store.identities import Identities
 from podpass.directory.store.linkers import Linkers
@@ -63,6 +64,7 @@ class Directory:
         self.clusters = Clusters(session)
         self.linkers = Linkers(session)
         self.other_resources = OtherResources(session)
+        self.dns_zones = DnsZones(session)
         self.assignments = RoleAssignments(session)
         self.role_definitions = RoleDefinitions(session)
         self.app_roles = AppRoles(session)

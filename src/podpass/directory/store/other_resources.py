@@ -1,4 +1,4 @@
-"""Resources of services that podpass does not serve: they are stored and listed only."""
+"""Resources that need no table of their own, such as storage accounts and DNS zones."""
 
 from dataclasses import replace
 from typing import Any
@@ -60,7 +60,7 @@ class OtherResources:
         Errors:  InvalidValue; GroupNotFound; Conflict for another location.
         """
         naming.raise_fault(naming.tags_fault(resource.tags))
-        return await self._session.write(lambda write: _put(write, resource))
+        return await self._session.write(lambda write: put_in(write, resource))
 
     async def delete(self, resource_id: str) -> bool:
         """Delete a resource with the role assignments at its scope. Return whether it existed."""
@@ -88,7 +88,8 @@ def _remove(write: Write, resource: OtherResource) -> None:
     write.record(f"{resource.type}/delete", resource.resource_id)
 
 
-def _put(write: Write, given: OtherResource) -> WriteResult:
+def put_in(write: Write, given: OtherResource) -> WriteResult:
+    """Create or replace a resource as part of a larger transaction."""
     check_group_exists(write.connection, given.resource_id)
     old = _read(write.connection, given.resource_id)
     new = replace(given, created=(old.created if old else given.created) or write.now)

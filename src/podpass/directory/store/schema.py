@@ -214,6 +214,23 @@ other_resources = strict_table(
     _document("tags"),
     _time("created"),
     _document("document"),
+    Index("other_resources_by_name", "type", "name"),
+)
+
+dns_record_sets = strict_table(
+    "dns_record_sets",
+    metadata,
+    Column(
+        "zone_key",
+        ForeignKey("other_resources.resource_key", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("name_key", Text, primary_key=True),
+    Column("type", Text, primary_key=True),
+    Column("zone_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("ttl", Integer, nullable=False),
+    _document("document"),
 )
 
 linkers = strict_table(

@@ -19,6 +19,7 @@ def upgrade() -> None:
     _create_identities()
     _create_credentials()
     _create_resources()
+    _create_dns_record_sets()
     _create_roles()
     _create_audit()
     _create_indexes()
@@ -191,6 +192,22 @@ def _create_resources() -> None:
     )
 
 
+def _create_dns_record_sets() -> None:
+    _table(
+        "dns_record_sets",
+        sa.Column(
+            "zone_key",
+            _TEXT,
+            sa.ForeignKey("other_resources.resource_key", ondelete="CASCADE"),
+            primary_key=True,
+        ),
+        *_key("name_key", "type"),
+        *_required("zone_id", "name"),
+        sa.Column("ttl", sa.Integer, nullable=False),
+        _text("document", "{}"),
+    )
+
+
 def _create_roles() -> None:
     _table(
         "role_definitions",
@@ -253,6 +270,7 @@ def _create_indexes() -> None:
     op.create_index("identities_by_kind", identities, ["tenant_id", "kind", "client_id"])
     op.create_index("identifier_uris_by_client", "identifier_uris", ["tenant_id", "client_id"])
     op.create_index("vaults_by_resource", "vaults", ["resource_key"], unique=True)
+    op.create_index("other_resources_by_name", "other_resources", ["type", "name"])
     op.create_index("role_assignments_by_name", "role_assignments", ["name"], unique=True)
     op.create_index("role_assignments_by_scope", "role_assignments", ["scope", "name"])
     op.create_index("permission_grants_by_tenant", "permission_grants", ["tenant_id", "id"])
