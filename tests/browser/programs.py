@@ -6,9 +6,9 @@ import shutil
 import subprocess
 import sys
 
-# The program, and the Debian packages that have it and the characters of Chinese texts.
+# The program, and the Debian packages that have it, the characters of Chinese texts, and certutil.
 PROGRAM = "chromium"
-_PACKAGES = ["chromium", "fonts-noto-cjk"]
+_PACKAGES = ["chromium", "fonts-noto-cjk", "libnss3-tools"]
 
 
 def missing() -> str:
@@ -20,9 +20,20 @@ def missing() -> str:
     return ""
 
 
+def missing_certutil() -> str:
+    """Return what this machine lacks to give Chromium a CA; empty if nothing."""
+    if shutil.which("certutil") is None:
+        return "certutil is not on this machine: apt-get install libnss3-tools"
+    return ""
+
+
 def install() -> None:
-    """Install Chromium where that is possible."""
-    if shutil.which(PROGRAM) or os.geteuid() != 0 or not shutil.which("apt-get"):
+    """Install Chromium and certutil where that is possible."""
+    if (
+        (shutil.which(PROGRAM) and not missing_certutil())
+        or os.geteuid() != 0
+        or not shutil.which("apt-get")
+    ):
         return
     environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update"], ["install", "-y", "--no-install-recommends", *_PACKAGES]):
@@ -31,5 +42,5 @@ def install() -> None:
 
 if __name__ == "__main__":
     install()
-    if problem := missing():
+    if problem := missing() or missing_certutil():
         sys.stderr.write(f"SKIPPED: the browser tests: {problem}\n")

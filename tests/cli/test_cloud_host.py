@@ -202,6 +202,42 @@ def test_background_process_that_hangs_is_reported_and_a_killed_one_is_replaced(
     assert fetch(before, _VAULT)[0] == 401
 
 
+def test_background_process_ends_when_the_context_is_removed(host: CloudHost) -> None:
+    """As after `kind delete cluster`. With a context of that name, it comes back on its port."""
+    path = host.folder / "kind.kubeconfig"
+    config = host.kubectl("config", "view", "--raw", "--flatten", "-o", "json")
+    path.write_text(config)
+    environ = {"KUBECONFIG": str(path), "XDG_STATE_HOME": str(host.folder / "state-of-kind")}
+    before = host.cloud("env", "-o", "json", **environ)
+    assert before.returncode == 0, before.stderr
+    pid = int(before.stderr.split()[1])
+    path.write_text("{}")
+    while not has_exited(pid):
+        time.sleep(0.01)
+    path.write_text(config)
+    after = host.cloud("env", "-o", "json", **environ)
+    assert after.stdout == before.stdout
+    assert "has stopped" in host.cloud("env", "--stop", **environ).stderr
+
+
+@pytest.mark.skipif(
+    shutil.which("certutil") is None,
+    reason="certutil is not on this machine: apt-get install libnss3-tools",
+)
+def test_browser_uses_the_background_process_and_a_profile_of_its_own(host: CloudHost) -> None:
+    values, shown = exported(host), host.folder / "shown"
+    program = host.folder / "browser"
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$HOME" "$@" > {shown}\n')
+    program.chmod(0o755)
+    url = "https://login.microsoftonline.com/"
+    done = host.cloud("browser", "--program", str(program), url)
+    assert done.returncode == 0, done.stderr
+    home, *arguments = shown.read_text().splitlines()
+    assert Path(home).parent == Path(values["PODPASS_ENV"])
+    assert f"--proxy-server={values['HTTPS_PROXY']}" in arguments
+    assert arguments[-1] == url
+
+
 def test_failed_environment_makes_eval_fail(host: CloudHost) -> None:
     done = host.cloud("env", "--namespace", "empty")
     assert done.returncode == 1
@@ -307,8 +343,10 @@ def test_forwarding_ends_with_the_command(host: CloudHost) -> None:
         (("run", "--as", "a/b/c", "--", "true"), 2, "--as 'a/b/c' is not a ServiceAccount"),
         (("run", "--", "no-such-program"), 127, "no-such-program: command not found"),
         (("run", "-n", "empty", "--", "true"), 1, "namespace empty has no cloud that is ready"),
+        (("browser", "--program", "absent"), 1, "the browser absent is not a program"),
+        (("browser", "file:///etc/passwd"), 2, "is not the address of a page"),
     ],
-    ids=["account", "name", "more-than-a-name", "command", "namespace"],
+    ids=["account", "name", "more-than-a-name", "command", "namespace", "browser", "page"],
 )
 def test_wrong_call_says_what_is_wrong(
     host: CloudHost, arguments: tuple[str, ...], code: int, message: str

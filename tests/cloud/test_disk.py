@@ -21,7 +21,7 @@ def test_disk_error_is_reported_with_a_hint(number: int, said: str) -> None:
     assert "--data-dir" in caught.value.hint
 
 
-def test_other_os_errors_pass_unchanged() -> None:
+def test_os_error_of_another_kind_is_raised_unchanged() -> None:
     with pytest.raises(FileNotFoundError), translate_disk_errors():
         raise FileNotFoundError(errno.ENOENT, "gone")
 

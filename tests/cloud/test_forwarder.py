@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -23,6 +26,7 @@ class Cluster:
     ended: set[str] = field(default_factory=set)
     replaced_by: str = ""
     refused: bool = False
+    token: str = ""
     list_seconds: float = 0
     listed: int = 0
     opened: list[str] = field(default_factory=list)
@@ -39,6 +43,8 @@ class Cluster:
         self.opened.append(name)
         if self.refused:
             return web.json_response({}, status=403)
+        if self.token and request.headers.get("authorization") != f"Bearer {self.token}":
+            return web.json_response({}, status=401)
         if name not in self.pods:
             return web.json_response({}, status=404)
         socket = web.WebSocketResponse(protocols=("v4.channel.k8s.io",))
@@ -57,41 +63,55 @@ class Cluster:
 
 
 @asynccontextmanager
-async def connected(cluster: Cluster) -> AsyncIterator[KubeClient]:
-    """Serve the API; yield a client of it."""
+async def served(cluster: Cluster, sock: socket.socket | None = None) -> AsyncIterator[str]:
+    """Serve the API; yield its origin."""
+    sock = sock or socket.create_server(("127.0.0.1", 0))
     app = web.Application()
     app.router.add_get("/api/v1/namespaces/n/pods", cluster.list_pods)
     app.router.add_get("/api/v1/namespaces/n/pods/{name}/portforward", cluster.forward)
     runner = web.AppRunner(app)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    target = Target(server=f"http://127.0.0.1:{runner.addresses[0][1]}")
-    async with KubeClient(target) as client:
-        yield client
-    await runner.cleanup()
+    await web.SockSite(runner, sock).start()
+    try:
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+    finally:
+        await runner.cleanup()
 
 
 @asynccontextmanager
-async def forwarded(
-    cluster: Cluster, *, wait_seconds: float = 20, max_connections: int = 100
+async def connected(cluster: Cluster) -> AsyncIterator[KubeClient]:
+    """Serve the API; yield a client of it."""
+    async with served(cluster) as server, KubeClient(Target(server=server)) as client:
+        yield client
+
+
+@asynccontextmanager
+async def forwarding(
+    client: KubeClient, *, wait_seconds: float = 20, max_connections: int = 100
 ) -> AsyncIterator[int]:
+    """Run a forwarder with a client; yield its port."""
+
+    async def pause(_: float) -> None:
+        await asyncio.sleep(0)
+
+    forwarder = CloudForwarder(
+        client,
+        "n",
+        clock=system,
+        sleep=pause,
+        wait_seconds=wait_seconds,
+        max_connections=max_connections,
+    )
+    server = await asyncio.start_server(forwarder.handle, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@asynccontextmanager
+async def forwarded(cluster: Cluster, **limits: Any) -> AsyncIterator[int]:
     """Serve the API and a forwarder; yield its port."""
-    async with connected(cluster) as client:
-
-        async def pause(_: float) -> None:
-            await asyncio.sleep(0)
-
-        forwarder = CloudForwarder(
-            client,
-            "n",
-            clock=system,
-            sleep=pause,
-            wait_seconds=wait_seconds,
-            max_connections=max_connections,
-        )
-        server = await asyncio.start_server(forwarder.handle, "127.0.0.1", 0)
-        async with server:
-            yield server.sockets[0].getsockname()[1]
+    async with connected(cluster) as client, forwarding(client, **limits) as port:
+        yield port
 
 
 async def ask(port: int, text: bytes) -> bytes:
@@ -143,6 +163,67 @@ async def test_refusal_of_the_api_server_is_not_retried() -> None:
     async with forwarded(cluster) as port:
         assert await ask(port, b"hello") == b""
     assert cluster.opened == ["cloud-1"]
+
+
+def write_kubeconfig(path: Path, server: str, token: str) -> None:
+    config = {
+        "current-context": "one",
+        "contexts": [{"name": "one", "context": {"cluster": "one", "user": "one"}}],
+        "clusters": [{"name": "one", "cluster": {"server": server}}],
+        "users": [{"name": "one", "user": {"token": token}}],
+    }
+    path.write_text(json.dumps(config))
+
+
+async def test_token_that_was_renewed_in_the_kubeconfig_is_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster, path = Cluster(token="first"), tmp_path / "config"
+    async with served(cluster) as server:
+        write_kubeconfig(path, server, "first")
+        async with KubeClient.from_kubeconfig(path) as client, forwarding(client) as port:
+            assert await ask(port, b"one") == b"cloud-1:one"
+            cluster.token = "second token"
+            assert await ask(port, b"two") == b""
+            write_kubeconfig(path, server, "second token")
+            assert await ask(port, b"three") == b"cloud-1:three"
+            # A program that writes the file has emptied it first.
+            path.write_text("{")
+            assert await ask(port, b"four") == b"cloud-1:four"
+    causes = [vars(each)["cause"] for each in caplog.records if each.levelname == "WARNING"]
+    assert causes == [
+        "the API server refused the stream with status 401",
+        f"cannot read {path}: it is not YAML",
+    ]
+
+
+async def test_cluster_that_is_created_again_is_used(tmp_path: Path) -> None:
+    """Its pod has another name, and its API server another port."""
+    path = tmp_path / "config"
+    async with served(Cluster()) as first, served(Cluster(pods=["cloud-9"])) as second:
+        write_kubeconfig(path, first, "one")
+        async with KubeClient.from_kubeconfig(path) as client, forwarding(client) as port:
+            assert await ask(port, b"one") == b"cloud-1:one"
+            write_kubeconfig(path, second, "of the second")
+            assert await ask(port, b"two") == b"cloud-9:two"
+
+
+async def test_connection_waits_for_an_api_server_that_is_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "podpass")
+    cluster = Cluster()
+    sock = socket.create_server(("127.0.0.1", 0))
+    address = sock.getsockname()
+    target = Target(server=f"http://127.0.0.1:{address[1]}")
+    async with KubeClient(target) as client, forwarding(client) as port:
+        async with served(cluster, sock):
+            assert await ask(port, b"end") == b"cloud-1:end"
+        waiting = asyncio.create_task(ask(port, b"end"))
+        while not any(each.message == "forward_retried" for each in caplog.records):  # noqa: ASYNC110 a log
+            await asyncio.sleep(0)
+        async with served(cluster, socket.create_server(address)):
+            assert await waiting == b"cloud-1:end"
 
 
 async def test_answered_connection_ends_with_the_pod() -> None:

@@ -153,14 +153,16 @@ async def test_missing_service_is_refused(admin: KubeClient, sockets: ClusterSoc
     ],
     ids=["pod", "host", "absent"],
 )
-def test_domain_is_that_of_the_search_list(tmp_path: Path, text: str | None, domain: str) -> None:
+def test_cluster_domain_is_read_from_the_search_list(
+    tmp_path: Path, text: str | None, domain: str
+) -> None:
     path = tmp_path / "resolv.conf"
     if text is not None:
         path.write_text(text)
     assert read_cluster_domain(path) == domain
 
 
-def test_port_of_tcp_and_udp_is_the_same() -> None:
+def test_dns_listens_on_the_same_port_for_udp_and_tcp() -> None:
     udp, tcp = listen_for_queries("--dns-listen", "127.0.0.1:0")
     with udp, tcp:
         assert udp.type == socket.SOCK_DGRAM

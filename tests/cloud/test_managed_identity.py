@@ -87,7 +87,7 @@ async def add_second(world: World) -> Identity:
     return second
 
 
-async def test_only_identity_is_the_default_of_imds(world: World) -> None:
+async def test_imds_uses_the_only_identity_by_default(world: World) -> None:
     async with running(world) as endpoint:
         status, body = await endpoint.get(IMDS, METADATA)
     assert status == 200

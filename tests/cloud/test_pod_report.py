@@ -248,7 +248,9 @@ def test_missing_config_map_is_wrong() -> None:
     ],
     ids=["resolver", "host-network", "unreadable"],
 )
-def test_source_of_names_is_shown(spec: dict[str, Any], facts: dict[str, Any], detail: str) -> None:
+def test_report_says_which_dns_resolves_azures_names(
+    spec: dict[str, Any], facts: dict[str, Any], detail: str
+) -> None:
     checks = examine(changed(lambda pod, _: pod["spec"].update(spec)), cloud(**facts))
     assert first_wrong(checks) is None
     assert detail in [each.detail for each in checks if each.name == "names"]
@@ -309,7 +311,7 @@ def test_limit_is_reported_and_does_not_fail_the_pod(change: Change, detail: str
     assert all(each.fix for each in limits)
 
 
-def test_fix_of_a_limit_fits_its_variable() -> None:
+def test_fix_of_a_limit_extends_the_variable_that_the_pod_sets() -> None:
     def change(pod: dict[str, Any], namespace: dict[str, Any]) -> None:
         _set_variable("JAVA_TOOL_OPTIONS", "-Xmx1g")(pod, namespace)
         _set_variable("HTTPS_PROXY", "http://p")(pod, namespace)
@@ -320,7 +322,7 @@ def test_fix_of_a_limit_fits_its_variable() -> None:
     assert fixes["proxy"] == "add login.microsoftonline.com,.vault.azure.net to NO_PROXY"
 
 
-def test_proxy_that_is_not_asked_for_azures_names_is_no_limit() -> None:
+def test_proxy_is_no_limit_if_no_proxy_has_azures_names() -> None:
     def change(pod: dict[str, Any], namespace: dict[str, Any]) -> None:
         _set_variable("HTTPS_PROXY", "http://p")(pod, namespace)
         _set_variable("NO_PROXY", "login.microsoftonline.com,.vault.azure.net")(pod, namespace)

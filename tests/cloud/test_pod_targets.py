@@ -167,7 +167,7 @@ async def _run_outside() -> AsyncIterator[tuple[Address, Address]]:
             await served.stop()
 
 
-async def test_client_outside_reaches_azure_and_no_loopback_service() -> None:
+async def test_client_of_another_host_reaches_azure_and_no_loopback_service() -> None:
     async with _run_outside() as (proxy, (_, port)):
         assert await _connect(proxy, "vault.azure.net:443") == (200, "reached")
         status, text = await _connect(proxy, f"localhost:{port}")

@@ -142,7 +142,7 @@ async def test_container_with_a_header_value_reads_the_secret_of_its_identity(
         assert (await ask_endpoint(port, IMDS, {"Metadata": "true"}))[0] == 404
 
 
-async def test_address_of_imds_gives_the_assigned_identity(tmp_path: Path) -> None:
+async def test_imds_endpoint_returns_a_token_of_the_assigned_identity(tmp_path: Path) -> None:
     async with run_with_endpoint(tmp_path / "cloud", managed_identities="web") as (running, port):
         status, body = await ask_endpoint(port, IMDS, {"Metadata": "true"})
         assert status == 200, body
@@ -221,7 +221,9 @@ async def test_reset_returns_to_the_seed_and_refuses_earlier_tokens(tmp_path: Pa
         assert await _apply(running, "vaults: [{name: later-vault}]") == 200
 
 
-async def test_identity_has_the_same_client_id_in_an_empty_folder(tmp_path: Path) -> None:
+async def test_identity_without_a_client_id_gets_the_same_one_in_every_new_folder(
+    tmp_path: Path,
+) -> None:
     found = []
     for name in ("first", "second"):
         async with run(tmp_path / name) as running:
@@ -257,7 +259,7 @@ async def test_seed_with_issuer_cluster_is_refused_outside_a_cluster(tmp_path: P
             raise AssertionError("it must not start")
 
 
-def test_settings_are_checked_together(tmp_path: Path) -> None:
+def test_error_names_every_invalid_setting(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="--listen") as caught:
         CloudSettings(
             data_dir=tmp_path,
@@ -293,13 +295,13 @@ def test_settings_are_checked_together(tmp_path: Path) -> None:
         ("[fd00::1]:5353", ("fd00::1", 5353)),
     ],
 )
-def test_address_of_the_other_dns_server_is_parsed(
+def test_address_of_the_upstream_dns_server_is_parsed(
     tmp_path: Path, given: str, found: tuple[str, int] | None
 ) -> None:
     settings = CloudSettings(data_dir=tmp_path, dns_listen=":53", dns_upstream=given)
     assert settings.find_upstream() == found
 
 
-def test_service_has_a_resolver_without_an_address(tmp_path: Path) -> None:
+def test_resolver_listens_by_default_only_behind_a_service(tmp_path: Path) -> None:
     assert CloudSettings(data_dir=tmp_path).resolver_address == ""
     assert CloudSettings(data_dir=tmp_path, service="cloud").resolver_address == ":5353"

@@ -40,7 +40,9 @@ def connection() -> Iterator[Connection]:
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.sampled_from(CHANGES), max_size=6))
-def test_tables_are_as_before_after_any_changes(connection: Connection, changes: list[str]) -> None:
+def test_restore_reverts_any_changes_of_the_tables(
+    connection: Connection, changes: list[str]
+) -> None:
     before = read_tables(connection)
     for change in changes:
         connection.exec_driver_sql(change)

@@ -1,5 +1,6 @@
 """The files of the programs of this machine that use a cloud in a cluster: one private folder per context."""
 
+import asyncio
 import json
 import os
 import socket
@@ -20,12 +21,15 @@ _TENANT = "11111111-2222-4333-8444-555555555555"
 _OTHER = "22222222-2222-4333-8444-555555555555"
 
 
-def target(**changed: str) -> CloudTarget:
-    values = {"context": "kind-kind", "server": "https://127.0.0.1:6443", "namespace": "n"}
-    return CloudTarget(
-        **{**values, **changed},
-        open_client=lambda: KubeClient(Target(server="https://127.0.0.1:6443")),
-    )
+def target(**changed: Any) -> CloudTarget:
+    values = {
+        "context": "kind-kind",
+        "kubeconfig": Path("/home/user/.kube/config"),
+        "server": "https://127.0.0.1:6443",
+        "namespace": "n",
+    }
+    found = {"open_client": lambda: KubeClient(Target(server="https://127.0.0.1:6443"))}
+    return CloudTarget(**{**values, **found, **changed})
 
 
 def facts(tenant: str = _TENANT, ca: str = "", token: str = "first") -> dict[str, Any]:
@@ -55,15 +59,73 @@ def refresh_token(folder: Path) -> str:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"context": "other"}, {"server": "https://127.0.0.1:7443"}, {"namespace": "m"}],
-    ids=["context", "server", "namespace"],
+    [{"context": "other"}, {"kubeconfig": Path("/other")}, {"namespace": "m"}],
+    ids=["context", "kubeconfig", "namespace"],
 )
-def test_each_installation_has_its_own_folder(tmp_path: Path, changed: dict[str, str]) -> None:
+def test_each_installation_has_its_own_folder(tmp_path: Path, changed: dict[str, Any]) -> None:
     environ = {"XDG_STATE_HOME": str(tmp_path)}
     found = forwarded_cloud.locate(target(), environ)
     assert forwarded_cloud.locate(target(), environ) == found
     assert forwarded_cloud.locate(target(**changed), environ) != found
     assert found.root.parent == tmp_path / "podpass-cloud"
+
+
+def test_cluster_that_is_created_again_has_the_same_folder(tmp_path: Path) -> None:
+    """`kind create cluster` chooses another port: a running background process must still be found."""
+    environ = {"XDG_STATE_HOME": str(tmp_path)}
+    again = target(server="https://127.0.0.1:7443")
+    assert forwarded_cloud.locate(again, environ) == forwarded_cloud.locate(target(), environ)
+
+
+def write_kubeconfig(path: Path, context: str) -> CloudTarget:
+    """Write a kubeconfig with one context; return the installation of the context `kind-kind`."""
+    config = {
+        "contexts": [{"name": context, "context": {"cluster": "one", "user": "one"}}],
+        "clusters": [{"name": "one", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "one", "user": {}}],
+    }
+    path.write_text(json.dumps(config))
+    return target(
+        kubeconfig=path,
+        open_client=lambda: KubeClient.from_kubeconfig(path, "kind-kind"),
+    )
+
+
+@pytest.mark.parametrize("damage", ["{", ""], ids=["incomplete", "empty"])
+async def test_forwarding_ends_when_the_context_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    """As after `kind delete cluster`. A kubeconfig that a program is writing ends nothing."""
+    polls = 0
+
+    async def poll(_: float) -> None:
+        nonlocal polls
+        polls += 1
+        if polls == 5:
+            path.write_text(damage)
+        elif polls == 6:
+            write_kubeconfig(path, "kind-kind")
+        elif polls == 10:
+            write_kubeconfig(path, "kind-other")
+
+    path = tmp_path / "config"
+    found = write_kubeconfig(path, "kind-kind")
+    monkeypatch.setattr(asyncio, "sleep", poll)
+    ready: list[bool] = []
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        await forwarded_cloud.forward_until_removed(found, sock, lambda: ready.append(True))
+    assert (ready, polls) == ([True], 12)
+
+
+def test_background_process_that_cannot_start_is_reported(tmp_path: Path) -> None:
+    """As with a credential plugin that needs a terminal."""
+    found = write_kubeconfig(tmp_path / "config", "kind-other")
+    data_dir = DataDir(tmp_path / "cloud")
+    with (
+        forwarded_cloud.exclusive(data_dir),
+        pytest.raises(ForwarderFailed, match="the background process that forwards has exited"),
+    ):
+        forwarded_cloud.start_background(data_dir, found)
 
 
 def test_name_of_a_context_is_never_a_path(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ def test_second_installation_changes_nothing(cloud: Installation) -> None:
     assert " created" not in output
 
 
-def test_tenant_is_that_of_the_webhook_that_was_there(cloud: Installation) -> None:
+def test_cloud_uses_the_tenant_of_an_existing_webhook_of_the_node(cloud: Installation) -> None:
     assert cloud.status()["tenant_id"] == cloud.node.cloud.status["tenant_id"]
 
 
@@ -21,7 +21,7 @@ def test_other_service_account_is_refused(cloud: Installation) -> None:
     assert "AADSTS700213" in cloud.run("refused", READ, account="other")
 
 
-def test_vault_has_a_name_when_it_exists(cloud: Installation) -> None:
+def test_name_of_a_vault_resolves_when_the_vault_exists(cloud: Installation) -> None:
     names = ("demo-vault.vault.azure.net", "later-vault.vault.azure.net", "graph.microsoft.com")
     address = cloud.status()["address"]
     found = dict(line.split() for line in cloud.run("early", RESOLVE, *names).splitlines())
@@ -42,7 +42,9 @@ def test_replaced_pod_is_the_same_cloud(cloud: Installation) -> None:
     assert cloud.run("again", READ) == "hello from the vault\n"
 
 
-def test_resolver_for_single_pods_needs_no_change_of_the_clusters_dns(cloud: Installation) -> None:
+def test_dns_of_single_pods_is_changed_without_a_change_of_the_clusters_dns(
+    cloud: Installation,
+) -> None:
     cloud.podpass("install", "--for=shop", "--dns=pods", "--timeout=280")
     assert cloud.node.kubectl(*COREFILE) == cloud.corefile
     cloud.podpass("apply", "-f", "-", given=WEB_SEED)

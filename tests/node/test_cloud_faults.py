@@ -38,6 +38,21 @@ while True:
         print(type(exc).__name__, " ".join(str(exc).split())[:300], flush=True)
     time.sleep(0.5)
 """
+# One line for each change: whether the gateway's Service has a pod.
+_CONNECT = """
+import socket, sys, time
+last = ""
+while True:
+    try:
+        socket.create_connection((sys.argv[1], 443), 5).close()
+        found = "reached"
+    except OSError as exc:
+        found = str(exc)
+    if found != last:
+        print(found, flush=True)
+    last = found
+    time.sleep(0.05)
+"""
 _VALUE = "hello from the vault"
 
 Lines = Callable[[], list[str]]
@@ -55,21 +70,27 @@ def shop(cloud: Installation) -> Installation:
     return cloud
 
 
-@pytest.fixture(scope="module")
-def reads(shop: Installation) -> Iterator[Lines]:
-    """Run a pod that reads the secret with a new token all the time; return a line for each try."""
-    loop = container(["python", "-uc", _LOOP])
-    shop.node.apply(pod("loop", "shop", loop))
+@contextlib.contextmanager
+def _looping(shop: Installation, name: str, *command: str) -> Iterator[Lines]:
+    """Run a pod until the context ends; yield a function that returns its lines."""
+    shop.node.apply(pod(name, "shop", container(["python", "-uc", *command])))
 
     def lines() -> list[str]:
         # From the file of the node: it needs neither the API server nor the kubelet.
-        script = "cat /var/log/pods/shop_loop_*/app/*.log"
+        script = f"cat /var/log/pods/shop_{name}_*/app/*.log"
         text = shop.node.sandbox.run("sh", "-c", script, check=False).stdout
         return [line.split(" ", 3)[3] for line in text.splitlines() if line.count(" ") >= 3]
 
-    wait_until(lambda: _VALUE in lines(), _SECONDS, "the first secret is read")
     yield lines
-    shop.node.kubectl("delete", "pod", "loop", "-n", "shop", "--wait=false")
+    shop.node.kubectl("delete", "pod", name, "-n", "shop", "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def reads(shop: Installation) -> Iterator[Lines]:
+    """Run a pod that reads the secret with a new token all the time; return a line for each try."""
+    with _looping(shop, "loop", _LOOP) as lines:
+        wait_until(lambda: _VALUE in lines(), _SECONDS, "the first secret is read")
+        yield lines
 
 
 def _wait_for_reads(reads: Lines, count: int = 5) -> None:
@@ -193,25 +214,31 @@ def test_pods_read_their_secret_while_the_api_server_is_away_for_a_minute(
     assert shop.run("after-outage", READ) == f"{_VALUE}\n"
 
 
-def test_running_pods_miss_at_most_a_name_while_the_kubelet_restarts(
+def test_only_dns_lookups_fail_in_running_pods_while_the_kubelet_restarts(
     shop: Installation, reads: Lines
 ) -> None:
     node = shop.node
-    _wait_for_reads(reads)
-    before = len(reads())
-    node.sandbox.stop(node.services["kubelet"], signal.SIGKILL)
-    node.apply(pod("no-kubelet", "shop", container(["python", "-c", READ])))
-    _wait_for_reads(reads)
-    node.start("kubelet", commands.kubelet(node.layout))
-    done = "--for=jsonpath={.status.containerStatuses[0].state.terminated}"
-    node.wait_for("wait", done, "pod/no-kubelet", "-n", "shop", seconds=_SECONDS)
-    assert node.kubectl("logs", "no-kubelet", "-n", "shop") == f"{_VALUE}\n"
+    with _looping(shop, "connect", _CONNECT, str(shop.status()["address"])) as connections:
+        wait_until(connections, _SECONDS, "the gateway is reached")
+        _wait_for_reads(reads)
+        before = len(reads())
+        node.sandbox.stop(node.services["kubelet"], signal.SIGKILL)
+        node.apply(pod("no-kubelet", "shop", container(["python", "-c", READ])))
+        _wait_for_reads(reads)
+        node.start("kubelet", commands.kubelet(node.layout))
+        done = "--for=jsonpath={.status.containerStatuses[0].state.terminated}"
+        node.wait_for("wait", done, "pod/no-kubelet", "-n", "shop", seconds=_SECONDS)
+        assert node.kubectl("logs", "no-kubelet", "-n", "shop") == f"{_VALUE}\n"
+        # The Service of the cloud keeps its pod, although the kubelet has not probed it yet.
+        assert connections() == ["reached"]
     # The restarted kubelet reports the one pod of the cluster's DNS as not ready until it has probed it.
     _check_only_lookups_failed(reads()[before:])
     assert _restarts(shop) == 0
 
 
-def test_names_of_azure_are_back_with_the_restarted_dns(shop: Installation, reads: Lines) -> None:
+def test_azures_names_resolve_again_after_coredns_restarts(
+    shop: Installation, reads: Lines
+) -> None:
     node = shop.node
     (dns,) = node.get("pods", "-n", "kube-system", "-l", "k8s-app=kube-dns")["items"]
     _wait_for_reads(reads)
@@ -223,7 +250,7 @@ def test_names_of_azure_are_back_with_the_restarted_dns(shop: Installation, read
     assert shop.run("after-dns", RESOLVE, _VAULT) == f"{_VAULT} {address}\n"
 
 
-def test_cloud_with_full_memory_says_so_and_serves_again_when_there_is_room(
+def test_cloud_on_a_full_volume_reports_it_and_serves_again_when_there_is_room(
     shop: Installation, reads: Lines
 ) -> None:
     shop.podpass("apply", "-f", "-", given="vaults: [{name: before-full}]")
@@ -310,7 +337,7 @@ def test_upgrade_and_reset_while_pods_are_created(shop: Installation, reads: Lin
 
 
 @pytest.mark.usefixtures("reads")
-def test_no_pod_is_refused_and_no_name_leads_nowhere_after_the_removal(
+def test_after_uninstall_pods_are_created_and_azures_names_resolve_as_before(
     shop: Installation,
 ) -> None:
     with creating_pods(shop.node, "shop") as created:

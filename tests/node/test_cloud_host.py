@@ -18,6 +18,7 @@ import pytest
 from podpass.errors import Error
 from podpass.local.samples.prepare import RegistryUnreachable
 from podpass.local.tutorial import azure_cli
+from tests.browser import programs
 from tests.node.cloud_installation import WEB_SEED, Installation, cloud
 from tests.node.objects import container, deployment, pod
 
@@ -40,6 +41,7 @@ az login --service-principal --allow-no-subscriptions -o none -u "$AZURE_CLIENT_
     -t "$AZURE_TENANT_ID" --federated-token "$(cat "$AZURE_FEDERATED_TOKEN_FILE")"
 az keyvault secret show --vault-name demo-vault -n greeting --query value -o tsv
 """
+_DRIVER = Path(__file__).with_name("browser_driver.py")
 _READY = ("-n", "podpass-cloud", "deployment/podpass-cloud")
 
 
@@ -147,6 +149,48 @@ def test_az_signs_in_with_the_token_of_a_service_account(host: Host, az: str) ->
     refused = host.cloud(*other, check=False)
     assert refused.returncode != 0
     assert "AADSTS700213" in refused.stderr
+
+
+_BROWSER_LOGIN = """
+set -e
+export AZURE_CONFIG_DIR="$HOME/azure-of-a-browser"
+"$AZ" -m azure.cli login -o json
+"""
+
+
+def test_az_signs_in_in_a_browser_of_the_host(host: Host, az: str) -> None:
+    """The page under Azure's own name has a form; its response leads back to az on localhost."""
+    if problem := programs.missing() or programs.missing_certutil():
+        pytest.skip(problem)
+    chromium = host.home / "chromium"
+    # Its own sandbox needs a user namespace that root in a container often cannot create.
+    options = "--headless --no-sandbox --remote-debugging-port=0"
+    chromium.write_text(f'#!/bin/sh\nexec {programs.PROGRAM} {options} "$@"\n')
+    chromium.chmod(0o755)
+    browser = f"{sys.executable} -m podpass.cli cloud browser --program {chromium} %s"
+    given = [f"AZ={az}", f"BROWSER={browser}", "DISPLAY=:9"]
+    words = ("run", "-q", "--", "env", *given, "bash", "-c", _BROWSER_LOGIN)
+    name, password = (
+        host.node.kubectl("exec", *_READY, "--", "podpass", "get", each).strip()
+        for each in ("admin", "password")
+    )
+    values = json.loads(host.cloud("env", "-o", "json").stdout)
+    profile = Path(values["PODPASS_ENV"], "browser", "profile")
+    with subprocess.Popen(
+        host.command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        driven = host.node.sandbox.run(
+            sys.executable, _DRIVER, profile, name, given=f"{password}\n"
+        )
+        output, messages = process.communicate(timeout=120)
+    assert process.returncode == 0, messages
+    [subscription] = json.loads(output)
+    assert subscription["user"] == {"name": name, "type": "user"}
+    page = json.loads(driven.stdout)
+    assert page["origin"] == "https://login.microsoftonline.com"
+    assert "logged into Microsoft Azure" in page["text"]
+    # The browser of the user is another one: nothing was written into the home folder.
+    assert not (host.home / ".pki").exists()
 
 
 def _objects_of_demos(host: Host) -> str:

@@ -155,7 +155,7 @@ def test_debug_container_reads_the_secret_with_the_identity_of_the_container(
     assert _SECRET in waiting_pod.kubectl("logs", "kinds", "-n", "shop", "-c", "debugger")
 
 
-def test_resolver_of_musl_finds_the_names(languages: Languages) -> None:
+def test_musl_resolver_finds_azures_names(languages: Languages) -> None:
     """It asks for both kinds of addresses at once, and takes an error of one for an error of the name."""
     vaults = (f"{VAULT}.vault.azure.net", "no-such-vault.vault.azure.net")
     names = ("login.microsoftonline.com", vaults[0], vaults[1], "kubernetes.default")

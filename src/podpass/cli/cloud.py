@@ -12,6 +12,7 @@ COMMANDS = {
     "apply": "Apply a seed file to the installed cloud",
     "env": "Print environment variables that point clients of this machine at the installed cloud",
     "run": "Run one command of this machine with the environment variables of `podpass cloud env`",
+    "browser": "Open a browser of this machine in which Azure's names are the installed cloud",
     "demo": "Follow one token from a pod of the cluster to a vault secret",
     "reset": "Return the installed cloud to its seed, for example between two tests",
     "uninstall": "Remove the cloud half from the cluster",

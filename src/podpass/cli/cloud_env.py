@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -12,10 +12,6 @@ from podpass.cli.cloud_cluster import kubeconfig_option, namespace_option
 from podpass.cli.env import FailingEval, shell_option
 from podpass.cli.output import print_message
 from podpass.local.environment import as_json, format_exports
-
-if TYPE_CHECKING:
-    from podpass.cloud.datadir import DataDir
-    from podpass.local.forwarded_cloud import CloudTarget
 
 
 class _FailingEval(FailingEval):
@@ -53,7 +49,7 @@ def command(kubeconfig: Path | None, namespace: str, shell: str, stop: bool, out
     If the cloud is not installed or not ready, the output makes `eval` fail, and az of this shell reaches no
     other subscription.
     """
-    from podpass.cli.cloud_host import build_environment, find_target
+    from podpass.cli.cloud_host import build_environment, changing, find_target, read_facts
     from podpass.local import forwarded_cloud
 
     target = find_target(kubeconfig, namespace)
@@ -63,24 +59,13 @@ def command(kubeconfig: Path | None, namespace: str, shell: str, stop: bool, out
         what = "has stopped" if is_stopped else "does not run"
         print_message(f"the background process for context {target.context} {what}")
         return
-    pid, port = _start(target, data_dir)
+    facts = asyncio.run(read_facts(target))
+    with changing(data_dir):
+        forwarded_cloud.write_files(data_dir, facts, options.environ())
+        pid, port = forwarded_cloud.start_background(data_dir, target)
     print_message(
         f"process {pid} forwards 127.0.0.1:{port} to the cloud of context {target.context};"
         " stop it with: podpass cloud env --stop"
     )
     values = build_environment(data_dir, target, port, kubeconfig)
     click.echo(as_json(values) if output == "json" else format_exports(values, shell), nl=False)
-
-
-def _start(target: "CloudTarget", data_dir: "DataDir") -> tuple[int, int]:
-    """Write the files, and forward in the background; return the process id and the port."""
-    from podpass.cli.cloud_host import FolderNotWritable, read_facts
-    from podpass.local import forwarded_cloud
-
-    facts = asyncio.run(read_facts(target))
-    try:
-        with forwarded_cloud.exclusive(data_dir):
-            forwarded_cloud.write_files(data_dir, facts, options.environ())
-            return forwarded_cloud.start_background(data_dir, target)
-    except OSError as exc:
-        raise FolderNotWritable(f"cannot write to {data_dir.root}: {exc.strerror}") from exc

@@ -1,5 +1,7 @@
 """What `podpass cloud env` and `podpass cloud run` share: the folder of the context, and its variables."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -41,11 +43,27 @@ def find_target(kubeconfig: Path | None, namespace: str) -> "CloudTarget":
     client, context = open_cluster(path)
     return CloudTarget(
         context=context,
+        kubeconfig=path,
         server=client.server,
         namespace=namespace,
         # Not of a context that becomes the current one later: a token of that cluster would be sent here.
         open_client=lambda: connect(path, environ, context),
     )
+
+
+@contextmanager
+def changing(data_dir: "DataDir") -> Iterator[None]:
+    """Let one command at a time change the folder of the context.
+
+    Errors:  FolderNotWritable.
+    """
+    from podpass.local.forwarded_cloud import exclusive
+
+    try:
+        with exclusive(data_dir):
+            yield
+    except OSError as exc:
+        raise FolderNotWritable(f"cannot write to {data_dir.root}: {exc.strerror}") from exc
 
 
 async def read_facts(target: "CloudTarget") -> dict[str, Any]:

@@ -25,7 +25,6 @@ from podpass.cli.run import (
     without_identity,
     write_token,
 )
-from podpass.errors import UsageError
 
 if TYPE_CHECKING:
     from podpass.cloud.datadir import DataDir
@@ -64,7 +63,7 @@ def command(
     The command replaces the podpass process: podpass exits with its exit code, and signals reach it
     directly. A command that does not exist exits with 127, one that cannot be executed with 126.
     """
-    from podpass.cli.cloud_host import FolderNotWritable, build_environment, find_target
+    from podpass.cli.cloud_host import build_environment, changing, find_target
     from podpass.local import forwarded_cloud
     from podpass.local.proxy_support import find_proxy_warning
 
@@ -74,13 +73,10 @@ def command(
     target = find_target(kubeconfig, namespace)
     data_dir = forwarded_cloud.locate(target, own)
     facts, requested = asyncio.run(_request(target, account))
-    try:
-        with forwarded_cloud.exclusive(data_dir):
-            forwarded_cloud.write_files(data_dir, facts, own)
-            signed_out, folder = sign_out(data_dir)
+    with changing(data_dir):
+        forwarded_cloud.write_files(data_dir, facts, own)
+        signed_out, folder = sign_out(data_dir)
         changed, port = _start(data_dir, target, folder, requested)
-    except OSError as exc:
-        raise FolderNotWritable(f"cannot write to {data_dir.root}: {exc.strerror}") from exc
     if requested is not None:
         description = requested.description
     elif uses_sign_in(identity, words):
@@ -109,21 +105,10 @@ def parse_account(text: str) -> "Account":
     """
     from podpass.local import host_identity
 
-    if not {"/", ":"} & set(text) and "." in text:
-        name, _, namespace = text.rpartition(".")
-        account = host_identity.Account(namespace=namespace, name=name)
-    else:
-        account = host_identity.parse_account(text, "default")
-    if (
-        not account.name
-        or not account.namespace
-        or {"/", ":"} & {*account.name, *account.namespace}
-    ):
-        raise UsageError(
-            f"--as {text!r} is not a ServiceAccount",
-            hint="use NAME, NAME.NAMESPACE, NAMESPACE/NAME, or system:serviceaccount:NAMESPACE:NAME",
-        )
-    return account
+    name, dot, namespace = text.rpartition(".")
+    if dot and not {"/", ":"} & set(text):
+        text = f"{namespace}/{name}"
+    return host_identity.parse_account(text, "default", "NAME, NAME.NAMESPACE")
 
 
 async def _request(

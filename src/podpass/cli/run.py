@@ -167,16 +167,7 @@ def _use_service_account(
     from podpass.kubernetes.client import KubeClient
     from podpass.local import host_identity, host_token
 
-    account = host_identity.parse_account(text, namespace)
-    if (
-        not account.name
-        or not account.namespace
-        or {"/", ":"} & {*account.name, *account.namespace}
-    ):
-        raise UsageError(
-            f"--as {text!r} is not a ServiceAccount",
-            hint="use NAME with -n NAMESPACE, NAMESPACE/NAME, or system:serviceaccount:NAMESPACE:NAME",
-        )
+    account = host_identity.parse_account(text, namespace, "NAME with -n NAMESPACE")
     check_has_cluster(data_dir, require_status(data_dir))
     identity = asyncio.run(
         host_identity.request_identity(

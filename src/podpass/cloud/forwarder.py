@@ -18,7 +18,7 @@ from podpass.cloud import gateway
 from podpass.cloud.install.object_names import PORT
 from podpass.cloud.install.rollout import NotInstalled, find_pod
 from podpass.errors import Error
-from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.kubernetes.client import BadKubeconfig, KubeClient, KubeError
 from podpass.kubernetes.client.port_forward import PortForward, forward_port
 
 _log = logging.getLogger(__name__)
@@ -103,6 +103,7 @@ class CloudForwarder:
             await asyncio.wait(connections, timeout=_STOP_SECONDS)
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._follow_kubeconfig()
         deadline, sent = self._clock() + self._wait_seconds, bytearray()
         while True:
             pod = await self._find_pod(deadline)
@@ -120,6 +121,13 @@ class CloudForwarder:
                 return
             self._forget(pod)
             await self._sleep(_POLL_SECONDS)
+
+    def _follow_kubeconfig(self) -> None:
+        """Use a renewed credential, and the cluster that the context names now."""
+        try:
+            self._client.follow_kubeconfig()
+        except BadKubeconfig as exc:
+            _log.warning("kubeconfig_not_used", extra={"cause": exc.message})
 
     async def _find_pod(self, deadline: float) -> str:
         """Return the pod that is ready; wait for it until the deadline.

@@ -9,14 +9,15 @@ import asyncio
 import fcntl
 import hashlib
 import http.client
+import logging
 import os
 import re
 import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,15 +31,19 @@ from podpass.cloud.lock import Lock, lock_holder
 from podpass.cloud.ports import LOOPBACK
 from podpass.errors import Error
 from podpass.files import create_private_folder, write_private
-from podpass.kubernetes.client import KubeClient
+from podpass.kubernetes.client import BadKubeconfig, EntryNotFound, KubeClient
 from podpass.local import host_token, trust
 from podpass.local.process import has_exited
 from podpass.servers.file_limits import raise_file_limit
+
+_log = logging.getLogger(__name__)
 
 _FOLDER = "podpass-cloud"
 _MAX_SLUG = 40
 _POLL_SECONDS = 0.05
 _WATCH_SECONDS = 1.0
+# A program may be writing the kubeconfig.
+_MISSING_POLLS = 3
 _STOP_SECONDS = 10.0
 _RESPONSE_SECONDS = 5.0
 _BACKLOG = 128
@@ -62,9 +67,13 @@ class FolderNotPrivate(Error):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudTarget:
-    """The installation that is forwarded: its cluster, its namespace, and how to connect."""
+    """The installation that is forwarded: its cluster, its namespace, and how to connect.
+
+    Shapes:  `kubeconfig` is an absolute path, None in a pod.
+    """
 
     context: str
+    kubeconfig: Path | None
     server: str
     namespace: str
     open_client: OpenClient
@@ -76,9 +85,13 @@ def root(environ: Mapping[str, str]) -> Path:
 
 
 def locate(target: CloudTarget, environ: Mapping[str, str]) -> DataDir:
-    """Return the folder of one installation without accessing the disk."""
+    """Return the folder of one installation without accessing the disk.
+
+    A cluster that is created again under its old name has the same folder, at whatever address it is. So its
+    environments stay valid, and the commands find the background process of the earlier one.
+    """
     slug = re.sub(r"[^A-Za-z0-9._-]", "-", target.context)[:_MAX_SLUG].strip(".-") or "cluster"
-    parts = (target.context, target.server, target.namespace)
+    parts = (target.context, str(target.kubeconfig or target.server), target.namespace)
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
     return DataDir(root(environ) / f"{slug}-{digest}")
 
@@ -98,8 +111,8 @@ def exclusive(data_dir: DataDir) -> Iterator[None]:
         os.close(descriptor)
 
 
-def write_files(data_dir: DataDir, facts: Mapping[str, Any], environ: Mapping[str, str]) -> None:
-    """Write the CA of the cloud with the public CAs, and sign its administrator in to az.
+def write_trust(data_dir: DataDir, facts: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+    """Write the CA of the cloud with the public CAs.
 
     Shapes:  `facts` are those of `podpass cloud control sign-in`.
     Errors:  OSError.
@@ -111,6 +124,15 @@ def write_files(data_dir: DataDir, facts: Mapping[str, Any], environ: Mapping[st
     # Files of clouds are not those of public CAs.
     own = f"{root(environ)}/"
     trust.write_stores(data_dir, {k: v for k, v in environ.items() if not v.startswith(own)})
+
+
+def write_files(data_dir: DataDir, facts: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+    """Write the CA of the cloud with the public CAs, and sign its administrator in to az.
+
+    Shapes:  as `write_trust`.
+    Errors:  OSError.
+    """
+    write_trust(data_dir, facts, environ)
     tenant = data_dir.path("tenant")
     if _read(tenant) != facts["tenant_id"]:
         # A new installation has other users: the sign-in of the earlier one is of no use.
@@ -141,10 +163,14 @@ def start_companion(
     """
     sock = _listen(0)
 
+    async def forward(runs: host_token.Runs) -> None:
+        _prepare_process(data_dir)
+        async with _forwarding(target, sock):
+            while runs():  # noqa: ASYNC110 another process ends, which sets no event
+                await asyncio.sleep(_WATCH_SECONDS)
+
     async def work(runs: host_token.Runs) -> None:
-        await asyncio.gather(
-            _forward(data_dir, target, sock, runs), *(each(runs) for each in others)
-        )
+        await asyncio.gather(*(each(runs) for each in (forward, *others)))
 
     with sock:
         host_token.start_companion(folder, work, (sock.fileno(),))
@@ -171,15 +197,14 @@ def start_background(data_dir: DataDir, target: CloudTarget) -> tuple[int, int]:
     def run() -> None:
         lock = Lock(data_dir.lock_file)
         if lock.acquire():
-            os.write(writing, b"1")
-            os.close(writing)
-            asyncio.run(_forward(data_dir, target, sock, lambda: True))
+            _prepare_process(data_dir)
+            asyncio.run(forward_until_removed(target, sock, lambda: os.write(writing, b"1")))
 
     with sock:
         host_token.start_process(run, (sock.fileno(), writing))
         os.close(writing)
         with os.fdopen(reading, "rb") as pipe:
-            is_started = pipe.read() == b"1"
+            is_started = pipe.read(1) == b"1"
         pid = lock_holder(data_dir.lock_file)
         if not is_started or not pid:
             raise ForwarderFailed(
@@ -210,17 +235,45 @@ def stop_background(data_dir: DataDir) -> bool:
     return True
 
 
-async def _forward(
-    data_dir: DataDir, target: CloudTarget, sock: socket.socket, runs: host_token.Runs
-) -> None:
+def _prepare_process(data_dir: DataDir) -> None:
     log.configure(file=data_dir.log_file)
     raise_file_limit()
+
+
+async def forward_until_removed(
+    target: CloudTarget, sock: socket.socket, ready: Callable[[], object]
+) -> None:
+    """Forward until the kubeconfig has no such context, as after `kind delete cluster`.
+
+    Errors:  BadKubeconfig at the start.
+    """
+    missing = 0
+    async with _forwarding(target, sock) as client:
+        ready()
+        while missing < _MISSING_POLLS:
+            await asyncio.sleep(_WATCH_SECONDS)
+            missing = missing + 1 if _is_removed(client) else 0
+        _log.info("context_removed", extra={"context": target.context})
+
+
+def _is_removed(client: KubeClient) -> bool:
+    """Use the current content of the kubeconfig; return whether it has no such context."""
+    try:
+        client.follow_kubeconfig()
+    except EntryNotFound:
+        return True
+    except BadKubeconfig:
+        pass  # a program is writing it
+    return False
+
+
+@asynccontextmanager
+async def _forwarding(target: CloudTarget, sock: socket.socket) -> AsyncIterator[KubeClient]:
     async with (
         target.open_client() as client,
         run_forwarder(client, target.namespace, sock, clock=system),
     ):
-        while runs():  # noqa: ASYNC110 another process ends, which sets no event
-            await asyncio.sleep(_WATCH_SECONDS)
+        yield client
 
 
 def _listen(port: int) -> socket.socket:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from podpass import names
 from podpass.crypto.secret import Secret
-from podpass.errors import Error
+from podpass.errors import Error, UsageError
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.kubelet.token_manager import IssuedToken
 from podpass.kubernetes.service_account.names import USERNAME_PREFIX
@@ -86,15 +86,23 @@ class Injection:
     seconds: int
 
 
-def parse_account(text: str, namespace: str) -> Account:
-    """Parse NAME, NAMESPACE/NAME, or system:serviceaccount:NAMESPACE:NAME as kubectl's `--as` takes it."""
+def parse_account(text: str, namespace: str, short_forms: str) -> Account:
+    """Parse NAME, NAMESPACE/NAME, or system:serviceaccount:NAMESPACE:NAME as kubectl's `--as` takes it.
+
+    Shapes:  `short_forms` are the forms of the command without a slash or a colon, for its error.
+    Errors:  UsageError.
+    """
+    name = text
     if text.startswith(USERNAME_PREFIX):
-        given, _, name = text.removeprefix(USERNAME_PREFIX).partition(":")
-        return Account(namespace=given, name=name)
-    if "/" in text:
-        given, _, name = text.partition("/")
-        return Account(namespace=given, name=name)
-    return Account(namespace=namespace, name=text)
+        namespace, _, name = text.removeprefix(USERNAME_PREFIX).partition(":")
+    elif "/" in text:
+        namespace, _, name = text.partition("/")
+    if not name or not namespace or {"/", ":"} & {*name, *namespace}:
+        raise UsageError(
+            f"--as {text!r} is not a ServiceAccount",
+            hint=f"use {short_forms}, NAMESPACE/NAME, or system:serviceaccount:NAMESPACE:NAME",
+        )
+    return Account(namespace=namespace, name=name)
 
 
 def build_pod(account: Account) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def test_zone_that_has_a_server_block_is_refused(block: str) -> None:
         corefile.add_block(KUBEADM + block, ANSWERS)
 
 
-def test_zone_above_a_served_one_stays() -> None:
+def test_server_block_of_a_parent_zone_is_not_changed() -> None:
     added = corefile.add_block(KUBEADM + "azure.net:53 {\n    whoami\n}\n", ANSWERS)
     assert added.endswith("azure.net:53 {\n    whoami\n}\n")
 
@@ -115,7 +115,7 @@ def test_zone_above_a_served_one_stays() -> None:
     ],
     ids=["other", "two", "default", "brace-below", "empty-zone"],
 )
-def test_block_listens_where_all_names_are_served(text: str, ports: list[str]) -> None:
+def test_added_block_has_the_ports_of_the_root_zone(text: str, ports: list[str]) -> None:
     first = parse(corefile.add_block(text, ANSWERS)).blocks[0]
     assert {key.port for key in first.keys} == set(ports)
 

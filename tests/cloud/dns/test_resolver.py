@@ -68,7 +68,9 @@ async def test_new_vault_has_a_name_at_once_and_a_deleted_one_has_none(cloud: Cl
 
 
 @pytest.mark.parametrize("kind", ["TXT", "MX", "HTTPS", "NS", "ANY", "TYPE65000"])
-async def test_other_type_of_a_served_name_has_no_data(cloud: Cloud, kind: str) -> None:
+async def test_query_of_another_type_for_a_served_name_has_no_records(
+    cloud: Cloud, kind: str
+) -> None:
     reply = await cloud.ask("graph.microsoft.com", kind)
     assert (reply.rcode(), reply.answer) == (dns.rcode.NOERROR, [])
     assert len(reply.authority) == 1
@@ -89,19 +91,19 @@ async def test_name_that_is_not_served_has_no_address(
     assert (await cloud.ask(name)).rcode() == code
 
 
-async def test_other_class_is_refused(cloud: Cloud) -> None:
+async def test_query_of_another_class_is_refused(cloud: Cloud) -> None:
     reply = await cloud.ask("graph.microsoft.com", rdclass="CH")
     assert reply.rcode() == dns.rcode.REFUSED
 
 
-async def test_edns_is_answered_and_another_version_is_refused(cloud: Cloud) -> None:
+async def test_edns_query_is_answered_and_an_unknown_edns_version_is_refused(cloud: Cloud) -> None:
     reply = await cloud.ask("graph.microsoft.com", edns=0)
     assert (reply.edns, reply.payload, _addresses(reply)) == (0, 1232, ["10.96.7.7"])
     assert (await cloud.ask("graph.microsoft.com")).edns == -1
     assert (await cloud.ask("graph.microsoft.com", edns=1)).rcode() == dns.rcode.BADVERS
 
 
-async def test_failing_directory_is_a_server_failure(cloud: Cloud) -> None:
+async def test_failed_directory_lookup_returns_servfail(cloud: Cloud) -> None:
     cloud.fails = True
     reply = await cloud.ask("demo.vault.azure.net")
     assert reply.rcode() == dns.rcode.SERVFAIL
@@ -119,7 +121,7 @@ async def test_connection_carries_several_queries(cloud: Cloud) -> None:
     [b"", b"\0" * 11, b"\0\0\x80\0" + QUERY[4:], b"\0" * (messages.MAX_QUERY_BYTES + 1)],
     ids=["empty", "short", "response", "huge"],
 )
-async def test_packet_that_is_no_query_ends_the_connection(cloud: Cloud, packet: bytes) -> None:
+async def test_invalid_packet_ends_the_tcp_connection(cloud: Cloud, packet: bytes) -> None:
     assert await cloud.send_tcp(packet, QUERY) == b""
 
 
@@ -182,7 +184,7 @@ async def test_other_names_are_forwarded_to_the_dns_of_the_cluster(cloud: Cloud)
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
-async def test_resolver_without_an_address_answers_with_the_one_that_the_client_reaches(
+async def test_resolver_without_an_address_answers_with_the_address_that_the_client_used(
     tcp: bool,
 ) -> None:
     async with running(addresses=()) as found:
@@ -191,12 +193,12 @@ async def test_resolver_without_an_address_answers_with_the_one_that_the_client_
         assert (reply.rcode(), reply.answer) == (dns.rcode.NOERROR, [])
 
 
-def test_address_of_a_client_by_ipv4_on_an_ipv6_socket_is_read() -> None:
+def test_ipv4_mapped_address_is_read_as_ipv4() -> None:
     assert str(resolver.find_own_address("::ffff:127.0.0.1")) == "127.0.0.1"
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
-async def test_query_that_returns_from_the_other_server_is_refused(tcp: bool) -> None:
+async def test_query_that_the_upstream_server_sends_back_is_refused(tcp: bool) -> None:
     """Fails without the check: the query goes around until the time limit."""
     async with running(loops=True) as found:
         reply = await found.ask("www.example.org", tcp=tcp)
@@ -224,7 +226,7 @@ class _Upstream(asyncio.DatagramProtocol):
             self.transport.sendto(answer, addr)  # type: ignore[attr-defined]
 
 
-async def test_forged_reply_of_another_question_or_number_is_ignored() -> None:
+async def test_reply_with_another_question_or_id_is_ignored() -> None:
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(_Upstream, local_addr=(HOST, 0))
     port = transport.get_extra_info("sockname")[1]
@@ -235,7 +237,7 @@ async def test_forged_reply_of_another_question_or_number_is_ignored() -> None:
     transport.close()
 
 
-async def test_unreachable_upstream_is_a_server_failure() -> None:
+async def test_unreachable_upstream_server_returns_servfail() -> None:
     udp, tcp = resolver.bind(HOST, 0)
     port = tcp.getsockname()[1]
     udp.close()
@@ -327,7 +329,7 @@ def test_malformed_query_is_refused(change: dict[int, bytes], code: int) -> None
     assert reply[3] & 15 == code
 
 
-def test_query_that_is_valid_and_too_large_is_refused_before_it_is_parsed() -> None:
+def test_too_large_query_is_refused_before_it_is_parsed() -> None:
     padding = dns.edns.GenericOption("PADDING", b"x" * messages.MAX_QUERY_BYTES)
     large = dns.message.make_query("demo.vault.azure.net", "A", use_edns=0, options=[padding])
     record = b"\1a\0\0\1\0\1\0\0\0\5\0\4\1\2\3\4"
@@ -346,7 +348,7 @@ def test_longest_names_and_many_addresses_fit_into_every_packet() -> None:
     assert len(messages.build_answer(query, "vault.azure.net", None)) <= 512
 
 
-async def test_loop_through_a_forwarder_that_changes_the_number_ends() -> None:
+async def test_forwarding_loop_that_changes_the_query_id_ends() -> None:
     """Two resolvers forward to each other; each changes the number, as most forwarders do."""
     sockets = [resolver.bind(HOST, 0) for _ in range(2)]
     ports = [tcp.getsockname()[1] for _, tcp in sockets]

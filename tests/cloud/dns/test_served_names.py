@@ -17,7 +17,7 @@ def test_zones_contain_every_name_once() -> None:
     )
 
 
-def test_zone_below_another_is_left_out() -> None:
+def test_zone_below_another_zone_is_not_listed() -> None:
     assert list_zones(["A.vault.azure.net.", "vault.azure.net"]) == ("vault.azure.net",)
 
 
@@ -35,7 +35,7 @@ def test_zone_below_another_is_left_out() -> None:
         ("", False),
     ],
 )
-def test_name_is_served_as_by_the_gateway(name: str, served: bool) -> None:
+def test_resolver_serves_the_names_that_the_gateway_routes(name: str, served: bool) -> None:
     assert is_served(name, SERVED) is served
 
 

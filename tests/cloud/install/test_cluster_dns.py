@@ -84,7 +84,7 @@ async def test_k3s_gets_a_key_of_its_own_and_is_restored(
         assert (stored.get("data") or {}) == before
 
 
-async def test_server_of_the_cluster_is_found(admin: KubeClient) -> None:
+async def test_address_of_the_clusters_dns_service_is_found(admin: KubeClient) -> None:
     with pytest.raises(NoDnsServer):
         await cluster_dns.find_server(admin)
     about = {"metadata": {"name": "kube-dns"}, "spec": {"ports": [{"port": 53}]}}

@@ -173,7 +173,7 @@ async def test_removal_without_rights_is_refused_before_the_first_change(
     assert (await install(admin)).changes == 0
 
 
-def test_right_of_a_created_role_is_needed() -> None:
+def test_installer_needs_each_right_that_its_role_grants() -> None:
     rights = list_rights("podpass-cloud", build_objects(VALUES))
     assert Right(verb="update", resource="secrets", namespace="podpass-cloud") in rights
 
@@ -201,7 +201,7 @@ async def test_missing_namespace_is_refused(admin: KubeClient) -> None:
         await installer(admin).check(request(selected=("default", "shop")), IMAGE)
 
 
-async def test_tenant_of_the_webhook_that_is_there_is_taken(admin: KubeClient) -> None:
+async def test_cloud_uses_the_tenant_of_an_existing_webhook(admin: KubeClient) -> None:
     tenant = "11111111-2222-4333-8444-555555555555"
     await admin.create("/api/v1/namespaces", {"metadata": {"name": "wi"}})
     config = {"metadata": {"name": "azure-wi-webhook-config"}, "data": {"AZURE_TENANT_ID": tenant}}
@@ -223,7 +223,7 @@ async def test_tenant_of_the_webhook_that_is_there_is_taken(admin: KubeClient) -
     assert checked.values.tenant_id == tenant
 
 
-def test_earlier_values_are_kept_where_none_are_given() -> None:
+def test_second_installation_keeps_the_values_of_omitted_options() -> None:
     earlier = CloudValues(image="podpass:9", seed="vaults: []", claim="data", tenant_id="t")
     existing = {objects.describe(item): item for item in build_objects(earlier)}
     assert keep_earlier(CloudValues(image=""), existing) == earlier

@@ -66,7 +66,7 @@ async def test_objects_of_an_installation_are_read(admin: KubeClient) -> None:
     assert after.registration is not None
 
 
-async def test_block_of_another_installation_does_not_count(admin: KubeClient) -> None:
+async def test_dns_block_of_another_installation_is_ignored(admin: KubeClient) -> None:
     await create_service(admin)
     metadata = {"name": "coredns", "namespace": "kube-system"}
     body = {"metadata": metadata, "data": {"Corefile": _COREFILE}}

@@ -47,7 +47,7 @@ def test_state_says_what_the_pod_waits_for(pods: list[dict[str, Any]], text: str
         ("CrashLoopBackOff", "exits at its start", "kubectl logs -n podpass-cloud cloud-1"),
     ],
 )
-def test_state_that_waiting_does_not_end_is_an_error(reason: str, text: str, hint: str) -> None:
+def test_pod_state_that_waiting_cannot_fix_is_an_error(reason: str, text: str, hint: str) -> None:
     with pytest.raises(NotReady, match=text) as caught:
         describe_pods([pod(waiting(reason))])
     assert caught.value.hint is not None

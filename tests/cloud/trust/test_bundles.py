@@ -60,7 +60,7 @@ def test_text_around_certificates_and_damaged_ones_are_left_out() -> None:
     assert files == bundles.build(PUBLIC, OWN)
 
 
-def test_names_are_those_of_a_config_map() -> None:
+def test_file_names_are_valid_keys_of_a_config_map() -> None:
     assert all(re.fullmatch(r"[-._a-zA-Z0-9]+", name) for name in bundles.build(PUBLIC, OWN))
 
 
@@ -127,7 +127,7 @@ def test_input_without_a_certificate_is_refused(public: bytes, own: bytes, missi
         bundles.build(public, own)
 
 
-def test_bundle_that_no_config_map_stores_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bundle_larger_than_a_config_map_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundles, "MAX_BYTES", bundles.measure(bundles.build(PUBLIC, OWN)) - 1)
     with pytest.raises(BadBundle, match="a ConfigMap stores"):
         bundles.build(PUBLIC, OWN)

@@ -125,7 +125,9 @@ def _env(**variables: str) -> list[Any]:
         (_env(HTTP_PROXY="http://proxy:3128"), False),
     ],
 )
-def test_author_is_warned_of_a_proxy_that_asks_azure_itself(env: list[Any], warned: bool) -> None:
+def test_proxy_variable_without_azures_names_in_no_proxy_is_a_warning(
+    env: list[Any], warned: bool
+) -> None:
     injection = inject_raw(make_pod({"name": "web", "env": env}))
     assert len(injection.warnings) == warned
     for warning in injection.warnings:
@@ -203,7 +205,7 @@ def test_work_for_many_containers_is_bounded() -> None:
         inject_raw(make_pod(*many, {}))
 
 
-def test_duplicate_and_missing_names_are_injected_each() -> None:
+def test_containers_with_equal_or_missing_names_are_all_injected() -> None:
     pod = patched(make_pod({"name": "web"}, {"name": "web"}, {}, {"name": None}))
     assert all(each["volumeMounts"] == [MOUNT] for each in pod["spec"]["containers"])
 

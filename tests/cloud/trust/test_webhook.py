@@ -231,7 +231,7 @@ async def test_with_all_namespaces_only_those_of_the_system_stay_unchanged(api: 
     assert "envFrom" not in made["spec"]["containers"][0]
 
 
-async def test_review_of_any_program_writes_into_no_other_namespace(api: Api) -> None:
+async def test_forged_review_cannot_write_into_a_namespace_without_the_label(api: Api) -> None:
     await api.namespace("other")
     await api.namespace(OWN_NAMESPACE, **{objects.NAMESPACE_LABEL: objects.ENABLED})
     pod = make_pod()
@@ -251,7 +251,7 @@ async def test_review_of_any_program_writes_into_no_other_namespace(api: Api) ->
             await api.config_map(NAMES.bundle, name)
 
 
-async def test_webhook_that_is_away_refuses_the_pod_by_name(api: Api) -> None:
+async def test_refusal_of_a_pod_names_the_webhook_that_is_unreachable(api: Api) -> None:
     api.webhook = "https://127.0.0.1:1"
     await api.register()
     status, refusal, _ = await api.create(make_pod())

@@ -12,6 +12,7 @@ import yaml
 
 from podpass.kubernetes.client import (
     BadKubeconfig,
+    EntryNotFound,
     KubeClient,
     KubeError,
     in_cluster,
@@ -236,6 +237,68 @@ def test_unreadable_ca_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "ca.crt").write_text("no certificate")
     with pytest.raises(BadKubeconfig, match=r"ca\.crt cannot be read"):
         in_cluster({"KUBERNETES_SERVICE_HOST": "::1", "KUBERNETES_SERVICE_PORT": "1"}, tmp_path)
+
+
+def write_token_kubeconfig(path: Path, server: str, **user: str) -> None:
+    """Write a kubeconfig whose only context is `test`."""
+    config = {
+        "current-context": "test",
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        "clusters": [{"name": "test", "cluster": {"server": server}}],
+        "users": [{"name": "test", "user": user}],
+    }
+    path.write_text(yaml.safe_dump(config))
+
+
+def test_client_uses_the_kubeconfig_that_was_written_again(tmp_path: Path) -> None:
+    """A static token that expires is replaced there; a cluster that is created again has another port."""
+    path = tmp_path / "config"
+    write_token_kubeconfig(path, "http://127.0.0.1:1", token="first")
+    client = KubeClient.from_kubeconfig(path)
+    unchanged = client.target
+    client.follow_kubeconfig()
+    assert client.target is unchanged
+    write_token_kubeconfig(path, "http://127.0.0.1:2", token="second token")
+    client.follow_kubeconfig()
+    assert client.server == "http://127.0.0.1:2"
+    assert client.target.headers() == {"authorization": "Bearer second token"}
+
+
+def test_client_keeps_its_credential_while_the_kubeconfig_is_incomplete(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    write_token_kubeconfig(path, "http://127.0.0.1:1", token="first")
+    client = KubeClient.from_kubeconfig(path)
+    path.write_text("users: [")
+    for _ in range(2):
+        with pytest.raises(BadKubeconfig, match="it is not YAML"):
+            client.follow_kubeconfig()
+    assert client.target.headers() == {"authorization": "Bearer first"}
+    path.unlink()
+    with pytest.raises(EntryNotFound):
+        client.follow_kubeconfig()
+    write_token_kubeconfig(path, "http://127.0.0.1:1", token="second")
+    client.follow_kubeconfig()
+    assert client.target.headers() == {"authorization": "Bearer second"}
+
+
+def test_client_certificate_that_was_renewed_in_its_file_is_used(tmp_path: Path) -> None:
+    ca, path = trustme.CA(), tmp_path / "config"
+    certificate, key = tmp_path / "client.crt", tmp_path / "client.key"
+
+    def issue(name: str) -> None:
+        issued = ca.issue_cert(name)
+        key.write_bytes(issued.private_key_pem.bytes())
+        certificate.write_bytes(issued.cert_chain_pems[0].bytes())
+
+    issue("first.example")
+    files = {"client-certificate": "client.crt", "client-key": str(key)}
+    write_token_kubeconfig(path, "https://127.0.0.1:1", **files)
+    client = KubeClient.from_kubeconfig(path)
+    earlier = client.target
+    issue("second.example")
+    client.follow_kubeconfig()
+    assert client.target is not earlier
+    assert not client.target.is_outdated()
 
 
 async def test_client_of_a_context_stays_in_it_when_another_one_becomes_current(

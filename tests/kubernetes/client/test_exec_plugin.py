@@ -180,3 +180,24 @@ def test_plugin_that_cannot_run_is_refused_when_the_kubeconfig_is_read(
 def test_credential_is_not_in_a_repr(server: Any) -> None:
     assert "hush" not in repr(parse_credential(json.dumps(credential(token="hush")).encode(), V1))
     assert "hush" not in repr(read_kubeconfig(kubeconfig(server, credential(token="hush"))))
+
+
+async def test_stream_that_is_refused_is_opened_again_with_a_newer_credential(server: Any) -> None:
+    """A forwarder opens streams only: it would use the expired credential again and again."""
+    path = kubeconfig(server, credential(token="expired"), credential(token="renewed"))
+    server.handler = lambda request: (
+        401 if request.headers["authorization"] == "Bearer expired" else 403,
+        {},
+    )
+    async with KubeClient.from_kubeconfig(path) as client:
+        with pytest.raises(KubeError, match="refused the stream with status 403"):
+            await client.websocket("/stream", [], (), 5)
+    assert sent(server) == ["Bearer expired", "Bearer renewed"]
+
+
+async def test_stream_that_is_refused_twice_is_an_error(server: Any) -> None:
+    server.handler = lambda _: (401, {})
+    async with KubeClient.from_kubeconfig(kubeconfig(server, credential(token="t"))) as client:
+        with pytest.raises(KubeError, match="refused the stream with status 401"):
+            await client.websocket("/stream", [], (), 5)
+    assert len(sent(server)) == 2

@@ -130,7 +130,13 @@ def _build_service() -> Object:
             "targetPort": "webhook",
         },
     ]
-    return {"type": "ClusterIP", "selector": dict(SELECTOR), "ports": ports}
+    # A kubelet that restarts reports each pod as not ready until it has probed it. There is no other pod.
+    return {
+        "type": "ClusterIP",
+        "selector": dict(SELECTOR),
+        "ports": ports,
+        "publishNotReadyAddresses": True,
+    }
 
 
 def _build_deployment(values: CloudValues) -> Object:

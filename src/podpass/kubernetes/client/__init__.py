@@ -12,7 +12,12 @@ from podpass.kubernetes.client.client import (
     Params,
 )
 from podpass.kubernetes.client.config import Target, in_cluster, read_kubeconfig
-from podpass.kubernetes.client.errors import BadKubeconfig, KubeError, KubeUnreachable
+from podpass.kubernetes.client.errors import (
+    BadKubeconfig,
+    EntryNotFound,
+    KubeError,
+    KubeUnreachable,
+)
 from podpass.kubernetes.client.reflector import BackOff
 from podpass.kubernetes.client.responses import Object
 
@@ -22,6 +27,7 @@ __all__ = [
     "STRATEGIC_PATCH",
     "BackOff",
     "BadKubeconfig",
+    "EntryNotFound",
     "KubeClient",
     "KubeError",
     "KubeUnreachable",

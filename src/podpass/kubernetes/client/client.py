@@ -77,6 +77,15 @@ class KubeClient:
         """
         assert self._kubeconfig is not None, "this client has no kubeconfig"
         self.target = read_kubeconfig(self._kubeconfig, self._context)
+        self._credential = None
+
+    def follow_kubeconfig(self) -> None:
+        """Read the kubeconfig again if it, or a certificate that it names, has changed.
+
+        Errors:  BadKubeconfig; the client is unchanged then.
+        """
+        if self._kubeconfig is not None and self.target.is_outdated():
+            self.reload()
 
     @property
     def server(self) -> str:
@@ -231,25 +240,27 @@ class KubeClient:
                  time to the other side's answer to a close, by default `seconds`.
         Errors:  KubeError.
         """
-        await self._run_plugin()
-        session, how = self._prepare()
-        try:
-            opened: aiohttp.ClientWebSocketResponse = await session.ws_connect(
-                self.target.server + path,
-                params=params,
-                protocols=protocols,
-                timeout=aiohttp.ClientWSTimeout(
-                    ws_receive=seconds, ws_close=seconds if close_seconds is None else close_seconds
-                ),
-                **how,
-            )
-        except aiohttp.WSServerHandshakeError as exc:
-            self._forget_credential(exc.status)
-            message = f"the API server refused the stream with status {exc.status}"
-            raise KubeError(exc.status, "Refused", message) from exc
-        except (aiohttp.ClientError, OSError) as exc:
-            raise KubeUnreachable(self.server, _cause(exc), self._kubeconfig) from exc
-        return opened
+        close_seconds = seconds if close_seconds is None else close_seconds
+        timeout = aiohttp.ClientWSTimeout(ws_receive=seconds, ws_close=close_seconds)
+        is_retry = False
+        while True:
+            await self._run_plugin()
+            session, how = self._prepare()
+            how |= {"params": params, "protocols": protocols, "timeout": timeout}
+            try:
+                opened: aiohttp.ClientWebSocketResponse = await session.ws_connect(
+                    self.target.server + path, **how
+                )
+            except aiohttp.WSServerHandshakeError as exc:
+                # The plugin may have a newer credential than the one that the server refused.
+                if not self._forget_credential(exc.status) or is_retry:
+                    message = f"the API server refused the stream with status {exc.status}"
+                    raise KubeError(exc.status, "Refused", message) from exc
+                is_retry = True
+            except (aiohttp.ClientError, OSError) as exc:
+                raise KubeUnreachable(self.server, _cause(exc), self._kubeconfig) from exc
+            else:
+                return opened
 
     async def _request(
         self,

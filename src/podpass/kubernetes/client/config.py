@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from podpass.crypto.secret import Secret
-from podpass.kubernetes.client.errors import BadKubeconfig, KubeError
+from podpass.kubernetes.client.errors import BadKubeconfig, EntryNotFound, KubeError
 from podpass.kubernetes.client.exec_plugin import ExecPlugin, parse_plugin
 from podpass.kubernetes.service_account.names import MOUNT_PATH
 
@@ -20,6 +20,9 @@ _log = logging.getLogger(__name__)
 
 _UNSUPPORTED = ("auth-provider", "username")
 _PROXY_SCHEMES = ("http", "https")
+_CERTIFICATE_FILES = ("certificate-authority", "client-certificate", "client-key")
+
+FileVersion = tuple[int, int, int] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,8 @@ class Target:
 
     Shapes:  `server` is an origin without trailing slash. `token_file` is read at each request, because the
              kubelet renews it in place; `ca_file` is read again when it has changed. `proxy` is a URL,
-             which may contain a password.
+             which may contain a password. `files` are those of the kubeconfig, with their versions before
+             they were read.
     """
 
     server: str
@@ -39,6 +43,11 @@ class Target:
     ca_file: Path | None = None
     proxy: Secret | None = None
     plugin: ExecPlugin | None = None
+    files: Mapping[Path, FileVersion] = field(default_factory=dict)
+
+    def is_outdated(self) -> bool:
+        """Return whether one of the files was written or replaced since it was read."""
+        return any(_version(path) != version for path, version in self.files.items())
 
     def headers(self) -> dict[str, str]:
         token = self.token.reveal() if self.token else None
@@ -59,6 +68,7 @@ def read_kubeconfig(path: Path, context_name: str = "") -> Target:
              client-go.
     Errors:  BadKubeconfig, naming the file and the entry.
     """
+    files = {path: _version(path)}
     config = _load(path)
     chosen = context_name or _text(config, "current-context")
     context = _named(config, "contexts", "context", chosen, path)
@@ -74,6 +84,10 @@ def read_kubeconfig(path: Path, context_name: str = "") -> Target:
     if not server.startswith(("https://", "http://")):
         raise BadKubeconfig(f"{path}: server {server!r} is not a URL", path=str(path))
     token_file, plugin = user.get("tokenFile"), user.get("exec")
+    named = [
+        entry[name] for entry in (cluster, user) for name in _CERTIFICATE_FILES if name in entry
+    ]
+    files |= {file: _version(file) for file in (path.parent / str(each) for each in named)}
     return Target(
         server=server,
         tls=_tls(cluster, user, path) if server.startswith("https:") else None,
@@ -82,6 +96,7 @@ def read_kubeconfig(path: Path, context_name: str = "") -> Target:
         token_file=path.parent / token_file if token_file else None,
         proxy=_parse_proxy(_text(cluster, "proxy-url"), path),
         plugin=parse_plugin(plugin, cluster, path) if isinstance(plugin, dict) else None,
+        files=files,
     )
 
 
@@ -99,7 +114,8 @@ def _load(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text())
     except OSError as exc:
-        raise BadKubeconfig(
+        kind = EntryNotFound if isinstance(exc, FileNotFoundError) else BadKubeconfig
+        raise kind(
             f"cannot read {path}: {exc.strerror}",
             hint="pass the path of an existing kubeconfig with --kubeconfig or KUBECONFIG",
             path=str(path),
@@ -173,6 +189,15 @@ def in_cluster(environ: Mapping[str, str], folder: Path = Path(MOUNT_PATH)) -> T
     )
 
 
+def _version(path: Path) -> FileVersion:
+    """Return a value that changes when the file is written or replaced; None if there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
 def _text(entry: Any, name: str) -> str:
     value = entry.get(name) if isinstance(entry, dict) else None
     return value if isinstance(value, str) else ""
@@ -189,7 +214,7 @@ def _named(config: Any, group: str, kind: str, name: str, path: Path) -> dict[st
             "choose one with `kubectl config use-context`; `kubectl config get-contexts` lists them"
         )
     fault = f"no {kind} named {name!r}" if name else f"no {kind} is chosen"
-    raise BadKubeconfig(f"{path}: {fault}", hint=hint, path=str(path), entry=name)
+    raise EntryNotFound(f"{path}: {fault}", hint=hint, path=str(path), entry=name)
 
 
 def _tls(cluster: dict[str, Any], user: dict[str, Any], path: Path) -> ssl.SSLContext:

@@ -41,3 +41,7 @@ class BadKubeconfig(Error):
 
     code = "bad_kubeconfig"
     hint = "set a server, its certificate-authority, and a token, a client certificate or a plugin (exec)"
+
+
+class EntryNotFound(BadKubeconfig):
+    """The file does not exist, or has no context, cluster or user of the requested name."""
