@@ -51,3 +51,19 @@ def test_addresses_before_the_client_are_ignored() -> None:
 )
 def test_only_configured_proxies_are_trusted(address: str, trusted: bool) -> None:
     assert proxy_headers.is_trusted(address, PROXIES) is trusted
+
+
+@pytest.mark.parametrize(
+    ("address", "plain"),
+    [
+        ("::ffff:10.2.3.4", "10.2.3.4"),
+        ("10.2.3.4", "10.2.3.4"),
+        ("fd12::1", "fd12::1"),
+        ("::ffff:0:1", "::ffff:0:1"),
+        ("", ""),
+    ],
+)
+def test_ipv4_client_of_a_socket_for_both_families_has_its_ipv4_address(
+    address: str, plain: str
+) -> None:
+    assert proxy_headers.unmap_ipv4(address) == plain

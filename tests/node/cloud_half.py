@@ -12,7 +12,7 @@ from typing import Any
 
 from podpass import names
 from podpass.local.direct_tls import choose_address
-from tests.node.sandbox import NODE_ADDRESS, Sandbox, SandboxError, Service, wait_until
+from tests.node.sandbox import Sandbox, SandboxError, Service, wait_until
 
 # A zone also has all names below it.
 ZONES = (*names.LOGIN_ALIASES, names.ARM_HOST, names.GRAPH_HOST, names.VAULT_SUFFIX)
@@ -63,9 +63,13 @@ def start_cloud_half(sandbox: Sandbox, seed: Path) -> CloudHalf:
         return bool(found.get("ready"))
 
     wait_until(is_ready, _READY_SECONDS, "the cloud half is ready")
+    if not sandbox.network.has_ipv4:
+        return CloudHalf(sandbox, service, found)  # it listens on IPv4 loopback only
     target = f"{choose_address(data_dir / 'hosts')}:443"
     for chain in ("PREROUTING", "OUTPUT"):
-        rule = f"iptables -t nat -A {chain} -d {NODE_ADDRESS} -p tcp --dport 443 -j DNAT"
+        rule = (
+            f"iptables -t nat -A {chain} -d {sandbox.network.first.node} -p tcp --dport 443 -j DNAT"
+        )
         sandbox.run(*rule.split(), "--to-destination", target)
     return CloudHalf(sandbox, service, found)
 

@@ -1,5 +1,6 @@
 """The cloud half in a pod of the node, as `podpass cloud install` makes it, for the tests that use it."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterator
@@ -75,6 +76,13 @@ identities:
 @pytest.fixture(scope="module")
 def cloud(webhook: Node) -> Iterator[Installation]:
     """Install the cloud half for one namespace with the restricted profile; remove it at the end."""
+    with installed(webhook) as installation:
+        yield installation
+
+
+@contextlib.contextmanager
+def installed(webhook: Node) -> Iterator[Installation]:
+    """Install the cloud half for the namespace `shop` until the context ends."""
     restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
     about = {"name": "shop", "labels": restricted}
     webhook.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": about})

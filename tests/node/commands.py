@@ -14,16 +14,14 @@ from podpass.local.control_plane.commands import (
     tls_flags,
     token_flags,
 )
-from tests.node.pki import NODE_NAME, SERVICE_NETWORK, Pki
+from tests.node.network import Network
+from tests.node.pki import NODE_NAME, Pki
 from tests.node.programs import CNI_FOLDER
-from tests.node.sandbox import NODE_ADDRESS
 
 PAUSE_IMAGE = "podpass.test/pause:1"
-DNS_ADDRESS = "10.96.0.10"
 RUNTIME = "/run/containerd/containerd.sock"
 MAX_PODS = 250
 _ETCD = "http://127.0.0.1:2379"
-_POD_NETWORK = "10.244.0.0/16"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +38,10 @@ class Layout:
     issuer_keys: Sequence[Path]
     cgroup: str
 
+    @property
+    def network(self) -> Network:
+        return self.pki.network
+
 
 def etcd(layout: Layout) -> list[str]:
     """Return the arguments of etcd; nothing of a run must survive a power failure."""
@@ -54,17 +56,18 @@ def etcd(layout: Layout) -> list[str]:
 
 def api_server(layout: Layout) -> list[str]:
     """Return the arguments of the API server; its tokens have the issuer of the cloud half."""
-    pki = layout.pki
+    pki, network = layout.pki, layout.network
     return [
         f"--etcd-servers={_ETCD}",
-        *("--bind-address=0.0.0.0", f"--advertise-address={NODE_ADDRESS}", "--secure-port=6443"),
+        *(f"--bind-address={network.first.all_addresses}", "--secure-port=6443"),
+        f"--advertise-address={network.first.node}",
         *tls_flags(
             pki.ca,
             server=(pki.certificate("api-server"), pki.key("api-server")),
             kubelet_client=(pki.certificate("kubelet-client"), pki.key("kubelet-client")),
         ),
         *token_flags(layout.issuer, key_file_flags(layout.issuer_keys)),
-        f"--service-cluster-ip-range={SERVICE_NETWORK}",
+        f"--service-cluster-ip-range={network.join('services')}",
         *("--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction"),
         *("--allow-privileged=true", "--profiling=false"),
         # A test shortens the lifetime of tokens with a policy, a kind that is off by default.
@@ -88,7 +91,13 @@ def proxy(layout: Layout) -> list[str]:
     """Return the arguments of kube-proxy."""
     return [
         f"--kubeconfig={layout.pki.kubeconfig('proxy')}",
-        *("--proxy-mode=iptables", f"--cluster-cidr={_POD_NETWORK}", "--profiling=false"),
+        *(
+            "--proxy-mode=iptables",
+            f"--cluster-cidr={layout.network.join('pods')}",
+            "--profiling=false",
+        ),
+        # It also selects the family of the addresses.
+        f"--bind-address={layout.network.first.all_addresses}",
         # The limit of a real node's connection table is not one of this machine.
         *("--conntrack-max-per-core=0", f"--hostname-override={NODE_NAME}"),
     ]
@@ -98,7 +107,7 @@ def containerd(layout: Layout) -> list[str]:
     """Write the configuration of containerd and of its pod network, and return its arguments."""
     networks = layout.folder / "cni"
     networks.mkdir(exist_ok=True)
-    (networks / "10-pods.conflist").write_text(json.dumps(_network()))
+    (networks / "10-pods.conflist").write_text(json.dumps(_pod_network(layout.network)))
     config = layout.folder / "containerd.toml"
     # Without restrict_oom_score_adj a node without CAP_SYS_RESOURCE starts no pod.
     config.write_text(f"""version = 2
@@ -117,10 +126,11 @@ conf_dir = "{networks}"
     return [f"--config={config}", "--log-level=warn"]
 
 
-def _network() -> dict[str, object]:
+def _pod_network(network: Network) -> dict[str, object]:
     # Each pod has its own link: traffic between pods passes the rules of kube-proxy as well.
-    ranges = [[{"subnet": _POD_NETWORK}]]
-    addresses = {"type": "host-local", "ranges": ranges, "routes": [{"dst": "0.0.0.0/0"}]}
+    ranges = [[{"subnet": each.pods}] for each in network.families]
+    routes = [{"dst": each.default_route} for each in network.families]
+    addresses = {"type": "host-local", "ranges": ranges, "routes": routes}
     link = {"type": "ptp", "ipMasq": True, "ipam": addresses}
     return {"cniVersion": "0.4.0", "name": "pods", "plugins": [link]}
 
@@ -128,7 +138,7 @@ def _network() -> dict[str, object]:
 def kubelet(layout: Layout) -> list[str]:
     """Write the configuration of the kubelet, and return its arguments."""
     resolver, config = layout.folder / "resolv.conf", layout.folder / "kubelet.yaml"
-    resolver.write_text(f"nameserver {NODE_ADDRESS}\n")
+    resolver.write_text(f"nameserver {layout.network.first.node}\n")
     client_ca = {"clientCAFile": str(layout.pki.ca)}
     config.write_text(
         json.dumps(
@@ -139,7 +149,7 @@ def kubelet(layout: Layout) -> list[str]:
                 "authorization": {"mode": "Webhook"},
                 "cgroupDriver": "cgroupfs",
                 "cgroupRoot": layout.cgroup,
-                "clusterDNS": [DNS_ADDRESS],
+                "clusterDNS": [layout.network.first.dns_service],
                 "clusterDomain": "cluster.local",
                 "containerRuntimeEndpoint": f"unix://{RUNTIME}",
                 "enforceNodeAllocatable": [],
@@ -156,5 +166,5 @@ def kubelet(layout: Layout) -> list[str]:
     kubeconfig = layout.pki.kubeconfig("kubelet")
     return [
         *(f"--config={config}", f"--kubeconfig={kubeconfig}"),
-        *(f"--hostname-override={NODE_NAME}", f"--node-ip={NODE_ADDRESS}"),
+        *(f"--hostname-override={NODE_NAME}", f"--node-ip={layout.network.join('node')}"),
     ]

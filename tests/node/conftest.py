@@ -62,11 +62,16 @@ def node() -> Iterator[Node]:
 @pytest.fixture(scope="session")
 def webhook(node: Node) -> Node:
     """Install this project's chart as the installation guide does, with the image of this checkout."""
+    create_system_namespace(node)
+    install_webhook(node)
+    return node
+
+
+def create_system_namespace(node: Node) -> None:
+    """Create the namespace of the webhook, with the restricted standard."""
     node.kubectl("create", "namespace", SYSTEM)
     restricted = "pod-security.kubernetes.io/enforce=restricted"
     node.kubectl("label", "namespace", SYSTEM, restricted)
-    install_webhook(node)
-    return node
 
 
 def install_webhook(node: Node) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 
 from tests.node.images import ROOT
 from tests.node.node import Node
-from tests.node.pki import SERVER
 from tests.node.sandbox import wait_until
 
 
@@ -14,7 +13,7 @@ from tests.node.sandbox import wait_until
 def creating_pods(node: Node, namespace: str) -> Iterator[Callable[[], list[str]]]:
     """Create pods directly until the context ends; yields a function that returns a line for each."""
     files = (node.pki.ca, node.pki.certificate("admin"), node.pki.key("admin"))
-    script = ["-m", "tests.node.pod_creator", SERVER, *map(str, files), namespace]
+    script = ["-m", "tests.node.pod_creator", node.pki.network.server, *map(str, files), namespace]
     name = f"creator-{namespace}"
     where = {"PYTHONPATH": str(ROOT)}
     # Without the lines of an earlier one: a program's output is appended.

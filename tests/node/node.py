@@ -13,8 +13,9 @@ from typing import Any
 from tests.local.kubectl import binaries
 from tests.node import commands, images, programs
 from tests.node.cloud_half import ZONES, CloudHalf, start_cloud_half
-from tests.node.pki import NODE_NAME, SERVER, Pki
-from tests.node.sandbox import NODE_ADDRESS, Sandbox, SandboxError, Service, sandbox, wait_until
+from tests.node.network import IPV4, Network
+from tests.node.pki import NODE_NAME, Pki
+from tests.node.sandbox import Sandbox, SandboxError, Service, sandbox, wait_until
 from tests.node.sandbox_init import remove_cgroups
 
 SEED = images.ROOT / "examples" / "quickstart" / "seed.yaml"
@@ -145,16 +146,16 @@ class Node:
 
 
 @contextlib.contextmanager
-def running_node() -> Iterator[Node]:
+def running_node(network: Network = IPV4) -> Iterator[Node]:
     """Start a node; it is ready, and so is the cluster's DNS.
 
     Errors:  CannotRun, if a program is missing; SandboxError.
     """
     programs.check_machine()
     binaries_ = programs.build_programs()
-    with sandbox() as box:
+    with sandbox(network) as box:
         cloud = start_cloud_half(box, SEED)
-        pki = Pki(box.folder / "pki")
+        pki = Pki(box.folder / "pki", network)
         pki.write()
         layout = commands.Layout(
             folder=box.folder,
@@ -173,7 +174,7 @@ def running_node() -> Iterator[Node]:
 
 def _start(node: Node) -> None:
     node.start_programs(lambda: _import_images(node))
-    node.kubectl("apply", "-f", "-", given=_dns())
+    node.kubectl("apply", "-f", "-", given=_dns(node.pki.network))
     wait_until(lambda: NODE_NAME in node.kubectl("get", "nodes"), _READY_SECONDS, "the node")
     node.wait_for("wait", "--for=condition=Ready", f"node/{NODE_NAME}")
     node.wait_for("rollout", "status", "-n", "kube-system", "deployment/coredns")
@@ -187,7 +188,7 @@ def _wait_for_api(node: Node) -> None:
         # While it is not ready, it lists its checks; those that passed have "ok" as well.
         return node.kubectl("get", "--raw", "/readyz", check=False) == "ok"
 
-    wait_until(is_ready, _READY_SECONDS, f"the API server {SERVER}")
+    wait_until(is_ready, _READY_SECONDS, f"the API server {node.pki.network.server}")
 
 
 def _import_images(node: Node) -> None:
@@ -221,13 +222,15 @@ def _client(node: Node) -> images.Image:
     return images.Image(name=CLIENT_IMAGE, layers=[images.client_layer(), own], variables=variables)
 
 
-def _dns() -> str:
+def _dns(network: Network) -> str:
     text = Path(__file__).with_name("dns.yaml").read_text()
+    kinds = ("A", "AAAA") if network.has_ipv4 else ("AAAA", "A")
     return string.Template(text).substitute(
+        **dict(zip(("kind", "other"), kinds, strict=True)),
         zones=" ".join(ZONES),
-        address=NODE_ADDRESS,
+        address=network.first.node,
         image=DNS_IMAGE,
-        service=commands.DNS_ADDRESS,
+        service=network.first.dns_service,
     )
 
 

@@ -6,15 +6,13 @@ from pathlib import Path
 import trustme
 import yaml
 
-from tests.node.sandbox import NODE_ADDRESS
+from tests.node.network import Network
 
 NODE_NAME = "node-1"
-SERVER = f"https://{NODE_ADDRESS}:6443"
-SERVICE_NETWORK = "10.96.0.0/16"
 _SERVER_NAMES = (
     *("kubernetes", "kubernetes.default", "kubernetes.default.svc"),
     "kubernetes.default.svc.cluster.local",
-    *("10.96.0.1", NODE_ADDRESS, "127.0.0.1", "localhost"),
+    *("127.0.0.1", "localhost"),
 )
 # User and group of each client; Kubernetes' own roles are bound to these.
 _CLIENTS = {
@@ -32,6 +30,7 @@ class Pki:
     """The files of a CA, in one folder."""
 
     folder: Path
+    network: Network
     _ca: trustme.CA = field(default_factory=trustme.CA)
 
     @property
@@ -51,7 +50,9 @@ class Pki:
         """Write the CA, the API server's certificate, and a kubeconfig for each client."""
         self.folder.mkdir()
         self._ca.cert_pem.write_to_path(str(self.ca))
-        self._write("api-server", self._ca.issue_cert(*_SERVER_NAMES))
+        families = self.network.families
+        addresses = [item for each in families for item in (each.api_service, each.node)]
+        self._write("api-server", self._ca.issue_cert(*_SERVER_NAMES, *addresses))
         for name, (user, group) in _CLIENTS.items():
             leaf = self._ca.issue_cert(f"{name}.test", common_name=user, organization_name=group)
             self._write(name, leaf)
@@ -67,7 +68,7 @@ class Pki:
             "client-certificate": str(self.certificate(name)),
             "client-key": str(self.key(name)),
         }
-        cluster = {"server": SERVER, "certificate-authority": str(self.ca)}
+        cluster = {"server": self.network.server, "certificate-authority": str(self.ca)}
         return {
             "apiVersion": "v1",
             "kind": "Config",

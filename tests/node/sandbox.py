@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.node.network import IPV4, Family, Network
 from tests.node.sandbox_init import create_cgroups, hierarchies, remove_cgroups
 
-NODE_ADDRESS = "10.200.0.1"
 # A folder of the disk: containers cannot be stored on every file system that /tmp may have.
 _PARENT = Path("/var/tmp")
 _PREFIX = "podpass-node-"
@@ -42,10 +42,7 @@ mount --bind "$1/lib" /var/lib
 mount --bind "$1/log" /var/log
 ip link set lo up
 ip link add node0 type bridge
-ip address add "$2/24" dev node0
 ip link set node0 up
-ip route add default dev node0
-sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.route_localnet=1
 """
 
 
@@ -65,8 +62,10 @@ class Service:
 class Sandbox:
     """One set of mount, network and process namespaces, with a folder and a cgroup."""
 
-    def __init__(self, folder: Path, process: "subprocess.Popen[str]", pid: int) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, network: Network, process: "subprocess.Popen[str]", pid: int
+    ) -> None:
+        self.folder, self.network = folder, network
         self.cgroup = f"/{folder.name}"
         self._process = process
         self._pid = pid
@@ -150,7 +149,7 @@ def wait_until(condition: Any, seconds: float, what: str) -> None:
 
 
 @contextlib.contextmanager
-def sandbox() -> Iterator[Sandbox]:
+def sandbox(network: Network = IPV4) -> Iterator[Sandbox]:
     """Create a sandbox; at the end, end all its processes and remove what it left on the machine."""
     remove_leftovers()
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_PARENT))
@@ -160,12 +159,23 @@ def sandbox() -> Iterator[Sandbox]:
         process = _spawn(folder)
         try:
             pid = _first_process(process)
-            created = Sandbox(folder, process, pid)
-            created.run("sh", "-c", _PREPARE, "prepare", folder, NODE_ADDRESS)
+            created = Sandbox(folder, network, process, pid)
+            created.run("sh", "-c", _PREPARE, "prepare", folder)
+            for family in network.families:
+                _add_addresses(created, family)
             yield created
         finally:
             _end(process)
             _remove(folder)
+
+
+def _add_addresses(sandbox: Sandbox, family: Family) -> None:
+    address = f"{family.node}/{family.node_prefix}"
+    # A bridge without a device would never end its test whether an IPv6 address is unique.
+    options = ("nodad",) if ":" in address else ()
+    sandbox.run("ip", "address", "add", address, "dev", "node0", *options)
+    sandbox.run("ip", "route", "add", family.default_route, "dev", "node0")
+    sandbox.run("sysctl", "-qw", *family.settings)
 
 
 def _spawn(folder: Path) -> "subprocess.Popen[str]":

@@ -17,7 +17,7 @@ from tests.node.creators import creating_pods
 from tests.node.node import PODPASS_IMAGE, SEED
 from tests.node.objects import container, pod
 from tests.node.pki import NODE_NAME
-from tests.node.sandbox import NODE_ADDRESS, SandboxError, wait_until
+from tests.node.sandbox import SandboxError, wait_until
 
 _SECONDS = 300
 _OUTAGE_READS = 60
@@ -362,4 +362,4 @@ def _check_names_lead_elsewhere(shop: Installation, name: str) -> None:
     assert shop.node.kubectl(*COREFILE) == shop.corefile
     names: Sequence[str] = (_VAULT, "login.microsoftonline.com", "graph.microsoft.com")
     lines = shop.run(name, RESOLVE, *names).splitlines()
-    assert lines == [f"{each} {NODE_ADDRESS}" for each in names]
+    assert lines == [f"{each} {shop.node.pki.network.first.node}" for each in names]

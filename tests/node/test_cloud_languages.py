@@ -3,51 +3,16 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
 from tests.node.cloud_installation import Installation
 from tests.node.container_facts import read_facts
-from tests.node.language_images import CLIENTS, VAULT, Client, write_image
+from tests.node.language_images import CLIENTS, VAULT
+from tests.node.language_pods import ENDED, SECRET, Languages
 from tests.node.node import Node
 from tests.node.objects import container, pod
 from tests.node.sandbox import wait_until
-
-_SECRET = "read by a container"
-_SEED = f"""
-vaults:
-  - name: {VAULT}
-    secrets: {{greeting: {_SECRET}}}
-    access: [{{identity: web, role: Key Vault Secrets User}}]
-"""
-_ENDED = "--for=jsonpath={.status.containerStatuses[0].state.terminated}"
-
-
-class Languages:
-    """The cloud half with a vault, and the images of the languages that the tests need."""
-
-    def __init__(self, cloud: Installation) -> None:
-        self.cloud, self.node = cloud, cloud.node
-        self._images: dict[str, str] = {}
-
-    def image(self, language: str) -> str:
-        """Import a language's image; return its name."""
-        if language not in self._images:
-            name, archive = write_image(language, self.node.sandbox.folder)
-            self.node.import_image(archive)
-            archive.unlink()
-            self._images[language] = name
-        return self._images[language]
-
-    def pod(self, name: str, client: Client, account: str) -> dict[str, Any]:
-        """Return a pod with the program of a client: non-root, with a read-only root."""
-        variables = [{"name": name, "value": value} for name, value in client.variables.items()]
-        mounts = [{"name": "tmp", "mountPath": "/tmp"}] if client.has_tmp else []
-        volumes = [{"name": "tmp", "emptyDir": {}}] if client.has_tmp else []
-        image = self.image(client.image)
-        app = container(client.command, image, env=variables, volumeMounts=mounts)
-        return pod(name, "shop", app, serviceAccountName=account, volumes=volumes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +25,6 @@ class Ended:
 
 @pytest.fixture(scope="module")
 def languages(cloud: Installation) -> Languages:
-    cloud.podpass("apply", "-f", "-", given=_SEED)
     return Languages(cloud)
 
 
@@ -70,18 +34,18 @@ def ended(request: pytest.FixtureRequest, languages: Languages) -> Iterator[Ende
     node, client = languages.node, CLIENTS[request.param]
     names = {account: f"{request.param}-{account}" for account in ("web", "other")}
     node.apply(*(languages.pod(name, client, account) for account, name in names.items()))
-    node.wait_for("wait", _ENDED, *(f"pod/{name}" for name in names.values()), "-n", "shop")
+    node.wait_for("wait", ENDED, *(f"pod/{name}" for name in names.values()), "-n", "shop")
     logs = {account: node.kubectl("logs", name, "-n", "shop") for account, name in names.items()}
     yield Ended(logs["web"], logs["other"])
     node.kubectl("delete", "pod", "-n", "shop", "--wait=false", *names.values())
 
 
 def test_unmodified_image_reads_its_secret(ended: Ended) -> None:
-    assert _SECRET in ended.trusted
+    assert SECRET in ended.trusted
 
 
 def test_client_of_another_service_account_is_refused_with_the_code(ended: Ended) -> None:
-    assert _SECRET not in ended.other
+    assert SECRET not in ended.other
     assert "AADSTS700213" in ended.other
 
 
@@ -95,7 +59,7 @@ curl -sSf -H "Accept: application/json" "$uri" && echo
 def test_error_links_to_a_page_that_a_container_can_reach(languages: Languages) -> None:
     node, app = languages.node, container(["sh", "-c", _OPEN_ERROR_PAGE], languages.image("curl"))
     node.apply(pod("error-page", "shop", app, serviceAccountName="other"))
-    node.wait_for("wait", _ENDED, "pod/error-page", "-n", "shop")
+    node.wait_for("wait", ENDED, "pod/error-page", "-n", "shop")
     uri, page = node.kubectl("logs", "error-page", "-n", "shop").splitlines()
     assert uri == "https://login.microsoftonline.com/error?code=700213"
     assert json.loads(page)["code"] == 700213
@@ -125,7 +89,7 @@ def test_every_container_of_a_pod_reads_the_secret(waiting_pod: Node, name: str)
     def has_read() -> bool:
         log = waiting_pod.kubectl("logs", "kinds", "-n", "shop", "-c", name)
         assert "AADSTS" not in log
-        return _SECRET in log
+        return SECRET in log
 
     wait_until(has_read, 120, f"{name} reads the secret")
 
@@ -152,7 +116,7 @@ def test_debug_container_reads_the_secret_with_the_identity_of_the_container(
     waiting_pod.kubectl(*debug, image, f"--custom={custom}", "--", *CLIENTS["curl"].command)
     ended = "--for=jsonpath={.status.ephemeralContainerStatuses[0].state.terminated}"
     waiting_pod.wait_for("wait", ended, "pod/kinds", "-n", "shop")
-    assert _SECRET in waiting_pod.kubectl("logs", "kinds", "-n", "shop", "-c", "debugger")
+    assert SECRET in waiting_pod.kubectl("logs", "kinds", "-n", "shop", "-c", "debugger")
 
 
 def test_musl_resolver_finds_azures_names(languages: Languages) -> None:
@@ -162,7 +126,7 @@ def test_musl_resolver_finds_azures_names(languages: Languages) -> None:
     app = container(["/resolve", *names], languages.image("musl"))
     node = languages.node
     node.apply(pod("musl", "shop", app))
-    node.wait_for("wait", _ENDED, "pod/musl", "-n", "shop")
+    node.wait_for("wait", ENDED, "pod/musl", "-n", "shop")
     found = dict(
         line.split(" ", 1) for line in node.kubectl("logs", "musl", "-n", "shop").splitlines()
     )
@@ -177,5 +141,5 @@ def test_pod_that_is_excluded_does_not_trust_the_cloud(languages: Languages) -> 
     found["metadata"]["labels"] = {**found["metadata"]["labels"], "podpass.dev/cloud": "disabled"}
     node = languages.node
     node.apply(found)
-    node.wait_for("wait", _ENDED, "pod/excluded", "-n", "shop")
+    node.wait_for("wait", ENDED, "pod/excluded", "-n", "shop")
     assert "curl: (60) SSL certificate problem" in node.kubectl("logs", "excluded", "-n", "shop")

@@ -36,6 +36,12 @@ _MEMORY_MIB = 64
 
 @pytest.fixture(scope="module")
 def sidecar(webhook: Node) -> Node:
+    """Provide a webhook that injects the sidecar of this checkout."""
+    install_sidecar(webhook)
+    return webhook
+
+
+def install_sidecar(webhook: Node) -> None:
     """Import the images of the sidecar, and let the webhook use them."""
     folder = webhook.sandbox.folder
     # The sidecar is a client of the token service, so its image trusts the instance's CA, too.
@@ -55,10 +61,10 @@ def sidecar(webhook: Node) -> Node:
     webhook.helm("upgrade", RELEASE, str(CHART), "--set", chosen, *where)
     # Until its connections are drained, a replica that ends still serves with the settings of its start.
     wait_until(lambda: not webhook_pods(webhook, ending=True), 300, "the old replicas have ended")
-    return webhook
 
 
-def _imds_pod(name: str, namespace: str, mode: str) -> dict[str, Any]:
+def imds_pod(name: str, namespace: str, mode: str) -> dict[str, Any]:
+    """Return a pod of an application that asks the metadata service, with a sidecar of a mode."""
     found = pod(name, namespace, container(["python", "-c", _READ]))
     found["metadata"]["annotations"] = {names.INJECT_PROXY: "true", names.PROXY_MODE: mode}
     return found
@@ -71,7 +77,7 @@ def test_native_sidecar_serves_an_application_of_imds(
     """The mode env needs no privilege: its pod runs where the restricted standard is enforced."""
     namespace = f"native-{mode}"
     create_namespace(sidecar, namespace, enforce=standard)
-    sidecar.apply(_imds_pod("app", namespace, mode))
+    sidecar.apply(imds_pod("app", namespace, mode))
     done = "--for=jsonpath={.status.phase}=Succeeded"
     sidecar.wait_for("wait", done, "pod/app", "-n", namespace)
     assert sidecar.kubectl("logs", "app", "-n", namespace, "-c", "app") == "hello from the vault\n"
@@ -86,7 +92,7 @@ def test_ordinary_sidecar_serves_an_application_of_imds(sidecar: Node, mode: str
     """The pod that a webhook makes for an API server before 1.32: the sidecar is a container."""
     namespace = f"ordinary-{mode}"
     create_namespace(sidecar, namespace)
-    found = _mutated(sidecar, _imds_pod("app", namespace, mode))
+    found = _mutated(sidecar, imds_pod("app", namespace, mode))
     spec, proxy = found["spec"], _proxy(found)
     spec["initContainers"].remove(proxy)
     del proxy["restartPolicy"]
@@ -102,7 +108,7 @@ def test_killed_sidecar_is_restarted_and_serves_again(sidecar: Node, program: st
     """The reference's program does the same in the same container."""
     namespace = f"killed-{program}"
     create_namespace(sidecar, namespace)
-    found = _imds_pod("app", namespace, "iptables")
+    found = imds_pod("app", namespace, "iptables")
     found["spec"]["containers"] = [container(["python", "-uc", _READ_FOREVER])]
     found = _mutated(sidecar, found)
     if program == "reference":

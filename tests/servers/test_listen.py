@@ -7,7 +7,7 @@ import pytest
 
 from podpass.errors import UsageError
 from podpass.http.server import PortInUse
-from podpass.servers.listen import listen
+from podpass.servers.listen import format_address, listen
 
 
 def _reaches(host: str, port: int) -> bool:
@@ -55,3 +55,17 @@ def test_port_in_use_error_names_the_flag() -> None:
 def test_text_that_is_not_an_address_is_refused_with_its_flag(text: str) -> None:
     with pytest.raises(UsageError, match=r"--listen .* must be HOST:PORT"):
         listen("--listen", text)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [("127.0.0.1:0", "127.0.0.1:{}"), ("[::1]:0", "[::1]:{}"), (":0", "[::]:{}")],
+)
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_ipv6_address_is_shown_in_brackets(given: str, shown: str) -> None:
+    with contextlib.closing(listen("--listen", given)) as sock:
+        port = sock.getsockname()[1]
+        assert format_address(sock) == shown.format(port)
+        with pytest.raises(PortInUse) as caught:
+            listen("--listen", given.replace(":0", f":{port}"))
+    assert shown.format(port) in caught.value.message

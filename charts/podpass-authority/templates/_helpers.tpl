@@ -44,8 +44,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $data := dict
   "PODPASS_AUTHORITY_ORIGIN" .Values.origin
   "PODPASS_AUTHORITY_TENANT_ID" .Values.tenantID
-  "PODPASS_AUTHORITY_LISTEN" "0.0.0.0:8443"
-  "PODPASS_AUTHORITY_HEALTH_LISTEN" "0.0.0.0:8095"
+  "PODPASS_AUTHORITY_LISTEN" ":8443"
+  "PODPASS_AUTHORITY_HEALTH_LISTEN" ":8095"
   "PODPASS_AUTHORITY_TLS_CERTIFICATE" "/etc/podpass/tls/tls.crt"
   "PODPASS_AUTHORITY_TLS_KEY" "/etc/podpass/tls/tls.key"
   "PODPASS_AUTHORITY_SEALING_KEY_FILE" "/etc/podpass/sealing/sealing.key"
@@ -54,7 +54,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   "PODPASS_AUTHORITY_DRAIN_SECONDS" .Values.drainSeconds
 -}}
 {{- if .Values.admin.enabled -}}
-{{- $_ := set $data "PODPASS_AUTHORITY_ADMIN_LISTEN" "0.0.0.0:8444" -}}
+{{- $_ := set $data "PODPASS_AUTHORITY_ADMIN_LISTEN" ":8444" -}}
 {{- with .Values.admin.origin -}}{{- $_ := set $data "PODPASS_AUTHORITY_ADMIN_ORIGIN" . -}}{{- end -}}
 {{- end -}}
 {{- with .Values.cluster.issuer -}}

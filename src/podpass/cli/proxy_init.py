@@ -16,11 +16,13 @@ def command(arguments: tuple[str, ...]) -> None:
 
     The webhook adds it as an init container to pods with the annotation
     azure.workload.identity/inject-proxy-sidecar. It needs root with the capabilities NET_ADMIN and NET_RAW,
-    and changes the IPv4 rules of the pod's network namespace only: outside a pod it refuses to run. A second
-    run changes nothing. Flags follow Go syntax.
+    and changes the IPv4 rules of the pod's network namespace only: outside a pod it refuses to run. In a pod
+    without IPv4 addresses it also adds a route, because the kernel refuses connections without one before it
+    reads the rules. A second run changes nothing. Flags follow Go syntax.
     """
     from podpass.cli.options import environ
     from podpass.imds.redirect_rules import Redirect
+    from podpass.servers.proxy.metadata_route import ensure_route
     from podpass.servers.proxy.redirect import check_in_pod, install
 
     if has_version_flag(ProxyInitSettings, arguments):
@@ -37,3 +39,5 @@ def command(arguments: tuple[str, ...]) -> None:
     )
     for rule in install(redirect):
         click.echo(rule)
+    if ensure_route(settings.metadata_ip):
+        click.echo(f"added a route to {settings.metadata_ip}: the pod had none", err=True)

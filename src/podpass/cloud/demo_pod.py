@@ -47,7 +47,8 @@ def main(vault: str, secret: str) -> None:
     login, host = os.environ["AZURE_AUTHORITY_HOST"].rstrip("/"), f"{vault}.vault.azure.net"
     for name in (urllib.parse.urlsplit(login).hostname or "", host):
         try:
-            show("name", name=name, address=socket.gethostbyname(name))
+            found = socket.getaddrinfo(name, 443, type=socket.SOCK_STREAM)
+            show("name", name=name, address=found[0][4][0])
         except OSError as exc:
             sys.exit(f"{name} does not resolve: {exc}")
     form = {

@@ -106,6 +106,8 @@ class Connection(HttpToolsProtocol):
         self._fast_method = self.config.fast_path_method
         tls = transport.get_extra_info("ssl_object")
         self._certificate = None if tls is None else tls.getpeercert(binary_form=True)
+        if self.client is not None:
+            self.client = (proxy_headers.unmap_ipv4(self.client[0]), self.client[1])
         peer = self.client[0] if self.client else ""
         self._proxies = self.config.proxies
         self._is_proxy = proxy_headers.is_trusted(peer, self._proxies)

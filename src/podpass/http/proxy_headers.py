@@ -9,7 +9,16 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Network = IPv4Network | IPv6Network
 HEADER = b"x-forwarded-for"
+_MAPPED = "::ffff:"
 _MAX_CHARS = 64  # an IPv6 address with a port has 47 characters
+
+
+def unmap_ipv4(address: str) -> str:
+    """Return the IPv4 address in an IPv6 address (::ffff:10.0.0.7), and other addresses unchanged.
+
+    The kernel reports clients with IPv4 in this form on a socket for both families.
+    """
+    return address[len(_MAPPED) :] if address.startswith(_MAPPED) and "." in address else address
 
 
 def is_trusted(address: str, proxies: Sequence[Network]) -> bool:

@@ -79,8 +79,9 @@ def bind(host: str, port: int, *, otherwise: str = "choose another port") -> soc
         sock.setblocking(False)
     except OSError as exc:
         sock.close()
+        shown = f"[{host}]" if ":" in host else host
         raise PortInUse(
-            f"cannot listen on {host}:{port}: {exc.strerror}",
+            f"cannot listen on {shown}:{port}: {exc.strerror}",
             hint=f"stop the program that uses this port, or {otherwise}",
             port=port,
         ) from exc

@@ -33,6 +33,9 @@ def listen_for_queries(flag: str, text: str) -> tuple[socket.socket, socket.sock
     tcp = listen(flag, text)
     udp = socket.socket(tcp.family, socket.SOCK_DGRAM)
     try:
+        if tcp.family is socket.AF_INET6:
+            only = tcp.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+            udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
         udp.bind(tcp.getsockname())
     except OSError as exc:
         tcp.close()
@@ -41,6 +44,12 @@ def listen_for_queries(flag: str, text: str) -> tuple[socket.socket, socket.sock
             f"cannot listen on UDP {text}: {exc.strerror}", hint=f"correct {flag}"
         ) from exc
     return udp, tcp
+
+
+def format_address(sock: socket.socket) -> str:
+    """Return the address of a socket as `host:port` or `[host]:port`."""
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def listen_on_loopback(flag: str, port: int, address: str = "127.0.0.1") -> socket.socket:

@@ -36,12 +36,12 @@ class AuthorityProcessSettings:
     listen: str = setting(
         "listen address of the token service, over TLS; port 0 selects a free port",
         **authority_flag("--listen", _ADDRESSES),
-        default="0.0.0.0:8443",
+        default=":8443",
     )
     health_listen: str = setting(
         "listen address of /healthz, /readyz and /metrics, over plain HTTP",
         **authority_flag("--health-listen", _ADDRESSES),
-        default="0.0.0.0:8095",
+        default=":8095",
     )
     admin_listen: str = setting(
         "listen address of the Microsoft Graph and Resource Manager APIs of this directory, over TLS; "

@@ -40,6 +40,14 @@ def test_resolver_replaces_the_dns_of_the_cluster(spec: Object) -> None:
     assert warnings == []
 
 
+def test_resolver_may_have_an_ipv6_address() -> None:
+    dns = PodDns(resolver="fd00:10:96::7")
+    found, warnings = _lead(make_pod(dnsConfig={"nameservers": ["fd00:10:96::a"]}), dns)
+    assert found["dnsConfig"]["nameservers"] == ["fd00:10:96::7", "fd00:10:96::a"]
+    assert warnings == []
+    assert _lead(make_pod(**{k: found[k] for k in ("dnsPolicy", "dnsConfig")}), dns) == (found, [])
+
+
 def test_configuration_of_the_user_is_kept_within_the_limits() -> None:
     config = {
         "nameservers": ["1.1.1.1", "2.2.2.2", "3.3.3.3"],

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -53,6 +54,40 @@ async def test_served_name_has_the_addresses_of_the_gateway(
     assert reply.flags & dns.flags.AA
     assert reply.question[0].name.to_text() == name + ".", "the case of the question is repeated"
     assert _addresses(await cloud.ask(name, "AAAA", tcp=tcp)) == ["fd00::77"]
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+@pytest.mark.parametrize(
+    ("own", "kind", "other"),
+    [("10.96.7.7", "A", "AAAA"), ("fd00::77", "AAAA", "A")],
+    ids=["ipv4-only", "ipv6-only"],
+)
+async def test_name_in_a_cluster_of_one_family_exists_without_addresses_of_the_other(
+    own: str, kind: str, other: str, tcp: bool
+) -> None:
+    """Clients ask for both: for them, NXDOMAIN would be the end of the name, and no reply a long wait."""
+    async with running(addresses=[ipaddress.ip_address(own)]) as found:
+        for name in ("login.microsoftonline.com", "demo.vault.azure.net"):
+            assert _addresses(await found.ask(name, kind, tcp=tcp)) == [own]
+            reply = await found.ask(name, other, tcp=tcp)
+            assert (reply.rcode(), reply.answer) == (dns.rcode.NOERROR, [])
+            (soa,) = reply.authority
+            assert soa[0].minimum == 1
+        for each in (kind, other):
+            reply = await found.ask("new.vault.azure.net", each, tcp=tcp)
+            assert reply.rcode() == dns.rcode.NXDOMAIN
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+async def test_resolver_serves_and_forwards_over_ipv6(tcp: bool) -> None:
+    async with (
+        running(host="::1") as behind,
+        running(upstream=("::1", behind.port), host="::1", addresses=()) as front,
+    ):
+        assert _addresses(await front.ask("graph.microsoft.com", "AAAA", tcp=tcp)) == ["::1"]
+        reply = await front.ask("www.example.org", "AAAA", tcp=tcp)
+        assert reply.rcode() == dns.rcode.REFUSED, "the answer of the other server"
 
 
 async def test_new_vault_has_a_name_at_once_and_a_deleted_one_has_none(cloud: Cloud) -> None:

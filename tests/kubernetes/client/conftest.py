@@ -17,13 +17,13 @@ from podpass.http.server import (
     Receive,
     Scope,
     Send,
-    bind,
     header,
     read_body,
     respond,
     server_tls,
     serving,
 )
+from podpass.servers.listen import listen
 
 Reply = tuple[int, Any]
 Handler = Callable[["RecordedRequest"], Reply | Awaitable[Reply | None] | None]
@@ -116,10 +116,10 @@ def ca() -> trustme.CA:
 @pytest.fixture
 async def server(tmp_path: Path, ca: trustme.CA) -> AsyncIterator[Server]:
     ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    leaf = ca.issue_cert("127.0.0.1", "kubernetes.example")
+    leaf = ca.issue_cert("127.0.0.1", "::1", "kubernetes.example")
     leaf.cert_chain_pems[0].write_to_path(str(tmp_path / "leaf.pem"))
     leaf.private_key_pem.write_to_path(str(tmp_path / "leaf.key"))
-    sock = bind("127.0.0.1", 0)
+    sock = listen("--listen", ":0")
     made = Server(port=sock.getsockname()[1], folder=tmp_path, ca=ca)
     tls = server_tls(
         str(tmp_path / "leaf.pem"), str(tmp_path / "leaf.key"), client_ca=str(tmp_path / "ca.pem")

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,21 @@ async def test_in_cluster_token_is_read_at_each_request(
         "Bearer first",
         "Bearer second",
     ]
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+async def test_api_server_at_an_ipv6_address_is_used_and_verified(
+    server: Any, ca: trustme.CA, tmp_path: Path
+) -> None:
+    """An IPv6-only cluster: the kubelet's variable has no brackets, the URL of a kubeconfig has."""
+    where = {"KUBERNETES_SERVICE_HOST": "::1", "KUBERNETES_SERVICE_PORT": str(server.port)}
+    target = in_cluster(where, _mount(tmp_path / "mount", ca))
+    assert target.server == f"https://[::1]:{server.port}"
+    path = server.kubeconfig({"token": "hush"}, server=target.server)
+    for each in (target, read_kubeconfig(path)):
+        async with KubeClient(each) as client:
+            assert await client.get("/version") == {}
+    assert [each.headers["host"] for each in server.requests] == [f"[::1]:{server.port}"] * 2
 
 
 async def test_new_ca_file_is_trusted_without_a_restart(

@@ -124,8 +124,8 @@ def test_environment_variables_are_settings() -> None:
 def test_ports_and_probes_match_the_listeners(container: dict[str, Any]) -> None:
     data = _find("ConfigMap")["data"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    assert data["PODPASS_AUTHORITY_LISTEN"] == f"0.0.0.0:{ports['https']}"
-    assert data["PODPASS_AUTHORITY_HEALTH_LISTEN"] == f"0.0.0.0:{ports['health']}"
+    assert data["PODPASS_AUTHORITY_LISTEN"] == f":{ports['https']}"
+    assert data["PODPASS_AUTHORITY_HEALTH_LISTEN"] == f":{ports['health']}"
     assert _find("Service")["spec"]["ports"][0]["targetPort"] == "https"
     for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz")):
         assert container[probe]["httpGet"] == {"path": path, "port": "health"}
@@ -181,9 +181,7 @@ def _environment(authority: Authority, container: dict[str, Any]) -> dict[str, s
     for name, value in settings.items():
         for mount, folder in places.items():
             value = value.replace(mount, f"{folder}/")
-        found[name] = value.replace("0.0.0.0:8443", "127.0.0.1:0").replace(
-            "0.0.0.0:8095", "127.0.0.1:0"
-        )
+        found[name] = "127.0.0.1:0" if value in (":8443", ":8095") else value
     found["PODPASS_AUTHORITY_DATABASE"] = authority.database
     found["PODPASS_AUTHORITY_TENANT_ID"] = TENANT
     return found

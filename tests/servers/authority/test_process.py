@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -39,6 +40,26 @@ def test_authority_serves_tokens_and_prints_addresses(authority: Authority) -> N
     assert authority.get("/other").status == 404
     assert authority.stop() == 0
     assert all(has_exited(pid) for pid in facts["workers"])
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_address_without_host_serves_clients_of_both_families(authority: Authority) -> None:
+    """As the chart starts it: the pods of a cluster may have IPv6 addresses only."""
+    facts = authority.start(workers=1, listen=":0", health_listen=":0")
+    service, health = (urlsplit(facts[name]).port for name in ("service", "health"))
+    assert facts["service"] == f"https://[::]:{service}"
+    for host in ("127.0.0.1", "::1"):
+        with closing_connection(http.client.HTTPConnection(host, health, timeout=30)) as plain:
+            plain.request("GET", "/readyz")
+            assert plain.getresponse().status == 200
+        with closing_connection(http.client.HTTPSConnection(host, service, timeout=30)) as tls:
+            connected = socket.create_connection((host, service or 0), 30)
+            tls.sock = authority.trust.wrap_socket(connected, server_hostname="localhost")
+            refused = authority.request_token(tls, client_secret="wrong")
+            assert refused.status == 401
+    # Not ::ffff:127.0.0.1, which no rule of a firewall and no other log names.
+    sources = [each["source"] for each in authority.events("token_request_answered")]
+    assert sources == ["127.0.0.1", "::1"]
 
 
 def test_token_service_is_on_service_address_only(authority: Authority) -> None:
@@ -255,7 +276,7 @@ def test_port_in_use_fails_the_start(authority: Authority) -> None:
         code, log = _run_until_exit(authority, listen=f"127.0.0.1:{port}")
     assert code == 1
     assert f"cannot listen on 127.0.0.1:{port}" in log
-    assert "set another --listen" in log
+    assert "choose another address with --listen" in log
 
 
 def test_invalid_database_url_fails_before_fork(authority: Authority) -> None:

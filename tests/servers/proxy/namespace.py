@@ -29,6 +29,8 @@ class Namespace:
         own = Path("/proc/self/ns/net").readlink()
         while Path(f"/proc/{self.holder.pid}/ns/net").readlink() == own:
             assert self.holder.poll() is None, "unshare failed"
+        # As in a pod.
+        self.run("ip", "link", "set", "lo", "up")
 
     def run(self, *command: str, **environ: str) -> "subprocess.CompletedProcess[str]":
         """Run a command in the namespace."""

@@ -66,7 +66,6 @@ def test_requests_to_the_metadata_service_reach_the_sidecar(
     namespace: Namespace, tmp_path: Path
 ) -> None:
     """All requests are redirected, except those of the sidecar's user, which would return to it."""
-    namespace.run("ip", "link", "set", "lo", "up")
     namespace.run("ip", "address", "add", "169.254.169.254/32", "dev", "lo")
     # This sidecar runs as root, because another user may not read the interpreter's folder.
     assert namespace.podpass("proxy-init", "--proxy-uid=0").returncode == 0

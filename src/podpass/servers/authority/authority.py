@@ -13,7 +13,6 @@ from typing import Any
 from podpass import files, log
 from podpass.clock import system
 from podpass.database import Database
-from podpass.http.server import bind
 from podpass.http.tls import read_pair
 from podpass.servers.authority import metrics
 from podpass.servers.authority.heartbeat import Heartbeat
@@ -21,7 +20,7 @@ from podpass.servers.authority.resources import Settings, has_console
 from podpass.servers.authority.shared_status import SharedStatus
 from podpass.servers.authority.supervisor import ChildProcess, Supervisor, Timeouts
 from podpass.servers.file_limits import disable_core_dumps, raise_file_limit
-from podpass.settings.reading import parse_address
+from podpass.servers.listen import format_address, listen
 
 _log = logging.getLogger(__name__)
 
@@ -103,11 +102,7 @@ def _bind(settings: Settings, stack: ExitStack) -> dict[str, socket.socket]:
         "health": ("--health-listen", process.health_listen),
         "admin": ("--admin-listen", process.admin_listen),
     }
-    sockets = {
-        name: bind(*parse_address(flag, text), otherwise=f"set another {flag}")
-        for name, (flag, text) in wanted.items()
-        if text
-    }
+    sockets = {name: listen(flag, text) for name, (flag, text) in wanted.items() if text}
     stack.callback(_close, sockets, except_for="")
     return sockets
 
@@ -195,12 +190,8 @@ def _import_all(settings: Settings) -> None:
 
 
 def _format_addresses(sockets: Mapping[str, socket.socket]) -> dict[str, str]:
-    found = {}
-    for name, sock in sockets.items():
-        host, port = sock.getsockname()[:2]
-        scheme = "http" if name == "health" else "https"
-        found[name] = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-    return found
+    schemes = {name: "http" if name == "health" else "https" for name in sockets}
+    return {name: f"{schemes[name]}://{format_address(sock)}" for name, sock in sockets.items()}
 
 
 def _build_facts(addresses: Mapping[str, str], pids: Mapping[str, int]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from podpass.clock import Clock, system
 from podpass.http.server import App, Drain, Limits, RunningServer, serving
 from podpass.kubernetes.client import KubeClient, Target
 from podpass.servers.file_limits import disable_core_dumps, limit_connections, raise_file_limit
-from podpass.servers.listen import listen
+from podpass.servers.listen import format_address, listen
 from podpass.servers.shutdown_signal import ShutdownSignal
 from podpass.servers.webhook import cluster, metrics, probes
 from podpass.servers.webhook.certificate import create_certificate_source
@@ -140,9 +140,7 @@ class WebhookProcess:
 
     async def serve(self) -> None:
         """Serve until a termination signal, then shut down."""
-        addresses = {
-            name: "{}:{}".format(*sock.getsockname()) for name, sock in self._sockets.items()
-        }
+        addresses = {name: format_address(sock) for name, sock in self._sockets.items()}
         facts = {"version": __version__, "server": self._client.server, **addresses}
         _log.info("webhook_starting", extra=facts)
         if not is_tenant(tenant := self._settings.tenant_id):
