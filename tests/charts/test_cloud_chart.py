@@ -13,6 +13,7 @@ pytestmark = pytest.mark.kubernetes
 CHART = Path(__file__).parents[2] / "charts" / "podpass-cloud"
 _TENANT = "11111111-2222-4333-8444-555555555555"
 _SEED = 'identities:\n  - name: "web"  # <é>\n'
+_STORAGE_SEED = "storage_accounts: [{name: orders}, {name: '0invoices'}]\n"
 CASES: dict[str, tuple[dict[str, Any], CloudValues]] = {
     "defaults": ({}, CloudValues(image="podpass:0.1.0")),
     "all": (
@@ -34,6 +35,27 @@ CASES: dict[str, tuple[dict[str, Any], CloudValues]] = {
             propagation_seconds=3600,
             all_namespaces=True,
             dns_upstream="10.96.0.10",
+        ),
+    ),
+    "azurite": (
+        {
+            "image": {"pullPolicy": "IfNotPresent"},
+            "seed": _STORAGE_SEED,
+            "azuriteImage": "registry.example/azurite:1",
+        },
+        CloudValues(
+            image="podpass:0.1.0",
+            pull_policy="IfNotPresent",
+            seed=_STORAGE_SEED,
+            azurite_image="registry.example/azurite:1",
+        ),
+    ),
+    "azurite-with-claim": (
+        {"claim": "cloud-data", "azuriteImage": "registry.example/azurite:1"},
+        CloudValues(
+            image="podpass:0.1.0",
+            claim="cloud-data",
+            azurite_image="registry.example/azurite:1",
         ),
     ),
 }

@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from podpass.cli import apply, cloud_cluster
 from podpass.cli.cloud_host import find_target
-from podpass.cli.cloud_install import find_other_issuers
+from podpass.cli.cloud_install import DEFAULT_IMAGE, find_other_issuers
 from podpass.cloud.install.objects import CloudValues, build_objects
 from tests.local.instances import Podpass
+
+_STORAGE = "storage_accounts: [{name: orders}]\n"
 
 
 def _kubeconfig(podpass: Podpass) -> dict[str, str]:
@@ -25,6 +28,66 @@ def test_objects_are_printed_without_a_cluster(podpass: Podpass, tmp_path: Path)
     printed = podpass(*arguments, "yaml", env=environ)
     assert list(yaml.safe_load_all(printed.stdout)) == wanted
     assert json.loads(podpass(*arguments, "json", env=environ).stdout)["items"] == wanted
+
+
+def test_objects_with_azurite_are_those_of_its_option(podpass: Podpass, tmp_path: Path) -> None:
+    seed = tmp_path / "seed.yaml"
+    seed.write_text(_STORAGE)
+    arguments = ("install", "--seed", str(seed), "--azurite-image=azurite:1", "-o", "json")
+    printed = podpass("cloud", *arguments, env={"KUBECONFIG": str(tmp_path / "absent")})
+    values = CloudValues(image=DEFAULT_IMAGE, seed=_STORAGE, azurite_image="azurite:1")
+    assert json.loads(printed.stdout)["items"] == build_objects(values)
+
+
+@pytest.mark.parametrize(
+    ("storage", "warning"),
+    [
+        (
+            {"accounts": ["orders"], "services": [], "azurite_accounts": []},
+            "warning: without Azurite, storage accounts are not served (orders); install with --",
+        ),
+        ({}, "warning: without Azurite, storage accounts are not served (orders)"),
+        (
+            {"accounts": ["orders"], "services": ["blob"], "azurite_accounts": ["other"]},
+            "warning: Azurite does not have the storage accounts orders; it has those of the seed",
+        ),
+        ({"accounts": ["orders"], "services": ["blob"], "azurite_accounts": ["orders"]}, None),
+    ],
+    ids=["no-azurite", "earlier-release", "unknown-account", "served"],
+)
+def test_storage_account_that_the_installation_does_not_serve_is_a_warning(
+    storage: dict[str, list[str]], warning: str | None
+) -> None:
+    found = cloud_cluster.find_unserved_accounts(_STORAGE, {"storage": storage})
+    assert len(found) == (warning is not None)
+    assert all(each.startswith(warning or "") for each in found)
+    assert cloud_cluster.find_unserved_accounts("vaults: []", {"storage": storage}) == []
+    assert cloud_cluster.find_unserved_accounts("", {}) == []
+
+
+def test_storage_account_that_up_or_serve_does_not_serve_is_a_warning() -> None:
+    azurite = "http://127.0.0.1:10000"
+    (warning,) = apply.find_unserved_accounts(_STORAGE, "", {})
+    assert warning.endswith("(orders); pass the address of Azurite with --azurite URL")
+    (warning,) = apply.find_unserved_accounts(_STORAGE, azurite, {})
+    assert warning.endswith("orders; add NAME:KEY to AZURITE_ACCOUNTS, for podpass and for Azurite")
+    environ = {"AZURITE_ACCOUNTS": "orders:a2V5"}
+    assert apply.find_unserved_accounts(_STORAGE, azurite, environ) == []
+
+
+def test_warning_lists_a_limited_number_of_accounts() -> None:
+    many = "".join(f"  - {{name: account{number}}}\n" for number in range(500))
+    (warning,) = apply.find_unserved_accounts(f"storage_accounts:\n{many}", "", {})
+    assert "account9, ...)" in warning
+    assert "account10" not in warning
+
+
+def test_storage_of_the_cloud_is_described_in_one_line() -> None:
+    served = {"accounts": ["orders", "invoices"], "services": ["blob", "queue", "table"]}
+    line = cloud_cluster.describe_storage(served)
+    assert line == "orders.*.core.windows.net, invoices.*.core.windows.net"
+    assert cloud_cluster.describe_storage({**served, "accounts": []}) == "none"
+    assert cloud_cluster.describe_storage({}).startswith("not served, see --azurite-image")
 
 
 @pytest.mark.parametrize(

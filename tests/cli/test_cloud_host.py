@@ -80,8 +80,11 @@ class CloudHost:
         done = self.cloud("apply", "-f", str(seed))
         assert done.returncode == 0, done.stderr
 
-    def replace_pod(self) -> None:
-        """End the cloud's pod, if there is one, and start the next with the same data."""
+    def replace_pod(self, azurite: str = "") -> None:
+        """End the cloud's pod, if there is one, and start the next with the same data.
+
+        Shapes:  with the address of an Azurite, it serves storage accounts.
+        """
         if self.pods:
             self.kubectl("delete", "pod", f"cloud-{self.pods}", "-n", _NAMESPACE)
         self.pods += 1
@@ -94,6 +97,7 @@ class CloudHost:
             "command": [*command, "--listen", "$(POD_IP):8443"],
             "env": [
                 {"name": "PODPASS_DATA_DIR", "value": data},
+                {"name": "PODPASS_AZURITE", "value": azurite},
                 {"name": "POD_IP", "valueFrom": address},
             ],
             "readinessProbe": {
@@ -372,3 +376,19 @@ def test_missing_rights_are_named(host: CloudHost) -> None:
     assert "your account lacks these rights:\n" in done.stderr
     assert f"in namespace {_NAMESPACE}, create/get: pods/exec, pods/portforward\n" in done.stderr
     assert f"--clusterrole=admin --user=USER -n {_NAMESPACE}\n" in done.stderr
+
+
+def test_names_of_storage_lead_to_the_cloud_when_it_serves_them(host: CloudHost) -> None:
+    """The background process of the time before is replaced, on the same port."""
+    first = host.cloud("env", "-o", "json")
+    # Nothing listens there: podpass refuses the request before it asks Azurite.
+    host.replace_pod(azurite="http://127.0.0.1:1")
+    second = host.cloud("env", "-o", "json")
+    assert json.loads(second.stdout) == json.loads(first.stdout)
+    assert second.stderr.split()[1] != first.stderr.split()[1]
+    values = json.loads(second.stdout)
+    status, answer = fetch(values, "https://orders.table.core.windows.net/Tables")
+    assert (status, answer["odata.error"]["code"]) == (404, "ResourceNotFound")
+    assert (
+        "This instance has no storage account orders" in answer["odata.error"]["message"]["value"]
+    )

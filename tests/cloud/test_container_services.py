@@ -14,7 +14,7 @@ import pytest
 from podpass.cloud.container_services import find_system_upstream
 from podpass.http.server import serving
 from podpass.servers.listen import listen_for_queries
-from tests.cloud.test_process import HEADER, Running, ask_endpoint, run
+from tests.cloud.test_process import HEADER, Running, ask_control, ask_endpoint, run
 from tests.resource.storage.recording_server import RecordingServer
 
 SEED = """
@@ -101,6 +101,13 @@ async def test_container_reads_a_blob_by_name_and_other_accounts_have_no_name(
             {"from": "azurite"},
         )
         assert served.azurite.header("host") == [BLOBS]
+        control = f"{served.running.status['control']}/storage"
+        _, found = await ask_control(served.running, control, method="GET")
+        assert found == {
+            "accounts": ["orders"],
+            "services": ["blob"],
+            "azurite_accounts": ["orders"],
+        }
 
 
 async def test_resolver_answers_with_the_given_addresses(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 from aiohttp import web
 
 from podpass.clock import system
-from podpass.cloud.forwarder import CloudForwarder, run_forwarder
+from podpass.cloud import gateway
+from podpass.cloud.forwarder import CloudForwarder, build_routes, run_forwarder
 from podpass.kubernetes.client import KubeClient, Target
 
 
@@ -281,6 +282,15 @@ async def test_waiting_connections_end_together_when_the_api_server_is_slow() ->
         )
     assert all(each == b"" or isinstance(each, ConnectionError) for each in answers)
     assert cluster.listed == 1
+
+
+def test_names_of_storage_lead_to_the_cloud_only_if_it_serves_them() -> None:
+    hosts = [f"orders.{each}.core.windows.net" for each in ("blob", "queue", "table")]
+    served = build_routes(4443, ("blob", "queue", "table"))
+    assert [gateway.route(served, host) for host in hosts] == [("127.0.0.1", 4443)] * 3
+    other = build_routes(4443, ())
+    assert [gateway.route(other, host) for host in hosts] == [None] * 3
+    assert gateway.route(other, "login.microsoftonline.com") == ("127.0.0.1", 4443)
 
 
 async def test_end_of_the_proxy_ends_open_connections_without_an_error(

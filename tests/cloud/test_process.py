@@ -208,7 +208,7 @@ async def test_reset_returns_to_the_seed_and_refuses_earlier_tokens(tmp_path: Pa
         assert (await running.get("later-vault.vault.azure.net", "/secrets?api-version=7.4"))[
             0
         ] == 401
-        status, body = await _control(running, f"{control}/reset")
+        status, body = await ask_control(running, f"{control}/reset")
         assert (status, body.keys()) == (200, {"took_ms"})
         with pytest.raises(aiohttp.ClientConnectorError):
             await running.get("later-vault.vault.azure.net", "/secrets?api-version=7.4")
@@ -217,7 +217,7 @@ async def test_reset_returns_to_the_seed_and_refuses_earlier_tokens(tmp_path: Pa
         ] == 401
         assert not set(keys) & set(await _keys(running))
         # The control token is that of the data directory, which only the process and its owner can read.
-        assert (await _control(running, f"{control}/reset", token="x"))[0] == 401
+        assert (await ask_control(running, f"{control}/reset", token="x"))[0] == 401
         assert await _apply(running, "vaults: [{name: later-vault}]") == 200
 
 
@@ -228,18 +228,18 @@ async def test_identity_without_a_client_id_gets_the_same_one_in_every_new_folde
     for name in ("first", "second"):
         async with run(tmp_path / name) as running:
             url = f"{running.status['control']}/identities"
-            _, body = await _control(running, url, method="GET")
+            _, body = await ask_control(running, url, method="GET")
             found.append([(each["name"], each["client_id"]) for each in body["value"]])
     assert found[0] == found[1]
     assert found[0][0][0] == "web"
 
 
 async def _apply(running: Running, seed: str) -> int:
-    status, _ = await _control(running, f"{running.status['control']}/apply", seed)
+    status, _ = await ask_control(running, f"{running.status['control']}/apply", seed)
     return status
 
 
-async def _control(
+async def ask_control(
     running: Running, url: str, body: str = "", token: str | None = None, method: str = "POST"
 ) -> tuple[int, Any]:
     own = load_config(running.data_dir).control_token.reveal()

@@ -20,6 +20,7 @@ from tests.node import images
 
 # The programs read `greeting` from it.
 VAULT = "journey-vault"
+STORAGE_ACCOUNT = "orders"
 ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 _PROGRAMS = Path(__file__).parent / "language_programs"
 _SCOPE = "https://graph.microsoft.com/.default"
@@ -56,6 +57,15 @@ class Client:
 
 def _python() -> Content:
     python, _ = toolchains.python("azure_identity", toolchains.NEWEST)
+    return _python_content(python, {"/app/programs": PROGRAMS / "python"})
+
+
+def _python_storage() -> Content:
+    python, program = toolchains.storage("python")
+    return _python_content(python, {"/app/accounts.py": Path(program)})
+
+
+def _python_content(python: str, programs: Mapping[str, Path]) -> Content:
     (packages,) = Path(python).parents[1].glob("lib/python3.*/site-packages")
     # No image of an application has the installer.
     chosen = [
@@ -63,7 +73,7 @@ def _python() -> Content:
     ]
     return Content(
         files={
-            "/app/programs": PROGRAMS / "python",
+            **programs,
             **{f"/app/packages/{each.name}": each for each in chosen},
         },
         layers=[images.client_layer()],
@@ -72,12 +82,17 @@ def _python() -> Content:
 
 
 def _node() -> Content:
-    node, program = (Path(each) for each in toolchains.node("azure_identity", toolchains.NEWEST))
-    files = {
-        "/usr/local/bin/node": node,
-        "/app": program.parent,
-        "/srv/fetch.mjs": PROGRAMS / "fetch.mjs",
-    }
+    command = toolchains.node("azure_identity", toolchains.NEWEST)
+    return _node_content(command, {"/srv/fetch.mjs": PROGRAMS / "fetch.mjs"})
+
+
+def _node_storage() -> Content:
+    return _node_content(toolchains.storage("node"), {})
+
+
+def _node_content(command: Sequence[str], more: Mapping[str, Path]) -> Content:
+    node, program = (Path(each) for each in command)
+    files = {"/usr/local/bin/node": node, "/app": program.parent, **more}
     return Content(files=files, binaries=[node])
 
 
@@ -145,6 +160,8 @@ IMAGES: dict[str, Callable[[], Content]] = {
     "rust": _rust,
     "curl": _curl,
     "musl": _musl,
+    "python-storage": _python_storage,
+    "node-storage": _node_storage,
 }
 
 CLIENTS = {
@@ -185,6 +202,15 @@ CLIENTS = {
         variables={"VAULT_URL": f"https://{VAULT}.vault.azure.net/"},
     ),
     "curl": Client(image="curl", command=["sh", "/app/secret.sh"]),
+}
+
+
+# They write and read a blob of the account, and print its content, or the refusal.
+STORAGE_CLIENTS = {
+    "python": Client(
+        image="python-storage", command=["python", "/app/accounts.py", "blob", STORAGE_ACCOUNT]
+    ),
+    "node": Client(image="node-storage", command=["node", "/app/accounts.cjs", STORAGE_ACCOUNT]),
 }
 
 

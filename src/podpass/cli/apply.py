@@ -1,11 +1,13 @@
 """`podpass apply`."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
 import click
 
+from podpass import names
 from podpass.cli import options
 from podpass.cli.client import call_control
 from podpass.cli.output import print_message, print_output
@@ -60,6 +62,27 @@ def read_valid_seed(filename: str, name: str) -> str:
         raise UsageError(f"{name} is not UTF-8", hint="save the file as UTF-8") from exc
     parse_seed(text, name)
     return text
+
+
+def find_unserved_accounts(seed: str, azurite: str, environ: Mapping[str, str]) -> list[str]:
+    """Return a warning if the data of the seed's storage accounts is not served.
+
+    Errors:  SettingsError.
+    """
+    from podpass.seed.model import parse_seed
+    from podpass.seed.storage import warn_of_unserved
+    from podpass.settings.storage import parse_accounts
+
+    # Most seeds have none, and need not be parsed again.
+    if "storage_accounts" not in seed:
+        return []
+    variable = names.ENV_AZURITE_ACCOUNTS
+    return warn_of_unserved(
+        parse_seed(seed, "seed").storage_accounts,
+        parse_accounts(environ.get(variable, "")).keys() if azurite else None,
+        no_azurite="pass the address of Azurite with --azurite URL",
+        no_key=f"add NAME:KEY to {variable}, for podpass and for Azurite",
+    )
 
 
 def apply_to_instance(data_dir: DataDir, text: bytes, filename: str) -> list[str]:

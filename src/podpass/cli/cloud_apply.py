@@ -9,12 +9,14 @@ import click
 from podpass.cli import options
 from podpass.cli.apply import print_changes, read_valid_seed
 from podpass.cli.cloud_cluster import (
+    find_unserved_accounts,
     kubeconfig_option,
     namespace_option,
     open_cluster,
+    read_cloud_status,
     run_in_pod,
 )
-from podpass.cli.output import print_output
+from podpass.cli.output import print_message, print_output
 
 
 @click.command
@@ -29,18 +31,26 @@ def command(kubeconfig: Path | None, namespace: str, output: str, filename: str)
     A pod that is replaced applies the seed of `podpass cloud install` only.
     """
     text = read_valid_seed(filename, filename).encode()
-    changed = asyncio.run(_run(kubeconfig, namespace, text))
+    changed, warnings = asyncio.run(_run(kubeconfig, namespace, text))
     if output == "json":
         print_output({"changed": changed}, output)
     else:
         print_changes(changed)
+    for line in warnings:
+        print_message(line)
 
 
-async def _run(kubeconfig: Path | None, namespace: str, text: bytes) -> list[str]:
+async def _run(kubeconfig: Path | None, namespace: str, text: bytes) -> tuple[list[str], list[str]]:
+    """Apply a seed; return the changes, and the warnings."""
+    from podpass.seed.model import parse_seed
+
     client, _ = open_cluster(kubeconfig)
     command = ["apply", "-f", "-", "--stdin-bytes", str(len(text)), "-o", "json"]
     async with client:
         changed: list[str] = json.loads(await run_in_pod(client, namespace, command, text))[
             "changed"
         ]
-    return changed
+        if not parse_seed(text.decode(), "seed").storage_accounts:
+            return changed, []
+        status = await read_cloud_status(client, namespace)
+        return changed, find_unserved_accounts(text.decode(), status)

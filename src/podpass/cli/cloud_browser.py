@@ -47,7 +47,7 @@ def command(kubeconfig: Path | None, namespace: str, program: str | None, url: s
     with changing(data_dir):
         forwarded_cloud.write_trust(data_dir, facts, own)
         folder = browser.prepare_profile(data_dir, path)
-        _, port = forwarded_cloud.start_background(data_dir, target)
+        _, port = forwarded_cloud.start_background(data_dir, target.with_facts(facts))
         browser.start(browser.build_command(found, folder, port, url), folder, own)
     print_message(
         f"{found} uses the cloud of context {target.context};"

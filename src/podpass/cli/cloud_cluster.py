@@ -1,12 +1,13 @@
 """What the commands of `podpass cloud` share: the cluster, the namespace, and commands in the cloud's pod."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from podpass import names
 from podpass.cli import options
 from podpass.cli.cluster import connect, find_kubeconfig
 from podpass.cli.completion_values import complete_namespaces
@@ -103,9 +104,34 @@ async def run_in_pod_json(client: KubeClient, namespace: str, *action: str) -> d
     return found
 
 
+def describe_storage(storage: Mapping[str, Any]) -> str:
+    """Return the storage accounts of a running cloud in one line."""
+    if not storage.get("services"):
+        return "not served, see --azurite-image of `podpass cloud install`"
+    return ", ".join(f"{each}.*.{names.STORAGE_SUFFIX}" for each in storage["accounts"]) or "none"
+
+
 async def read_cloud_status(client: KubeClient, namespace: str) -> dict[str, Any]:
     """Return the status of the running cloud, without its administrator.
 
     Errors:  NotInstalled, KubeError.
     """
     return await run_in_pod_json(client, namespace, "info")
+
+
+def find_unserved_accounts(seed: str, status: dict[str, Any]) -> list[str]:
+    """Return a warning if the data of a seed's storage accounts is not served.
+
+    Shapes:  `status` is that of the running cloud.
+    """
+    from podpass.cloud.install.azurite import EXAMPLE_IMAGE
+    from podpass.seed.model import parse_seed
+    from podpass.seed.storage import warn_of_unserved
+
+    storage = status.get("storage", {})
+    return warn_of_unserved(
+        parse_seed(seed, "seed").storage_accounts if seed else (),
+        storage["azurite_accounts"] if storage.get("services") else None,
+        no_azurite=f"install with --azurite-image, for example {EXAMPLE_IMAGE}",
+        no_key="it has those of the seed at its start: add them to the seed of `podpass cloud install`",
+    )

@@ -36,10 +36,12 @@ def command(data_dir: DataDir, action: str, name: str) -> None:
 def _read_info(data_dir: DataDir) -> dict[str, Any]:
     status = call_control(data_dir, "GET", "/status")
     vaults = call_control(data_dir, "GET", "/vaults")["value"]
+    storage = call_control(data_dir, "GET", "/storage")
     return {
         "tenant_id": status["tenant_id"],
         "subscription_id": status["subscription_id"],
         "issuer": status["kubernetes"]["issuer"],
         "vaults": [f"https://{each['name']}.{names.VAULT_SUFFIX}" for each in vaults],
+        "storage": storage,
         "ca": data_dir.ca_file.read_text(),
     }

@@ -62,7 +62,7 @@ def command(kubeconfig: Path | None, namespace: str, shell: str, stop: bool, out
     facts = asyncio.run(read_facts(target))
     with changing(data_dir):
         forwarded_cloud.write_files(data_dir, facts, options.environ())
-        pid, port = forwarded_cloud.start_background(data_dir, target)
+        pid, port = forwarded_cloud.start_background(data_dir, target.with_facts(facts))
     print_message(
         f"process {pid} forwards 127.0.0.1:{port} to the cloud of context {target.context};"
         " stop it with: podpass cloud env --stop"

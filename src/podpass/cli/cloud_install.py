@@ -10,6 +10,8 @@ import click
 from podpass import __version__
 from podpass.cli import options
 from podpass.cli.cloud_cluster import (
+    describe_storage,
+    find_unserved_accounts,
     kubeconfig_option,
     namespace_option,
     open_cluster,
@@ -37,6 +39,12 @@ _MAX_WARNINGS = 10
     "--claim",
     metavar="NAME",
     help="PersistentVolumeClaim for the data.  [default: the data ends with the pod]",
+)
+@click.option(
+    "--azurite-image",
+    metavar="IMAGE",
+    help="Image of Azurite, which then runs in the cloud's pod and stores the data of the seed's storage"
+    " accounts.  [default: storage accounts are not served]",
 )
 @click.option(
     "--for",
@@ -80,8 +88,9 @@ def command(kubeconfig: Path | None, namespace: str, output: str, **given: Any) 
     """Give the cluster of the current context an Azure of its own.
 
     One pod serves tokens, directory, Resource Manager and key vaults for the pods of this cluster, and
-    trusts the cluster's issuer. A second run changes nothing. With `-o yaml` or `-o json` the objects are
-    printed and nothing is changed. It is for test clusters only.
+    trusts the cluster's issuer. With --azurite-image, it also serves storage accounts. A second run changes
+    nothing. With `-o yaml` or `-o json` the objects are printed and nothing is changed. It is for test
+    clusters only.
     """
     from podpass.cli.manifests import check_namespace, render
 
@@ -107,6 +116,7 @@ def _read_values(namespace: str, given: dict[str, Any]) -> CloudValues:
         seed=seed,
         claim=given["claim"] or "",
         all_namespaces=given["all_namespaces"],
+        azurite_image=given["azurite_image"] or "",
     )
 
 
@@ -143,7 +153,11 @@ async def _run(kubeconfig: Path | None, values: CloudValues, given: dict[str, An
         status = await read_cloud_status(client, values.namespace)
         await installer.connect_pods(request, checked, status["tenant_id"])
     _print_ready(status, installer.changes, values.namespace)
-    for line in find_other_issuers(checked.values.seed, status["issuer"]):
+    seed = checked.values.seed
+    for line in (
+        *find_other_issuers(seed, status["issuer"]),
+        *find_unserved_accounts(seed, status),
+    ):
         print_message(line)
 
 
@@ -162,10 +176,12 @@ def find_other_issuers(seed: str, issuer: str) -> list[str]:
 
 def _print_ready(status: dict[str, Any], changed: int, namespace: str) -> None:
     click.echo(f"podpass cloud is ready in namespace {namespace}; {changed} changes")
+    storage = status.get("storage", {})
     rows = [
         ["  tenant", status["tenant_id"]],
         ["  issuer", f"{status['issuer']} (`issuer: cluster` in a seed)"],
         ["  vaults", ", ".join(status["vaults"]) or "none; apply a seed"],
+        *([["  storage", describe_storage(storage)]] if storage.get("services") else []),
     ]
     click.echo(align(rows, text_width()), nl=False)
     click.echo("next: podpass cloud apply -f seed.yaml   to add identities and vaults")

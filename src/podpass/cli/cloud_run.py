@@ -76,7 +76,7 @@ def command(
     with changing(data_dir):
         forwarded_cloud.write_files(data_dir, facts, own)
         signed_out, folder = sign_out(data_dir)
-        changed, port = _start(data_dir, target, folder, requested)
+        changed, port = _start(data_dir, target.with_facts(facts), folder, requested)
     if requested is not None:
         description = requested.description
     elif uses_sign_in(identity, words):

@@ -9,6 +9,7 @@ import click
 
 from podpass.cli import options
 from podpass.cli.cloud_cluster import (
+    describe_storage,
     find_installation,
     kubeconfig_option,
     open_cluster,
@@ -117,5 +118,6 @@ def _rows(status: dict[str, Any]) -> list[list[str]]:
             ["subscription", status["subscription_id"]],
             ["issuer", status["issuer"]],
             ["vaults", ", ".join(status["vaults"]) or "none"],
+            ["storage", describe_storage(status.get("storage", {}))],
         ]
     return rows

@@ -82,6 +82,7 @@ def command(
     write_version(data_dir)
     running = _find_running(data_dir)
     if running is None:
+        _warn_of_unserved_accounts(text, settings)
         try:
             if detach:
                 _detach(data_dir, settings, text, output)
@@ -132,6 +133,14 @@ def _check_seed(seed: str | None, name: str | None) -> tuple[str, str] | None:
     from podpass.cli.apply import read_valid_seed
 
     return read_valid_seed(seed, name), name
+
+
+def _warn_of_unserved_accounts(seed: tuple[str, str] | None, settings: LocalSettings) -> None:
+    from podpass.cli.apply import find_unserved_accounts
+
+    if seed is not None:
+        for line in find_unserved_accounts(seed[0], settings.azurite, options.environ()):
+            print_message(line)
 
 
 def _join_running(

@@ -209,7 +209,11 @@ class CloudInstance:
         async def handle_remove(query: control.Query, _receive: Receive) -> dict[str, Any]:
             return {"removed": await queries.remove_demo(query.get("name", ""))}
 
+        async def handle_storage(_query: control.Query, _receive: Receive) -> dict[str, Any]:
+            return await parts.describe_storage()
+
         more = {
+            "/storage": ("GET", handle_storage),
             "/reset": ("POST", handle_reset),
             "/sign-in": ("POST", handle_sign_in),
             "/demo/remove": ("POST", handle_remove),
@@ -232,7 +236,7 @@ class CloudInstance:
         return await parts.start_storage(self._settings.azurite, accounts)
 
     def _served_names(self) -> tuple[str, ...]:
-        return (*gateway.SERVED_NAMES, *gateway.storage_names(self._storage))
+        return gateway.list_served_names(self._storage)
 
     async def _start_gateway(self, context: CloudContext, parts: CloudParts) -> str:
         running = gateway.run_gateway(

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from podpass.clock import Clock
@@ -199,17 +199,30 @@ async def _relay(
 
 @asynccontextmanager
 async def run_forwarder(
-    client: KubeClient, namespace: str, sock: socket.socket, *, clock: Clock
+    client: KubeClient,
+    namespace: str,
+    sock: socket.socket,
+    *,
+    clock: Clock,
+    storage: Iterable[str] = (),
 ) -> AsyncIterator[None]:
-    """Run a proxy on a listening socket: Azure's names reach the cloud, other names their hosts."""
+    """Run a proxy on a listening socket: Azure's names reach the cloud, other names their hosts.
+
+    Shapes:  `storage` are the services of storage accounts that the cloud serves: `blob`, `queue`, `table`.
+    """
     forwarder = CloudForwarder(client, namespace, clock=clock)
     async with AsyncExitStack() as stack:
         server = await asyncio.start_server(forwarder.handle, "127.0.0.1", 0, limit=_CHUNK)
         stack.push_async_callback(_stop, server, forwarder)
         port = server.sockets[0].getsockname()[1]
-        ports = dict.fromkeys(("authority", "azure", "vault"), port)
-        await stack.enter_async_context(gateway.run_gateway(sock, gateway.routes(ports)))
+        await stack.enter_async_context(gateway.run_gateway(sock, build_routes(port, storage)))
         yield
+
+
+def build_routes(port: int, storage: Iterable[str]) -> dict[str, tuple[str, int]]:
+    """Return the routing table to a forwarded port; `storage` are the served services of storage accounts."""
+    ports = dict.fromkeys(("authority", "azure", "vault", "storage"), port)
+    return gateway.routes(ports, storage=storage)
 
 
 async def _stop(server: asyncio.Server, forwarder: CloudForwarder) -> None:

@@ -79,6 +79,11 @@ def storage_names(services: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"*.{each}.{names.STORAGE_SUFFIX}" for each in services)
 
 
+def list_served_names(storage: Iterable[str]) -> tuple[str, ...]:
+    """Return the names that the cloud half serves, with those of the services of storage accounts."""
+    return (*SERVED_NAMES, *storage_names(storage))
+
+
 def routes(
     ports: Mapping[str, int], host: str = "127.0.0.1", storage: Iterable[str] = ()
 ) -> dict[str, Address]:

@@ -2,7 +2,7 @@
 
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from podpass import names
 from podpass.cloud import administrator, azure_apis
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from podpass.directory.resource_manager.cluster_backend import ClusterBackend
     from podpass.directory.store.directory import Directory
     from podpass.resource.store import SecretStore
+    from podpass.settings.storage import StorageSettings
 
 
 # The token service fetches an issuer's keys for an unknown key ID at most once in this time.
@@ -30,6 +31,7 @@ class CloudParts:
         self._stack, self._clock = context.stack, context.clock
         self.directory: Directory
         self.secret_store: SecretStore
+        self._storage: StorageSettings | None = None
 
     async def open_database(self) -> None:
         """Open the database that directory, authority and vault share."""
@@ -206,7 +208,21 @@ class CloudParts:
         app = create_app(settings, self.directory, self.published_keys, self._clock)
         self._stack.push_async_callback(app.close)
         await self._context.serve("storage", app)
+        self._storage = settings
         return ", ".join(f"https://*.{each}.{names.STORAGE_SUFFIX}" for each in settings.services)
+
+    async def describe_storage(self) -> dict[str, Any]:
+        """Return the storage accounts, the services that are served, and the accounts that Azurite has.
+
+        Shapes:  without Azurite, no service is served.
+        """
+        found = await self.directory.list_storage_accounts(self._config.subscription_id)
+        served = self._storage
+        return {
+            "accounts": [each.name for each in found],
+            "services": [*served.services] if served else [],
+            "azurite_accounts": [*served.keys] if served else [],
+        }
 
     async def start_apis(self, managed: "ClusterBackend") -> str:
         """Serve Resource Manager and Microsoft Graph; return their addresses."""

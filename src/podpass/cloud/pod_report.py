@@ -1,12 +1,12 @@
 """Decide what a pod lacks to use the cloud: identity, trust, and where it finds Azure's names. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from podpass import names
 from podpass.cloud.dns.served_names import is_served
-from podpass.cloud.gateway import SERVED_NAMES
+from podpass.cloud.gateway import list_served_names
 from podpass.cloud.trust.bundles import CA
 from podpass.cloud.trust.injection import (
     NO_PROXY_FIX,
@@ -43,7 +43,8 @@ class InstallationFacts:
     """What the cluster has of the installation.
 
     Shapes:  `registration` is that of the trust webhook; `cluster_dns` is whether CoreDNS forwards Azure's
-             names to the cloud, None if it cannot be read; `ca` is PEM.
+             names to the cloud, None if it cannot be read; `ca` is PEM; `storage` are the services of
+             storage accounts that the cloud serves.
     """
 
     namespace: str
@@ -52,6 +53,7 @@ class InstallationFacts:
     resolver: str
     registration: Object | None
     cluster_dns: bool | None
+    storage: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,7 @@ def examine(facts: PodFacts, cloud: InstallationFacts) -> list[PodCheck]:
         _check_trust(facts, cloud),
         _check_bundle(facts, cloud),
         _check_names(facts, cloud),
-        *_find_limits(facts),
+        *_find_limits(facts, list_served_names(cloud.storage)),
     ]
 
 
@@ -228,7 +230,7 @@ def _check_names(facts: PodFacts, cloud: InstallationFacts) -> PodCheck:
     return _ok("names", f"CoreDNS, which forwards Azure's names to {cloud.resolver}")
 
 
-def _find_limits(facts: PodFacts) -> Iterator[PodCheck]:
+def _find_limits(facts: PodFacts, served: Collection[str]) -> Iterator[PodCheck]:
     """Name what the cloud cannot decide: values of the user that win, and clients with their own roots."""
     for container in _containers(facts.pod):
         for name in sorted(_variables(container).keys() & build_variables(_NAMES).keys()):
@@ -239,7 +241,7 @@ def _find_limits(facts: PodFacts) -> Iterator[PodCheck]:
             detail = f"container {container['name']} sets {proxy}: the proxy resolves names"
             yield PodCheck(name="proxy", state=LIMIT, detail=detail, fix=NO_PROXY_FIX)
     for alias in facts.pod["spec"].get("hostAliases") or ():
-        own = sorted(each for each in alias.get("hostnames") or () if is_served(each, SERVED_NAMES))
+        own = sorted(each for each in alias.get("hostnames") or () if is_served(each, served))
         if own:
             detail = f"hostAliases give {', '.join(own)} the address {alias.get('ip')}"
             fix = "remove them from the pod template"

@@ -18,7 +18,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,8 @@ class FolderNotPrivate(Error):
 class CloudTarget:
     """The installation that is forwarded: its cluster, its namespace, and how to connect.
 
-    Shapes:  `kubeconfig` is an absolute path, None in a pod.
+    Shapes:  `kubeconfig` is an absolute path, None in a pod. `storage` are the services of storage accounts
+             that the cloud serves.
     """
 
     context: str
@@ -77,6 +78,12 @@ class CloudTarget:
     server: str
     namespace: str
     open_client: OpenClient
+    storage: tuple[str, ...] = ()
+
+    def with_facts(self, facts: Mapping[str, Any]) -> "CloudTarget":
+        """Return the installation with what its running cloud serves."""
+        # The pod of an earlier release has no such fact.
+        return replace(self, storage=tuple(facts.get("storage", {}).get("services", ())))
 
 
 def root(environ: Mapping[str, str]) -> Path:
@@ -181,17 +188,22 @@ def start_background(data_dir: DataDir, target: CloudTarget) -> tuple[int, int]:
     """Forward in a background process, unless one does; return its process id and its port.
 
     The caller holds `exclusive`. The port is that of the last time, so that exported environments stay valid.
+    A process of a time at which the cloud served other services of storage is replaced.
 
     Errors:  ForwarderFailed also if the running one does not respond; OSError.
     """
     port_file = data_dir.path("port")
     port = _read_port(port_file)
+    storage_file, storage = data_dir.path("storage"), " ".join(target.storage)
+    if _read(storage_file) != storage:
+        stop_background(data_dir)
     holder = lock_holder(data_dir.lock_file)
     if holder:
         _check_responds(holder, port)
         return holder, port
     sock = _listen(port)
     write_private(port_file, str(sock.getsockname()[1]).encode())
+    write_private(storage_file, storage.encode())
     reading, writing = os.pipe()
 
     def run() -> None:
@@ -271,7 +283,7 @@ def _is_removed(client: KubeClient) -> bool:
 async def _forwarding(target: CloudTarget, sock: socket.socket) -> AsyncIterator[KubeClient]:
     async with (
         target.open_client() as client,
-        run_forwarder(client, target.namespace, sock, clock=system),
+        run_forwarder(client, target.namespace, sock, clock=system, storage=target.storage),
     ):
         yield client
 

@@ -1,7 +1,7 @@
 """Storage accounts of a seed file: their roles, on the account or on a container, queue or table."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import yaml
@@ -12,6 +12,7 @@ from podpass.directory.store.directory import Directory
 from podpass.seed.access import SeedAccess, parse_access
 from podpass.seed.yaml_reader import Reader, line_of
 
+_MAX_LISTED = 10
 _KEYS = ("name", "location", "access")
 _PARTS = {
     "container": "blobServices/default/containers",
@@ -64,6 +65,29 @@ def _parse_below(read: Reader, entry: Mapping[str, yaml.Node], node: yaml.Node, 
         text = f"{where}: {given[0]} {name!r}: want 3 to 63 letters, digits and single '-'"
         read.add_problem(line_of(entry[given[0]]), text)
     return f"{_PARTS[given[0]]}/{name}"
+
+
+def warn_of_unserved(
+    accounts: Iterable[SeedStorageAccount],
+    known: Collection[str] | None,
+    *,
+    no_azurite: str,
+    no_key: str,
+) -> list[str]:
+    """Return a warning for the accounts of a seed whose data nothing serves.
+
+    Shapes:  `known` are the accounts that Azurite has, None without Azurite; `no_azurite` and `no_key` say
+             how to fix each case.
+    """
+    unserved = [each.name for each in accounts if each.name not in (known or ())]
+    if not unserved:
+        return []
+    listed = ", ".join(unserved[:_MAX_LISTED]) + (", ..." if len(unserved) > _MAX_LISTED else "")
+    if known is None:
+        return [
+            f"warning: without Azurite, storage accounts are not served ({listed}); {no_azurite}"
+        ]
+    return [f"warning: Azurite does not have the storage accounts {listed}; {no_key}"]
 
 
 def account_id(wanted: SeedStorageAccount, group_id: str) -> str:

@@ -224,10 +224,18 @@ async def test_cloud_uses_the_tenant_of_an_existing_webhook(admin: KubeClient) -
 
 
 def test_second_installation_keeps_the_values_of_omitted_options() -> None:
-    earlier = CloudValues(image="podpass:9", seed="vaults: []", claim="data", tenant_id="t")
+    earlier = CloudValues(
+        image="podpass:9", seed="vaults: []", claim="data", tenant_id="t", azurite_image="azurite:1"
+    )
     existing = {objects.describe(item): item for item in build_objects(earlier)}
     assert keep_earlier(CloudValues(image=""), existing) == earlier
-    given = CloudValues(image="podpass:10", seed="identities: []", claim="other", tenant_id="u")
+    given = CloudValues(
+        image="podpass:10",
+        seed="identities: []",
+        claim="other",
+        tenant_id="u",
+        azurite_image="azurite:2",
+    )
     assert keep_earlier(given, existing) == given
 
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from podpass.cloud.gateway import SERVED_NAMES
 from podpass.cloud.install import cluster_dns
 from podpass.cloud.install.object_names import NAME, NAMESPACE
 from podpass.cloud.install.pod_facts import NoSuchPod, read_cloud, read_pod
@@ -58,7 +59,7 @@ async def test_objects_of_an_installation_are_read(admin: KubeClient) -> None:
     metadata = {"name": "coredns", "namespace": "kube-system"}
     body = {"metadata": metadata, "data": {"Corefile": _COREFILE}}
     await admin.create("/api/v1/namespaces/kube-system/configmaps", body)
-    await cluster_dns.add(admin, NAMESPACE, address)
+    await cluster_dns.add(admin, NAMESPACE, address, SERVED_NAMES)
     url = {"url": "https://127.0.0.1:9443/trust"}
     await admin.create(_REGISTRATIONS, build_configuration(url, NAMESPACE))
     after = await read_cloud(admin, NAMESPACE, _STATUS)
@@ -71,5 +72,5 @@ async def test_dns_block_of_another_installation_is_ignored(admin: KubeClient) -
     metadata = {"name": "coredns", "namespace": "kube-system"}
     body = {"metadata": metadata, "data": {"Corefile": _COREFILE}}
     await admin.create("/api/v1/namespaces/kube-system/configmaps", body)
-    await cluster_dns.add(admin, "other", "10.96.1.2")
+    await cluster_dns.add(admin, "other", "10.96.1.2", SERVED_NAMES)
     assert (await read_cloud(admin, NAMESPACE, _STATUS)).cluster_dns is False

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from podpass.clock import system
+from podpass.cloud.gateway import SERVED_NAMES
 from podpass.cloud.install import apply, cluster_dns, identity_webhook, namespaces
 from podpass.cloud.install.apply import ObjectChange
 from podpass.cloud.install.installer import Installer, InstallRequest
@@ -108,7 +109,7 @@ async def test_account_with_the_listed_rights_installs_and_removes(accounts: Acc
         again = await identity_webhook.apply_own(client, own, system())
         assert [(name, change) for name, change in again if change != ObjectChange.UNCHANGED] == []
         assert await namespaces.enable(client, ["default"]) == ["default"]
-        assert await cluster_dns.add(client, VALUES.namespace, "127.96.1.2")
+        assert await cluster_dns.add(client, VALUES.namespace, "127.96.1.2", SERVED_NAMES)
         assert await read(accounts.admin, "coredns") != before
         await made.uninstall(VALUES.namespace)
     assert await read(accounts.admin, "coredns") == before

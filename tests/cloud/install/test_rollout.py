@@ -4,13 +4,30 @@ from typing import Any
 
 import pytest
 
-from podpass.cloud.install.rollout import NotReady, describe_pods, has_new_pod, is_rolled_out
+from podpass.cloud.install.object_names import SELECTOR
+from podpass.cloud.install.rollout import (
+    NotInstalled,
+    NotReady,
+    describe_pods,
+    find_pod,
+    has_new_pod,
+    is_rolled_out,
+)
+from podpass.kubernetes.client import KubeClient
+from podpass.kubernetes.client.client import MERGE_PATCH
+from tests.kubernetes.conftest import Live, ca, live, ring, serve
+
+__all__ = ["ca", "live", "ring", "serve"]
 
 METADATA = {"name": "cloud-1", "namespace": "podpass-cloud", "creationTimestamp": "2026-01-01"}
 
 
 def pod(*states: dict[str, Any], **status: Any) -> dict[str, Any]:
-    statuses = [{"image": "podpass:1", "state": state} for state in states]
+    names = ("cloud", "azurite")
+    statuses = [
+        {"name": name, "image": "podpass:1", "state": state}
+        for name, state in zip(names, states, strict=False)
+    ]
     return {"metadata": METADATA, "status": {"containerStatuses": statuses, **status}}
 
 
@@ -52,6 +69,44 @@ def test_pod_state_that_waiting_cannot_fix_is_an_error(reason: str, text: str, h
         describe_pods([pod(waiting(reason))])
     assert caught.value.hint is not None
     assert hint in caught.value.hint
+
+
+def test_image_of_azurite_that_cannot_be_pulled_names_its_option() -> None:
+    with pytest.raises(NotReady, match="the image cannot be pulled") as caught:
+        describe_pods([pod({"running": {}}, waiting("ImagePullBackOff"))])
+    assert "--azurite-image" in str(caught.value.hint)
+
+
+def test_container_that_exits_is_named() -> None:
+    with pytest.raises(NotReady, match=r"exits at its start \(container azurite\)") as caught:
+        describe_pods([pod({"running": {}}, waiting("CrashLoopBackOff"))])
+    assert "-c azurite --previous" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("ready", "found"),
+    [((True, True), True), ((True, False), False), ((False, True), False), ((), False)],
+    ids=["both", "without-azurite", "without-cloud", "no-status"],
+)
+async def test_pod_is_found_when_all_its_containers_are_ready(
+    live: Live, ready: tuple[bool, ...], found: bool
+) -> None:
+    names = ("cloud", "azurite")
+    containers = [{"name": name, "image": "podpass:1"} for name in names]
+    about = {"name": "cloud-1", "labels": SELECTOR}
+    pods = "/api/v1/namespaces/default/pods"
+    async with KubeClient.from_kubeconfig(live.kubeconfig()) as admin:
+        await admin.create(pods, {"metadata": about, "spec": {"containers": containers}})
+        statuses = [
+            {"name": n, "ready": is_ready} for n, is_ready in zip(names, ready, strict=False)
+        ]
+        change = {"status": {"containerStatuses": statuses}}
+        await admin.patch(f"{pods}/cloud-1/status", change, MERGE_PATCH)
+        if found:
+            assert await find_pod(admin, "default") == "cloud-1"
+        else:
+            with pytest.raises(NotInstalled):
+                await find_pod(admin, "default")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Make CoreDNS resolve Azure's names to the cloud, and restore its configuration byte for byte."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,6 @@ from podpass.cloud.dns.corefile import (
     without_custom_keys,
 )
 from podpass.cloud.dns.served_names import list_zones
-from podpass.cloud.gateway import SERVED_NAMES
 from podpass.cloud.install.object_names import NAME
 from podpass.cloud.install.objects import OWNER_LABELS
 from podpass.errors import Error
@@ -95,21 +95,21 @@ async def find_server(client: KubeClient) -> str:
     raise NoDnsServer("the cluster has no Service kube-system/kube-dns")
 
 
-async def check_dns(client: KubeClient, namespace: str) -> None:
-    """Check that the block can be added.
+async def check_dns(client: KubeClient, namespace: str, served: Iterable[str]) -> None:
+    """Check that the block for the served names can be added.
 
     Errors:  NoCoreDns, CorefileError, KubeError.
     """
-    _with_block(await read_configuration(client), _answers(namespace, _SOME_RESOLVER))
+    _with_block(await read_configuration(client), _answers(namespace, _SOME_RESOLVER, served))
 
 
-async def add(client: KubeClient, namespace: str, address: str) -> bool:
+async def add(client: KubeClient, namespace: str, address: str, served: Iterable[str]) -> bool:
     """Add the block, or replace that of this installation; return whether something changed.
 
     Errors:  NoCoreDns, CorefileError, KubeError.
     """
     found = await read_configuration(client)
-    corefile, custom = _with_block(found, _answers(namespace, address))
+    corefile, custom = _with_block(found, _answers(namespace, address, served))
     changed = await _write(client, found, corefile, custom)
     digest = hashlib.sha256(f"{corefile}\n{sorted(custom.items())}".encode()).hexdigest()[:16]
     await _restart(client, digest)
@@ -166,8 +166,8 @@ async def is_restarted(client: KubeClient) -> bool:
     return is_current and all(count == wanted for count in counts) and ready == wanted
 
 
-def _answers(namespace: str, address: str) -> Answers:
-    return Answers(zones=list_zones(SERVED_NAMES), resolver=address, owner=f"{namespace}/{NAME}")
+def _answers(namespace: str, address: str, served: Iterable[str]) -> Answers:
+    return Answers(zones=list_zones(served), resolver=address, owner=f"{namespace}/{NAME}")
 
 
 def _with_block(found: DnsConfiguration, answers: Answers) -> tuple[str, dict[str, str]]:

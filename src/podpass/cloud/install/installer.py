@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 from podpass.clock import Clock
+from podpass.cloud.gateway import list_served_names
 from podpass.cloud.install import apply as objects
-from podpass.cloud.install import cluster_dns, identity_webhook, namespaces
+from podpass.cloud.install import azurite, cluster_dns, identity_webhook, namespaces
 from podpass.cloud.install.apply import ObjectChange, describe
 from podpass.cloud.install.object_names import NAME, NOT_INSTALLED
 from podpass.cloud.install.objects import (
@@ -32,6 +33,7 @@ from podpass.cloud.install.safety import check_cluster
 from podpass.cloud.trust.objects import CONFIGURATION, selects_all_namespaces
 from podpass.errors import Error
 from podpass.kubernetes.client import KubeClient
+from podpass.names import STORAGE_SERVICES
 
 Report = Callable[[str], None]
 Sleep = Callable[[float], Awaitable[None]]
@@ -109,13 +111,13 @@ class Installer:
         check_cluster(request.context, client.server, labels, request.confirmed)
         await self._check_elsewhere(values.namespace)
         await namespaces.check_namespaces(client, request.selected)
-        if request.dns == CLUSTER_DNS:
-            await cluster_dns.check_dns(client, values.namespace)
         existing = await objects.check_owned(client, build_objects(values))
         foreign = await identity_webhook.find_foreign(client)
         if foreign is None:
             await objects.check_owned(client, own_webhook)
         values = keep_earlier(values, existing)
+        if request.dns == CLUSTER_DNS:
+            await cluster_dns.check_dns(client, values.namespace, _served(values))
         if request.dns == POD_DNS:
             values = replace(values, dns_upstream=await cluster_dns.find_server(client))
         if foreign is not None and not values.tenant_id:
@@ -196,8 +198,9 @@ class Installer:
         for name in await namespaces.enable(self.client, request.selected):
             self._changed(f"namespace/{name}", "labelled")
         if request.dns == CLUSTER_DNS:
-            address = (await self._read_service(checked.values.namespace))["spec"]["clusterIP"]
-            if await cluster_dns.add(self.client, checked.values.namespace, address):
+            values = checked.values
+            address = (await self._read_service(values.namespace))["spec"]["clusterIP"]
+            if await cluster_dns.add(self.client, values.namespace, address, _served(values)):
                 self._changed("coredns in kube-system", ObjectChange.CONFIGURED)
         elif await cluster_dns.remove(self.client, checked.values.namespace):
             self._changed("coredns in kube-system", "restored")
@@ -269,13 +272,18 @@ def _is_deleted_late(item: Object) -> int:
     return {"Secret": 1, "Namespace": 2}.get(item["kind"], 0)
 
 
+def _served(values: CloudValues) -> tuple[str, ...]:
+    return list_served_names(STORAGE_SERVICES if values.azurite_image else ())
+
+
 def keep_earlier(values: CloudValues, existing: Mapping[str, Object]) -> CloudValues:
     """Return the values with those of the earlier installation where none are given."""
     deployment, seed = existing.get(f"deployment/{NAME}"), existing.get(f"configmap/{SEED}")
-    image, claim, tenant = "", "", ""
+    image, claim, tenant, azurite_image = "", "", "", ""
     if deployment is not None:
         pod = deployment["spec"]["template"]["spec"]
         container = pod["containers"][0]
+        azurite_image = azurite.find_image(pod["containers"])
         image = str(container["image"])
         variables = {each["name"]: each.get("value", "") for each in container.get("env") or ()}
         tenant = variables.get("PODPASS_CLOUD_TENANT_ID", "")
@@ -287,6 +295,7 @@ def keep_earlier(values: CloudValues, existing: Mapping[str, Object]) -> CloudVa
         seed=values.seed or str(((seed or {}).get("data") or {}).get(SEED_KEY, "")),
         claim=values.claim or claim,
         tenant_id=values.tenant_id or tenant,
+        azurite_image=values.azurite_image or azurite_image,
     )
 
 

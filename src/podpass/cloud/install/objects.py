@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podpass import __version__
+from podpass.cloud.install import azurite
 from podpass.cloud.install.object_names import NAME, NAMESPACE, PORT, SELECTOR
 from podpass.cloud.trust.injection import BundleNames
 from podpass.cloud.trust.objects import (
@@ -27,6 +28,11 @@ DATA_DIR = "/var/lib/podpass/cloud"
 _UID = 65532
 _RBAC = "rbac.authorization.k8s.io"
 _LEVELS = ("audit", "enforce", "warn")
+_SECURITY: Object = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +41,7 @@ class CloudValues:
 
     Shapes:  `claim` names an existing PersistentVolumeClaim; without one, the data ends with the pod.
              With `dns_upstream`, the address of the cluster's DNS, pods ask the cloud's resolver first.
+             With `azurite_image`, the cloud serves storage accounts: those of the seed.
     """
 
     image: str
@@ -46,6 +53,7 @@ class CloudValues:
     all_namespaces: bool = False
     tenant_id: str = ""
     dns_upstream: str = ""
+    azurite_image: str = ""
 
 
 def build_objects(values: CloudValues) -> list[Object]:
@@ -170,11 +178,12 @@ def _build_pod(values: CloudValues) -> Object:
             "fsGroup": _UID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_build_container(values)],
+        "containers": _build_containers(values),
         "volumes": [
             _build_data_volume(values),
             {"name": "seed", "configMap": {"name": SEED}},
             {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
+            *(azurite.build_volumes(values.claim) if values.azurite_image else ()),
         ],
     }
 
@@ -184,6 +193,17 @@ def _build_data_volume(values: CloudValues) -> Object:
         return {"name": "data", "persistentVolumeClaim": {"claimName": values.claim}}
     # In memory, so that the CA's key is on no disk but that of the Secret.
     return {"name": "data", "emptyDir": {"medium": "Memory", "sizeLimit": "128Mi"}}
+
+
+def _build_containers(values: CloudValues) -> list[Object]:
+    containers = [_build_container(values)]
+    if values.azurite_image:
+        containers.append(
+            azurite.build_container(values.azurite_image, values.seed, values.claim, _SECURITY)
+        )
+    for each in containers:
+        each |= {"imagePullPolicy": values.pull_policy} if values.pull_policy else {}
+    return containers
 
 
 def _build_container(values: CloudValues) -> Object:
@@ -216,11 +236,7 @@ def _build_container(values: CloudValues) -> Object:
             "requests": {"cpu": "50m", "memory": "96Mi"},
             "limits": {"memory": "384Mi"},
         },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": dict(_SECURITY),
         "volumeMounts": [
             {"name": "data", "mountPath": "/var/lib/podpass"},
             {"name": "seed", "mountPath": "/etc/podpass/seed", "readOnly": True},
@@ -232,6 +248,7 @@ def _build_container(values: CloudValues) -> Object:
     if values.dns_upstream:
         upstream = {"name": "PODPASS_CLOUD_DNS_UPSTREAM", "value": values.dns_upstream}
         container["env"].append(upstream)
-    if values.pull_policy:
-        container["imagePullPolicy"] = values.pull_policy
+    if values.azurite_image:
+        container["env"].append({"name": "PODPASS_AZURITE", "value": azurite.ORIGIN})
+        container["env"] += azurite.build_accounts(values.seed)
     return container

@@ -56,6 +56,7 @@ async def read_cloud(
         resolver=str(service["spec"].get("clusterIP", "")),
         registration=await client.find(CONFIGURATION_PATH),
         cluster_dns=await _forwards_names(client, namespace),
+        storage=tuple(status.get("storage", {}).get("services", ())),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from podpass.clock import Clock
+from podpass.cloud.install import azurite
 from podpass.cloud.install.object_names import NAME, SELECTOR
 from podpass.errors import Error
 from podpass.kubernetes.client import KubeClient
@@ -19,7 +20,7 @@ _FATAL_REASONS = {
 }
 _IMAGE_HINT = (
     "load it into the cluster (`kind load docker-image`, `k3d image import`, `minikube image load`) or name"
-    " another one with --image"
+    " another one with {}"
 )
 _MAX_MESSAGE = 300
 
@@ -86,9 +87,8 @@ async def find_pod(client: KubeClient, namespace: str) -> str:
     """
     for pod in await list_pods(client, namespace):
         statuses = (pod.get("status") or {}).get("containerStatuses") or ()
-        if "deletionTimestamp" not in pod["metadata"] and any(
-            each.get("ready") for each in statuses
-        ):
+        is_ready = bool(statuses) and all(each.get("ready") for each in statuses)
+        if is_ready and "deletionTimestamp" not in pod["metadata"]:
             return str(pod["metadata"]["name"])
     raise NotInstalled(
         f"namespace {namespace} has no cloud that is ready",
@@ -136,12 +136,13 @@ def describe_pods(pods: Sequence[Mapping[str, Any]]) -> str:
         if reason in _FATAL_REASONS:
             raise NotReady(
                 f"pod {name}: {_FATAL_REASONS[reason]} ({status.get('image')}): {message[:_MAX_MESSAGE]}",
-                hint=_IMAGE_HINT if "mage" in reason else None,
+                hint=_IMAGE_HINT.format(_option(status)) if "mage" in reason else None,
             )
         if reason == "CrashLoopBackOff":
             raise NotReady(
-                f"pod {name} exits at its start",
-                hint=f"read its log: kubectl logs -n {pod['metadata']['namespace']} {name} --previous",
+                f"pod {name} exits at its start (container {status.get('name')})",
+                hint=f"read its log: kubectl logs -n {pod['metadata']['namespace']} {name}"
+                f" -c {status.get('name')} --previous",
             )
         if reason:
             return f"pod {name}: {reason}"
@@ -152,3 +153,7 @@ def describe_pods(pods: Sequence[Mapping[str, Any]]) -> str:
                 f"pod {name} is not scheduled: {str(condition.get('message', ''))[:_MAX_MESSAGE]}"
             )
     return f"pod {name} is starting"
+
+
+def _option(status: Mapping[str, Any]) -> str:
+    return "--azurite-image" if status.get("name") == azurite.CONTAINER else "--image"

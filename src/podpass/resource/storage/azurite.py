@@ -131,7 +131,8 @@ class Azurite:
         if key is None:
             raise StorageUnavailable(
                 f"Azurite has no account {account}.",
-                hint=f"start Azurite and podpass with AZURITE_ACCOUNTS='{account}:KEY'",
+                hint=f"start Azurite and podpass with AZURITE_ACCOUNTS='{account}:KEY'; in a cluster, add the"
+                " account to the seed of `podpass cloud install`",
             )
         expiry = datetime.fromtimestamp(int(self._clock()) + _SECONDS, UTC)
         return account_signature(account, key, f"{expiry:%Y-%m-%dT%H:%M:%SZ}")
