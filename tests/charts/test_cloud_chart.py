@@ -25,6 +25,7 @@ CASES: dict[str, tuple[dict[str, Any], CloudValues]] = {
             "propagationSeconds": 3600,
             "allNamespaces": True,
             "dnsUpstream": "10.96.0.10",
+            "imagePullSecrets": [{"name": "registry"}],
         },
         CloudValues(
             image="registry.example:5000/podpass:0.1.0",
@@ -35,6 +36,7 @@ CASES: dict[str, tuple[dict[str, Any], CloudValues]] = {
             propagation_seconds=3600,
             all_namespaces=True,
             dns_upstream="10.96.0.10",
+            pull_secret="registry",
         ),
     ),
     "azurite": (
@@ -80,8 +82,13 @@ def test_chart_renders_the_objects_of_the_command(chart: Helm, name: str) -> Non
 
 @pytest.mark.parametrize(
     ("given", "named"),
-    [({"tenantID": "x"}, "tenantID"), ({"imagee": {}}, "imagee"), ({"seed": {}}, "seed")],
-    ids=["tenant", "unknown-key", "seed-not-a-text"],
+    [
+        ({"tenantID": "x"}, "tenantID"),
+        ({"imagee": {}}, "imagee"),
+        ({"seed": {}}, "seed"),
+        ({"imagePullSecrets": ["a"]}, "imagePullSecrets"),
+    ],
+    ids=["tenant", "unknown-key", "seed-not-a-text", "pull-secret-not-an-object"],
 )
 def test_error_names_an_invalid_value_of_the_cloud_chart(
     chart: Helm, given: dict[str, Any], named: str

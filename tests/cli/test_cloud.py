@@ -1,5 +1,6 @@
 """`podpass cloud`: what it prints and refuses. `tests/node/test_cloud.py` installs and uses it."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import yaml
 from podpass.cli import apply, cloud_cluster
 from podpass.cli.cloud_host import find_target
 from podpass.cli.cloud_install import DEFAULT_IMAGE, find_other_issuers
+from podpass.cli.env import instance_environment
 from podpass.cloud.install.objects import CloudValues, build_objects
+from podpass.cloud.lock import hold_lock
+from tests.cloud.test_process import run
 from tests.local.instances import Podpass
 
 _STORAGE = "storage_accounts: [{name: orders}]\n"
@@ -168,6 +172,37 @@ def test_command_without_a_kubeconfig_names_ways_to_a_cluster(podpass: Podpass) 
     done = podpass("cloud", "status", env={"KUBECONFIG": ""})
     assert done.returncode == 2
     assert "kind create cluster" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("install",),
+        ("status",),
+        ("env",),
+        ("run", "--", "true"),
+        ("reset",),
+        ("demo",),
+        ("uninstall", "--yes"),
+    ],
+    ids=lambda given: given[0],
+)
+def test_kubeconfig_that_does_not_exist_has_the_exit_code_of_a_wrong_option(
+    podpass: Podpass, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    done = podpass("cloud", *arguments, env={"KUBECONFIG": str(tmp_path / "absent")})
+    assert done.returncode == 2
+    assert f"cannot read {tmp_path / 'absent'}" in done.stderr
+
+
+async def test_environment_of_a_cloud_without_a_cluster_keeps_the_kubeconfig_of_the_user(
+    tmp_path: Path,
+) -> None:
+    async with run(tmp_path / "cloud") as running:
+        with hold_lock(running.data_dir.lock_file, "", ""):
+            values = await asyncio.to_thread(instance_environment, running.data_dir)
+    assert "KUBECONFIG" not in values
+    assert values["PODPASS_ENV"] == str(running.data_dir.root)
 
 
 def test_context_that_is_not_the_current_one_is_refused(running: Podpass) -> None:

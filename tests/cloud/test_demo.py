@@ -22,9 +22,14 @@ __all__ = ["ca", "live", "ring", "serve"]
 
 @dataclass
 class CloudPod:
-    """Stands for the commands that run in the cloud's pod; `hangs` never ends the seed."""
+    """Stands for the commands that run in the cloud's pod; `hangs` never ends the seed.
+
+    Shapes:  `is_removing` is set when the removal begins; with `removes` off, it never ends.
+    """
 
     hangs: bool = False
+    removes: bool = True
+    is_removing: asyncio.Event = field(default_factory=asyncio.Event)
     commands: list[Sequence[str]] = field(default_factory=list)
     is_applied: asyncio.Event = field(default_factory=asyncio.Event)
     name: str = ""
@@ -35,6 +40,10 @@ class CloudPod:
             self.name = str(parse_seed(given.decode(), "seed").vaults[0].name)
             self.is_applied.set()
             if self.hangs:
+                await asyncio.Event().wait()
+        if "remove-demo" in command:
+            self.is_removing.set()
+            if not self.removes:
                 await asyncio.Event().wait()
         if command[0] == "identity":
             return json.dumps([{"name": self.name, "client_id": "c"}])
@@ -87,6 +96,31 @@ async def test_interrupted_demo_removes_everything(admin: KubeClient) -> None:
         await task
     assert pod.commands[-1] == ["cloud", "control", "remove-demo", pod.name]
     assert await find_demos(admin) == []
+
+
+async def test_second_interruption_during_the_removal_names_what_may_be_left(
+    admin: KubeClient,
+) -> None:
+    pod, lines = CloudPod(hangs=True, removes=False), list[str]()
+
+    async def run() -> None:
+        # As in a process: the end of the run cancels the tasks that are left.
+        await demo(admin, pod, lines).run()
+
+    before = asyncio.all_tasks()
+    task = asyncio.create_task(run())
+    await pod.is_applied.wait()
+    task.cancel()
+    await pod.is_removing.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    left = asyncio.all_tasks() - before
+    assert left
+    for each in left:
+        each.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    assert f"kubectl delete namespace {pod.name}; podpass cloud reset" in lines[-1]
 
 
 def test_pod_holds_no_secret_and_complies_with_the_restricted_profile() -> None:

@@ -141,6 +141,18 @@ async def test_connection_during_a_replacement_reaches_the_next_pod() -> None:
     assert cluster.opened == ["cloud-1", "cloud-2"]
 
 
+async def test_connection_ends_when_a_pod_that_stays_ready_never_answers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "podpass")
+    cluster = Cluster(ended={"cloud-1"}, replaced_by="cloud-1")
+    async with forwarded(cluster) as port:
+        assert await ask(port, b"hello") == b""
+    assert cluster.opened == ["cloud-1"] * 10
+    [record] = [each for each in caplog.records if each.message == "forward_failed"]
+    assert "ends each connection without an answer" in vars(record)["cause"]
+
+
 async def test_deleted_pod_is_searched_again() -> None:
     cluster = Cluster()
     async with forwarded(cluster) as port:

@@ -14,6 +14,8 @@ from podpass.kubernetes.kubelet.token_manager import IssuedToken
 from podpass.local import host_token
 from tests.local.instances import Podpass
 
+REFUSED = KubeUnreachable("https://127.0.0.1", "refused")
+
 
 def issued(text: str, at: float, seconds: float = 3600) -> IssuedToken:
     return IssuedToken(token=Secret(text), issued_at=at, expires_at=at + seconds)
@@ -22,15 +24,22 @@ def issued(text: str, at: float, seconds: float = 3600) -> IssuedToken:
 class Simulation:
     """A program that runs for some seconds of simulated time."""
 
-    def __init__(self, file: Path, seconds: float, *, unreachable: Callable[[float], bool]) -> None:
+    def __init__(
+        self,
+        file: Path,
+        seconds: float,
+        *,
+        unreachable: Callable[[float], bool],
+        error: Exception = REFUSED,
+    ) -> None:
         self.file, self.seconds, self.now = file, seconds, 0.0
-        self.unreachable = unreachable
+        self.unreachable, self.error = unreachable, error
         self.requested: list[float] = []
 
     async def request(self) -> IssuedToken:
         self.requested.append(self.now)
         if self.unreachable(self.now):
-            raise KubeUnreachable("https://127.0.0.1", "refused")
+            raise self.error
         return issued(f"token of {self.now:.0f}", self.now)
 
     async def wait(self, seconds: float) -> None:
@@ -55,8 +64,15 @@ async def test_token_is_replaced_at_80_percent_of_its_lifetime(tmp_path: Path) -
     assert simulation.file.stat().st_mode & 0o777 == 0o600
 
 
-async def test_failed_request_is_retried_until_the_api_server_responds(tmp_path: Path) -> None:
-    simulation = Simulation(tmp_path / "token", 3000, unreachable=lambda now: now < 2895)
+@pytest.mark.parametrize(
+    "error", [REFUSED, OSError(), KeyError("status")], ids=["refused", "disk", "malformed"]
+)
+async def test_failed_request_is_retried_until_the_api_server_responds(
+    tmp_path: Path, error: Exception
+) -> None:
+    simulation = Simulation(
+        tmp_path / "token", 3000, unreachable=lambda now: now < 2895, error=error
+    )
     await simulation.run()
     assert simulation.requested == [2880, 2890, 2900]
     assert simulation.file.read_text() == "token of 2900"

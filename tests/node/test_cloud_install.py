@@ -54,7 +54,9 @@ def test_all_namespaces_are_selected_when_the_cloud_is_ready(cluster: Node) -> N
     assert "; 0 changes" in run_podpass(cluster, "install", "--all-namespaces")
 
 
-def test_pod_uses_less_than_120_mb(cluster: Node) -> None:
+def test_pod_uses_less_than_120_mb_after_five_resets(cluster: Node) -> None:
+    for _ in range(5):
+        run_podpass(cluster, "reset")
     (pod_,) = cluster.get("pods", "-n", "podpass-cloud")["items"]
     facts = read_facts(cluster, "podpass-cloud", pod_["metadata"]["name"])
     print(f"{facts.memory_mib:.1f} MiB")

@@ -34,6 +34,11 @@ _MAX_WARNINGS = 10
     metavar="IMAGE",
     help=f"Image of podpass, as the nodes have it or can pull it.  [default: {DEFAULT_IMAGE}]",
 )
+@click.option(
+    "--pull-secret",
+    metavar="NAME",
+    help="Secret with the credentials of the image's registry, in the namespaces of cloud and webhook.",
+)
 @click.option("--seed", metavar="FILE", help="Seed file: identities, vaults and roles, as YAML.")
 @click.option(
     "--claim",
@@ -117,6 +122,7 @@ def _read_values(namespace: str, given: dict[str, Any]) -> CloudValues:
         claim=given["claim"] or "",
         all_namespaces=given["all_namespaces"],
         azurite_image=given["azurite_image"] or "",
+        pull_secret=given["pull_secret"] or "",
     )
 
 
@@ -149,7 +155,9 @@ async def _run(kubeconfig: Path | None, values: CloudValues, given: dict[str, An
         if given["dry_run"]:
             print_message("this was a dry run: nothing has changed")
             return
+        await installer.start_webhook(checked)
         await installer.wait(values.namespace)
+        await installer.connect_names(request, checked.values)
         status = await read_cloud_status(client, values.namespace)
         await installer.connect_pods(request, checked, status["tenant_id"])
     _print_ready(status, installer.changes, values.namespace)

@@ -7,6 +7,7 @@ import click
 
 from podpass.cli import options
 from podpass.cli.client import require_status
+from podpass.cli.cluster import find_instance_kubeconfig
 from podpass.cloud.datadir import DataDir, load_config
 from podpass.local.environment import (
     SHELLS,
@@ -81,5 +82,10 @@ def instance_environment(data_dir: DataDir) -> dict[str, str]:
 
     Errors:  NotRunning.
     """
-    require_status(data_dir)
-    return host_environment(data_dir, load_config(data_dir).ports["gateway"], options.environ())
+    status = require_status(data_dir)
+    port = load_config(data_dir).ports["gateway"]
+    values = host_environment(data_dir, port, options.environ())
+    # An instance without a cluster has no kubeconfig; kubectl keeps that of the user.
+    if find_instance_kubeconfig(status) is None:
+        del values["KUBECONFIG"]
+    return values

@@ -70,7 +70,7 @@ class CloudDemo:
         try:
             await self._show(name)
         finally:
-            # A cancellation of this task, as by Ctrl-C, must not interrupt the removal.
+            # A cancellation of this task, as by Ctrl-C, must not interrupt the removal; a second one ends it.
             await asyncio.shield(asyncio.create_task(self._remove(name)))
 
     async def _show(self, name: str) -> None:
@@ -176,7 +176,14 @@ class CloudDemo:
             partial(self._delete_namespace, name),
             partial(self.run_in_pod, ["cloud", "control", "remove-demo", name], b""),
         )
-        done = await asyncio.gather(*(each() for each in removals), return_exceptions=True)
+        try:
+            done = await asyncio.gather(*(each() for each in removals), return_exceptions=True)
+        except asyncio.CancelledError:
+            self.echo(
+                f"\ninterrupted: namespace, identity and vault {name} may be left; remove them with\n"
+                f"kubectl delete namespace {name}; podpass cloud reset -n {self.namespace}"
+            )
+            raise
         failures = [each for each in done if isinstance(each, BaseException)]
         if failures:
             raise failures[0]

@@ -2,8 +2,8 @@
 
 Each connection is one stream through the API server to port 8443 of the cloud's pod. A connection that is
 opened while the pod is replaced waits for the next pod: what the client has sent is sent again, until the
-cloud has answered once. After the first answer, the end of the stream is the end of the connection, and the
-client opens a new one.
+cloud has answered once, or has ended several streams without an answer. After the first answer, the end of
+the stream is the end of the connection, and the client opens a new one.
 """
 
 import asyncio
@@ -29,6 +29,8 @@ _MAX_REPLAY = 64 * 1024
 # Any program of this machine can connect, and each connection is one to the API server.
 _MAX_CONNECTIONS = gateway.MAX_TUNNELS
 _POLL_SECONDS = 0.5
+# The kubelet reports within a few seconds that a container has ended; a container that runs ends each stream.
+_MAX_UNANSWERED = 10
 _WAIT_SECONDS = 60.0
 # After the client's last byte, the rest of an answer may follow.
 _LINGER_SECONDS = 5.0
@@ -48,6 +50,12 @@ class NotFoundInTime(Error):
     """Another connection has searched for a pod until the deadline."""
 
     code = "cloud_not_found_in_time"
+
+
+class Unanswered(Error):
+    """The cloud ends connections before its first answer."""
+
+    code = "cloud_unanswered"
 
 
 class CloudForwarder:
@@ -105,10 +113,12 @@ class CloudForwarder:
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._follow_kubeconfig()
         deadline, sent = self._clock() + self._wait_seconds, bytearray()
+        unanswered = 0
         while True:
             pod = await self._find_pod(deadline)
             try:
                 async with forward_port(self._client, self._namespace, pod, self._port) as stream:
+                    unanswered += 1
                     if sent:
                         await stream.send(bytes(sent))
                     if await _relay(stream, reader, writer, sent):
@@ -117,6 +127,8 @@ class CloudForwarder:
                 if exc.status in _CLIENT_ERRORS or self._clock() >= deadline:
                     raise
                 _log.info("forward_retried", extra={"pod": pod, "cause": exc.message})
+            if unanswered >= _MAX_UNANSWERED:
+                raise Unanswered(f"pod {pod} ends each connection without an answer")
             if reader.at_eof() or len(sent) > _MAX_REPLAY or self._clock() >= deadline:
                 return
             self._forget(pod)

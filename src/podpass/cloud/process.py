@@ -1,10 +1,12 @@
 """Run the cloud half alone: lock the data directory, start all parts, wait for a signal, stop all parts."""
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podpass.clock import Clock, system
@@ -13,6 +15,7 @@ from podpass.cloud.cloud import CloudInstance
 from podpass.cloud.context import Progress
 from podpass.cloud.datadir import DataDir, prepare
 from podpass.cloud.lock import hold_lock
+from podpass.cloud.trust.folder import check_folder
 from podpass.servers.file_limits import raise_file_limit
 from podpass.servers.listen import listen, listen_for_queries
 from podpass.servers.shutdown_signal import ShutdownSignal
@@ -43,11 +46,13 @@ def run(
     """Run the cloud half until a signal stops it.
 
     Shapes:  `seed` is the text of a seed and the name of its file.
-    Errors:  AlreadyRunning, PortInUse, DataDirError, DiskNotWritable, IdentitySecretError, and errors of the
-             parts about their data.
+    Errors:  TrustFolderRefused, AlreadyRunning, PortInUse, DataDirError, DiskNotWritable,
+             IdentitySecretError, and errors of the parts about their data.
     """
     import uvloop
 
+    if settings.trust_dir:
+        check_folder(Path(settings.trust_dir))
     with disk_errors.translate_disk_errors():
         prepare(data_dir)
         problem = f"another process uses {data_dir.root}"
@@ -92,7 +97,10 @@ async def _run_until_signal(
 ) -> None:
     async def start() -> None:
         began = time.monotonic()
-        ready(await cloud.start(stack, seed, progress))
+        status = await cloud.start(stack, seed, progress)
+        # These objects exist until the process exits, so that a collection after a reset is quick.
+        gc.freeze()
+        ready(status)
         _log.info("cloud_ready", extra={"took_ms": round((time.monotonic() - began) * 1000)})
 
     stack = AsyncExitStack()

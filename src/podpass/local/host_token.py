@@ -15,7 +15,6 @@ from typing import Any
 
 from podpass import files
 from podpass.cloud.datadir import DataDir
-from podpass.errors import Error
 from podpass.kubernetes.kubelet.token_manager import IssuedToken
 from podpass.local.process import has_exited
 
@@ -128,6 +127,6 @@ async def refresh(
                 issued = await request()
                 files.write_private(token_file, issued.token.reveal().encode())
                 due = issued.renew_at
-            except (Error, OSError):
+            except Exception:  # noqa: BLE001 an end of this process would leave an expired token
                 due = clock() + _RETRY_SECONDS
         await wait(_POLL_SECONDS)

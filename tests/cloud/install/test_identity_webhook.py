@@ -13,6 +13,8 @@ from podpass.cloud.install import identity_webhook
 from podpass.cloud.install.apply import ObjectChange
 from podpass.cloud.install.objects import CloudValues, Object
 from podpass.kubernetes.client import KubeClient
+from podpass.manifests import ManifestValues
+from podpass.manifests.workload import build_deployment
 from tests.kubernetes.conftest import Live, ca, live, ring, serve
 
 __all__ = ["ca", "live", "ring", "serve"]
@@ -72,6 +74,50 @@ async def test_later_installation_keeps_the_certificate_that_the_webhook_has_rot
     assert {change for _, change in changes} == {ObjectChange.UNCHANGED}
     assert (await read_data(admin))["ca.crt"] == b"rotated"
     assert await read_bundles(admin) == [b"rotated"]
+
+
+def test_readiness_is_checked_often_and_is_lost_as_late_as_in_the_chart() -> None:
+    [own] = [each for each in objects() if each["kind"] == "Deployment"]
+    manifest = ManifestValues.from_sets(["image.repository=podpass"], tenant_id=TENANT)
+    (chart,) = build_deployment(manifest)["spec"]["template"]["spec"]["containers"]
+    [container] = own["spec"]["template"]["spec"]["containers"]
+    ours, usual = container["readinessProbe"], chart["readinessProbe"]
+    assert ours["periodSeconds"] == 1
+    # Three failures are the default of Kubernetes.
+    assert ours["failureThreshold"] == 3 * usual["periodSeconds"]
+    assert ours["httpGet"] == usual["httpGet"]
+
+
+async def read_policies(admin: KubeClient) -> list[str]:
+    return [each["failurePolicy"] for each in (await admin.get(REGISTRATION))["webhooks"]]
+
+
+async def test_new_webhook_refuses_no_pod_until_the_installation_is_complete(
+    admin: KubeClient,
+) -> None:
+    changes = await identity_webhook.start_own(admin, objects(), NOW)
+    assert {change for _, change in changes} == {ObjectChange.CREATED}
+    assert await read_policies(admin) == ["Ignore"]
+    # A failed installation that is started again.
+    await identity_webhook.start_own(admin, objects(), NOW)
+    assert await read_policies(admin) == ["Ignore"]
+    bundles = await read_bundles(admin)
+    assert bundles != [b""]
+    [(_, change)] = await identity_webhook.complete_own(admin, objects())
+    assert change == ObjectChange.CONFIGURED
+    assert await read_policies(admin) == ["Fail"]
+    assert await read_bundles(admin) == bundles
+
+
+async def test_later_installation_leaves_the_policy_of_a_complete_webhook(
+    admin: KubeClient,
+) -> None:
+    await identity_webhook.start_own(admin, objects(), NOW)
+    await identity_webhook.complete_own(admin, objects())
+    changes = await identity_webhook.start_own(admin, objects(), NOW)
+    changes += await identity_webhook.complete_own(admin, objects())
+    assert {change for _, change in changes} == {ObjectChange.UNCHANGED}
+    assert await read_policies(admin) == ["Fail"]
 
 
 async def test_no_certificate_is_created_for_an_existing_secret(admin: KubeClient) -> None:

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from podpass import names
 from podpass.clock import system
 from podpass.cloud.install import apply as objects
-from podpass.cloud.install import namespaces
+from podpass.cloud.install import identity_webhook, namespaces
 from podpass.cloud.install.apply import NotOurs
 from podpass.cloud.install.installer import (
     NO_DNS,
@@ -18,6 +20,7 @@ from podpass.cloud.install.installer import (
     keep_earlier,
 )
 from podpass.cloud.install.objects import CloudValues, build_objects, build_registration
+from podpass.cloud.install.pull_secret import NoPullSecret
 from podpass.cloud.install.rights import MissingRights, Right, list_rights
 from podpass.cloud.trust.objects import (
     CONFIGURATION_PATH,
@@ -26,6 +29,7 @@ from podpass.cloud.trust.objects import (
     selects_all_namespaces,
 )
 from podpass.errors import UsageError
+from podpass.guids import is_lower_guid
 from podpass.kubernetes.client import KubeClient
 from tests.kubernetes.conftest import Live, ca, live, ring, serve
 
@@ -223,9 +227,110 @@ async def test_cloud_uses_the_tenant_of_an_existing_webhook(admin: KubeClient) -
     assert checked.values.tenant_id == tenant
 
 
+async def test_webhook_starts_with_the_tenant_of_the_new_cloud(admin: KubeClient) -> None:
+    made = installer(admin)
+    checked = await made.check(request(), IMAGE)
+    await made.apply(checked)
+    await made.start_webhook(checked)
+    tenant = checked.values.tenant_id
+    assert is_lower_guid(tenant)
+    path = "/api/v1/namespaces/azure-workload-identity-system/configmaps/azure-wi-webhook-config"
+    assert (await admin.get(path))["data"]["AZURE_TENANT_ID"] == tenant
+    # An upgrade changes the webhook after the cloud, which has the same tenant.
+    later = await made.check(request(), IMAGE)
+    assert later.values.tenant_id == tenant
+    assert not later.starts_webhook_early
+
+
+async def test_webhook_for_identities_refuses_pods_only_when_it_serves(admin: KubeClient) -> None:
+    made = installer(admin)
+    checked = await made.check(request(), IMAGE)
+    await made.apply(checked)
+    await made.start_webhook(checked)
+    path = f"{CONFIGURATION_PATH.rpartition('/')[0]}/{names.WEBHOOK_CONFIGURATION}"
+
+    async def make_ready(_: float) -> None:
+        """Stand for the controller of Deployments."""
+        assert [each["failurePolicy"] for each in (await admin.get(path))["webhooks"]] == ["Ignore"]
+        deployment = await admin.get(identity_webhook.DEPLOYMENT_PATH)
+        counts = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas"), 1)
+        status = {**counts, "observedGeneration": deployment["metadata"]["generation"]}
+        await admin.replace(
+            f"{identity_webhook.DEPLOYMENT_PATH}/status", {**deployment, "status": status}
+        )
+
+    made.sleep = make_ready
+    await made.connect_pods(request(), checked, checked.values.tenant_id)
+    assert [each["failurePolicy"] for each in (await admin.get(path))["webhooks"]] == ["Fail"]
+
+
+async def test_webhook_waits_for_a_cloud_whose_volume_may_have_a_tenant(admin: KubeClient) -> None:
+    checked = await installer(admin).check(request(replace(VALUES, claim="data")), IMAGE)
+    assert checked.values.tenant_id == ""
+    assert not checked.starts_webhook_early
+
+
+async def test_webhook_waits_for_a_cloud_whose_secret_has_a_tenant(admin: KubeClient) -> None:
+    await install(admin)
+    path = "/api/v1/namespaces/podpass-cloud/secrets/podpass-cloud-identity"
+    secret = await admin.get(path)
+    await admin.replace(path, {**secret, "data": {"instance.json": "e30="}})
+    await admin.delete("/apis/apps/v1/namespaces/podpass-cloud/deployments/podpass-cloud")
+    made = installer(admin)
+    checked = await made.check(request(), IMAGE)
+    assert checked.values.tenant_id == ""
+    await made.start_webhook(checked)
+    assert made.changes == 0
+
+
+async def create_pull_secret(admin: KubeClient, namespace: str, kind: str) -> None:
+    if await admin.find(f"/api/v1/namespaces/{namespace}") is None:
+        await admin.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
+    body = {"metadata": {"name": "registry"}, "type": kind, "data": {".dockerconfigjson": "e30="}}
+    await admin.create(f"/api/v1/namespaces/{namespace}/secrets", body)
+
+
+async def test_pull_secret_is_checked_in_both_namespaces_before_the_first_change(
+    admin: KubeClient,
+) -> None:
+    values = CloudValues(image="registry.example/podpass:1", pull_secret="registry")
+    for namespace in ("podpass-cloud", "azure-workload-identity-system"):
+        with pytest.raises(
+            NoPullSecret, match=f"namespace {namespace} has no Secret registry"
+        ) as caught:
+            await install(admin, values)
+        assert f"create secret docker-registry registry -n {namespace} " in str(caught.value.hint)
+        await create_pull_secret(admin, namespace, "kubernetes.io/dockerconfigjson")
+    assert await find_all(admin) == ["namespace/podpass-cloud"]
+    await install(admin, values)
+    account = await admin.get("/api/v1/namespaces/podpass-cloud/serviceaccounts/podpass-cloud")
+    assert account["imagePullSecrets"] == [{"name": "registry"}]
+    # Without arguments, it is kept.
+    assert (await install(admin, CloudValues(image=""))).changes == 0
+
+
+async def test_pull_secret_of_another_type_is_refused(admin: KubeClient) -> None:
+    await create_pull_secret(admin, "podpass-cloud", "Opaque")
+    values = CloudValues(image="podpass:1", pull_secret="registry")
+    with pytest.raises(NoPullSecret, match=r"has type Opaque, not kubernetes\.io/dockerconfigjson"):
+        await install(admin, values)
+
+
+def test_webhook_for_identities_uses_the_pull_secret() -> None:
+    values = CloudValues(image="podpass:1", pull_secret="registry")
+    own = identity_webhook.build_own(values, identity_webhook.ANY_TENANT)
+    [account] = [each for each in own if each["kind"] == "ServiceAccount"]
+    assert account["imagePullSecrets"] == [{"name": "registry"}]
+
+
 def test_second_installation_keeps_the_values_of_omitted_options() -> None:
     earlier = CloudValues(
-        image="podpass:9", seed="vaults: []", claim="data", tenant_id="t", azurite_image="azurite:1"
+        image="podpass:9",
+        seed="vaults: []",
+        claim="data",
+        tenant_id="t",
+        azurite_image="azurite:1",
+        pull_secret="registry",
     )
     existing = {objects.describe(item): item for item in build_objects(earlier)}
     assert keep_earlier(CloudValues(image=""), existing) == earlier
@@ -235,6 +340,7 @@ def test_second_installation_keeps_the_values_of_omitted_options() -> None:
         claim="other",
         tenant_id="u",
         azurite_image="azurite:2",
+        pull_secret="more",
     )
     assert keep_earlier(given, existing) == given
 

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 import trustme
 
+from podpass.cloud import process
+from podpass.cloud.datadir import DataDir
 from podpass.cloud.trust.folder import TrustFolderRefused, write_folder
+from podpass.settings import CloudSettings
 
 PUBLIC, FIRST, SECOND = (trustme.CA().cert_pem.bytes() for _ in range(3))
 
@@ -47,6 +50,23 @@ def test_folder_with_other_files_is_refused_and_unchanged(tmp_path: Path) -> Non
     with pytest.raises(TrustFolderRefused, match=r"has other files, such as 'Other_Root\.pem'"):
         write_folder(tmp_path, PUBLIC, FIRST)
     assert [each.name for each in tmp_path.iterdir()] == ["Other_Root.pem"]
+
+
+def test_cloud_refuses_a_folder_with_other_files_before_it_writes_anything(tmp_path: Path) -> None:
+    (tmp_path / "trust").mkdir()
+    (tmp_path / "trust" / "openssl.cnf").write_text("")
+    data_dir = DataDir(tmp_path / "cloud")
+    settings = CloudSettings(data_dir=data_dir.root, trust_dir=str(tmp_path / "trust"))
+    with pytest.raises(TrustFolderRefused, match=r"has other files, such as 'openssl\.cnf'"):
+        process.run(
+            data_dir,
+            settings=settings,
+            seed=None,
+            environ={},
+            progress=lambda _part, _detail: None,
+            ready=lambda _status: None,
+        )
+    assert not data_dir.root.exists()
 
 
 def test_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:

@@ -5,13 +5,20 @@ from typing import Any
 
 from podpass import names
 from podpass.cloud.install import apply
-from podpass.cloud.install.objects import OWNER_LABELS, CloudValues, Object
+from podpass.cloud.install.objects import (
+    OWNER_LABELS,
+    CloudValues,
+    Object,
+    build_pull_secrets,
+)
 from podpass.kubernetes.client import KubeClient
 from podpass.manifests import ManifestValues, build_webhook_objects
 from podpass.manifests.meta import CONFIG, DEPLOYMENT
 
 DEPLOYMENT_PATH = f"/apis/apps/v1/namespaces/{names.SYSTEM_NAMESPACE}/deployments/{DEPLOYMENT}"
 _REGISTRATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+# `install` waits for the first success. As in the chart, the pod leaves the Service after 15 seconds.
+_FREQUENT = {"periodSeconds": 1, "failureThreshold": 15}
 # The names of the objects do not depend on it.
 ANY_TENANT = "00000000-0000-0000-0000-000000000000"
 
@@ -54,6 +61,11 @@ def build_own(values: CloudValues, tenant_id: str) -> list[Object]:
     objects = build_webhook_objects(manifest)
     for item in objects:
         item["metadata"]["labels"] |= OWNER_LABELS
+        if item["kind"] == "ServiceAccount":
+            item |= build_pull_secrets(values)
+        if item["kind"] == "Deployment":
+            [container] = item["spec"]["template"]["spec"]["containers"]
+            container["readinessProbe"] |= _FREQUENT
     return objects
 
 
@@ -64,6 +76,27 @@ def _split_image(image: str) -> tuple[str, str, str]:
     if not colon or "/" in tag:  # the colon is that of a registry's port
         return name, digest, ""
     return repository, digest, tag
+
+
+async def start_own(
+    client: KubeClient, objects: list[Object], now: float
+) -> list[tuple[str, apply.ObjectChange]]:
+    """Apply the objects of podpass's webhook while the cloud starts.
+
+    The API server ignores failures of a new registration until `complete_own`, so that an installation that
+    fails stops no pod.
+
+    Units:   `now` in seconds since the epoch.
+    Errors:  NotOurs, KubeError.
+    """
+    *others, registration = objects
+    existing = await apply.read(client, registration) or {"webhooks": ()}
+    policies = {each["name"]: each["failurePolicy"] for each in existing["webhooks"]}
+    hooks = [
+        {**each, "failurePolicy": policies.get(each["name"], "Ignore")}
+        for each in registration["webhooks"]
+    ]
+    return await apply_own(client, [*others, {**registration, "webhooks": hooks}], now)
 
 
 async def apply_own(
@@ -86,6 +119,19 @@ async def apply_own(
             await apply.create(client, certified[name])
         changes.append((name, await apply.apply(client, item, existing.get(name))))
     return changes
+
+
+async def complete_own(
+    client: KubeClient, objects: list[Object]
+) -> list[tuple[str, apply.ObjectChange]]:
+    """Make the API server refuse labelled pods while the webhook fails; it serves.
+
+    Errors:  KubeError.
+    """
+    registration = objects[-1]
+    existing = await apply.read(client, registration)
+    change = await apply.apply(client, registration, existing)
+    return [(apply.describe(registration), change)]
 
 
 def _has_certificate(item: Object) -> bool:

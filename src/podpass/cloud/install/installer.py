@@ -1,6 +1,7 @@
 """Install, upgrade and remove the cloud half in a cluster; all checks come before the first change."""
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -9,10 +10,17 @@ from typing import Any
 from podpass.clock import Clock
 from podpass.cloud.gateway import list_served_names
 from podpass.cloud.install import apply as objects
-from podpass.cloud.install import azurite, cluster_dns, identity_webhook, namespaces
+from podpass.cloud.install import (
+    azurite,
+    cluster_dns,
+    identity_webhook,
+    namespaces,
+    pull_secret,
+)
 from podpass.cloud.install.apply import ObjectChange, describe
 from podpass.cloud.install.object_names import NAME, NOT_INSTALLED
 from podpass.cloud.install.objects import (
+    IDENTITY_SECRET,
     OWNER_LABELS,
     SEED,
     SEED_KEY,
@@ -23,6 +31,7 @@ from podpass.cloud.install.objects import (
 )
 from podpass.cloud.install.rights import check_rights, list_removal_rights, list_rights
 from podpass.cloud.install.rollout import (
+    POLL_SECONDS,
     NotReady,
     describe_pods,
     is_rolled_out,
@@ -39,7 +48,6 @@ Report = Callable[[str], None]
 Sleep = Callable[[float], Awaitable[None]]
 
 CLUSTER_DNS, POD_DNS, NO_DNS = "cluster", "pods", "none"
-_POLL_SECONDS = 0.5
 
 
 class InstalledElsewhere(Error):
@@ -77,6 +85,12 @@ class CheckedCluster:
     foreign_webhook: bool
     values: CloudValues
 
+    @property
+    def starts_webhook_early(self) -> bool:
+        """Return whether the webhook starts together with the cloud: both and the tenant are new."""
+        has_tenant = bool(self.values.tenant_id) and not self.values.claim
+        return has_tenant and is_new(self.existing) and not self.foreign_webhook
+
 
 @dataclass(slots=True, kw_only=True)
 class Installer:
@@ -97,7 +111,7 @@ class Installer:
         """Check that the installation may begin; complete the values by those of an earlier one.
 
         Errors:  MissingRights, NotATestCluster, InstalledElsewhere, NotOurs, NoCoreDns, CorefileError,
-                 UsageError, KubeError.
+                 NoPullSecret, UsageError, KubeError.
         """
         client, values = self.client, request.values
         own_webhook = identity_webhook.build_own(
@@ -118,11 +132,13 @@ class Installer:
         values = keep_earlier(values, existing)
         if request.dns == CLUSTER_DNS:
             await cluster_dns.check_dns(client, values.namespace, _served(values))
+        await pull_secret.check(client, values, with_webhook=foreign is None)
         if request.dns == POD_DNS:
             values = replace(values, dns_upstream=await cluster_dns.find_server(client))
         if foreign is not None and not values.tenant_id:
             tenant = await identity_webhook.read_tenant(client, foreign)
             values = replace(values, tenant_id=tenant)
+        values = choose_tenant(values, existing)
         return CheckedCluster(
             existing=existing,
             foreign_webhook=foreign is not None,
@@ -164,6 +180,17 @@ class Installer:
             return checked.values
         return replace(checked.values, all_namespaces=False)
 
+    async def start_webhook(self, checked: CheckedCluster) -> None:
+        """Start the webhook for identities while a new cloud starts.
+
+        Errors:  NotOurs, KubeError.
+        """
+        if not checked.starts_webhook_early:
+            return
+        own = identity_webhook.build_own(checked.values, checked.values.tenant_id)
+        for name, change in await identity_webhook.start_own(self.client, own, self.clock()):
+            self._changed(name, change)
+
     async def wait(self, namespace: str) -> None:
         """Wait until the cloud is ready.
 
@@ -178,39 +205,51 @@ class Installer:
             sleep=self.sleep,
         )
 
+    async def connect_names(self, request: InstallRequest, values: CloudValues) -> None:
+        """Begin to give pods the names of Azure; the cloud is ready. `connect_pods` waits until they resolve.
+
+        Errors:  CorefileError, KubeError.
+        """
+        if request.dns == CLUSTER_DNS:
+            address = (await self._read_service(values.namespace))["spec"]["clusterIP"]
+            if await cluster_dns.add(self.client, values.namespace, address, _served(values)):
+                self._changed("coredns in kube-system", ObjectChange.CONFIGURED)
+        elif await cluster_dns.remove(self.client, values.namespace):
+            self._changed("coredns in kube-system", "restored")
+
     async def connect_pods(
         self, request: InstallRequest, checked: CheckedCluster, tenant_id: str
     ) -> None:
-        """Give pods their identity, the CA and the names of Azure; the cloud is ready.
+        """Give pods their identity and the CA; the cloud is ready. Return when names resolve to it.
 
-        Errors:  NotOurs, CorefileError, WaitTimeout, KubeError.
+        Errors:  NotOurs, WaitTimeout, KubeError.
         """
-        if checked.foreign_webhook:
-            self.progress("the webhook for identities that the cluster has is kept")
-        else:
-            own = identity_webhook.build_own(checked.values, tenant_id)
-            for name, change in await identity_webhook.apply_own(self.client, own, self.clock()):
-                self._changed(name, change)
         if checked.values.all_namespaces and self._until_ready(checked) != checked.values:
             registration = build_registration(checked.values)
             await objects.apply(self.client, registration, registration)
             self._changed("all namespaces but the system's", "selected")
         for name in await namespaces.enable(self.client, request.selected):
             self._changed(f"namespace/{name}", "labelled")
-        if request.dns == CLUSTER_DNS:
-            values = checked.values
-            address = (await self._read_service(values.namespace))["spec"]["clusterIP"]
-            if await cluster_dns.add(self.client, values.namespace, address, _served(values)):
-                self._changed("coredns in kube-system", ObjectChange.CONFIGURED)
-        elif await cluster_dns.remove(self.client, checked.values.namespace):
-            self._changed("coredns in kube-system", "restored")
-        # Both start at the same time.
-        if not checked.foreign_webhook:
-            await self._wait_for("the webhook for identities", self._has_webhook)
+        if checked.foreign_webhook:
+            self.progress("the webhook for identities that the cluster has is kept")
+        else:
+            await self._complete_webhook(checked, tenant_id)
         await self._wait_for("CoreDNS", lambda: cluster_dns.is_restarted(self.client))
 
-    async def _has_webhook(self) -> bool:
-        return is_rolled_out(await self.client.get(identity_webhook.DEPLOYMENT_PATH))
+    async def _complete_webhook(self, checked: CheckedCluster, tenant_id: str) -> None:
+        """Wait until the webhook serves, then let the API server refuse pods that it cannot change."""
+        path = identity_webhook.DEPLOYMENT_PATH
+        own = identity_webhook.build_own(checked.values, tenant_id)
+        if not checked.starts_webhook_early or tenant_id != checked.values.tenant_id:
+            for name, change in await identity_webhook.start_own(self.client, own, self.clock()):
+                self._changed(name, change)
+        await self._wait_for("the webhook for identities", partial(self._is_rolled_out, path))
+        for name, change in await identity_webhook.complete_own(self.client, own):
+            if change != ObjectChange.UNCHANGED:
+                self._changed(name, change)
+
+    async def _is_rolled_out(self, path: str) -> bool:
+        return is_rolled_out(await self.client.get(path))
 
     async def _read_service(self, namespace: str) -> dict[str, Any]:
         return await self.client.get(f"/api/v1/namespaces/{namespace}/services/{NAME}")
@@ -226,7 +265,7 @@ class Installer:
                     f"{what} is not ready after {self.timeout:.0f} seconds",
                     hint="run the command again; it continues where it stopped",
                 )
-            await self.sleep(_POLL_SECONDS)
+            await self.sleep(POLL_SECONDS)
 
     def _changed(self, name: str, change: str) -> None:
         self.changes += change != ObjectChange.UNCHANGED
@@ -276,10 +315,25 @@ def _served(values: CloudValues) -> tuple[str, ...]:
     return list_served_names(STORAGE_SERVICES if values.azurite_image else ())
 
 
+def is_new(existing: Mapping[str, Object]) -> bool:
+    """Return whether no cloud has run: there is no pod for it, and it has stored no identity."""
+    secret = existing.get(f"secret/{IDENTITY_SECRET}") or {}
+    return f"deployment/{NAME}" not in existing and not secret.get("data")
+
+
+def choose_tenant(values: CloudValues, existing: Mapping[str, Object]) -> CloudValues:
+    """Return the values with a tenant for a new cloud; the data of a claim may have one already."""
+    if values.tenant_id or values.claim or not is_new(existing):
+        return values
+    return replace(values, tenant_id=str(uuid.uuid4()))
+
+
 def keep_earlier(values: CloudValues, existing: Mapping[str, Object]) -> CloudValues:
     """Return the values with those of the earlier installation where none are given."""
     deployment, seed = existing.get(f"deployment/{NAME}"), existing.get(f"configmap/{SEED}")
     image, claim, tenant, azurite_image = "", "", "", ""
+    account = existing.get(f"serviceaccount/{NAME}") or {}
+    secrets = [str(each["name"]) for each in account.get("imagePullSecrets") or ()]
     if deployment is not None:
         pod = deployment["spec"]["template"]["spec"]
         container = pod["containers"][0]
@@ -296,6 +350,7 @@ def keep_earlier(values: CloudValues, existing: Mapping[str, Object]) -> CloudVa
         claim=values.claim or claim,
         tenant_id=values.tenant_id or tenant,
         azurite_image=values.azurite_image or azurite_image,
+        pull_secret=values.pull_secret or next(iter(secrets), ""),
     )
 
 

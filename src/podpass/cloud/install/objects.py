@@ -42,6 +42,7 @@ class CloudValues:
     Shapes:  `claim` names an existing PersistentVolumeClaim; without one, the data ends with the pod.
              With `dns_upstream`, the address of the cluster's DNS, pods ask the cloud's resolver first.
              With `azurite_image`, the cloud serves storage accounts: those of the seed.
+             `pull_secret` names a Secret with the credentials of the image's registry.
     """
 
     image: str
@@ -54,13 +55,14 @@ class CloudValues:
     tenant_id: str = ""
     dns_upstream: str = ""
     azurite_image: str = ""
+    pull_secret: str = ""
 
 
 def build_objects(values: CloudValues) -> list[Object]:
     """Build the objects in the order in which they are applied."""
     return [
         _build_namespace(values),
-        _build(values, "v1", "ServiceAccount", NAME, automountServiceAccountToken=False),
+        _build(values, "v1", "ServiceAccount", NAME, **_build_account(values)),
         _build(values, f"{_RBAC}/v1", "Role", NAME, rules=_build_rules()),
         _build(values, f"{_RBAC}/v1", "RoleBinding", NAME, **_bind(values)),
         _build_cluster_wide("ClusterRole", rules=build_rules(BundleNames())),
@@ -82,6 +84,15 @@ def _build_namespace(values: CloudValues) -> Object:
     labels = {f"pod-security.kubernetes.io/{level}": "restricted" for level in _LEVELS}
     metadata = {"name": values.namespace, "labels": {**LABELS, **labels}}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+
+
+def _build_account(values: CloudValues) -> Object:
+    return {"automountServiceAccountToken": False, **build_pull_secrets(values)}
+
+
+def build_pull_secrets(values: CloudValues) -> Object:
+    """Build the field of a ServiceAccount that names the pull secret, if there is one."""
+    return {"imagePullSecrets": [{"name": values.pull_secret}]} if values.pull_secret else {}
 
 
 def _build_rules() -> list[Object]:
@@ -221,6 +232,8 @@ def _build_container(values: CloudValues) -> Object:
             # `kubectl exec` finds the running cloud by it.
             {"name": "PODPASS_DATA_DIR", "value": DATA_DIR},
             {"name": "PODPASS_PROPAGATION_DELAY", "value": str(values.propagation_seconds)},
+            # glibc returns larger blocks to the system at once: each hash of a password needs 16 MiB.
+            {"name": "MALLOC_MMAP_THRESHOLD_", "value": "1048576"},
         ],
         "ports": [
             {"name": "https", "containerPort": PORT},

@@ -10,7 +10,7 @@ from podpass.cloud.install.object_names import NAME, SELECTOR
 from podpass.errors import Error
 from podpass.kubernetes.client import KubeClient
 
-_POLL_SECONDS = 0.5
+POLL_SECONDS = 0.2
 # The kubelet sets these reasons when it has tried; it tries again, but seldom with another result.
 _FATAL_REASONS = {
     "ErrImageNeverPull": "the image is not on the node and must not be pulled",
@@ -20,7 +20,7 @@ _FATAL_REASONS = {
 }
 _IMAGE_HINT = (
     "load it into the cluster (`kind load docker-image`, `k3d image import`, `minikube image load`) or name"
-    " another one with {}"
+    " another one with {}; a private registry needs --pull-secret"
 )
 _MAX_MESSAGE = 300
 
@@ -69,7 +69,7 @@ async def wait_until_ready(
                 f"after {seconds:.0f} seconds: {state}",
                 hint=f"read its log: kubectl logs -n {namespace} deployment/{NAME}",
             )
-        await sleep(_POLL_SECONDS)
+        await sleep(POLL_SECONDS)
 
 
 async def list_pods(client: KubeClient, namespace: str) -> list[dict[str, Any]]:

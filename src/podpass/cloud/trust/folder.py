@@ -50,6 +50,22 @@ def read_public_roots() -> bytes:
     raise NoPublicRoots("this image has no public root certificates")
 
 
+def check_folder(folder: Path) -> None:
+    """Check that a folder has no files but those of an earlier bundle; a missing one is created later.
+
+    Errors:  TrustFolderRefused.
+    """
+    try:
+        present = {each.name for each in folder.iterdir()}
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise TrustFolderRefused(f"cannot read {folder}: {exc.strerror}") from exc
+    # A folder of the system's certificates must not be replaced by mistake.
+    if others := {name for name in present if not _is_own(name)}:
+        raise TrustFolderRefused(f"{folder} has other files, such as {min(others)[:80]!r}")
+
+
 def write_folder(folder: Path, public_roots: bytes, ca: bytes) -> None:
     """Write the files of the bundle, and the variables of containers that mount the folder.
 
@@ -70,11 +86,8 @@ def write_folder(folder: Path, public_roots: bytes, ca: bytes) -> None:
 
 def _write(folder: Path, files: dict[str, bytes]) -> None:
     folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    check_folder(folder)
     present = {each.name for each in folder.iterdir()}
-    # A folder of the system's certificates must not be replaced by mistake.
-    others = {name for name in present if not _is_own(name)}
-    if others:
-        raise TrustFolderRefused(f"{folder} has other files, such as {min(others)[:80]!r}")
     for name, content in files.items():
         part = folder / _PART
         _create(part, content)

@@ -40,6 +40,7 @@ class BadKubeconfig(Error):
     """A kubeconfig cannot be read, or uses a feature that this client does not support."""
 
     code = "bad_kubeconfig"
+    exit_code = 2
     hint = "set a server, its certificate-authority, and a token, a client certificate or a plugin (exec)"
 
 
