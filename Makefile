@@ -33,7 +33,7 @@ PROCESSES = $(shell grep -rl --include='test_*.py' 'mark\.processes' tests | LC_
 ALONE  = $(if $(AGAIN),--last-failed --last-failed-no-failures=none -n 0)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo tutorial test check lint house fix docs site bench test-processes test-browser test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-node test-containers test-conformance soak fuzz mutation rules release clean
+.PHONY: help demo tutorial test check lint house fix docs site bench test-processes test-browser test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-node test-containers test-kind test-conformance soak fuzz mutation rules release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -111,7 +111,7 @@ bench: $(VENV)/.dev ## run the benchmarks; each figure is a ratio to a peer or a
 	$(BIN)/python -m bench
 
 test-processes: $(VENV)/.dev $(VENV)/.docs ## run tests that start, kill and drain processes, build images or wait for real time
-	$(PYTEST) -m 'processes and not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak or node or browser or containers)' -n 2 --dist loadfile $(PROCESSES) -rs $(if $(K),-k '$(K)') $(ALONE)
+	$(PYTEST) -m 'processes and not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak or node or browser or containers or kind)' -n 2 --dist loadfile $(PROCESSES) -rs $(if $(K),-k '$(K)') $(ALONE)
 
 test-browser: $(VENV)/.browser ## test the console in a real Chromium; installs it if possible, skips otherwise: WRITE=yes for the screenshots
 	$(BIN)/python -m tests.browser.programs
@@ -146,6 +146,10 @@ test-node: $(VENV)/.dev ## test the webhook and the sidecar on a real node: kube
 test-containers: $(VENV)/.dev ## test image, compose.yaml, Testcontainers and devcontainer with Docker Engine and podman; installs both if possible; needs root
 	$(BIN)/python -m tests.containers.programs
 	$(PYTEST) -m containers tests/containers -rs $(if $(K),-k '$(K)') $(ALONE)
+
+test-kind: $(VENV)/.dev ## test the guide for kind with kind itself, on a node image that is made here; installs Docker Engine if possible; needs root: K=text
+	$(BIN)/python -m tests.kind.programs
+	$(PYTEST) -m kind tests/kind -rs $(if $(K),-k '$(K)') $(ALONE)
 
 test-conformance: $(VENV)/.dev ## run Kubernetes' own conformance tests on an instance, 15 minutes; the first run builds them with Go: K=text
 	$(BIN)/python -m tests.conformance $(if $(K),--focus '$(K)')

@@ -27,6 +27,7 @@ class CannotBuild(Exception):
 
 _AZWI = "github.com/Azure/azure-workload-identity/cmd/"
 _HELM = "helm.sh/helm/v3/"
+KIND = "sigs.k8s.io/kind"
 EXTERNAL_SECRETS = "github.com/external-secrets/external-secrets"
 SECRETS_STORE_DRIVER = "sigs.k8s.io/secrets-store-csi-driver"
 SECRETS_STORE_PROVIDER = "github.com/Azure/secrets-store-csi-driver-provider-azure"
@@ -40,6 +41,7 @@ PROGRAMS = {
     # The solver alone: the command of cert-manager is a module of its own, which the proxy does not have.
     "cert-manager-solver": Program(folder="cert_manager", package="."),
     "coredns": Program(folder="coredns", package="github.com/coredns/coredns"),
+    "crictl": Program(folder="crictl", package="sigs.k8s.io/cri-tools/cmd/crictl"),
     "crane": Program(folder="crane", package="github.com/google/go-containerregistry/cmd/crane"),
     "external-secrets": Program(folder="external_secrets", package=EXTERNAL_SECRETS),
     # msgraph-sdk-go is azwi's library, and its build takes minutes: one version of it for both.
@@ -53,6 +55,7 @@ PROGRAMS = {
         f" -X {_HELM}pkg/chartutil.k8sVersionMajor=1 -X {_HELM}pkg/chartutil.k8sVersionMinor=37"
         f" -X {_HELM}pkg/lint/rules.k8sVersionMajor=1 -X {_HELM}pkg/lint/rules.k8sVersionMinor=37",
     ),
+    "kind": Program(folder="kind", package=KIND),
     "kubelogin": Program(folder="kubelogin", package="github.com/Azure/kubelogin"),
     "pause": Program(folder="pause", package="."),
     "plugin-registrar": Program(folder="plugin_registrar", package="."),

@@ -1,7 +1,7 @@
 """Released container engines in namespaces of their own: Docker Engine, and podman with Docker's API."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -56,13 +56,14 @@ class Engine:
 
 
 @contextlib.contextmanager
-def docker_engine() -> Iterator[Engine]:
-    """Run Docker Engine."""
+def docker_engine(prepare: Callable[[Sandbox], Sequence[str]] = lambda _: ()) -> Iterator[Engine]:
+    """Run Docker Engine; `prepare` changes the sandbox first, and returns more options."""
     with sandbox() as box:
+        more = prepare(box)
         command = ("dockerd", "--host", f"unix://{_DOCKER}", "--pidfile", "/run/docker.pid")
         places = ("--data-root", "/var/lib/docker", "--exec-root", "/run/docker")
         groups = ("--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", box.cgroup)
-        with _running(box, "dockerd", [*command, *places, *groups], _DOCKER) as engine:
+        with _running(box, "dockerd", [*command, *places, *groups, *more], _DOCKER) as engine:
             yield engine
 
 

@@ -37,6 +37,7 @@ class Image:
     command: Sequence[str] = ()
     user: str = USER
     variables: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: str = "SIGTERM"
 
 
 def write_archive(image: Image, file: Path) -> Path:
@@ -49,6 +50,7 @@ def write_archive(image: Image, file: Path) -> Path:
             "Env": [f"{key}={value}" for key, value in image.variables.items()],
             "Entrypoint": [*image.command],
             "WorkingDir": "/",
+            "StopSignal": image.stop_signal,
         },
         "rootfs": {"type": "layers", "diff_ids": [_digest(layer) for layer in image.layers]},
     }

@@ -18,6 +18,8 @@ NODE = {
     "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
     "kubelet": "k8s.io/kubernetes/cmd/kubelet",
 }
+# What kind's nodes need as well; `make test-kind` runs it.
+KIND = {"kubeadm": "k8s.io/kubernetes/cmd/kubeadm"}
 # Kubernetes' own end-to-end tests, and the program that most of their pods run.
 TESTS = {
     "e2e.test": "k8s.io/kubernetes/test/e2e",
@@ -39,5 +41,5 @@ def programs(version: str) -> dict[str, Program]:
             ldflags=ldflags,
             is_test=name == "e2e.test",
         )
-        for name, package in (NAMES | NODE | TESTS).items()
+        for name, package in (NAMES | NODE | KIND | TESTS).items()
     }
