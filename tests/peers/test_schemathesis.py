@@ -85,6 +85,8 @@ def test_resource_manager_responds_as_described(
         "subscription": [subscription],
         "group": ["fuzzed", "fuzzed-2"],
         "name": ["fuzzed-name", str(uuid.uuid4())],
+        "zone": ["fuzzed.test", "fuzzed"],
+        "record": ["@", "fuzzed", "*"],
         "identity": ["fuzzed-name"],
         "location": ["westeurope"],
         "namespace": ["Microsoft.KeyVault", "Microsoft.Nothing"],

@@ -21,6 +21,7 @@ def _facts(instance: Instance, program: str, *arguments: str) -> Any:
         "azure-keyvault-secrets",
         "azure-mgmt-authorization",
         "azure-mgmt-containerservice",
+        "azure-mgmt-dns",
         "azure-mgmt-keyvault",
         "azure-mgmt-msi",
         "azure-mgmt-resource",
@@ -54,6 +55,30 @@ def test_sdk_manages_groups_resources_and_providers(instance: Instance) -> None:
         "subscription": "Enabled",
         "locations": True,
         "gone": [404, "ResourceGroupNotFound"],
+    }
+
+
+@pytest.mark.usefixtures("principal")
+def test_sdk_manages_dns_zones_and_record_sets(instance: Instance) -> None:
+    facts = _facts(instance, "dns_zones.py", instance.status["subscription_id"], "peer-dns")
+    assert facts == {
+        "zone": ["peer.test", "global", "Public", 2],
+        "tags": {"use": "test"},
+        "zones": ["peer.test"],
+        "fqdn": "www.peer.test.",
+        "exists": [412, "PreconditionFailed"],
+        "texts": [["one"], ["two"]],
+        "changed": [412, "PreconditionFailed"],
+        "ttl": 7,
+        "long": [400, "BadRequest"],
+        "alias": [409, "Conflict"],
+        "listed": ["NS/@", "SOA/@", "A/a", "TXT/www"],
+        "of_type": ["www"],
+        "servers": 4,
+        "no_zone": _NOT_FOUND,
+        "no_parent": [404, "ParentResourceNotFound"],
+        "no_record": [404, "NotFound"],
+        "gone": _NOT_FOUND,
     }
 
 

@@ -1,4 +1,4 @@
-"""What `podpass cloud env` and `podpass cloud run` share: the folder of the context, and its variables."""
+"""What `podpass cloud env`, `run` and `browser` share: the folder of the context, and its variables."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -120,6 +120,15 @@ async def test_later_installation_leaves_the_policy_of_a_complete_webhook(
     assert await read_policies(admin) == ["Fail"]
 
 
+async def test_registration_whose_webhooks_were_removed_is_completed(admin: KubeClient) -> None:
+    await identity_webhook.apply_own(admin, objects(), NOW)
+    await admin.patch(REGISTRATION, {"webhooks": None})
+    await identity_webhook.start_own(admin, objects(), NOW)
+    assert await read_policies(admin) == ["Ignore"]
+    await identity_webhook.complete_own(admin, objects())
+    assert await read_policies(admin) == ["Fail"]
+
+
 async def test_no_certificate_is_created_for_an_existing_secret(admin: KubeClient) -> None:
     await identity_webhook.apply_own(admin, objects(), NOW)
     before = await read_data(admin)

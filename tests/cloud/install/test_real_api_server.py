@@ -11,7 +11,7 @@ from podpass.cloud.gateway import SERVED_NAMES
 from podpass.cloud.install import apply, cluster_dns, identity_webhook, namespaces
 from podpass.cloud.install.apply import ObjectChange
 from podpass.cloud.install.installer import Installer, InstallRequest
-from podpass.cloud.install.objects import CloudValues, build_objects
+from podpass.cloud.install.objects import CloudValues, Object, build_objects
 from podpass.cloud.install.rights import MissingRights, Right, list_rights
 from podpass.crypto.secret import Secret
 from podpass.kubernetes.client import KubeClient
@@ -97,6 +97,15 @@ def _installer(client: KubeClient) -> Installer:
     return Installer(client=client, report=print, progress=print, timeout=120, clock=system)
 
 
+async def read_hook(admin: KubeClient, own: list[Object]) -> Object:
+    """Return the entry of the registration of podpass's webhook."""
+    registration = await apply.read(admin, own[-1])
+    assert registration is not None
+    [hook] = registration["webhooks"]
+    found: Object = hook
+    return found
+
+
 async def test_account_with_the_listed_rights_installs_and_removes(accounts: Accounts) -> None:
     before = await read(accounts.admin, "coredns")
     async with await accounts.create("exact", RIGHTS) as client:
@@ -105,8 +114,15 @@ async def test_account_with_the_listed_rights_installs_and_removes(accounts: Acc
         checked = await made.check(request, "podpass:1")
         await made.apply(checked)
         own = identity_webhook.build_own(checked.values, TENANT)
-        await identity_webhook.apply_own(client, own, system())
-        again = await identity_webhook.apply_own(client, own, system())
+        await identity_webhook.start_own(client, own, system())
+        new = await read_hook(accounts.admin, own)
+        await identity_webhook.complete_own(client, own)
+        complete = await read_hook(accounts.admin, own)
+        assert (new["failurePolicy"], complete["failurePolicy"]) == ("Ignore", "Fail")
+        assert complete["clientConfig"] == new["clientConfig"]
+        assert complete["clientConfig"]["caBundle"]
+        again = await identity_webhook.start_own(client, own, system())
+        again += await identity_webhook.complete_own(client, own)
         assert [(name, change) for name, change in again if change != ObjectChange.UNCHANGED] == []
         assert await namespaces.enable(client, ["default"]) == ["default"]
         assert await cluster_dns.add(client, VALUES.namespace, "127.96.1.2", SERVED_NAMES)

@@ -13,6 +13,7 @@ ZONES = f"{GROUP}/providers/{TYPE}"
 ZONE = f"{ZONES}/example.test"
 TXT = f"{ZONE}/TXT/_acme-challenge.www"
 GLOBAL = {"location": "global"}
+MANY_TEXTS = [{"value": ["x" * 255] * 16}, {"value": ["x" * 17]}]
 
 
 def record_set(*values: str, ttl: int = 60) -> dict[str, Any]:
@@ -138,7 +139,7 @@ async def test_update_keeps_what_it_does_not_name(manager: Any) -> None:
         ("TXT/a", {"TTL": True, "TXTRecords": []}, "'TTL' must be"),
         ("TXT/a", {"TTL": 2**31, "TXTRecords": []}, "'TTL' must be"),
         ("TXT/a", {"TTL": 1, "TXTRecords": [{"value": ["x" * 256]}]}, "at most 255 bytes"),
-        ("TXT/a", {"TTL": 1, "TXTRecords": [{"value": ["x" * 255] * 5}]}, "at most 1024 bytes"),
+        ("TXT/a", {"TTL": 1, "TXTRecords": MANY_TEXTS}, "more than 4096 bytes in all"),
         ("TXT/a", {"TTL": 1, "TXTRecords": [{"value": []}]}, "one or more strings"),
         ("TXT/a", {"TTL": 1, "TXTRecords": [{"value": ["x"]}] * 2}, "a record twice"),
         (
@@ -172,11 +173,33 @@ async def test_invalid_record_set_is_refused_and_not_stored(
     assert (await manager.send("GET", f"{ZONE}/{path}"))[0] == 404
 
 
+async def test_text_records_of_4096_bytes_together_are_stored(manager: Any) -> None:
+    records = [MANY_TEXTS[0], {"value": ["x" * 16]}]
+    body = {"properties": {"TTL": 1, "TXTRecords": records}}
+    status, written, _ = await manager.send("PUT", f"{ZONE}/TXT/a", body)
+    assert (status, written["properties"]["TXTRecords"]) == (201, records)
+
+
+@pytest.mark.parametrize("path", ["TXT/a", "TXT", "NS", "SOA/@", "recordsets", "all"])
+async def test_record_set_without_its_zone_names_the_missing_parent(
+    manager: Any, path: str
+) -> None:
+    missing = f"{ZONES}/missing.test/{path}"
+    requests: list[tuple[str, Any]] = [("GET", None)]
+    if path == "TXT/a":
+        requests += [("PUT", record_set("x")), ("PATCH", record_set("x")), ("DELETE", None)]
+    for method, body in requests:
+        status, answer, _ = await manager.send(method, missing, body)
+        assert (status, answer["error"]["code"]) == (404, "ParentResourceNotFound")
+        assert "'missing.test'" in answer["error"]["message"]
+
+
 async def test_cname_is_the_only_record_set_of_its_name(manager: Any) -> None:
     alias = {"properties": {"TTL": 1, "CNAMERecord": {"cname": "a.test"}}}
     await manager.send("PUT", f"{ZONE}/CNAME/one", alias)
     status, body, _ = await manager.send("PUT", f"{ZONE}/TXT/ONE", record_set("x"))
     assert (status, body["error"]["code"]) == (409, "Conflict")
+    assert body["error"]["message"].startswith("The name 'ONE' has a record set of another type")
     await manager.send("PUT", f"{ZONE}/TXT/two", record_set("x"))
     assert (await manager.send("PUT", f"{ZONE}/CNAME/two", alias))[0] == 409
     assert (await manager.send("PUT", f"{ZONE}/CNAME/one", alias))[0] == 200

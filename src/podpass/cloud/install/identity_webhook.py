@@ -90,8 +90,8 @@ async def start_own(
     Errors:  NotOurs, KubeError.
     """
     *others, registration = objects
-    existing = await apply.read(client, registration) or {"webhooks": ()}
-    policies = {each["name"]: each["failurePolicy"] for each in existing["webhooks"]}
+    existing = await apply.read(client, registration) or {}
+    policies = {each["name"]: each["failurePolicy"] for each in existing.get("webhooks") or ()}
     hooks = [
         {**each, "failurePolicy": policies.get(each["name"], "Ignore")}
         for each in registration["webhooks"]

@@ -25,7 +25,9 @@ from podpass.directory.store.dns_zones import (
 OWN_RECORD_SETS = 2  # SOA and NS of the zone itself
 _MAX_TTL = 2**31 - 1
 _MAX_RECORDS = 20
-_MAX_STRING, _MAX_TXT = 255, 1024
+_MAX_STRING = 255
+# Of all records of a set together: https://learn.microsoft.com/azure/dns/dns-zones-records
+_MAX_TXT = 4096
 _MAX_METADATA = 50
 
 
@@ -70,11 +72,8 @@ def _parse_strings(given: Mapping[str, Any], field: str) -> tuple[str, ...]:
         sizes = [len(one.encode()) for one in strings]
     except UnicodeEncodeError as exc:
         raise _invalid(f"'{field}' has a character that cannot be encoded") from exc
-    if not sizes or max(sizes) > _MAX_STRING or sum(sizes) > _MAX_TXT:
-        raise _invalid(
-            f"'{field}' must have one or more strings of at most {_MAX_STRING} bytes, together at most"
-            f" {_MAX_TXT} bytes"
-        )
+    if not sizes or max(sizes) > _MAX_STRING:
+        raise _invalid(f"'{field}' must have one or more strings of at most {_MAX_STRING} bytes")
     return strings
 
 
@@ -189,6 +188,9 @@ def _parse_records(given: Mapping[str, Any], kind: RecordType) -> tuple[tuple[st
     records = tuple(kind.parse(each, kind.field) for each in listed)
     if len(set(records)) < len(records):
         raise _invalid(f"'{kind.member}' has a record twice")
+    strings = [each for record in records for each in record]
+    if kind.name == "TXT" and sum(len(each.encode()) for each in strings) > _MAX_TXT:
+        raise _invalid(f"'{kind.member}' has more than {_MAX_TXT} bytes in all its records")
     return records
 
 

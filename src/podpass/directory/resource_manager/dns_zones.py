@@ -42,6 +42,16 @@ async def _require(context: OperationContext) -> OtherResource:
     return zone
 
 
+async def _require_parent(context: OperationContext) -> OtherResource:
+    zone = await _find(context)
+    if zone is None:
+        raise errors.not_found(
+            "ParentResourceNotFound",
+            f"There is no DNS zone '{context.name}' in resource group '{context.group}' for the record set.",
+        )
+    return zone
+
+
 async def _show(context: OperationContext, zone: OtherResource) -> dict[str, Any]:
     return dns_wire.zone_to_json(zone, await context.directory.dns_zones.count(zone.resource_id))
 
@@ -126,7 +136,7 @@ def _record_etag(found: DnsRecordSet | None) -> str | None:
 async def _write_record(
     kind: RecordType, context: OperationContext, *, merge: bool
 ) -> ManagerResponse:
-    zone, name = await _require(context), context.params["record"]
+    zone, name = await _require_parent(context), context.params["record"]
 
     def step(old: DnsRecordSet | None) -> DnsRecordSet:
         wire.check_etag(context, "The record set", _record_etag(old))
@@ -141,7 +151,7 @@ async def _write_record(
 
 
 async def _delete_record(kind: RecordType, context: OperationContext) -> ManagerResponse:
-    zone, name = await _require(context), context.params["record"]
+    zone, name = await _require_parent(context), context.params["record"]
 
     def step(old: DnsRecordSet | None) -> None:
         wire.check_etag(context, "The record set", _record_etag(old))
@@ -151,7 +161,7 @@ async def _delete_record(kind: RecordType, context: OperationContext) -> Manager
 
 
 async def _get_record(kind: RecordType, context: OperationContext) -> ManagerResponse:
-    zone, name = await _require(context), context.params["record"]
+    zone, name = await _require_parent(context), context.params["record"]
     found = await context.directory.dns_zones.get(zone.resource_id, kind.name, name)
     if found is None:
         raise _record_not_found(context, kind.name)
@@ -166,7 +176,7 @@ def _record_not_found(context: OperationContext, kind: str) -> errors.ManagerErr
 
 
 async def _get_own(kind: str, context: OperationContext) -> ManagerResponse:
-    for shown in dns_wire.own_record_sets(await _require(context)):
+    for shown in dns_wire.own_record_sets(await _require_parent(context)):
         if context.params["record"] == APEX and shown["type"] == f"{TYPE}/{kind}":
             return ManagerResponse(body=shown)
     raise _record_not_found(context, kind)
@@ -176,7 +186,7 @@ async def _list_records(kind: str | None, context: OperationContext) -> ManagerR
     context.query.filter.require_known(frozenset())
     if any(name.lower() == _SUFFIX_FILTER for name in context.query.raw):
         raise errors.bad_request("BadRequest", f"podpass does not support {_SUFFIX_FILTER}.")
-    zone = await _require(context)
+    zone = await _require_parent(context)
 
     async def fetch(after: str | None, limit: int) -> list[DnsRecordSet]:
         return await context.directory.dns_zones.page(
@@ -191,7 +201,7 @@ async def _list_records(kind: str | None, context: OperationContext) -> ManagerR
 
 
 async def _list_own(kind: str, context: OperationContext) -> ManagerResponse:
-    shown = dns_wire.own_record_sets(await _require(context))
+    shown = dns_wire.own_record_sets(await _require_parent(context))
     return wire.list_response(one for one in shown if one["type"] == f"{TYPE}/{kind}")
 
 
@@ -203,9 +213,7 @@ _LIST = ManagerOperation(title="list DNS zones", action=f"{TYPE}/read", run=_lis
 
 
 def _list_route(path: str, run: OperationHandler) -> Route:
-    operation = ManagerOperation(
-        title="list record sets", action=f"{TYPE}/{path}/read", run=run, reads_body=False
-    )
+    operation = ManagerOperation(title="list record sets", action=f"{TYPE}/{path}/read", run=run)
     return Route(method="GET", path=f"{_ONE}/{path}", operation=operation)
 
 

@@ -161,7 +161,9 @@ def _check_neighbours(connection: Connection, new: DnsRecordSet) -> None:
     if new.type == _ALIAS and new.name == APEX:
         raise errors.Conflict("a zone has no CNAME record set of its own name")
     if types and _ALIAS in (new.type, *types):
-        text = f"{new.name} has a record set of another type: a CNAME must be the only one"
+        text = (
+            f"the name '{new.name}' has a record set of another type: a CNAME must be the only one"
+        )
         raise errors.Conflict(text, name=new.name)
     if _count(connection, new.zone_id) >= MAX_RECORD_SETS:
         text = f"a zone has at most {MAX_RECORD_SETS} record sets"
