@@ -64,8 +64,9 @@ async def has_host(name: str) -> bool:
 
 
 async def look_up(host: str) -> DnsLookup | None:
-    """Return empty zones, one of which has the name of the cluster's domain."""
-    zone = next((one for one in ("example.test", "cluster.local") if host.endswith(one)), None)
+    """Return empty zones, of which all but the first have names of the cluster."""
+    names = ("example.test", "cluster.local", "shop.svc", "10.in-addr.arpa", "d.f.ip6.arpa")
+    zone = next((one for one in names if host.endswith(one)), None)
     return None if zone is None else DnsLookup(zone=zone, exists=False)
 
 
@@ -122,7 +123,13 @@ async def test_names_have_the_address_of_the_service_and_the_webhook_is_register
         assert await ask(sockets, "other-vault.vault.azure.net") == ["NXDOMAIN"]
         assert await ask(sockets, "example.com") == ["REFUSED"]
         assert await ask(sockets, "www.example.test") == ["NXDOMAIN"]
-        assert await ask(sockets, "web.shop.svc.cluster.local") == ["REFUSED"]
+        for name in (
+            "web.shop.svc.cluster.local",
+            "web.shop.svc",
+            "1.10.in-addr.arpa",
+            "d.f.ip6.arpa",
+        ):
+            assert await ask(sockets, name) == ["REFUSED"]
         path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
         registration = await admin.get(f"{path}/podpass-cloud-trust")
         (hook,) = registration["webhooks"]

@@ -122,6 +122,7 @@ async def test_management_queries_use_an_index(
         await directory.groups.page(SUB.rpartition("/")[2], limit=10)
         await directory.dns_zones.page(f"{SUB}/zone", type_="TXT", after="a TXT", limit=10)
         await directory.dns_zones.look_up("www.example.test")
+        await directory.dns_zones.find_conflict(f"{SUB}/example.test", "example.test")
         await directory.audit.list(after=100, limit=10)
         await directory.identities.delete(TENANT, made.client_id)
         await directory.groups.delete(SUB.rpartition("/")[2], "web")

@@ -107,7 +107,8 @@ def test_other_operating_system_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    "url", ["--headless", "file:///etc/passwd", "javascript:alert(1)", "login", ""]
+    "url",
+    ["--headless", "file:///etc/passwd", "javascript:alert(1)", "login", "", "http://[", "//]"],
 )
 def test_address_that_is_not_a_page_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="is not the address of a page"):

@@ -163,9 +163,9 @@ def test_reset_keeps_the_blobs_and_restores_the_roles(storage: Installation) -> 
     assert "is as at its start" in storage.podpass("reset")
     client = STORAGE_CLIENTS["python"]
     app = container(["python", "-c", _READ], f"registry.example/{client.image}:1")
-    storage.node.apply(pod("after-reset", "shop", app))
-    storage.node.wait_for("wait", _ENDED, "pod/after-reset", "-n", "shop")
-    assert storage.node.kubectl("logs", "after-reset", "-n", "shop") == "hello\n"
+    storage.node.apply(pod("blob-after-reset", "shop", app))
+    storage.node.wait_for("wait", _ENDED, "pod/blob-after-reset", "-n", "shop")
+    assert storage.node.kubectl("logs", "blob-after-reset", "-n", "shop") == "hello\n"
 
 
 def test_names_for_single_pods_need_no_change_of_the_clusters_dns(storage: Installation) -> None:

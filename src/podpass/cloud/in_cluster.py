@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 _NOT_FOUND = 404
 _DEFAULT_DOMAIN = "cluster.local"
+# Pods look up Services also as NAME.NAMESPACE.svc, and addresses by the reverse zones.
+_CLUSTER_NAMES = ("svc", "in-addr.arpa", "ip6.arpa")
 _RECONCILE_SECONDS = 30.0
 
 
@@ -86,7 +88,7 @@ class ClusterServices:
             addresses,
             host_exists=host_exists,
             look_up=look_up,
-            reserved=[domain],
+            reserved=[domain, *_CLUSTER_NAMES],
             upstream=upstream,
         )
         await stack.enter_async_context(run_resolver(resolver, sockets.dns_udp, sockets.dns_tcp))

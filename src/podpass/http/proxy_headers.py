@@ -63,6 +63,8 @@ def _parse_address(text: str) -> str | None:
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        return str(ip_address(text))
+        found = ip_address(text)
     except ValueError:
         return None
+    # A proxy with a socket for both families writes ::ffff:10.0.0.7.
+    return str(getattr(found, "ipv4_mapped", None) or found)

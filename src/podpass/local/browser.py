@@ -73,7 +73,11 @@ def check_url(url: str) -> None:
 
     Errors:  UsageError.
     """
-    if urlsplit(url).scheme not in ("http", "https"):
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError:  # brackets without an IPv6 address
+        scheme = ""
+    if scheme not in ("http", "https"):
         raise UsageError(f"{url!r} is not the address of a page", hint="pass https://HOST/PATH")
 
 

@@ -42,10 +42,9 @@ def zone_id(wanted: SeedDnsZone, group_id: str) -> str:
 
 async def find_fault(directory: Directory, wanted: SeedDnsZone, group_id: str) -> str:
     """Return why a zone cannot be stored, or an empty text."""
-    for one in await directory.other_resources.page_named(TYPE, wanted.name):
-        if one.resource_id.lower() != zone_id(wanted, group_id).lower():
-            return f"another resource group has this zone: {one.resource_id}"
-    return ""
+    own = zone_id(wanted, group_id)
+    other = await directory.dns_zones.find_conflict(own, wanted.name)
+    return f"another resource group has this zone, or names of it: {other}" if other else ""
 
 
 async def put_zone(directory: Directory, wanted: SeedDnsZone, group_id: str) -> WriteResult:

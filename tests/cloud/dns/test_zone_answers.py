@@ -134,6 +134,10 @@ async def test_name_that_the_gateway_serves_belongs_to_no_zone(
 ) -> None:
     await put(directory, "A", "@", ("192.0.2.66",), zone="graph.microsoft.com")
     assert shown(await cloud.ask("graph.microsoft.com")) == ["graph.microsoft.com. 5 10.96.7.7"]
+    # A resolver of the pod could keep the address that follows the alias.
+    await put(directory, "CNAME", "graph", ("Graph.microsoft.com.",))
+    alias = ["graph.example.test. 60 Graph.microsoft.com."]
+    assert shown(await cloud.ask("graph.example.test")) == alias
 
 
 async def test_reserved_domain_belongs_to_no_zone(directory: Directory) -> None:

@@ -235,12 +235,25 @@ async def test_invalid_zone_is_refused(
     assert (await manager.send("GET", f"{ZONES}/{name}"))[0] == 404
 
 
-async def test_zone_of_another_group_is_refused(manager: Any) -> None:
+@pytest.mark.parametrize("name", ["example.test", "www.EXAMPLE.test", "a.b.example.test"])
+async def test_zone_with_names_of_another_group_is_refused(manager: Any, name: str) -> None:
     await manager.group("other")
-    path = ZONE.replace("/rg/", "/other/")
+    path = f"{ZONES}/{name}".replace("/rg/", "/other/")
     status, body, _ = await manager.send("PUT", path, GLOBAL)
     assert (status, body["error"]["code"]) == (409, "Conflict")
     assert (await manager.send("GET", path))[0] == 404
+
+
+async def test_zone_that_contains_a_zone_of_another_group_is_refused(manager: Any) -> None:
+    await manager.group("other")
+    inner = f"{ZONES}/deep.example.org"
+    assert (await manager.send("PUT", inner, GLOBAL))[0] == 201
+    path = f"{ZONES}/example.org".replace("/rg/", "/other/")
+    assert (await manager.send("PUT", path, GLOBAL))[0] == 409
+    # Names that only end or begin with the same letters, and zones of one group.
+    other = f"{ZONES}/badexample.org".replace("/rg/", "/other/")
+    assert (await manager.send("PUT", other, GLOBAL))[0] == 201
+    assert (await manager.send("PUT", f"{ZONES}/example.org", GLOBAL))[0] == 201
 
 
 async def test_role_is_required_for_each_operation(manager: Any) -> None:

@@ -1,5 +1,6 @@
 """Credential plugins of a kubeconfig: run as kubectl runs them, with a real program and a real server."""
 
+import asyncio
 import json
 import stat
 import sys
@@ -80,6 +81,14 @@ async def test_token_of_the_plugin_is_sent_and_reused(server: Any, version: str)
     assert info["spec"]["interactive"] is False
     assert info["spec"]["cluster"]["server"] == server.url
     assert info["spec"]["cluster"]["tls-server-name"] == "kubernetes.example"
+
+
+async def test_requests_at_the_same_time_run_the_plugin_once(server: Any) -> None:
+    path = kubeconfig(server, credential(token="first"), credential(token="second"))
+    async with KubeClient.from_kubeconfig(path) as client:
+        await asyncio.gather(*(client.get("/version") for _ in range(5)))
+    assert sent(server) == ["Bearer first"] * 5
+    assert len(runs(server)) == 1
 
 
 async def test_expired_token_is_replaced_before_the_request(server: Any) -> None:

@@ -77,7 +77,8 @@ class CloudResolver:
         self._zones = list_zones(served)
         self._addresses = addresses
         self._host_exists, self._look_up = host_exists, look_up
-        self._reserved = frozenset(map(normalize, reserved))
+        # An alias must not lead to a zone with a name of Azure, which the gateway serves.
+        self._reserved = frozenset((*map(normalize, reserved), *self._zones))
         self._upstream = upstream
         self._questions: Counter[bytes] = Counter()
         self._forwarded: set[bytes] = set()

@@ -86,7 +86,10 @@ async def _store(context: OperationContext, zone: OtherResource) -> ManagerRespo
     try:
         change = await context.directory.dns_zones.put(zone)
     except Conflict as exc:
-        text = f"The DNS zone '{zone.name}' exists in another resource group of this instance."
+        text = (
+            f"Another resource group of this instance has the DNS zone '{zone.name}', a zone that contains"
+            " it, or a zone in it."
+        )
         raise errors.conflict("Conflict", text) from exc
     status = 201 if change is WriteResult.CREATED else 200
     return ManagerResponse(status=status, body=await _show(context, zone))

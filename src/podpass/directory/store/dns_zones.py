@@ -48,18 +48,22 @@ class DnsZones:
     async def put(self, zone: OtherResource) -> WriteResult:
         """Create or replace a zone, whose name is in lower case; its resource group must exist.
 
-        Errors:  InvalidValue; GroupNotFound; Conflict for a zone of this name in another resource group.
+        Errors:  InvalidValue; GroupNotFound; Conflict with a zone of another resource group.
         """
         naming.raise_fault(naming.zone_name_fault(zone.name), naming.tags_fault(zone.tags))
 
         def step(write: Write) -> WriteResult:
-            same_name = select(zones.c.resource_id).filter_by(type=TYPE, name=zone.name)
-            for other in write.connection.scalars(same_name).all():
-                if other.lower() != zone.resource_id.lower():
-                    raise errors.Conflict(f"the zone exists already: {other}", name=zone.name)
+            if other := _find_conflict(write.connection, zone.resource_id, zone.name):
+                raise errors.Conflict(f"it conflicts with the zone {other}", name=zone.name)
             return other_resources.put_in(write, zone)
 
         return await self._session.write(step)
+
+    async def find_conflict(self, zone_id: str, name: str) -> str | None:
+        """Return the id of a zone of another resource group that shares names with a zone, or None."""
+        return await self._session.read(
+            lambda connection: _find_conflict(connection, zone_id, name)
+        )
 
     async def count(self, zone_id: str) -> int:
         """Count the record sets of a zone."""
@@ -118,9 +122,7 @@ class DnsZones:
 
         Shapes:  `host` is in lower case without a trailing dot.
         """
-        labels = host.split(".")
-        parents = [".".join(labels[index:]) for index in range(len(labels))]
-        return await self._session.read(lambda connection: _look_up(connection, host, parents))
+        return await self._session.read(lambda connection: _look_up(connection, host))
 
 
 def page_key(found: DnsRecordSet) -> str:
@@ -128,9 +130,29 @@ def page_key(found: DnsRecordSet) -> str:
     return f"{found.name.lower()} {found.type}"
 
 
-def _look_up(connection: Connection, host: str, parents: list[str]) -> DnsLookup | None:
+def _list_suffixes(host: str) -> list[str]:
+    labels = host.split(".")
+    return [".".join(labels[index:]) for index in range(len(labels))]
+
+
+def _find_conflict(connection: Connection, zone_id: str, name: str) -> str | None:
+    """Return the id of a zone of another group that has the name, contains it, or is in it.
+
+    No parent zone delegates to podpass, so the more specific zone answers. Without this check, a caller who
+    may write to one resource group could answer for names of another group's zone.
+    """
+    is_below = zones.c.name.endswith(f".{name}", autoescape=True)
+    query = select(zones.c.resource_key).where(
+        zones.c.type == TYPE, or_(zones.c.name.in_(_list_suffixes(name)), is_below)
+    )
+    own_group = zone_id.lower().removesuffix(name)
+    found = connection.scalars(query).all()
+    return min((each for each in found if not each.startswith(own_group)), default=None)
+
+
+def _look_up(connection: Connection, host: str) -> DnsLookup | None:
     query = select(zones.c.name, zones.c.resource_key).where(
-        zones.c.type == TYPE, zones.c.name.in_(parents)
+        zones.c.type == TYPE, zones.c.name.in_(_list_suffixes(host))
     )
     all_found = connection.execute(query).all()
     if not all_found:

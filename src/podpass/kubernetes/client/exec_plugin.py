@@ -64,6 +64,8 @@ class ExecPlugin:
     interactive: bool
     cluster: Mapping[str, Any] | None
     _cached: PluginCredential | None = field(default=None, repr=False)
+    # A plugin may open a page to sign in, so connections that need a credential wait for one run.
+    _running: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False, compare=False)
 
     def forget(self) -> None:
         """Discard the credential, because the API server refused it."""
@@ -74,12 +76,13 @@ class ExecPlugin:
 
         Errors:  PluginFailed.
         """
-        found = self._cached
-        if found is None or (
-            found.expires is not None and found.expires - _EARLY_SECONDS <= time.time()
-        ):
-            found = self._cached = parse_credential(await self._run(), self.version)
-        return found
+        async with self._running:
+            found = self._cached
+            if found is None or (
+                found.expires is not None and found.expires - _EARLY_SECONDS <= time.time()
+            ):
+                found = self._cached = parse_credential(await self._run(), self.version)
+            return found
 
     async def _run(self) -> bytes:
         if shutil.which(self.command) is None:

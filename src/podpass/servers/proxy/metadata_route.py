@@ -36,7 +36,10 @@ def ensure_route(address: str) -> bool:
     """
     if _has_route(address):
         return False
-    code = _add(address)
+    try:
+        code = _add(address)
+    except OSError as exc:  # no loopback interface, or a security profile that refuses the socket
+        code = exc.errno or errno.EIO
     if code not in (0, errno.EEXIST):
         hint = "the loopback interface of the pod must be up"
         if code == errno.EPERM:
