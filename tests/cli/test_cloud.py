@@ -48,7 +48,7 @@ def test_objects_with_azurite_are_those_of_its_option(podpass: Podpass, tmp_path
     [
         (
             {"accounts": ["orders"], "services": [], "azurite_accounts": []},
-            "warning: without Azurite, storage accounts are not served (orders); install with --",
+            "warning: without Azurite, storage accounts are not served (orders); run `podpass cloud",
         ),
         ({}, "warning: without Azurite, storage accounts are not served (orders)"),
         (
@@ -73,10 +73,36 @@ def test_storage_account_that_up_or_serve_does_not_serve_is_a_warning() -> None:
     azurite = "http://127.0.0.1:10000"
     (warning,) = apply.find_unserved_accounts(_STORAGE, "", {})
     assert warning.endswith("(orders); pass the address of Azurite with --azurite URL")
+    (warning,) = apply.find_unserved_accounts(_STORAGE, "", {}, "set azuriteImage")
+    assert warning.endswith("(orders); set azuriteImage")
     (warning,) = apply.find_unserved_accounts(_STORAGE, azurite, {})
     assert warning.endswith("orders; add NAME:KEY to AZURITE_ACCOUNTS, for podpass and for Azurite")
     environ = {"AZURITE_ACCOUNTS": "orders:a2V5"}
     assert apply.find_unserved_accounts(_STORAGE, azurite, environ) == []
+
+
+def test_dry_run_warns_of_accounts_that_would_not_be_served(
+    running: Podpass, tmp_path: Path
+) -> None:
+    seed = tmp_path / "seed.yaml"
+    seed.write_text(_STORAGE)
+    arguments = ("cloud", "install", "--dry-run", "--dns", "none", "--seed", str(seed))
+    done = running(*arguments, env=_kubeconfig(running))
+    assert done.returncode == 0
+    assert "warning: without Azurite, storage accounts are not served (orders)" in done.stderr
+    served = running(*arguments, "--azurite-image", "azurite:1", env=_kubeconfig(running))
+    assert "warning" not in served.stderr
+
+
+def test_running_instance_without_azurite_warns_of_applied_accounts(
+    running: Podpass, tmp_path: Path
+) -> None:
+    seed = tmp_path / "seed.yaml"
+    seed.write_text("storage_accounts: [{name: applied}]\n")
+    done = running("apply", "-f", str(seed))
+    assert done.returncode == 0
+    assert "storage accounts are not served (applied); run `podpass down" in done.stderr
+    assert "up --azurite URL" in done.stderr
 
 
 def test_warning_lists_a_limited_number_of_accounts() -> None:
@@ -99,12 +125,17 @@ def test_storage_of_the_cloud_is_described_in_one_line() -> None:
     [
         (("install", "--namespace", "Bad_Name"), "is not a valid namespace name"),
         (("install", "--seed", "/nonexistent"), "cannot read /nonexistent"),
+        (("install", "--pull-secret", "a/../b"), "--pull-secret 'a/../b' is not a valid name"),
+        (
+            ("install", "--azurite-image", "a b"),
+            "--azurite-image 'a b' is not the name of an image",
+        ),
         (("status",), "cannot read"),
         (("apply", "-f", "/nonexistent"), "cannot read /nonexistent"),
         (("serve", "--listen", "x"), "--listen 'x': must be HOST:PORT"),
         (("instal",), "Did you mean 'install'?"),
     ],
-    ids=["namespace", "seed", "no-cluster", "no-file", "address", "typo"],
+    ids=["namespace", "seed", "pull-secret", "image", "no-cluster", "no-file", "address", "typo"],
 )
 def test_invalid_cloud_command_is_refused_with_the_reason(
     podpass: Podpass, tmp_path: Path, arguments: tuple[str, ...], message: str

@@ -207,7 +207,7 @@ def test_background_process_that_hangs_is_reported_and_a_killed_one_is_replaced(
 
 
 def test_background_process_ends_when_the_context_is_removed(host: CloudHost) -> None:
-    """As after `kind delete cluster`. With a context of that name, it comes back on its port."""
+    """`kind delete cluster` removes the context. With a new context of that name, the port is the same."""
     path = host.folder / "kind.kubeconfig"
     config = host.kubectl("config", "view", "--raw", "--flatten", "-o", "json")
     path.write_text(config)
@@ -379,7 +379,7 @@ def test_missing_rights_are_named(host: CloudHost) -> None:
 
 
 def test_names_of_storage_lead_to_the_cloud_when_it_serves_them(host: CloudHost) -> None:
-    """The background process of the time before is replaced, on the same port."""
+    """The earlier background process is replaced by a new one on the same port."""
     first = host.cloud("env", "-o", "json")
     # Nothing listens there: podpass refuses the request before it asks Azurite.
     host.replace_pod(azurite="http://127.0.0.1:1")

@@ -104,7 +104,7 @@ async def test_second_interruption_during_the_removal_names_what_may_be_left(
     pod, lines = CloudPod(hangs=True, removes=False), list[str]()
 
     async def run() -> None:
-        # As in a process: the end of the run cancels the tasks that are left.
+        # The end of a process cancels the remaining tasks.
         await demo(admin, pod, lines).run()
 
     before = asyncio.all_tasks()

@@ -221,7 +221,7 @@ async def test_cluster_that_is_created_again_is_used(tmp_path: Path) -> None:
             assert await ask(port, b"two") == b"cloud-9:two"
 
 
-async def test_connection_waits_for_an_api_server_that_is_away(
+async def test_connection_waits_for_an_unavailable_api_server(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO", "podpass")

@@ -98,8 +98,26 @@ def test_missing_program_is_named_with_its_package(tmp_path: Path) -> None:
         browser.find_program("no-such-browser", _PATH)
 
 
+def test_snap_is_not_used(tmp_path: Path) -> None:
+    snap, folder, other = tmp_path / "snap", tmp_path / "first", tmp_path / "second"
+    snap.write_text("")
+    snap.chmod(0o755)
+    for each in (folder, other):
+        each.mkdir()
+    (folder / "chromium").symlink_to(snap)
+    script = folder / "chromium-browser"
+    script.write_text('#!/bin/sh\nexec /snap/bin/chromium "$@"\n')
+    script.chmod(0o755)
+    for name in (None, "chromium", str(script)):
+        with pytest.raises(BrowserNotFound, match="is a Snap, which does not read the") as refused:
+            browser.find_program(name, str(folder))
+        assert "as a package of the distribution" in refused.value.hint
+    chrome = Path(write_program(other, "")).rename(other / "google-chrome")
+    assert browser.find_program(None, f"{folder}:{other}") == str(chrome)
+
+
 def test_other_operating_system_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its browsers would show a warning that cannot be accepted."""
+    """Browsers of macOS would show a warning that cannot be accepted."""
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     with pytest.raises(BrowserNotFound, match="on Linux only, not on Darwin") as refused:
         browser.find_program(None, _PATH)
@@ -108,7 +126,16 @@ def test_other_operating_system_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(
     "url",
-    ["--headless", "file:///etc/passwd", "javascript:alert(1)", "login", "", "http://[", "//]"],
+    [
+        "--headless",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "login",
+        "",
+        "https://",
+        "http://[",
+        "//]",
+    ],
 )
 def test_address_that_is_not_a_page_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="is not the address of a page"):

@@ -95,7 +95,7 @@ def write_kubeconfig(path: Path, context: str) -> CloudTarget:
 async def test_forwarding_ends_when_the_context_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
-    """As after `kind delete cluster`. A kubeconfig that a program is writing ends nothing."""
+    """`kind delete cluster` removes the context. An incomplete kubeconfig does not end the process."""
     polls = 0
 
     async def poll(_: float) -> None:
@@ -118,7 +118,7 @@ async def test_forwarding_ends_when_the_context_is_removed(
 
 
 def test_background_process_that_cannot_start_is_reported(tmp_path: Path) -> None:
-    """As with a credential plugin that needs a terminal."""
+    """A credential plugin that needs a terminal causes this failure."""
     found = write_kubeconfig(tmp_path / "config", "kind-other")
     data_dir = DataDir(tmp_path / "cloud")
     with (

@@ -171,7 +171,7 @@ def sandbox(network: Network = IPV4) -> Iterator[Sandbox]:
 
 def _add_addresses(sandbox: Sandbox, family: Family) -> None:
     address = f"{family.node}/{family.node_prefix}"
-    # A bridge without a device would never end its test whether an IPv6 address is unique.
+    # On a bridge without a device, duplicate address detection would never end.
     options = ("nodad",) if ":" in address else ()
     sandbox.run("ip", "address", "add", address, "dev", "node0", *options)
     sandbox.run("ip", "route", "add", family.default_route, "dev", "node0")

@@ -71,7 +71,7 @@ def shop(cloud: Installation) -> Installation:
 
 
 @contextlib.contextmanager
-def _looping(shop: Installation, name: str, *command: str) -> Iterator[Lines]:
+def _running_pod(shop: Installation, name: str, *command: str) -> Iterator[Lines]:
     """Run a pod until the context ends; yield a function that returns its lines."""
     shop.node.apply(pod(name, "shop", container(["python", "-uc", *command])))
 
@@ -88,7 +88,7 @@ def _looping(shop: Installation, name: str, *command: str) -> Iterator[Lines]:
 @pytest.fixture(scope="module")
 def reads(shop: Installation) -> Iterator[Lines]:
     """Run a pod that reads the secret with a new token all the time; return a line for each try."""
-    with _looping(shop, "loop", _LOOP) as lines:
+    with _running_pod(shop, "loop", _LOOP) as lines:
         wait_until(lambda: _VALUE in lines(), _SECONDS, "the first secret is read")
         yield lines
 
@@ -218,7 +218,7 @@ def test_only_dns_lookups_fail_in_running_pods_while_the_kubelet_restarts(
     shop: Installation, reads: Lines
 ) -> None:
     node = shop.node
-    with _looping(shop, "connect", _CONNECT, str(shop.status()["address"])) as connections:
+    with _running_pod(shop, "connect", _CONNECT, str(shop.status()["address"])) as connections:
         wait_until(connections, _SECONDS, "the gateway is reached")
         _wait_for_reads(reads)
         before = len(reads())

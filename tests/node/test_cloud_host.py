@@ -158,12 +158,12 @@ export AZURE_CONFIG_DIR="$HOME/azure-of-a-browser"
 """
 
 
-def test_az_signs_in_in_a_browser_of_the_host(host: Host, az: str) -> None:
+def test_az_signs_in_with_a_browser_of_the_host(host: Host, az: str) -> None:
     """The page under Azure's own name has a form; its response leads back to az on localhost."""
     if problem := programs.missing() or programs.missing_certutil():
         pytest.skip(problem)
     chromium = host.home / "chromium"
-    # Its own sandbox needs a user namespace that root in a container often cannot create.
+    # The sandbox of Chromium needs a user namespace that root in a container often cannot create.
     options = "--headless --no-sandbox --remote-debugging-port=0"
     chromium.write_text(f'#!/bin/sh\nexec {programs.PROGRAM} {options} "$@"\n')
     chromium.chmod(0o755)

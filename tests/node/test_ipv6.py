@@ -113,7 +113,7 @@ def _node_addresses(node: Node) -> list[dict[str, str]]:
 
 
 def test_names_have_ipv6_addresses_and_none_of_ipv4(ipv6_cloud: Installation) -> None:
-    """Not NXDOMAIN for IPv4: the C library would take it for the end of the name."""
+    """A query for IPv4 gets no NXDOMAIN, which would mean to the C library that the name does not exist."""
     address = ipv6_cloud.status()["address"]
     assert ":" in address
     names = ("login.microsoftonline.com", "demo-vault.vault.azure.net", _NO_VAULT)

@@ -44,8 +44,12 @@ async def test_zones_of_a_seed_are_stored_once_with_their_roles(world: World) ->
             "dns_zones:\n- name: a.test\n  access: [{identity: missing, role: Reader}]\n",
             "DNS zone a.test: access: no identity 'missing'",
         ),
+        (
+            "dns_zones:\n- name: a.test\n  access: [{identity: web, role: DNS Contributor}]\n",
+            "role 'DNS Contributor' does not exist; did you mean DNS Zone Contributor or ",
+        ),
     ],
-    ids=["one-label", "dot", "location", "twice", "identity"],
+    ids=["one-label", "dot", "location", "twice", "identity", "role"],
 )
 async def test_invalid_zone_is_refused_with_its_line(world: World, text: str, problem: str) -> None:
     with pytest.raises(UsageError) as refused:

@@ -14,6 +14,8 @@ from podpass.cli.output import print_message, print_output
 from podpass.cloud.datadir import DataDir
 from podpass.errors import UsageError
 
+_NO_AZURITE = "pass the address of Azurite with --azurite URL"
+
 
 @click.command
 @options.data_dir
@@ -26,11 +28,14 @@ def command(data_dir: DataDir, output: str, filename: str, stdin_bytes: int | No
     It creates or updates identities, federated credentials, vaults, secrets and roles. Applying the same
     file again changes nothing.
     """
-    changed = apply_to_instance(data_dir, read_seed(filename, stdin_bytes), filename)
+    text = read_seed(filename, stdin_bytes)
+    changed = apply_to_instance(data_dir, text, filename)
     if output == "json":
         print_output({"changed": changed}, output)
     else:
         print_changes(changed)
+    for line in find_unserved_in_instance(data_dir, text):
+        print_message(line)
 
 
 def read_seed(filename: str, stdin_bytes: int | None = None) -> bytes:
@@ -64,9 +69,12 @@ def read_valid_seed(filename: str, name: str) -> str:
     return text
 
 
-def find_unserved_accounts(seed: str, azurite: str, environ: Mapping[str, str]) -> list[str]:
+def find_unserved_accounts(
+    seed: str, azurite: str, environ: Mapping[str, str], no_azurite: str = _NO_AZURITE
+) -> list[str]:
     """Return a warning if the data of the seed's storage accounts is not served.
 
+    Shapes:  `no_azurite` says how to add Azurite.
     Errors:  SettingsError.
     """
     from podpass.seed.model import parse_seed
@@ -80,8 +88,28 @@ def find_unserved_accounts(seed: str, azurite: str, environ: Mapping[str, str]) 
     return warn_of_unserved(
         parse_seed(seed, "seed").storage_accounts,
         parse_accounts(environ.get(variable, "")).keys() if azurite else None,
-        no_azurite="pass the address of Azurite with --azurite URL",
+        no_azurite=no_azurite,
         no_key=f"add NAME:KEY to {variable}, for podpass and for Azurite",
+    )
+
+
+def find_unserved_in_instance(data_dir: DataDir, text: bytes) -> list[str]:
+    """Return a warning if the running instance has no Azurite for the storage accounts of an applied seed."""
+    from podpass.seed.model import parse_seed
+    from podpass.seed.storage import warn_of_unserved
+
+    if b"storage_accounts" not in text:
+        return []
+    # A cloud in a pod has no settings in its status: `podpass cloud apply` warns of its accounts.
+    settings = call_control(data_dir, "GET", "/status").get("settings", {})
+    if settings.get("--azurite") != "":
+        return []
+    down, up = (options.format_command(data_dir, verb) for verb in ("down", "up --azurite URL"))
+    return warn_of_unserved(
+        parse_seed(text.decode(), "seed").storage_accounts,
+        None,
+        no_azurite=f"run `{down}`, then `{up}`; the data is kept",
+        no_key="",
     )
 
 

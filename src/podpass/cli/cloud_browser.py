@@ -33,7 +33,7 @@ def command(kubeconfig: Path | None, namespace: str, program: str | None, url: s
 
     It needs Linux, a browser that is a package of the distribution, not a Snap or Flatpak, and certutil.
     """
-    from podpass.cli.cloud_host import changing, find_target, read_facts
+    from podpass.cli.cloud_host import find_target, lock_folder, read_facts
     from podpass.local import browser, forwarded_cloud
 
     own = options.environ()
@@ -44,7 +44,7 @@ def command(kubeconfig: Path | None, namespace: str, program: str | None, url: s
     target = find_target(kubeconfig, namespace)
     data_dir = forwarded_cloud.locate(target, own)
     facts = asyncio.run(read_facts(target))
-    with changing(data_dir):
+    with lock_folder(data_dir):
         forwarded_cloud.write_trust(data_dir, facts, own)
         folder = browser.prepare_profile(data_dir, path)
         _, port = forwarded_cloud.start_background(data_dir, target.with_facts(facts))

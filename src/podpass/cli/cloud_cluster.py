@@ -132,6 +132,6 @@ def find_unserved_accounts(seed: str, status: dict[str, Any]) -> list[str]:
     return warn_of_unserved(
         parse_seed(seed, "seed").storage_accounts if seed else (),
         storage["azurite_accounts"] if storage.get("services") else None,
-        no_azurite=f"install with --azurite-image, for example {EXAMPLE_IMAGE}",
+        no_azurite=f"run `podpass cloud install` with --azurite-image, for example {EXAMPLE_IMAGE}",
         no_key="it has those of the seed at its start: add them to the seed of `podpass cloud install`",
     )

@@ -49,7 +49,7 @@ def command(kubeconfig: Path | None, namespace: str, shell: str, stop: bool, out
     If the cloud is not installed or not ready, the output makes `eval` fail, and az of this shell reaches no
     other subscription.
     """
-    from podpass.cli.cloud_host import build_environment, changing, find_target, read_facts
+    from podpass.cli.cloud_host import build_environment, find_target, lock_folder, read_facts
     from podpass.local import forwarded_cloud
 
     target = find_target(kubeconfig, namespace)
@@ -60,7 +60,7 @@ def command(kubeconfig: Path | None, namespace: str, shell: str, stop: bool, out
         print_message(f"the background process for context {target.context} {what}")
         return
     facts = asyncio.run(read_facts(target))
-    with changing(data_dir):
+    with lock_folder(data_dir):
         forwarded_cloud.write_files(data_dir, facts, options.environ())
         pid, port = forwarded_cloud.start_background(data_dir, target.with_facts(facts))
     print_message(

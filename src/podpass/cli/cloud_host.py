@@ -52,7 +52,7 @@ def find_target(kubeconfig: Path | None, namespace: str) -> "CloudTarget":
 
 
 @contextmanager
-def changing(data_dir: "DataDir") -> Iterator[None]:
+def lock_folder(data_dir: "DataDir") -> Iterator[None]:
     """Let one command at a time change the folder of the context.
 
     Errors:  FolderNotWritable.

@@ -1,6 +1,7 @@
 """`podpass cloud install`."""
 
 import asyncio
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,14 @@ from podpass.cli.cloud_cluster import (
 from podpass.cli.completion_values import complete_namespaces
 from podpass.cli.output import align, print_message, text_width
 from podpass.cloud.install.objects import CloudValues
+from podpass.errors import UsageError
 
 DEFAULT_IMAGE = f"podpass:{__version__}"
 _TIMEOUT_SECONDS = 180
 _MAX_WARNINGS = 10
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_NAME_CHARS = 253
+_IMAGE = re.compile(r"[A-Za-z0-9._:/@\[\]-]+")
 
 
 @click.command
@@ -39,7 +44,11 @@ _MAX_WARNINGS = 10
     metavar="NAME",
     help="Secret with the credentials of the image's registry, in the namespaces of cloud and webhook.",
 )
-@click.option("--seed", metavar="FILE", help="Seed file: identities, vaults and roles, as YAML.")
+@click.option(
+    "--seed",
+    metavar="FILE",
+    help="Seed file: identities, vaults, storage accounts, DNS zones and roles, as YAML.",
+)
 @click.option(
     "--claim",
     metavar="NAME",
@@ -100,6 +109,7 @@ def command(kubeconfig: Path | None, namespace: str, output: str, **given: Any) 
     from podpass.cli.manifests import check_namespace, render
 
     check_namespace(namespace)
+    _check_names(given)
     values = _read_values(namespace, given)
     if output != "text":
         from podpass.cloud.install.objects import build_objects
@@ -107,6 +117,25 @@ def command(kubeconfig: Path | None, namespace: str, output: str, **given: Any) 
         click.echo(render(build_objects(_with_defaults(values)), output), nl=False)
         return
     asyncio.run(_run(kubeconfig, values, given))
+
+
+def _check_names(given: dict[str, Any]) -> None:
+    """Check names that the API server would refuse after the first change.
+
+    Errors:  UsageError.
+    """
+    for key in ("pull_secret", "claim"):
+        if given[key] and not (len(given[key]) <= _NAME_CHARS and _NAME.fullmatch(given[key])):
+            raise UsageError(
+                f"--{key.replace('_', '-')} {given[key][:80]!r} is not a valid name",
+                hint=f"use lower-case letters, digits, '-' and '.', at most {_NAME_CHARS} characters",
+            )
+    for key in ("image", "azurite_image"):
+        if given[key] and not _IMAGE.fullmatch(given[key]):
+            raise UsageError(
+                f"--{key.replace('_', '-')} {given[key][:80]!r} is not the name of an image",
+                hint="use REPOSITORY:TAG or REPOSITORY@DIGEST",
+            )
 
 
 def _read_values(namespace: str, given: dict[str, Any]) -> CloudValues:
@@ -153,6 +182,9 @@ async def _run(kubeconfig: Path | None, values: CloudValues, given: dict[str, An
         checked = await installer.check(request, DEFAULT_IMAGE)
         await installer.apply(checked, dry_run=given["dry_run"])
         if given["dry_run"]:
+            if not checked.values.azurite_image:
+                for line in find_unserved_accounts(checked.values.seed, {}):
+                    print_message(line)
             print_message("this was a dry run: nothing has changed")
             return
         await installer.start_webhook(checked)

@@ -63,7 +63,7 @@ def command(
     The command replaces the podpass process: podpass exits with its exit code, and signals reach it
     directly. A command that does not exist exits with 127, one that cannot be executed with 126.
     """
-    from podpass.cli.cloud_host import build_environment, changing, find_target
+    from podpass.cli.cloud_host import build_environment, find_target, lock_folder
     from podpass.local import forwarded_cloud
     from podpass.local.proxy_support import find_proxy_warning
 
@@ -73,7 +73,7 @@ def command(
     target = find_target(kubeconfig, namespace)
     data_dir = forwarded_cloud.locate(target, own)
     facts, requested = asyncio.run(_request(target, account))
-    with changing(data_dir):
+    with lock_folder(data_dir):
         forwarded_cloud.write_files(data_dir, facts, own)
         signed_out, folder = sign_out(data_dir)
         changed, port = _start(data_dir, target.with_facts(facts), folder, requested)

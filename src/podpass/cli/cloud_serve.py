@@ -10,6 +10,8 @@ from podpass.cli.output import print_message, print_output
 from podpass.cloud.datadir import DataDir
 from podpass.settings import CloudSettings
 
+_IN_CLUSTER = "set --azurite-image of `podpass cloud install`, or azuriteImage of the chart"
+
 
 @click.command
 @options.data_dir
@@ -27,7 +29,9 @@ from podpass.settings import CloudSettings
 @options.setting(CloudSettings, "trust_dir", "FOLDER")
 @options.azure_settings(CloudSettings)
 @click.option(
-    "--seed", metavar="FILE", help="Seed file to apply: identities, vaults and roles, as YAML."
+    "--seed",
+    metavar="FILE",
+    help="Seed file to apply, as YAML: identities, vaults, storage accounts, DNS zones and roles.",
 )
 @options.output("text", "json")
 def command(data_dir: DataDir, seed: str | None, output: str, **chosen: Any) -> None:
@@ -43,7 +47,8 @@ def command(data_dir: DataDir, seed: str | None, output: str, **chosen: Any) -> 
     settings = CloudSettings(data_dir=data_dir.root, **chosen)
     text = None if seed is None else (read_valid_seed(seed, seed), seed)
     if text is not None:
-        for line in find_unserved_accounts(text[0], settings.azurite, options.environ()):
+        more = {"no_azurite": _IN_CLUSTER} if settings.service else {}
+        for line in find_unserved_accounts(text[0], settings.azurite, options.environ(), **more):
             print_message(line)
     log.configure()
 

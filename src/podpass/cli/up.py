@@ -165,11 +165,18 @@ def _join_running(
             f"  to use these options, run `{down}`, then `{up}` with them; the data is kept"
         )
     if seed is not None:
-        from podpass.cli.apply import apply_to_instance, print_changes
+        from podpass.cli.apply import (
+            apply_to_instance,
+            find_unserved_in_instance,
+            print_changes,
+        )
 
-        changed = apply_to_instance(data_dir, seed[0].encode(), seed[1])
+        text = seed[0].encode()
+        changed = apply_to_instance(data_dir, text, seed[1])
         if output != "json":
             print_changes(changed)
+        for line in find_unserved_in_instance(data_dir, text):
+            print_message(line)
     link = create_link(data_dir)
     _print_ready(data_dir, status, output, link, started=False, ignored=ignored)
     return ignored

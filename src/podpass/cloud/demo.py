@@ -181,7 +181,8 @@ class CloudDemo:
         except asyncio.CancelledError:
             self.echo(
                 f"\ninterrupted: namespace, identity and vault {name} may be left; remove them with\n"
-                f"kubectl delete namespace {name}; podpass cloud reset -n {self.namespace}"
+                f"kubectl delete namespace {name}; podpass cloud reset -n {self.namespace}\n"
+                "reset also removes everything that was applied after the installation"
             )
             raise
         failures = [each for each in done if isinstance(each, BaseException)]

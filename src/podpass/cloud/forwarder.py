@@ -139,7 +139,7 @@ class CloudForwarder:
         try:
             self._client.follow_kubeconfig()
         except BadKubeconfig as exc:
-            _log.warning("kubeconfig_not_used", extra={"cause": exc.message})
+            _log.warning("kubeconfig_reload_failed", extra={"cause": exc.message})
 
     async def _find_pod(self, deadline: float) -> str:
         """Return the pod that is ready; wait for it until the deadline.

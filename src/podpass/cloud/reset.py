@@ -73,7 +73,7 @@ class CloudReset:
         self._parts.forget_keys()
         if self._store_identity is not None:
             await self._store_identity()
-        # The second database leaves cycles, which would be collected after many resets only.
+        # The second database leaves reference cycles, which would be collected only after many resets.
         gc.collect()
         took = round((time.monotonic() - began) * 1000)
         _log.info("cloud_reset", extra={"took_ms": took})

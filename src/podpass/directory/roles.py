@@ -73,11 +73,16 @@ def find_role(name_or_id: str) -> RoleDefinition:
     key = name_or_id.lower()
     role = BY_ID.get(key) or BY_NAME.get(key)
     if role is None:
-        similar = [BY_NAME[name].name for name in difflib.get_close_matches(key, BY_NAME, n=3)]
-        suggestion = f"did you mean {' or '.join(similar)}? " if similar else ""
-        hint = f"{suggestion}For secrets: {', '.join(_FOR_SECRETS)}"
+        suggestion = suggest_roles(name_or_id)
+        hint = f"{suggestion} For secrets: {', '.join(_FOR_SECRETS)}".lstrip()
         raise UsageError(f"role {name_or_id!r} does not exist", hint=hint, role=name_or_id)
     return role
+
+
+def suggest_roles(name: str) -> str:
+    """Return a question with the names of built-in roles that are similar, or an empty text."""
+    similar = [BY_NAME[key].name for key in difflib.get_close_matches(name.lower(), BY_NAME, n=3)]
+    return f"did you mean {' or '.join(similar)}?" if similar else ""
 
 
 def least_for(action: str) -> RoleDefinition:

@@ -32,6 +32,14 @@ _NICKNAME = "podpass"
 # A browser that cannot start ends at once; one that runs already opens the page and ends with 0.
 _START_SECONDS = 2.0
 _CERTUTIL_SECONDS = 60.0
+_DATABASE_HINT = (
+    "check that the disk has space, and that XDG_STATE_HOME is a folder that you can write to; then"
+    " try again: an incomplete profile is created again"
+)
+_SCRIPT_BYTES = 4096
+_BROWSER_HINT = (
+    "install Chromium or Google Chrome as a package of the distribution, or pass --program PATH"
+)
 _CERTUTIL_HINT = (
     "install it: apt-get install libnss3-tools (Debian, Ubuntu), dnf install nss-tools (Fedora)"
 )
@@ -59,13 +67,29 @@ def find_program(name: str | None, path: str) -> str:
             f"browsers read a CA of a certificate database on Linux only, not on {platform.system()}",
             hint="use a profile of your browser with the proxy and the CA file of `podpass cloud env`",
         )
+    snap = None
     for each in (name,) if name else PROGRAMS:
         if found := shutil.which(each, path=path):
-            return str(Path(found).absolute())
-    raise BrowserNotFound(
-        f"the browser {name} is not a program" if name else f"no browser is on PATH: {_KNOWN}",
-        hint="install Chromium or Google Chrome as a package of the distribution, or pass --program PATH",
-    )
+            program = Path(found).absolute()
+            if not _is_snap(program):
+                return str(program)
+            snap = snap or program
+    fault = f"the browser {name} is not a program" if name else f"no browser is on PATH: {_KNOWN}"
+    if snap is not None:
+        fault = f"the browser {snap} is a Snap, which does not read the certificate database"
+    raise BrowserNotFound(fault, hint=_BROWSER_HINT)
+
+
+def _is_snap(program: Path) -> bool:
+    """Return whether a program is a Snap, or the script of Ubuntu's package that starts one."""
+    if program.resolve().name == "snap":
+        return True
+    try:
+        with program.open("rb") as file:
+            start = file.read(_SCRIPT_BYTES)
+    except OSError:
+        return False
+    return start.startswith(b"#!") and b"/snap/bin/" in start
 
 
 def check_url(url: str) -> None:
@@ -74,10 +98,11 @@ def check_url(url: str) -> None:
     Errors:  UsageError.
     """
     try:
-        scheme = urlsplit(url).scheme
-    except ValueError:  # brackets without an IPv6 address
-        scheme = ""
-    if scheme not in ("http", "https"):
+        parts = urlsplit(url)
+        is_page = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:  # such as an IPv6 address without its second bracket
+        is_page = False
+    if not is_page:
         raise UsageError(f"{url!r} is not the address of a page", hint="pass https://HOST/PATH")
 
 
@@ -122,11 +147,15 @@ def _run(command: Sequence[str]) -> None:
             timeout=_CERTUTIL_SECONDS,
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
-        raise BrowserFailed(f"{command[0]} cannot be executed, or did not end") from exc
+        raise BrowserFailed(
+            f"{command[0]} cannot be executed, or did not end within {_CERTUTIL_SECONDS:.0f} seconds",
+            hint=_DATABASE_HINT,
+        ) from exc
     if done.returncode != 0:
         reason = done.stderr.strip().splitlines()
         raise BrowserFailed(
-            f"{command[0]} failed: {reason[-1] if reason else f'exit code {done.returncode}'}"
+            f"{command[0]} failed: {reason[-1] if reason else f'exit code {done.returncode}'}",
+            hint=_DATABASE_HINT,
         )
 
 
@@ -163,7 +192,9 @@ def start(command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> N
                 start_new_session=True,
             )
         except OSError as exc:
-            raise BrowserFailed(f"cannot start {command[0]}: {exc.strerror}") from exc
+            raise BrowserFailed(
+                f"cannot start {command[0]}: {exc.strerror}", hint=_BROWSER_HINT
+            ) from exc
     try:
         code = process.wait(_START_SECONDS)
     except subprocess.TimeoutExpired:

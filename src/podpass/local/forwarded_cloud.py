@@ -94,7 +94,7 @@ def root(environ: Mapping[str, str]) -> Path:
 def locate(target: CloudTarget, environ: Mapping[str, str]) -> DataDir:
     """Return the folder of one installation without accessing the disk.
 
-    A cluster that is created again under its old name has the same folder, at whatever address it is. So its
+    A cluster that is created again under its old name has the same folder, also at another address. So its
     environments stay valid, and the commands find the background process of the earlier one.
     """
     slug = re.sub(r"[^A-Za-z0-9._-]", "-", target.context)[:_MAX_SLUG].strip(".-") or "cluster"

@@ -32,7 +32,8 @@ def parse_access(
     try:
         role = roles.find_role(role).name if role else ""
     except UsageError as exc:
-        hint = f"; {exc.hint}" if resource.startswith("vault") else ""
-        read.add_problem(line_of(entry["role"]), f"{where}: {exc.message}{hint}")
+        hint = exc.hint if resource.startswith("vault") else roles.suggest_roles(role)
+        text = "; ".join(filter(None, (exc.message, hint)))
+        read.add_problem(line_of(entry["role"]), f"{where}: {text}")
     identity = read.read_text(entry.get("identity"), f"{where}: identity") or ""
     return SeedAccess(line=line_of(node), identity=identity, role=role), entry

@@ -1,4 +1,4 @@
-"""What applying a seed file did to each of its objects. Pure."""
+"""The results of applying a seed file, one for each object. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

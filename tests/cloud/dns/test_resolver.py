@@ -65,7 +65,7 @@ async def test_served_name_has_the_addresses_of_the_gateway(
 async def test_name_in_a_cluster_of_one_family_exists_without_addresses_of_the_other(
     own: str, kind: str, other: str, tcp: bool
 ) -> None:
-    """Clients ask for both: for them, NXDOMAIN would be the end of the name, and no reply a long wait."""
+    """Clients query both types: NXDOMAIN would mean that the name does not exist for either."""
     async with running(addresses=[ipaddress.ip_address(own)]) as found:
         for name in ("login.microsoftonline.com", "demo.vault.azure.net"):
             assert _addresses(await found.ask(name, kind, tcp=tcp)) == [own]

@@ -312,8 +312,10 @@ async def test_pull_secret_is_checked_in_both_namespaces_before_the_first_change
 async def test_pull_secret_of_another_type_is_refused(admin: KubeClient) -> None:
     await create_pull_secret(admin, "podpass-cloud", "Opaque")
     values = CloudValues(image="podpass:1", pull_secret="registry")
-    with pytest.raises(NoPullSecret, match=r"has type Opaque, not kubernetes\.io/dockerconfigjson"):
+    wanted = r"has type Opaque, not kubernetes\.io/dockerconfigjson"
+    with pytest.raises(NoPullSecret, match=wanted) as refused:
         await install(admin, values)
+    assert "kubectl delete secret registry -n podpass-cloud; kubectl create" in refused.value.hint
 
 
 def test_webhook_for_identities_uses_the_pull_secret() -> None:

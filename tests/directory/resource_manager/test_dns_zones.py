@@ -73,7 +73,7 @@ async def test_record_set_is_written_read_and_removed_as_by_cert_manager(manager
     assert actions.count(f"{TYPE}/TXT/delete") == 1
 
 
-async def test_condition_that_does_not_hold_changes_nothing(manager: Any) -> None:
+async def test_failed_precondition_changes_nothing(manager: Any) -> None:
     _, first, _ = await manager.send("PUT", TXT, record_set("one"))
     for condition in ({"If-None-Match": "*"}, {"If-Match": "other"}):
         status, body, _ = await manager.send("PUT", TXT, record_set("two"), headers=condition)
@@ -123,7 +123,7 @@ async def test_record_sets_of_all_types_are_listed_in_pages(manager: Any) -> Non
     ]
 
 
-async def test_update_keeps_what_it_does_not_name(manager: Any) -> None:
+async def test_update_keeps_omitted_properties(manager: Any) -> None:
     await manager.send("PUT", TXT, record_set("one"))
     status, body, _ = await manager.send("PATCH", TXT, {"properties": {"TTL": 7}})
     assert (status, body["properties"]["TTL"]) == (200, 7)
@@ -153,7 +153,7 @@ async def test_update_keeps_what_it_does_not_name(manager: Any) -> None:
         (
             "CNAME/@",
             {"TTL": 1, "CNAMERecord": {"cname": "a.test"}},
-            "no CNAME record set of its own",
+            "CNAME record set cannot be at '@'",
         ),
         ("TXT/*", {"TTL": 1, "TXTRecords": []}, "no wildcards"),
         ("TXT/" + "a" * 64, {"TTL": 1, "TXTRecords": []}, "want '@', or labels"),
@@ -205,7 +205,7 @@ async def test_cname_is_the_only_record_set_of_its_name(manager: Any) -> None:
     assert (await manager.send("PUT", f"{ZONE}/CNAME/one", alias))[0] == 200
 
 
-async def test_full_zone_takes_no_more_record_sets(
+async def test_full_zone_refuses_another_record_set(
     manager: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dns_zones, "MAX_RECORD_SETS", 1)

@@ -44,7 +44,7 @@ def test_authority_serves_tokens_and_prints_addresses(authority: Authority) -> N
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 def test_address_without_host_serves_clients_of_both_families(authority: Authority) -> None:
-    """As the chart starts it: the pods of a cluster may have IPv6 addresses only."""
+    """The chart passes such addresses, because the pods of a cluster may have IPv6 addresses only."""
     facts = authority.start(workers=1, listen=":0", health_listen=":0")
     service, health = (urlsplit(facts[name]).port for name in ("service", "health"))
     assert facts["service"] == f"https://[::]:{service}"

@@ -33,7 +33,7 @@ class FoundName(NamedTuple):
 
 
 def find_alias(query: Query, lookup: DnsLookup) -> str | None:
-    """Return the target of the alias to follow for a query, None if there is no alias or it is asked for."""
+    """Return the target of the alias to follow, None without an alias or if the query asks for the alias."""
     wanted = dns.rdatatype.to_text(query.message.question[0].rdtype)
     for one in lookup.record_sets:
         if one.type == _ALIAS and wanted != _ALIAS:

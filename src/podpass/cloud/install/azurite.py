@@ -12,7 +12,7 @@ from podpass import names
 Object = dict[str, Any]
 
 CONTAINER = "azurite"
-# What users pass: the image of Microsoft that the tests are made for.
+# An example for messages: the image of Microsoft with the release of Azurite that the tests use.
 EXAMPLE_IMAGE = "mcr.microsoft.com/azure-storage/azurite:3.35.0"
 ORIGIN = "http://127.0.0.1:10000"
 # Not a secret: the network of the pod protects Azurite, and a client outside the pod cannot use the key.

@@ -124,7 +124,7 @@ async def apply_own(
 async def complete_own(
     client: KubeClient, objects: list[Object]
 ) -> list[tuple[str, apply.ObjectChange]]:
-    """Make the API server refuse labelled pods while the webhook fails; it serves.
+    """Make the API server refuse labelled pods if the webhook fails. Call this when the webhook serves.
 
     Errors:  KubeError.
     """

@@ -87,7 +87,7 @@ class CheckedCluster:
 
     @property
     def starts_webhook_early(self) -> bool:
-        """Return whether the webhook starts together with the cloud: both and the tenant are new."""
+        """Return whether the webhook starts together with the cloud, which is new and has this tenant."""
         has_tenant = bool(self.values.tenant_id) and not self.values.claim
         return has_tenant and is_new(self.existing) and not self.foreign_webhook
 

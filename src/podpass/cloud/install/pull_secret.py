@@ -33,13 +33,19 @@ async def check(client: KubeClient, values: CloudValues, *, with_webhook: bool) 
         if found.get("type") not in _TYPES:
             raise NoPullSecret(
                 f"Secret {namespace}/{values.pull_secret} has type {found.get('type')}, not {_TYPES[0]}",
-                hint=f"delete it, then {_describe_commands(values.pull_secret, [namespace])}",
+                hint=f"replace it: kubectl delete secret {values.pull_secret} -n {namespace};"
+                f" {_describe_command(values.pull_secret, namespace)}",
             )
 
 
 def _describe_commands(name: str, namespaces: list[str]) -> str:
     return f"create it in {' and in '.join(namespaces)}: " + "; ".join(
-        f"kubectl create namespace {each}; kubectl create secret docker-registry {name} -n {each}"
+        f"kubectl create namespace {each}; {_describe_command(name, each)}" for each in namespaces
+    )
+
+
+def _describe_command(name: str, namespace: str) -> str:
+    return (
+        f"kubectl create secret docker-registry {name} -n {namespace}"
         " --docker-server=REGISTRY --docker-username=USER --docker-password=PASSWORD"
-        for each in namespaces
     )

@@ -174,14 +174,14 @@ def _has_below(connection: Connection, zone_key: str, name: str) -> bool:
 
 
 def _check_neighbours(connection: Connection, new: DnsRecordSet) -> None:
-    """Reject a record set next to a CNAME, and one more than a zone may have.
+    """Reject a record set next to a CNAME, and one that exceeds the limit of a zone.
 
     Errors:  Conflict, TooMany.
     """
     query = select(dns_record_sets.c.type).filter_by(**_key(new.zone_id, new.name))
     types = connection.scalars(query).all()
     if new.type == _ALIAS and new.name == APEX:
-        raise errors.Conflict("a zone has no CNAME record set of its own name")
+        raise errors.Conflict("a CNAME record set cannot be at '@', the name of the zone itself")
     if types and _ALIAS in (new.type, *types):
         text = (
             f"the name '{new.name}' has a record set of another type: a CNAME must be the only one"

@@ -51,7 +51,7 @@ def ensure_route(address: str) -> bool:
 def _has_route(address: str) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect((address, _ANY_PORT))  # of a datagram socket, this sends nothing
+            probe.connect((address, _ANY_PORT))  # on a datagram socket, this sends nothing
         except OSError as exc:
             if exc.errno not in _NO_ROUTE:
                 raise RouteFailed(f"cannot look up a route to {address}: {exc.strerror}") from exc
