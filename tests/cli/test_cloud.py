@@ -183,6 +183,7 @@ def test_cloud_status_of_a_cluster_without_an_installation_is_not_installed(
         "pod": "not installed",
         "image": "",
         "address": "",
+        "webhook_problem": "",
     }
     assert done.stderr.splitlines() == [
         "podpass: namespace podpass-cloud has no podpass cloud",

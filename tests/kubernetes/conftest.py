@@ -83,7 +83,7 @@ class Live:
 
     def kubeconfig(self, token: str = "admin-token") -> Path:
         """Write a kubeconfig for a token."""
-        path = self.folder / f"kubeconfig-{token}"
+        path = self.folder / f"kubeconfig-{token[-32:]}"
         entry = {"name": "podpass"}
         cluster = {"server": self.server, "certificate-authority": str(self.ca_file)}
         path.write_text(

@@ -55,6 +55,11 @@ def command(
     if status["pod"] == NOT_INSTALLED:
         print_message(f"podpass: namespace {status['namespace']} has no podpass cloud")
         print_message("  install it with `podpass cloud install`, or pass its namespace with -n N")
+    if status["webhook_problem"]:
+        print_message(f"podpass: pods are created without an identity: {status['webhook_problem']}")
+        print_message(
+            "  complete the installation with `podpass cloud install`; it keeps its options"
+        )
     ctx.exit(0 if status["ready"] else 1)
 
 
@@ -95,12 +100,14 @@ async def _read_pod(kubeconfig: Path | None, namespace: str, name: str) -> "list
 
 
 async def _read(kubeconfig: Path | None, namespace: str) -> dict[str, Any]:
-    from podpass.cloud.install import installer
+    from podpass.cloud.install import identity_webhook, installer
 
     client, context = open_cluster(kubeconfig)
     async with client:
         found = await installer.observe(client, namespace)
         running = await read_cloud_status(client, namespace) if found["ready"] else {}
+        problem = await identity_webhook.read_problem(client) if running else ""
+    found |= {"ready": found["ready"] and not problem, "webhook_problem": problem}
     return {"context": context, "namespace": namespace, **found, **running}
 
 
@@ -112,7 +119,7 @@ def _rows(status: dict[str, Any]) -> list[list[str]]:
         ["image", status["image"]],
         ["address", status["address"]],
     ]
-    if status["ready"]:
+    if "tenant_id" in status:
         rows += [
             ["tenant", status["tenant_id"]],
             ["subscription", status["subscription_id"]],

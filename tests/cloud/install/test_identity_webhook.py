@@ -12,7 +12,7 @@ from podpass.admission.certificates.secret_codec import decode_secret
 from podpass.cloud.install import identity_webhook
 from podpass.cloud.install.apply import ObjectChange
 from podpass.cloud.install.objects import CloudValues, Object
-from podpass.kubernetes.client import KubeClient
+from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.manifests import ManifestValues
 from podpass.manifests.workload import build_deployment
 from tests.kubernetes.conftest import Live, ca, live, ring, serve
@@ -127,6 +127,41 @@ async def test_registration_whose_webhooks_were_removed_is_completed(admin: Kube
     assert await read_policies(admin) == ["Ignore"]
     await identity_webhook.complete_own(admin, objects())
     assert await read_policies(admin) == ["Fail"]
+
+
+async def test_installation_that_was_interrupted_is_reported(admin: KubeClient) -> None:
+    assert "not registered" in await identity_webhook.read_problem(admin)
+    await identity_webhook.start_own(admin, objects(), NOW)
+    assert "not complete" in await identity_webhook.read_problem(admin)
+    await identity_webhook.complete_own(admin, objects())
+    assert await identity_webhook.read_problem(admin) == ""
+
+
+async def test_policy_of_a_webhook_that_is_not_podpasss_is_not_reported(admin: KubeClient) -> None:
+    name = REGISTRATION.rpartition("/")[2]
+    hook = {
+        "name": "mutation.azure-workload-identity.io",
+        "failurePolicy": "Ignore",
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+        "clientConfig": {"url": "https://127.0.0.1:1/"},
+    }
+    body = {"metadata": {"name": name}, "webhooks": [hook]}
+    await admin.create(REGISTRATION.rpartition("/")[0], body)
+    assert await identity_webhook.read_problem(admin) == ""
+
+
+async def test_reader_without_the_right_to_registrations_gets_no_error(
+    admin: KubeClient, live: Live
+) -> None:
+    body = {"metadata": {"name": "reader"}}
+    await admin.create("/api/v1/namespaces/default/serviceaccounts", body)
+    path = "/api/v1/namespaces/default/serviceaccounts/reader/token"
+    token = (await admin.create(path, {"spec": {}}))["status"]["token"]
+    async with KubeClient.from_kubeconfig(live.kubeconfig(token)) as reader:
+        with pytest.raises(KubeError, match="cannot get resource"):
+            await reader.get(REGISTRATION)
+        assert await identity_webhook.read_problem(reader) == ""
 
 
 async def test_no_certificate_is_created_for_an_existing_secret(admin: KubeClient) -> None:

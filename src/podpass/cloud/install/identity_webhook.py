@@ -1,6 +1,7 @@
 """The webhook that gives pods their identity: keep the one of the cluster, or install podpass's."""
 
 import asyncio
+from http import HTTPStatus
 from typing import Any
 
 from podpass import names
@@ -11,7 +12,7 @@ from podpass.cloud.install.objects import (
     Object,
     build_pull_secrets,
 )
-from podpass.kubernetes.client import KubeClient
+from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.manifests import ManifestValues, build_webhook_objects
 from podpass.manifests.meta import CONFIG, DEPLOYMENT
 
@@ -33,6 +34,28 @@ async def find_foreign(client: KubeClient) -> dict[str, Any] | None:
         return None
     labels = found["metadata"].get("labels") or {}
     return None if OWNER_LABELS.items() <= labels.items() else found
+
+
+async def read_problem(client: KubeClient) -> str:
+    """Return why labelled pods are created without an identity, empty if they are not.
+
+    An installation that was interrupted leaves a registration that refuses no pod.
+
+    Errors:  KubeError.
+    """
+    try:
+        found = await client.find(f"{_REGISTRATIONS}/{names.WEBHOOK_CONFIGURATION}")
+    except KubeError as exc:
+        if exc.status != HTTPStatus.FORBIDDEN:
+            raise
+        return ""  # a reader of the namespace alone
+    if found is None:
+        return "the webhook for identities is not registered"
+    is_own = OWNER_LABELS.items() <= (found["metadata"].get("labels") or {}).items()
+    policies = [each.get("failurePolicy") for each in found.get("webhooks") or ()]
+    if is_own and {*policies} != {"Fail"}:
+        return "the installation of the webhook for identities is not complete"
+    return ""
 
 
 async def read_tenant(client: KubeClient, registration: dict[str, Any]) -> str:
