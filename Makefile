@@ -117,8 +117,8 @@ test-browser: $(VENV)/.browser ## test the console in a real Chromium; installs 
 	$(BIN)/python -m tests.browser.programs
 	$(PYTEST) -m browser tests/browser -rs $(if $(K),-k '$(K)') $(if $(WRITE),--write-screenshots docs/images) $(ALONE)
 
-test-clients: $(VENV)/.dev ## test released SDKs of every language, oldest and newest, as pods; prints the client matrix
-	$(PYTEST) -m clients tests/clients -rs $(if $(K),-k '$(K)') $(if $(WRITE),--write-matrix '$(WRITE)') $(ALONE)
+test-clients: $(VENV)/.dev ## test released SDKs of every language, oldest and newest, as pods: WRITE=page for the client matrix
+	$(PYTEST) -m clients $(if $(WRITE),,-n 2 --dist loadfile) tests/clients -rs $(if $(K),-k '$(K)') $(if $(WRITE),--write-matrix '$(WRITE)') $(ALONE)
 
 test-tutorial: $(VENV)/.dev ## test the sample images and the tutorial with the newest and the oldest az
 	$(PYTEST) -m tutorial tests/tutorial -rs $(ALONE)

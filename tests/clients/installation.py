@@ -4,6 +4,7 @@ A test is skipped only if a tool is missing or too old or a registry is unreacha
 registry is a failure: a removed version, packages that are incompatible.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -11,7 +12,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -68,14 +70,26 @@ def run_installation(
     folder = _folder(name, files, [*commands, made_with], newest=newest)
     if (folder / ".installed").exists():
         return folder
-    # An incomplete folder is created again.
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in files:
-        shutil.copy(file, folder)
-    for command in commands:
-        _run(command, folder)
-    (folder / ".installed").touch()
+    with _lock(folder):
+        if (folder / ".installed").exists():
+            return folder
+        # An incomplete folder is created again.
+        folder.mkdir(exist_ok=True)
+        for file in files:
+            shutil.copy(file, folder)
+        for command in commands:
+            _run(command, folder)
+        (folder / ".installed").touch()
     return folder
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Let one worker at a time install into a folder."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def install_python(*packages: str) -> list[str]:

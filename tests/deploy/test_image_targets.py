@@ -176,7 +176,9 @@ def test_proxy_init_image_redirects_in_a_network_namespace(
         pytest.skip("the rules need root, and the image needs an installed iptables")
     made = target_root("proxy-init")
     assert not SHELLS & {path.name for path in made.rglob("*")}
+    # In a pod, the loopback interface is up.
     script = (
+        "ip link set lo up && "
         'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && mount --bind /proc "$0/proc" && '
         "exec setpriv --bounding-set=-all,+net_admin,+net_raw,+sys_chroot "
         "env -i PATH=/usr/local/bin KUBERNETES_SERVICE_HOST=10.0.0.1 "

@@ -184,7 +184,7 @@ def test_every_suite_runs_and_is_printed(tmp_path: Path) -> None:
     [
         ("test-kubernetes", "test-tutorial", "make test-selfhost"),
         ("test-tutorial", "test-clients", "make fuzz"),
-        ("test-az", "test-processes", "make rules"),
+        ("test-clients", "test-processes", "make rules"),
     ],
 )
 def test_failure_in_one_list_stops_the_others(

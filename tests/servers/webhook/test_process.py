@@ -211,7 +211,7 @@ def test_port_in_use_is_reported_in_one_line(webhook: Webhook) -> None:
 
 def test_missing_cluster_environment_is_reported(webhook: Webhook) -> None:
     done = _run(webhook, KUBERNETES_SERVICE_HOST="", KUBECONFIG="")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 2
 
 
