@@ -13,7 +13,7 @@ from tests.clients.installation import install_python
 from tests.journey.instance import Instance
 from tests.peers.rest import ARM, GRAPH, VAULT, RestClient
 
-pytestmark = [pytest.mark.peers, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.peers, pytest.mark.timeout(1000)]
 
 FOLDER = Path(__file__).parents[2] / "docs" / "openapi"
 CHECKS = (
@@ -60,7 +60,7 @@ def _run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=500,
+        timeout=900,
     )
 
 
