@@ -62,23 +62,23 @@ def test_objects_with_azurite_are_those_of_its_option(podpass: Podpass, tmp_path
 def test_storage_account_that_the_installation_does_not_serve_is_a_warning(
     storage: dict[str, list[str]], warning: str | None
 ) -> None:
-    found = cloud_cluster.find_unserved_accounts(_STORAGE, {"storage": storage})
+    found = cloud_cluster.list_cloud_storage_warnings(_STORAGE, {"storage": storage})
     assert len(found) == (warning is not None)
     assert all(each.startswith(warning or "") for each in found)
-    assert cloud_cluster.find_unserved_accounts("vaults: []", {"storage": storage}) == []
-    assert cloud_cluster.find_unserved_accounts("", {}) == []
+    assert cloud_cluster.list_cloud_storage_warnings("vaults: []", {"storage": storage}) == []
+    assert cloud_cluster.list_cloud_storage_warnings("", {}) == []
 
 
 def test_storage_account_that_up_or_serve_does_not_serve_is_a_warning() -> None:
     azurite = "http://127.0.0.1:10000"
-    (warning,) = apply.find_unserved_accounts(_STORAGE, "", {})
+    (warning,) = apply.list_storage_warnings(_STORAGE, "", {})
     assert warning.endswith("(orders); pass the address of Azurite with --azurite URL")
-    (warning,) = apply.find_unserved_accounts(_STORAGE, "", {}, "set azuriteImage")
+    (warning,) = apply.list_storage_warnings(_STORAGE, "", {}, "set azuriteImage")
     assert warning.endswith("(orders); set azuriteImage")
-    (warning,) = apply.find_unserved_accounts(_STORAGE, azurite, {})
+    (warning,) = apply.list_storage_warnings(_STORAGE, azurite, {})
     assert warning.endswith("orders; add NAME:KEY to AZURITE_ACCOUNTS, for podpass and for Azurite")
     environ = {"AZURITE_ACCOUNTS": "orders:a2V5"}
-    assert apply.find_unserved_accounts(_STORAGE, azurite, environ) == []
+    assert apply.list_storage_warnings(_STORAGE, azurite, environ) == []
 
 
 def test_dry_run_warns_of_accounts_that_would_not_be_served(
@@ -107,7 +107,7 @@ def test_running_instance_without_azurite_warns_of_applied_accounts(
 
 def test_warning_lists_a_limited_number_of_accounts() -> None:
     many = "".join(f"  - {{name: account{number}}}\n" for number in range(500))
-    (warning,) = apply.find_unserved_accounts(f"storage_accounts:\n{many}", "", {})
+    (warning,) = apply.list_storage_warnings(f"storage_accounts:\n{many}", "", {})
     assert "account9, ...)" in warning
     assert "account10" not in warning
 

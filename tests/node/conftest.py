@@ -1,6 +1,7 @@
 """One real node for all tests of this folder; a test that needs other objects uses a namespace of its own."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def node() -> Iterator[Node]:
-    """Run a node without the webhook; at its end, nothing of it may be left on the machine."""
+    """Run a node without the webhook."""
+    yield from run_clean_node(running_node())
+
+
+def run_clean_node(node: AbstractContextManager[Node]) -> Iterator[Node]:
+    """Yield a node, or skip the test; at its end, nothing of it may be left on the machine."""
     try:
-        with running_node() as running:
+        with node as running:
             yield running
         assert left_by(running.sandbox.folder.name) == []
     except CannotRun as exc:

@@ -34,7 +34,7 @@ def command(data_dir: DataDir, output: str, filename: str, stdin_bytes: int | No
         print_output({"changed": changed}, output)
     else:
         print_changes(changed)
-    for line in find_unserved_in_instance(data_dir, text):
+    for line in list_instance_storage_warnings(data_dir, text):
         print_message(line)
 
 
@@ -69,7 +69,7 @@ def read_valid_seed(filename: str, name: str) -> str:
     return text
 
 
-def find_unserved_accounts(
+def list_storage_warnings(
     seed: str, azurite: str, environ: Mapping[str, str], no_azurite: str = _NO_AZURITE
 ) -> list[str]:
     """Return a warning if the data of the seed's storage accounts is not served.
@@ -93,7 +93,7 @@ def find_unserved_accounts(
     )
 
 
-def find_unserved_in_instance(data_dir: DataDir, text: bytes) -> list[str]:
+def list_instance_storage_warnings(data_dir: DataDir, text: bytes) -> list[str]:
     """Return a warning if the running instance has no Azurite for the storage accounts of an applied seed."""
     from podpass.seed.model import parse_seed
     from podpass.seed.storage import warn_of_unserved

@@ -9,8 +9,8 @@ import click
 from podpass.cli import options
 from podpass.cli.apply import print_changes, read_valid_seed
 from podpass.cli.cloud_cluster import (
-    find_unserved_accounts,
     kubeconfig_option,
+    list_cloud_storage_warnings,
     namespace_option,
     open_cluster,
     read_cloud_status,
@@ -53,4 +53,4 @@ async def _run(kubeconfig: Path | None, namespace: str, text: bytes) -> tuple[li
         if not parse_seed(text.decode(), "seed").storage_accounts:
             return changed, []
         status = await read_cloud_status(client, namespace)
-        return changed, find_unserved_accounts(text.decode(), status)
+        return changed, list_cloud_storage_warnings(text.decode(), status)

@@ -119,7 +119,7 @@ async def read_cloud_status(client: KubeClient, namespace: str) -> dict[str, Any
     return await run_in_pod_json(client, namespace, "info")
 
 
-def find_unserved_accounts(seed: str, status: dict[str, Any]) -> list[str]:
+def list_cloud_storage_warnings(seed: str, status: dict[str, Any]) -> list[str]:
     """Return a warning if the data of a seed's storage accounts is not served.
 
     Shapes:  `status` is that of the running cloud.

@@ -12,8 +12,8 @@ from podpass import __version__
 from podpass.cli import options
 from podpass.cli.cloud_cluster import (
     describe_storage,
-    find_unserved_accounts,
     kubeconfig_option,
+    list_cloud_storage_warnings,
     namespace_option,
     open_cluster,
     read_cloud_status,
@@ -183,7 +183,7 @@ async def _run(kubeconfig: Path | None, values: CloudValues, given: dict[str, An
         await installer.apply(checked, dry_run=given["dry_run"])
         if given["dry_run"]:
             if not checked.values.azurite_image:
-                for line in find_unserved_accounts(checked.values.seed, {}):
+                for line in list_cloud_storage_warnings(checked.values.seed, {}):
                     print_message(line)
             print_message("this was a dry run: nothing has changed")
             return
@@ -196,7 +196,7 @@ async def _run(kubeconfig: Path | None, values: CloudValues, given: dict[str, An
     seed = checked.values.seed
     for line in (
         *find_other_issuers(seed, status["issuer"]),
-        *find_unserved_accounts(seed, status),
+        *list_cloud_storage_warnings(seed, status),
     ):
         print_message(line)
 

@@ -41,14 +41,14 @@ def command(data_dir: DataDir, seed: str | None, output: str, **chosen: Any) -> 
     is the same cloud. In a pod, `issuer: cluster` in the seed means the cluster of that pod.
     """
     from podpass import log
-    from podpass.cli.apply import find_unserved_accounts, read_valid_seed
+    from podpass.cli.apply import list_storage_warnings, read_valid_seed
     from podpass.cloud.process import run
 
     settings = CloudSettings(data_dir=data_dir.root, **chosen)
     text = None if seed is None else (read_valid_seed(seed, seed), seed)
     if text is not None:
         more = {"no_azurite": _IN_CLUSTER} if settings.service else {}
-        for line in find_unserved_accounts(text[0], settings.azurite, options.environ(), **more):
+        for line in list_storage_warnings(text[0], settings.azurite, options.environ(), **more):
             print_message(line)
     log.configure()
 

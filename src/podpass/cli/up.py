@@ -136,10 +136,10 @@ def _check_seed(seed: str | None, name: str | None) -> tuple[str, str] | None:
 
 
 def _warn_of_unserved_accounts(seed: tuple[str, str] | None, settings: LocalSettings) -> None:
-    from podpass.cli.apply import find_unserved_accounts
+    from podpass.cli.apply import list_storage_warnings
 
     if seed is not None:
-        for line in find_unserved_accounts(seed[0], settings.azurite, options.environ()):
+        for line in list_storage_warnings(seed[0], settings.azurite, options.environ()):
             print_message(line)
 
 
@@ -167,7 +167,7 @@ def _join_running(
     if seed is not None:
         from podpass.cli.apply import (
             apply_to_instance,
-            find_unserved_in_instance,
+            list_instance_storage_warnings,
             print_changes,
         )
 
@@ -175,7 +175,7 @@ def _join_running(
         changed = apply_to_instance(data_dir, text, seed[1])
         if output != "json":
             print_changes(changed)
-        for line in find_unserved_in_instance(data_dir, text):
+        for line in list_instance_storage_warnings(data_dir, text):
             print_message(line)
     link = create_link(data_dir)
     _print_ready(data_dir, status, output, link, started=False, ignored=ignored)
