@@ -130,12 +130,12 @@ async def test_each_transaction_has_the_settings_of_a_session(
 async def test_restarted_server_behind_the_pooler_is_reconnected(
     server: postgres.Server, replicas: tuple[Database, Database]
 ) -> None:
-    server.stop()
+    await asyncio.to_thread(server.stop)
     for database in replicas:
         assert await wait_for_connection(database, connected=False) < 1.5
         with pytest.raises(DatabaseBusy):
             await database.read(read_value)
-    server.start()
+    await asyncio.to_thread(server.start)
     for database in replicas:
         await wait_for_connection(database, connected=True)
         assert await database.read(read_value) == 1

@@ -88,12 +88,12 @@ async def test_restarted_server_is_reconnected_automatically(
     for ask in (lambda: database.read(read_value), lambda: database.fetch(VALUE, {})):
         # Use every connection of the pool.
         await asyncio.gather(*(database.read(lambda one: one.scalar(hold)) for _ in range(8)))
-        server.stop()
-        server.start()
+        await asyncio.to_thread(server.stop)
+        await asyncio.to_thread(server.start)
         for found in await asyncio.gather(*(ask() for _ in range(4))):
             assert found in (1, [(1,)])
-    server.stop()
-    server.start()
+    await asyncio.to_thread(server.stop)
+    await asyncio.to_thread(server.start)
     await database.write(increment)
     assert await database.read(read_value) == 2
 
@@ -103,7 +103,7 @@ async def test_unavailable_server_fails_calls_immediately_and_disables_caching(
 ) -> None:
     stale: list[float] = []
     database.subscribe("things", lambda: stale.append(time.monotonic()))
-    server.stop()
+    await asyncio.to_thread(server.stop)
     assert await wait_for_connection(database, connected=False) < 1.5
     assert stale
     for ask in (database.read(read_value), database.write(increment), database.read(read_value)):
@@ -113,7 +113,7 @@ async def test_unavailable_server_fails_calls_immediately_and_disables_caching(
         assert time.monotonic() - began < ERROR_SECONDS
         assert (caught.value.status, caught.value.retry_seconds) == (503, 2)
     stale.clear()
-    server.start()
+    await asyncio.to_thread(server.start)
     await wait_for_connection(database, connected=True)
     assert stale, "data that was read while disconnected may be stale"
     assert await database.read(read_value) == 1
@@ -265,7 +265,7 @@ async def test_outage_and_recovery_are_logged_once(
     server: postgres.Server, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "podpass.database")
-    server.stop()
+    await asyncio.to_thread(server.stop)
     await wait_for_connection(database, connected=False)
     with pytest.raises(DatabaseBusy):
         await database.read(read_value)
@@ -273,7 +273,7 @@ async def test_outage_and_recovery_are_logged_once(
     with pytest.raises(DatabaseBusy) as caught:
         await database.read(read_value)
     assert "refused" in str(caught.value.facts["cause"])
-    server.start()
+    await asyncio.to_thread(server.start)
     await wait_for_connection(database, connected=True)
     assert [record.getMessage() for record in caplog.records] == [
         "notifications_disconnected",

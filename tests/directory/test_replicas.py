@@ -149,11 +149,11 @@ async def test_cached_value_is_not_served_while_notifications_are_disconnected(
         made = make_identity()
         await directory.identities.put(made)
         assert await directory.find_identity(TENANT, made.client_id) is not None
-        postgres_server.stop()
+        await asyncio.to_thread(postgres_server.stop)
         try:
             assert await wait_for_result(lambda: _there(directory, made), False)
         finally:
-            postgres_server.start()
+            await asyncio.to_thread(postgres_server.start)
         assert await wait_for_result(lambda: _there(directory, made), True)
     postgres_server.drop(url)
 
