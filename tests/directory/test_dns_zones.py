@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from podpass.directory import errors
+from podpass.directory.dns import TYPE
 from podpass.directory.model import DnsRecordSet, OtherResource, ResourceGroup, WriteResult
 from podpass.directory.store.directory import Directory
-from podpass.directory.store.dns_zones import TYPE, page_key
+from podpass.directory.store.dns_zones import page_key
 
 SUB = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 ZONE_ID = f"/subscriptions/{SUB}/resourceGroups/web/providers/{TYPE}/example.test"

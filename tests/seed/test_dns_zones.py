@@ -2,8 +2,8 @@
 
 import pytest
 
+from podpass.directory.dns import TYPE
 from podpass.directory.model import OtherResource, ResourceGroup
-from podpass.directory.store.dns_zones import TYPE
 from podpass.errors import UsageError
 from tests.seed.test_seed import SUBSCRIPTION, World, world
 

@@ -28,9 +28,9 @@ from podpass.cloud.tunnel import (
     describe_error,
     read_hello,
     relay,
-    unmap_ipv4,
 )
 from podpass.errors import Error
+from podpass.http.proxy_headers import unmap_ipv4
 from podpass.http.resolver import NameNotResolved
 from podpass.settings.local import ALL_ADDRESSES
 
@@ -238,17 +238,17 @@ class Gateway:
                 f"cannot connect to {host}:{port}: {describe_error(exc)}"
             ) from exc
         # A tunnel to the gateway itself would let one request open thousands of tunnels.
-        peer = unmap_ipv4(writer.get_extra_info("peername"))
-        if self._is_own(peer):
+        address, its_port, *_ = writer.get_extra_info("peername")
+        if self._is_own(unmap_ipv4(address), its_port):
             abort(writer)
             raise HostUnreachable("the gateway does not connect to itself")
         self._transports.add(writer.transport)
         _log.debug("tunnel_opened", extra={"host": host, "port": port, "served": bool(service)})
         return reader, writer
 
-    def _is_own(self, peer: Address) -> bool:
+    def _is_own(self, address: str, its_port: int) -> bool:
         """Return whether an address is that of the gateway's own socket."""
-        (host, port), (address, its_port) = self._own, peer
+        host, port = self._own
         is_own = address == host or (host == ALL_ADDRESSES and not may_reach(address))
         return its_port == port and is_own
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import os
 import socket
 from collections.abc import Sequence
@@ -67,12 +66,6 @@ def abort(writer: asyncio.StreamWriter) -> None:
     """Close the connection without waiting; the transport still flushes its buffer."""
     if not writer.transport.is_closing():
         writer.close()
-
-
-def unmap_ipv4(peer: tuple[str, int]) -> Address:
-    """Convert an IPv4-mapped IPv6 address (::ffff:127.0.0.1) to IPv4."""
-    mapped = getattr(ipaddress.ip_address(peer[0].partition("%")[0]), "ipv4_mapped", None)
-    return (str(mapped) if mapped else peer[0]), peer[1]
 
 
 def describe_error(exc: Exception) -> str:

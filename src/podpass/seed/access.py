@@ -23,7 +23,12 @@ class SeedAccess:
 
 
 def parse_access(
-    read: Reader, node: yaml.Node, resource: str, parts: tuple[str, ...] = ()
+    read: Reader,
+    node: yaml.Node,
+    resource: str,
+    parts: tuple[str, ...] = (),
+    *,
+    in_vault: bool = False,
 ) -> tuple[SeedAccess, Mapping[str, yaml.Node]]:
     """Parse a role; report each problem with its line. Return it with its entry, which may have `parts`."""
     where = f"{resource}: access"
@@ -32,7 +37,7 @@ def parse_access(
     try:
         role = roles.find_role(role).name if role else ""
     except UsageError as exc:
-        hint = exc.hint if resource.startswith("vault") else roles.suggest_roles(role)
+        hint = exc.hint if in_vault else roles.suggest_roles(role)
         text = "; ".join(filter(None, (exc.message, hint)))
         read.add_problem(line_of(entry["role"]), f"{where}: {text}")
     identity = read.read_text(entry.get("identity"), f"{where}: identity") or ""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import yaml
 
 from podpass.directory import naming
+from podpass.directory.dns import LOCATION, TYPE
 from podpass.directory.model import OtherResource, WriteResult
 from podpass.directory.store.directory import Directory
-from podpass.directory.store.dns_zones import LOCATION, TYPE
 from podpass.seed.access import SeedAccess, parse_access
 from podpass.seed.yaml_reader import Reader, line_of
 

@@ -233,7 +233,7 @@ class _SeedParser:
             name=name,
             location=read.read_text(entry.get("location"), f"{where}: location"),
             secrets=self._parse_secrets(entry.get("secrets"), where),
-            access=tuple(parse_access(read, child, where)[0] for child in access),
+            access=tuple(parse_access(read, child, where, in_vault=True)[0] for child in access),
         )
 
     def _parse_secrets(self, node: yaml.Node | None, where: str) -> dict[str, Secret]:

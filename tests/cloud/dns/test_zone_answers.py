@@ -10,9 +10,9 @@ import dns.rdatatype
 import pytest
 
 from podpass.database import Database
+from podpass.directory.dns import TYPE
 from podpass.directory.model import DnsRecordSet, OtherResource, ResourceGroup
 from podpass.directory.store.directory import Directory
-from podpass.directory.store.dns_zones import TYPE
 from tests.cloud.dns.server import Cloud, running
 
 SUB = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"

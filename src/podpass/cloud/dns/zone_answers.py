@@ -12,17 +12,17 @@ import dns.rdtypes.ANY.TXT
 import dns.rrset
 
 from podpass.cloud.dns.messages import Query, add_authority, begin_answer
-from podpass.directory.model import DnsLookup, DnsRecordSet
-from podpass.directory.store.dns_zones import (
+from podpass.directory.dns import (
+    ALIAS,
     HOSTMASTER,
     NAME_SERVERS,
     NS_TTL,
     SOA_NUMBERS,
     SOA_TTL,
 )
+from podpass.directory.model import DnsLookup, DnsRecordSet
 
 _IN = dns.rdataclass.IN
-_ALIAS = "CNAME"
 
 
 class FoundName(NamedTuple):
@@ -36,7 +36,7 @@ def find_alias(query: Query, lookup: DnsLookup) -> str | None:
     """Return the target of the alias to follow, None without an alias or if the query asks for the alias."""
     wanted = dns.rdatatype.to_text(query.message.question[0].rdtype)
     for one in lookup.record_sets:
-        if one.type == _ALIAS and wanted != _ALIAS:
+        if one.type == ALIAS and wanted != ALIAS:
             return one.records[0][0]
     return None
 
@@ -48,7 +48,7 @@ def build_zone_answer(query: Query, found: Sequence[FoundName]) -> bytes:
     reply = begin_answer(query, dns.rcode.NOERROR if lookup.exists else dns.rcode.NXDOMAIN)
     owner = query.message.question[0].name
     for each in found:
-        types = (wanted, _ALIAS) if find_alias(query, each.lookup) else (wanted,)
+        types = (wanted, ALIAS) if find_alias(query, each.lookup) else (wanted,)
         reply.answer += [
             _to_rrset(owner, one) for one in each.lookup.record_sets if one.type in types
         ]
@@ -78,7 +78,7 @@ def _own_records(owner: dns.name.Name, found: FoundName, wanted: str) -> list[dn
 def _to_rrset(owner: dns.name.Name, found: DnsRecordSet) -> dns.rrset.RRset:
     if found.type != "TXT":
         texts = [
-            each[0].removesuffix(".") + "." if found.type == _ALIAS else each[0]
+            each[0].removesuffix(".") + "." if found.type == ALIAS else each[0]
             for each in found.records
         ]
         return dns.rrset.from_text_list(owner, found.ttl, _IN, found.type, texts)

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podpass.directory import naming
-from podpass.directory.model import DnsRecordSet, OtherResource
-from podpass.directory.resource_manager import errors, wire
-from podpass.directory.store.dns_zones import (
+from podpass.directory.dns import (
     APEX,
     HOSTMASTER,
     MAX_RECORD_SETS,
@@ -21,6 +19,8 @@ from podpass.directory.store.dns_zones import (
     SOA_TTL,
     TYPE,
 )
+from podpass.directory.model import DnsRecordSet, OtherResource
+from podpass.directory.resource_manager import errors, wire
 
 OWN_RECORD_SETS = 2  # SOA and NS of the zone itself
 _MAX_TTL = 2**31 - 1

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from podpass.directory import naming, resource_ids
+from podpass.directory.dns import APEX, LOCATION, TYPE
 from podpass.directory.errors import Conflict
 from podpass.directory.model import DnsRecordSet, OtherResource, WriteResult
 from podpass.directory.resource_manager import dns_wire, errors, paging, resources, wire
@@ -20,7 +21,7 @@ from podpass.directory.resource_manager.model import (
     Route,
     crud_routes,
 )
-from podpass.directory.store.dns_zones import APEX, LOCATION, TYPE, page_key
+from podpass.directory.store.dns_zones import page_key
 
 _SUFFIX_FILTER = "$recordsetnamesuffix"
 

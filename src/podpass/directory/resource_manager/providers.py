@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from podpass.directory.dns import TYPE as DNS_ZONES
 from podpass.directory.resource_manager import (
     cluster_wire,
     errors,
@@ -22,7 +23,6 @@ from podpass.directory.resource_manager.model import (
     OperationContext,
     Route,
 )
-from podpass.directory.store.dns_zones import TYPE as DNS_ZONES
 
 _READ = "Microsoft.Resources/subscriptions/providers/read"
 _EVERYWHERE = [region.display_name for region in locations.REGIONS]

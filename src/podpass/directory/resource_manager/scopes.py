@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable
 
-from podpass.directory import resource_ids
+from podpass.directory import dns, resource_ids
 from podpass.directory.resource_manager import errors, linker_targets, resources
 from podpass.directory.resource_manager.model import OperationContext
-from podpass.directory.store import dns_zones
 
 _BY_TYPE = {one.lower(): one for one in (resources.IDENTITY, resources.VAULT, resources.CLUSTER)}
-_OTHER_TYPES = (*linker_targets.TYPES, dns_zones.TYPE)
+_OTHER_TYPES = (*linker_targets.TYPES, dns.TYPE)
 _OTHER = frozenset(one.lower() for one in _OTHER_TYPES) - _BY_TYPE.keys()
 
 

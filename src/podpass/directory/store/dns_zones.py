@@ -7,34 +7,13 @@ from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, or_,
 
 from podpass import database
 from podpass.directory import errors, naming
+from podpass.directory.dns import ALIAS, APEX, MAX_RECORD_SETS, TYPE
 from podpass.directory.model import DnsLookup, DnsRecordSet, OtherResource, WriteResult
 from podpass.directory.store import other_resources
 from podpass.directory.store.rows import from_json, to_json
 from podpass.directory.store.schema import dns_record_sets
 from podpass.directory.store.schema import other_resources as zones
 from podpass.directory.store.session import Session, Write
-
-TYPE = "Microsoft.Network/dnsZones"
-LOCATION = "global"
-APEX = "@"
-MAX_RECORD_SETS = 10_000
-_ALIAS = "CNAME"
-# What a new zone of Azure DNS has. podpass answers for its zones itself, and these servers know none of them.
-NAME_SERVERS = (
-    "ns1-01.azure-dns.com.",
-    "ns2-01.azure-dns.net.",
-    "ns3-01.azure-dns.org.",
-    "ns4-01.azure-dns.info.",
-)
-HOSTMASTER = "azuredns-hostmaster.microsoft.com"
-SOA_TTL, NS_TTL = 3600, 172_800
-SOA_NUMBERS = {
-    "serialNumber": 1,
-    "refreshTime": 3600,
-    "retryTime": 300,
-    "expireTime": 2_419_200,
-    "minimumTTL": 300,
-}
 
 Step = Callable[[DnsRecordSet | None], DnsRecordSet | None]
 
@@ -180,9 +159,9 @@ def _check_neighbours(connection: Connection, new: DnsRecordSet) -> None:
     """
     query = select(dns_record_sets.c.type).filter_by(**_key(new.zone_id, new.name))
     types = connection.scalars(query).all()
-    if new.type == _ALIAS and new.name == APEX:
+    if new.type == ALIAS and new.name == APEX:
         raise errors.Conflict("a CNAME record set cannot be at '@', the name of the zone itself")
-    if types and _ALIAS in (new.type, *types):
+    if types and ALIAS in (new.type, *types):
         text = (
             f"the name '{new.name}' has a record set of another type: a CNAME must be the only one"
         )
