@@ -181,10 +181,13 @@ async def _run(kubeconfig: Path | None, values: CloudValues, given: dict[str, An
         )
         checked = await installer.check(request, DEFAULT_IMAGE)
         await installer.apply(checked, dry_run=given["dry_run"])
+        seed = checked.values.seed
         if given["dry_run"]:
-            if not checked.values.azurite_image:
-                for line in list_cloud_storage_warnings(checked.values.seed, {}):
-                    print_message(line)
+            for line in (
+                *find_unresolved_zones(seed, request.dns),
+                *([] if checked.values.azurite_image else list_cloud_storage_warnings(seed, {})),
+            ):
+                print_message(line)
             print_message("this was a dry run: nothing has changed")
             return
         await installer.start_webhook(checked)
@@ -193,9 +196,9 @@ async def _run(kubeconfig: Path | None, values: CloudValues, given: dict[str, An
         status = await read_cloud_status(client, values.namespace)
         await installer.connect_pods(request, checked, status["tenant_id"])
     _print_ready(status, installer.changes, values.namespace)
-    seed = checked.values.seed
     for line in (
         *find_other_issuers(seed, status["issuer"]),
+        *find_unresolved_zones(seed, request.dns),
         *list_cloud_storage_warnings(seed, status),
     ):
         print_message(line)
@@ -212,6 +215,21 @@ def find_other_issuers(seed: str, issuer: str) -> list[str]:
         for credential in identity.credentials
         if credential.issuer not in (CLUSTER, issuer)
     ][:_MAX_WARNINGS]
+
+
+def find_unresolved_zones(seed: str, dns: str) -> list[str]:
+    """Return a warning if a seed has DNS zones whose names pods cannot look up with this `--dns`."""
+    from podpass.seed.model import parse_seed
+
+    zones = [zone.name for zone in parse_seed(seed, "seed").dns_zones] if seed else []
+    if not zones or dns == "pods":
+        return []
+    shown = ", ".join(zones[:_MAX_WARNINGS]) + (" and others" if zones[_MAX_WARNINGS:] else "")
+    text = (
+        f"warning: pods do not resolve names of the seed's DNS zones ({shown}): the cluster's DNS does not"
+        " forward them; pods that are chosen with `podpass cloud install --dns pods` resolve them"
+    )
+    return [text]
 
 
 def _print_ready(status: dict[str, Any], changed: int, namespace: str) -> None:
