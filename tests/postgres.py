@@ -200,7 +200,7 @@ def standby(primary: Server) -> Iterator[Server]:
         primary.execute("SELECT pg_reload_conf()")
         yield server
     finally:
-        server.stop()
+        server.end(signal.SIGINT)
         shutil.rmtree(folder)
 
 
@@ -289,7 +289,7 @@ def running(*, fsync: bool = False, settings: tuple[str, ...] = ()) -> Iterator[
         server.start()
         yield server
     finally:
-        server.stop()
+        server.end(signal.SIGINT)
         shutil.rmtree(folder)
 
 
