@@ -154,8 +154,9 @@ test-kind: $(VENV)/.dev ## test the guide for kind with kind itself, on a node i
 test-conformance: $(VENV)/.dev ## run Kubernetes' own conformance tests on an instance, 15 minutes; the first run builds them with Go: K=text
 	$(BIN)/python -m tests.conformance $(if $(K),--focus '$(K)')
 
-soak: $(VENV)/.dev ## run kill -9, outages, load and floods for hours; PARTS='kill-sqlite mixed', SOAK_MINUTES=30, ROUNDS=200, SEED=n
+soak: $(VENV)/.dev ## run kill -9, outages, load, floods and random requests for hours; PARTS='kill-sqlite mixed', SOAK_MINUTES=30, ROUNDS=200, SEED=n
 	$(if $(PARTS),,$(PYTEST) -m soak tests/soak -rs)
+	$(if $(PARTS),,PODPASS_SCHEMATHESIS_EXAMPLES=$${PODPASS_SCHEMATHESIS_EXAMPLES:-30} $(PYTEST) -m peers tests/peers/test_schemathesis.py -rs)
 	$(BIN)/python -m tests.soak $(PARTS) --minutes $(SOAK_MINUTES) --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(VENV)/.fuzz ## fuzz every parser of untrusted input, guided by coverage: FUZZ_SECONDS=30 each, FUZZ_RUNS=n, FUZZ_SEED=n, T=target

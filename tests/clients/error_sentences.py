@@ -89,11 +89,7 @@ def _node(age: str) -> Callable[[], list[str]]:
 
 
 def _java(age: str) -> Callable[[], list[str]]:
-    def command() -> list[str]:
-        java, _, _, path, _ = toolchains.java("AzureIdentity", age)
-        return [java, "-cp", path, str(_ERRORS / "Sentences.java")]
-
-    return command
+    return lambda: toolchains.java("Sentences", age)
 
 
 def _go(age: str) -> Callable[[], list[str]]:

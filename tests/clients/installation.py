@@ -61,16 +61,23 @@ def find_too_old(said: str) -> str:
 
 
 def run_installation(
-    name: str, files: Sequence[Path], *commands: list[str], newest: bool, made_with: str = ""
+    name: str,
+    files: Sequence[Path],
+    *commands: list[str],
+    newest: bool,
+    made_with: str = "",
+    not_hashed: Sequence[str] = (),
 ) -> Path:
     """Copy the files into a cache folder and run the commands in it, once for the same content.
 
-    Shapes:  `newest` if the files pin no versions: the folder is then used for a week.
+    Shapes:  `newest` if the files pin no versions: the folder is then used for a week. `not_hashed` are words
+             of the commands that name what is in the files, or what the caller installs again in each run.
     """
-    folder = _folder(name, files, [*commands, made_with], newest=newest)
+    named = [[word for word in command if word not in not_hashed] for command in commands]
+    folder = installation_folder(name, files, [*named, [made_with]], newest=newest)
     if (folder / ".installed").exists():
         return folder
-    with _lock(folder):
+    with locked(folder):
         if (folder / ".installed").exists():
             return folder
         # An incomplete folder is created again.
@@ -84,8 +91,8 @@ def run_installation(
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Let one worker at a time install into a folder."""
+def locked(folder: Path) -> Iterator[None]:
+    """Let one worker at a time, of all checkouts, install into a folder."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f".{folder.name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -137,11 +144,17 @@ def _skip(folder: Path, reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def _folder(name: str, files: Sequence[Path], commands: object, *, newest: bool) -> Path:
-    """Return a folder name from a hash of the content, and of the week for newest versions."""
+def installation_folder(
+    name: str, files: Sequence[Path], commands: Sequence[Sequence[str]], *, newest: bool
+) -> Path:
+    """Return a folder name from a hash of the content, and of the week for newest versions.
+
+    Every checkout has a Python of its own. What it installs depends only on the Python that it was made from.
+    """
     week = tuple(datetime.now(UTC).isocalendar())[:2] if newest else None
     texts = [file.read_text() for file in files]
-    key = json.dumps([texts, commands, sys.version_info[:2], week])
+    same = [["python" if word == sys.executable else word for word in each] for each in commands]
+    key = json.dumps([texts, same, sys.base_prefix, sys.version_info[:2], week])
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     digest = hashlib.sha256(key.encode()).hexdigest()[:12]
     return Path(home) / "podpass" / "clients" / f"{name}-{digest}"

@@ -1,8 +1,16 @@
 """Installation errors that skip a client's test, and those that fail it."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
-from tests.clients.installation import find_too_old, is_unreachable
+from tests.clients.installation import (
+    find_too_old,
+    installation_folder,
+    is_unreachable,
+    python_commands,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,3 +49,15 @@ def test_compiler_that_is_too_old_skips_the_test() -> None:
     assert find_too_old(said) == "requires go >= 1.25.0"
     assert find_too_old("main.go:3: package testing/synctest is not in std (/usr/lib/go)")
     assert not find_too_old("main.go:3: undefined: secret")
+
+
+def test_checkouts_with_one_python_share_an_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def folder(*packages: str) -> Path:
+        return installation_folder("any", [], python_commands(*packages), newest=False)
+
+    ours = folder("msal")
+    monkeypatch.setattr(sys, "executable", "/another/checkout/.venv/bin/python")
+    assert folder("msal") == ours
+    assert folder("azure-identity") != ours
+    monkeypatch.setattr(sys, "base_prefix", "/another/python")
+    assert folder("msal") != ours

@@ -22,7 +22,7 @@ from tests.clients.catalogue import CLIENTS, GRAPH, ClientPackage
 from tests.clients.error_sentences import build_rust
 from tests.clients.installation import PROGRAMS, find_tool, install_python, run_installation
 from tests.clients.program_output import parse_output
-from tests.clients.toolchains import NEWEST
+from tests.clients.toolchains import JAVA_OPTIONS, NEWEST
 from tests.control_plane.background_loop import BackgroundLoop
 from tests.journey.instance import CLIENT, Instance
 
@@ -52,7 +52,7 @@ def _go() -> list[str]:
 def _java() -> list[str]:
     build = [find_tool("javac"), "--release", "11", "Trust.java"]
     folder = run_installation("java-trust", [_TRUST / "Trust.java"], build, newest=False)
-    return [find_tool("java"), "-XX:TieredStopAtLevel=1", "-cp", str(folder), "Trust"]
+    return [find_tool("java"), *JAVA_OPTIONS, "-cp", str(folder), "Trust"]
 
 
 def _java_native() -> list[str]:
@@ -62,7 +62,7 @@ def _java_native() -> list[str]:
     sources = [_TRUST / "NativeTls.java"]
     folder = run_installation("java-native-trust", sources, build, newest=False)
     path = f"{folder}:{libraries}/*"
-    return [find_tool("java"), "-XX:TieredStopAtLevel=1", "-cp", path, "NativeTls"]
+    return [find_tool("java"), *JAVA_OPTIONS, "-cp", path, "NativeTls"]
 
 
 def _shell(program: str) -> list[str]:

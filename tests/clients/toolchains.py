@@ -13,6 +13,8 @@ import pytest
 from tests.clients.installation import PROGRAMS, find_tool, python_commands, run_installation
 
 OLDEST, NEWEST, BEFORE = "oldest", "newest", "before"
+# The programs are short: the second compiler and threads that collect garbage take more time than they save.
+JAVA_OPTIONS = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 
 def python(program: str, age: str, requirements: str = "") -> list[str]:
@@ -54,8 +56,7 @@ def java(program: str, age: str) -> list[str]:
         newest=False,
     )
     path = f"{folder}/classes:{folder}/lib/*"
-    # The programs are short: the second compiler would take more time than it saves.
-    return [find_tool("java"), "-XX:TieredStopAtLevel=1", "-cp", path, program]
+    return [find_tool("java"), *JAVA_OPTIONS, "-cp", path, program]
 
 
 def go(program: str, age: str) -> list[str]:

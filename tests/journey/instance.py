@@ -1,6 +1,7 @@
 """An instance started by the command line, with operations of a cluster user."""
 
 import contextlib
+import functools
 import json
 import os
 import ssl
@@ -66,6 +67,13 @@ for pair in clients or ["="]:
 """
 
 
+@functools.lru_cache(maxsize=8)
+def _connect(file: str, _content: str) -> Any:
+    """Return an API client, one for each content of a kubeconfig: it keeps its connection."""
+    connect: Any = config.new_client_from_config
+    return connect(file)
+
+
 @dataclass
 class Instance:
     """A running instance: its addresses, and operations of a cluster user."""
@@ -88,8 +96,8 @@ class Instance:
     @property
     def kubernetes(self) -> Any:
         """Return an API client of the official library; it accepts plain objects too."""
-        connect: Any = config.new_client_from_config
-        return connect(self.status["kubernetes"]["kubeconfig"])
+        file = self.status["kubernetes"]["kubeconfig"]
+        return _connect(file, Path(file).read_text())
 
     @property
     def core(self) -> Any:
