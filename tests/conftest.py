@@ -3,13 +3,16 @@
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from podpass.pytest.instance import Podpass as Instance
 from tests import postgres
 from tests.local.instances import SEED, Podpass
+
+if TYPE_CHECKING:
+    from tests.control_plane.plane import PlaneThread
 
 pytest_plugins = ("podpass.pytest.plugin", "tests.process_reaper", "tests.suite_policy")
 
@@ -69,6 +72,15 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     url = server.fresh()
     yield url
     server.drop(url)
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator["PlaneThread"]:
+    """Run one real control plane for tests that need no flags of their own; each removes what it creates."""
+    from tests.control_plane import plane  # `make rules` has no programs of a control plane
+
+    with plane.running(tmp_path_factory.mktemp("plane")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -51,14 +51,16 @@ _MAKEFILE = Path(__file__).parents[1] / "Makefile"
 # The Makefile's variable with the folders of a mark; the suite of the mark collects no other folder.
 _FOLDERS = {"postgres": "STORES", "kubernetes": "CLUSTERS"}
 
-# The tests of each of these folders share a control plane or a port, so one worker runs all of them. The
-# first folder that a test is in counts.
-_ONE_WORKER = (
-    "tests/control_plane/contract/",
-    "tests/control_plane/",
-    "tests/doctor/",
-    "tests/kubernetes_clients/",
-)
+# The tests of each of these groups share a control plane or a port, so one worker runs all of them. The
+# first folder or file that a test is in counts.
+_ONE_WORKER = {
+    "tests/control_plane/contract/": "contract",
+    "tests/control_plane/": "instance",
+    "tests/charts/test_in_place.py": "plane",
+    "tests/cloud/": "plane",
+    "tests/doctor/": "plane",
+    "tests/kubernetes_clients/": "port",
+}
 
 # Hypothesis judges answers, not how fast a busy machine is. In CI it draws the same examples in each run.
 settings.register_profile(
@@ -173,15 +175,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class _ControlPlaneScheduling(LoadFileScheduling):  # type: ignore[misc]
-    """Gives whole files to workers, and whole folders whose tests share a control plane."""
+    """Gives whole files to workers, and all folders whose tests share a control plane."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return shared_folder(nodeid) or str(super()._split_scope(nodeid))
+        return shared_by(nodeid) or str(super()._split_scope(nodeid))
 
 
-def shared_folder(nodeid: str) -> str | None:
-    """Return the folder whose tests one worker runs, or None if files may be run by several."""
-    return next((each for each in _ONE_WORKER if nodeid.startswith(each)), None)
+def shared_by(nodeid: str) -> str | None:
+    """Return the group whose tests one worker runs, or None if files may be run by several."""
+    return next((_ONE_WORKER[each] for each in _ONE_WORKER if nodeid.startswith(each)), None)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,5 +1,6 @@
 """Renders the chart with released Helm; typical sets of values."""
 
+import functools
 import json
 import subprocess
 from dataclasses import dataclass, field
@@ -166,6 +167,23 @@ def read_objects(text: str) -> list[Object]:
     return [one for one in yaml.load_all(text, Loader=yaml.CSafeLoader) if one]
 
 
+def _run(command: tuple[str, ...], values: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*command, "--values", "-"],
+        input=values,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        # Helm ends before it needs to collect garbage often.
+        env={"HOME": "/nonexistent", "GOGC": "400"},
+    )
+
+
+# Tests render the same chart with the same values often, and the chart does not change.
+_run_once = functools.lru_cache(maxsize=256)(_run)
+
+
 @dataclass(frozen=True)
 class Helm:
     """The Helm program and a chart; `required` are the values without a default."""
@@ -182,17 +200,9 @@ class Helm:
     )
 
     def __call__(self, *arguments: str, values: Values | None = None) -> Any:
-        return subprocess.run(
-            [self.binary, *arguments, "--values", "-"],
-            input=json.dumps(self._with_required(values or {})),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            env={"HOME": "/nonexistent"},
-        )
+        return _run((self.binary, *arguments), json.dumps(self.with_required(values or {})))
 
-    def _with_required(self, values: Values) -> Values:
+    def with_required(self, values: Values) -> Values:
         """Return the values with those that the chart requires; `image` is merged."""
         image = values.get("image", {})
         if isinstance(image, dict):
@@ -203,7 +213,8 @@ class Helm:
         self, values: Values | None = None, *, name: str | None = None, namespace: str | None = None
     ) -> Any:
         place = ("--namespace", namespace or self.namespace)
-        return self("template", name or self.release, str(self.chart), *place, values=values)
+        command = (self.binary, "template", name or self.release, str(self.chart), *place)
+        return _run_once(command, json.dumps(self.with_required(values or {})))
 
     def render(
         self, values: Values | None = None, *, name: str | None = None, namespace: str | None = None

@@ -11,7 +11,7 @@ import pytest
 
 from tests.charts import reference
 from tests.charts.rendering import CHART, NAMESPACE, RELEASE, SETS, TENANT, Helm, Object
-from tests.control_plane import plane
+from tests.control_plane.plane import PlaneThread
 from tests.local.kubectl import Kubectl, binaries
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
@@ -25,13 +25,12 @@ VOLATILE = ("annotations", "generation", "managedFields", "resourceVersion")
 
 
 @pytest.fixture(scope="module")
-def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
+def kubectl(control_plane: PlaneThread, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
     binary = next((path for path in binaries().values() if path), "")
     if not binary:
         pytest.skip("there is no kubectl on this machine")
-    place = tmp_path_factory.mktemp("plane")
-    with plane.running(place / "data") as running:
-        yield Kubectl(binary=binary, kubeconfig=running.kubeconfig, home=place)
+    home = tmp_path_factory.mktemp("home")
+    return Kubectl(binary=binary, kubeconfig=control_plane.kubeconfig, home=home)
 
 
 @pytest.fixture(scope="module")

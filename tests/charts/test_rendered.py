@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from podpass.settings import WebhookSettings
 from tests.charts.rendering import (
@@ -24,6 +23,7 @@ from tests.charts.rendering import (
     Object,
     container,
     find,
+    read_objects,
 )
 
 with warnings.catch_warnings():
@@ -324,7 +324,7 @@ def test_chart_notes_describe_unusual_settings(helm: Helm, tmp_path: Path) -> No
     def notes(values: dict[str, Any]) -> str:
         done = helm("template", "x", str(chart), "--namespace", NAMESPACE, values=values)
         assert done.returncode == 0, done.stderr
-        (one,) = [one for one in yaml.safe_load_all(done.stdout) if one.get("kind") == "Notes"]
+        (one,) = [one for one in read_objects(done.stdout) if one["kind"] == "Notes"]
         text: str = one["text"]
         return text
 

@@ -5,6 +5,7 @@ import functools
 import json
 import warnings
 from collections.abc import Iterator
+from pathlib import Path as Folder
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from tests.charts.authority.rendering import CHART as AUTHORITY
 from tests.charts.authority.rendering import EVERYTHING, ORIGIN
 from tests.charts.authority.rendering import TENANT as ITS_TENANT
+from tests.charts.many_releases import ManyReleases
 from tests.charts.rendering import (
     CERT_MANAGER,
     FOREIGN,
@@ -20,7 +22,6 @@ from tests.charts.rendering import (
     Helm,
     Object,
     Values,
-    read_objects,
 )
 from tests.charts.schema import ChartFiles
 
@@ -33,7 +34,7 @@ kubernetes_validate.utils.schema_contents = functools.cache(
     kubernetes_validate.utils.schema_contents
 )
 
-# Hundreds of programs are started, which takes minutes on a busy machine.
+# Hundreds of releases are rendered, which takes minutes on a busy machine.
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(1200)]
 
 # A line break with fields of a pod's spec, as they are next to `containers` in a Deployment.
@@ -102,30 +103,30 @@ def _charts(helm: Helm) -> list[tuple[Helm, list[Values]]]:
     return [(helm, _WEBHOOK), (own, [EVERYTHING])]
 
 
-def _rendered(helm: Helm, text: str) -> Iterator[tuple[str, list[Object] | None]]:
+def _depth(values: Any, path: Path) -> int:
+    """Return how many parts of a path the values have."""
+    if isinstance(values, dict) and path and path[0] in values:
+        return 1 + _depth(values[path[0]], path[1:])
+    return 0
+
+
+def _rendered(helm: Helm, folder: Folder, text: str) -> Iterator[tuple[str, list[Object] | None]]:
     """Render both charts with a text at every path; yield None for objects if it is refused."""
     for chart, sets in _charts(helm):
-        places = dict.fromkeys(_texts(ChartFiles(chart.chart, ()).schema))
+        places = list(dict.fromkeys(_texts(ChartFiles(chart.chart, ()).schema)))
         assert len(places) > 60
-        for path in places:
-            where = f"{chart.chart.name}: {'.'.join(str(part) for part in path)}"
-            having = [one for one in sets if path[0] in one]
-            for base in having or sets:
-                done = chart.template(_set_text(base, path, text))
-                if "execution error" not in done.stderr:  # values that exclude each other
-                    break
-            if done.returncode:
-                refused = "don't meet the specifications" in done.stderr
-                assert refused or "execution error" in done.stderr, (where, done.stderr)
-                yield where, None
-            else:
-                yield where, read_objects(done.stdout)
+        # Values can exclude each other, so a text is set where the set has that value.
+        bases = [max(sets, key=lambda one: _depth(one, path)) for path in places]
+        changed = [_set_text(base, path, text) for base, path in zip(bases, places, strict=True)]
+        done = ManyReleases(chart, folder / chart.chart.name).render(changed)
+        for path, one in zip(places, done, strict=True):
+            yield f"{chart.chart.name}: {'.'.join(str(part) for part in path)}", one.objects
 
 
-def test_line_break_in_a_value_adds_no_field(helm: Helm) -> None:
+def test_line_break_in_a_value_adds_no_field(helm: Helm, tmp_path: Folder) -> None:
     """A user who may set one value, such as a priority class, must not be able to set others by it."""
     taken = set()
-    for where, objects in _rendered(helm, MORE):
+    for where, objects in _rendered(helm, tmp_path, MORE):
         if objects is not None:
             taken.add(where)
             keys = {key for one in objects for key in _keys(one)}
@@ -141,9 +142,11 @@ def _host_settings(where: str) -> set[str]:
 
 
 @pytest.mark.parametrize("text", OTHERS)
-def test_string_that_looks_like_a_number_or_boolean_stays_a_string(helm: Helm, text: str) -> None:
+def test_string_that_looks_like_a_number_or_boolean_stays_a_string(
+    helm: Helm, tmp_path: Folder, text: str
+) -> None:
     seen: set[str] = set()
-    for where, objects in _rendered(helm, text):
+    for where, objects in _rendered(helm, tmp_path, text):
         for one in objects or ():
             written = json.dumps(one)
             if one["kind"] not in FOREIGN and written not in seen:

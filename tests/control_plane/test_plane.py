@@ -16,6 +16,7 @@ import trustme
 from podpass.cloud import ca
 from podpass.http.server import bind, read_body, respond, server_tls, serving
 from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.local.control_plane.plane import VARIABLE
 from tests.control_plane import plane, service
 from tests.control_plane.plane import PlaneThread
 
@@ -75,6 +76,15 @@ def test_etcd_accepts_only_the_api_server(running: PlaneThread, file: str, is_le
     finally:
         connection.close()
     assert answered is is_let_in
+
+
+@pytest.mark.parametrize("name", ["etcd", "kube-apiserver", "kube-controller-manager"])
+def test_programs_have_variables_of_podpass_only(running: PlaneThread, name: str) -> None:
+    """A proxy or a Go setting of the caller would change the programs' behaviour."""
+    found = Path(f"/proc/{running.pids[name]}/environ").read_text().rstrip("\0").split("\0")
+    variables = dict(each.split("=", 1) for each in found)
+    assert len(variables.pop(VARIABLE)) == 24
+    assert variables == {"GOGC": "200"}
 
 
 def _arguments(pid: int) -> list[str]:

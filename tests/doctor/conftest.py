@@ -1,10 +1,10 @@
 """The clusters in which set-ups are broken: the embedded API server, and a real one."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -12,19 +12,8 @@ from podpass.kubernetes.client import KubeClient
 from tests.doctor.lab import Authority, Lab
 from tests.kubernetes.conftest import ca, ring, serve  # noqa: F401 fixtures
 
-if TYPE_CHECKING:
-    from tests.control_plane.plane import PlaneThread
-
 EMBEDDED, REAL = "embedded", "kube-apiserver"
 _CLUSTER_IP = "127.96.0.77"  # in plane.SERVICE_ADDRESSES
-
-
-@pytest.fixture(scope="session")
-def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator["PlaneThread"]:
-    from tests.control_plane import plane  # `make rules` has no programs of a control plane
-
-    with plane.running(tmp_path_factory.mktemp("doctor")) as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

@@ -141,20 +141,19 @@ def test_listed_skip_is_allowed_for_its_reason_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("test", "folder"),
+    ("test", "group"),
     [
-        (
-            "tests/control_plane/contract/test_lists.py::test_it[a/b]",
-            "tests/control_plane/contract/",
-        ),
-        ("tests/control_plane/storm/test_storm.py::test_it", "tests/control_plane/"),
+        ("tests/control_plane/contract/test_lists.py::test_it[a/b]", "contract"),
+        ("tests/control_plane/storm/test_storm.py::test_it", "instance"),
+        ("tests/cloud/trust/test_real_api_server.py::test_it", "plane"),
+        ("tests/doctor/test_healthy_cluster.py::test_it", "plane"),
         ("tests/charts/test_lint.py::test_it", None),
     ],
 )
 def test_tests_that_share_a_control_plane_are_run_by_one_worker(
-    test: str, folder: str | None
+    test: str, group: str | None
 ) -> None:
-    assert suite_policy.shared_folder(test) == folder
+    assert suite_policy.shared_by(test) == group
 
 
 def test_keys_that_are_created_one_after_the_other_differ() -> None:

@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.charts.authority.rendering import (
     TENANT,
     AuthorityChart,
 )
+from tests.charts.many_releases import ManyReleases
 from tests.charts.rendering import FOREIGN, Object, Values, container, find
 
 with warnings.catch_warnings():
@@ -154,22 +156,25 @@ def _leaves(tree: Values, *of: str) -> Iterator[tuple[str, ...]]:
             yield (*of, key)
 
 
-def test_every_value_has_an_effect(chart: AuthorityChart, everything: list[Object]) -> None:
+def test_every_value_has_an_effect(
+    chart: AuthorityChart, everything: list[Object], tmp_path: Path
+) -> None:
     paths = list(_leaves(EVERYTHING))
     assert len(paths) > 50
-    idle = []
+    changed = []
     for path in paths:
         values = copy.deepcopy(EVERYTHING)
         place = values
         for part in path[:-1]:
             place = place[part]
         del place[path[-1]]
-        done = chart.template(values)
-        if (
-            done.returncode == 0
-            and [one for one in yaml.safe_load_all(done.stdout) if one] == everything
-        ):
-            idle.append(".".join(path))
+        changed.append(values)
+    rendered = ManyReleases(chart, tmp_path).render(changed)
+    idle = [
+        ".".join(path)
+        for path, one in zip(paths, rendered, strict=True)
+        if one.objects == everything
+    ]
     assert idle == ["podLabels.app.kubernetes.io/name"]  # the selector of the replicas
 
 

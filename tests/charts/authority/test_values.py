@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from podpass.settings.authority_process import MAX_ROTATION_SECONDS
 from tests.charts.authority.rendering import CHART, EVERYTHING, NAMESPACE, AuthorityChart
-from tests.charts.rendering import Values, find
+from tests.charts.rendering import Values, find, read_objects
 
 pytestmark = pytest.mark.kubernetes
 
@@ -219,7 +218,7 @@ def test_notes_describe_the_next_steps(chart: AuthorityChart, tmp_path: Path) ->
     def notes(values: dict[str, Any]) -> str:
         done = chart("template", "mine", str(copied), "--namespace", NAMESPACE, values=values)
         assert done.returncode == 0, done.stderr
-        (one,) = [one for one in yaml.safe_load_all(done.stdout) if one and "text" in one]
+        (one,) = [one for one in read_objects(done.stdout) if "text" in one]
         said: str = one["text"]
         return said
 

@@ -1,7 +1,7 @@
 """An installation on a real API server by an account with the listed rights only."""
 
 import ssl
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -77,12 +77,6 @@ class Accounts:
         if namespace not in {each["metadata"]["name"] for each in present}:
             await self.admin.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
         await self.admin.create(f"{RBAC}/namespaces/{namespace}/rolebindings", body)
-
-
-@pytest.fixture(scope="module")
-def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[plane.PlaneThread]:
-    with plane.running(tmp_path_factory.mktemp("plane")) as running:
-        yield running
 
 
 @pytest.fixture

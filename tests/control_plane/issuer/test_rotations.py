@@ -52,7 +52,7 @@ def _advance(loop: IssuerLoop, text: str) -> bool:
         loop.load.replace_tokens()
         loop.ahead += issuer_loop.WAITS.token_seconds + 301
     else:
-        time.sleep(0.2)  # a wait of a few real seconds: caches and the refresh of the API server
+        time.sleep(1)  # a wait of a few real seconds: caches and the refresh of the API server
     return False
 
 

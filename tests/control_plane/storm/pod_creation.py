@@ -24,7 +24,7 @@ _LABELS = {names.USE_LABEL: "true"}
 _SCHEDULER = "none"
 _PAUSE_SECONDS = 0.05
 # The pause between further pods of a client that has created its share and waits for the end of an event.
-_LEISURE_SECONDS = 0.3
+_LEISURE_SECONDS = 0.6
 _STEPS = 4
 # The API server's messages for a call whose connection ended with a process; no other message is allowed.
 _ENDS = (

@@ -1,4 +1,4 @@
-"""A thousand labelled pods on a real API server while the webhook's replicas and certificates change.
+"""Hundreds of labelled pods on a real API server while the webhook's replicas and certificates change.
 
 A Deployment that is scaled up creates half of the pods, and eight concurrent clients the other half. During
 this time certificates rotate every few seconds, replicas are replaced and killed with -9 one by one, the
@@ -46,7 +46,7 @@ pytestmark = [
 ]
 __all__ = ["helm"]
 
-COUNT = int(os.environ.get("PODPASS_STORM_PODS", "1000"))
+COUNT = int(os.environ.get("PODPASS_STORM_PODS", "600"))
 # The controller creates pods as fast as the API server accepts them.
 CONTROLLERS = ["--kube-api-qps=300", "--kube-api-burst=300"]
 # A terminating API server waits this long for watches, instead of a minute.
