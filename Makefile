@@ -25,8 +25,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # `make test AGAIN=yes` runs the tests that failed in the last run, one at a time.
 PYTEST = $(BIN)/python -m pytest
-# The folders whose tests need PostgreSQL, or a real control plane; tests/suite_policy.py refuses such tests elsewhere.
-STORES   = tests/backup tests/database tests/directory tests/exchange tests/resource tests/soak
+# The folders and files whose tests need PostgreSQL, or a real control plane; tests/suite_policy.py refuses such tests
+# elsewhere. Each worker imports all files that it collects.
+STORES   = tests/backup tests/database tests/directory tests/exchange/sign_in tests/exchange/signing tests/exchange/test_database_topologies.py tests/resource/test_store.py tests/soak
 CLUSTERS = tests/charts tests/cloud tests/control_plane tests/doctor tests/kubernetes_clients
 # The files whose tests have the mark `processes`: each worker imports all files that it collects.
 PROCESSES = $(shell grep -rl --include='test_*.py' 'mark\.processes' tests | LC_ALL=C sort)

@@ -18,7 +18,7 @@ pytest_plugins = ("podpass.pytest.plugin", "tests.process_reaper", "tests.suite_
 
 BOTH = ("sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
 # All tests of the stores run on both databases. The APIs above do not depend on the database; on PostgreSQL
-# only the tests of text order, paging, cost and conflicts are repeated.
+# only the tests of text order, paging, cost and conflicts are repeated, and none of an invalid request.
 _EDGES = ("tests/directory/graph/", "tests/directory/resource_manager/")
 _ON_BOTH = {"test_cost", "test_credentials", "test_groups", "test_paging"}
 
@@ -48,8 +48,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def _repeats(item: pytest.Item) -> bool:
-    at_edge = item.nodeid.startswith(_EDGES)
-    return at_edge and bool(item.get_closest_marker("postgres")) and item.path.stem not in _ON_BOTH
+    at_edge = item.nodeid.startswith(_EDGES) and bool(item.get_closest_marker("postgres"))
+    return at_edge and (item.path.stem not in _ON_BOTH or "::test_invalid_" in item.nodeid)
 
 
 @pytest.fixture(scope="session")

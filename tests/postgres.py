@@ -26,6 +26,10 @@ from tests.ports import free_port
 
 _NEEDED = ("initdb", "postgres")
 _START_SECONDS = 30
+CLOSE_OTHERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 
 
 def binaries() -> Path:
@@ -164,12 +168,9 @@ class Server:
     def drop(self, url: str) -> None:
         """Close all connections to a database of `fresh`, and empty it for the next test."""
         name = url.rpartition("/")[2]
-        self.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", name
-        )
-        # Much faster than a new database.
-        self.execute("DROP SCHEMA public CASCADE", database=name)
-        self.execute("CREATE SCHEMA public", database=name)
+        # Much faster than a new database. Each connection takes 9 ms.
+        statements = f"{CLOSE_OTHERS}; DROP SCHEMA public CASCADE; CREATE SCHEMA public"
+        self.execute(statements, database=name)
         self.free.append(name)
 
 

@@ -48,7 +48,7 @@ _IN_CI = os.environ.get("CI") == "true"
 os.environ.pop("COLUMNS", None)
 _ALLOWED = Path(__file__).with_name("allowed_skips.toml")
 _MAKEFILE = Path(__file__).parents[1] / "Makefile"
-# The Makefile's variable with the folders of a mark; the suite of the mark collects no other folder.
+# The Makefile's variable with the folders and files of a mark; the suite of the mark collects no others.
 _FOLDERS = {"postgres": "STORES", "kubernetes": "CLUSTERS"}
 
 # The tests of each of these groups share a control plane or a port, so one worker runs all of them. The
@@ -160,17 +160,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     # The copies of `make rules` and `make mutation` have no Makefile.
     for item in items if _MAKEFILE.exists() else ():
-        folder = "/".join(item.nodeid.split("/")[:2])
         for mark in item.iter_markers():
             if mark.name == "processes" and not _names_processes(item.path):
                 raise pytest.UsageError(
                     f"{item.nodeid} has the mark processes, but its file does not contain `mark.processes`,"
                     " by which `make test-processes` finds it"
                 )
-            if mark.name in _FOLDERS and folder not in _listed(mark.name):
+            file = Path(item.nodeid.split("::")[0])
+            if mark.name in _FOLDERS and _listed(mark.name).isdisjoint([file, *file.parents]):
                 raise pytest.UsageError(
                     f"{item.nodeid} has the mark {mark.name}, but `make test-{mark.name}` does not"
-                    f" collect {folder}: add it to {_FOLDERS[mark.name]} in the Makefile"
+                    f" collect {file.parent}: add it to {_FOLDERS[mark.name]} in the Makefile"
                 )
 
 
@@ -200,10 +200,10 @@ def _names_processes(path: Path) -> bool:
 
 
 @functools.cache
-def _listed(mark: str) -> frozenset[str]:
+def _listed(mark: str) -> frozenset[Path]:
     found = re.search(rf"^{_FOLDERS[mark]} *= (.*)$", _MAKEFILE.read_text(), re.MULTILINE)
     assert found
-    return frozenset(found[1].split())
+    return frozenset(map(Path, found[1].split()))
 
 
 @functools.cache

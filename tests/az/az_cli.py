@@ -1,5 +1,6 @@
 """The released `az`, installed once for each version, run as after `eval "$(podpass env)"`."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -31,6 +32,8 @@ class AzCli:
     version: str
     python: Path
     environ: Mapping[str, str]
+    # The environment of the signed-in user, which most commands have.
+    usual_environ: Mapping[str, str]
 
     def __call__(self, line: str, *words: str) -> Any:
         """Run a command that must succeed; return its JSON, or None if it prints nothing."""
@@ -50,9 +53,10 @@ class AzCli:
     def run(self, line: str, *words: str) -> subprocess.CompletedProcess[str]:
         return preloaded.run(
             [*shlex.split(line), *words],
-            self.environ,
+            _only_ca_of_instance(self.environ),
             program=preloaded.AZ,
             python=str(self.python),
+            usual_environ=_only_ca_of_instance(self.usual_environ),
         )
 
     def command(self, line: str, *words: str) -> list[str]:
@@ -66,8 +70,19 @@ class AzCli:
     def signed_out(self, folder: Path) -> "AzCli":
         """Return the same `az` with a new configuration, in which no user is signed in."""
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(Path(self.environ["AZURE_CONFIG_DIR"]) / "config", folder)
+        # Without its list of commands, an older release imports all modules of all commands to write it.
+        for name in ("config", "commandIndex.json"):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copy(Path(self.environ["AZURE_CONFIG_DIR"]) / name, folder)
         return replace(self, environ={**self.environ, "AZURE_CONFIG_DIR": str(folder)})
+
+
+def _only_ca_of_instance(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return an environment that trusts no other CA: `az` parses all CAs of a bundle for each connection.
+
+    Commands that are started in another way use the bundle that `podpass env` prints.
+    """
+    return {**environ, "REQUESTS_CA_BUNDLE": environ["NODE_EXTRA_CA_CERTS"]}
 
 
 def install_az(version: str) -> Path:
@@ -95,7 +110,9 @@ def signed_in_cli(version: str, instance: Instance, home: Path) -> AzCli:
         (home / ".azure" / "msal_http_cache.bin").unlink(missing_ok=True)
         printed["AZURE_CONFIG_DIR"] = str(home / ".azure")
     environ = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", **printed}
-    return AzCli(version=version, python=install_az(version), environ=environ)
+    return AzCli(
+        version=version, python=install_az(version), environ=environ, usual_environ=environ
+    )
 
 
 def wait_for_result(look: Callable[[], Any], *, seconds: float = 20) -> Any:

@@ -1,6 +1,7 @@
 """One instance for all commands; each version of `az` has its own home directory."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,18 +16,25 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def signed_in(
+    instance: Instance, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], AzCli]:
+    """Return a function that returns a version with the same environment in all tests."""
+    homes = tmp_path_factory.mktemp("homes")
+    return functools.cache(lambda version: signed_in_cli(version, instance, homes / version))
+
+
 @pytest.fixture(scope="module", params=VERSIONS)
-def az(
-    request: pytest.FixtureRequest, instance: Instance, tmp_path_factory: pytest.TempPathFactory
-) -> AzCli:
+def az(request: pytest.FixtureRequest, signed_in: Callable[[str], AzCli]) -> AzCli:
     """Return each of both versions, for common commands."""
-    return signed_in_cli(request.param, instance, tmp_path_factory.mktemp("home"))
+    return signed_in(request.param)
 
 
 @pytest.fixture(scope="session")
-def newest(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> AzCli:
+def newest(signed_in: Callable[[str], AzCli]) -> AzCli:
     """Return the newest version only, for all other commands."""
-    return signed_in_cli(VERSIONS[0], instance, tmp_path_factory.mktemp("home"))
+    return signed_in(VERSIONS[0])
 
 
 @pytest.fixture

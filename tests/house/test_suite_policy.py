@@ -86,6 +86,14 @@ def test_mark_in_a_folder_that_its_suite_does_not_collect_is_refused(
     assert f"`make test-{mark}` does not collect tests/other" in done.stdout + done.stderr
 
 
+def test_mark_in_a_file_that_its_suite_does_not_collect_is_refused(tmp_path: Path) -> None:
+    body = "import pytest\n@pytest.mark.postgres\ndef test_it(): pass\n"
+    assert _run(tmp_path / "a", body, "", "tests/resource/test_store.py").returncode == 0
+    done = _run(tmp_path / "b", body, "", "tests/resource/test_other.py")
+    assert done.returncode not in (0, 1, 5)
+    assert "does not collect tests/resource" in done.stdout + done.stderr
+
+
 def test_mark_that_the_search_of_the_makefile_does_not_find_is_refused(tmp_path: Path) -> None:
     found = "import pytest\n@pytest.mark.processes\ndef test_it(): pass\n"
     assert _run(tmp_path / "a", found, "", "tests/other/test_it.py").returncode == 0

@@ -35,8 +35,7 @@ _MESSAGE_BYTES = 1 << 20
 _ROOT = Path(__file__).parents[2]
 # What commands import only when they need it.
 _LATER = ("aiohttp", "alembic.command", "podpass.local.instance", "rich.console")
-# `azure.cli` reads the environment when it is imported: each command imports it itself.
-_NOT_SHARED = ("azure.cli", "__main__", "__mp_main__", "tests")
+_NOT_SHARED = ("__main__", "__mp_main__", "tests")
 
 
 def run(
@@ -47,9 +46,12 @@ def run(
     given: str = "",
     program: str = PODPASS,
     python: str = sys.executable,
+    usual_environ: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command with a text on its standard input.
 
+    Shapes:  `usual_environ` is required for a program that reads the environment when it is imported: that of
+             most commands. A command with another environment imports the program's modules itself.
     Errors:  TimeoutError.
     """
     with contextlib.ExitStack() as stack:
@@ -58,7 +60,8 @@ def run(
         files[0].seek(0)
         connection = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
         connection.settimeout(_SECONDS)
-        connection.connect(_server_address(python, program, _network()))
+        usual = None if usual_environ is None else json.dumps(dict(usual_environ))
+        connection.connect(_server_address(python, program, _network(), usual))
         request = json.dumps([list(arguments), dict(environ), str(cwd or Path.cwd())]).encode()
         socket.send_fds(connection, [request], [file.fileno() for file in files])
         code = int(connection.recv(_MESSAGE_BYTES))
@@ -76,13 +79,13 @@ def _network() -> str:
 
 
 @functools.cache
-def _server_address(python: str, program: str, _network: str) -> str:
+def _server_address(python: str, program: str, _network: str, usual_environ: str | None) -> str:
     """Start the server of a program in this network; return its address. It ends with this process."""
     address = f"\0podpass-tests-{os.getpid()}-{os.urandom(8).hex()}"
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(address)
     listener.listen(32)
-    code = f"from tests.local import preloaded; preloaded.serve({program!r})"
+    code = f"from tests.local import preloaded; preloaded.serve({program!r}, {usual_environ!r})"
     command = [python, "-c", code]
     # `tests/process_reaper.py` ends it with the run.
     files = [(os.POSIX_SPAWN_DUP2, listener.fileno(), 0)]
@@ -94,8 +97,10 @@ def _server_address(python: str, program: str, _network: str) -> str:
     return address
 
 
-def serve(program: str) -> None:
+def serve(program: str, usual_environ: str | None) -> None:
     """Fork for each connection on the socket that is standard input, and run a command of the program."""
+    if usual_environ is not None:
+        _set_environ(json.loads(usual_environ))
     main = _podpass() if program == PODPASS else _module(program)
     reports, report = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -113,7 +118,10 @@ def serve(program: str) -> None:
         connection.send(str(os.waitstatus_to_exitcode(os.waitpid(command, 0)[1])).encode())
         os._exit(0)
     connection.close()
-    _enter(files, *json.loads(request))
+    arguments, environ, cwd = json.loads(request)
+    if usual_environ is not None and environ != json.loads(usual_environ):
+        _forget(program)
+    _enter(files, arguments, environ, cwd)
     _end(main, report)
 
 
@@ -148,13 +156,23 @@ def _import_reported(reports: socket.socket) -> None:
             importlib.import_module(name)
 
 
+def _forget(program: str) -> None:
+    """Let the command import the modules of a program itself, because they read its environment."""
+    for name in [each for each in sys.modules if f"{each}.".startswith(f"{program}.")]:
+        del sys.modules[name]
+
+
+def _set_environ(environ: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environ)
+
+
 def _enter(files: list[int], arguments: list[str], environ: dict[str, str], cwd: str) -> None:
     """Take over files, arguments, environment and folder of a command."""
     for standard, file in enumerate(files):
         os.dup2(file, standard)
         os.close(file)
-    os.environ.clear()
-    os.environ.update(environ)
+    _set_environ(environ)
     os.chdir(cwd)
     sys.argv = [str(_ROOT / "src/podpass/cli/__main__.py"), *arguments]
 
