@@ -7,7 +7,8 @@ It is copied from the environment that runs this module, so it needs no network 
 `ldd` lists libraries.
 """
 
-import compileall
+import hashlib
+import importlib.util
 import os
 import py_compile
 import re
@@ -62,6 +63,9 @@ _NOT_COPIED_PREFIXES = (
 # Packages of the standard library that are copied for one command only if podpass imports them.
 _LARGE = {"sqlite3"}
 _COMMAND_LINE = ("podpass.cli", "podpass.cli.main", "podpass.cli.commands")
+# The environment variable with a folder of compiled modules that builds share; by default there is none.
+BYTECODE = "PODPASS_IMAGE_BYTECODE"
+_UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
 _SOURCES = {".c", ".h", ".pxd", ".pyi", ".pyx"}
 _LIBRARY = re.compile(r"(?:(\S+) => )?(/\S+) \(0x")
 
@@ -270,11 +274,24 @@ def _write_settings(root: Path) -> None:
 
 def _compile(root: Path) -> None:
     """Compile all modules: the root is read-only, so no start could store what it compiles."""
-    compileall.compile_dir(
-        root / LIBRARY,
-        stripdir=str(root),
-        prependdir="/",
-        quiet=2,
-        force=True,
-        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-    )
+    stored = Path(os.environ[BYTECODE]) if os.environ.get(BYTECODE) else None
+    for path in _files(root / LIBRARY):
+        if path.suffix == ".py":
+            _compile_module(path, f"/{path.relative_to(root)}", stored)
+
+
+def _compile_module(path: Path, name: str, stored: Path | None) -> None:
+    """Compile a module under its name in the image, or copy what an earlier build compiled from this text."""
+    compiled = Path(importlib.util.cache_from_source(path))
+    key = hashlib.sha256(f"{sys.version}\0{name}\0".encode() + path.read_bytes()).hexdigest()
+    known = stored / key[:2] / key if stored else None
+    if known and known.exists():
+        os.utime(known)
+        copy_file(known, compiled)
+        return
+    # A few modules of packages are templates that are no Python, and are not compiled.
+    py_compile.compile(str(path), str(compiled), name, quiet=2, invalidation_mode=_UNCHECKED)
+    if known and compiled.exists():
+        part = known.with_name(f"{key}.{os.getpid()}")
+        copy_file(compiled, part)
+        part.replace(known)

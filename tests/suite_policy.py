@@ -51,15 +51,18 @@ _MAKEFILE = Path(__file__).parents[1] / "Makefile"
 # The Makefile's variable with the folders and files of a mark; the suite of the mark collects no others.
 _FOLDERS = {"postgres": "STORES", "kubernetes": "CLUSTERS"}
 
-# The tests of each of these groups share a control plane or a port, so one worker runs all of them. The
-# first folder or file that a test is in counts.
+# The tests of each of these groups share a control plane, a port or an image, so one worker of their suite
+# runs all of them. The first beginning that fits counts.
 _ONE_WORKER = {
-    "tests/control_plane/contract/": "contract",
-    "tests/control_plane/": "instance",
-    "tests/charts/test_in_place.py": "plane",
-    "tests/cloud/": "plane",
-    "tests/doctor/": "plane",
-    "tests/kubernetes_clients/": "port",
+    "kubernetes": {
+        "tests/control_plane/contract/": "contract",
+        "tests/control_plane/": "instance",
+        "tests/charts/test_in_place.py": "plane",
+        "tests/cloud/": "plane",
+        "tests/doctor/": "plane",
+        "tests/kubernetes_clients/": "port",
+    },
+    "processes": {"tests/deploy/test_image": "image"},
 }
 
 # Hypothesis judges answers, not how fast a busy machine is. In CI it draws the same examples in each run.
@@ -174,24 +177,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 )
 
 
-class _ControlPlaneScheduling(LoadFileScheduling):  # type: ignore[misc]
-    """Gives whole files to workers, and all folders whose tests share a control plane."""
+class _SharedScheduling(LoadFileScheduling):  # type: ignore[misc]
+    """Gives whole files to workers, and all files whose tests share what is expensive to one worker."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return shared_by(nodeid) or str(super()._split_scope(nodeid))
+        return shared_by(_suite(self.config), nodeid) or str(super()._split_scope(nodeid))
 
 
-def shared_by(nodeid: str) -> str | None:
-    """Return the group whose tests one worker runs, or None if files may be run by several."""
-    return next((_ONE_WORKER[each] for each in _ONE_WORKER if nodeid.startswith(each)), None)
+def _suite(config: pytest.Config) -> str:
+    """Return the mark of the suite that runs."""
+    return str(config.getoption("markexpr")).partition(" ")[0]
+
+
+def shared_by(suite: str, nodeid: str) -> str | None:
+    """Return the group whose tests one worker of a suite runs, or None for any worker."""
+    groups = _ONE_WORKER[suite]
+    return next((groups[each] for each in groups if nodeid.startswith(each)), None)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Start each control plane of `make test-kubernetes` in one worker only."""
-    if config.getoption("markexpr") == "kubernetes":
-        return _ControlPlaneScheduling(config, log)
-    return None
+    """Start each control plane and build each image in one worker only."""
+    return _SharedScheduling(config, log) if _suite(config) in _ONE_WORKER else None
 
 
 @functools.cache

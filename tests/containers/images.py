@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.clients.installation import PROGRAMS, find_tool
 from tests.clients.toolchains import NEWEST, npm
+from tests.deploy.image_root import run_script
 from tests.node.images import (
     ROOT,
     Image,
@@ -13,7 +14,6 @@ from tests.node.images import (
     client_layer,
     podpass_sources,
     program_layer,
-    run_script,
     text_layer,
     write_archive,
 )

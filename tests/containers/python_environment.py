@@ -22,6 +22,7 @@ def install_podpass(folder: Path) -> str:
         ["bin/python", *_PIP, f"podpass[testcontainers] @ {wheel.as_uri()}", "pytest>=8.4"],
         newest=True,
         made_with=wheel.name,
+        elsewhere=[wheel.parent],
     )
     python = str(installed / "bin" / "python")
     # The environment is used for a week; podpass itself changes more often.

@@ -1,15 +1,25 @@
-"""An image built without Docker, and a command that runs in its root as a container does."""
+"""An image built without Docker, and a command that runs in its root as a container does.
 
+Builds share compiled modules, since most of them never change. A release is compiled completely, twice in
+tests/release/test_build.py.
+"""
+
+import contextlib
+import functools
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from bench.peers.build import cache
+
 ROOT = Path(__file__).parents[2]
 USER = 65532
+_UNUSED_SECONDS = 2 * 24 * 3600
 SHELLS = {"sh", "bash", "dash", "ash", "zsh", "ksh", "busybox", "toybox"}
 
 
@@ -17,12 +27,24 @@ def run_script(*arguments: str) -> str:
     """Run `scripts/image.py`; return its output."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "image.py"), *arguments],
+        env={**os.environ, "PODPASS_IMAGE_BYTECODE": str(_bytecode())},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+@functools.cache
+def _bytecode() -> Path:
+    """Return the folder of compiled modules without those that no build has used for days."""
+    folder = cache().with_name("bytecode")
+    for path in folder.glob("*/*"):
+        with contextlib.suppress(FileNotFoundError):  # another worker removes it, too
+            if time.time() - path.stat().st_mtime > _UNUSED_SECONDS:
+                path.unlink()
+    return folder
 
 
 def run_in_image(root: Path, *command: str) -> "subprocess.CompletedProcess[str]":

@@ -1,6 +1,5 @@
 """The images of one process: only what its command imports, the programs that containers start, and users."""
 
-import functools
 import json
 import os
 import re
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import podpass
-from tests.deploy.image_root import ROOT, SHELLS, USER, run_in_image, run_script
+from tests.deploy.image_root import ROOT, SHELLS, USER, run_in_image
 from tests.ports import free_port
 
 pytestmark = [
@@ -62,17 +61,6 @@ def test_dockerfile_has_the_image_of_each_process(
         assert f"/src/scripts/image.py target {target} /image\n" in text
     else:
         assert "COPY --from=build /image /\n" in stage
-
-
-@pytest.fixture(scope="module")
-def target_root(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    @functools.cache
-    def make(name: str) -> Path:
-        made = tmp_path_factory.mktemp("target") / "root"
-        run_script("target", name, str(made))
-        return made
-
-    return make
 
 
 _SERVER = {"click", "h11", "httptools", "orjson", "podpass", "uvicorn", "uvloop"}

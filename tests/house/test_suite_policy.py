@@ -149,19 +149,25 @@ def test_listed_skip_is_allowed_for_its_reason_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("test", "group"),
+    ("suite", "test", "group"),
     [
-        ("tests/control_plane/contract/test_lists.py::test_it[a/b]", "contract"),
-        ("tests/control_plane/storm/test_storm.py::test_it", "instance"),
-        ("tests/cloud/trust/test_real_api_server.py::test_it", "plane"),
-        ("tests/doctor/test_healthy_cluster.py::test_it", "plane"),
-        ("tests/charts/test_lint.py::test_it", None),
+        (
+            "kubernetes",
+            "tests/control_plane/contract/test_lists.py::test_it[a/b]",
+            "contract",
+        ),
+        ("kubernetes", "tests/control_plane/storm/test_storm.py::test_it", "instance"),
+        ("kubernetes", "tests/cloud/trust/test_real_api_server.py::test_it", "plane"),
+        ("kubernetes", "tests/doctor/test_healthy_cluster.py::test_it", "plane"),
+        ("kubernetes", "tests/charts/test_lint.py::test_it", None),
+        ("processes", "tests/control_plane/storm/test_storm.py::test_it", None),
+        ("processes", "tests/deploy/test_image_targets.py::test_it", "image"),
     ],
 )
-def test_tests_that_share_a_control_plane_are_run_by_one_worker(
-    test: str, group: str | None
+def test_tests_that_share_a_control_plane_or_an_image_are_run_by_one_worker(
+    suite: str, test: str, group: str | None
 ) -> None:
-    assert suite_policy.shared_by(test) == group
+    assert suite_policy.shared_by(suite, test) == group
 
 
 def test_keys_that_are_created_one_after_the_other_differ() -> None:

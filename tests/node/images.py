@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.peers.build import cache
+from tests.deploy.image_root import run_script
 
 ROOT = Path(__file__).parents[2]
 USER = "65532:65532"
-_SCRIPT = ROOT / "scripts" / "image.py"
 _UNUSED_SECONDS = 2 * 24 * 3600
 _LIBRARY = re.compile(r"(?:=> )?(/\S+) \(0x")
 
@@ -137,7 +137,7 @@ def podpass_sources() -> list[Path]:
 
 
 def _scripts() -> list[Path]:
-    return [*_SCRIPT.parent.glob("image*.py")]
+    return [*(ROOT / "scripts").glob("image*.py")]
 
 
 def _pack(root: Path, file: Path) -> None:
@@ -175,11 +175,6 @@ def _remove_unused(name: str) -> None:
         with contextlib.suppress(FileNotFoundError):  # another run removes it, too
             if time.time() - folder.stat().st_mtime > _UNUSED_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def run_script(*arguments: str) -> None:
-    """Run the script that builds podpass's images."""
-    subprocess.run([sys.executable, str(_SCRIPT), *arguments], check=True, capture_output=True)
 
 
 def _digest(layer: Path) -> str:

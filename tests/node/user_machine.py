@@ -15,7 +15,7 @@ from tests.node.images import ROOT
 from tests.node.sandbox import Sandbox
 from tests.release.action_runner import Runner
 from tests.release.checkout import make_checkout
-from tests.release.wheelhouse import download_packages
+from tests.release.wheelhouse import pip_variables
 
 _SECONDS = 290
 GUIDE = ROOT / "docs" / "guides" / "kind.md"
@@ -76,9 +76,7 @@ def prepare(sandbox: Sandbox, kind: str, variables: Mapping[str, str]) -> UserMa
             "PATH": os.pathsep.join(path),
             "HOME": str(folder),
             "KUBECONFIG": str(folder / "kubeconfig"),
-            "PIP_NO_INDEX": "1",
-            "PIP_FIND_LINKS": str(download_packages()),
-            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            **pip_variables(),
             **variables,
         },
     )

@@ -46,11 +46,14 @@ def make_checkout(folder: Path) -> Path:
     return folder
 
 
-def release(checkout: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run `scripts/release` of a checkout."""
+def release(
+    checkout: Path, *arguments: str, **variables: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run `scripts/release` of a checkout, with additional variables."""
     return subprocess.run(
         [sys.executable, str(checkout / "scripts" / "release"), *arguments],
         cwd=checkout,
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         check=False,

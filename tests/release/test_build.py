@@ -14,6 +14,7 @@ import pytest
 import podpass
 from bench.peers.build import CannotBuild, build_program
 from tests.release.checkout import git, make_checkout, release
+from tests.release.wheelhouse import pip_variables
 
 pytestmark = [
     pytest.mark.processes,
@@ -43,8 +44,13 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def dist(checkout: Path) -> Path:
-    done = release(checkout, *_BUILD)
+def pip() -> dict[str, str]:
+    return pip_variables()
+
+
+@pytest.fixture(scope="module")
+def dist(checkout: Path, pip: dict[str, str]) -> Path:
+    done = release(checkout, *_BUILD, **pip)
     assert done.returncode == 0, done.stderr
     assert "NOT BUILT" not in done.stderr
     return checkout / "dist"
@@ -55,11 +61,15 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def test_two_builds_of_a_commit_are_equal_byte_for_byte(
-    checkout: Path, dist: Path, tmp_path: Path
+    checkout: Path, dist: Path, pip: dict[str, str], tmp_path: Path
 ) -> None:
     git(tmp_path, "clone", "--quiet", str(checkout), "another-folder")
-    done = release(tmp_path / "another-folder", *_BUILD, "--dist", "other")
+    shared = tmp_path / "bytecode"
+    variables = {**pip, "PODPASS_IMAGE_BYTECODE": str(shared)}
+    done = release(tmp_path / "another-folder", *_BUILD, "--dist", "other", **variables)
     assert done.returncode == 0, done.stderr
+    # Both have compiled all modules.
+    assert not shared.exists()
     assert _digests(tmp_path / "another-folder" / "other") == _digests(dist)
 
 
@@ -103,6 +113,14 @@ def test_bill_of_materials_has_the_dependencies_of_the_wheel(dist: Path) -> None
     assert not {"pip", "setuptools", "pytest", "podpass", "azure-identity"} & names
 
 
+def test_invalid_bill_of_materials_is_refused(load: Callable[[str], Any], dist: Path) -> None:
+    bom = json.loads((dist / f"podpass-{VERSION}.cdx.json").read_text())
+    bom["components"][0]["type"] = "unknown"
+    artifacts, programs = load("artifacts"), load("programs")
+    with pytest.raises(programs.ProgramFailed, match=r"the SBOM is invalid: .*unknown"):
+        artifacts.validate_bom(json.dumps(bom))
+
+
 def test_sdist_has_only_committed_files(checkout: Path, dist: Path) -> None:
     committed = set(git(checkout, "ls-files").splitlines())
     with tarfile.open(dist / f"podpass-{VERSION}.tar.gz") as tar:
@@ -111,9 +129,9 @@ def test_sdist_has_only_committed_files(checkout: Path, dist: Path) -> None:
     assert {"Makefile", "src/podpass/__init__.py", "charts/podpass/Chart.yaml"} <= names
 
 
-def test_release_runs_from_its_folder(dist: Path) -> None:
+def test_release_runs_from_its_folder(dist: Path, pip: dict[str, str]) -> None:
     """The wheel runs the demo; images and charts are uploaded to loopback, and a chart is installed."""
-    done = release(dist.parent, "verify")
+    done = release(dist.parent, "verify", **pip)
     if "in use on this machine" in done.stderr:
         pytest.skip(done.stderr.splitlines()[-1])
     assert done.returncode == 0, done.stderr
@@ -152,13 +170,13 @@ def test_changed_file_is_not_verified(
 
 
 @pytest.mark.parametrize("change", ["untracked", "tag"])
-def test_refused_commit_ends_with_the_reason(tmp_path: Path, change: str) -> None:
-    checkout = make_checkout(tmp_path / "checkout")
+def test_refused_commit_ends_with_the_reason(checkout: Path, tmp_path: Path, change: str) -> None:
+    git(tmp_path, "clone", "--quiet", str(checkout), "clone")
     if change == "untracked":
-        (checkout / "new.txt").touch()
+        (tmp_path / "clone" / "new.txt").touch()
     else:
-        git(checkout, "tag", "v9.9.9")
-    done = release(checkout, "build")
+        git(tmp_path / "clone", "tag", "v9.9.9")
+    done = release(tmp_path / "clone", "build")
     assert done.returncode == 1
     assert done.stderr.startswith("no release: the ")
-    assert not (checkout / "dist").exists()
+    assert not (tmp_path / "clone" / "dist").exists()

@@ -12,7 +12,7 @@ import yaml
 
 from tests.release.action_runner import Runner
 from tests.release.checkout import ROOT
-from tests.release.wheelhouse import build_wheel, download_packages
+from tests.release.wheelhouse import build_wheel, pip_variables
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(900)]
 
@@ -23,33 +23,43 @@ SECRET = "hello from the vault"
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return variables with which pip installs without a network, and PODPASS: the working tree's wheel."""
-    wheels = download_packages()
     wheel = build_wheel(tmp_path_factory.mktemp("wheel"))
     return {
-        "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": str(wheels),
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        **pip_variables(),
         # Half of the time of an installation is the compilation of modules that no job imports.
         "PIP_COMPILE": "0",
         "PODPASS": f"{wheel}[demo]",
     }
 
 
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a machine that keeps the environments of its jobs, as self-hosted runners do."""
+    return tmp_path_factory.mktemp("machine")
+
+
 @pytest.fixture
-def job(tmp_path: Path, packages: dict[str, str]) -> Iterator["Job"]:
-    found = Job(tmp_path, packages)
+def job(machine: Path, tmp_path: Path, packages: dict[str, str]) -> Iterator["Job"]:
+    found = Job(machine, tmp_path, packages)
     yield found
     # An instance that a failed job has left.
     found.run('[ ! -x "$PODPASS_BIN" ] || "$PODPASS_BIN" down')
 
 
 class Job:
-    """A checkout of a user's project, and the variables of a job in it."""
+    """A checkout of a user's project, and the variables of a job in it.
 
-    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
-        self.project, self.temporary = folder / "project", folder / "temporary"
-        for each in (self.project, self.temporary):
-            each.mkdir()
+    Of earlier jobs, the environments are left, without podpass: each job must install it.
+    """
+
+    def __init__(self, machine: Path, home: Path, variables: Mapping[str, str]) -> None:
+        self.project, self.temporary = machine / "project", machine / "temporary"
+        for folder, environment in (
+            (self.project, self.project / ".venv"),
+            (self.temporary, self.temporary / "podpass" / "venv"),
+        ):
+            _remove_all_but(environment, folder)
+            _uninstall(environment)
         for source in (
             "quickstart/seed.yaml",
             "quickstart/read_secret.py",
@@ -58,7 +68,7 @@ class Job:
             shutil.copy(EXAMPLES / source, self.project)
         self.environ = {
             "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": str(folder),
+            "HOME": str(home),
             "PODPASS_BIN": str(self.project / ".venv/bin/podpass"),
             **variables,
         }
@@ -76,6 +86,25 @@ class Job:
         )
         assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
         return done.stdout
+
+
+def _remove_all_but(kept: Path, folder: Path) -> None:
+    """Empty a folder, or create it; leave one folder below it."""
+    folder.mkdir(exist_ok=True)
+    for path in folder.iterdir():
+        if path in kept.parents:
+            _remove_all_but(kept, path)
+        elif path.is_dir() and path != kept:
+            shutil.rmtree(path)
+        elif path != kept:
+            path.unlink()
+
+
+def _uninstall(environment: Path) -> None:
+    """Remove podpass from a virtual environment, if there is one."""
+    for path in environment.glob("lib/python*/site-packages/podpass*"):
+        shutil.rmtree(path)
+    (environment / "bin" / "podpass").unlink(missing_ok=True)
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -99,11 +128,10 @@ def test_gitlab_job_reads_a_secret_and_stops_its_instance(job: Job) -> None:
     assert "no instance is running" in job.run("! .venv/bin/podpass status 2>&1")
 
 
-def test_azure_pipeline_reads_a_secret_and_stops_its_instance(job: Job) -> None:
+def test_azure_pipeline_reads_a_secret_and_stops_its_instance(job: Job, tmp_path: Path) -> None:
     document = _load(EXAMPLES / "ci" / "azure-pipelines.yml")
-    temporary = str(job.temporary)
     data_dir = document["variables"]["PODPASS_DATA_DIR"]
-    job.environ["PODPASS_DATA_DIR"] = data_dir.replace("$(Agent.TempDirectory)", temporary)
+    job.environ["PODPASS_DATA_DIR"] = data_dir.replace("$(Agent.TempDirectory)", str(tmp_path))
     outputs = [job.run(step["bash"]) for step in document["steps"] if "bash" in step]
     assert outputs[1].splitlines()[-1] == SECRET
     assert "no instance is running" in job.run("! .venv/bin/podpass status 2>&1")
