@@ -15,14 +15,15 @@ def install_podpass(folder: Path) -> str:
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)]
     subprocess.run(build, check=True, timeout=300)
     (wheel,) = folder.glob("podpass-*.whl")
+    package = f"podpass[testcontainers] @ {wheel.as_uri()}"
     installed = run_installation(
         "testcontainers",
         [ROOT / "pyproject.toml"],
         [sys.executable, "-m", "venv", "."],
-        ["bin/python", *_PIP, f"podpass[testcontainers] @ {wheel.as_uri()}", "pytest>=8.4"],
+        ["bin/python", *_PIP, package, "pytest>=8.4"],
         newest=True,
         made_with=wheel.name,
-        elsewhere=[wheel.parent],
+        not_hashed=[package],
     )
     python = str(installed / "bin" / "python")
     # The environment is used for a week; podpass itself changes more often.
