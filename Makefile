@@ -11,6 +11,7 @@ AGAIN      ?=
 PARTS        ?=
 SOAK_MINUTES ?= 30
 ROUNDS       ?= 200
+EXAMPLES     ?= 20
 FUZZ_SECONDS ?= 30
 FUZZ_RUNS    ?= 0
 FUZZ_SEED    ?= 0
@@ -52,7 +53,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing podpass and its test tools into $(VENV) (a minute or two the first time)"
 	@$(BIN)/python scripts/install.py -c constraints.txt -e '.[dev]'
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.demo $(VENV)/.release
 
 $(VENV)/.release: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing podpass and the tools of a release into $(VENV)"
@@ -74,6 +75,13 @@ $(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing the generator of the documentation site into $(VENV)"
 	@$(BIN)/python scripts/install.py -c constraints.txt -e '.[docs]'
 	@touch $@
+
+# One run of pip for all of these, which builds podpass and resolves its dependencies once; for atheris see above.
+$(VENV)/.all: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing podpass and the tools of all suites into $(VENV)"
+	@$(BIN)/python scripts/install.py --no-compile -c constraints.txt -e '.[dev,browser,docs,fuzz]' \
+	|| $(BIN)/python scripts/install.py --no-compile -c constraints.txt -e '.[dev,browser,docs]' mutmut
+	@touch $@ $(addprefix $(VENV)/.,demo dev release browser docs fuzz)
 
 demo: $(VENV)/.demo ## exchange one token of a pod for a secret, and show each step
 	@$(BIN)/podpass demo
@@ -155,8 +163,9 @@ test-kind: $(VENV)/.dev ## test the guide for kind with kind itself, on a node i
 test-conformance: $(VENV)/.dev ## run Kubernetes' own conformance tests on an instance, 15 minutes; the first run builds them with Go: K=text
 	$(BIN)/python -m tests.conformance $(if $(K),--focus '$(K)')
 
-soak: $(VENV)/.dev ## run kill -9, outages, load, floods and random requests for hours; PARTS='kill-sqlite mixed', SOAK_MINUTES=30, ROUNDS=200, SEED=n
+soak: $(VENV)/.dev ## run kill -9, outages, load, floods and random requests for hours, and all properties with 20 times as many inputs; PARTS='kill-sqlite mixed', SOAK_MINUTES=30, ROUNDS=200, SEED=n, EXAMPLES=20
 	$(if $(PARTS),,$(PYTEST) -m soak tests/soak -rs)
+	$(if $(PARTS),,PODPASS_EXAMPLES=$(EXAMPLES) $(PYTEST) -m hypothesis -n 2 --timeout 3600 tests --ignore tests/house)
 	$(if $(PARTS),,PODPASS_SCHEMATHESIS_EXAMPLES=$${PODPASS_SCHEMATHESIS_EXAMPLES:-30} $(PYTEST) -m peers tests/peers/test_schemathesis.py -rs)
 	$(BIN)/python -m tests.soak $(PARTS) --minutes $(SOAK_MINUTES) --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 

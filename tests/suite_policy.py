@@ -1,5 +1,6 @@
 """Rules for every test run: allowed skips in CI, folders of suites, same examples, less repeated work."""
 
+import ast
 import collections
 import contextlib
 import functools
@@ -65,9 +66,34 @@ _ONE_WORKER = {
     "processes": {"tests/deploy/test_image": "image"},
 }
 
+_EXAMPLES_FACTOR = int(os.environ.get("PODPASS_EXAMPLES", "1"))
+
+
+def examples(number: int) -> int:
+    """Return how many examples a property gets that `make test` checks with this number of them.
+
+    `make soak` sets PODPASS_EXAMPLES to a multiple.
+    """
+    return number * _EXAMPLES_FACTOR
+
+
+# The folders whose tests all have one mark, and their time limit in seconds.
+_MARKED = {
+    "tests/containers/": ("containers", 1500),
+    "tests/kind/": ("kind", 2400),
+    "tests/kubernetes_clients/": ("kubernetes", 1800),
+    "tests/node/": ("node", 1800),
+}
+_MODULE_MARKS = re.compile(r"^pytestmark = (\[[^\n]*\]|\[.*?^\]|[^\n]*)", re.MULTILINE | re.DOTALL)
+_EXCLUDING = re.compile(r"not \w+( and not \w+)*")
+
 # Hypothesis judges answers, not how fast a busy machine is. In CI it draws the same examples in each run.
 settings.register_profile(
-    "shared", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=_IN_CI
+    "shared",
+    max_examples=examples(50),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=_IN_CI,
 )
 settings.load_profile("shared")
 
@@ -150,17 +176,52 @@ def import_share(config: pytest.Config) -> None:
     first, step = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
     files = sorted(each for folder in folders for each in folder.rglob("test_*.py"))
     for file in files[first::step]:
+        if pytest_ignore_collect(file.absolute(), config):
+            continue
         parts = file.absolute().relative_to(config.rootpath).with_suffix("").parts
         # The collection imports it again and reports the cause.
         with contextlib.suppress(Exception, pytest.skip.Exception, pytest.fail.Exception):
             importlib.import_module(".".join(parts))
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Exclude the modules whose tests all have marks that this run excludes: importing them takes seconds."""
+    expression: str = config.getoption("markexpr")
+    if not _EXCLUDING.fullmatch(expression) or not collection_path.is_relative_to(config.rootpath):
+        return None
+    name = f"{collection_path.relative_to(config.rootpath)}/"
+    marks = {mark for folder, (mark, _) in _MARKED.items() if name.startswith(folder)}
+    if collection_path.name.startswith("test_") and collection_path.suffix == ".py":
+        marks |= _module_marks(collection_path)
+    return True if marks & set(re.findall(r"not (\w+)", expression)) else None
+
+
+@functools.cache
+def _module_marks(path: Path) -> frozenset[str]:
+    """Return the marks of all tests of a module, by its text."""
+    found = _MODULE_MARKS.search(path.read_text())
+    if found is None:
+        return frozenset()
+    try:
+        value = ast.parse(found[1], mode="eval").body
+    except SyntaxError:  # an expression of several lines, without marks of suites
+        return frozenset()
+    marks = value.elts if isinstance(value, ast.List) else [value]
+    named = (mark.func if isinstance(mark, ast.Call) else mark for mark in marks)
+    return frozenset(mark.attr for mark in named if isinstance(mark, ast.Attribute))
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a test that its suite would not find, because the Makefile does not list its folder or file.
+    """Mark the tests of a folder. Refuse a test that its suite would not find by the Makefile's list.
 
     Errors:  UsageError.
     """
+    for item in items:
+        for folder, (name, seconds) in _MARKED.items():
+            if item.nodeid.startswith(folder):
+                item.add_marker(name)
+                item.add_marker(pytest.mark.timeout(seconds))
     # The copies of `make rules` and `make mutation` have no Makefile.
     for item in items if _MAKEFILE.exists() else ():
         for mark in item.iter_markers():

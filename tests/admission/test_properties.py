@@ -20,6 +20,7 @@ from podpass.account.model import PodRefused, ServiceAccount, parse_pod
 from podpass.admission.mutate import mutate
 from podpass.admission.warnings import MAX_WARNINGS, list_warnings
 from podpass.settings import WebhookSettings
+from tests.suite_policy import examples
 
 Function = Callable[..., Any]
 CUSTOM = names.USE_CUSTOM_ENDPOINT_PREFIX + "identity-binding"
@@ -120,7 +121,7 @@ WEBHOOKS = st.sampled_from(
     ]
 )
 ALWAYS = settings(
-    max_examples=750,
+    max_examples=examples(300),
     deadline=None,
     derandomize=True,
     database=None,

@@ -1,8 +1,10 @@
 """A backup that is damaged, truncated, forged or of another version is refused, and nothing is changed."""
 
+import asyncio
 import gc
 import gzip
 import io
+import shutil
 import tarfile
 import tracemalloc
 from collections.abc import Callable
@@ -82,19 +84,35 @@ def test_abandoned_backup_is_never_completed() -> None:
         gzip.decompress(stream.getvalue())
 
 
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Create a backup, and a database to restore it over, once; each test has copies."""
+
+    async def create(folder: Path) -> None:
+        source = f"sqlite:///{folder}/source.db"
+        await fill(source, folder)
+        await back_up(source, folder / "whole")
+        await fill(f"sqlite:///{folder}/target.db", folder, identities=1)
+
+    folder = tmp_path_factory.mktemp("samples")
+    asyncio.run(create(folder))
+    return folder
+
+
 @pytest.fixture
-async def valid_backup(tmp_path: Path) -> Path:
-    url = f"sqlite:///{tmp_path}/source.db"
-    await fill(url, tmp_path)
-    await back_up(url, tmp_path / "whole")
-    return tmp_path / "whole"
+def valid_backup(samples: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(samples / "whole", tmp_path))
+
+
+@pytest.fixture(autouse=True)
+def _target(samples: Path, tmp_path: Path) -> None:
+    """Put an existing database where `assert_refused` expects it."""
+    shutil.copy(samples / "target.db", tmp_path)
 
 
 async def assert_refused(tmp_path: Path, path: Path, match: str) -> InvalidBackupFile:
     """Check that a restore over an existing database is refused and changes nothing."""
     url = f"sqlite:///{tmp_path}/target.db"
-    if not (tmp_path / "target.db").exists():
-        await fill(url, tmp_path, identities=1)
     before = dump_lines(tmp_path / "target.db")
     with pytest.raises(InvalidBackupFile, match=match) as caught:
         await restore.restore_database(url, path, ignore_progress, replaces=True)

@@ -40,8 +40,9 @@ class AzureWorld:
     tokens: TokenSource | None = None
 
     @classmethod
-    def start(cls, podpass: Podpass) -> "AzureWorld":
-        return cls(podpass=podpass, status=podpass.up())
+    def of(cls, podpass: Podpass) -> "AzureWorld":
+        """Return the world of a running instance."""
+        return cls(podpass=podpass, status=podpass.status())
 
     @property
     def issuer(self) -> str:

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.shell_completion import ShellComplete
@@ -13,14 +12,15 @@ from click.shell_completion import ShellComplete
 from podpass import __version__
 from podpass.cli.commands import cli
 from tests.cli.azure_world import AzureWorld, run_here
+from tests.local.instances import Podpass
 
 LINE = re.compile(r'[IW]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ podpass\] "[^"]+"( \w+="[^"]*")*')
 SUBSCRIPTION = "22222222-aaaa-4bbb-8ccc-000000000001"
 
 
 @pytest.fixture(scope="module")
-def world(make_podpass: Any) -> AzureWorld:
-    return AzureWorld.start(make_podpass())
+def world(running: Podpass) -> AzureWorld:
+    return AzureWorld.of(running)
 
 
 def test_commands_and_aliases_are_those_of_the_reference() -> None:

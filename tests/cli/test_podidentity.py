@@ -4,7 +4,6 @@ import json
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -45,7 +44,7 @@ class PodIdentityCluster:
 
     def __init__(self, podpass: Podpass) -> None:
         self.podpass = podpass
-        self.kubeconfig = podpass.up()["kubernetes"]["kubeconfig"]
+        self.kubeconfig = podpass.status()["kubernetes"]["kubeconfig"]
 
     def kubectl(self, *words: str, text: str | None = None) -> str:
         done = subprocess.run(
@@ -66,8 +65,8 @@ class PodIdentityCluster:
 
 
 @pytest.fixture(scope="module")
-def cluster(make_podpass: Any) -> PodIdentityCluster:
-    return PodIdentityCluster(make_podpass())
+def cluster(running: Podpass) -> PodIdentityCluster:
+    return PodIdentityCluster(running)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import pytest
 from podpass import __version__
 from podpass.provision import naming
 from tests.cli.azure_world import AzureWorld
+from tests.local.instances import Podpass
 
 CLIENT_ID = "azure.workload.identity/client-id"
 TENANT_ID = "azure.workload.identity/tenant-id"
@@ -20,8 +21,8 @@ READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 
 
 @pytest.fixture(scope="module")
-def world(make_podpass: Any) -> AzureWorld:
-    world = AzureWorld.start(make_podpass())
+def world(running: Podpass) -> AzureWorld:
+    world = AzureWorld.of(running)
     world.create_group("rg")
     return world
 

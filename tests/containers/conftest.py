@@ -13,14 +13,6 @@ from tests.node.programs import CannotRun
 from tests.node.sandbox import left_by
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of this folder with `containers`."""
-    for item in items:
-        if item.nodeid.startswith("tests/containers/"):
-            item.add_marker(pytest.mark.containers)
-            item.add_marker(pytest.mark.timeout(1500))
-
-
 @pytest.fixture(scope="session")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Return the archives of the images, or skip the test where no engine can run."""

@@ -7,13 +7,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.targets import TARGETS
+from tests.suite_policy import examples
 
 CORPUS = Path(__file__).with_name("corpus")
 SEEDS = {
     name: [path.read_bytes() for path in sorted((CORPUS / name).iterdir())] for name in TARGETS
 }
 # `.ci/run` also runs `make fuzz` with thousands of inputs for each target.
-EXAMPLES = {"http": 60, "growth": 15}
+EXAMPLES = {"http": 20, "growth": 5}
 SPLICES = [
     b"",
     b"\0",
@@ -58,7 +59,7 @@ def test_inputs_that_failed_earlier_pass(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(TARGETS))
 def test_no_input_violates_a_rule_of_its_parser(name: str) -> None:
     @settings(
-        max_examples=EXAMPLES.get(name, 150),
+        max_examples=examples(EXAMPLES.get(name, 50)),
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),

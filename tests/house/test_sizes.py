@@ -30,10 +30,12 @@ def _parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_module_and_functions_are_within_size_limits(path: Path) -> None:
+def test_module_has_a_docstring_and_is_within_size_limits(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") <= MODULE_LINES, "split the module"
-    for function in _functions(ast.parse(text)):
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), "a module begins with its docstring"
+    for function in _functions(tree):
         length = (function.end_lineno or 0) - function.lineno + 1
         assert length <= FUNCTION_LINES, f"{function.name} has {length} lines"
         count = len(_parameters(function))
@@ -43,8 +45,3 @@ def test_module_and_functions_are_within_size_limits(path: Path) -> None:
 @pytest.mark.parametrize("path", CONFTESTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_conftest_is_within_size_limit(path: Path) -> None:
     assert path.read_text().count("\n") <= CONFTEST_LINES
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_module_has_a_docstring(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text())), "a module begins with its docstring"

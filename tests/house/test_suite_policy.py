@@ -23,7 +23,7 @@ MODULE = "import pytest\npytest.skip('no such program', allow_module_level=True)
 
 
 def _run(
-    folder: Path, body: str, ci: str, test: str = "test_it.py"
+    folder: Path, body: str, ci: str, test: str = "test_it.py", *options: str
 ) -> subprocess.CompletedProcess[str]:
     (folder / test).parent.mkdir(parents=True, exist_ok=True)
     (folder / "conftest.py").write_text('pytest_plugins = ("tests.suite_policy",)\n')
@@ -36,6 +36,7 @@ def _run(
             "-q",
             "-p",
             "no:cacheprovider",
+            *options,
             "--rootdir",
             folder,
             folder,
@@ -101,6 +102,41 @@ def test_mark_that_the_search_of_the_makefile_does_not_find_is_refused(tmp_path:
     done = _run(tmp_path / "b", hidden, "", "tests/other/test_it.py")
     assert done.returncode not in (0, 1, 5)
     assert "does not contain `mark.processes`" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        "pytest.mark.processes",
+        "[pytest.mark.timeout(9), pytest.mark.processes]",
+        "[\n    pytest.mark.processes,\n]",
+    ],
+)
+def test_module_whose_tests_are_all_excluded_is_not_imported(tmp_path: Path, marks: str) -> None:
+    module = f"import pytest\npytestmark = {marks}\nraise AssertionError('imported')\n"
+    (tmp_path / "test_other.py").write_text(module)
+    body = "def test_it(): pass\n"
+    options = ("test_it.py", "-m", "not soak and not processes")
+    assert _run(tmp_path, body, "", *options).returncode == 0
+    assert "imported" in _run(tmp_path, body, "").stdout
+
+
+def test_module_with_a_mark_of_one_parameter_is_collected(tmp_path: Path) -> None:
+    body = (
+        "import pytest\n"
+        "BOTH = [1, pytest.param(2, marks=pytest.mark.processes)]\n"
+        "pytestmark = pytest.mark.parametrize('n', BOTH + [pytest.param(3, marks=pytest.mark.processes)])\n"
+        "def test_it(n): assert n == 1\n"
+    )
+    done = _run(tmp_path, body, "", "test_it.py", "-m", "not processes")
+    assert done.returncode == 0
+    assert "1 passed, 2 deselected" in done.stdout
+
+
+def test_tests_of_a_marked_folder_have_its_mark(tmp_path: Path) -> None:
+    body = "def test_it(request): assert request.node.get_closest_marker('node')\n"
+    assert _run(tmp_path, body, "", "tests/node/test_it.py").returncode == 0
+    assert _run(tmp_path, body, "", "tests/node/test_it.py", "-m", "not node").returncode == 5
 
 
 def test_garbage_collection_is_on_during_tests_and_skips_the_collected_tests(

@@ -24,14 +24,6 @@ esac
 """
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of this folder with `kind`."""
-    for item in items:
-        if item.nodeid.startswith("tests/kind/"):
-            item.add_marker(pytest.mark.kind)
-            item.add_marker(pytest.mark.timeout(2400))
-
-
 @pytest.fixture(scope="session")
 def docker() -> Iterator[Engine]:
     """Run Docker Engine with the image of kind's nodes; at its end, nothing may be left on the machine."""

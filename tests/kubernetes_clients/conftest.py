@@ -23,14 +23,6 @@ _PORT_SECONDS = 120
 _TRIES = 5
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of this folder with `kubernetes`."""
-    for item in items:
-        if item.nodeid.startswith("tests/kubernetes_clients/"):
-            item.add_marker(pytest.mark.kubernetes)
-            item.add_marker(pytest.mark.timeout(1800))
-
-
 def _built(name: str) -> Path:
     try:
         return build_program(name)

@@ -41,14 +41,6 @@ def webhook_pods(node: Node, *, ending: bool = False) -> list[Any]:
     return [each for each in pods if ("deletionTimestamp" in each["metadata"]) is ending]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of this folder with `node`."""
-    for item in items:
-        if item.nodeid.startswith("tests/node/"):
-            item.add_marker(pytest.mark.node)
-            item.add_marker(pytest.mark.timeout(1800))
-
-
 @pytest.fixture(scope="session")
 def node() -> Iterator[Node]:
     """Run a node without the webhook."""

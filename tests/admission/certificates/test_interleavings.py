@@ -29,6 +29,7 @@ from podpass.admission.certificates.model import (
 )
 from podpass.admission.certificates.status import CLOCK, CertificateStatus
 from tests.admission.certificates.fake_issuer import BACKDATE, NOW, POLICY, FakeIssuer
+from tests.suite_policy import examples
 
 pytestmark = pytest.mark.timeout(600)  # many seconds of CPU time, which a busy machine gives slowly
 
@@ -496,4 +497,4 @@ def build_desired_bundle(certificates: StoredCertificates, bundle: Bundle) -> Bu
 
 
 TestCluster = Cluster.TestCase
-TestCluster.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestCluster.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)

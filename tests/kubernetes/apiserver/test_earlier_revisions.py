@@ -11,6 +11,7 @@ from hypothesis import strategies as some
 from podpass.kubernetes.apiserver.kinds import kind_by_name
 from podpass.kubernetes.apiserver.storage.storage import ObjectStore, StoredObject
 from podpass.kubernetes.apiserver.storage.watch_cache import ResourceExpired, WatchCache
+from tests.suite_policy import examples
 
 MAPS, SECRETS = kind_by_name("ConfigMap"), kind_by_name("Secret")
 # Names that sort differently with and without a suffix.
@@ -37,7 +38,7 @@ def list_at(entries: list[StoredObject]) -> list[tuple[str, str, int, bytes]]:
     return [(entry.namespace, entry.name, entry.revision, entry.raw) for entry in entries]
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(60))
 @given(writes, some.sampled_from(("", *NAMESPACES)), some.none() | place)
 def test_every_earlier_state_can_be_listed(steps: Any, namespace: str, after: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:

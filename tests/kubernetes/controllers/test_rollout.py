@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podpass.kubernetes.controllers import revisions, rollout, rollout_status
+from tests.suite_policy import examples
 
 NOW = 1_767_225_600.0
 
@@ -59,7 +60,7 @@ def shrunk(each: Any, count: int) -> None:
     each["status"]["availableReplicas"] = min(each["status"]["availableReplicas"], count)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100))
 @given(
     st.integers(1, 30),
     st.one_of(st.integers(0, 10), st.integers(0, 100).map(lambda each: f"{each}%")),
@@ -116,7 +117,7 @@ def test_new_size_is_distributed_in_proportion(
     assert rollout.scale_all(wanted, new, [old]) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(100))
 @given(st.integers(0, 60), st.lists(st.integers(1, 20), min_size=2, max_size=5))
 def test_distributed_sizes_match_the_total_and_the_direction(
     replicas: int, sizes: list[int]
