@@ -30,7 +30,7 @@ from image_root import PREFIX, CannotAssemble, assemble
 from image_targets import ALL, TARGETS, ImageTarget, add_programs, find_target
 
 SBOM = Path("usr/share/sbom/podpass.cdx.json")
-# The archive is a hundredth larger than with level 6, which takes half as much time again.
+# Level 6 takes 50 % more time, for an archive that is 1 % smaller.
 _LEVEL = 5
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 _OCI = "application/vnd.oci.image"

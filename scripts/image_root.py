@@ -7,6 +7,7 @@ It is copied from the environment that runs this module, so it needs no network 
 `ldd` lists libraries.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -283,13 +284,18 @@ def _compile(root: Path) -> None:
 def _compile_module(path: Path, name: str, stored: Path | None) -> None:
     """Compile a module under its name in the image, or copy what an earlier build compiled from this text."""
     compiled = Path(importlib.util.cache_from_source(path))
-    key = hashlib.sha256(f"{sys.version}\0{name}\0".encode() + path.read_bytes()).hexdigest()
+    # The name of the compiled file has the level of optimization.
+    made_with = f"{sys.version}\0{compiled.name}\0{name}\0".encode()
+    key = hashlib.sha256(made_with + path.read_bytes()).hexdigest()
     known = stored / key[:2] / key if stored else None
-    if known and known.exists():
-        os.utime(known)
-        copy_file(known, compiled)
-        return
-    # A few modules of packages are templates that are no Python, and are not compiled.
+    if known:
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # a test run removes what no build has used for days
+            os.utime(known)
+            copy_file(known, compiled)
+            return
+    # A few files of packages are templates and not valid Python; they are not compiled.
     py_compile.compile(str(path), str(compiled), name, quiet=2, invalidation_mode=_UNCHECKED)
     if known and compiled.exists():
         part = known.with_name(f"{key}.{os.getpid()}")

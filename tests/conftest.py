@@ -14,13 +14,19 @@ from tests.local.instances import SEED, Podpass
 if TYPE_CHECKING:
     from tests.control_plane.plane import PlaneThread
 
-pytest_plugins = ("podpass.pytest.plugin", "tests.process_reaper", "tests.suite_policy")
+pytest_plugins = (
+    "podpass.pytest.plugin",
+    "tests.process_reaper",
+    "tests.saved_work",
+    "tests.suite_policy",
+)
 
 BOTH = ("sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
 # All tests of the stores run on both databases. The APIs above do not depend on the database; on PostgreSQL
 # only the tests of text order, paging, cost and conflicts are repeated, and none of an invalid request.
 _EDGES = ("tests/directory/graph/", "tests/directory/resource_manager/")
 _ON_BOTH = {"test_cost", "test_credentials", "test_groups", "test_paging"}
+_OF_INVALID_REQUESTS = "::test_invalid_"
 
 # A shell starts a background run with SIGINT ignored, and the programs that tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -49,7 +55,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 def _repeats(item: pytest.Item) -> bool:
     at_edge = item.nodeid.startswith(_EDGES) and bool(item.get_closest_marker("postgres"))
-    return at_edge and (item.path.stem not in _ON_BOTH or "::test_invalid_" in item.nodeid)
+    return at_edge and (item.path.stem not in _ON_BOTH or _OF_INVALID_REQUESTS in item.nodeid)
 
 
 @pytest.fixture(scope="session")
@@ -59,12 +65,15 @@ def postgres_server() -> Iterator[postgres.Server]:
         yield server
 
 
-@pytest.fixture(params=BOTH)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of each kind; PostgreSQL only in `make test-postgres`.
+@pytest.fixture
+def database_url(empty_database_url: str) -> str:
+    """A database for a store. A folder or a module for one kind overrides this fixture."""
+    return empty_database_url
 
-    A module for one kind overrides this fixture.
-    """
+
+@pytest.fixture(params=BOTH)
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Yield the URL of a database of each kind without tables; PostgreSQL only in `make test-postgres`."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/directory.db"
         return
@@ -76,7 +85,10 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator["PlaneThread"]:
-    """Run one real control plane for tests that need no flags of their own; each removes what it creates."""
+    """Run one real control plane for tests that need no flags of their own.
+
+    Each removes its webhooks, and has names of its own.
+    """
     from tests.control_plane import plane  # `make rules` has no programs of a control plane
 
     with plane.running(tmp_path_factory.mktemp("plane")) as running:

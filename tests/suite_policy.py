@@ -1,48 +1,20 @@
-"""Rules for every test run: allowed skips in CI, folders of suites, same examples, less repeated work."""
+"""Rules for every test run: allowed skips in CI, folders of suites, same examples, groups of one worker."""
 
 import ast
-import collections
 import contextlib
 import functools
 import gc
-import hashlib
 import importlib
 import os
 import re
-import sys
 import tomllib
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import HealthCheck, settings
-from sqlalchemy import Dialect
-from sqlalchemy.sql.elements import ClauseElement
-from sqlalchemy.util import LRUCache
 from xdist.scheduler import LoadFileScheduling
-
-# jsonschema imports it, if it is installed, for a format that no test uses. Its grammar takes 1 s to build.
-sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
-
-_MEMORY = Path("/dev/shm")
-_MEMORY_BYTES = 4 << 30
-
-
-def _is_large(folder: Path) -> bool:
-    """Return whether a folder has room for the files of a test run, and may hold programs."""
-    try:
-        found = os.statvfs(folder)
-    except OSError:
-        return False
-    return found.f_bavail * found.f_frsize >= _MEMORY_BYTES and not found.f_flag & os.ST_NOEXEC
-
-
-# Databases wait for the disk at each commit. pytest makes its temporary folders below this one.
-if _is_large(_MEMORY):
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 _IN_CI = os.environ.get("CI") == "true"
 # pytest-xdist sets it in its workers; tables and sentences of the command line would be wrapped to it.
@@ -53,7 +25,7 @@ _MAKEFILE = Path(__file__).parents[1] / "Makefile"
 _FOLDERS = {"postgres": "STORES", "kubernetes": "CLUSTERS"}
 
 # The tests of each of these groups share a control plane, a port or an image, so one worker of their suite
-# runs all of them. The first beginning that fits counts.
+# runs all of them. The first prefix that matches counts.
 _ONE_WORKER = {
     "kubernetes": {
         "tests/control_plane/contract/": "contract",
@@ -70,10 +42,7 @@ _EXAMPLES_FACTOR = int(os.environ.get("PODPASS_EXAMPLES", "1"))
 
 
 def examples(number: int) -> int:
-    """Return how many examples a property gets that `make test` checks with this number of them.
-
-    `make soak` sets PODPASS_EXAMPLES to a multiple.
-    """
+    """Return the number of examples of a property: `number`, and in `make soak` a multiple of it."""
     return number * _EXAMPLES_FACTOR
 
 
@@ -96,55 +65,6 @@ settings.register_profile(
     derandomize=_IN_CI,
 )
 settings.load_profile("shared")
-
-# OpenSSL checks the numbers of a private key when it parses one, which takes 36 ms. Tests use good keys, and
-# many tests parse the same few.
-_parse = functools.lru_cache(maxsize=256)(serialization.load_pem_private_key)
-
-
-def _parse_once(data: bytes, password: bytes | None = None, **options: Any) -> Any:
-    return _parse(bytes(data), password, unsafe_skip_rsa_key_validation=True, **options)
-
-
-serialization.load_pem_private_key = _parse_once  # type: ignore[assignment]
-
-# Creating a key takes 60 ms. No test needs more different keys at the same time than these.
-_MAX_KEYS = 40
-_keys: collections.deque[rsa.RSAPrivateKey] = collections.deque()
-_generate = rsa.generate_private_key
-
-
-def _next_key(public_exponent: int, key_size: int, backend: Any = None) -> rsa.RSAPrivateKey:
-    """Create a key, or return the one that was not used for the longest time."""
-    if (public_exponent, key_size) != (65537, 2048):
-        return _generate(public_exponent, key_size, backend)
-    full = len(_keys) == _MAX_KEYS
-    _keys.append(_keys.popleft() if full else _generate(public_exponent, key_size))
-    return _keys[-1]
-
-
-rsa.generate_private_key = _next_key
-
-# A hash of a password takes 45 ms, and tests sign in the same few users often.
-hashlib.scrypt = functools.lru_cache(maxsize=256)(hashlib.scrypt)  # type: ignore[assignment]
-
-
-# SQLAlchemy compiles each statement once for each engine, and most tests create an engine. Dialects of one
-# class compile a statement to the same text.
-_compile_for_engine = ClauseElement._compile_w_cache
-_dialects: dict[type[Dialect], Dialect] = {}
-_compiled: LRUCache[Any, Any] = LRUCache(3000)
-
-
-def _compile_once(
-    statement: ClauseElement, dialect: Dialect, *, compiled_cache: Any, **options: Any
-) -> Any:
-    shared = _dialects.setdefault(type(dialect), dialect)
-    cache = None if compiled_cache is None else _compiled
-    return _compile_for_engine(statement, shared, compiled_cache=cache, **options)
-
-
-ClauseElement._compile_w_cache = _compile_once  # type: ignore[method-assign, assignment]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -176,7 +96,7 @@ def import_share(config: pytest.Config) -> None:
     first, step = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
     files = sorted(each for folder in folders for each in folder.rglob("test_*.py"))
     for file in files[first::step]:
-        if pytest_ignore_collect(file.absolute(), config):
+        if _is_excluded(file.absolute(), config):
             continue
         parts = file.absolute().relative_to(config.rootpath).with_suffix("").parts
         # The collection imports it again and reports the cause.
@@ -186,14 +106,27 @@ def import_share(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Exclude the modules whose tests all have marks that this run excludes: importing them takes seconds."""
+    return True if _is_excluded(collection_path, config) else None
+
+
+def _is_excluded(path: Path, config: pytest.Config) -> bool:
     expression: str = config.getoption("markexpr")
-    if not _EXCLUDING.fullmatch(expression) or not collection_path.is_relative_to(config.rootpath):
-        return None
-    name = f"{collection_path.relative_to(config.rootpath)}/"
-    marks = {mark for folder, (mark, _) in _MARKED.items() if name.startswith(folder)}
-    if collection_path.name.startswith("test_") and collection_path.suffix == ".py":
-        marks |= _module_marks(collection_path)
-    return True if marks & set(re.findall(r"not (\w+)", expression)) else None
+    if not _EXCLUDING.fullmatch(expression) or not path.is_relative_to(config.rootpath):
+        return False
+    file = path.relative_to(config.rootpath)
+    marks = {mark for folder, (mark, _) in _MARKED.items() if f"{file}/".startswith(folder)}
+    if path.name.startswith("test_") and path.suffix == ".py":
+        marks |= _module_marks(path)
+    excluded = marks & set(re.findall(r"not (\w+)", expression))
+    # A module that its own suite does not collect is imported, and then refused.
+    return bool(excluded) and all(_collects(mark, file) for mark in excluded)
+
+
+def _collects(mark: str, file: Path) -> bool:
+    """Return whether the suite of a mark collects a file; the copies of `make rules` have no Makefile."""
+    if mark not in _FOLDERS or not _MAKEFILE.exists():
+        return True
+    return not _listed(mark).isdisjoint([file, *file.parents])
 
 
 @functools.cache
@@ -213,7 +146,7 @@ def _module_marks(path: Path) -> frozenset[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of a folder. Refuse a test that its suite would not find by the Makefile's list.
+    """Mark the tests of a folder. Refuse a test that the Makefile does not list for its suite.
 
     Errors:  UsageError.
     """
@@ -222,8 +155,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if item.nodeid.startswith(folder):
                 item.add_marker(name)
                 item.add_marker(pytest.mark.timeout(seconds))
-    # The copies of `make rules` and `make mutation` have no Makefile.
-    for item in items if _MAKEFILE.exists() else ():
+    for item in items:
         for mark in item.iter_markers():
             if mark.name == "processes" and not _names_processes(item.path):
                 raise pytest.UsageError(
@@ -231,7 +163,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                     " by which `make test-processes` finds it"
                 )
             file = Path(item.nodeid.split("::")[0])
-            if mark.name in _FOLDERS and _listed(mark.name).isdisjoint([file, *file.parents]):
+            if not _collects(mark.name, file):
                 raise pytest.UsageError(
                     f"{item.nodeid} has the mark {mark.name}, but `make test-{mark.name}` does not"
                     f" collect {file.parent}: add it to {_FOLDERS[mark.name]} in the Makefile"

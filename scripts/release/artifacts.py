@@ -167,7 +167,7 @@ def validate_bom(text: str) -> None:
 
     Errors:  ProgramFailed.
     """
-    # With this module, the validator checks each URL with a grammar, which took a fifth of a build.
+    # Without this module, the validator does not check the syntax of URLs, which took a fifth of a build.
     sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator

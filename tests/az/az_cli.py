@@ -1,4 +1,7 @@
-"""The released `az`, installed once for each version, run as after `eval "$(podpass env)"`."""
+"""The released `az`, installed once for each version, run as after `eval "$(podpass env)"`.
+
+Commands in forked processes trust the instance's CA only.
+"""
 
 import contextlib
 import json

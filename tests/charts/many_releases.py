@@ -65,7 +65,10 @@ class ManyReleases:
         }
         (self._folder / "Chart.yaml").write_text(json.dumps(about))
         values = {name: self._helm.with_required(one) for name, one in sets.items()}
-        return dataclasses.replace(self._helm, chart=self._folder, required={}).template(values)
+        helm = dataclasses.replace(self._helm, chart=self._folder, required={})
+        return helm(
+            "template", helm.release, str(helm.chart), "--namespace", helm.namespace, values=values
+        )
 
     def _failed(self, error: str) -> set[str]:
         """Return the names in an error: of all sets that the schema refuses, or of the one that fails."""

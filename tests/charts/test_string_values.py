@@ -119,6 +119,8 @@ def _rendered(helm: Helm, folder: Folder, text: str) -> Iterator[tuple[str, list
         bases = [max(sets, key=lambda one: _depth(one, path)) for path in places]
         changed = [_set_text(base, path, text) for base, path in zip(bases, places, strict=True)]
         done = ManyReleases(chart, folder / chart.chart.name).render(changed)
+        # Refused by the schema: a set that excludes the value for another reason would check nothing.
+        assert not [one.error for one in done if "execution error" in one.error]
         for path, one in zip(places, done, strict=True):
             yield f"{chart.chart.name}: {'.'.join(str(part) for part in path)}", one.objects
 

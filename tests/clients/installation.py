@@ -20,8 +20,10 @@ from typing import NoReturn
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
 INSTALL_SECONDS = 400
+_PIP = ("-m", "pip", "install", "-q", "--disable-pip-version-check")
 # Error responses of registries; retried connection errors may be printed before them.
 _SAID_NO = re.compile(
     r"from versions: (?!none)|ResolutionImpossible|\b(E404|ETARGET|ERESOLVE)\b"
@@ -71,7 +73,8 @@ def run_installation(
     """Copy the files into a cache folder and run the commands in it, once for the same content.
 
     Shapes:  `newest` if the files pin no versions: the folder is then used for a week. `not_hashed` are words
-             of the commands that name what is in the files, or what the caller installs again in each run.
+             of the commands that the folder's hash ignores: paths of `files`, and packages that the caller
+             reinstalls in each run.
     """
     named = [[word for word in command if word not in not_hashed] for command in commands]
     folder = installation_folder(name, files, [*named, [made_with]], newest=newest)
@@ -81,7 +84,8 @@ def run_installation(
         if (folder / ".installed").exists():
             return folder
         # An incomplete folder is created again.
-        folder.mkdir(exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
         for file in files:
             shutil.copy(file, folder)
         for command in commands:
@@ -106,10 +110,43 @@ def install_python(*packages: str) -> list[str]:
     return [str(run_installation("python", [], *commands, newest=newest) / "bin" / "python")]
 
 
+@contextmanager
+def podpass_environment(
+    name: str, folder: Path, files: Sequence[Path], extra: str, *others: str
+) -> Iterator[str]:
+    """Build podpass's wheel into a folder; yield the Python of an environment with it and other packages.
+
+    All checkouts use the environment for a week, one at a time: each installs its own podpass into it.
+
+    Shapes:  `extra` of podpass, such as `[testcontainers]`, or an empty text.
+    """
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)]
+    subprocess.run(build, check=True, timeout=300)
+    (wheel,) = folder.glob("podpass-*.whl")
+    package = f"podpass{extra} @ {wheel.as_uri()}"
+    create, install = python_commands(package, *others)
+    installed = run_installation(
+        name,
+        [*files, ROOT / "pyproject.toml"],
+        create,
+        install,
+        newest=True,
+        made_with=wheel.name,
+        not_hashed=[package, *(each for each in others if each.startswith(str(ROOT)))],
+    )
+    python, complete = str(installed / "bin" / "python"), installed / ".installed"
+    again = [python, *_PIP, "--no-deps", "--force-reinstall", str(wheel)]
+    with locked(installed):
+        # pip cannot repair a package whose installation was killed: the environment is then created again.
+        complete.unlink()
+        subprocess.run(again, check=True, timeout=300)
+        complete.touch()
+        yield python
+
+
 def python_commands(*wanted: str) -> tuple[list[str], list[str]]:
     """Return the commands that create a virtual environment in a folder; `wanted` are pip requirements."""
-    pip = ["bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    return [sys.executable, "-m", "venv", "."], [*pip, *wanted]
+    return [sys.executable, "-m", "venv", "."], ["bin/python", *_PIP, *wanted]
 
 
 def _run(command: list[str], folder: Path) -> None:
@@ -147,9 +184,9 @@ def _skip(folder: Path, reason: str) -> NoReturn:
 def installation_folder(
     name: str, files: Sequence[Path], commands: Sequence[Sequence[str]], *, newest: bool
 ) -> Path:
-    """Return a folder name from a hash of the content, and of the week for newest versions.
+    """Return an installation's folder, named by a hash of its content, and of the week for newest versions.
 
-    Every checkout has a Python of its own. What it installs depends only on the Python that it was made from.
+    Each checkout has its own virtual environment; only the Python below it decides what is installed.
     """
     week = tuple(datetime.now(UTC).isocalendar())[:2] if newest else None
     texts = [file.read_text() for file in files]

@@ -2,13 +2,12 @@
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.clients.installation import locked, run_installation
+from tests.clients.installation import podpass_environment
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(1500)]
 
@@ -18,27 +17,11 @@ EXAMPLE = ROOT / "examples" / "pytest"
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return a Python in whose environment the example's requirements and the wheel are installed."""
+    """Yield a Python in whose environment the example's requirements and the wheel are installed."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)]
-    subprocess.run(build, check=True, timeout=300)
-    (wheel,) = folder.glob("podpass-*.whl")
-    pip = ["bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    packages = [f"podpass @ {wheel.as_uri()}", f"{EXAMPLE}[tests]"]
-    installed = run_installation(
-        "pytest-example",
-        [EXAMPLE / "pyproject.toml", EXAMPLE / "greeter.py", ROOT / "pyproject.toml"],
-        [sys.executable, "-m", "venv", "."],
-        [*pip, *packages],
-        newest=True,
-        made_with=wheel.name,
-        not_hashed=packages,
-    )
-    # All checkouts use the environment for a week; podpass itself changes more often.
-    command = [str(installed / "bin" / "python"), "-m", "pip", "install", "-q", "--no-deps"]
-    with locked(installed):
-        subprocess.run([*command, "--force-reinstall", str(wheel)], check=True, timeout=300)
-        yield command[0]
+    files = [EXAMPLE / "pyproject.toml", EXAMPLE / "greeter.py"]
+    with podpass_environment("pytest-example", folder, files, "", f"{EXAMPLE}[tests]") as found:
+        yield found
 
 
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["one", "two"])

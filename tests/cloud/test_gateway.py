@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -335,6 +336,26 @@ async def test_unresolvable_host_is_refused_with_502(host: str) -> None:
         status, (_, writer) = await _connect(proxy, f"{host}:443")
         assert status.startswith(b"HTTP/1.1 502")
         writer.close()
+
+
+async def test_host_that_resets_the_connection_at_once_is_a_refusal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def connect(addresses: Sequence[Address]) -> Stream:
+        """Connect, and return after the reset has arrived: the address of the host is then unknown."""
+        connected = socket.create_connection(addresses[0])
+        accepted, _ = listener.accept()
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        accepted.close()
+        return await asyncio.open_connection(sock=connected)
+
+    monkeypatch.setattr(gateway, "connect", connect)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with _gateway({"vault.azure.net": listener.getsockname()}) as proxy:
+            status, (reader, writer) = await _connect(proxy, "vault.azure.net:443")
+            assert status == b"HTTP/1.1 502 Bad Gateway"
+            assert b"has closed the connection" in await reader.read()
+            writer.close()
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"])

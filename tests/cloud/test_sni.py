@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podpass.cloud.sni import HEADER_BYTES, BadHello, HelloReader, record_length
+from tests.suite_policy import examples
 
 
 def client_hello(host: str | None) -> bytes:
@@ -78,7 +79,7 @@ def test_data_without_a_server_name_is_refused(data: bytes) -> None:
         read_server_name(data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.integers(0, len(HELLO) - 1), st.binary(min_size=1, max_size=8))
 def test_corrupt_client_hello_raises_no_other_error(at: int, noise: bytes) -> None:
     damaged = HELLO[:at] + noise + HELLO[at + len(noise) :]

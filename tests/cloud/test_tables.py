@@ -9,6 +9,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import Connection
 
 from podpass.cloud.tables import read_tables, restore_tables
+from tests.suite_policy import examples
 
 SCHEMA = """
 CREATE TABLE owners (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT, data BLOB);
@@ -38,7 +39,7 @@ def connection() -> Iterator[Connection]:
         yield opened
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(50), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.sampled_from(CHANGES), max_size=6))
 def test_restore_reverts_any_changes_of_the_tables(
     connection: Connection, changes: list[str]

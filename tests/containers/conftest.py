@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.installation import podpass_environment
 from tests.containers import images
 from tests.containers.engine import Engine, docker_engine, podman_engine
 from tests.containers.programs import check_machine
-from tests.containers.python_environment import install_podpass
 from tests.node.programs import CannotRun
 from tests.node.sandbox import left_by
 
@@ -46,6 +46,10 @@ def podman(archives: list[Path]) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the Python of an environment with podpass from its wheel, and Testcontainers."""
-    return install_podpass(tmp_path_factory.mktemp("wheel"))
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the Python of an environment with podpass from its wheel, and Testcontainers."""
+    folder = tmp_path_factory.mktemp("wheel")
+    with podpass_environment(
+        "testcontainers", folder, [], "[testcontainers]", "pytest>=8.4"
+    ) as found:
+        yield found

@@ -1,13 +1,12 @@
 """The images that the tests of one worker share (tests/suite_policy.py)."""
 
 import functools
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.image_root import run_script
+from tests.deploy.image_root import open_layer, run_script
 
 
 @pytest.fixture(scope="session")
@@ -21,10 +20,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def root(archive: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the root file system of the archive, extracted from its layer with all modes."""
     folder = tmp_path_factory.mktemp("image") / "root"
-    with tarfile.open(archive[0]) as tar:
-        largest = max(tar.getmembers(), key=lambda entry: entry.size)
-        with tarfile.open(fileobj=tar.extractfile(largest)) as layer:
-            layer.extractall(folder, filter="fully_trusted")
+    with open_layer(archive[0]) as layer:
+        layer.extractall(folder, filter="fully_trusted")
     return folder
 
 

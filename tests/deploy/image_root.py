@@ -10,7 +10,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,11 +42,25 @@ def run_script(*arguments: str) -> str:
 def _bytecode() -> Path:
     """Return the folder of compiled modules without those that no build has used for days."""
     folder = cache().with_name("bytecode")
-    for path in folder.glob("*/*"):
-        with contextlib.suppress(FileNotFoundError):  # another worker removes it, too
-            if time.time() - path.stat().st_mtime > _UNUSED_SECONDS:
-                path.unlink()
+    remove_unused(folder.glob("*/*"))
     return folder
+
+
+def remove_unused(paths: Iterable[Path]) -> None:
+    """Remove the files and folders that nothing has used for two days."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):  # another run removes it, too
+            if time.time() - path.stat().st_mtime > _UNUSED_SECONDS:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+
+
+@contextlib.contextmanager
+def open_layer(archive: Path) -> Iterator[tarfile.TarFile]:
+    """Open the one layer of an image's archive."""
+    with tarfile.open(archive) as tar:
+        largest = max(tar.getmembers(), key=lambda entry: entry.size)
+        with tarfile.open(fileobj=tar.extractfile(largest)) as layer:
+            yield layer
 
 
 def run_in_image(root: Path, *command: str) -> "subprocess.CompletedProcess[str]":

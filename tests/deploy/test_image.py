@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import podpass
-from tests.deploy.image_root import ROOT, SHELLS, USER, run_in_image, run_script
+from tests.deploy.image_root import ROOT, SHELLS, USER, open_layer, run_in_image, run_script
 
 INSTALLERS = {"pip", "ensurepip", "setuptools", "wheel", "easy_install", "apt", "dpkg"}
 
@@ -268,10 +268,8 @@ def test_archive_is_an_oci_image_with_correct_digests(archive: tuple[Path, str])
 def test_layer_is_owned_by_root_and_only_tmp_is_world_writable(
     archive: tuple[Path, str],
 ) -> None:
-    with tarfile.open(archive[0]) as tar:
-        largest = max(tar.getmembers(), key=lambda entry: entry.size)
-        with tarfile.open(fileobj=tar.extractfile(largest)) as layer:
-            entries = layer.getmembers()
+    with open_layer(archive[0]) as layer:
+        entries = layer.getmembers()
     assert entries
     for entry in entries:
         assert (entry.uid, entry.gid, entry.mtime) == (0, 0, 0)
@@ -285,7 +283,7 @@ def test_layer_is_owned_by_root_and_only_tmp_is_world_writable(
 def test_same_environment_assembles_the_same_files(
     root: Path, target_root: Callable[[str], Path]
 ) -> None:
-    """A reproducible image can be verified by building it again. The authority's has the same files.
+    """A reproducible image can be verified by building it again. The authority's image has the same files.
 
     tests/release/test_build.py compares complete builds, in which all modules are compiled.
     """

@@ -14,7 +14,7 @@ from podpass.directory.model import FederatedCredential, Identity, Tenant
 from podpass.directory.store.directory import Directory
 from tests import postgres
 from tests.conftest import BOTH
-from tests.postgres_copies import Copies
+from tests.postgres_pool import DatabasePool
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 
@@ -40,25 +40,28 @@ async def _create_tables(url: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_copies(postgres_server: postgres.Server) -> Iterator[Copies]:
-    """Databases with the tables and no rows; to create and drop the tables took half of each test."""
+def postgres_pool(postgres_server: postgres.Server) -> Iterator[DatabasePool]:
+    """Yield databases with tables and no rows.
+
+    Creating and dropping the tables took two thirds of each test.
+    """
     url = postgres_server.fresh()
     asyncio.run(_create_tables(url))
-    copies = Copies(postgres_server, url.rpartition("/")[2])
-    yield copies
-    copies.close()
+    pool = DatabasePool(postgres_server, url.rpartition("/")[2])
+    yield pool
+    pool.close()
 
 
 @pytest.fixture(params=BOTH)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database of each kind without rows; on PostgreSQL with the tables already."""
+    """Yield the URL of a database of each kind without rows. On PostgreSQL it has the tables."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/directory.db"
         return
-    copies: Copies = request.getfixturevalue("postgres_copies")
-    connection = copies.take()
-    yield copies.server.url(connection.info.dbname)
-    copies.give_back(connection)
+    pool: DatabasePool = request.getfixturevalue("postgres_pool")
+    connection = pool.acquire()
+    yield pool.server.url(connection.info.dbname)
+    pool.release(connection)
 
 
 @pytest.fixture

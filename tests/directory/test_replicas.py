@@ -121,8 +121,10 @@ async def test_changes_of_two_replicas_to_one_identity_are_both_stored(
     assert len(found.credentials) == 16
 
 
-async def test_two_replicas_that_start_together_create_the_tables_once(database_url: str) -> None:
-    opened = [Directory(Database(database_url)) for _ in range(3)]
+async def test_two_replicas_that_start_together_create_the_tables_once(
+    empty_database_url: str,
+) -> None:
+    opened = [Directory(Database(empty_database_url)) for _ in range(3)]
     await asyncio.gather(*(one.open() for one in opened))
     for one in opened:
         await one.create_tenant(Tenant(id=TENANT))

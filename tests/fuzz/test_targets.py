@@ -56,6 +56,7 @@ def test_inputs_that_failed_earlier_pass(name: str) -> None:
         TARGETS[name](seed)
 
 
+@pytest.mark.hypothesis  # for `make soak`, which does not see the property in the function
 @pytest.mark.parametrize("name", sorted(TARGETS))
 def test_no_input_violates_a_rule_of_its_parser(name: str) -> None:
     @settings(

@@ -87,10 +87,13 @@ def test_mark_in_a_folder_that_its_suite_does_not_collect_is_refused(
     assert f"`make test-{mark}` does not collect tests/other" in done.stdout + done.stderr
 
 
-def test_mark_in_a_file_that_its_suite_does_not_collect_is_refused(tmp_path: Path) -> None:
-    body = "import pytest\n@pytest.mark.postgres\ndef test_it(): pass\n"
+@pytest.mark.parametrize("mark", ["@pytest.mark.postgres", "pytestmark = pytest.mark.postgres"])
+def test_mark_in_a_file_that_its_suite_does_not_collect_is_refused(
+    tmp_path: Path, mark: str
+) -> None:
+    body = f"import pytest\n{mark}\ndef test_it(): pass\n"
     assert _run(tmp_path / "a", body, "", "tests/resource/test_store.py").returncode == 0
-    done = _run(tmp_path / "b", body, "", "tests/resource/test_other.py")
+    done = _run(tmp_path / "b", body, "", "tests/resource/test_other.py", "-m", "not postgres")
     assert done.returncode not in (0, 1, 5)
     assert "does not collect tests/resource" in done.stdout + done.stderr
 

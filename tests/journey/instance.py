@@ -1,7 +1,6 @@
 """An instance started by the command line, with operations of a cluster user."""
 
 import contextlib
-import functools
 import json
 import os
 import ssl
@@ -67,13 +66,6 @@ for pair in clients or ["="]:
 """
 
 
-@functools.lru_cache(maxsize=8)
-def _connect(file: str, _content: str) -> Any:
-    """Return an API client, one for each content of a kubeconfig: it keeps its connection."""
-    connect: Any = config.new_client_from_config
-    return connect(file)
-
-
 @dataclass
 class Instance:
     """A running instance: its addresses, and operations of a cluster user."""
@@ -96,8 +88,8 @@ class Instance:
     @property
     def kubernetes(self) -> Any:
         """Return an API client of the official library; it accepts plain objects too."""
-        file = self.status["kubernetes"]["kubeconfig"]
-        return _connect(file, Path(file).read_text())
+        connect: Any = config.new_client_from_config
+        return connect(self.status["kubernetes"]["kubeconfig"])
 
     @property
     def core(self) -> Any:

@@ -50,8 +50,8 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command with a text on its standard input.
 
-    Shapes:  `usual_environ` is required for a program that reads the environment when it is imported: that of
-             most commands. A command with another environment imports the program's modules itself.
+    Shapes:  `usual_environ` is the environment of most commands. A program that reads the environment at
+             import needs it; a command with another environment imports the program's modules again.
     Errors:  TimeoutError.
     """
     with contextlib.ExitStack() as stack:
@@ -157,7 +157,7 @@ def _import_reported(reports: socket.socket) -> None:
 
 
 def _forget(program: str) -> None:
-    """Let the command import the modules of a program itself, because they read its environment."""
+    """Remove the modules of a program, so that the command imports them with its own environment."""
     for name in [each for each in sys.modules if f"{each}.".startswith(f"{program}.")]:
         del sys.modules[name]
 

@@ -3,7 +3,6 @@
 podpass's own image is the one that `scripts/image.py` builds. The others have one program each.
 """
 
-import contextlib
 import hashlib
 import io
 import json
@@ -14,17 +13,15 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.peers.build import cache
-from tests.deploy.image_root import run_script
+from tests.deploy.image_root import remove_unused, run_script
 
 ROOT = Path(__file__).parents[2]
 USER = "65532:65532"
-_UNUSED_SECONDS = 2 * 24 * 3600
 _LIBRARY = re.compile(r"(?:=> )?(/\S+) \(0x")
 
 
@@ -166,15 +163,8 @@ def cached(name: str, sources: Iterable[Path], build: Callable[[Path], None]) ->
                 if not folder.exists():  # otherwise another run has built the same
                     raise
     os.utime(folder)
-    _remove_unused(name)
+    remove_unused(cache().glob(f"{name}-*"))
     return folder
-
-
-def _remove_unused(name: str) -> None:
-    for folder in cache().glob(f"{name}-*"):
-        with contextlib.suppress(FileNotFoundError):  # another run removes it, too
-            if time.time() - folder.stat().st_mtime > _UNUSED_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _digest(layer: Path) -> str:

@@ -32,9 +32,6 @@ CHECKS = (
     "response_headers_conformance",
     "response_schema_conformance",
 )
-# So many operations have an optional parameter that more of them share.
-_OPERATIONS = 3
-_METHODS = ("get", "head", "put", "post", "patch", "delete")
 _OFFICER = "b86a8fe4-44ce-4948-aee5-eccb2c155cd7"
 
 
@@ -42,7 +39,7 @@ def _write_description(description: str, folder: Path, values: dict[str, list[st
     """Write a description with the instance's ids as parameters, so that most calls are authorized."""
     document = json.loads((FOLDER / f"{description}.json").read_text())
     if not _RANDOM:
-        _remove_repeated_parameters(document)
+        _keep_one_optional_parameter(document)
     for parameter, taken in values.items():
         document["components"]["parameters"][parameter]["schema"] = {
             "type": "string",
@@ -53,22 +50,23 @@ def _write_description(description: str, folder: Path, values: dict[str, list[st
     return path
 
 
-def _remove_repeated_parameters(document: dict[str, Any]) -> None:
-    """Keep an optional parameter that operations share in the first three that have it.
+def _keep_one_optional_parameter(document: dict[str, Any]) -> None:
+    """Keep one optional parameter of each operation, in turn another one of those that operations share.
 
     schemathesis combines every invalid value of a parameter with each optional one: 75 requests to each list.
     """
     shared = document["components"]["parameters"]
-    used: collections.Counter[str] = collections.Counter()
+    turn = 0
     for operation in (each for path in document["paths"].values() for each in path.values()):
-        kept = []
-        for parameter in operation.get("parameters", []):
-            name = parameter.get("$ref", "").rpartition("/")[2]
-            used[name] += bool(name)
-            if not name or shared[name].get("required") or used[name] <= _OPERATIONS:
-                kept.append(parameter)
-        if "parameters" in operation:
-            operation["parameters"] = kept
+        listed = operation.get("parameters", [])
+        names = [parameter.get("$ref", "").rpartition("/")[2] for parameter in listed]
+        optional = [name for name in names if name and not shared[name].get("required")]
+        if len(optional) > 1:
+            removed = {*optional} - {optional[turn % len(optional)]}
+            turn += 1
+            operation["parameters"] = [
+                each for each, name in zip(listed, names, strict=True) if name not in removed
+            ]
 
 
 def _call_operations(instance: Instance, description: Path, url: str, token: str | None) -> int:
@@ -116,12 +114,7 @@ def _call_operations(instance: Instance, description: Path, url: str, token: str
 
 def _operations(description: Path) -> list[str]:
     paths = json.loads(description.read_text())["paths"]
-    return [
-        f"{method.upper()} {path}"
-        for path, methods in paths.items()
-        for method in methods
-        if method in _METHODS
-    ]
+    return [f"{method.upper()} {path}" for path, methods in paths.items() for method in methods]
 
 
 def _read_modes(report: Path) -> dict[str, set[str]]:

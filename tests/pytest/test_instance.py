@@ -17,6 +17,7 @@ from podpass.pytest.client import InstanceRequestFailed
 from podpass.pytest.environment import TestEnvironment
 from podpass.pytest.instance import Podpass
 from podpass.pytest.tokens import ExchangeRefused, decode
+from tests.suite_policy import examples
 
 ACCOUNT = "default/web"
 
@@ -401,7 +402,7 @@ CHANGES = [
 ]
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(8), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     changes=st.lists(
         st.tuples(st.sampled_from(CHANGES), st.sampled_from(["one", "two"])), max_size=8

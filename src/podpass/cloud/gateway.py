@@ -238,19 +238,22 @@ class Gateway:
                 f"cannot connect to {host}:{port}: {describe_error(exc)}"
             ) from exc
         # A tunnel to the gateway itself would let one request open thousands of tunnels.
-        address, its_port, *_ = writer.get_extra_info("peername")
-        if self._is_own(unmap_ipv4(address), its_port):
+        peer = writer.get_extra_info("peername")
+        if peer is None:  # the host has reset the connection
+            abort(writer)
+            raise HostUnreachable(f"{host}:{port} has closed the connection")
+        if self._is_own(unmap_ipv4(peer[0]), peer[1]):
             abort(writer)
             raise HostUnreachable("the gateway does not connect to itself")
         self._transports.add(writer.transport)
         _log.debug("tunnel_opened", extra={"host": host, "port": port, "served": bool(service)})
         return reader, writer
 
-    def _is_own(self, address: str, its_port: int) -> bool:
+    def _is_own(self, peer_host: str, peer_port: int) -> bool:
         """Return whether an address is that of the gateway's own socket."""
         host, port = self._own
-        is_own = address == host or (host == ALL_ADDRESSES and not may_reach(address))
-        return its_port == port and is_own
+        is_own = peer_host == host or (host == ALL_ADDRESSES and not may_reach(peer_host))
+        return peer_port == port and is_own
 
     async def _check_vault(self, host: str) -> None:
         vault = vault_name(host)

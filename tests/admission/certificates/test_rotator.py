@@ -56,6 +56,16 @@ async def test_handshake_fails_without_certificate(lab: Lab) -> None:
     assert not (await lab.data())[names.TLS_CERTIFICATE]
 
 
+async def test_rotator_that_is_stopped_while_an_object_changes_stops(lab: Lab) -> None:
+    """Fails if the cancellation is lost when the event arrives in the same iteration of the event loop."""
+    replica = await lab.replica()
+    # It waits for an event, and is not in a reconcile.
+    await wait_until(lambda: bool(replica.rotation._wake._waiters))
+    replica.rotation._wake.set()
+    async with asyncio.timeout(60):
+        await replica.end.aclose()
+
+
 async def test_replicas_that_start_together_agree_on_one_ca(lab: Lab) -> None:
     await lab.admin.create(CONFIGURATIONS, configuration(SECOND, hooks=2))
     replicas = [await lab.replica(configurations=(MAIN, SECOND)) for _ in range(3)]

@@ -160,6 +160,17 @@ async def test_invalid_packet_ends_the_tcp_connection(cloud: Cloud, packet: byte
     assert await cloud.send_tcp(packet, QUERY) == b""
 
 
+async def test_connection_that_its_client_resets_at_once_is_no_error(
+    cloud: Cloud, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The address of such a client is unknown."""
+    client = socket.create_connection((HOST, cloud.port))
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    assert await cloud.ask("login.microsoftonline.com", tcp=True)
+    assert caplog.records == []
+
+
 def test_response_and_short_packet_get_no_reply() -> None:
     response = QUERY[:2] + b"\x81\x80" + QUERY[4:]
     for packet in (response, QUERY[:11], b""):

@@ -308,7 +308,7 @@ async def test_other_application_needs_a_permission_even_with_a_proof_token(
     ],
     ids=range(9),
 )
-async def test_invalid_proof_token_is_rejected(
+async def test_proof_token_with_a_wrong_claim_or_key_is_rejected(
     graph: GraphHarness, changes: dict[str, Any]
 ) -> None:
     """Fails if a stolen access token suffices to add a permanent certificate."""

@@ -148,7 +148,7 @@ async def test_no_token_is_refused_during_rotations(setup: RotationSetup) -> Non
     async def load(replica: Replica) -> None:
         tokens: deque[tuple[float, str]] = deque()
         while not done.is_set():
-            await asyncio.sleep(0.02)  # tokens of every moment, and time for other tests
+            await asyncio.sleep(0.02)  # 50 tokens a second cover each step of a rotation
             token = await setup.request_token(replica)
             await setup.check(token)
             tokens.append((time.time(), token))

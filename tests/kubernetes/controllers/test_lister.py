@@ -10,6 +10,7 @@ from podpass.kubernetes.apiserver.customresources.served_kinds import ServedKind
 from podpass.kubernetes.apiserver.kinds import kind_by_name
 from podpass.kubernetes.apiserver.storage.storage import ObjectStore
 from podpass.kubernetes.controllers.lister import Lister
+from tests.suite_policy import examples
 
 POD, MAP = kind_by_name("Pod"), kind_by_name("ConfigMap")
 NAMES, OWNERS = ("a", "b", "c"), ("", "x", "y")
@@ -68,7 +69,7 @@ def apply_steps(store: ObjectStore, steps: Any, lister: Lister) -> None:
             store.delete(POD, entry.object(), entry.revision)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(STEPS, st.booleans())
 def test_incremental_changes_and_a_relist_give_the_same_index(
     tmp_path_factory: Any, steps: Any, forget: bool

@@ -159,7 +159,8 @@ class CertificateRotator:
         waits = [due or 0.0, self._updater.wait_seconds, *self._injector.wait_seconds]
         seconds = min([seconds, *(each for each in waits if each > 0)])
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
     # ------------------------------------------------------------------------------------------- reconciling
 

@@ -279,14 +279,16 @@ class _Connections:
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        client = writer.get_extra_info("peername")[0]
+        peer = writer.get_extra_info("peername")
+        if peer is None:  # the client has reset the connection
+            return
         while True:
             async with asyncio.timeout(_IDLE_SECONDS):
                 (size,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
                 if size > MAX_QUERY_BYTES:
                     return
                 query = await reader.readexactly(size)
-            reply = await self._resolver.answer(query, client, tcp=True)
+            reply = await self._resolver.answer(query, peer[0], tcp=True)
             if reply is None:
                 return
             writer.write(_LENGTH.pack(len(reply)) + reply)

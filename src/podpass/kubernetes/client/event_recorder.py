@@ -221,7 +221,8 @@ class EventRecorder:
         """Write queued Events for `drain_seconds`, then stop."""
         if self._limits.drain_seconds:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.queue.join(), self._limits.drain_seconds)
+                async with asyncio.timeout(self._limits.drain_seconds):
+                    await self.queue.join()
         await cancel_and_wait(self._task)
 
     def record(

@@ -6,6 +6,7 @@
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -160,10 +161,9 @@ class LogActivity:
 
     async def wait_for_more(self) -> None:
         """Wait for the poll interval, or until the container has ended."""
-        try:
-            await asyncio.wait_for(self._ended.wait(), _POLL_SECONDS)
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_POLL_SECONDS):
+                await self._ended.wait()
 
 
 def read_existing(path: Path, options: LogOptions) -> Iterator[bytes]:

@@ -63,7 +63,8 @@ class OrphanReaper:
         assert self._shell.stdin is not None
         self._shell.stdin.close()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._shell.wait(), 2)
+            async with asyncio.timeout(2):
+                await self._shell.wait()
 
     def add(self, group: int) -> None:
         self._write(f"+ {group}")

@@ -119,7 +119,8 @@ async def _works(command: Sequence[str]) -> bool:
     except OSError:
         return False
     try:
-        return await asyncio.wait_for(trial.wait(), _PROBE_SECONDS) == 0
+        async with asyncio.timeout(_PROBE_SECONDS):
+            return await trial.wait() == 0
     except TimeoutError:
         trial.kill()
         await trial.wait()

@@ -77,7 +77,8 @@ class ManagedProcess:
             return
         self.send(signal.SIGTERM)
         try:
-            await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+            async with asyncio.timeout(_STOP_SECONDS):
+                await process.wait()
         except TimeoutError:
             # Watch requests delay the exit of an API server; SIGKILL loses no acknowledged write.
             self.send(signal.SIGKILL)

@@ -26,7 +26,7 @@ class Server:
         consent = "--dangerously-disable-elicitation"
         command = [program, "server", "start", "--tool", "keyvault_secret_get", consent]
         chosen = {"AZURE_TOKEN_CREDENTIALS": STYLES[style], "AZURE_MCP_COLLECT_TELEMETRY": "false"}
-        # It runs for seconds, so code that it measures for optimization is never optimized.
+        # The server runs for seconds only: .NET would profile code that it never optimizes.
         chosen["DOTNET_TieredPGO"] = "0"
         self._child = subprocess.Popen(
             command,

@@ -1,11 +1,11 @@
-"""Copies of a database for tests: each test gets the tables of the template, and no rows."""
+"""DatabasePool of a database for tests: each test gets the tables of the template, and no rows."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from tests.postgres import Server
-from tests.postgres_copies import Copies
+from tests.postgres_pool import DatabasePool
 
 pytestmark = pytest.mark.postgres
 
@@ -23,26 +23,26 @@ COUNTS = (
 
 
 @pytest.fixture(scope="module")
-def copies(postgres_server: Server) -> Iterator[Copies]:
+def pool(postgres_server: Server) -> Iterator[DatabasePool]:
     name = postgres_server.fresh().rpartition("/")[2]
     postgres_server.execute(TABLES, database=name)
-    copies = Copies(postgres_server, name)
-    yield copies
-    copies.close()
+    pool = DatabasePool(postgres_server, name)
+    yield pool
+    pool.close()
 
 
-def test_next_test_gets_the_copy_with_its_tables_and_without_rows(copies: Copies) -> None:
-    first = copies.take()
+def test_next_test_gets_the_copy_with_its_tables_and_without_rows(pool: DatabasePool) -> None:
+    first = pool.acquire()
     name = first.info.dbname
     for _ in range(2):
         # Fails when the identity column does not start with 1 again.
-        copies.server.execute(MEMBER, database=name)
+        pool.server.execute(MEMBER, database=name)
         assert first.execute(COUNTS).fetchone() == (1, 1, 1)
-        copies.give_back(first)
-        first = copies.take()
+        pool.release(first)
+        first = pool.acquire()
         assert first.info.dbname == name
         assert first.execute(COUNTS).fetchone() == (0, 0, 1)
-    copies.give_back(first)
+    pool.release(first)
 
 
 @pytest.mark.parametrize(
@@ -56,15 +56,15 @@ def test_next_test_gets_the_copy_with_its_tables_and_without_rows(copies: Copies
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
     ],
 )
-def test_copy_that_a_test_has_changed_is_dropped(copies: Copies, change: str) -> None:
-    taken = copies.take()
+def test_copy_that_a_test_has_changed_is_dropped(pool: DatabasePool, change: str) -> None:
+    taken = pool.acquire()
     name = taken.info.dbname
-    copies.server.execute(
+    pool.server.execute(
         change.format(name=name), database=name if "{" not in change else "postgres"
     )
-    copies.give_back(taken)
-    assert not copies.server.execute("SELECT 1 FROM pg_database WHERE datname = %s", name)
-    other = copies.take()
+    pool.release(taken)
+    assert not pool.server.execute("SELECT 1 FROM pg_database WHERE datname = %s", name)
+    other = pool.acquire()
     assert other.info.dbname != name
     assert other.execute(COUNTS).fetchone() == (0, 0, 1)
-    copies.give_back(other)
+    pool.release(other)

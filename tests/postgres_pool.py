@@ -45,14 +45,14 @@ SELECT string_agg(concat(kind, '.', row, '.', number), ' ' ORDER BY kind, row) F
 
 
 @dataclass
-class Copies:
+class DatabasePool:
     """Databases with the tables of a template and no rows, for tests that do not create tables."""
 
     server: Server
     template: str
     _free: list[psycopg.Connection[Any]] = field(default_factory=list)
 
-    def take(self) -> psycopg.Connection[Any]:
+    def acquire(self) -> psycopg.Connection[Any]:
         """Return the test's own connection to an empty copy."""
         import psycopg
 
@@ -62,7 +62,7 @@ class Copies:
         self.server.execute(f"CREATE DATABASE {name} TEMPLATE {self.template}")
         return psycopg.connect(self.server.url(name), autocommit=True)
 
-    def give_back(self, connection: psycopg.Connection[Any]) -> None:
+    def release(self, connection: psycopg.Connection[Any]) -> None:
         """Delete the rows for the next test, or drop a copy whose tables or connection a test has changed."""
         import psycopg
 
@@ -87,7 +87,7 @@ class Copies:
             return _read_tables(connection)
 
     def close(self) -> None:
-        """Close the connections of all copies."""
+        """Close the connections of all free copies."""
         for each in self._free:
             each.close()
 
