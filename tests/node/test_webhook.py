@@ -49,8 +49,7 @@ def test_restricted_pod_reads_a_secret_in_a_restricted_namespace(webhook: Node) 
 
 
 def test_replicas_run_restricted_and_are_ready(webhook: Node) -> None:
-    pods = webhook.get("pods", "-n", SYSTEM)["items"]
-    running = [each for each in pods if each["status"]["phase"] == "Running"]
+    running = webhook_pods(webhook)
     assert len(running) == 2
     for each in running:
         (status,) = each["status"]["containerStatuses"]
