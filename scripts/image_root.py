@@ -64,7 +64,7 @@ _NOT_COPIED_PREFIXES = (
 # Packages of the standard library that are copied for one command only if podpass imports them.
 _LARGE = {"sqlite3"}
 _COMMAND_LINE = ("podpass.cli", "podpass.cli.main", "podpass.cli.commands")
-# The environment variable with a folder of compiled modules that builds share; by default there is none.
+# The environment variable with a folder of compiled modules that builds share. It is not set by default.
 BYTECODE = "PODPASS_IMAGE_BYTECODE"
 _UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
 _SOURCES = {".c", ".h", ".pxd", ".pyi", ".pyx"}
@@ -289,9 +289,8 @@ def _compile_module(path: Path, name: str, stored: Path | None) -> None:
     key = hashlib.sha256(made_with + path.read_bytes()).hexdigest()
     known = stored / key[:2] / key if stored else None
     if known:
-        with contextlib.suppress(
-            FileNotFoundError
-        ):  # a test run removes what no build has used for days
+        # A test run may remove it now, because no build has used it for days.
+        with contextlib.suppress(FileNotFoundError):
             os.utime(known)
             copy_file(known, compiled)
             return

@@ -1,4 +1,4 @@
-"""DatabasePool of a database for tests: each test gets the tables of the template, and no rows."""
+"""Pools of test databases: each test gets the tables of the template, and no rows."""
 
 from collections.abc import Iterator
 
