@@ -35,7 +35,7 @@ PROCESSES = $(shell grep -rl --include='test_*.py' 'mark\.processes' tests | LC_
 ALONE  = $(if $(AGAIN),--last-failed --last-failed-no-failures=none -n 0)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo tutorial test check lint house fix docs site bench test-processes test-browser test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-node test-containers test-kind test-conformance soak fuzz mutation rules release clean
+.PHONY: help demo tutorial test test-kubeling test-podpass check lint house fix docs site bench test-processes test-browser test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-node test-containers test-kind test-conformance test-suites soak fuzz mutation rules release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,42 +45,42 @@ $(BIN)/python:
 	@echo "creating $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.demo: pyproject.toml kubeling/pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing podpass and the Azure SDK into $(VENV) (a minute the first time)"
-	@$(BIN)/python scripts/install.py -c constraints.txt -e '.[demo]'
+	@$(BIN)/python scripts/install.py -c constraints.txt -e ./kubeling -e '.[demo]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.dev: pyproject.toml kubeling/pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing podpass and its test tools into $(VENV) (a minute or two the first time)"
-	@$(BIN)/python scripts/install.py -c constraints.txt -e '.[dev]'
+	@$(BIN)/python scripts/install.py -c constraints.txt -e ./kubeling -e '.[dev]'
 	@touch $@ $(VENV)/.demo $(VENV)/.release
 
-$(VENV)/.release: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.release: pyproject.toml kubeling/pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing podpass and the tools of a release into $(VENV)"
-	@$(BIN)/python scripts/install.py -c constraints.txt -e '.[release]'
+	@$(BIN)/python scripts/install.py -c constraints.txt -e ./kubeling -e '.[release]'
 	@touch $@
 
-$(VENV)/.browser: pyproject.toml constraints.txt | $(VENV)/.dev
+$(VENV)/.browser: pyproject.toml kubeling/pyproject.toml constraints.txt | $(VENV)/.dev
 	@echo "installing the tools of the browser tests into $(VENV)"
-	@$(BIN)/python scripts/install.py -c constraints.txt -e '.[browser]'
+	@$(BIN)/python scripts/install.py -c constraints.txt -e ./kubeling -e '.[browser]'
 	@touch $@
 
 # atheris is not available for every interpreter; `make fuzz` then reports that it is skipped.
-$(VENV)/.fuzz: pyproject.toml constraints.txt | $(VENV)/.dev
+$(VENV)/.fuzz: pyproject.toml kubeling/pyproject.toml constraints.txt | $(VENV)/.dev
 	@echo "installing the tools for fuzzing and mutation tests into $(VENV)"
-	@$(BIN)/python scripts/install.py -c constraints.txt -e '.[fuzz]' || $(BIN)/python scripts/install.py -c constraints.txt mutmut
+	@$(BIN)/python scripts/install.py -c constraints.txt -e ./kubeling -e '.[fuzz]' || $(BIN)/python scripts/install.py -c constraints.txt mutmut
 	@touch $@
 
-$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.docs: pyproject.toml kubeling/pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing the generator of the documentation site into $(VENV)"
-	@$(BIN)/python scripts/install.py -c constraints.txt -e '.[docs]'
+	@$(BIN)/python scripts/install.py -c constraints.txt -e ./kubeling -e '.[docs]'
 	@touch $@
 
 # One run of pip for all of these, which builds podpass and resolves its dependencies once; for atheris see above.
-$(VENV)/.all: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.all: pyproject.toml kubeling/pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing podpass and the tools of all suites into $(VENV)"
-	@$(BIN)/python scripts/install.py --no-compile -c constraints.txt -e '.[dev,browser,docs,fuzz]' \
-	|| $(BIN)/python scripts/install.py --no-compile -c constraints.txt -e '.[dev,browser,docs]' mutmut
+	@$(BIN)/python scripts/install.py --no-compile -c constraints.txt -e ./kubeling -e '.[dev,browser,docs,fuzz]' \
+	|| $(BIN)/python scripts/install.py --no-compile -c constraints.txt -e ./kubeling -e '.[dev,browser,docs]' mutmut
 	@touch $@ $(addprefix $(VENV)/.,demo dev release browser docs fuzz)
 
 demo: $(VENV)/.demo ## exchange one token of a pod for a secret, and show each step
@@ -89,8 +89,13 @@ demo: $(VENV)/.demo ## exchange one token of a pod for a secret, and show each s
 tutorial: $(VENV)/.dev ## run the AKS tutorial with the real az and kubectl: AZ=newest, oldest or a version; MIGRATE=yes for the migration, CONNECT=yes for Service Connector
 	@$(BIN)/podpass tutorial --az $(AZ)$(if $(MIGRATE), --migrate)$(if $(CONNECT), --connect)
 
-test: check ## run `check` and all fast tests that need only Python
+test: test-kubeling test-podpass ## run `check` and all fast tests that need only Python
+
+test-podpass: check ## run `check` and the fast tests of podpass
 	$(PYTEST) -n 4 --dist loadfile $(if $(K),-k '$(K)') $(if $(filter tests,$(T)),--ignore tests/house) $(T) $(ALONE)
+
+test-kubeling: $(VENV)/.dev ## run the tests of kubeling
+	cd kubeling && ../$(PYTEST) -n 4 --dist loadfile $(if $(K),-k '$(K)') $(ALONE)
 
 # The linters use one core, so the tests of the house rules run at the same time.
 check: $(VENV)/.dev ## check format, lint, types, layers and house rules
@@ -100,7 +105,9 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	cd kubeling && ../$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	cd kubeling && ../$(BIN)/lint-imports --no-cache
 
 house: $(VENV)/.dev
 	$(PYTEST) -n 2 tests/house
@@ -120,7 +127,7 @@ bench: $(VENV)/.dev ## run the benchmarks; each figure is a ratio to a peer or a
 	$(BIN)/python -m bench
 
 test-processes: $(VENV)/.dev $(VENV)/.docs ## run tests that start, kill and drain processes, build images or wait for real time
-	$(PYTEST) -m 'processes and not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak or node or browser or containers or kind)' -n 2 --dist loadfile $(PROCESSES) -rs $(if $(K),-k '$(K)') $(ALONE)
+	$(PYTEST) -m 'processes and not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak or node or browser or containers or kind or suites)' -n 2 --dist loadfile $(PROCESSES) -rs $(if $(K),-k '$(K)') $(ALONE)
 
 test-browser: $(VENV)/.browser ## test the console in a real Chromium; installs it if possible, skips otherwise: WRITE=yes for the screenshots
 	$(BIN)/python -m tests.browser.programs
@@ -162,6 +169,9 @@ test-kind: $(VENV)/.dev ## test the guide for kind with kind itself, on a node i
 
 test-conformance: $(VENV)/.dev ## run Kubernetes' own conformance tests on an instance, 15 minutes; the first run builds them with Go: K=text
 	$(BIN)/python -m tests.conformance $(if $(K),--focus '$(K)')
+
+test-suites: $(VENV)/.dev ## run test suites of other projects on an instance (Azure's SDKs, kopf): K=text
+	$(PYTEST) -m suites tests/suites -rsP $(if $(K),-k '$(K)') $(ALONE)
 
 soak: $(VENV)/.dev ## run kill -9, outages, load, floods and random requests for hours, and all properties with 20 times as many inputs; PARTS='kill-sqlite mixed', SOAK_MINUTES=30, ROUNDS=200, SEED=n, EXAMPLES=20
 	$(if $(PARTS),,$(PYTEST) -m soak tests/soak -rs)

@@ -15,6 +15,7 @@ MODULES = (
     "start",
     "plugin",
     "cluster",
+    "kubeling",
     "plane",
     "cloud",
 )

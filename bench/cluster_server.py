@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import uvloop
+from kubeling.cluster import ClusterConfig, EmbeddedCluster, UserInfo
+from kubeling.service_account.signer import RsaSigner
 
-from podpass.assertion.keys import KeyRing
 from podpass.http.server import (
     JSON,
     App,
@@ -22,7 +23,6 @@ from podpass.http.server import (
     server_tls,
     serving,
 )
-from podpass.kubernetes.cluster import ClusterConfig, EmbeddedCluster, UserInfo
 
 TOKEN = "bench"
 _TICK = 0.002
@@ -92,7 +92,7 @@ async def _serve(what: str, folder: Path) -> None:
     config = ClusterConfig(
         database=folder / "kubernetes.db",
         issuer="https://localhost/",
-        signer=KeyRing.open(folder / "issuer"),
+        signer=RsaSigner(),
         ca_file=folder / "ca.crt",
         tokens={TOKEN: UserInfo(name="admin", groups=("system:masters",))},
     )

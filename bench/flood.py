@@ -1,4 +1,4 @@
-"""A flood from another address: unknown issuers, huge tokens, and clients that never finish a request head.
+"""A flood from another address: unknown issuers, huge tokens, clients that never finish a head or never read.
 
 Run: python -m bench.flood PORT CA_FILE; SIGTERM ends it.
 """
@@ -10,7 +10,7 @@ import ssl
 import sys
 import time
 import uuid
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 import orjson
@@ -20,7 +20,7 @@ from podpass import names
 from podpass.crypto import jose
 
 ADDRESS = "127.0.0.2"  # all of 127.0.0.0/8 is loopback
-SLOW = 50
+SLOW, READERS = 50, 50
 PER_SECOND = 400
 BYTE_SECONDS = 0.5
 
@@ -49,16 +49,15 @@ def _invalid_request(number: int) -> bytes:
 
 
 async def _flood(port: int, trust: ssl.SSLContext) -> None:
+    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(
+            "127.0.0.1", port, ssl=trust, server_hostname="localhost", local_addr=(ADDRESS, 0)
+        )
+
     async def send_request(request: bytes) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
             async with asyncio.timeout(5):
-                reader, writer = await asyncio.open_connection(
-                    "127.0.0.1",
-                    port,
-                    ssl=trust,
-                    server_hostname="localhost",
-                    local_addr=(ADDRESS, 0),
-                )
+                reader, writer = await connect()
                 writer.write(request)
                 await reader.readline()
                 writer.transport.abort()
@@ -66,20 +65,29 @@ async def _flood(port: int, trust: ssl.SSLContext) -> None:
     async def send_slowly() -> None:
         while True:
             with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection(
-                    "127.0.0.1",
-                    port,
-                    ssl=trust,
-                    server_hostname="localhost",
-                    local_addr=(ADDRESS, 0),
-                )
+                _, writer = await connect()
                 for sign in post_request(TENANT, b"", "slow"):
                     writer.write(b"%c" % sign)
                     await writer.drain()
                     await asyncio.sleep(BYTE_SECONDS)
             await asyncio.sleep(BYTE_SECONDS)
 
+    async def read_nothing() -> None:
+        """Send pairs of pipelined requests and read no response."""
+        request = post_request(TENANT, b"", "reader") * 2
+        while True:
+            with contextlib.suppress(OSError):
+                _, writer = await connect()
+                cast("asyncio.Transport", writer.transport).pause_reading()
+                while True:
+                    writer.write(request)
+                    await writer.drain()
+                    await asyncio.sleep(BYTE_SECONDS)
+            await asyncio.sleep(BYTE_SECONDS)
+
     async with asyncio.TaskGroup() as group:
+        for _ in range(READERS):
+            group.create_task(read_nothing())
         for _ in range(SLOW):
             group.create_task(send_slowly())
         for number in itertools.count():

@@ -4,8 +4,9 @@ import time
 import uuid
 from urllib.parse import urlencode
 
+from kubeling.service_account.claims import ObjectRef, make_claims
+
 from podpass import names
-from podpass.kubernetes.service_account.claims import ObjectRef, make_claims
 from tests.soak.issuer import IssuerProcess
 
 TENANT, CLIENT = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))

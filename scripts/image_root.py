@@ -9,6 +9,7 @@ It is copied from the environment that runs this module, so it needs no network 
 
 import contextlib
 import hashlib
+import importlib
 import importlib.util
 import os
 import py_compile
@@ -63,6 +64,8 @@ _NOT_COPIED_PREFIXES = (
 )
 # Packages of the standard library that are copied for one command only if podpass imports them.
 _LARGE = {"sqlite3"}
+# The distributions of this repository, which may be installed editable.
+_OWN = ("kubeling", "podpass")
 _COMMAND_LINE = ("podpass.cli", "podpass.cli.main", "podpass.cli.commands")
 # The environment variable with a folder of compiled modules that builds share. It is not set by default.
 BYTECODE = "PODPASS_IMAGE_BYTECODE"
@@ -105,8 +108,10 @@ def assemble(
     found = sorted(distributions.values(), key=lambda one: one.name.lower())
     packages = root / LIBRARY / site_name(site.getsitepackages())
     for distribution in found:
-        if distribution.name == "podpass":
-            _install_podpass(distribution, packages, files)
+        if distribution.name in _OWN:
+            package = _package_folder(distribution.name)
+            mine = files if distribution.name == "podpass" else _sources(package)
+            _install_package(distribution, packages, package, mine)
         else:
             _install(distribution, root, packages)
     copy_libraries(root)
@@ -121,18 +126,26 @@ def _contents(
     extras: Sequence[str], command: str | None
 ) -> tuple[dict[str, metadata.Distribution], list[Path], set[str]]:
     """Return the distributions, the files of podpass, and the standard modules that are left out."""
-    import podpass
-
-    package = Path(podpass.__path__[0])
+    package = _package_folder("podpass")
     if command is None:
-        files = [path for path in _files(package) if "__pycache__" not in path.parts]
-        return required_distributions(f"podpass[{','.join(extras)}]"), files, set()
+        named = f"podpass[{','.join(extras)}]"
+        # The image with all commands also runs the local loop, which needs kubeling.
+        found = required_distributions(named) | required_distributions("kubeling")
+        return found, _sources(package), set()
     modules, others = imported_modules(package, [*_COMMAND_LINE, command])
     distributions = {"podpass": metadata.distribution("podpass")}
     for name in sorted(distribution_names(others)):
         distributions |= required_distributions(name)
     left_out = {f"{prefix}{name}" for name in _LARGE - others for prefix in ("", "_")}
     return distributions, sorted(modules.values()), left_out
+
+
+def _package_folder(name: str) -> Path:
+    return Path(importlib.import_module(name).__path__[0])
+
+
+def _sources(package: Path) -> list[Path]:
+    return [path for path in _files(package) if "__pycache__" not in path.parts]
 
 
 def required_distributions(name: str) -> dict[str, metadata.Distribution]:
@@ -204,16 +217,13 @@ def _install(distribution: metadata.Distribution, root: Path, site: Path) -> Non
             copy_file(path, site / file)
 
 
-def _install_podpass(
-    distribution: metadata.Distribution, site: Path, files: Sequence[Path]
+def _install_package(
+    distribution: metadata.Distribution, site: Path, package: Path, files: Sequence[Path]
 ) -> None:
-    """Copy podpass from its import location, because an editable install lists none of its files."""
-    import podpass
-
-    package = Path(podpass.__path__[0])
+    """Copy a package from its import location, because an editable install lists none of its files."""
     for path in files:
-        copy_file(path, site / "podpass" / path.relative_to(package))
-    info = site / f"podpass-{distribution.version}.dist-info"
+        copy_file(path, site / package.name / path.relative_to(package))
+    info = site / f"{package.name}-{distribution.version}.dist-info"
     info.mkdir(parents=True)
     text = distribution.read_text("METADATA") or ""
     (info / "METADATA").write_text(text)

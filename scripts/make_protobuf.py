@@ -1,9 +1,9 @@
-"""Write `protobuf.json`: the field numbers of the Kubernetes API's types, from the Go sources of k8s.io/api.
+"""Write `protobuf.json`: the field numbers of the Kubernetes API's types, from their Go sources.
 
-Run it after `make_schema.py`, with the folders of three Go modules:
+Run it after `make_releases.py`, with the folder of the Go modules of the newest release and their version:
 
-    go mod download -json k8s.io/{api,apimachinery,apiextensions-apiserver}@VERSION    # names the folders
-    python scripts/make_protobuf.py API_FOLDER APIMACHINERY_FOLDER APIEXTENSIONS_FOLDER
+    go mod download k8s.io/{api,apimachinery,apiextensions-apiserver,kube-aggregator}@v0.37.2
+    python scripts/make_protobuf.py "$(go env GOMODCACHE)/k8s.io" v0.37.2
 
 A field is written as its JSON name: `*name` if the Go field is a pointer, so that zero differs from unset,
 and `=Type` if the fields of a type are inlined in JSON.
@@ -14,14 +14,14 @@ import re
 import sys
 from pathlib import Path
 
-FOLDER = Path("src/podpass/kubernetes/apiserver")
-# This package comes before the core package, which has a type with the same name that is not served.
-PACKAGES = (
-    "discovery/v1",
-    *("core/v1", "rbac/v1", "admissionregistration/v1", "coordination/v1", "policy/v1"),
-    *("authentication/v1", "authorization/v1", "apps/v1", "batch/v1", "autoscaling/v1"),
-    *("networking/v1", "scheduling/v1", "storage/v1"),
-)
+FOLDER = Path("kubeling/src/kubeling/apiserver")
+# The folders of packages whose path in Go differs from that in the names of OpenAPI.
+FOLDERS = {
+    "io.k8s.apimachinery.pkg": "apimachinery@{}/pkg",
+    "io.k8s.apiextensions-apiserver.pkg": "apiextensions-apiserver@{}/pkg",
+    "io.k8s.kube-aggregator.pkg": "kube-aggregator@{}/pkg",
+    "io.k8s.api": "api@{}",
+}
 STRUCT = re.compile(r"^type (\w+) struct \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 FIELD = re.compile(
     r"^\s+(?:\w+\s+)?(?P<type>[\w.*\[\]]+)\s+"
@@ -46,25 +46,31 @@ def fields(body: str) -> list[tuple[str, str]]:
     return found
 
 
+def folder(modules: Path, version: str, package: str) -> Path:
+    prefix = next(each for each in FOLDERS if package.startswith(each + "."))
+    below = package.removeprefix(prefix + ".").replace(".", "/")
+    return modules / FOLDERS[prefix].format(version) / below
+
+
 def main() -> None:
-    api, machinery, extensions = map(Path, sys.argv[1:4])
-    known: dict[str, dict[str, str]] = {}
-    sources = [machinery / "pkg/apis/meta/v1/types.go"]
-    sources += [api / package / "types.go" for package in PACKAGES]
-    sources += sorted((extensions / "pkg/apis/apiextensions/v1").glob("types*.go"))
-    for source in sources:
-        for name, found in structs(source.read_text()).items():
-            known.setdefault(name, found)
-    # The models of the official client have this name for a type that two packages have.
-    drivers = structs((api / "storage/v1/types.go").read_text())
-    known["StorageV1TokenRequest"] = drivers["TokenRequest"]
-    wanted = list(json.loads((FOLDER / "schema.json").read_text()))
+    modules, version = Path(sys.argv[1]), sys.argv[2]
+    newest = max((FOLDER / "releases").iterdir(), key=lambda path: path.name.split("."))
+    types = json.loads((newest / "types.json").read_text())
+    known: dict[str, dict[str, dict[str, str]]] = {}
     written: dict[str, dict[str, str]] = {}
-    while wanted:
-        name = wanted.pop()
-        if name not in written and name in known:
-            written[name] = known[name]
-            wanted += [each[1:] for each in known[name].values() if each.startswith("=")]
+    for name, of in types.items():
+        package = of["in"]
+        if package not in known:
+            known[package] = {}
+            for source in sorted(folder(modules, version, package).glob("[gt]*.go")):
+                known[package] |= structs(source.read_text())
+        wanted = [(name, name.rpartition(".")[2])]
+        while wanted:
+            short, struct = wanted.pop()
+            if short not in written and struct in known[package]:
+                written[short] = known[package][struct]
+                inlined = [each[1:] for each in written[short].values() if each.startswith("=")]
+                wanted += [(each, each) for each in inlined]
     lines = [f"{json.dumps(name)}: {json.dumps(written[name])}" for name in sorted(written)]
     (FOLDER / "protobuf.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
     print(f"{len(lines)} types")

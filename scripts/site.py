@@ -29,6 +29,8 @@ OUTSIDE = {
 _LISTED = {"docs/decisions": "decisions/index.md", "docs/openapi": "openapi/index.md"}
 _LINK = re.compile(r"\]\((?![a-z]+:|#|/)([^)#\s]+)(#[^)\s]*)?\)")
 _MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_ERROR = re.compile(r"^### AADSTS(\d+)\n", re.MULTILINE)
+_SECTION = re.compile(r"^## ", re.MULTILINE)
 _ITEM = re.compile(r"(?:[-*]|\d+\.) +")
 
 
@@ -44,8 +46,25 @@ def assemble(folder: Path) -> None:
         _write_page(folder, uri, f"docs/{uri}", path.read_text())
     for uri, source in OUTSIDE.items():
         _write_page(folder, uri, source, (ROOT / source).read_text())
+    _write_error_pages(folder)
     (folder / "decisions/index.md").write_text(decisions_page())
     (folder / "openapi/index.md").write_text(openapi_page())
+
+
+def _write_error_pages(folder: Path) -> None:
+    """Write each entry of errors.md as a page too, and let the search find the page instead of the entry."""
+    _, *entries = _ERROR.split((ROOT / "docs/errors.md").read_text())
+    bodies = dict(zip(entries[::2], entries[1::2], strict=True))
+    for number, body in bodies.items():
+        # The search also finds the longer numbers that begin with this one, and ranks rare words higher.
+        longest = max(len(each) for each in bodies if each.startswith(number))
+        head = f"---\nsearch:\n  boost: {4 ** (longest - len(number))}\n---\n# AADSTS{number}\n"
+        text = _SECTION.split(body)[0].rstrip()
+        back = f"[All errors in the order of the checks](errors.md#aadsts{number})"
+        uri = f"errors/aadsts{number}.md"
+        _write_page(folder, uri, "docs/errors.md", f"{head}{text}\n\n{back}\n")
+    page = folder / "errors.md"
+    page.write_text(f"---\nsearch:\n  exclude: true\n---\n{page.read_text()}")
 
 
 class MissingFile(Exception):

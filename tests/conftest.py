@@ -50,7 +50,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if has_cache and reporter is not None and not hasattr(session.config, "workerinput"):
         counts = {kind: len(reporter.stats.get(kind, ())) for kind in ("failed", "error", "passed")}
         failed = counts["failed"] + counts["error"]
-        session.config.cache.set("podpass/ended", f"{int(exitstatus)} {failed} {counts['passed']}")
+        session.config.cache.set("run/ended", f"{int(exitstatus)} {failed} {counts['passed']}")
 
 
 def _repeats(item: pytest.Item) -> bool:

@@ -52,6 +52,7 @@ _MARKED = {
     "tests/kind/": ("kind", 2400),
     "tests/kubernetes_clients/": ("kubernetes", 1800),
     "tests/node/": ("node", 1800),
+    "tests/suites/": ("suites", 1800),
 }
 _MODULE_MARKS = re.compile(r"^pytestmark = (\[[^\n]*\]|\[.*?^\]|[^\n]*)", re.MULTILINE | re.DOTALL)
 _EXCLUDING = re.compile(r"not \w+( and not \w+)*")

@@ -6,7 +6,7 @@ import sys
 import requests
 from azure.identity import DefaultAzureCredential
 
-ORDERS = f"http://127.0.0.1:{os.environ['PORT']}"
+ORDERS = f"http://orders:{os.environ['PORT']}"
 API = sys.argv[1]  # client ID of the API
 
 credential = DefaultAzureCredential()

@@ -61,7 +61,7 @@ def _wheel(dist: Path, version: str, root: Path, work: Path, say: Callable[[str]
     """Install the wheel with the Azure SDK, and run the demo outside of the checkout."""
     (wheel,) = dist.glob("*.whl")
     python = programs.make_venv(work / "venv")
-    programs.install(python, root / "constraints.txt", f"{wheel}[demo]")
+    programs.install(python, root / "constraints.txt", str(root / "kubeling"), f"{wheel}[demo]")
     podpass, environ = str(python.with_name("podpass")), installed.environment(work)
     found = programs.run(podpass, "--version", environ=environ, only=True, cwd=work).strip()
     if found != f"podpass {version}":

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -29,6 +30,7 @@ from podpass.tasks import CoalescedCallback
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 HOP = "hop"
 DRY_RUN = "dry_run"
+BY_DOCTOR = "by_doctor"
 # The parts of a line: time, level, logger, event, correlation ID, values.
 LogEntry = tuple[float, int, str, str, str, dict[str, Any]]
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -111,7 +113,7 @@ class JsonFormatter(logging.Formatter):
         """Serialize the parts of a line."""
         when, level, name, event, cid, facts = entry
         line = {
-            "time": f"{rfc3339(when)[:-1]}.{int(when % 1 * 1000):03d}Z",
+            "time": _format_time(int(when * 1000)),
             "level": _LEVELS.get(level) or logging.getLevelName(level).lower(),
             "logger": name,
             "event": event,
@@ -122,6 +124,11 @@ class JsonFormatter(logging.Formatter):
         line.update(facts)
         # A dataclass is written by its repr, because the repr of a Secret hides the value.
         return orjson.dumps(line, default=str, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+
+
+@lru_cache(maxsize=64)  # a busy service logs several lines a millisecond
+def _format_time(milliseconds: int) -> str:
+    return f"{rfc3339(milliseconds // 1000)[:-1]}.{milliseconds % 1000:03d}Z"
 
 
 class TextFormatter(logging.Formatter):
@@ -323,6 +330,24 @@ def configure(
         library.handlers[:] = [handler]
         library.setLevel(logging.WARNING)
         library.propagate = False
+
+
+class _Forward(logging.Handler):
+    """Passes records on to the handlers that podpass has at that time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass a record on."""
+        for handler in _root.handlers:
+            handler.handle(record)
+
+
+def adopt(name: str, change: logging.Filter) -> None:
+    """Write the records of another package as podpass's own, after `change` has completed them."""
+    logger, handler = logging.getLogger(name), _Forward()
+    handler.addFilter(change)
+    logger.handlers[:] = [handler]
+    logger.setLevel(_root.level)
+    logger.propagate = False
 
 
 def copy_hops_to(reader: socket.socket) -> None:

@@ -120,6 +120,9 @@ ENV_IDENTITY_HEADERS = "PODPASS_CLOUD_IDENTITY_HEADERS"
 CLIENT_CREDENTIALS = "client_credentials"
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
+# Product in the User-Agent of `podpass doctor`; the log of the token service marks its requests.
+DOCTOR_AGENT = "podpass-doctor"
+
 
 def v1_issuer(tenant_id: str) -> str:
     """Return the issuer of a tenant's version 1 access tokens; it does not depend on the host."""

@@ -10,18 +10,18 @@ from typing import Any
 import aiohttp
 import pytest
 import trustme
+from kubeling.cluster import ClusterConfig, EmbeddedCluster, UserInfo
+from kubeling.service_account.signer import RsaSigner
 
 from podpass import names
 from podpass.admission import webhook_configuration as registration
 from podpass.admission.events import RefusalRecorder
 from podpass.admission.handler import create_app
 from podpass.admission.service_accounts import ServiceAccountCache
-from podpass.assertion.keys import KeyRing
 from podpass.cloud import ca
 from podpass.crypto.secret import Secret
 from podpass.http.server import bind, serving
 from podpass.kubernetes.client import KubeClient, KubeError, Target
-from podpass.kubernetes.cluster import ClusterConfig, EmbeddedCluster, UserInfo
 from podpass.local.registration import apply_rbac, webhook_configuration
 from podpass.settings import WebhookSettings
 from tests.admission.endpoint import Endpoint
@@ -81,7 +81,7 @@ async def api(start: Function, settings: WebhookSettings, tmp_path: Path) -> Asy
         ca_file=tmp_path / "ca.pem",  # for client certificates, which this test does not use
         database=tmp_path / "kubernetes.db",
         issuer="https://oidc.example/issuer/",
-        signer=KeyRing.open(tmp_path / "issuer"),
+        signer=RsaSigner(),
         tokens=USERS,
     )
     async with AsyncExitStack() as stack:

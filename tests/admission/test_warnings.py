@@ -345,6 +345,34 @@ def test_secret_that_sdks_try_before_the_token_is_warned_about(
     assert warned(make_pod({names.SKIP_CONTAINERS: "web"}, containers=containers)) == []
 
 
+@pytest.mark.parametrize(
+    ("host", "is_warned"),
+    [
+        ("https://login.microsoftonline.us/", True),
+        ("https://login.example.com/", True),
+        ("http://login.microsoftonline.com/", True),
+        ("no url", True),
+        ("https://login.microsoftonline.com", False),
+        ("https://login.windows.net/", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_authority_of_another_service_is_warned_about(
+    warned: Warn, make_pod: Function, host: str | None, is_warned: bool
+) -> None:
+    """No warning for the webhook's own value, set by an earlier pass, or another name of the same service."""
+    source: dict[str, Any] = {"valueFrom": {}} if host is None else {"value": host}
+    env = [{"name": "AZURE_AUTHORITY_HOST", **source}]
+    messages = warned(make_pod(containers=[{"name": "app", "env": env}]))
+    if is_warned:
+        _assert_one_short_line(
+            messages, "container 'app'", "AZURE_AUTHORITY_HOST", "login.microsoftonline.com"
+        )
+    else:
+        assert messages == []
+
+
 def test_first_warnings_are_shown_and_the_rest_counted(warned: Warn, make_pod: Function) -> None:
     """A pod with a hundred thousand mistakes must not delay the next request or overflow a header."""
     annotations = {f"{PREFIX}{'x' * 100}{n}": "" for n in range(100_000)}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from podpass.crypto import jose
 from tests.az.az_cli import AzCli, names, wait_for_result
@@ -14,6 +15,8 @@ from tests.journey.instance import Instance
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 
+_AKS_SERVER = "6dae42f8-4368-4678-94ff-3960e28e3630"
+_USERNAME = "jsonpath={.status.userInfo.username}"
 _CREATE = "aks create -n cluster -g {group} --enable-oidc-issuer --enable-workload-identity"
 
 
@@ -54,6 +57,42 @@ def test_cluster_is_shown_and_updated_and_its_credentials_work(
             check=False,
         )
         assert "namespace/default" in done.stdout, done.stderr
+
+
+def test_entra_integration_needs_kubelogin_and_rights_in_the_cluster(
+    az: AzCli, instance: Instance, clustered: str, tmp_path: Path
+) -> None:
+    """Use the token of az itself, which kubelogin requests as `--login azurecli`."""
+    where, file = f"-n cluster -g {clustered}", tmp_path / "kubeconfig"
+    az(f"aks update {where} --enable-aad")
+    az(f"aks get-credentials {where} --file {file}")
+    [user] = yaml.safe_load(file.read_text())["users"]
+    plugin = user["user"]["exec"]
+    assert (user["name"], plugin["command"]) == (f"clusterUser_{clustered}_cluster", "kubelogin")
+    assert {_AKS_SERVER, instance.status["tenant_id"]} < set(plugin["args"])
+    az(f"aks get-credentials {where} --file {file} --admin")
+    token = az(f"account get-access-token --resource {_AKS_SERVER}")["accessToken"]
+    _kubectl(az, file, "config", "set-credentials", "entra", f"--token={token}")
+    admin = instance.status["admin"]["username"]
+    assert _kubectl(az, file, "--user=entra", "auth", "whoami", "-o", _USERNAME) == admin
+    assert _kubectl(az, file, "--user=entra", "auth", "can-i", "list", "pods") == "no"
+    role, name = "--clusterrole=view", f"entra-{az.version}"
+    _kubectl(az, file, "create", "clusterrolebinding", name, role, f"--user={admin}")
+    assert _kubectl(az, file, "--user=entra", "auth", "can-i", "list", "pods") == "yes"
+    _kubectl(az, file, "delete", "clusterrolebinding", name)
+    done = az(
+        f"aks command invoke {where} -o json --command", f"kubectl auth whoami -o {_USERNAME}"
+    )
+    assert (done["logs"], done["exitCode"]) == (admin, 0)
+    done = az(f"aks command invoke {where} -o json --command 'kubectl get namespaces'")
+    assert "is forbidden" in done["logs"]
+
+
+def _kubectl(az: AzCli, kubeconfig: Path, *words: str) -> str:
+    command = ["kubectl", "--kubeconfig", str(kubeconfig), *words]
+    environ = dict(az.environ)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    return (done.stdout or done.stderr).strip()
 
 
 def _can_list(az: AzCli, kubeconfig: Path) -> bool:
@@ -140,6 +179,22 @@ def test_a_second_cluster_is_refused(newest: AzCli, group: str) -> None:
     assert newest(f"aks delete -n cluster -g {group} --yes") is None
     assert newest("aks list") == []
     assert "(ResourceNotFound)" in newest.refused(f"aks show -n cluster -g {group}")
+
+
+def test_command_runs_in_the_cluster(az: AzCli, clustered: str) -> None:
+    where = f"-n cluster -g {clustered}"
+    line = "kubectl get namespaces -o name; exit 3"
+    done = az(f"aks command invoke {where} -o json --command", line)
+    assert "namespace/kube-system" in done["logs"].splitlines()
+    assert (done["provisioningState"], done["exitCode"]) == ("Succeeded", 3)
+    again = az(f"aks command result {where} -o json --command-id {done['id']}")
+    assert again["logs"] == done["logs"]
+    assert "(NotFound)" in az.refused(f"aks command result {where} --command-id {'0' * 32}")
+
+
+def test_check_acr_reports_that_there_is_no_registry(az: AzCli, clustered: str) -> None:
+    done = az.run(f"aks check-acr -n cluster -g {clustered} --acr none.azurecr.io")
+    assert "podpass image add" in done.stdout + done.stderr
 
 
 def test_versions_are_listed(newest: AzCli) -> None:

@@ -110,6 +110,35 @@ def test_providers_are_registered(newest: AzCli) -> None:
     assert "(InvalidResourceNamespace)" in newest.refused("provider show -n Microsoft.Nothing")
 
 
-@pytest.mark.parametrize("line", ["lock list", "vm list", "deployment sub list"])
-def test_unsupported_operation_is_reported(newest: AzCli, line: str) -> None:
-    assert "podpass does not serve GET" in newest.refused(line)
+def test_features_are_registered(newest: AzCli) -> None:
+    feature = "--namespace Microsoft.ContainerService --name AnyPreview"
+    for line in ("feature register", "feature show"):
+        assert newest(f"{line} {feature}")["properties"]["state"] == "Registered"
+
+
+def test_lists_of_services_that_are_not_served_are_empty(az: AzCli) -> None:
+    lines = (
+        "lock list",
+        "tag list",
+        "policy assignment list",
+        "deployment sub list",
+        "vm list",
+        "vmss list",
+        "network vnet list",
+        "acr list",
+    )
+    assert az.each(*lines) == [[]] * len(lines)
+
+
+@pytest.mark.parametrize(
+    "line", ["deployment group list -g {}", "vm list -g {}", "lock list -g {}"]
+)
+def test_lists_of_a_group_are_empty(newest: AzCli, group: str, line: str) -> None:
+    assert newest(line.format(group)) == []
+
+
+def test_unsupported_operation_is_reported(newest: AzCli) -> None:
+    assert "podpass does not serve GET" in newest.refused("vm list-skus")
+    said = newest.refused("monitor activity-log list")
+    assert "podpass does not serve GET" in said
+    assert "podpass audit" in said

@@ -40,6 +40,16 @@ def test_identity_is_created_shown_listed_and_deleted(az: AzCli, instance: Insta
     az(f"group delete -n {group} --yes")
 
 
+def test_resources_of_an_identity_are_listed(az: AzCli) -> None:
+    group = f"resources-of-{az.version}"
+    az(f"group create -n {group} -l westeurope")
+    identity = az(f"identity create -n assigned -g {group}")["id"]
+    assert az(f"identity list-resources -n assigned -g {group}") == []
+    az(f"aks create -n holder -g {group} --no-ssh-key --assign-identity {identity}")
+    assert names(az(f"identity list-resources -n assigned -g {group}")) == {"holder"}
+    az(f"group delete -n {group} --yes")
+
+
 def test_repeated_create_returns_the_same_identity(newest: AzCli, group: str) -> None:
     made = newest(f"identity create -n app -g {group}")
     again = newest(f"identity create -n app -g {group} --tags a=b")

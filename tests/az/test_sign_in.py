@@ -121,6 +121,35 @@ def test_user_without_a_role_gets_no_subscription(
     assert [each["name"] for each in allowed] == ["N/A(tenant level account)"]
 
 
+def test_created_user_signs_in(az: AzCli, instance: Instance, folder: Path) -> None:
+    domain = instance.status["admin"]["username"].partition("@")[2]
+    name, password = f"alice-{az.version}@{domain}".lower(), "Correct-horse1"
+    made = az(
+        "ad user create",
+        "--display-name",
+        "Alice",
+        "--user-principal-name",
+        name,
+        "--password",
+        password,
+    )
+    assert (made["userPrincipalName"], made["displayName"]) == (name, "Alice")
+    assert az(f"ad user show --id {name}")["id"] == made["id"]
+    assert "exists already" in az.refused(
+        "ad user create",
+        "--display-name",
+        "A",
+        "--user-principal-name",
+        name,
+        "--password",
+        password,
+    )
+    alone = az.signed_out(folder)
+    alone("login", "--allow-no-subscriptions", "-u", name, "-p", password)
+    token = alone(f"account get-access-token --tenant {instance.status['tenant_id']}")
+    assert jose.parse(token["accessToken"]).claims["upn"] == name
+
+
 def test_user_signs_in_with_a_device_code(az: AzCli, instance: Instance, folder: Path) -> None:
     alone = az.signed_out(folder)
     command = alone.command("login --use-device-code")

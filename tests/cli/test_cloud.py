@@ -43,6 +43,14 @@ def test_objects_with_azurite_are_those_of_its_option(podpass: Podpass, tmp_path
     assert json.loads(printed.stdout)["items"] == build_objects(values)
 
 
+def test_misspelt_variable_of_serve_is_refused(podpass: Podpass) -> None:
+    done = podpass("cloud", "serve", env={"PODPASS_CLOUD_LISTN": ":1", "PODPASS_CLOUD_PORT": "1"})
+    assert done.returncode == 2
+    expected = "PODPASS_CLOUD_LISTN: unknown variable; did you mean PODPASS_CLOUD_LISTEN?"
+    assert expected in done.stderr
+    assert "PODPASS_CLOUD_PORT" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("storage", "warning"),
     [

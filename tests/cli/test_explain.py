@@ -32,7 +32,8 @@ def test_code_is_explained_in_every_notation(code: str) -> None:
     assert found is not None
     done = run(code)
     assert done.exit_code == 0
-    for words in (found.name, found.says, found.cause, found.resolution, "HTTP 401"):
+    says = found.says.replace("{subject}", "SUBJECT")
+    for words in (found.name, says, found.cause, found.resolution, "HTTP 401"):
         assert words in done.stdout
 
 
@@ -70,7 +71,38 @@ def test_error_of_an_sdk_without_variables_names_the_command_that_finds_the_reas
     )
     done = run(stdin=text)
     assert done.exit_code == 0
-    assert "podpass explain --pod" in " ".join(done.stdout.split())
+    assert "podpass doctor POD -n NAMESPACE" in " ".join(done.stdout.split())
+
+
+def test_text_of_a_code_is_that_of_the_error_without_braces() -> None:
+    said = "Application with identifier 'b1' was not found in the directory 'Contoso'."
+    done = run(f"AADSTS700016: {said} Trace ID: 1")
+    assert said in " ".join(done.stdout.split())
+    for number in explain.known_numbers():
+        assert "{" not in run(str(number)).stdout
+
+
+def test_reason_of_an_issuer_selects_its_resolution() -> None:
+    done = run(
+        stdin="AADSTS501661: The request failed: it took more than 3 seconds (timeout); check"
+    )
+    assert "resolution     Check the issuer and the network to it." in done.stdout
+
+
+CALLER = (
+    "(Forbidden) Caller is not authorized to perform action on resource.\n"
+    f"Caller: appid={CLIENT};oid={CLIENT[:-1]}9;iss=https://sts.windows.net/x/\n"
+    "Resource: '/subscriptions/s/resourcegroups/g/providers/microsoft.keyvault/vaults/v/secrets/a'\n"
+)
+
+
+def test_command_has_the_ids_that_the_error_names() -> None:
+    shown = " ".join(run(stdin=CALLER).stdout.split()).replace(" ", "")
+    assert f"--assignee-object-id{CLIENT[:-1]}9" in shown
+    # It can be copied: no full stop follows.
+    assert shown.endswith(
+        "--scope/subscriptions/s/resourcegroups/g/providers/microsoft.keyvault/vaults/v"
+    )
 
 
 FORBIDDEN = '(Forbidden) Caller is not authorized.\nInner error: {"code": "ForbiddenByRbac"}'
@@ -223,7 +255,7 @@ def test_last_error_in_the_log_of_a_pod_is_explained(running: Podpass) -> None:
     [
         ("plain", {}, "has no label azure.workload.identity/use"),
         ("upper", {USE_LABEL: "True"}, "has the value 'True' of the label"),
-        ("waiting", {USE_LABEL: "true"}, "kubectl describe pod waiting -n default"),
+        ("waiting", {USE_LABEL: "true"}, "podpass doctor waiting -n default"),
     ],
 )
 def test_pod_without_an_error_gets_the_reason(
@@ -258,6 +290,29 @@ def test_error_of_any_container_is_explained(running: Podpass) -> None:
     condition = "--for=jsonpath={.status.phase}=Succeeded"
     assert running(*kubectl, "wait", condition, "pod/two", "--timeout=60s").returncode == 0
     assert "AADSTS700016" in running("explain", "--pod", "two").stdout
+
+
+@pytest.mark.processes
+def test_commands_have_the_values_of_the_pod(running: Podpass) -> None:
+    said = "no client ID specified. Check pod configuration SecretNotFound"
+    command = ["echo", said, "https://tools-vault.vault.azure.net/secrets/a"]
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "filled", "labels": {USE_LABEL: "true"}},
+        "spec": {
+            "containers": [{"name": "app", "image": "none", "command": command}],
+            "restartPolicy": "Never",
+        },
+    }
+    kubectl = ["run", "-q", "--", "kubectl"]
+    running(*kubectl, "apply", "-f", "-", input=json.dumps(pod))
+    condition = "--for=jsonpath={.status.phase}=Succeeded"
+    assert running(*kubectl, "wait", condition, "pod/filled", "--timeout=60s").returncode == 0
+    found = json.loads(running("explain", "--pod", "filled", "-o", "json").stdout)["recognized"]
+    commands = {each["id"]: each["run"] for each in found}
+    assert commands["sdk_not_injected"].startswith("podpass doctor filled -n default names")
+    assert commands["vault_secret_not_found"] == "az keyvault secret list --vault-name tools-vault"
 
 
 def test_the_shell_completes_codes() -> None:

@@ -83,11 +83,44 @@ def test_refusal_has_cause_and_fix(data_dir: Path, name: str) -> None:
     assert "subject" in last["fix"]
 
 
+def test_refused_token_that_was_not_issued_here_is_shown_for_the_pods_of_its_account(
+    data_dir: Path,
+) -> None:
+    """As a token of a Secret, or an expired one whose issue is no longer in the log."""
+    expired = {"outcome": "AADSTS700024", "token_sha256": "z", "sub": f"{SUBJECT}web"}
+    write(data_dir, expired, minute=5)
+    shown = trace(data_dir, "good").stdout
+    assert "ServiceAccount default/web\n" in shown
+    assert "exchange   AADSTS700024" in shown
+    assert "the log has no issue of this token" in " ".join(shown.split())
+    assert "AADSTS700024" not in trace(data_dir, "wrong").stdout
+
+
+def test_warning_of_admission_has_its_fix(data_dir: Path) -> None:
+    warning = "container 'app' sets AZURE_AUTHORITY_HOST, so its exchange does not go to https://a/"
+    write(data_dir, {"stage": "admission", "outcome": "mutated", "warnings": [warning], **GOOD})
+    shown = " ".join(trace(data_dir, "good").stdout.split())
+    assert f"warning {warning}" in shown
+    assert "fix remove AZURE_AUTHORITY_HOST from the container" in shown
+
+
 def test_target_of_another_kind_or_namespace_is_refused_with_a_hint(data_dir: Path) -> None:
     for arguments in (("pod/other",), ("sa/good",), ("good", "-n", "team")):
         error = trace(data_dir, *arguments).exception
         assert isinstance(error, Error)
         assert "podpass explain --pod" in error.hint or "explain --pod" in error.hint
+
+
+def test_exchange_of_doctor_is_marked(data_dir: Path) -> None:
+    assert "podpass doctor" not in trace(data_dir, "other").stdout
+    write(
+        data_dir,
+        {**SIGNED, "audience": EXCHANGE, "token_sha256": "c", "namespace": "default"}
+        | {"account": "other"},
+        {**REFUSED, "token_sha256": "c", "sub": f"{SUBJECT}other", "by_doctor": True},
+        minute=1,
+    )
+    assert trace(data_dir, "other").stdout.count("source   `podpass doctor`") == 1
 
 
 def test_namespace_alone_selects_its_pods(data_dir: Path) -> None:

@@ -13,6 +13,7 @@ from podpass.cli.client import NotResponding
 from podpass.cli.status import _storage_rows, status_rows
 from podpass.cloud.datadir import DataDir, write_version
 from podpass.cloud.lock import Lock
+from podpass.errors import SettingsError
 from podpass.local.harness.harness import Harness
 from podpass.settings import CloudSettings, LocalSettings
 from podpass.settings.fields import setting
@@ -23,6 +24,13 @@ class More(LocalSettings):
     """Settings with one more field, which has no option on the command line."""
 
     added: int = setting("a number", flag="--added", variable="PODPASS_ADDED", default=1)
+
+
+@pytest.mark.parametrize("name", ["sni_name", "ca_configmap"])
+def test_setting_of_the_custom_endpoint_needs_the_endpoint(name: str, tmp_path: Path) -> None:
+    given: dict[str, Any] = {name: "any"}
+    with pytest.raises(SettingsError, match=r"needs --custom-token-endpoint$"):
+        LocalSettings(data_dir=tmp_path, **given)
 
 
 def test_only_explicitly_given_settings_are_returned_with_their_flag(

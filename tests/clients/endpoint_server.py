@@ -8,24 +8,28 @@ import asyncio
 import signal
 import sys
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 from podpass.clock import system
 from podpass.cloud import managed_identity
 from podpass.cloud.datadir import DataDir, load_config
 from podpass.database import Database
+from podpass.directory import resource_ids
 from podpass.directory.store.directory import Directory
 from podpass.exchange.app import create_app
 from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.http.fetcher import Fetcher, FetchRules
 from podpass.http.server import bind, serving
 from podpass.imds.identity_headers import parse_headers
+from podpass.seed.apply import GROUP
 from podpass.settings import AuthoritySettings
 
 
 async def serve(data_dir: DataDir, address: str, port: int, names: tuple[str, ...]) -> None:
     config = load_config(data_dir)
     headers = parse_headers(sys.stdin.read(), "standard input")
+    find_id = partial(resource_ids.identity_id, config.subscription_id, GROUP)
     async with AsyncExitStack() as stack:
         path = data_dir.path("directory.db")
         database = await stack.enter_async_context(Database(f"sqlite:///{path}"))
@@ -40,8 +44,8 @@ async def serve(data_dir: DataDir, address: str, port: int, names: tuple[str, ..
             service.managed_identities,
             config.tenant_id,
             system,
-            names=names,
-            headers=headers,
+            assigned=[find_id(name) for name in names],
+            headers={find_id(name): value for name, value in headers.items()},
         )
         sock = bind(address, port)
         await stack.enter_async_context(serving(app, sock))

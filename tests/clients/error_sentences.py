@@ -27,8 +27,9 @@ _TOKEN = re.compile(r"eyJ[\w.-]*")
 _OBJECT = re.compile(r"0x[0-9a-f]{6,}")
 _NO_GUID = "00000000-0000-4000-8000-000000000000"
 _NOISE = re.compile("JAVA_TOOL_OPTIONS|^SLF4J|^resolved tenant|^tenantId =")
-# The kinds of clients: Azure Identity with a vault client, MSAL alone, an identity library for Storage.
-WORKLOAD, MSAL, STORAGE = "workload", "msal", "storage"
+# The kinds of clients: Azure Identity with a vault client, the same in asynchronous Python, MSAL alone, an
+# identity library for Storage.
+WORKLOAD, AIO, MSAL, STORAGE = "workload", "aio", "msal", "storage"
 _SCOPE = "https://vault.azure.net/.default"
 # A closed port of this machine.
 _CLOSED = "https://localhost:9/"
@@ -158,7 +159,7 @@ CLIENTS = _OTHERS + tuple(
         hides_codes=(language, age) == ("java", OLDEST),
     )
     for language, make, kinds in (
-        ("python", _python, ("workload", "default", "managed")),
+        ("python", _python, ("workload", "default", "managed", AIO)),
         ("node", _node, ("workload", "managed")),
         ("java", _java, ("workload",)),
         ("go", _go, ("workload",)),
@@ -210,7 +211,9 @@ _ALL = (WORKLOAD, "default", MSAL)
 FAILURES = (
     # The oldest azure-identity for Python leaves the credential out of its chain without a word about it.
     Failure(name="no-label", labels={}, expected=("sdk_not_injected", "sdk_no_credential")),
-    Failure(name="wrong-subject", account="other", expected=("700213",), kinds=(*_ALL, STORAGE)),
+    Failure(
+        name="wrong-subject", account="other", expected=("700213",), kinds=(*_ALL, AIO, STORAGE)
+    ),
     Failure(name="unknown-client", account="unknown-client", expected=("700016",), kinds=_ALL),
     Failure(
         name="wrong-tenant",
@@ -249,6 +252,7 @@ FAILURES = (
         name="no-client-id",
         account="no-client-id",
         expected=("sdk_not_injected",),
+        kinds=(WORKLOAD, "default", AIO),
     ),
     Failure(
         name="malformed-tenant",

@@ -19,7 +19,7 @@ EXAMPLE = ROOT / "examples" / "pytest"
 def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield a Python in whose environment the example's requirements and the wheel are installed."""
     folder = tmp_path_factory.mktemp("wheel")
-    files = [EXAMPLE / "pyproject.toml", EXAMPLE / "greeter.py"]
+    files = [EXAMPLE / name for name in ("pyproject.toml", "greeter.py", "service.py")]
     with podpass_environment("pytest-example", folder, files, "", f"{EXAMPLE}[tests]") as found:
         yield found
 
@@ -37,4 +37,4 @@ def test_tests_of_the_example_pass(python: str, tmp_path: Path, workers: list[st
         timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "12 passed" in done.stdout
+    assert "17 passed" in done.stdout

@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key, pkcs12
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    pkcs12,
+)
 from cryptography.x509.oid import NameOID
 
 from podpass import clock
@@ -237,6 +243,17 @@ def test_certificate_with_the_key_of_another_certificate_is_replaced(data_dir: D
     ca.ensure_certificates(data_dir)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(data_dir.certificate("leaf"), data_dir.key("leaf"))
+
+
+def test_key_without_its_type_in_the_label_is_replaced(data_dir: DataDir) -> None:
+    """Earlier versions wrote such keys, which Fabric8's Java client reads as RSA keys."""
+    file = data_dir.key(ca.ADMIN)
+    assert file.read_bytes().startswith(b"-----BEGIN EC PRIVATE KEY-----\n")
+    key = ca.parse_key(file.read_bytes())
+    write_private(file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    ca.ensure_certificates(data_dir)
+    assert ca.parse_key(file.read_bytes()).public_key() != key.public_key()
+    assert file.read_bytes().startswith(b"-----BEGIN EC PRIVATE KEY-----\n")
 
 
 def test_damaged_ca_is_reported_with_a_hint(data_dir: DataDir) -> None:

@@ -50,9 +50,12 @@ def test_token_without_an_issuer_is_refused_without_its_text(folder: Path, text:
 async def test_resource_manager_cannot_change_the_cluster() -> None:
     cluster = SurroundingCluster(None)
     with pytest.raises(ClusterOperationRefused) as caught:
-        cluster.kubeconfig("x")
+        cluster.kubeconfig("x", "y", entra=False)
     assert caught.value.status == 501
     with pytest.raises(ClusterOperationRefused):
         await cluster.set_workload_identity(False)
+    with pytest.raises(ClusterOperationRefused):
+        await cluster.run_command("id", "")
+    assert await cluster.command_result("0") is None
     with pytest.raises(ClusterOperationRefused):
         cluster.check_rotation()

@@ -15,7 +15,7 @@ from podpass.clock import system
 from podpass.cloud.demo import CloudDemo, CloudDemoFailed, build_pod, build_seed
 from podpass.kubernetes.client import KubeClient
 from podpass.seed.model import parse_seed
-from tests.kubernetes.conftest import Live, ca, live, ring, serve
+from tests.kubeling.cluster import Live, ca, live, ring, serve
 
 __all__ = ["ca", "live", "ring", "serve"]
 

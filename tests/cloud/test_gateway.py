@@ -2,19 +2,23 @@
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from typing import Any
 
+import aiohttp
 import pytest
 import trustme
 
 from podpass.cloud import gateway, ports, sni, tunnel
 from podpass.cloud.pod_targets import Address
-from podpass.http.server import bind
+from podpass.cloud.tunnel_sources import TunnelSources
+from podpass.http.server import Receive, Reply, Scope, Send, bind, respond, serving
 from tests.ports import free_port
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -83,9 +87,11 @@ async def _listening(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIt
 
 
 @asynccontextmanager
-async def _gateway(table: Mapping[str, Address], **limits: Any) -> AsyncIterator[Address]:
-    sock = bind("127.0.0.1", 0)
-    async with gateway.run_gateway(sock, table, **limits):
+async def _gateway(table: Mapping[str, Address], **chosen: Any) -> AsyncIterator[Address]:
+    """Run a gateway; `chosen` are limits, and arguments of `run_gateway`."""
+    sock, names = bind("127.0.0.1", 0), {each.name for each in fields(gateway.GatewayLimits)}
+    limits = gateway.GatewayLimits(**{name: chosen.pop(name) for name in names & chosen.keys()})
+    async with gateway.run_gateway(sock, table, limits=limits, **chosen):
         yield sock.getsockname()[:2]
 
 
@@ -234,8 +240,8 @@ async def test_direct_connection_to_another_name_is_refused(
 
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", b""])
 async def test_direct_connection_without_a_hello_is_closed(data: bytes) -> None:
-    async with _direct({}, head_seconds=0.05) as address:
-        assert await _send_request(address, data) in (sni.UNRECOGNIZED_NAME, b"")
+    async with _direct({}, hello_seconds=0.05) as address:
+        assert await _send_request(address, data) in (sni.UNRECOGNIZED_NAME, sni.INTERNAL_ERROR)
 
 
 async def test_hello_that_arrives_byte_by_byte_is_read_once(
@@ -267,7 +273,7 @@ async def test_hello_that_arrives_byte_by_byte_is_read_once(
 async def test_hello_over_the_limit_is_refused() -> None:
     """Fails without the limit: a client would send records until the time limit."""
     hello = b"\x16\x03\x01\x40\x00\x01\xff\xff\xff" + bytes(tunnel.MAX_HEAD_BYTES)
-    async with _direct({}, head_seconds=600) as address, asyncio.timeout(60):
+    async with _direct({}, hello_seconds=600) as address, asyncio.timeout(60):
         assert await _send_request(address, hello) == sni.UNRECOGNIZED_NAME
 
 
@@ -422,12 +428,12 @@ async def test_stop_closes_open_tunnels() -> None:
 async def test_tunnels_above_the_limit_are_refused_until_one_closes() -> None:
     async with (
         _listening(_echo) as service,
-        _gateway({"vault.azure.net": service}, max_tunnels=1) as own,
+        _gateway({"vault.azure.net": service}, tunnels=1) as own,
     ):
         status, (reader, writer) = await _connect(own, "vault.azure.net:443")
         assert b" 200 " in status
         refused, (_, other) = await _connect(own, "vault.azure.net:443")
-        assert b" 502 " in refused
+        assert b" 503 127.0.0.1 has used its share" in refused
         writer.write_eof()
         assert await reader.read() == b""
         writer.close()
@@ -435,3 +441,140 @@ async def test_tunnels_above_the_limit_are_refused_until_one_closes() -> None:
         again, (_, third) = await _connect(own, "vault.azure.net:443")
         assert b" 200 " in again
         third.close()
+
+
+OTHER = "127.0.0.2"  # another client: all of 127.0.0.0/8 is loopback
+
+
+@asynccontextmanager
+async def _opened(count: int, address: Address, **more: Any) -> AsyncIterator[list[Stream]]:
+    """Open connections that send nothing."""
+    streams = [await asyncio.open_connection(*address, **more) for _ in range(count)]
+    try:
+        yield streams
+    finally:
+        for _, writer in streams:
+            writer.transport.abort()
+
+
+async def test_client_that_takes_every_tunnel_leaves_some_for_another_address(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Without shares, a pod that opens 2,000 tunnels refuses all other pods."""
+    host = "vault.azure.net"
+    server, client = _authority(host)
+    direct = bind("127.0.0.1", 0)
+    now = 1000.0
+    limits = {"tunnels": 20, "direct": direct, "clock": lambda: now}
+    async with (
+        _listening(_echo, server) as service,
+        _gateway({host: service}, **limits) as proxy,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        opened = [await _connect(proxy, f"{host}:443") for _ in range(20)]
+        for _, (_, writer) in opened:
+            stack.callback(writer.transport.abort)
+        refused = b"503 127.0.0.1 has used its share of the tunnels of the gateway"
+        answers = [status.split(b" ", 1)[1] for status, _ in opened]
+        assert answers == [b"200 Connection established"] * 10 + [refused] * 10
+        address = direct.getsockname()[:2]
+        with pytest.raises(ssl.SSLError) as alert:
+            await asyncio.open_connection(*address, ssl=client, server_hostname=host)
+        assert alert.value.reason == "TLSV1_ALERT_INTERNAL_ERROR", "the name is right"
+        _, writer = await asyncio.open_connection(
+            *address, ssl=client, server_hostname=host, local_addr=(OTHER, 0)
+        )
+        stack.callback(writer.transport.abort)
+        now += 60
+        _, (_, last) = await _connect(proxy, f"{host}:443")
+        last.close()
+    lines = [each for each in caplog.records if each.getMessage() == "tunnels_refused"]
+    assert [vars(each)["failed"] for each in lines] == [1, 11]
+    assert "127.0.0.1 has used its share" in vars(lines[0])["cause"]
+    assert not any(each.exc_info for each in lines)
+
+
+async def test_addresses_of_one_ipv6_network_have_one_share_of_tunnels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The attack: a host with a /64 opens each tunnel from another address."""
+    addresses = (f"2001:db8::{number:x}" for number in itertools.count(1))
+    monkeypatch.setattr(gateway, "_source_of", lambda _: (next(addresses), 1))
+    async with (
+        _listening(_echo) as service,
+        _gateway({"vault.azure.net": service}, tunnels=4) as proxy,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        opened = [await _connect(proxy, "vault.azure.net:443") for _ in range(4)]
+        for _, (_, writer) in opened:
+            stack.callback(writer.transport.abort)
+        assert [b" 200 " in status for status, _ in opened] == [True, True, False, False]
+
+
+async def test_connections_without_a_hello_do_not_block_other_clients() -> None:
+    host = "vault.azure.net"
+    server, client = _authority(host)
+    async with (
+        _listening(_echo, server) as service,
+        _direct({host: service}, hello_seconds=600, waiting=20) as address,
+        _opened(10, address),
+    ):
+        async with asyncio.timeout(60):
+            assert await _send_request(address, b"") == sni.INTERNAL_ERROR, "refused at once"
+        _, writer = await asyncio.open_connection(
+            *address, ssl=client, server_hostname=host, local_addr=(OTHER, 0)
+        )
+        writer.close()
+
+
+async def test_connection_without_a_hello_ends_after_three_seconds() -> None:
+    assert gateway.LIMITS.hello_seconds == 3
+    async with _direct({}, head_seconds=600) as address, asyncio.timeout(60):
+        assert await _send_request(address, b"\x16") == sni.INTERNAL_ERROR
+
+
+async def test_client_sees_no_wrong_name_alert_if_the_service_does_not_respond() -> None:
+    host = "vault.azure.net"
+    _, client = _authority(host)
+    async with _direct({host: ("127.0.0.1", free_port())}) as address:
+        with pytest.raises(ssl.SSLError) as alert:
+            await asyncio.open_connection(*address, ssl=client, server_hostname=host)
+    assert alert.value.reason == "TLSV1_ALERT_INTERNAL_ERROR"
+
+
+class _Echo:
+    """Answers with the address of the client, on the fast path and on the usual one."""
+
+    def fast_path(self, scope: Scope, _body: bytes) -> Coroutine[Any, Any, Reply]:
+        async def reply() -> Reply:
+            return Reply(200, (), f"fast {scope['client'][0]}".encode())
+
+        return reply()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del receive
+        await respond(send, 200, scope["client"][0].encode(), ())
+
+
+@pytest.mark.parametrize(("method", "answer"), [("GET", OTHER), ("POST", f"fast {OTHER}")])
+async def test_service_behind_the_gateway_sees_the_address_of_the_client(
+    method: str, answer: str
+) -> None:
+    sources, sock = TunnelSources(), bind("127.0.0.1", 0)
+    service = sock.getsockname()[:2]
+    async with (
+        serving(sources.wrap(_Echo()), sock),
+        _gateway({"vault.azure.net": service}, sources=sources) as proxy,
+    ):
+        reader, writer = await asyncio.open_connection(*proxy, local_addr=(OTHER, 0))
+        request = (
+            f"{method} / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        writer.write(f"CONNECT vault.azure.net:443 HTTP/1.1\r\n\r\n{request}".encode())
+        assert (await reader.read()).endswith(f"\r\n{answer}".encode())
+        writer.close()
+        async with aiohttp.ClientSession() as session:
+            # A client of the service's own port has its own address.
+            url = f"http://127.0.0.1:{service[1]}/"
+            async with session.get(url) as response:
+                assert await response.text() == "127.0.0.1"

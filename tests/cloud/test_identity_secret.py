@@ -10,8 +10,8 @@ from podpass.cloud import ca
 from podpass.cloud.datadir import DataDir, initialise, prepare
 from podpass.cloud.identity_secret import IdentitySecret, IdentitySecretError
 from podpass.kubernetes.client import KubeClient
-from tests.kubernetes.conftest import Live, live, ring, serve
-from tests.kubernetes.conftest import ca as cluster_ca
+from tests.kubeling.cluster import Live, live, ring, serve
+from tests.kubeling.cluster import ca as cluster_ca
 
 __all__ = ["ca", "cluster_ca", "live", "ring", "serve"]
 

@@ -29,7 +29,7 @@ from podpass.directory.model import DnsLookup
 from podpass.http.server import bind
 from podpass.kubernetes.client import KubeClient
 from podpass.servers.listen import listen_for_queries
-from tests.kubernetes.conftest import Live, ca, live, ring, serve
+from tests.kubeling.cluster import Live, ca, live, ring, serve
 
 __all__ = ["ca", "live", "ring", "serve"]
 

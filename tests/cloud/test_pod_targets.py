@@ -2,9 +2,13 @@
 
 import asyncio
 import contextlib
+import ctypes
+import fcntl
 import os
 import socket
+import struct
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,7 +16,9 @@ import pytest
 from podpass.cloud import gateway, pod_targets
 from podpass.cloud.pod_targets import Address, may_reach
 from podpass.http.server import bind
-from podpass.kubernetes.kubelet import pod_network
+
+_NEW_NETWORK = 0x40000000  # CLONE_NEWNET
+_SET_FLAGS, _SET_ADDRESS, _UP_AND_RUNNING = 0x8914, 0x8916, 0x41
 
 
 @pytest.mark.parametrize(
@@ -47,10 +53,19 @@ async def test_other_address_of_this_machine_is_refused() -> None:
     """Programs that listen on all addresses are reached there, too."""
 
     def check() -> tuple[bool, bool]:
-        os.close(pod_network._create_namespace(["10.250.251.252"]))
+        """Run in a network namespace of this thread, whose loopback interface has an address."""
+        assert ctypes.CDLL(None).unshare(_NEW_NETWORK) == 0
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+            up = struct.pack("16sH22x", b"lo", _UP_AND_RUNNING)
+            fcntl.ioctl(control, _SET_FLAGS, up)
+            address = socket.inet_aton("10.250.251.252")
+            named = struct.pack("16sH2x4s16x", b"lo:0", socket.AF_INET, address)
+            fcntl.ioctl(control, _SET_ADDRESS, named)
         return may_reach("10.250.251.252"), may_reach("10.250.251.253")
 
-    assert await pod_network._run_in_thread(check) == (False, True)
+    with ThreadPoolExecutor(1) as pool:
+        loop = asyncio.get_running_loop()
+        assert await loop.run_in_executor(pool, check) == (False, True)
 
 
 async def _greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -154,8 +169,6 @@ async def _run_outside() -> AsyncIterator[tuple[Address, Address]]:
             {"vault.azure.net": address},
             ("0.0.0.0", 18440),
             vault_exists=None,
-            head_seconds=10,
-            max_tunnels=10,
         )
 
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

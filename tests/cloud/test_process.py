@@ -1,6 +1,7 @@
 """The cloud half alone: one address for all of Azure's names, and the same cloud after a restart."""
 
 import json
+import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -50,15 +51,23 @@ class Running:
         self.port, self.health = port, health
 
     async def get(
-        self, host: str, path: str, more: Mapping[str, str] | None = None
+        self,
+        host: str,
+        path: str,
+        more: Mapping[str, str] | None = None,
+        *,
+        method: str = "GET",
+        source: str = "127.0.0.1",
     ) -> tuple[int, Any]:
         """Send a request as a pod does: by the name, at the one port, with the CA."""
         tls = ssl.create_default_context(cafile=str(self.data_dir.ca_file))
-        connector = aiohttp.TCPConnector(resolver=_Resolver(), ssl=tls)
+        connector = aiohttp.TCPConnector(resolver=_Resolver(), ssl=tls, local_addr=(source, 0))
         headers = {"Host": host, **(more or {})}
         async with (
             aiohttp.ClientSession(connector=connector) as session,
-            session.get(f"https://{host}:{self.port}{path}", headers=headers) as response,
+            session.request(
+                method, f"https://{host}:{self.port}{path}", headers=headers
+            ) as response,
         ):
             return response.status, json.loads(await response.read())
 
@@ -198,6 +207,24 @@ async def test_cloud_serves_azure_by_name_and_is_the_same_after_a_restart(tmp_pa
         assert again.data_dir.ca_file.read_bytes() == ca
         assert again.status["tenant_id"] == TENANT
         assert (await again.get("demo-vault.vault.azure.net", "/secrets?api-version=7.4"))[0] == 401
+
+
+async def test_services_log_the_address_of_the_client(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The gateway's own address says nothing about the pod that sends invalid requests."""
+    path = f"/{TENANT}/oauth2/v2.0/token"
+    async with run(tmp_path / "cloud") as running:
+        with caplog.at_level(logging.INFO):
+            for host, method, each in (
+                ("login.microsoftonline.com", "POST", path),
+                ("demo-vault.vault.azure.net", "GET", SECRET),
+                ("graph.microsoft.com", "GET", "/v1.0/servicePrincipals"),
+                ("management.azure.com", "GET", "/subscriptions?api-version=2022-12-01"),
+            ):
+                await running.get(host, each, method=method, source="127.0.0.2")
+    found = [vars(each)["source"] for each in caplog.records if hasattr(each, "source")]
+    assert found == ["127.0.0.2"] * 4
 
 
 async def test_reset_returns_to_the_seed_and_refuses_earlier_tokens(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """One instance of podpass for the specs: it starts empty, with a program for each image of the specs.
 
 No image is pulled. Bubblewrap around the whole instance shows the files of the images that specs name:
-/agnhost, /agnhost-2, a certificate and a shell. Its /tmp is empty at first: pods share it, and specs rely on
-files that no other pod or earlier run has left there.
+/agnhost, /agnhost-2, a certificate and a shell. Its /tmp and /root are empty at first: pods share them, and
+specs rely on files that no other pod or earlier run has left there.
 """
 
 import json
@@ -18,12 +18,14 @@ import trustme
 
 from tests.local.kubectl import binaries
 
+_CHECKOUT = Path(__file__).parents[2]
 _E2E_IMAGES = "registry.k8s.io/e2e-test-images"
-# agnhost and busybox are the programs of these images; the others only have to run.
+_HTDOCS = "/usr/local/apache2/htdocs"
+# agnhost and busybox are the programs of these images, httpd serves a page, and the others only have to run.
 IMAGES: Mapping[str, Sequence[str]] = {
     f"{_E2E_IMAGES}/agnhost": ("agnhost-image",),
     f"{_E2E_IMAGES}/busybox": ("sh",),
-    f"{_E2E_IMAGES}/httpd": ("sleep", "infinity"),
+    f"{_E2E_IMAGES}/httpd": ("httpd-image",),
     f"{_E2E_IMAGES}/nginx": ("sleep", "infinity"),
     "registry.k8s.io/pause": ("sleep", "infinity"),
 }
@@ -31,6 +33,19 @@ IMAGES: Mapping[str, Sequence[str]] = {
 _IMAGE_SCRIPT = """#!/usr/bin/env bash
 [ $# -gt 0 ] || set -- pause
 exec -a /agnhost agnhost "$@"
+"""
+# Specs request the page only from pods of StatefulSets. If pods share the machine's ports, the first one
+# serves it.
+_HTTPD_SCRIPT = f"""#!/usr/bin/env bash
+[[ $HOSTNAME =~ ss2?-[0-9]+$ ]] || exec sleep infinity
+exec {sys.executable} - <<'EOF'
+import functools, http.server, signal
+handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory="{_HTDOCS}")
+try:
+    http.server.ThreadingHTTPServer(("", 80), handler).serve_forever()
+except OSError:
+    signal.pause()
+EOF
 """
 
 
@@ -81,9 +96,10 @@ def _programs(folder: Path, agnhost: Path) -> Path:
     link = programs / "agnhost"
     link.unlink(missing_ok=True)
     link.symlink_to(agnhost)
-    script = programs / "agnhost-image"
-    script.write_text(_IMAGE_SCRIPT)
-    script.chmod(0o755)
+    for name, text in (("agnhost-image", _IMAGE_SCRIPT), ("httpd-image", _HTTPD_SCRIPT)):
+        script = programs / name
+        script.write_text(text)
+        script.chmod(0o755)
     return programs
 
 
@@ -115,11 +131,19 @@ def _with_files(files: Mapping[str, Path], folder: Path) -> list[str]:
             options += ["--symlink", str(Path(entry.path).readlink()), entry.path]
         else:
             options += ["--dev-bind", entry.path, entry.path]
-    temporary = folder / "tmp"
-    temporary.mkdir()
-    # The folder itself may be in /tmp.
-    for source, target in ((temporary, "/tmp"), (folder, str(folder))):
-        options += ["--bind", str(source), target]
+    for name in ("tmp", "root"):
+        (folder / name).mkdir()
+        options += ["--bind", str(folder / name), f"/{name}"]
+    options += ["--tmpfs", "/usr/local"]
+    for entry in os.scandir("/usr/local"):
+        options += ["--dev-bind", entry.path, entry.path]
+    htdocs = folder / "htdocs"
+    htdocs.mkdir()
+    (htdocs / "index.html").write_text("It works!")
+    options += ["--bind", str(htdocs), _HTDOCS]
+    # These may be in /tmp or /root, which the mounts above hide.
+    for path in (_CHECKOUT, sys.base_prefix, sys.prefix, files["/agnhost"], folder):
+        options += ["--bind", str(path), str(path)]
     for target, source in files.items():
         options += ["--ro-bind", str(source), target]
     return [*options, "--"]

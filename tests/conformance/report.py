@@ -1,11 +1,12 @@
 """Read the reports of e2e.test, and format the table of a run."""
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conformance.specs import Selection, SpecList
+from tests.conformance.specs import Selection, SpecList, is_conformance
 
 _TRIMMED = 700
 
@@ -75,10 +76,18 @@ def table(
     spec_list: SpecList,
 ) -> str:
     """Format a run: passed, failed, and the specs that did not run by cause."""
-    passed = sum(result.passed for result in results.values())
+    listed = [*selection.run, *itertools.chain.from_iterable(selection.not_run.values())]
+    conformance = [*filter(is_conformance, listed)]
+    others = [*itertools.filterfalse(is_conformance, listed)]
+    passed = {name for name, result in results.items() if result.passed}
     repeated = list(unsteady)
     rows = [
-        ("passed", passed, ""),
+        (
+            "passed: conformance specs",
+            len(passed.intersection(conformance)),
+            _share(conformance, passed),
+        ),
+        ("passed: other specs", len(passed.intersection(others)), _share(others, passed)),
         ("failed", sum(not result.passed for result in results.values()), ""),
         ("no result", len(set(selection.run) - set(results)), ""),
     ]
@@ -87,12 +96,12 @@ def table(
         (f"not run: {cause}", len(specs), why[cause])
         for cause, specs in sorted(selection.not_run.items(), key=lambda each: -len(each[1]))
     ]
-    rows.append(("all specs", len(selection.run) + _count(selection.not_run.values()), ""))
+    rows.append(("all specs", len(listed), ""))
     width = max(len(row[0]) for row in rows)
     lines = [f"{name:<{width}}  {number:>4}  {text}".rstrip() for name, number, text in rows]
     lines += [f"UNSTEADY, failed and then passed alone: {each}" for each in repeated]
     return "\n".join(lines)
 
 
-def _count(groups: Iterable[Sequence[str]]) -> int:
-    return sum(len(group) for group in groups)
+def _share(specs: Sequence[str], passed: set[str]) -> str:
+    return f"of {len(specs)} ({len(passed.intersection(specs)) / max(len(specs), 1):.0%})"

@@ -11,7 +11,8 @@ from pathlib import Path
 from tests.conformance.instance import kubectl
 from tests.conformance.report import SpecResult, read_report
 
-# Pods share the machine's ports and /tmp, so specs that use the same port or file run one after another.
+# Pods share /tmp, and without networks of their own the machine's ports, so specs that use the same port or
+# file run one after another.
 _SHARED = (
     ("[sig-api-machinery] AdmissionWebhook ",),  # 8444
     (  # 8080
@@ -22,6 +23,7 @@ _SHARED = (
         "[sig-node] Probing container should have monotonically ",
     ),
     (  # 80
+        "[sig-apps] StatefulSet ",
         "[sig-node] Probing container should *not* be restarted with a /healthz ",
         "[sig-node] Probing container with readiness probe ",
     ),

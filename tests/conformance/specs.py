@@ -58,6 +58,11 @@ def is_serial(spec: str) -> bool:
     return "[Serial]" in spec or spec.startswith(_NEEDS_OWN_FILES)
 
 
+def is_conformance(spec: str) -> bool:
+    """Return whether a spec is one of Kubernetes' conformance specs, which every cluster must pass."""
+    return _MARK in spec
+
+
 def parse_list(output: str, others: Sequence[str] = ()) -> list[str]:
     """Return the conformance specs and the others in the output of `e2e.test -list-tests`, sorted.
 
@@ -66,7 +71,7 @@ def parse_list(output: str, others: Sequence[str] = ()) -> list[str]:
     """
     names = {line[at:].strip() for line in output.splitlines() if (at := line.find("[sig-")) >= 0}
     usual = [name for name in names if not any(mark in name for mark in _UNUSUAL)]
-    found = {name for name in names if _MARK in name}
+    found = {*filter(is_conformance, names)}
     for beginning in others:
         more = {name for name in usual if name.startswith(beginning)} - found
         if not more:

@@ -1,10 +1,14 @@
 """The selection of conformance specs, and what makes a run of them fail."""
 
 import json
+import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from tests.conformance import instance
 from tests.conformance.report import SpecResult, faults, read_report, table
 from tests.conformance.runner import divide
 from tests.conformance.specs import (
@@ -73,20 +77,21 @@ def test_run_fails_for_a_failed_or_missing_spec_or_too_few_passed_specs() -> Non
     assert missing == f"NO RESULT: {C}"
 
 
-def test_table_has_the_number_of_specs_of_each_cause() -> None:
-    causes = [cause(C)]
+def test_table_counts_conformance_specs_other_specs_and_those_of_each_cause() -> None:
+    causes, other = [cause(C)], "[sig-x] D is no conformance test"
     found = table(
-        select([A, B, C], causes),
-        {A: result(A)},
+        select([A, B, C, other], causes),
+        {name: result(name) for name in (A, other)},
         [B],
         SpecList(least_passed=1, others=(), causes=tuple(causes)),
     )
     assert [" ".join(line.split()) for line in found.splitlines()] == [
-        "passed 1",
+        "passed: conformance specs 1 of 3 (33%)",
+        "passed: other specs 1 of 1 (100%)",
         "failed 0",
         "no result 1",
         "not run: cause 1 why",
-        "all specs 3",
+        "all specs 4",
         f"UNSTEADY, failed and then passed alone: {B}",
     ]
 
@@ -129,3 +134,23 @@ def test_spec_that_relies_on_a_missing_file_runs_in_a_cluster_of_its_own() -> No
 def test_specs_that_share_a_port_run_in_one_process() -> None:
     hooks = [f"[sig-api-machinery] AdmissionWebhook {at}" for at in range(3)]
     assert divide([*hooks, A, B, C], 2) == [hooks, [A, C], [B]]
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+def test_instance_of_a_checkout_in_the_temporary_folder_sees_its_programs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fails if the empty /tmp of the pods covers the program of the instance itself."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        checkout, logs, agnhost, other = (
+            Path(name, each) for each in ("a", "b", "agnhost", "other")
+        )
+        checkout.mkdir()
+        logs.mkdir()
+        files = [checkout / "program", agnhost, other]
+        for path in files:
+            path.write_text(path.name)
+        monkeypatch.setattr(instance, "_CHECKOUT", checkout)
+        prefix = instance._with_files({"/agnhost": agnhost}, logs)
+        shown = subprocess.run([*prefix, "cat", *files], capture_output=True, check=False)
+    assert shown.stdout == b"programagnhost"

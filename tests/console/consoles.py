@@ -25,6 +25,7 @@ class GivenSource:
 
     title: str = "given"
     views: Sequence[str] = VIEWS
+    commands: Mapping[str, str] = field(default_factory=lambda: {"graph": "podpass graph"})
     timeline: Timeline = field(default_factory=Timeline)
     pending: list[Any] = field(default_factory=list)
     listings: dict[str, Listing] = field(default_factory=dict)

@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from podpass.console import pages
+from podpass.console.fixes import KnownObjects
 from podpass.console.model import VIEWS, Listing
 from podpass.console.timeline import Timeline
 from podpass.errors import Error
 from tests.console.consoles import BASE, GivenSource, RunningConsole, running_console
-from tests.console.hops import exchange_facts, hop
+from tests.console.hops import CLIENT, exchange_facts, hop
 
 
 @pytest.fixture
@@ -76,6 +78,62 @@ async def test_refusal_shows_cause_resolution_and_command(console: RunningConsol
     assert "no match" in answer.text
     assert "az ad app federated-credential create" in answer.text
     assert "<strong>Resolution:</strong>" in answer.text
+
+
+async def test_equal_refusals_are_one_entry_that_names_the_pods(console: RunningConsole) -> None:
+    for at in range(3):
+        facts = exchange_facts(token="", pod=f"p-{at}", time=f"2026-11-30T10:20:3{at}.000Z")
+        console.source.timeline.add(hop("exchange", "AADSTS700213", **facts))
+    console.source.timeline.add(hop("exchange", "AADSTS700213", **exchange_facts("other", "")))
+    console.source.timeline.add(hop("exchange", "granted", **exchange_facts(pod="reader")))
+    console.source.timeline.add(hop("resource", "forbidden", uti="uti-1", vault="v"))
+    page = (await console.get("/refusals")).text
+    assert page.count('class="row refusal"') == 3
+    assert "(3 times since" in page
+    assert ">2026-11-30 10:20:32</time>" in page
+    for pod in ("p-0", "p-2", "reader"):
+        assert f'<a href="{BASE}/exchanges?pod=default/{pod}">default/{pod}</a>' in page
+
+
+async def test_exchanges_of_a_pod_are_shown_alone(console: RunningConsole) -> None:
+    for name in ("first", "second"):
+        facts = exchange_facts(token=name, pod=name)
+        console.source.timeline.add(hop("exchange", "granted", **facts))
+    page = (await console.get("/exchanges?pod=default/second")).text
+    assert 'id="x-2"' in page
+    assert 'id="x-1"' not in page
+    assert "&amp;pod=default/second" in page
+
+
+async def test_exchange_of_doctor_is_marked(console: RunningConsole) -> None:
+    console.source.timeline.add(hop("exchange", "granted", **exchange_facts(by_doctor=True)))
+    assert "check by podpass doctor" in (await console.get("/exchanges")).text
+
+
+async def test_names_are_shown_after_guids(console: RunningConsole) -> None:
+    console.source.known = KnownObjects(names={CLIENT: "web"})
+    console.source.timeline.add(hop("exchange", "granted", **exchange_facts()))
+    for path in ("/exchanges", "/exchanges/1"):
+        assert f"{CLIENT} <small>(web)</small>" in (await console.get(path)).text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("run `podpass up`", "run <code>podpass up</code>"),
+        ("run `podpass …", "run <code>podpass …</code>"),
+        (f"of {CLIENT.upper()}", f"of {CLIENT.upper()} <small>(&lt;b&gt;)</small>"),
+        (f"run `az --id {CLIENT}`", f"run <code>az --id {CLIENT}</code>"),
+        (f"/applications/{CLIENT}", f"/applications/{CLIENT}"),
+        ("`<b>`", "<code>&lt;b&gt;</code>"),
+    ],
+)
+def test_text_has_code_and_names_without_backticks_or_markup(text: str, shown: str) -> None:
+    assert str(pages.annotate(text, {CLIENT: "<b>"})) == shown
+
+
+async def test_page_has_the_command_for_its_data(console: RunningConsole) -> None:
+    assert "<code>podpass graph</code>" in (await console.get("/graph")).text
 
 
 async def test_unavailable_data_is_reported_with_503() -> None:

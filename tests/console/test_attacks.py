@@ -6,11 +6,12 @@ from html.parser import HTMLParser
 import pytest
 
 from podpass.console import access
+from podpass.console.fixes import KnownObjects
 from podpass.console.model import VIEWS, Listing, TrustGraphView
 from podpass.console.pod_view import describe
 from podpass.console.sessions import LINK_SECONDS, SESSION_SECONDS
 from tests.console.consoles import BASE, GivenSource, RunningConsole, running_console
-from tests.console.hops import exchange_facts, hop
+from tests.console.hops import CLIENT, exchange_facts, hop
 
 PAGES = ["", "exchanges", "exchanges/1", "exchanges/1/hops", "refusals", "pods", "identities"]
 PAGES += ["graph", "graph.svg", "audit", "events", "static/console.js", "static/htmx.min.js"]
@@ -214,7 +215,9 @@ def hostile_source() -> GivenSource:
     facts = exchange_facts(
         HOSTILE, resource=HOSTILE, client_id=HOSTILE, cause=HOSTILE, asked=HOSTILE
     )
-    source.timeline.add(hop("account", HOSTILE, namespace="default", account=HOSTILE))
+    source.known = KnownObjects(names={CLIENT: HOSTILE})
+    facts |= {"tenant_id": CLIENT}
+    source.timeline.add(hop("account", HOSTILE, namespace="default", account=HOSTILE, pod=HOSTILE))
     source.timeline.add(hop("exchange", "AADSTS700213", **facts | {HOSTILE: HOSTILE}))
     source.timeline.add(hop("resource", HOSTILE, vault=HOSTILE, cause=HOSTILE))
     pod = {
@@ -229,16 +232,20 @@ def hostile_source() -> GivenSource:
         "federated_credential_limit": 20,
         "roles": [{"role": HOSTILE, "scope": HOSTILE}],
     }
-    entry = dict.fromkeys(("time", "who", "action", "target", "role", "principal"), HOSTILE)
+    entry = dict.fromkeys(("time", "who", "action", "target", "role"), HOSTILE)
+    entry["principal"] = CLIENT
     source.listings = {
         "pods": Listing(rows=[describe(pod, [HOSTILE])], more=True, skipped=1),
         "identities": Listing(rows=[identity]),
         "audit": Listing(rows=[entry]),
     }
-    edge = dict.fromkeys(("source", "kind", "target"), HOSTILE)
-    finding = {"text": HOSTILE, "fix": HOSTILE}
+    finding = dict.fromkeys(("text", "note", "command"), HOSTILE)
     source.trust = TrustGraphView(
-        svg="<svg/>", version="1", edges=[edge], findings=[finding], unread=[HOSTILE]
+        svg="<svg/>",
+        version="1",
+        lines=[(0, HOSTILE), (2, HOSTILE)],
+        findings=[finding],
+        unread=[HOSTILE],
     )
     return source
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from podpass import names
 from podpass.console.pod_view import describe
 
@@ -39,6 +41,30 @@ def test_labelled_pod_without_injection_has_the_verdict_missed() -> None:
 def test_pod_without_the_label_is_unlabelled() -> None:
     assert describe({"metadata": {}, "spec": {}}).verdict == "unlabelled"
     assert describe({}).account == "default"
+
+
+@pytest.mark.parametrize(
+    ("status", "phase", "is_failing"),
+    [
+        ({"phase": "Running"}, "Running", False),
+        ({"phase": "Failed"}, "Failed", True),
+        ({"phase": "Succeeded"}, "Succeeded", False),
+        ({"phase": "Pending", "waiting": "ContainerCreating"}, "ContainerCreating", False),
+        ({"phase": "Running", "waiting": "CrashLoopBackOff"}, "CrashLoopBackOff", True),
+        ({"phase": "Failed", "terminated": 1}, "Error", True),
+    ],
+)
+def test_pod_that_fails_is_shown_with_its_reason(
+    status: dict[str, Any], phase: str, is_failing: bool
+) -> None:
+    state: dict[str, Any] = {"running": {}}
+    if "waiting" in status:
+        state = {"waiting": {"reason": status["waiting"]}}
+    elif "terminated" in status:
+        state = {"terminated": {"exitCode": status["terminated"], "reason": "Error"}}
+    given = {"phase": status["phase"], "containerStatuses": [{"state": state}]}
+    found = describe(pod() | {"status": given})
+    assert (found.phase, found.is_failing) == (phase, is_failing)
 
 
 def test_given_differences_are_in_the_description_of_a_pod() -> None:

@@ -15,7 +15,7 @@ from podpass.console.timeline import (
     claims,
     clip,
 )
-from podpass.trace.hop import STAGES, Hop
+from podpass.trace.hop import STAGES, Hop, HopResult
 from tests.console.hops import CLIENT, exchange_facts, hop
 
 POD = {"pod": "p", "namespace": "default", "account": "web"}
@@ -109,14 +109,54 @@ def test_counts_separate_passed_from_refused_and_ignore_challenges() -> None:
         "imds": (0, 0),
         "resource": (1, 0),
     }
-    [refusal] = timeline.newest_refusals(10)
+    [refusal] = timeline.refusals
     assert refusal.hop.code == "AADSTS700213"
+
+
+def test_exchange_of_doctor_is_stored_but_not_counted_or_attributed_to_a_pod() -> None:
+    """Fails if doctor's checks look like the pod's own exchanges, or hide that a credential is not used."""
+    timeline = filled()
+    before = {stage: (each.passed, each.refused) for stage, each in timeline.counts.items()}
+    timeline.add(
+        hop(
+            "assertion",
+            "signed",
+            audience="api://AzureADTokenExchange",
+            token_sha256="d0c",
+            pod="",
+            namespace="default",
+            account="web",
+        )
+    )
+    facts = exchange_facts(token="uti-d", token_sha256="d0c", credential="doctors", by_doctor=True)
+    timeline.add(hop("exchange", "granted", **facts))
+    timeline.add(hop("exchange", "AADSTS700213", **facts))
+    after = {stage: (each.passed, each.refused) for stage, each in timeline.counts.items()}
+    assert after == before
+    assert timeline.credential_uses == {}
+    assert [each.stage for each in timeline.newest(1)[0].hops] == ["assertion", "exchange"]
+    assert [each.hop.is_by_doctor for each in timeline.refusals] == [True]
+    timeline.add(hop("exchange", "granted", **exchange_facts(token="uti-2", credential="web")))
+    own = timeline.newest(1)[0]
+    assert own.before[-1].fact("pod") == "p"
+    assert [*timeline.credential_uses] == [(CLIENT, "web")]
+
+
+def test_exchanges_are_found_by_their_pod() -> None:
+    timeline = Timeline()
+    timeline.add(hop("exchange", "granted", **exchange_facts(token="a", pod="first")))
+    timeline.add(hop("exchange", "AADSTS700213", **exchange_facts(token="", pod="second")))
+    [found] = timeline.newest(10, pod="default/second")
+    assert found.hop.fact("pod") == "second"
+    counts = timeline.count_exchanges()
+    assert counts["default/first", HopResult.PASSED] == 1
+    assert counts["default/second", HopResult.REFUSED] == 1
 
 
 def test_hop_of_the_issuer_is_kept_when_the_kubelet_reports_the_same_token() -> None:
     timeline = Timeline()
     audience = {"audience": "api://AzureADTokenExchange"}
-    timeline.add(hop("assertion", "signed", sub="system:serviceaccount:default:web", **audience))
+    timeline.add(hop("assertion", "signed", **audience, **POD))
     timeline.add(hop("assertion", "projected", **audience, **POD))
     timeline.add(hop("exchange", "granted", **exchange_facts()))
     assert timeline.newest(1)[0].before[0].outcome == "signed"
@@ -157,7 +197,7 @@ def test_number_of_stored_exchanges_and_refusals_is_bounded() -> None:
         timeline.add(hop("exchange", outcome, **exchange_facts(f"a{number}", f"t{number}")))
         timeline.add(hop("resource", "ok", uti=f"t{number}"))
     assert len(timeline.newest(10**6)) == MAX_EXCHANGES
-    assert len(timeline.newest_refusals(10**6)) == MAX_REFUSALS
+    assert len(timeline.refusals) == MAX_REFUSALS
     assert len(timeline._by_token) == MAX_EXCHANGES
     assert len(timeline._before) <= 2000
     assert timeline.counts["exchange"].passed == 2250

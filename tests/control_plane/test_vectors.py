@@ -19,7 +19,9 @@ from tests.control_plane.contract.api import (
     ContractApi,
     ContractServer,
 )
-from tests.kubernetes.apiserver import test_vectors as replay
+from tests.kubeling.modules import load
+
+replay = load("apiserver/replay.py")
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(400)]
 RECORDED = "v1.34.4"
@@ -81,7 +83,7 @@ async def _problems(live: LiveServer) -> list[str]:
         problems += [f"#{at} {step['title']}: {each}" for each in differences]
         for name, path in (step.get("keep") or {}).items():
             if name != "n" and reply.status < 300:
-                kept[name] = replay._get_path(reply.body, path)
+                kept[name] = replay.get_path(reply.body, path)
     return problems
 
 
@@ -91,8 +93,8 @@ async def _send_step(
     """Send one step; repeat steps that only read until controllers have finished."""
     moving = MOVING.get(step["title"], "\0")
     for _ in range(TRIES):
-        reply: ApiReply = await replay._send(live, step, kept)
-        found = replay._compare(live, step, reply)
+        reply: ApiReply = await replay.send(live, step, kept)
+        found = replay.compare(live, step, reply)
         differences = [each for each in found if not each.startswith(moving)]
         if not differences or step["method"] != "GET":
             break

@@ -135,15 +135,38 @@ def test_any_claims_survive_a_round_trip_through_two_libraries(claims: dict[str,
     assert json.loads(payload) == claims
 
 
+def pad(text: str) -> str:
+    return text + "=" * (-len(text) % 4)
+
+
+def sign_padded(claims: dict[str, Any]) -> str:
+    text = ".".join(map(pad, SIGNER.signing_input(claims).split(".")))
+    return f"{text}.{pad(jose.b64encode(SIGNER.signature(text)))}"
+
+
+@given(claims=CLAIMS)
+def test_padded_token_is_parsed_only_as_such(claims: dict[str, Any]) -> None:
+    token = sign_padded(claims)
+    parsed = jose.parse(token, padded=True)
+    jose.verify(parsed, PUBLIC)
+    assert parsed.claims == claims
+    with pytest.raises(MalformedToken):
+        jose.parse(token)
+    with pytest.raises(MalformedToken, match="padded"):
+        jose.parse(SIGNER.sign(claims), padded=True)
+
+
+@pytest.mark.parametrize("padded", [False, True])
 @given(position=st.integers(0, 400), sign=st.sampled_from("AZaz09-_.=+/ \n\x00é"))
-def test_modified_token_is_never_accepted(position: int, sign: str) -> None:
-    token = SIGNER.sign({"sub": "system:serviceaccount:default:web", "aud": ["a"]})
+def test_modified_token_is_never_accepted(padded: bool, position: int, sign: str) -> None:
+    claims = {"sub": "system:serviceaccount:default:web", "aud": ["a"]}
+    token = sign_padded(claims) if padded else SIGNER.sign(claims)
     position %= len(token)
     if token[position] == sign:
         return
     changed = token[:position] + sign + token[position + 1 :]
     with pytest.raises((MalformedToken, BadSignature)):
-        jose.verify(jose.parse(changed), PUBLIC)
+        jose.verify(jose.parse(changed, padded=padded), PUBLIC)
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -169,6 +192,7 @@ REASONS = {
     f"header longer than {jose.MAX_HEADER_BYTES} bytes",
     "not three parts",
     "not base64url",
+    "not padded base64url",
     "not canonical base64url",
     "not a JSON object",
     "a JSON member occurs twice",
@@ -178,10 +202,11 @@ REASONS = {
 
 @given(text=st.text(max_size=300) | st.from_regex(r"[\w-]{0,40}(\.[\w-]{0,40}){0,5}"))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
-    try:
-        jose.parse(text)
-    except MalformedToken as exc:
-        assert exc.message in REASONS, "a reason contains nothing of the text"
+    for padded in (False, True):
+        try:
+            jose.parse(text, padded=padded)
+        except MalformedToken as exc:
+            assert exc.message in REASONS, "a reason contains nothing of the text"
 
 
 @given(data=st.binary(max_size=200))

@@ -315,7 +315,10 @@ def test_dockerfile_builds_the_same_image(archive: tuple[Path, str]) -> None:
     text = (ROOT / "deploy" / "Dockerfile").read_text()
     build, _, final = text.partition("FROM scratch\n")
     assert build.count("ARG EXTRAS=\n") == 2
-    assert 'pip install --no-cache-dir -c /src/constraints.txt "/src${EXTRAS:+[$EXTRAS]}"' in build
+    assert (
+        'pip install --no-cache-dir -c /src/constraints.txt /src/kubeling "/src${EXTRAS:+[$EXTRAS]}"'
+        in build
+    )
     assert "/src/scripts/image.py root /image $EXTRAS\n" in build
     assert "COPY --from=build /image /\n" in final
     assert "RUN" not in final

@@ -65,6 +65,25 @@ async def test_two_writers_at_the_same_time_lose_no_record(directory: Directory)
     assert {value for (value,) in found.records} == set(map(str, range(10)))
 
 
+async def test_name_outside_every_zone_needs_no_query(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails if a flood of queries for other names uses all of the processor."""
+
+    async def fail(*_arguments: object) -> None:
+        raise AssertionError("a query")
+
+    assert await directory.dns_zones.look_up("www.example.org") is None
+    with monkeypatch.context() as patched:
+        patched.setattr(directory._session, "read", fail)
+        assert await directory.dns_zones.look_up("other.example.org") is None
+        with pytest.raises(AssertionError, match="a query"):
+            await directory.dns_zones.look_up("b.example.test")
+    new = replace(ZONE, resource_id=ZONE_ID.replace(".test", ".org"), name="example.org")
+    await directory.dns_zones.put(new)
+    assert await directory.dns_zones.look_up("other.example.org") is not None
+
+
 async def test_record_sets_are_deleted_with_their_zone(directory: Directory) -> None:
     await put(directory, ONE)
     assert await directory.other_resources.delete(ZONE_ID)

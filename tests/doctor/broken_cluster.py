@@ -26,6 +26,11 @@ class BrokenSetup:
 
 
 SETUPS: list[BrokenSetup] = []
+# A container of a pod with restartPolicy Never, and of one with Always.
+STOPPED: dict[str, Any] = {
+    "ended": {"terminated": {"exitCode": 1}},
+    "crash-looping": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}},
+}
 
 
 def _broken(*checks: str, account: str = "") -> Callable[[Any], Any]:
@@ -418,7 +423,7 @@ async def sidecar_restarts_again_and_again(lab: Lab) -> None:
     now = rfc3339(time.time())
     ended = {"terminated": {"exitCode": 1, "finishedAt": now, "startedAt": now, "reason": "Error"}}
     running: Any = {"running": {"startedAt": now}}
-    status = _status(names.PROXY_CONTAINER, running, restarts=5, last=ended)
+    status = build_status(names.PROXY_CONTAINER, running, restarts=5, last=ended)
     status["initContainerStatuses"] = status.pop("containerStatuses")
     await lab.pod(annotations=_PROXY, status=status)
 
@@ -427,19 +432,19 @@ async def sidecar_restarts_again_and_again(lab: Lab) -> None:
 async def container_crashes(lab: Lab) -> None:
     await lab.account()
     waiting = {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"}
-    await lab.pod(status=_status("app", {"waiting": waiting}, restarts=4))
+    await lab.pod(status=build_status("app", {"waiting": waiting}, restarts=4))
 
 
 @_broken("container-not-running")
 async def container_has_ended_between_two_crashes(lab: Lab) -> None:
     await lab.account()
-    await lab.pod(status=_status("app", {"terminated": {"exitCode": 1}}, restarts=1))
+    await lab.pod(status=build_status("app", {"terminated": {"exitCode": 1}}, restarts=1))
 
 
 @_broken("container-not-running")
 async def container_runs_between_two_crashes(lab: Lab) -> None:
     await lab.account()
-    status = _status("app", {"running": {}}, restarts=2)
+    status = build_status("app", {"running": {}}, restarts=2)
     crash = {"exitCode": 1, "finishedAt": rfc3339(time.time() - 30)}
     status["containerStatuses"][0]["lastState"] = {"terminated": crash}
     await lab.pod(status=status)
@@ -452,7 +457,42 @@ async def liveness_probe_fails_again_and_again(lab: Lab) -> None:
     now = time.time()
     ended = {"terminated": {"exitCode": 143, "finishedAt": rfc3339(now - 5)}}
     running = {"running": {"startedAt": rfc3339(now - 4)}}
-    await lab.pod(status=_status("app", running, restarts=4, last=ended))
+    await lab.pod(status=build_status("app", running, restarts=4, last=ended))
+
+
+@_broken("reference-missing")
+async def secret_of_a_volume_does_not_exist(lab: Lab) -> None:
+    await lab.account()
+    await lab.pod(volumes=[{"name": "own", "secret": {"secretName": "absent"}}])
+
+
+@_broken("reference-missing")
+async def secret_of_a_projected_volume_does_not_exist(lab: Lab) -> None:
+    await lab.account()
+    sources = [{"secret": {"name": "absent"}}, {"configMap": {"name": "any", "optional": True}}]
+    await lab.pod(volumes=[{"name": "own", "projected": {"sources": sources}}])
+
+
+@_broken("reference-missing")
+async def secret_of_a_variable_does_not_exist(lab: Lab) -> None:
+    await lab.account()
+    source = {"secretKeyRef": {"name": "absent", "key": "password"}}
+    await lab.pod(container={"env": [{"name": "PASSWORD", "valueFrom": source}]})
+
+
+@_broken("reference-missing")
+async def config_map_of_all_variables_does_not_exist(lab: Lab) -> None:
+    await lab.account()
+    await lab.pod(container={"envFrom": [{"configMapRef": {"name": "absent"}}]})
+
+
+@_broken("reference-missing")
+async def key_of_a_secret_does_not_exist(lab: Lab) -> None:
+    """The kubelet names the missing key; the doctor does not read the content of a Secret."""
+    await lab.account()
+    message = "couldn't find key password in Secret default/present"
+    waiting = {"reason": "CreateContainerConfigError", "message": message}
+    await lab.pod(status=build_status("app", {"waiting": waiting}, restarts=0))
 
 
 @_broken("pod-unscheduled")
@@ -465,12 +505,15 @@ async def no_node_fits(lab: Lab) -> None:
 @_broken("proxy-not-running")
 async def sidecar_crashes(lab: Lab) -> None:
     await lab.account()
-    status = _status(names.PROXY_CONTAINER, {"waiting": {"reason": "CrashLoopBackOff"}}, restarts=5)
+    status = build_status(
+        names.PROXY_CONTAINER, {"waiting": {"reason": "CrashLoopBackOff"}}, restarts=5
+    )
     status["initContainerStatuses"] = status.pop("containerStatuses")
     await lab.pod(annotations=_PROXY, status=status)
 
 
-def _status(container: str, state: Any, restarts: int, last: Any = None) -> dict[str, Any]:
+def build_status(container: str, state: Any, restarts: int, last: Any = None) -> dict[str, Any]:
+    """Return the status of a pod with one container."""
     one = {"name": container, "state": state, "restartCount": restarts, "ready": False}
     one |= {"image": "none", "imageID": "", "lastState": last or {}}
     return {"phase": "Running", "containerStatuses": [one]}

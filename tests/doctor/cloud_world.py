@@ -210,6 +210,10 @@ class CloudWorld:
 
     async def diagnose(self, wanted: Workload, *, exchange: bool = True) -> Diagnosis:
         """Diagnose a workload with the sign-in of the administrator."""
+        return examine(await self.read(wanted, exchange=exchange))
+
+    async def read(self, wanted: Workload, *, exchange: bool = True) -> Facts:
+        """Read the facts of a workload."""
         cluster = await self.read_cluster(wanted)
         reader = CloudReader(
             self.account.endpoints,
@@ -218,7 +222,7 @@ class CloudWorld:
             wanted=RequestedResource(vault=wanted.vault, action=GET_SECRET, is_data=True),
             cluster=self.cluster if exchange else None,
         )
-        return examine(Facts(cluster=cluster, cloud=await reader.read(cluster)))
+        return Facts(cluster=cluster, cloud=await reader.read(cluster))
 
 
 def _overwrite(pod: dict[str, Any], wanted: Workload) -> None:

@@ -10,7 +10,7 @@ from podpass.doctor.cluster_facts import WorkloadRef
 from podpass.doctor.model import Diagnosis
 from podpass.doctor.run import diagnose
 from podpass.kubernetes.client import KubeClient
-from tests.doctor.broken_cluster import OTHER, SETUPS, BrokenSetup
+from tests.doctor.broken_cluster import OTHER, SETUPS, STOPPED, BrokenSetup, build_status
 from tests.doctor.lab import CLIENT, TENANT, Lab, pod_spec, read_no_cloud
 
 _WITHOUT_A_SIGN_IN = {
@@ -28,6 +28,44 @@ async def test_broken_cluster_setup_has_exactly_its_findings(lab: Lab, setup: Br
         assert each.object
         assert each.message
         assert each.fix
+
+
+# Set-ups without a pod, and set-ups whose pod has its own status.
+_WITHOUT = {"pod-missing", "pod-unscheduled", "container-not-running", "proxy-not-running"}
+
+
+@pytest.mark.parametrize(
+    "setup",
+    [each for each in SETUPS if not each.account and not _WITHOUT & {*each.checks}],
+    ids=lambda each: each.name,
+)
+async def test_cause_is_named_before_the_stopped_container(lab: Lab, setup: BrokenSetup) -> None:
+    await setup.arrange(lab)
+    path = f"/api/v1/namespaces/{lab.namespace}/pods/web/status"
+    for state in STOPPED.values():
+        await lab.client.patch(path, {"status": build_status("app", state, restarts=1)})
+        found = await lab.diagnose()
+        assert [each.check for each in found.findings] == [
+            *(setup.checks if setup.name != "key_of_a_secret_does_not_exist" else ()),
+            "container-not-running",
+        ]
+
+
+async def test_optional_secret_may_be_absent_and_an_unreadable_one_is_not_checked(lab: Lab) -> None:
+    await lab.account()
+    await lab.pod(
+        volumes=[
+            {"name": "one", "secret": {"secretName": "absent", "optional": True}},
+            {"name": "two", "secret": {"secretName": "present"}},
+        ]
+    )
+    secrets = f"/api/v1/namespaces/{lab.namespace}/secrets"
+    await lab.client.create(secrets, {"kind": "Secret", "metadata": {"name": "present"}})
+    assert (await lab.diagnose()).findings == []
+    found = await _diagnose_as(lab, await lab.as_reader("pods", "serviceaccounts"))
+    unread = {each.check: each for each in found.not_checked}
+    assert unread["reference-missing"].optional
+    assert 'secrets "present" is forbidden' in unread["reference-missing"].reason
 
 
 def _unread_of_the_cluster(found: Diagnosis) -> list[str]:

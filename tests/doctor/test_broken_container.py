@@ -7,7 +7,8 @@ import json
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,8 @@ pytestmark = pytest.mark.processes
 
 _numbers = itertools.count()
 _SLEEP = ["sleep", "100000"]
+UNKNOWN = "99999999-aaaa-4bbb-8ccc-000000000001"
+SYMPTOMS = {"container-not-running", "container-error"}
 Object = dict[str, Any]
 
 
@@ -130,8 +133,9 @@ async def test_healthy_pod_with_the_sidecar_has_no_finding(container_lab: Contai
 
 async def test_unreachable_authority_is_named(container_lab: ContainerLab) -> None:
     await container_lab.pod({"env": _env(AZURE_AUTHORITY_HOST="https://127.0.0.1:1/")}, _is_running)
-    found = await container_lab.diagnose()
-    assert [each.check for each in found.findings] == ["authority-unreachable"]
+    [found] = (await container_lab.diagnose()).findings
+    assert found.check == "authority-unreachable"
+    assert found.fix.startswith("remove AZURE_AUTHORITY_HOST from container app")
 
 
 async def test_missing_token_file_is_named(container_lab: ContainerLab) -> None:
@@ -227,6 +231,205 @@ async def test_crashing_container_is_named(container_lab: ContainerLab) -> None:
     await container_lab.pod({"command": ["false"]}, _has_restarted)
     found = await container_lab.diagnose()
     assert [each.check for each in found.findings] == ["container-not-running"]
+
+
+_READ = """
+from azure.identity import DefaultAzureCredential
+from azure.keyvault.secrets import SecretClient
+SecretClient("https://{}" + ".vault.azure.net", DefaultAzureCredential()).get_secret("{}")
+"""
+
+
+@dataclass(frozen=True)
+class StoppedPod:
+    """A pod whose container stops: its fault, and the first finding of the doctor.
+
+    Shapes:  `trust` changes the federated credential, None for an identity without one. `says` is a part of
+             the message, `fix` of the fix.
+    """
+
+    name: str
+    check: str
+    says: str = ""
+    fix: str = ""
+    program: str = "raise SystemExit(1)"
+    trust: dict[str, Any] | None = field(default_factory=dict)
+    role: bool = True
+    account: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=lambda: {names.USE_LABEL: "true"})
+    container: Object = field(default_factory=dict)
+    volumes: tuple[Object, ...] = ()
+
+
+_OWN_TOKEN: Object = {
+    "env": _env(AZURE_FEDERATED_TOKEN_FILE="/own/token"),
+    "volumeMounts": [{"name": "own", "mountPath": "/own"}],
+}
+_NOT_THERE = {"env": [{"name": "P", "valueFrom": {"secretKeyRef": {"name": "absent", "key": "p"}}}]}
+_NO_KEY = {"env": [{"name": "P", "valueFrom": {"secretKeyRef": {"name": "expired", "key": "p"}}}]}
+STOPPED_PODS = (
+    StoppedPod("wrong-client", "identity-unknown", account={names.CLIENT_ID: UNKNOWN}),
+    StoppedPod("no-client-id", "client-id-missing", account={names.CLIENT_ID: ""}),
+    StoppedPod("no-credential", "credential-missing", trust=None),
+    StoppedPod("wrong-subject", "credential-subject-differs", trust={"subject": "system:a:b"}),
+    StoppedPod("wrong-audience", "credential-audience-differs", trust={"audiences": ["api://x"]}),
+    StoppedPod(
+        "wrong-issuer", "credential-issuer-differs", trust={"issuer": "https://example.com/"}
+    ),
+    StoppedPod("no-label", "label-missing", labels={}),
+    StoppedPod("wrong-tenant", "tenant-unknown", account={names.TENANT_ID: UNKNOWN}),
+    *(
+        StoppedPod(
+            f"authority-{name}",
+            "authority-of-other-cloud",
+            container={"env": _env(AZURE_AUTHORITY_HOST=host)},
+            fix="remove AZURE_AUTHORITY_HOST from container app",
+        )
+        for name, host in (
+            ("of-another-cloud", "https://login.microsoftonline.us/"),
+            ("unknown", "https://login.example.com/"),
+            ("without-tls", "http://login.microsoftonline.com/"),
+        )
+    ),
+    StoppedPod(
+        "expired-token",
+        "token-volume-missing",
+        container=_OWN_TOKEN,
+        volumes=({"name": "own", "secret": {"secretName": "expired"}},),
+    ),
+    StoppedPod(
+        "no-secret", "reference-missing", "Secret", "kubectl create secret", container=_NOT_THERE
+    ),
+    StoppedPod("no-key", "reference-missing", "couldn't find key p", container=_NO_KEY),
+    StoppedPod(
+        "no-vault",
+        "vault-unknown",
+        container={"env": _env(VAULT_URL="https://absent-vault.vault.azure.net")},
+    ),
+    StoppedPod(
+        "no-role",
+        "role-missing",
+        role=False,
+        container={"env": _env(VAULT_URL="https://tools-vault.vault.azure.net")},
+    ),
+    # Causes that only the error of the program shows.
+    StoppedPod(
+        "no-vault-secret",
+        "container-error",
+        "SecretNotFound",
+        program=_READ.format("tools-vault", "absent"),
+    ),
+    StoppedPod(
+        "no-role-in-program",
+        "container-error",
+        "has no role at the vault",
+        "--scope VAULT_ID",
+        program=_READ.format("tools-vault", "greeting"),
+        role=False,
+    ),
+)
+
+
+def _build_seed(namespace: str) -> Object:
+    """Return the identities of the stopped pods, and their roles."""
+    identities: list[Object] = []
+    access = [{"identity": "web", "role": "Key Vault Secrets User"}]
+    for number, each in enumerate(STOPPED_PODS):
+        subject = f"system:serviceaccount:{namespace}:{each.name}"
+        trust = {"name": each.name, "issuer": "cluster", "subject": subject, **(each.trust or {})}
+        about: Object = {"name": each.name, "client_id": _client_id(number)}
+        identities.append(
+            about | ({"federated_credentials": [trust]} if each.trust is not None else {})
+        )
+        if each.role:
+            access.append({"identity": each.name, "role": "Key Vault Secrets User"})
+    return {"identities": identities, "vaults": [{"name": "tools-vault", "access": access}]}
+
+
+def _client_id(number: int) -> str:
+    return f"22222222-bbbb-4bbb-8ccc-{number:012}"
+
+
+@pytest.mark.timeout(600)
+async def test_cause_of_each_stopped_pod_is_named_first(
+    container_lab: ContainerLab, tmp_path: Path
+) -> None:
+    """Each pod in both forms: ended, and crash-looping."""
+    seed = tmp_path / "seed.yaml"
+    seed.write_text(json.dumps(_build_seed(container_lab.namespace)))
+    done = container_lab.podpass("apply", "-f", str(seed))
+    assert done.returncode == 0, done.stderr
+    expired = await container_lab.token(exp=1)
+    await container_lab.create("Secret", "expired", stringData={"token": expired})
+    wrong = {}
+    for number, each in enumerate(STOPPED_PODS):
+        annotations = {names.CLIENT_ID: _client_id(number), **each.account}
+        about = {"annotations": {name: value for name, value in annotations.items() if value}}
+        await container_lab.create(
+            "ServiceAccount", each.name, metadata={"name": each.name, **about}
+        )
+        pods = {f"{each.name}-{policy.lower()}": policy for policy in ("Never", "Always")}
+        await asyncio.gather(
+            *(_create_stopped(container_lab, name, each, policy) for name, policy in pods.items())
+        )
+        for name in pods:
+            found = await _diagnose(container_lab, name)
+            first, last = found[0], found[-1]
+            if (
+                first["check"] != each.check
+                or each.says not in f"{first['object']} {first['message']}"
+                or each.fix not in first["fix"]
+                or (each.check not in SYMPTOMS and last["check"] not in {*SYMPTOMS, each.check})
+            ):
+                wrong[name] = found
+            path = f"/api/v1/namespaces/{container_lab.namespace}/pods/{name}"
+            await container_lab.client.delete(path)
+    assert wrong == {}
+
+
+async def _create_stopped(
+    container_lab: ContainerLab, name: str, each: StoppedPod, policy: str
+) -> None:
+    """Create a pod and wait until it has stopped, or cannot start."""
+    one = {
+        "name": "app",
+        "image": "none",
+        "command": ["python", "-c", each.program],
+        **each.container,
+    }
+    spec = {
+        "serviceAccountName": each.name,
+        "restartPolicy": policy,
+        "containers": [one],
+        "volumes": list(each.volumes),
+    }
+    await container_lab.create(
+        "Pod", name, metadata={"name": name, "labels": each.labels}, spec=spec
+    )
+    path = f"/api/v1/namespaces/{container_lab.namespace}/pods"
+    async with asyncio.timeout(120):
+        params = {"fieldSelector": f"metadata.name={name}"}
+        async for _, item in container_lab.client.watch(path, params):
+            [status] = item.get("status", {}).get("containerStatuses") or [{}]
+            state = status.get("state") or {}
+            reason = (state.get("waiting") or {}).get("reason")
+            if "terminated" in state or reason in (
+                "CrashLoopBackOff",
+                "CreateContainerConfigError",
+            ):
+                return
+
+
+async def _diagnose(container_lab: ContainerLab, name: str) -> list[Object]:
+    """Return the findings that the command line prints."""
+    where = ["-n", container_lab.namespace]
+    where += ["--kubeconfig", str(container_lab.podpass.data_dir / "kubeconfig")]
+    done = await asyncio.to_thread(
+        container_lab.podpass, "doctor", f"pod/{name}", *where, "-o", "json"
+    )
+    assert done.returncode == 1, done.stderr
+    found: list[Object] = json.loads(done.stdout)["workloads"][0]["findings"]
+    return found
 
 
 async def test_output_has_no_token_and_the_exit_code_follows_the_result(

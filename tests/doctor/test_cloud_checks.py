@@ -21,16 +21,18 @@ from podpass.doctor.cloud_model import (
 from podpass.doctor.cluster_model import ClusterFacts, PodToken, Preview
 from podpass.doctor.directory_facts import IdentityReader
 from podpass.doctor.model import Diagnosis, Unread
-from podpass.doctor.pod_manifest import find_vault
+from podpass.doctor.pod_manifest import find_manifest, find_vault
 from podpass.doctor.resource_facts import (
     RequestedResource,
     ResourceReader,
     parse_requested_resource,
 )
 from podpass.errors import UsageError
+from podpass.explain.recognition import recognize
 from podpass.provision.connection import RequestLimits
 from podpass.provision.endpoints import find_endpoints
 from podpass.provision.model import CredentialInfo
+from tests.doctor.broken_cluster import STOPPED, build_status
 from tests.provision.api_server import ScriptedResponse, scripted_api
 from tests.tunnel import connect_proxy
 
@@ -441,4 +443,16 @@ async def test_hostile_role_definition_id_sends_no_request_to_another_host(tmp_p
     ],
 )
 def test_vault_is_found_only_in_a_vault_url_of_the_pods_variables(value: str, vault: str) -> None:
-    assert find_vault(_cluster(VAULT_URL=value), "vault.azure.net") == vault
+    assert find_vault(find_manifest(_cluster(VAULT_URL=value)), "vault.azure.net") == vault
+
+
+def test_fix_has_the_ids_of_the_directory_and_not_those_that_a_pod_has_logged() -> None:
+    """Else a pod could choose which identity an operator gives a role at which vault."""
+    scope = "/subscriptions/s/resourcegroups/g/providers/microsoft.keyvault/vaults/payroll"
+    logged = f"ForbiddenByRbac Caller: appid=a;oid={CLIENT} Resource: '{scope}/secrets/a'"
+    status = build_status("app", STOPPED["ended"], restarts=0)
+    cluster = replace(_cluster(), pod={"status": status}, log=recognize(logged))
+    found = examine(Facts(cluster=cluster, cloud=CLOUD)).findings[-1]
+    assert found.check == "container-error"
+    assert f"--assignee-object-id {APPLICATION.principal_id} " in found.fix
+    assert found.fix.endswith("--scope VAULT_ID")

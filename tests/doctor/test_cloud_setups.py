@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
-from podpass.doctor.checks import CHECKS
-from podpass.doctor.model import Diagnosis
+from podpass.doctor.check import Facts
+from podpass.doctor.checks import CHECKS, examine
+from podpass.doctor.model import Diagnosis, Unread
 from podpass.local.control_plane.programs import ASSETS
 from tests.cli.azure_world import AzureWorld
+from tests.doctor.broken_cluster import STOPPED, build_status
 from tests.doctor.cloud_world import NO_CLIENT_ID, CloudWorld, Workload, connected
 from tests.local.instances import Podpass
 
@@ -464,26 +467,40 @@ def world(request: pytest.FixtureRequest, make_podpass: Callable[[], Podpass]) -
     return found
 
 
-def _diagnose(world: AzureWorld, setup: SetUp) -> tuple[Diagnosis, str]:
-    """Return the diagnosis of a set-up, and the part of the fix that is expected."""
+def _stop(facts: Facts, state: dict[str, Any]) -> Facts:
+    """Return the facts of a pod whose container has stopped, and whose log cannot be read."""
+    cluster = facts.cluster
+    if not isinstance(pod := cluster.pod or getattr(cluster.preview, "pod", None), dict):
+        return facts
+    stopped = pod | {"status": build_status("app", state, restarts=1)}
+    return replace(facts, cluster=replace(cluster, pod=stopped, log=Unread("no log")))
 
-    async def run() -> tuple[Diagnosis, str]:
+
+def _diagnose(world: AzureWorld, setup: SetUp) -> tuple[Diagnosis, str, list[Diagnosis]]:
+    """Return the diagnosis of a set-up, the expected part of the fix, and the diagnoses of stopped pods."""
+
+    async def run() -> tuple[Diagnosis, str, list[Diagnosis]]:
         async with connected(world) as cloud:
             workload = Workload(name=setup.id, credentials=[cloud.credential(setup.id)])
             setup.before(cloud, workload)
             await cloud.create(workload)
             if setup.after is not None:
                 await setup.after(cloud, workload)
-            return await cloud.diagnose(workload), setup.fix.format_map(workload.ids)
+            facts = await cloud.read(workload)
+            stopped = [examine(_stop(facts, state)) for state in STOPPED.values()]
+            return examine(facts), setup.fix.format_map(workload.ids), stopped
 
     return asyncio.run(run())
 
 
 @pytest.mark.parametrize("setup", SETUPS, ids=lambda each: each.id)
 def test_broken_cloud_setup_is_reported_with_its_fix(world: AzureWorld, setup: SetUp) -> None:
-    found, fix = _diagnose(world, setup)
+    found, fix, stopped = _diagnose(world, setup)
     assert found.findings, found.not_checked
     first, *others = found.findings
+    checks = [each.check for each in found.findings]
+    for each in stopped:  # an ended and a crash-looping pod
+        assert [one.check for one in each.findings] == [*checks, "container-not-running"]
     assert first.check == setup.finding
     assert setup.says in first.message
     assert first.fix
@@ -509,7 +526,7 @@ _HEALTHY = (
 def test_healthy_setup_is_not_named_and_every_check_is_made(
     world: AzureWorld, setup: SetUp
 ) -> None:
-    found, _ = _diagnose(world, setup)
+    found, _, _ = _diagnose(world, setup)
     assert list(found.findings) == []
     assert list(found.not_checked) == []
     assert len(found.passed) == len(CHECKS)

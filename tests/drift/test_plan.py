@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from kubeling.apiserver.patch.json_patch import json_patch
 
 from podpass import names
 from podpass.account.annotations import filter_annotations, parse_identity_config
@@ -22,7 +23,6 @@ from podpass.drift.plan import (
     is_selected,
     read_rollout,
 )
-from podpass.kubernetes.apiserver.patch.json_patch import json_patch
 from podpass.settings import WebhookSettings
 
 TENANT = "11111111-1111-4111-8111-111111111111"

@@ -26,11 +26,11 @@ async def trust(world: "World", client_id: str = "", **changes: Any) -> None:
     await world.change(client_id or world.APPLICATION, credentials=(credential,))
 
 
-async def get_token(world: "World", scope: str = SCOPE, **changes: str | None) -> str:
-    """Get a token of this service as the managed identity, with changes to the form."""
-    answer = await world.request_token(None, scope=scope, **changes)
-    assert answer.status == 200, answer.body
-    return str(answer.body["access_token"])
+async def get_token(world: "World", scope: str = SCOPE) -> str:
+    """Get a token of this service as the managed identity, from the managed identity endpoint."""
+    resource = scope.removesuffix("/.default")
+    issued = await world.app.managed_identities.issue(world.TENANT, world.CLIENT, resource)
+    return issued.token
 
 
 async def present(world: "World", assertion: str, **changes: str | None) -> "Answer":

@@ -51,6 +51,15 @@ def test_version_1_token_has_the_expected_claims() -> None:
     }
 
 
+def test_federation_and_capabilities_are_claims_of_the_token() -> None:
+    federated = ClientAuthentication(acr=Acr.ASSERTION, credential="c", is_federated=True)
+    found = claims(client_auth=federated, capabilities=("CP1",))
+    assert {name: found[name] for name in found.keys() - claims().keys()} == {
+        "xms_ficinfo": "CAAQABgAIAA",
+        "xms_cc": ["CP1"],
+    }
+
+
 def test_version_2_token_has_the_expected_claims() -> None:
     assert claims(
         resource=replace(RESOURCE, token_version=2),

@@ -91,6 +91,7 @@ async def test_v1_token_names_resource_tenant_and_managed_identity(world: "World
         "sub": world.OBJECT,
         "tid": world.TENANT,
         "ver": "1.0",
+        "xms_ficinfo": "CAAQABgAIAA",
         "xms_mirid": world.MIRID,
     }
 
@@ -353,6 +354,26 @@ async def test_granted_request_is_logged_without_tokens(
     everything = repr([vars(record) for record in caplog.records])
     for secret in (token, token.rpartition(".")[2], answer.body["access_token"]):
         assert secret not in everything
+
+
+@pytest.mark.parametrize("subject", ["default:web", "default:other"])
+@pytest.mark.parametrize("pod", ["", "web-1"])
+async def test_request_of_doctor_is_marked_in_the_log_unless_the_token_is_that_of_a_pod(
+    world: "World", caplog: pytest.LogCaptureFixture, pod: str, subject: str
+) -> None:
+    """Fails if a pod hides its exchanges from the counts of the console by the User-Agent of doctor."""
+    caplog.set_level(logging.INFO, "podpass")
+    claims = {"kubernetes.io": {"namespace": "default", "pod": {"name": pod}}} if pod else {}
+    for agent in ("podpass-doctor/1", "azsdk-python-identity/1"):
+        token = world.mint(sub=f"system:serviceaccount:{subject}", **claims)
+        await world.send(
+            f"/{world.TENANT}/oauth2/v2.0/token",
+            body=urlencode(world.form(client_assertion=token)),
+            headers={"User-Agent": agent},
+        )
+    lines = [vars(r) for r in caplog.records if r.getMessage() == "token_request_answered"]
+    assert [each.get("by_doctor", False) for each in lines] == [not pod, False]
+    assert [each.get("pod", "") for each in lines] == [pod, pod]
 
 
 async def test_refused_request_is_logged_with_its_cause(

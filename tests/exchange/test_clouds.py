@@ -26,7 +26,7 @@ async def test_documents_tokens_and_keys_have_the_names_of_the_cloud(
     start: "Start", cloud: Cloud
 ) -> None:
     origins = tuple(f"https://{alias}" for alias in cloud.aliases)
-    world = await start(origins=origins, cloud=cloud.name)
+    world = await start(origins=origins, cloud=cloud.name, graph_origin="https://localhost:1")
     tenant, host = world.TENANT, cloud.aliases[-1]
     v2 = await get(world, f"/{tenant}/v2.0/.well-known/openid-configuration", host)
     assert v2["issuer"] == f"https://{cloud.login}/{tenant}/v2.0"

@@ -214,6 +214,7 @@ CAUSES: list[tuple[int, int, str, Cause]] = [
     (700227, 401, "invalid_client", managed_identity_tokens.cause({"aud": "x"}, audiences=("x",))),
     (700229, 401, "invalid_client", managed_identity_tokens.cause({"idtyp": "user"})),
     (700226, 401, "invalid_client", managed_identity_tokens.cause({"azp": UNKNOWN})),
+    (700231, 401, "invalid_client", managed_identity_tokens.cause({"xms_ficinfo": ""})),
     (7002138, 401, "invalid_client", request_with_other_case),
     (700213, 401, "invalid_client", claims(sub="system:serviceaccount:default:other")),
     (70023, 401, "invalid_client", claims(iat=None)),

@@ -1,5 +1,6 @@
 """Metadata documents that clients read before and after a token request."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,6 +35,25 @@ async def test_v2_document_has_every_member_that_clients_read(shared: "World") -
     ]
     assert body["cloud_instance_name"] == "microsoftonline.com"
     assert body["tenant_region_scope"] is None
+
+
+async def test_documents_name_the_userinfo_endpoint_only_where_graph_is_served(
+    shared: "World", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [f"/{shared.TENANT}{v}/.well-known/openid-configuration" for v in ("", "/v2.0")]
+    for path in paths:
+        assert "userinfo_endpoint" not in (await get(shared, path)).body
+    settings = replace(shared.app._settings, graph_origin="https://graph.test:8444")
+    monkeypatch.setattr(shared.app, "_settings", settings)
+    for path in paths:
+        for host, graph in (
+            ("", "https://graph.test:8444"),
+            # Clients that use Microsoft's names get Microsoft's name of Graph.
+            ("login.microsoftonline.com", "https://graph.microsoft.com"),
+            ("login.windows.net", "https://graph.microsoft.com"),
+        ):
+            answer = await get(shared, path, **({"Host": host} if host else {}))
+            assert answer.body["userinfo_endpoint"] == f"{graph}/oidc/userinfo"
 
 
 async def test_v1_document_has_the_issuer_of_v1_tokens(shared: "World") -> None:

@@ -1,6 +1,6 @@
-"""The released MSAL for Python, unmodified, against a live token service with Microsoft's host name.
+"""The released MSAL and azure-identity for Python, unmodified, against a live token service.
 
-The only change is the port: requests go to the port of the test instead of port 443.
+Microsoft's host name has another port: MSAL's requests go to the port of the test instead of port 443.
 """
 
 import asyncio
@@ -12,9 +12,14 @@ import jwt
 import msal
 import pytest
 import requests
-from cryptography.hazmat.primitives import hashes, serialization
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.identity.aio import CertificateCredential
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from podpass import clock
+from podpass.crypto.jose import private_key_pem
+from podpass.crypto.x509 import encode_pem
 from tests.exchange import managed_identity_tokens
 from tests.exchange.client_auth.test_secrets import DER, SECRET, add_credentials
 from tests.exchange.sign_in.browser import AZ, LOOPBACK, Browser, browsing
@@ -30,6 +35,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 AUTHORITY = "https://login.microsoftonline.com/"
 SCOPES = [f"{ARM}/.default"]
+PRIVATE_PEM = private_key_pem(KEY).decode()
 
 
 class PortMappingSession:
@@ -126,6 +132,7 @@ async def test_password_sign_in_then_refresh_token_gets_tokens_for_other_resourc
         lambda: app.acquire_token_by_username_password(live.ADMIN, live.PASSWORD, SCOPES)
     )
     assert claims_of(result)["upn"] == live.ADMIN
+    assert claims_of(result)["xms_cc"] == ["CP1"]
     accounts = await run_in_thread(app.get_accounts)
     assert [each["username"] for each in accounts] == [live.ADMIN]
     cached = await run_in_thread(lambda: app.acquire_token_silent(SCOPES, accounts[0]))
@@ -250,21 +257,29 @@ async def test_client_secret_gets_a_token(live: "World", port_mapping: PortMappi
 async def test_client_certificate_gets_a_token(
     live: "World", port_mapping: PortMappingSession, named: str
 ) -> None:
-    from cryptography import x509
-
     certificate = x509.load_der_x509_certificate(DER)
-    private = KEY.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ).decode()
-    credential = {"private_key": private}
+    credential = {"private_key": PRIVATE_PEM}
     if named == "thumbprint":
         credential["thumbprint"] = certificate.fingerprint(hashes.SHA1()).hex()
     else:
-        pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
-        credential["public_certificate"] = pem
+        credential["public_certificate"] = encode_pem(certificate).decode()
     assert claims_of(await confidential(live, port_mapping, credential))["appidacr"] == "2"
+
+
+async def test_asynchronous_certificate_credential_gets_a_token(live: "World") -> None:
+    """This credential of azure-identity does not use MSAL, and pads each part of its assertion."""
+    await add_credentials(live)
+    pem = PRIVATE_PEM.encode() + encode_pem(x509.load_der_x509_certificate(DER))
+    credential = CertificateCredential(
+        live.TENANT,
+        live.APPLICATION,
+        certificate_data=pem,
+        authority=live.url,
+        transport=AioHttpTransport(connection_verify=str(live.ca_file)),
+    )
+    async with credential:
+        token = await credential.get_token("https://vault.azure.net/.default")
+    assert claims_of({"access_token": token.token})["appidacr"] == "2"
 
 
 async def test_federated_assertion_gets_a_token(
@@ -274,7 +289,7 @@ async def test_federated_assertion_gets_a_token(
     assert claims_of(await confidential(live, port_mapping, credential))["appidacr"] == "2"
 
 
-async def test_managed_identity_token_is_accepted_as_federated_credential(
+async def test_managed_identity_token_by_a_federated_credential_is_refused_as_credential(
     live: "World", port_mapping: PortMappingSession
 ) -> None:
     """The test uses two clients: the managed identity gets the token, the application sends it."""
@@ -291,6 +306,8 @@ async def test_managed_identity_token_is_accepted_as_federated_credential(
     )
     await managed_identity_tokens.trust(live, issuer=f"{AUTHORITY}{live.TENANT}/v2.0")
     credential = {"client_assertion": got["access_token"]}
+    assert (await confidential(live, port_mapping, credential))["error_codes"] == [700231]
+    credential = {"client_assertion": await managed_identity_tokens.get_token(live)}
     claims = claims_of(await confidential(live, port_mapping, credential))
     assert (claims["appid"], claims["appidacr"]) == (live.APPLICATION, "2")
 

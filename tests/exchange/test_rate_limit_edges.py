@@ -1,4 +1,4 @@
-"""Edge cases of the rate limiter: the end of a burst, of a penalty, and of the connection limit."""
+"""Edge cases of the rate limiter: the end of a burst and of a penalty."""
 
 import pytest
 
@@ -10,40 +10,6 @@ from tests.exchange.test_rate_limits import CLIENT, HERE, THERE, LimiterHarness
 @pytest.fixture
 def harness() -> LimiterHarness:
     return LimiterHarness()
-
-
-def test_connections_of_an_address_are_counted(harness: LimiterHarness) -> None:
-    limiter = harness.limiter(connections=2)
-    assert limiter.allow_connection(HERE)
-    for _ in range(2):
-        assert limiter.allow_connection(HERE)
-        limiter.on_open(HERE)
-    assert (limiter.allow_connection(HERE), limiter.allow_connection(THERE)) == (False, True)
-    limiter.on_close(HERE)
-    assert limiter.allow_connection(HERE)
-    limiter.on_open(HERE)
-    assert not limiter.allow_connection(HERE)
-    for _ in range(5):
-        limiter.on_close(HERE)
-    limiter.on_open(HERE)
-    assert limiter.allow_connection(HERE)
-    limiter.on_open(HERE)
-    assert not limiter.allow_connection(HERE)
-
-
-def test_address_without_connections_is_not_stored(harness: LimiterHarness) -> None:
-    limiter = harness.limiter(connections=1)
-    limiter.on_open(HERE)
-    limiter.on_close(HERE)
-    limiter.on_close(THERE)
-    assert not limiter._connections
-
-
-def test_connection_limit_of_one_allows_one(harness: LimiterHarness) -> None:
-    limiter = harness.limiter(connections=1)
-    assert limiter.allow_connection(HERE)
-    limiter.on_open(HERE)
-    assert not limiter.allow_connection(HERE)
 
 
 def test_penalty_ends_exactly_and_can_start_again(harness: LimiterHarness) -> None:

@@ -27,7 +27,6 @@ class LimiterHarness:
         refused: Rate = OFF,
         devices: Rate = OFF,
         penalty_seconds: float = 30,
-        connections: int = 0,
     ) -> RateLimiter:
         limits = RateLimits(
             client=client,
@@ -35,7 +34,6 @@ class LimiterHarness:
             refused=refused,
             devices=devices,
             penalty_seconds=penalty_seconds,
-            connections=connections,
         )
         return RateLimiter(limits, lambda: self.now, on_block=self.blocked.append)
 
@@ -204,23 +202,11 @@ def test_zero_penalty_blocks_nothing(harness: LimiterHarness) -> None:
     assert harness.blocked == []
 
 
-def test_connections_of_one_address_are_bounded(harness: LimiterHarness) -> None:
-    limiter = harness.limiter(connections=2)
-    limiter.on_open(HERE)
-    limiter.on_open(HERE)
-    assert not limiter.allow_connection(HERE)
-    assert limiter.allow_connection(THERE)
-    limiter.on_close(HERE)
-    assert limiter.allow_connection(HERE)
-
-
 def test_ipv6_network_counts_as_one_address(harness: LimiterHarness) -> None:
-    limiter = harness.limiter(source=Rate(per_second=1, burst=1), connections=1)
+    limiter = harness.limiter(source=Rate(per_second=1, burst=1))
     assert limiter.acquire("2001:db8:1:2::1", "") is None
     assert limiter.acquire("2001:db8:1:2:ffff::9", "") is not None
     assert limiter.acquire("2001:db8:1:3::1", "") is None
-    limiter.on_open("2001:db8:1:2::1")
-    assert not limiter.allow_connection("2001:db8:1:2::2")
 
 
 def test_ipv4_mapped_ipv6_address_is_the_ipv4_address(harness: LimiterHarness) -> None:
@@ -252,5 +238,3 @@ def test_nothing_is_stored_without_a_limit(harness: LimiterHarness) -> None:
     limiter = harness.limiter()
     assert all(limiter.acquire(HERE, CLIENT) is None for _ in range(1000))
     assert limiter._sources._full._entries == {}
-    limiter.on_close(HERE)
-    assert limiter._connections == {}

@@ -151,6 +151,64 @@ def test_generated_request_id_is_a_random_guid() -> None:
     assert all(len({each[19] + each[place] for each in made}) == 4 * 16 for place in free)
 
 
+def request_with_claims(claims: str) -> token_request.TokenRequest:
+    return token_request.TokenRequest(
+        tenant="t", version=2, origin="https://login.test", form={"claims": claims}
+    )
+
+
+@pytest.mark.parametrize(
+    ("claims", "capabilities"),
+    [
+        ("", ()),
+        # As azure-identity and az, and as @azure/identity send it.
+        ('{"access_token": {"xms_cc": {"values": ["CP1"]}}}', ("CP1",)),
+        (
+            '{"id_token":{"signin_state":{"essential":false}},"access_token":{"xms_cc":{"values":["cp1"]}}}',
+            ("cp1",),
+        ),
+        (
+            '{"access_token":{"xms_cc":{"values":["CP2","CP1","CP1",1,{}]},"nbf":{"essential":true}}}',
+            ("CP1",),
+        ),
+        # OIDC Core, section 5.5: null requests a claim without conditions.
+        ('{"access_token":{"xms_cc":null}}', ()),
+        ('{"access_token":null}', ()),
+        ('{"access_token":[]}', ()),
+        ('{"access_token":{"xms_cc":{"values":"CP1"}}}', ()),
+        ('{"userinfo":{"email":null}}', ()),
+        ("{}", ()),
+    ],
+)
+def test_capabilities_are_read_from_the_claims_parameter(
+    claims: str, capabilities: tuple[str, ...]
+) -> None:
+    assert token_request.read_capabilities(request_with_claims(claims)) == capabilities
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        "{",
+        "[]",
+        "null",
+        '"CP1"',
+        '{"access_token":{},"access_token":{}}',
+        '{"a":NaN}',
+        r'{"a":"\ud800"}',
+        "[" * 2000,
+        '{"a":' * 600 + "1" + "}" * 600,
+        '{"a":"' + "x" * 4096 + '"}',
+    ],
+)
+def test_malformed_claims_parameter_is_refused(claims: str) -> None:
+    with pytest.raises(AadstsError) as caught:
+        token_request.read_capabilities(request_with_claims(claims))
+    assert (caught.value.entry.number, caught.value.step) == (9002313, "request")
+    assert caught.value.error == "invalid_request"
+    assert "the parameter claims is " in caught.value.message
+
+
 def test_missing_parameter_is_returned_as_empty_text() -> None:
     request = token_request.TokenRequest(tenant="t", version=2, origin="o", form={"a": "b"})
     assert (request.get("a"), request.get("b")) == ("b", "")

@@ -14,6 +14,7 @@ import aiohttp
 import trustme
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
+from kubeling.service_account.claims import ObjectRef, make_claims
 
 from podpass import names
 from podpass.assertion import app as issuer_app
@@ -36,7 +37,6 @@ from podpass.exchange.sign_in import passwords
 from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.http import server
 from podpass.http.fetcher import Fetcher, FetchRules
-from podpass.kubernetes.service_account.claims import ObjectRef, make_claims
 from podpass.kubernetes.service_account.names import subject
 from podpass.settings import AuthoritySettings
 

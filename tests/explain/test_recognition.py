@@ -136,6 +136,29 @@ def test_error_of_another_file_or_program_has_no_finding(text: str) -> None:
     assert ids(text) == []
 
 
+def test_only_known_placeholders_of_a_command_are_replaced() -> None:
+    [found] = recognize("no tenant ID specified. Check pod configuration").findings
+    assert "doctor web -n NAMESPACE names" in found.fill({"POD": "web"}).sentence.run
+    [found] = recognize("ErrorCode:ContainerNotFound").findings
+    filled = found.fill({"SERVICEACCOUNT": "web", "NAMESPACE": "shop"}).sentence.run
+    assert "--account-name ACCOUNT" in filled  # a storage account
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "excerpt"),
+    [
+        ("", "", "ForbiddenByRbac"),
+        ("app: ", " here", "app: ForbiddenByRbac here"),
+        ("word " * 50, "", f"{'word ' * 50}ForbiddenByRbac"),
+        ("word " * 99, " word" * 90, f"...{'word ' * 60}ForbiddenByRbac{' word' * 37}..."),
+    ],
+    ids=["alone", "short", "long message", "longer than a message"],
+)
+def test_excerpt_is_cut_between_words_and_marked(before: str, after: str, excerpt: str) -> None:
+    [found] = recognize(f"{before}ForbiddenByRbac{after}").findings
+    assert found.excerpt == excerpt
+
+
 def test_cause_hides_sentences_that_repeat_it() -> None:
     assert ids(f"DefaultAzureCredential: failed to acquire a token.\n{FORBIDDEN}") == [
         "vault_forbidden_by_rbac"
@@ -151,7 +174,7 @@ def test_findings_are_in_the_order_of_the_text() -> None:
 def test_excerpt_is_bounded_and_has_the_words() -> None:
     (found,) = recognize("x" * 9000 + FORBIDDEN + "y" * 9000).findings
     assert "authorized" in found.excerpt
-    assert len(found.excerpt) <= 300
+    assert len(found.excerpt) <= 510
 
 
 @pytest.mark.parametrize(

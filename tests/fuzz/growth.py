@@ -16,14 +16,15 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from podpass.kubernetes.apiserver import decoding, schema, selectors
-from podpass.kubernetes.apiserver.admission import warning_headers
-from podpass.kubernetes.apiserver.auth import rbac
-from podpass.kubernetes.apiserver.defaulting import defaults
-from podpass.kubernetes.apiserver.kinds import KINDS, Kind
-from podpass.kubernetes.apiserver.patch import json_patch, server_side_apply
-from podpass.kubernetes.apiserver.read import table
-from podpass.kubernetes.apiserver.validation import validate
+from kubeling.apiserver import decoding, schema, selectors
+from kubeling.apiserver.admission import warning_headers
+from kubeling.apiserver.auth import rbac
+from kubeling.apiserver.defaulting import defaults
+from kubeling.apiserver.kinds import KINDS, Kind
+from kubeling.apiserver.patch import json_patch, server_side_apply
+from kubeling.apiserver.read import table
+from kubeling.apiserver.validation import validate
+
 from tests.fuzz.growth_templates import build_template
 
 SIZES = (16, 32, 64)
@@ -35,7 +36,7 @@ MAX_QUADRATIC = 0.2
 MAX_TEMPLATES = 300
 MAX_TEMPLATE_BYTES, MAX_CHOICES = 1500, 60
 
-_KINDS = {kind.kind: kind for kind in KINDS}
+_KINDS = {kind.type_name: kind for kind in KINDS}
 _SCANS = ("count", "index", "remove")
 _seen: set[str] = set()
 

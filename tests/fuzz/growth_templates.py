@@ -7,11 +7,11 @@ repeat.
 from collections.abc import Sequence
 from typing import Any
 
-from podpass.kubernetes.apiserver import schema
-from podpass.kubernetes.apiserver.kinds import KINDS
-from podpass.kubernetes.apiserver.patch import list_merge
+from kubeling.apiserver import schema
+from kubeling.apiserver.kinds import KINDS
+from kubeling.apiserver.patch import list_merge
 
-_STORED = tuple(kind.kind for kind in KINDS if kind.stored)
+_STORED = tuple(kind.type_name for kind in KINDS if kind.stored)
 # Kinds with lists that merge and with lists of lists are chosen more often than the others.
 _FREQUENT = ("Pod", "Deployment", "Service", "ConfigMap", "ServiceAccount", "Role", "NetworkPolicy")
 STEPS = ("apply", "strategic", "track", "write", "update", "merge", "table")
@@ -76,7 +76,7 @@ def _value(choices: Choices, kind: str, depth: int) -> Any:
     if kind in schema.types():
         return _object(choices, kind, depth)
     match kind:
-        case "integer":
+        case "integer" | "int32":
             return choices.one_of((1, 80, 0))
         case "boolean":
             return choices.one_of((True, False))

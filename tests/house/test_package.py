@@ -38,9 +38,9 @@ def test_package_is_marked_as_typed() -> None:
 
 
 def test_wheel_contains_every_data_file() -> None:
-    package = ROOT / "src" / "podpass"
+    package = ROOT / "kubeling" / "src" / "kubeling"
     data = {str(path.relative_to(package)) for path in package.rglob("*.json")}
-    assert {"kubernetes/apiserver/schema.json", "kubernetes/apiserver/protobuf.json"} <= data
+    assert {"apiserver/releases/1.37/types.json", "apiserver/protobuf.json"} <= data
     assert not {"exclude", "only-include"} & WHEEL.keys()
 
 

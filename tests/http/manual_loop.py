@@ -68,6 +68,8 @@ class FakeTransport(asyncio.Transport):
 
     def resume_reading(self) -> None: ...
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
 
 class FakeClient:
     """A client that sends parts of requests at exact times."""

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ class RecordingFilter:
     """A connection filter that counts calls, and blocks configured addresses."""
 
     blocked: set[str] = field(default_factory=set)
-    open: Counter[str] = field(default_factory=Counter)
     checks: int = 0
+    dropped: int = 0
     unused: Counter[str] = field(default_factory=Counter)
 
     def allow_connection(self, source: str) -> bool:
@@ -41,11 +42,8 @@ class RecordingFilter:
     def allow_request(self, source: str) -> bool:
         return source not in self.blocked
 
-    def on_open(self, source: str) -> None:
-        self.open[source] += 1
-
-    def on_close(self, source: str) -> None:
-        self.open[source] -= 1
+    def on_dropped(self) -> None:
+        self.dropped += 1
 
     def on_unused(self, source: str) -> None:
         self.unused[source] += 1
@@ -116,7 +114,6 @@ async def test_blocked_address_is_closed_before_tls() -> None:
             assert await _is_closed(reader)
             writer.close()
     assert filter_.checks == 1
-    assert filter_.open["127.0.0.1"] == 0
 
 
 async def test_open_connection_is_closed_when_its_address_is_blocked() -> None:
@@ -142,10 +139,11 @@ async def test_open_connection_is_closed_when_its_address_is_blocked() -> None:
         writer.close()
         await asyncio.sleep(0.05)
     assert len(asked) == 3
-    assert filter_.open["127.0.0.1"] == 0
 
 
-async def test_filter_is_called_for_each_open_and_close(leaf: tuple[trustme.CA, Path]) -> None:
+async def test_filter_is_called_for_each_connection_without_a_request(
+    leaf: tuple[trustme.CA, Path],
+) -> None:
     ca, path = leaf
     filter_, trust = RecordingFilter(), ssl.create_default_context()
     ca.configure_trust(trust)
@@ -165,16 +163,14 @@ async def test_filter_is_called_for_each_open_and_close(leaf: tuple[trustme.CA, 
         good.write(REQUEST)
         await reader.readuntil(b"{}")
         assert (server.connections, server.in_flight) == (1, 0)
-        assert filter_.open["127.0.0.1"] == 2
         silent.close()
         good.close()
         other.close()
         for _ in range(500):
-            if not filter_.open["127.0.0.1"]:
+            if filter_.unused["127.0.0.1"] == 2 and not server.connections:
                 break
             await asyncio.sleep(0.01)
-        assert filter_.open["127.0.0.1"] == 0
-        assert filter_.unused["127.0.0.1"] == 2
+    assert filter_.unused["127.0.0.1"] == 2
 
 
 async def test_connection_without_complete_request_is_reported_as_unused(
@@ -186,7 +182,7 @@ async def test_connection_without_complete_request_is_reported_as_unused(
     ca.configure_trust(trust)
     sock = serve.bind("127.0.0.1", 0)
     tls = serve.server_tls(str(path), str(path))
-    async with serve.serving(_app, sock, tls, connection_filter=filter_):
+    async with serve.serving(_app, sock, tls, connection_filter=filter_) as server:
         for sent, expected in ((b"", 1), (REQUEST[:-2], 2), (REQUEST, 2)):
             reader, writer = await asyncio.open_connection(
                 *sock.getsockname(), ssl=trust, server_hostname="localhost"
@@ -197,10 +193,48 @@ async def test_connection_without_complete_request_is_reported_as_unused(
             writer.close()
             await reader.read()
             for _ in range(500):
-                if not filter_.open["127.0.0.1"]:
+                if filter_.unused["127.0.0.1"] == expected and not server.connections:
                     break
                 await asyncio.sleep(0.01)
             assert filter_.unused["127.0.0.1"] == expected
+
+
+@pytest.mark.parametrize("is_proxy", [False, True])
+async def test_address_gets_its_share_of_connections(is_proxy: bool) -> None:
+    """The attack: one address takes all connections. A proxy is exempt: many clients are behind it."""
+    filter_, sock = RecordingFilter(), serve.bind("127.0.0.1", 0)
+    limits = serve.Limits(source_connections=2)
+    proxies = (ip_network("127.0.0.2/32"),) if is_proxy else ()
+
+    def connect(source: str) -> socket.socket | None:
+        """Connect and send a request; return the open connection if it gets a response."""
+        made = socket.create_connection(sock.getsockname(), 30, source_address=(source, 0))
+        stack.callback(made.close)
+        try:
+            made.sendall(REQUEST)
+            return made if made.recv(4096) else None
+        except ConnectionError:
+            return None
+
+    async def is_served(source: str) -> socket.socket | None:
+        return await asyncio.to_thread(connect, source)
+
+    with contextlib.ExitStack() as stack:
+        async with serve.serving(
+            _app, sock, limits=limits, connection_filter=filter_, proxies=proxies
+        ) as server:
+            first, second, third = [await is_served("127.0.0.2") for _ in range(3)]
+            assert first
+            assert second
+            assert bool(third) == is_proxy
+            assert filter_.dropped == (0 if is_proxy else 1)
+            assert await is_served("127.0.0.3")
+            opened = server.connections
+            first.close()
+            async with asyncio.timeout(30):
+                while server.connections == opened:  # noqa: ASYNC110 a lost connection sets no event
+                    await asyncio.sleep(0.01)
+            assert await is_served("127.0.0.2")
 
 
 async def test_handshakes_count_against_connection_limit(leaf: tuple[trustme.CA, Path]) -> None:

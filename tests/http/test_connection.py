@@ -375,10 +375,10 @@ async def test_aborted_connection_does_not_affect_others() -> None:
 
 async def test_responses_are_in_the_order_of_requests() -> None:
     slow = POST.replace(b"/echo", b"/slow")
-    answer = await _send_parts(FastPathApp(), [slow + _get(b"/echo") + POST + LAST])
+    answer = await _send_parts(FastPathApp(), [slow + _get(b"/echo") + LAST])
     order = [answer.index(text) for text in (b"/slow", b"'GET'", b"4b'last'")]
     assert order == sorted(order)
-    assert answer.count(b"HTTP/1.1 200") == 4
+    assert answer.count(b"HTTP/1.1 200") == 3
 
 
 async def test_connection_with_a_stalled_body_is_closed_on_fast_path() -> None:
@@ -402,7 +402,7 @@ async def test_body_sent_slowly_is_closed(app: App) -> None:
 
 
 @pytest.mark.parametrize("app", [App(), FastPathApp()])
-@pytest.mark.parametrize("count", [MAX_PIPELINED, 3000])
+@pytest.mark.parametrize("count", [MAX_PIPELINED, MAX_PIPELINED + 1, 3000])
 async def test_pipelined_requests_are_limited(app: App, count: int) -> None:
     """One connection could use all memory: a waiting request needs 40 times the memory of its bytes."""
     asked = []

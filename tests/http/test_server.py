@@ -78,6 +78,15 @@ def test_head_over_limit_is_refused_before_it_ends(client: FakeClient) -> None:
     assert client.transport.closed_at == 0
 
 
+def test_head_with_too_many_headers_is_refused_before_it_ends(client: FakeClient) -> None:
+    """A header of four bytes needs 40 times its memory: such heads would use up a memory limit."""
+    client.send(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X:\r\n" * (LIMITS.head_fields - 1))
+    assert client.transport.closed_at is None
+    client.send(b"X:\r\n\r\n")
+    assert b" 431 " in client.transport.written
+    assert client.transport.closed_at == 0
+
+
 def test_complete_head_over_limit_is_refused(client: FakeClient) -> None:
     client.send(b"GET / HTTP/1.1\r\nX: " + b"a" * 5000 + b"\r\n\r\n")
     assert b" 431 " in client.transport.written

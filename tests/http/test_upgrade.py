@@ -8,7 +8,6 @@ from typing import Any
 from podpass.http import server
 from podpass.http.server import Receive, Scope, Send
 from podpass.http.upgrade import BUFFER_BYTES, offered_upgrade
-from podpass.http.websocket_relay import relay_frames
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n"
 HEADERS = ((b"connection", b"Upgrade"), (b"upgrade", b"echo"))
@@ -95,26 +94,3 @@ async def test_client_that_sends_much_before_the_response_is_disconnected() -> N
         with contextlib.suppress(ConnectionError):
             assert await asyncio.wait_for(reader.read(), 20) == b""
         waiting.set()
-
-
-class Writer:
-    """Records each write."""
-
-    def __init__(self) -> None:
-        self.writes: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        self.writes.append(data)
-
-    async def drain(self) -> None:
-        """Wait for nothing."""
-
-
-async def test_each_websocket_frame_is_relayed_in_one_write() -> None:
-    """Fails if frames are joined: older Python clients do not see the second frame of a TLS record."""
-    frames = [b"\x82\x01a", b"\x82\x00", b"\x82\x7e\x01\x00" + b"b" * 256, b"\x88\x02\x03\xe8"]
-    reader, writer = asyncio.StreamReader(), Writer()
-    reader.feed_data(b"".join(frames) + b"\x82\x7e\x01")
-    reader.feed_eof()
-    await relay_frames(reader, writer)  # type: ignore[arg-type]
-    assert writer.writes == frames

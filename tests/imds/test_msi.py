@@ -7,7 +7,9 @@ import time
 import pytest
 from azure.identity import ManagedIdentityCredential
 
+from podpass import names
 from podpass.crypto import jose
+from tests.exchange import managed_identity_tokens
 from tests.imds.conftest import Sidecar
 
 PATH = "/msi/token"
@@ -110,3 +112,16 @@ async def test_sdk_gets_a_token_with_the_variables_of_a_protocol(
 
     claims = jose.parse(await asyncio.to_thread(get_token)).claims
     assert claims["appid"] == (client or sidecar.world.CLIENT)
+
+
+async def test_token_of_the_sidecar_is_refused_as_credential_of_an_application(
+    sidecar: Sidecar,
+) -> None:
+    """The sidecar exchanges a federated credential, and Entra accepts one federated hop only."""
+    await managed_identity_tokens.trust(sidecar.world)
+    status, body, _ = await sidecar.get(
+        f"{PATH}?resource={names.EXCHANGE_AUDIENCE}", headers=APP_SERVICE
+    )
+    assert status == 200, body
+    token = json.loads(body)["access_token"]
+    assert (await managed_identity_tokens.present(sidecar.world, token)).code == 700231

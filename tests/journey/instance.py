@@ -132,11 +132,17 @@ class Instance:
         labels: dict[str, str] | None = None,
         annotations: dict[str, str] | None = None,
         env: Mapping[str, str] | None = None,
+        **more: Any,
     ) -> None:
         """Create a pod with one container, `app`, that is not started again."""
         variables = [{"name": key, "value": value} for key, value in (env or {}).items()]
         container = {"name": "app", "image": "none", "command": command, "env": variables}
-        spec = {"serviceAccountName": account, "restartPolicy": "Never", "containers": [container]}
+        spec: dict[str, Any] = {
+            "serviceAccountName": account,
+            "restartPolicy": "Never",
+            "containers": [container],
+        }
+        spec |= more
         chosen = LABEL if labels is None else labels
         meta = {"name": name, "labels": chosen, "annotations": annotations or {}}
         self.core.create_namespaced_pod(

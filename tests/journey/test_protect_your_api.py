@@ -62,6 +62,7 @@ def documents(instance: Instance) -> Documents:
     found = {(each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(text)}
     for name in ("orders", "shop"):
         core.create_namespaced_service_account("default", found["ServiceAccount", name])
+    core.create_namespaced_service("default", found["Service", "orders"])
     core.create_namespaced_pod("default", found["Pod", "orders"])
     until("the API does not get ready", lambda: is_ready(core, "orders"))
     return found

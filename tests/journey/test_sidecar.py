@@ -106,7 +106,7 @@ def test_pod_with_its_own_network_cannot_connect_to_a_port_of_the_machine(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         command = ["python", "-c", TUNNEL, str(server.getsockname()[1])]
-        instance.create_pod("shared", "web", command)
+        instance.create_pod("shared", "web", command, hostNetwork=True)
         instance.create_pod("own", "web", command, annotations=INJECT)
         assert instance.wait_for_end("shared")[1] == "connected\n"
         assert "502 Bad Gateway" in instance.wait_for_end("own")[1]

@@ -9,7 +9,7 @@ import pytest
 
 from bench.peers.build import CannotBuild, build_program
 from podpass.http.server import PortInUse, bind
-from tests.kubernetes.conftest import ca, ring, serve
+from tests.kubeling.cluster import ca, ring, serve
 from tests.kubernetes_clients.command import CommandLineClient
 from tests.kubernetes_clients.reference import SERVICE, ReferenceWebhook
 from tests.local.kubectl import binaries

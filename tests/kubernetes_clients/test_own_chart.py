@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from podpass.kubernetes.client import KubeClient
+from podpass.local.registration import register_webhook
 from tests.kubernetes_clients.command import CommandLineClient
 from tests.kubernetes_clients.test_helm import kubelet
 
@@ -66,3 +68,14 @@ async def test_the_own_chart_is_installed_upgraded_rolled_back_and_uninstalled(
         await helm("uninstall", *RELEASE, *WAIT)
     await pods(live, 0)
     assert await counts(live) == [0] * len(LISTS)
+
+
+async def test_error_of_helm_on_an_instance_names_the_option_that_leaves_the_webhook_out(
+    live: Any, helm: CommandLineClient
+) -> None:
+    async with KubeClient.from_kubeconfig(live.kubeconfig()) as admin:
+        await register_webhook(admin, "https://127.0.0.1:1/mutate-v1-pod", b"")
+    install = ("install", "podpass", CHART, "-n", SPACE, "--set", TENANT, "--create-namespace")
+    error = await helm(*install, code=1)
+    assert "exists and cannot be imported into the current release" in error
+    assert "podpass up --no-webhook" in error

@@ -4,7 +4,8 @@ import asyncio
 import base64
 from typing import Any
 
-from podpass.kubernetes.apiserver.storage.watch_cache import WatchCache
+from kubeling.apiserver.storage.watch_cache import WatchCache
+
 from tests.kubernetes_clients.reference import HOOKS, SECRET, TENANT, ReferenceWebhook
 
 PODS = "/api/v1/namespaces/default/pods"

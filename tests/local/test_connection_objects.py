@@ -11,7 +11,7 @@ from podpass.directory.resource_manager.cluster_backend import ConnectionObjects
 from podpass.directory.resource_manager.errors import ManagerError
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.local.connection_objects import written
-from tests.kubernetes.conftest import Live, ca, live, ring, serve
+from tests.kubeling.cluster import Live, ca, live, ring, serve
 
 __all__ = ["ca", "live", "ring", "serve"]
 

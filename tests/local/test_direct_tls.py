@@ -9,7 +9,7 @@ import pytest
 from podpass.http.server import bind
 from podpass.local import direct_tls
 from podpass.local.direct_tls import HostsFile, build_hosts, choose_address, try_listen
-from tests.kubernetes.kubelet.cluster import eventually
+from tests.waiting import eventually
 
 
 def test_address_of_an_instance_is_a_loopback_host_address(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kubeling.kubelet.token_manager import IssuedToken
+from kubeling.secret import Secret
 
-from podpass.crypto.secret import Secret
 from podpass.kubernetes.client import KubeUnreachable
-from podpass.kubernetes.kubelet.token_manager import IssuedToken
 from podpass.local import host_token
 from tests.local.instances import Podpass
 
@@ -88,17 +88,19 @@ PROGRAM = """
 import os, sys, time
 from pathlib import Path
 from podpass.cli.main import run
-from podpass.kubernetes.kubelet.token_manager import IssuedToken
+from kubeling.kubelet.token_manager import IssuedToken
 from podpass.local import host_token
 
 # A token of one hour that was issued 50 minutes ago.
 real = host_token.start_refresher
 def old(folder, issued, token_file, request):
     aged = IssuedToken(token=issued.token, issued_at=time.time() - 3000, expires_at=time.time() + 600)
+    # The refresher may replace the token before the program has read it.
+    token_file.with_suffix(".first").write_text(issued.token.reveal())
     real(folder, aged, token_file, request)
 host_token.start_refresher = old
 wait = 'while [ "$a" = "$(cat $f)" ]; do sleep 0.1; done'
-show = f'f=$AZURE_FEDERATED_TOKEN_FILE; a=$(cat $f); {wait}; echo $a; cat $f'
+show = f'f=$AZURE_FEDERATED_TOKEN_FILE; a=$(cat $f.first); {wait}; echo $a; cat $f'
 run(["run", "--as", "default", "--", "sh", "-c", show])
 """
 

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from kubeling.kubelet.images import ImageConfig
 
-from podpass.kubernetes.kubelet.images import ImageConfig
 from podpass.local.image_source import (
     ImagesDamaged,
     ImageUnknown,

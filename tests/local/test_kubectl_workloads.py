@@ -228,7 +228,73 @@ def test_job_fails_at_its_backoff_limit(kubectl: Kubectl, name: str) -> None:
     assert "BackoffLimitExceeded" in kubectl("describe", f"job/{name}")
 
 
-def test_cron_job_is_stored_and_can_be_started_manually(kubectl: Kubectl, name: str) -> None:
+def apply_workload(kubectl: Kubectl, kind: str, name: str, **spec: Any) -> None:
+    pod = {
+        "terminationGracePeriodSeconds": 1,
+        "containers": [{"name": "app", "image": IMAGE}],
+    }
+    body = {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": {"name": name},
+        "spec": {
+            "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": pod},
+            **spec,
+        },
+    }
+    kubectl("apply", "-f", "-", given=json.dumps(body))
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
+def test_workload_with_revisions_is_updated_and_rolled_back(
+    kubectl: Kubectl, name: str, kind: str
+) -> None:
+    sized = kind == "StatefulSet"
+    apply_workload(kubectl, kind, name, **({"replicas": 1, "serviceName": name} if sized else {}))
+    workload = f"{kind.lower()}/{name}"
+
+    def rolled_out() -> str:
+        return kubectl("rollout", "status", workload, "--timeout=50s")
+
+    rolled_out()
+    if sized:
+        kubectl("scale", workload, "--replicas=2")
+        rolled_out()
+        names = [each["metadata"]["name"] for each in list_objects(kubectl, "pods")]
+        assert names == [f"{name}-0", f"{name}-1"]
+    kubectl("set", "image", workload, "app=registry.k8s.io/pause:3.11")
+    rolled_out()
+    history = kubectl("rollout", "history", workload)
+    assert [line.split()[0] for line in history.splitlines()[2:4]] == ["1", "2"]
+    assert "pause:3.11" in kubectl("rollout", "history", workload, "--revision=2")
+    kubectl("rollout", "undo", workload)
+    rolled_out()
+    for pod in list_objects(kubectl, "pods"):
+        assert pod["spec"]["containers"][0]["image"] == IMAGE
+    kubectl("rollout", "restart", workload)
+    rolled_out()
+
+
+def test_quota_and_limit_range_are_shown_and_enforced(kubectl: Kubectl, name: str) -> None:
+    kubectl("create", "quota", "small", "--hard=pods=1,limits.cpu=2")
+    body = {
+        "apiVersion": "v1",
+        "kind": "LimitRange",
+        "metadata": {"name": "defaults"},
+        "spec": {"limits": [{"type": "Container", "default": {"cpu": "1"}}]},
+    }
+    kubectl("create", "-f", "-", given=json.dumps(body))
+    kubectl("run", name, f"--image={IMAGE}")
+    refused = kubectl.fails("run", "second", f"--image={IMAGE}")
+    assert "exceeded quota: small, requested: pods=1, used: pods=1, limited: pods=1" in refused
+    assert "pods: 1/1" in kubectl("get", "quota", "small")
+    assert "limits.cpu: 1/2" in kubectl("get", "quota", "small")
+    assert "limits.cpu  1" in kubectl("describe", "quota", "small")
+    assert "Container" in kubectl("describe", "limitrange", "defaults")
+
+
+def test_cron_job_can_be_started_manually(kubectl: Kubectl, name: str) -> None:
     body = ("cronjob", name, "--image=busybox", "--schedule=0 3 * * *")
     kubectl("create", *body, "--", "sh", "-c", "echo by hand")
     kubectl("create", "job", "now", f"--from=cronjob/{name}")

@@ -18,5 +18,7 @@ def test_pod_reaches_the_services_of_the_instance_but_not_its_own_parts() -> Non
     # The usual gateway connects to addresses of the machine.
     assert reached["127.0.0.1", ports["gateway"]] == ("127.0.0.1", 2000)
     assert ("127.0.0.1", ports["gateway"]) not in reached.values()
+    custom = pod_network(ports, "127.254.1.2", 2000, "https://localhost:3000").outbound
+    assert custom.items() - reached.items() == {(("127.0.0.1", 3000), ("127.0.0.1", 3000))}
     assert network.addresses == ("169.254.169.254",)
     assert "proxy-mode: env" in network.hint

@@ -11,7 +11,7 @@ from podpass.http.server import Receive, Scope, Send, bind, respond, serving
 from podpass.kubernetes.client import KubeClient
 from podpass.kubernetes.client.config import Target
 from podpass.local.registration import apply_rbac, runs_native_sidecars
-from tests.kubernetes.conftest import Live, ca, live, ring, serve
+from tests.kubeling.cluster import Live, ca, live, ring, serve
 
 __all__ = ["ca", "live", "ring", "serve"]
 

@@ -95,7 +95,7 @@ def test_status_contains_all_addresses(running: Podpass) -> None:
     assert status["console"] == f"http://127.0.0.1:{facts['ports']['console']}"
     assert set(status["admin"]) == {"username", "password"}
     assert status["sandbox"] in ("bubblewrap", "namespaces", "rewrite")
-    assert status["pod_network"] in ("pod-addresses", "node-address")
+    assert status["pod_network"] in ("pod-networks", "pod-addresses", "node-address")
     assert list(status["pids"]) == ["podpass"]
     for path in (status["ca_file"], status["kubernetes"]["kubeconfig"]):
         assert Path(path).is_absolute()
@@ -127,6 +127,7 @@ def test_second_start_prints_the_running_instance_and_succeeds(running: Podpass)
 
 def test_second_start_warns_about_ignored_options(running: Podpass) -> None:
     wanted = ["--kubernetes", "kube-apiserver", "--propagation-delay", "30", "--port-base", "0"]
+    wanted += ["--no-webhook"]
     again = running("up", *wanted, env={"PODPASS_ASSERTION_ALGORITHM": "RS256"})
     assert again.returncode == 3
     assert "already running" in again.stderr
@@ -136,6 +137,7 @@ def test_second_start_warns_about_ignored_options(running: Podpass) -> None:
         ("--assertion-algorithm", "RS256", "RS256,RS384,RS512"),
     ):
         assert f"{flag} {value} is ignored: the instance runs with {flag} {runs}\n" in again.stderr
+    assert "--no-webhook is ignored: the instance runs without it\n" in again.stderr
     assert "--port-base" not in again.stderr
     assert "podpass down`, then `podpass up` with them" in again.stderr
     for same in (["up"], ["up", "--port-base", "0"], ["up", "--kubernetes", "embedded"]):

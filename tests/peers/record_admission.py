@@ -20,12 +20,12 @@ from typing import Any
 
 import aiohttp
 import trustme
+from kubeling.apiserver.patch.json_patch import json_patch
 
 from bench.admission import REFERENCE_PORT
 from bench.fake_api_server import FakeApiServer, kubeconfig
 from bench.peers.build import build_program
 from podpass.http.server import bind, serving
-from podpass.kubernetes.apiserver.patch.json_patch import json_patch
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 FILE = VECTORS / "admission_1_31.json"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from podpass.directory.graph.paths import USERINFO
 from podpass.directory.graph.routes import TABLE
 from podpass.directory.resource_manager import endpoints
 from podpass.directory.resource_manager.routes import ROUTES
@@ -44,7 +45,9 @@ def test_resource_manager_is_described_as_it_is_served() -> None:
 
 def test_graph_is_described_as_it_is_served() -> None:
     served = {
-        (method, "/v1.0/" + "/".join(path)) for path, methods in TABLE.items() for method in methods
+        (method, ("/" if path == USERINFO else "/v1.0/") + "/".join(path))
+        for path, methods in TABLE.items()
+        for method in methods
     }
     assert _documented_operations("graph") == served | {("POST", "/v1.0/$batch")}
 

@@ -1,14 +1,18 @@
 """The plugin as tests of another project use it: real SDKs in this process, on one instance."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import aiohttp
+import aiohttp.connector
 import pytest
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
-from azure.identity import ClientSecretCredential, DefaultAzureCredential
+from azure.identity import ClientSecretCredential, DefaultAzureCredential, aio
 from azure.keyvault.secrets import SecretClient
+from azure.keyvault.secrets.aio import SecretClient as AsynchronousSecretClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -50,6 +54,39 @@ def test_default_azure_credential_reads_a_secret_in_the_test_process(
 ) -> None:
     podpass_env.sign_in(podpass.identity("web"))
     assert read_greeting() == "hello"
+
+
+@pytest.fixture
+async def early_session() -> AsyncIterator[aiohttp.ClientSession]:
+    """Yield a session that was created before the variables were set."""
+    async with aiohttp.ClientSession(trust_env=True) as session:
+        yield session
+
+
+async def test_asynchronous_clients_trust_the_instance(
+    early_session: aiohttp.ClientSession, podpass: Podpass, podpass_env: TestEnvironment
+) -> None:
+    """This process imported aiohttp before the CA of the instance existed."""
+    podpass_env.sign_in(podpass.identity("web"))
+    url = "https://tools-vault.vault.azure.net"
+    async with (
+        aio.DefaultAzureCredential(retry_total=0) as credential,
+        AsynchronousSecretClient(url, credential, retry_total=0) as client,
+    ):
+        assert (await client.get_secret("greeting")).value == "hello"
+    async with early_session.get(f"{url}/secrets") as answer:
+        assert answer.status == 401
+
+
+def test_default_tls_context_of_aiohttp_is_restored(podpass: Podpass, tmp_path: Path) -> None:
+    def context() -> Any:
+        return vars(aiohttp.connector)["_SSL_CONTEXT_VERIFIED"]
+
+    before = context()
+    with pytest.MonkeyPatch.context() as patch:
+        TestEnvironment(podpass, patch, tmp_path).use_gateway()
+        assert context() is not before
+    assert context() is before
 
 
 def test_identity_and_vault_are_created_without_az(

@@ -40,6 +40,40 @@ def test_nothing_of_podpass_is_imported():
     loaded = sorted(name for name in sys.modules if name.startswith("podpass"))
     assert loaded == ["podpass", "podpass.pytest", "podpass.pytest.plugin"]
 """
+CREATED_ON_IMPORT = """
+import aiohttp, httpx2, pytest
+from azure.identity import DefaultAzureCredential, aio
+from azure.keyvault.secrets import SecretClient
+from azure.keyvault.secrets.aio import SecretClient as AsynchronousSecretClient
+
+URL = "https://demo-vault.vault.azure.net"
+client = SecretClient(URL, DefaultAzureCredential(), retry_total=0)
+asynchronous_client = AsynchronousSecretClient(URL, aio.DefaultAzureCredential(), retry_total=0)
+http, asynchronous_http = httpx2.Client(), httpx2.AsyncClient()
+
+@pytest.fixture(scope="session")
+def podpass_seed():
+    trust = {"name": "web", "issuer": "cluster", "subject": "system:serviceaccount:shop:web"}
+    access = {"identity": "web", "role": "Key Vault Secrets User"}
+    vault = {"name": "demo-vault", "secrets": {"greeting": "hello"}, "access": [access]}
+    return {"identities": [{"name": "web", "federated_credentials": [trust]}], "vaults": [vault]}
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize("greeting", ["hello", "good evening", "hello"])
+async def test_clients(podpass, greeting):
+    if greeting != "hello":  # the next test has the first secret again
+        podpass.create_vault("demo-vault", {"greeting": greeting})
+    assert client.get_secret("greeting").value == greeting
+    assert (await asynchronous_client.get_secret("greeting")).value == greeting
+    assert http.get(f"{URL}/secrets").status_code == 401
+    assert (await asynchronous_http.get(f"{URL}/secrets")).status_code == 401
+
+def test_another_identity(podpass, podpass_env):
+    podpass_env.sign_in(podpass.create_identity("other", accounts=["default/other"]))
+    with pytest.raises(Exception, match="ForbiddenByRbac"):
+        SecretClient(URL, DefaultAzureCredential(), retry_total=0).get_secret("greeting")
+    assert client.get_secret("greeting").value == "hello"
+"""
 WAITING = """
 import os, pathlib, signal
 
@@ -55,12 +89,14 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "pytest", "-q", *chosen, *arguments]
 
 
-def run_tests(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_tests(
+    folder: Path, text: str, *arguments: str, environ: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     (folder / "test_project.py").write_text(text)
     return subprocess.run(
         command(f"--basetemp={folder / 'base'}", *arguments),
         cwd=folder,
-        env={**os.environ, "NOTES": str(folder)},
+        env={**os.environ, "NOTES": str(folder), **(environ or {})},
         capture_output=True,
         text=True,
         check=False,
@@ -106,6 +142,24 @@ def test_workers_share_an_instance_that_stops_after_the_last_one(tmp_path: Path)
     assert len({each["pid"] for each in found}) == 2
     (data_dir,) = {each["data_dir"] for each in found}
     wait_for_stop(data_dir)
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["session", "worker"])
+def test_clients_that_are_created_on_import_use_the_instance(
+    tmp_path: Path, workers: list[str]
+) -> None:
+    option = ["-o", "podpass_sign_in=shop/web"]
+    temporary = {"TMPDIR": str(tmp_path)}
+    done = run_tests(tmp_path, CREATED_ON_IMPORT, *option, *workers, environ=temporary)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 passed" in done.stdout
+    assert not list(tmp_path.glob("podpass-*")), "the instance is stopped and its folder is deleted"
+
+
+def test_shared_instance_is_refused_with_clients_that_are_created_on_import(tmp_path: Path) -> None:
+    done = run_tests(tmp_path, UNUSED, "-o", "podpass_sign_in=default/web", "--podpass-shared")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "podpass_sign_in needs an instance in each test process" in done.stderr
 
 
 def test_instance_stops_after_its_test_process_was_killed(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return variables with which pip installs without a network, and PODPASS: the working tree's wheel."""
     wheel = build_wheel(tmp_path_factory.mktemp("wheel"))
     return {
-        **pip_variables(),
+        **pip_variables(wheel.parent),
         # Half of the time of an installation is the compilation of modules that no job imports.
         "PIP_COMPILE": "0",
         "PODPASS": f"{wheel}[demo]",

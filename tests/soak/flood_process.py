@@ -1,20 +1,23 @@
 """Send a flood of bad requests from one address, as a separate process that prints its counts each second.
 
 Kinds: `issuers` (assertions of untrusted issuers), `huge` (assertions and bodies over every limit), `clients`
-(unknown client ids), `slow` (connections that send one byte a second), `handshakes` (TLS handshakes without a
-request). Run: python flood_process.py URL CA_FILE SOURCE KIND RATE
+(unknown client ids), `slow` (connections that send one byte a second), `readers` (pipelined requests whose
+responses are not read), `handshakes` (TLS handshakes without a request).
+Run: python flood_process.py URL CA_FILE SOURCE KIND RATE
 """
 
 import asyncio
 import contextlib
 import itertools
 import json
+import socket
 import ssl
 import sys
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -23,7 +26,7 @@ from podpass.crypto import jose
 from tests.soak.identities import stable_client_id
 from tests.soak.token_client import TokenClient, token_form
 
-KINDS = ("issuers", "huge", "clients", "slow", "handshakes")
+KINDS = ("issuers", "huge", "clients", "slow", "readers", "handshakes")
 _SLOW = 300
 _AT_ONCE = 64
 
@@ -48,8 +51,9 @@ class FloodClient:
                 "clients": self._clients,
                 "handshakes": self._handshake,
             }
-            if kind == "slow":
-                await asyncio.gather(self._report_counts(), *(self._slow() for _ in range(_SLOW)))
+            if kind in ("slow", "readers"):
+                one = self._slow if kind == "slow" else self._read_nothing
+                await asyncio.gather(self._report_counts(), *(one() for _ in range(_SLOW)))
             await asyncio.gather(self._report_counts(), self._repeat(once[kind], rate))
 
     async def _report_counts(self) -> None:
@@ -117,6 +121,29 @@ class FloodClient:
                     writer.write(bytes([byte]))
                     await writer.drain()
                     await asyncio.sleep(1)
+            await asyncio.sleep(1)
+
+    async def _read_nothing(self) -> None:
+        """Send large pipelined requests and read no response; connect again after a disconnect."""
+        filler = b"".join(b"x%d: %b\r\n" % (number, b"a" * 120) for number in range(400))
+        request = b"GET /common/discovery/v2.0/keys HTTP/1.1\r\nHost: localhost\r\n%b\r\n"
+        while True:
+            with contextlib.suppress(OSError, EOFError):
+                sock = socket.socket()
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                sock.setblocking(False)
+                sock.bind((self._source, 0))
+                await asyncio.get_running_loop().sock_connect(sock, (self._host, self._port))
+                _, writer = await asyncio.open_connection(
+                    sock=sock, ssl=self._tls, server_hostname="localhost"
+                )
+                self.counts["opened"] += 1
+                cast("asyncio.Transport", writer.transport).pause_reading()
+                # Pairs of small requests until the responses fill all buffers, then large ones.
+                for number in itertools.count():
+                    writer.write(request % (filler if number > 200 else b"") * 2)
+                    await writer.drain()
+                    await asyncio.sleep(0.1)
             await asyncio.sleep(1)
 
 

@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kubeling.service_account.claims import ObjectRef, make_claims
+
 from podpass import names
 from podpass.assertion import app as issuer_app
 from podpass.assertion.keys import KeyRing
 from podpass.http import server
-from podpass.kubernetes.service_account.claims import ObjectRef, make_claims
 
 MAIN = "cluster"
 

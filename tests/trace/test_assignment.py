@@ -34,7 +34,7 @@ def test_exchange_and_resource_belong_to_the_pod_of_the_assertion() -> None:
 
 def test_exchange_without_a_known_assertion_belongs_to_its_account() -> None:
     (found,) = assign({"outcome": "AADSTS700213", "sub": "system:serviceaccount:team:web"})
-    assert found.workload == TokenOwner(namespace="team", account="web")
+    assert found.workload == TokenOwner(namespace="team", account="web", is_unissued=True)
 
 
 @pytest.mark.parametrize("sub", ["", "repo:x/y", "system:serviceaccount:team", "system:node:n"])

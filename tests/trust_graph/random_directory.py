@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kubeling.service_account.claims import ObjectRef, make_claims
+
 from podpass import names
 from podpass.crypto import jose
 from podpass.database import Database
@@ -32,7 +34,6 @@ from podpass.exchange.client_credentials import ClientCredentialsVerifier
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.signing.key import AuthorityKey, generate_key
 from podpass.exchange.token_request import TokenRequest
-from podpass.kubernetes.service_account.claims import ObjectRef, make_claims
 from podpass.resource.authorization import authorize
 from podpass.resource.checks import Principal
 from podpass.resource.errors import Forbidden, ForbiddenByPolicy

@@ -79,7 +79,7 @@ CASES: dict[str, tuple[Callable[[], TrustFacts], str, str, str]] = {
         ),
         "identity_unknown",
         "names no identity that was read in the tenant",
-        "`az identity list` and `az ad app list` print the client ids; kubectl annotate",
+        "`az identity list` and `az ad app list` print the client ids: kubectl annotate",
     ),
     "principal-id": (
         lambda: facts(accounts=(account(client_id=OBJECT),)),
@@ -211,6 +211,15 @@ def test_subject_of_other_case_is_deleted_when_the_right_one_exists() -> None:
     graph = build_graph(facts(identities=(identity(credentials=(credential(), old)),)))
     fixes = {each.code: each.fix for each in graph.findings}
     assert "delete --name old" in fixes["subject_matches_nothing"]
+
+
+@pytest.mark.parametrize("name", ["batch", "w", "web-of-trust"])
+def test_account_with_an_unrelated_name_is_not_suggested(name: str) -> None:
+    """The long prefix that all subjects share does not make them similar."""
+    unrelated = credential("old", subject=f"system:serviceaccount:default:{name}")
+    graph = build_graph(facts(identities=(identity(credentials=(credential(), unrelated)),)))
+    [found] = [each for each in graph.findings if each.code == "subject_matches_nothing"]
+    assert "similar" not in found.message
 
 
 def test_new_credential_does_not_replace_one_with_the_name_of_the_account() -> None:

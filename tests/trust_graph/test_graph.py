@@ -63,6 +63,7 @@ def test_json_document_has_nodes_edges_findings_and_what_was_not_read() -> None:
         "kind": "account",
         "name": "default/web",
         "client_id": CLIENT,
+        "identity": "web",
         "tenant_id": None,
     }
     ids = {node["id"] for node in document["nodes"]}

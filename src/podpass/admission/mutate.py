@@ -24,6 +24,7 @@ from podpass.account.model import (
     quote,
 )
 from podpass.admission import sidecar
+from podpass.clouds import find_cloud
 from podpass.settings import WebhookSettings
 from podpass.settings.webhook import REFERENCE_PROXY_IMAGE
 
@@ -103,6 +104,11 @@ def mutate(pod: Pod, config: PodIdentityConfig, settings: WebhookSettings) -> Po
                 present_names = collect_names(container, "env")
                 if not _SECRETS.isdisjoint(present_names):
                     mutation.secrets.extend(_find_secrets(container, present_names))
+                if names.ENV_AUTHORITY_HOST in present_names and _has_other_authority(
+                    container, settings.authority_host
+                ):
+                    conflict = container.get("name") or "", settings.authority_host
+                    mutation.conflicts.append(("authority_set", *conflict))
                 where = f"/spec/{group}/{index}"
                 missing = [each for each in injection.env if each["name"] not in present_names]
                 if reaches_sidecar:
@@ -218,6 +224,19 @@ def _find_secrets(
     return [
         (container.get("name") or "", name) for name in sorted(_SECRETS) if name in present_names
     ]
+
+
+def _has_other_authority(container: Mapping[str, Any], own: str) -> bool:
+    """Return whether a container sets the host of another token service than the webhook does."""
+    given = next(
+        each.get("value")
+        for each in container["env"]
+        if each.get("name") == names.ENV_AUTHORITY_HOST
+    )
+    if not given or not isinstance(given, str) or given.rstrip("/") == own.rstrip("/"):
+        return False
+    clouds = [find_cloud(each.rpartition("//")[2].rstrip("/").lower()) for each in (given, own)]
+    return not given.startswith("https://") or clouds[0] is None or clouds[0] is not clouds[1]
 
 
 def _endpoints(

@@ -38,6 +38,7 @@ TEXTS = {
     "not_redirected": "{key} has runAsUser 1501, like azwi-proxy: its IMDS calls bypass the sidecar",
     "mode_without_proxy": "annotation {key} has no effect without the annotation inject-proxy-sidecar",
     "endpoint_set": "container {value}: {key} is set, so its SDK does not find azwi-proxy",
+    "authority_set": "container {value} sets AZURE_AUTHORITY_HOST, so its exchange does not go to {key}",
     "legacy_path_taken": "container {value} mounts its own volume at {key}, so no token is there",
     "secret_first": "container {value}: {key} is tried by DefaultAzureCredential before the token",
     "label_missing": '{account} has a client ID, but the pod lacks the label {key}: "true"',

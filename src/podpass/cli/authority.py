@@ -1,19 +1,24 @@
 """`podpass authority`: run the token service."""
 
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from podpass.cli.commands import SuggestingGroup
+from podpass.cli.options import environ
 from podpass.cli.output import print_message
+from podpass.errors import SettingsError
 from podpass.settings import AuthorityProcessSettings, AuthoritySettings
+from podpass.settings.fields import AUTHORITY_PREFIX
+from podpass.settings.reading import find_unknown_variables, parse_texts
 
 _COMMANDS = {
     "seed": ("authority_seed", "Apply a seed file to the directory of the token service"),
+    "identities": ("authority_seed", "List the identities of the directory, with their client ids"),
     "keys": ("authority_keys", "List the signing keys: active, upcoming and still published ones"),
     "rotate": ("authority_keys", "Rotate the signing key"),
 }
@@ -101,13 +106,17 @@ def command(ctx: click.Context, /, output: str, **given: Any) -> None:
 
     It runs several worker processes behind one address. Every flag has an environment variable:
     PODPASS_AUTHORITY_ and the flag's name. The variable of a repeatable flag takes a comma-separated list.
-    On SIGTERM the service completes the requests in flight and exits. On SIGHUP it reloads the certificate.
+    Other variables with this prefix are refused, except those that Kubernetes sets for Services. On SIGTERM
+    the service completes the requests in flight and exits. On SIGHUP it reloads the certificate.
     """
+    problems = find_unknown_variables(AUTHORITY_PREFIX, _KINDS, environ())
     if ctx.invoked_subcommand is not None:
+        if problems:
+            raise SettingsError(problems)
         return
     from podpass.servers.authority.authority import run
 
-    run(parse_settings(as_texts(given)), ready=lambda facts: _print_ready(facts, output))
+    run(parse_settings(as_texts(given), problems), ready=lambda facts: _print_ready(facts, output))
 
 
 def as_texts(given: Mapping[str, Any]) -> dict[str, str]:
@@ -119,20 +128,20 @@ def as_texts(given: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def parse_settings(given: Mapping[str, str]) -> Any:
+def parse_settings(given: Mapping[str, str], problems: Sequence[str]) -> Any:
     """Parse both settings classes.
 
+    Shapes:  `problems` are those that were found before.
     Errors:  SettingsError, with every problem.
     """
-    from podpass.errors import SettingsError
     from podpass.servers.authority.resources import Settings
-    from podpass.settings.reading import parse_texts
 
-    process, problems = parse_texts(AuthorityProcessSettings, given)
-    exchange, more = parse_texts(AuthoritySettings, given, required=_REQUIRED)
-    if process is None or exchange is None:
-        raise SettingsError([*problems, *more])
-    return Settings(process=process, exchange=exchange)
+    process, more = parse_texts(AuthorityProcessSettings, given)
+    exchange, others = parse_texts(AuthoritySettings, given, required=_REQUIRED)
+    if process is None or exchange is None or problems:
+        raise SettingsError([*problems, *more, *others])
+    graph = process.admin_origin if process.admin_listen else ""
+    return Settings(process=process, exchange=replace(exchange, graph_origin=graph))
 
 
 def _print_ready(facts: dict[str, Any], output: str) -> None:

@@ -1,10 +1,15 @@
-"""`podpass authority seed`."""
+"""`podpass authority seed` and `podpass authority identities`: the directory of the token service.
 
+Both commands use the database directly, so the service does not have to run.
+"""
+
+import asyncio
 from typing import Any
 
 import click
 
 from podpass import guids
+from podpass.cli import options
 from podpass.cli.output import print_message, print_output
 from podpass.errors import UsageError
 
@@ -75,3 +80,54 @@ def seed(filename: str, output: str, **target: Any) -> None:
         click.echo(line)
     if not done["changed"]:
         print_message("no changes")
+
+
+@click.command("identities")
+@click.option(
+    "--database",
+    envvar="PODPASS_AUTHORITY_DATABASE",
+    required=True,
+    metavar="URL",
+    help="Database of the token service.",
+)
+@click.option(
+    "--tenant-id",
+    envvar="PODPASS_AUTHORITY_TENANT_ID",
+    default="",
+    metavar="GUID",
+    help="Only the identities of this tenant. Default: all tenants.",
+)
+@options.output()
+def identities(database: str, tenant_id: str, output: str) -> None:
+    """List the identities of the directory, with their client ids and federated credentials.
+
+    It uses the database directly, so the service does not have to run.
+    """
+    from podpass.cli.identity import print_identities
+
+    print_identities(*asyncio.run(_list_identities(database, tenant_id)), output)
+
+
+async def _list_identities(
+    url: str, tenant_id: str
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    from podpass.cloud.listing import identity_row, skipped_rows
+    from podpass.database import Database, collecting_errors
+    from podpass.directory.store.directory import Directory
+
+    # A mistyped URL must not create a database.
+    async with Database(url, make=False) as database, Directory(database) as directory:
+        tenants = [tenant.id for tenant in await directory.list_tenants()]
+        if tenant_id and tenant_id not in tenants:
+            raise UsageError(
+                f"the database has no tenant {tenant_id!r}; it has: {', '.join(tenants) or 'none'}",
+                hint="set --tenant-id to one of them, or check --database",
+            )
+        with collecting_errors() as damaged:
+            rows = [
+                identity_row(each)
+                for tenant in tenants
+                if tenant_id in ("", tenant)
+                for each in await directory.list_identities(tenant)
+            ]
+    return rows, skipped_rows(damaged)

@@ -5,10 +5,14 @@ from typing import Any
 
 import click
 
+from podpass import names
 from podpass.cli import options
 from podpass.cli.output import print_message, print_output
 from podpass.cloud.datadir import DataDir
+from podpass.errors import SettingsError
 from podpass.settings import CloudSettings
+from podpass.settings.fields import CLOUD_PREFIX
+from podpass.settings.reading import find_unknown_variables
 
 _IN_CLUSTER = "set --azurite-image of `podpass cloud install`, or azuriteImage of the chart"
 
@@ -26,6 +30,7 @@ _IN_CLUSTER = "set --azurite-image of `podpass cloud install`, or azuriteImage o
 @options.setting(CloudSettings, "identity_secret", "NAME")
 @options.setting(CloudSettings, "managed_identity_listen", "ADDRESS")
 @options.setting(CloudSettings, "managed_identities", "NAMES")
+@options.setting(CloudSettings, "managed_identity_hosts", "NAMES")
 @options.setting(CloudSettings, "trust_dir", "FOLDER")
 @options.azure_settings(CloudSettings)
 @click.option(
@@ -44,11 +49,15 @@ def command(data_dir: DataDir, seed: str | None, output: str, **chosen: Any) -> 
     from podpass.cli.apply import list_storage_warnings, read_valid_seed
     from podpass.cloud.process import run
 
+    environ = options.environ()
+    known = (names.ENV_IDENTITY_HEADERS,)
+    if problems := find_unknown_variables(CLOUD_PREFIX, (CloudSettings,), environ, others=known):
+        raise SettingsError(problems)
     settings = CloudSettings(data_dir=data_dir.root, **chosen)
     text = None if seed is None else (read_valid_seed(seed, seed), seed)
     if text is not None:
         more = {"no_azurite": _IN_CLUSTER} if settings.service else {}
-        for line in list_storage_warnings(text[0], settings.azurite, options.environ(), **more):
+        for line in list_storage_warnings(text[0], settings.azurite, environ, **more):
             print_message(line)
     log.configure()
 
@@ -63,7 +72,7 @@ def command(data_dir: DataDir, seed: str | None, output: str, **chosen: Any) -> 
         data_dir,
         settings=settings,
         seed=text,
-        environ=options.environ(),
+        environ=environ,
         progress=lambda _part, _detail: None,
         ready=ready,
     )

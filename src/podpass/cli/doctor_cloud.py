@@ -12,6 +12,7 @@ from podpass.cli.azure_account import AzureAccount, choose_method, sign_in
 from podpass.cli.completion_values import complete_vaults
 from podpass.cli.output import print_message
 from podpass.errors import UsageError
+from podpass.names import DOCTOR_AGENT
 
 if TYPE_CHECKING:
     from podpass.cloud.datadir import DataDir
@@ -117,9 +118,11 @@ async def open_cloud(
             raise
         stack_file = environ.get("AZURE_ENVIRONMENT_FILEPATH", "")
         endpoints = find_endpoints(options.azure_env or _PUBLIC, stack_file=stack_file)
-        connection = AzureConnection.from_environ(environ, limits=limits)
+        connection = AzureConnection.from_environ(environ, agent=DOCTOR_AGENT, limits=limits)
         reason = f"no sign-in: {exc.message}" + (f"; {exc.hint}" if exc.hint else "")
         return CloudReader(endpoints, connection, Unread(reason), cluster=exchanging)
+    # Before the first token is requested, so that the log of the token service marks every request.
+    signed_in.connection.agent = DOCTOR_AGENT
     is_instance = choose_method(options, environ) == INSTANCE
     return CloudReader(
         signed_in.endpoints,

@@ -25,7 +25,7 @@ from podpass.cloud.datadir import DataDir
 from podpass.errors import Error, UsageError
 
 if TYPE_CHECKING:
-    from podpass.explain.recognition import RecognizedError
+    from podpass.explain.recognition import Recognition, RecognizedError
     from podpass.local.credential_comparison import CredentialComparison
 
 # Facts of a logged request that help to compare it with the directory.
@@ -42,6 +42,7 @@ _REQUEST_FIELDS = [
     "credential",
 ]
 _CLIENT_ID = re.compile(rf"identifier '({guids.PATTERN})'", re.IGNORECASE)
+_NAME = re.compile(r"\{(\w+)\}")
 _USAGE_HINT = "pass a number (700213), a name (AADSTS700213), the full text of an error, or a log"
 _READ_BYTES = 1024 * 1024
 
@@ -101,14 +102,19 @@ def command(
     from podpass.exchange.errors import explain
     from podpass.explain.recognition import recognize
 
-    text = _read_text(error) if pod is None else _read_pod_log(data_dir, namespace, pod)
+    text, values = (
+        (_read_text(error), {}) if pod is None else _read_pod_log(data_dir, namespace, pod)
+    )
     found = recognize(text)
+    findings = [each.fill({**values, **found.values}) for each in found.findings]
     if not found.numbers and not found.findings:
         raise Error(
             "the text contains no AADSTS code and no error that podpass knows", hint=_USAGE_HINT
         )
     known = [
-        each for number in found.numbers if (each := explain.find_explanation(number)) is not None
+        each
+        for number in found.numbers
+        if (each := explain.find_explanation(number, found.messages.get(number, "")))
     ]
     missing = [number for number in found.numbers if explain.find_explanation(number) is None]
     unknown = [
@@ -117,8 +123,8 @@ def command(
     request = _find_request(data_dir, found.facts.get("correlation_id", ""))
     client, comparisons = _compare(data_dir, request, text)
     if output == "table":
-        _print([*known], unknown, found.facts, request)
-        _print_findings(found.findings, is_first=not found.numbers)
+        _print([*known], unknown, found, request)
+        _print_findings(findings, is_first=not found.numbers)
         if client:
             click.echo("\n" + wrap_text(client))
         _print_comparisons(comparisons)
@@ -127,7 +133,7 @@ def command(
             {
                 "codes": [_as_document(each) for each in known],
                 "unknown": unknown,
-                "recognized": [_finding_to_json(each) for each in found.findings],
+                "recognized": [_finding_to_json(each) for each in findings],
                 **found.facts,
                 "request": request,
                 "client": client,
@@ -138,7 +144,7 @@ def command(
     ctx.exit(1 if unknown else 0)
 
 
-def _read_pod_log(data_dir: DataDir, namespace: str, pod: str) -> str:
+def _read_pod_log(data_dir: DataDir, namespace: str, pod: str) -> tuple[str, dict[str, str]]:
     from podpass.cli.pod_log import read_last_error  # imports asyncio
 
     return read_last_error(data_dir, namespace, pod)
@@ -183,7 +189,7 @@ def _print_findings(findings: Sequence["RecognizedError"], *, is_first: bool) ->
             [found.sentence.stage, found.sentence.id],
             ["text", found.excerpt],
             ["cause", f"{found.sentence.means}."],
-            ["resolution", f"{found.sentence.run}."],
+            ["resolution", found.sentence.run],  # no full stop: it can end with a command
         ]
         click.echo(align(rows, text_width()), nl=False)
 
@@ -274,10 +280,17 @@ def _as_document(each: Any) -> dict[str, Any]:
 
 
 def _print(
-    known: list[Any], unknown: list[dict[str, Any]], facts: Any, request: dict[str, Any] | None
+    known: list[Any],
+    unknown: list[dict[str, Any]],
+    found: "Recognition",
+    request: dict[str, Any] | None,
 ) -> None:
+    facts = found.facts
     for each in known:
-        says = each.says or "only Entra returns this error; podpass never does"
+        # Without the message of an error, its template is shown: 'CLIENT' is the placeholder of a client id.
+        form = _NAME.sub(lambda name: name[1].upper(), each.says)
+        says = found.messages.get(each.number) or form
+        says = escape_unprintable(says) or "only Entra returns this error; podpass never does"
         rows = [
             [each.name, f"{each.error}, HTTP {each.status}"],
             ["text", says],

@@ -87,7 +87,7 @@ def _read_exchanges(log_file: Path | None) -> Mapping[tuple[str, str], str] | No
     found: dict[tuple[str, str], str] = {}
     for hop in read_all(log_file):
         is_granted = hop.stage == "exchange" and hop.result is HopResult.PASSED
-        if is_granted and hop.facts.get("credential"):
+        if is_granted and not hop.is_by_doctor and hop.facts.get("credential"):
             found[str(hop.facts.get("client_id")), str(hop.facts["credential"])] = hop.time
     return found
 

@@ -63,7 +63,13 @@ def command() -> None:
 @options.output()
 def list_(data_dir: DataDir, output: str) -> None:
     """List identities."""
-    identities, skipped = list_identities(data_dir)
+    print_identities(*list_identities(data_dir), output)
+
+
+def print_identities(
+    identities: list[dict[str, Any]], skipped: list[dict[str, str]], output: str
+) -> None:
+    """Print the rows of identities by name, and those that cannot be read."""
     found = sorted(identities, key=lambda row: (row["name"], row["client_id"]))
     rows = [
         {

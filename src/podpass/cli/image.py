@@ -5,12 +5,12 @@ import shlex
 from pathlib import Path
 
 import click
+from kubeling.kubelet.images import ImageConfig
 
 from podpass.cli import options
 from podpass.cli.output import print_message, print_output
 from podpass.cloud.datadir import DataDir, check_version, prepare, write_version
 from podpass.errors import Error, UsageError
-from podpass.kubernetes.kubelet.images import ImageConfig
 from podpass.local import images
 from podpass.local.image_source import base_name
 from podpass.local.samples import catalogue

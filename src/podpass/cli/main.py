@@ -73,6 +73,12 @@ def _run(arguments: Sequence[str], name: str, *, as_reference: bool) -> "int | _
         return DONE if sys.stdout is not stdout else int(exc.code or 0)
     except Error as exc:
         return _report_error(exc)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.partition(".")[0] != "kubeling":
+            return _report_bug(exc)
+        # Processes of a cluster do not need it, so it is not installed with them.
+        message = "the local loop needs the package kubeling, which is not installed"
+        return _Failure(FAILED, message, "install it in a clone: pip install ./kubeling '.[demo]'")
     except Exception as exc:  # noqa: BLE001 the outermost handler: a bug is reported, not raised
         return _report_bug(exc)
     return outcome if isinstance(outcome, int) else DONE

@@ -70,18 +70,20 @@ sealing_key_file: Decorator = click.option(
 )
 
 
-def setting(settings: type[Any], name: str, metavar: str) -> Decorator:
-    """Add the option of a setting: flag, variable, default and description."""
+def setting(settings: type[Any], name: str, metavar: str = "") -> Decorator:
+    """Add the option of a setting: flag, variable, default and description. A switch is off by default."""
     declared = next(field for field in fields(settings) if field.name == name)
     meaning = declared.metadata["meaning"]
+    is_flag = declared.default is False
     return click.option(
         declared.metadata["flag"],
         name,
         type=type(declared.default),
+        is_flag=is_flag,
         default=declared.default,
-        show_default=declared.default != "",
+        show_default=declared.default != "" and not is_flag,
         envvar=declared.metadata["variable"],
-        metavar=metavar,
+        metavar=None if is_flag else metavar,
         help=f"{meaning[0].upper()}{meaning[1:]}.",
     )
 

@@ -10,6 +10,7 @@ _SANDBOXES = {
     "rewrite": "processes of your user; they can read all your files and the instance's keys (no bubblewrap)",
 }
 _NETWORKS = {
+    "pod-networks": "each pod has its own network and loopback; Services have addresses and DNS names",
     "pod-addresses": "each pod has its own loopback address (status.podIP); ports of 0.0.0.0 are shared",
     "node-address": "all pods share 127.0.0.1 and its ports",
 }

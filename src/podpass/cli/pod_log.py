@@ -36,24 +36,30 @@ class NoCodeInLog(Error):
     code = "no_code_in_log"
 
 
-def read_last_error(data_dir: DataDir, namespace: str, pod: str) -> str:
+def read_last_error(data_dir: DataDir, namespace: str, pod: str) -> tuple[str, dict[str, str]]:
     """Return the end of the log of a pod, from its last AADSTS code on, or a log with another known error.
 
+    Shapes:  the second value replaces placeholders of commands: POD, NAMESPACE, SERVICEACCOUNT, VAULT.
     Errors:  NotRunning, KubeError, PodNotFound, PodNotStarted, NothingInjectedInPod, NoCodeInLog.
     """
+    from podpass.doctor.pod_manifest import find_vault
+    from podpass.explain.recognition import recognize
+
     check_has_cluster(data_dir, require_status(data_dir))
     found, logs = asyncio.run(_read_logs(data_dir, namespace, pod))
+    account = str((found.get("spec") or {}).get("serviceAccountName") or "default")
+    values = {"POD": pod, "NAMESPACE": namespace, "SERVICEACCOUNT": account}
+    if vault := find_vault(found, names.VAULT_SUFFIX):
+        values["VAULT"] = vault
     for log in reversed(logs):
         lines = log.splitlines()
         for number in reversed(range(len(lines))):
             if "AADSTS" in lines[number]:
-                return "\n".join(lines[number:])
-    from podpass.explain.recognition import recognize
-
+                return "\n".join(lines[number:]), values
     if is_injected(found):
         for log in reversed(logs):
             if recognize(log).findings:
-                return log
+                return log, values
     raise _explain_missing_code(found, namespace, pod, has_logs=bool(logs))
 
 
@@ -94,11 +100,12 @@ def _explain_missing_code(
     if not has_logs:
         return PodNotStarted(
             f"no container of pod {namespace}/{pod} has started",
-            hint=f"see its events: kubectl describe pod {pod} -n {namespace}",
+            hint=f"find out why: podpass doctor {pod} -n {namespace}",
         )
     return NoCodeInLog(
         f"the log of pod {namespace}/{pod} contains no error that podpass knows",
-        hint=f"read it: kubectl logs {pod} -n {namespace} --all-containers",
+        hint=f"find out more: podpass doctor {pod} -n {namespace}; the log: kubectl logs {pod} -n {namespace}"
+        " --all-containers",
     )
 
 

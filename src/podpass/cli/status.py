@@ -106,7 +106,7 @@ def status_rows(status: dict[str, Any]) -> list[list[str]]:
         ["kubernetes", f"{kubernetes['server']} ({kubernetes['kind']})"],
         ["kubeconfig", kubernetes["kubeconfig"]],
         ["issuer", kubernetes["issuer"]],
-        ["webhook", kubernetes["webhook"]],
+        ["webhook", kubernetes["webhook"] or "left out by --no-webhook"],
         ["authority", f"{status['authority']} (AZURE_AUTHORITY_HOST without the gateway)"],
         ["vault", f"{status['vault']} (https://NAME.{names.VAULT_SUFFIX} through the gateway)"],
         ["vault, direct", f"{_direct_vault(status['vault'])} (without the gateway)"],

@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
@@ -40,7 +40,7 @@ class NothingTraced(Error):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceFilter:
-    """Which hops are shown.
+    """Which hops are shown; call `includes` with all hops of a log in their order.
 
     Shapes:  `namespace` and `name` are empty for all; `kind` is `pod`, `account` or empty for both; `since`
              is RFC 3339 or empty; `is_complete` also shows challenges, dry runs and the API server's tokens.
@@ -51,11 +51,12 @@ class TraceFilter:
     name: str
     since: str
     is_complete: bool
+    _accounts: set[tuple[str, str]] = field(default_factory=set)
 
     def includes(self, assigned: AssignedHop) -> bool:
         """Return whether a hop is shown."""
         hop = assigned.hop
-        if hop.time < self.since or not self._is_of(assigned.workload):
+        if not self._is_of(assigned.workload) or hop.time < self.since:
             return False
         return self.is_complete or not (
             hop.result is HopResult.CHALLENGE or hop.is_dry_run or _is_for_api_server(hop)
@@ -66,7 +67,12 @@ class TraceFilter:
             return False
         if not self.name:
             return True
+        account = workload.namespace, workload.account
         is_pod = workload.is_pod(self.name) and self.kind != "account"
+        if is_pod:
+            self._accounts.add(account)
+        # The log has no issue of this token: the hop is shown for each pod that may have sent it.
+        is_pod = is_pod or (workload.is_unissued and account in self._accounts)
         return is_pod or (workload.account == self.name and self.kind != "pod")
 
 
@@ -262,10 +268,16 @@ def _heading(workload: TokenOwner) -> str:
     )
 
 
+def _placeholders(workload: TokenOwner) -> dict[str, str]:
+    values = {"NAMESPACE": workload.namespace, "SERVICEACCOUNT": workload.account}
+    return values if workload.is_prefix else {**values, "POD": workload.pod}
+
+
 def _format(assigned: AssignedHop) -> str:
     import textwrap
 
-    from podpass.explain.hop import explain_hop
+    from podpass.explain.hop import explain_hop, explain_recognition
+    from podpass.explain.recognition import recognize
 
     hop = assigned.hop
     width = text_width() or 100
@@ -273,8 +285,17 @@ def _format(assigned: AssignedHop) -> str:
     first = "  " + escape_unprintable(f"{hop.time[11:19]}  {hop.stage:10} {outcome}")
     lines = [f"{first:<46} {hop.took_ms:8.1f} ms"]
     facts = [("asked", hop.asked)]
+    if hop.is_by_doctor:
+        facts.append(("source", "`podpass doctor`, to check the workload; the pod did not send it"))
     if hop.is_claimed:
         facts.append(("source", "claimed by the pod's own log; no exchange confirms it"))
+    if assigned.workload.is_unissued:
+        facts.append(
+            ("source", "the log has no issue of this token: it is not a projected token, or old")
+        )
+    for warning in hop.warnings:
+        known = explain_recognition(recognize(warning), _placeholders(assigned.workload))
+        facts += [("warning", warning), ("fix", known.fix if known else "")]
     if found := explain_hop(hop):
         facts += [("cause", found.cause), ("fix", found.fix)]
     elif hop.checked:

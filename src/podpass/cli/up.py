@@ -46,6 +46,12 @@ OPTIONS_IGNORED = 3
 @options.setting(LocalSettings, "port_base", "N")
 @options.setting(LocalSettings, "listen", "ADDRESS")
 @options.setting(LocalSettings, "kubernetes", "KIND")
+@options.setting(LocalSettings, "no_webhook")
+@options.setting(LocalSettings, "token_proxy", "URL")
+@options.setting(LocalSettings, "custom_suffix", "SUFFIX")
+@options.setting(LocalSettings, "custom_audience", "AUDIENCE")
+@options.setting(LocalSettings, "sni_name", "NAME")
+@options.setting(LocalSettings, "ca_configmap", "NAME")
 @options.azure_settings(LocalSettings)
 @options.output("text", "json")
 @click.option("--ready-fd", type=int, hidden=True)
@@ -195,10 +201,18 @@ def _chosen_settings(ctx: click.Context, settings: LocalSettings) -> dict[str, o
 def _ignored_options(given: Mapping[str, object], active: Mapping[str, object]) -> list[str]:
     """Return a line for each given option whose value differs from that of the running instance."""
     return [
-        f"{flag} {value} is ignored: the instance runs with {flag} {active[flag]}"
+        _ignored_option(flag, value, active[flag])
         for flag, value in given.items()
         if flag in active and active[flag] != value
     ]
+
+
+def _ignored_option(flag: str, given: object, active: object) -> str:
+    if isinstance(given, bool):
+        runs = "with it" if active else "without it"
+        return f"{flag} is ignored: the instance runs {runs}"
+    runs = "without it" if active == "" else f"with {flag} {active}"
+    return f"{flag} {given} is ignored: the instance runs {runs}"
 
 
 def _wait_ready(data_dir: DataDir) -> dict[str, Any]:
@@ -226,11 +240,7 @@ def _detach(
     from podpass.cli.progress import show_progress
     from podpass.local import daemon
 
-    arguments = ["up", "--data-dir", str(data_dir.root), "--port-base", str(settings.port_base)]
-    arguments += ["--listen", settings.listen, "--kubernetes", settings.kubernetes]
-    arguments += ["--propagation-delay", str(settings.propagation_seconds)]
-    arguments += ["--assertion-algorithm", settings.assertion_algorithms]
-    arguments += ["--azurite", settings.azurite]
+    arguments = ["up", "--data-dir", str(data_dir.root), *settings.arguments()]
     if seed is not None:
         # Pass the text on stdin: the child runs in another directory and has another stdin.
         arguments += ["--seed", "-", "--seed-name", seed[1]]
@@ -356,6 +366,9 @@ def _print_ready(
     if (listen := status["settings"].get("--listen", LOOPBACK)) != LOOPBACK:
         print_message(f"gateway, Kubernetes API, token service and control API listen on {listen}:")
         print_message("  outside a container, other machines can use this one as a proxy")
+    if status["settings"].get("--no-webhook"):
+        print_message("the built-in webhook is left out by --no-webhook:")
+        print_message("  pods get no identity until another webhook is installed")
     for line in pod_limits.mount_warning(status, options.environ().get("PATH", os.defpath)):
         print_message(line)
     click.echo("podpass is ready")

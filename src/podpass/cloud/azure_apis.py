@@ -83,6 +83,7 @@ def create_app(
     from podpass.directory.portal.app import create_app as create_portal_app
     from podpass.directory.resource_manager.app import create_app as create_manager_app
     from podpass.directory.resource_manager.model import SubscriptionContext
+    from podpass.exchange.sign_in.passwords import hash_password
 
     domain = config.admin_username.partition("@")[2]
     place = SubscriptionContext(
@@ -99,7 +100,9 @@ def create_app(
     portal = _create_admit(config, keys, clock, audiences(PORTAL_APP_ID))
     return create_management_app(
         create_manager_app(directory, arm, place, cluster, clock),
-        create_graph_app(directory, msgraph, config.tenant_id, domain, clock),
+        create_graph_app(
+            directory, msgraph, config.tenant_id, domain, clock, hash_password=hash_password
+        ),
         create_portal_app(directory, portal, config.tenant_id),
     )
 

@@ -293,7 +293,9 @@ def _is_usable(
     try:
         certificate = x509.load_pem_x509_certificate(data_dir.certificate(file).read_bytes())
         certificate.verify_directly_issued_by(ca.certificate)
-        if _load_key(data_dir.key(file)).public_key() != certificate.public_key():
+        pem = data_dir.key(file).read_bytes()
+        key = parse_key(pem)
+        if key.public_key() != certificate.public_key() or encode_key(key) != pem:
             return False
         if names is not None and not _has_extension(certificate, names):
             return False
@@ -332,10 +334,13 @@ def _spki(key: PrivateKey) -> bytes:
 
 
 def encode_key(key: PrivateKey) -> bytes:
-    """Encode a private key as PEM, without encryption."""
+    """Encode a private key as PEM, without encryption.
+
+    The label names the type of the key: Fabric8's Java client reads a key in PKCS #8 as an RSA key.
+    """
     return key.private_bytes(
         serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
+        serialization.PrivateFormat.TraditionalOpenSSL,
         serialization.NoEncryption(),
     )
 

@@ -26,6 +26,7 @@ from podpass.cloud.reset import CloudReset
 from podpass.cloud.served_tls import ServedTls
 from podpass.cloud.start_limit import limit_start
 from podpass.errors import Error
+from podpass.http.limits import PROBE_LIMITS
 from podpass.http.server import Receive, serving
 from podpass.imds.identity_headers import parse_headers
 from podpass.kubernetes.client import KubeClient
@@ -72,7 +73,7 @@ class CloudInstance:
     ) -> dict[str, Any]:
         """Start all parts in order; return the status document."""
         app = health.create_app(lambda: self._is_ready)
-        await stack.enter_async_context(serving(app, self._opened["health"]))
+        await stack.enter_async_context(serving(app, self._opened["health"], limits=PROBE_LIMITS))
         containers = ContainerServices(self._settings, self._opened, self._headers, self._clock)
         client = await self._connect(stack)
         secret = self._secret(client)
@@ -88,7 +89,7 @@ class CloudInstance:
             progress("seed", f"{len(changed)} changes from {seed[1]}")
         if secret is not None:
             await self._keep_identity(stack, secret, parts)
-        await containers.serve_identities(stack, parts, context.config.tenant_id)
+        await containers.serve_identities(stack, parts, context.config)
         await containers.serve_resolver(stack, self._served_names(), parts)
         if client is not None and self._settings.service:
             progress("resolver and trust webhook", "")
@@ -244,6 +245,8 @@ class CloudInstance:
             gateway.routes(context.config.ports, storage=self._storage),
             direct=self._opened["tls"],
             vault_exists=parts.has_vault,
+            sources=context.sources,
+            clock=self._clock,
         )
         await context.stack.enter_async_context(running)
         return self._settings.listen

@@ -8,6 +8,7 @@ from typing import Any
 from podpass.cloud.context import TrustedCluster
 from podpass.crypto import jose
 from podpass.directory.resource_manager.cluster_backend import (
+    ClusterCommand,
     ClusterOperationRefused,
     ConnectionObjects,
 )
@@ -66,7 +67,7 @@ class SurroundingCluster:
         self.kubernetes_version = ""
         self.workload_identity = True
 
-    def kubeconfig(self, name: str) -> bytes:  # noqa: ARG002 the protocol
+    def kubeconfig(self, name: str, user: str, *, entra: bool) -> bytes:  # noqa: ARG002 the protocol
         """Refuse: the cluster has administrators of its own."""
         raise self._refused()
 
@@ -80,6 +81,14 @@ class SurroundingCluster:
         """Refuse to write the objects of a connection."""
         raise self._refused()
         yield
+
+    async def run_command(self, command: str, token: str) -> str:  # noqa: ARG002 the protocol
+        """Refuse to run a command."""
+        raise self._refused()
+
+    async def command_result(self, command_id: str) -> ClusterCommand | None:  # noqa: ARG002 the protocol
+        """Return None: no command runs."""
+        return None
 
     def check_rotation(self) -> None:
         """Refuse rotations."""

@@ -4,15 +4,19 @@ import logging
 import socket
 from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 from podpass.clock import Clock
 from podpass.cloud import managed_identity
+from podpass.cloud.datadir import InstanceConfig
 from podpass.cloud.dns.resolver import CloudResolver, Upstream, run_resolver
 from podpass.cloud.parts import CloudParts
 from podpass.cloud.trust.folder import read_public_roots, write_folder
 from podpass.crypto.secret import Secret
+from podpass.directory import resource_ids
 from podpass.http.server import serving
+from podpass.servers.file_limits import shared_limits
 from podpass.settings import CloudSettings
 
 _log = logging.getLogger(__name__)
@@ -49,20 +53,29 @@ class ContainerServices:
             _log.info("trust_written", extra={"folder": str(folder)})
 
     async def serve_identities(
-        self, stack: AsyncExitStack, parts: CloudParts, tenant_id: str
+        self, stack: AsyncExitStack, parts: CloudParts, config: InstanceConfig
     ) -> None:
-        """Serve the managed identity endpoint, if it has an address."""
+        """Serve the managed identity endpoint, if it has an address.
+
+        A name in the settings is that of an identity in the seed's resource group, never in another group.
+        """
         if "managed_identity" not in self._opened:
             return
+        from podpass.seed.apply import GROUP
+
+        find_id = partial(resource_ids.identity_id, config.subscription_id, GROUP)
         app = managed_identity.create_app(
             parts.directory,
             parts.managed_identity_tokens,
-            tenant_id,
+            config.tenant_id,
             self._clock,
-            names=self._settings.assigned_identities,
-            headers=self._headers,
+            assigned=[find_id(name) for name in self._settings.assigned_identities],
+            headers={find_id(name): value for name, value in self._headers.items()},
+            hosts=self._settings.identity_hosts,
         )
-        await stack.enter_async_context(serving(app, self._opened["managed_identity"]))
+        await stack.enter_async_context(
+            serving(app, self._opened["managed_identity"], limits=shared_limits())
+        )
 
     async def serve_resolver(
         self, stack: AsyncExitStack, served: Collection[str], parts: CloudParts

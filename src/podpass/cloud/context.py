@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +11,7 @@ from podpass import names
 from podpass.clock import Clock
 from podpass.cloud.datadir import DataDir, InstanceConfig
 from podpass.cloud.served_tls import ServedTls
+from podpass.cloud.tunnel_sources import TunnelSources
 
 if TYPE_CHECKING:
     from podpass.http.fetcher import Fetcher
@@ -67,6 +68,7 @@ class CloudContext:
     tls: ServedTls
     login: str
     cluster: TrustedCluster | None = None
+    sources: TunnelSources = field(default_factory=TunnelSources)
     faults: ServiceWrapper | None = None
 
     @property
@@ -90,7 +92,7 @@ class CloudContext:
         if self.faults is not None:
             app = self.faults.wrap(service, app)
         tls = self.tls.create_context(clients=clients)
-        running = serving(app, self.sockets[service], tls)
+        running = serving(self.sources.wrap(app), self.sockets[service], tls)
         self.tls.add_server(await self.stack.enter_async_context(running), clients=clients)
         return self.config.url(service)
 

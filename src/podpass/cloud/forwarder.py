@@ -27,7 +27,7 @@ _CHUNK = 32 * 1024
 # A ClientHello fits; a client that sends more before the first answer is not connected to another pod.
 _MAX_REPLAY = 64 * 1024
 # Any program of this machine can connect, and each connection is one to the API server.
-_MAX_CONNECTIONS = gateway.MAX_TUNNELS
+_MAX_CONNECTIONS = gateway.LIMITS.tunnels
 _POLL_SECONDS = 0.5
 # The kubelet reports within a few seconds that a container has ended; a container that runs ends each stream.
 _MAX_UNANSWERED = 10

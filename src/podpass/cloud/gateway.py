@@ -11,11 +11,14 @@ import ipaddress
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from weakref import WeakSet
 
 from podpass import names
+from podpass.clock import Clock, system
 from podpass.cloud import sni
+from podpass.cloud.failure_log import FailureLog
 from podpass.cloud.pod_targets import Address, PodTargets, TargetRefused, may_reach
 from podpass.cloud.proxy_request import BadProxyRequest, parse_head, split_target
 from podpass.cloud.proxy_response import respond, respond_without_tunnel
@@ -29,9 +32,12 @@ from podpass.cloud.tunnel import (
     read_hello,
     relay,
 )
+from podpass.cloud.tunnel_sources import TunnelSources
 from podpass.errors import Error
+from podpass.http.limits import source_network
 from podpass.http.proxy_headers import unmap_ipv4
 from podpass.http.resolver import NameNotResolved
+from podpass.http.shares import ShareExceeded, Shares
 from podpass.settings.local import ALL_ADDRESSES
 
 _log = logging.getLogger(__name__)
@@ -41,11 +47,26 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 FindTargets = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 HTTPS = 443
-HEAD_SECONDS = 10.0
 CONNECT_SECONDS = 15.0
-MAX_TUNNELS = 2000
 _STOP_SECONDS = 1.0
 _TLS_PORTS_ONLY = "the gateway serves this name on port 443 only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayLimits:
+    """Limits of a gateway.
+
+    Shapes:  `tunnels` and `waiting` are for all source addresses, each of which has a share; `waiting` are
+             the connections that have not sent their request or ClientHello, which a client sends at once.
+    """
+
+    tunnels: int = 2000
+    waiting: int = 1024
+    head_seconds: float = 10.0
+    hello_seconds: float = 3.0
+
+
+LIMITS = GatewayLimits()
 
 
 class HostUnreachable(Error):
@@ -55,7 +76,11 @@ class HostUnreachable(Error):
     status = 502
 
 
-class UnknownVault(HostUnreachable):
+class NameNotServed(HostUnreachable):
+    """The gateway does not serve the requested host."""
+
+
+class UnknownVault(NameNotServed):
     """The vault does not exist; in Azure its host name would not resolve."""
 
     code = "unknown_vault"
@@ -112,7 +137,10 @@ def vault_name(host: str) -> str | None:
 
 
 class Gateway:
-    """Tunnels from clients to services of the instance or to other hosts."""
+    """Tunnels from clients to services of the instance or to other hosts.
+
+    Each source address has a share of the tunnels, and of the connections that have not sent their request.
+    """
 
     def __init__(
         self,
@@ -120,14 +148,18 @@ class Gateway:
         own: Address,
         *,
         vault_exists: VaultExists | None,
-        head_seconds: float,
-        max_tunnels: int,
+        limits: GatewayLimits = LIMITS,
+        sources: TunnelSources | None = None,
+        clock: Clock = system,
     ) -> None:
         self._table = table
         self._own = own
         self._vault_exists = vault_exists
-        self._head_seconds = head_seconds
-        self._max_tunnels = max_tunnels
+        self._limits = limits
+        self._shares = Shares("tunnels of the gateway", limits.tunnels)
+        self._waiting = Shares("connections without a request", limits.waiting)
+        self._sources = TunnelSources() if sources is None else sources
+        self._refused = FailureLog(_log, clock)
         self._pod_targets = PodTargets()
         self._tunnels: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -175,46 +207,77 @@ class Gateway:
         writer: asyncio.StreamWriter,
         find: FindTargets | None = None,
     ) -> None:
-        try:
-            async with asyncio.timeout(self._head_seconds):
-                head = parse_head(await reader.readuntil(b"\r\n\r\n"))
-            if head.method != "CONNECT":
-                return await respond_without_tunnel(writer, head)
-            remote = await self._open(*split_target(head.target), find=find)
-        except TimeoutError:
-            return await respond(writer, 408, "the request was not complete in time")
-        except asyncio.LimitOverrunError:
-            return await respond(writer, 431, "the request headers are too long")
-        except UnknownVault as exc:
-            # Clients print only the reason phrase of a refused tunnel, not the body.
-            return await respond(writer, exc.status, exc.message, phrase=exc.message)
-        except (BadProxyRequest, HostUnreachable, TargetRefused) as exc:
-            return await respond(writer, exc.status, exc.message)
-        try:
+        source = _source_of(writer)
+        async with AsyncExitStack() as stack:
+            try:
+                with self._waiting.hold(source_network(source[0])):
+                    async with asyncio.timeout(self._limits.head_seconds):
+                        head = parse_head(await reader.readuntil(b"\r\n\r\n"))
+                if head.method != "CONNECT":
+                    return await respond_without_tunnel(writer, head)
+                opening = self._open(*split_target(head.target), source, find=find)
+                remote = await stack.enter_async_context(opening)
+            except TimeoutError:
+                return await respond(writer, 408, "the request was not complete in time")
+            except asyncio.LimitOverrunError:
+                return await respond(writer, 431, "the request headers are too long")
+            except ShareExceeded as exc:
+                self._refused.report("tunnels_refused", exc)
+                return await respond(writer, exc.status, exc.message, phrase=exc.message)
+            except UnknownVault as exc:
+                # Clients print only the reason phrase of a refused tunnel, not the body.
+                return await respond(writer, exc.status, exc.message, phrase=exc.message)
+            except (BadProxyRequest, HostUnreachable, TargetRefused) as exc:
+                return await respond(writer, exc.status, exc.message)
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             await relay((reader, writer), remote)
-        finally:
-            abort(remote[1])
+        return None
 
     async def _serve_tls(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(self._head_seconds):
-                host, hello = await read_hello(reader)
-            remote = await self._open(host, HTTPS, served_only=True)
-        except (TimeoutError, sni.BadHello, HostUnreachable):
-            writer.write(sni.UNRECOGNIZED_NAME)
-            return
-        try:
+        source = _source_of(writer)
+        async with AsyncExitStack() as stack:
+            try:
+                with self._waiting.hold(source_network(source[0])):
+                    async with asyncio.timeout(self._limits.hello_seconds):
+                        host, hello = await read_hello(reader)
+                opening = self._open(host, HTTPS, source, served_only=True)
+                remote = await stack.enter_async_context(opening)
+            except (sni.BadHello, NameNotServed):
+                writer.write(sni.UNRECOGNIZED_NAME)
+                return
+            except (TimeoutError, HostUnreachable, ShareExceeded) as exc:
+                # The name may be right: clients would report `unrecognized_name` as a wrong one.
+                writer.write(sni.INTERNAL_ERROR)
+                if isinstance(exc, ShareExceeded):
+                    self._refused.report("tunnels_refused", exc)
+                return
             remote[1].write(hello)
             await relay((reader, writer), remote)
-        finally:
-            abort(remote[1])
 
+    @asynccontextmanager
     async def _open(
-        self, host: str, port: int, *, served_only: bool = False, find: FindTargets | None = None
+        self,
+        host: str,
+        port: int,
+        source: Address,
+        *,
+        served_only: bool = False,
+        find: FindTargets | None = None,
+    ) -> AsyncIterator[Stream]:
+        """Open a tunnel to a host until the context ends.
+
+        Errors:  HostUnreachable, TargetRefused, ShareExceeded.
+        """
+        with self._shares.hold(source_network(source[0])), contextlib.ExitStack() as stack:
+            reader, writer = await self._connect(host, port, served_only=served_only, find=find)
+            stack.callback(abort, writer)
+            if route(self._table, host) is not None:
+                stack.enter_context(self._sources.record(writer, source))
+            yield reader, writer
+
+    async def _connect(
+        self, host: str, port: int, *, served_only: bool, find: FindTargets | None
     ) -> Stream:
-        if len(self._tunnels) > self._max_tunnels:
-            raise HostUnreachable(f"the limit of {self._max_tunnels} open tunnels is reached")
         service = route(self._table, host)
         # Never forward another port of an Azure host: the request may contain a token of this instance.
         if service is not None and port != HTTPS:
@@ -222,7 +285,7 @@ class Gateway:
         if service is not None:
             await self._check_vault(host)
         elif served_only:
-            raise HostUnreachable(f"the gateway does not serve {host}")
+            raise NameNotServed(f"the gateway does not serve {host}")
         addresses: Sequence[Address] = [service or (host, port)]
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
@@ -278,6 +341,17 @@ class Gateway:
             transport.abort()
 
 
+def _source_of(writer: asyncio.StreamWriter) -> Address:
+    """Return the address of a client.
+
+    Errors:  ConnectionError if it has reset the connection.
+    """
+    peer = writer.get_extra_info("peername")
+    if peer is None:
+        raise ConnectionResetError("the client has reset the connection")
+    return unmap_ipv4(peer[0]), peer[1]
+
+
 @asynccontextmanager
 async def run_gateway(
     sock: socket.socket,
@@ -286,18 +360,19 @@ async def run_gateway(
     pods: socket.socket | None = None,
     direct: socket.socket | None = None,
     vault_exists: VaultExists | None = None,
-    head_seconds: float = HEAD_SECONDS,
-    max_tunnels: int = MAX_TUNNELS,
+    limits: GatewayLimits = LIMITS,
+    sources: TunnelSources | None = None,
+    clock: Clock = system,
 ) -> AsyncIterator[Gateway]:
     """Run a gateway on a listening socket until the context ends.
 
     Shapes:  `pods` is a listening socket for pods with their own network, `direct` one for clients without
              proxy settings; `vault_exists` returns whether a vault exists; without it the gateway accepts
-             every vault name.
+             every vault name. The gateway records the client of each tunnel to a service in `sources`.
     """
     own = sock.getsockname()[:2]
     gateway = Gateway(
-        table, own, vault_exists=vault_exists, head_seconds=head_seconds, max_tunnels=max_tunnels
+        table, own, vault_exists=vault_exists, limits=limits, sources=sources, clock=clock
     )
     servers = [await asyncio.start_server(gateway.handle, sock=sock, limit=MAX_HEAD_BYTES)]
     if pods is not None:

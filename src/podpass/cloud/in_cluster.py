@@ -24,6 +24,7 @@ from podpass.cloud.trust.webhook import create_app
 from podpass.errors import Error
 from podpass.http.server import serving
 from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.servers.file_limits import shared_limits
 from podpass.tasks import background_task
 
 _log = logging.getLogger(__name__)
@@ -100,7 +101,9 @@ class ClusterServices:
         )
         dns = PodDns(resolver=str(addresses[0]), domain=domain) if upstream else None
         app = create_app(names, publisher.ensure, dns=dns)
-        await stack.enter_async_context(serving(app, sockets.webhook, certificate.tls))
+        await stack.enter_async_context(
+            serving(app, sockets.webhook, certificate.tls, limits=shared_limits())
+        )
         await self._register(certificate.pem)
         work = self._keep_registered(certificate.pem)
         await stack.enter_async_context(background_task(work, "trust webhook"))

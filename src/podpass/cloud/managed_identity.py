@@ -1,6 +1,6 @@
 """The managed identity endpoint of the cloud half: its identities, and tokens of its token service."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class DirectoryIdentities:
     """The managed identities of one tenant, and their tokens.
 
-    Shapes:  `names` are the assigned identities; without names, every managed identity is assigned.
+    Shapes:  `assigned` are the resource IDs of the assigned identities; without them, every managed identity
+             is assigned. A name is not enough: another resource group may have an identity of that name.
     """
 
     def __init__(
@@ -33,13 +34,13 @@ class DirectoryIdentities:
         directory: "Directory",
         tokens: "ManagedIdentityTokens",
         tenant_id: str,
-        names: Sequence[str],
+        assigned: Sequence[str],
         clock: Clock,
     ) -> None:
         self._directory = directory
         self._tokens = tokens
         self._tenant_id = tenant_id
-        self._names = names
+        self._assigned = assigned
         self._clock = clock
 
     async def find(
@@ -49,18 +50,18 @@ class DirectoryIdentities:
 
         Errors:  TokenNotAcquired if the database fails.
         """
-        allowed = self._names if owner is None else (owner,)
+        allowed = [one.lower() for one in (self._assigned if owner is None else (owner,))]
         with _database_errors():
             candidates = await self._candidates(query, allowed)
         return [
             AssignedIdentity(
-                name=one.name,
                 client_id=one.client_id,
                 object_id=one.object_id,
                 resource_id=one.resource_id or "",
             )
             for one in candidates
-            if one.kind is IdentityKind.MANAGED_IDENTITY and (not allowed or one.name in allowed)
+            if one.kind is IdentityKind.MANAGED_IDENTITY
+            and (not allowed or (one.resource_id or "").lower() in allowed)
         ][:2]
 
     async def _candidates(
@@ -76,7 +77,8 @@ class DirectoryIdentities:
         if not allowed:
             managed = IdentityKind.MANAGED_IDENTITY
             return await identities.page(tenant_id, kind=managed, limit=2)
-        return [one for name in allowed for one in await identities.list(tenant_id, name)]
+        found_ones = [await identities.find(tenant_id, resource_id=each) for each in allowed]
+        return [one for one in found_ones if one is not None]
 
     async def acquire(self, identity: AssignedIdentity, resource: str) -> AccessToken:
         """Return a token of an identity.
@@ -107,15 +109,19 @@ def create_app(
     tenant_id: str,
     clock: Clock,
     *,
-    names: Sequence[str] = (),
+    assigned: Sequence[str] = (),
     headers: "Mapping[str, Secret]",
+    hosts: Collection[str] = (),
 ) -> ManagedIdentityApp:
     """Create the application of the endpoint.
 
-    Shapes:  `names` are the identities that IMDS' protocol can use; `headers` maps the name of an identity to
-             the secret header of App Service's protocol. Without names, IMDS can use every managed identity;
-             with headers and without names it is off, because it needs no secret.
+    Shapes:  `assigned` are the resource IDs of the identities that IMDS' protocol can use; `headers` maps
+             the resource ID of an identity to the secret header of App Service's protocol. Without
+             `assigned`, IMDS can use every managed identity; with headers and without `assigned` it is off,
+             because it needs no secret. `hosts` are the names of the endpoint, in lower case.
     """
-    source = DirectoryIdentities(directory, tokens, tenant_id, names, clock)
-    serves_imds = bool(names) or not headers
-    return ManagedIdentityApp(source, IdentityHeaders(headers), clock, serves_imds=serves_imds)
+    source = DirectoryIdentities(directory, tokens, tenant_id, assigned, clock)
+    serves_imds = bool(assigned) or not headers
+    return ManagedIdentityApp(
+        source, IdentityHeaders(headers), clock, hosts=hosts, serves_imds=serves_imds
+    )

@@ -41,12 +41,20 @@ class CloudParts:
         self.database = await self._stack.enter_async_context(database)
 
     async def open_keys(self) -> None:
-        """Open or create the keys of the token service."""
+        """Open or create the keys of the token service, and prepare to read those that it publishes."""
         from podpass.exchange.signing.key_set import AuthorityKeys
+        from podpass.resource.authority_keys import PublishedKeys
+        from podpass.settings import VaultSettings
 
         # The sealing key of the token service is stored outside the database with the sealed keys.
         path = self._data_dir.path("keys", "authority.key")
         self.authority_keys = await AuthorityKeys.open(self.database, path, self._clock)
+        self.published_keys = PublishedKeys(
+            self._context.create_fetcher(),
+            VaultSettings().keys_url,
+            self._clock,
+            interval_seconds=self._refetch_seconds(10),
+        )
 
     async def open_directory(self) -> str:
         """Open the directory, and create its tenant and administrator; return the tenant."""
@@ -100,6 +108,7 @@ class CloudParts:
                 self._config.url("authority"),
             ),
             pages_origin=self._context.login,
+            graph_origin=self._config.direct_origin("azure"),
             administrators=(self._admin.id,),
             propagation_seconds=self._context.settings.propagation_seconds,
             issuer_refetch_seconds=self._refetch_seconds(REFETCH_SECONDS),
@@ -166,7 +175,6 @@ class CloudParts:
     async def start_vault(self) -> str:
         """Serve the vaults; return their address."""
         from podpass.resource.app import create_app
-        from podpass.resource.authority_keys import PublishedKeys
         from podpass.resource.purge_job import PurgeJob
         from podpass.resource.store import SecretStore
         from podpass.settings import AZURE_VAULTS, VaultOrigin, VaultSettings
@@ -180,12 +188,6 @@ class CloudParts:
             resource=self._context.direct_vault,
         )
         settings = VaultSettings(origins=(AZURE_VAULTS, direct))
-        self.published_keys = PublishedKeys(
-            self._context.create_fetcher(),
-            settings.keys_url,
-            self._clock,
-            interval_seconds=self._refetch_seconds(10),
-        )
         purge_job = PurgeJob(self.directory, store, self._clock)
         await self._stack.enter_async_context(purge_job)
         app = create_app(settings, self.directory, store, self.published_keys, self._clock)

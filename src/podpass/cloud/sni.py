@@ -9,8 +9,9 @@ _HANDSHAKE, _CLIENT_HELLO = 22, 1
 _SERVER_NAME, _HOST_NAME = 0, 0
 _MAX_RECORD = 2**14
 HEADER_BYTES = 5
-# A fatal alert, in a plain record of TLS 1.2, which clients of every version read.
+# Fatal alerts, in a plain record of TLS 1.2, which clients of every version read.
 UNRECOGNIZED_NAME = b"\x15\x03\x03\x00\x02\x02\x70"
+INTERNAL_ERROR = b"\x15\x03\x03\x00\x02\x02\x50"
 
 
 class BadHello(Error):

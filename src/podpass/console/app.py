@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 
 from podpass.console import live, pages, texts
 from podpass.console.access import ConsoleAccess
+from podpass.console.fixes import KnownObjects
 from podpass.console.live import LiveView
 from podpass.console.model import ConsoleSource
 from podpass.console.pages import MAX_ROWS, PageContext
@@ -35,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 MAX_STREAMS = 32
 _MAX_FORM_BYTES = 2048
-_MAX_QUERY_BYTES = 200
+_MAX_QUERY_BYTES = 500
 _LANGUAGE_COOKIE = "podpass-language"
 _YEAR_SECONDS = 31_536_000
 _POLICY = (
@@ -143,20 +144,22 @@ class ConsoleApp:
         try:
             await self._source.refresh()
             if argument:
-                return self._exchange(context, argument, scope)
-            return await self._page(context, view, path)
+                return await self._exchange(context, argument, scope)
+            return await self._page(context, view, path, _query(scope, "pod"))
         except Error as exc:
             _log.warning("console_data_unavailable", extra={"code": exc.code, "view": view})
             page = self._render(context, view, path, template="unavailable", text=exc.message)
             return 503, page, (HTML,)
 
-    async def _page(self, context: PageContext, view: str, path: str) -> Response:
+    async def _page(self, context: PageContext, view: str, path: str, pod: str) -> Response:
         # Before the data is read: what changes later is in the next message.
         seen = await self._live.revision(view)
-        values = await self._read(view)
-        return 200, self._render(context, view, path, seen=seen, **values), (HTML,)
+        known = await self._live.known_objects()
+        values = await self._read(view, pod, known)
+        page = self._render(context, view, path, seen=seen, names=known.names, **values)
+        return 200, page, (HTML,)
 
-    async def _read(self, view: str) -> dict[str, Any]:
+    async def _read(self, view: str, pod: str, known: KnownObjects) -> dict[str, Any]:
         """Return the values of a view's template."""
         timeline, limit = self._source.timeline, MAX_ROWS.get(view, 0)
         readers: Mapping[str, Callable[[], Awaitable[Any]]] = {
@@ -169,23 +172,25 @@ class ConsoleApp:
         if view == "graph":
             return {"graph": await self._source.graph()}
         if view == "refusals":
-            known = await self._source.known_objects()
-            found = pages.refusal_rows(timeline.newest_refusals(limit), known)
-            return {"refusals": found, "max_rows": limit}
+            return {"refusals": pages.group_refusals(timeline.refusals, known, limit)}
+        pod = pod if view == "exchanges" else ""
         return {
             "stages": pages.stage_rows(timeline),
-            "exchanges": pages.exchange_rows(timeline.newest(limit)),
+            "exchanges": pages.exchange_rows(timeline.newest(limit, pod=pod)),
             "max_rows": limit,
+            "pod": pod,
         }
 
-    def _exchange(self, context: PageContext, argument: str, scope: Scope) -> Response:
+    async def _exchange(self, context: PageContext, argument: str, scope: Scope) -> Response:
         """Return an exchange as a page, or only its hops for a line that is opened."""
         number, _, part = argument.partition("/")
         if part == "hops" and _query(scope, "run") not in ("", self._live.run):
             # A number of another run, or of another replica, has another meaning here.
             return 200, pages.render_part(context, "elsewhere").encode(), (HTML,)
         found = self._source.timeline.exchange(int(number)) if _is_number(number) else None
-        values = pages.hop_values(found) if found is not None else {"number": 0}
+        names = (await self._live.known_objects()).names
+        values: dict[str, Any] = {"number": 0} if found is None else pages.hop_values(found)
+        values |= {"names": names}
         if part == "hops" and found is not None:
             return 200, pages.render_part(context, "hops", **values).encode(), (HTML,)
         if part and part != "hops":
@@ -249,6 +254,7 @@ class ConsoleApp:
                 live.wait_for_end(
                     receive, self._stopping, lambda: self._access.is_signed_in(scope)
                 ),
+                _query(scope, "pod"),
             )
         finally:
             self._streams -= 1
@@ -261,6 +267,7 @@ class ConsoleApp:
             title=self._source.title,
             views=self._source.views,
             t=texts.load(language),
+            commands=self._source.commands,
             run=self._live.run,
             has_sign_in=self._access.has_sign_in,
         )

@@ -8,13 +8,17 @@ from podpass.console.fixes import KnownObjects
 from podpass.console.model import Listing
 from podpass.database import collecting_errors
 from podpass.directory.model import Identity
+from podpass.directory.resources import BUILT_IN
 from podpass.directory.rules import MAX_CREDENTIALS
 from podpass.directory.store.directory import Directory
+from podpass.exchange.sign_in.well_known_clients import BUILT_IN as PUBLIC_CLIENTS
 
 _IDENTITIES = 200
 _MAX_ASSIGNMENTS = 5000
 _AUDIT_ROWS = 200
 _MAX_VAULTS = 500
+# The maximum number of objects whose names are shown after their GUIDs.
+_MAX_NAMED = 1000
 
 Row = Mapping[str, Any]
 
@@ -24,6 +28,7 @@ class DirectoryView:
 
     def __init__(self, directory: Directory, tenant_id: str) -> None:
         self._directory, self._tenant_id = directory, tenant_id
+        self._known: tuple[int, KnownObjects] | None = None
 
     async def identities(self) -> Listing:
         """List one page of identities with their credentials and roles."""
@@ -35,13 +40,33 @@ class DirectoryView:
         return Listing(rows=rows, more=more, skipped=len(list(damaged)))
 
     async def known_objects(self) -> KnownObjects:
-        """Return identities by client ID and vaults by name."""
+        """Return identities by client ID, vaults by name, and names by GUID; read once per change."""
+        serial = await self.revision()
+        if self._known is None or self._known[0] != serial:
+            self._known = serial, await self._read_known_objects()
+        return self._known[1]
+
+    async def _read_known_objects(self) -> KnownObjects:
         with collecting_errors():
-            identities = await self._page()
+            identities = await self._page(_MAX_NAMED)
             vaults = await self._directory.list_vaults(self._tenant_id)
+            tenant = await self._directory.find_tenant(self._tenant_id)
+            users = await self._directory.users.list(self._tenant_id, limit=_MAX_NAMED)
         return KnownObjects(
             identities={each.client_id: _identity_row(each, ()) for each in identities},
             vaults={each.name: {"resource_id": each.resource_id} for each in vaults[:_MAX_VAULTS]},
+            names={
+                **({tenant.id: next(iter(tenant.domains), tenant.display_name)} if tenant else {}),
+                **{each.id: each.name for each in PUBLIC_CLIENTS.values()},
+                **{each.app_id: each.display_name for each in BUILT_IN},
+                **{each.id: each.name for each in users},
+                **{
+                    id_: each.name
+                    for each in identities
+                    for id_ in (each.client_id, each.object_id, each.application_id)
+                    if id_
+                },
+            },
         )
 
     async def audit(self) -> Listing:
@@ -49,15 +74,14 @@ class DirectoryView:
         with collecting_errors() as damaged:
             found = await self._directory.audit.list(limit=_AUDIT_ROWS)
             names = await self._role_names({each.details.get("role", "") for each in found})
-            names |= {each.object_id: each.name for each in await self._page()}
         rows = [
             {
                 "time": rfc3339(each.time),
                 "who": each.actor_name or each.actor,
                 "action": each.action,
                 "target": each.target,
-                "role": _name_of(names, each.details.get("role", "")),
-                "principal": _name_of(names, each.details.get("principal", "")),
+                "role": names.get(each.details.get("role", ""), ""),
+                "principal": each.details.get("principal", ""),
             }
             for each in found
         ]
@@ -67,8 +91,8 @@ class DirectoryView:
         """Return a number that changes with each change of the directory."""
         return await self._directory.audit.last_serial()
 
-    async def _page(self) -> Sequence[Identity]:
-        return await self._directory.identities.page(self._tenant_id, limit=_IDENTITIES)
+    async def _page(self, limit: int = _IDENTITIES) -> Sequence[Identity]:
+        return await self._directory.identities.page(self._tenant_id, limit=limit)
 
     async def _roles(self) -> Mapping[str, Sequence[Row]]:
         """Return role and scope of each assignment, by principal ID."""
@@ -87,10 +111,6 @@ class DirectoryView:
             definition = await self._directory.role_definitions.get(role)
             names[role] = definition.name if definition else role
         return names
-
-
-def _name_of(names: Mapping[str, str], id_: str) -> str:
-    return names.get(id_, id_)
 
 
 def _identity_row(found: Identity, roles: Sequence[Row]) -> dict[str, Any]:

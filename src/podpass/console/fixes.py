@@ -35,10 +35,11 @@ class Fix:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownObjects:
-    """Identities by client ID and vaults by name, to fill commands with real values."""
+    """Identities by client ID and vaults by name, to fill commands with real values; names by GUID."""
 
     identities: Mapping[str, Row] = field(default_factory=dict)
     vaults: Mapping[str, Row] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def explain_refusal(hop: Hop, known: KnownObjects) -> Fix:

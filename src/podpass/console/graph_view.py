@@ -6,25 +6,23 @@ from podpass.console.model import TrustGraphView
 from podpass.trust_graph.drawing import to_svg
 from podpass.trust_graph.graph import build_graph
 from podpass.trust_graph.model import TrustFacts
+from podpass.trust_graph.report import describe_paths
 
 
 def describe(facts: TrustFacts) -> TrustGraphView:
-    """Return the graph as an image, and its edges and findings as text.
+    """Return the graph as an image, and its paths and findings as text.
 
     Errors:  GraphTooLarge.
     """
     found = build_graph(facts)
     svg = to_svg(found)
-    names = {node.id: node.name for node in found.nodes}
     return TrustGraphView(
         svg=svg,
         version=hashlib.sha256(svg.encode("utf-8", "replace")).hexdigest()[:16],
         unread=found.unread,
-        edges=[
-            {"source": names[one.source], "kind": str(one.kind), "target": names[one.target]}
-            for one in found.edges
-        ],
+        lines=[(line.indent, line.text) for line in describe_paths(found) if line.text],
         findings=[
-            {"text": f"{one.object}: {one.message}", "fix": one.fix} for one in found.findings
+            {"text": f"{one.object}: {one.message}", "note": one.note, "command": one.command}
+            for one in found.findings
         ],
     )

@@ -26,7 +26,7 @@ LISTING_SECONDS = 2.0
 # Reading what tells whether a listing has changed takes at most this part of the time.
 _LISTING_SHARE = 0.05
 # Views whose data is read as a whole.
-LISTINGS = ("pods", "identities", "graph", "audit")
+LISTINGS = ("refusals", "pods", "identities", "graph", "audit")
 # After 14 seconds, an event keeps the connection open and reveals one that has ended. A page that gets no
 # event for 45 seconds says that it is not connected: the process may be stopped.
 _IDLE_POLLS = 36
@@ -86,15 +86,17 @@ class LiveView:
             return Cursor(self.run, 0, 0, resets=found is not None)
         return Cursor(self.run, int(found[2]), int(found[3]))
 
-    async def message(self, context: PageContext, view: str, after: Cursor) -> str:
-        """Return what a view must change after a position; empty for nothing."""
+    async def message(self, context: PageContext, view: str, after: Cursor, pod: str = "") -> str:
+        """Return what a view must change after a position; empty for nothing.
+
+        Shapes:  `pod` is NAMESPACE/NAME if the page shows only its exchanges.
+        """
         timeline = self._source.timeline
         if timeline.revision == after.revision and not after.resets:
             return ""
         limit = pages.MAX_ROWS.get(view, 0)
         is_list = view in ("loop", "exchanges")
-        refusals = timeline.newest_refusals(limit, after=after.number) if view == "refusals" else []
-        known = await self._known() if refusals else KnownObjects()
+        known = await self.known_objects() if is_list else KnownObjects()
         return pages.render_part(
             context,
             "update",
@@ -102,16 +104,17 @@ class LiveView:
             resets=after.resets,
             stages=pages.stage_rows(timeline),
             exchanges=pages.exchange_rows(
-                timeline.newest(limit, after=after.number) if is_list else ()
+                timeline.newest(limit, after=after.number, pod=pod) if is_list else ()
             ),
-            changed=pages.exchange_rows(_changed(timeline, after, limit) if is_list else ()),
-            refusals=pages.refusal_rows(refusals, known),
+            changed=pages.exchange_rows(_changed(timeline, after, limit, pod) if is_list else ()),
+            names=known.names,
         ).strip()
 
-    async def _known(self) -> KnownObjects:
+    async def known_objects(self) -> KnownObjects:
+        """Return identities, vaults and names; nothing if they cannot be read."""
         try:
             return await self._source.known_objects()
-        except Error:  # the commands then have placeholders
+        except Error:  # commands then have placeholders, and GUIDs have no names
             return KnownObjects()
 
     async def stream(
@@ -122,6 +125,7 @@ class LiveView:
         after: Cursor,
         seen: str,
         wait: Callable[[float], Awaitable[bool]],
+        pod: str = "",
     ) -> None:
         """Send messages until `wait` returns False: the reader is disconnected, or the session has ended.
 
@@ -134,7 +138,7 @@ class LiveView:
             await self._source.refresh()
             # Before the message is made: what arrives later is in the next one.
             position = self.cursor()
-            text = await self.message(context, view, after)
+            text = await self.message(context, view, after, pod)
             event = format_event(text, str(position)) if text else ""
             after = position
             now = await self.revision(view) or seen
@@ -165,7 +169,7 @@ class LiveView:
             begun = _now()
             if begun >= known.until:
                 try:
-                    found = repr(await self._source.revision(view))
+                    found = repr(await self._read_revision(view))
                     known.text = hashlib.sha256(found.encode("utf-8", "replace")).hexdigest()[:16]
                 except Error:
                     known.text = ""
@@ -173,13 +177,19 @@ class LiveView:
                 known.until = now + max(LISTING_SECONDS, (now - begun) / _LISTING_SHARE)
         return known.text
 
+    async def _read_revision(self, view: str) -> object:
+        if view != "refusals":
+            return await self._source.revision(view)
+        # Numbers of refusals begin again with each run.
+        return self.run, [each.number for each in self._source.timeline.refusals][-1:]
+
     async def _send(self, send: Send, text: str, *, more: bool = True) -> None:
         body = text.encode("utf-8", "replace")
         await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-def _changed(timeline: Timeline, after: Cursor, limit: int) -> list[ExchangeTrace]:
-    found = timeline.changed_since(after.revision, limit)
+def _changed(timeline: Timeline, after: Cursor, limit: int, pod: str) -> list[ExchangeTrace]:
+    found = timeline.changed_since(after.revision, limit, pod)
     return [each for each in found if each.number <= after.number]
 
 

@@ -23,15 +23,15 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustGraphView:
-    """The trust graph: an image, and the same as text for screen readers.
+    """The trust graph: an image, and the same as text for narrow windows and screen readers.
 
-    Shapes:  `version` changes with the image, so that a browser loads it again; `unread` are sentences about
-             what could not be read.
+    Shapes:  `version` changes with the image, so that a browser loads it again; `lines` are pairs of
+             indentation and text; `unread` are sentences about what could not be read.
     """
 
     svg: str
     version: str
-    edges: Sequence[Row]
+    lines: Sequence[tuple[int, str]]
     findings: Sequence[Row]
     unread: Sequence[str] = ()
 
@@ -46,6 +46,10 @@ class ConsoleSource(Protocol):
     @property
     def views(self) -> Sequence[str]:
         """Return those of `VIEWS` that have data."""
+
+    @property
+    def commands(self) -> Mapping[str, str]:
+        """Return the command that prints the data of a view, by view; some views have no command."""
 
     @property
     def timeline(self) -> Timeline:
@@ -64,7 +68,7 @@ class ConsoleSource(Protocol):
         """List identities with their federated credentials and roles."""
 
     async def known_objects(self) -> KnownObjects:
-        """Return identities and vaults for the commands of refusals."""
+        """Return identities and vaults for the commands of refusals, and names for GUIDs."""
 
     async def audit(self) -> Listing:
         """List the last changes, the newest first."""

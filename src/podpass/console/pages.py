@@ -1,21 +1,29 @@
 """Render the pages of the console with Jinja2; every value is escaped. Pure, but for reading templates."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from podpass.console import texts
 from podpass.console.fixes import Fix, KnownObjects, explain_refusal
 from podpass.console.texts import Texts
-from podpass.console.timeline import ExchangeTrace, Refusal, Timeline, account_of, claims
+from podpass.console.timeline import ExchangeTrace, Refusal, Timeline, account_of, claims, pod_of
 from podpass.trace.hop import STAGES, Hop, HopResult
 
 MAX_ROWS = {"loop": 10, "exchanges": 100, "refusals": 50}
 # Fingerprints that connect hops; they have no meaning for a user.
 _HIDDEN = ("token_sha256",)
+# A text that was shortened may lack the second backtick.
+_CODE = re.compile(r"`([^`]*)(?:`|$)")
+_GUID = re.compile(
+    r"(?<![\w/-])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![\w/-])", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +38,7 @@ class PageContext:
     title: str
     views: Sequence[str]
     t: Texts
+    commands: Mapping[str, str] = field(default_factory=dict)
     run: str = ""
     has_sign_in: bool = False
 
@@ -42,6 +51,8 @@ class ExchangeRow:
     hop: Hop
     refused: bool
     who: str
+    pod: str
+    client: str
     what: str
     resources: Sequence[Hop]
 
@@ -61,13 +72,16 @@ class HopRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RefusalRow:
-    """A refusal with its explanation."""
+class RefusalGroup:
+    """Equal refusals of one caller: the newest of them, how many, since when, and their pods."""
 
     number: int
     hop: Hop
     who: str
     fix: Fix
+    count: int
+    first: str
+    pods: Sequence[str]
 
 
 def _create_environment() -> Environment:
@@ -81,11 +95,34 @@ def _create_environment() -> Environment:
     )
 
 
+def annotate(text: object, names: Mapping[str, str]) -> Markup:
+    """Escape a text, mark what is between backticks as code, and write its name after each known GUID.
+
+    A command is copied, so nothing is added to code.
+    """
+
+    def add_name(found: re.Match[str]) -> str:
+        name = names.get(found[0].lower())
+        return f"{found[0]} <small>({escape(name)})</small>" if name else found[0]
+
+    parts = _CODE.split(str(escape(text)))  # outside, code, outside, ...
+    return Markup(  # noqa: S704 each part is escaped
+        "".join(
+            f"<code>{part}</code>" if at % 2 else _GUID.sub(add_name, part)
+            for at, part in enumerate(parts)
+        )
+    )
+
+
 _environment = _create_environment()
+_environment.filters["annotate"] = annotate
 
 
 def render(context: PageContext, view: str, path: str, **values: Any) -> bytes:
-    """Render a page of a view."""
+    """Render a page of a view.
+
+    Shapes:  `names` are the names of GUIDs; `pod` is NAMESPACE/NAME if only its exchanges are shown.
+    """
     template = values.pop("template", view)
     text = _environment.get_template(f"{template}.html").render(
         base=context.base,
@@ -97,7 +134,8 @@ def render(context: PageContext, view: str, path: str, **values: Any) -> bytes:
         languages=[texts.load(each) for each in texts.LANGUAGES],
         view=view,
         path=path,
-        **values,
+        command=context.commands.get(view, ""),
+        **{"names": {}, "pod": "", **values},
     )
     return text.encode("utf-8", "replace")
 
@@ -110,7 +148,7 @@ def render_sign_in(base: str, t: Texts, *, fault: bool) -> bytes:
 def render_part(context: PageContext, template: str, **values: Any) -> str:
     """Render a part of a page, which htmx inserts."""
     found = _environment.get_template(f"{template}.html")
-    return found.render(base=context.base, t=context.t, run=context.run, **values)
+    return found.render(base=context.base, t=context.t, run=context.run, **{"names": {}, **values})
 
 
 def stage_rows(timeline: Timeline) -> list[Mapping[str, Any]]:
@@ -135,24 +173,39 @@ def exchange_rows(found: Iterable[ExchangeTrace]) -> list[ExchangeRow]:
             hop=each.hop,
             refused=each.hop.result is HopResult.REFUSED,
             who=describe_caller(each.hop),
-            what=each.hop.fact("resource") or each.hop.fact("client_id") or each.hop.asked,
+            pod=each.hop.fact("pod"),
+            client=each.hop.fact("client_id"),
+            what=each.hop.fact("resource"),
             resources=each.resources,
         )
         for each in found
     ]
 
 
-def refusal_rows(found: Iterable[Refusal], known: KnownObjects) -> list[RefusalRow]:
-    """Return the lines of some refusals, each explained."""
+def group_refusals(found: Iterable[Refusal], known: KnownObjects, limit: int) -> list[RefusalGroup]:
+    """Return equal refusals of one caller as one group; the group with the newest refusal is the first."""
+    groups: dict[object, list[Refusal]] = {}
+    for each in sorted(found, key=lambda refusal: refusal.number, reverse=True):
+        groups.setdefault(_describe_refusal(each), []).append(each)
     return [
-        RefusalRow(
-            number=each.number,
-            hop=each.hop,
-            who=describe_caller(each.hop),
-            fix=explain_refusal(each.hop, known),
+        RefusalGroup(
+            number=group[0].number,
+            hop=group[0].hop,
+            who=describe_caller(group[0].caller),
+            fix=explain_refusal(group[0].hop, known),
+            count=len(group),
+            first=group[-1].hop.time,
+            pods=list(dict.fromkeys(filter(None, (pod_of(each.caller) for each in group)))),
         )
-        for each in found
+        for group in islice(groups.values(), limit)
     ]
+
+
+def _describe_refusal(refusal: Refusal) -> object:
+    """Return what equal refusals have in common: stage, code, caller, identity and vault."""
+    hop = refusal.hop
+    facts = (hop.fact("client_id"), hop.fact("vault"), hop.is_claimed, hop.is_by_doctor)
+    return hop.stage, hop.code, describe_caller(refusal.caller), *facts
 
 
 def hop_values(exchange: ExchangeTrace) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from podpass import names
 from podpass.drift.comparison import list_containers
 
 Object = Mapping[str, Any]
+_HEALTHY = frozenset({"Pending", "Running", "Succeeded", "ContainerCreating", "PodInitializing"})
 _VARIABLES = (
     names.ENV_CLIENT_ID,
     names.ENV_TENANT_ID,
@@ -20,23 +21,29 @@ _VARIABLES = (
 class PodView:
     """A pod as the console shows it.
 
-    Shapes:  `verdict` is `mutated`, `missed` (it has the label, but no webhook changed it) or `unlabelled`;
-             `variables` are those of the first container that has the token file; `token` are audience and
-             lifetime of the projected token; `differs` names what a new pod would have.
+    Shapes:  `phase` is as in `kubectl get pods`: the reason of a container that does not run replaces the
+             phase, and `is_failing` is whether this is an error. `verdict` is `mutated`, `missed` (it has the
+             label, but no webhook changed it) or `unlabelled`; `variables` are those of the first container
+             that has the token file; `token` are audience and lifetime of the projected token; `differs`
+             names what a new pod would have. `granted` and `refused` count the exchanges of the pod that the
+             console stores.
     """
 
     namespace: str
     name: str
     account: str
     phase: str
+    is_failing: bool
     verdict: str
     variables: tuple[tuple[str, str], ...] = ()
     token: tuple[tuple[str, str], ...] = ()
     sidecars: tuple[str, ...] = ()
     differs: tuple[str, ...] = ()
+    granted: int = 0
+    refused: int = 0
 
 
-def describe(pod: Object, differs: Sequence[str] = ()) -> PodView:
+def describe(pod: Object, differs: Sequence[str] = (), **counts: int) -> PodView:
     """Return what admission did to a pod."""
     metadata, spec = pod.get("metadata") or {}, pod.get("spec") or {}
     containers = list_containers(pod)
@@ -44,11 +51,13 @@ def describe(pod: Object, differs: Sequence[str] = ()) -> PodView:
     token = _find_token(spec.get("volumes") or ())
     is_labelled = (metadata.get("labels") or {}).get(names.USE_LABEL) == "true"
     untouched = "missed" if is_labelled else "unlabelled"
+    phase = _find_phase(pod.get("status") or {})
     return PodView(
         namespace=str(metadata.get("namespace", "")),
         name=str(metadata.get("name", "")),
         account=str(spec.get("serviceAccountName") or "default"),
-        phase=str((pod.get("status") or {}).get("phase") or "Pending"),
+        phase=phase,
+        is_failing=phase not in _HEALTHY,
         verdict="mutated" if token or variables else untouched,
         variables=variables,
         token=token,
@@ -58,7 +67,24 @@ def describe(pod: Object, differs: Sequence[str] = ()) -> PodView:
             if each.get("name") in (names.PROXY_CONTAINER, names.PROXY_INIT_CONTAINER)
         ),
         differs=tuple(differs),
+        **counts,
     )
+
+
+def _find_phase(status: Object) -> str:
+    """Return the phase, or the reason why a container of a pod that has not succeeded does not run."""
+    phase = str(status.get("phase") or "Pending")
+    if phase == "Succeeded":
+        return phase
+    for name in ("initContainerStatuses", "containerStatuses"):
+        for container in status.get(name) or ():
+            state = container.get("state") or {}
+            ended = state.get("terminated") or {}
+            if ended.get("exitCode"):
+                return str(ended.get("reason") or "Error")
+            if reason := (state.get("waiting") or {}).get("reason"):
+                return str(reason)
+    return phase
 
 
 def _find_variables(containers: Sequence[Object]) -> tuple[tuple[str, str], ...]:

@@ -1,7 +1,7 @@
 """The last token exchanges of a log, each with its hops; counts and refusals. Pure, with bounded memory."""
 
 import re
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from podpass.clock import rfc3339
 from podpass.names import EXCHANGE_AUDIENCE
+from podpass.trace.assignment import GENERATED
 from podpass.trace.hop import STAGES, Hop, HopResult
 
 MAX_EXCHANGES = 500
@@ -26,6 +27,7 @@ _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)*")
 
 Account = tuple[str, str]
 Key = TypeVar("Key")
+Value = TypeVar("Value")
 _Request = tuple[str, HopResult, Account | None]
 
 
@@ -57,10 +59,14 @@ class ExchangeTrace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """One refused hop."""
+    """One refused hop.
+
+    Shapes:  `caller` is the exchange whose token the hop used, or the hop itself if the exchange is unknown.
+    """
 
     number: int
     hop: Hop
+    caller: Hop
 
 
 @dataclass(slots=True)
@@ -86,6 +92,8 @@ class Timeline:
         self._by_token: OrderedDict[str, int] = OrderedDict()
         self._by_request: OrderedDict[_Request, int] = OrderedDict()
         self._before: OrderedDict[Account, dict[str, Hop]] = OrderedDict()
+        # Tokens that no pod is bound to, as `kubectl create token` requests them, by their fingerprint.
+        self._unbound: OrderedDict[str, Hop] = OrderedDict()
 
     def add(self, hop: Hop) -> None:
         """Add a hop, in log order."""
@@ -94,13 +102,16 @@ class Timeline:
             return
         hop = clip(hop)
         self.revision += 1
-        count.last = hop.time
-        if hop.result is HopResult.REFUSED:
-            count.refused += 1
+        is_refused = hop.result is HopResult.REFUSED
+        if is_refused:
             self._numbers += 1
-            self.refusals.append(Refusal(number=self._numbers, hop=hop))
-        else:
-            count.passed += 1
+            found = self._exchanges.get(self._by_token.get(hop.fact("uti"), 0))
+            caller = hop if found is None else found.hop
+            self.refusals.append(Refusal(number=self._numbers, hop=hop, caller=caller))
+        if not hop.is_by_doctor and not _is_unbound(hop):
+            count.last = hop.time
+            count.refused += is_refused
+            count.passed += not is_refused
         match hop.stage:
             case "exchange":
                 self._add_exchange(hop)
@@ -120,29 +131,36 @@ class Timeline:
         """Return an exchange; None if it is unknown or too old."""
         return self._exchanges.get(number)
 
-    def newest(self, limit: int, *, after: int = 0) -> list[ExchangeTrace]:
-        """Return the newest exchanges with a greater number than `after`, the newest first."""
-        found = islice(reversed(self._exchanges.values()), limit)
+    def newest(self, limit: int, *, after: int = 0, pod: str = "") -> list[ExchangeTrace]:
+        """Return the newest exchanges with a greater number than `after`, the newest first.
+
+        Shapes:  `pod` is NAMESPACE/NAME, or empty for all.
+        """
+        every = reversed(self._exchanges.values())
+        found = islice((each for each in every if pod in ("", pod_of(each.hop))), limit)
         return [each for each in found if each.number > after]
 
-    def newest_refusals(self, limit: int, *, after: int = 0) -> list[Refusal]:
-        """Return the newest refusals with a greater number than `after`, the newest first."""
-        return [each for each in islice(reversed(self.refusals), limit) if each.number > after]
+    def count_exchanges(self) -> Counter[tuple[str, HopResult]]:
+        """Count the exchanges of each pod by their result."""
+        return Counter((pod_of(each.hop), each.hop.result) for each in self._exchanges.values())
 
-    def changed_since(self, revision: int, limit: int) -> list[ExchangeTrace]:
+    def changed_since(self, revision: int, limit: int, pod: str = "") -> list[ExchangeTrace]:
         """Return those of the newest exchanges that got a further hop since a revision."""
-        return [each for each in self.newest(limit) if each.changed > revision]
+        return [each for each in self.newest(limit, pod=pod) if each.changed > revision]
 
     def _add_exchange(self, hop: Hop) -> None:
         self._numbers += 1
-        known = self._before.get(account_of(hop) or ("", ""), {})
+        known = {} if hop.is_by_doctor else self._before.get(account_of(hop) or ("", ""), {})
+        if (unbound := self._unbound.get(hop.fact("token_sha256"))) is not None:
+            known = {**known, unbound.stage: unbound}
         before = tuple(known[stage] for stage in STAGES if stage in known)
         self._exchanges[self._numbers] = ExchangeTrace(
             number=self._numbers, changed=self.revision, hop=hop, before=before
         )
         if len(self._exchanges) > MAX_EXCHANGES:
             self._exchanges.popitem(last=False)
-        if hop.result is HopResult.PASSED and (credential := hop.fact("credential")):
+        is_use = hop.result is HopResult.PASSED and not hop.is_by_doctor
+        if is_use and (credential := hop.fact("credential")):
             self.credential_uses[hop.fact("client_id"), credential] = hop.time
             if len(self.credential_uses) > _MAX_CREDENTIALS:
                 self.credential_uses.popitem(last=False)
@@ -171,6 +189,9 @@ class Timeline:
             return
         if hop.stage == "assertion" and hop.fact("audience") != EXCHANGE_AUDIENCE:
             return
+        if _is_unbound(hop):
+            _put(self._unbound, hop.fact("token_sha256"), hop)
+            return
         known = self._before.setdefault(account, {})
         self._before.move_to_end(account)
         # The kubelet reports the token after the issuer, whose hop has more facts.
@@ -184,10 +205,15 @@ def _request_of(hop: Hop) -> _Request:
     return hop.correlation_id, hop.result, account_of(hop)
 
 
-def _put(numbers: OrderedDict[Key, int], key: Key, number: int) -> None:
-    numbers[key] = number
-    if len(numbers) > MAX_EXCHANGES:
-        numbers.popitem(last=False)
+def _put(values: OrderedDict[Key, Value], key: Key, value: Value) -> None:
+    values[key] = value
+    if len(values) > MAX_EXCHANGES:
+        values.popitem(last=False)
+
+
+def _is_unbound(hop: Hop) -> bool:
+    """Return whether a hop is the request for a token that no pod is bound to."""
+    return hop.stage == "assertion" and not hop.fact("pod")
 
 
 def account_of(hop: Hop) -> Account | None:
@@ -198,6 +224,12 @@ def account_of(hop: Hop) -> Account | None:
         return namespace, name
     namespace, name = hop.fact("namespace"), hop.fact("account")
     return (namespace, name) if namespace and name else None
+
+
+def pod_of(hop: Hop) -> str:
+    """Return a hop's pod as NAMESPACE/NAME; empty if it names none, or only the prefix of its name."""
+    account, pod = account_of(hop), hop.fact("pod")
+    return f"{account[0]}/{pod}" if account and pod and not pod.endswith(GENERATED) else ""
 
 
 def clip(hop: Hop) -> Hop:

@@ -9,6 +9,8 @@ members: of an application `exchange.sign_in.clients` (redirect URIs, public cli
 on. Code that reads other members must list them here.
 """
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -120,6 +122,11 @@ class User:
     display_name: str = ""
     password: str = field(default="", repr=False)
     created: float = 0
+
+    def pairwise_subject(self, app_id: str) -> str:
+        """Return the subject of this user for one application; it differs for each application."""
+        digest = hashlib.sha256(f"{app_id}:{self.tenant_id}:{self.id}".encode()).digest()
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,8 @@ _TENANT = (
     "00000000-0000-0000-0000-000000000000"  # the webhook's default tenant; no rule depends on it
 )
 _IMAGE = "podpass-proxy"  # any image but the reference's, which does not serve the mode env
-# The doctor does not know the webhook's custom token endpoint.
-_IGNORED = ("endpoint_not_served",)
+# The doctor knows neither the webhook's custom token endpoint nor its authority.
+_IGNORED = ("endpoint_not_served", "authority_set")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

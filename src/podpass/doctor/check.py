@@ -23,6 +23,7 @@ class DoctorCheck:
     Shapes:  `id` is stable, in words with hyphens; `meaning` is the sentence of the docs, what must hold.
              `run` returns None if it holds or does not apply. It reads facts with `known`, so that a check
              whose facts are unread is reported as not checked; with `optional`, the exit code stays 0 then.
+             `is_symptom` if it finds a consequence: every finding that can be its cause comes first.
     """
 
     id: str
@@ -30,3 +31,4 @@ class DoctorCheck:
     meaning: str
     run: Callable[[Facts], Problem | None]
     optional: bool = False
+    is_symptom: bool = False

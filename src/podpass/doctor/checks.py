@@ -6,6 +6,7 @@ from podpass.doctor import (
     account_checks,
     client_id_checks,
     cloud_checks,
+    container_checks,
     pod_checks,
     webhook_checks,
     webhook_service_checks,
@@ -22,6 +23,7 @@ CHECKS: Sequence[DoctorCheck] = sorted(
         *webhook_checks.REGISTRATION,
         *webhook_service_checks.CHECKS,
         *webhook_checks.EFFECT,
+        *container_checks.CHECKS,
         *pod_checks.CHECKS,
         *cloud_checks.CHECKS,
     ),
@@ -30,8 +32,10 @@ CHECKS: Sequence[DoctorCheck] = sorted(
 
 
 def examine(facts: Facts) -> Diagnosis:
-    """Run every check; the first finding is the first wrong thing on the token's path."""
-    findings, not_checked, passed = [], [], []
+    """Run every check; the first finding is the first wrong thing on the token's path, symptoms are last."""
+    findings: list[Finding] = []
+    symptoms: list[Finding] = []
+    not_checked, passed = [], []
     for check in CHECKS:
         try:
             problem = check.run(facts)
@@ -45,7 +49,7 @@ def examine(facts: Facts) -> Diagnosis:
         if problem is None:
             passed.append(check.id)
         else:
-            findings.append(
+            (symptoms if check.is_symptom else findings).append(
                 Finding(
                     check=check.id,
                     stage=check.stage,
@@ -56,7 +60,7 @@ def examine(facts: Facts) -> Diagnosis:
             )
     return Diagnosis(
         workload=facts.cluster.workload,
-        findings=findings,
+        findings=[*findings, *symptoms],
         not_checked=not_checked,
         passed=passed,
     )

@@ -28,7 +28,12 @@ from podpass.doctor.directory_facts import IdentityReader
 from podpass.doctor.exchange_facts import AuthorityReader, request_token
 from podpass.doctor.issuer_facts import IssuerReader
 from podpass.doctor.model import Unread
-from podpass.doctor.pod_manifest import find_audience, find_next_client_id, find_vault
+from podpass.doctor.pod_manifest import (
+    find_audience,
+    find_manifest,
+    find_next_client_id,
+    find_vault,
+)
 from podpass.doctor.resource_facts import RequestedResource, ResourceReader
 from podpass.guids import is_guid
 from podpass.kubernetes.client import KubeClient
@@ -233,9 +238,10 @@ class CloudReader:
         return await reader.read(wanted, identity.principal_id)
 
     def _guess_resource(self, cluster: ClusterFacts) -> RequestedResource | None:
-        """Return the vault that a variable of the pod names; what the workload does there is not known."""
+        """Return the vault that the pod's manifest names; what the workload does there is not known."""
         cloud = CLOUDS.get(self._endpoints.cloud)
-        name = find_vault(cluster, cloud.vaults[0].removeprefix("https://")) if cloud else ""
+        suffix = cloud.vaults[0].removeprefix("https://") if cloud else ""
+        name = find_vault(find_manifest(cluster), suffix) if suffix else ""
         return RequestedResource(vault=name) if name else None
 
 

@@ -24,6 +24,8 @@ from podpass.doctor.cluster_model import (
 )
 from podpass.doctor.container_probe import build_command, build_python_command, parse_output
 from podpass.doctor.model import MaybeObject, Object, Unread
+from podpass.doctor.pod_facts import find_missing, first_line, read_log
+from podpass.doctor.pod_manifest import find_container
 from podpass.drift.comparison import find_template, without_injection
 from podpass.kubernetes.client import KubeClient, KubeError, KubeUnreachable
 from podpass.kubernetes.client.pod_exec import run_command
@@ -94,10 +96,11 @@ class ClusterReader:
         elif workload.controller:
             pod = await self._read_template(namespace, workload.controller)
         account_name = workload.account or _account_of(pod)
-        account, (owner, controller), node = await asyncio.gather(
+        account, (owner, controller), node, missing = await asyncio.gather(
             self._read(f"{core}/serviceaccounts/{quote(account_name, safe='')}"),
             self._find_owner(namespace, pod),
             self._find_node(pod),
+            find_missing(self._client, namespace, pod),
         )
         if workload.pod or workload.controller:
             manifest = _sent_again(pod, controller, account)
@@ -112,6 +115,8 @@ class ClusterReader:
             "pod": pod,
             "owner": owner,
             "node": node,
+            "missing": missing,
+            "authority_container": find_container(manifest, names.ENV_AUTHORITY_HOST),
             "preview": preview,
             "decision": _decide(namespace, account, manifest, _injected_pod(preview, pod)),
         }
@@ -135,15 +140,20 @@ class ClusterReader:
         }
 
     async def probe_container(self, facts: ClusterFacts) -> ClusterFacts:
-        """Read the inside of the first running container that has the token."""
+        """Read the inside of the first running container that has the token, and the log of a stopped one."""
         if not isinstance(facts.pod, dict) or not facts.pod_name:
             return facts
-        container = _choose_container(facts.pod)
-        if isinstance(container, Unread):
-            return replace(facts, container=container)
-        return replace(facts, container=await self._run_probe(facts, container))
+        container, log = await asyncio.gather(
+            self._run_probe(facts, _choose_container(facts.pod)),
+            read_log(self._client, facts),
+        )
+        return replace(facts, container=container, log=log)
 
-    async def _run_probe(self, facts: ClusterFacts, container: Object) -> ContainerFacts | Unread:
+    async def _run_probe(
+        self, facts: ClusterFacts, container: Object | Unread
+    ) -> ContainerFacts | Unread:
+        if isinstance(container, Unread):
+            return container
         where = facts.namespace_name, facts.pod_name, str(container["name"])
         for command in (build_command(container), build_python_command(container)):
             before = self._clock()
@@ -185,7 +195,7 @@ class ClusterReader:
         except KubeError as exc:
             if exc.status == _NOT_FOUND:
                 return None
-            return Unread(_first_line(exc.message))
+            return Unread(first_line(exc.message))
 
     async def _preview(self, namespace: str, manifest: MaybeObject) -> Preview | Unread:
         """Create the pod again as a dry run, which calls the webhooks and stores nothing."""
@@ -200,10 +210,10 @@ class ClusterReader:
             raise
         except KubeError as exc:
             if exc.status == _FORBIDDEN and not exc.message.startswith(_REFUSED_BY_ADMISSION):
-                return Unread(f"no dry run of the pod: {_first_line(exc.message)}")
+                return Unread(f"no dry run of the pod: {first_line(exc.message)}")
             if any(each in exc.message for each in _REFUSED_BY_ADMISSION):
-                return Preview(refusal=_first_line(exc.message))
-            return Unread(f"no dry run of the pod: {_first_line(exc.message)}")
+                return Preview(refusal=first_line(exc.message))
+            return Unread(f"no dry run of the pod: {first_line(exc.message)}")
         return Preview(pod=made)
 
     async def _find_owner(
@@ -296,10 +306,6 @@ def controller_path(namespace: str, kind: str, name: str) -> str:
     """Return the path of a controller of pods, such as a Deployment."""
     collection = CONTROLLERS[kind].format(quote(namespace, safe=""))
     return f"/{collection}/{quote(name, safe='')}"
-
-
-def _first_line(text: str) -> str:
-    return text.splitlines()[0][:500] if text else "no reason was given"
 
 
 def _account_of(pod: MaybeObject) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from podpass import names
 from podpass.doctor.admission_decision import AdmissionDecision
 from podpass.doctor.model import MaybeObject, Object, Unread
+from podpass.explain.recognition import Recognition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,10 @@ class ClusterFacts:
              the webhook. `services` has their Services by NAMESPACE/NAME. `certificate` is the webhook's
              serving certificate (PEM), None if its Secret does not exist. `decision` is the result of the
              webhook's rules, None without an account. `discovery` and `jwks` are the documents of the API
-             server. `container` is None without a pod.
+             server. `container` is None without a pod. `log` has the known errors in the log of the first
+             container that does not run, None if each runs. `missing` are the Secrets and ConfigMaps that the
+             pod needs and that do not exist, as `Secret NAME`. `authority_container` is the container that
+             sets AZURE_AUTHORITY_HOST itself, empty if only the webhook sets it.
     Units:   `now` is this machine's clock, in seconds since 1970.
     """
 
@@ -100,6 +104,9 @@ class ClusterFacts:
     jwks: Object | Unread
     decision: AdmissionDecision | None = None
     container: ContainerFacts | Unread | None = None
+    log: Recognition | Unread | None = None
+    missing: Sequence[str] | Unread = ()
+    authority_container: str = ""
 
     @property
     def subject(self) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
+from podpass import names
 from podpass.doctor.model import Object
 
 NOT_STARTED = ("PodInitializing", "ContainerCreating")
@@ -17,6 +18,20 @@ def list_statuses(pod: Object) -> Iterator[Object]:
     status = pod.get("status") or {}
     for group in ("initContainerStatuses", "containerStatuses"):
         yield from status.get(group) or ()
+
+
+def find_stopped(pod: Object, now: float) -> tuple[Object, str] | None:
+    """Return the first container, not podpass's sidecar, that does not run, and why; None if each runs."""
+    for each in list_statuses(pod):
+        is_sidecar = each.get("name") in (names.PROXY_CONTAINER, names.PROXY_INIT_CONTAINER)
+        if not is_sidecar and (cause := describe_stop(each, now)):
+            return each, cause
+    return None
+
+
+def has_run(status: Object) -> bool:
+    """Return whether a container has a log: it has started at least once."""
+    return bool(status.get("restartCount")) or "terminated" in (status.get("state") or {})
 
 
 def describe_stop(status: Object, now: float) -> str:

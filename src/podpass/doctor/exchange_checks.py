@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from podpass import names
 from podpass.clouds import CLOUDS, find_cloud
-from podpass.doctor import credential_difference
+from podpass.doctor import credential_difference, fixes
 from podpass.doctor.check import DoctorCheck, Facts
 from podpass.doctor.cloud_model import AuthorityFacts
 from podpass.doctor.cluster_model import PodToken
@@ -53,6 +53,8 @@ def _check_authority(facts: Facts) -> Problem | None:
 
 
 def _fix_authority(facts: Facts) -> str:
+    if own := fixes.remove_authority(facts.cluster):
+        return own
     cloud = CLOUDS.get(facts.cloud.cloud)
     name = f" ({cloud.name})" if cloud else ""
     return (

@@ -60,6 +60,15 @@ def edit_pod(facts: ClusterFacts, change: str) -> str:
     return f"{change}: kubectl edit {owner[0].lower()} {owner[1]} -n {facts.namespace_name}"
 
 
+def remove_authority(facts: ClusterFacts) -> str:
+    """Return the fix of a wrong authority that the pod's author has set; empty if the webhook has."""
+    container = facts.authority_container
+    change = (
+        f"remove {names.ENV_AUTHORITY_HOST} from container {container} (the webhook then sets it)"
+    )
+    return edit_pod(facts, change) if container else ""
+
+
 def _creator_of(facts: ClusterFacts) -> str:
     """Return what is created again to change a pod that no command can edit: a Job, or the pod."""
     owner: Any = facts.owner

@@ -41,35 +41,6 @@ def _token(facts: Facts) -> PodToken | None:
     return None if container is None else known(container.token)
 
 
-def _find_waiting_container(facts: Facts) -> Problem | None:
-    pod = _pod(facts)
-    if pod is None:
-        return None
-    for each in list_statuses(pod):
-        if each.get("name") in (names.PROXY_CONTAINER, names.PROXY_INIT_CONTAINER):
-            continue
-        if cause := describe_stop(each, facts.cluster.now):
-            return Problem(
-                facts.cluster.workload,
-                f"container {each['name']} does not run: {cause}",
-                f"kubectl logs {facts.cluster.pod_name} -n {facts.cluster.namespace_name} -c"
-                f" {each['name']}{find_log(each)}; `podpass explain` takes its text",
-            )
-    return None
-
-
-def _find_unscheduled_pod(facts: Facts) -> Problem | None:
-    pod = _pod(facts)
-    for each in ((pod or {}).get("status") or {}).get("conditions") or ():
-        if each.get("type") == "PodScheduled" and each.get("status") == "False":
-            return Problem(
-                facts.cluster.workload,
-                f"the pod has no node: {str(each.get('message') or each.get('reason'))[:200]}",
-                f"kubectl describe pod {facts.cluster.pod_name} -n {facts.cluster.namespace_name}",
-            )
-    return None
-
-
 def token_audiences(pod: Object) -> dict[str, str]:
     """Return the audience of each projected token that a container may send to the authority, by volume."""
     files = set(_token_files(pod))
@@ -101,7 +72,8 @@ def _find_missing_volume(facts: Facts) -> Problem | None:
         facts.cluster.workload,
         f"{names.ENV_TOKEN_FILE} is set, but no container mounts a projected ServiceAccount token there",
         fixes.edit_pod(
-            facts.cluster, f"remove {names.ENV_TOKEN_FILE}, so that the webhook sets both"
+            facts.cluster,
+            f"remove {names.ENV_TOKEN_FILE} (the webhook then sets it and its volume)",
         ),
     )
 
@@ -234,7 +206,8 @@ def _find_unreachable_authority(facts: Facts) -> Problem | None:
     return Problem(
         facts.cluster.workload,
         f"container {container.name} cannot connect to {reached.url}: {reached.error}",
-        "allow it in network policies, firewall and proxy of the pod, and check its DNS and CA bundle",
+        fixes.remove_authority(facts.cluster)
+        or "allow it in network policies, firewall and proxy of the pod, and check its DNS and CA bundle",
     )
 
 
@@ -298,8 +271,6 @@ def _find_proxy_on_host_network(facts: Facts) -> Problem | None:
 Run = Callable[[Facts], Problem | None]
 _PROXY_USER = edits("set runAsUser on containers, not on the pod")
 _ASSERTION: tuple[tuple[str, str, Run], ...] = (
-    ("pod-unscheduled", "the pod has a node", _find_unscheduled_pod),
-    ("container-not-running", "every container of the pod runs", _find_waiting_container),
     (
         "token-volume-missing",
         "a projected token is mounted where AZURE_FEDERATED_TOKEN_FILE points",

@@ -4,7 +4,7 @@ import re
 
 from podpass import names
 from podpass.doctor.cluster_model import ClusterFacts, ContainerFacts, PodToken, Preview
-from podpass.doctor.model import Object, Unread
+from podpass.doctor.model import MaybeObject, Object, Unread
 from podpass.drift.comparison import (
     find_differences,
     find_drift,
@@ -13,13 +13,16 @@ from podpass.drift.comparison import (
     list_containers,
 )
 
+# The volume that the API server adds to each pod.
+_API_ACCESS = "kube-api-access-"
+
 
 def find_audience(cluster: ClusterFacts) -> str:
     """Return the audience of the projected token of a pod, or of the preview; empty without one."""
     container = cluster.container
     if isinstance(container, ContainerFacts) and isinstance(container.token, PodToken):
         return next(iter(container.token.audiences), "")
-    for volume in _spec(cluster).get("volumes") or ():
+    for volume in ((find_manifest(cluster) or {}).get("spec") or {}).get("volumes") or ():
         for source in (volume.get("projected") or {}).get("sources") or ():
             token = source.get("serviceAccountToken") or {}
             if str(token.get("path")).rpartition("/")[2] == names.LEGACY_TOKEN_FILE:
@@ -55,23 +58,57 @@ def _compare_with_account(cluster: ClusterFacts, pod: Object) -> str | None:
     return None
 
 
-def find_vault(cluster: ClusterFacts, suffix: str) -> str:
-    """Return the name of the first vault whose URL is a variable of the pod; empty without one.
+def find_vault(pod: MaybeObject, suffix: str) -> str:
+    """Return the name of the first vault whose URL is in the pod's variables or arguments; empty without one.
 
     Shapes:  `suffix` is that of the cloud's vaults, such as vault.azure.net.
     """
-    url = re.compile(rf"https://([A-Za-z0-9-]{{3,24}})\.{re.escape(suffix)}/?")
-    for container in _spec(cluster).get("containers") or ():
-        for entry in container.get("env") or ():
-            if found := url.fullmatch(str(entry.get("value") or "")):
+    url = re.compile(rf"https://([A-Za-z0-9-]{{3,24}})\.{re.escape(suffix)}(?![\w.-])")
+    for container in list_containers(pod) if isinstance(pod, dict) else ():
+        values = [each.get("value") for each in container.get("env") or ()]
+        for text in (*values, *(container.get("command") or ()), *(container.get("args") or ())):
+            if found := url.search(str(text or "")):
                 return found[1]
     return ""
 
 
-def _spec(cluster: ClusterFacts) -> Object:
-    """Return the spec of the pod, or that of the preview without a pod."""
-    pod = cluster.pod if isinstance(cluster.pod, dict) else None
-    if pod is None and isinstance(cluster.preview, Preview):
-        pod = cluster.preview.pod
-    spec: Object = (pod or {}).get("spec") or {}
-    return spec
+def find_container(pod: MaybeObject, variable: str) -> str:
+    """Return the name of the first container that sets a variable; empty without one."""
+    for container in list_containers(pod) if isinstance(pod, dict) else ():
+        if any(each.get("name") == variable for each in container.get("env") or ()):
+            return str(container.get("name"))
+    return ""
+
+
+def list_references(pod: Object) -> list[tuple[str, str]]:
+    """Return kind and name of each Secret and ConfigMap without which no container of a pod starts."""
+    volumes = [
+        each
+        for each in (pod.get("spec") or {}).get("volumes") or ()
+        if not str(each.get("name", "")).startswith(_API_ACCESS)
+    ]
+    projected = [
+        one for each in volumes for one in (each.get("projected") or {}).get("sources") or ()
+    ]
+    sources = [(each.get("secret"), each.get("configMap")) for each in (*volumes, *projected)]
+    for container in list_containers(pod):
+        sources += [
+            (each.get("secretRef"), each.get("configMapRef"))
+            for each in container.get("envFrom") or ()
+        ]
+        values = [each.get("valueFrom") or {} for each in container.get("env") or ()]
+        sources += [(each.get("secretKeyRef"), each.get("configMapKeyRef")) for each in values]
+    found = (
+        (kind, str(each.get("secretName") or each.get("name") or ""))
+        for pair in sources
+        for kind, each in zip(("Secret", "ConfigMap"), pair, strict=True)
+        if each and not each.get("optional")
+    )
+    return [*dict.fromkeys(each for each in found if each[1])]
+
+
+def find_manifest(cluster: ClusterFacts) -> Object | None:
+    """Return the pod, or that of the preview without a pod."""
+    if isinstance(cluster.pod, dict):
+        return cluster.pod
+    return cluster.preview.pod if isinstance(cluster.preview, Preview) else None

@@ -18,7 +18,7 @@ from podpass.drift.comparison import (
     is_injected,
     list_containers,
 )
-from podpass.kubernetes.apiserver.selectors import matches
+from podpass.kubernetes.selectors import matches
 
 _SHOWN = 3
 

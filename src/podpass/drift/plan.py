@@ -16,6 +16,7 @@ from podpass.drift.comparison import (
     is_injected,
     without_injection,
 )
+from podpass.kubernetes.selectors import matches
 
 Object = Mapping[str, Any]
 # Controllers that replace their pods when the template changes, with their collections.
@@ -245,27 +246,7 @@ def _count(value: object, pods: int, *, up: bool) -> int:
 
 def is_selected(budget: Object, labels: Mapping[str, str]) -> bool:
     """Return whether a PodDisruptionBudget selects pods with these labels."""
-    selector = (budget.get("spec") or {}).get("selector")
-    if selector is None:
-        return False
-    for name, value in (selector.get("matchLabels") or {}).items():
-        if labels.get(name) != value:
-            return False
-    return all(_matches(each, labels) for each in selector.get("matchExpressions") or ())
-
-
-def _matches(expression: Object, labels: Mapping[str, str]) -> bool:
-    key, values = str(expression.get("key", "")), expression.get("values") or ()
-    match expression.get("operator"):
-        case "In":
-            return labels.get(key) in values
-        case "NotIn":
-            return labels.get(key) not in values
-        case "Exists":
-            return key in labels
-        case "DoesNotExist":
-            return key not in labels
-    return False
+    return matches((budget.get("spec") or {}).get("selector"), labels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

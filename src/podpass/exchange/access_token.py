@@ -9,7 +9,9 @@ from typing import Any
 
 from podpass.clouds import PUBLIC, Cloud
 from podpass.directory.model import Identity, ResourcePrincipal, Tenant
+from podpass.directory.resources import EXCHANGE_APP_ID
 from podpass.exchange.client_auth.authenticator import ClientAuthentication
+from podpass.exchange.client_auth.managed_identity import FEDERATION_CLAIM
 
 # For resources whose clock is slow. Entra documents only that `nbf` equals `iat`; in its tokens, both are
 # five minutes in the past.
@@ -17,6 +19,9 @@ BACKDATED_SECONDS = 300
 # For lifetimes from this length on, `refresh_in` in the response makes the client renew after half of the
 # lifetime.
 LONG_LIVED_SECONDS = 7200
+# Entra's value is base64url of a small protobuf. The meaning of its fields is not public; this one has the
+# fields that every known value has, with the value zero.
+_FEDERATION = "CAAQABgAIAA"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +29,8 @@ class Exchange:
     """A token request that passed every check.
 
     Shapes:  `requested` is the resource's identifier as the client wrote it; `origin` that of this service;
-             `roles` the client's app roles of the resource. `identity` may have only its names.
+             `roles` the client's app roles of the resource; `capabilities` the claim `xms_cc`. `identity`
+             may have only its names.
     """
 
     tenant: Tenant
@@ -32,6 +38,7 @@ class Exchange:
     client_auth: ClientAuthentication
     resource: ResourcePrincipal
     roles: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
     requested: str
     origin: str
     cloud: Cloud = PUBLIC
@@ -52,6 +59,12 @@ def build_claims(exchange: Exchange, *, now: float, seconds: int, uti: str) -> d
     claims = build(exchange, times, uti)
     if exchange.roles:
         claims["roles"] = list(exchange.roles)
+    if exchange.capabilities:
+        claims["xms_cc"] = list(exchange.capabilities)
+    # Entra does not mark version 2 tokens for an API of the tenant.
+    is_marked = exchange.resource.token_version == 1 or exchange.resource.app_id == EXCHANGE_APP_ID
+    if exchange.client_auth.is_federated and is_marked:
+        claims[FEDERATION_CLAIM] = _FEDERATION
     return claims
 
 

@@ -211,6 +211,7 @@ class TokenService:
             tenant=name,
             keys=self._keys.published,
             pages=self._settings.pages_origin,
+            graph=self._settings.graph_origin,
             cloud=self._origins.cloud,
         )
 

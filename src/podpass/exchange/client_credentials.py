@@ -14,7 +14,7 @@ from podpass.exchange.client_auth import directory_lookup
 from podpass.exchange.client_auth.authenticator import ClientAuthenticator
 from podpass.exchange.client_auth.directory_lookup import DirectoryReader
 from podpass.exchange.errors.catalogue import AadstsError
-from podpass.exchange.token_request import Facts, TokenRequest
+from podpass.exchange.token_request import Facts, TokenRequest, read_capabilities
 
 # Steps that apply only to the sign-in of a user.
 USER_STEPS = ("grant", "user")
@@ -43,6 +43,7 @@ class ClientCredentialsVerifier:
             directory, request.tenant, grant=request.get("grant_type")
         )
         check_request(request)
+        capabilities = read_capabilities(request)
         identity = await directory_lookup.find_client(
             directory, tenant, request.get("client_id"), self._authenticator.peek_claim(request)
         )
@@ -57,6 +58,7 @@ class ClientCredentialsVerifier:
             client_auth=client_auth,
             resource=resource,
             roles=roles,
+            capabilities=capabilities,
             requested=requested,
             origin=request.origin,
             cloud=request.cloud,

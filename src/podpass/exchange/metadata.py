@@ -44,19 +44,26 @@ def build_document(
     tenant: str,
     keys: Sequence[AuthorityKey],
     pages: str = "",
+    graph: str = "",
     cloud: Cloud = PUBLIC,
 ) -> dict[str, Any]:
     """Build the document of a path below a tenant.
 
     Shapes:  `path` is one of PATHS; `segment` is the tenant in the endpoints, a tenant ID, or a name such as
              `common`; `tenant` is the tenant in the issuer, a tenant ID or ANY_TENANT; `pages` is the origin
-             at which browsers reach the sign-in page, if it differs.
+             at which browsers reach the sign-in page, if it differs; `graph` is the origin of Graph for
+             clients of this service, empty if this service has none.
     """
-    if path == _OPENID_V2:
-        return _with_pages_origin(openid_v2(origin, segment, tenant, cloud), origin, pages)
-    if path == _OPENID_V1:
-        return _with_pages_origin(openid_v1(origin, segment, tenant, cloud), origin, pages)
-    return jwks(keys, v2_issuer(origin, tenant) if path == _KEYS_V2 else None, cloud)
+    if path not in (_OPENID_V1, _OPENID_V2):
+        return jwks(keys, v2_issuer(origin, tenant) if path == _KEYS_V2 else None, cloud)
+    build = openid_v2 if path == _OPENID_V2 else openid_v1
+    document = _with_pages_origin(build(origin, segment, tenant, cloud), origin, pages)
+    if graph:
+        # Clients that use Microsoft's host for this service use Microsoft's host for Graph, too.
+        is_public = origin == f"https://{cloud.login}"
+        graph = f"https://{cloud.graph}" if is_public else graph
+        document["userinfo_endpoint"] = f"{graph}/oidc/userinfo"
+    return document
 
 
 def _with_pages_origin(document: dict[str, Any], origin: str, pages: str) -> dict[str, Any]:
@@ -86,7 +93,6 @@ def openid_v2(origin: str, segment: str, tenant: str, cloud: Cloud = PUBLIC) -> 
         "scopes_supported": ["openid", "profile", "email", "offline_access"],
         "issuer": v2_issuer(origin, tenant),
         "request_uri_parameter_supported": False,
-        "userinfo_endpoint": f"https://{cloud.graph}/oidc/userinfo",
         "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
         "device_authorization_endpoint": f"{base}/oauth2/v2.0/devicecode",
         "http_logout_supported": True,
@@ -128,7 +134,6 @@ def openid_v1(origin: str, segment: str, tenant: str, cloud: Cloud = PUBLIC) -> 
         "frontchannel_logout_supported": True,
         "end_session_endpoint": f"{base}/oauth2/logout",
         "claims_supported": _CLAIMS.split(),
-        "userinfo_endpoint": f"{base}/openid/userinfo",
         "kerberos_endpoint": f"{base}/kerberos",
         **_cloud_members(cloud),
     }

@@ -12,12 +12,11 @@ Each process decides independently: with N workers, each gets one N-th of the co
 bounded: the least recently used address is evicted, and its limits are reset.
 """
 
-import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 from podpass.clock import Clock
+from podpass.http.limits import source_network
 
 MAX_ENTRIES = 65_536
 TRUSTED_SECONDS = 600.0
@@ -44,9 +43,8 @@ class Rate:
 class RateLimits:
     """The limits of one process.
 
-    Shapes:  `devices` limits the device codes of one address; `connections` the concurrent connections of one
-             address, 0 for no limit; `penalty_seconds` is how long an address that exceeds `refused` is
-             blocked; 0 disables this.
+    Shapes:  `devices` limits the device codes of one address; `penalty_seconds` is how long an address that
+             exceeds `refused` is blocked; 0 disables this.
     """
 
     client: Rate
@@ -54,7 +52,6 @@ class RateLimits:
     refused: Rate
     penalty_seconds: float
     devices: Rate = Rate(per_second=0, burst=1)
-    connections: int = 0
 
 
 class RateLimiter:
@@ -73,41 +70,22 @@ class RateLimiter:
         self._blocked = _RecentTimes()
         self._penalty_seconds = rules.penalty_seconds
         self._on_block = on_block
-        self._connections: dict[str, int] = {}
-        self._max_connections = rules.connections
 
     def allow_connection(self, source: str) -> bool:
         """Return whether a new connection of an address is accepted, before the TLS handshake."""
-        network = _to_network(source)
-        if self._max_connections and self._connections.get(network, 0) >= self._max_connections:
-            return False
-        return self._clock() >= self._blocked.get(network)
+        return self._clock() >= self._blocked.get(source_network(source))
 
     def allow_request(self, source: str) -> bool:
         """Return whether another request on an open connection is read."""
         # Called for every request; usually no address is blocked.
-        return self._blocked.is_empty or self._clock() >= self._blocked.get(_to_network(source))
-
-    def on_open(self, source: str) -> None:
-        """Count an accepted connection."""
-        network = _to_network(source)
-        self._connections[network] = self._connections.get(network, 0) + 1
-
-    def on_close(self, source: str) -> None:
-        """Count a closed connection."""
-        network = _to_network(source)
-        left = self._connections.get(network, 0) - 1
-        if left > 0:
-            self._connections[network] = left
-        else:
-            self._connections.pop(network, None)
+        return self._blocked.is_empty or self._clock() >= self._blocked.get(source_network(source))
 
     def acquire(self, source: str, client_id: str) -> float | None:
         """Allow a request and return None, or return the seconds until it is allowed.
 
         Shapes:  `client_id` is as the caller wrote it, with its tenant; empty if no client limit applies.
         """
-        now, network = self._clock(), _to_network(source)
+        now, network = self._clock(), source_network(source)
         # A blocked address reaches this check only through a trusted proxy, whose connections are not
         # blocked.
         wait = max(
@@ -122,7 +100,7 @@ class RateLimiter:
 
     def on_success(self, source: str, client_id: str) -> None:
         """Count an issued token, and mark its address as trusted."""
-        now, network = self._clock(), _to_network(source)
+        now, network = self._clock(), source_network(source)
         if client_id:
             self._clients.take(client_id.lower(), now)
         if self._trusted.get(network) - now < TRUSTED_SECONDS / 2:
@@ -131,11 +109,11 @@ class RateLimiter:
 
     def on_extra_work(self, source: str, requests: int) -> None:
         """Count a request as several against its address limit, because it needed more work."""
-        self._sources.take(_to_network(source), self._clock(), requests)
+        self._sources.take(source_network(source), self._clock(), requests)
 
     def acquire_device_code(self, source: str) -> float | None:
         """Allow one more device code and return None, or return the seconds until it is allowed."""
-        now, network = self._clock(), _to_network(source)
+        now, network = self._clock(), source_network(source)
         wait = self._devices.wait(network, now)
         if wait > 0:
             return wait
@@ -144,7 +122,7 @@ class RateLimiter:
 
     def on_rejection(self, source: str) -> None:
         """Count a refused request, or a connection without a request, against its address."""
-        now, network = self._clock(), _to_network(source)
+        now, network = self._clock(), source_network(source)
         is_trusted = self._trusted.get(network) > now
         allowed = self._trusted_rejections if is_trusted else self._rejections
         if allowed.wait(network, now) <= 0:
@@ -153,22 +131,6 @@ class RateLimiter:
             self._blocked.put(network, now + self._penalty_seconds)
             if self._on_block is not None:
                 self._on_block(network)
-
-
-def _to_network(source: str) -> str:
-    # A host with one IPv6 address usually controls its whole /64.
-    return _network_prefix(source) if ":" in source else source
-
-
-@lru_cache(maxsize=4096)
-def _network_prefix(source: str) -> str:
-    try:
-        address = ipaddress.IPv6Address(source.partition("%")[0])
-    except ValueError:
-        return source
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
 
 
 class _RecentTimes:

@@ -16,6 +16,7 @@ from podpass import log
 from podpass.clock import Clock
 from podpass.crypto import jose
 from podpass.exchange import access_token, responses, token_request, uniform
+from podpass.exchange.client_auth.assertion import read_pod
 from podpass.exchange.client_credentials import ClientCredentialsVerifier
 from podpass.exchange.errors.catalogue import STEPS
 from podpass.exchange.form_reader import read_request
@@ -32,7 +33,8 @@ from podpass.exchange.throttling import (
     require_no_wait,
 )
 from podpass.exchange.token_request import Facts
-from podpass.http.server import BodyRefused, Reply, Scope
+from podpass.http.server import BodyRefused, Reply, Scope, header
+from podpass.names import DOCTOR_AGENT
 from podpass.settings import AuthoritySettings
 
 _log = logging.getLogger(__name__)
@@ -84,6 +86,8 @@ class TokenEndpoint:
                 limit=self._settings.max_body_bytes,
                 facts=facts,
             )
+            if (header(scope, b"user-agent") or "").startswith(DOCTOR_AGENT):
+                facts[log.BY_DOCTOR] = not _is_of_pod(request)
             client_key = _rate_limit_key(request)
             if self._limiter is not None:
                 require_no_wait(self._limiter.acquire(facts["source"], client_key))
@@ -150,6 +154,14 @@ class TokenEndpoint:
             seconds=seconds,
             **facts,
         )
+
+
+def _is_of_pod(request: token_request.TokenRequest) -> bool:
+    """Return whether the credential is the token of a pod, which must not be marked as doctor's."""
+    try:
+        return bool(request.get("client_assertion") and read_pod(request.assertion))
+    except jose.MalformedToken:
+        return False
 
 
 def _rate_limit_key(request: token_request.TokenRequest) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 import orjson
 
 from podpass.clouds import PUBLIC, Cloud
-from podpass.crypto.jose import UnverifiedToken, parse
+from podpass.crypto.jose import MalformedToken, UnverifiedToken, loads_object, parse
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.guids import is_guid
 
@@ -23,6 +23,9 @@ _ID_NAMES = ("client-request-id", "x-ms-client-request-id")
 # cached.
 _CACHEABLE = ("client_assertion_type=", "grant_type=", "scope=", "resource=")
 MAX_CACHED_CHARS = 256
+_MAX_CLAIMS_CHARS = 4096
+# The client handles the challenges of Continuous Access Evaluation.
+_CAPABILITY = "cp1"
 
 # The fields of a request's log line.
 Facts = dict[str, Any]
@@ -52,7 +55,41 @@ class TokenRequest:
 
         Errors:  MalformedToken.
         """
-        return parse(self.get("client_assertion").strip())
+        text = self.get("client_assertion").strip()
+        if "=" not in text:
+            return parse(text)
+        # The asynchronous CertificateCredential of azure-identity for Python pads its assertion. Tokens of
+        # issuers have no padding.
+        token = parse(text, padded=True)
+        if not is_guid(token.claims.get("iss")):
+            raise MalformedToken("not base64url")
+        return token
+
+
+def read_capabilities(request: TokenRequest) -> tuple[str, ...]:
+    """Return the client's capabilities for the claim `xms_cc`, from the parameter `claims` (OIDC Core, 5.5).
+
+    Shapes:  as the client wrote them; other claims and unknown capabilities are ignored, as in Entra.
+    Errors:  AadstsError 9002313.
+    """
+    text = request.get("claims")
+    if not text:
+        return ()
+    if len(text) > _MAX_CLAIMS_CHARS:
+        raise _malformed_claims(f"longer than {_MAX_CLAIMS_CHARS} characters")
+    try:
+        found: object = loads_object(text.encode())
+    except MalformedToken as exc:
+        raise _malformed_claims(exc.message) from exc
+    for name in ("access_token", "xms_cc", "values"):
+        found = found.get(name) if isinstance(found, dict) else None
+    values = found if isinstance(found, list) else []
+    return tuple(dict.fromkeys(one for one in values if str(one).lower() == _CAPABILITY))
+
+
+def _malformed_claims(reason: str) -> AadstsError:
+    error = AadstsError(9002313, reason=f"the parameter claims is {reason}")
+    return error.with_response(step="request")
 
 
 def read_form(body: bytes, content_type: str | None, authorization: str | None) -> dict[str, str]:

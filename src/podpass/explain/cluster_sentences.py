@@ -24,7 +24,7 @@ CLUSTER = (
         words=("ServiceAccount", "serviceaccount", "error looking up service account"),
         near=("does not exist", "error looking up service account"),
         means="the ServiceAccount of the pod does not exist in its namespace",
-        run="kubectl create serviceaccount NAME -n NAMESPACE, with the annotation"
+        run="kubectl create serviceaccount SERVICEACCOUNT -n NAMESPACE, with the annotation"
         " azure.workload.identity/client-id",
         hides=("webhook_refused",),
     ),
@@ -89,7 +89,8 @@ CLUSTER = (
         stage="account",
         words=("so AZURE_CLIENT_ID is not set",),
         means="the ServiceAccount has no client id, so the SDK does not know its identity",
-        run="kubectl annotate serviceaccount NAME azure.workload.identity/client-id=CLIENT_ID",
+        run="kubectl annotate serviceaccount SERVICEACCOUNT -n NAMESPACE"
+        " azure.workload.identity/client-id=CLIENT_ID",
     ),
     Sentence(
         id="admission_client_id_malformed",
@@ -97,6 +98,14 @@ CLUSTER = (
         words=("but a client ID is a GUID",),
         means="the annotation has a name or an object id instead of the client id",
         run="az identity show -g GROUP -n NAME --query clientId, then annotate the ServiceAccount with it",
+    ),
+    Sentence(
+        id="admission_authority_set",
+        stage="exchange",
+        words=("sets AZURE_AUTHORITY_HOST, so its exchange does not go to",),
+        means="the container sets AZURE_AUTHORITY_HOST to another token service than the webhook's",
+        run="remove AZURE_AUTHORITY_HOST from the container, so that the webhook sets it; then create the pod"
+        " again",
     ),
     Sentence(
         id="token_request_refused",

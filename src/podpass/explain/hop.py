@@ -1,9 +1,10 @@
 """Explain a refused or skipped hop: its cause, and what fixes it. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from podpass.exchange.errors import explain as codes
-from podpass.explain.recognition import recognize
+from podpass.explain.recognition import Recognition, recognize
 from podpass.trace.hop import Hop, HopResult
 
 
@@ -28,14 +29,26 @@ def explain_hop(hop: Hop) -> HopExplanation | None:
         # Some messages end with their fix, because the client prints nothing else.
         first = cause.splitlines()[0].replace(fix, "").strip() if cause else ""
         return HopExplanation(cause=first, fix=fix)
-    numbers = codes.parse_error_text(f"{hop.code} {cause}").numbers
-    known = next(filter(None, map(codes.find_explanation, numbers)), None)
-    if known is not None:
-        return HopExplanation(
-            cause=cause or known.cause, meaning=known.cause, fix=f"{known.resolution}."
-        )
-    found = recognize(f"{hop.outcome} {cause}").findings
-    if not found:
+    found = explain_recognition(recognize(f"{hop.outcome} {hop.code}: {cause}"))
+    if found is None:
         return HopExplanation(cause=cause)
-    sentence = found[0].sentence
-    return HopExplanation(cause=cause, meaning=f"{sentence.means}.", fix=f"{sentence.run}.")
+    return HopExplanation(cause=cause or found.meaning, meaning=found.meaning, fix=found.fix)
+
+
+def explain_recognition(
+    found: Recognition, values: Mapping[str, str] | None = None
+) -> HopExplanation | None:
+    """Return the first error of a text, what it means and what fixes it; None if nothing is known.
+
+    Shapes:  `values` replace placeholders of commands, such as POD. Those of the text do not: a pod writes
+             its own log, and could choose who gets a role.
+    """
+    for number in found.numbers:
+        if known := codes.find_explanation(number, found.messages.get(number, "")):
+            said = ": ".join(filter(None, (known.name, found.messages.get(number))))
+            return HopExplanation(cause=said, meaning=known.cause, fix=f"{known.resolution}.")
+    if not found.findings:
+        return None
+    first = found.findings[0].fill(values or {})
+    fix, meaning = f"{first.sentence.run}.", f"{first.sentence.means}."
+    return HopExplanation(cause=first.excerpt, meaning=meaning, fix=fix)

@@ -4,11 +4,13 @@ The work is linear in the length of the text: each sentence has fixed words that
 bounded number of places is examined for the words near them.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
+from podpass import guids
 from podpass.exchange.errors import explain as codes
 from podpass.explain.sentence import Sentence
 from podpass.explain.sentences import SENTENCES
@@ -17,7 +19,14 @@ from podpass.explain.text import clean_lines
 MAX_PLACES = 20
 _NEAR_CHARS = 300
 _EXCERPT_CHARS = 200
-_BEFORE_CHARS = 40
+_BEFORE_CHARS = 300  # almost every message of an SDK begins within this distance
+_PLACEHOLDER = re.compile(r"\b[A-Z]+(?:_ID)?\b")
+_CALLER = re.compile(rf"\bCaller: appid=[^;\s]{{1,64}};oid=({guids.PATTERN})", re.IGNORECASE)
+_VAULT = re.compile(
+    r"\bResource: '(/subscriptions/[\w-]{1,64}/resourcegroups/[\w().-]{1,90}"
+    r"/providers/microsoft\.keyvault/vaults/([\w-]{1,24}))",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,18 +37,26 @@ class RecognizedError:
     position: int
     excerpt: str
 
+    def fill(self, values: Mapping[str, str]) -> "RecognizedError":
+        """Return the error with the known values instead of placeholders of its command, such as POD."""
+        run = _PLACEHOLDER.sub(lambda found: values.get(found[0], found[0]), self.sentence.run)
+        return replace(self, sentence=replace(self.sentence, run=run))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recognition:
     """What a text contains.
 
     Shapes:  `findings` in the order of their causes: those that name a cause before those that only repeat
-             the failure of another; `numbers` and `facts` as in ParsedError.
+             the failure of another; `numbers`, `facts` and `messages` as in ParsedError. `values` replace
+             the placeholders of commands, such as PRINCIPAL_ID.
     """
 
     numbers: tuple[int, ...]
     facts: Mapping[str, str]
     findings: tuple[RecognizedError, ...]
+    messages: Mapping[int, str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 def recognize(text: str) -> Recognition:
@@ -55,7 +72,28 @@ def recognize(text: str) -> Recognition:
     if parsed.numbers or any(not each.sentence.is_summary for each in shown):
         shown = [each for each in shown if not each.sentence.is_summary]
     shown.sort(key=lambda each: each.position)
-    return Recognition(numbers=parsed.numbers, facts=parsed.facts, findings=tuple(shown))
+    return Recognition(
+        numbers=parsed.numbers,
+        facts=parsed.facts,
+        findings=tuple(shown),
+        messages=parsed.messages,
+        values=_find_values(cleaned),
+    )
+
+
+def recognize_last(log: str) -> Recognition:
+    """Find the last error of a log: from its last AADSTS code on, if it has one."""
+    return recognize(log[max(0, log.rfind("\n", 0, max(0, log.rfind("AADSTS")))) :])
+
+
+def _find_values(text: str) -> dict[str, str]:
+    """Return the values of placeholders that Key Vault's refusal names."""
+    found = {}
+    if caller := _CALLER.search(text):
+        found["PRINCIPAL_ID"] = caller[1]
+    if vault := _VAULT.search(text):
+        found |= {"VAULT_ID": vault[1], "VAULT": vault[2]}
+    return found
 
 
 def find_sentences(text: str, starts: Sequence[int]) -> list[RecognizedError]:
@@ -74,10 +112,17 @@ def _find(sentence: Sentence, text: str, starts: Sequence[int]) -> RecognizedErr
         return None
     at, size = first
     # Other lines of a log can contain anything, also a secret that a program printed.
-    begin = max(starts[bisect_right(starts, at) - 1], at - _BEFORE_CHARS)
+    line_begin = starts[bisect_right(starts, at) - 1]
     line_end = starts[bisect_right(starts, at + size - 1)]
-    excerpt = text[begin : min(line_end, at + max(size, _EXCERPT_CHARS))].strip().lstrip(":;,) ")
-    return RecognizedError(sentence=sentence, position=at, excerpt=excerpt)
+    begin, end = line_begin, min(line_end, at + max(size, _EXCERPT_CHARS))
+    if begin < at - _BEFORE_CHARS:  # at the beginning of a word
+        begin = max(text.find(" ", at - _BEFORE_CHARS - 1, at) + 1, at - _BEFORE_CHARS)
+    if end < line_end:
+        end = max(text.rfind(" ", at + size, end + 1), at + size)
+    excerpt = text[begin:end].strip().lstrip(":;,) ")
+    cut = "..." if begin > line_begin else ""
+    more = "..." if end < line_end else ""
+    return RecognizedError(sentence=sentence, position=at, excerpt=f"{cut}{excerpt}{more}")
 
 
 def _find_words(words: str, near: tuple[str, ...], text: str) -> tuple[int, int] | None:

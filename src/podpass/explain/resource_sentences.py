@@ -101,7 +101,7 @@ RESOURCES = (
             "TunnelUnsuccessful",
         ),
         means="the proxy, on a local instance the gateway, did not connect to the host: no vault has this"
-        " name, or the host is not reachable",
+        " name, AZURE_AUTHORITY_HOST names another host, or the host is not reachable",
         run="podpass vault list (local instance); elsewhere check HTTPS_PROXY and the name of the host",
     ),
     Sentence(
@@ -264,7 +264,8 @@ METADATA = (
         words=("client_id parameter or AZURE_CLIENT_ID environment variable must be set",),
         means="the sidecar does not know the identity: the ServiceAccount has no client id, and the request"
         " names none",
-        run="kubectl annotate serviceaccount NAME azure.workload.identity/client-id=CLIENT_ID, then create"
+        run="kubectl annotate serviceaccount SERVICEACCOUNT -n NAMESPACE"
+        " azure.workload.identity/client-id=CLIENT_ID, then create"
         " the pod again",
     ),
     Sentence(
@@ -312,11 +313,11 @@ METADATA = (
         stage="imds",
         words=(
             "Requests with the header X-Forwarded-For are refused",
-            "The Host header is a public name",
+            "The Host header is not a host of this endpoint",
         ),
         means="the request comes through a proxy, or from a web page: the endpoint answers only programs that"
         " connect to it directly",
-        run="add the endpoint's address to NO_PROXY of the container, and use the address or a name without"
-        " dots",
+        run="add the endpoint's address to NO_PROXY of the container, and use the address or a name of"
+        " --managed-identity-hosts",
     ),
 )

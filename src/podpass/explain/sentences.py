@@ -9,8 +9,6 @@ from podpass.explain.resource_sentences import METADATA, RESOURCES, STORAGE
 from podpass.explain.sentence import Sentence
 from podpass.explain.setup_sentences import SETUP
 
-_EXPLAIN_POD = "podpass explain --pod POD -n NAMESPACE (local instance)"
-
 _SDK = (
     Sentence(
         id="sdk_not_injected",
@@ -35,10 +33,11 @@ _SDK = (
             "Expected values AZURE_CLIENT_ID, AZURE_TENANT_ID, AZURE_FEDERATED_TOKEN_FILE",
             "Azure Kubernetes environment is not set up correctly",
             "Please ensure that the following environment variables are set",
+            "Workload identity was selected but no client ID was provided",
         ),
         means="the container has not all of AZURE_CLIENT_ID, AZURE_TENANT_ID and"
-        " AZURE_FEDERATED_TOKEN_FILE, so the webhook did not inject an identity into the pod",
-        run="podpass explain --pod POD -n NAMESPACE names what is missing: the label"
+        " AZURE_FEDERATED_TOKEN_FILE: the webhook did not change the pod, or found no client id",
+        run="podpass doctor POD -n NAMESPACE names what is missing: the label"
         ' azure.workload.identity/use: "true" on the pod template, or the annotation'
         " azure.workload.identity/client-id on the ServiceAccount; then create the pod again",
     ),
@@ -55,8 +54,8 @@ _SDK = (
         ),
         near=("token", "AZURE_FEDERATED_TOKEN_FILE"),
         means="the file that AZURE_FEDERATED_TOKEN_FILE names does not exist in the container",
-        run="kubectl exec POD -- ls -l /var/run/secrets/azure/tokens; create the pod again so that the"
-        " webhook mounts the token",
+        run="kubectl exec POD -n NAMESPACE -- ls -l /var/run/secrets/azure/tokens; create the pod again so"
+        " that the webhook mounts the token",
     ),
     Sentence(
         id="sdk_ca_untrusted",
@@ -136,7 +135,8 @@ _SDK = (
         ),
         means="the program does not reach the authority: its name does not resolve, a proxy or a network"
         " policy blocks it, or nothing listens there",
-        run="kubectl exec POD -- curl -sv https://login.microsoftonline.com/common/discovery/instance;"
+        run="kubectl exec POD -n NAMESPACE -- curl -sv"
+        " https://login.microsoftonline.com/common/discovery/instance;"
         " check AZURE_AUTHORITY_HOST, HTTPS_PROXY and NO_PROXY of the container",
     ),
     Sentence(
@@ -149,8 +149,8 @@ _SDK = (
         ),
         near=("oauth2/v2.0/token", "CredentialUnavailableException"),
         means="the token service refused the exchange, and the program or its SDK hides the AADSTS code",
-        run="podpass trace POD (local instance) shows the code; elsewhere podpass doctor POD --exchange, or a"
-        " newer release of azure-identity for Java",
+        run="podpass trace POD -n NAMESPACE (local instance) shows the code; elsewhere podpass doctor POD"
+        " -n NAMESPACE --exchange, or a newer release of azure-identity for Java",
         hides=("sdk_no_credential",),
     ),
     Sentence(
@@ -161,7 +161,8 @@ _SDK = (
             "isn't configured to acquire tokens for",
         ),
         means="the resource belongs to another tenant than AZURE_TENANT_ID of the container",
-        run="kubectl annotate serviceaccount NAME azure.workload.identity/tenant-id=TENANT_ID, then create"
+        run="kubectl annotate serviceaccount SERVICEACCOUNT -n NAMESPACE"
+        " azure.workload.identity/tenant-id=TENANT_ID, then create"
         " the pod again; or allow the tenant in the credential (additionally_allowed_tenants)",
     ),
     Sentence(
@@ -200,7 +201,7 @@ _SDK = (
             "authentication unavailable",
         ),
         means="no credential of the chain returned a token; the text has no reason that podpass knows",
-        run=f"{_EXPLAIN_POD}; podpass doctor POD; for C++ set AZURE_LOG_LEVEL=verbose in the container, which"
+        run="podpass doctor POD -n NAMESPACE; for C++ set AZURE_LOG_LEVEL=verbose in the container, which"
         " logs the reason",
         is_summary=True,
     ),

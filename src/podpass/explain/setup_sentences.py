@@ -34,8 +34,8 @@ SETUP = (
         ),
         means="the program cannot read the file that AZURE_FEDERATED_TOKEN_FILE names: its user has no"
         " right to, or the file is empty or a directory",
-        run="kubectl exec POD -- sh -c 'id; ls -lL $AZURE_FEDERATED_TOKEN_FILE'; for a user other than root"
-        " set securityContext.fsGroup in the pod template",
+        run="kubectl exec POD -n NAMESPACE -- sh -c 'id; ls -lL $AZURE_FEDERATED_TOKEN_FILE'; for a user"
+        " other than root set securityContext.fsGroup in the pod template",
     ),
     Sentence(
         id="sdk_tenant_malformed",
@@ -47,8 +47,8 @@ SETUP = (
             "invalid tenant ID",
         ),
         means="the variable AZURE_TENANT_ID is neither a GUID nor a domain",
-        run="kubectl annotate serviceaccount NAME --overwrite azure.workload.identity/tenant-id=TENANT_ID,"
-        " then create the pod again",
+        run="kubectl annotate serviceaccount SERVICEACCOUNT -n NAMESPACE --overwrite"
+        " azure.workload.identity/tenant-id=TENANT_ID, then create the pod again",
     ),
     Sentence(
         id="sdk_authority_document",
@@ -61,8 +61,8 @@ SETUP = (
         ),
         means="the token service publishes no document for this authority and tenant: the tenant does not"
         " exist or is not valid, or the host is not that of a token service",
-        run="check AZURE_TENANT_ID and AZURE_AUTHORITY_HOST of the container: kubectl exec POD -- env;"
-        " podpass doctor POD",
+        run="check AZURE_TENANT_ID and AZURE_AUTHORITY_HOST of the container: kubectl exec POD -n NAMESPACE"
+        " -- env; podpass doctor POD -n NAMESPACE",
         hides=("sdk_authority_unreachable",),
     ),
     Sentence(
@@ -112,7 +112,7 @@ SETUP = (
         means="the program does not reach the host of the resource, or its proxy: the name does not resolve,"
         " or nothing listens there",
         run="check the URL of the resource, and HTTPS_PROXY and NO_PROXY of the container: kubectl exec POD"
-        " -- env",
+        " -n NAMESPACE -- env",
         is_summary=True,
         hides=("sdk_no_credential",),
     ),

@@ -2,6 +2,7 @@
 
 fairness     one connection per event-loop iteration: a busy process accepts less often than an idle one
 early close  a connection filter may close a connection before the TLS handshake
+shares       one address gets only its share of the connections
 shutdown     other processes continue to accept when one process stops; on a stop, the acceptor also
              accepts the connections in the kernel's queue, because closing the socket would reset them
 """
@@ -11,43 +12,44 @@ import errno
 import logging
 import socket
 import ssl
-import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from podpass.http.connection import Connection
+from podpass.http.connection import RESET_ON_CLOSE, Connection
+from podpass.http.limits import Limits, SourceConnections
+from podpass.http.proxy_headers import Network, is_trusted
 
 _log = logging.getLogger(__name__)
 
 HANDSHAKE_SECONDS = 10.0
-# A client that keeps a connection without reading it never sends close_notify. asyncio's default is 30 s.
-TLS_SHUTDOWN_SECONDS = 1.0
+# The end of a long response may take any time, so `slow_readers` limits it and not this timeout.
+_TLS_SHUTDOWN_SECONDS = 24 * 3600.0
+# The kernel's default of several megabytes for each client that does not read would use up a memory limit.
+_UNSENT_BYTES = 128 * 1024
 _PAUSE_SECONDS = 0.1
 _LOG_INTERVAL_SECONDS = 10.0
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-# Close with a reset: the kernel then keeps no state of the connection, not even for TIME_WAIT.
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ConnectionFilter(Protocol):
     """Decides from which addresses connections are accepted and requests are read.
 
     `allow_connection` is called for each new connection, before TLS. `allow_request` is called before each
-    request of an accepted connection. `on_open` and `on_close` are called once for each connection;
-    `on_unused` is also called if a connection ends without a complete request.
+    request of an accepted connection. `on_dropped` is called if a source has too many connections, and
+    `on_unused` if a connection ends without a complete request.
     """
 
     def allow_connection(self, source: str) -> bool: ...
     def allow_request(self, source: str) -> bool: ...
-    def on_open(self, source: str) -> None: ...
-    def on_close(self, source: str) -> None: ...
+    def on_dropped(self) -> None: ...
     def on_unused(self, source: str) -> None: ...
 
 
 class Acceptor:
     """Accept connections on one socket, and create a protocol for each.
 
-    Shapes:  `is_full` receives the number of handshakes, and returns whether the connection limit is reached.
+    Shapes:  `is_full` receives the number of handshakes, and returns whether the connection limit is reached;
+             `proxies` are exempt from the limit of one address, because many clients are behind them.
     """
 
     def __init__(
@@ -58,16 +60,19 @@ class Acceptor:
         *,
         connection_filter: ConnectionFilter | None,
         is_full: Callable[[int], bool],
+        limits: Limits,
+        proxies: Sequence[Network],
     ) -> None:
         self._sock = sock
         self._new_connection = new_connection
         self._tls = tls
         self._filter = connection_filter
         self._is_full = is_full
+        self._sources, self._proxies = SourceConnections(limits.source_connections), proxies
         self._loop = asyncio.get_running_loop()
         self._handshakes: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
-        self._log_after = 0.0
+        self._log_after: dict[str, float] = {}
         self._closed = False
         sock.setblocking(False)
         self._resume()
@@ -112,11 +117,11 @@ class Acceptor:
             return False
         source = str(address[0])
         is_blocked = self._filter is not None and not self._filter.allow_connection(source)
-        is_full = not is_blocked and self._is_full(len(self._handshakes))
-        if is_full:
-            self._log_full(source)
-        if is_blocked or is_full:
-            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        cause = "" if is_blocked else self._full_cause(source)
+        if cause:
+            self._log(logging.WARNING, "connection_limit_reached", cause, source=source)
+        if is_blocked or cause:
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             accepted.close()
             return True
         task = self._loop.create_task(self._connect(accepted, source))
@@ -124,42 +129,51 @@ class Acceptor:
         task.add_done_callback(self._handshakes.discard)
         return True
 
-    def _log_full(self, source: str) -> None:
-        """Log at most once per interval that the connection limit is reached."""
+    def _full_cause(self, source: str) -> str:
+        """Return why a connection exceeds a limit; empty if it does not. Report a drop to the filter."""
+        if self._is_full(len(self._handshakes)):
+            return "too many are open"
+        if not self._sources.is_full(source) or is_trusted(source, self._proxies):
+            return ""
+        if self._filter is not None:
+            self._filter.on_dropped()
+        return "too many of this address are open"
+
+    def _log(self, level: int, event: str, cause: str, **facts: str) -> None:
+        """Log each cause at most once per interval, so that one address cannot hide other causes."""
         now = self._loop.time()
-        if now >= self._log_after:
-            self._log_after = now + _LOG_INTERVAL_SECONDS
-            _log.warning(
-                "connection_limit_reached", extra={"cause": "too many are open", "source": source}
-            )
+        if now >= self._log_after.get(cause, now):
+            self._log_after[cause] = now + _LOG_INTERVAL_SECONDS
+            _log.log(level, event, extra={"cause": cause, **facts})
 
     def _pause_accepting(self, exc: OSError) -> None:
         # The socket stays readable: without a pause, the loop would call accept again immediately.
         if self._pause is None and not self._closed:
-            if self._loop.time() >= self._log_after:
-                self._log_after = self._loop.time() + _LOG_INTERVAL_SECONDS
-                _log.error("connection_accept_failed", extra={"cause": exc.strerror})
+            self._log(logging.ERROR, "connection_accept_failed", str(exc.strerror))
             self._loop.remove_reader(self._sock)
             self._pause = self._loop.call_later(_PAUSE_SECONDS, self._resume)
 
     async def _connect(self, accepted: socket.socket, source: str) -> None:
-        if self._filter is not None:
-            self._filter.on_open(source)
+        self._sources.on_open(source)
         created: list[Connection] = []
 
         def create() -> Connection:
-            created.append(self._new_connection())
-            return created[0]
+            connection = self._new_connection()
+            connection.sock = accepted
+            created.append(connection)
+            return connection
 
         accepted.setblocking(False)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
         try:
             await self._loop.connect_accepted_socket(
                 create,
                 accepted,
                 ssl=self._tls,
                 ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls is not None else None,
-                ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS if self._tls is not None else None,
+                ssl_shutdown_timeout=_TLS_SHUTDOWN_SECONDS if self._tls is not None else None,
             )
         except (OSError, TimeoutError) as exc:  # ssl.SSLError is an OSError
             _log.debug("handshake_failed", extra={"source": source, "cause": type(exc).__name__})
@@ -169,19 +183,17 @@ class Acceptor:
     def _report_close(
         self, created: list[Connection], accepted: socket.socket, source: str
     ) -> None:
-        """Call the filter when the connection ends, or now if it has no protocol."""
+        """Count the end of the connection when it ends, or now if it has no protocol."""
         if not created:
             accepted.close()
         # Otherwise the transport owns the socket. If it were closed here, the kernel would reuse its file
         # descriptor for the next connection.
-        if (connection_filter := self._filter) is None:
-            return
         connection = created[0] if created else None
 
         def on_lost() -> None:
-            connection_filter.on_close(source)
-            if connection is None or not connection.has_request:
-                connection_filter.on_unused(source)
+            self._sources.on_close(source)
+            if self._filter is not None and (connection is None or not connection.has_request):
+                self._filter.on_unused(source)
 
         transport = connection.transport if connection is not None else None
         if connection is None or transport is None or transport.is_closing():

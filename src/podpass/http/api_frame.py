@@ -147,12 +147,17 @@ class ApiFrame(ABC, Generic[ResponseT, ProgressT]):
 
 
 def request_ids(scope: Scope, *client_headers: bytes) -> dict[str, Any]:
-    """Return a new request ID and the client's own, as arguments of `RequestProgress`.
+    """Return a new request ID, the client's own, and its address, as arguments of `RequestProgress`.
 
     Shapes:  the first of `client_headers` that the request has is read.
     """
     given = next(filter(None, (header(scope, name) for name in client_headers)), None)
-    return {"request_id": str(uuid.uuid4()), "client_request_id": validate_request_id(given)}
+    client = scope.get("client")
+    return {
+        "request_id": str(uuid.uuid4()),
+        "client_request_id": validate_request_id(given),
+        "facts": {"source": client[0]} if client else {},
+    }
 
 
 def common_headers(progress: RequestProgress, *request_id_headers: bytes) -> Headers:

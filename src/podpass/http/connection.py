@@ -7,8 +7,11 @@ request. Both paths use the same parser, limits and timeouts, and send responses
 """
 
 import asyncio
+import contextlib
 import logging
 import re
+import socket
+import struct
 from collections.abc import Callable, Coroutine, MutableMapping, Sequence
 from typing import Any, cast
 
@@ -27,7 +30,9 @@ Scope = MutableMapping[str, Any]
 
 FAST_PATH_MAX_BYTES = 64 * 1024
 # Pipelined requests: sent before the response to an earlier request. No known client sends any.
-MAX_PIPELINED = 32
+MAX_PIPELINED = 2
+# Close with a reset: the kernel then keeps no state of the connection, not even for TIME_WAIT.
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 FastPathHandler = Callable[[Scope, bytes], Coroutine[Any, Any, Reply] | None]
@@ -52,10 +57,6 @@ _VERSIONS = ("1.1", "1.0")
 # A target that every parser reads in the same way: a path without escapes, and an optional query.
 _PLAIN = re.compile(rb"/[\w.~/-]*(\?[!-~]*)?")
 _IDLE, _HEAD, _BODY, _REFUSED = range(4)
-_TOO_LONG = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"content-length: 0\r\nconnection: close\r\n\r\n"
-)
 _FAILED = Reply(500, ((b"content-type", b"text/plain; charset=utf-8"),), b"Internal Server Error")
 
 
@@ -78,8 +79,7 @@ class Connection(HttpToolsProtocol):
     uvicorn has a timeout only for an idle connection, and buffers a head of any length: a client that
     sends a head byte by byte would keep its connection without limit, and a long head would use all memory.
 
-    There is one timer per connection and not one per request. It is rescheduled only when it fires, or if it
-    would fire too late.
+    There is one timer per connection. It is rescheduled only when it fires, or if it would fire too late.
     """
 
     _phase = _IDLE
@@ -88,7 +88,9 @@ class Connection(HttpToolsProtocol):
     _trailer = 0  # bytes of the fields after the body
     _deadline: float | None = None
     _timer: asyncio.TimerHandle | None = None
+    _running: RequestResponseCycle | None = None  # the request whose response is next
     _reading: _FastPathRequest | None = None  # the current request, if it may use the fast path
+    sock: Any = None
     has_request = False  # whether a complete request has arrived
     on_lost: Callable[[], None] | None = None
     _lost: asyncio.Future[None] | None = None
@@ -103,6 +105,7 @@ class Connection(HttpToolsProtocol):
         # The configuration is read now and not in `__init__`: a stop may have begun during the handshake.
         self.app: Any = self.config.loaded_app
         self._limits, self._fast_path = self.config.limits, self.config.fast_path
+        transport.set_write_buffer_limits(high=self._limits.write_bytes)
         self._fast_method = self.config.fast_path_method
         tls = transport.get_extra_info("ssl_object")
         self._certificate = None if tls is None else tls.getpeercert(binary_form=True)
@@ -111,7 +114,7 @@ class Connection(HttpToolsProtocol):
         peer = self.client[0] if self.client else ""
         self._proxies = self.config.proxies
         self._is_proxy = proxy_headers.is_trusted(peer, self._proxies)
-        self._peer, self._allow_request = peer, self.config.allow_request
+        self.peer, self._allow_request = peer, self.config.allow_request
         if len(self.connections) > self._limits.connections:
             transport.abort()
         else:
@@ -124,8 +127,16 @@ class Connection(HttpToolsProtocol):
             self._timer = None
         self._deadline, self._phase, self._reading = None, _REFUSED, None
         super().connection_lost(exc)
+        if (running := self._running) is not None and not running.response_complete:
+            # uvicorn informs only the last of several requests: this one would wait forever.
+            running.disconnected = True
+            running.message_event.set()
+        # Without reference cycles, memory is released now and not at the next garbage collection.
+        self.pipeline.clear()
+        self.cycle = self._running = None  # type: ignore[assignment]
         if self.on_lost is not None:
             self.on_lost()
+            self.on_lost = None
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(None)
 
@@ -134,6 +145,13 @@ class Connection(HttpToolsProtocol):
         if self._lost is None:
             self._lost = self.loop.create_future()
         return self._lost
+
+    def reset(self) -> None:
+        """Disconnect a client that does not read: the kernel would keep its data for minutes."""
+        if self.sock is not None:
+            with contextlib.suppress(OSError):  # it is closed already
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        self.transport.abort()
 
     def close_after_next_response(self, app: Any) -> None:
         """Serve the next request with this application, whose response ends the connection."""
@@ -159,7 +177,7 @@ class Connection(HttpToolsProtocol):
         if (
             self._phase == _IDLE
             and self._allow_request is not None
-            and not self._allow_request(self._peer)
+            and not self._allow_request(self.peer)
         ):
             # An address that was blocked while its connection was open is refused here, at the same low cost.
             self._phase = _REFUSED
@@ -201,6 +219,8 @@ class Connection(HttpToolsProtocol):
         if self._phase == _HEAD:
             # The parser keeps trailing blanks, which are not part of a value: `x ` would be another host.
             super().on_header(name, value.rstrip(b" \t"))
+            if len(self.headers) > self._limits.head_fields:
+                self._reject()
             return
         if self._phase == _REFUSED:
             return
@@ -291,8 +311,7 @@ class Connection(HttpToolsProtocol):
         assert self._fast_path is not None
         raw_path, _, query = self.url.partition(b"?")
         scope = cast("Scope", self.scope)
-        scope["method"] = self._fast_method.decode()
-        scope["path"] = raw_path.decode("ascii")
+        scope["method"], scope["path"] = self._fast_method.decode(), raw_path.decode("ascii")
         scope["raw_path"], scope["query_string"] = raw_path, query
         reply = self._fast_path(scope, bytes(request.body))
         if reply is None:
@@ -333,6 +352,10 @@ class Connection(HttpToolsProtocol):
                 self.transport.close()
             self.on_response_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_response_complete(self) -> None:
         """Start the next pipelined request, or wait for one as long as the connection is kept alive."""
         self.server_state.total_requests += 1
@@ -352,12 +375,12 @@ class Connection(HttpToolsProtocol):
     def _is_response_complete(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _reject(self, response: bytes = _TOO_LONG) -> None:
+    def _reject(self, response: bytes = request_validation.TOO_LONG) -> None:
         in_head = self._phase != _BODY and self._is_response_complete()
         self._phase = _REFUSED
         if in_head and not self.transport.is_closing():
-            status = int(response[9:12])
-            _log.debug("request_head_rejected", extra={"source": self._peer, "status": status})
+            facts = {"source": self.peer, "status": int(response[9:12])}
+            _log.debug("request_head_rejected", extra=facts)
             self.transport.write(response)
         self.transport.close()
 
@@ -374,7 +397,7 @@ class Connection(HttpToolsProtocol):
         self._timer = None
         if self._deadline is None or self.transport.is_closing():
             return
-        # The client did not cause this delay: reading is paused, or an earlier response is not complete.
+        # Reading is paused, or a response is not complete; `slow_readers` limits how long it is not read.
         is_waiting = self.flow.read_paused or (
             self._phase != _BODY and not self._is_response_complete()
         )

@@ -20,6 +20,9 @@ _HOSTS = _refusal(b"400 Bad Request", b"send exactly one Host header")
 _NO_HOST = _refusal(
     b"400 Bad Request", b"the Host header must be a name or an address, with an optional port"
 )
+TOO_LONG = _refusal(
+    b"431 Request Header Fields Too Large", b"the head has too many bytes or too many headers"
+)
 _CODING = _refusal(b"501 Not Implemented", b"the only supported transfer coding is chunked")
 # RFC 9112 section 3.2 and RFC 3986 section 3.2.2, without the comma, with which a proxy may have joined two
 # hosts, and without IPvFuture. Host is empty if the target has no host. Some clients send an IPv6 zone.

@@ -23,6 +23,7 @@ from podpass.http.limits import LIMITS, Limits
 from podpass.http.proxy_headers import Network
 from podpass.http.reply import Reply
 from podpass.http.request_validation import Headers
+from podpass.http.slow_readers import SlowReaderCheck
 
 __all__ = [
     "JSON",
@@ -123,12 +124,18 @@ class _Server:
         self._config = config
         self._drain = drain
         self._limit = config.limits.connections
+        connections: Any = self.state.connections
+        self._slow_readers = SlowReaderCheck(
+            connections, lambda: self._acceptor.handshakes, config.limits.write_seconds
+        )
         self._acceptor = Acceptor(
             sock,
             self._new_connection,
             config.ssl,
             connection_filter=connection_filter,
             is_full=self._is_full,
+            limits=config.limits,
+            proxies=config.proxies,
         )
 
     async def stop(self) -> None:
@@ -149,6 +156,7 @@ class _Server:
                     task.cancel("the grace period of the stop is over")
         finally:
             self._acceptor.abort()
+            self._slow_readers.stop()
             for connection in tuple(connections):
                 connection.transport.abort()
 
@@ -161,6 +169,7 @@ class _Server:
             connection.close_after_next_response(last)
 
     def _new_connection(self) -> Connection:
+        self._slow_readers.start()
         return Connection(config=self._config, server_state=self.state, app_state={})
 
     def _is_full(self, handshakes: int) -> bool:

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from podpass.http.request_validation import Headers
 
-EXTENSION = "podpass.upgrade"
+EXTENSION = "http.upgrade"
 # Reading stops at twice this size until the application reads.
 BUFFER_BYTES = 64 * 1024
 _CLOSE_SECONDS = 1.0

@@ -1,4 +1,4 @@
-"""The server side of a WebSocket (RFC 6455): messages over the bytes of an upgraded connection.
+"""WebSockets (RFC 6455) for ASGI applications: messages over the bytes of an upgraded connection.
 
 The library parses and builds frames; reading and writing is done here, so that a slow client slows down the
 sender and a slow receiver slows down the client.
@@ -6,8 +6,8 @@ sender and a slow receiver slows down the client.
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Self, TypeGuard
+from collections.abc import MutableMapping
+from typing import Any, Self, TypeGuard
 
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
@@ -15,17 +15,15 @@ from websockets.protocol import Protocol, Side, State
 from websockets.utils import accept_key
 
 from podpass.errors import Error
-from podpass.http.request_validation import Headers
-from podpass.http.server import Scope, header, header_values
-from podpass.http.upgrade import ByteStream, offered_upgrade
-
-__all__ = ["HandshakeError", "WebSocket", "accept", "negotiate", "offered_protocols"]
+from podpass.http.server import App, Scope, Send, header, header_values, respond
+from podpass.http.upgrade import ByteStream, Upgrade
 
 # Go's library, which the API server uses, accepts messages of this size; clients send a file as one message.
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 _CHUNK = 64 * 1024
 # A client confirms the close after it has read everything; a slow one needs some time.
 _CLOSE_SECONDS = 30.0
+_TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 # The library logs the content of each frame at level DEBUG: what users type, and files with secrets.
 _SILENT = logging.Logger("websocket", logging.CRITICAL)  # noqa: LOG001 with no handler
@@ -41,59 +39,92 @@ class HandshakeError(Error):
         self.status = status
 
 
-def offered_protocols(scope: Scope) -> list[str] | None:
-    """Return the subprotocols that a client offers for a WebSocket; None if it requests no WebSocket."""
-    if (header(scope, b"upgrade") or "").lower() != "websocket" or offered_upgrade(scope) is None:
-        return None
-    offers = ",".join(header_values(scope, b"sec-websocket-protocol"))
-    return [offer.strip() for offer in offers.split(",") if offer.strip()]
+async def run_websocket(app: App, scope: Scope, send: Send, upgrade: Upgrade) -> None:
+    """Complete a handshake, and run an application with an ASGI scope of type `websocket`."""
+    try:
+        key = _check_handshake(scope)
+    except HandshakeError as exc:
+        await respond(send, exc.status, exc.message.encode() + b"\n", (_TEXT,))
+    else:
+        await _Adapter(upgrade, key, send).run(app, scope)
 
 
-def accept(scope: Scope, supported: Sequence[str]) -> "WebSocket":
-    """Complete the handshake with the first offered subprotocol that is supported.
+def _check_handshake(scope: Scope) -> str:
+    """Return the key of a handshake.
 
-    Errors:  HandshakeError.
+    Raises:
+        HandshakeError
     """
-    headers, chosen = negotiate(scope, supported)
-    upgrade = offered_upgrade(scope)
-    assert upgrade is not None
-    return WebSocket(upgrade.accept(headers), chosen)
-
-
-def negotiate(scope: Scope, supported: Sequence[str]) -> tuple[Headers, str]:
-    """Return the headers of the response to a handshake, and the first offered subprotocol that is supported.
-
-    Shapes:  `supported` contains an empty string if a client may offer none.
-    Errors:  HandshakeError.
-    """
-    offers = offered_protocols(scope)
     key = header(scope, b"sec-websocket-key") or ""
-    if offers is None or scope["method"] != "GET" or len(key) != 24:
+    if scope["method"] != "GET" or len(key) != 24:
         raise HandshakeError("not a WebSocket handshake")
     if header(scope, b"sec-websocket-version") != "13":
         raise HandshakeError("only version 13 of WebSocket is supported", 426)
-    chosen = next((offer for offer in offers or [""] if offer in supported), None)
-    if chosen is None:
-        names = ", ".join(name for name in supported if name)
-        raise HandshakeError(f"none of the offered subprotocols is supported; use {names}")
-    headers = [
-        (b"upgrade", b"websocket"),
-        (b"connection", b"Upgrade"),
-        (b"sec-websocket-accept", accept_key(key).encode()),
-    ]
-    if chosen:
-        headers.append((b"sec-websocket-protocol", chosen.encode()))
-    return headers, chosen
+    return key
+
+
+class _Adapter:
+    """One WebSocket as an ASGI application sees it: events of the handshake, of messages and of the end."""
+
+    def __init__(self, upgrade: Upgrade, key: str, send: Send) -> None:
+        self._upgrade, self._key, self._send_http = upgrade, key, send
+        self._socket: WebSocket | None = None
+        self._is_connected = False
+
+    async def run(self, app: App, scope: Scope) -> None:
+        """Run the application, and close the connection."""
+        offers = ",".join(header_values(scope, b"sec-websocket-protocol"))
+        websocket_scope = {
+            **scope,
+            "type": "websocket",
+            "scheme": "wss" if scope["scheme"] == "https" else "ws",
+            "subprotocols": [offer.strip() for offer in offers.split(",") if offer.strip()],
+            "extensions": {**(scope.get("extensions") or {}), "websocket.http.response": {}},
+        }
+        try:
+            await app(websocket_scope, self._receive, self._send)
+        finally:
+            if self._socket is not None:
+                await self._socket.close()
+
+    async def _receive(self) -> dict[str, Any]:
+        if not self._is_connected:
+            self._is_connected = True
+            return {"type": "websocket.connect"}
+        if self._socket is None or (message := await self._socket.receive()) is None:
+            return {"type": "websocket.disconnect", "code": 1005}
+        return {"type": "websocket.receive", "bytes": message}
+
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        match message["type"]:
+            case "websocket.accept":
+                headers = [
+                    (b"upgrade", b"websocket"),
+                    (b"connection", b"Upgrade"),
+                    (b"sec-websocket-accept", accept_key(self._key).encode()),
+                    *message.get("headers", ()),
+                ]
+                if protocol := message.get("subprotocol"):
+                    headers.append((b"sec-websocket-protocol", protocol.encode()))
+                self._socket = WebSocket(self._upgrade.accept(headers))
+            case "websocket.send":
+                assert self._socket is not None
+                text = message.get("text")
+                data = message["bytes"] if text is None else text.encode()
+                await self._socket.send(data, text=text is not None)
+            case "websocket.close" if self._socket is not None:
+                await self._socket.close()
+            case "websocket.close":
+                await respond(self._send_http, 403, b"", ())
+            case kind:  # a response to the handshake that is not 101
+                await self._send_http({**message, "type": kind.removeprefix("websocket.")})
 
 
 class WebSocket:
     """Messages of an accepted WebSocket; use it as a context, which closes the connection."""
 
-    def __init__(
-        self, stream: ByteStream, protocol: str = "", max_message_bytes: int = MAX_MESSAGE_BYTES
-    ) -> None:
+    def __init__(self, stream: ByteStream, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
         self._stream = stream
-        self.protocol = protocol
         self._frames = Protocol(
             Side.SERVER, state=State.OPEN, max_size=max_message_bytes, logger=_SILENT
         )

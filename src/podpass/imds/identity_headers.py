@@ -19,9 +19,9 @@ class IdentityHeaders:
         self._values = dict(values)
 
     def find(self, given: str) -> str | None:
-        """Return the name of the identity that a value belongs to.
+        """Return the key of the identity that a value belongs to, None without one.
 
-        Every value is compared, in constant time, so that the time says nothing about the values.
+        Every value is compared, in constant time, so that the time reveals nothing about the values.
         """
         found = None
         for name, value in self._values.items():

@@ -5,16 +5,16 @@
     /msi/token                            App Service   a container with the secret header of an identity
 
 A program that another site makes send a request adds no `Metadata` header, and a proxy adds its own header;
-such requests are refused. So are requests of IMDS' protocol for a public host name: a web page can add every
-header to a request to its own name, and can resolve this name to the endpoint's address (DNS rebinding).
+such requests are refused. So are requests of IMDS' protocol for another host than those of the endpoint: a
+web page can add every header to a request to its own name, and can resolve this name to the endpoint's
+address (DNS rebinding).
 """
 
-import ipaddress
 import logging
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,7 @@ import orjson
 
 from podpass.clock import Clock
 from podpass.errors import Error
+from podpass.http.proxy_headers import unmap_ipv4
 from podpass.http.reply import Reply
 from podpass.http.server import Receive, Scope, Send, header, header_values, respond
 from podpass.imds import responses
@@ -42,15 +43,15 @@ _IMDS = re.compile(r"/metadata/identity/oauth2/token/?", re.IGNORECASE)
 _APP_SERVICE = re.compile(r"/msi/token/?", re.IGNORECASE)
 _JSON = ((b"content-type", b"application/json; charset=utf-8"),)
 _CLIENT_HEADERS = (b"x-identity-header", b"secret")
-# No public name ends with one of these labels (RFC 6761, 6762; ICANN reserves `internal`).
-_PRIVATE_LABELS = frozenset(("internal", "invalid", "local", "localhost", "svc", "test"))
+# Hosts of every endpoint, in addition to the address that the client has connected to.
+_HOSTS = frozenset(("169.254.169.254", "127.0.0.1", "::1", "localhost"))
+_PORT = re.compile(r":[0-9]{1,5}\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssignedIdentity:
     """A managed identity that callers of the endpoint can use."""
 
-    name: str
     client_id: str
     object_id: str
     resource_id: str
@@ -77,8 +78,8 @@ class IdentitySource(Protocol):
     ) -> Sequence[AssignedIdentity]:
         """Return the identities that a query selects, at most two.
 
-        Shapes:  `owner` is the only name that is allowed; without it, every identity that is assigned to the
-                 address is allowed.
+        Shapes:  `owner` is the only resource ID that is allowed; without it, every identity that is assigned
+                 to the address is allowed.
         Errors:  TokenNotAcquired.
         """
 
@@ -90,7 +91,11 @@ class IdentitySource(Protocol):
 
 
 class ManagedIdentityApp:
-    """The ASGI application of the endpoint."""
+    """The ASGI application of the endpoint.
+
+    Shapes:  `headers` finds the resource ID of a header value; `hosts` are more names of the endpoint, in
+             lower case.
+    """
 
     def __init__(
         self,
@@ -98,8 +103,10 @@ class ManagedIdentityApp:
         headers: IdentityHeaders,
         clock: Clock,
         *,
+        hosts: Collection[str] = (),
         serves_imds: bool = True,
     ) -> None:
+        self._hosts = _HOSTS.union(hosts)
         self._serves_imds = serves_imds
         self._source = source
         self._headers = headers
@@ -127,7 +134,7 @@ class ManagedIdentityApp:
         began = time.perf_counter()
         try:
             _check_origin(scope)
-            _check_host(scope)
+            self._check_host(scope)
             _check_metadata(scope)
             query = _parse_query(scope)
             identity = select(await self._source.find(query, None), query)
@@ -146,14 +153,15 @@ class ManagedIdentityApp:
         began = time.perf_counter()
         try:
             _check_origin(scope)
-            name = self._identity_of_header(scope)
-            if name is None:
+            owner = self._identity_of_header(scope)
+            if owner is None:
                 _log_refused(
                     began, AssignedIdentityNotFound("the identity header is missing or wrong")
                 )
                 return _app_service_error(401, "The identity header is missing or wrong.")
             query = _parse_query(scope)
-            own = [one for one in await self._source.find(query, name) if one.name == name]
+            found = await self._source.find(query, owner)
+            own = [one for one in found if one.resource_id.lower() == owner.lower()]
             return await self._token(select(own, query), query, began)
         except (BadTokenQuery, AssignedIdentityNotFound) as exc:
             _log_refused(began, exc)
@@ -166,6 +174,16 @@ class ManagedIdentityApp:
     def _identity_of_header(self, scope: Scope) -> str | None:
         given = [value for name in _CLIENT_HEADERS for value in header_values(scope, name)]
         return self._headers.find(given[0]) if len(given) == 1 else None
+
+    def _check_host(self, scope: Scope) -> None:
+        given = header_values(scope, b"host")
+        own = scope["server"]
+        hosts = self._hosts | {unmap_ipv4(own[0])} if own else self._hosts
+        if len(given) != 1 or parse_host(given[0]) not in hosts:
+            raise BadTokenQuery(
+                "The Host header is not a host of this endpoint. Use the address of the endpoint, or add the"
+                " name to --managed-identity-hosts"
+            )
 
     async def _token(
         self, identity: AssignedIdentity, query: ManagedIdentityQuery, began: float
@@ -219,24 +237,10 @@ def _check_origin(scope: Scope) -> None:
         raise BadTokenQuery("Requests with the header X-Forwarded-For are refused")
 
 
-def _check_host(scope: Scope) -> None:
-    given = header_values(scope, b"host")
-    if len(given) != 1 or not is_private_host(given[0]):
-        raise BadTokenQuery(
-            "The Host header is a public name. Use the address of the endpoint, or a name without dots"
-        )
-
-
-def is_private_host(host: str) -> bool:
-    """Return whether a Host header is an address, or a name that is not public."""
-    name = host.rpartition(":")[0] if re.search(r":[0-9]*\Z", host) else host
-    try:
-        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        _, dot, last = name.lower().removesuffix(".").rpartition(".")
-        # No public top-level domain has an underscore; Docker's networks often have one.
-        return not dot or last in _PRIVATE_LABELS or "_" in last
-    return True
+def parse_host(header_value: str) -> str:
+    """Return the host of a Host header in lower case, without its port and the brackets of an address."""
+    host = _PORT.sub("", header_value).lower()
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
 def _check_metadata(scope: Scope) -> None:

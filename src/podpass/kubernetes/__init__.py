@@ -1,1 +1,1 @@
-"""A small Kubernetes in one process, independent of Azure: client, API server, controllers and kubelet."""
+"""The client of the Kubernetes API, label selectors, and the names of objects and ServiceAccounts."""

@@ -16,16 +16,17 @@ from podpass.local.pod_access import PodAccess
 from podpass.settings.local import KUBE_APISERVER
 
 if TYPE_CHECKING:
-    import ssl
+    from kubeling.api import Api
+    from kubeling.cluster import EmbeddedCluster
 
     from podpass.database import Database
     from podpass.directory.store.directory import Directory
+    from podpass.http.server import App
     from podpass.kubernetes.client import KubeClient
-    from podpass.kubernetes.cluster import EmbeddedCluster
-    from podpass.kubernetes.kubelet.kubelet import Kubelet
     from podpass.local.control_plane.plane import ControlPlane
     from podpass.local.direct_tls import DirectTls
     from podpass.local.managed_cluster import ManagedCluster, Rotations
+    from podpass.resource.guard import KeySource
 
 _NO_ROTATION = (
     "Keys and certificates of a real control plane cannot be rotated while it runs, because its programs read"
@@ -43,9 +44,7 @@ class ClusterParts:
         self._on_restart = on_restart
         self._plane: ControlPlane | None = None
         self.cluster: EmbeddedCluster | None = None
-        self._kubelet: Kubelet | None = None
         self._webhook_client: KubeClient
-        self._kubelet_tls: ssl.SSLContext
         self.managed: ManagedCluster
         self.direct: DirectTls
         self.pod_gateway: socket.socket
@@ -62,27 +61,35 @@ class ClusterParts:
         folder = self._data_dir.path("keys", "issuer")
         self.ring = await asyncio.to_thread(KeyRing.open, folder, self._clock)
 
-    async def start_api_server(self) -> str:
-        """Serve the Kubernetes API; return its URL."""
+    async def start_api_server(self, entra_keys: "KeySource") -> str:
+        """Serve the Kubernetes API; return its URL.
+
+        Shapes:  `entra_keys` verify Entra tokens. A real control plane does not accept these tokens.
+        """
+        from podpass.local.kubeling_adapters import write_log_of_kubeling
+
+        write_log_of_kubeling()  # also of the kubelet, which serves a real control plane too
         if self._context.settings.kubernetes == KUBE_APISERVER:
             return await self._start_control_plane()
-        from podpass.kubernetes.cluster import ClusterConfig, EmbeddedCluster
+        from kubeling.cluster import ClusterConfig, EmbeddedCluster
 
-        self._kubelet_tls = ca.client_context(self._data_dir, ca.KUBELET_CLIENT)
-        self.cluster = cluster = await self._stack.enter_async_context(
-            EmbeddedCluster(
-                ClusterConfig(
-                    database=self._data_dir.path("kubernetes.db"),
-                    issuer=self._config.issuer,
-                    signer=self.ring,
-                    ca_file=self._data_dir.ca_file,
-                    tokens={},
-                    kubelet_tls=self._kubelet_tls,
-                    clock=self._clock,
-                )
-            )
+        from podpass.files import is_durable
+        from podpass.http.websocket_scopes import websocket_scopes
+        from podpass.local.entra_tokens import EntraTokens
+        from podpass.local.kubeling_adapters import RingSigner, podpass_errors
+
+        config = ClusterConfig(
+            database=self._data_dir.path("kubernetes.db"),
+            issuer=self._config.issuer,
+            signer=RingSigner(self.ring),
+            ca_file=self._data_dir.ca_file,
+            other_tokens=EntraTokens(self._config.tenant_id, entra_keys, self._clock),
+            is_durable=is_durable(),
+            clock=self._clock,
         )
-        url = await self._context.serve("kubernetes", cluster.app, clients=True)
+        with podpass_errors():
+            self.cluster = cluster = await self._stack.enter_async_context(EmbeddedCluster(config))
+        url = await self._context.serve("kubernetes", websocket_scopes(cluster.app), clients=True)
         # Open watch requests would delay the stop of the server until its timeout.
         self._stack.callback(cluster.drain)
         return url
@@ -113,7 +120,7 @@ class ClusterParts:
         return self._config.issuer
 
     async def start_webhook(self, directory: "Directory") -> str:
-        """Serve the webhook and register it; return its URL."""
+        """Serve the webhook and register it, unless it is left out; return its URL."""
         from podpass.admission.events import RefusalRecorder
         from podpass.admission.handler import create_app
         from podpass.admission.service_accounts import ServiceAccountCache
@@ -125,19 +132,24 @@ class ClusterParts:
             runs_native_sidecars,
         )
 
-        url = self._config.url("webhook") + names.WEBHOOK_PATH
+        chosen = self._context.settings
+        url = "" if chosen.no_webhook else self._config.url("webhook") + names.WEBHOOK_PATH
         enter = self._stack.enter_async_context
         async with KubeClient.from_kubeconfig(self._data_dir.admin_kubeconfig) as admin:
             await apply_rbac(admin)
             version = str((await admin.get("/version"))["gitVersion"])
         client = await enter(KubeClient.from_kubeconfig(self._data_dir.path("webhook.kubeconfig")))
         self._webhook_client = client
-        accounts = await enter(ServiceAccountCache(client))
-        events = await enter(RefusalRecorder(client, self._clock))
-        native = await runs_native_sidecars(client)
-        settings = build_webhook_settings(self._config.tenant_id, native_sidecar=native)
-        app = create_app(settings, accounts, events=events)
-        await self._context.serve("webhook", app)
+        if url:
+            accounts = await enter(ServiceAccountCache(client))
+            events = await enter(RefusalRecorder(client, self._clock))
+            native = await runs_native_sidecars(client)
+            settings = build_webhook_settings(
+                self._config.tenant_id, native_sidecar=native, **chosen.custom_endpoint()
+            )
+            await self._context.serve("webhook", create_app(settings, accounts, events=events))
+        else:
+            self._context.sockets["webhook"].close()
         self.managed = ManagedCluster(
             self._data_dir,
             issuer=self._config.issuer,
@@ -145,9 +157,12 @@ class ClusterParts:
             version=version,
             webhook_url=url,
             rotations=self._rotations(),
+            tenant_id="" if self.cluster is None else self._config.tenant_id,
         )
         enabled = await azure_apis.is_workload_identity_enabled(directory, self._config)
         await self.managed.set_workload_identity(enabled)
+        if not url:
+            return "left out by --no-webhook"
         return url if enabled else f"{url}, disabled"
 
     def _rotations(self) -> "Rotations":
@@ -172,16 +187,9 @@ class ClusterParts:
         Errors:  KubeError.
         """
         assert self.cluster is not None
-        assert self._kubelet is not None
         await self.managed.use_ca(ca_pem)
         self.cluster.publish_ca(ca_pem)
         self._webhook_client.reload()
-        self._kubelet.reload_kubeconfig()
-        # NOTE: this context also trusts the earlier CA until the next start.
-        self._kubelet_tls.load_verify_locations(cadata=ca_pem.decode())
-        self._kubelet_tls.load_cert_chain(
-            self._data_dir.certificate(ca.KUBELET_CLIENT), self._data_dir.key(ca.KUBELET_CLIENT)
-        )
 
     def _accept_clients(self, cas: bytes) -> None:
         assert self.cluster is not None
@@ -191,13 +199,42 @@ class ClusterParts:
         assert self.cluster is not None
         self.cluster.end_watches()
 
+    async def _kubelet_api(self) -> "Api":
+        """Return the kubelet's requests to the API server: in this process, or over HTTPS to a real one."""
+        from kubeling.cluster import UserInfo
+
+        from podpass.kubernetes.client import KubeClient
+        from podpass.local.kubeling_adapters import HttpApi
+
+        if self.cluster is not None:
+            groups = ("system:nodes", "system:authenticated")
+            user = UserInfo(name=ca.CLIENTS[ca.RUNTIME][0], groups=groups)
+            return self.cluster.api(user, self._config.url("kubernetes"))
+        kubeconfig = self._data_dir.path("runtime.kubeconfig")
+        client = KubeClient.from_kubeconfig(kubeconfig)
+        return HttpApi(await self._stack.enter_async_context(client))
+
+    async def _serve_kubelet(self, app: "App") -> None:
+        from kubeling.kubelet.server import require_api_server
+
+        from podpass.http.websocket_scopes import websocket_scopes
+
+        if self.cluster is not None:
+            self.cluster.kubelets[ca.NODE_NAME] = app
+            self._context.sockets["kubelet"].close()
+        else:
+            served = websocket_scopes(require_api_server(app))
+            await self._context.serve("kubelet", served, clients=True)
+
     async def start_kubelet(self, database: "Database", directory: "Directory") -> str:
         """Start the kubelet; return its node and how it isolates pods."""
+        from kubeling.kubelet.kubelet import Kubelet, KubeletConfig
+
         from podpass.directory.store.session import TOPIC
         from podpass.http.server import bind
-        from podpass.kubernetes.kubelet.kubelet import Kubelet, KubeletConfig
         from podpass.local.direct_tls import run_direct_tls
         from podpass.local.image_source import IMAGES_FILE, InstanceImages
+        from podpass.local.kubeling_adapters import podpass_errors
         from podpass.local.outdated_pods import OutdatedPods
         from podpass.local.pod_access import pod_network
         from podpass.local.samples.builds import SampleBuilds
@@ -213,9 +250,8 @@ class ClusterParts:
         ports, path = self._config.ports, self._context.environ.get("PATH", os.defpath)
         samples = SampleCache(cache_folder(self._context.environ), path)
         builds = await self._stack.enter_async_context(SampleBuilds(samples, self._context.environ))
-        self._kubelet = runtime = Kubelet(
+        runtime = Kubelet(
             KubeletConfig(
-                kubeconfig=self._data_dir.path("runtime.kubeconfig"),
                 node_name=ca.NODE_NAME,
                 folder=self._data_dir.path("pods"),
                 images=InstanceImages(self._data_dir.path(IMAGES_FILE), samples, builds),
@@ -225,12 +261,20 @@ class ClusterParts:
                 hosts_file=self.direct.hosts.path,
                 hidden=self._data_dir.root,
                 shown=self._data_dir.public_files,
-                network=pod_network(ports, self.direct.address, self.pod_gateway.getsockname()[1]),
+                own_networks=True,
+                network=pod_network(
+                    ports,
+                    self.direct.address,
+                    self.pod_gateway.getsockname()[1],
+                    self._context.settings.token_proxy,
+                ),
                 clock=self._clock,
-            )
+            ),
+            await self._kubelet_api(),
         )
-        await self._context.serve("kubelet", runtime.app, clients=True)
-        await self._stack.enter_async_context(runtime)
+        await self._serve_kubelet(runtime.app)
+        with podpass_errors():
+            await self._stack.enter_async_context(runtime)
         outdated = OutdatedPods(
             self._webhook_client, self._config.tenant_id, self._on_restart, self._clock
         )

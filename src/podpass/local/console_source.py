@@ -11,6 +11,7 @@ from podpass.console.fixes import KnownObjects
 from podpass.console.model import VIEWS, Listing, TrustGraphView
 from podpass.console.timeline import Timeline
 from podpass.kubernetes.client import KubeClient
+from podpass.trace.hop import HopResult
 from podpass.trace.instance_log import InstanceLog
 from podpass.trace.reader import LogPosition, end_position
 
@@ -28,6 +29,14 @@ class InstanceSource:
     """The data of one running instance."""
 
     views = VIEWS
+    commands: Mapping[str, str] = {
+        "exchanges": "podpass trace",
+        "refusals": "podpass doctor",
+        "pods": "podpass drift --all-namespaces",
+        "identities": "podpass identity list",
+        "graph": "podpass graph",
+        "audit": "podpass audit",
+    }
 
     def __init__(
         self,
@@ -83,13 +92,19 @@ class InstanceSource:
     async def pods(self) -> Listing:
         """List pods by namespace and name, and what admission did to each."""
         outdated = {(each["namespace"], each["name"]): each for each in self._find_outdated()}
+        counts = self.timeline.count_exchanges()
         found: list[Mapping[str, Any]] = []
         async for page, _ in self._kube.pages("/api/v1/pods"):
             found += page
             if len(found) > _MAX_PODS:
                 break
         rows = [
-            pod_view.describe(pod, _describe_differences(outdated.get(_key(pod))))
+            pod_view.describe(
+                pod,
+                _describe_differences(outdated.get(_key(pod))),
+                granted=counts["/".join(_key(pod)), HopResult.PASSED],
+                refused=counts["/".join(_key(pod)), HopResult.REFUSED],
+            )
             for pod in found[:_MAX_PODS]
         ]
         return Listing(rows=rows, more=len(found) > _MAX_PODS)

@@ -46,7 +46,9 @@ class InstanceQueries(CloudQueries):
                 "kubeconfig": str(self._data_dir.kubeconfig),
                 "issuer": self._config.issuer,
                 "kind": self._settings.kubernetes,
-                "webhook": self._config.url("webhook") + names.WEBHOOK_PATH,
+                "webhook": ""
+                if self._settings.no_webhook
+                else self._config.url("webhook") + names.WEBHOOK_PATH,
             },
             **self.addresses(),
             "console": self._config.console,

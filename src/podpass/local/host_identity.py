@@ -10,11 +10,12 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+from kubeling.kubelet.token_manager import IssuedToken
+from kubeling.secret import Secret
+
 from podpass import names
-from podpass.crypto.secret import Secret
 from podpass.errors import Error, UsageError
 from podpass.kubernetes.client import KubeClient, KubeError
-from podpass.kubernetes.kubelet.token_manager import IssuedToken
 from podpass.kubernetes.service_account.names import USERNAME_PREFIX
 
 # Variables with which an Azure SDK chooses an identity.

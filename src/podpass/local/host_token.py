@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+from kubeling.kubelet.token_manager import IssuedToken
+
 from podpass import files
 from podpass.cloud.datadir import DataDir
-from podpass.kubernetes.kubelet.token_manager import IssuedToken
 from podpass.local.process import has_exited
 
 _FOLDER = "run"

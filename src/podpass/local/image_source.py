@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from kubeling.kubelet.images import ImageConfig, ImageNotPresent, ImageUnavailable
 
 from podpass import names
 from podpass.errors import Error
-from podpass.kubernetes.kubelet.images import ImageConfig, ImageNotPresent, ImageUnavailable
 from podpass.local.samples import catalogue
 from podpass.local.samples.builds import SampleBuilds
 from podpass.local.samples.cache import SampleCache
@@ -26,6 +26,10 @@ _REFERENCE = "mcr.microsoft.com/oss/azure/workload-identity"
 _PODPASS = (sys.executable, "-m", "podpass.cli")
 _SIDECAR = ImageConfig(entrypoint=(*_PODPASS, "proxy"), programs={"/proxy": (*_PODPASS, "proxy")})
 _SIDECAR_INIT = ImageConfig(entrypoint=(*_PODPASS, "proxy-init"))
+_NO_REGISTRY = (
+    "podpass has no container registry and pulls no images, so there is no access to check. Name the program"
+    " of an image with: podpass image add IMAGE -- COMMAND ARGS..."
+)
 # Images are never pulled. The program of each of these is on any machine that runs podpass.
 BUILT_IN: Mapping[str, ImageConfig] = {
     "busybox": ImageConfig(command=("sh",)),
@@ -36,6 +40,10 @@ BUILT_IN: Mapping[str, ImageConfig] = {
     **dict.fromkeys((names.PROXY_INIT_IMAGE, f"{_REFERENCE}/proxy-init"), _SIDECAR_INIT),
     # The first pod of the tutorial only runs, so that the reader can see the changes of the webhook.
     "mcr.microsoft.com/mirror/docker/library/rabbitmq": ImageConfig(command=("sleep", "infinity")),
+    # `az aks check-acr` runs this image as a pod and prints the output.
+    "mcr.microsoft.com/aks/canipull": ImageConfig(
+        entrypoint=(sys.executable, "-c", f"import sys; sys.exit({_NO_REGISTRY!r})")
+    ),
 }
 
 
@@ -46,7 +54,7 @@ class ImagesDamaged(Error):
     hint = "repair or remove the file; then add the images again"
 
 
-class ImageUnknown(ImageUnavailable):
+class ImageUnknown(ImageUnavailable, Error):
     """No command is known for an image."""
 
     code = "image_unknown"
@@ -60,7 +68,7 @@ class ImageUnknown(ImageUnavailable):
         )
 
 
-class SampleNotReady(ImageUnavailable):
+class SampleNotReady(ImageUnavailable, Error):
     """An image of the documentation is known, but its program cannot run here yet."""
 
     code = "sample_not_ready"
@@ -74,7 +82,7 @@ class SampleNotReady(ImageUnavailable):
         )
 
 
-class SampleBuildFailed(ImageUnavailable):
+class SampleBuildFailed(ImageUnavailable, Error):
     """The build of a sample failed."""
 
     code = "sample_build_failed"

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kubeling.kubelet.images import ImageConfig
+
 from podpass.cloud.datadir import DataDir
 from podpass.errors import UsageError
 from podpass.files import write_private
-from podpass.kubernetes.kubelet.images import ImageConfig
 from podpass.local.image_source import BUILT_IN, IMAGES_FILE, base_name, read_images, to_entry
 from podpass.local.samples.cache import SampleCache
 from podpass.local.samples.catalogue import SAMPLES

@@ -1,7 +1,8 @@
 """The parts of one instance, and the order in which they start; `run` starts and stops them.
 
-The parts communicate over HTTPS on loopback, as in production: the webhook and the kubelet through the
-Kubernetes API, the authority and the vault through published keys.
+The parts communicate over HTTPS on loopback, as in production: the webhook through the Kubernetes API, the
+authority and the vault through published keys. The kubelet calls the embedded API in the same process, and a
+real API server over HTTPS.
 """
 
 import asyncio
@@ -40,9 +41,9 @@ _MODULES = (
     "podpass.directory.store.directory",
     "podpass.exchange.app",
     "podpass.resource.app",
-    "podpass.kubernetes.kubelet.kubelet",
+    "kubeling.kubelet.kubelet",
 )
-_ALL_MODULES = (*_MODULES, "podpass.kubernetes.cluster")
+_ALL_MODULES = (*_MODULES, "kubeling.cluster")
 
 
 class Instance:
@@ -87,7 +88,7 @@ class Instance:
         await cloud.open_database()
         steps: dict[str, Callable[[], Awaitable[str]]] = {
             "certificates and keys": lambda: self._secrets(cloud, cluster),
-            "kubernetes": cluster.start_api_server,
+            "kubernetes": lambda: cluster.start_api_server(cloud.published_keys),
             "issuer": cluster.start_issuer,
             "directory": cloud.open_directory,
             "authority": cloud.start_authority,
@@ -167,6 +168,8 @@ class Instance:
             pods=cluster.pod_gateway,
             direct=cluster.direct.socket,
             vault_exists=cloud.has_vault,
+            sources=context.sources,
+            clock=self._clock,
         )
         await context.stack.enter_async_context(running)
         return f"{self._config.gateway}; {cluster.pods.note}"

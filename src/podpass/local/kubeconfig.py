@@ -1,7 +1,9 @@
 """Kubeconfig files of the instance: one for the user, one for each part that is a client of the API."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -50,6 +52,20 @@ contexts:
     namespace: default
 preferences: {{}}
 """
+
+
+def build(name: str, cluster: Mapping[str, Any], user: str, credential: Mapping[str, Any]) -> bytes:
+    """Return a kubeconfig with one cluster, one user and one context, which has the cluster's name."""
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "preferences": {},
+        "current-context": name,
+        "clusters": [{"name": name, "cluster": dict(cluster)}],
+        "users": [{"name": user, "user": dict(credential)}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": user}}],
+    }
+    return yaml.safe_dump(document, sort_keys=False).encode()
 
 
 def write_all(data_dir: DataDir, server: str) -> None:

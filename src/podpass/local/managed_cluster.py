@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from podpass.assertion.keys import KeyRing
 from podpass.cloud import ca
 from podpass.cloud.datadir import DataDir, DataDirError
 from podpass.cloud.parts import REFETCH_SECONDS
 from podpass.crypto import jose
 from podpass.directory.resource_manager.cluster_backend import (
+    ClusterCommand,
     ClusterOperationRefused,
     ConnectionObjects,
 )
+from podpass.directory.resources import AKS_APP_ID
+from podpass.exchange.sign_in.well_known_clients import AKS_CLIENT
 from podpass.kubernetes.client import KubeClient
-from podpass.local import connection_objects
+from podpass.local import connection_objects, kubeconfig, run_command
 from podpass.local.certificate_rotation import CertificateRotation
 from podpass.local.registration import register_webhook, unregister_webhook
 
@@ -29,6 +30,11 @@ _log = logging.getLogger(__name__)
 
 # A key is published for this time before it signs: every cache of the keys then has it, or may fetch it.
 PUBLISH_SECONDS = REFETCH_SECONDS + 1
+
+_KUBELOGIN_HINT = (
+    "The cluster has Entra integration, so kubectl needs kubelogin: https://azure.github.io/kubelogin."
+    " For the administrator's certificate, run `az aks get-credentials` with --admin"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +47,11 @@ class Rotations:
 
 
 class ManagedCluster:
-    """The cluster of one instance; disabling workload identity removes the webhook."""
+    """The cluster of one instance; disabling workload identity removes the built-in webhook.
+
+    Shapes:  `webhook_url` is empty if the built-in webhook is left out.
+             `tenant_id` is empty if the API server does not accept Entra tokens.
+    """
 
     def __init__(
         self,
@@ -52,6 +62,7 @@ class ManagedCluster:
         version: str,
         webhook_url: str,
         rotations: Rotations,
+        tenant_id: str = "",
     ) -> None:
         self.issuer = issuer
         self.kubernetes_version = version.removeprefix("v").partition("+")[0]
@@ -60,13 +71,14 @@ class ManagedCluster:
         self._server = server
         self._webhook_url = webhook_url
         self._rotations = rotations
+        self._tenant_id = tenant_id
 
     async def set_workload_identity(self, enabled: bool) -> None:
-        """Register or remove the webhook; running pods do not change.
+        """Register or remove the built-in webhook; running pods do not change.
 
-        Errors:  KubeError.
+        Errors:  KubeError, OtherWebhook.
         """
-        if enabled:
+        if enabled and self._webhook_url:
             await self._register_webhook(self._data_dir.ca_file.read_bytes())
         else:
             async with KubeClient.from_kubeconfig(self._data_dir.admin_kubeconfig) as admin:
@@ -90,12 +102,28 @@ class ManagedCluster:
 
         Errors:  KubeError.
         """
-        if self.workload_identity:
+        if self.workload_identity and self._webhook_url:
             await self._register_webhook(ca_pem)
 
     async def _register_webhook(self, ca_pem: bytes) -> None:
         async with KubeClient.from_kubeconfig(self._data_dir.admin_kubeconfig) as admin:
             await register_webhook(admin, self._webhook_url, ca_pem)
+
+    async def run_command(self, command: str, token: str) -> str:
+        """Start a shell command as a pod; return its ID.
+
+        Errors:  KubeError.
+        """
+        async with KubeClient.from_kubeconfig(self._data_dir.admin_kubeconfig) as admin:
+            return await run_command.start(admin, command, token, self._cluster())
+
+    async def command_result(self, command_id: str) -> ClusterCommand | None:
+        """Return the state of a command, or None for an unknown ID.
+
+        Errors:  KubeError.
+        """
+        async with KubeClient.from_kubeconfig(self._data_dir.admin_kubeconfig) as admin:
+            return await run_command.read(admin, command_id)
 
     def check_rotation(self) -> None:
         """Check that keys or certificates can be rotated now.
@@ -133,22 +161,13 @@ class ManagedCluster:
             raise ClusterOperationRefused(exc.message) from exc
         return certificates.run()
 
-    def kubeconfig(self, name: str) -> bytes:
-        """Return a self-contained kubeconfig of the cluster's administrator.
+    def kubeconfig(self, name: str, user: str, *, entra: bool) -> bytes:
+        """Return a self-contained kubeconfig, for kubelogin or with the administrator's certificate.
 
-        Shapes:  `name` is the cluster's name in Resource Manager; user and context are named as in AKS.
+        Shapes:  `name` is the cluster's name in Resource Manager.
         """
-        user = f"clusterUser_{name}"
-        document = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "preferences": {},
-            "current-context": name,
-            "clusters": [{"name": name, "cluster": self._cluster()}],
-            "users": [{"name": user, "user": self._user()}],
-            "contexts": [{"name": name, "context": {"cluster": name, "user": user}}],
-        }
-        return yaml.safe_dump(document, sort_keys=False).encode()
+        credential = self._exec_plugin() if entra and self._tenant_id else self._certificate()
+        return kubeconfig.build(name, self._cluster(), user, credential)
 
     def _cluster(self) -> dict[str, Any]:
         return {
@@ -156,7 +175,26 @@ class ManagedCluster:
             "certificate-authority-data": _base64(self._data_dir.ca_file),
         }
 
-    def _user(self) -> dict[str, Any]:
+    def _exec_plugin(self) -> dict[str, Any]:
+        options = {
+            "environment": "AzurePublicCloud",
+            "server-id": AKS_APP_ID,
+            "client-id": AKS_CLIENT,
+            "tenant-id": self._tenant_id,
+            "login": "devicecode",
+        }
+        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        plugin = {
+            "apiVersion": "client.authentication.k8s.io/v1beta1",
+            "command": "kubelogin",
+            "args": ["get-token", *words],
+            "env": None,
+            "installHint": _KUBELOGIN_HINT,
+            "provideClusterInfo": False,
+        }
+        return {"exec": plugin}
+
+    def _certificate(self) -> dict[str, Any]:
         return {
             "client-certificate-data": _base64(self._data_dir.certificate(ca.ADMIN)),
             "client-key-data": _base64(self._data_dir.key(ca.ADMIN)),

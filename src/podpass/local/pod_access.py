@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
+
+from kubeling.kubelet.pod_network import PodNetworkConfig
+from kubeling.kubelet.sandbox import BUBBLEWRAP, NAMESPACES
 
 from podpass import names
 from podpass.cloud.ports import LOOPBACK
-from podpass.kubernetes.kubelet.pod_network import PodNetworkConfig
-from podpass.kubernetes.kubelet.sandbox import BUBBLEWRAP, NAMESPACES
 
 NOTES = {
     "served": "programs in pods need no proxy",
@@ -22,15 +24,20 @@ _HINT = f"Or annotate the pod with {names.PROXY_MODE}: env, which needs no privi
 
 
 def pod_network(
-    ports: Mapping[str, int], direct_address: str, gateway_port: int
+    ports: Mapping[str, int], direct_address: str, gateway_port: int, token_proxy: str = ""
 ) -> PodNetworkConfig:
     """Return the network of a pod that has its own: the instance's services, and the metadata address.
 
-    Shapes:  `direct_address` is that of the socket for programs that ignore proxy variables; `gateway_port`
-             is the gateway for such pods, which they reach at the port of the usual one.
+    Args:
+        direct_address: the address of the socket for programs that ignore proxy variables.
+        gateway_port: the port of the gateway for such pods, which they reach at the port of the usual one.
+        token_proxy: the URL of a custom token endpoint, which may be a program of this machine.
     """
     served = filter(ports.__contains__, _SERVICES)
     addresses = [*((LOOPBACK, ports[name]) for name in served), (direct_address, 443)]
+    endpoint = urlsplit(token_proxy)
+    if endpoint.hostname in ("localhost", LOOPBACK):
+        addresses.append((LOOPBACK, endpoint.port or 443))
     return PodNetworkConfig(
         outbound={
             (LOOPBACK, ports["gateway"]): (LOOPBACK, gateway_port),

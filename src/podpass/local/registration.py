@@ -7,18 +7,25 @@ import base64
 from collections.abc import Iterator
 from typing import Any
 
+from kubeling.kubelet.pod_addresses import usable_network
+
 from podpass import __version__, names
 from podpass.admission import sidecar
 from podpass.admission import webhook_configuration as registration
 from podpass.cloud import ca
-from podpass.kubernetes.client import APPLY_PATCH, KubeClient, KubeError
-from podpass.kubernetes.kubelet.pod_addresses import usable_network
+from podpass.errors import Error
+from podpass.kubernetes.client import APPLY_PATCH, KubeClient
 from podpass.settings import WebhookSettings
 
 _RBAC = "rbac.authorization.k8s.io"
 _WEBHOOKS = "admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+_WEBHOOK = f"/apis/{_WEBHOOKS}/{names.WEBHOOK_CONFIGURATION}"
 _QUERY = "fieldManager=podpass&force=true"
-_NOT_FOUND = 404
+# `helm install` of a chart with a webhook of this name fails, and its error shows this annotation.
+_RELEASE = "meta.helm.sh/release-name"
+_NO_RELEASE = (
+    "none: this webhook is built into podpass up, and `podpass up --no-webhook` leaves it out"
+)
 _WITHOUT_ADVICE = ("kube-system",)
 RUNTIME_ROLE, WEBHOOK_ROLE = "podpass:runtime", "podpass:webhook"
 
@@ -36,24 +43,41 @@ async def apply_rbac(client: KubeClient) -> None:
         await _apply(client, f"{_RBAC}/v1/clusterrolebindings", binding)
 
 
+class OtherWebhook(Error):
+    """Another webhook has the name of the built-in one: a chart has installed it."""
+
+    code = "other_webhook"
+    status = 409
+    hint = (
+        "use the other one: podpass up --no-webhook; or delete it:"
+        f" kubectl delete mutatingwebhookconfiguration {names.WEBHOOK_CONFIGURATION}"
+    )
+
+
 async def register_webhook(client: KubeClient, url: str, ca_pem: bytes) -> None:
     """Apply the MutatingWebhookConfiguration; the client must be an administrator.
 
-    Errors:  KubeError.
+    Errors:  KubeError, OtherWebhook.
     """
+    if await _is_built_in(client) is False:
+        raise OtherWebhook(f"another webhook is registered as {names.WEBHOOK_CONFIGURATION}")
     await _apply(client, _WEBHOOKS, webhook_configuration(url, ca_pem))
 
 
 async def unregister_webhook(client: KubeClient) -> None:
-    """Delete the MutatingWebhookConfiguration, if it exists.
+    """Delete the MutatingWebhookConfiguration of the built-in webhook, if it exists, and never a chart's.
 
     Errors:  KubeError.
     """
-    try:
-        await client.delete(f"/apis/{_WEBHOOKS}/{names.WEBHOOK_CONFIGURATION}")
-    except KubeError as exc:
-        if exc.status != _NOT_FOUND:
-            raise
+    if await _is_built_in(client):
+        await client.delete(_WEBHOOK)
+
+
+async def _is_built_in(client: KubeClient) -> bool | None:
+    """Return whether the registered webhook is the built-in one, which has a URL; None without a webhook."""
+    if (found := await client.find(_WEBHOOK)) is None:
+        return None
+    return all("url" in each["clientConfig"] for each in found.get("webhooks") or ())
 
 
 async def _apply(client: KubeClient, collection: str, body: Object) -> None:
@@ -70,7 +94,9 @@ async def runs_native_sidecars(client: KubeClient) -> bool:
     return sidecar.supports_native_sidecars(str(version.get("gitVersion")))
 
 
-def build_webhook_settings(tenant_id: str, *, native_sidecar: bool) -> WebhookSettings:
+def build_webhook_settings(
+    tenant_id: str, *, native_sidecar: bool, **custom_endpoint: Any
+) -> WebhookSettings:
     """Return the settings of the webhook of an instance, which has the migration sidecar built in."""
     return WebhookSettings(
         tenant_id=tenant_id,
@@ -80,6 +106,7 @@ def build_webhook_settings(tenant_id: str, *, native_sidecar: bool) -> WebhookSe
         # The sidecar's log lines show users that a workload uses the sidecar.
         log_level="info",
         proxy_on_pod_address=usable_network() is not None,
+        **custom_endpoint,
     )
 
 
@@ -98,6 +125,11 @@ _RUNTIME_ROLE = _role(
     RUNTIME_ROLE,
     {"apiGroups": [""], "resources": ["pods/binding"], "verbs": ["create"]},
     {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
+    {
+        "apiGroups": ["discovery.k8s.io"],
+        "resources": ["endpointslices"],
+        "verbs": ["get", "list", "watch"],
+    },
 )
 # The chart's ClusterRole without the rules for certificate rotation: the instance's CA signs here.
 # It also reads pods, to report those that differ from their account.
@@ -146,7 +178,10 @@ def webhook_configuration(url: str, ca_pem: bytes) -> dict[str, Any]:
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
-        "metadata": {"name": names.WEBHOOK_CONFIGURATION},
+        "metadata": {
+            "name": names.WEBHOOK_CONFIGURATION,
+            "annotations": {_RELEASE: _NO_RELEASE},
+        },
         "webhooks": [
             registration.build_mutation_entry({"url": url, "caBundle": bundle}),
             registration.build_advice_entry(advice, _WITHOUT_ADVICE),

@@ -53,10 +53,12 @@ def header(response: HttpResponse, name: str) -> str:
 class AzureConnection:
     """How requests reach a service, and how they wait.
 
-    Shapes:  `ca_file` replaces the CAs of the system. `sleep` and `report` are for waits: the pause itself,
-             and a line about its reason. `trace` receives a line for each response.
+    Shapes:  `agent` is the product in the header User-Agent. `ca_file` replaces the CAs of the system.
+             `sleep` and `report` are for waits: the pause itself, and a line about its reason. `trace`
+             receives a line for each response.
     """
 
+    agent: str = "podpass"
     https_proxy: str = field(default="", repr=False)
     no_proxy: str = ""
     ca_file: Path | None = None
@@ -129,7 +131,7 @@ class AzureConnection:
             proxy=choose_proxy(host, port, https_proxy=self.https_proxy, no_proxy=self.no_proxy),
         )
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        all_headers = {"User-Agent": f"podpass/{__version__}", **headers}
+        all_headers = {"User-Agent": f"{self.agent}/{__version__}", **headers}
         fields = tuple(
             (key.encode(), value.encode("latin-1")) for key, value in all_headers.items()
         )

@@ -1,6 +1,8 @@
 """The environment of the test process, in which Azure SDKs use the instance and one of its identities."""
 
+import ssl
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,11 +30,18 @@ class TestEnvironment:
 
     def use_gateway(self) -> None:
         """Route Azure's hosts to the instance, trust its CA, and remove other sign-ins."""
+        from aiohttp import connector
+
         from podpass.local.host_identity import IDENTITY_VARIABLES
 
         for name in (*IDENTITY_VARIABLES, _CREDENTIALS):
             self._patch.delenv(name, raising=False)
-        self._set(self._podpass.environment())
+        values = self._podpass.environment()
+        self._set(values)
+        # aiohttp, the transport of asynchronous Azure SDKs, reads the CA bundle once, when it is imported.
+        # Its default context has no setting.
+        context = _default_context(values["SSL_CERT_FILE"])
+        self._patch.setattr(connector, "_SSL_CONTEXT_VERIFIED", context, raising=False)
 
     def sign_in(self, identity: "IdentityHandle", *, account: str = "", token: str = "") -> None:
         """Make `DefaultAzureCredential` use an identity, with a token of a ServiceAccount.
@@ -52,6 +61,14 @@ class TestEnvironment:
     def _set(self, values: Mapping[str, str]) -> None:
         for name, value in values.items():
             self._patch.setenv(name, value)
+
+
+@lru_cache(maxsize=1)  # reading a bundle takes as long as several resets
+def _default_context(bundle: str) -> ssl.SSLContext:
+    """Return a context like aiohttp's default one, which trusts the CAs of a bundle."""
+    context = ssl.create_default_context(cafile=bundle)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def workload_variables(client_id: str, tenant_id: str, token_file: Path) -> dict[str, str]:

@@ -166,7 +166,7 @@ class PodResult:
 
 def _path(obj: Object, namespace: str) -> str:
     """Return the path of a kind's objects; add the version to an object that has none."""
-    from podpass.kubernetes.apiserver.kinds import kind_by_name
+    from kubeling.apiserver.kinds import kind_by_name
 
     kind = kind_by_name(obj["kind"])
     obj.setdefault("apiVersion", kind.api_version)

@@ -11,14 +11,57 @@ if TYPE_CHECKING:
     from podpass.pytest.instance import Podpass
 
 _SHARED = "podpass_shared"
+_SIGN_IN = "podpass_sign_in"
+_EARLY = pytest.StashKey["Podpass"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that makes the workers of pytest-xdist share an instance."""
+    """Add the options: a shared instance, and a ServiceAccount for modules that pytest imports."""
     what = "all workers of pytest-xdist use one instance, which is not reset between tests"
     group = parser.getgroup("podpass")
     group.addoption("--podpass-shared", action="store_true", dest=_SHARED, help=what)
     parser.addini(_SHARED, what, type="bool", default=False)
+    what = (
+        "the ServiceAccount, NAMESPACE/NAME, with whose identity modules create clients on import"
+    )
+    parser.addini(_SIGN_IN, what, default="")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """With `podpass_sign_in`, start the instance before pytest imports conftest.py and tests."""
+    if account := early_config.getini(_SIGN_IN):
+        if _is_shared(early_config):
+            raise pytest.UsageError(
+                f"{_SIGN_IN} needs an instance in each test process; remove {_SHARED}"
+            )
+        _sign_in(early_config, account)
+
+
+def _sign_in(config: pytest.Config, account: str) -> None:
+    """Start the instance of the session, and set the variables of an identity until its end."""
+    import tempfile
+
+    from podpass.pytest.environment import TestEnvironment
+    from podpass.pytest.instance import Podpass
+
+    parent = tempfile.TemporaryDirectory(prefix="podpass-")
+    config.add_cleanup(parent.cleanup)
+    running = Podpass.start(Path(parent.name))
+    config.add_cleanup(running.stop)
+    patch = pytest.MonkeyPatch()
+    config.add_cleanup(patch.undo)
+    environment = TestEnvironment(running, patch, Path(parent.name))
+    environment.use_gateway()
+    # The seed, or the test, adds the federated credential that trusts the ServiceAccount.
+    environment.sign_in(running.create_identity(account.rpartition("/")[2]), account=account)
+    running.set_baseline()
+    config.stash[_EARLY] = running
+
+
+def _is_shared(config: pytest.Config) -> bool:
+    known = config.known_args_namespace
+    return bool(getattr(known, _SHARED, False) or config.getini(_SHARED))
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +78,12 @@ def podpass_instance(
     from podpass.pytest.instance import Podpass
 
     config = request.config
-    is_shared = bool(config.getoption(_SHARED) or config.getini(_SHARED))
+    if running := config.stash.get(_EARLY, None):
+        running.apply(podpass_seed)
+        running.set_baseline()
+        yield running
+        return
+    is_shared = _is_shared(config)
     base = tmp_path_factory.getbasetemp()
     if is_shared and hasattr(config, "workerinput"):
         base = base.parent  # that of the controller, which all workers have

@@ -87,6 +87,10 @@ class AuthoritySettings:
         **authority_flag("--pages-origin", "Addresses"),
         default="",
     )
+    graph_origin: str = setting(
+        "origin (https://host[:port]) of Microsoft Graph of this directory; empty if it is not served",
+        default="",
+    )
     propagation_seconds: int = setting(
         "delay until a new federated credential takes effect, in seconds; in Entra it takes minutes",
         default=0,

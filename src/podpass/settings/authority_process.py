@@ -186,7 +186,8 @@ class AuthorityProcessSettings:
         default=8192,
     )
     source_connections: int = setting(
-        "maximum number of concurrent connections of one address, of all workers together; 0 for no limit",
+        "maximum number of concurrent connections of one address, of all workers together, reduced to what"
+        " fits into half of the container's memory limit; 0 for no limit",
         **authority_flag("--source-connections", _LIMITS),
         default=1024,
     )

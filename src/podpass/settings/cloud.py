@@ -84,10 +84,17 @@ class CloudSettings(AzureSettings):
         default="",
     )
     managed_identities: str = setting(
-        "comma-separated names of the managed identities that every caller of the endpoint can use by IMDS' "
-        "protocol; without names and without header values, all of them",
+        "comma-separated names of the managed identities of the seed that every caller of the endpoint can "
+        "use by IMDS' protocol; without names and without header values, all of them",
         flag="--managed-identities",
         variable="PODPASS_CLOUD_MANAGED_IDENTITIES",
+        default="",
+    )
+    managed_identity_hosts: str = setting(
+        "comma-separated host names and addresses of the endpoint for IMDS' protocol; 169.254.169.254, "
+        "loopback and the address that the client connects to need no entry",
+        flag="--managed-identity-hosts",
+        variable="PODPASS_CLOUD_MANAGED_IDENTITY_HOSTS",
         default="",
     )
     trust_dir: str = setting(
@@ -117,8 +124,12 @@ class CloudSettings(AzureSettings):
                 parse_address(flag, text)
             except ValueError as exc:
                 problems.append(str(exc))
-        if self.managed_identities and not self.managed_identity_listen:
-            problems.append("--managed-identities needs --managed-identity-listen")
+        for flag, text in (
+            ("--managed-identities", self.managed_identities),
+            ("--managed-identity-hosts", self.managed_identity_hosts),
+        ):
+            if text and not self.managed_identity_listen:
+                problems.append(f"{flag} needs --managed-identity-listen")
         if self.dns_upstream and not self.resolver_address:
             problems.append("--dns-upstream needs --dns-listen or --service")
         if self.dns_address and (self.service or not self.dns_listen):
@@ -138,6 +149,12 @@ class CloudSettings(AzureSettings):
     def assigned_identities(self) -> tuple[str, ...]:
         """Return the names of the identities that IMDS' protocol can use."""
         return tuple(filter(None, map(str.strip, self.managed_identities.split(","))))
+
+    @property
+    def identity_hosts(self) -> frozenset[str]:
+        """Return the host names of the managed identity endpoint, in lower case."""
+        given = self.managed_identity_hosts.lower().split(",")
+        return frozenset(filter(None, map(str.strip, given)))
 
     @property
     def resolver_address(self) -> str:

@@ -3,6 +3,8 @@
 from dataclasses import MISSING, field, fields
 from typing import Any
 
+AUTHORITY_PREFIX, CLOUD_PREFIX = "PODPASS_AUTHORITY_", "PODPASS_CLOUD_"
+
 
 def setting(
     meaning: str,
@@ -30,7 +32,7 @@ def setting(
 
 def authority_flag(flag: str, group: str) -> dict[str, str]:
     """Return a flag of `podpass authority`, its variable and its help group."""
-    variable = "PODPASS_AUTHORITY_" + flag.removeprefix("--").replace("-", "_").upper()
+    variable = AUTHORITY_PREFIX + flag.removeprefix("--").replace("-", "_").upper()
     return {"flag": flag, "variable": variable, "group": group}
 
 

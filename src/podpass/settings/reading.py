@@ -1,5 +1,6 @@
 """Read settings from flags and variables, and parse them by the type of each field; report all problems."""
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -13,6 +14,13 @@ Settings = TypeVar("Settings")
 # As in the reference, this address disables a listener.
 DISABLED_ADDRESS = "0"
 LOG_LEVELS = ("", "info", "debug", "trace", "all")
+
+# Kubernetes sets such variables in each pod for each Service of its namespace: PODPASS_AUTHORITY_SERVICE_HOST
+# for the Service podpass-authority, PODPASS_AUTHORITY_ADMIN_PORT for podpass-authority-admin.
+_SERVICE_VARIABLE = re.compile(
+    r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)",
+    re.ASCII,
+)
 
 
 def read_texts(
@@ -31,6 +39,34 @@ def read_texts(
         elif variable and variable in environ:
             found[f.name] = environ[variable]
     return found, problems
+
+
+def find_unknown_variables(
+    prefix: str,
+    settings: Collection[type[Any]],
+    environ: Mapping[str, str],
+    *,
+    others: Collection[str] = (),
+) -> list[str]:
+    """Return a problem for each variable with this prefix that sets nothing; it is probably misspelt.
+
+    Shapes:  `others` are variables that are read elsewhere. Variables that Kubernetes sets for Services are
+             accepted.
+    """
+    from difflib import get_close_matches  # imported here: the webhook does not need it
+
+    known = {f.metadata["variable"] for kind in settings for f in fields(kind)} | set(others)
+    # The names are compared without the prefix, because it would make all of them similar.
+    ends = [name.removeprefix(prefix) for name in sorted(known) if name.startswith(prefix)]
+    problems = []
+    for name in sorted(set(environ) - known):
+        end = name.removeprefix(prefix)
+        if not name.startswith(prefix) or _SERVICE_VARIABLE.fullmatch(end):
+            continue
+        near = get_close_matches(end, ends, n=1)
+        fix = f"did you mean {prefix}{near[0]}?" if near else "unset it"
+        problems.append(f"{name}: unknown variable; {fix}")
+    return problems
 
 
 def parse_texts(

@@ -20,7 +20,7 @@ _REMEMBERED = 20_000
 # Resource Manager and Graph log the stage `directory`.
 _RESOURCES = ("resource", "directory")
 _SUBJECT = "system:serviceaccount:"
-_GENERATED = " (prefix)"
+GENERATED = " (prefix)"
 Value = TypeVar("Value")
 
 
@@ -28,7 +28,9 @@ Value = TypeVar("Value")
 class TokenOwner:
     """The pod of a hop; `pod` and `uid` are empty if only the ServiceAccount is known, all if nothing is.
 
-    Shapes:  `is_prefix` if `pod` is the beginning of a generated name, as admission has it.
+    Shapes:  `is_prefix` if `pod` is the beginning of a generated name, as admission has it. `is_unissued` if
+             only the subject of the token names the ServiceAccount: the log has no issue of this token, so
+             any pod of the ServiceAccount may have sent it.
     """
 
     namespace: str = ""
@@ -36,6 +38,7 @@ class TokenOwner:
     account: str = ""
     uid: str = ""
     is_prefix: bool = False
+    is_unissued: bool = False
 
     def is_pod(self, name: str) -> bool:
         """Return whether this is, or may be, the pod of this name."""
@@ -86,7 +89,11 @@ class HopAssigner:
             self._exchanges.put(_exchange_key(hop, workload), hop.result)
         if hop.stage == "imds":
             is_confirmed = self._exchanges.get(_exchange_key(hop, workload)) is hop.result
-            about = {"namespace": workload.namespace, "account": workload.account}
+            about = {
+                "namespace": workload.namespace,
+                "account": workload.account,
+                "pod": workload.pod,
+            }
             hop = replace(hop, facts={**hop.facts, **about, CONFIRMED: is_confirmed})
         if hop.stage == "assertion":
             key = "/".join((workload.namespace, workload.pod, hop.fact("audience")))
@@ -141,10 +148,10 @@ def _named(facts: Mapping[str, Any]) -> TokenOwner:
     values = {name: str(facts.get(name) or "") for name in ("namespace", "pod", "account", "uid")}
     return TokenOwner(
         namespace=values["namespace"],
-        pod=values["pod"].removesuffix(_GENERATED),
+        pod=values["pod"].removesuffix(GENERATED),
         account=values["account"],
         uid=values["uid"],
-        is_prefix=values["pod"].endswith(_GENERATED),
+        is_prefix=values["pod"].endswith(GENERATED),
     )
 
 
@@ -152,4 +159,4 @@ def _account_of(subject: str) -> TokenOwner:
     namespace, _, account = subject.removeprefix(_SUBJECT).partition(":")
     if not subject.startswith(_SUBJECT) or not account:
         return TokenOwner()
-    return TokenOwner(namespace=namespace, account=account)
+    return TokenOwner(namespace=namespace, account=account, is_unissued=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from podpass.log import DRY_RUN, HOP
+from podpass.log import BY_DOCTOR, DRY_RUN, HOP
 from podpass.names import EXCHANGE_AUDIENCE
 
 STAGES = ("account", "admission", "assertion", "exchange", "imds", "resource")
@@ -81,9 +81,20 @@ class Hop:
         return self.facts.get(DRY_RUN) is True
 
     @property
+    def is_by_doctor(self) -> bool:
+        """Return whether `podpass doctor` sent the request to check a workload."""
+        return self.facts.get(BY_DOCTOR) is True
+
+    @property
     def is_claimed(self) -> bool:
         """Return whether only the log of the pod itself says that this hop took place."""
         return self.facts.get(CONFIRMED) is False
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return the probable mistakes that admission found in a pod."""
+        found = self.facts.get("warnings")
+        return tuple(map(str, found)) if isinstance(found, list) else ()
 
     def fact(self, name: str) -> str:
         """Return a value of the line as text; empty if the line has none."""

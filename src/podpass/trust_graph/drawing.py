@@ -45,7 +45,7 @@ def describe_node(node: TrustNode) -> str:
     """Return the second line of a node: what distinguishes it from others with its name."""
     details = node.details
     if node.kind is NodeKind.CREDENTIAL:
-        return str(details.get("subject", ""))
+        return str(details.get("subject", "")).removeprefix("system:serviceaccount:")
     if node.kind is NodeKind.IDENTITY:
         used = f"{details.get('credentials')} of {details.get('credential_limit')}"
         return f"{used} credentials" + ("" if details.get("can_sign_in") else ", disabled")
@@ -53,7 +53,8 @@ def describe_node(node: TrustNode) -> str:
         return describe_scope(str(details.get("scope", "")))
     if node.kind is NodeKind.RESOURCE:
         return str(details.get("type", "")).rpartition("/")[2]
-    return str(details.get("client_id") or "no client-id annotation")
+    client_id = str(details.get("client_id") or "")
+    return str(details.get("identity") or client_id or "no client-id annotation")
 
 
 def describe_scope(scope: str) -> str:

@@ -5,7 +5,6 @@ access policy applies; `tests/trust_graph/test_exchanges.py` compares the two on
 """
 
 from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -23,7 +22,6 @@ from podpass.trust_graph.model import (
     AccountFacts,
     ResourceSnapshot,
     TrustFacts,
-    identity_id,
 )
 
 # Operations on the secrets of a vault: the name in access policies, and the data action of roles.
@@ -98,33 +96,14 @@ def is_injected(credential: FederatedCredential, facts: TrustFacts) -> bool:
 def _accepts_managed(
     identity: Identity, credential: FederatedCredential, facts: TrustFacts
 ) -> bool:
-    # As in Entra, only applications accept tokens of a managed identity.
+    # As in Entra, only applications accept tokens of a managed identity, and only those of its endpoint: a
+    # pod that became the identity by a federated credential cannot become the application.
     wanted = {EXCHANGE_APP_ID, facts.cluster.audience}
     return identity.kind is IdentityKind.APPLICATION and not wanted.isdisjoint(credential.audiences)
 
 
 def _accounts(facts: TrustFacts) -> tuple[AccountFacts, ...]:
     return facts.cluster.accounts or ()
-
-
-def become(account: AccountFacts, matches: Iterable[CredentialMatch]) -> dict[str, Identity]:
-    """Return the identities that a pod of an account can become, by client id; also in several steps."""
-    following: dict[int | str, list[Identity]] = defaultdict(list)
-    for match in matches:
-        if can_sign_in(match.identity):
-            following[_owner_key(match.owner)].append(match.identity)
-    found: dict[str, Identity] = {}
-    waiting = list(following[_owner_key(account)])
-    while waiting:
-        identity = waiting.pop()
-        if identity.client_id not in found:
-            found[identity.client_id] = identity
-            waiting += following[_owner_key(identity)]
-    return found
-
-
-def _owner_key(owner: AccountFacts | Identity) -> str:
-    return f"account/{owner.key}" if isinstance(owner, AccountFacts) else identity_id(owner)
 
 
 def find_access(facts: TrustFacts, identities: Iterable[Identity]) -> Iterator[ResourceAccess]:

@@ -80,7 +80,8 @@ def _of_accounts(facts: TrustFacts, matches: Sequence[CredentialMatch]) -> Itera
                 object=f"ServiceAccount {account.key}",
                 message=f"its identity {identity.name} is disabled or has no service principal, so every"
                 " exchange is refused",
-                fix=f"enable it: az ad sp update --id {identity.client_id} --set accountEnabled=true",
+                note="enable it:",
+                command=f"az ad sp update --id {identity.client_id} --set accountEnabled=true",
             )
         elif identity.client_id in facts.directory.without_credentials or not facts.cluster.issuer:
             continue
@@ -96,24 +97,27 @@ def _unknown_identity(
     other = by_object.get(given.lower())
     if other is not None:
         message = f"its client-id annotation is the principal id of {other.name}, not its client id"
-        fix = _annotate(account, other.client_id)
+        note, command = "", _annotate(account, other.client_id)
     else:
         message = f"its client-id annotation {given[:64]!r} is not a GUID"
         if is_guid(given):
             message = (
                 f"its client-id annotation {given} names no identity that was read in the tenant"
             )
-        fix = _annotate_with_trusting(account, matches)
+        note, command = _annotate_with_trusting(account, matches)
     return TrustFinding(
         code="identity_unknown",
         node=account_id(account.key),
         object=f"ServiceAccount {account.key}",
         message=message,
-        fix=fix,
+        note=note,
+        command=command,
     )
 
 
-def _annotate_with_trusting(account: AccountFacts, matches: Sequence[CredentialMatch]) -> str:
+def _annotate_with_trusting(
+    account: AccountFacts, matches: Sequence[CredentialMatch]
+) -> tuple[str, str]:
     """Return the command with the only identity that trusts the account, else where client ids are listed."""
     trusting = {
         each.identity.client_id
@@ -121,9 +125,9 @@ def _annotate_with_trusting(account: AccountFacts, matches: Sequence[CredentialM
         if isinstance(each.owner, AccountFacts) and each.owner.key == account.key
     }
     if len(trusting) == 1:
-        return _annotate(account, trusting.pop())
-    command = _annotate(account, "CLIENT-ID")
-    return f"`az identity list` and `az ad app list` print the client ids; {command}"
+        return "", _annotate(account, trusting.pop())
+    note = "`az identity list` and `az ad app list` print the client ids:"
+    return note, _annotate(account, "CLIENT-ID")
 
 
 def _annotate(account: AccountFacts, client_id: str) -> str:
@@ -150,7 +154,7 @@ def _not_trusted(facts: TrustFacts, account: AccountFacts, identity: Identity) -
         node=account_id(account.key),
         object=f"ServiceAccount {account.key}",
         message=f"its identity {identity.name} does not trust it: {why}",
-        fix=_trust(facts, identity, facts.cluster.issuer, subject),
+        command=_trust(facts, identity, facts.cluster.issuer, subject),
     )
 
 
@@ -215,8 +219,10 @@ def _of_credential(
     node = credential_id(identity, credential)
     about = f"credential {credential.name} of {identity.name}"
 
-    def finding(code: str, message: str, fix: str) -> TrustFinding:
-        return TrustFinding(code=code, node=node, object=about, message=message, fix=fix)
+    def finding(code: str, message: str, command: str, note: str = "") -> TrustFinding:
+        return TrustFinding(
+            code=code, node=node, object=about, message=message, note=note, command=command
+        )
 
     issuers, own = facts.allowed_issuers, facts.directory.issuers
     if issuers and credential.issuer not in issuers and credential.issuer not in own:
@@ -225,11 +231,11 @@ def _of_credential(
     is_of_cluster = bool(facts.cluster.issuer) and credential.issuer == facts.cluster.issuer
     if node not in matched:
         if is_of_cluster and facts.cluster.accounts is not None:
-            near = get_close_matches(credential.subject, subjects, n=1, cutoff=0.85)
-            hint = f"; the most similar is {near[0]}" if near else ""
+            near = _find_similar(credential.subject, subjects)
+            hint = f"; the most similar is {near}" if near else ""
             message = f"no ServiceAccount of the cluster has its subject {credential.subject}{hint}"
             # A subject of other case is corrected: its deletion would undo the fix of `account_not_trusted`.
-            other = near[0] if near and near[0].lower() == credential.subject.lower() else ""
+            other = near if near.lower() == credential.subject.lower() else ""
             if other and _name_of_other_case(identity, credential.issuer, other) == credential.name:
                 fix = _trust(facts, identity, credential.issuer, other)
             else:
@@ -241,14 +247,28 @@ def _of_credential(
             f"its audience {', '.join(credential.audiences)} is not {facts.cluster.audience}, so the token"
             " that the webhook injects does not match"
         )
-        yield finding(
-            "audience_differs", message, f"recreate it; first {_delete(identity, credential)}"
-        )
+        deletion = _delete(identity, credential)
+        yield finding("audience_differs", message, deletion, "recreate it; first")
     exchanges = facts.directory.exchanges
     if exchanges is not None and (identity.client_id, credential.name) not in exchanges:
         message = "no exchange with it is in the instance's log"
-        fix = f"if no workload needs it: {_delete(identity, credential)}"
-        yield finding("credential_not_used", message, fix)
+        deletion = _delete(identity, credential)
+        yield finding("credential_not_used", message, deletion, "if no workload needs it:")
+
+
+def _find_similar(subject: str, subjects: Iterable[str]) -> str:
+    """Return the ServiceAccount that a subject probably means; empty if none has a similar name.
+
+    Namespace and name are compared separately, because the prefix of all subjects is the same.
+    """
+    own = subject.lower().split(":")[2:]
+
+    def is_similar(other: str) -> bool:
+        pairs = zip(own, other.lower().split(":")[2:], strict=False)
+        return len(own) == 2 and all(get_close_matches(a, [b], cutoff=0.75) for a, b in pairs)
+
+    near = get_close_matches(subject, [each for each in subjects if is_similar(each)], n=1)
+    return near[0] if near else ""
 
 
 def _near_limit(identity: Identity) -> Iterator[TrustFinding]:
@@ -259,7 +279,7 @@ def _near_limit(identity: Identity) -> Iterator[TrustFinding]:
             node=identity_id(identity),
             object=f"identity {identity.name}",
             message=f"it has {used} of {MAX_CREDENTIALS} federated credentials",
-            fix="use another identity for more workloads, or delete credentials that match nothing",
+            note="use another identity for more workloads, or delete credentials that match nothing",
         )
 
 
@@ -280,7 +300,7 @@ def _shared(matches: Iterable[CredentialMatch]) -> Iterator[TrustFinding]:
                 node=identity_id(identity),
                 object=f"identity {identity.name}",
                 message=f"accounts of {len(found)} namespaces can become it: {shown}{more}",
-                fix="give each namespace its own identity, so that each can lose its access alone",
+                note="give each namespace its own identity, so that each can lose its access alone",
             )
 
 
@@ -300,16 +320,16 @@ def _wide_roles(facts: TrustFacts) -> Iterator[TrustFinding]:
                 node=identity_id(identity),
                 object=f"identity {identity.name}",
                 message=f"its role {role.name} at {assignment.scope} {why}",
-                fix=_narrow(assignment, role),
+                note="assign a smaller role at the resource, then:",
+                command=_narrow(assignment, role),
             )
 
 
 def _narrow(assignment: RoleAssignment, role: RoleDefinition) -> str:
-    command = _command(
+    return _command(
         *("az", "role", "assignment", "delete", "--assignee", assignment.principal_id),
         *("--role", role.name, "--scope", assignment.scope),
     )
-    return f"assign a smaller role at the resource, then: {command}"
 
 
 def _is_wide_scope(scope: str) -> bool:

@@ -72,12 +72,17 @@ class _GraphBuilder:
 
     def __init__(self, facts: TrustFacts) -> None:
         self._facts = facts
+        self._names = {each.client_id: each.name for each in facts.directory.identities}
         self.nodes: dict[str, TrustNode] = {}
         self.edges: list[TrustEdge] = []
 
     def add_account(self, account: AccountFacts, shown: set[str]) -> None:
         node = account_id(account.key)
-        details = {"client_id": account.client_id, "tenant_id": account.tenant_id}
+        details = {
+            "client_id": account.client_id,
+            "identity": self._names.get((account.client_id or "").lower()),
+            "tenant_id": account.tenant_id,
+        }
         self._add(TrustNode(id=node, kind=NodeKind.ACCOUNT, name=account.key, details=details))
         if account.client_id is not None and account.client_id.lower() in shown:
             self._join(node, f"identity/{account.client_id.lower()}", EdgeKind.ANNOTATES)

@@ -148,13 +148,22 @@ class TrustEdge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustFinding:
-    """Something that is probably not intended; `node` is the id of the node it is about."""
+    """Something that is probably not intended; `node` is the id of the node it is about.
+
+    Shapes:  `command` fixes it, and `note` says what to do before it, or instead if there is no command.
+    """
 
     code: str
     node: str
     object: str
     message: str
-    fix: str
+    note: str = ""
+    command: str = ""
+
+    @property
+    def fix(self) -> str:
+        """Return note and command as one text."""
+        return " ".join(filter(None, (self.note, self.command)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,16 @@ class Line(NamedTuple):
 
 
 def describe(graph: TrustGraph) -> Iterator[Line]:
-    """Yield the lines: for each identity which accounts can become it, and its resources; then findings."""
+    """Yield the lines: the paths, then findings and what could not be read."""
+    yield from describe_paths(graph)
+    yield from _describe_findings(graph)
+    if graph.unread:
+        yield Line(0, "Not read, and therefore not in the graph:")
+        yield from (Line(2, f"- {each}") for each in graph.unread)
+
+
+def describe_paths(graph: TrustGraph) -> Iterator[Line]:
+    """Yield the lines for each identity: which accounts can become it, and its resources."""
     index = _Index(graph)
     identities = sorted(index.of_kind(NodeKind.IDENTITY), key=lambda node: (node.name, node.id))
     for identity in identities:
@@ -33,10 +42,6 @@ def describe(graph: TrustGraph) -> Iterator[Line]:
         yield Line(0, "No identity was found.")
         yield Line(0, "")
     yield from _describe_accounts_without(index)
-    yield from _describe_findings(graph)
-    if graph.unread:
-        yield Line(0, "Not read, and therefore not in the graph:")
-        yield from (Line(2, f"- {each}") for each in graph.unread)
 
 
 def _describe_identity(index: "_Index", identity: TrustNode) -> Iterator[Line]:

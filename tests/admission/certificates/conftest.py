@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import trustme
+from kubeling.cluster import ClusterConfig, EmbeddedCluster
+from kubeling.service_account.signer import RsaSigner
 
 from podpass import names
-from podpass.assertion.keys import KeyRing
 from podpass.crypto.secret import Secret
 from podpass.http.server import bind, server_tls, serving
 from podpass.kubernetes.client import KubeClient, Target
-from podpass.kubernetes.cluster import ClusterConfig, EmbeddedCluster
 from tests.admission.certificates.lab import (
     CONFIGURATIONS,
     MAIN,
@@ -34,13 +34,8 @@ def ca() -> trustme.CA:
     return trustme.CA()
 
 
-@pytest.fixture(scope="session")
-def ring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
-    return KeyRing.open(tmp_path_factory.mktemp("issuer"))
-
-
 @pytest.fixture
-async def rbac_only_lab(tmp_path: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterator[Lab]:
+async def rbac_only_lab(tmp_path: Path, ca: trustme.CA) -> AsyncIterator[Lab]:
     """Provide a cluster in which only the RBAC objects are installed."""
     clock = ManualClock()
     ca_file, leaf = tmp_path / "ca.pem", ca.issue_cert("127.0.0.1")
@@ -50,7 +45,7 @@ async def rbac_only_lab(tmp_path: Path, ca: trustme.CA, ring: KeyRing) -> AsyncI
     config = ClusterConfig(
         database=tmp_path / "kubernetes.db",
         issuer="https://oidc.example/",
-        signer=ring,
+        signer=RsaSigner(),
         ca_file=ca_file,
         tokens=USERS,
         clock=clock,

@@ -10,12 +10,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from kubeling.cluster import EmbeddedCluster, UserInfo
+
 from podpass import names
 from podpass.admission.certificates import CertificateRotator, RotationPolicy
 from podpass.crypto.secret import Secret
 from podpass.http.server import Receive, Scope, Send, bind, respond, serving
 from podpass.kubernetes.client import KubeClient, KubeError, Target
-from podpass.kubernetes.cluster import EmbeddedCluster, UserInfo
 
 NAMESPACE = names.SYSTEM_NAMESPACE
 HOST = f"{names.WEBHOOK_SERVICE}.{NAMESPACE}.svc"

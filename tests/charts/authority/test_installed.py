@@ -1,10 +1,15 @@
 """The complete chart on a local instance, whose pods are processes: the real service, seeded and upgraded."""
 
+import contextlib
 import json
 import secrets
+import select
+import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +32,7 @@ pytestmark = [
     ),
 ]
 
-# Ports of the chart: pods of an instance share the machine's addresses.
+# The ports at which this machine reaches those of the chart's pod.
 _PORTS = {"service": "https://localhost:8443", "health": "http://localhost:8095"}
 _WAIT = ("--wait", "--timeout", "100s")
 
@@ -41,17 +46,56 @@ def kubectl(tmp_path: Path) -> Iterator[Kubectl]:
         try:
             bind("127.0.0.1", port).close()
         except PortInUse:
-            pytest.skip(
-                f"port {port} is in use, and pods of an instance share the machine's addresses"
-            )
+            pytest.skip(f"port {port} is in use")
     instance = Podpass(tmp_path / "data")
     status = instance.up()
+    made = Kubectl(
+        binary=binary, kubeconfig=Path(status["kubernetes"]["kubeconfig"]), home=tmp_path
+    )
     try:
-        yield Kubectl(
-            binary=binary, kubeconfig=Path(status["kubernetes"]["kubeconfig"]), home=tmp_path
-        )
+        with contextlib.ExitStack() as stack:
+            for port in (8443, 8444, 8095):
+                stack.enter_context(_relay(made, port))
+            yield made
     finally:
         instance("down")
+
+
+@contextlib.contextmanager
+def _relay(kubectl: Kubectl, port: int) -> Iterator[None]:
+    """Relay connections on a port of this machine to the pod of the chart that is ready now."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection((_address(kubectl), port), timeout=30) as pod:
+                both = (self.request, pod)
+                while ready := select.select(both, (), (), 30)[0]:
+                    for each in ready:
+                        data = each.recv(65536)
+                        if not data:
+                            return
+                        (pod if each is self.request else self.request).sendall(data)
+
+    class Server(socketserver.ThreadingTCPServer):
+        allow_reuse_address, daemon_threads = True, True
+
+        def handle_error(self, *_: object) -> None:
+            """Ignore a connection that a pod has refused: the client tries again."""
+
+    with Server(("127.0.0.1", port), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        server.shutdown()
+
+
+def _address(kubectl: Kubectl) -> str:
+    label = f"app.kubernetes.io/name={NAME}"
+    found = json.loads(kubectl("-n", NAMESPACE, "get", "pods", "-l", label, "-o", "json"))["items"]
+    for pod in found:
+        conditions = {each["type"]: each["status"] for each in pod["status"].get("conditions", ())}
+        if conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]:
+            return str(pod["status"]["podIP"])
+    raise ConnectionRefusedError("no pod is ready")
 
 
 @pytest.fixture

@@ -48,11 +48,18 @@ class Cloud:
         return parent != "vault.azure.net" or label in self.vaults
 
     async def ask(
-        self, name: str, kind: str = "A", *, tcp: bool = False, edns: int = -1, rdclass: str = "IN"
+        self,
+        name: str,
+        kind: str = "A",
+        *,
+        tcp: bool = False,
+        edns: int = -1,
+        rdclass: str = "IN",
+        source: str | None = None,
     ) -> dns.message.Message:
         query = dns.message.make_query(name, kind, rdclass, use_edns=edns)
         send = dns.asyncquery.tcp if tcp else dns.asyncquery.udp
-        return await send(query, self.host, port=self.port, timeout=30)
+        return await send(query, self.host, port=self.port, timeout=30, source=source)
 
     async def send_tcp(self, *packets: bytes) -> bytes:
         """Send length-prefixed packets on one connection; return all that comes back."""

@@ -5,7 +5,7 @@ import contextlib
 import ipaddress
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import dns.asyncquery
 import dns.edns
@@ -20,6 +20,7 @@ from podpass.cloud.dns import messages, resolver
 from tests.cloud.dns.corefiles import SERVED
 from tests.cloud.dns.server import ADDRESSES, HOST, Cloud, no_zones, running
 
+OTHER = "127.0.0.2"  # another client
 QUERY = dns.message.make_query("demo.vault.azure.net", "A").to_wire()
 
 
@@ -191,7 +192,9 @@ async def test_flood_of_packets_is_bounded_and_the_resolver_answers_afterwards(
             # The loop reads one packet in each iteration.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-        assert len(asyncio.all_tasks()) - before == resolver.MAX_IN_FLIGHT
+        async with asyncio.timeout(60):
+            while len(asyncio.all_tasks()) - before > resolver.MAX_IN_FLIGHT // 2:  # noqa: ASYNC110
+                await asyncio.sleep(0)
         cloud.waits.set()
         cloud.waits = None
         assert await loop.sock_recv(sock, 512)
@@ -201,9 +204,8 @@ async def test_flood_of_packets_is_bounded_and_the_resolver_answers_afterwards(
 
 
 async def test_connections_are_bounded(cloud: Cloud) -> None:
-    opened = [
-        await asyncio.open_connection(HOST, cloud.port) for _ in range(resolver.MAX_CONNECTIONS)
-    ]
+    share = resolver.MAX_CONNECTIONS // 2
+    opened = [await asyncio.open_connection(HOST, cloud.port) for _ in range(share)]
     # After an answer, the resolver serves the connection.
     for _, writer in opened:
         writer.write(struct.pack("!H", len(QUERY)) + QUERY)
@@ -214,9 +216,103 @@ async def test_connections_are_bounded(cloud: Cloud) -> None:
     writer.write(struct.pack("!H", len(QUERY)) + QUERY)
     with contextlib.suppress(ConnectionResetError):
         assert await reader.read(1) == b"", "closed without an answer"
+    assert _addresses(await cloud.ask("demo.vault.azure.net", tcp=True, source=OTHER))
     for _, writer in opened:
         writer.close()
     await asyncio.gather(*(each.wait_closed() for _, each in opened), return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _silent_upstream() -> AsyncIterator[tuple[socket.socket, Cloud]]:
+    """Run a resolver whose upstream server never answers; yield the UDP socket of that server, too."""
+    udp, tcp = resolver.bind(HOST, 0)
+    udp.setblocking(False)
+    with udp, tcp:
+        async with running((HOST, tcp.getsockname()[1])) as front:
+            yield udp, front
+
+
+async def _forward_forever(port: int, sources: Sequence[str]) -> None:
+    """Send one query for a name of the other server from each address."""
+    loop = asyncio.get_running_loop()
+    for number, source in enumerate(sources):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            sock.bind((source, 0))
+            query = dns.message.make_query(f"www{number}.example.org", "A").to_wire()
+            await loop.sock_sendto(sock, query, (HOST, port))
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+@pytest.mark.parametrize("sources", [1, 600], ids=["one-client", "forged-addresses"])
+async def test_served_names_do_not_wait_for_forwarded_ones(tcp: bool, sources: int) -> None:
+    """Each forwarded query waits for five seconds. Fails if 512 of them use up all queries."""
+    async with _silent_upstream() as (_, front):
+        addresses = [f"127.1.{n % sources // 200}.{n % sources % 200 + 1}" for n in range(1200)]
+        await _forward_forever(front.port, addresses)
+        for source in (addresses[0], OTHER):
+            reply = await front.ask("demo.vault.azure.net", tcp=tcp, source=source)
+            assert _addresses(reply) == ["10.96.7.7"]
+        if sources > 1:
+            assert (await front.ask("www.example.com")).rcode() == dns.rcode.SERVFAIL
+
+
+async def test_client_that_forwards_without_end_leaves_a_share_for_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with _silent_upstream() as (upstream, front):
+        await _forward_forever(front.port, [HOST] * (resolver.MAX_FORWARDED + 100))
+        assert (await front.ask("www.example.com")).rcode() == dns.rcode.SERVFAIL
+        asking = asyncio.create_task(front.ask("www.example.com", source=OTHER))
+        loop = asyncio.get_running_loop()
+        wanted = b"\x03www\x07example\x03com\x00"
+        async with asyncio.timeout(60):
+            while wanted not in await loop.sock_recv(upstream, 512):
+                pass
+        asking.cancel()
+    refused = [each for each in caplog.records if each.getMessage() == "dns_queries_refused"]
+    assert len(refused) == 1, "one line a minute"
+    assert "127.0.0.1 has used its share" in vars(refused[0])["cause"]
+
+
+async def test_addresses_of_one_ipv6_network_have_one_share() -> None:
+    """The attack: a host with a /64 sends each query from another address."""
+    blocked = asyncio.Event()
+
+    async def host_exists(_name: str) -> bool:
+        await blocked.wait()
+        return True
+
+    async def look_up(_name: str) -> None:
+        return None
+
+    cloud = resolver.CloudResolver(
+        ["*.vault.azure.net"],
+        [ipaddress.ip_address("10.96.7.7")],
+        host_exists=host_exists,
+        look_up=look_up,
+    )
+    sources = [f"2001:db8::{number:x}" for number in range(resolver.MAX_IN_FLIGHT)]
+    attack = asyncio.gather(*(cloud.answer(QUERY, each, tcp=False) for each in sources))
+    await asyncio.sleep(0)
+    other = asyncio.create_task(cloud.answer(QUERY, "2001:db8:0:1::1", tcp=False))
+    await asyncio.sleep(0)
+    blocked.set()
+    assert await other is not None
+    assert sum(each is not None for each in await attack) == resolver.MAX_IN_FLIGHT // 2
+
+
+async def test_queries_of_one_connection_do_not_wait_for_each_other() -> None:
+    slow = dns.message.make_query("www.example.org", "A").to_wire()
+    async with _silent_upstream() as (_, front):
+        reader, writer = await asyncio.open_connection(HOST, front.port)
+        for query in (slow, QUERY):
+            writer.write(struct.pack("!H", len(query)) + query)
+        (size,) = struct.unpack("!H", await reader.readexactly(2))
+        reply = dns.message.from_wire(await reader.readexactly(size))
+        assert (reply.id, _addresses(reply)) == (int.from_bytes(QUERY[:2]), ["10.96.7.7"])
+        writer.close()
 
 
 async def test_other_names_are_forwarded_to_the_dns_of_the_cluster(cloud: Cloud) -> None:

@@ -10,7 +10,7 @@ from podpass.cloud.gateway import SERVED_NAMES, list_served_names
 from podpass.cloud.install import cluster_dns
 from podpass.cloud.install.cluster_dns import NoCoreDns, NoDnsServer
 from podpass.kubernetes.client import KubeClient, KubeError
-from tests.kubernetes.conftest import Live, ca, live, ring, serve
+from tests.kubeling.cluster import Live, ca, live, ring, serve
 
 __all__ = ["ca", "live", "ring", "serve"]
 

@@ -15,7 +15,7 @@ from podpass.cloud.install.objects import CloudValues, Object
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.manifests import ManifestValues
 from podpass.manifests.workload import build_deployment
-from tests.kubernetes.conftest import Live, ca, live, ring, serve
+from tests.kubeling.cluster import Live, ca, live, ring, serve
 
 __all__ = ["ca", "live", "ring", "serve"]
 

@@ -31,7 +31,7 @@ from podpass.cloud.trust.objects import (
 from podpass.errors import UsageError
 from podpass.guids import is_lower_guid
 from podpass.kubernetes.client import KubeClient
-from tests.kubernetes.conftest import Live, ca, live, ring, serve
+from tests.kubeling.cluster import Live, ca, live, ring, serve
 
 __all__ = ["ca", "live", "ring", "serve"]
 
@@ -250,14 +250,12 @@ async def test_webhook_for_identities_refuses_pods_only_when_it_serves(admin: Ku
     path = f"{CONFIGURATION_PATH.rpartition('/')[0]}/{names.WEBHOOK_CONFIGURATION}"
 
     async def make_ready(_: float) -> None:
-        """Stand for the controller of Deployments."""
+        """Report each pod of the webhook as ready, as a kubelet does."""
         assert [each["failurePolicy"] for each in (await admin.get(path))["webhooks"]] == ["Ignore"]
-        deployment = await admin.get(identity_webhook.DEPLOYMENT_PATH)
-        counts = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas"), 1)
-        status = {**counts, "observedGeneration": deployment["metadata"]["generation"]}
-        await admin.replace(
-            f"{identity_webhook.DEPLOYMENT_PATH}/status", {**deployment, "status": status}
-        )
+        pods = f"/api/v1/namespaces/{names.SYSTEM_NAMESPACE}/pods"
+        status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+        for pod in (await admin.list(pods))[0]:
+            await admin.patch(f"{pods}/{pod['metadata']['name']}/status", {"status": status})
 
     made.sleep = make_ready
     await made.connect_pods(request(), checked, checked.values.tenant_id)

@@ -10,7 +10,7 @@ from podpass.cloud.install.object_names import NAME, NAMESPACE
 from podpass.cloud.install.pod_facts import NoSuchPod, read_cloud, read_pod
 from podpass.cloud.trust.objects import build_configuration
 from podpass.kubernetes.client import KubeClient
-from tests.kubernetes.conftest import Live, ca, live, ring, serve
+from tests.kubeling.cluster import Live, ca, live, ring, serve
 
 __all__ = ["ca", "live", "ring", "serve"]
 

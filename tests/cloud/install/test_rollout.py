@@ -15,7 +15,7 @@ from podpass.cloud.install.rollout import (
 )
 from podpass.kubernetes.client import KubeClient
 from podpass.kubernetes.client.client import MERGE_PATCH
-from tests.kubernetes.conftest import Live, ca, live, ring, serve
+from tests.kubeling.cluster import Live, ca, live, ring, serve
 
 __all__ = ["ca", "live", "ring", "serve"]
 

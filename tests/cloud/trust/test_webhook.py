@@ -12,8 +12,9 @@ import aiohttp
 import orjson
 import pytest
 import trustme
+from kubeling.cluster import ClusterConfig, EmbeddedCluster, UserInfo
+from kubeling.service_account.signer import RsaSigner
 
-from podpass.assertion.keys import KeyRing
 from podpass.cloud.dns.pod_dns import PodDns
 from podpass.cloud.trust import bundles, objects
 from podpass.cloud.trust.publisher import BundlePublisher
@@ -22,7 +23,6 @@ from podpass.crypto.secret import Secret
 from podpass.explain.recognition import recognize
 from podpass.http.server import bind, server_context, serving
 from podpass.kubernetes.client import APPLY_PATCH, KubeClient, KubeError, Target
-from podpass.kubernetes.cluster import ClusterConfig, EmbeddedCluster, UserInfo
 from tests.cloud.trust.pods import NAMES, Object, make_pod
 
 AUTHORITY = trustme.CA()
@@ -103,19 +103,14 @@ def _review(pod: Any, namespace: str = "team", **request: Any) -> Object:
     }
 
 
-@pytest.fixture(scope="module")
-def ring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
-    return KeyRing.open(tmp_path_factory.mktemp("issuer"))
-
-
 @pytest.fixture
-async def api(tmp_path: Path, ring: KeyRing) -> AsyncIterator[Api]:
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
     AUTHORITY.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     config = ClusterConfig(
         ca_file=tmp_path / "ca.pem",  # for client certificates, which this test does not use
         database=tmp_path / "kubernetes.db",
         issuer="https://oidc.example/issuer/",
-        signer=ring,
+        signer=RsaSigner(),
         tokens=USERS,
     )
     async with AsyncExitStack() as stack:

@@ -31,7 +31,7 @@ def test_no_text_is_empty_and_chinese_texts_are_translated() -> None:
 
 def test_each_text_is_used_and_each_used_text_exists() -> None:
     templates = "".join(path.read_text() for path in (ROOT / "templates").iterdir())
-    used = set(re.findall(r"t\('([a-z_.]+[a-z_])'", templates))
+    used = set(re.findall(r"\bt\('([a-z_.]+[a-z_])'", templates))
     used |= {f"nav.{view}" for view in model.VIEWS}
     used |= {f"stage.{stage}{part}" for stage in STAGES for part in ("", ".about")}
     used |= {f"claims.{kind}" for kind in ("assertion", "access_token")}

@@ -83,7 +83,7 @@ def _message(api: ContractApi, reply: ApiReply) -> str:
 async def _unauthorized(api: ContractApi, quoted: str) -> str:
     """Return the message for an audience that neither a volume nor RBAC allows.
 
-    The embedded server has the words of 1.34; those of 1.37 are shorter.
+    The embedded server has the words of 1.37; those of 1.34 are longer.
     """
     found = re.match(r"v1\.([0-9]+)\.", (await api.get("/version"))["gitVersion"])
     assert found

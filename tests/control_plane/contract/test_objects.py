@@ -52,10 +52,14 @@ async def test_log_of_an_unknown_container_is_refused(api: ContractApi) -> None:
     check_refused(await api.call("GET", api.path("pods", "two", "log")), 400, "BadRequest")
 
 
-async def test_an_eviction_deletes_a_pod(api: ContractApi) -> None:
+@pytest.mark.parametrize("version", ["policy/v1", "policy/v1beta1"])
+async def test_an_eviction_deletes_a_pod(api: ContractApi, version: str) -> None:
     await api.create("pods", pod())
-    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}}
-    reply = await api.call("POST", api.path("pods", "p", "eviction"), body)
+    path = api.path("pods", "p", "eviction")
+    body = {"apiVersion": version, "kind": "Eviction", "metadata": {"name": "p"}}
+    reply = await api.call("POST", path, body | {"apiVersion": "policy/v2"})
+    check_refused(reply, 400, "BadRequest")
+    reply = await api.call("POST", path, body)
     assert (reply.status, reply.body["status"]) == (201, "Success")
     assert (await api.call("GET", api.path("pods", "p"))).status == 404
 

@@ -20,13 +20,14 @@ from typing import Any
 
 import pytest
 import yaml
+from kubeling.kubelet.kubelet import Kubelet, KubeletConfig
+from kubeling.kubelet.lifecycle import RestartBackOff
+from kubeling.kubelet.process import CONTAINER_VARIABLE
 
 from podpass import names
 from podpass.kubernetes.client import KubeClient, KubeError
-from podpass.kubernetes.kubelet.kubelet import Kubelet, KubeletConfig
-from podpass.kubernetes.kubelet.lifecycle import RestartBackOff
-from podpass.kubernetes.kubelet.process import CONTAINER_VARIABLE
 from podpass.local.image_source import InstanceImages
+from podpass.local.kubeling_adapters import HttpApi
 from podpass.local.samples.cache import SampleCache
 from tests.charts.rendering import CHART, NAMESPACE, RELEASE, TENANT, Helm
 from tests.control_plane.plane import PlaneThread
@@ -208,8 +209,9 @@ async def install_webhook(
         part = os.getpid()
         for number in range(NODES):
             address = f"127.{100 + (part >> 8) % 100}.{part % 256}.{number + 1}"
-            config = _config(plane, folder, number, address)
-            await stack.enter_async_context(Kubelet(config))
+            config = _config(folder, number, address)
+            client = await stack.enter_async_context(KubeClient.from_kubeconfig(plane.kubeconfig))
+            await stack.enter_async_context(Kubelet(config, HttpApi(client)))
         webhook = InstalledWebhook(admin, balancer)
         following = asyncio.create_task(webhook.run_controllers())
         stack.push_async_callback(_end, following)
@@ -218,10 +220,9 @@ async def install_webhook(
         yield webhook
 
 
-def _config(plane: PlaneThread, folder: Path, number: int, address: str) -> KubeletConfig:
+def _config(folder: Path, number: int, address: str) -> KubeletConfig:
     path = os.environ.get("PATH", os.defpath)
     return KubeletConfig(
-        kubeconfig=plane.kubeconfig,
         node_name=node_name(number),
         address=address,
         folder=folder / node_name(number),

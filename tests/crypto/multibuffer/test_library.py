@@ -199,7 +199,7 @@ def test_missing_library_error_lists_every_searched_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(multibuffer, "SONAMES", ("libnone_mb.so.13", "libnone_mb.so.12"))
-    with pytest.raises(multibuffer.MultiBufferUnusable) as caught:
+    with pytest.raises(multibuffer.MultiBufferNotInstalled) as caught:
         multibuffer.find_library()
     for name in ("libnone_mb.so.13", "libnone_mb.so.12", f"{sys.prefix}/lib"):
         assert name in caught.value.message

@@ -11,6 +11,7 @@ from podpass.directory.access import GLOBAL_ADMINISTRATOR
 from podpass.directory.graph.app import create_app
 from podpass.directory.model import Tenant, User
 from podpass.directory.store.directory import Directory
+from podpass.exchange.sign_in.passwords import hash_password
 from podpass.http.server import bind, serving
 from tests.directory.graph.harness import ADMIN, DOMAIN, GUEST, TENANT, GraphHarness, ManualClock
 
@@ -33,5 +34,6 @@ async def graph(directory_url: str) -> AsyncIterator[GraphHarness]:
         made.add_user("guest", GUEST, scopes=every_scope)
         sock = bind("127.0.0.1", 0)
         made.port = sock.getsockname()[1]
-        await enter(serving(create_app(directory, made.admit, TENANT, DOMAIN, clock), sock))
+        app = create_app(directory, made.admit, TENANT, DOMAIN, clock, hash_password=hash_password)
+        await enter(serving(app, sock))
         yield made

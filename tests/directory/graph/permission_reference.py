@@ -46,12 +46,13 @@ def _rows(text: str) -> list[Row]:
     rows = []
     for line in text.strip().splitlines():
         method, path, allowed = (part.strip() for part in line.split("|"))
-        reads = method == "GET" or path.endswith(("Groups", "Objects", "getByIds"))
+        reads = method == "GET" or path.endswith(("Groups", "Objects", "getByIds", "userinfo"))
         rows.append(Row(method, path, tuple(_names(allowed)), not reads))
     return rows
 
 
 _SHORT = {
+    "openid": "openid",  # a scope of users; applications cannot have it
     "A.R": "Application.Read.All",
     "A.W": "Application.ReadWrite.All",
     "A.O": "Application.ReadWrite.OwnedBy",
@@ -128,7 +129,10 @@ REFERENCE = _rows(
     GET    | /me/ownedObjects/servicePrincipal                   | me
     GET    | /me/memberOf                                        | me
     GET    | /me/transitiveMemberOf                              | me
+    GET    | /oidc/userinfo                                      | openid
+    POST   | /oidc/userinfo                                      | openid
     GET    | /users                                              | U.R U.W D.R D.W
+    POST   | /users                                              | U.W D.W
     GET    | /users/{id}                                         | U.R U.W D.R D.W
     GET    | /users/{id}/memberOf                                | U.R U.W D.R D.W
     POST   | /users/{id}/getMemberGroups                         | U.R+Gr.R D.R D.W

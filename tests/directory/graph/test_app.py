@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from podpass.directory.graph import users
 from podpass.directory.graph.app import MAX_BODY_BYTES
 from podpass.directory.model import Tenant, User
+from podpass.exchange.sign_in.passwords import check_password
 from tests.directory.graph.harness import ADMIN, DOMAIN, GUEST, OTHER, TENANT, GraphHarness
 from tests.http.coded_bodies import ACCEPTED, CODERS, REFUSED
 
@@ -178,6 +180,64 @@ async def test_users_are_found_by_id_and_name_and_filter(graph: GraphHarness) ->
     assert [one["id"] for one in found] == [GUEST]
     for name in (str(uuid.uuid4()), "missing@contoso.example", "missing"):
         assert (await graph.get(f"/users/{name}")).code == "Request_ResourceNotFound"
+
+
+NEW_USER = {
+    "accountEnabled": True,
+    "displayName": "Alice",
+    "mailNickname": "alice",
+    "userPrincipalName": "alice@contoso.example",
+    "passwordProfile": {"password": "Correct-horse1", "forceChangePasswordNextSignIn": False},
+}
+
+
+async def test_created_user_has_the_hash_of_its_password(graph: GraphHarness) -> None:
+    made = await graph.send("POST", "/users", NEW_USER)
+    assert (made.status, made.body["displayName"]) == (201, "Alice")
+    assert (await graph.get("/users/alice@contoso.example")).body["id"] == made.body["id"]
+    stored = await graph.directory.users.get(made.body["id"])
+    assert stored is not None
+    assert check_password("Correct-horse1", stored.password)
+    assert "Correct" not in str(made.body) + stored.password
+    again = await graph.send("POST", "/users", NEW_USER)
+    assert (again.status, again.code) == (400, "Request_BadRequest")
+    assert again.body["error"]["details"][0]["target"] == "userPrincipalName"
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"userPrincipalName": "alice@other.example"}, "userPrincipalName"),
+        ({"userPrincipalName": "system:admin@contoso.example"}, "userPrincipalName"),
+        ({"mailNickname": "bob"}, "mailNickname"),
+        ({"accountEnabled": False}, "accountEnabled"),
+        ({"passwordProfile": {}}, "passwordProfile.password"),
+        ({"passwordProfile": {"password": "Short1-"}}, "passwordProfile.password"),
+        ({"passwordProfile": {"password": "lower-case-only"}}, "passwordProfile.password"),
+        (
+            {"passwordProfile": {"password": "Long-1234", "forceChangePasswordNextSignIn": True}},
+            "forceChangePasswordNextSignIn",
+        ),
+        ({"displayName": ""}, "displayName"),
+        ({"age": 7}, "age"),
+    ],
+)
+async def test_invalid_user_is_refused(
+    graph: GraphHarness, changes: dict[str, Any], named: str
+) -> None:
+    reply = await graph.send("POST", "/users", NEW_USER | changes)
+    assert (reply.status, reply.code) == (400, "Request_BadRequest")
+    assert named in reply.message
+    assert len((await graph.get("/users")).value) == 2
+
+
+async def test_number_of_users_is_limited(
+    graph: GraphHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails if a caller can create users until their list no longer fits on its page."""
+    monkeypatch.setattr(users, "MAX_USERS", 2)
+    reply = await graph.send("POST", "/users", NEW_USER)
+    assert (reply.status, reply.code) == (403, "Directory_QuotaExceeded")
 
 
 async def test_users_of_another_tenant_are_not_found(graph: GraphHarness) -> None:

@@ -9,7 +9,15 @@ from podpass.directory.access import GLOBAL_ADMINISTRATOR, Caller
 from podpass.directory.graph import permissions, routes
 from podpass.directory.graph.permissions import AccessLevel, RequiredPermissions
 from podpass.directory.resources import GRAPH_APP_ID
-from tests.directory.graph.harness import ADMIN, GUEST, OTHER, GraphHarness, Reply
+from tests.directory.graph.harness import (
+    ADMIN,
+    AZURE_CLI,
+    DOMAIN,
+    GUEST,
+    OTHER,
+    GraphHarness,
+    Reply,
+)
 from tests.directory.graph.permission_reference import (
     EVERY_PERMISSION,
     NONE_NEEDED,
@@ -264,6 +272,44 @@ async def test_me_is_rejected_for_applications(graph: GraphHarness) -> None:
     graph.add_app("robot", "Directory.Read.All")
     reply = await graph.get("/me", caller="robot")
     assert (reply.status, reply.code) == (400, "BadRequest")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_userinfo_returns_the_claims_of_the_granted_scopes(
+    graph: GraphHarness, method: str
+) -> None:
+    user = await graph.directory.users.get(GUEST)
+    assert user is not None
+    subject = user.pairwise_subject(AZURE_CLI)
+    claims = {
+        "sub": subject,
+        "picture": "https://graph.microsoft.com/v1.0/me/photo/$value",
+        "name": "guest",
+        "email": f"guest@{DOMAIN}",
+    }
+    for scopes, names in (
+        (["openid"], {"sub", "picture"}),
+        (["openid", "profile"], {"sub", "picture", "name"}),
+        (["openid", "profile", "email", "User.Read"], set(claims)),
+    ):
+        graph.add_user("guest", GUEST, scopes=scopes)
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        for path in ("oidc/userinfo", "OIDC/UserInfo"):
+            reply = await graph.send(method, "", version=path, caller="guest", headers=form)
+            assert (reply.status, reply.body) == (200, {name: claims[name] for name in names})
+
+
+async def test_userinfo_is_refused_without_a_token_and_without_the_scope(
+    graph: GraphHarness,
+) -> None:
+    reply = await graph.send("GET", "", version="oidc/userinfo", caller=None)
+    assert (reply.status, reply.code) == (401, "InvalidAuthenticationToken")
+    assert reply.headers["WWW-Authenticate"].startswith("Bearer ")
+    graph.add_user("guest", GUEST, scopes=["User.Read", "profile", "email"])
+    reply = await graph.send("GET", "", version="oidc/userinfo", caller="guest")
+    assert (reply.status, reply.code) == DENIED
+    graph.add_user("gone", OTHER, scopes=["openid"])
+    assert (await graph.send("GET", "", version="oidc/userinfo", caller="gone")).status == 404
 
 
 @pytest.mark.parametrize(("name", "object_id"), [("admin", ADMIN), ("guest", GUEST)])

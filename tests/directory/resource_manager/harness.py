@@ -15,6 +15,7 @@ from podpass.directory.access import Caller, NotAdmitted, Reason
 from podpass.directory.model import Identity, IdentityKind, RoleAssignment
 from podpass.directory.resource_manager import errors
 from podpass.directory.resource_manager.cluster_backend import (
+    ClusterCommand,
     ClusterOperationRefused,
     ConnectionObjects,
 )
@@ -49,9 +50,22 @@ class FakeCluster:
         self.written: list[ConnectionObjects] = []
         self.refusal: ClusterOperationRefused | None = None
         self.rotations: list[str] = []
+        self.commands: list[tuple[str, str]] = []
         self.signs_at = 0.0
         self.rotated = asyncio.Event()
         self.rotated.set()
+
+    async def run_command(self, command: str, token: str) -> str:
+        self.check_rotation()
+        self.commands.append((command, token))
+        return "0" * 32
+
+    async def command_result(self, command_id: str) -> ClusterCommand | None:
+        return (
+            ClusterCommand(state="Running", started="2026-12-01T00:00:00Z")
+            if int(command_id) == 0
+            else None
+        )
 
     def check_rotation(self) -> None:
         if self.refusal is not None:
@@ -70,8 +84,8 @@ class FakeCluster:
         if self.broken:
             raise DiskFull("the disk is full")
 
-    def kubeconfig(self, name: str) -> bytes:
-        return f"clusters: [{{name: {name}}}]\n".encode()
+    def kubeconfig(self, name: str, user: str, *, entra: bool) -> bytes:
+        return f"clusters: [{{name: {name}}}]\nuser: {user}\nentra: {entra}\n".encode()
 
     async def set_workload_identity(self, on: bool) -> None:
         if self.broken:

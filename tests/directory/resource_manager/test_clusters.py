@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from podpass.directory.resource_manager import cluster_wire
+from podpass.directory.resource_manager.cluster_backend import ClusterOperationRefused
 
 SUB = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 ALL = f"{SUB}/resourceGroups/rg/providers/Microsoft.ContainerService/managedClusters"
@@ -257,12 +258,27 @@ async def test_credentials_are_an_audited_kubeconfig(manager: Any, verb: str, na
     status, body, _ = await manager.send("POST", f"{ONE}/{verb}")
     assert status == 200
     [one] = body["kubeconfigs"]
-    assert (one["name"], base64.b64decode(one["value"])) == (name, b"clusters: [{name: aks}]\n")
+    shown = f"clusters: [{{name: aks}}]\nuser: {name}_rg_aks\nentra: False\n"
+    assert (one["name"], base64.b64decode(one["value"])) == (name, shown.encode())
     [entry] = await manager.directory.audit.list(limit=1)
     assert (entry.actor_name, entry.target) == ("admin@contoso.example", ONE)
     assert entry.action == f"Microsoft.ContainerService/managedClusters/{verb}/action"
     await manager.add_caller("reader", "Reader")
     assert (await manager.send("POST", f"{ONE}/{verb}", caller="reader"))[0] == 403
+
+
+async def test_only_the_user_of_a_cluster_with_entra_integration_signs_in_to_entra(
+    manager: Any,
+) -> None:
+    await manager.send("PUT", ONE, cluster(**ON, aadProfile={"managed": True}))
+    found = {}
+    for verb in ("listClusterUserCredential", "listClusterAdminCredential"):
+        _, body, _ = await manager.send("POST", f"{ONE}/{verb}")
+        found[verb] = b"entra: True" in base64.b64decode(body["kubeconfigs"][0]["value"])
+    path = f"{ONE}/accessProfiles/clusterUser/listCredential"
+    _, body, _ = await manager.send("POST", path)
+    found["profile"] = b"entra: True" in base64.b64decode(body["properties"]["kubeConfig"])
+    assert list(found.values()) == [True, False, True]
 
 
 async def test_access_profile_returns_a_kubeconfig(manager: Any) -> None:
@@ -273,6 +289,39 @@ async def test_access_profile_returns_a_kubeconfig(manager: Any) -> None:
     [entry] = await manager.directory.audit.list(limit=1)
     assert entry.action.endswith("/accessProfiles/listCredential/action")
     assert (await manager.send("POST", path.replace("User", "King")))[0] == 404
+
+
+async def test_command_runs_as_administrator_or_as_the_user_of_an_entra_cluster(
+    manager: Any,
+) -> None:
+    """Fails if a caller of a cluster with Entra integration runs commands as its administrator."""
+    await manager.send("PUT", ONE, cluster(**ON))
+    body = {"command": "kubectl get pods", "context": "", "clusterToken": "t"}
+    status, _, headers = await manager.send("POST", f"{ONE}/runCommand", body)
+    place = headers["Location"].removeprefix("https://management.azure.com").partition("?")[0]
+    assert (status, place) == (202, f"{ONE}/commandResults/{'0' * 32}")
+    [entry] = await manager.directory.audit.list(limit=1)
+    assert (entry.action, entry.target) == (
+        "Microsoft.ContainerService/managedClusters/runCommand/action",
+        ONE,
+    )
+    status, found, headers = await manager.send("GET", place)
+    assert (status, found["properties"]["provisioningState"]) == (202, "Running")
+    assert place in headers["Location"]
+    assert (await manager.send("GET", f"{ONE}/commandResults/1"))[0] == 404
+    await manager.send("PUT", ONE, cluster(**ON, aadProfile={"managed": True}))
+    await manager.send("POST", f"{ONE}/runCommand", body)
+    status, answer, _ = await manager.send("POST", f"{ONE}/runCommand", {"command": "id"})
+    assert (status, answer["error"]["code"]) == (400, "InvalidParameter")
+    assert manager.cluster.commands == [("kubectl get pods", ""), ("kubectl get pods", "t")]
+    status, _, _ = await manager.send("POST", f"{ONE}/runCommand", body | {"context": "UEsFBg"})
+    assert status == 501
+    manager.cluster.refusal = ClusterOperationRefused("it is not managed", status=501)
+    status, answer, _ = await manager.send("POST", f"{ONE}/runCommand", body)
+    assert (status, answer["error"]["code"]) == (501, "NotImplemented")
+    await manager.add_caller("reader", "Reader")
+    status, _, _ = await manager.send("POST", f"{ONE}/runCommand", body, caller="reader")
+    assert status == 403
 
 
 async def test_cluster_subresources_are_readable(manager: Any) -> None:

@@ -129,16 +129,19 @@ async def test_providers_are_registered_from_the_start(manager: Any) -> None:
         types = {one["resourceType"]: one for one in body["resourceTypes"]}
         assert "East US" in types["vaults"]["locations"]
         assert "2026-02-01" in types["vaults"]["apiVersions"]
-    status, body, _ = await manager.send("GET", f"{SUB}/providers/Microsoft.Compute")
+    status, body, _ = await manager.send("GET", f"{SUB}/providers/Microsoft.Web")
     assert (status, body["error"]["code"]) == (404, "InvalidResourceNamespace")
 
 
 async def test_operations_of_a_provider_are_the_served_operations(manager: Any) -> None:
     _, body, _ = await manager.send("GET", "/providers/Microsoft.ManagedIdentity/operations")
     assert {one["name"].partition("/")[2] for one in body["value"]} == {
-        f"userAssignedIdentities{part}/{verb}"
-        for part in ("", "/federatedIdentityCredentials")
-        for verb in ("read", "write", "delete")
+        "userAssignedIdentities/listAssociatedResources/action",
+        *(
+            f"userAssignedIdentities{part}/{verb}"
+            for part in ("", "/federatedIdentityCredentials")
+            for verb in ("read", "write", "delete")
+        ),
     }
 
 
@@ -221,3 +224,75 @@ async def test_caller_lists_only_the_resources_that_it_may_read(manager: Any) ->
     assert (await manager.send("GET", f"{SUB}/resources", caller="unprivileged"))[0] == 403
     status, body, _ = await manager.send("GET", f"{SUB}/resourceGroups/nope/resources")
     assert (status, body["error"]["code"]) == (404, "ResourceGroupNotFound")
+
+
+@pytest.mark.parametrize("scope", [SUB, f"{SUB}/resourceGroups/rg"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "Microsoft.Authorization/locks",
+        "Microsoft.Authorization/policyAssignments",
+        "Microsoft.Compute/virtualMachines",
+        "Microsoft.Resources/deployments",
+    ],
+)
+async def test_lists_of_services_that_are_not_served_are_empty(
+    manager: Any, scope: str, kind: str
+) -> None:
+    await manager.group("rg")
+    status, body, _ = await manager.send("GET", f"{scope}/providers/{kind}")
+    assert (status, body) == (200, {"value": []})
+    namespace, _, name = kind.partition("/")
+    _, body, _ = await manager.send("GET", f"{SUB}/providers/{namespace}")
+    assert name in {one["resourceType"] for one in body["resourceTypes"]}
+    await manager.add_caller("unprivileged")
+    status, _, _ = await manager.send("GET", f"{scope}/providers/{kind}", caller="unprivileged")
+    assert status == 403
+    path = f"{SUB}/resourceGroups/absent/providers/{kind}"
+    assert (await manager.send("GET", path))[1]["error"]["code"] == "ResourceGroupNotFound"
+
+
+async def test_tag_names_are_an_empty_list(manager: Any) -> None:
+    assert (await manager.send("GET", f"{SUB}/tagNames"))[1] == {"value": []}
+
+
+async def test_path_that_is_not_served_is_reported_before_its_filter(manager: Any) -> None:
+    query = "$filter=eventTimestamp%20ge%202026-12-01"
+    path = f"{SUB}/providers/Microsoft.Insights/eventtypes/management/values?{query}"
+    status, body, _ = await manager.send("GET", path)
+    assert (status, body["error"]["code"]) == (404, "NotFound")
+    assert "`podpass audit`" in body["error"]["message"]
+    status, body, _ = await manager.send("GET", f"{SUB}/resources?{query}")
+    assert (status, body["error"]["code"]) == (400, "InvalidFilterInQueryString")
+
+
+@pytest.mark.parametrize(("method", "verb"), [("GET", ""), ("POST", "/register")])
+async def test_every_feature_is_registered(manager: Any, method: str, verb: str) -> None:
+    path = f"{SUB}/providers/Microsoft.Features/providers/Microsoft.ContainerService/features/Any"
+    status, body, _ = await manager.send(method, path + verb)
+    assert (status, body["properties"]) == (200, {"state": "Registered"})
+    assert (body["id"], body["name"]) == (path, "Microsoft.ContainerService/Any")
+
+
+async def test_resources_of_an_identity_are_those_to_which_it_is_assigned(manager: Any) -> None:
+    group = await manager.group("rg")
+    provider = f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
+    for name in ("first", "second"):
+        await manager.send("PUT", f"{provider}/{name}", {"location": "eastus"})
+    assigned = {"type": "UserAssigned", "userAssignedIdentities": {f"{provider}/First": {}}}
+    cluster = f"{group}/providers/Microsoft.ContainerService/managedClusters/aks"
+    pools = {"agentPoolProfiles": [{"name": "pool"}]}
+    account = f"{group}/providers/Microsoft.Storage/storageAccounts/account1"
+    for path, more in ((cluster, {"properties": pools}), (account, {})):
+        body = {"location": "eastus", "identity": assigned, **more}
+        assert (await manager.send("PUT", path, body))[0] in (200, 201)
+    path = f"{provider}/first/listAssociatedResources"
+    _, found, _ = await manager.send("POST", path)
+    assert [(one["id"], one["resourceGroup"]) for one in found["value"]] == [
+        (cluster, "rg"),
+        (account, "rg"),
+    ]
+    assert found["totalCount"] == 2
+    _, found, _ = await manager.send("POST", path.replace("first", "second"))
+    assert found == {"value": [], "totalCount": 0}
+    assert (await manager.send("POST", path.replace("first", "third")))[0] == 404

@@ -16,6 +16,7 @@ from podpass.directory.resources import GRAPH_APP_ID, PORTAL_APP_ID, VAULT_APP_I
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.sign_in.clients import Client
 from podpass.exchange.sign_in.consents import Consents, ConsentScope
+from podpass.exchange.sign_in.passwords import hash_password
 from podpass.exchange.sign_in.scope import parse_scope
 from podpass.resource.api_callers import admit_with
 from podpass.resource.guard import Guard
@@ -94,7 +95,14 @@ async def attacker(start: "Start", ca: trustme.CA) -> AsyncIterator[Attacker]:
         keys=LocalKeys(world.keys),
         clock=world.clock,
     )
-    app = create_graph_app(world.directory, admit_with(guard), TENANT, "contoso.test", world.clock)
+    app = create_graph_app(
+        world.directory,
+        admit_with(guard),
+        TENANT,
+        "contoso.test",
+        world.clock,
+        hash_password=hash_password,
+    )
     async with AsyncExitStack() as stack:
         port = await worlds.listen(stack, ca, app, "localhost")
         token = await world.request_token(scope=f"{GRAPH}/.default")

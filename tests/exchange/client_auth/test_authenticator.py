@@ -163,7 +163,7 @@ async def test_federated_assertion_authenticates_by_its_credential(
 ) -> None:
     assert await harness.authenticate_with_assertion(
         f" {sign_assertion()}\n"
-    ) == ClientAuthentication(acr=Acr.ASSERTION, credential="web")
+    ) == ClientAuthentication(acr=Acr.ASSERTION, credential="web", is_federated=True)
     assert harness.published.asked == [(ISSUER, "key")]
     assert harness.facts == {
         "iss": ISSUER,
@@ -307,7 +307,7 @@ async def test_own_managed_identity_token_is_accepted_as_credential(
     harness: AuthenticatorHarness,
 ) -> None:
     assert await harness.authenticate_with_assertion(sign_own_token()) == ClientAuthentication(
-        acr=Acr.ASSERTION, credential="mi"
+        acr=Acr.ASSERTION, credential="mi", is_federated=True
     )
     assert harness.published.asked == []
     assert (harness.facts["skipped"], harness.facts["credential"]) == (("issuer",), "mi")

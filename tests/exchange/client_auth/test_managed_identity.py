@@ -29,7 +29,7 @@ async def test_managed_identity_gets_a_token_for_the_exchange(world: "World") ->
     for scope in (own.SCOPE, f"{EXCHANGE_APP_ID}/.default"):
         claims = jose.parse(await own.get_token(world, scope)).claims
         assert claims["aud"] == EXCHANGE_APP_ID
-        assert claims["iss"] == f"{world.url}/{world.TENANT}/v2.0"
+        assert claims["iss"] == f"https://login.microsoftonline.com/{world.TENANT}/v2.0"
         assert claims["sub"] == claims["oid"] == world.OBJECT
         assert (claims["ver"], claims["idtyp"], claims["azp"]) == ("2.0", "app", world.CLIENT)
 
@@ -60,7 +60,9 @@ async def test_own_token_is_verified_without_a_fetch(world: "World") -> None:
 async def test_own_token_of_another_origin_matches_the_documented_issuer(world: "World") -> None:
     """The credential has the documented issuer; the token has the origin of its request."""
     await own.trust(world, issuer=f"https://login.microsoftonline.com/{world.TENANT}/v2.0")
-    assert (await own.present(world, await own.get_token(world))).status == 200
+    issuer = f"{world.url}/{world.TENANT}/v2.0"
+    token = sign_copy(world, await own.get_token(world), iss=issuer)
+    assert (await own.present(world, token)).status == 200
 
 
 async def test_own_token_works_after_rotation_until_its_key_is_deleted(
@@ -127,11 +129,42 @@ async def test_application_token_is_refused_as_credential(world: "World") -> Non
     """An application authenticates only with its own credentials, by a secret or by an issuer."""
     await add_credentials(world, passwords=(create_password(SECRET),))
     secret = {"client_id": world.APPLICATION, "client_secret": SECRET}
-    assertion = await own.get_token(
-        world, client_assertion=None, client_assertion_type=None, **secret
+    answer = await world.request_token(
+        None, scope=own.SCOPE, client_assertion=None, client_assertion_type=None, **secret
     )
     await own.trust(world, subject=world.APPLICATION.replace("4", "6"))
-    assert (await own.present(world, assertion)).code == 700226
+    assert (await own.present(world, answer.body["access_token"])).code == 700226
+
+
+async def test_token_obtained_with_a_federated_credential_is_refused_as_credential(
+    world: "World",
+) -> None:
+    """One federated hop: the endpoint's token is accepted, the same identity's by a pod's token is not."""
+    await own.trust(world)
+    assertion = (await world.request_token(scope=own.SCOPE)).body["access_token"]
+    marked = jose.parse(assertion).claims
+    assert (marked["aud"], marked["xms_ficinfo"]) == (EXCHANGE_APP_ID, "CAAQABgAIAA")
+    assert (await own.present(world, assertion)).code == 700231
+    values: tuple[object, ...] = (None, "", 0, False, [])
+    for value in values:
+        answer = await own.present(
+            world, sign_copy(world, await own.get_token(world), xms_ficinfo=value)
+        )
+        assert answer.status == (200 if value is None else 401)
+    direct = await own.present(world, await own.get_token(world))
+    assert "xms_ficinfo" in direct.claims()  # this hop was federated, too
+
+
+async def test_only_tokens_by_a_federated_credential_for_microsofts_resources_are_marked(
+    world: "World",
+) -> None:
+    assert "xms_ficinfo" in (await world.request_token()).claims()
+    api = f"api://{world.APPLICATION}/.default"
+    assert "xms_ficinfo" not in (await world.request_token(scope=api)).claims()
+    await add_credentials(world, passwords=(create_password(SECRET),))
+    secret = {"client_id": world.APPLICATION, "client_secret": SECRET}
+    answer = await world.request_token(client_assertion=None, client_assertion_type=None, **secret)
+    assert "xms_ficinfo" not in answer.claims()
 
 
 @pytest.mark.parametrize("client", [None, "x", 5, "99999999-9999-4999-8999-999999999999"])

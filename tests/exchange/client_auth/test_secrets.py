@@ -282,6 +282,66 @@ async def test_assertion_with_one_wrong_part_is_refused(
     assert (await request_with_assertion(world, sign_assertion(world, **changes))).code == number
 
 
+def pad(text: str) -> str:
+    return text + "=" * (-len(text) % 4)
+
+
+def build_padded_assertion(world: "World", header_spaces: int, claims_spaces: int) -> str:
+    """Sign an assertion of the application whose parts are padded, as azure-identity does."""
+    parts = sign_assertion(world).split(".")[:2]
+    spaces = (header_spaces, claims_spaces)
+    made = [jose.b64decode(part) + b" " * count for part, count in zip(parts, spaces, strict=True)]
+    text = ".".join(pad(jose.b64encode(each)) for each in made)
+    signature = KEY.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
+    return f"{text}.{pad(jose.b64encode(signature))}"
+
+
+@pytest.mark.parametrize("header_spaces", range(3))
+@pytest.mark.parametrize("claims_spaces", range(3))
+async def test_padded_assertion_of_an_application_is_accepted(
+    world: "World", header_spaces: int, claims_spaces: int
+) -> None:
+    await add_credentials(world)
+    text = build_padded_assertion(world, header_spaces, claims_spaces)
+    assert (await request_with_assertion(world, text)).status == 200
+
+
+@pytest.mark.parametrize("header_spaces", range(3))
+@pytest.mark.parametrize("part", range(3))
+async def test_wrong_padding_of_an_assertion_is_refused(
+    world: "World", header_spaces: int, part: int
+) -> None:
+    """The signature is not signed itself, so only the parser refuses its other encodings."""
+    await add_credentials(world)
+    parts = build_padded_assertion(world, header_spaces, header_spaces).split(".")
+    bare = parts[part].rstrip("=")
+    wrong = {bare + "=" * count for count in range(6)} - {parts[part]}
+    wrong |= {f"={bare}", f"{bare[:8]}={bare[8:]}", f"{bare[:8]}===={bare[8:]}"}
+    wrong |= {parts[part].replace("=", "%3D"), parts[part] + "."} - {parts[part]}
+    for each in wrong:
+        text = ".".join([*parts[:part], each, *parts[part + 1 :]])
+        answer = await request_with_assertion(world, text)
+        assert (answer.status, answer.code) == (400, 50027), each
+
+
+async def test_padded_signature_of_an_unpadded_assertion_is_refused(world: "World") -> None:
+    await add_credentials(world)
+    header = {"x5t": to_key_credential(DER).thumbprint, "pad": "xx"}
+    head, body, tail = sign_assertion(world, header=header).split(".")
+    assert len(head) % 4
+    answer = await request_with_assertion(world, f"{head}.{body}.{pad(tail)}")
+    assert (answer.status, answer.code) == (400, 50027)
+
+
+async def test_padded_token_of_an_issuer_is_refused(world: "World") -> None:
+    header, claims = (jose.b64decode(part) for part in world.mint().split(".")[:2])
+    text = ".".join(pad(jose.b64encode(part)) for part in (header, claims))
+    signature = world.ring.active.key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
+    padded = f"{text}.{pad(jose.b64encode(signature))}"
+    answer = await world.request_token(client_assertion=padded)
+    assert (answer.status, answer.code) == (400, 50027)
+
+
 @pytest.mark.parametrize("alg", ["RS384", "ES256", "HS256", "none"])
 async def test_certificate_assertion_with_other_algorithm_is_refused(
     world: "World", alg: str

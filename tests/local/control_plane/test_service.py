@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from kubeling.kubelet.orphan_reaper import OrphanReaper
 
-from podpass.kubernetes.kubelet.orphan_reaper import OrphanReaper
 from podpass.local.control_plane.service import ControlPlaneFailed, ManagedProcess
 
 pytestmark = pytest.mark.processes

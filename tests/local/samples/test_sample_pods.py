@@ -2,16 +2,21 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trustme
+from kubeling.service_account.signer import RsaSigner
 
 from podpass.local.image_source import InstanceImages
 from podpass.local.samples.builds import SampleBuilds
 from podpass.local.samples.cache import SampleCache
 from podpass.local.samples.catalogue import find_by_name
 from podpass.local.samples.model import Sample
-from tests.kubernetes.kubelet.cluster import KubeletCluster, programs, state
-from tests.kubernetes.kubelet.conftest import bare_cluster, ca, ring  # noqa: F401 fixtures
+from tests.kubeling.modules import load
+
+pods = load("kubelet/cluster.py")
+programs, state = pods.programs, pods.state
 
 pytestmark = pytest.mark.processes
 
@@ -32,25 +37,25 @@ def sample() -> Sample:
 
 @pytest.fixture
 async def cluster(
-    bare_cluster: KubeletCluster,  # noqa: F811 a fixture
-) -> AsyncIterator[KubeletCluster]:
+    tmp_path: Path,
+) -> AsyncIterator[Any]:
     """Yield a cluster whose node builds samples, on a machine without toolchains."""
-    folder = bare_cluster.folder
-    cache = SampleCache(folder / "samples", programs(folder, "chmod"))
-    async with SampleBuilds(cache, {"PATH": programs(folder)}) as builds:
-        images = InstanceImages(folder / "images.json", cache, builds)
-        await bare_cluster.start(images=images)
-        yield bare_cluster
+    async with pods.serve_cluster(tmp_path, trustme.CA(), RsaSigner()) as served:
+        cache = SampleCache(tmp_path / "samples", programs(tmp_path, "chmod"))
+        async with SampleBuilds(cache, {"PATH": programs(tmp_path)}) as builds:
+            images = InstanceImages(tmp_path / "images.json", cache, builds)
+            await served.start(images=images)
+            yield served
 
 
-def install(cluster: KubeletCluster, script: str) -> None:
+def install(cluster: Any, script: str) -> None:
     tool = Path(programs(cluster.folder), "go")
     tool.write_text(script.format(folder=cluster.folder))
     tool.chmod(0o755)
 
 
 async def test_first_pod_builds_its_sample_and_pods_share_the_build(
-    cluster: KubeletCluster, sample: Sample
+    cluster: Any, sample: Sample
 ) -> None:
     install(cluster, GO)
     for name in ("one", "two"):
@@ -70,7 +75,7 @@ async def test_first_pod_builds_its_sample_and_pods_share_the_build(
 
 
 async def test_missing_toolchain_is_reported_and_pod_starts_after_its_installation(
-    cluster: KubeletCluster, sample: Sample
+    cluster: Any, sample: Sample
 ) -> None:
     await cluster.run("early", {"name": "app", "image": sample.image})
     pod = await cluster.until("early", lambda pod: "Sample" in str(state(pod)))
@@ -83,9 +88,7 @@ async def test_missing_toolchain_is_reported_and_pod_starts_after_its_installati
     await cluster.phase("early", "Succeeded")
 
 
-async def test_failed_build_is_reported_with_its_output(
-    cluster: KubeletCluster, sample: Sample
-) -> None:
+async def test_failed_build_is_reported_with_its_output(cluster: Any, sample: Sample) -> None:
     install(cluster, "#!/bin/sh\necho undefined: azsecrets.NewClient\nexit 1\n")
     await cluster.run("broken", {"name": "app", "image": sample.image})
     pod = await cluster.until("broken", lambda pod: "ErrImagePull" in str(state(pod)))
@@ -93,9 +96,7 @@ async def test_failed_build_is_reported_with_its_output(
     assert "msal-go.log" in (await cluster.event("broken", "Failed"))["message"]
 
 
-async def test_image_pull_policy_never_does_not_build(
-    cluster: KubeletCluster, sample: Sample
-) -> None:
+async def test_image_pull_policy_never_does_not_build(cluster: Any, sample: Sample) -> None:
     install(cluster, GO)
     await cluster.run("never", {"name": "app", "image": sample.image, "imagePullPolicy": "Never"})
     pod = await cluster.until("never", lambda pod: "Never" in str(state(pod)))
@@ -103,9 +104,7 @@ async def test_image_pull_policy_never_does_not_build(
     assert not (cluster.folder / "builds").exists()
 
 
-async def test_deleted_pod_stops_waiting_for_a_build(
-    cluster: KubeletCluster, sample: Sample
-) -> None:
+async def test_deleted_pod_stops_waiting_for_a_build(cluster: Any, sample: Sample) -> None:
     install(cluster, "#!/bin/sh\nexec sleep 600\n")
     await cluster.run("brief", {"name": "app", "image": sample.image})
     await cluster.event("brief", "Pulling")

@@ -1,6 +1,7 @@
 """The application: who is refused and in which form, and what Azurite and the client receive."""
 
 import asyncio
+import contextlib
 import io
 import logging
 import re
@@ -12,9 +13,9 @@ import orjson
 import pytest
 
 from podpass.directory.model import ResourceGroup
+from podpass.resource.storage import app as storage_app
 from podpass.resource.storage import azurite
 from tests.authority import TENANT
-from tests.kubernetes.kubelet.cluster import eventually
 from tests.ports import free_port
 from tests.resource.storage.conftest import (
     ACCOUNT_KEY,
@@ -27,6 +28,7 @@ from tests.resource.storage.conftest import (
     account,
     account_id,
 )
+from tests.waiting import eventually
 
 READER, CONTRIBUTOR = "Storage Blob Data Reader", "Storage Blob Data Contributor"
 INVOICES = f"{account_id()}/blobServices/default/containers/invoices"
@@ -506,3 +508,111 @@ async def test_metadata_outside_ascii_keeps_its_bytes(world: World) -> None:
     token = await world.caller(CONTRIBUTOR)
     await world.send("PUT", "/invoices/a", token, body=b"x", headers={"x-ms-meta-a": "ü"})
     assert world.server.header("x-ms-meta-a") == ["ü".encode().decode("latin-1")]
+
+
+@contextlib.asynccontextmanager
+async def sent(
+    world: World, count: int, head: str, token: str, host: str = BLOBS, body: bytes = b""
+) -> AsyncIterator[list[asyncio.StreamReader]]:
+    """Open connections with a request each, and read nothing."""
+    text = f"{head} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
+    text += "Content-Length: 6400000\r\n\r\n" if body else "\r\n"
+    streams = [await asyncio.open_connection("127.0.0.1", world.port) for _ in range(count)]
+    try:
+        for _, writer in streams:
+            writer.write(text.encode() + body)
+            with contextlib.suppress(ConnectionError):
+                await writer.drain()
+        yield [reader for reader, _ in streams]
+    finally:
+        for _, writer in streams:
+            writer.transport.abort()
+
+
+async def test_unfinished_documents_of_one_caller_leave_memory_for_others(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a budget, 400 connections with a part of a block list each kill the process for its memory."""
+    blocks = "PUT /invoices/a?comp=blocklist"
+    attacker, other = await world.caller(CONTRIBUTOR), await world.caller(CONTRIBUTOR)
+    listed = b"<BlockList>" + b"<Latest>QQ==</Latest>" * 49_000 + b"</BlockList>"
+
+    def refusals() -> int:
+        return outcomes(caplog).count("storage_server_busy")
+
+    with caplog.at_level(logging.INFO):
+        async with sent(world, 12, blocks, attacker, body=bytes(4_000_000)):
+            # Half of the memory has room for four parts; the bodies of the others are refused.
+            await eventually(lambda: refusals() == 8)
+            path = "/invoices/b?comp=blocklist"
+            assert (await world.send("PUT", path, other, body=listed))[0] == 200
+            assert world.server.last["body"] == listed
+        # The memory of a request whose client has disconnected is free again.
+
+        async def is_accepted() -> bool:
+            with contextlib.suppress(aiohttp.ClientError):
+                large = io.BytesIO(bytes(4_000_000))
+                return (await world.send("PUT", path, attacker, body=large))[0] == 200
+            return False
+
+        await eventually(is_accepted, 60)
+
+
+async def test_downloads_of_one_caller_leave_connections_for_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails if 64 downloads that are not read make every request of every service wait."""
+    monkeypatch.setattr(azurite, "QUEUE_SECONDS", 0.5)
+    world.server.chunks = [b"x" * 65536] * 1000
+    queues = "Storage Queue Data Contributor"
+    attacker, other = await world.caller(READER, queues), await world.caller(READER)
+    share = azurite.CALLER_REQUESTS
+    async with sent(world, share, "GET /invoices/a", attacker) as readers:
+        for reader in readers:
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        world.server.chunks = [b"stored"]
+        status, body, _ = await world.send("GET", "/invoices/a", attacker)
+        assert (status, code(body)) == (503, "ServerBusy")
+        assert (await world.send("GET", "/invoices/a", other))[:2] == (200, b"stored")
+        messages = await world.send("GET", "/jobs/messages", attacker, host=QUEUES)
+        assert messages[:2] == (200, b"stored"), "each service has its own share"
+
+
+async def test_request_above_the_limit_of_a_caller_waits(world: World) -> None:
+    token = await world.caller(READER)
+    sending = [world.send("GET", "/invoices/a", token) for _ in range(4 * azurite.CALLER_REQUESTS)]
+    answers = await asyncio.gather(*sending)
+    assert {(status, body) for status, body, _ in answers} == {(200, b"stored")}
+
+
+@pytest.mark.parametrize("query", ["", "?comp=blocklist"], ids=["stream", "document"])
+async def test_slow_body_is_refused_with_408(
+    world: World, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    """A client that sends fast at first has no more time later."""
+    monkeypatch.setattr(storage_app, "BODY_SECONDS", 3.0)
+    token = await world.caller(CONTRIBUTOR)
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+    head = (
+        f"PUT /invoices/a{query} HTTP/1.1\r\nHost: {BLOBS}\r\nAuthorization: Bearer {token}\r\n"
+        "Content-Length: 6400000\r\n\r\n"
+    )
+    writer.write(head.encode() + bytes(2_000_000))
+
+    async def trickle() -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+
+    trickling = asyncio.create_task(trickle())
+    try:
+        async with asyncio.timeout(20):
+            answer = await reader.readuntil(b"</Error>")
+    finally:
+        trickling.cancel()
+        writer.transport.abort()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert code(answer) == "OperationTimedOut"
+    assert not world.server.requests

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import trustme
+from kubeling.service_account.claims import ObjectRef, make_claims
 
 from podpass import names
 from podpass.assertion.app import create_app
 from podpass.assertion.keys import KeyRing
 from podpass.crypto import jose
 from podpass.http import server
-from podpass.kubernetes.service_account.claims import ObjectRef, make_claims
 
 
 class Issuer:

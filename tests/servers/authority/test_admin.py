@@ -11,6 +11,7 @@ from podpass.crypto import jose
 from podpass.directory.graph import routes as graph_routes
 from podpass.directory.resource_manager import routes as manager_routes
 from podpass.settings.authority_process import default_subscription_id
+from tests.ports import free_port
 from tests.servers.authority.running import (
     AZ,
     DOMAIN,
@@ -158,9 +159,9 @@ def test_seeded_administrator_manages_both_apis(
     assert [one["name"] for one in _call(connection, groups, manager).body["value"]] == ["podpass"]
 
 
-def _by_password(admin: Authority, name: str) -> dict[str, str]:
+def _by_password(admin: Authority, name: str, scope: str = GRAPH) -> dict[str, str]:
     form = {"username": f"{name}@{DOMAIN}", "password": SECRET, "client_secret": None}
-    answer = admin.request_token(grant_type="password", client_id=AZ, scope=GRAPH, **form)
+    answer = admin.request_token(grant_type="password", client_id=AZ, scope=scope, **form)
     assert answer.status == 200, answer.body
     token = answer.body["access_token"]
     return {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -192,6 +193,19 @@ def test_credential_created_by_admin_api_is_trusted_by_workers(
     form = {"client_id": made["appId"], "client_secret": added.body["secretText"]}
     # Another process wrote it; the workers are notified within a second.
     admin.until(lambda: admin.request_token(**form).status == 200, seconds=2)
+
+
+def test_userinfo_is_named_at_the_admin_origin_and_served_there(authority: Authority) -> None:
+    asyncio.run(add_users(authority.database))
+    origin = f"https://localhost:{free_port()}"
+    listen = origin.removeprefix("https://")
+    authority.start(workers=1, admin_listen=listen, admin_origin=origin, tenant_id=TENANT)
+    document = authority.get(f"/{TENANT}/v2.0/.well-known/openid-configuration", "service").body
+    assert document["userinfo_endpoint"] == f"{origin}/oidc/userinfo"
+    head = _by_password(authority, "anna", "openid email")
+    with closing_connection(authority.connect("admin")) as line:
+        answer = send(line, "POST", "/oidc/userinfo", None, head)
+    assert (answer.status, answer.body["email"]) == (200, f"anna@{DOMAIN}")
 
 
 def test_managed_cluster_paths_are_not_found(

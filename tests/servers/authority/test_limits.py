@@ -184,14 +184,9 @@ def test_worker_has_share_of_rate_and_burst() -> None:
         workers=4,
         source_rate=2,
         source_burst=8,
-        source_connections=6,
     )
     limiter = create_rate_limiter(process, lambda: now)
     assert [limiter.acquire(LOOP, "") for _ in range(3)] == [None, None, pytest.approx(2)]
-    for _ in range(2):
-        assert limiter.allow_connection(LOOP)
-        limiter.on_open(LOOP)
-    assert not limiter.allow_connection(LOOP)
 
 
 def test_each_worker_enforces_its_share(authority: Authority) -> None:

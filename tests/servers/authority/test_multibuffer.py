@@ -1,17 +1,21 @@
 """Batch signing of tokens by an authority, with the installed library or without one."""
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
 from podpass.crypto import jose
 from podpass.crypto.multibuffer import library
+from podpass.servers.authority.worker import open_multibuffer
 from tests.servers.authority.running import TOKEN, Authority, closing_connection, token_form
 
 pytestmark = pytest.mark.processes
@@ -84,6 +88,24 @@ def test_unusable_configured_library_fails_the_start(authority: Authority) -> No
     assert process.wait(30) != 0
     assert "cannot be loaded: /nowhere/libcrypto_mb.so.13" in authority.log
     assert "--multibuffer none" in authority.log
+
+
+def test_library_that_was_not_requested_is_reported_at_debug_level_only(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    caplog.set_level(logging.INFO, "podpass")
+    monkeypatch.setattr(library, "SONAMES", ("libnone_mb.so.13",))
+    monkeypatch.setattr(library, "_library_folders", lambda: [tmp_path])
+    key: Any = None  # no library is found that could load it
+    heartbeat: Any = SimpleNamespace(set_state=lambda **_: None)
+    assert open_multibuffer("auto", key, heartbeat) is None
+    assert caplog.records == []
+    (tmp_path / "libnone_mb.so.13").write_text("no library")
+    assert open_multibuffer("auto", key, heartbeat) is None
+    assert caplog.records == []
+    caplog.set_level(logging.DEBUG, "podpass")
+    assert open_multibuffer("auto", key, heartbeat) is None
+    assert [each.getMessage() for each in caplog.records] == ["multibuffer_not_loaded"]
 
 
 def test_library_without_path_is_refused(authority: Authority) -> None:

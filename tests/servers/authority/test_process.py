@@ -326,6 +326,51 @@ def test_flags_can_be_environment_variables(
     assert document["token_endpoint"] == f"https://b.example/{TENANT}/oauth2/v2.0/token"
 
 
+def test_misspelt_variable_fails_the_start_with_all_problems(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PODPASS_AUTHORITY_WORKRES", "1")
+    code, log = _run_until_exit(authority, workers=0)
+    assert code == 2
+    misspelt = (
+        "PODPASS_AUTHORITY_WORKRES: unknown variable; did you mean PODPASS_AUTHORITY_WORKERS?"
+    )
+    assert misspelt in log
+    assert "--workers 0: want 1 to 64" in log
+    done = authority.command("keys", "--database", authority.database)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert misspelt in done.stderr
+
+
+def test_variables_of_a_kubernetes_service_do_not_fail_the_start(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SERVICE_HOST", "SERVICE_PORT", "PORT", "PORT_8443_TCP_ADDR"):
+        monkeypatch.setenv(f"PODPASS_AUTHORITY_{name}", "10.0.0.1")
+    assert authority.start(workers=1)["ready"]
+
+
+def test_tenant_that_the_database_lacks_is_a_warning_until_it_is_created(
+    authority: Authority,
+) -> None:
+    other = "aaaaaaaa-1111-4111-8111-111111111111"
+    authority.start(workers=1, tenant_id=other)
+    authority.until(lambda: authority.get("/readyz").body["warnings"])
+    answer = authority.get("/readyz")
+    assert (answer.status, answer.body["reasons"]) == (200, [])
+    [warning] = answer.body["warnings"]
+    assert f"has no tenant {other}" in warning
+    [event] = authority.events("tenant_missing")
+    assert event["level"] == "warning"
+    assert f"podpass authority seed --tenant-id {other}" in event["fix"]
+    path = authority.folder / "seed.yaml"
+    path.write_text("identities: [{name: new}]")
+    where = ["--database", authority.database, "--tenant-id", other]
+    assert authority.command("seed", "-f", str(path), *where).returncode == 0
+    authority.until(lambda: not authority.get("/readyz").body["warnings"])
+    assert len(authority.events("tenant_found")) == 1
+
+
 def test_replicas_load_keys_replaced_with_their_sealing_key(
     authority: Authority,
 ) -> None:

@@ -75,16 +75,26 @@ def pod(served: dict[str, Any], shared: Authority) -> Iterator[WorkloadIdentityC
         yield credential
 
 
-def test_managed_identity_token_authenticates_application(
+def test_managed_identity_token_by_workload_identity_is_refused_as_credential(
     served: dict[str, Any], pod: WorkloadIdentityCredential
 ) -> None:
+    """One federated hop; tests/cloud/test_managed_identity.py has the token that is accepted."""
+
     def assertion() -> str:
         return pod.get_token(EXCHANGE).token
 
-    with ClientAssertionCredential(TENANT, APPLICATION, assertion, **served) as credential:
-        claims = jose.parse(credential.get_token(SCOPE).token).claims
-    assert (claims["appid"], claims["appidacr"]) == (APPLICATION, "2")
-    assert claims["aud"] == SCOPE.removesuffix("/.default")
+    with (
+        ClientAssertionCredential(TENANT, APPLICATION, assertion, **served) as credential,
+        pytest.raises(ClientAuthenticationError, match="AADSTS700231"),
+    ):
+        credential.get_token(SCOPE)
+
+
+def test_token_has_the_capability_of_the_client(pod: WorkloadIdentityCredential) -> None:
+    """With `enable_cae`, the SDK sends the parameter `claims`."""
+    for enable_cae, capabilities in ((True, ["CP1"]), (False, None)):
+        claims = jose.parse(pod.get_token(SCOPE, enable_cae=enable_cae).token).claims
+        assert claims.get("xms_cc") == capabilities
 
 
 def test_managed_identity_token_for_another_audience_is_refused(

@@ -78,6 +78,28 @@ def test_administrators_own_the_subscription_and_manage_graph(
     assert set(actors) == {"podpass authority seed"}
 
 
+def test_identities_of_a_seed_are_listed_with_their_client_ids(
+    unseeded_authority: Authority,
+) -> None:
+    listing = ["identities", "--database", unseeded_authority.database]
+    missing = unseeded_authority.command(*listing)
+    assert missing.returncode != 0
+    assert not (unseeded_authority.folder / "authority.db").exists()
+    _, out, _ = _seed(unseeded_authority, WEB, "--cluster-issuer", ISSUER, "-o", "json")
+    other = TENANT.replace("1", "2")
+    assert _seed(unseeded_authority, SEED.replace(", app", ""), tenant=other)[0] == 0
+    done = unseeded_authority.command(*listing, "--tenant-id", TENANT, "-o", "json")
+    [web] = json.loads(done.stdout)
+    assert (web["name"], web["tenant_id"]) == ("web", TENANT)
+    assert web["client_id"] == json.loads(out)["identities"]["web"]
+    assert web["federated_credentials"][0]["issuer"] == ISSUER
+    table = unseeded_authority.command(*listing).stdout
+    assert [line.split()[0] for line in table.splitlines()] == ["NAME", "ops", "web"]
+    unknown = unseeded_authority.command(*listing, "--tenant-id", TENANT.replace("1", "3"))
+    assert unknown.returncode == 2
+    assert f"it has: {TENANT}, {other}" in unknown.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

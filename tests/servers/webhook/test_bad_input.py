@@ -240,7 +240,11 @@ def test_connections_above_the_limit_are_closed_and_logged(webhook: Webhook) -> 
 def test_file_descriptor_exhaustion_is_logged_and_recovered(webhook: Webhook) -> None:
     webhook.start(preexec=lambda: _limit_files(72))
     where = ("127.0.0.1", webhook.port("health"))
-    opened = [socket.create_connection(where, timeout=20) for _ in range(80)]
+    # One address gets only its share of the connections.
+    opened = [
+        socket.create_connection(where, timeout=20, source_address=(f"127.0.0.{2 + number % 8}", 0))
+        for number in range(80)
+    ]
     webhook.until(lambda: webhook.events("connection_accept_failed"))
     assert webhook.events("connection_accept_failed")[0]["cause"] == "Too many open files"
     for one in opened:

@@ -51,13 +51,19 @@ class Query:
         return self.message.question[0].rdclass == dns.rdataclass.IN
 
 
+def is_query(wire: bytes) -> bool:
+    """Return whether a packet gets a reply.
+
+    Two servers that answer each other's responses would never stop.
+    """
+    return len(wire) >= _HEADER.size and not _HEADER.unpack_from(wire)[1] & _QR
+
+
 def read_query(wire: bytes) -> Query | bytes | None:
     """Parse a packet: return the query, the reply to a packet that is not one, or None for no reply."""
-    if len(wire) < _HEADER.size:
+    if not is_query(wire):
         return None
     number, flags, questions, answers, authorities, additional = _HEADER.unpack_from(wire)
-    if flags & _QR:
-        return None  # two servers that answer each other's responses would never stop
     if (flags >> 11) & 15 != dns.opcode.QUERY:
         return _header(number, flags, dns.rcode.NOTIMP)
     counts = (questions, answers, authorities)

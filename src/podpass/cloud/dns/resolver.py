@@ -2,7 +2,8 @@
 
 A vault or storage account that does not exist has no name, as in Azure, and a new one has a name at once.
 Names of DNS zones that users have created have their records. Other names are refused, or forwarded to
-another server if one is given.
+another server if one is given. Served names never wait for that server, and each client has a share of the
+queries and connections.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from podpass.cloud.dns.messages import (
     Query,
     build_answer,
     build_error,
+    is_query,
     is_reply_to,
     limit_datagram,
     read_query,
@@ -33,7 +35,10 @@ from podpass.cloud.dns.messages import (
 )
 from podpass.cloud.dns.served_names import find_zone, is_served, list_zones, normalize
 from podpass.cloud.dns.zone_answers import FoundName, build_zone_answer, find_alias
+from podpass.cloud.failure_log import FailureLog
 from podpass.directory.model import DnsLookup
+from podpass.http.limits import source_network
+from podpass.http.shares import ShareExceeded, Shares
 
 _log = logging.getLogger(__name__)
 
@@ -41,14 +46,14 @@ HostExists = Callable[[str], Awaitable[bool]]
 LookUp = Callable[[str], Awaitable[DnsLookup | None]]
 Upstream = tuple[str, int]
 
-MAX_IN_FLIGHT = 512
-MAX_CONNECTIONS = 128
+# The forwarded queries are some of those in flight: the others are left for the names that are served.
+MAX_IN_FLIGHT = 1024
+MAX_FORWARDED = 512
+MAX_CONNECTIONS = 256
 MAX_SAME_QUESTION = 64
 MAX_ALIASES = 8
 _IDLE_SECONDS = 10.0
 _UPSTREAM_SECONDS = 5.0
-# Any pod sends as many queries as it likes, and each of them may fail.
-_LOG_SECONDS = 60.0
 _LENGTH = struct.Struct("!H")
 
 
@@ -82,19 +87,35 @@ class CloudResolver:
         self._upstream = upstream
         self._questions: Counter[bytes] = Counter()
         self._forwarded: set[bytes] = set()
-        self._failures = FailureLog(clock)
+        self._in_flight = Shares("DNS queries", MAX_IN_FLIGHT)
+        self._forwards = Shares("forwarded DNS queries", MAX_FORWARDED)
+        self._failures = FailureLog(_log, clock)
 
     async def answer(self, wire: bytes, client: str, *, tcp: bool) -> bytes | None:
         """Return the reply to a packet from the address of a client, None for no reply."""
+        try:
+            with self._in_flight.hold(source_network(client)):
+                return await self._reply(wire, client, tcp=tcp)
+        except ShareExceeded as exc:
+            self.report("dns_queries_refused", exc)
+            return None
+
+    def report(self, event: str, exc: Exception) -> None:
+        """Log a failure, at most once a minute."""
+        self._failures.report(event, exc)
+
+    async def _reply(self, wire: bytes, client: str, *, tcp: bool) -> bytes | None:
         query = read_query(wire)
         if not isinstance(query, Query):
             return query
         try:
             return await self._answer(query, client, tcp=tcp)
+        except ShareExceeded as exc:
+            self.report("dns_queries_refused", exc)
         except (OSError, EOFError, TimeoutError) as exc:
-            self._failures.report("dns_upstream_failed", exc)
+            self.report("dns_upstream_failed", exc)
         except Exception as exc:  # noqa: BLE001 an internal error becomes a reply, so clients need not wait
-            self._failures.report("dns_query_failed", exc)
+            self.report("dns_query_failed", exc)
         return build_error(query, dns.rcode.SERVFAIL)
 
     async def _answer(self, query: Query, client: str, *, tcp: bool) -> bytes:
@@ -108,7 +129,8 @@ class CloudResolver:
             return wire if tcp else limit_datagram(wire, query)
         if self._upstream is None or zone is not None:
             return build_error(query, dns.rcode.REFUSED)
-        return await self._forward(self._upstream, query, tcp=tcp)
+        with self._forwards.hold(source_network(client)):
+            return await self._forward(self._upstream, query, tcp=tcp)
 
     async def _find_names(self, query: Query) -> list[FoundName]:
         """Return what the zones have for a name, and for the names that it is an alias of."""
@@ -155,26 +177,6 @@ def find_own_address(client: str) -> Address:
         sock.connect((client, 1))  # of a datagram socket, this sends nothing
         own = ipaddress.ip_address(sock.getsockname()[0].partition("%")[0])
     return getattr(own, "ipv4_mapped", None) or own
-
-
-class FailureLog:
-    """Logs failed queries, each event once a minute, with the number of failures since its last line."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._next: dict[str, float] = {}
-        self._failed: dict[str, int] = {}
-
-    def report(self, event: str, exc: Exception) -> None:
-        """Count a failure, and log it unless the event has a line of the last minute."""
-        self._failed[event] = self._failed.get(event, 0) + 1
-        now = self._clock()
-        if now < self._next.get(event, now):
-            return
-        self._next[event] = now + _LOG_SECONDS
-        is_network = isinstance(exc, OSError | EOFError)
-        facts = {"cause": type(exc).__name__, "failed": self._failed.pop(event)}
-        _log.warning(event, extra=facts, exc_info=None if is_network else exc)
 
 
 async def _forward_udp(upstream: Upstream, query: Query, number: int) -> bytes:
@@ -224,7 +226,7 @@ def _number(query: Query) -> int:
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    """Answers UDP packets, a limited number at a time; drops the others, which clients send again."""
+    """Answers UDP packets; drops those above a client's share, which clients send again."""
 
     def __init__(self, resolver: CloudResolver) -> None:
         self._resolver = resolver
@@ -235,10 +237,9 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        if len(self._tasks) < MAX_IN_FLIGHT:
-            task = asyncio.create_task(self._answer(data, addr))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        task = asyncio.create_task(self._answer(data, addr))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, data: bytes, client: Any) -> None:
         reply = await self._resolver.answer(data, client[0], tcp=False)
@@ -253,10 +254,11 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 
 class _Connections:
-    """Answers queries of TCP connections, one after the other on each."""
+    """Answers queries of TCP connections, each as soon as its reply is known (RFC 7766, section 7)."""
 
     def __init__(self, resolver: CloudResolver) -> None:
         self._resolver = resolver
+        self._shares = Shares("DNS connections", MAX_CONNECTIONS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -264,12 +266,14 @@ class _Connections:
         """Serve one connection until the client closes it, is idle, or sends too large a query."""
         task = asyncio.current_task()
         assert task is not None
+        self._tasks.add(task)
         try:
-            if len(self._tasks) < MAX_CONNECTIONS:
-                self._tasks.add(task)
-                await self._serve(reader, writer)
-        except (OSError, EOFError, TimeoutError):
-            pass  # the client has disconnected, or idle
+            # Without an address, the client has reset the connection.
+            if (peer := writer.get_extra_info("peername")) is not None:
+                with self._shares.hold(source_network(peer[0])):
+                    await self._serve(reader, writer, peer[0])
+        except ShareExceeded as exc:
+            self._resolver.report("dns_connections_refused", exc)
         except asyncio.CancelledError:
             # NOTE: not re-raised after `stop`, because asyncio's streams would log it as an error.
             if not self._stopping:
@@ -278,27 +282,41 @@ class _Connections:
             self._tasks.discard(task)
             writer.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = writer.get_extra_info("peername")
-        if peer is None:  # the client has reset the connection
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: str
+    ) -> None:
+        try:
+            async with asyncio.TaskGroup() as answers:
+                with contextlib.suppress(EOFError, TimeoutError):
+                    while query := await _read_query(reader):
+                        answers.create_task(self._answer(query, client, writer))
+        except* OSError:  # the client has disconnected, or does not read
+            pass
+
+    async def _answer(self, query: bytes, client: str, writer: asyncio.StreamWriter) -> None:
+        reply = await self._resolver.answer(query, client, tcp=True)
+        if reply is None:
+            writer.close()
             return
-        while True:
-            async with asyncio.timeout(_IDLE_SECONDS):
-                (size,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-                if size > MAX_QUERY_BYTES:
-                    return
-                query = await reader.readexactly(size)
-            reply = await self._resolver.answer(query, peer[0], tcp=True)
-            if reply is None:
-                return
-            writer.write(_LENGTH.pack(len(reply)) + reply)
-            async with asyncio.timeout(_IDLE_SECONDS):
-                await writer.drain()
+        writer.write(_LENGTH.pack(len(reply)) + reply)
+        async with asyncio.timeout(_IDLE_SECONDS):
+            await writer.drain()
 
     async def stop(self) -> None:
         """Close all connections."""
         self._stopping = True
         await _cancel(self._tasks)
+
+
+async def _read_query(reader: asyncio.StreamReader) -> bytes:
+    """Read a packet after its length; return b"" for a packet that ends the connection.
+
+    Errors:  EOFError, TimeoutError, OSError.
+    """
+    async with asyncio.timeout(_IDLE_SECONDS):
+        (size,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+        wire = await reader.readexactly(size) if size <= MAX_QUERY_BYTES else b""
+    return wire if is_query(wire) else b""
 
 
 async def _cancel(tasks: Collection["asyncio.Task[None]"]) -> None:

@@ -52,6 +52,12 @@ class MultiBufferUnusable(Error):
     hint = "use `--multibuffer auto` to fall back to OpenSSL, or `--multibuffer none` to use only OpenSSL"
 
 
+class MultiBufferNotInstalled(MultiBufferUnusable):
+    """No file of the library exists on this machine."""
+
+    code = "multibuffer_not_installed"
+
+
 class WrongSignature(Error):
     """The library returned a signature that is not valid."""
 
@@ -161,27 +167,33 @@ class MultiBufferKey:
 def find_library() -> MultiBufferLibrary:
     """Load the installed library: that of this Python environment, otherwise the distribution's.
 
-    Errors:  MultiBufferUnusable, with the reason for each file that was tried.
+    Errors:  MultiBufferNotInstalled; MultiBufferUnusable, with the reason for each file that was tried.
     """
-    reasons = []
+    reasons: list[MultiBufferUnusable] = []
     for file in _candidate_files():
         try:
             return open_library(file)
         except MultiBufferUnusable as exc:
-            reasons.append(exc.message)
+            reasons.append(exc)
     folders = ", ".join(map(str, _library_folders()))
-    raise MultiBufferUnusable(f"{'; '.join(reasons)}; searched {folders} and the loader's path")
+    is_installed = any(not isinstance(each, MultiBufferNotInstalled) for each in reasons)
+    raise (MultiBufferUnusable if is_installed else MultiBufferNotInstalled)(
+        f"{'; '.join(each.message for each in reasons)}; searched {folders} and the loader's path"
+    )
 
 
 def open_library(file: str) -> MultiBufferLibrary:
     """Load the library from a file, or by a name that the dynamic loader resolves.
 
-    Errors:  MultiBufferUnusable.
+    Errors:  MultiBufferUnusable; MultiBufferNotInstalled if the file does not exist.
     """
     try:
         return MultiBufferLibrary(_load(file), file)
     except OSError as exc:
-        raise MultiBufferUnusable(f"the library cannot be loaded: {exc}") from exc
+        # The loader names the missing file, which may be another one that the library is linked to.
+        is_missing = file in str(exc) and "No such file" in str(exc)
+        error = MultiBufferNotInstalled if is_missing else MultiBufferUnusable
+        raise error(f"the library cannot be loaded: {exc}") from exc
 
 
 def _load(file: str) -> ctypes.CDLL:

@@ -72,14 +72,20 @@ class HttpRequest:
 
 
 def create_app(
-    directory: Directory, admit: Admit, tenant_id: str, domain: str, clock: Clock
+    directory: Directory,
+    admit: Admit,
+    tenant_id: str,
+    domain: str,
+    clock: Clock,
+    *,
+    hash_password: Callable[[str], str],
 ) -> App:
     """Create the application that serves Microsoft Graph for one tenant.
 
     Shapes:  `domain` is the domain in the names of the tenant's users. URLs in responses have the host of the
              request if it is a loopback host, otherwise Microsoft's host.
     """
-    context = GraphContext(tenant_id=tenant_id, domain=domain.lower())
+    context = GraphContext(tenant_id=tenant_id, domain=domain.lower(), hash_password=hash_password)
     return GraphApp(directory, admit, context, clock)
 
 

@@ -17,10 +17,11 @@ GraphResponse = tuple[int, JsonObject | int | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphContext:
-    """The tenant that an instance of Graph serves."""
+    """The tenant that an instance of Graph serves, and the function that hashes passwords of users."""
 
     tenant_id: str
     domain: str
+    hash_password: Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from podpass.directory.graph.errors import MalformedRequest
 from podpass.http.request_path import InvalidPath, split_path
 
 VERSIONS = ("v1.0", "beta")
+USERINFO = ("oidc", "userinfo")
 _MAX_SEGMENTS = 10
 _KEYED = re.compile(
     r"(?P<name>[A-Za-z.$]+)\((?:(?P<key>[A-Za-z]+)=)?(?P<value>[^()].*|)\)", re.DOTALL
@@ -28,7 +29,7 @@ PathStep = str | ObjectKey
 
 
 def parse_path(raw_path: bytes) -> tuple[str, tuple[PathStep, ...]]:
-    """Parse a path into its version and its steps: names and keys.
+    """Parse a path into its version and its steps: names and keys. The OIDC endpoint has no version.
 
     Shapes:  `/v1.0/applications(appId='x')/owners` gives ("applications", ObjectKey, "owners"). A key after a
              slash is returned as text; the route table decides that it is a key.
@@ -38,6 +39,8 @@ def parse_path(raw_path: bytes) -> tuple[str, tuple[PathStep, ...]]:
         parts = [part for part in split_path(raw_path, limit=_MAX_SEGMENTS) if part]
     except InvalidPath as exc:
         raise MalformedRequest(exc.message) from exc
+    if tuple(part.lower() for part in parts) == USERINFO:
+        return "", USERINFO
     if not parts or parts[0] not in VERSIONS:
         raise MalformedRequest("A path of Graph must begin with /v1.0 or /beta.")
     steps: list[PathStep] = []

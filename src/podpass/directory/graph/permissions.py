@@ -124,9 +124,13 @@ CHECK_USER_MEMBERSHIPS = RequiredPermissions(
 READ_USERS = RequiredPermissions(
     sufficient=_any_of("User.Read.All", "User.ReadWrite.All", *_DIRECTORY)
 )
+CREATE_USER = RequiredPermissions(
+    sufficient=_any_of("User.ReadWrite.All", "Directory.ReadWrite.All"), writes=True
+)
 READ_GROUPS = RequiredPermissions(
     sufficient=_any_of("Group.Read.All", "Group.ReadWrite.All", *_DIRECTORY)
 )
 READ_ORGANIZATION = RequiredPermissions(sufficient=_any_of("Organization.Read.All", *_DIRECTORY))
 READ_DOMAINS = RequiredPermissions(sufficient=_any_of("Domain.Read.All", *_DIRECTORY))
 ME = RequiredPermissions(users_only=True)
+USERINFO = RequiredPermissions(sufficient=_any_of("openid"))

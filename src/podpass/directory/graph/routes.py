@@ -16,7 +16,7 @@ from podpass.directory.graph import (
 from podpass.directory.graph import permissions as may
 from podpass.directory.graph.errors import GraphMethodNotAllowed, unknown_segment
 from podpass.directory.graph.model import GraphOperation, GraphRequest, GraphResponse
-from podpass.directory.graph.paths import ObjectKey, PathStep
+from podpass.directory.graph.paths import USERINFO, ObjectKey, PathStep
 from podpass.directory.graph.permissions import RequiredPermissions
 
 Path = tuple[str, ...]
@@ -156,7 +156,18 @@ _OTHERS: dict[Path, Methods] = {
     ),
     ("me", "memberof"): _get("list memberships", may.ME, users.list_nothing),
     ("me", "transitivememberof"): _get("list memberships", may.ME, users.list_nothing),
-    ("users",): _get("list users", may.READ_USERS, users.list_users),
+    USERINFO: {
+        method: GraphOperation(
+            title="read the claims of the signed-in user",
+            needs=may.USERINFO,
+            run=users.get_userinfo,
+        )
+        for method in ("GET", "POST")
+    },
+    ("users",): {
+        **_get("list users", may.READ_USERS, users.list_users),
+        **_post("create a user", may.CREATE_USER, users.create_user),
+    },
     ("users", "*"): _get("read a user", may.READ_USERS, users.get_user),
     ("users", "*", "memberof"): _get("list memberships", may.READ_USERS, users.list_nothing),
     ("users", "*", "getmembergroups"): _post(

@@ -1,9 +1,23 @@
 """Users, the organization and its domain. Groups do not exist, so their collections are empty."""
 
+import asyncio
+import re
+import uuid
+
+from podpass import names
+from podpass.directory import errors
 from podpass.directory.graph import paging, wire
-from podpass.directory.graph.errors import not_found
+from podpass.directory.graph.errors import InvalidRequest, QuotaExceeded, not_found
 from podpass.directory.graph.filters import FilterSchema
 from podpass.directory.graph.model import GraphRequest, GraphResponse, JsonObject
+from podpass.directory.graph.properties import (
+    invalid_value,
+    missing_property,
+    object_of,
+    one_of,
+    parse_properties,
+    text,
+)
 from podpass.directory.model import User
 from podpass.guids import is_guid
 
@@ -30,6 +44,23 @@ _GROUPS = FilterSchema(
 )
 _DOMAINS = FilterSchema(name="domain", scanned=frozenset({"id"}))
 _ORGANIZATION = FilterSchema(name="organization", scanned=frozenset({"id"}))
+# A user is always enabled, and keeps the first password: podpass has no page to change it.
+_WRITABLE = {
+    "accountEnabled": one_of(True),
+    "displayName": text(256, least=1),
+    "mailNickname": text(64, least=1),
+    "passwordProfile": object_of(
+        {
+            "password": text(256, least=8),
+            "forceChangePasswordNextSignIn": one_of(False),
+            "forceChangePasswordNextSignInWithMfa": one_of(False),
+        }
+    ),
+    "userPrincipalName": text(113, least=1),
+}
+# Three of these kinds of characters must be in a password, as in Entra.
+_KINDS_OF_CHARACTERS = (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^A-Za-z0-9]")
+_MIN_KINDS = 3
 # The properties that Graph returns without `$select`.
 _DEFAULT_PROPERTIES = (
     "businessPhones",
@@ -84,12 +115,76 @@ async def get_signed_in_user(request: GraphRequest) -> GraphResponse:
     return _respond(request, found)
 
 
+async def get_userinfo(request: GraphRequest) -> GraphResponse:
+    """Return the claims of the signed-in user (OpenID Connect Core, section 5.3).
+
+    `sub` equals that of the client's ID token. A user of this directory has neither first nor last name, and
+    its name is its email address.
+    """
+    caller = request.caller
+    found = await request.directory.users.get(caller.object_id)
+    if found is None:
+        raise not_found(caller.object_id)
+    claims: JsonObject = {
+        "sub": found.pairwise_subject(caller.app_id),
+        "picture": f"https://{names.GRAPH_HOST}/v1.0/me/photo/$value",
+    }
+    if "profile" in caller.scopes:
+        claims["name"] = found.display_name or found.name
+    if "email" in caller.scopes:
+        claims["email"] = found.name
+    return 200, claims
+
+
 async def list_users(request: GraphRequest) -> GraphResponse:
     found = await request.directory.users.list(request.context.tenant_id, limit=MAX_USERS)
     answer = paging.list_items(request, [to_json(user) for user in found], _USERS, "users")
     if not request.options.select and isinstance(answer[1], dict):
         answer[1]["value"] = [default_properties(item) for item in answer[1]["value"]]
     return answer
+
+
+async def create_user(request: GraphRequest) -> GraphResponse:
+    """Create a user who can sign in at once with the given password.
+
+    Errors:  GraphError.
+    """
+    given = parse_properties(request.body, _WRITABLE, frozenset())
+    for name in _WRITABLE.keys() - {"mailNickname"}:
+        if name not in given:
+            raise missing_property(name)
+    name, context, users = given["userPrincipalName"], request.context, request.directory.users
+    local_part, _, domain = name.partition("@")
+    if domain.lower() != context.domain:
+        raise invalid_value("userPrincipalName", f"a name in the domain {context.domain}")
+    if given.get("mailNickname", local_part) != local_part:
+        raise invalid_value("mailNickname", "the part of userPrincipalName before the @")
+    password = given["passwordProfile"].get("password", "")
+    if sum(bool(re.search(each, password)) for each in _KINDS_OF_CHARACTERS) < _MIN_KINDS:
+        raise invalid_value(
+            "passwordProfile.password",
+            "text of 8 to 256 characters with three of: lower case, upper case, digits, symbols",
+        )
+    if len(await users.list(context.tenant_id, limit=MAX_USERS)) == MAX_USERS:
+        raise QuotaExceeded(f"The tenant has {MAX_USERS} users, the maximum.")
+    user = User(
+        id=str(uuid.uuid4()),
+        tenant_id=context.tenant_id,
+        name=name,
+        display_name=given["displayName"],
+        password=await asyncio.to_thread(context.hash_password, password),
+        created=request.now,
+    )
+    try:
+        await users.put(user)
+    except errors.Conflict as exc:
+        raise InvalidRequest(
+            f"The user {name} exists already.", conflict="userPrincipalName"
+        ) from exc
+    except errors.InvalidValue as exc:
+        raise invalid_value("userPrincipalName", "a valid name of a user") from exc
+    item = default_properties(to_json(user))
+    return paging.object_response(request, item, "user", "users", status=201)
 
 
 async def get_user(request: GraphRequest) -> GraphResponse:

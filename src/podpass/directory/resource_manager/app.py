@@ -128,6 +128,8 @@ class ResourceManagerApp(ApiFrame[ManagerResponse, ManagerProgress]):
         match = self._table.find(method, segments)
         progress.asked = f"{match.operation.title} {path}"
         await self._authorize(caller, match, progress)
+        # After the path: a path that is not served is the cause, whatever its filter is.
+        parameters = query.with_filter(parameters)
         body = await _read_body(scope, receive) if match.operation.reads_body else {}
         context = self._context(scope, progress, caller, path, match, parameters, body)
         name = caller.name or caller.app_id

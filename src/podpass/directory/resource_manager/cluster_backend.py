@@ -34,6 +34,22 @@ class ConnectionObjects:
     client_id: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterCommand:
+    """A command that was started in the cluster, and its state.
+
+    Shapes:  `state` is Running, Succeeded (the command has ended, with any exit code) or Failed (it did not
+             run, for a `reason`); the times are RFC 3339.
+    """
+
+    state: str
+    started: str
+    finished: str = ""
+    exit_code: int | None = None
+    logs: str = ""
+    reason: str = ""
+
+
 class ClusterBackend(Protocol):
     """The instance's own cluster; it exists independently of the resource in Resource Manager.
 
@@ -51,8 +67,12 @@ class ClusterBackend(Protocol):
         """Return whether the webhook is registered."""
         ...
 
-    def kubeconfig(self, name: str) -> bytes:
-        """Return a kubeconfig in which the cluster has this name."""
+    def kubeconfig(self, name: str, user: str, *, entra: bool) -> bytes:
+        """Return a kubeconfig in which the cluster and the user have these names.
+
+        Shapes:  with `entra`, the user signs in to Entra, if the cluster accepts Entra's tokens; otherwise it
+                 is the administrator.
+        """
         ...
 
     async def set_workload_identity(self, on: bool) -> None:
@@ -64,6 +84,17 @@ class ClusterBackend(Protocol):
 
         Errors:  ManagerError, if the namespace does not exist or an object has another owner.
         """
+        ...
+
+    async def run_command(self, command: str, token: str) -> str:
+        """Start a shell command in the cluster; return its ID.
+
+        Shapes:  the command has the rights of the user of `token`; without it, those of the administrator.
+        """
+        ...
+
+    async def command_result(self, command_id: str) -> ClusterCommand | None:
+        """Return the state of a command, or None for an unknown ID."""
         ...
 
     def check_rotation(self) -> None:

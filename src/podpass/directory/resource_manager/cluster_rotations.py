@@ -4,12 +4,8 @@ Source:  https://learn.microsoft.com/rest/api/aks/managed-clusters/rotate-servic
          https://learn.microsoft.com/rest/api/aks/managed-clusters/rotate-cluster-certificates
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from podpass.directory.model import Cluster
 from podpass.directory.resource_manager import clusters, errors, operations
-from podpass.directory.resource_manager.cluster_backend import ClusterOperationRefused
 from podpass.directory.resource_manager.cluster_wire import TYPE, is_issuer_enabled
 from podpass.directory.resource_manager.model import (
     ManagerOperation,
@@ -17,19 +13,18 @@ from podpass.directory.resource_manager.model import (
     OperationContext,
     Route,
 )
-from podpass.directory.store import audit_writer
 
 _KEYS, _CERTIFICATES = "rotateServiceAccountSigningKeys", "rotateClusterCertificates"
 
 
 async def _rotate_keys(context: OperationContext) -> ManagerResponse:
-    with clusters.exclusive(context), _refusals():
+    with clusters.exclusive(context), clusters.converting_refusals():
         cluster = await clusters.require(context)
         if not is_issuer_enabled(cluster.document):
             text = f"The OIDC issuer of the cluster '{cluster.name}' is not enabled."
             raise errors.bad_request("OIDCIssuerNotEnabled", text)
         context.cluster.check_rotation()
-        await _record(context, cluster, _KEYS)
+        await clusters.record(context, cluster, f"{TYPE}/{_KEYS}/action")
         complete_at = await context.cluster.rotate_signing_keys()
     return _accepted(context, cluster, context.operations.complete(complete_at))
 
@@ -37,10 +32,10 @@ async def _rotate_keys(context: OperationContext) -> ManagerResponse:
 async def _rotate_certificates(context: OperationContext) -> ManagerResponse:
     clusters.lock(context)
     try:
-        with _refusals():
+        with clusters.converting_refusals():
             cluster = await clusters.require(context)
             context.cluster.check_rotation()
-            await _record(context, cluster, _CERTIFICATES)
+            await clusters.record(context, cluster, f"{TYPE}/{_CERTIFICATES}/action")
             # Before the response: an accepted rotation must survive a crash.
             work = context.cluster.begin_certificate_rotation()
         operation = context.operations.start(work, TYPE, context.now)
@@ -48,21 +43,6 @@ async def _rotate_certificates(context: OperationContext) -> ManagerResponse:
         context.operations.unlock(TYPE)
         raise
     return _accepted(context, cluster, operation)
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    try:
-        yield
-    except ClusterOperationRefused as exc:
-        code = "OperationNotAllowed" if exc.status == 409 else "NotImplemented"
-        raise errors.ManagerError(exc.status, code, f"{exc.message}.") from exc
-
-
-async def _record(context: OperationContext, cluster: Cluster, verb: str) -> None:
-    action = f"{TYPE}/{verb}/action"
-    entry = audit_writer.create_entry(action, cluster.resource_id, context.now)
-    await context.directory.audit.record(entry)
 
 
 def _accepted(context: OperationContext, cluster: Cluster, operation: str) -> ManagerResponse:

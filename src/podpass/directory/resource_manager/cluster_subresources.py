@@ -115,7 +115,7 @@ async def _get_access_profile(context: OperationContext) -> ManagerResponse:
     if role is None:
         text = f"There is no access profile '{context.params['role']}'."
         raise errors.not_found("NotFound", text)
-    value = await clusters.issue_kubeconfig(context, cluster, _LIST_CREDENTIAL)
+    value = await clusters.issue_kubeconfig(context, cluster, _LIST_CREDENTIAL, role)
     body: dict[str, Any] = {
         "id": f"{cluster.resource_id}/accessProfiles/{role}",
         "name": role,

@@ -106,6 +106,11 @@ def is_workload_identity_enabled(document: Mapping[str, Any]) -> bool:
     return bool(security.get("workloadIdentity", {}).get("enabled", True))
 
 
+def has_entra_integration(document: Mapping[str, Any]) -> bool:
+    """Return whether users of the cluster sign in to Entra, as after `az aks create --enable-aad`."""
+    return bool(document.get("properties", {}).get("aadProfile"))
+
+
 def record_features(
     document: Mapping[str, Any], *, issuer: bool, workload_identity: bool
 ) -> dict[str, Any]:

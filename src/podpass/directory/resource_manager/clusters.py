@@ -15,6 +15,7 @@ from podpass.directory.resource_manager import (
     resources,
     wire,
 )
+from podpass.directory.resource_manager.cluster_backend import ClusterOperationRefused
 from podpass.directory.resource_manager.cluster_wire import TYPE, ClusterUpdate
 from podpass.directory.resource_manager.model import (
     ManagerOperation,
@@ -24,6 +25,9 @@ from podpass.directory.resource_manager.model import (
     crud_routes,
 )
 from podpass.directory.store import audit_writer
+
+# With Entra integration, the user of this kubeconfig signs in to Entra.
+_ENTRA_PROFILE = "clusterUser"
 
 
 async def find(context: OperationContext) -> Cluster | None:
@@ -241,13 +245,35 @@ def _etag(context: OperationContext, cluster: Cluster | None) -> str | None:
     )
 
 
-async def issue_kubeconfig(context: OperationContext, cluster: Cluster, action: str) -> str:
-    """Return a kubeconfig in Base64 and record it in the audit: it grants cluster administration."""
-    value = base64.b64encode(context.cluster.kubeconfig(cluster.name)).decode()
-    await context.directory.audit.record(
-        audit_writer.create_entry(action, cluster.resource_id, context.now)
-    )
-    return value
+async def issue_kubeconfig(
+    context: OperationContext, cluster: Cluster, action: str, profile: str
+) -> str:
+    """Return a kubeconfig in Base64 and record it in the audit: most grant cluster administration."""
+    entra = profile == _ENTRA_PROFILE and cluster_wire.has_entra_integration(cluster.document)
+    user = f"{profile}_{cluster.group}_{cluster.name}"
+    with converting_refusals():
+        content = context.cluster.kubeconfig(cluster.name, user, entra=entra)
+    await record(context, cluster, action)
+    return base64.b64encode(content).decode()
+
+
+@contextmanager
+def converting_refusals() -> Iterator[None]:
+    """Convert refusals of the cluster into errors of Resource Manager.
+
+    Errors:  ManagerError.
+    """
+    try:
+        yield
+    except ClusterOperationRefused as exc:
+        code = "OperationNotAllowed" if exc.status == 409 else "NotImplemented"
+        raise errors.ManagerError(exc.status, code, f"{exc.message}.") from exc
+
+
+async def record(context: OperationContext, cluster: Cluster, action: str) -> None:
+    """Record in the audit an action on the cluster that changes nothing in the directory."""
+    entry = audit_writer.create_entry(action, cluster.resource_id, context.now)
+    await context.directory.audit.record(entry)
 
 
 def credentials_handler(
@@ -256,7 +282,9 @@ def credentials_handler(
     """Return the operation that returns a kubeconfig with a name."""
 
     async def run(context: OperationContext) -> ManagerResponse:
-        value = await issue_kubeconfig(context, await require(context), f"{TYPE}/{verb}/action")
+        value = await issue_kubeconfig(
+            context, await require(context), f"{TYPE}/{verb}/action", name
+        )
         return ManagerResponse(body={"kubeconfigs": [{"name": name, "value": value}]})
 
     return run

@@ -99,11 +99,16 @@ def resource_not_found(kind: str, name: str, group: str) -> ManagerError:
     )
 
 
+# Parts of paths that are not served, in lower case, and what to use instead.
+_INSTEAD = {
+    "/providers/microsoft.insights/eventtypes/": "`podpass audit` lists who changed what",
+}
+
+
 def not_served(method: str, path: str) -> ManagerError:
-    return not_found(
-        "NotFound",
-        f"podpass does not serve {method} {path}; see docs/guides/resource-manager.md for the served paths.",
-    )
+    instead = [text for part, text in _INSTEAD.items() if part in path.lower()]
+    hint = [*instead, "see docs/guides/resource-manager.md for the served paths"][0]
+    return not_found("NotFound", f"podpass does not serve {method} {path}; {hint}.")
 
 
 def precondition_failed(what: str) -> ManagerError:

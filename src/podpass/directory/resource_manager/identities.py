@@ -4,12 +4,12 @@ Source:  https://learn.microsoft.com/rest/api/managedidentity/user-assigned-iden
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from podpass.directory import resource_ids, rules
-from podpass.directory.model import Identity, IdentityKind
+from podpass.directory.model import Cluster, Identity, IdentityKind, OtherResource
 from podpass.directory.resource_manager import errors, paging, resources, wire
 from podpass.directory.resource_manager.model import (
     ManagerOperation,
@@ -22,6 +22,7 @@ from podpass.directory.resource_manager.model import (
 TYPE = "Microsoft.ManagedIdentity/userAssignedIdentities"
 _NOUN = "managed identity"
 _ISOLATION = ("None", "Regional")
+_MAX_ASSOCIATED = 1000
 
 
 def to_json(identity: Identity) -> dict[str, Any]:
@@ -134,6 +135,34 @@ async def _delete(context: OperationContext) -> ManagerResponse:
     return ManagerResponse(status=200)
 
 
+async def _list_associated(context: OperationContext) -> ManagerResponse:
+    """List the resources to which an identity is assigned: the cluster, and stored resources."""
+    identity = await require(context, context.name)
+    sub, directory = context.subscription_id, context.directory
+    clusters = await directory.clusters.page(sub, limit=1)
+    others = await directory.other_resources.page(sub, limit=_MAX_ASSOCIATED)
+    holders: list[Cluster | OtherResource] = [*clusters, *others]
+    found = [
+        {
+            "id": each.resource_id,
+            "name": each.name,
+            "type": each.type if isinstance(each, OtherResource) else resources.CLUSTER,
+            "resourceGroup": each.resource_id.split("/")[4],
+            "subscriptionId": sub,
+            "subscriptionDisplayName": context.subscription.subscription_name,
+        }
+        for each in holders
+        if (identity.resource_id or "").lower() in _assigned_identities(each.document)
+    ]
+    return ManagerResponse(body={"value": found, "totalCount": len(found)})
+
+
+def _assigned_identities(document: Mapping[str, Any]) -> set[str]:
+    """Return the IDs in the `identity` of a resource, in lower case."""
+    assigned = (document.get("identity") or {}).get("userAssignedIdentities")
+    return {name.lower() for name in assigned} if isinstance(assigned, dict) else set()
+
+
 async def _list(context: OperationContext) -> ManagerResponse:
     context.query.filter.require_known(frozenset())
     sub = context.subscription_id
@@ -170,4 +199,13 @@ ROUTES = (
     Route(method="GET", path=f"{_SUB}/providers/{TYPE}", operation=_LIST),
     Route(method="GET", path=_ALL, operation=_LIST),
     *crud_routes(_ONE, TYPE, "identity", get=_get, put=_put, patch=_patch, delete=_delete),
+    Route(
+        method="POST",
+        path=f"{_ONE}/listAssociatedResources",
+        operation=ManagerOperation(
+            title="list resources of identity",
+            action=f"{TYPE}/listAssociatedResources/action",
+            run=_list_associated,
+        ),
+    ),
 )

@@ -54,7 +54,7 @@ class QueryParameters:
     """
 
     api_version: str
-    filter: Filter
+    filter: Filter = field(default_factory=Filter)
     top: int | None = None
     after: str = ""
     raw: Mapping[str, str] = field(default_factory=dict)

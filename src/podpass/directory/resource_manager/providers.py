@@ -6,6 +6,7 @@ from typing import Any
 from podpass.directory.dns import TYPE as DNS_ZONES
 from podpass.directory.resource_manager import (
     cluster_wire,
+    empty_lists,
     errors,
     federated_credentials,
     identities,
@@ -61,13 +62,14 @@ _SERVED: Mapping[str, Mapping[str, tuple[bool, tuple[str, ...]]]] = {
 }
 
 
-_TYPES = {
-    **_SERVED,
-    **{
-        kind.partition("/")[0]: {kind: (True, other_resources.API_VERSIONS)}
-        for kind in other_resources.TYPES
-    },
+_OTHERS = {
+    **dict.fromkeys(other_resources.TYPES, (True, other_resources.API_VERSIONS)),
+    **{kind: (True, versions) for kind, versions in empty_lists.RESOURCES.items()},
+    **{kind: (False, versions) for kind, versions in empty_lists.EXTENSIONS.items()},
 }
+_TYPES = {namespace: dict(types) for namespace, types in _SERVED.items()}
+for _kind, _facts in _OTHERS.items():
+    _TYPES.setdefault(_kind.partition("/")[0], {})[_kind] = _facts
 
 
 def _to_json(namespace: str, parent: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -18,7 +19,7 @@ _API_VERSION = re.compile(
 
 
 def parse(query: bytes) -> QueryParameters:
-    """Parse a query, which must have unique parameters and a valid api-version.
+    """Parse a query, which must have unique parameters and a valid api-version, except its filter.
 
     Errors:  ManagerError.
     """
@@ -33,11 +34,19 @@ def parse(query: bytes) -> QueryParameters:
         raise bad_request("InvalidRequestUri", "A query parameter occurs twice.")
     return QueryParameters(
         api_version=_parse_api_version(found.get("api-version", "")),
-        filter=filters.parse(found.get("$filter", "")),
         top=_parse_top(found.get("$top")),
         after=_parse_after(found.get("$skiptoken", "")),
         raw={name: value for name, value in pairs if name.lower() != "$skiptoken"},
     )
+
+
+def with_filter(query: QueryParameters) -> QueryParameters:
+    """Return the query of a path that is served, with its filter.
+
+    Errors:  ManagerError.
+    """
+    given = {name.lower(): value for name, value in query.raw.items()}
+    return replace(query, filter=filters.parse(given.get("$filter", "")))
 
 
 def _parse_api_version(given: str) -> str:

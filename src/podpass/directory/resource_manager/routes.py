@@ -1,11 +1,14 @@
 """The route table of Resource Manager."""
 
 from podpass.directory.resource_manager import (
+    cluster_commands,
     cluster_rotations,
     cluster_subresources,
     clusters,
     deleted_vaults,
     dns_zones,
+    empty_lists,
+    features,
     federated_credentials,
     groups,
     identities,
@@ -33,10 +36,13 @@ _SERVED = (
     *deleted_vaults.ROUTES,
     *dns_zones.ROUTES,
     *clusters.ROUTES,
+    *cluster_commands.ROUTES,
     *cluster_rotations.ROUTES,
     *cluster_subresources.ROUTES,
     *linkers.ROUTES,
     *other_resources.ROUTES,
+    *empty_lists.ROUTES,
+    *features.ROUTES,
     *operations.ROUTES,
 )
 

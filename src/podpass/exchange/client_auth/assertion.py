@@ -87,6 +87,14 @@ def read_claims(token: UnverifiedToken, algorithms: Sequence[str]) -> Unverified
     )
 
 
+def read_pod(token: UnverifiedToken) -> str:
+    """Return the name of the pod that a token of Kubernetes is bound to; empty if it is bound to none."""
+    cluster = token.claims.get("kubernetes.io")
+    pod = cluster.get("pod") if isinstance(cluster, Mapping) else None
+    name = pod.get("name") if isinstance(pod, Mapping) else None
+    return name if isinstance(name, str) else ""
+
+
 def key_hex(key_id: str) -> str:
     """Format a key ID like Entra: upper-case hex of its bytes; unchanged if it is not base64url."""
     try:

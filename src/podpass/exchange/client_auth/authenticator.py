@@ -2,7 +2,8 @@
 
 `ClientAuthenticator.authenticate` runs the steps from `credential` to `time` of `errors.model.STEPS`, for
 every grant. A federated credential must match the assertion before the keys of its issuer are fetched, so no
-caller can choose a URL that the service fetches.
+caller can choose a URL that the service fetches. For a token of this service, the step `trust` ends with the
+rule of one federated hop (AADSTS700231).
 """
 
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from podpass.exchange.client_auth.assertion import (
     parse_assertion,
     peek_claim,
     read_claims,
+    read_pod,
 )
 from podpass.exchange.client_auth.client_secret import check_secret
 from podpass.exchange.client_auth.directory_lookup import DirectoryReader
@@ -55,10 +57,14 @@ class Acr(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientAuthentication:
-    """The method that authenticated a client, and the name of the credential."""
+    """The method that authenticated a client, and the name of the credential.
+
+    Shapes:  `is_federated` is whether the credential is a stored federated credential.
+    """
 
     acr: Acr
     credential: str = ""
+    is_federated: bool = False
 
 
 class PublishedKeySet(Protocol):
@@ -138,7 +144,7 @@ class ClientAuthenticator:
         check_lifetime(assertion, self._settings.assertion_seconds)
         await self._check_signature(assertion, credential, facts)
         check_time(assertion, self._clock(), self._settings.early_seconds)
-        return ClientAuthentication(acr=Acr.ASSERTION, credential=credential.name)
+        return _federated(credential)
 
     async def _by_managed_identity(
         self, token: jose.UnverifiedToken, tenant: Tenant, identity: Identity, facts: Facts
@@ -161,7 +167,7 @@ class ClientAuthenticator:
         check_lifetime(assertion, settings.assertion_seconds)
         managed_identity.check_signature(assertion, credential, self._keys.published)
         check_time(assertion, now, settings.early_seconds)
-        return ClientAuthentication(acr=Acr.ASSERTION, credential=credential.name)
+        return _federated(credential)
 
     def _by_certificate(
         self,
@@ -215,6 +221,10 @@ class ClientAuthenticator:
         raise AadstsError(7000274)
 
 
+def _federated(credential: FederatedCredential) -> ClientAuthentication:
+    return ClientAuthentication(acr=Acr.ASSERTION, credential=credential.name, is_federated=True)
+
+
 def _record_skipped(facts: Facts, steps: tuple[str, ...]) -> None:
     """Record for the log which steps do not apply to this kind of credential."""
     facts["skipped"] = (*facts.get("skipped", ()), *steps)
@@ -228,6 +238,8 @@ def _record_claims(assertion: UnverifiedAssertion, facts: Facts) -> None:
         kid=assertion.key_id,
         exp=assertion.expires,
     )
+    if pod := read_pod(assertion.token):
+        facts["pod"] = pod
 
 
 def check_credential_parameters(request: TokenRequest) -> None:

@@ -3,6 +3,9 @@
 Entra calls this a managed identity as a federated credential. The token must have the exchange as its only
 audience, must be an app token, and its managed identity must still exist. Any other token of this service is
 for the resource in its `aud`: if it were accepted here, that resource could impersonate the client.
+
+As in Entra, a federated credential is one hop: the managed identity must have got the token without one, from
+the managed identity endpoint.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,6 +22,8 @@ from podpass.exchange.signing.key import AuthorityKey
 from podpass.guids import is_guid
 
 ALGORITHMS = ("RS256",)
+# The claim that marks tokens obtained with a federated credential; `access_token` sets it.
+FEDERATION_CLAIM = "xms_ficinfo"
 
 
 def issuer_prefixes(origins: Iterable[str], cloud: Cloud) -> tuple[str, ...]:
@@ -81,14 +86,16 @@ def issuing_client_id(assertion: UnverifiedAssertion) -> str:
 
 
 def check_issuing_identity(assertion: UnverifiedAssertion, issuing: Identity | None) -> None:
-    """Check that the token was issued to an enabled managed identity, and that it is the token's subject.
+    """Check that an enabled managed identity is the token's client and subject, and used no federation.
 
-    Errors:  AadstsError 700226.
+    Errors:  AadstsError 700226, 700231.
     """
     if issuing is None or not issuing.enabled or issuing.kind is not IdentityKind.MANAGED_IDENTITY:
         raise AadstsError(700226)
     if issuing.object_id != assertion.subject:
         raise AadstsError(700226)
+    if FEDERATION_CLAIM in assertion.token.claims:
+        raise AadstsError(700231)
 
 
 def check_signature(

@@ -173,6 +173,19 @@ ASSERTION_ROWS = (
         resolution="Use a managed identity, or authenticate the application with a credential of its own",
     ),
     AadstsEntry(
+        number=700231,
+        step="trust",
+        error="invalid_client",
+        text="A token that was obtained with a federated credential may not be used as federated credential.",
+        cause="The managed identity got this token with a federated credential, for example with a pod's "
+        "token or from the migration sidecar. One federated hop is allowed; the application's credential "
+        "matches, so no change of it helps.",
+        resolution="Add a federated credential with the cluster's issuer and the ServiceAccount's subject to "
+        "the application itself, and annotate the ServiceAccount with its client ID. Or authenticate the "
+        "application with a certificate, or with a managed identity's token from the managed identity "
+        "endpoint of a node, virtual machine or App Service",
+    ),
+    AadstsEntry(
         number=70023,
         step="lifetime",
         error="invalid_client",

@@ -6,17 +6,22 @@
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from podpass import guids
+from podpass.exchange.errors import issuer_reasons
 from podpass.exchange.errors.catalogue import TABLE
 from podpass.exchange.errors.model import http_status
 from podpass.exchange.errors.other_errors import ENTRA_ONLY_ROWS
 
 MAX_CODES = 20
+ISSUER_FAILED = 501661
+_REASON = re.compile(r"\((\w+)\)")
 _NAMED = re.compile(r"AADSTS\s?([0-9]{5,8})", re.IGNORECASE)
 _LISTED = re.compile(r'error_codes\\?["\']?\s*[:=]\s*\[([0-9,\s]+)\]')
 _CODE = r"(?:[0-9]{4,8}|AADSTS\s?[0-9]{1,8})"
+_MAX_MESSAGE = 600
+_MESSAGE_END = re.compile(r'\s*(?:Trace ID:|Correlation ID:|[\n\r"\\])')
 _BARE = re.compile(rf"\s*{_CODE}(?:[\s,]+{_CODE})*\s*", re.IGNORECASE)
 _SEPARATOR = r'["\'\\:=\s]{1,6}'
 _FACTS = {
@@ -53,15 +58,30 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedError:
-    """The numbers in the text of an error, in their order, and its correlation ID, trace ID and timestamp."""
+    """The numbers in the text of an error, in their order, and its correlation ID, trace ID and timestamp.
+
+    Shapes:  `messages` has the message that follows a number in the text, without these IDs.
+    """
 
     numbers: tuple[int, ...]
     facts: Mapping[str, str]
+    messages: Mapping[int, str] = field(default_factory=dict)
 
 
-def find_explanation(number: int) -> Explanation | None:
-    """Return the explanation of a number; None if it is unknown."""
-    return _KNOWN.get(number)
+def find_explanation(number: int, message: str = "") -> Explanation | None:
+    """Return the explanation of a number; None if it is unknown.
+
+    Shapes:  with the message of an issuer's failure (501661), its resolution is that of the reason in it.
+    """
+    found = _KNOWN.get(number)
+    reason = _REASON.search(message) if number == ISSUER_FAILED else None
+    if found is None or reason is None or reason[1] not in issuer_reasons.REASONS:
+        return found
+    return replace(found, resolution=_sentence(issuer_reasons.REASONS[reason[1]][1]))
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def similar_numbers(number: int) -> tuple[int, ...]:
@@ -84,7 +104,16 @@ def parse_error_text(text: str) -> ParsedError:
         for several in _LISTED.findall(text):
             numbers += [int(each) for each in re.findall(r"[0-9]{1,8}", several)]
     found = {name: match[1] for name, pattern in _FACTS.items() if (match := pattern.search(text))}
-    return ParsedError(numbers=tuple(dict.fromkeys(numbers))[:MAX_CODES], facts=found)
+    first = tuple(dict.fromkeys(numbers))[:MAX_CODES]
+    messages = {number: said for number in first if (said := _find_message(text, number))}
+    return ParsedError(numbers=first, facts=found, messages=messages)
+
+
+def _find_message(text: str, number: int) -> str:
+    """Return the message after a number; empty if there is none, or if it is too long."""
+    _, _, rest = text.partition(f"AADSTS{number}: ")
+    said = _MESSAGE_END.split(rest[: _MAX_MESSAGE + 1], maxsplit=1)[0].strip()
+    return said if len(said) <= _MAX_MESSAGE else ""
 
 
 def _build_explanations() -> dict[int, Explanation]:

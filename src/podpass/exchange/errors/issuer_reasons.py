@@ -13,23 +13,32 @@ _ROWS = (
     (
         "name",
         "its host name does not resolve",
-        "check DNS where the token service runs; for the API server of a cluster, set --cluster-server",
+        (
+            "check DNS where the token service runs; for the API server of a cluster, `podpass authority"
+            " --cluster-server` sets another address"
+        ),
     ),
     (
         "address",
         "its host has an address that is not allowed",
-        "set --private-issuer, or --cluster-issuer for the API server of a cluster",
+        (
+            "`podpass authority --private-issuer` allows it, or --cluster-issuer for the API server of a"
+            " cluster; `podpass up` reads public issuers only"
+        ),
     ),
     (
         "unreachable",
         "the connection failed, or the certificate is not trusted",
-        "check the firewall, and --issuer-ca-file or --cluster-ca-file",
+        "check the firewall; for an own CA, `podpass authority` has --issuer-ca-file and --cluster-ca-file",
     ),
     ("timeout", "it took more than 3 seconds", "check the issuer and the network to it"),
     (
         "status",
         "it did not return status 200",
-        "let anonymous callers read both documents, or set --cluster-token-file for an API server",
+        (
+            "let anonymous callers read both documents, or use `podpass authority --cluster-token-file` for"
+            " an API server"
+        ),
     ),
     ("compressed", "the response is compressed", "check proxies in front of the issuer"),
     ("too_large", "a document is larger than 64 KiB", "publish fewer keys"),
@@ -52,7 +61,10 @@ _ROWS = (
     (
         "jwks_origin",
         "the keys are on another origin than the issuer",
-        "set --cluster-issuer if the issuer is the API server of a cluster, otherwise --jwks-origin",
+        (
+            "use `podpass authority --cluster-issuer` if the issuer is the API server of a cluster, otherwise"
+            " --jwks-origin"
+        ),
     ),
     ("too_many_keys", "more than three keys have the same kid", "give each key its own kid"),
     ("bad_key", "the second document is not a key set", "correct the keys of the issuer"),
@@ -64,12 +76,12 @@ _ROWS = (
     (
         "token_file",
         "the token for the API server cannot be read",
-        "check the file in --cluster-token-file",
+        "check the file of `podpass authority --cluster-token-file`",
     ),
     (
         "ca_file",
         "the CA of the API server cannot be read",
-        "check the file in --cluster-ca-file",
+        "check the file of `podpass authority --cluster-ca-file`",
     ),
 )
 REASONS = {reason: (problem, resolution) for reason, problem, resolution in _ROWS}

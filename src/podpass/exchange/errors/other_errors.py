@@ -58,13 +58,13 @@ ENTRA_ONLY_ROWS = (
         number=90061,
         error="invalid_request",
         cause="An older number for 501661: the issuer's documents could not be fetched or parsed.",
-        resolution="Fetch {issuer}/.well-known/openid-configuration from outside the cluster",
+        resolution="Fetch ISSUER/.well-known/openid-configuration from outside the cluster",
     ),
     EntraOnlyEntry(
         number=50166,
         error="invalid_request",
         cause="An older number for 501661: the issuer's documents could not be fetched or parsed.",
-        resolution="Fetch {issuer}/.well-known/openid-configuration from outside the cluster",
+        resolution="Fetch ISSUER/.well-known/openid-configuration from outside the cluster",
     ),
     EntraOnlyEntry(
         number=7000214,

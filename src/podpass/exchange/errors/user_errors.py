@@ -164,12 +164,11 @@ USER_ROWS = (
         step="grant",
         error="temporarily_unavailable",
         text="Too many requests; try again later.",
-        cause="The client or its address exceeded a limit (`--client-rate`, `--source-rate`, "
-        "`--source-device-codes`), its address sent too many refused requests (`--refused-rate`), or "
-        "there are "
-        "ten thousand pending device codes already, and a device code in use is not deleted for a new "
-        "one. The "
-        "status is 429, and `Retry-After` has the time until the next attempt.",
+        cause="The client or its address exceeded a limit of `podpass authority` (`--client-rate`, "
+        "`--source-rate`, `--source-device-codes`), its address sent too many refused requests "
+        "(`--refused-rate`), or there are ten thousand pending device codes already, and a device code in "
+        "use is not deleted for a new one. The status is 429, and `Retry-After` has the time until the next "
+        "attempt.",
         resolution="Wait for the time in `Retry-After`; a device code is pending for 15 minutes at most",
     ),
     AadstsEntry(

@@ -36,7 +36,7 @@ from podpass.exchange.sign_in.tokens import UserExchange
 from podpass.exchange.sign_in.used_forms import UsedForms
 from podpass.exchange.sign_in.users import UserAuthenticator
 from podpass.exchange.signing.key_set import AuthorityKeys
-from podpass.exchange.token_request import Facts, TokenRequest
+from podpass.exchange.token_request import Facts, TokenRequest, read_capabilities
 
 PASSWORD = "password"  # noqa: S105 the name of a grant
 REFRESH = "refresh_token"
@@ -100,6 +100,7 @@ class SignIn:
         facts["skipped"] = ASSERTION_STEPS
         tenant = await self.find_tenant(request.tenant, grant=request.get("grant_type"))
         check_request(request)
+        capabilities = read_capabilities(request)
         registered, client = await self.find_client(tenant, request.get("client_id"))
         facts["client_id"] = client.id
         authentication = await self._authenticate_client(registered, client, request, facts)
@@ -126,6 +127,7 @@ class SignIn:
                 ConsentScope(tenant=home, client=client, user=user), resource, requested
             ),
             roles=await self._directory.app_roles.roles_of(user.id, resource.app_id),
+            capabilities=capabilities,
             authenticated=grant.approval.authenticated,
             nonce=grant.nonce,
             origin=request.origin,

@@ -3,7 +3,6 @@
 Source: Entra's access token and id token references.
 """
 
-import hashlib
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -38,8 +37,8 @@ MEMBER = "b79fbf4d-3ef9-4689-8143-76b194e85509"
 class UserExchange:
     """The verified sign-in of a user.
 
-    Shapes:  `permissions` are the granted ones, `roles` the user's app roles in the resource; `version` is
-             that of the endpoint.
+    Shapes:  `permissions` are the granted ones, `roles` the user's app roles in the resource;
+             `capabilities` is the claim `xms_cc`; `version` is that of the endpoint.
     """
 
     tenant: Tenant
@@ -50,16 +49,12 @@ class UserExchange:
     requested: RequestedScope
     permissions: tuple[str, ...]
     roles: tuple[str, ...]
+    capabilities: tuple[str, ...] = ()
     authenticated: int
     nonce: str
     origin: str
     version: int
     cloud: Cloud = PUBLIC
-
-
-def pairwise_subject(user: User, app_id: str) -> str:
-    """Return the subject of a user for one application; it differs for each application."""
-    return jose.b64encode(hashlib.sha256(f"{app_id}:{user.tenant_id}:{user.id}".encode()).digest())
 
 
 def build_access_claims(
@@ -81,7 +76,7 @@ def build_access_claims(
         "name": user.display_name or user.name,
         "oid": user.id,
         "scp": " ".join(exchange.permissions),
-        "sub": pairwise_subject(user, resource.app_id),
+        "sub": user.pairwise_subject(resource.app_id),
         "tid": exchange.tenant.id,
         "uti": uti,
         "wids": [GLOBAL_ADMINISTRATOR, MEMBER] if administers else [MEMBER],
@@ -89,6 +84,8 @@ def build_access_claims(
     }
     if exchange.roles:
         claims["roles"] = list(exchange.roles)
+    if exchange.capabilities:
+        claims["xms_cc"] = list(exchange.capabilities)
     return claims
 
 
@@ -135,11 +132,13 @@ def build_id_claims(
         "name": user.display_name or user.name,
         "oid": user.id,
         "preferred_username": user.name,
-        "sub": pairwise_subject(user, exchange.client.id),
+        "sub": user.pairwise_subject(exchange.client.id),
         "tid": exchange.tenant.id,
         "uti": uti,
         "ver": "2.0",
     }
+    if "email" in exchange.requested.oidc_scopes:
+        claims["email"] = user.name
     if exchange.nonce:
         claims["nonce"] = exchange.nonce
     return claims

@@ -6,6 +6,8 @@ They are public clients without a secret, so their codes are sent only to a loop
 from dataclasses import dataclass
 
 AZURE_CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
+# kubelogin signs users of a cluster in as this client.
+AKS_CLIENT = "80faf920-1908-4b52-b5ef-a8e7bedfc67a"
 # The clients of a family accept each other's refresh tokens.
 FAMILY = "1"
 
@@ -39,7 +41,7 @@ BUILT_IN = {
         ),
         PublicClient(id="579a7132-0e58-4d80-b1e1-7a1e2d337859", name="Azure Storage AzCopy"),
         PublicClient(
-            id="80faf920-1908-4b52-b5ef-a8e7bedfc67a",
+            id=AKS_CLIENT,
             name="Azure Kubernetes Service AAD Client",
         ),
     )

@@ -12,11 +12,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Self
 
+from kubeling.kubelet.orphan_reaper import OrphanReaper
+from kubeling.kubelet.process import kill_marked
+
 from podpass.cloud.datadir import DataDir
 from podpass.files import create_private_folder
 from podpass.kubernetes.client import KubeClient, KubeError
-from podpass.kubernetes.kubelet.orphan_reaper import OrphanReaper
-from podpass.kubernetes.kubelet.process import kill_marked
 from podpass.local.control_plane import commands
 from podpass.local.control_plane.programs import API_SERVER, CONTROLLERS, ETCD, Programs
 from podpass.local.control_plane.service import ControlPlaneFailed, ManagedProcess

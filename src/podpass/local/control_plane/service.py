@@ -7,10 +7,11 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from kubeling.kubelet.orphan_reaper import OrphanReaper
+
 from podpass.errors import Error
 from podpass.files import open_private
 from podpass.kubernetes.client import BackOff
-from podpass.kubernetes.kubelet.orphan_reaper import OrphanReaper
 
 _log = logging.getLogger(__name__)
 _STOP_SECONDS = 4.0

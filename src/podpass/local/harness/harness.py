@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,10 @@ from podpass.local.faults import FaultInjector
 from podpass.local.harness.clock import MovableClock
 
 if TYPE_CHECKING:
+    from kubeling.apiserver.storage.storage import Snapshot
+
     from podpass.cloud.control import Handler
     from podpass.cloud.parts import CloudParts
-    from podpass.kubernetes.apiserver.storage.storage import Snapshot, StoredObject
     from podpass.local.cluster_parts import ClusterParts
 
 _log = logging.getLogger(__name__)
@@ -118,7 +120,9 @@ class Harness:
 
     def _restore_objects(self) -> None:
         if self._store is not None and self._objects is not None:
-            self._store.restore(self._objects, self._belongs_to_kubelet)
+            from kubeling.apiserver.storage.storage import is_of_node
+
+            self._store.restore(self._objects, partial(is_of_node, self._objects, ca.NODE_NAME))
             self._objects = self._store.snapshot()
 
     async def _restore_tables(self) -> frozenset[str]:
@@ -133,15 +137,6 @@ class Harness:
                 lambda connection: restore_tables(connection, wanted), topics=topics
             )
         return changed
-
-    def _belongs_to_kubelet(self, resource: str, stored: "StoredObject") -> bool:
-        """Return whether the kubelet writes an object: its node, its lease, a pod of the baseline."""
-        if resource == "leases.coordination.k8s.io":
-            return stored.namespace == "kube-node-lease"
-        if resource == "pods":
-            pods = (self._objects or {}).get("pods", {})
-            return (stored.namespace, stored.name) in pods
-        return resource == "nodes" and stored.name == ca.NODE_NAME
 
     def _changed_tables(self, connection: Any) -> frozenset[str]:
         now = read_tables(connection)

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from podpass.kubernetes.kubelet import programs
+from kubeling.kubelet import programs
+
 from podpass.local import examples
 from podpass.local.examples import ExamplesMissing
 from podpass.local.samples import ready

@@ -3,9 +3,12 @@
 The body of a request is read only after these checks. Bodies are streamed in both directions.
 """
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from podpass import database, log
 from podpass.clock import Clock
@@ -31,6 +34,7 @@ from podpass.http.server import (
     read_body,
     respond,
 )
+from podpass.http.shares import ShareExceeded, Shares
 from podpass.resource import authorization as caller_checks
 from podpass.resource import guard
 from podpass.resource.guard import KeySource, Principal
@@ -41,19 +45,30 @@ from podpass.resource.storage.operations import MAX_BLOCKS, find_operation
 from podpass.settings.storage import StorageSettings
 from podpass.tasks import background_task
 
+if TYPE_CHECKING:
+    import aiohttp
+
 _OVERRIDES = (b"x-http-method", b"x-http-method-override", b"x-method-override")
 _BEARER = "bearer"
+# The memory for documents of all callers: a document is read completely before it is sent to Azurite.
+MAX_DOCUMENTS_BYTES = 32 * 1024 * 1024
+# How long the service waits for a body in total, and the number of bytes that add one second.
+BODY_SECONDS = 30.0
+BODY_RATE = 16 * 1024
 _TAGS, _TAG_OPTION = b"x-ms-tags", b"x-ms-copy-source-tag-option"
 
 
 @dataclass(slots=True, kw_only=True)
 class _StorageProgress(RequestProgress):
-    """The progress of a request; `status` is set when its response has begun."""
+    """The progress of a request.
+
+    Shapes:  `status` is set when its response has begun, `ended` when the client has ended the request.
+    """
 
     send: Send
     service: Service = Service.BLOB
     status: int = 0
-    disconnected: bool = False
+    ended: errors.StorageError | None = None
 
 
 class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
@@ -76,6 +91,7 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
         self._keys = keys
         self._clock = clock
         self._azurite = azurite.Azurite(settings.services, settings.keys, clock)
+        self._documents = Shares("memory for documents", MAX_DOCUMENTS_BYTES)
 
     async def close(self) -> None:
         """Close the connections to Azurite."""
@@ -112,6 +128,8 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
             exc = errors.StorageUnavailable("The directory is unavailable.", hint=exc.hint)
         if isinstance(exc, BodyRefused):
             exc = errors.from_refused_body(exc)
+        if isinstance(exc, ShareExceeded):
+            exc = errors.ServerBusy(f"{exc.message}.")
         if isinstance(exc, errors.StorageUnavailable):
             level = max(level, logging.WARNING)
         if isinstance(exc, errors.StorageError):
@@ -147,6 +165,8 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
         ]
         if progress.client_request_id is not None:
             headers.append((b"x-ms-client-request-id", progress.client_request_id.encode()))
+        if isinstance(exc, errors.BodyTooSlow | errors.ServerBusy):
+            headers.append((b"connection", b"close"))  # the rest of the body is not read
         if exc.status == errors.InvalidStorageToken.status:
             challenge = wire.challenge(self._settings.authority, self._settings.tenant_id)
             headers.append((b"www-authenticate", challenge.encode()))
@@ -173,22 +193,18 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
         progress.facts["container"] = request.target.container
         allowed = await authorize(self._directory, principal, account, host.service, operation)
         progress.checked.append(allowed)
-        body: AsyncIterator[bytes] | bytes | None = None
-        if operation.max_body_bytes is None and _announces_body(scope):
-            body = _read(receive, progress)
-        elif operation.max_body_bytes:
-            body = await _read_document(receive, host, operation)
-        try:
-            if isinstance(body, AsyncIterator):
-                await self._forward(scope, host, progress, body)
-            else:
-                # A blob can be large: stop when the client has gone.
-                async with background_task(_watch(receive, progress), "client of storage"):
-                    await self._forward(scope, host, progress, body)
-        except errors.StorageUnavailable as exc:
-            if progress.disconnected:
-                raise errors.ClientDisconnected("the client closed its connection") from exc
-            raise
+        caller, read = principal.object_id, _refuse_slow_body(receive)
+        with self._documents.hold(caller, 0) as on_size:
+            document = None
+            if operation.max_body_bytes:
+                document = await _read_document(read, host, operation, on_size)
+            async with self._azurite.limit_requests(caller, host.service):
+                if operation.max_body_bytes is None and _announces_body(scope):
+                    await self._forward(scope, host, progress, _read(read, progress))
+                else:
+                    # A blob can be large: stop when the client disconnects.
+                    async with background_task(_watch(receive, progress), "client of storage"):
+                        await self._forward(scope, host, progress, document)
         return None
 
     async def _admit(
@@ -237,6 +253,18 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
         query = bytes(scope["query_string"]).decode("ascii")
         headers: Headers = scope["headers"]
         sending = self._azurite.send(host, scope["method"], path, query, headers, body)
+        try:
+            await self._respond(sending, progress)
+        except errors.StorageUnavailable:
+            if progress.ended is not None:
+                raise progress.ended from None
+            raise
+
+    async def _respond(
+        self,
+        sending: AbstractAsyncContextManager["aiohttp.ClientResponse"],
+        progress: _StorageProgress,
+    ) -> None:
         async with sending as response:
             progress.status = response.status
             progress.facts["status"] = response.status
@@ -248,8 +276,8 @@ class StorageApp(ApiFrame[EncodedResponse | None, _StorageProgress]):
                 }
             )
             async for chunk in response.content.iter_any():
-                if progress.disconnected:
-                    raise errors.ClientDisconnected("the client closed its connection")
+                if progress.ended is not None:
+                    raise progress.ended
                 await progress.send(
                     {"type": "http.response.body", "body": chunk, "more_body": True}
                 )
@@ -281,13 +309,16 @@ def _parse_request(scope: Scope, host: StorageHost, query: dict[str, str]) -> St
 
 
 async def _read_document(
-    receive: Receive, host: StorageHost, operation: StorageOperation
+    receive: Receive,
+    host: StorageHost,
+    operation: StorageOperation,
+    on_size: Callable[[int], None],
 ) -> bytes | None:
     """Read a body that is a document, within its limit; return None for an empty one.
 
-    Errors:  BodyRefused, BlockListTooLong.
+    Errors:  BodyRefused, BlockListTooLong, BodyTooSlow, ShareExceeded.
     """
-    body = await read_body(receive, operation.max_body_bytes or 0)
+    body = await read_body(receive, operation.max_body_bytes or 0, on_size)
     if operation.is_batch:
         return wire.rewrite_batch(body, host)
     if operation.is_block_list and wire.count_blocks(body) > MAX_BLOCKS:
@@ -304,15 +335,48 @@ async def _watch(receive: Receive, progress: _StorageProgress) -> None:
     """Wait until the client disconnects; the body of the request is ignored."""
     while (await receive())["type"] != "http.disconnect":
         pass
-    progress.disconnected = True
+    progress.ended = _disconnected()
+
+
+def _disconnected() -> errors.StorageError:
+    return errors.ClientDisconnected("the client closed its connection")
+
+
+def _refuse_slow_body(receive: Receive) -> Receive:
+    """Return a function that receives the body of a request and refuses one that arrives too slowly.
+
+    Only the time that the reader waits is counted. At most BODY_SECONDS are left at any time, so a client
+    that sends fast at first has no more time later.
+    """
+    left = BODY_SECONDS
+
+    async def limited() -> MutableMapping[str, Any]:
+        nonlocal left
+        now = asyncio.get_running_loop().time
+        began = now()
+        try:
+            async with asyncio.timeout(left):
+                message = await receive()
+        except TimeoutError as exc:
+            text = f"The body arrives with less than {BODY_RATE // 1024} KiB a second."
+            raise errors.BodyTooSlow(text) from exc
+        gained = len(message.get("body", b"")) / BODY_RATE
+        left = min(BODY_SECONDS, left - (now() - began) + gained)
+        return message
+
+    return limited
 
 
 async def _read(receive: Receive, progress: _StorageProgress) -> AsyncIterator[bytes]:
     """Return the body of a request in parts; the first read makes the server send 100 Continue."""
     while True:
-        message = await receive()
+        try:
+            message = await receive()
+        except errors.BodyTooSlow as exc:
+            progress.ended = exc
+            raise ConnectionAbortedError("the body of the request arrives too slowly") from exc
         if message["type"] == "http.disconnect":
-            progress.disconnected = True
+            progress.ended = _disconnected()
             raise ConnectionResetError("the client disconnected")
         if chunk := message.get("body", b""):
             yield chunk

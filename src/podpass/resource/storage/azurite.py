@@ -14,11 +14,12 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
+from weakref import WeakValueDictionary
 
 from podpass.clock import Clock
 from podpass.crypto.secret import Secret
 from podpass.http.request_validation import Headers
-from podpass.resource.storage.errors import StorageUnavailable
+from podpass.resource.storage.errors import ServerBusy, StorageUnavailable
 from podpass.resource.storage.model import StorageHost
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 _VERSION = "2021-12-02"
 _SECONDS = 5 * 60
 _PERMISSIONS, _SERVICES, _RESOURCE_TYPES = "rwdxylacuptfi", "bqt", "sco"
-_CONNECTIONS = 64
+# The concurrent requests of one caller in one service, and how long a further request waits. All callers
+# together have no limit here, because one caller could reach it alone: the server limits its connections.
+CALLER_REQUESTS = 32
+QUEUE_SECONDS = 5.0
 _CONNECT_SECONDS = 5.0
 _CLOSE_SECONDS = 1.0
 # Between two reads of a response, and until Azurite has taken a part of a body; a slow client is limited by
@@ -54,6 +58,7 @@ class Azurite:
         self._keys = keys
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
+        self._slots = WeakValueDictionary[tuple[str, str], asyncio.Semaphore]()
 
     async def close(self) -> None:
         """Close the connections to Azurite, also those that it does not read."""
@@ -62,6 +67,24 @@ class Azurite:
                 # aiohttp waits until sent data is written; a stopped Azurite never reads it.
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await self._session.close()
+
+    @asynccontextmanager
+    async def limit_requests(self, caller: str, service: str) -> AsyncIterator[None]:
+        """Limit the concurrent requests of a caller in a service; a request above the limit waits.
+
+        Errors:  ServerBusy after QUEUE_SECONDS.
+        """
+        slots = self._slots.setdefault((caller, service), asyncio.Semaphore(CALLER_REQUESTS))
+        try:
+            async with asyncio.timeout(QUEUE_SECONDS):
+                await slots.acquire()
+        except TimeoutError as exc:
+            text = f"{caller} has {CALLER_REQUESTS} requests in flight in the {service} service."
+            raise ServerBusy(text) from exc
+        try:
+            yield
+        finally:
+            slots.release()
 
     @asynccontextmanager
     async def send(
@@ -113,7 +136,7 @@ class Azurite:
             self._session = aiohttp.ClientSession(
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
+                connector=aiohttp.TCPConnector(limit=0),
                 timeout=aiohttp.ClientTimeout(
                     total=None, connect=_CONNECT_SECONDS, sock_read=_STALL_SECONDS
                 ),

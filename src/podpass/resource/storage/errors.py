@@ -105,6 +105,26 @@ class StorageUnavailable(StorageError):
     status = 503
 
 
+class ServerBusy(StorageError):
+    """The caller has reached the limit of concurrent requests, or of memory for documents."""
+
+    code = "storage_server_busy"
+    wire_code = "ServerBusy"
+    status = 503
+    hint = (
+        "wait for the responses to earlier requests of this identity; read each response to its end"
+    )
+
+
+class BodyTooSlow(StorageError):
+    """The body of a request arrives too slowly."""
+
+    code = "storage_body_too_slow"
+    wire_code = "OperationTimedOut"
+    status = 408
+    hint = "send the body without pauses"
+
+
 class ClientDisconnected(StorageError):
     """The client closed its connection; no response reaches it."""
 

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Coroutine
+from ipaddress import ip_network
 from typing import Any
 
 import orjson
@@ -18,8 +19,9 @@ from podpass.crypto import jose
 from podpass.database import DatabaseFailed
 from podpass.directory.management_app import create_app as create_management_app
 from podpass.directory.model import Tenant
-from podpass.directory.resource_manager.cluster_backend import ConnectionObjects
+from podpass.directory.resource_manager.cluster_backend import ClusterCommand, ConnectionObjects
 from podpass.directory.resources import GRAPH_APP_ID, MANAGER_APP_ID, audiences
+from podpass.exchange.sign_in.passwords import hash_password
 from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.http.server import (
     JSON,
@@ -72,9 +74,9 @@ class AbsentCluster:
     kubernetes_version = ""
     workload_identity = False
 
-    def kubeconfig(self, name: str) -> bytes:
+    def kubeconfig(self, name: str, user: str, *, entra: bool) -> bytes:
         """Raise NotImplementedError."""
-        raise NotImplementedError(name)
+        raise NotImplementedError(name, user, entra)
 
     async def set_workload_identity(self, on: bool) -> None:
         """Raise NotImplementedError."""
@@ -85,6 +87,14 @@ class AbsentCluster:
     ) -> contextlib.AbstractAsyncContextManager[None]:
         """Raise NotImplementedError."""
         raise NotImplementedError(objects)
+
+    async def run_command(self, command: str, token: str) -> str:
+        """Raise NotImplementedError."""
+        raise NotImplementedError(command)
+
+    async def command_result(self, command_id: str) -> ClusterCommand | None:
+        """Raise NotImplementedError."""
+        raise NotImplementedError(command_id)
 
     def check_rotation(self) -> None:
         """Raise NotImplementedError."""
@@ -140,7 +150,8 @@ async def _start(
             app,
             env.sock,
             tls.context,
-            limits=Limits(connections=_CONNECTIONS),
+            limits=Limits(connections=_CONNECTIONS, source_connections=_CONNECTIONS // 4),
+            proxies=tuple(map(ip_network, process.trusted_proxies)),
             drain=drain_settings(process),
         )
     )
@@ -222,6 +233,7 @@ class AdminApp:
                 tenant.id,
                 domain,
                 self._clock,
+                hash_password=hash_password,
             ),
         )
         return self._apis

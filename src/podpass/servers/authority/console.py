@@ -6,7 +6,7 @@ process, which stores the last ones while it runs.
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -118,6 +118,7 @@ class AuthoritySource:
     """The console's data of an authority, which cannot read pods or ServiceAccounts."""
 
     views: Sequence[str] = ("loop", "exchanges", "refusals", "identities", "graph", "audit")
+    commands: Mapping[str, str] = {}
 
     def __init__(self, settings: Settings, opened: AuthorityResources, timeline: Timeline) -> None:
         from podpass.console.directory_view import DirectoryView

@@ -35,7 +35,7 @@ class HealthChecker:
         return not reasons, {"healthy": not reasons, "reasons": reasons}
 
     def readyz(self, *, requires_database: bool = False) -> tuple[bool, dict[str, object]]:
-        """Return the readiness result, its reasons, and the state of each worker.
+        """Return the readiness result, its reasons, warnings, and the state of each worker.
 
         Shapes:  with `requires_database`, a replica whose database is down is not ready.
         """
@@ -52,6 +52,7 @@ class HealthChecker:
         facts: dict[str, object] = {
             "ready": not reasons,
             "reasons": reasons,
+            "warnings": sorted({each.reason for each in self.ready_workers() if each.reason}),
             "database": _DATABASE[database_up],
             "workers": [self._worker(number, status) for number, status in enumerate(workers)],
         }

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from podpass.http.limits import PROBE_LIMITS
 from podpass.http.server import JSON, App, Receive, Scope, Send, respond, serving
 from podpass.servers.authority import metrics
 from podpass.servers.authority.health_checks import HealthChecker
@@ -68,7 +69,7 @@ async def run_health_server(
 ) -> int:
     """Serve probes and metrics until SIGTERM; return the exit code."""
     with heartbeat.running(lifeline):
-        async with serving(create_app(checker, metrics_directory), sock):
+        async with serving(create_app(checker, metrics_directory), sock, limits=PROBE_LIMITS):
             heartbeat.set_state(ProcessState.READY)
             await heartbeat.shutdown.requested.wait()
             # One more iteration, so that a probe that has arrived still gets a response.

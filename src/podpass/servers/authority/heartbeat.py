@@ -47,7 +47,7 @@ class Heartbeat:
                 self._timer.cancel()
 
     def set_state(self, state: ProcessState | None = None, reason: str = "") -> None:
-        """Set the state of this child, and the reason why it is not ready."""
+        """Set the state of this child, and the reason why it is not ready, or a warning if it is ready."""
         self._status = replace(self._status, state=state or self._status.state, reason=reason)
         self._write()
 

@@ -29,7 +29,7 @@ from podpass.servers.authority.heartbeat import Heartbeat
 from podpass.servers.authority.resources import AuthorityResources, Settings
 from podpass.servers.authority.shared_status import ProcessState, ProcessStatus, SharedStatus
 from podpass.servers.authority.supervisor import CONFIGURATION_ERROR
-from podpass.servers.file_limits import limit_connections
+from podpass.servers.file_limits import limit_connections, memory_limit, source_share
 from podpass.settings import AuthorityProcessSettings
 from podpass.settings.authority_process import ANY_MULTIBUFFER, NO_MULTIBUFFER
 from podpass.tasks import background_task
@@ -113,9 +113,7 @@ async def _start(
             app,
             env.sock,
             tls.context,
-            limits=Limits(
-                connections=limit_connections(worker_share(process.connections, process.workers))
-            ),
+            limits=_create_limits(process),
             proxies=networks,
             connection_filter=RateLimitFilter(limiter, networks, meter),
             drain=drain_settings(process),
@@ -123,8 +121,10 @@ async def _start(
     )
     heartbeat.measure = lambda status: _add_load(status, server)
     heartbeat.set_database(is_up=True)  # the database is up: the keys were read from it
-    await stack.enter_async_context(_monitoring(heartbeat, opened, gauges, clock))
     heartbeat.set_state(ProcessState.READY)
+    await stack.enter_async_context(
+        _monitoring(heartbeat, opened, gauges, clock, process.tenant_id)
+    )
 
 
 def open_multibuffer(
@@ -147,12 +147,24 @@ def open_multibuffer(
     except (multibuffer.MultiBufferUnusable, multibuffer.WrongSignature) as exc:
         if is_required:
             raise
-        _log.info("multibuffer_not_loaded", extra={"reason": exc.message})
+        # `auto` does not ask for the library. One that computes wrong signatures is a fault all the same.
+        is_fault = isinstance(exc, multibuffer.WrongSignature)
+        level = logging.WARNING if is_fault else logging.DEBUG
+        _log.log(level, "multibuffer_not_loaded", extra={"reason": exc.message})
         return None
     finally:
         heartbeat.set_state()
     _log.info("multibuffer_loaded", extra={"library": library.file})
     return library
+
+
+def _create_limits(process: AuthorityProcessSettings) -> Limits:
+    """Return this worker's share of the limits of connections."""
+    share = source_share(process.source_connections, memory_limit())
+    return Limits(
+        connections=limit_connections(worker_share(process.connections, process.workers)),
+        source_connections=worker_share(share, process.workers),
+    )
 
 
 def drain_settings(process: AuthorityProcessSettings) -> Drain:
@@ -175,7 +187,6 @@ def create_rate_limiter(process: AuthorityProcessSettings, clock: Clock) -> Rate
         refused=rate(process.refused_rate, process.refused_burst),
         devices=rate(process.source_device_codes / DEVICE_SECONDS, process.source_device_codes),
         penalty_seconds=process.penalty_seconds if process.refused_rate else 0,
-        connections=worker_share(process.source_connections, workers),
     )
     return RateLimiter(rules, clock, on_block=_log_blocked)
 
@@ -194,8 +205,7 @@ class RateLimitFilter:
         self._limiter = limiter
         self._proxies = proxies
         self._meter = meter
-        self.on_open = limiter.on_open
-        self.on_close = limiter.on_close
+        self.on_dropped = meter.count_dropped_connection
 
     def allow_connection(self, source: str) -> bool:
         """Return whether a new connection is accepted; count a dropped one."""
@@ -237,12 +247,17 @@ class CountingFetcher:
 
 @contextlib.asynccontextmanager
 async def _monitoring(
-    heartbeat: Heartbeat, opened: AuthorityResources, gauges: metrics.WorkerGauges, clock: Clock
+    heartbeat: Heartbeat,
+    opened: AuthorityResources,
+    gauges: metrics.WorkerGauges,
+    clock: Clock,
+    tenant_id: str,
 ) -> AsyncIterator[None]:
-    """Check the database and update the metrics of the signing keys, at an interval."""
+    """Check database and tenant, and update the metrics of the signing keys, at an interval."""
 
     async def monitor() -> None:
         error: DatabaseFailed | None = None
+        has_tenant = True
         while True:
             before, error = error, await _check_database(opened)
             if error is not None and before is None:
@@ -250,6 +265,11 @@ async def _monitoring(
             elif error is None and before is not None:
                 _log.info("database_check_recovered")
             heartbeat.set_database(is_up=error is None)
+            if error is None and tenant_id:
+                found = await _has_tenant(opened, tenant_id, has_tenant)
+                if found != has_tenant:
+                    _report_tenant(heartbeat, tenant_id, is_missing=not found)
+                has_tenant = found
             age, next_rotation = _read_key_times(opened, clock())
             gauges.key_age.set(age)
             gauges.damaged.set(len(opened.keys.damaged))
@@ -266,6 +286,25 @@ async def _check_database(opened: AuthorityResources) -> DatabaseFailed | None:
     except DatabaseFailed as exc:
         return exc
     return None
+
+
+async def _has_tenant(opened: AuthorityResources, tenant_id: str, before: bool) -> bool:
+    try:
+        return await opened.directory.find_tenant(tenant_id) is not None
+    except Error:
+        return before  # the check of the database reports the cause
+
+
+def _report_tenant(heartbeat: Heartbeat, tenant_id: str, *, is_missing: bool) -> None:
+    """Log that the database lacks the tenant of the settings, or has it again, and show it in /readyz."""
+    if not is_missing:
+        _log.info("tenant_found", extra={"tenant_id": tenant_id})
+        heartbeat.set_state()
+        return
+    warning = f"the database (--database) has no tenant {tenant_id} (--tenant-id)"
+    fix = f"check both, or run `podpass authority seed --tenant-id {tenant_id}`"
+    _log.warning("tenant_missing", extra={"tenant_id": tenant_id, "cause": warning, "fix": fix})
+    heartbeat.set_state(reason=warning)
 
 
 def _read_key_times(opened: AuthorityResources, now: float) -> tuple[float, float]:

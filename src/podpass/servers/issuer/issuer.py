@@ -13,6 +13,7 @@ from podpass.assertion.publishing.targets import open_target
 from podpass.errors import UsageError
 from podpass.http.server import App, serving
 from podpass.http.tls import ReloadingTls
+from podpass.servers.file_limits import shared_limits
 from podpass.servers.listen import listen
 from podpass.servers.shutdown_signal import ShutdownSignal
 
@@ -47,7 +48,7 @@ async def _serve(app: App, sock: socket.socket, certificate: Path | None, key: P
             tls = ReloadingTls(certificate, key)
             await stack.enter_async_context(tls.watching(_CERTIFICATE_SECONDS))
             context = tls.context
-        await stack.enter_async_context(serving(app, sock, context))
+        await stack.enter_async_context(serving(app, sock, context, limits=shared_limits()))
         host, port = sock.getsockname()[:2]
         _log.info("issuer_started", extra={"host": host, "port": port})
         await shutdown.requested.wait()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from podpass import __version__, log
 from podpass.clock import Clock, system
+from podpass.http.limits import PROBE_LIMITS
 from podpass.http.server import App, Drain, Limits, Receive, Scope, Send, respond, serving
 from podpass.imds.app import ImdsApp
 from podpass.imds.authority import Authority, Binding
@@ -94,7 +95,9 @@ async def _serve(
         shutdown = stack.enter_context(ShutdownSignal())
         stack.push_async_callback(cache.close)
         if metrics_sock is not None:
-            await stack.enter_async_context(serving(_metrics_app(metrics), metrics_sock))
+            await stack.enter_async_context(
+                serving(_metrics_app(metrics), metrics_sock, limits=PROBE_LIMITS)
+            )
         await stack.enter_async_context(serving(app, sock, limits=LIMITS, drain=_DRAIN))
         host, port = sock.getsockname()[:2]
         _log.warning(

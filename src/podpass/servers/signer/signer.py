@@ -14,6 +14,7 @@ from podpass import files, log
 from podpass.assertion.publishing.key_folder import KeyFolder
 from podpass.clock import Clock, system
 from podpass.errors import Error, UsageError
+from podpass.http.limits import PROBE_LIMITS
 from podpass.http.server import App, Receive, Scope, Send, respond, serving
 from podpass.servers.file_limits import disable_core_dumps
 from podpass.servers.listen import listen
@@ -103,7 +104,9 @@ async def _serve(
         await server.start()
         stack.push_async_callback(server.stop, _GRACE_SECONDS)
         if metrics_sock is not None:
-            await stack.enter_async_context(serving(_http_app(metrics), metrics_sock))
+            await stack.enter_async_context(
+                serving(_http_app(metrics), metrics_sock, limits=PROBE_LIMITS)
+            )
         reason = metrics.not_ready_reason()
         _log.info("signer_started", extra={"socket": str(socket_path), "not_ready": reason})
         await shutdown.requested.wait()

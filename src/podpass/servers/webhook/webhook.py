@@ -22,9 +22,16 @@ from podpass.admission.metrics import AdmissionMetrics
 from podpass.admission.service_accounts import ServiceAccountCache
 from podpass.admission.warnings import is_tenant
 from podpass.clock import Clock, system
+from podpass.http.limits import PROBE_LIMITS
 from podpass.http.server import App, Drain, Limits, RunningServer, serving
 from podpass.kubernetes.client import KubeClient, Target
-from podpass.servers.file_limits import disable_core_dumps, limit_connections, raise_file_limit
+from podpass.servers.file_limits import (
+    disable_core_dumps,
+    limit_connections,
+    memory_limit,
+    raise_file_limit,
+    source_share,
+)
 from podpass.servers.listen import format_address, listen
 from podpass.servers.shutdown_signal import ShutdownSignal
 from podpass.servers.webhook import cluster, metrics, probes
@@ -42,10 +49,10 @@ _log = logging.getLogger(__name__)
 
 _LEVELS = {"": "warning", "info": "info", "debug": "debug", "trace": "debug", "all": "debug"}
 _CONNECTIONS = 4096
+# An API server has one address, and by default up to 600 requests in flight, each with its own connection.
+_API_SERVER_CONNECTIONS = 640
 # An API server sends a review without delay, and waits at most half a minute for the response.
 _BODY_SECONDS, _BODY_RATE = 10.0, 256 * 1024
-# Probes and scrapes come from a few clients, one request at a time.
-_SIDE_LIMITS = Limits(connections=64, head_bytes=16 * 1024)
 # The last response of each connection closes it; then requests in flight may take up to the API server's
 # timeout.
 _DRAIN = Drain(keepalive_seconds=1.0, grace_seconds=10.0)
@@ -174,7 +181,7 @@ class WebhookProcess:
         }
         for name, app in apps.items():
             if name in self._sockets:
-                server = serving(app, self._sockets[name], limits=_SIDE_LIMITS)
+                server = serving(app, self._sockets[name], limits=PROBE_LIMITS)
                 await stack.enter_async_context(server)
         await stack.enter_async_context(self._loop_lag.measuring())
         await stack.enter_async_context(self._reporting_readiness())
@@ -193,6 +200,9 @@ class WebhookProcess:
         port = PortCheck(sock, certificate.context)
         limits = Limits(
             connections=limit_connections(_CONNECTIONS),
+            source_connections=source_share(
+                _CONNECTIONS, memory_limit(), least=_API_SERVER_CONNECTIONS
+            ),
             body_seconds=_BODY_SECONDS,
             body_rate=_BODY_RATE,
         )

@@ -1,5 +1,6 @@
-"""Read a secret and print the error: KIND, which is workload, default or managed. VAULT_URL is the vault."""
+"""Read a secret of the vault VAULT_URL and print the error: KIND is workload, default, managed or aio."""
 
+import asyncio
 import os
 import sys
 from typing import Any
@@ -20,8 +21,28 @@ def new_credential(kind: str) -> Any:
     return identity.WorkloadIdentityCredential()
 
 
+def read_secret(kind: str) -> str | None:
+    client = SecretClient(os.environ["VAULT_URL"], new_credential(kind), retry_total=0)
+    return client.get_secret("greeting").value
+
+
+async def read_secret_asynchronously() -> str | None:
+    """Read it with the asynchronous chain, in which managed identity finds the token file, too."""
+    from azure.identity import aio
+    from azure.keyvault.secrets.aio import SecretClient
+
+    excluded = {f"exclude_{name}_credential": True for name in _EXCLUDED[1:]}
+    async with (
+        aio.DefaultAzureCredential(**excluded) as credential,
+        SecretClient(os.environ["VAULT_URL"], credential, retry_total=0) as client,
+    ):
+        return (await client.get_secret("greeting")).value
+
+
 try:
-    client = SecretClient(os.environ["VAULT_URL"], new_credential(sys.argv[1]), retry_total=0)
-    print(client.get_secret("greeting").value)
+    is_asynchronous = sys.argv[1] == "aio"
+    print(
+        asyncio.run(read_secret_asynchronously()) if is_asynchronous else read_secret(sys.argv[1])
+    )
 except Exception as exc:  # noqa: BLE001 the error is the output
     print(f"{type(exc).__name__}: {exc}")

@@ -1,0 +1,5 @@
+"""`python -m kubeling`."""
+
+from kubeling.cli import main
+
+main()

@@ -1,0 +1,54 @@
+"""Resolve the Service of a webhook to the address of one of its pods, without the network of Services.
+
+The real API server sends the request to the address of the Service, and the network sends it to a pod.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kubeling.apiserver.admission.webhook_response import WebhookFailed
+from kubeling.apiserver.kinds import kind_by_name
+from kubeling.apiserver.storage.storage import ObjectStore
+
+_SERVICE_LABEL = "kubernetes.io/service-name"
+_TCP = "TCP"
+
+
+def resolve(store: ObjectStore, namespace: str, name: str, port: int) -> str:
+    """Return the address and port of the first ready pod of a Service: `127.0.0.1:8443`.
+
+    Errors:  WebhookFailed.
+    """
+    service = store.get(kind_by_name("Service"), namespace, name)
+    if service is None:
+        raise WebhookFailed(f'service "{name}" not found')
+    ports = service["spec"].get("ports") or ()
+    found = next((each for each in ports if each["port"] == port), None)
+    if found is None:
+        raise WebhookFailed(f'no service port {port} found for service "{name}"')
+    for address in _ready_addresses(store, namespace, name, found.get("name") or ""):
+        return address
+    raise WebhookFailed(f'no endpoints available for service "{name}"')
+
+
+def _ready_addresses(
+    store: ObjectStore, namespace: str, name: str, port_name: str
+) -> Iterator[str]:
+    for stored in store.list_stored(kind_by_name("EndpointSlice"), namespace):
+        each = stored.object()
+        if (each["metadata"].get("labels") or {}).get(_SERVICE_LABEL) != name:
+            continue
+        numbers = [port["port"] for port in each.get("ports") or () if _is_named(port, port_name)]
+        for endpoint in (each.get("endpoints") or ()) if numbers else ():
+            # A condition that is not set counts as true.
+            if (endpoint.get("conditions") or {}).get("ready") is not False:
+                yield f"{_in_url(endpoint['addresses'][0])}:{numbers[0]}"
+
+
+def _is_named(port: Mapping[str, Any], name: str) -> bool:
+    is_usable = port.get("port") is not None and port.get("protocol", _TCP) == _TCP
+    return is_usable and (port.get("name") or "") == name
+
+
+def _in_url(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

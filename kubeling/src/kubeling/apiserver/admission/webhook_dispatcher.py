@@ -1,0 +1,286 @@
+"""The webhook dispatcher: calls admission webhooks over HTTPS by the rules of the real API server.
+
+Mutating webhooks are called sequentially, then all validating webhooks concurrently. The dispatcher
+patches the object of a request under admission. If a webhook is unreachable, too slow or returns an invalid
+response, its failurePolicy decides whether the request is refused. Of a response, only `allowed`, `status`,
+the patch and the warnings are used.
+"""
+
+import asyncio
+import base64
+import binascii
+import io
+import logging
+import ssl
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from kubeling.apiserver import decoding, schema, worker
+from kubeling.apiserver.admission import (
+    service_resolver,
+    webhook_matcher,
+    webhook_response,
+)
+from kubeling.apiserver.admission.plugins import AdmissionAttributes
+from kubeling.apiserver.admission.webhook_response import WebhookFailed
+from kubeling.apiserver.defaulting import defaults
+from kubeling.apiserver.patch import json_patch
+from kubeling.apiserver.status import Cause, StatusError
+from kubeling.apiserver.storage.storage import Object, ObjectStore
+from kubeling.errors import Error
+
+_log = logging.getLogger(__name__)
+
+ServiceOrigins = Mapping[str, str]
+"""Origins of Services without pods, by `NAMESPACE/NAME:PORT`; other Services are resolved to a pod."""
+
+_MAX_RESPONSE_BYTES = 3 * 1024 * 1024
+_VERSIONS = ("v1", "v1beta1")
+
+
+class WebhookDispatcher:
+    """Calls the webhooks of the stored configurations."""
+
+    def __init__(self, store: ObjectStore, services: ServiceOrigins) -> None:
+        self._store = store
+        self._services = services
+        self._session: Any = None
+        self._contexts: dict[str, ssl.SSLContext] = {}
+
+    async def close(self) -> None:
+        """Close the HTTP session."""
+        if self._session is not None:
+            await self._session.close()
+            # asyncio closes a TLS connection one event-loop iteration later.
+            await asyncio.sleep(0)
+            self._session = None
+
+    async def mutate(self, attributes: AdmissionAttributes, plugins: Callable[[], None]) -> None:
+        """Call every matching mutating webhook.
+
+        After a change the built-in `plugins` run again, and then each webhook with reinvocationPolicy
+        IfNeeded whose object was changed after its call.
+
+        Errors:  StatusError: denied, or a webhook failed and its policy is Fail.
+        """
+        webhooks = webhook_matcher.list_webhooks(
+            self._store, attributes, "MutatingWebhookConfiguration"
+        )
+        last_change = -1
+        for at, webhook in enumerate(webhooks):
+            if await self._call_mutating(webhook, attributes):
+                last_change = at
+        if last_change < 0:
+            return
+        before = orjson.dumps(attributes.obj)
+        plugins()
+        if orjson.dumps(attributes.obj) != before:
+            last_change = len(webhooks)
+        for webhook in webhooks[:last_change]:
+            if webhook.spec.get("reinvocationPolicy") == "IfNeeded":
+                await self._call_mutating(webhook, attributes)
+
+    async def validate(self, attributes: AdmissionAttributes) -> None:
+        """Call every matching validating webhook with the object that would be stored.
+
+        All are called concurrently. If several refuse, the error of the first in their order is raised.
+
+        Errors:  StatusError: denied, or a webhook failed and its policy is Fail.
+        """
+        webhooks = webhook_matcher.list_webhooks(
+            self._store, attributes, "ValidatingWebhookConfiguration"
+        )
+        calls = (self._call_validating(webhook, attributes) for webhook in webhooks)
+        for refusal in await asyncio.gather(*calls, return_exceptions=True):
+            if refusal is not None:
+                raise refusal
+
+    async def _call_validating(
+        self, webhook: webhook_matcher.Webhook, attributes: AdmissionAttributes
+    ) -> None:
+        response = await self._call_if_matching(webhook, attributes, mutates=False)
+        if response is not None:
+            _apply_verdict(webhook, attributes, response)
+
+    async def _call_mutating(
+        self, webhook: webhook_matcher.Webhook, attributes: AdmissionAttributes
+    ) -> bool:
+        """Call one mutating webhook; return whether it changed the object."""
+        response = await self._call_if_matching(webhook, attributes, mutates=True)
+        if response is None:
+            return False
+        size = worker.size_of(attributes.obj)
+        return await worker.run(size, _apply_response, webhook, attributes, response)
+
+    async def _call_if_matching(
+        self, webhook: webhook_matcher.Webhook, attributes: AdmissionAttributes, *, mutates: bool
+    ) -> Object | None:
+        """Call one webhook; return None if it does not match, or failed and its failurePolicy is Ignore."""
+        if not webhook_matcher.should_call(self._store, webhook, attributes):
+            return None
+        if attributes.dry_run and webhook.spec.get("sideEffects") not in ("None", "NoneOnDryRun"):
+            raise StatusError(
+                400,
+                "BadRequest",
+                f"admission webhook {webhook.name!r} does not support dry run",
+            )
+        started = time.monotonic()
+        try:
+            response = await self._call(webhook, attributes, mutates=mutates)
+        except WebhookFailed as exc:
+            _log.warning(
+                "webhook_call_failed",
+                extra={
+                    "webhook": webhook.name,
+                    "cause": exc.message,
+                    "policy": webhook.failure_policy,
+                },
+            )
+            if webhook.failure_policy == "Ignore":
+                return None
+            raise _call_error(webhook, exc) from exc
+        seconds, annotations = (
+            time.monotonic() - started,
+            sorted(response.get("auditAnnotations") or ()),
+        )
+        facts = {"webhook": webhook.name, "seconds": seconds, "audit_annotations": annotations}
+        _log.debug("webhook_called", extra=facts)
+        return response
+
+    async def _call(
+        self, webhook: webhook_matcher.Webhook, attributes: AdmissionAttributes, *, mutates: bool
+    ) -> Object:
+        import aiohttp
+
+        from kubeling.apiserver.admission import webhook_errors
+
+        version = next((v for v in webhook.spec["admissionReviewVersions"] if v in _VERSIONS), "")
+        if not version:
+            raise WebhookFailed(
+                "the webhook accepts no version of AdmissionReview that this cluster supports"
+            )
+        uid = str(uuid.uuid4())
+        body = orjson.dumps(webhook_matcher.build_review(attributes, uid, version))
+        url, server_name = self._address(webhook)
+        seconds = webhook.spec.get("timeoutSeconds") or 10
+        url = f"{url}{'&' if '?' in url else '?'}timeout={seconds}s"
+        request_options = {
+            "headers": {"content-type": "application/json", "accept": "application/json"},
+            "ssl": self._context(webhook),
+            "server_hostname": server_name,
+            "timeout": aiohttp.ClientTimeout(total=seconds),
+            "allow_redirects": False,
+        }
+        try:
+            try:
+                content = await self._post(url, body, request_options)
+            except aiohttp.ServerDisconnectedError:
+                # A keep-alive connection from before the webhook's restart; no response was received on it.
+                content = await self._post(url, body, request_options)
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
+            name = server_name or urlsplit(url).hostname or ""
+            reason = webhook_errors.describe_failure(exc, name)
+            raise WebhookFailed(f'Post "{url}": {reason}') from exc
+        return webhook_response.parse(content, uid, version, mutates=mutates)
+
+    async def _post(self, url: str, body: bytes, request_options: Mapping[str, Any]) -> bytes:
+        # A file object, because aiohttp warns about large bodies that are bytes; a new one for each attempt.
+        async with self._open().post(url, data=io.BytesIO(body), **request_options) as response:
+            if not 200 <= response.status <= 299:
+                from kubeling.apiserver.admission.webhook_errors import describe_status
+
+                raise WebhookFailed(describe_status(response.status))
+            content = bytearray()
+            async for chunk in response.content.iter_any():
+                content += chunk
+                if len(content) > _MAX_RESPONSE_BYTES:
+                    raise WebhookFailed("the response is too large")
+            return bytes(content)
+
+    def _open(self) -> Any:
+        import aiohttp
+
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
+            self._session = aiohttp.ClientSession(connector=connector, trust_env=False)
+        return self._session
+
+    def _address(self, webhook: webhook_matcher.Webhook) -> tuple[str, str | None]:
+        config = webhook.spec["clientConfig"]
+        if url := config.get("url"):
+            return url, None
+        service = config["service"]
+        name, namespace = service["name"], service["namespace"]
+        port = service.get("port", 443)
+        origin = self._services.get(f"{namespace}/{name}:{port}")
+        if origin is None:
+            origin = f"https://{service_resolver.resolve(self._store, namespace, name, port)}"
+        return origin + (service.get("path") or "/"), f"{name}.{namespace}.svc"
+
+    def _context(self, webhook: webhook_matcher.Webhook) -> ssl.SSLContext:
+        bundle = webhook.spec["clientConfig"].get("caBundle") or ""
+        if bundle not in self._contexts:
+            if len(self._contexts) > 32:  # bundles of deleted configurations
+                self._contexts.clear()
+            try:
+                pem = base64.b64decode(bundle, validate=False).decode()
+                self._contexts[bundle] = ssl.create_default_context(cadata=pem or None)
+            except (binascii.Error, ValueError, ssl.SSLError) as exc:
+                raise WebhookFailed("the caBundle contains no valid certificate") from exc
+        return self._contexts[bundle]
+
+
+def _apply_verdict(
+    webhook: webhook_matcher.Webhook, attributes: AdmissionAttributes, response: Object
+) -> None:
+    """Add the warnings of a response, and raise an error if it denies the request."""
+    attributes.warnings += response.get("warnings") or ()
+    if response["allowed"] is not True:
+        raise webhook_response.to_status_error(webhook.name, response.get("status") or {})
+
+
+def _apply_response(
+    webhook: webhook_matcher.Webhook, attributes: AdmissionAttributes, response: Object
+) -> bool:
+    """Apply a response with its patch; return whether the object changed."""
+    _apply_verdict(webhook, attributes, response)
+    if not response.get("patch"):
+        return False
+    try:
+        changed = _apply_patch(attributes, response)
+    except (Error, ValueError, KeyError, TypeError) as exc:
+        failure = WebhookFailed(f"the webhook's patch cannot be applied: {exc}")
+        raise _call_error(webhook, failure) from exc
+    differs = changed != attributes.obj
+    attributes.obj = changed
+    return differs
+
+
+def _apply_patch(attributes: AdmissionAttributes, response: Object) -> Object:
+    """Apply a webhook's JSON Patch, and set defaults in the result."""
+    kind = attributes.sub_kind[2] if attributes.sub_kind else attributes.kind
+    data = base64.b64decode(response["patch"], validate=True)
+    operations, _ = decoding.parse(data, "application/json")
+    whole = webhook_matcher.with_type_meta(attributes, attributes.obj)
+    patched = json_patch.json_patch(whole, operations)
+    json_patch.check_size(patched)
+    report = schema.check(kind, patched)
+    if report.type_errors:
+        raise WebhookFailed("; ".join(report.type_errors))
+    attributes.warnings += [f'unknown field "{path}"' for path in report.unknown]
+    changed = defaults.set_defaults(kind, schema.prune(kind, patched))
+    changed.pop("kind", None)
+    changed.pop("apiVersion", None)
+    return changed
+
+
+def _call_error(webhook: webhook_matcher.Webhook, reason: WebhookFailed) -> StatusError:
+    message = f'failed calling webhook "{webhook.name}": failed to call webhook: {reason.message}'
+    return StatusError(
+        500, "InternalError", f"Internal error occurred: {message}", causes=[Cause("", message)]
+    )

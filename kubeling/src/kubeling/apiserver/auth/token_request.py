@@ -1,0 +1,278 @@
+"""The `serviceaccounts/token` subresource: signs a token for an account, bound to an object if requested."""
+
+import dataclasses
+import logging
+import time
+import uuid
+from collections.abc import Sequence
+
+from kubeling.apiserver import decoding, options
+from kubeling.apiserver.auth import node_restriction
+from kubeling.apiserver.auth.authentication import AuthConfig
+from kubeling.apiserver.auth.rbac import RbacAuthorizer
+from kubeling.apiserver.kinds import Kind, kind_by_name
+from kubeling.apiserver.patch import server_side_apply
+from kubeling.apiserver.request import Request
+from kubeling.apiserver.status import (
+    Cause,
+    CauseType,
+    StatusError,
+    bad_request,
+    conflict,
+    invalid_options,
+    not_found,
+    quote,
+)
+from kubeling.apiserver.storage.storage import Object, ObjectStore
+from kubeling.clock import rfc3339
+from kubeling.secret import fingerprint
+from kubeling.service_account.claims import ObjectRef, make_claims, token_lifetime
+from kubeling.service_account.names import subject
+
+_log = logging.getLogger(__name__)
+
+_GROUP, _KIND = "authentication.k8s.io", "TokenRequest"
+TOKEN_REQUEST = dataclasses.replace(
+    kind_by_name("TokenReview"), kind=_KIND, plural="tokenrequests", type_name=_KIND
+)
+_DEFAULT_SECONDS = 3600
+_MIN_SECONDS, _MAX_SECONDS = 600, 1 << 32
+_MAX_ISSUED_SECONDS = 24 * 3600
+_CHECKED = ("account exists", "lifetime")
+_BINDABLE = {"Pod": "v1", "Secret": "v1", "Node": "v1"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _BoundObjects:
+    """The objects that a token is bound to, and the checks that were made."""
+
+    refs: dict[str, ObjectRef]
+    checked: tuple[str, ...] = ()
+
+
+async def request_token(
+    request: Request, store: ObjectStore, auth_config: AuthConfig, rbac: RbacAuthorizer
+) -> Object:
+    """Issue the token of a TokenRequest.
+
+    Errors:  StatusError 400, 403, 404, 409, 422.
+    """
+    started = time.perf_counter()
+    body = await decoding.decode_type(request, _KIND, f"{_GROUP}/v1")
+    try:
+        return _issue(request, body, store, auth_config, rbac, started)
+    except StatusError as exc:
+        _log_refused(request, body.get("spec") or {}, exc, time.perf_counter() - started)
+        raise
+
+
+def _issue(
+    request: Request,
+    body: Object,
+    store: ObjectStore,
+    auth_config: AuthConfig,
+    rbac: RbacAuthorizer,
+    started: float,
+) -> Object:
+    namespace, name = request.namespaced_name
+    write_options = options.parse_write_options(request, "CreateOptions")
+    metadata, spec = body.get("metadata") or {}, body.get("spec") or {}
+    if metadata.get("namespace") not in (None, "", namespace):
+        raise bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+    node_restriction.check_token_request(request, spec, store, rbac)
+    _check_name(metadata.get("name"), name)
+    account = store.get(request.kind, namespace, name)
+    if account is None:
+        raise not_found(request.kind, name)
+    _check_uid(metadata.get("uid"), account)
+    seconds = _limit_seconds(request, _requested_seconds(spec))
+    audiences = spec.get("audiences") or list(auth_config.audiences)
+    bound = _find_bound_objects(store, request, spec.get("boundObjectRef"), name)
+    granted = token_lifetime(
+        seconds,
+        pod_bound="pod" in bound.refs,
+        own_audience=set(audiences) <= set(auth_config.audiences),
+    )
+    claims = make_claims(
+        issuer=auth_config.issuer,
+        namespace=namespace,
+        account=_ref(account),
+        audiences=audiences,
+        seconds=granted.seconds,
+        now=auth_config.clock(),
+        jti=str(uuid.uuid4()),
+        warn_after=granted.warn_after,
+        **bound.refs,
+    )
+    token = auth_config.signer.sign(claims)
+    _log_signed(request, audiences, bound, token, time.perf_counter() - started)
+    # The response names the requested lifetime, so that a kubelet renews in time if a longer one was granted.
+    status = {"token": token, "expirationTimestamp": rfc3339(claims["iat"] + seconds)}
+    response = _build_response(request, spec, audiences, seconds, auth_config.clock())
+    response["metadata"]["managedFields"] = server_side_apply.track_update(
+        TOKEN_REQUEST,
+        None,
+        response,
+        write_options.manager,
+        subresource="token",
+        now=auth_config.clock(),
+    )
+    return response | {"status": status}
+
+
+def _check_name(given: str | None, name: str) -> None:
+    """Refuse a body that names another account than the path."""
+    if given and given != name:
+        reason = f"Invalid value: {quote(given)}: must match the service account name if specified"
+        cause = Cause(CauseType.INVALID, reason, "metadata.name")
+        raise invalid_options(_KIND, [cause], name=name, group=_GROUP)
+
+
+def _check_uid(given: str | None, account: Object) -> None:
+    """Refuse a body that names another uid than that of the account."""
+    name, uid = account["metadata"]["name"], account["metadata"]["uid"]
+    if given and given != uid:
+        message = (
+            f'Operation cannot be fulfilled on {_KIND}.{_GROUP} "{name}": the UID in the token request'
+            f" ({given}) does not match the UID of the service account ({uid})"
+        )
+        raise StatusError(409, "Conflict", message, name=name, kind=_KIND, group=_GROUP)
+
+
+def _build_response(
+    request: Request, spec: Object, audiences: Sequence[str], seconds: int, now: float
+) -> Object:
+    namespace, name = request.namespaced_name
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "uid": str(uuid.uuid4()),
+            "creationTimestamp": rfc3339(now),
+        },
+        "spec": {
+            "audiences": list(audiences),
+            "expirationSeconds": seconds,
+            "boundObjectRef": spec.get("boundObjectRef"),
+        },
+    }
+
+
+def _log_signed(
+    request: Request, audiences: Sequence[str], bound: _BoundObjects, token: str, seconds: float
+) -> None:
+    namespace, account = request.namespaced_name
+    pod = bound.refs.get("pod")
+    facts = {
+        "asked": f"a token of {namespace}/{account} for {', '.join(audiences)}",
+        "checked": [*_CHECKED, *bound.checked],
+        "took_ms": round(seconds * 1000, 3),
+        "pod": pod.name if pod else "",
+        "uid": pod.uid if pod else "",
+        "namespace": namespace,
+        "account": account,
+        "sub": subject(namespace, account),
+        "audience": " ".join(audiences),
+        # A service that receives the token can log the same value.
+        "token_sha256": fingerprint(token),
+        "outcome": "signed",
+    }
+    _log.info("token_signed", extra=facts)
+
+
+def _log_refused(request: Request, spec: Object, refused: StatusError, seconds: float) -> None:
+    namespace, account = request.namespaced_name
+    ref = spec.get("boundObjectRef") or {}
+    pod = ref if ref.get("kind") == "Pod" else {}
+    audience = " ".join(spec.get("audiences") or ())
+    facts = {
+        "asked": f"a token of {namespace}/{account} for {audience or 'the API server'}",
+        "checked": [],
+        "took_ms": round(seconds * 1000, 3),
+        "pod": str(pod.get("name") or ""),
+        "uid": str(pod.get("uid") or ""),
+        "namespace": namespace,
+        "account": account,
+        "sub": subject(namespace, account),
+        "audience": audience,
+        "outcome": "refused",
+        "code": refused.reason,
+        "cause": refused.message,
+    }
+    _log.warning("token_request_refused", extra=facts)
+
+
+def _ref(obj: Object) -> ObjectRef:
+    return ObjectRef(name=obj["metadata"]["name"], uid=obj["metadata"]["uid"])
+
+
+def _requested_seconds(spec: Object) -> int:
+    seconds = spec.get("expirationSeconds")
+    if seconds is None:
+        return _DEFAULT_SECONDS
+    reason = ""
+    if seconds < _MIN_SECONDS:
+        reason = "may not specify a duration less than 10 minutes"
+    elif seconds > _MAX_SECONDS:
+        reason = "may not specify a duration larger than 2^32 seconds"
+    if reason:
+        reason = f"Invalid value: {seconds}: {reason}"
+        cause = Cause(CauseType.INVALID, reason, "spec.expirationSeconds")
+        raise invalid_options(_KIND, [cause], group=_GROUP)
+    return int(seconds)
+
+
+def _limit_seconds(request: Request, seconds: int) -> int:
+    """Limit a lifetime, as an API server with `--service-account-max-token-expiration` does.
+
+    A token that is valid for longer than a key rotation takes could not be revoked by the rotation.
+    """
+    if seconds > _MAX_ISSUED_SECONDS:
+        request.warnings.append(
+            f"requested expiration of {seconds} seconds shortened to {_MAX_ISSUED_SECONDS} seconds"
+        )
+    return min(seconds, _MAX_ISSUED_SECONDS)
+
+
+def _find_bound_objects(
+    store: ObjectStore, request: Request, ref: Object | None, account: str
+) -> _BoundObjects:
+    """Find the objects that a token is bound to; check that they exist, their uid and their account."""
+    if not ref:
+        return _BoundObjects(refs={})
+    kind, namespace = ref.get("kind") or "", request.namespaced_name[0]
+    if _BINDABLE.get(kind) != (ref.get("apiVersion") or "v1"):
+        group, _, version = (ref.get("apiVersion") or "").rpartition("/")
+        raise bad_request(f"cannot bind token to object of type {group}/{version}, Kind={kind}")
+    found = _get_object(store, kind_by_name(kind), namespace, ref)
+    checked = ("bound object exists", *(("its uid",) if ref.get("uid") else ()))
+    if kind != "Pod":
+        return _BoundObjects(refs={kind.lower(): _ref(found)}, checked=checked)
+    if (found["spec"].get("serviceAccountName") or "default") != account:
+        raise bad_request(
+            f"cannot bind token for serviceaccount {quote(account)} to pod running with different "
+            "serviceaccount name."
+        )
+    refs = {"pod": _ref(found)}
+    if node_name := found["spec"].get("nodeName"):
+        node = store.get(kind_by_name("Node"), "", node_name)
+        # A node that was deleted is still named in the token.
+        refs["node"] = _ref(node) if node else ObjectRef(name=node_name, uid="")
+    return _BoundObjects(refs=refs, checked=(*checked, "its account"))
+
+
+def _get_object(store: ObjectStore, kind: Kind, namespace: str, ref: Object) -> Object:
+    name = ref.get("name") or ""
+    found = store.get(kind, namespace if kind.namespaced else "", name)
+    if found is None:
+        raise not_found(kind, name)
+    uid = ref.get("uid") or ""
+    if uid and uid != found["metadata"]["uid"]:
+        reason = (
+            f"the UID in the bound object reference ({uid}) does not match the UID in record. "
+            "The object might have been deleted and then recreated"
+        )
+        raise conflict(kind, name, reason, details_kind=kind.kind)
+    return found

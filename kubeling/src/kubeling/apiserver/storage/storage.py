@@ -1,0 +1,406 @@
+"""Store objects on disk and in memory under one growing revision; commit a write before its response.
+
+The store takes objects that were validated and returns fresh copies. Reads come from memory, where each
+object is its JSON without `kind` and `apiVersion`. A write is one SQLite transaction in WAL mode with full
+sync (0.2 ms), so neither a restart nor kill -9 loses an acknowledged write. Revisions never decrease. The
+watch cache is empty after a start, so clients with an older watch must list again (410).
+"""
+
+import os
+import sqlite3
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from kubeling.apiserver.kinds import Kind
+from kubeling.apiserver.storage.watch_cache import (
+    ADDED,
+    DELETED,
+    MODIFIED,
+    WatchCache,
+    WatchEvent,
+)
+from kubeling.errors import Error
+
+Object = dict[str, Any]
+NamespacedName = tuple[str, str]
+"""Namespace and name; the namespace is empty for cluster-scoped kinds."""
+
+_VERSION = 1
+_RESTORE_HINT = "restore the file from a backup, or move it away to start with an empty cluster"
+_MAX_REMOVED = 1000
+_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_TABLES = """
+CREATE TABLE objects (
+    resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL,
+    PRIMARY KEY (resource, namespace, name)
+) WITHOUT ROWID;
+CREATE TABLE revision (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), value INTEGER NOT NULL);
+INSERT INTO revision VALUES (1, 0);
+"""
+
+
+class StoreError(Error):
+    """The database cannot be read or written."""
+
+    code = "cluster_store"
+    hint = "check that the disk has free space and that no other program writes to the database"
+
+
+class AlreadyExists(Error):
+    """An object with this name already exists."""
+
+    code = "already_exists"
+    status = 409
+
+
+class RevisionConflict(Error):
+    """The object was changed or deleted after it was read."""
+
+    code = "revision_conflict"
+    status = 409
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One stored object: its namespace and name, its revision and its JSON."""
+
+    namespace: str
+    name: str
+    revision: int
+    raw: bytes
+
+    def object(self) -> Object:
+        """Return a fresh copy of the object."""
+        value: Object = orjson.loads(self.raw)
+        return value
+
+
+Snapshot = Mapping[str, Mapping[NamespacedName, StoredObject]]
+"""The objects of each resource at one time."""
+
+
+def is_of_node(snapshot: Snapshot, node: str, resource: str, stored: StoredObject) -> bool:
+    """Return whether a node writes an object: its Node, its lease, or a pod of the snapshot."""
+    if resource == "leases.coordination.k8s.io":
+        return stored.namespace == "kube-node-lease"
+    if resource == "pods":
+        return (stored.namespace, stored.name) in snapshot.get("pods", {})
+    return resource == "nodes" and stored.name == node
+
+
+class ObjectStore:
+    """All objects of one cluster; open it before use. Without a path, they exist in memory only."""
+
+    def __init__(self, path: Path | None, *, is_durable: bool = True) -> None:
+        self._path, self._is_durable = path, is_durable
+        self._database: sqlite3.Connection | None = None
+        self._is_open = False
+        self._objects: dict[str, dict[NamespacedName, StoredObject]] = {}
+        self._names: dict[str, list[NamespacedName]] = {}  # sorted, so that no list request sorts
+        self._removed: list[str] = []  # the last UIDs that `restore` has removed
+        self.revision = 0
+        self.watch_cache = WatchCache(0)
+
+    def open(self) -> None:
+        """Open or create the database, and read all objects.
+
+        Errors:  StoreError.
+        """
+        if self._path is not None:
+            self._open_database(self._path)
+        self._is_open = True
+
+    def _open_database(self, path: Path) -> None:
+        try:
+            # The file holds Secrets: only its owner may read it, from its creation on.
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            # The instance holds the lock of the data directory. Another process that has this file open must
+            # not block the event loop for longer than this timeout.
+            self._database = sqlite3.connect(path, isolation_level=None, timeout=0.2)
+            self._prepare(self._database)
+            self._load(self._database)
+        except StoreError:
+            self.close()
+            raise
+        except (OSError, sqlite3.Error) as exc:
+            self.close()
+            # The low byte is the code without its detail.
+            corrupt = getattr(exc, "sqlite_errorcode", 0) & 0xFF in _CORRUPT
+            raise StoreError(
+                f"cannot open {path}: {exc}",
+                hint=_RESTORE_HINT if corrupt else StoreError.hint,
+                path=str(path),
+            ) from exc
+
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute(f"PRAGMA synchronous={'FULL' if self._is_durable else 'OFF'}")
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            database.executescript(f"BEGIN;{_TABLES}PRAGMA user_version={_VERSION};COMMIT;")
+        elif version != _VERSION:
+            raise StoreError(
+                f"{self._path} has format {version}, this program reads format {_VERSION}",
+                hint="use the version that created it, or another database file",
+            )
+
+    def _load(self, database: sqlite3.Connection) -> None:
+        found = database.execute("SELECT value FROM revision").fetchone()
+        if found is None:
+            raise StoreError(f"{self._path} is corrupt: it has no revision", hint=_RESTORE_HINT)
+        self.revision = found[0]
+        self.watch_cache = WatchCache(self.revision)
+        for resource, namespace, name, raw in database.execute("SELECT * FROM objects"):
+            try:
+                version = _revision_of(raw)
+            except (ValueError, TypeError, KeyError) as exc:
+                raise StoreError(
+                    f"{self._path} is corrupt: {resource} {namespace}/{name} cannot be read",
+                    hint=_RESTORE_HINT,
+                ) from exc
+            self._objects.setdefault(resource, {})[namespace, name] = StoredObject(
+                namespace, name, version, raw
+            )
+        self._names = {resource: sorted(found) for resource, found in self._objects.items()}
+
+    def close(self) -> None:
+        """Close the database."""
+        self._is_open = False
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def get_stored(self, kind: Kind, namespace: str, name: str) -> StoredObject | None:
+        """Return a stored object without decoding it; None if there is none."""
+        return self._objects.get(kind.stored_as, {}).get((namespace, name))
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """Return a fresh copy of an object; `namespace` is empty for cluster-scoped kinds."""
+        stored = self.get_stored(kind, namespace, name)
+        if stored is None:
+            return None
+        obj, conversion = stored.object(), kind.conversion
+        return obj if conversion is None else conversion.from_storage(obj)
+
+    def list_stored(
+        self, kind: Kind, namespace: str = "", *, after: NamespacedName | None = None
+    ) -> list[StoredObject]:
+        """List the objects of a kind, sorted by namespace and name; an empty namespace means all namespaces.
+
+        Shapes:  the list starts after the namespace and name in `after`.
+        """
+        keys = self._names.get(kind.stored_as, [])
+        found = self._objects.get(kind.stored_as, {})
+        return [found[key] for key in _select_names(keys, namespace, after)]
+
+    def list_stored_at(
+        self, revision: int, kind: Kind, namespace: str = "", *, after: NamespacedName | None = None
+    ) -> list[StoredObject]:
+        """List the objects of a kind at an earlier revision: the current state with later changes undone.
+
+        Errors:  ResourceExpired.
+        """
+        first_changes: dict[NamespacedName, WatchEvent] = {}
+        for event in self.watch_cache.events_since(revision, kind.stored_as):
+            first_changes.setdefault((event.namespace, event.name), event)
+        found = [
+            stored
+            for stored in self.list_stored(kind, namespace, after=after)
+            if (stored.namespace, stored.name) not in first_changes
+        ]
+        for key in _select_names(sorted(first_changes), namespace, after):
+            event = first_changes[key]
+            if event.before is not None:
+                found.append(StoredObject(*key, event.replaced, event.before))
+        return sorted(found, key=lambda stored: (stored.namespace, stored.name))
+
+    def last_change(self, kind: Kind) -> int:
+        """Return the revision of the last known change of a kind, as a key for caches."""
+        return self.watch_cache.last_change(kind.stored_as)
+
+    def create(self, kind: Kind, obj: Mapping[str, Any]) -> Object:
+        """Store a new object with the next revision.
+
+        Errors:  AlreadyExists, StoreError; RevisionConflict for an object of one that `restore` has removed.
+        """
+        namespace, name = _name_of(obj)
+        if self.get_stored(kind, namespace, name) is not None:
+            raise AlreadyExists(f"{kind.resource} {name} exists")
+        if self._removed and self._is_late(namespace, obj):
+            raise RevisionConflict(f"{kind.resource} {name} belongs to an object that is gone")
+        return self._write(kind, ADDED, obj, None)
+
+    def update(self, kind: Kind, obj: Mapping[str, Any], read_revision: int) -> Object:
+        """Replace an object if its revision is still `read_revision`.
+
+        Errors:  RevisionConflict, StoreError.
+        """
+        return self._write(kind, MODIFIED, obj, self._require_revision(kind, obj, read_revision))
+
+    def delete(self, kind: Kind, obj: Mapping[str, Any], read_revision: int) -> Object:
+        """Remove an object if its revision is still `read_revision`; `obj` is its last state.
+
+        Errors:  RevisionConflict, StoreError.
+        """
+        return self._write(kind, DELETED, obj, self._require_revision(kind, obj, read_revision))
+
+    def snapshot(self) -> Snapshot:
+        """Return the stored objects, to restore them later."""
+        return {resource: dict(found) for resource, found in self._objects.items()}
+
+    def restore(self, wanted: Snapshot, keep: Callable[[str, StoredObject], bool]) -> None:
+        """Restore the objects of a snapshot in one transaction; watchers get an event for each change.
+
+        Restored objects get new revisions: revisions never decrease.
+
+        Shapes:  an object for which `keep` is true stays as it is, and is not created again.
+        Errors:  StoreError.
+        """
+        events = list(self._plan_restore(wanted, keep))
+        if not events:
+            return
+        self._commit(*events)
+        for event in events:
+            self._apply(event)
+        removed = (
+            event.object()["metadata"].get("uid") for event in events if event.type == DELETED
+        )
+        self._removed = [*self._removed, *filter(None, removed)][-_MAX_REMOVED:]
+
+    def _is_late(self, namespace: str, obj: Mapping[str, Any]) -> bool:
+        """Return whether a controller or the kubelet writes for an object that `restore` has removed."""
+        if namespace and ("", namespace) not in self._objects.get("namespaces", {}):
+            return True
+        owners = [*(obj["metadata"].get("ownerReferences") or ()), obj.get("involvedObject") or {}]
+        return any(each.get("uid") in self._removed for each in owners)
+
+    def _plan_restore(
+        self, wanted: Snapshot, keep: Callable[[str, StoredObject], bool]
+    ) -> Iterator[WatchEvent]:
+        revision = self.revision
+        for resource in sorted({*self._objects, *wanted}):
+            now, then = self._objects.get(resource, {}), wanted.get(resource, {})
+            for key in sorted({*now, *then}):
+                before, after = now.get(key), then.get(key)
+                stored = after or before
+                if before == after or stored is None or keep(resource, stored):
+                    continue
+                revision += 1
+                change = DELETED if after is None else ADDED if before is None else MODIFIED
+                yield WatchEvent(
+                    revision=revision,
+                    type=change,
+                    resource=resource,
+                    namespace=key[0],
+                    name=key[1],
+                    raw=_with_revision(stored.raw, revision),
+                    before=before.raw if before else None,
+                    replaced=before.revision if before else 0,
+                )
+
+    def _require_revision(
+        self, kind: Kind, obj: Mapping[str, Any], read_revision: int
+    ) -> StoredObject:
+        namespace, name = _name_of(obj)
+        stored = self.get_stored(kind, namespace, name)
+        if stored is None or stored.revision != read_revision:
+            raise RevisionConflict(f"{kind.resource} {name} has been modified")
+        return stored
+
+    def _write(
+        self, kind: Kind, change: str, obj: Mapping[str, Any], before: StoredObject | None
+    ) -> Object:
+        revision = self.revision + 1
+        stored = {key: value for key, value in obj.items() if key not in ("kind", "apiVersion")}
+        stored["metadata"] = {**stored["metadata"], "resourceVersion": str(revision)}
+        conversion = kind.conversion
+        if conversion is not None:
+            stored = conversion.to_storage(stored)
+        raw = orjson.dumps(stored)
+        namespace, name = _name_of(obj)
+        event = WatchEvent(
+            revision=revision,
+            type=change,
+            resource=kind.stored_as,
+            namespace=namespace,
+            name=name,
+            raw=raw,
+            before=before.raw if before else None,
+            replaced=before.revision if before else 0,
+        )
+        self._commit(event)
+        self._apply(event)
+        return stored if conversion is None else conversion.from_storage(stored)
+
+    def _apply(self, event: WatchEvent) -> None:
+        """Update the memory after the commit of a change, and wake the watchers."""
+        self.revision = event.revision
+        key = event.namespace, event.name
+        found = self._objects.setdefault(event.resource, {})
+        keys = self._names.setdefault(event.resource, [])
+        if event.type == DELETED:
+            del found[key], keys[bisect_left(keys, key)]
+        else:
+            if event.type == ADDED:
+                insort(keys, key)
+            found[key] = StoredObject(*key, event.revision, event.raw)
+        self.watch_cache.append(event)
+
+    def _commit(self, *events: WatchEvent) -> None:
+        """Write changes and the revision in one transaction; memory is updated after the commit."""
+        if not self._is_open:
+            raise StoreError("the store is closed")
+        if (database := self._database) is None:
+            return
+        try:
+            with database:
+                database.execute("BEGIN IMMEDIATE")
+                for event in events:
+                    key = event.resource, event.namespace, event.name
+                    if event.type == DELETED:
+                        database.execute(
+                            "DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", key
+                        )
+                    else:
+                        database.execute(
+                            "INSERT OR REPLACE INTO objects VALUES (?,?,?,?)", (*key, event.raw)
+                        )
+                database.execute("UPDATE revision SET value=?", (events[-1].revision,))
+        except sqlite3.Error as exc:
+            raise StoreError(f"cannot write {self._path}: {exc}", path=str(self._path)) from exc
+
+
+def _name_of(obj: Mapping[str, Any]) -> NamespacedName:
+    metadata = obj["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]
+
+
+def _with_revision(raw: bytes, revision: int) -> bytes:
+    stored = orjson.loads(raw)
+    stored["metadata"]["resourceVersion"] = str(revision)
+    return orjson.dumps(stored)
+
+
+def _revision_of(raw: bytes) -> int:
+    return int(orjson.loads(raw)["metadata"]["resourceVersion"])
+
+
+def _select_names(
+    keys: list[NamespacedName], namespace: str, after: NamespacedName | None
+) -> list[NamespacedName]:
+    """Return the part of a sorted list that is in a namespace and after a name."""
+    low, high = 0, len(keys)
+    if namespace:
+        # No namespace sorts between this namespace and the same text with a NUL character.
+        low, high = (
+            bisect_left(keys, (namespace, "")),
+            bisect_left(keys, (namespace + "\0", "")),
+        )
+    if after is not None:
+        low = max(low, bisect_right(keys, after))
+    return keys[low:high]

@@ -1,0 +1,187 @@
+"""Basic validation rules: each yields a cause for an invalid value.
+
+The paths and the accepted values are those of the real API; the messages are our own.
+"""
+
+import ipaddress
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from kubeling.apiserver.status import Cause, CauseType
+
+Causes = Iterator[Cause]
+
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_LABEL_1035 = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
+_NAME_PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
+_DATA_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
+_PORT_NAME = re.compile(r"(?=.*[a-z])(?!.*--)[a-z0-9](?:[a-z0-9-]{0,13}[a-z0-9])?")
+
+
+def is_label(text: str) -> bool:
+    """Return whether a text is a DNS label (RFC 1123) of up to 63 characters."""
+    return _LABEL.fullmatch(text) is not None
+
+
+def is_subdomain(text: str) -> bool:
+    """Return whether a text is a DNS subdomain (RFC 1123) of up to 253 characters."""
+    return len(text) <= 253 and _SUBDOMAIN.fullmatch(text) is not None
+
+
+def is_service_name(text: str) -> bool:
+    """Return whether a text is a DNS label that starts with a letter (RFC 1035)."""
+    return _LABEL_1035.fullmatch(text) is not None
+
+
+def is_path_segment(text: str) -> bool:
+    """Return whether a name is a valid path segment; RBAC names may contain colons and capitals."""
+    return text not in (".", "..") and "/" not in text and "%" not in text
+
+
+def is_qualified(text: str) -> bool:
+    """Return whether a text is a qualified name: `name` or `example.com/name`."""
+    prefix, slash, name = text.rpartition("/")
+    return _NAME_PART.fullmatch(name) is not None and (not slash or is_subdomain(prefix))
+
+
+def is_label_value(text: str) -> bool:
+    """Return whether a text is a valid value of a label."""
+    return _LABEL_VALUE.fullmatch(text) is not None
+
+
+def is_data_key(text: str) -> bool:
+    """Return whether a text is a valid key of a config map or secret, which becomes a file name."""
+    return _DATA_KEY.fullmatch(text) is not None and text != "." and not text.startswith("..")
+
+
+def is_port_name(text: str) -> bool:
+    """Return whether a text is a valid name of a port."""
+    return _PORT_NAME.fullmatch(text) is not None
+
+
+def required(value: Any, path: str, reason: str = "must be given") -> Causes:
+    """Yield a cause if a value is missing or empty."""
+    if value in (None, "", [], {}):
+        yield Cause(CauseType.REQUIRED, reason, path)
+
+
+def invalid(broken: object, path: str, reason: str) -> Causes:
+    """Yield a cause if `broken` is true."""
+    if broken:
+        yield Cause(CauseType.INVALID, reason, path)
+
+
+def forbidden(broken: object, path: str, reason: str) -> Causes:
+    """Yield a cause of reason Forbidden if `broken` is true."""
+    if broken:
+        yield Cause(CauseType.FORBIDDEN, reason, path)
+
+
+def not_found(reason: str, path: str) -> Causes:
+    """Yield a cause of reason NotFound."""
+    yield Cause(CauseType.NOT_FOUND, reason, path)
+
+
+def one_of(value: Any, allowed: Collection[str], path: str) -> Causes:
+    """Check that a value is one of the allowed values."""
+    if value not in allowed:
+        yield Cause(
+            CauseType.NOT_SUPPORTED, f"{value!r} is not one of {', '.join(sorted(allowed))}", path
+        )
+
+
+def between(value: Any, low: int, high: int, path: str) -> Causes:
+    """Check that a number is within inclusive bounds; None is valid."""
+    if value is not None and not low <= value <= high:
+        yield Cause(CauseType.INVALID, f"{value} is not between {low} and {high}", path)
+
+
+def port(value: Any, path: str) -> Causes:
+    """Check a port number; zero counts as missing."""
+    if value in (None, 0):
+        yield from required(None, path)
+    else:
+        yield from between(value, 1, 65535, path)
+
+
+def port_reference(value: Any, path: str) -> Causes:
+    """Check a port given by number or by name."""
+    if isinstance(value, str):
+        yield from invalid(not is_port_name(value), path, f"{value!r} is not a valid port name")
+    else:
+        yield from between(0 if value is None else value, 1, 65535, path)
+
+
+def label_name(value: Any, path: str) -> Causes:
+    """Check a required name, which must be a DNS label."""
+    if value:
+        yield from invalid(not is_label(value), path, f"{value!r} is not a DNS label")
+    else:
+        yield from required(None, path)
+
+
+def unique(values: Iterable[tuple[Any, str]]) -> Causes:
+    """Check that values are unique; takes pairs of value and path, and ignores unset values."""
+    found = set()
+    for value, path in values:
+        if value in (None, ""):
+            continue
+        if value in found:
+            yield Cause(CauseType.DUPLICATE, f"{value!r} is not unique", path)
+        found.add(value)
+
+
+def labels(found: Mapping[str, str], path: str) -> Causes:
+    """Check labels."""
+    for key, value in found.items():
+        yield from invalid(not is_qualified(key), path, f"{key!r} is not a valid label key")
+        yield from invalid(not is_label_value(value), path, f"{value!r} is not a valid label value")
+
+
+def selector(found: Mapping[str, Any], path: str) -> Causes:
+    """Check a `LabelSelector`."""
+    yield from labels(found.get("matchLabels") or {}, f"{path}.matchLabels")
+    for at, each in enumerate(found.get("matchExpressions") or ()):
+        here = f"{path}.matchExpressions[{at}]"
+        operator, values = each.get("operator"), each.get("values")
+        if operator in ("In", "NotIn"):
+            yield from required(values, f"{here}.values")
+        elif operator in ("Exists", "DoesNotExist"):
+            yield from forbidden(values, f"{here}.values", f"{operator} takes no values")
+        else:
+            yield from invalid(True, f"{here}.operator", "is not an operator of a label selector")
+        key = str(each.get("key", ""))
+        yield from invalid(
+            not is_qualified(key), f"{here}.key", f"{key!r} is not a valid label key"
+        )
+
+
+def relative_path(value: Any, path: str) -> Causes:
+    """Check a path that must be relative and stay inside its volume."""
+    yield from required(value, path)
+    text = str(value or "")
+    yield from invalid(text.startswith("/"), path, "must be a relative path")
+    # Otherwise a volume could write outside its own directory.
+    yield from invalid(".." in text.split("/"), path, "must not contain ..")
+
+
+def ip(value: Any, path: str) -> Causes:
+    """Check an IP address."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        yield Cause(CauseType.INVALID, f"{value!r} is not an IP address", path)
+
+
+def immutable(new: Any, old: Any, path: str) -> Causes:
+    """Check that a value did not change."""
+    yield from invalid(new != old, path, "cannot be changed once set")
+
+
+def indexed(items: Any, path: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Yield each object of a list with its path."""
+    for at, each in enumerate(items or ()):
+        yield each or {}, f"{path}[{at}]"

@@ -1,0 +1,357 @@
+"""The command `kubeling`."""
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from kubeling import __version__
+from kubeling.errors import Error
+
+if TYPE_CHECKING:
+    from kubeling.instance import Cluster
+
+_FOLDER = "KUBELING_DATA_DIR"
+_NOT_EXECUTABLE, _NOT_FOUND, _BY_SIGNAL = 126, 127, 128  # as in a shell
+
+_CHECK = "Check the spelling of the command after --, and PATH"
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _parse_images(
+    _context: click.Context, _option: click.Parameter, values: Sequence[str]
+) -> dict[str, list[str]]:
+    """Split each IMAGE=COMMAND, and each command as a shell does."""
+    images = {}
+    for value in values:
+        image, _, text = value.partition("=")
+        try:
+            images[image] = shlex.split(text)
+        except ValueError as exc:
+            raise click.BadParameter(f"{text!r}: {exc}") from exc
+        if not image or not images[image]:
+            example = "nginx='python -m http.server 80'"
+            raise click.BadParameter(f"{value!r} is not IMAGE=COMMAND, such as {example}")
+    return images
+
+
+def _cluster_options(command: Command) -> Command:
+    """Add the options of a cluster."""
+    for option in reversed(
+        (
+            click.option("--node/--no-node", default=True, help="Run pods.  [default: --node]"),
+            click.option("--release", metavar="R", help="Kubernetes release, such as 1.35."),
+            click.option(
+                "--image",
+                "images",
+                metavar="IMAGE=COMMAND",
+                callback=_parse_images,
+                multiple=True,
+                help="The command of this machine that stands for an image; repeatable.",
+            ),
+            click.option("--verbose", "-v", is_flag=True, help="Write the log to stderr."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _data_dir(help_text: str) -> Callable[[Command], Command]:
+    return click.option(
+        "--data-dir",
+        envvar=_FOLDER,
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="D",
+        help=f"{help_text}  [variable: {_FOLDER}]",
+    )
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kubeling")
+def cli() -> None:
+    """A small Kubernetes in one process: no root, no container runtime, no download."""
+
+
+@cli.command()
+@_cluster_options
+@_data_dir("Folder that keeps the objects; the default is a temporary folder.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the API server.")
+@click.option("--detach", "-d", is_flag=True, help="Return when the cluster is ready.")
+@click.option("--temporary", is_flag=True, hidden=True)
+def up(
+    *,
+    data_dir: Path | None,
+    port: int,
+    detach: bool,
+    temporary: bool,
+    verbose: bool,
+    **options: Any,
+) -> None:
+    """Run a cluster until Ctrl-C; print the path of its kubeconfig."""
+    import asyncio
+
+    if detach:
+        words = ["--port", str(port), "--node" if options["node"] else "--no-node"]
+        words += ["--release", options["release"]] if options["release"] else []
+        words += ["--verbose"] if verbose else []
+        for image, command in options["images"].items():
+            words += ["--image", f"{image}={shlex.join(command)}"]
+        _start_detached(data_dir, words)
+        return
+    _write_log(verbose=verbose)
+    from kubeling.instance import Cluster
+
+    made = Cluster(data_dir, port=port, **options)
+    asyncio.run(_serve(made, data_dir))
+    if temporary and data_dir is not None:
+        import shutil
+
+        shutil.rmtree(data_dir, ignore_errors=True)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@_cluster_options
+@click.argument("words", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(*, words: tuple[str, ...], verbose: bool, **options: Any) -> None:
+    """Run one command with a new cluster, which ends with it.
+
+    The command has KUBECONFIG. kubeling passes signals on, and exits with its exit code.
+    """
+    import asyncio
+
+    _write_log(verbose=verbose)
+    from kubeling.instance import Cluster
+
+    sys.exit(asyncio.run(_run(Cluster(**options), words)))
+
+
+@cli.command()
+@_data_dir("Folder of the cluster; the default is that of `kubeling up --detach`.")
+def down(*, data_dir: Path | None) -> None:
+    """End the cluster of `kubeling up --detach`."""
+    import time
+
+    folder = data_dir or _default_folder()
+    if (pid := _running_pid(folder)) is None:
+        click.echo(f"kubeling: no cluster runs in {folder}", err=True)
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    for _ in range(300):
+        if _running_pid(folder) is None:
+            return
+        time.sleep(0.05)
+    raise Error(f"process {pid} does not end", hint=f"end it with: kill -9 {pid}")
+
+
+@cli.command()
+@_data_dir("Folder of the cluster; the default is that of `kubeling up --detach`.")
+@click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text")
+def status(*, data_dir: Path | None, output: str) -> None:
+    """Show whether a cluster runs; exit with 1 if none does."""
+    folder = data_dir or _default_folder()
+    found: dict[str, Any] = {"ready": False, "data_dir": str(folder)}
+    if _running_pid(folder) is not None:
+        with contextlib.suppress(OSError, ValueError):
+            found |= json.loads((folder / "status.json").read_text())
+    if output == "json":
+        click.echo(json.dumps(found, indent=2))
+    elif found["ready"]:
+        for name in ("server", "kubeconfig", "pid"):
+            click.echo(f"{name + ':':12}{found[name]}")
+    else:
+        click.echo(f"kubeling: no cluster runs in {folder}. Start one: kubeling up", err=True)
+    sys.exit(0 if found["ready"] else 1)
+
+
+# ---------------------------------------------------------------------------------------------- processes
+
+
+async def _serve(cluster: "Cluster", folder: Path | None) -> None:
+    """Run a cluster until a signal."""
+    import asyncio
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with cluster:
+        if folder is not None:
+            from kubeling.files import write_private
+
+            facts = {
+                "ready": True,
+                "pid": os.getpid(),
+                "server": cluster.server,
+                "kubeconfig": str(cluster.kubeconfig),
+                "ca_file": str(cluster.ca_file),
+            }
+            write_private(folder / "status.json", json.dumps(facts).encode())
+        click.echo(cluster.kubeconfig)
+        click.echo(_next_step(cluster.server, cluster.kubeconfig), err=True)
+        try:
+            await stop.wait()
+        finally:
+            if folder is not None:
+                (folder / "status.json").unlink(missing_ok=True)
+
+
+def _next_step(server: str, kubeconfig: Path) -> str:
+    return f"{server} is ready. Next: export KUBECONFIG={shlex.quote(str(kubeconfig))}; kubectl get nodes"
+
+
+async def _run(cluster: "Cluster", words: Sequence[str]) -> int:
+    """Run a command with a cluster; return its exit code as a shell does."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    child: asyncio.subprocess.Process | None = None
+    pending: list[int] = []
+
+    def pass_on(number: int) -> None:
+        if child is None:
+            pending.append(number)
+        elif child.returncode is None:
+            child.send_signal(number)
+
+    passed_on = [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2]
+    # A terminal sends Ctrl-C to both processes; a second signal would end a program that cleans up.
+    of_terminal = (signal.SIGINT, signal.SIGQUIT)
+    has_terminal = _is_in_foreground()
+    for number in (*passed_on, *of_terminal):
+        is_double = has_terminal and number in of_terminal
+        loop.add_signal_handler(number, _ignore if is_double else pass_on, number)
+    async with cluster:
+        environ = {**os.environ, **cluster.env()}  # noqa: TID251 the command inherits it
+        try:
+            child = await asyncio.create_subprocess_exec(*words, env=environ)
+        except OSError as exc:
+            click.echo(f"kubeling: cannot run {words[0]}: {exc.strerror}. {_CHECK}", err=True)
+            return _NOT_FOUND if isinstance(exc, FileNotFoundError) else _NOT_EXECUTABLE
+        for waiting in pending:
+            pass_on(waiting)
+        code = await child.wait()
+    return _BY_SIGNAL - code if code < 0 else code
+
+
+def _ignore(_number: int) -> None:
+    pass
+
+
+def _is_in_foreground() -> bool:
+    """Return whether a terminal sends its signals to this process."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
+def _start_detached(data_dir: Path | None, words: Sequence[str]) -> None:
+    """Start `kubeling up` with these options in the background; return when the cluster is ready."""
+    import subprocess
+
+    from kubeling.files import create_private_folder
+
+    folder = data_dir or _default_folder()
+    if _running_pid(folder) is not None:
+        click.echo(f"kubeling: a cluster runs already in {folder}", err=True)
+        click.echo(folder / "kubeconfig")
+        return
+    create_private_folder(folder)
+    if data_dir is None:
+        for file in folder.glob("kubernetes.db*"):  # of a cluster that was killed
+            file.unlink()
+        words = [*words, "--temporary"]
+    log_file = folder / "kubeling.log"
+    with log_file.open("wb") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "kubeling", "up", "--data-dir", str(folder), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
+    assert child.stdout is not None
+    with child.stdout as output:
+        path = output.readline().decode().strip()
+    if not path:
+        child.wait()
+        cause = log_file.read_text().strip().rpartition("\n")[2].removeprefix("kubeling: ")
+        raise Error(
+            cause or f"the cluster ended with code {child.returncode}", hint=f"see {log_file}"
+        )
+    child.returncode = 0  # it keeps running; nothing waits for it
+    found = json.loads((folder / "status.json").read_text())
+    click.echo(path)
+    click.echo(_next_step(found["server"], Path(path)) + ". End it: kubeling down", err=True)
+
+
+def _default_folder() -> Path:
+    """Return the folder of a detached cluster without --data-dir."""
+    environ: Mapping[str, str] = os.environ  # noqa: TID251 read once
+    state = environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "kubeling"
+
+
+def _running_pid(folder: Path) -> int | None:
+    """Return the ID of the process that runs a cluster in a folder; None if there is none."""
+    import fcntl
+
+    try:
+        lock = (folder / "lock").open("rb")
+    except OSError:
+        return None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            with contextlib.suppress(ValueError):
+                return int(lock.read())
+        return None
+
+
+class _Formatter:
+    """Formats a record of the log with its facts."""
+
+    def __init__(self) -> None:
+        import logging
+
+        self._known = set(vars(logging.makeLogRecord({}))) | {"message", "taskName"}
+        self._text = logging.Formatter("%(levelname)s %(name)s %(message)s")
+
+    def format(self, record: Any) -> str:
+        """Return one line, and the traceback of an exception."""
+        facts = [f"{k}={v}" for k, v in vars(record).items() if k not in self._known]
+        return " ".join([self._text.format(record), *facts])
+
+
+def _write_log(*, verbose: bool) -> None:
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter())  # type: ignore[arg-type]
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, handlers=[handler])
+
+
+def main() -> None:
+    """Run the command; an error is one line that says what to do."""
+    try:
+        cli()
+    except Error as exc:
+        hint = f". {exc.hint[0].upper()}{exc.hint[1:]}" if exc.hint else ""
+        click.echo(f"kubeling: {exc.message}{hint}", err=True)
+        sys.exit(1)

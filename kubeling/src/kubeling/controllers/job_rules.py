@@ -1,0 +1,276 @@
+"""Decide when a Job is complete, has failed, or needs pods. Pure.
+
+Source: k8s.io/kubernetes v1.34 pkg/controller/job.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from kubeling.apiserver.storage.storage import Object
+from kubeling.clock import rfc3339
+from kubeling.controllers import job_policies
+from kubeling.controllers.job_policies import read_indexes
+from kubeling.controllers.pod_info import (
+    INDEX,
+    INDEX_FAILURES,
+    TRACKING,
+    PodInfo,
+    seconds,
+)
+from kubeling.controllers.replica_status import pod_from_template
+
+COMPLETE, FAILED, SUSPENDED = "Complete", "Failed", "Suspended"
+SUCCEEDS, FAILS = "SuccessCriteriaMet", "FailureTarget"
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 10.0, 600.0
+_UNCOUNTED = "uncountedTerminatedPods"
+
+
+def true_condition(status: Mapping[str, Any], kind: str) -> Object | None:
+    """Return the condition of this type if its status is True."""
+    for each in status.get("conditions") or ():
+        if each["type"] == kind and each["status"] == "True":
+            found: Object = each
+            return found
+    return None
+
+
+def is_finished(job: Object) -> bool:
+    status = job.get("status") or {}
+    return bool(true_condition(status, COMPLETE) or true_condition(status, FAILED))
+
+
+def finished_at(job: Object) -> float:
+    """Return the time at which a Job finished.
+
+    Units:   seconds since the epoch.
+    """
+    status = job.get("status") or {}
+    ended = true_condition(status, COMPLETE) or true_condition(status, FAILED) or {}
+    return seconds(status.get("completionTime") or ended.get("lastTransitionTime"))
+
+
+def set_condition(
+    status: Object, kind: str, reason: str, message: str, now: float, *, true: bool = True
+) -> None:
+    others = [each for each in status.get("conditions") or () if each["type"] != kind]
+    moment = rfc3339(now)
+    condition = {
+        "type": kind,
+        "status": "True" if true else "False",
+        "lastProbeTime": moment,
+        "lastTransitionTime": moment,
+        "reason": reason,
+        "message": message,
+    }
+    status["conditions"] = [*others, condition]
+
+
+def count_pods(job: Object, status: Object, pods: Sequence[PodInfo]) -> set[str]:
+    """Count each ended pod exactly once, in the given status; return the uids of pods that are not counted.
+
+    The uid of a pod is stored first; when its finalizer is removed, the uid becomes part of a count.
+    After a crash in between, the next reconcile continues from the stored uids.
+    """
+    ignored = set[str]()
+    kept = _kept_for_their_index(job, status, pods)
+    waiting = status.get(_UNCOUNTED) or {}
+    tracked = {pod.uid: pod for pod in pods if pod.tracked}
+    indexes = read_indexes(status.get("completedIndexes", ""))
+    left: dict[str, list[str]] = {}
+    for part in ("succeeded", "failed"):
+        stored = waiting.get(part) or []
+        done = [uid for uid in stored if uid not in tracked]
+        if done:
+            status[part] = (status.get(part) or 0) + len(done)
+        left[part] = [uid for uid in stored if uid in tracked]
+    known = {uid for stored in left.values() for uid in stored}
+    for pod in tracked.values():
+        if pod.uid in known:
+            continue
+        if pod.phase == "Succeeded":
+            if is_indexed(job):
+                if not pod.index.isdigit() or int(pod.index) in indexes:
+                    continue
+                indexes.add(int(pod.index))
+            left["succeeded"].append(pod.uid)
+        elif pod.phase == "Failed" or (pod.deleting and not _ends_first(job, pod)):
+            if job_policies.action(job, pod)[0] == job_policies.IGNORE:
+                ignored.add(pod.uid)
+            elif pod.uid not in kept:
+                left["failed"].append(pod.uid)
+    status[_UNCOUNTED] = {part: uids for part, uids in left.items() if uids}
+    if indexes:
+        status["completedIndexes"] = write_indexes(indexes)
+    return ignored - kept
+
+
+def _kept_for_their_index(job: Object, status: Object, pods: Sequence[PodInfo]) -> set[str]:
+    """Set the failed indexes in a status; return the failed pods that wait for a successor."""
+    if not job_policies.limits_indexes(job):
+        return set()
+    failed = job_policies.failed_indexes(job, status, pods)
+    status["failedIndexes"] = write_indexes(failed)
+    if any(true_condition(status, kind) for kind in (FAILS, SUCCEEDS)):
+        return set()
+    return {
+        pod.uid
+        for pod in pods
+        if pod.phase == "Failed" and not job_policies.is_replaced(pod, pods, failed)
+    }
+
+
+def _ends_first(job: Object, pod: PodInfo) -> bool:
+    """Return whether a deleted pod counts only when it has ended; a pod without a node never starts."""
+    return waits_for_failed(job) and bool(pod.node)
+
+
+def waits_for_failed(job: Object) -> bool:
+    """Return whether a Job replaces a terminating pod only after the pod has ended."""
+    return bool(job["spec"].get("podReplacementPolicy") == "Failed")
+
+
+def uncounted_uids(status: Mapping[str, Any]) -> set[str]:
+    """Return the stored uids that are not yet part of a count."""
+    waiting = status.get(_UNCOUNTED) or {}
+    return {uid for uids in waiting.values() for uid in uids}
+
+
+def outcome_counts(status: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the numbers of succeeded and failed pods."""
+    waiting = status.get(_UNCOUNTED) or {}
+    succeeded, failed = (
+        (status.get(part) or 0) + len(waiting.get(part) or ()) for part in ("succeeded", "failed")
+    )
+    return succeeded, failed
+
+
+def is_indexed(job: Object) -> bool:
+    return bool(job["spec"].get("completionMode") == "Indexed")
+
+
+def write_indexes(indexes: Iterable[int]) -> str:
+    """Format numbers as `0,2-4`; a run of two is written with a comma, as in the API."""
+    runs: list[list[int]] = []
+    for each in sorted(indexes):
+        if runs and runs[-1][-1] == each - 1:
+            runs[-1].append(each)
+        else:
+            runs.append([each])
+    written = []
+    for run in runs:
+        separator = "-" if len(run) > 2 else ","
+        written.append(str(run[0]) if len(run) == 1 else f"{run[0]}{separator}{run[-1]}")
+    return ",".join(written)
+
+
+def failure_reason(
+    job: Object, status: Object, pods: Sequence[PodInfo], now: float
+) -> tuple[str, str]:
+    """Return reason and message of a failed Job; return empty strings for others."""
+    spec = job["spec"]
+    if (decided := job_policies.failure(job, pods))[0]:
+        return decided
+    limit, failed = spec["backoffLimit"], outcome_counts(status)[1]
+    restarts = sum(pod.restarts for pod in pods if pod.active)
+    retries = spec["template"]["spec"].get("restartPolicy") == "OnFailure"
+    if failed > limit or (retries and restarts and restarts >= limit):
+        return "BackoffLimitExceeded", "Job has reached the specified backoff limit"
+    if (wait := until_deadline(job, status, now)) is not None and wait <= 0:
+        return "DeadlineExceeded", "Job was active longer than specified deadline"
+    return job_policies.indexes_failure(job, status)
+
+
+def until_deadline(job: Object, status: Mapping[str, Any], now: float) -> float | None:
+    """Return the seconds until the deadline of a Job; None if it has none."""
+    limit, start = job["spec"].get("activeDeadlineSeconds"), status.get("startTime")
+    if limit is None or not start or job["spec"].get("suspend"):
+        return None
+    return seconds(start) + float(limit) - now
+
+
+def is_done(job: Object, status: Mapping[str, Any], active: int) -> bool:
+    """Return whether enough pods have succeeded."""
+    wanted, succeeded = job["spec"].get("completions"), outcome_counts(status)[0]
+    if wanted is None:  # a work queue Job: the first success means that no work is left
+        return succeeded > 0 and active == 0
+    return succeeded >= int(wanted)
+
+
+def desired_active(job: Object, status: Mapping[str, Any], active: int) -> int:
+    """Return the number of pods that should be active."""
+    spec, succeeded = job["spec"], outcome_counts(status)[0]
+    if spec.get("suspend"):
+        return 0
+    if spec.get("completions") is None:
+        return active if succeeded else int(spec["parallelism"])
+    failed = len(read_indexes(status.get("failedIndexes") or ""))
+    return int(min(spec["parallelism"], max(spec["completions"] - succeeded - failed, 0)))
+
+
+def backoff(pods: Sequence[PodInfo], now: float) -> float:
+    """Return the backoff in seconds before the next pod, after consecutive failures."""
+    last_success = max((pod.ended_at for pod in pods if pod.phase == "Succeeded"), default=0.0)
+    failures = [p.ended_at for p in pods if p.phase == "Failed" and p.ended_at > last_success]
+    if not failures:
+        return 0.0
+    wait = float(min(_FIRST_BACKOFF * 2 ** min(len(failures) - 1, 10), _LONGEST_BACKOFF))
+    return max(max(failures) + wait - now, 0.0)
+
+
+def index_backoff(pods: Sequence[PodInfo], index: int, now: float) -> float:
+    """Return the backoff in seconds before the next pod of an index with a backoff limit of its own."""
+    last = job_policies.last_failed(pods, index)
+    if last is None:
+        return 0.0
+    wait = float(min(_FIRST_BACKOFF * 2 ** min(last.index_failures, 10), _LONGEST_BACKOFF))
+    return max(last.ended_at + wait - now, 0.0)
+
+
+def free_indexes(
+    job: Object, status: Mapping[str, Any], pods: Sequence[PodInfo], number: int
+) -> list[int]:
+    """Return the lowest completion indexes that are neither completed nor failed nor active."""
+    waits = waits_for_failed(job)
+    used = {
+        int(pod.index)
+        for pod in pods
+        if pod.index.isdigit() and (pod.active or (waits and pod.deleting and not pod.ended))
+    }
+    for name in ("completedIndexes", "failedIndexes"):
+        used |= read_indexes(status.get(name) or "")
+    every = range(job["spec"].get("completions") or 0)
+    return [each for each in every if each not in used][:number]
+
+
+def new_pod(
+    job: Object, reference: Object, index: int | None, pods: Sequence[PodInfo] = ()
+) -> Object:
+    """Build a pod of a Job, with the tracking finalizer that is removed when the pod is counted.
+
+    `pods` are those of the Job; they have the number of failures of the index.
+    """
+    made = pod_from_template(job["spec"]["template"], job, reference)
+    metadata = made["metadata"]
+    metadata["finalizers"] = [*(metadata.get("finalizers") or ()), TRACKING]
+    if index is None:
+        return made
+    name = job["metadata"]["name"]
+    metadata["generateName"] = f"{name}-{index}-"
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), INDEX: str(index)}
+    if job_policies.limits_indexes(job):
+        metadata["annotations"][INDEX_FAILURES] = str(job_policies.index_failures(job, pods, index))
+    metadata["labels"] = {**(metadata.get("labels") or {}), INDEX: str(index)}
+    spec = made["spec"] = dict(made["spec"])
+    spec.setdefault("hostname", f"{name}-{index}")
+    for part in ("initContainers", "containers"):
+        if spec.get(part):
+            spec[part] = [_with_index(each) for each in spec[part]]
+    return made
+
+
+def _with_index(container: Object) -> Object:
+    env = container.get("env") or []
+    if any(each.get("name") == "JOB_COMPLETION_INDEX" for each in env):
+        return container
+    source = {"fieldRef": {"fieldPath": f"metadata.labels['{INDEX}']"}}
+    return {**container, "env": [*env, {"name": "JOB_COMPLETION_INDEX", "valueFrom": source}]}

@@ -1,0 +1,112 @@
+"""The downward API: fields of a pod for its environment variables and files."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from kubeling.errors import Error
+
+Pod = Mapping[str, Any]
+
+_SUFFIXES = {
+    "": Fraction(1),
+    "n": Fraction(1, 10**9),
+    "u": Fraction(1, 10**6),
+    "m": Fraction(1, 1000),
+    **{prefix: Fraction(10 ** (3 * power)) for power, prefix in enumerate("kMGTPE", 1)},
+    **{f"{prefix}i": Fraction(1024**power) for power, prefix in enumerate("KMGTPE", 1)},
+}
+_QUANTITY = re.compile(r"([+-]?[0-9.]+)(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]+))?")
+_SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
+
+
+class UnknownField(Error):
+    """A field reference that is not supported."""
+
+    code = "unknown_field"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeInfo:
+    """The facts of a node that one of its pods can read; `pod_address` is that of the pod."""
+
+    name: str
+    address: str
+    pod_address: str
+    cpu: str
+    memory: str
+
+
+def read_pod_field(pod: Pod, path: str, node: NodeInfo) -> str:
+    """Return one field of a pod by its path.
+
+    Shapes:  all labels or annotations are sorted lines `key="escaped value"`.
+    Errors:  UnknownField.
+    """
+    meta, spec = pod["metadata"], pod["spec"]
+    if found := _SUBSCRIPT.fullmatch(path):
+        return str((meta.get(found[1]) or {}).get(found[2], ""))
+    simple = {
+        "metadata.name": meta.get("name"),
+        "metadata.namespace": meta.get("namespace"),
+        "metadata.uid": meta.get("uid"),
+        "spec.nodeName": spec.get("nodeName") or node.name,
+        "spec.serviceAccountName": spec.get("serviceAccountName") or "default",
+        "status.hostIP": node.address,
+        "status.hostIPs": node.address,
+        "status.podIP": node.pod_address,
+        "status.podIPs": node.pod_address,
+    }
+    if path in simple:
+        return str(simple[path] or "")
+    if path in ("metadata.labels", "metadata.annotations"):
+        return _to_lines(meta.get(path.partition(".")[2]) or {})
+    raise UnknownField(f"fieldPath {path!r} is not supported", path=path)
+
+
+def _to_lines(pairs: Mapping[str, str]) -> str:
+    return "\n".join(f'{key}="{_escape(value)}"' for key, value in sorted(pairs.items()))
+
+
+def _escape(value: str) -> str:
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+    return quoted.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+
+
+def read_resource_field(
+    container: Mapping[str, Any], reference: Mapping[str, Any], node: NodeInfo
+) -> str:
+    """Return a request or limit of a container, in units of the divisor, rounded up.
+
+    Errors:  UnknownField.
+    """
+    name = str(reference.get("resource"))
+    kind, _, resource = name.partition(".")
+    if kind not in ("limits", "requests") or not resource:
+        raise UnknownField(f"resource {name!r} is not supported", resource=name)
+    given = container.get("resources") or {}
+    # A missing limit is the capacity of the node; a missing request is the limit, or zero.
+    capacity = {"cpu": node.cpu, "memory": node.memory}.get(resource, "0")
+    fallback = capacity if kind == "limits" else (given.get("limits") or {}).get(resource, "0")
+    value = parse_quantity((given.get(kind) or {}).get(resource, fallback))
+    divisor = parse_quantity(reference.get("divisor") or "1") or Fraction(1)
+    return str(math.ceil(value / divisor))
+
+
+def parse_quantity(text: object) -> Fraction:
+    """Parse a Kubernetes quantity: `500m`, `64Mi`, `1e3`.
+
+    Errors:  UnknownField.
+    """
+    found = _QUANTITY.fullmatch(str(text))
+    try:
+        number = Fraction(found[1]) if found else None
+    except ValueError:
+        number = None
+    if found is None or number is None:
+        raise UnknownField(f"{text!r} is not a quantity")
+    scale = Fraction(10) ** int(found[3]) if found[3] else _SUFFIXES[found[2] or ""]
+    return number * scale

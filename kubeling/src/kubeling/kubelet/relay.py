@@ -1,0 +1,80 @@
+"""Relay TCP connections from listening sockets to addresses that are chosen for each connection."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Connect = Callable[[socket.socket], Awaitable[Stream]]
+"""Gets the accepted connection; connects to its target. Raises OSError."""
+
+_CHUNK = 64 * 1024
+_RESET = struct.pack("ii", 1, 0)
+
+
+class Relay:
+    """Listening sockets and their connections, of which there may be `max_connections` at a time."""
+
+    def __init__(self, max_connections: int) -> None:
+        self._max_connections = max_connections
+        self._connections: set[asyncio.Task[None]] = set()
+        self._servers: list[asyncio.Server] = []
+
+    async def serve(self, sock: socket.socket, connect: Connect) -> asyncio.Server:
+        """Relay the connections of a socket from now on, until its server or this relay is closed."""
+        handle = partial(self._handle, connect)
+        server = await asyncio.start_server(handle, sock=sock, limit=_CHUNK)
+        self._servers = [*(each for each in self._servers if each.is_serving()), server]
+        return server
+
+    async def close(self) -> None:
+        """Close all sockets and connections."""
+        for server in self._servers:
+            server.close()
+        for connection in tuple(self._connections):
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _handle(
+        self, connect: Connect, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if len(self._connections) >= self._max_connections:
+            writer.transport.abort()
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            await _relay((reader, writer), connect)
+        finally:
+            self._connections.discard(task)
+
+
+async def _relay(client: Stream, connect: Connect) -> None:
+    """Pass data between a client and its target, until one of them closes."""
+    writers = [client[1]]
+    accepted = client[1].get_extra_info("socket")
+    try:
+        try:
+            target = await connect(accepted)
+        except OSError:
+            # Reset the connection: the client gets an error, as without a relay, and not an empty response.
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            return
+        writers.append(target[1])
+        with contextlib.suppress(OSError):
+            await asyncio.gather(_copy(client[0], target[1]), _copy(target[0], client[1]))
+    finally:
+        for writer in writers:
+            writer.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(_CHUNK):
+        writer.write(data)
+        await writer.drain()
+    if writer.can_write_eof():
+        writer.write_eof()

@@ -1,0 +1,494 @@
+"""Ordinary manifests: replicas on one port, Services by name and address, rolling updates."""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubeling.kubelet.cluster_dns import Question, Record
+from kubeling.kubelet.node_network import NetworkUnavailable, NodeNetwork
+from tests.kubelet.cluster import (
+    PODS,
+    KubeletCluster,
+    Object,
+    condition,
+    eventually,
+    programs,
+    shell,
+    state,
+)
+from tests.ports import free_port
+
+SERVICES = "/api/v1/namespaces/default/services"
+DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+OPEN = "import urllib.request; print(urllib.request.urlopen({!r}, timeout=5).read().decode())"
+# Responds to each request with its text and with the responses of the Services in its arguments.
+SERVER = """
+import http.server, os, signal, sys, threading, urllib.request
+text, *urls = sys.argv[1:]
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        answers = [urllib.request.urlopen(url, timeout=10).read().decode() for url in urls]
+        if self.path == "/name":
+            answers = [os.environ["HOSTNAME"]]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(" ".join([text, *answers]).encode())
+    def log_message(self, *_):
+        pass
+server = http.server.ThreadingHTTPServer(("0.0.0.0", 8000), Handler)
+server.daemon_threads = False
+def stop(*_):
+    threading.Thread(target=server.shutdown).start()
+signal.signal(signal.SIGTERM, stop)
+server.serve_forever()
+server.server_close()
+"""
+
+
+@pytest.fixture
+async def cluster(bare_cluster: KubeletCluster) -> KubeletCluster:
+    """Return a cluster whose pods have networks of their own."""
+    try:
+        network = await NodeNetwork.open(os.environ["PATH"])
+    except NetworkUnavailable as exc:
+        pytest.skip(f"{exc.message}: {exc.hint}")
+    await network.close()
+    kubelet = await bare_cluster.start(**settings(bare_cluster))
+    assert kubelet.pod_network == "pod-networks"
+    return bare_cluster
+
+
+def settings(cluster: KubeletCluster) -> dict[str, Any]:
+    path = programs(cluster.folder, "nsenter", "bwrap")
+    return {"path": path, "own_networks": True, "sandboxes": ["bubblewrap", "namespaces"]}
+
+
+def python(code: str, *arguments: object, **more: Any) -> Object:
+    command = [sys.executable, "-u", "-c", code, *map(str, arguments)]
+    return {"name": "app", "image": "none", "command": command, **more}
+
+
+def server(text: str, *urls: str, **more: Any) -> Object:
+    probe = {"httpGet": {"path": "/name", "port": 8000}, "periodSeconds": 1}
+    return python(SERVER, text, *urls, readinessProbe=probe, **more)
+
+
+async def deploy(cluster: KubeletCluster, name: str, container: Object, **spec: Any) -> None:
+    labels = {"app": name}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+    body = {"selector": {"matchLabels": labels}, "template": template, **spec}
+    await cluster.client.create(
+        DEPLOYMENTS,
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": body},
+    )
+
+
+async def expose(cluster: KubeletCluster, name: str, **spec: Any) -> Object:
+    ports = [{"port": 80, "targetPort": 8000}]
+    body = {"selector": {"app": name}, "ports": ports, **spec}
+    return await cluster.client.create(
+        SERVICES, {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": body}
+    )
+
+
+async def until_available(cluster: KubeletCluster, name: str, replicas: int = 1) -> None:
+    async def is_available() -> bool:
+        found = await cluster.client.get(f"{DEPLOYMENTS}/{name}")
+        status = found.get("status") or {}
+        current = status.get("observedGeneration") == found["metadata"]["generation"]
+        numbers = {
+            status.get(each) for each in ("replicas", "updatedReplicas", "availableReplicas")
+        }
+        return current and numbers == {replicas}
+
+    try:
+        await eventually(is_available, 40)
+    except TimeoutError:
+        pods = await cluster.client.list(PODS)
+        raise AssertionError(json.dumps([each["status"] for each in pods], indent=1)) from None
+
+
+async def output(cluster: KubeletCluster, name: str, container: Object) -> list[str]:
+    """Run a pod until it ends; return the lines of its log."""
+    await cluster.run(name, container)
+    await cluster.phase(name, "Succeeded", "Failed")
+    return (await cluster.log(name)).splitlines()
+
+
+async def test_three_deployments_call_each_other_by_the_names_of_their_services(
+    cluster: KubeletCluster,
+) -> None:
+    await deploy(cluster, "orders-db", server("db"))
+    await deploy(cluster, "orders-api", server("api", "http://orders-db"))
+    await deploy(
+        cluster,
+        "web",
+        server("web", "http://orders-api.default.svc.cluster.local", "http://orders-db.default"),
+    )
+    for name in ("orders-db", "orders-api", "web"):
+        await expose(cluster, name)
+        await until_available(cluster, name)
+    names = ("web", "web.default", "web.default.svc", "web.default.svc.cluster.local")
+    for number, name in enumerate(names):
+        found = await output(cluster, f"client-{number}", python(OPEN.format(f"http://{name}/")))
+        assert found == ["web api db db"]
+
+
+async def test_replicas_listen_on_one_port_and_are_all_reached(cluster: KubeletCluster) -> None:
+    await deploy(cluster, "web", server("web"), replicas=3)
+    await expose(cluster, "web")
+    await until_available(cluster, "web", 3)
+    pods = await cluster.client.list(PODS)
+    assert len({each["status"]["podIP"] for each in pods}) == 3
+    code = """
+import urllib.request
+found = set()
+while len(found) < 3:
+    found.add(urllib.request.urlopen("http://web/name", timeout=5).read().decode())
+print(*sorted(found))
+"""
+    [line] = await output(cluster, "client", python(code))
+    assert set(line.split()) == {"web", *(each["metadata"]["name"] for each in pods)}
+
+
+async def test_pod_has_its_own_loopback_and_reaches_other_pods_by_their_addresses(
+    cluster: KubeletCluster,
+) -> None:
+    await cluster.run("web", server("web"))
+    pod = await cluster.until("web", lambda pod: condition(pod, "Ready") == "True")
+    code = """
+import sys, urllib.request
+for host in sys.argv[1:]:
+    try:
+        print(urllib.request.urlopen(f"http://{host}:8000", timeout=5).read().decode())
+    except OSError as exc:
+        print(exc.reason.strerror)
+"""
+    address = pod["status"]["podIP"]
+    found = await output(cluster, "client", python(code, address, "127.0.0.1"))
+    assert found == ["web", "Connection refused"]
+
+
+async def test_service_without_a_ready_endpoint_refuses_and_follows_its_endpoints(
+    cluster: KubeletCluster,
+) -> None:
+    service = await expose(cluster, "web", ports=[{"port": 80, "targetPort": "http"}])
+    address = service["spec"]["clusterIP"]
+    code = f"""
+import socket
+try:
+    print(socket.create_connection(("{address}", 80), 20))
+except OSError as exc:
+    print(exc.strerror)
+"""
+    assert await output(cluster, "before", python(code)) == ["Connection refused"]
+    ports = [{"name": "http", "containerPort": 8000}]
+    labels = {"labels": {"app": "web"}}
+    await cluster.run("web", server("web", ports=ports), metadata=labels)
+    await cluster.until("web", lambda pod: condition(pod, "Ready") == "True")
+    waiting = f"""
+import time, urllib.request
+while True:
+    try:
+        print(urllib.request.urlopen("http://{address}", timeout=5).read().decode())
+        break
+    except OSError:
+        time.sleep(0.1)
+"""
+    assert await output(cluster, "during", python(waiting)) == ["web"]
+    await cluster.client.delete(f"{PODS}/web")
+    await cluster.wait_until_deleted("web")
+    assert await output(cluster, "after", python(code)) == ["Connection refused"]
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+async def test_no_request_fails_during_rolling_updates(
+    cluster: KubeletCluster, replicas: int
+) -> None:
+    pre_stop = {"preStop": {"sleep": {"seconds": 1}}}
+    container = server("1", lifecycle=pre_stop)
+    strategy = {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+    await deploy(cluster, "web", container, replicas=replicas, strategy=strategy)
+    await expose(cluster, "web")
+    await until_available(cluster, "web", replicas)
+    code = """
+import sys, urllib.request
+counts = {}
+while True:
+    try:
+        found = urllib.request.urlopen("http://web/", timeout=10).read().decode()
+    except OSError as exc:
+        found = f"failed: {exc}"
+    counts[found] = counts.get(found, 0) + 1
+    if sum(counts.values()) % 20 == 0:
+        print(counts)
+"""
+    await cluster.run("load", python(code))
+    await cluster.until("load", lambda pod: condition(pod, "Ready") == "True")
+
+    async def answers(text: str) -> bool:
+        lines = (await cluster.log("load")).splitlines()
+        return bool(lines) and f"'{text}'" in lines[-1]
+
+    await eventually(lambda: answers("1"), 30)
+    for version in ("2", "3"):
+        patch = {
+            "spec": {"template": {"spec": {"containers": [server(version, lifecycle=pre_stop)]}}}
+        }
+        await cluster.client.patch(f"{DEPLOYMENTS}/web", patch)
+        await until_available(cluster, "web", replicas)
+        await eventually(lambda: answers(version), 30)  # noqa: B023 awaited in this iteration
+    assert "failed" not in (await cluster.log("load"))
+
+
+async def test_old_process_does_not_answer_the_probe_of_a_new_pod(cluster: KubeletCluster) -> None:
+    """The new version never listens, so it must never become ready."""
+    await deploy(cluster, "web", server("old"))
+    await until_available(cluster, "web")
+    probe = {"httpGet": {"path": "/name", "port": 8000}, "periodSeconds": 1}
+    new = shell("sleep 600", readinessProbe=probe)
+    patch = {"spec": {"template": {"spec": {"containers": [new]}}}}
+    await cluster.client.patch(f"{DEPLOYMENTS}/web", patch)
+
+    async def is_probed() -> bool:
+        events = await cluster.client.list("/api/v1/namespaces/default/events")
+        return any(each["reason"] == "Unhealthy" and each.get("count", 0) > 1 for each in events)
+
+    await eventually(is_probed, 20)
+    pods = await cluster.client.list(PODS)
+    ready = [
+        each["spec"]["containers"][0]["command"][0]
+        for each in pods
+        if condition(each, "Ready") == "True"
+    ]
+    assert ready == [sys.executable]
+
+
+async def test_names_of_headless_and_external_services_and_of_ports(
+    cluster: KubeletCluster,
+) -> None:
+    labels = {"labels": {"app": "web"}}
+    ports = [{"name": "http", "port": 80, "targetPort": 8000}]
+    await expose(cluster, "web", clusterIP="None", ports=ports)
+    await expose(
+        cluster, "alias", type="ExternalName", externalName="web.default.svc.cluster.local"
+    )
+    await cluster.run("web", server("web"), metadata=labels, hostname="web-0", subdomain="web")
+    pod = await cluster.until("web", lambda pod: condition(pod, "Ready") == "True")
+    address = pod["status"]["podIP"]
+    code = """
+import socket, sys, time
+for name in sys.argv[1:]:
+    try:
+        print(socket.gethostbyname(name))
+    except socket.gaierror as exc:
+        print(exc.errno == socket.EAI_NONAME)
+"""
+    names = ("web", "alias", "web-0.web", "other.web", "missing.default.svc.cluster.local")
+    found = await output(cluster, "client", python(code, *names))
+    assert found == [address, address, address, "True", "True"]
+
+
+async def test_pod_reaches_the_api_server_and_no_other_socket_of_the_loopback(
+    cluster: KubeletCluster,
+) -> None:
+    async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    code = """
+import os, socket, sys
+host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+for address in ((host, port), ("kubernetes.default.svc", 443), ("127.0.0.1", sys.argv[1])):
+    try:
+        socket.create_connection((address[0], int(address[1])), 10)
+        print("connected")
+    except OSError as exc:
+        print(exc.strerror)
+"""
+    async with await asyncio.start_server(close, "127.0.0.1", 0) as other:
+        port = other.sockets[0].getsockname()[1]
+        found = await output(cluster, "client", python(code, port))
+    assert found == ["connected", "connected", "Connection refused"]
+
+
+async def test_machine_reaches_a_port_of_a_service_also_after_a_restart_of_the_kubelet(
+    bare_cluster: KubeletCluster,
+) -> None:
+    """The API server calls webhooks there."""
+
+    async def is_reached(address: str) -> bool:
+        try:
+            reader, writer = await asyncio.open_connection(address, 8000)
+            writer.write(b"GET / HTTP/1.0\r\n\r\n")
+            found = await reader.read()
+            writer.close()
+        except OSError:
+            return False
+        return found.endswith(b"web")
+
+    await expose(bare_cluster, "web")
+    for restarts in range(2):
+        async with bare_cluster.running(**settings(bare_cluster)) as kubelet:
+            if kubelet.pod_network != "pod-networks":
+                pytest.skip("this machine permits no networks of pods")
+            if not restarts:
+                container = {**server("web"), "readinessProbe": None}
+                labels = {"labels": {"app": "web"}}
+                await bare_cluster.run("web", container, metadata=labels, restartPolicy="Always")
+            pod = await bare_cluster.until("web", lambda pod: condition(pod, "Ready") == "True")
+            address = pod["status"]["podIP"]
+            await eventually(lambda: is_reached(address))  # noqa: B023 awaited in this iteration
+
+
+async def test_exec_runs_in_the_network_of_the_pod(cluster: KubeletCluster) -> None:
+    code = OPEN.format("http://127.0.0.1:8000/")
+    probe = {"exec": {"command": [sys.executable, "-c", code]}, "periodSeconds": 1}
+    await cluster.run("web", {**server("web"), "readinessProbe": probe})
+    await cluster.until("web", lambda pod: condition(pod, "Ready") == "True")
+
+
+async def test_pod_in_the_network_of_the_machine_is_reached_by_its_service(
+    cluster: KubeletCluster,
+) -> None:
+    await expose(cluster, "web")
+    labels = {"labels": {"app": "web"}}
+    await cluster.run("web", server("web"), metadata=labels, hostNetwork=True)
+    pod = await cluster.until("web", lambda pod: condition(pod, "Ready") == "True")
+    assert pod["status"]["podIP"] == "127.0.0.1"
+    assert await output(cluster, "client", python(OPEN.format("http://web/"))) == ["web"]
+
+
+async def test_machine_without_namespaces_says_what_it_needs(bare_cluster: KubeletCluster) -> None:
+    kubelet = await bare_cluster.start(own_networks=True)  # there is no nsenter
+    assert kubelet.pod_network == "pod-addresses"
+    assert await output(bare_cluster, "p", shell("echo ran")) == ["ran"]
+    assert state(await bare_cluster.get("p"))["terminated"]["exitCode"] == 0
+    events = await bare_cluster.client.list("/api/v1/namespaces/default/events")
+    [event] = [each for each in events if each["reason"] == "PodNetworkUnavailable"]
+    assert "install util-linux" in event["message"]
+
+
+async def test_pod_reaches_addresses_outside_the_cluster(cluster: KubeletCluster) -> None:
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"outside")
+        writer.close()
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
+        try:
+            trial.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but its loopback")
+        address = trial.getsockname()[0]
+    code = """
+import socket, sys
+for port in sys.argv[2:]:
+    try:
+        print(socket.create_connection((sys.argv[1], int(port)), 10).recv(99).decode())
+    except OSError as exc:
+        print(exc.strerror)
+"""
+    async with await asyncio.start_server(greet, address, 0) as outside:
+        port = outside.sockets[0].getsockname()[1]
+        found = await output(cluster, "client", python(code, address, port, free_port()))
+    assert found == ["outside", "Connection reset by peer"]
+
+
+async def test_other_names_are_resolved_by_the_name_servers_of_the_machine(
+    cluster: KubeletCluster, tmp_path: Path
+) -> None:
+    class Server(asyncio.DatagramProtocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            question = Question.parse(data)
+            record = Record(question.name, 1, bytes([192, 0, 2, 7]))
+            self.transport.sendto(question.respond([record], 0), addr)
+
+    address, loop = "127.63.0.53", asyncio.get_running_loop()
+    try:
+        transport, _ = await loop.create_datagram_endpoint(Server, local_addr=(address, 53))
+    except PermissionError:
+        pytest.skip("this user may not listen on port 53")
+    resolv_conf = tmp_path / "resolv.conf"
+    resolv_conf.write_text(f"nameserver {address}\n")
+    try:
+        assert cluster.kubelet is not None
+        assert cluster.kubelet.dns is not None
+        cluster.kubelet.dns.resolv_conf = resolv_conf
+        await expose(
+            cluster, "alias", type="ExternalName", externalName="www.example.com", selector=None
+        )
+        code = """
+import socket
+for name in ("www.example.com", "alias"):
+    print(socket.gethostbyname(name))
+"""
+        assert await output(cluster, "client", python(code)) == ["192.0.2.7"] * 2
+    finally:
+        transport.close()
+
+
+async def test_network_ends_with_a_kubelet_that_is_killed() -> None:
+    """Otherwise a crash leaves interfaces and processes behind."""
+    code = """
+import asyncio, os, sys
+from kubeling.kubelet.node_network import NetworkUnavailable, NodeNetwork
+async def main():
+    try:
+        network = await NodeNetwork.open(os.environ["PATH"])
+    except NetworkUnavailable:
+        print(0, flush=True)
+        return
+    await network.create_pod("127.64.0.9")
+    print(network.pid, flush=True)
+    await asyncio.sleep(600)
+asyncio.run(main())
+"""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", code), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    pid = int(await process.stdout.readline())
+    if pid:
+        assert Path(f"/proc/{pid}").exists()
+        process.kill()
+    await process.wait()
+    await eventually(lambda: not _is_running(pid))
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can drop its rights"
+)
+@pytest.mark.timeout(400)
+async def test_user_without_privileges_has_the_same_networks(tmp_path: Path) -> None:
+    """The tests of this file run again without capabilities, where a user namespace is needed."""
+    # The kernel requires the capability SETFCAP of a user 0 that is also user 0 in the new namespace.
+    drop = ["setpriv", "--bounding-set=-all,+setfcap", "--inh-caps=-all", "--no-new-privs", "--"]
+    tests = [sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    chosen = "deployments or replicas or refuses or 1 or probe or loopback or outside or exec"
+    process = await asyncio.create_subprocess_exec(
+        *(*drop, *tests, __file__, f"--basetemp={tmp_path}/again"),
+        *("-k", f"({chosen}) and not privileges"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=Path(__file__).parents[3],
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    assert output.count(b"PASSED") > 8, output.decode()

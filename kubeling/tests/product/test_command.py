@@ -1,0 +1,209 @@
+"""The command `kubeling`: up, run, status, down, and what it says about failures."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.product.programs import FOLDER, SECONDS, kubectl, output
+
+KUBELING = str(FOLDER / "kubeling")
+NO_CLUSTER = 1
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Return an environment with a state folder of its own; end its cluster after the test."""
+    values = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
+    values.pop("KUBELING_DATA_DIR", None)
+    yield values
+    subprocess.run([KUBELING, "down"], env=values, check=True, capture_output=True, timeout=SECONDS)
+
+
+def failure(words: list[str], environ: dict[str, str], code: int = 1) -> str:
+    """Run a command that must fail; return its error output."""
+    done = subprocess.run(
+        [KUBELING, *words],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_prints_the_kubeconfig_and_ends_with_a_signal(
+    number: signal.Signals, environ: dict[str, str]
+) -> None:
+    with subprocess.Popen(
+        [KUBELING, "up"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        path = Path(process.stdout.readline().strip())
+        next_step = process.stderr.readline()
+        assert "kubeling" in kubectl(path, "get", "nodes")
+        process.send_signal(number)
+        rest = process.communicate(timeout=SECONDS)
+
+    assert process.returncode == 0
+    assert rest == ("", "")
+    assert f"export KUBECONFIG={path}" in next_step
+    assert not path.parent.exists()
+
+
+def test_detached_cluster_is_shown_and_ended(environ: dict[str, str]) -> None:
+    path = output([KUBELING, "up", "--detach"], environ=environ).strip()
+    again = output([KUBELING, "up", "--detach"], environ=environ).strip()
+    found = json.loads(output([KUBELING, "status", "-o", "json"], environ=environ))
+    kubectl(Path(path), "create", "namespace", "shop")
+    output([KUBELING, "down"], environ=environ)
+    ended = json.loads(output([KUBELING, "status", "-o", "json"], environ=environ, code=NO_CLUSTER))
+
+    assert path == again == found["kubeconfig"]
+    assert found["ready"] is True
+    assert found["server"].startswith("https://127.0.0.1:")
+    assert ended == {"ready": False, "data_dir": found["data_dir"]}
+    assert not Path(path).exists()
+    # Without --data-dir the next cluster is a new one.
+    path = output([KUBELING, "up", "--detach"], environ=environ).strip()
+    assert "shop" not in kubectl(Path(path), "get", "namespaces")
+
+
+def test_data_dir_keeps_objects_and_is_that_of_the_variable(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    for _ in range(2):
+        words = [KUBELING, "up", "--detach", "--no-node", "--data-dir", str(folder)]
+        path = Path(output(words, environ=environ).strip())
+        kubectl(
+            path,
+            "apply",
+            "-f",
+            "-",
+            given='{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}',
+        )
+        found = kubectl(path, "get", "nodes,namespaces", "-o", "name").split()
+        output([KUBELING, "down"], environ={**environ, "KUBELING_DATA_DIR": str(folder)})
+
+    assert "namespace/shop" in found
+    assert "node/kubeling" not in found
+
+
+def test_cluster_that_was_killed_leaves_no_status(environ: dict[str, str]) -> None:
+    output([KUBELING, "up", "--detach", "--no-node"], environ=environ)
+    found = json.loads(output([KUBELING, "status", "-o", "json"], environ=environ))
+    os.kill(found["pid"], signal.SIGKILL)
+
+    assert "Start one: kubeling up" in failure(["status"], environ)
+    assert output([KUBELING, "up", "--detach", "--no-node"], environ=environ)
+
+
+def test_image_option_names_the_program_of_an_image(environ: dict[str, str]) -> None:
+    words = [KUBELING, "up", "--detach", "--image", "nginx=echo 'hello world'"]
+    path = Path(output(words, environ=environ).strip())
+    kubectl(path, "run", "web", "--image=nginx:1.27", "--restart=Never")
+    kubectl(path, "wait", "pod/web", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=50s")
+
+    assert kubectl(path, "logs", "web") == "hello world\n"
+
+
+def test_run_passes_on_exit_code_and_environment(environ: dict[str, str]) -> None:
+    code = "import os; print(os.environ['KUBECONFIG']); raise SystemExit(7)"
+    path = output(
+        [KUBELING, "run", "--no-node", "--", sys.executable, "-c", code], environ=environ, code=7
+    )
+
+    assert not Path(path.strip()).exists()
+
+
+def test_run_passes_on_a_signal_and_returns_its_number(environ: dict[str, str]) -> None:
+    code = "import signal; print('ready', flush=True); signal.pause()"
+    with subprocess.Popen(
+        [KUBELING, "run", "--no-node", "--", sys.executable, "-c", code],
+        env=environ,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        assert process.wait(SECONDS) == 128 + signal.SIGTERM
+
+
+def test_run_of_a_missing_command_says_what_to_check(environ: dict[str, str]) -> None:
+    message = failure(["run", "--no-node", "--", "is-not-there"], environ, code=127)
+
+    assert "cannot run is-not-there" in message
+    assert "PATH" in message
+
+
+@pytest.mark.parametrize("detach", [[], ["--detach"]], ids=["", "detached"])
+def test_port_in_use_is_reported_in_one_line(environ: dict[str, str], detach: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        message = failure(["up", "--port", port, *detach], environ)
+
+    [line] = message.splitlines()
+    assert f"cannot listen on port {port}" in line
+    assert "port 0 for a free one" in line
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["up", "--image", "nginx"],
+        ["up", "--image", "nginx='"],
+        ["up", "--port", "x"],
+        ["run"],
+        ["nothing"],
+    ],
+)
+def test_wrong_usage_exits_with_2(environ: dict[str, str], words: list[str]) -> None:
+    assert "Error:" in failure(words, environ, code=2)
+
+
+def test_unknown_release_names_the_known_ones(environ: dict[str, str]) -> None:
+    release = pytest.importorskip("kubeling.apiserver.release", reason="one release is served")
+    message = failure(["up", "--release", "1.1"], environ)
+
+    assert release.NEWEST in message
+
+
+def test_shell_completion_is_offered(environ: dict[str, str]) -> None:
+    script = output([KUBELING], environ={**environ, "_KUBELING_COMPLETE": "bash_source"})
+
+    assert "complete" in script
+
+
+def test_help_and_plain_import_load_no_part_of_a_cluster() -> None:
+    code = (
+        "import sys, kubeling, kubeling.cli, kubeling.pytest_plugin;"
+        "print(*(m for m in sys.modules if m.startswith(('kubeling', 'asyncio', 'cryptography'))))"
+    )
+    loaded = set(output([sys.executable, "-c", code]).split())
+
+    expected = {"kubeling", "kubeling.cli", "kubeling.errors", "kubeling.pytest_plugin"}
+    assert {each for each in loaded if each.startswith("kubeling")} == expected
+    assert not {each for each in loaded if each.startswith("cryptography")}
+
+
+def test_start_loads_no_client_of_http_and_no_yaml() -> None:
+    code = (
+        "import sys, kubeling\n"
+        "with kubeling.Cluster():\n"
+        "    print(*(m for m in ('aiohttp', 'yaml', 'jwt', 'jsonschema_rs') if m in sys.modules))"
+    )
+    assert output([sys.executable, "-c", code]).split() == []
