@@ -35,7 +35,7 @@ PROCESSES = $(shell grep -rl --include='test_*.py' 'mark\.processes' tests | LC_
 ALONE  = $(if $(AGAIN),--last-failed --last-failed-no-failures=none -n 0)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo tutorial test test-kubeling test-podpass check lint house fix docs site bench test-processes test-browser test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-node test-containers test-kind test-conformance test-suites soak fuzz mutation rules release clean
+.PHONY: help demo tutorial test test-kubeling test-kubeling-processes test-podpass check lint house fix docs site bench test-processes test-browser test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-node test-containers test-kind test-conformance test-suites soak fuzz mutation rules release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,8 +94,11 @@ test: test-kubeling test-podpass ## run `check` and all fast tests that need onl
 test-podpass: check ## run `check` and the fast tests of podpass
 	$(PYTEST) -n 4 --dist loadfile $(if $(K),-k '$(K)') $(if $(filter tests,$(T)),--ignore tests/house) $(T) $(ALONE)
 
-test-kubeling: $(VENV)/.dev ## run the tests of kubeling
+test-kubeling: $(VENV)/.dev ## run the fast tests of kubeling
 	cd kubeling && ../$(PYTEST) -n 4 --dist loadfile $(if $(K),-k '$(K)') $(ALONE)
+
+test-kubeling-processes: $(VENV)/.dev ## run kubeling's tests of its commands, wheel, pytest plugin and networks of pods
+	cd kubeling && ../$(PYTEST) -m processes -n 2 --dist loadfile -rs $(if $(K),-k '$(K)') $(ALONE)
 
 # The linters use one core, so the tests of the house rules run at the same time.
 check: $(VENV)/.dev ## check format, lint, types, layers and house rules

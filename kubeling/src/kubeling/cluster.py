@@ -111,9 +111,10 @@ class EmbeddedCluster:
         config, store = self._config, self.store
         store.open()
         try:
-            bootstrap.create_defaults(store, config.clock)
             controllers = ControllerManager(self.registry, self.deletion_handler, config.ca_file)
-            controllers.prepare()
+            with store.one_transaction():
+                bootstrap.create_defaults(store, config.clock)
+                controllers.prepare()
         except BaseException:
             store.close()
             raise

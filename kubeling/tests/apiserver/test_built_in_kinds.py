@@ -14,6 +14,7 @@ from kubeling.apiserver.read.table import make_table
 from kubeling.apiserver.release import RELEASES
 from tests.apiserver.built_in_objects import collection, name_of, new_body
 from tests.apiserver.kubectl import Kubectl, kubectl
+from tests.apiserver.test_watch import open_watch
 
 __all__ = ["kubectl"]
 
@@ -105,11 +106,13 @@ async def test_object_is_created_read_patched_watched_and_deleted(live: Any, kin
     assert (await live.call("PUT", one, read)).status == 200
     assert (await live.call("DELETE", one)).status == 200
 
-    watched = await live.call("GET", f"{many}?watch=1&resourceVersion={revision}&timeoutSeconds=1")
-    events = [json.loads(line) for line in watched.text.splitlines()]
-    own = [each for each in events if each["object"]["metadata"]["name"] == name]
-    assert own[0]["type"] == "MODIFIED"
-    assert {each["object"]["apiVersion"] for each in own} == {kind.api_version}
+    query = f"watch=1&resourceVersion={revision}&fieldSelector=metadata.name={name}"
+    async with open_watch(live, f"{many}?{query}") as watch:
+        kind_of_change, obj = await watch.next()
+        assert (kind_of_change, obj["apiVersion"]) == ("MODIFIED", kind.api_version)
+        while kind_of_change != "DELETED" and "deletionTimestamp" not in obj["metadata"]:
+            kind_of_change, obj = await watch.next()
+            assert obj["apiVersion"] == kind.api_version
 
 
 @pytest.mark.parametrize("kind", STORED, ids=name_of)

@@ -61,6 +61,21 @@ def test_objects_and_revision_survive_a_restart(open_store: Callable[[], ObjectS
     assert store.create(MAPS, config_map("c"))["metadata"]["resourceVersion"] == "4"
 
 
+def test_changes_of_one_transaction_are_stored_together_or_not_at_all(
+    open_store: Callable[[], ObjectStore],
+) -> None:
+    store = open_store()
+    with store.one_transaction():
+        store.create(MAPS, config_map("a"))
+        store.create(MAPS, config_map("b"))
+    with contextlib.suppress(KeyError), store.one_transaction():
+        store.create(MAPS, config_map("c"))
+        raise KeyError
+    store = open_store()
+    assert store.revision == 2
+    assert [entry.name for entry in store.list_stored(MAPS)] == ["a", "b"]
+
+
 def test_write_against_an_older_revision_is_refused(open_store: Callable[[], ObjectStore]) -> None:
     """Fails without the revision check: concurrent writers would overwrite each other."""
     store = open_store()

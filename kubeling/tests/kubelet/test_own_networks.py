@@ -25,6 +25,8 @@ from tests.kubelet.cluster import (
 )
 from tests.ports import free_port
 
+pytestmark = pytest.mark.processes
+
 SERVICES = "/api/v1/namespaces/default/services"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"

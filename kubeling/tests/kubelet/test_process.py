@@ -160,6 +160,8 @@ async def test_sigterm_is_not_lost_before_bubblewrap_has_mounted(
     """Fails if only a process group gets the signal: bubblewrap's child has its own after the mounts."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
+    # Open for both directions: without a reader, an open for writing would wait for ever.
+    opened = os.open(fifo, os.O_RDWR)
     blocked = 'exec bwrap --block-fd 3 "$@" 3<>"$0"'
     box = Bubblewrap("/bin/sh", "-c", blocked, str(fifo))
     made = box.wrap(spec(tmp_path, "/bin/sleep", "600"), [], "")
@@ -167,11 +169,12 @@ async def test_sigterm_is_not_lost_before_bubblewrap_has_mounted(
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     await eventually(lambda: children.read_text().split())
     process.terminate()
-    fifo.write_bytes(b"mount")
+    os.write(opened, b"mount")
     try:
         assert await asyncio.wait_for(process.wait(), 20) == 128 + signal.SIGTERM
     finally:
         process.kill()
+        os.close(opened)
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="there is no /proc")

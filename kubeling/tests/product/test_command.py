@@ -13,6 +13,8 @@ import pytest
 
 from tests.product.programs import FOLDER, SECONDS, kubectl, output
 
+pytestmark = pytest.mark.processes
+
 KUBELING = str(FOLDER / "kubeling")
 NO_CLUSTER = 1
 

@@ -18,6 +18,8 @@ import pytest
 
 from tests.product.programs import SECONDS, kubectl, kubectl_binary, output, until
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 UNPRIVILEGED = 65534
 INSTALL_SECONDS = 300

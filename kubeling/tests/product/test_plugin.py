@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.processes
+
 SECONDS = 110
 HELPERS = """
 import json, os, ssl, urllib.request, pytest

@@ -10,6 +10,7 @@ import os
 import sqlite3
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,7 @@ class ObjectStore:
         self._path, self._is_durable = path, is_durable
         self._database: sqlite3.Connection | None = None
         self._is_open = False
+        self._uncommitted: list[WatchEvent] | None = None
         self._objects: dict[str, dict[NamespacedName, StoredObject]] = {}
         self._names: dict[str, list[NamespacedName]] = {}  # sorted, so that no list request sorts
         self._removed: list[str] = []  # the last UIDs that `restore` has removed
@@ -351,11 +353,30 @@ class ObjectStore:
             found[key] = StoredObject(*key, event.revision, event.raw)
         self.watch_cache.append(event)
 
+    @contextmanager
+    def one_transaction(self) -> Iterator[None]:
+        """Commit all changes of the block together: the first start writes 30 objects.
+
+        Memory has the changes before the commit: after an error, close the store.
+
+        Raises:
+            StoreError
+        """
+        self._uncommitted = []
+        try:
+            yield
+        finally:
+            events, self._uncommitted = self._uncommitted, None
+        self._commit(*events)
+
     def _commit(self, *events: WatchEvent) -> None:
         """Write changes and the revision in one transaction; memory is updated after the commit."""
         if not self._is_open:
             raise StoreError("the store is closed")
-        if (database := self._database) is None:
+        if (database := self._database) is None or not events:
+            return
+        if self._uncommitted is not None:
+            self._uncommitted.extend(events)
             return
         try:
             with database:
