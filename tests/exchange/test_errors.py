@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from podpass.crypto import jose
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.assertion_errors import ASSERTION_ROWS
 from podpass.exchange.errors.catalogue import STEPS, TABLE, AadstsError, sanitize
 from podpass.exchange.errors.client_errors import CLIENT_ROWS, UNIFORM_ROWS
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
 Cause = Callable[["World"], Awaitable["Answer"]]
 KEY = to_key_credential(DER)
 UNKNOWN = "99999999-9999-4999-8999-999999999999"
+
+
+def test_each_number_has_one_name() -> None:
+    named = [value for name, value in vars(numbers).items() if name.isupper()]
+    assert sorted(named) == sorted(TABLE)
 
 
 def form(**changes: str | None) -> Cause:

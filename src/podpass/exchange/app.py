@@ -23,6 +23,7 @@ from podpass.exchange.client_auth.directory_lookup import (
 from podpass.exchange.client_auth.issuer_discovery import JsonFetcher
 from podpass.exchange.client_auth.issuer_keys import IssuerKeyCache
 from podpass.exchange.client_credentials import ClientCredentialsVerifier
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.form_reader import receive_form
 from podpass.exchange.managed_identity import ManagedIdentityTokens
@@ -227,7 +228,7 @@ class TokenService:
         try:
             origin = self._origins.for_endpoint(endpoint)
         except ValueError as exc:
-            raise AadstsError(50049) from exc
+            raise AadstsError(numbers.UNKNOWN_INSTANCE) from exc
         return metadata.instance_discovery(origin, parameters.get("api-version", "1.1"), endpoint)
 
 

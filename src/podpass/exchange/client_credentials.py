@@ -13,6 +13,7 @@ from podpass.exchange.access_token import Exchange
 from podpass.exchange.client_auth import directory_lookup
 from podpass.exchange.client_auth.authenticator import ClientAuthenticator
 from podpass.exchange.client_auth.directory_lookup import DirectoryReader
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.token_request import Facts, TokenRequest, read_capabilities
 
@@ -90,7 +91,7 @@ class ClientCredentialsVerifier:
             self._directory, application, identity.object_id
         ):
             facts = {"client": identity.client_id, "name": identity.name}
-            raise AadstsError(501051, **facts, resource=resource.app_id)
+            raise AadstsError(numbers.NO_ROLE_ASSIGNED, **facts, resource=resource.app_id)
 
 
 def check_request(request: TokenRequest) -> None:
@@ -100,10 +101,10 @@ def check_request(request: TokenRequest) -> None:
     """
     require_parameter(request, "grant_type")
     if request.get("grant_type") != names.CLIENT_CREDENTIALS:
-        raise AadstsError(70003, grant=request.get("grant_type"))
+        raise AadstsError(numbers.UNSUPPORTED_GRANT, grant=request.get("grant_type"))
     require_parameter(request, "client_id")
     if request.version == 2 and request.get("resource"):
-        raise AadstsError(901002)
+        raise AadstsError(numbers.RESOURCE_PARAMETER)
     require_parameter(request, "resource" if request.version == 1 else "scope")
 
 
@@ -113,4 +114,4 @@ def require_parameter(request: TokenRequest, name: str) -> None:
     Errors:  AadstsError 900144.
     """
     if not request.get(name).strip():
-        raise AadstsError(900144, name=name)
+        raise AadstsError(numbers.MISSING_PARAMETER, name=name)

@@ -7,6 +7,7 @@ from typing import Any
 
 from podpass import log
 from podpass.exchange import token_request
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.origins import Origins
 from podpass.guids import is_guid
@@ -25,7 +26,9 @@ async def receive_form(scope: Scope, receive: Receive, limit: int) -> bytes | Bo
 
 def refusal(body: BodyRefused) -> AadstsError:
     """Return the error for a body that is too large or cannot be decoded."""
-    return AadstsError(9002313, reason=body.message).with_response(status=body.status)
+    return AadstsError(numbers.MALFORMED_REQUEST, reason=body.message).with_response(
+        status=body.status
+    )
 
 
 def read_request(
@@ -43,7 +46,7 @@ def read_request(
     Errors:  AadstsError 900561, 9002313.
     """
     if scope["method"] != "POST":
-        raise AadstsError(900561, method=scope["method"])
+        raise AadstsError(numbers.METHOD_NOT_ALLOWED, method=scope["method"])
     if not isinstance(body, BodyRefused) and len(body) > limit:
         body = BodyTooLarge(f"the body is longer than {limit} bytes")
     if isinstance(body, BodyRefused):

@@ -19,6 +19,7 @@ from podpass.exchange.client_auth import directory_lookup
 from podpass.exchange.client_auth.authenticator import Acr, ClientAuthentication
 from podpass.exchange.client_auth.directory_lookup import DirectoryReader
 from podpass.exchange.client_credentials import ClientCredentialsVerifier
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.metrics import GRANTED
 from podpass.exchange.signing.key_set import AuthorityKeys
@@ -72,9 +73,11 @@ class ManagedIdentityTokens:
         )
         identity = await directory_lookup.find_client(self._directory, tenant, client_id)
         if identity.kind is not IdentityKind.MANAGED_IDENTITY:
-            raise AadstsError(700016, client=client_id, tenant=tenant.display_name or tenant.id)
+            raise AadstsError(
+                numbers.UNKNOWN_CLIENT, client=client_id, tenant=tenant.display_name or tenant.id
+            )
         if not scope.is_resource(requested):
-            raise AadstsError(70011, scope=requested)
+            raise AadstsError(numbers.INVALID_SCOPE, scope=requested)
         resource, roles = await self._verifier.find_access(tenant, identity, requested)
         exchange = Exchange(
             tenant=tenant,

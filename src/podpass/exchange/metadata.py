@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from podpass.clouds import CLOUDS, PUBLIC, Cloud
 from podpass.crypto import jose
 from podpass.exchange.access_token import v2_issuer
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.signing.key import AuthorityKey
 
@@ -184,7 +185,7 @@ def instance_discovery(origin: str | None, api_version: str, endpoint: str) -> d
     path = urlsplit(endpoint).path
     segment = path.strip("/").partition("/")[0]
     if origin is None or _SEGMENT.fullmatch(segment) is None:
-        raise AadstsError(50049)
+        raise AadstsError(numbers.UNKNOWN_INSTANCE)
     version = "/v2.0" if "/v2.0/" in path else ""
     return {
         "tenant_discovery_endpoint": f"{origin}/{segment}{version}{jose.DISCOVERY_PATH}",

@@ -5,6 +5,7 @@ import math
 
 from podpass.database import DatabaseFailed
 from podpass.exchange import token_request
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.metrics import THROTTLED
 from podpass.exchange.origins import Origins
@@ -52,11 +53,11 @@ def as_refusal(exc: Exception, facts: Facts) -> tuple[AadstsError, int]:
         facts |= {"outcome": outcome, "cause": exc.message}
         return exc, logging.INFO
     if isinstance(exc, DatabaseFailed):
-        unavailable = AadstsError(90033)
+        unavailable = AadstsError(numbers.DIRECTORY_UNAVAILABLE)
         facts |= {"outcome": unavailable.entry.name, **exc.facts}
         return unavailable, logging.ERROR
     _log.error("request_failed", exc_info=exc, extra={"stage": "exchange", **facts})
-    failure = AadstsError(50000)
+    failure = AadstsError(numbers.INTERNAL_ERROR)
     facts |= {
         "outcome": failure.entry.name,
         "cause": "podpass failed; see the traceback in its log",

@@ -3,6 +3,7 @@
 import re
 from functools import lru_cache
 
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.token_request import MAX_CACHED_CHARS, TokenRequest
 from podpass.guids import is_guid
@@ -33,20 +34,20 @@ def resource_from_scope(scope: str) -> str:
     """
     scopes = [each for each in scope.split() if each not in USER_SCOPES]
     if not scopes:
-        raise AadstsError(70011, scope=scope)
+        raise AadstsError(numbers.INVALID_SCOPE, scope=scope)
     resources = {
         each.removesuffix(DEFAULT_SUFFIX) for each in scopes if each.endswith(DEFAULT_SUFFIX)
     }
     others = [each for each in scopes if not each.endswith(DEFAULT_SUFFIX)]
     if not resources:
-        raise AadstsError(1002012, scope=others[0])
+        raise AadstsError(numbers.SCOPE_WITHOUT_DEFAULT, scope=others[0])
     if others:
-        raise AadstsError(70011, scope=scope)
+        raise AadstsError(numbers.INVALID_SCOPE, scope=scope)
     if len(resources) > 1:
-        raise AadstsError(700022, scope=scope)
+        raise AadstsError(numbers.SCOPE_OF_TWO_RESOURCES, scope=scope)
     name = resources.pop()
     if not is_resource(name):
-        raise AadstsError(70011, scope=scope)
+        raise AadstsError(numbers.INVALID_SCOPE, scope=scope)
     return name
 
 

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.http.server import Scope
 
@@ -33,7 +34,9 @@ def too_many_requests(wait: float) -> AadstsError:
 
     Units:   `wait` in seconds, for the header Retry-After.
     """
-    return AadstsError(90055).with_response(step="wire", status=_TOO_MANY, retry_seconds=wait)
+    return AadstsError(numbers.TOO_MANY_REQUESTS).with_response(
+        step="wire", status=_TOO_MANY, retry_seconds=wait
+    )
 
 
 def is_throttled(refused: AadstsError) -> bool:

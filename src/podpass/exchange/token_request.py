@@ -13,6 +13,7 @@ import orjson
 
 from podpass.clouds import PUBLIC, Cloud
 from podpass.crypto.jose import MalformedToken, UnverifiedToken, loads_object, parse
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.guids import is_guid
 
@@ -88,7 +89,7 @@ def read_capabilities(request: TokenRequest) -> tuple[str, ...]:
 
 
 def _malformed_claims(reason: str) -> AadstsError:
-    error = AadstsError(9002313, reason=f"the parameter claims is {reason}")
+    error = AadstsError(numbers.MALFORMED_REQUEST, reason=f"the parameter claims is {reason}")
     return error.with_response(step="request")
 
 
@@ -117,16 +118,18 @@ def parse_form(body: bytes) -> dict[str, str]:
     try:
         parts = body.decode().split("&", MAX_PARAMETERS) if body else []
     except UnicodeDecodeError as exc:
-        raise AadstsError(9002313, reason="the form is not UTF-8") from exc
+        raise AadstsError(numbers.MALFORMED_REQUEST, reason="the form is not UTF-8") from exc
     if len(parts) > MAX_PARAMETERS:
-        raise AadstsError(9002313, reason=f"more than {MAX_PARAMETERS} parameters")
+        raise AadstsError(
+            numbers.MALFORMED_REQUEST, reason=f"more than {MAX_PARAMETERS} parameters"
+        )
     form: dict[str, str] = {}
     for part in parts:
         is_cacheable = len(part) <= MAX_CACHED_CHARS and part.startswith(_CACHEABLE)
         name, value = _cached_parameter(part) if is_cacheable else _parse_parameter(part)
         # Two parsers must not read different values from one form: RFC 6749 section 3.2.
         if name in form:
-            raise AadstsError(9002313, reason="a parameter occurs twice")
+            raise AadstsError(numbers.MALFORMED_REQUEST, reason="a parameter occurs twice")
         form[name] = value
     return form
 
@@ -134,7 +137,7 @@ def parse_form(body: bytes) -> dict[str, str]:
 def _parse_parameter(part: str) -> tuple[str, str]:
     name, equals, value = part.partition("=")
     if not equals:
-        raise AadstsError(9002313, reason="a parameter without '='")
+        raise AadstsError(numbers.MALFORMED_REQUEST, reason="a parameter without '='")
     if "%" in part or "+" in part:
         name, value = _unescape(name), _unescape(value)
     return name, value
@@ -147,14 +150,16 @@ def _unescape(text: str) -> str:
     try:
         return unquote_to_bytes(text.replace("+", " ")).decode()
     except UnicodeDecodeError as exc:
-        raise AadstsError(9002313, reason="a parameter is not UTF-8") from exc
+        raise AadstsError(numbers.MALFORMED_REQUEST, reason="a parameter is not UTF-8") from exc
 
 
 def _parse_basic(value: str) -> tuple[str, str]:
     try:
         pair = base64.b64decode(value.strip(), validate=True).decode()
     except ValueError as exc:
-        raise AadstsError(9002313, reason="the Basic credentials are not base64 of UTF-8") from exc
+        raise AadstsError(
+            numbers.MALFORMED_REQUEST, reason="the Basic credentials are not base64 of UTF-8"
+        ) from exc
     client, _, secret = pair.partition(":")
     return _unescape(client), _unescape(secret)
 

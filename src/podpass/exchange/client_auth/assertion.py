@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from podpass.crypto.jose import MalformedToken, UnverifiedToken, b64decode
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.token_request import TokenRequest
 
@@ -58,7 +59,7 @@ def parse_assertion(request: TokenRequest) -> UnverifiedToken:
     try:
         return request.assertion
     except MalformedToken as exc:
-        raise AadstsError(50027, reason=exc.message) from exc
+        raise AadstsError(numbers.MALFORMED_ASSERTION, reason=exc.message) from exc
 
 
 def read_claims(token: UnverifiedToken, algorithms: Sequence[str]) -> UnverifiedAssertion:
@@ -68,13 +69,17 @@ def read_claims(token: UnverifiedToken, algorithms: Sequence[str]) -> Unverified
     """
     typ = token.header.get("typ", "JWT")
     if not isinstance(typ, str) or typ.upper() not in _TYPES:
-        raise AadstsError(5002727)
+        raise AadstsError(numbers.WRONG_TOKEN_TYPE)
     if token.alg not in algorithms:
-        raise AadstsError(5002738, alg=token.header.get("alg", ""), supported=",".join(algorithms))
+        raise AadstsError(
+            numbers.UNSUPPORTED_ALGORITHM,
+            alg=token.header.get("alg", ""),
+            supported=",".join(algorithms),
+        )
     header = token.header
     key_id = header.get("kid") or header.get("x5t") or header.get("x5t#S256")
     if not isinstance(key_id, str):
-        raise AadstsError(5002723)
+        raise AadstsError(numbers.NO_KEY_ID)
     return UnverifiedAssertion(
         issuer=_read_text(token.claims, "iss"),
         subject=_read_text(token.claims, "sub"),
@@ -107,7 +112,7 @@ def _read_text(claims: Mapping[str, Any], name: str) -> str:
     value = claims.get(name)
     # A list that contains the issuer does not count as the issuer.
     if not isinstance(value, str) or not value:
-        raise AadstsError(90014, claim=name)
+        raise AadstsError(numbers.MISSING_CLAIM, claim=name)
     return value
 
 
@@ -115,9 +120,9 @@ def _read_audiences(claims: Mapping[str, Any]) -> tuple[str, ...]:
     value = claims.get("aud")
     audiences = [value] if isinstance(value, str) else value
     if not isinstance(audiences, list) or not audiences:
-        raise AadstsError(90014, claim="aud")
+        raise AadstsError(numbers.MISSING_CLAIM, claim="aud")
     if not all(isinstance(each, str) and each for each in audiences):
-        raise AadstsError(90014, claim="aud")
+        raise AadstsError(numbers.MISSING_CLAIM, claim="aud")
     return tuple(audiences)
 
 
@@ -131,5 +136,5 @@ def _read_time(value: object) -> float | None:
 def _read_required_time(claims: Mapping[str, Any], name: str) -> float:
     value = _read_time(claims.get(name))
     if value is None:
-        raise AadstsError(90014, claim=name)
+        raise AadstsError(numbers.MISSING_CLAIM, claim=name)
     return value

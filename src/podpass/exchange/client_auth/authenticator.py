@@ -32,6 +32,7 @@ from podpass.exchange.client_auth.directory_lookup import DirectoryReader
 from podpass.exchange.client_auth.issuer_discovery import IssuerUnavailable
 from podpass.exchange.client_auth.issuer_keys import IssuerKeyCache
 from podpass.exchange.client_auth.match import match
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.errors.issuer_reasons import describe_reason
 from podpass.exchange.signing.key import AuthorityKey
@@ -207,9 +208,11 @@ class ClientAuthenticator:
             keys = await self._issuers.find_keys(credential.issuer, assertion.key_id)
         except IssuerUnavailable as exc:
             facts["reason"] = reason = str(exc.facts.get("reason"))
-            raise AadstsError(501661, reason=describe_reason(reason)) from exc
+            raise AadstsError(numbers.ISSUER_UNREACHABLE, reason=describe_reason(reason)) from exc
         if not keys:
-            raise AadstsError(7000272, key=key_hex(assertion.key_id), issuer=credential.issuer)
+            raise AadstsError(
+                numbers.KEY_NOT_PUBLISHED, key=key_hex(assertion.key_id), issuer=credential.issuer
+            )
         for checked, key in enumerate(keys, start=1):
             if checked > 1:
                 facts["signatures_checked"] = checked
@@ -218,7 +221,7 @@ class ClientAuthenticator:
             except jose.BadSignature:
                 continue
             return
-        raise AadstsError(7000274)
+        raise AadstsError(numbers.WRONG_SIGNATURE)
 
 
 def _federated(credential: FederatedCredential) -> ClientAuthentication:
@@ -249,17 +252,23 @@ def check_credential_parameters(request: TokenRequest) -> None:
     """
     assertion = request.get("client_assertion").strip()
     if assertion and request.get("client_secret"):
-        both = AadstsError(9002313, reason="client_assertion and client_secret in one request")
+        both = AadstsError(
+            numbers.MALFORMED_REQUEST, reason="client_assertion and client_secret in one request"
+        )
         raise both.with_response(step="credential")
     if request.get("client_secret"):
         return
     if not assertion:
-        raise AadstsError(7000216)
+        raise AadstsError(numbers.CREDENTIAL_MISSING)
     kind = request.get("client_assertion_type")
     if not kind:
-        raise AadstsError(900144, name="client_assertion_type").with_response(step="credential")
+        raise AadstsError(numbers.MISSING_PARAMETER, name="client_assertion_type").with_response(
+            step="credential"
+        )
     if kind != names.JWT_BEARER:
-        other = AadstsError(9002313, reason=f"client_assertion_type is not {names.JWT_BEARER}")
+        other = AadstsError(
+            numbers.MALFORMED_REQUEST, reason=f"client_assertion_type is not {names.JWT_BEARER}"
+        )
         raise other.with_response(step="credential")
 
 
@@ -270,7 +279,9 @@ def check_lifetime(assertion: UnverifiedAssertion, longest: int) -> None:
     """
     if assertion.expires - assertion.issued > longest:
         issued, expires = format_time(assertion.issued), format_time(assertion.expires)
-        raise AadstsError(70023, longest=longest, issued=issued, expires=expires)
+        raise AadstsError(
+            numbers.LIFETIME_TOO_LONG, longest=longest, issued=issued, expires=expires
+        )
 
 
 def check_time(assertion: UnverifiedAssertion, now: float, early: int) -> None:
@@ -282,7 +293,7 @@ def check_time(assertion: UnverifiedAssertion, now: float, early: int) -> None:
     if now < assertion.expires and begins <= now + early:
         return
     raise AadstsError(
-        700024,
+        numbers.ASSERTION_NOT_CURRENT,
         now=format_time(now),
         begins=format_time(assertion.not_before or 0),
         expires=format_time(assertion.expires),

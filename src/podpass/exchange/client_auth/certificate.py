@@ -17,6 +17,7 @@ from podpass.clouds import Cloud
 from podpass.crypto import jose
 from podpass.directory.model import Identity, KeyCredential, Tenant
 from podpass.exchange.client_auth.assertion import UnverifiedAssertion
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.guids import is_guid
 
@@ -37,10 +38,12 @@ def check_claims(assertion: UnverifiedAssertion, client_id: str, audiences: Iter
     """
     client = client_id.lower()
     if assertion.issuer.lower() != client or assertion.subject.lower() != client:
-        raise AadstsError(700021)
+        raise AadstsError(numbers.ASSERTION_OF_OTHER_CLIENT)
     # One audience only: with two, one recipient could replay the token to the other.
     if len(assertion.audiences) != 1 or assertion.audiences[0] not in set(audiences):
-        raise AadstsError(700023, audience=", ".join(assertion.audiences))
+        raise AadstsError(
+            numbers.ASSERTION_FOR_OTHER_TENANT, audience=", ".join(assertion.audiences)
+        )
 
 
 def allowed_audiences(
@@ -63,9 +66,9 @@ def find_key(assertion: UnverifiedAssertion, identity: Identity, now: float) -> 
     for key in identity.keys:
         if _is_named_in(assertion.token.header, key):
             if not key.begins <= now < key.expires:
-                raise AadstsError(1000502)
+                raise AadstsError(numbers.CERTIFICATE_NOT_CURRENT)
             return key
-    raise AadstsError(700027, reason="the key was not found")
+    raise AadstsError(numbers.CERTIFICATE_NOT_REGISTERED, reason="the key was not found")
 
 
 def _is_named_in(header: Mapping[str, object], key: KeyCredential) -> bool:
@@ -98,14 +101,16 @@ def check_signature(assertion: UnverifiedAssertion, key: KeyCredential) -> None:
     try:
         public = x509.load_der_x509_certificate(key.certificate).public_key()
         if not isinstance(public, rsa.RSAPublicKey):
-            raise AadstsError(700027, reason="its certificate has no RSA key")
-        numbers = public.public_numbers()
-        jose.check_rsa_numbers(numbers.n, numbers.e)
+            raise AadstsError(
+                numbers.CERTIFICATE_NOT_REGISTERED, reason="its certificate has no RSA key"
+            )
+        own = public.public_numbers()
+        jose.check_rsa_numbers(own.n, own.e)
         scheme = _PS256 if assertion.token.alg == "PS256" else padding.PKCS1v15()
         token = assertion.token
         public.verify(token.signature, token.signed, scheme, hashes.SHA256())
     except jose.BadKey as exc:
-        raise AadstsError(700027, reason=exc.message) from exc
+        raise AadstsError(numbers.CERTIFICATE_NOT_REGISTERED, reason=exc.message) from exc
     except (InvalidSignature, ValueError) as exc:
-        wrong = AadstsError(700027, reason="the key did not sign it")
+        wrong = AadstsError(numbers.CERTIFICATE_NOT_REGISTERED, reason="the key did not sign it")
         raise wrong.with_response(step="signature") from exc

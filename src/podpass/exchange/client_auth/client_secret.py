@@ -8,6 +8,7 @@ import hashlib
 import hmac
 
 from podpass.directory.model import Identity
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 
 
@@ -23,7 +24,7 @@ def check_secret(secret: str, identity: Identity, now: float) -> str:
         if hmac.compare_digest(each.digest, digest):
             found = each
     if found is None:
-        raise AadstsError(7000215, client=identity.client_id)
+        raise AadstsError(numbers.WRONG_SECRET, client=identity.client_id)
     if not found.begins <= now < found.expires:
-        raise AadstsError(7000222, client=identity.client_id)
+        raise AadstsError(numbers.SECRET_NOT_CURRENT, client=identity.client_id)
     return found.key_id

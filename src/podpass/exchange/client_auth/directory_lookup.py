@@ -14,6 +14,7 @@ from podpass.directory.model import (
     User,
 )
 from podpass.exchange.client_auth.assertion import UnverifiedClaim
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.guids import is_guid
 
@@ -72,12 +73,12 @@ async def find_tenant(directory: DirectoryReader, name: str, *, grant: str) -> T
     Errors:  AadstsError 9001023, 900023, 90002.
     """
     if name.lower() in SHARED_TENANTS:
-        raise AadstsError(9001023, tenant=name, grant=grant)
+        raise AadstsError(numbers.TENANT_NOT_SPECIFIC, tenant=name, grant=grant)
     if not is_guid(name) and _DOMAIN.fullmatch(name) is None:
-        raise AadstsError(900023, tenant=name)
+        raise AadstsError(numbers.MALFORMED_TENANT, tenant=name)
     tenant = await directory.find_tenant(name)
     if tenant is None:
-        raise AadstsError(90002, tenant=name)
+        raise AadstsError(numbers.UNKNOWN_TENANT, tenant=name)
     return tenant
 
 
@@ -96,11 +97,13 @@ async def find_client(
     if is_guid(client):
         identity = await _find(directory, tenant.id, client.lower(), claim)
     if identity is None:
-        raise AadstsError(700016, client=client, tenant=tenant.display_name or tenant.id)
+        raise AadstsError(
+            numbers.UNKNOWN_CLIENT, client=client, tenant=tenant.display_name or tenant.id
+        )
     if not identity.enabled:
-        raise AadstsError(7000112, client=client, name=identity.name)
+        raise AadstsError(numbers.CLIENT_DISABLED, client=client, name=identity.name)
     if not identity.has_principal:
-        raise AadstsError(7000229, client=client, tenant=tenant.id)
+        raise AadstsError(numbers.NO_SERVICE_PRINCIPAL, client=client, tenant=tenant.id)
     return identity
 
 
@@ -126,7 +129,9 @@ async def find_resource(directory: DirectoryReader, tenant: Tenant, name: str) -
     """
     resource = await directory.find_resource(tenant.id, name)
     if resource is None:
-        raise AadstsError(500011, resource=name, tenant=tenant.display_name or tenant.id)
+        raise AadstsError(
+            numbers.UNKNOWN_RESOURCE, resource=name, tenant=tenant.display_name or tenant.id
+        )
     return resource
 
 

@@ -17,6 +17,7 @@ from podpass.directory.model import FederatedCredential, Identity, IdentityKind,
 from podpass.directory.resources import EXCHANGE_APP_ID
 from podpass.exchange.client_auth.assertion import UnverifiedAssertion, key_hex
 from podpass.exchange.client_auth.match import match
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.signing.key import AuthorityKey
 from podpass.guids import is_guid
@@ -45,7 +46,7 @@ def match_credential(
     """
     issuers = {f"{origin}/{tenant.id}/v2.0" for origin in origins}
     if assertion.issuer not in issuers and not _is_v2(assertion.issuer, origins):
-        raise AadstsError(700222)
+        raise AadstsError(numbers.OWN_TOKEN)
     is_own_issuer = assertion.issuer in issuers
     audiences = assertion.audiences
     if audiences == (EXCHANGE_APP_ID,):
@@ -57,17 +58,17 @@ def match_credential(
     found = match(
         replace(assertion, audiences=audiences),
         replace(identity, credentials=credentials),
-        other_audience=7002121,
+        other_audience=numbers.UNACCEPTED_AUDIENCE,
     )
     if identity.kind is IdentityKind.MANAGED_IDENTITY:
         # As in Entra, only applications have such credentials, so identities cannot form a chain.
-        raise AadstsError(700222)
+        raise AadstsError(numbers.OWN_TOKEN)
     if not is_own_issuer:
-        raise AadstsError(700236, issuer=assertion.issuer)
+        raise AadstsError(numbers.ISSUER_NOT_PERMITTED, issuer=assertion.issuer)
     if assertion.audiences != (EXCHANGE_APP_ID,):
-        raise AadstsError(700227)
+        raise AadstsError(numbers.TOKEN_NOT_FOR_EXCHANGE)
     if assertion.token.claims.get("idtyp") != "app":
-        raise AadstsError(700229)
+        raise AadstsError(numbers.NOT_AN_APP_TOKEN)
     return found
 
 
@@ -91,11 +92,11 @@ def check_issuing_identity(assertion: UnverifiedAssertion, issuing: Identity | N
     Errors:  AadstsError 700226, 700231.
     """
     if issuing is None or not issuing.enabled or issuing.kind is not IdentityKind.MANAGED_IDENTITY:
-        raise AadstsError(700226)
+        raise AadstsError(numbers.NOT_A_MANAGED_IDENTITY)
     if issuing.object_id != assertion.subject:
-        raise AadstsError(700226)
+        raise AadstsError(numbers.NOT_A_MANAGED_IDENTITY)
     if FEDERATION_CLAIM in assertion.token.claims:
-        raise AadstsError(700231)
+        raise AadstsError(numbers.SECOND_FEDERATED_HOP)
 
 
 def check_signature(
@@ -107,9 +108,11 @@ def check_signature(
     """
     named = [each for each in keys if each.kid == assertion.key_id]
     if not named:
-        raise AadstsError(7000272, key=key_hex(assertion.key_id), issuer=credential.issuer)
+        raise AadstsError(
+            numbers.KEY_NOT_PUBLISHED, key=key_hex(assertion.key_id), issuer=credential.issuer
+        )
     public = jose.PublicKey(kid=named[0].kid, algs=frozenset(ALGORITHMS), key=named[0].public)
     try:
         jose.verify(assertion.token, public)
     except jose.BadSignature as exc:
-        raise AadstsError(7000274) from exc
+        raise AadstsError(numbers.WRONG_SIGNATURE) from exc

@@ -5,11 +5,15 @@ The assertion is not verified yet: the match only decides which issuer's keys ar
 
 from podpass.directory.model import FederatedCredential, Identity
 from podpass.exchange.client_auth.assertion import UnverifiedAssertion
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 
 
 def match(
-    assertion: UnverifiedAssertion, identity: Identity, *, other_audience: int = 700212
+    assertion: UnverifiedAssertion,
+    identity: Identity,
+    *,
+    other_audience: int = numbers.AUDIENCE_MISMATCH,
 ) -> FederatedCredential:
     """Find the credential with the issuer, audience and subject of an assertion, compared in this order.
 
@@ -19,10 +23,10 @@ def match(
     Errors:  AadstsError 70025, 700211, 700212, 7002138, 700213.
     """
     if not identity.credentials:
-        raise AadstsError(70025, client=identity.client_id, name=identity.name)
+        raise AadstsError(numbers.NO_CREDENTIALS, client=identity.client_id, name=identity.name)
     of_issuer = [each for each in identity.credentials if each.issuer == assertion.issuer]
     if not of_issuer:
-        raise AadstsError(700211, issuer=assertion.issuer)
+        raise AadstsError(numbers.ISSUER_MISMATCH, issuer=assertion.issuer)
     of_audience = [
         each for each in of_issuer if not set(each.audiences).isdisjoint(assertion.audiences)
     ]
@@ -33,5 +37,5 @@ def match(
             return each
     lower = assertion.subject.lower()
     if any(each.subject.lower() == lower for each in of_audience):
-        raise AadstsError(7002138, subject=assertion.subject)
-    raise AadstsError(700213, subject=assertion.subject)
+        raise AadstsError(numbers.SUBJECT_CASE_MISMATCH, subject=assertion.subject)
+    raise AadstsError(numbers.SUBJECT_MISMATCH, subject=assertion.subject)

@@ -3,7 +3,7 @@
 The numbers are Entra's, the texts are podpass's. `catalogue` joins these entries with the others.
 """
 
-from podpass.exchange.errors import issuer_reasons
+from podpass.exchange.errors import issuer_reasons, numbers
 from podpass.exchange.errors.model import AadstsEntry
 
 _COMPARE = (
@@ -13,7 +13,7 @@ _COMPARE = (
 
 ASSERTION_ROWS = (
     AadstsEntry(
-        number=50027,
+        number=numbers.MALFORMED_ASSERTION,
         step="assertion",
         error="invalid_request",
         text="The JWT is invalid or malformed: {reason}.",
@@ -22,7 +22,7 @@ ASSERTION_ROWS = (
         "content",
     ),
     AadstsEntry(
-        number=5002727,
+        number=numbers.WRONG_TOKEN_TYPE,
         step="assertion",
         error="invalid_request",
         text="The JWT's header type must be 'JWT' or 'http://openid.net/specs/jwt/1.0'.",
@@ -30,7 +30,7 @@ ASSERTION_ROWS = (
         resolution="Send a projected ServiceAccount token, not an access token",
     ),
     AadstsEntry(
-        number=5002738,
+        number=numbers.UNSUPPORTED_ALGORITHM,
         step="assertion",
         error="invalid_client",
         text="The JWT's algorithm '{alg}' is not supported; supported are '{supported}'.",
@@ -38,7 +38,7 @@ ASSERTION_ROWS = (
         resolution="Configure the issuer to sign with an RSA key and RS256",
     ),
     AadstsEntry(
-        number=5002723,
+        number=numbers.NO_KEY_ID,
         step="assertion",
         error="invalid_client",
         text="The JWT's header has neither a key ID nor a certificate thumbprint.",
@@ -46,7 +46,7 @@ ASSERTION_ROWS = (
         resolution="Configure the issuer to add `kid` to its tokens, as kube-apiserver does",
     ),
     AadstsEntry(
-        number=90014,
+        number=numbers.MISSING_CLAIM,
         step="assertion",
         error="invalid_request",
         text="The required field '{claim}' is missing from the credential.",
@@ -54,7 +54,7 @@ ASSERTION_ROWS = (
         resolution="Send a projected ServiceAccount token; `podpass token inspect FILE` shows its claims",
     ),
     AadstsEntry(
-        number=700021,
+        number=numbers.ASSERTION_OF_OTHER_CLIENT,
         step="trust",
         error="invalid_client",
         text="The client assertion's issuer and subject are not the parameter 'client_id'.",
@@ -62,7 +62,7 @@ ASSERTION_ROWS = (
         resolution="Set `iss` and `sub` to the client ID",
     ),
     AadstsEntry(
-        number=700023,
+        number=numbers.ASSERTION_FOR_OTHER_TENANT,
         step="trust",
         error="invalid_client",
         text="The client assertion's audience '{audience}' is not this tenant.",
@@ -70,7 +70,7 @@ ASSERTION_ROWS = (
         resolution="Set `aud` to https://login.microsoftonline.com/TENANT_ID/v2.0",
     ),
     AadstsEntry(
-        number=700222,
+        number=numbers.OWN_TOKEN,
         step="trust",
         error="invalid_client",
         text="Tokens issued by this service may not be used for federated identity flows.",
@@ -81,7 +81,7 @@ ASSERTION_ROWS = (
         "api://AzureADTokenExchange",
     ),
     AadstsEntry(
-        number=70025,
+        number=numbers.NO_CREDENTIALS,
         step="trust",
         error="invalid_client",
         text="The client '{client}' ({name}) has no configured federated identity credentials.",
@@ -89,7 +89,7 @@ ASSERTION_ROWS = (
         resolution="Add a federated credential with the cluster's issuer and the ServiceAccount's subject",
     ),
     AadstsEntry(
-        number=700211,
+        number=numbers.ISSUER_MISMATCH,
         step="trust",
         error="invalid_client",
         text="No federated identity record matches the presented assertion's issuer '{issuer}'.",
@@ -97,7 +97,7 @@ ASSERTION_ROWS = (
         resolution=_COMPARE + "; the cluster's issuer is in `podpass status`",
     ),
     AadstsEntry(
-        number=700212,
+        number=numbers.AUDIENCE_MISMATCH,
         step="trust",
         error="invalid_client",
         text="No federated identity record matches the presented assertion's audience '{audience}'.",
@@ -106,7 +106,7 @@ ASSERTION_ROWS = (
         "api://AzureADTokenExchange by default. " + _COMPARE,
     ),
     AadstsEntry(
-        number=7002121,
+        number=numbers.UNACCEPTED_AUDIENCE,
         step="trust",
         error="invalid_client",
         text="No federated identity record matches the audience '{audience}' of the presented assertion, "
@@ -118,7 +118,7 @@ ASSERTION_ROWS = (
         "audience to api://AzureADTokenExchange",
     ),
     AadstsEntry(
-        number=7002138,
+        number=numbers.SUBJECT_CASE_MISMATCH,
         step="trust",
         error="invalid_client",
         text="No federated identity record matches the presented assertion's subject '{subject}'. "
@@ -127,7 +127,7 @@ ASSERTION_ROWS = (
         resolution="Set the credential's subject to the exact subject of the token",
     ),
     AadstsEntry(
-        number=700213,
+        number=numbers.SUBJECT_MISMATCH,
         step="trust",
         error="invalid_client",
         text="No federated identity record matches the presented assertion's subject '{subject}'.",
@@ -136,7 +136,7 @@ ASSERTION_ROWS = (
         + _COMPARE,
     ),
     AadstsEntry(
-        number=700236,
+        number=numbers.ISSUER_NOT_PERMITTED,
         step="trust",
         error="invalid_client",
         text="Tokens issued by '{issuer}' may not be used as federated credential in this tenant.",
@@ -146,7 +146,7 @@ ASSERTION_ROWS = (
         resolution="Use a managed identity and an application of the same tenant",
     ),
     AadstsEntry(
-        number=700227,
+        number=numbers.TOKEN_NOT_FOR_EXCHANGE,
         step="trust",
         error="invalid_client",
         text="The presented assertion has another audience than the exchange.",
@@ -156,7 +156,7 @@ ASSERTION_ROWS = (
         resolution="Request a separate token with scope=api://AzureADTokenExchange/.default",
     ),
     AadstsEntry(
-        number=700229,
+        number=numbers.NOT_AN_APP_TOKEN,
         step="trust",
         error="invalid_client",
         text="The presented assertion has a type that may not be used as credential; only an app token may.",
@@ -164,7 +164,7 @@ ASSERTION_ROWS = (
         resolution="Request the token as a managed identity",
     ),
     AadstsEntry(
-        number=700226,
+        number=numbers.NOT_A_MANAGED_IDENTITY,
         step="trust",
         error="invalid_client",
         text="Only a managed identity's token may be used as federated credential of this issuer.",
@@ -173,7 +173,7 @@ ASSERTION_ROWS = (
         resolution="Use a managed identity, or authenticate the application with a credential of its own",
     ),
     AadstsEntry(
-        number=700231,
+        number=numbers.SECOND_FEDERATED_HOP,
         step="trust",
         error="invalid_client",
         text="A token that was obtained with a federated credential may not be used as federated credential.",
@@ -186,7 +186,7 @@ ASSERTION_ROWS = (
         "endpoint of a node, virtual machine or App Service",
     ),
     AadstsEntry(
-        number=70023,
+        number=numbers.LIFETIME_TOO_LONG,
         step="lifetime",
         error="invalid_client",
         text="The lifetime of the external token must not exceed {longest} seconds. It was issued at "
@@ -197,7 +197,7 @@ ASSERTION_ROWS = (
         "(azure.workload.identity/service-account-token-expiration)",
     ),
     AadstsEntry(
-        number=501661,
+        number=numbers.ISSUER_UNREACHABLE,
         step="issuer",
         error="invalid_request",
         text="The request to the external OIDC endpoint failed: {reason}.",
@@ -206,7 +206,7 @@ ASSERTION_ROWS = (
         resolution=issuer_reasons.RESOLUTION,
     ),
     AadstsEntry(
-        number=7000272,
+        number=numbers.KEY_NOT_PUBLISHED,
         step="key",
         error="invalid_client",
         text="The key with identifier {key} that signed the token is not in the metadata of identity "
@@ -215,7 +215,7 @@ ASSERTION_ROWS = (
         resolution="Publish the key that signs the tokens, wait until cached keys expire, renew the token",
     ),
     AadstsEntry(
-        number=700027,
+        number=numbers.CERTIFICATE_NOT_REGISTERED,
         step="key",
         error="invalid_client",
         text="The client assertion is not signed with a certificate of the application: {reason}.",
@@ -224,7 +224,7 @@ ASSERTION_ROWS = (
         resolution="Register the certificate: az ad app credential reset --id CLIENT_ID --cert @FILE",
     ),
     AadstsEntry(
-        number=1000502,
+        number=numbers.CERTIFICATE_NOT_CURRENT,
         step="key",
         error="invalid_client",
         text="The application's certificate is outside its validity period.",
@@ -232,7 +232,7 @@ ASSERTION_ROWS = (
         resolution="Register a new certificate",
     ),
     AadstsEntry(
-        number=7000274,
+        number=numbers.WRONG_SIGNATURE,
         step="signature",
         error="invalid_client",
         text="The client assertion's signature is not valid.",
@@ -242,7 +242,7 @@ ASSERTION_ROWS = (
         "`kid` but differ",
     ),
     AadstsEntry(
-        number=700024,
+        number=numbers.ASSERTION_NOT_CURRENT,
         step="time",
         error="invalid_client",
         text="The client assertion is not within its valid time range. Current time: {now}, valid from "

@@ -3,11 +3,12 @@
 The numbers are Entra's, the texts are podpass's. `catalogue` joins these entries with the others.
 """
 
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.model import AadstsEntry
 
 CLIENT_ROWS = (
     AadstsEntry(
-        number=900561,
+        number=numbers.METHOD_NOT_ALLOWED,
         step="wire",
         error="invalid_request",
         text="The token endpoint accepts only POST requests; this was a {method} request.",
@@ -15,7 +16,7 @@ CLIENT_ROWS = (
         resolution="Send the request as POST with a form in its body",
     ),
     AadstsEntry(
-        number=9002313,
+        number=numbers.MALFORMED_REQUEST,
         step="wire",
         error="invalid_request",
         text="The request is malformed: {reason}.",
@@ -25,7 +26,7 @@ CLIENT_ROWS = (
         "with one credential, without Content-Encoding or with gzip",
     ),
     AadstsEntry(
-        number=50000,
+        number=numbers.INTERNAL_ERROR,
         step="wire",
         error="server_error",
         text="The token service had an internal error.",
@@ -33,7 +34,7 @@ CLIENT_ROWS = (
         resolution="Search the service's log for the correlation ID, and report the error",
     ),
     AadstsEntry(
-        number=90033,
+        number=numbers.DIRECTORY_UNAVAILABLE,
         step="wire",
         error="temporarily_unavailable",
         text="The directory is temporarily unavailable; please try again.",
@@ -44,7 +45,7 @@ CLIENT_ROWS = (
         "available. The log has the cause under the correlation ID",
     ),
     AadstsEntry(
-        number=900023,
+        number=numbers.MALFORMED_TENANT,
         step="tenant",
         error="invalid_request",
         text="The tenant identifier '{tenant}' is neither a tenant ID nor a domain name.",
@@ -52,7 +53,7 @@ CLIENT_ROWS = (
         resolution="Use the tenant ID (AZURE_TENANT_ID) or one of the tenant's domains",
     ),
     AadstsEntry(
-        number=90002,
+        number=numbers.UNKNOWN_TENANT,
         step="tenant",
         error="invalid_request",
         text="Tenant '{tenant}' was not found. Check the tenant ID, and that this is the right cloud.",
@@ -60,7 +61,7 @@ CLIENT_ROWS = (
         resolution="Compare AZURE_TENANT_ID with the tenants of this directory (`podpass status`)",
     ),
     AadstsEntry(
-        number=9001023,
+        number=numbers.TENANT_NOT_SPECIFIC,
         step="tenant",
         error="invalid_request",
         text="The grant '{grant}' is not supported under /{tenant}; use a specific tenant.",
@@ -71,7 +72,7 @@ CLIENT_ROWS = (
         resolution="Use the tenant ID in the path: set AZURE_TENANT_ID",
     ),
     AadstsEntry(
-        number=900144,
+        number=numbers.MISSING_PARAMETER,
         step="request",
         error="invalid_request",
         text="The request body must contain the parameter '{name}'.",
@@ -79,7 +80,7 @@ CLIENT_ROWS = (
         resolution="Add the parameter; the body's type must be application/x-www-form-urlencoded",
     ),
     AadstsEntry(
-        number=70003,
+        number=numbers.UNSUPPORTED_GRANT,
         step="request",
         error="unsupported_grant_type",
         text="The grant type '{grant}' is not supported.",
@@ -89,7 +90,7 @@ CLIENT_ROWS = (
         resolution="Use a supported grant type",
     ),
     AadstsEntry(
-        number=901002,
+        number=numbers.RESOURCE_PARAMETER,
         step="request",
         error="invalid_request",
         text="The parameter 'resource' is not supported on this endpoint.",
@@ -97,7 +98,7 @@ CLIENT_ROWS = (
         resolution="Send scope=<resource>/.default",
     ),
     AadstsEntry(
-        number=700016,
+        number=numbers.UNKNOWN_CLIENT,
         step="client",
         error="unauthorized_client",
         text="Application with identifier '{client}' was not found in the directory '{tenant}'.",
@@ -106,7 +107,7 @@ CLIENT_ROWS = (
         "`podpass identity list`; the identity may belong to another tenant",
     ),
     AadstsEntry(
-        number=7000112,
+        number=numbers.CLIENT_DISABLED,
         step="client",
         error="unauthorized_client",
         text="Application '{client}' ({name}) is disabled.",
@@ -114,7 +115,7 @@ CLIENT_ROWS = (
         resolution="Enable the identity, or use another one",
     ),
     AadstsEntry(
-        number=7000229,
+        number=numbers.NO_SERVICE_PRINCIPAL,
         step="client",
         error="invalid_client",
         text="The client application {client} has no service principal in the tenant {tenant}.",
@@ -122,7 +123,7 @@ CLIENT_ROWS = (
         resolution="Create its service principal: az ad sp create --id CLIENT_ID",
     ),
     AadstsEntry(
-        number=7000216,
+        number=numbers.CREDENTIAL_MISSING,
         step="credential",
         error="invalid_client",
         text="One of 'client_assertion', 'client_secret' or 'request' is required for the "
@@ -133,7 +134,7 @@ CLIENT_ROWS = (
         "and that its file is not empty",
     ),
     AadstsEntry(
-        number=7000218,
+        number=numbers.CREDENTIAL_REQUIRED,
         step="credential",
         error="invalid_client",
         text="The request must contain the parameter 'client_assertion' or 'client_secret'.",
@@ -142,7 +143,7 @@ CLIENT_ROWS = (
         "az ad app update --id CLIENT_ID --is-fallback-public-client true",
     ),
     AadstsEntry(
-        number=700025,
+        number=numbers.CLIENT_IS_PUBLIC,
         step="credential",
         error="invalid_client",
         text="The client is public: it must send neither client_assertion nor client_secret.",
@@ -151,7 +152,7 @@ CLIENT_ROWS = (
         resolution="Remove the credential from the request",
     ),
     AadstsEntry(
-        number=7000215,
+        number=numbers.WRONG_SECRET,
         step="credential",
         error="invalid_client",
         text="The client secret sent for app '{client}' is not valid. Send the value of the secret, not "
@@ -162,7 +163,7 @@ CLIENT_ROWS = (
         "with the projected token",
     ),
     AadstsEntry(
-        number=7000222,
+        number=numbers.SECRET_NOT_CURRENT,
         step="credential",
         error="invalid_client",
         text="The client secret of app '{client}' has expired, or is not yet valid.",
@@ -171,7 +172,7 @@ CLIENT_ROWS = (
         resolution="Create a new secret: az ad app credential reset --id CLIENT_ID",
     ),
     AadstsEntry(
-        number=70011,
+        number=numbers.INVALID_SCOPE,
         step="resource",
         error="invalid_scope",
         text="The value of the parameter 'scope' is not valid. The scope {scope} is not valid.",
@@ -179,7 +180,7 @@ CLIENT_ROWS = (
         resolution="Request one scope: the resource's URI and /.default",
     ),
     AadstsEntry(
-        number=1002012,
+        number=numbers.SCOPE_WITHOUT_DEFAULT,
         step="resource",
         error="invalid_scope",
         text="The value of scope {scope} is not valid. The client credentials grant requires a resource "
@@ -188,7 +189,7 @@ CLIENT_ROWS = (
         resolution="Use a scope like https://vault.azure.net/.default instead of a single permission",
     ),
     AadstsEntry(
-        number=700022,
+        number=numbers.SCOPE_OF_TWO_RESOURCES,
         step="resource",
         error="invalid_request",
         text="The scope {scope} names more than one resource.",
@@ -196,7 +197,7 @@ CLIENT_ROWS = (
         resolution="Send one request for each resource",
     ),
     AadstsEntry(
-        number=500011,
+        number=numbers.UNKNOWN_RESOURCE,
         step="resource",
         error="invalid_resource",
         text="The resource principal named {resource} was not found in the tenant named {tenant}.",
@@ -205,7 +206,7 @@ CLIENT_ROWS = (
         "names",
     ),
     AadstsEntry(
-        number=501051,
+        number=numbers.NO_ROLE_ASSIGNED,
         step="resource",
         error="invalid_grant",
         text="Application '{client}' ({name}) is not assigned to a role for the application "
@@ -215,7 +216,7 @@ CLIENT_ROWS = (
         resolution="Assign one of its app roles to the client, or turn off `appRoleAssignmentRequired`",
     ),
     AadstsEntry(
-        number=50049,
+        number=numbers.UNKNOWN_INSTANCE,
         step="wire",
         error="invalid_instance",
         text="The instance is unknown or not valid.",
@@ -227,7 +228,7 @@ CLIENT_ROWS = (
 # Returned instead of every error whose step is in `uniform.HIDDEN_STEPS`.
 UNIFORM_ROWS = (
     AadstsEntry(
-        number=70002,
+        number=numbers.CLIENT_NOT_AUTHENTICATED,
         step="signature",
         error="invalid_client",
         text="The client could not be authenticated.",

@@ -3,13 +3,14 @@
 The numbers are Entra's, the texts are podpass's. The sign-in pages and the token endpoint share some entries.
 """
 
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.model import AadstsEntry
 
 _SIGN_IN_AGAIN = "Sign in again"
 
 USER_ROWS = (
     AadstsEntry(
-        number=50059,
+        number=numbers.NO_TENANT,
         step="tenant",
         error="invalid_request",
         text="Neither the request nor the user name identifies a tenant.",
@@ -18,7 +19,7 @@ USER_ROWS = (
         "in the path",
     ),
     AadstsEntry(
-        number=70005,
+        number=numbers.UNSUPPORTED_RESPONSE_TYPE,
         step="request",
         error="unsupported_response_type",
         text="The response type '{value}' is not supported; only 'code' is.",
@@ -26,7 +27,7 @@ USER_ROWS = (
         resolution="Use response_type=code",
     ),
     AadstsEntry(
-        number=70007,
+        number=numbers.UNSUPPORTED_RESPONSE_MODE,
         step="request",
         error="invalid_request",
         text="The response mode '{value}' is not supported.",
@@ -34,7 +35,7 @@ USER_ROWS = (
         resolution="Use response_mode=form_post",
     ),
     AadstsEntry(
-        number=501491,
+        number=numbers.INVALID_CODE_CHALLENGE,
         step="request",
         error="invalid_request",
         text="The code challenge is not valid for S256.",
@@ -43,7 +44,7 @@ USER_ROWS = (
         resolution="Send code_challenge_method=S256 and the base64url of the verifier's SHA-256",
     ),
     AadstsEntry(
-        number=50194,
+        number=numbers.NOT_MULTI_TENANT,
         step="client",
         error="invalid_request",
         text="Application '{client}' ({name}) is not multi-tenant; it cannot be used under /common and "
@@ -52,7 +53,7 @@ USER_ROWS = (
         resolution="Use the tenant ID in the path",
     ),
     AadstsEntry(
-        number=900971,
+        number=numbers.NO_REDIRECT_URI,
         step="client",
         error="invalid_request",
         text="No reply address is registered for the application.",
@@ -60,7 +61,7 @@ USER_ROWS = (
         resolution="Register one: az ad app update --public-client-redirect-uris or --web-redirect-uris",
     ),
     AadstsEntry(
-        number=50011,
+        number=numbers.REDIRECT_URI_NOT_REGISTERED,
         step="client",
         error="invalid_request",
         text="The redirect URI '{redirect}' is not registered for application '{client}'.",
@@ -70,7 +71,7 @@ USER_ROWS = (
         resolution="Register the exact URI that the client sends",
     ),
     AadstsEntry(
-        number=70000,
+        number=numbers.INVALID_GRANT,
         step="grant",
         error="invalid_grant",
         text="The grant is not valid: {reason}.",
@@ -79,7 +80,7 @@ USER_ROWS = (
         resolution=_SIGN_IN_AGAIN,
     ),
     AadstsEntry(
-        number=700005,
+        number=numbers.GRANT_OF_OTHER_TENANT,
         step="grant",
         error="invalid_grant",
         text="The grant was issued in another tenant.",
@@ -87,7 +88,7 @@ USER_ROWS = (
         resolution="Use the tenant in which the user signed in",
     ),
     AadstsEntry(
-        number=54005,
+        number=numbers.CODE_REDEEMED,
         step="grant",
         error="invalid_grant",
         text="The authorization code was already redeemed.",
@@ -95,7 +96,7 @@ USER_ROWS = (
         resolution=_SIGN_IN_AGAIN + "; store the refresh token, not the code",
     ),
     AadstsEntry(
-        number=70008,
+        number=numbers.CODE_EXPIRED,
         step="grant",
         error="invalid_grant",
         text="The authorization code has expired.",
@@ -103,7 +104,7 @@ USER_ROWS = (
         resolution=_SIGN_IN_AGAIN,
     ),
     AadstsEntry(
-        number=700082,
+        number=numbers.REFRESH_TOKEN_EXPIRED,
         step="grant",
         error="invalid_grant",
         text="The refresh token has expired: it is older than {days} days.",
@@ -111,7 +112,7 @@ USER_ROWS = (
         resolution=_SIGN_IN_AGAIN,
     ),
     AadstsEntry(
-        number=50173,
+        number=numbers.GRANT_REVOKED,
         step="grant",
         error="invalid_grant",
         text="The grant was revoked, because the user's password was changed after it was issued.",
@@ -119,7 +120,7 @@ USER_ROWS = (
         resolution=_SIGN_IN_AGAIN,
     ),
     AadstsEntry(
-        number=500112,
+        number=numbers.REDIRECT_URI_MISMATCH,
         step="grant",
         error="invalid_client",
         text="The redirect URI is not the one of the authorization request.",
@@ -127,7 +128,7 @@ USER_ROWS = (
         resolution="Send the same redirect_uri in both requests",
     ),
     AadstsEntry(
-        number=501481,
+        number=numbers.CODE_VERIFIER_MISMATCH,
         step="grant",
         error="invalid_grant",
         text="The code verifier does not match the code challenge.",
@@ -135,7 +136,7 @@ USER_ROWS = (
         resolution="Send the verifier whose SHA-256 was the challenge of this authorization request",
     ),
     AadstsEntry(
-        number=9002325,
+        number=numbers.PKCE_REQUIRED,
         step="request",
         error="invalid_request",
         text="This application must use a proof key (PKCE).",
@@ -143,7 +144,7 @@ USER_ROWS = (
         resolution="Send code_challenge and code_challenge_method=S256",
     ),
     AadstsEntry(
-        number=70016,
+        number=numbers.AUTHORIZATION_PENDING,
         step="grant",
         error="authorization_pending",
         text="The user has not finished signing in yet.",
@@ -151,7 +152,7 @@ USER_ROWS = (
         resolution="Open the page that the client shows, and enter the code; the client continues to poll",
     ),
     AadstsEntry(
-        number=50196,
+        number=numbers.SLOW_DOWN,
         step="grant",
         error="slow_down",
         text="The client polls more often than every {seconds} seconds.",
@@ -160,7 +161,7 @@ USER_ROWS = (
         resolution="Wait for the interval between two requests",
     ),
     AadstsEntry(
-        number=90055,
+        number=numbers.TOO_MANY_REQUESTS,
         step="grant",
         error="temporarily_unavailable",
         text="Too many requests; try again later.",
@@ -172,7 +173,7 @@ USER_ROWS = (
         resolution="Wait for the time in `Retry-After`; a device code is pending for 15 minutes at most",
     ),
     AadstsEntry(
-        number=70018,
+        number=numbers.UNKNOWN_CODE,
         step="grant",
         error="bad_verification_code",
         text="The code is unknown or was already used.",
@@ -180,7 +181,7 @@ USER_ROWS = (
         resolution="Compare the code with the one that the client shows, or start the sign-in again",
     ),
     AadstsEntry(
-        number=70020,
+        number=numbers.DEVICE_CODE_EXPIRED,
         step="grant",
         error="expired_token",
         text="The device code has expired.",
@@ -188,7 +189,7 @@ USER_ROWS = (
         resolution="Start the sign-in again",
     ),
     AadstsEntry(
-        number=65004,
+        number=numbers.SIGN_IN_DECLINED,
         step="grant",
         error="access_denied",
         text="The user declined to sign in to the application.",
@@ -197,7 +198,7 @@ USER_ROWS = (
         resolution="Start the sign-in again if that was a mistake",
     ),
     AadstsEntry(
-        number=50089,
+        number=numbers.FORM_EXPIRED,
         step="grant",
         error="invalid_request",
         text="The sign-in page is too old, or its form was already sent.",
@@ -206,7 +207,7 @@ USER_ROWS = (
         resolution="Start the sign-in again",
     ),
     AadstsEntry(
-        number=165000,
+        number=numbers.FORM_OF_OTHER_BROWSER,
         step="grant",
         error="invalid_request",
         text="The form was not sent from the page that this browser received.",
@@ -216,7 +217,7 @@ USER_ROWS = (
         resolution="Allow cookies for this address and start the sign-in again",
     ),
     AadstsEntry(
-        number=50058,
+        number=numbers.LOGIN_REQUIRED,
         step="user",
         error="login_required",
         text="No user is signed in, and the request forbids a prompt.",
@@ -224,7 +225,7 @@ USER_ROWS = (
         resolution="Remove prompt=none, or use the refresh token",
     ),
     AadstsEntry(
-        number=50034,
+        number=numbers.UNKNOWN_USER,
         step="user",
         error="invalid_grant",
         text="The user account {user} does not exist in the directory {tenant}.",
@@ -232,7 +233,7 @@ USER_ROWS = (
         resolution="`podpass status` shows the admin's name",
     ),
     AadstsEntry(
-        number=50053,
+        number=numbers.USER_LOCKED,
         step="user",
         error="invalid_grant",
         text="The account is temporarily locked because of too many wrong passwords.",
@@ -241,7 +242,7 @@ USER_ROWS = (
         resolution="Wait a minute",
     ),
     AadstsEntry(
-        number=50126,
+        number=numbers.WRONG_PASSWORD,
         step="user",
         error="invalid_grant",
         text="The user name or password is not valid.",
@@ -249,7 +250,7 @@ USER_ROWS = (
         resolution="`podpass get password` prints the administrator's password",
     ),
     AadstsEntry(
-        number=50105,
+        number=numbers.USER_NOT_ASSIGNED,
         step="resource",
         error="invalid_grant",
         text="The user is not assigned to the application '{client}' ({name}).",
@@ -258,7 +259,7 @@ USER_ROWS = (
         resolution="Assign one of its app roles to the user, or turn off `appRoleAssignmentRequired`",
     ),
     AadstsEntry(
-        number=650053,
+        number=numbers.UNKNOWN_PERMISSION,
         step="resource",
         error="invalid_client",
         text="The application '{client}' ({name}) requests the permission '{scope}', which the resource "
@@ -268,7 +269,7 @@ USER_ROWS = (
         resolution="Compare the scope with `oauth2PermissionScopes` of the resource's service principal",
     ),
     AadstsEntry(
-        number=650057,
+        number=numbers.RESOURCE_NOT_LISTED,
         step="resource",
         error="invalid_resource",
         text="The application requests the resource '{resource}', which its registration does not list.",
@@ -278,7 +279,7 @@ USER_ROWS = (
         "--api-permissions PERMISSION=Scope",
     ),
     AadstsEntry(
-        number=65001,
+        number=numbers.CONSENT_REQUIRED,
         step="resource",
         error="invalid_grant",
         suberror="consent_required",
@@ -290,7 +291,7 @@ USER_ROWS = (
         "az ad app permission admin-consent --id ID",
     ),
     AadstsEntry(
-        number=90094,
+        number=numbers.ADMIN_CONSENT_REQUIRED,
         step="resource",
         error="access_denied",
         text="The permission '{permission}' of {resource} needs the consent of an administrator.",

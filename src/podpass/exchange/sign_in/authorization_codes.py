@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from podpass.clock import Clock
 from podpass.database import Database, decoding_row
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.schema import codes
 from podpass.exchange.sign_in import code_rows
@@ -77,12 +78,12 @@ class AuthorizationCodes:
 
         # Read first, so that an invented code causes no write.
         if not await self._database.read(is_known):
-            raise AadstsError(70000, reason="the code is unknown")
+            raise AadstsError(numbers.INVALID_GRANT, reason="the code is unknown")
         used, sealed = await self._database.write(take)
         if used:
-            raise AadstsError(54005)
+            raise AadstsError(numbers.CODE_REDEEMED)
         if not sealed:
-            raise AadstsError(70000, reason="the code is unknown")
+            raise AadstsError(numbers.INVALID_GRANT, reason="the code is unknown")
         code = pending.deserialize_code(
             self._seal.open(code_rows.seal_context(_CODE, digest), sealed)
         )

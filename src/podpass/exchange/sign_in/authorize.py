@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.sign_in import scope as user_scope
 from podpass.exchange.sign_in.clients import Platform
@@ -46,10 +47,10 @@ def parse_request(query: Mapping[str, str], *, version: int) -> AuthorizeRequest
     """
     for name in ("client_id", "redirect_uri"):
         if not query.get(name, "").strip():
-            raise AadstsError(900144, name=name)
+            raise AadstsError(numbers.MISSING_PARAMETER, name=name)
     state, nonce = query.get("state", ""), query.get("nonce", "")
     if len(state) > MAX_STATE_CHARS or len(nonce) > MAX_NONCE_CHARS:
-        raise AadstsError(9002313, reason="state or nonce is too long")
+        raise AadstsError(numbers.MALFORMED_REQUEST, reason="state or nonce is too long")
     mode = query.get("response_mode") or "query"
     return AuthorizeRequest(
         client_id=query["client_id"].strip(),
@@ -73,19 +74,19 @@ def check_request(
     Errors:  AadstsError 70005, 70007, 900144, 70011, 700022, 501491, 9002325, 50058.
     """
     if (response_type := query.get("response_type", "")) != "code":
-        raise AadstsError(70005, value=response_type)
+        raise AadstsError(numbers.UNSUPPORTED_RESPONSE_TYPE, value=response_type)
     if (query.get("response_mode") or "query") not in _MODES:
-        raise AadstsError(70007, value=query.get("response_mode"))
+        raise AadstsError(numbers.UNSUPPORTED_RESPONSE_MODE, value=query.get("response_mode"))
     if not request.scope.strip():
-        raise AadstsError(900144, name="resource" if version == 1 else "scope")
+        raise AadstsError(numbers.MISSING_PARAMETER, name="resource" if version == 1 else "scope")
     user_scope.parse(request.scope, version=version)
     method = query.get("code_challenge_method", "plain" if request.challenge else "S256")
     if method != "S256" or (request.challenge and not _CHALLENGE.fullmatch(request.challenge)):
-        raise AadstsError(501491)
+        raise AadstsError(numbers.INVALID_CODE_CHALLENGE)
     if platform is Platform.SPA and not request.challenge:
-        raise AadstsError(9002325)
+        raise AadstsError(numbers.PKCE_REQUIRED)
     if request.prompt == "none":
-        raise AadstsError(50058)
+        raise AadstsError(numbers.LOGIN_REQUIRED)
 
 
 def origin_of(redirect: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from podpass.directory import redirects
 from podpass.directory.model import Identity
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.sign_in import well_known_clients
 
@@ -69,11 +70,11 @@ class Client:
         """
         registered = list(self._registered())
         if not registered:
-            raise AadstsError(900971)
+            raise AadstsError(numbers.NO_REDIRECT_URI)
         for platform, uri in registered:
             if matches_redirect(redirect, uri):
                 return platform
-        raise AadstsError(50011, redirect=redirect, client=self.id)
+        raise AadstsError(numbers.REDIRECT_URI_NOT_REGISTERED, redirect=redirect, client=self.id)
 
     def _registered(self) -> Iterator[tuple[Platform, str]]:
         if self.identity is None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.sign_in.clients import Platform
 
@@ -70,7 +71,7 @@ def check_code(code: AuthorizationCode, now: float) -> None:
     Errors:  AadstsError 70008.
     """
     if not _is_within(code.issued, now, CODE_SECONDS):
-        raise AadstsError(70008)
+        raise AadstsError(numbers.CODE_EXPIRED)
 
 
 def check_device_code(device: DeviceCode, now: float) -> None:
@@ -79,14 +80,18 @@ def check_device_code(device: DeviceCode, now: float) -> None:
     Errors:  AadstsError 70020.
     """
     if not _is_within(device.begun, now, DEVICE_SECONDS):
-        raise AadstsError(70020)
+        raise AadstsError(numbers.DEVICE_CODE_EXPIRED)
 
 
 def pending_error(now: float, polled: float) -> AadstsError:
     """Return the error for a poll before the user has signed in; `polled` is the previous poll's time."""
     # One second of tolerance, because clients count from the arrival of the response.
     is_too_early = 0 <= now - polled < INTERVAL_SECONDS - 1
-    return AadstsError(50196, seconds=INTERVAL_SECONDS) if is_too_early else AadstsError(70016)
+    return (
+        AadstsError(numbers.SLOW_DOWN, seconds=INTERVAL_SECONDS)
+        if is_too_early
+        else AadstsError(numbers.AUTHORIZATION_PENDING)
+    )
 
 
 def _is_within(begun: float, now: float, seconds: float) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podpass.directory.delegated_permissions import OIDC_SCOPES, SIGN_IN, DelegatedPermission
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.sign_in.scope import RequestedScope
 
@@ -65,7 +66,11 @@ def check_known(
     for each in requested.permissions:
         if each not in known:
             raise AadstsError(
-                650053, name=name, client=client, scope=each, resource=requested.resource
+                numbers.UNKNOWN_PERMISSION,
+                name=name,
+                client=client,
+                scope=each,
+                resource=requested.resource,
             )
 
 
@@ -97,7 +102,7 @@ def needed_permissions(
     if not prompt and held_permissions(requested, target) is not None:
         return ()
     if requested.is_default and not target.is_graph and not target.registered:
-        raise AadstsError(650057, resource=requested.resource)
+        raise AadstsError(numbers.RESOURCE_NOT_LISTED, resource=requested.resource)
     found: list[RequestedPermission] = []
     for resource in resources:
         names = set(requested.permissions) if resource is target else set()
@@ -120,4 +125,8 @@ def check_consent(permissions: Collection[RequestedPermission], *, administers: 
         return
     for each in permissions:
         if each.permission.admin_only:
-            raise AadstsError(90094, permission=each.permission.value, resource=each.resource)
+            raise AadstsError(
+                numbers.ADMIN_CONSENT_REQUIRED,
+                permission=each.permission.value,
+                resource=each.resource,
+            )

@@ -16,6 +16,7 @@ from podpass.directory.model import (
 from podpass.directory.resources import BUILT_IN, GRAPH_APP_ID
 from podpass.exchange.client_auth import directory_lookup
 from podpass.exchange.client_auth.directory_lookup import DirectoryReader
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.sign_in import consent
 from podpass.exchange.sign_in import scope as user_scope
@@ -64,7 +65,7 @@ class Consents:
         held = consent.held_permissions(requested, found)
         if held is None:
             facts = {"client": client.id, "name": client.name}
-            raise AadstsError(65001, **facts, resource=requested.resource)
+            raise AadstsError(numbers.CONSENT_REQUIRED, **facts, resource=requested.resource)
         return held
 
     async def needed(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from podpass.clock import Clock
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.signing.token_sealer import BrokenSeal, TokenSealer
 from podpass.http.server import Scope, header
@@ -43,15 +44,15 @@ class CsrfTokens:
         Errors:  AadstsError 165000 for a token of another browser, 50089 for an expired or invalid one.
         """
         if header(scope, b"sec-fetch-site") not in {None, "same-origin", "none"}:
-            raise AadstsError(165000)
+            raise AadstsError(numbers.FORM_OF_OTHER_BROWSER)
         try:
             flow = self._seal.open(_PURPOSE, text)
         except BrokenSeal as exc:
-            raise AadstsError(50089) from exc
+            raise AadstsError(numbers.FORM_EXPIRED) from exc
         if not hmac.compare_digest(flow["browser"].encode(), _cookie(scope).encode()):
-            raise AadstsError(165000)
+            raise AadstsError(numbers.FORM_OF_OTHER_BROWSER)
         if not 0 <= self._clock() - flow["issued"] < FORM_SECONDS:
-            raise AadstsError(50089)
+            raise AadstsError(numbers.FORM_EXPIRED)
         return flow
 
 

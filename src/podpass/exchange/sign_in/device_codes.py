@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from podpass.clock import Clock
 from podpass.database import Database, decoding_row
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.schema import devices
 from podpass.exchange.sign_in import code_rows, codes
@@ -72,7 +73,9 @@ class DeviceCodes:
             return True
 
         if not await self._database.write(step):
-            raise AadstsError(90055).with_response(status=429, retry_seconds=_RETRY_SECONDS)
+            raise AadstsError(numbers.TOO_MANY_REQUESTS).with_response(
+                status=429, retry_seconds=_RETRY_SECONDS
+            )
         return text, device
 
     async def find(self, user_code: str) -> DeviceCode:
@@ -86,18 +89,18 @@ class DeviceCodes:
         def step(connection: Connection) -> DeviceCode | AadstsError:
             # The write is serialized, so that all parallel guesses are counted.
             if code_rows.is_guessing_limited(connection, now):
-                return AadstsError(50053)
+                return AadstsError(numbers.USER_LOCKED)
             found = self._find_pending(connection, digest)
             if found is None:
                 code_rows.record_wrong_code(connection, now)
-                return AadstsError(70018)
+                return AadstsError(numbers.UNKNOWN_CODE)
             return found[1]
 
         # Read first, so that further guesses do not block the writes of others.
         if await self._database.read(
             lambda connection: code_rows.is_guessing_limited(connection, now)
         ):
-            raise AadstsError(50053)
+            raise AadstsError(numbers.USER_LOCKED)
         found = await self._database.write(step)
         if isinstance(found, AadstsError):
             raise found
@@ -124,7 +127,7 @@ class DeviceCodes:
             return True
 
         if not await self._database.write(step):
-            raise AadstsError(70018)
+            raise AadstsError(numbers.UNKNOWN_CODE)
 
     async def poll(self, text: str, client_id: str) -> DeviceCode:
         """Return the device code and delete it if the user has signed in.
@@ -138,7 +141,7 @@ class DeviceCodes:
             row = connection.execute(found).first()
             device = None if row is None else self._unseal_row(row)
             if row is None or device is None or device.client_id != client_id:
-                return AadstsError(70018)
+                return AadstsError(numbers.UNKNOWN_CODE)
             now = self._clock()
             try:
                 codes.check_device_code(device, now)
@@ -146,7 +149,9 @@ class DeviceCodes:
                 return exc
             if device.declined or device.approval is not None:
                 connection.execute(delete(devices).where(devices.c.digest == digest))
-                declined = AadstsError(65004).with_response(error="authorization_declined")
+                declined = AadstsError(numbers.SIGN_IN_DECLINED).with_response(
+                    error="authorization_declined"
+                )
                 return declined if device.declined else device
             change = update(devices).where(devices.c.digest == digest)
             connection.execute(change.values(polled=now))
@@ -156,7 +161,7 @@ class DeviceCodes:
             return connection.execute(found).first() is not None
 
         if not await self._database.read(is_known):
-            raise AadstsError(70018)
+            raise AadstsError(numbers.UNKNOWN_CODE)
         answer = await self._database.write(step)
         if isinstance(answer, AadstsError):
             raise answer

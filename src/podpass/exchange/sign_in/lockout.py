@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, delete, insert, select
 
 from podpass.clock import Clock
 from podpass.database import Database, row_decoder
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.schema import lockouts
 from podpass.exchange.sign_in.codes import SKEW_SECONDS
@@ -47,10 +48,10 @@ class PasswordLockout:
 
         # Read first, so that further guesses do not block the writes of others.
         if _is_locked(*await self._database.read(lambda c: _read_count(c, user_id)), now):
-            raise AadstsError(50053)
+            raise AadstsError(numbers.USER_LOCKED)
         # Counted before the comparison, so that all parallel guesses are counted.
         if not await self._database.write(count):
-            raise AadstsError(50053)
+            raise AadstsError(numbers.USER_LOCKED)
         async with self._hashing:
             is_correct = await asyncio.to_thread(check_password, password, stored)
         if is_correct:

@@ -13,6 +13,7 @@ from podpass import log
 from podpass.clock import Clock
 from podpass.directory.model import Tenant
 from podpass.exchange import token_request
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.form_reader import refusal
 from podpass.exchange.sign_in import authorize, html, used_forms
@@ -98,7 +99,7 @@ class SignInPages:
         try:
             device = await self._signin.devices.find(form.get("user_code", ""))
         except AadstsError as exc:
-            status = 429 if exc.entry.number == 50053 else 400
+            status = 429 if exc.entry.number == numbers.USER_LOCKED else 400
             text = "Too many wrong codes. Wait a minute." if status == 429 else exc.message
             return self._code_page(scope, "", fault=text, status=status)
         flow: dict[str, Any] = {
@@ -153,7 +154,7 @@ class SignInPages:
         """
         began, flow, step = time.perf_counter(), consent["flow"], form.get("step")
         if step not in {"accept", "cancel"}:
-            raise AadstsError(9002313, reason="the consent form has no decision")
+            raise AadstsError(numbers.MALFORMED_REQUEST, reason="the consent form has no decision")
         await self._signin.used_forms.use(consent["id"])
         if step == "cancel":
             return await self._cancel(flow)
@@ -196,7 +197,10 @@ class SignInPages:
             return _html(
                 html.completed("Cancelled", "The program that showed the code gets an error.")
             )
-        return _redirect(AuthorizeRequest(**flow["request"]), _error_parameters(AadstsError(65004)))
+        return _redirect(
+            AuthorizeRequest(**flow["request"]),
+            _error_parameters(AadstsError(numbers.SIGN_IN_DECLINED)),
+        )
 
     def _sign_in_page(
         self, scope: Scope, flow: dict[str, Any], client: Client, *, name: str = "", fault: str = ""

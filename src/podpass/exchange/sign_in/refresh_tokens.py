@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from podpass.clock import Clock
 from podpass.directory.model import User
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.sign_in import passwords
 from podpass.exchange.sign_in.well_known_clients import family_of
@@ -72,7 +73,7 @@ def parse(seal: TokenSealer, text: str, *, now: float) -> RefreshToken:
         values = seal.open(_PURPOSE, text)
     except BrokenSeal as exc:
         raise AadstsError(
-            70000, reason="the token is not from this service or was changed"
+            numbers.INVALID_GRANT, reason="the token is not from this service or was changed"
         ) from exc
     token = RefreshToken(
         tenant_id=values["t"],
@@ -84,7 +85,7 @@ def parse(seal: TokenSealer, text: str, *, now: float) -> RefreshToken:
         confidential=values["w"],
     )
     if now >= token.issued + LIFETIME_DAYS * 24 * 3600:
-        raise AadstsError(700082, days=LIFETIME_DAYS)
+        raise AadstsError(numbers.REFRESH_TOKEN_EXPIRED, days=LIFETIME_DAYS)
     return token
 
 
@@ -95,7 +96,7 @@ def check_client(token: RefreshToken, client_id: str) -> None:
     """
     family = family_of(token.client_id)
     if token.client_id != client_id and (not family or family_of(client_id) != family):
-        raise AadstsError(70000, reason="it was issued to another client")
+        raise AadstsError(numbers.INVALID_GRANT, reason="it was issued to another client")
 
 
 def check_user(token: RefreshToken, user: User) -> None:
@@ -104,7 +105,7 @@ def check_user(token: RefreshToken, user: User) -> None:
     Errors:  AadstsError 50173.
     """
     if token.password != passwords.fingerprint(user.password):
-        raise AadstsError(50173)
+        raise AadstsError(numbers.GRANT_REVOKED)
 
 
 def is_valid(seal: TokenSealer, text: str, user: User, *, clock: Clock) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from podpass import names
 from podpass.directory.well_known_resources import IMPERSONATION
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.scope import DEFAULT_SUFFIX, USER_SCOPES, is_resource
 
@@ -57,16 +58,16 @@ def parse_scope(scope: str) -> RequestedScope:
     """
     # The scope is stored while a sign-in is pending, and every client may start one.
     if len(scope) > MAX_SCOPE_CHARS:
-        raise AadstsError(70011, scope=scope)
+        raise AadstsError(numbers.INVALID_SCOPE, scope=scope)
     scopes = scope.split()
     oidc_scopes = frozenset(scopes) & USER_SCOPES
     items = [_parse_item(each, scope) for each in scopes if each not in USER_SCOPES]
     resources = {resource for resource, _ in items}
     if len({each.removesuffix("/") for each in resources}) > 1:
-        raise AadstsError(700022, scope=scope)
+        raise AadstsError(numbers.SCOPE_OF_TWO_RESOURCES, scope=scope)
     permissions = tuple(dict.fromkeys(permission for _, permission in items if permission))
     if permissions and any(not permission for _, permission in items):
-        raise AadstsError(70011, scope=scope)
+        raise AadstsError(numbers.INVALID_SCOPE, scope=scope)
     return RequestedScope(
         resource=resources.pop() if resources else GRAPH,
         permissions=permissions,
@@ -82,7 +83,7 @@ def parse_resource(resource: str) -> RequestedScope:
     Errors:  AadstsError 70011.
     """
     if len(resource) > MAX_SCOPE_CHARS or not is_resource(resource):
-        raise AadstsError(70011, scope=resource)
+        raise AadstsError(numbers.INVALID_SCOPE, scope=resource)
     return RequestedScope(resource=resource, is_default=True, oidc_scopes=USER_SCOPES)
 
 
@@ -94,9 +95,9 @@ def _parse_item(each: str, scope: str) -> tuple[str, str]:
         if not slash:
             resource = GRAPH
         if _PERMISSION.fullmatch(permission) is None:
-            raise AadstsError(70011, scope=scope)
+            raise AadstsError(numbers.INVALID_SCOPE, scope=scope)
     if not is_resource(resource):
-        raise AadstsError(70011, scope=scope)
+        raise AadstsError(numbers.INVALID_SCOPE, scope=scope)
     return resource, permission
 
 

@@ -22,6 +22,7 @@ from podpass.exchange.client_auth.authenticator import (
 )
 from podpass.exchange.client_auth.directory_lookup import SHARED_TENANTS, DirectoryReader
 from podpass.exchange.client_credentials import require_parameter
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.sign_in import refresh_tokens
 from podpass.exchange.sign_in import scope as user_scope
@@ -216,13 +217,13 @@ class SignIn:
             try:
                 found = await self.find_client(tenant, client_id)
             except AadstsError as exc:
-                if exc.entry.number != 700016:
+                if exc.entry.number != numbers.UNKNOWN_CLIENT:
                     raise
                 continue
             if not found[1].is_multi_tenant:
-                raise AadstsError(50194, client=client_id, name=found[1].name)
+                raise AadstsError(numbers.NOT_MULTI_TENANT, client=client_id, name=found[1].name)
             return tenant, found[1]
-        raise AadstsError(700016, client=client_id, tenant="organizations")
+        raise AadstsError(numbers.UNKNOWN_CLIENT, client=client_id, tenant="organizations")
 
     async def _authenticate_client(
         self, tenant: Tenant | None, client: Client, request: TokenRequest, facts: Facts
@@ -231,7 +232,7 @@ class SignIn:
         if not presented:
             return _NO_AUTHENTICATION
         if client.identity is None or tenant is None:
-            raise AadstsError(700025)
+            raise AadstsError(numbers.CLIENT_IS_PUBLIC)
         facts["skipped"] = ()
         return await self._authenticator.authenticate(tenant, client.identity, request, facts)
 
@@ -268,9 +269,9 @@ class SignIn:
     async def _redeem(self, client: Client, request: TokenRequest) -> _Grant:
         code = await self.codes.redeem(request.get("code"))
         if code.client_id != client.id:
-            raise AadstsError(70000, reason="the code was issued to another client")
+            raise AadstsError(numbers.INVALID_GRANT, reason="the code was issued to another client")
         if code.redirect != request.get("redirect_uri"):
-            raise AadstsError(500112)
+            raise AadstsError(numbers.REDIRECT_URI_MISMATCH)
         check_verifier(code, request.get("code_verifier"))
         return _Grant(
             approval=code.approval, scope=code.scope, nonce=code.nonce, platform=code.platform
@@ -278,7 +279,7 @@ class SignIn:
 
     async def _find_home_tenant(self, tenant: Tenant | None, grant: _Grant) -> Tenant:
         if tenant is not None and tenant.id != grant.approval.tenant_id:
-            raise AadstsError(700005)
+            raise AadstsError(numbers.GRANT_OF_OTHER_TENANT)
         return await directory_lookup.find_tenant(
             self._directory, grant.approval.tenant_id, grant=""
         )
@@ -294,7 +295,7 @@ def check_request(request: TokenRequest) -> None:
         if name != "device_code" or not _device_code(request):
             require_parameter(request, name)
     if request.version == 2 and request.get("resource"):
-        raise AadstsError(901002)
+        raise AadstsError(numbers.RESOURCE_PARAMETER)
     if request.version == 1 and request.get("grant_type") in {PASSWORD, REFRESH}:
         require_parameter(request, "resource")
 
@@ -309,10 +310,10 @@ def check_client_authentication(
     """
     is_authenticated = authentication.acr != Acr.NOTHING
     if platform in {Platform.PUBLIC, Platform.SPA} and is_authenticated:
-        raise AadstsError(700025)
+        raise AadstsError(numbers.CLIENT_IS_PUBLIC)
     is_required = platform is Platform.WEB or (platform is None and not client.is_public)
     if is_required and not is_authenticated:
-        raise AadstsError(7000218)
+        raise AadstsError(numbers.CREDENTIAL_REQUIRED)
 
 
 def check_verifier(code: AuthorizationCode, verifier: str) -> None:
@@ -324,7 +325,7 @@ def check_verifier(code: AuthorizationCode, verifier: str) -> None:
     digest = hashlib.sha256(verifier.encode()).digest()
     computed = jose.b64encode(digest) if verifier else ""
     if not hmac.compare_digest(computed.encode(), code.challenge.encode()):
-        raise AadstsError(501481)
+        raise AadstsError(numbers.CODE_VERIFIER_MISMATCH)
 
 
 def _device_code(request: TokenRequest) -> str:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Select, insert, select
 
 from podpass.clock import Clock
 from podpass.database import Database
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.schema import used_forms
 from podpass.exchange.sign_in import code_rows
@@ -45,7 +46,7 @@ class UsedForms:
         """
         step = self._store_once(self._seal.digest(_FORM, form_id))
         if not await self._database.write(step):
-            raise AadstsError(50089)
+            raise AadstsError(numbers.FORM_EXPIRED)
 
     async def end_session(self, session_id: str) -> None:
         """Record that a session has ended.

@@ -5,6 +5,7 @@ from podpass.database import Database
 from podpass.directory.model import Tenant, User
 from podpass.exchange.client_auth import directory_lookup
 from podpass.exchange.client_auth.directory_lookup import DirectoryReader
+from podpass.exchange.errors import numbers
 from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.sign_in import passwords
 from podpass.exchange.sign_in.clients import Client
@@ -30,9 +31,9 @@ class UserAuthenticator:
             tenant = await self._tenant_of(name)
         user = await self._directory.users.find(tenant.id, name)
         if user is None:
-            raise AadstsError(50034, user=name, tenant=tenant.id)
+            raise AadstsError(numbers.UNKNOWN_USER, user=name, tenant=tenant.id)
         if not await self._lockout.check(user.id, password, user.password):
-            raise AadstsError(50126)
+            raise AadstsError(numbers.WRONG_PASSWORD)
         return Approval(
             tenant_id=tenant.id,
             user_id=user.id,
@@ -43,10 +44,10 @@ class UserAuthenticator:
     async def _tenant_of(self, name: str) -> Tenant:
         domain = name.rpartition("@")[2] if "@" in name else ""
         if not domain:
-            raise AadstsError(50059)
+            raise AadstsError(numbers.NO_TENANT)
         tenant = await self._directory.find_tenant(domain)
         if tenant is None:
-            raise AadstsError(90002, tenant=domain).with_response(step="user")
+            raise AadstsError(numbers.UNKNOWN_TENANT, tenant=domain).with_response(step="user")
         return tenant
 
     async def find_user(self, approval: Approval) -> User:
@@ -56,9 +57,11 @@ class UserAuthenticator:
         """
         user = await self._directory.users.get(approval.user_id)
         if user is None:
-            raise AadstsError(50034, user=approval.user_id, tenant=approval.tenant_id)
+            raise AadstsError(
+                numbers.UNKNOWN_USER, user=approval.user_id, tenant=approval.tenant_id
+            )
         if approval.password != passwords.fingerprint(user.password):
-            raise AadstsError(50173)
+            raise AadstsError(numbers.GRANT_REVOKED)
         return user
 
     async def check_assignment(self, client: Client, user: User) -> None:
@@ -69,4 +72,4 @@ class UserAuthenticator:
         if client.identity is None:
             return
         if await directory_lookup.is_assignment_missing(self._directory, client.identity, user.id):
-            raise AadstsError(50105, client=client.id, name=client.name)
+            raise AadstsError(numbers.USER_NOT_ASSIGNED, client=client.id, name=client.name)
