@@ -130,7 +130,7 @@ def run() -> list[rows.Row]:
 class BenchEnvironment:
     """The folder with the servers' certificate, the core of the servers, and the clients' trust.
 
-    Shapes:  `core` is None for servers that are not pinned.
+    `core` is None for servers that are not pinned.
     """
 
     folder: Path

@@ -30,7 +30,7 @@ class LoadedServer:
 class LoadResult:
     """The result of a load: responses a second, and p50 and p99 in milliseconds.
 
-    Units:   `per_core_second` counts the server's CPU time only, so other programs do not count.
+    Units: `per_core_second` counts the server's CPU time only, so other programs do not count.
     """
 
     per_second: float

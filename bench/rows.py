@@ -17,7 +17,7 @@ def row(
 ) -> Row:
     """Return a row.
 
-    Shapes:  `least` and `most` are the bounds of the ratio; a row without them has no target.
+    `least` and `most` are the bounds of the ratio; a row without them has no target.
     """
     made = {"name": name, "value": value, "peer": peer, "ratio": ""}
     if ratio is None:

@@ -23,7 +23,7 @@ WARM_SECONDS = 1.0
 class TokenLoad:
     """The latencies of the clients and the CPU time of the servers.
 
-    Units:   CPU seconds: `each` of each server, `idle` of the cores that they may use, `own` of the clients.
+    Units: CPU seconds: `each` of each server, `idle` of the cores that they may use, `own` of the clients.
     """
 
     took: list[float] = field(default_factory=list)
@@ -67,7 +67,7 @@ class TokenLoad:
 class LoadTarget:
     """A service under load.
 
-    Shapes:  `pids` are the processes whose CPU time counts, `cores` the cores that they may use.
+    `pids` are the processes whose CPU time counts, `cores` the cores that they may use.
     """
 
     port: int
@@ -185,7 +185,7 @@ def drive(
 ) -> TokenLoad:
     """Send requests on 16 keep-alive connections; the warm-up is not counted.
 
-    Units:   `pause` is the mean time between a response and the next request of a connection.
+    Units: `pause` is the mean time between a response and the next request of a connection.
     """
 
     async def go() -> TokenLoad:

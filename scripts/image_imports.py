@@ -15,7 +15,7 @@ PACKAGE = "podpass"
 def imported_modules(package: Path, entries: Iterable[str]) -> tuple[dict[str, Path], set[str]]:
     """Return the files of all modules of podpass that the entries import, and the names of other packages.
 
-    Shapes:  `package` is the folder of podpass; a module's parent packages are imported, too.
+    `package` is the folder of podpass; a module's parent packages are imported, too.
     """
     found: dict[str, Path] = {}
     others: set[str] = set()

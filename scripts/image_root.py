@@ -81,7 +81,7 @@ class CannotAssemble(Exception):
 def site_name(site_packages: Sequence[str]) -> str:
     """Return the name of the interpreter's package folder; Debian's interpreter uses another name.
 
-    Shapes:  `site_packages` is the result of `site.getsitepackages()`, in a virtual environment or not.
+    `site_packages` is the result of `site.getsitepackages()`, in a virtual environment or not.
     """
     names = {Path(each).name for each in site_packages}
     return "dist-packages" if "dist-packages" in names else "site-packages"
@@ -92,8 +92,8 @@ def assemble(
 ) -> list[metadata.Distribution]:
     """Write the file system into an empty folder; return the installed distributions.
 
-    Shapes:  `extras` are the extras of podpass to install; `command` is the module of the only command that
-             must run, None for all.
+    `extras` are the extras of podpass to install; `command` is the module of the only command that must run,
+    None for all.
     """
     base = Path(sys.base_prefix)
     interpreter = Path(os.path.realpath(sys.executable))
@@ -151,7 +151,7 @@ def _sources(package: Path) -> list[Path]:
 def required_distributions(name: str) -> dict[str, metadata.Distribution]:
     """Return a distribution and its runtime dependencies, including the given extras.
 
-    Errors:  CannotAssemble.
+    Raises CannotAssemble.
     """
     found: dict[str, metadata.Distribution] = {}
 

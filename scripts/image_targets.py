@@ -20,7 +20,7 @@ _EXTENSIONS = ("standard", "tcp", "owner", "REDIRECT", "NAT", "DNAT")
 class ImageTarget:
     """The description, command and user of an image; `entry_point` is empty if it has all commands.
 
-    Shapes:  `module` is the only command of podpass that the image can run, None for all.
+    `module` is the only command of podpass that the image can run, None for all.
     """
 
     description: str
@@ -60,20 +60,14 @@ TARGETS = {
 
 
 def find_target(name: str) -> ImageTarget:
-    """Return a target by name.
-
-    Errors:  CannotAssemble.
-    """
+    """Return a target by name. Raises CannotAssemble."""
     if name not in TARGETS:
         raise CannotAssemble(f"there is no target {name}; there are {', '.join(TARGETS)}")
     return TARGETS[name]
 
 
 def add_programs(root: Path, target: ImageTarget) -> None:
-    """Add to an assembled root file system the programs of the sidecar's images.
-
-    Errors:  CannotAssemble.
-    """
+    """Add to an assembled root file system the programs of the sidecar's images. Raises CannotAssemble."""
     if target is TARGETS["proxy"]:
         launcher = root / "proxy"
         launcher.write_text(

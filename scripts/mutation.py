@@ -158,7 +158,7 @@ def mutmut(folder: Path, *words: str) -> str:
 def mutate(name: str, children: int) -> Result:
     """Apply all mutations of one module and return those that no test detects.
 
-    Errors:  exits if the tests fail without a mutation, or a mutation was not tested.
+    Exits if the tests fail without a mutation, or a mutation was not tested.
     """
     folder = prepare(name)
     said = mutmut(folder, "run", "--max-children", str(children))

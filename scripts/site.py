@@ -37,7 +37,7 @@ _ITEM = re.compile(r"(?:[-*]|\d+\.) +")
 def assemble(folder: Path) -> None:
     """Write all pages and the files that they link to into a new folder.
 
-    Errors:  MissingFile, UnknownSyntax.
+    Raises MissingFile, UnknownSyntax.
     """
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "docs", folder)

@@ -19,10 +19,7 @@ class UnknownSyntax(Exception):
 
 
 def draw(source: str) -> str:
-    """Return a diagram as SVG.
-
-    Errors:  UnknownSyntax.
-    """
+    """Return a diagram as SVG. Raises UnknownSyntax."""
     kind, *lines = [line.strip() for line in source.strip().splitlines()]
     if kind == "flowchart LR":
         return _flow(lines)

@@ -149,7 +149,7 @@ def _module_marks(path: Path) -> frozenset[str]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of a folder. Refuse a test that the Makefile does not list for its suite.
 
-    Errors:  UsageError.
+    Raises UsageError.
     """
     for item in items:
         for folder, (name, seconds) in _MARKED.items():

@@ -84,7 +84,7 @@ PROGRAMS = {
 def build_program(name: str) -> Path:
     """Return the path of a program's binary; build it if it is missing, which takes minutes.
 
-    Errors:  CannotBuild.
+    Raises CannotBuild.
     """
     program = PROGRAMS[name]
     source = _HERE / program.folder
@@ -97,10 +97,7 @@ def build_program(name: str) -> Path:
 
 
 def module_folder(name: str, module: str) -> Path:
-    """Return the folder with the sources of a module that a program is built from.
-
-    Errors:  CannotBuild.
-    """
+    """Return the folder with the sources of a module that a program is built from. Raises CannotBuild."""
     source = build_program(name).with_name("src")
     command = ["go", "mod", "download", "-json", module]
     try:

@@ -19,7 +19,7 @@ CHOSEN = "PODPASS_TEST_KUBERNETES"
 def assets(version: str) -> Path:
     """Return the folder with the programs of a version; build them if they are missing.
 
-    Errors:  CannotBuild, also for a version that is not pinned.
+    Raises CannotBuild, also for a version that is not pinned.
     """
     if version not in VERSIONS:
         raise CannotBuild(f"Kubernetes {version} is not pinned; {', '.join(VERSIONS)} are")
@@ -39,8 +39,8 @@ def assets(version: str) -> Path:
 def environ() -> dict[str, str]:
     """Return the environment variables of a control plane; build one if there is none.
 
-    Shapes:  PODPASS_TEST_KUBERNETES selects a pinned version; KUBEBUILDER_ASSETS and PATH are then ignored.
-    Errors:  CannotBuild.
+    PODPASS_TEST_KUBERNETES selects a pinned version; KUBEBUILDER_ASSETS and PATH are then ignored. Raises
+    CannotBuild.
     """
     version = os.environ.get(CHOSEN, "")
     found = dict(os.environ)

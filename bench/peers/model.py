@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 class Program:
     """One program to build.
 
-    Shapes:  `folder` is next to this file and pins the Go module; `package` is the Go package of its main.
+    `folder` is next to this file and pins the Go module; `package` is the Go package of its main.
     """
 
     folder: str

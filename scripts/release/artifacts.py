@@ -150,10 +150,7 @@ def digest(file: Path) -> str:
 
 
 def check_sums(folder: Path) -> int:
-    """Compare all files with SHA256SUMS; return their number.
-
-    Errors:  ProgramFailed.
-    """
+    """Compare all files with SHA256SUMS; return their number. Raises ProgramFailed."""
     lines = (folder / SUMS).read_text().splitlines()
     listed = {name: value for value, name in (line.split("  ", 1) for line in lines)}
     found = {file.name: digest(file) for file in folder.iterdir() if file.name != SUMS}
@@ -163,10 +160,7 @@ def check_sums(folder: Path) -> int:
 
 
 def validate_bom(text: str) -> None:
-    """Check an SBOM with the schema of its version.
-
-    Errors:  ProgramFailed.
-    """
+    """Check an SBOM with the schema of its version. Raises ProgramFailed."""
     # Without this module, the validator does not check the syntax of URLs, which took a fifth of a build.
     sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
     from cyclonedx.schema import SchemaVersion

@@ -59,7 +59,7 @@ def instance(work: Path) -> Iterator[Instance]:
 def install_authority(helm: str, chart: tuple[str, ...], running: Instance) -> None:
     """Install the chart of the token service, request its discovery document, and uninstall it.
 
-    Errors:  PortInUse, ProgramFailed.
+    Raises PortInUse, ProgramFailed.
     """
     for port in _PORTS:
         with socket.socket() as probe:

@@ -14,10 +14,7 @@ class InvalidFragment(Exception):
 
 
 def fragments(root: Path) -> dict[str, list[str]]:
-    """Return the texts of the fragments by kind, in the order of their names.
-
-    Errors:  InvalidFragment.
-    """
+    """Return the texts of the fragments by kind, in the order of their names. Raises InvalidFragment."""
     found: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for path in sorted((root / "changelog.d").glob("*.md")):
         if path.name == "README.md":

@@ -36,10 +36,7 @@ class Layout:
 
 
 def read_layout(file: Path) -> Layout:
-    """Read a layout and check the digest of each blob.
-
-    Errors:  InvalidImageLayout.
-    """
+    """Read a layout and check the digest of each blob. Raises InvalidImageLayout."""
     with tarfile.open(file) as tar:
         files = {entry.name: tar.extractfile(entry) for entry in tar if entry.isfile()}
         content = {name: stream.read() for name, stream in files.items() if stream}
@@ -58,7 +55,7 @@ def read_layout(file: Path) -> Layout:
 def join_images(files: Iterable[Path], repository: str, version: str) -> bytes:
     """Return a layout with one index of the images of several platforms, in the order of the platforms.
 
-    Errors:  InvalidImageLayout.
+    Raises InvalidImageLayout.
     """
     blobs: dict[str, bytes] = {}
     found: dict[str, dict[str, Any]] = {}

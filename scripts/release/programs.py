@@ -22,10 +22,7 @@ class ProgramMissing(Exception):
 
 
 def find(name: str) -> str:
-    """Return the path of helm or crane, from the PATH or built from its Go module.
-
-    Errors:  ProgramMissing.
-    """
+    """Return the path of helm or crane, from the PATH or built from its Go module. Raises ProgramMissing."""
     if found := shutil.which(name):
         return found
     try:
@@ -41,10 +38,7 @@ def run(
     only: bool = False,
     text: str | None = None,
 ) -> str:
-    """Run a program with additional variables, or with them only; return its output.
-
-    Errors:  ProgramFailed.
-    """
+    """Run a program with additional variables, or with them only; return its output. Raises ProgramFailed."""
     variables = {**({} if only else os.environ), **(environ or {})}
     done = subprocess.run(
         command, cwd=cwd, env=variables, input=text, capture_output=True, text=True, check=False

@@ -36,10 +36,7 @@ def plan(dist: Path, registry: str, version: str) -> list[str]:
 
 
 def push(one: Upload) -> str:
-    """Upload a layout; return its name with its digest.
-
-    Errors:  ProgramMissing, ProgramFailed.
-    """
+    """Upload a layout; return its name with its digest. Raises ProgramMissing, ProgramFailed."""
     with tempfile.TemporaryDirectory() as folder, tarfile.open(one.file) as tar:
         tar.extractall(folder, filter="data")
         return programs.run(programs.find("crane"), "push", folder, one.reference).strip()

@@ -58,7 +58,7 @@ class ReleaseRefused(Exception):
 class Source:
     """A clean commit.
 
-    Units:  `epoch` in seconds since 1970: the time of the commit, which every file of the release gets.
+    Units: `epoch` in seconds since 1970: the time of the commit, which every file of the release gets.
     """
 
     root: Path
@@ -69,10 +69,7 @@ class Source:
 
 
 def read_version(root: Path) -> str:
-    """Return the version, which `src/podpass/__init__.py` defines.
-
-    Errors:  ReleaseRefused.
-    """
+    """Return the version, which `src/podpass/__init__.py` defines. Raises ReleaseRefused."""
     found = _VERSION.search((root / "src/podpass/__init__.py").read_text())
     if found is None:
         raise ReleaseRefused("src/podpass/__init__.py has no __version__")
@@ -111,8 +108,8 @@ def other_versions(root: Path, version: str) -> list[str]:
 def open_source(root: Path, tag: str | None = None) -> Source:
     """Check the commit that is checked out, and its tags.
 
-    Shapes:  `tag` is a tag that the caller is about to publish; tags of the commit are read as well.
-    Errors:  ReleaseRefused.
+    `tag` is a tag that the caller is about to publish; tags of the commit are read as well. Raises
+    ReleaseRefused.
     """
     version = read_version(root)
     if changed := _git(root, "status", "--porcelain").splitlines():

@@ -19,10 +19,7 @@ _SERVING = re.compile(r"serving on port (\d+)")
 
 
 def verify(dist: Path, version: str, root: Path, say: Callable[[str], None]) -> None:
-    """Check the checksums, then run the wheel and the charts.
-
-    Errors:  ProgramFailed.
-    """
+    """Check the checksums, then run the wheel and the charts. Raises ProgramFailed."""
     say(f"checksums: {artifacts.check_sums(dist)} files")
     # Not below /tmp: a pod of an instance may have a /tmp of its own, and needs the interpreter.
     with tempfile.TemporaryDirectory(prefix="podpass-verify-", dir="/var/tmp") as folder:
@@ -75,8 +72,7 @@ def _wheel(dist: Path, version: str, root: Path, work: Path, say: Callable[[str]
 def charts(dist: Path, version: str, work: Path, say: Callable[[str], None]) -> None:
     """Upload images and charts to a registry on loopback, and install a chart from there.
 
-    Shapes:  `work` contains the environment of the wheel in `venv`.
-    Errors:  ProgramMissing, PortInUse, ProgramFailed.
+    `work` contains the environment of the wheel in `venv`. Raises ProgramMissing, PortInUse, ProgramFailed.
     """
     helm, crane = programs.find("helm"), programs.find("crane")
     with _registry(crane, work) as registry:

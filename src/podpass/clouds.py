@@ -19,8 +19,8 @@ _EXCHANGE = "api://AzureADTokenExchange"
 class Cloud:
     """The host names and URIs of one cloud.
 
-    Shapes:  `aliases` are the hosts of its token service, the canonical one first; `vaults` and `managers`
-             are the resource URIs of Key Vault and Resource Manager.
+    `aliases` are the hosts of its token service, the canonical one first; `vaults` and `managers` are the
+    resource URIs of Key Vault and Resource Manager.
     """
 
     name: str

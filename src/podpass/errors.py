@@ -12,9 +12,8 @@ translator; every other exception is a bug and returned as an internal error.
 class Error(Exception):
     """An error with one sentence about its cause; `hint` says how to fix it.
 
-    Shapes:  `code` is a stable slug, `status` the HTTP status that an edge returns, `exit_code` that of a
-             command, `facts` the related values by name. None of them may contain a token, a key or a
-             remote body.
+    `code` is a stable slug, `status` the HTTP status that an edge returns, `exit_code` that of a command,
+    `facts` the related values by name. None of them may contain a token, a key or a remote body.
     """
 
     code: str = "error"

@@ -39,7 +39,7 @@ def create_private_folder(folder: Path) -> None:
 def write_private(path: Path, data: bytes) -> None:
     """Write a file atomically with mode 0600, and return when it would survive a power failure.
 
-    Errors:  OSError; the old content is then unchanged.
+    Raises OSError; the old content is then unchanged.
     """
     part = path.with_name(f".{path.name}.part")
     try:
@@ -56,7 +56,7 @@ def write_private_pair(first: tuple[Path, bytes], second: tuple[Path, bytes]) ->
 
     A crash in between leaves a mixed pair, which the next start must detect.
 
-    Errors:  OSError.
+    Raises OSError.
     """
     parts = [(path.with_name(f".{path.name}.part"), path, data) for path, data in (first, second)]
     try:
@@ -84,7 +84,7 @@ def _write_part(part: Path, data: bytes) -> None:
 def create_private(path: Path, data: bytes) -> bool:
     """Write a new file atomically with mode 0600; return False, and change nothing, if the file exists.
 
-    Errors:  OSError.
+    Raises OSError.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
     write_private(part, data)
@@ -108,7 +108,7 @@ def open_private(path: Path) -> BinaryIO:
 def read_regular(path: Path, max_bytes: int) -> bytes:
     """Read a small regular file; refuse a FIFO, a device or a directory without blocking.
 
-    Errors:  OSError with a `strerror` that says what is wrong.
+    Raises OSError with a `strerror` that says what is wrong.
     """
     # Without O_NONBLOCK, opening a FIFO waits for a writer.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)

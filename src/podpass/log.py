@@ -63,8 +63,8 @@ def hop(
 ) -> None:
     """Log one hop of a token: the request, the checks, and the duration.
 
-    Shapes:  `stage` is the folder name of a stage; `facts` should have the values that connect hops, where
-             known: pod, namespace, account, sub, client_id, vault, outcome.
+    `stage` is the folder name of a stage; `facts` should have the values that connect hops, where known: pod,
+    namespace, account, sub, client_id, vault, outcome.
     """
     if not logger.isEnabledFor(level):
         return
@@ -88,7 +88,7 @@ def hop(
 class JsonFormatter(logging.Formatter):
     """Formats a record as one line with a JSON object.
 
-    Shapes:  `always` are values of every line.
+    `always` are values of every line.
     """
 
     def __init__(self, always: Mapping[str, object] | None = None) -> None:
@@ -310,7 +310,7 @@ def configure(
 ) -> None:
     """Write podpass's logs to a stream (text on a terminal, otherwise JSON), or as JSON to a file.
 
-    Shapes:  `always` are values of every JSON line, such as the number of the worker.
+    `always` are values of every JSON line, such as the number of the worker.
     """
     handler: logging.Handler
     stream = stream or sys.stderr

@@ -12,7 +12,7 @@ from typing import Any
 async def background_task(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
     """Run a coroutine as a task until the context ends.
 
-    Errors:  those of the coroutine, when the context ends.
+    Raises those of the coroutine, when the context ends.
     """
     task = asyncio.create_task(work, name=name)
     try:
@@ -24,7 +24,7 @@ async def background_task(work: Coroutine[Any, Any, None], name: str) -> AsyncIt
 async def cancel_and_wait(task: "asyncio.Task[None] | None") -> None:
     """Cancel a task, if there is one, and wait until it is done.
 
-    Errors:  the exception of the task, if it failed.
+    Raises the exception of the task, if it failed.
     """
     if task is not None:
         task.cancel()

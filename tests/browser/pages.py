@@ -57,7 +57,7 @@ class ConsolePages:
     def open(self, *, link: str = "", **how: Any) -> Session:
         """Sign in with a link in a new browser session.
 
-        Shapes:  `how` are options of Playwright's `new_context`, as `locale` or `color_scheme`.
+        `how` are options of Playwright's `new_context`, as `locale` or `color_scheme`.
         """
         context = self._chromium.new_context(**{"locale": "en-US", **how})
         context.set_default_timeout(PATIENCE_MS)

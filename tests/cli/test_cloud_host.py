@@ -83,7 +83,7 @@ class CloudHost:
     def replace_pod(self, azurite: str = "") -> None:
         """End the cloud's pod, if there is one, and start the next with the same data.
 
-        Shapes:  with the address of an Azurite, it serves storage accounts.
+        With the address of an Azurite, it serves storage accounts.
         """
         if self.pods:
             self.kubectl("delete", "pod", f"cloud-{self.pods}", "-n", _NAMESPACE)

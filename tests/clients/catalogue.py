@@ -16,9 +16,9 @@ MSAL = ("string", "callback")
 class ClientPackage:
     """One package at one version.
 
-    Shapes:  `version` is empty for the newest version; `command` and `rotating` return the command line
-             before STYLE and scopes; `long_lived` is the style of the rotation test, and `keeps_first` why it
-             is then refused; `secret` and `graph` describe clients that do something else.
+    `version` is empty for the newest version; `command` and `rotating` return the command line before STYLE
+    and scopes; `long_lived` is the style of the rotation test, and `keeps_first` why it is then refused;
+    `secret` and `graph` describe clients that do something else.
     """
 
     language: str

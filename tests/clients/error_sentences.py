@@ -39,9 +39,9 @@ _CLOSED = "https://localhost:9/"
 class ErrorClient:
     """One released SDK, and the credentials of it whose errors are recorded.
 
-    Shapes:  `hides_codes` if its errors have the HTTP status of the token service, but not the AADSTS code.
-             `arguments` of the command replace the kind; `without` are failures that it cannot have. With
-             `hides_causes`, its errors only say that no credential of the chain returned a token.
+    `hides_codes` if its errors have the HTTP status of the token service, but not the AADSTS code.
+    `arguments` of the command replace the kind; `without` are failures that it cannot have. With
+    `hides_causes`, its errors only say that no credential of the chain returned a token.
     """
 
     name: str
@@ -64,7 +64,7 @@ class ErrorClient:
 class Failure:
     """One way to break a workload.
 
-    Shapes:  `expected` are ids of `podpass explain`, or AADSTS codes, of which one must be recognized.
+    `expected` are ids of `podpass explain`, or AADSTS codes, of which one must be recognized.
     """
 
     name: str

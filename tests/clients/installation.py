@@ -72,9 +72,9 @@ def run_installation(
 ) -> Path:
     """Copy the files into a cache folder and run the commands in it, once for the same content.
 
-    Shapes:  `newest` if the files pin no versions: the folder is then used for a week. `not_hashed` are words
-             of the commands that the folder's hash ignores: paths of `files`, and packages that the caller
-             reinstalls in each run.
+    `newest` if the files pin no versions: the folder is then used for a week. `not_hashed` are words of the
+    commands that the folder's hash ignores: paths of `files`, and packages that the caller reinstalls in each
+    run.
     """
     named = [[word for word in command if word not in not_hashed] for command in commands]
     folder = installation_folder(name, files, [*named, [made_with]], newest=newest)
@@ -118,7 +118,7 @@ def podpass_environment(
 
     All checkouts use the environment for a week, one at a time: each installs its own podpass into it.
 
-    Shapes:  `extra` of podpass, such as `[testcontainers]`, or an empty text.
+    `extra` of podpass, such as `[testcontainers]`, or an empty text.
     """
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)]
     subprocess.run(build, check=True, timeout=300)

@@ -25,7 +25,7 @@ NOT_RUN, FAILED, SKIPPED, PASSED = "not run", "failed", "skipped", "passed"
 class MatrixRow:
     """The results of one client.
 
-    Shapes:  `secret`, `graph` and `rotation` are the texts of their cells if all tests passed; `tried` has
+    `secret`, `graph` and `rotation` are the texts of their cells if all tests passed; `tried` has.
     the
              outcomes by test (`pod`, `rotation`) and style.
     """
@@ -113,10 +113,7 @@ def align(lines: Sequence[Sequence[str]]) -> str:
 
 
 def write_table(page: Path, made: str, begin: str = BEGIN, end: str = END) -> None:
-    """Replace what is between two marker comments of the page.
-
-    Errors:  ValueError if the page lacks them.
-    """
+    """Replace what is between two marker comments of the page. Raises ValueError if the page lacks them."""
     before, found, rest = page.read_text().partition(begin)
     _, ended, after = rest.partition(end)
     if not (found and ended):

@@ -49,7 +49,7 @@ class PrivateNetwork:
 def private_network(program: Path = _SERVER) -> Iterator[PrivateNetwork]:
     """Create a namespace with a server at the metadata address; the kernel removes it with its last process.
 
-    Shapes:  `program` is the server: it listens on port 80 of its first argument, and prints `ready`.
+    `program` is the server: it listens on port 80 of its first argument, and prints `ready`.
     """
     unshare, ip = find_tool("unshare"), find_tool("ip")
     script = (

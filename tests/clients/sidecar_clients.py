@@ -46,7 +46,7 @@ WITHOUT, WITH = "without client ID", "with client ID"
 class SidecarClient:
     """One way to get a token, of one package at one version.
 
-    Shapes:  `style` is the program's name for `credential`; `version` is empty for the newest version.
+    `style` is the program's name for `credential`; `version` is empty for the newest version.
     """
 
     language: str

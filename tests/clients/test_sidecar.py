@@ -77,7 +77,7 @@ def run(
 ) -> Outcome:
     """Run a client as a pod. The client requests a token without and a token with a client ID.
 
-    Shapes:  `more` are variables besides those of the mode.
+    `more` are variables besides those of the mode.
     """
     checks = [client.style, f"{client.style}={SECOND_CLIENT}"]
     words = [client.name, *mode.lower().split(), *(["more"] if more else [])]

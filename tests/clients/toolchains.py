@@ -1,7 +1,7 @@
 """Installs, builds and starts the programs of each language.
 
-Shapes:  every function returns the beginning of a command line; an age is `oldest`, `newest` or `before`: the
-         last release before workload identity.
+Every function returns the beginning of a command line; an age is `oldest`, `newest` or `before`: the last
+release before workload identity.
 """
 
 import subprocess

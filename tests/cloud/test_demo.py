@@ -24,7 +24,7 @@ __all__ = ["ca", "live", "ring", "serve"]
 class CloudPod:
     """Stands for the commands that run in the cloud's pod; `hangs` never ends the seed.
 
-    Shapes:  `is_removing` is set when the removal begins; with `removes` off, it never ends.
+    `is_removing` is set when the removal begins; with `removes` off, it never ends.
     """
 
     hangs: bool = False

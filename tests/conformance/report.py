@@ -15,7 +15,7 @@ _TRIMMED = 700
 class SpecResult:
     """The result of one spec.
 
-    Units:   `took` in seconds.
+    Units: `took` in seconds.
     """
 
     name: str

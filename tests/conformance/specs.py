@@ -36,8 +36,8 @@ class Cause:
 class SpecList:
     """The content of `specs.toml`.
 
-    Shapes:  `least_passed` is the minimum number of specs that must pass; `others` are names, or their
-             beginnings, of specs that are no conformance specs.
+    `least_passed` is the minimum number of specs that must pass; `others` are names, or their beginnings, of
+    specs that are no conformance specs.
     """
 
     least_passed: int
@@ -66,8 +66,8 @@ def is_conformance(spec: str) -> bool:
 def parse_list(output: str, others: Sequence[str] = ()) -> list[str]:
     """Return the conformance specs and the others in the output of `e2e.test -list-tests`, sorted.
 
-    Shapes:  a line is a source file, a line number and the name; names begin with `[sig-`.
-    Errors:  ListIsWrong for a beginning of others that no spec has.
+    A line is a source file, a line number and the name; names begin with `[sig-`. Raises ListIsWrong for a
+    beginning of others that no spec has.
     """
     names = {line[at:].strip() for line in output.splitlines() if (at := line.find("[sig-")) >= 0}
     usual = [name for name in names if not any(mark in name for mark in _UNUSUAL)]
@@ -93,7 +93,7 @@ def read_spec_list(path: Path = SPECS) -> SpecList:
 def select(specs: Sequence[str], causes: Iterable[Cause]) -> Selection:
     """Divide the specs into those to run and those that do not run.
 
-    Errors:  ListIsWrong for an entry that matches no spec, and for a spec with two causes.
+    Raises ListIsWrong for an entry that matches no spec, and for a spec with two causes.
     """
     found: dict[str, str] = {}
     not_run: dict[str, tuple[str, ...]] = {}

@@ -36,7 +36,7 @@ class Engine:
     ) -> "CompletedProcess[str]":
         """Run a program next to the engine, as on a developer's machine.
 
-        Errors:  SandboxError, with its output.
+        Raises SandboxError, with its output.
         """
         given = {
             "DOCKER_HOST": f"unix://{self.socket}",

@@ -38,10 +38,7 @@ def install_packages() -> None:
 
 
 def check_machine() -> None:
-    """Check that this machine can run a container engine.
-
-    Errors:  CannotRun.
-    """
+    """Check that this machine can run a container engine. Raises CannotRun."""
     if os.geteuid() != 0:
         raise CannotRun("a container engine needs root")
     if missing := missing_packages():

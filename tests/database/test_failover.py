@@ -25,7 +25,7 @@ def pair() -> Iterator[tuple[postgres.Server, postgres.Server]]:
 class Load:
     """Writers and readers of two replicas, and the answers that they got.
 
-    Shapes:  `stale` has each read that returned less than was acknowledged before it.
+    `stale` has each read that returned less than was acknowledged before it.
     """
 
     acknowledged: int = 0

@@ -44,7 +44,7 @@ _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 class Workload:
     """A ServiceAccount, its identity and its vault, before it is broken.
 
-    Shapes:  a set-up changes the values before `CloudWorld.create` creates the objects.
+    A set-up changes the values before `CloudWorld.create` creates the objects.
     """
 
     name: str

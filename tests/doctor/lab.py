@@ -165,7 +165,7 @@ class Lab:
     ) -> Object:
         """Create a pod of the account `web`; no kubelet of this cluster starts it.
 
-        Shapes:  the keys of `annotations` have no prefix, those of `own` have theirs.
+        The keys of `annotations` have no prefix, those of `own` have theirs.
         """
         body = {
             "apiVersion": "v1",

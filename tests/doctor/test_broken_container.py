@@ -244,8 +244,8 @@ SecretClient("https://{}" + ".vault.azure.net", DefaultAzureCredential()).get_se
 class StoppedPod:
     """A pod whose container stops: its fault, and the first finding of the doctor.
 
-    Shapes:  `trust` changes the federated credential, None for an identity without one. `says` is a part of
-             the message, `fix` of the fix.
+    `trust` changes the federated credential, None for an identity without one. `says` is a part of the
+    message, `fix` of the fix.
     """
 
     name: str

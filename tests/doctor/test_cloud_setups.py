@@ -24,9 +24,9 @@ BreakLater = Callable[[CloudWorld, Workload], Awaitable[object]]
 class SetUp:
     """One broken set-up.
 
-    Shapes:  `before` changes the workload before its objects are created, `after` changes the objects;
-             `finding` is the id of the check that must name it first, `says` a part of the message. `fix` is
-             a part of its fix, with the ids of the workload in braces. `only` if nothing else may be found.
+    `before` changes the workload before its objects are created, `after` changes the objects; `finding` is
+    the id of the check that must name it first, `says` a part of the message. `fix` is a part of its fix,
+    with the ids of the workload in braces. `only` if nothing else may be found.
     """
 
     id: str

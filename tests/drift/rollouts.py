@@ -106,7 +106,7 @@ class Rollouts:
 async def check_restart(rollouts: Rollouts, drift: Callable[..., Any], client_id: str) -> None:
     """Change an annotation, find the pods that differ, restart them, and find none.
 
-    Shapes:  `drift` runs `podpass drift` with words, and returns the finished process.
+    `drift` runs `podpass drift` with words, and returns the finished process.
     """
     await rollouts.create(deployment("one", replicas=2), deployment("two"), client_id=client_id)
     clean = drift(rollouts.namespace, "-o", "json")

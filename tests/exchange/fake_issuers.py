@@ -15,7 +15,7 @@ KEY = jose.rsa_jwk(rsa_keys.KEY.public_key(), "first")
 class FakeIssuers:
     """Documents by URL, a record of the requests, and a clock.
 
-    Shapes:  `gates` block requests by URL prefix; `in_flight` and `most` count concurrent requests.
+    `gates` block requests by URL prefix; `in_flight` and `most` count concurrent requests.
     """
 
     def __init__(self) -> None:

@@ -29,7 +29,7 @@ SECONDS = 30
 class Exchanges:
     """Sends token requests to both replicas on open connections, until it is stopped.
 
-    Shapes:  `refused` has the time and the answer of each request that got no token.
+    `refused` has the time and the answer of each request that got no token.
     """
 
     replicas: list[Authority]

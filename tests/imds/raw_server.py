@@ -16,7 +16,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None,
 class RawServer:
     """A server that reads a request and writes fixed bytes, then closes the connection.
 
-    Shapes:  `requests` are the requests so far; `names` are the server names of the TLS handshakes.
+    `requests` are the requests so far; `names` are the server names of the TLS handshakes.
     """
 
     answer: bytes = b""

@@ -26,10 +26,7 @@ def install_packages() -> None:
 
 
 def check_machine() -> None:
-    """Check that this machine can run kind.
-
-    Errors:  CannotRun.
-    """
+    """Check that this machine can run kind. Raises CannotRun."""
     containers.check_machine()
     node.check_machine()
     if not shutil.which(_PACKAGE):

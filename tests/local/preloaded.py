@@ -50,9 +50,8 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command with a text on its standard input.
 
-    Shapes:  `usual_environ` is the environment of most commands. A program that reads the environment at
-             import needs it; a command with another environment imports the program's modules again.
-    Errors:  TimeoutError.
+    `usual_environ` is the environment of most commands. A program that reads the environment at import needs
+    it; a command with another environment imports the program's modules again. Raises TimeoutError.
     """
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3)]

@@ -26,10 +26,7 @@ _PLUGIN = "/var/lib/kubelet/plugins/csi-secrets-store/csi.sock"
 
 
 def import_program(node: Node, program: str, tools: Iterable[str] = (), user: str = "") -> str:
-    """Import an image of one Go program, with tools of this machine; return its name.
-
-    Errors:  CannotBuild.
-    """
+    """Import an image of one Go program, with tools of this machine; return its name. Raises CannotBuild."""
     programs = {f"/{program}": build_program(program)}
     for tool in tools:
         path = find(tool)
@@ -53,7 +50,7 @@ def import_program(node: Node, program: str, tools: Iterable[str] = (), user: st
 def install_external_secrets(cloud: Installation) -> None:
     """Install the operator by its own chart into a namespace whose pods trust the cloud.
 
-    Errors:  CannotBuild.
+    Raises CannotBuild.
     """
     node = cloud.node
     repository, _, tag = import_program(node, "external-secrets").rpartition(":")
@@ -80,7 +77,7 @@ def vault_provider(account: str, tenant_id: str) -> dict[str, Any]:
 def install_secrets_store(cloud: Installation) -> list[dict[str, Any]]:
     """Install the CSI driver and its Azure provider by their own manifests; return the objects.
 
-    Errors:  CannotBuild.
+    Raises CannotBuild.
     """
     node = cloud.node
     pictures = {

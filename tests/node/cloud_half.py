@@ -47,7 +47,7 @@ class CloudHalf:
 def start_cloud_half(sandbox: Sandbox, seed: Path) -> CloudHalf:
     """Start an instance with a seed, and lead Azure's port at the node's address to it.
 
-    Errors:  SandboxError.
+    Raises SandboxError.
     """
     data_dir = sandbox.folder / "cloud"
     up = ["up", "--port-base", "0", "--data-dir", str(data_dir), "--seed", str(seed)]

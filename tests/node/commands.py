@@ -28,8 +28,8 @@ _ETCD = "http://127.0.0.1:2379"
 class Layout:
     """What the command lines have in common.
 
-    Shapes:  `issuer` and `issuer_keys` are those of the cloud half's issuer, the active key last; `cgroup` is
-             the parent of all pods' cgroups.
+    `issuer` and `issuer_keys` are those of the cloud half's issuer, the active key last; `cgroup` is the
+    parent of all pods' cgroups.
     """
 
     folder: Path

@@ -39,7 +39,7 @@ print(time.clock_gettime(time.CLOCK_BOOTTIME), flush=True)
 class ContainerFacts:
     """One container; memory is what the kubelet reports as its working set.
 
-    Shapes:  `programs` are the executable files, without libraries.
+    `programs` are the executable files, without libraries.
     """
 
     memory_mib: float

@@ -114,7 +114,7 @@ def target_layer(target: str) -> Path:
 def client_layer(*extras: str) -> Path:
     """Return a layer with Python and the released Azure SDK; it contains nothing that podpass changes.
 
-    Shapes:  `extras` are extras of podpass whose packages it has, too.
+    `extras` are extras of podpass whose packages it has, too.
     """
 
     def build(folder: Path) -> None:

@@ -32,8 +32,8 @@ _JAVA_MODULES = "java.se,jdk.unsupported,jdk.crypto.ec"
 class Content:
     """What one image contains.
 
-    Shapes:  `files` are paths in the image, and files or folders of this machine; `binaries` need libraries
-             of this machine; `layers` are below.
+    `files` are paths in the image, and files or folders of this machine; `binaries` need libraries of this
+    machine; `layers` are below.
     """
 
     files: Mapping[str, Path]
@@ -46,7 +46,7 @@ class Content:
 class Client:
     """A program of an image, and what its user sets in the pod.
 
-    Shapes:  with `has_tmp`, /tmp is an empty folder that the program may write; all else is read-only.
+    With `has_tmp`, /tmp is an empty folder that the program may write; all else is read-only.
     """
 
     image: str

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Family:
     """The addresses of one family.
 
-    Shapes:  `node` is the node's own address, with the length of its prefix; `settings` are parameters of the
-             node's kernel.
+    `node` is the node's own address, with the length of its prefix; `settings` are parameters of the node's
+    kernel.
     """
 
     node: str

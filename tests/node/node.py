@@ -149,7 +149,7 @@ class Node:
 def running_node(network: Network = IPV4) -> Iterator[Node]:
     """Start a node; it is ready, and so is the cluster's DNS.
 
-    Errors:  CannotRun, if a program is missing; SandboxError.
+    Raises CannotRun, if a program is missing; SandboxError.
     """
     programs.check_machine()
     binaries_ = programs.build_programs()

@@ -25,7 +25,7 @@ PENDING = {"schedulerName": "nobody"}
 def create_namespace(node: Node, name: str, **labels: str) -> None:
     """Create a namespace with an annotated ServiceAccount `web` that the identity trusts.
 
-    Shapes:  a label is given without the prefix `pod-security.kubernetes.io/`.
+    A label is given without the prefix `pod-security.kubernetes.io/`.
     """
     marks = {f"pod-security.kubernetes.io/{key}": value for key, value in labels.items()}
     about = {"name": name, "labels": marks}

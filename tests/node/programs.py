@@ -72,7 +72,7 @@ def install_packages() -> None:
 def build_programs() -> Mapping[str, Path]:
     """Return the Go programs of a node by name; build those that are missing, which takes minutes.
 
-    Errors:  CannotRun.
+    Raises CannotRun.
     """
     names = {name: f"{name}-{VERSIONS[0]}" for name in _KUBERNETES}
     names |= {name: name for name in _OTHERS}
@@ -83,10 +83,7 @@ def build_programs() -> Mapping[str, Path]:
 
 
 def check_machine() -> None:
-    """Check that this machine can run a node.
-
-    Errors:  CannotRun.
-    """
+    """Check that this machine can run a node. Raises CannotRun."""
     if os.geteuid() != 0:
         raise CannotRun("a node needs root")
     if missing := missing_packages():

@@ -78,10 +78,7 @@ class Sandbox:
     def run(
         self, *command: str | Path, given: str = "", check: bool = True, seconds: float = 300
     ) -> "subprocess.CompletedProcess[str]":
-        """Run a command to its end.
-
-        Errors:  SandboxError, with its output, if it fails and `check` is set.
-        """
+        """Run a command to its end. Raises SandboxError, with its output, if it fails and `check` is set."""
         done = subprocess.run(
             self.enter(command),
             input=given,
@@ -137,10 +134,7 @@ def environ() -> dict[str, str]:
 
 
 def wait_until(condition: Any, seconds: float, what: str) -> None:
-    """Poll a condition until it is true.
-
-    Errors:  SandboxError after the given time.
-    """
+    """Poll a condition until it is true. Raises SandboxError after the given time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

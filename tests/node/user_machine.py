@@ -54,7 +54,7 @@ class UserMachine:
 def prepare(sandbox: Sandbox, kind: str, variables: Mapping[str, str]) -> UserMachine:
     """Copy the checkout, create a Python environment, and put the programs on the PATH.
 
-    Shapes:  `kind` is the program of that name, a script of the shell.
+    `kind` is the program of that name, a script of the shell.
     """
     folder = sandbox.folder / "user"
     checkout, programs = make_checkout(folder / "podpass"), folder / "bin"

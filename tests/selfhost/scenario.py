@@ -40,8 +40,8 @@ _TRIES, _PAUSE_SECONDS = 10, 0.5
 class ClientRecord:
     """The results of one client by the event before each request.
 
-    Shapes:  `kids` are the signing keys of its tokens, as the API and PyJWT report them; `refused` are the
-             errors; `again` counts the retries of its program.
+    `kids` are the signing keys of its tokens, as the API and PyJWT report them; `refused` are the errors;
+    `again` counts the retries of its program.
     """
 
     kids: dict[str, str] = field(default_factory=dict)

@@ -22,7 +22,7 @@ TIMEOUT_SECONDS = 120.0
 class SessionClient:
     """One package, oldest or newest, and how its program is started.
 
-    Shapes:  `retries` is true if the library retries; otherwise the test's program retries.
+    `retries` is true if the library retries; otherwise the test's program retries.
     """
 
     name: str

@@ -70,8 +70,8 @@ identities:
 class AdminLane:
     """The state that one lane must have left in the directory.
 
-    Shapes:  a state maps identity names to credential names; `pending` is the state if the request in flight
-             was applied too.
+    A state maps identity names to credential names; `pending` is the state if the request in flight was
+    applied too.
     """
 
     number: int
@@ -94,7 +94,7 @@ class AdminWriter:
     async def send(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """Send a request and return the response body.
 
-        Errors:  Violation for an error status; aiohttp's errors if the service does not respond.
+        Raises Violation for an error status; aiohttp's errors if the service does not respond.
         """
         async with self._session.request(method, self._url + path, json=body) as answered:
             found = await answered.json(content_type=None) if answered.status != 204 else {}
@@ -156,8 +156,7 @@ async def admin_kills(
 ) -> tuple[dict[str, Any], list[float]]:
     """Repeat rounds of writing, a kill, a restart and a check; return a report and the start times.
 
-    Units:   seconds.
-    Errors:  Violation.
+    Units: seconds. Raises Violation.
     """
     chance, replica = random.Random(seed_number), testbed.replicas[0]
     lanes = [AdminLane(number) for number in range(LANES)]

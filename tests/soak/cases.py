@@ -34,7 +34,7 @@ class CaseRequest:
 class RequestCases:
     """Makes requests of every kind; assertions are reused, as pods do, until `sign_again` is called.
 
-    Shapes:  `key_rotating` is true while the issuer signs with a key that the service may not know yet.
+    `key_rotating` is true while the issuer signs with a key that the service may not know yet.
     """
 
     def __init__(self, issuer: IssuerProcess) -> None:

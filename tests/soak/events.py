@@ -25,7 +25,7 @@ _BACKOFF_FACTOR = 6
 class IssuerCacheAges:
     """The service's settings for cached issuer documents.
 
-    Units:   seconds.
+    Units: seconds.
     """
 
     fresh: int
@@ -51,8 +51,8 @@ async def wait_for_code(
 ) -> float:
     """Send a request to all replicas for `seconds`; return the time of the last response with the old code.
 
-    Shapes:  until then a replica may return `until`, the old code; after `seconds` it must return `wanted`.
-    Errors:  Violation.
+    Until then a replica may return `until`, the old code; after `seconds` it must return `wanted`. Raises
+    Violation.
     """
     began = time.monotonic()
     old = 0.0

@@ -32,7 +32,7 @@ _FLOOD_PROCESS = Path(__file__).with_name("flood_process.py")
 async def measure_good_clients(testbed: Testbed, seconds: float) -> list[float]:
     """Send valid requests at a steady rate over keep-alive connections; return the seconds of each.
 
-    Errors:  Violation, if a request is refused.
+    Raises Violation, if a request is refused.
     """
     cases, took = RequestCases(testbed.issuer), list[float]()
 
@@ -68,8 +68,8 @@ async def measure_floods(
 ) -> dict[str, Any]:
     """Measure each kind of flood in several rounds, each compared with the time just before it.
 
-    Shapes:  `nice` is the niceness of the flood's process: with 19 it takes no CPU time from the service and
-             its clients, which a comparison needs. On a machine with other load it then hardly runs.
+    `nice` is the niceness of the flood's process: with 19 it takes no CPU time from the service and its
+    clients, which a comparison needs. On a machine with other load it then hardly runs.
     """
     report: dict[str, Any] = {"good_rate": GOOD_RATE, "flood_rate": FLOOD_RATE, "kinds": {}}
     for kind in KINDS:
@@ -134,7 +134,7 @@ def _run_flood(
 def check_ratio(report: dict[str, Any]) -> None:
     """Check that no flood increased the p99 of well-behaved clients beyond the allowed ratio.
 
-    Errors:  Violation.
+    Raises Violation.
     """
     for kind, seen in report["kinds"].items():
         if seen["ratio"] > RATIO:

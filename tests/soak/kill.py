@@ -66,8 +66,8 @@ def _audited(rows: Sequence[str]) -> int:
 class WriterOutput:
     """The output that a writer printed before it ended.
 
-    Units:   `opened_seconds` is the time from the start of the process until it had opened the database; None
-             if it was killed before.
+    Units: `opened_seconds` is the time from the start of the process until it had opened the database; None
+    if it was killed before.
     """
 
     opened_seconds: float | None
@@ -94,10 +94,7 @@ class KillRounds:
     async def run_round(
         self, crash: Callable[[], None] | None = None, recover: Callable[[], None] = lambda: None
     ) -> None:
-        """Start a writer, kill it or call `crash`, and check the database.
-
-        Errors:  Violation.
-        """
+        """Start a writer, kill it or call `crash`, and check the database. Raises Violation."""
         first, self._lane = self._lane, self._lane + LANES
         said = self._write(first, crash)
         recover()
@@ -137,10 +134,7 @@ class KillRounds:
         _check_earlier_lanes(self._kept, seen)
 
     def check_integrity(self) -> None:
-        """Run the integrity checks of SQLite.
-
-        Errors:  Violation.
-        """
+        """Run the integrity checks of SQLite. Raises Violation."""
         if self._url.startswith("sqlite"):
             _check_file(self._url.removeprefix("sqlite:///"))
 

@@ -30,7 +30,7 @@ _UNKNOWN_KEY = 7000272
 class MixedLoadPlan:
     """The rates of a mixed load.
 
-    Units:   `good` and `bad` in requests a second; the other values in seconds between two events of a kind.
+    Units: `good` and `bad` in requests a second; the other values in seconds between two events of a kind.
     """
 
     seconds: float
@@ -57,10 +57,7 @@ class MixedLoad:
         self._lane_changes = 0
 
     async def run(self) -> dict[str, Any]:
-        """Run the load for its time and return the report.
-
-        Errors:  Violation, for the first wrong response.
-        """
+        """Run the load for its time and return the report. Raises Violation, for the first wrong response."""
         async with AsyncExitStack() as stack:
             clients = [
                 await stack.enter_async_context(
@@ -206,10 +203,7 @@ class MixedLoad:
 
 
 def check_flat(report: dict[str, Any]) -> None:
-    """Check that no process grew.
-
-    Errors:  Violation.
-    """
+    """Check that no process grew. Raises Violation."""
     for name, seen in report["processes"].items():
         if not seen["flat"]:
             raise Violation(f"{name} grew: {seen}")

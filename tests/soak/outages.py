@@ -35,7 +35,7 @@ class StoppableServer(Protocol):
 class OutageRecord:
     """The responses that clients received during an outage.
 
-    Units:   seconds of the monotonic clock; `refused_last` is None if no client was refused.
+    Units: seconds of the monotonic clock; `refused_last` is None if no client was refused.
     """
 
     answers: Counter[str] = field(default_factory=Counter)
@@ -43,10 +43,7 @@ class OutageRecord:
     refused_last: float | None = None
 
     def record(self, answer: TokenResponse, wanted: int) -> None:
-        """Check and count a response.
-
-        Errors:  Violation.
-        """
+        """Check and count a response. Raises Violation."""
         self.seconds.append(answer.seconds)
         if answer.seconds > LONGEST_SECONDS:
             raise Violation(
@@ -66,10 +63,7 @@ class OutageRecord:
 async def run_outage(
     testbed: Testbed, down: Callable[[], None], up: Callable[[], None], *, seconds: float
 ) -> dict[str, Any]:
-    """Send requests while the database stops and starts again.
-
-    Errors:  Violation.
-    """
+    """Send requests while the database stops and starts again. Raises Violation."""
     seen = OutageRecord()
     async with AsyncExitStack() as stack:
         clients = [

@@ -29,7 +29,7 @@ UNLIMITED = ("--client-rate", "0", "--source-rate", "0", "--refused-rate", "0")
 class SoakPlan:
     """The durations and the numbers of rounds of the parts.
 
-    Units:   `minutes` is the time of the mixed load; `seconds` is the time of each step of the other parts.
+    Units: `minutes` is the time of the mixed load; `seconds` is the time of each step of the other parts.
     """
 
     seed: int
@@ -41,10 +41,7 @@ class SoakPlan:
 
 
 def check_restarts(seconds: Sequence[float], credentials: int) -> None:
-    """Check the time from the start of a process until it serves.
-
-    Errors:  Violation.
-    """
+    """Check the time from the start of a process until it serves. Raises Violation."""
     # The p90 and not the slowest: other programs of the machine may delay one start.
     slow = quantile(seconds, 0.9)
     if credentials and slow > RESTART_SECONDS:

@@ -44,7 +44,7 @@ class ReplicaConfig:
 def run_podpass(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a podpass command and return the result.
 
-    Errors:  Violation, with the command's stderr, if it fails.
+    Raises Violation, with the command's stderr, if it fails.
     """
     command = [sys.executable, "-m", "podpass.cli", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -56,7 +56,7 @@ def run_podpass(*arguments: str) -> subprocess.CompletedProcess[str]:
 class AuthorityReplica:
     """One replica: a supervisor process and its workers.
 
-    Units:   `started_seconds` is the time from the start of the process to its ready line.
+    Units: `started_seconds` is the time from the start of the process to its ready line.
     """
 
     def __init__(self, name: str, config: ReplicaConfig, *, workers: int = 1) -> None:
@@ -85,10 +85,7 @@ class AuthorityReplica:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start the replica and wait until it is ready.
-
-        Errors:  Violation.
-        """
+        """Start the replica and wait until it is ready. Raises Violation."""
         began = time.perf_counter()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -143,7 +140,7 @@ class AuthorityReplica:
     def drain(self) -> float:
         """Send SIGTERM, wait until the replica has exited, and return the seconds that it took.
 
-        Errors:  Violation.
+        Raises Violation.
         """
         assert self._process is not None
         began = time.perf_counter()

@@ -70,7 +70,7 @@ async def kill_one_replica(
 ) -> dict[str, Any]:
     """Kill a replica: clients of the other replica and clients behind a load balancer get no failure.
 
-    Errors:  Violation.
+    Raises Violation.
     """
     balancer = LoadBalancer([stays.port, goes.port])
     async with balancer.serving():
@@ -97,10 +97,7 @@ async def kill_one_replica(
 async def drain_one_replica(
     testbed: Testbed, stays: AuthorityReplica, goes: AuthorityReplica, seconds: float
 ) -> dict[str, Any]:
-    """Drain a replica: its clients get their responses or connect to the other replica.
-
-    Errors:  Violation.
-    """
+    """Drain a replica: its clients get their responses or connect to the other replica. Raises Violation."""
     ended: list[float] = []
     balancer = LoadBalancer([stays.port, goes.port])
     async with balancer.serving():
@@ -118,10 +115,7 @@ async def drain_one_replica(
 
 
 async def check_propagation(testbed: Testbed, ages: IssuerCacheAges, count: int) -> dict[str, Any]:
-    """Change identities; every replica must use each change within a second.
-
-    Errors:  Violation.
-    """
+    """Change identities; every replica must use each change within a second. Raises Violation."""
     async with AsyncExitStack() as stack:
         clients = [
             await stack.enter_async_context(TokenClient(one.url, testbed.config.ca_file))
@@ -141,7 +135,7 @@ async def check_propagation(testbed: Testbed, ages: IssuerCacheAges, count: int)
 async def check_key_agreement(testbed: Testbed) -> dict[str, Any]:
     """Rotate the signing key at once: within a second all replicas publish the new key and sign with it.
 
-    Errors:  Violation.
+    Raises Violation.
     """
     async with AsyncExitStack() as stack:
         clients = [

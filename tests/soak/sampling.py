@@ -16,7 +16,7 @@ DESCRIPTORS = 8.0
 class ProcessSample:
     """Memory, descriptors and threads of one process at one time.
 
-    Units:   `at` is a time of the monotonic clock.
+    Units: `at` is a time of the monotonic clock.
     """
 
     at: float

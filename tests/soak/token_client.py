@@ -25,8 +25,8 @@ TIMEOUT_SECONDS = 20.0
 class TokenResponse:
     """The response to one request.
 
-    Shapes:  `code` is the AADSTS number, 0 for a token, and -1 if the service did not respond; `cause` is the
-             error body or the exception.
+    `code` is the AADSTS number, 0 for a token, and -1 if the service did not respond; `cause` is the error
+    body or the exception.
     """
 
     status: int
@@ -40,8 +40,8 @@ class TokenResponse:
 class TokenClient:
     """Send token requests over keep-alive connections, from one source address to one URL.
 
-    Shapes:  `retries` counts how often a request is sent again after its connection ended without a response,
-             as a client behind a load balancer does.
+    `retries` counts how often a request is sent again after its connection ended without a response, as a
+    client behind a load balancer does.
     """
 
     def __init__(
@@ -123,10 +123,7 @@ class PyJwtVerifier:
         self.checked = 0
 
     async def check(self, token: str, client_id: str) -> str:
-        """Check a client's token for the vault; return the id of the signing key.
-
-        Errors:  Violation.
-        """
+        """Check a client's token for the vault; return the id of the signing key. Raises Violation."""
         kid = str(jwt.get_unverified_header(token)["kid"])
         async with self._lock:
             if kid not in self._keys:

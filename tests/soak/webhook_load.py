@@ -34,8 +34,8 @@ _MUTATED = _REQUESTS + 'outcome="mutated",reason=""}'
 class WebhookLoadPlan:
     """The rates of a load on the webhook.
 
-    Units:   `changes` in accounts a second; `relist` and `sample` in seconds between two of a kind; `stretch`
-             in seconds of one load measurement.
+    Units: `changes` in accounts a second; `relist` and `sample` in seconds between two of a kind; `stretch`
+    in seconds of one load measurement.
     """
 
     seconds: float
@@ -62,7 +62,7 @@ class WebhookLoad:
     async def run(self) -> dict[str, Any]:
         """Run the load for its time and return the report.
 
-        Errors:  Violation, for a pod that was not mutated.
+        Raises Violation, for a pod that was not mutated.
         """
         async with AsyncExitStack() as stack:
             sock = bind("127.0.0.1", 0)
@@ -157,10 +157,7 @@ class WebhookLoad:
 
 
 def check_stall(report: dict[str, Any]) -> None:
-    """Check that the process itself did not block its event loop for too long.
-
-    Errors:  Violation.
-    """
+    """Check that the process itself did not block its event loop for too long. Raises Violation."""
     longest = report["longest stall_ms"]["process"]
     if longest > STALL_SECONDS * 1000:
         raise Violation(f"the event loop was blocked for {longest} ms")

@@ -160,7 +160,7 @@ async def test_sigterm_is_not_lost_before_bubblewrap_has_mounted(
     """Fails if only a process group gets the signal: bubblewrap's child has its own after the mounts."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    # Open for both directions: without a reader, an open for writing would wait for ever.
+    # Open for both directions: without a reader, an open for writing would wait without an end.
     opened = os.open(fifo, os.O_RDWR)
     blocked = 'exec bwrap --block-fd 3 "$@" 3<>"$0"'
     box = Bubblewrap("/bin/sh", "-c", blocked, str(fifo))

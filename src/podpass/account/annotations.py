@@ -62,10 +62,10 @@ def parse_identity_config(
 ) -> PodIdentityConfig:
     """Parse and validate the annotations of a pod and its ServiceAccount.
 
-    Shapes:  `tenant_id` is the webhook's default, for ServiceAccounts without a tenant annotation;
-             `custom_endpoint_annotation` is the full key, None if the webhook serves no custom token
-             endpoint; `proxy_mode` and `legacy_path` are the webhook's defaults.
-    Errors:  ProxyOnHostNetwork, BadAnnotation, in this order; proxy errors come before token errors.
+    `tenant_id` is the webhook's default, for ServiceAccounts without a tenant annotation;
+    `custom_endpoint_annotation` is the full key, None if the webhook serves no custom token endpoint;
+    `proxy_mode` and `legacy_path` are the webhook's defaults. Raises ProxyOnHostNetwork, BadAnnotation, in
+    this order; proxy errors come before token errors.
     """
     # NOTE: the presence of the key counts, not its value: "false" injects the sidecar too, as in the
     # reference.
@@ -163,8 +163,7 @@ def _parse_skip_containers(pod: Pod) -> frozenset[str]:
 def filter_annotations(annotations: Mapping[str, Any] | None) -> dict[str, str]:
     """Return the annotations of a ServiceAccount that `parse_identity_config` reads, and a few unknown keys.
 
-    Shapes:  only keys with the prefixes of Workload ID and podpass; an unknown key has an empty value, for a
-             warning.
+    Only keys with the prefixes of Workload ID and podpass; an unknown key has an empty value, for a warning.
     """
     if not annotations:
         return {}

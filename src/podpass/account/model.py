@@ -85,8 +85,8 @@ class ServiceAccount:
 class Pod:
     """A pod as the API server sent it.
 
-    Shapes:  `identity` is the name, or `<generateName> (prefix)` if it has no name yet; `account` is the
-             ServiceAccount's name, `default` if the pod names none; `spec` is the raw object.
+    `identity` is the name, or `<generateName> (prefix)` if it has no name yet; `account` is the
+    ServiceAccount's name, `default` if the pod names none; `spec` is the raw object.
     """
 
     namespace: str
@@ -103,7 +103,7 @@ class Pod:
 def list_objects(holder: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
     """Return a member that is a list of named objects; empty if the member is missing or null.
 
-    Errors:  MalformedPod, naming the member.
+    Raises MalformedPod, naming the member.
     """
     found = holder.get(name)
     if found is None:
@@ -120,7 +120,7 @@ def list_objects(holder: Mapping[str, Any], name: str) -> Sequence[Mapping[str, 
 def collect_names(holder: Mapping[str, Any], name: str) -> set[str | None]:
     """Return the names in a list of named objects, with the checks of `list_objects`, in one loop, for speed.
 
-    Errors:  MalformedPod, naming the member.
+    Raises MalformedPod, naming the member.
     """
     found = holder.get(name)
     if found is None:
@@ -138,7 +138,7 @@ def collect_names(holder: Mapping[str, Any], name: str) -> set[str | None]:
 def parse_pod(raw: object, namespace: str) -> Pod:
     """Parse the relevant parts of a raw pod; `namespace` is that of the request.
 
-    Errors:  MalformedPod, NamespaceMismatch.
+    Raises MalformedPod, NamespaceMismatch.
     """
     if not isinstance(raw, dict):
         raise MalformedPod("the review has no object")
@@ -209,9 +209,9 @@ def _get_text(holder: Mapping[str, Any], name: str) -> str:
 class PodIdentityConfig:
     """The validated configuration of a pod's identity, with all defaults.
 
-    Shapes:  `proxy_mode` is `iptables` or `env`; with `legacy_path`, the token is also at its path before
-             azure-workload-identity 1.6.0.
-    Units:   `token_seconds` is 3600 to 86400; `proxy_port` is 1 to 65535, or None for no sidecar.
+    `proxy_mode` is `iptables` or `env`; with `legacy_path`, the token is also at its path before
+    azure-workload-identity 1.6.0. Units: `token_seconds` is 3600 to 86400; `proxy_port` is 1 to 65535, or
+    None for no sidecar.
     """
 
     client_id: str

@@ -21,9 +21,8 @@ _FIRST_POLL_SECONDS = 1.0
 class ServingCertificate(Protocol):
     """A serving certificate that is replaced while the server runs.
 
-    Shapes:  `context` is the same object for the lifetime of the process.
-    Units:   `not_after` and `ca_not_after` in seconds since the epoch, 0 if unknown; `rotations` counts the
-             certificates loaded since the start.
+    `context` is the same object for the lifetime of the process. Units: `not_after` and `ca_not_after` in
+    seconds since the epoch, 0 if unknown; `rotations` counts the certificates loaded since the start.
     """
 
     context: ssl.SSLContext

@@ -48,7 +48,7 @@ def create_app(
 ) -> App:
     """Create the application of the webhook.
 
-    Shapes:  `metrics` is called for each response, `events` for each refused pod.
+    `metrics` is called for each response, `events` for each refused pod.
     """
     budget = MemoryBudget()
     admission_handler = AdmissionHandler(settings, accounts, budget, metrics, events)

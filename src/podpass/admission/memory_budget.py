@@ -36,10 +36,7 @@ class Reservation:
         self._budget, self._reserved = budget, 0
 
     def reserve(self, size: int) -> None:
-        """Reserve the additional bytes that a body of this size needs.
-
-        Errors:  MemoryBudgetExhausted.
-        """
+        """Reserve the additional bytes that a body of this size needs. Raises MemoryBudgetExhausted."""
         more = size - UNRESERVED_BYTES - self._reserved
         if more <= 0:
             return

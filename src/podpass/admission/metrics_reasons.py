@@ -28,10 +28,10 @@ INTERNAL_ERROR = "internal_error"
 class MetricsRecorder(Protocol):
     """Records each admission response, except those of the entry that only warns.
 
-    Shapes:  `outcome` is "mutated", "unchanged", "refused" (the user must fix the pod) or "failed" (an error
-             of podpass or the API server). `reason` is one of REASON_LABELS for the last two, otherwise
-             empty. `namespace` is that of the request, or empty if the request is unreadable.
-    Units:   `seconds` from the arrival of the complete request to the response; 0 if it never arrived.
+    `outcome` is "mutated", "unchanged", "refused" (the user must fix the pod) or "failed" (an error of
+    podpass or the API server). `reason` is one of REASON_LABELS for the last two, otherwise empty.
+    `namespace` is that of the request, or empty if the request is unreadable. Units: `seconds` from the
+    arrival of the complete request to the response; 0 if it never arrived.
     """
 
     def __call__(self, outcome: str, reason: str, namespace: str, seconds: float) -> None: ...

@@ -49,8 +49,8 @@ class PatchOperation(TypedDict):
 class ContainerInjection:
     """The additions to every container: environment variables and volume mounts.
 
-    Shapes:  `endpoints` are the variables of the mode `env`; `legacy_mount` is None without the path of
-             azure-workload-identity before 1.6.0.
+    `endpoints` are the variables of the mode `env`; `legacy_mount` is None without the path of
+    azure-workload-identity before 1.6.0.
     """
 
     env: list[dict[str, Any]]
@@ -71,9 +71,9 @@ class ContainerInjection:
 class PodMutation:
     """The patch of a pod, and findings for warnings.
 
-    Shapes:  `secrets` lists credentials that SDKs try before the token, as (container, variable);
-             `conflicts` lists settings of a container that are kept instead of the webhook's, as (code of the
-              warning, container, variable or path).
+    `secrets` lists credentials that SDKs try before the token, as (container, variable); `conflicts` lists
+    settings of a container that are kept instead of the webhook's, as (code of the warning, container,
+    variable or path).
     """
 
     operations: list[PatchOperation]
@@ -84,7 +84,7 @@ class PodMutation:
 def mutate(pod: Pod, config: PodIdentityConfig, settings: WebhookSettings) -> PodMutation:
     """Compute the patch of a pod; it is empty if the pod already has everything.
 
-    Errors:  MalformedPod, EnvModeUnavailable, MountPathTaken, PatchTooLarge.
+    Raises MalformedPod, EnvModeUnavailable, MountPathTaken, PatchTooLarge.
     """
     volume = choose_volume_name(pod, config)
     injection = _build_injection(pod, volume, config, settings)

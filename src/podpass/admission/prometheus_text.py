@@ -32,8 +32,8 @@ def render_histogram(
 ) -> Iterator[str]:
     """Yield the lines of a histogram.
 
-    Shapes:  each row has labels, the counts per bucket (not cumulative, the last one above all bounds), and
-             the sum of the observed values.
+    Each row has labels, the counts per bucket (not cumulative, the last one above all bounds), and the sum of
+    the observed values.
     """
     yield _format_header(name, "histogram", meaning)
     marks = [*map(_format_number, bounds), "+Inf"]

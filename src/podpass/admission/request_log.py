@@ -13,8 +13,8 @@ from podpass.log import DRY_RUN, hop
 class StageLogger:
     """Measures one stage and logs its result once, also after an error; use it as a context.
 
-    Shapes:  `asked` describes the request, with members of the pod in braces. It is formatted only if the
-             line is logged: by default most lines are not. The line of a dry run says so: no pod was created.
+    `asked` describes the request, with members of the pod in braces. It is formatted only if the line is
+    logged: by default most lines are not. The line of a dry run says so: no pod was created.
     """
 
     __slots__ = (

@@ -50,10 +50,7 @@ class ServiceAccountReader(Protocol):
     """Reads the ServiceAccounts of a cluster."""
 
     async def read_annotations(self, namespace: str, name: str) -> Mapping[str, str]:
-        """Return the relevant annotations of a ServiceAccount.
-
-        Errors:  AccountNotFound, AccountUnreadable.
-        """
+        """Return the relevant annotations of a ServiceAccount. Raises AccountNotFound, AccountUnreadable."""
 
 
 def _ignore_result(_: str) -> None:
@@ -63,7 +60,7 @@ def _ignore_result(_: str) -> None:
 class ServiceAccountCache:
     """Cache of the cluster's ServiceAccounts, filled by a watch; use it as a context.
 
-    Shapes:  `on_lookup` is called with the result of each lookup: hit, live, stale, missing or unreadable.
+    `on_lookup` is called with the result of each lookup: hit, live, stale, missing or unreadable.
     """
 
     def __init__(
@@ -115,7 +112,7 @@ class ServiceAccountCache:
         """Return the annotations of a ServiceAccount, from the cache or else from the API server.
 
         The watch may be late when a pod is created right after its ServiceAccount.
-        Errors:  AccountNotFound, AccountUnreadable.
+        Raises AccountNotFound, AccountUnreadable.
         """
         known = self._known.get(f"{namespace}/{name}")
         if known is not None and not self._is_stale:

@@ -48,7 +48,7 @@ class UnknownVersion(Error):
 def supports_native_sidecars(git_version: str) -> bool:
     """Return whether an API server with this `gitVersion`, such as `v1.34.4+k3s1`, has native sidecars.
 
-    Errors:  UnknownVersion.
+    Raises UnknownVersion.
     """
     found = re.match(r"v?([0-9]+)\.([0-9]+)\.[0-9]+", git_version, re.ASCII)
     if found is None:

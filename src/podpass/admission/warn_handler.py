@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 def find_pod_template(workload: object) -> object | None:
     """Return the pod template of a workload as a raw pod, or None if it has none.
 
-    Shapes:  `spec.template`; of a CronJob `spec.jobTemplate.spec.template`.
+    `spec.template`; of a CronJob `spec.jobTemplate.spec.template`.
     """
     spec = workload.get("spec") if isinstance(workload, dict) else None
     if isinstance(spec, dict) and isinstance(job := spec.get("jobTemplate"), dict):
@@ -41,7 +41,7 @@ def find_pod_template(workload: object) -> object | None:
 class WarningHandler:
     """Answers admission requests with warnings.
 
-    Shapes:  `workloads` if the objects are Deployments and others that have a pod template.
+    `workloads` if the objects are Deployments and others that have a pod template.
     """
 
     def __init__(

@@ -72,7 +72,7 @@ def list_warnings(
 ) -> list[str]:
     """Return the warnings about a labelled pod; most pods have none.
 
-    Shapes:  as for `find_warnings`.
+    As for `find_warnings`.
     """
     found = find_warnings(pod, account, config, mutation, custom_endpoint)
     return _render_first(found) if found else []
@@ -87,8 +87,8 @@ def find_warnings(
 ) -> list[PendingWarning]:
     """Return the probable mistakes of a labelled pod and its ServiceAccount, not rendered.
 
-    Shapes:  `mutation` is the result of `mutate`, which has validated the pod's lists; `custom_endpoint` is
-             the annotation that requests the custom token endpoint, None if the webhook serves none.
+    `mutation` is the result of `mutate`, which has validated the pod's lists; `custom_endpoint` is the
+    annotation that requests the custom token endpoint, None if the webhook serves none.
     """
     found: list[PendingWarning] = []
     _check_account(pod, account, config, found)

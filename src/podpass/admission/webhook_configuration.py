@@ -43,7 +43,7 @@ WRITE_EVENTS_RULE = {"apiGroups": [""], "resources": ["events"], "verbs": ["crea
 def build_mutation_entry(client_config: Mapping[str, Any]) -> dict[str, Any]:
     """Build the entry that gives pods their identity: for labelled pods only, with failurePolicy Fail.
 
-    Shapes:  `client_config` is the Service or URL of WEBHOOK_PATH.
+    `client_config` is the Service or URL of WEBHOOK_PATH.
     """
     return {
         "name": names.WEBHOOK_NAME,
@@ -63,8 +63,8 @@ def build_mutation_entry(client_config: Mapping[str, Any]) -> dict[str, Any]:
 def build_advice_entry(client_config: Mapping[str, Any], exempt: Sequence[str]) -> dict[str, Any]:
     """Build the entry that only warns, for all pods without the label, with failurePolicy Ignore.
 
-    Shapes:  `client_config` is the Service or URL of ADVICE_PATH; `exempt` lists the namespaces in which the
-             API server does not call it: the webhook's own namespace and the system's.
+    `client_config` is the Service or URL of ADVICE_PATH; `exempt` lists the namespaces in which the API
+    server does not call it: the webhook's own namespace and the system's.
     """
     return {
         "name": names.ADVICE_WEBHOOK_NAME,
@@ -91,7 +91,7 @@ def build_workload_advice_entry(
 
     A controller creates the pods of a workload, so a warning about such a pod reaches no user.
 
-    Shapes:  `client_config` is the Service or URL of WORKLOAD_ADVICE_PATH; `exempt` as for the other entry.
+    `client_config` is the Service or URL of WORKLOAD_ADVICE_PATH; `exempt` as for the other entry.
     """
     entry = build_advice_entry(client_config, exempt)
     # The label belongs on the template: a label of the workload itself has no effect and selects nothing.

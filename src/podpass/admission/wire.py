@@ -47,8 +47,8 @@ class WrongResource(Error):
 class AdmissionRequest:
     """The request of an AdmissionReview.
 
-    Shapes:  `uid` is repeated in the response; `object` is the raw pod, not validated; `creates_pod` is false
-             for operations on an existing pod; `old_object` is the object before an update.
+    `uid` is repeated in the response; `object` is the raw pod, not validated; `creates_pod` is false for
+    operations on an existing pod; `old_object` is the object before an update.
     """
 
     api_version: str
@@ -65,8 +65,8 @@ def parse_review(
 ) -> AdmissionRequest:
     """Parse an AdmissionReview; its object is not validated.
 
-    Shapes:  with `any_resource` the object need not be a pod; `creates_pod` is then true for each write.
-    Errors:  BadReview, WrongResource; their facts have `api_version` and `uid` where known, for the response.
+    With `any_resource` the object need not be a pod; `creates_pod` is then true for each write. Raises
+    BadReview, WrongResource; their facts have `api_version` and `uid` where known, for the response.
     """
     if not body:
         raise BadReview("the request body is empty")
@@ -121,7 +121,7 @@ def _creates_pod(request: Mapping[str, Any], api_version: str, uid: str) -> bool
     deletion of pods and the draining of nodes (an eviction is CREATE of a subresource), and would protect
     nothing.
 
-    Errors:  BadReview, WrongResource.
+    Raises BadReview, WrongResource.
     """
     operation = request.get("operation") or _CREATE
     if operation in _OTHER_OPERATIONS:
@@ -166,8 +166,8 @@ def build_allow_response(
 ) -> bytes:
     """Build a response that allows the request, with its patch.
 
-    Shapes:  the API server shows `warnings` to its client and writes `audit` to the audit log. It prefixes
-             each key of `audit` with the webhook's name and a slash, so the keys must not contain a slash.
+    The API server shows `warnings` to its client and writes `audit` to the audit log. It prefixes each key of
+    `audit` with the webhook's name and a slash, so the keys must not contain a slash.
     """
     response: dict[str, Any] = {"uid": uid, "allowed": True}
     if operations:

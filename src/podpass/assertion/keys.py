@@ -46,7 +46,7 @@ class RotationInProgress(KeyRingError):
 class StoredKey:
     """A key and its file.
 
-    Units:   `signs_from` is in seconds since 1970; 0 for the first key of a ring.
+    Units: `signs_from` is in seconds since 1970; 0 for the first key of a ring.
     """
 
     path: Path
@@ -70,7 +70,7 @@ class KeyRing:
     def open(cls, folder: Path, clock: Clock = system) -> "KeyRing":
         """Read the keys of a folder; create the first key if there is none, and delete withdrawn keys.
 
-        Errors:  KeyRingError, naming the file that is not a private key.
+        Raises KeyRingError, naming the file that is not a private key.
         """
         files.create_private_folder(folder)
         ring = cls(folder, _read_all(folder), clock)
@@ -80,10 +80,7 @@ class KeyRing:
         return ring
 
     def reload(self) -> None:
-        """Read the keys again, after another program has changed the files.
-
-        Errors:  KeyRingError.
-        """
+        """Read the keys again, after another program has changed the files. Raises KeyRingError."""
         self._keys = _read_all(self._folder)
 
     @property
@@ -116,8 +113,8 @@ class KeyRing:
     ) -> jose.SigningKey:
         """Add a key, a generated one by default; the active key stays published, and older keys do not.
 
-        Units:   `publish_seconds` is the time for which the key is published before it signs.
-        Errors:  RotationInProgress while the key of an earlier rotation is pending.
+        Units: `publish_seconds` is the time for which the key is published before it signs. Raises
+        RotationInProgress while the key of an earlier rotation is pending.
         """
         if self._keys and (pending := self.pending_until) is not None:
             raise RotationInProgress(
@@ -138,7 +135,7 @@ class KeyRing:
     def retire(self, kid: str) -> None:
         """Withdraw a key: clients refuse its tokens when their cached copies of the keys have expired.
 
-        Errors:  KeyRingError for the active key and for an unknown key.
+        Raises KeyRingError for the active key and for an unknown key.
         """
         if kid == self.active.kid:
             raise KeyRingError("the active key cannot be withdrawn", hint="rotate first", kid=kid)

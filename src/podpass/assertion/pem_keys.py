@@ -31,7 +31,7 @@ class NoPublicKey(Error):
 def load_public_keys(data: bytes) -> list[VerificationKey]:
     """Return the public keys of all PEM blocks: keys, certificates, and the public part of private keys.
 
-    Errors:  NoPublicKey.
+    Raises NoPublicKey.
     """
     found = []
     for block in _BLOCK.finditer(data):
@@ -60,7 +60,7 @@ def _load_block(label: bytes, block: bytes) -> object:
 def format_jwks(keys: Sequence[VerificationKey]) -> str:
     """Format keys as a JWKS, indented by two spaces and without a final newline.
 
-    Errors:  NoPublicKey for an EC key on another curve.
+    Raises NoPublicKey for an EC key on another curve.
     """
     return json.dumps({"keys": [_to_jwk(key) for key in keys]}, indent=2)
 

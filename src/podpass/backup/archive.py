@@ -70,10 +70,7 @@ class Writer:
 
 
 def check(path: Path) -> Manifest:
-    """Read a whole backup, and compare every part with the manifest.
-
-    Errors:  InvalidBackupFile.
-    """
+    """Read a whole backup, and compare every part with the manifest. Raises InvalidBackupFile."""
     found: list[Part] = []
     rows: Counter[tuple[str, str]] = Counter()
     with _iterate_members(path) as members:
@@ -99,7 +96,7 @@ def check(path: Path) -> Manifest:
 def read_parts(path: Path, manifest: Manifest) -> Iterator[tuple[str, bytes]]:
     """Read the parts of a checked backup. The file may have been replaced since the check.
 
-    Errors:  InvalidBackupFile.
+    Raises InvalidBackupFile.
     """
     with _iterate_members(path) as members:
         for part in manifest.parts:

@@ -27,9 +27,9 @@ async def back_up_database(
 ) -> Manifest:
     """Back up a database into a new file.
 
-    Shapes:  the file records only the fingerprint of `sealing_key`, so that a restore can check its key. It
-             must be the key that opens the sealed values of the database.
-    Errors:  BackupRefused, DatabaseUnusable, DatabaseFailed. No file remains after an error.
+    The file records only the fingerprint of `sealing_key`, so that a restore can check its key. It must be
+    the key that opens the sealed values of the database. Raises BackupRefused, DatabaseUnusable,
+    DatabaseFailed. No file remains after an error.
     """
     sealing = {} if sealing_key is None else {"authority": instance.fingerprint(sealing_key)}
     with _create_file(path) as stream:
@@ -44,7 +44,7 @@ async def back_up_instance(
 ) -> Manifest:
     """Back up a local instance, running or stopped, into a new file.
 
-    Errors:  BackupRefused, DatabaseUnusable, DatabaseFailed. No file remains after an error.
+    Raises BackupRefused, DatabaseUnusable, DatabaseFailed. No file remains after an error.
     """
     instance.check_exists(data_dir)
     with _create_file(path) as stream:

@@ -17,8 +17,8 @@ _STAMP_PREFIX = "alembic_version_"
 def write(connection: Connection, archive: Writer, progress: Progress) -> dict[str, model.Store]:
     """Write every store of a database, and describe each for the manifest.
 
-    Shapes:  `progress` is called with each table and its row count, several times for a large table.
-    Errors:  BackupRefused.
+    `progress` is called with each table and its row count, several times for a large table. Raises
+    BackupRefused.
     """
     found = {}
     _check_known(connection)

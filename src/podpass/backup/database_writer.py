@@ -46,10 +46,7 @@ class _AnyText(TypeDecorator[str]):
 
 
 def check(manifest: Manifest) -> None:
-    """Check that this podpass knows every store and revision of a backup.
-
-    Errors:  InvalidBackupFile.
-    """
+    """Check that this podpass knows every store and revision of a backup. Raises InvalidBackupFile."""
     for name, store in manifest.stores.items():
         head = STORES[name][1].head if name in STORES else "none"
         if name not in STORES or store.revision > head:
@@ -70,10 +67,9 @@ def write(
 ) -> None:
     """Replace the content of the stores in a backup.
 
-    Shapes:  the rows of an older podpass are written into tables of their revision, which are then upgraded.
-             Stores that are not in the backup stay unchanged.
-    Errors:  BackupRefused for a database that has rows, unless `replace` is set; InvalidBackupFile,
-             DatabaseUnusable. The caller must roll back after an error.
+    The rows of an older podpass are written into tables of their revision, which are then upgraded. Stores
+    that are not in the backup stay unchanged. Raises BackupRefused for a database that has rows, unless
+    `replace` is set; InvalidBackupFile, DatabaseUnusable. The caller must roll back after an error.
     """
     check(manifest)
     for name in manifest.stores:

@@ -33,10 +33,7 @@ def database_url(data_dir: DataDir) -> str:
 
 
 def check_exists(data_dir: DataDir) -> None:
-    """Check that the data directory holds an instance.
-
-    Errors:  BackupRefused, WrongVersion.
-    """
+    """Check that the data directory holds an instance. Raises BackupRefused, WrongVersion."""
     check_version(data_dir)
     if not data_dir.path(DATABASE).exists():
         raise BackupRefused(
@@ -66,7 +63,7 @@ def sealing_fingerprints(data_dir: DataDir) -> dict[str, str]:
 def fingerprint(key: Path) -> str:
     """Return the fingerprint of a sealing key. It does not reveal the key.
 
-    Errors:  BackupRefused, InvalidSealingKey.
+    Raises BackupRefused, InvalidSealingKey.
     """
     try:
         data = decode_sealing_key(key.read_bytes(), str(key))
@@ -79,10 +76,7 @@ def fingerprint(key: Path) -> str:
 
 
 def check_sealing(data_dir: DataDir, manifest: Manifest) -> None:
-    """Check that the keys in the data directory open the sealed values of a backup.
-
-    Errors:  BackupRefused.
-    """
+    """Check that the keys in the data directory open the sealed values of a backup. Raises BackupRefused."""
     here = sealing_fingerprints(data_dir)
     for name, wanted in manifest.sealing.items():
         if name not in manifest.files and here.get(name) != wanted:
@@ -97,7 +91,7 @@ def check_sealing(data_dir: DataDir, manifest: Manifest) -> None:
 def check_instance(manifest: Manifest) -> None:
     """Check that a backup is of a valid instance and contains only known files.
 
-    Errors:  BackupRefused, also for a backup of a database without an instance; InvalidBackupFile.
+    Raises BackupRefused, also for a backup of a database without an instance; InvalidBackupFile.
     """
     found = manifest.instance
     if found is None:
@@ -125,7 +119,7 @@ def parts_of_trust(manifest: Manifest, *, with_files: bool) -> list[str]:
 
     Images and objects name programs. The administrator's password, a signing key or the role of an owner let
     their holder create pods, and every backup contains role assignments.
-    Shapes:  `with_files` is false for a running instance, whose files are not restored.
+    `with_files` is false for a running instance, whose files are not restored.
     """
     files = manifest.files if with_files else ()
     found = [name for name in (_IMAGES, CLUSTER, INSTANCE) if name in files]
@@ -134,10 +128,7 @@ def parts_of_trust(manifest: Manifest, *, with_files: bool) -> list[str]:
 
 
 def check_key_sizes(manifest: Manifest) -> None:
-    """Check that the keys of a backup are small: they are read into memory.
-
-    Errors:  InvalidBackupFile.
-    """
+    """Check that the keys of a backup are small: they are read into memory. Raises InvalidBackupFile."""
     sizes = [part.size for part in manifest.parts if part.name.startswith("files/keys/")]
     if sum(sizes) > _MAX_KEY_BYTES:
         raise InvalidBackupFile("the backup's keys are too large")

@@ -65,8 +65,8 @@ class Store:
 class Manifest:
     """The content of a backup.
 
-    Shapes:  `created` in RFC 3339; `sealing` holds the fingerprints of the sealing keys, by file; `instance`
-             identifies a local instance, None for a database without one.
+    `created` in RFC 3339; `sealing` holds the fingerprints of the sealing keys, by file; `instance`
+    identifies a local instance, None for a database without one.
     """
 
     podpass: str
@@ -123,10 +123,7 @@ def to_json(manifest: Manifest) -> dict[str, Any]:
 
 
 def parse_manifest(text: bytes) -> Manifest:
-    """Parse a manifest.
-
-    Errors:  InvalidBackupFile.
-    """
+    """Parse a manifest. Raises InvalidBackupFile."""
     try:
         raw = jose.loads_object(text)
         return Manifest(

@@ -39,7 +39,7 @@ async def restore_database(
 ) -> Manifest:
     """Restore into a database, and notify all replicas.
 
-    Errors:  InvalidBackupFile, BackupRefused, DatabaseUnusable, DatabaseFailed, with nothing changed.
+    Raises InvalidBackupFile, BackupRefused, DatabaseUnusable, DatabaseFailed, with nothing changed.
     """
     manifest = _read_checked(path)
     if sealing_key is not None:
@@ -64,8 +64,8 @@ async def restore_instance(
 ) -> tuple[Manifest, bool]:
     """Restore into a data directory; return the manifest, and whether the instance is running.
 
-    Shapes:  `trusts_author` is asked with the parts by which the author of the backup could run programs.
-    Errors:  InvalidBackupFile, BackupRefused, DataDirError, DatabaseFailed, with nothing changed.
+    `trusts_author` is asked with the parts by which the author of the backup could run programs. Raises
+    InvalidBackupFile, BackupRefused, DataDirError, DatabaseFailed, with nothing changed.
     """
     manifest = _read_checked(path)
     instance.check_instance(manifest)

@@ -18,10 +18,7 @@ def write(values: Iterable[Any]) -> bytes:
 
 
 def read(line: bytes, columns: Sequence[str]) -> dict[str, Any]:
-    """Parse a row.
-
-    Errors:  InvalidBackupFile.
-    """
+    """Parse a row. Raises InvalidBackupFile."""
     try:
         return dict(zip(columns, map(_from_json, orjson.loads(line)), strict=True))
     except (ValueError, TypeError, KeyError, binascii.Error) as exc:

@@ -16,7 +16,7 @@ def check(connection: Connection, key: Path, whose: str) -> None:
 
     A fingerprint alone only shows which key was passed when the backup was created.
 
-    Errors:  BackupRefused, InvalidSealingKey.
+    Raises BackupRefused, InvalidSealingKey.
     """
     if not migrate.is_current(connection, CHAIN):
         return

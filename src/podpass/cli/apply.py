@@ -41,7 +41,7 @@ def command(data_dir: DataDir, output: str, filename: str, stdin_bytes: int | No
 def read_seed(filename: str, stdin_bytes: int | None = None) -> bytes:
     """Read a seed file, or exactly this many bytes of a standard input that does not end.
 
-    Errors:  UsageError.
+    Raises UsageError.
     """
     if filename == "-":
         return sys.stdin.buffer.read(-1 if stdin_bytes is None else stdin_bytes)
@@ -57,7 +57,7 @@ def read_seed(filename: str, stdin_bytes: int | None = None) -> bytes:
 def read_valid_seed(filename: str, name: str) -> str:
     """Read a seed file and check it; `name` is its name in messages.
 
-    Errors:  UsageError, and the errors of `parse_seed`.
+    Raises UsageError, and the errors of `parse_seed`.
     """
     from podpass.seed.model import parse_seed
 
@@ -74,8 +74,7 @@ def list_storage_warnings(
 ) -> list[str]:
     """Return a warning if the data of the seed's storage accounts is not served.
 
-    Shapes:  `no_azurite` says how to add Azurite.
-    Errors:  SettingsError.
+    `no_azurite` says how to add Azurite. Raises SettingsError.
     """
     from podpass.seed.model import parse_seed
     from podpass.seed.storage import warn_of_unserved

@@ -131,8 +131,7 @@ def as_texts(given: Mapping[str, Any]) -> dict[str, str]:
 def parse_settings(given: Mapping[str, str], problems: Sequence[str]) -> Any:
     """Parse both settings classes.
 
-    Shapes:  `problems` are those that were found before.
-    Errors:  SettingsError, with every problem.
+    `problems` are those that were found before. Raises SettingsError, with every problem.
     """
     from podpass.servers.authority.resources import Settings
 

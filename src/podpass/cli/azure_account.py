@@ -91,7 +91,7 @@ async def sign_in(
 ) -> AzureAccount:
     """Check the options, find subscription and tenant, and prepare the sign-in; tokens are requested later.
 
-    Errors:  UsageError for an option; ApiError and SignInFailed for the tenant.
+    Raises UsageError for an option; ApiError and SignInFailed for the tenant.
     """
     method = choose_method(chosen, environ)
     if method == INSTANCE:
@@ -128,10 +128,7 @@ def _ignore(_: str) -> None:
 
 
 def choose_method(chosen: AccountOptions, environ: Mapping[str, str]) -> str:
-    """Return the way to sign in.
-
-    Errors:  UsageError for an unknown one.
-    """
+    """Return the way to sign in. Raises UsageError for an unknown one."""
     method = chosen.auth_method
     if method is None:
         method = INSTANCE if environ.get(_MARKER) and not chosen.client_secret else CLI
@@ -287,7 +284,7 @@ def _use_instance(
 def choose_kubeconfig(chosen: AccountOptions, account: AzureAccount) -> Path | None:
     """Return the kubeconfig of the options, else that of the instance, else None: that of kubectl.
 
-    Errors:  UsageError for an instance without a cluster: it does not trust that of kubectl.
+    Raises UsageError for an instance without a cluster: it does not trust that of kubectl.
     """
     if chosen.kubeconfig:
         return Path(chosen.kubeconfig)

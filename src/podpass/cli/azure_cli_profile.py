@@ -19,7 +19,7 @@ _MAX_PROFILE_BYTES = 16 * 1024 * 1024
 def find_cli_subscription(environ: Mapping[str, str]) -> str:
     """Return the subscription that is selected in the Azure CLI, from its files.
 
-    Errors:  SubscriptionNotChosen.
+    Raises SubscriptionNotChosen.
     """
     home = environ.get("AZURE_CONFIG_DIR") or str(Path(environ.get("HOME") or "~") / ".azure")
     folder = Path(home).expanduser()

@@ -50,10 +50,7 @@ class RequestRefused(Error):
 
 
 def not_running(data_dir: DataDir, start: str) -> NotRunning:
-    """Return the error of a command that needs a running instance.
-
-    Errors:  LockRemoved.
-    """
+    """Return the error of a command that needs a running instance. Raises LockRemoved."""
     check_lock_file(data_dir.lock_file)
     return NotRunning(f"no instance is running in {data_dir.root}", hint=f"start it with `{start}`")
 
@@ -73,10 +70,7 @@ def read_status(data_dir: DataDir) -> dict[str, Any] | None:
 
 
 def check_health(data_dir: DataDir, pid: int) -> None:
-    """Check that an instance with the status ready responds.
-
-    Errors:  NotResponding.
-    """
+    """Check that an instance with the status ready responds. Raises NotResponding."""
     from podpass.cli.options import format_command
 
     _check_not_stopped(data_dir, pid)
@@ -97,7 +91,7 @@ def check_health(data_dir: DataDir, pid: int) -> None:
 def _check_not_stopped(data_dir: DataDir, pid: int) -> None:
     """Check that no signal has stopped the instance: connections to it are accepted, and never answered.
 
-    Errors:  NotResponding.
+    Raises NotResponding.
     """
     if is_stopped(pid):
         raise NotResponding(
@@ -107,10 +101,7 @@ def _check_not_stopped(data_dir: DataDir, pid: int) -> None:
 
 
 def require_status(data_dir: DataDir) -> dict[str, Any]:
-    """Read the status of the running instance.
-
-    Errors:  NotRunning.
-    """
+    """Read the status of the running instance. Raises NotRunning."""
     from podpass.cli.options import format_command
 
     status = read_status(data_dir)
@@ -127,7 +118,7 @@ def is_cloud_alone(status: dict[str, Any]) -> bool:
 def check_has_cluster(data_dir: DataDir, status: dict[str, Any]) -> None:
     """Check that the instance has a cluster half, for commands that need its API server or its console.
 
-    Errors:  NoCluster.
+    Raises NoCluster.
     """
     if is_cloud_alone(status):
         raise NoCluster(
@@ -142,7 +133,7 @@ def call_control(
 ) -> dict[str, Any]:
     """Send a request to the control API of the instance.
 
-    Errors:  NotRunning, NotResponding, RequestRefused; UsageError if the instance reports a wrong request.
+    Raises NotRunning, NotResponding, RequestRefused; UsageError if the instance reports a wrong request.
     """
     _check_not_stopped(data_dir, require_status(data_dir)["pids"]["podpass"])
     config = load_config(data_dir)
@@ -187,7 +178,7 @@ def request(
 ) -> tuple[int, dict[str, Any]]:
     """Send a request to a loopback service with the host name `host`, as clients of the gateway do.
 
-    Errors:  Error if the service does not respond, or not with JSON.
+    Raises Error if the service does not respond, or not with JSON.
     """
     service = "the instance" if host == _CONTROL_HOST else f"{host} of this instance"
     try:

@@ -42,7 +42,7 @@ namespace_option = click.option(
 def open_cluster(kubeconfig: Path | None) -> tuple[KubeClient, str]:
     """Connect to the cluster of the current context; return the client and the name of the context.
 
-    Errors:  BadKubeconfig, UsageError.
+    Raises BadKubeconfig, UsageError.
     """
     environ = options.environ()
     path = kubeconfig or find_kubeconfig(environ)
@@ -53,7 +53,7 @@ def open_cluster(kubeconfig: Path | None) -> tuple[KubeClient, str]:
 async def find_installation(client: KubeClient) -> str:
     """Return the namespace of the installation; the default one if the caller may not search.
 
-    Errors:  NotInstalled, KubeError.
+    Raises NotInstalled, KubeError.
     """
     from podpass.cloud.install.installer import find_installations
     from podpass.cloud.install.rollout import NotInstalled
@@ -77,7 +77,7 @@ async def run_in_pod(
 ) -> str:
     """Run podpass in the cloud's pod; return its output.
 
-    Errors:  NotInstalled, KubeError; Error with the message of the command.
+    Raises NotInstalled, KubeError; Error with the message of the command.
     """
     from podpass.cloud.install.rollout import find_pod
     from podpass.kubernetes.client.pod_exec import run_command
@@ -96,7 +96,7 @@ async def run_in_pod(
 async def run_in_pod_json(client: KubeClient, namespace: str, *action: str) -> dict[str, Any]:
     """Run an action of `podpass cloud control` in the cloud's pod; return its result.
 
-    Errors:  NotInstalled, KubeError; Error with the message of the action.
+    Raises NotInstalled, KubeError; Error with the message of the action.
     """
     found: dict[str, Any] = json.loads(
         await run_in_pod(client, namespace, ["cloud", "control", *action])
@@ -112,17 +112,14 @@ def describe_storage(storage: Mapping[str, Any]) -> str:
 
 
 async def read_cloud_status(client: KubeClient, namespace: str) -> dict[str, Any]:
-    """Return the status of the running cloud, without its administrator.
-
-    Errors:  NotInstalled, KubeError.
-    """
+    """Return the status of the running cloud, without its administrator. Raises NotInstalled, KubeError."""
     return await run_in_pod_json(client, namespace, "info")
 
 
 def list_cloud_storage_warnings(seed: str, status: dict[str, Any]) -> list[str]:
     """Return a warning if the data of a seed's storage accounts is not served.
 
-    Shapes:  `status` is that of the running cloud.
+    `status` is that of the running cloud.
     """
     from podpass.cloud.install.azurite import EXAMPLE_IMAGE
     from podpass.seed.model import parse_seed

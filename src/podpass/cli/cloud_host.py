@@ -30,10 +30,7 @@ class FolderNotWritable(Error):
 
 
 def find_target(kubeconfig: Path | None, namespace: str) -> "CloudTarget":
-    """Return the installation of the current context.
-
-    Errors:  BadKubeconfig, UsageError.
-    """
+    """Return the installation of the current context. Raises BadKubeconfig, UsageError."""
     from podpass.local.forwarded_cloud import CloudTarget
 
     environ = options.environ()
@@ -53,10 +50,7 @@ def find_target(kubeconfig: Path | None, namespace: str) -> "CloudTarget":
 
 @contextmanager
 def lock_folder(data_dir: "DataDir") -> Iterator[None]:
-    """Let one command at a time change the folder of the context.
-
-    Errors:  FolderNotWritable.
-    """
+    """Let one command at a time change the folder of the context. Raises FolderNotWritable."""
     from podpass.local.forwarded_cloud import exclusive
 
     try:
@@ -69,7 +63,7 @@ def lock_folder(data_dir: "DataDir") -> Iterator[None]:
 async def read_facts(target: "CloudTarget") -> dict[str, Any]:
     """Read what clients need of the running cloud, and check that connections are forwarded.
 
-    Errors:  NotInstalled, MissingRights, KubeError.
+    Raises NotInstalled, MissingRights, KubeError.
     """
     from podpass.cloud.install.object_names import PORT
     from podpass.cloud.install.rights import check_rights

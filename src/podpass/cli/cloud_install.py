@@ -120,10 +120,7 @@ def command(kubeconfig: Path | None, namespace: str, output: str, **given: Any) 
 
 
 def _check_names(given: dict[str, Any]) -> None:
-    """Check names that the API server would refuse after the first change.
-
-    Errors:  UsageError.
-    """
+    """Check names that the API server would refuse after the first change. Raises UsageError."""
     for key in ("pull_secret", "claim"):
         if given[key] and not (len(given[key]) <= _NAME_CHARS and _NAME.fullmatch(given[key])):
             raise UsageError(

@@ -101,7 +101,7 @@ def parse_account(text: str) -> "Account":
 
     A name may contain dots, a namespace not: `NAMESPACE/NAME` is for a name with a dot.
 
-    Errors:  UsageError.
+    Raises UsageError.
     """
     from podpass.local import host_identity
 

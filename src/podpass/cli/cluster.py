@@ -21,8 +21,8 @@ def connect(
 ) -> KubeClient:
     """Connect by `--kubeconfig`, KUBECONFIG, ~/.kube/config, or the in-cluster configuration of a pod.
 
-    Shapes:  `context` is one of the kubeconfig, by default the current one.
-    Errors:  BadKubeconfig; UsageError for no file, or several files in KUBECONFIG.
+    `context` is one of the kubeconfig, by default the current one. Raises BadKubeconfig; UsageError for no
+    file, or several files in KUBECONFIG.
     """
     path = kubeconfig or find_kubeconfig(environ)
     if path is not None:
@@ -38,10 +38,7 @@ def connect(
 def connect_to_cluster(
     data_dir: DataDir, kubeconfig: Path | None, environ: Mapping[str, str]
 ) -> KubeClient:
-    """Connect to the cluster of the kubeconfig; without one, to the running instance.
-
-    Errors:  as `connect`.
-    """
+    """Connect to the cluster of the kubeconfig; without one, to the running instance. Raises as `connect`."""
     if kubeconfig is None and not environ.get("KUBECONFIG"):
         status = read_status(data_dir)
         kubeconfig = find_instance_kubeconfig(status) if status else None
@@ -57,7 +54,7 @@ def find_instance_kubeconfig(status: Mapping[str, Any]) -> Path | None:
 def find_kubeconfig(environ: Mapping[str, str]) -> Path | None:
     """Return the kubeconfig that kubectl would read, None if there is none.
 
-    Errors:  UsageError for several files in KUBECONFIG.
+    Raises UsageError for several files in KUBECONFIG.
     """
     named = [Path(each) for each in environ.get("KUBECONFIG", "").split(os.pathsep) if each]
     existing = [path for path in named if path.exists()]

@@ -38,7 +38,7 @@ def command(data_dir: DataDir, output: str, opens: bool) -> None:
 def create_link(data_dir: DataDir) -> str:
     """Return a new one-time link of the running instance.
 
-    Errors:  NotRunning, NoCluster; Error if the instance does not respond.
+    Raises NotRunning, NoCluster; Error if the instance does not respond.
     """
     check_has_cluster(data_dir, require_status(data_dir))
     return str(call_control(data_dir, "POST", "/console/links")["link"])

@@ -79,10 +79,7 @@ class CloudOptions:
         data_action: str,
         exchange: bool,
     ) -> "CloudOptions":
-        """Collect the options of the command.
-
-        Errors:  UsageError.
-        """
+        """Collect the options of the command. Raises UsageError."""
         from podpass.doctor.resource_facts import parse_requested_resource
 
         return cls(
@@ -97,9 +94,8 @@ async def open_cloud(
 ) -> "CloudReader":
     """Return a reader; without a sign-in, it reads what anyone may read.
 
-    Shapes:  for the cluster of the running instance, its administrator signs in, unless the options say
-             otherwise.
-    Errors:  UsageError for an option.
+    For the cluster of the running instance, its administrator signs in, unless the options say otherwise.
+    Raises UsageError for an option.
     """
     from podpass.doctor.cloud_facts import CloudReader
     from podpass.doctor.model import Unread

@@ -78,10 +78,7 @@ def command(data_dir: DataDir, shell: str, output: str) -> None:
 
 
 def instance_environment(data_dir: DataDir) -> dict[str, str]:
-    """Return the environment variables for clients of the running instance.
-
-    Errors:  NotRunning.
-    """
+    """Return the environment variables for clients of the running instance. Raises NotRunning."""
     status = require_status(data_dir)
     port = load_config(data_dir).ports["gateway"]
     values = host_environment(data_dir, port, options.environ())

@@ -199,7 +199,7 @@ def _compare(
 ) -> "tuple[str | None, list[CredentialComparison]]":
     """Compare a refused request with the directory of the instance, if it is running.
 
-    Shapes:  returns what is wrong with the client id, and the credentials of its identity.
+    Returns what is wrong with the client id, and the credentials of its identity.
     """
     named = _CLIENT_ID.search(text)
     client_id = (request or {}).get("client_id") or (named[1] if named else None)

@@ -21,7 +21,7 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 class GoFlags(click.Command):
     """A command that passes all arguments on unparsed; its options exist only for `--help`.
 
-    Shapes:  `settings` is the class whose flags and variables the help shows.
+    `settings` is the class whose flags and variables the help shows.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ _DEFAULT_HINTS = {
 def run(arguments: Sequence[str], *, is_link: bool = False) -> int:
     """Run a command line and return its exit code; raise no exception except SystemExit.
 
-    Shapes:  with `is_link`, the user called a link that has the name of the first argument.
+    With `is_link`, the user called a link that has the name of the first argument.
     """
     as_reference = list(arguments[:1]) == ["azwi"]
     outcome = _run(arguments, "" if is_link else "podpass", as_reference=as_reference)

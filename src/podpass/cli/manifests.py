@@ -85,10 +85,7 @@ def command(mode: str, namespace: str, tenant_id: str, sets: tuple[str, ...], ou
 
 
 def check_namespace(namespace: str) -> None:
-    """Check the name of a namespace.
-
-    Errors:  UsageError.
-    """
+    """Check the name of a namespace. Raises UsageError."""
     letters = namespace.replace("-", "")
     if not (
         0 < len(namespace) <= _NAME_CHARS

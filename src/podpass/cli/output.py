@@ -20,7 +20,7 @@ _MIN_WIDTH = 8
 def print_output(value: Any, form: str, columns: Mapping[str, str] | None = None) -> None:
     """Print a value on stdout as JSON, YAML or a table.
 
-    Shapes:  for `table`, `value` is a list of rows and `columns` maps each heading to a member of a row.
+    For `table`, `value` is a list of rows and `columns` maps each heading to a member of a row.
     """
     if form == "json":
         click.echo(to_json(value, indent=2))

@@ -45,7 +45,7 @@ def outdated_warnings(status: Mapping[str, Any]) -> list[str]:
 def mount_warning(status: Mapping[str, Any], path: str) -> list[str]:
     """Return lines about mounts that do not exist, and how to get them; none if they exist.
 
-    Shapes:  `path` is searched for a package manager.
+    `path` is searched for a package manager.
     """
     if status["sandbox"] != "rewrite":
         return []

@@ -39,8 +39,8 @@ class NoCodeInLog(Error):
 def read_last_error(data_dir: DataDir, namespace: str, pod: str) -> tuple[str, dict[str, str]]:
     """Return the end of the log of a pod, from its last AADSTS code on, or a log with another known error.
 
-    Shapes:  the second value replaces placeholders of commands: POD, NAMESPACE, SERVICEACCOUNT, VAULT.
-    Errors:  NotRunning, KubeError, PodNotFound, PodNotStarted, NothingInjectedInPod, NoCodeInLog.
+    The second value replaces placeholders of commands: POD, NAMESPACE, SERVICEACCOUNT, VAULT. Raises
+    NotRunning, KubeError, PodNotFound, PodNotStarted, NothingInjectedInPod, NoCodeInLog.
     """
     from podpass.doctor.pod_manifest import find_vault
     from podpass.explain.recognition import recognize

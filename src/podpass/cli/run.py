@@ -198,10 +198,7 @@ def without_identity(own: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_found(word: str, path: str) -> None:
-    """Check that the command exists, before a token is requested for it.
-
-    Errors:  CommandNotFound.
-    """
+    """Check that the command exists, before a token is requested for it. Raises CommandNotFound."""
     folders = [""] if os.sep in word else path.split(os.pathsep)
     for folder in folders:
         with suppress(OSError):
@@ -211,10 +208,7 @@ def check_found(word: str, path: str) -> None:
 
 
 def execute(words: tuple[str, ...], environment: dict[str, str]) -> None:
-    """Replace this process by the command.
-
-    Errors:  CannotRun.
-    """
+    """Replace this process by the command. Raises CannotRun."""
     try:
         # The command replaces this process, so that signals and the exit code need no forwarding.
         os.execvpe(words[0], words, environment)  # noqa: S606 the user chose the command

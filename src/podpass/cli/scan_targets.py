@@ -53,10 +53,7 @@ async def find_targets(
     kubeconfig: Path | None,
     environ: Mapping[str, str],
 ) -> list[ScanTarget]:
-    """Return the targets of the argument.
-
-    Errors:  UsageError, KubeError, BadKubeconfig.
-    """
+    """Return the targets of the argument. Raises UsageError, KubeError, BadKubeconfig."""
     kind, slash, name = word.partition("/")
     if slash and kind in _KINDS and not Path(word).exists():
         images = _images(data_dir, environ)

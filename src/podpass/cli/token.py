@@ -93,7 +93,7 @@ def _check_trust(
 ) -> tuple["CheckResult | None", list[CredentialComparison]]:
     """Check whether a federated credential trusts a client assertion.
 
-    Shapes:  returns None for other tokens; the most similar credentials if none trusts it.
+    Returns None for other tokens; the most similar credentials if none trusts it.
     """
     from podpass.local.tokens import CheckResult
 
@@ -117,10 +117,7 @@ def _is_unsigned(text: str) -> bool:
 
 
 def _read_token(token: str) -> str:
-    """Read the token from the argument, a file or stdin; no error contains its text.
-
-    Errors:  UsageError.
-    """
+    """Read the token from the argument, a file or stdin; no error contains its text. Raises UsageError."""
     if token == "-":  # noqa: S105 stdin, not a password
         if sys.stdin.isatty():
             raise UsageError("no token to inspect was given", hint=_TOKEN_HINT)
@@ -138,10 +135,7 @@ def _read_token(token: str) -> str:
 
 
 def _published_keys(data_dir: DataDir, claims: Any) -> Any:
-    """Fetch the keys of a token's issuer from the running instance.
-
-    Errors:  SignatureNotChecked.
-    """
+    """Fetch the keys of a token's issuer from the running instance. Raises SignatureNotChecked."""
     from podpass.crypto.jose import DISCOVERY_PATH, load_jwks
 
     issuer = str(claims.get("iss", ""))

@@ -42,8 +42,8 @@ class NothingTraced(Error):
 class TraceFilter:
     """Which hops are shown; call `includes` with all hops of a log in their order.
 
-    Shapes:  `namespace` and `name` are empty for all; `kind` is `pod`, `account` or empty for both; `since`
-             is RFC 3339 or empty; `is_complete` also shows challenges, dry runs and the API server's tokens.
+    `namespace` and `name` are empty for all; `kind` is `pod`, `account` or empty for both; `since` is RFC
+    3339 or empty; `is_complete` also shows challenges, dry runs and the API server's tokens.
     """
 
     namespace: str

@@ -110,9 +110,8 @@ def command(
 def _find_running(data_dir: DataDir) -> dict[str, Any] | None:
     """Return the status of the running instance, as soon as it is ready; None if none is running.
 
-    Shapes:  an instance that is ending, as after `kill -9`, does not respond any more, and still holds the
-             lock for a moment; its end is waited for.
-    Errors:  NotResponding if it does not end; Error if it does not become ready.
+    An instance that is ending, as after `kill -9`, does not respond any more, and still holds the lock for a
+    moment; its end is waited for. Raises NotResponding if it does not end; Error if it does not become ready.
     """
     started = time.monotonic()
     with slow_notice(_WAITING):
@@ -158,8 +157,7 @@ def _join_running(
 ) -> list[str]:
     """Use the running instance: apply the seed, print its addresses.
 
-    Shapes:  returns a line for each option that the instance does not use.
-    Errors:  NoCluster.
+    Returns a line for each option that the instance does not use. Raises NoCluster.
     """
     check_has_cluster(data_dir, status)
     print_message(f"an instance is already running in {data_dir.root}")
@@ -287,8 +285,8 @@ def _foreground(
 def _create_harness(users: Path | None) -> "Harness | None":
     """Return the harness of an instance for tests.
 
-    Shapes:  `users` is the file that the processes which use the instance have locked, or `-`: it then runs
-             until it is stopped.
+    `users` is the file that the processes which use the instance have locked, or `-`: it then runs until it
+    is stopped.
     """
     if users is None:
         return None

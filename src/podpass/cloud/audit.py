@@ -22,7 +22,7 @@ async def list_changes(
 ) -> list[dict[str, Any]]:
     """List changes, the newest last; those of role assignments name the role and its principal.
 
-    Shapes:  `filters` may contain `limit`, `since` (seconds back), `who` and `target` (texts to search for).
+    `filters` may contain `limit`, `since` (seconds back), `who` and `target` (texts to search for).
     """
     limit = min(int(filters.get("limit", "100")), MAX_ENTRIES)
     since = clock() - int(filters["since"]) if "since" in filters else None

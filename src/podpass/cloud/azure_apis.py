@@ -77,7 +77,7 @@ def create_app(
 ) -> "App":
     """Create the application that serves the APIs on one port.
 
-    Shapes:  `authority`, `graph_origin` and `vault_suffix` are for clients without the gateway.
+    `authority`, `graph_origin` and `vault_suffix` are for clients without the gateway.
     """
     from podpass.directory.graph.app import create_app as create_graph_app
     from podpass.directory.portal.app import create_app as create_portal_app

@@ -65,8 +65,7 @@ def sign_in_administrator(
 ) -> bool:
     """Sign the administrator in to az, unless the user has signed in or out; return whether it did.
 
-    Shapes:  `mint` creates a refresh token for Azure CLI; `works` returns whether one is valid.
-    Errors:  OSError.
+    `mint` creates a refresh token for Azure CLI; `works` returns whether one is valid. Raises OSError.
     """
     files.create_private_folder(folder)
     if not (folder / _CONFIG).exists():
@@ -91,7 +90,7 @@ def sign_in_administrator(
 def forget_access_tokens(folder: Path) -> None:
     """Remove the cached access tokens, which the services refuse after a reset of the cloud.
 
-    Errors:  OSError.
+    Raises OSError.
     """
     cache = _read_json(folder / _TOKENS)
     if cache.pop("AccessToken", None):
@@ -99,10 +98,7 @@ def forget_access_tokens(folder: Path) -> None:
 
 
 def create_signed_out(folder: Path) -> None:
-    """Create a configuration of az in which no user is signed in.
-
-    Errors:  OSError.
-    """
+    """Create a configuration of az in which no user is signed in. Raises OSError."""
     files.create_private_folder(folder)
     files.write_private(folder / _CONFIG, _SETTINGS.encode())
 

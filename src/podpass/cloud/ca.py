@@ -89,7 +89,7 @@ PrivateKey = ec.EllipticCurvePrivateKey
 class InstanceCA:
     """The certificate and the private key of the CA.
 
-    Shapes:  `chain` is the PEM of the same CA signed by the CA that it replaced, empty before a rotation.
+    `chain` is the PEM of the same CA signed by the CA that it replaced, empty before a rotation.
     """
 
     certificate: Certificate
@@ -102,8 +102,8 @@ def ensure_certificates(
 ) -> None:
     """Create the CA, the leaf certificate and the client certificates; renew what expires or lacks a name.
 
-    Shapes:  a CA that may not sign one of the names is replaced, with all that it has signed.
-    Errors:  DataDirError if a file of the CA is damaged.
+    A CA that may not sign one of the names is replaced, with all that it has signed. Raises DataDirError if a
+    file of the CA is damaged.
     """
     now = datetime.fromtimestamp(clock(), tz=UTC)
     ca = _load_or_create(data_dir, now, _name_constraints(hosts))
@@ -147,10 +147,7 @@ def _load_or_create(
 
 
 def load(data_dir: DataDir, now: datetime) -> InstanceCA:
-    """Read the CA.
-
-    Errors:  DataDirError if a file is damaged, or the CA is not valid at this time.
-    """
+    """Read the CA. Raises DataDirError if a file is damaged, or the CA is not valid at this time."""
     certificate, key = data_dir.ca_file, data_dir.path("ca", "ca.key")
     try:
         read = x509.load_pem_x509_certificate(certificate.read_bytes())
@@ -350,10 +347,7 @@ def _load_key(path: Path) -> PrivateKey:
 
 
 def parse_key(pem: bytes) -> PrivateKey:
-    """Parse a private key.
-
-    Errors:  ValueError, TypeError.
-    """
+    """Parse a private key. Raises ValueError, TypeError."""
     key = serialization.load_pem_private_key(pem, password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise TypeError("not an EC private key")

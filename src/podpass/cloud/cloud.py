@@ -46,8 +46,8 @@ _COPY_SECONDS = 3600.0
 class CloudInstance:
     """All parts of the cloud half, in one event loop.
 
-    Shapes:  `opened` are the listening sockets for other hosts, `tls` and `health`; the process that opened
-             them closes them.
+    `opened` are the listening sockets for other hosts, `tls` and `health`; the process that opened them
+    closes them.
     """
 
     def __init__(

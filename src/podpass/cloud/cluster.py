@@ -34,7 +34,7 @@ def find_cluster(
 
     The issuer is that of the pod's own token, whatever the discovery document names.
 
-    Errors:  BadKubeconfig, NoClusterToken.
+    Raises BadKubeconfig, NoClusterToken.
     """
     if "KUBERNETES_SERVICE_HOST" not in environ or not (folder / "token").exists():
         return None

@@ -28,8 +28,8 @@ _DNS_PORT = 53
 class ContainerServices:
     """The services of one cloud for the containers next to it.
 
-    Shapes:  `opened` are the listening sockets for other hosts; `headers` maps the name of an identity to its
-             secret header of App Service's protocol.
+    `opened` are the listening sockets for other hosts; `headers` maps the name of an identity to its secret
+    header of App Service's protocol.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ContainerServices:
     def write_trust(self, ca_file: Path) -> None:
         """Write the CA into the folder of `--trust-dir`.
 
-        Errors:  BadBundle, NoPublicRoots, TrustFolderRefused.
+        Raises BadBundle, NoPublicRoots, TrustFolderRefused.
         """
         if self._settings.trust_dir:
             folder = Path(self._settings.trust_dir)

@@ -42,8 +42,8 @@ class ServiceWrapper(Protocol):
 class TrustedCluster:
     """A cluster whose API server publishes the keys of its tokens.
 
-    Shapes:  `issuer` is the exact `iss` of its tokens; `server` is the origin of the API server. The token in
-             `token_file` is sent to that origin alone.
+    `issuer` is the exact `iss` of its tokens; `server` is the origin of the API server. The token in
+    `token_file` is sent to that origin alone.
     """
 
     issuer: str
@@ -56,7 +56,7 @@ class TrustedCluster:
 class CloudContext:
     """The context in which parts start; each started part is pushed on `stack`.
 
-    Shapes:  only an instance for tests has `faults`; `login` is the origin of the sign-in page for browsers.
+    Only an instance for tests has `faults`; `login` is the origin of the sign-in page for browsers.
     """
 
     data_dir: DataDir
@@ -85,7 +85,7 @@ class CloudContext:
     async def serve(self, service: str, app: "App", *, clients: bool = False) -> str:
         """Serve an application on the socket of a service; return its URL.
 
-        Shapes:  with `clients`, a client may present a certificate of the instance's CA.
+        With `clients`, a client may present a certificate of the instance's CA.
         """
         from podpass.http.server import serving
 

@@ -86,8 +86,8 @@ def create_app(
 ) -> App:
     """Create the control application.
 
-    Shapes:  `create_link` returns a one-time link of the console, if there is one; `more` are further paths,
-             each with its method and its handler.
+    `create_link` returns a one-time link of the console, if there is one; `more` are further paths, each with
+    its method and its handler.
     """
     routes = {**_routes(instance, create_link), **more}
 

@@ -54,7 +54,7 @@ class NotWritable(DataDirError):
 class InstanceConfig:
     """Identifiers and credentials of an instance, created on its first start.
 
-    Shapes:  `ports` maps each service to its port of the last start.
+    `ports` maps each service to its port of the last start.
     """
 
     tenant_id: str
@@ -191,7 +191,7 @@ def locate(path: Path | None, environ: Mapping[str, str]) -> DataDir:
 def prepare(data_dir: DataDir) -> None:
     """Create the directory, or check that it is a data directory; write no file.
 
-    Errors:  WrongVersion, NotWritable, ForeignOwner, DataDirError if it contains other files.
+    Raises WrongVersion, NotWritable, ForeignOwner, DataDirError if it contains other files.
     """
     root = data_dir.root
     try:
@@ -212,7 +212,7 @@ def prepare(data_dir: DataDir) -> None:
 def _check_owner(root: Path, found: set[str]) -> None:
     """Check that no other user can have put files into the directory: keys, images, or commands of pods.
 
-    Errors:  ForeignOwner.
+    Raises ForeignOwner.
     """
     status = root.stat()
     if status.st_uid != os.geteuid():
@@ -237,10 +237,7 @@ def _user_name(uid: int) -> str:
 
 
 def write_version(data_dir: DataDir) -> None:
-    """Write the data version into a prepared directory.
-
-    Errors:  NotWritable.
-    """
+    """Write the data version into a prepared directory. Raises NotWritable."""
     version = data_dir.path("version")
     try:
         if not version.exists():
@@ -256,9 +253,9 @@ def initialise(data_dir: DataDir, *, tenant_id: str = "") -> InstanceConfig:
 
     The caller holds the lock.
 
-    Shapes:  `tenant_id` is the tenant of a new directory; by default a new one is generated.
+    `tenant_id` is the tenant of a new directory; by default a new one is generated.
 
-    Errors:  NotWritable, DataDirError if a file is damaged.
+    Raises NotWritable, DataDirError if a file is damaged.
     """
     write_version(data_dir)
     try:
@@ -278,10 +275,7 @@ def _to_not_writable(data_dir: DataDir, exc: OSError) -> NotWritable:
 
 
 def check_version(data_dir: DataDir) -> None:
-    """Check the data version of the directory.
-
-    Errors:  WrongVersion, with both versions.
-    """
+    """Check the data version of the directory. Raises WrongVersion, with both versions."""
     try:
         found = data_dir.path("version").read_text("utf-8", "replace").strip()[:40]
     except FileNotFoundError:
@@ -300,7 +294,7 @@ def check_version(data_dir: DataDir) -> None:
 def load_config(data_dir: DataDir, *, tenant_id: str = "") -> InstanceConfig:
     """Read the configuration of the instance; create it on the first start.
 
-    Errors:  DataDirError if the file is damaged.
+    Raises DataDirError if the file is damaged.
     """
     path = data_dir.path("instance.json")
     if not path.exists():

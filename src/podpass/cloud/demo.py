@@ -49,8 +49,8 @@ class CloudDemoFailed(Error):
 class CloudDemo:
     """One run of the demo.
 
-    Shapes:  `run_in_pod` runs podpass in the cloud's pod; `image` has Python.
-    Units:   `timeout` is the seconds to wait for the pod.
+    `run_in_pod` runs podpass in the cloud's pod; `image` has Python. Units: `timeout` is the seconds to wait
+    for the pod.
     """
 
     client: KubeClient
@@ -62,10 +62,7 @@ class CloudDemo:
     timeout: float
 
     async def run(self) -> None:
-        """Run the demo, and remove everything that it has created.
-
-        Errors:  CloudDemoFailed, KubeError.
-        """
+        """Run the demo, and remove everything that it has created. Raises CloudDemoFailed, KubeError."""
         name = f"{DEMO_PREFIX}{secrets.token_hex(3)}"
         try:
             await self._show(name)

@@ -31,7 +31,7 @@ class DiskNotWritable(Error):
 def translate_disk_errors() -> Iterator[None]:
     """Raise DiskNotWritable for an OSError of the disk; other errors pass unchanged.
 
-    Errors:  DiskNotWritable.
+    Raises DiskNotWritable.
     """
     try:
         yield

@@ -144,7 +144,7 @@ class CloudForwarder:
     async def _find_pod(self, deadline: float) -> str:
         """Return the pod that is ready; wait for it until the deadline.
 
-        Errors:  NotInstalled, KubeError, NotFoundInTime.
+        Raises NotInstalled, KubeError, NotFoundInTime.
         """
         began = self._clock()
         async with self._finding:
@@ -174,7 +174,7 @@ async def _relay(
 ) -> bool:
     """Copy in both directions; return whether the pod has answered.
 
-    Errors:  KubeError before the first answer; OSError if the client has disconnected.
+    Raises KubeError before the first answer; OSError if the client has disconnected.
     """
     is_answered = False
 
@@ -220,7 +220,7 @@ async def run_forwarder(
 ) -> AsyncIterator[None]:
     """Run a proxy on a listening socket: Azure's names reach the cloud, other names their hosts.
 
-    Shapes:  `storage` are the services of storage accounts that the cloud serves: `blob`, `queue`, `table`.
+    `storage` are the services of storage accounts that the cloud serves: `blob`, `queue`, `table`.
     """
     forwarder = CloudForwarder(client, namespace, clock=clock)
     async with AsyncExitStack() as stack:

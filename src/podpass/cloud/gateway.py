@@ -56,8 +56,8 @@ _TLS_PORTS_ONLY = "the gateway serves this name on port 443 only"
 class GatewayLimits:
     """Limits of a gateway.
 
-    Shapes:  `tunnels` and `waiting` are for all source addresses, each of which has a share; `waiting` are
-             the connections that have not sent their request or ClientHello, which a client sends at once.
+    `tunnels` and `waiting` are for all source addresses, each of which has a share; `waiting` are the
+    connections that have not sent their request or ClientHello, which a client sends at once.
     """
 
     tunnels: int = 2000
@@ -114,8 +114,8 @@ def routes(
 ) -> dict[str, Address]:
     """Return the routing table from host names to services; `*.` matches one label, as in a certificate.
 
-    Shapes:  it has the names of the services that have a port. `storage` are the services of storage accounts
-             that are served: `blob`, `queue`, `table`.
+    It has the names of the services that have a port. `storage` are the services of storage accounts that are
+    served: `blob`, `queue`, `table`.
     """
     table = _SERVICES | dict.fromkeys(storage_names(storage), "storage")
     return {name: (host, ports[service]) for name, service in table.items() if service in ports}
@@ -124,7 +124,7 @@ def routes(
 def route(table: Mapping[str, Address], host: str) -> Address | None:
     """Return the service address for a host, None for a host outside Azure.
 
-    Shapes:  the comparison ignores case and a trailing dot.
+    The comparison ignores case and a trailing dot.
     """
     name = host.lower().removesuffix(".")
     return table.get(name) or table.get("*." + name.partition(".")[2])
@@ -266,7 +266,7 @@ class Gateway:
     ) -> AsyncIterator[Stream]:
         """Open a tunnel to a host until the context ends.
 
-        Errors:  HostUnreachable, TargetRefused, ShareExceeded.
+        Raises HostUnreachable, TargetRefused, ShareExceeded.
         """
         with self._shares.hold(source_network(source[0])), contextlib.ExitStack() as stack:
             reader, writer = await self._connect(host, port, served_only=served_only, find=find)
@@ -342,10 +342,7 @@ class Gateway:
 
 
 def _source_of(writer: asyncio.StreamWriter) -> Address:
-    """Return the address of a client.
-
-    Errors:  ConnectionError if it has reset the connection.
-    """
+    """Return the address of a client. Raises ConnectionError if it has reset the connection."""
     peer = writer.get_extra_info("peername")
     if peer is None:
         raise ConnectionResetError("the client has reset the connection")
@@ -366,9 +363,9 @@ async def run_gateway(
 ) -> AsyncIterator[Gateway]:
     """Run a gateway on a listening socket until the context ends.
 
-    Shapes:  `pods` is a listening socket for pods with their own network, `direct` one for clients without
-             proxy settings; `vault_exists` returns whether a vault exists; without it the gateway accepts
-             every vault name. The gateway records the client of each tunnel to a service in `sources`.
+    `pods` is a listening socket for pods with their own network, `direct` one for clients without proxy
+    settings; `vault_exists` returns whether a vault exists; without it the gateway accepts every vault name.
+    The gateway records the client of each tunnel to a service in `sources`.
     """
     own = sock.getsockname()[:2]
     gateway = Gateway(

@@ -47,7 +47,7 @@ class IdentitySecret:
     async def restore(self, data_dir: DataDir) -> bytes:
         """Write the files of the Secret into the data directory; return the copy of the signing keys.
 
-        Errors:  IdentitySecretError, also if the directory has the data of another cloud.
+        Raises IdentitySecretError, also if the directory has the data of another cloud.
         """
         found = await self._read()
         if not found:
@@ -68,7 +68,7 @@ class IdentitySecret:
     async def store(self, data_dir: DataDir, signing_keys: bytes) -> bool:
         """Write the identity of the cloud into the Secret; return whether that changed it.
 
-        Errors:  IdentitySecretError.
+        Raises IdentitySecretError.
         """
         wanted = {key: data_dir.path(*parts).read_bytes() for key, parts in _FILES.items()}
         wanted[SIGNING_KEYS] = signing_keys
@@ -111,10 +111,7 @@ def _decode(data: object, name: str) -> dict[str, bytes]:
 
 
 def _check_same(data_dir: DataDir, instance: bytes, name: str) -> None:
-    """Check that a directory with a database belongs to the same tenant.
-
-    Errors:  IdentitySecretError.
-    """
+    """Check that a directory with a database belongs to the same tenant. Raises IdentitySecretError."""
     path = data_dir.path("instance.json")
     if not path.exists() or not data_dir.path("directory.db").exists():
         return

@@ -80,7 +80,7 @@ class ClusterServices:
     ) -> str:
         """Start both; each started part is pushed on the exit stack. Return the address of the Service.
 
-        Errors:  NoServiceAddress, NoPublicRoots, BadBundle, KubeError.
+        Raises NoServiceAddress, NoPublicRoots, BadBundle, KubeError.
         """
         addresses = await self._read_addresses()
         upstream, domain = self._upstream, read_cluster_domain()
@@ -120,10 +120,7 @@ class ClusterServices:
             raise NoServiceAddress(f"Service {name} has no usable address: {exc}") from exc
 
     async def _register(self, pem: bytes) -> None:
-        """Write the certificate into the registration of the webhook, if there is one.
-
-        Errors:  KubeError.
-        """
+        """Write the certificate into the registration of the webhook, if there is one. Raises KubeError."""
         try:
             found = await self._client.get(CONFIGURATION_PATH)
         except KubeError as exc:

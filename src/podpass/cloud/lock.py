@@ -80,7 +80,7 @@ class Lock:
 def hold_lock(path: Path, problem: str, hint: str) -> Iterator[None]:
     """Hold the lock of an instance until the context ends.
 
-    Errors:  AlreadyRunning with the problem and the hint; LockRemoved.
+    Raises AlreadyRunning with the problem and the hint; LockRemoved.
     """
     lock = Lock(path)
     if not lock.acquire():
@@ -95,7 +95,7 @@ def hold_lock(path: Path, problem: str, hint: str) -> Iterator[None]:
 def check_lock_file(path: Path) -> None:
     """Check that the file was not removed while its lock was held; without it, no command finds the holder.
 
-    Errors:  LockRemoved.
+    Raises LockRemoved.
     """
     if lock_holder(path) is None and _is_folder_locked(path.parent):
         raise LockRemoved(

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class DirectoryIdentities:
     """The managed identities of one tenant, and their tokens.
 
-    Shapes:  `assigned` are the resource IDs of the assigned identities; without them, every managed identity
-             is assigned. A name is not enough: another resource group may have an identity of that name.
+    `assigned` are the resource IDs of the assigned identities; without them, every managed identity is
+    assigned. A name is not enough: another resource group may have an identity of that name.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class DirectoryIdentities:
     ) -> Sequence[AssignedIdentity]:
         """Return the identities that a query selects, at most two.
 
-        Errors:  TokenNotAcquired if the database fails.
+        Raises TokenNotAcquired if the database fails.
         """
         allowed = [one.lower() for one in (self._assigned if owner is None else (owner,))]
         with _database_errors():
@@ -81,10 +81,7 @@ class DirectoryIdentities:
         return [one for one in found_ones if one is not None]
 
     async def acquire(self, identity: AssignedIdentity, resource: str) -> AccessToken:
-        """Return a token of an identity.
-
-        Errors:  TokenNotAcquired.
-        """
+        """Return a token of an identity. Raises TokenNotAcquired."""
         try:
             with _database_errors():
                 issued = await self._tokens.issue(self._tenant_id, identity.client_id, resource)
@@ -115,10 +112,10 @@ def create_app(
 ) -> ManagedIdentityApp:
     """Create the application of the endpoint.
 
-    Shapes:  `assigned` are the resource IDs of the identities that IMDS' protocol can use; `headers` maps
-             the resource ID of an identity to the secret header of App Service's protocol. Without
-             `assigned`, IMDS can use every managed identity; with headers and without `assigned` it is off,
-             because it needs no secret. `hosts` are the names of the endpoint, in lower case.
+    `assigned` are the resource IDs of the identities that IMDS' protocol can use; `headers` maps the resource
+    ID of an identity to the secret header of App Service's protocol. Without `assigned`, IMDS can use every
+    managed identity; with headers and without `assigned` it is off, because it needs no secret. `hosts` are
+    the names of the endpoint, in lower case.
     """
     source = DirectoryIdentities(directory, tokens, tenant_id, assigned, clock)
     serves_imds = bool(assigned) or not headers

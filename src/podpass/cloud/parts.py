@@ -197,7 +197,7 @@ class CloudParts:
     async def start_storage(self, azurite: str, accounts: str) -> str:
         """Serve storage accounts in front of Azurite; return their addresses.
 
-        Shapes:  the values of `--azurite` and of Azurite's own variable with the keys of its accounts.
+        The values of `--azurite` and of Azurite's own variable with the keys of its accounts.
         """
         from podpass.resource.storage.app import create_app
         from podpass.settings.storage import StorageSettings, parse_accounts, parse_services
@@ -216,7 +216,7 @@ class CloudParts:
     async def describe_storage(self) -> dict[str, Any]:
         """Return the storage accounts, the services that are served, and the accounts that Azurite has.
 
-        Shapes:  without Azurite, no service is served.
+        Without Azurite, no service is served.
         """
         found = await self.directory.list_storage_accounts(self._config.subscription_id)
         served = self._storage
@@ -249,7 +249,7 @@ class CloudParts:
     async def has_host(self, host: str) -> bool:
         """Return whether the vault or the storage account of a host exists; another host always does.
 
-        Shapes:  `host` is in lower case without a trailing dot.
+        `host` is in lower case without a trailing dot.
         """
         from podpass.resource.storage.wire import parse_host
 

@@ -42,9 +42,9 @@ _AGAIN = "then create the pod again, for example: kubectl rollout restart"
 class InstallationFacts:
     """What the cluster has of the installation.
 
-    Shapes:  `registration` is that of the trust webhook; `cluster_dns` is whether CoreDNS forwards Azure's
-             names to the cloud, None if it cannot be read; `ca` is PEM; `storage` are the services of
-             storage accounts that the cloud serves.
+    `registration` is that of the trust webhook; `cluster_dns` is whether CoreDNS forwards Azure's names to
+    the cloud, None if it cannot be read; `ca` is PEM; `storage` are the services of storage accounts that the
+    cloud serves.
     """
 
     namespace: str

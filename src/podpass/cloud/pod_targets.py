@@ -29,10 +29,7 @@ class PodTargets:
         self._resolver = Resolver()
 
     async def find(self, host: str, port: int) -> list[Address]:
-        """Return the addresses of a host.
-
-        Errors:  NameNotResolved, TargetRefused.
-        """
+        """Return the addresses of a host. Raises NameNotResolved, TargetRefused."""
         found = await self._resolver.find(host)
         if not all(map(may_reach, found)):
             raise TargetRefused(
@@ -54,7 +51,7 @@ def may_reach(address: str) -> bool:
 def _is_of_this_machine(address: str) -> bool:
     """Return whether the kernel delivers packets to an address on this machine; no packet is sent.
 
-    Shapes:  to its own addresses the kernel chooses the same address as the source.
+    To its own addresses the kernel chooses the same address as the source.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:

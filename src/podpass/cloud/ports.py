@@ -35,9 +35,9 @@ def bind_all(
 ) -> dict[str, socket.socket]:
     """Open the listening sockets of services.
 
-    Shapes:  `base` is the first of consecutive ports; 0 selects the saved ports, or free ports instead of
-             those that are in use. `listen` is the address of the services that other machines may use.
-    Errors:  PortInUse; then all sockets are closed.
+    `base` is the first of consecutive ports; 0 selects the saved ports, or free ports instead of those that
+    are in use. `listen` is the address of the services that other machines may use. Raises PortInUse; then
+    all sockets are closed.
     """
     sockets: dict[str, socket.socket] = {}
     try:

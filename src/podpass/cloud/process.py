@@ -45,9 +45,8 @@ def run(
 ) -> None:
     """Run the cloud half until a signal stops it.
 
-    Shapes:  `seed` is the text of a seed and the name of its file.
-    Errors:  TrustFolderRefused, AlreadyRunning, PortInUse, DataDirError, DiskNotWritable,
-             IdentitySecretError, and errors of the parts about their data.
+    `seed` is the text of a seed and the name of its file. Raises TrustFolderRefused, AlreadyRunning,
+    PortInUse, DataDirError, DiskNotWritable, IdentitySecretError, and errors of the parts about their data.
     """
     import uvloop
 
@@ -71,10 +70,7 @@ def run(
 
 
 def _open(settings: CloudSettings) -> "dict[str, socket.socket]":
-    """Open the listening sockets for other hosts.
-
-    Errors:  PortInUse.
-    """
+    """Open the listening sockets for other hosts. Raises PortInUse."""
     opened = {
         "tls": listen("--listen", settings.listen),
         "health": listen("--health-listen", settings.health_listen),

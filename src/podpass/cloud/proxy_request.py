@@ -13,10 +13,7 @@ class BadProxyRequest(Error):
 
 
 def split_target(target: str) -> tuple[str, int]:
-    """Split `host:port` or `[address]:port`.
-
-    Errors:  BadProxyRequest.
-    """
+    """Split `host:port` or `[address]:port`. Raises BadProxyRequest."""
     host, colon, port = target.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -36,10 +33,7 @@ class RequestHead:
 
 
 def parse_head(head: bytes) -> RequestHead:
-    """Parse the request line; the headers of a CONNECT request are ignored.
-
-    Errors:  BadProxyRequest.
-    """
+    """Parse the request line; the headers of a CONNECT request are ignored. Raises BadProxyRequest."""
     line = head.split(b"\r\n", 1)[0].decode("latin-1")
     parts = line.split(" ")
     if len(parts) != 3 or not parts[2].startswith("HTTP/1.") or not parts[0].isalpha():

@@ -23,9 +23,9 @@ DEMO_PREFIX = "podpass-demo-"
 class CloudQueries:
     """Handles the requests of the control API.
 
-    Shapes:  `issuer` replaces `issuer: cluster` in a seed; a seed that needs it is rejected without one.
-             With `stable_ids`, a seed gives the same client IDs in an empty directory of the same tenant.
-             `listens` maps what is served to other hosts to its address.
+    `issuer` replaces `issuer: cluster` in a seed; a seed that needs it is rejected without one. With
+    `stable_ids`, a seed gives the same client IDs in an empty directory of the same tenant. `listens` maps
+    what is served to other hosts to its address.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class CloudQueries:
     async def remove_demo(self, name: str) -> list[str]:
         """Remove the identity and the vault of a demo, with its secrets; return what was removed.
 
-        Errors:  UsageError for a name that is not that of a demo.
+        Raises UsageError for a name that is not that of a demo.
         """
         from podpass.resource.model import vault_key
 
@@ -134,8 +134,8 @@ class CloudQueries:
     async def identities(self, query: Mapping[str, str]) -> dict[str, Any]:
         """List one page of the identities.
 
-        Shapes:  `query` may contain `after` of the previous page; the last page has no `after`. `damaged`
-                 contains a message and a hint for each row that cannot be read.
+        `query` may contain `after` of the previous page; the last page has no `after`. `damaged` contains a
+        message and a hint for each row that cannot be read.
         """
         from podpass.database import collecting_errors
 

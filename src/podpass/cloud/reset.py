@@ -35,7 +35,7 @@ Store = Callable[[], Awaitable[None]]
 class CloudReset:
     """Resets one running cloud.
 
-    Shapes:  `store_identity` stores the new signing keys, if there is a Secret for them.
+    `store_identity` stores the new signing keys, if there is a Secret for them.
     """
 
     def __init__(

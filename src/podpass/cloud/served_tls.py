@@ -29,7 +29,7 @@ class ServedTls:
     def create_context(self, *, clients: bool, client_cas: bytes = b"") -> ssl.SSLContext:
         """Return the context of a server.
 
-        Shapes:  `client_cas` are the CAs of client certificates as PEM, by default the CA of the instance.
+        `client_cas` are the CAs of client certificates as PEM, by default the CA of the instance.
         """
         from podpass.http.server import server_context
 

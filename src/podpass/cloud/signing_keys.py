@@ -36,7 +36,7 @@ async def copy_out(database: Database) -> bytes:
 async def copy_in(database: Database, copy: bytes) -> bool:
     """Write the rows of a copy into a database without keys; return whether it had none.
 
-    Errors:  DamagedCopy.
+    Raises DamagedCopy.
     """
     try:
         tables = orjson.loads(copy)

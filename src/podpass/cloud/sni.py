@@ -23,7 +23,7 @@ class BadHello(Error):
 class HelloReader:
     """Collects a ClientHello record by record: bytes that arrive one by one are not parsed again each time.
 
-    Shapes:  `data` are the records as received; the message may be split into several.
+    `data` are the records as received; the message may be split into several.
     """
 
     def __init__(self) -> None:
@@ -42,10 +42,7 @@ class HelloReader:
         self._message += content
 
     def server_name(self) -> str:
-        """Return the server name of the complete message.
-
-        Errors:  BadHello.
-        """
+        """Return the server name of the complete message. Raises BadHello."""
         message = bytes(self._message)
         if message[0] != _CLIENT_HELLO:
             raise BadHello("the handshake does not begin with a ClientHello")
@@ -58,10 +55,7 @@ class HelloReader:
 
 
 def record_length(header: bytes) -> int:
-    """Return the length of the content of a record, from its header of `HEADER_BYTES`.
-
-    Errors:  BadHello.
-    """
+    """Return the length of the content of a record, from its header of `HEADER_BYTES`. Raises BadHello."""
     if header[0] != _HANDSHAKE:
         raise BadHello("the data is not a TLS handshake")
     length = int.from_bytes(header[3:])

@@ -30,7 +30,7 @@ async def limit_start(
 ) -> AsyncIterator[None]:
     """Limit the time in which a part starts; if the disk of the folder is full, end it at the next check.
 
-    Errors:  DiskNotWritable, also instead of an error that the part raises on a full disk; PartNotReady.
+    Raises DiskNotWritable, also instead of an error that the part raises on a full disk; PartNotReady.
     """
     try:
         async with asyncio.timeout(max_seconds) as limit:

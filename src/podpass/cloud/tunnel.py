@@ -19,7 +19,7 @@ CHUNK_BYTES = 64 * 1024
 async def read_hello(reader: asyncio.StreamReader) -> tuple[str, bytes]:
     """Read a ClientHello; return its server name and the data that was read.
 
-    Errors:  BadHello; IncompleteReadError if the client disconnects.
+    Raises BadHello; IncompleteReadError if the client disconnects.
     """
     hello = sni.HelloReader()
     while not hello.is_complete:
@@ -32,10 +32,7 @@ async def read_hello(reader: asyncio.StreamReader) -> tuple[str, bytes]:
 
 
 async def connect(addresses: Sequence[Address]) -> Stream:
-    """Connect to the first address that responds.
-
-    Errors:  OSError, UnicodeError.
-    """
+    """Connect to the first address that responds. Raises OSError, UnicodeError."""
     *others, last = addresses
     for address in others:
         with contextlib.suppress(OSError):

@@ -43,8 +43,8 @@ class ConsoleAccess(Protocol):
 class LinkAccess:
     """Admits requests with the cookie of a session, which a one-time link gives.
 
-    Shapes:  `base` is the path of all pages. Browsers send a cookie to every port of a host, but only to its
-             path; `base` cannot be guessed, so other local services do not receive the cookie.
+    `base` is the path of all pages. Browsers send a cookie to every port of a host, but only to its path;
+    `base` cannot be guessed, so other local services do not receive the cookie.
     """
 
     has_sign_in = False

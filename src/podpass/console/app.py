@@ -63,8 +63,8 @@ _PICTURE_POLICY = b"default-src 'none'; style-src 'unsafe-inline'; sandbox"
 class ConsoleApp:
     """The ASGI application of a console.
 
-    Shapes:  `base` is the path of all pages, without a trailing slash; `hosts` are the accepted values of the
-             Host header, in lower case.
+    `base` is the path of all pages, without a trailing slash; `hosts` are the accepted values of the Host
+    header, in lower case.
     """
 
     def __init__(

@@ -10,10 +10,7 @@ from podpass.trust_graph.report import describe_paths
 
 
 def describe(facts: TrustFacts) -> TrustGraphView:
-    """Return the graph as an image, and its paths and findings as text.
-
-    Errors:  GraphTooLarge.
-    """
+    """Return the graph as an image, and its paths and findings as text. Raises GraphTooLarge."""
     found = build_graph(facts)
     svg = to_svg(found)
     return TrustGraphView(

@@ -43,9 +43,9 @@ _STREAM = [
 class Cursor:
     """The position of a reader: revision of the timeline, and number of the last line.
 
-    Shapes:  `run` identifies the run of the process, so that a position in another one is not used; the text
-             form is the ID of an event. `resets` is true for the position in another run: the lines of the
-             page are then not those of this process, and are replaced.
+    `run` identifies the run of the process, so that a position in another one is not used; the text form is
+    the ID of an event. `resets` is true for the position in another run: the lines of the page are then not
+    those of this process, and are replaced.
     """
 
     run: str
@@ -89,7 +89,7 @@ class LiveView:
     async def message(self, context: PageContext, view: str, after: Cursor, pod: str = "") -> str:
         """Return what a view must change after a position; empty for nothing.
 
-        Shapes:  `pod` is NAMESPACE/NAME if the page shows only its exchanges.
+        `pod` is NAMESPACE/NAME if the page shows only its exchanges.
         """
         timeline = self._source.timeline
         if timeline.revision == after.revision and not after.resets:
@@ -129,7 +129,7 @@ class LiveView:
     ) -> None:
         """Send messages until `wait` returns False: the reader is disconnected, or the session has ended.
 
-        Shapes:  `seen` is the revision of the listing in the page, or empty.
+        `seen` is the revision of the listing in the page, or empty.
         """
         await send({"type": "http.response.start", "status": 200, "headers": _STREAM})
         await self._send(send, ": connected\n\n")

@@ -25,8 +25,8 @@ class Listing:
 class TrustGraphView:
     """The trust graph: an image, and the same as text for narrow windows and screen readers.
 
-    Shapes:  `version` changes with the image, so that a browser loads it again; `lines` are pairs of
-             indentation and text; `unread` are sentences about what could not be read.
+    `version` changes with the image, so that a browser loads it again; `lines` are pairs of indentation and
+    text; `unread` are sentences about what could not be read.
     """
 
     svg: str

@@ -30,8 +30,8 @@ _GUID = re.compile(
 class PageContext:
     """What every page needs: where it is, whose data it shows, and its language.
 
-    Shapes:  `run` identifies the run of the process, whose numbers the lines have; `has_sign_in` is whether a
-             session begins with a sign-in instead of a link.
+    `run` identifies the run of the process, whose numbers the lines have; `has_sign_in` is whether a session
+    begins with a sign-in instead of a link.
     """
 
     base: str
@@ -121,7 +121,7 @@ _environment.filters["annotate"] = annotate
 def render(context: PageContext, view: str, path: str, **values: Any) -> bytes:
     """Render a page of a view.
 
-    Shapes:  `names` are the names of GUIDs; `pod` is NAMESPACE/NAME if only its exchanges are shown.
+    `names` are the names of GUIDs; `pod` is NAMESPACE/NAME if only its exchanges are shown.
     """
     template = values.pop("template", view)
     text = _environment.get_template(f"{template}.html").render(

@@ -55,7 +55,7 @@ class PasswordAccess:
 
         A sign-out, a changed password and a deleted user end a session within seconds, on every replica.
 
-        Errors:  DatabaseFailed.
+        Raises DatabaseFailed.
         """
         session = read_cookie(scope, COOKIE, _COOKIE_CHARS)
         if not session:
@@ -109,10 +109,7 @@ class PasswordAccess:
         return self._form(scope, 401)
 
     async def sign_out(self, scope: Scope) -> Response:
-        """End the session of a request.
-
-        Errors:  DatabaseFailed.
-        """
+        """End the session of a request. Raises DatabaseFailed."""
         session = read_cookie(scope, COOKIE, _COOKIE_CHARS)
         await self._sessions.end(session)
         self._checked.pop(_hash(session), None)

@@ -21,12 +21,11 @@ _VARIABLES = (
 class PodView:
     """A pod as the console shows it.
 
-    Shapes:  `phase` is as in `kubectl get pods`: the reason of a container that does not run replaces the
-             phase, and `is_failing` is whether this is an error. `verdict` is `mutated`, `missed` (it has the
-             label, but no webhook changed it) or `unlabelled`; `variables` are those of the first container
-             that has the token file; `token` are audience and lifetime of the projected token; `differs`
-             names what a new pod would have. `granted` and `refused` count the exchanges of the pod that the
-             console stores.
+    `phase` is as in `kubectl get pods`: the reason of a container that does not run replaces the phase, and
+    `is_failing` is whether this is an error. `verdict` is `mutated`, `missed` (it has the label, but no
+    webhook changed it) or `unlabelled`; `variables` are those of the first container that has the token file;
+    `token` are audience and lifetime of the projected token; `differs` names what a new pod would have.
+    `granted` and `refused` count the exchanges of the pod that the console stores.
     """
 
     namespace: str

@@ -35,8 +35,8 @@ _Request = tuple[str, HopResult, Account | None]
 class ExchangeTrace:
     """One token exchange: what preceded it for the ServiceAccount, and the requests with its token.
 
-    Shapes:  `number` grows by one with each exchange; `changed` is the revision of the last change. `sidecar`
-             are the requests to the migration sidecar that got its token.
+    `number` grows by one with each exchange; `changed` is the revision of the last change. `sidecar` are the
+    requests to the migration sidecar that got its token.
     """
 
     number: int
@@ -61,7 +61,7 @@ class ExchangeTrace:
 class Refusal:
     """One refused hop.
 
-    Shapes:  `caller` is the exchange whose token the hop used, or the hop itself if the exchange is unknown.
+    `caller` is the exchange whose token the hop used, or the hop itself if the exchange is unknown.
     """
 
     number: int
@@ -134,7 +134,7 @@ class Timeline:
     def newest(self, limit: int, *, after: int = 0, pod: str = "") -> list[ExchangeTrace]:
         """Return the newest exchanges with a greater number than `after`, the newest first.
 
-        Shapes:  `pod` is NAMESPACE/NAME, or empty for all.
+        `pod` is NAMESPACE/NAME, or empty for all.
         """
         every = reversed(self._exchanges.values())
         found = islice((each for each in every if pod in ("", pod_of(each.hop))), limit)
@@ -270,7 +270,7 @@ def _clip_value(value: Any, depth: int = 0) -> Any:
 def claims(exchange: ExchangeTrace) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Yield the claims of the assertion and of the access token, as the token service logged them.
 
-    Shapes:  pairs of a token's kind, `assertion` or `access_token`, and its claims.
+    Pairs of a token's kind, `assertion` or `access_token`, and its claims.
     """
     hop = exchange.hop
     for kind, names in _CLAIMS.items():

@@ -35,9 +35,8 @@ class Sealer:
     def from_file(cls, path: Path, *, make: bool) -> "Sealer":
         """Read the key from a file.
 
-        Shapes:  the file has 32 bytes, raw or in base64. With `make`, a missing file is created; only for a
-                 database that has no sealed values yet.
-        Errors:  InvalidSealingKey.
+        The file has 32 bytes, raw or in base64. With `make`, a missing file is created; only for a database
+        that has no sealed values yet. Raises InvalidSealingKey.
         """
         if make and not path.exists():
             files.create_private_folder(path.parent)
@@ -56,10 +55,7 @@ class Sealer:
         return nonce + self._cipher.encrypt(nonce, value, context.encode())
 
     def open(self, sealed: bytes, context: str) -> bytes:
-        """Decrypt a value that was sealed for this context.
-
-        Errors:  InvalidSealingKey.
-        """
+        """Decrypt a value that was sealed for this context. Raises InvalidSealingKey."""
         nonce, body = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
         try:
             return self._cipher.decrypt(nonce, body, context.encode())
@@ -68,10 +64,7 @@ class Sealer:
 
 
 def decode_sealing_key(data: bytes, name: str) -> bytes:
-    """Decode a sealing key from raw bytes or base64.
-
-    Errors:  InvalidSealingKey.
-    """
+    """Decode a sealing key from raw bytes or base64. Raises InvalidSealingKey."""
     if len(data) == KEY_BYTES:
         return data
     try:

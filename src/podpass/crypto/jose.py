@@ -76,7 +76,7 @@ class BadKey(Error):
 class UnverifiedToken:
     """A parsed token whose signature and claims are not verified yet.
 
-    Shapes:  `header` and `claims` are JSON objects with unique members.
+    `header` and `claims` are JSON objects with unique members.
     """
 
     header: Mapping[str, Any]
@@ -199,8 +199,8 @@ def _parse_header(text: str) -> Mapping[str, Any]:
 def parse(token: str, *, padded: bool = False) -> UnverifiedToken:
     """Parse a compact JWS without verifying it.
 
-    Shapes:  with `padded`, each part has the padding of base64, which RFC 7515 omits.
-    Errors:  MalformedToken, which names the part that is not valid and never contains the token.
+    With `padded`, each part has the padding of base64, which RFC 7515 omits. Raises MalformedToken, which
+    names the part that is not valid and never contains the token.
     """
     if len(token) > MAX_TOKEN_BYTES:
         raise MalformedToken(f"longer than {MAX_TOKEN_BYTES} bytes")
@@ -228,10 +228,7 @@ def parse(token: str, *, padded: bool = False) -> UnverifiedToken:
 
 
 def verify(token: UnverifiedToken, key: PublicKey) -> None:
-    """Verify the signature with a key that may be used with the token's algorithm.
-
-    Errors:  BadSignature.
-    """
+    """Verify the signature with a key that may be used with the token's algorithm. Raises BadSignature."""
     alg = token.alg
     # Without this check a public key could be used as an HMAC secret.
     if alg not in key.algs:
@@ -280,7 +277,7 @@ def rsa_jwk(key: rsa.RSAPublicKey, kid: str, **more: object) -> dict[str, object
 def load_jwks(document: Mapping[str, Any]) -> Sequence[PublicKey]:
     """Load the signing keys of a JWKS; skip keys of other types, uses or sizes.
 
-    Errors:  BadKey if the document is not a JWKS.
+    Raises BadKey if the document is not a JWKS.
     """
     entries = document.get("keys")
     if not isinstance(entries, list):
@@ -298,7 +295,7 @@ def load_jwks(document: Mapping[str, Any]) -> Sequence[PublicKey]:
 def load_jwk(jwk: Mapping[str, Any]) -> PublicKey:
     """Load one public key.
 
-    Errors:  BadKey if it is not for signatures, of another type, too small, too large or not on its curve.
+    Raises BadKey if it is not for signatures, of another type, too small, too large or not on its curve.
     """
     operations = jwk.get("key_ops", ["verify"])
     if jwk.get("use", "sig") != "sig" or not isinstance(operations, list):
@@ -346,7 +343,7 @@ def _load_rsa(jwk: Mapping[str, Any]) -> rsa.RSAPublicKey:
 def check_rsa_numbers(n: int, e: int) -> None:
     """Check the modulus and the exponent of a public RSA key that a caller or an issuer chose.
 
-    Errors:  BadKey.
+    Raises BadKey.
     """
     # Without the upper bounds, a hostile issuer could make each verification take milliseconds.
     if not MIN_RSA_BITS <= n.bit_length() <= MAX_RSA_BITS:
@@ -382,10 +379,7 @@ def private_key_pem(key: rsa.RSAPrivateKey) -> bytes:
 
 
 def load_private_pem(pem: bytes) -> rsa.RSAPrivateKey:
-    """Load an RSA private key.
-
-    Errors:  BadKey for any other text.
-    """
+    """Load an RSA private key. Raises BadKey for any other text."""
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError) as exc:

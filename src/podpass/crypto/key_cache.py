@@ -38,11 +38,10 @@ class NoUsableKeys(Error):
 class KeyCachePolicy:
     """The times of a key cache.
 
-    Shapes:  `retry_seconds` doubles with each failure in a row, up to `max_retry_factor` times;
-             `refetch_seconds` is the interval for unknown key IDs, `failed_refetch_seconds` the same after a
-             failed fetch. With `retries_in_background`, a request that has usable keys does not wait for an
-             issuer that failed recently.
-    Units:   seconds; ages count from the last successful fetch.
+    `retry_seconds` doubles with each failure in a row, up to `max_retry_factor` times; `refetch_seconds` is
+    the interval for unknown key IDs, `failed_refetch_seconds` the same after a failed fetch. With
+    `retries_in_background`, a request that has usable keys does not wait for an issuer that failed recently.
+    Units: seconds; ages count from the last successful fetch.
     """
 
     refresh_seconds: float
@@ -58,7 +57,7 @@ class KeyCachePolicy:
 class KeyCache:
     """The keys of one issuer.
 
-    Shapes:  `on_stored` is called after each successful fetch with the change of the number of keys.
+    `on_stored` is called after each successful fetch with the change of the number of keys.
     """
 
     def __init__(
@@ -81,10 +80,7 @@ class KeyCache:
         self._fetching: asyncio.Task[None] | None = None
 
     async def find(self, key_id: str) -> Sequence[PublicKey]:
-        """Return the keys published under a key ID; empty if there is none.
-
-        Errors:  NoUsableKeys.
-        """
+        """Return the keys published under a key ID; empty if there is none. Raises NoUsableKeys."""
         age = self._age(self._fetched)
         if self._keys is None or age >= self._policy.refresh_seconds:
             fetching = self._start_fetch(self._retry_delay())

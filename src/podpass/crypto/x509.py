@@ -55,7 +55,7 @@ def subject_key_id(key: PrivateKey) -> Extension:
 def basic_constraints(*, ca: bool, path_length: int = 0) -> Extension:
     """Return the extension that marks a CA or a leaf certificate.
 
-    Shapes:  `path_length` is the number of CAs below the CA; by default it may sign leaf certificates only.
+    `path_length` is the number of CAs below the CA; by default it may sign leaf certificates only.
     """
     return x509.BasicConstraints(ca=ca, path_length=path_length if ca else None), True
 

@@ -45,8 +45,8 @@ def decode_text(stored: bytes) -> str | InvalidUtf8:
 class Text(TypeDecorator[str]):
     """A text column that is compared and ordered by bytes, independent of the locale of the database.
 
-    Errors:  UnstorableValue for a NUL character: PostgreSQL does not store it, and the sqlite3 tool stops at
-             it; CorruptTextError.
+    Raises UnstorableValue for a NUL character: PostgreSQL does not store it, and the sqlite3 tool stops at
+    it; CorruptTextError.
     """
 
     impl = String

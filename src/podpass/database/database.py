@@ -32,10 +32,10 @@ class Database:
     A step is a plain function of a connection. On SQLite it runs in the event loop, on PostgreSQL in a
     thread. So it uses only its arguments, and never calls the server's own code.
 
-    Shapes:  `sqlite:////absolute/path` or `postgresql://user:password@host/database`. `connections` bounds
-             the connections for steps to PostgreSQL; there are three more, two for single statements and one
-             for notifications. With `make`, a missing file is created. `patience` is the longest wait for a
-             connection or a lock, in seconds.
+    `sqlite:////absolute/path` or `postgresql://user:password@host/database`. `connections` bounds the
+    connections for steps to PostgreSQL; there are three more, two for single statements and one for
+    notifications. With `make`, a missing file is created. `patience` is the longest wait for a connection or
+    a lock, in seconds.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Database:
     async def open(self) -> None:
         """Connect, and start to receive notifications about changes by other processes.
 
-        Errors:  DatabaseUnusable.
+        Raises DatabaseUnusable.
         """
         try:
             await self._backend.open()
@@ -85,7 +85,7 @@ class Database:
     async def prepare(self, schema: MetaData, chain: MigrationChain) -> None:
         """Create the tables of a store, or upgrade them.
 
-        Errors:  DatabaseUnusable, for tables of a later podpass too.
+        Raises DatabaseUnusable, for tables of a later podpass too.
         """
         try:
             # At most starts the tables are already current; this read does not wait for a writer.
@@ -99,10 +99,7 @@ class Database:
             raise self._to_unusable_error(exc) from exc
 
     async def ping(self) -> None:
-        """Check that the database is available and its tables can be read.
-
-        Errors:  DatabaseFailed.
-        """
+        """Check that the database is available and its tables can be read. Raises DatabaseFailed."""
         await self._backend.ping()
 
     async def read(
@@ -114,16 +111,15 @@ class Database:
     ) -> Result:
         """Run a step that reads: all its statements see one state of the database.
 
-        Shapes:  the step may run twice, after a lost connection or invalid UTF-8; `once` prevents that, for a
-                 step with side effects elsewhere.
-        Errors:  DatabaseFailed, those of the step.
+        The step may run twice, after a lost connection or invalid UTF-8; `once` prevents that, for a step
+        with side effects elsewhere. Raises DatabaseFailed, those of the step.
         """
         return await self._backend.read(step, seconds, once=once)
 
     async def fetch(self, statement: PreparedStatement, values: Values) -> list[Any]:
         """Return the rows of one prepared statement: the fast path for queries of every token request.
 
-        Errors:  DatabaseFailed.
+        Raises DatabaseFailed.
         """
         return await self._backend.fetch(statement, values)
 
@@ -139,11 +135,10 @@ class Database:
         Writers of all processes run one at a time: the values that a step reads stay current until it
         commits. A step that raises changes nothing.
 
-        Shapes:  subscribers of `topics`, here and in every other process, are notified after the commit; the
-                 iterable is read when the step is done. `seconds` bounds wait and run time, for a step that
-                 may take longer than a request can wait.
-        Errors:  DatabaseFailed; DatabaseUncertain when it is unknown whether the commit succeeded; those of
-                 the step; IntegrityError for a duplicate.
+        Subscribers of `topics`, here and in every other process, are notified after the commit; the iterable
+        is read when the step is done. `seconds` bounds wait and run time, for a step that may take longer
+        than a request can wait. Raises DatabaseFailed; DatabaseUncertain when it is unknown whether the
+        commit succeeded; those of the step; IntegrityError for a duplicate.
         """
         return await self._backend.write(step, topics, seconds)
 

@@ -88,8 +88,8 @@ _HOST = re.compile(r"(?P<host>[^\[\]:]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<por
 def parse_url(url: str) -> URL:
     """Parse a database URL.
 
-    Errors:  DatabaseUnusable for an invalid URL or another kind of database; the error shows no part of the
-             URL.
+    Raises DatabaseUnusable for an invalid URL or another kind of database; the error shows no part of the
+    URL.
     """
     try:
         # A URL that is read from a file ends with a line break.
@@ -108,7 +108,7 @@ def parse_url(url: str) -> URL:
 def _parse_hosts(text: str) -> URL | None:
     """Parse a PostgreSQL URL with several hosts; return None for every other URL.
 
-    Errors:  ValueError for a list that has an invalid host.
+    Raises ValueError for a list that has an invalid host.
     """
     if (parts := _HOSTS.fullmatch(text)) is None:
         return None
@@ -150,7 +150,7 @@ def create_sqlite_engine(url: URL, *, make: bool) -> Engine:
 
     `PRAGMA data_version` on it changes with commits of other processes, never with those of this one.
 
-    Errors:  OSError, for a file that does not exist if `make` is false; DatabaseUnusable for an old SQLite.
+    Raises OSError, for a file that does not exist if `make` is false; DatabaseUnusable for an old SQLite.
     """
     assert url.database
     if sqlite3.sqlite_version_info < _MIN_SQLITE:
@@ -184,7 +184,7 @@ def _read_only(path: str) -> URL:
 def create_postgres_engine(url: URL, connections: int, used: set[Any]) -> Engine:
     """Create the engine of a PostgreSQL server, with a bounded number of connections.
 
-    Shapes:  `used` always holds the driver's connections that are in use.
+    `used` always holds the driver's connections that are in use.
     """
     created = create_engine(
         url,
@@ -263,7 +263,7 @@ def _on_postgres_begin(connection: Connection) -> None:
 def adapt_to_pooler(connection: Any, row: Sequence[Any] | None) -> bool:
     """Return whether a connection is to a pooler; for a pooler, disable prepared statements.
 
-    Shapes:  `row` is the result of SESSION. A pooler gives its clients process IDs of its own.
+    `row` is the result of SESSION. A pooler gives its clients process IDs of its own.
     """
     assert row is not None
     is_pooled = bool(row[0] != connection.info.backend_pid)

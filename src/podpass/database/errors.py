@@ -51,8 +51,8 @@ class DatabaseUnusable(Error):
 class DatabaseFailed(Error):
     """The database failed: a full, read-only or corrupt disk, or a missing permission.
 
-    Shapes:  `message` is one sentence without file names, safe to send to a caller; `cause` in the facts is
-             the database's own message. `retry_seconds` is None if a retry does not help.
+    `message` is one sentence without file names, safe to send to a caller; `cause` in the facts is the
+    database's own message. `retry_seconds` is None if a retry does not help.
     """
 
     code = "database_failed"
@@ -116,7 +116,7 @@ class CorruptTextError(DatabaseFailed, DontWrapMixin):
 def translate_driver_errors() -> Iterator[None]:
     """Convert errors of the database engine into errors of this module; others pass unchanged.
 
-    Errors:  DatabaseFailed, UnstorableValue.
+    Raises DatabaseFailed, UnstorableValue.
     """
     try:
         yield

@@ -21,8 +21,8 @@ from podpass.database.errors import DatabaseUnusable
 class MigrationChain:
     """The revisions of one store's tables.
 
-    Shapes:  `name` identifies the store in a database; the modules of `package` are Alembic migrations with
-             revisions of four digits; `head` is the revision that the store's metadata describes.
+    `name` identifies the store in a database; the modules of `package` are Alembic migrations with revisions
+    of four digits; `head` is the revision that the store's metadata describes.
     """
 
     name: str
@@ -42,10 +42,7 @@ def is_current(connection: Connection, chain: MigrationChain) -> bool:
 
 
 def current_revision(connection: Connection, chain: MigrationChain) -> str | None:
-    """Return the revision of a store's tables; None if the store has no tables.
-
-    Errors:  DatabaseUnusable.
-    """
+    """Return the revision of a store's tables; None if the store has no tables. Raises DatabaseUnusable."""
     if not inspect(connection).has_table(chain.stamp.name):
         return None
     revision = connection.execute(select(chain.stamp)).scalar_one_or_none()
@@ -60,7 +57,7 @@ def current_revision(connection: Connection, chain: MigrationChain) -> str | Non
 def prepare(connection: Connection, schema: MetaData, chain: MigrationChain) -> None:
     """Create a store's tables, or upgrade them to the head revision.
 
-    Errors:  DatabaseUnusable, with nothing changed, for tables of a newer podpass or of another program.
+    Raises DatabaseUnusable, with nothing changed, for tables of a newer podpass or of another program.
     """
     found = current_revision(connection, chain)
     if found is None:
@@ -94,7 +91,7 @@ def upgrade(connection: Connection, chain: MigrationChain, found: str | None, ta
 def list_scripts(chain: MigrationChain, found: str | None, target: str) -> Iterable[ModuleType]:
     """List the migrations after `found` up to `target`, in the order in which they run.
 
-    Errors:  DatabaseUnusable for a revision that the chain does not have.
+    Raises DatabaseUnusable for a revision that the chain does not have.
     """
     from alembic.script import ScriptDirectory
     from alembic.script.revision import RevisionError

@@ -9,8 +9,7 @@ OnChange = Callable[[], None]
 class ChangeNotifier:
     """Calls subscribers when data that they may have cached has changed.
 
-    Shapes:  while `is_connected` is false, changes of other processes are not noticed, so nothing may be
-             cached.
+    While `is_connected` is false, changes of other processes are not noticed, so nothing may be cached.
     """
 
     def __init__(self) -> None:

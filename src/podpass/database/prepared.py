@@ -14,7 +14,7 @@ Values = Mapping[str, object]
 class PreparedStatement:
     """One statement with named parameters, which reads one state of the database.
 
-    Shapes:  values are those of the driver: SQLite returns 0 and 1 for booleans.
+    Values are those of the driver: SQLite returns 0 and 1 for booleans.
     """
 
     def __init__(self, query: ClauseElement) -> None:

@@ -38,8 +38,7 @@ class CorruptRowError(DatabaseFailed):
 def decoding_row(table: str, key: str, hint: str | None = None) -> Iterator[None]:
     """Convert an error that decoding raises into one that names the row's table and key.
 
-    Shapes:  `hint` replaces the default hint, for rows that must not be deleted.
-    Errors:  CorruptRowError.
+    `hint` replaces the default hint, for rows that must not be deleted. Raises CorruptRowError.
     """
     try:
         yield
@@ -60,8 +59,8 @@ def corrupt_row(table: str, key: str, exc: Exception, hint: str | None = None) -
 class RowCheck:
     """Checks the values of rows beyond the types of their columns.
 
-    Shapes:  one column for each value of a row, in order; None for a value that belongs to no column. It
-             accepts rows of a `PreparedStatement` too, in which SQLite's flags are integers.
+    One column for each value of a row, in order; None for a value that belongs to no column. It accepts rows
+    of a `PreparedStatement` too, in which SQLite's flags are integers.
     """
 
     def __init__(self, columns: Iterable[Any]) -> None:
@@ -80,7 +79,7 @@ class RowCheck:
     def check(self, row: Sequence[Any]) -> None:
         """Check one row.
 
-        Errors:  ValueError, which names the column. `decoding_row` adds the table and the key.
+        Raises ValueError, which names the column. `decoding_row` adds the table and the key.
         """
         kinds = [*map(type, row)]
         if InvalidUtf8 in kinds:
@@ -115,9 +114,9 @@ def row_decoder(
 ]:
     """Create a decorator that validates a row before a function builds a model from it.
 
-    Shapes:  `source` is the table or query that the rows come from; `key` names a row in errors; `table` is
-             required for a query.
-    Errors:  the decoder raises CorruptRowError, for every exception that the function raises for a value.
+    `source` is the table or query that the rows come from; `key` names a row in errors; `table` is required
+    for a query. The decoder raises CorruptRowError, for every exception that the function raises for a
+    value.
     """
     columns = source.columns if isinstance(source, Table) else source.selected_columns
     check = RowCheck(columns)

@@ -51,7 +51,7 @@ class SqliteBackend:
     async def open(self) -> None:
         """Open the file, and create it if it does not exist and may be created.
 
-        Errors:  DatabaseFailed, DatabaseUnusable, OSError.
+        Raises DatabaseFailed, DatabaseUnusable, OSError.
         """
         self._engine = engine.create_sqlite_engine(self._url, make=self._make)
         await self._retry_while_busy(self._connect)
@@ -121,7 +121,7 @@ class SqliteBackend:
     async def ping(self) -> None:
         """Check that the opened file still exists and a row of each table can be read.
 
-        Errors:  DatabaseFailed.
+        Raises DatabaseFailed.
         """
         self._check_file()
         await self._retry_while_busy(self._read_each_table)

@@ -17,9 +17,8 @@ GLOBAL_ADMINISTRATOR = "62e90394-69f5-4237-9190-012177145e10"
 class Caller:
     """The caller, from a validated access token.
 
-    Shapes:  `roles` are application permissions, `scopes` delegated permissions, `wids` a user's directory
-             roles (template ids); `name` and `token_id` (the token's `uti`) are for logs only, never for a
-             decision.
+    `roles` are application permissions, `scopes` delegated permissions, `wids` a user's directory roles
+    (template ids); `name` and `token_id` (the token's `uti`) are for logs only, never for a decision.
     """
 
     object_id: str

@@ -50,10 +50,7 @@ def _credential(
 
 
 def check_immutable(old: Identity, new: Identity) -> None:
-    """Reject changes of immutable attributes.
-
-    Errors:  Conflict.
-    """
+    """Reject changes of immutable attributes. Raises Conflict."""
     # An empty location can still be set.
     changed = [
         field

@@ -9,9 +9,8 @@ _GRAPH_PATHS = ("v1.0", "beta", "oidc")
 def create_app(manager: App, graph: App, portal: App | None = None) -> App:
     """Create the application that routes each request to its API.
 
-    Shapes:  under other host names, such as `localhost`, paths below /v1.0, /beta and /oidc belong to
-             Graph. Resource Manager has no such paths. Without `portal`, its host name belongs to Resource
-             Manager.
+    Under other host names, such as `localhost`, paths below /v1.0, /beta and /oidc belong to Graph. Resource
+    Manager has no such paths. Without `portal`, its host name belongs to Resource Manager.
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -37,7 +37,7 @@ class Tenant:
 class FederatedCredential:
     """Trust in the tokens of one issuer with one subject.
 
-    Shapes:  issuer, subject and the single audience are stored unchanged, byte by byte.
+    Issuer, subject and the single audience are stored unchanged, byte by byte.
     """
 
     name: str
@@ -53,8 +53,7 @@ class FederatedCredential:
 class PasswordCredential:
     """A client secret of an application. Only its digest is stored.
 
-    Shapes:  `digest` is the SHA-256 of the secret, which podpass generates at random; `hint` is its
-             beginning.
+    `digest` is the SHA-256 of the secret, which podpass generates at random; `hint` is its beginning.
     """
 
     key_id: str
@@ -69,7 +68,7 @@ class PasswordCredential:
 class KeyCredential:
     """A certificate that an application signs client assertions with.
 
-    Shapes:  `certificate` is DER; `thumbprint` its SHA-1 in base64url, as in the `x5t` header of a token.
+    `certificate` is DER; `thumbprint` its SHA-1 in base64url, as in the `x5t` header of a token.
     """
 
     key_id: str
@@ -84,11 +83,10 @@ class KeyCredential:
 class Identity:
     """A user-assigned managed identity, or an application with or without a service principal.
 
-    Shapes:  `object_id` is the service principal's (`oid` and `sub` of its tokens; role assignments name it),
-             `application_id` the application's own in Graph, None for a managed identity; `resource_id` the
-             ARM id of a managed identity (`xms_mirid`), None for an application. `document` has further
-             members of the application, or of the managed identity in ARM; `principal` has those of the
-             service principal.
+    `object_id` is the service principal's (`oid` and `sub` of its tokens; role assignments name it),
+    `application_id` the application's own in Graph, None for a managed identity; `resource_id` the ARM id of
+    a managed identity (`xms_mirid`), None for an application. `document` has further members of the
+    application, or of the managed identity in ARM; `principal` has those of the service principal.
     """
 
     tenant_id: str
@@ -151,7 +149,7 @@ class VaultAccess(StrEnum):
 class AccessPolicy:
     """The permissions of one principal on the secrets of a vault: `get`, `list` and so on, in lower case.
 
-    Shapes:  `document` holds the permissions on keys, certificates and storage, which are stored only.
+    `document` holds the permissions on keys, certificates and storage, which are stored only.
     """
 
     object_id: str
@@ -165,8 +163,7 @@ class AccessPolicy:
 class Vault:
     """A key vault; `name` is the first label of its host name, lower case.
 
-    Shapes:  `uid` identifies its secrets, so that a vault never has the secrets of a purged vault of its
-             name.
+    `uid` identifies its secrets, so that a vault never has the secrets of a purged vault of its name.
     """
 
     name: str
@@ -210,8 +207,8 @@ class Cluster:
 class OtherResource:
     """A resource that needs no table of its own, such as a storage account or a DNS zone.
 
-    Shapes:  `type` is its namespace and type; `document` has its `kind`, `sku` and `properties`, which are
-             stored only.
+    `type` is its namespace and type; `document` has its `kind`, `sku` and `properties`, which are stored
+    only.
     """
 
     resource_id: str
@@ -227,10 +224,9 @@ class OtherResource:
 class DnsRecordSet:
     """The records of one type and name in a DNS zone.
 
-    Shapes:  `zone_id` is the resource id of the zone; `type` is in upper case; `name` is relative to the
-             zone, `@` for the zone itself; each record has the fields of its type: one text, and for TXT one
-             or more strings.
-    Units:   `ttl` is in seconds.
+    `zone_id` is the resource id of the zone; `type` is in upper case; `name` is relative to the zone, `@` for
+    the zone itself; each record has the fields of its type: one text, and for TXT one or more strings. Units:
+    `ttl` is in seconds.
     """
 
     zone_id: str
@@ -245,7 +241,7 @@ class DnsRecordSet:
 class DnsLookup:
     """What a DNS zone has for a host name.
 
-    Shapes:  `zone` is the name of the zone; `exists` is whether it has the host name, or a name below it.
+    `zone` is the name of the zone; `exists` is whether it has the host name, or a name below it.
     """
 
     zone: str
@@ -267,8 +263,8 @@ class Linker:
 class RoleDefinition:
     """The permissions of a role; in a pattern, `*` matches any text.
 
-    Shapes:  the role can be assigned at `scopes`, `/` for built-in roles; `assigns` holds the ids of the only
-             roles that a holder may assign, None for all roles.
+    The role can be assigned at `scopes`, `/` for built-in roles; `assigns` holds the ids of the only roles
+    that a holder may assign, None for all roles.
     """
 
     id: str
@@ -288,8 +284,7 @@ class RoleDefinition:
 class RoleAssignment:
     """A role of a principal (object id) at a scope (lower-case ARM id).
 
-    Shapes:  `name` is a GUID, which the store generates if it is empty; `role` is the id of a role
-             definition.
+    `name` is a GUID, which the store generates if it is empty; `role` is the id of a role definition.
     """
 
     scope: str
@@ -318,9 +313,9 @@ class AppRoleAssignment:
 class PermissionGrant:
     """The consent that lets a client use delegated permissions of a resource for one user or for all users.
 
-    Shapes:  `tenant_id` is that of the users; `client_id` and `resource_id` are object ids of service
-             principals; `principal_id` is the user's id, empty for all users; `scope` has the names of the
-             permissions, separated by blanks.
+    `tenant_id` is that of the users; `client_id` and `resource_id` are object ids of service principals;
+    `principal_id` is the user's id, empty for all users; `scope` has the names of the permissions, separated
+    by blanks.
     """
 
     id: str
@@ -336,8 +331,8 @@ class PermissionGrant:
 class AuditEntry:
     """One change of the directory: actor, action, target and time.
 
-    Shapes:  `details` of a role assignment are `role` (id of the role definition) and `principal` (object
-             id), because a deleted assignment can no longer be read.
+    `details` of a role assignment are `role` (id of the role definition) and `principal` (object id), because
+    a deleted assignment can no longer be read.
     """
 
     time: float
@@ -354,8 +349,7 @@ class AuditEntry:
 class ResourcePrincipal:
     """A resource that an access token can be requested for.
 
-    Shapes:  `uris` without a trailing slash; with `token_version` 1 the `aud` is the requested URI, with 2
-             `app_id`.
+    `uris` without a trailing slash; with `token_version` 1 the `aud` is the requested URI, with 2 `app_id`.
     """
 
     app_id: str

@@ -38,19 +38,13 @@ class Fault:
 
 
 def check_guid(field: str, value: str) -> None:
-    """Reject a value that is not a GUID in lower case.
-
-    Errors:  InvalidValue.
-    """
+    """Reject a value that is not a GUID in lower case. Raises InvalidValue."""
     if not is_lower_guid(value):
         raise InvalidValue(f"{field} {value!r}: want a GUID in lower case", field=field)
 
 
 def check_domain(domain: str) -> None:
-    """Reject a value that is not a domain name in lower case.
-
-    Errors:  InvalidValue.
-    """
+    """Reject a value that is not a domain name in lower case. Raises InvalidValue."""
     if not _DOMAIN.fullmatch(domain) or is_lower_guid(domain):
         raise InvalidValue(f"domain {domain!r}: want a host name in lower case", field="domains")
 
@@ -170,10 +164,7 @@ def tags_fault(tags: Mapping[str, str]) -> Fault | None:
 
 
 def raise_fault(*faults: Fault | None) -> None:
-    """Raise the first fault that is not None.
-
-    Errors:  InvalidValue.
-    """
+    """Raise the first fault that is not None. Raises InvalidValue."""
     for fault in faults:
         if fault is not None:
             raise InvalidValue(fault.message, field=fault.field)

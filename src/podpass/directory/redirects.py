@@ -22,7 +22,7 @@ _BROWSER_SCHEMES = frozenset(
 def redirect_fault(platform: str, uri: str) -> str | None:
     """Return the requirement that a redirect URI does not meet, or None if the URI is valid.
 
-    Shapes:  `platform` is `web`, `spa` or `publicClient`. A public client may use a custom scheme.
+    `platform` is `web`, `spa` or `publicClient`. A public client may use a custom scheme.
     """
     try:
         parts = urlsplit(uri)

@@ -41,7 +41,7 @@ def group_of(resource_id: str) -> tuple[str, str] | None:
 def covers(scope: str, resource_id: str) -> bool:
     """Return whether a role at `scope` applies to a resource: the resource is at the scope or below it.
 
-    Shapes:  compared without case, by whole segments: `/vaults/a` does not cover `/vaults/ab`.
+    Compared without case, by whole segments: `/vaults/a` does not cover `/vaults/ab`.
     """
     scope, resource_id = scope.lower().rstrip("/"), resource_id.lower().rstrip("/")
     return resource_id == scope or resource_id.startswith(scope + "/")

@@ -76,7 +76,7 @@ def resources_of_cloud(cloud: Cloud) -> tuple[ResourcePrincipal, ...]:
 def audiences(app_id: str, extra: Iterable[str] = ()) -> frozenset[str]:
     """Return every valid `aud` of a token for a built-in resource.
 
-    Shapes:  `extra` are further URIs of the resource, without a trailing slash.
+    `extra` are further URIs of the resource, without a trailing slash.
     """
     uris = [uri for one in BUILT_IN if one.app_id == app_id for uri in one.uris] + [*extra]
     return frozenset([*uris, *(f"{uri}/" for uri in uris), app_id])

@@ -66,10 +66,7 @@ _FOR_SECRETS = (
 
 
 def find_role(name_or_id: str) -> RoleDefinition:
-    """Return a built-in role by name or id.
-
-    Errors:  UsageError, with similar names.
-    """
+    """Return a built-in role by name or id. Raises UsageError, with similar names."""
     key = name_or_id.lower()
     role = BY_ID.get(key) or BY_NAME.get(key)
     if role is None:

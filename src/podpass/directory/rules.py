@@ -75,7 +75,7 @@ def check_credential(
 ) -> None:
     """Reject a federated credential that breaks a rule for identities of this kind.
 
-    Errors:  InvalidCredential, with all `faults`.
+    Raises InvalidCredential, with all `faults`.
     """
     if faults := credential_faults(credential, kind):
         raise InvalidCredential(
@@ -89,7 +89,7 @@ def check_credential(
 def check_together(credentials: Sequence[FederatedCredential]) -> None:
     """Reject credentials that one identity cannot have together.
 
-    Errors:  TooManyCredentials; TrustNotUnique; Conflict for a duplicate name.
+    Raises TooManyCredentials; TrustNotUnique; Conflict for a duplicate name.
     """
     if len(credentials) > MAX_CREDENTIALS:
         raise TooManyCredentials(
@@ -135,7 +135,7 @@ def put_credential(
 def check_identity(identity: Identity) -> None:
     """Reject an identity with invalid ids, names, URIs or secrets.
 
-    Errors:  InvalidValue, TooMany; those of its credentials.
+    Raises InvalidValue, TooMany; those of its credentials.
     """
     for field in ("tenant_id", "client_id", "object_id"):
         check_guid(field, getattr(identity, field))
@@ -182,10 +182,7 @@ def _check_application(identity: Identity) -> None:
 
 
 def check_uris(uris: Sequence[str]) -> None:
-    """Reject invalid identifier URIs of an application.
-
-    Errors:  InvalidValue, TooMany.
-    """
+    """Reject invalid identifier URIs of an application. Raises InvalidValue, TooMany."""
     if len(uris) > MAX_URIS:
         message = f"an application has at most {MAX_URIS} identifier URIs"
         raise TooMany(message, field="identifier_uris", limit=MAX_URIS)

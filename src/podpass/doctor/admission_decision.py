@@ -24,8 +24,8 @@ _IGNORED = ("endpoint_not_served", "authority_set")
 class AdmissionDecision:
     """The result of the webhook's rules for one pod.
 
-    Shapes:  `warnings` maps the code of each warning to its texts; `refusal` is the error of a pod that no
-             webhook admits.
+    `warnings` maps the code of each warning to its texts; `refusal` is the error of a pod that no webhook
+    admits.
     """
 
     refusal: PodRefused | None = None
@@ -41,7 +41,7 @@ def decide(
 ) -> AdmissionDecision:
     """Apply the webhook's rules to a pod without injection, and to the annotations of its account.
 
-    Shapes:  `injected` is the pod after admission; it shows the defaults of the webhook.
+    `injected` is the pod after admission; it shows the defaults of the webhook.
     """
     account = ServiceAccount(
         namespace=namespace, name=account_name, annotations=filter_annotations(annotations)

@@ -20,10 +20,10 @@ class Facts:
 class DoctorCheck:
     """One row of the table of checks.
 
-    Shapes:  `id` is stable, in words with hyphens; `meaning` is the sentence of the docs, what must hold.
-             `run` returns None if it holds or does not apply. It reads facts with `known`, so that a check
-             whose facts are unread is reported as not checked; with `optional`, the exit code stays 0 then.
-             `is_symptom` if it finds a consequence: every finding that can be its cause comes first.
+    `id` is stable, in words with hyphens; `meaning` is the sentence of the docs, what must hold. `run`
+    returns None if it holds or does not apply. It reads facts with `known`, so that a check whose facts are
+    unread is reported as not checked; with `optional`, the exit code stays 0 then. `is_symptom` if it finds a
+    consequence: every finding that can be its cause comes first.
     """
 
     id: str

@@ -84,7 +84,7 @@ def _is_present_identity_right(facts: Facts) -> bool:
 def _find_wrong_next_id(facts: Facts) -> str | None:
     """Return why the next client id of a pod gives it no token; None if it does, or is the present one.
 
-    Errors:  FactUnread.
+    Raises FactUnread.
     """
     client_id = find_next_client_id(facts.cluster)
     if client_id is None:
@@ -123,7 +123,7 @@ def _describe_unknown(facts: Facts, following: NamedIdentity) -> str:
 def _read_tenant(facts: Facts) -> str:
     """Return the tenant in which no identity has the client id.
 
-    Errors:  FactUnread if the workload uses another one.
+    Raises FactUnread if the workload uses another one.
     """
     cloud = facts.cloud
     if not cloud.is_only_directory and not is_same_directory(facts):

@@ -50,8 +50,8 @@ _NO_TENANT = Unread("the tenant of the workload is not known")
 class CloudAccount:
     """A signed-in account that reads the directory and the subscription.
 
-    Shapes:  `is_instance` is true for the administrator of a local instance; `login_hosts` are further names
-             of its token service.
+    `is_instance` is true for the administrator of a local instance; `login_hosts` are further names of its
+    token service.
     """
 
     graph: ApiClient
@@ -71,8 +71,8 @@ async def read_cloud_facts(cluster: ClusterFacts) -> CloudFacts:
 class CloudReader:
     """Reads the cloud half for workloads of one cluster.
 
-    Shapes:  `account` is unread if the sign-in failed; the documents of the issuer and of the token service
-             need none. With `cluster`, a token of the ServiceAccount is requested and exchanged.
+    `account` is unread if the sign-in failed; the documents of the issuer and of the token service need none.
+    With `cluster`, a token of the ServiceAccount is requested and exchanged.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class CloudReader:
     def _login(self, cluster: ClusterFacts) -> str | Unread:
         """Return the origin of the workload's token service, if it is that of the chosen cloud.
 
-        Shapes:  the workload names the host; neither a request nor a token goes to any other.
+        The workload names the host; neither a request nor a token goes to any other.
         """
         if not cluster.authority_host:
             return self._endpoints.login

@@ -17,8 +17,8 @@ _NO_SIGN_IN = Unread("no sign-in to the cloud was chosen: pass --auth-method")
 class Document:
     """The response to an anonymous request for one document of the issuer.
 
-    Shapes:  `status` is 0 without a response, then `error` says why. `location` is the target of a redirect.
-             `body` is None if the content is not a JSON object.
+    `status` is 0 without a response, then `error` says why. `location` is the target of a redirect. `body` is
+    None if the content is not a JSON object.
     """
 
     url: str
@@ -33,8 +33,8 @@ class Document:
 class IssuerFacts:
     """The public documents of an issuer, as Entra reads them.
 
-    Shapes:  `private` and `keys_private` say why the host of the issuer or of its keys is not on the
-             internet, empty if it is; such a host is not contacted. `keys` is None without a `jwks_uri`.
+    `private` and `keys_private` say why the host of the issuer or of its keys is not on the internet, empty
+    if it is; such a host is not contacted. `keys` is None without a `jwks_uri`.
     """
 
     issuer: str
@@ -48,9 +48,9 @@ class IssuerFacts:
 class AuthorityFacts:
     """What the token service says about the tenant of the workload, without a sign-in.
 
-    Shapes:  `tenant_id` is that of its issuer, a GUID also for a tenant that is given by domain name; empty
-             if the token service does not know the tenant.
-    Units:   `now` is the clock of the token service, in seconds since 1970; None without one.
+    `tenant_id` is that of its issuer, a GUID also for a tenant that is given by domain name; empty if the
+    token service does not know the tenant. Units: `now` is the clock of the token service, in seconds since
+    1970; None without one.
     """
 
     url: str
@@ -62,11 +62,10 @@ class AuthorityFacts:
 class DirectoryIdentity:
     """The application or managed identity with a client id.
 
-    Shapes:  `principal_id` is empty for an application without a service principal. `application_id` is
-             that of the application, None in a tenant that does not own it, empty for a managed identity.
-             `resource_id` is empty for an application; for a system-assigned identity, it is that of its
-             machine. `owner_tenant` is the tenant of the application. `enabled` is unread if only Resource
-             Manager could be read.
+    `principal_id` is empty for an application without a service principal. `application_id` is that of the
+    application, None in a tenant that does not own it, empty for a managed identity. `resource_id` is empty
+    for an application; for a system-assigned identity, it is that of its machine. `owner_tenant` is the
+    tenant of the application. `enabled` is unread if only Resource Manager could be read.
     """
 
     name: str
@@ -106,7 +105,7 @@ class OtherId:
 class NamedIdentity:
     """What a client id names: an identity with its credentials.
 
-    Shapes:  `identity` is None if no object has the client id; `other` then says what else has it.
+    `identity` is None if no object has the client id; `other` then says what else has it.
     """
 
     client_id: str
@@ -145,11 +144,11 @@ class VaultPolicy:
 class ResourceFacts:
     """The resource that the workload wants to use.
 
-    Shapes:  `exists` is false if the caller's subscription has no such vault, `is_exact` if no other
-             subscription can have it. Of such a vault, `deleted` says that it is soft-deleted, and `similar`
-             are the URLs of vaults with a similar name. `action` is what the workload wants to do, empty for
-             any; with `is_data`, a data action. `uses_roles` is false for a vault with access policies.
-             `roles` are all roles of the identity in the subscription of the resource, and above it.
+    `exists` is false if the caller's subscription has no such vault, `is_exact` if no other subscription can
+    have it. Of such a vault, `deleted` says that it is soft-deleted, and `similar` are the URLs of vaults
+    with a similar name. `action` is what the workload wants to do, empty for any; with `is_data`, a data
+    action. `uses_roles` is false for a vault with access policies. `roles` are all roles of the identity in
+    the subscription of the resource, and above it.
     """
 
     title: str
@@ -174,8 +173,8 @@ class ResourceFacts:
 class ExchangeFacts:
     """The result of one exchange with a token of the ServiceAccount that was requested for it.
 
-    Shapes:  `token` has the parts of that token that may be shown. `status` is that of the token service;
-             `number` is its AADSTS number, 0 without one.
+    `token` has the parts of that token that may be shown. `status` is that of the token service; `number` is
+    its AADSTS number, 0 without one.
     """
 
     token: PodToken
@@ -188,12 +187,12 @@ class ExchangeFacts:
 class CloudFacts:
     """What Entra, Resource Manager and the issuer returned about one workload.
 
-    Shapes:  `cloud` is the name of the signed-in cloud, `login_hosts` are the hosts of its token service,
-             `audience` is the one of its federated credentials. `is_only_directory` is true if there is no
-             other directory, as on a local instance. `identity` is None if no object has the client id;
-             `other_id` then says what else has it. `next` is what the client id names that the pod would get
-             if it were created again, None if it would keep its own. `candidates` are read if no identity has
-             one of these client ids. `resource` is None if none was named.
+    `cloud` is the name of the signed-in cloud, `login_hosts` are the hosts of its token service, `audience`
+    is the one of its federated credentials. `is_only_directory` is true if there is no other directory, as on
+    a local instance. `identity` is None if no object has the client id; `other_id` then says what else has
+    it. `next` is what the client id names that the pod would get if it were created again, None if it would
+    keep its own. `candidates` are read if no identity has one of these client ids. `resource` is None if none
+    was named.
     """
 
     cloud: str = ""

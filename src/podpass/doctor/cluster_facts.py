@@ -52,7 +52,7 @@ _REFUSED_BY_ADMISSION = ("admission webhook", "failed calling webhook", "Validat
 class WorkloadRef:
     """What is diagnosed: a pod, the pod template of a controller, or a ServiceAccount without a pod.
 
-    Shapes:  `controller` is `Deployment/NAME`, and the same for the other kinds of CONTROLLERS.
+    `controller` is `Deployment/NAME`, and the same for the other kinds of CONTROLLERS.
     """
 
     namespace: str
@@ -71,7 +71,7 @@ class ClusterReader:
     async def read_objects(self, workload: WorkloadRef) -> ClusterFacts:
         """Read the objects of a workload, concurrently where one does not depend on another.
 
-        Errors:  KubeUnreachable.
+        Raises KubeUnreachable.
         """
         own, shared = await asyncio.gather(
             self._read_own(workload), self._read_shared(workload.namespace)
@@ -184,7 +184,7 @@ class ClusterReader:
     async def _read(self, path: str, params: Mapping[str, str] | None = None) -> Any:
         """Return a document; None if it does not exist, Unread if the caller may not read it.
 
-        Errors:  KubeUnreachable.
+        Raises KubeUnreachable.
         """
         try:
             if path == _KEYS:

@@ -13,7 +13,7 @@ from podpass.explain.recognition import Recognition
 class Preview:
     """What admission answers to the same pod now, from a dry run.
 
-    Shapes:  `pod` is None if the pod was refused; then `refusal` has the message of the API server.
+    `pod` is None if the pod was refused; then `refusal` has the message of the API server.
     """
 
     pod: Object | None = None
@@ -53,9 +53,9 @@ class ConnectionResult:
 class ContainerFacts:
     """What commands in a container of the pod have printed.
 
-    Shapes:  `token` is None if the file does not exist; `environment` has the variables of Workload ID;
-             `libraries` maps an identity library as `ecosystem:name` to its version.
-    Units:   `clock_offset` is the seconds that the pod's clock is ahead of this machine's.
+    `token` is None if the file does not exist; `environment` has the variables of Workload ID; `libraries`
+    maps an identity library as `ecosystem:name` to its version. Units: `clock_offset` is the seconds that the
+    pod's clock is ahead of this machine's.
     """
 
     name: str
@@ -71,18 +71,17 @@ class ContainerFacts:
 class ClusterFacts:
     """What the API server returned about one workload.
 
-    Shapes:  `namespace`, `account` and `pod` are None if the object does not exist; `pod_name` is empty for
-             a ServiceAccount without a pod, and `pod` is None then. `controller` is `Deployment/NAME` if the
-             workload is a pod template; `pod` is what admission makes of it. `owner` is the workload that
-             creates the pod, such as a Deployment. `registrations` are the configurations of
-             the webhook. `services` has their Services by NAMESPACE/NAME. `certificate` is the webhook's
-             serving certificate (PEM), None if its Secret does not exist. `decision` is the result of the
-             webhook's rules, None without an account. `discovery` and `jwks` are the documents of the API
-             server. `container` is None without a pod. `log` has the known errors in the log of the first
-             container that does not run, None if each runs. `missing` are the Secrets and ConfigMaps that the
-             pod needs and that do not exist, as `Secret NAME`. `authority_container` is the container that
-             sets AZURE_AUTHORITY_HOST itself, empty if only the webhook sets it.
-    Units:   `now` is this machine's clock, in seconds since 1970.
+    `namespace`, `account` and `pod` are None if the object does not exist; `pod_name` is empty for a
+    ServiceAccount without a pod, and `pod` is None then. `controller` is `Deployment/NAME` if the workload is
+    a pod template; `pod` is what admission makes of it. `owner` is the workload that creates the pod, such as
+    a Deployment. `registrations` are the configurations of the webhook. `services` has their Services by
+    NAMESPACE/NAME. `certificate` is the webhook's serving certificate (PEM), None if its Secret does not
+    exist. `decision` is the result of the webhook's rules, None without an account. `discovery` and `jwks`
+    are the documents of the API server. `container` is None without a pod. `log` has the known errors in the
+    log of the first container that does not run, None if each runs. `missing` are the Secrets and ConfigMaps
+    that the pod needs and that do not exist, as `Secret NAME`. `authority_container` is the container that
+    sets AZURE_AUTHORITY_HOST itself, empty if only the webhook sets it. Units: `now` is this machine's clock,
+    in seconds since 1970.
     """
 
     now: float

@@ -18,10 +18,7 @@ def _stopped(facts: Facts) -> tuple[Object, str] | None:
 
 
 def _explain_log(facts: Facts) -> HopExplanation | None:
-    """Return the first known error in the log of the stopped container.
-
-    Errors:  FactUnread.
-    """
+    """Return the first known error in the log of the stopped container. Raises FactUnread."""
     cluster = facts.cluster
     if (found := known(cluster.log)) is None:
         return None

@@ -64,7 +64,7 @@ def find_log(status: Object) -> str:
 def _was_stopped(status: Object, earlier: Object, now: float) -> bool:
     """Return whether a container that runs was stopped and not crashed, as by a restart of its node.
 
-    Shapes:  a failed liveness probe sends the same signal, but again and again.
+    A failed liveness probe sends the same signal, but again and again.
     """
     running = (status.get("state") or {}).get("running") or {}
     if earlier.get("exitCode") != _SIGTERM or not running:

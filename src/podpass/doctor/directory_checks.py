@@ -22,7 +22,7 @@ from podpass.provision.naming import MAX_CREDENTIALS, choose_credential_name
 def is_same_directory(facts: Facts) -> bool:
     """Return whether the workload uses the tenant and the cloud that were read.
 
-    Errors:  FactUnread if the tenant of the account is not known.
+    Raises FactUnread if the tenant of the account is not known.
     """
     cloud, host = facts.cloud, facts.cluster.authority_host
     wanted = facts.cluster.tenant_id.lower()
@@ -38,10 +38,7 @@ def _host(url: str) -> str:
 
 
 def require_identity(facts: Facts) -> DirectoryIdentity:
-    """Return the identity.
-
-    Errors:  FactUnread if it was not read, or does not exist.
-    """
+    """Return the identity. Raises FactUnread if it was not read, or does not exist."""
     found = known(facts.cloud.identity)
     if found is None:
         raise FactUnread("the identity does not exist")
@@ -76,10 +73,7 @@ def _read_credentials(facts: Facts) -> tuple[DirectoryIdentity, Sequence[Credent
 
 
 def read_presented(facts: Facts) -> PresentedToken:
-    """Return what the tokens of the workload present.
-
-    Errors:  FactUnread.
-    """
+    """Return what the tokens of the workload present. Raises FactUnread."""
     token = find_token(facts)
     if token is not None:
         return PresentedToken(issuer=token.issuer, subject=token.subject, audiences=token.audiences)

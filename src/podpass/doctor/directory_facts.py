@@ -49,7 +49,7 @@ class IdentityReader:
     async def find_identity(self, client_id: str) -> DirectoryIdentity | Unread | None:
         """Return the identity with a client id; None if there is none.
 
-        Shapes:  if Graph may not be read, only managed identities of the subscription are found.
+        If Graph may not be read, only managed identities of the subscription are found.
         """
         found = await readable(self._find_in_graph(client_id))
         if not isinstance(found, Unread):
@@ -93,7 +93,7 @@ class IdentityReader:
     async def list_identities(self) -> Sequence[NamedIdentity] | Unread:
         """Return identities with their credentials, at most 100 of each kind.
 
-        Shapes:  unread if neither managed identities nor applications may be read.
+        Unread if neither managed identities nor applications may be read.
         """
         managed, applications = await asyncio.gather(
             readable(self._list_managed_identities()), readable(self._list_applications())

@@ -117,10 +117,7 @@ def _check_cloud_audience(facts: Facts) -> Problem | None:
 
 
 def _timed(facts: Facts) -> tuple[PodToken, float]:
-    """Return the token and the clock of the token service.
-
-    Errors:  FactUnread.
-    """
+    """Return the token and the clock of the token service. Raises FactUnread."""
     token, authority = find_token(facts), facts.cloud.authority
     if token is None:
         raise FactUnread("no token was read")

@@ -91,10 +91,7 @@ async def request_token(
 
 
 def parse_token(text: str) -> PodToken:
-    """Return the parts of a token that may be shown.
-
-    Errors:  MalformedToken.
-    """
+    """Return the parts of a token that may be shown. Raises MalformedToken."""
     token = jose.parse(text)
     claims = token.claims
     given = claims.get("aud") or []

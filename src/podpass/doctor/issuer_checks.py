@@ -58,7 +58,7 @@ def _check_public(facts: Facts) -> Problem | None:
 def _discovery(facts: Facts) -> tuple[IssuerFacts, Document]:
     """Return the discovery document of the issuer.
 
-    Errors:  FactUnread if it was not read, or if an earlier check names the reason.
+    Raises FactUnread if it was not read, or if an earlier check names the reason.
     """
     found = known(facts.cloud.issuer)
     if found.discovery is None:
@@ -90,10 +90,7 @@ def _check_discovery(facts: Facts) -> Problem | None:
 
 
 def _body(document: Document) -> Mapping[str, Any]:
-    """Return the content of a document that was read.
-
-    Errors:  FactUnread.
-    """
+    """Return the content of a document that was read. Raises FactUnread."""
     if _check_response(document, "it") or document.body is None:
         raise FactUnread(f"{document.url} could not be read")
     return document.body
@@ -145,10 +142,7 @@ def _check_keys(facts: Facts) -> Problem | None:
 
 
 def _published(facts: Facts) -> tuple[str, Sequence[Mapping[str, Any]]]:
-    """Return URL and keys of the JWKS.
-
-    Errors:  FactUnread.
-    """
+    """Return URL and keys of the JWKS. Raises FactUnread."""
     found = known(facts.cloud.issuer)
     if found.keys is None:
         raise FactUnread("the JWKS of the issuer was not read")
@@ -161,7 +155,7 @@ def _published(facts: Facts) -> tuple[str, Sequence[Mapping[str, Any]]]:
 def _signing_ids(facts: Facts) -> frozenset[str]:
     """Return the ids of keys that may sign the tokens: that of the token, else those of the API server.
 
-    Errors:  FactUnread.
+    Raises FactUnread.
     """
     token = find_token(facts)
     if token is not None:

@@ -86,7 +86,7 @@ class IssuerReader:
     async def _find_private(self, url: str) -> str:
         """Return why a host is not on the internet.
 
-        Shapes:  behind a proxy, the proxy resolves names; the addresses that this machine sees do not count.
+        Behind a proxy, the proxy resolves names; the addresses that this machine sees do not count.
         """
         try:
             parts = urlsplit(url)

@@ -41,10 +41,7 @@ class FactUnread(Error):
 
 
 def known(fact: T | Unread) -> T:
-    """Return a fact that was read.
-
-    Errors:  FactUnread.
-    """
+    """Return a fact that was read. Raises FactUnread."""
     if isinstance(fact, Unread):
         raise FactUnread(fact.reason)
     return fact
@@ -84,8 +81,8 @@ class NotChecked:
 class Diagnosis:
     """The results for one workload, in the order of the stages.
 
-    Shapes:  `workload` is `pod NAMESPACE/NAME`, `ServiceAccount NAMESPACE/NAME` or, for a Deployment, `pod
-             template of Deployment NAMESPACE/NAME`; `passed` has the ids of the checks that found nothing.
+    `workload` is `pod NAMESPACE/NAME`, `ServiceAccount NAMESPACE/NAME` or, for a Deployment, `pod template of
+    Deployment NAMESPACE/NAME`; `passed` has the ids of the checks that found nothing.
     """
 
     workload: str

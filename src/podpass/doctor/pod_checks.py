@@ -28,7 +28,7 @@ def _pod(facts: Facts) -> Object | None:
 def _container(facts: Facts) -> ContainerFacts | None:
     """Return what was read in the container; None without a pod, or if the pod has no identity.
 
-    Errors:  FactUnread.
+    Raises FactUnread.
     """
     pod = _pod(facts)
     if pod is None or not is_injected(pod) or facts.cluster.container is None:

@@ -38,7 +38,7 @@ async def find_missing(
 ) -> Sequence[str] | Unread:
     """Return the Secrets and ConfigMaps of a pod that do not exist; no content of a Secret is read.
 
-    Errors:  KubeUnreachable.
+    Raises KubeUnreachable.
     """
     missing = []
     for kind, name in list_references(pod) if isinstance(pod, dict) else ():

@@ -33,7 +33,7 @@ def find_audience(cluster: ClusterFacts) -> str:
 def find_next_client_id(cluster: ClusterFacts) -> str | None:
     """Return the client id that a pod would get if it were created again; None if it keeps its own.
 
-    Shapes:  empty if it would get none.
+    Empty if it would get none.
     """
     pod, preview = cluster.pod, cluster.preview
     if not isinstance(pod, dict) or not is_injected(pod):
@@ -61,7 +61,7 @@ def _compare_with_account(cluster: ClusterFacts, pod: Object) -> str | None:
 def find_vault(pod: MaybeObject, suffix: str) -> str:
     """Return the name of the first vault whose URL is in the pod's variables or arguments; empty without one.
 
-    Shapes:  `suffix` is that of the cloud's vaults, such as vault.azure.net.
+    `suffix` is that of the cloud's vaults, such as vault.azure.net.
     """
     url = re.compile(rf"https://([A-Za-z0-9-]{{3,24}})\.{re.escape(suffix)}(?![\w.-])")
     for container in list_containers(pod) if isinstance(pod, dict) else ():

@@ -15,10 +15,7 @@ _READ = "get"
 
 
 def _resource(facts: Facts) -> ResourceFacts:
-    """Return the resource.
-
-    Errors:  FactUnread if none was named.
-    """
+    """Return the resource. Raises FactUnread if none was named."""
     found = known(facts.cloud.resource)
     if found is None:
         raise FactUnread("no resource was named: pass --vault or --resource")

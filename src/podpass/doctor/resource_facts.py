@@ -31,7 +31,7 @@ _MAX_SIMILAR, _MIN_SIMILARITY = 3, 0.8
 class RequestedResource:
     """The resource that a workload wants to use: a vault by name, or any resource by its id.
 
-    Shapes:  `action` is what it wants to do there, empty for anything; with `is_data`, a data action.
+    `action` is what it wants to do there, empty for anything; with `is_data`, a data action.
     """
 
     vault: str = ""
@@ -52,8 +52,7 @@ def parse_requested_resource(
 ) -> RequestedResource | None:
     """Read the options of a resource; None if no resource was named.
 
-    Shapes:  `vault` is a name, a URL or a resource id; without an action, secrets of it are read.
-    Errors:  UsageError.
+    `vault` is a name, a URL or a resource id; without an action, secrets of it are read. Raises UsageError.
     """
     for options, given in (
         ("--vault or --resource", (vault, resource)),

@@ -24,10 +24,7 @@ async def diagnose(
     read_cloud: ReadCloud = read_cloud_facts,
     clock: Clock = system,
 ) -> Sequence[Diagnosis]:
-    """Return the diagnosis of each workload, in the given order.
-
-    Errors:  KubeUnreachable.
-    """
+    """Return the diagnosis of each workload, in the given order. Raises KubeUnreachable."""
     reader = ClusterReader(client, clock)
     limit = asyncio.Semaphore(_CONCURRENT)
 

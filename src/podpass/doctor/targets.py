@@ -37,10 +37,9 @@ class WorkloadNotFound(Error):
 async def find_workloads(client: KubeClient, word: str, namespace: str) -> list[WorkloadRef]:
     """Return the workloads of an argument; without one, those of the namespace.
 
-    Shapes:  `word` is `pod/NAME`, `deployment/NAME` (also statefulset, daemonset, job),
-             `serviceaccount/NAME`, `namespace/NAME`, or a name that is looked up in this order; empty for
-             the namespace.
-    Errors:  UsageError, WorkloadNotFound, KubeError.
+    `word` is `pod/NAME`, `deployment/NAME` (also statefulset, daemonset, job), `serviceaccount/NAME`,
+    `namespace/NAME`, or a name that is looked up in this order; empty for the namespace. Raises UsageError,
+    WorkloadNotFound, KubeError.
     """
     kind, slash, name = word.partition("/")
     if not word:

@@ -264,7 +264,7 @@ def _create_again(facts: Facts, members: Collection[str]) -> str:
 def _compare_with_account(facts: Facts, pod: Object, preview: Unread) -> Problem | None:
     """Compare the variables of a pod with the annotations of its account, without a dry run.
 
-    Errors:  FactUnread if they are equal, because the rest is not compared.
+    Raises FactUnread if they are equal, because the rest is not compared.
     """
     account = known(facts.cluster.account)
     for container in list_containers(pod) if account is not None else ():

@@ -44,8 +44,8 @@ Differences = dict[str, tuple[str, str]]
 class Drift:
     """One member of a pod that admission would set to another value now.
 
-    Shapes:  `place` is `container NAME`, `volume` or `sidecar`; `member` is a variable, a path or a field;
-             `present` and `expected` are empty if the member does not exist.
+    `place` is `container NAME`, `volume` or `sidecar`; `member` is a variable, a path or a field; `present`
+    and `expected` are empty if the member does not exist.
     """
 
     place: str
@@ -89,7 +89,7 @@ def find_differences(
 ) -> Differences:
     """Return the variables of `injected_values` that a pod that is created now would have with another value.
 
-    Shapes:  `tenant_id` is the webhook's default; if it is None, an account without a tenant is not compared.
+    `tenant_id` is the webhook's default; if it is None, an account without a tenant is not compared.
     """
     current = {names.ENV_CLIENT_ID: annotations.get(names.CLIENT_ID, "")}
     tenant = annotations.get(names.TENANT_ID, tenant_id)
@@ -162,7 +162,7 @@ def _is_token_volume(name: str) -> bool:
 def find_template(pod: Object, controller: Object | None) -> Object | None:
     """Return what the author of a pod wrote: the template of its controller, or what kubectl applied.
 
-    Shapes:  None if neither exists, as for a pod of `kubectl create`.
+    None if neither exists, as for a pod of `kubectl create`.
     """
     template = ((controller or {}).get("spec") or {}).get("template")
     if isinstance(template, dict):
@@ -180,9 +180,9 @@ def without_injection(
 ) -> dict[str, Any]:
     """Return the pod as its creator sent it: without status, node, and what the webhook has added.
 
-    Shapes:  the name is replaced by a prefix, so that a dry run does not conflict with the running pod.
-             `template` distinguishes variables of the author from those of the webhook; without it, their
-             position does, except for those of `authors`, which the webhook does not set.
+    The name is replaced by a prefix, so that a dry run does not conflict with the running pod. `template`
+    distinguishes variables of the author from those of the webhook; without it, their position does, except
+    for those of `authors`, which the webhook does not set.
     """
     written = None if template is None else _names_by_container(template)
     own = _own_names(template or {})

@@ -80,8 +80,8 @@ class DriftReport:
 class Owners:
     """The controllers of the namespaces that were read.
 
-    Shapes:  `templates` are the controllers of `RESTARTABLE` as the API server returned them; `deployments`
-             maps a ReplicaSet to its Deployment, None for one without.
+    `templates` are the controllers of `RESTARTABLE` as the API server returned them; `deployments` maps a
+    ReplicaSet to its Deployment, None for one without.
     """
 
     templates: Mapping[ControllerRef, Object] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class Owners:
 class Candidate:
     """A pod that may differ; pods with the same `revision` need only one answer of admission.
 
-    Shapes:  `sent` is the pod as a client would send it now.
+    `sent` is the pod as a client would send it now.
     """
 
     pod: Object
@@ -171,7 +171,7 @@ def _as_sent(pod: Object, controller: Object | None) -> dict[str, Any]:
 def compare(candidate: Candidate, answer: Object | str) -> PodDrift | UncheckedPod | None:
     """Compare a pod with the answer of admission, or with the reason why there is none.
 
-    Shapes:  None if nothing differs.
+    None if nothing differs.
     """
     metadata = candidate.pod.get("metadata") or {}
     namespace, name = str(metadata.get("namespace", "")), str(metadata.get("name", ""))
@@ -198,7 +198,7 @@ def find_obstacle(
 ) -> str | None:
     """Return why a controller is not restarted; None if it can be.
 
-    Shapes:  `budgets` are the PodDisruptionBudgets that select its pods; `pods` is their number.
+    `budgets` are the PodDisruptionBudgets that select its pods; `pods` is their number.
     """
     spec = controller.get("spec") or {}
     if kind == "Deployment" and spec.get("paused"):

@@ -37,8 +37,8 @@ class NamespaceNotFound(Error):
 async def read_drift(client: KubeClient, namespace: str) -> DriftReport:
     """Compare every pod of a namespace that has an identity; an empty name is every namespace.
 
-    Shapes:  each revision of a controller costs one dry run, which calls the webhooks and stores nothing.
-    Errors:  KubeError if pods or their controllers may not be read; NamespaceNotFound.
+    Each revision of a controller costs one dry run, which calls the webhooks and stores nothing. Raises
+    KubeError if pods or their controllers may not be read; NamespaceNotFound.
     """
     await _require_namespace(client, namespace)
     owners = await _read_owners(client, namespace)
@@ -122,9 +122,6 @@ async def _pages(
 
 
 async def read_budgets(client: KubeClient, namespace: str) -> list[Mapping[str, Any]]:
-    """Return the PodDisruptionBudgets of a namespace.
-
-    Errors:  KubeError.
-    """
+    """Return the PodDisruptionBudgets of a namespace. Raises KubeError."""
     path = f"/apis/policy/v1/namespaces/{quote(namespace, safe='')}/poddisruptionbudgets"
     return list((await client.list(path))[0])

@@ -52,7 +52,7 @@ class Restart:
 class Restarter:
     """Restarts controllers of one cluster.
 
-    Units:   `timeout` is the seconds to wait for each rollout.
+    Units: `timeout` is the seconds to wait for each rollout.
     """
 
     client: KubeClient
@@ -96,10 +96,7 @@ class Restarter:
         return ended(RestartResult.FAILED if failure else RestartResult.RESTARTED, failure)
 
     async def _find_obstacle(self, controller: ControllerRef) -> str | None:
-        """Return why a controller is not restarted.
-
-        Errors:  KubeError.
-        """
+        """Return why a controller is not restarted. Raises KubeError."""
         found = await self.client.get(_path(controller))
         template = (found.get("spec") or {}).get("template") or {}
         labels = (template.get("metadata") or {}).get("labels") or {}
@@ -113,10 +110,7 @@ class Restarter:
         return find_obstacle(controller.kind, found, budgets, pods)
 
     async def _wait(self, controller: ControllerRef) -> str:
-        """Wait for a rollout; return why it did not end, empty if it did.
-
-        Errors:  KubeError.
-        """
+        """Wait for a rollout; return why it did not end, empty if it did. Raises KubeError."""
         deadline, said = self.clock() + self.timeout, ""
         while True:
             state = read_rollout(controller.kind, await self.client.get(_path(controller)))

@@ -28,9 +28,9 @@ _FEDERATION = "CAAQABgAIAA"
 class Exchange:
     """A token request that passed every check.
 
-    Shapes:  `requested` is the resource's identifier as the client wrote it; `origin` that of this service;
-             `roles` the client's app roles of the resource; `capabilities` the claim `xms_cc`. `identity`
-             may have only its names.
+    `requested` is the resource's identifier as the client wrote it; `origin` that of this service; `roles`
+    the client's app roles of the resource; `capabilities` the claim `xms_cc`. `identity` may have only its
+    names.
     """
 
     tenant: Tenant
@@ -47,7 +47,7 @@ class Exchange:
 def build_claims(exchange: Exchange, *, now: float, seconds: int, uti: str) -> dict[str, Any]:
     """Build the access token's claims, in the version that the resource requires.
 
-    Units:   `seconds` from `now` to `exp`.
+    Units: `seconds` from `now` to `exp`.
     """
     issued = int(now)
     times = {
@@ -117,7 +117,7 @@ def _v2_claims(exchange: Exchange, times: dict[str, int], uti: str) -> dict[str,
 def build_header(claims: Mapping[str, Any], key_id: str) -> dict[str, str]:
     """Return the additional members of the token's header; version 1 also has the thumbprint.
 
-    Shapes:  `key_id` is the thumbprint of the certificate.
+    `key_id` is the thumbprint of the certificate.
     """
     return {"typ": "JWT", "x5t": key_id} if claims["ver"] == "1.0" else {"typ": "JWT"}
 

@@ -77,8 +77,8 @@ def create_app(
 ) -> "TokenService":
     """Create the application of the token service.
 
-    Shapes:  `limiter` limits the requests of a client and of an address, `observe` records the responses,
-             `signer` signs the tokens.
+    `limiter` limits the requests of a client and of an address, `observe` records the responses, `signer`
+    signs the tokens.
     """
     signer = signer or Signer()
     return TokenService(settings, directory, fetcher, keys, clock, limiter, observe, signer)
@@ -87,7 +87,7 @@ def create_app(
 class TokenService:
     """The ASGI application; `issuer_keys` caches the keys of the issuers.
 
-    Shapes:  `managed_identities` issues tokens to the process itself, for its managed identity endpoint.
+    `managed_identities` issues tokens to the process itself, for its managed identity endpoint.
     """
 
     def __init__(

@@ -35,8 +35,7 @@ class ClientCredentialsVerifier:
     async def check(self, request: TokenRequest, facts: Facts) -> Exchange:
         """Run every check on a request.
 
-        Shapes:  `facts` receives fields for the log.
-        Errors:  AadstsError of the first check that fails.
+        `facts` receives fields for the log. Raises AadstsError of the first check that fails.
         """
         facts["skipped"] = USER_STEPS
         directory = self._directory
@@ -70,7 +69,7 @@ class ClientCredentialsVerifier:
     ) -> tuple[ResourcePrincipal, tuple[str, ...]]:
         """Return the requested resource, and the app roles that a client has of it.
 
-        Errors:  AadstsError 500011, 501051.
+        Raises AadstsError 500011, 501051.
         """
         directory = self._directory
         resource = await directory_lookup.find_resource(directory, tenant, requested)
@@ -97,7 +96,7 @@ class ClientCredentialsVerifier:
 def check_request(request: TokenRequest) -> None:
     """Check that the parameters of a client credentials grant are present.
 
-    Errors:  AadstsError 900144, 70003, 901002.
+    Raises AadstsError 900144, 70003, 901002.
     """
     require_parameter(request, "grant_type")
     if request.get("grant_type") != names.CLIENT_CREDENTIALS:
@@ -109,9 +108,6 @@ def check_request(request: TokenRequest) -> None:
 
 
 def require_parameter(request: TokenRequest, name: str) -> None:
-    """Check that a parameter is present and not blank.
-
-    Errors:  AadstsError 900144.
-    """
+    """Check that a parameter is present and not blank. Raises AadstsError 900144."""
     if not request.get(name).strip():
         raise AadstsError(numbers.MISSING_PARAMETER, name=name)

@@ -43,7 +43,7 @@ def read_request(
 ) -> token_request.TokenRequest:
     """Parse a request, and add the fields that may be logged to `facts`.
 
-    Errors:  AadstsError 900561, 9002313.
+    Raises AadstsError 900561, 9002313.
     """
     if scope["method"] != "POST":
         raise AadstsError(numbers.METHOD_NOT_ALLOWED, method=scope["method"])

@@ -35,7 +35,7 @@ _CREDENTIAL = "managed identity endpoint"
 class ManagedIdentityToken:
     """An access token.
 
-    Units:   `expires` in seconds since the epoch.
+    Units: `expires` in seconds since the epoch.
     """
 
     token: str = field(repr=False)
@@ -64,8 +64,7 @@ class ManagedIdentityTokens:
     async def issue(self, tenant_id: str, client_id: str, requested: str) -> ManagedIdentityToken:
         """Issue a token of a managed identity for a resource.
 
-        Errors:  AadstsError 700016, 7000112, 7000229 for the identity, 70011, 500011, 501051 for the
-                 resource.
+        Raises AadstsError 700016, 7000112, 7000229 for the identity, 70011, 500011, 501051 for the resource.
         """
         began = time.perf_counter()
         tenant = await directory_lookup.find_tenant(

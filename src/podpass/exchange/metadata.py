@@ -50,10 +50,10 @@ def build_document(
 ) -> dict[str, Any]:
     """Build the document of a path below a tenant.
 
-    Shapes:  `path` is one of PATHS; `segment` is the tenant in the endpoints, a tenant ID, or a name such as
-             `common`; `tenant` is the tenant in the issuer, a tenant ID or ANY_TENANT; `pages` is the origin
-             at which browsers reach the sign-in page, if it differs; `graph` is the origin of Graph for
-             clients of this service, empty if this service has none.
+    `path` is one of PATHS; `segment` is the tenant in the endpoints, a tenant ID, or a name such as `common`;
+    `tenant` is the tenant in the issuer, a tenant ID or ANY_TENANT; `pages` is the origin at which browsers
+    reach the sign-in page, if it differs; `graph` is the origin of Graph for clients of this service, empty
+    if this service has none.
     """
     if path not in (_OPENID_V1, _OPENID_V2):
         return jwks(keys, v2_issuer(origin, tenant) if path == _KEYS_V2 else None, cloud)
@@ -153,7 +153,7 @@ def _cloud_members(cloud: Cloud) -> dict[str, str | None]:
 def jwks(keys: Sequence[AuthorityKey], issuer: str | None, cloud: Cloud = PUBLIC) -> dict[str, Any]:
     """Build the JWKS like Entra: without `alg`, with the certificate.
 
-    Shapes:  `issuer` is None except in the v2.0 document.
+    `issuer` is None except in the v2.0 document.
     """
     return {"keys": [_jwk(key, issuer, cloud) for key in keys]}
 
@@ -178,9 +178,8 @@ def _jwk(key: AuthorityKey, issuer: str | None, cloud: Cloud) -> dict[str, Any]:
 def instance_discovery(origin: str | None, api_version: str, endpoint: str) -> dict[str, Any]:
     """Build the instance discovery document for an authority.
 
-    Shapes:  `endpoint` is the authorization endpoint that the client would use; `origin` is the origin of its
-             host, None if the host is unknown.
-    Errors:  AadstsError 50049.
+    `endpoint` is the authorization endpoint that the client would use; `origin` is the origin of its host,
+    None if the host is unknown. Raises AadstsError 50049.
     """
     path = urlsplit(endpoint).path
     segment = path.strip("/").partition("/")[0]

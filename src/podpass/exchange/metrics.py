@@ -24,7 +24,7 @@ BUCKETS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25,
 class RequestObserver(Protocol):
     """Records each response of the token endpoint.
 
-    Units:   `seconds` from the complete request to its response.
+    Units: `seconds` from the complete request to its response.
     """
 
     def __call__(self, outcome: str, version: int, seconds: float) -> None: ...
@@ -125,7 +125,7 @@ class ExchangeMetrics:
 def observe_all(histogram: "Histogram", amounts: Sequence[float]) -> None:
     """Observe several amounts, with one write for each value that processes share.
 
-    Shapes:  an amount counts in the first bucket whose upper bound it does not exceed.
+    An amount counts in the first bucket whose upper bound it does not exceed.
     """
     bounds, buckets = histogram._upper_bounds, histogram._buckets  # noqa: SLF001 no public method for this
     histogram._sum.inc(sum(amounts))  # noqa: SLF001

@@ -28,7 +28,7 @@ TRUSTED_FACTOR = 10
 class Rate:
     """The parameters of a token bucket: an average rate and a burst.
 
-    Shapes:  `per_second` 0 means no limit.
+    `per_second` 0 means no limit.
     """
 
     per_second: float
@@ -43,8 +43,8 @@ class Rate:
 class RateLimits:
     """The limits of one process.
 
-    Shapes:  `devices` limits the device codes of one address; `penalty_seconds` is how long an address that
-             exceeds `refused` is blocked; 0 disables this.
+    `devices` limits the device codes of one address; `penalty_seconds` is how long an address that exceeds
+    `refused` is blocked; 0 disables this.
     """
 
     client: Rate
@@ -83,7 +83,7 @@ class RateLimiter:
     def acquire(self, source: str, client_id: str) -> float | None:
         """Allow a request and return None, or return the seconds until it is allowed.
 
-        Shapes:  `client_id` is as the caller wrote it, with its tenant; empty if no client limit applies.
+        `client_id` is as the caller wrote it, with its tenant; empty if no client limit applies.
         """
         now, network = self._clock(), source_network(source)
         # A blocked address reaches this check only through a trusted proxy, whose connections are not

@@ -46,7 +46,7 @@ def not_found() -> Reply:
 def as_refusal(exc: Exception, facts: Facts) -> tuple[AadstsError, int]:
     """Convert an exception into the error to return and a log level; add the cause to `facts`.
 
-    Shapes:  the level ALREADY_LOGGED means that a bug was logged here, with its traceback.
+    The level ALREADY_LOGGED means that a bug was logged here, with its traceback.
     """
     if isinstance(exc, AadstsError):
         outcome = THROTTLED if is_throttled(exc) else exc.entry.name

@@ -17,8 +17,8 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\x21-\x7e]+")
 def requested_resource(request: TokenRequest) -> str:
     """Return the requested resource as the client wrote it.
 
-    Shapes:  for a scope, the text before the last `/.default`; a slash before that is part of it.
-    Errors:  AadstsError 70011, 1002012, 700022.
+    For a scope, the text before the last `/.default`; a slash before that is part of it. Raises AadstsError
+    70011, 1002012, 700022.
     """
     if request.version == 1:
         return request.get("resource")
@@ -28,10 +28,7 @@ def requested_resource(request: TokenRequest) -> str:
 
 
 def resource_from_scope(scope: str) -> str:
-    """Parse the scope of a client credentials grant.
-
-    Errors:  AadstsError 70011, 1002012, 700022.
-    """
+    """Parse the scope of a client credentials grant. Raises AadstsError 70011, 1002012, 700022."""
     scopes = [each for each in scope.split() if each not in USER_SCOPES]
     if not scopes:
         raise AadstsError(numbers.INVALID_SCOPE, scope=scope)

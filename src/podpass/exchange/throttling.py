@@ -22,8 +22,8 @@ class RequestLimiter(Protocol):
 def require_no_wait(wait: float | None) -> None:
     """Check that a limiter allowed a request.
 
-    Shapes:  `wait` is None for an allowed request, otherwise the seconds until the request is allowed.
-    Errors:  AadstsError 90055.
+    `wait` is None for an allowed request, otherwise the seconds until the request is allowed. Raises
+    AadstsError 90055.
     """
     if wait is not None:
         raise too_many_requests(wait)
@@ -32,7 +32,7 @@ def require_no_wait(wait: float | None) -> None:
 def too_many_requests(wait: float) -> AadstsError:
     """Return the error for a request that exceeds a limit.
 
-    Units:   `wait` in seconds, for the header Retry-After.
+    Units: `wait` in seconds, for the header Retry-After.
     """
     return AadstsError(numbers.TOO_MANY_REQUESTS).with_response(
         step="wire", status=_TOO_MANY, retry_seconds=wait

@@ -36,8 +36,8 @@ Facts = dict[str, Any]
 class TokenRequest:
     """A parsed token request, which is not checked yet.
 
-    Shapes:  `tenant` is as in the path; `version` is that of the endpoint, 1 or 2; `origin` is the origin of
-             this service that the request was sent to. The form's values may contain credentials.
+    `tenant` is as in the path; `version` is that of the endpoint, 1 or 2; `origin` is the origin of this
+    service that the request was sent to. The form's values may contain credentials.
     """
 
     tenant: str
@@ -52,10 +52,7 @@ class TokenRequest:
 
     @cached_property
     def assertion(self) -> UnverifiedToken:
-        """Parse the client assertion without verifying it; the result is cached.
-
-        Errors:  MalformedToken.
-        """
+        """Parse the client assertion without verifying it; the result is cached. Raises MalformedToken."""
         text = self.get("client_assertion").strip()
         if "=" not in text:
             return parse(text)
@@ -70,8 +67,8 @@ class TokenRequest:
 def read_capabilities(request: TokenRequest) -> tuple[str, ...]:
     """Return the client's capabilities for the claim `xms_cc`, from the parameter `claims` (OIDC Core, 5.5).
 
-    Shapes:  as the client wrote them; other claims and unknown capabilities are ignored, as in Entra.
-    Errors:  AadstsError 9002313.
+    As the client wrote them; other claims and unknown capabilities are ignored, as in Entra. Raises
+    AadstsError 9002313.
     """
     text = request.get("claims")
     if not text:
@@ -98,7 +95,7 @@ def read_form(body: bytes, content_type: str | None, authorization: str | None) 
 
     A body with another content type counts as an empty form, as in Entra, so that `grant_type` is missing.
 
-    Errors:  AadstsError 9002313.
+    Raises AadstsError 9002313.
     """
     if content_type is not None and content_type.partition(";")[0].strip().lower() != _FORM:
         return {}
@@ -111,10 +108,7 @@ def read_form(body: bytes, content_type: str | None, authorization: str | None) 
 
 
 def parse_form(body: bytes) -> dict[str, str]:
-    """Parse application/x-www-form-urlencoded with unique names.
-
-    Errors:  AadstsError 9002313.
-    """
+    """Parse application/x-www-form-urlencoded with unique names. Raises AadstsError 9002313."""
     try:
         parts = body.decode().split("&", MAX_PARAMETERS) if body else []
     except UnicodeDecodeError as exc:
@@ -194,8 +188,8 @@ def error_body(
 ) -> bytes:
     """Return the JSON body of an error.
 
-    Shapes:  `login` is the origin whose /error page explains the codes. Entra omits `error_uri` for codes
-             without such a page. These codes are not documented, so every code has `error_uri` here.
+    `login` is the origin whose /error page explains the codes. Entra omits `error_uri` for codes without such
+    a page. These codes are not documented, so every code has `error_uri` here.
     """
     number = refused.entry.number
     stamp = datetime.fromtimestamp(int(now), tz=UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -22,7 +22,7 @@ GRID_SECONDS = 0.1
 async def as_uniform_error(refused: AadstsError, began: float) -> AadstsError:
     """Return the uniform error for the caller, delayed to the next point of the time grid.
 
-    Units:   `began` by `time.perf_counter`.
+    Units: `began` by `time.perf_counter`.
     """
     if refused.step not in HIDDEN_STEPS:
         return refused

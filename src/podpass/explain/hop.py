@@ -12,7 +12,7 @@ from podpass.trace.hop import Hop, HopResult
 class HopExplanation:
     """The cause of a refusal, and its fix; each may be empty.
 
-    Shapes:  `cause` is what the stage logged; `meaning` is the usual cause of the error.
+    `cause` is what the stage logged; `meaning` is the usual cause of the error.
     """
 
     cause: str
@@ -40,8 +40,8 @@ def explain_recognition(
 ) -> HopExplanation | None:
     """Return the first error of a text, what it means and what fixes it; None if nothing is known.
 
-    Shapes:  `values` replace placeholders of commands, such as POD. Those of the text do not: a pod writes
-             its own log, and could choose who gets a role.
+    `values` replace placeholders of commands, such as POD. Those of the text do not: a pod writes its own
+    log, and could choose who gets a role.
     """
     for number in found.numbers:
         if known := codes.find_explanation(number, found.messages.get(number, "")):

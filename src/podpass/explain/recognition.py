@@ -47,9 +47,9 @@ class RecognizedError:
 class Recognition:
     """What a text contains.
 
-    Shapes:  `findings` in the order of their causes: those that name a cause before those that only repeat
-             the failure of another; `numbers`, `facts` and `messages` as in ParsedError. `values` replace
-             the placeholders of commands, such as PRINCIPAL_ID.
+    `findings` in the order of their causes: those that name a cause before those that only repeat the failure
+    of another; `numbers`, `facts` and `messages` as in ParsedError. `values` replace the placeholders of
+    commands, such as PRINCIPAL_ID.
     """
 
     numbers: tuple[int, ...]
@@ -99,7 +99,7 @@ def _find_values(text: str) -> dict[str, str]:
 def find_sentences(text: str, starts: Sequence[int]) -> list[RecognizedError]:
     """Find the known sentences in a clean text.
 
-    Shapes:  `starts` are the positions of its lines, and the position after the last one.
+    `starts` are the positions of its lines, and the position after the last one.
     """
     found = (_find(sentence, text, starts) for sentence in SENTENCES)
     return [each for each in found if each is not None]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 class Sentence:
     """One known error.
 
-    Shapes:  `words` are alternatives, each found exactly as written; `near` are words of which one must be in
-             the same part of the text. `is_summary` if it only repeats the failure of another step; `hides`
-             are ids of sentences that say less.
+    `words` are alternatives, each found exactly as written; `near` are words of which one must be in the same
+    part of the text. `is_summary` if it only repeats the failure of another step; `hides` are ids of
+    sentences that say less.
     """
 
     id: str

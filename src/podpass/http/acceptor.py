@@ -48,8 +48,8 @@ class ConnectionFilter(Protocol):
 class Acceptor:
     """Accept connections on one socket, and create a protocol for each.
 
-    Shapes:  `is_full` receives the number of handshakes, and returns whether the connection limit is reached;
-             `proxies` are exempt from the limit of one address, because many clients are behind them.
+    `is_full` receives the number of handshakes, and returns whether the connection limit is reached;
+    `proxies` are exempt from the limit of one address, because many clients are behind them.
     """
 
     def __init__(

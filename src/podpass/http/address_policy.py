@@ -82,9 +82,8 @@ class AddressNotPublic(Error):
 def check_address(text: str, allowed: Iterable[Network] = ()) -> bool:
     """Refuse an address that is neither public nor in an allowed network.
 
-    Shapes:  returns True for a public address. Loopback and link-local addresses and those of metadata
-             services cannot be allowed.
-    Errors:  AddressNotPublic.
+    Returns True for a public address. Loopback and link-local addresses and those of metadata services cannot
+    be allowed. Raises AddressNotPublic.
     """
     address = ipaddress.ip_address(text.partition("%")[0])
     if address in _NAT64:

@@ -33,8 +33,8 @@ ProgressT = TypeVar("ProgressT", bound="RequestProgress")
 class RequestProgress:
     """The state of a request, for the response headers and the log.
 
-    Shapes:  `client_request_id` is None when the client sends no valid ID; `checked` lists the checks that
-             passed; `facts` are fields of the log line; `headers` are response headers of an error.
+    `client_request_id` is None when the client sends no valid ID; `checked` lists the checks that passed;
+    `facts` are fields of the log line; `headers` are response headers of an error.
     """
 
     request_id: str
@@ -149,7 +149,7 @@ class ApiFrame(ABC, Generic[ResponseT, ProgressT]):
 def request_ids(scope: Scope, *client_headers: bytes) -> dict[str, Any]:
     """Return a new request ID, the client's own, and its address, as arguments of `RequestProgress`.
 
-    Shapes:  the first of `client_headers` that the request has is read.
+    The first of `client_headers` that the request has is read.
     """
     given = next(filter(None, (header(scope, name) for name in client_headers)), None)
     client = scope.get("client")

@@ -55,7 +55,7 @@ class InvalidCoding(BodyRefused):
 def parse_coding(values: Iterable[str]) -> str:
     """Return the coding that the Content-Encoding headers name; empty for a plain body.
 
-    Errors:  UnsupportedCoding, also for several codings: each would be another chance to expand.
+    Raises UnsupportedCoding, also for several codings: each would be another chance to expand.
     """
     names = [name.strip().lower() for value in values for name in value.split(",")]
     codings = [name for name in names if name not in ("", "identity")]
@@ -69,7 +69,7 @@ def parse_coding(values: Iterable[str]) -> str:
 def decode(coding: str, body: bytes, limit: int) -> bytes:
     """Decode a body into at most `limit` bytes; `coding` is empty for a plain body.
 
-    Errors:  BodyTooLarge, InvalidCoding.
+    Raises BodyTooLarge, InvalidCoding.
     """
     # Clients name a coding in requests without a body too.
     if not coding or not body:

@@ -52,9 +52,9 @@ class FetchError(Error):
 class TrustedUrls:
     """URLs that the operator has named, with the CA of their host and the token for it.
 
-    Shapes:  the host may have a private address, and any address that is written in the URL itself. Only
-             `ca_file` verifies its certificate, or the system's CAs without it. The token in `token_file` is
-             sent to exactly these URLs. Both files are read for each request, because they are rotated.
+    The host may have a private address, and any address that is written in the URL itself. Only `ca_file`
+    verifies its certificate, or the system's CAs without it. The token in `token_file` is sent to exactly
+    these URLs. Both files are read for each request, because they are rotated.
     """
 
     urls: frozenset[str]
@@ -66,13 +66,12 @@ class TrustedUrls:
 class FetchRules:
     """The hosts to which a fetcher may connect, and its limits.
 
-    Shapes:  `hosts` maps names that this instance serves to their loopback address and port; a name is
-             `host`, `*.suffix` or, for another port than 443, `host:port`. Only their certificates are
-             verified against `ca_file`, all others against the system's CAs.
-             `private` allows more addresses: a host name allows addresses of private networks for that
-             host, a network (`10.20.0.0/16`) allows its addresses for every host. Only for these
-             addresses, the CAs in `private_ca_file` are trusted in addition to the system's.
-    Units:   `seconds` for everything, including the name lookup.
+    `hosts` maps names that this instance serves to their loopback address and port; a name is `host`,
+    `*.suffix` or, for another port than 443, `host:port`. Only their certificates are verified against
+    `ca_file`, all others against the system's CAs. `private` allows more addresses: a host name allows
+    addresses of private networks for that host, a network (`10.20.0.0/16`) allows its addresses for every
+    host. Only for these addresses, the CAs in `private_ca_file` are trusted in addition to the system's.
+    Units: `seconds` for everything, including the name lookup.
     """
 
     hosts: Mapping[str, tuple[str, int]] = field(default_factory=dict)
@@ -104,7 +103,7 @@ class FetchTarget:
 class Fetcher:
     """Fetches JSON objects by one set of rules.
 
-    Errors:  SettingsError when a file of the rules cannot be read.
+    Raises SettingsError when a file of the rules cannot be read.
     """
 
     def __init__(self, rules: FetchRules) -> None:
@@ -126,10 +125,7 @@ class Fetcher:
         self._contexts.pop(TrustStore.OWN, None)
 
     async def get_json(self, url: str) -> dict[str, Any]:
-        """Fetch one JSON object.
-
-        Errors:  FetchError.
-        """
+        """Fetch one JSON object. Raises FetchError."""
         parts = parse_url(url)
         try:
             async with asyncio.timeout(self._rules.seconds):
@@ -232,10 +228,7 @@ class Fetcher:
 
 
 def _read_ca(path: Path) -> str:
-    """Read a PEM file of certificates.
-
-    Errors:  SettingsError.
-    """
+    """Read a PEM file of certificates. Raises SettingsError."""
     try:
         # Comments between the certificates may have other characters.
         text = files.read_regular(path, _MAX_CA_BYTES).decode("ascii", "ignore") or "-"
@@ -248,10 +241,7 @@ def _read_ca(path: Path) -> str:
 
 
 def _read_token(path: Path) -> str:
-    """Read a bearer token.
-
-    Errors:  SettingsError, which never shows the content of the file.
-    """
+    """Read a bearer token. Raises SettingsError, which never shows the content of the file."""
     try:
         data = files.read_regular(path, _MAX_TOKEN_BYTES).strip()
     except OSError as exc:
@@ -269,10 +259,7 @@ def _literal_network(host: str) -> tuple[address_policy.Network, ...]:
 
 
 def parse_url(url: str) -> SplitResult:
-    """Parse a URL, and refuse one that two parsers may read differently.
-
-    Errors:  FetchError, reason `url`.
-    """
+    """Parse a URL, and refuse one that two parsers may read differently. Raises FetchError, reason `url`."""
     if len(url) > MAX_URL_CHARS or not url.isascii() or not url.isprintable():
         raise FetchError("the URL is too long or not printable ASCII", reason="url")
     if any(char in url for char in ' \\"<>^`{|}'):

@@ -10,14 +10,13 @@ from functools import lru_cache
 class Limits:
     """Limits on the size and duration of a request; the duration of a response that is read is not limited.
 
-    Shapes:  `head_bytes` also limits the trailer of a chunked body. `head_fields` limits the memory of a
-             head, because a short header needs 40 times the memory of its bytes. An application that has
-             more than `write_bytes` in the write buffer waits.
-    Units:   `head_seconds` from the start of a connection, or from the first byte of a later request, to the
-             end of the request's head; `body_seconds` between two reads of the body, and for the complete
-             body plus one second for each `body_rate` bytes; `write_seconds` is how long data may wait for a
-             client that receives none of it; `connections` is the number of concurrent connections,
-             `source_connections` of one address, 0 for no limit.
+    `head_bytes` also limits the trailer of a chunked body. `head_fields` limits the memory of a head, because
+    a short header needs 40 times the memory of its bytes. An application that has more than `write_bytes` in
+    the write buffer waits. Units: `head_seconds` from the start of a connection, or from the first byte of a
+    later request, to the end of the request's head; `body_seconds` between two reads of the body, and for the
+    complete body plus one second for each `body_rate` bytes; `write_seconds` is how long data may wait for a
+    client that receives none of it; `connections` is the number of concurrent connections,
+    `source_connections` of one address, 0 for no limit.
     """
 
     head_bytes: int = 64 * 1024

@@ -39,8 +39,8 @@ def client_address(
 ) -> str:
     """Return the client's address that a trusted peer forwards, or the peer's own address.
 
-    Shapes:  `peer` is trusted; header names in lower case. A text that is not an address ends the search,
-             because no known proxy writes it.
+    `peer` is trusted; header names in lower case. A text that is not an address ends the search, because no
+    known proxy writes it.
     """
     found = peer
     lines = [value for name, value in headers if name == HEADER]

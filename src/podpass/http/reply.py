@@ -11,7 +11,7 @@ from podpass.http.request_validation import Headers
 class Reply:
     """A complete response.
 
-    Shapes:  header names in lower case; `serialize` adds `content-length`.
+    Header names in lower case; `serialize` adds `content-length`.
     """
 
     status: int
@@ -20,10 +20,7 @@ class Reply:
 
 
 def serialize(reply: Reply, *, keep_alive: bool) -> bytes:
-    """Return the bytes of a response.
-
-    Errors:  RuntimeError if a header contains a line break.
-    """
+    """Return the bytes of a response. Raises RuntimeError if a header contains a line break."""
     lines = [STATUS_LINE[reply.status][:-2], *map(b": ".join, reply.headers)]
     lines.append(b"content-length: %d" % len(reply.body))
     if not keep_alive:

@@ -21,8 +21,7 @@ def raw_path(scope: Scope) -> bytes:
 def split_path(raw: bytes, *, limit: int) -> list[str]:
     """Split a path before decoding it, so that an encoded slash stays inside its segment.
 
-    Shapes:  empty segments are included, but do not count for `limit`.
-    Errors:  InvalidPath.
+    Empty segments are included, but do not count for `limit`. Raises InvalidPath.
     """
     try:
         segments = [unquote(part, errors="strict") for part in raw.decode("ascii").split("/")[1:]]

@@ -35,7 +35,7 @@ _HOST = re.compile(rb"(?:%b|%b)(?::[0-9]{0,5})?" % (_NAME, _ADDRESS))
 def reject_ambiguous_framing(headers: Headers, version: str, *, upgrades: bool) -> bytes:
     """Return the complete error response to an ambiguous head, or an empty one if the head is valid.
 
-    Shapes:  header names in lower case; `upgrades` says whether the client requests another protocol.
+    Header names in lower case; `upgrades` says whether the client requests another protocol.
     """
     fields = [name for name, _ in headers]
     has_coding = b"transfer-encoding" in fields

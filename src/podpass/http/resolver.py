@@ -34,10 +34,7 @@ class Resolver:
         self._cache: OrderedDict[str, Addresses] = OrderedDict()
 
     async def find(self, host: str) -> Addresses:
-        """Return the addresses of a name.
-
-        Errors:  NameNotResolved.
-        """
+        """Return the addresses of a name. Raises NameNotResolved."""
         lookup = self._lookups.get(host)
         if lookup is None and len(self._lookups) >= MAX_THREADS:
             found = self._cache.get(host, ())

@@ -67,8 +67,7 @@ class PortInUse(Error):
 def bind(host: str, port: int, *, otherwise: str = "choose another port") -> socket.socket:
     """Open a listening socket; port 0 selects a free port.
 
-    Shapes:  `otherwise` is an alternative resolution of a port conflict, for the hint of the error.
-    Errors:  PortInUse.
+    `otherwise` is an alternative resolution of a port conflict, for the hint of the error. Raises PortInUse.
     """
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
@@ -93,9 +92,9 @@ def bind(host: str, port: int, *, otherwise: str = "choose another port") -> soc
 class Drain:
     """The duration of connection draining when a server stops.
 
-    Units:   seconds. During `keepalive_seconds` each keep-alive connection may send one more request, and the
-             response closes it: so the server does not close a connection on which a request is arriving.
-             `grace_seconds` is the time for requests in flight after that.
+    Units: seconds. During `keepalive_seconds` each keep-alive connection may send one more request, and the
+    response closes it: so the server does not close a connection on which a request is arriving.
+    `grace_seconds` is the time for requests in flight after that.
     """
 
     keepalive_seconds: float = 0.0
@@ -259,9 +258,8 @@ async def serving(
 ) -> AsyncIterator[RunningServer]:
     """Serve an ASGI application on a socket until the context ends, then drain and close the socket.
 
-    Shapes:  a method `fast_path` of the application is used as `connection` describes; the addresses that
-             peers in `proxies` forward replace their own; `connection_filter` is called before TLS and
-             before each request.
+    A method `fast_path` of the application is used as `connection` describes; the addresses that peers in
+    `proxies` forward replace their own; `connection_filter` is called before TLS and before each request.
     """
     config = Config(
         app,
@@ -318,8 +316,8 @@ async def read_body(
 ) -> bytes:
     """Read a whole request body of at most `limit` bytes.
 
-    Shapes:  `on_size` is called with the size so far after each part, and may raise.
-    Errors:  BodyTooLarge, as soon as the limit is exceeded.
+    `on_size` is called with the size so far after each part, and may raise. Raises BodyTooLarge, as soon as
+    the limit is exceeded.
     """
     chunks: list[bytes] = []
     size = 0
@@ -341,7 +339,7 @@ async def read_body(
 async def read_decoded_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """Read a whole request body and decode it; `limit` applies to the encoded and the decoded body.
 
-    Errors:  BodyRefused: BodyTooLarge, UnsupportedCoding, InvalidCoding.
+    Raises BodyRefused: BodyTooLarge, UnsupportedCoding, InvalidCoding.
     """
     coding = parse_coding(header_values(scope, b"content-encoding"))
     return decode(coding, await read_body(receive, limit), limit)

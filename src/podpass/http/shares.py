@@ -22,7 +22,7 @@ class ShareExceeded(Error):
 class Shares:
     """What is free of a limited amount, and what each source holds of it.
 
-    Shapes:  `what` names the amount in errors, such as "tunnels of the gateway".
+    `what` names the amount in errors, such as "tunnels of the gateway".
     """
 
     def __init__(self, what: str, total: int) -> None:
@@ -33,7 +33,7 @@ class Shares:
     def hold(self, source: str, amount: int = 1) -> Iterator[Callable[[int], None]]:
         """Hold an amount for a source until the context ends; yield a function that sets a larger amount.
 
-        Errors:  ShareExceeded, also from the function.
+        Raises ShareExceeded, also from the function.
         """
         held = 0
 

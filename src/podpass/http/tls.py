@@ -54,7 +54,7 @@ class CertificateInvalid(Error):
 class CertificatePair:
     """A certificate chain and its private key as PEM, read together.
 
-    Units:   `not_after` in seconds since the epoch.
+    Units: `not_after` in seconds since the epoch.
     """
 
     chain: bytes
@@ -69,8 +69,8 @@ class CertificatePair:
 class ServerTls:
     """A server context whose certificate can be replaced while the server runs.
 
-    Shapes:  `context` never changes its identity; servers may store it. Every handshake fails until a pair
-             is loaded. `minimum` is "1.0", "1.1", "1.2" or "1.3"; versions below 1.2 are never used.
+    `context` never changes its identity; servers may store it. Every handshake fails until a pair is loaded.
+    `minimum` is "1.0", "1.1", "1.2" or "1.3"; versions below 1.2 are never used.
     """
 
     def __init__(self, *, client_ca: str | None = None, minimum: str = "1.2") -> None:
@@ -79,7 +79,7 @@ class ServerTls:
     def load(self, pair: CertificatePair) -> None:
         """Replace the certificate pair, starting with the next handshake.
 
-        Errors:  CertificateInvalid; the previous pair then stays in use.
+        Raises CertificateInvalid; the previous pair then stays in use.
         """
         validate_pair(pair)
         with _as_file(pair) as path:
@@ -87,10 +87,7 @@ class ServerTls:
 
 
 def validate_pair(pair: CertificatePair) -> None:
-    """Check that a pair can be loaded.
-
-    Errors:  CertificateInvalid.
-    """
+    """Check that a pair can be loaded. Raises CertificateInvalid."""
     with _as_file(pair) as path:
         try:
             server_context().load_cert_chain(path, path)
@@ -101,7 +98,7 @@ def validate_pair(pair: CertificatePair) -> None:
 class ReloadingTls:
     """A TLS server context that reloads its certificate when its files change.
 
-    Shapes:  `context` never changes its identity; servers may store it.
+    `context` never changes its identity; servers may store it.
     """
 
     def __init__(
@@ -205,10 +202,7 @@ def _do_nothing() -> None:
 
 
 def read_pair(certificate: Path, key: Path) -> CertificatePair:
-    """Read both files from one revision, and check that they belong together.
-
-    Errors:  CertificateInvalid.
-    """
+    """Read both files from one revision, and check that they belong together. Raises CertificateInvalid."""
     certificate, key = resolve_revision(certificate, key)
     chain, private = _read_file(certificate, MAX_CHAIN_BYTES), _read_file(key, MAX_KEY_BYTES)
     pair = CertificatePair(chain=chain, key=private, not_after=_not_after(chain, certificate))

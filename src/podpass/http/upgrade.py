@@ -42,7 +42,7 @@ class ByteStream:
 class Upgrade:
     """The offer to continue a connection with another protocol.
 
-    Shapes:  `on_lost` is called when the upgraded connection ends.
+    `on_lost` is called when the upgraded connection ends.
     """
 
     def __init__(

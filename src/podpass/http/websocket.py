@@ -159,7 +159,7 @@ class WebSocket:
     async def send(self, data: bytes, *, text: bool = False) -> None:
         """Send a message, and wait while the client does not read.
 
-        Errors:  ConnectionError if the connection is closed.
+        Raises ConnectionError if the connection is closed.
         """
         try:
             if text:
@@ -171,10 +171,7 @@ class WebSocket:
         await self._flush()
 
     async def ping(self) -> None:
-        """Send a ping, which detects a disconnected client.
-
-        Errors:  ConnectionError.
-        """
+        """Send a ping, which detects a disconnected client. Raises ConnectionError."""
         if self._frames.state is State.OPEN:
             self._frames.send_ping(b"")
             await self._flush()

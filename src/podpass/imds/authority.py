@@ -23,7 +23,7 @@ _HTTPS_PORT = 443
 class Binding:
     """The endpoint of an identity binding.
 
-    Shapes:  `sni` is empty for the host of `url`; at most one of `ca_file` and `ca_data` is set.
+    `sni` is empty for the host of `url`; at most one of `ca_file` and `ca_data` is set.
     """
 
     url: str
@@ -36,7 +36,7 @@ class Binding:
 class Authority:
     """The token endpoint, and the file with the pod's projected token.
 
-    Shapes:  `path` begins with a slash; `binding` and `proxy` are never both set.
+    `path` begins with a slash; `binding` and `proxy` are never both set.
     """
 
     host: str
@@ -57,10 +57,7 @@ class Authority:
         https_proxy: str = "",
         no_proxy: str = "",
     ) -> Self:
-        """Create an authority from addresses, after the checks of the Azure SDKs.
-
-        Errors:  SettingsError.
-        """
+        """Create an authority from addresses, after the checks of the Azure SDKs. Raises SettingsError."""
         if not _TENANT.fullmatch(tenant_id):
             raise SettingsError(["AZURE_TENANT_ID must be a GUID or a domain name"])
         variable, url = names.ENV_AUTHORITY_HOST, authority_host
@@ -108,7 +105,7 @@ def _parse_https(variable: str, url: str) -> SplitResult:
 def choose_proxy(host: str, port: int, *, https_proxy: str, no_proxy: str) -> HttpProxy | None:
     """Return the proxy for a host by the values of HTTPS_PROXY and NO_PROXY; None for no proxy.
 
-    Errors:  SettingsError.
+    Raises SettingsError.
     """
     if not https_proxy or _bypasses(no_proxy, host, port):
         return None

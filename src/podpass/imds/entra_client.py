@@ -38,8 +38,8 @@ _HEADERS = (
 class TokenNotAcquired(Error):
     """The authority returned no token; `number` is the AADSTS code of a refusal, or empty.
 
-    Shapes:  `status` is the authority's status, 502 if it returned no usable response. `request_id` is empty
-             if there was no response.
+    `status` is the authority's status, 502 if it returned no usable response. `request_id` is empty if there
+    was no response.
     """
 
     code = "token_not_acquired"
@@ -66,10 +66,7 @@ class EntraClient:
         self._tls_until = 0.0
 
     async def request_token(self, client_id: str, scope: str) -> AccessToken:
-        """Request one access token.
-
-        Errors:  TokenNotAcquired.
-        """
+        """Request one access token. Raises TokenNotAcquired."""
         if self._waiting >= MAX_WAITING:
             raise TokenNotAcquired(f"{MAX_WAITING} token requests wait for the authority already")
         self._waiting += 1

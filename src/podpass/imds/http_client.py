@@ -46,7 +46,7 @@ class HttpProxy:
 class HttpServer:
     """The server of a request.
 
-    Shapes:  `tls` is None for plain HTTP. `server_name` is the name in the TLS handshake if it is not `host`.
+    `tls` is None for plain HTTP. `server_name` is the name in the TLS handshake if it is not `host`.
     """
 
     host: str
@@ -76,8 +76,8 @@ async def send_request(
 ) -> HttpResponse:
     """Send one request and return its response, without following redirects; the caller limits the time.
 
-    Shapes:  Host, Content-Length and Connection are added to `headers`.
-    Errors:  RequestFailed; OSError and ssl.SSLError of the connection.
+    Host, Content-Length and Connection are added to `headers`. Raises RequestFailed; OSError and ssl.SSLError
+    of the connection.
     """
     head = _serialize_head(server, method, target, headers, len(body))
     loop = asyncio.get_running_loop()

@@ -33,7 +33,7 @@ class IdentityHeaders:
 def parse_headers(text: str, source: str) -> dict[str, Secret]:
     """Parse `NAME=VALUE` entries, which semicolons or line breaks separate.
 
-    Errors:  SettingsError, without any value.
+    Raises SettingsError, without any value.
     """
     found: dict[str, Secret] = {}
     problems = []

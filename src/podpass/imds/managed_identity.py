@@ -78,23 +78,18 @@ class IdentitySource(Protocol):
     ) -> Sequence[AssignedIdentity]:
         """Return the identities that a query selects, at most two.
 
-        Shapes:  `owner` is the only resource ID that is allowed; without it, every identity that is assigned
-                 to the address is allowed.
-        Errors:  TokenNotAcquired.
+        `owner` is the only resource ID that is allowed; without it, every identity that is assigned to the
+        address is allowed. Raises TokenNotAcquired.
         """
 
     async def acquire(self, identity: AssignedIdentity, resource: str) -> AccessToken:
-        """Return a token of an identity.
-
-        Errors:  TokenNotAcquired.
-        """
+        """Return a token of an identity. Raises TokenNotAcquired."""
 
 
 class ManagedIdentityApp:
     """The ASGI application of the endpoint.
 
-    Shapes:  `headers` finds the resource ID of a header value; `hosts` are more names of the endpoint, in
-             lower case.
+    `headers` finds the resource ID of a header value; `hosts` are more names of the endpoint, in lower case.
     """
 
     def __init__(
@@ -207,7 +202,7 @@ class ManagedIdentityApp:
 def select(assigned: Sequence[AssignedIdentity], query: ManagedIdentityQuery) -> AssignedIdentity:
     """Return the identity that a request selects; without a selection, the only one.
 
-    Errors:  AssignedIdentityNotFound.
+    Raises AssignedIdentityNotFound.
     """
     found = [one for one in assigned if _matches(one, query)]
     if len(found) == 1:

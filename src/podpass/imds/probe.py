@@ -26,7 +26,7 @@ def wait_until_ready(
     The reference exits immediately if nothing listens yet. Its hook then kills a container that only starts
     slowly, so here a refused connection is one more failed attempt.
 
-    Errors:  ProbeFailed after `ATTEMPTS` other failures or `REFUSED_ATTEMPTS` refused connections.
+    Raises ProbeFailed after `ATTEMPTS` other failures or `REFUSED_ATTEMPTS` refused connections.
     """
     refused, failed = 0, 0
     while True:

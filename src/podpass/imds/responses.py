@@ -22,9 +22,9 @@ def token_reply(
 ) -> Reply:
     """Return the response with a token.
 
-    Shapes:  `expires_in` and `not_before` are numbers as in the reference; `expires_on` is text. All clients
-             of App Service's and Cloud Shell's protocols can parse these forms. With `names_client`, the
-             response contains the client ID, as in these protocols.
+    `expires_in` and `not_before` are numbers as in the reference; `expires_on` is text. All clients of App
+    Service's and Cloud Shell's protocols can parse these forms. With `names_client`, the response contains
+    the client ID, as in these protocols.
     """
     more = {"client_id": query.client_id} if names_client else {}
     body = orjson.dumps(

@@ -40,7 +40,7 @@ TokenKey = tuple[str, str]
 class AccessToken:
     """An access token; `request_id` is the correlation ID of the exchange that returned it.
 
-    Units:   `obtained` and `expires` in seconds since the epoch.
+    Units: `obtained` and `expires` in seconds since the epoch.
     """
 
     token: str
@@ -76,8 +76,8 @@ class _Entry:
 class CacheStatus:
     """The state of the tokens that programs used in the last minutes.
 
-    Shapes:  `expired` counts tokens that expired because their refresh failed.
-    Units:   `overdue_seconds` is the longest time for which a refresh has been due.
+    `expired` counts tokens that expired because their refresh failed. Units: `overdue_seconds` is the longest
+    time for which a refresh has been due.
     """
 
     tokens: int
@@ -117,10 +117,7 @@ class TokenCache:
         return entry.token
 
     async def get(self, key: TokenKey) -> AccessToken:
-        """Return a valid token.
-
-        Errors:  the errors of the fetch.
-        """
+        """Return a valid token. Raises the errors of the fetch."""
         if (token := self.cached(key)) is not None:
             return token
         entry = self._entries.setdefault(key, _Entry())

@@ -40,7 +40,7 @@ class BadTokenQuery(Error):
 class TokenQuery:
     """The identity and the resource of a token request, as the client wrote them.
 
-    Shapes:  `is_default` says whether the client named no identity.
+    `is_default` says whether the client named no identity.
     """
 
     client_id: str
@@ -59,7 +59,7 @@ class TokenQuery:
 class ManagedIdentityQuery:
     """The resource of a token request, and the ID by which it selects an identity.
 
-    Shapes:  `selector` is `client_id`, `object_id`, `resource_id`, or empty.
+    `selector` is `client_id`, `object_id`, `resource_id`, or empty.
     """
 
     resource: str
@@ -79,7 +79,7 @@ _SELECTORS = {
 def parse_identity_query(query: str) -> ManagedIdentityQuery:
     """Parse the query of a request to an endpoint that knows identities by all their IDs.
 
-    Errors:  BadTokenQuery.
+    Raises BadTokenQuery.
     """
     values = _parse("query", query)
     if not values.get("api-version"):
@@ -100,7 +100,7 @@ def parse_identity_query(query: str) -> ManagedIdentityQuery:
 def parse_token_query(query: str, default_client_id: str, form: str = "") -> TokenQuery:
     """Parse the query and the form of a token request; without `client_id`, the pod's own is used.
 
-    Errors:  BadTokenQuery.
+    Raises BadTokenQuery.
     """
     values = _merge(_parse("query", query), _parse("form", form))
     if other := next((name for name in _OTHER_IDS if values.get(name)), ""):

@@ -58,10 +58,7 @@ class BrowserFailed(Error):
 
 
 def find_program(name: str | None, path: str) -> str:
-    """Return the browser: the given one, or the first of PROGRAMS.
-
-    Errors:  BrowserNotFound.
-    """
+    """Return the browser: the given one, or the first of PROGRAMS. Raises BrowserNotFound."""
     if platform.system() != "Linux":
         raise BrowserNotFound(
             f"browsers read a CA of a certificate database on Linux only, not on {platform.system()}",
@@ -93,10 +90,7 @@ def _is_snap(program: Path) -> bool:
 
 
 def check_url(url: str) -> None:
-    """Refuse an address that the browser could take as an option or a file.
-
-    Errors:  UsageError.
-    """
+    """Refuse an address that the browser could take as an option or a file. Raises UsageError."""
     try:
         parts = urlsplit(url)
         is_page = parts.scheme in ("http", "https") and bool(parts.hostname)
@@ -111,7 +105,7 @@ def prepare_profile(data_dir: DataDir, path: str) -> Path:
 
     Another CA is that of another installation: the profile, with its cookies, is created again.
 
-    Errors:  BrowserNotFound, BrowserFailed; OSError.
+    Raises BrowserNotFound, BrowserFailed; OSError.
     """
     folder, ca = data_dir.path(_FOLDER), data_dir.ca_file.read_bytes()
     trusted = folder / "ca.pem"
@@ -174,7 +168,7 @@ def build_command(program: str, folder: Path, port: int, url: str | None) -> lis
 def start(command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> None:
     """Start the browser, which continues when this process has ended.
 
-    Errors:  BrowserFailed if it ends at once with an error; OSError.
+    Raises BrowserFailed if it ends at once with an error; OSError.
     """
     # A display of X11 needs a file of the user's home folder.
     display = {"XAUTHORITY": str(Path(environ.get("HOME", os.sep), ".Xauthority"))}

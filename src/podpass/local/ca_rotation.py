@@ -26,7 +26,7 @@ _BOUNDARY = b"-----BEGIN CERTIFICATE-----"
 def begin(data_dir: DataDir, clock: Clock = system) -> InstanceCA:
     """Create the new CA, or return that of an interrupted rotation.
 
-    Errors:  DataDirError if the CA is damaged or not valid at this time.
+    Raises DataDirError if the CA is damaged or not valid at this time.
     """
     if (pending := read_pending(data_dir)) is not None:
         return pending
@@ -41,10 +41,7 @@ def begin(data_dir: DataDir, clock: Clock = system) -> InstanceCA:
 
 
 def read_pending(data_dir: DataDir) -> InstanceCA | None:
-    """Return the CA of a rotation that is not complete.
-
-    Errors:  DataDirError if the file is damaged.
-    """
+    """Return the CA of a rotation that is not complete. Raises DataDirError if the file is damaged."""
     path = _pending(data_dir)
     try:
         key, _, rest = path.read_bytes().partition(_BOUNDARY)
@@ -70,7 +67,7 @@ def resume(data_dir: DataDir) -> None:
 
     The caller issues the certificates, and then calls `complete`.
 
-    Errors:  DataDirError if the file is damaged.
+    Raises DataDirError if the file is damaged.
     """
     if (pending := read_pending(data_dir)) is not None:
         store(data_dir, pending)

@@ -27,9 +27,9 @@ from podpass.local import ca_rotation, trust
 class RotationHooks:
     """The parts of the cluster that follow a rotation.
 
-    Shapes:  `accept` receives the CAs whose client certificates the API server accepts from now on. `follow`
-             receives the new CA and returns when all parts use it. `withdraw` ends what authenticated with a
-             certificate of the old CA.
+    `accept` receives the CAs whose client certificates the API server accepts from now on. `follow` receives
+    the new CA and returns when all parts use it. `withdraw` ends what authenticated with a certificate of the
+    old CA.
     """
 
     accept: Callable[[bytes], None]
@@ -57,14 +57,14 @@ class CertificateRotation:
     def begin(self) -> None:
         """Store the new CA: from now on, the rotation is completed by `run` or by the next start.
 
-        Errors:  DataDirError, OSError.
+        Raises DataDirError, OSError.
         """
         ca_rotation.begin(self._data_dir, self._clock)
 
     async def run(self) -> None:
         """Rotate; repeat all steps of a rotation that failed before.
 
-        Errors:  DataDirError, OSError, KubeError.
+        Raises DataDirError, OSError, KubeError.
         """
         data_dir, clock = self._data_dir, self._clock
         new = ca_rotation.begin(data_dir, clock)

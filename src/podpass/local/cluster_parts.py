@@ -64,7 +64,7 @@ class ClusterParts:
     async def start_api_server(self, entra_keys: "KeySource") -> str:
         """Serve the Kubernetes API; return its URL.
 
-        Shapes:  `entra_keys` verify Entra tokens. A real control plane does not accept these tokens.
+        `entra_keys` verify Entra tokens. A real control plane does not accept these tokens.
         """
         from podpass.local.kubeling_adapters import write_log_of_kubeling
 
@@ -182,10 +182,7 @@ class ClusterParts:
         return Rotations(ring=self.ring, certificates=rotation, refused=refused)
 
     async def _follow_ca(self, ca_pem: bytes) -> None:
-        """Use a new CA, and the client certificates that it has signed.
-
-        Errors:  KubeError.
-        """
+        """Use a new CA, and the client certificates that it has signed. Raises KubeError."""
         assert self.cluster is not None
         await self.managed.use_ca(ca_pem)
         self.cluster.publish_ca(ca_pem)

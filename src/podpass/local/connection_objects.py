@@ -23,7 +23,7 @@ def written(client: KubeClient, objects: ConnectionObjects) -> AbstractAsyncCont
 
     An object that already is as it should be is not written.
 
-    Errors:  ManagerError.
+    Raises ManagerError.
     """
     return _Writer(client, objects).written()
 

@@ -23,8 +23,8 @@ _BASE_BYTES = 12
 class LocalConsole:
     """The ASGI application of the console. Use it as a context manager.
 
-    Shapes:  `origin` is an http address: browsers treat loopback as secure, and they do not trust the CA of
-             the instance. `create_source` returns the data and is called once.
+    `origin` is an http address: browsers treat loopback as secure, and they do not trust the CA of the
+    instance. `create_source` returns the data and is called once.
     """
 
     def __init__(

@@ -76,10 +76,7 @@ class InstanceSource:
                 await asyncio.sleep(0)
 
     async def revision(self, view: str) -> object:
-        """Return what a view shows, or numbers that change with it.
-
-        Errors:  KubeError, DatabaseFailed.
-        """
+        """Return what a view shows, or numbers that change with it. Raises KubeError, DatabaseFailed."""
         if view == "pods":
             return (await self.pods()).rows
         serial = await self._view.revision()
@@ -122,10 +119,7 @@ class InstanceSource:
         return await self._view.audit()
 
     async def graph(self) -> TrustGraphView:
-        """Return the trust graph.
-
-        Errors:  KubeError, DatabaseFailed, GraphTooLarge.
-        """
+        """Return the trust graph. Raises KubeError, DatabaseFailed, GraphTooLarge."""
         from podpass.console import graph_view
         from podpass.trust_graph.cluster_accounts import read_accounts
         from podpass.trust_graph.directory_snapshot import read_directory

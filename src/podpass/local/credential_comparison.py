@@ -19,8 +19,7 @@ Row = Mapping[str, Any]
 class CredentialComparison:
     """One credential next to the assertion.
 
-    Shapes:  `expected` and `presented` map each of MEMBERS to its text; `differs` names the members that
-             differ.
+    `expected` and `presented` map each of MEMBERS to its text; `differs` names the members that differ.
     """
 
     identity: str

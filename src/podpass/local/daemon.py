@@ -34,8 +34,8 @@ def start(
 ) -> None:
     """Run `podpass ARGUMENTS --ready-fd N` in its own session and return when it is ready.
 
-    Shapes:  `stdin` is the text that the child reads from stdin.
-    Errors:  DidNotStart, with the message and the hint of the child.
+    `stdin` is the text that the child reads from stdin. Raises DidNotStart, with the message and the hint of
+    the child.
     """
     reading, writing = os.pipe()
     command = [sys.executable, "-m", "podpass.cli", *arguments, "--ready-fd", str(writing)]

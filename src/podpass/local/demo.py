@@ -72,10 +72,7 @@ class FailureCase:
 
 
 def check_sdk() -> None:
-    """Check that the modules which the pod imports are installed.
-
-    Errors:  DemoFailed.
-    """
+    """Check that the modules which the pod imports are installed. Raises DemoFailed."""
     missing = {module: name for module, name in _SDK.items() if not _importable(module)}
     if missing:
         packages = " ".join(missing.values())
@@ -128,15 +125,12 @@ class Demo:
     def podpass(self, *arguments: str) -> str:
         """Run a podpass command on the instance of the demo.
 
-        Errors:  DemoFailed, with the last lines of the command's output.
+        Raises DemoFailed, with the last lines of the command's output.
         """
         return program.run_podpass(self._data_dir, *arguments, failed=DemoFailed)
 
     async def run(self) -> None:
-        """Run the demo on a new instance, and stop the instance at the end.
-
-        Errors:  DemoFailed.
-        """
+        """Run the demo on a new instance, and stop the instance at the end. Raises DemoFailed."""
         check_sdk()
         folder = examples.find_example("quickstart")
         began = time.monotonic()
@@ -277,8 +271,7 @@ async def run_demo(
 ) -> None:
     """Run the demo in a temporary directory; `keep` keeps the directory.
 
-    Shapes:  `command` starts podpass, for the commands that are printed at the end.
-    Errors:  DemoFailed.
+    `command` starts podpass, for the commands that are printed at the end. Raises DemoFailed.
     """
     folder = Path(tempfile.mkdtemp(prefix="podpass-demo-"))
     demo = Demo(folder, echo, kubernetes)

@@ -34,7 +34,7 @@ _MIN_SECONDS = 1.0  # between two updates; a seed makes many changes
 def choose_address(hosts_file: Path) -> str:
     """Return the loopback address of the instance with this hosts file, the same on every start.
 
-    Shapes:  an address in 127.254.0.0/16, which other programs do not use.
+    An address in 127.254.0.0/16, which other programs do not use.
     """
     first, second = hashlib.sha256(str(hosts_file).encode()).digest()[:2]
     return f"127.254.{first}.{1 + second % 254}"
@@ -61,7 +61,7 @@ def build_hosts(address: str, hosts: Iterable[str], system: str) -> str:
 class HostsFile:
     """Keeps a hosts file current while the context is open.
 
-    Shapes:  `list_hosts` returns the current names; the owner calls `changed` after a change.
+    `list_hosts` returns the current names; the owner calls `changed` after a change.
     """
 
     def __init__(self, path: Path, address: str, list_hosts: ListHosts) -> None:
@@ -127,7 +127,7 @@ async def run_direct_tls(
 ) -> AsyncIterator[DirectTls]:
     """Open the socket, and keep the hosts file at `path` current until the context ends.
 
-    Shapes:  `storage` are the services of storage accounts that are served.
+    `storage` are the services of storage accounts that are served.
     """
     fixed = [name for name in gateway.routes(config.ports) if not name.startswith("*.")]
     fixed.append(urlsplit(config.issuer).netloc)

@@ -23,10 +23,7 @@ class EntraTokens:
         )
 
     async def authenticate(self, token: str) -> UserInfo:
-        """Return the user of a token.
-
-        Errors:  InvalidBearerToken.
-        """
+        """Return the user of a token. Raises InvalidBearerToken."""
         try:
             caller = await self._guard.admit([f"Bearer {token}"])
         except (TokenRefused, KeysUnavailable) as exc:

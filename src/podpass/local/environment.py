@@ -39,7 +39,7 @@ def pod_environment(
 ) -> dict[str, str]:
     """Return the variables for programs in containers and on the host.
 
-    Shapes:  `own_addresses` are those at which only containers of the same pod answer.
+    `own_addresses` are those at which only containers of the same pod answer.
     """
     # Azure's clients for Node and Java use the proxy for plain HTTP, too, and do not support networks in this
     # list.
@@ -89,7 +89,7 @@ def client_environment(
 ) -> dict[str, str]:
     """Return the variables for Azure's clients on the host; the user's Java options are preserved.
 
-    Shapes:  `direct` are further hosts that clients reach without the proxy.
+    `direct` are further hosts that clients reach without the proxy.
     """
     values = pod_environment(data_dir, gateway_port, direct)
     preserved = user_java_options(environ.get("JAVA_TOOL_OPTIONS", ""))
@@ -205,8 +205,8 @@ _FAILURES: Mapping[str, str] = {
 def format_failure(configuration: Mapping[str, str], shell: str) -> str:
     """Format lines whose `eval` fails, for a shell that asked for an instance which is not running.
 
-    Shapes:  `configuration` points az, and kubectl, at that instance: a script that ignores the failure must
-             not reach the subscription and the cluster of the user.
+    `configuration` points az, and kubectl, at that instance: a script that ignores the failure must not reach
+    the subscription and the cluster of the user.
     """
     return format_exports(configuration, shell) + _FAILURES[shell]
 

@@ -13,10 +13,7 @@ class ExamplesMissing(Error):
 
 
 def find_example(name: str, here: Path = Path(__file__)) -> Path:
-    """Return the folder of an example.
-
-    Errors:  ExamplesMissing.
-    """
+    """Return the folder of an example. Raises ExamplesMissing."""
     here = here.resolve()
     for folder in (here.parents[1] / "examples", here.parents[3] / "examples"):
         if (folder / name).is_dir():

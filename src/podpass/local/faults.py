@@ -27,8 +27,8 @@ _NO_STORE = (b"cache-control", b"no-store, no-cache")
 class InjectedFault:
     """A fault of one service.
 
-    Shapes:  `times` is the number of requests that still get it, None for all; `client_id` limits it to token
-             requests of one client.
+    `times` is the number of requests that still get it, None for all; `client_id` limits it to token requests
+    of one client.
     """
 
     id: int
@@ -52,10 +52,7 @@ class FaultInjector:
         self._cleared = asyncio.Event()
 
     def add(self, given: dict[str, Any]) -> InjectedFault:
-        """Add a fault.
-
-        Errors:  UsageError.
-        """
+        """Add a fault. Raises UsageError."""
         if problem := _problem(given):
             raise UsageError(problem, hint="see docs/guides/pytest.md, Faults")
         if len(self._faults) >= MAX_FAULTS:
@@ -86,7 +83,7 @@ class FaultInjector:
     def select(self, service: str, form: dict[str, list[str]] | None) -> list[InjectedFault]:
         """Return the faults that a request gets, and count it.
 
-        Shapes:  `form` is the form of a token request, None for another request.
+        `form` is the form of a token request, None for another request.
         """
         found = [each for each in self._faults if each.service == service and _fits(each, form)]
         for fault in found:

@@ -69,8 +69,8 @@ class FolderNotPrivate(Error):
 class CloudTarget:
     """The installation that is forwarded: its cluster, its namespace, and how to connect.
 
-    Shapes:  `kubeconfig` is an absolute path, None in a pod. `storage` are the services of storage accounts
-             that the cloud serves.
+    `kubeconfig` is an absolute path, None in a pod. `storage` are the services of storage accounts that the
+    cloud serves.
     """
 
     context: str
@@ -105,10 +105,7 @@ def locate(target: CloudTarget, environ: Mapping[str, str]) -> DataDir:
 
 @contextmanager
 def exclusive(data_dir: DataDir) -> Iterator[None]:
-    """Let one command at a time change the folder.
-
-    Errors:  OSError.
-    """
+    """Let one command at a time change the folder. Raises OSError."""
     _create_folders(data_dir)
     descriptor = os.open(data_dir.path("setup.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -121,8 +118,7 @@ def exclusive(data_dir: DataDir) -> Iterator[None]:
 def write_trust(data_dir: DataDir, facts: Mapping[str, Any], environ: Mapping[str, str]) -> None:
     """Write the CA of the cloud with the public CAs.
 
-    Shapes:  `facts` are those of `podpass cloud control sign-in`.
-    Errors:  OSError.
+    `facts` are those of `podpass cloud control sign-in`. Raises OSError.
     """
     _create_folders(data_dir)
     ca = str(facts["ca"]).encode()
@@ -136,8 +132,7 @@ def write_trust(data_dir: DataDir, facts: Mapping[str, Any], environ: Mapping[st
 def write_files(data_dir: DataDir, facts: Mapping[str, Any], environ: Mapping[str, str]) -> None:
     """Write the CA of the cloud with the public CAs, and sign its administrator in to az.
 
-    Shapes:  as `write_trust`.
-    Errors:  OSError.
+    As `write_trust`. Raises OSError.
     """
     write_trust(data_dir, facts, environ)
     tenant = data_dir.path("tenant")
@@ -166,7 +161,7 @@ def start_companion(
 ) -> int:
     """Forward until the program that replaces this process has ended; return the port.
 
-    Shapes:  `folder` is that of the program, and is deleted then; `others` is work for the same time.
+    `folder` is that of the program, and is deleted then; `others` is work for the same time.
     """
     sock = _listen(0)
 
@@ -190,7 +185,7 @@ def start_background(data_dir: DataDir, target: CloudTarget) -> tuple[int, int]:
     The caller holds `exclusive`. The port is that of the last time, so that exported environments stay valid.
     A process of a time at which the cloud served other services of storage is replaced.
 
-    Errors:  ForwarderFailed also if the running one does not respond; OSError.
+    Raises ForwarderFailed also if the running one does not respond; OSError.
     """
     port_file = data_dir.path("port")
     port = _read_port(port_file)
@@ -227,10 +222,7 @@ def start_background(data_dir: DataDir, target: CloudTarget) -> tuple[int, int]:
 
 
 def stop_background(data_dir: DataDir) -> bool:
-    """Stop the background process; return whether there was one.
-
-    Errors:  ForwarderFailed.
-    """
+    """Stop the background process; return whether there was one. Raises ForwarderFailed."""
     pid = lock_holder(data_dir.lock_file)
     if not pid:
         return False
@@ -257,7 +249,7 @@ async def forward_until_removed(
 ) -> None:
     """Forward until the kubeconfig has no such context, as after `kind delete cluster`.
 
-    Errors:  BadKubeconfig at the start.
+    Raises BadKubeconfig at the start.
     """
     missing = 0
     async with _forwarding(target, sock) as client:
@@ -301,10 +293,7 @@ def _listen(port: int) -> socket.socket:
 
 
 def _check_responds(pid: int, port: int) -> None:
-    """Check that the gateway of the background process responds.
-
-    Errors:  ForwarderFailed.
-    """
+    """Check that the gateway of the background process responds. Raises ForwarderFailed."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_RESPONSE_SECONDS)
     try:
         connection.request("GET", "/healthz")
@@ -330,7 +319,7 @@ def _create_folders(data_dir: DataDir) -> None:
 def _check_owner(folder: Path) -> None:
     """Check that no other user can have put files into the folder: a CA that programs would trust.
 
-    Errors:  FolderNotPrivate.
+    Raises FolderNotPrivate.
     """
     status = folder.stat()
     if status.st_uid != os.geteuid() or status.st_mode & _WRITABLE_BY_OTHERS:

@@ -90,8 +90,7 @@ class Injection:
 def parse_account(text: str, namespace: str, short_forms: str) -> Account:
     """Parse NAME, NAMESPACE/NAME, or system:serviceaccount:NAMESPACE:NAME as kubectl's `--as` takes it.
 
-    Shapes:  `short_forms` are the forms of the command without a slash or a colon, for its error.
-    Errors:  UsageError.
+    `short_forms` are the forms of the command without a slash or a colon, for its error. Raises UsageError.
     """
     name = text
     if text.startswith(USERNAME_PREFIX):
@@ -128,10 +127,7 @@ def build_pod(account: Account) -> dict[str, Any]:
 
 
 def parse_injection(pod: Mapping[str, Any]) -> Injection:
-    """Read what the webhook has injected into a pod.
-
-    Errors:  NothingInjected.
-    """
+    """Read what the webhook has injected into a pod. Raises NothingInjected."""
     (container,) = (each for each in pod["spec"]["containers"] if each["name"] == _CONTAINER)
     variables = {each["name"]: str(each.get("value", "")) for each in container.get("env") or ()}
     for volume in pod["spec"].get("volumes") or ():
@@ -149,7 +145,7 @@ def parse_injection(pod: Mapping[str, Any]) -> Injection:
 async def request_injection(client: KubeClient, account: Account) -> Injection:
     """Read from a dry run what the webhook injects into a pod of the ServiceAccount.
 
-    Errors:  NoServiceAccount, NothingInjected; KubeError if the API server does not respond.
+    Raises NoServiceAccount, NothingInjected; KubeError if the API server does not respond.
     """
     path = f"/api/v1/namespaces/{quote(account.namespace, safe='')}/pods"
     try:
@@ -190,10 +186,7 @@ async def _explain_refusal(
 
 
 async def request_token(client: KubeClient, account: Account, injection: Injection) -> IssuedToken:
-    """Request a token as the kubelet does, but bound to no pod.
-
-    Errors:  KubeError.
-    """
+    """Request a token as the kubelet does, but bound to no pod. Raises KubeError."""
     body = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",
@@ -228,7 +221,7 @@ async def request_identity(
 ) -> RequestedIdentity:
     """Request what a pod of the ServiceAccount has.
 
-    Errors:  NoServiceAccount, NothingInjected; KubeError if the API server does not respond.
+    Raises NoServiceAccount, NothingInjected; KubeError if the API server does not respond.
     """
     async with open_client() as client:
         injection = await request_injection(client, account)

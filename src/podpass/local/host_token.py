@@ -52,7 +52,7 @@ def start_refresher(
 def start_companion(folder: Path, work: Work, keep: Sequence[int] = ()) -> None:
     """Start a process that works until this process has ended, and deletes the folder then.
 
-    Shapes:  `keep` are the descriptors that it uses.
+    `keep` are the descriptors that it uses.
     """
     pid = os.getpid()
 

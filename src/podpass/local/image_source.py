@@ -1,7 +1,7 @@
 """Resolve an image to its program: the instance's own list, the built-in images, the documentation's samples.
 
-Shapes:  the list is `images.json`, a JSON object of image names to entry points, each a list of arguments; an
-         object with `entrypoint` and `command` if the image has a command.
+The list is `images.json`, a JSON object of image names to entry points, each a list of arguments; an object
+with `entrypoint` and `command` if the image has a command.
 """
 
 import re
@@ -96,7 +96,7 @@ class SampleBuildFailed(ImageUnavailable, Error):
 class InstanceImages:
     """The images of one instance; a container uses an added image from its next start.
 
-    Shapes:  without `builds`, a sample that is not built makes its container wait.
+    Without `builds`, a sample that is not built makes its container wait.
     """
 
     images_file: Path
@@ -106,7 +106,7 @@ class InstanceImages:
     def resolve(self, image: str, policy: str) -> ImageConfig:
         """Return the program of an image; tags and digests are ignored.
 
-        Errors:  ImageUnknown, SampleNotReady, ImageNotPresent; the message contains the resolution.
+        Raises ImageUnknown, SampleNotReady, ImageNotPresent; the message contains the resolution.
         """
         wanted = base_name(image)
         known = {
@@ -129,7 +129,7 @@ class InstanceImages:
     async def pull(self, image: str) -> str:
         """Build the sample of an image; return the message of the Pulled event.
 
-        Errors:  ImageUnknown, SampleBuildFailed.
+        Raises ImageUnknown, SampleBuildFailed.
         """
         sample = catalogue.find_by_image(base_name(image))
         if sample is None or self.builds is None:
@@ -152,10 +152,7 @@ def base_name(image: str) -> str:
 
 
 def read_images(path: Path) -> dict[str, ImageConfig]:
-    """Read the images that were added to an instance.
-
-    Errors:  ImagesDamaged.
-    """
+    """Read the images that were added to an instance. Raises ImagesDamaged."""
     try:
         entries = orjson.loads(path.read_bytes())
         return {str(name): _from_entry(entry) for name, entry in entries.items()}

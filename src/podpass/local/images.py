@@ -22,7 +22,7 @@ from podpass.local.samples.progress import read_progress
 def add_image(data_dir: DataDir, name: str, config: ImageConfig) -> None:
     """Add an image or replace it; the next container with this image runs the new program.
 
-    Errors:  UsageError, ImagesDamaged.
+    Raises UsageError, ImagesDamaged.
     """
     if not name.strip() or any(char.isspace() for char in name):
         raise UsageError(
@@ -38,8 +38,8 @@ def add_image(data_dir: DataDir, name: str, config: ImageConfig) -> None:
 def resolve_command(words: Sequence[str], folder: Path, samples: SampleCache) -> tuple[str, ...]:
     """Return a command whose relative paths are absolute, because a container starts in another folder.
 
-    Shapes:  `folder` is the current folder. An argument is a path if it begins with `./` or `../` and exists.
-    Errors:  UsageError if the program does not exist or is not executable.
+    `folder` is the current folder. An argument is a path if it begins with `./` or `../` and exists. Raises
+    UsageError if the program does not exist or is not executable.
     """
     program, *arguments = words
     return (
@@ -83,7 +83,7 @@ def find_local_files(words: Sequence[str], folder: Path) -> list[str]:
 def list_images(data_dir: DataDir, samples: SampleCache) -> list[dict[str, Any]]:
     """List added images, built-in images and samples; an added image replaces others of the same name.
 
-    Shapes:  `samples` has the PATH of the caller, which may differ from the PATH of the running instance.
+    `samples` has the PATH of the caller, which may differ from the PATH of the running instance.
     """
     added = read_images(data_dir.path(IMAGES_FILE))
     known = {base_name(name) for name in added}

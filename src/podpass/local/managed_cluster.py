@@ -49,8 +49,8 @@ class Rotations:
 class ManagedCluster:
     """The cluster of one instance; disabling workload identity removes the built-in webhook.
 
-    Shapes:  `webhook_url` is empty if the built-in webhook is left out.
-             `tenant_id` is empty if the API server does not accept Entra tokens.
+    `webhook_url` is empty if the built-in webhook is left out. `tenant_id` is empty if the API server does
+    not accept Entra tokens.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ManagedCluster:
     async def set_workload_identity(self, enabled: bool) -> None:
         """Register or remove the built-in webhook; running pods do not change.
 
-        Errors:  KubeError, OtherWebhook.
+        Raises KubeError, OtherWebhook.
         """
         if enabled and self._webhook_url:
             await self._register_webhook(self._data_dir.ca_file.read_bytes())
@@ -89,7 +89,7 @@ class ManagedCluster:
     async def connection_written(self, objects: ConnectionObjects) -> AsyncIterator[None]:
         """Write the objects of a connection; restore the earlier state if the block fails.
 
-        Errors:  ManagerError.
+        Raises ManagerError.
         """
         async with (
             KubeClient.from_kubeconfig(self._data_dir.admin_kubeconfig) as admin,
@@ -98,10 +98,7 @@ class ManagedCluster:
             yield
 
     async def use_ca(self, ca_pem: bytes) -> None:
-        """Update the CA in the webhook's registration, if the webhook is registered.
-
-        Errors:  KubeError.
-        """
+        """Update the CA in the webhook's registration, if the webhook is registered. Raises KubeError."""
         if self.workload_identity and self._webhook_url:
             await self._register_webhook(ca_pem)
 
@@ -110,26 +107,17 @@ class ManagedCluster:
             await register_webhook(admin, self._webhook_url, ca_pem)
 
     async def run_command(self, command: str, token: str) -> str:
-        """Start a shell command as a pod; return its ID.
-
-        Errors:  KubeError.
-        """
+        """Start a shell command as a pod; return its ID. Raises KubeError."""
         async with KubeClient.from_kubeconfig(self._data_dir.admin_kubeconfig) as admin:
             return await run_command.start(admin, command, token, self._cluster())
 
     async def command_result(self, command_id: str) -> ClusterCommand | None:
-        """Return the state of a command, or None for an unknown ID.
-
-        Errors:  KubeError.
-        """
+        """Return the state of a command, or None for an unknown ID. Raises KubeError."""
         async with KubeClient.from_kubeconfig(self._data_dir.admin_kubeconfig) as admin:
             return await run_command.read(admin, command_id)
 
     def check_rotation(self) -> None:
-        """Check that keys or certificates can be rotated now.
-
-        Errors:  ClusterOperationRefused.
-        """
+        """Check that keys or certificates can be rotated now. Raises ClusterOperationRefused."""
         if self._rotations.refused:
             raise ClusterOperationRefused(self._rotations.refused, status=501)
         if self._rotations.ring.pending_until is not None:
@@ -140,7 +128,7 @@ class ManagedCluster:
     async def rotate_signing_keys(self) -> float:
         """Publish a new key of the issuer; return the time from which it signs.
 
-        Errors:  ClusterOperationRefused.
+        Raises ClusterOperationRefused.
         """
         key = await asyncio.to_thread(jose.generate_rsa)
         self.check_rotation()
@@ -152,7 +140,7 @@ class ManagedCluster:
     def begin_certificate_rotation(self) -> Coroutine[Any, Any, None]:
         """Store a new CA of the instance, and return the rotation.
 
-        Errors:  ClusterOperationRefused, also if the clock of this machine is wrong.
+        Raises ClusterOperationRefused, also if the clock of this machine is wrong.
         """
         certificates = self._rotations.certificates
         try:
@@ -164,7 +152,7 @@ class ManagedCluster:
     def kubeconfig(self, name: str, user: str, *, entra: bool) -> bytes:
         """Return a self-contained kubeconfig, for kubelogin or with the administrator's certificate.
 
-        Shapes:  `name` is the cluster's name in Resource Manager.
+        `name` is the cluster's name in Resource Manager.
         """
         credential = self._exec_plugin() if entra and self._tenant_id else self._certificate()
         return kubeconfig.build(name, self._cluster(), user, credential)

@@ -32,7 +32,7 @@ Object = Mapping[str, Any]
 class LabelledPod:
     """A running pod with the label of workload identity.
 
-    Shapes:  `variables` are the values that the webhook has set, by name; the author's are omitted.
+    `variables` are the values that the webhook has set, by name; the author's are omitted.
     """
 
     ref: Mapping[str, str]
@@ -63,7 +63,7 @@ def read_pod(pod: Object) -> LabelledPod | None:
 class OutdatedPods:
     """Watches pods and ServiceAccounts while the context is open.
 
-    Shapes:  `on_change` is called when the list has changed; `tenant_id` is the webhook's default.
+    `on_change` is called when the list has changed; `tenant_id` is the webhook's default.
     """
 
     def __init__(

@@ -52,8 +52,8 @@ def pod_network(
 class PodAccess:
     """What pods can do: their sandbox and network, and whether Azure's names are served without a proxy.
 
-    Shapes:  `find_outdated` returns the pods that differ from their account, as `OutdatedPods.describe`.
-             `stopped_containers` returns the containers that a signal has stopped.
+    `find_outdated` returns the pods that differ from their account, as `OutdatedPods.describe`.
+    `stopped_containers` returns the containers that a signal has stopped.
     """
 
     sandbox: str
@@ -66,7 +66,7 @@ class PodAccess:
     def without_proxy(self) -> str:
         """Return what happens to a program in a pod that ignores proxy variables.
 
-        Shapes:  `served`; `refused`; `unprotected` if it connects to the real Azure.
+        `served`; `refused`; `unprotected` if it connects to the real Azure.
         """
         if self.sandbox not in (BUBBLEWRAP, NAMESPACES):
             return "unprotected"

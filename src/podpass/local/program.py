@@ -8,10 +8,7 @@ from podpass.errors import Error
 
 
 def run_podpass(data_dir: Path, *arguments: str, failed: type[Error]) -> str:
-    """Run a podpass command and return its output.
-
-    Errors:  `failed`, with the last lines of the output.
-    """
+    """Run a podpass command and return its output. Raises `failed`, with the last lines of the output."""
     done = subprocess.run(
         [sys.executable, "-m", "podpass.cli", *arguments, "--data-dir", str(data_dir)],
         capture_output=True,

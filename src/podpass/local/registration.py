@@ -35,7 +35,7 @@ Object = dict[str, Any]
 async def apply_rbac(client: KubeClient) -> None:
     """Apply the RBAC objects of the kubelet and the webhook; the client must be an administrator.
 
-    Errors:  KubeError.
+    Raises KubeError.
     """
     for role in (_RUNTIME_ROLE, _WEBHOOK_ROLE):
         await _apply(client, f"{_RBAC}/v1/clusterroles", role)
@@ -57,7 +57,7 @@ class OtherWebhook(Error):
 async def register_webhook(client: KubeClient, url: str, ca_pem: bytes) -> None:
     """Apply the MutatingWebhookConfiguration; the client must be an administrator.
 
-    Errors:  KubeError, OtherWebhook.
+    Raises KubeError, OtherWebhook.
     """
     if await _is_built_in(client) is False:
         raise OtherWebhook(f"another webhook is registered as {names.WEBHOOK_CONFIGURATION}")
@@ -67,7 +67,7 @@ async def register_webhook(client: KubeClient, url: str, ca_pem: bytes) -> None:
 async def unregister_webhook(client: KubeClient) -> None:
     """Delete the MutatingWebhookConfiguration of the built-in webhook, if it exists, and never a chart's.
 
-    Errors:  KubeError.
+    Raises KubeError.
     """
     if await _is_built_in(client):
         await client.delete(_WEBHOOK)
@@ -88,7 +88,7 @@ async def _apply(client: KubeClient, collection: str, body: Object) -> None:
 async def runs_native_sidecars(client: KubeClient) -> bool:
     """Return whether the API server supports native sidecars (restartable init containers).
 
-    Errors:  KubeError, UnknownVersion.
+    Raises KubeError, UnknownVersion.
     """
     version = await client.get("/version")
     return sidecar.supports_native_sidecars(str(version.get("gitVersion")))
@@ -168,7 +168,7 @@ def webhook_configuration(url: str, ca_pem: bytes) -> dict[str, Any]:
     In a cluster those are off by default, because each pod without the label waits for them. A local instance
     has few pods, and a forgotten label is the most frequent mistake.
 
-    Shapes:  `url` is the address of WEBHOOK_PATH.
+    `url` is the address of WEBHOOK_PATH.
     """
     bundle, origin = base64.b64encode(ca_pem).decode(), url.removesuffix(names.WEBHOOK_PATH)
     advice, workloads = (

@@ -52,10 +52,10 @@ def run(
 ) -> None:
     """Run an instance in a prepared data directory until a signal stops it.
 
-    Shapes:  `seed` is the text of a seed and the name of its file; with `harness`, the instance is for tests,
-             and also stops when no process uses it.
-    Errors:  KeyboardInterrupt after a Ctrl-C before it was ready; AlreadyRunning, LockRemoved, PortInUse,
-             DataDirError, DiskNotWritable, and errors of the parts about their data.
+    `seed` is the text of a seed and the name of its file; with `harness`, the instance is for tests, and also
+    stops when no process uses it. Raises KeyboardInterrupt after a Ctrl-C before it was ready;
+    AlreadyRunning, LockRemoved, PortInUse, DataDirError, DiskNotWritable, and errors of the parts about their
+    data.
     """
     with disk_errors.translate_disk_errors():
         _run(data_dir, settings, seed, environ, progress, ready, clock, harness)

@@ -48,9 +48,8 @@ async def start(
 ) -> str:
     """Start a command; return its ID.
 
-    Shapes:  with a `token`, the command has the rights of its user and no others, otherwise those of the
-             cluster's administrator. `cluster` is the entry of the cluster in a kubeconfig.
-    Errors:  KubeError.
+    With a `token`, the command has the rights of its user and no others, otherwise those of the cluster's
+    administrator. `cluster` is the entry of the cluster in a kubeconfig. Raises KubeError.
     """
     for path, body in _SETUP.items():
         with _ignoring(_CONFLICT):
@@ -66,10 +65,7 @@ async def start(
 
 
 async def read(client: KubeClient, command_id: str) -> ClusterCommand | None:
-    """Return the state of a command, or None if there is no such command.
-
-    Errors:  KubeError.
-    """
+    """Return the state of a command, or None if there is no such command. Raises KubeError."""
     path = f"{_BASE}/pods/{command_id}"
     pod = await client.find(path) if _ID.fullmatch(command_id) else None
     if pod is None:

@@ -21,8 +21,7 @@ _DAY, _HOUR, _MINUTE = 86400, 3600, 60
 class TokenInspection:
     """The result of an inspection.
 
-    Shapes:  `hop` is a stage's name, or `unknown`; `state` is `valid`, `expired`, `not yet valid` or
-             `without expiry`.
+    `hop` is a stage's name, or `unknown`; `state` is `valid`, `expired`, `not yet valid` or `without expiry`.
     """
 
     hop: str
@@ -114,7 +113,7 @@ def check_lifetime(claims: Mapping[str, Any], now: float) -> tuple[str, str]:
 def is_refused(finding: TokenInspection, *results: CheckResult | None) -> bool:
     """Return whether no service would accept a token; a check that was not possible does not count.
 
-    Shapes:  a result is None if the check does not apply to the token.
+    A result is None if the check does not apply to the token.
     """
     failed = any(each is not None and each.passed is False for each in results)
     return failed or finding.state != "valid"

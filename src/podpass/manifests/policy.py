@@ -41,7 +41,7 @@ _IS_NUMBER = "variables.expiration.matches('^[+]?[0-9]{1,9}$')"
 def build_policy_objects(values: ManifestValues) -> list[Object]:
     """Build the policies and their bindings; they need Kubernetes 1.36 or newer.
 
-    Errors:  SettingsError for AzureStackCloud, whose login endpoint is in a file.
+    Raises SettingsError for AzureStackCloud, whose login endpoint is in a file.
     """
     return [
         build_object(_GROUP, "ValidatingAdmissionPolicy", CHECKS, spec=_build_checks_spec(values)),

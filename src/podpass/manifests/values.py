@@ -17,7 +17,7 @@ _NUMBER = re.compile(r"[0-9]{1,10}")
 class ValueRule:
     """The valid values of a setting, as in the chart's `values.schema.json`; for a list, of each item.
 
-    Shapes:  `between` is for numbers, the others are for texts; `want` describes the pattern in text.
+    `between` is for numbers, the others are for texts; `want` describes the pattern in text.
     """
 
     among: Sequence[str] = ()
@@ -70,7 +70,7 @@ class ImageMissing(UsageError):
 class ManifestValues:
     """The chart's values, with the chart's defaults.
 
-    Units:   timeouts in seconds.
+    Units: timeouts in seconds.
     """
 
     tenant_id: str = _declare(
@@ -187,7 +187,7 @@ class ManifestValues:
     ) -> Self:
         """Parse `KEY=VALUE` texts; list items are separated by commas, and `only` limits the accepted keys.
 
-        Errors:  UnknownValue, WrongValue.
+        Raises UnknownValue, WrongValue.
         """
         known = {f.metadata["key"]: f for f in fields(cls) if f.metadata}
         found: dict[str, Any] = dict(given)
@@ -219,10 +219,7 @@ class ManifestValues:
 
     @property
     def image(self) -> str:
-        """Return the image reference, with its digest if there is one.
-
-        Errors:  ImageMissing.
-        """
+        """Return the image reference, with its digest if there is one. Raises ImageMissing."""
         if not self.image_repository:
             raise ImageMissing("image.repository is required, because there is no public image")
         if self.image_digest:
@@ -237,10 +234,7 @@ def _build_unknown_error(key: str, known: Mapping[str, Any]) -> UnknownValue:
 
 
 def _parse(declared: Field[Any], text: str) -> object:
-    """Parse a value by its type and its rule.
-
-    Errors:  WrongValue.
-    """
+    """Parse a value by its type and its rule. Raises WrongValue."""
     key, rule = declared.metadata["key"], declared.metadata["rule"]
     value = _convert(declared.type, text)
     parts = value if isinstance(value, tuple) else (value,)

@@ -36,7 +36,7 @@ def quote_segment(text: str) -> str:
 def required(found: Object, name: str) -> str:
     """Return a member without which an object cannot be used.
 
-    Errors:  ApiError, also for an empty object, which a request without a response body returns.
+    Raises ApiError, also for an empty object, which a request without a response body returns.
     """
     value = found.get(name)
     if not value:
@@ -47,7 +47,7 @@ def required(found: Object, name: str) -> str:
 class ApiClient:
     """Requests to one API, with the tokens of a sign-in.
 
-    Shapes:  `origin` is an https origin; `resource` is that of the tokens; paths begin with a slash.
+    `origin` is an https origin; `resource` is that of the tokens; paths begin with a slash.
     """
 
     def __init__(
@@ -66,17 +66,11 @@ class ApiClient:
         self._tokens = tokens
 
     async def get(self, path: str, params: Params | None = None) -> Object:
-        """Read an object.
-
-        Errors:  ApiError.
-        """
+        """Read an object. Raises ApiError."""
         return _object(await self._send("GET", self._url(path, params)), self.service)
 
     async def find(self, path: str, params: Params | None = None) -> Object | None:
-        """Read an object; None if there is none.
-
-        Errors:  ApiError.
-        """
+        """Read an object; None if there is none. Raises ApiError."""
         try:
             return await self.get(path, params)
         except ApiError as exc:
@@ -85,10 +79,7 @@ class ApiClient:
             raise
 
     async def list(self, path: str, params: Params | None = None) -> list[Object]:
-        """Read a collection, page by page.
-
-        Errors:  ApiError.
-        """
+        """Read a collection, page by page. Raises ApiError."""
         url, found, size = self._url(path, params), list[Object](), 0
         for _ in range(_MAX_PAGES):
             response = await self._send("GET", url)
@@ -109,7 +100,7 @@ class ApiClient:
     ) -> Object:
         """Send a request and wait for its long-running operation; return the object, or an empty one.
 
-        Errors:  ApiError.
+        Raises ApiError.
         """
         response = await self._send(method, self._url(path, params), body)
         operation = header(response, "azure-asyncoperation")
@@ -130,8 +121,8 @@ class ApiClient:
     ) -> Found:
         """Repeat an attempt while a new object is not visible to all servers yet.
 
-        Shapes:  the attempt returns None, or raises an error for which `retry` is true, to be repeated.
-        Errors:  ApiError of the last attempt.
+        The attempt returns None, or raises an error for which `retry` is true, to be repeated. Raises
+        ApiError of the last attempt.
         """
         for seconds in (*PROPAGATION_SECONDS, None):
             try:
@@ -209,7 +200,7 @@ class ApiClient:
     def _own_url(self, url: str) -> str:
         """Return a URL that the API returned, if it is one of the API: a token must reach no other host.
 
-        Errors:  ApiError.
+        Raises ApiError.
         """
         try:
             parts = urlsplit(url)

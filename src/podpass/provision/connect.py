@@ -25,8 +25,8 @@ _PHASES = (IDENTITY, ACCOUNT, CREDENTIAL, ROLE)
 class ConnectRequest:
     """What `podpass connect` requests; an empty text stands for the default.
 
-    Shapes:  the ServiceAccount is named after the vault, the identity after the ServiceAccount; the identity
-             is in the resource group of the vault.
+    The ServiceAccount is named after the vault, the identity after the ServiceAccount; the identity is in the
+    resource group of the vault.
     """
 
     vault: str
@@ -74,7 +74,7 @@ async def connect(
 ) -> Connected:
     """Create what is missing; a second run changes nothing.
 
-    Errors:  UsageError for a value that does not fit; PhaseFailed, with the step and how to resume.
+    Raises UsageError for a value that does not fit; PhaseFailed, with the step and how to resume.
     """
     vault = await _find_vault(manager, wanted)
     issuer = await _read_issuer(cluster, wanted.namespace)
@@ -103,7 +103,7 @@ async def connect(
 def _check_names(request: ProvisionRequest) -> None:
     """Check every name before the first request that writes.
 
-    Errors:  UsageError, naming the option of this command.
+    Raises UsageError, naming the option of this command.
     """
     for option, kind, value in (
         ("--namespace", "namespace", request.namespace),

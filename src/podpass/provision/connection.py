@@ -53,9 +53,9 @@ def header(response: HttpResponse, name: str) -> str:
 class AzureConnection:
     """How requests reach a service, and how they wait.
 
-    Shapes:  `agent` is the product in the header User-Agent. `ca_file` replaces the CAs of the system.
-             `sleep` and `report` are for waits: the pause itself, and a line about its reason. `trace`
-             receives a line for each response.
+    `agent` is the product in the header User-Agent. `ca_file` replaces the CAs of the system. `sleep` and
+    `report` are for waits: the pause itself, and a line about its reason. `trace` receives a line for each
+    response.
     """
 
     agent: str = "podpass"
@@ -87,8 +87,8 @@ class AzureConnection:
     ) -> HttpResponse:
         """Send a request, and repeat it while the service is overloaded.
 
-        Shapes:  `url` is an https URL; any status that is not repeated is returned.
-        Errors:  ApiError if the service does not respond.
+        `url` is an https URL; any status that is not repeated is returned. Raises ApiError if the service
+        does not respond.
         """
         host = urlsplit(url).hostname or ""
         for attempt in range(1, self.limits.attempts + 1):

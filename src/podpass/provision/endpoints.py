@@ -22,8 +22,8 @@ _NAMES = {name.lower(): name for name in CLOUDS}
 class Endpoints:
     """Where a cloud's APIs are.
 
-    Shapes:  `login`, `graph` and `manager` are https origins without a trailing slash; `manager_resource` is
-             the resource of tokens for Resource Manager; `audience` that of federated credentials.
+    `login`, `graph` and `manager` are https origins without a trailing slash; `manager_resource` is the
+    resource of tokens for Resource Manager; `audience` that of federated credentials.
     """
 
     cloud: str
@@ -35,10 +35,7 @@ class Endpoints:
 
 
 def find_endpoints(name: str, *, stack_file: str = "") -> Endpoints:
-    """Return the endpoints of a cloud by the name of `--azure-env`, in any case.
-
-    Errors:  UsageError.
-    """
+    """Return the endpoints of a cloud by the name of `--azure-env`, in any case. Raises UsageError."""
     lowered = name.lower()
     if lowered == AZURE_STACK.lower():
         return _read_stack_file(Path(stack_file))
@@ -92,10 +89,7 @@ def _read_stack_file(file: Path) -> Endpoints:
 
 
 def _origin(url: object) -> str:
-    """Return the origin of an https URL.
-
-    Errors:  ValueError.
-    """
+    """Return the origin of an https URL. Raises ValueError."""
     parts = urlsplit(str(url))
     if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
         raise ValueError("not an https URL")

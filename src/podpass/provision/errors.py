@@ -11,8 +11,8 @@ _MAX_CHARS = 500
 class ApiError(Error):
     """An API refused a request, or did not respond.
 
-    Shapes:  `api_status` is the status of the response, 0 if there is none; `api_code` is the code of the
-             API's error, such as Authorization_RequestDenied, or empty.
+    `api_status` is the status of the response, 0 if there is none; `api_code` is the code of the API's error,
+    such as Authorization_RequestDenied, or empty.
     """
 
     code = "azure_api"

@@ -28,36 +28,24 @@ class GraphClient:
         self._client = client
 
     async def find_applications(self, name: str) -> list[ApplicationInfo]:
-        """Return the applications with a display name; it need not be unique.
-
-        Errors:  ApiError.
-        """
+        """Return the applications with a display name; it need not be unique. Raises ApiError."""
         params = {"$filter": f"displayName eq {quote_literal(name)}", "$select": _FIELDS}
         return [_application(each) for each in await self._client.list(_APPLICATIONS, params)]
 
     async def get_application(self, object_id: str) -> ApplicationInfo | None:
-        """Return an application by its object id.
-
-        Errors:  ApiError.
-        """
+        """Return an application by its object id. Raises ApiError."""
         path = f"{_APPLICATIONS}/{quote_segment(object_id)}"
         found = await self._client.find(path, {"$select": _FIELDS})
         return _application(found) if found else None
 
     async def find_application(self, client_id: str) -> ApplicationInfo | None:
-        """Return an application by its client id.
-
-        Errors:  ApiError.
-        """
+        """Return an application by its client id. Raises ApiError."""
         params = {"$filter": f"appId eq {quote_literal(client_id)}", "$select": _FIELDS}
         found = await self._client.list(_APPLICATIONS, params)
         return _application(found[0]) if found else None
 
     async def create_application(self, name: str) -> ApplicationInfo:
-        """Create an application; return when Graph finds it by its name.
-
-        Errors:  ApiError.
-        """
+        """Create an application; return when Graph finds it by its name. Raises ApiError."""
         made = _application(await self._client.send("POST", _APPLICATIONS, {"displayName": name}))
 
         async def find() -> ApplicationInfo | None:
@@ -70,32 +58,20 @@ class GraphClient:
         )
 
     async def delete_application(self, object_id: str) -> bool:
-        """Delete an application; return whether it existed.
-
-        Errors:  ApiError.
-        """
+        """Delete an application; return whether it existed. Raises ApiError."""
         return await self._delete(f"{_APPLICATIONS}/{quote_segment(object_id)}")
 
     async def find_principal(self, client_id: str) -> PrincipalInfo | None:
-        """Return the service principal of an application, by its client id.
-
-        Errors:  ApiError.
-        """
+        """Return the service principal of an application, by its client id. Raises ApiError."""
         found = await self._list_principals(f"appId eq {quote_literal(client_id)}")
         return found[0] if found else None
 
     async def find_principals(self, name: str) -> list[PrincipalInfo]:
-        """Return the service principals with a display name.
-
-        Errors:  ApiError.
-        """
+        """Return the service principals with a display name. Raises ApiError."""
         return await self._list_principals(f"displayName eq {quote_literal(name)}")
 
     async def create_principal(self, client_id: str, tags: list[str]) -> PrincipalInfo:
-        """Create the service principal of an application.
-
-        Errors:  ApiError.
-        """
+        """Create the service principal of an application. Raises ApiError."""
 
         async def create() -> Object | None:
             return await self._client.send("POST", _PRINCIPALS, {"appId": client_id, "tags": tags})
@@ -106,17 +82,11 @@ class GraphClient:
         return _principal(made)
 
     async def list_credentials(self, object_id: str) -> list[CredentialInfo]:
-        """Return the federated credentials of an application.
-
-        Errors:  ApiError.
-        """
+        """Return the federated credentials of an application. Raises ApiError."""
         return [_credential(each) for each in await self._client.list(_credentials_of(object_id))]
 
     async def create_credential(self, object_id: str, credential: CredentialInfo) -> None:
-        """Create a federated credential of an application.
-
-        Errors:  ApiError.
-        """
+        """Create a federated credential of an application. Raises ApiError."""
         body = {
             "name": credential.name,
             "issuer": credential.issuer,
@@ -133,10 +103,7 @@ class GraphClient:
         )
 
     async def delete_credential(self, object_id: str, credential_id: str) -> bool:
-        """Delete a federated credential of an application; return whether it existed.
-
-        Errors:  ApiError.
-        """
+        """Delete a federated credential of an application; return whether it existed. Raises ApiError."""
         return await self._delete(f"{_credentials_of(object_id)}/{quote_segment(credential_id)}")
 
     async def _delete(self, path: str) -> bool:

@@ -83,7 +83,7 @@ class AssignmentInfo:
 class ProvisionRequest:
     """What a command requests, by its flags; an empty text is a flag that was not given.
 
-    Shapes:  `phases` are the active ones, in order; `tenant_id` and `audience` come from the cloud.
+    `phases` are the active ones, in order; `tenant_id` and `audience` come from the cloud.
     """
 
     phases: tuple[str, ...]
@@ -142,8 +142,8 @@ class ProvisionRequest:
 class Observed:
     """What exists before the first step.
 
-    Shapes:  `location` is that of the resource group, None if the group does not exist. `pods` run with the
-             ServiceAccount; None if the account may not list them.
+    `location` is that of the resource group, None if the group does not exist. `pods` run with the
+    ServiceAccount; None if the account may not list them.
     """
 
     application: ApplicationInfo | None = None

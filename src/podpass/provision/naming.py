@@ -49,7 +49,7 @@ def derive_credential_name(namespace: str, account: str, issuer: str) -> str:
 def derive_managed_credential_name(namespace: str, account: str, issuer: str) -> str:
     """Return the name of a federated credential of a managed identity.
 
-    Shapes:  Resource Manager accepts no `=`, which ends the names of the reference, and 120 characters.
+    Resource Manager accepts no `=`, which ends the names of the reference, and 120 characters.
     """
     readable = f"{namespace}-{account}".replace(".", "-")[:_READABLE_CHARS]
     digest = hashlib.sha256(f"{namespace}-{account}-{issuer}".encode()).hexdigest()
@@ -81,7 +81,7 @@ def build_subject(namespace: str, account: str) -> str:
 def find_problem(field: str, value: str) -> str:
     """Return why a value cannot be used, such as `is longer than 63 characters`; empty if it can.
 
-    Shapes:  `field` is one of namespace, account, issuer, application, identity, group, scope, assignment.
+    `field` is one of namespace, account, issuer, application, identity, group, scope, assignment.
     """
     return _CHECKS[field](value)
 

@@ -28,10 +28,7 @@ from podpass.provision.steps import Clients, explain_refusal
 
 @contextmanager
 def reading(phase: str, action: str) -> Iterator[None]:
-    """Convert the error of a read into that of its phase.
-
-    Errors:  PhaseFailed.
-    """
+    """Convert the error of a read into that of its phase. Raises PhaseFailed."""
     try:
         yield
     except (ApiError, KubeError, SignInFailed) as exc:
@@ -47,10 +44,7 @@ class Observer:
         self._phases = frozenset(request.phases)
 
     async def observe_for_creation(self) -> Observed:
-        """Return what exists before a creation.
-
-        Errors:  PhaseFailed.
-        """
+        """Return what exists before a creation. Raises PhaseFailed."""
         request, phases = self._request, self._phases
         await self._check_subscription()
         account = None
@@ -76,10 +70,7 @@ class Observer:
         return await self._with_assignment(observed)
 
     async def observe_for_deletion(self) -> Observed:
-        """Return what exists before a deletion.
-
-        Errors:  PhaseFailed.
-        """
+        """Return what exists before a deletion. Raises PhaseFailed."""
         request, phases = self._request, self._phases
         await self._check_subscription()
         account = None
@@ -150,7 +141,7 @@ class Observer:
     async def _find_application(self) -> ApplicationInfo | None:
         """Return the application by its object id or its name.
 
-        Errors:  PhaseFailed if several have the name.
+        Raises PhaseFailed if several have the name.
         """
         request, graph = self._request, self._clients.of_graph
         with reading(APPLICATION, "get AAD application"):
@@ -171,7 +162,7 @@ class Observer:
     async def _find_principal(self, application: ApplicationInfo | None) -> PrincipalInfo | None:
         """Return the service principal: by its own name if that was given, else that of the application.
 
-        Errors:  PhaseFailed if several have the name.
+        Raises PhaseFailed if several have the name.
         """
         graph, name = self._clients.of_graph, self._request.principal_name
         with reading(ROLE, "get service principal"):
@@ -210,7 +201,7 @@ class Observer:
     async def _find_role(self) -> RoleInfo | None:
         """Return the role definition by name, GUID or resource id.
 
-        Errors:  PhaseFailed if several have the name.
+        Raises PhaseFailed if several have the name.
         """
         request, manager = self._request, self._clients.of_manager
         last = request.role.rpartition("/")[2]

@@ -20,7 +20,7 @@ Fields = Mapping[str, str]
 class Creation:
     """Performs steps of a creation; each may need the ids of objects that an earlier one created.
 
-    Shapes:  `tag` is set on new service principals.
+    `tag` is set on new service principals.
     """
 
     request: ProvisionRequest
@@ -39,10 +39,7 @@ class Creation:
         self.ids.update({name: value for name, value in known.items() if value})
 
     async def perform(self, step: ProvisionStep) -> Fields:
-        """Perform one step; return the values that scripts read.
-
-        Errors:  ApiError, KubeError, SignInFailed.
-        """
+        """Perform one step; return the values that scripts read. Raises ApiError, KubeError, SignInFailed."""
         match step.kind:
             case ObjectKind.APPLICATION:
                 return await self._application(step)
@@ -145,10 +142,7 @@ class Deletion:
     clients: Clients
 
     async def perform(self, step: ProvisionStep) -> Fields:
-        """Perform one step; return the values that scripts read.
-
-        Errors:  ApiError, KubeError, SignInFailed.
-        """
+        """Perform one step; return the values that scripts read. Raises ApiError, KubeError, SignInFailed."""
         request, manager = self.request, self.clients
         is_present = step.action is Action.DELETE
         match step.kind:

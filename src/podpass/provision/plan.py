@@ -37,7 +37,7 @@ def build_annotations(
 ) -> dict[str, str | None]:
     """Return the annotations of a ServiceAccount; None removes one.
 
-    Shapes:  without `token_seconds`, an existing annotation stays; the default of one hour removes it.
+    Without `token_seconds`, an existing annotation stays; the default of one hour removes it.
     """
     values: dict[str, str | None] = {names.CLIENT_ID: client_id, names.TENANT_ID: tenant_id}
     if token_seconds is not None:
@@ -49,7 +49,7 @@ def build_annotations(
 def plan_create(request: ProvisionRequest, observed: Observed) -> tuple[ProvisionStep, ...]:
     """Return the steps that lead from what exists to what is requested.
 
-    Errors:  PhaseFailed if an existing object contradicts the request.
+    Raises PhaseFailed if an existing object contradicts the request.
     """
     _check_dependencies(request, observed)
     return tuple(
@@ -236,7 +236,7 @@ _CREATE_PLANS: Mapping[str, _Plan] = {
 def plan_delete(request: ProvisionRequest, observed: Observed) -> tuple[ProvisionStep, ...]:
     """Return the steps that delete what exists.
 
-    Shapes:  the federated credential has no step of its own if its application or identity is deleted.
+    The federated credential has no step of its own if its application or identity is deleted.
     """
     removes_parent = APPLICATION in request.phases or IDENTITY in request.phases
     steps = []

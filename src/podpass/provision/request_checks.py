@@ -23,7 +23,7 @@ def select_phases(
 ) -> tuple[str, ...]:
     """Return the active phases: with a managed identity, its phase takes the place of the application's.
 
-    Errors:  UsageError for an unknown name.
+    Raises UsageError for an unknown name.
     """
     valid = [each for each in order if each != (APPLICATION if is_managed else IDENTITY)]
     named = [ALIASES.get(each, each) for each in skipped]
@@ -39,17 +39,14 @@ def select_phases(
 def check_create(request: ProvisionRequest) -> None:
     """Check the flags of all active phases before the first one runs.
 
-    Errors:  UsageError, naming phase and flag.
+    Raises UsageError, naming phase and flag.
     """
     for phase in request.phases:
         _CREATE_CHECKS[phase](phase, request)
 
 
 def check_delete(request: ProvisionRequest) -> None:
-    """Check the flags of all active phases of a deletion.
-
-    Errors:  UsageError, naming phase and flag.
-    """
+    """Check the flags of all active phases of a deletion. Raises UsageError, naming phase and flag."""
     for phase in request.phases:
         _DELETE_CHECKS[phase](phase, request)
 

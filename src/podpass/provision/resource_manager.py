@@ -21,7 +21,7 @@ _UNKNOWN_PRINCIPAL = "PrincipalNotFound"
 async def discover_tenant(connection: AzureConnection, manager: str, subscription_id: str) -> str:
     """Return the tenant of a subscription, which Resource Manager names to a caller without a token.
 
-    Errors:  ApiError, SignInFailed.
+    Raises ApiError, SignInFailed.
     """
     url = f"{manager}/subscriptions/{subscription_id}?api-version={_SUBSCRIPTIONS['api-version']}"
     response = await connection.send("GET", url)
@@ -48,57 +48,36 @@ class ManagerClient:
         self._subscription = f"/subscriptions/{subscription_id}"
 
     async def check_subscription(self) -> None:
-        """Check that the account sees the subscription.
-
-        Errors:  ApiError.
-        """
+        """Check that the account sees the subscription. Raises ApiError."""
         await self._client.get(self._subscription, _SUBSCRIPTIONS)
 
     async def find_group_location(self, group: str) -> str | None:
-        """Return the location of a resource group; None if there is no such group.
-
-        Errors:  ApiError.
-        """
+        """Return the location of a resource group; None if there is no such group. Raises ApiError."""
         path = f"{self._subscription}/resourcegroups/{quote_segment(group)}"
         found = await self._client.find(path, _GROUPS)
         return None if found is None else str(found.get("location") or "")
 
     async def find_identity(self, group: str, name: str) -> IdentityInfo | None:
-        """Return a managed identity.
-
-        Errors:  ApiError.
-        """
+        """Return a managed identity. Raises ApiError."""
         found = await self._client.find(self._identity(group, name), _IDENTITIES)
         return _identity(found) if found else None
 
     async def put_identity(self, group: str, name: str, location: str) -> IdentityInfo:
-        """Create a managed identity.
-
-        Errors:  ApiError.
-        """
+        """Create a managed identity. Raises ApiError."""
         path = self._identity(group, name)
         return _identity(await self._client.send("PUT", path, {"location": location}, _IDENTITIES))
 
     async def delete_identity(self, group: str, name: str) -> bool:
-        """Delete a managed identity; return whether it existed.
-
-        Errors:  ApiError.
-        """
+        """Delete a managed identity; return whether it existed. Raises ApiError."""
         return await self._delete(self._identity(group, name), _IDENTITIES)
 
     async def list_credentials(self, group: str, name: str) -> list[CredentialInfo]:
-        """Return the federated credentials of a managed identity.
-
-        Errors:  ApiError.
-        """
+        """Return the federated credentials of a managed identity. Raises ApiError."""
         path = f"{self._identity(group, name)}/federatedIdentityCredentials"
         return [_credential(each) for each in await self._client.list(path, _IDENTITIES)]
 
     async def put_credential(self, group: str, name: str, credential: CredentialInfo) -> None:
-        """Create a federated credential of a managed identity.
-
-        Errors:  ApiError.
-        """
+        """Create a federated credential of a managed identity. Raises ApiError."""
         properties = {
             "issuer": credential.issuer,
             "subject": credential.subject,
@@ -116,27 +95,18 @@ class ManagerClient:
         )
 
     async def delete_credential(self, group: str, name: str, credential: str) -> bool:
-        """Delete a federated credential of a managed identity; return whether it existed.
-
-        Errors:  ApiError.
-        """
+        """Delete a federated credential of a managed identity; return whether it existed. Raises ApiError."""
         return await self._delete(self._credential(group, name, credential), _IDENTITIES)
 
     async def find_roles(self, scope: str, role: str) -> list[RoleInfo]:
-        """Return the role definitions with a name at a scope.
-
-        Errors:  ApiError.
-        """
+        """Return the role definitions with a name at a scope. Raises ApiError."""
         params = {**_ROLES, "$filter": f"roleName eq {quote_literal(role)}"}
         path = f"{_quote_scope(scope)}{_AUTHORIZATION}/roleDefinitions"
         found = await self._client.list(path, params)
         return [RoleInfo(id=required(each, "id"), name=role) for each in found]
 
     async def get_role(self, scope: str, guid: str) -> RoleInfo | None:
-        """Return a role definition by its GUID.
-
-        Errors:  ApiError.
-        """
+        """Return a role definition by its GUID. Raises ApiError."""
         path = f"{_quote_scope(scope)}{_AUTHORIZATION}/roleDefinitions/{quote_segment(guid)}"
         found = await self._client.find(path, _ROLES)
         if found is None:
@@ -147,10 +117,7 @@ class ManagerClient:
     async def find_assignment(
         self, scope: str, role_id: str, principal_id: str
     ) -> AssignmentInfo | None:
-        """Return the assignment of a role to a principal at exactly this scope.
-
-        Errors:  ApiError.
-        """
+        """Return the assignment of a role to a principal at exactly this scope. Raises ApiError."""
         params = {**_ROLES, "$filter": f"principalId eq {quote_literal(principal_id)}"}
         path = f"{_quote_scope(scope)}{_AUTHORIZATION}/roleAssignments"
         for each in await self._client.list(path, params):
@@ -160,20 +127,14 @@ class ManagerClient:
         return None
 
     async def get_assignment(self, assignment_id: str) -> AssignmentInfo | None:
-        """Return a role assignment by its resource id.
-
-        Errors:  ApiError.
-        """
+        """Return a role assignment by its resource id. Raises ApiError."""
         found = await self._client.find(_quote_scope(assignment_id), _ROLES)
         return _assignment(found) if found else None
 
     async def put_assignment(
         self, scope: str, name: str, role_id: str, principal_id: str
     ) -> AssignmentInfo:
-        """Assign a role to a service principal.
-
-        Errors:  ApiError.
-        """
+        """Assign a role to a service principal. Raises ApiError."""
         properties = {
             "roleDefinitionId": role_id,
             "principalId": principal_id,
@@ -192,10 +153,7 @@ class ManagerClient:
         return _assignment(made)
 
     async def delete_assignment(self, assignment_id: str) -> bool:
-        """Delete a role assignment by its resource id; return whether it existed.
-
-        Errors:  ApiError.
-        """
+        """Delete a role assignment by its resource id; return whether it existed. Raises ApiError."""
         return await self._delete(_quote_scope(assignment_id), _ROLES)
 
     async def _delete(self, path: str, params: dict[str, str]) -> bool:

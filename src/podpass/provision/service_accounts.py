@@ -16,10 +16,7 @@ class ServiceAccountClient:
         self._client = client
 
     async def find(self, namespace: str, name: str) -> AccountInfo | None:
-        """Return a ServiceAccount.
-
-        Errors:  KubeError.
-        """
+        """Return a ServiceAccount. Raises KubeError."""
         try:
             found = await self._client.get(_path(namespace, name))
         except KubeError as exc:
@@ -35,10 +32,7 @@ class ServiceAccountClient:
         )
 
     async def create(self, namespace: str, name: str, annotations: Mapping[str, str]) -> None:
-        """Create a ServiceAccount.
-
-        Errors:  KubeError.
-        """
+        """Create a ServiceAccount. Raises KubeError."""
         body = {
             "apiVersion": "v1",
             "kind": "ServiceAccount",
@@ -49,10 +43,7 @@ class ServiceAccountClient:
     async def annotate(
         self, namespace: str, name: str, annotations: Mapping[str, str | None]
     ) -> None:
-        """Set annotations, and remove those with None; everything else stays unchanged.
-
-        Errors:  KubeError.
-        """
+        """Set annotations, and remove those with None; everything else stays unchanged. Raises KubeError."""
         await self._client.patch(
             _path(namespace, name), {"metadata": {"annotations": dict(annotations)}}
         )
@@ -60,7 +51,7 @@ class ServiceAccountClient:
     async def delete(self, namespace: str, name: str, uid: str) -> bool:
         """Delete a ServiceAccount if it is still the one with this uid; return whether it existed.
 
-        Errors:  KubeError.
+        Raises KubeError.
         """
         try:
             await self._client.delete(_path(namespace, name), {"preconditions": {"uid": uid}})
@@ -73,7 +64,7 @@ class ServiceAccountClient:
     async def list_pods(self, namespace: str, name: str) -> tuple[str, ...] | None:
         """Return names of pods that run with a ServiceAccount; None if the account may not list pods.
 
-        Errors:  KubeError.
+        Raises KubeError.
         """
         params = {"fieldSelector": f"spec.serviceAccountName={name}", "limit": str(_MAX_PODS)}
         try:

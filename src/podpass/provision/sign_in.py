@@ -42,10 +42,7 @@ class TokenSource(Protocol):
     """A sign-in: it returns access tokens for resources such as https://graph.microsoft.com."""
 
     async def get_token(self, resource: str) -> Secret:
-        """Return an access token.
-
-        Errors:  SignInFailed.
-        """
+        """Return an access token. Raises SignInFailed."""
 
     def forget(self, resource: str) -> None:
         """Discard a token that an API refused."""
@@ -60,10 +57,7 @@ class CachedTokens:
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict, repr=False)
 
     async def get_token(self, resource: str) -> Secret:
-        """Return a stored token, or request one; concurrent calls share one request.
-
-        Errors:  SignInFailed.
-        """
+        """Return a stored token, or request one; concurrent calls share one request. Raises SignInFailed."""
         async with self._locks.setdefault(resource, asyncio.Lock()):
             token, expires = self._stored.get(resource, (None, 0.0))
             now = self.clock()
@@ -180,10 +174,7 @@ class CertificateSignIn(_EndpointSignIn):
 
 
 def load_certificate(certificate_path: Path, key_path: Path) -> tuple[x509.Certificate, SigningKey]:
-    """Read a client certificate and its RSA key, both in PEM format.
-
-    Errors:  UsageError, naming the flag.
-    """
+    """Read a client certificate and its RSA key, both in PEM format. Raises UsageError, naming the flag."""
     found = []
     for flag, path in (("--certificate-path", certificate_path), ("--private-key-path", key_path)):
         try:

@@ -51,7 +51,7 @@ _TEXTS = {
 class Clients:
     """The APIs that the phases use.
 
-    Shapes:  an API that no active phase needs is None.
+    An API that no active phase needs is None.
     """
 
     graph: GraphClient | None = None
@@ -77,10 +77,7 @@ class Clients:
 async def run_steps(
     steps: Sequence[ProvisionStep], perform: Perform, finished: Finished, report: Report
 ) -> None:
-    """Perform all steps in order.
-
-    Errors:  PhaseFailed, with the steps that are done and how to resume.
-    """
+    """Perform all steps in order. Raises PhaseFailed, with the steps that are done and how to resume."""
     for number, step in enumerate(steps):
         try:
             fields = await perform(step)

@@ -23,10 +23,7 @@ class VaultInfo:
 
 
 async def find_vaults(client: ApiClient, subscription_id: str) -> list[VaultInfo]:
-    """Return the vaults of a subscription.
-
-    Errors:  ApiError.
-    """
+    """Return the vaults of a subscription. Raises ApiError."""
     path = f"/subscriptions/{subscription_id}/providers/Microsoft.KeyVault/vaults"
     return [_vault(each) for each in await client.list(path, _VAULTS)]
 

@@ -38,10 +38,7 @@ async def create(
     finished: Finished,
     report: Report,
 ) -> Outcome:
-    """Create what does not exist yet; a second run changes nothing.
-
-    Errors:  PhaseFailed.
-    """
+    """Create what does not exist yet; a second run changes nothing. Raises PhaseFailed."""
     observed = await Observer(request, clients).observe_for_creation()
     steps = plan_create(request, observed)
     creation = Creation(
@@ -66,8 +63,8 @@ async def delete(
 ) -> Outcome:
     """Delete what exists; a second run changes nothing.
 
-    Shapes:  `confirm` receives the uses by others and returns whether to delete nevertheless.
-    Errors:  PhaseFailed, StillInUse.
+    `confirm` receives the uses by others and returns whether to delete nevertheless. Raises PhaseFailed,
+    StillInUse.
     """
     observer = Observer(request, clients)
     observed = await observer.observe_for_deletion()

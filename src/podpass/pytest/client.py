@@ -54,8 +54,8 @@ class ServiceConnection:
     ) -> Any:
         """Send a request; return the decoded JSON of the response, or its text.
 
-        Shapes:  `body` is sent as it is if it is bytes, otherwise as JSON.
-        Errors:  InstanceRequestFailed, InstanceNotResponding.
+        `body` is sent as it is if it is bytes, otherwise as JSON. Raises InstanceRequestFailed,
+        InstanceNotResponding.
         """
         response = self._send(method, path, body, content_type)
         return _decode(response, response.read())
@@ -63,7 +63,7 @@ class ServiceConnection:
     def lines(self, path: str) -> Generator[Any]:
         """Send a GET request; yield the decoded JSON of each line of the response while it arrives.
 
-        Errors:  InstanceRequestFailed, InstanceNotResponding; TimeoutError if no line arrives for 30 seconds.
+        Raises InstanceRequestFailed, InstanceNotResponding; TimeoutError if no line arrives for 30 seconds.
         """
         response = self._send("GET", path, None, "")
         if response.status >= http.client.BAD_REQUEST:

@@ -46,8 +46,8 @@ class TestEnvironment:
     def sign_in(self, identity: "IdentityHandle", *, account: str = "", token: str = "") -> None:
         """Make `DefaultAzureCredential` use an identity, with a token of a ServiceAccount.
 
-        Shapes:  `account` is by default the first ServiceAccount that the identity trusts; `token` replaces
-                 its token, for tests of refusals.
+        `account` is by default the first ServiceAccount that the identity trusts; `token` replaces its token,
+        for tests of refusals.
         """
         if not token:
             account = account or identity.account

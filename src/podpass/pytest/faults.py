@@ -32,7 +32,7 @@ class ActiveFault:
 class Faults:
     """Injects faults into the services `authority`, `azure`, `issuer`, `kubernetes`, `vault` and `webhook`.
 
-    Shapes:  `times` is the number of requests that get the fault; without it, all do.
+    `times` is the number of requests that get the fault; without it, all do.
     """
 
     def __init__(self, control: ServiceConnection) -> None:

@@ -26,7 +26,7 @@ _SUBJECT = "system:serviceaccount:{}:{}"
 class Podpass:
     """A running instance.
 
-    Shapes:  `is_shared` is true if other test processes use it too; it is then not reset.
+    `is_shared` is true if other test processes use it too; it is then not reset.
     """
 
     def __init__(self, process: RunningInstance, *, is_shared: bool = False) -> None:
@@ -60,7 +60,7 @@ class Podpass:
     def start(cls, folder: Path, seed: Seed = None, *, is_shared: bool = False) -> "Podpass":
         """Start an instance in a folder, or use the one that runs there.
 
-        Errors:  Error, with the cause of a failed start.
+        Raises Error, with the cause of a failed start.
         """
         process = InstanceProcess(folder)
         process.join(seed_text(seed), os.environ)  # noqa: TID251 the environment of the tests
@@ -88,10 +88,7 @@ class Podpass:
 
     @property
     def faults(self) -> Faults:
-        """Return the faults of the instance.
-
-        Errors:  UsageError for a shared instance.
-        """
+        """Return the faults of the instance. Raises UsageError for a shared instance."""
         self._require_own("inject faults into")
         return self._faults
 
@@ -107,7 +104,7 @@ class Podpass:
     def apply(self, seed: Seed) -> list[str]:
         """Apply a seed; return the changes.
 
-        Errors:  InstanceRequestFailed, with line and cause of each problem.
+        Raises InstanceRequestFailed, with line and cause of each problem.
         """
         query = urlencode({"filename": "the seed of the test"})
         text = seed_text(seed).encode()
@@ -134,10 +131,7 @@ class Podpass:
         return self.identity(name)
 
     def identity(self, name: str) -> IdentityHandle:
-        """Return an identity.
-
-        Errors:  LookupError.
-        """
+        """Return an identity. Raises LookupError."""
         query = ""
         while True:
             page = self._control.request("GET", f"/identities{query}")
@@ -158,7 +152,7 @@ class Podpass:
     ) -> VaultHandle:
         """Create a vault, or add secrets and access to the one of this name.
 
-        Shapes:  `readers` may read secrets; `access` maps names of identities to their roles.
+        `readers` may read secrets; `access` maps names of identities to their roles.
         """
         roles = {**{each.name: _READER for each in readers}, **(access or {})}
         entry = {
@@ -178,7 +172,7 @@ class Podpass:
     def reset(self) -> float:
         """Return to the baseline: the state after the session's seed. Return the milliseconds it took.
 
-        Errors:  UsageError for a shared instance.
+        Raises UsageError for a shared instance.
         """
         self._require_own("reset")
         return float(self._control.request("POST", "/tests/reset", {})["took_ms"])
@@ -186,7 +180,7 @@ class Podpass:
     def set_baseline(self) -> None:
         """Make the current state the one to which `reset` returns.
 
-        Errors:  UsageError for a shared instance.
+        Raises UsageError for a shared instance.
         """
         self._require_own("change the baseline of")
         self._control.request("POST", "/tests/baseline", {})
@@ -194,7 +188,7 @@ class Podpass:
     def move_clock(self, **duration: float) -> None:
         """Move the clock of the instance by a duration, with the arguments of `timedelta`.
 
-        Errors:  UsageError for a shared instance.
+        Raises UsageError for a shared instance.
         """
         self._require_own("move the clock of")
         seconds = timedelta(**duration).total_seconds()
@@ -203,7 +197,7 @@ class Podpass:
     def rotate_issuer_key(self, *, withdraw: bool = False) -> str:
         """Rotate the key that signs tokens of ServiceAccounts; return the new key's ID.
 
-        Shapes:  with `withdraw`, tokens that the old key has signed are refused.
+        With `withdraw`, tokens that the old key has signed are refused.
         """
         return self._rotate("issuer", withdraw=withdraw)
 

@@ -19,7 +19,7 @@ Object = dict[str, Any]
 class Kubernetes:
     """The Kubernetes API as its administrator.
 
-    Shapes:  a ServiceAccount is written `NAMESPACE/NAME`, or `NAME` in the namespace `default`.
+    A ServiceAccount is written `NAMESPACE/NAME`, or `NAME` in the namespace `default`.
     """
 
     def __init__(self, data_dir: "DataDir", port: int) -> None:
@@ -32,36 +32,26 @@ class Kubernetes:
         self._connection = ServiceConnection(*self._target)
 
     def request(self, method: str, path: str, body: object = None) -> Any:
-        """Send a request; return the object, or the text of a log.
-
-        Errors:  InstanceRequestFailed.
-        """
+        """Send a request; return the object, or the text of a log. Raises InstanceRequestFailed."""
         content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
         return self._connection.request(method, path, body, content_type)
 
     def create(self, obj: Object, *, namespace: str = "default", dry_run: bool = False) -> Object:
         """Create an object; return it as stored, after the webhook has changed it.
 
-        Shapes:  `dry_run` stores nothing; `namespace` is used if the object has none.
-        Errors:  InstanceRequestFailed.
+        `dry_run` stores nothing; `namespace` is used if the object has none. Raises InstanceRequestFailed.
         """
         path = _path(obj, namespace) + ("?dryRun=All" if dry_run else "")
         created: Object = self.request("POST", path, obj)
         return created
 
     def get(self, kind: str, name: str, namespace: str = "default") -> Object:
-        """Return an object of a built-in kind.
-
-        Errors:  InstanceRequestFailed.
-        """
+        """Return an object of a built-in kind. Raises InstanceRequestFailed."""
         found: Object = self.request("GET", f"{_path({'kind': kind}, namespace)}/{quote(name)}")
         return found
 
     def delete(self, kind: str, name: str, namespace: str = "default") -> None:
-        """Delete an object of a built-in kind.
-
-        Errors:  InstanceRequestFailed.
-        """
+        """Delete an object of a built-in kind. Raises InstanceRequestFailed."""
         self.request("DELETE", f"{_path({'kind': kind}, namespace)}/{quote(name)}")
 
     def create_namespace(self, name: str, *, labels: Mapping[str, str] | None = None) -> None:
@@ -84,10 +74,7 @@ class Kubernetes:
             self.request("PATCH", path, {"metadata": {"annotations": chosen}})
 
     def request_token(self, account: str, audience: str = names.EXCHANGE_AUDIENCE) -> str:
-        """Request a token of a ServiceAccount.
-
-        Errors:  InstanceRequestFailed.
-        """
+        """Request a token of a ServiceAccount. Raises InstanceRequestFailed."""
         namespace, name = _split(account)
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{quote(name)}/token"
         body = {
@@ -107,7 +94,7 @@ class Kubernetes:
     ) -> "PodResult":
         """Run a command in a pod of a ServiceAccount, with workload identity; return its phase and log.
 
-        Errors:  InstanceRequestFailed; Error if the pod did not end within 30 seconds of its last change.
+        Raises InstanceRequestFailed; Error if the pod did not end within 30 seconds of its last change.
         """
         namespace, name = _split(account)
         variables = [{"name": key, "value": value} for key, value in (env or {}).items()]

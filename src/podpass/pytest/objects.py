@@ -11,7 +11,7 @@ from podpass.pytest.client import ServiceConnection
 class IdentityHandle:
     """An identity of the directory.
 
-    Shapes:  `accounts` are the ServiceAccounts, `NAMESPACE/NAME`, that its federated credentials trust.
+    `accounts` are the ServiceAccounts, `NAMESPACE/NAME`, that its federated credentials trust.
     """
 
     name: str
@@ -24,10 +24,7 @@ class IdentityHandle:
 
     @property
     def account(self) -> str:
-        """Return the first ServiceAccount that the identity trusts.
-
-        Errors:  ValueError.
-        """
+        """Return the first ServiceAccount that the identity trusts. Raises ValueError."""
         if not self.accounts:
             raise ValueError(
                 f"the identity {self.name} trusts no ServiceAccount of this instance; create it with"

@@ -55,7 +55,7 @@ class InstanceProcess:
     def join(self, seed: str, environ: Mapping[str, str]) -> None:
         """Use the instance of the folder; start it with a seed if it does not run.
 
-        Errors:  Error, with the cause of a failed start.
+        Raises Error, with the cause of a failed start.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         starting = os.open(self._folder / "start.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -76,10 +76,7 @@ class InstanceProcess:
             self._users = None
 
     def stop(self) -> None:
-        """Stop the instance, and wait for its end.
-
-        Errors:  Error, if it does not stop.
-        """
+        """Stop the instance, and wait for its end. Raises Error, if it does not stop."""
         from podpass.cloud.lock import lock_holder
 
         if pid := lock_holder(self.data_dir.lock_file):

@@ -54,7 +54,7 @@ class Tokens:
     def projected(self, account: str, audience: str = names.EXCHANGE_AUDIENCE) -> str:
         """Request a token of a ServiceAccount, `NAMESPACE/NAME`, as its pods get it.
 
-        Errors:  InstanceRequestFailed, if the ServiceAccount does not exist.
+        Raises InstanceRequestFailed, if the ServiceAccount does not exist.
         """
         return self._request(account, audience)
 
@@ -70,7 +70,7 @@ class Tokens:
     ) -> str:
         """Mint a token like that of a ServiceAccount, with other claims, another key or another algorithm.
 
-        Shapes:  `claims` replaces claims, `remove` removes them; the key `other` is not published.
+        `claims` replaces claims, `remove` removes them; the key `other` is not published.
         """
         now = int(time.time())
         namespace, _, name = account.rpartition("/")
@@ -93,9 +93,8 @@ class Tokens:
     ) -> str:
         """Exchange a token of a ServiceAccount for an access token, as an SDK does.
 
-        Shapes:  the default assertion is like a token of the first ServiceAccount that the identity trusts,
-                 which need not exist.
-        Errors:  ExchangeRefused.
+        The default assertion is like a token of the first ServiceAccount that the identity trusts, which need
+        not exist. Raises ExchangeRefused.
         """
         form = {
             "grant_type": "client_credentials",
@@ -117,7 +116,7 @@ class Tokens:
     ) -> str:
         """Sign an access token again, with other claims, another key or another algorithm.
 
-        Shapes:  the key `own` is that of the token service, so only the changed claims are wrong.
+        The key `own` is that of the token service, so only the changed claims are wrong.
         """
         made = {**decode(token), **claims}
         kept = {name: value for name, value in made.items() if name not in remove}

@@ -36,7 +36,7 @@ class KeysUnavailable(Error):
 class PublishedKeys:
     """Cache the keys at one JWKS address.
 
-    Units:   `interval_seconds` is the minimum time between two fetches for unknown key IDs.
+    Units: `interval_seconds` is the minimum time between two fetches for unknown key IDs.
     """
 
     def __init__(
@@ -57,10 +57,7 @@ class PublishedKeys:
         self.clear()
 
     async def find(self, kid: str) -> jose.PublicKey | None:
-        """Find a published key.
-
-        Errors:  KeysUnavailable.
-        """
+        """Find a published key. Raises KeysUnavailable."""
         try:
             found = await self._keys.find(kid)
         except NoUsableKeys as exc:

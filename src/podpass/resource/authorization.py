@@ -44,7 +44,7 @@ class VaultDirectory(Protocol):
 def check_scope(principal: Principal) -> None:
     """Check that the token of a user has the delegated permission; applications need none.
 
-    Errors:  TokenRefused.
+    Raises TokenRefused.
     """
     if principal.is_user and _SCOPE not in principal.scopes:
         raise TokenRefused(f"the token lacks the scope {_SCOPE}", check=Check.CALLER)
@@ -61,10 +61,7 @@ def list_checks(principal: Principal, issuer: str) -> list[str]:
 
 
 async def find_vault(directory: VaultDirectory, name: str | None) -> Vault:
-    """Return a vault by name, or the only vault if no name is given.
-
-    Errors:  VaultNotFound.
-    """
+    """Return a vault by name, or the only vault if no name is given. Raises VaultNotFound."""
     if name is not None:
         if (found := await directory.find_vault(name)) is None:
             raise errors.VaultNotFound(f"This instance has no vault {name}.", vault=name)
@@ -89,8 +86,8 @@ async def authorize(
 ) -> str:
     """Return the role or access policy that allows an action on a secret, or, without a secret, on the vault.
 
-    Shapes:  roles are checked for `action`, access policies for `permission`; a vault uses one of the two.
-    Errors:  Forbidden, with the least privileged role that is sufficient; ForbiddenByPolicy.
+    Roles are checked for `action`, access policies for `permission`; a vault uses one of the two. Raises
+    Forbidden, with the least privileged role that is sufficient; ForbiddenByPolicy.
     """
     if vault.access is VaultAccess.POLICIES:
         if not any(_policy_allows(policy, principal, permission) for policy in vault.policies):

@@ -52,9 +52,9 @@ class TokenRefused(Error):
 class TokenRequirements:
     """The requirements for the claims of a token.
 
-    Shapes:  `audiences` are compared exactly, including a trailing slash; `authorities` are the origins whose
-             version 2 tokens are accepted, empty for an API that accepts only version 1.
-    Units:   `leeway_seconds` for clock differences; a token is expired at `exp` plus the leeway.
+    `audiences` are compared exactly, including a trailing slash; `authorities` are the origins whose version
+    2 tokens are accepted, empty for an API that accepts only version 1. Units: `leeway_seconds` for clock
+    differences; a token is expired at `exp` plus the leeway.
     """
 
     tenant_id: str
@@ -78,10 +78,9 @@ class TokenRequirements:
 class Principal:
     """The caller: an application, or a user through an application.
 
-    Shapes:  `app_id` is the client ID; `object_id` is that of the service principal or user, to which roles
-             are assigned. `roles` are app roles, `scopes` delegated permissions, `wids` the user's directory
-             roles. `name` is only for display; `claims` are all claims of the token, `key_id` is the ID of
-             the key that signed it.
+    `app_id` is the client ID; `object_id` is that of the service principal or user, to which roles are
+    assigned. `roles` are app roles, `scopes` delegated permissions, `wids` the user's directory roles. `name`
+    is only for display; `claims` are all claims of the token, `key_id` is the ID of the key that signed it.
     """
 
     app_id: str
@@ -99,7 +98,7 @@ class Principal:
 def parse(bearer: str) -> jose.UnverifiedToken:
     """Parse a token to find the ID of its key; nothing is verified yet.
 
-    Errors:  TokenRefused for an invalid form, algorithm or key ID.
+    Raises TokenRefused for an invalid form, algorithm or key ID.
     """
     try:
         token = jose.parse(bearer)
@@ -122,7 +121,7 @@ def verify(
 ) -> Principal:
     """Verify a token with the published key of its key ID, which is None if it is not published.
 
-    Errors:  TokenRefused.
+    Raises TokenRefused.
     """
     if key is None or key.kid != token.kid:
         raise TokenRefused("the token's key is not published", check=Check.KEY)

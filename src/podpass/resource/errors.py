@@ -282,7 +282,7 @@ def rbac_denied(
 ) -> Forbidden:
     """Return the error for a missing role, with the vault and the command that grants the role.
 
-    Shapes:  `identity` is the caller's name in the directory; `secret` may be empty.
+    `identity` is the caller's name in the directory; `secret` may be empty.
     """
     role = least_for(action).name
     issuer = names.v1_issuer(principal.tenant_id)

@@ -53,12 +53,12 @@ class NotAllowed(Error):
 class Guard:
     """Verifies access tokens of one tenant for one API, versions 1 and 2.
 
-    Shapes:  `audiences` are compared exactly: the API's client ID (`aud` of version 2 tokens) and its
-             identifier URIs as clients write them (version 1). `authorities` are origins whose version 2
-             tokens are accepted; without authorities, only version 1 is accepted. Without `keys`, the keys of
-             the first authority are fetched over HTTPS, through the proxy in the environment.
-    Units:   `leeway_seconds` for clock differences, 0 to 300; `exp` and `nbf` are exact without it.
-    Errors:  SettingsError for settings that would admit no caller, or too many.
+    `audiences` are compared exactly: the API's client ID (`aud` of version 2 tokens) and its identifier URIs
+    as clients write them (version 1). `authorities` are origins whose version 2 tokens are accepted; without
+    authorities, only version 1 is accepted. Without `keys`, the keys of the first authority are fetched over
+    HTTPS, through the proxy in the environment. Units: `leeway_seconds` for clock differences, 0 to 300;
+    `exp` and `nbf` are exact without it. Raises SettingsError for settings that would admit no caller, or too
+    many.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Guard:
     async def admit(self, authorization: Sequence[str]) -> Principal:
         """Verify the token in the values of a request's Authorization headers, and return the caller.
 
-        Errors:  TokenRefused, with the WWW-Authenticate header in `challenge`; KeysUnavailable.
+        Raises TokenRefused, with the WWW-Authenticate header in `challenge`; KeysUnavailable.
         """
         try:
             return await self._verify(_bearer(authorization))
@@ -109,19 +109,13 @@ class Guard:
 
 
 def require_role(caller: Principal, role: str) -> None:
-    """Check that the caller has an app role.
-
-    Errors:  NotAllowed.
-    """
+    """Check that the caller has an app role. Raises NotAllowed."""
     if role not in caller.roles:
         raise NotAllowed(f"the caller lacks the role {role}", role=role)
 
 
 def require_scope(caller: Principal, scope: str) -> None:
-    """Check that the token has a delegated permission.
-
-    Errors:  NotAllowed.
-    """
+    """Check that the token has a delegated permission. Raises NotAllowed."""
     if scope not in caller.scopes:
         raise NotAllowed(f"the token lacks the scope {scope}", scope=scope)
 

@@ -45,9 +45,9 @@ def backup_owner(vault: Vault) -> str:
 class SecretVersion:
     """One version of a secret.
 
-    Shapes:  `vault` is the key of the vault; `version` is 32 hex digits; `ordinal` increases with every
-             version, so the latest version has the highest one, independent of the clock. `deleted` and
-             `purge_on` are set for all versions of a deleted secret.
+    `vault` is the key of the vault; `version` is 32 hex digits; `ordinal` increases with every version, so
+    the latest version has the highest one, independent of the clock. `deleted` and `purge_on` are set for all
+    versions of a deleted secret.
     """
 
     vault: str

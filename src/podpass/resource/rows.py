@@ -62,10 +62,7 @@ def value_context(vault: str, key: str, version: str) -> str:
 
 @row_decoder(_SELECT, key=row_context, table="secret_versions")
 def to_version(row: Row[Any], unseal: Callable[[bytes, str], Secret]) -> SecretVersion:
-    """Decode a row. `unseal` opens its value.
-
-    Errors:  CorruptRowError.
-    """
+    """Decode a row. `unseal` opens its value. Raises CorruptRowError."""
     return SecretVersion(
         vault=row.vault,
         name=row.name,

@@ -28,7 +28,7 @@ Changed = TypeVar("Changed", SecretVersion, SecretVersion | None)
 class SecretStore:
     """Versions of secrets, sealed with a key from a separate file.
 
-    Shapes:  the database is that of the directory, so that a change and its audit entry are one transaction.
+    The database is that of the directory, so that a change and its audit entry are one transaction.
     """
 
     def __init__(self, database: Database, key_file: Path) -> None:
@@ -40,7 +40,7 @@ class SecretStore:
     async def open(self) -> None:
         """Create or upgrade the tables, open or create the key, and open the database if it is closed.
 
-        Errors:  DatabaseUnusable, InvalidSealingKey.
+        Raises DatabaseUnusable, InvalidSealingKey.
         """
         self._owns_database = not self._database.is_open
         if self._owns_database:
@@ -116,7 +116,7 @@ class SecretStore:
     async def backup(self, vault: str, name: str, owner: str) -> bytes | None:
         """Return a sealed backup of all versions of a secret, for one owner; None if it does not exist.
 
-        Errors:  BackupTooLarge.
+        Raises BackupTooLarge.
         """
         found = await self._fetch_all(
             rows.select_versions(vault, name).limit(backups.MAX_VERSIONS + 1)
@@ -147,7 +147,7 @@ class SecretStore:
     ) -> SecretVersion:
         """Write a new version, which becomes the latest.
 
-        Errors:  NameTaken while a deleted secret has the name.
+        Raises NameTaken while a deleted secret has the name.
         """
         key, version = name.lower(), uuid.uuid4().hex
         row = {"created": int(now), "updated": int(now), **rows.columns(attributes)}
@@ -217,7 +217,7 @@ class SecretStore:
     ) -> SecretVersion:
         """Write all versions of a backup, and return the latest.
 
-        Errors:  InvalidBackup; NameTaken, NameInUse: a backup never replaces a secret.
+        Raises InvalidBackup; NameTaken, NameInUse: a backup never replaces a secret.
         """
         found = backups.deserialize(self._open_backup(blob, owner), vault)
         name, key = found[0].name, found[0].name.lower()

@@ -59,7 +59,7 @@ class SecretRequest:
 class Operation:
     """An operation, with the data action or the access policy permission that it needs.
 
-    Shapes:  `changes` is set for operations with an audit entry.
+    `changes` is set for operations with an audit entry.
     """
 
     title: str
@@ -265,8 +265,8 @@ _UNSUPPORTED = frozenset(
 def route(method: str, segments: Sequence[str]) -> tuple[Operation, str, str]:
     """Return the operation of a request, with the secret's name and version if the path has them.
 
-    Shapes:  `segments` are the decoded segments of the path, without empty ones at the end.
-    Errors:  BadParameter for a name that no secret can have, NotSupported, PathNotFound, MethodNotAllowed.
+    `segments` are the decoded segments of the path, without empty ones at the end. Raises BadParameter for a
+    name that no secret can have, NotSupported, PathNotFound, MethodNotAllowed.
     """
     head = segments[0].lower() if segments else ""
     if head in _UNSUPPORTED:

@@ -17,8 +17,8 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 class VaultHost:
     """The vault in a Host header.
 
-    Shapes:  `vault` is None for a loopback host, which means the only vault of the instance; `base` is the
-             origin in the IDs of secrets.
+    `vault` is None for a loopback host, which means the only vault of the instance; `base` is the origin in
+    the IDs of secrets.
     """
 
     vault: str | None
@@ -28,10 +28,7 @@ class VaultHost:
 
 
 def parse_host(host: str | None, origins: Iterable[VaultOrigin]) -> VaultHost:
-    """Parse a Host header.
-
-    Errors:  VaultNotFound for a host that is not a vault.
-    """
+    """Parse a Host header. Raises VaultNotFound for a host that is not a vault."""
     name = _without_port((host or "").lower())
     for origin in origins:
         _, _, netloc = origin.resource.partition("://")

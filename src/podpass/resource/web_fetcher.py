@@ -19,10 +19,7 @@ class WebFetcher:
     """Fetches JSON objects with the proxy and the certificate store of the process."""
 
     async def get_json(self, url: str) -> dict[str, Any]:
-        """Fetch one JSON object.
-
-        Errors:  FetchError.
-        """
+        """Fetch one JSON object. Raises FetchError."""
         try:
             async with asyncio.timeout(_SECONDS):
                 body = await _read(url)

@@ -38,10 +38,7 @@ class VaultContext:
 
 
 def check_name(name: str) -> str:
-    """Check that a name is valid for a secret; path separators are refused.
-
-    Errors:  BadParameter.
-    """
+    """Check that a name is valid for a secret; path separators are refused. Raises BadParameter."""
     if not _NAME.fullmatch(name):
         raise BadParameter(
             "A secret's name is 1 to 127 letters, digits and '-'.",
@@ -58,7 +55,7 @@ def is_version(text: str) -> bool:
 def parse_query(query: bytes) -> dict[str, str]:
     """Parse a query with unique parameters and an api-version that Azure's vault accepts.
 
-    Errors:  BadParameter.
+    Raises BadParameter.
     """
     try:
         pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=20)
@@ -76,10 +73,7 @@ def parse_query(query: bytes) -> dict[str, str]:
 
 
 def parse_page(query: Mapping[str, str]) -> tuple[int, str]:
-    """Parse the number of requested items, and the name after which they start.
-
-    Errors:  BadParameter.
-    """
+    """Parse the number of requested items, and the name after which they start. Raises BadParameter."""
     requested = query.get("maxresults", str(MAX_PAGE))
     if not (requested.isascii() and requested.isdigit()) or not 1 <= int(requested[:9]) <= MAX_PAGE:
         raise BadParameter(f"maxresults must be a number from 1 to {MAX_PAGE}.")
@@ -94,10 +88,7 @@ def parse_page(query: Mapping[str, str]) -> tuple[int, str]:
 
 
 def parse_set(body: bytes) -> tuple[Secret, SecretAttributes]:
-    """Parse the value and the attributes of a new version.
-
-    Errors:  BadParameter.
-    """
+    """Parse the value and the attributes of a new version. Raises BadParameter."""
     given = _parse_object(body)
     value = given.get("value")
     if not isinstance(value, str):
@@ -110,18 +101,12 @@ def parse_set(body: bytes) -> tuple[Secret, SecretAttributes]:
 
 
 def parse_update(body: bytes) -> SecretAttributes:
-    """Parse the changed attributes of a version, which cannot include its value.
-
-    Errors:  BadParameter.
-    """
+    """Parse the changed attributes of a version, which cannot include its value. Raises BadParameter."""
     return _parse_attributes(_parse_object(body))
 
 
 def parse_restore(body: bytes) -> bytes:
-    """Parse a backup in a request.
-
-    Errors:  BadParameter.
-    """
+    """Parse a backup in a request. Raises BadParameter."""
     value = _parse_object(body).get("value")
     if not isinstance(value, str):
         raise BadParameter("The body must contain 'value', as a base64url string.")

@@ -66,10 +66,10 @@ async def apply_seed(
 ) -> list[Applied]:
     """Apply a seed to one tenant. Return the result for each object.
 
-    Shapes:  `issuer` replaces `issuer: cluster` in the file. A file that needs an issuer or a store is
-             rejected if it is missing. With `stable_ids`, an identity without a client ID in the file gets
-             one that depends only on the tenant and its name.
-    Errors:  UsageError with file and line, before anything is written; errors of the directory and store.
+    `issuer` replaces `issuer: cluster` in the file. A file that needs an issuer or a store is rejected if it
+    is missing. With `stable_ids`, an identity without a client ID in the file gets one that depends only on
+    the tenant and its name. Raises UsageError with file and line, before anything is written; errors of the
+    directory and store.
     """
     target = _Target(
         directory=directory,

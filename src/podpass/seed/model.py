@@ -79,10 +79,7 @@ class Seed:
 
 
 def parse_seed(text: str, filename: str) -> Seed:
-    """Parse a seed file.
-
-    Errors:  UsageError with every problem, each with file and line.
-    """
+    """Parse a seed file. Raises UsageError with every problem, each with file and line."""
     reader = Reader(filename)
     file = _SeedParser(reader)
     top = reader.read_mapping(reader.load(text), "seed", _SEED)

@@ -93,7 +93,7 @@ def _parse_id(read: Reader, node: yaml.Node | None, where: str) -> str | None:
 def create_application(wanted: SeedResource, old: Identity | None, tenant_id: str) -> Identity:
     """Return the application of a resource; its existing URIs and permissions are preserved.
 
-    Errors:  Conflict.
+    Raises Conflict.
     """
     if old is None:
         client_id = wanted.application_id or str(uuid.uuid4())

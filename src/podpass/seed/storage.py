@@ -76,8 +76,8 @@ def warn_of_unserved(
 ) -> list[str]:
     """Return a warning for the accounts of a seed whose data nothing serves.
 
-    Shapes:  `known` are the accounts that Azurite has, None without Azurite; `no_azurite` and `no_key` say
-             how to fix each case.
+    `known` are the accounts that Azurite has, None without Azurite; `no_azurite` and `no_key` say how to fix
+    each case.
     """
     unserved = [each.name for each in accounts if each.name not in (known or ())]
     if not unserved:

@@ -28,8 +28,8 @@ class Reader:
     def load(self, text: str) -> yaml.Node | None:
         """Parse a file of one document; None if it is empty.
 
-        Errors:  UsageError for text that is not YAML, too long, too deeply nested, has aliases, or is a
-                 Kubernetes manifest.
+        Raises UsageError for text that is not YAML, too long, too deeply nested, has aliases, or is a
+        Kubernetes manifest.
         """
         if len(text) > MAX_CHARS:
             self._fail(1, f"longer than {MAX_CHARS} characters")
@@ -74,7 +74,7 @@ class Reader:
     def finish(self) -> None:
         """Raise if there are problems.
 
-        Errors:  UsageError with one line for each problem, in the order of the file.
+        Raises UsageError with one line for each problem, in the order of the file.
         """
         if self._problems:
             lines = [f"{self._filename}:{line}: {text}" for line, text in sorted(self._problems)]

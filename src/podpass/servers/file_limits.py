@@ -70,8 +70,8 @@ def memory_limit(root: Path = _CGROUPS, groups: Path = Path("/proc/self/cgroup")
 def source_share(connections: int, memory: int | None, least: int = 1) -> int:
     """Return how many connections one address may have: no more than fit into half of the memory. Pure.
 
-    Shapes:  `connections` is the configured number, 0 for no limit; `memory` is the limit in bytes, if any;
-             `least` is what an address needs in any case.
+    `connections` is the configured number, 0 for no limit; `memory` is the limit in bytes, if any; `least` is
+    what an address needs in any case.
     """
     if not connections or memory is None:
         return connections

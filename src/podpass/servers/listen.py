@@ -11,10 +11,7 @@ _NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPOR
 
 
 def listen(flag: str, text: str) -> socket.socket:
-    """Open a listening socket.
-
-    Errors:  PortInUse; UsageError if the text is not an address.
-    """
+    """Open a listening socket. Raises PortInUse; UsageError if the text is not an address."""
     try:
         host, port = parse_address(flag, text)
     except ValueError as exc:
@@ -28,7 +25,7 @@ def listen(flag: str, text: str) -> socket.socket:
 def listen_for_queries(flag: str, text: str) -> tuple[socket.socket, socket.socket]:
     """Open a UDP socket and a listening TCP socket on the same address, for DNS.
 
-    Errors:  PortInUse; UsageError if the text is not an address.
+    Raises PortInUse; UsageError if the text is not an address.
     """
     tcp = listen(flag, text)
     udp = socket.socket(tcp.family, socket.SOCK_DGRAM)
@@ -55,7 +52,7 @@ def format_address(sock: socket.socket) -> str:
 def listen_on_loopback(flag: str, port: int, address: str = "127.0.0.1") -> socket.socket:
     """Open a listening socket on an IPv4 loopback address, or on ::1 of a host without IPv4.
 
-    Errors:  PortInUse.
+    Raises PortInUse.
     """
     return _bind_first((address, "::1"), port, f"choose another with {flag}")
 

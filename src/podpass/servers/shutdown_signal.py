@@ -12,9 +12,9 @@ TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class ShutdownSignal:
     """A shutdown request: the first of these signals sets it. Use it as a context, inside the event loop.
 
-    Shapes:  without `on_repeat`, the first signal restores the default handlers, so the second one ends the
-             process even if its event loop is blocked. Otherwise each later signal is passed to `on_repeat`.
-             `number` is the first signal; it is None if the program itself set `requested`.
+    Without `on_repeat`, the first signal restores the default handlers, so the second one ends the process
+    even if its event loop is blocked. Otherwise each later signal is passed to `on_repeat`. `number` is the
+    first signal; it is None if the program itself set `requested`.
     """
 
     def __init__(
@@ -43,8 +43,7 @@ class ShutdownSignal:
     async def wait_after(self, start: Coroutine[Any, Any, None]) -> bool:
         """Run a start function, then wait for the shutdown request, which also cancels a running start.
 
-        Shapes:  the result is whether the start completed.
-        Errors:  those of the start.
+        The result is whether the start completed. Raises those of the start.
         """
         starting = asyncio.ensure_future(start)
         stopping = asyncio.ensure_future(self.requested.wait())

@@ -174,10 +174,7 @@ class CloudSettings(AzureSettings):
         return {name: text for name, text in found.items() if text}
 
     def find_upstream(self) -> tuple[str, int] | None:
-        """Return address and port of `dns_upstream`, None if it is not set.
-
-        Errors:  ValueError.
-        """
+        """Return address and port of `dns_upstream`, None if it is not set. Raises ValueError."""
         text = self.dns_upstream
         if not text:
             return None
@@ -188,9 +185,6 @@ class CloudSettings(AzureSettings):
         return str(ipaddress.ip_address(host)), port
 
     def find_addresses(self) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-        """Return the addresses of `dns_address`.
-
-        Errors:  ValueError.
-        """
+        """Return the addresses of `dns_address`. Raises ValueError."""
         given = filter(None, map(str.strip, self.dns_address.split(",")))
         return [ipaddress.ip_address(each) for each in given]

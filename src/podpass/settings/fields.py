@@ -17,8 +17,8 @@ def setting(
 ) -> Any:
     """Declare a setting with its meaning, and the flag and variable that set it.
 
-    Shapes:  `shown` describes a default that is computed at run time; `group` is its heading in the help;
-             `options` are arguments of `dataclasses.field`, such as `default`.
+    `shown` describes a default that is computed at run time; `group` is its heading in the help; `options`
+    are arguments of `dataclasses.field`, such as `default`.
     """
     metadata = {
         "meaning": meaning,

@@ -13,10 +13,7 @@ _END = "--"
 
 
 def parse_switch(flag: str, text: str) -> bool:
-    """Parse the value of a switch.
-
-    Errors:  ValueError, with the flag.
-    """
+    """Parse the value of a switch. Raises ValueError, with the flag."""
     if text not in _TRUE | _FALSE:
         raise ValueError(f"{flag} {text!r}: must be true or false")
     return text in _TRUE
@@ -25,8 +22,8 @@ def parse_switch(flag: str, text: str) -> bool:
 def parse_flags(argv: Sequence[str], known: Mapping[str, bool]) -> tuple[dict[str, str], list[str]]:
     """Parse arguments into flag values and a list of problems.
 
-    Shapes:  `known` maps each flag, as `--name`, to whether it is a switch; if a flag is repeated, the last
-             value applies.
+    `known` maps each flag, as `--name`, to whether it is a switch; if a flag is repeated, the last value
+    applies.
     """
     found: dict[str, str] = {}
     problems: list[str] = []

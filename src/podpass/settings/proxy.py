@@ -102,10 +102,7 @@ class ProxySettings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], argv: Sequence[str] = ()) -> Self:
-        """Read the settings from flags and environment variables.
-
-        Errors:  SettingsError with every problem.
-        """
+        """Read the settings from flags and environment variables. Raises SettingsError with every problem."""
         raw, problems = read_texts(cls, environ, argv)
         for name in ("https_proxy", "no_proxy"):
             raw[name] = raw.get(name) or environ.get(name, "")
@@ -172,10 +169,7 @@ class ProxyInitSettings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], argv: Sequence[str] = ()) -> Self:
-        """Read the settings from flags and environment variables.
-
-        Errors:  SettingsError with every problem.
-        """
+        """Read the settings from flags and environment variables. Raises SettingsError with every problem."""
         raw, problems = read_texts(cls, environ, argv)
         values: dict[str, Any] = {}
         for field in fields(cls):

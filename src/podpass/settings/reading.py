@@ -50,8 +50,7 @@ def find_unknown_variables(
 ) -> list[str]:
     """Return a problem for each variable with this prefix that sets nothing; it is probably misspelt.
 
-    Shapes:  `others` are variables that are read elsewhere. Variables that Kubernetes sets for Services are
-             accepted.
+    `others` are variables that are read elsewhere. Variables that Kubernetes sets for Services are accepted.
     """
     from difflib import get_close_matches  # imported here: the webhook does not need it
 
@@ -74,7 +73,7 @@ def parse_texts(
 ) -> tuple[Settings | None, list[str]]:
     """Parse the texts of fields into a settings object; return None and the problems if there are any.
 
-    Shapes:  a list is comma-separated. `required` are fields whose default this process must not use.
+    A list is comma-separated. `required` are fields whose default this process must not use.
     """
     values: dict[str, Any] = {}
     problems: list[str] = []
@@ -102,7 +101,7 @@ def parse_texts(
 def parse_address(flag: str, text: str) -> tuple[str, int]:
     """Parse `host:port`; an empty host means all interfaces, and port 0 selects a free port.
 
-    Errors:  ValueError, with the flag.
+    Raises ValueError, with the flag.
     """
     host, colon, port = text.rpartition(":")
     if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:

@@ -25,8 +25,8 @@ _HOST = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+")
 class StorageSettings:
     """Settings of the data plane of storage accounts.
 
-    Shapes:  `services` maps `blob`, `queue` and `table` to the origin of Azurite's service; `keys` maps an
-             account to its key in Azurite.
+    `services` maps `blob`, `queue` and `table` to the origin of Azurite's service; `keys` maps an account to
+    its key in Azurite.
     """
 
     tenant_id: str = setting("tenant whose tokens are accepted")
@@ -44,9 +44,8 @@ class StorageSettings:
 def parse_services(text: str) -> dict[str, str]:
     """Parse the value of `--azurite`; an empty text means no storage.
 
-    Shapes:  `http://HOST:PORT` is the blob service, with the queue and table services on the next two ports
-             as Azurite's own defaults; `blob=URL,queue=URL,table=URL` names each one.
-    Errors:  SettingsError.
+    `http://HOST:PORT` is the blob service, with the queue and table services on the next two ports as
+    Azurite's own defaults; `blob=URL,queue=URL,table=URL` names each one. Raises SettingsError.
     """
     if not text:
         return {}
@@ -93,8 +92,8 @@ def _parse_origin(url: str) -> tuple[str, str, int]:
 def parse_accounts(text: str) -> dict[str, Secret]:
     """Parse `AZURITE_ACCOUNTS`, which Azurite reads too; without it, Azurite has one account.
 
-    Shapes:  `account:key;account:key:key`, with keys in base64; the first key is used.
-    Errors:  SettingsError, without the value.
+    `account:key;account:key:key`, with keys in base64; the first key is used. Raises SettingsError, without
+    the value.
     """
     if not text.strip():
         return {_EMULATOR_ACCOUNT: Secret(_EMULATOR_KEY)}

@@ -11,8 +11,8 @@ from podpass.settings.fields import setting
 class VaultOrigin:
     """A host suffix of vaults, with the authority and the resource of its challenge.
 
-    Shapes:  vault hosts are `{vault}.{suffix}`; `authority` and `resource` are origins without a trailing
-             slash: `https://login.microsoftonline.com`, `https://vault.azure.net`.
+    Vault hosts are `{vault}.{suffix}`; `authority` and `resource` are origins without a trailing slash:
+    `https://login.microsoftonline.com`, `https://vault.azure.net`.
     """
 
     suffix: str

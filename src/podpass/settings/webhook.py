@@ -226,10 +226,7 @@ class WebhookSettings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], argv: Sequence[str] = ()) -> Self:
-        """Read the settings from flags and environment variables.
-
-        Errors:  SettingsError with every problem.
-        """
+        """Read the settings from flags and environment variables. Raises SettingsError with every problem."""
         raw, problems = read_texts(cls, environ, argv, prefix="CONFIG_")
         values: dict[str, Any] = {"tenant_id": "", **raw}
         converters: dict[str, Callable[[str], object]] = {

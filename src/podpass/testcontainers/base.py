@@ -37,7 +37,7 @@ class InstanceContainer(DockerContainer):
     def start(self) -> Self:
         """Start the container, and wait until it is ready.
 
-        Errors:  ContainerFailed, with the last lines of its output.
+        Raises ContainerFailed, with the last lines of its output.
         """
         if self._network is not None and not self._network_aliases:
             self.with_network_aliases(_ALIAS)
@@ -54,7 +54,7 @@ class InstanceContainer(DockerContainer):
     def join(self, other: DockerContainer) -> str:
         """Add another container, which has not been started, to the network; return this one's name in it.
 
-        Errors:  UsageError, if this container is in no network.
+        Raises UsageError, if this container is in no network.
         """
         if not isinstance(self._network, Network) or not self._network_aliases:
             raise UsageError(
@@ -65,10 +65,7 @@ class InstanceContainer(DockerContainer):
         return self._network_aliases[0]
 
     def read_file(self, path: Path) -> bytes:
-        """Return the content of a file of the container.
-
-        Errors:  ContainerFailed if there is none.
-        """
+        """Return the content of a file of the container. Raises ContainerFailed if there is none."""
         chunks, _ = self.get_wrapped_container().get_archive(str(path))
         with tarfile.open(fileobj=BytesIO(b"".join(chunks))) as archive:
             for member in archive:

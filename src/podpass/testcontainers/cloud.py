@@ -32,9 +32,9 @@ _FILES = (BUNDLE, CA, TRUST_STORE, JAVA_STORE)
 class CloudContainer(InstanceContainer):
     """Azure for the other containers of a network, without a cluster.
 
-    Shapes:  each managed identity of the seed has a secret header value of its own. `azurite` is the address
-             of an Azurite in the network, and `accounts` are its accounts with their keys, as in its variable
-             `AZURITE_ACCOUNTS`.
+    Each managed identity of the seed has a secret header value of its own. `azurite` is the address of an
+    Azurite in the network, and `accounts` are its accounts with their keys, as in its variable
+    `AZURITE_ACCOUNTS`.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class CloudContainer(InstanceContainer):
     def configure(self, other: DockerContainer, identity: str = "") -> DockerContainer:
         """Let another container use Azure, with a managed identity of the seed; return it.
 
-        Shapes:  `other` has not been started; its image needs no change.
-        Errors:  UsageError if the seed has no such identity.
+        `other` has not been started; its image needs no change. Raises UsageError if the seed has no such
+        identity.
         """
         variables = build_variables(BundleNames())
         alias = self.join(other)
@@ -86,7 +86,7 @@ class CloudContainer(InstanceContainer):
     def address(self) -> str:
         """Return the address in the network: that of the resolver and of all Azure names.
 
-        Errors:  ContainerFailed if the engine has not given one.
+        Raises ContainerFailed if the engine has not given one.
         """
         container = self.get_wrapped_container()
         container.reload()
@@ -110,10 +110,7 @@ class CloudContainer(InstanceContainer):
 
 
 def _create_headers(seed: str) -> dict[str, str]:
-    """Create a header value for each managed identity of a seed.
-
-    Errors:  UsageError if the seed is invalid.
-    """
+    """Create a header value for each managed identity of a seed. Raises UsageError if the seed is invalid."""
     found = parse_seed(seed, "seed").identities
     return {
         one.name: secrets.token_urlsafe(24)

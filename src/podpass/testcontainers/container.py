@@ -45,7 +45,7 @@ class PodpassContainer(InstanceContainer):
     def podpass(self) -> Podpass:
         """Return the instance: seeding, tokens, faults, `reset`, and the variables of programs on the host.
 
-        Errors:  UsageError before the start.
+        Raises UsageError before the start.
         """
         if self._connected is None:
             raise UsageError("the container has not been started", hint="use `with`, or start()")
@@ -54,7 +54,7 @@ class PodpassContainer(InstanceContainer):
     def start(self) -> Self:
         """Start the instance, and wait until it is ready.
 
-        Errors:  ContainerFailed, with the last lines of its output.
+        Raises ContainerFailed, with the last lines of its output.
         """
         super().start()
         self._folder = tempfile.TemporaryDirectory(prefix="podpass-")
@@ -75,8 +75,8 @@ class PodpassContainer(InstanceContainer):
     def configure(self, other: DockerContainer, account: str = "") -> DockerContainer:
         """Let another container of the same network use the instance, as pods of a ServiceAccount; return it.
 
-        Shapes:  `other` has not been started; its token is valid for one hour from now.
-        Errors:  UsageError, if this container is in no network; InstanceRequestFailed.
+        `other` has not been started; its token is valid for one hour from now. Raises UsageError, if this
+        container is in no network; InstanceRequestFailed.
         """
         alias = self.join(other)
         own = DataDir(self.podpass.data_dir)

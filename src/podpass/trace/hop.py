@@ -28,8 +28,8 @@ _HIDDEN = frozenset({"token_sha256", "uti"})
 class HopResult(StrEnum):
     """The result of a hop.
 
-    Shapes:  `skipped` is a pod that no webhook changed; `challenge` is a first request without a token, after
-             which the client sends one.
+    `skipped` is a pod that no webhook changed; `challenge` is a first request without a token, after which
+    the client sends one.
     """
 
     PASSED = "passed"
@@ -42,8 +42,8 @@ class HopResult(StrEnum):
 class Hop:
     """One hop: the request, the checks that passed, the outcome, and the duration in milliseconds.
 
-    Shapes:  `time` is RFC 3339 with milliseconds; `outcome` is `ok` or another word for success, an AADSTS
-             code, or a slug; `facts` are the other values of the line; `position` is where the line ends.
+    `time` is RFC 3339 with milliseconds; `outcome` is `ok` or another word for success, an AADSTS code, or a
+    slug; `facts` are the other values of the line; `position` is where the line ends.
     """
 
     stage: str
@@ -123,7 +123,7 @@ class Hop:
 def parse_hop(line: bytes) -> Hop | None:
     """Parse one line of a log; return None for a line that is not a hop.
 
-    Shapes:  a line of a container's log is accepted, too: a time, the stream and a flag precede the JSON.
+    A line of a container's log is accepted, too: a time, the stream and a flag precede the JSON.
     """
     if _MARK not in line:
         return None

@@ -15,7 +15,7 @@ _SIDECAR_STAGE = "imds"
 class InstanceLog:
     """The hops of an instance, read in steps; each step continues after the one before.
 
-    Shapes:  `pods` is the folder in which the kubelet stores the logs of containers, by the uid of the pod.
+    `pods` is the folder in which the kubelet stores the logs of containers, by the uid of the pod.
     """
 
     def __init__(self, log: Path, pods: Path, position: LogPosition = START) -> None:

@@ -20,9 +20,9 @@ _FORM = re.compile(r"([0-9]{1,20})-([0-9]{1,20})-([0-9]{1,10})")
 class LogPosition:
     """A position in a log: the inode of its file, an offset, and a checksum of the beginning of the file.
 
-    Shapes:  the text form is `INODE-OFFSET-CHECKSUM`. Inode 0 stands for the beginning of the oldest
-             file; checksum 0 is not compared. A file system reuses the inode of a deleted file for a new one,
-             which begins with another time.
+    The text form is `INODE-OFFSET-CHECKSUM`. Inode 0 stands for the beginning of the oldest file; checksum 0
+    is not compared. A file system reuses the inode of a deleted file for a new one, which begins with another
+    time.
     """
 
     file: int = 0

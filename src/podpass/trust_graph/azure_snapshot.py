@@ -36,8 +36,8 @@ E = TypeVar("E")
 class AzureReader:
     """Reads one subscription and its tenant.
 
-    Shapes:  `login` is the origin of the token service; `named` are the client ids that accounts name: their
-             applications are read first if there are more than `MAX_APPLICATIONS`.
+    `login` is the origin of the token service; `named` are the client ids that accounts name: their
+    applications are read first if there are more than `MAX_APPLICATIONS`.
     """
 
     manager: ApiClient
@@ -52,10 +52,7 @@ class AzureReader:
     _limit: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_PARALLEL))
 
     async def read(self, exchanges: Mapping[tuple[str, str], str] | None) -> DirectorySnapshot:
-        """Return everything that the caller may read.
-
-        Errors:  SignInFailed.
-        """
+        """Return everything that the caller may read. Raises SignInFailed."""
         managed, applications, assignments, roles, resources = await asyncio.gather(
             self._managed_identities(),
             self._applications(),

@@ -24,8 +24,8 @@ async def read_directory(
 ) -> DirectorySnapshot:
     """Return the identities, roles and resources of a tenant; corrupt rows are left out, and named.
 
-    Shapes:  resources besides vaults and managed identities are read with `subscription_id` only; `origins`
-             are those of the token service besides the cloud's own.
+    Resources besides vaults and managed identities are read with `subscription_id` only; `origins` are those
+    of the token service besides the cloud's own.
     """
     with collecting_errors() as skipped:
         identities = []

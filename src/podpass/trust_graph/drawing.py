@@ -70,10 +70,7 @@ def describe_scope(scope: str) -> str:
 
 
 def to_svg(graph: TrustGraph) -> str:
-    """Draw the graph as an SVG document in five columns.
-
-    Errors:  GraphTooLarge.
-    """
+    """Draw the graph as an SVG document in five columns. Raises GraphTooLarge."""
     _check_size(graph)
     columns = _arrange(graph)
     places = {
@@ -194,10 +191,7 @@ def _mean(place: Mapping[str, float], near: Sequence[str] | None, own: str) -> f
 
 
 def to_mermaid(graph: TrustGraph) -> str:
-    """Write the graph as a Mermaid flowchart.
-
-    Errors:  GraphTooLarge.
-    """
+    """Write the graph as a Mermaid flowchart. Raises GraphTooLarge."""
     _check_size(graph)
     ids = {node.id: f"n{at}" for at, node in enumerate(graph.nodes)}
     findings = _messages_by_node(graph)

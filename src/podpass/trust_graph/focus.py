@@ -20,7 +20,7 @@ def select(
     names. The part around an identity has the identities that it can become or that can become it. The part
     around a namespace has the identities that its accounts name or can become, and all their accounts.
 
-    Errors:  UsageError for a name that is neither an identity nor a namespace, or both.
+    Raises UsageError for a name that is neither an identity nor a namespace, or both.
     """
     accounts = facts.cluster.accounts or ()
     if not focus:

@@ -37,8 +37,8 @@ _ORDER = {kind: at for at, kind in enumerate(NodeKind)}
 def build_graph(facts: TrustFacts, focus: str = "") -> TrustGraph:
     """Build the graph: all, or the part around an identity or a namespace.
 
-    Shapes:  `focus` is a name, or `identity/NAME` or `namespace/NAME`.
-    Errors:  UsageError for a name that is neither; GraphTooLarge.
+    `focus` is a name, or `identity/NAME` or `namespace/NAME`. Raises UsageError for a name that is neither;
+    GraphTooLarge.
     """
     matches = list(find_matches(facts))
     identities, accounts = select(facts, matches, focus)

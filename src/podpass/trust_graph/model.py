@@ -60,11 +60,10 @@ class ResourceSnapshot:
 class DirectorySnapshot:
     """What was read of the directory and of Resource Manager.
 
-    Shapes:  `issuers` are those of the tenant's own tokens, which an application may trust; `exchanges` maps
-             (client id, credential) to the time of the last exchange, None if no record of exchanges was
-             read; `unread` are sentences about what could not be read. `has_all_identities` is false if
-             some identities could not be read, and `without_credentials` are the client ids of those whose
-             credentials could not.
+    `issuers` are those of the tenant's own tokens, which an application may trust; `exchanges` maps (client
+    id, credential) to the time of the last exchange, None if no record of exchanges was read; `unread` are
+    sentences about what could not be read. `has_all_identities` is false if some identities could not be
+    read, and `without_credentials` are the client ids of those whose credentials could not.
     """
 
     tenant_id: str
@@ -83,8 +82,8 @@ class DirectorySnapshot:
 class ClusterAccounts:
     """What was read of the cluster.
 
-    Shapes:  `issuer` is empty and `accounts` None if they could not be read; `audience` is that of the tokens
-             that the webhook injects.
+    `issuer` is empty and `accounts` None if they could not be read; `audience` is that of the tokens that the
+    webhook injects.
     """
 
     issuer: str = ""
@@ -150,7 +149,7 @@ class TrustEdge:
 class TrustFinding:
     """Something that is probably not intended; `node` is the id of the node it is about.
 
-    Shapes:  `command` fixes it, and `note` says what to do before it, or instead if there is no command.
+    `command` fixes it, and `note` says what to do before it, or instead if there is no command.
     """
 
     code: str

@@ -182,7 +182,7 @@ async def wait_until(true: Callable[[], Any], seconds: float = 30) -> Any:
 async def handshake(port: int, bundle: str) -> bytes:
     """Connect like an API server that trusts only the bundle; return the certificate as DER.
 
-    Errors:  ssl.SSLError, ValueError for a bundle without certificates.
+    Raises ssl.SSLError, ValueError for a bundle without certificates.
     """
     trust = ssl.create_default_context(cadata=bundle)
     reader, writer = await asyncio.open_connection(

@@ -33,7 +33,7 @@ EVERY_PERMISSION = (
 class Row(NamedTuple):
     """One operation of the reference.
 
-    Shapes:  `{id}` in `path` is any ID. Each of `allowed` is sufficient; `A and B` means both together.
+    `{id}` in `path` is any ID. Each of `allowed` is sufficient; `A and B` means both together.
     """
 
     method: str

@@ -18,8 +18,7 @@ COLLECTION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfiguration
 class ObservedConfiguration:
     """A webhook configuration as read from the API server.
 
-    Shapes:  `object` is None if the configuration does not exist; `bundles` are the CAs of each webhook
-             entry.
+    `object` is None if the configuration does not exist; `bundles` are the CAs of each webhook entry.
     """
 
     name: str
@@ -41,7 +40,7 @@ class ObservedConfiguration:
 class BundlePatch:
     """The desired configuration.
 
-    Shapes:  `added` and `removed` are the ids of the CAs that are added to or removed from some entry.
+    `added` and `removed` are the ids of the CAs that are added to or removed from some entry.
     """
 
     object: Object = field(repr=False)
@@ -57,10 +56,7 @@ class ConfigurationClient:
         self.names = tuple(names)
 
     async def read(self, name: str) -> ObservedConfiguration:
-        """Read one configuration.
-
-        Errors:  KubeError, but not when the configuration does not exist.
-        """
+        """Read one configuration. Raises KubeError, but not when the configuration does not exist."""
         try:
             found = await self._client.get(f"{COLLECTION}/{name}")
         except KubeError as exc:
@@ -73,7 +69,7 @@ class ConfigurationClient:
     async def write(self, name: str, changed: Object) -> None:
         """Replace a configuration if it has not changed since it was read.
 
-        Errors:  KubeError, 409 when another writer changed it first.
+        Raises KubeError, 409 when another writer changed it first.
         """
         await self._client.replace(f"{COLLECTION}/{name}", changed)
 

@@ -28,7 +28,7 @@ _RESET_FACTOR = 4  # the backoff is reset after this multiple of the current del
 class RepairBackoff:
     """Exponential backoff of repairs: the first is immediate, then the delay doubles with each repair.
 
-    Units:   seconds of `ticks`, a monotonic clock.
+    Units: seconds of `ticks`, a monotonic clock.
     """
 
     def __init__(self, ticks: Clock, first: float, last: float) -> None:
@@ -83,7 +83,7 @@ class CABundleInjector:
     ) -> bool:
         """Write the missing CAs into a configuration; return whether it was changed, also by another writer.
 
-        Errors:  KubeError when the API server is unavailable.
+        Raises KubeError when the API server is unavailable.
         """
         name, patch = configuration.name, build_bundle_patch(configuration, certificates)
         present = frozenset[str]().union(*configuration.ids)

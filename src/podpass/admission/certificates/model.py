@@ -12,12 +12,11 @@ _DAY = 24 * 3600
 class RotationPolicy:
     """Lifetimes of certificates, and the waits between the steps of a rotation.
 
-    Units:   seconds. A certificate is replaced `renew_before_seconds` before it expires: a day before the
-             reference replaces it, because the reference replaces its CA without an overlap.
-             `propagation_seconds`: how long API servers may take to observe a changed configuration.
-             `overlap_seconds`: how long the old CA stays trusted after the new CA signs.
-             `check_seconds`: the time between two reconciles when no watch event arrives.
-    Errors:  SettingsError.
+    Units: seconds. A certificate is replaced `renew_before_seconds` before it expires: a day before the
+    reference replaces it, because the reference replaces its CA without an overlap. `propagation_seconds`:
+    how long API servers may take to observe a changed configuration. `overlap_seconds`: how long the old CA
+    stays trusted after the new CA signs. `check_seconds`: the time between two reconciles when no watch event
+    arrives. Raises SettingsError.
     """
 
     ca_seconds: float = 3650 * _DAY
@@ -55,9 +54,9 @@ class RotationPolicy:
 class CertificateAuthority:
     """A CA certificate, with its key if that is known.
 
-    Shapes:  `id` is the SHA-256 of the certificate in hex; `certificate` and `key` are PEM; `key` is empty if
-             it is unknown; `is_own` is true for a CA of this webhook and false for any other CA.
-    Units:   seconds since the epoch.
+    `id` is the SHA-256 of the certificate in hex; `certificate` and `key` are PEM; `key` is empty if it is
+    unknown; `is_own` is true for a CA of this webhook and false for any other CA. Units: seconds since the
+    epoch.
     """
 
     id: str
@@ -83,8 +82,8 @@ class LeafCertificate:
 class StoredCertificates:
     """The usable contents of the Secret.
 
-    Shapes:  `current` is the first CA of `ca.crt` and signs; it signed `leaf`. `added` is a new CA that does
-             not sign yet; `old` are CAs that signed before. `faults` are reasons why parts are unusable.
+    `current` is the first CA of `ca.crt` and signs; it signed `leaf`. `added` is a new CA that does not sign
+    yet; `old` are CAs that signed before. `faults` are reasons why parts are unusable.
     """
 
     current: CertificateAuthority | None = None
@@ -104,8 +103,8 @@ class StoredCertificates:
 class ObservedState:
     """The state that one reconcile read: first the configurations, then the Secret.
 
-    Shapes:  `bundles` has the CA ids of each webhook entry of each existing configuration; `own_cas` are the
-             CAs of this webhook in these bundles; `version` changes when any configuration changes.
+    `bundles` has the CA ids of each webhook entry of each existing configuration; `own_cas` are the CAs of
+    this webhook in these bundles; `version` changes when any configuration changes.
     """
 
     certificates: StoredCertificates
@@ -122,14 +121,13 @@ class ObservedState:
 class ObservationHistory:
     """The history of a replica's reconciles.
 
-    Shapes:  `was_disconnected` is true after a reconcile that was so late that other replicas may have
-             rotated, until the replica serves a leaf of the current CA. `served_was_trusted` is true if the
-             CA of the served leaf was in every bundle at some reconcile since the timers were reset.
-             `version` is that of the configurations at the last reconcile. `empty_since` is when the Secret
-             lost its current CA, or None while it has one. By CA id: `trusted_since` is the time since which
-             every reconcile found the CA in every bundle; `unused_since` is the time since which it has not
-             signed; `first_seen_at` is when it was first read from the Secret.
-    Units:   seconds of a monotonic clock.
+    `was_disconnected` is true after a reconcile that was so late that other replicas may have rotated, until
+    the replica serves a leaf of the current CA. `served_was_trusted` is true if the CA of the served leaf was
+    in every bundle at some reconcile since the timers were reset. `version` is that of the configurations at
+    the last reconcile. `empty_since` is when the Secret lost its current CA, or None while it has one. By CA
+    id: `trusted_since` is the time since which every reconcile found the CA in every bundle; `unused_since`
+    is the time since which it has not signed; `first_seen_at` is when it was first read from the Secret.
+    Units: seconds of a monotonic clock.
     """
 
     observed_at: float = float("-inf")

@@ -75,7 +75,7 @@ def update_history(
     remove the CA that this replica serves. Their timers stop when they observe that the Secret has no current
     CA; a replica that has not reconciled for that long restarts its timers.
 
-    Units:   `ticks` in monotonic seconds, read after the reconcile read the cluster.
+    Units: `ticks` in monotonic seconds, read after the reconcile read the cluster.
     """
     certificates = state.certificates
     restarts = _list_interrupted(history, state, policy)
@@ -157,7 +157,7 @@ def plan_step(
 ) -> Step | None:
     """Return the next step on the Secret, or None if there is nothing to do or a wait has not ended.
 
-    Units:   `now` in seconds since the epoch, `ticks` in monotonic seconds.
+    Units: `now` in seconds since the epoch, `ticks` in monotonic seconds.
     """
     certificates, current = state.certificates, state.certificates.current
     can_promote = certificates.added is not None and is_valid(certificates.added, now)

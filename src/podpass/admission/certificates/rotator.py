@@ -53,8 +53,8 @@ _DEFAULT_POLICY = RotationPolicy()
 class CertificateRotator:
     """Rotates the webhook's CA and certificate together with the other replicas; use it as a context.
 
-    Shapes:  `context` is the same object for the lifetime of the process; every handshake fails until there
-             is a certificate. `configurations` are the names of all configurations that call this webhook.
+    `context` is the same object for the lifetime of the process; every handshake fails until there is a
+    certificate. `configurations` are the names of all configurations that call this webhook.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class CertificateRotator:
     async def _reconcile(self) -> bool:
         """Reconcile once; return whether to reconcile again immediately.
 
-        Errors:  KubeError when the API server is unavailable.
+        Raises KubeError when the API server is unavailable.
         """
         began = self._ticks()
         configurations = [await self._read_configuration(n) for n in self._configurations.names]

@@ -34,7 +34,7 @@ class _UnusableError(Exception):
 def decode_secret(data: Mapping[str, bytes], host: str) -> StoredCertificates:
     """Decode the contents of the Secret; leave out unusable parts and list the reasons in `faults`.
 
-    Shapes:  `host` is the DNS name that the leaf must have.
+    `host` is the DNS name that the leaf must have.
     """
     if not any(data.get(name) for name in _OWNED):
         return StoredCertificates()

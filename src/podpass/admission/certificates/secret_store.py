@@ -55,7 +55,7 @@ _EVENTS = {
 class SecretSnapshot:
     """The Secret as read from the API server.
 
-    Shapes:  `object` is None if the Secret does not exist.
+    `object` is None if the Secret does not exist.
     """
 
     object: Object | None = field(repr=False)
@@ -75,7 +75,7 @@ class CertificateSecret:
     async def read(self) -> SecretSnapshot:
         """Read the Secret, and decode it if it changed.
 
-        Errors:  KubeError, but not when the Secret does not exist.
+        Raises KubeError, but not when the Secret does not exist.
         """
         try:
             found = await self._client.get(self._path)
@@ -94,7 +94,7 @@ class CertificateSecret:
     async def write(self, snapshot: SecretSnapshot, certificates: StoredCertificates) -> None:
         """Write new contents if the Secret has not changed since the snapshot.
 
-        Errors:  KubeError, 409 when another replica changed it first.
+        Raises KubeError, 409 when another replica changed it first.
         """
         data = _decode_data(snapshot.object) if snapshot.object else {}
         data |= secret_codec.encode_secret(certificates)
@@ -106,8 +106,8 @@ class CertificateSecret:
     async def read_server_time(self, snapshot: SecretSnapshot) -> float | None:
         """Return the API server's time, from the response to a dry run of a write.
 
-        Units:   whole seconds since the epoch; None if the response has no time.
-        Errors:  KubeError; also shows early that the replica may not write the Secret.
+        Units: whole seconds since the epoch; None if the response has no time. Raises KubeError; also shows
+        early that the replica may not write the Secret.
         """
         about = dict((snapshot.object or {}).get("metadata", {}))
         about["annotations"] = {**(about.get("annotations") or {}), _DRY_RUN_ANNOTATION: ""}
@@ -156,7 +156,7 @@ class SecretUpdater:
     ) -> bool:
         """Apply a step; return whether this or another replica changed the Secret.
 
-        Errors:  KubeError when the API server is unavailable.
+        Raises KubeError when the API server is unavailable.
         """
         self._report_damage(snapshot.certificates, step)
         if step is None:

@@ -24,9 +24,8 @@ API, CLOCK, READING, WRITING, BREAKING = "api", "clock", "secret", "secret_write
 class CertificateStatus:
     """What a replica serves, its last observed state, and the problems of its rotation.
 
-    Shapes:  problems are sentences, by condition type.
-    Units:   `configurations_read_at` and `secret_read_at` in monotonic seconds: when the last successful
-             read of all configurations, and of the Secret, began.
+    Problems are sentences, by condition type. Units: `configurations_read_at` and `secret_read_at` in
+    monotonic seconds: when the last successful read of all configurations, and of the Secret, began.
     """
 
     def __init__(self, policy: RotationPolicy) -> None:

@@ -42,8 +42,8 @@ _warnings_lock = threading.Lock()
 class RsaCertificateIssuer:
     """Creates CAs and leaf certificates, all with the same time of issue.
 
-    Shapes:  `host` is the DNS name that API servers call: `SERVICE.NAMESPACE.svc`.
-    Units:   `now` in seconds since the epoch.
+    `host` is the DNS name that API servers call: `SERVICE.NAMESPACE.svc`. Units: `now` in seconds since the
+    epoch.
     """
 
     host: str
@@ -112,10 +112,7 @@ class RsaCertificateIssuer:
 
 
 def load_certificate(pem: bytes) -> x509.Certificate:
-    """Load a certificate from PEM.
-
-    Errors:  ValueError.
-    """
+    """Load a certificate from PEM. Raises ValueError."""
     # NOTE: the CAs of the reference have the serial number 0, and cryptography warns about it. Warning
     # filters are shared by all threads, hence the lock.
     with _warnings_lock, warnings.catch_warnings():

@@ -20,8 +20,8 @@ _PROBE_SECONDS = 600
 class ApiServerKeys:
     """The keys of one API server.
 
-    Shapes:  `accepted` are the key IDs of its JWKS; `signing` is the key ID of a new token; `issuer` and
-             `time` are `iss` and `iat` of this token.
+    `accepted` are the key IDs of its JWKS; `signing` is the key ID of a new token; `issuer` and `time` are
+    `iss` and `iat` of this token.
     """
 
     server: str
@@ -34,7 +34,7 @@ class ApiServerKeys:
 async def read_all(kubeconfigs: Sequence[Path], probe_account: str) -> list[ApiServerKeys]:
     """Return the keys of the API server of each kubeconfig.
 
-    Errors:  IssuerError if one of them cannot be asked.
+    Raises IssuerError if one of them cannot be asked.
     """
     return [await _read(path, probe_account) for path in kubeconfigs]
 

@@ -28,10 +28,10 @@ _HEADER = """\
 class IssuerConfig:
     """The settings of an issuer.
 
-    Shapes:  `target` is where the documents are published; `kubeconfigs` has one file for each API server;
-             `probe_account` is the ServiceAccount, `namespace/name`, for which a token shows the signing key;
-             `apply_command` distributes changed key files and restarts API servers; `s3_endpoint` is the
-             host of an S3-compatible store.
+    `target` is where the documents are published; `kubeconfigs` has one file for each API server;
+    `probe_account` is the ServiceAccount, `namespace/name`, for which a token shows the signing key;
+    `apply_command` distributes changed key files and restarts API servers; `s3_endpoint` is the host of an
+    S3-compatible store.
     """
 
     issuer: str
@@ -71,10 +71,7 @@ def encode(config: IssuerConfig) -> bytes:
 
 
 def read(folder: Path) -> IssuerConfig:
-    """Read the file of a key folder.
-
-    Errors:  IssuerError that lists every problem.
-    """
+    """Read the file of a key folder. Raises IssuerError that lists every problem."""
     path = folder / FILE
     try:
         found = yaml.safe_load(files.read_regular(path, _MAX_BYTES))
@@ -96,7 +93,7 @@ def read(folder: Path) -> IssuerConfig:
 def parse(found: Any, name: str, *, hint: str = "correct the file") -> IssuerConfig:
     """Parse the settings; an unknown setting is refused by its name.
 
-    Errors:  IssuerError that lists every problem.
+    Raises IssuerError that lists every problem.
     """
     reader = _SettingsReader(found if isinstance(found, Mapping) else {})
     waits = RotationWaits(

@@ -32,7 +32,7 @@ class IssuerDocuments:
 def build(issuer: str, keys: Sequence[IssuerKey]) -> IssuerDocuments:
     """Build the documents of an issuer.
 
-    Errors:  IssuerError if a document would contain more than public keys.
+    Raises IssuerError if a document would contain more than public keys.
     """
     public = [
         jose.PublicKey(kid=key.kid, algs=frozenset({"RS256"}), key=public_key.load(key.public_pem))
@@ -46,7 +46,7 @@ def build(issuer: str, keys: Sequence[IssuerKey]) -> IssuerDocuments:
 def require_public(jwks: Mapping[str, Any]) -> None:
     """Refuse a JWKS with a member of a private key.
 
-    Errors:  IssuerError, which names the member and not its value.
+    Raises IssuerError, which names the member and not its value.
     """
     for key in jwks["keys"]:
         if private := _PRIVATE_MEMBERS.intersection(key):
@@ -57,10 +57,7 @@ def require_public(jwks: Mapping[str, Any]) -> None:
 
 
 def key_ids(jwks: bytes) -> list[str]:
-    """Return the key IDs of a published JWKS.
-
-    Errors:  IssuerError if it is not a JWKS.
-    """
+    """Return the key IDs of a published JWKS. Raises IssuerError if it is not a JWKS."""
     try:
         entries = jose.loads_object(jwks).get("keys")
     except jose.MalformedToken as exc:
@@ -73,7 +70,7 @@ def key_ids(jwks: bytes) -> list[str]:
 def issuer_of(document: bytes) -> str:
     """Return the issuer of a published discovery document.
 
-    Errors:  IssuerError if it is not a discovery document.
+    Raises IssuerError if it is not a discovery document.
     """
     try:
         issuer = jose.loads_object(document).get("issuer")

@@ -59,7 +59,7 @@ class KeyFolder:
     def lock(self) -> Iterator[None]:
         """Lock the folder, so that another command that changes the keys is refused.
 
-        Errors:  IssuerError if the lock is taken, every user may replace the files, or a change fails.
+        Raises IssuerError if the lock is taken, every user may replace the files, or a change fails.
         """
         if not self.root.is_dir():
             raise IssuerError(
@@ -91,7 +91,7 @@ class KeyFolder:
     def reporting_errors(self) -> Iterator[None]:
         """Translate an error of the file system, such as a full disk, into one that names the folder.
 
-        Errors:  IssuerError.
+        Raises IssuerError.
         """
         try:
             yield
@@ -111,10 +111,7 @@ class KeyFolder:
                 files.remove(path)
 
     def read_state(self) -> IssuerState:
-        """Read the state.
-
-        Errors:  IssuerError, with the file.
-        """
+        """Read the state. Raises IssuerError, with the file."""
         self._require_protected()
         try:
             data = files.read_regular(self.state_path, _MAX_STATE_BYTES)
@@ -145,7 +142,7 @@ class KeyFolder:
     def import_key(self, path: Path, now: float) -> IssuerKey:
         """Store a copy of an existing private key, such as the one that a cluster signs with.
 
-        Errors:  IssuerError, which never shows the content of the file.
+        Raises IssuerError, which never shows the content of the file.
         """
         try:
             key = jose.load_private_pem(files.read_regular(path, _MAX_KEY_BYTES))
@@ -169,10 +166,7 @@ class KeyFolder:
         return IssuerKey(kid=kid, public_pem=public_key.encode(key.public_key()), created=now)
 
     def read_private(self, kid: str) -> jose.SigningKey:
-        """Read a private key.
-
-        Errors:  IssuerError, which never shows the content of the file.
-        """
+        """Read a private key. Raises IssuerError, which never shows the content of the file."""
         path = self.key_path(kid)
         try:
             key = jose.load_private_pem(files.read_regular(path, _MAX_KEY_BYTES))

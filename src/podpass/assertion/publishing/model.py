@@ -28,9 +28,8 @@ class SigningMode(StrEnum):
 class RotationWaits:
     """The times that a rotation waits.
 
-    Shapes:  `cache_seconds`: verifiers may use cached keys for this long; `refresh_seconds`: an API server
-             fetches the keys of the external signer this often; `token_seconds`: the longest lifetime of a
-             token.
+    `cache_seconds`: verifiers may use cached keys for this long; `refresh_seconds`: an API server fetches the
+    keys of the external signer this often; `token_seconds`: the longest lifetime of a token.
     """
 
     cache_seconds: int = 24 * 3600
@@ -42,10 +41,10 @@ class RotationWaits:
 class IssuerKey:
     """One key. Each time is None until the step has succeeded.
 
-    Shapes:  `public_pem` is the public key; `published`: the target has it; `loaded`: all API servers accept
-             its tokens; `signs`: it is the active key; `confirmed`: all API servers sign with it;
-             `replaced`: no API server signs with it any more; `withdrawn`: it is removed from the published
-             keys; `is_leaked`: an attacker may have the private key, so the waits are skipped.
+    `public_pem` is the public key; `published`: the target has it; `loaded`: all API servers accept its
+    tokens; `signs`: it is the active key; `confirmed`: all API servers sign with it; `replaced`: no API
+    server signs with it any more; `withdrawn`: it is removed from the published keys; `is_leaked`: an
+    attacker may have the private key, so the waits are skipped.
     """
 
     kid: str
@@ -73,8 +72,8 @@ class ClockReading:
 class IssuerState:
     """All keys of an issuer in the order of creation.
 
-    Shapes:  `published` are the key IDs that the target has acknowledged; `former` are the key IDs of the
-             last withdrawn keys.
+    `published` are the key IDs that the target has acknowledged; `former` are the key IDs of the last
+    withdrawn keys.
     """
 
     keys: tuple[IssuerKey, ...]
@@ -100,10 +99,7 @@ class IssuerState:
         return [key for key in reversed(self.keys) if key.withdrawn is None]
 
     def key(self, kid: str) -> IssuerKey:
-        """Return a key.
-
-        Errors:  IssuerError for an unknown key ID.
-        """
+        """Return a key. Raises IssuerError for an unknown key ID."""
         for key in self.keys:
             if key.kid == kid:
                 return key

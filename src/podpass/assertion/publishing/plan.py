@@ -45,7 +45,7 @@ class DueStep:
 class RotationWait:
     """A time before which the next step would break tokens.
 
-    Shapes:  `is_manual`: the rotation continues only when the operator states that a restart is done.
+    `is_manual`: the rotation continues only when the operator states that a restart is done.
     """
 
     until: float
@@ -69,7 +69,7 @@ def next_step(
 ) -> DueStep | RotationWait | None:
     """Return the step that is due, the wait before it, or None at the end of the rotation.
 
-    Shapes:  `start` begins a rotation if none is in progress.
+    `start` begins a rotation if none is in progress.
     """
     if due := _withdrawal_of_unused_leaked_key(state):
         return due
@@ -159,10 +159,7 @@ def forget(state: IssuerState, kid: str) -> IssuerState:
 
 
 def mark_leaked(state: IssuerState, kid: str) -> IssuerState:
-    """Record that an attacker may have a private key.
-
-    Errors:  IssuerError for an unknown key ID.
-    """
+    """Record that an attacker may have a private key. Raises IssuerError for an unknown key ID."""
     return state.with_key(state.key(kid).kid, is_leaked=True)
 
 

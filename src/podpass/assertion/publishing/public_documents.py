@@ -7,10 +7,7 @@ from podpass.kubernetes.service_account.discovery import issuer_base
 
 
 async def read(fetcher: Fetcher, issuer: str) -> PublicDocuments:
-    """Fetch both documents.
-
-    Errors:  FetchError.
-    """
+    """Fetch both documents. Raises FetchError."""
     discovery = await fetcher.get_json(issuer_base(issuer) + DISCOVERY_PATH)
     jwks = await fetcher.get_json(str(discovery.get("jwks_uri", "")))
     return PublicDocuments(discovery=discovery, jwks=jwks)

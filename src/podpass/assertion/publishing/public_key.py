@@ -15,10 +15,7 @@ def encode(key: rsa.RSAPublicKey) -> str:
 
 
 def load(pem: str) -> rsa.RSAPublicKey:
-    """Load an RSA public key.
-
-    Errors:  BadKey for any other text.
-    """
+    """Load an RSA public key. Raises BadKey for any other text."""
     try:
         key = serialization.load_pem_public_key(pem.encode())
     except ValueError as exc:

@@ -13,8 +13,8 @@ def publish(
 ) -> None:
     """Make the target serve exactly the keys to publish; return when that has been read back.
 
-    Shapes:  `replace` overwrites the documents of another issuer and keys that the state does not contain.
-    Errors:  IssuerError, TargetError. The documents that verifiers read are complete after every error.
+    `replace` overwrites the documents of another issuer and keys that the state does not contain. Raises
+    IssuerError, TargetError. The documents that verifiers read are complete after every error.
     """
     wanted = documents.build(issuer, state.to_publish)
     if not replace:
@@ -61,10 +61,7 @@ def _check_clock(target: PublishTarget, remote: float | None, clock: Clock) -> N
 
 
 def missing_keys(target: PublishTarget, keys: Sequence[IssuerKey]) -> list[str]:
-    """Return the key IDs that must be published and are not.
-
-    Errors:  IssuerError, TargetError.
-    """
+    """Return the key IDs that must be published and are not. Raises IssuerError, TargetError."""
     jwks = target.read(documents.JWKS)
     found = set() if jwks is None else set(documents.key_ids(jwks))
     return [key.kid for key in keys if key.kid not in found]

@@ -35,9 +35,9 @@ class StepFailed(IssuerError):
 class RotationRequest:
     """What the caller asks for.
 
-    Shapes:  `start` begins a rotation if none is in progress; `is_applied`: the operator states that all API
-             servers have been restarted; `leaked` are key IDs to withdraw without waits; `accept_clock`
-             begins the waits again, after a wrong clock was corrected.
+    `start` begins a rotation if none is in progress; `is_applied`: the operator states that all API servers
+    have been restarted; `leaked` are key IDs to withdraw without waits; `accept_clock` begins the waits
+    again, after a wrong clock was corrected.
     """
 
     start: bool = True
@@ -50,8 +50,8 @@ class RotationRequest:
 class RotationTools:
     """What a rotation uses.
 
-    Shapes:  `observe` returns the keys of all API servers, nothing if no kubeconfig is configured; `log`
-             prints a line for the user; `environ` is that of `apply_command`.
+    `observe` returns the keys of all API servers, nothing if no kubeconfig is configured; `log` prints a line
+    for the user; `environ` is that of `apply_command`.
     """
 
     folder: KeyFolder
@@ -81,7 +81,7 @@ class Rotation:
     def run(self) -> RotationWait | None:
         """Run all steps that are due; return the wait before the next one, or None at the end.
 
-        Errors:  StepFailed, with the step and how to resume.
+        Raises StepFailed, with the step and how to resume.
         """
         self._perform("clock", self._check_clock)
         for kid in self._request.leaked:
@@ -106,8 +106,7 @@ class Rotation:
     def publish(self, *, overwrite: bool) -> int:
         """Publish the documents, or repair them; return the number of published keys.
 
-        Shapes:  `overwrite` is `replace` of `publish.publish`.
-        Errors:  IssuerError, TargetError.
+        `overwrite` is `replace` of `publish.publish`. Raises IssuerError, TargetError.
         """
         self._check_clock()
         self._publish_keys(overwrite=overwrite)

@@ -15,7 +15,7 @@ def create(
 ) -> IssuerKey:
     """Create a key folder with its settings and its first key, which is new or imported.
 
-    Errors:  IssuerError if the folder has an issuer already, or the issuer is not one that Entra accepts.
+    Raises IssuerError if the folder has an issuer already, or the issuer is not one that Entra accepts.
     """
     problems = entra_rules.check_issuer(config.issuer)
     if problems:

@@ -24,10 +24,7 @@ def encode(state: IssuerState) -> bytes:
 
 
 def decode(data: bytes) -> IssuerState:
-    """Parse and check a state.
-
-    Errors:  IssuerError.
-    """
+    """Parse and check a state. Raises IssuerError."""
     try:
         found = jose.loads_object(data)
         if found.pop("version", None) != _VERSION:

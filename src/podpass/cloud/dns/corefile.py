@@ -60,8 +60,8 @@ class ZoneTaken(CorefileError):
 class Answers:
     """The zones that the block forwards, and the resolver that answers for them.
 
-    Shapes:  `zones` are normalized names (`list_zones`); `resolver` is an IP address, port 53; `owner` names
-             the installation, as `NAMESPACE/NAME`.
+    `zones` are normalized names (`list_zones`); `resolver` is an IP address, port 53; `owner` names the
+    installation, as `NAMESPACE/NAME`.
     """
 
     zones: tuple[str, ...]
@@ -81,7 +81,7 @@ class Answers:
 def add_block(corefile: str, answers: Answers) -> str:
     """Return the Corefile with the block; a block of the same owner is replaced.
 
-    Errors:  CorefileNotUnderstood, BlockEdited, OtherOwner, ZoneTaken.
+    Raises CorefileNotUnderstood, BlockEdited, OtherOwner, ZoneTaken.
     """
     rest = remove_block(corefile, owner=answers.owner)
     return _build_block(_check(rest, answers), answers) + rest
@@ -90,8 +90,7 @@ def add_block(corefile: str, answers: Answers) -> str:
 def remove_block(corefile: str, *, owner: str | None = None) -> str:
     """Return the Corefile as it was without the block; unchanged if there is none.
 
-    Shapes:  with `owner`, the block of another installation is refused.
-    Errors:  BlockEdited, OtherOwner.
+    With `owner`, the block of another installation is refused. Raises BlockEdited, OtherOwner.
     """
     found = _find_block(corefile)
     if found is None:
@@ -108,7 +107,7 @@ def remove_block(corefile: str, *, owner: str | None = None) -> str:
 def imports_custom_servers(corefile: str) -> bool:
     """Return whether the Corefile imports server blocks from `coredns-custom`, as that of k3s and AKS does.
 
-    Errors:  CorefileNotUnderstood.
+    Raises CorefileNotUnderstood.
     """
     return any(pattern.endswith("custom/*.server") for pattern in parse(corefile).imports)
 
@@ -116,8 +115,8 @@ def imports_custom_servers(corefile: str) -> bool:
 def custom_keys(data: Mapping[str, str], corefile: str, answers: Answers) -> dict[str, str]:
     """Return the data of the ConfigMap `coredns-custom` with the block as a key of its own.
 
-    Shapes:  `data` is what the ConfigMap has, `corefile` the main Corefile, which imports it.
-    Errors:  CorefileNotUnderstood, BlockEdited, OtherOwner, ZoneTaken.
+    `data` is what the ConfigMap has, `corefile` the main Corefile, which imports it. Raises
+    CorefileNotUnderstood, BlockEdited, OtherOwner, ZoneTaken.
     """
     rest = without_custom_keys(data, owner=answers.owner)
     ports = _check(corefile, answers)
@@ -130,7 +129,7 @@ def custom_keys(data: Mapping[str, str], corefile: str, answers: Answers) -> dic
 def without_custom_keys(data: Mapping[str, str], *, owner: str | None = None) -> dict[str, str]:
     """Return the data of the ConfigMap `coredns-custom` without the key of podpass.
 
-    Errors:  BlockEdited, OtherOwner.
+    Raises BlockEdited, OtherOwner.
     """
     text = data.get(CUSTOM_KEY, "")
     if text and (_find_block(text) is None or remove_block(text, owner=owner)):
@@ -170,7 +169,7 @@ def _build_block(ports: tuple[str, ...], answers: Answers) -> str:
 def _check(corefile: str, answers: Answers) -> tuple[str, ...]:
     """Check that the block fits a Corefile; return the ports of its server block for all names.
 
-    Errors:  CorefileNotUnderstood, ZoneTaken.
+    Raises CorefileNotUnderstood, ZoneTaken.
     """
     parsed = parse(corefile)
     _check_zones(parsed, answers, "the Corefile")

@@ -36,8 +36,8 @@ _TYPES = {dns.rdatatype.A: 4, dns.rdatatype.AAAA: 6}
 class Query:
     """A query for one name.
 
-    Shapes:  `name` is in lower case without a trailing dot; `wire` is the received packet, and
-             `question` the part of it that a reply repeats.
+    `name` is in lower case without a trailing dot; `wire` is the received packet, and `question` the part of
+    it that a reply repeats.
     """
 
     name: str

@@ -15,7 +15,7 @@ _CLUSTER, _CLUSTER_ON_HOST_NETWORK = "ClusterFirst", "ClusterFirstWithHostNet"
 class PodDns:
     """The resolver that pods ask first, in place of the DNS of the cluster.
 
-    Shapes:  `resolver` is an IP address; `domain` is the domain of the cluster.
+    `resolver` is an IP address; `domain` is the domain of the cluster.
     """
 
     resolver: str
@@ -25,7 +25,7 @@ class PodDns:
 def lead_to_resolver(pod: Pod, dns: PodDns | None) -> tuple[list[PatchOperation], list[str]]:
     """Return the patch of a pod's DNS, and a warning if Azure's names resolve to Azure there.
 
-    Shapes:  without `dns`, the DNS of the cluster is changed instead, and the patch is empty.
+    Without `dns`, the DNS of the cluster is changed instead, and the patch is empty.
     """
     policy = pod.spec.get("dnsPolicy") or _CLUSTER
     config = pod.spec.get("dnsConfig")

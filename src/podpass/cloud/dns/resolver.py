@@ -60,11 +60,10 @@ _LENGTH = struct.Struct("!H")
 class CloudResolver:
     """Answers queries for the served names.
 
-    Shapes:  `served` are names as in the table of the gateway; `addresses` are those of the gateway, or none
-             for the address of this machine that the client reaches; `host_exists` returns whether a served
-             name belongs to something that exists; `look_up` returns what a DNS zone has for another name;
-             `reserved` are domains that no zone answers for; `upstream` is the server for all other names,
-             None to refuse them.
+    `served` are names as in the table of the gateway; `addresses` are those of the gateway, or none for the
+    address of this machine that the client reaches; `host_exists` returns whether a served name belongs to
+    something that exists; `look_up` returns what a DNS zone has for another name; `reserved` are domains that
+    no zone answers for; `upstream` is the server for all other names, None to refuse them.
     """
 
     def __init__(
@@ -170,7 +169,7 @@ class CloudResolver:
 def find_own_address(client: str) -> Address:
     """Return the address of this machine from which it reaches a client, so that the client reaches it.
 
-    Errors:  OSError if there is no route.
+    Raises OSError if there is no route.
     """
     family = socket.AF_INET6 if ":" in client else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
@@ -311,7 +310,7 @@ class _Connections:
 async def _read_query(reader: asyncio.StreamReader) -> bytes:
     """Read a packet after its length; return b"" for a packet that ends the connection.
 
-    Errors:  EOFError, TimeoutError, OSError.
+    Raises EOFError, TimeoutError, OSError.
     """
     async with asyncio.timeout(_IDLE_SECONDS):
         (size,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
@@ -348,10 +347,7 @@ async def run_resolver(
 
 
 def bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
-    """Return a UDP socket and a listening TCP socket on one port; 0 selects a free one.
-
-    Errors:  OSError.
-    """
+    """Return a UDP socket and a listening TCP socket on one port; 0 selects a free one. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with contextlib.ExitStack() as stack:
         tcp = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))

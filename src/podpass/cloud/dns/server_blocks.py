@@ -45,8 +45,8 @@ class Token:
 class Key:
     """A zone that a server block serves.
 
-    Shapes:  `zone` is in lower case without a trailing dot, empty for all names; `port` is `:53`, or empty
-             for the default.
+    `zone` is in lower case without a trailing dot, empty for all names; `port` is `:53`, or empty for the
+    default.
     """
 
     transport: str
@@ -72,10 +72,7 @@ class Corefile:
 
 
 def parse(text: str) -> Corefile:
-    """Parse a Corefile.
-
-    Errors:  CorefileNotUnderstood, naming the line.
-    """
+    """Parse a Corefile. Raises CorefileNotUnderstood, naming the line."""
     if len(text) > MAX_CHARS:
         raise CorefileNotUnderstood("the Corefile is too long")
     found = Corefile()

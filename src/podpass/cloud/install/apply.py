@@ -53,7 +53,7 @@ def describe(item: Object) -> str:
 async def check_owned(client: KubeClient, objects: Sequence[Object]) -> dict[str, Object]:
     """Read the existing objects by name; refuse those of another owner, except a namespace.
 
-    Errors:  NotOurs, KubeError.
+    Raises NotOurs, KubeError.
     """
     found = {}
     stored = await asyncio.gather(*(read(client, item) for item in objects))
@@ -72,10 +72,7 @@ async def check_owned(client: KubeClient, objects: Sequence[Object]) -> dict[str
 async def apply(
     client: KubeClient, item: Object, existing: Object | None, *, dry_run: bool = False
 ) -> ObjectChange:
-    """Apply one object; the API server says whether that changed it.
-
-    Errors:  KubeError.
-    """
+    """Apply one object; the API server says whether that changed it. Raises KubeError."""
     if existing is not None and not _is_owned(existing):
         # A namespace that was there before: the installation does not own it.
         return ObjectChange.UNCHANGED
@@ -87,10 +84,7 @@ async def apply(
 
 
 async def create(client: KubeClient, item: Object) -> None:
-    """Create an object, unless it exists.
-
-    Errors:  KubeError.
-    """
+    """Create an object, unless it exists. Raises KubeError."""
     collection = _path(item).rpartition("/")[0]
     try:
         await client.create(f"{collection}?fieldManager={FIELD_MANAGER}-first", item)
@@ -102,7 +96,7 @@ async def create(client: KubeClient, item: Object) -> None:
 async def delete(client: KubeClient, item: Object) -> bool:
     """Delete an object, if it exists and belongs to an installation; return whether it did.
 
-    Errors:  KubeError.
+    Raises KubeError.
     """
     existing = await read(client, item)
     if existing is None or not _is_owned(existing):
@@ -118,10 +112,7 @@ async def delete(client: KubeClient, item: Object) -> bool:
 
 
 async def read(client: KubeClient, item: Object) -> Object | None:
-    """Read an object, None if it does not exist.
-
-    Errors:  KubeError.
-    """
+    """Read an object, None if it does not exist. Raises KubeError."""
     return await client.find(_path(item))
 
 

@@ -73,10 +73,7 @@ class DnsConfiguration:
 
 
 async def read_configuration(client: KubeClient) -> DnsConfiguration:
-    """Read the configuration of CoreDNS.
-
-    Errors:  NoCoreDns, KubeError.
-    """
+    """Read the configuration of CoreDNS. Raises NoCoreDns, KubeError."""
     main = await client.find(_MAIN)
     if main is None or not (main.get("data") or {}).get(_COREFILE):
         raise NoCoreDns("the cluster has no ConfigMap kube-system/coredns with a Corefile")
@@ -84,10 +81,7 @@ async def read_configuration(client: KubeClient) -> DnsConfiguration:
 
 
 async def find_server(client: KubeClient) -> str:
-    """Return the address of the cluster's DNS server.
-
-    Errors:  NoDnsServer, KubeError.
-    """
+    """Return the address of the cluster's DNS server. Raises NoDnsServer, KubeError."""
     for path in _DNS_SERVICES:
         service = await client.find(path)
         if service is not None:
@@ -96,17 +90,14 @@ async def find_server(client: KubeClient) -> str:
 
 
 async def check_dns(client: KubeClient, namespace: str, served: Iterable[str]) -> None:
-    """Check that the block for the served names can be added.
-
-    Errors:  NoCoreDns, CorefileError, KubeError.
-    """
+    """Check that the block for the served names can be added. Raises NoCoreDns, CorefileError, KubeError."""
     _with_block(await read_configuration(client), _answers(namespace, _SOME_RESOLVER, served))
 
 
 async def add(client: KubeClient, namespace: str, address: str, served: Iterable[str]) -> bool:
     """Add the block, or replace that of this installation; return whether something changed.
 
-    Errors:  NoCoreDns, CorefileError, KubeError.
+    Raises NoCoreDns, CorefileError, KubeError.
     """
     found = await read_configuration(client)
     corefile, custom = _with_block(found, _answers(namespace, address, served))
@@ -119,7 +110,7 @@ async def add(client: KubeClient, namespace: str, address: str, served: Iterable
 async def remove(client: KubeClient, namespace: str) -> bool:
     """Remove the block of this installation; return whether there was one.
 
-    Errors:  CorefileError, KubeError.
+    Raises CorefileError, KubeError.
     """
     try:
         found = await read_configuration(client)
@@ -134,10 +125,7 @@ async def remove(client: KubeClient, namespace: str) -> bool:
 
 
 async def has_block(client: KubeClient, namespace: str) -> bool:
-    """Return whether CoreDNS forwards Azure's names to this installation.
-
-    Errors:  CorefileError, KubeError.
-    """
+    """Return whether CoreDNS forwards Azure's names to this installation. Raises CorefileError, KubeError."""
     try:
         found = await read_configuration(client)
     except NoCoreDns:
@@ -150,10 +138,7 @@ async def has_block(client: KubeClient, namespace: str) -> bool:
 
 
 async def is_restarted(client: KubeClient) -> bool:
-    """Return whether all pods of CoreDNS have the current configuration.
-
-    Errors:  KubeError.
-    """
+    """Return whether all pods of CoreDNS have the current configuration. Raises KubeError."""
     deployment = await client.find(_DEPLOYMENT)
     if deployment is None:
         return True
@@ -180,10 +165,7 @@ def _with_block(found: DnsConfiguration, answers: Answers) -> tuple[str, dict[st
 async def _write(
     client: KubeClient, found: DnsConfiguration, corefile: str, custom: dict[str, str]
 ) -> bool:
-    """Write what differs; the resource version in it makes a concurrent change fail.
-
-    Errors:  KubeError.
-    """
+    """Write what differs; the resource version in it makes a concurrent change fail. Raises KubeError."""
     changed = False
     if corefile != found.corefile:
         found.main["data"][_COREFILE] = corefile

@@ -36,7 +36,7 @@ class FirstCertificate:
 def create_first_certificate(host: str, now: float) -> FirstCertificate:
     """Create a CA and a leaf for the webhook's host; this takes a third of a second.
 
-    Units:   `now` in seconds since the epoch.
+    Units: `now` in seconds since the epoch.
     """
     issuer = RsaCertificateIssuer(host=host, now=now, policy=RotationPolicy())
     ca = issuer.create_ca()

@@ -27,7 +27,7 @@ ANY_TENANT = "00000000-0000-0000-0000-000000000000"
 async def find_foreign(client: KubeClient) -> dict[str, Any] | None:
     """Return the registration of a webhook for identities that this installation does not own.
 
-    Errors:  KubeError.
+    Raises KubeError.
     """
     found = await client.find(f"{_REGISTRATIONS}/{names.WEBHOOK_CONFIGURATION}")
     if found is None:
@@ -41,7 +41,7 @@ async def read_problem(client: KubeClient) -> str:
 
     An installation that was interrupted leaves a registration that refuses no pod.
 
-    Errors:  KubeError.
+    Raises KubeError.
     """
     try:
         found = await client.find(f"{_REGISTRATIONS}/{names.WEBHOOK_CONFIGURATION}")
@@ -61,7 +61,7 @@ async def read_problem(client: KubeClient) -> str:
 async def read_tenant(client: KubeClient, registration: dict[str, Any]) -> str:
     """Return the default tenant of a webhook, empty if its configuration cannot be found.
 
-    Errors:  KubeError.
+    Raises KubeError.
     """
     for hook in registration.get("webhooks") or ():
         service = (hook.get("clientConfig") or {}).get("service") or {}
@@ -109,8 +109,7 @@ async def start_own(
     The API server ignores failures of a new registration until `complete_own`, so that an installation that
     fails stops no pod.
 
-    Units:   `now` in seconds since the epoch.
-    Errors:  NotOurs, KubeError.
+    Units: `now` in seconds since the epoch. Raises NotOurs, KubeError.
     """
     *others, registration = objects
     existing = await apply.read(client, registration) or {}
@@ -127,8 +126,7 @@ async def apply_own(
 ) -> list[tuple[str, apply.ObjectChange]]:
     """Apply the objects of podpass's webhook; the first installation also creates its certificate.
 
-    Units:   `now` in seconds since the epoch.
-    Errors:  NotOurs, KubeError.
+    Units: `now` in seconds since the epoch. Raises NotOurs, KubeError.
     """
     existing = await apply.check_owned(client, objects)
     certified: dict[str, Object] = {}
@@ -149,7 +147,7 @@ async def complete_own(
 ) -> list[tuple[str, apply.ObjectChange]]:
     """Make the API server refuse labelled pods if the webhook fails. Call this when the webhook serves.
 
-    Errors:  KubeError.
+    Raises KubeError.
     """
     registration = objects[-1]
     existing = await apply.read(client, registration)

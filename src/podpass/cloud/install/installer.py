@@ -66,8 +66,8 @@ class WaitTimeout(Error):
 class InstallRequest:
     """What the user asks for.
 
-    Shapes:  `selected` are the namespaces whose pods get the CA; `confirmed` repeats the name of a context
-             that looks like that of a managed cluster.
+    `selected` are the namespaces whose pods get the CA; `confirmed` repeats the name of a context that looks
+    like that of a managed cluster.
     """
 
     values: CloudValues
@@ -96,7 +96,7 @@ class CheckedCluster:
 class Installer:
     """One installation; `report` gets a line for each change, `progress` for each thing it waits for.
 
-    Units:   `timeout` is the seconds to wait for each pod.
+    Units: `timeout` is the seconds to wait for each pod.
     """
 
     client: KubeClient
@@ -110,8 +110,8 @@ class Installer:
     async def check(self, request: InstallRequest, default_image: str) -> CheckedCluster:
         """Check that the installation may begin; complete the values by those of an earlier one.
 
-        Errors:  MissingRights, NotATestCluster, InstalledElsewhere, NotOurs, NoCoreDns, CorefileError,
-                 NoPullSecret, UsageError, KubeError.
+        Raises MissingRights, NotATestCluster, InstalledElsewhere, NotOurs, NoCoreDns, CorefileError,
+        NoPullSecret, UsageError, KubeError.
         """
         client, values = self.client, request.values
         own_webhook = identity_webhook.build_own(
@@ -155,10 +155,7 @@ class Installer:
             )
 
     async def apply(self, checked: CheckedCluster, *, dry_run: bool = False) -> None:
-        """Apply the objects of the cloud; a second run changes nothing.
-
-        Errors:  KubeError.
-        """
+        """Apply the objects of the cloud; a second run changes nothing. Raises KubeError."""
         is_new = f"namespace/{checked.values.namespace}" not in checked.existing
         for item in build_objects(self._until_ready(checked)):
             # The API server refuses a dry run in a namespace that does not exist yet.
@@ -181,10 +178,7 @@ class Installer:
         return replace(checked.values, all_namespaces=False)
 
     async def start_webhook(self, checked: CheckedCluster) -> None:
-        """Start the webhook for identities while a new cloud starts.
-
-        Errors:  NotOurs, KubeError.
-        """
+        """Start the webhook for identities while a new cloud starts. Raises NotOurs, KubeError."""
         if not checked.starts_webhook_early:
             return
         own = identity_webhook.build_own(checked.values, checked.values.tenant_id)
@@ -192,10 +186,7 @@ class Installer:
             self._changed(name, change)
 
     async def wait(self, namespace: str) -> None:
-        """Wait until the cloud is ready.
-
-        Errors:  NotReady, KubeError.
-        """
+        """Wait until the cloud is ready. Raises NotReady, KubeError."""
         await wait_until_ready(
             self.client,
             namespace,
@@ -208,7 +199,7 @@ class Installer:
     async def connect_names(self, request: InstallRequest, values: CloudValues) -> None:
         """Begin to give pods the names of Azure; the cloud is ready. `connect_pods` waits until they resolve.
 
-        Errors:  CorefileError, KubeError.
+        Raises CorefileError, KubeError.
         """
         if request.dns == CLUSTER_DNS:
             address = (await self._read_service(values.namespace))["spec"]["clusterIP"]
@@ -222,7 +213,7 @@ class Installer:
     ) -> None:
         """Give pods their identity and the CA; the cloud is ready. Return when names resolve to it.
 
-        Errors:  NotOurs, WaitTimeout, KubeError.
+        Raises NotOurs, WaitTimeout, KubeError.
         """
         if checked.values.all_namespaces and self._until_ready(checked) != checked.values:
             registration = build_registration(checked.values)
@@ -274,8 +265,8 @@ class Installer:
     async def uninstall(self, namespace: str) -> list[str]:
         """Remove an installation, also a half-done one: first the names, last its namespace.
 
-        Shapes:  the namespaces whose pods had the CA: containers in them cannot start again.
-        Errors:  MissingRights, CorefileError, WaitTimeout, KubeError.
+        The namespaces whose pods had the CA: containers in them cannot start again. Raises MissingRights,
+        CorefileError, WaitTimeout, KubeError.
         """
         values = CloudValues(image="podpass", namespace=namespace)
         own = build_objects(values)
@@ -355,10 +346,7 @@ def keep_earlier(values: CloudValues, existing: Mapping[str, Object]) -> CloudVa
 
 
 async def find_installations(client: KubeClient) -> list[str]:
-    """Return the namespaces that have an installation.
-
-    Errors:  KubeError.
-    """
+    """Return the namespaces that have an installation. Raises KubeError."""
     selector = ",".join(f"{key}={value}" for key, value in OWNER_LABELS.items())
     found, _ = await client.list("/apis/apps/v1/deployments", {"labelSelector": selector})
     return sorted(
@@ -369,7 +357,7 @@ async def find_installations(client: KubeClient) -> list[str]:
 async def observe(client: KubeClient, namespace: str) -> dict[str, Any]:
     """Return what the cluster has of an installation: its image, its address, and the state of its pod.
 
-    Errors:  KubeError.
+    Raises KubeError.
     """
     own = build_objects(CloudValues(image="", namespace=namespace))
     items = {describe(item): item for item in own}

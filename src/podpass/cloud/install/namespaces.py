@@ -12,10 +12,7 @@ _NOT_FOUND = 404
 
 
 async def check_namespaces(client: KubeClient, names: Sequence[str]) -> None:
-    """Check that all namespaces exist.
-
-    Errors:  UsageError, KubeError.
-    """
+    """Check that all namespaces exist. Raises UsageError, KubeError."""
     for name in names:
         try:
             await client.get(f"/api/v1/namespaces/{name}")
@@ -31,7 +28,7 @@ async def check_namespaces(client: KubeClient, names: Sequence[str]) -> None:
 async def enable(client: KubeClient, names: Sequence[str]) -> list[str]:
     """Label namespaces, so that their new pods get the CA; return those that had no label.
 
-    Errors:  KubeError.
+    Raises KubeError.
     """
     changed = []
     for name in names:
@@ -46,17 +43,14 @@ async def enable(client: KubeClient, names: Sequence[str]) -> list[str]:
 
 
 async def find_served(client: KubeClient) -> list[str]:
-    """Return the namespaces that have the CA, because a pod was created in them.
-
-    Errors:  KubeError.
-    """
+    """Return the namespaces that have the CA, because a pod was created in them. Raises KubeError."""
     return sorted({each["metadata"]["namespace"] for each in await _list_bundles(client)})
 
 
 async def clear(client: KubeClient) -> list[str]:
     """Remove the labels, and the ConfigMaps with the CA, of all namespaces; return what was removed.
 
-    Errors:  KubeError.
+    Raises KubeError.
     """
     removed = []
     for each in await _list_bundles(client):

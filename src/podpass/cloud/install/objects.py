@@ -39,10 +39,10 @@ _SECURITY: Object = {
 class CloudValues:
     """The values of an installation, with the chart's meaning.
 
-    Shapes:  `claim` names an existing PersistentVolumeClaim; without one, the data ends with the pod.
-             With `dns_upstream`, the address of the cluster's DNS, pods ask the cloud's resolver first.
-             With `azurite_image`, the cloud serves storage accounts: those of the seed.
-             `pull_secret` names a Secret with the credentials of the image's registry.
+    `claim` names an existing PersistentVolumeClaim; without one, the data ends with the pod. With
+    `dns_upstream`, the address of the cluster's DNS, pods ask the cloud's resolver first. With
+    `azurite_image`, the cloud serves storage accounts: those of the seed. `pull_secret` names a Secret with
+    the credentials of the image's registry.
     """
 
     image: str

@@ -22,10 +22,7 @@ class NoSuchPod(Error):
 
 
 async def read_pod(client: KubeClient, namespace: str, name: str) -> PodFacts:
-    """Read a pod, its namespace, and the ConfigMap with the CA there.
-
-    Errors:  NoSuchPod, KubeError.
-    """
+    """Read a pod, its namespace, and the ConfigMap with the CA there. Raises NoSuchPod, KubeError."""
     pod = await client.find(f"/api/v1/namespaces/{namespace}/pods/{name}")
     if pod is None:
         raise NoSuchPod(
@@ -45,8 +42,7 @@ async def read_cloud(
 ) -> InstallationFacts:
     """Read the objects of an installation.
 
-    Shapes:  `status` is that of the running cloud.
-    Errors:  KubeError.
+    `status` is that of the running cloud. Raises KubeError.
     """
     service = await client.get(f"/api/v1/namespaces/{namespace}/services/{NAME}")
     return InstallationFacts(

@@ -18,7 +18,7 @@ class NoPullSecret(Error):
 async def check(client: KubeClient, values: CloudValues, *, with_webhook: bool) -> None:
     """Check that the pull secret exists where the cloud, and the webhook for identities, will run.
 
-    Errors:  NoPullSecret, KubeError.
+    Raises NoPullSecret, KubeError.
     """
     if not values.pull_secret:
         return

@@ -39,8 +39,8 @@ _CLUSTER_ADMIN = (
 def list_rights(namespace: str, objects: Sequence[Object]) -> list[Right]:
     """Return the rights that an installation needs, and its removal later.
 
-    Shapes:  `objects` are all that it creates. The API server refuses a role with a right that its creator
-             lacks, so the rights of the roles are needed too.
+    `objects` are all that it creates. The API server refuses a role with a right that its creator lacks, so
+    the rights of the roles are needed too.
     """
     rights = _list_for(objects, ("get", "create", "patch", "delete"))
     rights += [right for item in objects if "rules" in item for right in _list_granted(item)]
@@ -90,7 +90,7 @@ async def check_rights(
 ) -> None:
     """Check that the caller has all rights; the hint says how to get them.
 
-    Errors:  MissingRights, KubeError.
+    Raises MissingRights, KubeError.
     """
     # Most callers are cluster-admin: then one request is enough.
     if await _has(client, Right(verb="*", resource="*", group="*")):

@@ -49,10 +49,7 @@ async def wait_until_ready(
     clock: Clock,
     sleep: Sleep = asyncio.sleep,
 ) -> None:
-    """Wait until the newest pod is ready.
-
-    Errors:  NotReady, KubeError.
-    """
+    """Wait until the newest pod is ready. Raises NotReady, KubeError."""
     deadline, said = clock() + seconds, ""
     while True:
         deployment = await client.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{NAME}")
@@ -81,10 +78,7 @@ async def list_pods(client: KubeClient, namespace: str) -> list[dict[str, Any]]:
 
 
 async def find_pod(client: KubeClient, namespace: str) -> str:
-    """Return the name of the cloud's pod that is ready.
-
-    Errors:  NotInstalled, KubeError.
-    """
+    """Return the name of the cloud's pod that is ready. Raises NotInstalled, KubeError."""
     for pod in await list_pods(client, namespace):
         statuses = (pod.get("status") or {}).get("containerStatuses") or ()
         is_ready = bool(statuses) and all(each.get("ready") for each in statuses)
@@ -121,10 +115,7 @@ def _is_observed(deployment: Mapping[str, Any]) -> bool:
 
 
 def describe_pods(pods: Sequence[Mapping[str, Any]]) -> str:
-    """Return what the newest pod waits for.
-
-    Errors:  NotReady for a state that waiting does not end.
-    """
+    """Return what the newest pod waits for. Raises NotReady for a state that waiting does not end."""
     running = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
     if not running:
         return "waiting for the pod to be created" if not pods else "waiting for the old pod to end"

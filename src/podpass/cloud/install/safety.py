@@ -47,7 +47,7 @@ def check_cluster(
 ) -> None:
     """Refuse a managed cluster, unless the caller has repeated the name of its context.
 
-    Errors:  NotATestCluster.
+    Raises NotATestCluster.
     """
     if confirmed is not None and confirmed != context:
         raise NotATestCluster(

@@ -42,8 +42,8 @@ class _Root:
 def build(public_roots: bytes, ca: bytes) -> dict[str, bytes]:
     """Build the files of the bundle by name, as the data of a ConfigMap.
 
-    Shapes:  both arguments are PEM; a public root that cannot be parsed is left out.
-    Errors:  BadBundle if one of them has no certificate, or if the files are too large together.
+    Both arguments are PEM; a public root that cannot be parsed is left out. Raises BadBundle if one of them
+    has no certificate, or if the files are too large together.
     """
     own, public = _parse(ca), _parse(public_roots)
     if not own or not public:

@@ -38,10 +38,7 @@ class TrustFolderRefused(Error):
 
 
 def read_public_roots() -> bytes:
-    """Return the public root certificates of this image.
-
-    Errors:  NoPublicRoots.
-    """
+    """Return the public root certificates of this image. Raises NoPublicRoots."""
     default = ssl.get_default_verify_paths().cafile
     for name in (default, *_SYSTEM_BUNDLES):
         with contextlib.suppress(OSError):
@@ -53,7 +50,7 @@ def read_public_roots() -> bytes:
 def check_folder(folder: Path) -> None:
     """Check that a folder has no files but those of an earlier bundle; a missing one is created later.
 
-    Errors:  TrustFolderRefused.
+    Raises TrustFolderRefused.
     """
     try:
         present = {each.name for each in folder.iterdir()}
@@ -71,7 +68,7 @@ def write_folder(folder: Path, public_roots: bytes, ca: bytes) -> None:
 
     Other users read the folder, so it has no private key. A reader finds each file complete.
 
-    Errors:  BadBundle, TrustFolderRefused.
+    Raises BadBundle, TrustFolderRefused.
     """
     names = BundleNames()
     files = bundles.build(public_roots, ca)

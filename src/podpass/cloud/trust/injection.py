@@ -46,8 +46,8 @@ class VolumeNameTaken(PodRefused):
 class BundleNames:
     """The names of the bundle's objects, and where it is in containers.
 
-    Shapes:  `bundle` and `environment` are ConfigMaps in the namespace of the pod; `bundle` is also the name
-             of the volume.
+    `bundle` and `environment` are ConfigMaps in the namespace of the pod; `bundle` is also the name of the
+    volume.
     """
 
     bundle: str = "podpass-cloud-trust"
@@ -66,7 +66,7 @@ class PodInjection:
 def build_variables(names: BundleNames) -> dict[str, str]:
     """Build the variables that the clients of each language read.
 
-    Shapes:  the data of the ConfigMap `environment`.
+    The data of the ConfigMap `environment`.
     """
     folder = names.mount_path
     bundle = f"{folder}/{BUNDLE}"
@@ -92,9 +92,8 @@ def _java_options(folder: str) -> str:
 def inject(pod: Pod, names: BundleNames, *, old: Mapping[str, Any] | None = None) -> PodInjection:
     """Compute the patch of a pod; it is empty if the pod already has everything.
 
-    Shapes:  `old` is the spec before an update that adds ephemeral containers: then only these are changed,
-             because the others cannot be.
-    Errors:  MalformedPod, MountPathTaken, PatchTooLarge, VolumeNameTaken.
+    `old` is the spec before an update that adds ephemeral containers: then only these are changed, because
+    the others cannot be. Raises MalformedPod, MountPathTaken, PatchTooLarge, VolumeNameTaken.
     """
     injection = PodInjection()
     if (
@@ -230,7 +229,7 @@ def find_bypassing_proxy(container: Mapping[str, Any]) -> str | None:
 
     That proxy would reach Azure itself.
 
-    Errors:  MalformedPod.
+    Raises MalformedPod.
     """
     values = {each.get("name"): each.get("value") for each in list_objects(container, "env")}
     proxies = [name for name in _PROXIES if values.get(name)]

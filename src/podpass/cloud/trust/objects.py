@@ -26,7 +26,7 @@ Object = dict[str, Any]
 def build_config_maps(names: BundleNames, files: Mapping[str, bytes]) -> list[Object]:
     """Build the ConfigMaps of one namespace: the files of the bundle, and the variables.
 
-    Shapes:  both have the fingerprint of the bundle as an annotation.
+    Both have the fingerprint of the bundle as an annotation.
     """
     text = {name: content.decode() for name, content in files.items() if content.isascii()}
     binary = {
@@ -65,8 +65,8 @@ def build_configuration(
 
     A pod without the CA would start and fail later with a TLS error, so the failure policy is Fail.
 
-    Shapes:  `client_config` is the Service or URL, with its caBundle; by default only labelled namespaces
-             are selected. A pod with the label `podpass.dev/cloud: disabled` is never changed.
+    `client_config` is the Service or URL, with its caBundle; by default only labelled namespaces are
+    selected. A pod with the label `podpass.dev/cloud: disabled` is never changed.
     """
     exempt = list_exempt_namespaces(own_namespace)
     selector = exclude_namespaces(exempt)

@@ -58,7 +58,7 @@ class BundlePublisher:
 
         They are read each time: a namespace may have been deleted and created again.
 
-        Errors:  NamespaceNotSelected, BundleNotWritten.
+        Raises NamespaceNotSelected, BundleNotWritten.
         """
         # The name becomes part of a path.
         if not _NAME.fullmatch(namespace):

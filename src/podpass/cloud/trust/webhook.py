@@ -34,7 +34,7 @@ Publish = Callable[[str], Awaitable[None]]
 def create_app(names: BundleNames, publish: Publish, *, dns: PodDns | None = None) -> App:
     """Create the application of the webhook.
 
-    Shapes:  `publish` writes the bundle into a namespace; with `dns`, pods also get the resolver.
+    `publish` writes the bundle into a namespace; with `dns`, pods also get the resolver.
     """
     handler = TrustHandler(names, publish, dns)
 

@@ -95,17 +95,13 @@ class MultiBufferLibrary:
         self._scratch = ctypes.create_string_buffer(size)
 
     def load(self, key: rsa.RSAPrivateKey) -> "MultiBufferKey":
-        """Load a key.
-
-        Errors:  MultiBufferUnusable for a key of another size.
-        """
+        """Load a key. Raises MultiBufferUnusable for a key of another size."""
         return MultiBufferKey(self, key)
 
     def sign_blocks(self, blocks: Sequence[bytes], parts: Sequence[Any]) -> list[bytes]:
         """Apply the RSA private-key operation to padded texts.
 
-        Shapes:  1 to 8 `blocks` of 256 bytes.
-        Errors:  MultiBufferUnusable.
+        1 to 8 `blocks` of 256 bytes. Raises MultiBufferUnusable.
         """
         count = len(blocks)
         inputs = ctypes.create_string_buffer(b"".join(blocks), _SIZE * count)
@@ -151,9 +147,8 @@ class MultiBufferKey:
     def sign(self, texts: Sequence[bytes]) -> list[bytes]:
         """Sign texts with RSASSA-PKCS1-v1_5 and SHA-256.
 
-        Shapes:  1 to 8 `texts`.
-        Errors:  MultiBufferUnusable; WrongSignature if a signature is not valid; then no signature is
-                 returned.
+        1 to 8 `texts`. Raises MultiBufferUnusable; WrongSignature if a signature is not valid; then no
+        signature is returned.
         """
         signatures = self._library.sign_blocks([_pad(text) for text in texts], self._parts)
         for text, signature in zip(texts, signatures, strict=True):
@@ -167,7 +162,7 @@ class MultiBufferKey:
 def find_library() -> MultiBufferLibrary:
     """Load the installed library: that of this Python environment, otherwise the distribution's.
 
-    Errors:  MultiBufferNotInstalled; MultiBufferUnusable, with the reason for each file that was tried.
+    Raises MultiBufferNotInstalled; MultiBufferUnusable, with the reason for each file that was tried.
     """
     reasons: list[MultiBufferUnusable] = []
     for file in _candidate_files():
@@ -185,7 +180,7 @@ def find_library() -> MultiBufferLibrary:
 def open_library(file: str) -> MultiBufferLibrary:
     """Load the library from a file, or by a name that the dynamic loader resolves.
 
-    Errors:  MultiBufferUnusable; MultiBufferNotInstalled if the file does not exist.
+    Raises MultiBufferUnusable; MultiBufferNotInstalled if the file does not exist.
     """
     try:
         return MultiBufferLibrary(_load(file), file)

@@ -24,7 +24,7 @@ _PAGE = 4096
 def load_stubs(names: Sequence[str]) -> None:
     """Load empty libraries with these names, so that a library linked to them can be loaded.
 
-    Errors:  OSError.
+    Raises OSError.
     """
     for name in names:
         # In memory, because a container may have no writable folder. The descriptor stays open: the loader

@@ -57,10 +57,7 @@ class PostgresBackend:
         return self._engine
 
     async def open(self) -> None:
-        """Connect, and start the listener.
-
-        Errors:  DatabaseFailed, DatabaseUnusable.
-        """
+        """Connect, and start the listener. Raises DatabaseFailed, DatabaseUnusable."""
         self._name = uuid4().hex
         self._used: set[Any] = set()
         self._engine = engine.create_postgres_engine(self._url, self._connections, self._used)
@@ -90,10 +87,7 @@ class PostgresBackend:
         self._engine = None
 
     async def ping(self) -> None:
-        """Check that the server answers.
-
-        Errors:  DatabaseFailed.
-        """
+        """Check that the server answers. Raises DatabaseFailed."""
         await self.read(lambda connection: connection.execute(_PING).close(), None)
 
     async def read(
@@ -148,7 +142,7 @@ class PostgresBackend:
     ) -> Result:
         """Run `work` in a thread. `then` follows in the event loop, even after the caller was cancelled.
 
-        Errors:  DatabaseBusy when it takes longer than the server's own timeout.
+        Raises DatabaseBusy when it takes longer than the server's own timeout.
         """
         self._breaker.check()
         loop = asyncio.get_running_loop()

@@ -27,9 +27,6 @@ class CircuitBreaker:
         return time.monotonic() < self._open_until and not self._notifier.is_connected
 
     def check(self) -> None:
-        """Reject a call while the circuit is open.
-
-        Errors:  DatabaseBusy.
-        """
+        """Reject a call while the circuit is open. Raises DatabaseBusy."""
         if self.is_open:
             raise DatabaseBusy("the database is unavailable", cause=self._cause)

@@ -28,7 +28,7 @@ _RECONNECT_SECONDS = 0.25
 class NotificationListener:
     """Publishes every commit of other processes, and reports when it is disconnected.
 
-    Shapes:  `name` identifies this process, whose own changes are published without the server.
+    `name` identifies this process, whose own changes are published without the server.
     """
 
     def __init__(self, url: URL, notifier: ChangeNotifier, name: str) -> None:
@@ -41,10 +41,7 @@ class NotificationListener:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self, seconds: float) -> None:
-        """Start to listen in the background, and return when notifications arrive.
-
-        Errors:  DatabaseBusy.
-        """
+        """Start to listen in the background, and return when notifications arrive. Raises DatabaseBusy."""
         self._task = asyncio.create_task(self._run(), name="database-listener")
         try:
             async with asyncio.timeout(seconds):
@@ -108,7 +105,7 @@ class NotificationListener:
     async def _check_delivery(self, connection: Any) -> None:
         """Check that notifications arrive: some poolers and engines accept LISTEN and deliver nothing.
 
-        Errors:  TimeoutError.
+        Raises TimeoutError.
         """
         await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, f"{self._name} "))
         async for _ in connection.notifies(timeout=_LEASE_SECONDS, stop_after=1):

@@ -43,10 +43,7 @@ class AsyncStatementPool:
             await self._free.pop().close()
 
     async def fetch(self, statement: PreparedStatement, values: Values) -> list[Any]:
-        """Return the rows of one statement.
-
-        Errors:  DatabaseFailed.
-        """
+        """Return the rows of one statement. Raises DatabaseFailed."""
         self._breaker.check()
         sql, given = statement.render(self._dialect, values)
         await self._acquire_slot()

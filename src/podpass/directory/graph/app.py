@@ -60,7 +60,7 @@ _CHALLENGE = (
 class HttpRequest:
     """One HTTP request, or one request of a batch.
 
-    Shapes:  `headers` have names in lower case; `read` returns the body and is called once.
+    `headers` have names in lower case; `read` returns the body and is called once.
     """
 
     method: str
@@ -82,8 +82,8 @@ def create_app(
 ) -> App:
     """Create the application that serves Microsoft Graph for one tenant.
 
-    Shapes:  `domain` is the domain in the names of the tenant's users. URLs in responses have the host of the
-             request if it is a loopback host, otherwise Microsoft's host.
+    `domain` is the domain in the names of the tenant's users. URLs in responses have the host of the request
+    if it is a loopback host, otherwise Microsoft's host.
     """
     context = GraphContext(tenant_id=tenant_id, domain=domain.lower(), hash_password=hash_password)
     return GraphApp(directory, admit, context, clock)

@@ -234,8 +234,8 @@ DEFAULTS: Mapping[str, Any] = {
 def validate_entitlements(kind: str, old: Sequence[Any], new: Sequence[dict[str, Any]]) -> None:
     """Reject app roles or scopes with duplicate ids or values, and the removal of an enabled one.
 
-    Shapes:  `kind` is `appRoles` or `api.oauth2PermissionScopes`; missing properties get their defaults.
-    Errors:  InvalidRequest.
+    `kind` is `appRoles` or `api.oauth2PermissionScopes`; missing properties get their defaults. Raises
+    InvalidRequest.
     """
     ids: set[str] = set()
     values: set[str] = set()

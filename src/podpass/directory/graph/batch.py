@@ -22,8 +22,8 @@ _METHODS = frozenset({"GET", "POST", "PATCH", "DELETE", "PUT"})
 class BatchRequest:
     """One request of a batch.
 
-    Shapes:  `path` and `query` are percent-encoded; headers have names in lower case; `after` holds the ids
-             of the requests that must succeed first.
+    `path` and `query` are percent-encoded; headers have names in lower case; `after` holds the ids of the
+    requests that must succeed first.
     """
 
     id: str
@@ -36,10 +36,7 @@ class BatchRequest:
 
 
 def parse(body: Mapping[str, Any]) -> list[BatchRequest]:
-    """Parse a batch.
-
-    Errors:  MalformedRequest.
-    """
+    """Parse a batch. Raises MalformedRequest."""
     given = body.get("requests")
     if not isinstance(given, list) or not 1 <= len(given) <= MAX_REQUESTS:
         raise MalformedRequest(f"The batch is invalid: it must have 1 to {MAX_REQUESTS} requests.")

@@ -65,10 +65,7 @@ def to_json(one: KeyCredential, *, whole: bool = False) -> dict[str, Any]:
 
 
 def parse(given: Mapping[str, Any], path: str, now: float) -> KeyCredential:
-    """Parse a certificate in a request body.
-
-    Errors:  InvalidRequest, MalformedRequest.
-    """
+    """Parse a certificate in a request body. Raises InvalidRequest, MalformedRequest."""
     for name in given:
         if "@" not in name and name not in _MEMBERS:
             raise unknown_property(f"{path}.{name}")
@@ -103,7 +100,7 @@ def parse(given: Mapping[str, Any], path: str, now: float) -> KeyCredential:
 def add(identity: Identity, one: KeyCredential, *, of_principal: bool) -> Identity:
     """Add a certificate to an application or to its service principal.
 
-    Errors:  InvalidRequest if another credential has its id.
+    Raises InvalidRequest if another credential has its id.
     """
     if one.key_id in {each.key_id for each in identity.keys}:
         raise InvalidRequest("Another credential already has this keyId.")
@@ -114,10 +111,7 @@ def add(identity: Identity, one: KeyCredential, *, of_principal: bool) -> Identi
 
 
 def remove(identity: Identity, key_id: object, *, of_principal: bool) -> Identity:
-    """Remove a certificate.
-
-    Errors:  InvalidRequest if no certificate has this id.
-    """
+    """Remove a certificate. Raises InvalidRequest if no certificate has this id."""
     wanted = key_id.lower() if isinstance(key_id, str) else ""
     if wanted not in {one.key_id for one in _certificates_of(identity, of_principal=of_principal)}:
         raise InvalidRequest("The object has no certificate with this keyId.")
@@ -127,7 +121,7 @@ def remove(identity: Identity, key_id: object, *, of_principal: bool) -> Identit
 def replace_all(identity: Identity, given: object, now: float, *, of_principal: bool) -> Identity:
     """Replace the certificates of an object with those in a body; a keyId names an existing certificate.
 
-    Errors:  InvalidRequest, MalformedRequest.
+    Raises InvalidRequest, MalformedRequest.
     """
     if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
         raise invalid_value("keyCredentials", "a list of objects")

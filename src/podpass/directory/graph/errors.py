@@ -15,7 +15,7 @@ from podpass.http.server import BodyRefused
 class GraphError(Error):
     """A request that Graph rejects; `wire_code` is the error code in the response.
 
-    Shapes:  `conflict` names the property whose value another object already has, for `details`.
+    `conflict` names the property whose value another object already has, for `details`.
     """
 
     code = "graph_error"
@@ -180,7 +180,7 @@ def unknown_segment(segment: str) -> MalformedRequest:
 def access_denied(title: str, alternatives: Sequence[str], *, is_user: bool) -> AccessDenied:
     """Return the error for a missing permission, and how to get it.
 
-    Shapes:  each of `alternatives` is a sufficient permission, or several joined by `and`.
+    Each of `alternatives` is a sufficient permission, or several joined by `and`.
     """
     # az (ad app create) searches for "insufficient privileges", case-insensitively, to show its help.
     needed = " or ".join(alternatives)

@@ -80,8 +80,8 @@ Expression = Comparison | In | AnyOf | And | Or | Not
 def parse(text: str) -> Expression:
     """Parse a filter.
 
-    Errors:  MalformedRequest for invalid syntax; UnsupportedQuery if it has too many terms or is too deeply
-             nested.
+    Raises MalformedRequest for invalid syntax; UnsupportedQuery if it has too many terms or is too deeply
+    nested.
     """
     if len(text) > MAX_CHARS:
         raise UnsupportedQuery(f"The filter is longer than {MAX_CHARS} characters.")

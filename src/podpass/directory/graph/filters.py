@@ -27,9 +27,8 @@ _EXACT = frozenset({"issuer", "subject"})
 class FilterSchema:
     """The properties by which a collection can be filtered.
 
-    Shapes:  `indexed` maps properties to fields of the store and their operators; `scanned` are properties
-             that are compared object by object; `store_values` maps values of a property (lower case) to
-             values of the store.
+    `indexed` maps properties to fields of the store and their operators; `scanned` are properties that are
+    compared object by object; `store_values` maps values of a property (lower case) to values of the store.
     """
 
     name: str
@@ -86,10 +85,7 @@ def normalize_names(expr: Expression, schema: FilterSchema) -> Expression:
 
 
 def validate(expr: Expression, schema: FilterSchema) -> None:
-    """Reject a filter that the collection does not support.
-
-    Errors:  UnsupportedQuery.
-    """
+    """Reject a filter that the collection does not support. Raises UnsupportedQuery."""
     match expr:
         case And(parts) | Or(parts):
             for part in parts:

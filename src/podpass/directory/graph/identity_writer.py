@@ -10,10 +10,7 @@ from podpass.directory.model import Identity
 
 
 async def create(request: GraphRequest, identity: Identity) -> None:
-    """Store a new identity.
-
-    Errors:  GraphError.
-    """
+    """Store a new identity. Raises GraphError."""
     with translate_errors(identity.application_id or identity.object_id):
         await request.directory.identities.put(identity)
 
@@ -21,10 +18,7 @@ async def create(request: GraphRequest, identity: Identity) -> None:
 async def update(
     request: GraphRequest, found: Identity, step: Callable[[Identity], Identity]
 ) -> Identity:
-    """Change an identity in one transaction; `step` receives its current state.
-
-    Errors:  GraphError.
-    """
+    """Change an identity in one transaction; `step` receives its current state. Raises GraphError."""
     with translate_errors(found.application_id or found.object_id):
         return await request.directory.identities.change(found.tenant_id, found.client_id, step)
 

@@ -20,7 +20,7 @@ _REFERENCE = re.compile(
 async def require_application(request: GraphRequest) -> Identity:
     """Return the application that a request names, if its caller may access it.
 
-    Errors:  ResourceNotFound, AccessDenied.
+    Raises ResourceNotFound, AccessDenied.
     """
     key = request.keys[0]
     found = await find_application(request, key)
@@ -48,7 +48,7 @@ async def find_application(request: GraphRequest, key: ObjectKey) -> Identity | 
 async def require_principal(request: GraphRequest) -> Identity:
     """Return the service principal that a request names, if its caller may access it.
 
-    Errors:  ResourceNotFound; AccessDenied, also for a built-in service principal, which is read-only.
+    Raises ResourceNotFound; AccessDenied, also for a built-in service principal, which is read-only.
     """
     found = await find_principal(request, request.keys[0])
     if found is None:
@@ -102,10 +102,7 @@ def initial_owners(caller: Caller) -> list[str]:
 
 
 def parse_reference(value: object) -> str:
-    """Return the object id in an `@odata.id`.
-
-    Errors:  MalformedRequest.
-    """
+    """Return the object id in an `@odata.id`. Raises MalformedRequest."""
     found = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         raise MalformedRequest("'@odata.id' must be the URL of a directory object.")

@@ -28,9 +28,9 @@ class GraphContext:
 class GraphRequest:
     """One authenticated and authorized request.
 
-    Shapes:  `base` ends with the version and is the prefix of every URL in a response; `address` is the URL
-             of the request without its query; `keys` are those of the path, in order; `eventual` and
-             `create_if_missing` come from headers.
+    `base` ends with the version and is the prefix of every URL in a response; `address` is the URL of the
+    request without its query; `keys` are those of the path, in order; `eventual` and `create_if_missing` come
+    from headers.
     """
 
     directory: Directory
@@ -55,7 +55,7 @@ class GraphRequest:
 class GraphOperation:
     """One operation: its title, the permissions it needs, and its function.
 
-    Shapes:  `body` is True if the request has a body, which must be a JSON object.
+    `body` is True if the request has a body, which must be a JSON object.
     """
 
     title: str

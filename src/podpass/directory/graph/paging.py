@@ -24,8 +24,8 @@ _BUILT_IN = "builtin:"
 class IdentityCollection:
     """A collection of identities that the store returns in pages.
 
-    Shapes:  `builtin` are objects that every tenant has; they precede those of the store. `prefix` is the
-             prefix of page tokens; `is_included` is a condition in addition to the filter.
+    `builtin` are objects that every tenant has; they precede those of the store. `prefix` is the prefix of
+    page tokens; `is_included` is a condition in addition to the filter.
     """
 
     schema: FilterSchema
@@ -44,10 +44,7 @@ ScanResult = tuple[list[JsonObject], str | None]
 
 
 async def list_identities(request: GraphRequest, collection: IdentityCollection) -> GraphResponse:
-    """Return one page of a collection.
-
-    Errors:  UnsupportedQuery, MalformedRequest.
-    """
+    """Return one page of a collection. Raises UnsupportedQuery, MalformedRequest."""
     expression = _filter(request, collection.schema)
     if request.options.order is not None:
         items, after = await _ordered(request, collection, expression)
@@ -62,10 +59,7 @@ async def list_identities(request: GraphRequest, collection: IdentityCollection)
 
 
 async def count_identities(request: GraphRequest, collection: IdentityCollection) -> GraphResponse:
-    """Return the number of objects in a collection (`/$count`).
-
-    Errors:  UnsupportedQuery.
-    """
+    """Return the number of objects in a collection (`/$count`). Raises UnsupportedQuery."""
     _require_eventual(request, "$count")
     found = await _count(collection, _filter(request, collection.schema, counts=True))
     if found is None:
@@ -78,10 +72,7 @@ async def count_identities(request: GraphRequest, collection: IdentityCollection
 def list_items(
     request: GraphRequest, items: Sequence[JsonObject], schema: FilterSchema, context: str
 ) -> GraphResponse:
-    """Return one page of objects that are already in memory.
-
-    Errors:  UnsupportedQuery, MalformedRequest.
-    """
+    """Return one page of objects that are already in memory. Raises UnsupportedQuery, MalformedRequest."""
     return 200, slice_items(request, items, schema).to_body(request, schema.name, context)
 
 
@@ -103,7 +94,7 @@ def slice_items(
 ) -> CollectionPage:
     """Select the requested page from objects that are already in memory.
 
-    Errors:  UnsupportedQuery, MalformedRequest.
+    Raises UnsupportedQuery, MalformedRequest.
     """
     expression = _filter(request, schema)
     found = [item for item in items if filters.matches(expression, item)]
@@ -128,10 +119,7 @@ def object_response(
 
 
 def reject_expand(request: GraphRequest) -> None:
-    """Reject `$expand`, which podpass does not support.
-
-    Errors:  UnsupportedQuery.
-    """
+    """Reject `$expand`, which podpass does not support. Raises UnsupportedQuery."""
     if request.options.expand:
         raise UnsupportedQuery(
             "'$expand' is not supported: request the related objects by their own path."

@@ -61,7 +61,7 @@ def to_json(one: PasswordCredential, text: str | None = None) -> dict[str, Any]:
 def generate(given: Mapping[str, Any], now: float) -> tuple[PasswordCredential, Secret]:
     """Generate a secret from a request body; return it and its value, which is not stored.
 
-    Errors:  InvalidRequest, MalformedRequest.
+    Raises InvalidRequest, MalformedRequest.
     """
     for name in given:
         if "@" not in name and name not in _MEMBERS:
@@ -93,10 +93,7 @@ def add(identity: Identity, one: PasswordCredential, *, of_principal: bool) -> I
 
 
 def remove(identity: Identity, key_id: object, *, of_principal: bool) -> Identity:
-    """Remove a secret.
-
-    Errors:  InvalidRequest if no secret has this id.
-    """
+    """Remove a secret. Raises InvalidRequest if no secret has this id."""
     principal_ids = identity.principal.get(OF_PRINCIPAL, ())
     wanted = key_id.lower() if is_guid(key_id) else ""
     there = {
@@ -113,7 +110,7 @@ def generate_initial(
 ) -> tuple[Identity, Mapping[str, str]]:
     """Generate the secrets in the request that creates an application; return their values by id.
 
-    Errors:  InvalidRequest.
+    Raises InvalidRequest.
     """
     if not isinstance(given, list) or len(given) > 1 or not all(isinstance(x, dict) for x in given):
         raise invalid_value("passwordCredentials", "a list of at most one")
@@ -128,7 +125,7 @@ def generate_initial(
 def retain_listed(identity: Identity, given: object, *, of_principal: bool) -> Identity:
     """Remove the secrets of an object that a PATCH does not list; a PATCH cannot add secrets.
 
-    Errors:  InvalidRequest.
+    Raises InvalidRequest.
     """
     if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
         raise invalid_value("passwordCredentials", "a list")

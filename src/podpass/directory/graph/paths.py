@@ -31,9 +31,8 @@ PathStep = str | ObjectKey
 def parse_path(raw_path: bytes) -> tuple[str, tuple[PathStep, ...]]:
     """Parse a path into its version and its steps: names and keys. The OIDC endpoint has no version.
 
-    Shapes:  `/v1.0/applications(appId='x')/owners` gives ("applications", ObjectKey, "owners"). A key after a
-             slash is returned as text; the route table decides that it is a key.
-    Errors:  MalformedRequest.
+    `/v1.0/applications(appId='x')/owners` gives ("applications", ObjectKey, "owners"). A key after a slash is
+    returned as text; the route table decides that it is a key. Raises MalformedRequest.
     """
     try:
         parts = [part for part in split_path(raw_path, limit=_MAX_SEGMENTS) if part]

@@ -30,10 +30,10 @@ class AccessLevel(StrEnum):
 class RequiredPermissions:
     """The permissions that an operation needs.
 
-    Shapes:  each member of `sufficient` suffices, as permissions of an application or as scopes of a user's
-             client. `owned`, if not empty, suffices for objects that the caller owns; the operation checks
-             the owner. With `itself` an application needs no permission for its own object. An operation with
-             `users_only` has no permission, so no application may run it.
+    Each member of `sufficient` suffices, as permissions of an application or as scopes of a user's client.
+    `owned`, if not empty, suffices for objects that the caller owns; the operation checks the owner. With
+    `itself` an application needs no permission for its own object. An operation with `users_only` has no
+    permission, so no application may run it.
     """
 
     sufficient: tuple[Alternative, ...] = ()

@@ -26,8 +26,7 @@ def verify(
 ) -> KeyCredential:
     """Return the certificate whose key signed the proof token; the token must be valid now.
 
-    Shapes:  `issuers` are the ids of the application or service principal, in lower case.
-    Errors:  InvalidRequest.
+    `issuers` are the ids of the application or service principal, in lower case. Raises InvalidRequest.
     """
     if not isinstance(proof, str):
         raise InvalidRequest(

@@ -128,8 +128,8 @@ def parse_properties(
 ) -> dict[str, Any]:
     """Parse the properties in a body.
 
-    Shapes:  the properties in `fixed` are read-only; a body may contain them with the value in `current`.
-    Errors:  InvalidRequest for a property that is unknown, read-only or invalid.
+    The properties in `fixed` are read-only; a body may contain them with the value in `current`. Raises
+    InvalidRequest for a property that is unknown, read-only or invalid.
     """
     found = {}
     for name, value in given.items():

@@ -225,7 +225,7 @@ _FIRST = frozenset(path[0] for path in TABLE)
 def find(method: str, steps: Sequence[PathStep]) -> tuple[GraphOperation, tuple[ObjectKey, ...]]:
     """Return the operation of a request and the keys of its path.
 
-    Errors:  MalformedRequest for a path that is not served; GraphMethodNotAllowed.
+    Raises MalformedRequest for a path that is not served; GraphMethodNotAllowed.
     """
     best: tuple[int, Path, tuple[ObjectKey, ...]] | None = None
     for path in TABLE:

@@ -145,10 +145,7 @@ async def list_users(request: GraphRequest) -> GraphResponse:
 
 
 async def create_user(request: GraphRequest) -> GraphResponse:
-    """Create a user who can sign in at once with the given password.
-
-    Errors:  GraphError.
-    """
+    """Create a user who can sign in at once with the given password. Raises GraphError."""
     given = parse_properties(request.body, _WRITABLE, frozenset())
     for name in _WRITABLE.keys() - {"mailNickname"}:
         if name not in given:

@@ -52,10 +52,7 @@ class QueryOptions:
 
 
 def parse_options(text: bytes) -> QueryOptions:
-    """Parse the query of a request.
-
-    Errors:  MalformedRequest, UnsupportedQuery.
-    """
+    """Parse the query of a request. Raises MalformedRequest, UnsupportedQuery."""
     try:
         pairs = parse_qsl(
             text.decode("ascii"), keep_blank_values=True, max_num_fields=20, errors="strict"
@@ -135,10 +132,7 @@ def _parse_search(text: str | None) -> tuple[str, str] | None:
 
 
 def parse_body(body: bytes) -> dict[str, Any]:
-    """Parse a body, which must be a JSON object with unique members.
-
-    Errors:  MalformedRequest.
-    """
+    """Parse a body, which must be a JSON object with unique members. Raises MalformedRequest."""
     try:
         return jose.loads_object(body)
     except jose.MalformedToken as exc:
@@ -151,10 +145,7 @@ def format_time(seconds: float) -> str | None:
 
 
 def parse_time(path: str, value: object) -> float:
-    """Parse a time with an offset.
-
-    Errors:  MalformedRequest.
-    """
+    """Parse a time with an offset. Raises MalformedRequest."""
     try:
         found = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
@@ -179,7 +170,7 @@ def find_property_name(item: Mapping[str, Any], asked: str) -> str:
 def select_properties(item: Mapping[str, Any], options: QueryOptions, kind: str) -> dict[str, Any]:
     """Return the properties of an object that `$select` names.
 
-    Errors:  MalformedRequest for a property it does not have.
+    Raises MalformedRequest for a property it does not have.
     """
     if not options.select:
         return dict(item)

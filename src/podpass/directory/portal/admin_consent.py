@@ -15,7 +15,7 @@ from podpass.directory.store.directory import Directory
 class PublishedPermissions:
     """What a resource publishes: the names of delegated permissions by ID, and the IDs of app roles.
 
-    Shapes:  `object_id` is that of the resource's service principal.
+    `object_id` is that of the resource's service principal.
     """
 
     object_id: str
@@ -26,7 +26,7 @@ class PublishedPermissions:
 async def consent(directory: Directory, client: Identity) -> None:
     """Store the consent. Permissions that their resource does not publish are left out.
 
-    Errors:  DatabaseFailed.
+    Raises DatabaseFailed.
     """
     scopes = delegated_permissions.registered(client)
     roles = delegated_permissions.registered_roles(client)

@@ -37,10 +37,7 @@ def to_json(policy: AccessPolicy) -> dict[str, Any]:
 def parse(
     context: OperationContext, given: Sequence[Mapping[str, Any]]
 ) -> tuple[AccessPolicy, ...]:
-    """Parse the policies of a vault.
-
-    Errors:  ManagerError.
-    """
+    """Parse the policies of a vault. Raises ManagerError."""
     if len(given) > MAX_POLICIES:
         raise errors.bad_request(
             "BadRequest", f"A vault has at most {MAX_POLICIES} access policies."

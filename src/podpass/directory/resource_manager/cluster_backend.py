@@ -22,8 +22,8 @@ class ClusterOperationRefused(Error):
 class ConnectionObjects:
     """What Service Connector writes into a namespace: a Secret and a ServiceAccount.
 
-    Shapes:  `connection_id` is the resource id of the connection, which owns the Secret; without
-             `secret_values` there is no Secret. The values are no secrets: endpoints and the client id.
+    `connection_id` is the resource id of the connection, which owns the Secret; without `secret_values` there
+    is no Secret. The values are no secrets: endpoints and the client id.
     """
 
     connection_id: str
@@ -38,8 +38,8 @@ class ConnectionObjects:
 class ClusterCommand:
     """A command that was started in the cluster, and its state.
 
-    Shapes:  `state` is Running, Succeeded (the command has ended, with any exit code) or Failed (it did not
-             run, for a `reason`); the times are RFC 3339.
+    `state` is Running, Succeeded (the command has ended, with any exit code) or Failed (it did not run, for a
+    `reason`); the times are RFC 3339.
     """
 
     state: str
@@ -53,7 +53,7 @@ class ClusterCommand:
 class ClusterBackend(Protocol):
     """The instance's own cluster; it exists independently of the resource in Resource Manager.
 
-    Shapes:  `kubernetes_version` has no `v`, for example 1.33.2; `issuer` is the exact `iss` of its tokens.
+    `kubernetes_version` has no `v`, for example 1.33.2; `issuer` is the exact `iss` of its tokens.
     """
 
     @property
@@ -70,8 +70,8 @@ class ClusterBackend(Protocol):
     def kubeconfig(self, name: str, user: str, *, entra: bool) -> bytes:
         """Return a kubeconfig in which the cluster and the user have these names.
 
-        Shapes:  with `entra`, the user signs in to Entra, if the cluster accepts Entra's tokens; otherwise it
-                 is the administrator.
+        With `entra`, the user signs in to Entra, if the cluster accepts Entra's tokens; otherwise it is the
+        administrator.
         """
         ...
 
@@ -82,14 +82,14 @@ class ClusterBackend(Protocol):
     def connection_written(self, objects: ConnectionObjects) -> AbstractAsyncContextManager[None]:
         """Write the objects of a connection; restore the earlier state if the block fails.
 
-        Errors:  ManagerError, if the namespace does not exist or an object has another owner.
+        Raises ManagerError, if the namespace does not exist or an object has another owner.
         """
         ...
 
     async def run_command(self, command: str, token: str) -> str:
         """Start a shell command in the cluster; return its ID.
 
-        Shapes:  the command has the rights of the user of `token`; without it, those of the administrator.
+        The command has the rights of the user of `token`; without it, those of the administrator.
         """
         ...
 
@@ -98,22 +98,19 @@ class ClusterBackend(Protocol):
         ...
 
     def check_rotation(self) -> None:
-        """Check that keys or certificates can be rotated now.
-
-        Errors:  ClusterOperationRefused.
-        """
+        """Check that keys or certificates can be rotated now. Raises ClusterOperationRefused."""
         ...
 
     async def rotate_signing_keys(self) -> float:
         """Publish a new key of the issuer; return the time from which it signs.
 
-        Errors:  ClusterOperationRefused.
+        Raises ClusterOperationRefused.
         """
         ...
 
     def begin_certificate_rotation(self) -> Coroutine[Any, Any, None]:
         """Store a new CA and return its rotation; the next start completes an interrupted one.
 
-        Errors:  ClusterOperationRefused.
+        Raises ClusterOperationRefused.
         """
         ...

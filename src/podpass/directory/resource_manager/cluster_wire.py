@@ -31,7 +31,7 @@ _POOL_NAME_CHARS = 12
 class ClusterUpdate:
     """The requested state of a cluster.
 
-    Shapes:  `issuer` and `workload_identity` are None if the request does not set them.
+    `issuer` and `workload_identity` are None if the request does not set them.
     """
 
     document: Mapping[str, Any]
@@ -42,10 +42,7 @@ class ClusterUpdate:
 def parse_update(
     context: OperationContext, cluster_backend: ClusterBackend, old: Cluster | None
 ) -> ClusterUpdate:
-    """Parse the requested state of a cluster.
-
-    Errors:  ManagerError.
-    """
+    """Parse the requested state of a cluster. Raises ManagerError."""
     given = dict(wire.object_member(context.body, "properties"))
     _check_version(given, cluster_backend)
     pools = wire.object_list(given, "agentPoolProfiles")

@@ -31,19 +31,13 @@ _ENTRA_PROFILE = "clusterUser"
 
 
 async def find(context: OperationContext) -> Cluster | None:
-    """Find the cluster in the path.
-
-    Errors:  ManagerError, ResourceGroupNotFound.
-    """
+    """Find the cluster in the path. Raises ManagerError, ResourceGroupNotFound."""
     group = await resources.parent_group(context)
     return await context.directory.clusters.get(context.subscription_id, group, context.name)
 
 
 async def require(context: OperationContext) -> Cluster:
-    """Return the cluster in the path; it must exist.
-
-    Errors:  ManagerError.
-    """
+    """Return the cluster in the path; it must exist. Raises ManagerError."""
     cluster = await find(context)
     if cluster is None:
         raise errors.resource_not_found(TYPE, context.name, context.group)
@@ -51,10 +45,7 @@ async def require(context: OperationContext) -> Cluster:
 
 
 def lock(context: OperationContext) -> None:
-    """Lock the cluster for a write.
-
-    Errors:  ManagerError while another operation is in progress.
-    """
+    """Lock the cluster for a write. Raises ManagerError while another operation is in progress."""
     if not context.operations.try_lock(TYPE):
         text = "Another operation on the cluster is in progress. Retry when it is complete."
         raise errors.conflict("OperationNotAllowed", text)
@@ -62,10 +53,7 @@ def lock(context: OperationContext) -> None:
 
 @contextmanager
 def exclusive(context: OperationContext) -> Iterator[None]:
-    """Hold the lock of the cluster.
-
-    Errors:  those of `lock`.
-    """
+    """Hold the lock of the cluster. Raises those of `lock`."""
     lock(context)
     try:
         yield
@@ -259,10 +247,7 @@ async def issue_kubeconfig(
 
 @contextmanager
 def converting_refusals() -> Iterator[None]:
-    """Convert refusals of the cluster into errors of Resource Manager.
-
-    Errors:  ManagerError.
-    """
+    """Convert refusals of the cluster into errors of Resource Manager. Raises ManagerError."""
     try:
         yield
     except ClusterOperationRefused as exc:

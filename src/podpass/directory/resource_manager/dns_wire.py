@@ -35,7 +35,7 @@ _MAX_METADATA = 50
 class RecordType:
     """A type of record sets: its member in the properties, and the member of a record.
 
-    Shapes:  a set has a list of records, or with `is_single` one record.
+    A set has a list of records, or with `is_single` one record.
     """
 
     name: str
@@ -154,7 +154,7 @@ def parse(
 ) -> DnsRecordSet:
     """Parse the body of a write; members that it lacks stay as in the old record set, if there is one.
 
-    Errors:  ManagerError.
+    Raises ManagerError.
     """
     given = wire.object_member(body, "properties")
     target = wire.object_member(given, "targetResource")

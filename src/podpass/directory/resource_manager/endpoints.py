@@ -19,8 +19,8 @@ _LIST_SINCE, _OBJECT_SINCE = "2018", "2022"
 def resolve(subscription: SubscriptionContext, host: str | None) -> ServiceEndpoints:
     """Return the URLs of the services for the host name of a request.
 
-    Shapes:  a loopback host gets direct addresses, any other host Azure's own. The host of the request is
-             repeated only if it is a loopback address.
+    A loopback host gets direct addresses, any other host Azure's own. The host of the request is repeated
+    only if it is a loopback address.
     """
     if _LOOPBACK.fullmatch(host or ""):
         base = f"https://{host}"

@@ -44,7 +44,7 @@ def to_json(identity: Identity, credential: FederatedCredential) -> dict[str, An
 def parse(context: OperationContext, name: str) -> FederatedCredential:
     """Parse a credential; issuer, subject and audience are stored unchanged, byte by byte.
 
-    Errors:  ManagerError.
+    Raises ManagerError.
     """
     given = wire.object_member(context.body, "properties")
     if not given:
@@ -70,7 +70,7 @@ def parse(context: OperationContext, name: str) -> FederatedCredential:
 def _exclusive(context: OperationContext, identity: Identity) -> Iterator[None]:
     """Lock the credentials of an identity against concurrent writes, as Azure does.
 
-    Errors:  ManagerError for the second writer.
+    Raises ManagerError for the second writer.
     """
     key = (identity.resource_id or "").lower()
     if not context.operations.try_lock(key):
@@ -121,10 +121,7 @@ async def _put(context: OperationContext) -> ManagerResponse:
 
 
 def require_region(identity: Identity) -> None:
-    """Reject an identity of a region without federated credentials.
-
-    Errors:  ManagerError, MethodNotAllowed.
-    """
+    """Reject an identity of a region without federated credentials. Raises ManagerError, MethodNotAllowed."""
     if identity.location in locations.WITHOUT_FEDERATION:
         raise errors.ManagerError(
             405,

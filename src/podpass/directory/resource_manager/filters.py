@@ -17,7 +17,7 @@ _TOKEN = re.compile(
 class Filter:
     """The conditions of a list.
 
-    Shapes:  `equal` has values by field name, `calls` has arguments by function name; names in lower case.
+    `equal` has values by field name, `calls` has arguments by function name; names in lower case.
     """
 
     equal: Mapping[str, str] = field(default_factory=dict)
@@ -26,7 +26,7 @@ class Filter:
     def require_known(self, equal: frozenset[str], calls: frozenset[str] = frozenset()) -> "Filter":
         """Reject conditions that the list does not support; ignoring them would return too many entries.
 
-        Errors:  ManagerError.
+        Raises ManagerError.
         """
         unknown = [*(self.equal.keys() - equal), *(self.calls.keys() - calls)]
         if unknown:
@@ -35,10 +35,7 @@ class Filter:
 
 
 def parse(text: str) -> Filter:
-    """Parse a filter.
-
-    Errors:  ManagerError, InvalidFilterInQueryString.
-    """
+    """Parse a filter. Raises ManagerError, InvalidFilterInQueryString."""
     if not text.strip():
         return Filter()
     if len(text) > MAX_CHARS:

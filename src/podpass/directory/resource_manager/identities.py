@@ -45,7 +45,7 @@ def to_json(identity: Identity) -> dict[str, Any]:
 async def find(context: OperationContext, name: str) -> Identity | None:
     """Find an identity by name in the resource group of the path.
 
-    Errors:  ManagerError, ResourceGroupNotFound.
+    Raises ManagerError, ResourceGroupNotFound.
     """
     group = await resources.parent_group(context)
     resource_id = resource_ids.identity_id(context.subscription_id, group, name)
@@ -55,10 +55,7 @@ async def find(context: OperationContext, name: str) -> Identity | None:
 
 
 async def require(context: OperationContext, name: str) -> Identity:
-    """Return an identity; it must exist.
-
-    Errors:  ManagerError, ResourceGroupNotFound or ResourceNotFound.
-    """
+    """Return an identity; it must exist. Raises ManagerError, ResourceGroupNotFound or ResourceNotFound."""
     identity = await find(context, name)
     if identity is None:
         raise errors.resource_not_found(TYPE, name, context.group)

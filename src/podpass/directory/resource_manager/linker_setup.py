@@ -69,10 +69,7 @@ class LinkerPlan:
 
 @contextmanager
 def _step(name: str, connection: str) -> Iterator[None]:
-    """Name the step in its errors.
-
-    Errors:  ManagerError.
-    """
+    """Name the step in its errors. Raises ManagerError."""
     try:
         yield
     except (errors.ManagerError, DirectoryError) as exc:
@@ -88,7 +85,7 @@ def _step(name: str, connection: str) -> Iterator[None]:
 async def plan(context: OperationContext, cluster: Cluster, request: LinkerRequest) -> LinkerPlan:
     """Check a connection, and decide what to write; write nothing.
 
-    Errors:  ManagerError, with the step that failed.
+    Raises ManagerError, with the step that failed.
     """
     with _step("target", context.name):
         name, kind = _parse_target(context, request.target_id)
@@ -134,10 +131,7 @@ async def plan(context: OperationContext, cluster: Cluster, request: LinkerReque
 
 
 async def carry_out(context: OperationContext, planned: LinkerPlan) -> WriteResult:
-    """Write a connection.
-
-    Errors:  ManagerError, with the step that failed.
-    """
+    """Write a connection. Raises ManagerError, with the step that failed."""
     async with AsyncExitStack() as stack:
         if planned.registers_webhook:
             with _step("workload identity of the cluster", context.name):
@@ -152,7 +146,7 @@ async def carry_out(context: OperationContext, planned: LinkerPlan) -> WriteResu
 async def find_target(context: OperationContext, target_id: str) -> ConnectionTarget:
     """Find the target of a connection. A vault must exist; other resources need not be stored.
 
-    Errors:  ManagerError.
+    Raises ManagerError.
     """
     name, kind = _parse_target(context, target_id)
     if await context.directory.groups.get(context.subscription_id, name.group) is None:
@@ -169,10 +163,7 @@ async def find_target(context: OperationContext, target_id: str) -> ConnectionTa
 
 
 def _parse_target(context: OperationContext, target_id: str) -> tuple[TargetName, TargetKind]:
-    """Split the id of a target of this subscription.
-
-    Errors:  ManagerError.
-    """
+    """Split the id of a target of this subscription. Raises ManagerError."""
     found = linker_targets.parse(target_id)
     if found is None:
         commands = dict.fromkeys(kind.command for kind in linker_targets.KINDS)
@@ -191,10 +182,7 @@ def _parse_target(context: OperationContext, target_id: str) -> tuple[TargetName
 
 
 async def find_identity(context: OperationContext, request: LinkerRequest) -> Identity:
-    """Find the managed identity of a connection.
-
-    Errors:  ManagerError.
-    """
+    """Find the managed identity of a connection. Raises ManagerError."""
     if request.subscription_id != context.subscription_id:
         raise errors.not_found(
             "SubscriptionNotFound",
@@ -301,7 +289,7 @@ async def wanted_roles(
 ) -> list[RoleDefinition]:
     """Return the roles that a connection needs: those of the request, or the target's default roles.
 
-    Errors:  ManagerError for an unknown role.
+    Raises ManagerError for an unknown role.
     """
     found = []
     for given in request.roles or target.kind.roles:

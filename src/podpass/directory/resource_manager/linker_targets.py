@@ -52,9 +52,8 @@ class TargetName:
 class TargetKind:
     """A target type of `az aks connection create`: default roles, and the values for pods.
 
-    Shapes:  `below` matches what follows the resource in the target id, in lower case; `values` gets the
-             resource and its stored form, and returns values without the client id; `client_id` is the key
-             of the client id.
+    `below` matches what follows the resource in the target id, in lower case; `values` gets the resource and
+    its stored form, and returns values without the client id; `client_id` is the key of the client id.
     """
 
     command: str
@@ -219,7 +218,7 @@ def configuration(
 ) -> dict[str, str]:
     """Return the values that a pod receives; `renamed` maps default keys to customized ones.
 
-    Errors:  ValueError for a customized key of no value, or one that two values would have.
+    Raises ValueError for a customized key of no value, or one that two values would have.
     """
     values = {**kind.values(target), kind.client_id: client_id}
     if unknown := sorted(renamed.keys() - values.keys()):

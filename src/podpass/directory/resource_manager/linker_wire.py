@@ -28,8 +28,8 @@ _USER_ASSIGNED = "userAssignedIdentity"
 class LinkerRequest:
     """The requested connection.
 
-    Shapes:  `roles` replaces the target's default roles if it is not empty; `customized_keys` maps default
-             keys to the user's; `document` is stored and returned.
+    `roles` replaces the target's default roles if it is not empty; `customized_keys` maps default keys to the
+    user's; `document` is stored and returned.
     """
 
     target_id: str
@@ -44,10 +44,7 @@ class LinkerRequest:
 
 
 def check_name(name: str) -> None:
-    """Reject an invalid name of a connection.
-
-    Errors:  ManagerError.
-    """
+    """Reject an invalid name of a connection. Raises ManagerError."""
     if not _NAME.fullmatch(name):
         raise errors.bad_request(
             "InvalidResourceName",
@@ -69,7 +66,7 @@ def account_name(client_id: str) -> str:
 def parse(body: Mapping[str, Any]) -> LinkerRequest:
     """Parse the body of a request that writes a connection.
 
-    Errors:  ManagerError, also for what podpass does not serve.
+    Raises ManagerError, also for what podpass does not serve.
     """
     given = wire.object_member(body, "properties")
     target, auth = (wire.object_member(given, one) for one in ("targetService", "authInfo"))

@@ -16,9 +16,9 @@ from podpass.directory.store.directory import Directory
 class SubscriptionContext:
     """The tenant and the subscription that an instance serves.
 
-    Shapes:  `authority` and `vault_suffix` are for clients that do not use the gateway: the origin of the
-             token service, and the suffix of vault hosts with its port.
-    Units:   `write_seconds` is how long a write of a federated credential locks its identity.
+    `authority` and `vault_suffix` are for clients that do not use the gateway: the origin of the token
+    service, and the suffix of vault hosts with its port. Units: `write_seconds` is how long a write of a
+    federated credential locks its identity.
     """
 
     tenant_id: str
@@ -35,7 +35,7 @@ class SubscriptionContext:
 class ServiceEndpoints:
     """The URLs of this API and the related services for a client: Azure's own, or loopback addresses.
 
-    Shapes:  `base`, `authority` and `graph` are origins without a trailing slash.
+    `base`, `authority` and `graph` are origins without a trailing slash.
     """
 
     base: str
@@ -49,8 +49,8 @@ class ServiceEndpoints:
 class QueryParameters:
     """The parsed query of a request.
 
-    Shapes:  `after` is the last entry of the previous page, empty for the first page; `raw` is repeated in
-             the link to the next page.
+    `after` is the last entry of the previous page, empty for the first page; `raw` is repeated in the link to
+    the next page.
     """
 
     api_version: str
@@ -64,8 +64,8 @@ class QueryParameters:
 class OperationContext:
     """One authenticated and authorized request.
 
-    Shapes:  `params` are the names in the path, as the client wrote them; `scope` is the resource ID at which
-             the caller needs a role; `body` is empty if the operation reads no body.
+    `params` are the names in the path, as the client wrote them; `scope` is the resource ID at which the
+    caller needs a role; `body` is empty if the operation reads no body.
     """
 
     directory: Directory
@@ -112,9 +112,9 @@ OperationHandler = Callable[[OperationContext], Awaitable[ManagerResponse]]
 class ManagerOperation:
     """One operation: its title, the action that a caller needs at the scope, and its function.
 
-    Shapes:  with `action` None, every authenticated caller may run it. An operation with `filtered` lists
-             only what the caller may read, and needs no role at the scope itself. An operation with
-             `open_at_root` needs no role at the scope `/`.
+    With `action` None, every authenticated caller may run it. An operation with `filtered` lists only what
+    the caller may read, and needs no role at the scope itself. An operation with `open_at_root` needs no role
+    at the scope `/`.
     """
 
     title: str
@@ -147,7 +147,7 @@ def crud_routes(
 ) -> tuple[Route, ...]:
     """Return the routes that read, write and delete one resource of a type.
 
-    Shapes:  `open_at_root` applies to the route that reads.
+    `open_at_root` applies to the route that reads.
     """
     read, write = f"{resource_type}/read", f"{resource_type}/write"
     delete_action = f"{resource_type}/delete"

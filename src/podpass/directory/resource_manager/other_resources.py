@@ -95,7 +95,7 @@ class _Handlers:
     async def _check_name(self, context: OperationContext) -> None:
         """Check that a new storage account has a name for a host, which no other account has.
 
-        Errors:  ManagerError.
+        Raises ManagerError.
         """
         if self._kind != linker_targets.STORAGE:
             return

@@ -63,7 +63,7 @@ async def read_check(
 ) -> Callable[[str], Awaitable[bool]] | None:
     """Return the access check for each entry; None if the caller may read every entry.
 
-    Errors:  ManagerError for a caller without any role at or below the scope.
+    Raises ManagerError for a caller without any role at or below the scope.
     """
     principal_id, directory = context.caller.object_id, context.directory
     if await directory.is_permitted(principal_id, action, context.scope):

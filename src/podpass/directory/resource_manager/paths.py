@@ -25,7 +25,7 @@ def split_path(raw_path: bytes) -> list[str]:
 
     Empty segments are removed, because clients join a scope with a leading slash to another slash.
 
-    Errors:  ManagerError.
+    Raises ManagerError.
     """
     try:
         parts = [part for part in request_path.split_path(raw_path, limit=MAX_SEGMENTS) if part]
@@ -54,10 +54,7 @@ class RouteTable:
                 self._plain.setdefault(len(pattern), []).append((route, pattern))
 
     def find(self, method: str, segments: Sequence[str]) -> RouteMatch:
-        """Return the operation of a request.
-
-        Errors:  ManagerError for a path or method that is not served.
-        """
+        """Return the operation of a request. Raises ManagerError for a path or method that is not served."""
         matched = False
         for route, params, scope in self._matching_routes(segments):
             matched = True

@@ -21,7 +21,7 @@ _API_VERSION = re.compile(
 def parse(query: bytes) -> QueryParameters:
     """Parse a query, which must have unique parameters and a valid api-version, except its filter.
 
-    Errors:  ManagerError.
+    Raises ManagerError.
     """
     try:
         pairs = parse_qsl(
@@ -41,10 +41,7 @@ def parse(query: bytes) -> QueryParameters:
 
 
 def with_filter(query: QueryParameters) -> QueryParameters:
-    """Return the query of a path that is served, with its filter.
-
-    Errors:  ManagerError.
-    """
+    """Return the query of a path that is served, with its filter. Raises ManagerError."""
     given = {name.lower(): value for name, value in query.raw.items()}
     return replace(query, filter=filters.parse(given.get("$filter", "")))
 

@@ -43,7 +43,7 @@ class Resource:
 async def parent_group(context: OperationContext) -> str:
     """Return the name of the resource group in the path, in its stored spelling.
 
-    Errors:  ManagerError, ResourceGroupNotFound.
+    Raises ManagerError, ResourceGroupNotFound.
     """
     group = await context.directory.groups.get(context.subscription_id, context.group)
     if group is None:

@@ -81,10 +81,7 @@ def to_json(context: OperationContext, role: RoleDefinition, scope: str) -> dict
 
 
 def parse(context: OperationContext, role_id: str) -> RoleDefinition:
-    """Parse a custom role.
-
-    Errors:  ManagerError.
-    """
+    """Parse a custom role. Raises ManagerError."""
     given = wire.object_member(context.body, "properties")
     name = wire.text(given, "roleName")
     if not name:
@@ -128,10 +125,7 @@ def _parse_scopes(context: OperationContext, given: Mapping[str, Any]) -> tuple[
 
 
 def parse_role_id(context: OperationContext) -> str:
-    """Parse the GUID in the path.
-
-    Errors:  ManagerError.
-    """
+    """Parse the GUID in the path. Raises ManagerError."""
     given = context.name.lower()
     if not is_lower_guid(given):
         raise errors.bad_request(

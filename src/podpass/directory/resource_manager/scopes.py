@@ -14,7 +14,7 @@ _OTHER = frozenset(one.lower() for one in _OTHER_TYPES) - _BY_TYPE.keys()
 async def require_existing(context: OperationContext, scope: str) -> None:
     """Reject a scope that does not exist; a sub-resource exists if its resource exists.
 
-    Errors:  ManagerError.
+    Raises ManagerError.
     """
     parts = scope.strip("/").split("/") if scope.strip("/") else []
     if not parts:

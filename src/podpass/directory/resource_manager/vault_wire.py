@@ -77,10 +77,7 @@ def deleted_to_json(context: OperationContext, deleted: DeletedVault) -> dict[st
 
 
 def normalize_name(name: str) -> str:
-    """Validate a name and return it in lower case.
-
-    Errors:  ManagerError.
-    """
+    """Validate a name and return it in lower case. Raises ManagerError."""
     lower = name.lower()
     if (fault := naming.vault_name_fault(lower)) is not None:
         raise errors.bad_request("VaultNameNotValid", f"The vault's {fault.message}.")
@@ -88,10 +85,7 @@ def normalize_name(name: str) -> str:
 
 
 def parse_new(context: OperationContext, name: str, location: str, resource_id: str) -> Vault:
-    """Parse a new vault.
-
-    Errors:  ManagerError.
-    """
+    """Parse a new vault. Raises ManagerError."""
     given = wire.object_member(context.body, "properties")
     if wire.text(given, "tenantId") is None or not wire.object_member(given, "sku"):
         raise errors.bad_request(
@@ -113,7 +107,7 @@ def parse_new(context: OperationContext, name: str, location: str, resource_id: 
 def parse_change(context: OperationContext, old: Vault, *, whole: bool) -> Vault:
     """Parse a change of a vault; with `whole`, properties that the request omits are reset.
 
-    Errors:  ManagerError.
+    Raises ManagerError.
     """
     given, tags = wire.object_member(context.body, "properties"), wire.tags(context.body)
     days = _parse_integer(given, "softDeleteRetentionInDays")

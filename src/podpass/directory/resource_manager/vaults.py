@@ -33,7 +33,7 @@ _KINDS = ("add", "replace", "remove")
 async def find(context: OperationContext) -> Vault | None:
     """Find the vault in the path; a vault of this name in another group does not match.
 
-    Errors:  ManagerError, ResourceGroupNotFound.
+    Raises ManagerError, ResourceGroupNotFound.
     """
     group = await resources.parent_group(context)
     vault = await context.directory.vaults.get(context.name)

@@ -22,10 +22,7 @@ Item = TypeVar("Item")
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Parse a body, which must be a JSON object with unique members.
-
-    Errors:  ManagerError.
-    """
+    """Parse a body, which must be a JSON object with unique members. Raises ManagerError."""
     try:
         found = jose.loads_object(body)
     except jose.MalformedToken as exc:
@@ -50,10 +47,7 @@ def _depth(value: object) -> int:
 
 
 def text(given: Mapping[str, Any], name: str, *, limit: int = MAX_TEXT) -> str | None:
-    """Parse a string member; None if it is absent or null.
-
-    Errors:  ManagerError.
-    """
+    """Parse a string member; None if it is absent or null. Raises ManagerError."""
     value = given.get(name)
     if value is not None and not isinstance(value, str):
         raise errors.invalid_content(f"'{name}' is not a string")
@@ -63,10 +57,7 @@ def text(given: Mapping[str, Any], name: str, *, limit: int = MAX_TEXT) -> str |
 
 
 def boolean(given: Mapping[str, Any], name: str) -> bool | None:
-    """Parse a boolean member; None if it is absent or null.
-
-    Errors:  ManagerError.
-    """
+    """Parse a boolean member; None if it is absent or null. Raises ManagerError."""
     value = given.get(name)
     if value is not None and not isinstance(value, bool):
         raise errors.invalid_content(f"'{name}' is not true or false")
@@ -74,10 +65,7 @@ def boolean(given: Mapping[str, Any], name: str) -> bool | None:
 
 
 def object_member(given: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Parse an object member; empty if it is absent or null.
-
-    Errors:  ManagerError.
-    """
+    """Parse an object member; empty if it is absent or null. Raises ManagerError."""
     value = given.get(name)
     if value is not None and not isinstance(value, dict):
         raise errors.invalid_content(f"'{name}' is not an object")
@@ -85,10 +73,7 @@ def object_member(given: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def object_list(given: Mapping[str, Any], name: str) -> list[dict[str, Any]] | None:
-    """Parse a member that is a list of objects; None if it is absent or null.
-
-    Errors:  ManagerError.
-    """
+    """Parse a member that is a list of objects; None if it is absent or null. Raises ManagerError."""
     value = given.get(name)
     if value is None:
         return None
@@ -98,10 +83,7 @@ def object_list(given: Mapping[str, Any], name: str) -> list[dict[str, Any]] | N
 
 
 def text_list(given: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
-    """Parse a member that is a list of strings; None if it is absent or null.
-
-    Errors:  ManagerError.
-    """
+    """Parse a member that is a list of strings; None if it is absent or null. Raises ManagerError."""
     value = given.get(name)
     if value is None:
         return None
@@ -111,10 +93,7 @@ def text_list(given: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
 
 
 def tags(given: Mapping[str, Any]) -> dict[str, str] | None:
-    """Parse tags; None if the body has no tags.
-
-    Errors:  ManagerError.
-    """
+    """Parse tags; None if the body has no tags. Raises ManagerError."""
     value = given.get("tags")
     if value is None:
         return None
@@ -132,7 +111,7 @@ def tags(given: Mapping[str, Any]) -> dict[str, str] | None:
 def location(given: Mapping[str, Any], kind: str) -> str:
     """Parse the location of a resource; return its short name.
 
-    Errors:  ManagerError, LocationRequired or LocationNotAvailableFor...
+    Raises ManagerError, LocationRequired or LocationNotAvailableFor...
     """
     value = text(given, "location")
     if not value:
@@ -149,10 +128,7 @@ def location(given: Mapping[str, Any], kind: str) -> str:
 
 
 def require_same_location(kind: str, name: str, old: str, new: str) -> None:
-    """Reject a change of the location of a resource.
-
-    Errors:  ManagerError.
-    """
+    """Reject a change of the location of a resource. Raises ManagerError."""
     if old != new:
         raise errors.conflict(
             "InvalidResourceLocation",
@@ -175,7 +151,7 @@ def etag(shown: Mapping[str, Any]) -> str:
 def check_etag(context: OperationContext, resource: str, current: str | None) -> None:
     """Reject a write if its If-Match or If-None-Match header does not allow the current ETag.
 
-    Errors:  ManagerError, PreconditionFailed.
+    Raises ManagerError, PreconditionFailed.
     """
     required, forbidden = _parse_etags(context.if_match), _parse_etags(context.if_none_match)
     if required and (current is None or not required & {"*", current}):

@@ -34,34 +34,27 @@ class AppRoles:
         self._values: Cache[tuple[str, str], tuple[str, ...]] = session.cache()
 
     async def get(self, assignment_id: str) -> AppRoleAssignment | None:
-        """Find an assignment by id.
-
-        Errors:  CorruptRowError.
-        """
+        """Find an assignment by id. Raises CorruptRowError."""
         query = select(app_role_assignments).filter_by(id=assignment_id.lower())
         return await self._session.read(lambda connection: _fetch_first(connection, query))
 
     async def put(self, assignment: AppRoleAssignment) -> AppRoleAssignment:
         """Assign an application role, or return the existing assignment.
 
-        Errors:  InvalidValue, CorruptRowError.
+        Raises InvalidValue, CorruptRowError.
         """
         for field in ("principal_id", "resource_id", "app_role_id"):
             naming.check_guid(field, getattr(assignment, field))
         return await self._session.write(lambda write: _put(write, assignment))
 
     async def delete(self, assignment_id: str) -> bool:
-        """Delete an application role assignment. Return whether it existed.
-
-        Errors:  CorruptRowError.
-        """
+        """Delete an application role assignment. Return whether it existed. Raises CorruptRowError."""
         return await self._session.write(lambda write: _delete(write, assignment_id.lower()))
 
     async def roles_of(self, principal_id: str, resource_app_id: str) -> tuple[str, ...]:
         """Return the values of the roles that a principal holds for an application, for its token.
 
-        Shapes:  corrupt assignments are left out.
-        Errors:  CorruptRowError for the application.
+        Corrupt assignments are left out. Raises CorruptRowError for the application.
         """
         key = (principal_id, resource_app_id)
         return await self._values.get(key, lambda: self._load(*key)) or ()
@@ -166,7 +159,7 @@ def _published_roles(row: Row[Any]) -> tuple[str | None, dict[str, str]]:
 def _by_id(roles: Iterable[Any]) -> dict[str, str]:
     """Return the values of enabled roles by their ids.
 
-    Errors:  TypeError, KeyError for a value that is not a role: it must not grant anything.
+    Raises TypeError, KeyError for a value that is not a role: it must not grant anything.
     """
     found: dict[str, str] = {}
     for role in roles:

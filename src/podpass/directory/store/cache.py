@@ -14,7 +14,7 @@ class Cache(Generic[Key, Value]):
 
     Missing values are not cached, so requests with invented names cannot evict existing values.
 
-    Shapes:  while `is_connected` returns false, change notifications do not arrive and nothing is cached.
+    While `is_connected` returns false, change notifications do not arrive and nothing is cached.
     """
 
     def __init__(self, size: int, is_connected: Callable[[], bool] = lambda: True) -> None:

@@ -50,8 +50,8 @@ class Clusters:
     async def put(self, cluster: Cluster, *, grouped: bool = False) -> WriteResult:
         """Create or replace a cluster.
 
-        Shapes:  with `grouped` its resource group must exist.
-        Errors:  InvalidValue; GroupNotFound; Conflict for another location.
+        With `grouped` its resource group must exist. Raises InvalidValue; GroupNotFound; Conflict for another
+        location.
         """
         naming.raise_fault(naming.cluster_name_fault(cluster.name), naming.tags_fault(cluster.tags))
 
@@ -65,10 +65,7 @@ class Clusters:
     async def change(
         self, subscription_id: str, group: str, name: str, step: Callable[[Cluster], Cluster]
     ) -> Cluster:
-        """Change a cluster by `step`, in one transaction.
-
-        Errors:  NotFound; those of `step` and of `put`.
-        """
+        """Change a cluster by `step`, in one transaction. Raises NotFound; those of `step` and of `put`."""
 
         def apply_change(write: Write) -> Cluster:
             old = _read(write.connection, resource_ids.cluster_id(subscription_id, group, name))

@@ -75,7 +75,7 @@ class Directory:
     async def open(self) -> None:
         """Create or upgrade the tables. If the database is closed, open it; `close` then closes it.
 
-        Errors:  DatabaseUnusable.
+        Raises DatabaseUnusable.
         """
         await self._session.open()
 
@@ -111,9 +111,9 @@ class Directory:
     ) -> Identity | None:
         """Return an identity of this tenant with its federated credential for this issuer and subject.
 
-        Shapes:  with such a credential, the identity has this credential and its names, and may lack its
-                 other members; without one, the identity is complete.
-        Errors:  CorruptRowError for a row that is read; DatabaseFailed.
+        With such a credential, the identity has this credential and its names, and may lack its other
+        members; without one, the identity is complete. Raises CorruptRowError for a row that is read;
+        DatabaseFailed.
         """
         return await self.identities.find_trusting(tenant_id, client_id, issuer, subject)
 
@@ -172,10 +172,7 @@ class Directory:
         return await self._session.read(rows.read_tenants)
 
     async def create_tenant(self, tenant: Tenant) -> WriteResult:
-        """Create a tenant. An identical existing tenant is accepted.
-
-        Errors:  InvalidValue, Conflict.
-        """
+        """Create a tenant. An identical existing tenant is accepted. Raises InvalidValue, Conflict."""
         naming.check_guid("tenant_id", tenant.id)
         for domain in tenant.domains:
             naming.check_domain(domain)
@@ -205,10 +202,7 @@ class Directory:
         return await self.vaults.list(tenant_id)
 
     async def assign_role(self, assignment: RoleAssignment) -> WriteResult:
-        """Assign a role, by name or id, to a principal at a scope.
-
-        Errors:  UsageError for an unknown role.
-        """
+        """Assign a role, by name or id, to a principal at a scope. Raises UsageError for an unknown role."""
         role = await self.role_definitions.get(assignment.role)
         role = role or roles.find_role(assignment.role)
         return await self.assignments.put(replace(assignment, role=role.id))

@@ -29,7 +29,7 @@ class DnsZones:
     async def put(self, zone: OtherResource) -> WriteResult:
         """Create or replace a zone, whose name is in lower case; its resource group must exist.
 
-        Errors:  InvalidValue; GroupNotFound; Conflict with a zone of another resource group.
+        Raises InvalidValue; GroupNotFound; Conflict with a zone of another resource group.
         """
         naming.raise_fault(naming.zone_name_fault(zone.name), naming.tags_fault(zone.tags))
 
@@ -79,8 +79,8 @@ class DnsZones:
     ) -> tuple[DnsRecordSet | None, DnsRecordSet | None]:
         """Change a record set by `step`, in one transaction; return its old and its new state.
 
-        Shapes:  None stands for a record set that does not exist; a `step` that returns it deletes.
-        Errors:  InvalidValue; NotFound without the zone; Conflict next to a CNAME; TooMany; those of `step`.
+        None stands for a record set that does not exist; a `step` that returns it deletes. Raises
+        InvalidValue; NotFound without the zone; Conflict next to a CNAME; TooMany; those of `step`.
         """
 
         def apply_change(write: Write) -> tuple[DnsRecordSet | None, DnsRecordSet | None]:
@@ -101,7 +101,7 @@ class DnsZones:
     async def look_up(self, host: str) -> DnsLookup | None:
         """Return what the zone of a host name has for it, or None if no zone contains the name.
 
-        Shapes:  `host` is in lower case without a trailing dot.
+        `host` is in lower case without a trailing dot.
         """
         # Clients ask for any name: one outside the zones costs a tenth without a query of the database.
         names = await self._names.get(TYPE, self._load_names)
@@ -165,7 +165,7 @@ def _has_below(connection: Connection, zone_key: str, name: str) -> bool:
 def _check_neighbours(connection: Connection, new: DnsRecordSet) -> None:
     """Reject a record set next to a CNAME, and one that exceeds the limit of a zone.
 
-    Errors:  Conflict, TooMany.
+    Raises Conflict, TooMany.
     """
     query = select(dns_record_sets.c.type).filter_by(**_key(new.zone_id, new.name))
     types = connection.scalars(query).all()

@@ -49,10 +49,7 @@ class Groups:
         )
 
     async def put(self, group: ResourceGroup) -> WriteResult:
-        """Create a group, or change its tags.
-
-        Errors:  InvalidValue; Conflict for another location.
-        """
+        """Create a group, or change its tags. Raises InvalidValue; Conflict for another location."""
         naming.raise_fault(naming.group_name_fault(group.name), naming.tags_fault(group.tags))
         return await self._session.write(lambda write: _put(write, group))
 

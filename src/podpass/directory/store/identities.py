@@ -47,9 +47,9 @@ class Identities:
     ) -> Identity | None:
         """Return an identity with its federated credential for this issuer and subject.
 
-        Shapes:  with such a credential, the identity has this credential and its names, and may lack its
-                 other members; without one, the identity is complete.
-        Errors:  CorruptRowError for a row that is read; DatabaseFailed.
+        With such a credential, the identity has this credential and its names, and may lack its other
+        members; without one, the identity is complete. Raises CorruptRowError for a row that is read;
+        DatabaseFailed.
         """
         tenant_id, client_id = tenant_id.lower(), client_id.lower()
         cached = self._trusting.peek((tenant_id, client_id, issuer, subject))
@@ -130,9 +130,9 @@ class Identities:
     ) -> list[Identity]:
         """List a page of identities, up to the limit.
 
-        Shapes:  `after` is the last `client_id` of the previous page. With `group` (ARM id of a resource
-                 group or subscription) it is the last `resource_id`, and the order is by resource id.
-        Errors:  PageExpired, if the order is by name and the last identity no longer exists.
+        `after` is the last `client_id` of the previous page. With `group` (ARM id of a resource group or
+        subscription) it is the last `resource_id`, and the order is by resource id. Raises PageExpired, if
+        the order is by name and the last identity no longer exists.
         """
         query = IdentityQuery(
             tenant_id=tenant_id.lower(), kind=kind, principals=principals, where=where, group=group
@@ -166,9 +166,8 @@ class Identities:
     async def put(self, identity: Identity, *, grouped: bool = False) -> WriteResult:
         """Create or replace an identity. Afterwards it has exactly the given credentials.
 
-        Shapes:  with `grouped` its resource group must exist.
-        Errors:  InvalidValue, InvalidCredential, TooManyCredentials, TooMany, TrustNotUnique, Conflict;
-                 NotFound for the tenant; GroupNotFound.
+        With `grouped` its resource group must exist. Raises InvalidValue, InvalidCredential,
+        TooManyCredentials, TooMany, TrustNotUnique, Conflict; NotFound for the tenant; GroupNotFound.
         """
         rules.check_identity(identity)
 
@@ -180,10 +179,7 @@ class Identities:
         return await self._session.write(step)
 
     async def put_many(self, many: Iterable[Identity]) -> list[WriteResult]:
-        """Create or replace identities in one transaction.
-
-        Errors:  as `put`.
-        """
+        """Create or replace identities in one transaction. Raises as `put`."""
         given = list(many)
         for identity in given:
             rules.check_identity(identity)
@@ -197,10 +193,7 @@ class Identities:
     async def change(
         self, tenant_id: str, client_id: str, step: Callable[[Identity], Identity]
     ) -> Identity:
-        """Change an identity by `step`, in one transaction.
-
-        Errors:  NotFound; those of `step` and of `put`.
-        """
+        """Change an identity by `step`, in one transaction. Raises NotFound; those of `step` and of `put`."""
 
         return await self._session.write(
             lambda write: identity_writes.change(write, tenant_id, client_id, step)
@@ -211,7 +204,7 @@ class Identities:
     ) -> WriteResult:
         """Add a federated credential, or replace the one with the same name.
 
-        Errors:  InvalidCredential, TooManyCredentials, TrustNotUnique; NotFound for the identity.
+        Raises InvalidCredential, TooManyCredentials, TrustNotUnique; NotFound for the identity.
         """
         change = WriteResult.CREATED
 
@@ -276,7 +269,7 @@ class Identities:
     async def list(self, tenant_id: str, name: str | None = None) -> list[Identity]:
         """List a tenant's identities by name: all, or those with one name.
 
-        Errors:  CorruptRowError for an identity of the given name, which must not count as absent.
+        Raises CorruptRowError for an identity of the given name, which must not count as absent.
         """
         query = select(identities).where(identities.c.tenant_id == tenant_id)
         query = query.order_by(identities.c.name, identities.c.client_id)

@@ -31,7 +31,7 @@ _SELECTIVE = frozenset(
 class Condition:
     """A condition on the identities of a list. Text is compared without case.
 
-    Shapes:  `value` is a tuple with `in`, otherwise text. A `unique_name` is compared with case.
+    `value` is a tuple with `in`, otherwise text. A `unique_name` is compared with case.
     """
 
     field: Field
@@ -43,7 +43,7 @@ class Condition:
 class IdentityQuery:
     """Selects identities of a tenant.
 
-    Shapes:  `principals` selects those with a service principal; `group` is the ARM id of a parent.
+    `principals` selects those with a service principal; `group` is the ARM id of a parent.
     """
 
     tenant_id: str
@@ -62,8 +62,8 @@ class IdentityQuery:
 def select_page(query: IdentityQuery, after: Sequence[str] | None, limit: int) -> Select[Any]:
     """Return the statement for a page of identities, up to the limit.
 
-    Shapes:  `after` holds the values of the order's columns: `resource_key` with a group, `name_key` and
-             `client_id` by name, otherwise `client_id`.
+    `after` holds the values of the order's columns: `resource_key` with a group, `name_key` and `client_id`
+    by name, otherwise `client_id`.
     """
     columns = order_columns(query)
     statement = select(identities).where(*_filters(query))

@@ -98,7 +98,7 @@ def change(
 ) -> Identity:
     """Change an identity by `step`, as part of a transaction.
 
-    Errors:  NotFound; Conflict for changed ids; those of `step` and of `rules.check_identity`.
+    Raises NotFound; Conflict for changed ids; those of `step` and of `rules.check_identity`.
     """
     old = read(write.connection, tenant_id.lower(), client_id.lower())
     if old is None:

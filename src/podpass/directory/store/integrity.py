@@ -17,7 +17,7 @@ from podpass.directory.model import Identity, IdentityKind, Vault
 def validate_stored_identity(identity: Identity) -> None:
     """Reject a stored identity that neither a seed nor an API can have written; name the corrupt row.
 
-    Errors:  CorruptRowError.
+    Raises CorruptRowError.
     """
     for credential in identity.credentials:
         with _reporting_row("federated_credentials", f"{identity.client_id}/{credential.name}"):
@@ -32,10 +32,7 @@ def validate_stored_identity(identity: Identity) -> None:
 
 
 def validate_stored_vault(vault: Vault) -> None:
-    """Reject a stored vault that neither a seed nor an API can have written.
-
-    Errors:  CorruptRowError.
-    """
+    """Reject a stored vault that neither a seed nor an API can have written. Raises CorruptRowError."""
     with _reporting_row("vaults", vault.name):
         naming.raise_fault(naming.vault_name_fault(vault.name))
         _check_name(vault.name, vault.resource_id)

@@ -30,8 +30,8 @@ _LINKER = "Microsoft.ServiceLinker/linkers"
 class LinkerChange:
     """A connection, and the objects that are stored with it; an absent one is not needed.
 
-    Shapes:  `cluster` is the cluster with its switches; `policy` is the access policy for the vault with the
-             name `vault`.
+    `cluster` is the cluster with its switches; `policy` is the access policy for the vault with the name
+    `vault`.
     """
 
     linker: Linker
@@ -57,7 +57,7 @@ class Linkers:
     async def apply(self, change: LinkerChange) -> WriteResult:
         """Store a connection and everything that it grants, in one transaction.
 
-        Errors:  those of `Identities.put_credential`, `Vaults.change` and `Clusters.put`.
+        Raises those of `Identities.put_credential`, `Vaults.change` and `Clusters.put`.
         """
         return await self._session.write(lambda write: _apply(write, change))
 

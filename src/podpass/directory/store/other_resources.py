@@ -57,7 +57,7 @@ class OtherResources:
     async def put(self, resource: OtherResource) -> WriteResult:
         """Create or replace a resource; its resource group must exist.
 
-        Errors:  InvalidValue; GroupNotFound; Conflict for another location.
+        Raises InvalidValue; GroupNotFound; Conflict for another location.
         """
         naming.raise_fault(naming.tags_fault(resource.tags))
         return await self._session.write(lambda write: put_in(write, resource))

@@ -33,8 +33,8 @@ class PermissionGrants:
     ) -> frozenset[str]:
         """Return the permissions that a client may use for a user of a tenant.
 
-        Shapes:  client and resource are object ids. Consents for all users of another tenant do not count.
-        Errors:  CorruptRowError.
+        Client and resource are object ids. Consents for all users of another tenant do not count. Raises
+        CorruptRowError.
         """
         key = (tenant_id, client_id, resource_id, user_id)
         return await self._granted.get(key, lambda: self._load(*key)) or frozenset()
@@ -52,17 +52,14 @@ class PermissionGrants:
         return frozenset(name for one in found for name in one.scope.split())
 
     async def get(self, grant_id: str) -> PermissionGrant | None:
-        """Find a grant by id.
-
-        Errors:  CorruptRowError.
-        """
+        """Find a grant by id. Raises CorruptRowError."""
         query = select(permission_grants).where(_columns.id == grant_id)
         return await self._session.read(lambda connection: _first(connection, query))
 
     async def create(self, grant: PermissionGrant) -> PermissionGrant:
         """Store a new grant.
 
-        Errors:  InvalidValue; Conflict if client, resource and user have a grant already.
+        Raises InvalidValue; Conflict if client, resource and user have a grant already.
         """
         _check(grant)
 
@@ -78,7 +75,7 @@ class PermissionGrants:
     async def add(self, grants: Iterable[PermissionGrant]) -> None:
         """Add permissions to the grants of client, resource and user, in one transaction.
 
-        Errors:  InvalidValue.
+        Raises InvalidValue.
         """
         given = list(grants)
         for grant in given:

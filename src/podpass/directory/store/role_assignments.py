@@ -34,10 +34,7 @@ class RoleAssignments:
         return await self._by_principal.get(principal_id, lambda: self._load(principal_id)) or ()
 
     async def get(self, name: str, scope: str | None = None) -> RoleAssignment | None:
-        """Return an assignment by name, and by scope if one is given.
-
-        Errors:  CorruptRowError.
-        """
+        """Return an assignment by name, and by scope if one is given. Raises CorruptRowError."""
         query = select(role_assignments).filter_by(name=name.lower())
         if scope is not None:
             query = query.filter_by(scope=_scope(scope))
@@ -46,16 +43,13 @@ class RoleAssignments:
     async def put(self, assignment: RoleAssignment) -> WriteResult:
         """Assign a role, by id, to a principal at a scope. After that, only the description can change.
 
-        Errors:  InvalidValue; AssignmentExists, if it exists with another name; Conflict, if another
-                 assignment has its name; CorruptRowError.
+        Raises InvalidValue; AssignmentExists, if it exists with another name; Conflict, if another assignment
+        has its name; CorruptRowError.
         """
         return await self._session.write(lambda write: put_in(write, assignment))
 
     async def delete(self, name: str, scope: str | None = None) -> RoleAssignment | None:
-        """Delete an assignment and return it; None if it does not exist.
-
-        Errors:  CorruptRowError.
-        """
+        """Delete an assignment and return it; None if it does not exist. Raises CorruptRowError."""
         query = select(role_assignments).filter_by(name=name.lower())
         if scope is not None:
             query = query.filter_by(scope=_scope(scope))
@@ -79,9 +73,9 @@ class RoleAssignments:
     ) -> list[RoleAssignment]:
         """List assignments by scope and name.
 
-        Shapes:  `at` selects those at one scope, `under` those at a scope and below, `above` those at a scope
-                 and above; together they select the union. `after` is scope and name of the last
-                 assignment of the previous page.
+        `at` selects those at one scope, `under` those at a scope and below, `above` those at a scope and
+        above; together they select the union. `after` is scope and name of the last assignment of the
+        previous page.
         """
         query = select(role_assignments).order_by(_SCOPE, _NAME)
         if principal is not None:

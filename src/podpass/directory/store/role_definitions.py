@@ -34,8 +34,8 @@ class RoleDefinitions:
     async def put(self, definition: RoleDefinition) -> WriteResult:
         """Create or change a custom role.
 
-        Errors:  InvalidValue; Conflict for a name or id of another role; InUse if it is assigned at a scope
-                 that the change removes; CorruptRowError.
+        Raises InvalidValue; Conflict for a name or id of another role; InUse if it is assigned at a scope
+        that the change removes; CorruptRowError.
         """
         _check(definition)
         return await self._session.write(lambda write: _put(write, definition))
@@ -43,7 +43,7 @@ class RoleDefinitions:
     async def delete(self, role_id: str) -> RoleDefinition | None:
         """Delete a custom role and return it; None if it does not exist.
 
-        Errors:  InUse while it is assigned.
+        Raises InUse while it is assigned.
         """
         return await self._session.write(lambda write: _delete(write, role_id.lower()))
 

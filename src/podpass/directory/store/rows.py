@@ -61,10 +61,7 @@ def _to_builtin(value: object) -> object:
 
 
 def from_json(text: str, kind: type = dict) -> Any:
-    """Parse what `to_json` wrote.
-
-    Errors:  ValueError.
-    """
+    """Parse what `to_json` wrote. Raises ValueError."""
     value = orjson.loads(text)
     if not isinstance(value, kind):
         raise ValueError(f"want {kind.__name__}, found {type(value).__name__}")  # noqa: TRY004
@@ -76,9 +73,9 @@ def to_identities(
 ) -> list[Identity]:
     """Read identities with their credentials, in the order of a query on `identities`.
 
-    Shapes:  `matches` selects rows of the query; without it all are read.
+    `matches` selects rows of the query; without it all are read.
 
-    Errors:  CorruptRowError.
+    Raises CorruptRowError.
     """
     return [decode() for decode in _build_decoders(connection, query, matches)]
 
@@ -331,10 +328,7 @@ def _write_owned(
 
 
 def check_group_exists(connection: Connection, resource_id: str | None) -> None:
-    """Reject a resource id whose resource group does not exist.
-
-    Errors:  GroupNotFound.
-    """
+    """Reject a resource id whose resource group does not exist. Raises GroupNotFound."""
     group = resource_ids.group_of(resource_id or "")
     if group is None:
         return
@@ -368,10 +362,7 @@ def find_tenant(connection: Connection, name: str) -> Tenant | None:
 
 
 def read_tenants(connection: Connection, tenant_id: str | None = None) -> list[Tenant]:
-    """Read all tenants, or one.
-
-    Errors:  CorruptRowError.
-    """
+    """Read all tenants, or one. Raises CorruptRowError."""
     query = select(tenants).order_by(tenants.c.id)
     if tenant_id is not None:
         query = query.where(tenants.c.id == tenant_id)

@@ -45,10 +45,7 @@ class Session:
         database.subscribe(TOPIC, self.clear_caches)
 
     async def open(self) -> None:
-        """Create or upgrade the tables.
-
-        Errors:  DatabaseUnusable.
-        """
+        """Create or upgrade the tables. Raises DatabaseUnusable."""
         if not self.database.is_open:
             await self.database.open()
             self._opened = True
@@ -79,7 +76,7 @@ class Session:
     async def read(self, step: Callable[[Connection], Result]) -> Result:
         """Run a step that sees one state of the directory.
 
-        Errors:  InvalidValue for a value that a database cannot compare; DatabaseFailed; those of the step.
+        Raises InvalidValue for a value that a database cannot compare; DatabaseFailed; those of the step.
         """
         try:
             return await self.database.read(step)
@@ -89,7 +86,7 @@ class Session:
     async def fetch(self, statement: PreparedStatement, **values: object) -> list[Any]:
         """Return the rows of one prepared statement, for queries of every token request.
 
-        Errors:  DatabaseFailed.
+        Raises DatabaseFailed.
         """
         return await self.database.fetch(statement, values)
 
@@ -102,10 +99,9 @@ class Session:
     ) -> Result:
         """Run a step in one transaction, which is on the disk when this method returns.
 
-        Shapes:  `clears_caches` is false for a write of data that no cache holds; `seconds` is for a step
-                 that may take longer than a request can wait.
-        Errors:  Conflict for a duplicate; InvalidValue for a value that the database cannot store;
-                 DatabaseFailed; those of the step.
+        `clears_caches` is false for a write of data that no cache holds; `seconds` is for a step that may
+        take longer than a request can wait. Raises Conflict for a duplicate; InvalidValue for a value that
+        the database cannot store; DatabaseFailed; those of the step.
         """
 
         def run(connection: Connection) -> Result:

@@ -65,10 +65,7 @@ class _Part:
     name_index: int
 
     def check(self, client_id: str, row: Sequence[Any]) -> None:
-        """Check one row.
-
-        Errors:  CorruptRowError.
-        """
+        """Check one row. Raises CorruptRowError."""
         key = client_id if self.table is identities else f"{client_id}/{row[self.name_index]}"
         with database.decoding_row(self.table.name, key):
             self.values.check(row)
@@ -201,7 +198,7 @@ _IDENTITY_CHECK, _CREDENTIAL_CHECK = _row_check(_TRUSTED), _row_check(_TRUST)
 def to_trusting(tenant_id: str, client_id: str, found: Sequence[Sequence[Any]]) -> Identity | None:
     """Build an identity from the row of `TRUSTING`. Return None without a row or a credential in it.
 
-    Errors:  CorruptRowError.
+    Raises CorruptRowError.
     """
     if not found or found[0][_CREDENTIAL_NAME] is None:
         return None
@@ -230,7 +227,7 @@ def to_trusting(tenant_id: str, client_id: str, found: Sequence[Sequence[Any]]) 
 def to_identity(tenant_id: str, client_id: str, parts: Sequence[Sequence[Any]]) -> Identity | None:
     """Build an identity from the rows of `IDENTITY`. Return None if it does not exist.
 
-    Errors:  CorruptRowError.
+    Raises CorruptRowError.
     """
     by_table: list[list[Sequence[Any]]] = [[] for _ in _PARTS]
     for part in parts:

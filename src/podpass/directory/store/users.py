@@ -21,18 +21,12 @@ class Users:
         self._session = session
 
     async def get(self, user_id: str) -> User | None:
-        """Return a user by id, or None.
-
-        Errors:  CorruptRowError.
-        """
+        """Return a user by id, or None. Raises CorruptRowError."""
         query = select(users).where(users.c.id == user_id.lower())
         return await self._session.read(lambda connection: _fetch_first(connection, query))
 
     async def find(self, tenant_id: str, name: str) -> User | None:
-        """Return a user by user principal name, or None.
-
-        Errors:  CorruptRowError.
-        """
+        """Return a user by user principal name, or None. Raises CorruptRowError."""
         if not name.isascii() or not name.isprintable():
             return None
         query = select(users).where(
@@ -43,7 +37,7 @@ class Users:
     async def put(self, user: User) -> WriteResult:
         """Create a user, or change its names and password.
 
-        Errors:  InvalidValue; NotFound for the tenant; Conflict for the name of another user.
+        Raises InvalidValue; NotFound for the tenant; Conflict for the name of another user.
         """
         naming.check_guid("id", user.id)
         naming.raise_fault(naming.user_name_fault(user.name))

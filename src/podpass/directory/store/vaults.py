@@ -40,10 +40,7 @@ class Vaults:
         return await self._by_name.get(name.lower(), lambda: self._load(name.lower()))
 
     async def find_by_resource_id(self, resource_id: str) -> Vault | None:
-        """Return a vault by its resource id, deleted or not.
-
-        Errors:  CorruptRowError.
-        """
+        """Return a vault by its resource id, deleted or not. Raises CorruptRowError."""
         query = select(vaults).where(vaults.c.resource_key == resource_id.lower())
 
         def step(connection: Connection) -> Vault | None:
@@ -72,9 +69,9 @@ class Vaults:
     async def put(self, vault: Vault, *, grouped: bool = False) -> WriteResult:
         """Create or change a vault.
 
-        Shapes:  with `grouped` its resource group must exist.
-        Errors:  InvalidValue; GroupNotFound; NameHeld by a deleted vault; Conflict for a change of the tenant
-                 or the resource id, or if purge protection would be disabled.
+        With `grouped` its resource group must exist. Raises InvalidValue; GroupNotFound; NameHeld by a
+        deleted vault; Conflict for a change of the tenant or the resource id, or if purge protection would be
+        disabled.
         """
         _check(vault)
 
@@ -86,10 +83,7 @@ class Vaults:
         return await self._session.write(step)
 
     async def change(self, name: str, step: Callable[[Vault], Vault]) -> Vault:
-        """Change a vault by `step`, in one transaction.
-
-        Errors:  NotFound; those of `step` and of `put`.
-        """
+        """Change a vault by `step`, in one transaction. Raises NotFound; those of `step` and of `put`."""
 
         return await self._session.write(lambda write: change_in(write, name, step))
 
@@ -126,14 +120,14 @@ class Vaults:
     async def recover(self, name: str) -> Vault:
         """Recover a soft-deleted vault. Its role assignments are not recovered.
 
-        Errors:  NotFound for the deleted vault or its resource group.
+        Raises NotFound for the deleted vault or its resource group.
         """
         return await self._session.write(lambda write: _recover(write, name.lower()))
 
     async def purge(self, name: str) -> DeletedVault:
         """Purge a soft-deleted vault. The caller deletes the secrets of the returned vault's `uid`.
 
-        Errors:  NotFound; PurgeProtected during the retention time.
+        Raises NotFound; PurgeProtected during the retention time.
         """
 
         def step(write: Write) -> DeletedVault:
@@ -175,7 +169,7 @@ class Vaults:
 def change_in(write: Write, name: str, step: Callable[[Vault], Vault]) -> Vault:
     """Change a vault by `step` as part of a larger transaction.
 
-    Errors:  NotFound; those of `step` and of `put`.
+    Raises NotFound; those of `step` and of `put`.
     """
     old = _read(write.connection, name.lower())
     if old is None:

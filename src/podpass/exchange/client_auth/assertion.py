@@ -19,7 +19,7 @@ _TYPES = ("JWT", "HTTP://OPENID.NET/SPECS/JWT/1.0")
 class UnverifiedAssertion:
     """The claims of an assertion, which are not verified yet.
 
-    Units:   seconds since the epoch; a missing `iat` is 0, a missing `nbf` is None.
+    Units: seconds since the epoch; a missing `iat` is 0, a missing `nbf` is None.
     """
 
     issuer: str
@@ -52,10 +52,7 @@ def peek_claim(token: UnverifiedToken) -> UnverifiedClaim | None:
 
 
 def parse_assertion(request: TokenRequest) -> UnverifiedToken:
-    """Parse the client assertion of a request.
-
-    Errors:  AadstsError 50027.
-    """
+    """Parse the client assertion of a request. Raises AadstsError 50027."""
     try:
         return request.assertion
     except MalformedToken as exc:
@@ -65,7 +62,7 @@ def parse_assertion(request: TokenRequest) -> UnverifiedToken:
 def read_claims(token: UnverifiedToken, algorithms: Sequence[str]) -> UnverifiedAssertion:
     """Check the header of a parsed assertion, and read its claims.
 
-    Errors:  AadstsError 5002727, 5002738, 5002723, 90014, in this order.
+    Raises AadstsError 5002727, 5002738, 5002723, 90014, in this order.
     """
     typ = token.header.get("typ", "JWT")
     if not isinstance(typ, str) or typ.upper() not in _TYPES:

@@ -60,7 +60,7 @@ class Acr(StrEnum):
 class ClientAuthentication:
     """The method that authenticated a client, and the name of the credential.
 
-    Shapes:  `is_federated` is whether the credential is a stored federated credential.
+    `is_federated` is whether the credential is a stored federated credential.
     """
 
     acr: Acr
@@ -99,7 +99,7 @@ class ClientAuthenticator:
     ) -> ClientAuthentication:
         """Check the credential in a request; the issuer of an assertion selects the checks.
 
-        Errors:  AadstsError of the first check that fails.
+        Raises AadstsError of the first check that fails.
         """
         check_credential_parameters(request)
         if secret := request.get("client_secret"):
@@ -118,8 +118,8 @@ class ClientAuthenticator:
     def peek_claim(self, request: TokenRequest) -> UnverifiedClaim | None:
         """Return the issuer, subject and audiences of a federated assertion, without any check.
 
-        Shapes:  None if `match.match` alone does not decide: for tokens of this service, for assertions that
-                 an application signed itself, and with `propagation_seconds`.
+        None if `match.match` alone does not decide: for tokens of this service, for assertions that an
+        application signed itself, and with `propagation_seconds`.
         """
         if self._settings.propagation_seconds:
             return None
@@ -248,7 +248,7 @@ def _record_claims(assertion: UnverifiedAssertion, facts: Facts) -> None:
 def check_credential_parameters(request: TokenRequest) -> None:
     """Check that a request has exactly one credential, of a supported type.
 
-    Errors:  AadstsError 9002313, 7000216, 900144.
+    Raises AadstsError 9002313, 7000216, 900144.
     """
     assertion = request.get("client_assertion").strip()
     if assertion and request.get("client_secret"):
@@ -275,7 +275,7 @@ def check_credential_parameters(request: TokenRequest) -> None:
 def check_lifetime(assertion: UnverifiedAssertion, longest: int) -> None:
     """Check that the lifetime of an assertion (exp - iat) is not longer than allowed.
 
-    Errors:  AadstsError 70023.
+    Raises AadstsError 70023.
     """
     if assertion.expires - assertion.issued > longest:
         issued, expires = format_time(assertion.issued), format_time(assertion.expires)
@@ -287,7 +287,7 @@ def check_lifetime(assertion: UnverifiedAssertion, longest: int) -> None:
 def check_time(assertion: UnverifiedAssertion, now: float, early: int) -> None:
     """Check that the time is from `nbf` to before `exp` (RFC 7519 section 4.1.4).
 
-    Errors:  AadstsError 700024.
+    Raises AadstsError 700024.
     """
     begins = max(assertion.issued, assertion.not_before or 0)
     if now < assertion.expires and begins <= now + early:

@@ -34,7 +34,7 @@ def is_self_issued(token: jose.UnverifiedToken) -> bool:
 def check_claims(assertion: UnverifiedAssertion, client_id: str, audiences: Iterable[str]) -> None:
     """Check that issuer and subject are the client, and that the audience is this tenant.
 
-    Errors:  AadstsError 700021, 700023.
+    Raises AadstsError 700021, 700023.
     """
     client = client_id.lower()
     if assertion.issuer.lower() != client or assertion.subject.lower() != client:
@@ -59,10 +59,7 @@ def allowed_audiences(
 
 
 def find_key(assertion: UnverifiedAssertion, identity: Identity, now: float) -> KeyCredential:
-    """Find the registered certificate that the header names.
-
-    Errors:  AadstsError 700027, 1000502.
-    """
+    """Find the registered certificate that the header names. Raises AadstsError 700027, 1000502."""
     for key in identity.keys:
         if _is_named_in(assertion.token.header, key):
             if not key.begins <= now < key.expires:
@@ -96,7 +93,7 @@ def _parse_thumbprint(text: object) -> bytes | None:
 def check_signature(assertion: UnverifiedAssertion, key: KeyCredential) -> None:
     """Verify the signature with a registered certificate; certificates inside the token are ignored.
 
-    Errors:  AadstsError 700027.
+    Raises AadstsError 700027.
     """
     try:
         public = x509.load_der_x509_certificate(key.certificate).public_key()

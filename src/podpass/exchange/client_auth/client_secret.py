@@ -15,7 +15,7 @@ from podpass.exchange.errors.catalogue import AadstsError
 def check_secret(secret: str, identity: Identity, now: float) -> str:
     """Return the key ID of the application's secret that equals this text.
 
-    Errors:  AadstsError 7000215, 7000222.
+    Raises AadstsError 7000215, 7000222.
     """
     digest = hashlib.sha256(secret.encode()).digest()
     found = None

@@ -68,10 +68,7 @@ class DirectoryReader(Protocol):
 
 
 async def find_tenant(directory: DirectoryReader, name: str, *, grant: str) -> Tenant:
-    """Find a tenant by ID or domain.
-
-    Errors:  AadstsError 9001023, 900023, 90002.
-    """
+    """Find a tenant by ID or domain. Raises AadstsError 9001023, 900023, 90002."""
     if name.lower() in SHARED_TENANTS:
         raise AadstsError(numbers.TENANT_NOT_SPECIFIC, tenant=name, grant=grant)
     if not is_guid(name) and _DOMAIN.fullmatch(name) is None:
@@ -87,11 +84,10 @@ async def find_client(
 ) -> Identity:
     """Find an application or managed identity that can act in a tenant.
 
-    Shapes:  with a claim that one credential of the identity matches, the result may have only this
-             credential: two credentials of an identity cannot have the same issuer and subject, so no other
-             credential can match. If none matches, the result has all credentials, because they determine the
-             error.
-    Errors:  AadstsError 700016, 7000112, 7000229.
+    With a claim that one credential of the identity matches, the result may have only this credential: two
+    credentials of an identity cannot have the same issuer and subject, so no other credential can match. If
+    none matches, the result has all credentials, because they determine the error. Raises AadstsError 700016,
+    7000112, 7000229.
     """
     identity = None
     if is_guid(client):
@@ -123,10 +119,7 @@ async def _find(
 
 
 async def find_resource(directory: DirectoryReader, tenant: Tenant, name: str) -> ResourcePrincipal:
-    """Find the resource that a token is requested for.
-
-    Errors:  AadstsError 500011.
-    """
+    """Find the resource that a token is requested for. Raises AadstsError 500011."""
     resource = await directory.find_resource(tenant.id, name)
     if resource is None:
         raise AadstsError(

@@ -28,7 +28,7 @@ class JsonFetcher(Protocol):
 class ClusterIssuer:
     """The issuer of a cluster whose API server serves both documents, at fixed paths.
 
-    Shapes:  `server` is the origin of the API server, or empty if it is the issuer's own origin.
+    `server` is the origin of the API server, or empty if it is the issuer's own origin.
     """
 
     issuer: str
@@ -65,7 +65,7 @@ async def fetch_keys(
     By default an API server names its own node's address in `jwks_uri`, whatever the issuer is. The keys of
     `cluster` therefore come from the fixed path, and its `jwks_uri` is not used.
 
-    Errors:  IssuerUnavailable for documents that are not valid; the errors of the fetcher.
+    Raises IssuerUnavailable for documents that are not valid; the errors of the fetcher.
     """
     if cluster is not None and issuer == cluster.issuer:
         check_issuer(await fetcher.get_json(cluster.document_url), issuer)
@@ -86,10 +86,7 @@ async def fetch_keys(
 
 
 def check_issuer(document: Mapping[str, Any], issuer: str) -> None:
-    """Check that a discovery document names this issuer.
-
-    Errors:  IssuerUnavailable.
-    """
+    """Check that a discovery document names this issuer. Raises IssuerUnavailable."""
     if document.get("issuer") != issuer:
         raise IssuerUnavailable("the document names another issuer", reason="issuer_mismatch")
 
@@ -100,7 +97,7 @@ def check_document(document: Mapping[str, Any], issuer: str, jwks_origins: Seque
     Entra rejects a document with an empty authorization_endpoint or an empty list of subject types, so this
     service rejects it too: an issuer that works here works with Entra.
 
-    Errors:  IssuerUnavailable.
+    Raises IssuerUnavailable.
     """
     check_issuer(document, issuer)
     jwks_uri = document.get("jwks_uri")

@@ -82,7 +82,7 @@ class IssuerKeyCache:
     async def find_keys(self, issuer: str, key_id: str) -> Sequence[jose.PublicKey]:
         """Return the keys that an issuer publishes under a key ID; empty if there is none.
 
-        Errors:  IssuerUnavailable.
+        Raises IssuerUnavailable.
         """
         try:
             return await self._entry(issuer).keys.find(key_id)
@@ -126,10 +126,7 @@ class IssuerKeyCache:
             self._key_count -= evicted.keys.size
 
     async def _fetch(self, issuer: str, entry: _IssuerEntry) -> KeysById:
-        """Fetch an issuer's keys.
-
-        Errors:  IssuerUnavailable.
-        """
+        """Fetch an issuer's keys. Raises IssuerUnavailable."""
         is_fast = entry.keys.is_healthy and entry.fetch_seconds < FAST_SECONDS
         slots = self._fast_issuers if is_fast else self._slow_issuers
         time = asyncio.get_running_loop().time

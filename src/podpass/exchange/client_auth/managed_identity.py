@@ -41,8 +41,8 @@ def match_credential(
 ) -> FederatedCredential:
     """Find the credential that matches a token of this service, and check that the token may be used here.
 
-    Shapes:  all `origins` name the same issuer, so the credential may use another origin than the token.
-    Errors:  AadstsError 700222; the errors of `match`, with 7002121 for the audience; 700236, 700227, 700229.
+    All `origins` name the same issuer, so the credential may use another origin than the token. Raises
+    AadstsError 700222; the errors of `match`, with 7002121 for the audience; 700236, 700227, 700229.
     """
     issuers = {f"{origin}/{tenant.id}/v2.0" for origin in origins}
     if assertion.issuer not in issuers and not _is_v2(assertion.issuer, origins):
@@ -89,7 +89,7 @@ def issuing_client_id(assertion: UnverifiedAssertion) -> str:
 def check_issuing_identity(assertion: UnverifiedAssertion, issuing: Identity | None) -> None:
     """Check that an enabled managed identity is the token's client and subject, and used no federation.
 
-    Errors:  AadstsError 700226, 700231.
+    Raises AadstsError 700226, 700231.
     """
     if issuing is None or not issuing.enabled or issuing.kind is not IdentityKind.MANAGED_IDENTITY:
         raise AadstsError(numbers.NOT_A_MANAGED_IDENTITY)
@@ -104,7 +104,7 @@ def check_signature(
 ) -> None:
     """Verify the signature with the published keys of this service; nothing is fetched.
 
-    Errors:  AadstsError 7000272, 7000274.
+    Raises AadstsError 7000272, 7000274.
     """
     named = [each for each in keys if each.kid == assertion.key_id]
     if not named:

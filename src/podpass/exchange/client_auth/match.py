@@ -19,8 +19,8 @@ def match(
 
     Values are compared exactly, without normalization or wildcards.
 
-    Shapes:  `other_audience` is the error for an audience that no credential of the issuer has.
-    Errors:  AadstsError 70025, 700211, 700212, 7002138, 700213.
+    `other_audience` is the error for an audience that no credential of the issuer has. Raises AadstsError
+    70025, 700211, 700212, 7002138, 700213.
     """
     if not identity.credentials:
         raise AadstsError(numbers.NO_CREDENTIALS, client=identity.client_id, name=identity.name)

@@ -45,7 +45,7 @@ class AadstsError(Error):
     ) -> Self:
         """Change the response of this error, for a case in which Entra's response differs from the catalogue.
 
-        Units:   `retry_seconds` until the same request may succeed, if waiting helps.
+        Units: `retry_seconds` until the same request may succeed, if waiting helps.
         """
         self.error = error or self.error
         self.step = step or self.step

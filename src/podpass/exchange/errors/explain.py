@@ -39,8 +39,8 @@ _FACTS = {
 class Explanation:
     """The explanation of one number.
 
-    Shapes:  `says` is the message, with the names of its values in braces; `step` is the check that fails;
-             both are empty for a number that only Entra returns.
+    `says` is the message, with the names of its values in braces; `step` is the check that fails; both are
+    empty for a number that only Entra returns.
     """
 
     number: int
@@ -60,7 +60,7 @@ class Explanation:
 class ParsedError:
     """The numbers in the text of an error, in their order, and its correlation ID, trace ID and timestamp.
 
-    Shapes:  `messages` has the message that follows a number in the text, without these IDs.
+    `messages` has the message that follows a number in the text, without these IDs.
     """
 
     numbers: tuple[int, ...]
@@ -71,7 +71,7 @@ class ParsedError:
 def find_explanation(number: int, message: str = "") -> Explanation | None:
     """Return the explanation of a number; None if it is unknown.
 
-    Shapes:  with the message of an issuer's failure (501661), its resolution is that of the reason in it.
+    With the message of an issuer's failure (501661), its resolution is that of the reason in it.
     """
     found = _KNOWN.get(number)
     reason = _REASON.search(message) if number == ISSUER_FAILED else None

@@ -62,7 +62,7 @@ class SignInApp:
     def find_handler(self, tenant: str, rest: str) -> Handler | None:
         """Return the handler of a path below a tenant; None if it does not belong to the sign-in.
 
-        Errors:  a handler for programs raises AadstsError; a handler for browsers returns an error page.
+        A handler for programs raises AadstsError; a handler for browsers returns an error page.
         """
         path = rest.lower()
         if version := _DEVICE_CODE.get(path):

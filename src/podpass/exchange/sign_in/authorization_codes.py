@@ -31,10 +31,7 @@ class AuthorizationCodes:
         self._clock = clock
 
     async def issue(self, code: AuthorizationCode) -> str:
-        """Issue a code; the oldest are deleted if there are too many.
-
-        Errors:  DatabaseFailed.
-        """
+        """Issue a code; the oldest are deleted if there are too many. Raises DatabaseFailed."""
         text = secrets.token_urlsafe(32)
         digest = self._seal.digest(_CODE, text)
         sealed = self._seal.seal(
@@ -57,7 +54,7 @@ class AuthorizationCodes:
     async def redeem(self, text: str) -> AuthorizationCode:
         """Redeem a code; it is used up, even if the client is the wrong one.
 
-        Errors:  AadstsError 54005, 70000, 70008; DatabaseFailed.
+        Raises AadstsError 54005, 70000, 70008; DatabaseFailed.
         """
         digest = self._seal.digest(_CODE, text)
         found = _STORED.where(codes.c.digest == digest)

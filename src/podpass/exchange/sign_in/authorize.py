@@ -24,8 +24,8 @@ _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 class AuthorizeRequest:
     """An authorization request.
 
-    Shapes:  `scope` is a resource at the v1.0 endpoint, where `version` is 1; `challenge` is an S256 code
-             challenge, or empty.
+    `scope` is a resource at the v1.0 endpoint, where `version` is 1; `challenge` is an S256 code challenge,
+    or empty.
     """
 
     client_id: str
@@ -43,7 +43,7 @@ class AuthorizeRequest:
 def parse_request(query: Mapping[str, str], *, version: int) -> AuthorizeRequest:
     """Parse the parameters of a request; check only those that are required to return an error to the client.
 
-    Errors:  AadstsError 900144, 9002313.
+    Raises AadstsError 900144, 9002313.
     """
     for name in ("client_id", "redirect_uri"):
         if not query.get(name, "").strip():
@@ -71,7 +71,7 @@ def check_request(
 ) -> None:
     """Check the other parameters, after client and redirect URI are verified.
 
-    Errors:  AadstsError 70005, 70007, 900144, 70011, 700022, 501491, 9002325, 50058.
+    Raises AadstsError 70005, 70007, 900144, 70011, 700022, 501491, 9002325, 50058.
     """
     if (response_type := query.get("response_type", "")) != "code":
         raise AadstsError(numbers.UNSUPPORTED_RESPONSE_TYPE, value=response_type)

@@ -64,10 +64,7 @@ class Client:
         return self.identity.document.get("signInAudience") in _MULTI_TENANT
 
     def find_platform(self, redirect: str) -> Platform:
-        """Return the platform for which a redirect URI is registered.
-
-        Errors:  AadstsError 50011, 900971.
-        """
+        """Return the platform for which a redirect URI is registered. Raises AadstsError 50011, 900971."""
         registered = list(self._registered())
         if not registered:
             raise AadstsError(numbers.NO_REDIRECT_URI)

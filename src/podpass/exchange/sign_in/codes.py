@@ -22,7 +22,7 @@ SKEW_SECONDS = 60
 class Approval:
     """The approval of a user who entered the correct password.
 
-    Shapes:  `password` is the fingerprint of the stored password at that time.
+    `password` is the fingerprint of the stored password at that time.
     """
 
     tenant_id: str
@@ -35,7 +35,7 @@ class Approval:
 class AuthorizationCode:
     """The data of an authorization code.
 
-    Shapes:  `challenge` is an S256 code challenge, or empty.
+    `challenge` is an S256 code challenge, or empty.
     """
 
     approval: Approval
@@ -52,7 +52,7 @@ class AuthorizationCode:
 class DeviceCode:
     """The data of a device code.
 
-    Shapes:  `segment` is the tenant in the path of the request, `version` that of the endpoint.
+    `segment` is the tenant in the path of the request, `version` that of the endpoint.
     """
 
     client_id: str
@@ -66,19 +66,13 @@ class DeviceCode:
 
 
 def check_code(code: AuthorizationCode, now: float) -> None:
-    """Check that an authorization code has not expired.
-
-    Errors:  AadstsError 70008.
-    """
+    """Check that an authorization code has not expired. Raises AadstsError 70008."""
     if not _is_within(code.issued, now, CODE_SECONDS):
         raise AadstsError(numbers.CODE_EXPIRED)
 
 
 def check_device_code(device: DeviceCode, now: float) -> None:
-    """Check that a device code has not expired.
-
-    Errors:  AadstsError 70020.
-    """
+    """Check that a device code has not expired. Raises AadstsError 70020."""
     if not _is_within(device.begun, now, DEVICE_SECONDS):
         raise AadstsError(numbers.DEVICE_CODE_EXPIRED)
 

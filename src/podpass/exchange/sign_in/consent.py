@@ -20,9 +20,8 @@ _BASIC = (*OIDC_SCOPES, SIGN_IN)
 class ResourcePermissions:
     """The permissions of one resource for one client and user.
 
-    Shapes:  `id` is the object ID of the resource's service principal; `published` are its enabled
-             permissions; `registered` are the names that the client's registration lists, `granted` those
-             that the client holds.
+    `id` is the object ID of the resource's service principal; `published` are its enabled permissions;
+    `registered` are the names that the client's registration lists, `granted` those that the client holds.
     """
 
     id: str
@@ -58,10 +57,7 @@ def deserialize(values: Sequence[Mapping[str, Any]]) -> tuple[RequestedPermissio
 def check_known(
     requested: RequestedScope, published: Sequence[DelegatedPermission], *, client: str, name: str
 ) -> None:
-    """Check that the resource publishes each permission that a scope names.
-
-    Errors:  AadstsError 650053.
-    """
+    """Check that the resource publishes each permission that a scope names. Raises AadstsError 650053."""
     known = {one.value for one in published}
     for each in requested.permissions:
         if each not in known:
@@ -94,9 +90,9 @@ def needed_permissions(
 ) -> tuple[RequestedPermission, ...]:
     """Return the permissions that a user must consent to; none if the client holds what it requests.
 
-    Shapes:  `resources`: the requested one first, then those of the client's registration, Microsoft Graph
-             among them. `prompt` requests consent again.
-    Errors:  AadstsError 650057 for `.default` of a resource that the registration does not list.
+    `resources`: the requested one first, then those of the client's registration, Microsoft Graph among them.
+    `prompt` requests consent again. Raises AadstsError 650057 for `.default` of a resource that the
+    registration does not list.
     """
     target = resources[0]
     if not prompt and held_permissions(requested, target) is not None:
@@ -117,10 +113,7 @@ def needed_permissions(
 
 
 def check_consent(permissions: Collection[RequestedPermission], *, administers: bool) -> None:
-    """Check that a user may consent to permissions.
-
-    Errors:  AadstsError 90094.
-    """
+    """Check that a user may consent to permissions. Raises AadstsError 90094."""
     if administers:
         return
     for each in permissions:

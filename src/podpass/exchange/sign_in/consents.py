@@ -50,10 +50,7 @@ class Consents:
     async def permissions(
         self, parties: ConsentScope, resource: ResourcePrincipal, requested: RequestedScope
     ) -> tuple[str, ...]:
-        """Return the permissions of a token (`scp`).
-
-        Errors:  AadstsError 650053, 65001.
-        """
+        """Return the permissions of a token (`scp`). Raises AadstsError 650053, 65001."""
         client, is_graph = parties.client, resource.app_id == GRAPH_APP_ID
         found = await self._find_permissions(parties, resource)
         if client.identity is None:
@@ -73,8 +70,7 @@ class Consents:
     ) -> tuple[RequestedPermission, ...]:
         """Return the permissions that the user must consent to on the page.
 
-        Shapes:  `prompt` requests consent again.
-        Errors:  AadstsError 500011, 650053, 650057, 90094.
+        `prompt` requests consent again. Raises AadstsError 500011, 650053, 650057, 90094.
         """
         identity = parties.client.identity
         if identity is None:
@@ -98,7 +94,7 @@ class Consents:
     ) -> None:
         """Store the consent of a user; an administrator can consent for all users of the tenant.
 
-        Errors:  AadstsError 90094; DatabaseFailed.
+        Raises AadstsError 90094; DatabaseFailed.
         """
         administers = self.administers(parties.user)
         consent.check_consent(permissions, administers=administers)

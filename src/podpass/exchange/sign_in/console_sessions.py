@@ -21,7 +21,7 @@ _PURPOSE = "console-session"
 class ConsoleSessions:
     """Opens, checks and ends the sessions of administrators.
 
-    Shapes:  `administrators` are the object IDs of users.
+    `administrators` are the object IDs of users.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class ConsoleSessions:
     async def open(self, tenant: Tenant, name: str, password: str) -> str | None:
         """Check the password of an administrator; return a session, or None for another user.
 
-        Errors:  AadstsError 50034, 50053, 50126; DatabaseFailed.
+        Raises AadstsError 50034, 50053, 50126; DatabaseFailed.
         """
         approval = await self._users.authenticate(tenant, name, password)
         if approval.user_id not in self._administrators:
@@ -58,7 +58,7 @@ class ConsoleSessions:
     async def is_valid(self, session: str) -> bool:
         """Return whether a session is open, and its user still an administrator with the same password.
 
-        Errors:  DatabaseFailed.
+        Raises DatabaseFailed.
         """
         found = self._read(session)
         if found is None:
@@ -73,10 +73,7 @@ class ConsoleSessions:
         return True
 
     async def end(self, session: str) -> None:
-        """End a session for all replicas.
-
-        Errors:  DatabaseFailed.
-        """
+        """End a session for all replicas. Raises DatabaseFailed."""
         # A row for each invented text would let callers fill the table.
         if (found := self._read(session)) is not None:
             await self._ended.end_session(found[0])

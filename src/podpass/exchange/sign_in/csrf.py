@@ -41,7 +41,7 @@ class CsrfTokens:
     def verify(self, scope: Scope, text: str) -> dict[str, Any]:
         """Return the state in a form's token.
 
-        Errors:  AadstsError 165000 for a token of another browser, 50089 for an expired or invalid one.
+        Raises AadstsError 165000 for a token of another browser, 50089 for an expired or invalid one.
         """
         if header(scope, b"sec-fetch-site") not in {None, "same-origin", "none"}:
             raise AadstsError(numbers.FORM_OF_OTHER_BROWSER)

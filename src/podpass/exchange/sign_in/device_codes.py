@@ -42,7 +42,7 @@ class DeviceCodes:
     ) -> tuple[str, DeviceCode]:
         """Create a device code; return it and its data.
 
-        Errors:  AadstsError 90055 when too many are pending; DatabaseFailed.
+        Raises AadstsError 90055 when too many are pending; DatabaseFailed.
         """
         text = secrets.token_urlsafe(48)
         digest = self._seal.digest(_DEVICE, text)
@@ -81,7 +81,7 @@ class DeviceCodes:
     async def find(self, user_code: str) -> DeviceCode:
         """Return the device code with a user code that a user entered.
 
-        Errors:  AadstsError 50053 after too many wrong ones, 70018, 70020; DatabaseFailed.
+        Raises AadstsError 50053 after too many wrong ones, 70018, 70020; DatabaseFailed.
         """
         now = self._clock()
         digest = self._seal.digest(_USER_CODE, codes.normalize_user_code(user_code))
@@ -110,7 +110,7 @@ class DeviceCodes:
     async def complete(self, user_code: str, approval: Approval | None) -> None:
         """Store the approval of the user; None if the user declined.
 
-        Errors:  AadstsError 70018; DatabaseFailed.
+        Raises AadstsError 70018; DatabaseFailed.
         """
         user_code_digest = self._seal.digest(_USER_CODE, user_code)
 
@@ -132,7 +132,7 @@ class DeviceCodes:
     async def poll(self, text: str, client_id: str) -> DeviceCode:
         """Return the device code and delete it if the user has signed in.
 
-        Errors:  AadstsError 70018, 70020, 50196, 65004, 70016; DatabaseFailed.
+        Raises AadstsError 70018, 70020, 50196, 65004, 70016; DatabaseFailed.
         """
         digest = self._seal.digest(_DEVICE, text)
         found = _STORED.where(devices.c.digest == digest)

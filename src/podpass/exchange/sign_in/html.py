@@ -41,8 +41,8 @@ _STYLE_HASH, _SUBMIT_HASH = _hash(_STYLE), _hash(_SUBMIT)
 def headers(*, form_targets: Sequence[str] = (), submits: bool = False) -> Headers:
     """Return the headers of a page.
 
-    Shapes:  `form_targets` are other origins to which a form may be sent: browsers apply `form-action` to the
-             redirect after the form too.
+    `form_targets` are other origins to which a form may be sent: browsers apply `form-action` to the redirect
+    after the form too.
     """
     targets = " ".join(["'self'", *form_targets])
     script = f"'{_SUBMIT_HASH}'" if submits else "'none'"
@@ -73,8 +73,8 @@ def sign_in(
 ) -> bytes:
     """Return the page with the form for user name and password.
 
-    Shapes:  `flow` is the form's token; `client` is a name and `description` the client's kind and ID;
-             `target` is the origin of the redirect URI, empty for a device code.
+    `flow` is the form's token; `client` is a name and `description` the client's kind and ID; `target` is the
+    origin of the redirect URI, empty for a device code.
     """
     recipient = f"<br>The response goes to <code>{escape(target)}</code>" if target else ""
     warning = (
@@ -114,7 +114,7 @@ def consent(
 ) -> bytes:
     """Return the page on which a user accepts or declines the permissions of a client.
 
-    Shapes:  `target` as in `sign_in`; `administers` offers consent for all users.
+    `target` as in `sign_in`; `administers` offers consent for all users.
     """
     recipient = f"<br>The response goes to <code>{escape(target)}</code>" if target else ""
     for_all = (

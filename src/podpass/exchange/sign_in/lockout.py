@@ -33,7 +33,7 @@ class PasswordLockout:
     async def check(self, user_id: str, password: str, stored: str) -> bool:
         """Compare a password with a stored hash; the attempt counts as failed until the comparison succeeds.
 
-        Errors:  AadstsError 50053 for a locked user; DatabaseFailed.
+        Raises AadstsError 50053 for a locked user; DatabaseFailed.
         """
         now = self._clock()
 

@@ -49,7 +49,7 @@ class SignInPages:
     async def authorize(self, tenant: str, version: int, scope: Scope, receive: Receive) -> Reply:
         """Return the sign-in page, or send an error to the client.
 
-        Errors:  AadstsError, for the user: client and redirect URI are not verified yet.
+        Raises AadstsError, for the user: client and redirect URI are not verified yet.
         """
         del receive
         query = token_request.parse_form(scope["query_string"])
@@ -79,7 +79,7 @@ class SignInPages:
     async def post(self, scope: Scope, receive: Receive) -> Reply:
         """Handle a form of one of the pages.
 
-        Errors:  AadstsError 9002313, 165000, 50089 for an invalid form; 70018, 70020.
+        Raises AadstsError 9002313, 165000, 50089 for an invalid form; 70018, 70020.
         """
         try:
             body = await read_decoded_body(scope, receive, _MAX_BODY)
@@ -150,7 +150,7 @@ class SignInPages:
     async def _handle_consent(self, consent: dict[str, Any], form: Mapping[str, str]) -> Reply:
         """Store the consent that the user gave on the page, and complete the sign-in.
 
-        Errors:  AadstsError 9002313, 50089, 50173, 50105, 90094.
+        Raises AadstsError 9002313, 50089, 50173, 50105, 90094.
         """
         began, flow, step = time.perf_counter(), consent["flow"], form.get("step")
         if step not in {"accept", "cancel"}:

@@ -15,7 +15,7 @@ _MAX_MEMORY = 64 * 1024 * 1024
 def hash_password(password: str) -> str:
     """Return the hash of a password with scheme, cost and salt.
 
-    Shapes:  `scrypt$n$r$p$salt$digest`, the last two base64url.
+    `scrypt$n$r$p$salt$digest`, the last two base64url.
     """
     salt = os.urandom(16)
     digest = _digest(password, salt, _N, _R, _P)

@@ -22,9 +22,9 @@ _PURPOSE = "refresh-token"
 class RefreshToken:
     """The data of a refresh token.
 
-    Units:   seconds since the epoch; `authenticated` is when the user entered the password.
-    Shapes:  `password` is the fingerprint of the stored password at that time; `confidential` is whether the
-             client authenticated; it must then authenticate again.
+    Units: seconds since the epoch; `authenticated` is when the user entered the password. `password` is the
+    fingerprint of the stored password at that time; `confidential` is whether the client authenticated; it
+    must then authenticate again.
     """
 
     tenant_id: str
@@ -65,10 +65,7 @@ def issue(
 
 
 def parse(seal: TokenSealer, text: str, *, now: float) -> RefreshToken:
-    """Unseal a refresh token that has not expired.
-
-    Errors:  AadstsError 70000, 700082.
-    """
+    """Unseal a refresh token that has not expired. Raises AadstsError 70000, 700082."""
     try:
         values = seal.open(_PURPOSE, text)
     except BrokenSeal as exc:
@@ -90,20 +87,14 @@ def parse(seal: TokenSealer, text: str, *, now: float) -> RefreshToken:
 
 
 def check_client(token: RefreshToken, client_id: str) -> None:
-    """Check that a token was issued to a client, or to a client of its family.
-
-    Errors:  AadstsError 70000.
-    """
+    """Check that a token was issued to a client, or to a client of its family. Raises AadstsError 70000."""
     family = family_of(token.client_id)
     if token.client_id != client_id and (not family or family_of(client_id) != family):
         raise AadstsError(numbers.INVALID_GRANT, reason="it was issued to another client")
 
 
 def check_user(token: RefreshToken, user: User) -> None:
-    """Check that the user's password has not changed since the token was issued.
-
-    Errors:  AadstsError 50173.
-    """
+    """Check that the user's password has not changed since the token was issued. Raises AadstsError 50173."""
     if token.password != passwords.fingerprint(user.password):
         raise AadstsError(numbers.GRANT_REVOKED)
 

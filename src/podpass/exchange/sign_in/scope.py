@@ -31,9 +31,9 @@ _PERMISSION = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,119}")
 class RequestedScope:
     """The parsed scope of a request.
 
-    Shapes:  `resource` as the client wrote it; `permissions` by name, empty for `.default`, where
-             `is_default` is true, and for OIDC scopes only; `oidc_scopes` is a part of USER_SCOPES; `text`
-             are the other scopes as the client wrote them.
+    `resource` as the client wrote it; `permissions` by name, empty for `.default`, where `is_default` is
+    true, and for OIDC scopes only; `oidc_scopes` is a part of USER_SCOPES; `text` are the other scopes as the
+    client wrote them.
     """
 
     resource: str
@@ -46,7 +46,7 @@ class RequestedScope:
 def parse(text: str, *, version: int) -> RequestedScope:
     """Parse the parameter of an endpoint of this version: a scope, or a resource.
 
-    Errors:  AadstsError 70011, 700022.
+    Raises AadstsError 70011, 700022.
     """
     return parse_scope(text) if version == 2 else parse_resource(text)
 
@@ -54,7 +54,7 @@ def parse(text: str, *, version: int) -> RequestedScope:
 def parse_scope(scope: str) -> RequestedScope:
     """Parse the scope of a sign-in; a scope without a resource is for Graph.
 
-    Errors:  AadstsError 70011, 700022.
+    Raises AadstsError 70011, 700022.
     """
     # The scope is stored while a sign-in is pending, and every client may start one.
     if len(scope) > MAX_SCOPE_CHARS:
@@ -80,7 +80,7 @@ def parse_scope(scope: str) -> RequestedScope:
 def parse_resource(resource: str) -> RequestedScope:
     """Parse the `resource` of the v1.0 endpoint, which always requests all permissions and OIDC scopes.
 
-    Errors:  AadstsError 70011.
+    Raises AadstsError 70011.
     """
     if len(resource) > MAX_SCOPE_CHARS or not is_resource(resource):
         raise AadstsError(numbers.INVALID_SCOPE, scope=resource)
@@ -106,8 +106,8 @@ def tool_permissions(
 ) -> tuple[str, ...]:
     """Return the permissions of a token (`scp`) of one of Microsoft's tools, which need no consent.
 
-    Shapes:  `published` are the names of the resource's permissions. In Graph a tool has the permissions that
-             it requests.
+    `published` are the names of the resource's permissions. In Graph a tool has the permissions that it
+    requests.
     """
     if not is_graph:
         return requested.permissions or published or _TOOLS_ONLY

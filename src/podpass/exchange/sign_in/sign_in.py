@@ -95,8 +95,7 @@ class SignIn:
     async def check(self, request: TokenRequest, facts: Facts) -> UserExchange:
         """Check a token request for a user.
 
-        Shapes:  values for the log are added to `facts`.
-        Errors:  AadstsError of the first check that fails.
+        Values for the log are added to `facts`. Raises AadstsError of the first check that fails.
         """
         facts["skipped"] = ASSERTION_STEPS
         tenant = await self.find_tenant(request.tenant, grant=request.get("grant_type"))
@@ -141,7 +140,7 @@ class SignIn:
     ) -> tuple[str, DeviceCode]:
         """Check a request for a device code; return the code and its data.
 
-        Errors:  AadstsError of the first check that fails, or 90055.
+        Raises AadstsError of the first check that fails, or 90055.
         """
         tenant = await self.find_tenant(request.tenant, grant="device_code")
         parameter = "resource" if request.version == 1 else "scope"
@@ -161,7 +160,7 @@ class SignIn:
     async def find_consent_scope(self, client: Client, approval: Approval) -> ConsentScope:
         """Return client and user of an approval, in the user's tenant.
 
-        Errors:  AadstsError 50034, 50173, 50105.
+        Raises AadstsError 50034, 50173, 50105.
         """
         user = await self.users.find_user(approval)
         await self.users.check_assignment(client, user)
@@ -190,7 +189,7 @@ class SignIn:
     async def find_tenant(self, segment: str, *, grant: str) -> Tenant | None:
         """Return the tenant of a path segment; None for a segment that accepts any tenant.
 
-        Errors:  AadstsError 9001023, 900023, 90002.
+        Raises AadstsError 9001023, 900023, 90002.
         """
         # Entra accepts the password grant under /organizations, and not under /common.
         refused = {"consumers", "common"} if grant == PASSWORD else {"consumers"}
@@ -203,7 +202,7 @@ class SignIn:
     ) -> tuple[Tenant | None, Client]:
         """Return a client that signs in users, and its tenant.
 
-        Errors:  AadstsError 700016, 7000112, 7000229, 50194.
+        Raises AadstsError 700016, 7000112, 7000229, 50194.
         """
         if found := find_built_in(client_id):
             return tenant, found
@@ -286,10 +285,7 @@ class SignIn:
 
 
 def check_request(request: TokenRequest) -> None:
-    """Check that the parameters of a user's grant are present.
-
-    Errors:  AadstsError 900144, 901002.
-    """
+    """Check that the parameters of a user's grant are present. Raises AadstsError 900144, 901002."""
     require_parameter(request, "client_id")
     for name in _REQUIRED[request.get("grant_type")]:
         if name != "device_code" or not _device_code(request):
@@ -305,8 +301,8 @@ def check_client_authentication(
 ) -> None:
     """Check that a confidential client authenticated, and that a public client did not.
 
-    Shapes:  `platform` is that of the redirect URI; None if the client's registration decides.
-    Errors:  AadstsError 7000218, 700025.
+    `platform` is that of the redirect URI; None if the client's registration decides. Raises AadstsError
+    7000218, 700025.
     """
     is_authenticated = authentication.acr != Acr.NOTHING
     if platform in {Platform.PUBLIC, Platform.SPA} and is_authenticated:
@@ -319,8 +315,8 @@ def check_client_authentication(
 def check_verifier(code: AuthorizationCode, verifier: str) -> None:
     """Check the code verifier (PKCE, RFC 7636): the client that redeems a code must have requested it.
 
-    Errors:  AadstsError 501481, also for a verifier without a challenge: an attacker may have removed the
-             challenge from the request.
+    Raises AadstsError 501481, also for a verifier without a challenge: an attacker may have removed the
+    challenge from the request.
     """
     digest = hashlib.sha256(verifier.encode()).digest()
     computed = jose.b64encode(digest) if verifier else ""

@@ -37,8 +37,8 @@ MEMBER = "b79fbf4d-3ef9-4689-8143-76b194e85509"
 class UserExchange:
     """The verified sign-in of a user.
 
-    Shapes:  `permissions` are the granted ones, `roles` the user's app roles in the resource;
-             `capabilities` is the claim `xms_cc`; `version` is that of the endpoint.
+    `permissions` are the granted ones, `roles` the user's app roles in the resource; `capabilities` is the
+    claim `xms_cc`; `version` is that of the endpoint.
     """
 
     tenant: Tenant
@@ -62,8 +62,7 @@ def build_access_claims(
 ) -> dict[str, Any]:
     """Return the claims of the access token, in the version of the resource.
 
-    Shapes:  `administers` is whether the user is a Global Administrator.
-    Units:   `seconds` from `now` to `exp`.
+    `administers` is whether the user is a Global Administrator. Units: `seconds` from `now` to `exp`.
     """
     issued = int(now)
     user, resource = exchange.user, exchange.resource
@@ -119,7 +118,7 @@ def build_id_claims(
 ) -> dict[str, Any]:
     """Return the claims of the ID token.
 
-    Units:   `seconds` from `now` to `exp`.
+    Units: `seconds` from `now` to `exp`.
     """
     issued, user = int(now), exchange.user
     claims = {
@@ -154,7 +153,7 @@ def build_response(
 ) -> dict[str, Any]:
     """Return the fields of a successful response in the version of the endpoint.
 
-    Shapes:  `tokens` by field name; `info` is whether the client requested `client_info`.
+    `tokens` by field name; `info` is whether the client requested `client_info`.
     """
     requested, permissions = exchange.requested, exchange.permissions
     times: dict[str, Any] = {"expires_in": seconds, "ext_expires_in": seconds}

@@ -42,24 +42,18 @@ class UsedForms:
     async def use(self, form_id: str) -> None:
         """Record that a form was sent; the writes of all replicas are serialized.
 
-        Errors:  AadstsError 50089 for a form that was sent before; DatabaseFailed.
+        Raises AadstsError 50089 for a form that was sent before; DatabaseFailed.
         """
         step = self._store_once(self._seal.digest(_FORM, form_id))
         if not await self._database.write(step):
             raise AadstsError(numbers.FORM_EXPIRED)
 
     async def end_session(self, session_id: str) -> None:
-        """Record that a session has ended.
-
-        Errors:  DatabaseFailed.
-        """
+        """Record that a session has ended. Raises DatabaseFailed."""
         await self._database.write(self._store_once(self._seal.digest(_SESSION, session_id)))
 
     async def has_ended(self, session_id: str) -> bool:
-        """Return whether a session has ended.
-
-        Errors:  DatabaseFailed.
-        """
+        """Return whether a session has ended. Raises DatabaseFailed."""
         ended = _find(self._seal.digest(_SESSION, session_id))
         return await self._database.read(lambda c: c.execute(ended).first() is not None)
 

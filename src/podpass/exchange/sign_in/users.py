@@ -24,7 +24,7 @@ class UserAuthenticator:
     async def authenticate(self, tenant: Tenant | None, name: str, password: str) -> Approval:
         """Check a user's name and password; without a tenant, the domain of the name selects it.
 
-        Errors:  AadstsError 50059, 90002, 50034, 50053, 50126.
+        Raises AadstsError 50059, 90002, 50034, 50053, 50126.
         """
         name = name.strip()
         if tenant is None:
@@ -53,7 +53,7 @@ class UserAuthenticator:
     async def find_user(self, approval: Approval) -> User:
         """Return the user of an approval, if the password has not changed since.
 
-        Errors:  AadstsError 50034, 50173.
+        Raises AadstsError 50034, 50173.
         """
         user = await self._directory.users.get(approval.user_id)
         if user is None:
@@ -67,7 +67,7 @@ class UserAuthenticator:
     async def check_assignment(self, client: Client, user: User) -> None:
         """Check that a user is assigned to an application that requires assignment.
 
-        Errors:  AadstsError 50105.
+        Raises AadstsError 50105.
         """
         if client.identity is None:
             return

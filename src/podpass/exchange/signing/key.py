@@ -19,8 +19,7 @@ _CERTIFICATE_DAYS = 5 * 365
 class AuthorityKey:
     """A signing key and its certificate.
 
-    Shapes:  the key ID is the certificate's thumbprint, base64url of SHA-1, as in Entra; `certificate` is
-             DER.
+    The key ID is the certificate's thumbprint, base64url of SHA-1, as in Entra; `certificate` is DER.
     """
 
     signing: jose.SigningKey
@@ -53,10 +52,7 @@ def to_pem(key: AuthorityKey) -> bytes:
 
 
 def from_pem(data: bytes) -> AuthorityKey:
-    """Decode a key from PEM.
-
-    Errors:  ValueError, jose.BadKey.
-    """
+    """Decode a key from PEM. Raises ValueError, jose.BadKey."""
     private, _, certificate = data.decode("ascii").partition(_BEGIN)
     return _with_certificate(jose.load_private_pem(private.encode()), _BEGIN + certificate)
 

@@ -96,8 +96,8 @@ class AuthorityKeys:
     ) -> "AuthorityKeys":
         """Read the keys of a database; create them, and the sealing key file, if it has none yet.
 
-        Shapes:  `sealing` is the sealing key or its file.
-        Errors:  DamagedKeysError, InvalidSealingKey, DatabaseUnusable, DatabaseFailed.
+        `sealing` is the sealing key or its file. Raises DamagedKeysError, InvalidSealingKey,
+        DatabaseUnusable, DatabaseFailed.
         """
         await prepare_tables(database)
         is_new = (await database.read(key_store.read_keys)).is_empty
@@ -113,10 +113,7 @@ class AuthorityKeys:
 
     @property
     def active(self) -> jose.SigningKey:
-        """Return the key that signs now.
-
-        Errors:  SigningKeysStale.
-        """
+        """Return the key that signs now. Raises SigningKeysStale."""
         if not self._since <= self._clock() < self._until:
             self._select_active()
         return self._active
@@ -126,7 +123,7 @@ class AuthorityKeys:
 
         So no request is refused after a laptop wakes from sleep or a clock is corrected.
 
-        Errors:  SigningKeysStale, if the keys cannot be read.
+        Raises SigningKeysStale, if the keys cannot be read.
         """
         with suppress(SigningKeysStale):
             return self.active
@@ -173,7 +170,7 @@ class AuthorityKeys:
         A key whose row is damaged stays usable if it was read before. A key without a row was withdrawn and
         is no longer used. If all keys were replaced under another sealing key, no key remains.
 
-        Errors:  DatabaseFailed.
+        Raises DatabaseFailed.
         """
         # One read at a time, because an older result must not replace a newer one.
         async with self._refresh_lock:
@@ -205,7 +202,7 @@ class AuthorityKeys:
     async def ensure_keys(self) -> None:
         """Read the keys, create the next key if it is due, reschedule a misplaced key, delete expired keys.
 
-        Errors:  DatabaseFailed.
+        Raises DatabaseFailed.
         """
         await self.refresh()
         await self._reconcile_schedule()
@@ -241,9 +238,8 @@ class AuthorityKeys:
     async def rotate(self, *, at_once: bool = False) -> ScheduledKey:
         """Activate the next key as soon as it has been published for long enough; return the scheduled key.
 
-        Shapes:  `at_once` skips this wait: consumers that cache keys, and do not fetch again for an unknown
-                 key ID, refuse tokens until their cache expires.
-        Errors:  DatabaseFailed.
+        `at_once` skips this wait: consumers that cache keys, and do not fetch again for an unknown key ID,
+        refuse tokens until their cache expires. Raises DatabaseFailed.
         """
         # Pass the active key at the time of the request, so that two concurrent requests replace it once.
         replaces = key_schedule.active_key(self._slots, self._clock())
@@ -266,7 +262,7 @@ class AuthorityKeys:
         A damaged key can be withdrawn too, if it is not active yet, or if its activation time cannot be read;
         a new key replaces it.
 
-        Errors:  KeyNotRetired for the active key, the next key, and a key that is not in the database.
+        Raises KeyNotRetired for the active key, the next key, and a key that is not in the database.
         """
         if not await self._run_transaction(
             lambda connection: transactions.withdraw(
@@ -282,8 +278,7 @@ class AuthorityKeys:
     async def replace_all(self, generated: Sequence[key.AuthorityKey] = ()) -> None:
         """Create new keys, sign with them immediately, and withdraw all other keys, which leaked or are lost.
 
-        Shapes:  `generated` are two keys of `generate_keys`, if the caller has some.
-        Errors:  DatabaseFailed.
+        `generated` are two keys of `generate_keys`, if the caller has some. Raises DatabaseFailed.
         """
         now = self._clock()
         made = generated or await key.generate_keys(2, now)
@@ -368,10 +363,7 @@ class AuthorityKeys:
 
 
 async def prepare_tables(database: Database) -> None:
-    """Create the tables, or migrate them to the current version.
-
-    Errors:  DatabaseUnusable.
-    """
+    """Create the tables, or migrate them to the current version. Raises DatabaseUnusable."""
     if not database.is_open:
         await database.open()
     await database.prepare(metadata, CHAIN)

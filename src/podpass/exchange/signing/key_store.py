@@ -47,7 +47,7 @@ class KeyRow:
 class StoredKeys:
     """All stored keys; `seal` is the sealed token seal, None in a database that has no keys yet.
 
-    Shapes:  `undated` holds the key IDs of rows without a readable activation time.
+    `undated` holds the key IDs of rows without a readable activation time.
     """
 
     rows: Sequence[KeyRow]
@@ -114,7 +114,7 @@ def _decode_row(row: Any) -> KeyRow:
 def read_schedule(connection: Connection) -> Sequence[ScheduledKey]:
     """Read the activation time of each key, for a transaction that changes it.
 
-    Errors:  CorruptRowError if a row has no readable activation time.
+    Raises CorruptRowError if a row has no readable activation time.
     """
     found = read_keys(connection)
     if found.undated:
@@ -175,7 +175,7 @@ def replace_token_seal(
 def load_sealer(sealing: Path | bytes, *, make: bool = False) -> Sealer:
     """Read the sealing key; with `make`, create its file if it does not exist.
 
-    Errors:  InvalidSealingKey, with a hint for the operator.
+    Raises InvalidSealingKey, with a hint for the operator.
     """
     if isinstance(sealing, bytes):
         return Sealer(decode_sealing_key(sealing, "the sealing key"))
@@ -208,10 +208,7 @@ def unseal_keys(
 
 
 def _unseal_key(row: KeyRow, sealer: Sealer) -> AuthorityKey:
-    """Unseal a stored key.
-
-    Errors:  InvalidSealingKey.
-    """
+    """Unseal a stored key. Raises InvalidSealingKey."""
     try:
         key = key_material.from_pem(sealer.open(row.sealed, _key_context(row.slot.kid)))
     except (TypeError, ValueError, BadKey) as exc:
@@ -234,7 +231,7 @@ def unseal_token_seal(found: StoredKeys, sealer: Sealer) -> bytes | None:
 def require_intact(found: StoredKeys, sealer: Sealer, known: Mapping[str, UnsealedKey]) -> None:
     """Check, before a process starts, that every key and the token seal can be unsealed.
 
-    Errors:  InvalidSealingKey, DamagedKeysError.
+    Raises InvalidSealingKey, DamagedKeysError.
     """
     unsealed = unseal_keys(found, sealer, known)
     has_seal = unseal_token_seal(found, sealer) is not None

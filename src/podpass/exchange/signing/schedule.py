@@ -20,10 +20,9 @@ _NOTIFY_SECONDS = 1
 class KeySchedule:
     """How long a key signs, and how long it is published before and after it signs.
 
-    Units:   seconds. `ahead_seconds` covers the day for which consumers may cache the published keys;
-             `token_seconds` is the longest token lifetime; `skew_seconds` covers the clock difference of two
-             replicas and the delay until a replica reads the change of another replica.
-    Errors:  SettingsError.
+    Units: seconds. `ahead_seconds` covers the day for which consumers may cache the published keys;
+    `token_seconds` is the longest token lifetime; `skew_seconds` covers the clock difference of two replicas
+    and the delay until a replica reads the change of another replica. Raises SettingsError.
     """
 
     rotation_seconds: float = 90 * _DAY
@@ -74,7 +73,7 @@ class KeySchedule:
 class ScheduledKey:
     """A key in the schedule; `ordinal` is its number in the order of creation.
 
-    Units:   seconds since the epoch.
+    Units: seconds since the epoch.
     """
 
     ordinal: int
@@ -160,8 +159,8 @@ def plan_early_rotation(
 ) -> tuple[ScheduledKey, float] | None:
     """Return the key that an early rotation activates earlier, and its new activation time.
 
-    Shapes:  `replaces` is the active key at the time of the request, so two concurrent requests rotate once.
-             The result is None if nothing changes.
+    `replaces` is the active key at the time of the request, so two concurrent requests rotate once. The
+    result is None if nothing changes.
     """
     after = next_key(slots, now)
     if after is None or (current := active_key(slots, now)).kid != replaces:
@@ -206,8 +205,8 @@ def list_expired(
 class KeyPeriod:
     """A key with its state, as `podpass authority keys` lists it.
 
-    Units:   seconds since the epoch. `until` is when the next key signs, None for the last key; `published`
-             is the earliest time at which an old key is no longer published, None for other keys.
+    Units: seconds since the epoch. `until` is when the next key signs, None for the last key; `published` is
+    the earliest time at which an old key is no longer published, None for other keys.
     """
 
     slot: ScheduledKey

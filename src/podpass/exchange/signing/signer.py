@@ -34,8 +34,8 @@ class BatchKey(Protocol):
 class BatchSigner(Protocol):
     """A plugin that signs several texts together.
 
-    Shapes:  `file` is the library that it uses. A batch has `min_batch` to `max_batch` texts; below
-             `min_batch`, single signatures by OpenSSL are faster.
+    `file` is the library that it uses. A batch has `min_batch` to `max_batch` texts; below `min_batch`,
+    single signatures by OpenSSL are faster.
     """
 
     file: str

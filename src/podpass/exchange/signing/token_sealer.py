@@ -44,10 +44,7 @@ class TokenSealer:
         return jose.b64encode(self._sealer.seal(orjson.dumps(value), purpose))
 
     def open(self, purpose: str, text: str) -> dict[str, Any]:
-        """Open a value that was sealed for this purpose.
-
-        Errors:  BrokenSeal.
-        """
+        """Open a value that was sealed for this purpose. Raises BrokenSeal."""
         if len(text) > MAX_CHARS:
             raise BrokenSeal("too long")
         try:

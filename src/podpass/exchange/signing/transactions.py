@@ -46,7 +46,7 @@ def reconcile(
 ) -> Sequence[LogEvent]:
     """Store the next key, reschedule a misplaced key, delete expired keys.
 
-    Shapes:  `made` holds a new key if the last read showed that one is due.
+    `made` holds a new key if the last read showed that one is due.
     """
     slots = key_store.read_schedule(connection)
     if not slots:
@@ -84,7 +84,7 @@ def activate_earlier(
 def withdraw(connection: Connection, sealer: Sealer, kid: str, *, now: float) -> Sequence[LogEvent]:
     """Delete a key that is out of use, is damaged and not active yet, or has no readable activation time.
 
-    Shapes:  the result is empty for any other key.
+    The result is empty for any other key.
     """
     found = key_store.read_keys(connection)
     free = {slot.kid for slot in key_schedule.list_out_of_use(found.slots, now)}

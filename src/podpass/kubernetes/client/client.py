@@ -62,10 +62,7 @@ class KubeClient:
 
     @classmethod
     def from_kubeconfig(cls, path: Path, context: str = "") -> Self:
-        """Connect to the API server of a context, by default the current one.
-
-        Errors:  BadKubeconfig.
-        """
+        """Connect to the API server of a context, by default the current one. Raises BadKubeconfig."""
         client = cls(read_kubeconfig(path, context))
         client._kubeconfig, client._context = path, context
         return client
@@ -73,7 +70,7 @@ class KubeClient:
     def reload(self) -> None:
         """Read the kubeconfig again; requests in flight are completed with the old credential.
 
-        Errors:  BadKubeconfig.
+        Raises BadKubeconfig.
         """
         assert self._kubeconfig is not None, "this client has no kubeconfig"
         self.target = read_kubeconfig(self._kubeconfig, self._context)
@@ -82,7 +79,7 @@ class KubeClient:
     def follow_kubeconfig(self) -> None:
         """Read the kubeconfig again if it, or a certificate that it names, has changed.
 
-        Errors:  BadKubeconfig; the client is unchanged then.
+        Raises BadKubeconfig; the client is unchanged then.
         """
         if self._kubeconfig is not None and self.target.is_outdated():
             self.reload()
@@ -161,10 +158,10 @@ class KubeClient:
     ) -> AsyncIterator[tuple[str, Object]]:
         """Watch a collection until cancelled, through restarts of the server and expired resource versions.
 
-        Shapes:  first every object as ADDED, then ("SYNCED", {}), then ADDED, MODIFIED and DELETED. After an
-                 expired resource version the list is read again, with DELETED (metadata only) for objects
-                 that no longer exist, and another SYNCED. `metadata_only` requests only the metadata.
-        Errors:  none; failures are logged, passed to `on_failure`, and retried with backoff.
+        First every object as ADDED, then ("SYNCED", {}), then ADDED, MODIFIED and DELETED. After an expired
+        resource version the list is read again, with DELETED (metadata only) for objects that no longer
+        exist, and another SYNCED. `metadata_only` requests only the metadata. Raises none; failures are
+        logged, passed to `on_failure`, and retried with backoff.
         """
         return reflector.watch(
             self, path, params, metadata_only=metadata_only, on_failure=on_failure
@@ -184,8 +181,8 @@ class KubeClient:
     ) -> AsyncIterator[Page]:
         """Yield the pages of a collection, each with the resource version of the collection.
 
-        Shapes:  at most 250 objects a page, so that no page blocks the event loop for long.
-        Errors:  KubeError, also for a collection that does not end.
+        At most 250 objects a page, so that no page blocks the event loop for long. Raises KubeError, also for
+        a collection that does not end.
         """
         accept = _METADATA_LIST if metadata_only else _JSON
         page: dict[str, str] = {**(params or {}), "limit": str(_PAGE)}
@@ -206,7 +203,7 @@ class KubeClient:
     ) -> AsyncIterator[tuple[str, Object]]:
         """Yield the events of one watch request until it ends, or `seconds` have passed.
 
-        Errors:  KubeError, also for an event of type ERROR.
+        Raises KubeError, also for an event of type ERROR.
         """
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=10)
         accept = _METADATA if metadata_only else _JSON
@@ -236,9 +233,8 @@ class KubeClient:
     ) -> aiohttp.ClientWebSocketResponse:
         """Open a WebSocket to a subresource such as `exec`; the caller closes it.
 
-        Units:   `seconds` limits the time to each message, None if there is no limit; `close_seconds` the
-                 time to the other side's answer to a close, by default `seconds`.
-        Errors:  KubeError.
+        Units: `seconds` limits the time to each message, None if there is no limit; `close_seconds` the time
+        to the other side's answer to a close, by default `seconds`. Raises KubeError.
         """
         close_seconds = seconds if close_seconds is None else close_seconds
         timeout = aiohttp.ClientWSTimeout(ws_receive=seconds, ws_close=close_seconds)

@@ -29,10 +29,9 @@ FileVersion = tuple[int, int, int] | None
 class Target:
     """The address of an API server and the credential for it.
 
-    Shapes:  `server` is an origin without trailing slash. `token_file` is read at each request, because the
-             kubelet renews it in place; `ca_file` is read again when it has changed. `proxy` is a URL,
-             which may contain a password. `files` are those of the kubeconfig, with their versions before
-             they were read.
+    `server` is an origin without trailing slash. `token_file` is read at each request, because the kubelet
+    renews it in place; `ca_file` is read again when it has changed. `proxy` is a URL, which may contain a
+    password. `files` are those of the kubeconfig, with their versions before they were read.
     """
 
     server: str
@@ -64,9 +63,8 @@ class Target:
 def read_kubeconfig(path: Path, context_name: str = "") -> Target:
     """Read a context of a kubeconfig, by default the current one.
 
-    Shapes:  files are relative to the folder of the kubeconfig; `*-data` has precedence over a file, as in
-             client-go.
-    Errors:  BadKubeconfig, naming the file and the entry.
+    Files are relative to the folder of the kubeconfig; `*-data` has precedence over a file, as in client-go.
+    Raises BadKubeconfig, naming the file and the entry.
     """
     files = {path: _version(path)}
     config = _load(path)
@@ -101,10 +99,7 @@ def read_kubeconfig(path: Path, context_name: str = "") -> Target:
 
 
 def read_current_context(path: Path) -> str:
-    """Return the name of the current context, empty if there is none.
-
-    Errors:  BadKubeconfig.
-    """
+    """Return the name of the current context, empty if there is none. Raises BadKubeconfig."""
     return _text(_load(path), "current-context")
 
 
@@ -170,7 +165,7 @@ def _parse_proxy(url: str, path: Path) -> Secret | None:
 def in_cluster(environ: Mapping[str, str], folder: Path = Path(MOUNT_PATH)) -> Target:
     """Use the ServiceAccount token that the kubelet mounted into this pod.
 
-    Errors:  BadKubeconfig outside a pod.
+    Raises BadKubeconfig outside a pod.
     """
     ca_file = folder / "ca.crt"
     host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT")

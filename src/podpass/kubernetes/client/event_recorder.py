@@ -35,16 +35,10 @@ class EventSink(Protocol):
     """Writes Events to an API server."""
 
     async def create_event(self, namespace: str, event: Object) -> None:
-        """Create an Event.
-
-        Errors:  KubeError.
-        """
+        """Create an Event. Raises KubeError."""
 
     async def patch_event(self, namespace: str, name: str, change: Object) -> None:
-        """Merge top-level fields into an Event.
-
-        Errors:  KubeError; status 404 if the Event does not exist.
-        """
+        """Merge top-level fields into an Event. Raises KubeError; status 404 if the Event does not exist."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +53,11 @@ class RateLimit:
 class EventLimits:
     """The limits of a recorder.
 
-    Shapes:  `per_bucket` limits the writes for each value of the reference field `bucket_field`; `total`
-             limits all writes. More than `max_similar` messages with the same object and reason are combined.
-             `restarts_count` if an Event that the API server has deleted is created with the count of the
-             occurrences since the last write, not of all. `attempts` is the number of attempts per write.
-    Units:   seconds. One Event is written at most once in `quiet_seconds`; `drain_seconds` is how long the
-             recorder writes queued Events when it stops.
+    `per_bucket` limits the writes for each value of the reference field `bucket_field`; `total` limits all
+    writes. More than `max_similar` messages with the same object and reason are combined. `restarts_count` if
+    an Event that the API server has deleted is created with the count of the occurrences since the last
+    write, not of all. `attempts` is the number of attempts per write. Units: seconds. One Event is written at
+    most once in `quiet_seconds`; `drain_seconds` is how long the recorder writes queued Events when it stops.
     """
 
     max_series: int = 1024
@@ -83,9 +76,8 @@ class EventLimits:
 class EventSeries:
     """The occurrences of one Event so far.
 
-    Shapes:  `name` is the name of the Event object, empty before the first write; `written` is the count in
-             it.
-    Units:   seconds since the epoch.
+    `name` is the name of the Event object, empty before the first write; `written` is the count in it. Units:
+    seconds since the epoch.
     """
 
     reference: Reference
@@ -119,7 +111,7 @@ class EventCorrelator:
     def add(self, event: EventSeries, key: str, now: float) -> EventSeries:
         """Count an occurrence of an event with this message; return its series.
 
-        Shapes:  events with the same object, type, reason, component and `key` form one series.
+        Events with the same object, type, reason, component and `key` form one series.
         """
         group = _group(event)
         message = event.message
@@ -237,7 +229,7 @@ class EventRecorder:
     ) -> None:
         """Queue an Event about an object; return immediately, before the Event is written.
 
-        Shapes:  `key` distinguishes Events with the same object and reason; without it, the message does.
+        `key` distinguishes Events with the same object and reason; without it, the message does.
         """
         now = self._clock()
         message = message[:_MAX_MESSAGE]
@@ -270,10 +262,7 @@ class EventRecorder:
                 self.queue.task_done()
 
     async def _write(self, series: EventSeries) -> None:
-        """Write a series; retry while the API server is unavailable.
-
-        Errors:  KubeError.
-        """
+        """Write a series; retry while the API server is unavailable. Raises KubeError."""
         back_off = BackOff()
         for left in reversed(range(self._limits.attempts)):
             try:

@@ -53,7 +53,7 @@ class PluginCredential:
 class ExecPlugin:
     """A plugin, and its credential until it expires.
 
-    Shapes:  `cluster` is passed to the plugin in KUBERNETES_EXEC_INFO, if the kubeconfig says so.
+    `cluster` is passed to the plugin in KUBERNETES_EXEC_INFO, if the kubeconfig says so.
     """
 
     command: str
@@ -74,7 +74,7 @@ class ExecPlugin:
     async def get(self) -> PluginCredential:
         """Return the credential; run the plugin if there is none, or if it expires soon.
 
-        Errors:  PluginFailed.
+        Raises PluginFailed.
         """
         async with self._running:
             found = self._cached
@@ -125,10 +125,7 @@ class ExecPlugin:
 
 
 def parse_plugin(entry: Mapping[str, Any], cluster: Mapping[str, Any], path: Path) -> ExecPlugin:
-    """Parse the member `exec` of a user.
-
-    Errors:  BadKubeconfig.
-    """
+    """Parse the member `exec` of a user. Raises BadKubeconfig."""
     command, version = str(entry.get("command") or ""), str(entry.get("apiVersion") or "")
     if not command or version not in _VERSIONS:
         wanted = "a command" if not command else f"apiVersion {' or '.join(_VERSIONS)}"
@@ -170,10 +167,7 @@ def _describe_cluster(cluster: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_credential(output: bytes, version: str) -> PluginCredential:
-    """Parse the output of a plugin; error messages never contain the output.
-
-    Errors:  PluginFailed.
-    """
+    """Parse the output of a plugin; error messages never contain the output. Raises PluginFailed."""
     try:
         document = orjson.loads(output)
         status = document["status"]
@@ -197,10 +191,7 @@ def parse_credential(output: bytes, version: str) -> PluginCredential:
 
 
 def load_certificate(tls: Any, found: PluginCredential) -> None:
-    """Use the client certificate of a credential for new connections.
-
-    Errors:  PluginFailed.
-    """
+    """Use the client certificate of a credential for new connections. Raises PluginFailed."""
     if not found.certificate or found.key is None:
         return
     # The ssl module reads only files; this one has mode 0600 and is deleted at once.

@@ -25,8 +25,8 @@ _NO_SUCH_PROGRAM = 127
 class CommandResult:
     """The result of a command.
 
-    Shapes:  `error` has the API server's text if the command could not be started or was killed;
-             `output` and `messages` are stdout and stderr.
+    `error` has the API server's text if the command could not be started or was killed; `output` and
+    `messages` are stdout and stderr.
     """
 
     exit_code: int
@@ -48,10 +48,9 @@ async def run_command(
 ) -> CommandResult:
     """Run a command and return its result.
 
-    Shapes:  `given` is written to its standard input, whose end older API servers cannot signal: the command
-             must know how much to read.
-    Units:   the command is abandoned after `seconds`; output beyond `max_bytes` ends it too.
-    Errors:  KubeError, with status 504 after `seconds`.
+    `given` is written to its standard input, whose end older API servers cannot signal: the command must know
+    how much to read. Units: the command is abandoned after `seconds`; output beyond `max_bytes` ends it too.
+    Raises KubeError, with status 504 after `seconds`.
     """
     path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}/exec"
     params = [("container", container), ("stdout", "true"), ("stderr", "true")]

@@ -38,10 +38,7 @@ class PortForward:
         self._announced: set[int] = set()
 
     async def send(self, data: bytes) -> None:
-        """Send data to the pod.
-
-        Errors:  KubeError if the connection has ended.
-        """
+        """Send data to the pod. Raises KubeError if the connection has ended."""
         try:
             await self._socket.send_bytes(bytes([_DATA]) + data)
         except (aiohttp.ClientError, OSError) as exc:
@@ -50,7 +47,7 @@ class PortForward:
     async def receive(self) -> bytes:
         """Return the next data of the pod; nothing when the connection has ended.
 
-        Errors:  ForwardFailed with the kubelet's text.
+        Raises ForwardFailed with the kubelet's text.
         """
         async for message in self._socket:
             if message.type is not aiohttp.WSMsgType.BINARY or not message.data:
@@ -70,10 +67,7 @@ class PortForward:
 async def forward_port(
     client: KubeClient, namespace: str, pod: str, port: int
 ) -> AsyncIterator[PortForward]:
-    """Connect to a port of a pod; the connection is closed with the context.
-
-    Errors:  KubeError.
-    """
+    """Connect to a port of a pod; the connection is closed with the context. Raises KubeError."""
     path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}/portforward"
     socket = await client.websocket(
         path, [("ports", str(port))], _PROTOCOLS, None, close_seconds=_CLOSE_SECONDS

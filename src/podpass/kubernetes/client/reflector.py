@@ -132,7 +132,7 @@ def _key(item: Mapping[str, Any]) -> str:
 class ListDiff:
     """Turns the pages of a list into events, including DELETED for objects that no longer exist.
 
-    Shapes:  `known` maps namespace/name to uid of the objects known before, and is updated.
+    `known` maps namespace/name to uid of the objects known before, and is updated.
     """
 
     def __init__(self, known: dict[str, str]) -> None:

@@ -17,10 +17,7 @@ _MAX_MESSAGE = 1024
 
 
 def parse_object(content: bytes) -> Object:
-    """Parse a response body as a JSON object.
-
-    Errors:  KubeError.
-    """
+    """Parse a response body as a JSON object. Raises KubeError."""
     try:
         value = orjson.loads(content)
     except ValueError as exc:
@@ -48,10 +45,7 @@ def status_error(status: int, body: Any) -> KubeError:
 
 
 async def read_body(answer: aiohttp.ClientResponse) -> bytes:
-    """Return the body of a response.
-
-    Errors:  KubeError for one that is too large.
-    """
+    """Return the body of a response. Raises KubeError for one that is too large."""
     body = bytearray()
     async for chunk in answer.content.iter_any():
         body += chunk
@@ -66,10 +60,7 @@ async def read_body(answer: aiohttp.ClientResponse) -> bytes:
 
 
 async def read_lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Yield the lines of a watch.
-
-    Errors:  ValueError for a line that is too long.
-    """
+    """Yield the lines of a watch. Raises ValueError for a line that is too long."""
     # StreamReader.readline stops at 64 KiB; a ConfigMap alone may have a megabyte.
     rest = b""
     async for chunk in content.iter_any():

@@ -19,7 +19,7 @@ JWKS_TYPE = b"application/jwk-set+json"
 def is_acceptable(accept: str, media_type: bytes) -> bool:
     """Return whether an Accept header names a document's media type, as strictly as an API server checks it.
 
-    Shapes:  the server knows no weights and no `application/*`; a missing header accepts everything.
+    The server knows no weights and no `application/*`; a missing header accepts everything.
     """
     names = {entry.partition(";")[0].strip() for entry in accept.split(",")}
     return not accept or not names.isdisjoint({"*/*", media_type.decode()})
@@ -33,7 +33,7 @@ def issuer_base(issuer: str) -> str:
 def discovery_document(issuer: str, jwks_uri: str = "") -> dict[str, Any]:
     """Build the discovery document of an issuer.
 
-    Shapes:  `issuer` is repeated byte for byte; `jwks_uri` is below the issuer if it is empty.
+    `issuer` is repeated byte for byte; `jwks_uri` is below the issuer if it is empty.
     """
     return {
         "issuer": issuer,

@@ -26,9 +26,9 @@ _NO_PEER = "nobody"  # no peer may connect: there is only one member
 class Layout:
     """The parameters of the command lines.
 
-    Shapes:  `port` is the port of the API server; `etcd_ports` are etcd's client and peer ports; `keys` are
-             the files of the issuer's private keys, the active key last; `token_args` are flags that replace
-             those of `keys`; `api_server_args` and `controller_args` are extra flags.
+    `port` is the port of the API server; `etcd_ports` are etcd's client and peer ports; `keys` are the files
+    of the issuer's private keys, the active key last; `token_args` are flags that replace those of `keys`;
+    `api_server_args` and `controller_args` are extra flags.
     """
 
     programs: Programs
@@ -125,7 +125,7 @@ def tls_flags(
 ) -> list[str]:
     """Return the API server's flags for its certificate, its client certificate and the clients' CA.
 
-    Shapes:  `server` and `kubelet_client` are the files of a certificate and of its key.
+    `server` and `kubelet_client` are the files of a certificate and of its key.
     """
     return [
         f"--tls-cert-file={server[0]}",

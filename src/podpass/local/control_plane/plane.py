@@ -41,10 +41,10 @@ _REQUIRED_OBJECTS = (
 class ControlPlaneConfig:
     """Configuration of a control plane.
 
-    Shapes:  `data_dir` already contains the certificates, the kubeconfigs and the issuer's keys; `port` is a
-             free port for the API server; `token_args` are the flags of other keys or of an external signer
-             instead of the issuer's keys; `api_server_args` and `controller_args` are extra flags;
-             `on_restart` is called after each restart of a program.
+    `data_dir` already contains the certificates, the kubeconfigs and the issuer's keys; `port` is a free port
+    for the API server; `token_args` are the flags of other keys or of an external signer instead of the
+    issuer's keys; `api_server_args` and `controller_args` are extra flags; `on_restart` is called after each
+    restart of a program.
     """
 
     programs: Programs
@@ -88,7 +88,7 @@ class ControlPlane:
     async def until_ready(self) -> None:
         """Wait until the API server is ready; controllers that exit without it are started again.
 
-        Errors:  ControlPlaneFailed.
+        Raises ControlPlaneFailed.
         """
         await self._wait_for(_READY, (ETCD, API_SERVER))
 
@@ -143,8 +143,7 @@ class ControlPlane:
     async def _wait_for(self, path: str, names: Collection[str] = ()) -> None:
         """Poll a path until it succeeds; fail if one of the programs exits, or the time is over.
 
-        Shapes:  no `names` means every program that runs.
-        Errors:  ControlPlaneFailed.
+        No `names` means every program that runs. Raises ControlPlaneFailed.
         """
         needed = {name: self._services[name] for name in names or self._services}
         exits = {name: each.exits for name, each in needed.items()}

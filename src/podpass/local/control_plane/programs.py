@@ -28,10 +28,7 @@ class Programs:
 
 
 def find(environ: Mapping[str, str]) -> Programs:
-    """Find the programs.
-
-    Errors:  NoControlPlane, with the missing programs and the searched locations.
-    """
+    """Find the programs. Raises NoControlPlane, with the missing programs and the searched locations."""
     folders = [environ.get(ASSETS, ""), *environ.get("PATH", os.defpath).split(os.pathsep)]
     search = os.pathsep.join(folder for folder in folders if folder)
     found = {name: shutil.which(name, path=search) for name in (ETCD, API_SERVER)}

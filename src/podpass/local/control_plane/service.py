@@ -56,7 +56,7 @@ class ManagedProcess:
     async def start(self) -> None:
         """Start the program, and restart it whenever it exits.
 
-        Errors:  ControlPlaneFailed if it cannot be started.
+        Raises ControlPlaneFailed if it cannot be started.
         """
         self.log.unlink(missing_ok=True)
         try:

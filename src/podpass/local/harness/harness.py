@@ -44,8 +44,8 @@ _KEY_TABLES = {"authority_keys", "authority_seals"}
 class Harness:
     """Everything that tests may do to an instance beyond its public APIs.
 
-    Shapes:  each process that uses the instance holds a shared lock on `lock_file`; without it, the instance
-             runs until it is stopped.
+    Each process that uses the instance holds a shared lock on `lock_file`; without it, the instance runs
+    until it is stopped.
     """
 
     def __init__(self, lock_file: Path | None) -> None:

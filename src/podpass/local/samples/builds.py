@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 class BuildTime:
     """How long a build took.
 
-    Units:   seconds; `total` includes the wait for other builds.
+    Units: seconds; `total` includes the wait for other builds.
     """
 
     build: float
@@ -28,7 +28,7 @@ class BuildTime:
 class SampleBuilds:
     """The builds of one instance; use it as a context manager, which stops them at its end.
 
-    Shapes:  `environ` is the environment of the build tools.
+    `environ` is the environment of the build tools.
     """
 
     def __init__(self, cache: SampleCache, environ: Mapping[str, str]) -> None:
@@ -46,7 +46,7 @@ class SampleBuilds:
     async def build(self, sample: Sample) -> BuildTime:
         """Build a sample, or wait for its running build.
 
-        Errors:  ToolsMissing, RegistryUnreachable, BuildFailed, BuildStopped, ExamplesMissing.
+        Raises ToolsMissing, RegistryUnreachable, BuildFailed, BuildStopped, ExamplesMissing.
         """
         task = self._tasks.get(sample.name)
         if task is None:

@@ -30,10 +30,7 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
 
 
 def source_folder(sample: Sample) -> Path:
-    """Return the source folder of a sample.
-
-    Errors:  ExamplesMissing.
-    """
+    """Return the source folder of a sample. Raises ExamplesMissing."""
     return examples.find_example(f"samples/{sample.folder}")
 
 
@@ -61,10 +58,7 @@ class SampleCache:
     path: str
 
     def build_folder(self, sample: Sample) -> Path:
-        """Return the build folder of a sample; changed sources get another folder.
-
-        Errors:  ExamplesMissing.
-        """
+        """Return the build folder of a sample; changed sources get another folder. Raises ExamplesMissing."""
         return self.root / f"{sample.name}-{hash_sources(source_folder(sample))}"
 
     def find(self, program: str) -> str | None:

@@ -10,7 +10,7 @@ REPOSITORY = "ghcr.io/azure/azure-workload-identity"
 class Tool:
     """A program that the build or the run of a sample needs.
 
-    Shapes:  `get` is the installation hint, for example "install Go 1.23 or newer".
+    `get` is the installation hint, for example "install Go 1.23 or newer".
     """
 
     program: str
@@ -21,7 +21,7 @@ class Tool:
 class Step:
     """One command of a build; its working directory is the build folder.
 
-    Shapes:  `message` is the progress message; `settings` override the caller's environment.
+    `message` is the progress message; `settings` override the caller's environment.
     """
 
     message: str
@@ -33,8 +33,8 @@ class Step:
 class Sample:
     """A sample image, and the program that runs for it.
 
-    Shapes:  `folder` is relative to examples/samples; `{built}` in `run` is the build folder; if this Python
-             has all `modules`, the program runs from its sources without a build.
+    `folder` is relative to examples/samples; `{built}` in `run` is the build folder; if this Python has all
+    `modules`, the program runs from its sources without a build.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Sample:
 class Readiness:
     """The command of a sample that can run, or the reason why it cannot and the resolution.
 
-    Shapes:  `buildable` if the sample only lacks its build.
+    `buildable` if the sample only lacks its build.
     """
 
     command: Sequence[str]

@@ -77,9 +77,9 @@ def prepare(
 ) -> Path:
     """Build a sample, unless it is built already; return its folder.
 
-    Shapes:  `again` builds it in any case; `on_start` is called when no other build runs any more; another
-             thread sets `stop` to stop the build.
-    Errors:  ToolsMissing, RegistryUnreachable, BuildFailed, BuildStopped, ExamplesMissing.
+    `again` builds it in any case; `on_start` is called when no other build runs any more; another thread sets
+    `stop` to stop the build. Raises ToolsMissing, RegistryUnreachable, BuildFailed, BuildStopped,
+    ExamplesMissing.
     """
     place = cache.build_folder(sample)
     if (place / COMPLETE).exists() and not again:

@@ -18,8 +18,8 @@ _TAIL_BYTES = 4096
 class BuildProgress:
     """The step that a build runs now.
 
-    Shapes:  `step` counts from 1; `log` is the file with the output of the build tool.
-    Units:   `began`, the start of the build, in epoch seconds.
+    `step` counts from 1; `log` is the file with the output of the build tool. Units: `began`, the start of
+    the build, in epoch seconds.
     """
 
     sample: str

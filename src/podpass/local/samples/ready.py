@@ -11,8 +11,8 @@ from podpass.local.samples.model import Readiness, Sample, Tool
 class SampleLookup:
     """The installed tools and builds of one sample.
 
-    Shapes:  `built` is its complete build folder; `sources` and `python` are set if this Python has all
-             modules of the sample.
+    `built` is its complete build folder; `sources` and `python` are set if this Python has all modules of the
+    sample.
     """
 
     built: Path | None
@@ -23,7 +23,7 @@ class SampleLookup:
 def decide_readiness(sample: Sample, found: SampleLookup, has: Callable[[str], bool]) -> Readiness:
     """Return the command of a sample, or the reason why it cannot run and the resolution.
 
-    Shapes:  `has` returns whether a program is installed.
+    `has` returns whether a program is installed.
     """
     if found.built is not None:
         command = tuple(word.replace("{built}", str(found.built)) for word in sample.run)

@@ -50,9 +50,8 @@ class Release:
 def choose_release(which: str, now: datetime, old_python: Path | None) -> Release:
     """Return the release to install for `newest`, `oldest` or a version.
 
-    Shapes:  `newest` is installed again every week; `old_python` is a Python that the oldest version
-             supports, if one is installed.
-    Errors:  UsageError.
+    `newest` is installed again every week; `old_python` is a Python that the oldest version supports, if one
+    is installed. Raises UsageError.
     """
     here = Path(sys.executable)
     if which == NEWEST:
@@ -106,7 +105,7 @@ def _is_working(python: Path) -> bool:
 def install(which: str, environ: Mapping[str, str], now: datetime, echo: Echo) -> Path:
     """Install the Azure CLI, if needed; return the Python of its environment.
 
-    Errors:  UsageError, RegistryUnreachable, AzureCliNotInstalled.
+    Raises UsageError, RegistryUnreachable, AzureCliNotInstalled.
     """
     old_python = find_old_python(environ) if which in ("oldest", OLDEST) else None
     release = choose_release(which, now, old_python)

@@ -55,7 +55,7 @@ def run_tutorial(
 ) -> None:
     """Run the tutorial in a temporary directory, and clean up at the end.
 
-    Errors:  TutorialFailed, UsageError, RegistryUnreachable, NotInstalled, BuildFailed.
+    Raises TutorialFailed, UsageError, RegistryUnreachable, NotInstalled, BuildFailed.
     """
     _check_programs(environ)
     python = azure_cli.install(options.az, environ, now, echo)

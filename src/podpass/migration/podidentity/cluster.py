@@ -50,10 +50,7 @@ class NamespaceReader:
         self._client, self._namespace = client, namespace
 
     async def read_identities(self) -> dict[str, BoundIdentity]:
-        """Return the identity of each selector.
-
-        Errors:  PodIdentityMissing, KubeError.
-        """
+        """Return the identity of each selector. Raises PodIdentityMissing, KubeError."""
         try:
             bindings, _ = await self._client.list(
                 self._path(f"{GROUP}/v1", "azureidentitybindings")
@@ -70,7 +67,7 @@ class NamespaceReader:
     async def read_workloads(self, identities: Mapping[str, BoundIdentity]) -> list[Workload]:
         """Return the workloads whose pods have a label with one of the selectors.
 
-        Errors:  UnsupportedWorkload, InvalidObject, KubeError.
+        Raises UnsupportedWorkload, InvalidObject, KubeError.
         """
         pods, _ = await self._client.list(
             self._path("v1", "pods"), {"labelSelector": BINDING_LABEL}
@@ -89,7 +86,7 @@ class NamespaceReader:
     async def read_accounts(self, names: Iterable[str]) -> dict[str, Object]:
         """Return all ServiceAccounts of the namespace by name.
 
-        Errors:  KubeError; InvalidObject if one of `names` does not exist.
+        Raises KubeError; InvalidObject if one of `names` does not exist.
         """
         items, _ = await self._client.list(self._path("v1", "serviceaccounts"))
         accounts = {str(each["metadata"]["name"]): each for each in items}

@@ -29,7 +29,7 @@ class DetectResult:
 async def detect(client: KubeClient, options: DetectOptions) -> DetectResult:
     """Write a ServiceAccount and a manifest for each workload; write nothing if one cannot be converted.
 
-    Errors:  PodIdentityMissing, UnsupportedWorkload, InvalidObject, OutputRefused, KubeError.
+    Raises PodIdentityMissing, UnsupportedWorkload, InvalidObject, OutputRefused, KubeError.
     """
     reader = NamespaceReader(client, options.namespace)
     identities = await reader.read_identities()

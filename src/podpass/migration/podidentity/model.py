@@ -23,7 +23,7 @@ class UnsupportedWorkload(Error):
 class DetectOptions:
     """Options of a run.
 
-    Units:   `token_seconds` in seconds.
+    Units: `token_seconds` in seconds.
     """
 
     namespace: str
@@ -37,7 +37,7 @@ class DetectOptions:
 class BoundIdentity:
     """The managed identity that pods with a selector use.
 
-    Shapes:  `others` are the client ids of further bindings with the same selector.
+    `others` are the client ids of further bindings with the same selector.
     """
 
     selector: str

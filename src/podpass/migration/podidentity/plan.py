@@ -50,8 +50,7 @@ def build_plan(
 ) -> Plan:
     """Return the files for all workloads.
 
-    Shapes:  `accounts` are the existing ServiceAccounts of the namespace by name; all that workloads use are
-             in it.
+    `accounts` are the existing ServiceAccounts of the namespace by name; all that workloads use are in it.
     """
     plan = Plan()
     targets = _choose_names(workloads)

@@ -38,7 +38,7 @@ def _is_plain(text: str) -> bool:
 def render(body: Object, comments: Sequence[str], template: Object | None = None) -> str:
     """Return a manifest with comments above it, and with a comment at the label of the pod template.
 
-    Shapes:  `template` is the part of `body` with the label.
+    `template` is the part of `body` with the label.
     """
     marked = _mark_label(body, template)
     text = yaml.dump(body, Dumper=_Dumper, default_flow_style=False, width=110)

@@ -81,9 +81,9 @@ def known_libraries(ecosystem: str) -> frozenset[str]:
 def decide_all(mentions: Iterable[tuple[str, Mention]]) -> Sequence[LibraryFinding]:
     """Return the findings of a target, sorted; `mentions` are paths and libraries.
 
-    Shapes:  a range counts only if no file has the exact version of the library. MSAL counts only without
-             the library of its ecosystem that uses it. A library without support next to a supported one is
-             undecided: both are often linked, and only the program decides.
+    A range counts only if no file has the exact version of the library. MSAL counts only without the library
+    of its ecosystem that uses it. A library without support next to a supported one is undecided: both are
+    often linked, and only the program decides.
     """
     found = list(dict.fromkeys(mentions))
     exact = {

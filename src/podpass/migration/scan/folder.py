@@ -14,8 +14,8 @@ _SKIPPED = {".git", ".hg", ".svn"}
 def walk(root: Path, budget: Budget, skipped: list[str]) -> Iterator[str]:
     """Yield the relative paths of regular files, folder by folder, sorted.
 
-    Shapes:  `skipped` gets paths that are too long, unreadable, or on another file system, such as /proc.
-    Errors:  LimitExceeded.
+    `skipped` gets paths that are too long, unreadable, or on another file system, such as /proc. Raises
+    LimitExceeded.
     """
     device = root.stat().st_dev
     pending = [""]

@@ -48,10 +48,7 @@ class ImageFile:
         self._parts.close()
 
     def images(self) -> list[Image]:
-        """Return the images of the file.
-
-        Errors:  NotAnImage, LimitExceeded.
-        """
+        """Return the images of the file. Raises NotAnImage, LimitExceeded."""
         # docker writes both; its own list has the names.
         if (manifest := self._json("manifest.json", required=False)) is not None:
             entries = _objects(manifest)
@@ -67,7 +64,7 @@ class ImageFile:
     def open_layer(self, name: str) -> ContentStream:
         """Open a layer as an uncompressed tar archive.
 
-        Errors:  NotAnImage if it is missing, or compressed in another way than by gzip.
+        Raises NotAnImage if it is missing, or compressed in another way than by gzip.
         """
         stream = self._parts.open(name)
         if stream is None:

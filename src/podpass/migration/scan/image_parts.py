@@ -36,10 +36,7 @@ class ImageParts(Protocol):
 
 
 def open_parts(path: Path, budget: Budget) -> ImageParts:
-    """Open an archive or a folder.
-
-    Errors:  NotAnImage, InvalidArchive, LimitExceeded.
-    """
+    """Open an archive or a folder. Raises NotAnImage, InvalidArchive, LimitExceeded."""
     if path.is_dir():
         return _FolderParts(path)
     file = path.open("rb")

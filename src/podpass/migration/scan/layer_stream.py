@@ -10,10 +10,7 @@ _CHARGE_PER_MEMBER = 4096
 
 
 def decompress_layer(name: str, stream: ContentStream, budget: Budget) -> ContentStream:
-    """Return the content of a layer.
-
-    Errors:  NotAnImage if it is compressed in another way than by gzip.
-    """
+    """Return the content of a layer. Raises NotAnImage if it is compressed in another way than by gzip."""
     start = stream.read(4)
     if start == ZSTD:
         raise NotAnImage(

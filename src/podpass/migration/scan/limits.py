@@ -34,29 +34,20 @@ class Budget:
     findings: int = MAX_FINDINGS
 
     def charge_name(self, path: str) -> None:
-        """Count a file.
-
-        Errors:  LimitExceeded.
-        """
+        """Count a file. Raises LimitExceeded."""
         # The bytes in memory: one wide character makes all characters of a text wide.
         self.names -= max(len(path), sys.getsizeof(path) - _SIZE_OF_STR) + _CHARGE_PER_NAME
         if self.names < 0:
             raise LimitExceeded(f"the names of all files have more than {MAX_NAMES_BYTES} bytes")
 
     def charge_bytes(self, count: int) -> None:
-        """Count content that was read or decompressed.
-
-        Errors:  LimitExceeded.
-        """
+        """Count content that was read or decompressed. Raises LimitExceeded."""
         self.total -= count
         if self.total < 0:
             raise LimitExceeded(f"the content has more than {MAX_TOTAL_BYTES} bytes")
 
     def charge_finding(self) -> None:
-        """Count a mention of a library.
-
-        Errors:  LimitExceeded.
-        """
+        """Count a mention of a library. Raises LimitExceeded."""
         self.findings -= 1
         if self.findings < 0:
             raise LimitExceeded(f"more than {MAX_FINDINGS} files name an identity library")
@@ -68,10 +59,7 @@ def is_path_allowed(path: str) -> bool:
 
 
 def check_ratio(compressed: int, content: int) -> None:
-    """Refuse content with a higher compression ratio than real files have.
-
-    Errors:  LimitExceeded.
-    """
+    """Refuse content with a higher compression ratio than real files have. Raises LimitExceeded."""
     if content > _RATIO_FLOOR_BYTES and content > compressed * MAX_RATIO:
         raise LimitExceeded(f"a layer expands to more than {MAX_RATIO} times its size")
 
@@ -79,7 +67,7 @@ def check_ratio(compressed: int, content: int) -> None:
 def has_too_many_values(data: bytes) -> bool:
     """Return whether a JSON text may have more values than the limit; each of them takes memory.
 
-    Shapes:  the characters that begin or separate values are counted, in texts too, so a text may have fewer.
+    The characters that begin or separate values are counted, in texts too, so a text may have fewer.
     """
     return sum(map(data.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES
 

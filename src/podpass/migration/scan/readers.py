@@ -107,10 +107,7 @@ def _choose_node_reader(path: str) -> FileReader | None:
 
 
 def read_file(path: str, reader: FileReader, stream: ContentStream) -> list[Mention]:
-    """Return the libraries that a file names, each once.
-
-    Errors:  NotRead; LimitExceeded.
-    """
+    """Return the libraries that a file names, each once. Raises NotRead; LimitExceeded."""
     found: dict[Mention, None] = {}
     for mention in _read(path, reader, stream):
         found[mention] = None

@@ -34,10 +34,7 @@ class TargetMissing(ScanFailed):
 
 
 def scan_paths(target: str, paths: Sequence[Path], progress: Progress) -> Report:
-    """Scan images, folders or single files as one target.
-
-    Errors:  ScanFailed.
-    """
+    """Scan images, folders or single files as one target. Raises ScanFailed."""
     budget, report = Budget(), Report(target=printable(target))
     found: list[tuple[str, Mention]] = []
     for path in paths:

@@ -78,7 +78,7 @@ class Entry:
 def read_entries(stream: ContentStream, budget: Budget) -> Iterator[Entry]:
     """Yield the entries of an archive; the content of one must be read before the next.
 
-    Errors:  InvalidArchive, LimitExceeded.
+    Raises InvalidArchive, LimitExceeded.
     """
     name, size, headers = "", -1, 0
     while (block := _read_block(stream)) is not None:

@@ -62,7 +62,7 @@ _TAGS, _TAG_OPTION = b"x-ms-tags", b"x-ms-copy-source-tag-option"
 class _StorageProgress(RequestProgress):
     """The progress of a request.
 
-    Shapes:  `status` is set when its response has begun, `ended` when the client has ended the request.
+    `status` is set when its response has begun, `ended` when the client has ended the request.
     """
 
     send: Send
@@ -316,7 +316,7 @@ async def _read_document(
 ) -> bytes | None:
     """Read a body that is a document, within its limit; return None for an empty one.
 
-    Errors:  BodyRefused, BlockListTooLong, BodyTooSlow, ShareExceeded.
+    Raises BodyRefused, BlockListTooLong, BodyTooSlow, ShareExceeded.
     """
     body = await read_body(receive, operation.max_body_bytes or 0, on_size)
     if operation.is_batch:

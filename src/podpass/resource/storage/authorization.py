@@ -34,7 +34,7 @@ async def authorize(
 ) -> str:
     """Return the roles that allow an operation.
 
-    Errors:  PermissionMismatch, with the least privileged role that is sufficient.
+    Raises PermissionMismatch, with the least privileged role that is sufficient.
     """
     used = []
     for requirement in operation.requirements:

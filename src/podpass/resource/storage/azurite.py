@@ -72,7 +72,7 @@ class Azurite:
     async def limit_requests(self, caller: str, service: str) -> AsyncIterator[None]:
         """Limit the concurrent requests of a caller in a service; a request above the limit waits.
 
-        Errors:  ServerBusy after QUEUE_SECONDS.
+        Raises ServerBusy after QUEUE_SECONDS.
         """
         slots = self._slots.setdefault((caller, service), asyncio.Semaphore(CALLER_REQUESTS))
         try:
@@ -96,10 +96,7 @@ class Azurite:
         headers: Headers,
         body: AsyncIterator[bytes] | bytes | None,
     ) -> AsyncIterator["aiohttp.ClientResponse"]:
-        """Send a request; the response is open until the context ends.
-
-        Errors:  StorageUnavailable.
-        """
+        """Send a request; the response is open until the context ends. Raises StorageUnavailable."""
         import aiohttp
         from yarl import URL
 
@@ -148,7 +145,7 @@ class Azurite:
     def _sign(self, account: str) -> str:
         """Return the parameters of a shared access signature.
 
-        Errors:  StorageUnavailable if the account's key is unknown.
+        Raises StorageUnavailable if the account's key is unknown.
         """
         key = self._keys.get(account)
         if key is None:

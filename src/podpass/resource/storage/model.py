@@ -34,8 +34,8 @@ class StorageHost:
 class StorageTarget:
     """What a request addresses: the account, or a container, queue or table, or an item in it.
 
-    Shapes:  `container` is the name of a container, queue or table, empty for the account; `item` is what
-             follows in the path: a blob, `messages`, `messages/ID`, or the key of an entity.
+    `container` is the name of a container, queue or table, empty for the account; `item` is what follows in
+    the path: a blob, `messages`, `messages/ID`, or the key of an entity.
     """
 
     container: str = ""
@@ -54,7 +54,7 @@ class RoleAction:
 class RoleRequirement:
     """The permissions of a request at one scope.
 
-    Shapes:  one of the `alternatives` must be allowed completely; `container` is empty for the account.
+    One of the `alternatives` must be allowed completely; `container` is empty for the account.
     """
 
     alternatives: tuple[tuple[RoleAction, ...], ...]
@@ -65,7 +65,7 @@ class RoleRequirement:
 class StorageOperation:
     """An operation: its name for logs, and all permissions that it needs.
 
-    Shapes:  `max_body_bytes` is 0 without a body, and None for the content of a blob, which is streamed.
+    `max_body_bytes` is 0 without a body, and None for the content of a blob, which is streamed.
     """
 
     title: str
@@ -79,8 +79,8 @@ class StorageOperation:
 class StorageRequest:
     """The parts of a request that decide which operation it is.
 
-    Shapes:  query parameters are unique and decoded. `sets_tags` is set for a request that has tags in its
-             headers, `copies_tags` for one that copies those of its source.
+    Query parameters are unique and decoded. `sets_tags` is set for a request that has tags in its headers,
+    `copies_tags` for one that copies those of its source.
     """
 
     host: StorageHost

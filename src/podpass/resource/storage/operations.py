@@ -162,10 +162,7 @@ _MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 
 
 def find_operation(request: StorageRequest) -> StorageOperation:
-    """Return the operation of a request.
-
-    Errors:  StorageNotSupported; InvalidUri.
-    """
+    """Return the operation of a request. Raises StorageNotSupported; InvalidUri."""
     method = "GET" if request.method == "HEAD" else request.method
     if request.method == "HEAD" and request.host.service is Service.TABLE:
         raise StorageNotSupported("Tables have no HEAD requests.")

@@ -52,10 +52,7 @@ def parse_host(host: str | None) -> StorageHost | None:
 
 
 def parse_target(service: Service, raw: str) -> StorageTarget:
-    """Parse the path of a request as it was sent.
-
-    Errors:  InvalidUri.
-    """
+    """Parse the path of a request as it was sent. Raises InvalidUri."""
     if len(raw) > _MAX_CHARS or not raw.startswith("/"):
         raise InvalidUri("The path is too long, or does not begin with '/'.")
     try:
@@ -99,7 +96,7 @@ def _parse_table(path: str) -> StorageTarget:
 def parse_query(query: bytes) -> dict[str, str]:
     """Parse a query with unique parameters.
 
-    Errors:  InvalidUri; KeyNotPermitted for a shared access signature.
+    Raises InvalidUri; KeyNotPermitted for a shared access signature.
     """
     try:
         pairs = parse_qsl(
@@ -127,7 +124,7 @@ def parse_query(query: bytes) -> dict[str, str]:
 def parse_source(host: StorageHost, values: Sequence[str]) -> str:
     """Return the container of the source of a copy, which must be a blob of the same account.
 
-    Errors:  CannotVerifySource; InvalidUri; KeyNotPermitted.
+    Raises CannotVerifySource; InvalidUri; KeyNotPermitted.
     """
     parts = urlsplit(values[0]) if len(values) == 1 and values[0].isascii() else None
     if parts is None or not values[0].isprintable() or any(char in values[0] for char in " \\#"):

@@ -114,7 +114,7 @@ async def run_admin(
 ) -> int:
     """Serve the admin APIs until SIGTERM; return the exit code.
 
-    Shapes:  `hops` receives the hops of the workers; without it, there is no console.
+    `hops` receives the hops of the workers; without it, there is no console.
     """
     return await run_process(
         env, lifeline, lambda stack, heartbeat: _start(stack, env, heartbeat, clock, hops)

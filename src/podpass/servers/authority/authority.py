@@ -41,8 +41,8 @@ class _ProcessPlan:
 def run(settings: Settings, *, ready: OnReady) -> None:
     """Run the token service until a signal ends it.
 
-    Shapes:  `ready` is called once with addresses and process IDs, when all processes are ready.
-    Errors:  PortInUse, DatabaseUnusable, CertificateInvalid, before any process is started; NeverReady.
+    `ready` is called once with addresses and process IDs, when all processes are ready. Raises PortInUse,
+    DatabaseUnusable, CertificateInvalid, before any process is started; NeverReady.
     """
     process = settings.process
     # Read here too, so that this process reports an error immediately.

@@ -108,7 +108,7 @@ class TenantSessions:
     async def open(self, name: str, password: str) -> str | None:
         """Return a session for the user name and the password of an administrator, or None.
 
-        Errors:  AadstsError 50034, 50053, 50126; DatabaseFailed.
+        Raises AadstsError 50034, 50053, 50126; DatabaseFailed.
         """
         tenant = await self._directory.find_tenant(self._tenant_id)
         return None if tenant is None else await self._sessions.open(tenant, name, password)
@@ -157,7 +157,7 @@ class AuthoritySource:
     async def graph(self) -> TrustGraphView:
         """Return the trust graph of the directory, without the accounts of clusters.
 
-        Errors:  DatabaseFailed, GraphTooLarge.
+        Raises DatabaseFailed, GraphTooLarge.
         """
         from podpass.console import graph_view
         from podpass.trust_graph.directory_snapshot import read_directory

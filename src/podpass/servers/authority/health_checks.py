@@ -16,8 +16,8 @@ _DATABASE = {True: "up", False: "down", None: "unknown"}
 class HealthChecker:
     """Computes the results of probes and metrics from the shared status.
 
-    Shapes:  the workers are the first children.
-    Units:   a heartbeat older than `stuck_seconds` counts as stopped; a worker is not ready from 3 s on.
+    The workers are the first children. Units: a heartbeat older than `stuck_seconds` counts as stopped; a
+    worker is not ready from 3 s on.
     """
 
     shared: SharedStatus
@@ -37,7 +37,7 @@ class HealthChecker:
     def readyz(self, *, requires_database: bool = False) -> tuple[bool, dict[str, object]]:
         """Return the readiness result, its reasons, warnings, and the state of each worker.
 
-        Shapes:  with `requires_database`, a replica whose database is down is not ready.
+        With `requires_database`, a replica whose database is down is not ready.
         """
         workers = self.worker_statuses()
         database_up = self.database_up()
@@ -73,8 +73,8 @@ class HealthChecker:
     def database_up(self) -> bool | None:
         """Return whether the database answered the last check of every ready worker.
 
-        Shapes:  None if this is unknown: no worker is ready, and none waits for the database. The cause is
-                 then not the database, and a database alert would mislead operators.
+        None if this is unknown: no worker is ready, and none waits for the database. The cause is then not
+        the database, and a database alert would mislead operators.
         """
         if ready := self.ready_workers():
             return all(status.database for status in ready)

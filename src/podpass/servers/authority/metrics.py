@@ -40,7 +40,7 @@ def metrics_directory() -> Iterator[Path]:
 
     Directories of killed supervisors are deleted first, because they may be in a small memory file system.
 
-    Errors:  MetricsDirectoryError.
+    Raises MetricsDirectoryError.
     """
     _remove_abandoned()
     _check_space()

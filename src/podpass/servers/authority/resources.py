@@ -58,9 +58,9 @@ async def open_resources(
 ) -> AsyncIterator[AuthorityResources]:
     """Open all resources; retry while the database is unavailable.
 
-    Shapes:  `on_waiting` is called with the reason, without secrets, before each retry; `on_lost` is called
-             when a restart is required.
-    Errors:  errors in stored data; DatabaseUnusable, DatabaseFailed when the start time is over.
+    `on_waiting` is called with the reason, without secrets, before each retry; `on_lost` is called when a
+    restart is required. Raises DatabaseUnusable, DatabaseFailed and errors in stored data when the start time
+    is over.
     """
     until = time.monotonic() + settings.process.start_seconds
     async with contextlib.AsyncExitStack() as stack:

@@ -21,8 +21,8 @@ _ACTOR = Actor(object_id="", name="podpass authority seed")
 class SeedTarget:
     """The database and tenant to which a seed is applied.
 
-    Shapes:  an empty `tenant_id` selects the only existing tenant; `tenant_name` and `domains` are used if
-             the tenant is created.
+    An empty `tenant_id` selects the only existing tenant; `tenant_name` and `domains` are used if the tenant
+    is created.
     """
 
     database: str
@@ -36,7 +36,7 @@ class SeedTarget:
 def seed(document: Seed, target: SeedTarget, clock: Clock = system) -> dict[str, Any]:
     """Apply a seed; return the tenant, the changes, and the client IDs by identity name.
 
-    Errors:  UsageError with file and line, before any change; DatabaseUnusable, DatabaseFailed.
+    Raises UsageError with file and line, before any change; DatabaseUnusable, DatabaseFailed.
     """
     return asyncio.run(_apply(document, target, clock))
 

@@ -31,7 +31,7 @@ class ProcessState(IntEnum):
 class ProcessStatus:
     """The status of a child process.
 
-    Units:   `heartbeat` in seconds of the monotonic clock, which the processes of one machine share.
+    Units: `heartbeat` in seconds of the monotonic clock, which the processes of one machine share.
     """
 
     pid: int = 0

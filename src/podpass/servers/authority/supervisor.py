@@ -49,9 +49,9 @@ class NeverReady(Error):
 class ChildProcess:
     """A process that the supervisor keeps running.
 
-    Shapes:  `run` is called in the child with the read end of a pipe that is closed when the supervisor
-             exits, and returns the exit code. Children with `first` are stopped before the others, which
-             report the shutdown in the meantime.
+    `run` is called in the child with the read end of a pipe that is closed when the supervisor exits, and
+    returns the exit code. Children with `first` are stopped before the others, which report the shutdown in
+    the meantime.
     """
 
     name: str
@@ -63,7 +63,7 @@ class ChildProcess:
 class Timeouts:
     """The timeouts of the supervisor.
 
-    Units:   seconds. During `delay` after SIGTERM all processes keep serving, but the readiness probe fails.
+    Units: seconds. During `delay` after SIGTERM all processes keep serving, but the readiness probe fails.
     """
 
     start: float
@@ -110,7 +110,7 @@ class Supervisor:
     def run(self) -> None:
         """Keep the children running until a signal stops them.
 
-        Errors:  NeverReady, after all children are stopped.
+        Raises NeverReady, after all children are stopped.
         """
         self._lifeline = os.pipe()
         with SignalPipe() as signals:

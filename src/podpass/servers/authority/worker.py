@@ -132,7 +132,7 @@ def open_multibuffer(
 ) -> multibuffer.MultiBufferLibrary | None:
     """Open and test the library that signs several tokens together, if it is enabled and installed.
 
-    Errors:  MultiBufferUnusable, WrongSignature, if the setting names a file.
+    Raises MultiBufferUnusable, WrongSignature, if the setting names a file.
     """
     if wanted == NO_MULTIBUFFER:
         return None

@@ -25,7 +25,7 @@ _CERTIFICATE_SECONDS = 60.0
 def run(folder: Path, address: str, certificate: Path | None, key: Path | None) -> None:
     """Serve the documents until a termination signal.
 
-    Errors:  IssuerError, UsageError, PortInUse, before anything starts.
+    Raises IssuerError, UsageError, PortInUse, before anything starts.
     """
     settings = config.read(folder)
     if not settings.target.startswith("folder:"):

@@ -30,10 +30,7 @@ class RouteFailed(Error):
 
 
 def ensure_route(address: str) -> bool:
-    """Add a route to an IPv4 address if there is none; return whether it was added.
-
-    Errors:  RouteFailed.
-    """
+    """Add a route to an IPv4 address if there is none; return whether it was added. Raises RouteFailed."""
     if _has_route(address):
         return False
     try:

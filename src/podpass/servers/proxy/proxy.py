@@ -32,10 +32,7 @@ _METRICS_TYPE = ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),
 
 
 def run(settings: ProxySettings, clock: Clock = system) -> None:
-    """Run the sidecar until a termination signal.
-
-    Errors:  SettingsError, PortInUse, before anything starts.
-    """
+    """Run the sidecar until a termination signal. Raises SettingsError, PortInUse, before anything starts."""
     import uvloop
 
     authority = find_authority(settings)
@@ -50,10 +47,7 @@ def run(settings: ProxySettings, clock: Clock = system) -> None:
 
 
 def find_authority(settings: ProxySettings) -> Authority:
-    """Return the authority that the environment of the pod names.
-
-    Errors:  SettingsError.
-    """
+    """Return the authority that the environment of the pod names. Raises SettingsError."""
     binding = None
     if settings.token_proxy:
         binding = Binding(

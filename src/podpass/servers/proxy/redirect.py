@@ -32,10 +32,7 @@ class NotInPod(Error):
 
 
 def check_in_pod(environ: Mapping[str, str], settings: Path = _SETTINGS) -> None:
-    """Check that the network namespace is that of a pod.
-
-    Errors:  NotInPod.
-    """
+    """Check that the network namespace is that of a pod. Raises NotInPod."""
     if not environ.get("KUBERNETES_SERVICE_HOST"):
         raise NotInPod(
             "this is not a pod: KUBERNETES_SERVICE_HOST is not set",
@@ -51,7 +48,7 @@ def check_in_pod(environ: Mapping[str, str], settings: Path = _SETTINGS) -> None
 def install(redirect: Redirect) -> list[str]:
     """Change the rules where they differ, and return those in effect.
 
-    Errors:  RedirectFailed, with the rule and the message of iptables.
+    Raises RedirectFailed, with the rule and the message of iptables.
     """
     for change in plan_changes(_read_rules(), redirect):
         _run(change)

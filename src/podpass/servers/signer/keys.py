@@ -42,7 +42,7 @@ class SignerKeySource(Protocol):
     def current(self) -> SignerKeys:
         """Return the keys; the key that signs is among the accepted ones.
 
-        Errors:  Error if there are no keys yet.
+        Raises Error if there are no keys yet.
         """
         ...
 
@@ -69,10 +69,7 @@ class FolderKeySource:
         return self._error
 
     def current(self) -> SignerKeys:
-        """Return the keys; read the folder if it has changed.
-
-        Errors:  Error if it has never been read.
-        """
+        """Return the keys; read the folder if it has changed. Raises Error if it has never been read."""
         version = self._read_version()
         now = self._clock()
         # A clock that was set back must not delay the next attempt.

@@ -35,7 +35,7 @@ class SignerService:
     def sign(self, request: Any) -> Any:
         """Sign the claims byte for byte; the header has `alg`, `kid` and `typ` only.
 
-        Errors:  BadClaims; Error if there are no keys.
+        Raises BadClaims; Error if there are no keys.
         """
         claims = request.claims
         if len(claims) > MAX_CLAIMS_BYTES:
@@ -51,10 +51,7 @@ class SignerService:
         return messages.SignJWTResponse(header=header, signature=signature)
 
     def fetch_keys(self, _: Any) -> Any:
-        """List the keys that verify tokens.
-
-        Errors:  Error if there are no keys.
-        """
+        """List the keys that verify tokens. Raises Error if there are no keys."""
         keys = self._source.current()
         answer = messages.FetchKeysResponse(refresh_hint_seconds=keys.waits.refresh_seconds)
         for key in keys.accepted:
@@ -63,9 +60,6 @@ class SignerService:
         return answer
 
     def metadata(self, _: Any) -> Any:
-        """Return the longest lifetime of a token.
-
-        Errors:  Error if there are no keys.
-        """
+        """Return the longest lifetime of a token. Raises Error if there are no keys."""
         waits = self._source.current().waits
         return messages.MetadataResponse(max_token_expiration_seconds=waits.token_seconds)

@@ -32,10 +32,7 @@ _TEXT = ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),)
 
 
 def run(folder: Path, socket_path: Path, metrics_addr: str, clock: Clock = system) -> None:
-    """Run the signer until a termination signal.
-
-    Errors:  UsageError, PortInUse, before anything starts.
-    """
+    """Run the signer until a termination signal. Raises UsageError, PortInUse, before anything starts."""
     _require_grpc()
     log.configure()
     disable_core_dumps()
@@ -62,7 +59,7 @@ def _require_grpc() -> None:
 def _lock_socket(path: Path) -> IO[bytes]:
     """Lock the socket, so that a second signer is refused; the kernel releases the lock of a killed process.
 
-    Errors:  UsageError.
+    Raises UsageError.
     """
     if len(str(path)) > _MAX_SOCKET_CHARS:
         raise UsageError(

@@ -23,7 +23,7 @@ _FIRST_WAIT_SECONDS, _LAST_WAIT_SECONDS = 0.5, 15.0
 def find_api_server(settings: WebhookSettings, environ: Mapping[str, str]) -> Target:
     """Return the API server of the kubeconfig in the settings, otherwise that of the pod's own cluster.
 
-    Errors:  BadKubeconfig.
+    Raises BadKubeconfig.
     """
     if settings.kubeconfig:
         return read_kubeconfig(Path(settings.kubeconfig))
@@ -33,7 +33,7 @@ def find_api_server(settings: WebhookSettings, environ: Mapping[str, str]) -> Ta
 async def detect_native_sidecars(client: KubeClient, on_failure: Callable[[str], None]) -> bool:
     """Return whether the API server supports native sidecars; retry until it answers.
 
-    Shapes:  `on_failure` is called with the reason of each failed attempt.
+    `on_failure` is called with the reason of each failed attempt.
     """
     back_off = BackOff(_FIRST_WAIT_SECONDS, _LAST_WAIT_SECONDS)
     while True:

@@ -43,7 +43,7 @@ Json = dict[str, Any]
 class Span:
     """One admission response.
 
-    Units:   `began` in seconds since the epoch.
+    Units: `began` in seconds since the epoch.
     """
 
     parent: str

@@ -73,7 +73,7 @@ def run(
 ) -> None:
     """Run the webhook until a termination signal; `policy` replaces the default rotation policy.
 
-    Errors:  BadKubeconfig, PortInUse, before any component starts.
+    Raises BadKubeconfig, PortInUse, before any component starts.
     """
     import uvloop
 

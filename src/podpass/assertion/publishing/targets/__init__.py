@@ -50,7 +50,7 @@ def open_target(
 ) -> PublishTarget:
     """Return the target of a text; a relative path is below the key folder.
 
-    Errors:  IssuerError for another text, TargetError if the SDK of the target is not installed.
+    Raises IssuerError for another text, TargetError if the SDK of the target is not installed.
     """
     if problem := target_problem(text):
         raise IssuerError(problem, hint="correct `target` in issuer.yaml")

@@ -25,10 +25,7 @@ class AzureStorageTarget:
         return self._url
 
     def read(self, path: str) -> bytes | None:
-        """Return a blob; None if it does not exist.
-
-        Errors:  TargetError.
-        """
+        """Return a blob; None if it does not exist. Raises TargetError."""
         from azure.core.exceptions import AzureError, ResourceNotFoundError
 
         try:
@@ -50,7 +47,7 @@ class AzureStorageTarget:
     def write(self, path: str, body: bytes) -> float | None:
         """Replace a blob; return the time of Azure Storage.
 
-        Errors:  TargetError; the old blob is then unchanged.
+        Raises TargetError; the old blob is then unchanged.
         """
         from azure.core.exceptions import AzureError
         from azure.storage.blob import ContentSettings

@@ -12,7 +12,7 @@ NOT_FOUND = 3
 class CommandTarget:
     """Runs `PROGRAM put PATH` with the file on stdin, and `PROGRAM get PATH`, which prints it.
 
-    Shapes:  `get` exits with status 3 if the file does not exist.
+    `get` exits with status 3 if the file does not exist.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
@@ -24,10 +24,7 @@ class CommandTarget:
         return self._command[0]
 
     def read(self, path: str) -> bytes | None:
-        """Return a file; None if it does not exist.
-
-        Errors:  TargetError.
-        """
+        """Return a file; None if it does not exist. Raises TargetError."""
         done = self._run("get", path, b"")
         if done.returncode == NOT_FOUND:
             return None
@@ -40,10 +37,7 @@ class CommandTarget:
         return done.stdout
 
     def write(self, path: str, body: bytes) -> float | None:
-        """Replace a file; the command must do so atomically.
-
-        Errors:  TargetError.
-        """
+        """Replace a file; the command must do so atomically. Raises TargetError."""
         self._check(self._run("put", path, body), "put", path)
         return None
 

@@ -21,10 +21,7 @@ class FolderTarget:
         return str(self._root)
 
     def read(self, path: str) -> bytes | None:
-        """Return a file; None if it does not exist.
-
-        Errors:  TargetError.
-        """
+        """Return a file; None if it does not exist. Raises TargetError."""
         try:
             return files.read_regular(self._root / path, MAX_DOCUMENT_BYTES)
         except FileNotFoundError:
@@ -35,7 +32,7 @@ class FolderTarget:
     def write(self, path: str, body: bytes) -> float | None:
         """Replace a file atomically; it is on the disk when this returns.
 
-        Errors:  TargetError; the old file is then unchanged.
+        Raises TargetError; the old file is then unchanged.
         """
         place = self._root / path
         part = place.with_name(f".{place.name}.part")

@@ -27,10 +27,7 @@ class S3Target:
         return f"s3://{self._bucket}/{self._prefix}"
 
     def read(self, path: str) -> bytes | None:
-        """Return an object; None if it does not exist.
-
-        Errors:  TargetError.
-        """
+        """Return an object; None if it does not exist. Raises TargetError."""
         from minio.error import S3Error
 
         answer = None
@@ -54,7 +51,7 @@ class S3Target:
     def write(self, path: str, body: bytes) -> float | None:
         """Replace an object; return the time of the store.
 
-        Errors:  TargetError; the old object is then unchanged.
+        Raises TargetError; the old object is then unchanged.
         """
         from minio.error import S3Error
 

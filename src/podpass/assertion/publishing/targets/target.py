@@ -24,15 +24,12 @@ class PublishTarget(Protocol):
         ...
 
     def read(self, path: str) -> bytes | None:
-        """Return a file; None if it does not exist.
-
-        Errors:  TargetError.
-        """
+        """Return a file; None if it does not exist. Raises TargetError."""
         ...
 
     def write(self, path: str, body: bytes) -> float | None:
         """Replace a file atomically; return the time of the target's clock if it reports one.
 
-        Errors:  TargetError; the old file is then unchanged.
+        Raises TargetError; the old file is then unchanged.
         """
         ...
