@@ -4,7 +4,8 @@
     2  serve         servers present a leaf certificate of the new CA, and accept clients of both CAs
     3  trust         the new CA replaces the old one in the files that programs read
     4  follow        webhook configuration, ConfigMaps of pods, and the instance's own clients use the new CA
-    5  withdraw      servers refuse client certificates of the old CA: kubeconfigs must be fetched again
+    5  withdraw      servers refuse client certificates of the old CA: kubeconfigs must be fetched again. Before
+                     that, commands that read their kubeconfig before step 3 have two seconds for their request
     6  complete
 
 Programs that run since before step 3 trust only the old CA. They accept the leaf certificate, because servers
@@ -21,6 +22,8 @@ from podpass.cloud.datadir import DataDir
 from podpass.cloud.served_tls import ServedTls
 from podpass.crypto.x509 import encode_pem
 from podpass.local import ca_rotation, trust
+
+_CLIENT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,7 @@ class CertificateRotation:
         await asyncio.to_thread(trust.write_stores, data_dir, self._environ)
         self._tls.reload_fetchers()
         await self._hooks.follow(new_pem)
+        await asyncio.sleep(_CLIENT_SECONDS)
         self._accept_clients(new_pem)
         self._hooks.withdraw()
         ca_rotation.complete(data_dir)
