@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from kubeling.apiserver import quantity
+from kubeling import quantity
 
 Amounts = dict[str, Decimal]
 

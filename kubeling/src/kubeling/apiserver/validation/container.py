@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from kubeling.apiserver import quantity
+from kubeling import quantity
 from kubeling.apiserver.validation import rules
 from kubeling.apiserver.validation.rules import Causes
 
