@@ -8,7 +8,7 @@ from typing import Any
 PATTERN = re.compile(
     r"([+-]?(?:\d+(?:\.\d*)?|\.\d+))([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?", re.ASCII
 )
-# Values are bounded as in Kubernetes. Without traps, an exponent of any length is zero or infinity, not an error.
+# Values are bounded as in Kubernetes. Without traps, an exponent of any length is zero or infinity.
 _MAX, _LEAST = Decimal(2**63 - 1), Decimal("1e-9")
 _CONTEXT = Context(prec=64, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
 _SUFFIXES = {

@@ -210,6 +210,40 @@ async def test_versions_of_a_kind_share_their_objects(live: Any) -> None:
     assert (await live.call("GET", path.format("v2") + "/web")).status == 404
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "5",
+            '"x"',
+            "null",
+            '{"a": 1}',
+            "[1]",
+            '[{"resource": 1}]',
+            '[{"resource": {"target": []}}]',
+        ),
+        *('[{"type": "Resource", "resource": {"targetAverageValue": 1}}]', "[[]]", "{", "[" * 9000),
+    ],
+)
+async def test_annotation_that_is_not_well_formed_stays_an_annotation(live: Any, text: str) -> None:
+    """Fails if it becomes a field: the object would break each list of its kind."""
+    path = "/apis/autoscaling/{}/namespaces/default/horizontalpodautoscalers"
+    names = ("metrics", "current-metrics", "conditions", "behavior")
+    annotations = {f"autoscaling.alpha.kubernetes.io/{each}": text for each in names}
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    body = {
+        "metadata": {"name": "web", "annotations": annotations},
+        "spec": {"scaleTargetRef": target, "maxReplicas": 3},
+    }
+    assert (await live.call("POST", path.format("v1"), body)).status == 201
+    for version in ("v1", "v2"):
+        for accept in ("application/json", TABLE):
+            assert (await live.call("GET", path.format(version), accept=accept)).status == 200
+    found = (await live.call("GET", path.format("v2") + "/web")).body
+    assert found["metadata"]["annotations"] == annotations
+    assert found["spec"].keys() == {"scaleTargetRef", "maxReplicas", "minReplicas", "metrics"}
+
+
 async def test_events_of_both_groups_are_the_same_objects(live: Any) -> None:
     kind = next(kind for kind in STORED if kind.type_name == "events.v1.Event")
     body = new_body(kind)
