@@ -92,7 +92,7 @@ async def register(live: Any, extension: Extension, **changes: Any) -> None:
     part = {
         "metadata": {"name": "metrics-1", "labels": {"kubernetes.io/service-name": "metrics"}},
         "addressType": "IPv4",
-        "endpoints": [{"addresses": ["127.0.0.1"]}],
+        "endpoints": [{"addresses": ["127.0.0.1"], "targetRef": {"kind": "Pod"}}],
         "ports": [{"name": "", "port": extension.port}],
     }
     slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"

@@ -277,8 +277,12 @@ def endpoint_slice(port: int, name: str = "") -> dict[str, Any]:
         "metadata": {"name": "hooks-1", "labels": {"kubernetes.io/service-name": "hooks"}},
         "addressType": "IPv4",
         "endpoints": [
-            {"addresses": ["127.0.0.9"], "conditions": {"ready": False}},
-            {"addresses": ["127.0.0.1"], "conditions": {"ready": True}},
+            {"addresses": ["127.64.0.9"], "conditions": {"ready": False}},
+            {
+                "addresses": ["127.0.0.1"],
+                "conditions": {"ready": True},
+                "targetRef": {"kind": "Pod"},
+            },
         ],
         "ports": [{"name": "other", "port": 1}, {"name": name, "port": port}],
     }

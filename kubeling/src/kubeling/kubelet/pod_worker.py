@@ -56,6 +56,11 @@ class PodWorker:
         self._network: PodNetwork | None = None
         self._retry_at = self._refresh_at = 0.0
 
+    @property
+    def host_address(self) -> str:
+        """Return the address of a pod in the network of the machine; empty if it has an own network."""
+        return self._context.node.pod_address if self._pod["spec"].get("hostNetwork") else ""
+
     def update(self, pod: Pod) -> None:
         """Use a newer version of the pod."""
         if "deletionTimestamp" in pod["metadata"]:

@@ -39,6 +39,7 @@ _CREATE: Mapping[str, Rule] = {
     "DaemonSet": workload.validate_daemon_set,
     "Deployment": workload.validate_deployment,
     "EndpointSlice": policy.validate_endpoint_slice,
+    "Endpoints": policy.validate_endpoints,
     "Event": core.validate_event,
     "Job": job.validate_job,
     "Lease": core.validate_lease,
