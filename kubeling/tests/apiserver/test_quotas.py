@@ -371,3 +371,32 @@ async def test_huge_quantities_are_counted_as_the_greatest_one(live: Any) -> Non
     assert await used(live) == {"requests.cpu": str(2**63 - 1), "requests.memory": "1n"}
     message = await refused(live, PODS, pod("two", {**amounts, "memory": "0"}))
     assert "exceeded quota: q, requested: requests.cpu=9223372036854775807" in message
+
+
+async def test_pod_gets_the_overhead_and_the_scheduling_of_its_runtime_class(live: Any) -> None:
+    await quota(live, {"requests.cpu": "1", "limits.cpu": "1"})
+    toleration = {"key": "kata", "operator": "Exists"}
+    body = {
+        "metadata": {"name": "kata"},
+        "handler": "kata",
+        "overhead": {"podFixed": {"cpu": "250m", "memory": "1Mi"}},
+        "scheduling": {"nodeSelector": {"vm": "yes"}, "tolerations": [toleration]},
+    }
+    await create(live, "/apis/node.k8s.io/v1/runtimeclasses", body)
+    amounts = {"cpu": "100m"}
+    given = pod("one", amounts, amounts, runtimeClassName="kata", nodeSelector={"a": "b"})
+    spec = (await create(live, PODS, given))["spec"]
+    assert spec["overhead"] == body["overhead"]["podFixed"]
+    assert spec["nodeSelector"] == {"a": "b", "vm": "yes"}
+    assert toleration in spec["tolerations"]
+    assert await used(live) == {"requests.cpu": "350m", "limits.cpu": "350m"}
+    for changes, reason in (
+        ({"runtimeClassName": "none"}, 'pod rejected: RuntimeClass "none" not found'),
+        ({"overhead": {"cpu": "1m"}}, "pod rejected: Pod's Overhead doesn't match"),
+        (
+            {"runtimeClassName": "kata", "nodeSelector": {"vm": "no"}},
+            "conflict: runtimeClass.scheduling.nodeSelector[vm] = yes; pod.spec.nodeSelector[vm]",
+        ),
+    ):
+        message = await refused(live, PODS, pod("two", amounts, amounts, **changes))
+        assert f'pods "two" is forbidden: {reason}' in message

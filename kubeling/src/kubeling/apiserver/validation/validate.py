@@ -114,7 +114,7 @@ _KINDS_WITHOUT_CONTROLLER: Mapping[str, str] = {
     "node, without a limit of its size",
     "PodCertificateRequest": "no signer runs here; it gets no certificate",
     "PriorityLevelConfiguration": "requests are not classified; it has no effect",
-    "RuntimeClass": "a pod that names a class is refused",
+    "RuntimeClass": "the node has only the handler runc; pods of other handlers do not start",
     "StorageClass": "no provisioner runs here; claims of the class get no volume",
     "StorageVersionMigration": "no controller runs here; nothing is migrated",
     "ValidatingAdmissionPolicy": "policies are not evaluated here; it refuses nothing",
