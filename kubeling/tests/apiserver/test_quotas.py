@@ -376,7 +376,7 @@ async def test_huge_quantities_are_counted_as_the_greatest_one(live: Any) -> Non
 async def test_pod_gets_the_overhead_and_the_scheduling_of_its_runtime_class(live: Any) -> None:
     await quota(live, {"requests.cpu": "1", "limits.cpu": "1"})
     toleration = {"key": "kata", "operator": "Exists"}
-    body = {
+    body: Any = {
         "metadata": {"name": "kata"},
         "handler": "kata",
         "overhead": {"podFixed": {"cpu": "250m", "memory": "1Mi"}},

@@ -322,8 +322,8 @@ async def test_container_waits_for_a_missing_config_map(cluster: KubeletCluster)
 async def test_container_is_restarted_by_its_own_rule(cluster: KubeletCluster) -> None:
     script = 'test -e "$HOME/done" && exit 0; echo > "$HOME/done"; exit 42'
     rule = {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}
-    own = {"restartPolicy": "Never", "restartPolicyRules": [rule]}
-    await cluster.run("rules", shell(script, **own))
+    container = shell(script, restartPolicy="Never", restartPolicyRules=[rule])
+    await cluster.run("rules", container)
     pod = await cluster.phase("rules", "Succeeded")
     assert status_of(pod)["restartCount"] == 1
 

@@ -163,11 +163,11 @@ def _service_account(attributes: AdmissionAttributes, pod: Object, store: Object
 
 def _runtime_class(attributes: AdmissionAttributes, pod: Object, store: ObjectStore) -> None:
     """Copy the overhead and the scheduling of a pod's RuntimeClass into the pod."""
-    spec, found = pod["spec"], {}
-    if name := spec.get("runtimeClassName"):
-        found = store.get(kind_by_name("RuntimeClass"), "", name)
-        if found is None:
-            raise _pod_forbidden(attributes, f'pod rejected: RuntimeClass "{name}" not found')
+    spec = pod["spec"]
+    name = spec.get("runtimeClassName")
+    found = store.get(kind_by_name("RuntimeClass"), "", name) if name else {}
+    if found is None:
+        raise _pod_forbidden(attributes, f'pod rejected: RuntimeClass "{name}" not found')
     overhead = (found.get("overhead") or {}).get("podFixed")
     if spec.get("overhead") not in (None, overhead):
         reason = "Pod's Overhead doesn't match RuntimeClass's defined Overhead"
