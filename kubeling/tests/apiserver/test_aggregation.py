@@ -201,7 +201,7 @@ async def test_service_without_a_ready_endpoint_is_unavailable_with_the_reason(l
 async def test_server_that_does_not_respond_is_a_timeout(
     live: Any, extension: Extension, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails without a limit: the connection of each client would be held for ever."""
+    """Fails without a limit: the connection of each client would stay open."""
     monkeypatch.setattr(aggregation, "_HEADER_SECONDS", 0.2)
     await register(live, extension)
     refused = await live.call("GET", f"{PATH}/silent")
