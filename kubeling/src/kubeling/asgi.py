@@ -78,6 +78,12 @@ async def read_body(receive: Receive, limit: int) -> bytes:
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
+async def wait_for_disconnect(receive: Receive) -> None:
+    """Wait until the client disconnects."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 async def respond(scope: Scope, send: Send, status: int, body: bytes, headers: Headers) -> None:
     """Send a response with a complete body; to a WebSocket handshake, this is the refusal."""
     prefix = "websocket.http" if scope["type"] == "websocket" else "http"

@@ -3,17 +3,21 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import trustme
 import yarl
 from podpass.http.server import bind, read_body, respond, server_tls, serving
 
+from kubeling.apiserver.registry import aggregation
+from kubeling.asgi import wait_for_disconnect
 from tests.apiserver.kubectl import Kubectl, kubectl
+from tests.controllers.workloads import until
 
 __all__ = ["kubectl"]
 
@@ -44,18 +48,29 @@ class Extension:
     port: int
     bundle: str
     requests: list[Any] = field(default_factory=list)
+    delay: Callable[[], Awaitable[None]] | None = None
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    left: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         headers = [(name.decode(), value.decode()) for name, value in scope["headers"]]
         body = await read_body(receive, 1 << 20)
         self.requests.append((scope["method"], scope["path"], headers, body))
+        if self.delay is not None:
+            await self.delay()
+        if scope["path"].endswith("/silent"):
+            self.arrived.set()
+            await wait_for_disconnect(receive)
+            self.left.set()
+            return
         listed = {
             "kind": "GaugeList",
             "apiVersion": f"{GROUP}/v1",
             "metadata": {},
             "items": [{"metadata": {"name": "one", "namespace": "default"}}],
         }
-        found = RESOURCES if scope["path"] == PATH else listed
+        is_discovery = scope["path"].count("/") == 3
+        found = RESOURCES if is_discovery else listed
         await respond(
             send, 200, json.dumps(found).encode(), ((b"content-type", b"application/json"),)
         )
@@ -92,7 +107,7 @@ async def register(live: Any, extension: Extension, **changes: Any) -> None:
     part = {
         "metadata": {"name": "metrics-1", "labels": {"kubernetes.io/service-name": "metrics"}},
         "addressType": "IPv4",
-        "endpoints": [{"addresses": ["127.0.0.1"]}],
+        "endpoints": [{"addresses": ["127.0.0.1"], "targetRef": {"kind": "Pod"}}],
         "ports": [{"name": "", "port": extension.port}],
     }
     slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
@@ -181,6 +196,69 @@ async def test_service_without_a_ready_endpoint_is_unavailable_with_the_reason(l
     assert (condition["status"], condition["reason"]) == ("False", "ServiceNotFound")
     (version,) = next(each for each in items if each["metadata"]["name"] == GROUP)["versions"]
     assert version["freshness"] == "Stale"
+
+
+async def test_server_that_does_not_respond_is_a_timeout(
+    live: Any, extension: Extension, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails without a limit: the connection of each client would stay open."""
+    monkeypatch.setattr(aggregation, "_HEADER_SECONDS", 0.2)
+    await register(live, extension)
+    refused = await live.call("GET", f"{PATH}/silent")
+    assert (refused.status, refused.body["reason"]) == (504, "Timeout")
+    await asyncio.wait_for(extension.left.wait(), 20)
+
+
+async def test_request_of_a_client_that_disconnects_is_cancelled(
+    live: Any, extension: Extension
+) -> None:
+    await register(live, extension)
+    call = asyncio.create_task(live.call("GET", f"{PATH}/silent"))
+    await asyncio.wait_for(extension.arrived.wait(), 20)
+    call.cancel()
+    await asyncio.wait_for(extension.left.wait(), 20)
+
+
+async def test_discovery_asks_all_servers_at_the_same_time_and_once(
+    live: Any, extension: Extension
+) -> None:
+    await register(live, extension)
+    versions = [f"v{at}" for at in range(1, 6)]
+    made = (await live.call("GET", f"/apis/apiregistration.k8s.io/v1/apiservices/v1.{GROUP}")).body
+    for version in versions[1:]:
+        body = {
+            "metadata": {"name": f"{version}.{GROUP}"},
+            "spec": made["spec"] | {"version": version},
+        }
+        await live.call("POST", "/apis/apiregistration.k8s.io/v1/apiservices", body)
+    paths = [f"/apis/apiregistration.k8s.io/v1/apiservices/{each}.{GROUP}" for each in versions]
+    for path in paths:  # their status does not change after that
+        await until(live, path, lambda found: found["status"].get("conditions"))
+    extension.requests.clear()
+    all_asked = asyncio.Event()
+
+    async def wait_for_all() -> None:
+        if len(extension.requests) == len(versions):
+            all_asked.set()
+        await all_asked.wait()
+
+    extension.delay = wait_for_all
+    replies = await asyncio.gather(*(live.call("GET", "/apis", accept=DISCOVERY) for _ in range(3)))
+    for reply in replies:
+        found = [each for each in reply.body["items"] if each["metadata"]["name"] == GROUP]
+        fresh = [version["freshness"] for each in found for version in each["versions"]]
+        assert fresh == ["Current"] * len(versions)
+    assert len(extension.requests) == len(versions)
+
+
+async def test_websocket_to_a_delegated_path_is_refused(live: Any, extension: Extension) -> None:
+    await register(live, extension)
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await live.session.ws_connect(
+            f"{live.server}{PATH}/x", headers={"authorization": "Bearer admin-token"}
+        )
+    assert refused.value.status == 400
+    assert not extension.requests
 
 
 async def test_group_that_this_server_serves_is_not_delegated(

@@ -52,6 +52,7 @@ DIFFERS = {
         ("cells[3]", "made.spec.extra", "made.spec.uid", "made.spec.username"),
         "the user of the recording was another",
     ),
+    "events.k8s.io/v1 events": dict.fromkeys(("cells[0]", "cells[7]"), "the age of the event"),
     "networking.k8s.io/v1 ipaddresses": {"cells": "a third cell without a column"},
     "storage.k8s.io/v1 volumeattributesclasses": {"made.metadata.finalizers": PROTECTED},
     "v1 persistentvolumeclaims": {"made.metadata.finalizers": PROTECTED},
@@ -213,6 +214,40 @@ async def test_versions_of_a_kind_share_their_objects(live: Any) -> None:
     assert metrics[0]["resource"]["target"]["averageUtilization"] == 70
     assert (await live.call("DELETE", path.format("v1") + "/web")).status == 200
     assert (await live.call("GET", path.format("v2") + "/web")).status == 404
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "5",
+            '"x"',
+            "null",
+            '{"a": 1}',
+            "[1]",
+            '[{"resource": 1}]',
+            '[{"resource": {"target": []}}]',
+        ),
+        *('[{"type": "Resource", "resource": {"targetAverageValue": 1}}]', "[[]]", "{", "[" * 9000),
+    ],
+)
+async def test_annotation_that_is_not_well_formed_stays_an_annotation(live: Any, text: str) -> None:
+    """Fails if it becomes a field: the object would break each list of its kind."""
+    path = "/apis/autoscaling/{}/namespaces/default/horizontalpodautoscalers"
+    names = ("metrics", "current-metrics", "conditions", "behavior")
+    annotations = {f"autoscaling.alpha.kubernetes.io/{each}": text for each in names}
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    body = {
+        "metadata": {"name": "web", "annotations": annotations},
+        "spec": {"scaleTargetRef": target, "maxReplicas": 3},
+    }
+    assert (await live.call("POST", path.format("v1"), body)).status == 201
+    for version in ("v1", "v2"):
+        for accept in ("application/json", TABLE):
+            assert (await live.call("GET", path.format(version), accept=accept)).status == 200
+    found = (await live.call("GET", path.format("v2") + "/web")).body
+    assert found["metadata"]["annotations"] == annotations
+    assert found["spec"].keys() == {"scaleTargetRef", "maxReplicas", "minReplicas", "metrics"}
 
 
 async def test_events_of_both_groups_are_the_same_objects(live: Any) -> None:

@@ -325,11 +325,48 @@ def test_no_pattern_backtracks_quadratically() -> None:
         {"ports": [{"port": 70000}]},
         {"ports": [{"port": -1}]},
         {"ports": [{"name": f"p{at}"} for at in range(101)]},
+        {"endpoints": [{"addresses": ["a_b"]}], "addressType": "FQDN"},
     ],
-    ids=["large", "negative", "many"],
+    ids=["large", "negative", "many", "no-host-name"],
 )
 async def test_endpoint_slice_beyond_the_limits_is_refused(live: Any, change: Any) -> None:
     """Fails without the check: one object would end the network of all Services, or block each DNS query."""
     body = {"metadata": {"name": "s"}, "addressType": "IPv4", "endpoints": [], **change}
     path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
     assert (await live.call("POST", path, body)).status == 422
+
+
+@pytest.mark.parametrize(
+    ("address", "is_valid"),
+    [
+        *((each, False) for each in ("127.0.0.1", "127.255.0.1", "169.254.169.254", "0.0.0.0")),
+        *((each, False) for each in ("224.0.0.1", "::1", "::", "fe80::1", "::ffff:127.0.0.1", "x")),
+        *((each, True) for each in ("127.64.0.9", "192.0.2.1", "2001:db8::1")),
+    ],
+)
+async def test_endpoint_with_a_special_address_is_refused(
+    live: Any, address: str, is_valid: bool
+) -> None:
+    """Fails without the check: pods and the API server would connect to services of the machine alone."""
+    kind = "IPv6" if ":" in address else "IPv4"
+    part = {"addressType": kind, "endpoints": [{"addresses": [address]}], "ports": []}
+    whole = {"subsets": [{"addresses": [{"ip": address}], "ports": [{"port": 80}]}]}
+    namespace = "namespaces/default"
+    for path, body, field in (
+        (
+            f"/apis/discovery.k8s.io/v1/{namespace}/endpointslices",
+            part,
+            "endpoints[0].addresses[0]",
+        ),
+        (f"/api/v1/{namespace}/endpoints", whole, "subsets[0].addresses[0].ip"),
+    ):
+        done = await live.call("POST", path, {"metadata": {"name": "s"}, **body})
+        assert done.status == (201 if is_valid else 422), done.text
+        if not is_valid:
+            assert {each["field"] for each in done.body["details"]["causes"]} == {field}
+
+
+async def test_service_with_an_address_that_is_not_one_is_refused(live: Any) -> None:
+    body = {"metadata": {"name": "s"}, "spec": {"clusterIP": "odd", "ports": [{"port": 80}]}}
+    done = await live.call("POST", "/api/v1/namespaces/default/services", body)
+    assert [each["field"] for each in done.body["details"]["causes"]] == ["spec.clusterIPs[0]"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kubeling.apiserver import quantity
+from kubeling import quantity
 from kubeling.apiserver.status import StatusError
 from kubeling.controllers.client import ControllerClient
 from tests.controllers.workloads import (
@@ -343,3 +343,60 @@ async def test_invalid_object_is_refused(live: Any, path: str, spec: Any, fields
 def test_quantity_has_the_largest_suffix(value: str, like: str, text: str) -> None:
     assert quantity.canonical(Decimal(value), like) == text
     assert quantity.parse(text) == Decimal(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *((text, 0) for text in ("", "x", "1Zi", "1.2.3", "1ki", None)),
+        *((text, 1000) for text in ("1k", "1e3", "1000000m", "0.001M")),
+        ("0.5Gi", 2**29),
+        ("0.1n", "1e-9"),
+        ("-1e-400", "-1e-9"),
+        *((f"1{exponent}", 2**63 - 1) for exponent in ("e400", "E999999", f"e{'9' * 4000}", "0E")),
+        (f"-1e{'9' * 4000}", 1 - 2**63),
+        (f"0e{'9' * 4000}", 0),
+    ],
+)
+def test_quantity_is_bounded_and_rounded_up(text: Any, value: Any) -> None:
+    assert quantity.parse(text) == Decimal(value)
+
+
+async def test_huge_quantities_are_counted_as_the_greatest_one(live: Any) -> None:
+    """Fails without the bound: the sum raises an error, or takes hours."""
+    await quota(live, {"requests.cpu": "1e999999", "requests.memory": "1"})
+    amounts = {"cpu": "1e400", "memory": "1e-999999999"}
+    await create(live, PODS, pod("one", amounts))
+    await until(live, f"{QUOTAS}/q", lambda found: found["status"]["used"]["requests.cpu"] != "0")
+    assert await used(live) == {"requests.cpu": str(2**63 - 1), "requests.memory": "1n"}
+    message = await refused(live, PODS, pod("two", {**amounts, "memory": "0"}))
+    assert "exceeded quota: q, requested: requests.cpu=9223372036854775807" in message
+
+
+async def test_pod_gets_the_overhead_and_the_scheduling_of_its_runtime_class(live: Any) -> None:
+    await quota(live, {"requests.cpu": "1", "limits.cpu": "1"})
+    toleration = {"key": "kata", "operator": "Exists"}
+    body: Any = {
+        "metadata": {"name": "kata"},
+        "handler": "kata",
+        "overhead": {"podFixed": {"cpu": "250m", "memory": "1Mi"}},
+        "scheduling": {"nodeSelector": {"vm": "yes"}, "tolerations": [toleration]},
+    }
+    await create(live, "/apis/node.k8s.io/v1/runtimeclasses", body)
+    amounts = {"cpu": "100m"}
+    given = pod("one", amounts, amounts, runtimeClassName="kata", nodeSelector={"a": "b"})
+    spec = (await create(live, PODS, given))["spec"]
+    assert spec["overhead"] == body["overhead"]["podFixed"]
+    assert spec["nodeSelector"] == {"a": "b", "vm": "yes"}
+    assert toleration in spec["tolerations"]
+    assert await used(live) == {"requests.cpu": "350m", "limits.cpu": "350m"}
+    for changes, reason in (
+        ({"runtimeClassName": "none"}, 'pod rejected: RuntimeClass "none" not found'),
+        ({"overhead": {"cpu": "1m"}}, "pod rejected: Pod's Overhead doesn't match"),
+        (
+            {"runtimeClassName": "kata", "nodeSelector": {"vm": "no"}},
+            "conflict: runtimeClass.scheduling.nodeSelector[vm] = yes; pod.spec.nodeSelector[vm]",
+        ),
+    ):
+        message = await refused(live, PODS, pod("two", amounts, amounts, **changes))
+        assert f'pods "two" is forbidden: {reason}' in message

@@ -277,8 +277,12 @@ def endpoint_slice(port: int, name: str = "") -> dict[str, Any]:
         "metadata": {"name": "hooks-1", "labels": {"kubernetes.io/service-name": "hooks"}},
         "addressType": "IPv4",
         "endpoints": [
-            {"addresses": ["127.0.0.9"], "conditions": {"ready": False}},
-            {"addresses": ["127.0.0.1"], "conditions": {"ready": True}},
+            {"addresses": ["127.64.0.9"], "conditions": {"ready": False}},
+            {
+                "addresses": ["127.0.0.1"],
+                "conditions": {"ready": True},
+                "targetRef": {"kind": "Pod"},
+            },
         ],
         "ports": [{"name": "other", "port": 1}, {"name": name, "port": port}],
     }
@@ -292,11 +296,14 @@ async def test_webhook_service_is_called_at_a_ready_pod(live: Any, hook: Any) ->
     await live.call("POST", "/api/v1/namespaces/one/services", service)
     reference = {"name": "hooks", "namespace": "one", "path": "/mutate", "port": 8443}
     await configure(live, one.spec(clientConfig={"service": reference, "caBundle": one.bundle}))
+    slices = "/apis/discovery.k8s.io/v1/namespaces/one/endpointslices"
+    port = int(one.url.removesuffix("/mutate").rpartition(":")[2])
+    named = endpoint_slice(port, "tls") | {"addressType": "FQDN"}
+    named["metadata"]["name"], named["endpoints"] = "names", [{"addresses": ["localhost"]}]
+    assert (await live.call("POST", slices, named)).status == 201
     refused = await live.call("POST", PODS, pod())
     assert (refused.status, refused.body["reason"]) == (500, "InternalError")
     assert 'no endpoints available for service "hooks"' in refused.body["message"]
-    slices = "/apis/discovery.k8s.io/v1/namespaces/one/endpointslices"
-    port = int(one.url.removesuffix("/mutate").rpartition(":")[2])
     made = await live.call("POST", slices, endpoint_slice(port, "tls"))
     assert made.status == 201, made.text
     created = await live.call("POST", PODS, pod())

@@ -319,6 +319,29 @@ async def test_container_waits_for_a_missing_config_map(cluster: KubeletCluster)
     assert await cluster.log("waits") == "here\n"
 
 
+async def test_container_is_restarted_by_its_own_rule(cluster: KubeletCluster) -> None:
+    script = 'test -e "$HOME/done" && exit 0; echo > "$HOME/done"; exit 42'
+    rule = {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}
+    container = shell(script, restartPolicy="Never", restartPolicyRules=[rule])
+    await cluster.run("rules", container)
+    pod = await cluster.phase("rules", "Succeeded")
+    assert status_of(pod)["restartCount"] == 1
+
+
+async def test_pod_starts_if_the_node_has_the_handler_of_its_runtime_class(
+    cluster: KubeletCluster,
+) -> None:
+    for handler in ("runc", "kata"):
+        body = {"metadata": {"name": handler}, "handler": handler}
+        body |= {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass"}
+        await cluster.client.create("/apis/node.k8s.io/v1/runtimeclasses", body)
+        await cluster.run(handler, shell("true"), runtimeClassName=handler)
+    await cluster.phase("runc", "Succeeded")
+    event = await cluster.event("kata", "FailedCreatePodSandBox")
+    assert event["message"] == ('Failed to create pod sandbox: no runtime for "kata" is configured')
+    assert (await cluster.get("kata"))["status"]["phase"] == "Pending"
+
+
 async def test_pod_waits_for_a_missing_volume_source_with_an_event(cluster: KubeletCluster) -> None:
     await cluster.run(
         "mounts",

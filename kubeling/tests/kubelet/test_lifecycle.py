@@ -47,7 +47,36 @@ def test_pod_plan_is_read_from_the_spec() -> None:
         "initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}],
         "containers": [{"name": "m"}, {"name": "n"}],
     }
-    assert read_plan(spec) == plan(inits="i s", sidecars="s", mains="m n")
+    own = {"s": spec["initContainers"][1]}
+    assert read_plan(spec) == replace(plan(inits="i s", sidecars="s", mains="m n"), own=own)
+
+
+@pytest.mark.parametrize(
+    ("own", "restarted"),
+    [
+        ({"restartPolicy": "Always"}, {0, 1, 42}),
+        ({"restartPolicy": "OnFailure"}, {1, 42}),
+        ({"restartPolicy": "Never"}, set()),
+        ({"restartPolicy": "Never", "operator": "In"}, {42}),
+        ({"restartPolicy": "Never", "operator": "NotIn"}, {0, 1}),
+        ({"restartPolicy": "OnFailure", "operator": "In"}, {1, 42}),
+    ],
+)
+@pytest.mark.parametrize("of_pod", ["Always", "Never"])
+def test_container_restarts_by_its_own_policy_and_rules(
+    own: dict[str, str], restarted: set[int], of_pod: str
+) -> None:
+    codes = {"operator": own.get("operator"), "values": [42]}
+    rules = [{"action": "Restart", "exitCodes": codes}] if "operator" in own else []
+    container = {"restartPolicy": own["restartPolicy"], "restartPolicyRules": rules}
+    main = read_plan({"restartPolicy": of_pod, "containers": [{"name": "m", **container}]})
+    found = {code for code in (0, 1, 42) if decide_for(main, m=terminated(code)).start == ("m",)}
+    assert found == restarted
+    if own["restartPolicy"] != "Always":  # otherwise it is a sidecar
+        inits = [{"name": "i", **container}]
+        spec = {"restartPolicy": of_pod, "initContainers": inits, "containers": [{"name": "m"}]}
+        failed = decide_for(read_plan(spec), i=terminated(1), m=NEW)
+        assert failed.finished is (1 not in restarted)
 
 
 def test_all_main_containers_start_at_once() -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import socket
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from kubeling.kubelet.cluster_dns import Question, Record
 from kubeling.kubelet.node_network import NetworkUnavailable, NodeNetwork
+from kubeling.kubelet.shares import Shares
 from tests.kubelet.cluster import (
     PODS,
     KubeletCluster,
@@ -368,6 +370,175 @@ async def test_pod_in_the_network_of_the_machine_is_reached_by_its_service(
     assert await output(cluster, "client", python(OPEN.format("http://web/"))) == ["web"]
 
 
+async def write_slice(cluster: KubeletCluster, name: str, *addresses: str, **more: Any) -> None:
+    """Write an EndpointSlice of the Service `web`, as any user may who can write EndpointSlices."""
+    body = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": name, "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [each]} for each in addresses],
+        "ports": [{"name": "", "port": 80}],
+        **more,
+    }
+    await cluster.client.create(SLICES, body)
+
+
+@pytest.mark.parametrize("name", ["web", "missing"])
+async def test_endpoint_of_a_user_does_not_lead_to_the_loopback_of_the_machine(
+    cluster: KubeletCluster, name: str
+) -> None:
+    """Fails if the kubelet connects to any address of an EndpointSlice: pods would reach local services."""
+    reached = asyncio.Event()
+
+    async def note(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reached.set()
+        writer.close()
+
+    await cluster.run("web", shell("sleep 600"))
+    await expose(cluster, "web", selector=None)
+    async with await asyncio.start_server(note, "127.0.0.1", 0) as private:
+        ports = [{"name": "", "port": private.sockets[0].getsockname()[1]}]
+        endpoint = {"addresses": ["127.0.0.1"], "targetRef": {"kind": "Pod", "name": name}}
+        await write_slice(cluster, "web-1", endpoints=[endpoint], ports=ports)
+        code = """
+import socket
+while True:
+    try:
+        print(socket.create_connection(("web", 80), 10).recv(1))
+        break
+    except ConnectionRefusedError:
+        continue
+    except OSError as exc:
+        print(exc.strerror)
+        break
+"""
+        assert await output(cluster, "client", python(code)) == ["Connection reset by peer"]
+    assert not reached.is_set()
+
+
+async def test_service_has_sockets_for_100_ports_and_an_event_says_so(
+    cluster: KubeletCluster,
+) -> None:
+    ports = [{"name": f"p{at}", "port": 1000 + at, "targetPort": 8000} for at in range(150)]
+    service = await expose(cluster, "web", ports=ports, selector=None)
+    names = [{"name": f"p{at}", "port": 8000} for at in range(150)]
+    for part in (names[:100], names[100:]):
+        await write_slice(cluster, f"web-{len(part)}", "127.64.0.9", ports=part)
+    code = """
+import socket, sys
+for port in (1000, 1099, 1100, 1149):
+    while True:
+        try:
+            socket.create_connection((sys.argv[1], port), 10)
+        except ConnectionRefusedError:
+            if port in (1000, 1099):
+                continue
+            print("refused")
+            break
+        except ConnectionResetError:
+            pass  # the endpoint does not exist
+        print("open")
+        break
+"""
+    address = service["spec"]["clusterIP"]
+    found = await output(cluster, "client", python(code, address))
+    assert found == ["open", "open", "refused", "refused"]
+
+    async def is_reported() -> bool:
+        events = await cluster.client.list("/api/v1/namespaces/default/events")
+        return any(each["reason"] == "TooManyPorts" for each in events)
+
+    await eventually(is_reported)
+
+
+def query(name: str, kind: int = 1, opcode: int = 0) -> bytes:
+    labels = b"".join(bytes([len(each)]) + each.encode() for each in name.split("."))
+    return (
+        struct.pack("!HHHHHH", 7, opcode << 11, 1, 0, 0, 0)
+        + labels
+        + struct.pack("!BHH", 0, kind, 1)
+    )
+
+
+async def answer(cluster: KubeletCluster, *arguments: Any, by_tcp: bool = True) -> tuple[int, int]:
+    """Return the flags of the response to a query, and the number of its records."""
+    assert cluster.kubelet is not None
+    assert cluster.kubelet.dns is not None
+    response = await cluster.kubelet.dns.answer(query(*arguments), by_tcp=by_tcp)
+    assert response is not None
+    assert len(response) <= (65535 if by_tcp else 512)
+    flags, records = struct.unpack_from("!2xH2xH", response)
+    return flags, records
+
+
+async def test_response_for_many_endpoints_is_bounded(cluster: KubeletCluster) -> None:
+    """Fails without the bounds: each query would build a record for each port of each endpoint."""
+    ports = [{"name": f"p{at}", "port": 1 + at} for at in range(100)]
+    await expose(cluster, "web", clusterIP="None", ports=ports, selector=None)
+    for part in range(3):
+        addresses = [f"127.{65 + part}.{at // 250}.{at % 250}" for at in range(1000)]
+        await write_slice(cluster, f"web-{part}", *addresses, ports=ports)
+
+    async def is_known() -> bool:
+        return (await answer(cluster, "web.default.svc.cluster.local"))[1] == 1000
+
+    await eventually(is_known)
+    _, records = await answer(cluster, "_p99._tcp.web.default.svc.cluster.local", 33)
+    assert 200 < records <= 1000
+    flags, records = await answer(cluster, "web.default.svc.cluster.local", by_tcp=False)
+    assert flags & 0x0200
+    assert records < 20
+
+
+async def test_names_in_an_endpoint_slice_are_ignored(cluster: KubeletCluster) -> None:
+    ports = [{"name": "http", "port": 80}]
+    await expose(cluster, "web", clusterIP="None", selector=None, ports=ports)
+    await write_slice(cluster, "web-1", "www.example.com", addressType="FQDN", ports=ports)
+    await write_slice(cluster, "web-2", "127.64.0.9", ports=ports)
+
+    async def is_known() -> bool:
+        return (await answer(cluster, "web.default.svc.cluster.local"))[1] == 1
+
+    await eventually(is_known)
+    assert (await answer(cluster, "_http._tcp.web.default.svc.cluster.local", 33))[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "opcode", "code"),
+    [*((1, opcode, 4) for opcode in (1, 2, 4, 5, 15)), (252, 0, 5), (251, 0, 5)],
+)
+async def test_query_that_only_a_name_server_of_a_zone_answers_is_not_forwarded(
+    cluster: KubeletCluster, kind: int, opcode: int, code: int
+) -> None:
+    flags, records = await answer(cluster, "example.com", kind, opcode)
+    assert (flags & 0xF, flags >> 11 & 0xF, records) == (code, opcode, 0)
+
+
+async def test_pod_with_many_connections_to_the_dns_server_leaves_some_to_others(
+    cluster: KubeletCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+import socket, sys, time
+found = [socket.create_connection(("10.96.0.10", 53), 10) for _ in range(3)]
+for each in found:
+    try:
+        each.sendall(bytes.fromhex(sys.argv[1]))
+        print(len(each.recv(999)) > 2)
+    except OSError:
+        print(False)
+started = time.monotonic()
+print(found[0].recv(1), time.monotonic() - started < 10)
+"""
+    asked = query("kubernetes.default.svc.cluster.local")
+    sent = (len(asked).to_bytes(2, "big") + asked).hex()
+    assert cluster.kubelet is not None
+    assert cluster.kubelet.dns is not None
+    monkeypatch.setattr(cluster.kubelet.dns, "_stream_shares", Shares(2))
+    found = await output(cluster, "client", python(code, sent))
+    assert found == ["True", "False", "False", "b'' True"]
+
+
 async def test_machine_without_namespaces_says_what_it_needs(bare_cluster: KubeletCluster) -> None:
     kubelet = await bare_cluster.start(own_networks=True)  # there is no nsenter
     assert kubelet.pod_network == "pod-addresses"
@@ -444,6 +615,7 @@ async def test_network_ends_with_a_kubelet_that_is_killed() -> None:
     code = """
 import asyncio, os, sys
 from kubeling.kubelet.node_network import NetworkUnavailable, NodeNetwork
+from kubeling.kubelet.shares import Shares
 async def main():
     try:
         network = await NodeNetwork.open(os.environ["PATH"])

@@ -17,11 +17,10 @@ KNOWN: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ServerFeature:
-    """A feature, the minor version that introduced it, and the one that removed it."""
+    """A feature, and the minor version that introduced it."""
 
     what: str
     since: int
-    before: int | None = None
 
 
 OTHERS: dict[str, ServerFeature] = {
@@ -52,9 +51,12 @@ OTHERS: dict[str, ServerFeature] = {
     "test_initial_events_end_with_a_bookmark_on_request": ServerFeature(
         "the bookmark after a watch's first events", 34
     ),
-    # From 1.35 on every container may have a restart policy, and an invalid one is refused.
-    "test_only_sidecars_may_have_a_container_restart_policy": ServerFeature(
-        "a container's own restart policy is dropped", 34, before=35
+    **dict.fromkeys(
+        (
+            "test_container_has_a_restart_policy_and_rules_of_its_own",
+            "test_invalid_restart_rule_of_a_container_is_refused",
+        ),
+        ServerFeature("a container's own restart policy", 35),
     ),
     "test_only_declared_fields_can_be_selected": ServerFeature(
         "selectable fields of custom resources", 31
@@ -80,9 +82,6 @@ def skip_reason(test: str, git_version: str) -> str:
     found = re.match(r"v1\.([0-9]+)\.", git_version)
     assert found, f"{git_version!r} is not a known version of Kubernetes"
     minor, answer = int(found[1]), OTHERS.get(test)
-    if answer is None or answer.since <= minor < (answer.before or minor + 1):
+    if answer is None or answer.since <= minor:
         return ""
-    until = f" and before 1.{answer.before}" if answer.before else ""
-    return (
-        f"{answer.what}: Kubernetes has it from 1.{answer.since} on{until}; this is {git_version}"
-    )
+    return f"{answer.what}: Kubernetes has it from 1.{answer.since} on; this is {git_version}"

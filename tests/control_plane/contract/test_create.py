@@ -1,6 +1,7 @@
 """Creation of objects: defaults, names, and requests that are refused before validation."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -52,8 +53,8 @@ async def test_a_negative_grace_period_stays_in_a_template(api: ContractApi) -> 
     assert made["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == -5
 
 
-@pytest.mark.parametrize("policy", ["Always", "Never", "OnFailure", "Odd"])
-async def test_only_sidecars_may_have_a_container_restart_policy(
+@pytest.mark.parametrize("policy", ["Always", "Never", "OnFailure"])
+async def test_container_has_a_restart_policy_and_rules_of_its_own(
     api: ContractApi, policy: str
 ) -> None:
     inits = [{"name": "i", "image": "i", "restartPolicy": policy}]
@@ -61,9 +62,41 @@ async def test_only_sidecars_may_have_a_container_restart_policy(
     rules = {"restartPolicy": policy, "restartPolicyRules": [again]}
     main = [{"name": "c", "image": "i", **rules}]
     spec = (await api.create("pods", pod(initContainers=inits, containers=main)))["spec"]
-    kept = [each.get("restartPolicy") for each in (*spec["initContainers"], *spec["containers"])]
-    assert kept == (["Always", None] if policy == "Always" else [None, None])
-    assert "restartPolicyRules" not in spec["containers"][0]
+    assert spec["initContainers"][0]["restartPolicy"] == policy
+    assert spec["containers"][0].items() >= rules.items()
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"restartPolicy": "Odd"}, "restartPolicy"),
+        ({"restartPolicy": None}, "restartPolicy"),
+        ({"restartPolicyRules": [{"action": "Restart"}]}, "restartPolicyRules[0].exitCodes"),
+        (
+            {"restartPolicyRules": [{"action": "Odd", "exitCodes": {"operator": "In"}}]},
+            "restartPolicyRules[0].action",
+        ),
+        (
+            {"restartPolicyRules": [{"action": "Restart", "exitCodes": {"operator": "Odd"}}]},
+            "restartPolicyRules[0].exitCodes.operator",
+        ),
+        (
+            {"restartPolicyRules": [{"action": "Restart", "exitCodes": {"operator": "In"}}] * 21},
+            "restartPolicyRules",
+        ),
+    ],
+)
+@pytest.mark.parametrize("part", ["containers", "initContainers"])
+async def test_invalid_restart_rule_of_a_container_is_refused(
+    api: ContractApi, part: str, changes: dict[str, Any], field: str
+) -> None:
+    again = {"action": "Restart", "exitCodes": {"operator": "In", "values": [1]}}
+    given = {"name": "d", "image": "i", "restartPolicy": "Never", "restartPolicyRules": [again]}
+    body = pod()
+    body["spec"].setdefault(part, []).append({**given, **changes})
+    reply = await api.call("POST", api.path("pods"), body)
+    at = len(body["spec"][part]) - 1
+    check_refused(reply, 422, "Invalid", f"spec.{part}[{at}].{field}")
 
 
 async def test_pod_gets_a_token_volume_unless_it_opts_out(api: ContractApi) -> None:

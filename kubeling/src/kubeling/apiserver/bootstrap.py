@@ -99,6 +99,7 @@ _NODE = [
     ),
     _rule([""], ["services"], _READ),
     _rule(["discovery.k8s.io"], ["endpointslices"], _READ),
+    _rule(["node.k8s.io"], ["runtimeclasses"], _READ),
     _rule([""], ["nodes"], ["create", *_READ]),
     _rule([""], ["nodes", "nodes/status"], ["update", "patch"]),
     _rule([""], ["events"], ["create", "update", "patch"]),

@@ -5,6 +5,7 @@ Objects are stored in the newer autoscaling version, and as events of the core g
 Source: k8s.io/kubernetes v1.37 pkg/apis/{autoscaling,events}/v1/conversion.go.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +20,10 @@ _DEFAULT_CPU = 80
 _CURRENT_CPU = "currentCPUUtilizationPercentage"
 # The parts of version 2 that version 1 has as annotations. A real API server writes metrics in another form.
 _ANNOTATED = (
-    ("spec", "metrics", "metrics"),
-    ("spec", "behavior", "behavior"),
-    ("status", "currentMetrics", "current-metrics"),
-    ("status", "conditions", "conditions"),
+    ("spec", "metrics", "metrics", "[MetricSpec]"),
+    ("spec", "behavior", "behavior", "HorizontalPodAutoscalerBehavior"),
+    ("status", "currentMetrics", "current-metrics", "[MetricStatus]"),
+    ("status", "conditions", "conditions", "[HorizontalPodAutoscalerCondition]"),
 )
 _EVENT_FIELDS = {
     "deprecatedCount": "count",
@@ -58,15 +59,19 @@ def _renamed(names: Mapping[str, str]) -> Callable[[Object], Object]:
 
 
 def _autoscaler_to_storage(obj: Object) -> Object:
+    from kubeling.apiserver import schema  # it imports the kinds, and they this module
+
     spec, status = dict(obj.get("spec") or {}), dict(obj.get("status") or {})
     annotations = dict((obj.get("metadata") or {}).get("annotations") or {})
     parts = {"spec": spec, "status": status}
-    for part, field, name in _ANNOTATED:
-        if text := annotations.pop(_ANNOTATION + name, None):
-            try:
-                parts[part][field] = orjson.loads(text)
-            except ValueError:  # a client can write anything into an annotation
-                annotations[_ANNOTATION + name] = text
+    for part, field, name, of in _ANNOTATED:
+        # A client can write anything into an annotation: only a well-formed value becomes a field.
+        with contextlib.suppress(ValueError):
+            value = orjson.loads(annotations.get(_ANNOTATION + name, ""))
+            report = schema.check(of, value)
+            if value is not None and not report.type_errors and not report.unknown:
+                parts[part][field] = schema.prune(of, value)
+                del annotations[_ANNOTATION + name]
     status.pop(_CURRENT_CPU, None)
     status.setdefault("currentMetrics", None)
     percentage = spec.pop(_CPU, None)
@@ -87,7 +92,7 @@ def _autoscaler_from_storage(obj: Object) -> Object:
     if cpu:
         spec["metrics"] = [each for each in spec["metrics"] if _cpu(each, "target") is None]
     parts = {"spec": spec, "status": status}
-    for part, field, name in _ANNOTATED:
+    for part, field, name, _ in _ANNOTATED:
         if value := parts[part].pop(field, None):
             annotations[_ANNOTATION + name] = orjson.dumps(value).decode()
     if cpu:

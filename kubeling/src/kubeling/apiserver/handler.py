@@ -326,7 +326,7 @@ async def _send(
     await send({"type": "http.response.start", "status": result.status, "headers": headers})
     sender = _StreamSender(result, send)
     body = asyncio.create_task(sender.run())
-    disconnect = asyncio.create_task(_wait_for_disconnect(receive))
+    disconnect = asyncio.create_task(asgi.wait_for_disconnect(receive))
     while not sender.is_stuck:
         ended, _ = await asyncio.wait(
             {body, disconnect}, timeout=result.write_timeout, return_when=asyncio.FIRST_COMPLETED
@@ -371,8 +371,3 @@ class _StreamSender:
         finally:
             if close := getattr(chunks, "aclose", None):
                 await close()
-
-
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

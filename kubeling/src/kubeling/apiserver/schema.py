@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from kubeling import quantity
 from kubeling.apiserver import release
 from kubeling.apiserver.kinds import Kind
 from kubeling.apiserver.release import TypeNotes
@@ -28,8 +29,6 @@ CUSTOM = "~"
 
 _MAX_PATH_CHARS = 1024
 
-# Two adjacent repetitions of digits would make the time for a long invalid number grow with its square.
-_QUANTITY = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)")
 _ZEROS = {"string": "", "bytes": "", "integer": 0, "int32": 0, "boolean": False}
 _DESCRIPTIONS = {
@@ -208,7 +207,7 @@ def _has_type(kind: str, value: Any) -> bool:
             return isinstance(value, str) or _is_int(value)
         case "quantity":
             return _is_number(value) or (
-                isinstance(value, str) and _QUANTITY.fullmatch(value) is not None
+                isinstance(value, str) and quantity.PATTERN.fullmatch(value) is not None
             )
         case "bytes":
             return isinstance(value, str) and _is_base64(value)

@@ -8,14 +8,17 @@ import contextlib
 import logging
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from kubeling.kubelet.node_network import DNS_ADDRESS, NodeNetwork
+from kubeling.kubelet.relay import client_address
 from kubeling.kubelet.service_network import Endpoint, ServiceNetwork
+from kubeling.kubelet.shares import Shares
 
 _log = logging.getLogger(__name__)
 
@@ -23,12 +26,13 @@ DOMAIN = "cluster.local"
 RESOLV_CONF = Path("/etc/resolv.conf")
 _PORT = 53
 _SECONDS = 4.0
-_MAX_UDP = 512
-_MAX_FORWARDED = 256
-_A, _CNAME, _PTR, _AAAA, _SRV, _ANY = 1, 5, 12, 28, 33, 255
+_MAX_UDP, _MAX_TCP = 512, 65535
+_MAX_QUERIES, _MAX_STREAMS, _MAX_RECORDS = 512, 256, 1000
+_A, _CNAME, _PTR, _AAAA, _SRV, _IXFR, _AXFR, _ANY = 1, 5, 12, 28, 33, 251, 252, 255
 _TTL = 5
-_NO_ERROR, _SERVER_FAILURE, _NAME_ERROR = 0, 2, 3
+_NO_ERROR, _SERVER_FAILURE, _NAME_ERROR, _NOT_IMPLEMENTED, _REFUSED = 0, 2, 3, 4, 5
 _RESPONSE, _AUTHORITATIVE, _TRUNCATED, _RECURSION = 0x8000, 0x0400, 0x0200, 0x0080
+_OPCODE = 0x7800
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class ClusterDns:
     def __init__(self, services: ServiceNetwork, resolv_conf: Path = RESOLV_CONF) -> None:
         self._services, self.resolv_conf = services, resolv_conf
         self._queries: set[asyncio.Task[None]] = set()
+        self._query_shares, self._stream_shares = Shares(_MAX_QUERIES), Shares(_MAX_STREAMS)
 
     @contextlib.asynccontextmanager
     async def serving(self, node: NodeNetwork) -> AsyncIterator[None]:
@@ -67,12 +72,12 @@ class ClusterDns:
 
     def start_query(self, query: bytes, transport: asyncio.DatagramTransport, peer: Any) -> None:
         """Answer a query by UDP."""
-        if len(self._queries) >= _MAX_FORWARDED:
-            return  # the client tries again
 
         async def answer() -> None:
-            if (response := await self.answer(query)) is not None:
-                transport.sendto(response, peer)
+            with self._query_shares.hold(peer[0]) as has_share:
+                # Without a share there is no response, and the client tries again.
+                if has_share and (response := await self.answer(query)) is not None:
+                    transport.sendto(response, peer)
 
         task = asyncio.create_task(answer())
         self._queries.add(task)
@@ -81,20 +86,20 @@ class ClusterDns:
     async def _serve_stream(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        try:
+        with (
+            contextlib.closing(writer),
+            self._stream_shares.hold(client_address(writer)) as has_share,
+            contextlib.suppress(OSError, EOFError, TimeoutError),
+        ):
             async with asyncio.timeout(_SECONDS * 4):
-                with contextlib.suppress(OSError, EOFError):
-                    while True:
+                while has_share:
+                    async with asyncio.timeout(_SECONDS):
                         size = int.from_bytes(await reader.readexactly(2), "big")
-                        response = await self.answer(await reader.readexactly(size), by_tcp=True)
-                        if response is None:
-                            return
-                        writer.write(len(response).to_bytes(2, "big") + response)
-                        await writer.drain()
-        except TimeoutError:
-            return
-        finally:
-            writer.close()
+                        query = await reader.readexactly(size)
+                    if (response := await self.answer(query, by_tcp=True)) is None:
+                        return
+                    writer.write(len(response).to_bytes(2, "big") + response)
+                    await writer.drain()
 
     async def answer(self, query: bytes, *, by_tcp: bool = False, depth: int = 4) -> bytes | None:
         """Return the response to a query, with the targets of up to `depth` aliases.
@@ -105,6 +110,8 @@ class ClusterDns:
             question = Question.parse(query)
         except (ValueError, IndexError, struct.error):
             return None
+        if code := _refusal(question):
+            return question.respond([], code)
         found = self._find(question)
         if found is not None:
             records, exists = found
@@ -116,7 +123,7 @@ class ClusterDns:
                 )
                 records = [*records, *_read_addresses(response or b"", target)]
             code = _NO_ERROR if exists else _NAME_ERROR
-            return question.respond(records, code, limit=None if by_tcp else _MAX_UDP)
+            return question.respond(records, code, limit=_MAX_TCP if by_tcp else _MAX_UDP)
         response = await self._forward(query, by_tcp=by_tcp)
         return response or question.respond([], _SERVER_FAILURE)
 
@@ -164,14 +171,14 @@ class ClusterDns:
             target = (spec.get("externalName") or "").rstrip(".")
             return [Record(name, _CNAME, _pack_name(target), target)]
         if spec.get("clusterIP") == "None":
-            return _addresses(name, [each.address for each in self._published(key)])
+            return _addresses(name, (each.address for each in self._published(key)))
         return _addresses(name, [spec["clusterIP"]] if spec.get("clusterIP") else [])
 
-    def _published(self, key: tuple[str, str], port_name: str | None = None) -> list[Endpoint]:
-        """Return the endpoints that have names: the ready ones, or all with `publishNotReadyAddresses`."""
+    def _published(self, key: tuple[str, str], port_name: str | None = None) -> Iterator[Endpoint]:
+        """Yield the endpoints that have names: the ready ones, or all with `publishNotReadyAddresses`."""
         spec = (self._services.service(key) or {}).get("spec") or {}
         every = spec.get("publishNotReadyAddresses")
-        return [each for each in self._services.endpoints(key, port_name) if every or each.ready]
+        return (each for each in self._services.endpoints(key, port_name) if every or each.ready)
 
     def _ports(
         self, name: str, key: tuple[str, str], port_name: str, protocol: str
@@ -185,7 +192,7 @@ class ClusterDns:
             if service and service["spec"].get("clusterIP") == "None":
                 targets = [
                     (each.port, f"{_host_names(each)[0]}.{host}")
-                    for each in self._published(key, port_name)
+                    for each in islice(self._published(key, port_name), _MAX_RECORDS)
                 ]
             return [
                 Record(name, _SRV, struct.pack("!HHH", 0, 100, number) + _pack_name(target))
@@ -283,14 +290,18 @@ class Question:
         header = struct.pack("!HHHHHH", self.id, 0x0100, 1, 0, 0, 0)
         return header + _pack_name(name) + struct.pack("!HH", self.kind, 1)
 
-    def respond(self, records: Sequence[Record], code: int, limit: int | None = None) -> bytes:
-        """Build a response; one that is longer than `limit` bytes is truncated and has no records."""
-        body = b"".join(_pack_record(each) for each in records)
-        flags = _RESPONSE | _AUTHORITATIVE | _RECURSION | (self.flags & 0x0100) | code
-        count = len(records)
-        if limit is not None and 12 + len(self.raw) + len(body) > limit:
-            flags, body, count = flags | _TRUNCATED, b"", 0
-        return struct.pack("!HHHHHH", self.id, flags, 1, count, 0, 0) + self.raw + body
+    def respond(self, records: Sequence[Record], code: int, limit: int = _MAX_TCP) -> bytes:
+        """Build a response; one that is longer than `limit` bytes is truncated."""
+        packed, size = [], 12 + len(self.raw)
+        for each in map(_pack_record, records):
+            size += len(each)
+            if size > limit:
+                code |= _TRUNCATED
+                break
+            packed.append(each)
+        flags = _RESPONSE | _AUTHORITATIVE | _RECURSION | (self.flags & (_OPCODE | 0x0100)) | code
+        header = struct.pack("!HHHHHH", self.id, flags, 1, len(packed), 0, 0)
+        return header + self.raw + b"".join(packed)
 
 
 def _pack_record(record: Record) -> bytes:
@@ -327,9 +338,19 @@ def _skip_name(message: bytes, at: int) -> int:
     return at + 1
 
 
-def _addresses(name: str, addresses: Sequence[str]) -> list[Record]:
-    unique = [each for each in dict.fromkeys(addresses) if ":" not in each]
-    return [Record(name, _A, IPv4Address(each).packed) for each in unique]
+def _refusal(question: Question) -> int:
+    """Return the code for a query that this server neither answers nor forwards; zero for others."""
+    if question.flags & _OPCODE:
+        return _NOT_IMPLEMENTED
+    return _REFUSED if question.kind in (_IXFR, _AXFR) else _NO_ERROR
+
+
+def _addresses(name: str, addresses: Iterable[str]) -> list[Record]:
+    records = []
+    for each in islice(dict.fromkeys(addresses), _MAX_RECORDS):
+        with contextlib.suppress(ValueError):  # an IPv6 address, or one of an invalid object
+            records.append(Record(name, _A, IPv4Address(each).packed))
+    return records
 
 
 def _dashed_address(name: str, host: str) -> list[Record] | None:

@@ -7,19 +7,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from kubeling import quantity
 from kubeling.errors import Error
 
 Pod = Mapping[str, Any]
 
-_SUFFIXES = {
-    "": Fraction(1),
-    "n": Fraction(1, 10**9),
-    "u": Fraction(1, 10**6),
-    "m": Fraction(1, 1000),
-    **{prefix: Fraction(10 ** (3 * power)) for power, prefix in enumerate("kMGTPE", 1)},
-    **{f"{prefix}i": Fraction(1024**power) for power, prefix in enumerate("KMGTPE", 1)},
-}
-_QUANTITY = re.compile(r"([+-]?[0-9.]+)(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]+))?")
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
 
 
@@ -91,22 +83,5 @@ def read_resource_field(
     # A missing limit is the capacity of the node; a missing request is the limit, or zero.
     capacity = {"cpu": node.cpu, "memory": node.memory}.get(resource, "0")
     fallback = capacity if kind == "limits" else (given.get("limits") or {}).get(resource, "0")
-    value = parse_quantity((given.get(kind) or {}).get(resource, fallback))
-    divisor = parse_quantity(reference.get("divisor") or "1") or Fraction(1)
-    return str(math.ceil(value / divisor))
-
-
-def parse_quantity(text: object) -> Fraction:
-    """Parse a Kubernetes quantity: `500m`, `64Mi`, `1e3`.
-
-    Errors:  UnknownField.
-    """
-    found = _QUANTITY.fullmatch(str(text))
-    try:
-        number = Fraction(found[1]) if found else None
-    except ValueError:
-        number = None
-    if found is None or number is None:
-        raise UnknownField(f"{text!r} is not a quantity")
-    scale = Fraction(10) ** int(found[3]) if found[3] else _SUFFIXES[found[2] or ""]
-    return number * scale
+    value = quantity.parse((given.get(kind) or {}).get(resource, fallback))
+    return str(math.ceil(Fraction(value) / Fraction(quantity.parse(reference.get("divisor")) or 1)))

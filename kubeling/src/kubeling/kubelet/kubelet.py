@@ -219,7 +219,9 @@ class Kubelet:
         network.may_leave = lambda address: address in pods and pods[address].may_leave
         services = None
         if self._own_networks:
-            services = ServiceNetwork(context.client, context.services, network, pods)
+            services = ServiceNetwork(
+                context.client, context.services, network, pods, context.recorder, self._host_pod
+            )
             self._start_task(services.run(), "endpoints")
             self.dns = ClusterDns(services)
             await self._stack.enter_async_context(self.dns.serving(network))
@@ -263,6 +265,11 @@ class Kubelet:
             addresses=self._addresses,
             network=_with_api_server(config.network, client.server),
         )
+
+    def _host_pod(self, namespace: str, name: str) -> str:
+        """Return the address of a pod in the network of the machine; empty for other pods."""
+        worker = self._find_worker(namespace, name)
+        return worker.host_address if worker else ""
 
     def _find_worker(self, namespace: str, name: str) -> PodWorker | None:
         return self._pods.find(namespace, name) if self._pods else None

@@ -7,10 +7,11 @@ Source: Kubernetes documentation, "Pod Lifecycle" and "Sidecar Containers".
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kubeling.kubelet.container_state import (
+    LOST_CODE,
     ContainerRecord,
     ContainerRecords,
     Running,
@@ -23,12 +24,26 @@ ALWAYS, ON_FAILURE = "Always", "OnFailure"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodPlan:
-    """The containers of a pod by role, in the order of the spec."""
+    """The containers of a pod by role, in the order of the spec.
+
+    `restart` is the restart policy of the pod, and `own` has the containers with a policy of their own.
+    """
 
     inits: tuple[str, ...]
     sidecars: frozenset[str]
     mains: tuple[str, ...]
     restart: str
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def restarts(self, name: str, code: int) -> bool:
+        """Return whether a container restarts after it has ended with an exit code."""
+        own = self.own.get(name) or {}
+        for rule in own.get("restartPolicyRules") or ():
+            codes = rule["exitCodes"]
+            if (code in (codes.get("values") or ())) is (codes["operator"] == "In"):
+                return True
+        policy = own.get("restartPolicy") or self.restart
+        return policy == ALWAYS or (policy == ON_FAILURE and code != 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +76,7 @@ def read_plan(spec: Mapping[str, Any]) -> PodPlan:
         sidecars=frozenset(e["name"] for e in inits if e.get("restartPolicy") == ALWAYS),
         mains=tuple(each["name"] for each in spec["containers"]),
         restart=spec.get("restartPolicy") or ALWAYS,
+        own={e["name"]: e for e in (*inits, *spec["containers"]) if e.get("restartPolicy")},
     )
 
 
@@ -210,10 +226,10 @@ def unfinished_inits(plan: PodPlan, records: ContainerRecords) -> list[str]:
 
 def has_init_failed(plan: PodPlan, records: ContainerRecords) -> bool:
     """Return whether an init container failed and is not restarted."""
-    if plan.restart in (ALWAYS, ON_FAILURE):
-        return False
     return any(
-        isinstance(state := records[name].state, Terminated) and state.code != 0
+        isinstance(state := records[name].state, Terminated)
+        and state.code != 0
+        and not plan.restarts(name, state.code)
         for name in plan.inits
         if name not in plan.sidecars
     )
@@ -229,11 +245,10 @@ def are_mains_finished(plan: PodPlan, records: ContainerRecords) -> bool:
 
 def _is_settled(plan: PodPlan, name: str, record: ContainerRecord) -> bool:
     """Return whether a container runs, or has ended and is not restarted."""
-    if not isinstance(record.state, Terminated):
-        return isinstance(record.state, Running)
-    if name in plan.sidecars or plan.restart == ALWAYS:
-        return False
-    return plan.restart != ON_FAILURE or _succeeded(record)
+    if not isinstance(state := record.state, Terminated):
+        return isinstance(state, Running)
+    # An interrupted container did not succeed, whatever its exit code.
+    return not plan.restarts(name, state.code or (LOST_CODE if state.interrupted else 0))
 
 
 def _succeeded(record: ContainerRecord) -> bool:

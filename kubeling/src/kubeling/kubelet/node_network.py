@@ -221,8 +221,10 @@ async def connect(sock: socket.socket, host: str, port: int) -> Stream:
     return await asyncio.open_connection(sock=sock)
 
 
-def is_outside(address: ipaddress.IPv4Address) -> bool:
+def is_outside(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     """Return whether the kubelet may connect to an address for a pod: not to the machine's loopback."""
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
     is_own = address.is_loopback or address.is_unspecified or address.is_multicast
     return not is_own and address not in _SERVICES
 

@@ -23,7 +23,9 @@ _log = logging.getLogger(__name__)
 
 Address = tuple[str, int]
 
-_MAX_CONNECTIONS = 256
+_MAX_CONNECTIONS = 512
+# A port that an EndpointSlice names needs a socket of the machine.
+_MAX_PORTS = 256
 _CAPABILITIES = frozenset({"NET_ADMIN", "ALL"})
 
 
@@ -120,7 +122,7 @@ class PodNetwork:
 
     async def expose(self, port: int) -> None:
         """Relay connections to a port of the pod from the same address of the machine."""
-        if port in self._ports:
+        if port in self._ports or len(self._ports) >= _MAX_PORTS:
             return
         self._ports.add(port)
         sock = socket.socket()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from kubeling.api import ApiError
 from kubeling.event_recorder import WARNING, object_reference
 from kubeling.kubelet import ephemeral, lifecycle, status
 from kubeling.kubelet.containers import PodContainers
@@ -27,6 +28,8 @@ TERMINAL_PHASES = ("Succeeded", "Failed")
 _MAX_SLEEP_SECONDS = 30.0  # the wall clock may jump, for example after a laptop was suspended
 _RETRY_SECONDS = 2.0
 _MIN_REFRESH_SECONDS = 5.0
+# The usual name of the handler that runs containers without a sandbox of its own.
+_HANDLER = "runc"
 
 
 class PodWorker:
@@ -55,6 +58,11 @@ class PodWorker:
         self._mount_attempts = 0
         self._network: PodNetwork | None = None
         self._retry_at = self._refresh_at = 0.0
+
+    @property
+    def host_address(self) -> str:
+        """Return the address of a pod in the network of the machine; empty if it has an own network."""
+        return self._context.node.pod_address if self._pod["spec"].get("hostNetwork") else ""
 
     def update(self, pod: Pod) -> None:
         """Use a newer version of the pod."""
@@ -210,18 +218,34 @@ class PodWorker:
                 if self._must_stop(now):
                     return True
                 await self._volumes.set_up(self._pod)
+                await self._check_runtime()
                 await self._create_network()
-        except (VolumeError, OSError) as exc:
-            if isinstance(exc, VolumeError):
-                self._event(WARNING, "FailedMount", exc.message)
-            else:
-                self._event(WARNING, "FailedCreatePodSandBox", f"cannot create its network: {exc}")
-            self._retry_at = now + min(0.5 * 2**self._mount_attempts, 30.0)
-            self._mount_attempts = min(self._mount_attempts + 1, 10)
-            return False
+        except VolumeError as exc:
+            return self._retry_mount(now, "FailedMount", exc.message)
+        except (ApiError, OSError) as exc:
+            message = f"Failed to create pod sandbox: {exc}"
+            return self._retry_mount(now, "FailedCreatePodSandBox", message)
         self._mounted = True
         self._schedule_refresh()
         return True
+
+    def _retry_mount(self, now: float, reason: str, message: str) -> bool:
+        self._event(WARNING, reason, message)
+        self._retry_at = now + min(0.5 * 2**self._mount_attempts, 30.0)
+        self._mount_attempts = min(self._mount_attempts + 1, 10)
+        return False
+
+    async def _check_runtime(self) -> None:
+        """Check that the node has the handler of the pod's RuntimeClass.
+
+        Raises:
+            OSError, ApiError
+        """
+        if name := self._pod["spec"].get("runtimeClassName"):
+            path = f"/apis/node.k8s.io/v1/runtimeclasses/{name}"
+            handler = (await self._context.client.get(path))["handler"]
+            if handler != _HANDLER:
+                raise OSError(f'no runtime for "{handler}" is configured')
 
     async def _create_network(self) -> None:
         context = self._context

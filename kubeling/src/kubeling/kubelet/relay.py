@@ -7,6 +7,8 @@ import struct
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from kubeling.kubelet.shares import Shares
+
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect = Callable[[socket.socket], Awaitable[Stream]]
 """Gets the accepted connection; connects to its target. Raises OSError."""
@@ -16,10 +18,10 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Relay:
-    """Listening sockets and their connections, of which there may be `max_connections` at a time."""
+    """Listening sockets and their connections, which share `max_connections` by the address of the client."""
 
     def __init__(self, max_connections: int) -> None:
-        self._max_connections = max_connections
+        self._shares = Shares(max_connections)
         self._connections: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
 
@@ -41,16 +43,22 @@ class Relay:
     async def _handle(
         self, connect: Connect, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        if len(self._connections) >= self._max_connections:
-            writer.transport.abort()
-            return
         task = asyncio.current_task()
         assert task is not None
-        self._connections.add(task)
-        try:
-            await _relay((reader, writer), connect)
-        finally:
-            self._connections.discard(task)
+        with self._shares.hold(client_address(writer)) as has_share:
+            if not has_share:
+                writer.transport.abort()
+                return
+            self._connections.add(task)
+            try:
+                await _relay((reader, writer), connect)
+            finally:
+                self._connections.discard(task)
+
+
+def client_address(writer: asyncio.StreamWriter) -> str:
+    """Return the address of the client of a connection; empty if it has closed the connection."""
+    return str((writer.get_extra_info("peername") or [""])[0])
 
 
 async def _relay(client: Stream, connect: Connect) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from kubeling.apiserver import quantity
+from kubeling import quantity
 from kubeling.apiserver.admission import pod_resources
 from kubeling.apiserver.admission.pod_resources import Amounts
 from kubeling.apiserver.kinds import kind_by_name

@@ -75,7 +75,7 @@ def admit(attributes: AdmissionAttributes, store: ObjectStore) -> None:
         _node_restriction(attributes, attributes.obj)
         _service_account(attributes, attributes.obj, store)
         defaults.admit_pod(attributes.obj, _priority_classes(store))
-        _runtime_class(attributes, attributes.obj)
+        _runtime_class(attributes, attributes.obj, store)
         _limit_ranger(attributes, attributes.obj, store)
     elif attributes.kind.type_name == "PersistentVolumeClaim":
         _limit_ranger(attributes, attributes.obj, store)
@@ -161,10 +161,29 @@ def _service_account(attributes: AdmissionAttributes, pod: Object, store: Object
         _mount_token(spec)
 
 
-def _runtime_class(attributes: AdmissionAttributes, pod: Object) -> None:
-    """Refuse a pod that names a RuntimeClass: the node has no handler for any class."""
-    if name := pod["spec"].get("runtimeClassName"):
+def _runtime_class(attributes: AdmissionAttributes, pod: Object, store: ObjectStore) -> None:
+    """Copy the overhead and the scheduling of a pod's RuntimeClass into the pod."""
+    spec = pod["spec"]
+    name = spec.get("runtimeClassName")
+    found = store.get(kind_by_name("RuntimeClass"), "", name) if name else {}
+    if found is None:
         raise _pod_forbidden(attributes, f'pod rejected: RuntimeClass "{name}" not found')
+    overhead = (found.get("overhead") or {}).get("podFixed")
+    if spec.get("overhead") not in (None, overhead):
+        reason = "Pod's Overhead doesn't match RuntimeClass's defined Overhead"
+        raise _pod_forbidden(attributes, f"pod rejected: {reason}")
+    if overhead:
+        spec["overhead"] = dict(overhead)
+    scheduling, selector = found.get("scheduling") or {}, spec.get("nodeSelector") or {}
+    for key, value in (scheduling.get("nodeSelector") or {}).items():
+        if selector.setdefault(key, value) != value:
+            reason = f"conflict: runtimeClass.scheduling.nodeSelector[{key}] = {value}; "
+            reason += f"pod.spec.nodeSelector[{key}] = {selector[key]}"
+            raise _pod_forbidden(attributes, reason)
+        spec["nodeSelector"] = selector
+    tolerations = spec.get("tolerations") or []
+    if more := [each for each in scheduling.get("tolerations") or () if each not in tolerations]:
+        spec["tolerations"] = [*tolerations, *more]
 
 
 def _limit_ranger(attributes: AdmissionAttributes, obj: Object, store: ObjectStore) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from kubeling.apiserver import quantity
+from kubeling import quantity
 
 Amounts = dict[str, Decimal]
 
@@ -33,7 +33,11 @@ def totals(spec: Mapping[str, Any], part: str) -> Amounts:
         }
     for name, amount in most.items():
         total[name] = max(amount, total.get(name, Decimal(0)))
-    return total | amounts(spec, part)
+    total |= amounts(spec, part)
+    # Of a RuntimeClass. As in Kubernetes it is added only to limits that there are.
+    overhead = {name: quantity.parse(text) for name, text in (spec.get("overhead") or {}).items()}
+    _add(total, {name: overhead[name] for name in overhead if part == "requests" or name in total})
+    return total
 
 
 def amounts(owner: Mapping[str, Any], part: str) -> Amounts:

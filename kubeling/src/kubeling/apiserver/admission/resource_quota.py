@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from kubeling.apiserver import quantity
+from kubeling import quantity
 from kubeling.apiserver.admission import pod_resources
 from kubeling.apiserver.admission.pod_resources import Amounts
 from kubeling.apiserver.defaulting.defaults import qos_class

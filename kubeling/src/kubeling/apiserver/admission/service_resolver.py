@@ -3,6 +3,10 @@
 The real API server sends the request to the address of the Service, and the network sends it to a pod.
 """
 
+import base64
+import binascii
+import functools
+import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -31,12 +35,30 @@ def resolve(store: ObjectStore, namespace: str, name: str, port: int) -> str:
     raise WebhookFailed(f'no endpoints available for service "{name}"')
 
 
+@functools.lru_cache(32)
+def tls_context(bundle: str, *, verify: bool = True) -> ssl.SSLContext:
+    """Return the TLS context for a caBundle; an empty one has the CAs of the system.
+
+    Errors:  WebhookFailed.
+    """
+    try:
+        pem = base64.b64decode(bundle, validate=False).decode()
+        context = ssl.create_default_context(cadata=pem or None)
+    except (binascii.Error, ValueError, ssl.SSLError) as exc:
+        raise WebhookFailed("the caBundle contains no valid certificate") from exc
+    if not verify:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 def _ready_addresses(
     store: ObjectStore, namespace: str, name: str, port_name: str
 ) -> Iterator[str]:
     for stored in store.list_stored(kind_by_name("EndpointSlice"), namespace):
         each = stored.object()
-        if (each["metadata"].get("labels") or {}).get(_SERVICE_LABEL) != name:
+        labels = each["metadata"].get("labels") or {}
+        # Names are not resolved, as in kube-proxy: a user could choose `localhost`.
+        if labels.get(_SERVICE_LABEL) != name or each["addressType"] == "FQDN":
             continue
         numbers = [port["port"] for port in each.get("ports") or () if _is_named(port, port_name)]
         for endpoint in (each.get("endpoints") or ()) if numbers else ():

@@ -8,10 +8,8 @@ the patch and the warnings are used.
 
 import asyncio
 import base64
-import binascii
 import io
 import logging
-import ssl
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -50,7 +48,6 @@ class WebhookDispatcher:
         self._store = store
         self._services = services
         self._session: Any = None
-        self._contexts: dict[str, ssl.SSLContext] = {}
 
     async def close(self) -> None:
         """Close the HTTP session."""
@@ -171,7 +168,7 @@ class WebhookDispatcher:
         url = f"{url}{'&' if '?' in url else '?'}timeout={seconds}s"
         request_options = {
             "headers": {"content-type": "application/json", "accept": "application/json"},
-            "ssl": self._context(webhook),
+            "ssl": service_resolver.tls_context(webhook.spec["clientConfig"].get("caBundle") or ""),
             "server_hostname": server_name,
             "timeout": aiohttp.ClientTimeout(total=seconds),
             "allow_redirects": False,
@@ -221,18 +218,6 @@ class WebhookDispatcher:
         if origin is None:
             origin = f"https://{service_resolver.resolve(self._store, namespace, name, port)}"
         return origin + (service.get("path") or "/"), f"{name}.{namespace}.svc"
-
-    def _context(self, webhook: webhook_matcher.Webhook) -> ssl.SSLContext:
-        bundle = webhook.spec["clientConfig"].get("caBundle") or ""
-        if bundle not in self._contexts:
-            if len(self._contexts) > 32:  # bundles of deleted configurations
-                self._contexts.clear()
-            try:
-                pem = base64.b64decode(bundle, validate=False).decode()
-                self._contexts[bundle] = ssl.create_default_context(cadata=pem or None)
-            except (binascii.Error, ValueError, ssl.SSLError) as exc:
-                raise WebhookFailed("the caBundle contains no valid certificate") from exc
-        return self._contexts[bundle]
 
 
 def _apply_verdict(

@@ -275,20 +275,10 @@ def _default_pod_spec(spec: Object) -> None:
     # `serviceAccount` is the deprecated alias of `serviceAccountName`.
     if account := spec.get("serviceAccountName") or spec.get("serviceAccount"):
         spec["serviceAccountName"] = spec["serviceAccount"] = account
-    _drop_restart_policies(spec)
     if spec.get("hostNetwork"):
         for container in [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]:
             for port in container.get("ports") or ():
                 port.setdefault("hostPort", port.get("containerPort"))
-
-
-def _drop_restart_policies(spec: Object) -> None:
-    """Drop restart policies of containers, except those of sidecars: the kubelet does not implement them."""
-    for field, result in (("containers", ""), ("initContainers", "Always")):
-        for container in spec.get(field) or ():
-            container.pop("restartPolicyRules", None)
-            if container.get("restartPolicy") != result:
-                container.pop("restartPolicy", None)
 
 
 def _default_pod_status(status: Object) -> None:

@@ -5,9 +5,8 @@ pod's server gets the user in `X-Remote-*` headers, without the caller's credent
 client certificate for this connection; this one has none.
 """
 
-import base64
-import binascii
-import ssl
+import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
@@ -19,13 +18,17 @@ from kubeling.apiserver.admission.webhook_response import WebhookFailed
 from kubeling.apiserver.kinds import kind_by_name
 from kubeling.apiserver.request import Request, UserInfo
 from kubeling.apiserver.response import StreamResponse
-from kubeling.apiserver.status import Body, StatusError
+from kubeling.apiserver.status import Body, StatusError, bad_request
 from kubeling.apiserver.storage.storage import Object, ObjectStore
+from kubeling.asgi import wait_for_disconnect
 
 _KIND = kind_by_name("APIService")
 _SENT_ON = ("accept", "content-type", "user-agent")
 _MAX_DISCOVERY_BYTES = 1024 * 1024
-_DISCOVERY_SECONDS = 2.0
+_DISCOVERY_SECONDS, _MAX_DISCOVERIES = 2.0, 32
+# How long a result of discovery is used; a change of the APIService, such as of its status, ends it earlier.
+_FRESH_SECONDS = 5.0
+_HEADER_SECONDS = 60.0
 _CONNECT_SECONDS = 5.0
 _WRITE_TIMEOUT_SECONDS = 60.0
 
@@ -36,9 +39,13 @@ class Aggregator:
     def __init__(self, store: ObjectStore, services: Mapping[str, str]) -> None:
         self._store, self._services = store, services
         self._session: Any = None
+        self._discoveries: dict[tuple[str, str], tuple[float, asyncio.Task[Body]]] = {}
+        self._limit = asyncio.Semaphore(_MAX_DISCOVERIES)
 
     async def close(self) -> None:
         """Close all connections."""
+        for _, task in self._discoveries.values():
+            task.cancel()
         if self._session is not None:
             await self._session.close()
 
@@ -58,43 +65,69 @@ class Aggregator:
         """Forward a request to the Service of an APIService, and return its response as it arrives.
 
         Raises:
-            StatusError: 503, with the reason.
+            StatusError: 400 for a WebSocket; 503, with the reason; 504 for a response that does not begin.
         """
+        if request.scope["type"] == "websocket":
+            raise bad_request("WebSockets are not forwarded to the Service of an APIService")
         query = request.scope["query_string"].decode("latin-1")
         path = request.info.path + (f"?{query}" if query else "")
         headers = {name: request.headers[name] for name in _SENT_ON if name in request.headers}
         body = await request.body()
-        response = await self._open(
-            api_service,
-            request.method,
-            path,
-            [*headers.items(), *_user_headers(request.user)],
-            body,
-        )
+        given = [*headers.items(), *_user_headers(request.user)]
+        opening = asyncio.create_task(self._open(api_service, request.method, path, given, body))
+        disconnect = asyncio.create_task(wait_for_disconnect(request.receive))
+        seconds = None if request.info.verb == "watch" else _HEADER_SECONDS
+        try:
+            await asyncio.wait(
+                {opening, disconnect}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if disconnect.done() and not opening.done():
+                raise asyncio.CancelledError
+            if not opening.done():
+                message = (
+                    f"the APIService {api_service['metadata']['name']} did not respond in time"
+                )
+                raise StatusError(504, "Timeout", message)
+            response = opening.result()
+        finally:
+            for task in (opening, disconnect):
+                task.cancel()
         content_type = response.headers.get("content-type", "")
         chunks = _chunks(response)
         return StreamResponse(response.status, chunks, content_type, _WRITE_TIMEOUT_SECONDS)
 
     async def discover(self, served: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Body]:
         """Return the APIResourceList of each delegated group and version; empty if it is unavailable."""
-        found: dict[tuple[str, str], Body] = {}
+        tasks: dict[tuple[str, str], asyncio.Task[Body]] = {}
+        now, before = time.monotonic(), self._discoveries
+        self._discoveries = {}
         for entry in self._store.list_stored(_KIND):
-            spec = (api_service := entry.object())["spec"]
+            spec, metadata = (api_service := entry.object())["spec"], api_service["metadata"]
             name = (spec["group"], spec["version"])
-            if spec.get("service") and name not in served:
-                found[name] = await self._resources(api_service)
-        return found
+            if not spec.get("service") or name in served:
+                continue
+            key = metadata["uid"], metadata["resourceVersion"]
+            until, task = before.get(key, (0.0, None))
+            if task is None or now >= until:
+                until, task = (
+                    now + _FRESH_SECONDS,
+                    asyncio.create_task(self._resources(api_service)),
+                )
+            self._discoveries[key], tasks[name] = (until, task), task
+        if tasks:
+            # A client that disconnects must not cancel the tasks, because others wait for them too.
+            await asyncio.wait(tasks.values())
+        return {name: task.result() for name, task in tasks.items()}
 
     async def _resources(self, api_service: Object) -> Body:
         spec = api_service["spec"]
         path = f"/apis/{spec['group']}/{spec['version']}"
         headers = [("accept", "application/json"), ("x-remote-user", "system:aggregator")]
         try:
-            response = await self._open(
-                api_service, "GET", path, headers, b"", seconds=_DISCOVERY_SECONDS
-            )
-            async with response:
-                found: Body = orjson.loads(await _read_all(response))
+            async with asyncio.timeout(_DISCOVERY_SECONDS), self._limit:
+                response = await self._open(api_service, "GET", path, headers, b"")
+                async with response:
+                    found: Body = orjson.loads(await _read_all(response))
         except (StatusError, OSError, EOFError, ValueError):
             return {}
         return found if isinstance(found, dict) and isinstance(found.get("resources"), list) else {}
@@ -106,8 +139,6 @@ class Aggregator:
         path: str,
         headers: Sequence[tuple[str, str]],
         body: bytes,
-        *,
-        seconds: float | None = None,
     ) -> Any:
         import aiohttp
         import yarl
@@ -128,9 +159,12 @@ class Aggregator:
                 yarl.URL(self._origin(service) + path, encoded=True),
                 headers=headers,
                 data=body or None,
-                ssl=_context(api_service["spec"]),
+                ssl=service_resolver.tls_context(
+                    api_service["spec"].get("caBundle") or "",
+                    verify=not api_service["spec"].get("insecureSkipTLSVerify"),
+                ),
                 server_hostname=f"{service['name']}.{service['namespace']}.svc",
-                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
                 allow_redirects=False,
             )
         except (WebhookFailed, aiohttp.ClientError, OSError) as exc:
@@ -156,19 +190,6 @@ def _user_headers(user: UserInfo) -> list[tuple[str, str]]:
             for value in values
         ),
     ]
-
-
-def _context(spec: Mapping[str, Any]) -> ssl.SSLContext:
-    """Return the TLS context for a Service: its caBundle, or no verification if the spec says so."""
-    bundle = spec.get("caBundle") or ""
-    try:
-        pem = base64.b64decode(bundle, validate=False).decode()
-        context = ssl.create_default_context(cadata=pem or None)
-    except (binascii.Error, ValueError, ssl.SSLError) as exc:
-        raise WebhookFailed("the caBundle contains no valid certificate") from exc
-    if spec.get("insecureSkipTLSVerify"):
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
 
 
 async def _chunks(response: Any) -> AsyncIterator[bytes]:

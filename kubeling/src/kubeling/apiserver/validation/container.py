@@ -4,13 +4,15 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from kubeling.apiserver import quantity
+from kubeling import quantity
 from kubeling.apiserver.validation import rules
 from kubeling.apiserver.validation.rules import Causes
 
 Object = Mapping[str, Any]
 
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_RESTART_POLICIES = ("Always", "Never", "OnFailure")
+_MAX_RULES, _MAX_CODES = 20, 255
 _HANDLERS = ("exec", "grpc", "httpGet", "tcpSocket")
 _FIELDS = (
     *("metadata.name", "metadata.namespace", "metadata.uid", "metadata.labels"),
@@ -39,6 +41,7 @@ def validate_container(found: Object, here: str, volumes: Collection[str]) -> Ca
     for name in _PROBES:
         if probe := found.get(name):
             yield from _validate_probe(probe, f"{here}.{name}", only_once=name != "readinessProbe")
+    yield from _validate_restarts(found, here)
     for name, handler in (found.get("lifecycle") or {}).items():
         if isinstance(handler, dict):
             yield from _validate_handler(handler, f"{here}.lifecycle.{name}", (*_HANDLERS, "sleep"))
@@ -46,7 +49,11 @@ def validate_container(found: Object, here: str, volumes: Collection[str]) -> Ca
 
 def validate_init(found: Object, here: str) -> Causes:
     """Check an init container; with restartPolicy Always it is a sidecar."""
-    if found.get("restartPolicy") != "Always":
+    if found.get("restartPolicy") == "Always":
+        reason = "must not be given for an init container with restartPolicy Always"
+        given = found.get("restartPolicyRules")
+        yield from rules.forbidden(given, f"{here}.restartPolicyRules", reason)
+    else:
         reason = "must not be given for an init container without restartPolicy Always"
         for name in (*_PROBES, "lifecycle"):
             yield from rules.forbidden(found.get(name) is not None, f"{here}.{name}", reason)
@@ -54,7 +61,7 @@ def validate_init(found: Object, here: str) -> Causes:
 
 def validate_ephemeral(found: Object, here: str) -> Causes:
     """Check that an ephemeral container has no forbidden field."""
-    for name in (*_PROBES, "lifecycle", "ports", "restartPolicy"):
+    for name in (*_PROBES, "lifecycle", "ports", "restartPolicy", "restartPolicyRules"):
         yield from rules.forbidden(
             found.get(name), f"{here}.{name}", "must not be given for ephemeral containers"
         )
@@ -62,6 +69,30 @@ def validate_ephemeral(found: Object, here: str) -> Causes:
     yield from rules.forbidden(
         given, f"{here}.resources", "must not be given for ephemeral containers"
     )
+
+
+def _validate_restarts(found: Object, here: str) -> Causes:
+    policy, at_rules = found.get("restartPolicy"), f"{here}.restartPolicyRules"
+    given = found.get("restartPolicyRules") or ()
+    if given:
+        reason = "must be given with restartPolicyRules"
+        yield from rules.required(policy, f"{here}.restartPolicy", reason)
+    if policy is not None:
+        yield from rules.one_of(policy, _RESTART_POLICIES, f"{here}.restartPolicy")
+    yield from rules.invalid(len(given) > _MAX_RULES, at_rules, f"has more than {_MAX_RULES} rules")
+    for rule, at in rules.indexed(given, at_rules):
+        # As without the feature gate RestartAllContainersOnContainerExits.
+        yield from rules.one_of(rule.get("action"), ("Restart",), f"{at}.action")
+        codes = rule.get("exitCodes") or {}
+        yield from rules.required(codes, f"{at}.exitCodes")
+        if codes:
+            yield from rules.one_of(
+                codes.get("operator"), ("In", "NotIn"), f"{at}.exitCodes.operator"
+            )
+        many = len(codes.get("values") or ()) > _MAX_CODES
+        yield from rules.invalid(
+            many, f"{at}.exitCodes.values", f"has more than {_MAX_CODES} codes"
+        )
 
 
 def _validate_ports(found: Object, here: str) -> Causes:

@@ -99,6 +99,8 @@ def validate_service(obj: Object) -> Causes:
         )
     elif spec.get("clusterIP") != "None":
         yield from rules.required(ports, "spec.ports")
+        if address := spec.get("clusterIP"):
+            yield from rules.ip(address, "spec.clusterIPs[0]")
     for port, here in ports:
         yield from _validate_service_port(port, here, several=len(ports) > 1)
     yield from rules.unique((port.get("name"), f"{here}.name") for port, here in ports)

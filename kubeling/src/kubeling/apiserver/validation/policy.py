@@ -122,8 +122,12 @@ def validate_endpoint_slice(obj: Object) -> Causes:
     for each, here in rules.indexed(obj.get("endpoints"), "endpoints"):
         yield from rules.required(each.get("addresses"), f"{here}.addresses")
         for at, address in enumerate(each.get("addresses") or ()):
+            path = f"{here}.addresses[{at}]"
             if obj.get("addressType") != "FQDN":
-                yield from rules.ip(address, f"{here}.addresses[{at}]")
+                yield from rules.endpoint_ip(each, address, path)
+            else:
+                reason = "is not a valid host name"
+                yield from rules.invalid(not rules.is_subdomain(address), path, reason)
     ports = list(rules.indexed(obj.get("ports"), "ports"))
     for port, here in ports:
         yield from rules.between(port.get("port") or 0, 0, 65535, f"{here}.port")
@@ -132,6 +136,14 @@ def validate_endpoint_slice(obj: Object) -> Causes:
         too_many = len(obj.get(field) or ()) > most
         yield from rules.invalid(too_many, field, f"must have at most {most} items")
     yield from rules.unique((port.get("name") or "-", f"{here}.name") for port, here in ports)
+
+
+def validate_endpoints(obj: Object) -> Causes:
+    """Check Endpoints."""
+    for subset, here in rules.indexed(obj.get("subsets"), "subsets"):
+        for part in ("addresses", "notReadyAddresses"):
+            for each, at in rules.indexed(subset.get(part), f"{here}.{part}"):
+                yield from rules.endpoint_ip(each, each.get("ip"), f"{at}.ip")
 
 
 def validate_endpoint_slice_update(new: Object, old: Object) -> Causes:

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from kubeling.apiserver import quantity
+from kubeling import quantity
 from kubeling.apiserver.validation import rules
 from kubeling.apiserver.validation.rules import Causes
 

@@ -18,6 +18,8 @@ _SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9
 _NAME_PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 _DATA_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
+# In this cluster the addresses of pods are loopback addresses.
+_POD_ADDRESSES = ipaddress.ip_network("127.64.0.0/10")
 _PORT_NAME = re.compile(r"(?=.*[a-z])(?!.*--)[a-z0-9](?:[a-z0-9-]{0,13}[a-z0-9])?")
 
 
@@ -174,6 +176,29 @@ def ip(value: Any, path: str) -> Causes:
         ipaddress.ip_address(value)
     except ValueError:
         yield Cause(CauseType.INVALID, f"{value!r} is not an IP address", path)
+
+
+def endpoint_ip(endpoint: Mapping[str, Any], value: Any, path: str) -> Causes:
+    """Check the IP address of an endpoint: a user must not reach the API server's machine through a pod."""
+    try:
+        address = ipaddress.ip_address(value or "")
+    except ValueError:
+        yield from ip(value, path)
+        return
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
+    # Pods may also have the address of the machine.
+    is_pod = address in _POD_ADDRESSES or (endpoint.get("targetRef") or {}).get("kind") == "Pod"
+    for broken, reason in (
+        (address.is_unspecified, "may not be unspecified"),
+        (
+            address.is_loopback and not is_pod,
+            "may not be in the loopback range (127.0.0.0/8, ::1/128)",
+        ),
+        (address.is_link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+        (address.is_multicast, "may not be in a multicast range"),
+    ):
+        yield from invalid(broken, path, reason)
 
 
 def immutable(new: Any, old: Any, path: str) -> Causes:
