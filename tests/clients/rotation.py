@@ -62,6 +62,8 @@ class RotationLab:
         if client.has_libc:
             container["env"] = [{"name": k, "value": v} for k, v in self.environ.items()]
         spec = {"serviceAccountName": "web", "restartPolicy": "Never", "containers": [container]}
+        if client.storage:  # it listens on the loopback of the machine
+            spec["hostNetwork"] = True
         meta = {"name": client.name, "labels": LABEL}
         body = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
         self.instance.core.create_namespaced_pod("default", body)

@@ -51,7 +51,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SidecarInstance]
             instance = stack.enter_context(started(tmp_path_factory.mktemp("sidecar")))
         try:
             with network.entered():
-                instance.create_pod("sidecar", "web", ["podpass", "proxy", "--proxy-port", "8000"])
+                command = ["podpass", "proxy", "--proxy-port", "8000"]
+                # On the network of the machine: pods of other modes reach it at 127.0.0.1.
+                instance.create_pod("sidecar", "web", command, hostNetwork=True)
                 instance.wait_for_log("sidecar", "starting the proxy server")
             yield SidecarInstance(instance, network)
         finally:
@@ -91,6 +93,7 @@ def run(
             labels=None if is_annotated else {},
             annotations=dict(ANNOTATIONS.get(mode, {})),
             env={**VARIABLES.get(mode, {}), **(more or {})},
+            hostNetwork=not is_annotated,
         )
         _, printed = place.instance.wait_for_end(name, SECONDS)
         log = place.instance.pod_log(name, "azwi-proxy") if is_annotated else ""

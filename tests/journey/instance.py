@@ -117,10 +117,15 @@ class Instance:
         return self.run_command(name, account, command, labels=labels)
 
     def run_command(
-        self, name: str, account: str, command: list[str], labels: dict[str, str] | None = None
+        self,
+        name: str,
+        account: str,
+        command: list[str],
+        labels: dict[str, str] | None = None,
+        **more: Any,
     ) -> tuple[str, str]:
         """Run a command as a pod; return the final phase and the log."""
-        self.create_pod(name, account, command, labels=labels)
+        self.create_pod(name, account, command, labels=labels, **more)
         return self.wait_for_end(name)
 
     def create_pod(
