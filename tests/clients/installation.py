@@ -114,28 +114,28 @@ def install_python(*packages: str) -> list[str]:
 def podpass_environment(
     name: str, folder: Path, files: Sequence[Path], extra: str, *others: str
 ) -> Iterator[str]:
-    """Build podpass's wheel into a folder; yield the Python of an environment with it and other packages.
+    """Build the wheels of podpass and kubeling; yield the Python of an environment with them and others.
 
-    All checkouts use the environment for a week, one at a time: each installs its own podpass into it.
+    All checkouts use the environment for a week, one at a time: each installs its own wheels into it.
 
     `extra` of podpass, such as `[testcontainers]`, or an empty text.
     """
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)]
-    subprocess.run(build, check=True, timeout=300)
-    (wheel,) = folder.glob("podpass-*.whl")
-    package = f"podpass{extra} @ {wheel.as_uri()}"
-    create, install = python_commands(package, *others)
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder)]
+    subprocess.run([*build, str(ROOT / "kubeling"), str(ROOT)], check=True, timeout=300)
+    (kubeling,), (wheel,) = folder.glob("kubeling-*.whl"), folder.glob("podpass-*.whl")
+    packages = [f"kubeling @ {kubeling.as_uri()}", f"podpass{extra} @ {wheel.as_uri()}"]
+    create, install = python_commands(*packages, *others)
     installed = run_installation(
         name,
-        [*files, ROOT / "pyproject.toml"],
+        [*files, ROOT / "pyproject.toml", ROOT / "kubeling" / "pyproject.toml"],
         create,
         install,
         newest=True,
         made_with=wheel.name,
-        not_hashed=[package, *(each for each in others if each.startswith(str(ROOT)))],
+        not_hashed=[*packages, *(each for each in others if each.startswith(str(ROOT)))],
     )
     python, complete = str(installed / "bin" / "python"), installed / ".installed"
-    again = [python, *_PIP, "--no-deps", "--force-reinstall", str(wheel)]
+    again = [python, *_PIP, "--no-deps", "--force-reinstall", str(kubeling), str(wheel)]
     with locked(installed):
         # pip cannot repair a package whose installation was killed: the environment is then created again.
         complete.unlink()

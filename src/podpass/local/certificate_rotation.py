@@ -4,8 +4,8 @@
     2  serve         servers present a leaf certificate of the new CA, and accept clients of both CAs
     3  trust         the new CA replaces the old one in the files that programs read
     4  follow        webhook configuration, ConfigMaps of pods, and the instance's own clients use the new CA
-    5  withdraw      servers refuse client certificates of the old CA: kubeconfigs must be fetched again. Commands
-                     that read their kubeconfig before step 3 have two seconds for their request
+    5  withdraw      servers refuse client certificates of the old CA: kubeconfigs must be fetched again. A
+                     command that read its kubeconfig before step 3 has two seconds for its request
     6  complete
 
 Programs that run since before step 3 trust only the old CA. They accept the leaf certificate, because servers
