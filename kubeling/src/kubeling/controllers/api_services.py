@@ -21,11 +21,7 @@ class APIServiceController:
         self._client = client
 
     async def reconcile(self, _: str, name: str) -> float | None:
-        """Set the Available condition; return the delay until the next check.
-
-        Raises:
-            RevisionConflict: the APIService has changed; the reconcile is repeated.
-        """
+        """Set the Available condition; return the delay until the next check."""
         store = self._client.store
         found = store.get(_KIND, "", name)
         if found is None:

@@ -41,10 +41,7 @@ class NamespaceController:
         self._ca = ca
 
     async def reconcile(self, _: str, name: str) -> float | None:
-        """Create the default objects of a namespace or delete its contents; return the delay.
-
-        Errors:  StatusError, RevisionConflict, AlreadyExists.
-        """
+        """Create the default objects of a namespace or delete its contents; return the delay."""
         namespace = self._store.get(_KIND, "", name)
         if namespace is None:
             return None

@@ -15,10 +15,7 @@ class NodeController:
         self._client = client
 
     async def reconcile(self, _: str, name: str) -> float | None:
-        """Set the taints that follow from the Ready condition of a node.
-
-        Errors:  RevisionConflict.
-        """
+        """Set the taints that follow from the Ready condition of a node."""
         store = self._client.store
         node = store.get(_KIND, "", name)
         if node is None:

@@ -14,11 +14,7 @@ class ResourceQuotaController:
         self._client = client
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
-        """Write the usage of a quota into its status; return no requeue delay.
-
-        Raises:
-            StatusError: the API refused a write; the reconcile is repeated.
-        """
+        """Write the usage of a quota into its status; return no requeue delay."""
         quota = self._client.store.get(_KIND, namespace, name)
         if quota is None:
             return None

@@ -13,11 +13,7 @@ class VolumeClaimController:
         self._client = client
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
-        """Write the phase and the requested capacity; return no requeue delay.
-
-        Raises:
-            StatusError: the API refused a write; the reconcile is repeated.
-        """
+        """Write the phase and the requested capacity; return no requeue delay."""
         claim = self._client.store.get(_KIND, namespace, name)
         if claim is None or (claim.get("status") or {}).get("phase") == "Bound":
             return None

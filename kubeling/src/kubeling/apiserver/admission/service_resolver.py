@@ -17,7 +17,7 @@ _TCP = "TCP"
 def resolve(store: ObjectStore, namespace: str, name: str, port: int) -> str:
     """Return the address and port of the first ready pod of a Service: `127.0.0.1:8443`.
 
-    Errors:  WebhookFailed.
+    Raises WebhookFailed.
     """
     service = store.get(kind_by_name("Service"), namespace, name)
     if service is None:
