@@ -60,8 +60,7 @@ def header_values(scope: Scope, name: bytes) -> list[str]:
 async def read_body(receive: Receive, limit: int) -> bytes:
     """Read a whole request body of at most `limit` bytes.
 
-    Raises:
-        BodyTooLarge: as soon as the limit is exceeded.
+    Raises BodyTooLarge: as soon as the limit is exceeded.
     """
     chunks: list[bytes] = []
     size = 0
@@ -140,8 +139,7 @@ class WebSocket:
     async def send(self, data: bytes, *, text: bool = False) -> None:
         """Send a message, and wait while the client does not read.
 
-        Raises:
-            OSError: the connection is closed.
+        Raises OSError: the connection is closed.
         """
         if self._is_closed:
             raise ConnectionResetError("the WebSocket is closed")

@@ -12,8 +12,7 @@ def create_private_folder(folder: Path) -> None:
 def write_private(path: Path, data: bytes) -> None:
     """Write a file with mode 0600; a reader gets the old content or the new content, never a part.
 
-    Raises:
-        OSError: the old content is unchanged.
+    Raises OSError: the old content is unchanged.
     """
     part = path.with_name(f".{path.name}.part")
     # Deleted first, because O_CREAT would keep the mode of a file that remained after a crash.

@@ -7,8 +7,7 @@ import contextlib
 async def cancel_and_wait(task: "asyncio.Task[None] | None") -> None:
     """Cancel a task, if there is one, and wait until it is done.
 
-    Raises:
-        Exception: the task has failed before it was cancelled.
+    Raises Exception: the task has failed before it was cancelled.
     """
     if task is not None:
         task.cancel()

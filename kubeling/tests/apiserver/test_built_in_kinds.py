@@ -52,7 +52,6 @@ DIFFERS = {
         ("cells[3]", "made.spec.extra", "made.spec.uid", "made.spec.username"),
         "the user of the recording was another",
     ),
-    "events.k8s.io/v1 events": dict.fromkeys(("cells[0]", "cells[7]"), "the age of the event"),
     "networking.k8s.io/v1 ipaddresses": {"cells": "a third cell without a column"},
     "storage.k8s.io/v1 volumeattributesclasses": {"made.metadata.finalizers": PROTECTED},
     "v1 persistentvolumeclaims": {"made.metadata.finalizers": PROTECTED},

@@ -8,8 +8,8 @@ import pytest
 from kubeling.apiserver.defaulting import defaults
 from kubeling.apiserver.kinds import kind_by_name
 from kubeling.controllers.client import ControllerClient
-from kubeling.controllers.event_ttl import EventTTLController
 from kubeling.controllers.namespaces import GRACE_SECONDS, NamespaceController
+from kubeling.controllers.small_controllers import delete_old_events
 
 NAMESPACE = "/api/v1/namespaces/one"
 ENDING = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/f"]}
@@ -150,9 +150,8 @@ async def test_events_are_deleted_one_hour_after_their_last_occurrence(serve: An
     later = {"lastTimestamp": "2026-01-01T00:30:00Z"}
     await live.call("POST", events, {"metadata": {"name": "new"}, **about, **later})
     now[0] += 3601
-    await EventTTLController(
-        ControllerClient(live.cluster.registry, live.cluster.deletion_handler, "test")
-    ).reconcile("", "")
+    client = ControllerClient(live.cluster.registry, live.cluster.deletion_handler, "test")
+    await delete_old_events(client, "", "")
     left = (await live.call("GET", events)).body["items"]
     assert [item["metadata"]["name"] for item in left] == ["new"]
 

@@ -8,7 +8,9 @@ import pytest
 
 from kubeling.apiserver import kinds
 from kubeling.apiserver.validation import validate
+from tests.apiserver.built_in_objects import new_body
 from tests.apiserver.recorded import new_object
+from tests.apiserver.test_validate import to_pairs
 
 POD_SPEC: Any = {"containers": [{"name": "c", "image": "i"}]}
 SELECTOR = {"matchLabels": {"app": "a"}}
@@ -188,6 +190,16 @@ def test_most_fields_of_a_stateful_set_are_immutable() -> None:
     renamed = new_workload("StatefulSet", lambda spec: spec.update(serviceName="other"))
     found = validate.update(kind, renamed, old)
     assert [(each.reason, each.field) for each in found] == [("FieldValueForbidden", "spec")]
+
+
+def test_changed_claim_is_refused_with_one_cause() -> None:
+    kind = kinds.kind_by_name("PersistentVolumeClaim")
+    old = new_object(kind, new_body(kind))
+    new = copy.deepcopy(old)
+    new["spec"]["resources"]["requests"]["storage"] = "2Gi"
+    assert to_pairs(validate.update(kind, new, old)) == []
+    new["spec"]["storageClassName"] = "other"
+    assert to_pairs(validate.update(kind, new, old)) == [("Forbidden", "spec")]
 
 
 def test_claim_templates_of_a_stateful_set_are_volumes_of_its_pods() -> None:

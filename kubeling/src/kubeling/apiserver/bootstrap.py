@@ -160,11 +160,7 @@ def create_defaults(store: ObjectStore, clock: Clock) -> None:
 
 
 def create_namespace(store: ObjectStore, name: str, clock: Clock) -> None:
-    """Create a namespace.
-
-    Raises:
-        AlreadyExists, StoreError
-    """
+    """Create a namespace. Raises AlreadyExists, StoreError."""
     _create(store, kind_by_name("Namespace"), namespace(name), clock)
 
 

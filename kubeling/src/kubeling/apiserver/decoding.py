@@ -36,7 +36,7 @@ _CUSTOM_TYPES = (JSON, YAML)
 def parse(data: bytes, media_type: str) -> tuple[Any, DuplicateKeys]:
     """Decode a body; also return the keys that an object contains more than once.
 
-    Errors:  StatusError 400, and 413 for more values than one request may have.
+    Raises StatusError 400, and 413 for more values than one request may have.
     """
     duplicates = DuplicateKeys()
     try:
@@ -83,8 +83,7 @@ def _refuse_constant(name: str) -> float:
 async def read_value(request: Request, media_type: str) -> tuple[Any, DuplicateKeys]:
     """Decode the body of a request; a caller in this process has passed the value itself.
 
-    Raises:
-        StatusError: 400, 413.
+    Raises StatusError 400, 413.
     """
     if request.value is not None:
         # A copy: the registry changes the value, and the caller may use it again.
@@ -94,10 +93,7 @@ async def read_value(request: Request, media_type: str) -> tuple[Any, DuplicateK
 
 
 async def decode_object(request: Request, kind: Kind) -> Object:
-    """Decode the object in a request's body, without unknown fields.
-
-    Errors:  StatusError 400, 413, 415.
-    """
+    """Decode the object in a request's body, without unknown fields. Raises StatusError 400, 413, 415."""
     media_type = request.content_type or JSON
     accepted = _TYPES if kind.custom is None else _CUSTOM_TYPES
     if media_type not in accepted:
@@ -111,7 +107,7 @@ def check_kind(
 ) -> Object:
     """Check that a value is an object of a kind, and check its fields.
 
-    Errors:  StatusError 400, and 422 for a custom resource of another kind.
+    Raises StatusError 400, and 422 for a custom resource of another kind.
     """
     if kind.custom is not None:
         _check_custom_kind(kind, value)
@@ -123,8 +119,8 @@ def check_kind(
 def check_applied(request: Request, kind: Kind, value: Any, duplicates: DuplicateKeys) -> Object:
     """Check that the body of an apply is an object of a kind, and check its fields.
 
-    Errors:  StatusError 400; 500 for an unknown field or a wrong type, whatever `fieldValidation` is, as
-             in the real API server.
+    Raises StatusError 400; 500 for an unknown field or a wrong type, whatever `fieldValidation` is, as in the
+    real API server.
     """
     if kind.custom is not None:
         _check_custom_kind(kind, value)
@@ -147,7 +143,7 @@ def check_applied(request: Request, kind: Kind, value: Any, duplicates: Duplicat
 def check_patched(request: Request, kind: Kind, value: Any, in_patch: Sequence[str]) -> Object:
     """Check that a patched value is an object of a kind, and check its fields.
 
-    Errors:  StatusError 400, 422.
+    Raises StatusError 400, 422.
     """
     if kind.custom is not None:
         _check_custom_kind(kind, value)
@@ -158,7 +154,7 @@ def check_patched(request: Request, kind: Kind, value: Any, in_patch: Sequence[s
 async def decode_type(request: Request, kind: str, api_version: str, *older: str) -> Object:
     """Decode a body whose type is not in the table of kinds: Binding, Eviction, TokenRequest...
 
-    Shapes:  a body of an `older` version, which has the same fields, becomes one of `api_version`.
+    A body of an `older` version, which has the same fields, becomes one of `api_version`.
     """
     media_type = request.content_type or JSON
     if media_type not in _TYPES:
@@ -217,7 +213,7 @@ def check_fields(
 ) -> Object:
     """Check an object's fields by `fieldValidation`; return the object without unknown fields.
 
-    Errors:  StatusError 400 for a wrong type, and with Strict for unknown and duplicate fields.
+    Raises StatusError 400 for a wrong type, and with Strict for unknown and duplicate fields.
     """
     report = schema.check(kind, value)
     if report.type_errors:
@@ -238,7 +234,7 @@ def check_patched_fields(
 ) -> Object:
     """Check the fields of a patched object, like `check_fields`; `in_patch` are problems of the patch itself.
 
-    Errors:  StatusError 422.
+    Raises StatusError 422.
     """
     report = schema.check(kind, value)
     if report.type_errors:

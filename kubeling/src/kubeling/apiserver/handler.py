@@ -106,8 +106,7 @@ class ApiServer:
     def authorize(self, request: Request) -> None:
         """Check that the user may send a request, and that the kind has the verb and the subresource.
 
-        Raises:
-            StatusError: 403, 404, 405.
+        Raises StatusError 403, 404, 405.
         """
         self._rbac.check(request.user, authorizer_attributes(request.info))
         if self._handler(request) is _unknown:
@@ -116,8 +115,7 @@ class ApiServer:
     async def handle_object(self, request: Request) -> Object:
         """Handle a request for one object from this process; return the object or the Status.
 
-        Raises:
-            StatusError
+        Raises StatusError.
         """
         info = request.info
         self.authorize(request)
@@ -215,10 +213,7 @@ class ApiServer:
             return response.encode_status(exc, request)
 
     def _handler(self, request: Request) -> Handler:
-        """Return the handler of a resource request.
-
-        Errors:  StatusError 404, 405.
-        """
+        """Return the handler of a resource request. Raises StatusError 404, 405."""
         info, kind = request.info, request.info.kind
         if kind is None:
             if (info.group, info.version) in self._registry.kinds.group_versions():

@@ -178,11 +178,7 @@ _NOT_SERVED_BELOW = frozenset(("proxy", "resize"))
 
 @functools.cache
 def built_in(release_name: str = release.NEWEST) -> tuple[Kind, ...]:
-    """Return the built-in kinds of a release in the order of discovery.
-
-    Raises:
-        UnknownRelease
-    """
+    """Return the built-in kinds of a release in the order of discovery. Raises UnknownRelease."""
     found = release.load(release_name).kinds
     names = ((name.partition("/"), rows) for name, rows in found.items())
     return tuple(

@@ -19,7 +19,7 @@ MAX_DEPTH = 250  # the JSON encoder stops at 254, and an object is inside a list
 def check_values(value: Any) -> None:
     """Refuse a body or an object with too many values, or with too many deeply nested values.
 
-    Errors:  StatusError 413.
+    Raises StatusError 413.
     """
     metadata = value.get("metadata") if isinstance(value, dict) else None
     if isinstance(metadata, dict) and "managedFields" in metadata:
@@ -69,7 +69,7 @@ class WorkBudget:
     def spend(self, items: int) -> None:
         """Count the items that a step reads or moves.
 
-        Errors:  StatusError 413 as soon as the limit is exceeded.
+        Raises StatusError 413 as soon as the limit is exceeded.
         """
         self._left -= items
         if self._left < 0:

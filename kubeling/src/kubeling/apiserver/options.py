@@ -19,8 +19,8 @@ _MAX_MANAGER_CHARS = 128
 class WriteOptions:
     """The options of a create, update or patch.
 
-    Shapes:  `manager` is the field manager: `fieldManager` of the query, or the first part of the
-             client's user agent. `given` holds the options in the query, by the names of their fields.
+    `manager` is the field manager: `fieldManager` of the query, or the first part of the client's user agent.
+    `given` holds the options in the query, by the names of their fields.
     """
 
     dry_run: bool = False
@@ -36,7 +36,7 @@ class WriteOptions:
 def parse_write_options(request: Request, kind: str, *, apply: bool = False) -> WriteOptions:
     """Parse the options of a write; `kind` is CreateOptions, UpdateOptions or PatchOptions.
 
-    Errors:  StatusError 422.
+    Raises StatusError 422.
     """
     manager = request.option("fieldManager")
     causes = _dry_run_causes(request.query.get("dryRun", ()))
@@ -82,8 +82,8 @@ def _dry_run_causes(values: Sequence[str]) -> list[Cause]:
 class DeleteOptions:
     """The options of a deletion.
 
-    Shapes:  `policy` is the propagation policy for dependents; empty means the default of the kind.
-    Units:   `grace` in seconds; None means the object's own grace period.
+    `policy` is the propagation policy for dependents; empty means the default of the kind. `grace` is in
+    seconds; None means the object's own grace period.
     """
 
     dry_run: bool = False
@@ -105,7 +105,7 @@ class DeleteOptions:
 async def read_delete_options(request: Request) -> DeleteOptions:
     """Read the options of a deletion from its body, or from the query if there is no body.
 
-    Errors:  StatusError 400, 415, 422.
+    Raises StatusError 400, 415, 422.
     """
     if request.value is not None:
         return parse_delete_options(request.value)
@@ -118,10 +118,7 @@ async def read_delete_options(request: Request) -> DeleteOptions:
 
 
 def parse_delete_options(given: Object) -> DeleteOptions:
-    """Parse and validate a DeleteOptions object.
-
-    Errors:  StatusError 422.
-    """
+    """Parse and validate a DeleteOptions object. Raises StatusError 422."""
     dry_run = given.get("dryRun") or []
     causes = _dry_run_causes(dry_run)
     policy = given.get("propagationPolicy")

@@ -51,10 +51,7 @@ def numbers() -> Mapping[str, Mapping[str, str]]:
 
 
 def decode(data: bytes) -> Object:
-    """Decode an object with its envelope.
-
-    Errors:  MalformedBody.
-    """
+    """Decode an object with its envelope. Raises MalformedBody."""
     if not data.startswith(_MAGIC):
         raise MalformedBody("the body does not start with the Kubernetes protobuf prefix")
     envelope = {number: value for number, _, value in _fields(data[4:])}

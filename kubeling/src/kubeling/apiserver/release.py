@@ -76,11 +76,7 @@ def _read(name: str, file: str) -> dict[str, Any]:
 
 @functools.cache
 def load(name: str = NEWEST) -> Release:
-    """Load the kinds of a release.
-
-    Raises:
-        UnknownRelease
-    """
+    """Load the kinds of a release. Raises UnknownRelease."""
     read = _read(name, "kinds.json")
     return Release(name, read["version"], read["kinds"])
 

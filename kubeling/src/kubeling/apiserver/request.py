@@ -27,7 +27,7 @@ _NODE_PREFIX, _NODES = "system:node:", "system:nodes"
 class UserInfo:
     """The authenticated user of a request.
 
-    Shapes:  `extra` maps names to lists of text, as `user.extra` of a TokenReview.
+    `extra` maps names to lists of text, as `user.extra` of a TokenReview.
     """
 
     name: str
@@ -57,11 +57,10 @@ class UserInfo:
 class RequestInfo:
     """The verb and the resource of a request, from its method and path.
 
-    Shapes:  `group` is empty for the core group; `plural` is empty for a non-resource path;
-             `namespace`, `name` and `subresource` are empty if the path has none. `namespaced_path` is
-             whether the resource comes after `namespaces/<name>/`; `namespace` is also set for a
-             namespace itself, because RoleBindings in the namespace grant rights on it.
-             `selected_name` is the name that a field selector requires.
+    `group` is empty for the core group; `plural` is empty for a non-resource path; `namespace`, `name` and
+    `subresource` are empty if the path has none. `namespaced_path` is whether the resource comes after
+    `namespaces/<name>/`; `namespace` is also set for a namespace itself, because RoleBindings in the
+    namespace grant rights on it. `selected_name` is the name that a field selector requires.
     """
 
     verb: str
@@ -143,7 +142,7 @@ def _verb(method: str, name: str, query: Mapping[str, Sequence[str]]) -> str:
 def check_timeout(info: RequestInfo, query: Mapping[str, Sequence[str]]) -> None:
     """Refuse a `timeout` parameter that is not a Go duration, except for watches and logs.
 
-    Errors:  StatusError 400.
+    Raises StatusError 400.
     """
     value = query.get("timeout", [""])[0]
     is_long = info.verb == "watch" or info.subresource in _LONG_SUBRESOURCES
@@ -194,10 +193,7 @@ class Request:
         return (self.info.namespace if self.kind.namespaced else ""), self.info.name
 
     async def body(self) -> bytes:
-        """Read the whole body.
-
-        Errors:  StatusError 413.
-        """
+        """Read the whole body. Raises StatusError 413."""
         try:
             body = await read_body(self.receive, MAX_BODY_BYTES)
         except BodyTooLarge as exc:

@@ -30,7 +30,7 @@ _PRETTY_AGENTS = ("curl", "wget", "mozilla/")
 class Response:
     """A whole HTTP response; an empty `content_type` sends no header.
 
-    Units:   `retry_after` in seconds; None sends no header.
+    `retry_after` is in seconds; None sends no header.
     """
 
     status: int
@@ -43,7 +43,7 @@ class Response:
 class StreamResponse:
     """An HTTP response that is sent in chunks, until the iterator ends or the client disconnects.
 
-    Units:   `write_timeout` in seconds, for a client that does not read; None has no timeout.
+    `write_timeout` is in seconds, for a client that does not read; None has no timeout.
     """
 
     status: int
@@ -99,8 +99,8 @@ def media_ranges(accept: str) -> list[MediaRange]:
 def negotiate(request: Request, *, has_table: bool = True) -> OutputFormat:
     """Choose the representation of an object by the Accept header.
 
-    Shapes:  `has_table` is false for bodies without columns: reviews, bindings, evictions, tokens.
-    Errors:  StatusError 406; media types that are not supported (protobuf, CBOR) are skipped.
+    `has_table` is false for bodies without columns: reviews, bindings, evictions, tokens. Raises StatusError
+    406; media types that are not supported (protobuf, CBOR) are skipped.
     """
     for each in media_ranges(request.headers.get("accept", "")):
         media_type = each.type if each.type == YAML else JSON

@@ -49,8 +49,8 @@ _DESCRIPTIONS = {
 class SchemaReport:
     """The fields of an object that do not match the schema.
 
-    Shapes:  `type_errors` are messages that begin with the path; `unknown` has paths as in
-             `spec.containers[0].nope`. Each list has at most 100 entries, as in the real API.
+    `type_errors` are messages that begin with the path; `unknown` has paths as in `spec.containers[0].nope`.
+    Each list has at most 100 entries, as in the real API.
     """
 
     type_errors: list[str] = field(default_factory=list)

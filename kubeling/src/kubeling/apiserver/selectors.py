@@ -44,7 +44,7 @@ class Requirement:
 def parse_label_selector(text: str) -> Predicate:
     """Parse a label selector, such as `a=b,c!=d,e in (f,g),h notin (i),j,!k`; an empty one matches all.
 
-    Errors:  StatusError 400.
+    Raises StatusError 400.
     """
     required = [_parse_label_term(term) for term in _split(text)] if text.strip() else []
 
@@ -91,7 +91,7 @@ def _requirement(key: str, operator: str, values: list[str], term: str) -> Requi
 def parse_field_selector(kind: Kind, text: str) -> Predicate:
     """Parse a field selector of a kind, such as `a.b=c,d!=e`.
 
-    Errors:  StatusError 400, also for a field that the kind does not support.
+    Raises StatusError 400, also for a field that the kind does not support.
     """
     terms = [_parse_field_term(kind, term.strip()) for term in text.split(",") if term.strip()]
 

@@ -35,8 +35,7 @@ class CauseType(StrEnum):
 class Cause:
     """One problem of an object, in `details.causes` of a Status.
 
-    Shapes:  `field` is a path as in `spec.containers[0].image` or `data[tls.crt]`; `reason` may
-             be empty.
+    `field` is a path as in `spec.containers[0].image` or `data[tls.crt]`; `reason` may be empty.
     """
 
     reason: str
@@ -61,8 +60,8 @@ class StatusDetails(TypedDict, total=False):
 class StatusError(Error):
     """An error response of the API.
 
-    Shapes:  `kind` is a plural (`pods`); for the reason Invalid it is the kind (`Pod`), as in the
-             real API; `details=True` writes an empty `details` where the real API does.
+    `kind` is a plural (`pods`); for the reason Invalid it is the kind (`Pod`), as in the real API;
+    `details=True` writes an empty `details` where the real API does.
     """
 
     code = "status"

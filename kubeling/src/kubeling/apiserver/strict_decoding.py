@@ -32,8 +32,8 @@ class Unknown:
 class DuplicateKeys:
     """The objects of a body with a repeated key, found while the body is decoded.
 
-    Shapes:  `by_object` holds, by identity of the decoded object, the object itself (which keeps its
-             identity unique) and its keys in the order of the document; `in_yaml` are messages.
+    `by_object` holds, by identity of the decoded object, the object itself (which keeps its identity unique)
+    and its keys in the order of the document; `in_yaml` are messages.
     """
 
     by_object: dict[int, tuple[dict[str, Any], list[str]]] = field(default_factory=dict)

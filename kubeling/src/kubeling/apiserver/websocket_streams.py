@@ -60,8 +60,7 @@ class WebSocketStreams:
     def negotiate(self, request: Request) -> Upgrader | None:
         """Choose the subprotocol of a watch or a log; None if the client requests no WebSocket.
 
-        Raises:
-            StatusError: 400.
+        Raises StatusError 400.
         """
         scope, is_watch = request.scope, request.info.verb == "watch"
         if scope["type"] != "websocket" or not (is_watch or request.info.subresource == "log"):

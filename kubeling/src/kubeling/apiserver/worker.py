@@ -25,9 +25,8 @@ async def run(
 ) -> Result:
     """Run a step of a request directly, or in the thread if its data is large.
 
-    The step must be pure apart from its own arguments: it must not use the store or the event loop.
-
-    Units:   `size` in bytes of JSON.
+    The step must be pure apart from its own arguments: it must not use the store or the event loop. `size` is
+    in bytes of JSON.
     """
     if size <= SMALL_BYTES:
         return step(*args, **kwargs)

@@ -33,7 +33,7 @@ _MAX_EVENTS = 3 * (MAX_VALUES + MAX_MANAGED_VALUES)
 def parse(data: bytes, duplicates: list[str] | None = None) -> Any:
     """Parse one document; append a message to `duplicates` for each key that a map repeats.
 
-    Errors:  ValueError; StatusError 413 for more values than one request may have.
+    Raises ValueError; StatusError 413 for more values than one request may have.
     """
     import yaml
 

@@ -50,17 +50,14 @@ class ControllerClient:
         return self._resources.clock()
 
     async def create(self, kind: str, obj: Object) -> Object:
-        """Create an object.
-
-        Errors:  StatusError.
-        """
+        """Create an object. Raises StatusError."""
         request = self._request(kind, obj["metadata"].get("namespace", ""), "")
         return await self._written(self._resources.create_object(request, obj, _HOW))
 
     async def update(self, kind: str, obj: Object, *, part: str = "") -> Object:
         """Replace an object, or its `status`, if its resourceVersion is still current.
 
-        Errors:  StatusError 404, 409 and others.
+        Raises StatusError 404, 409 and others.
         """
         metadata = obj["metadata"]
         request = self._request(kind, metadata.get("namespace", ""), metadata["name"], part)
@@ -72,10 +69,7 @@ class ControllerClient:
     async def change(
         self, kind: str, namespace: str, name: str, mutate: Callable[[Object], Object]
     ) -> Object:
-        """Apply a function to the current object and store the result.
-
-        Errors:  StatusError.
-        """
+        """Apply a function to the current object and store the result. Raises StatusError."""
         request = self._request(kind, namespace, name)
 
         def unbound(live: Object) -> Object:
@@ -89,10 +83,7 @@ class ControllerClient:
     async def delete(
         self, kind: str, namespace: str, name: str, uid: str, *, policy: str = BACKGROUND
     ) -> None:
-        """Delete an object by uid; ignore an object that does not exist.
-
-        Errors:  StatusError.
-        """
+        """Delete an object by uid; ignore an object that does not exist. Raises StatusError."""
         request = self._request(kind, namespace, name)
         how = DeleteOptions(uid=uid, policy=policy)
         try:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from kubeling.apiserver.customresources.served_kinds import DEFINITION
@@ -11,7 +12,7 @@ from kubeling.apiserver.registry.deletion import DeletionHandler
 from kubeling.apiserver.registry.store import Registry
 from kubeling.apiserver.status import StatusError
 from kubeling.apiserver.storage.storage import AlreadyExists, RevisionConflict
-from kubeling.controllers.api_services import APIServiceController
+from kubeling.controllers import small_controllers
 from kubeling.controllers.client import ControllerClient
 from kubeling.controllers.cron_jobs import CronJobController
 from kubeling.controllers.custom_resource_definitions import (
@@ -21,16 +22,12 @@ from kubeling.controllers.daemon_sets import DaemonSetController
 from kubeling.controllers.deployments import DeploymentController
 from kubeling.controllers.disruption import DisruptionController
 from kubeling.controllers.endpoint_slices import EndpointSliceController
-from kubeling.controllers.event_ttl import EventTTLController
 from kubeling.controllers.garbage_collector import GarbageCollector
 from kubeling.controllers.jobs import JobController
 from kubeling.controllers.lister import Change, Lister
 from kubeling.controllers.namespaces import ACCOUNT, ROOT_CA, NamespaceController
-from kubeling.controllers.nodes import NodeController
 from kubeling.controllers.replicasets import ReplicaSetController
-from kubeling.controllers.resource_quotas import ResourceQuotaController
 from kubeling.controllers.stateful_sets import StatefulSetController
-from kubeling.controllers.volume_claims import VolumeClaimController
 from kubeling.controllers.workqueue import Key, RequeueError, WorkQueue
 from kubeling.errors import Error
 from kubeling.event_recorder import EventLimits, EventRecorder, RateLimit
@@ -69,50 +66,46 @@ class ControllerManager:
             self._recorders.append(made)
             return made
 
+        def writing(
+            reconcile: Callable[..., Awaitable[float | None]], controller: str
+        ) -> Reconcile:
+            return partial(reconcile, client(controller))
+
+        def tools(controller: str) -> tuple[Lister, ControllerClient, EventRecorder]:
+            return lister, client(controller), recorder(controller)
+
         def replicas(kind: str, controller: str) -> Reconcile:
-            return ReplicaSetController(
-                kind_by_name(kind), lister, client(controller), recorder(controller)
-            ).reconcile
+            return ReplicaSetController(kind_by_name(kind), *tools(controller)).reconcile
 
         self._recorders: list[EventRecorder] = []
         self._namespaces = NamespaceController(client("namespace-controller"), ca_file.read_text())
         self._garbage = GarbageCollector(lister, client("generic-garbage-collector"))
-        self._jobs = JobController(lister, client("job-controller"), recorder("job-controller"))
-        self._definitions = CustomResourceDefinitionController(
+        jobs = JobController(*tools("job-controller"))
+        definitions = CustomResourceDefinitionController(
             client("customresourcedefinition-controller")
         )
+        disruption = DisruptionController(lister, client("disruption-controller"))
+        slices = EndpointSliceController(lister, client("endpointslice-controller"))
         self._reconcilers: Mapping[str, Reconcile] = {
-            "CronJob": CronJobController(
-                lister, client("cronjob-controller"), recorder("cronjob-controller")
-            ).reconcile,
-            "APIService": APIServiceController(client("apiservice-controller")).reconcile,
-            "CustomResourceDefinition": self._definitions.reconcile,
-            "DaemonSet": DaemonSetController(
-                lister, client("daemon-set-controller"), recorder("daemon-set-controller")
-            ).reconcile,
-            "Deployment": DeploymentController(
-                lister, client("deployment-controller"), recorder("deployment-controller")
-            ).reconcile,
-            "Job": self._jobs.reconcile,
+            "APIService": writing(small_controllers.check_api_service, "apiservice-controller"),
+            "CronJob": CronJobController(*tools("cronjob-controller")).reconcile,
+            "CustomResourceDefinition": definitions.reconcile,
+            "DaemonSet": DaemonSetController(*tools("daemon-set-controller")).reconcile,
+            "Deployment": DeploymentController(*tools("deployment-controller")).reconcile,
+            "Job": jobs.reconcile,
             "Namespace": self._namespaces.reconcile,
-            "Node": NodeController(client("node-controller")).reconcile,
-            "PersistentVolumeClaim": VolumeClaimController(
-                client("persistent-volume-binder")
-            ).reconcile,
-            "PodDisruptionBudget": DisruptionController(
-                lister, client("disruption-controller")
-            ).reconcile,
+            "Node": writing(small_controllers.taint_node, "node-controller"),
+            "PersistentVolumeClaim": writing(
+                small_controllers.bind_claim, "persistent-volume-binder"
+            ),
+            "PodDisruptionBudget": disruption.reconcile,
             "ReplicaSet": replicas("ReplicaSet", "replicaset-controller"),
             "ReplicationController": replicas("ReplicationController", "replication-controller"),
-            "ResourceQuota": ResourceQuotaController(client("resourcequota-controller")).reconcile,
-            "Service": EndpointSliceController(
-                lister, client("endpointslice-controller")
-            ).reconcile,
-            "StatefulSet": StatefulSetController(
-                lister, client("statefulset-controller"), recorder("statefulset-controller")
-            ).reconcile,
-            _TRACKED_POD: self._jobs.release_orphan,
-            _EVENT_TTL: EventTTLController(client("node-controller")).reconcile,
+            "ResourceQuota": writing(small_controllers.count_quota, "resourcequota-controller"),
+            "Service": slices.reconcile,
+            "StatefulSet": StatefulSetController(*tools("statefulset-controller")).reconcile,
+            _TRACKED_POD: jobs.release_orphan,
+            _EVENT_TTL: writing(small_controllers.delete_old_events, "node-controller"),
         }
         self._queue: WorkQueue | None = None
 

@@ -47,10 +47,8 @@ async def claim_pods(
 ) -> list[PodInfo]:
     """Return the pods of an owner after adopting orphans and releasing pods that no longer match.
 
-    Only orphans whose name begins with `name_prefix` are adopted.
-
-    Raises:
-        StatusError: the reconcile is repeated.
+    Only orphans whose name begins with `name_prefix` are adopted. Raises StatusError: the reconcile is
+    repeated.
     """
     metadata = owner["metadata"]
     matches = selector_matches(workload_selector(kind, owner))
@@ -90,8 +88,7 @@ async def claim_objects(
 ) -> list[Object]:
     """Return the objects of a kind that an owner controls, after adopting orphans and releasing others.
 
-    Raises:
-        StatusError: the reconcile is repeated.
+    Raises StatusError: the reconcile is repeated.
     """
     metadata = owner["metadata"]
     uid, is_deleting = metadata["uid"], bool(metadata.get("deletionTimestamp"))

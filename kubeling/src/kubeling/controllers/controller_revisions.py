@@ -25,10 +25,8 @@ async def sync(
     """Return the revisions of an owner, the oldest first; the last is that of its current template.
 
     A return to an earlier template gives its revision the next number. `status` is the new status of the
-    owner: a hash that two templates share increments its `collisionCount`.
-
-    Raises:
-        StatusError: the API refused a write; the reconcile is repeated.
+    owner: a hash that two templates share increments its `collisionCount`. Raises StatusError: the API
+    refused a write; the reconcile is repeated.
     """
     found = await controller_ref.claim_objects(client, _KIND, kind, owner)
     found.sort(key=lambda each: (each.get("revision") or 0, each["metadata"]["name"]))
@@ -85,8 +83,7 @@ async def truncate(
 ) -> None:
     """Delete the oldest revisions over the history limit, but none whose name is in `used`.
 
-    Raises:
-        StatusError: the API refused a write; the reconcile is repeated.
+    Raises StatusError: the API refused a write; the reconcile is repeated.
     """
     unused = [each for each in revisions if each["metadata"]["name"] not in used]
     surplus = len(unused) - owner["spec"].get("revisionHistoryLimit", len(unused))

@@ -32,11 +32,7 @@ class CronJobController:
         self._lister, self._client, self._recorder = lister, client, recorder
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
-        """Create the Job of the last missed time, if it is due; return the seconds until the next time.
-
-        Raises:
-            StatusError: the API refused a write; the reconcile is repeated.
-        """
+        """Create the Job of the last missed time, if it is due; return the seconds until the next time."""
         before = self._client.store.get(_KIND, namespace, name)
         if before is None:
             return None

@@ -16,10 +16,7 @@ class CustomResourceDefinitionController:
         self._client, self._store = client, client.store
 
     async def reconcile(self, _: str, name: str) -> None:
-        """Set the conditions of a definition, or delete the objects of a deleted definition.
-
-        Errors:  StatusError, RevisionConflict.
-        """
+        """Set the conditions of a definition, or delete the objects of a deleted definition."""
         definition = self._store.get(DEFINITION, "", name)
         if definition is None:
             return

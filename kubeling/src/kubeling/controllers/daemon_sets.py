@@ -32,11 +32,7 @@ class DaemonSetController:
         self._deleted_failed: dict[tuple[str, str, str], tuple[float, float]] = {}
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
-        """Create and delete pods of a DaemonSet; return the requeue delay.
-
-        Raises:
-            StatusError, RequeueError: the reconcile is repeated.
-        """
+        """Create and delete pods of a DaemonSet; return the requeue delay."""
         before = self._client.store.get(_KIND, namespace, name)
         if before is None:
             for key in [key for key in self._deleted_failed if key[:2] == (namespace, name)]:

@@ -33,10 +33,7 @@ class DeploymentController:
         self._lister, self._client, self._recorder = lister, client, recorder
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
-        """Reconcile one Deployment; return the requeue delay.
-
-        Errors:  StatusError.
-        """
+        """Reconcile one Deployment; return the requeue delay."""
         before = self._client.store.get(_KIND, namespace, name)
         if before is None:
             return None
@@ -46,10 +43,7 @@ class DeploymentController:
 
 
 class _DeploymentSync:
-    """One reconcile of one Deployment.
-
-    Shapes:  `deployment` is changed in memory and written once, at the end.
-    """
+    """One reconcile of one Deployment. `deployment` is changed in memory and written once, at the end."""
 
     def __init__(
         self, lister: Lister, client: ControllerClient, recorder: EventRecorder, before: Object

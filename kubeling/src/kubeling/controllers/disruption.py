@@ -22,10 +22,7 @@ class DisruptionController:
         self._lister, self._client = lister, client
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
-        """Count the pods of a budget; return the requeue delay.
-
-        Errors:  StatusError.
-        """
+        """Count the pods of a budget; return the requeue delay."""
         budget = self._client.store.get(_KIND, namespace, name)
         if budget is None:
             return None

@@ -32,10 +32,7 @@ class EndpointSliceController:
         self._lister, self._client = lister, client
 
     async def reconcile(self, namespace: str, name: str) -> None:
-        """Write the slices of one Service.
-
-        Errors:  StatusError.
-        """
+        """Write the slices of one Service."""
         service = self._client.store.get(_SERVICE, namespace, name)
         if service is None or not service["spec"].get("selector"):
             return

@@ -17,10 +17,7 @@ class GarbageCollector:
         self._lister, self._client = lister, client
 
     async def reconcile(self, kind: str, namespace: str, name: str) -> None:
-        """Reconcile one object, both as dependent and as owner.
-
-        Errors:  StatusError.
-        """
+        """Reconcile one object, both as dependent and as owner."""
         obj = self._object((kind, namespace, name))
         if obj is None:
             return

@@ -40,10 +40,7 @@ def is_finished(job: Object) -> bool:
 
 
 def finished_at(job: Object) -> float:
-    """Return the time at which a Job finished.
-
-    Units:   seconds since the epoch.
-    """
+    """Return the time at which a Job finished, in seconds since the epoch."""
     status = job.get("status") or {}
     ended = true_condition(status, COMPLETE) or true_condition(status, FAILED) or {}
     return seconds(status.get("completionTime") or ended.get("lastTransitionTime"))

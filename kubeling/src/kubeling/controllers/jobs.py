@@ -27,10 +27,7 @@ class JobController:
         self._pod_control = PodControl(client, recorder)
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
-        """Count the pods of a Job, create missing pods, or finish it; return the requeue delay.
-
-        Errors:  StatusError, RequeueError.
-        """
+        """Count the pods of a Job, create missing pods, or finish it; return the requeue delay."""
         job = self._client.store.get(_KIND, namespace, name)
         if job is None or job["spec"].get("managedBy"):
             return None

@@ -26,9 +26,9 @@ _POD = kind_by_name("Pod")
 class Change:
     """A change of one object.
 
-    Shapes:  `uid` is the uid of the present or deleted object; `owners` and `controllers` are the uids of
-             its owners and controllers before and after the change. `affects_garbage_collection` is true if
-             the owners, the finalizers or the deletion timestamp changed.
+    `uid` is the uid of the present or deleted object; `owners` and `controllers` are the uids of its owners
+    and controllers before and after the change. `affects_garbage_collection` is true if the owners, the
+    finalizers or the deletion timestamp changed.
     """
 
     key: ObjectKey

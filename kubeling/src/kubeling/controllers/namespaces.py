@@ -41,10 +41,7 @@ class NamespaceController:
         self._ca = ca
 
     async def reconcile(self, _: str, name: str) -> float | None:
-        """Create the default objects of a namespace or delete its contents; return the delay.
-
-        Errors:  StatusError, RevisionConflict, AlreadyExists.
-        """
+        """Create the default objects of a namespace or delete its contents; return the delay."""
         namespace = self._store.get(_KIND, "", name)
         if namespace is None:
             return None
@@ -100,11 +97,13 @@ class NamespaceController:
             if not metadata.get("deletionTimestamp"):
                 await self._client.delete(kind.key, name, entry.name, metadata["uid"])
         if any(self._contents(name)):
-            self._report_contents(name, contents)
+            await self._report_contents(name, contents)
         else:
             self._remove_finalizer(name)
 
-    def _report_contents(self, name: str, contents: Sequence[tuple[Kind, StoredObject]]) -> None:
+    async def _report_contents(
+        self, name: str, contents: Sequence[tuple[Kind, StoredObject]]
+    ) -> None:
         """Write what remains into the conditions of a namespace, if that has changed."""
         resources: set[str] = set()
         finalizers: set[str] = set()
@@ -119,8 +118,8 @@ class NamespaceController:
         before = status.get("conditions") or []
         made = deletion_conditions(before, resources, finalizers, self._client.now)
         if made != before:
-            namespace["status"] = {**status, "conditions": made}
-            self._store.update(_KIND, namespace, int(namespace["metadata"]["resourceVersion"]))
+            status = {**status, "conditions": made}
+            await self._client.update("Namespace", {**namespace, "status": status}, part="status")
 
     def _contents(self, namespace: str) -> Iterator[tuple[Kind, StoredObject]]:
         for kind in self._client.kinds.stored():

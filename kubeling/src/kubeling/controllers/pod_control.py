@@ -67,10 +67,7 @@ class PodControl:
         return None
 
     async def delete(self, kind: Kind, owner: Object, pods: Sequence[PodInfo]) -> None:
-        """Delete pods.
-
-        Errors:  StatusError, for the first pod that cannot be deleted.
-        """
+        """Delete pods. Raises StatusError, for the first pod that cannot be deleted."""
         for pod in pods[:BURST_REPLICAS]:
             try:
                 await self._client.delete("Pod", pod.namespace, pod.name, pod.uid)

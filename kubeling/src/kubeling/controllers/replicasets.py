@@ -22,10 +22,7 @@ class ReplicaSetController:
         self._pod_control = PodControl(client, recorder)
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
-        """Create or delete pods of an object; return the requeue delay.
-
-        Errors:  StatusError, RequeueError.
-        """
+        """Create or delete pods of an object; return the requeue delay."""
         replica_set = self._client.store.get(self._kind, namespace, name)
         if replica_set is None:
             return None

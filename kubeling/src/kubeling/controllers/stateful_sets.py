@@ -28,11 +28,7 @@ class StatefulSetController:
         self._lister, self._client, self._recorder = lister, client, recorder
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
-        """Create and delete pods of a StatefulSet; return the requeue delay.
-
-        Raises:
-            StatusError, RequeueError: the reconcile is repeated.
-        """
+        """Create and delete pods of a StatefulSet; return the requeue delay."""
         before = self._client.store.get(_KIND, namespace, name)
         if before is None:
             return None
@@ -80,8 +76,7 @@ class StatefulSetController:
     async def _create_pod(self, stateful_set: Object, ordinal: int, revision: Object) -> None:
         """Create the missing claims of a pod, then the pod.
 
-        Raises:
-            RequeueError: the reconcile is repeated.
+        Raises RequeueError: the reconcile is repeated.
         """
         reference = owner_reference(_KIND, stateful_set)
         pod = stateful_rules.new_pod(stateful_set, ordinal, revision, reference)

@@ -24,10 +24,7 @@ class RequeueError(Error):
 
 
 class WorkQueue:
-    """Holds keys with the time at which each is due.
-
-    Units:   seconds, on the given clock.
-    """
+    """Holds keys with the time at which each is due, in seconds of the given clock."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

@@ -38,7 +38,7 @@ class UnsafePath(Error):
 def write(folder: Path, payload: Payload) -> bool:
     """Replace the files of a volume; return whether anything changed.
 
-    Errors:  UnsafePath, OSError; the old files stay.
+    Raises UnsafePath, OSError; the old files stay.
     """
     for path in payload:
         _check(path)

@@ -68,10 +68,7 @@ class ContainerRun:
         self._stop_task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start the process.
-
-        Errors:  StartError.
-        """
+        """Start the process. Raises StartError."""
         try:
             self._process = await self._start_process(
                 self._prepared,
@@ -233,11 +230,7 @@ class ContainerRun:
         return ""
 
     async def execute(self, command: Sequence[str], seconds: float) -> tuple[int, str]:
-        """Run a command with the settings of the container, for `exec` probes and hooks.
-
-        Shapes:  exit code and output.
-        Errors:  TimeoutError.
-        """
+        """Run a command of an `exec` probe or hook; return its exit code and output. Raises TimeoutError."""
         output = bytearray()
 
         async def keep(_stream: str, data: bytes) -> None:
@@ -256,7 +249,7 @@ class ContainerRun:
     ) -> AsyncIterator[Execution]:
         """Run a command with the settings of the container until the context or the container ends.
 
-        Errors:  StartError.
+        Raises StartError.
         """
         self._exec_count += 1
         mark = f"{self.container_id}-{self._exec_count}"
@@ -277,10 +270,7 @@ class ContainerRun:
     async def _start_process(
         self, prepared: PreparedContainer, mark: str, sink: Sink, *, stdin: bool, tty: bool
     ) -> ContainerProcess:
-        """Start a program in the sandbox, on a terminal if requested.
-
-        Errors:  StartError.
-        """
+        """Start a program in the sandbox, on a terminal if requested. Raises StartError."""
         process, terminal = prepared.process, None
         if tty:
             terminal = _open_terminal()

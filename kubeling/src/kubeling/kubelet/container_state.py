@@ -34,7 +34,7 @@ class Running:
 class Terminated:
     """A run that has ended; `code` is the exit code, or 128 and the signal number if a signal ended it.
 
-    Shapes:  `interrupted` if the stop of the kubelet ended the run: it is neither a crash nor a success.
+    `interrupted` is true if the stop of the kubelet ended the run: it is neither a crash nor a success.
     """
 
     code: int
@@ -53,9 +53,9 @@ State = Waiting | Running | Terminated
 class ContainerRecord:
     """The record of one container.
 
-    Shapes:  `last` is the run before the current state; `stale` if that run, or the current state, belongs to
-             an earlier network of the pod, and the container must run in the new one.
-    Units:   `delay`, the backoff before the next restart, in seconds.
+    `last` is the run before the current state; `stale` is true if that run, or the current state, belongs to
+    an earlier network of the pod, and the container must run in the new one. `delay` is the backoff
+    before the next restart, in seconds.
     """
 
     state: State = Waiting()
@@ -84,7 +84,7 @@ def save_records(path: Path, records: ContainerRecords) -> None:
 def load_records(path: Path, now: float) -> dict[str, ContainerRecord]:
     """Read the records of the previous kubelet; containers that ran then are marked as terminated.
 
-    Errors:  none; an invalid file counts as missing, and the pod starts from the beginning.
+    An invalid file counts as missing, and the pod starts from the beginning.
     """
     try:
         entries = orjson.loads(path.read_bytes())

@@ -42,7 +42,7 @@ class Descriptor:
     async def write(self, data: bytes) -> None:
         """Write all data, and wait while the reader does not read.
 
-        Errors:  OSError if the reader has closed its end.
+        Raises OSError if the reader has closed its end.
         """
         left = memoryview(data)
         while left:

@@ -35,8 +35,7 @@ class NodeInfo:
 def read_pod_field(pod: Pod, path: str, node: NodeInfo) -> str:
     """Return one field of a pod by its path.
 
-    Shapes:  all labels or annotations are sorted lines `key="escaped value"`.
-    Errors:  UnknownField.
+    All labels or annotations are sorted lines `key="escaped value"`. Raises UnknownField.
     """
     meta, spec = pod["metadata"], pod["spec"]
     if found := _SUBSCRIPT.fullmatch(path):
@@ -71,10 +70,7 @@ def _escape(value: str) -> str:
 def read_resource_field(
     container: Mapping[str, Any], reference: Mapping[str, Any], node: NodeInfo
 ) -> str:
-    """Return a request or limit of a container, in units of the divisor, rounded up.
-
-    Errors:  UnknownField.
-    """
+    """Return a request or limit of a container, in units of the divisor, rounded up. Raises UnknownField."""
     name = str(reference.get("resource"))
     kind, _, resource = name.partition(".")
     if kind not in ("limits", "requests") or not resource:

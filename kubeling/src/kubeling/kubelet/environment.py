@@ -60,10 +60,7 @@ def build_variables(
     node: NodeInfo,
     services: Mapping[str, str],
 ) -> dict[str, str]:
-    """Build the variables of a container; `services` are defaults.
-
-    Errors:  ConfigError.
-    """
+    """Build the variables of a container; `services` are defaults. Raises ConfigError."""
     values: dict[str, str] = {}
     earlier, size = ChainMap(values, dict(services)), 0
     for entry in container.get("envFrom") or []:
@@ -179,7 +176,7 @@ def build_command_line(
 ) -> list[str]:
     """Build the argument list: `command` replaces the image's entry point and command, `args` its command.
 
-    Errors:  ConfigError if there is no command.
+    Raises ConfigError if there is no command.
     """
     command = [expand(word, values) for word in container.get("command") or []]
     args = [expand(word, values) for word in container.get("args") or []]

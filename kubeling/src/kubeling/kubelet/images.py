@@ -15,7 +15,7 @@ from kubeling.errors import Error
 class ImageConfig:
     """The program of an image: the entry point, followed by the command or by the container's `args`.
 
-    Shapes:  `programs` are paths that exist only in the image, and the commands that stand for them.
+    `programs` are paths that exist only in the image, and the commands that stand for them.
     """
 
     entrypoint: tuple[str, ...] = ()
@@ -26,7 +26,7 @@ class ImageConfig:
 class ImageUnavailable(Error):
     """No program is available for an image; the kubelet retries later.
 
-    Shapes:  `reason` is the reason of the container's waiting state.
+    `reason` is the reason of the container's waiting state.
     """
 
     code = "image_unavailable"
@@ -39,7 +39,7 @@ class ImageUnavailable(Error):
 class ImageNotPresent(ImageUnavailable):
     """The program of an image is not on this machine yet; `ImageSource.pull` gets it.
 
-    Shapes:  the message says what `pull` will do.
+    The message says what `pull` will do.
     """
 
     code = "image_not_present"
@@ -54,14 +54,11 @@ class ImageSource(Protocol):
     def resolve(self, image: str, policy: str) -> ImageConfig:
         """Return the program of an image.
 
-        Shapes:  `image` as the container names it; `policy` is its `imagePullPolicy`, or empty.
-        Errors:  ImageUnavailable; ImageNotPresent if `pull` can get the program.
+        `image` is as the container names it; `policy` is its `imagePullPolicy`, or empty. Raises
+        ImageUnavailable; ImageNotPresent if `pull` can get the program.
         """
         ...
 
     async def pull(self, image: str) -> str:
-        """Get the program of an image; return the message of the Pulled event.
-
-        Errors:  ImageUnavailable.
-        """
+        """Get the program of an image; return the message of the Pulled event. Raises ImageUnavailable."""
         ...

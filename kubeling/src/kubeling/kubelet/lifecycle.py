@@ -58,7 +58,7 @@ class RestartBackOff:
 class Decision:
     """The containers to start and stop now, those in backoff, and when to decide again.
 
-    Shapes:  `wake_at` in epoch seconds; `finished` if no container runs or will run again.
+    `wake_at` is in epoch seconds; `finished` is true if no container runs or will run again.
     """
 
     start: tuple[str, ...] = ()
@@ -90,7 +90,7 @@ def decide(
 ) -> Decision:
     """Decide which containers to start and stop.
 
-    Shapes:  `stopping` if the pod is being deleted or has exceeded its deadline.
+    `stopping` is true if the pod is being deleted or has exceeded its deadline.
     """
     if stopping or has_init_failed(plan, records) or are_mains_finished(plan, records):
         return _stop_containers(plan, records)
@@ -276,7 +276,7 @@ def pod_phase(
 ) -> str:
     """Return the phase of a pod, as in the kubelet.
 
-    Shapes:  `finished` if no container will run again; `failed` if the pod exceeded its deadline.
+    `finished` is true if no container will run again; `failed` is true if the pod exceeded its deadline.
     """
     mains = [records[name] for name in plan.mains]
     if failed:

@@ -43,11 +43,7 @@ class LocalImages:
         self._known = {**BUILT_IN, **added}
 
     def resolve(self, image: str, policy: str) -> ImageConfig:
-        """Return the program of an image.
-
-        Raises:
-            ImageUnknown
-        """
+        """Return the program of an image. Raises ImageUnknown."""
         if (found := self._known.get(base_name(image))) is None:
             raise ImageUnknown(image, policy)
         return found

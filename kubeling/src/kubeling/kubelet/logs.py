@@ -113,8 +113,8 @@ class LogWriter:
 class LogOptions:
     """The options of a log request, as in PodLogOptions.
 
-    Shapes:  `since` in epoch seconds; `tail` is a number of lines, `limit` a number of bytes; `stream` is
-             `stdout`, `stderr` or empty for both.
+    `since` is in epoch seconds; `tail` is a number of lines, `limit` a number of bytes; `stream` is `stdout`,
+    `stderr` or empty for both.
     """
 
     follow: bool = False
@@ -130,7 +130,7 @@ async def read_log(
 ) -> AsyncIterator[bytes]:
     """Yield the lines of a log; with `follow` also new lines until the container ends.
 
-    Shapes:  `activity` is the activity of the container that writes this log.
+    `activity` is the activity of the container that writes this log.
     """
     remaining, render = options.limit, _Renderer(options)
     async for data in _follow(path, options, activity):

@@ -68,10 +68,7 @@ def describe_node(
 
 
 def build_node_status(spec: NodeSpec, now: float, ready_since: float) -> dict[str, Any]:
-    """Build the status of the node.
-
-    Shapes:  `now`, `ready_since` in epoch seconds.
-    """
+    """Build the status of the node. `now`, `ready_since` are in epoch seconds."""
     capacity = {"cpu": spec.info.cpu, "memory": spec.info.memory, "pods": str(spec.max_pods)}
     labels = spec.labels
     return {
@@ -119,8 +116,7 @@ class NodeRegistration:
     async def register(self) -> None:
         """Create the node or update an existing one; retry while the API server is unavailable.
 
-        Raises:
-            ApiError: the API server refuses the node.
+        Raises ApiError: the API server refuses the node.
         """
         back_off = BackOff(last=2.0)
         while True:

@@ -62,11 +62,7 @@ class NodeNetwork:
 
     @classmethod
     async def open(cls, path: str) -> "NodeNetwork":
-        """Create the network; its programs are searched on `path`.
-
-        Raises:
-            NetworkUnavailable
-        """
+        """Create the network; its programs are searched on `path`. Raises NetworkUnavailable."""
         # An absolute path: the PATH of a pod must not choose a program that runs outside its sandbox.
         nsenter = shutil.which("nsenter", path=path)
         if sys.platform != "linux" or nsenter is None:
@@ -123,10 +119,7 @@ class NodeNetwork:
         """Create the namespace of a pod; return a descriptor, which keeps the namespace alive.
 
         Packets to addresses in `local` do not leave the namespace. With `egress`, the pod has a route to
-        addresses outside the cluster.
-
-        Raises:
-            OSError
+        addresses outside the cluster. Raises OSError.
         """
         kind = "egress" if egress else "cluster"
         return await asyncio.to_thread(self._request, ["create_pod", address, kind, *local])
@@ -134,11 +127,7 @@ class NodeNetwork:
     def open_socket(
         self, namespace: int | None = None, bind: tuple[str, int] | None = None, kind: str = "tcp"
     ) -> socket.socket:
-        """Open a socket in the namespace of a pod or of the node; with `bind`, it listens.
-
-        Raises:
-            OSError
-        """
+        """Open a socket in the namespace of a pod or of the node; with `bind`, it listens. Raises OSError."""
         request = ["open_socket", kind, *map(str, bind or ())]
         given = [] if namespace is None else [namespace]
         sock = socket.socket(fileno=self._request(request, given))
@@ -208,11 +197,7 @@ def _raise_file_limit() -> None:
 
 
 async def connect(sock: socket.socket, host: str, port: int) -> Stream:
-    """Connect a socket that another namespace may own.
-
-    Raises:
-        OSError
-    """
+    """Connect a socket that another namespace may own. Raises OSError."""
     try:
         await asyncio.get_running_loop().sock_connect(sock, (host, port))
     except BaseException:

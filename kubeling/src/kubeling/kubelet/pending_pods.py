@@ -39,7 +39,7 @@ class PendingPods:
     def pop(self, used: Mapping[str, int], excluded: Collection[str] = ()) -> Pod | None:
         """Pop the first pod of the namespace with the smallest use; None if there is no pod.
 
-        Shapes:  `used` is a number per namespace; among equals, the namespace that was served longest ago.
+        `used` is a number per namespace; among equals, the namespace that was served longest ago.
         """
         candidates = (name for name in self._queues if name not in excluded)
         namespace = min(candidates, key=lambda name: used.get(name, 0), default=None)
@@ -71,7 +71,7 @@ def host_ports(pod: Pod) -> frozenset[HostPort]:
 class NodeCapacity:
     """The pods that occupy the node: admitted ones, and those whose binding is not observed yet.
 
-    Shapes:  a pod counts until it has ended or is deleted, as in kube-scheduler.
+    A pod counts until it has ended or is deleted, as in kube-scheduler.
     """
 
     def __init__(self, max_pods: int) -> None:

@@ -74,8 +74,7 @@ class PodNetwork:
     ) -> Self:
         """Create the network of a pod; its declared ports are relayed from `address` of the machine.
 
-        Raises:
-            OSError
+        Raises OSError.
         """
         changes = needs_own_network(pod)
         may_leave = node.has_egress and not changes
@@ -105,19 +104,11 @@ class PodNetwork:
         return replace(spec, argv=[*self._node.enter(self._namespace), *spec.argv])
 
     def open_socket(self) -> socket.socket:
-        """Open a TCP socket in the pod.
-
-        Raises:
-            OSError
-        """
+        """Open a TCP socket in the pod. Raises OSError."""
         return self._node.open_socket(self._namespace)
 
     async def connect(self, host: str, port: int) -> Stream:
-        """Connect to an address, as a program of the pod does.
-
-        Raises:
-            OSError
-        """
+        """Connect to an address, as a program of the pod does. Raises OSError."""
         return await node_network.connect(self.open_socket(), host, port)
 
     async def expose(self, port: int) -> None:

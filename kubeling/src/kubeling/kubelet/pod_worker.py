@@ -83,10 +83,7 @@ class PodWorker:
         self._wake.set()
 
     async def connect(self, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect to a port of the pod.
-
-        Errors:  OSError.
-        """
+        """Connect to a port of the pod. Raises OSError."""
         node = self._context.node
         connect = self._network.connect if self._network else asyncio.open_connection
         try:

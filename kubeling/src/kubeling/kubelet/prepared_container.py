@@ -47,10 +47,7 @@ class PreparedContainer:
     programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def with_command(self, command: Sequence[str], mark: str) -> "PreparedContainer":
-        """Return the same settings with another command and another mark.
-
-        Errors:  StartError.
-        """
+        """Return the same settings with another command and another mark. Raises StartError."""
         command = [*self.programs.get(command[0], command[:1]), *command[1:]]
         program = locate_program(command[0], self.search, self.mounts)
         default_env = {**self.process.default_env, CONTAINER_VARIABLE: mark}
@@ -67,8 +64,7 @@ async def prepare(
 ) -> PreparedContainer:
     """Resolve everything that a container needs to start.
 
-    Raises:
-        ConfigError, ImageUnavailable, StartError, ApiError
+    Raises ConfigError, ImageUnavailable, StartError, ApiError.
     """
     folder = pod_folder(context, pod)
     references = environment.referenced_objects(container)
@@ -227,10 +223,7 @@ def _own_addresses(context: KubeletContext, pod: Mapping[str, Any]) -> list[str]
 
 
 def locate_program(program: str, search: str, mounts: Sequence[Mount]) -> str:
-    """Return the path of a program: in a volume of the container, or on the host.
-
-    Errors:  StartError.
-    """
+    """Return the path of a program: in a volume of the container, or on the host. Raises StartError."""
     if _is_in_volume(program, mounts):
         return program
     if found := programs.find_program(program, search):

@@ -21,11 +21,7 @@ _MAX_OUTPUT = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeSettings:
-    """The settings of a probe.
-
-    Shapes:  `successes` and `failures` are numbers of consecutive results.
-    Units:   seconds.
-    """
+    """The settings of a probe, times in seconds; `successes` and `failures` are consecutive results."""
 
     delay: float
     period: float
@@ -66,7 +62,7 @@ class ProbeCounter:
 class ProbeStatus:
     """The current result of all probes.
 
-    Shapes:  `kill` is the kind of the probe that requires a restart of the container, or empty.
+    `kill` is the kind of the probe that requires a restart of the container, or empty.
     """
 
     started: bool
@@ -193,9 +189,7 @@ async def http_get_status(
 ) -> int:
     """Run an HTTP GET action, in the network of the pod if it has one; return the status of the response.
 
-    Raises:
-        OSError: the connection failed.
-        ValueError: the pod has no port of this name.
+    Raises OSError: the connection failed; ValueError: the pod has no port of this name.
     """
     # Imported by the first probe: it takes a third of the start and of the memory of a cluster.
     import aiohttp
@@ -229,10 +223,7 @@ async def tcp_connect(
     action: Mapping[str, Any],
     network: PodNetwork | None = None,
 ) -> None:
-    """Open a TCP connection and close it.
-
-    Errors:  OSError, ValueError.
-    """
+    """Open a TCP connection and close it. Raises OSError, ValueError."""
     host = action.get("host") or address
     connect = asyncio.open_connection if network is None else network.connect
     _, writer = await connect(host, resolve_port(container, action))
@@ -240,10 +231,7 @@ async def tcp_connect(
 
 
 def resolve_port(container: Container, action: Mapping[str, Any]) -> int:
-    """Return the number of a port that is given by number or by name.
-
-    Errors:  ValueError.
-    """
+    """Return the number of a port that is given by number or by name. Raises ValueError."""
     value = action.get("port")
     if isinstance(value, int):
         return value

@@ -42,7 +42,7 @@ class StartError(Error):
 class ContainerProcess:
     """A running container; create it with `start`.
 
-    Shapes:  `stdin` is the terminal, the writing end of a pipe, or None if the input is empty.
+    `stdin` is the terminal, the writing end of a pipe, or None if the input is empty.
     """
 
     def __init__(
@@ -124,9 +124,9 @@ class ContainerProcess:
         return next((pid for pid in (self.pid, *children) if _is_stopped(pid)), None)
 
     async def wait(self) -> int:
-        """Wait until the program has exited, and kill the processes that it started.
+        """Wait for the end of the program, kill the processes that it started, and return its exit code.
 
-        Shapes:  the exit code, or 128 and the signal number.
+        The code is 128 and the signal number if a signal ended the program.
         """
         code = await self._child.wait()
         # As in a container, the end of the first process ends all others.

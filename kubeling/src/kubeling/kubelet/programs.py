@@ -16,8 +16,8 @@ def search_path(path: str) -> str:
 def find_program(program: str, search: str) -> str | None:
     """Return the path of a program on the host, or None.
 
-    Shapes:  an absolute path that exists only in images, such as /usr/local/bin/python, is searched on
-             the PATH by its base name; a relative path is returned unchanged.
+    An absolute path that exists only in images, such as /usr/local/bin/python, is searched on the PATH by its
+    base name; a relative path is returned unchanged.
     """
     if "/" in program and (not program.startswith("/") or os.access(program, os.X_OK)):
         return program

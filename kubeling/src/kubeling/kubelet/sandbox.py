@@ -46,8 +46,8 @@ class Mount:
 class ProcessSpec:
     """A process to start: arguments, environment and working folder.
 
-    Shapes:  `env` is the environment of the pod, with paths of the container; `default_env` has paths of the
-             host and lower precedence; `monitored` if the program is a child of the started process.
+    `env` is the environment of the pod, with paths of the container; `default_env` has paths of the host and
+    lower precedence; `monitored` is true if the program is a child of the started process.
     """
 
     argv: Sequence[str]
@@ -70,7 +70,7 @@ class Sandbox(Protocol):
     def wrap(self, spec: ProcessSpec, mounts: Sequence[Mount], workdir: str) -> ProcessSpec:
         """Return the process to start on the host.
 
-        Shapes:  `workdir` is a path of the container, or empty for `spec.cwd`.
+        `workdir` is a path of the container, or empty for `spec.cwd`.
         """
 
 
@@ -84,10 +84,8 @@ async def choose_sandbox(
 ) -> Sandbox:
     """Return the first kind of sandbox that works here, else path rewriting.
 
-    Many containers forbid namespaces, so neither kind works there.
-
-    Shapes:  pods cannot read the folder `hidden`, except its parts in `shown`; every container has the mounts
-             `shared`, unless it has others there.
+    Many containers forbid namespaces, so neither kind works there. Pods cannot read the folder `hidden`,
+    except its parts in `shown`; every container has the mounts `shared`, unless it has others there.
     """
     program = shutil.which("bwrap", path=path)
     if BUBBLEWRAP in kinds and program:
@@ -273,7 +271,7 @@ def _bind_options(
 ) -> Iterator[str]:
     """Yield the options of bubblewrap: covers first, then mounts, each parent before its children.
 
-    Shapes:  with `read_only` only mounts that are not read-only, and devices, can be written.
+    With `read_only` only mounts that are not read-only, and devices, can be written.
     """
     resolved = sorted(
         ((_resolve(mount.target), mount) for mount in mounts), key=lambda each: each[0]
@@ -377,7 +375,7 @@ class PathRewriter:
 def rewrite_paths(text: str, mounts: Sequence[Mount]) -> str:
     """Replace every mounted path in a text by the path of the host, the longest first.
 
-    Shapes:  only whole paths are replaced; `/data` is not replaced in `/database` or `https://host/data`.
+    Only whole paths are replaced; `/data` is not replaced in `/database` or `https://host/data`.
     """
     targets = {mount.target.rstrip("/"): str(mount.source) for mount in mounts}
     targets.pop("", None)

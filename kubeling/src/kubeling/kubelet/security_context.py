@@ -76,8 +76,8 @@ class RunAs:
 class ContainerSecurity:
     """What a sandbox has to change for a container.
 
-    Shapes:  `run_as` is None for the user of the kubelet; `capabilities` without `CAP_`, None to keep those
-             of the kubelet.
+    `run_as` is None for the user of the kubelet; `capabilities` without `CAP_`, None to keep those of the
+    kubelet.
     """
 
     run_as: RunAs | None = None

@@ -94,7 +94,7 @@ class _Streams:
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Serve a request for a stream until the stream ends; return False for any other request.
 
-        Errors:  KubeletError.
+        Raises KubeletError.
         """
         parts = _path_parts(scope)
         if parts[0] not in ("exec", "attach", "portForward"):
@@ -190,10 +190,7 @@ def _missing_log_reason(record: ContainerRecord) -> str:
 
 
 def parse_log_options(query: Mapping[str, list[str]], now: float) -> LogOptions:
-    """Parse the parameters of a log request.
-
-    Errors:  KubeletError (400), naming the parameter.
-    """
+    """Parse the parameters of a log request. Raises KubeletError (400), naming the parameter."""
     since = _parse_number(query, "sinceSeconds")
     since_time = now - since if since is not None else _parse_time(query, "sinceTime")
     return LogOptions(

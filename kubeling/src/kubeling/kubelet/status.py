@@ -31,7 +31,7 @@ _COMPLETED = "PodCompleted"
 class StatusInput:
     """The inputs of a pod status, apart from the pod.
 
-    Shapes:  `mounted` if the volumes are set up; `finished` if no container will run again.
+    `mounted` is true if the volumes are set up; `finished` is true if no container will run again.
     """
 
     plan: PodPlan

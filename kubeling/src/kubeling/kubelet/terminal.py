@@ -22,10 +22,7 @@ class Terminal:
 
     @classmethod
     def open(cls) -> Self:
-        """Allocate a terminal.
-
-        Errors:  OSError if the machine has no free one.
-        """
+        """Allocate a terminal. Raises OSError if the machine has no free one."""
         master, slave = os.openpty()
         return cls(Descriptor(master), os.ttyname(slave), slave)
 

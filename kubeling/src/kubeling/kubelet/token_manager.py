@@ -61,8 +61,7 @@ class TokenManager:
     async def get(self, projection: TokenProjection) -> Secret:
         """Return a token: the cached one until it must be renewed, and until it expires if the renewal fails.
 
-        Raises:
-            ApiError
+        Raises ApiError.
         """
         now = self._clock()
         cached = self._issued.get(projection)

@@ -32,8 +32,7 @@ async def fetch_objects(
 ) -> FetchedObjects:
     """Read ConfigMaps and Secrets; return None for an object that does not exist.
 
-    Raises:
-        ApiError: a status other than 404.
+    Raises ApiError: a status other than 404.
     """
     found: dict[ObjectReference, Mapping[str, Any] | None] = {}
     for kind, name in sorted(references):
@@ -71,10 +70,7 @@ class VolumeManager:
         return self._tokens.renew_at
 
     async def set_up(self, pod: Mapping[str, Any]) -> None:
-        """Set up every volume.
-
-        Errors:  VolumeError, naming the volume.
-        """
+        """Set up every volume. Raises VolumeError, naming the volume."""
         create_private_folder(self._folder)
         for volume in pod["spec"].get("volumes") or []:
             try:
@@ -88,7 +84,7 @@ class VolumeManager:
     async def refresh(self, pod: Mapping[str, Any]) -> None:
         """Update the volumes that depend on objects; a volume that fails keeps its files.
 
-        Errors:  none; failures are logged.
+        Failures are logged.
         """
         for volume in pod["spec"].get("volumes") or []:
             if volume["name"] in self.paths and volume_sources.sources_by_kind(volume):

@@ -92,10 +92,7 @@ def _token_projection(source: Mapping[str, Any]) -> TokenProjection:
 
 
 def render_files(volume: Volume, inputs: VolumeInputs) -> dict[str, FileProjection]:
-    """Build the files of a volume.
-
-    Errors:  VolumeError, naming what is missing.
-    """
+    """Build the files of a volume. Raises VolumeError, naming what is missing."""
     source_spec = volume.get("projected") or next(iter(dict(sources_by_kind(volume)).values()), {})
     mode = source_spec.get("defaultMode")
     default = DEFAULT_MODE if mode is None else int(mode)

@@ -30,10 +30,7 @@ class ObjectRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifetime:
-    """The time that a token is valid, and the time after which its use causes a warning.
-
-    Units:   seconds after `iat`.
-    """
+    """The seconds after `iat` that a token is valid, and those after which its use causes a warning."""
 
     seconds: int
     warn_after: int | None = None
@@ -42,7 +39,7 @@ class Lifetime:
 def token_lifetime(seconds: int, *, pod_bound: bool, own_audience: bool) -> Lifetime:
     """Return the lifetime of a token by the rules of kube-apiserver.
 
-    Shapes:  `own_audience` is true if every requested audience is one of the API server's own.
+    `own_audience` is true if every requested audience is one of the API server's own.
     """
     if seconds == EXTENDED_SECONDS and pod_bound and own_audience:
         return Lifetime(seconds=EXTENSION_SECONDS, warn_after=seconds)
@@ -63,8 +60,8 @@ def make_claims(
 ) -> dict[str, Any]:
     """Build the claims of a ServiceAccount token.
 
-    Shapes:  `jti` is a UUID; `bound` is `pod`, `pod` and `node`, `node`, `secret`, or nothing.
-    Units:   `seconds` and `warn_after` count from `now`.
+    `jti` is a UUID; `bound` is `pod`, `pod` and `node`, `node`, `secret`, or nothing. `seconds` and
+    `warn_after` count from `now`.
     """
     issued = int(now)
     objects = {**bound, "serviceaccount": account}

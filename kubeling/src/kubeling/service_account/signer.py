@@ -37,8 +37,7 @@ class TokenSigner(Protocol):
     def verify(self, token: str) -> dict[str, Any]:
         """Return the claims of a token that a published key has signed; the caller checks the claims.
 
-        Raises:
-            InvalidSignature
+        Raises InvalidSignature.
         """
 
     def jwks(self) -> dict[str, Any]:
@@ -112,11 +111,7 @@ class RsaSigner:
         return jwt.encode(claims, key, "RS256", headers={"kid": kid, "typ": None})
 
     def verify(self, token: str) -> dict[str, Any]:
-        """Return the claims of a token of this signer.
-
-        Raises:
-            InvalidSignature
-        """
+        """Return the claims of a token of this signer. Raises InvalidSignature."""
         import jwt
 
         options = {

@@ -41,7 +41,7 @@ _SUFFIX_LENGTH = 5
 class AdmissionAttributes:
     """The attributes of a request under admission; plugins change `obj` in place or replace it.
 
-    Shapes:  `obj` is None for a deletion, `old` for a creation. Both have no `kind` and `apiVersion`.
+    `obj` is None for a deletion, `old` for a creation. Both have no `kind` and `apiVersion`.
     """
 
     operation: str
@@ -64,10 +64,7 @@ def random_suffix() -> str:
 
 
 def admit(attributes: AdmissionAttributes, store: ObjectStore) -> None:
-    """Run the built-in plugins on a request.
-
-    Errors:  StatusError 403, 404.
-    """
+    """Run the built-in plugins on a request. Raises StatusError 403, 404."""
     _namespace_lifecycle(attributes, store)
     if attributes.operation != CREATE or attributes.subresource or attributes.obj is None:
         return

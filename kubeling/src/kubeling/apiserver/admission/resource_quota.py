@@ -178,8 +178,7 @@ def check(
 ) -> list[Object]:
     """Return the quotas with the usage after a write; the caller stores them together with the object.
 
-    Raises:
-        StatusError: 403.
+    Raises StatusError 403.
     """
     metadata = new["metadata"]
     if not metadata.get("namespace") or (old is not None and kind.type_name not in _UPDATED):

@@ -21,7 +21,7 @@ _TCP = "TCP"
 def resolve(store: ObjectStore, namespace: str, name: str, port: int) -> str:
     """Return the address and port of the first ready pod of a Service: `127.0.0.1:8443`.
 
-    Errors:  WebhookFailed.
+    Raises WebhookFailed.
     """
     service = store.get(kind_by_name("Service"), namespace, name)
     if service is None:
@@ -37,10 +37,7 @@ def resolve(store: ObjectStore, namespace: str, name: str, port: int) -> str:
 
 @functools.lru_cache(32)
 def tls_context(bundle: str, *, verify: bool = True) -> ssl.SSLContext:
-    """Return the TLS context for a caBundle; an empty one has the CAs of the system.
-
-    Errors:  WebhookFailed.
-    """
+    """Return the TLS context for a caBundle; an empty one has the CAs of the system. Raises WebhookFailed."""
     try:
         pem = base64.b64decode(bundle, validate=False).decode()
         context = ssl.create_default_context(cadata=pem or None)

@@ -12,7 +12,7 @@ _FORBIDDEN_CATEGORIES = ("Cc", "Cs")
 def format_headers(warnings: Iterable[str]) -> list[bytes]:
     """Format warnings as header values, each once; truncate each and omit the last if they are too long.
 
-    Units:   characters; at most 4096 in total, and 256 per warning if they are truncated.
+    Units: characters; at most 4096 in total, and 256 per warning if they are truncated.
     Source:  the warning recorder of kube-apiserver.
     """
     unique = list(dict.fromkeys(warnings))

@@ -61,9 +61,8 @@ class WebhookDispatcher:
         """Call every matching mutating webhook.
 
         After a change the built-in `plugins` run again, and then each webhook with reinvocationPolicy
-        IfNeeded whose object was changed after its call.
-
-        Errors:  StatusError: denied, or a webhook failed and its policy is Fail.
+        IfNeeded whose object was changed after its call. Raises StatusError: denied, or a webhook failed and
+        its policy is Fail.
         """
         webhooks = webhook_matcher.list_webhooks(
             self._store, attributes, "MutatingWebhookConfiguration"
@@ -86,8 +85,7 @@ class WebhookDispatcher:
         """Call every matching validating webhook with the object that would be stored.
 
         All are called concurrently. If several refuse, the error of the first in their order is raised.
-
-        Errors:  StatusError: denied, or a webhook failed and its policy is Fail.
+        Raises StatusError: denied, or a webhook failed and its policy is Fail.
         """
         webhooks = webhook_matcher.list_webhooks(
             self._store, attributes, "ValidatingWebhookConfiguration"

@@ -34,7 +34,7 @@ _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACK
 def describe_failure(exc: Exception, name: str) -> str:
     """Return the message for a call that got no response.
 
-    Shapes:  `name` is the host that the certificate must be valid for.
+    `name` is the host that the certificate must be valid for.
     """
     match exc:
         case TimeoutError():

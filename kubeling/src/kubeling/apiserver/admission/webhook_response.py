@@ -25,7 +25,7 @@ class WebhookFailed(Error):
 def parse(content: bytes, uid: str, version: str, *, mutates: bool) -> Object:
     """Parse the response in an AdmissionReview, which must have the uid of this request.
 
-    Errors:  WebhookFailed.
+    Raises WebhookFailed.
     """
     try:
         review = orjson.loads(content)

@@ -46,10 +46,7 @@ class TokenAuthenticator(Protocol):
     """Authenticates the bearer tokens of another issuer, as a webhook does for kube-apiserver."""
 
     async def authenticate(self, token: str) -> UserInfo:
-        """Return the user of a token that is for this API server.
-
-        Errors:  InvalidBearerToken.
-        """
+        """Return the user of a token that is for this API server. Raises InvalidBearerToken."""
         ...
 
 
@@ -57,8 +54,8 @@ class TokenAuthenticator(Protocol):
 class AuthConfig:
     """The issuer, signing keys, audiences and static tokens of the API server.
 
-    Shapes:  `tokens` maps static bearer tokens to their users; `audiences` are the API server's own;
-             `other_tokens` authenticates the tokens of all other issuers.
+    `tokens` maps static bearer tokens to their users; `audiences` are the API server's own; `other_tokens`
+    authenticates the tokens of all other issuers.
     """
 
     issuer: str
@@ -83,10 +80,7 @@ class Authenticator:
         self._client_cas = cas
 
     async def authenticate(self, scope: Scope, headers: Mapping[str, str]) -> UserInfo:
-        """Return the user of a request.
-
-        Errors:  StatusError 401.
-        """
+        """Return the user of a request. Raises StatusError 401."""
         certificate = scope.get("extensions", {}).get("tls", {}).get("client_cert")
         if certificate and (user := _certificate_user(certificate)):
             if self._client_cas is not None and not _is_issued_by(certificate, self._client_cas):
@@ -109,7 +103,7 @@ class Authenticator:
     ) -> tuple[UserInfo, list[str]]:
         """Return the user of a token, and the requested audiences that the token has.
 
-        Errors:  InvalidBearerToken.
+        Raises InvalidBearerToken.
         """
         for secret, user in self._static:
             # Compare in constant time.

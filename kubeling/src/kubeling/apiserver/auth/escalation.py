@@ -44,7 +44,7 @@ def check(
 ) -> None:
     """Raise an error if this user must not write this role or binding; do nothing for other kinds.
 
-    Errors:  StatusError 403, and 404 for a binding to a role that does not exist.
+    Raises StatusError 403, and 404 for a binding to a role that does not exist.
     """
     if MASTERS in user.groups or kind.type_name not in _ROLES + _BINDINGS:
         return

@@ -37,7 +37,7 @@ class _ImpersonationRequest:
 def impersonate(user: UserInfo, headers: Headers, rbac: RbacAuthorizer) -> UserInfo:
     """Return the impersonated user, or the authenticated user if there are no impersonation headers.
 
-    Errors:  StatusError 403 if RBAC does not allow it; 500 if the headers name no user, as in the real API.
+    Raises StatusError 403 if RBAC does not allow it; 500 if the headers name no user, as in the real API.
     """
     requested = _parse_headers(headers)
     if not requested.name:

@@ -20,7 +20,7 @@ def check_token_request(
 ) -> None:
     """Refuse a node's request for a token that none of its pods needs; other users are not restricted.
 
-    Errors:  StatusError 403, 404.
+    Raises StatusError 403, 404.
     """
     node = request.user.node
     if node is None:
@@ -77,7 +77,7 @@ def _check_audience(
 def _is_named(request: Request, audience: str, pod: Object, store: ObjectStore) -> bool:
     """Return whether a volume of a pod needs the audience; an empty one is that of the API server.
 
-    Errors:  StatusError 403 if no volume needs it, and an object that a volume names does not exist.
+    Raises StatusError 403 if no volume needs it, and an object that a volume names does not exist.
     """
     missing: dict[str, None] = {}
     for volume in pod["spec"].get("volumes") or ():

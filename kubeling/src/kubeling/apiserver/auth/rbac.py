@@ -24,7 +24,7 @@ _KINDS = ("ClusterRoleBinding", "RoleBinding", "ClusterRole", "Role")
 class AuthorizerAttributes:
     """The attributes of a request that the authorizer decides on.
 
-    Shapes:  `path` is set for a non-resource request; the fields of a resource are then empty.
+    `path` is set for a non-resource request; the fields of a resource are then empty.
     """
 
     verb: str
@@ -59,8 +59,8 @@ def authorizer_attributes(target: RequestInfo) -> AuthorizerAttributes:
 class PolicyRule:
     """A rule of a role.
 
-    Shapes:  `body` as it is stored; `values` has its lists as sets, because a list may have thousands of
-             values, and every request of the user searches it.
+    `body` is as it is stored; `values` has its lists as sets, because a list may have thousands of values,
+    and every request of the user searches it.
     """
 
     body: Mapping[str, Any]
@@ -71,7 +71,7 @@ class PolicyRule:
 class Grant:
     """The rules that a binding grants to a user.
 
-    Shapes:  `namespace` is empty if the rules are valid in every namespace; `reason` names the binding.
+    `namespace` is empty if the rules are valid in every namespace; `reason` names the binding.
     """
 
     namespace: str
@@ -102,7 +102,7 @@ class RbacAuthorizer:
     def check(self, user: UserInfo, attributes: AuthorizerAttributes) -> None:
         """Raise an error unless RBAC allows a request.
 
-        Errors:  StatusError 403, with the message of kube-apiserver.
+        Raises StatusError 403, with the message of kube-apiserver.
         """
         if self.authorize(user, attributes) is None:
             raise _forbidden(user, attributes)
@@ -180,8 +180,8 @@ class RbacAuthorizer:
 class _Binding:
     """A binding whose subjects are found by kind and name; the namespace is empty for a ClusterRoleBinding.
 
-    Shapes:  `subjects` maps ("User" or "Group", name) to the position in the binding and the subject. An
-             account is the user that its token names.
+    `subjects` maps ("User" or "Group", name) to the position in the binding and the subject. An account is
+    the user that its token names.
     """
 
     name: str

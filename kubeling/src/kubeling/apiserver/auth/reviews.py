@@ -30,10 +30,7 @@ class ReviewHandler:
         self._clock = clock
 
     async def create(self, request: Request) -> Object:
-        """Return the review in a request's body with its status.
-
-        Errors:  StatusError 400, 422.
-        """
+        """Return the review in a request's body with its status. Raises StatusError 400, 422."""
         review = await decoding.decode_object(request, request.kind)
         review.pop("kind", None)
         review.pop("apiVersion", None)

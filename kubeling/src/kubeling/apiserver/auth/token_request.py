@@ -53,10 +53,7 @@ class _BoundObjects:
 async def request_token(
     request: Request, store: ObjectStore, auth_config: AuthConfig, rbac: RbacAuthorizer
 ) -> Object:
-    """Issue the token of a TokenRequest.
-
-    Errors:  StatusError 400, 403, 404, 409, 422.
-    """
+    """Issue the token of a TokenRequest. Raises StatusError 400, 403, 404, 409, 422."""
     started = time.perf_counter()
     body = await decoding.decode_type(request, _KIND, f"{_GROUP}/v1")
     try:

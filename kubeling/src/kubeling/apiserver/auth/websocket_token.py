@@ -21,8 +21,8 @@ def without_tokens(offers: Iterable[str]) -> list[str]:
 def offered_token(scope: Scope) -> str:
     """Return the token among the subprotocols that a client offers; empty without one.
 
-    Errors:  StatusError 401 for a malformed token, for a second one, and for a token without another
-             subprotocol: the response has to name one, and must not name the token.
+    Raises StatusError 401 for a malformed token, for a second one, and for a token without another
+    subprotocol: the response has to name one, and must not name the token.
     """
     offers = scope.get("subprotocols") or []
     tokens = [offer.removeprefix(_PREFIX) for offer in offers if offer.startswith(_PREFIX)]

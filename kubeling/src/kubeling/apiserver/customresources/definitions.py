@@ -41,10 +41,7 @@ IN_PROGRESS = DefinitionCondition(
 
 
 def set_condition(definition: Object, condition: DefinitionCondition, now: float) -> None:
-    """Set a condition in place; its time changes with its status.
-
-    Units:   `now` in seconds since the epoch.
-    """
+    """Set a condition in place; its time changes with its status. `now` is in seconds since the epoch."""
     status = definition.setdefault("status", {})
     conditions = [dict(each) for each in status.get("conditions") or ()]
     made = {
@@ -75,9 +72,8 @@ def has_condition(definition: Mapping[str, Any], kind: str) -> bool:
 def accept_names(definition: Object, others: Iterable[Mapping[str, Any]], now: float) -> Object:
     """Return a definition with its accepted names, and with the conditions that follow from them.
 
-    Shapes:  `others` are the other definitions of the cluster. A name that another definition of the group
-             has is not accepted, and the definition is not established.
-    Units:   `now` in seconds since the epoch.
+    `others` are the other definitions of the cluster. A name that another definition of the group has is not
+    accepted, and the definition is not established. `now` is in seconds since the epoch.
     """
     made = copy.deepcopy(definition)
     spec, status = made["spec"], made.setdefault("status", {})

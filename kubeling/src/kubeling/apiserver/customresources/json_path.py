@@ -20,10 +20,7 @@ _TOKEN = re.compile(
 
 
 def parse(path: str) -> tuple[Step, ...]:
-    """Parse a path, such as `.status.conditions[?(@.type=="Ready")].status`.
-
-    Errors:  ValueError.
-    """
+    """Parse a path, such as `.status.conditions[?(@.type=="Ready")].status`. Raises ValueError."""
     steps, at = [], 0
     while at < len(path):
         found = _TOKEN.match(path, at)

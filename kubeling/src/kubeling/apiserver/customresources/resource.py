@@ -21,8 +21,8 @@ _MISSING = object()
 class VersionedResource:
     """One served version of a CustomResourceDefinition.
 
-    Shapes:  `definition` is the definition, `version` one of its `spec.versions`. What is expensive is
-             compiled at first use.
+    `definition` is the definition, `version` one of its `spec.versions`. What is expensive is compiled at
+    first use.
     """
 
     def __init__(self, definition: Mapping[str, Any], version: Mapping[str, Any]) -> None:

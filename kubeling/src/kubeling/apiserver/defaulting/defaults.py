@@ -149,8 +149,8 @@ def prepare_for_create(kind: Kind, obj: Object) -> Object:
 def admit_pod(pod: Object, classes: Mapping[str, Object]) -> Object:
     """Set the priority of a new pod, and tolerations of unreachable nodes, as the built-in admission does.
 
-    Shapes:  `classes` are the cluster's PriorityClasses by name.
-    Errors:  StatusError 403 if the class does not exist, or the pod's priority differs from the class's.
+    `classes` are the cluster's PriorityClasses by name. Raises StatusError 403 if the class does not exist,
+    or the pod's priority differs from the class's.
     """
     _set_priority(pod, classes)
     tolerations = pod["spec"].get("tolerations") or []

@@ -35,7 +35,7 @@ _INDEX = re.compile(r"0|[1-9]\d{0,8}")
 def apply_patch(kind: Kind, media_type: str, obj: dict[str, Any], patch: Any) -> Any:
     """Apply a patch of one of the media types; the result has at most the size of a body.
 
-    Errors:  StatusError 400, 413, 422.
+    Raises StatusError 400, 413, 422.
     """
     match media_type:
         case "application/json-patch+json":
@@ -64,7 +64,7 @@ def merge_patch(obj: Any, patch: Any) -> Any:
 def strategic_patch(kind: Kind, obj: dict[str, Any], patch: Any) -> dict[str, Any]:
     """Apply a strategic merge patch, in which the kind defines how each list merges.
 
-    Errors:  StatusError 400 for a patch that contradicts itself.
+    Raises StatusError 400 for a patch that contradicts itself.
     """
     if not isinstance(patch, dict):
         raise bad_request("a strategic merge patch must be a JSON object")
@@ -74,7 +74,7 @@ def strategic_patch(kind: Kind, obj: dict[str, Any], patch: Any) -> dict[str, An
 def json_patch(obj: Any, operations: Any) -> Any:
     """Apply RFC 6902 operations in order; apply all of them or none.
 
-    Errors:  StatusError 400 if the patch is malformed, 422 if an operation cannot be applied.
+    Raises StatusError 400 if the patch is malformed, 422 if an operation cannot be applied.
     """
     if not isinstance(operations, list) or not all(isinstance(each, dict) for each in operations):
         raise bad_request("a JSON patch must be a list of operations")
@@ -92,7 +92,7 @@ def json_patch(obj: Any, operations: Any) -> Any:
 def check_size(obj: Any) -> None:
     """Refuse a patched object that is larger or deeper, or has more values, than a body may have.
 
-    Errors:  StatusError 413, 422.
+    Raises StatusError 413, 422.
     """
     if _size(obj) > MAX_BYTES:
         raise too_large(f"the patched object is larger than {MAX_BYTES} bytes")

@@ -44,10 +44,9 @@ def apply(
 ) -> Object:
     """Merge an applied object into the live object, and update `metadata.managedFields`.
 
-    Shapes:  the result has no defaults and no fields that the API server sets; an apply that changes
-             nothing returns the live object with its times.
-    Units:   `now` in seconds since the epoch.
-    Errors:  StatusError 409 with one cause for each conflict; 400 for a list with a duplicate item.
+    The result has no defaults and no fields that the API server sets; an apply that changes nothing returns
+    the live object with its times. `now` is in seconds since the epoch. Raises StatusError 409 with one cause
+    for each conflict; 400 for a list with a duplicate item.
     """
     applied_fields = _select_applicable(kind, applied, subresource)
     managers = _managers_for_apply(kind, live, now)
@@ -307,7 +306,7 @@ def _remove_fields(
 ) -> None:
     """Remove the fields and items in a tree of path elements; ignore those that do not exist.
 
-    Shapes:  the container has the type `kind` and is in the field `name` of the type `parent`.
+    The container has the type `kind` and is in the field `name` of the type `parent`.
     """
     if isinstance(container, list):
         _remove_items(list_merge.rule(parent, name), kind[1:-1], container, tree)

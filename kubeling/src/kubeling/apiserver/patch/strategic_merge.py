@@ -36,8 +36,8 @@ _SPARE_WORK = 50
 def merge(kind: str, obj: Mapping[str, Any], patch: Mapping[str, Any]) -> Object:
     """Merge a patch into an object of a type; the arguments are not changed.
 
-    Errors:  StatusError 400 for an unknown directive, or one that contradicts the rest of the patch;
-             413 for a patch that merges large lists too often.
+    Raises StatusError 400 for an unknown directive, or one that contradicts the rest of the patch; 413 for a
+    patch that merges large lists too often.
     """
     budget = WorkBudget(2 * (count_values(obj) + count_values(patch)) + _SPARE_WORK)
     return _Merger(budget).merge(kind, obj, copy.deepcopy(dict(patch)))

@@ -66,21 +66,8 @@ def elapsed(moment: str | None, now: float) -> str:
     return duration(now - datetime.fromisoformat(moment).timestamp())
 
 
-def field_cell(*path: str, default: Any = "") -> Cell:
-    """Return a cell with the value at a path."""
-
-    def cell(obj: Object, _now: float) -> Any:
-        found: Any = obj
-        for part in path:
-            found = (found or {}).get(part)
-        return default if found in (None, "") else found
-
-    return cell
-
-
-def count_cell(*parts: str) -> Cell:
-    """Return a cell with the number of items in some lists or maps."""
-    return lambda obj, _now: sum(len(obj.get(part) or ()) for part in parts)
+def _metadata(part: str) -> Cell:
+    return lambda obj, _: obj["metadata"].get(part, "")
 
 
 def _age(obj: Object, now: float) -> str:
@@ -92,11 +79,11 @@ def format_labels(labels: Mapping[str, str] | None) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted((labels or {}).items())) or NONE
 
 
-NAME = Column("Name", field_cell("metadata", "name"), "name of the object", format="name")
+NAME = Column("Name", _metadata("name"), "name of the object", format="name")
 AGE = Column("Age", _age, "time since the creation of the object")
 CREATED = Column(
     "Created At",
-    field_cell("metadata", "creationTimestamp"),
+    _metadata("creationTimestamp"),
     "time of the creation of the object",
     type="date",
 )

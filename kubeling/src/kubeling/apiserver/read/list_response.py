@@ -45,10 +45,7 @@ class _ListEncoder:
 def respond(
     request: Request, kind: Kind, result: ListResult, clock: Clock
 ) -> Response | StreamResponse:
-    """Respond with a list in the format that the client accepts.
-
-    Errors:  StatusError 400, 406.
-    """
+    """Respond with a list in the format that the client accepts. Raises StatusError 400, 406."""
     form = response.negotiate(request)
     encoder = _encoder_for(request, form)
     head, member = _head(kind, form, result)

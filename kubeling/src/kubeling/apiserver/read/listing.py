@@ -43,10 +43,7 @@ _TOO_OLD = (
 
 
 def get_object(store: ObjectStore, request: Request) -> Object:
-    """Return the object of a request.
-
-    Errors:  StatusError 404, 504.
-    """
+    """Return the object of a request. Raises StatusError 404, 504."""
     check_not_future(store, requested_revision(request))
     obj = store.get(request.kind, *request.namespaced_name)
     if obj is None:
@@ -55,10 +52,7 @@ def get_object(store: ObjectStore, request: Request) -> Object:
 
 
 def parse_selectors(request: Request) -> Predicate | None:
-    """Parse a request's selectors into one predicate; None if it has none.
-
-    Errors:  StatusError 400.
-    """
+    """Parse a request's selectors into one predicate; None if it has none. Raises StatusError 400."""
     tests = []
     if text := request.option("labelSelector"):
         tests.append(selectors.parse_label_selector(text))
@@ -72,7 +66,7 @@ def parse_selectors(request: Request) -> Predicate | None:
 async def list_objects(store: ObjectStore, request: Request) -> ListResult:
     """Return one page of a list; all pages of a list have the revision of the first page.
 
-    Errors:  StatusError 400, 410, 422, 504.
+    Raises StatusError 400, 410, 422, 504.
     """
     predicate, position = parse_selectors(request), _position(store, request)
     found = _list_stored(store, request, position)
@@ -120,7 +114,7 @@ def _list_stored(
 ) -> list[StoredObject]:
     """List the objects after the position of a page.
 
-    Errors:  StatusError 410, with a token that continues from here in the current state.
+    Raises StatusError 410, with a token that continues from here in the current state.
     """
     namespace = request.namespaced_name[0]
     if position.revision == store.revision:
@@ -185,10 +179,7 @@ def _checked_revision(value: Any) -> int:
 
 
 def requested_revision(request: Request) -> int | None:
-    """Return the resourceVersion of a request; None if it has none.
-
-    Errors:  StatusError 400.
-    """
+    """Return the resourceVersion of a request; None if it has none. Raises StatusError 400."""
     text = request.option("resourceVersion")
     if not text:
         return None
@@ -201,7 +192,7 @@ def requested_revision(request: Request) -> int | None:
 def _check_version_match(request: Request, store: ObjectStore) -> str:
     """Check the combination of resourceVersion, resourceVersionMatch and continue; return the match.
 
-    Errors:  StatusError 422, 504.
+    Raises StatusError 422, 504.
     """
     requested, match, causes = (
         requested_revision(request),
@@ -229,7 +220,7 @@ def _check_version_match(request: Request, store: ObjectStore) -> str:
 def check_not_future(store: ObjectStore, revision: int | None) -> None:
     """Refuse a resourceVersion above the store's own, such as from a client of another data directory.
 
-    Errors:  StatusError 504.
+    Raises StatusError 504.
     """
     if revision is not None and revision > store.revision:
         message = f"Too large resource version: {revision}, current: {store.revision}"

@@ -49,7 +49,7 @@ def with_type_meta(kind: Kind, obj: Object) -> Object:
 def respond(request: Request, kind: Kind, obj: Object, clock: Clock, status: int = 200) -> Response:
     """Respond with an object in the format that the client accepts.
 
-    Errors:  StatusError 406; a kind that is not stored has no table.
+    Raises StatusError 406; a kind that is not stored has no table.
     """
     form = response.negotiate(request, has_table=kind.stored)
     if form.form == OBJECT:
@@ -62,10 +62,7 @@ def respond(request: Request, kind: Kind, obj: Object, clock: Clock, status: int
 
 
 def include_object(request: Request) -> str:
-    """Return how much of each object a table includes.
-
-    Errors:  StatusError 400.
-    """
+    """Return how much of each object a table includes. Raises StatusError 400."""
     include = request.option("includeObject") or "Metadata"
     if include not in _INCLUDES:
         raise bad_request(f"includeObject {include!r}: want None, Metadata or Object")

@@ -3,20 +3,17 @@
 A kind without its own columns has its name and its creation time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from kubeling.apiserver.kinds import Kind
 from kubeling.apiserver.read import columns_custom
 from kubeling.apiserver.read.column import PLAIN, Column, Object, duration
-from kubeling.apiserver.read.columns_core import CORE
-from kubeling.apiserver.read.columns_stored import STORED
-from kubeling.apiserver.read.columns_workload import WORKLOADS
+from kubeling.apiserver.read.columns import COLUMNS
 from kubeling.apiserver.release import is_older
 
 __all__ = ["duration", "make_table"]
 
-_TABLES: Mapping[str, tuple[Column, ...]] = CORE | WORKLOADS | STORED
 # Kinds without columns in earlier releases, and the first release that has columns.
 _SINCE = {"CustomResourceDefinition": "1.37"}
 
@@ -44,7 +41,7 @@ def make_table(
 def _columns(kind: Kind) -> tuple[Column, ...]:
     if is_older(kind.release, _SINCE.get(kind.type_name, kind.release)):
         return PLAIN
-    return _TABLES.get(kind.type_name, PLAIN)
+    return COLUMNS.get(kind.type_name, PLAIN)
 
 
 def _row(

@@ -41,8 +41,8 @@ _WRITE_TIMEOUT_SECONDS = 30.0
 class WatchPlan:
     """The parameters of a watch.
 
-    Shapes:  `first` is the state that is sent before the changes after the revision `start`; `mark_end`
-             is true if a bookmark marks the end of that state.
+    `first` is the state that is sent before the changes after the revision `start`; `mark_end` is true if a
+    bookmark marks the end of that state.
     """
 
     view: WatchView
@@ -76,7 +76,7 @@ class WatchHandler:
     def open(self, request: Request) -> StreamResponse:
         """Open a watch stream.
 
-        Errors:  StatusError; for a revision that is too old the stream has an ERROR event, as clients expect.
+        Raises StatusError; for a revision that is too old the stream has an ERROR event, as clients expect.
         """
         generation = self._generation
         watch = _WatchStream(
@@ -230,7 +230,7 @@ def _timeout_seconds(request: Request) -> float:
 def _check_version_match(request: Request, initial: str) -> None:
     """Check the combination of sendInitialEvents, resourceVersionMatch and continue.
 
-    Errors:  StatusError 422.
+    Raises StatusError 422.
     """
     match, causes = request.option("resourceVersionMatch"), []
     if initial and match != "NotOlderThan":

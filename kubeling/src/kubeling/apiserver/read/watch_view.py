@@ -95,7 +95,7 @@ class EncodingCache:
 class WatchView:
     """A resource in a namespace, with a selector and an output format.
 
-    Shapes:  views with the same `view_id` have the same parameters.
+    Views with the same `view_id` have the same parameters.
     """
 
     view_id: int
@@ -107,10 +107,7 @@ class WatchView:
     encodings: EncodingCache
 
     def after(self, revision: int) -> Chunk:
-        """Return the changes after a revision, up to the size of a chunk.
-
-        Errors:  ResourceExpired.
-        """
+        """Return the changes after a revision, up to the size of a chunk. Raises ResourceExpired."""
         key = self.view_id, revision
         if (chunk := self.encodings.chunks.get(key)) is not None:
             return chunk

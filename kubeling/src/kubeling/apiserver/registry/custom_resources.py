@@ -22,10 +22,7 @@ PATCHES = (
 
 
 def check_not_terminating(kind: Kind, name: str) -> None:
-    """Refuse a new object whose definition is being deleted.
-
-    Errors:  StatusError 403.
-    """
+    """Refuse a new object whose definition is being deleted. Raises StatusError 403."""
     if kind.custom is None or not kind.custom.is_terminating:
         return
     message = (
@@ -36,10 +33,7 @@ def check_not_terminating(kind: Kind, name: str) -> None:
 
 
 def check_has_revision(kind: Kind, name: str, metadata: Mapping[str, Any]) -> None:
-    """Refuse an update that does not name the resourceVersion that it replaces.
-
-    Errors:  StatusError 422.
-    """
+    """Refuse an update that does not name the resourceVersion that it replaces. Raises StatusError 422."""
     is_custom = kind.custom is not None or kind == DEFINITION
     if is_custom and not metadata.get("resourceVersion"):
         reason = "must be given for an update"
@@ -49,7 +43,7 @@ def check_has_revision(kind: Kind, name: str, metadata: Mapping[str, Any]) -> No
 def check_declared(kind: Kind, name: str, applied: Any) -> None:
     """Refuse to apply a field that the schema does not declare.
 
-    Errors:  StatusError 500 without a reason, as from the real API server.
+    Raises StatusError 500 without a reason, as from the real API server.
     """
     if kind.custom is None or not isinstance(applied, dict):
         return

@@ -39,7 +39,7 @@ class DeletionHandler:
     async def delete_one(self, request: Request, options: DeleteOptions) -> tuple[Object, bool]:
         """Delete the object of a request; return its last state, and whether it was removed.
 
-        Errors:  StatusError 403, 404, 409.
+        Raises StatusError 403, 404, 409.
         """
         return await self.delete_named(request, *request.namespaced_name, options)
 
@@ -65,7 +65,7 @@ class DeletionHandler:
     async def delete_collection(self, request: Request, options: DeleteOptions) -> ListResult:
         """Delete the objects that match a request's selectors, and return their state before the deletion.
 
-        Errors:  StatusError.
+        Raises StatusError.
         """
         predicate = listing.parse_selectors(request)
         revision = self._store.revision
@@ -145,10 +145,7 @@ def _check_preconditions(kind: Kind, name: str, live: Object, options: DeleteOpt
 
 
 def _grace_seconds(pod: Object, options: DeleteOptions) -> int:
-    """Return the grace period of a pod; 0 if no kubelet runs it.
-
-    Units:   seconds.
-    """
+    """Return the grace period of a pod in seconds; 0 if no kubelet runs it."""
     if not pod["spec"].get("nodeName") or (pod.get("status") or {}).get("phase") in _TERMINAL:
         return 0
     if options.grace is not None:

@@ -94,10 +94,7 @@ def can_ignore_budget(pod: Object) -> bool:
 
 
 def find_budget(pod: Object, budgets: Sequence[Object]) -> Object | None:
-    """Return the budget of a pod; None if it has none.
-
-    Errors:  StatusError 500 for a pod with several.
-    """
+    """Return the budget of a pod; None if it has none. Raises StatusError 500 for a pod with several."""
     labels = pod["metadata"].get("labels") or {}
     found = [each for each in budgets if matches(each["spec"].get("selector"), labels)]
     if len(found) > 1:
@@ -124,7 +121,7 @@ def needs_disruption(budget: Object, pod: Object) -> bool:
 def check_and_decrement(budget: Object, pod: str, now: float) -> Object:
     """Return the budget's status after the eviction of a pod: one allowed disruption less.
 
-    Errors:  StatusError 429 if no disruption is allowed, 403 if too many pods are being disrupted.
+    Raises StatusError 429 if no disruption is allowed, 403 if too many pods are being disrupted.
     """
     found, name = budget.get("status") or {}, budget["metadata"]["name"]
     if (found.get("observedGeneration") or 0) < (budget["metadata"].get("generation") or 0):

@@ -15,11 +15,7 @@ _MAX_MESSAGE_BYTES = 1024
 
 
 def find_app(store: ObjectStore, kubelets: Kubelets, node_name: str) -> App:
-    """Return the application of the kubelet of a node.
-
-    Raises:
-        StatusError: 404, 500.
-    """
+    """Return the application of the kubelet of a node. Raises StatusError 404, 500."""
     if store.get_stored(kind_by_name("Node"), "", node_name) is None:
         message = f'nodes "{node_name}" not found'
         raise StatusError(404, "NotFound", message, name=node_name, kind="pods")
@@ -31,8 +27,7 @@ def find_app(store: ObjectStore, kubelets: Kubelets, node_name: str) -> App:
 async def read(app: App, path: str, query: str) -> AsyncIterator[bytes]:
     """Send a GET request to a kubelet; return the parts of the body.
 
-    Raises:
-        StatusError: the kubelet refused the request.
+    Raises StatusError: the kubelet refused the request.
     """
     scope: Scope = {
         "type": "http",

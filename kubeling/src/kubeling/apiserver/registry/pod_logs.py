@@ -25,11 +25,7 @@ class PodLogHandler:
         self._store, self._apps = store, apps
 
     async def open(self, request: Request) -> Response | StreamResponse:
-        """Start to stream a log.
-
-        Raises:
-            StatusError: 400, 404, 422, 500.
-        """
+        """Start to stream a log. Raises StatusError 400, 404, 422, 500."""
         pod = get_object(self._store, request)
         _check_parameters(request)
         container = kubelets.choose_container(request, pod)

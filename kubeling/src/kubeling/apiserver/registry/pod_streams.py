@@ -44,11 +44,7 @@ class PodStreamHandler:
             task.cancel()
 
     async def open(self, request: Request) -> PassedOnResponse:
-        """Authorize and check a request, and find the kubelet.
-
-        Raises:
-            StatusError: 400, 403, 404, 500.
-        """
+        """Authorize and check a request, and find the kubelet. Raises StatusError 400, 403, 404, 500."""
         self._authorize(request)
         pod = get_object(self._registry.store, request)
         options = _options(request)
@@ -87,10 +83,7 @@ class PodStreamHandler:
         """Require `create`, also from a WebSocket.
 
         The handshake of a WebSocket is a GET: without this check, a role that may only read could run
-        commands. kube-apiserver requires `create` since version 1.35.
-
-        Raises:
-            StatusError: 403.
+        commands. kube-apiserver requires `create` since version 1.35. Raises StatusError 403.
         """
         attributes = dataclasses.replace(authorizer_attributes(request.info), verb="create")
         self._registry.rbac.check(request.user, attributes)
@@ -158,11 +151,7 @@ def _ports(request: Request) -> Sequence[str]:
 
 
 def _kubelet_target(request: Request, pod: Object, options: Object) -> tuple[str, str]:
-    """Return the path and the query for the kubelet.
-
-    Raises:
-        StatusError: 400.
-    """
+    """Return the path and the query for the kubelet. Raises StatusError 400."""
     parts = [_PATHS[request.info.subresource], *request.namespaced_name]
     if request.info.subresource == "portforward":
         # With SPDY, each stream has the port in its headers.

@@ -79,10 +79,7 @@ class ScaleHandler:
         self._clock: Clock = registry.clock
 
     async def handle(self, request: Request) -> Response:
-        """Handle a GET, PUT or PATCH request.
-
-        Errors:  StatusError 400, 404, 409, 415, 422.
-        """
+        """Handle a GET, PUT or PATCH request. Raises StatusError 400, 404, 409, 415, 422."""
         if request.info.verb == "get":
             return response.encode(
                 request, scale_of(request.kind, listing.get_object(self._registry.store, request))

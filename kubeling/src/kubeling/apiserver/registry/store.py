@@ -76,10 +76,7 @@ class Registry:
         self.clock = clock
 
     async def create(self, request: Request) -> Object:
-        """Create the object in a request's body.
-
-        Errors:  StatusError.
-        """
+        """Create the object in a request's body. Raises StatusError."""
         write_options = options.parse_write_options(request, "CreateOptions")
         obj = await decoding.decode_object(request, request.kind)
         return await self.create_object(request, obj, write_options)
@@ -168,7 +165,7 @@ class Registry:
     async def admit(self, attributes: AdmissionAttributes) -> Object:
         """Run the admission plugins and the mutating webhooks on an object, and return the result.
 
-        Errors:  StatusError.
+        Raises StatusError.
         """
         plugins.admit(attributes, self.store)
         await self.webhooks.mutate(attributes, lambda: plugins.admit(attributes, self.store))
@@ -200,7 +197,7 @@ class Registry:
     async def update(self, request: Request) -> tuple[Object, bool]:
         """Replace an object with the one in the body; return the object, and whether it was created.
 
-        Errors:  StatusError.
+        Raises StatusError.
         """
         write_options = options.parse_write_options(request, "UpdateOptions")
         sent = _remove_type_meta(await decoding.decode_object(request, request.kind))
@@ -230,7 +227,7 @@ class Registry:
     async def patch(self, request: Request) -> tuple[Object, bool]:
         """Patch an object by the body's media type; return the object, and whether it was created.
 
-        Errors:  StatusError.
+        Raises StatusError.
         """
         media_type = request.content_type
         accepted = PATCHES if request.kind.custom is None else custom_resources.PATCHES
@@ -320,7 +317,7 @@ class Registry:
     ) -> Object:
         """Update a live object; retry after a conflict if the client named no revision.
 
-        Errors:  StatusError.
+        Raises StatusError.
         """
         kind, name = request.kind, request.info.name
         for _ in range(_MAX_ATTEMPTS):

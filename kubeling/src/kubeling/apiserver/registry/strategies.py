@@ -80,10 +80,7 @@ def set_requester(kind: Kind, obj: Object, user: UserInfo) -> None:
 
 
 def prepare_for_create(kind: Kind, obj: Object, store: ObjectStore) -> None:
-    """Set the fields of a new object that its kind's strategy sets.
-
-    Errors:  StatusError 422.
-    """
+    """Set the fields of a new object that its kind's strategy sets. Raises StatusError 422."""
     if kind.has_generation:
         obj["metadata"]["generation"] = 1
     if kind.type_name == _DEFINITION:
@@ -238,7 +235,7 @@ def _release_node_ports(spec: Object, old: Object) -> None:
 def allocate(kind: Kind, obj: Object, store: ObjectStore) -> None:
     """Set the cluster IP and node ports that a service needs after a change of its type.
 
-    Errors:  StatusError 422.
+    Raises StatusError 422.
     """
     if kind.kind != "Service":
         return

@@ -34,10 +34,7 @@ class PodSubresources:
         self._deletion_handler = deletion_handler
 
     async def bind(self, request: Request) -> Body:
-        """Bind a pod to the node in the body.
-
-        Errors:  StatusError 400, 404, 409, 422.
-        """
+        """Bind a pod to the node in the body. Raises StatusError 400, 404, 409, 422."""
         write_options = options.parse_write_options(request, "CreateOptions")
         binding = await decoding.decode_type(request, "Binding", "v1")
         target = binding.get("target") or {}
@@ -60,7 +57,7 @@ class PodSubresources:
     async def evict(self, request: Request) -> Body:
         """Evict a pod: delete it if its disruption budget allows that.
 
-        Errors:  StatusError 400, 404, 409, 429.
+        Raises StatusError 400, 404, 409, 429.
         """
         write_options = options.parse_write_options(request, "CreateOptions")
         body = await decoding.decode_type(request, "Eviction", "policy/v1", "policy/v1beta1")

@@ -109,10 +109,7 @@ class ObjectStore:
         self.watch_cache = WatchCache(0)
 
     def open(self) -> None:
-        """Open or create the database, and read all objects.
-
-        Errors:  StoreError.
-        """
+        """Open or create the database, and read all objects. Raises StoreError."""
         if self._path is not None:
             self._open_database(self._path)
         self._is_open = True
@@ -194,7 +191,7 @@ class ObjectStore:
     ) -> list[StoredObject]:
         """List the objects of a kind, sorted by namespace and name; an empty namespace means all namespaces.
 
-        Shapes:  the list starts after the namespace and name in `after`.
+        The list starts after the namespace and name in `after`.
         """
         keys = self._names.get(kind.stored_as, [])
         found = self._objects.get(kind.stored_as, {})
@@ -205,7 +202,7 @@ class ObjectStore:
     ) -> list[StoredObject]:
         """List the objects of a kind at an earlier revision: the current state with later changes undone.
 
-        Errors:  ResourceExpired.
+        Raises ResourceExpired.
         """
         first_changes: dict[NamespacedName, WatchEvent] = {}
         for event in self.watch_cache.events_since(revision, kind.stored_as):
@@ -228,7 +225,7 @@ class ObjectStore:
     def create(self, kind: Kind, obj: Mapping[str, Any]) -> Object:
         """Store a new object with the next revision.
 
-        Errors:  AlreadyExists, StoreError; RevisionConflict for an object of one that `restore` has removed.
+        Raises AlreadyExists, StoreError; RevisionConflict for an object of one that `restore` has removed.
         """
         namespace, name = _name_of(obj)
         if self.get_stored(kind, namespace, name) is not None:
@@ -238,16 +235,13 @@ class ObjectStore:
         return self._write(kind, ADDED, obj, None)
 
     def update(self, kind: Kind, obj: Mapping[str, Any], read_revision: int) -> Object:
-        """Replace an object if its revision is still `read_revision`.
-
-        Errors:  RevisionConflict, StoreError.
-        """
+        """Replace an object if its revision is still `read_revision`. Raises RevisionConflict, StoreError."""
         return self._write(kind, MODIFIED, obj, self._require_revision(kind, obj, read_revision))
 
     def delete(self, kind: Kind, obj: Mapping[str, Any], read_revision: int) -> Object:
         """Remove an object if its revision is still `read_revision`; `obj` is its last state.
 
-        Errors:  RevisionConflict, StoreError.
+        Raises RevisionConflict, StoreError.
         """
         return self._write(kind, DELETED, obj, self._require_revision(kind, obj, read_revision))
 
@@ -258,10 +252,8 @@ class ObjectStore:
     def restore(self, wanted: Snapshot, keep: Callable[[str, StoredObject], bool]) -> None:
         """Restore the objects of a snapshot in one transaction; watchers get an event for each change.
 
-        Restored objects get new revisions: revisions never decrease.
-
-        Shapes:  an object for which `keep` is true stays as it is, and is not created again.
-        Errors:  StoreError.
+        Restored objects get new revisions: revisions never decrease. An object for which `keep` is true stays
+        as it is, and is not created again. Raises StoreError.
         """
         events = list(self._plan_restore(wanted, keep))
         if not events:

@@ -31,9 +31,9 @@ class ResourceExpired(Error):
 class WatchEvent:
     """One change of one object.
 
-    Shapes:  `resource` as in `leases.coordination.k8s.io`; `raw` is the object after the change, or for
-             a deletion its last state with the revision of the deletion; `before` is the object at the
-             revision `replaced`, None for ADDED. Both are JSON without `kind` and `apiVersion`.
+    `resource` is as in `leases.coordination.k8s.io`; `raw` is the object after the change, or for a deletion
+    its last state with the revision of the deletion; `before` is the object at the revision `replaced`, None
+    for ADDED. Both are JSON without `kind` and `apiVersion`.
     """
 
     revision: int
@@ -101,8 +101,8 @@ class WatchCache:
     def events_since(self, revision: int, resource: str) -> Sequence[WatchEvent]:
         """Return the changes of a resource after a revision, oldest first.
 
-        Errors:  ResourceExpired if changes of this resource after the revision were dropped; dropped
-                 changes of other resources do not count.
+        Raises ResourceExpired if changes of this resource after the revision were dropped; dropped changes of
+        other resources do not count.
         """
         if self.last_change(resource) <= revision:
             return ()

@@ -1,12 +1,24 @@
-"""Rules for config maps, secrets, services, nodes, events, service accounts and leases."""
+"""Rules for the kinds of the core group except pods, for events and for leases.
 
+Source: k8s.io/kubernetes v1.34 pkg/apis/core/validation.
+"""
+
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
+from kubeling import quantity
 from kubeling.apiserver.conversion import CONVERSIONS
 from kubeling.apiserver.status import Cause, CauseType
 from kubeling.apiserver.validation import rules
-from kubeling.apiserver.validation.rules import Causes
+from kubeling.apiserver.validation.rules import (
+    Causes,
+    fields,
+    items,
+    number,
+    optional,
+    required,
+)
 
 Object = Mapping[str, Any]
 
@@ -34,7 +46,7 @@ def validate_config_map(obj: Object) -> Causes:
 
 
 def validate_config_map_update(new: Object, old: Object) -> Causes:
-    """Check a changed ConfigMap."""
+    """Check that the data of an immutable ConfigMap did not change."""
     yield from _validate_immutable_data(new, old, ("data", "binaryData"))
 
 
@@ -46,21 +58,18 @@ def validate_secret(obj: Object) -> Causes:
     kind = obj.get("type", "")
     for key in _SECRET_KEYS.get(kind, ()):
         if key not in data:
-            yield from rules.required(
-                None, f"data[{key}]", f"is required for a secret of type {kind}"
-            )
+            yield from required(None, f"data[{key}]", f"is required for a secret of type {kind}")
     if kind == "kubernetes.io/basic-auth" and not {"username", "password"} & data.keys():
-        yield from rules.required(None, "data[username]", "username or password must be given")
-        yield from rules.required(None, "data[password]", "username or password must be given")
+        yield from required(None, "data[username]", "username or password must be given")
+        yield from required(None, "data[password]", "username or password must be given")
     if kind == "kubernetes.io/service-account-token":
         annotations = (obj.get("metadata") or {}).get("annotations") or {}
         here = f"metadata.annotations[{_ACCOUNT_NAME}]"
-        yield from rules.required(annotations.get(_ACCOUNT_NAME), here)
+        yield from required(annotations.get(_ACCOUNT_NAME), here)
 
 
 def validate_secret_update(new: Object, old: Object) -> Causes:
-    """Check a changed Secret."""
-    yield from rules.immutable(new.get("type"), old.get("type"), "type")
+    """Check that the data of an immutable Secret did not change."""
     yield from _validate_immutable_data(new, old, ("data",))
 
 
@@ -88,33 +97,31 @@ def _validate_size(values: Any, here: str) -> Causes:
 def validate_service(obj: Object) -> Causes:
     """Check a Service."""
     spec = obj.get("spec") or {}
-    kind, ports = spec.get("type"), list(rules.indexed(spec.get("ports"), "spec.ports"))
-    yield from rules.labels(spec.get("selector") or {}, "spec.selector")
+    kind, ports = spec.get("type"), spec.get("ports") or ()
+    yield from rules.labels(spec.get("selector"), "spec.selector")
     if kind == "ExternalName":
         name = spec.get("externalName") or ""
         here = "spec.externalName"
-        yield from rules.required(name, here)
+        yield from required(name, here)
         yield from rules.invalid(
             name and not rules.is_subdomain(name), here, "is not a valid host name"
         )
     elif spec.get("clusterIP") != "None":
-        yield from rules.required(ports, "spec.ports")
+        yield from required(ports or None, "spec.ports")
         if address := spec.get("clusterIP"):
             yield from rules.ip(address, "spec.clusterIPs[0]")
-    for port, here in ports:
-        yield from _validate_service_port(port, here, several=len(ports) > 1)
-    yield from rules.unique((port.get("name"), f"{here}.name") for port, here in ports)
-    yield from rules.unique(
-        ((port.get("protocol"), port.get("port")), here) for port, here in ports
-    )
+    name_check = rules.label_name if len(ports) > 1 else optional(rules.label_name)
+    port = fields(name=name_check, port=_validate_port, targetPort=_validate_target_port)
+    yield from items(port, "name", ("protocol", "port"))(spec.get("ports"), "spec.ports")
 
 
-def _validate_service_port(port: Object, here: str, *, several: bool) -> Causes:
-    if several or port.get("name"):
-        yield from rules.label_name(port.get("name"), f"{here}.name")
-    yield from rules.between(port.get("port") or 0, 1, 65535, f"{here}.port")
-    if port.get("targetPort") is not None:
-        yield from rules.port_reference(port["targetPort"], f"{here}.targetPort")
+def _validate_port(port: int | None, here: str) -> Causes:
+    yield from rules.between(port or 0, 1, 65535, here)
+
+
+def _validate_target_port(port: Any, here: str) -> Causes:
+    if port is not None:
+        yield from rules.port_reference(port, here)
 
 
 def validate_service_update(new: Object, old: Object) -> Causes:
@@ -126,26 +133,13 @@ def validate_service_update(new: Object, old: Object) -> Causes:
         yield from rules.immutable(after.get("clusterIP"), before["clusterIP"], here)
 
 
-def validate_service_account(obj: Object) -> Causes:
-    """Check a ServiceAccount."""
-    for part in ("secrets", "imagePullSecrets"):
-        for each, here in rules.indexed(obj.get(part), part):
-            name = each.get("name") or ""
-            broken = name and not rules.is_subdomain(name)
-            yield from rules.invalid(broken, f"{here}.name", f"{name!r} is not a valid secret name")
-
-
-def validate_node(obj: Object) -> Causes:
-    """Check a Node."""
-    taints = list(rules.indexed((obj.get("spec") or {}).get("taints"), "spec.taints"))
-    for taint, here in taints:
-        key, value = taint.get("key") or "", taint.get("value") or ""
-        reason = f"{key!r} is not a valid label key"
-        yield from rules.invalid(not rules.is_qualified(key), f"{here}.key", reason)
-        reason = f"{value!r} is not a valid label value"
-        yield from rules.invalid(not rules.is_label_value(value), f"{here}.value", reason)
-        yield from rules.required(taint.get("effect"), f"{here}.effect")
-    yield from rules.unique(((each.get("key"), each.get("effect")), here) for each, here in taints)
+_SECRETS = items(fields(name=optional(rules.text(rules.is_subdomain, "secret name"))))
+validate_service_account = fields(secrets=_SECRETS, imagePullSecrets=_SECRETS)
+_TAINT = fields(key=rules.label_key, value=rules.label_value, effect=required)
+validate_node = fields(spec=fields(taints=items(_TAINT, ("key", "effect"))))
+validate_lease = fields(
+    spec=fields(leaseDurationSeconds=number(1), leaseTransitions=number(0)),
+)
 
 
 def validate_event(obj: Object) -> Causes:
@@ -163,7 +157,7 @@ def validate_event(obj: Object) -> Causes:
             ("action", "action"),
             ("reason", "reason"),
         ):
-            yield from rules.required(obj.get(part), here)
+            yield from required(obj.get(part), here)
         kind = obj.get("type")
         yield from rules.invalid(
             kind not in ("Normal", "Warning"), "type", "must be Normal or Warning"
@@ -172,14 +166,70 @@ def validate_event(obj: Object) -> Causes:
 
 def validate_new_event(obj: Object) -> Causes:
     """Check an event of `events.k8s.io`, which must have the time of the event."""
-    yield from rules.required(obj.get("eventTime"), "eventTime")
+    yield from required(obj.get("eventTime"), "eventTime")
     yield from validate_event(CONVERSIONS["events.v1.Event"].to_storage(dict(obj)))
 
 
-def validate_lease(obj: Object) -> Causes:
-    """Check a Lease."""
+_OPPOSITES = (("BestEffort", "NotBestEffort"), ("NotTerminating", "Terminating"))
+# Each field of a limit must not be more than the next one that is given.
+_ASCENDING = ("min", "defaultRequest", "default", "max")
+
+
+def validate_limit_range(obj: Object) -> Causes:
+    """Check a LimitRange."""
+    seen: set[str] = set()
+    for at, item in enumerate((obj.get("spec") or {}).get("limits") or ()):
+        here, kind = f"spec.limits[{at}]", item.get("type") or ""
+        yield from rules.invalid(kind in seen, f"{here}.type", f"{kind} is given twice")
+        seen.add(kind)
+        for name in ("default", "defaultRequest"):
+            unused = kind == "Pod" and item.get(name)
+            reason = "must not be given for the type Pod"
+            yield from rules.forbidden(unused, f"{here}.{name}", reason)
+        names = {name for part in _ASCENDING for name in item.get(part) or {}}
+        for name in sorted(names):
+            given = [
+                (part, item[part][name]) for part in _ASCENDING if name in (item.get(part) or {})
+            ]
+            for (low, less), (high, more) in itertools.pairwise(given):
+                over = quantity.parse(less) > quantity.parse(more)
+                reason = f"{low} of {less} is more than {high} of {more}"
+                yield from rules.invalid(over, f"{here}.{low}[{name}]", reason)
+        for name, ratio in (item.get("maxLimitRequestRatio") or {}).items():
+            low_ratio = quantity.parse(ratio) < 1
+            at_ratio = f"{here}.maxLimitRequestRatio[{name}]"
+            yield from rules.invalid(low_ratio, at_ratio, "must not be less than 1")
+
+
+def validate_resource_quota(obj: Object) -> Causes:
+    """Check a ResourceQuota."""
     spec = obj.get("spec") or {}
-    here = "spec.leaseDurationSeconds"
-    yield from rules.between(spec.get("leaseDurationSeconds"), 1, 2**31 - 1, here)
-    here = "spec.leaseTransitions"
-    yield from rules.between(spec.get("leaseTransitions"), 0, 2**31 - 1, here)
+    for name, amount in (spec.get("hard") or {}).items():
+        negative = quantity.parse(amount) < 0
+        yield from rules.invalid(negative, f"spec.hard[{name}]", "must not be negative")
+        whole = "cpu" not in name and quantity.parse(amount) % 1 != 0
+        yield from rules.invalid(whole, f"spec.hard[{name}]", "must be an integer")
+    scopes = spec.get("scopes") or ()
+    for pair in _OPPOSITES:
+        both = set(pair) <= set(scopes)
+        yield from rules.invalid(both, "spec.scopes", f"must not have both {' and '.join(pair)}")
+    here = "spec.scopeSelector.matchExpressions"
+    for term in (spec.get("scopeSelector") or {}).get("matchExpressions") or ():
+        operator, values = term.get("operator"), term.get("values")
+        if operator in ("In", "NotIn"):
+            yield from required(values, f"{here}.values")
+        else:
+            yield from rules.invalid(values, f"{here}.values", f"must be empty for {operator}")
+
+
+def _validate_storage(found: Mapping[str, Any] | None, here: str) -> Causes:
+    storage = (found or {}).get("storage")
+    here = "spec.resources[storage]"
+    yield from required(storage, here)
+    empty = storage is not None and quantity.parse(storage) <= 0
+    yield from rules.invalid(empty, here, "must be more than 0")
+
+
+validate_claim = fields(
+    spec=fields(accessModes=required, resources=fields(requests=_validate_storage))
+)

@@ -91,11 +91,7 @@ class Schedule:
 
 
 def parse(text: str) -> Schedule:
-    """Parse a schedule.
-
-    Raises:
-        ValueError: the text is not a schedule.
-    """
+    """Parse a schedule. Raises ValueError: the text is not a schedule."""
     text = text.strip()
     if text.startswith(_EVERY):
         return Schedule(every=max(float(int(_duration(text.removeprefix(_EVERY)))), 1.0))

@@ -10,9 +10,8 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from kubeling.apiserver.validation import cron_schedule, rules
-from kubeling.apiserver.validation.rules import Causes
+from kubeling.apiserver.validation.rules import Causes, ObjectCheck, fields, number
 from kubeling.apiserver.validation.workload import (
-    validate_not_negative,
     validate_selects_template,
     validate_template,
 )
@@ -31,13 +30,23 @@ _INDEXES = re.compile(r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*")
 _MAX_CRON_NAME = 52
 
 
+def _not_negative(*names: str) -> ObjectCheck:
+    return fields(**dict.fromkeys(names, number(0)))
+
+
+_JOB_NUMBERS = _not_negative(
+    *("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit"),
+    "ttlSecondsAfterFinished",
+)
+
+
 def validate_job(obj: Object) -> Causes:
     """Check a Job."""
     spec, metadata = obj.get("spec") or {}, obj.get("metadata") or {}
     yield from _validate_generated_selector(spec, metadata)
     yield from validate_job_spec(spec, "spec")
     yield from rules.required(spec.get("selector"), "spec.selector")
-    yield from rules.selector(spec.get("selector") or {}, "spec.selector")
+    yield from rules.selector(spec.get("selector"), "spec.selector")
     yield from validate_selects_template(
         spec.get("selector"), spec.get("template") or {}, "spec.template"
     )
@@ -66,8 +75,7 @@ def _validate_generated_selector(spec: Object, metadata: Object) -> Causes:
 
 def validate_job_spec(spec: Object, here: str) -> Causes:
     """Check the spec of a job, in a Job or in the template of a CronJob."""
-    numbers = ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit")
-    yield from validate_not_negative(spec, *numbers, "ttlSecondsAfterFinished", here=here)
+    yield from _JOB_NUMBERS(spec, here)
     if spec.get("completionMode") == "Indexed":
         yield from rules.required(spec.get("completions"), f"{here}.completions")
         parallelism = spec.get("parallelism")
@@ -86,7 +94,7 @@ def validate_job_spec(spec: Object, here: str) -> Causes:
 
 def _validate_index_limits(spec: Object, here: str) -> Causes:
     limit, most = spec.get("backoffLimitPerIndex"), spec.get("maxFailedIndexes")
-    yield from validate_not_negative(spec, "backoffLimitPerIndex", "maxFailedIndexes", here=here)
+    yield from _not_negative("backoffLimitPerIndex", "maxFailedIndexes")(spec, here)
     misplaced = limit is not None and spec.get("completionMode") != "Indexed"
     reason = "needs completionMode Indexed"
     yield from rules.invalid(misplaced, f"{here}.backoffLimitPerIndex", reason)
@@ -139,8 +147,8 @@ def _validate_exit_codes(codes: Object, names: set[str | None], here: str) -> Ca
 
 
 def _validate_rule_count(given: Sequence[Object], here: str) -> Causes:
-    fits = len(given) <= _MAX_RULES
-    yield from rules.invalid(not fits, here, f"must have at most {_MAX_RULES} rules")
+    over = len(given) > _MAX_RULES
+    yield from rules.invalid(over, here, f"must have at most {_MAX_RULES} rules")
 
 
 def _validate_success_policy(spec: Object, here: str) -> Causes:
@@ -170,8 +178,7 @@ def _is_ascending(text: str, most: int) -> bool:
 
 
 def validate_job_update(new: Object, old: Object) -> Causes:
-    """Check a changed Job."""
-    yield from validate_job(new)
+    """Check that no immutable field of a Job changed."""
     after, before = new.get("spec") or {}, old.get("spec") or {}
     for name in _IMMUTABLE:
         if name == "completions" and _resizes_indexed_job(after, before):
@@ -217,7 +224,7 @@ def validate_cron_job(obj: Object) -> Causes:
     yield from rules.invalid(schedule and not _is_schedule(schedule), "spec.schedule", reason)
     yield from _validate_time_zone(spec.get("timeZone"))
     limits = ("successfulJobsHistoryLimit", "failedJobsHistoryLimit", "startingDeadlineSeconds")
-    yield from validate_not_negative(spec, *limits)
+    yield from _not_negative(*limits)(spec, "spec")
     jobs, here = (spec.get("jobTemplate") or {}).get("spec") or {}, "spec.jobTemplate.spec"
     yield from validate_job_spec(jobs, here)
     reason = "must not be given in the template of a CronJob"

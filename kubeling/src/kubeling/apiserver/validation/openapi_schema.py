@@ -43,7 +43,7 @@ _REASONS = {
 class Validator:
     """A compiled schema.
 
-    Errors:  ValueError if the schema cannot be compiled, such as for an invalid pattern.
+    Raises ValueError if the schema cannot be compiled, such as for an invalid pattern.
     """
 
     def __init__(self, schema: Schema) -> None:

@@ -1,17 +1,280 @@
-"""Rules for pods: new pods, and the few fields of a pod that may change."""
+"""Rules for pods: their volumes, their containers, and the few fields of a pod that may change."""
 
 import copy
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from kubeling import quantity
 from kubeling.apiserver.json_value import identity
-from kubeling.apiserver.validation import container as containers
 from kubeling.apiserver.validation import rules
-from kubeling.apiserver.validation.rules import Causes
-from kubeling.apiserver.validation.volume import validate_volumes
+from kubeling.apiserver.validation.rules import (
+    Causes,
+    Check,
+    every,
+    fields,
+    items,
+    number,
+    optional,
+    required,
+)
 
 Object = Mapping[str, Any]
+
+# Volumes.
+
+
+TOKEN_SECONDS = number(600, 1 << 32)
+_MODE = number(0, 0o777)
+_FILES = {
+    "defaultMode": _MODE,
+    "items": items(fields(key=required, path=rules.relative_path, mode=_MODE)),
+}
+
+
+def _validate_volume(volume: Object, here: str) -> Causes:
+    yield from rules.label_name(volume.get("name"), f"{here}.name")
+    sources = {name: source for name, source in volume.items() if name != "name"}
+    yield from _validate_one(sources, here, _VOLUMES, "a volume must have only one source")
+
+
+def _validate_one(sources: Object, here: str, checks: Mapping[str, Check], reason: str) -> Causes:
+    """Check that there is only one source, and its fields."""
+    given = list(sources)
+    for extra in given[1:]:
+        yield from rules.forbidden(True, f"{here}.{extra}", reason)
+    for name in given[:1]:
+        if check := checks.get(name):
+            yield from check(sources[name], f"{here}.{name}")
+
+
+def _validate_downward_file(item: Object, here: str) -> Causes:
+    yield from rules.relative_path(item.get("path"), f"{here}.path")
+    reference = item.get("fieldRef") or item.get("resourceFieldRef")
+    yield from required(reference, here, "fieldRef or resourceFieldRef must be given")
+
+
+def _validate_projection(sources: Object, here: str) -> Causes:
+    yield from required(list(sources), here)
+    reason = "a projection must have only one source"
+    yield from _validate_one(sources, here, _PROJECTIONS, reason)
+
+
+def _validate_host_path(path: str | None, here: str) -> Causes:
+    yield from required(path, here)
+    yield from rules.invalid(".." in (path or "").split("/"), here, "must not contain ..")
+
+
+_DOWNWARD = fields(defaultMode=_MODE, items=items(_validate_downward_file))
+_NAMED_FILES = fields(name=required, **_FILES)
+_VOLUMES: Mapping[str, Check] = {
+    "configMap": _NAMED_FILES,
+    "downwardAPI": _DOWNWARD,
+    "hostPath": fields(path=_validate_host_path),
+    "projected": fields(defaultMode=_MODE, sources=items(_validate_projection)),
+    "secret": fields(secretName=required, **_FILES),
+}
+_PROJECTIONS: Mapping[str, Check] = {
+    "configMap": _NAMED_FILES,
+    "downwardAPI": _DOWNWARD,
+    "secret": _NAMED_FILES,
+    "serviceAccountToken": fields(expirationSeconds=TOKEN_SECONDS, path=rules.relative_path),
+}
+
+
+# Containers.
+
+
+_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_RESTART_POLICIES = ("Always", "Never", "OnFailure")
+_MAX_RULES, _MAX_CODES = 20, 255
+_HANDLERS = ("exec", "grpc", "httpGet", "tcpSocket")
+_FIELDS = (
+    *("metadata.name", "metadata.namespace", "metadata.uid", "metadata.labels"),
+    *("metadata.annotations", "spec.nodeName", "spec.serviceAccountName"),
+    *("status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"),
+)
+_SUBSCRIPT = re.compile(r"metadata\.(?:labels|annotations)\['[^']+'\]")
+
+
+def _validate_container(found: Object, here: str, volumes: Collection[str]) -> Causes:
+    """Check the fields that every container has; `volumes` are the names of the pod's volumes."""
+    yield from _BEFORE_MOUNTS(found, here)
+    yield from _validate_mounts(found, here, volumes)
+    yield from _AFTER_MOUNTS(found, here)
+    yield from _validate_restarts(found, here)
+    for name, handler in (found.get("lifecycle") or {}).items():
+        if isinstance(handler, dict):
+            yield from _validate_handler(handler, f"{here}.lifecycle.{name}", (*_HANDLERS, "sleep"))
+
+
+def _validate_init(found: Object, here: str) -> Causes:
+    """Check an init container; with restartPolicy Always it is a sidecar."""
+    if found.get("restartPolicy") == "Always":
+        reason = "must not be given for an init container with restartPolicy Always"
+        given = found.get("restartPolicyRules")
+        yield from rules.forbidden(given, f"{here}.restartPolicyRules", reason)
+    else:
+        reason = "must not be given for an init container without restartPolicy Always"
+        for name in (*_PROBES, "lifecycle"):
+            yield from rules.forbidden(found.get(name) is not None, f"{here}.{name}", reason)
+
+
+_validate_ephemeral = fields(
+    **dict.fromkeys(
+        (*_PROBES, "lifecycle", "ports", "restartPolicy", "restartPolicyRules", "resources"),
+        rules.absent("must not be given for ephemeral containers"),
+    )
+)
+
+
+def _validate_restarts(found: Object, here: str) -> Causes:
+    policy, given = found.get("restartPolicy"), found.get("restartPolicyRules")
+    if given:
+        reason = "must be given with restartPolicyRules"
+        yield from required(policy, f"{here}.restartPolicy", reason)
+    if policy is not None:
+        yield from rules.one_of(policy, _RESTART_POLICIES, f"{here}.restartPolicy")
+    at = f"{here}.restartPolicyRules"
+    yield from rules.invalid(len(given or ()) > _MAX_RULES, at, f"has more than {_MAX_RULES} rules")
+    yield from items(_validate_restart_rule)(given, at)
+
+
+def _validate_restart_rule(rule: Object, here: str) -> Causes:
+    # As without the feature gate RestartAllContainersOnContainerExits.
+    yield from rules.one_of(rule.get("action"), ("Restart",), f"{here}.action")
+    codes, at = rule.get("exitCodes") or {}, f"{here}.exitCodes"
+    yield from required(codes, at)
+    if codes:
+        yield from rules.one_of(codes.get("operator"), ("In", "NotIn"), f"{at}.operator")
+    many = len(codes.get("values") or ()) > _MAX_CODES
+    yield from rules.invalid(many, f"{at}.values", f"has more than {_MAX_CODES} codes")
+
+
+def _validate_image(image: str | None, here: str) -> Causes:
+    yield from required(image, here)
+    padded = image and image != image.strip()
+    yield from rules.invalid(padded, here, "must not begin or end with whitespace")
+
+
+def _validate_variable(variable: Object, here: str) -> Causes:
+    name = variable.get("name") or ""
+    yield from required(name, f"{here}.name")
+    broken = name and ("=" in name or not name.isascii() or not name.isprintable())
+    yield from rules.invalid(broken, f"{here}.name", "is not a valid variable name")
+    if source := variable.get("valueFrom"):
+        at, reason = f"{here}.valueFrom", "value and valueFrom are mutually exclusive"
+        yield from rules.invalid(variable.get("value"), at, reason)
+        yield from rules.invalid(len(source) != 1, at, "exactly one source must be given")
+        yield from _VALUE_FROM(source, at)
+
+
+def _validate_field_path(path: str | None, here: str) -> Causes:
+    yield from required(path, here)
+    if path and not _SUBSCRIPT.fullmatch(path):
+        yield from rules.one_of(path, _FIELDS, here)
+
+
+def _validate_env_from(source: Object, here: str) -> Causes:
+    refs = [name for name in ("configMapRef", "secretRef") if source.get(name)]
+    reason = "exactly one of configMapRef and secretRef must be given"
+    yield from rules.invalid(len(refs) != 1, here, reason)
+    for name in refs:
+        yield from required(source[name].get("name"), f"{here}.{name}.name")
+
+
+def _validate_mounts(found: Object, here: str, volumes: Collection[str]) -> Causes:
+    paths = set()
+    for mount, at in rules.indexed(found.get("volumeMounts"), f"{here}.volumeMounts"):
+        name, path = mount.get("name"), mount.get("mountPath")
+        yield from required(name, f"{at}.name")
+        if name and name not in volumes:
+            yield from rules.not_found(f"the pod has no volume {name!r}", f"{at}.name")
+        yield from required(path, f"{at}.mountPath")
+        yield from rules.invalid(
+            path in paths, f"{at}.mountPath", "another volume is mounted at this path"
+        )
+        paths.add(path)
+        if mount.get("subPath"):
+            yield from rules.relative_path(mount["subPath"], f"{at}.subPath")
+
+
+def _validate_resources(found: Object | None, here: str) -> Causes:
+    resources = found or {}
+    limits = resources.get("limits") or {}
+    for part in ("limits", "requests"):
+        for name, amount in (resources.get(part) or {}).items():
+            broken = quantity.parse(amount) < 0
+            yield from rules.invalid(broken, f"{here}.{part}[{name}]", "must not be negative")
+    for name, amount in (resources.get("requests") or {}).items():
+        over = name in limits and quantity.parse(amount) > quantity.parse(limits[name])
+        yield from rules.invalid(over, f"{here}.requests", f"requests more {name} than its limit")
+
+
+def _validate_security(context: Object | None, here: str) -> Causes:
+    yield from fields(runAsUser=number(0), runAsGroup=number(0))(context, here)
+    context = context or {}
+    contradicts = context.get("privileged") and context.get("allowPrivilegeEscalation") is False
+    yield from rules.invalid(
+        contradicts, here, "a privileged container must not set allowPrivilegeEscalation to false"
+    )
+
+
+def _probe(most_successes: int) -> Check:
+    """Return a check of a probe; only a readiness probe may need several successes."""
+    times = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "failureThreshold")
+    return optional(
+        every(
+            lambda found, here: _validate_handler(found, here, _HANDLERS),
+            fields(**dict.fromkeys(times, number(0)), successThreshold=number(1, most_successes)),
+        )
+    )
+
+
+def _validate_handler(found: Object, here: str, allowed: Collection[str]) -> Causes:
+    given = [name for name in allowed if found.get(name) is not None]
+    if not given:
+        yield from required(None, here, f"one of {', '.join(allowed)} must be given")
+    for name in given[1:]:
+        yield from rules.forbidden(True, f"{here}.{name}", "only one handler may be given")
+    for name in given[:1]:
+        at, handler = f"{here}.{name}", found[name]
+        if name == "exec":
+            yield from required(handler.get("command"), f"{at}.command")
+        elif name in ("httpGet", "tcpSocket"):
+            yield from rules.port_reference(handler.get("port"), f"{at}.port")
+
+
+_KEY = optional(fields(name=required, key=required))
+_VALUE_FROM = fields(
+    configMapKeyRef=_KEY,
+    secretKeyRef=_KEY,
+    fieldRef=optional(fields(fieldPath=_validate_field_path)),
+    resourceFieldRef=optional(fields(resource=required)),
+)
+_PORT = fields(
+    containerPort=rules.port,
+    hostPort=optional(number(1, 65535)),
+    name=optional(rules.port_name),
+)
+_BEFORE_MOUNTS = fields(
+    name=rules.label_name,
+    image=_validate_image,
+    ports=items(_PORT, "name"),
+    env=items(_validate_variable),
+    envFrom=items(_validate_env_from),
+)
+_AFTER_MOUNTS = fields(
+    resources=_validate_resources,
+    securityContext=_validate_security,
+    livenessProbe=_probe(1),
+    readinessProbe=_probe(rules.MAX_INT32),
+    startupProbe=_probe(1),
+)
+
+
+# Pods.
+
 
 _OPERATORS = ("", "Equal", "Exists")
 _SYSCTL = re.compile(r"(?:[a-z0-9](?:[-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9](?:[-_a-z0-9]*[a-z0-9])?")
@@ -19,81 +282,39 @@ _MAX_SYSCTL = 253
 _CONTAINER_FIELDS = ("containers", "initContainers", "ephemeralContainers")
 
 
-def validate_pod(obj: Object) -> Causes:
-    """Check a pod."""
-    yield from validate_pod_spec(obj.get("spec") or {}, "spec")
+validate_pod_creation = fields(
+    spec=fields(ephemeralContainers=rules.absent("must not be given for a new pod"))
+)
 
 
-def validate_pod_creation(obj: Object) -> Causes:
-    """Check the rules that apply only to new pods."""
-    given = (obj.get("spec") or {}).get("ephemeralContainers")
-    yield from rules.forbidden(given, "spec.ephemeralContainers", "must not be given for a new pod")
+def _validate_sysctl(name: str | None, here: str) -> Causes:
+    yield from required(name, here)
+    if name and (len(name) > _MAX_SYSCTL or not _SYSCTL.fullmatch(name)):
+        reason = f'Invalid value: "{name}": want parts of a-z, 0-9, - and _, with . or / between'
+        yield from rules.invalid(True, here, reason)
 
 
-def validate_pod_spec(spec: Object, here: str) -> Causes:
-    """Check a pod's spec, in a pod or in a template."""
-    yield from validate_volumes(spec.get("volumes"), f"{here}.volumes")
-    yield from _validate_containers(spec, here)
-    seconds, at = spec.get("activeDeadlineSeconds"), f"{here}.activeDeadlineSeconds"
-    yield from rules.between(seconds, 1, 2**31 - 1, at)
-    yield from _validate_names(spec, here)
-    yield from _validate_sysctls(spec.get("securityContext") or {}, f"{here}.securityContext")
-    yield from _validate_tolerations(spec, here)
+def _validate_toleration(found: Object, here: str) -> Causes:
+    key, value = found.get("key") or "", found.get("value") or ""
+    operator, at = found.get("operator") or "", f"{here}.operator"
+    yield from optional(rules.label_key)(key, f"{here}.key")
+    yield from rules.one_of(operator, _OPERATORS, at)
+    reason = "must be Exists if there is no key"
+    yield from rules.invalid(not key and operator != "Exists", at, reason)
+    yield from rules.invalid(operator == "Exists" and value, at, "Exists must not have a value")
 
 
-def _validate_names(spec: Object, here: str) -> Causes:
-    for part, fits in (
-        ("serviceAccountName", rules.is_subdomain),
-        ("nodeName", rules.is_subdomain),
-        ("hostname", rules.is_label),
-        ("subdomain", rules.is_label),
-    ):
-        if name := spec.get(part):
-            yield from rules.invalid(
-                not fits(name), f"{here}.{part}", f"{name!r} is not a valid name"
-            )
-    yield from rules.labels(spec.get("nodeSelector") or {}, f"{here}.nodeSelector")
-    for alias, at in rules.indexed(spec.get("hostAliases"), f"{here}.hostAliases"):
-        yield from rules.ip(alias.get("ip", ""), f"{at}.ip")
-
-
-def _validate_sysctls(context: Object, here: str) -> Causes:
-    given = list(rules.indexed(context.get("sysctls"), f"{here}.sysctls"))
-    for each, at in given:
-        name = each.get("name") or ""
-        if not name:
-            yield from rules.required(None, f"{at}.name")
-        elif len(name) > _MAX_SYSCTL or not _SYSCTL.fullmatch(name):
-            reason = (
-                f'Invalid value: "{name}": want parts of a-z, 0-9, - and _, with . or / between'
-            )
-            yield from rules.invalid(True, f"{at}.name", reason)
-    yield from rules.unique((each.get("name"), f"{at}.name") for each, at in given)
-
-
-def _validate_tolerations(spec: Object, here: str) -> Causes:
-    for each, at in rules.indexed(spec.get("tolerations"), f"{here}.tolerations"):
-        key, value = each.get("key") or "", each.get("value") or ""
-        operator = each.get("operator") or ""
-        broken = key and not rules.is_qualified(key)
-        yield from rules.invalid(broken, f"{at}.key", f"{key!r} is not a valid label key")
-        yield from rules.one_of(operator, _OPERATORS, f"{at}.operator")
-        reason = "must be Exists if there is no key"
-        yield from rules.invalid(not key and operator != "Exists", f"{at}.operator", reason)
-        extra = operator == "Exists" and value
-        yield from rules.invalid(extra, f"{at}.operator", "Exists must not have a value")
-
-
-def _validate_containers(spec: Object, here: str) -> Causes:
-    yield from rules.required(spec.get("containers"), f"{here}.containers")
+def _validate_containers(found: Object | None, here: str) -> Causes:
+    spec = found or {}
+    yield from required(spec.get("containers"), f"{here}.containers")
     known = {each.get("name", "") for each in spec.get("volumes") or () if each}
-    special = {
-        "initContainers": containers.validate_init,
-        "ephemeralContainers": containers.validate_ephemeral,
+    special: Mapping[str, Check] = {
+        "initContainers": _validate_init,
+        "ephemeralContainers": _validate_ephemeral,
     }
     for field in _CONTAINER_FIELDS:
         for each, at in rules.indexed(spec.get(field), f"{here}.{field}"):
-            yield from containers.validate_container(each, at, known)
+            yield from _validate_container(each, at, known)
             if check := special.get(field):
                 yield from check(each, at)
     yield from rules.unique(
@@ -101,6 +322,25 @@ def _validate_containers(spec: Object, here: str) -> Causes:
         for field in _CONTAINER_FIELDS
         for each, at in rules.indexed(spec.get(field), f"{here}.{field}")
     )
+
+
+_SUBDOMAIN = optional(rules.text(rules.is_subdomain, "name"))
+_LABEL = optional(rules.text(rules.is_label, "name"))
+_validate_fields = fields(
+    activeDeadlineSeconds=number(1),
+    serviceAccountName=_SUBDOMAIN,
+    nodeName=_SUBDOMAIN,
+    hostname=_LABEL,
+    subdomain=_LABEL,
+    nodeSelector=rules.labels,
+    hostAliases=items(fields(ip=rules.ip)),
+    securityContext=fields(sysctls=items(fields(name=_validate_sysctl), "name")),
+    tolerations=items(_validate_toleration),
+)
+validate_pod_spec = every(
+    fields(volumes=items(_validate_volume, "name")), _validate_containers, _validate_fields
+)
+validate_pod = fields(spec=validate_pod_spec)
 
 
 def validate_pod_update(new: Object, old: Object) -> Causes:

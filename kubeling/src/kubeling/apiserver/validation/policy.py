@@ -1,12 +1,13 @@
-"""Rules for disruption budgets, network policies, priority classes and endpoint slices."""
+"""Rules for disruption budgets, network policies, priority classes, CSI drivers, endpoint slices and RBAC."""
 
 import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
+from kubeling.apiserver.kinds import RBAC
 from kubeling.apiserver.validation import rules
-from kubeling.apiserver.validation.rules import Causes
-from kubeling.apiserver.validation.volume import MAX_TOKEN_SECONDS, MIN_TOKEN_SECONDS
+from kubeling.apiserver.validation.pod import TOKEN_SECONDS
+from kubeling.apiserver.validation.rules import Causes, Check, fields, items, number, required
 from kubeling.apiserver.validation.workload import validate_count_or_percent
 
 Object = Mapping[str, Any]
@@ -25,19 +26,7 @@ def validate_budget(obj: Object) -> Causes:
     yield from rules.invalid(both, "spec", "must not have both minAvailable and maxUnavailable")
     yield from validate_count_or_percent(min_available, "spec.minAvailable")
     yield from validate_count_or_percent(max_unavailable, "spec.maxUnavailable")
-    yield from rules.selector(spec.get("selector") or {}, "spec.selector")
-
-
-def validate_network_policy(obj: Object) -> Causes:
-    """Check a NetworkPolicy."""
-    spec = obj.get("spec") or {}
-    yield from rules.selector(spec.get("podSelector") or {}, "spec.podSelector")
-    for direction, peers in (("ingress", "from"), ("egress", "to")):
-        for each, here in rules.indexed(spec.get(direction), f"spec.{direction}"):
-            for port, at in rules.indexed(each.get("ports"), f"{here}.ports"):
-                yield from _validate_port(port, at)
-            for peer, at in rules.indexed(each.get(peers), f"{here}.{peers}"):
-                yield from _validate_peer(peer, at)
+    yield from rules.selector(spec.get("selector"), "spec.selector")
 
 
 def _validate_port(port: Object, here: str) -> Causes:
@@ -57,7 +46,7 @@ def _validate_peer(peer: Object, here: str) -> Causes:
     alone = "ipBlock" not in given or len(given) == 1
     yield from rules.forbidden(not alone, here, "an ipBlock must be the only selector of a peer")
     for name in ("namespaceSelector", "podSelector"):
-        yield from rules.selector(peer.get(name) or {}, f"{here}.{name}")
+        yield from rules.selector(peer.get(name), f"{here}.{name}")
     if block := peer.get("ipBlock"):
         yield from _validate_block(block, f"{here}.ipBlock")
 
@@ -66,8 +55,9 @@ def _validate_block(block: Object, here: str) -> Causes:
     outer = _network(block.get("cidr"))
     yield from rules.invalid(outer is None, f"{here}.cidr", "is not a valid CIDR")
     for at, each in enumerate(block.get("except") or ()):
-        inner = _network(each)
-        inside = outer and inner and inner.version == outer.version and _within(inner, outer)
+        inner: Any = _network(each)
+        same = outer and inner and inner.version == outer.version
+        inside = same and inner != outer and inner.subnet_of(outer)
         yield from rules.invalid(not inside, f"{here}.except[{at}]", "is not a subnet of cidr")
 
 
@@ -78,8 +68,13 @@ def _network(text: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
         return None
 
 
-def _within(inner: Any, outer: Any) -> bool:
-    return inner != outer and bool(inner.subnet_of(outer))
+def _direction(peers: str) -> Check:
+    return items(fields(ports=items(_validate_port), **{peers: items(_validate_peer)}))
+
+
+validate_network_policy = fields(
+    spec=fields(podSelector=rules.selector, ingress=_direction("from"), egress=_direction("to"))
+)
 
 
 def validate_priority_class(obj: Object) -> Causes:
@@ -96,7 +91,7 @@ def validate_priority_class(obj: Object) -> Causes:
 
 
 def validate_priority_class_update(new: Object, old: Object) -> Causes:
-    """Check a changed PriorityClass."""
+    """Check that the value and the preemption policy of a PriorityClass did not change."""
     changed = new.get("value") != old.get("value")
     yield from rules.forbidden(changed, "value", "cannot be changed once set")
     after, before = new.get("preemptionPolicy"), old.get("preemptionPolicy")
@@ -105,15 +100,15 @@ def validate_priority_class_update(new: Object, old: Object) -> Causes:
 
 def validate_csi_driver(obj: Object) -> Causes:
     """Check the token requests of a CSIDriver; its other fields have no effect here."""
-    found = (obj.get("spec") or {}).get("tokenRequests")
-    requests = list(rules.indexed(found, "spec.tokenRequests"))
-    yield from rules.unique(
-        (each.get("audience") or "-", f"{here}.audience") for each, here in requests
-    )
-    for each, here in requests:
-        seconds = f"{here}.expirationSeconds"
-        limits = (MIN_TOKEN_SECONDS, MAX_TOKEN_SECONDS)
-        yield from rules.between(each.get("expirationSeconds"), *limits, seconds)
+    here, found = "spec.tokenRequests", (obj.get("spec") or {}).get("tokenRequests")
+    yield from _unique_or_missing(found, here, "audience")
+    yield from items(fields(expirationSeconds=TOKEN_SECONDS))(found, here)
+
+
+def _unique_or_missing(found: Any, here: str, name: str) -> Causes:
+    """Check that no two items share a field; only one item may lack it."""
+    pairs = rules.indexed(found, here)
+    yield from rules.unique((each.get(name) or "-", f"{at}.{name}") for each, at in pairs)
 
 
 def validate_endpoint_slice(obj: Object) -> Causes:
@@ -128,14 +123,12 @@ def validate_endpoint_slice(obj: Object) -> Causes:
             else:
                 reason = "is not a valid host name"
                 yield from rules.invalid(not rules.is_subdomain(address), path, reason)
-    ports = list(rules.indexed(obj.get("ports"), "ports"))
-    for port, here in ports:
-        yield from rules.between(port.get("port") or 0, 0, 65535, f"{here}.port")
+    yield from items(fields(port=number(0, 65535)))(obj.get("ports"), "ports")
     # As in Kubernetes; the work for each DNS query is bounded by them.
     for field, most in (("endpoints", 1000), ("ports", 100)):
         too_many = len(obj.get(field) or ()) > most
         yield from rules.invalid(too_many, field, f"must have at most {most} items")
-    yield from rules.unique((port.get("name") or "-", f"{here}.name") for port, here in ports)
+    yield from _unique_or_missing(obj.get("ports"), "ports", "name")
 
 
 def validate_endpoints(obj: Object) -> Causes:
@@ -146,6 +139,42 @@ def validate_endpoints(obj: Object) -> Causes:
                 yield from rules.endpoint_ip(each, each.get("ip"), f"{at}.ip")
 
 
-def validate_endpoint_slice_update(new: Object, old: Object) -> Causes:
-    """Check a changed EndpointSlice."""
-    yield from rules.immutable(new.get("addressType"), old.get("addressType"), "addressType")
+def _is_namespaced(obj: Object) -> bool:
+    return bool((obj.get("metadata") or {}).get("namespace"))
+
+
+def validate_role(obj: Object) -> Causes:
+    """Check a Role or ClusterRole."""
+    for rule, here in rules.indexed(obj.get("rules"), "rules"):
+        yield from required(rule.get("verbs"), f"{here}.verbs")
+        if rule.get("nonResourceURLs"):
+            at, reason = f"{here}.nonResourceURLs", "a namespaced role must not grant URLs"
+            yield from rules.invalid(_is_namespaced(obj), at, reason)
+            mixed = any(rule.get(part) for part in ("apiGroups", "resources", "resourceNames"))
+            yield from rules.invalid(mixed, at, "URLs and resources must be in different rules")
+        else:
+            yield from required(rule.get("apiGroups"), f"{here}.apiGroups")
+            yield from required(rule.get("resources"), f"{here}.resources")
+
+
+def validate_binding(obj: Object) -> Causes:
+    """Check a RoleBinding or ClusterRoleBinding."""
+    ref = obj.get("roleRef") or {}
+    kinds = ("Role", "ClusterRole") if _is_namespaced(obj) else ("ClusterRole",)
+    yield from rules.one_of(ref.get("apiGroup"), (RBAC,), "roleRef.apiGroup")
+    yield from rules.one_of(ref.get("kind"), kinds, "roleRef.kind")
+    yield from required(ref.get("name"), "roleRef.name")
+    yield from rules.text(rules.is_path_segment, "role name")(ref.get("name"), "roleRef.name")
+    yield from items(_validate_subject)(obj.get("subjects"), "subjects")
+
+
+def _validate_subject(subject: Object, here: str) -> Causes:
+    yield from required(subject.get("name"), f"{here}.name")
+    match subject.get("kind"):
+        case "ServiceAccount":
+            yield from rules.one_of(subject.get("apiGroup") or "", ("",), f"{here}.apiGroup")
+            yield from required(subject.get("namespace"), f"{here}.namespace")
+        case "User" | "Group":
+            yield from rules.one_of(subject.get("apiGroup"), (RBAC,), f"{here}.apiGroup")
+        case other:
+            yield from rules.one_of(other, ("Group", "ServiceAccount", "User"), f"{here}.kind")

@@ -5,12 +5,16 @@ The paths and the accepted values are those of the real API; the messages are ou
 
 import ipaddress
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 from kubeling.apiserver.status import Cause, CauseType
 
 Causes = Iterator[Cause]
+Check = Callable[[Any, str], Causes]
+"""Check a value; its path is in the causes."""
+
+MAX_INT32 = 2**31 - 1
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LABEL_1035 = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -64,6 +68,69 @@ def is_port_name(text: str) -> bool:
     return _PORT_NAME.fullmatch(text) is not None
 
 
+class ObjectCheck(Protocol):
+    """Check an object, or a part of an object at a path."""
+
+    def __call__(self, found: Any, path: str = "", /) -> Causes: ...
+
+
+def fields(**checks: Check) -> ObjectCheck:
+    """Return a check of the fields of an object, in the given order; a missing field is None."""
+
+    def check(found: Any, path: str = "", /) -> Causes:
+        for name, of in checks.items():
+            yield from of((found or {}).get(name), f"{path}.{name}" if path else name)
+
+    return check
+
+
+def items(check: Check, *unique_by: str | tuple[str, ...]) -> Check:
+    """Return a check of the items of a list.
+
+    Args:
+        unique_by: a field, or several fields together, that no two items share.
+    """
+
+    def check_items(found: Any, path: str) -> Causes:
+        found_items = list(indexed(found, path))
+        for item, at in found_items:
+            yield from check(item, at)
+        for key in unique_by:
+            if isinstance(key, str):
+                yield from unique((item.get(key), f"{at}.{key}") for item, at in found_items)
+            else:
+                yield from unique((tuple(map(item.get, key)), at) for item, at in found_items)
+
+    return check_items
+
+
+def every(*checks: Check) -> Check:
+    """Return a check that consists of several checks."""
+    return lambda found, path: (cause for check in checks for cause in check(found, path))
+
+
+def optional(check: Check) -> Check:
+    """Return a check that is skipped for a missing or empty value."""
+    return lambda found, path: check(found, path) if found else iter(())
+
+
+def number(low: int, high: int = MAX_INT32) -> Check:
+    """Return a check of a number with inclusive bounds; None is valid."""
+    return lambda value, path: between(value, low, high, path)
+
+
+def text(fits: Callable[[str], bool], what: str) -> Check:
+    """Return a check of a text, which is empty if it is missing."""
+    return lambda value, path: invalid(
+        not fits(value or ""), path, f"{value or ''!r} is not a valid {what}"
+    )
+
+
+def absent(reason: str) -> Check:
+    """Return a check that a value is missing or empty."""
+    return lambda value, path: forbidden(value, path, reason)
+
+
 def required(value: Any, path: str, reason: str = "must be given") -> Causes:
     """Yield a cause if a value is missing or empty."""
     if value in (None, "", [], {}):
@@ -112,7 +179,7 @@ def port(value: Any, path: str) -> Causes:
 def port_reference(value: Any, path: str) -> Causes:
     """Check a port given by number or by name."""
     if isinstance(value, str):
-        yield from invalid(not is_port_name(value), path, f"{value!r} is not a valid port name")
+        yield from port_name(value, path)
     else:
         yield from between(0 if value is None else value, 1, 65535, path)
 
@@ -136,18 +203,30 @@ def unique(values: Iterable[tuple[Any, str]]) -> Causes:
         found.add(value)
 
 
-def labels(found: Mapping[str, str], path: str) -> Causes:
+port_name = text(is_port_name, "port name")
+label_key = text(is_qualified, "label key")
+label_value = text(is_label_value, "label value")
+
+
+def labels(found: Mapping[str, str] | None, path: str) -> Causes:
     """Check labels."""
-    for key, value in found.items():
-        yield from invalid(not is_qualified(key), path, f"{key!r} is not a valid label key")
-        yield from invalid(not is_label_value(value), path, f"{value!r} is not a valid label value")
+    for key, value in (found or {}).items():
+        yield from label_key(key, path)
+        yield from label_value(value, path)
 
 
-def selector(found: Mapping[str, Any], path: str) -> Causes:
+def annotation_keys(found: Mapping[str, str] | None, path: str) -> Causes:
+    """Check the keys of annotations."""
+    for key in found or {}:
+        broken = not is_qualified(key.lower())
+        yield from invalid(broken, path, f"{key!r} is not a valid annotation key")
+
+
+def selector(found: Mapping[str, Any] | None, path: str) -> Causes:
     """Check a `LabelSelector`."""
-    yield from labels(found.get("matchLabels") or {}, f"{path}.matchLabels")
-    for at, each in enumerate(found.get("matchExpressions") or ()):
-        here = f"{path}.matchExpressions[{at}]"
+    found = found or {}
+    yield from labels(found.get("matchLabels"), f"{path}.matchLabels")
+    for each, here in indexed(found.get("matchExpressions"), f"{path}.matchExpressions"):
         operator, values = each.get("operator"), each.get("values")
         if operator in ("In", "NotIn"):
             yield from required(values, f"{here}.values")
@@ -155,10 +234,7 @@ def selector(found: Mapping[str, Any], path: str) -> Causes:
             yield from forbidden(values, f"{here}.values", f"{operator} takes no values")
         else:
             yield from invalid(True, f"{here}.operator", "is not an operator of a label selector")
-        key = str(each.get("key", ""))
-        yield from invalid(
-            not is_qualified(key), f"{here}.key", f"{key!r} is not a valid label key"
-        )
+        yield from label_key(each.get("key"), f"{here}.key")
 
 
 def relative_path(value: Any, path: str) -> Causes:
@@ -173,9 +249,9 @@ def relative_path(value: Any, path: str) -> Causes:
 def ip(value: Any, path: str) -> Causes:
     """Check an IP address."""
     try:
-        ipaddress.ip_address(value)
+        ipaddress.ip_address(value or "")
     except ValueError:
-        yield Cause(CauseType.INVALID, f"{value!r} is not an IP address", path)
+        yield Cause(CauseType.INVALID, f"{value or ''!r} is not an IP address", path)
 
 
 def endpoint_ip(endpoint: Mapping[str, Any], value: Any, path: str) -> Causes:

@@ -44,21 +44,32 @@ _POSITIVE: Mapping[str, tuple[str, ...]] = {
     "APIService": ("spec.groupPriorityMinimum", "spec.versionPriority"),
 }
 _IMMUTABLE: Mapping[str, tuple[str, ...]] = {
+    # Otherwise a user who may edit a binding could grant any role.
+    **dict.fromkeys(("ClusterRoleBinding", "RoleBinding"), ("roleRef",)),
+    **dict.fromkeys(("DaemonSet", "Deployment", "ReplicaSet"), ("spec.selector",)),
     "ControllerRevision": ("data",),
     "CSIStorageCapacity": ("nodeTopology", "storageClassName"),
+    "EndpointSlice": ("addressType",),
     "IPAddress": ("spec",),
     "IngressClass": ("spec.controller",),
-    "PersistentVolumeClaim": (
-        *("spec.accessModes", "spec.dataSource", "spec.dataSourceRef", "spec.selector"),
-        *("spec.storageClassName", "spec.volumeMode"),
-    ),
     "PodCertificateRequest": ("spec",),
     "ResourceClaimTemplate": ("spec",),
+    "ResourceQuota": ("spec.scopes",),
     "RuntimeClass": ("handler",),
+    "Secret": ("type",),
     "StorageClass": ("parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"),
     "VolumeAttachment": ("spec",),
     "VolumeAttributesClass": ("driverName", "parameters"),
     "resource.v1.ResourceClaim": ("spec",),
+}
+# The only fields of a spec that may change.
+_CHANGEABLE: Mapping[str, tuple[str, ...]] = {
+    "PersistentVolumeClaim": ("resources", "volumeAttributesClassName", "volumeName"),
+    # The other fields determine the names of its pods and volumes.
+    "StatefulSet": (
+        *("minReadySeconds", "ordinals", "persistentVolumeClaimRetentionPolicy", "replicas"),
+        *("revisionHistoryLimit", "template", "updateStrategy"),
+    ),
 }
 
 
@@ -86,6 +97,12 @@ def validate_update(kind: Kind, new: Object, old: Object) -> Causes:
     """Check that no immutable field changed."""
     for path in _IMMUTABLE.get(kind.type_name, ()):
         yield from rules.immutable(get_path(new, path), get_path(old, path), path)
+    if names := _CHANGEABLE.get(kind.type_name):
+        after, before = (
+            {name: value for name, value in (obj.get("spec") or {}).items() if name not in names}
+            for obj in (new, old)
+        )
+        yield from rules.forbidden(after != before, "spec", f"only {', '.join(names)} may change")
 
 
 def validate_values(kind: Kind, obj: Object) -> Causes:

@@ -15,8 +15,6 @@ from kubeling.apiserver.validation import (
     job,
     pod,
     policy,
-    quota,
-    rbac,
     rules,
     stored,
     webhook,
@@ -30,8 +28,8 @@ UpdateRule = Callable[[Mapping[str, Any], Mapping[str, Any]], Causes]
 MAX_ANNOTATION_BYTES = 256 * 1024
 
 _CREATE: Mapping[str, Rule] = {
-    "ClusterRole": rbac.validate_role,
-    "ClusterRoleBinding": rbac.validate_binding,
+    "ClusterRole": policy.validate_role,
+    "ClusterRoleBinding": policy.validate_binding,
     "ConfigMap": core.validate_config_map,
     "CronJob": job.validate_cron_job,
     "CSIDriver": policy.validate_csi_driver,
@@ -43,20 +41,20 @@ _CREATE: Mapping[str, Rule] = {
     "Event": core.validate_event,
     "Job": job.validate_job,
     "Lease": core.validate_lease,
-    "LimitRange": quota.validate_limit_range,
+    "LimitRange": core.validate_limit_range,
     "MutatingWebhookConfiguration": webhook.validate_configuration,
     "NetworkPolicy": policy.validate_network_policy,
     "Node": core.validate_node,
-    "PersistentVolumeClaim": quota.validate_claim,
+    "PersistentVolumeClaim": core.validate_claim,
     "Pod": pod.validate_pod,
     "PodDisruptionBudget": policy.validate_budget,
-    "PodTemplate": lambda obj: workload.validate_template(obj.get("template") or {}, "template"),
+    "PodTemplate": rules.fields(template=workload.validate_template),
     "PriorityClass": policy.validate_priority_class,
     "ReplicaSet": workload.validate_replica_set,
     "ReplicationController": workload.validate_replication_controller,
-    "ResourceQuota": quota.validate_resource_quota,
-    "Role": rbac.validate_role,
-    "RoleBinding": rbac.validate_binding,
+    "ResourceQuota": core.validate_resource_quota,
+    "Role": policy.validate_role,
+    "RoleBinding": policy.validate_binding,
     "Secret": core.validate_secret,
     "Service": core.validate_service,
     "ServiceAccount": core.validate_service_account,
@@ -66,23 +64,21 @@ _CREATE: Mapping[str, Rule] = {
 }
 
 _UPDATE: Mapping[str, UpdateRule] = {
-    "ClusterRoleBinding": rbac.validate_binding_update,
     "ConfigMap": core.validate_config_map_update,
     "CustomResourceDefinition": custom_resource_definition.validate_definition_update,
-    "DaemonSet": workload.validate_daemon_set_update,
-    "Deployment": workload.validate_deployment_update,
-    "EndpointSlice": policy.validate_endpoint_slice_update,
     "Job": job.validate_job_update,
-    "PersistentVolumeClaim": quota.validate_claim_update,
     "Pod": pod.validate_pod_update,
     "PriorityClass": policy.validate_priority_class_update,
-    "ReplicaSet": workload.validate_replica_set_update,
-    "ResourceQuota": quota.validate_resource_quota_update,
-    "RoleBinding": rbac.validate_binding_update,
     "Secret": core.validate_secret_update,
     "Service": core.validate_service_update,
-    "StatefulSet": workload.validate_stateful_set_update,
 }
+# An update of these kinds reports invalid fields and changes that are not allowed together.
+_REPORTED_TOGETHER = frozenset(
+    (
+        *("DaemonSet", "Deployment", "Job", "PersistentVolumeClaim", "ReplicaSet"),
+        *("ResourceQuota", "StatefulSet"),
+    )
+)
 
 _NAMES: Mapping[str, Callable[[str], bool]] = {
     "Namespace": rules.is_label,
@@ -150,9 +146,11 @@ def update(
     if kind.type_name == "Pod" and subresource == "ephemeralcontainers":
         causes += pod.validate_ephemeral_update(new, old)
         return [*causes, *stored.validate_values(kind, new)]
+    if kind.type_name in _REPORTED_TOGETHER:
+        causes += _CREATE[kind.type_name](new)
+    causes += stored.validate_update(kind, new, old)
     if rule := _UPDATE.get(kind.type_name):
         causes += rule(new, old)
-    causes += stored.validate_update(kind, new, old)
     # If the change itself is not allowed, return only that.
     return causes or _body(kind, new)
 
@@ -197,7 +195,7 @@ def _validate_metadata(kind: Kind, metadata: Mapping[str, Any]) -> Causes:
         yield from rules.invalid(not is_name(name), "metadata.name", reason)
     else:
         yield from rules.required(None, "metadata.name", "name or generateName must be given")
-    yield from rules.labels(metadata.get("labels") or {}, "metadata.labels")
+    yield from rules.labels(metadata.get("labels"), "metadata.labels")
     yield from _validate_annotations(metadata.get("annotations") or {})
     for at, finalizer in enumerate(metadata.get("finalizers") or ()):
         # Only the names of custom resources and their definitions may lack a domain.
@@ -211,11 +209,7 @@ def _validate_metadata(kind: Kind, metadata: Mapping[str, Any]) -> Causes:
 
 
 def _validate_annotations(annotations: Mapping[str, str]) -> Causes:
-    for key in annotations:
-        broken = not rules.is_qualified(key.lower())
-        yield from rules.invalid(
-            broken, "metadata.annotations", f"{key!r} is not a valid annotation key"
-        )
+    yield from rules.annotation_keys(annotations, "metadata.annotations")
     size = sum(len(key) + len(value.encode()) for key, value in annotations.items())
     if size > MAX_ANNOTATION_BYTES:
         reason = f"longer than {MAX_ANNOTATION_BYTES} bytes"

@@ -11,62 +11,35 @@ from kubeling.apiserver.selectors import matches
 from kubeling.apiserver.validation import rules
 from kubeling.apiserver.validation.pod import validate_pod_spec
 from kubeling.apiserver.validation.pod import warnings as pod_warnings
-from kubeling.apiserver.validation.rules import Causes
+from kubeling.apiserver.validation.rules import Causes, Check, every, fields, number
 
 Object = Mapping[str, Any]
 
-_MAX_INT32 = 2**31 - 1
 _PERCENT = re.compile(r"[0-9]+%")
 _MANAGEMENT = ("OrderedReady", "Parallel")
 _STATEFUL = ("OnDelete", "RollingUpdate")
 _RETENTION = ("Delete", "Retain")
-# The fields of a StatefulSet that may change; the others determine the names of its pods and volumes.
-_CHANGEABLE = frozenset(
-    (
-        *("replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit"),
-        *("persistentVolumeClaimRetentionPolicy", "minReadySeconds"),
-    )
-)
+_COUNT = number(0)
 
 
-def validate_deployment(obj: Object) -> Causes:
-    """Check a Deployment."""
-    spec = obj.get("spec") or {}
-    yield from validate_not_negative(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")
-    yield from validate_not_negative(spec, "progressDeadlineSeconds")
-    yield from _validate_selected(spec, "deployment")
-    yield from _validate_strategy(spec.get("strategy") or {})
-    deadline, min_ready = spec.get("progressDeadlineSeconds"), spec.get("minReadySeconds") or 0
-    short = deadline is not None and deadline <= min_ready
+def _selected(kind: str) -> Check:
+    """Return a check of the selector and the template of a spec."""
+    return lambda spec, _: _validate_selected(spec or {}, kind)
+
+
+def _validate_deadline(spec: Object | None, here: str) -> Causes:
+    deadline = (spec or {}).get("progressDeadlineSeconds")
+    short = deadline is not None and deadline <= ((spec or {}).get("minReadySeconds") or 0)
     reason = "must be more than minReadySeconds"
-    yield from rules.invalid(short, "spec.progressDeadlineSeconds", reason)
-
-
-def validate_deployment_update(new: Object, old: Object) -> Causes:
-    """Check a changed Deployment; report invalid fields and a changed selector together."""
-    yield from validate_deployment(new)
-    yield from _validate_same_selector(new, old)
-
-
-def validate_replica_set(obj: Object) -> Causes:
-    """Check a ReplicaSet."""
-    spec = obj.get("spec") or {}
-    yield from validate_not_negative(spec, "replicas", "minReadySeconds")
-    yield from _validate_selected(spec, "replica set")
-
-
-def validate_replica_set_update(new: Object, old: Object) -> Causes:
-    """Check a changed ReplicaSet."""
-    yield from validate_replica_set(new)
-    yield from _validate_same_selector(new, old)
+    yield from rules.invalid(short, f"{here}.progressDeadlineSeconds", reason)
 
 
 def validate_replication_controller(obj: Object) -> Causes:
     """Check a ReplicationController, whose selector is a map of labels that may change."""
     spec = obj.get("spec") or {}
-    yield from validate_not_negative(spec, "replicas", "minReadySeconds")
+    yield from fields(replicas=_COUNT, minReadySeconds=_COUNT)(spec, "spec")
     labels, found = spec.get("selector") or {}, spec.get("template")
-    yield from rules.required(labels or None, "spec.selector")
+    yield from rules.required(labels, "spec.selector")
     yield from rules.labels(labels, "spec.selector")
     yield from rules.required(found, "spec.template")
     if found is not None:
@@ -74,77 +47,35 @@ def validate_replication_controller(obj: Object) -> Causes:
         yield from _validate_pods(selector, found, "replication controller")
 
 
-def validate_daemon_set(obj: Object) -> Causes:
-    """Check a DaemonSet."""
-    spec = obj.get("spec") or {}
-    yield from validate_not_negative(spec, "minReadySeconds", "revisionHistoryLimit")
-    yield from _validate_selected(spec, "daemon set")
-    strategy, here = spec.get("updateStrategy") or {}, "spec.updateStrategy"
-    if strategy.get("type") == "RollingUpdate":
-        yield from _validate_rolling(strategy.get("rollingUpdate") or {}, f"{here}.rollingUpdate")
-
-
-def validate_daemon_set_update(new: Object, old: Object) -> Causes:
-    """Check a changed DaemonSet."""
-    yield from validate_daemon_set(new)
-    yield from _validate_same_selector(new, old)
-
-
 def validate_stateful_set(obj: Object) -> Causes:
     """Check a StatefulSet."""
     spec = obj.get("spec") or {}
-    yield from validate_not_negative(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")
+    yield from fields(replicas=_COUNT, minReadySeconds=_COUNT, revisionHistoryLimit=_COUNT)(
+        spec, "spec"
+    )
     policy, here = spec.get("podManagementPolicy"), "spec.podManagementPolicy"
     reason = f"must be one of {', '.join(_MANAGEMENT)}"
     yield from rules.invalid(policy not in _MANAGEMENT, here, reason)
     kind, here = (spec.get("updateStrategy") or {}).get("type"), "spec.updateStrategy"
     reason = f"must be one of {', '.join(_STATEFUL)}"
     yield from rules.invalid(kind not in _STATEFUL, here, reason)
-    fixed_fields = spec.get("persistentVolumeClaimRetentionPolicy") or {}
+    retention = spec.get("persistentVolumeClaimRetentionPolicy") or {}
     for when in ("whenDeleted", "whenScaled"):
         here = f"spec.persistentVolumeClaimRetentionPolicy.{when}"
-        yield from rules.one_of(fixed_fields.get(when), _RETENTION, here)
-    if name := spec.get("serviceName"):
-        reason = f"{name!r} is not a valid service name"
-        yield from rules.invalid(not rules.is_label(name), "spec.serviceName", reason)
-    yield from _validate_selected(spec, "stateful set", _claim_volumes(spec))
-
-
-def _claim_volumes(spec: Object) -> list[dict[str, Any]]:
-    """Return a volume for each volume claim template of a StatefulSet."""
+        yield from rules.one_of(retention.get(when), _RETENTION, here)
+    name_check = rules.optional(rules.text(rules.is_label, "service name"))
+    yield from name_check(spec.get("serviceName"), "spec.serviceName")
+    # There is a volume for each volume claim template.
     claims = spec.get("volumeClaimTemplates") or ()
     names = [(each.get("metadata") or {}).get("name") or "" for each in claims]
-    return [{"name": name, "emptyDir": {}} for name in names]
+    volumes: list[dict[str, Any]] = [{"name": name, "emptyDir": {}} for name in names]
+    yield from _validate_selected(spec, "stateful set", volumes)
 
 
-def validate_stateful_set_update(new: Object, old: Object) -> Causes:
-    """Check a changed StatefulSet."""
-    yield from validate_stateful_set(new)
-    after, before = new.get("spec") or {}, old.get("spec") or {}
-    fixed_fields = [
-        {name: value for name, value in spec.items() if name not in _CHANGEABLE}
-        for spec in (after, before)
-    ]
-    reason = f"only {', '.join(sorted(_CHANGEABLE))} may change"
-    yield from rules.forbidden(fixed_fields[0] != fixed_fields[1], "spec", reason)
-
-
-def validate_not_negative(spec: Object, *names: str, here: str = "spec") -> Causes:
-    """Check that numbers are not negative."""
-    for name in names:
-        yield from rules.between(spec.get(name), 0, _MAX_INT32, f"{here}.{name}")
-
-
-def validate_template(found: Object, here: str) -> Causes:
+def validate_template(found: Object | None, here: str) -> Causes:
     """Check the labels, annotations and spec of a pod template."""
-    metadata = found.get("metadata") or {}
-    yield from rules.labels(metadata.get("labels") or {}, f"{here}.metadata.labels")
-    for key in metadata.get("annotations") or {}:
-        broken = not rules.is_qualified(key.lower())
-        yield from rules.invalid(
-            broken, f"{here}.metadata.annotations", f"{key!r} is not a valid annotation key"
-        )
-    yield from validate_pod_spec(found.get("spec") or {}, f"{here}.spec")
+    metadata = fields(labels=rules.labels, annotations=rules.annotation_keys)
+    yield from fields(metadata=metadata, spec=validate_pod_spec)(found, here)
 
 
 def validate_selects_template(selector: Object | None, found: Object, here: str) -> Causes:
@@ -190,13 +121,9 @@ def _validate_pods(
     yield from rules.forbidden(limit is not None, f"{here}.activeDeadlineSeconds", reason)
 
 
-def _validate_same_selector(new: Object, old: Object) -> Causes:
-    after, before = ((each.get("spec") or {}).get("selector") for each in (new, old))
-    yield from rules.immutable(after, before, "spec.selector")
-
-
-def _validate_strategy(strategy: Object) -> Causes:
-    kind, rolling, here = strategy.get("type"), strategy.get("rollingUpdate"), "spec.strategy"
+def _validate_strategy(found: Object | None, here: str) -> Causes:
+    strategy = found or {}
+    kind, rolling = strategy.get("type"), strategy.get("rollingUpdate")
     if kind == "Recreate":
         reason = "must not be given with the type Recreate"
         yield from rules.forbidden(rolling is not None, f"{here}.rollingUpdate", reason)
@@ -206,18 +133,19 @@ def _validate_strategy(strategy: Object) -> Causes:
         yield from rules.one_of(kind, ("Recreate", "RollingUpdate"), here)
 
 
+def _validate_daemon_strategy(found: Object | None, here: str) -> Causes:
+    if found and found.get("type") == "RollingUpdate":
+        yield from _validate_rolling(found.get("rollingUpdate") or {}, f"{here}.rollingUpdate")
+
+
 def _validate_rolling(bounds: Object, here: str) -> Causes:
     unavailable, surge = bounds.get("maxUnavailable"), bounds.get("maxSurge")
     yield from validate_count_or_percent(unavailable, f"{here}.maxUnavailable")
     yield from validate_count_or_percent(surge, f"{here}.maxSurge", max_percent=None)
     reason = "must not be 0 if maxSurge is 0: the deployment could not replace a pod"
-    yield from rules.invalid(
-        _is_zero(unavailable) and _is_zero(surge), f"{here}.maxUnavailable", reason
-    )
-
-
-def _is_zero(value: Any) -> bool:
-    return value in (0, "0%")
+    zero = (0, "0%")
+    none = unavailable in zero and surge in zero
+    yield from rules.invalid(none, f"{here}.maxUnavailable", reason)
 
 
 def validate_count_or_percent(value: Any, here: str, *, max_percent: int | None = 100) -> Causes:
@@ -228,7 +156,7 @@ def validate_count_or_percent(value: Any, here: str, *, max_percent: int | None 
         over = fits and max_percent is not None and int(value[:-1]) > max_percent
         yield from rules.invalid(over, here, f"must not be more than {max_percent}%")
     else:
-        yield from rules.between(value, 0, _MAX_INT32, here)
+        yield from _COUNT(value, here)
 
 
 def warnings(obj: Object) -> Iterator[str]:
@@ -236,3 +164,28 @@ def warnings(obj: Object) -> Iterator[str]:
     found = (obj.get("spec") or {}).get("template") or {}
     for warning in pod_warnings(found):
         yield f"spec.template.{warning}"
+
+
+validate_replica_set = fields(
+    spec=every(fields(replicas=_COUNT, minReadySeconds=_COUNT), _selected("replica set"))
+)
+validate_daemon_set = fields(
+    spec=every(
+        fields(minReadySeconds=_COUNT, revisionHistoryLimit=_COUNT),
+        _selected("daemon set"),
+        fields(updateStrategy=_validate_daemon_strategy),
+    )
+)
+validate_deployment = fields(
+    spec=every(
+        fields(
+            replicas=_COUNT,
+            minReadySeconds=_COUNT,
+            revisionHistoryLimit=_COUNT,
+            progressDeadlineSeconds=_COUNT,
+        ),
+        _selected("deployment"),
+        fields(strategy=_validate_strategy),
+        _validate_deadline,
+    )
+)

@@ -25,10 +25,7 @@ class StreamOptions:
 
 
 def parse_stream_options(query: Mapping[str, Sequence[str]]) -> StreamOptions:
-    """Parse the parameters of an exec or attach request.
-
-    Errors:  KubeletError (400).
-    """
+    """Parse the parameters of an exec or attach request. Raises KubeletError (400)."""
     flags = {name: query.get(name, [""])[0] == "1" for name in ("input", "output", "error", "tty")}
     options = StreamOptions(
         stdin=flags["input"],

@@ -99,9 +99,8 @@ async def execute(
 ) -> None:
     """Run a command in a container, and send its result.
 
-    The command is stopped when the client is gone, and killed when the container ends.
-
-    Errors:  OSError if the client is gone.
+    The command is stopped when the client is gone, and killed when the container ends. Raises OSError if the
+    client is gone.
     """
     session = _Session(client, options)
     try:
@@ -124,9 +123,8 @@ async def execute(
 async def attach(client: CommandClient, run: ContainerRun, options: StreamOptions) -> None:
     """Connect a client with the program of a container until the container ends.
 
-    Input for a container without `stdin: true` is dropped, as container runtimes do.
-
-    Errors:  OSError if the client is gone.
+    Input for a container without `stdin: true` is dropped, as container runtimes do. Raises OSError if the
+    client is gone.
     """
     process, session = run.process, _Session(client, options)
     end_input = (lambda: _end_input(process)) if run.closes_stdin else (lambda: None)

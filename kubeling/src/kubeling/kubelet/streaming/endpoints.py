@@ -50,10 +50,7 @@ class StreamingEndpoints:
         self._sessions = 0
 
     async def execute(self, call: Call, run: ContainerRun, query: Query) -> None:
-        """Run a command in a container.
-
-        Errors:  KubeletError if the request is refused.
-        """
+        """Run a command in a container. Raises KubeletError if the request is refused."""
         options, command = parse_stream_options(query), list(query.get("command", ()))
         if not command or not command[0]:
             raise KubeletError(400, "you must specify at least one command for the container")
@@ -61,19 +58,13 @@ class StreamingEndpoints:
             await command_session.execute(client, run, command, options)
 
     async def attach(self, call: Call, run: ContainerRun, query: Query) -> None:
-        """Connect a client with the program of a container.
-
-        Errors:  KubeletError if the request is refused.
-        """
+        """Connect a client with the program of a container. Raises KubeletError if the request is refused."""
         options = parse_stream_options(query)
         async with self._client(call, options) as client:
             await command_session.attach(client, run, options)
 
     async def forward(self, call: Call, pod: str, connect: Connect, query: Query) -> None:
-        """Forward connections to the ports of a pod.
-
-        Errors:  KubeletError if the request is refused.
-        """
+        """Forward connections to the ports of a pod. Raises KubeletError if the request is refused."""
         scope = call[0]
         if scope["type"] == "http" or port_forward.TUNNEL_PROTOCOL in scope["subprotocols"]:
             async with self._session(), self._spdy(call) as connection:
@@ -127,8 +118,7 @@ class StreamingEndpoints:
 async def _accept(call: Call, protocols: Sequence[str]) -> AsyncIterator[WebSocket]:
     """Accept a WebSocket with the first offered subprotocol that is supported; close it at the end.
 
-    Raises:
-        KubeletError: 400.
+    Raises KubeletError 400.
     """
     socket = WebSocket(*call)
     chosen = next((offer for offer in socket.offers or [""] if offer in protocols), None)
@@ -144,10 +134,7 @@ async def _accept(call: Call, protocols: Sequence[str]) -> AsyncIterator[WebSock
 
 
 def _choose_protocol(scope: Scope, supported: Sequence[str]) -> str:
-    """Return the first protocol of a SPDY client that is supported.
-
-    Errors:  KubeletError (400, 403).
-    """
+    """Return the first protocol of a SPDY client that is supported. Raises KubeletError (400, 403)."""
     if offered_upgrade(scope) is None or (header(scope, b"upgrade") or "").lower() != _SPDY:
         raise KubeletError(400, "Upgrade request required")
     values = ",".join(header_values(scope, b"x-stream-protocol-version"))

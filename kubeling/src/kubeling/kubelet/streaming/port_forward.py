@@ -36,10 +36,7 @@ class Channel(Protocol):
 
 
 def parse_ports(values: Sequence[str]) -> list[int]:
-    """Parse the ports of a request by WebSocket.
-
-    Errors:  KubeletError (400).
-    """
+    """Parse the ports of a request by WebSocket. Raises KubeletError (400)."""
     words = [word for value in values for word in value.split(",")]
     if not words:
         raise KubeletError(400, 'query parameter "port" is required')
@@ -47,20 +44,14 @@ def parse_ports(values: Sequence[str]) -> list[int]:
 
 
 def parse_port(text: str) -> int:
-    """Parse one port.
-
-    Errors:  KubeletError (400).
-    """
+    """Parse one port. Raises KubeletError (400)."""
     if text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536:
         return int(text)
     raise KubeletError(400, f'unable to parse "{text}" as a port')
 
 
 async def forward(channel: Channel, port: int, connect: Connect) -> None:
-    """Forward one connection until the pod closes it or the client disconnects.
-
-    Errors:  OSError.
-    """
+    """Forward one connection until the pod closes it or the client disconnects. Raises OSError."""
     reader, writer = await connect(port)
     sending = asyncio.create_task(_send(channel, writer))
     try:

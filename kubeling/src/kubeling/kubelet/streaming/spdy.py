@@ -34,10 +34,7 @@ class SpdyStream:
         self._ended = self.is_reset = False
 
     async def write(self, data: bytes) -> None:
-        """Send data.
-
-        Errors:  OSError, also after the client has reset the stream.
-        """
+        """Send data. Raises OSError, also after the client has reset the stream."""
         if self._ended:
             raise ConnectionResetError("the stream is closed")
         for start in range(0, len(data), _CHUNK):
@@ -66,7 +63,7 @@ class SpdyStream:
 class SpdyConnection:
     """Reads the frames of a connection in `run`, and puts new streams into `incoming`.
 
-    Shapes:  `incoming` contains None after the connection has ended.
+    `incoming` contains None after the connection has ended.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -90,18 +87,12 @@ class SpdyConnection:
             self.incoming.put_nowait(None)
 
     async def send(self, frame: bytes) -> None:
-        """Send one frame.
-
-        Errors:  OSError.
-        """
+        """Send one frame. Raises OSError."""
         async with self._write_lock:
             await self._transport.write(frame)
 
     async def ping(self) -> None:
-        """Send a ping, which detects a disconnected client.
-
-        Errors:  OSError.
-        """
+        """Send a ping, which detects a disconnected client. Raises OSError."""
         await self.send(frames.control_frame(frames.PING, (2).to_bytes(4, "big")))
 
     async def close(self) -> None:

@@ -45,10 +45,7 @@ class SpdyClient:
     async def open(
         cls, connection: SpdyConnection, protocol: str, options: StreamOptions
     ) -> "SpdyClient":
-        """Wait until the client has opened all its streams.
-
-        Errors:  KubeletError, TimeoutError.
-        """
+        """Wait until the client has opened all its streams. Raises KubeletError, TimeoutError."""
         expected = {"error"}
         expected |= {name for name in ("stdin", STDOUT, STDERR) if getattr(options, name)}
         if options.tty and protocol.startswith(("v3.", "v4.")):

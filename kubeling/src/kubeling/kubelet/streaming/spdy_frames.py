@@ -60,10 +60,7 @@ class SpdyError(Error):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameHead:
-    """The first eight bytes of a frame.
-
-    Shapes:  `kind` is 0 for a data frame, which has the `stream` in its head.
-    """
+    """The first eight bytes of a frame. `kind` is 0 for a data frame, which has the `stream` in its head."""
 
     kind: int
     stream: int
@@ -72,10 +69,7 @@ class FrameHead:
 
 
 def parse_head(data: bytes) -> FrameHead:
-    """Parse the head of a frame.
-
-    Errors:  SpdyError.
-    """
+    """Parse the head of a frame. Raises SpdyError."""
     first, second = struct.unpack(">II", data)
     flags, length = second >> 24, second & 0xFFFFFF
     if not first >> 31:
@@ -108,10 +102,7 @@ def goaway_frame(last_stream: int) -> bytes:
 
 
 def parse_stream_id(payload: bytes) -> int:
-    """Return the stream that a control frame belongs to.
-
-    Errors:  SpdyError.
-    """
+    """Return the stream that a control frame belongs to. Raises SpdyError."""
     if len(payload) < 4:
         raise SpdyError("a control frame is too short")
     return int.from_bytes(payload[:4], "big") & _ID
@@ -135,7 +126,7 @@ class HeaderCodec:
     def decode(self, data: bytes) -> dict[str, str]:
         """Decompress headers; names are in lower case.
 
-        Errors:  SpdyError, also for headers of more than 16 KiB.
+        Raises SpdyError, also for headers of more than 16 KiB.
         """
         try:
             block = self._decompress.decompress(data, _MAX_HEADER_BYTES)
