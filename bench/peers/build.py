@@ -31,7 +31,7 @@ CONTROLLER_RUNTIME = "sigs.k8s.io/controller-runtime"
 PODINFO = "github.com/stefanprodan/podinfo"
 SEALED_SECRETS = "github.com/bitnami/sealed-secrets"
 # The packages of controller-runtime whose tests need an API server.
-CONTROLLER_RUNTIME_SUITES = ("client", "cache", "manager", "controller", "builder")
+CONTROLLER_RUNTIME_SUITES = ("builder", "cache", "client", "controller", "manager")
 KIND = "sigs.k8s.io/kind"
 EXTERNAL_SECRETS = "github.com/external-secrets/external-secrets"
 SECRETS_STORE_DRIVER = "sigs.k8s.io/secrets-store-csi-driver"
@@ -85,7 +85,10 @@ PROGRAMS = {
     ),
     "sealed-secrets": Program(folder="operators", package=SEALED_SECRETS + "/cmd/controller"),
     "sealed-secrets-suite": Program(
-        folder="operators", package=SEALED_SECRETS + "/integration", tags="integration", is_test=True
+        folder="operators",
+        package=SEALED_SECRETS + "/integration",
+        tags="integration",
+        is_test=True,
     ),
     "kubeseal": Program(folder="operators", package=SEALED_SECRETS + "/cmd/kubeseal"),
     "builtins": Program(folder="operators", package=CONTROLLER_RUNTIME + "/examples/builtins"),

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import kubeling
 import pytest
 
+import kubeling
 from bench.peers.build import CannotBuild, build_program
 from tests.kubeling_peers.command import Command
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.peers.build import PODINFO, module_folder
+import kubeling
+from bench.peers.build import PODINFO, SEALED_SECRETS, module_folder
 from tests.kubeling_peers.command import Command, link
+from tests.kubeling_peers.test_go_suites import SEALED_SECRETS_SUITE, run_ginkgo
 
 _WAIT = ("--wait", "--timeout", "120s")
 
@@ -45,7 +47,10 @@ def test_starter_chart_of_helm_create(helm: Command, kubectl: Command, tmp_path:
     assert kubectl("get", "deploy", "web", "-o", "jsonpath={.spec.replicas}").out == "1"
     assert revisions(helm, "web") == ["superseded", "superseded", "deployed"]
     helm("uninstall", "web", *_WAIT)
-    assert kubectl("get", "all", "-l", "app.kubernetes.io/instance=web", "-o", "name").out == "pod/web-test-connection\n"
+    assert (
+        kubectl("get", "all", "-l", "app.kubernetes.io/instance=web", "-o", "name").out
+        == "pod/web-test-connection\n"
+    )
 
 
 @pytest.fixture
@@ -75,3 +80,34 @@ def test_chart_of_podinfo(helm: Command, kubectl: Command, podinfo_chart: Path) 
     helm("upgrade", "info", podinfo_chart, *two, *failing, *_WAIT)
     assert "pod info-podinfo-fault-test" in helm("test", "info", code=1).err
     helm("uninstall", "info", *_WAIT)
+
+
+def test_chart_of_sealed_secrets_and_its_suite(
+    helm: Command,
+    built: Callable[[str], Path],
+    container_programs: Path,
+    cluster: kubeling.Cluster,
+    tmp_path: Path,
+) -> None:
+    """The controller runs in its chart; the integration tests of the project use it."""
+    link(built("sealed-secrets"), container_programs, "controller")
+    sources = module_folder("sealed-secrets", SEALED_SECRETS)
+    chart = (sources / "helm/sealed-secrets", "-n", "kube-system")
+    helm(
+        "install",
+        "sealed",
+        *chart,
+        *("--set", "fullnameOverride=sealed-secrets-controller"),
+        *_WAIT,
+    )
+    passed, failures = run_ginkgo(
+        built("sealed-secrets-suite"),
+        sources / "integration",
+        cluster.env(),
+        tmp_path / "report.xml",
+        f"-kubeconfig={cluster.kubeconfig}",
+        f"-kubeseal-bin={built('kubeseal')}",
+        f"-controller-bin={built('sealed-secrets')}",
+    )
+    SEALED_SECRETS_SUITE.check(passed, failures)
+    helm("uninstall", "sealed", "-n", "kube-system", *_WAIT)
