@@ -35,7 +35,7 @@ PROCESSES = $(shell grep -rl --include='test_*.py' 'mark\.processes' tests | LC_
 ALONE  = $(if $(AGAIN),--last-failed --last-failed-no-failures=none -n 0)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo tutorial test test-kubeling test-kubeling-processes test-podpass check lint house fix docs site bench test-processes test-browser test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-node test-containers test-kind test-conformance test-suites soak fuzz mutation rules release clean
+.PHONY: help demo tutorial test test-kubeling test-kubeling-processes test-podpass check lint house fix docs site bench test-processes test-browser test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes test-node test-containers test-kind test-conformance test-suites test-kubeling-peers soak fuzz mutation rules release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -130,7 +130,7 @@ bench: $(VENV)/.dev ## run the benchmarks; each figure is a ratio to a peer or a
 	$(BIN)/python -m bench
 
 test-processes: $(VENV)/.dev $(VENV)/.docs ## run tests that start, kill and drain processes, build images or wait for real time
-	$(PYTEST) -m 'processes and not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak or node or browser or containers or kind or suites)' -n 2 --dist loadfile $(PROCESSES) -rs $(if $(K),-k '$(K)') $(ALONE)
+	$(PYTEST) -m 'processes and not (clients or tutorial or az or peers or postgres or selfhost or kubernetes or soak or node or browser or containers or kind or suites or kubeling_peers)' -n 2 --dist loadfile $(PROCESSES) -rs $(if $(K),-k '$(K)') $(ALONE)
 
 test-browser: $(VENV)/.browser ## test the console in a real Chromium; installs it if possible, skips otherwise: WRITE=yes for the screenshots
 	$(BIN)/python -m tests.browser.programs
@@ -175,6 +175,10 @@ test-conformance: $(VENV)/.dev ## run Kubernetes' own conformance tests on an in
 
 test-suites: $(VENV)/.dev ## run test suites of other projects on an instance (Azure's SDKs, kopf): K=text
 	$(PYTEST) -m suites tests/suites -rsP $(if $(K),-k '$(K)') $(ALONE)
+
+test-kubeling-peers: $(VENV)/.dev ## run programs of other projects on kubeling (Helm, kubectl, operators, informers, suites): K=text
+	$(BIN)/python -m bench.peers operators
+	$(PYTEST) -m kubeling_peers tests/kubeling_peers -rsP $(if $(K),-k '$(K)') $(ALONE)
 
 soak: $(VENV)/.dev ## run kill -9, outages, load, floods and random requests for hours, and all properties with 20 times as many inputs; PARTS='kill-sqlite mixed', SOAK_MINUTES=30, ROUNDS=200, SEED=n, EXAMPLES=20
 	$(if $(PARTS),,$(PYTEST) -m soak tests/soak -rs)

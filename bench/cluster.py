@@ -48,7 +48,8 @@ _STALL_MS = 50.0
 class ServerReport:
     """The report of a server about the time since its last report.
 
-    Units: the longest stall of the loop in milliseconds of CPU time and of wall-clock time; memory now and at
+    Units: the longest stall of the loop in milliseconds of CPU time and of wall-clock time; memory now and
+    at.
     its peak, in MB.
     """
 
@@ -299,7 +300,7 @@ def _labels(ours: ServerProcess, name: str) -> Callable[[], Any]:
 class FanOutResult:
     """The time until every watcher had received a change.
 
-    Units: milliseconds; `alone` and `burst` are CPU time per change, for single changes and for many in a
+    Units: milliseconds; `alone` and `burst` are CPU time per change, for single changes and for many in a.
     row.
     """
 

@@ -50,6 +50,7 @@ def examples(number: int) -> int:
 _MARKED = {
     "tests/containers/": ("containers", 1500),
     "tests/kind/": ("kind", 2400),
+    "tests/kubeling_peers/": ("kubeling_peers", 1800),
     "tests/kubernetes_clients/": ("kubernetes", 1800),
     "tests/node/": ("node", 1800),
     "tests/suites/": ("suites", 1800),

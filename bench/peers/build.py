@@ -27,6 +27,11 @@ class CannotBuild(Exception):
 
 _AZWI = "github.com/Azure/azure-workload-identity/cmd/"
 _HELM = "helm.sh/helm/v3/"
+CONTROLLER_RUNTIME = "sigs.k8s.io/controller-runtime"
+PODINFO = "github.com/stefanprodan/podinfo"
+SEALED_SECRETS = "github.com/bitnami/sealed-secrets"
+# The packages of controller-runtime whose tests need an API server.
+CONTROLLER_RUNTIME_SUITES = ("builder", "cache", "client", "controller", "manager")
 KIND = "sigs.k8s.io/kind"
 EXTERNAL_SECRETS = "github.com/external-secrets/external-secrets"
 SECRETS_STORE_DRIVER = "sigs.k8s.io/secrets-store-csi-driver"
@@ -73,6 +78,27 @@ PROGRAMS = {
         folder="secrets_store_provider",
         package=SECRETS_STORE_PROVIDER + "/cmd",
     ),
+    "podinfo": Program(folder="podinfo", package=PODINFO + "/cmd/podinfo"),
+    "podcli": Program(folder="podinfo", package=PODINFO + "/cmd/podcli"),
+    "grpc_health_probe": Program(
+        folder="podinfo", package="github.com/grpc-ecosystem/grpc-health-probe"
+    ),
+    "sealed-secrets": Program(folder="operators", package=SEALED_SECRETS + "/cmd/controller"),
+    "sealed-secrets-suite": Program(
+        folder="operators",
+        package=SEALED_SECRETS + "/integration",
+        tags="integration",
+        is_test=True,
+    ),
+    "kubeseal": Program(folder="operators", package=SEALED_SECRETS + "/cmd/kubeseal"),
+    "builtins": Program(folder="operators", package=CONTROLLER_RUNTIME + "/examples/builtins"),
+    "chaospod": Program(folder="operators", package=CONTROLLER_RUNTIME + "/examples/crd"),
+    **{
+        f"controller-runtime-{name.replace('/', '-')}": Program(
+            folder="operators", package=f"{CONTROLLER_RUNTIME}/pkg/{name}", is_test=True
+        )
+        for name in CONTROLLER_RUNTIME_SUITES
+    },
     **{
         f"{name}-{version}": program
         for version in controlplane.VERSIONS

@@ -165,6 +165,18 @@ async def test_put_creates_a_missing_lease(live: Any) -> None:
     assert (await live.call("PUT", path, body)).status == 200
 
 
+@pytest.mark.parametrize("kind", ["deployments", "replicasets"])
+async def test_put_does_not_create_a_missing_workload(live: Any, kind: str) -> None:
+    pod = {
+        "metadata": {"labels": {"a": "b"}},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    }
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": pod}
+    path = f"/apis/apps/v1/namespaces/default/{kind}/web"
+    body = {"metadata": {"name": "web"}, "spec": spec}
+    assert (await live.call("PUT", path, body)).status == 404
+
+
 async def test_apply_reads_yaml_and_sets_managed_fields(live: Any) -> None:
     text = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  k: v\n"
     path = f"{MAPS}/a?fieldManager=me"

@@ -53,6 +53,23 @@ async def test_patch_scales_and_increments_the_generation(
     )
 
 
+async def test_apply_owns_the_replicas_and_conflicts_with_another_manager(scaled: Any) -> None:
+    body = {"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": 3}}
+    apply = "application/apply-patch+yaml"
+    refused = await scaled.call("PATCH", f"{SCALE}?fieldManager=hpa", body, content_type=apply)
+    assert (refused.status, refused.body["reason"]) == (409, "Conflict")
+    forced = f"{SCALE}?fieldManager=hpa&force=true"
+    done = await scaled.call("PATCH", forced, body, content_type=apply)
+    assert (done.status, done.body["spec"]) == (200, {"replicas": 3})
+    workload = (await scaled.call("GET", f"{PATH}/d")).body
+    assert (workload["spec"]["replicas"], workload["metadata"]["generation"]) == (3, 2)
+    (owner,) = (e for e in workload["metadata"]["managedFields"] if e["manager"] == "hpa")
+    assert (owner["operation"], owner["subresource"]) == ("Apply", "scale")
+    assert owner["fieldsV1"] == {"f:spec": {"f:replicas": {}}}
+    again = await scaled.call("PATCH", f"{SCALE}?fieldManager=hpa", body, content_type=apply)
+    assert (again.status, again.body["spec"]) == (200, {"replicas": 3})
+
+
 async def test_scale_with_an_old_revision_is_refused(scaled: Any) -> None:
     read = (await scaled.call("GET", SCALE)).body
     await scaled.call("PATCH", SCALE, {"spec": {"replicas": 1}}, content_type=MERGE)

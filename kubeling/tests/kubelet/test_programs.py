@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kubeling.kubelet.prepared_container import locate_program
 from kubeling.kubelet.programs import find_program, search_path
 
 
@@ -27,3 +28,11 @@ def test_existing_or_relative_path_is_not_changed(tmp_path: Path) -> None:
 def test_python_is_always_found_and_other_programs_may_be_missing(tmp_path: Path) -> None:
     assert find_program("/usr/local/bin/python3", str(tmp_path)) == sys.executable
     assert find_program("no-such-program", str(tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    ("workdir", "found"), [("", shutil.which("sh", path=os.defpath)), ("/data", "./sh")]
+)
+def test_relative_path_is_in_the_image_unless_workingdir_is_set(workdir: str, found: str) -> None:
+    """The working folder of the image exists only in the image: `./podinfo` is searched on PATH."""
+    assert locate_program("./sh", os.defpath, (), workdir) == found

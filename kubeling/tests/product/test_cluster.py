@@ -260,6 +260,20 @@ def test_reset_ends_the_service_of_a_custom_resource(cluster: Cluster) -> None:
     missing.value.close()
 
 
+def test_event_of_an_object_that_a_reset_removed_is_a_conflict(cluster: Cluster) -> None:
+    """Fails if the client gets an internal error: operators write Events after the reset of a test."""
+    maps = "/api/v1/namespaces/default/configmaps"
+    made = request(cluster, maps, config_map("watched"))
+    cluster.reset()
+    regarding = {"kind": "ConfigMap", **made["metadata"]}
+
+    event = {"metadata": {"name": "late"}, "involvedObject": regarding}
+    with pytest.raises(HTTPError) as refused:
+        request(cluster, "/api/v1/namespaces/default/events", event)
+
+    assert json.load(refused.value)["reason"] == "Conflict"
+
+
 def test_reset_to_a_snapshot_keeps_its_objects(cluster: Cluster) -> None:
     cluster.reset()
     request(cluster, "/api/v1/namespaces/default/configmaps", config_map("kept"))

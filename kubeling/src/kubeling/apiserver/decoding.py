@@ -112,7 +112,7 @@ def check_kind(
     if kind.custom is not None:
         _check_custom_kind(kind, value)
     return check_fields(
-        request, kind, _with_type_meta(value, kind.kind, kind.api_version), duplicates
+        request, kind, with_type_meta(value, kind.kind, kind.api_version), duplicates
     )
 
 
@@ -124,7 +124,7 @@ def check_applied(request: Request, kind: Kind, value: Any, duplicates: Duplicat
     """
     if kind.custom is not None:
         _check_custom_kind(kind, value)
-    typed = _with_type_meta(value, kind.kind, kind.api_version)
+    typed = with_type_meta(value, kind.kind, kind.api_version)
     found = strict_decoding.problems(typed, duplicates)
     if found and _is_strict(request):
         raise bad_request(strict_decoding.error_text(found, duplicates))
@@ -147,7 +147,7 @@ def check_patched(request: Request, kind: Kind, value: Any, in_patch: Sequence[s
     """
     if kind.custom is not None:
         _check_custom_kind(kind, value)
-    typed = _with_type_meta(value, kind.kind, kind.api_version)
+    typed = with_type_meta(value, kind.kind, kind.api_version)
     return check_patched_fields(request, kind, typed, in_patch)
 
 
@@ -162,7 +162,7 @@ async def decode_type(request: Request, kind: str, api_version: str, *older: str
     value, duplicates = await read_value(request, media_type)
     if isinstance(value, dict) and value.get("apiVersion") in older:
         value["apiVersion"] = api_version
-    typed = _with_type_meta(value, kind, api_version)
+    typed = with_type_meta(value, kind, api_version)
     return await worker.run(request.size, check_fields, request, kind, typed, duplicates)
 
 
@@ -177,7 +177,7 @@ def decode_delete_options(request: Request, body: bytes) -> Object:
     return check_fields(request, "DeleteOptions", value, duplicates)
 
 
-def _with_type_meta(value: Any, kind: str, api_version: str) -> Object:
+def with_type_meta(value: Any, kind: str, api_version: str) -> Object:
     if not isinstance(value, dict):
         raise bad_request("the body of the request is not an object")
     given = value.get("kind") or kind

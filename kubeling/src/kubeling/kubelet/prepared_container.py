@@ -49,7 +49,7 @@ class PreparedContainer:
     def with_command(self, command: Sequence[str], mark: str) -> "PreparedContainer":
         """Return the same settings with another command and another mark. Raises StartError."""
         command = [*self.programs.get(command[0], command[:1]), *command[1:]]
-        program = locate_program(command[0], self.search, self.mounts)
+        program = locate_program(command[0], self.search, self.mounts, self.workdir)
         default_env = {**self.process.default_env, CONTAINER_VARIABLE: mark}
         process = replace(self.process, argv=[program, *command[1:]], default_env=default_env)
         return replace(self, process=process)
@@ -84,7 +84,8 @@ async def prepare(
         mounts += _resolver_mounts(pod, folder, mounts)
     default_env = _default_variables(context, pod, folder, container_id, mounts)
     search = values.get("PATH") or default_env["PATH"]
-    argv[0] = locate_program(argv[0], search, mounts)
+    workdir = container.get("workingDir") or ""
+    argv[0] = locate_program(argv[0], search, mounts, workdir)
     if breaks_non_root_policy(pod, container):
         name, owner = container["name"], pod["metadata"]["name"]
         raise ConfigError(
@@ -101,7 +102,7 @@ async def prepare(
     return PreparedContainer(
         process=process,
         mounts=mounts,
-        workdir=container.get("workingDir") or "",
+        workdir=workdir,
         message_file=message_file,
         search=search,
         programs=image.programs,
@@ -222,11 +223,13 @@ def _own_addresses(context: KubeletContext, pod: Mapping[str, Any]) -> list[str]
     return [address, *(context.network.addresses if needs_own_network(pod) else ())]
 
 
-def locate_program(program: str, search: str, mounts: Sequence[Mount]) -> str:
+def locate_program(program: str, search: str, mounts: Sequence[Mount], workdir: str) -> str:
     """Return the path of a program: in a volume of the container, or on the host. Raises StartError."""
     if _is_in_volume(program, mounts):
         return program
-    if found := programs.find_program(program, search):
+    # Without a workingDir, `./program` is in the working folder of the image, like an absolute path.
+    path = program if workdir or "/" not in program else str(Path("/", program))
+    if found := programs.find_program(path, search):
         return found
     raise StartError(f'exec: "{program}": executable file not found in $PATH', program=program)
 

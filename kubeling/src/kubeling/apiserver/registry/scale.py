@@ -9,9 +9,9 @@ from kubeling.apiserver.admission.plugins import UPDATE, AdmissionAttributes
 from kubeling.apiserver.kinds import Kind
 from kubeling.apiserver.patch import json_patch, server_side_apply
 from kubeling.apiserver.read import listing
-from kubeling.apiserver.registry import strategies
+from kubeling.apiserver.registry import custom_resources, strategies
 from kubeling.apiserver.registry.preconditions import check_preconditions
-from kubeling.apiserver.registry.store import Registry
+from kubeling.apiserver.registry.store import APPLY, PATCHES, Registry
 from kubeling.apiserver.request import Request
 from kubeling.apiserver.response import Response
 from kubeling.apiserver.selectors import format_selector, get_path, workload_selector
@@ -90,10 +90,11 @@ class ScaleHandler:
     async def _write(self, request: Request) -> Object:
         kind = request.kind
         is_patch = request.info.verb == "patch"
+        is_apply = is_patch and request.content_type == APPLY
         write_options = options.parse_write_options(
-            request, "PatchOptions" if is_patch else "UpdateOptions"
+            request, "PatchOptions" if is_patch else "UpdateOptions", apply=is_apply
         )
-        accepted = json_patch.MEDIA_TYPES if kind.custom is None else json_patch.MEDIA_TYPES[:2]
+        accepted = PATCHES if kind.custom is None else custom_resources.PATCHES
         if is_patch and request.content_type not in accepted:
             raise unsupported_media_type(accepted, patch=kind.custom is None)
         body = await request.body() if is_patch else b""
@@ -108,8 +109,8 @@ class ScaleHandler:
                 requested = await worker.run(request.size, _patch_scale, request, current, body)
             check_preconditions(kind, request.info.name, live, requested)
             requested = await self._admit(request, current, requested, write_options)
-            new = self._with_replicas(kind, live, requested, write_options.manager)
-            if write_options.dry_run or new is live:
+            new = self._with_replicas(kind, live, requested, write_options, is_apply=is_apply)
+            if write_options.dry_run or new == live:
                 return new
             try:
                 return self._registry.store.update(
@@ -142,8 +143,19 @@ class ScaleHandler:
         assert attributes.obj is not None
         return attributes.obj
 
-    def _with_replicas(self, kind: Kind, live: Object, scale: Object, manager: str) -> Object:
-        """Return a workload with the replicas of a scale; the live object itself if nothing changes."""
+    def _with_replicas(
+        self,
+        kind: Kind,
+        live: Object,
+        scale: Object,
+        write_options: options.WriteOptions,
+        *,
+        is_apply: bool,
+    ) -> Object:
+        """Return a workload with the replicas of a scale.
+
+        Raises StatusError 409 if an apply has conflicts; 422.
+        """
         replicas = (scale.get("spec") or {}).get("replicas") or 0
         if not 0 <= replicas <= _MAX_REPLICAS:
             causes = [
@@ -156,17 +168,28 @@ class ScaleHandler:
             name = live["metadata"]["name"]
             raise invalid_options(_KIND, causes, name=name, group=_GROUP)
         path = _paths(kind)["specReplicasPath"]
-        if replicas == get_path(live, path):
+        if replicas == get_path(live, path) and not is_apply:
             return live
-        new = copy.deepcopy(live)
+        new = {} if is_apply else copy.deepcopy(live)
         _set_path(new, path, replicas)
+        if is_apply:
+            new = server_side_apply.apply(
+                kind,
+                live,
+                new,
+                write_options.manager,
+                force=write_options.force,
+                now=self._clock(),
+                subresource="scale",
+            )
         if kind.custom is not None and (causes := list(kind.custom.validate(new, live))):
             raise invalid(kind, live["metadata"]["name"], causes)
-        managed = server_side_apply.track_update(
-            kind, live, new, manager, subresource="scale", now=self._clock()
-        )
-        if managed:
-            new["metadata"]["managedFields"] = managed
+        if not is_apply:
+            managed = server_side_apply.track_update(
+                kind, live, new, write_options.manager, subresource="scale", now=self._clock()
+            )
+            if managed:
+                new["metadata"]["managedFields"] = managed
         strategies.increment_generation(kind, new, live)
         return new
 
@@ -181,8 +204,14 @@ def _set_path(obj: Object, path: str, value: int) -> None:
 
 
 def _patch_scale(request: Request, scale: Object, body: bytes) -> Object:
-    parsed, duplicates = decoding.parse(body, "application/json")
-    if request.content_type == json_patch.MEDIA_TYPES[0]:
+    is_apply = request.content_type == APPLY
+    parsed, duplicates = decoding.parse(
+        body, "application/yaml" if is_apply else "application/json"
+    )
+    if is_apply:
+        in_patch = strict_decoding.problems(parsed, duplicates)
+        changed = decoding.with_type_meta(parsed, _KIND, _VERSION)
+    elif request.content_type == json_patch.MEDIA_TYPES[0]:
         in_patch = strict_decoding.json_patch_problems(parsed, duplicates)
         changed = json_patch.json_patch(scale, parsed)
     else:  # a Scale has no lists, so both merge patches give the same result

@@ -124,6 +124,8 @@ class Registry:
             except AlreadyExists as exc:
                 if metadata.get("name") or not metadata.get("generateName"):
                     raise already_exists(kind, made["metadata"]["name"]) from exc
+            except RevisionConflict as exc:
+                raise conflict(kind, made["metadata"]["name"], exc.message) from exc
             else:
                 resource_quota.store_all(self.store, quotas)
                 return created

@@ -23,7 +23,7 @@ _WITH_NODE_PORTS = ("NodePort", "LoadBalancer")
 CREATED_BY_UPDATE = frozenset(
     (
         *("ClusterRole", "ClusterRoleBinding", "Event", "Lease", "Role", "RoleBinding", "Service"),
-        *("Deployment", "Endpoints", "LimitRange", "ReplicaSet", "RuntimeClass", "events.v1.Event"),
+        *("Endpoints", "LimitRange", "RuntimeClass", "events.v1.Event"),
     )
 )
 # The response to a deletion is the last state for these kinds, and a Status for the others.
