@@ -2,8 +2,8 @@
 
     python -m bench kubeling
 
-The memory is that of all processes, after a second without requests. A reset removes a namespace with its
-objects.
+The memory is the proportional set size (PSS) of all processes, after a second without requests: pages that
+processes share count once. A reset removes a namespace with its objects.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ def run() -> Iterator[Row]:
         yield row(f"kubeling: up to ready, {name}", f"{seconds:.2f} s", target, ratio, most=1)
         target = f"target {MEGABYTES:.0f} MB"
         ratio = memory / MEGABYTES
-        yield row(f"kubeling: memory {name} (RSS)", f"{memory:.0f} MB", target, ratio, most=1)
+        yield row(f"kubeling: memory {name} (PSS)", f"{memory:.0f} MB", target, ratio, most=1)
     yield from _peer(seconds, memory)
     yield _reset()
     took = statistics.median(_seconds([*_KUBELING, "--help"]) * 1000 for _ in range(ROUNDS))
@@ -61,7 +61,7 @@ def _peer(seconds: float, memory: float) -> Iterator[Row]:
     peer, ratio = f"{name} {theirs:.1f} s", seconds / theirs
     yield row("kubeling: up to ready, without a node", f"{seconds:.2f} s", peer, ratio)
     peer, ratio = f"{name} {their_memory:.0f} MB", memory / their_memory
-    yield row("kubeling: memory without a node (RSS)", f"{memory:.0f} MB", peer, ratio)
+    yield row("kubeling: memory without a node (PSS)", f"{memory:.0f} MB", peer, ratio)
 
 
 def _median(measured: Iterator[tuple[float, float]]) -> tuple[float, float]:
@@ -182,11 +182,13 @@ def _reset() -> Row:
 
 
 def _tree_mb(pid: int) -> float:
-    """Return the resident memory of a process and its descendants."""
+    """Return the memory of a process and its descendants."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    status = Path(f"/proc/{pid}/status").read_text()
-    own = re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)
-    return (int(own[1]) / 1024 if own else 0.0) + sum(map(_tree_mb, map(int, children)))
+    own = re.search(
+        r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE
+    )
+    assert own is not None
+    return int(own[1]) / 1024 + sum(map(_tree_mb, map(int, children)))
 
 
 def _seconds(command: list[str]) -> float:

@@ -13,6 +13,7 @@ SPECS = Path(__file__).with_name("specs.toml")
 _MARK = "[Conformance]"
 # It fails once another spec has written /tmp/startup: pods of one instance share /tmp.
 _NEEDS_OWN_FILES = (
+    "[sig-apps] StatefulSet ",  # some move the page that the pods of all serve
     "[sig-node] Probing container should override timeoutGracePeriodSeconds when StartupProbe ",
 )
 # Specs of optional features, and specs that are slow or disturb others, run only as conformance specs.
