@@ -18,7 +18,7 @@ _CONTROLLERS_ACT = (
     "envtest runs no controllers, and the test compares a Deployment or the ConfigMaps of a namespace with"
     " what it has written itself"
 )
-# What the controllers of a cluster write, in the message of a test that expects nobody else to write.
+# What the controllers of a cluster write, in the message of a test that expects no other writer.
 _OF_CONTROLLERS = re.compile(
     r"the object has been modified|kube-controller-manager|kube-root-ca\.crt"
     r"|deployment\.kubernetes\.io/revision|ObservedGeneration: 1"

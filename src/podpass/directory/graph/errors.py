@@ -1,6 +1,6 @@
 """The errors of Graph, with the codes and statuses that its clients expect.
 
-Codes and statuses are those of Microsoft Graph; the messages are podpass's own (docs/decisions/0007). Where a
+Codes and statuses are those of Microsoft Graph; the messages are podpass's own (docs/decisions/0013). Where a
 released client searches for a phrase, the message contains it, and a comment names the client.
 """
 
