@@ -266,9 +266,9 @@ def test_event_of_an_object_that_a_reset_removed_is_a_conflict(cluster: Cluster)
     made = request(cluster, maps, config_map("watched"))
     cluster.reset()
     regarding = {"kind": "ConfigMap", **made["metadata"]}
+    event = {"metadata": {"name": "late"}, "involvedObject": regarding}
 
     with pytest.raises(HTTPError) as refused:
-        event = {"metadata": {"name": "late"}, "involvedObject": regarding}
         request(cluster, "/api/v1/namespaces/default/events", event)
 
     assert json.load(refused.value)["reason"] == "Conflict"

@@ -234,8 +234,8 @@ def locate_program(program: str, search: str, mounts: Sequence[Mount], workdir: 
     """
     if _is_in_volume(program, mounts):
         return program
-    # Without a workingDir, `./program` is in the working folder of the image: like an absolute path of an image.
-    path = program if workdir or "/" not in program else os.path.join("/", program)
+    # Without a workingDir, `./program` is in the working folder of the image, which exists only there.
+    path = program if workdir or "/" not in program else str(Path("/", program))
     if found := programs.find_program(path, search):
         return found
     raise StartError(f'exec: "{program}": executable file not found in $PATH', program=program)
