@@ -129,7 +129,10 @@ def indent_lists(lines: list[str]) -> list[str]:
 
 def decisions_page() -> str:
     """List the decision records with their titles."""
-    lines = ["# Design decisions\n", "Each page has the decisions about one subject, with their reasons.\n"]
+    lines = [
+        "# Design decisions\n",
+        "Each page has the decisions about one subject, with their reasons.\n",
+    ]
     for path in sorted((ROOT / "docs/decisions").glob("0*.md")):
         number, _, title = path.read_text().partition("\n")[0].removeprefix("# ").partition(". ")
         lines.append(f"- {int(number):04}: [{title}]({path.name})")

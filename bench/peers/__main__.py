@@ -1,17 +1,26 @@
 """Build the programs that `make test-kubernetes` needs, because a build takes longer than a test may.
 
-It prints what cannot be built; the tests of that program are skipped.
+With the word `operators`, build those of `make test-kubeling-peers` instead. It prints what cannot be built;
+the tests of that program are skipped.
 """
 
 import sys
 from collections.abc import Callable
+from functools import partial
 
-from bench.peers.build import CannotBuild, build_program
+from bench.peers.build import PROGRAMS, CannotBuild, build_program
 from bench.peers.kubernetes import environ
+
+_OPERATORS = ("operators", "podinfo")
 
 
 def main() -> None:
     """Build what is missing, one program after the other."""
+    if sys.argv[1:] == ["operators"]:
+        names = (each for each, program in PROGRAMS.items() if program.folder in _OPERATORS)
+        for name in ("helm", *names):
+            _try(name, partial(build_program, name))
+        return
     _try("helm", lambda: build_program("helm"))
     _try("the reference's webhook", lambda: build_program("azwi-webhook"))
     _try("External Secrets", lambda: build_program("external-secrets"))

@@ -91,8 +91,6 @@ PROGRAMS = {
         is_test=True,
     ),
     "kubeseal": Program(folder="operators", package=SEALED_SECRETS + "/cmd/kubeseal"),
-    "builtins": Program(folder="operators", package=CONTROLLER_RUNTIME + "/examples/builtins"),
-    "chaospod": Program(folder="operators", package=CONTROLLER_RUNTIME + "/examples/crd"),
     **{
         f"controller-runtime-{name.replace('/', '-')}": Program(
             folder="operators", package=f"{CONTROLLER_RUNTIME}/pkg/{name}", is_test=True

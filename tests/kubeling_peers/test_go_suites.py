@@ -1,4 +1,4 @@
-"""Test suites of Go projects, built from their modules, on kubeling in place of envtest or of a cluster."""
+"""Test suites of Go projects, built from their modules, against kubeling in place of envtest."""
 
 import os
 import re
@@ -59,11 +59,15 @@ SEALED_SECRETS_SUITE = GoSuite(
     },
 )
 SUITES = (
-    GoSuite(package="builder", passed=1),
-    GoSuite(package="cache", passed=1),
+    GoSuite(package="builder", passed=72),
+    GoSuite(
+        package="cache",
+        passed=275,
+        failed={"Should list serviceaccounts and find exactly one": _CONTROLLERS_ACT},
+    ),
     GoSuite(
         package="client",
-        passed=253,
+        passed=250,
         failed={
             "status patch": _CONTROLLERS_ACT,
             "patch status and preserve type information": _CONTROLLERS_ACT,
@@ -105,6 +109,9 @@ def run_ginkgo(
     assert report.exists(), done.stdout[-3000:] + done.stderr[-3000:]
     passed, failures = 0, {}
     for case in ET.parse(report).getroot().iter("testcase"):
+        if not case.attrib["name"].startswith("[It]"):  # the set-up and the end of the suite
+            assert case.attrib["status"] == "passed", case.attrib["name"]
+            continue
         faults = [each for each in case if each.tag in ("failure", "error")]
         passed += case.attrib["status"] == "passed"
         for each in faults:

@@ -1,4 +1,4 @@
-"""Helm with charts of other projects: install, upgrade, roll back, `helm test`, uninstall; containers run."""
+"""Helm with charts of other projects: install, upgrade, roll back, `helm test`, uninstall."""
 
 import json
 from collections.abc import Callable

@@ -266,6 +266,7 @@ def test_event_of_an_object_that_a_reset_removed_is_a_conflict(cluster: Cluster)
     made = request(cluster, maps, config_map("watched"))
     cluster.reset()
     regarding = {"kind": "ConfigMap", **made["metadata"]}
+    event = {"metadata": {"name": "late"}, "involvedObject": regarding}
 
     event = {"metadata": {"name": "late"}, "involvedObject": regarding}
     with pytest.raises(HTTPError) as refused:

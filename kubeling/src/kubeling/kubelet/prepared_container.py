@@ -227,7 +227,7 @@ def locate_program(program: str, search: str, mounts: Sequence[Mount], workdir: 
     """Return the path of a program: in a volume of the container, or on the host. Raises StartError."""
     if _is_in_volume(program, mounts):
         return program
-    # Without a workingDir, `./program` is in the working folder of the image, like an absolute path.
+    # Without a workingDir, `./program` is in the working folder of the image, which exists only there.
     path = program if workdir or "/" not in program else str(Path("/", program))
     if found := programs.find_program(path, search):
         return found
