@@ -61,9 +61,12 @@ class RotationLab:
         container: dict[str, Any] = {"name": "app", "image": "none", "command": command}
         if client.has_libc:
             container["env"] = [{"name": k, "value": v} for k, v in self.environ.items()]
-        spec = {"serviceAccountName": "web", "restartPolicy": "Never", "containers": [container]}
-        if client.storage:  # it listens on the loopback of the machine
-            spec["hostNetwork"] = True
+        spec = {
+            "serviceAccountName": "web",
+            "restartPolicy": "Never",
+            "hostNetwork": client.storage,  # it listens on the loopback of the machine
+            "containers": [container],
+        }
         meta = {"name": client.name, "labels": LABEL}
         body = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
         self.instance.core.create_namespaced_pod("default", body)

@@ -31,8 +31,9 @@ def test_a_pod_reads_its_secret_and_gets_a_graph_token(
     host = [request.getfixturevalue("storage")] if client.storage else []
     command = [*client.command(), *host, style, f"{GRAPH}/.default"]
     # The storage listens on the loopback of the machine.
-    on_machine = {"hostNetwork": True} if client.storage else {}
-    phase, printed = instance.run_command(f"{client.name}-{style}", "web", command, **on_machine)
+    phase, printed = instance.run_command(
+        f"{client.name}-{style}", "web", command, hostNetwork=client.storage
+    )
     assert phase == "Succeeded", printed
     said = parse_output(printed)
     record_property("version", said["version"])
