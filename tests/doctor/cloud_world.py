@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from podpass import names
 from podpass.cli.azure_account import AzureAccount
 from podpass.cli.doctor_cloud import to_cloud_account
 from podpass.directory.roles import GET_SECRET
@@ -23,6 +24,7 @@ from podpass.doctor.resource_facts import RequestedResource
 from podpass.kubernetes.client import KubeClient
 from tests.cli.azure_world import AUDIENCE, AzureWorld
 from tests.doctor.lab import pod_spec
+from tests.waiting import eventually
 
 NO_CLIENT_ID = "none"
 READER = "Key Vault Secrets User"
@@ -36,6 +38,7 @@ _GROUP = {"api-version": "2021-04-01"}
 _IDENTITY = {"api-version": "2023-01-31"}
 _VAULT = {"api-version": "2023-07-01"}
 _ROLE = {"api-version": "2022-04-01"}
+_PODS = "/api/v1/namespaces/default/pods"
 _PREFIX = "azure.workload.identity"
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -141,17 +144,29 @@ class CloudWorld:
 
     async def _create_pod(self, name: str) -> None:
         """Create a pod as `kubectl apply` does, which the webhook changes and no kubelet starts."""
+        body = self._pod(name)
+        body["metadata"]["annotations"] = {_LAST_APPLIED: json.dumps(body)}
+        await self.cluster.create(_PODS, body)
+
+    def _pod(self, name: str) -> dict[str, Any]:
         spec = pod_spec(None) | {"serviceAccountName": name}
-        meta: dict[str, Any] = {"name": name, "labels": {f"{_PREFIX}/use": "true"}}
-        body = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
-        meta["annotations"] = {_LAST_APPLIED: json.dumps(body)}
-        await self.cluster.create("/api/v1/namespaces/default/pods", body)
+        meta = {"name": name, "labels": {f"{_PREFIX}/use": "true"}}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
 
     async def annotate(self, name: str, client_id: str | None) -> None:
-        """Change or remove the annotation of a ServiceAccount."""
+        """Change or remove the annotation of a ServiceAccount, and wait until the webhook has read it."""
         meta = {"annotations": {f"{_PREFIX}/client-id": client_id}}
         path = f"/api/v1/namespaces/default/serviceaccounts/{name}"
         await self.cluster.patch(path, {"metadata": meta})
+
+        async def is_read() -> bool:
+            body = self._pod(name)
+            body["metadata"]["name"] += "-preview"
+            made = await self.cluster.create(f"{_PODS}?dryRun=All", body)
+            env = {each["name"]: each.get("value") for each in made["spec"]["containers"][0]["env"]}
+            return env.get(names.ENV_CLIENT_ID) == client_id
+
+        await eventually(is_read)
 
     async def delete_vault(self, name: str) -> None:
         """Soft-delete a vault."""

@@ -318,7 +318,10 @@ class Lab:
             "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": ready}}],
         }
         if not self.cluster_ip:  # the embedded API server connects to the address of the endpoint
-            slices["endpoints"][0]["addresses"] = ["127.0.0.1"]
+            endpoint: Object = slices["endpoints"][0]
+            endpoint["addresses"] = ["127.0.0.1"]
+            # Only an endpoint that is a pod may have an address of the loopback.
+            endpoint["targetRef"] = {"kind": "Pod", "name": "webhook", "namespace": SYSTEM}
         await self.client.create(
             f"/apis/discovery.k8s.io/v1/namespaces/{SYSTEM}/endpointslices", slices
         )

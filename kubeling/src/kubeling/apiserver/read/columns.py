@@ -123,7 +123,10 @@ def _pod_restarts(pod: Object, now: float) -> str:
 
 def _pod_gates(pod: Object, _now: float) -> str:
     gates = _get(pod, "spec.readinessGates", ())
-    met = sum(_is_true(pod, each.get("conditionType")) for each in gates)
+    # One pass over the conditions: a search for each gate would be quadratic in the size of the pod.
+    conditions = _get(pod, "status.conditions", ())
+    true = {each.get("type") for each in conditions if each.get("status") == "True"}
+    met = sum(each.get("conditionType") in true for each in gates)
     return f"{met}/{len(gates)}" if gates else NONE
 
 
