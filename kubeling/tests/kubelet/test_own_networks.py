@@ -654,7 +654,8 @@ async def test_user_without_privileges_has_the_same_networks(tmp_path: Path) -> 
     """The tests of this file run again without capabilities, where a user namespace is needed."""
     # The kernel requires the capability SETFCAP of a user 0 that is also user 0 in the new namespace.
     drop = ["setpriv", "--bounding-set=-all,+setfcap", "--inh-caps=-all", "--no-new-privs", "--"]
-    tests = [sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    tests = [sys.executable, "-m", "pytest", "-vv", "-m", "processes"]
+    tests += ["-p", "no:cacheprovider", "-p", "no:xdist"]
     chosen = "deployments or replicas or refuses or 1 or probe or loopback or outside or exec"
     process = await asyncio.create_subprocess_exec(
         *(*drop, *tests, __file__, f"--basetemp={tmp_path}/again"),
