@@ -109,12 +109,8 @@ def up(
     _write_log(verbose=verbose)
     from kubeling.instance import Cluster
 
-    made = Cluster(data_dir, port=port, **options)
+    made = Cluster(data_dir, port=port, temporary=temporary, **options)
     asyncio.run(_serve(made, data_dir))
-    if temporary and data_dir is not None:
-        import shutil
-
-        shutil.rmtree(data_dir, ignore_errors=True)
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -145,9 +141,11 @@ def down(*, data_dir: Path | None) -> None:
         return
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-    for _ in range(300):
+    for waited in range(300):
         if _running_pid(folder) is None:
             return
+        if waited == 20:
+            click.echo(f"kubeling: waiting until process {pid} ends", err=True)
         time.sleep(0.05)
     raise Error(f"process {pid} does not end", hint=f"end it with: kill -9 {pid}")
 
@@ -168,7 +166,8 @@ def status(*, data_dir: Path | None, output: str) -> None:
         for name in ("server", "kubeconfig", "pid"):
             click.echo(f"{name + ':':12}{found[name]}")
     else:
-        click.echo(f"kubeling: no cluster runs in {folder}. Start one: kubeling up", err=True)
+        next_step = f"Start one: kubeling up --detach{_data_dir_option(data_dir)}"
+        click.echo(f"kubeling: no cluster runs in {folder}. {next_step}", err=True)
     sys.exit(0 if found["ready"] else 1)
 
 
@@ -266,9 +265,10 @@ def _start_detached(data_dir: Path | None, words: Sequence[str]) -> None:
 
     from kubeling.files import create_private_folder
 
-    folder = data_dir or _default_folder()
+    folder = (data_dir or _default_folder()).absolute()
     if _running_pid(folder) is not None:
-        click.echo(f"kubeling: a cluster runs already in {folder}", err=True)
+        said = f"a cluster runs already in {folder}, with the options of its start"
+        click.echo(f"kubeling: {said}", err=True)
         click.echo(folder / "kubeconfig")
         return
     create_private_folder(folder)
@@ -277,7 +277,7 @@ def _start_detached(data_dir: Path | None, words: Sequence[str]) -> None:
             file.unlink()
         words = [*words, "--temporary"]
     log_file = folder / "kubeling.log"
-    with log_file.open("wb") as log:
+    with log_file.open("w+b") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "kubeling", "up", "--data-dir", str(folder), *words],
             stdin=subprocess.DEVNULL,
@@ -285,19 +285,34 @@ def _start_detached(data_dir: Path | None, words: Sequence[str]) -> None:
             stderr=log,
             start_new_session=True,
         )
-    assert child.stdout is not None
-    with child.stdout as output:
-        path = output.readline().decode().strip()
-    if not path:
-        child.wait()
-        cause = log_file.read_text().strip().rpartition("\n")[2].removeprefix("kubeling: ")
-        raise Error(
-            cause or f"the cluster ended with code {child.returncode}", hint=f"see {log_file}"
-        )
+        assert child.stdout is not None
+        try:
+            with child.stdout as output:
+                path = output.readline().decode().strip()
+        except KeyboardInterrupt:
+            # Otherwise the next command would find a cluster that is still starting, or already ending.
+            child.terminate()
+            child.wait()
+            raise
+        if not path:
+            child.wait()
+            log.seek(0)  # the folder of a temporary cluster is already deleted
+            said = log.read().decode(errors="replace").strip()
+            cause = said.rpartition("\n")[2].removeprefix("kubeling: ")
+            hint = f"see {log_file}" if cause else "check the free space of the disk"
+            raise Error(
+                cause or f"the cluster ended with code {child.returncode}",
+                hint=hint if log_file.exists() or not cause else "",
+            )
     child.returncode = 0  # it keeps running; nothing waits for it
     found = json.loads((folder / "status.json").read_text())
     click.echo(path)
-    click.echo(_next_step(found["server"], Path(path)) + ". End it: kubeling down", err=True)
+    end = f". End it: kubeling down{_data_dir_option(data_dir)}"
+    click.echo(_next_step(found["server"], Path(path)) + end, err=True)
+
+
+def _data_dir_option(data_dir: Path | None) -> str:
+    return "" if data_dir is None else f" --data-dir {shlex.quote(str(data_dir))}"
 
 
 def _default_folder() -> Path:
@@ -354,4 +369,9 @@ def main() -> None:
     except Error as exc:
         hint = f". {exc.hint[0].upper()}{exc.hint[1:]}" if exc.hint else ""
         click.echo(f"kubeling: {exc.message}{hint}", err=True)
+        sys.exit(1)
+    except OSError as exc:
+        where = f": {exc.filename}" if exc.filename else ""
+        advice = "Check the folder: its permissions, and the free space of its disk"
+        click.echo(f"kubeling: {exc.strerror or exc}{where}. {advice}", err=True)
         sys.exit(1)

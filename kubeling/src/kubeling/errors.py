@@ -18,3 +18,5 @@ class Error(Exception):
         self.facts = facts
         if hint is not None:
             self.hint = hint
+        if self.hint:
+            self.add_note(f"Fix: {self.hint}")  # a traceback and pytest show notes

@@ -1,9 +1,11 @@
 """`Cluster`: an API server with controllers and one node, for a test or for a command."""
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import secrets
+import shlex
 import shutil
 import tempfile
 import threading
@@ -55,7 +57,6 @@ class FolderInUse(Error):
     """Another process runs a cluster in a folder."""
 
     code = "folder_in_use"
-    hint = "use another folder, or end the other cluster: kubeling down --data-dir FOLDER"
 
 
 class PortInUse(Error):
@@ -76,8 +77,9 @@ class Cluster:
     """A cluster that runs during a `with` block, in a thread, or during an `async with` block.
 
     A `folder` keeps the objects for the next start; the default is a temporary folder, which is deleted.
-    Without `node`, pods stay pending, as in envtest. `images` are the commands of images, or an image source;
-    `tokens` are further bearer tokens and their users; `environment` are default variables of containers.
+    With `temporary`, a given folder is deleted, too. Without `node`, pods stay pending, as in envtest.
+    `images` are the commands of images, each a text as in a shell or a list, or an image source; `tokens`
+    are more bearer tokens and their users; `environment` are default variables of containers.
 
     Attributes are available inside the block. Every method can be called from any thread.
 
@@ -90,6 +92,7 @@ class Cluster:
         folder: "str | os.PathLike[str] | None" = None,
         *,
         port: int = 0,
+        temporary: bool = False,
         node: bool = True,
         release: str | None = None,
         images: "ImageSource | Mapping[str, Sequence[str]] | None" = None,
@@ -99,6 +102,7 @@ class Cluster:
         clock: Clock = system,
     ) -> None:
         self._given_folder, self._port, self._has_node = folder, port, node
+        self._is_temporary = temporary
         self._release, self._images, self._tokens = release, images, dict(tokens or {})
         self._environment, self._signer, self._clock = dict(environment or {}), signer, clock
         self._environ = os.environ  # noqa: TID251 the programs of containers are found on PATH
@@ -222,7 +226,12 @@ class Cluster:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
-            raise FolderInUse(f"a cluster runs in {folder}") from exc
+            hint = (
+                f"use another folder, or end the other cluster: kubeling down --data-dir {folder}"
+            )
+            raise FolderInUse(f"a cluster runs in {folder}", hint=hint) from exc
+        if self._is_temporary:
+            self._stack.callback(_delete, folder)
         os.truncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())
         return folder
@@ -234,6 +243,11 @@ class Cluster:
         from kubeling.kubelet.local_images import LocalImages
 
         given = self._images
+        if isinstance(given, Mapping):
+            given = {
+                image: shlex.split(command) if isinstance(command, str) else command
+                for image, command in given.items()
+            }
         images = LocalImages(given) if given is None or isinstance(given, Mapping) else given
         kubelet = Kubelet(
             KubeletConfig(
@@ -377,3 +391,11 @@ class _Running:
     ca_file: Path
     baseline: ClusterSnapshot
     tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
+
+
+def _delete(folder: Path) -> None:
+    """Delete a folder. Its name is free at once: the next cluster in it loses no file to a slow deletion."""
+    aside = folder.with_name(f".{folder.name}-{os.getpid()}")
+    with contextlib.suppress(OSError):
+        folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import shutil
 import ssl
 import stat
 import subprocess
@@ -437,3 +438,32 @@ def test_env_excludes_loopback_from_a_proxy(
 
     assert cluster.env()["NO_PROXY"] == "intranet.example,127.0.0.1,localhost"
     assert cluster.env()["no_proxy"] == "127.0.0.1,localhost"
+
+
+def test_temporary_folder_has_another_name_while_it_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails if the folder itself is deleted: a slow deletion removes the files of the next cluster in it."""
+    folder, deleted = tmp_path / "data", list[tuple[str, bool]]()
+    delete = shutil.rmtree
+
+    def record(path: Path, **options: Any) -> None:
+        deleted.append((path.name, folder.exists()))
+        delete(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", record)
+    with Cluster(folder, temporary=True, node=False):
+        assert folder.exists()
+    assert deleted == [(f".data-{os.getpid()}", False)]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fix_of_an_error_is_in_its_notes(tmp_path: Path) -> None:
+    with (
+        pytest.raises(FolderInUse) as refused,
+        Cluster(tmp_path, node=False),
+        Cluster(tmp_path, node=False),
+    ):
+        pass
+    assert refused.value.__notes__ == [f"Fix: {refused.value.hint}"]
+    assert str(tmp_path) in refused.value.hint

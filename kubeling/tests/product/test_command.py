@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.product.programs import FOLDER, SECONDS, kubectl, output
+from tests.product.programs import FOLDER, SECONDS, kubectl, output, until
 
 pytestmark = pytest.mark.processes
 
@@ -80,6 +80,46 @@ def test_detached_cluster_is_shown_and_ended(environ: dict[str, str]) -> None:
     # Without --data-dir the next cluster is a new one.
     path = output([KUBELING, "up", "--detach"], environ=environ).strip()
     assert "shop" not in kubectl(Path(path), "get", "namespaces")
+
+
+def test_interrupted_start_in_the_background_leaves_nothing_that_runs(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Fails if the child goes on: the next command would report a cluster that ends a moment later."""
+    with subprocess.Popen(
+        [KUBELING, "up", "--detach"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        until(lambda: (tmp_path / "state/kubeling/kubeling.log").exists())
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=SECONDS)
+
+    path = output([KUBELING, "up", "--detach"], environ=environ).strip()
+    assert "kubeling" in kubectl(Path(path), "get", "nodes")
+
+
+def test_next_steps_name_the_folder_of_the_option(environ: dict[str, str], tmp_path: Path) -> None:
+    option = ["--data-dir", str(tmp_path / "data")]
+    said = failure(["status", *option], environ)
+    assert f"kubeling up --detach --data-dir {tmp_path / 'data'}" in said
+    words = [KUBELING, "up", "--detach", "--no-node", *option]
+    started = subprocess.run(
+        words, env=environ, capture_output=True, text=True, check=True, timeout=SECONDS
+    )
+    try:
+        assert started.stderr.strip().endswith(f"kubeling down --data-dir {tmp_path / 'data'}")
+        said = failure(["up", *option], environ)
+        assert f"kubeling down --data-dir {tmp_path / 'data'}" in said
+    finally:
+        output([KUBELING, "down", *option], environ=environ)
+
+
+def test_folder_that_cannot_be_written_is_one_line(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for words in (["up"], ["up", "--detach"]):
+        said = failure([*words, "--data-dir", str(tmp_path / "file" / "data")], environ)
+        assert said.count("\n") == 1
+        assert str(tmp_path / "file") in said
+        assert "Check the folder" in said
 
 
 def test_data_dir_keeps_objects_and_is_that_of_the_variable(
