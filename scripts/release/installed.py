@@ -3,12 +3,12 @@
 import base64
 import contextlib
 import datetime as dt
+import http.client
 import ipaddress
 import json
 import secrets
 import socket
 import ssl
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,21 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 NAMESPACE, TENANT = "podpass", "11111111-2222-4333-8444-555555555555"
-# The chart's ports of the service and of its probes: pods of an instance share the addresses of the machine.
+# The chart's ports of the service and of its probes: without networks of their own, pods use the machine's.
 _PORTS = (8443, 8095)
+# The machine reaches a pod of a Service at the pod's address.
+_POD_ADDRESS = f"""
+import asyncio, sys
+from pathlib import Path
+from podpass.kubernetes.client import KubeClient
+
+async def main():
+    async with KubeClient.from_kubeconfig(Path(sys.argv[1])) as kube:
+        pods = (await kube.get("/api/v1/namespaces/{NAMESPACE}/pods"))["items"]
+        print(next(pod["status"]["podIP"] for pod in pods if pod["status"]["phase"] == "Running"))
+
+asyncio.run(main())
+"""
 
 
 class PortInUse(Exception):
@@ -78,18 +91,30 @@ def install_authority(helm: str, chart: tuple[str, ...], running: Instance) -> N
     values = folder / "values.json"
     values.write_text(json.dumps(_values(folder)))
     run_helm("install", "podpass-authority", *chart, "--values", str(values))
-    url = f"https://localhost:{_PORTS[0]}/{TENANT}/v2.0/.well-known/openid-configuration"
-    trusted = ssl.create_default_context(cadata=authority)
+    python = str(running.folder / "venv" / "bin" / "python")
+    address = programs.run(
+        python, "-c", _POD_ADDRESS, running.kubeconfig, environ=variables, only=True
+    ).strip()
     try:
-        with urllib.request.urlopen(url, context=trusted, timeout=30) as answer:
-            document = json.load(answer)
-    except OSError as exc:
+        document = _read_discovery_document(address, authority)
+    except (OSError, http.client.HTTPException) as exc:
         raise programs.ProgramFailed(
-            f"the service of the chart does not answer at {url}: {exc}"
+            f"the service of the chart does not answer at {address}:{_PORTS[0]}: {exc}"
         ) from exc
     if document["token_endpoint"] != f"https://localhost:{_PORTS[0]}/{TENANT}/oauth2/v2.0/token":
         raise programs.ProgramFailed(f"the service has another token endpoint: {document}")
     programs.run(helm, "uninstall", "podpass-authority", *options[:2], environ=variables, only=True)
+
+
+def _read_discovery_document(address: str, authority: str) -> Mapping[str, str]:
+    """Request the document from a pod as a client that resolves `localhost` to its address."""
+    connection = http.client.HTTPSConnection("localhost", _PORTS[0])
+    plain = socket.create_connection((address, _PORTS[0]), timeout=30)
+    context = ssl.create_default_context(cadata=authority)
+    with context.wrap_socket(plain, server_hostname="localhost") as connection.sock:
+        connection.request("GET", f"/{TENANT}/v2.0/.well-known/openid-configuration")
+        document: Mapping[str, str] = json.load(connection.getresponse())
+    return document
 
 
 def _values(folder: Path) -> Mapping[str, object]:

@@ -85,7 +85,7 @@ def test_detached_cluster_is_shown_and_ended(environ: dict[str, str]) -> None:
 def test_interrupted_start_in_the_background_leaves_nothing_that_runs(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
-    """Fails if the child goes on: the next command would report a cluster that ends a moment later."""
+    """Fails if the child continues: the next command would report a cluster that ends a moment later."""
     with subprocess.Popen(
         [KUBELING, "up", "--detach"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
