@@ -47,7 +47,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(" ".join([text, *answers]).encode())
     def log_message(self, *_):
         pass
-server = http.server.ThreadingHTTPServer(("0.0.0.0", 8000), Handler)
+server = http.server.ThreadingHTTPServer(("0.0.0.0", int(os.environ.get("PORT", "8000"))), Handler)
 server.daemon_threads = False
 def stop(*_):
     threading.Thread(target=server.shutdown).start()
@@ -80,9 +80,10 @@ def python(code: str, *arguments: object, **more: Any) -> Object:
     return {"name": "app", "image": "none", "command": command, **more}
 
 
-def server(text: str, *urls: str, **more: Any) -> Object:
-    probe = {"httpGet": {"path": "/name", "port": 8000}, "periodSeconds": 1}
-    return python(SERVER, text, *urls, readinessProbe=probe, **more)
+def server(text: str, *urls: str, port: int = 8000, **more: Any) -> Object:
+    probe = {"httpGet": {"path": "/name", "port": port}, "periodSeconds": 1}
+    env = [{"name": "PORT", "value": str(port)}]
+    return python(SERVER, text, *urls, readinessProbe=probe, env=env, **more)
 
 
 async def deploy(cluster: KubeletCluster, name: str, container: Object, **spec: Any) -> None:
@@ -362,9 +363,10 @@ async def test_exec_runs_in_the_network_of_the_pod(cluster: KubeletCluster) -> N
 async def test_pod_in_the_network_of_the_machine_is_reached_by_its_service(
     cluster: KubeletCluster,
 ) -> None:
-    await expose(cluster, "web")
+    port = free_port()
+    await expose(cluster, "web", ports=[{"port": 80, "targetPort": port}])
     labels = {"labels": {"app": "web"}}
-    await cluster.run("web", server("web"), metadata=labels, hostNetwork=True)
+    await cluster.run("web", server("web", port=port), metadata=labels, hostNetwork=True)
     pod = await cluster.until("web", lambda pod: condition(pod, "Ready") == "True")
     assert pod["status"]["podIP"] == "127.0.0.1"
     assert await output(cluster, "client", python(OPEN.format("http://web/"))) == ["web"]
