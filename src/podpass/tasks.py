@@ -12,7 +12,7 @@ from typing import Any
 async def background_task(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
     """Run a coroutine as a task until the context ends.
 
-    Raises those of the coroutine, when the context ends.
+    Raises the errors of the coroutine, when the context ends.
     """
     task = asyncio.create_task(work, name=name)
     try:

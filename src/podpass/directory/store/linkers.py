@@ -57,7 +57,7 @@ class Linkers:
     async def apply(self, change: LinkerChange) -> WriteResult:
         """Store a connection and everything that it grants, in one transaction.
 
-        Raises those of `Identities.put_credential`, `Vaults.change` and `Clusters.put`.
+        Raises the errors of `Identities.put_credential`, `Vaults.change` and `Clusters.put`.
         """
         return await self._session.write(lambda write: _apply(write, change))
 

@@ -34,8 +34,8 @@ _TOKEN = re.compile(r"eyJ[\w-]{10,}[\w.-]*")
 class AadstsEntry:
     """One error of the catalogue.
 
-    `text` is a template for the error's facts; `step` is one of STEPS; `suberror` tells MSAL what the user
-    must do.
+    `text` is a template for the error's facts; `step` is one of STEPS; `suberror` is for MSAL: the next
+    action of the user.
     """
 
     number: int
