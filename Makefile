@@ -28,8 +28,8 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTEST = $(BIN)/python -m pytest
 # The folders and files whose tests need PostgreSQL, or a real control plane; tests/suite_policy.py refuses such tests
 # elsewhere. Each worker imports all files that it collects.
-STORES   = tests/backup tests/database tests/directory tests/exchange/sign_in tests/exchange/signing tests/exchange/test_database_topologies.py tests/resource/test_store.py tests/soak
-CLUSTERS = tests/charts tests/cloud tests/control_plane tests/doctor tests/kubernetes_clients
+STORES   = tests/backup tests/lab/backup tests/database tests/directory tests/exchange/sign_in tests/exchange/signing tests/exchange/test_database_topologies.py tests/resource/test_store.py tests/soak
+CLUSTERS = tests/charts tests/control_plane tests/diagnose tests/kubernetes_clients tests/lab
 # The files whose tests have the mark `processes`: each worker imports all files that it collects.
 PROCESSES = $(shell grep -rl --include='test_*.py' 'mark\.processes' tests | LC_ALL=C sort)
 ALONE  = $(if $(AGAIN),--last-failed --last-failed-no-failures=none -n 0)

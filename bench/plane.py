@@ -30,12 +30,11 @@ from bench.peers.controlplane import VERSIONS
 from bench.peers.kubernetes import assets
 from podpass import names
 from podpass.assertion.keys import KeyRing
-from podpass.cloud import ca
-from podpass.cloud.datadir import DataDir, initialise, prepare
 from podpass.kubernetes.client import KubeClient
-from podpass.local import kubeconfig
-from podpass.local.control_plane.plane import ControlPlane, ControlPlaneConfig
-from podpass.local.control_plane.programs import ASSETS, Programs, find
+from podpass.lab.cluster.control_plane.plane import ControlPlane, ControlPlaneConfig
+from podpass.lab.cluster.control_plane.programs import ASSETS, Programs, find
+from podpass.lab.data import ca, kubeconfig
+from podpass.lab.data.datadir import DataDir, initialise, prepare
 
 COUNT, CLIENTS, ROUNDS = 1000, 8, 25
 _NONE, _OURS = "none", "ours"

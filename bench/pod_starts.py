@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from podpass.cloud.trust.injection import BundleNames
-from podpass.cloud.trust.objects import DISABLED, NAMESPACE_LABEL
 from podpass.kubernetes.client import KubeClient
+from podpass.lab.names.injection import BundleNames
+from podpass.lab.names.trust_objects import DISABLED, NAMESPACE_LABEL
 
 _PODS = "/api/v1/namespaces/bench/pods"
 _POLL_SECONDS = 0.2

@@ -14,8 +14,8 @@ from dashboards import DASHBOARDS, dashboard
 
 from podpass import settings
 from podpass.cli.commands import cli
-from podpass.doctor.checks import CHECKS
-from podpass.doctor.model import Stage
+from podpass.diagnose.doctor.checks import CHECKS
+from podpass.diagnose.doctor.model import Stage
 from podpass.exchange.errors import catalogue, other_errors
 
 # The commands that read each class, and those that set its fields in code.

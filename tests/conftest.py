@@ -9,7 +9,7 @@ import pytest
 
 from podpass.pytest.instance import Podpass as Instance
 from tests import postgres
-from tests.local.instances import SEED, Podpass
+from tests.lab.instance.instances import SEED, Podpass
 
 if TYPE_CHECKING:
     from tests.control_plane.plane import PlaneThread

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.peers.build import CannotBuild, build_program, cache
 from bench.peers.controlplane import NAMES, VERSIONS
-from podpass.local.control_plane.programs import ASSETS, NoControlPlane, find
+from podpass.lab.cluster.control_plane.programs import ASSETS, NoControlPlane, find
 
 CHOSEN = "PODPASS_TEST_KUBERNETES"
 

@@ -144,7 +144,7 @@ def test_reason_labels_are_all_error_codes_and_internal_error() -> None:
     refusals = [
         kind
         for kind in PodRefused.__subclasses__()
-        if not kind.__module__.startswith("podpass.cloud.")
+        if not kind.__module__.startswith("podpass.lab.")
     ]
     raised = {kind.code for kind in (*kinds, *refusals)}
     assert {*raised, INTERNAL_ERROR} == REASON_LABELS

@@ -18,11 +18,11 @@ from podpass.admission import webhook_configuration as registration
 from podpass.admission.events import RefusalRecorder
 from podpass.admission.handler import create_app
 from podpass.admission.service_accounts import ServiceAccountCache
-from podpass.cloud import ca
 from podpass.crypto.secret import Secret
 from podpass.http.server import bind, serving
 from podpass.kubernetes.client import KubeClient, KubeError, Target
-from podpass.local.registration import apply_rbac, webhook_configuration
+from podpass.lab.cluster.registration import apply_rbac, webhook_configuration
+from podpass.lab.data import ca
 from podpass.settings import WebhookSettings
 from tests.admission.endpoint import Endpoint
 

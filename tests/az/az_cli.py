@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 
 from podpass.errors import Error
-from podpass.local.samples.prepare import RegistryUnreachable
-from podpass.local.tutorial import azure_cli
+from podpass.lab.cluster.samples.prepare import RegistryUnreachable
+from podpass.lab.tutorial import azure_cli
 from tests.journey.instance import Instance
-from tests.local import preloaded
+from tests.lab.instance import preloaded
 
 VERSIONS = (azure_cli.NEWEST, "oldest")
 

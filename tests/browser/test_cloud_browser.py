@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import trustme
 
-from podpass.cloud.datadir import DataDir
-from podpass.local import browser
+from podpass.lab.data.datadir import DataDir
+from podpass.lab.host import browser
 from tests.browser import programs
 
 pytestmark = pytest.mark.browser

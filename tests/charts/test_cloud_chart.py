@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from podpass.cloud.install.objects import CloudValues, build_objects
+from podpass.lab.install.objects import CloudValues, build_objects
 from tests.charts.rendering import Helm
 
 pytestmark = pytest.mark.kubernetes

@@ -12,7 +12,7 @@ import pytest
 from tests.charts import reference
 from tests.charts.rendering import CHART, NAMESPACE, RELEASE, SETS, TENANT, Helm, Object
 from tests.control_plane.plane import PlaneThread
-from tests.local.kubectl import Kubectl, binaries
+from tests.lab.instance.kubectl import Kubectl, binaries
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(600)]
 

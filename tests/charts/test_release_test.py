@@ -12,8 +12,8 @@ import pytest
 
 from podpass import names
 from tests.charts.rendering import Helm, Object, find
-from tests.local.instances import Podpass
-from tests.local.kubectl import Kubectl, binaries
+from tests.lab.instance.instances import Podpass
+from tests.lab.instance.kubectl import Kubectl, binaries
 
 pytestmark = pytest.mark.kubernetes
 _TIMEOUT_SECONDS = 60.0

@@ -20,7 +20,7 @@ from podpass.provision.api_client import ApiClient
 from podpass.provision.service_accounts import ServiceAccountClient
 from podpass.provision.sign_in import TokenSource
 from podpass.provision.steps import Clients
-from tests.local.instances import Podpass
+from tests.lab.instance.instances import Podpass
 
 Result = TypeVar("Result")
 AUDIENCE = "api://AzureADTokenExchange"

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from podpass.cloud.audit import list_changes
 from podpass.database import Database
 from podpass.directory.builtin_roles import OWNER
 from podpass.directory.model import RoleAssignment, Tenant
 from podpass.directory.store.directory import Directory
+from podpass.lab.instance.audit import list_changes
 from tests.directory.database_faults import corrupt
-from tests.local.instances import CLIENT, SEED, Podpass
+from tests.lab.instance.instances import CLIENT, SEED, Podpass
 
 TENANT = "22222222-aaaa-4bbb-8ccc-00000000000f"
 

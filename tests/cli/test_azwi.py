@@ -12,7 +12,7 @@ from click.shell_completion import ShellComplete
 from podpass import __version__
 from podpass.cli.commands import cli
 from tests.cli.azure_world import AzureWorld, run_here
-from tests.local.instances import Podpass
+from tests.lab.instance.instances import Podpass
 
 LINE = re.compile(r'[IW]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ podpass\] "[^"]+"( \w+="[^"]*")*')
 SUBSCRIPTION = "22222222-aaaa-4bbb-8ccc-000000000001"

@@ -14,8 +14,8 @@ from podpass.cli import client, output
 from podpass.cli.account_options import AccountOptions
 from podpass.cli.azure_account import choose_kubeconfig
 from podpass.cli.cluster import find_instance_kubeconfig
-from podpass.cloud.datadir import DataDir
 from podpass.errors import Error, UsageError
+from podpass.lab.data.datadir import DataDir
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from podpass.cli import apply, cloud_cluster
 from podpass.cli.cloud_host import find_target
 from podpass.cli.cloud_install import DEFAULT_IMAGE, find_other_issuers, find_unresolved_zones
 from podpass.cli.env import instance_environment
-from podpass.cloud.install.objects import CloudValues, build_objects
-from podpass.cloud.lock import hold_lock
-from tests.cloud.test_process import run
-from tests.local.instances import Podpass
+from podpass.lab.data.lock import hold_lock
+from podpass.lab.install.objects import CloudValues, build_objects
+from tests.lab.instance.instances import Podpass
+from tests.lab.instance.test_run_cloud import run
 
 _STORAGE = "storage_accounts: [{name: orders}]\n"
 

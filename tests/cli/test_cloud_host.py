@@ -22,8 +22,8 @@ from typing import Any
 
 import pytest
 
-from podpass.local.process import has_exited
-from tests.local.instances import CLIENT, SEED, Podpass
+from podpass.lab.data.process import has_exited
+from tests.lab.instance.instances import CLIENT, SEED, Podpass
 
 pytestmark = pytest.mark.processes
 

@@ -21,7 +21,7 @@ from podpass import __version__
 from podpass.cli.commands import SECTIONS, cli
 from podpass.cli.main import run
 from podpass.crypto.secret import Secret
-from tests.local.instances import CLIENT, Podpass
+from tests.lab.instance.instances import CLIENT, Podpass
 
 COMMANDS = {name: text for section in SECTIONS.values() for name, text in section.items()}
 

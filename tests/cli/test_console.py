@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from podpass.cli import console
-from tests.local.instances import CLIENT, Podpass
+from tests.lab.instance.instances import CLIENT, Podpass
 
 
 def get(url: str, cookie: str = "") -> tuple[int, str, str]:
@@ -96,6 +96,6 @@ def test_console_without_an_instance_says_how_to_start_one(podpass: Podpass) -> 
 
 def test_templates_are_not_imported_before_the_first_request() -> None:
     """Most consoles are never opened: the start and the memory of an instance must not grow."""
-    code = "import sys, podpass.local.console; print('jinja2' in sys.modules)"
+    code = "import sys, podpass.lab.instance.console; print('jinja2' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from podpass.cli import doctor
 from podpass.cli.commands import cli
-from podpass.doctor.model import Diagnosis, Finding, NotChecked, Stage
+from podpass.diagnose.doctor.model import Diagnosis, Finding, NotChecked, Stage
 
 _FINDING = Finding(
     check="label-missing",

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.cli.azure_world import AzureWorld, run_here
-from tests.doctor.cloud_world import Workload, connected
-from tests.local.instances import Podpass
+from tests.diagnose.doctor.cloud_world import Workload, connected
+from tests.lab.instance.instances import Podpass
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from podpass import names
-from tests.drift.rollouts import Rollouts, check_restart, deployment
-from tests.local.instances import CLIENT, Podpass
+from tests.diagnose.drift.rollouts import Rollouts, check_restart, deployment
+from tests.lab.instance.instances import CLIENT, Podpass
 
 pytestmark = pytest.mark.processes
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import processes
-from tests.local.instances import Podpass
+from tests.lab.instance.instances import Podpass
 
 WANTED = {
     "HTTPS_PROXY",

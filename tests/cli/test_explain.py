@@ -10,10 +10,10 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from podpass.cli.commands import cli
-from podpass.cloud.datadir import locate
 from podpass.exchange.errors import explain
+from podpass.lab.data.datadir import locate
 from podpass.names import USE_LABEL
-from tests.local.instances import CLIENT, Podpass
+from tests.lab.instance.instances import CLIENT, Podpass
 
 ERROR = (
     "(invalid_client) AADSTS7002138: It matches without case only. AADSTS70021: x Trace ID: "

@@ -11,7 +11,7 @@ import pytest
 
 from podpass import names
 from podpass.kubernetes.client import KubeClient
-from tests.local.instances import CLIENT, Podpass
+from tests.lab.instance.instances import CLIENT, Podpass
 
 pytestmark = pytest.mark.processes
 

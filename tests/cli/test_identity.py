@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from podpass.cli import client, identity
 from tests.directory.database_faults import corrupt
-from tests.local.instances import CLIENT, SEED, Podpass
+from tests.lab.instance.instances import CLIENT, SEED, Podpass
 
 ARM = "/subscriptions/s/resourcegroups/{}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/web"
 

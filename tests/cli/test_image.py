@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from podpass.local.samples.model import REPOSITORY
-from tests.local.instances import Podpass
+from podpass.lab.cluster.samples.model import REPOSITORY
+from tests.lab.instance.instances import Podpass
 
 
 @pytest.fixture

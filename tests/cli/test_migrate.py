@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.local.instances import Podpass
+from tests.lab.instance.instances import Podpass
 from tests.migration.scan.images import METADATA, docker_archive, layer, metadata
 
 

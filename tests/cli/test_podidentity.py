@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from podpass.local.examples import find_example
-from tests.local.instances import CLIENT, Podpass
+from podpass.lab.cluster.samples.examples import find_example
+from tests.lab.instance.instances import CLIENT, Podpass
 
 NEXT = "Next steps:"
 OBJECTS = f"""

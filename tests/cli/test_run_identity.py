@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.instances import CLIENT, SEED, Podpass
+from tests.lab.instance.instances import CLIENT, SEED, Podpass
 
 pytestmark = pytest.mark.processes
 

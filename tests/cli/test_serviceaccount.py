@@ -12,7 +12,7 @@ import pytest
 from podpass import __version__
 from podpass.provision import naming
 from tests.cli.azure_world import AzureWorld
-from tests.local.instances import Podpass
+from tests.lab.instance.instances import Podpass
 
 CLIENT_ID = "azure.workload.identity/client-id"
 TENANT_ID = "azure.workload.identity/tenant-id"

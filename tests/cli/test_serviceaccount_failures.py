@@ -18,7 +18,7 @@ from podpass.provision.plan import PhaseFailed
 from podpass.provision.request_checks import CREATE_ORDER, DELETE_ORDER, select_phases
 from tests.cli.azure_world import AUDIENCE, AzureWorld, clients_of, graph_api, ignore
 from tests.imds.raw_server import read_request, serving_connections
-from tests.local.instances import Podpass
+from tests.lab.instance.instances import Podpass
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ import pytest
 from aiohttp import ClientSession
 
 from podpass.crypto import jose
+from podpass.diagnose import tokens
 from podpass.directory.resources import EXCHANGE_APP_ID
-from podpass.local import tokens
 from tests import rsa_keys
-from tests.local.instances import CLIENT, Podpass
+from tests.lab.instance.instances import CLIENT, Podpass
 
 NOW = 1_800_000_000.0
 KEY = jose.SigningKey(kid="k1", key=rsa_keys.KEY)

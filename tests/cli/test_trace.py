@@ -19,11 +19,11 @@ from podpass.cli import client
 from podpass.cli import trace as trace_command
 from podpass.cli.commands import cli
 from podpass.cli.main import run as run_command
-from podpass.cloud.datadir import DataDir
 from podpass.errors import Error
+from podpass.lab.data.datadir import DataDir
 from podpass.names import CLIENT_ID, USE_LABEL
-from tests.local.instances import CLIENT, Podpass
-from tests.trace.test_hop import line
+from tests.diagnose.trace.test_hop import line
+from tests.lab.instance.instances import CLIENT, Podpass
 
 GOOD = {"namespace": "default", "pod": "good", "account": "web", "uid": "u-good"}
 WRONG = {"namespace": "default", "pod": "wrong", "account": "other", "uid": "u-wrong"}

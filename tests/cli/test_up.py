@@ -11,10 +11,10 @@ import pytest
 from podpass.cli import up
 from podpass.cli.client import NotResponding
 from podpass.cli.status import _storage_rows, status_rows
-from podpass.cloud.datadir import DataDir, write_version
-from podpass.cloud.lock import Lock
 from podpass.errors import SettingsError
-from podpass.local.harness.harness import Harness
+from podpass.lab.data.datadir import DataDir, write_version
+from podpass.lab.data.lock import Lock
+from podpass.lab.instance.harness import Harness
 from podpass.settings import CloudSettings, LocalSettings
 from podpass.settings.fields import setting
 

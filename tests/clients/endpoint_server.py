@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from podpass.clock import system
-from podpass.cloud import managed_identity
-from podpass.cloud.datadir import DataDir, load_config
 from podpass.database import Database
 from podpass.directory import resource_ids
 from podpass.directory.store.directory import Directory
@@ -22,6 +20,8 @@ from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.http.fetcher import Fetcher, FetchRules
 from podpass.http.server import bind, serving
 from podpass.imds.identity_headers import parse_headers
+from podpass.lab.data.datadir import DataDir, load_config
+from podpass.lab.instance import managed_identity
 from podpass.seed.apply import GROUP
 from podpass.settings import AuthoritySettings
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from podpass.explain.recognition import recognize
+from podpass.diagnose.explain.recognition import recognize
 from tests.clients.error_sentences import (
     CLIENTS,
     FAILURES,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from podpass.explain.recognition import recognize
+from podpass.diagnose.explain.recognition import recognize
 from tests.clients import toolchains
 from tests.clients.private_network import METADATA_ADDRESS, PrivateNetwork, private_network
 from tests.clients.program_output import parse_output

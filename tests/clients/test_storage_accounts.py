@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from podpass.explain.recognition import recognize
+from podpass.diagnose.explain.recognition import recognize
 from tests.az.az_cli import VERSIONS, AzCli, signed_in_cli
 from tests.clients import toolchains
 from tests.clients.error_sentences import clean_output

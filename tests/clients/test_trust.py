@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import trustme
 
-from podpass.cloud.trust import bundles
-from podpass.cloud.trust.injection import BundleNames, build_variables
 from podpass.http.server import bind, respond, server_context, serving
+from podpass.lab.names import bundles
+from podpass.lab.names.injection import BundleNames, build_variables
 from tests.clients import toolchains
 from tests.clients.catalogue import CLIENTS, GRAPH, ClientPackage
 from tests.clients.error_sentences import build_rust

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import trustme
 
-from tests.local.kubectl import binaries
+from tests.lab.instance.kubectl import binaries
 
 _CHECKOUT = Path(__file__).parents[2]
 _E2E_IMAGES = "registry.k8s.io/e2e-test-images"

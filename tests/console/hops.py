@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from podpass.trace.hop import Hop, parse_hop
+from podpass.diagnose.trace.hop import Hop, parse_hop
 
 CLIENT = "7c1f4d2e-5b0a-4f6e-9d3c-2a8b6e1f0c57"
 ISSUER = "https://eastus.oic.prod-aks.azure.com/tenant/issuer/"

@@ -15,7 +15,7 @@ from podpass.console.timeline import (
     claims,
     clip,
 )
-from podpass.trace.hop import STAGES, Hop, HopResult
+from podpass.diagnose.trace.hop import STAGES, Hop, HopResult
 from tests.console.hops import CLIENT, exchange_facts, hop
 
 POD = {"pod": "p", "namespace": "default", "account": "web"}

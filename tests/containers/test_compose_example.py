@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from podpass.cloud.trust.injection import BundleNames, build_variables
+from podpass.lab.names.injection import BundleNames, build_variables
 from tests.containers import images
 from tests.containers.engine import Engine
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from podpass.local.control_plane.programs import ASSETS
+from podpass.lab.cluster.control_plane.programs import ASSETS
 from tests.control_plane import plane
 from tests.journey.instance import Instance, started
 

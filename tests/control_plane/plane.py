@@ -15,12 +15,11 @@ import pytest
 from bench.peers import kubernetes
 from bench.peers.build import CannotBuild
 from podpass.assertion.keys import KeyRing
-from podpass.cloud import ca
-from podpass.cloud.datadir import DataDir, initialise, prepare
 from podpass.kubernetes.client import KubeClient
-from podpass.local import kubeconfig
-from podpass.local.control_plane.plane import ControlPlane, ControlPlaneConfig
-from podpass.local.control_plane.programs import API_SERVER, ASSETS, Programs, find
+from podpass.lab.cluster.control_plane.plane import ControlPlane, ControlPlaneConfig
+from podpass.lab.cluster.control_plane.programs import API_SERVER, ASSETS, Programs, find
+from podpass.lab.data import ca, kubeconfig
+from podpass.lab.data.datadir import DataDir, initialise, prepare
 from tests.control_plane.background_loop import BackgroundLoop
 from tests.ports import free_port
 

@@ -11,7 +11,7 @@ import trustme
 
 from podpass.http.server import bind, read_body, respond, server_tls, serving
 from tests.control_plane.background_loop import BackgroundLoop
-from tests.local.kubectl import Kubectl
+from tests.lab.instance.kubectl import Kubectl
 
 NAME = "named-by-another"
 LABEL = {"naming": "yes"}

@@ -17,7 +17,7 @@ from typing import Any
 
 from kubeling.apiserver.kinds import KINDS
 
-from podpass.local.control_plane.programs import ASSETS, find
+from podpass.lab.cluster.control_plane.programs import ASSETS, find
 from tests.control_plane import plane
 from tests.kubeling.modules import load
 

@@ -14,11 +14,11 @@ import trustme
 
 from podpass import names
 from podpass.admission import webhook_configuration as registration
-from podpass.local.registration import webhook_configuration
+from podpass.lab.cluster.registration import webhook_configuration
 from tests.control_plane import plane
 from tests.control_plane.pod_naming_webhook import LABEL, PodNamingWebhook
 from tests.control_plane.pod_naming_webhook import NAME as NAMED
-from tests.local.kubectl import Kubectl, binaries
+from tests.lab.instance.kubectl import Kubectl, binaries
 from tests.servers.webhook.running import Webhook
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(400)]

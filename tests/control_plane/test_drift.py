@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from podpass import names
-from tests.drift.rollouts import Rollouts, check_restart, workload
+from tests.diagnose.drift.rollouts import Rollouts, check_restart, workload
 from tests.journey.instance import CLIENT, Instance
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]

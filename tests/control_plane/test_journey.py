@@ -15,9 +15,9 @@ from kubernetes import client
 
 from podpass import names
 from podpass.crypto import jose
-from podpass.local.demo import run_demo
+from podpass.lab.tutorial.demo import run_demo
 from tests.journey.instance import CLIENT, LABEL, Instance
-from tests.local.kubectl import Kubectl, binaries
+from tests.lab.instance.kubectl import Kubectl, binaries
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
 

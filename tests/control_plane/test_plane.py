@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import trustme
 
-from podpass.cloud import ca
 from podpass.http.server import bind, read_body, respond, server_tls, serving
 from podpass.kubernetes.client import KubeClient, KubeError
-from podpass.local.control_plane.plane import VARIABLE
+from podpass.lab.cluster.control_plane.plane import VARIABLE
+from podpass.lab.data import ca
 from tests.control_plane import plane, service
 from tests.control_plane.plane import PlaneThread
 

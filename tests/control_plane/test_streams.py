@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.journey.instance import Instance
-from tests.local import kubectl_streams as streams
-from tests.local.kubectl import Kubectl, binaries
+from tests.lab.instance import kubectl_streams as streams
+from tests.lab.instance.kubectl import Kubectl, binaries
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
 

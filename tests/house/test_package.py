@@ -4,8 +4,8 @@ import tomllib
 from pathlib import Path
 
 import podpass
-from podpass.local import examples
-from podpass.local.samples.catalogue import SAMPLES
+from podpass.lab.cluster.samples import examples
+from podpass.lab.cluster.samples.catalogue import SAMPLES
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -30,7 +30,7 @@ def test_examples_are_found_in_an_installed_package(tmp_path: Path) -> None:
     package = tmp_path / "podpass"
     folder = package / "examples" / "quickstart"
     folder.mkdir(parents=True)
-    assert examples.find_example("quickstart", package / "local" / "examples.py") == folder
+    assert examples.find_example("quickstart", package) == folder
 
 
 def test_package_is_marked_as_typed() -> None:

@@ -179,7 +179,7 @@ def test_expected_failure_does_not_count_as_a_forbidden_skip(tmp_path: Path) -> 
 
 
 def test_listed_skip_is_allowed_for_its_reason_only() -> None:
-    test = "tests/cloud/test_datadir.py::test_x"
+    test = "tests/lab/data/test_datadir.py::test_x"
     assert suite_policy.forbidden_skip(test, "permissions do not bind the superuser") is None
     assert suite_policy.forbidden_skip(test, "another reason")
     assert suite_policy.forbidden_skip(
@@ -196,8 +196,8 @@ def test_listed_skip_is_allowed_for_its_reason_only() -> None:
             "contract",
         ),
         ("kubernetes", "tests/control_plane/storm/test_storm.py::test_it", "instance"),
-        ("kubernetes", "tests/cloud/trust/test_real_api_server.py::test_it", "plane"),
-        ("kubernetes", "tests/doctor/test_healthy_cluster.py::test_it", "plane"),
+        ("kubernetes", "tests/lab/names/test_real_api_server.py::test_it", "plane"),
+        ("kubernetes", "tests/diagnose/doctor/test_healthy_cluster.py::test_it", "plane"),
         ("kubernetes", "tests/charts/test_lint.py::test_it", None),
         ("processes", "tests/control_plane/storm/test_storm.py::test_it", None),
         ("processes", "tests/deploy/test_image_targets.py::test_it", "image"),

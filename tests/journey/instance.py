@@ -16,7 +16,7 @@ import aiohttp
 from kubernetes import client, config
 
 from podpass.crypto import jose
-from tests.local import preloaded
+from tests.lab.instance import preloaded
 
 CLIENT = "11111111-aaaa-4bbb-8ccc-000000000001"
 SECOND_CLIENT = "11111111-aaaa-4bbb-8ccc-000000000002"

@@ -5,8 +5,8 @@ import sys
 import uuid
 
 from podpass.crypto import jose
-from podpass.trace.hop import select_hops
-from podpass.trace.reader import end_position, read_all
+from podpass.diagnose.trace.hop import select_hops
+from podpass.diagnose.trace.reader import end_position, read_all
 from tests.journey.instance import CLIENT, READ, SECOND_CLIENT, Instance
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.peers.build import KIND, build_program, module_folder
 from bench.peers.controlplane import VERSIONS
-from tests.local.kubectl import binaries
+from tests.lab.instance.kubectl import binaries
 from tests.node import images
 from tests.node.sandbox import Sandbox, sandbox, wait_until
 

@@ -19,7 +19,7 @@ from kubeling.cluster import ClusterConfig, EmbeddedCluster, UserInfo
 from podpass.assertion.keys import KeyRing
 from podpass.http.server import bind, server_tls, serving
 from podpass.http.websocket_scopes import websocket_scopes
-from podpass.local.kubeling_adapters import RingSigner
+from podpass.lab.cluster.kubeling_adapters import RingSigner
 
 ISSUER = "https://oidc.example/issuer/"
 USERS = {

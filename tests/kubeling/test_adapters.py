@@ -12,7 +12,7 @@ from kubeling.service_account.signer import InvalidSignature
 from podpass import log
 from podpass.assertion.keys import KeyRing
 from podpass.kubernetes.client import KubeClient
-from podpass.local.kubeling_adapters import HttpApi, RingSigner, write_log_of_kubeling
+from podpass.lab.cluster.kubeling_adapters import HttpApi, RingSigner, write_log_of_kubeling
 from tests.kubeling.cluster import Live, ca, live, ring, serve  # noqa: F401 fixtures
 
 CLAIMS = {"iss": "https://oidc.example/issuer/", "sub": "system:serviceaccount:default:web"}

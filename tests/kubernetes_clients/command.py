@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from tests.local.kubectl import PATH
+from tests.lab.instance.kubectl import PATH
 
 _SECONDS = 300
 

@@ -12,7 +12,7 @@ from podpass.http.server import PortInUse, bind
 from tests.kubeling.cluster import ca, ring, serve
 from tests.kubernetes_clients.command import CommandLineClient
 from tests.kubernetes_clients.reference import SERVICE, ReferenceWebhook
-from tests.local.kubectl import binaries
+from tests.lab.instance.kubectl import binaries
 from tests.ports import exclusive_port
 
 __all__ = ["ca", "ring", "serve"]

@@ -8,8 +8,8 @@ import pytest
 from bench.peers.build import CannotBuild, build_program
 from podpass.database import Database
 from podpass.directory.store.directory import Directory
-from tests.cloud.dns.server import running
 from tests.journey.instance import CLIENT, NO_ROLE_CLIENT, Instance, started
+from tests.lab.names.server import running
 
 ZONE = """
 dns_zones:

@@ -22,7 +22,7 @@ from tests.kubernetes_clients.external_secrets import (
     external_secret,
     store,
 )
-from tests.local.kubectl import binaries
+from tests.lab.instance.kubectl import binaries
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 COPIED = "/api/v1/namespaces/default/secrets/copied"

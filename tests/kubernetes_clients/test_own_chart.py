@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from podpass.kubernetes.client import KubeClient
-from podpass.local.registration import register_webhook
+from podpass.lab.cluster.registration import register_webhook
 from tests.kubernetes_clients.command import CommandLineClient
 from tests.kubernetes_clients.test_helm import kubelet
 

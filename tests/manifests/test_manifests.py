@@ -17,7 +17,7 @@ from podpass.manifests import ManifestValues, build_policy_objects, build_webhoo
 from podpass.manifests.policy import VOLUME
 from podpass.manifests.values import UnknownValue, WrongValue
 from podpass.settings import WebhookSettings
-from tests.local.instances import Podpass
+from tests.lab.instance.instances import Podpass
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its import emits warnings about its dependencies

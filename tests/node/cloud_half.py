@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from podpass import names
-from podpass.local.direct_tls import choose_address
+from podpass.lab.gateway.direct_tls import choose_address
 from tests.node.sandbox import Sandbox, SandboxError, Service, wait_until
 
 # A zone also has all names below it.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from podpass.local.control_plane.commands import (
+from podpass.lab.cluster.control_plane.commands import (
     controller_flags,
     key_file_flags,
     tls_flags,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.local.kubectl import binaries
+from tests.lab.instance.kubectl import binaries
 from tests.node import commands, images, programs
 from tests.node.cloud_half import ZONES, CloudHalf, start_cloud_half
 from tests.node.network import IPV4, Network

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from podpass.cloud.install.object_names import NAMESPACE
-from podpass.cloud.install.objects import DATA_DIR
+from podpass.lab.install.object_names import NAMESPACE
+from podpass.lab.install.objects import DATA_DIR
 from tests.node import commands
 from tests.node.cloud_installation import COREFILE, IMAGE, READ, RESOLVE, WEB_SEED, Installation
 from tests.node.creators import creating_pods

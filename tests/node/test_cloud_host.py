@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from podpass.errors import Error
-from podpass.local.samples.prepare import RegistryUnreachable
-from podpass.local.tutorial import azure_cli
+from podpass.lab.cluster.samples.prepare import RegistryUnreachable
+from podpass.lab.tutorial import azure_cli
 from tests.browser import programs
 from tests.node.cloud_installation import WEB_SEED, Installation, cloud
 from tests.node.objects import container, deployment, pod

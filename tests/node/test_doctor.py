@@ -12,9 +12,9 @@ _DIAGNOSE = """
 import asyncio, json, sys
 from pathlib import Path
 from podpass.cli.doctor import _as_json
-from podpass.doctor.cloud_model import CloudFacts
-from podpass.doctor.cluster_facts import WorkloadRef
-from podpass.doctor.run import diagnose
+from podpass.diagnose.doctor.cloud_model import CloudFacts
+from podpass.diagnose.doctor.cluster_facts import WorkloadRef
+from podpass.diagnose.doctor.run import diagnose
 from podpass.kubernetes.client import KubeClient
 
 async def read_no_cloud(_):

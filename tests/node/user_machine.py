@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tests.local.kubectl import binaries
+from tests.lab.instance.kubectl import binaries
 from tests.node.images import ROOT
 from tests.node.sandbox import Sandbox
 from tests.release.action_runner import Runner

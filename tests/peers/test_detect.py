@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from bench.peers.build import CannotBuild, build_program
-from podpass.local.examples import find_example
+from podpass.lab.cluster.samples.examples import find_example
 from tests.journey.instance import CLIENT, SECOND_CLIENT, Instance
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(3600)]

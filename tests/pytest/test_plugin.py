@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from podpass.cloud.lock import lock_holder
+from podpass.lab.data.lock import lock_holder
 
 pytestmark = pytest.mark.processes
 

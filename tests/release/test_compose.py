@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.deploy.image_root import ROOT, USER, run_script
-from tests.local.kubectl import binaries
+from tests.lab.instance.kubectl import binaries
 
 pytestmark = [
     pytest.mark.processes,

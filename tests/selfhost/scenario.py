@@ -17,8 +17,8 @@ import aiohttp
 import jwt
 
 from podpass.directory.model import Identity, IdentityKind
-from podpass.local.environment import TRUSTSTORE_PASSWORD
-from podpass.local.trust import java_truststore
+from podpass.lab.data.environment import TRUSTSTORE_PASSWORD
+from podpass.lab.data.trust import java_truststore
 from tests import postgres, process_reaper
 from tests.ports import free_port
 from tests.selfhost.sessions import PROGRAMS, Session

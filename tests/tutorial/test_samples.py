@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from podpass.local.samples.cache import SampleCache, cache_folder
-from podpass.local.samples.catalogue import SAMPLES, find_by_name
-from podpass.local.samples.model import Sample
-from podpass.local.samples.prepare import RegistryUnreachable, ToolsMissing, prepare
+from podpass.lab.cluster.samples.cache import SampleCache, cache_folder
+from podpass.lab.cluster.samples.catalogue import SAMPLES, find_by_name
+from podpass.lab.cluster.samples.model import Sample
+from podpass.lab.cluster.samples.prepare import RegistryUnreachable, ToolsMissing, prepare
 from tests.journey.instance import CLIENT, LABEL, Instance
 
 pytestmark = [pytest.mark.tutorial, pytest.mark.timeout(600)]

@@ -1,4 +1,4 @@
-"""Create a backup: a consistent snapshot of a database, with the files of a local instance."""
+"""Create a backup: a consistent snapshot of a database."""
 
 import errno
 import os
@@ -11,11 +11,10 @@ from typing import BinaryIO
 from sqlalchemy import Connection
 
 from podpass import __version__, files
-from podpass.backup import database_reader, instance, sealing_check
+from podpass.backup import database_reader, sealing_check
 from podpass.backup.archive import Writer
 from podpass.backup.model import BackupRefused, Manifest, Progress, Store
 from podpass.clock import Clock
-from podpass.cloud.datadir import DataDir
 from podpass.database import Database
 
 # A day, because a backup may be large. Writers do not wait for the backup.
@@ -31,39 +30,18 @@ async def back_up_database(
     the key that opens the sealed values of the database. Raises BackupRefused, DatabaseUnusable,
     DatabaseFailed. No file remains after an error.
     """
-    sealing = {} if sealing_key is None else {"authority": instance.fingerprint(sealing_key)}
-    with _create_file(path) as stream:
-        writer, stores = await _write_rows(url, stream, progress, sealing_key)
-        manifest = _build_manifest(writer, stores, clock, sealing=sealing)
+    sealing = {} if sealing_key is None else {"authority": sealing_check.fingerprint(sealing_key)}
+    with create_file(path) as stream:
+        writer, stores = await write_rows(url, stream, progress, sealing_key)
+        manifest = build_manifest(writer, stores, clock, sealing=sealing)
         writer.finish(manifest)
     return manifest
 
 
-async def back_up_instance(
-    data_dir: DataDir, path: Path, progress: Progress, clock: Clock, *, with_keys: bool
-) -> Manifest:
-    """Back up a local instance, running or stopped, into a new file.
-
-    Raises BackupRefused, DatabaseUnusable, DatabaseFailed. No file remains after an error.
-    """
-    instance.check_exists(data_dir)
-    with _create_file(path) as stream:
-        writer, stores = await _write_rows(instance.database_url(data_dir), stream, progress)
-        instance.add_files(writer, data_dir, with_keys=with_keys)
-        manifest = _build_manifest(
-            writer,
-            stores,
-            clock,
-            sealing=instance.sealing_fingerprints(data_dir),
-            facts=instance.public_config(data_dir),
-        )
-        writer.finish(manifest)
-    return manifest
-
-
-async def _write_rows(
+async def write_rows(
     url: str, stream: BinaryIO, progress: Progress, sealing_key: Path | None = None
 ) -> tuple[Writer, dict[str, Store]]:
+    """Write the rows of all stores; return the archive, which is still open, and its stores."""
     async with Database(url, make=False) as database:
 
         def step(connection: Connection) -> tuple[Writer, dict[str, Store]]:
@@ -75,7 +53,7 @@ async def _write_rows(
         return await database.read(step, seconds=_MAX_SECONDS, once=True)
 
 
-def _build_manifest(
+def build_manifest(
     writer: Writer,
     stores: dict[str, Store],
     clock: Clock,
@@ -83,6 +61,7 @@ def _build_manifest(
     sealing: dict[str, str],
     facts: dict[str, str] | None = None,
 ) -> Manifest:
+    """Return the manifest of an archive with all its parts."""
     return Manifest(
         podpass=__version__,
         created=datetime.fromtimestamp(clock(), tz=UTC).isoformat(timespec="seconds"),
@@ -94,7 +73,7 @@ def _build_manifest(
 
 
 @contextmanager
-def _create_file(path: Path) -> Iterator[BinaryIO]:
+def create_file(path: Path) -> Iterator[BinaryIO]:
     """Create a file that only its owner can read. It gets its name when it is complete and on the disk."""
     if path.exists():
         raise BackupRefused(f"{path} exists already", hint="use the path of a new file")

@@ -1,11 +1,12 @@
 """Checks that a sealing key opens the signing keys of a database."""
 
+import hashlib
 from pathlib import Path
 
 from sqlalchemy import Connection
 
 from podpass.backup.model import BackupRefused
-from podpass.crypto.envelope import Sealer
+from podpass.crypto.envelope import Sealer, decode_sealing_key
 from podpass.database import migrate
 from podpass.exchange.schema import CHAIN
 from podpass.exchange.signing import key_store
@@ -29,3 +30,18 @@ def check(connection: Connection, key: Path, whose: str) -> None:
             hint="pass the sealing key that was in use at that time with --sealing-key-file F;"
             " nothing was changed",
         )
+
+
+def fingerprint(key: Path) -> str:
+    """Return the fingerprint of a sealing key. It does not reveal the key.
+
+    Raises BackupRefused, InvalidSealingKey.
+    """
+    try:
+        data = decode_sealing_key(key.read_bytes(), str(key))
+    except OSError as exc:
+        raise BackupRefused(
+            f"the sealing key {key} cannot be read: {exc.strerror}",
+            hint="pass the file with --sealing-key-file F",
+        ) from exc
+    return hashlib.sha256(b"podpass sealing key\n" + data).hexdigest()[:16]

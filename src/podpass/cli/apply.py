@@ -11,8 +11,8 @@ from podpass import names
 from podpass.cli import options
 from podpass.cli.client import call_control
 from podpass.cli.output import print_message, print_output
-from podpass.cloud.datadir import DataDir
 from podpass.errors import UsageError
+from podpass.lab.data.datadir import DataDir
 
 _NO_AZURITE = "pass the address of Azurite with --azurite URL"
 

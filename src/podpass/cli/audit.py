@@ -10,7 +10,7 @@ from podpass.cli import options
 from podpass.cli.client import call_control
 from podpass.cli.completion_values import complete_targets
 from podpass.cli.output import print_output, print_skipped_rows
-from podpass.cloud.datadir import DataDir
+from podpass.lab.data.datadir import DataDir
 
 _COLUMNS = {
     "TIME": "time",

@@ -16,8 +16,8 @@ import click
 from podpass.cli import options
 from podpass.cli.output import print_message, print_output
 from podpass.clock import rfc3339, system
-from podpass.cloud.datadir import DataDir
 from podpass.errors import Error, UsageError
+from podpass.lab.data.datadir import DataDir
 from podpass.settings import AuthorityProcessSettings
 
 if TYPE_CHECKING:

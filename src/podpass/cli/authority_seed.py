@@ -111,9 +111,9 @@ def identities(database: str, tenant_id: str, output: str) -> None:
 async def _list_identities(
     url: str, tenant_id: str
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    from podpass.cloud.listing import identity_row, skipped_rows
     from podpass.database import Database, collecting_errors
     from podpass.directory.store.directory import Directory
+    from podpass.lab.instance.listing import identity_row, skipped_rows
 
     # A mistyped URL must not create a database.
     async with Database(url, make=False) as database, Directory(database) as directory:

@@ -20,7 +20,7 @@ from podpass.errors import UsageError
 from podpass.guids import is_guid
 
 if TYPE_CHECKING:
-    from podpass.cloud.datadir import DataDir
+    from podpass.lab.data.datadir import DataDir
     from podpass.provision.api_client import ApiClient
     from podpass.provision.connection import AzureConnection, Report, RequestLimits
     from podpass.provision.endpoints import Endpoints
@@ -297,7 +297,7 @@ def choose_kubeconfig(chosen: AccountOptions, account: AzureAccount) -> Path | N
 
 
 def _locate(chosen: AccountOptions, environ: Mapping[str, str]) -> "DataDir":
-    from podpass.cloud.datadir import locate
+    from podpass.lab.data.datadir import locate
 
     given = chosen.data_dir or environ.get("PODPASS_DATA_DIR") or environ.get(_MARKER)
     return locate(Path(given) if given else None, environ)

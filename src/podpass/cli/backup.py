@@ -9,8 +9,8 @@ from podpass.cli import options
 from podpass.cli.backup_summary import format_size, print_summary, table_progress
 from podpass.cli.output import print_message
 from podpass.clock import system
-from podpass.cloud.datadir import DataDir
 from podpass.errors import UsageError
+from podpass.lab.data.datadir import DataDir
 
 
 @click.command
@@ -39,6 +39,7 @@ def command(
     separately.
     """
     from podpass.backup import archive, create
+    from podpass.lab.backup.create import back_up_instance
 
     if database is not None and with_keys:
         raise UsageError(
@@ -55,9 +56,7 @@ def command(
                 "the backup does not name its sealing key: pass --sealing-key-file F to record it"
             )
     else:
-        work = create.back_up_instance(
-            data_dir, file, table_progress(), system, with_keys=with_keys
-        )
+        work = back_up_instance(data_dir, file, table_progress(), system, with_keys=with_keys)
         manifest = asyncio.run(work)
         print_message(
             f"{file} contains the keys of this instance: protect it as you protect the keys"

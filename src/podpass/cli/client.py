@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from podpass.cli.output import slow_notice
-from podpass.cloud.datadir import DataDir, check_version, load_config
-from podpass.cloud.lock import check_lock_file, lock_holder
 from podpass.errors import Error, UsageError
-from podpass.local.process import is_stopped
+from podpass.lab.data.datadir import DataDir, check_version, load_config
+from podpass.lab.data.lock import check_lock_file, lock_holder
+from podpass.lab.data.process import is_stopped
 
 _CONTROL_HOST = "localhost"
 _TIMEOUT_SECONDS = 30.0

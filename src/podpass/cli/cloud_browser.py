@@ -34,7 +34,7 @@ def command(kubeconfig: Path | None, namespace: str, program: str | None, url: s
     It needs Linux, a browser that is a package of the distribution, not a Snap or Flatpak, and certutil.
     """
     from podpass.cli.cloud_host import find_target, lock_folder, read_facts
-    from podpass.local import browser, forwarded_cloud
+    from podpass.lab.host import browser, forwarded_cloud
 
     own = options.environ()
     path = own.get("PATH", os.defpath)

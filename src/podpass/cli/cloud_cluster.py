@@ -11,10 +11,10 @@ from podpass import names
 from podpass.cli import options
 from podpass.cli.cluster import connect, find_kubeconfig
 from podpass.cli.completion_values import complete_namespaces
-from podpass.cloud.install.object_names import NAMESPACE
 from podpass.errors import Error
 from podpass.kubernetes.client import KubeClient
 from podpass.kubernetes.client.config import read_current_context
+from podpass.lab.install.object_names import NAMESPACE
 
 _FORBIDDEN = 403
 _HINT = (
@@ -55,9 +55,9 @@ async def find_installation(client: KubeClient) -> str:
 
     Raises NotInstalled, KubeError.
     """
-    from podpass.cloud.install.installer import find_installations
-    from podpass.cloud.install.rollout import NotInstalled
     from podpass.kubernetes.client import KubeError
+    from podpass.lab.install.installer import find_installations
+    from podpass.lab.install.rollout import NotInstalled
 
     try:
         found = await find_installations(client)
@@ -79,8 +79,8 @@ async def run_in_pod(
 
     Raises NotInstalled, KubeError; Error with the message of the command.
     """
-    from podpass.cloud.install.rollout import find_pod
     from podpass.kubernetes.client.pod_exec import run_command
+    from podpass.lab.install.rollout import find_pod
 
     pod = await find_pod(client, namespace)
     done = await run_command(
@@ -121,7 +121,7 @@ def list_cloud_storage_warnings(seed: str, status: dict[str, Any]) -> list[str]:
 
     `status` is that of the running cloud.
     """
-    from podpass.cloud.install.azurite import EXAMPLE_IMAGE
+    from podpass.lab.install.azurite import EXAMPLE_IMAGE
     from podpass.seed.model import parse_seed
     from podpass.seed.storage import warn_of_unserved
 

@@ -10,7 +10,7 @@ from podpass import names
 from podpass.cli import options
 from podpass.cli.client import call_control
 from podpass.cli.output import print_output
-from podpass.cloud.datadir import DataDir
+from podpass.lab.data.datadir import DataDir
 
 
 @click.command(hidden=True)

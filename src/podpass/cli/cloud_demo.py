@@ -45,9 +45,9 @@ def command(kubeconfig: Path | None, namespace: str, image: str | None, timeout:
 
 async def _run(kubeconfig: Path | None, namespace: str, image: str | None, timeout: int) -> None:
     from podpass.clock import system
-    from podpass.cloud.demo import CloudDemo
-    from podpass.cloud.install import installer
-    from podpass.cloud.install.rollout import find_pod
+    from podpass.lab.install import installer
+    from podpass.lab.install.demo import CloudDemo
+    from podpass.lab.install.rollout import find_pod
 
     task = asyncio.current_task()
     assert task is not None

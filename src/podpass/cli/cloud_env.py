@@ -11,14 +11,14 @@ from podpass.cli import options
 from podpass.cli.cloud_cluster import kubeconfig_option, namespace_option
 from podpass.cli.env import FailingEval, shell_option
 from podpass.cli.output import print_message
-from podpass.local.environment import as_json, format_exports
+from podpass.lab.data.environment import as_json, format_exports
 
 
 class _FailingEval(FailingEval):
     """A FailingEval that does not change KUBECONFIG."""
 
     def failed_configuration(self, params: Mapping[str, Any]) -> dict[str, str]:  # noqa: ARG002
-        from podpass.local.forwarded_cloud import root
+        from podpass.lab.host.forwarded_cloud import root
 
         return {"AZURE_CONFIG_DIR": str(root(options.environ()) / "none")}
 
@@ -50,7 +50,7 @@ def command(kubeconfig: Path | None, namespace: str, shell: str, stop: bool, out
     other subscription.
     """
     from podpass.cli.cloud_host import build_environment, find_target, lock_folder, read_facts
-    from podpass.local import forwarded_cloud
+    from podpass.lab.host import forwarded_cloud
 
     target = find_target(kubeconfig, namespace)
     data_dir = forwarded_cloud.locate(target, options.environ())

@@ -12,8 +12,8 @@ from podpass.cli.cluster import connect, find_kubeconfig
 from podpass.errors import Error
 
 if TYPE_CHECKING:
-    from podpass.cloud.datadir import DataDir
-    from podpass.local.forwarded_cloud import CloudTarget
+    from podpass.lab.data.datadir import DataDir
+    from podpass.lab.host.forwarded_cloud import CloudTarget
 
 _FORBIDDEN = 403
 _ADMIN_HINT = (
@@ -31,7 +31,7 @@ class FolderNotWritable(Error):
 
 def find_target(kubeconfig: Path | None, namespace: str) -> "CloudTarget":
     """Return the installation of the current context. Raises BadKubeconfig, UsageError."""
-    from podpass.local.forwarded_cloud import CloudTarget
+    from podpass.lab.host.forwarded_cloud import CloudTarget
 
     environ = options.environ()
     found = kubeconfig or find_kubeconfig(environ)
@@ -51,7 +51,7 @@ def find_target(kubeconfig: Path | None, namespace: str) -> "CloudTarget":
 @contextmanager
 def lock_folder(data_dir: "DataDir") -> Iterator[None]:
     """Let one command at a time change the folder of the context. Raises FolderNotWritable."""
-    from podpass.local.forwarded_cloud import exclusive
+    from podpass.lab.host.forwarded_cloud import exclusive
 
     try:
         with exclusive(data_dir):
@@ -65,11 +65,11 @@ async def read_facts(target: "CloudTarget") -> dict[str, Any]:
 
     Raises NotInstalled, MissingRights, KubeError.
     """
-    from podpass.cloud.install.object_names import PORT
-    from podpass.cloud.install.rights import check_rights
-    from podpass.cloud.install.rollout import find_pod
     from podpass.kubernetes.client import KubeError
     from podpass.kubernetes.client.port_forward import forward_port
+    from podpass.lab.install.object_names import PORT
+    from podpass.lab.install.rights import check_rights
+    from podpass.lab.install.rollout import find_pod
 
     async with target.open_client() as client:
         try:
@@ -86,7 +86,7 @@ async def read_facts(target: "CloudTarget") -> dict[str, Any]:
 
 def list_host_rights(namespace: str) -> list[Any]:
     """Return the rights that forwarding needs."""
-    from podpass.cloud.install.rights import Right
+    from podpass.lab.install.rights import Right
 
     needed = (
         ("list", "pods"),
@@ -102,7 +102,7 @@ def build_environment(
     data_dir: "DataDir", target: "CloudTarget", port: int, kubeconfig: Path | None
 ) -> dict[str, str]:
     """Return the variables for Azure's clients; kubectl still reaches the API server directly."""
-    from podpass.local.environment import DIRECT, client_environment
+    from podpass.lab.data.environment import DIRECT, client_environment
 
     host = urlsplit(target.server).hostname or ""
     direct = [host] if host and host not in DIRECT else []

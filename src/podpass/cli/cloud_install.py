@@ -20,8 +20,8 @@ from podpass.cli.cloud_cluster import (
 )
 from podpass.cli.completion_values import complete_namespaces
 from podpass.cli.output import align, print_message, text_width
-from podpass.cloud.install.objects import CloudValues
 from podpass.errors import UsageError
+from podpass.lab.install.objects import CloudValues
 
 DEFAULT_IMAGE = f"podpass:{__version__}"
 _TIMEOUT_SECONDS = 180
@@ -112,7 +112,7 @@ def command(kubeconfig: Path | None, namespace: str, output: str, **given: Any) 
     _check_names(given)
     values = _read_values(namespace, given)
     if output != "text":
-        from podpass.cloud.install.objects import build_objects
+        from podpass.lab.install.objects import build_objects
 
         click.echo(render(build_objects(_with_defaults(values)), output), nl=False)
         return
@@ -158,7 +158,7 @@ def _with_defaults(values: CloudValues) -> CloudValues:
 
 async def _run(kubeconfig: Path | None, values: CloudValues, given: dict[str, Any]) -> None:
     from podpass.clock import system
-    from podpass.cloud.install.installer import Installer, InstallRequest
+    from podpass.lab.install.installer import Installer, InstallRequest
 
     client, context = open_cluster(kubeconfig)
     request = InstallRequest(

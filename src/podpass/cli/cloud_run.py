@@ -27,9 +27,9 @@ from podpass.cli.run import (
 )
 
 if TYPE_CHECKING:
-    from podpass.cloud.datadir import DataDir
-    from podpass.local.forwarded_cloud import CloudTarget
-    from podpass.local.host_identity import Account, RequestedIdentity
+    from podpass.lab.data.datadir import DataDir
+    from podpass.lab.host.forwarded_cloud import CloudTarget
+    from podpass.lab.host.host_identity import Account, RequestedIdentity
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -64,8 +64,8 @@ def command(
     directly. A command that does not exist exits with 127, one that cannot be executed with 126.
     """
     from podpass.cli.cloud_host import build_environment, find_target, lock_folder
-    from podpass.local import forwarded_cloud
-    from podpass.local.proxy_support import find_proxy_warning
+    from podpass.lab.host import forwarded_cloud
+    from podpass.lab.host.proxy_support import find_proxy_warning
 
     own = options.environ()
     check_found(words[0], own.get("PATH", os.defpath))
@@ -103,7 +103,7 @@ def parse_account(text: str) -> "Account":
 
     Raises UsageError.
     """
-    from podpass.local import host_identity
+    from podpass.lab.host import host_identity
 
     name, dot, namespace = text.rpartition(".")
     if dot and not {"/", ":"} & set(text):
@@ -115,7 +115,7 @@ async def _request(
     target: "CloudTarget", account: "Account | None"
 ) -> "tuple[dict[str, Any], RequestedIdentity | None]":
     from podpass.cli.cloud_host import read_facts
-    from podpass.local.host_identity import request_identity
+    from podpass.lab.host.host_identity import request_identity
 
     if account is None:
         return await read_facts(target), None
@@ -132,7 +132,7 @@ def _start(
     requested: "RequestedIdentity | None",
 ) -> tuple[Mapping[str, str], int]:
     """Forward and renew the token while the command runs; return the identity's variables, and the port."""
-    from podpass.local import forwarded_cloud, host_token
+    from podpass.lab.host import forwarded_cloud, host_token
 
     if requested is None:
         return {}, forwarded_cloud.start_companion(data_dir, target, folder)

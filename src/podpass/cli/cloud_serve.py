@@ -8,8 +8,8 @@ import click
 from podpass import names
 from podpass.cli import options
 from podpass.cli.output import print_message, print_output
-from podpass.cloud.datadir import DataDir
 from podpass.errors import SettingsError
+from podpass.lab.data.datadir import DataDir
 from podpass.settings import CloudSettings
 from podpass.settings.fields import CLOUD_PREFIX
 from podpass.settings.reading import find_unknown_variables
@@ -47,7 +47,7 @@ def command(data_dir: DataDir, seed: str | None, output: str, **chosen: Any) -> 
     """
     from podpass import log
     from podpass.cli.apply import list_storage_warnings, read_valid_seed
-    from podpass.cloud.process import run
+    from podpass.lab.instance.run_cloud import run
 
     environ = options.environ()
     known = (names.ENV_IDENTITY_HEADERS,)

@@ -17,10 +17,10 @@ from podpass.cli.cloud_cluster import (
 )
 from podpass.cli.completion_values import complete_namespaces, complete_pods
 from podpass.cli.output import align, print_message, print_output, text_width
-from podpass.cloud.install.object_names import NAMESPACE, NOT_INSTALLED
+from podpass.lab.install.object_names import NAMESPACE, NOT_INSTALLED
 
 if TYPE_CHECKING:
-    from podpass.cloud.pod_report import PodCheck
+    from podpass.lab.install.pod_report import PodCheck
 
 
 @click.command
@@ -64,7 +64,7 @@ def command(
 
 
 def _show_pod(kubeconfig: Path | None, namespace: str, name: str, output: str) -> int:
-    from podpass.cloud.pod_report import first_wrong
+    from podpass.lab.install.pod_report import first_wrong
 
     checks = asyncio.run(_read_pod(kubeconfig, namespace, name))
     wrong = first_wrong(checks)
@@ -88,8 +88,8 @@ def _show_pod(kubeconfig: Path | None, namespace: str, name: str, output: str) -
 
 
 async def _read_pod(kubeconfig: Path | None, namespace: str, name: str) -> "list[PodCheck]":
-    from podpass.cloud.install.pod_facts import read_cloud, read_pod
-    from podpass.cloud.pod_report import examine
+    from podpass.lab.install.pod_facts import read_cloud, read_pod
+    from podpass.lab.install.pod_report import examine
 
     client, _ = open_cluster(kubeconfig)
     async with client:
@@ -100,7 +100,7 @@ async def _read_pod(kubeconfig: Path | None, namespace: str, name: str) -> "list
 
 
 async def _read(kubeconfig: Path | None, namespace: str) -> dict[str, Any]:
-    from podpass.cloud.install import identity_webhook, installer
+    from podpass.lab.install import identity_webhook, installer
 
     client, context = open_cluster(kubeconfig)
     async with client:

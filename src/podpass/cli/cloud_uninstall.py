@@ -36,7 +36,7 @@ def command(kubeconfig: Path | None, namespace: str, yes: bool, timeout: int) ->
 
 async def _run(client: KubeClient, namespace: str, timeout: int) -> None:
     from podpass.clock import system
-    from podpass.cloud.install.installer import Installer
+    from podpass.lab.install.installer import Installer
 
     async with client:
         installer = Installer(

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from podpass.cli.client import read_status
-from podpass.cloud.datadir import DataDir
 from podpass.errors import UsageError
 from podpass.kubernetes.client import KubeClient, in_cluster
+from podpass.lab.data.datadir import DataDir
 
 _HINT = (
     "pass --kubeconfig FILE or set KUBECONFIG; for a local instance, run `podpass up --detach`, and"

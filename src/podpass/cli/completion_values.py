@@ -9,8 +9,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from podpass.cli.options import default_data_dir, environ
-from podpass.cloud.datadir import DataDir, locate
 from podpass.errors import Error
+from podpass.lab.data.datadir import DataDir, locate
 
 if TYPE_CHECKING:
     from podpass.kubernetes.client import KubeClient

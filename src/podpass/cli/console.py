@@ -8,9 +8,9 @@ import click
 from podpass.cli import options
 from podpass.cli.client import call_control, check_has_cluster, require_status
 from podpass.cli.output import print_message, print_output
-from podpass.cloud.datadir import DataDir
 from podpass.errors import Error
 from podpass.files import write_private
+from podpass.lab.data.datadir import DataDir
 
 _OPENED_FILE = "console.html"
 

@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from podpass.cli.output import escape_unprintable
-from podpass.doctor.credential_difference import MEMBERS
-from podpass.local.credential_comparison import CredentialComparison, mark_differences
+from podpass.diagnose.doctor.credential_comparison import CredentialComparison, mark_differences
+from podpass.diagnose.doctor.credential_difference import MEMBERS
 
 _SHOWN = 3
 

@@ -6,7 +6,7 @@ import click
 
 from podpass.cli import options
 from podpass.cli.invocation import command_name
-from podpass.local.demo import run_demo
+from podpass.lab.tutorial.demo import run_demo
 from podpass.settings import LocalSettings
 
 

@@ -11,10 +11,10 @@ import click
 from podpass.cli import doctor_cloud, options
 from podpass.cli.completion_values import complete_namespaces, complete_workloads
 from podpass.cli.output import escape_unprintable, print_message, print_output, wrap_text
-from podpass.cloud.datadir import DataDir
+from podpass.lab.data.datadir import DataDir
 
 if TYPE_CHECKING:
-    from podpass.doctor.model import Diagnosis, Finding
+    from podpass.diagnose.doctor.model import Diagnosis, Finding
 
 _WRONG, _NOT_READ = 1, 3
 _MAX_WORKLOADS = 50
@@ -87,8 +87,8 @@ async def _diagnose(
     cloud: doctor_cloud.CloudOptions,
 ) -> Sequence["Diagnosis"]:
     from podpass.cli.cluster import connect_to_cluster
-    from podpass.doctor.run import diagnose
-    from podpass.doctor.targets import find_workloads
+    from podpass.diagnose.doctor.run import diagnose
+    from podpass.diagnose.doctor.targets import find_workloads
 
     async with connect_to_cluster(data_dir, kubeconfig, options.environ()) as client:
         workloads = await find_workloads(client, target, namespace)

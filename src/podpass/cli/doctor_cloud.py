@@ -15,10 +15,10 @@ from podpass.errors import UsageError
 from podpass.names import DOCTOR_AGENT
 
 if TYPE_CHECKING:
-    from podpass.cloud.datadir import DataDir
-    from podpass.doctor.cloud_facts import CloudAccount, CloudReader
-    from podpass.doctor.resource_facts import RequestedResource
+    from podpass.diagnose.doctor.cloud_facts import CloudAccount, CloudReader
+    from podpass.diagnose.doctor.resource_facts import RequestedResource
     from podpass.kubernetes.client import KubeClient
+    from podpass.lab.data.datadir import DataDir
 
 # The doctor reports a service that does not respond, and does not wait for it.
 _SECONDS = 5.0
@@ -80,7 +80,7 @@ class CloudOptions:
         exchange: bool,
     ) -> "CloudOptions":
         """Collect the options of the command. Raises UsageError."""
-        from podpass.doctor.resource_facts import parse_requested_resource
+        from podpass.diagnose.doctor.resource_facts import parse_requested_resource
 
         return cls(
             account=replace(AccountOptions.from_context(ctx), data_dir=str(data_dir.root)),
@@ -97,8 +97,8 @@ async def open_cloud(
     For the cluster of the running instance, its administrator signs in, unless the options say otherwise.
     Raises UsageError for an option.
     """
-    from podpass.doctor.cloud_facts import CloudReader
-    from podpass.doctor.model import Unread
+    from podpass.diagnose.doctor.cloud_facts import CloudReader
+    from podpass.diagnose.doctor.model import Unread
     from podpass.provision.connection import AzureConnection, RequestLimits
     from podpass.provision.endpoints import find_endpoints
     from podpass.provision.errors import ApiError, SignInFailed
@@ -132,7 +132,7 @@ async def open_cloud(
 def _is_instance(chosen: AccountOptions, cluster: "KubeClient") -> bool:
     """Return whether a cluster is that of the running instance."""
     from podpass.cli.client import read_status
-    from podpass.cloud.datadir import DataDir
+    from podpass.lab.data.datadir import DataDir
 
     status = read_status(DataDir(Path(chosen.data_dir))) if chosen.data_dir else None
     return status is not None and status["kubernetes"].get("server") == cluster.server
@@ -140,7 +140,7 @@ def _is_instance(chosen: AccountOptions, cluster: "KubeClient") -> bool:
 
 def to_cloud_account(account: AzureAccount, *, is_instance: bool) -> "CloudAccount":
     """Return what a reader needs of an account."""
-    from podpass.doctor.cloud_facts import CloudAccount
+    from podpass.diagnose.doctor.cloud_facts import CloudAccount
 
     return CloudAccount(
         graph=account.graph_api(),

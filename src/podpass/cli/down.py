@@ -8,10 +8,10 @@ import click
 
 from podpass.cli import options
 from podpass.cli.output import print_message, print_output, slow_notice
-from podpass.cloud.datadir import DataDir, check_version
-from podpass.cloud.lock import check_lock_file, lock_holder
 from podpass.errors import Error
-from podpass.local.process import has_exited
+from podpass.lab.data.datadir import DataDir, check_version
+from podpass.lab.data.lock import check_lock_file, lock_holder
+from podpass.lab.data.process import has_exited
 
 _STOP_TIMEOUT_SECONDS = 20.0
 

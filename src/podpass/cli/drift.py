@@ -9,13 +9,13 @@ import click
 from podpass.cli import options
 from podpass.cli.completion_values import complete_namespaces
 from podpass.cli.output import escape_unprintable, print_message, print_output, wrap_text
-from podpass.cloud.datadir import DataDir
 from podpass.errors import UsageError
+from podpass.lab.data.datadir import DataDir
 
 if TYPE_CHECKING:
-    from podpass.drift.comparison import Drift
-    from podpass.drift.plan import ControllerRef, DriftReport
-    from podpass.drift.rollout_restart import Restart
+    from podpass.diagnose.drift.comparison import Drift
+    from podpass.diagnose.drift.plan import ControllerRef, DriftReport
+    from podpass.diagnose.drift.rollout_restart import Restart
 
 _DIFFERENT, _FAILED, _NOT_READ = 1, 1, 3
 _TIMEOUT_SECONDS = 300
@@ -77,8 +77,8 @@ async def _run(
 ) -> "tuple[DriftReport, list[Restart]]":
     from podpass.cli.cluster import connect_to_cluster
     from podpass.clock import system
-    from podpass.drift.reader import read_drift
-    from podpass.drift.rollout_restart import Restarter
+    from podpass.diagnose.drift.reader import read_drift
+    from podpass.diagnose.drift.rollout_restart import Restarter
 
     async with connect_to_cluster(data_dir, kubeconfig, options.environ()) as client:
         report = await read_drift(client, namespace)
@@ -95,7 +95,7 @@ async def _run(
 
 
 def _exit_code(report: "DriftReport", restarts: "list[Restart]", *, restart: bool) -> int:
-    from podpass.drift.rollout_restart import RestartResult
+    from podpass.diagnose.drift.rollout_restart import RestartResult
 
     if restart and any(each.result is not RestartResult.RESTARTED for each in restarts):
         return _FAILED

@@ -8,8 +8,8 @@ import click
 from podpass.cli import options
 from podpass.cli.client import require_status
 from podpass.cli.cluster import find_instance_kubeconfig
-from podpass.cloud.datadir import DataDir, load_config
-from podpass.local.environment import (
+from podpass.lab.data.datadir import DataDir, load_config
+from podpass.lab.data.environment import (
     SHELLS,
     as_json,
     client_configuration,

@@ -21,12 +21,12 @@ from podpass.cli.output import (
     text_width,
     wrap_text,
 )
-from podpass.cloud.datadir import DataDir
 from podpass.errors import Error, UsageError
+from podpass.lab.data.datadir import DataDir
 
 if TYPE_CHECKING:
-    from podpass.explain.recognition import Recognition, RecognizedError
-    from podpass.local.credential_comparison import CredentialComparison
+    from podpass.diagnose.doctor.credential_comparison import CredentialComparison
+    from podpass.diagnose.explain.recognition import Recognition, RecognizedError
 
 # Facts of a logged request that help to compare it with the directory.
 _REQUEST_FIELDS = [
@@ -99,8 +99,8 @@ def command(
     and the federated credentials next to the assertion: a caret marks each character that differs. Exits
     with status 1 when nothing is recognized, or a code is unknown.
     """
+    from podpass.diagnose.explain.recognition import recognize
     from podpass.exchange.errors import explain
-    from podpass.explain.recognition import recognize
 
     text, values = (
         (_read_text(error), {}) if pod is None else _read_pod_log(data_dir, namespace, pod)
@@ -162,7 +162,7 @@ def _read_text(words: Iterable[str]) -> str:
 
 def _read_end(stream: BinaryIO) -> str:
     """Read a stream to its end; return the first bytes, which may be a byte order mark, and the last."""
-    from podpass.explain.text import MAX_CHARS, decode
+    from podpass.diagnose.explain.text import MAX_CHARS, decode
 
     first = stream.read(_READ_BYTES)
     rest: deque[bytes] = deque(maxlen=MAX_CHARS // _READ_BYTES)
@@ -206,7 +206,7 @@ def _compare(
     if not client_id:
         return None, []
     from podpass.cli.client import list_identities, read_status  # imports an HTTP client
-    from podpass.local.credential_comparison import compare, read_presented
+    from podpass.diagnose.doctor.credential_comparison import compare, read_presented
 
     status = read_status(data_dir)
     if status is None:
@@ -225,7 +225,7 @@ def _explain_client_id(data_dir: DataDir, client_id: str) -> str | None:
 
     from podpass.cli.account_options import INSTANCE, AccountOptions
     from podpass.cli.azure_account import sign_in
-    from podpass.doctor.directory_facts import IdentityReader
+    from podpass.diagnose.doctor.directory_facts import IdentityReader
 
     async def read() -> str | None:
         chosen = AccountOptions(auth_method=INSTANCE, data_dir=str(data_dir.root))
@@ -256,7 +256,7 @@ def _find_request(data_dir: DataDir, correlation_id: str) -> dict[str, Any] | No
     """Find a request in the log of the instance; the log contains no token and no secret."""
     if not correlation_id or not os.access(data_dir.log_file, os.R_OK):
         return None
-    from podpass.trace.reader import read_all  # imports asyncio
+    from podpass.diagnose.trace.reader import read_all  # imports asyncio
 
     found = None
     for hop in read_all(data_dir.log_file):

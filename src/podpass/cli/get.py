@@ -4,7 +4,7 @@ import click
 
 from podpass.cli import options
 from podpass.cli.client import check_has_cluster, require_status
-from podpass.cloud.datadir import DataDir
+from podpass.lab.data.datadir import DataDir
 
 _VALUES = {
     "tenant": ("tenant_id",),

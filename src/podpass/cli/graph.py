@@ -17,7 +17,7 @@ from podpass.cli.output import escape_unprintable, print_message, print_output, 
 from podpass.errors import UsageError
 
 if TYPE_CHECKING:
-    from podpass.trust_graph.model import TrustFacts, TrustGraph
+    from podpass.diagnose.graph.model import TrustFacts, TrustGraph
 
 _CONTINUED = 3
 _NOT_READ = 3  # the exit code, as of `podpass doctor`
@@ -25,9 +25,9 @@ _FORMATS = ["text", "json", "yaml", "mermaid", "svg"]
 
 
 def _run(focus: str, output: str, allow_issuer: tuple[str, ...]) -> int:
-    from podpass.trust_graph.drawing import to_mermaid, to_svg
-    from podpass.trust_graph.graph import build_graph
-    from podpass.trust_graph.model import to_document
+    from podpass.diagnose.graph.drawing import to_mermaid, to_svg
+    from podpass.diagnose.graph.graph import build_graph
+    from podpass.diagnose.graph.model import to_document
 
     chosen = AccountOptions.from_context(click.get_current_context())
     facts = asyncio.run(_read(chosen, frozenset(allow_issuer)))
@@ -48,9 +48,9 @@ def _run(focus: str, output: str, allow_issuer: tuple[str, ...]) -> int:
 
 async def _read(given: AccountOptions, allowed: frozenset[str]) -> "TrustFacts":
     from podpass.cli.cluster import connect as connect_to_cluster
-    from podpass.trust_graph.azure_snapshot import AzureReader
-    from podpass.trust_graph.cluster_accounts import read_accounts
-    from podpass.trust_graph.model import TrustFacts
+    from podpass.diagnose.graph.azure_snapshot import AzureReader
+    from podpass.diagnose.graph.cluster_accounts import read_accounts
+    from podpass.diagnose.graph.model import TrustFacts
 
     environ = options.environ()
     chosen = default_to_instance(given, environ)
@@ -81,8 +81,8 @@ def _read_exchanges(log_file: Path | None) -> Mapping[tuple[str, str], str] | No
     """Return the last exchange with each credential from the log of the instance."""
     if log_file is None or not log_file.exists():  # `podpass cloud serve` logs to stderr
         return None
-    from podpass.trace.hop import HopResult
-    from podpass.trace.reader import read_all
+    from podpass.diagnose.trace.hop import HopResult
+    from podpass.diagnose.trace.reader import read_all
 
     found: dict[tuple[str, str], str] = {}
     for hop in read_all(log_file):
@@ -93,7 +93,7 @@ def _read_exchanges(log_file: Path | None) -> Mapping[tuple[str, str], str] | No
 
 
 def _print_text(graph: "TrustGraph") -> None:
-    from podpass.trust_graph.report import describe
+    from podpass.diagnose.graph.report import describe
 
     for line in describe(graph):
         text, indent = escape_unprintable(line.text), " " * line.indent

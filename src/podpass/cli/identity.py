@@ -14,8 +14,8 @@ from podpass.cli.output import (
     print_output,
     print_skipped_rows,
 )
-from podpass.cloud.datadir import DataDir
 from podpass.errors import Error
+from podpass.lab.data.datadir import DataDir
 
 # The warning begins with the 18th of 20 credentials.
 _WARN_BEFORE_LIMIT = 3

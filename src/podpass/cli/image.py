@@ -9,19 +9,19 @@ from kubeling.kubelet.images import ImageConfig
 
 from podpass.cli import options
 from podpass.cli.output import print_message, print_output
-from podpass.cloud.datadir import DataDir, check_version, prepare, write_version
 from podpass.errors import Error, UsageError
-from podpass.local import images
-from podpass.local.image_source import base_name
-from podpass.local.samples import catalogue
-from podpass.local.samples.cache import SampleCache, cache_folder
-from podpass.local.samples.model import Sample
-from podpass.local.samples.prepare import (
+from podpass.lab.cluster import images
+from podpass.lab.cluster.image_source import base_name
+from podpass.lab.cluster.samples import catalogue
+from podpass.lab.cluster.samples.cache import SampleCache, cache_folder
+from podpass.lab.cluster.samples.model import Sample
+from podpass.lab.cluster.samples.prepare import (
     BuildFailed,
     RegistryUnreachable,
     ToolsMissing,
 )
-from podpass.local.samples.prepare import prepare as prepare_sample
+from podpass.lab.cluster.samples.prepare import prepare as prepare_sample
+from podpass.lab.data.datadir import DataDir, check_version, prepare, write_version
 
 _COLUMNS = {
     "NAME": "name",

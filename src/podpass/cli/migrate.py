@@ -11,7 +11,7 @@ import click
 from podpass.cli import options
 from podpass.cli.output import print_message, print_output, table
 from podpass.cli.progress import show_progress
-from podpass.cloud.datadir import DataDir
+from podpass.lab.data.datadir import DataDir
 
 if TYPE_CHECKING:
     from podpass.cli.scan_targets import ScanTarget

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from podpass.cloud.datadir import DataDir
+    from podpass.lab.data.datadir import DataDir
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -35,14 +35,14 @@ def parse_duration(_: click.Context, __: click.Parameter, value: str | None) -> 
 
 def default_data_dir() -> "DataDir":
     """Return the data directory of a command without `--data-dir`."""
-    from podpass.cloud.datadir import locate  # imported here: cluster processes do not need it
+    from podpass.lab.data.datadir import locate  # imported here: cluster processes do not need it
 
     configured = environ().get("PODPASS_DATA_DIR")
     return locate(Path(configured) if configured else None, environ())
 
 
 def _locate(ctx: click.Context, _: click.Parameter, value: Path | None) -> "DataDir":
-    from podpass.cloud.datadir import locate
+    from podpass.lab.data.datadir import locate
 
     return locate(value or ctx.find_root().params.get("data_dir"), environ())
 

@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 from podpass import names
 from podpass.cli.client import check_has_cluster, require_status
-from podpass.cloud.datadir import DataDir
-from podpass.drift.comparison import is_injected, list_containers
+from podpass.diagnose.drift.comparison import is_injected, list_containers
 from podpass.errors import Error
+from podpass.lab.data.datadir import DataDir
 
 
 class PodNotFound(Error):
@@ -42,8 +42,8 @@ def read_last_error(data_dir: DataDir, namespace: str, pod: str) -> tuple[str, d
     The second value replaces placeholders of commands: POD, NAMESPACE, SERVICEACCOUNT, VAULT. Raises
     NotRunning, KubeError, PodNotFound, PodNotStarted, NothingInjectedInPod, NoCodeInLog.
     """
-    from podpass.doctor.pod_manifest import find_vault
-    from podpass.explain.recognition import recognize
+    from podpass.diagnose.doctor.pod_manifest import find_vault
+    from podpass.diagnose.explain.recognition import recognize
 
     check_has_cluster(data_dir, require_status(data_dir))
     found, logs = asyncio.run(_read_logs(data_dir, namespace, pod))

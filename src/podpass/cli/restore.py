@@ -10,8 +10,8 @@ import click
 from podpass.cli import options
 from podpass.cli.backup_summary import print_summary, table_progress
 from podpass.cli.output import print_message
-from podpass.cloud.datadir import DataDir
 from podpass.errors import UsageError
+from podpass.lab.data.datadir import DataDir
 
 
 @click.command
@@ -49,7 +49,8 @@ def command(
     The images and Kubernetes objects in a backup decide which programs run, and a person with its keys or
     a role in it can create pods. Restore the backup of another person only if you trust that person.
     """
-    from podpass.backup import restore
+    from podpass.backup.restore import restore_database
+    from podpass.lab.backup.restore import restore_instance
 
     if database is not None and trust:
         raise UsageError(
@@ -57,7 +58,7 @@ def command(
             hint="leave out --trust, or restore to a local instance with --data-dir",
         )
     if database is not None:
-        work = restore.restore_database(
+        work = restore_database(
             database, file, table_progress(), replaces=replace, sealing_key=sealing_key_file
         )
         manifest = asyncio.run(work)
@@ -65,7 +66,7 @@ def command(
             print_message("the sealing key was not checked: pass --sealing-key-file F to check it")
     else:
         manifest, runs = asyncio.run(
-            restore.restore_instance(
+            restore_instance(
                 data_dir,
                 file,
                 table_progress(),

@@ -15,13 +15,13 @@ from podpass.cli import options
 from podpass.cli.completion_values import complete_namespaces, complete_service_accounts
 from podpass.cli.env import instance_environment
 from podpass.cli.output import print_message
-from podpass.cloud.datadir import DataDir
 from podpass.errors import Error, UsageError
-from podpass.local.environment import MARKER
-from podpass.local.proxy_support import find_proxy_warning
+from podpass.lab.data.datadir import DataDir
+from podpass.lab.data.environment import MARKER
+from podpass.lab.host.proxy_support import find_proxy_warning
 
 if TYPE_CHECKING:
-    from podpass.local.host_identity import RequestedIdentity
+    from podpass.lab.host.host_identity import RequestedIdentity
 
 ADMIN = "admin"
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127  # as in a shell
@@ -127,7 +127,7 @@ def uses_sign_in(identity: str | None, words: tuple[str, ...]) -> bool:
 
 def describe_sign_in(data_dir: DataDir) -> str:
     """Describe the user who is signed in to az."""
-    from podpass.cloud import azure_config
+    from podpass.lab.data import azure_config
 
     name = azure_config.signed_in_name(data_dir.path("azure"))
     return f"{name}, the sign-in of az" if name else "none, because az is signed out"
@@ -135,7 +135,7 @@ def describe_sign_in(data_dir: DataDir) -> str:
 
 def describe_own(own: Mapping[str, str]) -> str:
     """Describe the identity that the user's own variables choose."""
-    from podpass.local.host_identity import describe_identity
+    from podpass.lab.host.host_identity import describe_identity
 
     return describe_identity(own) or (
         "none; pass --as SERVICEACCOUNT for the identity of a pod, or --as admin"
@@ -151,8 +151,8 @@ def sign_out(data_dir: DataDir) -> tuple[dict[str, str], Path]:
 
     `DefaultAzureCredential` would use that sign-in, and a missing identity would look like success.
     """
-    from podpass.cloud import azure_config
-    from podpass.local import host_token
+    from podpass.lab.data import azure_config
+    from podpass.lab.host import host_token
 
     folder = host_token.create_folder(data_dir, os.getpid())
     azure_config.create_signed_out(folder / "azure")
@@ -165,7 +165,7 @@ def _use_service_account(
     """Request the token of a ServiceAccount, keep it valid, and return the variables of its pods."""
     from podpass.cli.client import check_has_cluster, require_status
     from podpass.kubernetes.client import KubeClient
-    from podpass.local import host_identity, host_token
+    from podpass.lab.host import host_identity, host_token
 
     account = host_identity.parse_account(text, namespace, "NAME with -n NAMESPACE")
     check_has_cluster(data_dir, require_status(data_dir))
@@ -192,7 +192,7 @@ def write_token(folder: Path, identity: "RequestedIdentity") -> Path:
 
 def without_identity(own: Mapping[str, str]) -> dict[str, str]:
     """Return the environment without the variables that choose an identity."""
-    from podpass.local.host_identity import without_identity
+    from podpass.lab.host.host_identity import without_identity
 
     return without_identity(own)
 

@@ -9,12 +9,12 @@ from typing import Any
 from podpass import names
 from podpass.cli.client import read_status
 from podpass.cli.cluster import connect_to_cluster
-from podpass.cloud.datadir import DataDir
 from podpass.errors import Error, UsageError
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.object_names import is_object_name
-from podpass.local.image_source import IMAGES_FILE, InstanceImages
-from podpass.local.samples.cache import SampleCache, cache_folder
+from podpass.lab.cluster.image_source import IMAGES_FILE, InstanceImages
+from podpass.lab.cluster.samples.cache import SampleCache, cache_folder
+from podpass.lab.data.datadir import DataDir
 
 _SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib64", "/usr")
 _OWN_CONTAINERS = (names.PROXY_CONTAINER, names.PROXY_INIT_CONTAINER)

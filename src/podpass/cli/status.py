@@ -15,10 +15,10 @@ from podpass.cli.client import (
     read_status,
 )
 from podpass.cli.output import align, print_message, print_output, text_width
-from podpass.cloud import disk_errors
-from podpass.cloud.datadir import DataDir
-from podpass.cloud.lock import check_lock_file, lock_holder
-from podpass.local.pod_access import NOTES
+from podpass.lab.cluster.pod_access import NOTES
+from podpass.lab.data import disk_errors
+from podpass.lab.data.datadir import DataDir
+from podpass.lab.data.lock import check_lock_file, lock_holder
 
 
 @click.command

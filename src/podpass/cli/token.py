@@ -12,13 +12,17 @@ from podpass.cli.client import list_identities, read_status, request
 from podpass.cli.credential_report import print_comparisons, to_json
 from podpass.cli.output import align, print_output
 from podpass.clock import system
-from podpass.cloud.datadir import DataDir, load_config
+from podpass.diagnose.doctor.credential_comparison import (
+    CredentialComparison,
+    compare,
+    read_presented,
+)
 from podpass.errors import Error, UsageError
-from podpass.local.credential_comparison import CredentialComparison, compare, read_presented
+from podpass.lab.data.datadir import DataDir, load_config
 
 if TYPE_CHECKING:
     from podpass.crypto.jose import UnverifiedToken
-    from podpass.local.tokens import CheckResult, TokenInspection
+    from podpass.diagnose.tokens import CheckResult, TokenInspection
 
 _MAX_FILE_BYTES = 64 * 1024
 _UNTRUSTED = "no federated credential of this instance trusts it"
@@ -58,7 +62,7 @@ def inspect(ctx: click.Context, data_dir: DataDir, token: str, output: str) -> N
     an invalid one, or no federated credential trusts it. A check that is not possible is not a failure.
     """
     from podpass.crypto import jose
-    from podpass.local import tokens
+    from podpass.diagnose import tokens
 
     text = _read_token(token)
     try:
@@ -77,7 +81,7 @@ def inspect(ctx: click.Context, data_dir: DataDir, token: str, output: str) -> N
 def _check_signature(
     data_dir: DataDir, unverified: "UnverifiedToken", *, is_unsigned: bool
 ) -> "CheckResult":
-    from podpass.local.tokens import CheckResult, check_signature
+    from podpass.diagnose.tokens import CheckResult, check_signature
 
     if is_unsigned or str(unverified.header.get("alg")).lower() == "none":
         return CheckResult(False, "invalid: the token is not signed")
@@ -95,7 +99,7 @@ def _check_trust(
 
     Returns None for other tokens; the most similar credentials if none trusts it.
     """
-    from podpass.local.tokens import CheckResult
+    from podpass.diagnose.tokens import CheckResult
 
     presented = read_presented(finding.claims)
     if finding.hop != "exchange" or presented is None:
@@ -147,7 +151,7 @@ def _published_keys(data_dir: DataDir, claims: Any) -> Any:
 
 def _fetch(data_dir: DataDir, url: str) -> dict[str, Any]:
     """Fetch a document from this instance only: the address comes from the token, so it is not trusted."""
-    from podpass.cloud.gateway import HTTPS, route, routes
+    from podpass.lab.gateway.gateway import HTTPS, route, routes
 
     ports = load_config(data_dir).ports
     try:

@@ -17,11 +17,11 @@ from podpass.cli.completion_values import (
 )
 from podpass.cli.output import escape_unprintable, print_message, text_width, to_json
 from podpass.clock import rfc3339
-from podpass.cloud.datadir import DataDir, check_version
+from podpass.diagnose.trace.assignment import AssignedHop, TokenOwner
+from podpass.diagnose.trace.hop import HopResult
+from podpass.diagnose.trace.instance_log import InstanceLog
 from podpass.errors import Error
-from podpass.trace.assignment import AssignedHop, TokenOwner
-from podpass.trace.hop import HopResult
-from podpass.trace.instance_log import InstanceLog
+from podpass.lab.data.datadir import DataDir, check_version
 
 _POLL_SECONDS = 0.25
 _CHECK_SECONDS = 5.0
@@ -239,7 +239,7 @@ def _key(workload: TokenOwner) -> tuple[str, ...]:
 
 
 def _to_document(assigned: AssignedHop) -> dict[str, Any]:
-    from podpass.explain.hop import explain_hop
+    from podpass.diagnose.explain.hop import explain_hop
 
     document = assigned.to_json()
     if (found := explain_hop(assigned.hop)) is not None:
@@ -276,8 +276,8 @@ def _placeholders(workload: TokenOwner) -> dict[str, str]:
 def _format(assigned: AssignedHop) -> str:
     import textwrap
 
-    from podpass.explain.hop import explain_hop, explain_recognition
-    from podpass.explain.recognition import recognize
+    from podpass.diagnose.explain.hop import explain_hop, explain_recognition
+    from podpass.diagnose.explain.recognition import recognize
 
     hop = assigned.hop
     width = text_width() or 100

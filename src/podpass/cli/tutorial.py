@@ -6,9 +6,9 @@ import click
 
 from podpass.cli import options
 from podpass.errors import UsageError
-from podpass.local.tutorial.azure_cli import NEWEST, OLDEST
-from podpass.local.tutorial.model import CONNECT, MIGRATE, TUTORIAL
-from podpass.local.tutorial.play import TutorialOptions, run_tutorial
+from podpass.lab.tutorial.azure_cli import NEWEST, OLDEST
+from podpass.lab.tutorial.model import CONNECT, MIGRATE, TUTORIAL
+from podpass.lab.tutorial.play import TutorialOptions, run_tutorial
 
 
 @click.command

@@ -16,15 +16,15 @@ from podpass.cli import options, pod_limits
 from podpass.cli.client import NotResponding, check_has_cluster, check_health, read_status
 from podpass.cli.console import create_link
 from podpass.cli.output import align, print_message, print_output, slow_notice
-from podpass.cloud.datadir import DataDir, prepare, write_version
-from podpass.cloud.lock import lock_holder
 from podpass.errors import Error
-from podpass.local.process import is_stopped
+from podpass.lab.data.datadir import DataDir, prepare, write_version
+from podpass.lab.data.lock import lock_holder
+from podpass.lab.data.process import is_stopped
 from podpass.settings import LocalSettings
 from podpass.settings.local import LOOPBACK
 
 if TYPE_CHECKING:
-    from podpass.local.harness.harness import Harness
+    from podpass.lab.instance.harness import Harness
 
 _READY_TIMEOUT_SECONDS = 30.0
 _WAITING = f"waiting for the instance to be ready, for up to {_READY_TIMEOUT_SECONDS:.0f} seconds"
@@ -236,7 +236,7 @@ def _detach(
     data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str] | None, output: str
 ) -> None:
     from podpass.cli.progress import show_progress
-    from podpass.local import daemon
+    from podpass.lab.host import daemon
 
     arguments = ["up", "--data-dir", str(data_dir.root), *settings.arguments()]
     if seed is not None:
@@ -262,7 +262,7 @@ def _foreground(
     harness: "Harness | None",
 ) -> None:
     from podpass.cli.progress import show_progress
-    from podpass.local.run import run
+    from podpass.lab.instance.run_local import run
 
     with show_progress() as progress:
 
@@ -291,7 +291,7 @@ def _create_harness(users: Path | None) -> "Harness | None":
     if users is None:
         return None
     from podpass import files
-    from podpass.local.harness.harness import Harness
+    from podpass.lab.instance.harness import Harness
 
     files.skip_sync()
     return Harness(None if users == Path("-") else users)
@@ -305,8 +305,8 @@ def _run_daemon(
     for_tests: Path | None,
 ) -> None:
     """Run as the child of `--detach`; report success or failure through the pipe."""
-    from podpass.local.daemon import StartupPipe
-    from podpass.local.run import run
+    from podpass.lab.host.daemon import StartupPipe
+    from podpass.lab.instance.run_local import run
 
     pipe = StartupPipe(ready_fd)
     try:

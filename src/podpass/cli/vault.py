@@ -5,7 +5,7 @@ import click
 from podpass.cli import options
 from podpass.cli.client import call_control
 from podpass.cli.output import print_output, print_skipped_rows
-from podpass.cloud.datadir import DataDir
+from podpass.lab.data.datadir import DataDir
 
 _COLUMNS = {"NAME": "name", "URI": "uri", "LOCATION": "location", "SECRETS": "secrets"}
 

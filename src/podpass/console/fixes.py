@@ -8,10 +8,10 @@ from typing import Any
 
 from podpass import names
 from podpass.console.timeline import account_of
-from podpass.explain.hop import explain_hop
+from podpass.diagnose.explain.hop import explain_hop
+from podpass.diagnose.trace.hop import Hop
 from podpass.provision.credential_commands import CredentialOwner, create_credential
 from podpass.provision.model import CredentialInfo
-from podpass.trace.hop import Hop
 
 Row = Mapping[str, Any]
 _NUMBER = re.compile(r"AADSTS([0-9]{4,8})")

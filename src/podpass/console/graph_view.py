@@ -3,10 +3,10 @@
 import hashlib
 
 from podpass.console.model import TrustGraphView
-from podpass.trust_graph.drawing import to_svg
-from podpass.trust_graph.graph import build_graph
-from podpass.trust_graph.model import TrustFacts
-from podpass.trust_graph.report import describe_paths
+from podpass.diagnose.graph.drawing import to_svg
+from podpass.diagnose.graph.graph import build_graph
+from podpass.diagnose.graph.model import TrustFacts
+from podpass.diagnose.graph.report import describe_paths
 
 
 def describe(facts: TrustFacts) -> TrustGraphView:

@@ -14,7 +14,7 @@ from podpass.console import texts
 from podpass.console.fixes import Fix, KnownObjects, explain_refusal
 from podpass.console.texts import Texts
 from podpass.console.timeline import ExchangeTrace, Refusal, Timeline, account_of, claims, pod_of
-from podpass.trace.hop import STAGES, Hop, HopResult
+from podpass.diagnose.trace.hop import STAGES, Hop, HopResult
 
 MAX_ROWS = {"loop": 10, "exchanges": 100, "refusals": 50}
 # Fingerprints that connect hops; they have no meaning for a user.

@@ -8,9 +8,9 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from podpass.clock import rfc3339
+from podpass.diagnose.trace.assignment import GENERATED
+from podpass.diagnose.trace.hop import STAGES, Hop, HopResult
 from podpass.names import EXCHANGE_AUDIENCE
-from podpass.trace.assignment import GENERATED
-from podpass.trace.hop import STAGES, Hop, HopResult
 
 MAX_EXCHANGES = 500
 MAX_REFUSALS = 200

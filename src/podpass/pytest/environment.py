@@ -32,7 +32,7 @@ class TestEnvironment:
         """Route Azure's hosts to the instance, trust its CA, and remove other sign-ins."""
         from aiohttp import connector
 
-        from podpass.local.host_identity import IDENTITY_VARIABLES
+        from podpass.lab.host.host_identity import IDENTITY_VARIABLES
 
         for name in (*IDENTITY_VARIABLES, _CREDENTIALS):
             self._patch.delenv(name, raising=False)

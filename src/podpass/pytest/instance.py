@@ -30,7 +30,7 @@ class Podpass:
     """
 
     def __init__(self, process: RunningInstance, *, is_shared: bool = False) -> None:
-        from podpass.cloud.datadir import load_config
+        from podpass.lab.data.datadir import load_config
 
         self._process = process
         self._data_dir = data_dir = process.data_dir
@@ -94,7 +94,7 @@ class Podpass:
 
     def environment(self) -> dict[str, str]:
         """Return the variables with which a program uses the instance: proxy, CA, kubeconfig."""
-        from podpass.local.environment import host_environment
+        from podpass.lab.data.environment import host_environment
 
         environ = os.environ  # noqa: TID251 the environment of the tests
         return host_environment(self._data_dir, self._gateway_port, environ)

@@ -9,7 +9,7 @@ from podpass.errors import Error
 from podpass.pytest.client import InstanceRequestFailed, ServiceConnection
 
 if TYPE_CHECKING:
-    from podpass.cloud.datadir import DataDir
+    from podpass.lab.data.datadir import DataDir
 
 _CONFLICT = 409
 _ENDED = ("Succeeded", "Failed")
@@ -23,7 +23,7 @@ class Kubernetes:
     """
 
     def __init__(self, data_dir: "DataDir", port: int) -> None:
-        from podpass.cloud import ca
+        from podpass.lab.data import ca
 
         self.server = f"https://127.0.0.1:{port}"
         self.kubeconfig = data_dir.kubeconfig

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from podpass.errors import Error
 
 if TYPE_CHECKING:
-    from podpass.cloud.datadir import DataDir
+    from podpass.lab.data.datadir import DataDir
 
 _STOP_SECONDS = 20.0
 
@@ -36,7 +36,7 @@ class InstanceProcess:
     """An instance in a folder; `join` starts it, or uses the one that another test process has started."""
 
     def __init__(self, folder: Path) -> None:
-        from podpass.cloud.datadir import DataDir
+        from podpass.lab.data.datadir import DataDir
 
         self._data_dir = DataDir(folder / "data")
         self._folder = folder
@@ -77,7 +77,7 @@ class InstanceProcess:
 
     def stop(self) -> None:
         """Stop the instance, and wait for its end. Raises Error, if it does not stop."""
-        from podpass.cloud.lock import lock_holder
+        from podpass.lab.data.lock import lock_holder
 
         if pid := lock_holder(self.data_dir.lock_file):
             with contextlib.suppress(ProcessLookupError):
@@ -90,8 +90,8 @@ class InstanceProcess:
         return self.data_dir.status_file.exists() and read_status(self.data_dir) is not None
 
     def _start(self, seed: str, environ: Mapping[str, str]) -> None:
-        from podpass.cloud import datadir
-        from podpass.local import daemon
+        from podpass.lab.data import datadir
+        from podpass.lab.host import daemon
 
         datadir.prepare(self.data_dir)
         datadir.write_version(self.data_dir)

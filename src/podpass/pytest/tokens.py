@@ -10,8 +10,8 @@ from podpass.errors import Error
 from podpass.pytest.client import InstanceRequestFailed, ServiceConnection
 
 if TYPE_CHECKING:
-    from podpass.cloud.datadir import DataDir
     from podpass.crypto.jose import SigningKey
+    from podpass.lab.data.datadir import DataDir
     from podpass.pytest.objects import IdentityHandle
 
 OWN, OTHER = KEYS = ("own", "other")

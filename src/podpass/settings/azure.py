@@ -8,6 +8,8 @@ from podpass.settings.authority import ALGORITHMS
 from podpass.settings.fields import setting
 from podpass.settings.storage import parse_services
 
+# An instance fetches the keys of an issuer for an unknown key ID at most once in this time.
+REFETCH_SECONDS = 5
 _MAX_PROPAGATION = 3600
 
 

@@ -10,10 +10,10 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 
 from podpass import names
-from podpass.cloud.trust.bundles import BUNDLE, CA, TRUST_STORE
-from podpass.cloud.trust.injection import JAVA_STORE, BundleNames, build_variables
 from podpass.directory.model import IdentityKind
 from podpass.errors import UsageError
+from podpass.lab.names.bundles import BUNDLE, CA, TRUST_STORE
+from podpass.lab.names.injection import JAVA_STORE, BundleNames, build_variables
 from podpass.pytest.instance import Seed, seed_text
 from podpass.seed.model import parse_seed
 from podpass.testcontainers.base import (

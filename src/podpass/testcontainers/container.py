@@ -8,12 +8,11 @@ from typing import Any, Self
 from testcontainers.core.container import DockerContainer
 
 from podpass import files, names
-from podpass.cloud import azure_config, ca
-from podpass.cloud.datadir import DataDir, load_config, save_config
-from podpass.cloud.ports import EXPOSED, SERVICES
 from podpass.errors import UsageError
-from podpass.local import kubeconfig, trust
-from podpass.local.environment import pod_environment
+from podpass.lab.data import azure_config, ca, kubeconfig, trust
+from podpass.lab.data.datadir import DataDir, load_config, save_config
+from podpass.lab.data.environment import pod_environment
+from podpass.lab.data.ports import EXPOSED, SERVICES
 from podpass.pytest.environment import workload_variables
 from podpass.pytest.instance import Podpass, Seed, seed_text
 from podpass.settings.local import ALL_ADDRESSES

@@ -20,8 +20,8 @@ import trustme
 from podpass.http.server import PortInUse, bind
 from tests.charts.authority.rendering import CHART, NAME, NAMESPACE, TENANT, AuthorityChart
 from tests.charts.rendering import Values
-from tests.local.instances import Podpass
-from tests.local.kubectl import Kubectl, binaries
+from tests.lab.instance.instances import Podpass
+from tests.lab.instance.kubectl import Kubectl, binaries
 from tests.servers.authority.running import Authority
 
 pytestmark = [

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from podpass.console import model, texts
-from podpass.trace.hop import STAGES
+from podpass.diagnose.trace.hop import STAGES
 
 ROOT = Path(texts.__file__).parents[1]
 _VALUE = re.compile(r"\{(\w+)\}")

@@ -7,8 +7,8 @@ from pathlib import Path
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 
-from podpass.cloud.ports import SERVICES
 from podpass.errors import Error
+from podpass.lab.data.ports import SERVICES
 from podpass.testcontainers import PodpassContainer
 
 _APPLICATION = "your-application:1.0"

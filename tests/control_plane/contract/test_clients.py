@@ -12,7 +12,7 @@ import yaml
 from kubernetes import client, config, dynamic, watch
 
 from tests.control_plane.contract.api import ContractApi, config_map, deployment, pod
-from tests.local.kubectl import PATH, binaries
+from tests.lab.instance.kubectl import PATH, binaries
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

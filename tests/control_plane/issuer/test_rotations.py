@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from podpass.assertion.publishing.model import SigningMode
-from podpass.local.control_plane.programs import API_SERVER
+from podpass.lab.cluster.control_plane.programs import API_SERVER
 from tests.control_plane import plane
 from tests.control_plane.issuer import issuer_loop
 from tests.control_plane.issuer.issuer_loop import IssuerLoop

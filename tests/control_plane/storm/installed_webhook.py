@@ -26,9 +26,9 @@ from kubeling.kubelet.process import CONTAINER_VARIABLE
 
 from podpass import names
 from podpass.kubernetes.client import KubeClient, KubeError
-from podpass.local.image_source import InstanceImages
-from podpass.local.kubeling_adapters import HttpApi
-from podpass.local.samples.cache import SampleCache
+from podpass.lab.cluster.image_source import InstanceImages
+from podpass.lab.cluster.kubeling_adapters import HttpApi
+from podpass.lab.cluster.samples.cache import SampleCache
 from tests.charts.rendering import CHART, NAMESPACE, RELEASE, TENANT, Helm
 from tests.control_plane.plane import PlaneThread
 from tests.control_plane.service import ServiceProxy, run_service_proxy

@@ -22,7 +22,7 @@ from podpass.database import Database
 from podpass.directory.model import Identity, IdentityKind, PasswordCredential, Tenant, User
 from podpass.directory.store.directory import Directory
 from podpass.exchange.sign_in.passwords import hash_password
-from tests.local import preloaded
+from tests.lab.instance import preloaded
 
 TENANT = "11111111-1111-4111-8111-111111111111"
 CLIENT = "44444444-4444-4444-8444-444444444444"

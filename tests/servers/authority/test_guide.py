@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from podpass.exchange.errors import catalogue
-from tests.local.instances import Podpass
+from tests.lab.instance.instances import Podpass
 from tests.servers.authority.guide import PAGE, check_result, reading
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.instances import CLIENT, Podpass
+from tests.lab.instance.instances import CLIENT, Podpass
 from tests.ports import free_port
 
 StartProxy = Callable[..., tuple[subprocess.Popen[str], int]]

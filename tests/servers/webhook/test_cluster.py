@@ -13,8 +13,8 @@ from kubernetes import client, config
 
 from podpass import names
 from podpass.kubernetes.client import KubeClient
-from podpass.local.registration import webhook_configuration
-from tests.local.instances import Podpass
+from podpass.lab.cluster.registration import webhook_configuration
+from tests.lab.instance.instances import Podpass
 from tests.servers.webhook.running import Webhook, pod
 
 pytestmark = pytest.mark.processes

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 from podpass.clock import Clock
 from podpass.console.model import Listing, TrustGraphView
 from podpass.console.timeline import Timeline
+from podpass.diagnose.trace.hop import parse_hop
 from podpass.http.server import App, Receive, Scope, Send
 from podpass.servers.authority.resources import AuthorityResources, Settings
-from podpass.trace.hop import parse_hop
 
 if TYPE_CHECKING:
     from podpass.console.app import ConsoleApp
@@ -160,8 +160,8 @@ class AuthoritySource:
         Raises DatabaseFailed, GraphTooLarge.
         """
         from podpass.console import graph_view
-        from podpass.trust_graph.directory_snapshot import read_directory
-        from podpass.trust_graph.model import ClusterAccounts, TrustFacts
+        from podpass.diagnose.graph.directory_snapshot import read_directory
+        from podpass.diagnose.graph.model import ClusterAccounts, TrustFacts
 
         directory = await read_directory(
             self._directory, self._tenant_id, origins=tuple(self._origins)

@@ -1,1 +1,0 @@
-"""Trust in containers: the CA bundles, and the webhook that gives them to pods."""

@@ -1,0 +1,290 @@
+"""Read the cloud half of a diagnosis: the issuer's documents, the directory, the token service, the resource.
+
+Everything is read concurrently and with the rights of the caller. What the caller may not read is `Unread`.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from podpass import names
+from podpass.clouds import CLOUDS
+from podpass.diagnose.doctor.cloud_model import (
+    NO_EXCHANGE,
+    AuthorityFacts,
+    CloudFacts,
+    DirectoryIdentity,
+    ExchangeFacts,
+    IdentityCandidate,
+    IssuerFacts,
+    NamedIdentity,
+    OtherId,
+    ResourceFacts,
+)
+from podpass.diagnose.doctor.cluster_model import ClusterFacts
+from podpass.diagnose.doctor.credential_difference import PresentedToken, matches
+from podpass.diagnose.doctor.directory_facts import IdentityReader
+from podpass.diagnose.doctor.exchange_facts import AuthorityReader, request_token
+from podpass.diagnose.doctor.issuer_facts import IssuerReader
+from podpass.diagnose.doctor.model import Unread
+from podpass.diagnose.doctor.pod_manifest import (
+    find_audience,
+    find_manifest,
+    find_next_client_id,
+    find_vault,
+)
+from podpass.diagnose.doctor.resource_facts import RequestedResource, ResourceReader
+from podpass.guids import is_guid
+from podpass.kubernetes.client import KubeClient
+from podpass.provision.api_client import ApiClient
+from podpass.provision.connection import AzureConnection
+from podpass.provision.endpoints import Endpoints
+from podpass.provision.model import CredentialInfo
+
+_NO_CLIENT_ID = Unread("the workload has no client id")
+_NO_TENANT = Unread("the tenant of the workload is not known")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudAccount:
+    """A signed-in account that reads the directory and the subscription.
+
+    `is_instance` is true for the administrator of a local instance; `login_hosts` are further names of its
+    token service.
+    """
+
+    graph: ApiClient
+    manager: ApiClient
+    subscription_id: str
+    tenant_id: str
+    is_instance: bool = False
+    login_hosts: Sequence[str] = ()
+
+
+async def read_cloud_facts(cluster: ClusterFacts) -> CloudFacts:
+    """Return the facts without a sign-in and without a request: everything is unread."""
+    del cluster
+    return CloudFacts()
+
+
+class CloudReader:
+    """Reads the cloud half for workloads of one cluster.
+
+    `account` is unread if the sign-in failed; the documents of the issuer and of the token service need none.
+    With `cluster`, a token of the ServiceAccount is requested and exchanged.
+    """
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        connection: AzureConnection,
+        account: CloudAccount | Unread,
+        *,
+        wanted: RequestedResource | None = None,
+        cluster: KubeClient | None = None,
+    ) -> None:
+        self._endpoints = endpoints
+        self._account = account
+        self._wanted = wanted
+        self._cluster = cluster
+        self._issuers = IssuerReader(connection)
+        self._authority = AuthorityReader(connection)
+        self._identities: asyncio.Future[Sequence[NamedIdentity] | Unread] | None = None
+
+    async def read(self, cluster: ClusterFacts) -> CloudFacts:
+        """Return what the cloud says about one workload."""
+        issuer, authority, exchange, directory = await asyncio.gather(
+            self._read_issuer(cluster),
+            self._read_authority(cluster),
+            self._try_exchange(cluster),
+            self._read_directory(cluster),
+        )
+        account = self._account
+        return CloudFacts(
+            cloud=self._endpoints.cloud,
+            login_hosts=self._login_hosts(),
+            audience=self._endpoints.audience,
+            is_only_directory=not isinstance(account, Unread) and account.is_instance,
+            tenant_id=account if isinstance(account, Unread) else account.tenant_id,
+            issuer=issuer,
+            authority=authority,
+            exchange=exchange,
+            identity=directory.identity,
+            other_id=directory.other_id,
+            credentials=directory.credentials,
+            next=directory.next,
+            candidates=directory.candidates,
+            resource=directory.resource,
+        )
+
+    def _login_hosts(self) -> tuple[str, ...]:
+        cloud = CLOUDS.get(self._endpoints.cloud)
+        own = (urlsplit(self._endpoints.login).netloc,) if cloud is None else cloud.aliases
+        account = self._account
+        return (*own, *(() if isinstance(account, Unread) else account.login_hosts))
+
+    def _login(self, cluster: ClusterFacts) -> str | Unread:
+        """Return the origin of the workload's token service, if it is that of the chosen cloud.
+
+        The workload names the host; neither a request nor a token goes to any other.
+        """
+        if not cluster.authority_host:
+            return self._endpoints.login
+        try:
+            parts = urlsplit(cluster.authority_host)
+        except ValueError:
+            return Unread("the authority of the workload is not a URL")
+        host = parts.netloc.lower()
+        if parts.scheme != "https" or host not in self._login_hosts():
+            return Unread(f"the authority of the workload is not that of {self._endpoints.cloud}")
+        return f"https://{host}"
+
+    async def _read_issuer(self, cluster: ClusterFacts) -> IssuerFacts | Unread:
+        found = cluster.issuer
+        if isinstance(found, Unread):
+            return found
+        return await self._issuers.read(found)
+
+    async def _read_authority(self, cluster: ClusterFacts) -> AuthorityFacts | Unread:
+        login, tenant = self._login(cluster), cluster.tenant_id
+        if isinstance(login, Unread):
+            return login
+        return await self._authority.read_tenant(login, tenant) if tenant else _NO_TENANT
+
+    async def _try_exchange(self, cluster: ClusterFacts) -> ExchangeFacts | Unread:
+        if self._cluster is None:
+            return NO_EXCHANGE
+        login, client_id, tenant = self._login(cluster), cluster.client_id, cluster.tenant_id
+        if isinstance(login, Unread):
+            return login
+        if not client_id or not tenant:
+            return _NO_TENANT if client_id else _NO_CLIENT_ID
+        audience = find_audience(cluster) or self._endpoints.audience
+        token = await request_token(
+            self._cluster, cluster.namespace_name, cluster.account_name, audience
+        )
+        if isinstance(token, Unread):
+            return token
+        return await self._authority.exchange(
+            login, tenant, client_id, token, self._endpoints.graph
+        )
+
+    async def _read_directory(self, cluster: ClusterFacts) -> "_DirectoryFacts":
+        account = self._account
+        if isinstance(account, Unread):
+            return _DirectoryFacts(
+                identity=account, credentials=account, candidates=account, resource=account
+            )
+        reader = IdentityReader(account.graph, account.manager, account.subscription_id)
+        identity = await _find_identity(reader, cluster.client_id)
+        named, resource, following = await asyncio.gather(
+            reader.complete(cluster.client_id, identity, account.tenant_id),
+            self._read_resource(account, identity, cluster),
+            self._read_next(reader, account, cluster),
+        )
+        # Searched only if the client id, or the next one, names no identity: it takes many requests.
+        used = [named] if following is None else [named, following]
+        candidates: Sequence[IdentityCandidate] | Unread = ()
+        if any(_is_no_identity(each) for each in used):
+            candidates = await self._find_candidates(reader, cluster)
+        return _DirectoryFacts(
+            identity=identity,
+            other_id=named.other,
+            credentials=named.credentials,
+            next=following,
+            candidates=candidates,
+            resource=resource,
+        )
+
+    async def _read_next(
+        self, reader: IdentityReader, account: CloudAccount, cluster: ClusterFacts
+    ) -> NamedIdentity | None:
+        client_id = find_next_client_id(cluster)
+        if client_id is None:
+            return None
+        identity = await _find_identity(reader, client_id)
+        return await reader.complete(client_id, identity, account.tenant_id)
+
+    async def _find_candidates(
+        self, reader: IdentityReader, cluster: ClusterFacts
+    ) -> Sequence[IdentityCandidate] | Unread:
+        """Return the identities that trust the workload, or whose name is the annotation client-id."""
+        if self._identities is None:  # read once for all workloads
+            self._identities = asyncio.ensure_future(reader.list_identities())
+        listed = await asyncio.shield(self._identities)
+        issuer = cluster.issuer
+        if isinstance(listed, Unread):
+            return listed
+        if isinstance(issuer, Unread):
+            return issuer
+        audience = find_audience(cluster) or self._endpoints.audience
+        presented = PresentedToken(issuer=issuer, subject=cluster.subject, audiences=(audience,))
+        return _choose_candidates(listed, presented, cluster.annotations.get(names.CLIENT_ID, ""))
+
+    async def _read_resource(
+        self,
+        account: CloudAccount,
+        identity: DirectoryIdentity | Unread | None,
+        cluster: ClusterFacts,
+    ) -> ResourceFacts | Unread | None:
+        if not isinstance(identity, DirectoryIdentity):
+            return identity or Unread("there is no identity with the client id")
+        if (wanted := self._wanted or self._guess_resource(cluster)) is None:
+            return None
+        if not identity.principal_id:
+            return Unread("the identity has no service principal")
+        reader = ResourceReader(account.manager, account.subscription_id)
+        return await reader.read(wanted, identity.principal_id)
+
+    def _guess_resource(self, cluster: ClusterFacts) -> RequestedResource | None:
+        """Return the vault that the pod's manifest names; what the workload does there is not known."""
+        cloud = CLOUDS.get(self._endpoints.cloud)
+        suffix = cloud.vaults[0].removeprefix("https://") if cloud else ""
+        name = find_vault(find_manifest(cluster), suffix) if suffix else ""
+        return RequestedResource(vault=name) if name else None
+
+
+async def _find_identity(
+    reader: IdentityReader, client_id: str
+) -> DirectoryIdentity | Unread | None:
+    if not is_guid(client_id):
+        return Unread("the client id is not a GUID") if client_id else _NO_CLIENT_ID
+    return await reader.find_identity(client_id)
+
+
+def _choose_candidates(
+    listed: Sequence[NamedIdentity], presented: PresentedToken, wanted: str
+) -> Sequence[IdentityCandidate]:
+    """Return the identities that trust a token, and those with the wanted name."""
+    found = []
+    for each in listed:
+        credentials = each.credentials
+        is_trusting = not isinstance(credentials, Unread) and any(
+            matches(one, presented) for one in credentials
+        )
+        if isinstance(each.identity, DirectoryIdentity) and (
+            is_trusting or each.identity.name == wanted.strip()
+        ):
+            found.append(
+                IdentityCandidate(
+                    name=each.identity.name, client_id=each.client_id, is_trusting=is_trusting
+                )
+            )
+    return found
+
+
+def _is_no_identity(named: NamedIdentity) -> bool:
+    return named.identity is None or not is_guid(named.client_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _DirectoryFacts:
+    """What needs a sign-in."""
+
+    identity: DirectoryIdentity | Unread | None
+    credentials: Sequence[CredentialInfo] | Unread
+    resource: ResourceFacts | Unread | None
+    candidates: Sequence[IdentityCandidate] | Unread
+    next: NamedIdentity | None = None
+    other_id: OtherId | None = None

@@ -1,0 +1,192 @@
+"""Compute which credential accepts whose tokens, and which resources an identity reaches. Pure.
+
+A match exists exactly where the token service would answer an exchange, and an access where a role or an
+access policy applies; `tests/diagnose/graph/test_exchanges.py` compares the two on random directories.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from podpass.diagnose.graph.model import (
+    AccountFacts,
+    ResourceSnapshot,
+    TrustFacts,
+)
+from podpass.directory import resource_ids, roles
+from podpass.directory.model import (
+    AccessPolicy,
+    FederatedCredential,
+    Identity,
+    IdentityKind,
+    RoleAssignment,
+    RoleDefinition,
+)
+from podpass.directory.resources import EXCHANGE_APP_ID
+
+# Operations on the secrets of a vault: the name in access policies, and the data action of roles.
+OPERATIONS = {
+    "get": roles.GET_SECRET,
+    "list": roles.READ_METADATA,
+    "set": roles.SET_SECRET,
+    "delete": roles.DELETE_SECRET,
+    "backup": roles.BACKUP_SECRET,
+    "restore": roles.RESTORE_SECRET,
+    "recover": roles.RECOVER_SECRET,
+    "purge": roles.PURGE_SECRET,
+}
+_ALL, _PURGE = "all", "purge"
+_SUBJECT = "system:serviceaccount:"
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialMatch:
+    """The owner of tokens that a credential of an identity accepts: an account or a managed identity."""
+
+    owner: AccountFacts | Identity
+    credential: FederatedCredential
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceAccess:
+    """A role or an access policy of an identity at a resource, or at the `part` of it."""
+
+    identity: Identity
+    granted: RoleAssignment | AccessPolicy
+    role: RoleDefinition | None
+    resource: ResourceSnapshot
+    operations: tuple[str, ...]
+    part: str = ""
+
+
+def can_sign_in(identity: Identity) -> bool:
+    """Return whether the token service issues tokens for an identity."""
+    return identity.enabled and identity.has_principal
+
+
+def find_matches(facts: TrustFacts) -> Iterator[CredentialMatch]:
+    """Yield each credential with the account or managed identity whose tokens match it.
+
+    A pod can request a token with any audience for its account, so the audience of the credential does not
+    decide; `is_injected` returns whether the token that the webhook injects has it.
+    """
+    accounts = {f"{_SUBJECT}{each.namespace}:{each.name}": each for each in _accounts(facts)}
+    managed = {
+        each.object_id: each
+        for each in facts.directory.identities
+        if each.kind is IdentityKind.MANAGED_IDENTITY and each.enabled
+    }
+    own = frozenset(facts.directory.issuers)
+    for identity in facts.directory.identities:
+        for credential in identity.credentials:
+            if credential.issuer in own:
+                found = managed.get(credential.subject)
+                if found is not None and _accepts_managed(identity, credential, facts):
+                    yield CredentialMatch(found, credential, identity)
+            elif credential.issuer == facts.cluster.issuer and credential.subject in accounts:
+                yield CredentialMatch(accounts[credential.subject], credential, identity)
+
+
+def is_injected(credential: FederatedCredential, facts: TrustFacts) -> bool:
+    """Return whether the credential accepts the audience of the tokens that the webhook injects."""
+    return facts.cluster.audience in credential.audiences
+
+
+def _accepts_managed(
+    identity: Identity, credential: FederatedCredential, facts: TrustFacts
+) -> bool:
+    # As in Entra, only applications accept tokens of a managed identity, and only those of its endpoint: a
+    # pod that became the identity by a federated credential cannot become the application.
+    wanted = {EXCHANGE_APP_ID, facts.cluster.audience}
+    return identity.kind is IdentityKind.APPLICATION and not wanted.isdisjoint(credential.audiences)
+
+
+def _accounts(facts: TrustFacts) -> tuple[AccountFacts, ...]:
+    return facts.cluster.accounts or ()
+
+
+def find_access(facts: TrustFacts, identities: Iterable[Identity]) -> Iterator[ResourceAccess]:
+    """Yield each role and access policy of the identities with each resource that it applies to."""
+    by_principal = {each.object_id.lower(): each for each in identities if each.has_principal}
+    defined = {role.id.lower(): role for role in facts.directory.roles}
+    resources = _ResourceTree(facts.directory.resources)
+    for assignment in facts.directory.assignments:
+        identity = by_principal.get(assignment.principal_id.lower())
+        role = defined.get(assignment.role.lower())
+        if identity is not None and role is not None:
+            for resource in resources.below(assignment.scope):
+                operations = _operations_of_role(role, resource)
+                if operations or _has_action_for(role, resource):
+                    yield ResourceAccess(identity, assignment, role, resource, operations)
+            if (parent := resources.containing(assignment.scope)) is not None:
+                part = assignment.scope.rstrip("/")[len(parent.id.rstrip("/")) + 1 :]
+                operations = _operations_of_role(role, parent)
+                if operations or _has_action_for(role, parent):
+                    yield ResourceAccess(identity, assignment, role, parent, operations, part)
+    for resource in facts.directory.resources:
+        if not resource.is_vault or resource.uses_roles:
+            continue
+        for policy in resource.policies:
+            identity = by_principal.get(policy.object_id)
+            if identity is not None and _applies(policy, identity):
+                yield ResourceAccess(
+                    identity, policy, None, resource, _operations_of_policy(policy)
+                )
+
+
+def _applies(policy: AccessPolicy, identity: Identity) -> bool:
+    same = (policy.tenant_id, policy.object_id) == (identity.tenant_id, identity.object_id)
+    return same and policy.application_id in (None, identity.client_id)
+
+
+def _operations_of_role(role: RoleDefinition, resource: ResourceSnapshot) -> tuple[str, ...]:
+    if not resource.is_vault or not resource.uses_roles:
+        return ()
+    return tuple(
+        name for name, action in OPERATIONS.items() if roles.allows(role, action, data=True)
+    )
+
+
+def _operations_of_policy(policy: AccessPolicy) -> tuple[str, ...]:
+    # `all` is older than `purge` and does not include it.
+    return tuple(
+        name
+        for name in OPERATIONS
+        if name in policy.secrets or (_ALL in policy.secrets and name != _PURGE)
+    )
+
+
+def _has_action_for(role: RoleDefinition, resource: ResourceSnapshot) -> bool:
+    """Return whether a role has an action for resources of this type."""
+    prefix = f"{resource.type}/".lower()
+    for pattern in (*role.actions, *role.data_actions):
+        fixed, star, _ = pattern.lower().partition("*")
+        if fixed.startswith(prefix) or (star and prefix.startswith(fixed)):
+            return True
+    return False
+
+
+class _ResourceTree:
+    """Finds the resources at and below a scope in logarithmic time."""
+
+    def __init__(self, resources: Iterable[ResourceSnapshot]) -> None:
+        self._by_id = {each.id.lower().rstrip("/"): each for each in resources}
+        self._ids = sorted(self._by_id)
+
+    def below(self, scope: str) -> Iterator[ResourceSnapshot]:
+        """Yield the resources at a scope and below it."""
+        lower = scope.lower().rstrip("/")
+        if lower in self._by_id:
+            yield self._by_id[lower]
+        for at in range(bisect_left(self._ids, lower + "/"), len(self._ids)):
+            if not self._ids[at].startswith(lower + "/"):
+                return
+            yield self._by_id[self._ids[at]]
+
+    def containing(self, scope: str) -> ResourceSnapshot | None:
+        """Return the resource that a scope is a part of."""
+        for parent in resource_ids.scopes_above(scope)[1:]:
+            if parent in self._by_id:
+                return self._by_id[parent]
+        return None

@@ -1,0 +1,166 @@
+"""Build the graph of who can become whom and reach what, all of it or a part. Pure."""
+
+from podpass.diagnose.graph.edges import (
+    CredentialMatch,
+    ResourceAccess,
+    can_sign_in,
+    find_access,
+    find_matches,
+    is_injected,
+)
+from podpass.diagnose.graph.findings import find_findings
+from podpass.diagnose.graph.focus import select
+from podpass.diagnose.graph.model import (
+    AccountFacts,
+    EdgeKind,
+    GraphTooLarge,
+    NodeKind,
+    TrustEdge,
+    TrustFacts,
+    TrustGraph,
+    TrustNode,
+    account_id,
+    credential_id,
+    identity_id,
+)
+from podpass.directory.model import (
+    FederatedCredential,
+    Identity,
+    RoleAssignment,
+)
+from podpass.directory.rules import MAX_CREDENTIALS
+
+MAX_EDGES = 50_000
+_ORDER = {kind: at for at, kind in enumerate(NodeKind)}
+
+
+def build_graph(facts: TrustFacts, focus: str = "") -> TrustGraph:
+    """Build the graph: all, or the part around an identity or a namespace.
+
+    `focus` is a name, or `identity/NAME` or `namespace/NAME`. Raises UsageError for a name that is neither;
+    GraphTooLarge.
+    """
+    matches = list(find_matches(facts))
+    identities, accounts = select(facts, matches, focus)
+    builder = _GraphBuilder(facts)
+    chosen = {each.client_id for each in identities}
+    for account in accounts:
+        builder.add_account(account, chosen)
+    for identity in identities:
+        builder.add_identity(identity)
+    keys = {each.key for each in accounts}
+    for match in matches:
+        is_shown = isinstance(match.owner, Identity) or match.owner.key in keys
+        if match.identity.client_id in chosen and is_shown:
+            builder.add_match(match)
+    for access in find_access(facts, identities):
+        builder.add_access(access)
+    return TrustGraph(
+        tenant_id=facts.directory.tenant_id,
+        issuer=facts.cluster.issuer,
+        nodes=tuple(sorted(builder.nodes.values(), key=lambda node: _ORDER[node.kind])),
+        edges=tuple(builder.edges),
+        findings=tuple(
+            each for each in find_findings(facts, matches) if each.node in builder.nodes
+        ),
+        unread=(*facts.cluster.unread, *facts.directory.unread),
+    )
+
+
+class _GraphBuilder:
+    """Collects nodes and edges, in the order of the facts."""
+
+    def __init__(self, facts: TrustFacts) -> None:
+        self._facts = facts
+        self._names = {each.client_id: each.name for each in facts.directory.identities}
+        self.nodes: dict[str, TrustNode] = {}
+        self.edges: list[TrustEdge] = []
+
+    def add_account(self, account: AccountFacts, shown: set[str]) -> None:
+        node = account_id(account.key)
+        details = {
+            "client_id": account.client_id,
+            "identity": self._names.get((account.client_id or "").lower()),
+            "tenant_id": account.tenant_id,
+        }
+        self._add(TrustNode(id=node, kind=NodeKind.ACCOUNT, name=account.key, details=details))
+        if account.client_id is not None and account.client_id.lower() in shown:
+            self._join(node, f"identity/{account.client_id.lower()}", EdgeKind.ANNOTATES)
+
+    def add_identity(self, identity: Identity) -> None:
+        node = identity_id(identity)
+        details = {
+            "kind_of_identity": str(identity.kind),
+            "client_id": identity.client_id,
+            "principal_id": identity.object_id,
+            "resource_id": identity.resource_id,
+            "can_sign_in": can_sign_in(identity),
+            "credentials": len(identity.credentials),
+            "credential_limit": MAX_CREDENTIALS,
+        }
+        self._add(TrustNode(id=node, kind=NodeKind.IDENTITY, name=identity.name, details=details))
+        for credential in identity.credentials:
+            self._add_credential(identity, credential)
+
+    def _add_credential(self, identity: Identity, credential: FederatedCredential) -> None:
+        node = credential_id(identity, credential)
+        exchanges = self._facts.directory.exchanges
+        details = {
+            "issuer": credential.issuer,
+            "subject": credential.subject,
+            "audiences": list(credential.audiences),
+            "last_exchange": None
+            if exchanges is None
+            else exchanges.get((identity.client_id, credential.name)),
+        }
+        self._add(
+            TrustNode(id=node, kind=NodeKind.CREDENTIAL, name=credential.name, details=details)
+        )
+        self._join(node, identity_id(identity), EdgeKind.TRUSTS)
+
+    def add_match(self, match: CredentialMatch) -> None:
+        if isinstance(match.owner, AccountFacts):
+            injected = is_injected(match.credential, self._facts)
+            source = account_id(match.owner.key)
+        else:
+            injected, source = False, identity_id(match.owner)
+        self._join(
+            source,
+            credential_id(match.identity, match.credential),
+            EdgeKind.MATCHES,
+            injected_token=injected,
+        )
+
+    def add_access(self, access: ResourceAccess) -> None:
+        granted = access.granted
+        if isinstance(granted, RoleAssignment) and access.role is not None:
+            node = f"role/{granted.principal_id}/{granted.role}{granted.scope}"
+            name, scope = access.role.name, granted.scope
+        else:
+            node, name = f"policy/{access.identity.object_id}/{access.resource.id}", "access policy"
+            scope = access.resource.id
+        if node not in self.nodes:
+            self._add(TrustNode(id=node, kind=NodeKind.ROLE, name=name, details={"scope": scope}))
+            self._join(identity_id(access.identity), node, EdgeKind.HOLDS)
+        resource = f"resource/{access.resource.id.lower()}"
+        details = {"resource_id": access.resource.id, "type": access.resource.type}
+        self._add(
+            TrustNode(
+                id=resource, kind=NodeKind.RESOURCE, name=access.resource.name, details=details
+            )
+        )
+        self._join(
+            node,
+            resource,
+            EdgeKind.REACHES,
+            operations=list(access.operations),
+            part=access.part,
+        )
+
+    def _add(self, node: TrustNode) -> None:
+        self.nodes.setdefault(node.id, node)
+
+    def _join(self, source: str, target: str, kind: EdgeKind, **details: object) -> None:
+        if len(self.edges) >= MAX_EDGES:
+            raise GraphTooLarge(f"the graph has more than {MAX_EDGES} edges")
+        self.edges.append(TrustEdge(source=source, target=target, kind=kind, details=details))

@@ -1,0 +1,1 @@
+"""Backups of a local instance: its database as in a cluster, and its files."""

@@ -1,0 +1,73 @@
+"""Read the start of a connection to the gateway, connect to its target, and copy bytes in both directions."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Sequence
+
+from podpass.http.resolver import NameNotResolved
+from podpass.lab.gateway import sni
+from podpass.lab.gateway.pod_targets import Address
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+MAX_HEAD_BYTES = 16 * 1024
+CHUNK_BYTES = 64 * 1024
+
+
+async def read_hello(reader: asyncio.StreamReader) -> tuple[str, bytes]:
+    """Read a ClientHello; return its server name and the data that was read.
+
+    Raises BadHello; IncompleteReadError if the client disconnects.
+    """
+    hello = sni.HelloReader()
+    while not hello.is_complete:
+        header = await reader.readexactly(sni.HEADER_BYTES)
+        length = sni.record_length(header)
+        if len(hello.data) + len(header) + length > MAX_HEAD_BYTES:
+            raise sni.BadHello("the ClientHello is too long")
+        hello.add(header, await reader.readexactly(length))
+    return hello.server_name(), bytes(hello.data)
+
+
+async def connect(addresses: Sequence[Address]) -> Stream:
+    """Connect to the first address that responds. Raises OSError, UnicodeError."""
+    *others, last = addresses
+    for address in others:
+        with contextlib.suppress(OSError):
+            return await asyncio.open_connection(*address, limit=CHUNK_BYTES)
+    return await asyncio.open_connection(*last, limit=CHUNK_BYTES)
+
+
+async def relay(client: Stream, remote: Stream) -> None:
+    """Copy in both directions until both have ended; an error in one direction ends both."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_copy(client[0], remote[1]))
+            group.create_task(_copy(remote[0], client[1]))
+    except* OSError:
+        pass
+
+
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    while data := await source.read(CHUNK_BYTES):
+        sink.write(data)
+        # Wait for a slow peer, so that a tunnel buffers only a bounded amount.
+        await sink.drain()
+    if sink.can_write_eof() and not sink.is_closing():
+        sink.write_eof()
+
+
+def abort(writer: asyncio.StreamWriter) -> None:
+    """Close the connection without waiting; the transport still flushes its buffer."""
+    if not writer.transport.is_closing():
+        writer.close()
+
+
+def describe_error(exc: Exception) -> str:
+    if isinstance(exc, socket.gaierror | UnicodeError | NameNotResolved):
+        return "the host name does not resolve"
+    if isinstance(exc, OSError) and exc.errno:
+        return os.strerror(exc.errno)
+    return "no address of the host responds"

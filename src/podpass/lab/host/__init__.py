@@ -1,0 +1,1 @@
+"""Programs of this machine that use an instance or the cloud of a cluster."""

@@ -1,0 +1,79 @@
+"""Choose the namespaces whose pods trust the cloud, and remove what was written into them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from podpass.errors import UsageError
+from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.kubernetes.client.client import MERGE_PATCH
+from podpass.lab.names.trust_objects import ENABLED, MANAGED_LABEL, NAMESPACE_LABEL
+
+_NOT_FOUND = 404
+
+
+async def check_namespaces(client: KubeClient, names: Sequence[str]) -> None:
+    """Check that all namespaces exist. Raises UsageError, KubeError."""
+    for name in names:
+        try:
+            await client.get(f"/api/v1/namespaces/{name}")
+        except KubeError as exc:
+            if exc.status != _NOT_FOUND:
+                raise
+            raise UsageError(
+                f"--for {name}: the cluster has no such namespace",
+                hint=f"create it first: kubectl create namespace {name}",
+            ) from exc
+
+
+async def enable(client: KubeClient, names: Sequence[str]) -> list[str]:
+    """Label namespaces, so that their new pods get the CA; return those that had no label.
+
+    Raises KubeError.
+    """
+    changed = []
+    for name in names:
+        path = f"/api/v1/namespaces/{name}"
+        labels = (await client.get(path))["metadata"].get("labels") or {}
+        if NAMESPACE_LABEL not in labels:
+            await client.patch(
+                path, {"metadata": {"labels": {NAMESPACE_LABEL: ENABLED}}}, MERGE_PATCH
+            )
+            changed.append(name)
+    return changed
+
+
+async def find_served(client: KubeClient) -> list[str]:
+    """Return the namespaces that have the CA, because a pod was created in them. Raises KubeError."""
+    return sorted({each["metadata"]["namespace"] for each in await _list_bundles(client)})
+
+
+async def clear(client: KubeClient) -> list[str]:
+    """Remove the labels, and the ConfigMaps with the CA, of all namespaces; return what was removed.
+
+    Raises KubeError.
+    """
+    removed = []
+    for each in await _list_bundles(client):
+        namespace, name = each["metadata"]["namespace"], each["metadata"]["name"]
+        await _delete(client, f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+        removed.append(f"configmap/{name} in {namespace}")
+    labelled, _ = await client.list("/api/v1/namespaces", {"labelSelector": NAMESPACE_LABEL})
+    for each in labelled:
+        name = each["metadata"]["name"]
+        change = {"metadata": {"labels": {NAMESPACE_LABEL: None}}}
+        await client.patch(f"/api/v1/namespaces/{name}", change, MERGE_PATCH)
+        removed.append(f"label {NAMESPACE_LABEL} of namespace {name}")
+    return removed
+
+
+async def _list_bundles(client: KubeClient) -> list[dict[str, Any]]:
+    found, _ = await client.list("/api/v1/configmaps", {"labelSelector": f"{MANAGED_LABEL}=true"})
+    return found
+
+
+async def _delete(client: KubeClient, path: str) -> None:
+    try:
+        await client.delete(path)
+    except KubeError as exc:
+        if exc.status != _NOT_FOUND:
+            raise

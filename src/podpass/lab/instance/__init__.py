@@ -1,0 +1,1 @@
+"""One process with all parts: the cloud half alone, or with a cluster."""

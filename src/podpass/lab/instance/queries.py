@@ -1,0 +1,175 @@
+"""Queries of the control API of one cloud: identities, vaults and audit log; and the application of seeds."""
+
+import os
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from podpass.clock import Clock
+from podpass.errors import UsageError
+from podpass.lab.data.datadir import DataDir, InstanceConfig
+from podpass.lab.instance import listing
+
+if TYPE_CHECKING:
+    from podpass.directory.store.directory import Directory
+    from podpass.resource.store import SecretStore
+
+
+_PAGE = 200
+# Identity, vault and namespace of `podpass cloud demo` have a name with this prefix.
+DEMO_PREFIX = "podpass-demo-"
+
+
+class CloudQueries:
+    """Handles the requests of the control API.
+
+    `issuer` replaces `issuer: cluster` in a seed; a seed that needs it is rejected without one. With
+    `stable_ids`, a seed gives the same client IDs in an empty directory of the same tenant. `listens` maps
+    what is served to other hosts to its address.
+    """
+
+    def __init__(
+        self,
+        data_dir: DataDir,
+        config: InstanceConfig,
+        directory: "Directory",
+        secret_store: "SecretStore",
+        *,
+        issuer: str | None,
+        clock: Clock,
+        stable_ids: bool = False,
+        listens: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._data_dir = data_dir
+        self._config = config
+        self._directory = directory
+        self._secret_store = secret_store
+        self._issuer = issuer
+        self._clock = clock
+        self._stable_ids = stable_ids
+        self._listens = listens
+
+    def with_stores(self, directory: "Directory", secret_store: "SecretStore") -> "CloudQueries":
+        """Return the same queries on other stores."""
+        return CloudQueries(
+            self._data_dir,
+            self._config,
+            directory,
+            secret_store,
+            issuer=self._issuer,
+            clock=self._clock,
+            stable_ids=self._stable_ids,
+        )
+
+    def status(self) -> dict[str, Any]:
+        """Return the status document of `podpass status -o json`; there is no cluster half."""
+        return {
+            "ready": True,
+            "data_dir": str(self._data_dir.root),
+            "kubernetes": {"issuer": self._issuer, "kind": "external"},
+            **self.addresses(),
+            "listens": dict(self._listens),
+            "console": None,
+            "pids": {"podpass": os.getpid()},
+        }
+
+    def addresses(self) -> dict[str, Any]:
+        """Return the part of the status document that describes the cloud half."""
+        return {
+            "gateway": self._config.gateway,
+            "authority": self._config.direct_origin("authority"),
+            "resource_manager": self._config.direct_origin("azure"),
+            "graph": self._config.direct_origin("azure"),
+            "vault": self._config.direct_origin("vault"),
+            "control": self._config.direct_origin("control"),
+            "ca_file": str(self._data_dir.ca_file),
+            "log": str(self._data_dir.log_file),
+            "tenant_id": self._config.tenant_id,
+            "subscription_id": self._config.subscription_id,
+            "admin": {
+                "username": self._config.admin_username,
+                "password": self._config.admin_password.reveal(),
+            },
+        }
+
+    async def apply(self, text: str, filename: str) -> list[str]:
+        """Apply a seed and return the changes."""
+        from podpass.directory.model import WriteResult
+        from podpass.seed.apply import apply_seed, parse_seed
+
+        applied = await apply_seed(
+            parse_seed(text, filename),
+            self._directory,
+            self._secret_store,
+            issuer=self._issuer,
+            tenant_id=self._config.tenant_id,
+            subscription_id=self._config.subscription_id,
+            clock=self._clock,
+            stable_ids=self._stable_ids,
+        )
+        return [str(each) for each in applied if each.change is not WriteResult.UNCHANGED]
+
+    async def remove_demo(self, name: str) -> list[str]:
+        """Remove the identity and the vault of a demo, with its secrets; return what was removed.
+
+        Raises UsageError for a name that is not that of a demo.
+        """
+        from podpass.resource.model import vault_key
+
+        if not name.startswith(DEMO_PREFIX):
+            raise UsageError(f"{name!r} is not a demo", hint=f"its name begins with {DEMO_PREFIX}")
+        removed = []
+        tenant_id = self._config.tenant_id
+        for identity in await self._directory.identities.list(tenant_id, name):
+            await self._directory.identities.delete(tenant_id, identity.client_id)
+            removed.append(f"identity {name}")
+        vault = await self._directory.vaults.get(name)
+        if vault is not None:
+            await self._directory.vaults.delete(name)
+            await self._directory.vaults.purge(name)
+            await self._secret_store.clear({vault_key(vault)})
+            removed.append(f"vault {name}")
+        return removed
+
+    async def identities(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """List one page of the identities.
+
+        `query` may contain `after` of the previous page; the last page has no `after`. `damaged` contains a
+        message and a hint for each row that cannot be read.
+        """
+        from podpass.database import collecting_errors
+
+        tenant_id, after = self._config.tenant_id, query.get("after")
+        with collecting_errors() as damaged:
+            found = await self._directory.identities.page(tenant_id, after=after, limit=_PAGE)
+        return {
+            "value": [listing.identity_row(identity) for identity in found],
+            "after": found[-1].client_id if len(found) == _PAGE else None,
+            "damaged": listing.skipped_rows(damaged),
+        }
+
+    async def audit(self, filters: Mapping[str, str]) -> dict[str, Any]:
+        """List changes; `damaged` contains a message and a hint for each row that cannot be read."""
+        from podpass.database import collecting_errors
+        from podpass.lab.instance import audit
+
+        with collecting_errors() as damaged:
+            found = await audit.list_changes(
+                self._directory, filters, self._clock, self._config.tenant_id
+            )
+        return {"value": found, "damaged": listing.skipped_rows(damaged)}
+
+    async def vaults(self) -> dict[str, Any]:
+        """List vaults; `damaged` contains a message and a hint for each row that cannot be read."""
+        from podpass.database import collecting_errors
+        from podpass.resource.model import vault_key
+
+        with collecting_errors() as damaged:
+            found = await self._directory.list_vaults(self._config.tenant_id)
+        secrets = await self._secret_store.counts()
+        return {
+            "value": [
+                listing.vault_row(vault, secrets.get(vault_key(vault), 0)) for vault in found
+            ],
+            "damaged": listing.skipped_rows(damaged),
+        }

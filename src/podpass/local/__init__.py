@@ -1,1 +1,0 @@
-"""The local loop: one instance of podpass on one machine, with its own gateway and CA."""

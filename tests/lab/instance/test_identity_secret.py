@@ -1,0 +1,103 @@
+"""The Secret that keeps the identity of a cloud: filled by the first pod, read by the next one."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from podpass.clock import system
+from podpass.kubernetes.client import KubeClient
+from podpass.lab.data import ca
+from podpass.lab.data.datadir import DataDir, initialise, prepare
+from podpass.lab.instance.identity_secret import IdentitySecret, IdentitySecretError
+from tests.kubeling.cluster import Live, live, ring, serve
+from tests.kubeling.cluster import ca as cluster_ca
+
+__all__ = ["ca", "cluster_ca", "live", "ring", "serve"]
+
+PATH = "/api/v1/namespaces/default/secrets"
+
+
+@pytest.fixture(name="ca")
+def _ca(request: pytest.FixtureRequest) -> object:
+    return request.getfixturevalue("cluster_ca")
+
+
+@pytest.fixture
+async def admin(live: Live) -> AsyncIterator[KubeClient]:
+    async with KubeClient.from_kubeconfig(live.kubeconfig()) as client:
+        yield client
+
+
+@pytest.fixture
+async def secret(admin: KubeClient) -> IdentitySecret:
+    await admin.create(PATH, {"metadata": {"name": "identity"}})
+    return IdentitySecret(admin, "default", "identity")
+
+
+def make(folder: Path) -> DataDir:
+    """Make a data directory with all files of an identity."""
+    data_dir = DataDir(folder)
+    prepare(data_dir)
+    initialise(data_dir)
+    ca.ensure_certificates(data_dir, system)
+    for name in ("authority", "vault"):
+        data_dir.path("keys", f"{name}.key").write_bytes(name.encode() * 4)
+    return data_dir
+
+
+async def test_next_pod_has_the_identity_of_the_first(
+    secret: IdentitySecret, tmp_path: Path
+) -> None:
+    first, second = make(tmp_path / "first"), DataDir(tmp_path / "second")
+    assert await secret.restore(first) == b""
+    assert await secret.store(first, b"sealed")
+    assert not await secret.store(first, b"sealed")
+    prepare(second)
+    assert await secret.restore(second) == b"sealed"
+    assert second.path("instance.json").read_bytes() == first.path("instance.json").read_bytes()
+    for parts in (("ca", "ca.pem"), ("ca", "ca.key"), ("keys", "vault.key")):
+        assert second.path(*parts).read_bytes() == first.path(*parts).read_bytes()
+        assert second.path(*parts).stat().st_mode & 0o077 == 0
+    initialise(second)
+    ca.ensure_certificates(second, system)
+    assert second.ca_file.read_bytes() == first.ca_file.read_bytes()
+
+
+async def test_volume_of_another_tenant_is_refused(secret: IdentitySecret, tmp_path: Path) -> None:
+    first, other = make(tmp_path / "first"), make(tmp_path / "other")
+    await secret.store(first, b"")
+    other.path("directory.db").touch()
+    before = other.path("instance.json").read_bytes()
+    with pytest.raises(IdentitySecretError, match="the volume has the data of tenant"):
+        await secret.restore(other)
+    assert other.path("instance.json").read_bytes() == before
+
+
+async def test_incomplete_secret_is_refused_by_key(
+    secret: IdentitySecret, admin: KubeClient, tmp_path: Path
+) -> None:
+    data_dir = make(tmp_path / "first")
+    await secret.store(data_dir, b"")
+    found = await admin.get(f"{PATH}/identity")
+    del found["data"]["ca.key"]
+    await admin.replace(f"{PATH}/identity", found)
+    with pytest.raises(IdentitySecretError, match=r"has no ca\.key"):
+        await secret.restore(data_dir)
+
+
+async def test_missing_secret_names_the_command_that_creates_it(
+    admin: KubeClient, tmp_path: Path
+) -> None:
+    with pytest.raises(IdentitySecretError) as caught:
+        await IdentitySecret(admin, "default", "absent").restore(DataDir(tmp_path))
+    assert caught.value.hint is not None
+    assert "podpass cloud install" in caught.value.hint
+
+
+async def test_missing_right_is_named(live: Live, tmp_path: Path) -> None:
+    async with KubeClient.from_kubeconfig(live.kubeconfig("alice-token")) as alice:
+        with pytest.raises(IdentitySecretError) as caught:
+            await IdentitySecret(alice, "default", "identity").restore(DataDir(tmp_path))
+    assert caught.value.hint is not None
+    assert "`get` and `update`" in caught.value.hint
