@@ -113,7 +113,7 @@ async def _list_identities(
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     from podpass.database import Database, collecting_errors
     from podpass.directory.store.directory import Directory
-    from podpass.lab.instance.listing import identity_row, skipped_rows
+    from podpass.lab.instance.queries import identity_row, skipped_rows
 
     # A mistyped URL must not create a database.
     async with Database(url, make=False) as database, Directory(database) as directory:

@@ -34,7 +34,7 @@ _SECONDS = 120
 _MESSAGE_BYTES = 1 << 20
 _ROOT = Path(__file__).parents[3]
 # What commands import only when they need it.
-_LATER = ("aiohttp", "alembic.command", "podpass.lab.instance.local_instance", "rich.console")
+_LATER = ("aiohttp", "alembic.command", "podpass.lab.instance.run_local", "rich.console")
 _NOT_SHARED = ("__main__", "__mp_main__", "tests")
 
 
@@ -84,7 +84,9 @@ def _server_address(python: str, program: str, _network: str, usual_environ: str
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(address)
     listener.listen(32)
-    code = f"from tests.local import preloaded; preloaded.serve({program!r}, {usual_environ!r})"
+    code = (
+        f"from tests.lab.instance import preloaded; preloaded.serve({program!r}, {usual_environ!r})"
+    )
     command = [python, "-c", code]
     # `tests/process_reaper.py` ends it with the run.
     files = [(os.POSIX_SPAWN_DUP2, listener.fileno(), 0)]

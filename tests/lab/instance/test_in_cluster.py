@@ -20,13 +20,15 @@ from podpass.clock import system
 from podpass.directory.model import DnsLookup
 from podpass.http.server import bind
 from podpass.kubernetes.client import KubeClient
+from podpass.lab.gateway.gateway import SERVED_NAMES
 from podpass.lab.install import apply as objects
 from podpass.lab.install.objects import CloudValues, build_objects
-from podpass.lab.instance.in_cluster import (
-    ClusterServices,
+from podpass.lab.instance.surrounding_cluster import (
     ClusterSockets,
     NoServiceAddress,
+    ResolvedNames,
     read_cluster_domain,
+    serve_cluster,
 )
 from podpass.servers.listen import listen_for_queries
 from tests.kubeling.cluster import Live, ca, live, ring, serve
@@ -48,17 +50,6 @@ def sockets() -> ClusterSockets:
     return ClusterSockets(dns_udp=udp, dns_tcp=tcp, webhook=bind("127.0.0.1", 0))
 
 
-def services(client: KubeClient, upstream: str = "") -> ClusterServices:
-    return ClusterServices(
-        client,
-        "podpass-cloud",
-        "podpass-cloud",
-        ca=trustme.CA().cert_pem.bytes(),
-        upstream=(upstream, 53) if upstream else None,
-        clock=system,
-    )
-
-
 async def has_host(name: str) -> bool:
     return name in ("demo-vault.vault.azure.net", "login.microsoftonline.com")
 
@@ -68,6 +59,18 @@ async def look_up(host: str) -> DnsLookup | None:
     names = ("example.test", "cluster.local", "shop.svc", "10.in-addr.arpa", "d.f.ip6.arpa")
     zone = next((one for one in names if host.endswith(one)), None)
     return None if zone is None else DnsLookup(zone=zone, exists=False)
+
+
+async def serve_all(client: KubeClient, sockets: ClusterSockets, stack: AsyncExitStack) -> str:
+    return await serve_cluster(
+        stack,
+        client,
+        ("podpass-cloud", "podpass-cloud"),
+        sockets,
+        ResolvedNames(served=SERVED_NAMES, host_exists=has_host, look_up=look_up, upstream=None),
+        trustme.CA().cert_pem.bytes(),
+        system,
+    )
 
 
 async def ask(sockets: ClusterSockets, name: str) -> list[str]:
@@ -116,7 +119,7 @@ async def test_names_have_the_address_of_the_service_and_the_webhook_is_register
         "/api/v1/namespaces/default", {"metadata": {"labels": {"podpass.dev/cloud": "enabled"}}}
     )
     async with AsyncExitStack() as stack:
-        address = await services(admin).start(stack, sockets, has_host, look_up)
+        address = await serve_all(admin, sockets, stack)
         assert address == service["spec"]["clusterIP"]
         assert await ask(sockets, "login.microsoftonline.com") == [address]
         assert await ask(sockets, "demo-vault.vault.azure.net") == [address]
@@ -143,7 +146,7 @@ async def test_names_have_the_address_of_the_service_and_the_webhook_is_register
 async def test_missing_service_is_refused(admin: KubeClient, sockets: ClusterSockets) -> None:
     async with AsyncExitStack() as stack:
         with pytest.raises(NoServiceAddress, match="podpass-cloud/podpass-cloud"):
-            await services(admin).start(stack, sockets, has_host, look_up)
+            await serve_all(admin, sockets, stack)
     for each in (sockets.dns_udp, sockets.dns_tcp, sockets.webhook):
         each.close()
 

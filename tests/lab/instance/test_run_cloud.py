@@ -13,11 +13,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from podpass.clock import system
 from podpass.errors import SettingsError
 from podpass.http.server import bind
 from podpass.lab.data.datadir import DataDir, load_config, prepare
-from podpass.lab.instance.cloud_instance import CloudInstance
+from podpass.lab.instance.run_cloud import start_parts
 from podpass.settings import CloudSettings
 
 TENANT = "11111111-2222-4333-8444-555555555555"
@@ -92,10 +91,17 @@ async def run(
     settings = replace(CloudSettings(data_dir=folder, tenant_id=TENANT), **chosen)  # type: ignore[arg-type]
     opened = {"tls": bind("127.0.0.1", 0), "health": bind("127.0.0.1", 0), **(more or {})}
     ports = [opened[name].getsockname()[1] for name in ("tls", "health")]
-    cloud = CloudInstance(data_dir, settings, opened, environ=environ or {}, clock=system)
     async with AsyncExitStack() as stack:
         given = None if seed is None else (seed, "seed.yaml")
-        status = await cloud.start(stack, given, lambda _part, _detail: None)
+        status = await start_parts(
+            stack,
+            data_dir=data_dir,
+            settings=settings,
+            opened=opened,
+            seed=given,
+            environ=environ or {},
+            progress=lambda _part, _detail: None,
+        )
         yield Running(data_dir, status, *ports)
 
 

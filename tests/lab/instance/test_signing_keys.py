@@ -6,7 +6,7 @@ import pytest
 
 from podpass.database import Database
 from podpass.exchange.signing.key_set import AuthorityKeys
-from podpass.lab.instance.signing_keys import DamagedCopy, copy_in, copy_out
+from podpass.lab.instance.identity_secret import DamagedCopy, copy_in, copy_out
 
 
 def database(folder: Path, name: str) -> Database:

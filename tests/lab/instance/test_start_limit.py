@@ -12,7 +12,7 @@ import pytest
 
 from podpass.errors import Error
 from podpass.lab.data.disk_errors import DiskNotWritable
-from podpass.lab.instance.start_limit import PartNotReady, limit_start
+from podpass.lab.instance.start import PartNotReady, limit_start
 from tests.lab.instance.instances import Podpass
 
 KIB = 1024

@@ -1,7 +1,7 @@
 """Compare an assertion with the federated credentials of identities, for a report of all of them. Pure.
 
-An identity is a row of `listing.identity_row`. `doctor.credential_difference` decides which credential was
-meant.
+An identity is a row of `podpass identity list -o json`. `doctor.credential_difference` decides which
+credential was meant.
 """
 
 from collections.abc import Iterable, Mapping

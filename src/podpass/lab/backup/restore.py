@@ -29,7 +29,6 @@ from podpass.lab.data.datadir import (
     write_version,
 )
 from podpass.lab.data.lock import Lock, check_lock_file
-from podpass.lab.instance.administrator import admin_id
 
 _STAGING = "restore.part"
 
@@ -134,7 +133,7 @@ async def _stage(
 
 async def _delete_administrator(staging: DataDir, facts: InstanceConfig) -> None:
     """Delete the administrator. The next start recreates it with the password of this instance."""
-    statement = delete(users).where(users.c.id == admin_id(facts))
+    statement = delete(users).where(users.c.id == facts.admin_id)
     async with Database(instance.database_url(staging)) as database:
         await database.write(lambda connection: connection.execute(statement))
 

@@ -39,18 +39,17 @@ _KUBELOGIN_HINT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotations:
-    """What a rotation changes; with `refused`, the reason why the cluster does not support rotations."""
+    """What a rotation changes."""
 
     ring: KeyRing
     certificates: CertificateRotation
-    refused: str = ""
 
 
 class ManagedCluster:
     """The cluster of one instance; disabling workload identity removes the built-in webhook.
 
-    `webhook_url` is empty if the built-in webhook is left out. `tenant_id` is empty if the API server does
-    not accept Entra tokens.
+    `webhook_url` is empty if the built-in webhook is left out. `rotations` is the reason, if the cluster does
+    not support rotations. `tenant_id` is empty if the API server does not accept Entra tokens.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class ManagedCluster:
         server: str,
         version: str,
         webhook_url: str,
-        rotations: Rotations,
+        rotations: Rotations | str,
         tenant_id: str = "",
     ) -> None:
         self.issuer = issuer
@@ -118,12 +117,15 @@ class ManagedCluster:
 
     def check_rotation(self) -> None:
         """Check that keys or certificates can be rotated now. Raises ClusterOperationRefused."""
-        if self._rotations.refused:
-            raise ClusterOperationRefused(self._rotations.refused, status=501)
-        if self._rotations.ring.pending_until is not None:
+        if self._supported_rotations().ring.pending_until is not None:
             raise ClusterOperationRefused(
                 "A rotation of the signing keys is in progress; retry in a few seconds"
             )
+
+    def _supported_rotations(self) -> Rotations:
+        if isinstance(self._rotations, str):
+            raise ClusterOperationRefused(self._rotations, status=501)
+        return self._rotations
 
     async def rotate_signing_keys(self) -> float:
         """Publish a new key of the issuer; return the time from which it signs.
@@ -132,7 +134,7 @@ class ManagedCluster:
         """
         key = await asyncio.to_thread(jose.generate_rsa)
         self.check_rotation()
-        ring = self._rotations.ring
+        ring = self._supported_rotations().ring
         new = ring.rotate(key, publish_seconds=PUBLISH_SECONDS)
         _log.info("issuer_key_rotated", extra={"kid": new.kid, "signs_from": ring.pending_until})
         return ring.pending_until or 0.0
@@ -142,7 +144,7 @@ class ManagedCluster:
 
         Raises ClusterOperationRefused, also if the clock of this machine is wrong.
         """
-        certificates = self._rotations.certificates
+        certificates = self._supported_rotations().certificates
         try:
             certificates.begin()
         except DataDirError as exc:

@@ -71,6 +71,15 @@ class InstanceConfig:
         return f"https://eastus.{names.ISSUER_SUFFIX}/{self.tenant_id}/{self.issuer_id}/"
 
     @property
+    def admin_id(self) -> str:
+        """Return the object id of the administrator; it is the same on every start of an instance."""
+        return str(uuid.uuid5(uuid.UUID(self.tenant_id), self.admin_username))
+
+    @property
+    def admin_domain(self) -> str:
+        return self.admin_username.partition("@")[2]
+
+    @property
     def gateway(self) -> str:
         return f"http://127.0.0.1:{self.ports['gateway']}"
 

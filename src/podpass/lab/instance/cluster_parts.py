@@ -1,31 +1,38 @@
-"""The parts of one instance that make up its cluster: API server, issuer, webhook and kubelet."""
+"""The parts of one instance that make up its cluster: API server, issuer, webhook and kubelet.
+
+Each part is a function that returns what other parts need, and the text for the progress. What it starts is
+pushed on the exit stack of the context.
+"""
 
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from podpass import names
 from podpass.lab.cluster.pod_access import PodAccess
 from podpass.lab.data import ca
 from podpass.lab.data.environment import container_environment
 from podpass.lab.data.ports import LOOPBACK
-from podpass.lab.instance import azure_apis
 from podpass.lab.instance.context import InstanceContext
 from podpass.settings.local import KUBE_APISERVER
 
 if TYPE_CHECKING:
     from kubeling.api import Api
+    from kubeling.apiserver.storage.storage import ObjectStore
     from kubeling.cluster import EmbeddedCluster
 
+    from podpass.assertion.keys import KeyRing
     from podpass.database import Database
     from podpass.directory.store.directory import Directory
     from podpass.http.server import App
     from podpass.kubernetes.client import KubeClient
     from podpass.lab.cluster.control_plane.plane import ControlPlane
     from podpass.lab.cluster.managed_cluster import ManagedCluster, Rotations
+    from podpass.lab.data.datadir import InstanceConfig
     from podpass.lab.gateway.direct_tls import DirectTls
     from podpass.resource.guard import KeySource
 
@@ -34,254 +41,335 @@ _NO_ROTATION = (
     " them at their start. Use `podpass up` without `--kubernetes kube-apiserver`"
 )
 
+FollowCa = Callable[[bytes], Awaitable[None]]
 
-class ClusterParts:
-    """Starts the parts of the cluster half. The methods are called in this order."""
 
-    def __init__(self, context: InstanceContext, on_restart: Callable[[], None]) -> None:
-        self._context = context
-        self._config, self._data_dir = context.config, context.data_dir
-        self._stack, self._clock = context.stack, context.clock
-        self._on_restart = on_restart
-        self._plane: ControlPlane | None = None
-        self.cluster: EmbeddedCluster | None = None
-        self._webhook_client: KubeClient
-        self.managed: ManagedCluster
-        self.direct: DirectTls
-        self.pod_gateway: socket.socket
+class ApiServer(Protocol):
+    """The API server of an instance, and how the other parts use it."""
 
     @property
-    def pids(self) -> dict[str, int]:
-        """Return the processes of a real control plane."""
-        return dict(self._plane.pids) if self._plane else {}
+    def store(self) -> "ObjectStore | None":
+        """The objects, if they are in this process."""
 
-    async def open_keys(self) -> None:
-        """Open or create the keys of the cluster's issuer; RSA keys are generated in a thread."""
-        from podpass.assertion.keys import KeyRing
+    @property
+    def pids(self) -> Mapping[str, int]:
+        """The processes of the control plane."""
 
-        folder = self._data_dir.path("keys", "issuer")
-        self.ring = await asyncio.to_thread(KeyRing.open, folder, self._clock)
+    @property
+    def entra_tenant(self) -> str:
+        """The tenant whose Entra tokens are accepted; empty if none are."""
 
-    async def start_api_server(self, entra_keys: "KeySource") -> str:
-        """Serve the Kubernetes API; return its URL.
+    async def connect_kubelet(self) -> "Api":
+        """Return the kubelet's requests to the API server."""
 
-        `entra_keys` verify Entra tokens. A real control plane does not accept these tokens.
+    async def serve_kubelet(self, app: "App") -> None:
+        """Give the API server access to the kubelet's API."""
+
+    def rotations(self, ring: "KeyRing", follow: FollowCa) -> "Rotations | str":
+        """Return the rotations of keys and certificates, or why there are none.
+
+        `follow` makes the other parts of the cluster use a new CA.
         """
-        from podpass.lab.cluster.kubeling_adapters import write_log_of_kubeling
 
-        write_log_of_kubeling()  # also of the kubelet, which serves a real control plane too
-        if self._context.settings.kubernetes == KUBE_APISERVER:
-            return await self._start_control_plane()
-        from kubeling.cluster import ClusterConfig, EmbeddedCluster
 
-        from podpass.files import is_durable
-        from podpass.http.websocket_scopes import websocket_scopes
-        from podpass.lab.cluster.entra_tokens import EntraTokens
-        from podpass.lab.cluster.kubeling_adapters import RingSigner, podpass_errors
+@dataclass(frozen=True, slots=True)
+class EmbeddedApiServer:
+    """kubeling's API server, in this process."""
 
-        config = ClusterConfig(
-            database=self._data_dir.path("kubernetes.db"),
-            issuer=self._config.issuer,
-            signer=RingSigner(self.ring),
-            ca_file=self._data_dir.ca_file,
-            other_tokens=EntraTokens(self._config.tenant_id, entra_keys, self._clock),
-            is_durable=is_durable(),
-            clock=self._clock,
-        )
-        with podpass_errors():
-            self.cluster = cluster = await self._stack.enter_async_context(EmbeddedCluster(config))
-        url = await self._context.serve("kubernetes", websocket_scopes(cluster.app), clients=True)
-        # Open watch requests would delay the stop of the server until its timeout.
-        self._stack.callback(cluster.drain)
-        return url
+    context: InstanceContext
+    cluster: "EmbeddedCluster"
 
-    async def _start_control_plane(self) -> str:
-        """Start a real control plane on the reserved port."""
-        from podpass.lab.cluster.control_plane import programs
-        from podpass.lab.cluster.control_plane.plane import ControlPlane, ControlPlaneConfig
+    @property
+    def store(self) -> "ObjectStore":
+        return self.cluster.store
 
-        found = programs.find(self._context.environ)
-        self._context.sockets["kubernetes"].close()
-        config = ControlPlaneConfig(
-            programs=found,
-            data_dir=self._data_dir,
-            issuer=self._config.issuer,
-            port=self._config.ports["kubernetes"],
-            on_restart=self._on_restart,
-        )
-        self._plane = await self._stack.enter_async_context(ControlPlane(config))
-        controllers = "" if found.controllers else ", without controllers"
-        return f"{self._config.url('kubernetes')}, {found.api_server}{controllers}"
+    @property
+    def pids(self) -> Mapping[str, int]:
+        return {}
 
-    async def start_issuer(self) -> str:
-        """Serve the discovery document and the keys; return the issuer."""
-        from podpass.assertion.app import create_app
+    @property
+    def entra_tenant(self) -> str:
+        return self.context.config.tenant_id
 
-        await self._context.serve("issuer", create_app(self._config.issuer, self.ring))
-        return self._config.issuer
+    async def connect_kubelet(self) -> "Api":
+        """Return requests in this process."""
+        from kubeling.cluster import UserInfo
 
-    async def start_webhook(self, directory: "Directory") -> str:
-        """Serve the webhook and register it, unless it is left out; return its URL."""
-        from podpass.admission.events import RefusalRecorder
-        from podpass.admission.handler import create_app
-        from podpass.admission.service_accounts import ServiceAccountCache
-        from podpass.kubernetes.client import KubeClient
-        from podpass.lab.cluster.managed_cluster import ManagedCluster
-        from podpass.lab.cluster.registration import (
-            apply_rbac,
-            build_webhook_settings,
-            runs_native_sidecars,
-        )
+        groups = ("system:nodes", "system:authenticated")
+        user = UserInfo(name=ca.CLIENTS[ca.RUNTIME][0], groups=groups)
+        return self.cluster.api(user, self.context.config.url("kubernetes"))
 
-        chosen = self._context.settings
-        url = "" if chosen.no_webhook else self._config.url("webhook") + names.WEBHOOK_PATH
-        enter = self._stack.enter_async_context
-        async with KubeClient.from_kubeconfig(self._data_dir.admin_kubeconfig) as admin:
-            await apply_rbac(admin)
-            version = str((await admin.get("/version"))["gitVersion"])
-        client = await enter(KubeClient.from_kubeconfig(self._data_dir.path("webhook.kubeconfig")))
-        self._webhook_client = client
-        if url:
-            accounts = await enter(ServiceAccountCache(client))
-            events = await enter(RefusalRecorder(client, self._clock))
-            native = await runs_native_sidecars(client)
-            settings = build_webhook_settings(
-                self._config.tenant_id, native_sidecar=native, **chosen.custom_endpoint()
-            )
-            await self._context.serve("webhook", create_app(settings, accounts, events=events))
-        else:
-            self._context.sockets["webhook"].close()
-        self.managed = ManagedCluster(
-            self._data_dir,
-            issuer=self._config.issuer,
-            server=self._config.url("kubernetes"),
-            version=version,
-            webhook_url=url,
-            rotations=self._rotations(),
-            tenant_id="" if self.cluster is None else self._config.tenant_id,
-        )
-        enabled = await azure_apis.is_workload_identity_enabled(directory, self._config)
-        await self.managed.set_workload_identity(enabled)
-        if not url:
-            return "left out by --no-webhook"
-        return url if enabled else f"{url}, disabled"
+    async def serve_kubelet(self, app: "App") -> None:
+        """Connect the kubelet's API in this process."""
+        self.cluster.kubelets[ca.NODE_NAME] = app
+        self.context.sockets["kubelet"].close()
 
-    def _rotations(self) -> "Rotations":
+    def rotations(self, ring: "KeyRing", follow: FollowCa) -> "Rotations":
+        """Return the rotations. Raises KubeError in a rotation."""
         from podpass.lab.cluster.managed_cluster import Rotations
         from podpass.lab.data.certificate_rotation import CertificateRotation, RotationHooks
 
-        rotation = CertificateRotation(
-            self._data_dir,
-            self._context.tls,
-            RotationHooks(
-                accept=self._accept_clients, follow=self._follow_ca, withdraw=self._end_watches
-            ),
-            environ=self._context.environ,
-            clock=self._clock,
+        async def follow_ca(ca_pem: bytes) -> None:
+            await follow(ca_pem)
+            self.cluster.publish_ca(ca_pem)
+
+        hooks = RotationHooks(
+            accept=self.cluster.accept_client_cas,
+            follow=follow_ca,
+            withdraw=self.cluster.end_watches,
         )
-        refused = "" if self._plane is None else _NO_ROTATION
-        return Rotations(ring=self.ring, certificates=rotation, refused=refused)
+        context = self.context
+        certificates = CertificateRotation(
+            context.data_dir, context.tls, hooks, environ=context.environ, clock=context.clock
+        )
+        return Rotations(ring=ring, certificates=certificates)
 
-    async def _follow_ca(self, ca_pem: bytes) -> None:
-        """Use a new CA, and the client certificates that it has signed. Raises KubeError."""
-        assert self.cluster is not None
-        await self.managed.use_ca(ca_pem)
-        self.cluster.publish_ca(ca_pem)
-        self._webhook_client.reload()
 
-    def _accept_clients(self, cas: bytes) -> None:
-        assert self.cluster is not None
-        self.cluster.accept_client_cas(cas)
+@dataclass(frozen=True, slots=True)
+class RealApiServer:
+    """The API server of a real control plane. It does not accept Entra tokens."""
 
-    def _end_watches(self) -> None:
-        assert self.cluster is not None
-        self.cluster.end_watches()
+    context: InstanceContext
+    plane: "ControlPlane"
+    store: None = None
+    entra_tenant: str = ""
 
-    async def _kubelet_api(self) -> "Api":
-        """Return the kubelet's requests to the API server: in this process, or over HTTPS to a real one."""
-        from kubeling.cluster import UserInfo
+    @property
+    def pids(self) -> Mapping[str, int]:
+        return self.plane.pids
 
+    async def connect_kubelet(self) -> "Api":
+        """Return requests over HTTPS."""
         from podpass.kubernetes.client import KubeClient
         from podpass.lab.cluster.kubeling_adapters import HttpApi
 
-        if self.cluster is not None:
-            groups = ("system:nodes", "system:authenticated")
-            user = UserInfo(name=ca.CLIENTS[ca.RUNTIME][0], groups=groups)
-            return self.cluster.api(user, self._config.url("kubernetes"))
-        kubeconfig = self._data_dir.path("runtime.kubeconfig")
-        client = KubeClient.from_kubeconfig(kubeconfig)
-        return HttpApi(await self._stack.enter_async_context(client))
+        client = KubeClient.from_kubeconfig(self.context.data_dir.path("runtime.kubeconfig"))
+        return HttpApi(await self.context.stack.enter_async_context(client))
 
-    async def _serve_kubelet(self, app: "App") -> None:
+    async def serve_kubelet(self, app: "App") -> None:
+        """Serve the kubelet's API over HTTPS."""
         from kubeling.kubelet.server import require_api_server
 
         from podpass.http.websocket_scopes import websocket_scopes
 
-        if self.cluster is not None:
-            self.cluster.kubelets[ca.NODE_NAME] = app
-            self._context.sockets["kubelet"].close()
-        else:
-            served = websocket_scopes(require_api_server(app))
-            await self._context.serve("kubelet", served, clients=True)
+        served = websocket_scopes(require_api_server(app))
+        await self.context.serve("kubelet", served, clients=True)
 
-    async def start_kubelet(self, database: "Database", directory: "Directory") -> str:
-        """Start the kubelet; return its node and how it isolates pods."""
-        from kubeling.kubelet.kubelet import Kubelet, KubeletConfig
+    def rotations(self, ring: "KeyRing", follow: FollowCa) -> str:  # noqa: ARG002 the protocol
+        """Return why there are no rotations."""
+        return _NO_ROTATION
 
-        from podpass.directory.store.session import TOPIC
-        from podpass.http.server import bind
-        from podpass.lab.cluster.image_source import IMAGES_FILE, InstanceImages
-        from podpass.lab.cluster.kubeling_adapters import podpass_errors
-        from podpass.lab.cluster.outdated_pods import OutdatedPods
-        from podpass.lab.cluster.pod_access import pod_network
-        from podpass.lab.cluster.samples.builds import SampleBuilds
-        from podpass.lab.cluster.samples.cache import SampleCache, cache_folder
-        from podpass.lab.gateway.direct_tls import run_direct_tls
-        from podpass.settings.storage import parse_services
 
-        served = parse_services(self._context.settings.azurite)
-        direct = run_direct_tls(self._data_dir.path("hosts"), self._config, directory, served)
-        self.direct = await self._stack.enter_async_context(direct)
-        database.subscribe(TOPIC, self.direct.hosts.changed)
-        self.pod_gateway = bind(LOOPBACK, 0)
-        self._stack.callback(self.pod_gateway.close)
-        ports, path = self._config.ports, self._context.environ.get("PATH", os.defpath)
-        samples = SampleCache(cache_folder(self._context.environ), path)
-        builds = await self._stack.enter_async_context(SampleBuilds(samples, self._context.environ))
-        runtime = Kubelet(
-            KubeletConfig(
-                node_name=ca.NODE_NAME,
-                folder=self._data_dir.path("pods"),
-                images=InstanceImages(self._data_dir.path(IMAGES_FILE), samples, builds),
-                environment=partial(container_environment, self._data_dir, ports["gateway"]),
-                path=path,
-                port=ports["kubelet"],
-                hosts_file=self.direct.hosts.path,
-                hidden=self._data_dir.root,
-                shown=self._data_dir.public_files,
-                own_networks=True,
-                network=pod_network(
-                    ports,
-                    self.direct.address,
-                    self.pod_gateway.getsockname()[1],
-                    self._context.settings.token_proxy,
-                ),
-                clock=self._clock,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """The client of the webhook, and the cluster as Resource Manager manages it."""
+
+    client: "KubeClient"
+    managed: "ManagedCluster"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodServices:
+    """How pods reach Azure's names.
+
+    `gateway` listens for pods with their own network, `direct` for programs that ignore proxy variables.
+    """
+
+    gateway: socket.socket
+    direct: "DirectTls"
+    access: PodAccess
+
+
+async def open_issuer_keys(context: InstanceContext) -> "KeyRing":
+    """Open or create the keys of the cluster's issuer; RSA keys are generated in a thread."""
+    from podpass.assertion.keys import KeyRing
+
+    folder = context.data_dir.path("keys", "issuer")
+    return await asyncio.to_thread(KeyRing.open, folder, context.clock)
+
+
+async def start_api_server(
+    context: InstanceContext, ring: "KeyRing", entra_keys: "KeySource"
+) -> tuple[ApiServer, str]:
+    """Serve the Kubernetes API; return it and its URL. `entra_keys` verify Entra tokens."""
+    from podpass.lab.cluster.kubeling_adapters import write_log_of_kubeling
+
+    write_log_of_kubeling()  # also of the kubelet, which serves a real control plane too
+    if context.settings.kubernetes == KUBE_APISERVER:
+        return await _start_control_plane(context)
+    from kubeling.cluster import ClusterConfig, EmbeddedCluster
+
+    from podpass.files import is_durable
+    from podpass.http.websocket_scopes import websocket_scopes
+    from podpass.lab.cluster.entra_tokens import EntraTokens
+    from podpass.lab.cluster.kubeling_adapters import RingSigner, podpass_errors
+
+    config = ClusterConfig(
+        database=context.data_dir.path("kubernetes.db"),
+        issuer=context.config.issuer,
+        signer=RingSigner(ring),
+        ca_file=context.data_dir.ca_file,
+        other_tokens=EntraTokens(context.config.tenant_id, entra_keys, context.clock),
+        is_durable=is_durable(),
+        clock=context.clock,
+    )
+    with podpass_errors():
+        cluster = await context.stack.enter_async_context(EmbeddedCluster(config))
+    url = await context.serve("kubernetes", websocket_scopes(cluster.app), clients=True)
+    # Open watch requests would delay the stop of the server until its timeout.
+    context.stack.callback(cluster.drain)
+    return EmbeddedApiServer(context, cluster), url
+
+
+async def _start_control_plane(context: InstanceContext) -> tuple[RealApiServer, str]:
+    """Start a real control plane on the reserved port."""
+    from podpass.lab.cluster.control_plane import programs
+    from podpass.lab.cluster.control_plane.plane import ControlPlane, ControlPlaneConfig
+
+    found = programs.find(context.environ)
+    context.sockets["kubernetes"].close()
+    config = ControlPlaneConfig(
+        programs=found,
+        data_dir=context.data_dir,
+        issuer=context.config.issuer,
+        port=context.config.ports["kubernetes"],
+        on_restart=context.status_changed.set,
+    )
+    plane = await context.stack.enter_async_context(ControlPlane(config))
+    controllers = "" if found.controllers else ", without controllers"
+    url = f"{context.config.url('kubernetes')}, {found.api_server}{controllers}"
+    return RealApiServer(context, plane), url
+
+
+async def start_issuer(context: InstanceContext, ring: "KeyRing") -> tuple[None, str]:
+    """Serve the discovery document and the keys; return the issuer."""
+    from podpass.assertion.app import create_app
+
+    await context.serve("issuer", create_app(context.config.issuer, ring))
+    return None, context.config.issuer
+
+
+async def start_webhook(
+    context: InstanceContext, ring: "KeyRing", api_server: ApiServer, directory: "Directory"
+) -> tuple[Webhook, str]:
+    """Serve the webhook and register it, unless it is left out; return it and its URL."""
+    from podpass.admission.events import RefusalRecorder
+    from podpass.admission.handler import create_app
+    from podpass.admission.service_accounts import ServiceAccountCache
+    from podpass.kubernetes.client import KubeClient
+    from podpass.lab.cluster.managed_cluster import ManagedCluster
+    from podpass.lab.cluster.registration import (
+        apply_rbac,
+        build_webhook_settings,
+        runs_native_sidecars,
+    )
+
+    chosen, data_dir, config = context.settings, context.data_dir, context.config
+    url = "" if chosen.no_webhook else config.url("webhook") + names.WEBHOOK_PATH
+    enter = context.stack.enter_async_context
+    async with KubeClient.from_kubeconfig(data_dir.admin_kubeconfig) as admin:
+        await apply_rbac(admin)
+        version = str((await admin.get("/version"))["gitVersion"])
+    client = await enter(KubeClient.from_kubeconfig(data_dir.path("webhook.kubeconfig")))
+    if url:
+        accounts = await enter(ServiceAccountCache(client))
+        events = await enter(RefusalRecorder(client, context.clock))
+        native = await runs_native_sidecars(client)
+        settings = build_webhook_settings(
+            config.tenant_id, native_sidecar=native, **chosen.custom_endpoint()
+        )
+        await context.serve("webhook", create_app(settings, accounts, events=events))
+    else:
+        context.sockets["webhook"].close()
+
+    async def follow_ca(ca_pem: bytes) -> None:
+        """Use a new CA, and the client certificate that it has signed. Raises KubeError."""
+        await managed.use_ca(ca_pem)
+        client.reload()
+
+    managed = ManagedCluster(
+        data_dir,
+        issuer=config.issuer,
+        server=config.url("kubernetes"),
+        version=version,
+        webhook_url=url,
+        rotations=api_server.rotations(ring, follow_ca),
+        tenant_id=api_server.entra_tenant,
+    )
+    enabled = await is_workload_identity_enabled(directory, config)
+    await managed.set_workload_identity(enabled)
+    shown = f"{url}{'' if enabled else ', disabled'}" if url else "left out by --no-webhook"
+    return Webhook(client=client, managed=managed), shown
+
+
+async def is_workload_identity_enabled(directory: "Directory", config: "InstanceConfig") -> bool:
+    """Return whether workload identity is enabled on the cluster; it is enabled by default."""
+    from podpass.directory.resource_manager import cluster_wire
+
+    clusters = await directory.clusters.page(config.subscription_id, limit=1)
+    return cluster_wire.is_workload_identity_enabled(clusters[0].document if clusters else {})
+
+
+async def start_kubelet(
+    context: InstanceContext,
+    api_server: ApiServer,
+    webhook: Webhook,
+    database: "Database",
+    directory: "Directory",
+) -> tuple[PodServices, str]:
+    """Start the kubelet; return how its pods reach services, its node and how it isolates pods."""
+    from kubeling.kubelet.kubelet import Kubelet, KubeletConfig
+
+    from podpass.directory.store.session import TOPIC
+    from podpass.http.server import bind
+    from podpass.lab.cluster.image_source import IMAGES_FILE, InstanceImages
+    from podpass.lab.cluster.kubeling_adapters import podpass_errors
+    from podpass.lab.cluster.outdated_pods import OutdatedPods
+    from podpass.lab.cluster.pod_access import pod_network
+    from podpass.lab.cluster.samples.builds import SampleBuilds
+    from podpass.lab.cluster.samples.cache import SampleCache, cache_folder
+    from podpass.lab.gateway.direct_tls import run_direct_tls
+
+    config, data_dir, clock = context.config, context.data_dir, context.clock
+    enter = context.stack.enter_async_context
+    hosts = data_dir.path("hosts")
+    direct = await enter(run_direct_tls(hosts, config, directory, context.storage_services))
+    database.subscribe(TOPIC, direct.hosts.changed)
+    gateway = bind(LOOPBACK, 0)
+    context.stack.callback(gateway.close)
+    ports, path = config.ports, context.environ.get("PATH", os.defpath)
+    samples = SampleCache(cache_folder(context.environ), path)
+    builds = await enter(SampleBuilds(samples, context.environ))
+    kubelet = Kubelet(
+        KubeletConfig(
+            node_name=ca.NODE_NAME,
+            folder=data_dir.path("pods"),
+            images=InstanceImages(data_dir.path(IMAGES_FILE), samples, builds),
+            environment=partial(container_environment, data_dir, ports["gateway"]),
+            path=path,
+            port=ports["kubelet"],
+            hosts_file=direct.hosts.path,
+            hidden=data_dir.root,
+            shown=data_dir.public_files,
+            own_networks=True,
+            network=pod_network(
+                ports, direct.address, gateway.getsockname()[1], context.settings.token_proxy
             ),
-            await self._kubelet_api(),
-        )
-        await self._serve_kubelet(runtime.app)
-        with podpass_errors():
-            await self._stack.enter_async_context(runtime)
-        outdated = OutdatedPods(
-            self._webhook_client, self._config.tenant_id, self._on_restart, self._clock
-        )
-        await self._stack.enter_async_context(outdated)
-        self.pods = PodAccess(
-            runtime.sandbox,
-            runtime.pod_network,
-            served=self.direct.socket is not None,
-            find_outdated=outdated.describe,
-            stopped_containers=runtime.stopped_containers,
-        )
-        return f"node {ca.NODE_NAME}, {runtime.sandbox}"
+            clock=clock,
+        ),
+        await api_server.connect_kubelet(),
+    )
+    await api_server.serve_kubelet(kubelet.app)
+    with podpass_errors():
+        await enter(kubelet)
+    changed = context.status_changed.set
+    outdated = await enter(OutdatedPods(webhook.client, config.tenant_id, changed, clock))
+    access = PodAccess(
+        kubelet.sandbox,
+        kubelet.pod_network,
+        served=direct.socket is not None,
+        find_outdated=outdated.describe,
+        stopped_containers=kubelet.stopped_containers,
+    )
+    detail = f"node {ca.NODE_NAME}, {kubelet.sandbox}"
+    return PodServices(gateway=gateway, direct=direct, access=access), detail

@@ -3,15 +3,15 @@
 Templates and pages are imported with the first request, because most consoles are never opened.
 """
 
-import asyncio
 import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from podpass.clock import Clock
 from podpass.console.access import LinkAccess
 from podpass.http.server import Receive, Scope, Send
+from podpass.lab.instance.context import LazyApp
 
 if TYPE_CHECKING:
     from podpass.console.app import ConsoleApp
@@ -38,8 +38,7 @@ class LocalConsole:
         self._access = LinkAccess(self._base, clock)
         self._create_source = create_source
         self._stack = AsyncExitStack()
-        self._app: ConsoleApp | None = None
-        self._opening = asyncio.Lock()
+        self._lazy = LazyApp(("podpass.console.app",), self._create_app)
 
     async def __aenter__(self) -> "LocalConsole":
         return self
@@ -53,31 +52,20 @@ class LocalConsole:
 
     def drain(self) -> None:
         """End the event streams, so that the server can stop."""
-        if self._app is not None:
-            self._app.close()
+        if self._lazy.app is not None:
+            self._lazy.app.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._app or await self._open()
-        await app(scope, receive, send)
+        await self._lazy(scope, receive, send)
 
-    async def _open(self) -> "ConsoleApp":
-        async with self._opening:
-            if self._app is None:
-                # In a thread: the import takes a quarter of a second.
-                module: Any = await asyncio.to_thread(_import_app)
-                port = self.origin.rpartition(":")[2]
-                self._app = module.ConsoleApp(
-                    self._create_source(self._stack),
-                    self._access,
-                    base=self._base,
-                    scheme="http",
-                    hosts=frozenset({f"127.0.0.1:{port}", f"localhost:{port}"}),
-                )
-        assert self._app is not None
-        return self._app
+    def _create_app(self) -> "ConsoleApp":
+        from podpass.console.app import ConsoleApp
 
-
-def _import_app() -> Any:
-    from podpass.console import app
-
-    return app
+        port = self.origin.rpartition(":")[2]
+        return ConsoleApp(
+            self._create_source(self._stack),
+            self._access,
+            base=self._base,
+            scheme="http",
+            hosts=frozenset({f"127.0.0.1:{port}", f"localhost:{port}"}),
+        )

@@ -1,11 +1,13 @@
 """What all parts of one instance share: data directory, configuration, sockets, and the exit stack."""
 
+import asyncio
+import importlib
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from podpass import names
 from podpass.clock import Clock
@@ -15,22 +17,21 @@ from podpass.lab.gateway.tunnel_sources import TunnelSources
 
 if TYPE_CHECKING:
     from podpass.http.fetcher import Fetcher
-    from podpass.http.server import App
+    from podpass.http.server import App, Receive, Scope, Send
     from podpass.settings import LocalSettings
 
 
-Progress = Callable[[str, str], None]
-"""Called twice for each part: with an empty string when it starts, with its address when it is ready."""
-
-
-class TokenRules(Protocol):
-    """The settings of the token service."""
+class CloudRules(Protocol):
+    """The settings that `podpass up` and `podpass cloud serve` have in common."""
 
     @property
     def propagation_seconds(self) -> int: ...
 
     @property
     def assertion_algorithms(self) -> str: ...
+
+    @property
+    def azurite(self) -> str: ...
 
 
 class ServiceWrapper(Protocol):
@@ -63,7 +64,8 @@ class CloudContext:
     data_dir: DataDir
     config: InstanceConfig
     sockets: Mapping[str, socket.socket]
-    settings: TokenRules
+    settings: CloudRules
+    environ: Mapping[str, str]
     clock: Clock
     stack: AsyncExitStack
     tls: ServedTls
@@ -76,6 +78,17 @@ class CloudContext:
     def direct_vault(self) -> str:
         """Return the origin of the vaults for clients without the gateway."""
         return f"https://{names.DIRECT_VAULT_SUFFIX}:{self.config.ports['vault']}"
+
+    @property
+    def storage_services(self) -> tuple[str, ...]:
+        """Return the services of storage accounts that are served."""
+        from podpass.settings.storage import parse_services
+
+        return tuple(parse_services(self.settings.azurite))
+
+    def refetch_seconds(self, usual: int) -> int:
+        """Return the interval of fetches for an unknown key ID; tests rotate keys more often."""
+        return usual if self.faults is None else 0
 
     async def serve_http(self, service: str, app: "App") -> None:
         """Serve an application without TLS on the socket of a service."""
@@ -121,7 +134,41 @@ class CloudContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceContext(CloudContext):
-    """The context of a local instance, which also has a cluster half."""
+    """The context of a local instance, which also has a cluster half.
+
+    A part whose state in the status document changes sets `status_changed`.
+    """
 
     settings: "LocalSettings"
-    environ: Mapping[str, str]
+    status_changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+A = TypeVar("A", bound="App")
+
+
+class LazyApp(Generic[A]):
+    """An ASGI application that is imported and created with the first request; `app` is None before.
+
+    Most programs only exchange tokens and read secrets, so an instance starts without the other applications.
+    """
+
+    def __init__(self, modules: Sequence[str], create: Callable[[], A]) -> None:
+        self.app: A | None = None
+        self._modules, self._create = modules, create
+        self._creating = asyncio.Lock()
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        app = self.app or await self._open()
+        await app(scope, receive, send)
+
+    async def _open(self) -> A:
+        async with self._creating:
+            if self.app is None:
+                # In a thread: the import takes a tenth of a second or more.
+                await asyncio.to_thread(self._import)
+                self.app = self._create()
+        return self.app
+
+    def _import(self) -> None:
+        for name in self._modules:
+            importlib.import_module(name)

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,17 +21,18 @@ from podpass.crypto import jose
 from podpass.errors import UsageError
 from podpass.http.server import BodyTooLarge, Receive, read_body
 from podpass.lab.data import ca
-from podpass.lab.data.datadir import DataDir, InstanceConfig
-from podpass.lab.instance import azure_apis
+from podpass.lab.data.datadir import DataDir
 from podpass.lab.instance.faults import FaultInjector
 from podpass.lab.instance.tables import Tables, read_tables, restore_tables
 
 if TYPE_CHECKING:
-    from kubeling.apiserver.storage.storage import Snapshot
+    from kubeling.apiserver.storage.storage import ObjectStore, Snapshot
 
-    from podpass.lab.instance.cluster_parts import ClusterParts
+    from podpass.assertion.keys import KeyRing
+    from podpass.lab.cluster.managed_cluster import ManagedCluster
+    from podpass.lab.instance.cloud_parts import CloudHalf
+    from podpass.lab.instance.cluster_parts import ApiServer
     from podpass.lab.instance.control import Handler
-    from podpass.lab.instance.parts import CloudParts
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class MovableClock:
 
 
 class Harness:
-    """Everything that tests may do to an instance beyond its public APIs.
+    """What an instance for tests has before its parts start: a clock that can be moved, and faults.
 
     Each process that uses the instance holds a shared lock on `lock_file`; without it, the instance runs
     until it is stopped.
@@ -65,18 +66,17 @@ class Harness:
         self._lock_file = lock_file
         self.clock = MovableClock()
         self.faults = FaultInjector(self.clock)
-        self._busy = asyncio.Lock()
 
-    def attach(
+    async def attach(
         self,
-        data_dir: DataDir,
-        config: InstanceConfig,
-        cloud: "CloudParts",
-        cluster: "ClusterParts",
-    ) -> None:
-        """Use the parts of the started instance."""
-        self._data_dir, self._config = data_dir, config
-        self._cloud, self._cluster = cloud, cluster
+        cloud: "CloudHalf",
+        ring: "KeyRing",
+        api_server: "ApiServer",
+        managed: "ManagedCluster",
+    ) -> "HarnessApi":
+        """Return the API of the harness for the started parts; their present state is its baseline."""
+        baseline = await _read_baseline(cloud, api_server.store)
+        return HarnessApi(self, cloud, ring, api_server.store, managed, baseline)
 
     def watch_users(self, stop: Callable[[], None]) -> None:
         """Call `stop` in the event loop when no process holds the lock any more."""
@@ -91,6 +91,49 @@ class Harness:
                 loop.call_soon_threadsafe(stop)
 
         threading.Thread(target=wait, name="harness-users", daemon=True).start()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """The state to which tests reset an instance; a real control plane has no `objects`."""
+
+    tables: Tables
+    objects: "Snapshot | None"
+    files: Mapping[Path, bytes]
+
+
+async def _read_baseline(cloud: "CloudHalf", store: "ObjectStore | None") -> Baseline:
+    return Baseline(
+        tables=await cloud.database.read(read_tables),
+        objects=None if store is None else store.snapshot(),
+        files=_read_files(cloud.context.data_dir),
+    )
+
+
+def _read_files(data_dir: DataDir) -> dict[Path, bytes]:
+    """Return the files of the issuer's keys and of the images."""
+    found = [*data_dir.path("keys", "issuer").glob("*.pem")]
+    found += data_dir.root.glob("images.json")
+    return {path: path.read_bytes() for path in found}
+
+
+class HarnessApi:
+    """Everything that tests may do to a started instance beyond its public APIs."""
+
+    def __init__(
+        self,
+        harness: Harness,
+        cloud: "CloudHalf",
+        ring: "KeyRing",
+        store: "ObjectStore | None",
+        managed: "ManagedCluster",
+        baseline: Baseline,
+    ) -> None:
+        self._faults, self._clock = harness.faults, harness.clock
+        self._cloud, self._config = cloud, cloud.context.config
+        self._ring, self._store, self._managed = ring, store, managed
+        self._wanted = baseline
+        self._busy = asyncio.Lock()
 
     def routes(self) -> dict[str, tuple[str, "Handler"]]:
         """Return the paths of the control API, each with its method and its handler."""
@@ -111,32 +154,28 @@ class Harness:
 
     async def take_baseline(self) -> None:
         """Store the state to which `reset` returns."""
-        self._tables: Tables = await self._cloud.database.read(read_tables)
-        self._objects: Snapshot | None = self._store.snapshot() if self._store else None
-        self._files = self._read_files()
+        self._wanted = await _read_baseline(self._cloud, self._store)
 
     async def reset(self) -> None:
         """Return to the baseline: directory, vaults, tokens, keys, Kubernetes objects, faults and clock."""
-        self.faults.clear()
-        moved, self.clock.offset = self.clock.offset != 0, 0.0
+        from podpass.lab.instance.cluster_parts import is_workload_identity_enabled
+
+        self._faults.clear()
+        moved, self._clock.offset = self._clock.offset != 0, 0.0
         self._restore_objects()
         changed = await self._restore_tables()
         await self._restore_keys(moved=moved or bool(changed & _KEY_TABLES))
-        managed = self._cluster.managed
-        managed.workload_identity = await azure_apis.is_workload_identity_enabled(
+        self._managed.workload_identity = await is_workload_identity_enabled(
             self._cloud.directory, self._config
         )
 
-    @property
-    def _store(self) -> Any:
-        return self._cluster.cluster.store if self._cluster.cluster else None
-
     def _restore_objects(self) -> None:
-        if self._store is not None and self._objects is not None:
+        store, objects = self._store, self._wanted.objects
+        if store is not None and objects is not None:
             from kubeling.apiserver.storage.storage import is_of_node
 
-            self._store.restore(self._objects, partial(is_of_node, self._objects, ca.NODE_NAME))
-            self._objects = self._store.snapshot()
+            store.restore(objects, partial(is_of_node, objects, ca.NODE_NAME))
+            self._wanted = replace(self._wanted, objects=store.snapshot())
 
     async def _restore_tables(self) -> frozenset[str]:
         from podpass.directory.store.session import TOPIC
@@ -145,7 +184,7 @@ class Harness:
         changed = await self._cloud.database.read(self._changed_tables)
         if changed:
             topics = (TOPIC, KEY_TOPIC) if changed & _KEY_TABLES else (TOPIC,)
-            wanted = self._tables
+            wanted = self._wanted.tables
             await self._cloud.database.write(
                 lambda connection: restore_tables(connection, wanted), topics=topics
             )
@@ -153,27 +192,21 @@ class Harness:
 
     def _changed_tables(self, connection: Any) -> frozenset[str]:
         now = read_tables(connection)
-        return frozenset(name for name in now if now[name] != self._tables.get(name))
+        return frozenset(name for name in now if now[name] != self._wanted.tables.get(name))
 
     async def _restore_keys(self, *, moved: bool) -> None:
-        wanted, now = self._files, self._read_files()
+        wanted, now = self._wanted.files, _read_files(self._cloud.context.data_dir)
         for path in now.keys() - wanted.keys():
             path.unlink()
         for path, content in wanted.items():
             if now.get(path) != content:
                 files.write_private(path, content)
         if wanted != now:
-            self._cluster.ring.reload()
+            self._ring.reload()
         if moved:
-            await self._cloud.authority_keys.refresh()
+            await self._cloud.keys.authority.refresh()
         if moved or wanted != now:
             self._cloud.forget_keys()
-
-    def _read_files(self) -> dict[Path, bytes]:
-        """Return the files of the issuer's keys and of the images."""
-        found = [*self._data_dir.path("keys", "issuer").glob("*.pem")]
-        found += self._data_dir.root.glob("images.json")
-        return {path: path.read_bytes() for path in found}
 
     # -------------------------------------------------------------------------------------------- API
 
@@ -189,36 +222,36 @@ class Harness:
         return {"took_ms": round((time.monotonic() - began) * 1000, 1)}
 
     async def _fault(self, given: dict[str, Any]) -> dict[str, Any]:
-        fault = self.faults.add(given)
+        fault = self._faults.add(given)
         _log.info("fault_injected", extra={"fault": fault.kind, "service": fault.service})
         return {"id": fault.id}
 
     async def _recover(self, given: dict[str, Any]) -> dict[str, Any]:
         if "id" in given:
-            self.faults.remove(int(given["id"]))
+            self._faults.remove(int(given["id"]))
         else:
-            self.faults.clear()
+            self._faults.clear()
         return {}
 
     async def _move_clock(self, given: dict[str, Any]) -> dict[str, Any]:
         seconds = float(given["seconds"])
-        if not abs(self.clock.offset + seconds) <= _MAX_OFFSET:
+        if not abs(self._clock.offset + seconds) <= _MAX_OFFSET:
             raise UsageError("the clock can be moved by at most 10 years")
-        self.clock.offset += seconds
-        await self._cloud.authority_keys.ensure_keys()
-        return {"offset": self.clock.offset}
+        self._clock.offset += seconds
+        await self._cloud.keys.authority.ensure_keys()
+        return {"offset": self._clock.offset}
 
     async def _rotate(self, given: dict[str, Any]) -> dict[str, Any]:
         withdraw = bool(given.get("withdraw"))
         if given.get("keys") == "issuer":
-            before = self._cluster.ring.active.kid
+            before = self._ring.active.kid
             key = await asyncio.to_thread(jose.generate_rsa)
-            self._cluster.ring.rotate(key)
+            self._ring.rotate(key)
             if withdraw:
-                self._cluster.ring.retire(before)
-            kid = self._cluster.ring.active.kid
+                self._ring.retire(before)
+            kid = self._ring.active.kid
         elif given.get("keys") == "authority":
-            keys = self._cloud.authority_keys
+            keys = self._cloud.keys.authority
             before = keys.active.kid
             await keys.rotate(at_once=True)
             if withdraw:
@@ -231,7 +264,7 @@ class Harness:
 
     async def _sign(self, given: dict[str, Any]) -> dict[str, Any]:
         """Sign claims with the key of the token service."""
-        key = await self._cloud.authority_keys.current()
+        key = await self._cloud.keys.authority.current()
         header = {"typ": "JWT", **given.get("header", {})}
         return {"token": key.sign(given["claims"], header), "kid": key.kid}
 
@@ -239,7 +272,7 @@ class Harness:
         """Add a client secret to an application; a secret that has expired has a negative lifetime."""
         from podpass.directory.graph import passwords
 
-        now, seconds = self.clock(), float(given["seconds"])
+        now, seconds = self._clock(), float(given["seconds"])
         made, text = passwords.generate({"displayName": given["name"]}, now)
         made = replace(made, begins=min(now, now + seconds) - 60, expires=now + seconds)
         await self._cloud.directory.identities.change(
@@ -258,11 +291,11 @@ class Harness:
             raise UsageError(f"there is no vault {given['vault']!r}", hint="create it first")
         changes: Mapping[str, Any] = {
             **({"enabled": bool(given["enabled"])} if "enabled" in given else {}),
-            **({"expires": int(self.clock() + given["seconds"])} if "seconds" in given else {}),
+            **({"expires": int(self._clock() + given["seconds"])} if "seconds" in given else {}),
         }
         attributes = SecretAttributes(given=frozenset(changes), **changes)
         changed = await self._cloud.secret_store.update(
-            vault_key(vault), given["name"], "", attributes, self.clock()
+            vault_key(vault), given["name"], "", attributes, self._clock()
         )
         if changed is None:
             raise UsageError(f"the vault has no secret {given['name']!r}", hint="create it first")

@@ -1,7 +1,9 @@
 """Keep what makes a cloud the same cloud in a Secret: tenant, CA, sealing keys, and sealed signing keys.
 
 The Secret exists before the pod starts and is empty at first, so that the pod needs no right to create one.
-The pod fills it. A later pod with an empty folder reads it, and has the same tenant, CA and keys.
+The pod fills it. A later pod with an empty folder reads it, and has the same tenant, CA and keys. So tokens
+that clients have cached stay valid. The copied signing keys are sealed: without the sealing key they cannot
+be used.
 """
 
 import base64
@@ -9,9 +11,16 @@ import binascii
 import json
 import logging
 from pathlib import Path
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Table, insert, select
 
 from podpass import files
+from podpass.database import Database
 from podpass.errors import Error
+from podpass.exchange.schema import seals, signing_keys
+from podpass.exchange.signing.key_set import prepare_tables
 from podpass.files import create_private_folder
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.lab.data.datadir import DataDir
@@ -28,12 +37,19 @@ _FILES = {
     "authority.key": ("keys", "authority.key"),
     "vault.key": ("keys", "vault.key"),
 }
+_TABLES = (signing_keys, seals)
 
 
 class IdentitySecretError(Error):
     """The Secret with the identity of the cloud cannot be used."""
 
     code = "identity_secret"
+
+
+class DamagedCopy(Error):
+    """The copy of the signing keys cannot be read."""
+
+    code = "signing_keys_copy_damaged"
 
 
 class IdentitySecret:
@@ -65,13 +81,13 @@ class IdentitySecret:
         _log.info("identity_restored", extra={"secret": self._name})
         return found.get(SIGNING_KEYS, b"")
 
-    async def store(self, data_dir: DataDir, signing_keys: bytes) -> bool:
+    async def store(self, data_dir: DataDir, keys: bytes) -> bool:
         """Write the identity of the cloud into the Secret; return whether that changed it.
 
         Raises IdentitySecretError.
         """
         wanted = {key: data_dir.path(*parts).read_bytes() for key, parts in _FILES.items()}
-        wanted[SIGNING_KEYS] = signing_keys
+        wanted[SIGNING_KEYS] = keys
         secret = await self._get()
         if _decode(secret.get("data"), self._name) == wanted:
             return False
@@ -129,3 +145,52 @@ def _check_same(data_dir: DataDir, instance: bytes, name: str) -> None:
 def _write(path: Path, content: bytes) -> None:
     if not path.exists() or path.read_bytes() != content:
         files.write_private(path, content)
+
+
+async def copy_out(database: Database) -> bytes:
+    """Return the rows of the signing keys as JSON."""
+
+    def read(connection: Connection) -> dict[str, list[dict[str, Any]]]:
+        return {str(table.name): _read_rows(connection, table) for table in _TABLES}
+
+    return orjson.dumps(await database.read(read), default=_encode, option=orjson.OPT_SORT_KEYS)
+
+
+async def copy_in(database: Database, copy: bytes) -> bool:
+    """Write the rows of a copy into a database without keys; return whether it had none.
+
+    Raises DamagedCopy.
+    """
+    try:
+        tables = orjson.loads(copy)
+        rows = {
+            table: [
+                {**row, "sealed": base64.b64decode(row["sealed"])} for row in tables[table.name]
+            ]
+            for table in _TABLES
+        }
+    except (ValueError, KeyError, TypeError) as exc:
+        raise DamagedCopy("the copy of the signing keys is damaged") from exc
+    await prepare_tables(database)
+
+    def write(connection: Connection) -> bool:
+        if connection.execute(select(signing_keys.c.kid)).first() is not None:
+            return False
+        for table, found in rows.items():
+            if found:
+                connection.execute(insert(table), found)
+        return True
+
+    return await database.write(write)
+
+
+def _read_rows(connection: Connection, table: Table) -> list[dict[str, Any]]:
+    names = [str(name) for name in table.c.keys()]  # noqa: SIM118 columns are no mapping; plain keys for JSON
+    rows = connection.execute(select(table).order_by(*table.primary_key))
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _encode(value: object) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    raise TypeError

@@ -1,17 +1,24 @@
-"""Queries of the control API of one cloud: identities, vaults and audit log; and the application of seeds."""
+"""Queries of the control API: status, identities, vaults and audit log; and the application of seeds."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from podpass import names
 from podpass.clock import Clock
+from podpass.directory.rules import MAX_CREDENTIALS
 from podpass.errors import UsageError
 from podpass.lab.data.datadir import DataDir, InstanceConfig
-from podpass.lab.instance import listing
+from podpass.lab.instance.start import Progress
 
 if TYPE_CHECKING:
+    from podpass.database import CorruptRowError
+    from podpass.directory.model import Identity, Vault
     from podpass.directory.store.directory import Directory
+    from podpass.lab.cluster.pod_access import PodAccess
+    from podpass.lab.instance.cloud_parts import CloudHalf
+    from podpass.lab.instance.context import InstanceContext
     from podpass.resource.store import SecretStore
 
 
@@ -109,6 +116,13 @@ class CloudQueries:
         )
         return [str(each) for each in applied if each.change is not WriteResult.UNCHANGED]
 
+    async def apply_at_start(self, seed: tuple[str, str] | None, progress: Progress) -> None:
+        """Apply the text of a seed and the name of its file, if there is one, and report it."""
+        if seed is not None:
+            progress("seed", "")
+            changed = await self.apply(*seed)
+            progress("seed", f"{len(changed)} changes from {seed[1]}")
+
     async def remove_demo(self, name: str) -> list[str]:
         """Remove the identity and the vault of a demo, with its secrets; return what was removed.
 
@@ -143,9 +157,9 @@ class CloudQueries:
         with collecting_errors() as damaged:
             found = await self._directory.identities.page(tenant_id, after=after, limit=_PAGE)
         return {
-            "value": [listing.identity_row(identity) for identity in found],
+            "value": [identity_row(identity) for identity in found],
             "after": found[-1].client_id if len(found) == _PAGE else None,
-            "damaged": listing.skipped_rows(damaged),
+            "damaged": skipped_rows(damaged),
         }
 
     async def audit(self, filters: Mapping[str, str]) -> dict[str, Any]:
@@ -157,7 +171,7 @@ class CloudQueries:
             found = await audit.list_changes(
                 self._directory, filters, self._clock, self._config.tenant_id
             )
-        return {"value": found, "damaged": listing.skipped_rows(damaged)}
+        return {"value": found, "damaged": skipped_rows(damaged)}
 
     async def vaults(self) -> dict[str, Any]:
         """List vaults; `damaged` contains a message and a hint for each row that cannot be read."""
@@ -168,8 +182,93 @@ class CloudQueries:
             found = await self._directory.list_vaults(self._config.tenant_id)
         secrets = await self._secret_store.counts()
         return {
-            "value": [
-                listing.vault_row(vault, secrets.get(vault_key(vault), 0)) for vault in found
-            ],
-            "damaged": listing.skipped_rows(damaged),
+            "value": [vault_row(vault, secrets.get(vault_key(vault), 0)) for vault in found],
+            "damaged": skipped_rows(damaged),
         }
+
+
+class InstanceQueries(CloudQueries):
+    """The same for a local instance, whose status has a cluster half."""
+
+    def __init__(
+        self,
+        context: "InstanceContext",
+        cloud: "CloudHalf",
+        *,
+        pids: Callable[[], Mapping[str, int]],
+        pods: "PodAccess",
+    ) -> None:
+        config = context.config
+        super().__init__(
+            context.data_dir,
+            config,
+            cloud.directory,
+            cloud.secret_store,
+            issuer=config.issuer,
+            clock=context.clock,
+        )
+        self._settings, self._pids, self._pods = context.settings, pids, pods
+
+    def status(self) -> dict[str, Any]:
+        """Return the status document of `podpass status -o json`."""
+        return {
+            "ready": True,
+            "data_dir": str(self._data_dir.root),
+            "kubernetes": {
+                "server": self._config.url("kubernetes"),
+                "kubeconfig": str(self._data_dir.kubeconfig),
+                "issuer": self._config.issuer,
+                "kind": self._settings.kubernetes,
+                "webhook": ""
+                if self._settings.no_webhook
+                else self._config.url("webhook") + names.WEBHOOK_PATH,
+            },
+            **self.addresses(),
+            "console": self._config.console,
+            **self._pods.status(),
+            "settings": self._settings.by_flag(),
+            "pids": dict(self._pids()),
+        }
+
+
+def identity_row(found: "Identity") -> dict[str, Any]:
+    """Return the row of an identity in `podpass identity list -o json`."""
+    return {
+        "name": found.name,
+        "kind": str(found.kind),
+        "client_id": found.client_id,
+        "principal_id": found.object_id,
+        "application_id": found.application_id,
+        "tenant_id": found.tenant_id,
+        "resource_id": found.resource_id,
+        "enabled": found.enabled,
+        "federated_credential_count": len(found.credentials),
+        "federated_credential_limit": MAX_CREDENTIALS,
+        "federated_credentials": [
+            {
+                "name": credential.name,
+                "issuer": credential.issuer,
+                "subject": credential.subject,
+                "audiences": list(credential.audiences),
+                "description": credential.description,
+            }
+            for credential in found.credentials
+        ],
+    }
+
+
+def vault_row(found: "Vault", secrets: int) -> dict[str, Any]:
+    """Return the row of a vault, with the number of its secrets."""
+    return {
+        "name": found.name,
+        "uri": f"https://{found.name}.{names.VAULT_SUFFIX}/",
+        "location": found.location,
+        "secrets": secrets,
+        "tenant_id": found.tenant_id,
+        "resource_id": found.resource_id,
+    }
+
+
+def skipped_rows(rows: Iterable["CorruptRowError"]) -> list[dict[str, str]]:
+    """Return a message and a hint for each row that cannot be read."""
+    return [{"message": row.message, "hint": row.hint} for row in rows]

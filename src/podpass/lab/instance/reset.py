@@ -8,16 +8,15 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from podpass.clock import Clock
 from podpass.database import Database
 from podpass.directory.store.session import TOPIC
 from podpass.exchange.signing.key import generate_keys
-from podpass.lab.instance.parts import CloudParts
+from podpass.lab.instance.cloud_parts import CloudHalf, enter_directory
 from podpass.lab.instance.queries import CloudQueries
 from podpass.lab.instance.tables import Tables, read_tables, restore_tables
 from podpass.resource.store import SecretStore
@@ -29,72 +28,63 @@ _KEY_TABLES = {"authority_keys", "authority_seals"}
 _VERSIONS = "alembic_version"
 _SIDE_FILES = ("", "-wal", "-shm")
 
-Store = Callable[[], Awaitable[None]]
+Seed = tuple[str, str]
 
 
-class CloudReset:
-    """Resets one running cloud.
+async def reset_cloud(
+    cloud: CloudHalf,
+    queries: CloudQueries,
+    seed: Seed | None,
+    store_identity: Callable[[], Awaitable[object]] | None,
+) -> dict[str, Any]:
+    """Reset a running cloud; return how long it took.
 
     `store_identity` stores the new signing keys, if there is a Secret for them.
     """
+    began = time.monotonic()
+    # Keys are generated in threads, while the rows are computed.
+    generated, wanted = await asyncio.gather(
+        generate_keys(2, cloud.context.clock()), _compute(cloud, queries, seed)
+    )
+    present = await cloud.database.read(lambda connection: frozenset(read_tables(connection)))
+    # Tables that only the running cloud has are those of the token service: sign-ins and refresh tokens.
+    empty = {
+        name: frozenset[Any]()
+        for name in present - wanted.keys() - _KEY_TABLES
+        if not name.startswith(_VERSIONS)
+    }
+    restored: Tables = {**empty, **wanted}
+    await cloud.database.write(
+        lambda connection: restore_tables(connection, restored), topics=(TOPIC,)
+    )
+    await cloud.keys.authority.replace_all(generated)
+    cloud.forget_keys()
+    if store_identity is not None:
+        await store_identity()
+    # The second database leaves reference cycles, which would be collected only after many resets.
+    gc.collect()
+    took = round((time.monotonic() - began) * 1000)
+    _log.info("cloud_reset", extra={"took_ms": took})
+    return {"took_ms": took}
 
-    def __init__(
-        self,
-        parts: CloudParts,
-        queries: CloudQueries,
-        folder: Path,
-        *,
-        seed: tuple[str, str] | None,
-        store_identity: Store | None,
-        clock: Clock,
-    ) -> None:
-        self._parts, self._queries, self._folder = parts, queries, folder
-        self._seed, self._store_identity, self._clock = seed, store_identity, clock
 
-    async def run(self) -> dict[str, Any]:
-        """Reset the cloud; return how long it took."""
-        began = time.monotonic()
-        # Keys are generated in threads, while the rows are computed.
-        generated, wanted = await asyncio.gather(generate_keys(2, self._clock()), self._compute())
-        present = await self._parts.database.read(
-            lambda connection: frozenset(read_tables(connection))
-        )
-        # Tables that only the running cloud has are those of the token service: sign-ins and refresh tokens.
-        empty = {
-            name: frozenset[Any]()
-            for name in present - wanted.keys() - _KEY_TABLES
-            if not name.startswith(_VERSIONS)
-        }
-        restored: Tables = {**empty, **wanted}
-        await self._parts.database.write(
-            lambda connection: restore_tables(connection, restored), topics=(TOPIC,)
-        )
-        await self._parts.authority_keys.replace_all(generated)
-        self._parts.forget_keys()
-        if self._store_identity is not None:
-            await self._store_identity()
-        # The second database leaves reference cycles, which would be collected only after many resets.
-        gc.collect()
-        took = round((time.monotonic() - began) * 1000)
-        _log.info("cloud_reset", extra={"took_ms": took})
-        return {"took_ms": took}
-
-    async def _compute(self) -> Mapping[str, Any]:
-        """Return the rows of a new cloud with the seed."""
-        path = self._folder / "reset.db"
+async def _compute(cloud: CloudHalf, queries: CloudQueries, seed: Seed | None) -> Tables:
+    """Return the rows of a new cloud with the seed."""
+    data_dir = cloud.context.data_dir
+    path = data_dir.path("reset.db")
+    _remove(path)
+    try:
+        async with AsyncExitStack() as stack:
+            database = await stack.enter_async_context(Database(f"sqlite:///{path}"))
+            directory, _ = await enter_directory(cloud.context, stack, database)
+            # The same sealing key, so that the running vault can open the values.
+            store = SecretStore(database, data_dir.path("keys", "vault.key"))
+            await stack.enter_async_context(store)
+            if seed is not None:
+                await queries.with_stores(directory, store).apply(*seed)
+            return await database.read(read_tables)
+    finally:
         _remove(path)
-        try:
-            async with AsyncExitStack() as stack:
-                database = await stack.enter_async_context(Database(f"sqlite:///{path}"))
-                directory, _ = await self._parts.enter_directory(stack, database)
-                # The same sealing key, so that the running vault can open the values.
-                store = SecretStore(database, self._folder / "keys" / "vault.key")
-                await stack.enter_async_context(store)
-                if self._seed is not None:
-                    await self._queries.with_stores(directory, store).apply(*self._seed)
-                return await database.read(read_tables)
-        finally:
-            _remove(path)
 
 
 def _remove(path: Path) -> None:

@@ -2,42 +2,91 @@
 
 import asyncio
 import gc
+import json
 import logging
+import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from podpass import files, names
 from podpass.clock import Clock, system
-from podpass.lab.data import disk_errors, ports
-from podpass.lab.data.datadir import DataDir, prepare
+from podpass.crypto.secret import Secret
+from podpass.database import Database
+from podpass.directory import resource_ids
+from podpass.errors import Error
+from podpass.http.limits import PROBE_LIMITS
+from podpass.http.server import App, Receive, Scope, Send, respond, serving
+from podpass.imds.identity_headers import parse_headers
+from podpass.kubernetes.client import KubeClient
+from podpass.kubernetes.client.config import in_cluster
+from podpass.kubernetes.service_account.names import MOUNT_PATH
+from podpass.lab.data import ca, disk_errors, ports
+from podpass.lab.data.datadir import DataDir, initialise, prepare, save_ports
 from podpass.lab.data.lock import hold_lock
-from podpass.lab.instance.cloud_instance import CloudInstance
-from podpass.lab.instance.context import Progress
-from podpass.lab.names.trust_folder import check_folder
-from podpass.servers.file_limits import raise_file_limit
+from podpass.lab.data.served_tls import ServedTls
+from podpass.lab.gateway import gateway
+from podpass.lab.instance import control, identity_secret, managed_identity
+from podpass.lab.instance.cloud_parts import (
+    CloudHalf,
+    CloudKeys,
+    open_cloud_keys,
+    open_database,
+    open_directory,
+    start_apis,
+    start_authority,
+    start_gateway,
+    start_storage,
+    start_vault,
+)
+from podpass.lab.instance.context import CloudContext
+from podpass.lab.instance.identity_secret import IdentitySecret
+from podpass.lab.instance.queries import CloudQueries
+from podpass.lab.instance.reset import reset_cloud
+from podpass.lab.instance.start import PartStarter, Progress
+from podpass.lab.instance.surrounding_cluster import (
+    ClusterSockets,
+    ResolvedNames,
+    SurroundingCluster,
+    find_cluster,
+    serve_cluster,
+)
+from podpass.lab.names.resolver import Upstream, run_resolver
+from podpass.lab.names.trust_folder import check_folder, read_public_roots, write_folder
+from podpass.servers.file_limits import raise_file_limit, shared_limits
 from podpass.servers.listen import listen, listen_for_queries
 from podpass.servers.shutdown_signal import ShutdownSignal
 from podpass.settings import CloudSettings
-from podpass.tasks import close_in_time
-
-if TYPE_CHECKING:
-    import socket
+from podpass.tasks import background_task, close_in_time
 
 _log = logging.getLogger(__name__)
 
 Ready = Callable[[dict[str, Any]], None]
 """Called once when all parts are ready, with the status document."""
 
+Seed = tuple[str, str]
+"""The text of a seed, and the name of its file."""
+
+StoreIdentity = Callable[[], Awaitable[object]]
+
+_SERVICES = ("gateway", "authority", "azure", "vault", "control")
 _STOP_SECONDS = 10.0
+# The signing keys rotate every few weeks, and the next key exists long before it signs.
+_COPY_SECONDS = 3600.0
+_RESOLV_CONF = Path("/etc/resolv.conf")
+_DNS_PORT = 53
+_TEXT = ((b"content-type", b"text/plain; charset=utf-8"),)
 
 
 def run(
     data_dir: DataDir,
     *,
     settings: CloudSettings,
-    seed: tuple[str, str] | None,
+    seed: Seed | None,
     environ: Mapping[str, str],
     progress: Progress,
     ready: Ready,
@@ -45,7 +94,7 @@ def run(
 ) -> None:
     """Run the cloud half until a signal stops it.
 
-    `seed` is the text of a seed and the name of its file. Raises TrustFolderRefused, AlreadyRunning,
+    Raises TrustFolderRefused, AlreadyRunning,
     PortInUse, DataDirError, DiskNotWritable, IdentitySecretError, and errors of the parts about their data.
     """
     import uvloop
@@ -62,14 +111,23 @@ def run(
                 opened |= _open(settings)
                 raise_file_limit()
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    cloud = CloudInstance(data_dir, settings, opened, environ=environ, clock=clock)
-                    runner.run(_run_until_signal(cloud, seed, progress, ready))
+                    start = partial(
+                        start_parts,
+                        data_dir=data_dir,
+                        settings=settings,
+                        opened=opened,
+                        seed=seed,
+                        environ=environ,
+                        progress=progress,
+                        clock=clock,
+                    )
+                    runner.run(_run_until_signal(start, ready))
             finally:
                 ports.close_all(opened)
                 data_dir.status_file.unlink(missing_ok=True)
 
 
-def _open(settings: CloudSettings) -> "dict[str, socket.socket]":
+def _open(settings: CloudSettings) -> dict[str, socket.socket]:
     """Open the listening sockets for other hosts. Raises PortInUse."""
     opened = {
         "tls": listen("--listen", settings.listen),
@@ -89,11 +147,11 @@ def _open(settings: CloudSettings) -> "dict[str, socket.socket]":
 
 
 async def _run_until_signal(
-    cloud: CloudInstance, seed: tuple[str, str] | None, progress: Progress, ready: Ready
+    start_parts: Callable[[AsyncExitStack], Awaitable[dict[str, Any]]], ready: Ready
 ) -> None:
     async def start() -> None:
         began = time.monotonic()
-        status = await cloud.start(stack, seed, progress)
+        status = await start_parts(stack)
         # These objects exist until the process exits, so that a collection after a reset is quick.
         gc.freeze()
         ready(status)
@@ -107,3 +165,265 @@ async def _run_until_signal(
             _log.info("cloud_stopping")
             if not await close_in_time(stack, _STOP_SECONDS):
                 _log.error("cloud_stop_timed_out", extra={"seconds": _STOP_SECONDS})
+
+
+async def start_parts(
+    stack: AsyncExitStack,
+    *,
+    data_dir: DataDir,
+    settings: CloudSettings,
+    opened: Mapping[str, socket.socket],
+    seed: Seed | None,
+    environ: Mapping[str, str],
+    progress: Progress,
+    clock: Clock = system,
+) -> dict[str, Any]:
+    """Start all parts in order; return the status document.
+
+    `opened` are the listening sockets for other hosts; the process that opened them closes them.
+    """
+    cluster = find_cluster(environ)
+    headers = parse_headers(environ.get(names.ENV_IDENTITY_HEADERS, ""), names.ENV_IDENTITY_HEADERS)
+    is_ready = asyncio.Event()
+    probes = serving(_create_probes(is_ready), opened["health"], limits=PROBE_LIMITS)
+    await stack.enter_async_context(probes)
+    client = None
+    if settings.identity_secret or settings.service:
+        client = await stack.enter_async_context(KubeClient(in_cluster(environ)))
+    secret = None
+    if client is not None and settings.identity_secret:
+        secret = IdentitySecret(client, _own_namespace(), settings.identity_secret)
+    copied = await secret.restore(data_dir) if secret else b""
+    config = initialise(data_dir, tenant_id=settings.tenant_id.lower())
+    services = (*_SERVICES, *((ports.STORAGE,) if settings.azurite else ()))
+    sockets = ports.bind_all(0, config.ports, services)
+    stack.callback(ports.close_all, sockets)
+    context = CloudContext(
+        data_dir=data_dir,
+        config=save_ports(data_dir, config, ports.port_numbers(sockets)),
+        sockets=sockets,
+        settings=settings,
+        environ=environ,
+        clock=clock,
+        stack=stack,
+        tls=ServedTls(data_dir),
+        # Its clients are in other containers, which cannot reach a loopback port of this one.
+        login=f"https://{names.LOGIN_HOST}",
+        cluster=cluster,
+    )
+    start = PartStarter(progress, data_dir.root)
+    database = await open_database(context)
+    keys = await start("certificates and keys", _open_keys(context, database, copied))
+    directory, admin = await start("directory", open_directory(context, database))
+    authority = await start("authority", start_authority(context, keys, directory, admin))
+    secrets = await start("vault", start_vault(context, database, keys, directory))
+    storage = None
+    if settings.azurite:
+        storage = await start("storage", start_storage(context, keys, directory))
+    apis = start_apis(context, keys, directory, SurroundingCluster(cluster))
+    await start("resource manager and graph", apis)
+    cloud = CloudHalf(
+        context=context,
+        database=database,
+        keys=keys,
+        directory=directory,
+        admin=admin,
+        authority=authority,
+        secret_store=secrets,
+        storage=storage,
+    )
+    await start("gateway", start_gateway(cloud, settings.listen, direct=opened["tls"]))
+    if settings.trust_dir:
+        _write_trust(Path(settings.trust_dir), data_dir.ca_file)
+    queries = CloudQueries(
+        data_dir,
+        context.config,
+        directory,
+        secrets,
+        issuer=cluster.issuer if cluster else None,
+        clock=clock,
+        # ServiceAccounts name client IDs, and a pod with an empty folder applies the seed again.
+        stable_ids=True,
+        listens=settings.listens,
+    )
+    store = None if secret is None else partial(_store_identity, secret, cloud)
+    await _serve_control(cloud, queries, seed, store)
+    await queries.apply_at_start(seed, progress)
+    if store is not None:
+        await store()
+        await stack.enter_async_context(background_task(_keep_identity(store), "identity secret"))
+    if "managed_identity" in opened:
+        await _serve_identities(cloud, settings, opened["managed_identity"], headers)
+    if not settings.service and "dns_udp" in opened:
+        await _serve_resolver(cloud, settings, opened["dns_udp"], opened["dns_tcp"])
+    if client is not None and settings.service:
+        progress("resolver and trust webhook", "")
+        address = await _serve_cluster(cloud, settings, client, opened)
+        progress("resolver and trust webhook", address)
+    status = queries.status()
+    files.write_private(data_dir.status_file, json.dumps(status, indent=2).encode())
+    is_ready.set()
+    return status
+
+
+def _create_probes(is_ready: asyncio.Event) -> App:
+    """Create the application of the probes: the process is alive, and all its parts serve."""
+
+    async def app(scope: Scope, _receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if path not in ("/healthz", "/readyz"):
+            await respond(send, 404, b"", _TEXT)
+        elif scope["method"] not in ("GET", "HEAD"):
+            await respond(send, 405, b"", (*_TEXT, (b"allow", b"GET, HEAD")))
+        elif path == "/readyz" and not is_ready.is_set():
+            await respond(send, 503, b"starting\n", _TEXT)
+        else:
+            await respond(send, 200, b"ok\n", _TEXT)
+
+    return app
+
+
+async def _open_keys(
+    context: CloudContext, database: Database, copied: bytes
+) -> tuple[CloudKeys, str]:
+    ca.ensure_certificates(context.data_dir, context.clock)
+    if copied:
+        await identity_secret.copy_in(database, copied)
+    return await open_cloud_keys(context, database), str(context.data_dir.ca_file)
+
+
+def _write_trust(folder: Path, ca_file: Path) -> None:
+    """Write the CA into a folder for other containers.
+
+    Raises BadBundle, NoPublicRoots, TrustFolderRefused.
+    """
+    write_folder(folder, read_public_roots(), ca_file.read_bytes())
+    _log.info("trust_written", extra={"folder": str(folder)})
+
+
+async def _serve_control(
+    cloud: CloudHalf, queries: CloudQueries, seed: Seed | None, store: StoreIdentity | None
+) -> None:
+    """Serve the control API to the commands that run in this pod."""
+
+    async def reset(_query: control.Query, _receive: Receive) -> dict[str, Any]:
+        return await reset_cloud(cloud, queries, seed, store)
+
+    async def sign_in(_query: control.Query, _receive: Receive) -> dict[str, Any]:
+        return {
+            "account": asdict(cloud.az_account),
+            "refresh_token": await cloud.issue_refresh_token(),
+            "published_keys": [each.kid for each in cloud.keys.authority.published],
+        }
+
+    async def remove(query: control.Query, _receive: Receive) -> dict[str, Any]:
+        return {"removed": await queries.remove_demo(query.get("name", ""))}
+
+    async def describe_storage(_query: control.Query, _receive: Receive) -> dict[str, Any]:
+        return await cloud.describe_storage()
+
+    more = {
+        "/storage": ("GET", describe_storage),
+        "/reset": ("POST", reset),
+        "/sign-in": ("POST", sign_in),
+        "/demo/remove": ("POST", remove),
+    }
+    app = control.create_app(queries, cloud.context.config.control_token, more=more)
+    await cloud.context.serve("control", app)
+
+
+async def _store_identity(secret: IdentitySecret, cloud: CloudHalf) -> None:
+    await secret.store(cloud.context.data_dir, await identity_secret.copy_out(cloud.database))
+
+
+async def _keep_identity(store: StoreIdentity) -> None:
+    """Store the identity of this cloud again after the signing keys rotate."""
+    while True:
+        await asyncio.sleep(_COPY_SECONDS)
+        try:
+            await store()
+        except Error as exc:
+            _log.warning("identity_store_failed", extra={"cause": exc.message})
+
+
+async def _serve_identities(
+    cloud: CloudHalf, settings: CloudSettings, sock: socket.socket, headers: Mapping[str, Secret]
+) -> None:
+    """Serve the managed identity endpoint to containers without a cluster.
+
+    `headers` maps the name of an identity to its secret header of App Service's protocol. A name in the
+    settings is that of an identity in the seed's resource group, never in another group.
+    """
+    from podpass.seed.apply import GROUP
+
+    config = cloud.context.config
+    find_id = partial(resource_ids.identity_id, config.subscription_id, GROUP)
+    app = managed_identity.create_app(
+        cloud.directory,
+        cloud.authority.managed_identities,
+        config.tenant_id,
+        cloud.context.clock,
+        assigned=[find_id(name) for name in settings.assigned_identities],
+        headers={find_id(name): value for name, value in headers.items()},
+        hosts=settings.identity_hosts,
+    )
+    await cloud.context.stack.enter_async_context(serving(app, sock, limits=shared_limits()))
+
+
+async def _serve_resolver(
+    cloud: CloudHalf, settings: CloudSettings, udp: socket.socket, tcp: socket.socket
+) -> None:
+    """Serve the resolver to containers without a cluster; a cluster has its own."""
+    upstream = settings.find_upstream() or find_system_upstream()
+    if upstream is None:
+        _log.warning("dns_upstream_missing", extra={"file": str(_RESOLV_CONF)})
+    resolver = _resolved_names(cloud, upstream).create_resolver(settings.find_addresses())
+    await cloud.context.stack.enter_async_context(run_resolver(resolver, udp, tcp))
+
+
+def find_system_upstream(path: Path = _RESOLV_CONF) -> Upstream | None:
+    """Return the first DNS server that this machine uses, None without one."""
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        words = line.split()
+        if len(words) > 1 and words[0] == "nameserver":
+            return words[1], _DNS_PORT
+    return None
+
+
+async def _serve_cluster(
+    cloud: CloudHalf,
+    settings: CloudSettings,
+    client: KubeClient,
+    opened: Mapping[str, socket.socket],
+) -> str:
+    """Serve the resolver and the trust webhook to the cluster; return their address."""
+    context = cloud.context
+    sockets = ClusterSockets(
+        dns_udp=opened["dns_udp"], dns_tcp=opened["dns_tcp"], webhook=opened["webhook"]
+    )
+    return await serve_cluster(
+        context.stack,
+        client,
+        (_own_namespace(), settings.service),
+        sockets,
+        _resolved_names(cloud, settings.find_upstream()),
+        context.data_dir.ca_file.read_bytes(),
+        context.clock,
+    )
+
+
+def _resolved_names(cloud: CloudHalf, upstream: Upstream | None) -> ResolvedNames:
+    return ResolvedNames(
+        served=gateway.list_served_names(cloud.context.storage_services),
+        host_exists=cloud.has_host,
+        look_up=cloud.directory.dns_zones.look_up,
+        upstream=upstream,
+    )
+
+
+def _own_namespace() -> str:
+    return Path(MOUNT_PATH, "namespace").read_text().strip()

@@ -1,12 +1,24 @@
-"""Limit the time in which a part starts, so that a start that hangs ends with an error and its cause."""
+"""Start the parts of an instance: report each, and limit its time.
+
+So a start that hangs ends with an error and its cause.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from podpass.errors import Error
 from podpass.lab.data.disk_errors import DiskNotWritable, find_disk_problem
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Progress = Callable[[str, str], None]
+"""Called twice for each part: with an empty string when it starts, with its address when it is ready."""
 
 _MAX_SECONDS = 120.0
 # A part retries failed writes, which is correct while it runs. At its start this check reports a full disk.
@@ -18,6 +30,27 @@ class PartNotReady(Error):
 
     code = "part_not_ready"
     hint = "check podpass.log in the data directory, then start the instance again"
+
+
+@dataclass(frozen=True, slots=True)
+class PartStarter:
+    """Starts the parts of the instance in a data directory."""
+
+    progress: Progress
+    folder: Path
+
+    async def __call__(self, part: str, starting: Awaitable[tuple[T, str]]) -> T:
+        """Start a part; return the value that other parts need.
+
+        `starting` returns this value and the text for the progress. Raises DiskNotWritable, PartNotReady, and
+        the errors of the part.
+        """
+        self.progress(part, "")
+        async with limit_start(part, self.folder):
+            value, detail = await starting
+        self.progress(part, detail)
+        _log.info("part_started", extra={"part": part})
+        return value
 
 
 @asynccontextmanager
