@@ -17,6 +17,7 @@ from podpass.directory.management_app import create_app as create_management_app
 from podpass.directory.model import RoleAssignment, User
 from podpass.directory.resources import GRAPH_APP_ID, MANAGER_APP_ID, PORTAL_APP_ID, audiences
 from podpass.lab.instance.context import CloudContext, LazyApp
+from podpass.lab.instance.start import PartStarter
 from podpass.settings.azure import REFETCH_SECONDS
 
 if TYPE_CHECKING:
@@ -144,7 +145,29 @@ async def open_cloud_keys(context: CloudContext, database: "Database") -> CloudK
     )
 
 
-async def open_directory(
+async def start_cloud_half(
+    context: CloudContext, start: PartStarter, database: "Database", keys: CloudKeys
+) -> CloudHalf:
+    """Start the parts that every cloud half has: directory, authority, vault and storage, in this order."""
+    directory, admin = await start("directory", _open_directory(context, database))
+    authority = await start("authority", _start_authority(context, keys, directory, admin))
+    secret_store = await start("vault", _start_vault(context, database, keys, directory))
+    storage = None
+    if context.storage_services:
+        storage = await start("storage", _start_storage(context, keys, directory))
+    return CloudHalf(
+        context=context,
+        database=database,
+        keys=keys,
+        directory=directory,
+        admin=admin,
+        authority=authority,
+        secret_store=secret_store,
+        storage=storage,
+    )
+
+
+async def _open_directory(
     context: CloudContext, database: "Database"
 ) -> tuple[tuple["Directory", User], str]:
     """Open the directory; return it, its administrator, and the tenant."""
@@ -208,7 +231,7 @@ async def _ensure_administrator(directory: "Directory", config: "InstanceConfig"
     return user
 
 
-async def start_authority(
+async def _start_authority(
     context: CloudContext, keys: CloudKeys, directory: "Directory", admin: User
 ) -> tuple["TokenService", str]:
     """Serve tokens, and sign `az` in; return the token service and its origin."""
@@ -264,7 +287,7 @@ def _az_account(config: "InstanceConfig", admin: User) -> "AzAccount":
     )
 
 
-async def start_vault(
+async def _start_vault(
     context: CloudContext, database: "Database", keys: CloudKeys, directory: "Directory"
 ) -> tuple["SecretStore", str]:
     """Serve the vaults; return their secrets and their address."""
@@ -288,7 +311,7 @@ async def start_vault(
     return store, f"https://*.{names.VAULT_SUFFIX}"
 
 
-async def start_storage(
+async def _start_storage(
     context: CloudContext, keys: CloudKeys, directory: "Directory"
 ) -> tuple["StorageSettings", str]:
     """Serve storage accounts in front of Azurite; return their settings and addresses.
@@ -310,24 +333,21 @@ async def start_storage(
     return settings, ", ".join(addresses)
 
 
-async def start_apis(
-    context: CloudContext, keys: CloudKeys, directory: "Directory", cluster: "ClusterBackend"
-) -> tuple[None, str]:
+async def start_apis(cloud: CloudHalf, cluster: "ClusterBackend") -> tuple[None, str]:
     """Serve Resource Manager, Microsoft Graph and the portal's API on one port; return their addresses."""
-    create = partial(_create_apis, context, keys, directory, cluster)
-    await context.serve("azure", LazyApp(_API_MODULES, create))
+    create = partial(_create_apis, cloud, cluster)
+    await cloud.context.serve("azure", LazyApp(_API_MODULES, create))
     return None, f"https://{names.ARM_HOST}, https://{names.GRAPH_HOST}"
 
 
-def _create_apis(
-    context: CloudContext, keys: CloudKeys, directory: "Directory", cluster: "ClusterBackend"
-) -> "App":
+def _create_apis(cloud: CloudHalf, cluster: "ClusterBackend") -> "App":
     from podpass.directory.graph.app import create_app as create_graph_app
     from podpass.directory.portal.app import create_app as create_portal_app
     from podpass.directory.resource_manager.app import create_app as create_manager_app
     from podpass.directory.resource_manager.model import SubscriptionContext
     from podpass.exchange.sign_in.passwords import hash_password
 
+    context, directory = cloud.context, cloud.directory
     config, clock = context.config, context.clock
     # The origins of `place` and Graph are for clients without the gateway.
     place = SubscriptionContext(
@@ -340,9 +360,9 @@ def _create_apis(
         vault_suffix=context.direct_vault.removeprefix("https://"),
     )
     graph_audiences = audiences(GRAPH_APP_ID, [config.direct_origin("azure")])
-    arm = _create_admit(context, keys, audiences(MANAGER_APP_ID))
-    msgraph = _create_admit(context, keys, graph_audiences)
-    portal = _create_admit(context, keys, audiences(PORTAL_APP_ID))
+    arm = _create_admit(cloud, audiences(MANAGER_APP_ID))
+    msgraph = _create_admit(cloud, graph_audiences)
+    portal = _create_admit(cloud, audiences(PORTAL_APP_ID))
     return create_management_app(
         create_manager_app(directory, arm, place, cluster, clock),
         create_graph_app(
@@ -357,17 +377,17 @@ def _create_apis(
     )
 
 
-def _create_admit(context: CloudContext, keys: CloudKeys, accepted: frozenset[str]) -> "Admit":
+def _create_admit(cloud: CloudHalf, accepted: frozenset[str]) -> "Admit":
     from podpass.resource.api_callers import admit_with
     from podpass.resource.guard import Guard
 
     return admit_with(
         Guard(
-            tenant_id=context.config.tenant_id,
+            tenant_id=cloud.context.config.tenant_id,
             audiences=accepted,
             authorities=(),  # Azure's own APIs accept version 1 tokens only, never those of applications
-            keys=keys.published,
-            clock=context.clock,
+            keys=cloud.keys.published,
+            clock=cloud.context.clock,
         )
     )
 

@@ -10,13 +10,14 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from podpass import names
 from podpass.lab.cluster.pod_access import PodAccess
 from podpass.lab.data import ca
 from podpass.lab.data.environment import container_environment
 from podpass.lab.data.ports import LOOPBACK
+from podpass.lab.instance.cloud_parts import CloudHalf
 from podpass.lab.instance.context import InstanceContext
 from podpass.settings.local import KUBE_APISERVER
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from kubeling.cluster import EmbeddedCluster
 
     from podpass.assertion.keys import KeyRing
-    from podpass.database import Database
     from podpass.directory.store.directory import Directory
     from podpass.http.server import App
     from podpass.kubernetes.client import KubeClient
@@ -44,37 +44,9 @@ _NO_ROTATION = (
 FollowCa = Callable[[bytes], Awaitable[None]]
 
 
-class ApiServer(Protocol):
-    """The API server of an instance, and how the other parts use it."""
-
-    @property
-    def store(self) -> "ObjectStore | None":
-        """The objects, if they are in this process."""
-
-    @property
-    def pids(self) -> Mapping[str, int]:
-        """The processes of the control plane."""
-
-    @property
-    def entra_tenant(self) -> str:
-        """The tenant whose Entra tokens are accepted; empty if none are."""
-
-    async def connect_kubelet(self) -> "Api":
-        """Return the kubelet's requests to the API server."""
-
-    async def serve_kubelet(self, app: "App") -> None:
-        """Give the API server access to the kubelet's API."""
-
-    def rotations(self, ring: "KeyRing", follow: FollowCa) -> "Rotations | str":
-        """Return the rotations of keys and certificates, or why there are none.
-
-        `follow` makes the other parts of the cluster use a new CA.
-        """
-
-
 @dataclass(frozen=True, slots=True)
 class EmbeddedApiServer:
-    """kubeling's API server, in this process."""
+    """kubeling's API server, in this process. It accepts Entra tokens of one tenant."""
 
     context: InstanceContext
     cluster: "EmbeddedCluster"
@@ -92,7 +64,7 @@ class EmbeddedApiServer:
         return self.context.config.tenant_id
 
     async def connect_kubelet(self) -> "Api":
-        """Return requests in this process."""
+        """Return the kubelet's requests to the API server, in this process."""
         from kubeling.cluster import UserInfo
 
         groups = ("system:nodes", "system:authenticated")
@@ -105,7 +77,10 @@ class EmbeddedApiServer:
         self.context.sockets["kubelet"].close()
 
     def rotations(self, ring: "KeyRing", follow: FollowCa) -> "Rotations":
-        """Return the rotations. Raises KubeError in a rotation."""
+        """Return the rotations of keys and certificates.
+
+        `follow` makes the other parts of the cluster use a new CA.
+        """
         from podpass.lab.cluster.managed_cluster import Rotations
         from podpass.lab.data.certificate_rotation import CertificateRotation, RotationHooks
 
@@ -139,7 +114,7 @@ class RealApiServer:
         return self.plane.pids
 
     async def connect_kubelet(self) -> "Api":
-        """Return requests over HTTPS."""
+        """Return the kubelet's requests to the API server, over HTTPS."""
         from podpass.kubernetes.client import KubeClient
         from podpass.lab.cluster.kubeling_adapters import HttpApi
 
@@ -158,6 +133,9 @@ class RealApiServer:
     def rotations(self, ring: "KeyRing", follow: FollowCa) -> str:  # noqa: ARG002 the protocol
         """Return why there are no rotations."""
         return _NO_ROTATION
+
+
+ApiServer = EmbeddedApiServer | RealApiServer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,7 +228,7 @@ async def start_issuer(context: InstanceContext, ring: "KeyRing") -> tuple[None,
 
 
 async def start_webhook(
-    context: InstanceContext, ring: "KeyRing", api_server: ApiServer, directory: "Directory"
+    context: InstanceContext, ring: "KeyRing", api_server: ApiServer, cloud: CloudHalf
 ) -> tuple[Webhook, str]:
     """Serve the webhook and register it, unless it is left out; return it and its URL."""
     from podpass.admission.events import RefusalRecorder
@@ -296,7 +274,7 @@ async def start_webhook(
         rotations=api_server.rotations(ring, follow_ca),
         tenant_id=api_server.entra_tenant,
     )
-    enabled = await is_workload_identity_enabled(directory, config)
+    enabled = await is_workload_identity_enabled(cloud.directory, config)
     await managed.set_workload_identity(enabled)
     shown = f"{url}{'' if enabled else ', disabled'}" if url else "left out by --no-webhook"
     return Webhook(client=client, managed=managed), shown
@@ -311,11 +289,7 @@ async def is_workload_identity_enabled(directory: "Directory", config: "Instance
 
 
 async def start_kubelet(
-    context: InstanceContext,
-    api_server: ApiServer,
-    webhook: Webhook,
-    database: "Database",
-    directory: "Directory",
+    context: InstanceContext, api_server: ApiServer, webhook: Webhook, cloud: CloudHalf
 ) -> tuple[PodServices, str]:
     """Start the kubelet; return how its pods reach services, its node and how it isolates pods."""
     from kubeling.kubelet.kubelet import Kubelet, KubeletConfig
@@ -333,8 +307,8 @@ async def start_kubelet(
     config, data_dir, clock = context.config, context.data_dir, context.clock
     enter = context.stack.enter_async_context
     hosts = data_dir.path("hosts")
-    direct = await enter(run_direct_tls(hosts, config, directory, context.storage_services))
-    database.subscribe(TOPIC, direct.hosts.changed)
+    direct = await enter(run_direct_tls(hosts, config, cloud.directory, context.storage_services))
+    cloud.database.subscribe(TOPIC, direct.hosts.changed)
     gateway = bind(LOOPBACK, 0)
     context.stack.callback(gateway.close)
     ports, path = config.ports, context.environ.get("PATH", os.defpath)

@@ -36,14 +36,11 @@ from podpass.lab.instance.cloud_parts import (
     CloudKeys,
     open_cloud_keys,
     open_database,
-    open_directory,
     start_apis,
-    start_authority,
+    start_cloud_half,
     start_gateway,
-    start_storage,
-    start_vault,
 )
-from podpass.lab.instance.context import CloudContext
+from podpass.lab.instance.context import CloudContext, TrustedCluster
 from podpass.lab.instance.identity_secret import IdentitySecret
 from podpass.lab.instance.queries import CloudQueries
 from podpass.lab.instance.reset import reset_cloud
@@ -194,52 +191,21 @@ async def start_parts(
     if client is not None and settings.identity_secret:
         secret = IdentitySecret(client, _own_namespace(), settings.identity_secret)
     copied = await secret.restore(data_dir) if secret else b""
-    config = initialise(data_dir, tenant_id=settings.tenant_id.lower())
-    services = (*_SERVICES, *((ports.STORAGE,) if settings.azurite else ()))
-    sockets = ports.bind_all(0, config.ports, services)
-    stack.callback(ports.close_all, sockets)
-    context = CloudContext(
-        data_dir=data_dir,
-        config=save_ports(data_dir, config, ports.port_numbers(sockets)),
-        sockets=sockets,
-        settings=settings,
-        environ=environ,
-        clock=clock,
-        stack=stack,
-        tls=ServedTls(data_dir),
-        # Its clients are in other containers, which cannot reach a loopback port of this one.
-        login=f"https://{names.LOGIN_HOST}",
-        cluster=cluster,
-    )
+    context = _create_context(stack, data_dir, settings, cluster, environ, clock)
     start = PartStarter(progress, data_dir.root)
     database = await open_database(context)
     keys = await start("certificates and keys", _open_keys(context, database, copied))
-    directory, admin = await start("directory", open_directory(context, database))
-    authority = await start("authority", start_authority(context, keys, directory, admin))
-    secrets = await start("vault", start_vault(context, database, keys, directory))
-    storage = None
-    if settings.azurite:
-        storage = await start("storage", start_storage(context, keys, directory))
-    apis = start_apis(context, keys, directory, SurroundingCluster(cluster))
-    await start("resource manager and graph", apis)
-    cloud = CloudHalf(
-        context=context,
-        database=database,
-        keys=keys,
-        directory=directory,
-        admin=admin,
-        authority=authority,
-        secret_store=secrets,
-        storage=storage,
-    )
+    # Directory, authority, vault, storage.
+    cloud = await start_cloud_half(context, start, database, keys)
+    await start("resource manager and graph", start_apis(cloud, SurroundingCluster(cluster)))
     await start("gateway", start_gateway(cloud, settings.listen, direct=opened["tls"]))
     if settings.trust_dir:
         _write_trust(Path(settings.trust_dir), data_dir.ca_file)
     queries = CloudQueries(
         data_dir,
         context.config,
-        directory,
-        secrets,
+        cloud.directory,
+        cloud.secret_store,
         issuer=cluster.issuer if cluster else None,
         clock=clock,
         # ServiceAccounts name client IDs, and a pod with an empty folder applies the seed again.
@@ -281,6 +247,33 @@ def _create_probes(is_ready: asyncio.Event) -> App:
             await respond(send, 200, b"ok\n", _TEXT)
 
     return app
+
+
+def _create_context(
+    stack: AsyncExitStack,
+    data_dir: DataDir,
+    settings: CloudSettings,
+    cluster: TrustedCluster | None,
+    environ: Mapping[str, str],
+    clock: Clock,
+) -> CloudContext:
+    config = initialise(data_dir, tenant_id=settings.tenant_id.lower())
+    services = (*_SERVICES, *((ports.STORAGE,) if settings.azurite else ()))
+    sockets = ports.bind_all(0, config.ports, services)
+    stack.callback(ports.close_all, sockets)
+    return CloudContext(
+        data_dir=data_dir,
+        config=save_ports(data_dir, config, ports.port_numbers(sockets)),
+        sockets=sockets,
+        settings=settings,
+        environ=environ,
+        clock=clock,
+        stack=stack,
+        tls=ServedTls(data_dir),
+        # Its clients are in other containers, which cannot reach a loopback port of this one.
+        login=f"https://{names.LOGIN_HOST}",
+        cluster=cluster,
+    )
 
 
 async def _open_keys(

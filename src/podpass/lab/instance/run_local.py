@@ -30,12 +30,9 @@ from podpass.lab.instance.cloud_parts import (
     CloudKeys,
     open_cloud_keys,
     open_database,
-    open_directory,
     start_apis,
-    start_authority,
+    start_cloud_half,
     start_gateway,
-    start_storage,
-    start_vault,
 )
 from podpass.lab.instance.cluster_parts import (
     open_issuer_keys,
@@ -191,25 +188,11 @@ async def _start(
     ring, keys = await start("certificates and keys", _open_keys(context, database))
     api_server = await start("kubernetes", start_api_server(context, ring, keys.published))
     await start("issuer", start_issuer(context, ring))
-    directory, admin = await start("directory", open_directory(context, database))
-    authority = await start("authority", start_authority(context, keys, directory, admin))
-    secrets = await start("vault", start_vault(context, database, keys, directory))
-    storage = None
-    if context.storage_services:
-        storage = await start("storage", start_storage(context, keys, directory))
-    cloud = CloudHalf(
-        context=context,
-        database=database,
-        keys=keys,
-        directory=directory,
-        admin=admin,
-        authority=authority,
-        secret_store=secrets,
-        storage=storage,
-    )
-    webhook = await start("webhook", start_webhook(context, ring, api_server, directory))
-    await start("resource manager and graph", start_apis(context, keys, directory, webhook.managed))
-    pods = await start("kubelet", start_kubelet(context, api_server, webhook, database, directory))
+    # Directory, authority, vault, storage.
+    cloud = await start_cloud_half(context, start, database, keys)
+    webhook = await start("webhook", start_webhook(context, ring, api_server, cloud))
+    await start("resource manager and graph", start_apis(cloud, webhook.managed))
+    pods = await start("kubelet", start_kubelet(context, api_server, webhook, cloud))
     addresses = f"{context.config.gateway}; {pods.access.note}"
     gateway = start_gateway(cloud, addresses, direct=pods.direct.socket, pods=pods.gateway)
     await start("gateway", gateway)
