@@ -53,6 +53,9 @@ def test_new_annotation_reaches_pods_only_when_they_are_created_again(instance: 
     assert (pod["namespace"], pod["name"], pod["service_account"]) == ("default", "changed", "web")
     assert pod["differs"] == {"AZURE_CLIENT_ID": {"pod": CLIENT, "service_account": SECOND_CLIENT}}
     assert "pod default/changed differs from its ServiceAccount web" in warning
+    # Commands that do not ask the instance read its status file.
+    status_file = instance.data_dir / "status.json"
+    _wait_for(lambda: '"name": "changed"' in status_file.read_text())
     [message] = _wait_for(lambda: _events(instance, "changed"))
     assert CLIENT in message
     assert SECOND_CLIENT in message
