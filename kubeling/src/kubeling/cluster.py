@@ -28,6 +28,7 @@ from kubeling.apiserver.read.watch import WatchHandler
 from kubeling.apiserver.registry.aggregation import Aggregator
 from kubeling.apiserver.registry.deletion import DeletionHandler
 from kubeling.apiserver.registry.pod_logs import PodLogHandler
+from kubeling.apiserver.registry.pod_proxy import ProxyHandler
 from kubeling.apiserver.registry.pod_streams import PodStreamHandler
 from kubeling.apiserver.registry.store import Registry
 from kubeling.apiserver.release import NEWEST
@@ -140,6 +141,7 @@ class EmbeddedCluster:
             aggregator=self._aggregator,
             kubelet_requests={
                 "log": self._logs.open,
+                "proxy": ProxyHandler(self.registry, self.kubelets).open,
                 **dict.fromkeys(("attach", "exec", "portforward"), self._streams.open),
             },
         )

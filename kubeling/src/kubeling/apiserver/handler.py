@@ -311,6 +311,7 @@ def _headers(result: AnyResponse, audit_id: str, warnings: list[str]) -> list[tu
         headers.append((b"content-type", result.content_type.encode()))
     if isinstance(result, Response) and result.retry_after:
         headers.append((b"retry-after", str(result.retry_after).encode()))
+    headers += result.headers if isinstance(result, Response) else ()
     headers += [(b"warning", each) for each in warning_headers.format_headers(warnings)]
     return headers
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from kubeling.api import ApiError
+from kubeling.asgi import Receive, Scope, Send
 from kubeling.event_recorder import WARNING, object_reference
 from kubeling.kubelet import ephemeral, lifecycle, status
 from kubeling.kubelet.containers import PodContainers
@@ -91,6 +92,13 @@ class PodWorker:
         except ConnectionRefusedError:
             # In a real pod, a program may listen on the loopback address alone.
             return await connect("127.0.0.1" if self._network else "localhost", port)
+
+    async def forward(self, call: tuple[Scope, Receive, Send], scheme: str, port: int) -> None:
+        """Send an HTTP request on to a port of the pod. Raises OSError."""
+        from kubeling.kubelet import pod_proxy
+
+        origin = f"{scheme}://{self._context.node.pod_address}:{port}"
+        await pod_proxy.forward(call, origin, self._network)
 
     async def stop(self, seconds: float) -> None:
         """Stop all containers because the kubelet stops; the pod object is not deleted."""
