@@ -44,31 +44,47 @@ _POSITIVE: Mapping[str, tuple[str, ...]] = {
     "APIService": ("spec.groupPriorityMinimum", "spec.versionPriority"),
 }
 _IMMUTABLE: Mapping[str, tuple[str, ...]] = {
-    # Otherwise a user who may edit a binding could grant any role.
-    **dict.fromkeys(("ClusterRoleBinding", "RoleBinding"), ("roleRef",)),
     **dict.fromkeys(("DaemonSet", "Deployment", "ReplicaSet"), ("spec.selector",)),
     "ControllerRevision": ("data",),
     "CSIStorageCapacity": ("nodeTopology", "storageClassName"),
     "EndpointSlice": ("addressType",),
-    "IPAddress": ("spec",),
+    "IPAddress": ("spec.parentRef",),
     "IngressClass": ("spec.controller",),
     "PodCertificateRequest": ("spec",),
     "ResourceClaimTemplate": ("spec",),
     "ResourceQuota": ("spec.scopes",),
     "RuntimeClass": ("handler",),
     "Secret": ("type",),
-    "StorageClass": ("parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"),
+    "StorageClass": ("volumeBindingMode",),
     "VolumeAttachment": ("spec",),
-    "VolumeAttributesClass": ("driverName", "parameters"),
     "resource.v1.ResourceClaim": ("spec",),
 }
-# The only fields of a spec that may change.
-_CHANGEABLE: Mapping[str, tuple[str, ...]] = {
-    "PersistentVolumeClaim": ("resources", "volumeAttributesClassName", "volumeName"),
+_FORBIDDEN: Mapping[str, tuple[str, ...]] = {
+    "StorageClass": ("parameters", "provisioner", "reclaimPolicy"),
+    "VolumeAttributesClass": ("driverName", "parameters"),
+}
+# The only fields of a spec that may change, and the message about the others.
+_CHANGEABLE: Mapping[str, tuple[frozenset[str], str]] = {
+    "PersistentVolumeClaim": (
+        frozenset(("resources", "volumeAttributesClassName", "volumeName")),
+        (
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for"
+            " bound claims"
+        ),
+    ),
     # The other fields determine the names of its pods and volumes.
     "StatefulSet": (
-        *("minReadySeconds", "ordinals", "persistentVolumeClaimRetentionPolicy", "replicas"),
-        *("revisionHistoryLimit", "template", "updateStrategy"),
+        frozenset(
+            (
+                *("minReadySeconds", "ordinals", "persistentVolumeClaimRetentionPolicy"),
+                *("replicas", "revisionHistoryLimit", "template", "updateStrategy"),
+            )
+        ),
+        (
+            "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template',"
+            " 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and"
+            " 'minReadySeconds' are forbidden"
+        ),
     ),
 }
 
@@ -97,12 +113,19 @@ def validate_update(kind: Kind, new: Object, old: Object) -> Causes:
     """Check that no immutable field changed."""
     for path in _IMMUTABLE.get(kind.type_name, ()):
         yield from rules.immutable(get_path(new, path), get_path(old, path), path)
-    if names := _CHANGEABLE.get(kind.type_name):
+    for path in _FORBIDDEN.get(kind.type_name, ()):
+        yield from rules.immutable_forbidden(get_path(new, path), get_path(old, path), path)
+    if kind.type_name in ("ClusterRoleBinding", "RoleBinding"):
+        # Otherwise a user who may edit a binding could grant any role.
+        after, before = new.get("roleRef"), old.get("roleRef")
+        yield from rules.immutable(after, before, "roleRef", "cannot change roleRef")
+    if found := _CHANGEABLE.get(kind.type_name):
+        names, reason = found
         after, before = (
             {name: value for name, value in (obj.get("spec") or {}).items() if name not in names}
             for obj in (new, old)
         )
-        yield from rules.forbidden(after != before, "spec", f"only {', '.join(names)} may change")
+        yield from rules.immutable_forbidden(after, before, "spec", reason)
 
 
 def validate_values(kind: Kind, obj: Object) -> Causes:
