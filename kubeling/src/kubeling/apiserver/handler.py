@@ -196,9 +196,13 @@ class ApiServer:
         if api_service := self._aggregator.find(info.path, served):
             return await self._aggregator.proxy(request, api_service)
         if not info.plural:
-            # Only the list of groups contains delegated groups.
-            is_list = info.path.strip("/") == "apis"
-            delegated = await self._aggregator.discover(served) if is_list else {}
+            match info.path.strip("/").split("/"):
+                case ["apis"]:
+                    delegated = await self._aggregator.discover(served)
+                case ["apis", _]:  # lists only the versions
+                    delegated = self._aggregator.delegated(served)
+                case _:
+                    delegated = {}
             return self._discovery.handle(request, delegated)
         try:
             handler = self._handler(request)
