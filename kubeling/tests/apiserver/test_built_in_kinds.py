@@ -253,6 +253,32 @@ async def test_annotation_that_is_not_well_formed_stays_an_annotation(live: Any,
     assert found["spec"].keys() == {"scaleTargetRef", "maxReplicas", "minReplicas", "metrics"}
 
 
+@pytest.mark.parametrize("bad", ["x", 7, {"a": 1}, ["x"], [{"resource": "x"}], [{"resource": [1]}]])
+async def test_object_that_an_earlier_version_stored_does_not_break_the_lists_of_its_kind(
+    live: Any, bad: Any
+) -> None:
+    """Earlier versions stored metrics of annotations unchecked."""
+    kind = next(kind for kind in STORED if kind.type_name == "HorizontalPodAutoscaler")
+    path = "/apis/autoscaling/{}/namespaces/default/horizontalpodautoscalers"
+    body = new_body(kind)
+    assert (await live.call("POST", path.format("v2"), body)).status == 201
+    stored = copy.deepcopy(live.cluster.store.get(kind, "default", body["metadata"]["name"]))
+    stored["metadata"] |= {"name": "bad", "uid": "bad"}
+    stored["spec"]["metrics"] = bad
+    stored["status"] = {"currentMetrics": bad, "conditions": bad}
+    live.cluster.store.create(kind, stored)
+    for version in ("v1", "v2"):
+        for accept in ("application/json", TABLE):
+            listed = await live.call("GET", path.format(version), accept=accept)
+            assert (listed.status, listed.text.count('"name":"bad"')) == (200, 1)
+            one = await live.call("GET", path.format(version) + "/bad", accept=accept)
+            assert one.status == 200
+        query = "?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=1"
+        watched = await live.call("GET", path.format(version) + query)
+        assert watched.text.count('"name":"bad"') == 1
+    assert (await live.call("DELETE", path.format("v1") + "/bad")).status == 200
+
+
 async def test_events_of_both_groups_are_the_same_objects(live: Any) -> None:
     kind = next(kind for kind in STORED if kind.type_name == "events.v1.Event")
     body = new_body(kind)

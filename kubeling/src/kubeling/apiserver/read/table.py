@@ -8,7 +8,7 @@ from typing import Any
 
 from kubeling.apiserver.kinds import Kind
 from kubeling.apiserver.read import columns_custom
-from kubeling.apiserver.read.column import PLAIN, Column, Object, duration
+from kubeling.apiserver.read.column import PLAIN, UNKNOWN, Column, Object, duration
 from kubeling.apiserver.read.columns import COLUMNS
 from kubeling.apiserver.release import is_older
 
@@ -44,10 +44,17 @@ def _columns(kind: Kind) -> tuple[Column, ...]:
     return COLUMNS.get(kind.type_name, PLAIN)
 
 
+def _cell(column: Column, stored: Object, now: float) -> Any:
+    try:
+        return column.cell(stored, now)
+    except Exception:  # noqa: BLE001 an invalid object, such as an old one, must not break the list
+        return UNKNOWN
+
+
 def _row(
     columns: Sequence[Column], obj: Object, stored: Object, now: float, include: str
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {"cells": [column.cell(stored, now) for column in columns]}
+    row: dict[str, Any] = {"cells": [_cell(column, stored, now) for column in columns]}
     phase = (obj.get("status") or {}).get("phase") if obj.get("kind") == "Pod" else None
     if phase in ("Failed", "Succeeded"):
         row["conditions"] = [{"type": "Completed", "status": "True", "reason": phase}]
