@@ -63,14 +63,16 @@ def random_suffix() -> str:
     return "".join(random.choices(NAME_CHARACTERS, k=_SUFFIX_LENGTH))  # noqa: S311 a name, not a secret
 
 
-def admit(attributes: AdmissionAttributes, store: ObjectStore) -> None:
+def admit(
+    attributes: AdmissionAttributes, store: ObjectStore, *, has_controllers: bool = True
+) -> None:
     """Run the built-in plugins on a request. Raises StatusError 403, 404."""
     _namespace_lifecycle(attributes, store)
     if attributes.operation != CREATE or attributes.subresource or attributes.obj is None:
         return
     if attributes.kind.type_name == "Pod":
         _node_restriction(attributes, attributes.obj)
-        _service_account(attributes, attributes.obj, store)
+        _service_account(attributes, attributes.obj, store, has_controllers=has_controllers)
         defaults.admit_pod(attributes.obj, _priority_classes(store))
         _runtime_class(attributes, attributes.obj, store)
         _limit_ranger(attributes, attributes.obj, store)
@@ -138,13 +140,17 @@ def _node_restriction(attributes: AdmissionAttributes, pod: Object) -> None:
         raise _pod_forbidden(attributes, reason)
 
 
-def _service_account(attributes: AdmissionAttributes, pod: Object, store: ObjectStore) -> None:
+def _service_account(
+    attributes: AdmissionAttributes, pod: Object, store: ObjectStore, *, has_controllers: bool
+) -> None:
     """Set a pod's account and the account's pull secrets, and mount the projected API token."""
     spec = pod["spec"]
     if _MIRROR_ANNOTATION in (pod["metadata"].get("annotations") or {}):
         return
     name = spec.get("serviceAccountName") or "default"
     account = store.get(kind_by_name("ServiceAccount"), attributes.namespace, name)
+    if account is None and not has_controllers:
+        return
     if account is None:
         raise _pod_forbidden(
             attributes,
