@@ -115,5 +115,8 @@ async def _forward(
             async for chunk in response.content.iter_any():
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
+    except aiohttp.ClientConnectorError as exc:
+        reason = exc.os_error.strerror or str(exc.os_error)
+        raise OSError(f"dial tcp {exc.host}:{exc.port}: connect: {reason.lower()}") from exc
     except (aiohttp.ClientError, TimeoutError) as exc:
         raise OSError(str(exc) or type(exc).__name__) from exc
