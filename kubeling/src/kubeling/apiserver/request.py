@@ -109,9 +109,9 @@ def parse_request_info(
     if namespaced_path:
         rest = rest[2:]
     is_proxy = len(rest) > 2 and rest[2] == "proxy"
-    if "" in (rest[:3] if is_proxy else parts):
-        return RequestInfo(verb=method.lower(), path=path)
     before_proxied = len(parts) - len(rest) + 3
+    if "" in (parts[:before_proxied] if is_proxy else parts):
+        return RequestInfo(verb=method.lower(), path=path)
     name = rest[1] if len(rest) > 1 else ""
     verb = _verb(method, name, query)
     return RequestInfo(
