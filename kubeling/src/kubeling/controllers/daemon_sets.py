@@ -253,8 +253,7 @@ class DaemonSetController:
         self._lister.sync()
         pods = self._lister.pods_of(uid)
         status = daemon_status(daemon_set, self._nodes(), _by_node(pods), hash_, self._client.now)
-        if status != before.get("status"):
-            await self._client.update(_KIND.kind, {**daemon_set, "status": status}, part="status")
+        await self._client.write_status(_KIND.kind, before, status)
         used = {pod.labels.get(controller_revisions.REVISION_HASH) for pod in pods} | {hash_}
         labels = controller_revisions.REVISION_HASH
         names = {

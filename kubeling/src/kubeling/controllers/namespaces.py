@@ -171,8 +171,7 @@ class NamespaceController:
         before = status.get("conditions") or []
         made = deletion_conditions(before, resources, finalizers, self._client.now)
         if made != before:
-            status = {**status, "conditions": made}
-            await self._client.update("Namespace", {**namespace, "status": status}, part="status")
+            await self._client.write_status("Namespace", namespace, {**status, "conditions": made})
 
     def _contents(self, namespace: str) -> Iterator[tuple[Kind, StoredObject]]:
         for kind in self._client.kinds.stored():

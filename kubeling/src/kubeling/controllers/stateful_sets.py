@@ -327,6 +327,5 @@ class StatefulSetController:
         self._lister.sync()
         pods = self._lister.pods_of(stateful_set["metadata"]["uid"])
         new = status(stateful_set, pods, current, updated, self._client.now)
-        if new != before.get("status"):
-            await self._client.update(_KIND.kind, {**stateful_set, "status": new}, part="status")
+        await self._client.write_status(_KIND.kind, before, new)
         return pods

@@ -10,12 +10,12 @@ adds also gets the token of its account.
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from kubeling.apiserver.admission import limit_ranger
 from kubeling.apiserver.defaulting import defaults
 from kubeling.apiserver.kinds import Kind, kind_by_name
-from kubeling.apiserver.request import UserInfo
+from kubeling.apiserver.request import Request, UserInfo
 from kubeling.apiserver.status import (
     Cause,
     CauseType,
@@ -56,6 +56,19 @@ class AdmissionAttributes:
     options: Object = field(default_factory=dict)
     dry_run: bool = False
     warnings: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, request: Request, operation: str, obj: Object | None, **more: Any) -> Self:
+        """Return the attributes of a request; `more` adds others, or replaces those of its path."""
+        of_request: dict[str, Any] = {
+            "kind": request.kind,
+            "namespace": request.info.namespace,
+            "name": request.info.name,
+            "subresource": request.info.subresource,
+            "user": request.user,
+            "warnings": request.warnings,
+        }
+        return cls(operation=operation, obj=obj, **of_request | more)
 
 
 def random_suffix() -> str:

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import orjson
 
 from kubeling import asgi, int64
+from kubeling.apiserver.admission.service_resolver import ready_endpoints
 from kubeling.apiserver.kinds import kind_by_name
 from kubeling.apiserver.registry import kubelets
 from kubeling.apiserver.registry.kubelets import Kubelets
@@ -23,8 +24,7 @@ from kubeling.apiserver.status import bad_request, not_found, service_unavailabl
 from kubeling.apiserver.storage.storage import Object
 from kubeling.asgi import Headers, Message, Receive, Send
 
-_POD, _SERVICE, _SLICE = map(kind_by_name, ("Pod", "Service", "EndpointSlice"))
-_SERVICE_LABEL = "kubernetes.io/service-name"
+_POD, _SERVICE = kind_by_name("Pod"), kind_by_name("Service")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # The credential of the caller is for the API server. A compressed page could not be rewritten.
 _NOT_SENT_ON = (b"authorization", b"accept-encoding", b"sec-websocket-protocol")
@@ -112,26 +112,14 @@ class ProxyHandler:
     ) -> Iterator[tuple[Object, int]]:
         """Yield the ready endpoints that are pods: users write the addresses of an EndpointSlice."""
         store = self._registry.store
-        for stored in store.list_stored(_SLICE, namespace):
-            each = stored.object()
-            if (each["metadata"].get("labels") or {}).get(_SERVICE_LABEL) != service:
+        for endpoint, number in ready_endpoints(store, namespace, service, port_name):
+            reference = endpoint.get("targetRef") or {}
+            pod = store.get(_POD, namespace, reference.get("name") or "")
+            if pod is None or reference.get("kind") != "Pod":
                 continue
-            numbers = [
-                port["port"]
-                for port in each.get("ports") or ()
-                if (port.get("name") or "") == port_name and port.get("port")
-            ]
-            for endpoint in (each.get("endpoints") or ()) if numbers else ():
-                reference = endpoint.get("targetRef") or {}
-                pod = store.get(_POD, namespace, reference.get("name") or "")
-                is_pod = pod is not None and reference.get("kind") == "Pod"
-                # A condition that is not set counts as true.
-                is_ready = (endpoint.get("conditions") or {}).get("ready") is not False
-                if pod is None or not is_pod or not is_ready:
-                    continue
-                has_address = (pod.get("status") or {}).get("podIP") == endpoint["addresses"][0]
-                if has_address and _may_connect(pod, numbers[0]):
-                    yield pod, numbers[0]
+            has_address = (pod.get("status") or {}).get("podIP") == endpoint["addresses"][0]
+            if has_address and _may_connect(pod, number):
+                yield pod, number
 
 
 def _parse(kind: str, text: str) -> tuple[str, str, str]:

@@ -93,19 +93,10 @@ async def admit_connect(registry: Registry, request: Request, options: Object) -
     """Call the admission webhooks of CONNECT with the options of a request. Raises StatusError."""
     subresource = request.kind.subresource(request.info.subresource)
     assert subresource is not None
-    attributes = AdmissionAttributes(
-        operation=CONNECT,
-        kind=request.kind,
-        namespace=request.info.namespace,
-        name=request.info.name,
-        user=request.user,
-        obj=options,
-        subresource=request.info.subresource,
-        sub_kind=("", "v1", subresource.kind),
-        warnings=request.warnings,
+    sub_kind = ("", "v1", subresource.kind)
+    await registry.webhooks.admit(
+        AdmissionAttributes.of(request, CONNECT, options, sub_kind=sub_kind)
     )
-    await registry.webhooks.mutate(attributes, lambda: None)
-    await registry.webhooks.validate(attributes)
 
 
 def _status_errors(scope: Scope, send: Send, headers: Headers) -> Send:

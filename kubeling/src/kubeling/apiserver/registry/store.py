@@ -191,18 +191,14 @@ class Registry:
         write_options: WriteOptions,
         body: str,
     ) -> AdmissionAttributes:
-        return AdmissionAttributes(
-            operation=CREATE if old is None else UPDATE,
-            kind=request.kind,
-            namespace=request.info.namespace,
+        return AdmissionAttributes.of(
+            request,
+            CREATE if old is None else UPDATE,
+            obj,
             name=request.info.name or obj["metadata"].get("name", ""),
-            user=request.user,
-            obj=obj,
             old=old,
-            subresource=request.info.subresource,
             options=write_options.body(body),
             dry_run=write_options.dry_run,
-            warnings=request.warnings,
         )
 
     async def update(self, request: Request) -> tuple[Object, bool]:
