@@ -384,7 +384,7 @@ def test_without_controllers_only_the_test_and_the_api_server_write_objects() ->
         cluster.delete_namespace(space)
         # The API server itself serves the kind of a definition: its controllers have run after all this.
         request(cluster, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", CRD)
-        path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{CRD['metadata']['name']}"
+        path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/crons.example.com"
         until(lambda: "Established" in str(request(cluster, path).get("status")))
         assert names(cluster, f"{core}/configmaps") == {"owned"}
         assert names(cluster, f"{core}/pods") == {"p"}
