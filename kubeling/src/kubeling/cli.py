@@ -48,6 +48,11 @@ def _cluster_options(command: Command) -> Command:
     for option in reversed(
         (
             click.option("--node/--no-node", default=True, help="Run pods.  [default: --node]"),
+            click.option(
+                "--controllers/--no-controllers",
+                default=True,
+                help="Run controllers.  [default: --controllers]",
+            ),
             click.option("--release", metavar="R", help="Kubernetes release, such as 1.35."),
             click.option(
                 "--image",
@@ -99,7 +104,8 @@ def up(
     import asyncio
 
     if detach:
-        words = ["--port", str(port), "--node" if options["node"] else "--no-node"]
+        words = ["--port", str(port)]
+        words += [f"--no-{name}" for name in ("node", "controllers") if not options[name]]
         words += ["--release", options["release"]] if options["release"] else []
         words += ["--verbose"] if verbose else []
         for image, command in options["images"].items():

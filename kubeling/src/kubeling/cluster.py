@@ -27,7 +27,8 @@ from kubeling.apiserver.read.discovery import DiscoveryHandler
 from kubeling.apiserver.read.watch import WatchHandler
 from kubeling.apiserver.registry.aggregation import Aggregator
 from kubeling.apiserver.registry.deletion import DeletionHandler
-from kubeling.apiserver.registry.pod_logs import PodLogHandler
+from kubeling.apiserver.registry.kubelets import PodLogHandler
+from kubeling.apiserver.registry.pod_proxy import ProxyHandler
 from kubeling.apiserver.registry.pod_streams import PodStreamHandler
 from kubeling.apiserver.registry.store import Registry
 from kubeling.apiserver.release import NEWEST
@@ -52,7 +53,8 @@ class ClusterConfig:
     webhook configurations and APIServices name to its origin; `signer` signs ServiceAccount tokens for
     `issuer`; the JWKS is below the issuer if `jwks_uri` is empty; `other_tokens` authenticates the tokens of
     all other issuers; `release` is the Kubernetes release, such as `1.35`. Without a `database`, objects are
-    in memory only; with `is_durable`, a write is on the disk before it is acknowledged.
+    in memory only; with `is_durable`, a write is on the disk before it is acknowledged. Without
+    `controllers`, only those of the API server itself run.
     """
 
     database: Path | None
@@ -67,6 +69,7 @@ class ClusterConfig:
     is_durable: bool = True
     clock: Clock = system
     release: str = NEWEST
+    controllers: bool = True
 
 
 class EmbeddedCluster:
@@ -87,7 +90,12 @@ class EmbeddedCluster:
         self._webhooks = WebhookDispatcher(self.store, config.services)
         self._rbac = RbacAuthorizer(self.store)
         self.registry = Registry(
-            self.store, self._rbac, self._webhooks, config.clock, config.release
+            self.store,
+            self._rbac,
+            self._webhooks,
+            config.clock,
+            config.release,
+            has_controllers=config.controllers,
         )
         self.deletion_handler = DeletionHandler(self.registry)
         self.kubelets: dict[str, App] = {}
@@ -111,7 +119,9 @@ class EmbeddedCluster:
         config, store = self._config, self.store
         store.open()
         try:
-            controllers = ControllerManager(self.registry, self.deletion_handler, config.ca_file)
+            controllers = ControllerManager(
+                self.registry, self.deletion_handler, config.ca_file, full=config.controllers
+            )
             with store.one_transaction():
                 bootstrap.create_defaults(store, config.clock)
                 controllers.prepare()
@@ -140,6 +150,7 @@ class EmbeddedCluster:
             aggregator=self._aggregator,
             kubelet_requests={
                 "log": self._logs.open,
+                "proxy": ProxyHandler(self.registry, self.kubelets).open,
                 **dict.fromkeys(("attach", "exec", "portforward"), self._streams.open),
             },
         )

@@ -77,7 +77,8 @@ class Cluster:
     """A cluster that runs during a `with` block, in a thread, or during an `async with` block.
 
     A `folder` keeps the objects for the next start; the default is a temporary folder, which is deleted.
-    With `temporary`, a given folder is deleted, too. Without `node`, pods stay pending, as in envtest.
+    With `temporary`, a given folder is deleted, too. Without `node`, pods stay pending. Without
+    `controllers`, no controller of kube-controller-manager runs; without both, a cluster is as in envtest.
     `images` are the commands of images, each a text as in a shell or a list, or an image source; `tokens`
     are more bearer tokens and their users; `environment` are default variables of containers.
 
@@ -94,6 +95,7 @@ class Cluster:
         port: int = 0,
         temporary: bool = False,
         node: bool = True,
+        controllers: bool = True,
         release: str | None = None,
         images: "ImageSource | Mapping[str, Sequence[str]] | None" = None,
         tokens: Mapping[str, UserInfo] | None = None,
@@ -102,6 +104,7 @@ class Cluster:
         clock: Clock = system,
     ) -> None:
         self._given_folder, self._port, self._has_node = folder, port, node
+        self._has_controllers = controllers
         self._is_temporary = temporary
         self._release, self._images, self._tokens = release, images, dict(tokens or {})
         self._environment, self._signer, self._clock = dict(environment or {}), signer, clock
@@ -183,6 +186,7 @@ class Cluster:
             tokens={**self._tokens, token: _ADMIN},
             audiences=(_ISSUER,),
             clock=self._clock,
+            controllers=self._has_controllers,
             **options,
         )
         enter = self._stack.enter_async_context

@@ -251,6 +251,41 @@ async def test_discovery_asks_all_servers_at_the_same_time_and_once(
     assert len(extension.requests) == len(versions)
 
 
+async def test_group_is_listed_once_with_its_versions_by_priority(
+    live: Any, extension: Extension
+) -> None:
+    await register(live, extension, versionPriority=10)
+    path = "/apis/apiregistration.k8s.io/v1/apiservices"
+    made = (await live.call("GET", f"{path}/v1.{GROUP}")).body["spec"]
+    for group, version, priority, group_priority in (
+        (GROUP, "v2", 20, 50),
+        (GROUP, "v1beta1", 10, 50),
+        (GROUP, "v3", 10, 50),
+        ("later.example.com", "v1", 10, 99),
+        ("a.example.com", "v1", 10, 100),
+    ):
+        spec = made | {
+            "group": group,
+            "version": version,
+            "versionPriority": priority,
+            "groupPriorityMinimum": group_priority,
+        }
+        body = {"metadata": {"name": f"{version}.{group}"}, "spec": spec}
+        assert (await live.call("POST", path, body)).status == 201
+    items = (await live.call("GET", "/apis", accept=DISCOVERY)).body["items"]
+    groups = ["a.example.com", GROUP, "later.example.com"]
+    assert [each["metadata"]["name"] for each in items][-3:] == groups
+    found = next(each for each in items if each["metadata"]["name"] == GROUP)
+    versions = ["v2", "v3", "v1", "v1beta1"]
+    assert [each["version"] for each in found["versions"]] == versions
+    assert {each["resources"][0]["resource"] for each in found["versions"]} == {"gauges"}
+    listed = (await live.call("GET", "/apis")).body["groups"]
+    [group] = [each for each in listed if each["name"] == GROUP]
+    assert [each["version"] for each in group["versions"]] == versions
+    alone = (await live.call("GET", f"/apis/{GROUP}")).body
+    assert alone == {"kind": "APIGroup", "apiVersion": "v1", **group}
+
+
 async def test_websocket_to_a_delegated_path_is_refused(live: Any, extension: Extension) -> None:
     await register(live, extension)
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:

@@ -28,8 +28,8 @@ DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryLis
 NOT_SERVED = {
     "bindings": "pods/binding does the same",
     "componentstatuses": "deprecated; it names components that do not run here",
-    "proxy": "port-forward reaches pods",
-    "resize": "the resources of a running pod do not change",
+    "nodes/proxy": "the endpoint of the kubelet is for the API server alone",
+    "pods/resize": "the resources of a running pod do not change",
 }
 # What differs from the real API server, with the reason.
 PROTECTED = "no controller would remove the finalizer"
@@ -178,7 +178,11 @@ async def test_discovery_equals_that_of_a_real_server(live: Any, root: str) -> N
             version["resources"] = kept
             for each in kept:
                 parts = each.get("subresources", ())
-                served = [part for part in parts if part["subresource"] not in NOT_SERVED]
+                served = [
+                    part
+                    for part in parts
+                    if f"{each['resource']}/{part['subresource']}" not in NOT_SERVED
+                ]
                 each.pop("subresources", None)
                 each |= {"subresources": served} if served else {}
     assert not [
@@ -247,6 +251,32 @@ async def test_annotation_that_is_not_well_formed_stays_an_annotation(live: Any,
     found = (await live.call("GET", path.format("v2") + "/web")).body
     assert found["metadata"]["annotations"] == annotations
     assert found["spec"].keys() == {"scaleTargetRef", "maxReplicas", "minReplicas", "metrics"}
+
+
+@pytest.mark.parametrize("bad", ["x", 7, {"a": 1}, ["x"], [{"resource": "x"}], [{"resource": [1]}]])
+async def test_object_that_an_earlier_version_stored_does_not_break_the_lists_of_its_kind(
+    live: Any, bad: Any
+) -> None:
+    """Earlier versions stored metrics of annotations unchecked."""
+    kind = next(kind for kind in STORED if kind.type_name == "HorizontalPodAutoscaler")
+    path = "/apis/autoscaling/{}/namespaces/default/horizontalpodautoscalers"
+    body = new_body(kind)
+    assert (await live.call("POST", path.format("v2"), body)).status == 201
+    stored = copy.deepcopy(live.cluster.store.get(kind, "default", body["metadata"]["name"]))
+    stored["metadata"] |= {"name": "bad", "uid": "bad"}
+    stored["spec"]["metrics"] = bad
+    stored["status"] = {"currentMetrics": bad, "conditions": bad}
+    live.cluster.store.create(kind, stored)
+    for version in ("v1", "v2"):
+        for accept in ("application/json", TABLE):
+            listed = await live.call("GET", path.format(version), accept=accept)
+            assert (listed.status, listed.text.count('"name":"bad"')) == (200, 1)
+            one = await live.call("GET", path.format(version) + "/bad", accept=accept)
+            assert one.status == 200
+        query = "?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=1"
+        watched = await live.call("GET", path.format(version) + query)
+        assert watched.text.count('"name":"bad"') == 1
+    assert (await live.call("DELETE", path.format("v1") + "/bad")).status == 200
 
 
 async def test_events_of_both_groups_are_the_same_objects(live: Any) -> None:

@@ -222,7 +222,15 @@ async def test_store_reads_and_writes_only_the_authorized_object(
 
 @pytest.mark.parametrize(
     "path",
-    ["/api/v1//pods", "/api/v1/namespaces//pods", "/apis/apps//deployments", "/api/v1/pods//log"],
+    [
+        *(
+            "/api/v1//pods",
+            "/api/v1/namespaces//pods",
+            "/apis/apps//deployments",
+            "/api/v1/pods//log",
+        ),
+        *("/apis//v1/namespaces/a/services/b/proxy/x", "/api/v1/namespaces/a//b/proxy/x"),
+    ],
 )
 def test_path_with_an_empty_part_names_no_resource(path: str) -> None:
     """Fails if `namespaces//pods` is authorized as a subresource of all namespaces."""

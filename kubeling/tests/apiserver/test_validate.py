@@ -9,6 +9,7 @@ from kubeling.apiserver import kinds, status
 from kubeling.apiserver.kinds import KINDS
 from kubeling.apiserver.patch import json_patch
 from kubeling.apiserver.validation import validate
+from tests.apiserver.built_in_objects import new_body
 from tests.apiserver.recorded import STEPS, new_object, recorded_body, step
 
 POD, SECRET, SERVICE = (kinds.kind_by_name(name) for name in ("Pod", "Secret", "Service"))
@@ -666,3 +667,124 @@ def test_duplicate_webhook_names_are_refused() -> None:
 def test_any_name_is_accepted_or_refused(name: str) -> None:
     causes = validate.create(POD, pod() | {"metadata": {"name": name, "namespace": "one"}})
     assert {each.field for each in causes} <= {"metadata.name"}
+
+
+REF = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "a"}
+POD_SPEC = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "path", "value", "field", "message"),
+    [
+        (
+            "Deployment",
+            None,
+            "spec.selector.matchLabels.b",
+            "b",
+            "spec.selector",
+            "field is immutable",
+        ),
+        ("Job", None, "spec.template.spec.hostname", "b", "spec.template", "field is immutable"),
+        (
+            "Job",
+            None,
+            "spec.completions",
+            7,
+            "spec.completions",
+            "Invalid value: 7: field is immutable",
+        ),
+        (
+            "Job",
+            {
+                "spec": {
+                    "completionMode": "Indexed",
+                    "completions": 1,
+                    "template": {"spec": POD_SPEC},
+                }
+            },
+            "spec.completions",
+            2,
+            "spec.completions",
+            "Invalid value: 2: can only be modified in tandem with spec.parallelism",
+        ),
+        (
+            "RoleBinding",
+            {"roleRef": REF},
+            "roleRef.name",
+            "b",
+            "roleRef",
+            (
+                'Invalid value: {"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"b"}: '
+                "cannot change roleRef"
+            ),
+        ),
+        (
+            "StorageClass",
+            None,
+            "provisioner",
+            "example.com/b",
+            "provisioner",
+            "Forbidden: updates to provisioner are forbidden.",
+        ),
+        ("StorageClass", None, "volumeBindingMode", "b", "volumeBindingMode", "field is immutable"),
+        (
+            "ConfigMap",
+            {"immutable": True, "data": {"a": "a"}},
+            "data.a",
+            "b",
+            "data",
+            "Forbidden: field is immutable when `immutable` is set",
+        ),
+        ("Secret", None, "type", "b", "type", 'Invalid value: "b": field is immutable'),
+        (
+            "PersistentVolumeClaim",
+            None,
+            "spec.storageClassName",
+            "b",
+            "spec",
+            "Forbidden: spec is immutable after creation except resources.requests and",
+        ),
+        (
+            "StatefulSet",
+            None,
+            "spec.serviceName",
+            "b",
+            "spec",
+            "Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', ",
+        ),
+        ("Pod", None, "spec.hostname", "b", "spec", "Forbidden: pod updates may not change fields"),
+        (
+            "Service",
+            {"spec": {"clusterIP": "10.96.0.9", "ports": [{"port": 1}]}},
+            "spec.clusterIP",
+            "10.96.0.8",
+            "spec.clusterIPs[0]",
+            'Invalid value: ["10.96.0.8"]: may not change once set',
+        ),
+        (
+            "Service",
+            {"spec": {"clusterIP": "10.96.0.9", "ports": [{"port": 1}]}},
+            "spec.clusterIP",
+            "",
+            "spec.clusterIPs[0]",
+            "Invalid value: null: primary clusterIP can not be unset",
+        ),
+        ("PriorityClass", None, "value", 7, "value", "Forbidden: may not be changed in an update."),
+        ("IPAddress", None, "spec.parentRef.name", "b", "spec.parentRef", "field is immutable"),
+    ],
+)
+def test_message_about_a_changed_immutable_field_is_that_of_the_real_api(
+    kind: str, body: Any, path: str, value: Any, field: str, message: str
+) -> None:
+    """Clients such as Argo CD and Helm search for this text, and then replace the object."""
+    of = kinds.kind_by_name(kind)
+    name = {"metadata": {"name": new_body(of)["metadata"]["name"]}}
+    old = new_object(of, new_body(of) if body is None else name | body)
+    new = copy.deepcopy(old)
+    at = new
+    *parents, last = path.split(".")
+    for each in parents:
+        at = at.setdefault(each, {})
+    at[last] = value
+    found = {each.field: each.message for each in validate.update(of, new, old)}
+    assert message in found[field]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kubeling.controllers import daemon_rules, pod_info
+from kubeling.controllers import daemon_sets, pod_info
 from tests.controllers.workloads import (
     DAEMON_SETS,
     PODS,
@@ -200,7 +200,7 @@ def test_pod_runs_on_a_node_that_it_selects_and_whose_taints_it_tolerates(
     metadata = {"name": "one", "labels": {"color": "blue", "size": "4"}}
     found = {"metadata": metadata, "spec": {"taints": taints}}
     body = {"spec": {"template": {"spec": spec}}}
-    assert daemon_rules.placement(body, found) == (runs, stays)
+    assert daemon_sets.placement(body, found) == (runs, stays)
 
 
 def info(name: str, node: str, *, revision: str = "old", ready: bool = True) -> Any:
@@ -259,5 +259,5 @@ def test_rolling_update_stays_within_its_bounds(
     nodes = [{"metadata": {"name": name}} for name in pods_of_nodes]
     spec = {"updateStrategy": {"rollingUpdate": rolling}, "template": {"spec": {}}}
     now = pod_info.seconds("2026-01-02T00:00:00Z")
-    found = daemon_rules.replaced({"spec": spec}, nodes, pods_of_nodes, "new", now)
+    found = daemon_sets.replaced({"spec": spec}, nodes, pods_of_nodes, "new", now)
     assert ([pod.name for pod in found[0]], found[1]) == (deleted, added)

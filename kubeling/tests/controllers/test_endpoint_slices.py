@@ -127,6 +127,25 @@ async def test_slices_are_deleted_with_their_service(live: Any) -> None:
     await until(live, SLICES, lambda body: not body["items"])
 
 
+async def test_deleted_slice_of_a_service_that_is_being_deleted_is_not_replaced(live: Any) -> None:
+    """Fails if it is: the Service waits for the slice, and foreground deletion never ends."""
+    held = service()
+    held["metadata"]["finalizers"] = ["example.com/hold"]
+    await create(live, SERVICES, held)
+    await until(live, SLICES, lambda body: len(body["items"]) == 1)
+    await live.call("DELETE", f"{SERVICES}/web?propagationPolicy=Foreground")
+    await until(
+        live,
+        f"{SERVICES}/web",
+        lambda body: body["metadata"]["finalizers"] == ["example.com/hold"],
+    )
+    other = service()
+    other["metadata"]["name"] = "written-later"
+    await create(live, SERVICES, other)
+    found = await until(live, SLICES, lambda body: body["items"])
+    assert [each["metadata"]["generateName"] for each in found["items"]] == ["written-later-"]
+
+
 async def test_service_without_a_selector_has_no_slices(live: Any) -> None:
     await create(live, SERVICES, {"metadata": {"name": "own"}, "spec": {"ports": [{"port": 80}]}})
     await create(live, SERVICES, service())

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubeling.controllers import revisions, rollout, rollout_status
+from kubeling.controllers import deployments, revisions, rollout
 from tests.examples import examples
 
 NOW = 1_767_225_600.0
@@ -161,25 +161,25 @@ def test_latest_revisions_and_revisions_with_pods_stay() -> None:
 
 
 def progressing(status: Any) -> Any:
-    known = rollout_status.condition(status, "Progressing")
+    known = deployments.condition(status, "Progressing")
     assert known is not None
     return known
 
 
 def test_progress_restarts_the_deadline() -> None:
     wanted, new = deployment(2), replica_set("new-1", 2)
-    status = rollout_status.calculate_status(wanted, new, [new], NOW)
-    rollout_status.update_progress(wanted, status, new, [new], NOW)
+    status = deployments.calculate_status(wanted, new, [new], NOW)
+    deployments.update_progress(wanted, status, new, [new], NOW)
     wanted["status"] = copy.deepcopy(status)
     assert progressing(status)["reason"] == "ReplicaSetUpdated"
-    assert rollout_status.seconds_until_timeout(wanted, status, NOW) == 61
+    assert deployments.seconds_until_timeout(wanted, status, NOW) == 61
     new["status"]["availableReplicas"] = 1
-    later = rollout_status.calculate_status(wanted, new, [new], NOW + 50)
-    rollout_status.update_progress(wanted, later, new, [new], NOW + 50)
+    later = deployments.calculate_status(wanted, new, [new], NOW + 50)
+    deployments.update_progress(wanted, later, new, [new], NOW + 50)
     wanted["status"] = copy.deepcopy(later)
-    assert not rollout_status.is_timed_out(wanted, later, NOW + 100)
-    last = rollout_status.calculate_status(wanted, new, [new], NOW + 111)
-    rollout_status.update_progress(wanted, last, new, [new], NOW + 111)
+    assert not deployments.is_timed_out(wanted, later, NOW + 100)
+    last = deployments.calculate_status(wanted, new, [new], NOW + 111)
+    deployments.update_progress(wanted, last, new, [new], NOW + 111)
     assert (progressing(last)["status"], progressing(last)["reason"]) == (
         "False",
         "ProgressDeadlineExceeded",
@@ -188,14 +188,14 @@ def test_progress_restarts_the_deadline() -> None:
 
 def test_completed_rollout_stays_complete_after_a_pod_is_lost() -> None:
     wanted, new = deployment(2), replica_set("new-1", 2, 2)
-    status = rollout_status.calculate_status(wanted, new, [new], NOW)
-    rollout_status.update_progress(wanted, status, new, [new], NOW)
+    status = deployments.calculate_status(wanted, new, [new], NOW)
+    deployments.update_progress(wanted, status, new, [new], NOW)
     wanted["status"] = copy.deepcopy(status)
     assert progressing(status)["reason"] == "NewReplicaSetAvailable"
     new["status"]["availableReplicas"] = 0
-    later = rollout_status.calculate_status(wanted, new, [new], NOW + 1000)
-    rollout_status.update_progress(wanted, later, new, [new], NOW + 1000)
+    later = deployments.calculate_status(wanted, new, [new], NOW + 1000)
+    deployments.update_progress(wanted, later, new, [new], NOW + 1000)
     assert progressing(later)["reason"] == "NewReplicaSetAvailable"
-    available = rollout_status.condition(later, "Available")
+    available = deployments.condition(later, "Available")
     assert available is not None
     assert available["status"] == "False"

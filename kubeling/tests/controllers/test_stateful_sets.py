@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kubeling.controllers import pod_info, stateful_rules
+from kubeling.controllers import pod_info, stateful_sets
 from tests.controllers.workloads import (
     CLAIMS,
     PODS,
@@ -293,5 +293,5 @@ def test_ordered_management_plans_one_write(
         "metadata": {"name": "w"},
         "spec": {"replicas": replicas, "updateStrategy": {"type": "RollingUpdate"}},
     }
-    plan = stateful_rules.plan(found, present, "new", NOW)
+    plan = stateful_sets.make_plan(found, present, "new", NOW)
     assert (plan.created, [pod.name for pod in plan.deleted]) == (created, deleted)

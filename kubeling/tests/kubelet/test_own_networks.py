@@ -366,7 +366,8 @@ async def test_pod_in_the_network_of_the_machine_is_reached_by_its_service(
     port = free_port()
     await expose(cluster, "web", ports=[{"port": 80, "targetPort": port}])
     labels = {"labels": {"app": "web"}}
-    await cluster.run("web", server("web", port=port), metadata=labels, hostNetwork=True)
+    container = server("web", port=port, ports=[{"containerPort": port}])
+    await cluster.run("web", container, metadata=labels, hostNetwork=True)
     pod = await cluster.until("web", lambda pod: condition(pod, "Ready") == "True")
     assert pod["status"]["podIP"] == "127.0.0.1"
     assert await output(cluster, "client", python(OPEN.format("http://web/"))) == ["web"]
@@ -386,24 +387,8 @@ async def write_slice(cluster: KubeletCluster, name: str, *addresses: str, **mor
     await cluster.client.create(SLICES, body)
 
 
-@pytest.mark.parametrize("name", ["web", "missing"])
-async def test_endpoint_of_a_user_does_not_lead_to_the_loopback_of_the_machine(
-    cluster: KubeletCluster, name: str
-) -> None:
-    """Fails if the kubelet connects to any address of an EndpointSlice: pods would reach local services."""
-    reached = asyncio.Event()
-
-    async def note(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        reached.set()
-        writer.close()
-
-    await cluster.run("web", shell("sleep 600"))
-    await expose(cluster, "web", selector=None)
-    async with await asyncio.start_server(note, "127.0.0.1", 0) as private:
-        ports = [{"name": "", "port": private.sockets[0].getsockname()[1]}]
-        endpoint = {"addresses": ["127.0.0.1"], "targetRef": {"kind": "Pod", "name": name}}
-        await write_slice(cluster, "web-1", endpoints=[endpoint], ports=ports)
-        code = """
+# Prints how a connection to the Service `web` ends.
+CONNECT = """
 import socket
 while True:
     try:
@@ -415,8 +400,58 @@ while True:
         print(exc.strerror)
         break
 """
-        assert await output(cluster, "client", python(code)) == ["Connection reset by peer"]
+
+
+@pytest.mark.parametrize("name", ["web", "host", "missing"])
+async def test_endpoint_of_a_user_does_not_lead_to_the_loopback_of_the_machine(
+    cluster: KubeletCluster, name: str
+) -> None:
+    """Fails if the kubelet connects to any address of an EndpointSlice: pods would reach local services.
+
+    The pod `host` is at this address, but it does not declare the port.
+    """
+    reached = asyncio.Event()
+
+    async def note(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reached.set()
+        writer.close()
+
+    await cluster.run("web", shell("sleep 600"))
+    await cluster.run("host", shell("sleep 600"), hostNetwork=True)
+    await cluster.until("host", lambda pod: pod["status"].get("podIP") == "127.0.0.1")
+    await expose(cluster, "web", selector=None)
+    async with await asyncio.start_server(note, "127.0.0.1", 0) as private:
+        ports = [{"name": "", "port": private.sockets[0].getsockname()[1]}]
+        endpoint = {"addresses": ["127.0.0.1"], "targetRef": {"kind": "Pod", "name": name}}
+        await write_slice(cluster, "web-1", endpoints=[endpoint], ports=ports)
+        assert await output(cluster, "client", python(CONNECT)) == ["Connection reset by peer"]
     assert not reached.is_set()
+
+
+async def test_pod_that_may_change_its_network_does_not_leave_the_cluster_by_an_endpoint(
+    cluster: KubeletCluster,
+) -> None:
+    reached = asyncio.Event()
+
+    async def note(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reached.set()
+        writer.write(b"x")
+        writer.close()
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
+        try:
+            trial.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but its loopback")
+        host = trial.getsockname()[0]
+    await expose(cluster, "web", selector=None)
+    admin = {"securityContext": {"capabilities": {"add": ["NET_ADMIN"]}}}
+    async with await asyncio.start_server(note, host, 0) as outside:
+        ports = [{"name": "", "port": outside.sockets[0].getsockname()[1]}]
+        await write_slice(cluster, "web-1", host, ports=ports)
+        found = await output(cluster, "admin", python(CONNECT, **admin))
+        assert (found, reached.is_set()) == (["Connection reset by peer"], False)
+        assert await output(cluster, "client", python(CONNECT)) == ["b'x'"]
 
 
 async def test_service_has_sockets_for_100_ports_and_an_event_says_so(

@@ -356,6 +356,45 @@ def test_several_clusters_of_one_process_share_no_object() -> None:
         assert first.kubeconfig != second.kubeconfig
 
 
+def test_without_controllers_only_the_test_and_the_api_server_write_objects() -> None:
+    spec = {"containers": [{"name": "c", "image": "i"}]}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": spec}
+    workload = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+    with Cluster(node=False, controllers=False) as cluster:
+        space = cluster.namespace()
+        core, apps = f"/api/v1/namespaces/{space}", f"/apis/apps/v1/namespaces/{space}"
+        request(cluster, f"{apps}/deployments", {"metadata": {"name": "web"}, "spec": workload})
+        request(
+            cluster,
+            f"{core}/services",
+            {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 1}], "selector": {"a": "b"}}},
+        )
+        made = request(cluster, f"{core}/configmaps", config_map("owner"))
+        owned = config_map("owned")
+        owner = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "name": "owner",
+            "uid": made["metadata"]["uid"],
+        }
+        owned["metadata"]["ownerReferences"] = [owner]
+        request(cluster, f"{core}/configmaps", owned)
+        request(cluster, f"{core}/configmaps/owner", method="DELETE")
+        request(cluster, f"{core}/pods", {"metadata": {"name": "p"}, "spec": spec})
+        cluster.delete_namespace(space)
+        # The API server itself serves the kind of a definition: its controllers have run after all this.
+        request(cluster, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", CRD)
+        path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/crons.example.com"
+        until(lambda: "Established" in str(request(cluster, path).get("status")))
+        assert names(cluster, f"{core}/configmaps") == {"owned"}
+        assert names(cluster, f"{core}/pods") == {"p"}
+        assert names(cluster, f"{core}/serviceaccounts") == set()
+        assert names(cluster, f"{apps}/replicasets") == set()
+        assert names(cluster, "/apis/discovery.k8s.io/v1/endpointslices") == set()
+        found = request(cluster, f"/api/v1/namespaces/{space}")
+        assert found["status"]["phase"] == "Terminating"
+
+
 async def test_cluster_runs_in_the_running_loop() -> None:
     async with Cluster(node=False) as cluster:
         name = cluster.namespace()

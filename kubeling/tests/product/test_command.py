@@ -161,6 +161,13 @@ def test_image_option_names_the_program_of_an_image(environ: dict[str, str]) -> 
     assert kubectl(path, "logs", "web") == "hello world\n"
 
 
+def test_option_starts_a_detached_cluster_without_controllers(environ: dict[str, str]) -> None:
+    words = [KUBELING, "up", "--detach", "--no-node", "--no-controllers"]
+    path = Path(output(words, environ=environ).strip())
+
+    assert kubectl(path, "get", "configmaps,serviceaccounts,nodes", "-A", "-o", "name") == ""
+
+
 def test_run_passes_on_exit_code_and_environment(environ: dict[str, str]) -> None:
     code = "import os; print(os.environ['KUBECONFIG']); raise SystemExit(7)"
     path = output(

@@ -89,6 +89,21 @@ def test_create(kubeling_reset, number):
     assert "2 passed" in session(tmp_path, tests)
 
 
+def test_options_start_a_cluster_without_controllers(tmp_path: Path) -> None:
+    conftest = """
+import pytest
+
+@pytest.fixture(scope="session")
+def kubeling_options():
+    return {"node": False, "controllers": False}
+"""
+    tests = """
+def test_no_controller_has_written(kubeling_cluster):
+    assert names(kubeling_cluster, MAPS) == set()
+"""
+    assert "1 passed" in session(tmp_path, tests, conftest=conftest)
+
+
 def test_each_worker_of_xdist_has_its_own_cluster(tmp_path: Path) -> None:
     pytest.importorskip("xdist")
     tests = """

@@ -59,8 +59,6 @@ def _renamed(names: Mapping[str, str]) -> Callable[[Object], Object]:
 
 
 def _autoscaler_to_storage(obj: Object) -> Object:
-    from kubeling.apiserver import schema  # it imports the kinds, and they this module
-
     spec, status = dict(obj.get("spec") or {}), dict(obj.get("status") or {})
     annotations = dict((obj.get("metadata") or {}).get("annotations") or {})
     parts = {"spec": spec, "status": status}
@@ -68,9 +66,8 @@ def _autoscaler_to_storage(obj: Object) -> Object:
         # A client can write anything into an annotation: only a well-formed value becomes a field.
         with contextlib.suppress(ValueError):
             value = orjson.loads(annotations.get(_ANNOTATION + name, ""))
-            report = schema.check(of, value)
-            if value is not None and not report.type_errors and not report.unknown:
-                parts[part][field] = schema.prune(of, value)
+            if value is not None and (known := _well_formed(of, value)) is not None:
+                parts[part][field] = known
                 del annotations[_ANNOTATION + name]
     status.pop(_CURRENT_CPU, None)
     status.setdefault("currentMetrics", None)
@@ -87,10 +84,13 @@ def _autoscaler_to_storage(obj: Object) -> Object:
 def _autoscaler_from_storage(obj: Object) -> Object:
     spec, status = dict(obj.get("spec") or {}), dict(obj.get("status") or {})
     annotations = dict((obj.get("metadata") or {}).get("annotations") or {})
-    cpu = [each for each in spec.get("metrics") or () if _cpu(each, "target") is not None]
-    current = [each for each in status.get("currentMetrics") or () if _cpu(each, "current")]
+    # Earlier versions of this program stored what an annotation contained.
+    metrics = _well_formed("[MetricSpec]", spec.get("metrics")) or []
+    reported = _well_formed("[MetricStatus]", status.get("currentMetrics")) or []
+    cpu = [each for each in metrics if _cpu(each, "target") is not None]
+    current = [each for each in reported if _cpu(each, "current")]
     if cpu:
-        spec["metrics"] = [each for each in spec["metrics"] if _cpu(each, "target") is None]
+        spec["metrics"] = [each for each in metrics if _cpu(each, "target") is None]
     parts = {"spec": spec, "status": status}
     for part, field, name, _ in _ANNOTATED:
         if value := parts[part].pop(field, None):
@@ -101,6 +101,14 @@ def _autoscaler_from_storage(obj: Object) -> Object:
         status[_CURRENT_CPU] = _cpu(current[0], "current")
     status.setdefault("currentReplicas", 0)
     return _with_annotations(obj | parts, annotations)
+
+
+def _well_formed(of: str, value: Any) -> Any:
+    """Return a value of a type without empty fields; None if it has another type."""
+    from kubeling.apiserver import schema  # it imports the kinds, and they this module
+
+    report = schema.check(of, value)
+    return None if report.type_errors or report.unknown else schema.prune(of, value)
 
 
 def _cpu(metric: Mapping[str, Any], part: str) -> int | None:

@@ -196,9 +196,13 @@ class ApiServer:
         if api_service := self._aggregator.find(info.path, served):
             return await self._aggregator.proxy(request, api_service)
         if not info.plural:
-            # Only the list of groups contains delegated groups.
-            is_list = info.path.strip("/") == "apis"
-            delegated = await self._aggregator.discover(served) if is_list else {}
+            match info.path.strip("/").split("/"):
+                case ["apis"]:
+                    delegated = await self._aggregator.discover(served)
+                case ["apis", _]:  # lists only the versions
+                    delegated = self._aggregator.delegated(served)
+                case _:
+                    delegated = {}
             return self._discovery.handle(request, delegated)
         try:
             handler = self._handler(request)
@@ -311,6 +315,7 @@ def _headers(result: AnyResponse, audit_id: str, warnings: list[str]) -> list[tu
         headers.append((b"content-type", result.content_type.encode()))
     if isinstance(result, Response) and result.retry_after:
         headers.append((b"retry-after", str(result.retry_after).encode()))
+    headers += result.headers if isinstance(result, Response) else ()
     headers += [(b"warning", each) for each in warning_headers.format_headers(warnings)]
     return headers
 

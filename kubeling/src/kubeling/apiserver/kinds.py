@@ -173,7 +173,7 @@ _WITH_GENERATION = frozenset(
 )
 # Kinds and subresources that are not served: another path does the same, or no component implements them.
 _NOT_SERVED = frozenset(("Binding", "ComponentStatus"))
-_NOT_SERVED_BELOW = frozenset(("proxy", "resize"))
+_NOT_SERVED_BELOW = frozenset(("nodes/proxy", "pods/resize"))
 
 
 @functools.cache
@@ -203,7 +203,7 @@ def _kind(group: str, version: str, row: Mapping[str, Any], release_name: str) -
         subresources=tuple(
             Subresource(name, kind, tuple(verbs), of_group, of_version)
             for name, kind, verbs, of_group, of_version in row.get("subresources", ())
-            if name not in _NOT_SERVED_BELOW
+            if f"{row['plural']}/{name}" not in _NOT_SERVED_BELOW
         ),
         field_selectors=_FIELD_SELECTORS.get(type_name, {}),
         has_generation=row["kind"] in _WITH_GENERATION,

@@ -60,7 +60,8 @@ class RequestInfo:
     `group` is empty for the core group; `plural` is empty for a non-resource path; `namespace`, `name` and
     `subresource` are empty if the path has none. `namespaced_path` is whether the resource comes after
     `namespaces/<name>/`; `namespace` is also set for a namespace itself, because RoleBindings in the
-    namespace grant rights on it. `selected_name` is the name that a field selector requires.
+    namespace grant rights on it. `selected_name` is the name that a field selector requires. `proxied` is
+    the path after the subresource `proxy`, as the client sent it.
     """
 
     verb: str
@@ -73,6 +74,7 @@ class RequestInfo:
     subresource: str = ""
     namespaced_path: bool = False
     selected_name: str = ""
+    proxied: str = ""
     lookup: KindLookup = field(default=find_kind, compare=False, repr=False)
 
     @property
@@ -100,12 +102,16 @@ def parse_request_info(
         group, version, rest = parts[1], parts[2], parts[3:]
     else:
         rest = []
-    if not rest or "" in parts:
+    if not rest:
         return RequestInfo(verb=method.lower(), path=path)
     namespace = rest[1] if rest[0] == "namespaces" and len(rest) > 1 else ""
     namespaced_path = bool(namespace) and len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES
     if namespaced_path:
         rest = rest[2:]
+    is_proxy = len(rest) > 2 and rest[2] == "proxy"
+    before_proxied = len(parts) - len(rest) + 3
+    if "" in (parts[:before_proxied] if is_proxy else parts):
+        return RequestInfo(verb=method.lower(), path=path)
     name = rest[1] if len(rest) > 1 else ""
     verb = _verb(method, name, query)
     return RequestInfo(
@@ -117,10 +123,15 @@ def parse_request_info(
         # A Namespace is in itself; a custom kind may have the same plural.
         namespace=namespace if namespaced_path or not group else "",
         name=name,
-        subresource="/".join(rest[2:]),
+        subresource="proxy" if is_proxy else "/".join(rest[2:]),
         namespaced_path=namespaced_path,
         selected_name=required_name(query.get("fieldSelector", [""])[0])
         if verb in ("list", "watch")
+        else "",
+        proxied="".join(
+            f"/{tail}" for tail in path.lstrip("/").split("/", before_proxied)[before_proxied:]
+        )
+        if is_proxy
         else "",
         lookup=lookup,
     )

@@ -30,13 +30,14 @@ _PRETTY_AGENTS = ("curl", "wget", "mozilla/")
 class Response:
     """A whole HTTP response; an empty `content_type` sends no header.
 
-    `retry_after` is in seconds; None sends no header.
+    `retry_after` is in seconds; None sends no header. `headers` are more headers.
     """
 
     status: int
     body: bytes
     content_type: str = JSON
     retry_after: int | None = None
+    headers: Headers = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,6 +220,11 @@ def unprocessable(message: str) -> StatusError:
     return StatusError(422, "Invalid", message, details=True)
 
 
+def service_unavailable(message: str) -> StatusError:
+    """Report that no server can handle the request now (503)."""
+    return StatusError(503, "ServiceUnavailable", message, details=True)
+
+
 def internal(message: str) -> StatusError:
     """Report that a dependency of the API server failed (500), such as a webhook."""
     return StatusError(500, "InternalError", message, causes=[Cause("", message)])

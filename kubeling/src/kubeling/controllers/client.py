@@ -66,6 +66,11 @@ class ControllerClient:
         )
         return await self._written(change)
 
+    async def write_status(self, kind: str, obj: Object, status: Object) -> None:
+        """Write a status, unless the object has it already. Raises StatusError, as `update`."""
+        if status != (obj.get("status") or {}):
+            await self.update(kind, {**obj, "status": status}, part="status")
+
     async def change(
         self, kind: str, namespace: str, name: str, mutate: Callable[[Object], Object]
     ) -> Object:

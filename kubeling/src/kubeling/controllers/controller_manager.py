@@ -47,12 +47,16 @@ _GARBAGE, _TRACKED_POD, _EVENT_TTL = "garbage/", "tracked-pod", "event-ttl"
 # Reconciling an owner counts its pods, so the delay grows with the number of pods.
 _PODS_PER_SECOND = 10_000
 _MAX_DELAY_SECONDS = 0.5
+# The controllers of the API server itself.
+_OF_API_SERVER = frozenset(("APIService", "CustomResourceDefinition", _EVENT_TTL))
 
 
 class ControllerManager:
-    """Runs all controllers of a cluster."""
+    """Runs all controllers of a cluster; without `full`, only those of the API server itself."""
 
-    def __init__(self, resources: Registry, deletions: DeletionHandler, ca_file: Path) -> None:
+    def __init__(
+        self, resources: Registry, deletions: DeletionHandler, ca_file: Path, *, full: bool = True
+    ) -> None:
         self._store = resources.store
         self._lister = lister = Lister(self._store, resources.kinds, self._enqueue)
 
@@ -77,6 +81,7 @@ class ControllerManager:
         def replicas(kind: str, controller: str) -> Reconcile:
             return ReplicaSetController(kind_by_name(kind), *tools(controller)).reconcile
 
+        self._is_full = full
         self._recorders: list[EventRecorder] = []
         self._namespaces = NamespaceController(client("namespace-controller"), ca_file.read_text())
         self._garbage = GarbageCollector(lister, client("generic-garbage-collector"))
@@ -111,6 +116,8 @@ class ControllerManager:
 
     def prepare(self) -> None:
         """Create the default objects of every namespace before the first request."""
+        if not self._is_full:
+            return
         kind = kind_by_name("Namespace")
         for entry in self._store.list_stored(kind):
             if not entry.object()["metadata"].get("deletionTimestamp"):
@@ -167,6 +174,8 @@ class ControllerManager:
                 queue.add(key, again)
 
     async def _dispatch(self, key: Key) -> float | None:
+        if not self._is_full and key[0] not in _OF_API_SERVER:
+            return None
         if key[0].startswith(_GARBAGE):
             await self._garbage.reconcile(key[0].removeprefix(_GARBAGE), key[1], key[2])
             return None

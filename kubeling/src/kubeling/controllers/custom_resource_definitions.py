@@ -28,8 +28,7 @@ class CustomResourceDefinitionController:
             entry.object() for entry in self._store.list_stored(DEFINITION) if entry.name != name
         ]
         made = definitions.accept_names(definition, others, self._client.now)
-        if made["status"] != definition.get("status"):
-            await self._client.update(DEFINITION.key, made, part="status")
+        await self._client.write_status(DEFINITION.key, definition, made["status"])
 
     async def _empty(self, definition: Object) -> None:
         """Delete the objects of a definition; remove its finalizer when no object is left."""
@@ -60,5 +59,4 @@ class CustomResourceDefinitionController:
     ) -> None:
         made = {**definition, "status": dict(definition.get("status") or {})}
         definitions.set_condition(made, condition, self._client.now)
-        if made["status"] != definition.get("status"):
-            await self._client.update(DEFINITION.key, made, part="status")
+        await self._client.write_status(DEFINITION.key, definition, made["status"])

@@ -43,8 +43,7 @@ class DisruptionController:
         wanted = eviction.expected_counts(budget["spec"], len(pods), self._expected(pods))
         counts = PodCounts(wanted.expected, len(healthy), wanted.desired)
         status = eviction.budget_status(budget, counts, disrupted, now)
-        if status != budget.get("status"):
-            await self._client.update(_KIND.kind, {**budget, "status": status}, part="status")
+        await self._client.write_status(_KIND.kind, budget, status)
         return wait
 
     def _disrupted(

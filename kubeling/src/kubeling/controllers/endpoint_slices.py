@@ -48,7 +48,10 @@ class EndpointSliceController:
         live = {each["metadata"]["uid"]: each for each in self._existing(namespace, name)}
         for slice_, current in arrange(by_ports, list(live.values())):
             if current is None:
-                await self._client.create(_KIND.kind, self._new(service, slice_))
+                # A new slice would block the foreground deletion of its Service: the garbage collector
+                # deletes it, and this controller would create the next one, without an end.
+                if not service["metadata"].get("deletionTimestamp"):
+                    await self._client.create(_KIND.kind, self._new(service, slice_))
                 continue
             del live[current["metadata"]["uid"]]
             if any(current.get(part) != slice_[part] for part in ("endpoints", "ports")):

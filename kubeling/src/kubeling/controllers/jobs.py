@@ -139,8 +139,7 @@ class JobController:
         for name in ("active", "succeeded", "failed"):
             if not status.get(name):
                 status.pop(name, None)
-        if status != (job.get("status") or {}):
-            await self._client.update(_KIND.kind, {**job, "status": status}, part="status")
+        await self._client.write_status(_KIND.kind, job, status)
 
     async def _remove_finalizers(self, pods: list[PodInfo], counted: set[str]) -> None:
         """Remove the tracking finalizer from counted pods."""

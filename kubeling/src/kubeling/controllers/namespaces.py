@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from kubeling.apiserver.kinds import Kind, kind_by_name
 from kubeling.apiserver.patch import server_side_apply
@@ -12,7 +13,59 @@ from kubeling.apiserver.storage.fairness import CooperativeYield
 from kubeling.apiserver.storage.storage import Object, StoredObject
 from kubeling.clock import rfc3339
 from kubeling.controllers.client import MANAGER, ControllerClient
-from kubeling.controllers.namespace_conditions import deletion_conditions
+
+Condition = dict[str, Any]
+
+
+def deletion_conditions(
+    before: Sequence[Mapping[str, Any]],
+    resources: Collection[str],
+    finalizers: Collection[str],
+    now: float,
+) -> list[Condition]:
+    """Return the conditions; `resources` and `finalizers` are those that remain.
+
+    The messages have no counts: otherwise each deleted object would change the namespace.
+    """
+    made = [
+        _condition(
+            "NamespaceDeletionDiscoveryFailure", "ResourcesDiscovered", "all kinds are known"
+        ),
+        _condition(
+            "NamespaceDeletionGroupVersionParsingFailure",
+            "ParsedGroupVersions",
+            "all kinds are known",
+        ),
+        _condition(
+            "NamespaceDeletionContentFailure",
+            "ContentDeleted",
+            "all objects are deleted or being deleted",
+        ),
+        _remaining("NamespaceContentRemaining", "SomeResourcesRemain", resources, "ContentRemoved"),
+        _remaining(
+            "NamespaceFinalizersRemaining",
+            "SomeFinalizersRemain",
+            finalizers,
+            "ContentHasNoFinalizers",
+        ),
+    ]
+    times = {(each["type"], each["status"]): each.get("lastTransitionTime") for each in before}
+    return [
+        each | {"lastTransitionTime": times.get((each["type"], each["status"])) or rfc3339(now)}
+        for each in made
+    ]
+
+
+def _condition(kind: str, reason: str, message: str, *, holds: bool = False) -> Condition:
+    status = "True" if holds else "False"
+    return {"type": kind, "status": status, "reason": reason, "message": message}
+
+
+def _remaining(kind: str, reason: str, names: Collection[str], without: str) -> Condition:
+    if names:
+        return _condition(kind, reason, f"remaining: {', '.join(sorted(names))}", holds=True)
+    return _condition(kind, without, "nothing remains")
+
 
 _log = logging.getLogger(__name__)
 
@@ -118,8 +171,7 @@ class NamespaceController:
         before = status.get("conditions") or []
         made = deletion_conditions(before, resources, finalizers, self._client.now)
         if made != before:
-            status = {**status, "conditions": made}
-            await self._client.update("Namespace", {**namespace, "status": status}, part="status")
+            await self._client.write_status("Namespace", namespace, {**status, "conditions": made})
 
     def _contents(self, namespace: str) -> Iterator[tuple[Kind, StoredObject]]:
         for kind in self._client.kinds.stored():

@@ -60,8 +60,7 @@ class ReplicaSetController:
         new = replica_status.status(live, pods, now, failure)
         if "generation" in metadata:  # the generation that was reconciled, not a newer one
             new["observedGeneration"] = metadata["generation"]
-        if new != live.get("status"):
-            await self._client.update(self._kind.kind, {**live, "status": new}, part="status")
+        await self._client.write_status(self._kind.kind, live, new)
         return replica_status.seconds_until_available(
             pods, live["spec"].get("minReadySeconds") or 0, now
         )

@@ -34,7 +34,7 @@ async def check_api_service(client: ControllerClient, _: str, name: str) -> floa
         others = [each for each in conditions if each is not before]
         made = {"type": "Available", "lastTransitionTime": time, **wanted}
         status = {**status, "conditions": [*others, made]}
-        await client.update("APIService", {**found, "status": status}, part="status")
+        await client.write_status("APIService", found, status)
     return _AVAILABILITY_PERIOD_SECONDS
 
 
@@ -70,8 +70,7 @@ async def count_quota(client: ControllerClient, namespace: str, name: str) -> No
     if quota is None:
         return
     status = resource_quota.status(client.store, client.kinds.stored(), quota)
-    if status != (quota.get("status") or {}):
-        await client.update("ResourceQuota", {**quota, "status": status}, part="status")
+    await client.write_status("ResourceQuota", quota, status)
 
 
 async def bind_claim(client: ControllerClient, namespace: str, name: str) -> None:
@@ -82,7 +81,7 @@ async def bind_claim(client: ControllerClient, namespace: str, name: str) -> Non
     spec = claim["spec"]
     capacity = (spec.get("resources") or {}).get("requests") or {}
     status = {"phase": "Bound", "accessModes": spec["accessModes"], "capacity": capacity}
-    await client.update("PersistentVolumeClaim", {**claim, "status": status}, part="status")
+    await client.write_status("PersistentVolumeClaim", claim, status)
 
 
 async def delete_old_events(client: ControllerClient, _: str, __: str) -> float:

@@ -220,7 +220,12 @@ class Kubelet:
         services = None
         if self._own_networks:
             services = ServiceNetwork(
-                context.client, context.services, network, pods, context.recorder, self._host_pod
+                context.client,
+                context.services,
+                network,
+                pods,
+                context.recorder,
+                self._is_host_port,
             )
             self._start_task(services.run(), "endpoints")
             self.dns = ClusterDns(services)
@@ -266,10 +271,10 @@ class Kubelet:
             network=_with_api_server(config.network, client.server),
         )
 
-    def _host_pod(self, namespace: str, name: str) -> str:
-        """Return the address of a pod in the network of the machine; empty for other pods."""
+    def _is_host_port(self, namespace: str, name: str, address: str, port: int) -> bool:
+        """Return whether a pod in the network of the machine declares a port at an address."""
         worker = self._find_worker(namespace, name)
-        return worker.host_address if worker else ""
+        return worker is not None and worker.declares_host_port(address, port)
 
     def _find_worker(self, namespace: str, name: str) -> PodWorker | None:
         return self._pods.find(namespace, name) if self._pods else None

@@ -77,11 +77,10 @@ class PodNetwork:
         Raises OSError.
         """
         changes = needs_own_network(pod)
-        may_leave = node.has_egress and not changes
         local = config.addresses if changes else ()
-        namespace = await node.create_pod(address, local, egress=may_leave)
+        namespace = await node.create_pod(address, local, egress=node.has_egress and not changes)
         network = cls(node, namespace, address)
-        network.may_leave = may_leave
+        network.may_leave = not changes
         try:
             for address_in_pod, target in config.outbound.items():
                 await network._relay_out(address_in_pod, target)

@@ -9,12 +9,14 @@ from datetime import datetime
 from typing import Any
 
 from kubeling.api import ApiError
+from kubeling.asgi import Receive, Scope, Send
 from kubeling.event_recorder import WARNING, object_reference
 from kubeling.kubelet import ephemeral, lifecycle, status
 from kubeling.kubelet.containers import PodContainers
 from kubeling.kubelet.context import KubeletContext
 from kubeling.kubelet.lifecycle import Decision
 from kubeling.kubelet.pod_network import PodNetwork, needs_own_network
+from kubeling.kubelet.port_conflict import declared_ports
 from kubeling.kubelet.prepared_container import pod_folder
 from kubeling.kubelet.status_manager import StatusManager
 from kubeling.kubelet.volume_manager import VolumeManager
@@ -59,10 +61,16 @@ class PodWorker:
         self._network: PodNetwork | None = None
         self._retry_at = self._refresh_at = 0.0
 
-    @property
-    def host_address(self) -> str:
-        """Return the address of a pod in the network of the machine; empty if it has an own network."""
-        return self._context.node.pod_address if self._pod["spec"].get("hostNetwork") else ""
+    def declares_host_port(self, address: str, port: int) -> bool:
+        """Return whether the pod is in the network of the machine, and declares a port at its address.
+
+        Programs of the machine may listen on the other ports of the address.
+        """
+        spec = self._pod["spec"]
+        if not spec.get("hostNetwork") or address != self._context.node.pod_address:
+            return False
+        containers = (*(spec.get("initContainers") or []), *spec["containers"])
+        return any(port in declared_ports(each) for each in containers)
 
     def update(self, pod: Pod) -> None:
         """Use a newer version of the pod."""
@@ -91,6 +99,13 @@ class PodWorker:
         except ConnectionRefusedError:
             # In a real pod, a program may listen on the loopback address alone.
             return await connect("127.0.0.1" if self._network else "localhost", port)
+
+    async def forward(self, call: tuple[Scope, Receive, Send], scheme: str, port: int) -> None:
+        """Send an HTTP request on to a port of the pod. Raises OSError."""
+        from kubeling.kubelet import pod_proxy
+
+        origin = f"{scheme}://{self._context.node.pod_address}:{port}"
+        await pod_proxy.forward(call, origin, self._network)
 
     async def stop(self, seconds: float) -> None:
         """Stop all containers because the kubelet stops; the pod object is not deleted."""

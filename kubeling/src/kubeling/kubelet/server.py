@@ -143,6 +143,9 @@ async def _route(
     scope: Scope, receive: Receive, send: Send, find: FindWorker, clock: Clock
 ) -> None:
     parts = _path_parts(scope)
+    if parts[0] == "proxy" and len(parts) > 4:
+        await _proxy(scope, receive, send, find)
+        return
     if scope.get("method") != "GET":
         raise KubeletError(405, "only GET is supported")
     match parts:
@@ -159,6 +162,15 @@ async def _route(
             await _stream_log(lines, receive, send)
         case _:
             raise KubeletError(404, "not found")
+
+
+async def _proxy(scope: Scope, receive: Receive, send: Send, find: FindWorker) -> None:
+    """Send a request on to `/proxy/<namespace>/<pod>/<scheme>/<port>/<path>`."""
+    _, namespace, pod, scheme, port, *path = raw_path(scope).removeprefix("/").split("/", 5)
+    if (worker := find(unquote(namespace), unquote(pod))) is None:
+        raise KubeletError(404, f'pod "{unquote(pod)}" not found on this node')
+    target = {**scope, "raw_path": "/".join(["", *path]).encode()}
+    await worker.forward((target, receive, send), scheme, int(port))
 
 
 def _find_log(

@@ -54,8 +54,8 @@ class Endpoint:
 class ServiceNetwork:
     """The cluster IPs of all Services, in the network of a node.
 
-    `pods` are its pods by their addresses. `host_pod` gets a namespace and the name of a pod, and returns its
-    address if the pod is in the network of the machine, and otherwise an empty text.
+    `pods` are its pods by their addresses. `is_host_port` gets namespace and name of a pod, an address and a
+    port, and returns whether this pod in the network of the machine declares the port.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class ServiceNetwork:
         node: NodeNetwork,
         pods: Mapping[str, PodNetwork],
         recorder: EventRecorder,
-        host_pod: Callable[[str, str], str],
+        is_host_port: Callable[[str, str, str, int], bool],
     ) -> None:
         self._client, self._services, self._node, self._pods = client, services, node, pods
-        self._recorder, self._host_pod = recorder, host_pod
+        self._recorder, self._is_host_port = recorder, is_host_port
         self._slices: dict[ServiceKey, dict[str, Object]] = {}
         self._listeners: dict[ServiceKey, dict[tuple[str, int, str], asyncio.Server]] = {}
         self._relay = Relay(_MAX_CONNECTIONS)
@@ -221,10 +221,11 @@ class ServiceNetwork:
     async def _connect(self, key: ServiceKey, port_name: str, accepted: socket.socket) -> Stream:
         """Connect to an endpoint; try the others if it refuses."""
         error = OSError("there is no endpoint")
+        client_address = accepted.getpeername()[0]
         for endpoint in self._order(key, self._usable(key, port_name), accepted):
             try:
                 async with asyncio.timeout(_CONNECT_SECONDS):
-                    return await self._open(key, endpoint)
+                    return await self._open(key, endpoint, client_address)
             except (OSError, ValueError) as exc:
                 error = OSError(str(exc))
         raise error
@@ -239,17 +240,20 @@ class ServiceNetwork:
         first = zlib.crc32(accepted.getpeername()[0].encode()) % len(ordered)
         return [*ordered[first:], *ordered[:first]]
 
-    async def _open(self, key: ServiceKey, endpoint: Endpoint) -> Stream:
+    async def _open(self, key: ServiceKey, endpoint: Endpoint, client_address: str) -> Stream:
         if self._is_api_server(key):
             return await asyncio.open_connection(endpoint.address, endpoint.port)
         address = ip_address(endpoint.address)
         if address in pod_addresses.NETWORK:
             sock = self._node.open_socket()
             return await node_network.connect(sock, endpoint.address, endpoint.port)
-        # Users write EndpointSlices: a pod must not reach the loopback of the machine by one.
-        is_host_pod = self._host_pod(key[0], endpoint.pod) == endpoint.address
-        if not is_host_pod and (address.is_link_local or not node_network.is_outside(address)):
-            raise PermissionError(f"{address} is an address of the machine")
+        # Users write EndpointSlices. By one, a pod must reach neither other programs on the loopback of the
+        # machine than those of a pod in its network, nor addresses to which it has no route.
+        if not self._is_host_port(key[0], endpoint.pod, endpoint.address, endpoint.port):
+            if address.is_link_local or not node_network.is_outside(address):
+                raise PermissionError(f"{address} is an address of the machine")
+            if not self._node.may_leave(client_address):
+                raise PermissionError(f"the pod {client_address} may not leave the cluster")
         return await asyncio.open_connection(endpoint.address, endpoint.port)
 
 

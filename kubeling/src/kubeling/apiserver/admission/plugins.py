@@ -10,12 +10,12 @@ adds also gets the token of its account.
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from kubeling.apiserver.admission import limit_ranger
 from kubeling.apiserver.defaulting import defaults
 from kubeling.apiserver.kinds import Kind, kind_by_name
-from kubeling.apiserver.request import UserInfo
+from kubeling.apiserver.request import Request, UserInfo
 from kubeling.apiserver.status import (
     Cause,
     CauseType,
@@ -57,20 +57,35 @@ class AdmissionAttributes:
     dry_run: bool = False
     warnings: list[str] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, request: Request, operation: str, obj: Object | None, **more: Any) -> Self:
+        """Return the attributes of a request; `more` adds others, or replaces those of its path."""
+        of_request: dict[str, Any] = {
+            "kind": request.kind,
+            "namespace": request.info.namespace,
+            "name": request.info.name,
+            "subresource": request.info.subresource,
+            "user": request.user,
+            "warnings": request.warnings,
+        }
+        return cls(operation=operation, obj=obj, **of_request | more)
+
 
 def random_suffix() -> str:
     """Return a random suffix for a generated name."""
     return "".join(random.choices(NAME_CHARACTERS, k=_SUFFIX_LENGTH))  # noqa: S311 a name, not a secret
 
 
-def admit(attributes: AdmissionAttributes, store: ObjectStore) -> None:
+def admit(
+    attributes: AdmissionAttributes, store: ObjectStore, *, has_controllers: bool = True
+) -> None:
     """Run the built-in plugins on a request. Raises StatusError 403, 404."""
     _namespace_lifecycle(attributes, store)
     if attributes.operation != CREATE or attributes.subresource or attributes.obj is None:
         return
     if attributes.kind.type_name == "Pod":
         _node_restriction(attributes, attributes.obj)
-        _service_account(attributes, attributes.obj, store)
+        _service_account(attributes, attributes.obj, store, has_controllers=has_controllers)
         defaults.admit_pod(attributes.obj, _priority_classes(store))
         _runtime_class(attributes, attributes.obj, store)
         _limit_ranger(attributes, attributes.obj, store)
@@ -138,13 +153,17 @@ def _node_restriction(attributes: AdmissionAttributes, pod: Object) -> None:
         raise _pod_forbidden(attributes, reason)
 
 
-def _service_account(attributes: AdmissionAttributes, pod: Object, store: ObjectStore) -> None:
+def _service_account(
+    attributes: AdmissionAttributes, pod: Object, store: ObjectStore, *, has_controllers: bool
+) -> None:
     """Set a pod's account and the account's pull secrets, and mount the projected API token."""
     spec = pod["spec"]
     if _MIRROR_ANNOTATION in (pod["metadata"].get("annotations") or {}):
         return
     name = spec.get("serviceAccountName") or "default"
     account = store.get(kind_by_name("ServiceAccount"), attributes.namespace, name)
+    if account is None and not has_controllers:
+        return
     if account is None:
         raise _pod_forbidden(
             attributes,

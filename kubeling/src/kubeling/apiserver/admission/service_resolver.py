@@ -12,7 +12,7 @@ from typing import Any
 
 from kubeling.apiserver.admission.webhook_response import WebhookFailed
 from kubeling.apiserver.kinds import kind_by_name
-from kubeling.apiserver.storage.storage import ObjectStore
+from kubeling.apiserver.storage.storage import Object, ObjectStore
 
 _SERVICE_LABEL = "kubernetes.io/service-name"
 _TCP = "TCP"
@@ -30,8 +30,9 @@ def resolve(store: ObjectStore, namespace: str, name: str, port: int) -> str:
     found = next((each for each in ports if each["port"] == port), None)
     if found is None:
         raise WebhookFailed(f'no service port {port} found for service "{name}"')
-    for address in _ready_addresses(store, namespace, name, found.get("name") or ""):
-        return address
+    for endpoint, number in ready_endpoints(store, namespace, name, found.get("name") or ""):
+        address = endpoint["addresses"][0]
+        return f"[{address}]:{number}" if ":" in address else f"{address}:{number}"
     raise WebhookFailed(f'no endpoints available for service "{name}"')
 
 
@@ -48,9 +49,10 @@ def tls_context(bundle: str, *, verify: bool = True) -> ssl.SSLContext:
     return context
 
 
-def _ready_addresses(
+def ready_endpoints(
     store: ObjectStore, namespace: str, name: str, port_name: str
-) -> Iterator[str]:
+) -> Iterator[tuple[Object, int]]:
+    """Yield the ready endpoints of a port of a Service, each with the number of its port."""
     for stored in store.list_stored(kind_by_name("EndpointSlice"), namespace):
         each = stored.object()
         labels = each["metadata"].get("labels") or {}
@@ -61,13 +63,9 @@ def _ready_addresses(
         for endpoint in (each.get("endpoints") or ()) if numbers else ():
             # A condition that is not set counts as true.
             if (endpoint.get("conditions") or {}).get("ready") is not False:
-                yield f"{_in_url(endpoint['addresses'][0])}:{numbers[0]}"
+                yield endpoint, numbers[0]
 
 
 def _is_named(port: Mapping[str, Any], name: str) -> bool:
     is_usable = port.get("port") is not None and port.get("protocol", _TCP) == _TCP
     return is_usable and (port.get("name") or "") == name
-
-
-def _in_url(address: str) -> str:
-    return f"[{address}]" if ":" in address else address

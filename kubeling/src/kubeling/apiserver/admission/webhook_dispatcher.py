@@ -57,6 +57,11 @@ class WebhookDispatcher:
             await asyncio.sleep(0)
             self._session = None
 
+    async def admit(self, attributes: AdmissionAttributes) -> None:
+        """Call all webhooks for an object without built-in plugins. Raises StatusError."""
+        await self.mutate(attributes, lambda: None)
+        await self.validate(attributes)
+
     async def mutate(self, attributes: AdmissionAttributes, plugins: Callable[[], None]) -> None:
         """Call every matching mutating webhook.
 

@@ -12,9 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+import orjson
+
 from kubeling.apiserver import schema
 from kubeling.apiserver.kinds import Kind
-from kubeling.apiserver.patch import last_applied, list_merge, managed_fields
+from kubeling.apiserver.patch import list_merge, managed_fields
 from kubeling.apiserver.patch.managed_fields import (
     FieldComparison,
     FieldManager,
@@ -67,13 +69,11 @@ def apply(
         )
     comparison = managed_fields.compare(kind, live or {}, merged)
     if not force:
-        _refuse_conflicts(
-            others, comparison, last_applied.adoptable_fields(kind, live or {}, manager)
-        )
+        _refuse_conflicts(others, comparison, adoptable_fields(kind, live or {}, manager))
     managers = _release_changed(others, comparison) | {
         this_manager: managed_fields.owned_fields(applied_paths, managers.get(this_manager), now)
     }
-    return _with_managed_fields(last_applied.update_annotation(merged, applied, manager), managers)
+    return _with_managed_fields(update_annotation(merged, applied, manager), managers)
 
 
 def track_update(
@@ -339,3 +339,42 @@ def _remove_items(
             _remove_fields("", "", kind, container[positions[part]], below)
     if removed:
         container[:] = [item for at, item in enumerate(container) if at not in removed]
+
+
+ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
+_MANAGER = "kubectl"
+
+
+def adoptable_fields(kind: Kind, live: Mapping[str, Any], manager: str) -> Paths:
+    """Return the fields that still have their last applied value; the manager may take them over."""
+    text = _annotations(live).get(ANNOTATION)
+    if manager != _MANAGER or not text:
+        return frozenset()
+    try:
+        last = orjson.loads(text)
+    except ValueError:
+        return frozenset()
+    if not isinstance(last, dict) or last.get("apiVersion") != kind.api_version:
+        return frozenset()
+    if schema.check(kind, last).type_errors:
+        return frozenset()  # the annotation can contain anything
+    last = schema.prune(kind, last)
+    return (
+        managed_fields.field_paths(kind, last) - managed_fields.compare(kind, last, live).modified
+    )
+
+
+def update_annotation(obj: Object, applied: Mapping[str, Any], manager: str) -> Object:
+    """Update an existing annotation with the applied object."""
+    if manager != _MANAGER or not _annotations(obj).get(ANNOTATION):
+        return obj
+    metadata = dict(applied.get("metadata") or {})
+    annotations = {name: text for name, text in _annotations(applied).items() if name != ANNOTATION}
+    metadata["annotations"] = annotations
+    text = orjson.dumps({**applied, "metadata": metadata}).decode() + "\n"
+    updated = obj["metadata"] | {"annotations": _annotations(obj) | {ANNOTATION: text}}
+    return obj | {"metadata": updated}
+
+
+def _annotations(obj: Mapping[str, Any]) -> dict[str, Any]:
+    return (obj.get("metadata") or {}).get("annotations") or {}

@@ -83,7 +83,7 @@ class DiscoveryHandler:
             return _health_response(request, normalized)
         if normalized.startswith("/openapi/v3/"):
             return _openapi_v3(request, normalized.removeprefix("/openapi/v3/"), self._kinds)
-        return _group_response(request, normalized, self._kinds)
+        return _group_response(request, normalized, self._kinds, delegated)
 
     def _issuer(self, request: Request) -> Response:
         _require_acceptable(request, DISCOVERY_TYPE)
@@ -130,9 +130,9 @@ def _core_versions_response(request: Request, kinds: ServedKinds) -> Response:
 
 def _groups_response(request: Request, kinds: ServedKinds, delegated: Delegated) -> Response:
     named = [(group, version) for group, version in kinds.group_versions() if group]
+    named += delegated
     if version := _aggregated_version(request):
         return _aggregated_discovery(request, version, named, kinds, delegated)
-    named += delegated
     groups = [_group_body(group, named) for group in dict.fromkeys(group for group, _ in named)]
     return response.encode(request, {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 
@@ -146,16 +146,15 @@ def _group_body(group: str, named: Sequence[tuple[str, str]]) -> Body:
     return {"name": group, "versions": versions, "preferredVersion": versions[0]}
 
 
-def _group_response(request: Request, path: str, kinds: ServedKinds) -> Response:
+def _group_response(
+    request: Request, path: str, kinds: ServedKinds, delegated: Delegated
+) -> Response:
     """Respond to `/apis/<group>`, `/apis/<group>/<version>` and `/api/v1`."""
     parts = path.split("/")[1:]
     if parts[0] == "apis" and len(parts) == 2:
-        if parts[1] in {group for group, _ in kinds.group_versions() if group}:
-            body = {
-                "kind": "APIGroup",
-                "apiVersion": "v1",
-                **_group_body(parts[1], kinds.group_versions()),
-            }
+        named = [*kinds.group_versions(), *delegated]
+        if parts[1] in {group for group, _ in named if group}:
+            body = {"kind": "APIGroup", "apiVersion": "v1", **_group_body(parts[1], named)}
             return response.encode(request, body)
         return NOT_FOUND
     group, version = (
@@ -231,13 +230,16 @@ def _aggregated_discovery(
 ) -> Response:
     items: list[Body] = []
     for group in dict.fromkeys(group for group, _ in group_list):
-        versions = [
-            {"version": each, "resources": _discovered(group, each, kinds), "freshness": "Current"}
-            for other, each in group_list
-            if other == group
-        ]
+        versions = []
+        for name in group_list:
+            if name[0] != group:
+                continue
+            found = delegated.get(name)
+            rows = _discovered(*name, kinds) if found is None else _discovered_there(*name, found)
+            # Clients retry a version that is stale.
+            freshness = "Stale" if found == {} else "Current"
+            versions.append({"version": name[1], "resources": rows, "freshness": freshness})
         items.append({"metadata": {"name": group} if group else {}, "versions": versions})
-    items += [_delegated_item(*name, found) for name, found in delegated.items()]
     body = {
         "kind": "APIGroupDiscoveryList",
         "apiVersion": f"apidiscovery.k8s.io/{version}",
@@ -248,8 +250,8 @@ def _aggregated_discovery(
     return Response(200, made.body, _AGGREGATED.format(version))
 
 
-def _delegated_item(group: str, version: str, found: Body) -> Body:
-    """Return the item of a delegated group; without its resources it is stale, and clients retry."""
+def _discovered_there(group: str, version: str, found: Body) -> list[Body]:
+    """Return the resources in the APIResourceList of another server."""
     rows: dict[str, Body] = {}
     for each in found.get("resources", ()):
         plural, _, below = each["name"].partition("/")
@@ -268,9 +270,7 @@ def _delegated_item(group: str, version: str, found: Body) -> Body:
         singular = each.get("singularName") or ""
         row |= {"resource": plural, "scope": scope, "singularResource": singular, **names}
         rows[plural] = row | rows.get(plural, {})
-    freshness = "Current" if found else "Stale"
-    entry = {"version": version, "resources": [*rows.values()], "freshness": freshness}
-    return {"metadata": {"name": group}, "versions": [entry]}
+    return [*rows.values()]
 
 
 def _discovered(group: str, version: str, kinds: ServedKinds) -> list[Body]:

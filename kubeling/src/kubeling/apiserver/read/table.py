@@ -3,16 +3,96 @@
 A kind without its own columns has its name and its creation time.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import orjson
+
+from kubeling.apiserver.custom_resource import CustomResource
+from kubeling.apiserver.customresources import json_path
+from kubeling.apiserver.customresources.json_path import Step
 from kubeling.apiserver.kinds import Kind
-from kubeling.apiserver.read import columns_custom
-from kubeling.apiserver.read.column import PLAIN, Column, Object, duration
+from kubeling.apiserver.read.column import (
+    AGE,
+    NAME,
+    PLAIN,
+    UNKNOWN,
+    Cell,
+    Column,
+    Object,
+    duration,
+    elapsed,
+)
 from kubeling.apiserver.read.columns import COLUMNS
 from kubeling.apiserver.release import is_older
 
 __all__ = ["duration", "make_table"]
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "boolean": bool,
+    "integer": int,
+    "number": (int, float),
+}
+
+
+_AGE = dataclasses.replace(AGE, type="date")
+# The paths are parsed once for each definition.
+_parsed: WeakKeyDictionary[CustomResource, tuple[Column, ...]] = WeakKeyDictionary()
+
+
+def _custom_columns(kind: Kind) -> tuple[Column, ...]:
+    """Return the columns of a custom kind; nothing for a built-in kind."""
+    if kind.custom is None:
+        return ()
+    if (found := _parsed.get(kind.custom)) is None:
+        given = kind.custom.printer_columns
+        found = (NAME, *(_column(each) for each in given)) if given else (NAME, _AGE)
+        _parsed[kind.custom] = found
+    return found
+
+
+def _column(given: Any) -> Column:
+    path = given["jsonPath"]
+    meaning = f"Custom resource definition column (in JSONPath format): {path}"
+    return Column(
+        given["name"],
+        _custom_cell(path, given["type"]),
+        given.get("description") or meaning,
+        given.get("priority") or 0,
+        given["type"],
+        given.get("format") or "",
+    )
+
+
+def _custom_cell(path: str, kind: str) -> Cell:
+    try:
+        steps = json_path.parse(path)
+    except ValueError:  # a path that only the real API server can read
+        return lambda _obj, _now: None
+    return lambda obj, now: _value(steps, kind, obj, now)
+
+
+def _value(steps: tuple[Step, ...], kind: str, obj: Object, now: float) -> Any:
+    found = json_path.find(steps, obj)
+    if found is None:
+        return None
+    if kind == "string":
+        return found if isinstance(found, str) else orjson.dumps(found).decode()
+    if kind == "date":
+        return _date(found, now)
+    if isinstance(found, bool) and kind != "boolean":
+        return None
+    return found if isinstance(found, _TYPES[kind]) else None
+
+
+def _date(found: Any, now: float) -> str:
+    try:
+        return elapsed(found, now) if isinstance(found, str) else "<invalid>"
+    except ValueError:
+        return "<invalid>"
+
 
 # Kinds without columns in earlier releases, and the first release that has columns.
 _SINCE = {"CustomResourceDefinition": "1.37"}
@@ -28,7 +108,7 @@ def make_table(
     """
     # The columns are those of the stored version.
     convert = kind.conversion.to_storage if kind.conversion and kind.custom is None else dict
-    columns = columns_custom.columns(kind) or _columns(kind)
+    columns = _custom_columns(kind) or _columns(kind)
     return {
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
@@ -44,10 +124,17 @@ def _columns(kind: Kind) -> tuple[Column, ...]:
     return COLUMNS.get(kind.type_name, PLAIN)
 
 
+def _cell(column: Column, stored: Object, now: float) -> Any:
+    try:
+        return column.cell(stored, now)
+    except Exception:  # noqa: BLE001 an invalid object, such as an old one, must not break the list
+        return UNKNOWN
+
+
 def _row(
     columns: Sequence[Column], obj: Object, stored: Object, now: float, include: str
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {"cells": [column.cell(stored, now) for column in columns]}
+    row: dict[str, Any] = {"cells": [_cell(column, stored, now) for column in columns]}
     phase = (obj.get("status") or {}).get("phase") if obj.get("kind") == "Pod" else None
     if phase in ("Failed", "Succeeded"):
         row["conditions"] = [{"type": "Completed", "status": "True", "reason": phase}]

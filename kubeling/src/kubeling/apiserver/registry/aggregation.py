@@ -15,6 +15,7 @@ import orjson
 
 from kubeling.apiserver.admission import service_resolver
 from kubeling.apiserver.admission.webhook_response import WebhookFailed
+from kubeling.apiserver.customresources.served_kinds import version_order
 from kubeling.apiserver.kinds import kind_by_name
 from kubeling.apiserver.request import Request, UserInfo
 from kubeling.apiserver.response import StreamResponse
@@ -96,16 +97,35 @@ class Aggregator:
         chunks = _chunks(response)
         return StreamResponse(response.status, chunks, content_type, _WRITE_TIMEOUT_SECONDS)
 
+    def delegated(self, served: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Object]:
+        """Return the APIService of each delegated group and version, in the order of kube-aggregator.
+
+        The group with the highest priority of a version is the first, and in it the version with the highest
+        priority; names decide between equal priorities.
+        """
+        found: dict[tuple[str, str], Object] = {}
+        groups: dict[str, int] = {}
+        for entry in self._store.list_stored(_KIND):
+            spec = (api_service := entry.object())["spec"]
+            name = (spec["group"], spec["version"])
+            if spec.get("service") and name not in served:
+                found[name] = api_service
+                groups[name[0]] = max(groups.get(name[0], 0), spec["groupPriorityMinimum"])
+
+        def order(name: tuple[str, str]) -> tuple[Any, ...]:
+            group, version = name
+            priority = found[name]["spec"]["versionPriority"]
+            return -groups[group], group, -priority, version_order(version)
+
+        return {name: found[name] for name in sorted(found, key=order)}
+
     async def discover(self, served: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Body]:
         """Return the APIResourceList of each delegated group and version; empty if it is unavailable."""
         tasks: dict[tuple[str, str], asyncio.Task[Body]] = {}
         now, before = time.monotonic(), self._discoveries
         self._discoveries = {}
-        for entry in self._store.list_stored(_KIND):
-            spec, metadata = (api_service := entry.object())["spec"], api_service["metadata"]
-            name = (spec["group"], spec["version"])
-            if not spec.get("service") or name in served:
-                continue
+        for name, api_service in self.delegated(served).items():
+            metadata = api_service["metadata"]
             key = metadata["uid"], metadata["resourceVersion"]
             until, task = before.get(key, (0.0, None))
             if task is None or now >= until:

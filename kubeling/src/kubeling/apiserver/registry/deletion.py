@@ -83,22 +83,18 @@ class DeletionHandler:
         return ListResult(deleted, {"resourceVersion": str(revision)})
 
     async def _admit(self, request: Request, live: Object, options: DeleteOptions) -> None:
-        metadata = live["metadata"]
-        attributes = AdmissionAttributes(
-            operation=DELETE,
-            kind=request.kind,
-            namespace=request.info.namespace,
-            name=metadata["name"],
-            user=request.user,
-            obj=None,
+        attributes = AdmissionAttributes.of(
+            request,
+            DELETE,
+            None,
+            name=live["metadata"]["name"],
+            subresource="",  # also for an eviction
             old=live,
             options=options.body(),
             dry_run=options.dry_run,
-            warnings=request.warnings,
         )
         plugins.admit(attributes, self._store)
-        await self._registry.webhooks.mutate(attributes, lambda: None)
-        await self._registry.webhooks.validate(attributes)
+        await self._registry.webhooks.admit(attributes)
 
     def _delete(self, kind: Kind, live: Object, options: DeleteOptions) -> tuple[Object, bool]:
         now = self._registry.clock()

@@ -48,7 +48,7 @@ class PodStreamHandler:
         self._authorize(request)
         pod = get_object(self._registry.store, request)
         options = _options(request)
-        await self._admit(request, options)
+        await admit_connect(self._registry, request, options)
         path, query = _kubelet_target(request, pod, options)
         scope = request.scope
         node_name = pod["spec"].get("nodeName")
@@ -88,22 +88,15 @@ class PodStreamHandler:
         attributes = dataclasses.replace(authorizer_attributes(request.info), verb="create")
         self._registry.rbac.check(request.user, attributes)
 
-    async def _admit(self, request: Request, options: Object) -> None:
-        subresource = request.kind.subresource(request.info.subresource)
-        assert subresource is not None
-        attributes = AdmissionAttributes(
-            operation=CONNECT,
-            kind=request.kind,
-            namespace=request.info.namespace,
-            name=request.info.name,
-            user=request.user,
-            obj=options,
-            subresource=request.info.subresource,
-            sub_kind=("", "v1", subresource.kind),
-            warnings=request.warnings,
-        )
-        await self._registry.webhooks.mutate(attributes, lambda: None)
-        await self._registry.webhooks.validate(attributes)
+
+async def admit_connect(registry: Registry, request: Request, options: Object) -> None:
+    """Call the admission webhooks of CONNECT with the options of a request. Raises StatusError."""
+    subresource = request.kind.subresource(request.info.subresource)
+    assert subresource is not None
+    sub_kind = ("", "v1", subresource.kind)
+    await registry.webhooks.admit(
+        AdmissionAttributes.of(request, CONNECT, options, sub_kind=sub_kind)
+    )
 
 
 def _status_errors(scope: Scope, send: Send, headers: Headers) -> Send:

@@ -124,22 +124,16 @@ class ScaleHandler:
     async def _admit(
         self, request: Request, old: Object, requested: Object, write_options: options.WriteOptions
     ) -> Object:
-        attributes = AdmissionAttributes(
-            operation=UPDATE,
-            kind=request.kind,
-            namespace=request.info.namespace,
-            name=request.info.name,
-            user=request.user,
-            obj=_without_type_meta(old | {"spec": requested.get("spec") or {}}),
+        attributes = AdmissionAttributes.of(
+            request,
+            UPDATE,
+            _without_type_meta(old | {"spec": requested.get("spec") or {}}),
             old=_without_type_meta(old),
-            subresource="scale",
             sub_kind=(_GROUP, "v1", _KIND),
             options=write_options.body("UpdateOptions"),
             dry_run=write_options.dry_run,
-            warnings=request.warnings,
         )
-        await self._registry.webhooks.mutate(attributes, lambda: None)
-        await self._registry.webhooks.validate(attributes)
+        await self._registry.webhooks.admit(attributes)
         assert attributes.obj is not None
         return attributes.obj
 

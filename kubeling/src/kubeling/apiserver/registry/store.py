@@ -8,6 +8,7 @@ when it commits. If they differ and the client named no revision, the write is r
 import dataclasses
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from kubeling.apiserver import decoding, options, strict_decoding, worker
@@ -59,7 +60,10 @@ UpdateFunc = Callable[[Object], Object]
 
 
 class Registry:
-    """The generic registry of every kind."""
+    """The generic registry of every kind.
+
+    Without controllers, namespaces have no ServiceAccount `default`, and pods do not need it.
+    """
 
     def __init__(
         self,
@@ -68,8 +72,10 @@ class Registry:
         webhooks: WebhookDispatcher,
         clock: Clock,
         release: str = NEWEST,
+        *,
+        has_controllers: bool = True,
     ) -> None:
-        self.store = store
+        self.store, self._has_controllers = store, has_controllers
         self.kinds = ServedKinds(store, release)
         self.rbac = rbac
         self.webhooks = webhooks
@@ -169,8 +175,11 @@ class Registry:
 
         Raises StatusError.
         """
-        plugins.admit(attributes, self.store)
-        await self.webhooks.mutate(attributes, lambda: plugins.admit(attributes, self.store))
+        admit = partial(
+            plugins.admit, attributes, self.store, has_controllers=self._has_controllers
+        )
+        admit()
+        await self.webhooks.mutate(attributes, admit)
         assert attributes.obj is not None
         return attributes.obj
 
@@ -182,18 +191,14 @@ class Registry:
         write_options: WriteOptions,
         body: str,
     ) -> AdmissionAttributes:
-        return AdmissionAttributes(
-            operation=CREATE if old is None else UPDATE,
-            kind=request.kind,
-            namespace=request.info.namespace,
+        return AdmissionAttributes.of(
+            request,
+            CREATE if old is None else UPDATE,
+            obj,
             name=request.info.name or obj["metadata"].get("name", ""),
-            user=request.user,
-            obj=obj,
             old=old,
-            subresource=request.info.subresource,
             options=write_options.body(body),
             dry_run=write_options.dry_run,
-            warnings=request.warnings,
         )
 
     async def update(self, request: Request) -> tuple[Object, bool]:

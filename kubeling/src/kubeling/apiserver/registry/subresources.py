@@ -128,24 +128,15 @@ class PodSubresources:
         write_options: WriteOptions,
         sub_kind: tuple[str, str, str],
     ) -> None:
-        obj_without_type = {
-            name: value for name, value in obj.items() if name not in ("kind", "apiVersion")
-        }
-        attributes = AdmissionAttributes(
-            operation=CREATE,
-            kind=request.kind,
-            namespace=request.info.namespace,
-            name=request.info.name,
-            user=request.user,
-            obj=obj_without_type,
-            subresource=request.info.subresource,
+        attributes = AdmissionAttributes.of(
+            request,
+            CREATE,
+            {name: value for name, value in obj.items() if name not in ("kind", "apiVersion")},
             sub_kind=sub_kind,
             options=write_options.body("CreateOptions"),
             dry_run=write_options.dry_run,
-            warnings=request.warnings,
         )
-        await self._registry.webhooks.mutate(attributes, lambda: None)
-        await self._registry.webhooks.validate(attributes)
+        await self._registry.webhooks.admit(attributes)
 
 
 def _target_causes(target: Object) -> list[Cause]:

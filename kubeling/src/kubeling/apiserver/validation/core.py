@@ -76,10 +76,9 @@ def validate_secret_update(new: Object, old: Object) -> Causes:
 def _validate_immutable_data(new: Object, old: Object, parts: tuple[str, ...]) -> Causes:
     if not old.get("immutable"):
         return
-    reason = "cannot be changed while `immutable` is set"
-    yield from rules.forbidden(not new.get("immutable"), "immutable", reason)
-    for part in parts:
-        yield from rules.forbidden((new.get(part) or {}) != (old.get(part) or {}), part, reason)
+    reason = "field is immutable when `immutable` is set"
+    for part in ("immutable", *parts):
+        yield from rules.immutable_forbidden(new.get(part) or {}, old.get(part) or {}, part, reason)
 
 
 def _validate_keys(data: Object, here: str) -> Causes:
@@ -129,8 +128,9 @@ def validate_service_update(new: Object, old: Object) -> Causes:
     after, before = new.get("spec") or {}, old.get("spec") or {}
     keeps_address = "ExternalName" not in (after.get("type"), before.get("type"))
     if keeps_address and before.get("clusterIP"):
-        here = "spec.clusterIPs[0]"
-        yield from rules.immutable(after.get("clusterIP"), before["clusterIP"], here)
+        given = [after["clusterIP"]] if after.get("clusterIP") else None
+        reason = "may not change once set" if given else "primary clusterIP can not be unset"
+        yield from rules.immutable(given, [before["clusterIP"]], "spec.clusterIPs[0]", reason)
 
 
 _SECRETS = items(fields(name=optional(rules.text(rules.is_subdomain, "secret name"))))

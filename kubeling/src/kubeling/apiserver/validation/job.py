@@ -181,18 +181,14 @@ def validate_job_update(new: Object, old: Object) -> Causes:
     """Check that no immutable field of a Job changed."""
     after, before = new.get("spec") or {}, old.get("spec") or {}
     for name in _IMMUTABLE:
-        if name == "completions" and _resizes_indexed_job(after, before):
-            continue
+        reason = "field is immutable"
+        if name == "completions" and before.get("completionMode") == "Indexed":
+            if after.get("completions") == after.get("parallelism"):
+                continue
+            reason = "can only be modified in tandem with spec.parallelism"
         if name == "template" and _changes_only_scheduling(after, before, old):
             continue
-        yield from rules.immutable(after.get(name), before.get(name), f"spec.{name}")
-
-
-def _resizes_indexed_job(after: Object, before: Object) -> bool:
-    """Return whether an indexed job changes completions and parallelism to the same number."""
-    return before.get("completionMode") == "Indexed" and after.get("completions") == after.get(
-        "parallelism"
-    )
+        yield from rules.immutable(after.get(name), before.get(name), f"spec.{name}", reason)
 
 
 def _changes_only_scheduling(after: Object, before: Object, old: Object) -> bool:

@@ -349,18 +349,21 @@ def validate_pod_update(new: Object, old: Object) -> Causes:
     for field in ("containers", "initContainers"):
         if len(after.get(field) or ()) != len(before.get(field) or ()):
             yield from rules.forbidden(
-                True, f"spec.{field}", "containers must not be added or removed"
+                True, f"spec.{field}", "Forbidden: pod updates may not add or remove containers"
             )
             return
     yield from _validate_deadline(
         after.get("activeDeadlineSeconds"), before.get("activeDeadlineSeconds")
     )
-    changed = _with_old_mutable_fields(after, before) != before
     reason = (
-        "only images, activeDeadlineSeconds (to set or lower), tolerations (to add) and "
-        "terminationGracePeriodSeconds (from below zero to 1) may change"
+        "pod updates may not change fields other than `spec.containers[*].image`,"
+        "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to"
+        " existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was"
+        " previously negative)"
     )
-    yield from rules.forbidden(changed, "spec", reason)
+    yield from rules.immutable_forbidden(
+        _with_old_mutable_fields(after, before), before, "spec", reason
+    )
 
 
 def _with_old_mutable_fields(after: Object, before: Object) -> Object:

@@ -92,8 +92,8 @@ def validate_priority_class(obj: Object) -> Causes:
 
 def validate_priority_class_update(new: Object, old: Object) -> Causes:
     """Check that the value and the preemption policy of a PriorityClass did not change."""
-    changed = new.get("value") != old.get("value")
-    yield from rules.forbidden(changed, "value", "cannot be changed once set")
+    reason = "may not be changed in an update."
+    yield from rules.immutable_forbidden(new.get("value"), old.get("value"), "value", reason)
     after, before = new.get("preemptionPolicy"), old.get("preemptionPolicy")
     yield from rules.immutable(after, before, "preemptionPolicy")
 

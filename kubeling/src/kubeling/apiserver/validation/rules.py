@@ -1,12 +1,15 @@
 """Basic validation rules: each yields a cause for an invalid value.
 
-The paths and the accepted values are those of the real API; the messages are our own.
+The paths and the accepted values are those of the real API, and so are the messages about immutable fields,
+which clients search for; the other messages are our own.
 """
 
 import ipaddress
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Protocol
+
+import orjson
 
 from kubeling.apiserver.status import Cause, CauseType
 
@@ -277,9 +280,16 @@ def endpoint_ip(endpoint: Mapping[str, Any], value: Any, path: str) -> Causes:
         yield from invalid(broken, path, reason)
 
 
-def immutable(new: Any, old: Any, path: str) -> Causes:
+def immutable(new: Any, old: Any, path: str, reason: str = "field is immutable") -> Causes:
     """Check that a value did not change."""
-    yield from invalid(new != old, path, "cannot be changed once set")
+    if new != old:
+        yield from invalid(True, path, f"Invalid value: {orjson.dumps(new).decode()}: {reason}")
+
+
+def immutable_forbidden(new: Any, old: Any, path: str, reason: str = "") -> Causes:
+    """Check that a value did not change, where the real API forbids a change instead of the value."""
+    reason = reason or f"updates to {path} are forbidden."
+    yield from forbidden(new != old, path, f"Forbidden: {reason}")
 
 
 def indexed(items: Any, path: str) -> Iterator[tuple[Mapping[str, Any], str]]:

@@ -1,0 +1,229 @@
+"""The subresource `proxy` of Services and pods: send an HTTP request on to a pod, through its kubelet.
+
+Source:  ResourceLocation of Services and of pods, and proxy.Transport of kube-apiserver.
+"""
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import orjson
+
+from kubeling import asgi, int64
+from kubeling.apiserver.admission.service_resolver import ready_endpoints
+from kubeling.apiserver.kinds import kind_by_name
+from kubeling.apiserver.registry import kubelets
+from kubeling.apiserver.registry.kubelets import Kubelets
+from kubeling.apiserver.registry.pod_streams import admit_connect
+from kubeling.apiserver.registry.store import Registry
+from kubeling.apiserver.request import Request
+from kubeling.apiserver.response import JSON, PassedOnResponse, Response
+from kubeling.apiserver.status import bad_request, not_found, service_unavailable
+from kubeling.apiserver.storage.storage import Object
+from kubeling.asgi import Headers, Message, Receive, Send
+
+_POD, _SERVICE = kind_by_name("Pod"), kind_by_name("Service")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# The credential of the caller is for the API server. A compressed page could not be rewritten.
+_NOT_SENT_ON = (b"authorization", b"accept-encoding", b"sec-websocket-protocol")
+_MAX_PAGE_BYTES = 4 * 1024 * 1024
+_LINK = re.compile(
+    rb"(\s(?:action|background|cite|classid|codebase|data|formaction|href|icon|longdesc|manifest|poster"
+    rb"|profile|src|usemap)\s*=\s*[\"']?)(/(?!/)[^\"'\s>]*)",
+    re.IGNORECASE,
+)
+
+
+class ProxyHandler:
+    """Sends requests on to the pods of Services, and to pods."""
+
+    def __init__(self, registry: Registry, apps: Kubelets) -> None:
+        self._registry, self._apps = registry, apps
+
+    async def open(self, request: Request) -> PassedOnResponse | Response:
+        """Find the pod of a request, and its kubelet. Raises StatusError 400, 404, 500, 503."""
+        info = request.info
+        if request.scope["type"] == "websocket":
+            raise bad_request("WebSockets are not sent on to pods")
+        await admit_connect(
+            self._registry, request, {"path": unquote(info.proxied)} if info.proxied else {}
+        )
+        scheme, name, port = _parse(info.plural.removesuffix("s"), info.name)
+        find = self._find_endpoint if info.plural == _SERVICE.plural else self._find_port
+        pod, number = find(info.namespace, name, port, scheme)
+        if not info.proxied and request.method in ("GET", "HEAD"):
+            query = request.scope["query_string"].decode("latin-1")
+            location = f"{info.path}/" + (f"?{query}" if query else "")
+            return Response(301, b"", "", headers=((b"location", location.encode("latin-1")),))
+        app = kubelets.find_app(self._registry.store, self._apps, pod["spec"].get("nodeName") or "")
+        metadata = pod["metadata"]
+        target = f"/proxy/{metadata['namespace']}/{metadata['name']}/{scheme}/{number}"
+        raw_path = (target + (info.proxied or "/")).encode("latin-1")
+        scope = {**request.scope, "raw_path": raw_path, "headers": _request_headers(request)}
+        prefix = info.path.removesuffix(info.proxied)
+
+        async def pass_on(receive: Receive, send: Send, headers: Headers) -> None:
+            rewriter = _Rewriter(send, headers, prefix)
+            try:
+                await app(scope, receive, rewriter)
+            except OSError as exc:
+                if rewriter.is_started:
+                    raise
+                error = service_unavailable(f"error trying to reach service: {exc}")
+                found = [*headers, (b"content-type", JSON.encode())]
+                body = orjson.dumps(error.body()) + b"\n"
+                await asgi.respond(request.scope, send, error.status, body, found)
+
+        return PassedOnResponse(pass_on)
+
+    def _find_port(self, namespace: str, name: str, port: str, scheme: str) -> tuple[Object, int]:
+        """Return a pod and the number of its port; the default is its first declared port."""
+        if (pod := self._registry.store.get(_POD, namespace, name)) is None:
+            raise not_found(_POD, name)
+        declared = [*_declared_ports(pod)]
+        given = int64.parse(port) if port else next(iter(declared), _DEFAULT_PORTS[scheme])
+        if given is None or not 0 < given < 65536:
+            raise service_unavailable(f"error trying to reach service: unknown port {port[:20]}")
+        if not _may_connect(pod, given):
+            raise bad_request("address not allowed")
+        return pod, given
+
+    def _find_endpoint(
+        self, namespace: str, name: str, port: str, _scheme: str
+    ) -> tuple[Object, int]:
+        """Return the pod of a ready endpoint of a Service, and its port."""
+        if (service := self._registry.store.get(_SERVICE, namespace, name)) is None:
+            raise not_found(_SERVICE, name)
+        if (number := int64.parse(port)) is not None:
+            ports = [each for each in service["spec"].get("ports") or () if each["port"] == number]
+            if not ports:
+                message = f'no service port {number} found for service "{name}"'
+                raise service_unavailable(message)
+            port = ports[0].get("name") or ""
+        found = [*self._endpoints(namespace, name, port)]
+        if not found:
+            raise service_unavailable(f'no endpoints available for service "{name}"')
+        return random.choice(found)  # noqa: S311 only spreads the load
+
+    def _endpoints(
+        self, namespace: str, service: str, port_name: str
+    ) -> Iterator[tuple[Object, int]]:
+        """Yield the ready endpoints that are pods: users write the addresses of an EndpointSlice."""
+        store = self._registry.store
+        for endpoint, number in ready_endpoints(store, namespace, service, port_name):
+            reference = endpoint.get("targetRef") or {}
+            pod = store.get(_POD, namespace, reference.get("name") or "")
+            if pod is None or reference.get("kind") != "Pod":
+                continue
+            has_address = (pod.get("status") or {}).get("podIP") == endpoint["addresses"][0]
+            if has_address and _may_connect(pod, number):
+                yield pod, number
+
+
+def _parse(kind: str, text: str) -> tuple[str, str, str]:
+    """Return scheme, name and port of `NAME`, `NAME:PORT` or `SCHEME:NAME:PORT`. Raises StatusError 400."""
+    parts = text.split(":")
+    if len(parts) == 1:
+        parts = ["", text, ""]
+    elif len(parts) == 2:
+        parts = ["", *parts]
+    if len(parts) != 3 or parts[0] not in ("", *_DEFAULT_PORTS) or not parts[1]:
+        raise bad_request(f'invalid {kind} request "{text}"')
+    return parts[0] or "http", parts[1], parts[2]
+
+
+def _declared_ports(pod: Object) -> Iterator[int]:
+    for container in pod["spec"]["containers"]:
+        for port in container.get("ports") or ():
+            if port.get("protocol", "TCP") == "TCP":
+                yield port["containerPort"]
+
+
+def _may_connect(pod: Object, port: int) -> bool:
+    """Return whether a request may be sent to a port of a pod.
+
+    Of a pod at the address of the machine, only the declared ports belong to the pod: at the others, programs
+    of the machine listen. The real API server refuses loopback addresses.
+    """
+    status = pod.get("status") or {}
+    address = status.get("podIP")
+    is_own = address != status.get("hostIP") and not pod["spec"].get("hostNetwork")
+    return bool(address) and (is_own or port in _declared_ports(pod))
+
+
+def _request_headers(request: Request) -> list[tuple[bytes, bytes]]:
+    scope = request.scope
+    kept = [
+        (name, value)
+        for name, value in scope["headers"]
+        if name not in _NOT_SENT_ON and not name.startswith(b"impersonate-")
+    ]
+    client = (scope.get("client") or [""])[0]
+    forwarded = {
+        "x-forwarded-for": client,
+        "x-forwarded-host": request.headers.get("host", ""),
+        "x-forwarded-proto": scope.get("scheme", "https"),
+        "x-forwarded-uri": request.info.path,
+    }
+    return kept + [(name.encode(), value.encode("latin-1")) for name, value in forwarded.items()]
+
+
+class _Rewriter:
+    """An ASGI `send` that adds the path of the proxy to redirects, and to links in HTML pages."""
+
+    def __init__(self, send: Send, headers: Headers, prefix: str) -> None:
+        self._send, self._headers, self._prefix = send, headers, prefix.encode("latin-1")
+        self._start: Message = {}
+        self._page: bytes | None = None
+        self.is_started = False
+
+    async def __call__(self, message: Message) -> None:
+        self.is_started = True
+        if message["type"] == "http.response.start":
+            await self._begin(message)
+        elif self._page is None:
+            await self._send(message)
+        else:
+            await self._add(message)
+
+    async def _begin(self, message: Message) -> None:
+        given: Sequence[tuple[bytes, bytes]] = message.get("headers", ())
+        fields = {bytes(name): bytes(value) for name, value in given}
+        changed = [
+            (name, self._redirect(value) if name == b"location" else value) for name, value in given
+        ]
+        self._start = {**message, "headers": [*self._headers, *changed]}
+        is_page = fields.get(b"content-type", b"").split(b";")[0].strip() == b"text/html"
+        if is_page and b"content-encoding" not in fields:
+            self._page = b""
+        else:
+            await self._send(self._start)
+
+    async def _add(self, message: Message) -> None:
+        """Collect a page; a page that is too long is sent unchanged."""
+        assert self._page is not None
+        self._page += message.get("body", b"")
+        more = bool(message.get("more_body"))
+        if more and len(self._page) <= _MAX_PAGE_BYTES:
+            return
+        page, self._page = self._page, None
+        if not more and page:
+            page = _LINK.sub(lambda found: found[1] + self._add_prefix(found[2]), page)
+            length = str(len(page)).encode()
+            self._start["headers"] = [
+                (name, length if name == b"content-length" else value)
+                for name, value in self._start["headers"]
+            ]
+        await self._send(self._start)
+        await self._send({"type": "http.response.body", "body": page, "more_body": more})
+
+    def _redirect(self, location: bytes) -> bytes:
+        """Return a location on the same host with the path of the proxy."""
+        found: Any = urlsplit(location)
+        return location if found.netloc else self._add_prefix(location)
+
+    def _add_prefix(self, path: bytes) -> bytes:
+        is_absolute = path.startswith(b"/") and not path.startswith(self._prefix)
+        return self._prefix + path if is_absolute else path

@@ -1,0 +1,122 @@
+"""Send HTTP requests of the API server on to a port of a pod, as a program in the network of the pod does."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+from kubeling.asgi import Receive, Scope, Send, wait_for_disconnect
+from kubeling.kubelet.pod_network import PodNetwork
+
+# Of one connection; the client adds its own.
+HOP_BY_HOP = frozenset(
+    (
+        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization"),
+        *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
+    )
+)
+_CONNECT_SECONDS = 30.0
+
+
+async def forward(
+    call: tuple[Scope, Receive, Send], origin: str, network: PodNetwork | None
+) -> None:
+    """Send a request to an origin, such as `https://127.64.0.9:8443`, and its response to the client.
+
+    Raises:
+        OSError: the connection failed before the response.
+    """
+    scope, receive, send = call
+    body = _Body(scope, receive)
+    work = asyncio.create_task(_forward(scope, body, send, origin, network))
+    disconnect = asyncio.create_task(body.wait_for_disconnect())
+    try:
+        await asyncio.wait({work, disconnect}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (work, disconnect):
+            task.cancel()
+        await asyncio.gather(work, disconnect, return_exceptions=True)
+    if not work.cancelled():
+        work.result()
+
+
+class _Body:
+    """The body of a request, which is sent on as it arrives."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._receive = receive
+        self._is_complete = asyncio.Event()
+        names = {bytes(name) for name, _ in scope["headers"]}
+        self.has_data = not names.isdisjoint((b"content-length", b"transfer-encoding"))
+        if not self.has_data:
+            self._is_complete.set()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the parts. Raises ConnectionError: the client disconnects before the end."""
+        while not self._is_complete.is_set():
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ConnectionAbortedError("the client has disconnected")
+            yield message.get("body", b"")
+            if not message.get("more_body"):
+                self._is_complete.set()
+
+    async def wait_for_disconnect(self) -> None:
+        """Wait until the client disconnects after its request."""
+        await self._is_complete.wait()
+        await wait_for_disconnect(self._receive)
+
+
+async def _forward(
+    scope: Scope, body: _Body, send: Send, origin: str, network: PodNetwork | None
+) -> None:
+    import aiohttp
+    import yarl
+
+    def open_socket(_: object) -> socket.socket:
+        assert network is not None
+        return network.open_socket()
+
+    query = bytes(scope["query_string"]).decode("latin-1")
+    target = bytes(scope["raw_path"]).decode("latin-1") + (f"?{query}" if query else "")
+    # As in the API server, the certificate of the pod is not verified, because there is no name to verify.
+    connector = aiohttp.TCPConnector(
+        ssl=False, force_close=True, socket_factory=open_socket if network else None
+    )
+    sent: Any = [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in scope["headers"]
+        if name.decode("latin-1") not in HOP_BY_HOP
+    ]
+    try:
+        async with (
+            aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
+            ) as session,
+            session.request(
+                scope["method"],
+                yarl.URL(origin + target, encoded=True),
+                headers=sent,
+                data=body.chunks() if body.has_data else None,
+                allow_redirects=False,
+            ) as response,
+        ):
+            headers = [
+                (name.lower(), value)
+                for name, value in response.raw_headers
+                if name.decode("latin-1").lower() not in HOP_BY_HOP
+            ]
+            start = {"type": "http.response.start", "status": response.status, "headers": headers}
+            await send(start)
+            async for chunk in response.content.iter_any():
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+    except aiohttp.ClientConnectorError as exc:
+        reason = exc.os_error.strerror or str(exc.os_error)
+        raise OSError(f"dial tcp {exc.host}:{exc.port}: connect: {reason.lower()}") from exc
+    except (aiohttp.ClientError, TimeoutError) as exc:
+        raise OSError(str(exc) or type(exc).__name__) from exc
