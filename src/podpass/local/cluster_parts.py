@@ -272,6 +272,7 @@ class ClusterParts:
         await self._serve_kubelet(runtime.app)
         with podpass_errors():
             await self._stack.enter_async_context(runtime)
+        self.direct.hosts.on_update = runtime.update_hosts
         outdated = OutdatedPods(
             self._webhook_client, self._config.tenant_id, self._on_restart, self._clock
         )

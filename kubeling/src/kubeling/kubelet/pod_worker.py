@@ -15,7 +15,7 @@ from kubeling.kubelet.containers import PodContainers
 from kubeling.kubelet.context import KubeletContext
 from kubeling.kubelet.lifecycle import Decision
 from kubeling.kubelet.pod_network import PodNetwork, needs_own_network
-from kubeling.kubelet.prepared_container import pod_folder
+from kubeling.kubelet.prepared_container import pod_folder, write_hosts
 from kubeling.kubelet.status_manager import StatusManager
 from kubeling.kubelet.volume_manager import VolumeManager
 from kubeling.kubelet.volume_sources import VolumeError
@@ -81,6 +81,11 @@ class PodWorker:
         self._deleted = True
         self.containers.forbid_start()
         self._wake.set()
+
+    def update_hosts(self) -> None:
+        """Write /etc/hosts of the pod again, if a container has it."""
+        if (self._folder / "etc" / "hosts").exists():
+            write_hosts(self._context, self._pod)
 
     async def connect(self, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect to a port of the pod. Raises OSError."""
