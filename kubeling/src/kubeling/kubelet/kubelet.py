@@ -55,7 +55,8 @@ class KubeletConfig:
     distinguishes several nodes on one machine. `max_pods` is the capacity of the node.
 
     In a sandbox with mounts, /etc/hosts of every container has the lines of `hosts_file` (see `update_hosts`;
-    the default is the machine's), and pods cannot read the folder `hidden`, except its parts in `shown`; `sandboxes` are the kinds of such a sandbox that are tried.
+    the default is the machine's), and pods cannot read the folder `hidden`, except its parts in `shown`;
+    `sandboxes` are the kinds of such a sandbox that are tried.
 
     `network` is the configuration of the networks of pods. With `own_networks` each pod has a network where
     the machine permits it, and reaches Services by address and by name. `stop_seconds` is the grace period of
