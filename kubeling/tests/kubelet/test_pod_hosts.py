@@ -55,7 +55,7 @@ async def test_pod_has_its_own_host_name_and_resolves_it(
     lines = tmp_path / "lines"
     lines.write_text("192.0.2.1 one.example\n")
     kubelet = await bare_cluster.start(
-        path=programs(bare_cluster.folder, "bwrap"), sandboxes=[kind], hosts_file=lines
+        path=programs(bare_cluster.folder, "bwrap", "grep"), sandboxes=[kind], hosts_file=lines
     )
     code = """
 import os, socket
