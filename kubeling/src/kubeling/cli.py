@@ -372,6 +372,9 @@ def main() -> None:
         sys.exit(1)
     except OSError as exc:
         where = f": {exc.filename}" if exc.filename else ""
-        advice = "Check the folder: its permissions, and the free space of its disk"
+        advice = (
+            "Check the folder: its permissions, and the free space of its disk; or use another one with"
+            " --data-dir"
+        )
         click.echo(f"kubeling: {exc.strerror or exc}{where}. {advice}", err=True)
         sys.exit(1)

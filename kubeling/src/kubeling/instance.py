@@ -84,7 +84,7 @@ class Cluster:
     Attributes are available inside the block. Every method can be called from any thread.
 
     Raises:
-        FolderInUse, PortInUse
+        FolderInUse, PortInUse, DamagedFile
     """
 
     def __init__(
@@ -171,7 +171,8 @@ class Cluster:
             raise PortInUse(f"cannot listen on port {self._port}: {exc.strerror}") from exc
         self._stack.callback(sock.close)
         server = "https://{}:{}".format(*sock.getsockname()[:2])
-        signer = self._signer or RsaSigner(folder / "service-account.key")
+        key_file = folder / "service-account.key"
+        signer = self._signer or RsaSigner(key_file)
         token = secrets.token_urlsafe(24)
         options: dict[str, Any] = {} if self._release is None else {"release": self._release}
         config = ClusterConfig(
@@ -192,6 +193,9 @@ class Cluster:
             async with asyncio.TaskGroup() as tasks:
                 if self._has_node:
                     tasks.create_task(self._start_node(embedded, folder, files, server))
+                if isinstance(signer, RsaSigner) and key_file.exists():
+                    # A damaged key must not be found by the first pod.
+                    tasks.create_task(asyncio.to_thread(signer.prepare))
                 await enter(serving(embedded.app, sock, files.certificate, files.key))
         except ExceptionGroup as group:
             raise group.exceptions[0] from group

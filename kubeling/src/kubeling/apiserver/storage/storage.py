@@ -116,6 +116,7 @@ class ObjectStore:
 
     def _open_database(self, path: Path) -> None:
         try:
+            _refuse_empty(path)
             # The file holds Secrets: only its owner may read it, from its creation on.
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             # The instance holds the lock of the data directory. Another process that has this file open must
@@ -130,6 +131,7 @@ class ObjectStore:
             self.close()
             # The low byte is the code without its detail.
             corrupt = getattr(exc, "sqlite_errorcode", 0) & 0xFF in _CORRUPT
+            corrupt = corrupt or isinstance(exc, IsADirectoryError)
             raise StoreError(
                 f"cannot open {path}: {exc}",
                 hint=_RESTORE_HINT if corrupt else StoreError.hint,
@@ -386,6 +388,12 @@ class ObjectStore:
                 database.execute("UPDATE revision SET value=?", (events[-1].revision,))
         except sqlite3.Error as exc:
             raise StoreError(f"cannot write {self._path}: {exc}", path=str(self._path)) from exc
+
+
+def _refuse_empty(path: Path) -> None:
+    """Raise StoreError for an empty file: SQLite would create an empty database in it."""
+    if path.exists() and path.stat().st_size == 0:
+        raise StoreError(f"{path} is empty", hint=_RESTORE_HINT)
 
 
 def _name_of(obj: Mapping[str, Any]) -> NamespacedName:
