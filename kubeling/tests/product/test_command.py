@@ -152,6 +152,31 @@ def test_cluster_that_was_killed_leaves_no_status(environ: dict[str, str]) -> No
     assert output([KUBELING, "up", "--detach", "--no-node"], environ=environ)
 
 
+def test_stopped_cluster_is_not_ready_and_can_be_ended(environ: dict[str, str]) -> None:
+    output([KUBELING, "up", "--detach", "--no-node"], environ=environ)
+    found = json.loads(output([KUBELING, "status", "-o", "json"], environ=environ))
+    os.kill(found["pid"], signal.SIGSTOP)
+    for words in (["status"], ["up", "--detach"]):
+        assert f"kill -CONT {found['pid']}" in failure(words, environ)
+    shown = json.loads(output([KUBELING, "status", "-o", "json"], environ=environ, code=NO_CLUSTER))
+    assert shown == {**found, "ready": False}
+    output([KUBELING, "down"], environ=environ)
+    assert "no cluster runs" in failure(["status"], environ)
+
+
+def test_two_starts_at_once_find_one_cluster(environ: dict[str, str]) -> None:
+    """Fails if the second start deletes files of the first, or reports that its folder is in use."""
+    words = [KUBELING, "up", "--detach", "--no-node"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    started = [subprocess.Popen(words, env=environ, **pipes) for _ in range(2)]
+    said = [each.communicate(timeout=SECONDS) for each in started]
+
+    assert [each.returncode for each in started] == [0, 0], said
+    assert said[0][0] == said[1][0]
+    assert sum("runs already" in errors for _, errors in said) == 1
+    output([KUBELING, "status"], environ=environ)
+
+
 def test_image_option_names_the_program_of_an_image(environ: dict[str, str]) -> None:
     words = [KUBELING, "up", "--detach", "--image", "nginx=echo 'hello world'"]
     path = Path(output(words, environ=environ).strip())

@@ -347,6 +347,16 @@ class ObjectStore:
             found[key] = StoredObject(*key, event.revision, event.raw)
         self.watch_cache.append(event)
 
+    def check_write(self) -> None:
+        """Change a number in the database. Raises StoreError: a client's write would fail, too.
+
+        SQLite writes nothing for an equal value.
+        """
+        with self._write_transaction() as database:
+            if database is not None:
+                number = database.execute("PRAGMA application_id").fetchone()[0]
+                database.execute(f"PRAGMA application_id={0 if number else 1}")
+
     @contextmanager
     def one_transaction(self) -> Iterator[None]:
         """Commit all changes of the block together: the first start writes 30 objects.
@@ -365,27 +375,36 @@ class ObjectStore:
 
     def _commit(self, *events: WatchEvent) -> None:
         """Write changes and the revision in one transaction; memory is updated after the commit."""
-        if not self._is_open:
-            raise StoreError("the store is closed")
-        if (database := self._database) is None or not events:
-            return
         if self._uncommitted is not None:
             self._uncommitted.extend(events)
+            return
+        with self._write_transaction() as database:
+            if database is None or not events:
+                return
+            for event in events:
+                key = event.resource, event.namespace, event.name
+                if event.type == DELETED:
+                    database.execute(
+                        "DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", key
+                    )
+                else:
+                    database.execute(
+                        "INSERT OR REPLACE INTO objects VALUES (?,?,?,?)", (*key, event.raw)
+                    )
+            database.execute("UPDATE revision SET value=?", (events[-1].revision,))
+
+    @contextmanager
+    def _write_transaction(self) -> Iterator[sqlite3.Connection | None]:
+        """Commit the changes of the block; there is no connection if objects are in memory only."""
+        if not self._is_open:
+            raise StoreError("the store is closed")
+        if (database := self._database) is None:
+            yield None
             return
         try:
             with database:
                 database.execute("BEGIN IMMEDIATE")
-                for event in events:
-                    key = event.resource, event.namespace, event.name
-                    if event.type == DELETED:
-                        database.execute(
-                            "DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", key
-                        )
-                    else:
-                        database.execute(
-                            "INSERT OR REPLACE INTO objects VALUES (?,?,?,?)", (*key, event.raw)
-                        )
-                database.execute("UPDATE revision SET value=?", (events[-1].revision,))
+                yield database
         except sqlite3.Error as exc:
             raise StoreError(f"cannot write {self._path}: {exc}", path=str(self._path)) from exc
 
