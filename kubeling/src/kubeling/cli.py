@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _FOLDER = "KUBELING_DATA_DIR"
 _NOT_EXECUTABLE, _NOT_FOUND, _BY_SIGNAL = 126, 127, 128  # as in a shell
 
+# Identifies the processes of the command, which end with a `run` that is killed.
+_RUN_VARIABLE = "KUBELING_RUN"
 _READY_SECONDS = 5.0
 _CHECK = "Check the spelling of the command after --, and PATH"
 
@@ -212,6 +214,9 @@ def _next_step(server: str, kubeconfig: Path) -> str:
 async def _run(cluster: "Cluster", words: Sequence[str]) -> int:
     """Run a command with a cluster; return its exit code as a shell does."""
     import asyncio
+    import secrets
+
+    from kubeling.kubelet.orphan_reaper import OrphanReaper
 
     loop = asyncio.get_running_loop()
     child: asyncio.subprocess.Process | None = None
@@ -230,8 +235,10 @@ async def _run(cluster: "Cluster", words: Sequence[str]) -> int:
     for number in (*passed_on, *of_terminal):
         is_double = has_terminal and number in of_terminal
         loop.add_signal_handler(number, _ignore if is_double else pass_on, number)
-    async with cluster:
+    mark = f"{_RUN_VARIABLE}={secrets.token_hex(12)}"
+    async with cluster, OrphanReaper(mark, cluster.kubeconfig.parent):
         environ = {**os.environ, **cluster.env()}  # noqa: TID251 the command inherits it
+        environ[_RUN_VARIABLE] = mark.partition("=")[2]
         try:
             child = await asyncio.create_subprocess_exec(*words, env=environ)
         except OSError as exc:

@@ -210,6 +210,25 @@ def test_run_passes_on_a_signal_and_returns_its_number(environ: dict[str, str]) 
         assert process.wait(SECONDS) == 128 + signal.SIGTERM
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found through /proc")
+def test_killed_run_ends_its_command_and_leaves_no_folder(environ: dict[str, str]) -> None:
+    code = "import os, signal; print(os.getpid(), os.environ['KUBECONFIG'], flush=True); signal.pause()"
+    script = f'"{sys.executable}" -c "{code}"; true'
+    with subprocess.Popen(
+        [KUBELING, "run", "--no-node", "--", "sh", "-c", script],
+        env=environ,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        pid, kubeconfig = process.stdout.readline().split()
+        assert Path(kubeconfig).exists()
+        process.kill()
+
+    until(lambda: not Path("/proc", pid).exists())
+    until(lambda: not Path(kubeconfig).parent.exists())
+
+
 def test_run_of_a_missing_command_says_what_to_check(environ: dict[str, str]) -> None:
     message = failure(["run", "--no-node", "--", "is-not-there"], environ, code=127)
 
