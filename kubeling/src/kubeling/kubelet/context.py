@@ -44,7 +44,8 @@ class KubeletContext:
     `network` is the configuration of the networks of pods, and `node_network` creates them; it is None if the
     kubelet cannot create any. `own_networks` is true if each pod has a network, and not only the pods that
     may change their network. `pod_networks` are the existing networks by address. `service_network` is None
-    if Services have no addresses. `network_hint` says what the user can do if a pod has no network.
+    if Services have no addresses. If pods have no networks, `network_problem` says why, and `network_hint`
+    what the user can do.
 
     `hosts_file` has lines for /etc/hosts of every pod.
 
@@ -71,6 +72,7 @@ class KubeletContext:
     own_networks: bool = False
     pod_networks: dict[str, PodNetwork] = field(default_factory=dict)
     service_network: ServiceNetwork | None = None
+    network_problem: str = ""
     network_hint: str = ""
     hosts_file: Path = HOSTS
     concurrency: asyncio.Semaphore = field(default_factory=_new_semaphore)

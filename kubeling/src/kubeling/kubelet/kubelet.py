@@ -28,7 +28,7 @@ from kubeling.kubelet.pod_addresses import PodAddresses, usable_network
 from kubeling.kubelet.pod_hosts import HOSTS
 from kubeling.kubelet.pod_manager import PodManager
 from kubeling.kubelet.pod_network import PodNetworkConfig
-from kubeling.kubelet.pod_worker import PodWorker
+from kubeling.kubelet.pod_worker import NETWORK_UNAVAILABLE, PodWorker
 from kubeling.kubelet.process import RUNTIME_VARIABLE, kill_marked
 from kubeling.kubelet.sandbox import Mount, Sandbox
 from kubeling.kubelet.scheduler import Scheduler
@@ -218,8 +218,8 @@ class Kubelet:
             message = (
                 f"{network.message}. Pods share the network of this machine. Fix: {network.hint}"
             )
-            context.recorder.record(reference, WARNING, "PodNetworkUnavailable", message)
-            return replace(context, network_hint=network.hint)
+            context.recorder.record(reference, WARNING, NETWORK_UNAVAILABLE, message)
+            return replace(context, network_problem=message, network_hint=network.hint)
         if network is None:
             return context
         pods = context.pod_networks

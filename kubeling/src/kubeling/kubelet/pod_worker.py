@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 Pod = Mapping[str, Any]
 
+NETWORK_UNAVAILABLE = "PodNetworkUnavailable"
 TERMINAL_PHASES = ("Succeeded", "Failed")
 _MAX_SLEEP_SECONDS = 30.0  # the wall clock may jump, for example after a laptop was suspended
 _RETRY_SECONDS = 2.0
@@ -251,6 +252,8 @@ class PodWorker:
 
     async def _create_network(self) -> None:
         context = self._context
+        if context.network_problem and not self._pod["spec"].get("hostNetwork"):
+            self._event(WARNING, NETWORK_UNAVAILABLE, context.network_problem)
         if self._network is not None or not context.has_own_network(self._pod):
             return
         assert context.node_network is not None
