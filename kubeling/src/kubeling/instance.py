@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from kubeling import kubeconfig
 from kubeling.api import Api, ApiError
+from kubeling.apiserver.release import find_name
 from kubeling.apiserver.request import UserInfo
 from kubeling.apiserver.storage.storage import Snapshot, is_of_node
 from kubeling.certificates import CertificateFiles, open_certificates
@@ -84,7 +85,7 @@ class Cluster:
     Attributes are available inside the block. Every method can be called from any thread.
 
     Raises:
-        FolderInUse, PortInUse, DamagedFile
+        FolderInUse, PortInUse, DamagedFile, UnknownRelease
     """
 
     def __init__(
@@ -174,7 +175,9 @@ class Cluster:
         key_file = folder / "service-account.key"
         signer = self._signer or RsaSigner(key_file)
         token = secrets.token_urlsafe(24)
-        options: dict[str, Any] = {} if self._release is None else {"release": self._release}
+        options: dict[str, Any] = (
+            {} if self._release is None else {"release": find_name(self._release)}
+        )
         config = ClusterConfig(
             database=None if self._given_folder is None else folder / "kubernetes.db",
             issuer=_ISSUER,

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.product.programs import FOLDER, SECONDS, kubectl, output, until
+from kubeling.apiserver.release import RELEASES
+from tests.product.programs import FOLDER, SECONDS, kubectl, kubectl_binary, output, until
 
 pytestmark = pytest.mark.processes
 
@@ -262,10 +263,16 @@ def test_wrong_usage_exits_with_2(environ: dict[str, str], words: list[str]) -> 
 
 
 def test_unknown_release_names_the_known_ones(environ: dict[str, str]) -> None:
-    release = pytest.importorskip("kubeling.apiserver.release", reason="one release is served")
-    message = failure(["up", "--release", "1.1"], environ)
+    for text in ("1.1", "latest", "1.3", "11.35"):
+        message = failure(["up", "--release", text], environ)
+        assert all(name in message for name in RELEASES)
 
-    assert release.NEWEST in message
+
+@pytest.mark.parametrize("text", [RELEASES[-1], f"v{RELEASES[-1]}", f"{RELEASES[-1]}.0"])
+def test_release_may_be_a_version(environ: dict[str, str], text: str) -> None:
+    words = ["run", "--no-node", "--release", text, "--", kubectl_binary(), "version", "-o", "json"]
+    found = json.loads(output([KUBELING, *words], environ=environ))
+    assert found["serverVersion"]["gitVersion"].startswith(f"v{RELEASES[-1]}.")
 
 
 def test_shell_completion_is_offered(environ: dict[str, str]) -> None:
