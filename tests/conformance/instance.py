@@ -65,6 +65,14 @@ with socket.socket(family, kind) as sock, contextlib.suppress(TimeoutError):
         sys.stdout.buffer.write(sock.recv(65536))
 """
 
+_NSLOOKUP_SCRIPT = f"""#!{sys.executable}
+import socket, sys
+try:
+    print(socket.gethostbyname(sys.argv[1]))
+except OSError as exc:
+    sys.exit(f"{{sys.argv[1]}}: {{exc}}")
+"""
+
 
 @contextmanager
 def running(folder: Path, agnhost: Path) -> Iterator[Path]:
@@ -117,6 +125,7 @@ def _programs(folder: Path, agnhost: Path) -> Path:
         ("agnhost-image", _IMAGE_SCRIPT),
         ("httpd-image", _HTTPD_SCRIPT),
         ("nc", _NC_SCRIPT),
+        ("nslookup", _NSLOOKUP_SCRIPT),
     ):
         script = programs / name
         script.write_text(text)

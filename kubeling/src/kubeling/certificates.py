@@ -8,7 +8,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kubeling.files import DamagedFile, write_private
+from kubeling.errors import DamagedFile
+from kubeling.files import write_private
 
 if TYPE_CHECKING:
     from cryptography import x509

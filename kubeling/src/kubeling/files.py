@@ -3,14 +3,6 @@
 import os
 from pathlib import Path
 
-from kubeling.errors import Error
-
-
-class DamagedFile(Error):
-    """A file of a data folder does not have its content."""
-
-    code = "damaged_file"
-
 
 def create_private_folder(folder: Path) -> None:
     """Create a directory and its parents with mode 0700."""

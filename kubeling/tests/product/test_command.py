@@ -168,8 +168,12 @@ def test_stopped_cluster_is_not_ready_and_can_be_ended(environ: dict[str, str]) 
 def test_two_starts_at_once_find_one_cluster(environ: dict[str, str]) -> None:
     """Fails if the second start deletes files of the first, or reports that its folder is in use."""
     words = [KUBELING, "up", "--detach", "--no-node"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    started = [subprocess.Popen(words, env=environ, **pipes) for _ in range(2)]
+    started = [
+        subprocess.Popen(
+            words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
     said = [each.communicate(timeout=SECONDS) for each in started]
 
     assert [each.returncode for each in started] == [0, 0], said

@@ -52,8 +52,8 @@ def main(arguments: Sequence[str]) -> None:
         if option == "--chdir":
             folder = values[0]
         elif option == "--hostname":
-            name = values[0].encode()
-            _check(libc.sethostname(name, len(name)), "sethostname")
+            host_name = values[0].encode()
+            _check(libc.sethostname(host_name, len(host_name)), "sethostname")
         elif option == "--setenv":
             os.environ[values[0]] = values[1]  # noqa: TID251 of the program that replaces this one
         elif values:

@@ -12,8 +12,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kubeling.errors import Error
-from kubeling.files import DamagedFile, write_private
+from kubeling.errors import DamagedFile, Error
+from kubeling.files import write_private
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
