@@ -48,6 +48,31 @@ except OSError:
 EOF
 """
 
+# Specs send one line by TCP or UDP, and only connect with -z.
+_NC_SCRIPT = f"""#!{sys.executable}
+import contextlib, socket, sys
+options, (host, port) = sys.argv[1:-2], sys.argv[-2:]
+kind = socket.SOCK_DGRAM if "-u" in options else socket.SOCK_STREAM
+family, _, _, _, address = socket.getaddrinfo(host, port, socket.AF_INET, kind)[0]
+with socket.socket(family, kind) as sock, contextlib.suppress(TimeoutError):
+    sock.settimeout(2)
+    try:
+        sock.connect(address)
+    except OSError as exc:
+        sys.exit(f"{{host}} {{port}}: {{exc}}")
+    if "-z" not in options:
+        sock.sendall(sys.stdin.buffer.read())
+        sys.stdout.buffer.write(sock.recv(65536))
+"""
+
+_NSLOOKUP_SCRIPT = f"""#!{sys.executable}
+import socket, sys
+try:
+    print(socket.gethostbyname(sys.argv[1]))
+except OSError as exc:
+    sys.exit(f"{{sys.argv[1]}}: {{exc}}")
+"""
+
 
 @contextmanager
 def running(folder: Path, agnhost: Path) -> Iterator[Path]:
@@ -96,7 +121,12 @@ def _programs(folder: Path, agnhost: Path) -> Path:
     link = programs / "agnhost"
     link.unlink(missing_ok=True)
     link.symlink_to(agnhost)
-    for name, text in (("agnhost-image", _IMAGE_SCRIPT), ("httpd-image", _HTTPD_SCRIPT)):
+    for name, text in (
+        ("agnhost-image", _IMAGE_SCRIPT),
+        ("httpd-image", _HTTPD_SCRIPT),
+        ("nc", _NC_SCRIPT),
+        ("nslookup", _NSLOOKUP_SCRIPT),
+    ):
         script = programs / name
         script.write_text(text)
         script.chmod(0o755)

@@ -1,11 +1,14 @@
 """The certificate of an API server, and the CA that has signed it. The key of the CA is not stored."""
 
+import contextlib
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kubeling.errors import DamagedFile
 from kubeling.files import write_private
 
 if TYPE_CHECKING:
@@ -32,12 +35,47 @@ class CertificateFiles:
 
 
 def open_certificates(folder: Path) -> CertificateFiles:
-    """Return the certificate files of a folder; create them if one is missing."""
+    """Return the certificate files of a folder; create them if there is no key.
+
+    Raises:
+        DamagedFile, OSError
+    """
     files = CertificateFiles(folder / "ca.crt", folder / "tls.crt", folder / "tls.key")
     # The key is written last: if it exists, the other files are complete.
     if not files.key.exists():
         _create(files)
+        return files
+    # Otherwise the server would start, and every client would refuse its certificate.
+    file = files.ca
+    try:
+        client = ssl.create_default_context(cafile=files.ca)
+        file = files.certificate
+        ssl.create_default_context(cafile=files.certificate)
+        file = files.key
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.load_cert_chain(files.certificate, files.key)
+        file = files.ca
+        _handshake(client, server)
+    except OSError as exc:
+        cause = getattr(exc, "verify_message", "") or "it is missing or damaged"
+        raise DamagedFile(
+            f"{file} cannot be used: {cause}",
+            hint=f"remove {files.key} to create a new CA and a new certificate",
+        ) from exc
     return files
+
+
+def _handshake(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+    """Connect a client and a server in memory. Raises SSLError: the client refuses the certificate."""
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = (
+        client.wrap_bio(down, up, server_hostname="localhost"),
+        server.wrap_bio(up, down, server_side=True),
+    )
+    for _ in range(2):
+        for end in ends:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
 
 
 def _create(files: CertificateFiles) -> None:

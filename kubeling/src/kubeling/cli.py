@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _FOLDER = "KUBELING_DATA_DIR"
 _NOT_EXECUTABLE, _NOT_FOUND, _BY_SIGNAL = 126, 127, 128  # as in a shell
 
+# Identifies the processes of the command, which end with a `run` that is killed.
+_RUN_VARIABLE = "KUBELING_RUN"
+_READY_SECONDS = 5.0
 _CHECK = "Check the spelling of the command after --, and PATH"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -147,6 +150,7 @@ def down(*, data_dir: Path | None) -> None:
         return
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGCONT)  # a stopped process would end only later
     for waited in range(300):
         if _running_pid(folder) is None:
             return
@@ -160,17 +164,18 @@ def down(*, data_dir: Path | None) -> None:
 @_data_dir("Folder of the cluster; the default is that of `kubeling up --detach`.")
 @click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text")
 def status(*, data_dir: Path | None, output: str) -> None:
-    """Show whether a cluster runs; exit with 1 if none does."""
+    """Show whether a cluster is ready; exit with 1 if none is."""
     folder = data_dir or _default_folder()
-    found: dict[str, Any] = {"ready": False, "data_dir": str(folder)}
-    if _running_pid(folder) is not None:
-        with contextlib.suppress(OSError, ValueError):
-            found |= json.loads((folder / "status.json").read_text())
+    found: dict[str, Any] = {"ready": False, "data_dir": str(folder), **_find_running(folder)}
+    problem = _find_problem(found, folder, data_dir) if "pid" in found else None
+    found["ready"] = "pid" in found and problem is None
     if output == "json":
         click.echo(json.dumps(found, indent=2))
     elif found["ready"]:
         for name in ("server", "kubeconfig", "pid"):
             click.echo(f"{name + ':':12}{found[name]}")
+    elif problem is not None:
+        raise problem
     else:
         next_step = f"Start one: kubeling up --detach{_data_dir_option(data_dir)}"
         click.echo(f"kubeling: no cluster runs in {folder}. {next_step}", err=True)
@@ -193,7 +198,6 @@ async def _serve(cluster: "Cluster", folder: Path | None) -> None:
             from kubeling.files import write_private
 
             facts = {
-                "ready": True,
                 "pid": os.getpid(),
                 "server": cluster.server,
                 "kubeconfig": str(cluster.kubeconfig),
@@ -216,6 +220,9 @@ def _next_step(server: str, kubeconfig: Path) -> str:
 async def _run(cluster: "Cluster", words: Sequence[str]) -> int:
     """Run a command with a cluster; return its exit code as a shell does."""
     import asyncio
+    import secrets
+
+    from kubeling.kubelet.orphan_reaper import OrphanReaper
 
     loop = asyncio.get_running_loop()
     child: asyncio.subprocess.Process | None = None
@@ -234,8 +241,10 @@ async def _run(cluster: "Cluster", words: Sequence[str]) -> int:
     for number in (*passed_on, *of_terminal):
         is_double = has_terminal and number in of_terminal
         loop.add_signal_handler(number, _ignore if is_double else pass_on, number)
-    async with cluster:
+    mark = f"{_RUN_VARIABLE}={secrets.token_hex(12)}"
+    async with cluster, OrphanReaper(mark, cluster.kubeconfig.parent):
         environ = {**os.environ, **cluster.env()}  # noqa: TID251 the command inherits it
+        environ[_RUN_VARIABLE] = mark.partition("=")[2]
         try:
             child = await asyncio.create_subprocess_exec(*words, env=environ)
         except OSError as exc:
@@ -267,17 +276,24 @@ def _is_in_foreground() -> bool:
 
 def _start_detached(data_dir: Path | None, words: Sequence[str]) -> None:
     """Start `kubeling up` with these options in the background; return when the cluster is ready."""
+    import fcntl
     import subprocess
 
     from kubeling.files import create_private_folder
 
     folder = (data_dir or _default_folder()).absolute()
-    if _running_pid(folder) is not None:
+    create_private_folder(folder)
+    starting = (folder / "starting").open("wb")
+    # Until the end of this process: a second command waits, and then finds the cluster of the first.
+    fcntl.flock(starting, fcntl.LOCK_EX)
+    create_private_folder(folder)
+    if found := _find_running(folder):
+        if problem := _find_problem(found, folder, data_dir):
+            raise problem
         said = f"a cluster runs already in {folder}, with the options of its start"
         click.echo(f"kubeling: {said}", err=True)
         click.echo(folder / "kubeconfig")
         return
-    create_private_folder(folder)
     if data_dir is None:
         for file in folder.glob("kubernetes.db*"):  # of a cluster that was killed
             file.unlink()
@@ -311,7 +327,9 @@ def _start_detached(data_dir: Path | None, words: Sequence[str]) -> None:
                 hint=hint if log_file.exists() or not cause else "",
             )
     child.returncode = 0  # it keeps running; nothing waits for it
-    found = json.loads((folder / "status.json").read_text())
+    found = _find_running(folder)
+    if problem := _find_problem(found, folder, data_dir):
+        raise problem
     click.echo(path)
     end = f". End it: kubeling down{_data_dir_option(data_dir)}"
     click.echo(_next_step(found["server"], Path(path)) + end, err=True)
@@ -326,6 +344,43 @@ def _default_folder() -> Path:
     environ: Mapping[str, str] = os.environ  # noqa: TID251 read once
     state = environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "kubeling"
+
+
+def _find_running(folder: Path) -> dict[str, Any]:
+    """Return the facts of the cluster in a folder; only its process while it starts, nothing without one."""
+    if (pid := _running_pid(folder)) is None:
+        return {}
+    with contextlib.suppress(OSError, ValueError):
+        found: dict[str, Any] = json.loads((folder / "status.json").read_text())
+        if found["pid"] == pid:  # not the facts of a cluster that was killed
+            return found
+    return {"pid": pid}
+
+
+def _find_problem(found: Mapping[str, Any], folder: Path, data_dir: Path | None) -> Error | None:
+    """Return why a cluster is not ready: it starts, does not respond, or reports a failure."""
+    import http.client
+    import ssl
+    from urllib.parse import urlsplit
+
+    end = f"end it: kubeling down{_data_dir_option(data_dir)}"
+    if "server" not in found:
+        return Error(f"the cluster in {folder} is still starting", hint=f"wait, or {end}")
+    url = urlsplit(found["server"])
+    try:
+        context = ssl.create_default_context(cafile=found["ca_file"])
+        connection = http.client.HTTPSConnection(
+            url.hostname or "", url.port, timeout=_READY_SECONDS, context=context
+        )
+        with contextlib.closing(connection):
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == http.client.OK:
+                return None
+    except (OSError, http.client.HTTPException) as exc:
+        hint = f"if it is stopped, continue it: kill -CONT {found['pid']}; or {end}"
+        return Error(f"the cluster in {folder} does not respond: {exc}", hint=hint)
+    hint = f"check the free space of the disk, and {folder / 'kubeling.log'}"
+    return Error(f"the cluster in {folder} cannot write to its database", hint=hint)
 
 
 def _running_pid(folder: Path) -> int | None:
@@ -378,6 +433,9 @@ def main() -> None:
         sys.exit(1)
     except OSError as exc:
         where = f": {exc.filename}" if exc.filename else ""
-        advice = "Check the folder: its permissions, and the free space of its disk"
+        advice = (
+            "Check the folder: its permissions, and the free space of its disk; or use another one with"
+            " --data-dir"
+        )
         click.echo(f"kubeling: {exc.strerror or exc}{where}. {advice}", err=True)
         sys.exit(1)

@@ -144,7 +144,9 @@ class EmbeddedCluster:
             authenticator=self._authenticator,
             auth_config=auth_config,
             rbac=self._rbac,
-            discovery=DiscoveryHandler(auth_config, config.jwks_uri, self.registry.kinds),
+            discovery=DiscoveryHandler(
+                auth_config, config.jwks_uri, self.registry.kinds, store.check_write
+            ),
             watches=self._watches,
             websockets=self._websockets,
             aggregator=self._aggregator,

@@ -20,3 +20,9 @@ class Error(Exception):
             self.hint = hint
         if self.hint:
             self.add_note(f"Fix: {self.hint}")  # a traceback and pytest show notes
+
+
+class DamagedFile(Error):
+    """A file of a data folder does not have its content."""
+
+    code = "damaged_file"

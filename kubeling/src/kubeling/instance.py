@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from kubeling import kubeconfig
 from kubeling.api import Api, ApiError
+from kubeling.apiserver.release import find_name
 from kubeling.apiserver.request import UserInfo
 from kubeling.apiserver.storage.storage import Snapshot, is_of_node
 from kubeling.certificates import CertificateFiles, open_certificates
@@ -85,7 +86,7 @@ class Cluster:
     Attributes are available inside the block. Every method can be called from any thread.
 
     Raises:
-        FolderInUse, PortInUse
+        FolderInUse, PortInUse, DamagedFile, UnknownRelease
     """
 
     def __init__(
@@ -174,9 +175,12 @@ class Cluster:
             raise PortInUse(f"cannot listen on port {self._port}: {exc.strerror}") from exc
         self._stack.callback(sock.close)
         server = "https://{}:{}".format(*sock.getsockname()[:2])
-        signer = self._signer or RsaSigner(folder / "service-account.key")
+        key_file = folder / "service-account.key"
+        signer = self._signer or RsaSigner(key_file)
         token = secrets.token_urlsafe(24)
-        options: dict[str, Any] = {} if self._release is None else {"release": self._release}
+        options: dict[str, Any] = (
+            {} if self._release is None else {"release": find_name(self._release)}
+        )
         config = ClusterConfig(
             database=None if self._given_folder is None else folder / "kubernetes.db",
             issuer=_ISSUER,
@@ -196,6 +200,9 @@ class Cluster:
             async with asyncio.TaskGroup() as tasks:
                 if self._has_node:
                     tasks.create_task(self._start_node(embedded, folder, files, server))
+                if isinstance(signer, RsaSigner) and key_file.exists():
+                    # A damaged key must not be found by the first pod.
+                    tasks.create_task(asyncio.to_thread(signer.prepare))
                 await enter(serving(embedded.app, sock, files.certificate, files.key))
         except ExceptionGroup as group:
             raise group.exceptions[0] from group

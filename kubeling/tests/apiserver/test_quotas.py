@@ -189,6 +189,10 @@ async def test_claim_is_bound_with_its_capacity_and_a_warning(live: Any) -> None
     assert "this cluster provisions no volumes" in made.warnings[0]
     found = await until(live, f"{CLAIMS}/a", lambda each: each["status"]["phase"] == "Bound")
     assert found["status"]["capacity"] == {"storage": "1Gi"}
+    volume = f"pvc-{found['metadata']['uid']}"
+    table = await live.call("GET", CLAIMS, accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+    [row] = table.body["rows"]
+    assert row["cells"][:5] == ["a", "Bound", volume, "1Gi", "RWO"]
 
 
 async def test_deployment_reports_the_pods_that_the_quota_refuses(live: Any) -> None:

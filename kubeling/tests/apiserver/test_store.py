@@ -22,6 +22,7 @@ from kubeling.apiserver.storage.storage import (
     StoredObject,
     StoreError,
 )
+from tests.conftest import Live
 
 MAPS, NAMESPACES = kind_by_name("ConfigMap"), kind_by_name("Namespace")
 
@@ -271,3 +272,18 @@ def test_late_write_for_an_object_that_restore_removed_is_refused(
     with pytest.raises(RevisionConflict):
         store.create(MAPS, late)
     store.create(MAPS, config_map("later"))
+
+
+async def test_server_that_cannot_write_is_alive_and_not_ready(live: Live) -> None:
+    """Fails if a server with a full disk reports that it is ready; a lock of the database is as bad."""
+
+    async def statuses() -> list[int]:
+        paths = ("/livez", "/readyz/ping", "/readyz", "/readyz/etcd")
+        return [(await live.call("GET", path)).status for path in paths]
+
+    assert await statuses() == [200] * 4
+    with contextlib.closing(sqlite3.connect(live.folder / "kubernetes.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert await statuses() == [200, 200, 500, 500]
+        assert "[-]etcd failed" in (await live.call("GET", "/readyz")).text
+    assert await statuses() == [200] * 4

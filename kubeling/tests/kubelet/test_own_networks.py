@@ -582,8 +582,16 @@ async def test_machine_without_namespaces_says_what_it_needs(bare_cluster: Kubel
     assert await output(bare_cluster, "p", shell("echo ran")) == ["ran"]
     assert state(await bare_cluster.get("p"))["terminated"]["exitCode"] == 0
     events = await bare_cluster.client.list("/api/v1/namespaces/default/events")
-    [event] = [each for each in events if each["reason"] == "PodNetworkUnavailable"]
-    assert "install util-linux" in event["message"]
+    found = {
+        each["involvedObject"]["kind"]: each["message"]
+        for each in events
+        if each["reason"] == "PodNetworkUnavailable"
+    }
+    assert set(found) == {"Node", "Pod"}
+    for message in found.values():
+        assert "nsenter is not on PATH" in message
+        assert "Pods share the network of this machine" in message
+        assert "install util-linux" in message
 
 
 async def test_pod_reaches_addresses_outside_the_cluster(cluster: KubeletCluster) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import shutil
 import ssl
 import stat
@@ -19,6 +20,8 @@ import pytest
 import yaml
 
 from kubeling import Cluster, UserInfo
+from kubeling.certificates import open_certificates
+from kubeling.errors import Error
 from kubeling.instance import FolderInUse, NotStarted, PortInUse
 from tests.product.programs import kubectl, kubectl_binary, until
 
@@ -456,6 +459,50 @@ def test_folder_of_a_running_cluster_is_refused(tmp_path: Path) -> None:
             pass
         assert cluster.kubeconfig.read_bytes() == before
         assert names(cluster, "/api/v1/namespaces")
+
+
+@pytest.fixture(scope="module")
+def used_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a cluster that has ended."""
+    folder = tmp_path_factory.mktemp("used")
+    with Cluster(folder):
+        pass
+    return folder
+
+
+_FILES = ("ca.crt", "tls.crt", "tls.key", "service-account.key", "kubernetes.db")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *((name, content) for name in _FILES for content in (b"", b"damaged")),
+        ("ca.crt", None),
+        ("tls.key", None),
+    ],
+)
+def test_damaged_file_fails_the_start_and_its_fix_works(
+    used_folder: Path, tmp_path: Path, name: str, content: bytes | None
+) -> None:
+    """Fails if a client or the first pod finds the damage, or if the advice does not help.
+
+    Without a content, the file is that of another cluster.
+    """
+    folder = tmp_path / "data"
+    shutil.copytree(used_folder, folder)
+    if content is None:
+        open_certificates(tmp_path)
+        content = (tmp_path / name).read_bytes()
+    (folder / name).write_bytes(content)
+    with pytest.raises(Error) as caught, Cluster(folder, node=False):
+        pass
+
+    assert str(folder / name) in caught.value.message
+    advice = re.match(rf"remove (?:({folder}/\S+)|it) to |restore the file", caught.value.hint)
+    assert advice is not None
+    Path(advice[1] or folder / name).unlink()
+    with Cluster(folder, node=False) as cluster:
+        assert request(cluster, "/api/v1/namespaces")["items"]
 
 
 def test_port_of_another_program_is_refused_by_name() -> None:

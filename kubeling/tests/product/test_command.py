@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.product.programs import FOLDER, SECONDS, kubectl, output, until
+from kubeling.apiserver.release import RELEASES
+from tests.product.programs import FOLDER, SECONDS, kubectl, kubectl_binary, output, until
 
 pytestmark = pytest.mark.processes
 
@@ -152,6 +153,35 @@ def test_cluster_that_was_killed_leaves_no_status(environ: dict[str, str]) -> No
     assert output([KUBELING, "up", "--detach", "--no-node"], environ=environ)
 
 
+def test_stopped_cluster_is_not_ready_and_can_be_ended(environ: dict[str, str]) -> None:
+    output([KUBELING, "up", "--detach", "--no-node"], environ=environ)
+    found = json.loads(output([KUBELING, "status", "-o", "json"], environ=environ))
+    os.kill(found["pid"], signal.SIGSTOP)
+    for words in (["status"], ["up", "--detach"]):
+        assert f"kill -CONT {found['pid']}" in failure(words, environ)
+    shown = json.loads(output([KUBELING, "status", "-o", "json"], environ=environ, code=NO_CLUSTER))
+    assert shown == {**found, "ready": False}
+    output([KUBELING, "down"], environ=environ)
+    assert "no cluster runs" in failure(["status"], environ)
+
+
+def test_two_starts_at_once_find_one_cluster(environ: dict[str, str]) -> None:
+    """Fails if the second start deletes files of the first, or reports that its folder is in use."""
+    words = [KUBELING, "up", "--detach", "--no-node"]
+    started = [
+        subprocess.Popen(
+            words, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    said = [each.communicate(timeout=SECONDS) for each in started]
+
+    assert [each.returncode for each in started] == [0, 0], said
+    assert said[0][0] == said[1][0]
+    assert sum("runs already" in errors for _, errors in said) == 1
+    output([KUBELING, "status"], environ=environ)
+
+
 def test_image_option_names_the_program_of_an_image(environ: dict[str, str]) -> None:
     words = [KUBELING, "up", "--detach", "--image", "nginx=echo 'hello world'"]
     path = Path(output(words, environ=environ).strip())
@@ -192,6 +222,25 @@ def test_run_passes_on_a_signal_and_returns_its_number(environ: dict[str, str]) 
         assert process.wait(SECONDS) == 128 + signal.SIGTERM
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found through /proc")
+def test_killed_run_ends_its_command_and_leaves_no_folder(environ: dict[str, str]) -> None:
+    code = "import os, signal; print(os.getpid(), os.environ['KUBECONFIG'], flush=True); signal.pause()"
+    script = f'"{sys.executable}" -c "{code}"; true'
+    with subprocess.Popen(
+        [KUBELING, "run", "--no-node", "--", "sh", "-c", script],
+        env=environ,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        pid, kubeconfig = process.stdout.readline().split()
+        assert Path(kubeconfig).exists()
+        process.kill()
+
+    until(lambda: not Path("/proc", pid).exists())
+    until(lambda: not Path(kubeconfig).parent.exists())
+
+
 def test_run_of_a_missing_command_says_what_to_check(environ: dict[str, str]) -> None:
     message = failure(["run", "--no-node", "--", "is-not-there"], environ, code=127)
 
@@ -225,10 +274,16 @@ def test_wrong_usage_exits_with_2(environ: dict[str, str], words: list[str]) -> 
 
 
 def test_unknown_release_names_the_known_ones(environ: dict[str, str]) -> None:
-    release = pytest.importorskip("kubeling.apiserver.release", reason="one release is served")
-    message = failure(["up", "--release", "1.1"], environ)
+    for text in ("1.1", "latest", "1.3", "11.35"):
+        message = failure(["up", "--release", text], environ)
+        assert all(name in message for name in RELEASES)
 
-    assert release.NEWEST in message
+
+@pytest.mark.parametrize("text", [RELEASES[-1], f"v{RELEASES[-1]}", f"{RELEASES[-1]}.0"])
+def test_release_may_be_a_version(environ: dict[str, str], text: str) -> None:
+    words = ["run", "--no-node", "--release", text, "--", kubectl_binary(), "version", "-o", "json"]
+    found = json.loads(output([KUBELING, *words], environ=environ))
+    assert found["serverVersion"]["gitVersion"].startswith(f"v{RELEASES[-1]}.")
 
 
 def test_shell_completion_is_offered(environ: dict[str, str]) -> None:

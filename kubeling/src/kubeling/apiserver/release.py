@@ -67,6 +67,14 @@ class Release:
     kinds: Mapping[str, list[dict[str, Any]]]
 
 
+def find_name(text: str) -> str:
+    """Return the name of the release of a version, such as `v1.35.4`. Raises UnknownRelease."""
+    found = re.fullmatch(r"v?(\d+\.\d+)(\.\d+)?", text)
+    if found is None or found[1] not in RELEASES:
+        raise UnknownRelease(text)
+    return found[1]
+
+
 def _read(name: str, file: str) -> dict[str, Any]:
     if name not in RELEASES:
         raise UnknownRelease(name)

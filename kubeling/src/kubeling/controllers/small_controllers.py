@@ -74,11 +74,19 @@ async def count_quota(client: ControllerClient, namespace: str, name: str) -> No
 
 
 async def bind_claim(client: ControllerClient, namespace: str, name: str) -> None:
-    """Report a PersistentVolumeClaim as bound: nothing is provisioned, the kubelet has a folder for it."""
+    """Bind a PersistentVolumeClaim: nothing is provisioned, the kubelet has a folder for it.
+
+    The first change is the name of the volume, the second is the status.
+    """
     claim = client.store.get(kind_by_name("PersistentVolumeClaim"), namespace, name)
     if claim is None or (claim.get("status") or {}).get("phase") == "Bound":
         return
     spec = claim["spec"]
+    if not spec.get("volumeName"):
+        # The name that a provisioner gives to a volume; without one, `kubectl get` shows an unbound claim.
+        volume = {"volumeName": f"pvc-{claim['metadata']['uid']}"}
+        await client.update("PersistentVolumeClaim", {**claim, "spec": {**spec, **volume}})
+        return
     capacity = (spec.get("resources") or {}).get("requests") or {}
     status = {"phase": "Bound", "accessModes": spec["accessModes"], "capacity": capacity}
     await client.write_status("PersistentVolumeClaim", claim, status)

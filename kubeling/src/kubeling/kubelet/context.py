@@ -15,6 +15,7 @@ from kubeling.kubelet.lifecycle import RestartBackOff
 from kubeling.kubelet.node_network import NodeNetwork
 from kubeling.kubelet.orphan_reaper import OrphanReaper
 from kubeling.kubelet.pod_addresses import PodAddresses
+from kubeling.kubelet.pod_hosts import HOSTS
 from kubeling.kubelet.pod_network import PodNetwork, PodNetworkConfig, needs_own_network
 from kubeling.kubelet.sandbox import Sandbox
 from kubeling.kubelet.service_lister import ServiceLister
@@ -43,7 +44,10 @@ class KubeletContext:
     `network` is the configuration of the networks of pods, and `node_network` creates them; it is None if the
     kubelet cannot create any. `own_networks` is true if each pod has a network, and not only the pods that
     may change their network. `pod_networks` are the existing networks by address. `service_network` is None
-    if Services have no addresses. `network_hint` says what the user can do if a pod has no network.
+    if Services have no addresses. If pods have no networks, `network_problem` says why, and `network_hint`
+    what the user can do.
+
+    `hosts_file` has lines for /etc/hosts of every pod.
 
     `concurrency` limits how many pods are bound, mounted and reported at the same time.
     """
@@ -68,7 +72,9 @@ class KubeletContext:
     own_networks: bool = False
     pod_networks: dict[str, PodNetwork] = field(default_factory=dict)
     service_network: ServiceNetwork | None = None
+    network_problem: str = ""
     network_hint: str = ""
+    hosts_file: Path = HOSTS
     concurrency: asyncio.Semaphore = field(default_factory=_new_semaphore)
 
     def has_own_network(self, pod: Mapping[str, Any]) -> bool:

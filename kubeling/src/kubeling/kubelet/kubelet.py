@@ -25,9 +25,10 @@ from kubeling.kubelet.node_network import NetworkUnavailable, NodeNetwork
 from kubeling.kubelet.orphan_reaper import OrphanReaper
 from kubeling.kubelet.pending_pods import NodeCapacity
 from kubeling.kubelet.pod_addresses import PodAddresses, usable_network
+from kubeling.kubelet.pod_hosts import HOSTS
 from kubeling.kubelet.pod_manager import PodManager
 from kubeling.kubelet.pod_network import PodNetworkConfig
-from kubeling.kubelet.pod_worker import PodWorker
+from kubeling.kubelet.pod_worker import NETWORK_UNAVAILABLE, PodWorker
 from kubeling.kubelet.process import RUNTIME_VARIABLE, kill_marked
 from kubeling.kubelet.sandbox import Mount, Sandbox
 from kubeling.kubelet.scheduler import Scheduler
@@ -53,8 +54,9 @@ class KubeletConfig:
     for a real API server. `address` is the address of the node and of pods without their own, which
     distinguishes several nodes on one machine. `max_pods` is the capacity of the node.
 
-    In a sandbox with mounts, `hosts_file` is /etc/hosts of every container, and pods cannot read the folder
-    `hidden`, except its parts in `shown`; `sandboxes` are the kinds of such a sandbox that are tried.
+    In a sandbox with mounts, /etc/hosts of every container has the lines of `hosts_file` (see `update_hosts`;
+    the default is the machine's), and pods cannot read the folder `hidden`, except its parts in `shown`;
+    `sandboxes` are the kinds of such a sandbox that are tried.
 
     `network` is the configuration of the networks of pods. With `own_networks` each pod has a network where
     the machine permits it, and reaches Services by address and by name. `stop_seconds` is the grace period of
@@ -118,6 +120,11 @@ class Kubelet:
     def stopped_containers(self) -> list[str]:
         """Return the containers that a signal has stopped, with pod and process."""
         return self._pods.stopped_containers() if self._pods else []
+
+    def update_hosts(self) -> None:
+        """Write /etc/hosts of every pod again, because `hosts_file` has changed."""
+        if self._pods:
+            self._pods.update_hosts()
 
     async def __aenter__(self) -> Self:
         try:
@@ -211,8 +218,8 @@ class Kubelet:
             message = (
                 f"{network.message}. Pods share the network of this machine. Fix: {network.hint}"
             )
-            context.recorder.record(reference, WARNING, "PodNetworkUnavailable", message)
-            return replace(context, network_hint=network.hint)
+            context.recorder.record(reference, WARNING, NETWORK_UNAVAILABLE, message)
+            return replace(context, network_problem=message, network_hint=network.hint)
         if network is None:
             return context
         pods = context.pod_networks
@@ -269,6 +276,7 @@ class Kubelet:
             clock=config.clock,
             addresses=self._addresses,
             network=_with_api_server(config.network, client.server),
+            hosts_file=config.hosts_file or HOSTS,
         )
 
     def _is_host_port(self, namespace: str, name: str, address: str, port: int) -> bool:

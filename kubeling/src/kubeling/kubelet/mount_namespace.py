@@ -12,7 +12,7 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 
-_NEWNS, _NEWUSER = 0x00020000, 0x10000000
+_NEWNS, _NEWUTS, _NEWUSER = 0x00020000, 0x04000000, 0x10000000
 _RDONLY, _REMOUNT, _BIND, _REC, _SLAVE = 0x1, 0x20, 0x1000, 0x4000, 0x80000
 _DETACH = 2
 _NO_NEW_PRIVS, _DROP_FROM_BOUNDING_SET, _SYS_ADMIN = 38, 24, 21
@@ -23,6 +23,8 @@ _ARGUMENTS |= {
     "--setenv": 2,
     "--tmpfs": 1,
     "--chdir": 1,
+    "--hostname": 1,
+    "--unshare-uts": 0,
     "--die-with-parent": 0,
     "--new-session": 0,
 }
@@ -36,7 +38,8 @@ def main(arguments: Sequence[str]) -> None:
     end = arguments.index("--")
     options, argv = list(_parse(arguments[:end])), arguments[end + 1 :]
     libc = ctypes.CDLL(None, use_errno=True)
-    _enter_namespaces(libc)
+    has_name = ["--unshare-uts"] in options
+    _enter_namespaces(libc, _NEWNS | (_NEWUTS if has_name else 0))
     _mount(libc, None, "/", _SLAVE | _REC)
     _mount(libc, "tmpfs", _BASE, 0, "tmpfs")
     for name in (_OLD, _NEW):
@@ -48,6 +51,9 @@ def main(arguments: Sequence[str]) -> None:
     for option, *values in options:
         if option == "--chdir":
             folder = values[0]
+        elif option == "--hostname":
+            host_name = values[0].encode()
+            _check(libc.sethostname(host_name, len(host_name)), "sethostname")
         elif option == "--setenv":
             os.environ[values[0]] = values[1]  # noqa: TID251 of the program that replaces this one
         elif values:
@@ -71,12 +77,12 @@ def _parse(arguments: Sequence[str]) -> Iterator[list[str]]:
         at = end
 
 
-def _enter_namespaces(libc: ctypes.CDLL) -> None:
-    """Create a mount namespace, in a new user namespace if this user may create no other."""
+def _enter_namespaces(libc: ctypes.CDLL, kinds: int) -> None:
+    """Create namespaces, in a new user namespace if this user may create no other."""
     uid, gid = os.geteuid(), os.getegid()
-    if uid == 0 and libc.unshare(_NEWNS) == 0:
+    if uid == 0 and libc.unshare(kinds) == 0:
         return
-    _check(libc.unshare(_NEWNS | _NEWUSER), "unshare")
+    _check(libc.unshare(kinds | _NEWUSER), "unshare")
     for name, text in (
         ("setgroups", "deny"),
         ("uid_map", f"{uid} {uid} 1"),

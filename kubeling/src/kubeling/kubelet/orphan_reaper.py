@@ -1,4 +1,4 @@
-"""A small process that kills the containers of a kubelet that was killed itself.
+"""A small process that kills the containers of a kubelet, or the command of `run`, that was killed itself.
 
 It reads process groups from a pipe. If the pipe closes without a stop line, the kubelet died without running
 its handlers: `kill -9`, a crash, or an OOM kill. A parent-death signal does not solve this: it reaches
@@ -8,6 +8,7 @@ only the first process of a container, and it is sent when a thread ends, not wh
 import asyncio
 import contextlib
 import logging
+from pathlib import Path
 from typing import Self
 
 _log = logging.getLogger(__name__)
@@ -31,20 +32,24 @@ for round in 1 2; do
     kill -KILL "$pid" 2>/dev/null
   done
 done
+[ -z "$2" ] || rm -rf "$2" || rm -rf "$2"
 """
 
 
 class OrphanReaper:
-    """The reaper process; use it as a context. If there is no shell, orphans are not killed."""
+    """The reaper process; use it as a context. If there is no shell, orphans are not killed.
 
-    def __init__(self, mark: str) -> None:
-        self._mark = mark
+    It kills the processes with `mark` in their environment, then deletes `folder`.
+    """
+
+    def __init__(self, mark: str, folder: Path | None = None) -> None:
+        self._mark, self._folder = mark, "" if folder is None else str(folder)
         self._shell: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
         try:
             self._shell = await asyncio.create_subprocess_exec(
-                *("/bin/sh", "-c", _SCRIPT, "kubeling-orphan-reaper", self._mark),
+                *("/bin/sh", "-c", _SCRIPT, "kubeling-orphan-reaper", self._mark, self._folder),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,

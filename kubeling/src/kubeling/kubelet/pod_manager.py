@@ -36,6 +36,11 @@ class PodManager:
             for container, pid in worker.containers.stopped().items()
         ]
 
+    def update_hosts(self) -> None:
+        """Write /etc/hosts of every pod again."""
+        for worker in self._workers.values():
+            worker.update_hosts()
+
     async def run(self) -> None:
         """Handle the watch events of all pods until cancelled."""
         async for kind, pod in self._context.client.watch("/api/v1/pods"):

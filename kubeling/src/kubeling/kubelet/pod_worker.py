@@ -17,7 +17,7 @@ from kubeling.kubelet.context import KubeletContext
 from kubeling.kubelet.lifecycle import Decision
 from kubeling.kubelet.pod_network import PodNetwork, needs_own_network
 from kubeling.kubelet.port_conflict import declared_ports
-from kubeling.kubelet.prepared_container import pod_folder
+from kubeling.kubelet.prepared_container import pod_folder, write_hosts
 from kubeling.kubelet.status_manager import StatusManager
 from kubeling.kubelet.volume_manager import VolumeManager
 from kubeling.kubelet.volume_sources import VolumeError
@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 
 Pod = Mapping[str, Any]
 
+NETWORK_UNAVAILABLE = "PodNetworkUnavailable"
 TERMINAL_PHASES = ("Succeeded", "Failed")
 _MAX_SLEEP_SECONDS = 30.0  # the wall clock may jump, for example after a laptop was suspended
 _RETRY_SECONDS = 2.0
@@ -89,6 +90,11 @@ class PodWorker:
         self._deleted = True
         self.containers.forbid_start()
         self._wake.set()
+
+    def update_hosts(self) -> None:
+        """Write /etc/hosts of the pod again, if a container has it."""
+        if (self._folder / "etc" / "hosts").exists():
+            write_hosts(self._context, self._pod)
 
     async def connect(self, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect to a port of the pod. Raises OSError."""
@@ -261,6 +267,8 @@ class PodWorker:
 
     async def _create_network(self) -> None:
         context = self._context
+        if context.network_problem and not self._pod["spec"].get("hostNetwork"):
+            self._event(WARNING, NETWORK_UNAVAILABLE, context.network_problem)
         if self._network is not None or not context.has_own_network(self._pod):
             return
         assert context.node_network is not None

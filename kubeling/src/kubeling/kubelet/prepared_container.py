@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kubeling.files import create_private_folder
-from kubeling.kubelet import cluster_dns, environment, programs
+from kubeling.kubelet import cluster_dns, environment, pod_hosts, programs
 from kubeling.kubelet.cluster_dns import RESOLV_CONF
 from kubeling.kubelet.context import KubeletContext
 from kubeling.kubelet.environment import ConfigError, expand
@@ -31,7 +31,6 @@ from kubeling.kubelet.volume_sources import CONTENT_KINDS
 
 DEFAULT_MESSAGE_PATH = "/dev/termination-log"
 
-_HOST_NAME_LENGTH = 63
 _NSSWITCH = Path("/etc/nsswitch.conf")
 
 
@@ -80,6 +79,9 @@ async def prepare(
     target = container.get("terminationMessagePath") or DEFAULT_MESSAGE_PATH
     mounts.append(Mount(source=message_file, target=target, read_only=False))
     has_dns = context.own_networks and context.has_own_network(pod)
+    own_name = not pod["spec"].get("hostNetwork") and context.sandbox.name != REWRITE
+    if own_name and not any(mount.target == str(pod_hosts.HOSTS) for mount in mounts):
+        mounts.append(_hosts_mount(context, pod))
     if has_dns and context.sandbox.name != REWRITE:
         mounts += _resolver_mounts(pod, folder, mounts)
     default_env = _default_variables(context, pod, folder, container_id, mounts)
@@ -97,6 +99,7 @@ async def prepare(
         env=values,
         cwd=folder / "home",
         default_env=default_env,
+        hostname=pod_hosts.host_name(pod) if own_name else "",
         security=read_security(pod, container, own),
     )
     return PreparedContainer(
@@ -121,6 +124,18 @@ def _check_network(context: KubeletContext, container: Mapping[str, Any]) -> Non
 
 def pod_folder(context: KubeletContext, pod: Mapping[str, Any]) -> Path:
     return Path(context.folder, pod["metadata"]["uid"])
+
+
+def write_hosts(context: KubeletContext, pod: Mapping[str, Any]) -> Path:
+    """Write /etc/hosts of a pod; running containers see the change."""
+    path = pod_folder(context, pod) / "etc" / "hosts"
+    pod_hosts.write_hosts(path, pod, context.node.pod_address, context.hosts_file)
+    return path
+
+
+def _hosts_mount(context: KubeletContext, pod: Mapping[str, Any]) -> Mount:
+    source = write_hosts(context, pod)
+    return Mount(source=source, target=str(pod_hosts.HOSTS), read_only=False)
 
 
 def _resolver_mounts(
@@ -203,12 +218,11 @@ def _default_variables(
     """Build the variables with lower precedence than those of the pod; no others come from the host."""
     for name in ("home", "tmp"):
         create_private_folder(folder / name)
-    name = pod["spec"].get("hostname") or pod["metadata"]["name"]
     values = {
         **context.environment(_own_addresses(context, pod)),
         "PATH": programs.search_path(context.path),
         "HOME": str(folder / "home"),
-        "HOSTNAME": name[:_HOST_NAME_LENGTH],
+        "HOSTNAME": pod_hosts.host_name(pod),
         RUNTIME_VARIABLE: context.mark,
         CONTAINER_VARIABLE: container_id,
     }

@@ -47,7 +47,8 @@ class ProcessSpec:
     """A process to start: arguments, environment and working folder.
 
     `env` is the environment of the pod, with paths of the container; `default_env` has paths of the host and
-    lower precedence; `monitored` is true if the program is a child of the started process.
+    lower precedence; `monitored` is true if the program is a child of the started process. With a
+    `hostname`, the process has its own host name where the sandbox can give it one.
     """
 
     argv: Sequence[str]
@@ -55,6 +56,7 @@ class ProcessSpec:
     cwd: Path
     default_env: Mapping[str, str] = field(default_factory=dict)
     monitored: bool = False
+    hostname: str = ""
     security: ContainerSecurity = field(default_factory=ContainerSecurity)
 
 
@@ -112,7 +114,8 @@ async def choose_sandbox(
 async def _works(command: Sequence[str]) -> bool:
     try:
         trial = await asyncio.create_subprocess_exec(
-            *(*command, "--dev-bind", "/", "/", "--tmpfs", "/tmp", "--", "/bin/sh", "-c", ":"),  # noqa: S108 inside the trial
+            *(*command, "--dev-bind", "/", "/", "--tmpfs", "/tmp"),  # noqa: S108 inside the trial
+            *("--unshare-uts", "--hostname", "trial", "--", "/bin/sh", "-c", ":"),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -172,6 +175,7 @@ class Bubblewrap:
             "--die-with-parent",
             "--new-session",
             *self._security_options(spec.security),
+            *(["--unshare-uts", "--hostname", spec.hostname] if spec.hostname else []),
         ]
         env = {**spec.default_env, **spec.env}
         # The loader would run code of the pod in the sandbox's own program, which sees the whole machine.

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kubeling.errors import Error
+from kubeling.errors import DamagedFile, Error
 from kubeling.files import write_private
 
 if TYPE_CHECKING:
@@ -73,7 +73,10 @@ class RsaSigner:
         return self._open()[1]
 
     def prepare(self) -> None:
-        """Open or create the key now: it takes a tenth of a second. Any thread may call this."""
+        """Open or create the key now: it takes a tenth of a second. Any thread may call this.
+
+        Raises DamagedFile.
+        """
         self._open()
 
     def _open(self) -> "tuple[RSAPrivateKey, str]":
@@ -93,8 +96,15 @@ class RsaSigner:
         from cryptography.hazmat.primitives.asymmetric import rsa
 
         if self._key_file is not None and self._key_file.exists():
-            loaded = serialization.load_pem_private_key(self._key_file.read_bytes(), None)
-            assert isinstance(loaded, rsa.RSAPrivateKey)
+            try:
+                loaded = serialization.load_pem_private_key(self._key_file.read_bytes(), None)
+            except (ValueError, TypeError):
+                loaded = None
+            if not isinstance(loaded, rsa.RSAPrivateKey):
+                raise DamagedFile(
+                    f"{self._key_file} is not an RSA key",
+                    hint="remove it to create a new key; earlier tokens of ServiceAccounts end with it",
+                )
             return loaded
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         if self._key_file is not None:

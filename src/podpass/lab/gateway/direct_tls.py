@@ -68,6 +68,8 @@ class HostsFile:
         self.path, self._address, self._list_hosts = path, address, list_hosts
         self._event = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        # Called after an update: pods have copies of the file.
+        self.on_update: Callable[[], None] = lambda: None
 
     async def __aenter__(self) -> "HostsFile":
         await self._update()
@@ -99,6 +101,7 @@ class HostsFile:
             system = _SYSTEM_HOSTS.read_text("utf-8", "surrogateescape")
         text = build_hosts(self._address, await self._list_hosts(), system)
         _write_in_place(self.path, text.encode("utf-8", "surrogateescape"))
+        self.on_update()
 
 
 def _write_in_place(path: Path, content: bytes) -> None:

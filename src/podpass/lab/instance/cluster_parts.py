@@ -336,6 +336,7 @@ async def start_kubelet(
     await api_server.serve_kubelet(kubelet.app)
     with podpass_errors():
         await enter(kubelet)
+    direct.hosts.on_update = kubelet.update_hosts
     changed = context.status_changed.set
     outdated = await enter(OutdatedPods(webhook.client, config.tenant_id, changed, clock))
     access = PodAccess(

@@ -1,5 +1,6 @@
 """Non-resource paths: version, discovery, OpenAPI, health and the issuer's documents."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import orjson
@@ -13,6 +14,7 @@ from kubeling.apiserver.release import Release
 from kubeling.apiserver.request import Request
 from kubeling.apiserver.response import JSON, Response
 from kubeling.apiserver.status import Body, not_acceptable
+from kubeling.errors import Error
 from kubeling.service_account.discovery import (
     DISCOVERY_PATH,
     DISCOVERY_TYPE,
@@ -21,6 +23,8 @@ from kubeling.service_account.discovery import (
     is_acceptable,
 )
 from kubeling.service_account.names import JWKS_PATH
+
+_log = logging.getLogger(__name__)
 
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
 _VERSIONS = ("v2", "v2beta1")
@@ -54,11 +58,17 @@ def version(release: Release) -> Body:
 
 
 class DiscoveryHandler:
-    """Handles every non-resource path."""
+    """Handles every non-resource path; the server is ready while `check_write` raises no error."""
 
-    def __init__(self, auth_config: AuthConfig, jwks_uri: str, kinds: ServedKinds) -> None:
+    def __init__(
+        self,
+        auth_config: AuthConfig,
+        jwks_uri: str,
+        kinds: ServedKinds,
+        check_write: Callable[[], None],
+    ) -> None:
         self._auth_config, self._kinds = auth_config, kinds
-        self._jwks_uri = jwks_uri
+        self._jwks_uri, self._check_write = jwks_uri, check_write
         self._pages: Mapping[str, PageHandler] = {
             "/": lambda request: _root_response(request, kinds),
             "/version": lambda request: response.encode(request, version(kinds.release)),
@@ -80,10 +90,26 @@ class DiscoveryHandler:
         if page := self._pages.get(normalized):
             return page(request)
         if normalized.startswith(_HEALTH):
-            return _health_response(request, normalized)
+            return self._health_response(request, normalized)
         if normalized.startswith("/openapi/v3/"):
             return _openapi_v3(request, normalized.removeprefix("/openapi/v3/"), self._kinds)
         return _group_response(request, normalized, self._kinds, delegated)
+
+    def _health_response(self, request: Request, path: str) -> Response:
+        """Respond whether the server is ready; a server that responds is alive."""
+        name, _, check = path.strip("/").partition("/")
+        if check not in ("", "ping", "etcd"):
+            return NOT_FOUND
+        if name == "readyz" and check != "ping":
+            try:
+                self._check_write()
+            except Error as exc:
+                _log.error("database_write_failed", extra={"cause": exc.message})
+                text = "[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed\n"
+                return response.plain_text(500, text)
+        if not check and "verbose" in request.query:
+            return response.plain_text(200, f"[+]ping ok\n[+]etcd ok\n{name} check passed\n")
+        return response.plain_text(200, "ok")
 
     def _issuer(self, request: Request) -> Response:
         _require_acceptable(request, DISCOVERY_TYPE)
@@ -106,17 +132,6 @@ def _root_response(request: Request, kinds: ServedKinds) -> Response:
     paths += [f"/apis/{group}" for group, _ in kinds.group_versions() if group]
     paths += [f"/apis/{group}/{version}" for group, version in kinds.group_versions() if group]
     return response.encode(request, {"paths": sorted(paths)})
-
-
-def _health_response(request: Request, path: str) -> Response:
-    """Respond that the server is healthy: an unhealthy server could not respond at all."""
-    check = path.removeprefix("/healthz").removeprefix("/livez").removeprefix("/readyz")
-    if check not in ("", "/ping", "/etcd"):
-        return NOT_FOUND
-    if not check and "verbose" in request.query:
-        name = path.strip("/")
-        return response.plain_text(200, f"[+]ping ok\n[+]etcd ok\n{name} check passed\n")
-    return response.plain_text(200, "ok")
 
 
 def _core_versions_response(request: Request, kinds: ServedKinds) -> Response:

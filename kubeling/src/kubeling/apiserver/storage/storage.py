@@ -116,6 +116,7 @@ class ObjectStore:
 
     def _open_database(self, path: Path) -> None:
         try:
+            _refuse_empty(path)
             # The file holds Secrets: only its owner may read it, from its creation on.
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             # The instance holds the lock of the data directory. Another process that has this file open must
@@ -130,6 +131,7 @@ class ObjectStore:
             self.close()
             # The low byte is the code without its detail.
             corrupt = getattr(exc, "sqlite_errorcode", 0) & 0xFF in _CORRUPT
+            corrupt = corrupt or isinstance(exc, IsADirectoryError)
             raise StoreError(
                 f"cannot open {path}: {exc}",
                 hint=_RESTORE_HINT if corrupt else StoreError.hint,
@@ -345,6 +347,16 @@ class ObjectStore:
             found[key] = StoredObject(*key, event.revision, event.raw)
         self.watch_cache.append(event)
 
+    def check_write(self) -> None:
+        """Change a number in the database. Raises StoreError: a client's write would fail, too.
+
+        SQLite writes nothing for an equal value.
+        """
+        with self._write_transaction() as database:
+            if database is not None:
+                number = database.execute("PRAGMA application_id").fetchone()[0]
+                database.execute(f"PRAGMA application_id={0 if number else 1}")
+
     @contextmanager
     def one_transaction(self) -> Iterator[None]:
         """Commit all changes of the block together: the first start writes 30 objects.
@@ -363,29 +375,44 @@ class ObjectStore:
 
     def _commit(self, *events: WatchEvent) -> None:
         """Write changes and the revision in one transaction; memory is updated after the commit."""
-        if not self._is_open:
-            raise StoreError("the store is closed")
-        if (database := self._database) is None or not events:
-            return
         if self._uncommitted is not None:
             self._uncommitted.extend(events)
+            return
+        with self._write_transaction() as database:
+            if database is None or not events:
+                return
+            for event in events:
+                key = event.resource, event.namespace, event.name
+                if event.type == DELETED:
+                    database.execute(
+                        "DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", key
+                    )
+                else:
+                    database.execute(
+                        "INSERT OR REPLACE INTO objects VALUES (?,?,?,?)", (*key, event.raw)
+                    )
+            database.execute("UPDATE revision SET value=?", (events[-1].revision,))
+
+    @contextmanager
+    def _write_transaction(self) -> Iterator[sqlite3.Connection | None]:
+        """Commit the changes of the block; there is no connection if objects are in memory only."""
+        if not self._is_open:
+            raise StoreError("the store is closed")
+        if (database := self._database) is None:
+            yield None
             return
         try:
             with database:
                 database.execute("BEGIN IMMEDIATE")
-                for event in events:
-                    key = event.resource, event.namespace, event.name
-                    if event.type == DELETED:
-                        database.execute(
-                            "DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", key
-                        )
-                    else:
-                        database.execute(
-                            "INSERT OR REPLACE INTO objects VALUES (?,?,?,?)", (*key, event.raw)
-                        )
-                database.execute("UPDATE revision SET value=?", (events[-1].revision,))
+                yield database
         except sqlite3.Error as exc:
             raise StoreError(f"cannot write {self._path}: {exc}", path=str(self._path)) from exc
+
+
+def _refuse_empty(path: Path) -> None:
+    """Raise StoreError for an empty file: SQLite would create an empty database in it."""
+    if path.exists() and path.stat().st_size == 0:
+        raise StoreError(f"{path} is empty", hint=_RESTORE_HINT)
 
 
 def _name_of(obj: Mapping[str, Any]) -> NamespacedName:
