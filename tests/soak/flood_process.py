@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import random
 import socket
 import ssl
 import sys
@@ -52,7 +53,8 @@ class FloodClient:
                 "handshakes": self._handshake,
             }
             if kind in ("slow", "readers"):
-                one = self._slow if kind == "slow" else self._read_nothing
+                seconds = 2 * _SLOW / rate
+                one = self._slow if kind == "slow" else lambda: self._read_nothing(seconds)
                 await asyncio.gather(self._report_counts(), *(one() for _ in range(_SLOW)))
             await asyncio.gather(self._report_counts(), self._repeat(once[kind], rate))
 
@@ -123,8 +125,10 @@ class FloodClient:
                     await asyncio.sleep(1)
             await asyncio.sleep(1)
 
-    async def _read_nothing(self) -> None:
-        """Send large pipelined requests and read no response; connect again after a disconnect."""
+    async def _read_nothing(self, seconds: float) -> None:
+        """Send pairs of pipelined requests and read no response; connect again after a disconnect."""
+        # All at once would measure how long the pairs of all connections take.
+        await asyncio.sleep(random.uniform(0, seconds))
         filler = b"".join(b"x%d: %b\r\n" % (number, b"a" * 120) for number in range(400))
         request = b"GET /common/discovery/v2.0/keys HTTP/1.1\r\nHost: localhost\r\n%b\r\n"
         while True:
@@ -143,7 +147,7 @@ class FloodClient:
                 for number in itertools.count():
                     writer.write(request % (filler if number > 200 else b"") * 2)
                     await writer.drain()
-                    await asyncio.sleep(0.1)
+                    await asyncio.sleep(seconds)
             await asyncio.sleep(1)
 
 

@@ -128,6 +128,29 @@ async def test_expired_continue_token_is_refused_with_a_new_token(live: Any) -> 
     ]
 
 
+async def test_pages_of_an_earlier_state_expire_after_minutes(live: Any) -> None:
+    """Fails if only changes of the listed kind count, or if frequent changes keep a token valid."""
+    now, store = 0.0, live.cluster.store
+    store.watch_cache = WatchCache(store.revision, clock=lambda: now)
+    await create_maps(live, "a", "b", "c")
+    first = (await live.call("GET", f"{MAPS}?limit=1")).body
+    following = f"{MAPS}?limit=9&continue={first['metadata']['continue']}"
+    revision = first["metadata"]["resourceVersion"]
+    exact = f"{MAPS}?resourceVersion={revision}&resourceVersionMatch=Exact&limit=9"
+    secrets = MAPS.replace("configmaps", "secrets")
+    for number in range(371):
+        now += 1
+        created = await live.call("POST", secrets, {"metadata": {"name": f"s-{number}"}})
+        assert created.status == 201
+        if number == 298:
+            assert [(await live.call("GET", each)).status for each in (following, exact)] == [
+                200
+            ] * 2
+    for page in (following, exact):
+        refused = await live.call("GET", page)
+        assert (refused.status, refused.body["reason"]) == (410, "Expired")
+
+
 def _clear_watch_cache(live: Any) -> None:
     """Drop all events of the watch cache."""
     live.cluster.store.watch_cache = WatchCache(live.cluster.store.revision)

@@ -167,16 +167,18 @@ class ContainerProcess:
         """Send a signal to the program and its process group.
 
         With bubblewrap, its child gets the signal: bubblewrap itself would exit at once and kill the
-        container.
+        container. The child has no process group of its own before its mounts are complete. A program that
+        has not started is killed: SIGTERM's exit code would be that of a program that has.
         """
         children = _list_children(self.pid) if self._monitored else []
+        if self._monitored and not children:
+            number = signal.SIGKILL
         for pid in children or [self.pid]:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 try:
                     os.killpg(pid, number)
                 except ProcessLookupError:
-                    # The child has no process group of its own before its mounts are complete.
-                    os.kill(pid, number)
+                    os.kill(pid, signal.SIGKILL)
 
     def kill(self) -> None:
         """Kill the group, and marked processes that left the group."""

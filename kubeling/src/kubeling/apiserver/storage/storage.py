@@ -206,6 +206,7 @@ class ObjectStore:
 
         Raises ResourceExpired.
         """
+        self.watch_cache.require_listable(revision)
         first_changes: dict[NamespacedName, WatchEvent] = {}
         for event in self.watch_cache.events_since(revision, kind.stored_as):
             first_changes.setdefault((event.namespace, event.name), event)

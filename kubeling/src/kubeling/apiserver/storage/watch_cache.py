@@ -1,11 +1,14 @@
 """The watch cache: the recent changes that watches resume from, and how a watcher waits for the next change.
 
 A watcher is a cursor into one shared list, so a slow client needs no memory of its own. When the changes
-after its cursor were dropped, the client gets 410 and must list again.
+after its cursor were dropped, the client gets 410 and must list again. Pages of an earlier state expire after
+five minutes, as with etcd's compaction.
 """
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +18,8 @@ from kubeling.errors import Error
 
 MAX_EVENTS = 20_000
 MAX_BYTES = 32 * 1024 * 1024
+COMPACTION_SECONDS = 300.0
+_MARK_SECONDS = 60.0
 _EVENT_OVERHEAD_BYTES = 512
 
 ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
@@ -61,12 +66,23 @@ class WatchEvent:
 
 
 class WatchCache:
-    """The recent changes in order, complete after the revision `horizon`, bounded in number and in bytes."""
+    """The recent changes in order, complete after the revision `horizon`, bounded in number and in bytes.
+
+    The states before the revision `compacted` cannot be listed. `clock` returns seconds.
+    """
 
     def __init__(
-        self, horizon: int, *, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES
+        self,
+        horizon: int,
+        *,
+        max_events: int = MAX_EVENTS,
+        max_bytes: int = MAX_BYTES,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.horizon = self._first_revision = horizon
+        self._clock = clock
+        self.compacted = 0
+        self._marks = deque[tuple[float, int]]()  # times, and the revisions at these times
         self._max_events, self._max_bytes = max_events, max_bytes
         self._events: list[WatchEvent] = []
         self._start = (
@@ -96,7 +112,20 @@ class WatchCache:
         if self._start * 4 > len(self._events) + 4096:
             del self._events[: self._start]
             self._start = 0
+        self._compact(event.revision)
         self._wake(event.resource)
+
+    def _compact(self, revision: int) -> None:
+        now = self._clock()
+        if not self._marks or now - self._marks[-1][0] >= _MARK_SECONDS:
+            self._marks.append((now, revision))
+        while now - self._marks[0][0] >= COMPACTION_SECONDS:
+            _, self.compacted = self._marks.popleft()
+
+    def require_listable(self, revision: int) -> None:
+        """Raise ResourceExpired if the state at this revision can no longer be listed."""
+        if revision < self.compacted:
+            raise ResourceExpired(f"too old resource version: {revision} ({self.compacted})")
 
     def events_since(self, revision: int, resource: str) -> Sequence[WatchEvent]:
         """Return the changes of a resource after a revision, oldest first.
