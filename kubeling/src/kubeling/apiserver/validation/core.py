@@ -76,7 +76,7 @@ def validate_secret_update(new: Object, old: Object) -> Causes:
 def _validate_immutable_data(new: Object, old: Object, parts: tuple[str, ...]) -> Causes:
     if not old.get("immutable"):
         return
-    reason = "cannot be changed while `immutable` is set"
+    reason = "field is immutable when `immutable` is set"
     yield from rules.forbidden(not new.get("immutable"), "immutable", reason)
     for part in parts:
         yield from rules.forbidden((new.get(part) or {}) != (old.get(part) or {}), part, reason)

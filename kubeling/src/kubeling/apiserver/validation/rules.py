@@ -131,7 +131,7 @@ def absent(reason: str) -> Check:
     return lambda value, path: forbidden(value, path, reason)
 
 
-def required(value: Any, path: str, reason: str = "must be given") -> Causes:
+def required(value: Any, path: str, reason: str = "Required value") -> Causes:
     """Yield a cause if a value is missing or empty."""
     if value in (None, "", [], {}):
         yield Cause(CauseType.REQUIRED, reason, path)
@@ -279,7 +279,7 @@ def endpoint_ip(endpoint: Mapping[str, Any], value: Any, path: str) -> Causes:
 
 def immutable(new: Any, old: Any, path: str) -> Causes:
     """Check that a value did not change."""
-    yield from invalid(new != old, path, "cannot be changed once set")
+    yield from invalid(new != old, path, "field is immutable")
 
 
 def indexed(items: Any, path: str) -> Iterator[tuple[Mapping[str, Any], str]]:
