@@ -10,7 +10,7 @@ from kubernetes import client, config
 def get_e2e_configuration() -> Any:
     """Return the configuration of KUBECONFIG."""
     found = client.Configuration()
-    config.load_kube_config(client_configuration=found)
+    config.load_kube_config(client_configuration=found)  # type: ignore[no-untyped-call]
     return found
 
 
