@@ -61,7 +61,8 @@ OPTIONS = {
     "PodAttachOptions": {"container": "string", **_STREAMS},
     "PodExecOptions": {"command": "[string]", "container": "string", **_STREAMS},
     "PodPortForwardOptions": {"ports": "[int32]"},
-    **dict.fromkeys(("PodProxyOptions", "ServiceProxyOptions"), {"path": "string"}),
+    "PodProxyOptions": {"path": "string"},
+    "ServiceProxyOptions": {"path": "string"},
 }
 META = "io.k8s.apimachinery.pkg.apis.meta.v1"
 EXTRA_ROOTS = (f"{META}.DeleteOptions", f"{META}.Condition", "io.k8s.api.autoscaling.v1.Scale")

@@ -11,14 +11,14 @@ from functools import partial
 from bench.peers.build import PROGRAMS, CannotBuild, build_program
 from bench.peers.kubernetes import environ
 
-_OPERATORS = ("operators", "podinfo")
+_OPERATORS = ("helm", "kubectl", "operators", "podinfo")
 
 
 def main() -> None:
     """Build what is missing, one program after the other."""
     if sys.argv[1:] == ["operators"]:
         names = (each for each, program in PROGRAMS.items() if program.folder in _OPERATORS)
-        for name in ("helm", *names):
+        for name in names:
             _try(name, partial(build_program, name))
         return
     _try("helm", lambda: build_program("helm"))

@@ -32,6 +32,7 @@ PODINFO = "github.com/stefanprodan/podinfo"
 SEALED_SECRETS = "github.com/bitnami/sealed-secrets"
 # The packages of controller-runtime whose tests need an API server.
 CONTROLLER_RUNTIME_SUITES = ("builder", "cache", "client", "controller", "manager")
+KUBECTL = "1.35.10"  # as in kubectl/go.mod
 KIND = "sigs.k8s.io/kind"
 EXTERNAL_SECRETS = "github.com/external-secrets/external-secrets"
 SECRETS_STORE_DRIVER = "sigs.k8s.io/secrets-store-csi-driver"
@@ -61,6 +62,13 @@ PROGRAMS = {
         f" -X {_HELM}pkg/lint/rules.k8sVersionMajor=1 -X {_HELM}pkg/lint/rules.k8sVersionMinor=37",
     ),
     "kind": Program(folder="kind", package=KIND),
+    "kubectl": Program(
+        folder="kubectl",
+        package=".",
+        ldflags=f"-s -w -X k8s.io/component-base/version.gitVersion=v{KUBECTL}"
+        " -X k8s.io/component-base/version.gitMajor=1"
+        f" -X k8s.io/component-base/version.gitMinor={KUBECTL.split('.')[1]}",
+    ),
     "kubelogin": Program(folder="kubelogin", package="github.com/Azure/kubelogin"),
     "pause": Program(folder="pause", package="."),
     "plugin-registrar": Program(folder="plugin_registrar", package="."),

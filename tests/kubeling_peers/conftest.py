@@ -14,6 +14,7 @@ from tests.kubeling_peers.command import Command
 
 # Programs of this machine that stand for images of the charts and of the suites.
 _IMAGES = {
+    "gcr.io/google_containers/pause": ["sleep", "infinity"],
     "nginx": [sys.executable, "-m", "http.server", "80"],
 }
 

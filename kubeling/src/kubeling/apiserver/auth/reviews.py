@@ -65,7 +65,7 @@ class ReviewHandler:
     async def _review_token(self, request: Request, spec: Object) -> Object:
         if not spec.get("token"):
             raise invalid(
-                request.kind, "", [Cause(CauseType.REQUIRED, "must be given", "spec.token")]
+                request.kind, "", [Cause(CauseType.REQUIRED, "Required value", "spec.token")]
             )
         try:
             user, audiences = await self._authenticator.authenticate_token(

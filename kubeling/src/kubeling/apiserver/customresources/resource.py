@@ -257,7 +257,7 @@ def _embedded_errors(
         for name in ("apiVersion", "kind"):
             if not value.get(name):
                 field = openapi_schema.format_location((*location, name))
-                yield location, Cause(CauseType.REQUIRED, "must be given", field)
+                yield location, Cause(CauseType.REQUIRED, "Required value", field)
     for name, each in value.items():
         if (below := structural.child_schema(node, name)) is not None:
             yield from _embedded_errors(below, each, (*location, name))

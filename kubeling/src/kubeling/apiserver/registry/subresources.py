@@ -144,7 +144,7 @@ def _target_causes(target: Object) -> list[Cause]:
     if target.get("kind") not in (None, "", "Node"):
         causes.append(Cause(CauseType.NOT_SUPPORTED, 'supported values: "Node"', "target.kind"))
     if not target.get("name"):
-        causes.append(Cause(CauseType.REQUIRED, "must be given", "target.name"))
+        causes.append(Cause(CauseType.REQUIRED, "Required value", "target.name"))
     return causes
 
 

@@ -134,7 +134,7 @@ def absent(reason: str) -> Check:
     return lambda value, path: forbidden(value, path, reason)
 
 
-def required(value: Any, path: str, reason: str = "must be given") -> Causes:
+def required(value: Any, path: str, reason: str = "Required value") -> Causes:
     """Yield a cause if a value is missing or empty."""
     if value in (None, "", [], {}):
         yield Cause(CauseType.REQUIRED, reason, path)

@@ -88,7 +88,7 @@ def _validate_type(node: Schema, here: str) -> Causes:
     elif not node.get(_PRESERVE):
         yield from rules.required(None, f"{here}.type", "must not be empty")
     if kind == "array" and node.get("items") is None:
-        yield from rules.required(None, f"{here}.items", "must be given")
+        yield from rules.required(None, f"{here}.items")
 
 
 def _validate_fields(node: Schema, here: str) -> Causes:
