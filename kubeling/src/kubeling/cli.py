@@ -300,15 +300,19 @@ def _start_detached(data_dir: Path | None, words: Sequence[str]) -> None:
         words = [*words, "--temporary"]
     log_file = folder / "kubeling.log"
     with log_file.open("w+b") as log:
+        # A Ctrl-C while the child is created must not leave it without an owner.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         child = subprocess.Popen(
             [sys.executable, "-m", "kubeling", "up", "--data-dir", str(folder), *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask),
         )
         assert child.stdout is not None
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             with child.stdout as output:
                 path = output.readline().decode().strip()
         except KeyboardInterrupt:
