@@ -98,7 +98,7 @@ async def open_cloud(
     Raises UsageError for an option.
     """
     from podpass.diagnose.doctor.cloud_facts import CloudReader
-    from podpass.diagnose.doctor.model import Unread
+    from podpass.facts import Unread
     from podpass.provision.connection import AzureConnection, RequestLimits
     from podpass.provision.endpoints import find_endpoints
     from podpass.provision.errors import ApiError, SignInFailed

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from podpass import names
 from podpass.errors import UsageError
 from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.kubernetes.paths import DISCOVERY_PATH, path_of
 from podpass.provision import naming
 from podpass.provision.api_client import ApiClient
 from podpass.provision.connection import Report
@@ -141,8 +142,8 @@ async def _find_vault(manager: ApiClient, wanted: ConnectRequest) -> VaultInfo:
 async def _read_issuer(cluster: KubeClient, namespace: str) -> str:
     """Return the issuer of the cluster's tokens; the namespace must exist."""
     try:
-        await cluster.get(f"/api/v1/namespaces/{namespace}")
-        found = await cluster.get("/.well-known/openid-configuration")
+        await cluster.get(path_of("Namespace", namespace))
+        found = await cluster.get(DISCOVERY_PATH)
     except KubeError as exc:
         if exc.status == 404:
             raise UsageError(

@@ -1,8 +1,9 @@
 """Applications, service principals and their federated credentials in Microsoft Graph."""
 
+from podpass.directory.model import FederatedCredential
 from podpass.provision.api_client import ApiClient, Object, quote_literal, quote_segment, required
 from podpass.provision.errors import ApiError
-from podpass.provision.model import ApplicationInfo, CredentialInfo, PrincipalInfo
+from podpass.provision.model import ApplicationInfo, PrincipalInfo
 
 _APPLICATIONS, _PRINCIPALS = "/v1.0/applications", "/v1.0/servicePrincipals"
 _FIELDS = "id,appId,displayName,passwordCredentials,keyCredentials"
@@ -81,11 +82,11 @@ class GraphClient:
         )
         return _principal(made)
 
-    async def list_credentials(self, object_id: str) -> list[CredentialInfo]:
+    async def list_credentials(self, object_id: str) -> list[FederatedCredential]:
         """Return the federated credentials of an application. Raises ApiError."""
         return [_credential(each) for each in await self._client.list(_credentials_of(object_id))]
 
-    async def create_credential(self, object_id: str, credential: CredentialInfo) -> None:
+    async def create_credential(self, object_id: str, credential: FederatedCredential) -> None:
         """Create a federated credential of an application. Raises ApiError."""
         body = {
             "name": credential.name,
@@ -142,8 +143,8 @@ def _principal(found: Object) -> PrincipalInfo:
     )
 
 
-def _credential(found: Object) -> CredentialInfo:
-    return CredentialInfo(
+def _credential(found: Object) -> FederatedCredential:
+    return FederatedCredential(
         id=str(found.get("id") or found.get("name")),
         name=str(found.get("name") or ""),
         issuer=str(found.get("issuer") or ""),

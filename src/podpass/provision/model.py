@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from podpass.directory.model import FederatedCredential
 from podpass.provision import naming
 
 # The phases, with the names of the reference; a managed identity takes the place of an application.
@@ -39,18 +40,6 @@ class IdentityInfo:
     name: str
     client_id: str
     principal_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CredentialInfo:
-    """A federated credential of an application or of a managed identity."""
-
-    name: str
-    issuer: str
-    subject: str
-    audiences: tuple[str, ...]
-    id: str = ""
-    description: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,14 +111,14 @@ class ProvisionRequest:
         return naming.build_subject(self.namespace, self.account)
 
     @property
-    def credential(self) -> CredentialInfo:
+    def credential(self) -> FederatedCredential:
         """Return the federated credential that the request needs."""
         derive = (
             naming.derive_managed_credential_name
             if self.is_managed
             else naming.derive_credential_name
         )
-        return CredentialInfo(
+        return FederatedCredential(
             name=derive(self.namespace, self.account, self.issuer),
             issuer=self.issuer,
             subject=self.subject,
@@ -151,7 +140,7 @@ class Observed:
     identity: IdentityInfo | None = None
     location: str | None = None
     account: AccountInfo | None = None
-    credentials: tuple[CredentialInfo, ...] = ()
+    credentials: tuple[FederatedCredential, ...] = ()
     role: RoleInfo | None = None
     assignment: AssignmentInfo | None = None
     pods: tuple[str, ...] | None = ()

@@ -3,10 +3,11 @@
 import re
 from urllib.parse import quote
 
+from podpass.directory.model import FederatedCredential
 from podpass.provision.api_client import ApiClient, Object, quote_literal, quote_segment, required
 from podpass.provision.connection import AzureConnection, header
 from podpass.provision.errors import ApiError, SignInFailed
-from podpass.provision.model import AssignmentInfo, CredentialInfo, IdentityInfo, RoleInfo
+from podpass.provision.model import AssignmentInfo, IdentityInfo, RoleInfo
 
 _SUBSCRIPTIONS = {"api-version": "2022-12-01"}
 _GROUPS = {"api-version": "2021-04-01"}
@@ -71,12 +72,12 @@ class ManagerClient:
         """Delete a managed identity; return whether it existed. Raises ApiError."""
         return await self._delete(self._identity(group, name), _IDENTITIES)
 
-    async def list_credentials(self, group: str, name: str) -> list[CredentialInfo]:
+    async def list_credentials(self, group: str, name: str) -> list[FederatedCredential]:
         """Return the federated credentials of a managed identity. Raises ApiError."""
         path = f"{self._identity(group, name)}/federatedIdentityCredentials"
         return [_credential(each) for each in await self._client.list(path, _IDENTITIES)]
 
-    async def put_credential(self, group: str, name: str, credential: CredentialInfo) -> None:
+    async def put_credential(self, group: str, name: str, credential: FederatedCredential) -> None:
         """Create a federated credential of a managed identity. Raises ApiError."""
         properties = {
             "issuer": credential.issuer,
@@ -197,9 +198,9 @@ def _identity(found: Object) -> IdentityInfo:
     )
 
 
-def _credential(found: Object) -> CredentialInfo:
+def _credential(found: Object) -> FederatedCredential:
     properties = found.get("properties") or {}
-    return CredentialInfo(
+    return FederatedCredential(
         id=str(found.get("id") or ""),
         name=str(found.get("name") or ""),
         issuer=str(properties.get("issuer") or ""),

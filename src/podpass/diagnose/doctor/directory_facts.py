@@ -4,15 +4,17 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
-from podpass.diagnose.doctor.cloud_model import DirectoryIdentity, NamedIdentity, OtherId
-from podpass.diagnose.doctor.model import Object, Unread
+from podpass.diagnose.doctor.model import DirectoryIdentity, NamedIdentity, OtherId
 from podpass.directory import resource_ids
+from podpass.directory.model import FederatedCredential
 from podpass.errors import SettingsError
+from podpass.facts import Unread
 from podpass.guids import is_guid
+from podpass.kubernetes.objects import Object
 from podpass.provision.api_client import ApiClient, quote_literal, quote_segment
 from podpass.provision.errors import ApiError, SignInFailed
 from podpass.provision.graph import GraphClient
-from podpass.provision.model import ApplicationInfo, CredentialInfo
+from podpass.provision.model import ApplicationInfo
 from podpass.provision.resource_manager import ManagerClient
 
 T = TypeVar("T")
@@ -62,7 +64,7 @@ class IdentityReader:
     ) -> NamedIdentity:
         """Return what a client id names, with the credentials of its identity."""
         other: OtherId | None = None
-        credentials: Sequence[CredentialInfo] | Unread = Unread(
+        credentials: Sequence[FederatedCredential] | Unread = Unread(
             "there is no identity with the client id"
         )
         if isinstance(identity, DirectoryIdentity):
@@ -119,7 +121,7 @@ class IdentityReader:
 
     async def list_credentials(
         self, identity: DirectoryIdentity
-    ) -> tuple[CredentialInfo, ...] | Unread:
+    ) -> tuple[FederatedCredential, ...] | Unread:
         """Return the federated credentials of an identity."""
         if identity.is_system_assigned:
             return ()
@@ -188,7 +190,7 @@ class IdentityReader:
             for each in page.get("value") or ()
         ]
 
-    async def _list_managed(self, resource_id: str) -> tuple[CredentialInfo, ...]:
+    async def _list_managed(self, resource_id: str) -> tuple[FederatedCredential, ...]:
         place = resource_ids.group_of(resource_id)
         if place is None:
             raise ApiError("Graph returned no resource id of the managed identity")
@@ -196,7 +198,7 @@ class IdentityReader:
         manager = ManagerClient(self._manager, subscription)
         return tuple(await manager.list_credentials(group, resource_id.rpartition("/")[2]))
 
-    async def _list_of_application(self, application_id: str) -> tuple[CredentialInfo, ...]:
+    async def _list_of_application(self, application_id: str) -> tuple[FederatedCredential, ...]:
         return tuple(await self._graph.list_credentials(application_id))
 
 

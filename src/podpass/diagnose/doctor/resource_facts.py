@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from urllib.parse import quote, urlsplit
 
-from podpass.diagnose.doctor.cloud_model import AssignedRole, ResourceFacts, VaultPolicy
 from podpass.diagnose.doctor.directory_facts import readable
-from podpass.diagnose.doctor.model import Object, Unread
+from podpass.diagnose.doctor.model import AssignedRole, ResourceFacts, VaultPolicy
 from podpass.directory import roles
 from podpass.directory.model import RoleDefinition
 from podpass.errors import UsageError
+from podpass.facts import Unread
+from podpass.kubernetes.objects import Object
 from podpass.provision.api_client import ApiClient, quote_literal
 
 _ROLES = {"api-version": "2022-04-01"}

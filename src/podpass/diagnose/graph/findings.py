@@ -28,7 +28,6 @@ from podpass.provision.credential_commands import (
     create_credential,
     update_credential,
 )
-from podpass.provision.model import CredentialInfo
 from podpass.provision.naming import choose_credential_name
 
 # The finding begins with the 18th of 20 credentials.
@@ -167,7 +166,7 @@ def _trust(facts: TrustFacts, identity: Identity, issuer: str, subject: str) -> 
         )
         similar = _name_of_other_case(identity, issuer, subject)
         taken = (each.name for each in identity.credentials)
-        credential = CredentialInfo(
+        credential = FederatedCredential(
             name=similar or choose_credential_name(namespace, account, issuer, taken),
             issuer=issuer,
             subject=subject,
