@@ -16,8 +16,8 @@ from podpass.diagnose.doctor import cluster_facts
 from podpass.diagnose.doctor.checks import examine
 from podpass.diagnose.doctor.cloud_facts import CloudReader
 from podpass.diagnose.doctor.cluster_facts import ClusterReader
+from podpass.diagnose.doctor.directory_facts import RequestedResource
 from podpass.diagnose.doctor.model import ClusterFacts, Diagnosis, Facts
-from podpass.diagnose.doctor.resource_facts import RequestedResource
 from podpass.directory.roles import GET_SECRET
 from podpass.kubernetes.client import KubeClient
 from podpass.kubernetes.objects import Preview

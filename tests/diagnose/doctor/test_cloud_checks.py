@@ -10,7 +10,12 @@ import pytest
 from podpass.diagnose.doctor.checks import CHECKS, examine
 from podpass.diagnose.doctor.cloud_checks import CHECKS as CLOUD_CHECKS
 from podpass.diagnose.doctor.cloud_facts import CloudAccount, CloudReader
-from podpass.diagnose.doctor.directory_facts import IdentityReader
+from podpass.diagnose.doctor.directory_facts import (
+    IdentityReader,
+    RequestedResource,
+    ResourceReader,
+    parse_requested_resource,
+)
 from podpass.diagnose.doctor.model import (
     AuthorityFacts,
     CloudFacts,
@@ -23,11 +28,6 @@ from podpass.diagnose.doctor.model import (
     ResourceFacts,
 )
 from podpass.diagnose.doctor.pods import find_manifest, find_vault
-from podpass.diagnose.doctor.resource_facts import (
-    RequestedResource,
-    ResourceReader,
-    parse_requested_resource,
-)
 from podpass.diagnose.explain.recognition import recognize
 from podpass.directory.model import FederatedCredential
 from podpass.errors import UsageError
@@ -421,7 +421,7 @@ async def test_authority_that_only_the_pod_names_gets_no_request_and_no_token(
 
 async def test_hostile_role_definition_id_sends_no_request_to_another_host(tmp_path: Path) -> None:
     role = {"roleDefinitionId": "@attacker.example/role", "scope": "/"}
-    answers = {"/subscriptions/s/providers": {"value": [{"properties": role}]}}
+    answers = {"/subscriptions/s/providers": {"value": [{"id": "/a", "properties": role}]}}
     async with (
         scripted_api(tmp_path, _script(answers)) as api,
         connect_proxy(int(api.origin.rpartition(":")[2])) as proxy,

@@ -10,8 +10,8 @@ import pytest
 from podpass.cli.account_options import AccountOptions
 from podpass.cli.doctor_cloud import CloudOptions, open_cloud
 from podpass.diagnose.doctor.checks import examine
+from podpass.diagnose.doctor.directory_facts import RequestedResource
 from podpass.diagnose.doctor.model import CloudFacts, Diagnosis, Facts
-from podpass.diagnose.doctor.resource_facts import RequestedResource
 from podpass.directory.roles import GET_SECRET
 from podpass.errors import UsageError
 from podpass.facts import Unread

@@ -11,7 +11,11 @@ from urllib.parse import urlsplit
 from podpass import names
 from podpass.clouds import CLOUDS
 from podpass.diagnose.doctor.credential_difference import PresentedToken, matches
-from podpass.diagnose.doctor.directory_facts import IdentityReader
+from podpass.diagnose.doctor.directory_facts import (
+    IdentityReader,
+    RequestedResource,
+    ResourceReader,
+)
 from podpass.diagnose.doctor.exchange_facts import AuthorityReader, request_token
 from podpass.diagnose.doctor.issuer_facts import IssuerReader
 from podpass.diagnose.doctor.model import (
@@ -33,7 +37,6 @@ from podpass.diagnose.doctor.pods import (
     find_next_client_id,
     find_vault,
 )
-from podpass.diagnose.doctor.resource_facts import RequestedResource, ResourceReader
 from podpass.directory.model import FederatedCredential
 from podpass.facts import Unread
 from podpass.guids import is_guid

@@ -7,7 +7,7 @@ from enum import StrEnum
 from podpass import names
 from podpass.account.model import PodRefused
 from podpass.diagnose.explain.recognition import Recognition
-from podpass.directory.model import FederatedCredential, RoleDefinition
+from podpass.directory.model import AccessPolicy, FederatedCredential, RoleDefinition
 from podpass.facts import Unread
 from podpass.kubernetes.objects import MaybeObject, Object, Preview
 from podpass.kubernetes.service_account.names import subject
@@ -367,14 +367,6 @@ class AssignedRole:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VaultPolicy:
-    """An access policy of a vault: the permissions for secrets of one object id."""
-
-    object_id: str
-    secrets: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceFacts:
     """The resource that the workload wants to use.
 
@@ -395,7 +387,7 @@ class ResourceFacts:
     is_data: bool = False
     uses_roles: bool = True
     roles: Sequence[AssignedRole] | Unread = ()
-    policies: Sequence[VaultPolicy] = ()
+    policies: Sequence[AccessPolicy] = ()
 
     @property
     def is_vault(self) -> bool:
