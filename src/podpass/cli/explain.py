@@ -25,7 +25,7 @@ from podpass.errors import Error, UsageError
 from podpass.lab.data.datadir import DataDir
 
 if TYPE_CHECKING:
-    from podpass.diagnose.doctor.credential_comparison import CredentialComparison
+    from podpass.diagnose.doctor.credentials import CredentialComparison
     from podpass.diagnose.explain.recognition import Recognition, RecognizedError
 
 # Facts of a logged request that help to compare it with the directory.
@@ -206,7 +206,7 @@ def _compare(
     if not client_id:
         return None, []
     from podpass.cli.client import list_identities, read_status  # imports an HTTP client
-    from podpass.diagnose.doctor.credential_comparison import compare, read_presented
+    from podpass.diagnose.doctor.credentials import compare, read_presented
 
     status = read_status(data_dir)
     if status is None:

@@ -276,8 +276,8 @@ def _placeholders(workload: TokenOwner) -> dict[str, str]:
 def _format(assigned: AssignedHop) -> str:
     import textwrap
 
-    from podpass.diagnose.explain.hop import explain_hop, explain_recognition
-    from podpass.diagnose.explain.recognition import recognize
+    from podpass.diagnose.explain.hop import explain_hop
+    from podpass.diagnose.explain.recognition import explain_recognition, recognize
 
     hop = assigned.hop
     width = text_width() or 100

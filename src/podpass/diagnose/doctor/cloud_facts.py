@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from podpass import names
 from podpass.clouds import CLOUDS
-from podpass.diagnose.doctor.credential_difference import PresentedToken, matches
+from podpass.diagnose.doctor.credentials import PresentedToken, matches
 from podpass.diagnose.doctor.directory_facts import (
     IdentityReader,
     RequestedResource,

@@ -59,18 +59,19 @@ class AuthorityReader:
         url = f"{login}/{quote_segment(tenant)}/oauth2/v2.0/token"
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         try:
-            token = parse_token(assertion)
+            token = jose.parse(assertion)
             response = await self._connection.send(
                 "POST", url, headers=headers, body=urlencode(form).encode()
             )
         except (ApiError, SettingsError, jose.MalformedToken) as exc:
             return Unread(exc.message)
         answer = _json(response)
+        shown = PodToken.from_claims(token.kid, token.claims)
         if response.status == 200:
-            return ExchangeFacts(token=token, status=200)
+            return ExchangeFacts(token=shown, status=200)
         described = str(answer.get("error_description") or answer.get("error") or "")
         return ExchangeFacts(
-            token=token,
+            token=shown,
             status=response.status,
             number=_find_number(answer),
             message=sanitize(_SUFFIX.sub("", described)),
@@ -88,25 +89,6 @@ async def request_token(
     except KubeError as exc:
         return Unread(f"no token of the ServiceAccount could be requested: {exc.message}")
     return str((made.get("status") or {}).get("token") or "")
-
-
-def parse_token(text: str) -> PodToken:
-    """Return the parts of a token that may be shown. Raises MalformedToken."""
-    token = jose.parse(text)
-    claims = token.claims
-    given = claims.get("aud") or []
-    return PodToken(
-        issuer=str(claims.get("iss") or ""),
-        subject=str(claims.get("sub") or ""),
-        audiences=tuple(str(each) for each in (given if isinstance(given, list) else [given])),
-        expires=_number(claims.get("exp")),
-        issued=_number(claims.get("iat")),
-        key_id=token.kid or "",
-    )
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _json(response: HttpResponse) -> dict[str, object]:
