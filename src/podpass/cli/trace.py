@@ -19,7 +19,7 @@ from podpass.cli.output import escape_unprintable, print_message, text_width, to
 from podpass.clock import rfc3339
 from podpass.diagnose.trace.assignment import AssignedHop, TokenOwner
 from podpass.diagnose.trace.hop import HopResult
-from podpass.diagnose.trace.instance_log import InstanceLog
+from podpass.diagnose.trace.reader import InstanceLog
 from podpass.errors import Error
 from podpass.lab.data.datadir import DataDir, check_version
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from podpass import guids
-from podpass.diagnose.explain.sentence import Sentence
-from podpass.diagnose.explain.sentences import SENTENCES
+from podpass.diagnose.explain.sentences import SENTENCES, Sentence
 from podpass.diagnose.explain.text import clean_lines
 from podpass.exchange.errors import explain as codes
 
