@@ -175,7 +175,7 @@ def checks_page() -> str:
         MADE,
         "`podpass doctor` makes the checks in this order. The first finding is the first wrong thing on the",
         "token's path. A check is named after the problem that it finds. How to use the command:",
-        "[guides/doctor.md](guides/doctor.md).\n",
+        "[develop/doctor.md](develop/doctor.md).\n",
     ]
     for stage in Stage:
         rows = [each for each in CHECKS if each.stage is stage]
@@ -227,7 +227,7 @@ def pack() -> dict[str, Callable[[], str]]:
 
 PAGES = {
     **pack(),
-    "attacks.md": attacks_page,
+    "contribute/attacks.md": attacks_page,
     "checks.md": checks_page,
     "errors.md": errors_page,
     "settings.md": settings_page,

@@ -2,7 +2,7 @@
 
 Each module has a few fast tests here, so that one change takes a second or less. tests/vectors/survivors.toml
 explains why a surviving change is harmless; for every other survivor a test is missing. `--page` writes
-docs/mutation.md from the last results.
+docs/contribute/mutation.md from the last results.
 """
 
 import argparse
@@ -261,7 +261,7 @@ def format_result(result: Result, reasons: list[dict[str, Any]]) -> str:
 
 
 def page() -> str:
-    """Write docs/mutation.md."""
+    """Write docs/contribute/mutation.md."""
     reasons = known()
     results = [
         json.loads((RESULTS / f"{name}.json").read_text())
@@ -338,7 +338,7 @@ def main() -> None:
                     flush=True,
                 )
     if asked.page:
-        (ROOT / "docs" / "mutation.md").write_text(page())
+        (ROOT / "docs/contribute/mutation.md").write_text(page())
 
 
 if __name__ == "__main__":

@@ -14,12 +14,15 @@ from pathlib import Path
 from site_diagrams import draw
 
 ROOT = Path(__file__).parents[1]
-# Pages outside docs/, by their place in the site; docs/README.md too, which MkDocs would take for the start page.
+# Pages outside docs/, by their place in the site, and docs/README.md, which MkDocs takes for the start page.
 OUTSIDE = {
     "index.md": "README.md",
     "documentation.md": "docs/README.md",
     "kubeling/index.md": "kubeling/README.md",
-    **{f"kubeling/{path.name}": f"kubeling/docs/{path.name}" for path in ROOT.glob("kubeling/docs/*.md")},
+    **{
+        f"kubeling/{path.name}": f"kubeling/docs/{path.name}"
+        for path in ROOT.glob("kubeling/docs/*.md")
+    },
     "contributing.md": "CONTRIBUTING.md",
     "security-policy.md": "SECURITY.md",
     "changelog.md": "CHANGELOG.md",

@@ -74,7 +74,7 @@ def test_guide_lists_every_reason_for_an_issuer_failure() -> None:
     code = "".join(_read(f"src/podpass/{name}") for name in sources)
     reasons = {*re.findall(r'reason="(\w+)"', code), jose.BadKey.code}
     assert len(reasons) > 10
-    guide = _read("docs/guides/issuers.md")
+    guide = _read("docs/operate/issuers.md")
     assert not [reason for reason in sorted(reasons) if f"`{reason}`" not in guide]
 
 

@@ -13,7 +13,7 @@ from podpass.diagnose.doctor.cluster_model import ContainerFacts, PodToken
 from podpass.diagnose.doctor.model import FactUnread, Problem, Stage, known
 from podpass.provision.errors import sanitize
 
-_GUIDE = "see docs/guides/issuers.md"
+_GUIDE = "see docs/operate/issuers.md"
 _PUBLISH = f"publish both documents with `podpass issuer publish`; {_GUIDE}"
 _ALGORITHM = "RS256"
 

@@ -17,7 +17,7 @@ from podpass.diagnose.doctor.model import FactUnread, Object, Problem, Stage, kn
 from podpass.diagnose.drift.comparison import is_injected
 
 INSTALL = (
-    "install the webhook: docs/guides/install.md has the `helm install`; on AKS: az aks update --name CLUSTER"
+    "install the webhook: docs/operate/install.md has the `helm install`; on AKS: az aks update --name CLUSTER"
     " --resource-group GROUP --enable-oidc-issuer --enable-workload-identity; on a local instance: podpass"
     " down, then podpass up"
 )
