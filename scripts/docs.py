@@ -168,6 +168,27 @@ def _format_attacks(items: list[dict[str, Any]]) -> Iterator[str]:
         yield ""
 
 
+STATUSES = {"yes": "Works", "differs on purpose": "Differs on purpose", "not yet": "Missing"}
+
+
+def parity_page() -> str:
+    """List the features, what differs and what is missing, a line each."""
+    listed = tomllib.loads((DOCS.parent / "tests/vectors/features.toml").read_text())
+    lines = [
+        "# What works and what does not\n",
+        MADE,
+        "Compared with azure-workload-identity 1.6, Microsoft's documentation, and Kubernetes.",
+        "`tests/vectors/features.toml` has the tests that prove each line.\n",
+    ]
+    for section in listed["section"]:
+        lines += [f"## {section['title']}\n"]
+        for status, title in STATUSES.items():
+            texts = [each["text"] for each in section["line"] if each["status"] == status]
+            if texts:
+                lines += [f"**{title}**\n", *(f"- {text}" for text in texts), ""]
+    return "\n".join(lines)
+
+
 def checks_page() -> str:
     """List the checks of `podpass doctor`, in the order in which it makes them."""
     lines = [
@@ -230,6 +251,7 @@ PAGES = {
     "contribute/attacks.md": attacks_page,
     "checks.md": checks_page,
     "errors.md": errors_page,
+    "parity.md": parity_page,
     "settings.md": settings_page,
     "cli.md": cli_page,
     "../charts/podpass/README.md": lambda: chart_page("podpass", MADE),
