@@ -1,6 +1,9 @@
 """Generate the pages from the program or from lists in the tests. `--check` only compares."""
 
+import collections
+import contextlib
 import functools
+import re
 import sys
 import textwrap
 import tomllib
@@ -29,10 +32,6 @@ READERS = {
     "LocalSettings": "Read by `podpass up`. Every command accepts `--data-dir` and its variable.",
     "ProxyInitSettings": "Read by `podpass proxy-init`, with flags in Go syntax.",
     "ProxySettings": "Read by `podpass proxy`, with flags in Go syntax.",
-    "StorageSettings": "`podpass up` sets them by `--azurite` and `AZURITE_ACCOUNTS`. There are no other"
-    " flags and variables.",
-    "VaultSettings": "`podpass up` sets `origins` and uses the defaults for all other settings. There"
-    " are no flags and variables.",
     "WebhookSettings": "Read by `podpass webhook`, with flags in Go syntax. `podpass up` ignores these flags"
     " and variables: it sets the tenant of the instance, sets `native_sidecar` by the API version, and uses"
     " the defaults for all other settings.",
@@ -97,14 +96,15 @@ def settings_page() -> str:
         "A flag overrides a variable, a variable overrides the default.\n",
     ]
     for name, kind in sorted(vars(settings).items()):
-        if isinstance(kind, type) and name.endswith("Settings"):
+        if isinstance(kind, type) and name in READERS:
             lines += [f"## {name}\n", (kind.__doc__ or "").strip().splitlines()[0] + "\n"]
             lines += [READERS[name] + "\n"]
-            lines += ["| setting | flag | variable | default | meaning |", "|---|---|---|---|---|"]
+            lines += ["| flag | variable | default | meaning |", "|---|---|---|---|"]
             lines += [
-                f"| {row['name']} | {_code(row['flag'])} | {_code(row['variable'])} "
+                f"| {_code(row['flag'])} | {_code(row['variable'])} "
                 f"| {_code(row['default'])} | {row['meaning']} |"
                 for row in settings.describe(kind)
+                if row["flag"] or row["variable"]
             ]
             lines.append("")
     lines += ["## Other variables\n", "| variable | meaning |", "|---|---|"]
@@ -116,14 +116,74 @@ def _code(text: str) -> str:
     return f"`{text}`" if text else ""
 
 
+# Commands whose options are on the settings page, and the classes there.
+CLI_SETTINGS = {
+    "podpass up": ("LocalSettings",),
+    "podpass webhook": ("WebhookSettings",),
+    "podpass proxy": ("ProxySettings",),
+    "podpass proxy-init": ("ProxyInitSettings",),
+    "podpass authority": ("AuthorityProcessSettings", "AuthoritySettings"),
+    "podpass cloud serve": ("CloudSettings",),
+}
+# An option that so many commands have with the same text is described once.
+COMMON = 4
+
+
 def cli_page() -> str:
-    """Return the page with the help of every command."""
-    lines = ["# Command line\n", MADE]
-    for path, command, context in _commands(
-        cli, click.Context(cli, info_name="podpass", **cli.context_settings)
-    ):
-        lines += [f"## {path}\n", "```", command.get_help(context).rstrip(), "```\n"]
+    """Return the page with the help of every command, without what several commands have in common."""
+    found = list(_commands(cli, click.Context(cli, info_name="podpass", **cli.context_settings)))
+    counts = collections.Counter(
+        record
+        for _, command, context in found
+        for option in command.get_params(context)
+        if (record := option.get_help_record(context))
+    )
+    common = {record for record, count in counts.items() if count >= COMMON}
+    lines = [
+        "# Command line\n",
+        MADE,
+        "Options of several commands. Each command names those that it has, and `--help` shows them too:\n",
+        *(
+            f"- `{name}`: {text}"
+            for name, text in sorted(common, key=lambda each: (each[0].lstrip("-"), each[1]))
+        ),
+        "",
+    ]
+    for path, command, context in found:
+        lines += [f"## {path}\n", "```", _own_help(path, command, context, common), "```\n"]
+        shared = [
+            f"`{max(option.opts, key=len)}`"
+            for option in command.get_params(context)
+            if "--help" not in option.opts and option.get_help_record(context) in common
+        ]
+        lines += [f"Also: {', '.join(shared)}.\n"] if shared else []
+        if names := CLI_SETTINGS.get(path):
+            links = ", ".join(f"[{name}](settings.md#{name.lower()})" for name in names)
+            lines += [f"Flags and variables: {links}.\n"]
     return "\n".join(lines)
+
+
+def _own_help(
+    path: str, command: click.Command, context: click.Context, common: set[tuple[str, str]]
+) -> str:
+    """Return the help of a command without options that the page describes elsewhere."""
+    listed = {
+        row["flag"]
+        for name in CLI_SETTINGS.get(path, ())
+        for row in settings.describe(getattr(settings, name))
+    }
+    with contextlib.ExitStack() as restored:
+        for option in command.get_params(context):
+            elsewhere = option.get_help_record(context) in common or listed.intersection(
+                option.opts
+            )
+            if isinstance(option, click.Option) and elsewhere:
+                restored.callback(setattr, option, "hidden", option.hidden)
+                option.hidden = True
+        text = command.get_help(context)
+    if listed:
+        text = re.sub(r"\n\nEnvironment variables.*?(?=\n\n[A-Z]|\Z)", "", text, flags=re.DOTALL)
+    return text.rstrip()
 
 
 def _commands(
