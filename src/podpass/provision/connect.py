@@ -162,7 +162,7 @@ async def _read_issuer(cluster: KubeClient, namespace: str) -> str:
     if not issuer.startswith("https://") or ".svc" in issuer.partition("://")[2].partition("/")[0]:
         raise UsageError(
             f"the issuer of the cluster, {issuer[:200]!r}, is not a public https URL, which Entra requires",
-            hint="for AKS: `az aks update --enable-oidc-issuer`; other clusters: docs/guides/issuers.md",
+            hint="for AKS: `az aks update --enable-oidc-issuer`; other clusters: docs/operate/issuers.md",
         )
     return issuer
 

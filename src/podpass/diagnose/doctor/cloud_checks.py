@@ -54,7 +54,7 @@ ISSUER = CheckTable(Stage.ASSERTION)
 DIRECTORY = CheckTable(Stage.DIRECTORY)
 EXCHANGE = CheckTable(Stage.EXCHANGE)
 RESOURCE = CheckTable(Stage.RESOURCE)
-_GUIDE = "see docs/guides/issuers.md"
+_GUIDE = "see docs/operate/issuers.md"
 _PUBLISH = f"publish both documents with `podpass issuer publish`; {_GUIDE}"
 _ALGORITHM = "RS256"
 # Entra accepts a lifetime of 25 hours, and clocks that differ by five minutes.

@@ -32,9 +32,9 @@ SERVICE = CheckTable(Stage.ADMISSION)
 EFFECT = CheckTable(Stage.ADMISSION)
 _SHOWN = 3
 INSTALL = (
-    "install the webhook: docs/guides/install.md has the `helm install`; on AKS: az aks update --name CLUSTER"
-    " --resource-group GROUP --enable-oidc-issuer --enable-workload-identity; on a local instance: podpass"
-    " down, then podpass up"
+    "install the webhook: docs/operate/install.md has the `helm install`; on AKS: az aks update --name"
+    " CLUSTER --resource-group GROUP --enable-oidc-issuer --enable-workload-identity; on a local instance:"
+    " podpass down, then podpass up"
 )
 _RESTART = "kubectl rollout restart deployment azure-wi-webhook-controller-manager -n {}"
 

@@ -580,7 +580,7 @@ _STORAGE = (
         words=("FeatureNotSupportedOnAccount",),
         means="the account does not support the operation; a local instance passes only operations on that"
         " it knows a permission for",
-        run="docs/guides/storage.md lists the operations of a local instance",
+        run="docs/develop/storage.md lists the operations of a local instance",
     ),
     Sentence(
         id="storage_unavailable",
@@ -632,7 +632,7 @@ _METADATA = (
         means="the request to the managed identity endpoint has another header than the identity's:"
         " IDENTITY_HEADER of the container is missing or not that of the endpoint",
         run="set IDENTITY_ENDPOINT and IDENTITY_HEADER of the container to the values of the endpoint;"
-        " docs/guides/plain-containers.md",
+        " docs/develop/plain-containers.md",
     ),
     Sentence(
         id="imds_several_identities",
@@ -725,7 +725,7 @@ _CLUSTER = (
         words=("denied the request",),
         near=(_WEBHOOK,),
         means="the webhook refuses the pod; the sentence after `denied the request` has the reason",
-        run="correct the object that the sentence names; docs/guides/admission.md lists all refusals",
+        run="correct the object that the sentence names; docs/operate/admission.md lists all refusals",
     ),
     Sentence(
         id="admission_label_missing",
@@ -879,7 +879,7 @@ _CLUSTER = (
         words=("denied the request",),
         near=(_TRUST_WEBHOOK,),
         means="podpass cloud refuses the pod; the sentence after `denied the request` has the reason",
-        run="correct what the sentence names; docs/guides/cloud.md",
+        run="correct what the sentence names; docs/develop/cloud.md",
         hides=("webhook_refused",),
     ),
     Sentence(

@@ -117,7 +117,11 @@ def _unknown_identity(
 def _annotate_with_trusting(
     account: AccountFacts, matches: Sequence[CredentialMatch]
 ) -> tuple[str, str]:
-    """Return the command with the only identity that trusts the account, else where client ids are listed."""
+    """Return a note and the command that annotates the account.
+
+    The command has the client id if exactly one identity trusts the account. Otherwise it has a placeholder,
+    and the note says which commands list client ids.
+    """
     trusting = {
         each.identity.client_id
         for each in matches
