@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from podpass.cli.account_options import INSTANCE, AccountOptions, build_options
-from podpass.cli.azure_account import AzureAccount, choose_method, sign_in
+from podpass.cli.azure_account import sign_in
 from podpass.cli.completion_values import complete_vaults
 from podpass.cli.output import print_message
 from podpass.errors import UsageError
 from podpass.names import DOCTOR_AGENT
 
 if TYPE_CHECKING:
-    from podpass.diagnose.doctor.cloud_facts import CloudAccount, CloudReader
+    from podpass.diagnose.doctor.cloud_facts import CloudReader
     from podpass.diagnose.doctor.directory_facts import RequestedResource
     from podpass.kubernetes.client import KubeClient
     from podpass.lab.data.datadir import DataDir
@@ -119,13 +119,12 @@ async def open_cloud(
         return CloudReader(endpoints, connection, Unread(reason), cluster=exchanging)
     # Before the first token is requested, so that the log of the token service marks every request.
     signed_in.connection.agent = DOCTOR_AGENT
-    is_instance = choose_method(options, environ) == INSTANCE
     return CloudReader(
         signed_in.endpoints,
         signed_in.connection,
-        to_cloud_account(signed_in, is_instance=is_instance),
+        signed_in,
         wanted=chosen.wanted,
-        cluster=cluster if is_instance else exchanging,
+        cluster=cluster if signed_in.is_instance else exchanging,
     )
 
 
@@ -136,17 +135,3 @@ def _is_instance(chosen: AccountOptions, cluster: "KubeClient") -> bool:
 
     status = read_status(DataDir(Path(chosen.data_dir))) if chosen.data_dir else None
     return status is not None and status["kubernetes"].get("server") == cluster.server
-
-
-def to_cloud_account(account: AzureAccount, *, is_instance: bool) -> "CloudAccount":
-    """Return what a reader needs of an account."""
-    from podpass.diagnose.doctor.cloud_facts import CloudAccount
-
-    return CloudAccount(
-        graph=account.graph_api(),
-        manager=account.manager_api(),
-        subscription_id=account.subscription_id,
-        tenant_id=account.tenant_id,
-        is_instance=is_instance,
-        login_hosts=account.login_hosts,
-    )

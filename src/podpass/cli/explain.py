@@ -225,12 +225,14 @@ def _explain_client_id(data_dir: DataDir, client_id: str) -> str | None:
 
     from podpass.cli.account_options import INSTANCE, AccountOptions
     from podpass.cli.azure_account import sign_in
-    from podpass.diagnose.doctor.directory_facts import IdentityReader
+    from podpass.diagnose.doctor.directory_facts import CallerDirectory
 
     async def read() -> str | None:
         chosen = AccountOptions(auth_method=INSTANCE, data_dir=str(data_dir.root))
         account = await sign_in(chosen, options.environ(), print_message)
-        reader = IdentityReader(account.graph_api(), account.manager_api(), account.subscription_id)
+        reader = CallerDirectory(
+            account.graph_api(), account.manager_api(), account.subscription_id
+        )
         other = await reader.explain_id(client_id, account.tenant_id)
         return None if other is None else f"{client_id} is not a client id but {other}"
 

@@ -8,7 +8,6 @@ import asyncio
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -18,9 +17,8 @@ from podpass.clouds import CLOUDS
 from podpass.crypto import jose
 from podpass.diagnose.doctor.credentials import PresentedToken, matches
 from podpass.diagnose.doctor.directory_facts import (
-    IdentityReader,
+    CallerDirectory,
     RequestedResource,
-    ResourceReader,
 )
 from podpass.diagnose.doctor.issuer_facts import IssuerReader
 from podpass.diagnose.doctor.model import (
@@ -48,7 +46,8 @@ from podpass.guids import is_guid
 from podpass.imds.http_client import HttpResponse
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.paths import path_of
-from podpass.provision.api_client import ApiClient, quote_segment
+from podpass.provision.account import AzureAccount
+from podpass.provision.api_client import quote_segment
 from podpass.provision.connection import AzureConnection, header
 from podpass.provision.endpoints import Endpoints
 from podpass.provision.errors import ApiError, sanitize
@@ -59,22 +58,6 @@ _NUMBER = re.compile(r"AADSTS([0-9]{4,8})")
 _TENANT = re.compile(r"https://[^/]+/([^/]+)/v2\.0")
 _SUFFIX = re.compile(r"\s*Trace ID:.*", re.DOTALL)
 _TOKEN_SECONDS = 600  # the shortest lifetime that an API server accepts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloudAccount:
-    """A signed-in account that reads the directory and the subscription.
-
-    `is_instance` is true for the administrator of a local instance; `login_hosts` are further names of its
-    token service.
-    """
-
-    graph: ApiClient
-    manager: ApiClient
-    subscription_id: str
-    tenant_id: str
-    is_instance: bool = False
-    login_hosts: Sequence[str] = ()
 
 
 async def read_cloud_facts(cluster: ClusterFacts) -> CloudFacts:
@@ -94,7 +77,7 @@ class CloudReader:
         self,
         endpoints: Endpoints,
         connection: AzureConnection,
-        account: CloudAccount | Unread,
+        account: AzureAccount | Unread,
         *,
         wanted: RequestedResource | None = None,
         cluster: KubeClient | None = None,
@@ -185,11 +168,13 @@ class CloudReader:
         account = self._account
         if isinstance(account, Unread):
             return dict.fromkeys(("identity", "credentials", "candidates", "resource"), account)
-        reader = IdentityReader(account.graph, account.manager, account.subscription_id)
+        reader = CallerDirectory(
+            account.graph_api(), account.manager_api(), account.subscription_id
+        )
         identity = await _find_identity(reader, cluster.client_id)
         named, resource, following = await asyncio.gather(
             reader.complete(cluster.client_id, identity, account.tenant_id),
-            self._read_resource(account, identity, cluster),
+            self._read_resource(reader, identity, cluster),
             self._read_next(reader, account, cluster),
         )
         # Searched only if the client id, or the next one, names no identity: it takes many requests.
@@ -207,7 +192,7 @@ class CloudReader:
         }
 
     async def _read_next(
-        self, reader: IdentityReader, account: CloudAccount, cluster: ClusterFacts
+        self, reader: CallerDirectory, account: AzureAccount, cluster: ClusterFacts
     ) -> NamedIdentity | None:
         client_id = find_next_client_id(cluster)
         if client_id is None:
@@ -216,7 +201,7 @@ class CloudReader:
         return await reader.complete(client_id, identity, account.tenant_id)
 
     async def _find_candidates(
-        self, reader: IdentityReader, cluster: ClusterFacts
+        self, reader: CallerDirectory, cluster: ClusterFacts
     ) -> Sequence[IdentityCandidate] | Unread:
         """Return the identities that trust the workload, or whose name is the annotation client-id."""
         if self._identities is None:  # read once for all workloads
@@ -233,7 +218,7 @@ class CloudReader:
 
     async def _read_resource(
         self,
-        account: CloudAccount,
+        reader: CallerDirectory,
         identity: DirectoryIdentity | Unread | None,
         cluster: ClusterFacts,
     ) -> ResourceFacts | Unread | None:
@@ -243,8 +228,7 @@ class CloudReader:
             return None
         if not identity.principal_id:
             return Unread("the identity has no service principal")
-        reader = ResourceReader(account.manager, account.subscription_id)
-        return await reader.read(wanted, identity.principal_id)
+        return await reader.read_resource(wanted, identity.principal_id)
 
     def _guess_resource(self, cluster: ClusterFacts) -> RequestedResource | None:
         """Return the vault that the pod's manifest names; what the workload does there is not known."""
@@ -255,7 +239,7 @@ class CloudReader:
 
 
 async def _find_identity(
-    reader: IdentityReader, client_id: str
+    reader: CallerDirectory, client_id: str
 ) -> DirectoryIdentity | Unread | None:
     if not is_guid(client_id):
         return Unread("the client id is not a GUID") if client_id else _NO_CLIENT_ID
