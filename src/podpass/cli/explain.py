@@ -122,12 +122,15 @@ def command(
     ]
     request = _find_request(data_dir, found.facts.get("correlation_id", ""))
     client, comparisons = _compare(data_dir, request, text)
+    if comparisons:
+        from podpass.cli import credential_report
     if output == "table":
         _print([*known], unknown, found, request)
         _print_findings(findings, is_first=not found.numbers)
         if client:
             click.echo("\n" + wrap_text(client))
-        _print_comparisons(comparisons)
+        if comparisons:
+            credential_report.print_comparisons(comparisons)
     else:
         print_output(
             {
@@ -137,7 +140,7 @@ def command(
                 **found.facts,
                 "request": request,
                 "client": client,
-                "credentials": _comparisons_to_json(comparisons),
+                "credentials": [credential_report.to_json(each) for each in comparisons],
             },
             output,
         )
@@ -237,21 +240,6 @@ def _explain_client_id(data_dir: DataDir, client_id: str) -> str | None:
         return None if other is None else f"{client_id} is not a client id but {other}"
 
     return asyncio.run(read())
-
-
-def _print_comparisons(comparisons: "Sequence[CredentialComparison]") -> None:
-    if comparisons:
-        from podpass.cli.credential_report import print_comparisons
-
-        print_comparisons(comparisons)
-
-
-def _comparisons_to_json(comparisons: "Sequence[CredentialComparison]") -> list[dict[str, Any]]:
-    if not comparisons:
-        return []
-    from podpass.cli.credential_report import to_json
-
-    return [to_json(each) for each in comparisons]
 
 
 def _find_request(data_dir: DataDir, correlation_id: str) -> dict[str, Any] | None:
