@@ -28,7 +28,12 @@ from podpass.diagnose.doctor.pods import (
 from podpass.diagnose.drift.comparison import is_injected
 from podpass.diagnose.explain.recognition import ErrorExplanation, explain_recognition
 from podpass.facts import Unread, known
-from podpass.kubernetes.objects import Object, Preview
+from podpass.kubernetes.objects import (
+    Object,
+    Preview,
+    list_containers,
+    list_projected_tokens,
+)
 from podpass.migration.scan.decision import decide_all
 from podpass.migration.scan.model import Mention, Result
 from podpass.provision.errors import sanitize
@@ -172,11 +177,9 @@ def token_audiences(pod: Object) -> dict[str, str]:
     """Return the audience of each projected token that a container may send to the authority, by volume."""
     files = set(_token_files(pod))
     return {
-        str(volume.get("name")): str(token.get("audience") or "the API server")
-        for volume in (pod.get("spec") or {}).get("volumes") or ()
-        for source in (volume.get("projected") or {}).get("sources") or ()
-        if (token := source.get("serviceAccountToken"))
-        and (str(volume.get("name")), str(token.get("path"))) in files
+        volume: str(token.get("audience") or "the API server")
+        for volume, token in list_projected_tokens(pod)
+        if (volume, str(token.get("path"))) in files
     }
 
 
@@ -381,11 +384,7 @@ def _find_old_library(facts: Facts) -> Problem | None:
 
 def _has_sidecar(facts: ClusterFacts) -> bool:
     pod = facts.pod if isinstance(facts.pod, dict) else {}
-    return any(
-        each.get("name") == names.PROXY_CONTAINER
-        for group in ("initContainers", "containers")
-        for each in (pod.get("spec") or {}).get(group) or ()
-    )
+    return any(each.get("name") == names.PROXY_CONTAINER for each in list_containers(pod))
 
 
 @IMDS.check("proxy-on-host-network", "a pod with the sidecar has its own network")
