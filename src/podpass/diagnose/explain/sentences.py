@@ -26,6 +26,18 @@ class Sentence:
     hides: tuple[str, ...] = ()
 
 
+# How resolvers report a host name without an address.
+_UNRESOLVED = (
+    "Failed to resolve",
+    "ENOTFOUND",
+    "EAI_AGAIN",
+    "UnknownHostException",
+    "no such host",
+    "Name or service not known",
+    "Could not resolve host",
+    "nodename nor servname",
+)
+
 # SDKs: tokens, authorities, credentials.
 _SDK = (
     Sentence(
@@ -416,14 +428,7 @@ _RESOURCES = (
         near=(
             "podpass vault list",
             "VaultNotFound",
-            "Failed to resolve",
-            "ENOTFOUND",
-            "EAI_AGAIN",
-            "UnknownHostException",
-            "no such host",
-            "Name or service not known",
-            "Could not resolve host",
-            "nodename nor servname",
+            *_UNRESOLVED,
         ),
         means="there is no vault of this name, so its host name does not resolve",
         run="podpass vault list (local instance), or az keyvault list --query [].name",
@@ -543,13 +548,7 @@ _STORAGE = (
         words=("This instance has no storage account", "core.windows.net"),
         near=(
             "This instance has no storage account",
-            "Failed to resolve",
-            "ENOTFOUND",
-            "EAI_AGAIN",
-            "UnknownHostException",
-            "no such host",
-            "Name or service not known",
-            "Could not resolve host",
+            *_UNRESOLVED,
         ),
         means="there is no storage account of this name, so its host name does not resolve",
         run="az storage account list --query [].name; on a local instance add it with `podpass apply -f"
