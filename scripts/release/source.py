@@ -29,7 +29,7 @@ COPIES = {
     "compose.yaml": _IMAGE,
     "deploy/Dockerfile": (r'image\.version="([^"]+)"', r"-t podpass:(\S+) "),
     "deploy/authority-seed.yaml": _IMAGE,
-    "deploy/authority/deployment.yaml": _IMAGE,
+    "deploy/authority/deployment.yaml": (r'\bimage: "podpass:([^"]+)"',),
     "deploy/issuer/rotate.yaml": _IMAGE,
     "deploy/issuer/signer.yaml": _IMAGE,
     "deploy/values.yaml": (r"^  tag: (\S+)$",),
