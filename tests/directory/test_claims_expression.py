@@ -152,7 +152,7 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
 
 
 def test_longest_pattern_and_claim_take_little_time() -> None:
-    """The claim is not verified yet: anybody can send it."""
+    """The claim is not verified yet: every caller can send it."""
     pattern = "*" + "a?" * 290 + "b*"
     began = time.process_time()
     for _ in range(20):
@@ -232,7 +232,7 @@ def test_stored_expression_counts_only_while_its_issuer_is_allowed() -> None:
     cluster = "claims['sub'] matches 'system:serviceaccount:env-*:sa'"
     assert is_usable(CLUSTER, cluster, ALLOWED)
     assert not is_usable(CLUSTER, cluster)
-    # As in Entra, an older expression of a public issuer goes on working.
+    # As in Entra, an older expression of a public issuer still works.
     assert is_usable(GITHUB, "claims['sub'] matches 'repo:o/r:*'")
     assert not is_usable(GITHUB, "x")
 

@@ -249,7 +249,7 @@ def _find_rule(issuer: str, kubernetes: KubernetesIssuers) -> IssuerRule:
 
 
 def _check_service_accounts(clauses: Mapping[str, Sequence[Clause]]) -> str | None:
-    """Require a namespace prefix up to a separator, so that nobody creates a namespace that matches by luck.
+    """Require a namespace prefix up to a separator, so that no tenant can create a matching namespace.
 
     `env-*` admits every namespace whose name begins with `env-`; `e*` would admit `evil`, and `*:sa` every
     namespace of the cluster.

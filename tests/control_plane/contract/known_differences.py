@@ -1,8 +1,8 @@
 """Known differences between the embedded API and a real one: the test that shows each, and the reason.
 
-Each row of `KNOWN` is a bug to fix or a decision that `tests/vectors/features.toml` describes. The rows of `OTHERS` are
-true for the embedded API, whatever release it serves, and for real servers of some releases; the tests are
-skipped on real servers of other releases.
+Each row of `KNOWN` is a bug to fix or a decision that `tests/vectors/features.toml` describes. The rows of
+`OTHERS` are true for the embedded API, whatever release it serves, and for real servers of some releases; the
+tests are skipped on real servers of other releases.
 """
 
 import re
