@@ -124,6 +124,17 @@ CLI_SETTINGS = {
     "podpass authority": ("AuthorityProcessSettings", "AuthoritySettings"),
     "podpass cloud serve": ("CloudSettings",),
 }
+# The options of each command that signs in to Azure.
+AZURE_SIGN_IN = {
+    "`--azure-env`",
+    "`--subscription-id`",
+    "`--auth-method`",
+    "`--client-id`",
+    "`--client-secret`",
+    "`--certificate-path`",
+    "`--private-key-path`",
+    "`--debug`",
+}
 # An option that so many commands have with the same text is described once.
 COMMON = 4
 
@@ -141,7 +152,8 @@ def cli_page() -> str:
     lines = [
         "# Command line\n",
         MADE,
-        "Options of several commands. Each command names those that it has, and `--help` shows them too:\n",
+        "Options of several commands. Each command names those that it has, and `--help` shows them too.",
+        f"Sign-in to Azure: {', '.join(sorted(AZURE_SIGN_IN))}.\n",
         *(
             f"- `{name}`: {text}"
             for name, text in sorted(common, key=lambda each: (each[0].lstrip("-"), each[1]))
@@ -153,10 +165,14 @@ def cli_page() -> str:
         text = _own_help(path, command, context, shared)
         lines += [f"## {path}\n", "```", text, "```\n"]
         names = [
-            f"`{max(option.opts, key=len)}`"
+            f"`{name}`"
             for option in command.get_params(context)
-            if "--help" not in option.opts and option.get_help_record(context) in shared
+            if (name := max(option.opts, key=len)) != "--help"
+            and option.get_help_record(context) in shared
         ]
+        if AZURE_SIGN_IN <= {*names}:
+            kept = [name for name in names if name not in AZURE_SIGN_IN]
+            names = [*kept, "those of the sign-in to Azure"]
         lines += [f"Also: {', '.join(names)}.\n"] if names else []
         if classes := CLI_SETTINGS.get(path):
             links = ", ".join(f"[{name}](settings.md#{name.lower()})" for name in classes)
