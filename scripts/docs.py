@@ -170,7 +170,7 @@ def cli_page() -> str:
             if (name := max(option.opts, key=len)) != "--help"
             and option.get_help_record(context) in shared
         ]
-        if AZURE_SIGN_IN <= {*names}:
+        if {*names} >= AZURE_SIGN_IN:
             kept = [name for name in names if name not in AZURE_SIGN_IN]
             names = [*kept, "those of the sign-in to Azure"]
         lines += [f"Also: {', '.join(names)}.\n"] if names else []
