@@ -146,7 +146,7 @@ def cli_page() -> str:
         record
         for _, command, context in found
         for option in command.get_params(context)
-        if (record := option.get_help_record(context))
+        if isinstance(option, click.Option) and (record := option.get_help_record(context))
     )
     common = {record for record, count in counts.items() if count >= COMMON}
     lines = [
