@@ -213,6 +213,9 @@ def _own_help(
         text = command.get_help(context)
     if listed:
         text = re.sub(r"\n\nEnvironment variables.*?(?=\n\n[A-Z]|\Z)", "", text, flags=re.DOTALL)
+    if context.parent is not None:
+        # The sections of these commands follow.
+        text = re.sub(r"\n\nCommands:\n.*", "", text, flags=re.DOTALL)
     return text.rstrip().removeprefix(f"Usage: {path} [OPTIONS]\n").lstrip("\n")
 
 
