@@ -18,8 +18,8 @@ from podpass.kubernetes.objects import Object, Preview
 
 INSTALL = (
     "install the webhook: docs/operate/install.md has the `helm install`; on AKS: az aks update --name"
-    " CLUSTER --resource-group GROUP --enable-oidc-issuer --enable-workload-identity; on a local instance: podpass"
-    " down, then podpass up"
+    " CLUSTER --resource-group GROUP --enable-oidc-issuer --enable-workload-identity; on a local instance:"
+    " podpass down, then podpass up"
 )
 _RESTART = "kubectl rollout restart deployment azure-wi-webhook-controller-manager -n {}"
 
