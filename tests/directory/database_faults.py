@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Table
 
+from podpass.database import Database
 from podpass.database.column_types import Flag, Moment, Text
 
 INVALID_UTF8 = "CAST(x'ff' AS TEXT)"
@@ -18,35 +19,38 @@ _CORRUPT_VALUES: dict[type, str] = {Text: INVALID_UTF8, Flag: "2", Moment: "9e99
 
 
 @contextmanager
-def fill_disk(engine: Any, path: Path) -> Iterator[None]:
+def fill_disk(database: Database, path: Path) -> Iterator[None]:
     """Prevent new pages; a write must be longer than the free space in the existing pages."""
     del path
-    with _pragma(engine, "max_page_count = 1", "max_page_count = 1000000"):
+    with _pragma(database, "max_page_count = 1", "max_page_count = 1000000"):
         yield
 
 
 @contextmanager
-def make_read_only(engine: Any, path: Path) -> Iterator[None]:
+def make_read_only(database: Database, path: Path) -> Iterator[None]:
     """Reject writes, like a disk that is mounted read-only."""
     del path
-    with _pragma(engine, "query_only = 1", "query_only = 0"):
+    with _pragma(database, "query_only = 1", "query_only = 0"):
         yield
 
 
 @contextmanager
-def lock_database(engine: Any, path: Path) -> Iterator[None]:
-    """Lock the database, like another program during a write."""
-    del engine
+def lock_database(database: Database | None, path: Path) -> Iterator[None]:
+    """Lock the database, like another program during a write; a given store waits for it only briefly."""
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:
-        yield
+        with pytest.MonkeyPatch.context() as patched:
+            if database is not None:
+                patched.setattr(database._backend, "_patience", 0.1)
+            yield
     finally:
         other.close()
 
 
 @contextmanager
-def _pragma(engine: Any, before: str, after: str) -> Iterator[None]:
+def _pragma(database: Database, before: str, after: str) -> Iterator[None]:
+    engine = database._backend.engine
     # The pool has one connection, so the setting applies to the connection of the store.
     _on_pooled(engine, before)
     try:

@@ -79,7 +79,7 @@ async def test_failed_write_is_reported_with_cause_and_hint(
 ) -> None:
     existing = make_identity("kept")
     await directory.identities.put(existing)
-    with fault(engine(directory), tmp_path / "directory.db"):
+    with fault(directory._session.database, tmp_path / "directory.db"):
         with pytest.raises(kind) as caught:
             await directory.identities.put(make_identity(document={"notes": "x" * 200_000}))
         assert await directory.find_identity(TENANT, existing.client_id) is not None
@@ -103,7 +103,7 @@ async def test_reads_work_during_a_write_by_another_program(
     directory: Directory, tmp_path: Path
 ) -> None:
     """A backup program, or an administrator with sqlite3, must not block token requests."""
-    with lock_database(engine(directory), tmp_path / "directory.db"):
+    with lock_database(directory._session.database, tmp_path / "directory.db"):
         assert [one.id for one in await directory.list_tenants()] == [TENANT]
 
 

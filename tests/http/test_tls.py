@@ -106,6 +106,7 @@ async def test_new_certificate_is_used_for_new_connections(files: Files) -> None
         assert not reloading.reload()
 
 
+@pytest.mark.processes
 async def test_no_request_fails_during_reloads_under_load(files: Files) -> None:
     files.write(files.issue())
     reloading = files.open()

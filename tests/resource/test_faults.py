@@ -42,7 +42,7 @@ async def test_failed_write_reports_cause_and_recovers(
     said: str,
     again: str | None,
 ) -> None:
-    with fault(world.store._database._backend.engine, tmp_path / "directory.db"):
+    with fault(world.store._database, tmp_path / "directory.db"):
         answered = await world.send("PUT", f"/secrets/a{V}", token=token, body=LONG)
         assert (await world.send("GET", f"/secrets{V}", token=token))[0] == 200
     found, body, headers = answered
@@ -94,7 +94,7 @@ async def test_corrupt_vault_keeps_its_secrets_and_start_continues(
 async def test_failed_purge_at_start_is_logged_and_start_continues(
     world: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    with lock_database(None, tmp_path / "directory.db"):
+    with lock_database(world.store._database, tmp_path / "directory.db"):
         async with PurgeJob(world.directory, world.store, world.clock):
             pass
     [line] = [each for each in caplog.records if each.getMessage() == "purge_failed"]

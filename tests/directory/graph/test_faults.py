@@ -35,7 +35,7 @@ async def test_failed_write_reports_its_cause_and_the_next_write_succeeds(
     message: str,
     retry_after: str | None,
 ) -> None:
-    with fault(graph.directory._session.database._backend.engine, tmp_path / "directory.db"):
+    with fault(graph.directory._session.database, tmp_path / "directory.db"):
         reply = await graph.post("/applications", LONG)
         assert (await graph.get("/applications")).value == []
         batch = {"requests": [{"id": "1", "method": "POST", "url": "/applications", "body": LONG}]}

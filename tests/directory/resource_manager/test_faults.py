@@ -37,7 +37,7 @@ async def test_failed_write_reports_its_cause_and_the_next_write_succeeds(
     retry_after: str | None,
 ) -> None:
     body = {"location": "eastus", "tags": TAGS}
-    with fault(manager.directory._session.database._backend.engine, tmp_path / "directory.db"):
+    with fault(manager.directory._session.database, tmp_path / "directory.db"):
         found, answer, headers = await manager.send("PUT", GROUP, body)
         assert (await manager.send("GET", SUB))[0] == 200
     assert (found, answer["error"]["code"]) == (status, code)
