@@ -1,5 +1,6 @@
 """Databases that fail: full, read-only, locked by another process, or with corrupt values."""
 
+import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,3 +91,24 @@ def skipped_rows(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return the causes logged for rows that lists left out."""
     found = [each for each in caplog.records if each.getMessage() == "corrupt_row_skipped"]
     return [str(vars(each)["cause"]) for each in found]
+
+
+# Each fault with the status, the message and the header Retry-After that every API answers a write with.
+failing_writes = pytest.mark.parametrize(
+    ("fault", "status", "message", "retry_after"),
+    [
+        (fill_disk, 507, "the disk is full", None),
+        (make_read_only, 507, "read-only", None),
+        (lock_database, 503, "busy", "2"),
+    ],
+)
+
+
+def check_failed_write_is_logged(caplog: pytest.LogCaptureFixture, times: int = 1) -> None:
+    """Check that each failed write is one error line with the cause, without the values and the stack."""
+    lines = [each for each in caplog.records if each.levelno >= logging.ERROR]
+    assert len(lines) == times
+    assert "SQLITE_" in vars(lines[0])["cause"]
+    for line in lines:
+        assert line.exc_info is None
+        assert not any(letter * 4 in repr(vars(line)) for letter in "nv")
