@@ -59,11 +59,6 @@ def _der(leaf: trustme.LeafCert) -> bytes:
     return ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
 
 
-@pytest.fixture(scope="module")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
 @pytest.fixture
 def files(ca: trustme.CA, tmp_path: Path) -> Files:
     return Files(folder=tmp_path, ca=ca)
