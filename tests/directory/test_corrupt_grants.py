@@ -18,7 +18,7 @@ from podpass.directory.model import (
     RoleDefinition,
     User,
 )
-from podpass.directory.roles import BY_NAME
+from podpass.directory.roles import RoleCatalogue
 from podpass.directory.store.directory import Directory
 from podpass.directory.store.schema import (
     app_role_assignments,
@@ -36,7 +36,7 @@ from tests.directory.database_faults import (
 )
 
 SUB = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590"
-OWNER, READER = BY_NAME["owner"].id, BY_NAME["reader"].id
+OWNER, READER = (RoleCatalogue().by_name[name].id for name in ("owner", "reader"))
 WRITE = "Microsoft.Resources/subscriptions/resourceGroups/write"
 READ = WRITE.replace("write", "read")
 BAD = 2

@@ -59,7 +59,7 @@ def read_valid_seed(filename: str, name: str) -> str:
 
     Raises UsageError, and the errors of `parse_seed`.
     """
-    from podpass.seed.model import parse_seed
+    from podpass.lab.services import parse_seed
 
     try:
         text = read_seed(filename).decode()
@@ -76,7 +76,7 @@ def list_storage_warnings(
 
     `no_azurite` says how to add Azurite. Raises SettingsError.
     """
-    from podpass.seed.model import parse_seed
+    from podpass.lab.services import parse_seed
     from podpass.seed.storage import warn_of_unserved
     from podpass.settings.storage import parse_accounts
 
@@ -94,7 +94,7 @@ def list_storage_warnings(
 
 def list_instance_storage_warnings(data_dir: DataDir, text: bytes) -> list[str]:
     """Return a warning if the running instance has no Azurite for the storage accounts of an applied seed."""
-    from podpass.seed.model import parse_seed
+    from podpass.lab.services import parse_seed
     from podpass.seed.storage import warn_of_unserved
 
     if b"storage_accounts" not in text:

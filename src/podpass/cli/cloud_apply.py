@@ -42,7 +42,7 @@ def command(kubeconfig: Path | None, namespace: str, output: str, filename: str)
 
 async def _run(kubeconfig: Path | None, namespace: str, text: bytes) -> tuple[list[str], list[str]]:
     """Apply a seed; return the changes, and the warnings."""
-    from podpass.seed.model import parse_seed
+    from podpass.lab.services import parse_seed
 
     client, _ = open_cluster(kubeconfig)
     command = ["apply", "-f", "-", "--stdin-bytes", str(len(text)), "-o", "json"]

@@ -122,7 +122,7 @@ def list_cloud_storage_warnings(seed: str, status: dict[str, Any]) -> list[str]:
     `status` is that of the running cloud.
     """
     from podpass.lab.install.azurite import EXAMPLE_IMAGE
-    from podpass.seed.model import parse_seed
+    from podpass.lab.services import parse_seed
     from podpass.seed.storage import warn_of_unserved
 
     storage = status.get("storage", {})

@@ -1,6 +1,6 @@
 """Built-in roles of further services, with Azure's ids.
 
-podpass assigns and shows them. It serves only DNS zones of these services, so no other action is checked.
+podpass assigns and shows them. It serves none of these services, so no action of them is checked.
 
 Source: https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
 """
@@ -19,25 +19,10 @@ EVENT_HUBS_DATA_SENDER = "2b629674-e913-4c01-ae53-ef4638d8f975"
 SERVICE_BUS_DATA_RECEIVER = "4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0"
 SERVICE_BUS_DATA_SENDER = "69a216fc-b8fb-44d8-bc22-1f3c2cd27a39"
 APP_CONFIGURATION_DATA_READER = "516239f1-63e1-4d78-a4de-a74fb236a071"
-DNS_ZONE_CONTRIBUTOR = "befefa01-2a29-4197-83a8-272ff33ce314"
 OPENAI_CONTRIBUTOR = "a001fd3d-188f-4b5d-821b-7da978bf7442"
 COGNITIVE_SERVICES_USER = "a97b65f3-24c7-4388-baec-2e87135dc908"
 
 SERVICE_ROLES = (
-    RoleDefinition(
-        id=DNS_ZONE_CONTRIBUTOR,
-        name="DNS Zone Contributor",
-        description="Manages DNS zones and their record sets, but not the access to them.",
-        actions=(
-            "Microsoft.Authorization/*/read",
-            "Microsoft.Insights/alertRules/*",
-            "Microsoft.Network/dnsZones/*",
-            "Microsoft.ResourceHealth/availabilityStatuses/read",
-            "Microsoft.Resources/deployments/*",
-            "Microsoft.Resources/subscriptions/resourceGroups/read",
-            "Microsoft.Support/*",
-        ),
-    ),
     RoleDefinition(
         id=DOCUMENTDB_ACCOUNT_CONTRIBUTOR,
         name="DocumentDB Account Contributor",

@@ -7,7 +7,12 @@ from podpass.directory.model import RoleDefinition
 from podpass.resource.storage import wire
 from podpass.resource.storage.authorization import _allowing, least_role
 from podpass.resource.storage.errors import InvalidUri, StorageNotSupported
-from podpass.resource.storage.model import Service, StorageHost, StorageOperation, StorageRequest
+from podpass.resource.storage.model import (
+    StorageHost,
+    StorageOperation,
+    StorageRequest,
+    StorageService,
+)
 from podpass.resource.storage.operations import find_operation
 
 ROLES = tuple(one for one in roles.BUILT_IN if one.name.startswith("Storage "))
@@ -23,7 +28,7 @@ def operation(
 ) -> StorageOperation:
     method, _, target = request.partition(" ")
     path, _, query = target.partition("?")
-    kind = Service(service)
+    kind = StorageService(service)
     return find_operation(
         StorageRequest(
             host=StorageHost(account="orders", service=kind),

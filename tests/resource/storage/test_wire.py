@@ -4,9 +4,9 @@ import pytest
 
 from podpass.resource.storage import wire
 from podpass.resource.storage.errors import CannotVerifySource, InvalidUri, KeyNotPermitted
-from podpass.resource.storage.model import Service, StorageHost, StorageTarget
+from podpass.resource.storage.model import StorageHost, StorageService, StorageTarget
 
-BLOB, QUEUE, TABLE = Service.BLOB, Service.QUEUE, Service.TABLE
+BLOB, QUEUE, TABLE = StorageService.BLOB, StorageService.QUEUE, StorageService.TABLE
 HOST = StorageHost(account="orders", service=BLOB)
 
 
@@ -56,7 +56,9 @@ def test_host_names_the_account(host: str | None, account: str | None) -> None:
         ),
     ],
 )
-def test_path_names_container_and_item(service: Service, path: str, target: StorageTarget) -> None:
+def test_path_names_container_and_item(
+    service: StorageService, path: str, target: StorageTarget
+) -> None:
     assert wire.parse_target(service, path) == target
 
 
@@ -85,7 +87,9 @@ def test_path_names_container_and_item(service: Service, path: str, target: Stor
         (TABLE, "/1people"),
     ],
 )
-def test_path_that_azurite_could_parse_differently_is_refused(service: Service, path: str) -> None:
+def test_path_that_azurite_could_parse_differently_is_refused(
+    service: StorageService, path: str
+) -> None:
     with pytest.raises(InvalidUri):
         wire.parse_target(service, path)
 

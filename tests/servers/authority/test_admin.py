@@ -92,7 +92,7 @@ def _list_operations() -> list[tuple[str, str]]:
     """Return method and path of each operation of both APIs, also of those that are public in Azure."""
     open_in_azure = ("/metadata/endpoints?api-version=2020-06-01", "/v1.0/$metadata", "/", "/x")
     found = {("GET", path) for path in open_in_azure}
-    for route in manager_routes.ROUTES:
+    for route in manager_routes.list_routes(()):
         path = route.path.replace("{subscription}", SUBSCRIPTION).replace("{scope}", "")
         found.add((route.method, re.sub(r"\{\w+\}", "one", path) + "?api-version=2023-01-31"))
     for steps, methods in graph_routes.TABLE.items():

@@ -6,7 +6,7 @@ permission, read the body, run the operation. A body is read only after the call
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,17 +18,19 @@ from podpass.clock import Clock
 from podpass.directory.access import Admit, Caller, NotAdmitted
 from podpass.directory.actor import Actor, acting
 from podpass.directory.errors import DirectoryError
-from podpass.directory.resource_manager import endpoints, errors, paths, query, wire
+from podpass.directory.resource_manager import endpoints, errors, paths, providers, query, wire
 from podpass.directory.resource_manager.async_operations import AsyncOperations
 from podpass.directory.resource_manager.cluster_backend import ClusterBackend
 from podpass.directory.resource_manager.model import (
     ManagerResponse,
     OperationContext,
     QueryParameters,
+    ResourceProvider,
+    ResourceTypes,
     ServiceEndpoints,
     SubscriptionContext,
 )
-from podpass.directory.resource_manager.routes import ROUTES
+from podpass.directory.resource_manager.routes import list_routes
 from podpass.directory.store.directory import Directory
 from podpass.guids import is_lower_guid
 from podpass.http.api_frame import (
@@ -74,9 +76,10 @@ def create_app(
     subscription: SubscriptionContext,
     cluster: ClusterBackend,
     clock: Clock,
+    services: Sequence[ResourceProvider] = (),
 ) -> App:
-    """Create the application that serves the API of management.azure.com."""
-    return ResourceManagerApp(directory, admit, subscription, cluster, clock)
+    """Create the application that serves the API of management.azure.com, with further services."""
+    return ResourceManagerApp(directory, admit, subscription, cluster, clock, services)
 
 
 class ResourceManagerApp(ApiFrame[ManagerResponse, ManagerProgress]):
@@ -94,6 +97,7 @@ class ResourceManagerApp(ApiFrame[ManagerResponse, ManagerProgress]):
         subscription: SubscriptionContext,
         cluster: ClusterBackend,
         clock: Clock,
+        services: Sequence[ResourceProvider],
     ) -> None:
         self._directory = directory
         self._admit = admit
@@ -101,7 +105,9 @@ class ResourceManagerApp(ApiFrame[ManagerResponse, ManagerProgress]):
         self._cluster = cluster
         self._clock = clock
         self._operations = AsyncOperations(subscription.subscription_id)
-        self._table = paths.RouteTable(ROUTES)
+        self._table = paths.RouteTable(list_routes(services))
+        types = (one for each in services for one in each.types)
+        self._types = ResourceTypes((*providers.TYPES, *types))
 
     def begin(self, scope: Scope) -> ManagerProgress:
         return ManagerProgress(
@@ -230,6 +236,7 @@ class ResourceManagerApp(ApiFrame[ManagerResponse, ManagerProgress]):
     ) -> OperationContext:
         return OperationContext(
             directory=self._directory,
+            types=self._types,
             cluster=self._cluster,
             operations=self._operations,
             subscription=self._subscription,

@@ -294,7 +294,7 @@ async def wanted_roles(
     found = []
     for given in request.roles or target.kind.roles:
         role = await context.directory.role_definitions.get(given.rpartition("/")[2])
-        role = role or roles.BY_NAME.get(given.lower())
+        role = role or context.directory.role_definitions.built_in.by_name.get(given.lower())
         if role is None:
             raise errors.bad_request(
                 "RoleDefinitionDoesNotExist", f"There is no role definition '{given[:200]}'."

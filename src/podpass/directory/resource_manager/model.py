@@ -1,6 +1,6 @@
 """Data types of Resource Manager: its subscription, a request as its operation receives it, routes."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +69,7 @@ class OperationContext:
     """
 
     directory: Directory
+    types: "ResourceTypes"
     cluster: ClusterBackend
     operations: AsyncOperations
     subscription: SubscriptionContext
@@ -106,6 +107,8 @@ class ManagerResponse:
 
 
 OperationHandler = Callable[[OperationContext], Awaitable[ManagerResponse]]
+FindResource = Callable[[OperationContext, str, str], Awaitable[str | None]]
+"""Return the stored ID of a resource, from its group and name, or None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,3 +168,39 @@ def crud_routes(
     return tuple(
         Route(method=method, path=path, operation=one) for method, one in operations.items()
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceType:
+    """A type of resources: whether it has a location, and the api-versions that clients use.
+
+    Roles can be assigned at a resource of a type with `find`.
+    """
+
+    name: str
+    versions: tuple[str, ...]
+    has_location: bool = True
+    find: FindResource | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceProvider:
+    """The part of Resource Manager that one service adds."""
+
+    types: tuple[ResourceType, ...]
+    routes: tuple[Route, ...]
+
+
+class ResourceTypes:
+    """The types of all providers, by name without case and by namespace."""
+
+    def __init__(self, types: Iterable[ResourceType]) -> None:
+        self._by_name = {each.name.lower(): each for each in types}
+        self.by_namespace: dict[str, list[ResourceType]] = {}
+        for each in self._by_name.values():
+            self.by_namespace.setdefault(each.name.partition("/")[0], []).append(each)
+
+    def finder(self, name: str) -> FindResource | None:
+        """Return the function that finds a resource of a type; None if no role can be assigned at one."""
+        found = self._by_name.get(name.lower())
+        return None if found is None else found.find

@@ -6,7 +6,7 @@ Each kind of object has a separate module.
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Self
+from typing import Self, TypeVar, cast
 
 from podpass.clock import Clock, system
 from podpass.database import CorruptRowError, Database
@@ -26,7 +26,7 @@ from podpass.directory.store.app_roles import AppRoles
 from podpass.directory.store.audit import Audit
 from podpass.directory.store.cache import Cache
 from podpass.directory.store.clusters import Clusters
-from podpass.directory.store.dns_zones import DnsZones
+from podpass.directory.store.extension import DirectoryExtension
 from podpass.directory.store.groups import Groups
 from podpass.directory.store.identities import Identities
 from podpass.directory.store.linkers import Linkers
@@ -38,6 +38,8 @@ from podpass.directory.store.session import Session, Write
 from podpass.directory.store.users import Users
 from podpass.directory.store.vaults import Vaults
 
+S = TypeVar("S")
+
 _MAX_NAME = 255
 _STORAGE_ACCOUNTS = "Microsoft.Storage/storageAccounts"
 _MAX_ACCOUNTS = 1000
@@ -46,7 +48,8 @@ _MAX_ACCOUNTS = 1000
 class Directory:
     """Tenants, identities, federated credentials, vaults, roles and the audit log.
 
-    Reads of token requests are cached. Every write by any process clears the caches.
+    Reads of token requests are cached. Every write by any process clears the caches. `extensions` are what
+    the services of an instance add; an authority has none.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Directory:
         database: Database,
         extra_resources: Sequence[ResourcePrincipal] = (),
         clock: Clock = system,
+        extensions: Sequence[DirectoryExtension] = (),
     ) -> None:
         self._resources = resources.Resources(extra_resources)
         self._session = session = Session(database, clock)
@@ -64,13 +68,18 @@ class Directory:
         self.clusters = Clusters(session)
         self.linkers = Linkers(session)
         self.other_resources = OtherResources(session)
-        self.dns_zones = DnsZones(session)
         self.assignments = RoleAssignments(session)
-        self.role_definitions = RoleDefinitions(session)
+        built_in = roles.RoleCatalogue(role for each in extensions for role in each.roles)
+        self.role_definitions = RoleDefinitions(session, built_in)
         self.app_roles = AppRoles(session)
         self.grants = PermissionGrants(session)
         self.users = Users(session)
         self.audit = Audit(session)
+        self._stores = {kind: kind(session) for each in extensions for kind in each.stores}
+
+    def store(self, kind: type[S]) -> S:
+        """Return the store of a service. Raises KeyError if the directory was opened without the service."""
+        return cast("S", self._stores[kind])
 
     async def open(self) -> None:
         """Create or upgrade the tables. If the database is closed, open it; `close` then closes it.
@@ -204,5 +213,5 @@ class Directory:
     async def assign_role(self, assignment: RoleAssignment) -> WriteResult:
         """Assign a role, by name or id, to a principal at a scope. Raises UsageError for an unknown role."""
         role = await self.role_definitions.get(assignment.role)
-        role = role or roles.find_role(assignment.role)
+        role = role or self.role_definitions.built_in.find(assignment.role)
         return await self.assignments.put(replace(assignment, role=role.id))

@@ -29,7 +29,7 @@ _VOLUME = "blobs"
 
 def list_accounts(seed: str) -> list[str]:
     """Return the names of the storage accounts of a seed. Raises UsageError."""
-    from podpass.seed.model import parse_seed
+    from podpass.lab.services import parse_seed
 
     return [each.name for each in parse_seed(seed, "seed").storage_accounts] if seed else []
 

@@ -5,6 +5,7 @@ pushed on the exit stack of the context.
 """
 
 import asyncio
+import importlib
 import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -181,7 +182,7 @@ async def enter_directory(
     """Open a directory in a database; create the tenant and the administrator of this cloud in it."""
     from podpass.directory.model import ResourcePrincipal, Tenant
     from podpass.directory.resources import VAULT_APP_ID
-    from podpass.directory.store.directory import Directory
+    from podpass.lab import services
 
     config = context.config
     vault = ResourcePrincipal(
@@ -196,7 +197,9 @@ async def enter_directory(
         display_name="Microsoft Graph, without gateway",
         token_version=1,
     )
-    directory = await stack.enter_async_context(Directory(database, (vault, graph), context.clock))
+    directory = await stack.enter_async_context(
+        services.create_directory(database, (vault, graph), context.clock)
+    )
     domains = (config.admin_domain,)
     await directory.create_tenant(
         Tenant(id=config.tenant_id, display_name=_TENANT_NAME, domains=domains)
@@ -336,8 +339,16 @@ async def _start_storage(
 async def start_apis(cloud: CloudHalf, cluster: "ClusterBackend") -> tuple[None, str]:
     """Serve Resource Manager, Microsoft Graph and the portal's API on one port; return their addresses."""
     create = partial(_create_apis, cloud, cluster)
-    await cloud.context.serve("azure", LazyApp(_API_MODULES, create))
+    await cloud.context.serve("azure", LazyApp(_import_apis, create))
     return None, f"https://{names.ARM_HOST}, https://{names.GRAPH_HOST}"
+
+
+def _import_apis() -> None:
+    from podpass.lab import services
+
+    for name in _API_MODULES:
+        importlib.import_module(name)
+    services.list_providers()
 
 
 def _create_apis(cloud: CloudHalf, cluster: "ClusterBackend") -> "App":
@@ -346,6 +357,7 @@ def _create_apis(cloud: CloudHalf, cluster: "ClusterBackend") -> "App":
     from podpass.directory.resource_manager.app import create_app as create_manager_app
     from podpass.directory.resource_manager.model import SubscriptionContext
     from podpass.exchange.sign_in.passwords import hash_password
+    from podpass.lab import services
 
     context, directory = cloud.context, cloud.directory
     config, clock = context.config, context.clock
@@ -364,7 +376,7 @@ def _create_apis(cloud: CloudHalf, cluster: "ClusterBackend") -> "App":
     msgraph = _create_admit(cloud, graph_audiences)
     portal = _create_admit(cloud, audiences(PORTAL_APP_ID))
     return create_management_app(
-        create_manager_app(directory, arm, place, cluster, clock),
+        create_manager_app(directory, arm, place, cluster, clock, services.list_providers()),
         create_graph_app(
             directory,
             msgraph,

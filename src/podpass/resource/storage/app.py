@@ -40,7 +40,12 @@ from podpass.resource import guard
 from podpass.resource.guard import KeySource, Principal
 from podpass.resource.storage import azurite, errors, wire
 from podpass.resource.storage.authorization import StorageDirectory, authorize
-from podpass.resource.storage.model import Service, StorageHost, StorageOperation, StorageRequest
+from podpass.resource.storage.model import (
+    StorageHost,
+    StorageOperation,
+    StorageRequest,
+    StorageService,
+)
 from podpass.resource.storage.operations import MAX_BLOCKS, find_operation
 from podpass.settings.storage import StorageSettings
 from podpass.tasks import background_task
@@ -66,7 +71,7 @@ class _StorageProgress(RequestProgress):
     """
 
     send: Send
-    service: Service = Service.BLOB
+    service: StorageService = StorageService.BLOB
     status: int = 0
     ended: errors.StorageError | None = None
 

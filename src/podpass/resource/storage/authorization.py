@@ -9,8 +9,8 @@ from podpass.resource.checks import Principal
 from podpass.resource.storage.errors import permission_mismatch
 from podpass.resource.storage.model import (
     RoleRequirement,
-    Service,
     StorageOperation,
+    StorageService,
     container_scope,
 )
 
@@ -29,7 +29,7 @@ async def authorize(
     directory: StorageDirectory,
     principal: Principal,
     account: OtherResource,
-    service: Service,
+    service: StorageService,
     operation: StorageOperation,
 ) -> str:
     """Return the roles that allow an operation.

@@ -6,7 +6,7 @@ Source: https://learn.microsoft.com/rest/api/storageservices/status-and-error-co
 from podpass.errors import Error
 from podpass.http.server import BodyRefused
 from podpass.resource.checks import Check, Principal, TokenRefused
-from podpass.resource.storage.model import Service
+from podpass.resource.storage.model import StorageService
 
 
 class StorageError(Error):
@@ -178,7 +178,7 @@ def permission_mismatch(
     )
 
 
-def account_not_found(name: str, service: Service) -> StorageAccountNotFound:
+def account_not_found(name: str, service: StorageService) -> StorageAccountNotFound:
     """Return the error for a host name that names no existing storage account."""
     return StorageAccountNotFound(
         f"This instance has no storage account {name}.", service=service.value

@@ -9,7 +9,7 @@ from podpass import names
 ACCOUNTS = "Microsoft.Storage/storageAccounts"
 
 
-class Service(StrEnum):
+class StorageService(StrEnum):
     """A service of a storage account, by the label in its host name."""
 
     BLOB = "blob"
@@ -22,7 +22,7 @@ class StorageHost:
     """The account and the service in a Host header."""
 
     account: str
-    service: Service
+    service: StorageService
 
     @property
     def name(self) -> str:
@@ -92,9 +92,9 @@ class StorageRequest:
     copies_tags: bool = False
 
 
-def container_scope(account_id: str, service: Service, container: str) -> str:
+def container_scope(account_id: str, service: StorageService, container: str) -> str:
     """Return the scope of a container, queue or table; the account for an empty name."""
     if not container:
         return account_id
-    kind = "containers" if service is Service.BLOB else f"{service}s"
+    kind = "containers" if service is StorageService.BLOB else f"{service}s"
     return f"{account_id}/{service}Services/default/{kind}/{container}"

@@ -12,9 +12,9 @@ from podpass.resource.storage.model import (
     ACCOUNTS,
     RoleAction,
     RoleRequirement,
-    Service,
     StorageOperation,
     StorageRequest,
+    StorageService,
 )
 from podpass.resource.storage.wire import fixed_parameters
 
@@ -164,7 +164,7 @@ _MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 def find_operation(request: StorageRequest) -> StorageOperation:
     """Return the operation of a request. Raises StorageNotSupported; InvalidUri."""
     method = "GET" if request.method == "HEAD" else request.method
-    if request.method == "HEAD" and request.host.service is Service.TABLE:
+    if request.method == "HEAD" and request.host.service is StorageService.TABLE:
         raise StorageNotSupported("Tables have no HEAD requests.")
     table = _table(request)
     found = table.get((method, *fixed_parameters(request.query)))
@@ -222,9 +222,9 @@ def _limit_body(title: str) -> int | None:
 def _table(request: StorageRequest) -> _Table:
     container, item = request.target.container, request.target.item
     match request.host.service:
-        case Service.BLOB:
+        case StorageService.BLOB:
             return _BLOB if item else _CONTAINER if container else _BLOB_ACCOUNT
-        case Service.QUEUE:
+        case StorageService.QUEUE:
             return _queue_table(container, item)
     if item == "Tables":
         return _ONE_TABLE if container else _LIST_OF_TABLES

@@ -20,7 +20,7 @@ from podpass.resource.storage.errors import (
     KeyNotPermitted,
     StorageError,
 )
-from podpass.resource.storage.model import Service, StorageHost, StorageTarget
+from podpass.resource.storage.model import StorageHost, StorageService, StorageTarget
 
 _HOST = re.compile(
     rf"([a-z0-9]{{3,24}})\.({'|'.join(names.STORAGE_SERVICES)})\.{re.escape(names.STORAGE_SUFFIX)}"
@@ -48,10 +48,10 @@ _BATCH = "$batch"
 def parse_host(host: str | None) -> StorageHost | None:
     """Return the account and service of a Host header; None for another host."""
     found = _HOST.fullmatch((host or "").lower().partition(":")[0])
-    return StorageHost(account=found[1], service=Service(found[2])) if found else None
+    return StorageHost(account=found[1], service=StorageService(found[2])) if found else None
 
 
-def parse_target(service: Service, raw: str) -> StorageTarget:
+def parse_target(service: StorageService, raw: str) -> StorageTarget:
     """Parse the path of a request as it was sent. Raises InvalidUri."""
     if len(raw) > _MAX_CHARS or not raw.startswith("/"):
         raise InvalidUri("The path is too long, or does not begin with '/'.")
@@ -64,7 +64,7 @@ def parse_target(service: Service, raw: str) -> StorageTarget:
         raise InvalidUri("The path has a segment '.' or '..'.")
     if any(ord(char) < 0x20 or ord(char) == 0x7F for char in path):
         raise InvalidUri("The path contains a control character.")
-    if service is Service.TABLE:
+    if service is StorageService.TABLE:
         return _parse_table(path)
     if container and not _CONTAINER.fullmatch(container):
         raise InvalidUri(
@@ -157,22 +157,22 @@ def challenge(authority: str, tenant_id: str) -> str:
     )
 
 
-def error_body(exc: StorageError, service: Service, request_id: str, now: float) -> bytes:
+def error_body(exc: StorageError, service: StorageService, request_id: str, now: float) -> bytes:
     """Return the body of an error: JSON for tables, XML for the other services."""
     time = (
         datetime.fromtimestamp(now, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     )
     text = f"{exc.message}\nRequestId:{request_id}\nTime:{time}"
-    if service is Service.TABLE:
+    if service is StorageService.TABLE:
         message = {"lang": "en-US", "value": text}
         return orjson.dumps({"odata.error": {"code": exc.wire_code, "message": message}})
     xml = f"<Error><Code>{exc.wire_code}</Code><Message>{escape(text)}</Message></Error>"
     return f'<?xml version="1.0" encoding="utf-8"?>{xml}'.encode()
 
 
-def content_type(service: Service) -> bytes:
+def content_type(service: StorageService) -> bytes:
     """Return the media type of an error."""
-    if service is Service.TABLE:
+    if service is StorageService.TABLE:
         return b"application/json;odata=minimalmetadata;streaming=true;charset=utf-8"
     return b"application/xml"
 

@@ -7,14 +7,23 @@ from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, or_,
 
 from podpass import database
 from podpass.directory import errors, naming
-from podpass.directory.dns import ALIAS, APEX, MAX_RECORD_SETS, TYPE
-from podpass.directory.model import DnsLookup, DnsRecordSet, OtherResource, WriteResult
+from podpass.directory.model import OtherResource, WriteResult
 from podpass.directory.store import other_resources
 from podpass.directory.store.cache import Cache
 from podpass.directory.store.rows import from_json, to_json
 from podpass.directory.store.schema import dns_record_sets
 from podpass.directory.store.schema import other_resources as zones
 from podpass.directory.store.session import Session, Write
+from podpass.lab.services.dns.model import (
+    ALIAS,
+    APEX,
+    MAX_RECORD_SETS,
+    TYPE,
+    DnsLookup,
+    DnsRecordSet,
+    record_name_fault,
+    zone_name_fault,
+)
 
 Step = Callable[[DnsRecordSet | None], DnsRecordSet | None]
 
@@ -31,7 +40,7 @@ class DnsZones:
 
         Raises InvalidValue; GroupNotFound; Conflict with a zone of another resource group.
         """
-        naming.raise_fault(naming.zone_name_fault(zone.name), naming.tags_fault(zone.tags))
+        naming.raise_fault(zone_name_fault(zone.name), naming.tags_fault(zone.tags))
 
         def step(write: Write) -> WriteResult:
             if other := _find_conflict(write.connection, zone.resource_id, zone.name):
@@ -90,7 +99,7 @@ class DnsZones:
             old = _read(write.connection, zone_id, type_, name)
             new = step(old)
             if new is not None and old is None:
-                naming.raise_fault(naming.record_name_fault(name, zone_name))
+                naming.raise_fault(record_name_fault(name, zone_name))
                 _check_neighbours(write.connection, new)
             if old != new:
                 _write(write, old, new)

@@ -1,6 +1,6 @@
-"""Build the replies for names of DNS zones that users have created. Pure."""
+"""Answer queries for names of DNS zones that users have created."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import dns.name
@@ -11,17 +11,22 @@ import dns.rdatatype
 import dns.rdtypes.ANY.TXT
 import dns.rrset
 
-from podpass.directory.dns import (
+from podpass.lab.names.messages import Query, add_authority, begin_answer
+from podpass.lab.names.served_names import normalize
+from podpass.lab.services.dns.model import (
     ALIAS,
     HOSTMASTER,
     NAME_SERVERS,
     NS_TTL,
     SOA_NUMBERS,
     SOA_TTL,
+    DnsLookup,
+    DnsRecordSet,
 )
-from podpass.directory.model import DnsLookup, DnsRecordSet
-from podpass.lab.names.messages import Query, add_authority, begin_answer
 
+LookUp = Callable[[str], Awaitable[DnsLookup | None]]
+
+MAX_ALIASES = 8
 _IN = dns.rdataclass.IN
 
 
@@ -30,6 +35,33 @@ class FoundName(NamedTuple):
 
     name: str
     lookup: DnsLookup
+
+
+class ZoneAnswers:
+    """Answers queries by `look_up`, which returns what a DNS zone has for a name."""
+
+    def __init__(self, look_up: LookUp) -> None:
+        self._look_up = look_up
+
+    async def __call__(self, query: Query, is_reserved: Callable[[str], bool]) -> bytes | None:
+        """Return the reply to a query, None if no zone contains the name; zones have no reserved name."""
+        found = await self._find_names(query, is_reserved)
+        return build_zone_answer(query, found) if found else None
+
+    async def _find_names(
+        self, query: Query, is_reserved: Callable[[str], bool]
+    ) -> list[FoundName]:
+        """Return what the zones have for a name, and for the names that it is an alias of."""
+        found, name = list[FoundName](), query.name
+        while len(found) <= MAX_ALIASES and not is_reserved(name):
+            lookup = await self._look_up(name)
+            if lookup is None:
+                break
+            found.append(FoundName(name, lookup))
+            if (alias := find_alias(query, lookup)) is None:
+                break
+            name = normalize(alias)
+        return found
 
 
 def find_alias(query: Query, lookup: DnsLookup) -> str | None:

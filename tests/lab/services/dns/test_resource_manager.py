@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from podpass.directory.store import dns_zones
+from podpass.lab.services.dns import store
 from tests.directory.resource_manager.harness import SUB
 
 GROUP = f"{SUB}/resourceGroups/rg"
@@ -208,7 +208,7 @@ async def test_cname_is_the_only_record_set_of_its_name(manager: Any) -> None:
 async def test_full_zone_refuses_another_record_set(
     manager: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dns_zones, "MAX_RECORD_SETS", 1)
+    monkeypatch.setattr(store, "MAX_RECORD_SETS", 1)
     await manager.send("PUT", f"{ZONE}/TXT/a", record_set("x"))
     status, body, _ = await manager.send("PUT", f"{ZONE}/TXT/b", record_set("x"))
     assert (status, "at most 1 record sets" in body["error"]["message"]) == (400, True)

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from podpass.directory import errors
-from podpass.directory.dns import TYPE
-from podpass.directory.model import DnsRecordSet, OtherResource, ResourceGroup, WriteResult
+from podpass.directory.model import OtherResource, ResourceGroup, WriteResult
 from podpass.directory.store.directory import Directory
-from podpass.directory.store.dns_zones import page_key
+from podpass.lab.services.dns.model import TYPE, DnsRecordSet
+from podpass.lab.services.dns.store import DnsZones, page_key
 
 SUB = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 ZONE_ID = f"/subscriptions/{SUB}/resourceGroups/web/providers/{TYPE}/example.test"
@@ -21,11 +21,11 @@ ONE = DnsRecordSet(zone_id=ZONE_ID, type="TXT", name="a_b.www", ttl=60, records=
 async def zone(directory: Directory) -> None:
     group = ResourceGroup(subscription_id=SUB, name="web", location="eastus")
     await directory.groups.put(group)
-    assert await directory.dns_zones.put(ZONE) is WriteResult.CREATED
+    assert await directory.store(DnsZones).put(ZONE) is WriteResult.CREATED
 
 
 async def put(directory: Directory, new: DnsRecordSet) -> None:
-    await directory.dns_zones.change(new.zone_id, new.type, new.name, lambda _: new)
+    await directory.store(DnsZones).change(new.zone_id, new.type, new.name, lambda _: new)
 
 
 async def test_record_sets_are_listed_in_pages_and_found_by_host_name(directory: Directory) -> None:
@@ -34,18 +34,18 @@ async def test_record_sets_are_listed_in_pages_and_found_by_host_name(directory:
     for each in written:
         await put(directory, each)
     listed, after = [], None
-    while page := await directory.dns_zones.page(ZONE_ID.upper(), after=after, limit=1):
+    while page := await directory.store(DnsZones).page(ZONE_ID.upper(), after=after, limit=1):
         listed += page
         after = page_key(page[-1])
     assert [page_key(each) for each in listed] == ["a_b.www TXT", "b A", "b TXT", "c TXT"]
-    assert await directory.dns_zones.count(ZONE_ID) == 4
-    found = await directory.dns_zones.look_up("b.example.test")
+    assert await directory.store(DnsZones).count(ZONE_ID) == 4
+    found = await directory.store(DnsZones).look_up("b.example.test")
     assert found is not None
     assert {each.type for each in found.record_sets} == {"A", "TXT"}
     # `_` is no wildcard in the search for names below a name.
     exists = {}
     for host in ("www", "ww_", "b.www", "example.test"):
-        lookup = await directory.dns_zones.look_up(f"{host}.example.test")
+        lookup = await directory.store(DnsZones).look_up(f"{host}.example.test")
         exists[host] = lookup is not None and lookup.exists
     assert exists == {"www": True, "ww_": False, "b.www": False, "example.test": False}
 
@@ -56,11 +56,11 @@ async def test_two_writers_at_the_same_time_lose_no_record(directory: Directory)
             was = old or replace(ONE, records=())
             return replace(was, records=(*was.records, (value,)))
 
-        change = directory.dns_zones.change(ZONE_ID, ONE.type, ONE.name, step)
+        change = directory.store(DnsZones).change(ZONE_ID, ONE.type, ONE.name, step)
         return asyncio.ensure_future(change)
 
     await asyncio.gather(*(add(str(number)) for number in range(10)))
-    found = await directory.dns_zones.get(ZONE_ID, ONE.type, ONE.name)
+    found = await directory.store(DnsZones).get(ZONE_ID, ONE.type, ONE.name)
     assert found is not None
     assert {value for (value,) in found.records} == set(map(str, range(10)))
 
@@ -73,21 +73,21 @@ async def test_name_outside_every_zone_needs_no_query(
     async def fail(*_arguments: object) -> None:
         raise AssertionError("a query")
 
-    assert await directory.dns_zones.look_up("www.example.org") is None
+    assert await directory.store(DnsZones).look_up("www.example.org") is None
     with monkeypatch.context() as patched:
         patched.setattr(directory._session, "read", fail)
-        assert await directory.dns_zones.look_up("other.example.org") is None
+        assert await directory.store(DnsZones).look_up("other.example.org") is None
         with pytest.raises(AssertionError, match="a query"):
-            await directory.dns_zones.look_up("b.example.test")
+            await directory.store(DnsZones).look_up("b.example.test")
     new = replace(ZONE, resource_id=ZONE_ID.replace(".test", ".org"), name="example.org")
-    await directory.dns_zones.put(new)
-    assert await directory.dns_zones.look_up("other.example.org") is not None
+    await directory.store(DnsZones).put(new)
+    assert await directory.store(DnsZones).look_up("other.example.org") is not None
 
 
 async def test_record_sets_are_deleted_with_their_zone(directory: Directory) -> None:
     await put(directory, ONE)
     assert await directory.other_resources.delete(ZONE_ID)
-    assert await directory.dns_zones.get(ZONE_ID, ONE.type, ONE.name) is None
-    assert await directory.dns_zones.look_up("a_b.www.example.test") is None
+    assert await directory.store(DnsZones).get(ZONE_ID, ONE.type, ONE.name) is None
+    assert await directory.store(DnsZones).look_up("a_b.www.example.test") is None
     with pytest.raises(errors.NotFound):
         await put(directory, ONE)

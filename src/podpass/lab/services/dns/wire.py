@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from podpass.directory import naming
-from podpass.directory.dns import (
+from podpass.directory.model import OtherResource
+from podpass.directory.resource_manager import errors, wire
+from podpass.lab.services.dns.model import (
     APEX,
     HOSTMASTER,
     MAX_RECORD_SETS,
@@ -18,9 +19,9 @@ from podpass.directory.dns import (
     SOA_NUMBERS,
     SOA_TTL,
     TYPE,
+    DnsRecordSet,
+    record_name_fault,
 )
-from podpass.directory.model import DnsRecordSet, OtherResource
-from podpass.directory.resource_manager import errors, wire
 
 OWN_RECORD_SETS = 2  # SOA and NS of the zone itself
 _MAX_TTL = 2**31 - 1
@@ -61,7 +62,7 @@ def _parse_address(version: int) -> Callable[[Mapping[str, Any], str], tuple[str
 
 def _parse_host(given: Mapping[str, Any], field: str) -> tuple[str, ...]:
     value = wire.text(given, field) or ""
-    if naming.record_name_fault(value.removesuffix("."), "") or value == APEX:
+    if record_name_fault(value.removesuffix("."), "") or value == APEX:
         raise _invalid(f"'{field}' {value[:80]!r} is not a host name")
     return (value,)
 

@@ -10,9 +10,11 @@ import dns.rdatatype
 import pytest
 
 from podpass.database import Database
-from podpass.directory.dns import TYPE
-from podpass.directory.model import DnsRecordSet, OtherResource, ResourceGroup
+from podpass.directory.model import OtherResource, ResourceGroup
 from podpass.directory.store.directory import Directory
+from podpass.lab.services import answer_names, create_directory
+from podpass.lab.services.dns.model import TYPE, DnsRecordSet
+from podpass.lab.services.dns.store import DnsZones
 from tests.lab.names.server import Cloud, running
 
 SUB = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
@@ -23,7 +25,7 @@ LONG = ("x" * 250,) * 4
 
 @pytest.fixture
 async def directory(tmp_path: Path) -> AsyncIterator[Directory]:
-    async with Directory(Database(f"sqlite:///{tmp_path / 'directory.db'}")) as found:
+    async with create_directory(Database(f"sqlite:///{tmp_path / 'directory.db'}")) as found:
         await found.groups.put(ResourceGroup(subscription_id=SUB, name="rg", location="eastus"))
         for name in ZONES:
             zone = OtherResource(
@@ -32,7 +34,7 @@ async def directory(tmp_path: Path) -> AsyncIterator[Directory]:
                 name=name,
                 location="global",
             )
-            await found.dns_zones.put(zone)
+            await found.store(DnsZones).put(zone)
         await put(found, "TXT", "_acme-challenge.WWW", ("one",), ('a "b" \\ c', "ü"))
         await put(found, "A", "app", ("192.0.2.1",), ("192.0.2.2",))
         await put(found, "CNAME", "alias", ("App.example.test",))
@@ -48,12 +50,12 @@ async def put(
 ) -> None:
     zone_id = f"{GROUP}/providers/{TYPE}/{zone}"
     new = DnsRecordSet(zone_id=zone_id, type=kind, name=name, ttl=60, records=records)
-    await directory.dns_zones.change(zone_id, kind, name, lambda _: new)
+    await directory.store(DnsZones).change(zone_id, kind, name, lambda _: new)
 
 
 @pytest.fixture
 async def cloud(directory: Directory) -> AsyncIterator[Cloud]:
-    async with running(look_up=directory.dns_zones.look_up) as found:
+    async with running(answer_name=answer_names(directory)) as found:
         yield found
 
 
@@ -77,7 +79,7 @@ async def test_changed_record_is_answered_at_once(cloud: Cloud, directory: Direc
     assert (await cloud.ask(name, "TXT")).rcode() == dns.rcode.NXDOMAIN
     await put(directory, "TXT", "new", ("value",))
     assert shown(await cloud.ask(name, "TXT")) == ['new.example.test. 60 "value"']
-    await directory.dns_zones.change(
+    await directory.store(DnsZones).change(
         f"{GROUP}/providers/{TYPE}/{ZONES[0]}", "TXT", "new", lambda _: None
     )
     assert (await cloud.ask(name, "TXT")).rcode() == dns.rcode.NXDOMAIN
@@ -141,7 +143,7 @@ async def test_name_that_the_gateway_serves_belongs_to_no_zone(
 
 
 async def test_reserved_domain_belongs_to_no_zone(directory: Directory) -> None:
-    running_ = running(look_up=directory.dns_zones.look_up, reserved=["deep.example.test"])
+    running_ = running(answer_name=answer_names(directory), reserved=["deep.example.test"])
     await put(directory, "A", "app", ("192.0.2.66",), zone="deep.example.test")
     await put(directory, "CNAME", "inner", ("app.deep.example.test",))
     async with running_ as cloud:

@@ -7,21 +7,24 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from podpass.directory import naming, resource_ids
-from podpass.directory.dns import APEX, LOCATION, TYPE
+from podpass.directory import resource_ids
 from podpass.directory.errors import Conflict
-from podpass.directory.model import DnsRecordSet, OtherResource, WriteResult
-from podpass.directory.resource_manager import dns_wire, errors, paging, resources, wire
-from podpass.directory.resource_manager.dns_wire import RecordType
+from podpass.directory.model import OtherResource, WriteResult
+from podpass.directory.resource_manager import errors, paging, resources, scopes, wire
 from podpass.directory.resource_manager.model import (
     ManagerOperation,
     ManagerResponse,
     OperationContext,
     OperationHandler,
+    ResourceProvider,
+    ResourceType,
     Route,
     crud_routes,
 )
-from podpass.directory.store.dns_zones import page_key
+from podpass.lab.services.dns import wire as dns_wire
+from podpass.lab.services.dns.model import APEX, LOCATION, TYPE, DnsRecordSet, zone_name_fault
+from podpass.lab.services.dns.store import DnsZones, page_key
+from podpass.lab.services.dns.wire import RecordType
 
 _SUFFIX_FILTER = "$recordsetnamesuffix"
 
@@ -54,7 +57,9 @@ async def _require_parent(context: OperationContext) -> OtherResource:
 
 
 async def _show(context: OperationContext, zone: OtherResource) -> dict[str, Any]:
-    return dns_wire.zone_to_json(zone, await context.directory.dns_zones.count(zone.resource_id))
+    return dns_wire.zone_to_json(
+        zone, await context.directory.store(DnsZones).count(zone.resource_id)
+    )
 
 
 def _etag(zone: OtherResource | None) -> str | None:
@@ -63,7 +68,7 @@ def _etag(zone: OtherResource | None) -> str | None:
 
 async def _put(context: OperationContext) -> ManagerResponse:
     name = context.name.lower()
-    if (fault := naming.zone_name_fault(name)) is not None:
+    if (fault := zone_name_fault(name)) is not None:
         raise errors.bad_request("BadRequest", f"The zone's {fault.message}.")
     if (wire.text(context.body, "location") or "").lower() != LOCATION:
         text = f"The 'location' of a DNS zone must be '{LOCATION}'."
@@ -85,7 +90,7 @@ async def _put(context: OperationContext) -> ManagerResponse:
 
 async def _store(context: OperationContext, zone: OtherResource) -> ManagerResponse:
     try:
-        change = await context.directory.dns_zones.put(zone)
+        change = await context.directory.store(DnsZones).put(zone)
     except Conflict as exc:
         text = (
             f"Another resource group of this instance has the DNS zone '{zone.name}', a zone that contains"
@@ -149,7 +154,9 @@ async def _write_record(
         new = dns_wire.parse(context.body, zone.resource_id, kind, name, old if merge else None)
         return replace(new, name=old.name) if old is not None else new
 
-    old, new = await context.directory.dns_zones.change(zone.resource_id, kind.name, name, step)
+    old, new = await context.directory.store(DnsZones).change(
+        zone.resource_id, kind.name, name, step
+    )
     assert new is not None, "the step returns a record set"
     return ManagerResponse(status=200 if old else 201, body=dns_wire.to_json(new))
 
@@ -160,13 +167,13 @@ async def _delete_record(kind: RecordType, context: OperationContext) -> Manager
     def step(old: DnsRecordSet | None) -> None:
         wire.check_etag(context, "The record set", _record_etag(old))
 
-    old, _ = await context.directory.dns_zones.change(zone.resource_id, kind.name, name, step)
+    old, _ = await context.directory.store(DnsZones).change(zone.resource_id, kind.name, name, step)
     return ManagerResponse(status=200 if old else 204)
 
 
 async def _get_record(kind: RecordType, context: OperationContext) -> ManagerResponse:
     zone, name = await _require_parent(context), context.params["record"]
-    found = await context.directory.dns_zones.get(zone.resource_id, kind.name, name)
+    found = await context.directory.store(DnsZones).get(zone.resource_id, kind.name, name)
     if found is None:
         raise _record_not_found(context, kind.name)
     return ManagerResponse(body=dns_wire.to_json(found))
@@ -193,7 +200,7 @@ async def _list_records(kind: str | None, context: OperationContext) -> ManagerR
     zone = await _require_parent(context)
 
     async def fetch(after: str | None, limit: int) -> list[DnsRecordSet]:
-        return await context.directory.dns_zones.page(
+        return await context.directory.store(DnsZones).page(
             zone.resource_id, type_=kind, after=after, limit=limit
         )
 
@@ -246,11 +253,22 @@ def _own_routes(kind: str) -> tuple[Route, ...]:
     )
 
 
-ROUTES = (
+_ROUTES = (
     Route(method="GET", path=f"{_SUB}/providers/{TYPE}", operation=_LIST),
     Route(method="GET", path=_ALL, operation=_LIST),
     *crud_routes(_ONE, TYPE, "DNS zone", get=_get, put=_put, patch=_patch, delete=_delete),
     *(_list_route(path, partial(_list_records, None)) for path in ("recordsets", "all")),
     *(route for kind in dns_wire.RECORD_TYPES.values() for route in _record_routes(kind)),
     *(route for kind in _OWN_TYPES for route in _own_routes(kind)),
+)
+
+PROVIDER = ResourceProvider(
+    types=(
+        ResourceType(
+            name=TYPE,
+            versions=("2023-07-01-preview", "2018-05-01", "2017-10-01", "2016-04-01"),
+            find=scopes.find_stored(TYPE),
+        ),
+    ),
+    routes=_ROUTES,
 )

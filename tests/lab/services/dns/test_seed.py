@@ -2,9 +2,11 @@
 
 import pytest
 
-from podpass.directory.dns import TYPE
 from podpass.directory.model import OtherResource, ResourceGroup
 from podpass.errors import UsageError
+from podpass.lab.services import list_install_warnings
+from podpass.lab.services.dns.model import TYPE
+from podpass.lab.services.dns.store import DnsZones
 from tests.seed.test_seed import SUBSCRIPTION, World, world
 
 __all__ = ["world"]
@@ -62,7 +64,7 @@ async def test_zone_of_another_resource_group_is_refused(world: World) -> None:
     other = GROUP.replace("podpass", "other")
     group = ResourceGroup(subscription_id=SUBSCRIPTION, name="other", location="eastus")
     await world.directory.groups.put(group)
-    await world.directory.dns_zones.put(
+    await world.directory.store(DnsZones).put(
         OtherResource(
             resource_id=f"{other}/providers/{TYPE}/example.test",
             type=TYPE,
@@ -72,3 +74,14 @@ async def test_zone_of_another_resource_group_is_refused(world: World) -> None:
     )
     with pytest.raises(UsageError, match=r"example\.test: another resource group has this zone"):
         await world.apply(SEED)
+
+
+def test_dns_zones_of_a_seed_that_pods_do_not_resolve_are_a_warning() -> None:
+    seed = "dns_zones: [{name: Example.org}, {name: example.net}]\n"
+    (warning,) = list_install_warnings(seed, "cluster")
+    assert "(example.org, example.net)" in warning
+    assert "--dns pods" in warning
+    assert list_install_warnings(seed, "none") == [warning]
+    assert list_install_warnings(seed, "pods") == []
+    assert list_install_warnings("vaults: []", "cluster") == []
+    assert list_install_warnings("", "cluster") == []
