@@ -3,7 +3,6 @@
 Source: https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
 """
 
-from podpass.directory.builtin_service_roles import SERVICE_ROLES
 from podpass.directory.model import RoleDefinition
 
 _VAULTS = "Microsoft.KeyVault/vaults"
@@ -394,5 +393,4 @@ BUILT_IN = (
     *_VAULT_MANAGEMENT,
     *_CONTAINERS,
     *_STORAGE,
-    *SERVICE_ROLES,
 )

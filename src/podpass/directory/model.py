@@ -221,16 +221,6 @@ class OtherResource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Linker:
-    """A connection of Service Connector from a cluster to a target; `document` has its properties."""
-
-    resource_id: str
-    name: str
-    created: float = 0
-    document: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RoleDefinition:
     """The permissions of a role; in a pattern, `*` matches any text.
 

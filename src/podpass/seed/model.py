@@ -20,15 +20,10 @@ from podpass.resource import wire
 from podpass.seed.access import SeedAccess, parse_access
 from podpass.seed.resources import SeedResource, parse_resource
 from podpass.seed.section import SeedEntry, SeedSection
-from podpass.seed.storage import SeedStorageAccount, parse_account
-from podpass.seed.targets import SeedConnectionTarget, parse_target
 from podpass.seed.yaml_reader import Reader, line_of
 
 CLUSTER = "cluster"
-_SEED = (
-    *("identities", "resources", "vaults", "storage_accounts", "targets"),
-    "administrators",
-)
+_SEED = ("identities", "resources", "vaults", "administrators")
 _IDENTITY = ("name", "kind", "client_id", "federated_credentials")
 _CREDENTIAL = ("name", "issuer", "subject", "audiences", "description")
 _VAULT = ("name", "location", "secrets", "access")
@@ -74,8 +69,6 @@ class Seed:
     identities: tuple[SeedIdentity, ...] = ()
     resources: tuple[SeedResource, ...] = ()
     vaults: tuple[SeedVault, ...] = ()
-    storage_accounts: tuple[SeedStorageAccount, ...] = ()
-    targets: tuple[SeedConnectionTarget, ...] = ()
     administrators: tuple[SeedName, ...] = ()
     sections: Sequence[SeedSection[Any]] = ()
     entries: Mapping[str, Sequence[SeedEntry]] = field(default_factory=dict)
@@ -102,24 +95,17 @@ def parse_seed(
         parse_resource(reader, n) for n in reader.read_list(top.get("resources"), "resources")
     ]
     vaults = [file.parse_vault(n) for n in reader.read_list(top.get("vaults"), "vaults")]
-    accounts = [
-        parse_account(reader, n)
-        for n in reader.read_list(top.get("storage_accounts"), "storage_accounts")
-    ]
-    targets = [parse_target(reader, n) for n in reader.read_list(top.get("targets"), "targets")]
     named: list[SeedIdentity | SeedResource] = [*identities, *resources]
     file.check_unique("identity", ((i.line, i.name.lower()) for i in named))
     ids = [(i.line, i.client_id) for i in identities if i.client_id]
     ids += [(i.line, i.application_id) for i in resources if i.application_id]
     file.check_unique("client_id", ids)
     file.check_unique("vault", ((v.line, v.name) for v in vaults))
-    file.check_unique("storage account", ((a.line, a.name) for a in accounts))
-    file.check_unique("target", ((t.line, f"{t.type}/{t.name}".lower()) for t in targets))
     entries = {}
     for section in sections:
         listed = reader.read_list(top.get(section.key), section.key)
         found = entries[section.key] = [section.parse(reader, node) for node in listed]
-        file.check_unique(section.noun, ((each.line, each.name) for each in found))
+        file.check_unique(section.noun, ((each.line, section.unique(each)) for each in found))
     administrators = [
         file.parse_name(n) for n in reader.read_list(top.get("administrators"), "administrators")
     ]
@@ -129,8 +115,6 @@ def parse_seed(
         identities=tuple(identities),
         resources=tuple(resources),
         vaults=tuple(vaults),
-        storage_accounts=tuple(accounts),
-        targets=tuple(targets),
         administrators=tuple(administrators),
         sections=sections,
         entries=entries,

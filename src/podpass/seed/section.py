@@ -39,7 +39,7 @@ class SeedSection(Generic[E]):
 
     `parse` reports each problem with its line; `resource_id` is the scope of the roles of an entry;
     `find_fault` returns why an entry cannot be stored, or an empty text, before anything is written; `put`
-    stores an entry.
+    stores an entry; `unique` returns what no two entries share.
     """
 
     key: str
@@ -48,3 +48,4 @@ class SeedSection(Generic[E]):
     resource_id: Callable[[SeedPlace, E], str]
     find_fault: Callable[[SeedPlace, E], Awaitable[str]]
     put: Callable[[SeedPlace, E], Awaitable[list[Applied]]]
+    unique: Callable[[E], str] = lambda entry: entry.name

@@ -9,9 +9,7 @@ from podpass.directory.resource_manager import (
     errors,
     federated_credentials,
     identities,
-    linker_wire,
     locations,
-    other_resources,
     role_assignments,
     role_definitions,
     scopes,
@@ -47,7 +45,6 @@ TYPES = (
                 False,
                 ("2024-11-01", "2023-05-01"),
             ),
-            (linker_wire.TYPE, False, ("2024-07-01-preview", "2024-04-01", "2022-11-01-preview")),
             (
                 "Microsoft.Resources/resourceGroups",
                 True,
@@ -76,12 +73,6 @@ TYPES = (
         name=cluster_wire.TYPE,
         versions=("2026-06-01", "2025-05-01", "2024-09-01", "2023-01-01"),
         find=scopes.find_cluster,
-    ),
-    *(
-        ResourceType(
-            name=kind, versions=other_resources.API_VERSIONS, find=scopes.find_stored(kind)
-        )
-        for kind in other_resources.TYPES
     ),
 )
 

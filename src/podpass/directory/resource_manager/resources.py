@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podpass.directory import resource_ids
-from podpass.directory.model import IdentityKind
+from podpass.directory.model import IdentityKind, OtherResource
 from podpass.directory.resource_manager import errors, paging, wire
 from podpass.directory.resource_manager.model import (
     ManagerOperation,
@@ -52,6 +52,7 @@ async def parent_group(context: OperationContext) -> str:
 
 
 def to_json(found: Resource) -> dict[str, Any]:
+    """Return the members that every resource has."""
     return {
         "id": found.id,
         "name": found.name,
@@ -59,6 +60,11 @@ def to_json(found: Resource) -> dict[str, Any]:
         "location": found.location,
         "tags": dict(found.tags),
     }
+
+
+def plain_to_json(found: OtherResource) -> dict[str, Any]:
+    """Return the members that every resource has, of a stored resource."""
+    return to_json(_resource(found.type, found.resource_id, found.location, found.tags))
 
 
 def page_key(found: Resource) -> str:

@@ -29,7 +29,6 @@ from podpass.directory.store.clusters import Clusters
 from podpass.directory.store.extension import DirectoryExtension
 from podpass.directory.store.groups import Groups
 from podpass.directory.store.identities import Identities
-from podpass.directory.store.linkers import Linkers
 from podpass.directory.store.other_resources import OtherResources
 from podpass.directory.store.permission_grants import PermissionGrants
 from podpass.directory.store.role_assignments import RoleAssignments
@@ -66,7 +65,6 @@ class Directory:
         self.groups = Groups(session)
         self.vaults = Vaults(session)
         self.clusters = Clusters(session)
-        self.linkers = Linkers(session)
         self.other_resources = OtherResources(session)
         self.assignments = RoleAssignments(session)
         built_in = roles.RoleCatalogue(role for each in extensions for role in each.roles)

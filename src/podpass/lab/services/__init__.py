@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from podpass.clock import Clock, system
-from podpass.lab.services import dns
+from podpass.lab.services import connector, dns, storage
 from podpass.lab.services.model import Service
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from podpass.seed.model import Seed
     from podpass.seed.section import SeedSection
 
-SERVICES: tuple[Service, ...] = (dns.SERVICE,)
+SERVICES: tuple[Service, ...] = (storage.SERVICE, dns.SERVICE, connector.SERVICE)
 
 
 def create_directory(

@@ -3,27 +3,31 @@
 Source:  https://learn.microsoft.com/rest/api/servicelinker/linker
 """
 
-from podpass.directory.model import Cluster, Linker, WriteResult
+from podpass.directory.model import Cluster, WriteResult
 from podpass.directory.resource_manager import (
     clusters,
     errors,
-    linker_checks,
-    linker_setup,
-    linker_targets,
-    linker_wire,
     operations,
     paging,
     resources,
     wire,
 )
-from podpass.directory.resource_manager.linker_wire import TYPE, LinkerRequest
 from podpass.directory.resource_manager.model import (
     ManagerOperation,
     ManagerResponse,
     OperationContext,
+    ResourceProvider,
+    ResourceType,
     Route,
     crud_routes,
 )
+from podpass.directory.resource_manager.plain_resources import create_provider
+from podpass.lab.services.connector import checks, setup, targets
+from podpass.lab.services.connector import wire as linker_wire
+from podpass.lab.services.connector.model import TYPE, Linker
+from podpass.lab.services.connector.store import Linkers
+from podpass.lab.services.connector.target_resources import PLAIN_TYPES
+from podpass.lab.services.connector.wire import LinkerRequest
 
 
 async def _require_cluster(context: OperationContext) -> Cluster:
@@ -36,7 +40,7 @@ async def _require_cluster(context: OperationContext) -> Cluster:
 
 async def _require_linker(context: OperationContext) -> tuple[Cluster, Linker]:
     cluster = await _require_cluster(context)
-    found = await context.directory.linkers.get(cluster.resource_id, context.name)
+    found = await context.directory.store(Linkers).get(cluster.resource_id, context.name)
     if found is None:
         text = f"The cluster '{cluster.name}' has no connection '{context.name}'."
         raise errors.not_found("ResourceNotFound", text)
@@ -62,15 +66,15 @@ async def _patch(context: OperationContext) -> ManagerResponse:
 
 async def _write(context: OperationContext, request: LinkerRequest) -> ManagerResponse:
     cluster = await _require_cluster(context)
-    old = await context.directory.linkers.get(cluster.resource_id, context.name)
+    old = await context.directory.store(Linkers).get(cluster.resource_id, context.name)
     if old is not None and old.document["scope"] != request.namespace:
         raise errors.bad_request(
             "ValidationFailed",
             f"The connection '{old.name}' is in the namespace '{old.document['scope']}', which cannot"
             " change. Delete the connection first, or use another name.",
         )
-    planned = await linker_setup.plan(context, cluster, request)
-    change = await linker_setup.carry_out(context, planned)
+    planned = await setup.plan(context, cluster, request)
+    change = await setup.carry_out(context, planned)
     return ManagerResponse(
         status=201 if change is WriteResult.CREATED else 200,
         body=linker_wire.to_json(planned.change.linker),
@@ -91,7 +95,7 @@ async def _get(context: OperationContext) -> ManagerResponse:
 async def _delete(context: OperationContext) -> ManagerResponse:
     with clusters.exclusive(context):
         cluster = await _require_cluster(context)
-        if not await context.directory.linkers.delete(cluster.resource_id, context.name):
+        if not await context.directory.store(Linkers).delete(cluster.resource_id, context.name):
             return ManagerResponse(status=204)
     headers = operations.status_headers(context, _operations(context, cluster))
     return ManagerResponse(status=202, headers=headers)
@@ -102,7 +106,9 @@ async def _list(context: OperationContext) -> ManagerResponse:
     cluster = await _require_cluster(context)
 
     async def fetch(after: str | None, limit: int) -> list[Linker]:
-        return await context.directory.linkers.page(cluster.resource_id, after=after, limit=limit)
+        return await context.directory.store(Linkers).page(
+            cluster.resource_id, after=after, limit=limit
+        )
 
     shown = await paging.collect_page(context, fetch, _key)
     return wire.page_response(context, shown, linker_wire.to_json)
@@ -115,8 +121,8 @@ def _key(linker: Linker) -> str:
 async def _list_configurations(context: OperationContext) -> ManagerResponse:
     _, linker = await _require_linker(context)
     request = linker_wire.parse({"properties": linker.document})
-    target = await linker_setup.find_target(context, request.target_id)
-    values = linker_targets.configuration(
+    target = await setup.find_target(context, request.target_id)
+    values = targets.configuration(
         target.name, target.kind, request.client_id, request.customized_keys
     )
     shown = values if request.writes_configuration else {}
@@ -125,7 +131,7 @@ async def _list_configurations(context: OperationContext) -> ManagerResponse:
 
 async def _validate(context: OperationContext) -> ManagerResponse:
     cluster, linker = await _require_linker(context)
-    return ManagerResponse(body=await linker_checks.validate(context, cluster, linker))
+    return ManagerResponse(body=await checks.validate(context, cluster, linker))
 
 
 _SUB = "/subscriptions/{subscription}"
@@ -133,7 +139,7 @@ _CLUSTER = f"{_SUB}/resourceGroups/{{group}}/providers/{resources.CLUSTER}/{{clu
 _ALL = f"{_CLUSTER}/providers/{TYPE}"
 _ONE = f"{_ALL}/{{name}}"
 
-ROUTES = (
+_ROUTES = (
     Route(
         method="GET",
         path=_ALL,
@@ -158,4 +164,17 @@ ROUTES = (
             run=_validate,
         ),
     ),
+)
+
+_PLAIN = create_provider(*PLAIN_TYPES)
+PROVIDER = ResourceProvider(
+    types=(
+        ResourceType(
+            name=TYPE,
+            has_location=False,
+            versions=("2024-07-01-preview", "2024-04-01", "2022-11-01-preview"),
+        ),
+        *_PLAIN.types,
+    ),
+    routes=(*_ROUTES, *operations.polling_routes("Microsoft.ServiceLinker"), *_PLAIN.routes),
 )

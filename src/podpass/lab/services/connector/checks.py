@@ -3,10 +3,13 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from podpass.directory.model import Cluster, Linker, Vault, VaultAccess
-from podpass.directory.resource_manager import errors, linker_setup, linker_wire, wire
-from podpass.directory.resource_manager.linker_wire import LinkerRequest
+from podpass.directory.model import Cluster, Vault, VaultAccess
+from podpass.directory.resource_manager import errors, wire
 from podpass.directory.resource_manager.model import OperationContext
+from podpass.lab.services.connector import setup
+from podpass.lab.services.connector import wire as linker_wire
+from podpass.lab.services.connector.model import Linker
+from podpass.lab.services.connector.wire import LinkerRequest
 
 _Check = tuple[str, str]
 
@@ -45,20 +48,20 @@ def _to_json(name: str, fault: str) -> dict[str, Any]:
 async def _checks(context: OperationContext, request: LinkerRequest) -> AsyncIterator[_Check]:
     target_check, identity_check = "The target exists", "The identity exists"
     try:
-        target = await linker_setup.find_target(context, request.target_id)
+        target = await setup.find_target(context, request.target_id)
         yield target_check, ""
     except errors.ManagerError as exc:
         yield target_check, exc.message
         return
     try:
-        identity = await linker_setup.find_identity(context, request)
+        identity = await setup.find_identity(context, request)
         yield identity_check, ""
     except errors.ManagerError as exc:
         yield identity_check, exc.message
         return
     if not request.grants_access:
         return
-    wanted = linker_setup.credential_for(context.cluster.issuer, identity, request.namespace)
+    wanted = setup.credential_for(context.cluster.issuer, identity, request.namespace)
     trusted = any(
         (one.issuer, one.subject, one.audiences)
         == (wanted.issuer, wanted.subject, wanted.audiences)
@@ -76,7 +79,7 @@ async def _checks(context: OperationContext, request: LinkerRequest) -> AsyncIte
         return
     scope = target.name.resource_id
     assigned = await context.directory.roles_at(identity.object_id, scope)
-    wanted_roles = await linker_setup.wanted_roles(context, target, request)
+    wanted_roles = await setup.wanted_roles(context, target, request)
     lacking = [role.name for role in wanted_roles if role.id not in assigned]
     text = f"'{identity.name}' has no role {' and '.join(lacking)} at {scope}."
     yield "The identity has access to the target", text if lacking else ""

@@ -6,13 +6,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from podpass import database
-from podpass.directory import resource_ids, rules
+from podpass.directory import rules
 from podpass.directory.model import (
     AccessPolicy,
     Cluster,
     FederatedCredential,
     Identity,
-    Linker,
     RoleAssignment,
     Vault,
     WriteResult,
@@ -22,8 +21,7 @@ from podpass.directory.store.identity_queries import is_below
 from podpass.directory.store.rows import from_json, to_json
 from podpass.directory.store.schema import linkers
 from podpass.directory.store.session import Session, Write
-
-_LINKER = "Microsoft.ServiceLinker/linkers"
+from podpass.lab.services.connector.model import TYPE, Linker, linker_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +49,7 @@ class Linkers:
 
     async def get(self, source_id: str, name: str) -> Linker | None:
         """Return a connection, or None; `source_id` is the cluster."""
-        resource_id = resource_ids.linker_id(source_id, name)
+        resource_id = linker_id(source_id, name)
         return await self._session.read(lambda connection: _read(connection, resource_id))
 
     async def apply(self, change: LinkerChange) -> WriteResult:
@@ -63,7 +61,7 @@ class Linkers:
 
     async def delete(self, source_id: str, name: str) -> bool:
         """Delete a connection but not the access that it granted. Return whether it existed."""
-        resource_id = resource_ids.linker_id(source_id, name)
+        resource_id = linker_id(source_id, name)
 
         def step(write: Write) -> bool:
             old = _read(write.connection, resource_id)
@@ -71,7 +69,7 @@ class Linkers:
                 return False
             here = delete(linkers).filter_by(resource_key=resource_id.lower())
             write.connection.execute(here)
-            write.record(f"{_LINKER}/delete", old.resource_id)
+            write.record(f"{TYPE}/delete", old.resource_id)
             return True
 
         return await self._session.write(step)
@@ -140,7 +138,7 @@ def _put(write: Write, given: Linker) -> WriteResult:
         write.connection.execute(insert(linkers).values(**key, **values))
     else:
         write.connection.execute(update(linkers).filter_by(**key).values(**values))
-    write.record(f"{_LINKER}/write", new.resource_id)
+    write.record(f"{TYPE}/write", new.resource_id)
     return WriteResult.CREATED if old is None else WriteResult.UPDATED
 
 

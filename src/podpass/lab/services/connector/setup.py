@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from podpass import names
-from podpass.directory import resource_ids, roles
+from podpass.directory import roles
 from podpass.directory.errors import DirectoryError
 from podpass.directory.model import (
     AccessPolicy,
@@ -19,7 +19,6 @@ from podpass.directory.model import (
     FederatedCredential,
     Identity,
     IdentityKind,
-    Linker,
     OtherResource,
     RoleAssignment,
     RoleDefinition,
@@ -32,21 +31,22 @@ from podpass.directory.resource_manager import (
     clusters,
     errors,
     federated_credentials,
-    linker_targets,
-    linker_wire,
     role_assignments,
     wire,
 )
 from podpass.directory.resource_manager.cluster_backend import ConnectionObjects
-from podpass.directory.resource_manager.linker_targets import TargetKind, TargetName
-from podpass.directory.resource_manager.linker_wire import LinkerRequest
 from podpass.directory.resource_manager.model import OperationContext
-from podpass.directory.store.linkers import LinkerChange
+from podpass.lab.services.connector import targets
+from podpass.lab.services.connector import wire as linker_wire
+from podpass.lab.services.connector.model import Linker, linker_id
+from podpass.lab.services.connector.store import LinkerChange, Linkers
+from podpass.lab.services.connector.targets import TargetKind, TargetName
+from podpass.lab.services.connector.wire import LinkerRequest
 
 # The permission of the extension that Service Connector installs to write into a cluster.
 _EXTENSIONS_WRITE = "Microsoft.KubernetesConfiguration/extensions/write"
 _ASSIGN = f"{role_assignments.TYPE}/write"
-_POLICIES_WRITE = f"{linker_targets.VAULT}/accessPolicies/write"
+_POLICIES_WRITE = f"{targets.VAULT}/accessPolicies/write"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ async def plan(context: OperationContext, cluster: Cluster, request: LinkerReque
         identity = await find_identity(context, request)
     change = LinkerChange(
         linker=Linker(
-            resource_id=resource_ids.linker_id(cluster.resource_id, context.name),
+            resource_id=linker_id(cluster.resource_id, context.name),
             name=context.name,
             created=context.now,
             document=request.document,
@@ -140,7 +140,7 @@ async def carry_out(context: OperationContext, planned: LinkerPlan) -> WriteResu
             written = context.cluster.connection_written(planned.objects)
             await stack.enter_async_context(written)
         with _step("connection with its credential and role", context.name):
-            return await context.directory.linkers.apply(planned.change)
+            return await context.directory.store(Linkers).apply(planned.change)
 
 
 async def find_target(context: OperationContext, target_id: str) -> ConnectionTarget:
@@ -151,7 +151,7 @@ async def find_target(context: OperationContext, target_id: str) -> ConnectionTa
     name, kind = _parse_target(context, target_id)
     if await context.directory.groups.get(context.subscription_id, name.group) is None:
         raise errors.group_not_found(name.group)
-    if kind.type == linker_targets.VAULT:
+    if kind.type == targets.VAULT:
         vault = await context.directory.vaults.get(name.name)
         if vault is None or vault.resource_id.lower() != name.resource_id.lower():
             raise errors.resource_not_found(kind.type, name.name, name.group)
@@ -159,14 +159,14 @@ async def find_target(context: OperationContext, target_id: str) -> ConnectionTa
             name=replace(name, resource_id=vault.resource_id), kind=kind, stored=vault
         )
     stored = await context.directory.other_resources.get(name.resource_id)
-    return ConnectionTarget(name=name, kind=linker_targets.specialize(kind, stored), stored=stored)
+    return ConnectionTarget(name=name, kind=targets.specialize(kind, stored), stored=stored)
 
 
 def _parse_target(context: OperationContext, target_id: str) -> tuple[TargetName, TargetKind]:
     """Split the id of a target of this subscription. Raises ManagerError."""
-    found = linker_targets.parse(target_id)
+    found = targets.parse(target_id)
     if found is None:
-        commands = dict.fromkeys(kind.command for kind in linker_targets.KINDS)
+        commands = dict.fromkeys(kind.command for kind in targets.KINDS)
         raise errors.bad_request(
             "NotSupported",
             f"'{target_id[:300]}' is not the id of a target that podpass connects: {', '.join(commands)}.",
@@ -201,7 +201,7 @@ async def find_identity(context: OperationContext, request: LinkerRequest) -> Id
 
 def _configuration(target: ConnectionTarget, request: LinkerRequest) -> dict[str, str]:
     try:
-        return linker_targets.configuration(
+        return targets.configuration(
             target.name, target.kind, request.client_id, request.customized_keys
         )
     except ValueError as exc:

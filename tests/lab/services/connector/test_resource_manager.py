@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from podpass.directory.model import RoleAssignment, RoleDefinition
+from podpass.lab.services.connector.store import Linkers
 from tests.directory.resource_manager.harness import ISSUER, SUB, SUBSCRIPTION
 
 GROUP = f"{SUB}/resourceGroups/rg"
@@ -577,7 +578,7 @@ async def test_put_is_a_conflict_while_a_patch_is_in_progress(
     manager: Any, web: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await manager.send("PUT", ONE, linker(web))
-    linkers, has_read, goes_on = manager.directory.linkers, asyncio.Event(), asyncio.Event()
+    linkers, has_read, goes_on = manager.directory.store(Linkers), asyncio.Event(), asyncio.Event()
     read = linkers.get
 
     async def stop_after_the_first_read(*key: str) -> Any:
@@ -603,7 +604,7 @@ async def test_connections_are_deleted_with_their_cluster(
     await manager.send("PUT", ONE, linker(web))
     await manager.send("DELETE", CLUSTER)
     assert (await manager.send("GET", ONE))[0] == 404
-    assert await manager.directory.linkers.page(CLUSTER) == []
+    assert await manager.directory.store(Linkers).page(CLUSTER) == []
     assert f"Microsoft.ServiceLinker/linkers/delete {ONE}" in await audit(manager)
 
 

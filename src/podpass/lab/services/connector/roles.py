@@ -1,4 +1,4 @@
-"""Built-in roles of further services, with Azure's ids.
+"""Built-in roles of the services that connections lead to, with Azure's ids.
 
 podpass assigns and shows them. It serves none of these services, so no action of them is checked.
 

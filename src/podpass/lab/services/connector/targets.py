@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from podpass import names
-from podpass.directory import builtin_service_roles as service_roles
 from podpass.directory.model import OtherResource
+from podpass.lab.services.connector import roles as service_roles
 
 SECRETS_USER = "4633458b-17de-408a-b874-0445c86b69e6"
 CERTIFICATE_USER = "db79e9a7-68ee-4b58-9aeb-b90e7c24fcba"
@@ -25,7 +25,6 @@ _ANY = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
-_ACCOUNT_NAME = re.compile(r"[a-z0-9]{3,24}")
 
 VAULT = "Microsoft.KeyVault/vaults"
 STORAGE = "Microsoft.Storage/storageAccounts"
@@ -174,16 +173,13 @@ KINDS = (
     ),
 )
 TYPES = tuple(dict.fromkeys(kind.type for kind in KINDS))
+# Those that are no service of podpass.
+STORED_TYPES = tuple(each for each in TYPES if each not in (VAULT, STORAGE))
 
 
 def is_name(name: str) -> bool:
     """Return whether a name can be a label in the host names that pods receive."""
     return _NAME.fullmatch(name) is not None
-
-
-def is_account_name(name: str) -> bool:
-    """Return whether a name is valid for a storage account."""
-    return _ACCOUNT_NAME.fullmatch(name) is not None
 
 
 def parse(target_id: str) -> tuple[TargetName, TargetKind] | None:

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from podpass.directory.model import Linker
 from podpass.directory.resource_manager import errors, wire
+from podpass.lab.services.connector.model import TYPE, Linker
 
-TYPE = "Microsoft.ServiceLinker/linkers"
 _NAME = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._]{1,60}")
 _NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _KEY = re.compile(r"(?!\.\.?$)[-._a-zA-Z0-9]{1,253}")
